@@ -1,0 +1,46 @@
+# One door: `make` alone lists the targets.
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+STATE := $(CURDIR)/.switchyard
+
+# The user's own Prefect profile may point elsewhere: everything here runs under .switchyard/.
+export PREFECT_HOME := $(STATE)/prefect
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+export DO_NOT_TRACK := 1
+export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS := 120
+export PYTHONUNBUFFERED := 1
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run up test test-slow check bench clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+setup: .venv/.installed ## set up .venv (the other targets do it themselves, once)
+
+.venv/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.11"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+run: setup ## train on made-up interactions, publish, print the result
+	@$(BIN)/python -m flows migrate
+	@$(BIN)/python -m flows train --name "make run"
+
+test: setup ## all tests but the slow ones
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: setup ## the slow tests
+	$(BIN)/python -m pytest -m slow
+
+check: setup ## lint, types, import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean: ## forget the results and the environment
+	rm -rf .venv .switchyard

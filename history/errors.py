@@ -1,0 +1,50 @@
+"""Errors, classed by what the caller does next; every message says what was expected, what was received, where, and
+what to do.
+
+Clients translate their vendor's exceptions into these at the border (``raise ... from err``). Only `TryAgain` is ever
+retried, and only by a task.
+"""
+
+from collections.abc import Iterable
+
+
+class SwitchyardError(Exception):
+    """Anything Switchyard raises on purpose; catch it to print the message without a traceback."""
+
+
+class TryAgain(SwitchyardError):
+    """The same call may succeed later and is safe to repeat: a lock, a lost connection, a quota that refills."""
+
+
+class NotFound(SwitchyardError):
+    """The thing asked for is not there: an object, a run, a job. Repeating the call does not help by itself."""
+
+
+class BadRecord(SwitchyardError):
+    """A stored record (a metrics file, a row's JSON) is not what its contract says. Mend the record, then ingest again.
+
+    Args:
+        where: what was read, e.g. ``training_metrics.json of quick test 81 (file:///...)``.
+        problems: one sentence each, starting with the JSON path; all problems found, not just the first.
+    """
+
+    def __init__(self, where: str, problems: Iterable[str]) -> None:
+        self.where = where
+        self.problems = tuple(problems)
+        super().__init__(f"{where}: " + "; ".join(self.problems))
+
+
+class BadRequest(SwitchyardError):
+    """The caller asked for what cannot be done: a parameter out of range, a run that is already training. Change it."""
+
+
+class BadSetup(SwitchyardError):
+    """This machine or database must be changed first: a missing setting, an old schema. The message names how."""
+
+
+class StaleWrite(SwitchyardError):
+    """Somebody wrote first, or something newer is there already. Read again, then decide whether to write at all."""
+
+
+class JobFailed(SwitchyardError):
+    """The training job itself ended without a result. Read its log (the message says where), then train again."""

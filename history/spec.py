@@ -1,0 +1,96 @@
+"""TrainSpec: everything that can change a training's result, in one typed place.
+
+The train flow's form, the trainer's flags and the row's stored parameters are all made from this type, so a setting
+is added here and nowhere else. Constraints that one field alone can break are on the field; those between fields are
+in `TrainSpec.__post_init__`.
+"""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+Optimizer = Literal["adagrad", "adam"]
+
+
+class TrainSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One training configuration. Units and ranges are in each field's description; defaults train the README's run."""
+
+    # The interactions ------------------------------------------------------------------------------------------------
+    data_uri: Annotated[
+        str,
+        Meta(description="interactions as Parquet or CSV, a file or a folder (file://, gs://); empty: made-up ones"),
+    ] = ""
+    buyer_column: Annotated[str, Meta(min_length=1, description="column with the buyer's id")] = "customer_id"
+    product_column: Annotated[str, Meta(min_length=1, description="column with the product's id")] = "stock_code"
+    time_column: Annotated[str, Meta(min_length=1, description="column with the time of the purchase")] = "invoice_date"
+    quantity_column: Annotated[str, Meta(description="column with the quantity bought; empty: there is none")] = (
+        "quantity"
+    )
+    invoice_column: Annotated[
+        str, Meta(description="column with the invoice number (C... marks a cancellation); empty: there is none")
+    ] = "invoice_no"
+    cancellations: Annotated[
+        Literal["drop", "keep", "fail"], Meta(description="what to do with rows whose invoice number starts with C")
+    ] = "drop"
+    missing_buyers: Annotated[
+        Literal["drop", "fail"], Meta(description="what to do with rows that name no buyer (or no product, or no time)")
+    ] = "drop"
+    non_positive_quantities: Annotated[
+        Literal["drop", "keep", "fail"], Meta(description="what to do with rows whose quantity is 0 or less")
+    ] = "drop"
+    validation_fraction: Annotated[
+        float,
+        Meta(gt=0, lt=1, description="share of the interactions, by time just before the test ones, for validation"),
+    ] = 0.1
+    test_fraction: Annotated[
+        float, Meta(gt=0, lt=1, description="share of the interactions, the latest by time, held out for the test")
+    ] = 0.1
+
+    # Made-up interactions, where no data_uri is given ----------------------------------------------------------------
+    synthetic_buyers: Annotated[int, Meta(ge=10, le=10_000_000, description="made-up data: how many buyers")] = 2_000
+    synthetic_products: Annotated[int, Meta(ge=10, le=10_000_000, description="made-up data: how many products")] = (
+        1_000
+    )
+    synthetic_interactions: Annotated[
+        int, Meta(ge=100, le=1_000_000_000, description="made-up data: how many interactions")
+    ] = 100_000
+
+    # The model and its loss ------------------------------------------------------------------------------------------
+    embedding_dim: Annotated[int, Meta(ge=1, le=4096, description="width of both towers' embeddings")] = 64
+    temperature: Annotated[float, Meta(gt=0, le=100, description="the softmax divides cosine similarities by this")] = (
+        0.15
+    )
+    logq_correction: Annotated[
+        bool, Meta(description="subtract log sampling probability from in-batch logits (Yi et al., RecSys 2019)")
+    ] = True
+    l2: Annotated[
+        float, Meta(ge=0, description="L2 weight on the embeddings of a batch; reported apart from the loss")
+    ] = 1e-6
+
+    # The optimisation ------------------------------------------------------------------------------------------------
+    epochs: Annotated[int, Meta(ge=1, le=100_000, description="passes over the training data")] = 12
+    batch_size: Annotated[
+        int, Meta(ge=2, le=1_000_000, description="interactions a step; also its number of candidates")
+    ] = 512
+    optimizer: Annotated[Optimizer, Meta(description="adagrad or adam, both on the touched rows alone")] = "adagrad"
+    learning_rate: Annotated[float, Meta(gt=0, le=1_000, description="step size of the optimizer")] = 1.0
+    seed: Annotated[
+        int, Meta(ge=0, le=2**31 - 1, description="seed of initial weights, shuffling and made-up data")
+    ] = 7
+    early_stopping_patience: Annotated[
+        int, Meta(ge=0, description="stop after so many epochs without a lower val_loss; 0: never")
+    ] = 0
+
+    # What is kept of it ----------------------------------------------------------------------------------------------
+    statistics: Annotated[bool, Meta(description="collect weight and gradient statistics and histograms")] = True
+    top_k: Annotated[int, Meta(ge=1, le=10_000, description="products that the exported model answers for a buyer")] = (
+        100
+    )
+
+    def __post_init__(self) -> None:
+        if self.validation_fraction + self.test_fraction >= 1:
+            raise ValueError(
+                "validation_fraction + test_fraction must leave something to train on (sum below 1); "
+                f"got {self.validation_fraction} + {self.test_fraction}"
+            )
