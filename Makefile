@@ -42,5 +42,8 @@ check: setup ## lint, types, import rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+bench: setup ## the benchmarks, as ratios within one run
+	$(BIN)/python -m tests.bench
+
 clean: ## forget the results and the environment
 	rm -rf .venv .switchyard
