@@ -1,0 +1,75 @@
+"""The rules of the house that no linter knows."""
+
+import re
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ROOMS = ("clients", "flows", "history", "serving", "tasks", "trainer")
+
+
+def _tracked() -> list[Path]:
+    listing = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    if listing.returncode != 0:
+        pytest.skip("not in a git checkout: which files belong to the tree is not known")
+    return [ROOT / name for name in listing.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        return ""
+
+
+def test_every_test_folder_is_a_package() -> None:
+    """A tests/history without __init__.py would be imported in place of the room history."""
+    folders = {path.parent for path in _tracked() if path.suffix == ".py" and path.is_relative_to(ROOT / "tests")}
+    assert folders
+    assert [folder for folder in sorted(folders) if not (folder / "__init__.py").exists()] == []
+
+
+def test_init_files_are_empty() -> None:
+    """What a package offers is in its modules."""
+    inits = [path for path in _tracked() if path.name == "__init__.py"]
+    assert inits
+    assert [path for path in inits if path.read_text()] == []
+
+
+def test_no_flow_file_shadows_a_room_or_a_dependency() -> None:
+    """Prefect puts flows/ first on the path, so that flows/history.py would be imported in place of history."""
+    taken = {*ROOMS, "tests", "deployments", *sys.stdlib_module_names, *metadata.packages_distributions()}
+    flows = {path.stem for path in (ROOT / "flows").glob("*.py")} - {"__init__", "__main__"}
+    assert flows
+    assert flows & taken == set()
+
+
+def test_no_module_has_a_name_that_says_nothing() -> None:
+    """If a thing has no room, it has no name yet."""
+    nothing = {"utils", "util", "common", "helpers", "helper", "base", "misc"}
+    assert [path for path in _tracked() if path.suffix == ".py" and path.stem in nothing] == []
+
+
+def test_every_suppressed_warning_of_the_type_checker_names_its_code() -> None:
+    """A bare ignore would hide the next error on its line too."""
+    bare = re.compile(r"#\s*(type:\s*ignore|noqa)\s*($|[^\[:\s])")
+    found = [path for path in _tracked() if path.suffix == ".py" and bare.search(_text_of(path))]
+    assert found == []
+
+
+def test_pins_name_no_index() -> None:
+    """constraints.txt holds plain pins, so that any index serves it."""
+    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+    assert lines
+    assert [line for line in lines if not re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.+!]+", line)] == []
+
+
+def test_tree_holds_no_path_of_one_machine() -> None:
+    """A path of somebody's machine works on no other."""
+    machine = re.compile(r"(/home/[a-z]+/|/Users/[a-z]+/|/root/|/work/(main|shared))")
+    found = {path: machine.search(_text_of(path)) for path in _tracked() if path != Path(__file__)}
+    assert [f"{path}: {match[0]}" for path, match in found.items() if match] == []
