@@ -8,12 +8,11 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
 from clients.file_uris import to_path, to_prefix, to_uri
-from clients.folders import PART_NAME, locked_folder, make_folder, replace_file, to_error
+from clients.folders import PART_NAME, locked_folder, make_folder, replace_file, translated
 from history.errors import BadRecord, BadRequest, NotFound, StaleWrite, SwitchyardError
 from history.ports import ABSENT, ANY, Stat
 
@@ -26,7 +25,7 @@ class FileObjects:
     def stat(self, uri: str) -> Stat:
         """See the port."""
         path = to_path(uri)
-        with _ours(f"read {uri}"):
+        with translated(f"read {uri}"):
             try:
                 found = path.stat()
             except _GONE as err:
@@ -38,19 +37,22 @@ class FileObjects:
     def read(self, uri: str, *, max_bytes: int | None = None) -> tuple[bytes, int]:
         """See the port. The bytes and the generation are of one moment, whoever writes meanwhile."""
         path = to_path(uri)
-        with _ours(f"read {uri}"):
+        with translated(f"read {uri}"):
             try:
                 # Without O_NONBLOCK, opening a named pipe would wait for its writer.
                 descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             except _GONE as err:
                 raise _missing(uri) from err
-            with os.fdopen(descriptor, "rb") as file:
+            try:
                 found = os.fstat(descriptor)
                 if not stat.S_ISREG(found.st_mode):
                     raise _missing(uri, found)
                 if max_bytes is not None and found.st_size > max_bytes:
                     raise BadRecord(uri, [f"expected at most {max_bytes:,} bytes; got {found.st_size:,}; not read"])
-                return file.read(), _to_generation(found)
+                with os.fdopen(descriptor, "rb", closefd=False) as file:
+                    return file.read(), _to_generation(found)
+            finally:
+                os.close(descriptor)
 
     def write(self, uri: str, data: bytes, *, if_generation: int) -> int:
         """See the port."""
@@ -60,14 +62,14 @@ class FileObjects:
     def list(self, prefix: str) -> list[str]:
         """See the port. Entering a folder that may not be read is an error, not an empty answer."""
         folder, name_prefix = to_prefix(prefix)
-        with _ours(f"list {prefix}"):
+        with translated(f"list {prefix}"):
             return sorted(to_uri(path) for path in _walk(folder, name_prefix))
 
     def delete(self, uri: str, *, if_generation: int) -> None:
         """See the port."""
         _check_generation(if_generation)
         path = to_path(uri)
-        with _ours(f"delete {uri}"):
+        with translated(f"delete {uri}"):
             try:
                 with locked_folder(path.parent) as folder:
                     found = os.stat(path.name, dir_fd=folder)
@@ -87,11 +89,11 @@ class FileObjects:
         """
         if not path.is_dir():
             raise NotFound(f"could not copy {path} to {uri}: expected a folder, and there is none")
-        with _ours(f"read {path}"):
+        with translated(f"read {path}"):
             sources = sorted(_walk(path, ""))
         target = to_path(uri.rstrip("/"))
         for source in sources:
-            with _ours(f"read {source}"), source.open("rb") as file:
+            with translated(f"read {source}"), source.open("rb") as file:
                 _put(
                     to_uri(target / source.relative_to(path)),
                     lambda copy, file=file: shutil.copyfileobj(file, copy, 1 << 20),  # type: ignore[misc]
@@ -102,7 +104,7 @@ class FileObjects:
 
 def _put(uri: str, write: Callable[[BinaryIO], object], *, if_generation: int, data: bytes | None = None) -> int:
     path = to_path(uri)
-    with _ours(f"write {uri}"):
+    with translated(f"write {uri}"):
         make_folder(path.parent)
         with locked_folder(path.parent) as folder:
             try:
@@ -142,15 +144,6 @@ def _walk(folder: Path, name_prefix: str, inside: frozenset[tuple[int, int]] = f
 
 def _to_generation(found: os.stat_result) -> int:
     return max(found.st_mtime_ns, 1)  # a file copied with the time 1970-01-01 is there all the same, not ABSENT
-
-
-@contextmanager
-def _ours(doing: str) -> Iterator[None]:
-    """Turns the disk's errors into ours, naming what was tried."""
-    try:
-        yield
-    except OSError as err:
-        raise to_error(err, doing) from err
 
 
 def _missing(uri: str, found: os.stat_result | None = None) -> SwitchyardError:

@@ -51,6 +51,15 @@ def to_error(err: OSError, doing: str) -> SwitchyardError:
     return BadRequest(message) if code in _BAD_REQUESTS else BadSetup(message)
 
 
+@contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """Turns the disk's errors within into ours (`to_error`)."""
+    try:
+        yield
+    except OSError as err:
+        raise to_error(err, doing) from err
+
+
 def make_folder(path: Path) -> None:
     """Makes `path` and its missing parents so that they survive a power cut. A second call does nothing."""
     try:
