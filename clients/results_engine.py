@@ -1,0 +1,232 @@
+"""How the results database is reached: connections, transactions, and the check that its schema is this version's.
+
+SQLite and Postgres differ here and in little else.
+"""
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, cast
+from urllib.parse import quote
+
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    Executable,
+    Row,
+    column,
+    create_engine,
+    event,
+    exc,
+    inspect,
+    make_url,
+    select,
+)
+from sqlalchemy import table as table_clause
+from sqlalchemy.pool import QueuePool
+
+from clients.results_errors import MIGRATE, translated
+from clients.results_tables import (
+    NEEDED_COLUMNS,
+    OWN_RUNS,
+    SCHEMA,
+    VERSION_TABLE,
+    HistoryType,
+    Tables,
+    split_name,
+    to_tables,
+)
+from history.errors import BadSetup, TryAgain
+
+LOCK_TIMEOUT_S: Final = 10
+_POSTGRES_ARGS: Final = {
+    "connect_timeout": 10,  # seconds, as those below but the last
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,  # milliseconds
+    "application_name": "switchyard",
+    "options": f"-c lock_timeout={LOCK_TIMEOUT_S}s -c statement_timeout=60s -c idle_in_transaction_session_timeout=60s",
+}
+# As many connections as a server of requests has threads; those above pool_size are closed after use.
+_POOL: Final[dict[str, Any]] = {
+    "poolclass": QueuePool,
+    "pool_size": 10,
+    "max_overflow": 30,
+    "pool_timeout": LOCK_TIMEOUT_S,
+    "hide_parameters": True,
+}
+
+
+class Database:
+    """One results database, connected at its first use."""
+
+    def __init__(self, url: str, table: str = "") -> None:
+        parsed = _parse(url)
+        self.table = table
+        self.where = f"results database {_shown(parsed)}"
+        self.path = Path(parsed.database or "") if parsed.get_backend_name() == "sqlite" else None
+        self._reader, self._writer = _sqlite_engines(self.path) if self.path else _postgres_engines(parsed)
+        self._tables: Tables | None = None
+
+    def __repr__(self) -> str:
+        return f"Database({self.where})"
+
+    @property
+    def tables(self) -> Tables:
+        """The tables, once their schema was found to be this version's; asked once. Raises: BadSetup."""
+        if self._tables is None:
+            with translated(self.where), self._reader.connect() as connection:
+                check_schema(connection, self.where)
+                self._tables = read_tables(connection, self.table, self.where)
+        return self._tables
+
+    def check(self) -> None:
+        """Finds a wrong schema early. A database that is away is found out at the first use, and may be back by then.
+
+        Raises: BadSetup."""
+        try:
+            _ = self.tables
+        except TryAgain:
+            return
+
+    def rows(self, statement: Executable, **values: object) -> Sequence[Row[Any]]:
+        """What one SELECT finds, in one round trip: no BEGIN, and no asking first whether the connection lives."""
+        with translated(self.where):
+            try:
+                return self._select(statement, values)
+            except exc.DBAPIError as err:
+                if not err.connection_invalidated:
+                    raise
+            # The server has been restarted since: SQLAlchemy has dropped the pool's old connections, so this is new.
+            return self._select(statement, values)
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """One transaction, committed at the end; on SQLite it holds the write lock from its beginning."""
+        with translated(self.where), self._writer.begin() as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Closes all connections; the next use opens new ones."""
+        self._reader.dispose()
+        self._writer.dispose()
+
+    def _select(self, statement: Executable, values: dict[str, object]) -> Sequence[Row[Any]]:
+        with self._reader.connect() as connection:
+            return connection.execute(statement, values).all()
+
+
+def open_file(path: Path, *, create: bool = False) -> sqlite3.Connection:
+    """A connection without Python's own handling of transactions. Only `create` makes a file that is not there."""
+    connection = sqlite3.connect(
+        f"file:{quote(str(path))}?mode={'rwc' if create else 'rw'}",
+        uri=True,
+        timeout=LOCK_TIMEOUT_S,
+        isolation_level=None,
+        check_same_thread=False,  # the pool gives a connection to one thread at a time
+    )
+    connection.execute("PRAGMA foreign_keys = ON")
+    if create:
+        # Readers then never wait for a writer; the file remembers it: https://www.sqlite.org/wal.html
+        connection.execute("PRAGMA journal_mode = WAL")
+    return connection
+
+
+def check_schema(connection: Connection, where: str) -> None:
+    """Raises: BadSetup: there is no schema, or it is not the one that this version's code fits."""
+    found = read_version(connection)
+    if found is None:
+        raise BadSetup(f"{where} has no schema yet; {MIGRATE}")
+    if found != SCHEMA:
+        raise BadSetup(
+            f"{where} must have schema {SCHEMA}; found {found}; if that is older, {MIGRATE}; "
+            "if it is newer, use the version of Switchyard that made it"
+        )
+
+
+def read_version(connection: Connection) -> str | None:
+    """The schema that the database has; None: never migrated."""
+    if not inspect(connection).has_table(VERSION_TABLE):
+        return None
+    found = connection.scalar(select(column("version_num")).select_from(table_clause(VERSION_TABLE)))
+    return str(found) if found else None
+
+
+def read_tables(connection: Connection, table: str, where: str) -> Tables:
+    """The tables, with what the database says of the one that holds the runs.
+
+    Raises:
+        BadSetup: that table, or a column of it that is needed, is not there.
+    """
+    schema, name = split_name(table or OWN_RUNS)
+    inspector = inspect(connection)
+    try:
+        columns = {column["name"]: column["type"] for column in inspector.get_columns(name, schema)}
+    except exc.NoSuchTableError as err:
+        if table:
+            raise BadSetup(f"{where} has no table {table}, which RESULTS_TABLE names") from err
+        raise BadSetup(
+            f"{where} has no table {OWN_RUNS}: it was migrated with RESULTS_TABLE set; set it again"
+        ) from err
+    missing = [column for column in NEEDED_COLUMNS if column not in columns]
+    if missing:
+        raise BadSetup(f"table {table or OWN_RUNS} in {where} must have the columns {', '.join(missing)}; add them")
+    kind = type(columns["training_history_json"]).__name__.lower()
+    return to_tables(table, history_type=cast("HistoryType", kind) if kind in ("json", "jsonb") else "text")
+
+
+def make_engine_to_migrate(url: str) -> tuple[Engine, str]:
+    """An engine that may create the SQLite file and its folder, and what to call the database in messages."""
+    parsed = _parse(url)
+    where = f"results database {_shown(parsed)}"
+    if parsed.get_backend_name() != "sqlite":
+        return _postgres_engines(parsed)[1], where
+    path = Path(parsed.database or "")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise BadSetup(f"the folder of {where} cannot be made: {err}") from err
+    return _sqlite_engines(path, create=True)[1], where
+
+
+def _sqlite_engines(path: Path, *, create: bool = False) -> tuple[Engine, Engine]:
+    reader = create_engine("sqlite://", creator=lambda: open_file(path, create=create), **_POOL)
+    writer = reader.execution_options()  # the same pool, other events
+    # Not a plain BEGIN: one that reads and then writes loses to another writer at once, whatever the timeout.
+    # Source: https://www.sqlite.org/lang_transaction.html#deferred_immediate_and_exclusive_transactions
+    event.listen(writer, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    return reader, writer
+
+
+def _postgres_engines(url: URL) -> tuple[Engine, Engine]:
+    arguments = {**_POSTGRES_ARGS, **url.query}
+    plain = url.set(query={})
+    # A read may be repeated, so `Database.rows` does without the ping that a write needs: half the round trips.
+    reader = create_engine(plain, connect_args=arguments, isolation_level="AUTOCOMMIT", **_POOL)
+    writer = create_engine(plain, connect_args=arguments, pool_pre_ping=True, **_POOL)
+    return reader, writer
+
+
+def _parse(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except (exc.ArgumentError, ValueError) as err:
+        raise BadSetup("RESULTS_URL must be a database URL, as in .env.example; what is set is not one") from err
+    if parsed.drivername == "sqlite" and parsed.database and parsed.database != ":memory:" and not parsed.query:
+        return parsed
+    if parsed.drivername == "postgresql+psycopg" and parsed.database:
+        return parsed
+    raise BadSetup(
+        "RESULTS_URL must be sqlite:///<path of a file> or postgresql+psycopg://<user>:<password>@<host>/<database>; "
+        f"got {_shown(parsed)}"
+    )
+
+
+def _shown(url: URL) -> str:
+    """Without the password, which a URL may hold in its query too."""
+    if url.get_backend_name() == "sqlite":
+        return f"sqlite:///{url.database}"
+    return url.set(query={}).render_as_string(hide_password=True)

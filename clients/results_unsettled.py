@@ -1,0 +1,71 @@
+"""The runs that reconcile must look at, found in one query whose cost is that of the unsettled ones alone.
+
+A job is settled (`switchyard_jobs.settled_at`) once its end was published, or its run ended with nothing to publish.
+An index finds those that are not; finished runs are never visited one by one.
+"""
+
+from typing import Any
+
+from sqlalchemy import Row, Select, and_, bindparam, or_, select, union
+
+from clients.results_runs import KNOWN_STATUSES, run_columns, to_job, to_quick_test
+from clients.results_tables import Tables
+from history.runs import RunStatus, Unsettled
+
+REPAIR = "repair"
+_JOB = "job_"
+
+
+def select_unsettled(tables: Tables) -> Select[Any]:
+    """The query, with the parameters `now` and `limit`.
+
+    Rows in a status that is none of ours (only a table that is not ours has them) are its owner's business.
+    """
+    runs, jobs, published, ledger = tables.runs, tables.jobs, tables.published, tables.ledger
+    unpublished = (
+        select(runs.c.id)
+        .outerjoin(published, published.c.quick_test_id == runs.c.id)
+        .where(runs.c.status == str(RunStatus.COMPLETED), published.c.quick_test_id.is_(None), ~tables.has_history)
+    )
+    candidates = union(select(jobs.c.quick_test_id).where(jobs.c.settled_at.is_(None)), unpublished).subquery()
+    newest = jobs.alias("newest")
+    newer = jobs.alias("newer")
+    no_newer = (
+        ~select(newer.c.key)
+        .where(newer.c.quick_test_id == newest.c.quick_test_id, newer.c.attempt > newest.c.attempt)
+        .exists()
+    )
+    return (
+        select(
+            *run_columns(tables),
+            *(column.label(_JOB + column.name) for column in newest.c),
+            published.c.status.label("published_status"),
+            ledger.c.attempts.label("repair_attempts"),
+        )
+        .select_from(candidates)
+        .join(runs, runs.c.id == candidates.c[0])
+        .outerjoin(newest, and_(newest.c.quick_test_id == runs.c.id, no_newer))
+        .outerjoin(published, published.c.quick_test_id == runs.c.id)
+        .outerjoin(ledger, and_(ledger.c.quick_test_id == runs.c.id, ledger.c.kind == REPAIR))
+        .where(
+            runs.c.status.in_(KNOWN_STATUSES),
+            or_(
+                ledger.c.next_try_at.is_(None),
+                ledger.c.next_try_at <= bindparam("now", type_=ledger.c.next_try_at.type),
+            ),
+        )
+        .order_by(runs.c.id)
+        .limit(bindparam("limit"))
+    )
+
+
+def to_unsettled(row: Row[Any]) -> Unsettled:
+    """A row of `select_unsettled`."""
+    values = row._asdict()
+    job = {name.removeprefix(_JOB): value for name, value in values.items() if name.startswith(_JOB)}
+    return Unsettled(
+        quick_test=to_quick_test(values),
+        job=to_job(job) if job["key"] is not None else None,
+        published_status=values["published_status"],
+        repair_attempts=values["repair_attempts"] or 0,
+    )
