@@ -15,6 +15,7 @@ class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     nth: int = 1
     times: int = 1
     status: int = 0  # answer this HTTP status instead; 0: the true answer
+    message: str = ""  # the words of that answer; empty: the emulator's own
     after: bool = False  # the call takes effect before its answer is replaced or lost
     broken: bool = False  # the connection is cut in mid-answer
     delay_s: float = 0.0  # wait before the answer; the call has taken effect if `after`
