@@ -1,0 +1,77 @@
+"""Callbacks that fill an `EpochRecord`; they serve the plain ``fit`` of any Keras model."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from trainer.console import say
+from trainer.epoch_record import EpochRecord
+from trainer.stopping import StopWish
+
+LOSS_NAMES = {"loss", "regularization_loss", "total_loss"}
+
+
+class EpochLogs(keras.callbacks.Callback):
+    """Adds what Keras logged of an epoch: the losses, and as metrics all else, the learning rate, the seconds it took.
+
+    Keras' own ``loss`` includes the weights' regularisation, the record's must not. A model that logs
+    ``regularization_loss`` (as `trainer.towers.TwoTower`) is taken at its word. Of any other, Keras' number is the
+    ``total_loss``, the penalty is that of the weights at the epoch's end, and ``loss`` their difference: exact for
+    validation, and for training as exact as the penalty is steady within an epoch.
+    """
+
+    def __init__(self, record: EpochRecord) -> None:
+        super().__init__()
+        self._record = record
+        self._began_at = 0.0
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Starts the epoch's clock."""
+        self._began_at = time.monotonic()
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Adds the epoch's row."""
+        values = {name: float(value) for name, value in (logs or {}).items()}
+        if "regularization_loss" not in values:
+            penalty = float(sum(self.model.losses))
+            for prefix in ("", "val_"):
+                if f"{prefix}loss" in values:
+                    values[f"{prefix}total_loss"] = values[f"{prefix}loss"]
+                    values[f"{prefix}regularization_loss"] = penalty
+                    values[f"{prefix}loss"] -= penalty
+        losses = {name: value for name, value in values.items() if name.removeprefix("val_") in LOSS_NAMES}
+        metrics = {name: value for name, value in values.items() if name not in losses}
+        metrics["learning_rate"] = float(self.model.optimizer.learning_rate)
+        metrics["epoch_seconds"] = time.monotonic() - self._began_at
+        self._record.add(epoch, "loss", losses)
+        self._record.add(epoch, "metrics", metrics)
+
+
+class Progress(keras.callbacks.Callback):
+    """Prints one line an epoch, from which the launcher draws the progress bar."""
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Prints; ``epoch`` counts from 0, the message from 1."""
+        epochs = self.params["epochs"]
+        values = {name: float(value) for name, value in (logs or {}).items() if "regularization" not in name}
+        shown = " ".join(f"{name} {value:.4g}" for name, value in values.items() if "total" not in name)
+        say(f"epoch {epoch + 1} of {epochs}: {shown}", epoch=epoch, epochs=epochs, loss=values.get("loss"))
+
+
+class StopAtBatchEnd(keras.callbacks.Callback):
+    """Leaves ``fit`` at the next batch boundary after SIGTERM, by raising `trainer.stopping.Stopped`: ``stop_training``
+    would run the validation first, and file the half epoch as a whole one."""
+
+    def __init__(self, wish: StopWish) -> None:
+        super().__init__()
+        self._wish = wish
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Raises: Stopped."""
+        self._wish.check()
+
+    def on_test_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Raises: Stopped. The epoch under validation is lost, as its row is not whole."""
+        self._wish.check()

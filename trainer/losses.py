@@ -1,0 +1,55 @@
+"""What the towers are trained on: softmax cross-entropy among the products of a batch."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+MASKED_LOGIT = -1e9  # exp of it is 0 in float32, and unlike -inf it has a gradient of 0 rather than NaN
+
+
+@keras.saving.register_keras_serializable("switchyard")
+class InBatchSoftmax(keras.layers.Layer):
+    """The mean cross-entropy of finding each buyer's own product among all products of the batch; a scalar.
+
+    Row i's logits are ``<query_i, candidate_j> / temperature - log_q_j`` over j; the right answer is j = i. `log_q` is
+    the log of how often product j is drawn into a batch: without it, popular products are punished for being drawn
+    often as negatives. A j that is the same product as i ("accidental hit") is masked: it is no wrong answer.
+
+    Source: Yi et al., "Sampling-bias-corrected neural modeling for large corpus item recommendations", RecSys 2019,
+    section 3; the temperature is section 5.1's. keras-rs 0.4's RemoveAccidentalHits is not used: it adds 1e-40.
+
+    Args:
+        temperature: above 0; the smaller, the more the nearest wrong answers count.
+    """
+
+    def __init__(self, temperature: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.temperature = temperature
+
+    def call(self, query: tf.Tensor, candidate: tf.Tensor, products: tf.Tensor, log_q: tf.Tensor) -> tf.Tensor:
+        """Scalar loss of unit vectors `query` and `candidate` [batch, dim], `products` [batch] and `log_q` [batch].
+
+        Raises:
+            ValueError: the shapes do not fit each other.
+        """
+        if query.shape.rank != 2 or not query.shape.is_compatible_with(candidate.shape):
+            raise ValueError(
+                "InBatchSoftmax expects query and candidate of one shape [batch, dim]; "
+                f"received {query.shape} and {candidate.shape}"
+            )
+        if products.shape.rank != 1 or log_q.shape.rank != 1:
+            raise ValueError(
+                f"InBatchSoftmax expects products and log_q of shape [batch]; received {products.shape} and {log_q.shape}"
+            )
+        logits = tf.matmul(query / self.temperature, candidate, transpose_b=True) - log_q[None, :]
+        batch = tf.shape(products)[0]
+        same = tf.equal(products[:, None], products[None, :])
+        accidental = tf.linalg.set_diag(same, tf.zeros([batch], tf.bool))
+        logits = tf.where(accidental, MASKED_LOGIT, logits)
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=tf.range(batch), logits=logits)
+        return tf.reduce_mean(losses)
+
+    def get_config(self) -> dict[str, Any]:
+        """What `from_config` makes the same layer from."""
+        return {**super().get_config(), "temperature": self.temperature}

@@ -1,0 +1,57 @@
+"""The trainer's arguments: which run this is (`RunSpec`) and what to train (`history.spec.TrainSpec`)."""
+
+import argparse
+from collections.abc import Sequence
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta
+
+from clients.objects import open_objects
+from history.errors import BadRequest
+from history.flags import add_flags, read_flags
+from history.spec import TrainSpec
+
+
+class RunSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which run is trained, and where its folder is. By hand only `artifacts_uri` is needed."""
+
+    artifacts_uri: Annotated[
+        str, Meta(min_length=1, description="the run's own folder (file://, gs://); everything is written below it")
+    ]
+    quick_test_id: Annotated[int, Meta(ge=0, description="the run's id in the results database; 0: in none")] = 0
+    key: Annotated[str, Meta(min_length=1, description="the submission key; a restart of one job has the same")] = (
+        "by-hand"
+    )
+    attempt: Annotated[int, Meta(ge=1, description="which job of the run this is, from 1")] = 1
+    name: Annotated[str, Meta(description="what people call the run")] = ""
+
+
+def read_arguments(arguments: Sequence[str]) -> tuple[RunSpec, TrainSpec]:
+    """The run and its configuration, checked as far as they can be without reading any data.
+
+    Raises:
+        BadRequest: a value is missing, out of range, or contradicts another.
+        SystemExit: 2 for an unknown flag, 0 after ``--help``; argparse's own.
+    """
+    # Abbreviations off: a flag cut short would otherwise be another one as soon as a new flag is added.
+    parser = argparse.ArgumentParser(prog="python -m trainer", description=__doc__, allow_abbrev=False)
+    add_flags(parser, RunSpec, title="the run")
+    add_flags(parser, TrainSpec, title="the training")
+    values = vars(parser.parse_args(list(arguments)))
+    run, spec = read_flags(values, RunSpec), read_flags(values, TrainSpec)
+    for flag, uri in (("--artifacts-uri", run.artifacts_uri), ("--data-uri", spec.data_uri)):
+        _check_uri(flag, uri)
+    return run, spec
+
+
+def _check_uri(flag: str, uri: str) -> None:
+    if not uri:
+        return
+    if not urlsplit(uri).scheme:
+        raise BadRequest(f"{flag} must be a URI such as file:///data/orders.parquet; got the path {uri!r}")
+    try:
+        open_objects(uri)
+    except BadRequest as err:
+        raise BadRequest(f"{flag}: {err}") from err
