@@ -1,0 +1,110 @@
+"""What the environment may say, and what it may not."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from clients.settings import Settings, read_settings
+from history.errors import BadSetup
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_env_example_lists_exactly_the_settings() -> None:
+    """`.env.example` has every variable once, each below a comment, and no other."""
+    lines = (ROOT / ".env.example").read_text().splitlines()
+    listed = {number: line.partition("=")[0] for number, line in enumerate(lines) if re.match(r"\w+=", line)}
+    assert sorted(listed.values()) == sorted(field.upper() for field in Settings.__struct_fields__)
+    for number, variable in listed.items():
+        assert lines[number - 1].startswith("#"), f"{variable} has no comment"
+
+
+def test_env_example_holds_the_defaults() -> None:
+    """Copying `.env.example` changes nothing."""
+    lines = (ROOT / ".env.example").read_text().splitlines()
+    environ = dict(line.split("=", 1) for line in lines if re.match(r"\w+=", line))
+    assert read_settings(environ) == read_settings({})
+
+
+def test_with_nothing_set_everything_is_under_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The defaults need no cloud, no server and no variable."""
+    monkeypatch.chdir(tmp_path)
+    state = tmp_path / ".switchyard"
+    assert read_settings({}) == Settings(
+        training_backend="local",
+        artifacts_uri=f"file://{state}/artifacts",
+        results_url=f"sqlite:///{state}/results.db",
+        results_table="",
+        serving_url="http://127.0.0.1:8000",
+        state_dir=str(state),
+    )
+
+
+def test_relative_state_dir_is_below_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is stored with a run must be found from every other working directory."""
+    monkeypatch.chdir(tmp_path)
+    settings = read_settings({"STATE_DIR": "some state/"})
+    assert settings.state_dir == f"{tmp_path}/some state"
+    assert settings.artifacts_uri == f"file://{tmp_path}/some%20state/artifacts"
+    assert settings.results_url == f"sqlite:///{tmp_path}/some state/results.db"
+
+
+def test_slashes_at_the_end_of_addresses_are_dropped() -> None:
+    """Addresses are joined with a slash, so they end without one."""
+    settings = read_settings({"ARTIFACTS_URI": "gs://bucket/runs//", "SERVING_URL": "https://runs.example/"})
+    assert settings.artifacts_uri == "gs://bucket/runs"
+    assert settings.serving_url == "https://runs.example"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("TRAINING_BACKEND", "kubernetes"),
+        ("TRAINING_BACKEND", "Local"),
+        ("ARTIFACTS_URI", "/srv/artifacts"),
+        ("ARTIFACTS_URI", "file:///"),
+        ("ARTIFACTS_URI", "file://artifacts"),
+        ("ARTIFACTS_URI", "gs://"),
+        ("ARTIFACTS_URI", "gs:///runs"),
+        ("ARTIFACTS_URI", "s3://bucket"),
+        ("ARTIFACTS_URI", "gs://bucket/runs?x=1"),
+        ("RESULTS_URL", "mysql://host/db"),
+        ("RESULTS_URL", "postgresql://host/db"),
+        ("RESULTS_URL", "sqlite:///"),
+        ("SERVING_URL", "localhost:8000"),
+        ("SERVING_URL", "http://"),
+    ],
+)
+def test_bad_value_is_refused_with_its_name_and_what_was_given(variable: str, value: str) -> None:
+    """The message names the variable, what it must be, and what it is."""
+    with pytest.raises(BadSetup, match=f"^{variable} must .*{re.escape(repr(value))}.*see .env.example$"):
+        read_settings({variable: value})
+
+
+def test_all_bad_values_are_reported_at_once() -> None:
+    """Nobody has to mend one variable to learn of the next."""
+    bad = {"TRAINING_BACKEND": "x", "ARTIFACTS_URI": "x", "RESULTS_URL": "x", "SERVING_URL": "x"}
+    with pytest.raises(BadSetup) as raised:
+        read_settings(bad)
+    assert all(f"{variable} must" in str(raised.value) for variable in bad)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+psycopg://user:s3cret@host/db",
+        "postgresql+psycopg://user:s3cret/@s3cret@host/db",
+        "postgresql+psycopg://user@host/db?password=s3cret&sslmode=require",
+        "postgresql+psycopg://:s3cret@host/db",
+    ],
+)
+def test_password_is_never_shown(url: str) -> None:
+    """A settings object may be logged, and a refused address is shown."""
+    settings = read_settings({"RESULTS_URL": url})
+    assert settings.results_url == url
+    assert "s3cret" not in repr(settings) + str(settings)
+    assert "host/db" in repr(settings)
+    with pytest.raises(BadSetup) as raised:
+        read_settings({"RESULTS_URL": url.replace("postgresql+psycopg", "mysql").replace("host", "[host")})
+    assert "s3cret" not in str(raised.value)
