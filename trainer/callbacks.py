@@ -57,7 +57,8 @@ class Progress(keras.callbacks.Callback):
         epochs = self.params["epochs"]
         values = {name: float(value) for name, value in (logs or {}).items() if "regularization" not in name}
         shown = " ".join(f"{name} {value:.4g}" for name, value in values.items() if "total" not in name)
-        say(f"epoch {epoch + 1} of {epochs}: {shown}", epoch=epoch, epochs=epochs, loss=values.get("loss"))
+        fields = {"epoch": epoch, "epochs": epochs, "loss": values.get("loss")}
+        say(f"epoch {epoch + 1} of {epochs}: {shown}", fields=fields)
 
 
 class StopAtBatchEnd(keras.callbacks.Callback):

@@ -40,7 +40,8 @@ class InBatchSoftmax(keras.layers.Layer):
             )
         if products.shape.rank != 1 or log_q.shape.rank != 1:
             raise ValueError(
-                f"InBatchSoftmax expects products and log_q of shape [batch]; received {products.shape} and {log_q.shape}"
+                "InBatchSoftmax expects products and log_q of shape [batch]; "
+                f"received {products.shape} and {log_q.shape}"
             )
         logits = tf.matmul(query / self.temperature, candidate, transpose_b=True) - log_q[None, :]
         batch = tf.shape(products)[0]

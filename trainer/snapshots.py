@@ -17,7 +17,7 @@ PAUSE_S = 10.0  # a killed run loses the epochs of at most so long
 
 
 class Snapshots(keras.callbacks.Callback):
-    """Writes the record to the run's folder at epoch ends; a failure is warned about, and the next epoch end tries again.
+    """Writes the record to the run's folder at epoch ends; after a failure it warns, and tries at the next epoch's end.
 
     Must be the last callback, so that the epoch's row is whole.
     """

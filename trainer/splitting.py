@@ -64,7 +64,8 @@ def split_by_time(interactions: Interactions, spec: TrainSpec) -> Dataset:
     if len(product_ids) < spec.top_k:
         raise BadRequest(
             f"the exported model shall answer {spec.top_k} products (--top-k), but the catalogue has only "
-            f"{len(product_ids)}: the products in the {validation_from} rows to train on; lower --top-k or give more data"
+            f"{len(product_ids)}: the products in the {validation_from} rows to train on; lower --top-k or give more "
+            "data"
         )
     counts = dict(interactions.counts)
     parts = {}

@@ -7,6 +7,7 @@ compute and any write; 143 stopped by SIGTERM, with what was trained until then 
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from history.errors import BadRequest, SwitchyardError
 from history.spec import TrainSpec
@@ -14,6 +15,9 @@ from trainer.console import say
 from trainer.options import RunSpec, read_arguments
 from trainer.run_folder import RunFolder
 from trainer.stopping import EXIT_STOPPED, Stopped, StopWish
+
+if TYPE_CHECKING:
+    from trainer.training import Training
 
 
 def start(arguments: Sequence[str]) -> int:
@@ -35,8 +39,8 @@ def start(arguments: Sequence[str]) -> int:
 
 
 def _train(run: RunSpec, spec: TrainSpec, folder: RunFolder, wish: StopWish) -> int:
-    # TensorFlow reads these at import. Its own lines are no JSON, and would hide ours; oneDNN only adds such lines here,
-    # and reorders sums with the machine's kind.
+    # TensorFlow reads these at import. Its own lines are no JSON and would hide ours; oneDNN adds such lines, and
+    # orders sums as suits the processor, so that one seed would give other numbers on another machine.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     say(f"loading TensorFlow to train {run.name or 'a run'} in {folder.uri}")
@@ -61,10 +65,10 @@ def _train(run: RunSpec, spec: TrainSpec, folder: RunFolder, wish: StopWish) -> 
     return 0
 
 
-def _fail(training: "object", folder: RunFolder, message: str) -> None:
+def _fail(training: "Training", folder: RunFolder, message: str) -> None:
     say(message, "ERROR")
     try:
-        training.write_last("failed")  # type: ignore[attr-defined]
+        training.write_last("failed")
         folder.write_ended("failed", 1, message)
     except SwitchyardError as err:
         say(f"the end could not be written to {folder.uri}: {err}", "ERROR")

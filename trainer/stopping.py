@@ -9,7 +9,7 @@ from types import FrameType
 EXIT_STOPPED = 128 + signal.SIGTERM  # 143, what a shell reports of a process that SIGTERM ended
 
 
-class Stopped(Exception):  # noqa: N818 - no error: somebody asked for the end
+class Stopped(Exception):
     """The training was asked to stop and has reached a place where it can."""
 
 

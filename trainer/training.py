@@ -1,8 +1,6 @@
 """The walk of one training: read, split, fit, evaluate, export, each stage leaving the record fuller."""
 
-import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -56,7 +54,7 @@ class Training:
         say(
             f"{dataset.counts['train_rows']} rows to train on, {len(dataset.buyer_ids)} buyers, "
             f"{len(dataset.product_ids)} products; dropped: {dropped or 'nothing'}",
-            **dataset.counts,
+            fields=dataset.counts,
         )
         self._wish.check()
         return dataset
