@@ -6,12 +6,13 @@
 import hashlib
 from collections.abc import Mapping
 from datetime import datetime
+from functools import cached_property
 
 import msgspec
-from sqlalchemy import and_, select, update
+from sqlalchemy import and_, bindparam, select, update
 
 from clients import results_jobs, results_publish
-from clients.results_engine import Database
+from clients.results_engine import Database, OneRow
 from clients.results_runs import (
     ENDED_STATUSES,
     end_values,
@@ -71,6 +72,18 @@ class SqlResults:
     @property
     def _tables(self) -> Tables:
         return self._database.tables
+
+    @cached_property
+    def _history(self) -> OneRow:
+        tables = self._tables
+        runs, published = tables.runs, tables.published
+        return OneRow(
+            self._database,
+            select(tables.history_text, published.c.charted_digest, published.c.etag)
+            .select_from(runs)
+            .outerjoin(published, published.c.quick_test_id == runs.c.id)
+            .where(runs.c.id == bindparam("quick_test_id")),
+        )
 
     def read_database_id(self) -> str:
         """Made by the first migration; a copy of the database has the same."""
@@ -220,22 +233,14 @@ class SqlResults:
 
     def read_history(self, quick_test_id: int) -> StoredHistory:
         """The stored bytes; another application's payload has its own hash for an ETag."""
-        tables = self._tables
-        runs, published = tables.runs, tables.published
-        query = (
-            select(tables.history_text.label("text"), published.c.charted_digest, published.c.etag)
-            .outerjoin(published, published.c.quick_test_id == runs.c.id)
-            .where(runs.c.id == quick_test_id)
-        )
-        rows = self._database.rows(query)
-        if not rows:
-            raise no_such_run(tables, quick_test_id)
-        row = rows[0]
-        if not is_history(row.text):
+        row = self._history.read(quick_test_id)
+        if row is None:
+            raise no_such_run(self._tables, quick_test_id)
+        text, charted_digest, etag = row
+        if not is_history(text):
             return StoredHistory(None, None)
-        stored: bytes = row.text.encode()
-        etag: str | None = row.etag
-        if row.charted_digest is None or row.charted_digest not in row.text:
+        stored = text.encode()
+        if charted_digest is None or charted_digest not in text:
             etag = "sha256:" + hashlib.sha256(stored).hexdigest()
         return StoredHistory(stored, etag)
 

@@ -111,7 +111,10 @@ def _write(
 
 
 def _to_json(publication: Publication, cached_at: datetime, *, jsonb: bool) -> str:
-    history = {**publication.history, "cached_at": cached_at}
+    digests = publication.digests
+    # The digest tells our own history from one that another application stored over it later (`_read_published`).
+    digest = {"charted": digests.charted, "full": digests.full}
+    history = {**publication.history, "cached_at": cached_at, "digest": digest}
     try:
         text = msgspec.json.encode(history).decode()
     except (TypeError, ValueError) as err:
