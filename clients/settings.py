@@ -60,6 +60,12 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     return msgspec.convert(cast("dict[str, object]", given), Settings)
 
 
+def read_storage_emulator(environ: Mapping[str, str] = os.environ) -> str:
+    """``STORAGE_EMULATOR_HOST``, or nothing. Google's own client obeys it, in every process; we only have to know of
+    it, so that a client made for one address is not used for another."""
+    return environ.get("STORAGE_EMULATOR_HOST", "")
+
+
 _PATTERNS = {
     "training_backend": ("|".join(get_args(Backend)), "be local or vertex"),
     "artifacts_uri": (r"file:///[^?#]+|gs://[^/?#]+(/[^?#]+)?", "be file:///<absolute path> or gs://<bucket>/<path>"),
