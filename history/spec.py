@@ -24,6 +24,9 @@ class TrainSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     buyer_column: Annotated[str, Meta(min_length=1, description="column with the buyer's id")] = "customer_id"
     product_column: Annotated[str, Meta(min_length=1, description="column with the product's id")] = "stock_code"
     time_column: Annotated[str, Meta(min_length=1, description="column with the time of the purchase")] = "invoice_date"
+    time_format: Annotated[
+        str, Meta(description="how times are written where they are text and not ISO 8601, such as %m/%d/%Y %H:%M")
+    ] = ""
     quantity_column: Annotated[str, Meta(description="column with the quantity bought; empty: there is none")] = (
         "quantity"
     )
@@ -89,8 +92,26 @@ class TrainSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     )
 
     def __post_init__(self) -> None:
+        problems = []
         if self.validation_fraction + self.test_fraction >= 1:
-            raise ValueError(
+            problems.append(
                 "validation_fraction + test_fraction must leave something to train on (sum below 1); "
                 f"got {self.validation_fraction} + {self.test_fraction}"
             )
+        columns = (self.buyer_column, self.product_column, self.time_column, self.quantity_column, self.invoice_column)
+        named = [name for name in columns if name]
+        if len(set(named)) < len(named):
+            problems.append(f"each column can have one meaning only; got {', '.join(named)}")
+        if not self.quantity_column and self.non_positive_quantities == "fail":
+            problems.append("non_positive_quantities cannot be fail without a quantity_column")
+        if not self.invoice_column and self.cancellations == "fail":
+            problems.append("cancellations cannot be fail without an invoice_column")
+        if not self.data_uri and self.top_k > self.synthetic_products:
+            problems.append(f"top_k must be at most synthetic_products ({self.synthetic_products}); got {self.top_k}")
+        if self.early_stopping_patience >= self.epochs:
+            problems.append(
+                f"early_stopping_patience must be below epochs ({self.epochs}), or it never stops anything; "
+                f"got {self.early_stopping_patience}"
+            )
+        if problems:
+            raise ValueError("; ".join(problems))

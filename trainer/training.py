@@ -14,6 +14,7 @@ from trainer.console import say
 from trainer.epoch_record import EpochRecord
 from trainer.evaluation import rank_by_model, rank_by_popularity, to_recalls
 from trainer.optimizers import make_optimizer
+from trainer.reading import read_interactions
 from trainer.run_folder import RunFolder
 from trainer.snapshots import Snapshots
 from trainer.splitting import Dataset, split_by_time
@@ -48,7 +49,8 @@ class Training:
         self._snapshots.write(status)
 
     def _read(self) -> Dataset:
-        dataset = split_by_time(make_interactions(self.spec), self.spec)
+        interactions = read_interactions(self.spec) if self.spec.data_uri else make_interactions(self.spec)
+        dataset = split_by_time(interactions, self.spec)
         self.params.update(dataset.counts)
         dropped = {name: count for name, count in dataset.counts.items() if "dropped" in name and count}
         say(
