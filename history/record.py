@@ -21,6 +21,15 @@ EdgesKnown = Literal["all", "first_epoch", "none"]
 NonFiniteKind = Literal["nan", "inf", "-inf"]
 
 LOSS_SERIES = ("loss", "val_loss", "total_loss", "val_total_loss", "regularization_loss", "val_regularization_loss")
+PUBLISHED_LOSS = {
+    "train": "loss",
+    "val": "val_loss",
+    "regularization": "regularization_loss",
+    "val_regularization": "val_regularization_loss",
+    "total": "total_loss",
+    "val_total": "val_total_loss",
+}
+"""The published history's names of the loss series, in its order, and the record's."""
 GRADIENT_SERIES = ("total", "query", "candidate")
 TOWERS = ("query", "candidate")
 

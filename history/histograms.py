@@ -1,0 +1,33 @@
+"""The published histograms: one gzipped JSON per kind and tower, served as it is stored."""
+
+import gzip
+
+import msgspec
+
+from history.record import TOWERS, Histogram, MetricsRecord
+from history.runs import HistogramRow
+
+_LEVEL = 1
+
+
+def to_histogram_rows(record: MetricsRecord) -> list[HistogramRow]:
+    """A row for each histogram that the record has, all epochs. Equal content gives equal bytes."""
+    return [
+        HistogramRow(kind=kind, tower=tower, gzip_json=_to_gzip(record.epochs, statistics[tower].histogram))
+        for kind, statistics in (("weights", record.weight_stats), ("gradients", record.gradient_stats))
+        for tower in TOWERS
+        if tower in statistics and statistics[tower].histogram is not None
+    ]
+
+
+def _to_gzip(epochs: list[int], histogram: Histogram | None) -> bytes:
+    assert histogram is not None
+    content = {
+        "available": True,
+        "epochs": epochs,
+        "bin_edges": histogram.bin_edges,
+        "edges_known": histogram.edges_known,
+        "sampled": histogram.sampled,
+        "counts": histogram.counts,
+    }
+    return gzip.compress(msgspec.json.encode(content), compresslevel=_LEVEL, mtime=0)
