@@ -6,6 +6,8 @@ from enum import StrEnum
 
 import msgspec
 
+from history.machine import MachineSpec
+
 
 class JobState(StrEnum):
     """Code branches on these and on nothing else of a job."""
@@ -56,6 +58,8 @@ class JobOrder(msgspec.Struct, frozen=True, kw_only=True):
     labels: dict[str, str]  # Google Cloud's rules: lowercase letters, digits, `_`, `-`; 63 characters at most
     timeout_s: int
     image: str = ""
+    machine: MachineSpec | None = None  # what to run it on; None: the launcher's defaults. This machine ignores it
+    base_output_uri: str = ""  # below it the platform names the model's and the checkpoints' folders (AIP_*)
 
 
 class JobReport(msgspec.Struct, frozen=True, kw_only=True):
