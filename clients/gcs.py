@@ -71,16 +71,20 @@ class GcsObjects:
         raise TryAgain(f"could not read {uri}: it was written anew {_READS} times between asking its size and reading")
 
     def _download(self, uri: str, generation: int | None, max_bytes: int | None) -> tuple[bytes, int]:
+        data, blob = self._download_stored(uri, generation)
+        if blob.content_encoding == "gzip":
+            data = _unpack(uri, data, max_bytes)
+        return data, int(blob.generation)
+
+    def _download_stored(self, uri: str, generation: int | None) -> tuple[bytes, Any]:
+        """The bytes as they are stored, which are what the checksum is of."""
         blob = self._blob(uri)
         with translated("read", uri, "storage.objects.get"):
-            # Raw: the bytes as they are stored, which are what the checksum is of.
             data: bytes = blob.download_as_bytes(raw_download=True, if_generation_match=generation, **self._how)
         # The client checks the sum of a whole answer, but not of one that it continued after a break.
         if _to_crc32c(data) != blob.crc32c:
             raise TryAgain(f"could not read {uri}: expected crc32c {blob.crc32c}; got {_to_crc32c(data)}")
-        if blob.content_encoding == "gzip":
-            data = _unpack(uri, data, max_bytes)
-        return data, int(blob.generation)
+        return data, blob
 
     def write(self, uri: str, data: bytes, *, if_generation: int) -> int:
         """See the port."""
@@ -157,12 +161,13 @@ class GcsObjects:
         """The generation of what is there, if it is `data`: then the refused write had been carried out before, and
         its answer was lost (or the same was written twice, which is no harm)."""
         try:
-            if self.stat(uri).size_bytes != len(data):
+            found = self.stat(uri)
+            if found.size_bytes != len(data):
                 return None
-            there, generation = self.read(uri, max_bytes=len(data))
-        except NotFound:
+            there, _ = self._download_stored(uri, found.generation)
+        except (NotFound, StaleWrite):  # gone, or written anew by now
             return None
-        return generation if there == data else None
+        return found.generation if there == data else None
 
     def _blob(self, uri: str, *, chunk_size: int | None = None) -> Any:
         bucket, name = _check_name(uri)

@@ -12,10 +12,13 @@ from history.errors import BadRecord, BadRequest, NotFound, StaleWrite
 from history.ports import ABSENT, ANY, Objects, Stat
 
 
-@pytest.fixture(params=["file"])
+@pytest.fixture(params=["file", "gcs"])
 def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URI of an empty place, one an implementation; it has no slash at its end."""
-    makers: dict[str, Callable[[], str]] = {"file": (tmp_path / "objects").as_uri}
+    makers: dict[str, Callable[[], str]] = {
+        "file": (tmp_path / "objects").as_uri,
+        "gcs": lambda: request.getfixturevalue("gcs_root"),
+    }
     return makers[request.param]()
 
 

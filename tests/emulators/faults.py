@@ -38,9 +38,10 @@ class Faults:
             self._faults.append(fault)
 
     def forget(self) -> None:
-        """No more faults; calls that were held go on."""
+        """No more faults; calls that were held go on; counting starts anew."""
         with self._lock:
             self._faults.clear()
+            self._calls.clear()
             self._released.notify_all()
 
     def take(self, kind: str, target: str) -> Fault:

@@ -38,6 +38,12 @@ class Gcs:
         """How many calls there were (globs), e.g. ``count("objects.insert", "runs/*")``."""
         return self.app.faults.count(kind, target)
 
+    def reset(self) -> None:
+        """No faults, no notifications, nothing denied, no calls counted; objects stay."""
+        self.app.faults.forget()
+        self.app.pusher.clear()
+        self.app.denied = set()
+
     def push_to(self, config: PushConfig) -> None:
         """Switches notifications on."""
         self.app.pusher.add(config)
