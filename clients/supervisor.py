@@ -185,7 +185,7 @@ def _write_end(job: JobFolder, folder: int, end: Exit) -> None:
         except OSError as err:
             if err.errno not in (errno.ENOSPC, errno.EDQUOT) or time.monotonic() > deadline:
                 raise
-            time.sleep(5.0)
+            time.sleep(1.0)
         else:
             return
 
