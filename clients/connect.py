@@ -5,7 +5,6 @@ from functools import lru_cache
 
 from clients.objects import open_objects
 from clients.settings import Settings, read_settings
-from history.errors import BadSetup
 from history.ports import Launcher, Objects, Results
 
 
@@ -48,4 +47,15 @@ def _launcher(settings: Settings) -> Launcher:
         from clients.local_launcher import LocalLauncher
 
         return LocalLauncher(settings.state_dir)
-    raise BadSetup("TRAINING_BACKEND must be local; got 'vertex', which this version has no launcher for")
+    from clients.vertex import VertexLauncher, VertexSite
+
+    return VertexLauncher(
+        VertexSite(
+            project_id=settings.gcp_project_id,
+            region=settings.gcp_region,
+            trainer_image=settings.trainer_image,
+            service_account=settings.vertex_service_account,
+            api_endpoint=settings.vertex_api_endpoint,
+            transport=settings.vertex_transport,
+        )
+    )

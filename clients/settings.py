@@ -11,6 +11,7 @@ import msgspec
 from history.errors import BadSetup
 
 Backend = Literal["local", "vertex"]
+Transport = Literal["grpc", "rest"]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,6 +27,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     results_table: str = ""
     serving_url: str = "http://127.0.0.1:8000"
     state_dir: str
+    gcp_project_id: str = ""
+    gcp_region: str = ""
+    vertex_api_endpoint: str = ""
+    vertex_transport: Transport = "grpc"
+    vertex_service_account: str = ""
+    trainer_image: str = ""
 
     def __repr__(self) -> str:
         """Without the password that a URL may hold."""
@@ -47,7 +54,7 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     given["state_dir"] = str(state_dir)
     given.setdefault("artifacts_uri", (state_dir / "artifacts").as_uri())
     given.setdefault("results_url", f"sqlite:///{state_dir / 'results.db'}")
-    for field in ("artifacts_uri", "serving_url"):
+    for field in ("artifacts_uri", "serving_url", "vertex_api_endpoint"):
         if field in given:
             given[field] = given[field].rstrip("/")
     problems = [
@@ -55,6 +62,8 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         for field, (pattern, expected) in _PATTERNS.items()
         if environ.get(field.upper()) and not re.fullmatch(pattern, given[field])
     ]
+    if given.get("training_backend") == "vertex":
+        problems += _find_missing_for_vertex(given)
     if problems:
         raise BadSetup("; ".join(problems) + "; see .env.example")
     return msgspec.convert(cast("dict[str, object]", given), Settings)
@@ -71,7 +80,28 @@ _PATTERNS = {
     "artifacts_uri": (r"file:///[^?#]+|gs://[^/?#]+(/[^?#]+)?", "be file:///<absolute path> or gs://<bucket>/<path>"),
     "results_url": (r"sqlite:///.+|postgresql\+psycopg://.+", "start with sqlite:/// or postgresql+psycopg://"),
     "serving_url": (r"https?://[^/]+.*", "start with http:// or https://"),
+    "gcp_project_id": (r"([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]", "be a project's id (not its number or name)"),
+    "gcp_region": (r"[a-z]+(-[a-z0-9]+)+", "be a region, such as us-central1"),
+    "vertex_api_endpoint": (r"(https?://)?[^/\s]+", "be host:port, or http(s)://host:port"),
+    "vertex_transport": ("|".join(get_args(Transport)), "be grpc or rest"),
+    "vertex_service_account": (r"[^@\s]+@[^@\s]+\.gserviceaccount\.com", "be a service account's email address"),
+    "trainer_image": (r"[^/\s]+\.[^/\s]+/\S+", "be an image in a registry, such as us-docker.pkg.dev/..."),
 }
+
+
+def _find_missing_for_vertex(given: Mapping[str, str]) -> list[str]:
+    """What a job on Vertex AI cannot do without."""
+    problems = [
+        f"{field.upper()} must be set with TRAINING_BACKEND=vertex; it is not"
+        for field in ("gcp_project_id", "gcp_region", "trainer_image")
+        if field not in given
+    ]
+    if not given["artifacts_uri"].startswith("gs://"):
+        # A container's disk is gone with its machine.
+        problems.append(
+            f"ARTIFACTS_URI must be gs://<bucket>/<path> with TRAINING_BACKEND=vertex; got {given['artifacts_uri']!r}"
+        )
+    return problems
 
 
 def _without_password(text: str) -> str:

@@ -9,6 +9,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -71,6 +72,8 @@ class VertexLauncher:
         self._clock = clock
         self._lock = threading.Lock()
         self._clients: dict[str, JobServiceClient] = {}
+        self._submitting: set[str] = set()
+        self._submitted = threading.Condition()
         if site.transport == "grpc" and site.api_endpoint.startswith("http://"):
             raise BadSetup(
                 f"VERTEX_API_ENDPOINT must speak TLS for gRPC (host:port); got {site.api_endpoint!r}. For plain http "
@@ -80,22 +83,9 @@ class VertexLauncher:
     def submit(self, key: str, order: JobOrder) -> JobReport:
         """See `Launcher.submit`. Raises: BadRequest: what cannot run there; BadSetup: permissions, quota."""
         job = to_custom_job(key, order, image=self._site.trainer_image, service_account=self._site.service_account)
-        known = self._list_key(key)
-        if known:
-            return self._keep_oldest(known)
-        doing = f"submit the job with key {key} in {self._site.region}"
-        client = self._client(self._site.region)
-        try:
-            created = client.create_custom_job(parent=self._parent, custom_job=job, retry=None, timeout=self._timeout_s)
-        except VENDOR_ERRORS as err:
-            error = translate(err, doing, self._site.project_id)
-            if not is_refusal(err):
-                return self._adopt(key, error)
-            if isinstance(error, NotFound):
-                raise BadSetup(f"{error}; check GCP_PROJECT_ID and GCP_REGION") from err
-            raise error from err
-        # Two submits at once have both seen no job: both now see the older one and keep that.
-        return self._keep_oldest([*self._list_key(key), self._to_report(created)])
+        with self._alone(key):
+            known = self._list_key(key)
+            return self._keep_oldest(known) if known else self._create(key, job)
 
     def report(self, job_names: Sequence[str]) -> dict[str, JobReport]:
         """See `Launcher.report`; one GET a job.
@@ -158,6 +148,35 @@ class VertexLauncher:
     @property
     def _parent(self) -> str:
         return f"projects/{self._site.project_id}/locations/{self._site.region}"
+
+    def _create(self, key: str, job: Any) -> JobReport:
+        """The job of `key`, of which none was listed."""
+        doing = f"submit the job with key {key} in {self._site.region}"
+        client = self._client(self._site.region)
+        try:
+            created = client.create_custom_job(parent=self._parent, custom_job=job, retry=None, timeout=self._timeout_s)
+        except VENDOR_ERRORS as err:
+            error = translate(err, doing, self._site.project_id)
+            if not is_refusal(err):
+                return self._adopt(key, error)
+            if isinstance(error, NotFound):
+                raise BadSetup(f"{error}; check GCP_PROJECT_ID and GCP_REGION") from err
+            raise error from err
+        # Two submits at once have both seen no job: both now see the older one and keep that.
+        return self._keep_oldest([*self._list_key(key), self._to_report(created)])
+
+    @contextmanager
+    def _alone(self, key: str) -> Iterator[None]:
+        """Threads submit one key one after another. Processes need not: see `_create`."""
+        with self._submitted:
+            self._submitted.wait_for(lambda: key not in self._submitting)
+            self._submitting.add(key)
+        try:
+            yield
+        finally:
+            with self._submitted:
+                self._submitting.discard(key)
+                self._submitted.notify_all()
 
     def _adopt(self, key: str, error: Exception) -> JobReport:
         """The job of `key` after a create that may have made one; never creates another."""

@@ -12,6 +12,8 @@ from history.errors import BadSetup
 from history.jobs import JobReport, JobState, Reason
 
 KEY_LABEL = "switchyard-key"
+TIMEOUT_LABEL = "switchyard-timeout-s"
+"""On each job, as the answer of a list that is to be short has the labels, but not the spec."""
 
 # JobState of google/cloud/aiplatform/v1/job_state.proto, by its numbers: a number that this table lacks is an error.
 _QUEUED, _PENDING, _RUNNING, _SUCCEEDED, _FAILED, _CANCELLING = 1, 2, 3, 4, 5, 6
@@ -48,6 +50,8 @@ def to_report(job: Any, *, project_id: str, now: datetime) -> JobReport:
     state = read_state(job)
     number = int(job.state)
     reason = _choose_reason(job, number, now)
+    if reason is Reason.TIMED_OUT:
+        state = JobState.FAILED  # nobody cancelled it, though Vertex AI may call it so
     return JobReport(
         job_name=job.name,
         key=job.labels.get(KEY_LABEL, ""),
@@ -122,11 +126,13 @@ def _choose_failure(job: Any) -> Reason:
 
 
 def _is_timed_out(job: Any) -> bool:
-    """Vertex AI does not document how a timeout ends a job: by its code, its words, or its length."""
+    """Vertex AI does not document how a timeout ends a job: told by its code, its words, or how long it ran."""
     if job.error.code == code_pb2.DEADLINE_EXCEEDED or "timed out" in job.error.message.lower():
         return True
-    timeout = job.job_spec.scheduling.timeout  # a list leaves it out
-    return bool(timeout and job.start_time and job.end_time and job.end_time - job.start_time >= timeout)
+    timeout_s = job.labels.get(TIMEOUT_LABEL, "")
+    if not (timeout_s.isdecimal() and job.start_time and job.end_time):
+        return False
+    return bool(job.end_time - job.start_time >= timedelta(seconds=int(timeout_s)))
 
 
 def _to_message(job: Any, number: int, reason: Reason, project_id: str) -> str:
@@ -151,7 +157,7 @@ def _to_advice(reason: Reason, project_id: str) -> str:
         Reason.CAPACITY: "Train again in another region (GCP_REGION), with another machine or accelerator, or with "
         "scheduling=flex_start, which waits for one",
         Reason.PREEMPTED: "Train again, or with scheduling=standard, whose machines are not taken away",
-        Reason.KILLED: "If memory ran out: a machine_type with more of it, or a smaller batch_size",
+        Reason.KILLED: "Killed by SIGKILL; if memory ran out: a machine_type with more of it, or a smaller batch_size",
         Reason.TIMED_OUT: "Train again with a longer timeout_s",
     }.get(reason, "")
 

@@ -108,3 +108,45 @@ def test_password_is_never_shown(url: str) -> None:
     with pytest.raises(BadSetup) as raised:
         read_settings({"RESULTS_URL": url.replace("postgresql+psycopg", "mysql").replace("host", "[host")})
     assert "s3cret" not in str(raised.value)
+
+
+def test_all_that_vertex_lacks_is_reported_at_once() -> None:
+    """Each missing variable is named, and so is an artifacts folder that no container can reach."""
+    with pytest.raises(BadSetup) as raised:
+        read_settings({"TRAINING_BACKEND": "vertex"})
+    for variable in ("GCP_PROJECT_ID", "GCP_REGION", "TRAINER_IMAGE", "ARTIFACTS_URI"):
+        assert f"{variable} must be" in str(raised.value)
+
+
+VERTEX = {
+    "TRAINING_BACKEND": "vertex",
+    "GCP_PROJECT_ID": "demo-project",
+    "GCP_REGION": "us-central1",
+    "TRAINER_IMAGE": "us-docker.pkg.dev/demo-project/switchyard/trainer:1",
+    "ARTIFACTS_URI": "gs://bucket",
+}
+
+
+def test_vertex_needs_no_more_than_these() -> None:
+    """gRPC to the region's own endpoint is the default."""
+    settings = read_settings(VERTEX)
+    assert (settings.vertex_transport, settings.vertex_api_endpoint) == ("grpc", "")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("GCP_PROJECT_ID", "123456789012"),
+        ("GCP_PROJECT_ID", "My Project"),
+        ("GCP_REGION", "US"),
+        ("VERTEX_TRANSPORT", "http"),
+        ("VERTEX_API_ENDPOINT", "localhost/path"),
+        ("VERTEX_SERVICE_ACCOUNT", "trainer"),
+        ("TRAINER_IMAGE", "trainer:latest"),
+        ("ARTIFACTS_URI", "file:///srv/artifacts"),
+    ],
+)
+def test_what_vertex_could_not_use_is_refused(variable: str, value: str) -> None:
+    """The message names the variable and what was given."""
+    with pytest.raises(BadSetup, match=f"{variable} must .*{re.escape(repr(value))}"):
+        read_settings(VERTEX | {variable: value})

@@ -148,7 +148,9 @@ class JobRun:
     def _on_act(self, act: Act) -> None:
         if act in ("cancel", "stop"):
             self._end_containers(0.0 if act == "stop" else self._core.config.grace_s)
-            raise self._cancelled()
+            # From CANCELLING a job may still go to SUCCEEDED (JobState), as "a training job completes successfully
+            # when its primary replica exits with exit code 0" (the service page).
+            raise JobEnded(JobState.JOB_STATE_SUCCEEDED) if self._wait_for_primary() == 0 else self._cancelled()
         if act == "timeout":
             self._end_containers(self._core.config.grace_s)
             # Neither the state nor the words of a timeout are documented; the legacy service cancelled the job
@@ -232,6 +234,13 @@ class JobRun:
             f"https://console.cloud.google.com/logs/viewer?project={self._core.config.project_number}"
             f"&resource=ml_job%2Fjob_id%2F{job_id}&advancedFilter={query}"
         )
+
+    def _wait_for_primary(self) -> int:
+        """The primary's exit code; it has been told to end."""
+        while True:
+            event = self.inbox.get(timeout=10)
+            if isinstance(event, Exited) and event.replica is self.replicas[0] and event.replica.is_current(event):
+                return event.code
 
     def _end_containers(self, grace_s: float) -> None:
         self._stop(self.replicas, grace_s)
