@@ -1,0 +1,55 @@
+"""The serving command line: parses, checks what can be checked before the first request, and runs the server."""
+
+import argparse
+import socket
+import sys
+
+import uvicorn
+
+from clients.connect import connect
+from history.errors import SwitchyardError
+from serving.app import create_app
+
+
+def main() -> int:
+    """Serves until interrupted. The exit status: 0 stopped, 2 could not start (stderr says why and what to do)."""
+    parser = argparse.ArgumentParser(
+        prog="python -m serving", description="Serves published results: the JSON API and the pages of each run."
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument(
+        "--port", type=int, default=8000, help="port to listen on; 0: a free one (default: %(default)s)"
+    )
+    arguments = parser.parse_args()
+    try:
+        outside = connect()
+        _ = outside.results  # an old schema ends the start; a database that is away for now does not
+        listener = _listen(arguments.host, arguments.port)
+    except (SwitchyardError, OSError, OverflowError) as err:
+        print(f"serving cannot start: {err}", file=sys.stderr)
+        return 2
+    with listener:
+        host, port = listener.getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        print(f"Serving http://{shown}:{port}/quick-tests/ (Ctrl-C stops)", flush=True)
+        # One line a request at most: uvicorn's access log. Its start-up lines would say again what was just printed.
+        config = uvicorn.Config(create_app(outside), log_level="info", server_header=False)
+        config.load()
+        uvicorn.Server(config).run(sockets=[listener])
+    return 0
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises: OSError: the port is taken, or the address is not this machine's."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as err:
+        raise OSError(
+            f"port {port} of {host} cannot be listened on ({err.strerror}); stop what listens there, "
+            "or name another with --port"
+        ) from err
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,168 @@
+"""The JSON API: the list of runs, a run's history and histograms, and the server's health."""
+
+import gzip
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlencode
+
+import anyio
+import msgspec
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, FastAPI, Path, Query
+from fastapi.openapi.utils import get_openapi
+from msgspec import Meta
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from clients.connect import Outside
+from history.errors import BadRequest, TryAgain
+from serving.conditional import NOSNIFF, accepts_gzip, answer, to_etag
+from serving.models import Health, HistogramData, NotPublished, Problem, RunList, TrainingHistory
+
+MAX_ID: Final = 2**63 - 1
+"""The largest id that both databases can be asked for."""
+HEALTH_DEADLINE_S: Final = 3.0
+HISTORY_PATH: Final = "/api/quick-tests/{quick_test_id}/training-history/"
+JSON: Final = "application/json"
+NOT_PUBLISHED: Final = b'{"available":false}'
+
+_ID = Annotated[int, Meta(ge=1, le=MAX_ID)]
+_PathId = Annotated[int, Path(ge=1, le=MAX_ID, description="the run's id", examples=[12])]
+_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    422: {"model": Problem, "description": "A parameter is not what it must be"},
+    503: {"model": Problem, "description": "The database does not answer; ask again after Retry-After seconds"},
+}
+_NO_RUN: dict[int | str, dict[str, Any]] = {404: {"model": Problem, "description": "No run has this id"}}
+_UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "If-None-Match names what would be sent"}}
+
+
+def read_id(text: str) -> int:
+    """The id that a path names. Raises: BadRequest."""
+    try:
+        return msgspec.convert(text, _ID, strict=False)
+    except msgspec.ValidationError as err:
+        raise BadRequest(f"a quick test's id must be a whole number from 1 to {MAX_ID}; got {text[:40]!r}") from err
+
+
+class Api:
+    """The endpoints over one wiring. Each is called in a worker thread, for the ports block."""
+
+    def __init__(self, outside: Outside) -> None:
+        self.outside = outside
+
+    def list_runs(
+        self,
+        request: Request,
+        limit: Annotated[int, Query(ge=1, le=200, description="runs a page")] = 50,
+        before: Annotated[int | None, Query(ge=1, le=MAX_ID, description="only runs with a smaller id")] = None,
+    ) -> Response:
+        """The runs, newest first; `next` is the URL of the page after this one."""
+        runs = self.outside.results.list_runs(limit=limit + 1, before_id=before)
+        following = None
+        if len(runs) > limit:
+            runs = runs[:limit]
+            following = "/api/quick-tests/?" + urlencode({"limit": limit, "before": runs[-1].id})
+        content = msgspec.json.encode({"items": runs, "next": following})
+        return answer(request, content, to_etag(content), media_type=JSON)
+
+    def read_history(self, request: Request) -> Response:
+        """The stored bytes as they are, under the ETag that was stored with them."""
+        stored = self.outside.results.read_history(read_id(request.path_params["quick_test_id"]))
+        if stored.history_json is None:
+            return answer(request, NOT_PUBLISHED, to_etag(NOT_PUBLISHED), media_type=JSON)
+        etag = f'"{stored.etag}"' if stored.etag else to_etag(stored.history_json)
+        return answer(request, stored.history_json, etag, media_type=JSON)
+
+    def read_histogram(
+        self,
+        request: Request,
+        quick_test_id: _PathId,
+        kind: Annotated[Literal["weights", "gradients"], Query(alias="type", description="of what")] = "weights",
+        tower: Annotated[Literal["query", "candidate"], Query(description="of which tower")] = "query",
+    ) -> Response:
+        """The stored histogram: as stored (gzip) to whoever accepts it, unpacked to others."""
+        packed = self.outside.results.read_histogram(quick_test_id, kind, tower)
+        vary = {"Vary": "Accept-Encoding"}
+        if packed is None:
+            return answer(request, NOT_PUBLISHED, to_etag(NOT_PUBLISHED), media_type=JSON, headers=vary)
+        # Weak: one tag stands for both encodings. Made from the bytes, for the run's digest need not change with them.
+        etag = "W/" + to_etag(packed)
+        if accepts_gzip(request.headers.get("accept-encoding", "")):
+            return answer(request, packed, etag, media_type=JSON, headers={**vary, "Content-Encoding": "gzip"})
+        return answer(request, gzip.decompress(packed), etag, media_type=JSON, headers=vary)
+
+    async def read_health(self) -> Response:
+        """`ok` when the database answers a one-row query in time."""
+        try:
+            with anyio.fail_after(HEALTH_DEADLINE_S):
+                await run_sync(self._ask_database, abandon_on_cancel=True)
+        except TimeoutError as err:
+            raise TryAgain(f"the results database gave no answer within {HEALTH_DEADLINE_S:.0f} s") from err
+        return JSONResponse({"status": "ok"}, headers={"Cache-Control": "no-store", **NOSNIFF})
+
+    def _ask_database(self) -> None:
+        self.outside.results.list_runs(limit=1)
+
+
+def add_api(app: FastAPI, outside: Outside) -> None:
+    """Adds the API's routes to `app`, and documents them."""
+    api = Api(outside)
+    # The one hot route goes past FastAPI's machinery, which costs it about a sixth of its throughput
+    # (tests/bench/serving.py), and comes first, so that no other pattern is tried before it.
+    for path in (HISTORY_PATH, HISTORY_PATH.rstrip("/")):
+        app.add_route(path, api.read_history, include_in_schema=False)
+    documented: dict[str, Any] = {"tags": ["results"]}
+    _add(
+        app,
+        "/api/quick-tests/{quick_test_id}/histogram-data/",
+        api.read_histogram,
+        responses={200: {"model": HistogramData | NotPublished}, **_UNCHANGED, **_NO_RUN, **_PROBLEMS},
+        **documented,
+    )
+    _add(
+        app,
+        "/api/quick-tests/",
+        api.list_runs,
+        responses={200: {"model": RunList}, **_UNCHANGED, **_PROBLEMS},
+        **documented,
+    )
+    _add(app, "/health", api.read_health, responses={200: {"model": Health}, 503: _PROBLEMS[503]}, tags=["server"])
+    app.openapi = lambda: _document(app, api)  # type: ignore[method-assign]  # the way FastAPI's own docs extend it
+
+
+def _add(app: FastAPI, path: str, endpoint: Any, **documentation: Any) -> None:
+    """GET at `path`, documented; also HEAD, and the same path with or without its last slash."""
+    app.add_api_route(path, endpoint, methods=["GET"], **documentation)
+    for spelling in (path.rstrip("/"), path.rstrip("/") + "/"):
+        app.add_api_route(spelling, endpoint, methods=["GET", "HEAD"], include_in_schema=False)
+
+
+def _document(app: FastAPI, api: Api) -> dict[str, Any]:
+    """The OpenAPI document, made once; with the hot route, which FastAPI does not serve and so would not describe."""
+    if app.openapi_schema is None:
+        hot = APIRouter()
+        hot.add_api_route(
+            HISTORY_PATH,
+            api.read_history,
+            methods=["GET"],
+            tags=["results"],
+            responses={200: {"model": TrainingHistory | NotPublished}, **_UNCHANGED, **_NO_RUN, **_PROBLEMS},
+            openapi_extra={
+                "parameters": [
+                    {
+                        "name": "quick_test_id",
+                        "in": "path",
+                        "required": True,
+                        "description": "the run's id",
+                        "schema": {"type": "integer", "minimum": 1, "maximum": MAX_ID},
+                        "example": 12,
+                    }
+                ]
+            },
+        )
+        app.openapi_schema = get_openapi(
+            title=app.title,
+            version=app.version,
+            description=app.description,
+            routes=[*hot.routes, *app.routes],
+        )
+    return app.openapi_schema

@@ -1,0 +1,51 @@
+"""What a client has and takes: an ETag on what is sent, 304 when it has it already, gzip when it accepts that."""
+
+import hashlib
+import re
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+_TAG: Final = re.compile(r'(?:W/)?("[^"]*")')
+
+REVALIDATE: Final = "no-cache"
+"""`Cache-Control` of everything that may change: keep it, but ask before each use."""
+NOSNIFF: Final = {"X-Content-Type-Options": "nosniff"}
+
+
+def to_etag(content: bytes) -> str:
+    """An entity tag, quotes included, that differs where `content` does."""
+    return f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+
+
+def has_already(request: Request, etag: str) -> bool:
+    """True where If-None-Match names `etag`: in a list, weak or strong, or as ``*``.
+
+    Source: RFC 9110, section 13.1.2 (the comparison is the weak one, so ``W/`` makes no difference).
+    """
+    given = request.headers.get("if-none-match")
+    if given is None:
+        return False
+    return given.strip() == "*" or etag.removeprefix("W/") in _TAG.findall(given)
+
+
+def accepts_gzip(accept_encoding: str) -> bool:
+    """True where an Accept-Encoding header allows gzip. Source: RFC 9110, section 12.5.3."""
+    weights = {}
+    for item in accept_encoding.lower().split(","):
+        coding, _, parameters = item.partition(";")
+        refused = re.fullmatch(r"\s*q=0(\.0*)?\s*", parameters)
+        weights[coding.strip()] = not refused
+    return weights.get("gzip", weights.get("x-gzip", weights.get("*", False)))
+
+
+def answer(
+    request: Request, content: bytes, etag: str, *, media_type: str, headers: dict[str, str] | None = None
+) -> Response:
+    """`content` under `etag`, or 304 without a body; a client may keep both but asks again before each use."""
+    sent = {"ETag": etag, "Cache-Control": REVALIDATE, **NOSNIFF, **(headers or {})}
+    if has_already(request, etag):
+        sent.pop("Content-Encoding", None)
+        return Response(status_code=304, headers=sent)
+    return Response(content, media_type=media_type, headers=sent)

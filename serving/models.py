@@ -1,0 +1,175 @@
+"""The answers' shapes for readers of the OpenAPI document. Nothing is built from them: stored bytes are sent as stored,
+and the tests hold real answers against them."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
+
+Series = list[float | None]
+
+HISTORY_EXAMPLE: JsonDict = {
+    "available": True,
+    "epochs": [0, 5, 9],
+    "loss": {
+        "train": [6.2, 5.1, 4.9],
+        "val": [6.3, 5.4, 5.3],
+        "regularization": [0.02, 0.03, 0.03],
+        "val_regularization": [0.02, 0.03, 0.03],
+        "total": [6.22, 5.13, 4.93],
+        "val_total": [6.32, 5.43, 5.33],
+    },
+    "gradient": {"total": [15.6, 18.0, 19.9], "query": [10.0, 11.5, 12.7], "candidate": [12.0, 13.9, 15.3]},
+    "final_metrics": {"test_loss": 5.31, "test_recall_at_5": 0.038},
+    "params": {"epochs": 10, "batch_size": 512},
+    "cached_at": "2026-01-02T10:30:00Z",
+    "mlflow_run_id": "",
+    "histogram_available": True,
+    "schema_version": 1,
+    "status": "completed",
+    "source": "file",
+    "sampling": {"interval": 5, "keep_extremes": False, "kept": 3, "total": 10, "non_finite_dropped": 0},
+    "non_finite": {},
+    "digest": {"charted": "sha256:5f0c...", "full": None},
+}
+HISTOGRAM_EXAMPLE: JsonDict = {
+    "available": True,
+    "epochs": [0, 1],
+    "bin_edges": [-1.0, 0.0, 1.0],
+    "edges_known": "all",
+    "sampled": False,
+    "counts": [[10, 12], [9, 13]],
+}
+
+
+class NotPublished(BaseModel):
+    """The run exists, and nothing of it is published."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    available: Literal[False]
+
+
+class LossCurves(BaseModel):
+    """Losses an epoch; `train` and `val` exclude regularisation, total = loss + regularisation."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    train: Series = []
+    val: Series = []
+    regularization: Series = []
+    val_regularization: Series = []
+    total: Series = []
+    val_total: Series = []
+
+
+class NormCurves(BaseModel):
+    """L2 norms of the weights, whole and per tower."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    total: Series = []
+    query: Series = []
+    candidate: Series = []
+
+
+class SamplingNote(BaseModel):
+    """How the epochs were chosen."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    interval: Annotated[int, Field(description="every epoch that this divides is kept, and the last one")]
+    keep_extremes: bool
+    kept: int
+    total: int
+    non_finite_dropped: Annotated[int, Field(description="charted values that were not finite, in epochs left out")] = 0
+
+
+class DigestNote(BaseModel):
+    """``sha256:...`` over the charted series (and metrics and parameters), and over everything."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    charted: str
+    full: str | None = None
+
+
+class TrainingHistory(BaseModel):
+    """A run's published history: sampled epochs, every series as long as `epochs`, missing or non-finite as null.
+
+    Histories that the legacy application cached lack `schema_version` and everything after it, may have series of
+    unequal length, and may hold bare `NaN` tokens; they are sent as they were stored.
+    """
+
+    model_config = ConfigDict(json_schema_extra={"examples": [HISTORY_EXAMPLE]})
+
+    available: Literal[True]
+    epochs: Annotated[list[int], Field(description="kept epochs, counted from 0 as the trainer does")]
+    loss: LossCurves
+    gradient: NormCurves
+    final_metrics: dict[str, float | None] = {}
+    params: dict[str, Any] = {}
+    cached_at: datetime
+    mlflow_run_id: str = ""
+    histogram_available: bool = False
+    schema_version: int | None = None
+    status: Literal["partial", "completed", "failed"] | None = None
+    source: Literal["file", "mlflow"] | None = None
+    sampling: SamplingNote | None = None
+    non_finite: dict[str, dict[str, dict[str, Literal["nan", "inf", "-inf"]]]] = {}
+    digest: DigestNote | None = None
+
+
+class HistogramData(BaseModel):
+    """One histogram over all epochs. Counts of two epochs can be compared only with ``edges_known: "all"``."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [HISTOGRAM_EXAMPLE]})
+
+    available: Literal[True]
+    epochs: list[int]
+    bin_edges: Annotated[list[float] | None, Field(description="one more than there are counts; null: not known")]
+    edges_known: Literal["all", "first_epoch", "none"]
+    sampled: Annotated[bool, Field(description="the counts are an estimate from part of the values")]
+    counts: Annotated[list[list[int | None] | None], Field(description="one row an epoch; null: not recorded")]
+
+
+class RunLine(BaseModel):
+    """One run in the list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: int
+    status: str
+    display_name: str
+    available: Annotated[bool, Field(description="a history is published")]
+    error: str
+    created_at: datetime | None
+    completed_at: datetime | None
+
+
+class RunList(BaseModel):
+    """Runs, newest first."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    items: list[RunLine]
+    next: Annotated[str | None, Field(description="path and query of the next page; null: this is the last one")]
+
+
+class Health(BaseModel):
+    """The server answers, and so does its database."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    status: Literal["ok"]
+
+
+class Problem(BaseModel):
+    """What went wrong, as RFC 9457 has it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    title: str
+    status: int
+    detail: Annotated[str, Field(description="what was expected, what was received, where, what to do")]

@@ -1,0 +1,64 @@
+"""Errors as HTTP answers, in one place: JSON (RFC 9457) below /api and /health, a page elsewhere."""
+
+from http import HTTPStatus
+from typing import Final
+
+import msgspec
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from history.errors import BadRequest, NotFound, SwitchyardError, TryAgain
+from serving.conditional import NOSNIFF
+from serving.rendering import render
+
+RETRY_AFTER_S: Final = 2
+
+
+def add_problem_handlers(app: FastAPI) -> None:
+    """Every error that a route raises becomes an answer with a clear text; only a bug (500) is also logged."""
+    app.add_exception_handler(SwitchyardError, _answer_ours)
+    app.add_exception_handler(RequestValidationError, _answer_invalid)
+    app.add_exception_handler(HTTPException, _answer_http)
+    app.add_exception_handler(Exception, _answer_bug)
+
+
+async def _answer_ours(request: Request, err: Exception) -> Response:
+    if isinstance(err, NotFound):
+        return _problem(request, HTTPStatus.NOT_FOUND, str(err))
+    if isinstance(err, TryAgain):
+        headers = {"Retry-After": str(RETRY_AFTER_S)}
+        return _problem(request, HTTPStatus.SERVICE_UNAVAILABLE, str(err), headers)
+    if isinstance(err, BadRequest):
+        return _problem(request, HTTPStatus.UNPROCESSABLE_ENTITY, str(err))
+    # BadSetup (an old schema: the message names the command), BadRecord: somebody must mend something first.
+    return _problem(request, HTTPStatus.INTERNAL_SERVER_ERROR, str(err))
+
+
+async def _answer_invalid(request: Request, err: Exception) -> Response:
+    assert isinstance(err, RequestValidationError)
+    # What was received is cut: an id may have thousands of digits.
+    said = [f"`{problem['loc'][-1]}`: {problem['msg']}; got {str(problem['input'])[:40]!r}" for problem in err.errors()]
+    return _problem(request, HTTPStatus.UNPROCESSABLE_ENTITY, "; ".join(said))
+
+
+async def _answer_http(request: Request, err: Exception) -> Response:
+    assert isinstance(err, HTTPException)
+    detail = f"nothing is served at {request.url.path}" if err.status_code == 404 else str(err.detail)
+    return _problem(request, HTTPStatus(err.status_code), detail, dict(err.headers or {}))
+
+
+async def _answer_bug(request: Request, err: Exception) -> Response:
+    # The traceback goes to the server's log, never to a client.
+    return _problem(request, HTTPStatus.INTERNAL_SERVER_ERROR, "an error inside the server; its log says more")
+
+
+def _problem(request: Request, status: HTTPStatus, detail: str, headers: dict[str, str] | None = None) -> Response:
+    sent = {"Cache-Control": "no-store", **NOSNIFF, **(headers or {})}
+    if request.url.path.startswith(("/api", "/health")):
+        body = msgspec.json.encode({"title": status.phrase, "status": int(status), "detail": detail})
+        return Response(body, int(status), sent, media_type="application/problem+json")
+    page = render("problem.html", title=status.phrase, status=int(status), detail=detail)
+    return Response(page.content, int(status), {**page.headers, **sent}, media_type="text/html")

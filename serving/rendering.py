@@ -1,0 +1,64 @@
+"""HTML from the templates: everything from the data is escaped, and no script runs that is not a file of ours."""
+
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, Final
+
+import msgspec
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from serving.assets import PLOTLY, asset_url
+from serving.conditional import NOSNIFF
+
+# Plotly writes style elements and attributes, hence 'unsafe-inline' for styles alone; its "download as PNG" makes a
+# data: image. Nothing may come from, or be sent to, another host.
+_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+class Page(msgspec.Struct, frozen=True):
+    """A rendered page and the headers that go with it."""
+
+    content: bytes
+    headers: dict[str, str]
+
+
+def render(template: str, **values: Any) -> Page:
+    """The page that `template` makes of `values`."""
+    text = _environment().get_template(template).render(**values)
+    return Page(
+        text.encode(),
+        {"Content-Security-Policy": _POLICY, "Referrer-Policy": "same-origin", **NOSNIFF},
+    )
+
+
+@lru_cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("serving"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals["asset_url"] = asset_url
+    environment.globals["plotly"] = PLOTLY
+    environment.filters["moment"] = _moment
+    environment.filters["number"] = _number
+    return environment
+
+
+def _moment(at: datetime) -> str:
+    """``2026-01-02 10:30 UTC``."""
+    return f"{at:%Y-%m-%d %H:%M} UTC"
+
+
+def _number(value: Any) -> str:
+    """A value as a table shows it: six significant digits; a missing one as a dash."""
+    if value is None:
+        return "\N{EN DASH}"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return str(value)

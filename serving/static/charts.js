@@ -1,0 +1,91 @@
+"use strict";
+/* The loss and norm curves. Epochs are counted from 0 in the data and from 1 on the screen. */
+
+const Charts = (() => {
+  const LOSS_STYLES = {
+    train: { color: "--first", dash: "solid", symbol: "circle", group: "loss" },
+    val: { color: "--second", dash: "solid", symbol: "square", group: "loss" },
+    total: { color: "--first", dash: "dash", symbol: "circle-open", group: "total" },
+    val_total: { color: "--second", dash: "dash", symbol: "square-open", group: "total" },
+    regularization: { color: "--first", dash: "dot", symbol: "circle", group: "regularization" },
+    val_regularization: { color: "--second", dash: "dot", symbol: "square", group: "regularization" },
+  };
+  const NORM_STYLES = {
+    total: { color: "--third", dash: "solid", symbol: "diamond" },
+    query: { color: "--first", dash: "solid", symbol: "circle" },
+    candidate: { color: "--second", dash: "solid", symbol: "square" },
+  };
+  const OTHER = { color: "--soft", dash: "dashdot", symbol: "x", group: "loss" };
+  const CONFIG = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
+
+  const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+  /* What all charts share; an axis gives its own title. */
+  function axis(title) {
+    return {
+      title: { text: title, standoff: 8 }, gridcolor: color("--grid"), linecolor: color("--line"),
+      zeroline: false, automargin: true, fixedrange: false,
+    };
+  }
+
+  function layout(extra) {
+    return {
+      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+      font: { family: "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', sans-serif", size: 12, color: color("--ink") },
+      hoverlabel: { bgcolor: color("--card"), bordercolor: color("--line"), font: { color: color("--ink") }, namelength: -1 },
+      margin: { l: 56, r: 12, t: 12, b: 44 },
+      ...extra,
+    };
+  }
+
+  /* One cross an epoch at the chart's foot, with everything that is not finite there in its hover. */
+  function crosses(marks) {
+    const byEpoch = new Map();
+    for (const mark of marks) byEpoch.set(mark.epoch, [...(byEpoch.get(mark.epoch) ?? []), mark.label]);
+    return {
+      name: "not finite", type: "scatter", mode: "markers", yaxis: "y2",
+      x: [...byEpoch.keys()].map((epoch) => epoch + 1), y: [...byEpoch.keys()].map(() => 0.04),
+      text: [...byEpoch.values()].map((labels) => labels.join("<br>")), hovertemplate: "%{text}<extra></extra>",
+      marker: { symbol: "x", size: 11, color: color("--mark") },
+    };
+  }
+
+  function curves(target, panel, epochs, styles, shown, yTitle, log) {
+    const traces = Object.entries(panel.curves)
+      .filter(([name]) => shown.has((styles[name] ?? OTHER).group))
+      .map(([name, values]) => {
+        const style = styles[name] ?? OTHER;
+        return {
+          name: panel.labels[name], type: "scatter", mode: "lines+markers", connectgaps: false,
+          x: epochs.map((epoch) => epoch + 1), y: values, hovertemplate: "%{y:.6g}",
+          line: { color: color(style.color), dash: style.dash, width: 2 },
+          marker: { symbol: style.symbol, size: epochs.length > 60 ? 0.1 : 6, color: color(style.color) },
+        };
+      });
+    if (panel.marks.length) traces.push(crosses(panel.marks));
+    const stripes = [...new Set(panel.marks.map((mark) => mark.epoch))].map((epoch) => ({
+      type: "line", x0: epoch + 1, x1: epoch + 1, yref: "paper", y0: 0, y1: 1, layer: "below",
+      line: { color: color("--mark"), width: 1, dash: "dot" },
+    }));
+    return Plotly.react(target, traces, layout({
+      hovermode: "x unified", showlegend: true, uirevision: log ? "log" : "linear", shapes: stripes,
+      legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" },
+      xaxis: { ...axis("epoch"), tickformat: "d", hoverformat: "d", unifiedhovertitle: { text: "epoch %{x}" } },
+      yaxis: { ...axis(yTitle), type: log ? "log" : "linear", exponentformat: "power", dtick: log ? undefined : null },
+      yaxis2: { overlaying: "y", range: [0, 1], fixedrange: true, visible: false },
+    }), CONFIG);
+  }
+
+  function draw(charts) {
+    const shown = new Set(["loss"]);
+    if (document.getElementById("show-total").checked) shown.add("total");
+    if (document.getElementById("show-regularization").checked) shown.add("regularization");
+    const log = document.getElementById("log-scale").checked;
+    return Promise.all([
+      curves(document.getElementById("loss-chart"), charts.loss, charts.epochs, LOSS_STYLES, shown, "loss", log),
+      curves(document.getElementById("norm-chart"), charts.norms, charts.epochs, NORM_STYLES, new Set([undefined, "loss"]), "L2 norm", false),
+    ]);
+  }
+
+  return { axis, color, config: CONFIG, draw, layout };
+})();

@@ -1,0 +1,291 @@
+"""What a run's page shows, made from its row and its stored history, whoever wrote that: series of equal length without
+NaN, where the non-finite points are, tables, and what must be said beside them."""
+
+import json
+import math
+import re
+from collections.abc import Iterable
+from itertools import zip_longest
+from typing import Any, Final, Literal
+
+import msgspec
+
+from history.runs import QuickTest, RunStatus
+
+_LOSS_LABELS: Final = {
+    "train": "training",
+    "val": "validation",
+    "total": "training + regularisation",
+    "val_total": "validation + regularisation",
+    "regularization": "regularisation",
+    "val_regularization": "regularisation (validation)",
+}
+_NORM_LABELS: Final = {"total": "both towers", "query": "query tower", "candidate": "candidate tower"}
+_KIND_LABELS: Final = {"nan": "NaN", "inf": "+∞", "-inf": "-∞"}
+_MARKS_SAID: Final = 6
+_RECALL: Final = re.compile(r"(?:test_)?(popularity_)?recall_at_(\d+)")
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """One point that no curve can show."""
+
+    epoch: int
+    label: str
+
+
+class Panel(msgspec.Struct, frozen=True):
+    """One chart: its curves, each as long as the page's epochs, and the points that are not finite."""
+
+    curves: dict[str, list[float | None]]
+    labels: dict[str, str]
+    marks: list[Mark]
+
+
+class Charts(msgspec.Struct, frozen=True):
+    """What the page's script draws; epochs from 0, as stored."""
+
+    epochs: list[int]
+    loss: Panel
+    norms: Panel
+    histograms: bool
+
+
+class Note(msgspec.Struct, frozen=True):
+    """Something that a reader must know of the charts; a warning where they might mislead."""
+
+    kind: Literal["info", "warning"]
+    title: str
+    text: str
+
+
+class Recall(msgspec.Struct, frozen=True):
+    """Test recall at k beside what always answering the most popular products would reach; None: not measured."""
+
+    k: int
+    model: float | None
+    popularity: float | None
+
+    @property
+    def times(self) -> float | None:
+        """The model's recall as a multiple of popularity's."""
+        return self.model / self.popularity if self.model is not None and self.popularity else None
+
+
+class RunView(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that the template reads."""
+
+    run: QuickTest
+    charts: Charts | None = None  # None: nothing published, or nothing readable
+    notes: list[Note] = []
+    recalls: list[Recall] = []
+    metrics: dict[str, Any] = {}
+    params: dict[str, Any] = {}
+    facts: dict[str, str] = {}
+
+    @property
+    def title(self) -> str:
+        """The run's name, or its id where it has none."""
+        return self.run.display_name or f"Quick test {self.run.id}"
+
+    @property
+    def live(self) -> bool:
+        """True while the page should ask for news."""
+        return not self.run.status.ended
+
+
+def to_view(run: QuickTest, stored: bytes | None) -> RunView:
+    """The page of `run`; `stored` is its history as the API sends it. Never raises for what is in it."""
+    try:
+        history = _read(stored)
+    except ValueError as err:
+        text = f"It is not what it should be ({err}). Publish the run again: python -m flows ingest."
+        return RunView(
+            run=run, notes=[Note("warning", "The stored history cannot be read", text)], params=run.parameters
+        )
+    if history is None:
+        return RunView(run=run, params=run.parameters)
+    charts, ragged = _to_charts(history)
+    final_metrics = _section(history, "final_metrics")
+    said = {**final_metrics, **_kinds_by_name(_section(_section(history, "non_finite"), "final_metrics"))}
+    recalls = _to_recalls(final_metrics)
+    return RunView(
+        run=run,
+        charts=charts,
+        notes=[
+            *_status_notes(run, history, charts),
+            *_legacy_notes(history, ragged),
+            *_mark_notes(charts, _section(history, "sampling")),
+        ],
+        recalls=recalls,
+        metrics={name: value for name, value in said.items() if not (recalls and _RECALL.fullmatch(name))},
+        params=_section(history, "params") or run.parameters,
+        facts=_to_facts(history),
+    )
+
+
+def to_charts(stored: bytes | None) -> Charts | None:
+    """The charts alone; None where nothing (readable) is published."""
+    try:
+        history = _read(stored)
+    except ValueError:
+        return None
+    return None if history is None else _to_charts(history)[0]
+
+
+def _read(stored: bytes | None) -> dict[str, Any] | None:
+    """The history, None where nothing is published. Raises: ValueError: what is stored is no history."""
+    if stored is None:
+        return None
+    try:
+        # The standard library's reader, for it takes the bare NaN and Infinity tokens of legacy payloads.
+        history = json.loads(stored)
+    except RecursionError as err:
+        raise ValueError("it is nested too deeply") from err
+    if not isinstance(history, dict):
+        raise ValueError(f"an object was expected, got {type(history).__name__}")  # noqa: TRY004  (one error for both)
+    return history if history.get("available") is True else None
+
+
+def _to_charts(history: dict[str, Any]) -> tuple[Charts, list[str]]:
+    """The charts, and which series did not have one value an epoch."""
+    loss, norms = _section(history, "loss"), _section(history, "gradient")
+    series = [values for section in (loss, norms) for values in section.values() if isinstance(values, list)]
+    epochs = [epoch for epoch in _list(history.get("epochs")) if isinstance(epoch, int)]
+    if not epochs:
+        epochs = list(range(max((len(values) for values in series), default=0)))
+    ragged: list[str] = []
+    non_finite = _section(history, "non_finite")
+    panels = []
+    for name, section, labels in (("loss", loss, _LOSS_LABELS), ("gradient", norms, _NORM_LABELS)):
+        known = {key: section[key] for key in [*labels, *section] if key in section}
+        curves, marks = {}, []
+        for key, values in known.items():
+            values = _list(values)
+            if values and len(values) != len(epochs):
+                ragged.append(f"{name}.{key} has {len(values)} values for {len(epochs)} epochs")
+            if values:
+                curves[key] = [_finite(value) for _, value in zip_longest(epochs, values[: len(epochs)])]
+                marks += _own_marks(labels.get(key, key), epochs, values)
+        marks += _recorded_marks(_section(non_finite, name), labels)
+        panels.append(Panel(curves, {key: labels.get(key, key) for key in curves}, _without_doubles(marks)))
+    histograms = bool(history.get("histogram_available"))
+    return Charts(epochs, panels[0], panels[1], histograms), ragged
+
+
+def _own_marks(label: str, epochs: list[int], values: list[Any]) -> list[Mark]:
+    """Bare NaN and Infinity tokens among the values, as legacy payloads have them."""
+    return [
+        Mark(epoch, f"{label} is {_KIND_LABELS[str(value)]}")
+        for epoch, value in zip(epochs, values, strict=False)
+        if isinstance(value, float) and not math.isfinite(value)
+    ]
+
+
+def _recorded_marks(section: dict[str, Any], labels: dict[str, str]) -> list[Mark]:
+    """What `non_finite` records, also of epochs that sampling left out."""
+    marks = []
+    for series, kinds in section.items():
+        for epoch, kind in kinds.items() if isinstance(kinds, dict) else ():
+            if str(epoch).isdecimal() and kind in _KIND_LABELS:
+                marks.append(Mark(int(epoch), f"{labels.get(series, series)} is {_KIND_LABELS[kind]}"))
+    return marks
+
+
+def _without_doubles(marks: Iterable[Mark]) -> list[Mark]:
+    return sorted(dict.fromkeys(marks), key=lambda mark: (mark.epoch, mark.label))
+
+
+def _status_notes(run: QuickTest, history: dict[str, Any], charts: Charts) -> list[Note]:
+    """A mark on whatever is not the history of a completed run, and how its epochs were chosen."""
+    notes = []
+    upto = f"It ends with epoch {charts.epochs[-1] + 1}." if charts.epochs else "It holds no epoch."
+    if not run.status.ended:
+        notes.append(Note("warning", "Partial: the run is still training", f"{upto} This page refreshes by itself."))
+    elif run.status is not RunStatus.COMPLETED:
+        notes.append(Note("warning", f"Partial: the run ended {run.status}", upto))
+    elif history.get("status", "completed") != "completed":
+        notes.append(Note("warning", f"Partial: the training reported “{history['status']}”", upto))
+    sampling = _section(history, "sampling")
+    if {"interval", "kept", "total"} <= sampling.keys() and sampling["kept"] != sampling["total"]:
+        chosen = f"every {_ordinal(sampling['interval'])}, and the last"
+        chosen += "; also the first and the extremes of each loss" if sampling.get("keep_extremes") else ""
+        text = f"{sampling['kept']} of {sampling['total']} epochs: {chosen}. Histograms have all of them."
+        notes.append(Note("info", "Sampled curves", text))
+    return notes
+
+
+def _legacy_notes(history: dict[str, Any], ragged: list[str]) -> list[Note]:
+    notes = []
+    if "schema_version" not in history:
+        text = "It is shown as stored: nothing says how its epochs were chosen, and no digest proves it."
+        notes.append(Note("info", "Cached by the legacy application", text))
+    if ragged:
+        notes.append(
+            Note("warning", "Series of unequal length", "; ".join(ragged) + ". Drawn from the first epoch on.")
+        )
+    return notes
+
+
+def _mark_notes(charts: Charts, sampling: dict[str, Any]) -> list[Note]:
+    marks = _without_doubles([*charts.loss.marks, *charts.norms.marks])
+    dropped = sampling.get("non_finite_dropped") or 0
+    said = [f"epoch {mark.epoch + 1}: {mark.label}" for mark in marks[:_MARKS_SAID]]
+    if len(marks) > _MARKS_SAID:
+        said.append(f"and {len(marks) - _MARKS_SAID} more")
+    parts = ["; ".join(said) + ". Crosses mark them on the charts."] if said else []
+    if dropped:
+        parts.append(f"In epochs that sampling left out: {dropped} (publish with keep_extremes to see where).")
+    return [Note("warning", "Values that are not finite", " ".join(parts))] if parts else []
+
+
+def _kinds_by_name(section: dict[str, Any]) -> dict[str, str]:
+    """Final metrics that are not finite, by name: they are null among the values."""
+    return {
+        name: _KIND_LABELS.get(str(next(iter(kinds.values()), "")), "?") for name, kinds in section.items() if kinds
+    }
+
+
+def _to_recalls(final_metrics: dict[str, Any]) -> list[Recall]:
+    """One line a k, ascending; empty where no model's recall was measured."""
+    found: dict[int, dict[bool, float | None]] = {}
+    for name, value in final_metrics.items():
+        if match := _RECALL.fullmatch(name):
+            found.setdefault(int(match[2]), {})[bool(match[1])] = _finite(value)
+    lines = [Recall(k, both.get(False), both.get(True)) for k, both in sorted(found.items())]
+    return lines if any(line.model is not None for line in lines) else []
+
+
+def _to_facts(history: dict[str, Any]) -> dict[str, str]:
+    """Where the history came from."""
+    facts = {
+        "source": {"file": "training_metrics.json", "mlflow": "MLflow"}.get(str(history.get("source")), "legacy cache"),
+        "MLflow run": str(history.get("mlflow_run_id") or ""),
+        "published": str(history.get("cached_at") or ""),
+        "digest": str(_section(history, "digest").get("charted") or ""),
+    }
+    return {name: value for name, value in facts.items() if value}
+
+
+def _section(parent: dict[str, Any], name: str) -> dict[str, Any]:
+    value = parent.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _finite(value: Any) -> float | None:
+    """A number that a chart can draw; None for anything else (integers beyond float64 included)."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:
+        return None
+
+
+def _ordinal(number: Any) -> str:
+    text = str(number)
+    endings = {"1": "st", "2": "nd", "3": "rd"}
+    return text + ("th" if text[-2:-1] == "1" else endings.get(text[-1:], "th"))
