@@ -4,6 +4,7 @@ SQLite and Postgres differ here and in little else.
 """
 
 import sqlite3
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,6 +71,8 @@ class Database:
         self.path = Path(parsed.database or "") if parsed.get_backend_name() == "sqlite" else None
         self.reader, self._writer = _sqlite_engines(self.path) if self.path else _postgres_engines(parsed)
         self._tables: Tables | None = None
+        # Whoever drops a database need not close it; a driver warns of connections that nobody closed.
+        weakref.finalize(self, _dispose, self.reader, self._writer)
 
     def __repr__(self) -> str:
         return f"Database({self.where})"
@@ -111,12 +114,16 @@ class Database:
 
     def close(self) -> None:
         """Closes all connections; the next use opens new ones."""
-        self.reader.dispose()
-        self._writer.dispose()
+        _dispose(self.reader, self._writer)
 
     def _select(self, statement: Executable, values: dict[str, object]) -> Sequence[Row[Any]]:
         with self.reader.connect() as connection:
             return connection.execute(statement, values).all()
+
+
+def _dispose(*engines: Engine) -> None:
+    for engine in engines:
+        engine.dispose()
 
 
 class OneRow:

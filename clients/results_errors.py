@@ -70,6 +70,8 @@ def _from_sqlite(err: exc.DBAPIError, cause: sqlite3.Error, where: str) -> Switc
         return BadSetup(f"{where}: {said}; restore it from a copy, or name another file in RESULTS_URL")
     if said.startswith(("no such table", "no such column")):
         return BadSetup(f"{where}: {said}; {MIGRATE}")
+    if said.startswith("unknown database"):
+        return BadSetup(f"{where}: {said}; RESULTS_TABLE must be a table's name without a schema on SQLite")
     return _unexpected(err, where)
 
 

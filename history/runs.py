@@ -73,6 +73,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     state: JobState
     job_name: str = ""  # empty until the launcher has answered
     reason: str = ""
+    error: str = ""  # what went wrong in our own work on it, where the run's row has no column for that
     log_uri: str = ""
     image: str = ""
     parameters: dict[str, Any] = {}

@@ -1,0 +1,130 @@
+"""Which runs reconcile is told to look at, and that finding them costs one query, on every database."""
+
+import pytest
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+
+from history.jobs import JobState
+from history.runs import LedgerLine, RunStatus
+from tests.clients.results_places import NOW, Place, later, publication
+
+
+def unsettled(place: Place, minutes: float = 0) -> list[int]:
+    return [found.quick_test.id for found in place.results.list_unsettled(now=later(minutes), limit=100)]
+
+
+@pytest.mark.parametrize("state", [state for state in JobState if not state.ended])
+def test_open_job_is_listed(place: Place, state: JobState) -> None:
+    """With all that is known of the run and the job."""
+    run = place.add_run()
+    job = place.results.record_job(place.claim(run).key, state=state, job_name="j", now=NOW)
+    (found,) = place.results.list_unsettled(now=NOW, limit=100)
+    assert (found.quick_test, found.job) == (place.results.read_run(run), job)
+    assert (found.published_status, found.repair_attempts) == (None, 0)
+
+
+@pytest.mark.parametrize("status", ["submitted", "running", "failed", "cancelled"])
+def test_end_that_is_not_published_is_listed(place: Place, status: str) -> None:
+    """Whether its row has ended or not: somebody else may have ended it, before the last epochs were written."""
+    run = place.add_run()
+    job = place.claim(run)
+    place.results.publish(publication(run, status="partial"), now=NOW)
+    place.sql(f"UPDATE {place.runs} SET status = :status", status=status)
+    place.results.record_job(job.key, state=JobState.FAILED, now=NOW)
+    (found,) = place.results.list_unsettled(now=NOW, limit=100)
+    assert (found.quick_test.id, found.published_status) == (run, "partial")
+
+
+def test_run_that_ended_with_nothing_to_publish_is_settled(place: Place) -> None:
+    """A job that died before its training began leaves nothing to wait for."""
+    run = place.add_run()
+    job = place.claim(run)
+    place.results.end_run(run, RunStatus.CANCELLED, error="", now=NOW)
+    assert unsettled(place) == [run]  # its job is still open
+    place.results.record_job(job.key, state=JobState.CANCELLED, now=NOW)
+    assert unsettled(place) == [run]  # and may have written its last epochs
+    place.results.end_run(run, RunStatus.CANCELLED, error="", now=NOW)
+    assert unsettled(place) == []
+
+
+def test_job_that_ends_after_its_publish_is_settled(place: Place) -> None:
+    """The file may say completed before the launcher does."""
+    run = place.add_run()
+    job = place.claim(run)
+    place.results.publish(publication(run, row_status=RunStatus.COMPLETED), now=NOW)
+    assert unsettled(place) == [run]
+    place.results.record_job(job.key, state=JobState.SUCCEEDED, now=NOW)
+    assert unsettled(place) == []
+
+
+@pytest.mark.parametrize("stored", [None, "null", '{"available": false}'])
+def test_completed_run_without_a_history_is_listed(place: Place, stored: str | None) -> None:
+    """Also one that another application made, which has no job of ours."""
+    run = place.add_run(status="completed", history=stored)
+    (found,) = place.results.list_unsettled(now=NOW, limit=100)
+    assert (found.quick_test.id, found.job, found.published_status) == (run, None, None)
+
+
+def test_settled_runs_are_not_listed(place: Place) -> None:
+    """Finished and published, made but never claimed, failed without a job, legacy, of an unknown status."""
+    place.add_finished_run(1)
+    place.add_run("pending")
+    place.add_run("failed", status="failed")
+    place.add_run("legacy", status="completed", history='{"available": true, "epochs": [0]}')
+    if place.table:
+        place.add_run(status="archived")
+    assert unsettled(place) == []
+
+
+def test_newest_attempt_alone_counts(place: Place) -> None:
+    """What was left of an older one ends with the next claim."""
+    run = place.add_run()
+    first = place.claim(run, "1")
+    place.results.record_job(first.key, state=JobState.FAILED, now=NOW)
+    second = place.claim(run, "2")
+    (found,) = place.results.list_unsettled(now=NOW, limit=100)
+    assert found.job == second
+    place.results.record_job(second.key, state=JobState.SUCCEEDED, now=NOW)
+    place.results.publish(publication(run, row_status=RunStatus.COMPLETED), now=NOW)
+    assert unsettled(place) == []
+
+
+def test_repair_that_backs_off_is_not_listed(place: Place) -> None:
+    """Until its time comes; a line of another kind of work does not hold it back."""
+    run = place.add_run(status="completed")
+    line = LedgerLine(
+        kind="repair", quick_test_id=run, state="failed", attempts=3, next_try_at=later(10), updated_at=NOW
+    )
+    place.results.write_ledger(line)
+    place.results.write_ledger(
+        LedgerLine(
+            kind="backfill", quick_test_id=run, state="failed", attempts=9, next_try_at=later(99), updated_at=NOW
+        )
+    )
+    assert unsettled(place, 9.9) == []
+    assert unsettled(place, 10) == [run]
+    assert [found.repair_attempts for found in place.results.list_unsettled(now=later(11), limit=9)] == [3]
+
+
+def test_oldest_come_first_up_to_the_limit(place: Place) -> None:
+    """So that a full list does not starve them."""
+    runs = [place.add_run(f"request {number}", status="completed") for number in range(4)]
+    assert [found.quick_test.id for found in place.results.list_unsettled(now=NOW, limit=3)] == runs[:3]
+
+
+def test_one_query_finds_them(place: Place) -> None:
+    """However many runs are finished, and however many are not."""
+    for number in range(3):
+        place.add_finished_run(number)
+        place.claim(place.add_run(f"open {number}"), f"open claim {number}")
+    statements: list[str] = []
+
+    def note(*arguments: object) -> None:
+        statements.append(str(arguments[2]))
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        assert len(place.results.list_unsettled(now=NOW, limit=100)) == 3
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    assert len(statements) == 1
