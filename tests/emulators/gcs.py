@@ -14,7 +14,7 @@ from tests.emulators.faults import Fault
 from tests.emulators.gcs_app import GcsApp
 from tests.emulators.gcs_push import PushConfig
 from tests.emulators.gcs_store import Store
-from tests.emulators.server import serve_forever, serve_in_thread
+from tests.emulators.server import listen, serve_forever, serve_in_thread
 
 
 class Gcs:
@@ -76,7 +76,7 @@ def main() -> None:
     parser.add_argument("--bucket", action="append", default=[], help="made if it is not there; may be repeated")
     parser.add_argument("--token-prefix", help="demand a bearer token that starts so; default: anyone may")
     flags = parser.parse_args()
-    serve_forever(_build(flags.folder, flags.bucket, flags.token_prefix), port=flags.port)
+    serve_forever(_build(flags.folder, flags.bucket, flags.token_prefix), listen(flags.port)[0])
 
 
 def _build(folder: Path | None, buckets: Sequence[str], token_prefix: str | None) -> GcsApp:

@@ -15,12 +15,12 @@ def serve_in_thread(app: ASGIApp, *, port: int = 0) -> Iterator[str]:
 
     The socket listens before the thread starts, so that a first request waits in its queue instead of being refused.
     """
-    listening = _listen(port)
+    listening, url = listen(port)
     server = uvicorn.Server(_config(app))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="emulator", daemon=True)
     thread.start()
     try:
-        yield _address(listening)
+        yield url
     finally:
         server.should_exit = True
         thread.join(timeout=30)
@@ -29,20 +29,20 @@ def serve_in_thread(app: ASGIApp, *, port: int = 0) -> Iterator[str]:
             raise RuntimeError("the emulator's server must end within 30 s of being asked; it still runs")
 
 
-def serve_forever(app: ASGIApp, *, port: int) -> None:
+def serve_forever(app: ASGIApp, listening: socket.socket) -> None:
     """Serves `app` in the foreground until SIGINT or SIGTERM, and says on stdout where, once it listens."""
-    listening = _listen(port)
     print(f"listening on {_address(listening)}", flush=True)
     uvicorn.Server(_config(app)).run(sockets=[listening])
 
 
-def _listen(port: int) -> socket.socket:
+def listen(port: int) -> tuple[socket.socket, str]:
+    """A listening socket on 127.0.0.1 (`port` 0: a free one) and its address."""
     # asyncio turns Nagle's algorithm off only for sockets that say they are TCP: 30 times as many calls a second.
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listening.bind(("127.0.0.1", port))
     listening.listen(256)
-    return listening
+    return listening, _address(listening)
 
 
 def _address(listening: socket.socket) -> str:
