@@ -30,6 +30,9 @@ run: setup ## train on made-up interactions, publish, print the result
 	@$(BIN)/python -m flows migrate
 	@$(BIN)/python -m flows train --name "make run"
 
+up: setup ## Prefect server, worker, deployments and the API on this machine; Ctrl-C stops all
+	@exec $(BIN)/python deployments/up.py $(UP)
+
 test: setup ## all tests but the slow ones
 	$(BIN)/python -m pytest -m "not slow"
 

@@ -1,0 +1,138 @@
+"""The flows' command line: flags in, one flow run, its result in words or as one JSON line; no traceback for errors
+that are the user's to read.
+
+Importing Prefect takes a second and starting its server several, so that both wait until the flags are known to be
+right.
+"""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from flows.parameters import (
+    CancelParameters,
+    IngestParameters,
+    MigrateParameters,
+    ReconcileParameters,
+    TrainParameters,
+)
+from history.errors import BadRequest, SwitchyardError
+from history.flags import add_flags, read_flags
+from tasks.local_prefect import prepare_prefect
+
+FLOWS: dict[str, type[msgspec.Struct]] = {
+    "migrate": MigrateParameters,
+    "train": TrainParameters,
+    "ingest": IngestParameters,
+    "reconcile": ReconcileParameters,
+    "cancel": CancelParameters,
+}
+_BY_ID = ("ingest", "cancel")
+
+FAILED, BAD_FLAGS, INTERRUPTED = 1, 2, 130
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True):
+    """What the command line asks for."""
+
+    flow: str
+    parameters: msgspec.Struct
+    json: bool
+    verbose: bool
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The exit status: 0 done; 1 failed, or the run ended without success; 2 wrong flags; 130 Ctrl-C."""
+    try:
+        command = read_command(arguments)
+    except BadRequest as err:
+        print(f"python -m flows: error: {err}", file=sys.stderr)
+        return BAD_FLAGS
+    try:
+        result = _run_plainly(command) if command.flow == "migrate" else _run_in_prefect(command)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except SwitchyardError as err:
+        if command.json and hasattr(err, "result"):
+            print(_to_json(err.result))
+        print(f"{command.flow} failed: {err}", file=sys.stderr)
+        return FAILED
+    except Exception as err:  # the outermost frame: Prefect's own errors end here too
+        if command.verbose:
+            raise
+        print(f"{command.flow} failed: {type(err).__name__}: {err}; --verbose shows where", file=sys.stderr)
+        return FAILED
+    if command.json:
+        print(_to_json(result))
+    return FAILED if command.flow != "cancel" and getattr(result, "status", "") in ("failed", "cancelled") else 0
+
+
+def read_command(arguments: Sequence[str]) -> Command:
+    """The flow and its checked parameters.
+
+    Raises:
+        BadRequest: a value is missing, out of range, or contradicts another.
+        SystemExit: 2 for an unknown flag, 0 after ``--help``; argparse's own.
+    """
+    parser = argparse.ArgumentParser(prog="python -m flows", description=__doc__.split("\n\n")[0], allow_abbrev=False)
+    flows = parser.add_subparsers(dest="flow", required=True, metavar="flow")
+    for name, struct in FLOWS.items():
+        first_line = (struct.__doc__ or "").partition("\n")[0]
+        one = flows.add_parser(name, help=first_line, description=struct.__doc__, allow_abbrev=False)
+        if name in _BY_ID:
+            one.add_argument("id", nargs="?", help="the run's id; the same as --quick-test-id")
+        add_flags(one, struct, title="parameters")
+        output = one.add_argument_group("output")
+        output.add_argument("--json", action="store_true", help="print the result as one JSON line, the last of stdout")
+        output.add_argument("--verbose", action="store_true", help="show Prefect's own log")
+    values = vars(parser.parse_args(list(arguments)))
+    if values.get("id") is not None:
+        if values.get("quick_test_id", values["id"]) != values["id"]:
+            raise BadRequest(f"one run's id; got {values['id']} and --quick-test-id {values['quick_test_id']}")
+        values["quick_test_id"] = values["id"]
+    return Command(
+        flow=values["flow"],
+        parameters=read_flags(values, FLOWS[values["flow"]]),
+        json=values["json"],
+        verbose=values["verbose"],
+    )
+
+
+def _run_plainly(command: Command) -> Any:
+    from flows.migrate import migrate
+
+    result = migrate()
+    print("\n".join(result.values()), file=sys.stderr if command.json else sys.stdout)
+    return result
+
+
+def _run_in_prefect(command: Command) -> Any:
+    prepare_prefect(quiet=not command.verbose)
+    flow: Callable[..., Any] = getattr(importlib.import_module(f"flows.{command.flow}"), command.flow)
+    from flows.terminal import FlowLog, print_result, to_console
+
+    console = to_console(stderr=command.json)
+    try:
+        with FlowLog(console):
+            result = flow(**msgspec.structs.asdict(command.parameters))
+    except SwitchyardError as err:
+        print_result(getattr(err, "result", None), console)
+        raise
+    print_result(result, console)
+    return result
+
+
+def _to_json(result: Any) -> str:
+    """One line. The history is left out: it is what the API answers, and may be long."""
+    values = msgspec.to_builtins(result)
+    values.pop("history", None)
+    return msgspec.json.encode(values).decode()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

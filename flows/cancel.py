@@ -1,0 +1,56 @@
+"""Cancel a run: its job is asked to end, and what it left is published, marked as cancelled."""
+
+from datetime import UTC, datetime, timedelta
+
+from prefect import flow
+
+from flows.parameters import CancelParameters, takes
+from flows.run_result import RunResult, to_result
+from flows.settling import settle
+from flows.waiting import wait_for_end
+from history.errors import JobFailed
+from history.jobs import JobState, Reason
+from history.runs import Job, QuickTest, RunStatus
+from tasks.announcing import announce_end
+from tasks.jobs import cancel_job
+from tasks.runs import end_run, read_job, read_run, record_job_end
+
+
+@flow(name="cancel")
+@takes(CancelParameters)
+def cancel(wanted: CancelParameters) -> RunResult:
+    """Asks the run's job to end and waits a while for it. A job that has ended, and a second call, change nothing.
+
+    A job that succeeds before the request reaches it is a completed run.
+    """
+    run, job = read_run(wanted.quick_test_id), read_job(wanted.quick_test_id)
+    ask_to_cancel(run, job)
+    job = read_job(run.id)
+    if job is None or not job.job_name or run.status.ended:
+        return to_result(read_run(run.id))
+    if not job.state.ended:
+        deadline = datetime.now(UTC) + timedelta(seconds=wanted.wait_s)
+        try:
+            job = wait_for_end(job, interval_s=0.5, deadline=deadline)
+        except JobFailed:
+            # It was asked, and takes its time: whoever waits for it, or reconcile, publishes its end.
+            return to_result(read_run(run.id))
+    settled = settle(read_run(run.id), job)
+    announce_end(job)
+    return to_result(read_run(run.id), settled)
+
+
+def ask_to_cancel(run: QuickTest, job: Job | None) -> None:
+    """Asks the launcher to end the run's job; a run that no job was made for yet is ended here.
+
+    Calls the tasks' functions plainly, for Prefect runs its cancellation hooks outside of any flow run.
+    """
+    if job is not None and job.job_name:
+        if not job.state.ended:
+            cancel_job.fn(job.job_name)
+        return
+    if job is not None and not job.state.ended:
+        # Claimed, and perhaps being submitted this moment: who submits finds the claim ended, and cancels the job.
+        record_job_end.fn(job.key, JobState.CANCELLED, Reason.CANCEL_ASKED)
+    if not run.status.ended:
+        end_run.fn(run.id, RunStatus.CANCELLED, f"{Reason.CANCEL_ASKED}, before a job was created")

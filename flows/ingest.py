@@ -1,0 +1,59 @@
+"""Ingest one run: read what its job left, check it, and publish it."""
+
+from datetime import UTC, datetime, timedelta
+
+from prefect import flow
+
+from flows.parameters import IngestParameters, takes
+from flows.run_result import RunFailed, RunResult, to_result
+from flows.settling import settle, to_sampling
+from flows.waiting import record_end
+from history.record import Sampling
+from history.runs import Job, QuickTest, RunStatus
+from history.walk import Action, Graces, next_action
+from tasks.jobs import read_job_report
+from tasks.runs import read_job, read_run, record_job
+from tasks.showing import show_history
+
+
+@flow(name="ingest")
+@takes(IngestParameters)
+def ingest(wanted: IngestParameters) -> RunResult:
+    """Publishes the newest file of the run, whether its job is at work or has ended, and ends the row as the job did.
+
+    Safe to run twice, and two at once. What is refused (a file that is unreadable, or another run's, or not there
+    though the job succeeded) is said on the row and fails this flow; what was published before stays.
+    """
+    run, job = read_run(wanted.quick_test_id), read_job(wanted.quick_test_id)
+    if job is not None and not job.state.ended:
+        job = look_at_job(job)
+    settled = settle(run, job, force=wanted.force, sampling=_to_wanted_sampling(run, job, wanted))
+    if settled.history:
+        show_history(run.id, settled.history)
+    result = to_result(read_run(run.id), settled)
+    if settled.refused:
+        raise RunFailed(result)
+    return result
+
+
+def look_at_job(job: Job) -> Job:
+    """The row of an open job after its launcher was asked for news of it. A claim without a job stays as it is: only
+    reconcile, which lists all jobs, can tell one that was never made."""
+    if not job.job_name:
+        return job
+    report = read_job_report(job.job_name)
+    step = next_action(
+        RunStatus.RUNNING, job, report, published=False, now=datetime.now(UTC), graces=Graces(claim=timedelta.max)
+    )
+    if step.action is Action.INGEST:
+        return record_end(job, report, step)
+    if step.action is Action.RECORD and report is not None:
+        return record_job(job.key, report)
+    return job
+
+
+def _to_wanted_sampling(run: QuickTest, job: Job | None, wanted: IngestParameters) -> Sampling:
+    asked = to_sampling(run, job)
+    return Sampling(
+        interval=wanted.interval or asked.interval, keep_extremes=wanted.keep_extremes or asked.keep_extremes
+    )

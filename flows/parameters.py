@@ -1,0 +1,152 @@
+"""What each flow takes, as one type a flow: its flags on the command line, its form in Prefect's UI, and the types and
+limits that both check are all made from it. Imports no Prefect, so that ``--help`` is quick.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Meta
+
+from history.errors import BadRequest
+from history.spec import TrainSpec
+
+S = TypeVar("S", bound=msgspec.Struct)
+R = TypeVar("R")
+
+QuickTestId = Annotated[int, Meta(ge=1, description="the run's id, its row in the results database")]
+
+
+class TrainParameters(TrainSpec, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Train a run, and publish its history.
+
+    All of TrainSpec, flat, and how this run is named, waited for and published.
+    """
+
+    name: Annotated[str, Meta(max_length=200, description="what people call the run")] = ""
+    experiment: Annotated[
+        str, Meta(max_length=200, description="the experiment: runs meant to be compared bear the same")
+    ] = ""
+    quick_test_id: Annotated[
+        int, Meta(ge=0, description="train this row's run again, or for the first time; 0: make a row for it")
+    ] = 0
+    request_key: Annotated[
+        str,
+        Meta(
+            max_length=200,
+            description="the same key finds the same run and its job again, instead of starting a second; "
+            "empty: the Prefect flow run's id",
+        ),
+    ] = ""
+    interval: Annotated[int, Meta(ge=1, description="publish every so many epochs, and the last")] = 5
+    keep_extremes: Annotated[
+        bool, Meta(description="publish also the first epoch and those where a loss has its minimum or maximum")
+    ] = False
+    wait: Annotated[bool, Meta(description="wait for the job and publish it; if not, reconcile does, or the event")] = (
+        True
+    )
+    timeout_s: Annotated[
+        int, Meta(ge=1, le=7 * 86400, description="seconds that the job may run before it is stopped")
+    ] = 6 * 3600
+    queue_timeout_s: Annotated[
+        int, Meta(ge=0, description="seconds that the job may wait for a machine before this flow stops waiting")
+    ] = 3600
+    poll_interval_s: Annotated[float, Meta(gt=0, le=600, description="seconds between two looks at the job")] = 1.0
+
+
+class IngestParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Read what a run's job left and publish it."""
+
+    quick_test_id: QuickTestId
+    force: Annotated[bool, Meta(description="replace what is published, a legacy or a newer history too")] = False
+    interval: Annotated[
+        int, Meta(ge=0, description="publish every so many epochs, and the last; 0: as the run was asked to")
+    ] = 0
+    keep_extremes: Annotated[
+        bool, Meta(description="publish the extremes too, even where the run was not asked to")
+    ] = False
+
+
+class ReconcileParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Compare jobs with rows and repair the difference."""
+
+    grace_s: Annotated[
+        float,
+        Meta(ge=0, description="seconds that the ingest of a job-ended event has before reconcile ingests by itself"),
+    ] = 0
+    claim_grace_s: Annotated[
+        float, Meta(ge=0, description="seconds that a submission has between its claim and its job")
+    ] = 600
+    limit: Annotated[int, Meta(ge=1, le=10_000, description="runs looked at in one go, the oldest first")] = 500
+
+
+class CancelParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Cancel a run's job, and publish what it left."""
+
+    quick_test_id: QuickTestId
+    wait_s: Annotated[
+        float, Meta(ge=0, le=3600, description="seconds to wait for the job's end, to publish what it left")
+    ] = 60
+
+
+class MigrateParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Bring the results database to this version's schema."""
+
+
+def takes(struct: type[S]) -> Callable[[Callable[[S], R]], Callable[..., R]]:
+    """Lets a function of one `struct` be called with the struct's fields as keywords, and shows them as its signature.
+
+    Prefect makes a deployment's form from the signature, and binds and checks every call against it; writing some 40
+    parameters out there would say each name, limit and description a second time.
+    """
+
+    def wrap(function: Callable[[S], R]) -> Callable[..., R]:
+        def call(**given: object) -> R:
+            # In the place of a required value that was not given, Prefect leaves the signature's default: a FieldInfo.
+            named = {name: value for name, value in given.items() if type(value).__name__ != "FieldInfo"}
+            return function(to_parameters(named, struct))
+
+        for name in ("__module__", "__name__", "__qualname__", "__doc__"):
+            setattr(call, name, getattr(function, name))
+        call.__signature__ = _to_signature(struct)  # type: ignore[attr-defined]  # inspect.signature reads it
+        return call
+
+    return wrap
+
+
+def to_parameters(given: dict[str, object], struct: type[S]) -> S:
+    """`given` as a checked `struct`. Raises: BadRequest: what is wrong with which field."""
+    try:
+        return msgspec.convert(given, struct)
+    except msgspec.ValidationError as err:
+        raise BadRequest(str(err).replace("$.", "")) from err
+
+
+def _to_signature(struct: type[msgspec.Struct]) -> inspect.Signature:
+    from pydantic import Field
+
+    hints = get_type_hints(struct, include_extras=True)
+    parameters = []
+    for field in msgspec.structs.fields(struct):
+        hint: Any = hints[field.name]
+        limits: dict[str, Any] = {}
+        if get_origin(hint) is Annotated:
+            hint, *notes = get_args(hint)
+            for note in notes:
+                limits |= {name: getattr(note, name) for name in _LIMITS if getattr(note, name, None) is not None}
+        parameters.append(
+            inspect.Parameter(
+                field.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                # Prefect takes the description from the default, and only from there.
+                default=Field(
+                    default=... if field.required else field.default, description=limits.pop("description", None)
+                ),
+                annotation=Annotated[hint, Field(**limits)],
+            )
+        )
+    return inspect.Signature(parameters)
+
+
+_LIMITS = ("gt", "ge", "lt", "le", "min_length", "max_length", "pattern", "description")

@@ -1,0 +1,117 @@
+"""What a person at a terminal sees of a flow: a progress bar while a job trains, and the result as tables."""
+
+import logging
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from flows.run_result import RunResult
+from history.tables import to_epoch_rows
+from tasks.pages import is_serving
+
+_BASELINE = "popularity_"
+"""The trainer's prefix of what a ranking by popularity alone would reach on the same test pairs."""
+
+
+class FlowLog(logging.Handler):
+    """Shows our flows' log lines (not Prefect's), those of a training's progress as a bar where somebody watches.
+
+    Flows log; they know of no terminal. The records of `flows.waiting` bear `training_progress`.
+    """
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(logging.INFO)
+        self._console = console
+        self._bar = Progress(
+            TextColumn("training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("epochs"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[loss]}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task: TaskID | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Draws one line of a flow's log."""
+        if Path(record.pathname).parent != Path(__file__).parent:
+            return
+        progress = getattr(record, "training_progress", None)
+        if progress is None or not self._console.is_terminal:
+            self._console.print(record.getMessage(), markup=False, highlight=False, soft_wrap=True)
+            return
+        if self._task is None:
+            self._bar.start()
+            self._task = self._bar.add_task("training", total=progress.epochs_asked, loss="")
+        loss = "" if progress.loss is None else f"loss {progress.loss:.4f}"
+        self._bar.update(self._task, completed=progress.epochs_done, loss=loss)
+
+    def __enter__(self) -> "FlowLog":
+        logging.getLogger("prefect.flow_runs").addHandler(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        logging.getLogger("prefect.flow_runs").removeHandler(self)
+        self._bar.stop()
+
+
+def print_result(result: object, console: Console) -> None:
+    """A run's id, its sampled epochs and final metrics, where its files lie, and how to open its page; what another
+    flow answers, field by field."""
+    if isinstance(result, RunResult):
+        _print_run(result, console)
+    elif isinstance(result, msgspec.Struct):
+        for name, value in msgspec.to_builtins(result).items():
+            console.print(f"{name.replace('_', ' ')}: {value or 'none'}", highlight=False, markup=False)
+
+
+def _print_run(result: RunResult, console: Console) -> None:
+    console.print(f"\nquick test [bold]{result.quick_test_id}[/bold] is [bold]{result.status}[/bold]")
+    rows = to_epoch_rows(result.history)
+    if rows:
+        console.print(_to_table("sampled epochs", list(rows[0]), [list(row.values()) for row in rows]))
+    if result.final_metrics:
+        console.print(_to_metrics_table(result.final_metrics))
+    if result.gcs_artifacts_path:
+        console.print(f"files  {result.gcs_artifacts_path}", soft_wrap=True, highlight=False)
+    if result.history:
+        console.print(f"page   {result.url}", soft_wrap=True, highlight=False)
+        if not is_serving():
+            console.print("       after: .venv/bin/python -m serving --port 8000", soft_wrap=True, highlight=False)
+
+
+def _to_metrics_table(metrics: dict[str, float | None]) -> Table:
+    """The final metrics; a recall beside the popularity baseline's, where there is one."""
+    baselines = {name: value for name, value in metrics.items() if _BASELINE in name}
+    rows = []
+    for name, value in metrics.items():
+        if name not in baselines:
+            beside = next((baselines[b] for b in baselines if b.replace(_BASELINE, "test_") == name), None)
+            rows.append([name, value, beside])
+    return _to_table("final metrics", ["metric", "value", "popularity"], rows)
+
+
+def _to_table(title: str, columns: list[str], rows: list[list[Any]]) -> Table:
+    table = Table(title=title, title_justify="left")
+    for name in columns:
+        table.add_column(name, justify="right" if name not in ("metric",) else "left")
+    for row in rows:
+        table.add_row(
+            *("" if cell is None else f"{cell:.4f}" if isinstance(cell, float) else str(cell) for cell in row)
+        )
+    return table
+
+
+def to_console(*, stderr: bool) -> Console:
+    """Where a person reads: stdout, or stderr where stdout belongs to ``--json``."""
+    return Console(file=sys.stderr if stderr else sys.stdout)

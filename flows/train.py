@@ -1,0 +1,116 @@
+"""Train one run: submit -> poll -> ingest -> sample -> publish, in one flow, with or without a Prefect server."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+from prefect import Flow, flow, get_run_logger, runtime
+from prefect.client.schemas.objects import FlowRun, State
+
+from flows.cancel import ask_to_cancel
+from flows.parameters import TrainParameters, takes
+from flows.run_result import RunFailed, RunResult, to_result
+from flows.settling import settle
+from flows.waiting import wait_for_end
+from history.errors import SwitchyardError, TryAgain
+from history.flags import to_flags
+from history.jobs import JobOrder, JobState, Reason
+from history.runs import Job, NewRun, QuickTest, RunStatus
+from history.spec import TrainSpec
+from tasks.announcing import announce_end
+from tasks.jobs import cancel_job, submit_job
+from tasks.runs import claim_job, create_run, end_run, list_unsettled, read_run, record_job, record_job_end
+from tasks.showing import show_history
+
+
+def cancel_waited_job(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Prefect's hook: a flow run that is cancelled takes its job with it. A crash does not come here: the job goes on,
+    and reconcile publishes it."""
+    request_key = flow_run.parameters.get("request_key") or str(flow_run.id)
+    for unsettled in list_unsettled.fn(10_000):
+        if unsettled.job is not None and unsettled.job.request_key == request_key:
+            ask_to_cancel(unsettled.quick_test, unsettled.job)
+
+
+@flow(name="train", on_cancellation=[cancel_waited_job])
+@takes(TrainParameters)
+def train(wanted: TrainParameters) -> RunResult:
+    """Trains the two-tower model, waits for the job, and publishes its history.
+
+    Run again with the same request key, it finds the same run and its job: an interrupted walk is taken up where it
+    was, and a finished one answers its result.
+    """
+    request_key = wanted.request_key or str(runtime.flow_run.id)
+    parameters = msgspec.structs.asdict(wanted) | {"request_key": request_key}
+    run = _find_run(wanted, request_key, parameters)
+    job = claim_job(run.id, request_key, parameters)
+    if not job.job_name and not job.state.ended:
+        job = _submit(run, job, wanted)
+    get_run_logger().info("quick test %d trains in %s", run.id, job.job_name)
+    if not wanted.wait:
+        return to_result(read_run(run.id))
+    if not job.state.ended:
+        job = wait_for_end(job, interval_s=wanted.poll_interval_s, deadline=_to_deadline(job, wanted))
+    settled = settle(read_run(run.id), job)
+    announce_end(job)
+    if settled.history:
+        show_history(run.id, settled.history)
+    result = to_result(read_run(run.id), settled)
+    if result.status is not RunStatus.COMPLETED:
+        raise RunFailed(result)
+    return result
+
+
+def _find_run(wanted: TrainParameters, request_key: str, parameters: dict[str, Any]) -> QuickTest:
+    if wanted.quick_test_id:
+        return read_run(wanted.quick_test_id)
+    return create_run(
+        NewRun(
+            request_key=request_key,
+            display_name=wanted.name,
+            mlflow_experiment_name=wanted.experiment,
+            parameters=parameters,
+        )
+    )
+
+
+def _submit(run: QuickTest, job: Job, wanted: TrainParameters) -> Job:
+    """The job's row, named by its launcher. A submission that was refused ends the run; one that may have been taken
+    (TryAgain, or this process killed) leaves the claim, by which the same request or reconcile finds its job."""
+    folder = read_run(run.id).gcs_artifacts_path
+    try:
+        report = submit_job(job, to_order(job, folder, wanted))
+    except TryAgain:
+        raise
+    except SwitchyardError as err:
+        record_job_end(job.key, JobState.FAILED, f"{Reason.NEVER_CREATED}: {err}")
+        end_run(run.id, RunStatus.FAILED, str(err))
+        raise
+    recorded = record_job(job.key, report)
+    if recorded.state.ended and not report.state.ended:
+        # The claim was cancelled, or given up by reconcile, while this submission was under way.
+        cancel_job(report.job_name)
+    return recorded
+
+
+def to_order(job: Job, artifacts_uri: str, wanted: TrainParameters) -> JobOrder:
+    """What the launcher is asked to run for `job`."""
+    spec = msgspec.convert({name: getattr(wanted, name) for name in TrainSpec.__struct_fields__}, TrainSpec)
+    return JobOrder(
+        display_name=wanted.name or f"quick test {job.quick_test_id}",
+        arguments=[
+            f"--artifacts-uri={artifacts_uri}",
+            f"--quick-test-id={job.quick_test_id}",
+            f"--key={job.key}",
+            f"--attempt={job.attempt}",
+            f"--name={wanted.name}",
+            *to_flags(spec),
+        ],
+        labels={},  # the task adds them: they name the database
+        timeout_s=wanted.timeout_s,
+    )
+
+
+def _to_deadline(job: Job, wanted: TrainParameters) -> datetime:
+    """When waiting for `job` ends: after its time in the queue, its timeout, and ten minutes for its end to show."""
+    return job.claimed_at + timedelta(seconds=wanted.queue_timeout_s + wanted.timeout_s + 600)

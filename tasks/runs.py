@@ -1,0 +1,85 @@
+"""The runs' rows and their jobs' rows: each task is one transaction of the results database."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from clients.connect import connect
+from history.jobs import JobReport, JobState
+from history.runs import Job, LedgerLine, NewRun, QuickTest, RunStatus, Unsettled
+from tasks.policy import effect
+
+
+@effect
+def create_run(new: NewRun) -> QuickTest:
+    """The row of `new.request_key`, made if there is none yet."""
+    return connect().results.create_run(new, now=datetime.now(UTC))
+
+
+@effect
+def read_run(quick_test_id: int) -> QuickTest:
+    """The run's row."""
+    return connect().results.read_run(quick_test_id)
+
+
+@effect
+def read_job(quick_test_id: int) -> Job | None:
+    """The run's newest job."""
+    return connect().results.read_job(quick_test_id)
+
+
+@effect
+def claim_job(quick_test_id: int, request_key: str, parameters: Mapping[str, object]) -> Job:
+    """The job of `request_key`, claimed before any is created."""
+    outside = connect()
+    return outside.results.claim_job(
+        quick_test_id,
+        request_key,
+        artifacts_uri=f"{outside.settings.artifacts_uri}/quick_tests/{quick_test_id}",
+        parameters=parameters,
+        image="",  # the local launcher runs this environment's own trainer
+        now=datetime.now(UTC),
+    )
+
+
+@effect
+def record_job(key: str, report: JobReport) -> Job:
+    """The job's row after `report` was written on it."""
+    return connect().results.record_job(
+        key,
+        state=report.state,
+        job_name=report.job_name,
+        reason=": ".join(filter(None, (report.reason, report.message))),
+        log_uri=report.log_uri,
+        started_at=report.started_at,
+        now=datetime.now(UTC),
+    )
+
+
+@effect
+def record_job_end(key: str, state: JobState, reason: str) -> Job:
+    """The job's row after it was ended without a launcher's report."""
+    return connect().results.record_job(key, state=state, reason=reason, now=datetime.now(UTC))
+
+
+@effect
+def end_run(quick_test_id: int, status: RunStatus, error: str) -> None:
+    """Ends a run that has nothing more to publish."""
+    connect().results.end_run(quick_test_id, status, error=error, now=datetime.now(UTC))
+
+
+@effect
+def record_error(quick_test_id: int, error: str) -> None:
+    """Writes on the row why something went wrong."""
+    connect().results.record_error(quick_test_id, error)
+
+
+@effect
+def list_unsettled(limit: int) -> list[Unsettled]:
+    """The runs that something is still to be done for."""
+    return connect().results.list_unsettled(now=datetime.now(UTC), limit=limit)
+
+
+@effect
+def write_ledger(line: LedgerLine) -> None:
+    """Writes what became of a run in one kind of work."""
+    connect().results.write_ledger(line)
