@@ -2,10 +2,14 @@
 loaded."""
 
 from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 from clients.objects import open_objects
 from clients.settings import Settings, read_settings
 from history.ports import Launcher, Objects, Results
+
+if TYPE_CHECKING:
+    import requests
 
 
 class Outside:
@@ -16,7 +20,8 @@ class Outside:
 
     def objects(self, uri: str) -> Objects:
         """The objects under `uri`; its scheme picks the adapter."""
-        return open_objects(uri)
+        credentials = _credentials(self.settings.gcp_credentials_block) if uri.startswith("gs://") else None
+        return open_objects(uri, credentials=credentials)
 
     @property
     def results(self) -> Results:
@@ -27,6 +32,17 @@ class Outside:
     def launcher(self) -> Launcher:
         """Where training jobs run."""
         return _launcher(self.settings)
+
+    def session(self, url: str) -> "requests.Session":
+        """A session for calls to the Cloud Run service at `url`, each with a valid ID token."""
+        from clients.identity import Caller, open_session
+
+        caller = Caller(
+            impersonate=self.settings.identity_service_account, gcloud=self.settings.identity_from_gcloud == "yes"
+        )
+        # Who impersonates says so on purpose: it goes before the block.
+        credentials = None if caller.impersonate else _credentials(self.settings.gcp_credentials_block)
+        return open_session(url, caller=caller, credentials=credentials)
 
 
 def connect() -> Outside:
@@ -57,5 +73,16 @@ def _launcher(settings: Settings) -> Launcher:
             service_account=settings.vertex_service_account,
             api_endpoint=settings.vertex_api_endpoint,
             transport=settings.vertex_transport,
-        )
+        ),
+        credentials=_credentials(settings.gcp_credentials_block),
     )
+
+
+@lru_cache(maxsize=8)
+def _credentials(block_name: str) -> Any:
+    """Google's credentials from a block, read once in a process; None: each client finds the application default."""
+    if not block_name:
+        return None
+    from clients.credentials import load_credentials
+
+    return load_credentials(block_name)

@@ -178,7 +178,7 @@ def _translated(audience: str) -> Iterator[None]:
         raise BadSetup(
             f"calls to {audience} need an identity, and none was found ({_first_line(err)}); run on a machine that has "
             "a service account, set GOOGLE_APPLICATION_CREDENTIALS to a service account's file, impersonate one "
-            "(IDENTITY_SERVICE_ACCOUNT), or on your own machine set IDENTITY_FROM_GCLOUD=true"
+            "(IDENTITY_SERVICE_ACCOUNT), or on your own machine set IDENTITY_FROM_GCLOUD=yes"
         ) from err
     except exceptions.GoogleAuthError as err:
         if isinstance(err, exceptions.TransportError) or err.retryable:

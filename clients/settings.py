@@ -29,6 +29,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     state_dir: str
     gcp_project_id: str = ""
     gcp_region: str = ""
+    gcp_credentials_block: str = ""
+    identity_service_account: str = ""
+    identity_from_gcloud: Literal["no", "yes"] = "no"
     vertex_api_endpoint: str = ""
     vertex_transport: Transport = "grpc"
     vertex_service_account: str = ""
@@ -82,6 +85,9 @@ _PATTERNS = {
     "serving_url": (r"https?://[^/]+.*", "start with http:// or https://"),
     "gcp_project_id": (r"([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]", "be a project's id (not its number or name)"),
     "gcp_region": (r"[a-z]+(-[a-z0-9]+)+", "be a region, such as us-central1"),
+    "gcp_credentials_block": (r"[a-z0-9-]+", "be a Prefect block's name: lowercase letters, digits and dashes"),
+    "identity_service_account": (r"[^@\s]+@[^@\s]+\.gserviceaccount\.com", "be a service account's email address"),
+    "identity_from_gcloud": ("yes|no", "be yes or no"),
     "vertex_api_endpoint": (r"(https?://)?[^/\s]+", "be host:port, or http(s)://host:port"),
     "vertex_transport": ("|".join(get_args(Transport)), "be grpc or rest"),
     "vertex_service_account": (r"[^@\s]+@[^@\s]+\.gserviceaccount\.com", "be a service account's email address"),

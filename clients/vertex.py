@@ -236,4 +236,4 @@ class VertexLauncher:
 def _choose_credentials(endpoint: str) -> Credentials | None:
     """None lets the client find the application default; an endpoint on this machine asks for none."""
     host = urlsplit(endpoint if "://" in endpoint else f"//{endpoint}").hostname
-    return AnonymousCredentials() if host in _LOOPBACK else None  # type: ignore[no-untyped-call]
+    return AnonymousCredentials() if host in _LOOPBACK else None
