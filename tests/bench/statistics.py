@@ -1,0 +1,180 @@
+"""What collecting all statistics costs a training: time as a ratio of steps with them to steps without, and memory.
+
+The case: 200,000 buyers and 20,000 products, 64 wide, batches of 1,024, the optimizer that ships. One process holds
+both training functions of one model and runs them in turns, blocks of 20 steps (two sampled ones each); each block with
+statistics also bears its share (20 of 1,000 steps) of an epoch's end, which is run and timed after 1,000 such steps.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+BUYERS, PRODUCTS, DIM, BATCH = 200_000, 20_000, 64, 1_024
+EPOCH_STEPS, BLOCK_STEPS, PAIRS = 1_000, 20, 150
+MEMORY_STEPS, MEMORY_EPOCHS, MEMORY_RUNS = 250, 4, 2
+
+
+def main() -> dict[str, float | str]:
+    """Prints the table; returns the overhead (a part of the epoch's time), its interval, and the memory [MB]."""
+    ratios, step_ms, epoch_end_ms = measure_time()
+    low, high = bootstrap_median(ratios)
+    overhead = statistics.median(ratios) - 1
+    memory_mb, growth_mb = measure_memory()
+    print(f"a step without statistics            {step_ms:.2f} ms (median block)")
+    print(
+        f"an epoch's end with all statistics   {epoch_end_ms:.1f} ms (median of {PAIRS * BLOCK_STEPS // EPOCH_STEPS})"
+    )
+    print(f"overhead, {PAIRS} paired blocks           {overhead:+.2%}, 95 % interval {low - 1:+.2%} to {high - 1:+.2%}")
+    print(f"memory, statistics on minus off      {memory_mb:+.1f} MB (medians of {MEMORY_RUNS} processes each)")
+    print(f"memory, from the first epoch's end   {growth_mb:+.1f} MB with statistics, over {MEMORY_EPOCHS - 1} epochs")
+    return {
+        "overhead": overhead,
+        "overhead_low": low - 1,
+        "overhead_high": high - 1,
+        "step_ms": step_ms,
+        "epoch_end_ms": epoch_end_ms,
+        "memory_mb": memory_mb,
+        "memory_growth_mb": growth_mb,
+    }
+
+
+def measure_time() -> tuple[list[float], float, float]:
+    """The paired ratios, a step's time without statistics [ms], and an epoch end's [ms]."""
+    model, batches = make_training()
+    callbacks = make_callbacks(model)
+    plain = trace(model)
+    for callback in callbacks:
+        callback.on_train_begin()
+    watched = model.train_function
+    end_epoch(callbacks, 0)  # traces what it needs
+    for function in (plain, watched):
+        time_steps(function, batches, BLOCK_STEPS)  # warms up
+    pairs: list[tuple[float, float]] = []
+    ends: list[float] = []
+    block_pairs = EPOCH_STEPS // BLOCK_STEPS
+    for pair in range(PAIRS):
+        order = (plain, watched) if pair % 2 else (watched, plain)  # so that a drift does not always hit the same
+        seconds = {function: time_steps(function, batches, BLOCK_STEPS) for function in order}
+        pairs.append((seconds[plain], seconds[watched]))
+        if pair % block_pairs == block_pairs - 1:
+            began_at = time.perf_counter()
+            end_epoch(callbacks, len(ends) + 1)
+            ends.append(time.perf_counter() - began_at)
+    share = statistics.median(ends) / block_pairs
+    ratios = [(on + share) / off for off, on in pairs]
+    step_ms = statistics.median(off for off, _ in pairs) / BLOCK_STEPS * 1e3
+    return ratios, step_ms, statistics.median(ends) * 1e3
+
+
+def bootstrap_median(values: list[float], draws: int = 10_000) -> tuple[float, float]:
+    """The 95 % percentile interval of the median."""
+    drawn = np.random.default_rng(7).choice(values, size=(draws, len(values)))
+    low, high = np.percentile(np.median(drawn, axis=1), [2.5, 97.5])
+    return float(low), float(high)
+
+
+def make_training() -> tuple[Any, Iterator[Any]]:
+    """The model, and its endless batches, from the trainer's own pipeline."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    import keras
+
+    from history.spec import TrainSpec
+    from trainer.batches import to_train_batches
+    from trainer.optimizers import make_optimizer
+    from trainer.splitting import Pairs
+    from trainer.towers import TwoTower
+
+    keras.utils.set_random_seed(7)
+    rng = np.random.default_rng(7)
+    rows = EPOCH_STEPS * BATCH
+    popularity = 1.0 / np.arange(1, PRODUCTS + 1) ** 0.8
+    products = rng.choice(PRODUCTS, size=rows, p=popularity / popularity.sum()).astype(np.int32)
+    pairs = Pairs(rng.integers(0, BUYERS, size=rows, dtype=np.int32), products)
+    spec = TrainSpec()
+    model = TwoTower(buyers=BUYERS, products=PRODUCTS, dim=DIM, temperature=spec.temperature, l2=spec.l2)
+    model.correct_for(np.bincount(products, minlength=PRODUCTS) + 1)
+    model.compile(optimizer=make_optimizer(spec), jit_compile=False)
+    model.optimizer.build(model.trainable_variables)
+    batches, _ = to_train_batches(pairs, batch_size=BATCH, epochs=1_000, seed=spec.seed)
+    return model, iter(batches)
+
+
+def make_callbacks(model: Any) -> list[Any]:
+    """All that collects statistics, as the trainer does."""
+    from trainer.collecting import collect_statistics
+    from trainer.epoch_record import EpochRecord
+
+    callbacks = collect_statistics(EpochRecord())
+    for callback in callbacks:
+        callback.set_model(model)
+    return callbacks
+
+
+def trace(model: Any) -> Callable[[Any], Any]:
+    """The model's training function as its optimizer is now."""
+    model.make_train_function(force=True)
+    return model.train_function  # type: ignore[no-any-return]
+
+
+def time_steps(function: Callable[[Any], Any], batches: Iterator[Any], steps: int) -> float:
+    """Seconds for so many steps, until the last one's result is there."""
+    began_at = time.perf_counter()
+    for _ in range(steps):
+        logs = function(batches)
+    float(logs["loss"])
+    return time.perf_counter() - began_at
+
+
+def end_epoch(callbacks: list[Any], epoch: int) -> None:
+    """All that statistics do between two epochs."""
+    for callback in callbacks:
+        callback.on_epoch_end(epoch)
+    for callback in callbacks:
+        callback.on_epoch_begin(epoch + 1)
+
+
+def measure_memory() -> tuple[float, float]:
+    """How much more memory processes with statistics hold than those without, and how much they grow [MB]."""
+    runs = {flag: [_run_memory(flag) for _ in range(MEMORY_RUNS)] for flag in ("on", "off")}
+    peak = {flag: statistics.median(max(run) for run in found) for flag, found in runs.items()}
+    return peak["on"] - peak["off"], statistics.median(run[-1] - run[0] for run in runs["on"])
+
+
+def _run_memory(flag: str) -> list[float]:
+    command = [sys.executable, "-m", "tests.bench.statistics", "--memory", flag]
+    answer = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return list(json.loads(answer.splitlines()[-1]))
+
+
+def print_memory(flag: str) -> None:
+    """Trains some epochs, and prints the process' memory [MB] after each."""
+    import psutil
+
+    model, batches = make_training()
+    callbacks = make_callbacks(model) if flag == "on" else []
+    function = trace(model)
+    for callback in callbacks:
+        callback.on_train_begin()
+    function = model.train_function
+    resident_mb = []
+    for epoch in range(MEMORY_EPOCHS):
+        time_steps(function, batches, MEMORY_STEPS)
+        end_epoch(callbacks, epoch)
+        resident_mb.append(psutil.Process().memory_info().rss / 1e6)
+    print(json.dumps(resident_mb))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--memory", choices=("on", "off"))
+    chosen = parser.parse_args().memory
+    print_memory(chosen) if chosen else main()
