@@ -43,6 +43,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.policies["json.dumps_kwargs"] = {}  # not sorted: the curves have an order of their own
     environment.globals["asset_url"] = asset_url
     environment.globals["plotly"] = PLOTLY
     environment.filters["moment"] = _moment

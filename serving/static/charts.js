@@ -50,6 +50,14 @@ const Charts = (() => {
     };
   }
 
+  /* A little room on both sides, but no epoch 0. */
+  function reach(epochs) {
+    const first = (epochs[0] ?? 0) + 1;
+    const last = (epochs[epochs.length - 1] ?? 0) + 1;
+    const room = Math.max(0.4, (last - first) * 0.02);
+    return [first - Math.min(0.9, room), last + room];
+  }
+
   function curves(target, panel, epochs, styles, shown, yTitle, log) {
     const traces = Object.entries(panel.curves)
       .filter(([name]) => shown.has((styles[name] ?? OTHER).group))
@@ -70,7 +78,7 @@ const Charts = (() => {
     return Plotly.react(target, traces, layout({
       hovermode: "x unified", showlegend: true, uirevision: log ? "log" : "linear", shapes: stripes,
       legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" },
-      xaxis: { ...axis("epoch"), tickformat: "d", hoverformat: "d", unifiedhovertitle: { text: "epoch %{x}" } },
+      xaxis: { ...axis("epoch"), range: reach(epochs), tickformat: "d", hoverformat: "d", unifiedhovertitle: { text: "epoch %{x}" } },
       yaxis: { ...axis(yTitle), type: log ? "log" : "linear", exponentformat: "power", dtick: log ? undefined : null },
       yaxis2: { overlaying: "y", range: [0, 1], fixedrange: true, visible: false },
     }), CONFIG);

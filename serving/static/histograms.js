@@ -5,8 +5,8 @@ const Histograms = (() => {
   const KINDS = [["weights", "Weights"], ["gradients", "Gradients"]];
   const TOWERS = [["query", "query tower"], ["candidate", "candidate tower"]];
   const WARNINGS = {
-    first_epoch: ["Not comparable across epochs", "Bins were made anew in every epoch, and only the first epoch's edges are known: the axis holds for that epoch alone."],
-    none: ["Not comparable across epochs", "The bins' edges are not known: bins are numbered, and may lie elsewhere in every epoch."],
+    first_epoch: ["Not comparable across epochs", "bins were made anew in every epoch, and only the first epoch's edges are known: the axis holds for that epoch alone."],
+    none: ["Not comparable across epochs", "the bins' edges are not known: bins are numbered, and may lie elsewhere in every epoch."],
   };
   let all = [];
 
@@ -80,9 +80,9 @@ const Histograms = (() => {
       });
     }
     return Plotly.react(target, traces, Charts.layout({
-      showlegend: true, legend: { orientation: "h", x: 0.7, y: 1.02, yanchor: "bottom" }, bargap: 0.1, uirevision: "kept",
+      showlegend: true, legend: { orientation: "h", x: 0.66, xanchor: "right", y: 1.01, yanchor: "bottom" }, bargap: 0.1, uirevision: "kept",
       xaxis: { ...Charts.axis("epoch"), domain: [0, 0.66], tickformat: "d", showgrid: false },
-      xaxis2: { ...Charts.axis("share"), domain: [0.71, 1], tickformat: ".0%", rangemode: "tozero", nticks: 4 },
+      xaxis2: { ...Charts.axis("share"), domain: [0.71, 1], tickformat: ".0%", rangemode: "tozero", nticks: 3, tickangle: 0 },
       yaxis: { ...Charts.axis(data.edges_known === "none" ? "" : "value"), ...ticks(data.bin_edges, bins), range: [-0.5, bins - 0.5], showgrid: false },
       shapes: [{ type: "line", x0: epoch + 1, x1: epoch + 1, yref: "paper", y0: 0, y1: 1, line: { color: Charts.color("--second"), width: 2 } }],
     }), Charts.config);
@@ -97,13 +97,13 @@ const Histograms = (() => {
     made.setAttribute("aria-labelledby", `${id}-title`);
     const warning = WARNINGS[data.edges_known];
     if (warning) made.append(note("warning", ...warning));
-    if (data.sampled) made.append(note("info", "An estimate", "Counted on a sample of the values."));
+    if (data.sampled) made.append(note("info", "Estimate", "counted on a sample of the values."));
     made.append(target);
     return { data, made, target };
   }
 
   function note(kind, title, text) {
-    const made = element("div", { className: `note ${kind}` }, element("strong", { textContent: title }), element("p", { textContent: text }));
+    const made = element("div", { className: `note ${kind}` }, element("strong", { textContent: `${title}: ` }), element("p", { textContent: text }));
     made.setAttribute("role", "note");
     return made;
   }
