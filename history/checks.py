@@ -34,7 +34,7 @@ class Checks:
         self.where = where
         self.problems: list[str] = []
         self.warnings: list[str] = []
-        self._aliases = aliases or {}
+        self._aliases = {} if aliases is None else aliases  # the caller may fill it later
 
     def path(self, *names: str) -> str:
         """The place as the file names it."""
@@ -90,10 +90,10 @@ class Checks:
                     self.refuse(self.path(*names, name), expected, str(len(series)))
         return found
 
-    def integers(self, value: Any, path: str, kind: Any, expected: str) -> list[int]:
-        """A list of integers of `kind`."""
-        problem = _kind_problem(kind, f"be {expected}")
-        found: list[int] = self._items(value, path, list[kind], f"be an array of {expected}", problem)
+    def integers(self, value: Any, path: str, kind: Any, each: str) -> list[int]:
+        """A list of integers of `kind`, `each` in words."""
+        problem = _kind_problem(kind, f"be {each}")
+        found: list[int] = self._items(value, path, list[kind], "be an array of integers", problem)
         return found
 
     def numbers(self, value: Any, path: str) -> list[float]:

@@ -71,8 +71,9 @@ def _rename(tree: dict[str, Any], section: str, names: dict[str, str], aliases: 
     if not isinstance(found, dict):
         return
     renamed: dict[str, Any] = {}
+    name: str
     for name, series in found.items():
-        new_name: str = names.get(name, name)
+        new_name = names.get(name, name)
         if new_name in renamed:
             checks.refuse(to_path(section, name), f"be there under one name; `{new_name}` is the same series", "both")
         if new_name != name:

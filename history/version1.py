@@ -158,7 +158,7 @@ def _read_epochs(tree: dict[str, Any], checks: Checks) -> tuple[list[int], int |
         if "epochs" in tree:
             checks.refuse("epochs", "be an array of integers", describe(value))
         return [], None
-    epochs = checks.integers(value, "epochs", Whole, "integers of at least 0")
+    epochs = checks.integers(value, "epochs", Whole, "an integer of at least 0")
     for position, (before, after) in enumerate(pairwise(epochs), start=1):
         if after <= before:
             checks.refuse(f"epochs[{position}]", f"be larger than the epoch before it, {before}", str(after))
@@ -266,7 +266,7 @@ def _read_other_series(tree: dict[str, Any], unknown: dict[str, Any], checks: Ch
             continue
         _keep_unknown(found, frozenset(("steps", "values")), ("other_series", name), unknown, checks)
         problems = len(checks.problems)
-        steps = checks.integers(found.get("steps", []), f"{path}.steps", Step, "integers")
+        steps = checks.integers(found.get("steps", []), f"{path}.steps", Step, "an integer")
         values = checks.series(found.get("values", []), f"{path}.values", None)
         if len(checks.problems) == problems and len(steps) != len(values):
             checks.refuse(f"{path}.values", f"have {len(steps)} values, one a step", str(len(values)))
