@@ -1,5 +1,6 @@
 """Training jobs as processes of this machine: a supervisor a job, which outlives whoever submitted it."""
 
+import os
 import re
 import signal
 import subprocess
@@ -83,9 +84,8 @@ class LocalLauncher:
         """See the port. One small file is read for an ended job, and only the first time."""
         found = []
         with translated(f"list the jobs in {self._jobs}"):
-            paths = list(self._jobs.iterdir()) if self._jobs.is_dir() else []
-            for path in paths:
-                with suppress(FileNotFoundError, NotADirectoryError):
+            for path in self._list_folders():
+                with suppress(FileNotFoundError):  # removed meanwhile
                     seen = self._look(JobFolder(path))
                     if labels.items() <= seen.labels.items() and seen.report.created_at >= since:
                         found.append(seen.report)
@@ -109,6 +109,13 @@ class LocalLauncher:
             with job.lock() as folder:
                 if folder is not None:
                     job.end_unwatched(folder, now=datetime.now(UTC), start_grace_s=self._start_grace_s)
+
+    def _list_folders(self) -> Sequence[Path]:
+        try:
+            with os.scandir(self._jobs) as entries:
+                return [self._jobs / entry.name for entry in entries if entry.is_dir()]
+        except FileNotFoundError:  # before the first job
+            return []
 
     def _claim(self, job: JobFolder, order: JobOrder) -> None:
         """Makes the job's folder and its order, unless somebody has."""

@@ -1,6 +1,7 @@
 """Processes of this machine that are told apart for certain: a process id alone is used again by the kernel."""
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Final
@@ -24,8 +25,7 @@ class Identity(msgspec.Struct, frozen=True):
         """The process, while it lives; None when it is gone, a zombie, or another one has its id by now."""
         with suppress(psutil.NoSuchProcess):
             process = psutil.Process(self.pid)
-            same = abs(process.create_time() - self.started_s) <= _SAME_START_S
-            if same and process.status() != psutil.STATUS_ZOMBIE:
+            if abs(process.create_time() - self.started_s) <= _SAME_START_S and _lives(process):
                 return process
         return None
 
@@ -43,8 +43,17 @@ def kill_session(leader: Identity, job_folder: str, *, wait_s: float) -> list[in
     for victim in victims:
         with suppress(psutil.NoSuchProcess):
             victim.kill()
-    _, alive = psutil.wait_procs(victims, timeout=wait_s)
-    return [process.pid for process in alive if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+    # psutil's own wait would take the exit status of a child, which its parent is still to read.
+    deadline = time.monotonic() + wait_s
+    while (alive := [victim.pid for victim in victims if _lives(victim)]) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return alive
+
+
+def _lives(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def _list_session(leader: Identity, job_folder: str) -> Iterator[psutil.Process]:

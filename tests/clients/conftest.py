@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from tests.clients.results_places import KINDS, Place, Places
+from tests.clients.small_disk import small_disk
 from tests.postgres import Postgres, postgres
 
-__all__ = ["postgres"]
+__all__ = ["postgres", "small_disk"]
 
 
 @pytest.fixture(scope="session")
