@@ -48,6 +48,10 @@ class VertexEmulator:
         self._stack.callback(self.core.faults.forget)  # a call that is still held would keep the server from ending
         return self
 
+    def endpoint(self, transport: str) -> str:
+        """What `api_endpoint` is for a client that calls by `transport`."""
+        return self.rest_endpoint if transport == "rest" else self.grpc_endpoint
+
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:

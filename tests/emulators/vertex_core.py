@@ -325,14 +325,22 @@ class VertexCore:
             self.stockouts -= 1
             return True
 
-    def close(self) -> None:
-        """Ends every process at once and removes all folders."""
+    def clear(self) -> None:
+        """No jobs, no faults, no counts: every process is ended, at once."""
+        self.faults.forget()
         with self._lock:
             runs = [record.run for record in self._records.values() if record.run is not None]
+            self._records.clear()
+            self._rates = Rates(self.config, self._clock)
+            self.stockouts = 0
         for run in runs:
             run.inbox.put("stop")
         for run in runs:
             run.join(30)
+
+    def close(self) -> None:
+        """Ends every process at once and removes all folders."""
+        self.clear()
         self._folder.cleanup()
 
     # Within -----------------------------------------------------------------------------------------------------------

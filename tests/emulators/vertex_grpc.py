@@ -8,6 +8,7 @@ import ipaddress
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -46,8 +47,10 @@ def start_grpc_server(core: VertexCore, port: int, certificate: Path) -> tuple[g
     return server, bound
 
 
+@lru_cache(maxsize=1)
 def make_certificate() -> tuple[bytes, bytes]:
-    """A key and a self-signed certificate for localhost, PEM, good for a day."""
+    """A key and a self-signed certificate for localhost, PEM, good for a day; one a process, as gRPC reads the roots
+    that it trusts once in a process's life."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = datetime.now(UTC)
