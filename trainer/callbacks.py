@@ -8,6 +8,8 @@ import keras
 
 from trainer.console import say
 from trainer.epoch_record import EpochRecord
+from trainer.evaluation import rank_by_model, to_recalls
+from trainer.splitting import Pairs
 from trainer.stopping import StopWish
 
 LOSS_NAMES = {"loss", "regularization_loss", "total_loss"}
@@ -47,6 +49,23 @@ class EpochLogs(keras.callbacks.Callback):
         metrics["epoch_seconds"] = time.monotonic() - self._began_at
         self._record.add(epoch, "loss", losses)
         self._record.add(epoch, "metrics", metrics)
+
+
+class ValidationRecall(keras.callbacks.Callback):
+    """Adds ``val_recall_at_10`` to the epoch's logs, for the callbacks after it: the share of `pairs` whose product is
+    among its buyer's ten best. A catalogue of fewer than ten products has none."""
+
+    def __init__(self, pairs: Pairs, products: int) -> None:
+        super().__init__()
+        self._pairs = pairs
+        self._products = products
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Ranks the pairs' products by the towers as they are now."""
+        query, candidate = self.model.read_vectors()
+        recalls = to_recalls(rank_by_model(query, candidate, self._pairs), self._products, (10,))
+        if logs is not None:
+            logs.update({f"val_recall_at_{k}": value for k, value in recalls.items()})
 
 
 class Progress(keras.callbacks.Callback):

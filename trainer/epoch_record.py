@@ -63,6 +63,12 @@ class EpochRecord:
         statistics.histogram.sampled |= sampled
         statistics.other.update(other or {})
 
+    def last_losses(self) -> dict[str, float]:
+        """The last epoch's losses by their names among the final metrics; a non-finite one as nan."""
+        names = (("final_loss", "loss"), ("final_val_loss", "val_loss"))
+        found = {final: self._record.loss[name][-1] for final, name in names if self._record.loss.get(name)}
+        return {name: math.nan if value is None else value for name, value in found.items()}
+
     def finish(self, values: Mapping[str, float]) -> None:
         """Adds final metrics."""
         for name, value in values.items():

@@ -99,6 +99,12 @@ class TwoTower(keras.Model):
         """The buyers' unit vectors, [batch, dim]; their product with `to_unit` of the candidates is the score."""
         return to_unit(self.query_tower(buyers))
 
+    def read_vectors(self) -> tuple[Any, Any]:
+        """All unit vectors as arrays: the buyers' [buyers, dim] and the products' [products, dim]."""
+        towers = (self.query_tower, self.candidate_tower)
+        query, candidate = (to_unit(tower.embeddings.value).numpy() for tower in towers)
+        return query, candidate
+
     def compute_losses(self, buyers: tf.Tensor, products: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The softmax loss and the penalty of a batch, two scalars."""
         query, candidate = self.query_tower(buyers), self.candidate_tower(products)
