@@ -81,7 +81,8 @@ class LocalLauncher:
         return reports
 
     def list(self, labels: Mapping[str, str], since: datetime) -> list[JobReport]:
-        """See the port. One small file is read for an ended job, and only the first time."""
+        """See the port. One small file is read for an ended job, and only the first time. A job whose order was damaged
+        bears no labels; `report` says what is wrong with it."""
         found = []
         with translated(f"list the jobs in {self._jobs}"):
             for path in self._list_folders():
@@ -92,7 +93,11 @@ class LocalLauncher:
         return sorted(found, key=lambda report: (report.created_at, report.key))
 
     def cancel(self, job_name: str) -> None:
-        """See the port. A job that has not started yet is cancelled at once."""
+        """See the port. A job that has not started yet is cancelled at once.
+
+        Raises:
+            BadRecord: a record of the job was damaged; if it runs all the same, it will be cancelled.
+        """
         job = JobFolder(Path(job_name))
         if job.path.parent != self._jobs or not job.path.is_dir():
             raise NotFound(f"expected a job's folder in {self._jobs}; there is none at {job_name}")

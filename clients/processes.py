@@ -23,7 +23,7 @@ class Identity(msgspec.Struct, frozen=True):
 
     def find(self) -> psutil.Process | None:
         """The process, while it lives; None when it is gone, a zombie, or another one has its id by now."""
-        with suppress(psutil.NoSuchProcess):
+        with suppress(psutil.Error):  # gone, or another user's, so not the one we started
             process = psutil.Process(self.pid)
             if abs(process.create_time() - self.started_s) <= _SAME_START_S and _lives(process):
                 return process

@@ -343,7 +343,7 @@ def test_supervisor_told_to_end_ends_its_training(launcher: LocalLauncher) -> No
     assert running.training.find() is None
 
 
-DAMAGED = [b"", b"{", b"null", b"[]", b"{}", b"\xff\xfe\x00", b'{"state": "no such state"}']
+DAMAGED = [b"", b"{", b"null", b'{"state": "no such state"}', b"\xff"]
 
 
 @pytest.mark.parametrize("data", DAMAGED)
