@@ -70,6 +70,18 @@ SUPERVISE = """if True:
 """
 
 
+# The supervisor, killed when the training's process id is on the disk and the training has not been let go yet.
+SUPERVISE_TO_THE_GATE = """if True:
+    import os, signal, sys
+    import clients.supervisor
+    def watch(frame, event, function):
+        if event == "c_return" and function.__name__ == "replace":
+            os.kill(os.getpid(), signal.SIGKILL)
+    sys.setprofile(watch)
+    clients.supervisor.main()
+"""
+
+
 @pytest.fixture
 def state(tmp_path: Path) -> Path:
     return tmp_path / "state"
@@ -166,6 +178,17 @@ def test_supervisor_killed_at_any_moment_trains_at_most_once(tmp_path: Path) -> 
         (JobState.FAILED, Reason.SUPERVISOR_LOST, 0),
         (JobState.FAILED, Reason.SUPERVISOR_LOST, 1),
     }
+
+
+def test_supervisor_killed_at_the_gate_has_not_trained(state: Path, tmp_path: Path) -> None:
+    """A training that nobody would watch does not begin, without anybody's help."""
+    runs = tmp_path / "runs"
+    name = claim(state, f"open({str(runs)!r}, 'a')")
+    subprocess.run([sys.executable, "-c", SUPERVISE_TO_THE_GATE, name], check=True)
+    job = JobFolder(Path(name))
+    wait_until(lambda: (running := job.read_running()) is not None and running.training.find() is None)
+    assert open_launcher(state).report([name])[name].reason is Reason.SUPERVISOR_LOST
+    assert not runs.exists()
 
 
 def test_job_goes_on_when_the_orchestrators_group_is_killed(state: Path, tmp_path: Path) -> None:
