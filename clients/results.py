@@ -20,7 +20,6 @@ from clients.results_runs import (
     newest_job,
     no_such_run,
     run_columns,
-    settle_job,
     to_job,
     to_quick_test,
     upsert,
@@ -206,7 +205,7 @@ class SqlResults:
             return connection.execute(first).rowcount == 1
 
     def end_run(self, quick_test_id: int, status: RunStatus, *, error: str, now: datetime) -> None:
-        """Also settles the run's job, if that has ended."""
+        """The error of a second call is the last word, but for a completed run, which has none."""
         if not status.ended:
             raise BadRequest(f"a run must be ended as completed, failed or cancelled; got {str(status)!r}")
         tables = self._tables
@@ -217,7 +216,6 @@ class SqlResults:
                 connection.execute(update(tables.runs).where(tables.runs.c.id == quick_test_id).values(values))
             if run.status != RunStatus.COMPLETED or status is RunStatus.COMPLETED:
                 write_error(connection, tables, quick_test_id, error)
-            settle_job(connection, tables, quick_test_id, now=now)
 
     def record_error(self, quick_test_id: int, error: str) -> None:
         """An id that names no row is no error here: the caller is reporting another one."""

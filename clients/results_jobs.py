@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Row, insert, select, update
 
-from clients.results_runs import ENDED_STATUSES, KNOWN_STATUSES, OPEN_STATES, lock_run, newest_job, settle_job
+from clients.results_runs import ENDED_STATUSES, KNOWN_STATUSES, OPEN_STATES, lock_run, newest_job
 from clients.results_tables import Tables
 from history.errors import BadRecord, BadRequest, NotFound
 from history.jobs import JobState, to_submission_key
@@ -38,9 +38,6 @@ def claim_job(
     _refuse_second(run, newest)
     attempt = newest.attempt + 1 if newest is not None else 1
     database_id = connection.scalar(select(tables.database.c.id)) or ""
-    connection.execute(
-        update(jobs).where(jobs.c.quick_test_id == quick_test_id, jobs.c.settled_at.is_(None)).values(settled_at=now)
-    )
     values: dict[str, Any] = {"status": str(RunStatus.SUBMITTED)}
     if not run.gcs_artifacts_path:
         values["gcs_artifacts_path"] = artifacts_uri
@@ -111,8 +108,6 @@ def record_job(
     row = connection.execute(update(jobs).where(of_key).values(values).returning(*jobs.c)).one()
     if state is JobState.RUNNING:
         _start(connection, tables, run, started_at or now)
-    if state.ended and run.status == RunStatus.COMPLETED:
-        settle_job(connection, tables, quick_test_id, now=now)  # its last epochs are published already
     return row
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
-from clients.results_runs import end_values, lock_run, settle_job
+from clients.results_runs import end_values, lock_run
 from clients.results_tables import Tables, is_history
 from history.errors import BadRecord, StaleWrite
-from history.runs import Publication, PublishResult, Rank
+from history.runs import Publication, PublishResult, Rank, RunStatus
 
 _NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")  # an escaped NUL, not an escaped backslash before u0000
 
@@ -137,16 +137,12 @@ def _end(
 ) -> None:
     """The row's own status and error; a completed run stays completed, unless by force."""
     status = publication.row_status
-    if status is None:
-        return
-    if force or run.status != "completed" or status == "completed":
+    if status is not None and (force or run.status != RunStatus.COMPLETED or status is RunStatus.COMPLETED):
         connection.execute(
             update(tables.runs)
             .where(tables.runs.c.id == run.id)
             .values(end_values(tables, run, status, publication.error, now=now))
         )
-    if status.ended:
-        settle_job(connection, tables, run.id, now=now)
 
 
 def _rank_values(rank: Rank) -> dict[str, int]:

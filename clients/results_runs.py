@@ -69,16 +69,6 @@ def write_error(connection: Connection, tables: Tables, quick_test_id: int, erro
     connection.execute(update(jobs).where(jobs.c.key == newest).values(error=error))
 
 
-def settle_job(connection: Connection, tables: Tables, quick_test_id: int, *, now: datetime) -> None:
-    """Notes that the end of the run's job needs no more work; a job that is still open has no end yet."""
-    jobs = tables.jobs
-    connection.execute(
-        update(jobs)
-        .where(jobs.c.quick_test_id == quick_test_id, jobs.c.settled_at.is_(None), jobs.c.state.not_in(OPEN_STATES))
-        .values(settled_at=now)
-    )
-
-
 def to_quick_test(values: Mapping[str, Any]) -> QuickTest:
     """From a row with `run_columns`. Raises: BadRecord: a status that is none of ours."""
     problems: list[str] = []

@@ -207,11 +207,10 @@ def _jobs(metadata: MetaData) -> Table:
         Column("claimed_at", UtcDateTime, nullable=False),
         Column("started_at", UtcDateTime),
         Column("ended_event_at", UtcDateTime),
-        # When the end of the job was published, or its run ended without anything to publish. NULL: reconcile looks.
-        Column("settled_at", UtcDateTime),
         UniqueConstraint("quick_test_id", "attempt", name="switchyard_jobs_attempt"),
         UniqueConstraint("request_key", name="switchyard_jobs_request_key"),
-        Index("switchyard_jobs_settled_at", "settled_at"),
+        Index("switchyard_jobs_state", "state"),
+        Index("switchyard_jobs_ended_event_at", "ended_event_at"),
     )
 
 

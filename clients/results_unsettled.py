@@ -1,14 +1,13 @@
-"""The runs that reconcile must look at, found in one query whose cost is that of the unsettled ones alone.
+"""The runs that reconcile must look at, found in one query that visits no finished run one by one.
 
-A job is settled (`switchyard_jobs.settled_at`) once its end was published, or its run ended with nothing to publish.
-An index finds those that are not; finished runs are never visited one by one.
+Whoever publishes a job's end claims its event next, so that `ended_event_at` says that the end was published.
 """
 
 from typing import Any
 
-from sqlalchemy import Row, Select, and_, bindparam, or_, select, union
+from sqlalchemy import Row, Select, and_, bindparam, exists, or_, select, union
 
-from clients.results_runs import KNOWN_STATUSES, run_columns, to_job, to_quick_test
+from clients.results_runs import ENDED_STATUSES, KNOWN_STATUSES, OPEN_STATES, run_columns, to_job, to_quick_test
 from clients.results_tables import Tables
 from history.runs import RunStatus, Unsettled
 
@@ -22,19 +21,19 @@ def select_unsettled(tables: Tables) -> Select[Any]:
     Rows in a status that is none of ours (only a table that is not ours has them) are its owner's business.
     """
     runs, jobs, published, ledger = tables.runs, tables.jobs, tables.published, tables.ledger
-    unpublished = (
+    newest, newer = jobs.alias("newest"), jobs.alias("newer")
+    no_newer = ~exists().where(newer.c.quick_test_id == newest.c.quick_test_id, newer.c.attempt > newest.c.attempt)
+    # Each SELECT has an index of its own; one WHERE with OR would read all jobs and all runs.
+    candidates = union(
+        select(newest.c.quick_test_id).where(newest.c.state.in_(OPEN_STATES)),
+        select(newest.c.quick_test_id).where(newest.c.ended_event_at.is_(None), no_newer),
+        select(jobs.c.quick_test_id)
+        .join(runs, runs.c.id == jobs.c.quick_test_id)
+        .where(runs.c.status.in_(KNOWN_STATUSES), runs.c.status.not_in(ENDED_STATUSES)),
         select(runs.c.id)
         .outerjoin(published, published.c.quick_test_id == runs.c.id)
-        .where(runs.c.status == str(RunStatus.COMPLETED), published.c.quick_test_id.is_(None), ~tables.has_history)
-    )
-    candidates = union(select(jobs.c.quick_test_id).where(jobs.c.settled_at.is_(None)), unpublished).subquery()
-    newest = jobs.alias("newest")
-    newer = jobs.alias("newer")
-    no_newer = (
-        ~select(newer.c.key)
-        .where(newer.c.quick_test_id == newest.c.quick_test_id, newer.c.attempt > newest.c.attempt)
-        .exists()
-    )
+        .where(runs.c.status == str(RunStatus.COMPLETED), published.c.quick_test_id.is_(None), ~tables.has_history),
+    ).subquery()
     return (
         select(
             *run_columns(tables),

@@ -113,6 +113,7 @@ class Place:
         job = self.claim(run, f"claim {number}")
         self.results.record_job(job.key, state=JobState.SUCCEEDED, now=NOW)
         self.results.publish(publication(run, row_status=RunStatus.COMPLETED), now=NOW)
+        self.results.claim_ended_event(job.key, now=NOW)
         return run
 
     def _as_history(self, value: str) -> str:

@@ -5,7 +5,6 @@ import json
 import pytest
 
 from history.errors import BadRecord, StaleWrite
-from history.jobs import JobState
 from history.runs import PublishResult, Rank, RunStatus
 from tests.clients.results_places import NOW, Place, later, publication
 
@@ -202,13 +201,3 @@ def test_history_that_is_no_json_is_refused_whole(place: Place) -> None:
         place.results.publish(publication(run, params={"callback": object()}, row_status=RunStatus.FAILED), now=NOW)
     assert place.results.read_history(run).history_json is None
     assert place.results.read_run(run).status is RunStatus.PENDING
-
-
-def test_publish_after_the_job_settles_it(place: Place) -> None:
-    """A run whose end is published needs no more work."""
-    run = place.add_run()
-    job = place.claim(run)
-    place.results.record_job(job.key, state=JobState.FAILED, now=NOW)
-    assert [found.quick_test.id for found in place.results.list_unsettled(now=NOW, limit=9)] == [run]
-    place.results.publish(publication(run, status="partial", row_status=RunStatus.FAILED, error="e"), now=NOW)
-    assert place.results.list_unsettled(now=NOW, limit=9) == []

@@ -23,38 +23,37 @@ def test_open_job_is_listed(place: Place, state: JobState) -> None:
     assert (found.published_status, found.repair_attempts) == (None, 0)
 
 
-@pytest.mark.parametrize("status", ["submitted", "running", "failed", "cancelled"])
-def test_end_that_is_not_published_is_listed(place: Place, status: str) -> None:
-    """Whether its row has ended or not: somebody else may have ended it, before the last epochs were written."""
+@pytest.mark.parametrize("status", ["pending", "submitted", "running"])
+def test_ended_job_whose_row_has_not_ended_is_listed(place: Place, status: str) -> None:
+    """Whoever recorded the job's end was killed before publishing; the event of it may be out already."""
     run = place.add_run()
     job = place.claim(run)
     place.results.publish(publication(run, status="partial"), now=NOW)
-    place.sql(f"UPDATE {place.runs} SET status = :status", status=status)
     place.results.record_job(job.key, state=JobState.FAILED, now=NOW)
+    place.results.claim_ended_event(job.key, now=NOW)
+    place.sql(f"UPDATE {place.runs} SET status = :status", status=status)
     (found,) = place.results.list_unsettled(now=NOW, limit=100)
     assert (found.quick_test.id, found.published_status) == (run, "partial")
 
 
-def test_run_that_ended_with_nothing_to_publish_is_settled(place: Place) -> None:
-    """A job that died before its training began leaves nothing to wait for."""
+def test_end_that_nobody_was_told_of_is_listed(place: Place) -> None:
+    """Published and ended, then killed before the event: it is still owed, once."""
     run = place.add_run()
     job = place.claim(run)
-    place.results.end_run(run, RunStatus.CANCELLED, error="", now=NOW)
-    assert unsettled(place) == [run]  # its job is still open
-    place.results.record_job(job.key, state=JobState.CANCELLED, now=NOW)
-    assert unsettled(place) == [run]  # and may have written its last epochs
-    place.results.end_run(run, RunStatus.CANCELLED, error="", now=NOW)
-    assert unsettled(place) == []
-
-
-def test_job_that_ends_after_its_publish_is_settled(place: Place) -> None:
-    """The file may say completed before the launcher does."""
-    run = place.add_run()
-    job = place.claim(run)
-    place.results.publish(publication(run, row_status=RunStatus.COMPLETED), now=NOW)
+    place.results.record_job(job.key, state=JobState.FAILED, now=NOW)
+    place.results.publish(publication(run, status="partial", row_status=RunStatus.FAILED), now=NOW)
     assert unsettled(place) == [run]
-    place.results.record_job(job.key, state=JobState.SUCCEEDED, now=NOW)
+    place.results.claim_ended_event(job.key, now=NOW)
     assert unsettled(place) == []
+
+
+def test_open_job_of_an_ended_run_is_listed(place: Place) -> None:
+    """A late submit made a job after all; it must be found to be cancelled."""
+    run = place.add_run()
+    job = place.claim(run)
+    place.results.end_run(run, RunStatus.CANCELLED, error="", now=NOW)
+    place.results.claim_ended_event(job.key, now=NOW)
+    assert unsettled(place) == [run]
 
 
 @pytest.mark.parametrize("stored", [None, "null", '{"available": false}'])
@@ -77,7 +76,7 @@ def test_settled_runs_are_not_listed(place: Place) -> None:
 
 
 def test_newest_attempt_alone_counts(place: Place) -> None:
-    """What was left of an older one ends with the next claim."""
+    """Nobody is owed the end of an older one."""
     run = place.add_run()
     first = place.claim(run, "1")
     place.results.record_job(first.key, state=JobState.FAILED, now=NOW)
@@ -86,6 +85,7 @@ def test_newest_attempt_alone_counts(place: Place) -> None:
     assert found.job == second
     place.results.record_job(second.key, state=JobState.SUCCEEDED, now=NOW)
     place.results.publish(publication(run, row_status=RunStatus.COMPLETED), now=NOW)
+    place.results.claim_ended_event(second.key, now=NOW)
     assert unsettled(place) == []
 
 

@@ -62,11 +62,11 @@ def _make_jobs() -> None:
         sa.Column("claimed_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("started_at", sa.DateTime(timezone=True)),
         sa.Column("ended_event_at", sa.DateTime(timezone=True)),
-        sa.Column("settled_at", sa.DateTime(timezone=True)),
         sa.UniqueConstraint("quick_test_id", "attempt", name="switchyard_jobs_attempt"),
         sa.UniqueConstraint("request_key", name="switchyard_jobs_request_key"),
     )
-    op.create_index("switchyard_jobs_settled_at", "switchyard_jobs", ["settled_at"])
+    op.create_index("switchyard_jobs_state", "switchyard_jobs", ["state"])
+    op.create_index("switchyard_jobs_ended_event_at", "switchyard_jobs", ["ended_event_at"])
 
 
 def _make_published() -> None:
