@@ -7,6 +7,7 @@ trainer has no task around it and asks for the vendor's (`retries_itself`).
 import base64
 import contextlib
 import os
+import re
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -196,11 +197,11 @@ os.register_at_fork(after_in_child=_client.cache_clear)
 
 
 def _split(uri: str) -> tuple[str, str]:
-    scheme, _, rest = uri.partition("://")
-    bucket, _, name = rest.partition("/")
-    if scheme != "gs" or not bucket:
-        raise BadRequest(f"expected gs://<bucket>/<name>; got {uri!r}")
-    return bucket, name
+    """Source: https://cloud.google.com/storage/docs/buckets#naming (the client itself would raise ValueError)"""
+    match = re.fullmatch(r"gs://([a-z0-9][a-z0-9._-]{1,220}[a-z0-9])(?:/(.*))?", uri, re.DOTALL)
+    if not match:
+        raise BadRequest(f"expected gs://<bucket>/<name>, the bucket in lowercase; got {uri!r}")
+    return match[1], match[2] or ""
 
 
 def _check_name(uri: str) -> tuple[str, str]:

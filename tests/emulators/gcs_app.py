@@ -90,7 +90,7 @@ class GcsApp:
         segments = [unquote(part) for part in request.scope["raw_path"].decode("ascii").strip("/").split("/")]
         body = await request.body()
         if segments[0] == "_emulator":
-            return await anyio.to_thread.run_sync(self._order, request.method, segments[1:], query, body)
+            return self._order(request.method, segments[1:], body)
         media = query.get("alt") == "media"
         try:
             plan = self._plan(request, segments, query, body)
@@ -209,8 +209,14 @@ class GcsApp:
         reason, message = _FAULT_TEXTS.get(status, ("backendError", f"Injected {status}"))
         return Refused(status, reason, message)
 
-    def _order(self, method: str, segments: list[str], query: dict[str, str], body: bytes) -> Response:
+    def _order(self, method: str, segments: list[str], body: bytes) -> Response:
         """What a test in another process may order; one in this process calls the objects directly."""
+        try:
+            return self._obey(method, segments, body)
+        except msgspec.DecodeError as err:
+            return Response(f"bad order: {err}", status_code=400)
+
+    def _obey(self, method: str, segments: list[str], body: bytes) -> Response:
         match method, segments:
             case "GET", ["health"]:
                 return to_json({"ok": True})

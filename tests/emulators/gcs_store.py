@@ -74,6 +74,12 @@ class Store:
         with self._lock:
             self._db.close()
 
+    def clear(self) -> None:
+        """No objects and no uploads; buckets stay, and so does the order of generations."""
+        with self.transaction() as db:
+            for table in ("objects", "uploads", "chunks"):
+                db.execute(f"delete from {table}")
+
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """All or nothing, one at a time: checking a precondition and writing must not be parted. One within another
@@ -247,7 +253,7 @@ class Store:
         """
         limit = _page_size(query.get("maxResults"))
         prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
-        start, end, versions = query.get("startOffset", ""), query.get("endOffset", ""), query.get("versions") == "true"
+        start, end, versions = query.get("startOffset", ""), query.get("endOffset", ""), _is_true(query, "versions")
         glob = to_glob_pattern(query["matchGlob"]) if query.get("matchGlob") else None
         after = _from_token(query.get("pageToken", ""))
         with self.transaction() as db:
@@ -275,7 +281,7 @@ class Store:
                     return Listing(items, prefixes, _to_token(*last))
                 if shared:
                     prefixes.append(shared)
-                if not shared or (query.get("includeTrailingDelimiter") == "true" and found.name == shared):
+                if not shared or (_is_true(query, "includeTrailingDelimiter") and found.name == shared):
                     items.append(found)
                 last = place
         return Listing(items, prefixes, "")
@@ -348,6 +354,10 @@ def _page_size(text: str | None) -> int:
     if not text.isdecimal() or int(text) == 0:
         raise Refused(400, "invalid", f"Invalid value '{text}'", location=("parameter", "maxResults"))
     return min(int(text), PAGE_SIZE)
+
+
+def _is_true(query: Mapping[str, str], name: str) -> bool:
+    return query.get(name, "").lower() == "true"  # Python's client writes True
 
 
 def _to_token(name: str, generation: int) -> str:
