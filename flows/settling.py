@@ -91,12 +91,14 @@ def _read(run: QuickTest, job: Job | None) -> MetricsRecord | None:
 def _end_unread(run: QuickTest, job: Job | None, outcome: Outcome, refusal: SwitchyardError | None) -> Settled:
     """The end of a run of whose newest job nothing can be published."""
     refused = isinstance(refusal, BadRecord | BadRequest)
-    if outcome.row_status is None:
+    if outcome.row_status is None or run.status is RunStatus.COMPLETED:
+        # Its job is at work and may write a better one; or somebody completed the row, and that stands.
         if refused:
             record_error(run.id, str(refusal))
         raise refusal if refused and refusal else NotFound(f"quick test {run.id}: {outcome.reason}")
-    # That a file is missing is said by the outcome; why one is refused is only said by the refusal.
-    error = "; ".join(filter(None, (_with_reason(outcome.error, job), str(refusal) if refused else "")))
+    ended = f"the training job {job.state}" if job else "no job is known"
+    # The outcome speaks of a missing file: one that is there and refused was not written by this run, or not whole.
+    error = _with_reason(f"{ended}, and its metrics file is refused: {refusal}" if refused else outcome.error, job)
     end_run(run.id, outcome.row_status, error)
     return Settled(
         quick_test_id=run.id,

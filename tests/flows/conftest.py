@@ -1,0 +1,46 @@
+"""Fixtures of the flows' tests: one Prefect server for all, and a results database and launcher of each test's own."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prefect.testing.utilities import prefect_test_harness
+
+import clients.connect
+from clients.connect import Outside, connect
+from clients.local_launcher import LocalLauncher
+from clients.migrate import migrate
+from clients.settings import Settings
+from history.ports import Launcher
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[None]:
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+@pytest.fixture
+def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Outside:
+    """A migrated results database, an artifacts folder and the local launcher, all below the test's own folder."""
+    for name in Settings.__struct_fields__:
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setenv("STATE_DIR", str(tmp_path / "state"))
+    migrate(connect().settings)
+    return connect()
+
+
+@pytest.fixture
+def scripted(outside: Outside, monkeypatch: pytest.MonkeyPatch) -> Outside:
+    """The same, with `scripted_trainer` in the real one's place: it fails in every way, and in a tenth of the time."""
+    launcher = LocalLauncher(
+        outside.settings.state_dir, command=(sys.executable, "-m", "tests.flows.scripted_trainer"), kill_after_s=5.0
+    )
+
+    def wire(settings: Settings) -> Launcher:
+        return launcher
+
+    # The wiring has no setting for the trainer's command: a setting could change a result unseen.
+    monkeypatch.setattr(clients.connect, "_launcher", wire)
+    return connect()

@@ -1,0 +1,70 @@
+"""A trainer that does at once what the run's name tells it, and takes the same flags as the real one."""
+
+import argparse
+import json
+import signal
+import sys
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from history.record import FileStatus, MetricsRecord, RunIdentity
+from history.writing import to_json
+from tests.history.factories import make_record
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    for flag in ("--artifacts-uri", "--name", "--key"):
+        parser.add_argument(flag)
+    for flag in ("--quick-test-id", "--attempt", "--epochs"):
+        parser.add_argument(flag, type=int)
+    told, _ = parser.parse_known_args()
+    file = Path(urlsplit(told.artifacts_uri).path) / "training_metrics.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+
+    def record(status: FileStatus, epochs: int) -> MetricsRecord:
+        identity = RunIdentity(quick_test_id=told.quick_test_id, key=told.key, attempt=told.attempt, restart=0)
+        return make_record(epochs, status=status, run=identity, final_metrics={"test_recall_at_10": 0.25})
+
+    def write(status: FileStatus, epochs: int) -> None:
+        file.write_bytes(to_json(record(status, epochs)))
+
+    def say(epoch: int) -> None:
+        print(json.dumps({"epoch": epoch, "epochs": told.epochs, "loss": 0.5}), flush=True)
+
+    match told.name.partition(":"):
+        case "exit", _, status:
+            write("partial", 2)
+            print("the disk is full", flush=True)
+            return int(status)
+        case "leave", _, "nothing":
+            pass
+        case "leave", _, "partial":
+            write("partial", 2)
+        case "leave", _, "half":
+            file.write_bytes(to_json(record("completed", 3))[:-40])
+        case "leave", _, "text":
+            file.write_bytes(b"not json")
+        case "leave", _, "another":
+            told.quick_test_id += 1
+            write("completed", 3)
+        case "leave", _, "huge":
+            with file.open("wb") as huge:
+                huge.truncate(500 * 1024 * 1024)
+        case "hold", _, gate:
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+            write("partial", 2)
+            say(1)
+            while not Path(gate).exists():
+                time.sleep(0.05)
+            write("completed", told.epochs)
+        case _:
+            for epoch in range(told.epochs):
+                say(epoch)
+            write("completed", told.epochs)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

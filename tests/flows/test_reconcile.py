@@ -1,0 +1,168 @@
+"""The reconcile flow against everything that can be left behind; real results database, real launcher."""
+
+import shutil
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from clients.connect import Outside
+from flows.parameters import TrainParameters
+from flows.reconcile import ReconcileResult, RepairsFailed, reconcile
+from flows.train import to_order
+from history.jobs import JobReport, JobState, to_labels
+from history.runs import Job, NewRun, RunStatus
+from tests.flows.polling import wait_for
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+NOW = datetime.now(UTC)
+
+
+def reconcile_now(**parameters: object) -> ReconcileResult:
+    result = reconcile(**parameters)
+    assert isinstance(result, ReconcileResult)
+    return result
+
+
+def claim(outside: Outside, name: str, *, age: timedelta = timedelta(0)) -> Job:
+    """A run whose job is claimed, `age` ago, and not submitted."""
+    run = outside.results.create_run(NewRun(request_key=name, display_name=name), now=NOW)
+    return outside.results.claim_job(
+        run.id,
+        name,
+        artifacts_uri=f"{outside.settings.artifacts_uri}/quick_tests/{run.id}",
+        parameters={"interval": 2},
+        image="",
+        now=datetime.now(UTC) - age,
+    )
+
+
+def submit(outside: Outside, job: Job, name: str, *, key: str = "") -> JobReport:
+    """The job at the launcher; our row knows nothing of it yet."""
+    folder = outside.results.read_run(job.quick_test_id).gcs_artifacts_path
+    order = to_order(job, folder, TrainParameters(name=name, epochs=3))
+    labels = to_labels(outside.results.read_database_id(), job.quick_test_id, job.attempt)
+    return outside.launcher.submit(key or job.key, msgspec.structs.replace(order, labels=labels))
+
+
+def state_of(outside: Outside, report: JobReport) -> JobState:
+    return outside.launcher.report([report.job_name])[report.job_name].state
+
+
+def ended(outside: Outside, name: str) -> tuple[Job, JobReport]:
+    """A run whose job has ended while nobody looked."""
+    job = claim(outside, name)
+    report = submit(outside, job, name)
+    wait_for(lambda: state_of(outside, report).ended)
+    return job, report
+
+
+def read_status(outside: Outside, job: Job) -> RunStatus:
+    return outside.results.read_run(job.quick_test_id).status
+
+
+def test_a_job_that_ended_unseen_is_published(scripted: Outside) -> None:
+    """Submitted, killed before a name was written, succeeded: adopted, published as asked, announced once."""
+    job, _ = ended(scripted, "works")
+    assert reconcile_now().settled == [job.quick_test_id]
+    assert read_status(scripted, job) is RunStatus.COMPLETED
+    stored = scripted.results.read_history(job.quick_test_id).history_json
+    assert stored is not None
+    assert msgspec.json.decode(stored)["epochs"] == [0, 2]
+    recorded = scripted.results.read_job(job.quick_test_id)
+    assert recorded is not None
+    assert recorded.ended_event_at is not None
+    assert reconcile_now().looked_at == 0
+
+
+def test_the_event_s_ingest_comes_first(scripted: Outside) -> None:
+    """With a grace the end is announced and left alone; once the grace is over it is published here."""
+    job, _ = ended(scripted, "works")
+    assert reconcile_now(grace_s=3600).announced == [job.quick_test_id]
+    waited = reconcile_now(grace_s=3600)
+    assert (waited.announced, waited.settled) == ([], [])
+    assert reconcile_now(grace_s=0).settled == [job.quick_test_id]
+
+
+def test_a_running_orphan_is_adopted(scripted: Outside, tmp_path: Path) -> None:
+    """A job at work whose name we never wrote down: recorded, the run is running, the job goes on."""
+    job = claim(scripted, "orphan")
+    report = submit(scripted, job, f"hold:{tmp_path / 'gate'}")
+    wait_for(lambda: state_of(scripted, report) is JobState.RUNNING)
+    assert reconcile_now().recorded == [job.quick_test_id]
+    assert read_status(scripted, job) is RunStatus.RUNNING
+    (tmp_path / "gate").touch()
+
+
+def test_a_claim_without_a_job_ends_after_its_grace(scripted: Outside) -> None:
+    """Killed between claim and create: left alone while a submit may be under way, then failed as never created."""
+    job = claim(scripted, "lost", age=timedelta(minutes=5))
+    assert reconcile_now().settled == []
+    assert reconcile_now(claim_grace_s=60).settled == [job.quick_test_id]
+    run = scripted.results.read_run(job.quick_test_id)
+    assert run.status is RunStatus.FAILED
+    assert "interrupted before a job was created" in run.error
+
+
+def test_a_job_that_vanished_fails_its_run(scripted: Outside) -> None:
+    """The launcher's folder of a recorded job was deleted."""
+    job, report = ended(scripted, "works")
+    scripted.results.record_job(job.key, state=JobState.RUNNING, job_name=report.job_name, now=NOW)
+    shutil.rmtree(report.job_name)
+    shutil.rmtree(Path(scripted.settings.state_dir) / "artifacts")
+    reconcile_now()
+    run = scripted.results.read_run(job.quick_test_id)
+    assert run.status is RunStatus.FAILED
+    assert "gone from the place it ran in" in run.error
+
+
+def test_a_late_job_of_an_ended_run_is_cancelled(scripted: Outside, tmp_path: Path) -> None:
+    """Given up as never created, and then a slow submission made the job after all: it must not run on."""
+    job = claim(scripted, "late", age=timedelta(hours=1))
+    reconcile_now()
+    assert read_status(scripted, job) is RunStatus.FAILED
+    report = submit(scripted, job, f"hold:{tmp_path / 'never'}")
+    assert reconcile_now().cancelled == [report.job_name]
+    wait_for(lambda: state_of(scripted, report) is JobState.CANCELLED)
+
+
+def test_a_run_that_its_owner_ended_has_its_job_cancelled(scripted: Outside, tmp_path: Path) -> None:
+    """Whoever ends the row while its job runs gets the job ended too."""
+    job = claim(scripted, "ended by hand")
+    report = submit(scripted, job, f"hold:{tmp_path / 'never'}")
+    wait_for(lambda: state_of(scripted, report) is JobState.RUNNING)
+    reconcile_now()
+    scripted.results.end_run(job.quick_test_id, RunStatus.CANCELLED, error="not needed", now=NOW)
+    assert report.job_name in reconcile_now().cancelled
+    wait_for(lambda: state_of(scripted, report).ended)
+    reconcile_now()
+    assert read_status(scripted, job) is RunStatus.CANCELLED
+
+
+def test_one_bad_run_does_not_stop_the_others(scripted: Outside) -> None:
+    """A completed row whose file cannot be read backs off, is in the ledger, and fails the flow; the other is done."""
+    bad, _ = ended(scripted, "first")
+    scripted.results.end_run(bad.quick_test_id, RunStatus.COMPLETED, error="", now=NOW)
+    (Path(scripted.settings.state_dir) / "artifacts" / "quick_tests" / "1" / "training_metrics.json").write_text("{}")
+    good, _ = ended(scripted, "second")
+    with pytest.raises(RepairsFailed, match="1 of 2 runs"):
+        reconcile_now()
+    assert read_status(scripted, good) is RunStatus.COMPLETED
+    assert scripted.results.read_history(good.quick_test_id).history_json is not None
+    [line] = scripted.results.read_ledger("repair")
+    assert (line.quick_test_id, line.state, line.attempts) == (bad.quick_test_id, "failed", 1)
+    assert line.next_try_at is not None
+    assert line.next_try_at > datetime.now(UTC)
+    assert reconcile_now().looked_at == 0
+
+
+def test_a_completed_run_without_a_history_is_published(scripted: Outside) -> None:
+    """Its history was deleted, or it was completed by another application: what its job left is published."""
+    job, _ = ended(scripted, "works")
+    scripted.results.record_job(job.key, state=JobState.SUCCEEDED, now=NOW)
+    scripted.results.end_run(job.quick_test_id, RunStatus.COMPLETED, error="", now=NOW)
+    assert scripted.results.read_history(job.quick_test_id).history_json is None
+    assert reconcile_now().settled == [job.quick_test_id]
+    assert scripted.results.read_history(job.quick_test_id).history_json is not None

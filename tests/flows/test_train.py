@@ -1,0 +1,169 @@
+"""The train flow in Prefect's test harness: real results database, real launcher, real processes."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import msgspec
+import pytest
+from prefect.client.orchestration import get_client
+
+from clients.connect import Outside
+from flows.parameters import TrainParameters
+from flows.run_result import RunFailed, RunResult
+from flows.train import train
+from history.errors import BadRequest, JobFailed, NotFound
+from history.jobs import JobState
+from history.runs import NewRun, RunStatus
+from history.spec import TrainSpec
+from tests.flows.polling import wait_for
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+
+def train_now(**parameters: object) -> RunResult:
+    result = train(**{"poll_interval_s": 0.05} | parameters)
+    assert isinstance(result, RunResult)
+    return result
+
+
+def _long_ago() -> datetime:
+    return datetime.now(UTC) - timedelta(days=1)
+
+
+def fail_now(**parameters: object) -> RunFailed:
+    with pytest.raises(RunFailed) as caught:
+        train_now(**parameters)
+    return caught.value
+
+
+def test_train_publishes_what_the_real_trainer_learned(outside: Outside) -> None:
+    """From made-up interactions to a published history that readers get, in one flow."""
+    result = train_now(
+        name="toy", epochs=6, synthetic_buyers=60, synthetic_products=40, synthetic_interactions=1_000, batch_size=64,
+        embedding_dim=8, top_k=10,
+    )  # fmt: skip
+    stored = outside.results.read_history(result.quick_test_id).history_json
+    assert stored is not None
+    history = msgspec.json.decode(stored)
+    assert (result.status, history["status"], history["epochs"]) == ("completed", "completed", [0, 5])
+    assert history["final_metrics"] == result.final_metrics
+    assert "test_recall_at_10" in result.final_metrics
+    row = outside.results.read_run(result.quick_test_id)
+    assert (row.status, row.display_name, row.parameters["epochs"]) == (RunStatus.COMPLETED, "toy", 6)
+
+
+def test_train_shows_prefect_artifacts(scripted: Outside) -> None:
+    """Prefect's UI gets the sampled epochs, the final metrics, the curves by URL and the link to the page."""
+    result = train_now(epochs=11)
+    with get_client(sync_client=True) as client:
+        artifacts = {artifact.key: artifact for artifact in client.read_artifacts()}
+    prefix = f"quick-test-{result.quick_test_id}"
+    rows = msgspec.json.decode(str(artifacts[f"{prefix}-epochs"].data))
+    assert [row["epoch"] for row in rows] == [0, 5, 10]
+    assert f"{prefix}-final-metrics" in artifacts
+    assert artifacts[f"{prefix}-loss-curves"].data == f"{result.url}/loss-curves.png"
+    assert result.url in artifacts[f"{prefix}-page"].data
+
+
+def test_same_request_key_adopts_the_run_and_its_job(scripted: Outside) -> None:
+    """Run again with its request key, a finished training answers its result and starts nothing."""
+    first, second = (train_now(request_key="once") for _ in range(2))
+    assert first.quick_test_id == second.quick_test_id
+    assert second.published == "unchanged"
+    assert len(list((Path(scripted.settings.state_dir) / "jobs").iterdir())) == 1
+
+
+def test_sampling_is_a_parameter(scripted: Outside) -> None:
+    """The interval asked for is what is published."""
+    assert train_now(epochs=9, interval=4).history["epochs"] == [0, 4, 8]
+
+
+def test_without_waiting_the_run_is_left_submitted(scripted: Outside) -> None:
+    """wait=False ends as soon as the job is there, and says under which id."""
+    result = train_now(wait=False)
+    job = scripted.results.read_job(result.quick_test_id)
+    assert job is not None
+    assert job.job_name
+    assert result.status in (RunStatus.SUBMITTED, RunStatus.RUNNING)
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "said"),
+    [
+        ("exit:3", "failed", "the disk is full"),
+        ("leave:nothing", "failed", "left no metrics file"),
+        ("leave:partial", "failed", "only partial"),
+        ("leave:half", "failed", "training_metrics.json of quick test"),
+        ("leave:text", "failed", "training_metrics.json of quick test"),
+        ("leave:another", "failed", "another run's file"),
+        ("leave:huge", "failed", "524,288,000"),
+    ],
+)
+def test_what_went_wrong_is_said_by_flow_and_row(scripted: Outside, name: str, status: str, said: str) -> None:
+    """Whatever a job leaves that is no complete file of this run: the run has failed, and both say why."""
+    failure = fail_now(name=name)
+    row = scripted.results.read_run(failure.result.quick_test_id)
+    assert (row.status, failure.result.status) == (status, status)
+    assert said in row.error
+    assert row.error in str(failure)
+
+
+def test_partial_history_of_a_failed_job_is_published(scripted: Outside) -> None:
+    """A job that fails after two epochs leaves two epochs to read, marked as partial."""
+    failure = fail_now(name="exit:1")
+    assert failure.result.history["status"] == "partial"
+    assert scripted.results.read_history(failure.result.quick_test_id).history_json is not None
+
+
+def test_a_refused_file_leaves_the_earlier_history(scripted: Outside) -> None:
+    """Attempt 1 published two epochs; attempt 2's unreadable file takes nothing of them away."""
+    first = fail_now(name="exit:1").result
+    before = scripted.results.read_history(first.quick_test_id)
+    fail_now(name="leave:text", quick_test_id=first.quick_test_id)
+    assert scripted.results.read_history(first.quick_test_id) == before
+
+
+def test_an_attempt_that_wrote_nothing_is_not_given_the_earlier_ones_file(scripted: Outside) -> None:
+    """The file of attempt 1 is still there; attempt 2 succeeded without one, and has failed."""
+    first = fail_now(name="exit:1").result
+    again = fail_now(name="leave:nothing", quick_test_id=first.quick_test_id)
+    assert "left no metrics file" in again.result.error
+
+
+def test_completed_run_is_not_trained_again(scripted: Outside) -> None:
+    """A published run keeps its history: training it once more is refused before any job."""
+    done = train_now()
+    with pytest.raises(BadRequest, match="completed"):
+        train_now(quick_test_id=done.quick_test_id)
+
+
+def test_unknown_run_is_refused(scripted: Outside) -> None:
+    """An id that is no row's is an error, not a new row."""
+    with pytest.raises(NotFound, match="4711"):
+        train_now(quick_test_id=4711)
+
+
+def test_waiting_ends_at_its_deadline_and_the_job_goes_on(scripted: Outside, tmp_path: Path) -> None:
+    """Past its deadline the flow fails and says what holds; the job is left to run."""
+    gate = tmp_path / "gate"
+    new = scripted.results.create_run(NewRun(request_key="slow"), now=_long_ago())
+    parameters = msgspec.structs.asdict(TrainParameters()) | {"request_key": "slow"}
+    scripted.results.claim_job(
+        new.id, "slow", artifacts_uri=(tmp_path / "run").as_uri(), parameters=parameters, image="", now=_long_ago()
+    )
+    with pytest.raises(JobFailed, match="left to run"):
+        train_now(request_key="slow", name=f"hold:{gate}", timeout_s=600, queue_timeout_s=0)
+    gate.touch()
+    job = scripted.results.read_job(new.id)
+    assert job is not None
+    wait_for(lambda: scripted.launcher.report([job.job_name])[job.job_name].state is JobState.SUCCEEDED)
+
+
+def test_the_form_has_every_setting_of_the_training() -> None:
+    """Prefect's form shows each field of TrainSpec with its default, description and limits."""
+    schema = train.parameters.model_dump_for_openapi()["properties"]
+    for field in msgspec.structs.fields(TrainSpec):
+        assert schema[field.name]["default"] == field.default, field.name
+        assert schema[field.name]["description"], field.name
+    assert (schema["epochs"]["minimum"], schema["epochs"]["maximum"]) == (1, 100_000)
+    assert schema["optimizer"]["enum"] == ["adagrad", "adam"]
