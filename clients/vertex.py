@@ -18,6 +18,7 @@ import msgspec
 from google.api_core import exceptions as api
 from google.auth.credentials import AnonymousCredentials, Credentials
 from google.cloud.aiplatform_v1 import JobServiceClient
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from clients.vertex_errors import VENDOR_ERRORS, is_refusal, translate, translated
 from clients.vertex_job import to_custom_job
@@ -30,7 +31,9 @@ _NAME = re.compile(r"projects/[^/]+/locations/(?P<region>[^/]+)/customJobs/[^/]+
 _PAGE_SIZE = 100
 # A list needs no more of a job; a job's spec holds all its arguments. Only top-level names: whether the service takes
 # paths into a message is not documented.
-_LISTED = "name,display_name,state,create_time,start_time,end_time,update_time,error,labels"
+_LISTED = FieldMask(
+    paths=["name", "display_name", "state", "create_time", "start_time", "end_time", "update_time", "error", "labels"]
+)
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 

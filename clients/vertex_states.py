@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
+from google.cloud.aiplatform_v1.types import CustomJob
 from google.rpc import code_pb2
 
 from clients.vertex_errors import QUOTA_PAGE
@@ -48,7 +49,7 @@ def to_report(job: Any, *, project_id: str, now: datetime) -> JobReport:
         BadSetup: its state is one that this version does not know.
     """
     state = read_state(job)
-    number = int(job.state)
+    number = _read_number(job)
     reason = _choose_reason(job, number, now)
     if reason is Reason.TIMED_OUT:
         state = JobState.FAILED  # nobody cancelled it, though Vertex AI may call it so
@@ -67,14 +68,19 @@ def to_report(job: Any, *, project_id: str, now: datetime) -> JobReport:
 
 def read_state(job: Any) -> JobState:
     """The job's state in our words. Raises: BadSetup: it is none that this version knows."""
-    state = _STATES.get(int(job.state))
+    state = _STATES.get(_read_number(job))
     if state is None:
         raise BadSetup(
-            f"the state of {job.name} must be one of Vertex AI's {sorted(_STATES)} (JobState); got {int(job.state)}. "
+            f"the state of {job.name} must be one of Vertex AI's {sorted(_STATES)} (JobState); got {_read_number(job)}. "
             "Nothing is decided about this job: install a newer version of Switchyard, or look at the job in the "
             "console"
         )
     return state
+
+
+def _read_number(job: Any) -> int:
+    """The state as it came: the client's own enum warns of numbers that it does not know."""
+    return int(CustomJob.pb(job).state)
 
 
 def to_log_uri(job_name: str, project_id: str, since: datetime) -> str:
