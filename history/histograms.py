@@ -7,7 +7,9 @@ import msgspec
 from history.record import TOWERS, Histogram, MetricsRecord
 from history.runs import HistogramRow
 
-_LEVEL = 1
+# Measured on 50 rows of bell-shaped counts (7,678 bytes): levels 1, 4, 6 and 9 give 3,962, 3,825, 3,803 and 3,803 bytes
+# for 0.050, 0.062, 0.094 and 0.093 ms of CPU. Beyond 4 there is nothing to win.
+_LEVEL = 4
 
 
 def to_histogram_rows(record: MetricsRecord) -> list[HistogramRow]:

@@ -38,7 +38,7 @@ def from_version0(tree: dict[str, Any], where: str) -> MetricsRecord:
     record = read_sections(tree, checks, required=_REQUIRED)
     for name, value in unknown.items():
         record.unknown[name] = value
-        checks.warn(name, "is not a key of version 0; it is kept")
+        checks.warn(name, "is not a known key; it is kept")
     checks.raise_problems()
     for keys, kind in non_finite:
         section, series, position = _to_place(record, keys)

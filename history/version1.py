@@ -103,7 +103,7 @@ def _keep_unknown(
         if name not in known:
             path = checks.path(*names, name)
             unknown[to_path(*names, name)] = _keep_any(value, path, checks)
-            checks.warn(path, "is not a key of schema version 1; it is kept")
+            checks.warn(path, "is not a known key; it is kept")
 
 
 def _keep_any(value: Any, path: str, checks: Checks) -> Any:
@@ -172,7 +172,7 @@ def _read_named(
     found = checks.series_map(tree.get(section, {}), (section,), length)
     for name in found:
         if name not in known:
-            checks.warn(checks.path(section, name), "is not a series of schema version 1; it is kept, and not charted")
+            checks.warn(checks.path(section, name), "is not a known series; it is kept, and not charted")
     return found
 
 
@@ -186,7 +186,7 @@ def _read_towers(
     towers = {}
     for tower, found in value.items():
         if tower not in TOWERS:
-            checks.warn(checks.path(section, tower), "is not a tower of schema version 1; it is kept, and not shown")
+            checks.warn(checks.path(section, tower), "is not a known tower; it is kept, and not shown")
         if not isinstance(found, dict):
             checks.refuse(checks.path(section, tower), "be an object of statistics", describe(found))
             continue

@@ -125,6 +125,7 @@ JSON = st.recursive(
     max_leaves=5,
 )
 _NOT_LISTS = JSON.filter(lambda value: not isinstance(value, list))
+_TAKEN = make_tree().keys() | make_tree()["run"].keys()
 _KNOWN = {"mean", "std", "min", "max", "norm", "touched_fraction", "histogram"}
 
 
@@ -151,8 +152,12 @@ def records(draw: st.DrawFn) -> MetricsRecord:
         params=draw(st.dictionaries(NAMES, JSON, max_size=3)),
     )
     record.unknown = {
-        to_path(name): value for name, value in draw(st.dictionaries(NAMES, JSON, max_size=2)).items() if name != "run"
-    } | {to_path("run", f"x{name}"): value for name, value in draw(st.dictionaries(NAMES, JSON, max_size=1)).items()}
+        to_path(*names): value
+        for names, value in draw(
+            st.dictionaries(st.tuples(NAMES) | st.tuples(st.just("run"), NAMES), JSON, max_size=2)
+        ).items()
+        if names[-1] not in _TAKEN
+    }
     name_non_finite(draw, record)
     return record
 

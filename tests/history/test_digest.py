@@ -43,7 +43,7 @@ def _typed(value: Any) -> Any:
 
 
 @given(records(), records())
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 def test_only_equal_records_have_equal_digests(one: MetricsRecord, other: MetricsRecord) -> None:
     """Whatever two records hold, their digests say whether it is the same."""
     is_equal = comparable(one) == comparable(other)
@@ -51,7 +51,7 @@ def test_only_equal_records_have_equal_digests(one: MetricsRecord, other: Metric
 
 
 @given(records(), st.data())
-@settings(deadline=None, max_examples=120)
+@settings(deadline=None, max_examples=80)
 def test_a_change_anywhere_changes_the_digest(record: MetricsRecord, data: st.DataObject) -> None:
     """One bit of one number, a null more, a name: `full` always shows it, `charted` if and only if it is charted."""
     changed = msgspec.convert(msgspec.to_builtins(record), MetricsRecord)
@@ -89,7 +89,7 @@ def _find_numbers(record: MetricsRecord) -> Iterator[tuple[str, Any, Any]]:
 
 
 @given(records())
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 def test_the_way_through_a_file_keeps_the_digest(record: MetricsRecord) -> None:
     """What was digested when it was made is what is digested when it is read."""
     assert to_digests(read_record(to_json(record), where="a file")) == to_digests(record)

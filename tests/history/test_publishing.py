@@ -92,7 +92,7 @@ def test_parameters_that_were_not_finite_are_named_too() -> None:
 
 
 @given(records())
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 def test_a_history_is_strict_json_with_a_value_a_kept_epoch(record: MetricsRecord) -> None:
     """Any record is published as JSON that any reader takes; each series has all kept epochs, or is empty."""
     history = publish(record).history

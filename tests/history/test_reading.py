@@ -94,7 +94,7 @@ def read_or_refuse(data: bytes) -> MetricsRecord | None:
 
 
 @given(st.sampled_from(PLACES), ODD)
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=300)
 def test_any_value_anywhere_is_read_or_refused(place: tuple[int, tuple[Any, ...]], value: Any) -> None:
     """Whatever stands at whatever place, the answer is a record that can be published, or a BadRecord."""
     version, keys = place

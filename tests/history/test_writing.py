@@ -16,7 +16,7 @@ from tests.history.factories import make_record, make_tree, records, to_bytes
 
 
 @given(records())
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=80)
 def test_a_written_record_reads_back_equal(record: MetricsRecord) -> None:
     """Every record survives the file: series, histograms, unknown keys, and what was not finite."""
     read = read_record(to_json(record), where="a file")
