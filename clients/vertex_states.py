@@ -68,10 +68,11 @@ def to_report(job: Any, *, project_id: str, now: datetime) -> JobReport:
 
 def read_state(job: Any) -> JobState:
     """The job's state in our words. Raises: BadSetup: it is none that this version knows."""
-    state = _STATES.get(_read_number(job))
+    number = _read_number(job)
+    state = _STATES.get(number)
     if state is None:
         raise BadSetup(
-            f"the state of {job.name} must be one of Vertex AI's {sorted(_STATES)} (JobState); got {_read_number(job)}. "
+            f"the state of {job.name} must be one of Vertex AI's {sorted(_STATES)} (JobState); got {number}. "
             "Nothing is decided about this job: install a newer version of Switchyard, or look at the job in the "
             "console"
         )
