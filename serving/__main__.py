@@ -1,8 +1,10 @@
 """The serving command line: parses, checks what can be checked before the first request, and runs the server."""
 
 import argparse
+import logging
 import socket
 import sys
+from contextlib import suppress
 
 import uvicorn
 
@@ -32,10 +34,11 @@ def main() -> int:
         host, port = listener.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
         print(f"Serving http://{shown}:{port}/quick-tests/ (Ctrl-C stops)", flush=True)
-        # One line a request at most: uvicorn's access log. Its start-up lines would say again what was just printed.
         config = uvicorn.Config(create_app(outside), log_level="info", server_header=False)
-        config.load()
-        uvicorn.Server(config).run(sockets=[listener])
+        # The log is the access log, one line a request: of the server itself, warnings and errors alone.
+        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+        with suppress(KeyboardInterrupt):  # uvicorn raises it again after it has stopped in good order
+            uvicorn.Server(config).run(sockets=[listener])
     return 0
 
 

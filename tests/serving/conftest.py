@@ -1,0 +1,59 @@
+"""Fixtures of serving's tests: the application over a real database."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from clients.connect import Outside
+from history.ports import Results
+from serving.app import create_app
+from tests.clients.conftest import all_places, places
+from tests.clients.results_places import KINDS, Place, Places
+from tests.postgres import postgres
+
+__all__ = ["all_places", "places", "postgres"]
+
+
+@pytest.fixture
+def place(places: Places, tmp_path: Path) -> Place:
+    """A fresh SQLite database with our own table of runs."""
+    return places.make("sqlite", tmp_path)
+
+
+@pytest.fixture
+def client(place: Place) -> Iterator[TestClient]:
+    """The application over `place`."""
+    yield from open_client(place)
+
+
+@pytest.fixture(params=KINDS)
+def any_place(request: pytest.FixtureRequest, places: Places, tmp_path: Path) -> Place:
+    """Each kind of database and of runs' table, fresh for the test."""
+    return places.make(request.param, tmp_path)
+
+
+@pytest.fixture
+def any_client(any_place: Place) -> Iterator[TestClient]:
+    """The application over `any_place`."""
+    yield from open_client(any_place)
+
+
+class OverPlace(Outside):
+    """The outside of a test's place, with the connections that the test closes itself."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(place.settings)
+        self.place = place
+
+    @property
+    def results(self) -> Results:
+        return self.place.results
+
+
+def open_client(place: Place) -> Iterator[TestClient]:
+    with TestClient(create_app(OverPlace(place)), raise_server_exceptions=False) as made:
+        # httpx asks for gzip by itself: a test says what it accepts.
+        made.headers["Accept-Encoding"] = "identity"
+        yield made

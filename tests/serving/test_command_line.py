@@ -1,0 +1,63 @@
+"""`python -m serving`."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+from tests.clients.results_places import Place
+
+
+def start(url: str, *arguments: str, state_dir: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "serving", *arguments],
+        env={**os.environ, "RESULTS_URL": url, "STATE_DIR": str(state_dir), "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def test_it_serves_until_interrupted(place: Place, tmp_path: Path) -> None:
+    """It says where, logs one line a request, and stops with status 0."""
+    server = start(place.url, "--port", "0", state_dir=tmp_path)
+    assert server.stdout is not None
+    try:
+        found = re.search(r"Serving (http://127\.0\.0\.1:\d+)/quick-tests/", server.stdout.readline())
+        assert found
+        for _ in range(3):
+            with urllib.request.urlopen(found[1] + "/health", timeout=30) as answer:
+                assert answer.status == 200
+        server.send_signal(signal.SIGINT)
+        said, _ = server.communicate(timeout=30)
+        assert said.count("/health") == 3
+        assert server.returncode == 0
+    finally:
+        server.kill()
+        server.communicate()
+
+
+def test_a_port_that_is_taken_is_named(place: Place, tmp_path: Path) -> None:
+    """Status 2 and what to do, without a traceback."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        said, _ = (server := start(place.url, "--port", port, state_dir=tmp_path)).communicate(timeout=60)
+    assert server.returncode == 2
+    assert said.startswith(f"serving cannot start: port {port} of 127.0.0.1 cannot be listened on")
+    assert "--port" in said
+    assert "Traceback" not in said
+
+
+def test_an_old_schema_names_the_command(tmp_path: Path) -> None:
+    """Nothing is migrated by the server."""
+    (tmp_path / "empty.db").touch()
+    server = start(f"sqlite:///{tmp_path / 'empty.db'}", "--port", "0", state_dir=tmp_path)
+    said, _ = server.communicate(timeout=60)
+    assert server.returncode == 2
+    assert "python -m flows migrate" in said
+    assert "Traceback" not in said
+    assert (tmp_path / "empty.db").stat().st_size == 0

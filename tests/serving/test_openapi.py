@@ -1,0 +1,72 @@
+"""The OpenAPI document says what is served."""
+
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter
+from starlette.testclient import TestClient
+
+from serving.models import HISTOGRAM_EXAMPLE, HISTORY_EXAMPLE, HistogramData, TrainingHistory
+from tests.clients.results_places import Place
+from tests.serving.factories import publish_run
+
+PATHS = {
+    "/api/quick-tests/": {"limit", "before"},
+    "/api/quick-tests/{quick_test_id}/training-history/": {"quick_test_id"},
+    "/api/quick-tests/{quick_test_id}/histogram-data/": {"quick_test_id", "type", "tower"},
+    "/health": set(),
+}
+
+
+@pytest.fixture
+def document(client: TestClient) -> Any:
+    return client.get("/api/openapi.json").json()
+
+
+def test_every_endpoint_is_documented_once(document: Any) -> None:
+    """GET under the contract's spelling, with its parameters; no page, no second spelling, no HEAD."""
+    assert document["openapi"].startswith("3.1")
+    assert document["paths"].keys() == PATHS.keys()
+    for path, parameters in PATHS.items():
+        assert document["paths"][path].keys() == {"get"}
+        operation = document["paths"][path]["get"]
+        assert {parameter["name"] for parameter in operation.get("parameters", [])} == parameters
+        assert operation["responses"]["200"]["content"]["application/json"]["schema"]
+
+
+def test_every_reference_of_the_document_is_there(document: Any) -> None:
+    """A generator of clients finds each schema that is named."""
+
+    def references(node: Any) -> list[str]:
+        if isinstance(node, dict):
+            own = [node["$ref"]] if "$ref" in node else []
+            return own + [ref for value in node.values() for ref in references(value)]
+        return [ref for value in node for ref in references(value)] if isinstance(node, list) else []
+
+    found = references(document)
+    assert found
+    for reference in found:
+        node = document
+        for part in reference.removeprefix("#/").split("/"):
+            node = node[part]
+
+
+def test_the_answers_are_what_the_document_says(client: TestClient, place: Place, document: Any) -> None:
+    """Every key of a real answer is in its schema, and every required key is in the answer."""
+    run = publish_run(place.results)
+    for name, path in (
+        ("TrainingHistory", f"/api/quick-tests/{run}/training-history/"),
+        ("HistogramData", f"/api/quick-tests/{run}/histogram-data/"),
+        ("RunList", "/api/quick-tests/"),
+        ("Health", "/health"),
+    ):
+        schema = document["components"]["schemas"][name]
+        answer = client.get(path).json()
+        assert answer.keys() <= schema["properties"].keys()
+        assert set(schema["required"]) <= answer.keys()
+
+
+def test_the_examples_are_valid() -> None:
+    """What a reader copies from the document passes its own schema."""
+    TypeAdapter(TrainingHistory).validate_python(HISTORY_EXAMPLE)
+    TypeAdapter(HistogramData).validate_python(HISTOGRAM_EXAMPLE)

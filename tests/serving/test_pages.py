@@ -1,0 +1,185 @@
+"""The pages as a client without a browser gets them, and the pictures and scripts beside them."""
+
+import gzip
+import io
+import re
+import subprocess
+import sys
+from html import unescape
+from importlib.metadata import version
+
+import matplotlib.image
+import pytest
+from starlette.testclient import TestClient
+
+from history.runs import RunStatus
+from tests.clients.results_places import NOW, Place
+from tests.serving.factories import make_record, make_run, publish_run
+
+HOSTILE = (
+    "<script>alert('1')</script>\"&amp; {{ 7*7 }} </script><!-- $\\frac$ "
+    "\N{GRINNING FACE} \N{CJK UNIFIED IDEOGRAPH-65E5}"
+)
+LEGACY = '{"available": true, "epochs": [0, 5], "loss": {"train": [1.5, NaN]}, "params": {"x": "</script><img>"}}'
+
+
+def test_names_from_people_are_escaped(client: TestClient, place: Place) -> None:
+    """In the heading, the list, the error and the data that the scripts read."""
+    run = make_run(place.results, HOSTILE).id
+    place.results.end_run(run, RunStatus.FAILED, error=HOSTILE, now=NOW)
+    place.set_history(run, LEGACY)
+    for path in (f"/quick-tests/{run}", "/quick-tests/"):
+        page = client.get(path).text
+        assert "<script>alert" not in page
+        assert "<img>" not in page
+        assert HOSTILE in unescape(page)
+        assert page.count("</script>") == page.count("<script")
+
+
+def test_no_script_runs_that_is_not_a_file_of_ours(client: TestClient, place: Place) -> None:
+    """The policy allows scripts from this server alone, and the page has no inline one."""
+    answer = client.get(f"/quick-tests/{publish_run(place.results)}")
+    policy = dict(part.strip().split(" ", 1) for part in answer.headers["content-security-policy"].split(";"))
+    assert policy["default-src"] == "'none'"
+    assert policy["script-src"] == policy["connect-src"] == "'self'"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    for attributes in re.findall(r"<script([^>]*)>", answer.text):
+        assert 'src="/static/' in attributes or 'type="application/json"' in attributes
+    assert not re.search(r"\son[a-z]+=|style=|https?://", answer.text)
+
+
+def test_a_page_changes_its_tag_with_the_run(client: TestClient, place: Place) -> None:
+    """304 while nothing changed; a new status or history is a new tag. That is what a live page asks."""
+    run = make_run(place.results).id
+    url = f"/quick-tests/{run}"
+    tags = [client.get(url).headers["etag"]]
+    assert client.get(url, headers={"If-None-Match": tags[0]}).status_code == 304
+    publish_run(place.results, make_record(epochs=3, status="partial"), row_status=None)
+    tags.append(client.get(url).headers["etag"])
+    place.results.end_run(run, RunStatus.CANCELLED, error="asked to", now=NOW)
+    tags.append(client.get(url).headers["etag"])
+    assert len(set(tags)) == 3
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        ("pending", "waits for its training job"),
+        ("submitted", "waits for a machine"),
+        ("running", "The run is training"),
+        ("completed", "python -m flows ingest --quick-test-id"),
+        ("failed", "ended failed before anything"),
+        ("cancelled", "ended cancelled before anything"),
+    ],
+)
+def test_nothing_published_is_explained(client: TestClient, place: Place, status: str, said: str) -> None:
+    """By the row's status, with its error."""
+    run = place.add_run(status=status)
+    place.results.record_error(run, "what went wrong")
+    answer = client.get(f"/quick-tests/{run}")
+    assert answer.status_code == 200
+    assert said in answer.text
+    assert "what went wrong" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/quick-tests/99", 404),
+        ("/quick-tests/x", 422),
+        ("/quick-tests/" + "9" * 5000, 422),
+        ("/quick-tests/99/loss-curves.png", 404),
+        ("/quick-tests/?before=x", 422),
+        ("/nothing/<b>", 404),
+        ("/static/0/page.js", 404),
+        ("/static/0/../app.py", 404),
+    ],
+)
+def test_what_is_not_there_is_a_page_that_says_so(client: TestClient, path: str, status: int) -> None:
+    """The status is right, and a person can go on from there."""
+    answer = client.get(path)
+    assert answer.status_code == status
+    assert answer.headers["content-type"].startswith("text/html")
+    assert '<a href="/quick-tests/">All runs</a>' in answer.text
+    assert "<b>" not in answer.text
+
+
+def test_the_list_of_runs_is_paged(client: TestClient, place: Place) -> None:
+    """Fifty a page; the root leads there."""
+    for number in range(51):
+        make_run(place.results, f"run {number}")
+    page = client.get("/")
+    assert [str(page.url.path), page.text.count("<tr>")] == ["/quick-tests/", 51]
+    older = client.get("/quick-tests/?before=2").text
+    assert "run 0" in older
+    assert "There is no older run" in client.get("/quick-tests/?before=1").text
+
+
+def test_an_empty_database_says_how_to_start(client: TestClient) -> None:
+    """The first thing that a new user sees."""
+    assert "make run" in client.get("/quick-tests/").text
+
+
+def test_pages_answer_both_spellings_and_head(client: TestClient, place: Place) -> None:
+    """No redirect, the same page."""
+    run = publish_run(place.results)
+    for path in ("/quick-tests", f"/quick-tests/{run}", f"/quick-tests/{run}/loss-curves.png"):
+        answer = client.get(path, follow_redirects=False)
+        assert answer.status_code == 200
+        assert client.get(path + "/", follow_redirects=False).content == answer.content
+        assert client.head(path).headers["etag"] == answer.headers["etag"]
+
+
+def test_scripts_may_be_kept_for_good(client: TestClient, place: Place) -> None:
+    """Their URLs change with their content; Plotly's bundle is the installed package's own, packed for the way."""
+    page = client.get(f"/quick-tests/{publish_run(place.results)}").text
+    urls = re.findall(r'"(/static/[^"]+)"', page)
+    assert {url.rsplit("/", 1)[1] for url in urls} == {
+        "icon.svg",
+        "page.css",
+        "plotly.min.js",
+        "charts.js",
+        "histograms.js",
+        "page.js",
+    }
+    for url in urls:
+        plain = client.get(url)
+        assert plain.headers["cache-control"] == "public, max-age=31536000, immutable"
+        assert plain.headers["vary"] == "Accept-Encoding"
+        assert plain.headers["x-content-type-options"] == "nosniff"
+        with client.stream("GET", url, headers={"Accept-Encoding": "gzip"}) as packed:
+            body = b"".join(packed.iter_raw())
+        assert packed.headers["content-encoding"] == "gzip"
+        assert gzip.decompress(body) == plain.content
+        assert len(body) < len(plain.content)
+    assert version("plotly")
+
+
+def test_the_loss_curves_are_a_picture(client: TestClient, place: Place) -> None:
+    """PNG, 800 by 450, another one a scale; 304 when the client has it."""
+    run = publish_run(place.results, make_record(nan_at=20), name=HOSTILE)
+    url = f"/quick-tests/{run}/loss-curves.png"
+    answer = client.get(url)
+    assert answer.headers["content-type"] == "image/png"
+    assert matplotlib.image.imread(io.BytesIO(answer.content)).shape[:2] == (450, 800)
+    assert client.get(url, headers={"If-None-Match": answer.headers["etag"]}).status_code == 304
+    pictures = {scale: client.get(f"{url}?scale={scale}").content for scale in ("auto", "linear", "log")}
+    assert pictures["auto"] == answer.content == pictures["linear"]
+    assert pictures["log"] != pictures["linear"]
+    assert client.get(f"{url}?scale=cubic").status_code == 422
+
+
+@pytest.mark.parametrize("history", [None, "{", LEGACY, '{"available": true, "loss": {"train": [-1, 0], "val": []}}'])
+@pytest.mark.parametrize("scale", ["auto", "log"])
+def test_every_run_has_a_picture(client: TestClient, place: Place, history: str | None, scale: str) -> None:
+    """Also one with nothing published, an unreadable history, NaN, or no loss above zero."""
+    run = place.add_run(status="completed", history=history)
+    answer = client.get(f"/quick-tests/{run}/loss-curves.png?scale={scale}")
+    assert matplotlib.image.imread(io.BytesIO(answer.content)).shape[:2] == (450, 800)
+
+
+def test_the_server_loads_no_drawing_library_before_the_first_picture() -> None:
+    """matplotlib, plotly and numpy would double the start's time."""
+    code = "import sys, serving.app; print(sorted({'matplotlib', 'plotly', 'numpy', 'prefect'} & set(sys.modules)))"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said.strip() == "[]"

@@ -1,0 +1,187 @@
+"""What a run's page shows, whoever wrote its history."""
+
+import json
+from typing import Any
+
+import pytest
+
+from history.publishing import to_publication
+from history.record import MetricsRecord, Sampling
+from history.runs import QuickTest, RunStatus
+from serving.view import RunView, to_charts, to_view
+from tests.serving.factories import make_record
+
+
+def make_view(
+    record: MetricsRecord | None = None, *, status: RunStatus = RunStatus.COMPLETED, keep_extremes: bool = False
+) -> RunView:
+    publication = to_publication(
+        record or make_record(),
+        quick_test_id=1,
+        source="file",
+        sampling=Sampling(keep_extremes=keep_extremes),
+    )
+    return to_view(QuickTest(id=1, status=status), json.dumps(publication.history, default=str).encode())
+
+
+def make_legacy(**changes: Any) -> RunView:
+    history = {"available": True, "epochs": [0, 5], "loss": {"train": [2, 1]}, "gradient": {}, **changes}
+    return to_view(QuickTest(id=1, status=RunStatus.COMPLETED), json.dumps(history).encode())
+
+
+def titles(view: RunView) -> list[str]:
+    return [note.title for note in view.notes]
+
+
+def test_a_completed_run_has_only_its_sampling_note() -> None:
+    """Nothing warns where nothing could mislead."""
+    view = make_view()
+    assert titles(view) == ["Sampled curves"]
+    assert view.notes[0].text == "11 of 50 epochs: every 5th, and the last. Histograms have all of them."
+    assert view.charts is not None
+    assert view.charts.epochs == [0, 5, 10, 15, 20, 25, 30, 35, 40, 45, 49]
+    assert list(view.charts.loss.curves) == [
+        "train",
+        "val",
+        "total",
+        "val_total",
+        "regularization",
+        "val_regularization",
+    ]
+    assert {len(curve) for curve in view.charts.loss.curves.values()} == {11}
+
+
+@pytest.mark.parametrize(
+    ("row_status", "file_status", "expected"),
+    [
+        (RunStatus.COMPLETED, "completed", None),
+        (RunStatus.RUNNING, "partial", "Partial: the run is still training"),
+        (RunStatus.SUBMITTED, "partial", "Partial: the run is still training"),
+        (RunStatus.FAILED, "partial", "Partial: the run ended failed"),
+        (RunStatus.FAILED, "completed", "Partial: the run ended failed"),
+        (RunStatus.CANCELLED, "partial", "Partial: the run ended cancelled"),
+        (RunStatus.COMPLETED, "partial", "Partial: the training reported \N{LEFT DOUBLE QUOTATION MARK}partial"),
+    ],
+)
+def test_what_is_not_a_completed_run_is_marked_partial(
+    row_status: RunStatus, file_status: Any, expected: str | None
+) -> None:
+    """Whatever says so, the row or the file; with the epoch that it ends with."""
+    view = make_view(make_record(epochs=5, status=file_status), status=row_status)
+    marks = [note for note in view.notes if note.title.startswith("Partial")]
+    assert [mark.title[: len(expected or "")] for mark in marks] == ([expected] if expected else [])
+    assert all(mark.kind == "warning" and "epoch 5" in mark.text for mark in marks)
+
+
+def test_points_that_are_not_finite_are_marked() -> None:
+    """At their epoch, by series and kind; counted from 1 where a person reads it."""
+    view = make_view(make_record(nan_at=20))
+    assert view.charts is not None
+    assert [(mark.epoch, mark.label) for mark in view.charts.loss.marks] == [(20, "validation is NaN")]
+    (note,) = [note for note in view.notes if note.title == "Values that are not finite"]
+    assert note.text == "epoch 21: validation is NaN. Crosses mark them on the charts."
+
+
+def test_points_in_epochs_left_out_are_counted() -> None:
+    """What sampling dropped cannot be drawn, but it is said."""
+    (note,) = [note for note in make_view(make_record(nan_at=21)).notes if note.title == "Values that are not finite"]
+    assert note.text.startswith("In epochs that sampling left out: 1 ")
+    kept = make_view(make_record(nan_at=21), keep_extremes=True)
+    assert kept.charts is not None
+    assert [mark.epoch for mark in kept.charts.loss.marks] == [21]
+
+
+def test_a_final_metric_that_is_not_finite_is_named() -> None:
+    """Null among the values; the page says which it was."""
+    record = make_record(
+        final_metrics={"test_loss": None}, non_finite={"final_metrics": {"test_loss": {"": "inf"}}}, histograms=False
+    )
+    assert make_view(record).metrics == {"test_loss": "+\N{INFINITY}"}
+
+
+def test_recall_stands_beside_popularity() -> None:
+    """Ascending k, and apart from the other metrics."""
+    view = make_view()
+    assert [(line.k, line.model, line.popularity) for line in view.recalls] == [
+        (5, 0.0388, 0.0136),
+        (10, 0.0672, 0.0228),
+    ]
+    assert view.recalls[0].times == pytest.approx(2.853, abs=1e-3)
+    assert set(view.metrics) == {"final_loss", "final_val_loss"}
+
+
+def test_a_popularity_of_zero_gives_no_ratio() -> None:
+    """Nothing is divided by it."""
+    view = make_legacy(final_metrics={"test_recall_at_5": 0.1, "popularity_recall_at_5": 0.0})
+    assert [line.times for line in view.recalls] == [None]
+
+
+def test_ragged_series_are_drawn_and_named() -> None:
+    """Short ones end early, long ones are cut, and the page says so."""
+    view = make_legacy(loss={"train": [2, 1, 0], "val": [3]})
+    assert view.charts is not None
+    assert view.charts.loss.curves == {"train": [2.0, 1.0], "val": [3.0, None]}
+    (note,) = [note for note in view.notes if note.title == "Series of unequal length"]
+    assert note.text.startswith("loss.train has 3 values for 2 epochs; loss.val has 1 values for 2 epochs.")
+
+
+def test_bare_nan_tokens_are_marked() -> None:
+    """JSON has none, legacy payloads do."""
+    view = make_legacy(loss={"train": [float("nan"), float("inf")], "val": [float("-inf"), 1.0]})
+    assert view.charts is not None
+    assert view.charts.loss.curves == {"train": [None, None], "val": [None, 1.0]}
+    assert [(mark.epoch, mark.label) for mark in view.charts.loss.marks] == [
+        (0, "training is NaN"),
+        (0, "validation is -\N{INFINITY}"),
+        (5, "training is +\N{INFINITY}"),
+    ]
+    assert "Cached by the legacy application" in titles(view)
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        b"",
+        b"{",
+        b"[1]",
+        b'"x"',
+        b"\xff",
+        b"[" * 100_000,
+    ],
+)
+def test_a_history_that_cannot_be_read_is_said_so(stored: bytes) -> None:
+    """The page stands, without charts."""
+    view = to_view(QuickTest(id=1, status=RunStatus.COMPLETED), stored)
+    assert view.charts is None
+    assert titles(view) == ["The stored history cannot be read"]
+    assert to_charts(stored) is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"epochs": None},
+        {"epochs": "x", "loss": [1, 2]},
+        {"epochs": []},
+        {"epochs": [], "loss": {}},
+        {"loss": {"train": None, "val": "x", "other": [True, "1"]}},
+        {"loss": {"train": [10**400, 1]}},
+        {"gradient": None, "final_metrics": [1], "params": "x", "sampling": [], "digest": None, "non_finite": [1]},
+        {"non_finite": {"loss": {"val": {"x": "nan", "1": "what"}, "train": 3}}},
+        {"sampling": {"interval": None, "kept": 1, "total": 2}},
+        {"final_metrics": {"test_recall_at_5": "x", "popularity_recall_at_5": None}},
+    ],
+)
+def test_no_payload_breaks_the_page(changes: dict[str, Any]) -> None:
+    """Wrong types anywhere are left out, never an error."""
+    view = make_legacy(**changes)
+    assert view.charts is not None
+
+
+def test_nothing_published_shows_the_rows_parameters() -> None:
+    """They are all that is known of the run."""
+    run = QuickTest(id=3, status=RunStatus.PENDING, parameters={"epochs": 3})
+    for stored in (None, b'{"available": false}'):
+        view = to_view(run, stored)
+        assert (view.charts, view.notes, view.params, view.live) == (None, [], {"epochs": 3}, True)
+        assert view.title == "Quick test 3"
