@@ -6,7 +6,7 @@ is changed. No foreign key points at it, so that its owner may delete rows, and 
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from sqlalchemy import (
     JSON,
@@ -96,9 +96,9 @@ class Tables:
     history_type: HistoryType = "text"
 
     @property
-    def history_text(self) -> ColumnElement[str | None]:
+    def history_text(self) -> ColumnElement[Any]:
         """The stored history as text, whatever the column's type."""
-        column = self.runs.c.training_history_json
+        column: ColumnElement[Any] = self.runs.c.training_history_json
         return column if self.history_type == "text" else cast(column, Text)
 
     def to_history(self, text: str) -> ColumnElement[str]:

@@ -39,7 +39,15 @@ class Children:
         self._readers: set[asyncio.Task[None]] = set()
 
     async def start(self, name: str, *arguments: str) -> asyncio.subprocess.Process:
-        """Starts ``python <arguments>``. Its group is its own, so that a terminal's Ctrl-C reaches only us."""
+        """Starts ``python <arguments>``, and shows what it says."""
+        process = await self._spawn(name, *arguments)
+        reader = asyncio.create_task(_copy_lines(name, process))
+        self._readers.add(reader)
+        reader.add_done_callback(self._readers.discard)
+        return process
+
+    async def _spawn(self, name: str, *arguments: str) -> asyncio.subprocess.Process:
+        """A process whose group is its own, so that a terminal's Ctrl-C reaches only us."""
         process = await asyncio.create_subprocess_exec(
             _PYTHON,
             *arguments,
@@ -51,18 +59,17 @@ class Children:
             start_new_session=True,
         )
         self._running[name] = process
-        reader = asyncio.create_task(_copy_lines(name, process))
-        self._readers.add(reader)
-        reader.add_done_callback(self._readers.discard)
         return process
 
     async def run(self, name: str, *arguments: str) -> None:
-        """Runs ``python <arguments>`` to its end. Raises: BadSetup: it failed; its output says why."""
-        process = await self.start(name, *arguments)
-        status = await process.wait()
+        """Runs ``python <arguments>`` to its end; what it says is shown only where it fails. Raises: BadSetup: it did."""
+        process = await self._spawn(name, *arguments)
+        output, _ = await process.communicate()
         del self._running[name]
-        if status:
-            raise BadSetup(f"`python {' '.join(arguments)}` must succeed; it exited with status {status}, see above")
+        if process.returncode:
+            for line in output.decode(errors="replace").splitlines():
+                say(line, name)
+            raise BadSetup(f"`python {' '.join(arguments)}` must succeed; it exited with status {process.returncode}")
 
     async def wait_for_first_end(self) -> str:
         """What to say of the first one that ends by itself."""
@@ -174,6 +181,7 @@ async def bring_up(children: Children, servers: LocalServers, settings: Settings
         "worker", "-m", "prefect", "worker", "start", f"--pool={POOL}", "--type=process", f"--limit={limit}"
     )
     await wait_until_answering(f"{servers.serving_url}/health", "the API", serving)
+    say("deployed: train/manual, train/nightly, ingest/on-job-ended, reconcile/every-minute")
     say(f"ready. Prefect: {servers.prefect_api_url.removesuffix('/api')}   runs: {servers.serving_url}/quick-tests/")
     say("train: .venv/bin/prefect deployment run train/manual, or .venv/bin/python -m flows train   Ctrl-C stops all")
 

@@ -62,7 +62,7 @@ def test_train_shows_prefect_artifacts(scripted: Outside) -> None:
     assert [row["epoch"] for row in rows] == [0, 5, 10]
     assert f"{prefix}-final-metrics" in artifacts
     assert artifacts[f"{prefix}-loss-curves"].data == f"{result.url}/loss-curves.png"
-    assert result.url in artifacts[f"{prefix}-page"].data
+    assert result.url in str(artifacts[f"{prefix}-page"].data)
 
 
 def test_same_request_key_adopts_the_run_and_its_job(scripted: Outside) -> None:
