@@ -14,6 +14,7 @@ from history.jobs import JobState
 from history.runs import Job, QuickTest, RunStatus
 
 KNOWN_STATUSES = tuple(str(status) for status in RunStatus)
+OPEN_STATUSES = tuple(str(status) for status in RunStatus if not status.ended)
 ENDED_STATUSES = tuple(str(status) for status in RunStatus if status.ended)
 OPEN_STATES = tuple(str(state) for state in JobState if not state.ended)
 

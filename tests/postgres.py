@@ -37,10 +37,10 @@ class Postgres:
         with psycopg.connect(self._server.get_uri(database=database), autocommit=True) as connection:
             connection.execute(statement)
 
-    def make_database(self, template: str = "template1") -> str:
-        """A new database's name; a copy of `template`, to which nobody may be connected."""
+    def make_database(self) -> str:
+        """A new, empty database's name."""
         name = f"test_{next(self._numbers)}"
-        self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        self.execute(f"CREATE DATABASE {name}")
         return name
 
     def stop(self) -> None:

@@ -9,7 +9,7 @@ import pytest
 from clients.results import open_results
 from history.errors import BadRecord, BadRequest, BadSetup, NotFound
 from history.runs import LedgerLine, NewRun, RunStatus
-from tests.clients.results_places import NOW, Place, Places, later, publication, run_sql
+from tests.clients.results_places import KINDS, NOW, Place, Places, later, publication, run_sql
 
 LEGACY = json.dumps({"available": True, "epochs": [0, 5], "loss": {"train": [0.5]}, "params": {"note": "x" * 400}})
 
@@ -217,12 +217,14 @@ def test_jsonb_history_is_read_as_text(places: Places, tmp_path: Path) -> None:
     assert place.results.read_history(run).etag == stored.etag
 
 
-@pytest.mark.parametrize("column", ["status", "training_history_json"])
-def test_table_without_a_needed_column_is_refused(application_place: Place, column: str) -> None:
-    """The error names the table and what it lacks, before anything is asked of it."""
-    application_place.sql(f"ALTER TABLE {application_place.table} DROP COLUMN {column}")
-    with pytest.raises(BadSetup, match=f"{application_place.table}.*{column}"):
-        application_place.open()
+@pytest.mark.parametrize("kind", [kind for kind, (table, _) in KINDS.items() if table])
+def test_table_without_needed_columns_is_refused(kind: str, places: Places, tmp_path: Path) -> None:
+    """The error names the table and all that it lacks, before anything is asked of it."""
+    place = places.make(kind, tmp_path, fresh=True)
+    for column in ("status", "training_history_json"):
+        place.sql(f"ALTER TABLE {place.table} DROP COLUMN {column}")
+    with pytest.raises(BadSetup, match=f"{place.table}.*status, training_history_json"):
+        place.open()
 
 
 def test_table_that_is_not_there_is_refused(own_place: Place) -> None:
