@@ -126,6 +126,7 @@ def _mend_histogram(found: dict[str, Any] | list[Any], path: str, length: int, c
     if _has_non_finite(histogram.get("bin_edges")):
         checks.warn(path, "has edges that are not finite numbers; they are taken for unknown")
         histogram["bin_edges"] = None
+        histogram.pop("edges_known", None)
     if "edges_known" not in histogram:
         # Of many histograms only the first one's edges are known: the legacy code binned each epoch anew.
         known = "all" if is_single or length == 1 else "first_epoch"
@@ -145,7 +146,7 @@ def _to_whole(row: Any) -> Any:
 
 
 def _pad(tree: dict[str, Any], length: int, checks: Checks) -> None:
-    """Ends each series that stops before the last epoch with nulls: a collector that started late or died early."""
+    """Ends each series that stops before the last epoch with nulls: the collector died before the rest."""
     places: list[tuple[tuple[str, ...], Any]] = [((section,), tree.get(section)) for section in ("loss", "gradient")]
     for section in ("weight_stats", "gradient_stats"):
         towers = tree.get(section)

@@ -130,7 +130,7 @@ def test_edges_of_many_histograms_are_the_first_ones_only() -> None:
 
 def test_edges_that_are_not_finite_are_taken_for_unknown() -> None:
     """A NaN weight made NaN edges; the counts are still there to be kept."""
-    histogram, warnings = read_histogram({"bin_edges": [math.nan] * 26, "counts": [[1] * 25] * 3})
+    histogram, warnings = read_histogram({"bin_edges": [math.nan] * 26, "edges_known": "all", "counts": [[1] * 25] * 3})
     assert histogram == Histogram(counts=[[1] * 25] * 3)
     assert warnings == [
         "`weight_stats.query.histogram` has edges that are not finite numbers; they are taken for unknown"
