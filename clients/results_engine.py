@@ -42,15 +42,17 @@ from clients.results_tables import (
 from history.errors import BadSetup, TryAgain
 
 LOCK_TIMEOUT_S: Final = 10
-_POSTGRES_ARGS: Final = {
+_POSTGRES_ARGS: Final[dict[str, Any]] = {
     "connect_timeout": 10,  # seconds, as those below but the last
     "keepalives_idle": 30,
     "keepalives_interval": 10,
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,  # milliseconds
     "application_name": "switchyard",
-    "options": f"-c lock_timeout={LOCK_TIMEOUT_S}s -c statement_timeout=60s -c idle_in_transaction_session_timeout=60s",
 }
+_POSTGRES_OPTIONS: Final = (
+    f"-c lock_timeout={LOCK_TIMEOUT_S}s -c statement_timeout=60s -c idle_in_transaction_session_timeout=60s"
+)
 # As many connections as a server of requests has threads; those above pool_size are closed after use.
 _POOL: Final[dict[str, Any]] = {
     "poolclass": QueuePool,
@@ -247,8 +249,10 @@ def _sqlite_engines(path: Path, *, create: bool = False) -> tuple[Engine, Engine
 
 
 def _postgres_engines(url: URL) -> tuple[Engine, Engine]:
-    arguments = {**_POSTGRES_ARGS, **url.query}
-    plain = url.set(query={})
+    # What the URL says wins; of its options each overrides ours of the same name, for the later one counts.
+    arguments = {name: value for name, value in _POSTGRES_ARGS.items() if name not in url.query}
+    arguments["options"] = " ".join((_POSTGRES_OPTIONS, *url.normalized_query.get("options", ())))
+    plain = url.difference_update_query(["options"])
     # A read may be repeated, so `Database.rows` does without the ping that a write needs: half the round trips.
     reader = create_engine(plain, connect_args=arguments, isolation_level="AUTOCOMMIT", **_POOL)
     writer = create_engine(plain, connect_args=arguments, pool_pre_ping=True, **_POOL)

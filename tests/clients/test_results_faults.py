@@ -64,6 +64,21 @@ def test_row_that_another_transaction_holds_is_to_try_again(places: Places, tmp_
     holder.close()
 
 
+def test_every_wait_in_postgres_has_a_limit(postgres: Postgres) -> None:
+    """Ours, unless the URL says another one."""
+    database = Database(postgres.url("postgres") + "&options=-c%20statement_timeout%3D5s")
+    with database.writing() as connection:
+        limits = {
+            name: connection.exec_driver_sql(f"SHOW {name}").scalar_one()
+            for name in ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout")
+        }
+    assert limits == {
+        "lock_timeout": "10s",
+        "statement_timeout": "5s",
+        "idle_in_transaction_session_timeout": "1min",
+    }
+
+
 def test_full_disk_is_to_try_again_and_says_where(file_place: Place) -> None:
     """The page limit stands for the disk's: SQLite gives the same error. Nothing is half written."""
     run = file_place.add_run()
