@@ -2,7 +2,7 @@
 sees all that is wrong at once."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 import msgspec
 from msgspec import Meta
@@ -64,6 +64,12 @@ class Checks:
             self.refuse(path, expected, describe(value))
             return None
         return found
+
+    def literal(self, found: Mapping[str, Any], name: str, kind: Any, *names: str) -> Any:
+        """``found[name]``, one of the texts that `kind` lists; None where it is not there."""
+        if name not in found:
+            return None
+        return self.convert(found[name], kind, self.path(*names, name), f"be {list_names(get_args(kind))}")
 
     def series(self, value: Any, path: str, length: int | None) -> Series:
         """A list of numbers and nulls; `length` values, where that is known."""

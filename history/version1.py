@@ -3,28 +3,25 @@ is wrong in it. docs/contracts.md describes the file."""
 
 from datetime import UTC, datetime
 from itertools import pairwise
-from typing import Any, get_args
+from typing import Any
 
 import msgspec
 
-from history.checks import Checks, Step, Whole, describe, list_names
-from history.nonfinite import MAX_DEPTH, Places
+from history.checks import Checks, Step, Whole, describe
+from history.keeping import keep_any, keep_unknown
+from history.nonfinite import Places
 from history.paths import to_path
 from history.record import (
     GRADIENT_SERIES,
-    HISTOGRAM_BINS,
     LOSS_SERIES,
-    TOWERS,
-    EdgesKnown,
     FileStatus,
-    Histogram,
     MetricsRecord,
     NonFiniteKind,
     OtherSeries,
     RunIdentity,
     Series,
-    TowerStatistics,
 )
+from history.towers import read_towers
 
 SECTIONS = frozenset(
     (
@@ -42,7 +39,6 @@ _RUN_FIELDS = {
     "seed": (int | None, "be an integer or null"),
 }
 _RUN_REQUIRED = ("quick_test_id", "key", "attempt", "restart")
-_STATISTICS = ("mean", "std", "min", "max", "norm", "touched_fraction")
 _NonFinite = dict[str, dict[str, dict[str, NonFiniteKind]]]
 
 
@@ -64,18 +60,18 @@ def read_sections(tree: dict[str, Any], checks: Checks, *, required: tuple[str, 
         if name not in tree:
             checks.refuse(name, "be there", "nothing")
     unknown: dict[str, Any] = {}
-    _keep_unknown(tree, SECTIONS, (), unknown, checks)
+    keep_unknown(tree, SECTIONS, (), unknown, checks)
     epochs, length = _read_epochs(tree, checks)
     record = MetricsRecord(
-        status=_read_literal(tree, "status", FileStatus, checks) or "partial",
+        status=checks.literal(tree, "status", FileStatus) or "partial",
         saved_at=_read_time(tree, checks),
         run=_read_run(tree, unknown, checks),
         available=checks.convert(tree.get("available", True), bool, "available", "be true or false") or False,
         epochs=epochs,
         loss=_read_named(tree, "loss", LOSS_SERIES, length, checks),
         gradient=_read_named(tree, "gradient", GRADIENT_SERIES, length, checks),
-        weight_stats=_read_towers(tree, "weight_stats", length, unknown, checks),
-        gradient_stats=_read_towers(tree, "gradient_stats", length, unknown, checks),
+        weight_stats=read_towers(tree, "weight_stats", length, unknown, checks),
+        gradient_stats=read_towers(tree, "gradient_stats", length, unknown, checks),
         metrics=checks.series_map(tree.get("metrics", {}), ("metrics",), length),
         other_series=_read_other_series(tree, unknown, checks),
         final_metrics=_read_final_metrics(tree, checks),
@@ -85,39 +81,6 @@ def read_sections(tree: dict[str, Any], checks: Checks, *, required: tuple[str, 
     )
     _read_non_finite(tree, record, checks)
     return record
-
-
-def is_deeper(value: Any, levels: int) -> bool:
-    """True when `value` has arrays and objects inside each other more than `levels` deep."""
-    if not isinstance(value, dict | list):
-        return False
-    items = value.values() if isinstance(value, dict) else value
-    return levels == 0 or any(is_deeper(item, levels - 1) for item in items)
-
-
-def _keep_unknown(
-    found: dict[str, Any], known: frozenset[str], names: tuple[str, ...], unknown: dict[str, Any], checks: Checks
-) -> None:
-    """Files each key of `found` that is not `known` under its path, with a warning."""
-    for name, value in found.items():
-        if name not in known:
-            path = checks.path(*names, name)
-            unknown[to_path(*names, name)] = _keep_any(value, path, checks)
-            checks.warn(path, "is not a known key; it is kept")
-
-
-def _keep_any(value: Any, path: str, checks: Checks) -> Any:
-    """A value that may be any JSON, as long as it is not nested too deep to be walked."""
-    if is_deeper(value, MAX_DEPTH):
-        checks.refuse(path, f"be nested at most {MAX_DEPTH} deep", "more")
-    return value
-
-
-def _read_literal(found: dict[str, Any], name: str, kind: Any, checks: Checks, *names: str) -> Any:
-    if name not in found:
-        return None
-    expected = f"be {list_names(get_args(kind))}"
-    return checks.convert(found[name], kind, checks.path(*names, name), expected)
 
 
 def _read_time(tree: dict[str, Any], checks: Checks) -> datetime:
@@ -147,7 +110,7 @@ def _read_run(tree: dict[str, Any], unknown: dict[str, Any], checks: Checks) -> 
             values[name] = checks.convert(run[name], kind, f"run.{name}", expected)
         elif name in _RUN_REQUIRED:
             checks.refuse(f"run.{name}", "be there", "nothing")
-    _keep_unknown(run, frozenset(_RUN_FIELDS), ("run",), unknown, checks)
+    keep_unknown(run, frozenset(_RUN_FIELDS), ("run",), unknown, checks)
     return None if checks.problems else RunIdentity(**values)
 
 
@@ -176,83 +139,6 @@ def _read_named(
     return found
 
 
-def _read_towers(
-    tree: dict[str, Any], section: str, length: int | None, unknown: dict[str, Any], checks: Checks
-) -> dict[str, TowerStatistics]:
-    value = tree.get(section, {})
-    if not isinstance(value, dict):
-        checks.refuse(section, "be an object with one object a tower", describe(value))
-        return {}
-    towers = {}
-    for tower, found in value.items():
-        if tower not in TOWERS:
-            checks.warn(checks.path(section, tower), "is not a known tower; it is kept, and not shown")
-        if not isinstance(found, dict):
-            checks.refuse(checks.path(section, tower), "be an object of statistics", describe(found))
-            continue
-        towers[tower] = _read_tower(found, (section, tower), length, unknown, checks)
-    return towers
-
-
-def _read_tower(
-    found: dict[str, Any], names: tuple[str, str], length: int | None, unknown: dict[str, Any], checks: Checks
-) -> TowerStatistics:
-    """Arrays are series, `histogram` is one; any other value is kept as it came."""
-    arrays = {}
-    other = {}
-    for name, value in found.items():
-        if name == "histogram":
-            continue
-        if isinstance(value, list) or name in _STATISTICS:
-            arrays[name] = value
-        else:
-            other[name] = _keep_any(value, checks.path(*names, name), checks)
-    histogram = found.get("histogram")
-    return TowerStatistics(
-        series=checks.series_map(arrays, names, length),
-        histogram=None if histogram is None else _read_histogram(histogram, names, length, unknown, checks),
-        other=other,
-    )
-
-
-def _read_histogram(
-    found: Any, tower: tuple[str, str], length: int | None, unknown: dict[str, Any], checks: Checks
-) -> Histogram | None:
-    names = (*tower, "histogram")
-    path = checks.path(*names)
-    if not isinstance(found, dict):
-        checks.refuse(path, "be an object", describe(found))
-        return None
-    _keep_unknown(found, frozenset(Histogram.__struct_fields__), names, unknown, checks)
-    known: EdgesKnown = _read_literal(found, "edges_known", EdgesKnown, checks, *names) or "none"
-    edges = None
-    if found.get("bin_edges") is not None:
-        edges = checks.numbers(found["bin_edges"], f"{path}.bin_edges")
-        if edges:
-            _check_edges(edges, known, path, checks)
-    if (edges is None) != (known == "none"):
-        expected = 'be "none" without `bin_edges`, and with them "all" or "first_epoch"'
-        checks.refuse(f"{path}.edges_known", expected, f'"{known}"' if "edges_known" in found else "nothing")
-    return Histogram(
-        bin_edges=edges,
-        edges_known=known,
-        sampled=checks.convert(found.get("sampled", False), bool, f"{path}.sampled", "be true or false") or False,
-        counts=checks.count_rows(found.get("counts", []), f"{path}.counts", length),
-    )
-
-
-def _check_edges(edges: list[float], known: EdgesKnown, path: str, checks: Checks) -> None:
-    if len(edges) != HISTOGRAM_BINS + 1:
-        checks.refuse(f"{path}.bin_edges", f"have {HISTOGRAM_BINS + 1} numbers", str(len(edges)))
-    # Legacy edges were cut to few digits when they were logged, so that narrow bins repeat an edge.
-    may_repeat = known == "first_epoch"
-    for position, (left, right) in enumerate(pairwise(edges), start=1):
-        if right < left or (right == left and not may_repeat):
-            expected = f"be {'no smaller' if may_repeat else 'larger'} than the edge before it, {left}"
-            checks.refuse(f"{path}.bin_edges[{position}]", expected, str(right))
-            return  # one wrong edge makes its neighbours look wrong too
-
-
 def _read_other_series(tree: dict[str, Any], unknown: dict[str, Any], checks: Checks) -> dict[str, OtherSeries]:
     value = tree.get("other_series", {})
     if not isinstance(value, dict):
@@ -264,7 +150,7 @@ def _read_other_series(tree: dict[str, Any], unknown: dict[str, Any], checks: Ch
         if not isinstance(found, dict):
             checks.refuse(path, "be an object with `steps` and `values`", describe(found))
             continue
-        _keep_unknown(found, frozenset(("steps", "values")), ("other_series", name), unknown, checks)
+        keep_unknown(found, frozenset(("steps", "values")), ("other_series", name), unknown, checks)
         problems = len(checks.problems)
         steps = checks.integers(found.get("steps", []), f"{path}.steps", Step, "an integer")
         values = checks.series(found.get("values", []), f"{path}.values", None)
@@ -295,7 +181,7 @@ def _read_params(tree: dict[str, Any], checks: Checks) -> dict[str, Any]:
         checks.refuse("params", "be an object", describe(value))
         return {}
     for name, item in value.items():
-        _keep_any(item, checks.path("params", name), checks)
+        keep_any(item, checks.path("params", name), checks)
     return value
 
 
