@@ -62,7 +62,7 @@ class TrainSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     # The model and its loss ------------------------------------------------------------------------------------------
     embedding_dim: Annotated[int, Meta(ge=1, le=4096, description="width of both towers' embeddings")] = 64
     temperature: Annotated[float, Meta(gt=0, le=100, description="the softmax divides cosine similarities by this")] = (
-        0.15
+        0.1
     )
     logq_correction: Annotated[
         bool, Meta(description="subtract log sampling probability from in-batch logits (Yi et al., RecSys 2019)")

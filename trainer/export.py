@@ -2,8 +2,8 @@
 embeddings as Parquet. Written to a local folder; the run's folder takes it from there.
 
 ``model/`` has one signature, ``serving_default``: ``buyer_ids`` [batch] text -> ``product_ids`` [batch, k] text, best
-first, ``scores`` [batch, k] float32, and ``known`` [batch] bool. A known buyer's scores are cosines, in [-1, 1]. A buyer
-who is not in the train data gets the most bought products, with their share of all purchases as scores.
+first, ``scores`` [batch, k] float32, and ``known`` [batch] bool. A known buyer's scores are cosines; one who is not in
+the train data gets the most bought products, with their share of all purchases as scores.
 
 ``embeddings/query.parquet`` and ``embeddings/candidate.parquet``: ``id`` text and ``embedding``, a list of `dim`
 float32, of unit length; the product of two is the score.

@@ -25,6 +25,7 @@ def unique_rows(gradient: tf.IndexedSlices) -> UniqueRows:
     return UniqueRows(values, rows, gradient.dense_shape)
 
 
+@keras.saving.register_keras_serializable("switchyard")
 class SparseAdagrad(keras.optimizers.Adagrad):
     """Adagrad; for slices the same numbers as for the dense gradient, at the cost of the touched rows.
 
@@ -48,6 +49,7 @@ class SparseAdagrad(keras.optimizers.Adagrad):
         variable.scatter_sub(tf.IndexedSlices(step, rows))  # Keras hands its TensorFlow variable over here
 
 
+@keras.saving.register_keras_serializable("switchyard")
 class LazyAdam(keras.optimizers.Adam):
     """Adam whose moments of a row stand still while no batch touches it.
 

@@ -73,7 +73,7 @@ class TwoTower(keras.Model):
     def __init__(
         self, *, buyers: int, products: int, dim: int, temperature: float, l2: float = 0.0, **kwargs: Any
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**{"name": "two_tower", **kwargs})
         self.sizes = {"buyers": buyers, "products": products, "dim": dim}
         self.l2 = l2
         self.query_tower = Tower(buyers, dim, name="query_tower")
@@ -113,18 +113,18 @@ class TwoTower(keras.Model):
         rows = tf.cast(tf.shape(buyers)[0], query.dtype)
         return loss, self.l2 * 2.0 * (tf.nn.l2_loss(query) + tf.nn.l2_loss(candidate)) / rows
 
-    def train_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> Mapping[str, tf.Tensor]:
+    def train_step(self, data: tuple[tf.Tensor, ...]) -> Mapping[str, tf.Tensor]:
         """One update from one batch."""
         with tf.GradientTape() as tape:
-            loss, penalty = self.compute_losses(*data)
+            loss, penalty = self.compute_losses(*data[:2])
             total = loss + penalty
         weights = self.trainable_weights
         self.optimizer.apply_gradients(zip(tape.gradient(total, weights), weights, strict=True))
         return self._log(loss, penalty)
 
-    def test_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> Mapping[str, tf.Tensor]:
+    def test_step(self, data: tuple[tf.Tensor, ...]) -> Mapping[str, tf.Tensor]:
         """The losses of one batch, nothing changed."""
-        return self._log(*self.compute_losses(*data))
+        return self._log(*self.compute_losses(*data[:2]))
 
     def _log(self, loss: tf.Tensor, penalty: tf.Tensor) -> Mapping[str, tf.Tensor]:
         for name, value in (("loss", loss), ("regularization_loss", penalty), ("total_loss", loss + penalty)):

@@ -44,7 +44,7 @@ class Training:
     def run(self) -> None:
         """Trains to the end. Raises: Stopped; any SwitchyardError of the stages."""
         dataset = self._read()
-        model = self._build(dataset)
+        model = build_model(self.spec, dataset)
         self._fit(model, dataset)
         self._wish.check()
         self._evaluate(model, dataset)
@@ -68,22 +68,6 @@ class Training:
         )
         self._wish.check()
         return dataset
-
-    def _build(self, dataset: Dataset) -> TwoTower:
-        spec = self.spec
-        keras.utils.set_random_seed(spec.seed)
-        model = TwoTower(
-            buyers=len(dataset.buyer_ids),
-            products=len(dataset.product_ids),
-            dim=spec.embedding_dim,
-            temperature=spec.temperature,
-            l2=spec.l2,
-        )
-        if spec.logq_correction:
-            model.correct_for(dataset.product_counts)
-        # No XLA: the touched rows of a batch are of no fixed number.
-        model.compile(optimizer=make_optimizer(spec), jit_compile=False)
-        return model
 
     def _fit(self, model: TwoTower, dataset: Dataset) -> None:
         spec = self.spec
@@ -147,6 +131,23 @@ class Training:
             export_embeddings(dataset, query, candidate, folder=folder)
             self.folder.upload(folder)
         say(f"model and embeddings are in {self.folder.uri}")
+
+
+def build_model(spec: TrainSpec, dataset: Dataset) -> TwoTower:
+    """The untrained model, ready for `fit`; the same seed gives the same weights."""
+    keras.utils.set_random_seed(spec.seed)
+    model = TwoTower(
+        buyers=len(dataset.buyer_ids),
+        products=len(dataset.product_ids),
+        dim=spec.embedding_dim,
+        temperature=spec.temperature,
+        l2=spec.l2,
+    )
+    if spec.logq_correction:
+        model.correct_for(dataset.product_counts)
+    # No XLA: the touched rows of a batch are of no fixed number.
+    model.compile(optimizer=make_optimizer(spec), jit_compile=False)
+    return model
 
 
 def _choose_pairs(pairs: Pairs, seed: int) -> Pairs:

@@ -49,59 +49,54 @@ def merge_moments(parts: Sequence[Moments]) -> Moments:
     return Moments(count, mean, spread, lowest.min(), highest.max())
 
 
-def read_moments(variables: Sequence[Any]) -> Moments:
-    """The exact moments of all values of `variables` (Keras variables of any shape)."""
-    parts = []
-    for variable in variables:
-        rows, chunk_rows = _count_rows(variable)
-        chunks = _chunk_moments(variable.value, tf.constant(rows), tf.constant(chunk_rows)).numpy()
-        parts += [Moments(*chunk) for chunk in chunks.astype(np.float64)]
-    return merge_moments(parts)
+class WeightReader:
+    """Reads what `variables` (Keras variables of any shape) hold now; its graphs are traced at their first use."""
+
+    def __init__(self, variables: Sequence[Any]) -> None:
+        self._variables = [variable.value for variable in variables]
+        values = sum(int(np.prod(variable.shape)) for variable in variables)
+        self._stride = max(1, -(-values // SAMPLE_VALUES))
+        # A graph of its own for each reader: one for all would be traced anew for every shape, with warnings.
+        self._read_chunks = tf.function(lambda: [_read_chunks(variable) for variable in self._variables])
+        self._count_bins = tf.function(
+            lambda: tf.add_n([count_bins(_read_rows(variable, self._stride)) for variable in self._variables])
+        )
+
+    def read_moments(self) -> Moments:
+        """The exact moments of all values."""
+        chunks = np.concatenate([chunks.numpy() for chunks in self._read_chunks()])
+        return merge_moments([Moments(*chunk) for chunk in chunks])
+
+    def read_histogram(self) -> tuple[list[int], bool]:
+        """Counts [25] over `trainer.bins.BIN_EDGES`, and whether they are of a sample: of more than SAMPLE_VALUES
+        values every s-th row is looked at, the same rows in each epoch."""
+        return self._count_bins().numpy().tolist(), self._stride > 1
 
 
-def read_histogram(variables: Sequence[Any]) -> tuple[np.ndarray[Any, np.dtype[np.int64]], bool]:
-    """Counts [25] over `trainer.bins.BIN_EDGES`, and whether they are of a sample: of more than SAMPLE_VALUES values
-    every s-th row is looked at, the same rows in each epoch."""
-    values = sum(int(np.prod(variable.shape)) for variable in variables)
-    stride = -(-values // SAMPLE_VALUES)
-    counts = np.zeros(len(BIN_EDGES) - 1, np.int64)
-    for variable in variables:
-        rows, _ = _count_rows(variable)
-        counts += _count_rows_bins(variable.value, tf.range(0, rows, stride)).numpy()
-    return counts, stride > 1
+def _read_chunks(variable: Any) -> tf.Tensor:
+    """[chunks, 5] float64: the `Moments` of each CHUNK_VALUES values, at so many of which float32 sums are good to
+    1e-6. Called while a graph is traced."""
+    rows = variable.shape[0] if variable.shape.rank else 1
+    chunk_rows = max(1, CHUNK_VALUES * rows // max(1, int(np.prod(variable.shape))))
 
-
-def _count_rows(variable: Any) -> tuple[int, int]:
-    """How many rows a variable has (1 for a scalar), and how many make a chunk."""
-    shape = tuple(variable.shape)
-    rows = shape[0] if shape else 1
-    return rows, max(1, CHUNK_VALUES * rows // max(1, int(np.prod(shape))))
-
-
-def _read_rows(variable: Any, rows: tf.Tensor) -> tf.Tensor:
-    # Gathered, never read whole: after the first sparse update a read of a TensorFlow variable copies all of it.
-    values = tf.gather(variable, rows) if variable.shape.rank else variable.read_value()
-    return tf.cast(values, tf.float32)
-
-
-@tf.function(reduce_retracing=True)
-def _chunk_moments(variable: Any, rows: tf.Tensor, chunk_rows: tf.Tensor) -> tf.Tensor:
-    """[chunks, 5] float32: each chunk's `Moments`, of a million values at most, where float32 sums are good to 1e-6."""
-    chunks = tf.TensorArray(tf.float32, (rows + chunk_rows - 1) // chunk_rows, element_shape=[5])
-    for chunk in tf.range(chunks.size()):
-        begin = chunk * chunk_rows
-        values = _read_rows(variable, tf.range(begin, tf.minimum(begin + chunk_rows, rows)))
+    def read_chunk(begin: tf.Tensor) -> tf.Tensor:
+        values = _read_rows(variable, 1, begin, tf.minimum(begin + chunk_rows, rows))
         mean = tf.reduce_mean(values)
         deviations = 2.0 * tf.nn.l2_loss(values - mean)
-        count = tf.cast(tf.size(values), tf.float32)
-        row = tf.stack([count, mean, deviations, tf.reduce_min(values), tf.reduce_max(values)])
-        chunks = chunks.write(chunk, row)
-    return chunks.stack()
+        number = tf.cast(tf.size(values), tf.float32)
+        return tf.stack([number, mean, deviations, tf.reduce_min(values), tf.reduce_max(values)])
+
+    begins = tf.range(0, rows, chunk_rows)
+    chunks = tf.map_fn(read_chunk, begins, fn_output_signature=tf.TensorSpec([5], tf.float32), parallel_iterations=1)
+    return tf.cast(chunks, tf.float64)
 
 
-@tf.function(reduce_retracing=True)
-def _count_rows_bins(variable: Any, rows: tf.Tensor) -> tf.Tensor:
-    return count_bins(_read_rows(variable, rows))
+def _read_rows(variable: Any, stride: int, begin: int | tf.Tensor = 0, end: int | tf.Tensor | None = None) -> tf.Tensor:
+    # Gathered, never read whole: after the first sparse update a read of a TensorFlow variable copies all of it.
+    if not variable.shape.rank:
+        return tf.cast(variable.read_value(), tf.float32)
+    rows = tf.range(begin, variable.shape[0] if end is None else end, stride)
+    return tf.cast(tf.gather(variable, rows), tf.float32)
 
 
 class WeightNorms(keras.callbacks.Callback):
@@ -119,14 +114,16 @@ class WeightNorms(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Finds the towers' weights, which are all built by now."""
-        self._towers = match_towers(self.model.trainable_variables, self._patterns)
-        inside = {variable.path for found in self._towers.values() for variable in found}
-        self._others = [variable for variable in self.model.trainable_variables if variable.path not in inside]
+        towers = match_towers(self.model.trainable_variables, self._patterns)
+        inside = {variable.path for found in towers.values() for variable in found}
+        others = [variable for variable in self.model.trainable_variables if variable.path not in inside]
+        self._readers = {tower: WeightReader(variables) for tower, variables in towers.items()}
+        self._others = WeightReader(others) if others else None
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Adds the epoch's row."""
-        norms = {tower: read_moments(variables).norm for tower, variables in self._towers.items()}
-        others = read_moments(self._others).norm if self._others else 0.0
+        norms = {tower: reader.read_moments().norm for tower, reader in self._readers.items()}
+        others = self._others.read_moments().norm if self._others else 0.0
         norms["total"] = float(np.sqrt(others**2 + sum(norm**2 for norm in norms.values())))
         self._record.add(epoch, "gradient", norms)
 
@@ -146,13 +143,14 @@ class WeightStatistics(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Finds the towers' weights, which are all built by now."""
-        self._towers = match_towers(self.model.trainable_variables, self._patterns)
+        towers = match_towers(self.model.trainable_variables, self._patterns)
+        self._readers = {tower: WeightReader(variables) for tower, variables in towers.items()}
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Adds the epoch's row."""
-        for tower, variables in self._towers.items():
-            moments = read_moments(variables)
-            counts, sampled = read_histogram(variables)
+        for tower, reader in self._readers.items():
+            moments = reader.read_moments()
+            counts, sampled = reader.read_histogram()
             values = {
                 "mean": moments.mean,
                 "std": moments.std,
@@ -161,5 +159,5 @@ class WeightStatistics(keras.callbacks.Callback):
                 "norm": moments.norm,
             }
             self._record.add_statistics(
-                epoch, "weight_stats", tower, values, counts=counts.tolist(), bin_edges=BIN_EDGES, sampled=sampled
+                epoch, "weight_stats", tower, values, counts=counts, bin_edges=BIN_EDGES, sampled=sampled
             )

@@ -1,0 +1,59 @@
+"""How the model's defaults were chosen: variants of them, compared on the validation window alone, and at the end the
+chosen ones on the test window, once for each seed. Not a part of `make bench`: it takes some minutes a variant.
+
+    python -m tests.bench.defaults --data-uri file:///... --window validation '{"temperature": 0.15}' '{}'
+    python -m tests.bench.defaults --data-uri file:///... --window test '{"seed": 7}' '{"seed": 8}' '{"seed": 9}'
+"""
+
+import argparse
+import json
+import os
+import time
+from typing import Any
+
+
+def main() -> None:
+    """Prints recall@5/10/50/100 of popularity and of each variant, as they are at the end of training."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("variants", nargs="+", help="TrainSpec fields that differ from the defaults, as JSON")
+    parser.add_argument("--data-uri", default="", help="as the trainer's; empty: made-up interactions")
+    parser.add_argument("--window", choices=("validation", "test"), default="validation")
+    chosen = parser.parse_args()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    for variant in chosen.variants:
+        changes = json.loads(variant)
+        began_at = time.monotonic()
+        model, popularity = measure({**changes, "data_uri": chosen.data_uri}, chosen.window)
+        print(
+            f"{chosen.window} {variant}: {model}, popularity {popularity} ({time.monotonic() - began_at:.0f} s)",
+            flush=True,
+        )
+
+
+def measure(fields: dict[str, Any], window: str) -> tuple[str, str]:
+    """Both recalls in the window, after a training without statistics."""
+    from history.spec import TrainSpec
+    from trainer.batches import to_train_batches
+    from trainer.evaluation import rank_by_model, rank_by_popularity, to_recalls
+    from trainer.reading import read_interactions
+    from trainer.splitting import split_by_time
+    from trainer.synthetic import make_interactions
+    from trainer.training import build_model
+
+    spec = TrainSpec(**fields)
+    dataset = split_by_time(read_interactions(spec) if spec.data_uri else make_interactions(spec), spec)
+    model = build_model(spec, dataset)
+    batches, steps = to_train_batches(dataset.train, batch_size=spec.batch_size, epochs=spec.epochs, seed=spec.seed)
+    model.fit(batches, epochs=spec.epochs, steps_per_epoch=steps, shuffle=False, verbose=0)
+    query, candidate = model.read_vectors()
+    pairs = dataset.validation if window == "validation" else dataset.test
+    ranks = (rank_by_model(query, candidate, pairs), rank_by_popularity(dataset.product_counts, pairs))
+    model_recalls, popularity = (
+        " ".join(f"{value:.4f}" for value in to_recalls(found, len(dataset.product_ids)).values()) for found in ranks
+    )
+    return model_recalls, popularity
+
+
+if __name__ == "__main__":
+    main()
