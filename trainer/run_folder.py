@@ -89,7 +89,7 @@ class RunFolder:
             raise BadRecord(uri, [f"`run` must be {expected}; got {found}: it is another run's", advice])
         if before.attempt > run.attempt:
             raise StaleWrite(
-                f"{uri}: attempt {before.attempt} of this run has written already; got {run.attempt}; {advice}"
+                f"{uri}: attempt {before.attempt} of this run has written already; got attempt {run.attempt}; {advice}"
             )
         return before
 

@@ -51,7 +51,8 @@ def _train(run: RunSpec, spec: TrainSpec, folder: RunFolder, wish: StopWish) -> 
         training.run()
     except Stopped:
         say(f"stopped by SIGTERM after {len(training.record.epochs)} of {spec.epochs} epochs", "WARNING")
-        training.write_last("partial")
+        if training.record.epochs:  # else an earlier process' epochs would be replaced by none
+            training.write_last("partial")
         folder.write_ended("stopped", EXIT_STOPPED)
         return EXIT_STOPPED
     except SwitchyardError as err:
