@@ -9,7 +9,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -196,7 +196,8 @@ class VertexLauncher:
     def _keep_oldest(self, reports: Sequence[JobReport]) -> JobReport:
         oldest, younger = choose_job({report.job_name: report for report in reports}.values())
         for report in younger:
-            self.cancel(report.job_name)
+            with suppress(NotFound):
+                self.cancel(report.job_name)
         return oldest
 
     def _list_key(self, key: str) -> Sequence[JobReport]:

@@ -14,6 +14,7 @@ from history.errors import BadRequest, BadSetup, NotFound, SwitchyardError, TryA
 VENDOR_ERRORS = (api.GoogleAPICallError, auth.GoogleAuthError, http.RequestException, ParseError)
 """All that a call of the job client raises: by gRPC the first two, by REST the others too."""
 
+_LOG_IN = "credentials must give a token; log in again, or replace the key"
 QUOTA_PAGE = "https://console.cloud.google.com/iam-admin/quotas"
 
 
@@ -21,7 +22,8 @@ def is_refusal(err: Exception) -> bool:
     """True when the service said no, so that the call certainly had no effect; anything else may have had one."""
     # 409 and 499 are 4xx too, but say that the call was interrupted.
     refusals = (api.BadRequest, api.Unauthorized, api.Forbidden, api.NotFound, api.TooManyRequests)
-    return isinstance(err, refusals) or (isinstance(err, auth.GoogleAuthError) and not err.retryable)
+    # Without a token no request was sent.
+    return isinstance(err, (*refusals, auth.GoogleAuthError)) or _lacks_token(err)
 
 
 @contextmanager
@@ -50,12 +52,24 @@ def translate(err: Exception, doing: str, project_id: str) -> SwitchyardError:
                 "`gcloud auth application-default login`; elsewhere name a service account's file by "
                 "GOOGLE_APPLICATION_CREDENTIALS, or run as one"
             )
-        case auth.GoogleAuthError() if not err.retryable:
-            return BadSetup(f"{where}: credentials must be refreshable; got: {said}. Log in again")
+        case auth.GoogleAuthError() if not (err.retryable or isinstance(err, auth.TransportError)):
+            return BadSetup(f"{where}: {_LOG_IN}; got: {said}")
+        case _ if _lacks_token(err):
+            return BadSetup(f"{where}: {_LOG_IN}; got: {said}")
         case api.BadRequest():
             return BadRequest(f"{where}: the request must be as the service asks; Vertex AI says: {said}")
         case _:
             return TryAgain(f"{where}: no usable answer came ({type(err).__name__}: {said}); try again")
+
+
+def _lacks_token(err: Exception) -> bool:
+    """True where Google refused gRPC a token for good; the call itself says "unavailable", as of a service that is away.
+
+    The words are all that is left of the reason. Source: https://datatracker.ietf.org/doc/html/rfc6749#section-5.2
+    """
+    text = str(err)
+    refusals = ("invalid_grant", "invalid_client", "invalid_scope", "unauthorized_client")
+    return "metadata from plugin failed" in text and any(word in text for word in refusals)
 
 
 def _translate_quota(where: str, said: str, project_id: str) -> SwitchyardError:

@@ -15,7 +15,8 @@ from urllib.parse import unquote
 
 import msgspec
 import pytest
-from google.auth.credentials import AnonymousCredentials
+from google.auth.credentials import AnonymousCredentials, Credentials
+from google.auth.exceptions import RefreshError, TransportError
 from google.cloud.aiplatform_v1 import CustomJob
 from google.cloud.aiplatform_v1 import JobState as VertexState
 
@@ -465,6 +466,34 @@ def test_credentials_that_are_refused_are_a_matter_of_setup(
     launcher = make_launcher(start_vertex(requires_token=True))
     with pytest.raises(BadSetup, match="gcloud auth application-default login"):
         launcher.submit("k1", make_order())
+
+
+class BrokenCredentials(Credentials):
+    """They can get no token, for a reason of their own."""
+
+    def __init__(self, reason: Exception) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.reason = reason
+
+    def refresh(self, request: object) -> None:
+        raise self.reason
+
+
+@pytest.mark.parametrize(
+    ("reason", "error"),
+    [
+        (RefreshError("invalid_grant: account is disabled"), BadSetup),
+        (TransportError("metadata server did not answer"), TryAgain),
+    ],
+)
+def test_without_a_token_nothing_is_sent(
+    idle_vertex: VertexEmulator, make_launcher: MakeLauncher, reason: Exception, error: type[SwitchyardError]
+) -> None:
+    """A key that is refused must be replaced; a metadata server that is away comes back."""
+    launcher = make_launcher(idle_vertex, credentials=BrokenCredentials(reason))
+    with pytest.raises(error, match=re.escape(str(reason))):
+        launcher.submit("k1", make_order())
+    assert idle_vertex.core.faults.counts() == {}
 
 
 @pytest.mark.parametrize("status", [429, 500, 503, 504])
