@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogFormatter, MaxNLocator
 
 from history.runs import QuickTest
 from serving.view import Charts, to_charts
@@ -62,14 +62,17 @@ def _draw_curves(axes: Axes, charts: Charts, curves: dict[str, list[float | None
     spread = finite and min(finite) > 0 and max(finite) > _LOG_ABOVE * min(finite)
     if finite and max(finite) > 0 and (scale == "log" or (scale == "auto" and spread)):
         axes.set_yscale("log")
+        for which in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+            which(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.6)))  # 6, not 6 x 10^0
     marks = sorted({mark.epoch + 1 for mark in charts.loss.marks})
     if marks:
         foot = axes.get_xaxis_transform()
         axes.plot(marks, [0.03] * len(marks), "x", color="#b0005a", markersize=9, transform=foot, label="not finite")
     axes.set_xlabel("epoch", fontsize=12)
     axes.set_ylabel("loss", fontsize=12)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(color="#e4e8ec")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    axes.set_xlim(left=max(0.2, axes.get_xlim()[0]))  # there is no epoch 0 on a screen
+    axes.grid(which="both", color="#e4e8ec")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=11)
 

@@ -198,7 +198,7 @@ def _without_doubles(marks: Iterable[Mark]) -> list[Mark]:
 def _status_notes(run: QuickTest, history: dict[str, Any], charts: Charts) -> list[Note]:
     """A mark on whatever is not the history of a completed run, and how its epochs were chosen."""
     notes = []
-    upto = f"It ends with epoch {charts.epochs[-1] + 1}." if charts.epochs else "It holds no epoch."
+    upto = f"The last published is epoch {charts.epochs[-1] + 1}." if charts.epochs else "No epoch is published."
     if not run.status.ended:
         notes.append(Note("warning", "Partial: the run is still training", f"{upto} This page refreshes by itself."))
     elif run.status is not RunStatus.COMPLETED:

