@@ -53,10 +53,9 @@ def _read_block(name: str) -> Credentials:
         raise TryAgain(f"could not read the GcpCredentials block {name!r}: {type(err).__name__}: {err}") from err
     except exceptions.TransportError as err:
         raise TryAgain(f"could not use the GcpCredentials block {name!r}: {err}") from err
-    except ValidationError as err:
-        # Pydantic's own text would quote the key.
-        problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in err.errors())
-        raise BadSetup(f"the GcpCredentials block {name!r} is not usable: {problems}") from None
+    except (ValidationError, RuntimeError) as err:
+        # Not "from err": Pydantic's text quotes what it refused, which may be the key.
+        raise BadSetup(f"the GcpCredentials block {name!r} is not usable: {_find_problems(err)}") from None
     except (ValueError, exceptions.GoogleAuthError) as err:
         if "Unable to find block" in str(err):
             raise BadSetup(
@@ -66,3 +65,12 @@ def _read_block(name: str) -> Credentials:
         message = f"the GcpCredentials block {name!r} must hold a service account's key; {type(err).__name__}: {err}"
         raise BadSetup(message) from err
     return cast("Credentials", with_scopes_if_required(found, SCOPES))
+
+
+def _find_problems(err: BaseException) -> str:
+    from pydantic import ValidationError
+
+    cause = err if isinstance(err, ValidationError) else err.__cause__
+    if not isinstance(cause, ValidationError):
+        return f"{type(err).__name__}; save it again"
+    return "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in cause.errors())

@@ -189,6 +189,9 @@ def open_gcs(*, credentials: Credentials | None = None, retries_itself: bool = F
 @lru_cache(maxsize=8)
 def _client(credentials: Credentials | None, emulator: str) -> storage.Client:
     """`emulator` only parts the cached: the client reads the variable itself."""
+    # For traces that nobody asked for, the client (3.17) would GET each bucket in a thread: a call, a token and a
+    # permission more, retried for minutes when nobody answers. This is the vendor's switch.
+    os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
     return storage.Client(project=None, credentials=credentials)
 
 

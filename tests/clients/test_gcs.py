@@ -4,7 +4,9 @@ import gzip
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 from google.oauth2.credentials import Credentials
 
-from clients.gcs import CHUNK_BYTES, GcsObjects
+from clients.gcs import CHUNK_BYTES, PARALLEL_UPLOADS, GcsObjects
 from clients.objects import open_objects
 from history.errors import BadRecord, BadRequest, BadSetup, NotFound, StaleWrite, SwitchyardError, TryAgain
 from history.ports import ABSENT, ANY, Objects
@@ -231,6 +233,21 @@ def test_upload_names_what_no_repetition_mends(gcs: Gcs, objects: Objects, gcs_r
         objects.upload_folder(tmp_path, gcs_root)
 
 
+def test_upload_sends_several_files_at_a_time(gcs: Gcs, objects: Objects, gcs_root: str, tmp_path: Path) -> None:
+    """Eight are under way before the first is answered; not more, whatever the folder holds."""
+    for number in range(20):
+        (tmp_path / str(number)).write_bytes(b"x")
+    gcs.inject(Fault(kind="objects.insert", times=20, hold=True))
+    with ThreadPoolExecutor(1) as pool:
+        uploading = pool.submit(objects.upload_folder, tmp_path, gcs_root)
+        give_up_at = time.monotonic() + 30
+        while gcs.count("objects.insert") < PARALLEL_UPLOADS and time.monotonic() < give_up_at:
+            assert not uploading.done()
+        assert gcs.count("objects.insert") == PARALLEL_UPLOADS
+        gcs.app.faults.forget()
+        assert uploading.result(timeout=30) == 20
+
+
 def test_upload_sends_large_files_in_chunks(gcs: Gcs, objects: Objects, gcs_root: str, tmp_path: Path) -> None:
     """So that eight at once fit in a small machine's memory."""
     data = os.urandom(CHUNK_BYTES + 1_000_000)
@@ -250,6 +267,16 @@ def test_token_is_sent_where_one_is_given() -> None:
         anonymous = GcsObjects(storage.Client(project=None, credentials=ANONYMOUS, client_options=options))
         with pytest.raises(BadSetup, match="credentials"):
             anonymous.read("gs://switchyard-test/a")
+
+
+def test_client_asks_nothing_of_its_own(gcs: Gcs, objects: Objects, uri: str) -> None:
+    """One call each; the vendor's own look at the bucket, which needs another permission, is switched off."""
+    objects.write(uri, b"x", if_generation=ABSENT)
+    objects.stat(uri)
+    objects.read(uri)
+    objects.list(uri)
+    objects.delete(uri, if_generation=ANY)
+    assert gcs.app.faults.counts() == {kind: 1 for kind, _ in CALLS.values()}
 
 
 def test_absent_endpoint_may_be_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
