@@ -110,13 +110,13 @@ class GcsObjects:
         return int(blob.generation)
 
     def list(self, prefix: str) -> list[str]:
-        """See the port."""
+        """See the port. The empty objects that the console makes for folders (``runs/``) are left out."""
         bucket, name_prefix = _split(prefix)
         with translated("list", prefix, "storage.objects.list"):
             found = self._client.list_blobs(
                 bucket, prefix=name_prefix or None, fields="items(name),nextPageToken", page_size=1000, **self._how
             )
-            return sorted(f"gs://{bucket}/{blob.name}" for blob in found)
+            return sorted(f"gs://{bucket}/{blob.name}" for blob in found if not blob.name.endswith("/"))
 
     def delete(self, uri: str, *, if_generation: int) -> None:
         """See the port."""
@@ -221,6 +221,8 @@ def _check_name(uri: str) -> tuple[str, str]:
     else:
         if not name or name in (".", ".."):
             problem = "it names no object"
+        elif name.endswith("/"):
+            problem = "it ends with a slash, so it names a folder"
         elif len(encoded) > 1024:
             problem = f"its name must have at most 1024 bytes; it has {len(encoded)}"
         elif "\r" in name or "\n" in name:

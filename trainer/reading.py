@@ -82,7 +82,7 @@ def _to_mask(column: Any) -> Mask:
 
 
 def _list_files(data_uri: str) -> list[str]:
-    objects = open_objects(data_uri)
+    objects = open_objects(data_uri, retries_itself=True)
     try:
         objects.stat(data_uri)
     except NotFound:
@@ -111,7 +111,7 @@ def _read_table(uri: str, spec: TrainSpec) -> Any:
     columns = {"buyer": spec.buyer_column, "product": spec.product_column, "time": spec.time_column}
     columns |= {"invoice": spec.invoice_column} if spec.invoice_column else {}
     columns |= {"quantity": spec.quantity_column} if spec.quantity_column else {}
-    data, _ = open_objects(uri).read(uri)
+    data, _ = open_objects(uri, retries_itself=True).read(uri)
     try:
         table = _parse(data, list(columns.values()))
         found = {}

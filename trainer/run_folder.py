@@ -42,7 +42,7 @@ class RunFolder:
 
     def __init__(self, run: RunSpec, *, seed: int) -> None:
         self.uri = run.artifacts_uri.rstrip("/")
-        self._objects = open_objects(self.uri)
+        self._objects = open_objects(self.uri, retries_itself=True)
         self._generation = ABSENT
         restart = 0
         if (before := self._read_identity(run)) is not None and before.attempt == run.attempt:

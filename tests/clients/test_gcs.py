@@ -113,11 +113,18 @@ def test_malformed_uri_is_refused(gcs: Gcs, objects: Objects, call: str, bad: st
     assert gcs.count() == 0
 
 
-@pytest.mark.parametrize("name", ["", "a\nb", "..", "ü" * 513, "\udcff"])
+@pytest.mark.parametrize("name", ["", "folder/", "a\nb", "..", "ü" * 513, "\udcff"])
 def test_malformed_name_is_refused(objects: Objects, name: str) -> None:
     """Before any request, saying what is wrong with it."""
-    with pytest.raises(BadRequest, match=r"names no object|name must"):
+    with pytest.raises(BadRequest, match=r"names no object|names a folder|name must"):
         objects.write(f"gs://switchyard-test/{name}", b"x", if_generation=ANY)
+
+
+def test_folder_of_the_console_is_no_object(gcs: Gcs, objects: Objects, gcs_root: str) -> None:
+    """The console makes an empty object `runs/` for a folder: it is not listed among what is in it."""
+    gcs.store.insert("switchyard-test", f"{target_of(gcs_root)}/runs/", b"", {}, NO_CONDITIONS)
+    objects.write(f"{gcs_root}/runs/a.json", b"x", if_generation=ABSENT)
+    assert objects.list(gcs_root) == [f"{gcs_root}/runs/a.json"]
 
 
 def test_unusual_names_come_back_as_they_were(objects: Objects, gcs_root: str) -> None:
