@@ -63,7 +63,7 @@ def translate(err: Exception, doing: str, project_id: str) -> SwitchyardError:
 
 
 def _lacks_token(err: Exception) -> bool:
-    """True where Google refused gRPC a token for good; the call itself says "unavailable", as of a service that is away.
+    """True where Google refused gRPC a token for good; the call itself says "unavailable", as of a service away.
 
     The words are all that is left of the reason. Source: https://datatracker.ietf.org/doc/html/rfc6749#section-5.2
     """

@@ -406,7 +406,7 @@ def test_a_deleted_job_is_gone_and_its_processes_too(vertex: VertexEmulator, mak
     client = make_client(vertex)
     created = create(client, make_job("import time; print('up', flush=True); time.sleep(60)"))
     wait_for_log(vertex, created.name, "up")
-    client.delete_custom_job(name=created.name).result(timeout=10)
+    client.delete_custom_job(name=created.name.replace("123456789012", "demo-project")).result(timeout=10)
     with pytest.raises(api.NotFound):
         client.get_custom_job(name=created.name)
 

@@ -9,7 +9,7 @@ from google.cloud.aiplatform_v1 import CustomJob, JobServiceClient
 
 from tests.emulators.vertex import VertexEmulator, passed_on_environment
 from tests.emulators.vertex_config import VertexConfig
-from tests.emulators.vertex_core import TERMINAL
+from tests.emulators.vertex_table import TERMINAL
 
 PYTHON_IMAGE = "us-docker.pkg.dev/demo-project/tests/python:3"
 """An image whose entrypoint runs its one argument as Python."""

@@ -18,7 +18,7 @@ from google.rpc import code_pb2
 from tests.emulators.vertex_container import Exited, Replica, build_replicas
 
 if TYPE_CHECKING:
-    from tests.emulators.vertex_core import VertexCore
+    from tests.emulators.vertex_table import JobTable
 
 _LOG = logging.getLogger(__name__)
 
@@ -48,12 +48,12 @@ class JobEnded(Exception):
 class JobRun:
     """Runs one job from QUEUED to its end; every event reaches it through `inbox`."""
 
-    def __init__(self, core: "VertexCore", name: str) -> None:
+    def __init__(self, table: "JobTable", name: str) -> None:
         self.inbox: queue.Queue[Act | Exited] = queue.Queue()
         self.replicas: list[Replica] = []
-        self._core = core
+        self._table = table
         self._job_name = name
-        self._job: Any = core.read(name)
+        self._job: Any = table.read(name)
         self._started_at: float | None = None
         self._thread = threading.Thread(target=self._run, name=f"vertex-job-{name}", daemon=True)
 
@@ -75,7 +75,7 @@ class JobRun:
         finally:
             for replica in self.replicas:
                 replica.send(signal.SIGKILL)
-        self._core.end(self._job_name, ended.state, ended.code, ended.message)
+        self._table.end(self._job_name, ended.state, ended.code, ended.message)
 
     def _run_attempts(self) -> JobEnded:
         restarts_left = 0 if self._scheduling.disable_retries else _JOB_RESTARTS
@@ -95,14 +95,14 @@ class JobRun:
 
     def _wait_for_quota(self) -> None:
         """The service page: without remaining quota the job stays QUEUED until there is some."""
-        while not self._core.take_quota(self._job_name):
-            self._wait_while_idle(self._core.config.queue_poll_s)
+        while not self._table.take_quota(self._job_name):
+            self._wait_while_idle(self._table.config.queue_poll_s)
 
     def _prepare(self) -> None:
         """PENDING: machines are sought and the image is pulled."""
-        self._core.move(self._job_name, JobState.JOB_STATE_PENDING)
-        self._wait_while_idle(self._core.config.pending_s)
-        if self._core.take_stockout():
+        self._table.move(self._job_name, JobState.JOB_STATE_PENDING)
+        self._wait_while_idle(self._table.config.pending_s)
+        if self._table.take_stockout():
             # The service page's words; the status code is not documented.
             region = self._job_name.split("/")[3]
             message = (
@@ -125,13 +125,13 @@ class JobRun:
 
     def _train(self) -> None:
         """RUNNING, until JobEnded is raised."""
-        config = self._core.config
+        config = self._table.config
         self.replicas = build_replicas(
-            self._job, config.images, config.passed_on, self._core.folder_of(self._job_name), self.inbox
+            self._job, config.images, config.passed_on, self._table.folder_of(self._job_name), self.inbox
         )
         for replica in self.replicas:
             replica.start()
-        self._core.move(self._job_name, JobState.JOB_STATE_RUNNING)
+        self._table.move(self._job_name, JobState.JOB_STATE_RUNNING)
         # "The maximum job running time" (Scheduling.timeout): not started anew by a restart.
         self._started_at = self._started_at or time.monotonic()
         deadline = self._started_at + (self._scheduling.timeout.seconds or 7 * 24 * 3600)
@@ -147,16 +147,16 @@ class JobRun:
 
     def _on_act(self, act: Act) -> None:
         if act in ("cancel", "stop"):
-            self._end_containers(0.0 if act == "stop" else self._core.config.grace_s)
+            self._end_containers(0.0 if act == "stop" else self._table.config.grace_s)
             # From CANCELLING a job may still go to SUCCEEDED (JobState), as "a training job completes successfully
             # when its primary replica exits with exit code 0" (the service page).
             raise JobEnded(JobState.JOB_STATE_SUCCEEDED) if self._wait_for_primary() == 0 else self._cancelled()
         if act == "timeout":
-            self._end_containers(self._core.config.grace_s)
+            self._end_containers(self._table.config.grace_s)
             # Neither the state nor the words of a timeout are documented; the legacy service cancelled the job
             # (https://cloud.google.com/ai-platform/training/docs/reference/rest/v1/projects.jobs#Scheduling).
             raise JobEnded(
-                self._core.config.timeout_state, code_pb2.DEADLINE_EXCEEDED, "CustomJob exceeded its timeout."
+                self._table.config.timeout_state, code_pb2.DEADLINE_EXCEEDED, "CustomJob exceeded its timeout."
             )
         if act == "run_out_of_memory":
             self.replicas[0].send(signal.SIGKILL)  # seen as 137 that the platform did not send
@@ -164,7 +164,7 @@ class JobRun:
             self._interrupt(self.replicas[0], grace_s=0.0)
         elif act == "restart":
             # VM maintenance: the worker goes on on another VM, with the same host name (the service page).
-            self._interrupt(self.replicas[0], grace_s=self._core.config.grace_s)
+            self._interrupt(self.replicas[0], grace_s=self._table.config.grace_s)
         elif act == "preempt":
             self._preempt()
 
@@ -178,7 +178,7 @@ class JobRun:
         Source: https://cloud.google.com/compute/docs/instances/spot (notice); that Vertex AI then seeks another
         machine for the job is its non-permanent worker error (the service page); without one: STOCKOUT.
         """
-        self._end_containers(self._core.config.grace_s)
+        self._end_containers(self._table.config.grace_s)
         message = "The replica workerpool0-0 was preempted. STOCKOUT: no spot resources are available."
         raise JobEnded(JobState.JOB_STATE_FAILED, code_pb2.RESOURCE_EXHAUSTED, message, may_retry=True)
 
@@ -189,7 +189,7 @@ class JobRun:
         if event.code == 0 and not replica.interrupted:
             if replica is self.replicas[0]:
                 # The service page: done when the primary replica exits with 0; the others are then shut down.
-                self._end_containers(self._core.config.grace_s)
+                self._end_containers(self._table.config.grace_s)
                 raise JobEnded(JobState.JOB_STATE_SUCCEEDED)
             return
         if replica.interrupted:
@@ -215,7 +215,7 @@ class JobRun:
             )
         replica.restarts += 1
         if self._scheduling.restart_job_on_worker_restart:
-            self._stop([other for other in self.replicas if other is not replica], self._core.config.grace_s)
+            self._stop([other for other in self.replicas if other is not replica], self._table.config.grace_s)
             for other in self.replicas:
                 other.start()
         else:
@@ -231,7 +231,7 @@ class JobRun:
         query = quote(f'resource.type="ml_job"\nresource.labels.job_id="{job_id}"', safe="")
         return (
             f"{message} To find out more about why your job exited please check the logs: "
-            f"https://console.cloud.google.com/logs/viewer?project={self._core.config.project_number}"
+            f"https://console.cloud.google.com/logs/viewer?project={self._table.config.project_number}"
             f"&resource=ml_job%2Fjob_id%2F{job_id}&advancedFilter={query}"
         )
 
