@@ -45,11 +45,14 @@ class GcsObjects:
     Args:
         client: whose retries are used only with `retries_itself`.
         retries_itself: False: a failure that may pass raises `TryAgain` at once.
+        retry_for_s: how long it may be retried, where it is; after that `TryAgain` is raised.
     """
 
-    def __init__(self, client: storage.Client, *, retries_itself: bool = False) -> None:
+    def __init__(
+        self, client: storage.Client, *, retries_itself: bool = False, retry_for_s: float = RETRY_FOR_S
+    ) -> None:
         self._client = client
-        retry = DEFAULT_RETRY.with_timeout(RETRY_FOR_S) if retries_itself else None
+        retry = DEFAULT_RETRY.with_timeout(retry_for_s) if retries_itself else None
         self._how: dict[str, Any] = {"timeout": TIMEOUT_S, "retry": retry}
 
     def stat(self, uri: str) -> Stat:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
+from google.oauth2 import service_account
 from google.oauth2.credentials import Credentials
 
 from clients.gcs import CHUNK_BYTES, PARALLEL_UPLOADS, GcsObjects
@@ -21,6 +22,7 @@ from history.ports import ABSENT, ANY, Objects
 from tests.emulators.faults import Fault
 from tests.emulators.gcs import Gcs, start_gcs
 from tests.emulators.gcs_rules import Preconditions
+from tests.emulators.metadata import start_metadata
 
 ANONYMOUS = AnonymousCredentials()
 NO_CONDITIONS = Preconditions()
@@ -164,6 +166,14 @@ def test_trainers_retries_are_the_vendors(gcs: Gcs, uri: str) -> None:
     assert objects.read(uri) == (b"snapshot", generation)
 
 
+def test_trainers_retries_end(gcs: Gcs, uri: str) -> None:
+    """An outage that outlasts them is told as one that may pass."""
+    gcs.inject(Fault(kind="objects.insert", status=503, times=1_000))
+    objects = GcsObjects(storage.Client(project=None), retries_itself=True, retry_for_s=0.5)
+    with pytest.raises(TryAgain, match="training_metrics"):
+        objects.write(uri, b"snapshot", if_generation=ABSENT)
+
+
 def test_continued_download_is_checked_too(gcs: Gcs, uri: str) -> None:
     """The vendor's client does not check the sum of a download that it continued; ours does."""
     objects = open_objects(uri, retries_itself=True)
@@ -274,6 +284,16 @@ def test_token_is_sent_where_one_is_given() -> None:
         anonymous = GcsObjects(storage.Client(project=None, credentials=ANONYMOUS, client_options=options))
         with pytest.raises(BadSetup, match="credentials"):
             anonymous.read("gs://switchyard-test/a")
+
+
+def test_refused_key_is_a_setup_to_mend(gcs: Gcs, uri: str) -> None:
+    """A key that was deleted: Google gives no token for it, today or tomorrow."""
+    with start_metadata() as metadata:
+        info = metadata.make_key_info("a@x.iam.gserviceaccount.com")
+        info["private_key"] = metadata.make_key_info("b@x.iam.gserviceaccount.com")["private_key"]
+        deleted = service_account.Credentials.from_service_account_info(info)
+        with pytest.raises(BadSetup, match="invalid_grant"):
+            open_objects(uri, credentials=deleted).stat(uri)
 
 
 def test_client_asks_nothing_of_its_own(gcs: Gcs, objects: Objects, uri: str) -> None:
