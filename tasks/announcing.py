@@ -2,16 +2,14 @@
 
 from datetime import UTC, datetime
 
+from clients import announcing
 from clients.connect import connect
-from clients.prefect_events import emit_job_ended
 from history.runs import Job
 from tasks.policy import effect
 
 
 @effect
 def announce_end(job: Job) -> bool:
-    """True for the one call in a job's life that emitted its event. Killed between claim and emission, the event is
-    lost: never twice is worth more here than at least once, for reconcile does all that an event could start."""
-    if not connect().results.claim_ended_event(job.key, now=datetime.now(UTC)):
-        return False
-    return emit_job_ended(job)
+    """True for the one call in a job's life that emitted its event."""
+    sent = announcing.announce_end(connect().results, job, now=datetime.now(UTC))
+    return sent is announcing.Announcement.SENT

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+from clients.announcing import record_report
 from clients.connect import connect
 from history.jobs import JobReport, JobState
 from history.runs import Job, LedgerLine, NewRun, QuickTest, RunStatus, Unsettled
@@ -44,15 +45,7 @@ def claim_job(quick_test_id: int, request_key: str, parameters: Mapping[str, obj
 @effect
 def record_job(key: str, report: JobReport) -> Job:
     """The job's row after `report` was written on it."""
-    return connect().results.record_job(
-        key,
-        state=report.state,
-        job_name=report.job_name,
-        reason=": ".join(filter(None, (report.reason, report.message))),
-        log_uri=report.log_uri,
-        started_at=report.started_at,
-        now=datetime.now(UTC),
-    )
+    return record_report(connect().results, key, report, now=datetime.now(UTC))
 
 
 @effect
