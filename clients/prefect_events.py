@@ -9,7 +9,9 @@ import logging
 import httpx
 from prefect.client.orchestration import get_client
 from prefect.events.schemas.events import Event, Resource
+from prefect.settings import get_current_settings
 
+from history.errors import BadSetup
 from history.jobs import JobState
 from history.runs import Job
 
@@ -20,6 +22,15 @@ _EVENT_NAMES = {
 }
 
 _log = logging.getLogger(__name__)
+
+
+def check_prefect_api() -> None:
+    """Raises: BadSetup: no Prefect server is named. Prefect would then start one of its own, which nobody watches."""
+    if not get_current_settings().api.url:
+        raise BadSetup(
+            "PREFECT_API_URL must name the Prefect server that takes the job-ended events "
+            "(https://<host>/api); it is not set"
+        )
 
 
 def emit_job_ended(job: Job) -> bool:

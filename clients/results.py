@@ -170,6 +170,11 @@ class SqlResults:
         rows = self._database.rows(newest_job(self._tables, quick_test_id))
         return to_job(rows[0]._asdict()) if rows else None
 
+    def find_job(self, job_number: str) -> Job | None:
+        """The newest one, should two platforms number alike."""
+        rows = self._database.rows(results_jobs.select_job_by_number(self._tables, job_number))
+        return to_job(rows[0]._asdict()) if rows else None
+
     def record_job(
         self,
         key: str,

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, Select, insert, select, update
 
 from clients.results_runs import ENDED_STATUSES, KNOWN_STATUSES, OPEN_STATES, lock_run, newest_job
 from clients.results_tables import Tables
@@ -119,3 +119,17 @@ def _start(connection: Connection, tables: Tables, run: Row[Any], started_at: da
     if tables.own and run.started_at is None:
         values["started_at"] = started_at
     connection.execute(update(tables.runs).where(tables.runs.c.id == run.id).values(values))
+
+
+def select_job_by_number(tables: Tables, job_number: str) -> Select[Any]:
+    """The job whose name ends so and whose end is not announced: few are open, and they have an index of their own.
+
+    Vertex AI names a job by the project's number, which no setting knows: only the end of the name can be asked for.
+    """
+    jobs = tables.jobs
+    return (
+        select(jobs)
+        .where(jobs.c.ended_event_at.is_(None), jobs.c.job_name.endswith(f"/{job_number}", autoescape=True))
+        .order_by(jobs.c.claimed_at.desc())
+        .limit(1)
+    )

@@ -36,6 +36,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     vertex_transport: Transport = "grpc"
     vertex_service_account: str = ""
     trainer_image: str = ""
+    push_audience: str = ""
+    push_service_account: str = ""
+    push_certs_url: str = "https://www.googleapis.com/oauth2/v1/certs"
 
     def __repr__(self) -> str:
         """Without the password that a URL may hold."""
@@ -67,6 +70,8 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     ]
     if given.get("training_backend") == "vertex":
         problems += _find_missing_for_vertex(given)
+    if "push_audience" in given or "push_service_account" in given:
+        problems += _find_missing_for_push(given)
     if problems:
         raise BadSetup("; ".join(problems) + "; see .env.example")
     return msgspec.convert(cast("dict[str, object]", given), Settings)
@@ -91,6 +96,12 @@ _PATTERNS = {
     "vertex_api_endpoint": (r"(https?://)?[^/\s]+", "be host:port, or http(s)://host:port"),
     "vertex_transport": ("|".join(get_args(Transport)), "be grpc or rest"),
     "vertex_service_account": (r"[^@\s]+@[^@\s]+\.gserviceaccount\.com", "be a service account's email address"),
+    "push_audience": (r"\S+", "be the audience of the push subscriptions' tokens, without spaces"),
+    "push_service_account": (r"[^@\s]+@[^@\s]+\.gserviceaccount\.com", "be a service account's email address"),
+    "push_certs_url": (
+        r"https://[^/\s]+/\S*|http://(localhost|127\.0\.0\.1)(:\d+)?/\S*",
+        "be https://..., or http:// on this machine",
+    ),
     "trainer_image": (r"[^/\s]+\.[^/\s]+/\S+", "be an image in a registry, such as us-docker.pkg.dev/..."),
 }
 
@@ -107,6 +118,21 @@ def _find_missing_for_vertex(given: Mapping[str, str]) -> list[str]:
         problems.append(
             f"ARTIFACTS_URI must be gs://<bucket>/<path> with TRAINING_BACKEND=vertex; got {given['artifacts_uri']!r}"
         )
+    return problems
+
+
+def _find_missing_for_push(given: Mapping[str, str]) -> list[str]:
+    """What serving cannot do without where Pub/Sub pushes to it."""
+    problems = [
+        f"{field.upper()} must be set with {other.upper()}; it is not"
+        for field, other in (
+            ("push_audience", "push_service_account"),
+            ("push_service_account", "push_audience"),
+        )
+        if field not in given
+    ]
+    if given.get("training_backend", "local") == "local":
+        problems.append("TRAINING_BACKEND must be vertex with PUSH_AUDIENCE: no other job's end is pushed; it is local")
     return problems
 
 

@@ -122,6 +122,10 @@ class Results(Protocol):
     def read_job(self, quick_test_id: int) -> Job | None:
         """The run's newest attempt; None when it never had one."""
 
+    def find_job(self, job_number: str) -> Job | None:
+        """The job whose name at its launcher ends in ``/<job_number>``, as long as its end is not announced
+        (`claim_ended_event`); None: there is no such job, or no longer."""
+
     def record_job(
         self,
         key: str,

@@ -26,6 +26,7 @@ def main() -> int:
     try:
         outside = connect()
         _ = outside.results  # an old schema ends the start; a database that is away for now does not
+        app = create_app(outside)
         listener = _listen(arguments.host, arguments.port)
     except (SwitchyardError, OSError, OverflowError) as err:
         print(f"serving cannot start: {err}", file=sys.stderr)
@@ -34,7 +35,7 @@ def main() -> int:
         host, port = listener.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
         print(f"Serving http://{shown}:{port}/quick-tests/ (Ctrl-C stops)", flush=True)
-        config = uvicorn.Config(create_app(outside), log_level="info", server_header=False)
+        config = uvicorn.Config(app, log_level="info", server_header=False)
         # The log is the access log, one line a request: of the server itself, warnings and errors alone.
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
         with suppress(KeyboardInterrupt):  # uvicorn raises it again after it has stopped in good order

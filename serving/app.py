@@ -12,7 +12,10 @@ from serving.problems import add_problem_handlers
 
 
 def create_app(outside: Outside) -> FastAPI:
-    """The API and the pages over what `outside` is connected to; connects at the first request that needs it."""
+    """The API and the pages over what `outside` is connected to; connects at the first request that needs it.
+
+    With PUSH_AUDIENCE set it also takes Pub/Sub's pushes. Raises: BadSetup: what that needs is missing.
+    """
     app = FastAPI(
         title="Switchyard results",
         version=version("switchyard"),
@@ -27,5 +30,10 @@ def create_app(outside: Outside) -> FastAPI:
     add_api(app, outside)
     add_pages(app, outside)
     add_assets(app)
+    if outside.settings.push_audience:
+        # Only here: what it needs (google-auth, Prefect's client) is not loaded, and need not be installed, elsewhere.
+        from serving.push import add_push
+
+        add_push(app, outside)
     add_problem_handlers(app)
     return app

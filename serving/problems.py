@@ -1,4 +1,4 @@
-"""Errors as HTTP answers, in one place: JSON (RFC 9457) below /api and /health, a page elsewhere."""
+"""Errors as HTTP answers, in one place: JSON (RFC 9457) below /api, /events and /health, a page elsewhere."""
 
 from http import HTTPStatus
 from typing import Final
@@ -57,7 +57,7 @@ async def _answer_bug(request: Request, err: Exception) -> Response:
 
 def _problem(request: Request, status: HTTPStatus, detail: str, headers: dict[str, str] | None = None) -> Response:
     sent = {"Cache-Control": "no-store", **NOSNIFF, **(headers or {})}
-    if request.url.path.startswith(("/api", "/health")):
+    if request.url.path.startswith(("/api", "/health", "/events")):
         body = msgspec.json.encode({"title": status.phrase, "status": int(status), "detail": detail})
         return Response(body, int(status), sent, media_type="application/problem+json")
     page = render("problem.html", title=status.phrase, status=int(status), detail=detail)

@@ -123,3 +123,18 @@ def test_end_is_told_once(place: Place) -> None:
     told = place.results.read_job(first.quick_test_id)
     assert told is not None
     assert told.ended_event_at == NOW
+
+
+def test_job_is_found_by_its_number_until_its_end_is_told(place: Place) -> None:
+    """By the whole last part of its name, and nothing less; also when it has ended."""
+    job = place.claim(place.add_run())
+    name = "projects/1/locations/us-central1/customJobs/4242"
+    place.results.record_job(job.key, state=JobState.QUEUED, job_name=name, now=NOW)
+    found = place.results.find_job("4242")
+    assert found is not None
+    assert found.key == job.key
+    assert [place.results.find_job(other) for other in ("242", "424", "%", "____", "", "1")] == [None] * 6
+    place.results.record_job(job.key, state=JobState.SUCCEEDED, now=NOW)
+    assert place.results.find_job("4242") is not None
+    place.results.claim_ended_event(job.key, now=NOW)
+    assert place.results.find_job("4242") is None

@@ -150,3 +150,44 @@ def test_what_vertex_could_not_use_is_refused(variable: str, value: str) -> None
     """The message names the variable and what was given."""
     with pytest.raises(BadSetup, match=f"{variable} must .*{re.escape(repr(value))}"):
         read_settings(VERTEX | {variable: value})
+
+
+PUSH = VERTEX | {
+    "PUSH_AUDIENCE": "https://serving.example",
+    "PUSH_SERVICE_ACCOUNT": "push-invoker@demo-project.iam.gserviceaccount.com",
+}
+
+
+def test_push_needs_no_more_than_whom_to_believe() -> None:
+    """Google's own certificates are the default."""
+    assert read_settings(PUSH).push_certs_url == "https://www.googleapis.com/oauth2/v1/certs"
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"PUSH_AUDIENCE": "https://serving.example"}, ("PUSH_SERVICE_ACCOUNT", "TRAINING_BACKEND")),
+        ({"PUSH_SERVICE_ACCOUNT": PUSH["PUSH_SERVICE_ACCOUNT"]}, ("PUSH_AUDIENCE", "TRAINING_BACKEND")),
+        ({"TRAINING_BACKEND": "vertex", "PUSH_AUDIENCE": "a"}, ("PUSH_SERVICE_ACCOUNT", "GCP_PROJECT_ID")),
+    ],
+)
+def test_all_that_push_lacks_is_reported_at_once(given: dict[str, str], named: tuple[str, ...]) -> None:
+    """Half a set-up would take nobody's push, or everybody's."""
+    with pytest.raises(BadSetup) as raised:
+        read_settings(given)
+    assert all(f"{variable} must be" in str(raised.value) for variable in named)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("PUSH_AUDIENCE", "two words"),
+        ("PUSH_SERVICE_ACCOUNT", "somebody@example.com"),
+        ("PUSH_CERTS_URL", "http://certs.example/v1"),
+        ("PUSH_CERTS_URL", "certs.pem"),
+    ],
+)
+def test_what_push_could_not_use_is_refused(variable: str, value: str) -> None:
+    """Certificates by plain http from elsewhere could be anybody's."""
+    with pytest.raises(BadSetup, match=f"{variable} must .*{re.escape(repr(value))}"):
+        read_settings(PUSH | {variable: value})
