@@ -27,7 +27,7 @@ from history.errors import BadRecord, BadRequest, NotFound, StaleWrite, Switchya
 from history.ports import ABSENT, ANY, Stat
 
 TIMEOUT_S: Final = (10.0, 60.0)
-"""To connect, and between two bytes of an answer."""
+"""A service that does not even answer slowly is better asked again."""
 RETRY_FOR_S: Final = 300.0
 """How long the vendor's retries go on, where they are asked for; the first wait is about a second."""
 PARALLEL_UPLOADS: Final = 8
@@ -46,14 +46,20 @@ class GcsObjects:
         client: whose retries are used only with `retries_itself`.
         retries_itself: False: a failure that may pass raises `TryAgain` at once.
         retry_for_s: how long it may be retried, where it is; after that `TryAgain` is raised.
+        timeout_s: to connect, and between two bytes of an answer.
     """
 
     def __init__(
-        self, client: storage.Client, *, retries_itself: bool = False, retry_for_s: float = RETRY_FOR_S
+        self,
+        client: storage.Client,
+        *,
+        retries_itself: bool = False,
+        retry_for_s: float = RETRY_FOR_S,
+        timeout_s: tuple[float, float] = TIMEOUT_S,
     ) -> None:
         self._client = client
         retry = DEFAULT_RETRY.with_timeout(retry_for_s) if retries_itself else None
-        self._how: dict[str, Any] = {"timeout": TIMEOUT_S, "retry": retry}
+        self._how: dict[str, Any] = {"timeout": timeout_s, "retry": retry}
 
     def stat(self, uri: str) -> Stat:
         """See the port."""

@@ -78,6 +78,18 @@ def test_broken_answer_may_be_tried_again(gcs: Gcs, objects: Objects, uri: str, 
 
 
 @pytest.mark.parametrize("call", CALLS)
+def test_silent_endpoint_is_not_waited_for(gcs: Gcs, uri: str, call: str) -> None:
+    """Every call has a timeout; what it may have done meanwhile is for the next call to find out."""
+    kind, act = CALLS[call]
+    objects = GcsObjects(storage.Client(project=None), timeout_s=(5.0, 0.2))
+    objects.write(uri, b"old", if_generation=ABSENT)
+    gcs.inject(Fault(kind=kind, hold=True))
+    with pytest.raises(TryAgain, match="timed out"):
+        act(objects, uri)
+    gcs.app.faults.forget()
+
+
+@pytest.mark.parametrize("call", CALLS)
 def test_missing_permission_is_named(gcs: Gcs, objects: Objects, uri: str, call: str) -> None:
     """The permission, the bucket, and Google's own words with the account."""
     objects.write(uri, b"old", if_generation=ABSENT)
