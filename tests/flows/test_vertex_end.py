@@ -1,0 +1,127 @@
+"""A job's end on Vertex AI: found by reconcile where no event told of it, and told to a real Prefect server."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from prefect.client.orchestration import get_client
+from starlette.testclient import TestClient
+
+from clients.connect import Outside, connect
+from clients.migrate import migrate
+from clients.settings import Settings
+from flows.reconcile import ReconcileResult, reconcile
+from history.jobs import JobOrder, JobState, to_labels
+from history.ports import ABSENT
+from history.runs import Job, NewRun, RunStatus
+from history.writing import to_json
+from serving.app import create_app
+from serving.push import PATH
+from tests.emulators.server import serve_in_thread
+from tests.emulators.tokens import Issuer
+from tests.emulators.vertex import VertexEmulator
+from tests.emulators.vertex_jobs import PYTHON_IMAGE
+from tests.flows.polling import wait_for
+from tests.serving.factories import make_record
+from tests.serving.push_world import ACCOUNT, AUDIENCE, SUCCEEDED, Certificates, to_logged
+
+ISSUER = Issuer()
+"""Whose tokens are taken."""
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+
+@pytest.fixture
+def on_vertex(
+    gcs_root: str, idle_vertex: VertexEmulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Outside]:
+    """The wiring that the settings make: jobs by REST, files on Cloud Storage, SQLite; pushes signed by our key."""
+    for name in Settings.__struct_fields__:
+        monkeypatch.delenv(name.upper(), raising=False)
+    environ = {
+        "STATE_DIR": str(tmp_path / "state"),
+        "TRAINING_BACKEND": "vertex",
+        "ARTIFACTS_URI": gcs_root,
+        "GCP_PROJECT_ID": "demo-project",
+        "GCP_REGION": "us-central1",
+        "TRAINER_IMAGE": PYTHON_IMAGE,
+        "VERTEX_TRANSPORT": "rest",
+        "VERTEX_API_ENDPOINT": idle_vertex.rest_endpoint,
+        "PUSH_AUDIENCE": AUDIENCE,
+        "PUSH_SERVICE_ACCOUNT": ACCOUNT,
+    }
+    with serve_in_thread(Certificates(ISSUER).app) as certs_url:
+        for name, value in (environ | {"PUSH_CERTS_URL": f"{certs_url}/certs"}).items():
+            monkeypatch.setenv(name, value)
+        outside = connect()
+        migrate(outside.settings)
+        yield outside
+
+
+def train(outside: Outside, vertex: VertexEmulator, name: str) -> Job:
+    """A run whose job has succeeded on Vertex AI and left its file, while nobody looked."""
+    now = datetime.now(UTC)
+    run = outside.results.create_run(NewRun(request_key=name, display_name=name), now=now)
+    folder = f"{outside.settings.artifacts_uri}/quick_tests/{run.id}"
+    job = outside.results.claim_job(run.id, name, artifacts_uri=folder, parameters={}, image="", now=now)
+    labels = to_labels(outside.results.read_database_id(), run.id, job.attempt)
+    order = JobOrder(display_name=name, arguments=["pass"], labels=labels, timeout_s=600)
+    report = outside.launcher.submit(job.key, order)
+    job = outside.results.record_job(job.key, state=report.state, job_name=report.job_name, now=now)
+    record = make_record(epochs=11)
+    assert record.run is not None
+    identity = msgspec.structs.replace(record.run, quick_test_id=run.id, key=job.key, attempt=job.attempt)
+    data = to_json(msgspec.structs.replace(record, run=identity))
+    outside.objects(folder).write(f"{folder}/training_metrics.json", data, if_generation=ABSENT)
+    vertex.core.move(report.job_name, SUCCEEDED)
+    return job
+
+
+def push(outside: Outside, job: Job) -> int:
+    headers = {"Authorization": f"Bearer {ISSUER.make_id_token(AUDIENCE, ACCOUNT)}"}
+    with TestClient(create_app(outside)) as client:
+        return client.post(PATH, json=to_logged(job), headers=headers).status_code
+
+
+def read_events(job: Job) -> list[dict[str, Any]]:
+    """The events about the job that Prefect's server holds."""
+    asked = {"filter": {"resource": {"id": [f"training-job.{job.quick_test_id}"]}}}
+    path: Any = "/events/filter"
+    with get_client(sync_client=True) as client:
+        answer = client.request("POST", path, json=asked).raise_for_status().json()
+    return [event for event in answer["events"] if event["payload"]["key"] == job.key]
+
+
+def test_reconcile_publishes_an_end_that_no_event_told(on_vertex: Outside, idle_vertex: VertexEmulator) -> None:
+    """No push came, or all were lost: one turn lists the job, reads its file, publishes, and announces the end."""
+    job = train(on_vertex, idle_vertex, "unseen")
+    result = reconcile()
+    assert isinstance(result, ReconcileResult)
+    assert result.settled == [job.quick_test_id]
+    assert on_vertex.results.read_run(job.quick_test_id).status is RunStatus.COMPLETED
+    assert on_vertex.results.read_history(job.quick_test_id).history_json is not None
+    assert push(on_vertex, job) == 204  # late: nothing is left to do
+    wait_for(lambda: len(read_events(job)) == 1)
+
+
+def test_a_push_s_event_reaches_prefect_and_reconcile_leaves_it_its_turn(
+    on_vertex: Outside, idle_vertex: VertexEmulator
+) -> None:
+    """A real server holds the one event that starts ingest; should that never run, reconcile publishes."""
+    job = train(on_vertex, idle_vertex, "pushed")
+    assert [push(on_vertex, job) for _ in range(2)] == [204, 204]
+    wait_for(lambda: [event["event"] for event in read_events(job)] == ["training-job.succeeded"])
+    [event] = read_events(job)
+    assert event["payload"]["quick_test_id"] == job.quick_test_id
+    recorded = on_vertex.results.read_job(job.quick_test_id)
+    assert recorded is not None
+    assert recorded.state is JobState.SUCCEEDED
+    first, later = reconcile(grace_s=3600), reconcile(grace_s=0)
+    assert isinstance(first, ReconcileResult)
+    assert isinstance(later, ReconcileResult)
+    assert (first.settled, first.announced) == ([], [])
+    assert later.settled == [job.quick_test_id]
+    assert len(read_events(job)) == 1
