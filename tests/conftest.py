@@ -7,6 +7,7 @@ from tests.emulators.vertex_fixture import (
     make_client,
     start_vertex,
     transport,
+    trusted_certificate,
     vertex,
     vertex_server,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "make_client",
     "start_vertex",
     "transport",
+    "trusted_certificate",
     "vertex",
     "vertex_server",
 ]

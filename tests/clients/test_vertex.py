@@ -49,7 +49,7 @@ def make_launcher(transport: str) -> Iterator[MakeLauncher]:
             api_endpoint=vertex.endpoint(transport),
             transport="rest" if transport == "rest" else "grpc",
         )
-        quick: dict[str, Any] = {"relist_delays_s": (0.0, 0.05), "timeout_s": 10.0}
+        quick: dict[str, Any] = {"relist_delays_s": (0.0, 0.05), "timeout_s": 20.0}
         launchers.append(VertexLauncher(site, **(quick | changed)))
         return launchers[-1]
 
@@ -213,7 +213,7 @@ AMBIGUOUS = {
     "499 after the job was made": Fault(kind=CREATE, status=499, after=True),
     "409 after the job was made": Fault(kind=CREATE, status=409, after=True),
     "the connection is lost": Fault(kind=CREATE, broken=True),
-    "the answer comes too late": Fault(kind=CREATE, delay_s=1.5, after=True),
+    "the answer comes too late": Fault(kind=CREATE, delay_s=4.0, after=True),
 }
 
 
@@ -223,7 +223,7 @@ def test_a_job_whose_answer_is_lost_is_adopted(
 ) -> None:
     """By the same call; create is sent once."""
     idle_vertex.core.faults.order(msgspec.structs.replace(fault))
-    launcher = make_launcher(idle_vertex, timeout_s=0.75, relist_delays_s=(0.0, 0.1, 0.5))
+    launcher = make_launcher(idle_vertex, timeout_s=2.0 if fault.delay_s else 20.0)
     report = launcher.submit("k1", make_order())
     assert [report.job_name] == idle_vertex.core.list_names()
     assert launcher.submit("k1", make_order()) == report

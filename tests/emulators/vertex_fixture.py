@@ -1,11 +1,14 @@
 """Fixtures that start the Vertex AI endpoint; a conftest imports them by name. Google's client is imported at their
 first use: it takes a second, which the tests that need no cloud shall not wait for."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from tests.emulators.certificate import make_certificate
 
 if TYPE_CHECKING:
     from google.cloud.aiplatform_v1 import JobServiceClient
@@ -13,15 +16,22 @@ if TYPE_CHECKING:
     from tests.emulators.vertex import VertexEmulator
 
 
+@pytest.fixture(scope="session", autouse=True)
+def trusted_certificate(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """gRPC trusts the endpoints' certificate. It reads its roots once in a process's life, at its first use of TLS,
+    whatever that is for: so they are named before any test runs."""
+    certificate = tmp_path_factory.mktemp("tls") / "certificate.pem"
+    certificate.write_bytes(make_certificate()[1])
+    os.environ["GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"] = str(certificate)
+
+
 @pytest.fixture
-def start_vertex(monkeypatch: pytest.MonkeyPatch) -> Iterator["Callable[..., VertexEmulator]"]:
-    """Starts an endpoint with the given fields of its config changed; gRPC clients of this process trust it."""
+def start_vertex() -> Iterator["Callable[..., VertexEmulator]"]:
+    """Starts an endpoint with the given fields of its config changed."""
     with ExitStack() as started:
 
         def start(**changed: Any) -> "VertexEmulator":
-            vertex = started.enter_context(_make(**changed))
-            monkeypatch.setenv("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", str(vertex.certificate))
-            return vertex
+            return started.enter_context(_make(**changed))
 
         yield start
 
@@ -41,17 +51,15 @@ def idle_vertex_server() -> Iterator["VertexEmulator"]:
 
 
 @pytest.fixture
-def vertex(vertex_server: "VertexEmulator", monkeypatch: pytest.MonkeyPatch) -> Iterator["VertexEmulator"]:
+def vertex(vertex_server: "VertexEmulator") -> Iterator["VertexEmulator"]:
     """An endpoint that runs jobs; no job, fault or process outlives the test."""
-    monkeypatch.setenv("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", str(vertex_server.certificate))
     yield vertex_server
     vertex_server.core.clear()
 
 
 @pytest.fixture
-def idle_vertex(idle_vertex_server: "VertexEmulator", monkeypatch: pytest.MonkeyPatch) -> Iterator["VertexEmulator"]:
+def idle_vertex(idle_vertex_server: "VertexEmulator") -> Iterator["VertexEmulator"]:
     """An endpoint whose jobs stay QUEUED until a test moves them; none outlives the test."""
-    monkeypatch.setenv("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", str(idle_vertex_server.certificate))
     yield idle_vertex_server
     idle_vertex_server.core.clear()
 

@@ -4,23 +4,17 @@ The product's client speaks TLS to whatever `api_endpoint` it is given, so that 
 GRPC_DEFAULT_SSL_ROOTS_FILE_PATH names it to clients.
 """
 
-import ipaddress
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, NoReturn
 
 import grpc
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from google.protobuf import any_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
+from tests.emulators.certificate import make_certificate
 from tests.emulators.vertex_core import REQUESTS, ConnectionDropped, VertexCore
 from tests.emulators.vertex_errors import ServiceError
 
@@ -45,32 +39,6 @@ def start_grpc_server(core: VertexCore, port: int, certificate: Path) -> tuple[g
     bound = server.add_secure_port(f"127.0.0.1:{port}", credentials)
     server.start()
     return server, bound
-
-
-@lru_cache(maxsize=1)
-def make_certificate() -> tuple[bytes, bytes]:
-    """A key and a self-signed certificate for localhost, PEM, good for a day; one a process, as gRPC reads the roots
-    that it trusts once in a process's life."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(minutes=5))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    key_pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    return key_pem, certificate.public_bytes(serialization.Encoding.PEM)
 
 
 def _serve(core: VertexCore, method: str) -> Callable[[Any, grpc.ServicerContext], Any]:

@@ -14,7 +14,7 @@ from tests.emulators.vertex_table import TERMINAL
 PYTHON_IMAGE = "us-docker.pkg.dev/demo-project/tests/python:3"
 """An image whose entrypoint runs its one argument as Python."""
 PARENT = "projects/demo-project/locations/us-central1"
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 
 def make_config(**changed: Any) -> VertexConfig:
