@@ -44,7 +44,7 @@ def collect_statistics(
     `towers` are patterns that a tower's weights are found by, in their ``variable.path``; see `trainer.patterns`.
     """
     return [
-        WeightNorms(record, towers),
         WeightStatistics(record, towers),
+        WeightNorms(record, towers),  # after the statistics, whose norms it takes
         GradientStatistics(record, towers, every_steps=every_steps),
     ]

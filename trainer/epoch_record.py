@@ -69,6 +69,12 @@ class EpochRecord:
         found = {final: self._record.loss[name][-1] for final, name in names if self._record.loss.get(name)}
         return {name: math.nan if value is None else value for name, value in found.items()}
 
+    def find_statistic(self, epoch: int, section: StatisticsSection, tower: str, name: str) -> float | None:
+        """What was added for that epoch; None where nothing was, or no finite number."""
+        statistics = getattr(self._record, section).get(tower)
+        series: Series = statistics.series.get(name, []) if statistics else []
+        return series[-1] if series and self._record.epochs[-1] == epoch and len(series) == len(self.epochs) else None
+
     def finish(self, values: Mapping[str, float]) -> None:
         """Adds final metrics."""
         for name, value in values.items():

@@ -18,7 +18,7 @@ from trainer.epoch_record import EpochRecord
 from trainer.optimizers import unique_rows
 from trainer.patterns import TOWER_PATTERNS, match_towers
 
-EVERY_STEPS = 10  # moments and histograms look at every tenth step, from the epoch's first
+EVERY_STEPS = 20  # moments and histograms look at every twentieth step, from the epoch's first
 SAMPLE_VALUES = 4096  # of such a step, a histogram looks at about so many values of a variable
 
 
@@ -33,8 +33,8 @@ class GradientSums:
             return tf.Variable(tf.fill(shape, tf.constant(fill, dtype)), trainable=False)
 
         self.every_steps = every_steps
-        self.steps = make([], tf.int64)
-        self.norms = make([towers], tf.float64)  # sum over steps of the step's L2 norm
+        # Per tower the sum over steps of the step's L2 norm, and last the number of steps: one update for all.
+        self.norms = make([towers + 1], tf.float64)
         self.odd = make([towers, 2], tf.int64)  # values beyond the bins' limit; values that are no finite numbers
         self.sampled_steps = make([], tf.int64)
         self.sums = make([towers, 4], tf.float64)  # touched values, all values, sum and sum of squares of the touched
@@ -44,7 +44,7 @@ class GradientSums:
 
     def reset(self) -> None:
         """Begins an epoch."""
-        for sums in (self.steps, self.norms, self.odd, self.sampled_steps, self.sums, self.counts):
+        for sums in (self.norms, self.odd, self.sampled_steps, self.sums, self.counts):
             sums.assign(tf.zeros_like(sums))
         self.lowest.assign(tf.fill(self.lowest.shape, np.float32(np.inf)))
         self.highest.assign(tf.fill(self.highest.shape, np.float32(-np.inf)))
@@ -52,7 +52,9 @@ class GradientSums:
     def add(self, gradients: Sequence[Sequence[tf.Tensor | tf.IndexedSlices]]) -> None:
         """Adds one step: each tower's gradients, slices with each row once. Called while the step is traced."""
         touched = [[_to_values(gradient) for gradient in tower] for tower in gradients]
-        squares = tf.stack([2.0 * tf.add_n([tf.nn.l2_loss(values) for values in tower]) for tower in touched])
+        halves = tf.stack([*(tf.add_n([tf.nn.l2_loss(values) for values in tower]) for tower in touched), 0.5])
+        is_odd = tf.logical_not(tf.reduce_all(halves <= LIMIT**2 / 2))
+        is_sampled = tf.equal(self.norms[-1] % self.every_steps, 0.0)
 
         def add_odd() -> tf.Tensor:
             self.odd.assign_add(tf.stack([_count_odd(tower) for tower in touched]))
@@ -62,12 +64,14 @@ class GradientSums:
             self._add_sample(touched, [sum(_count_all(gradient) for gradient in tower) for tower in gradients])
             return tf.constant(True)
 
-        self.norms.assign_add(tf.cast(tf.sqrt(squares), tf.float64))
+        def look_closer() -> tf.Tensor:
+            tf.cond(is_odd, add_odd, lambda: tf.constant(False))
+            return tf.cond(is_sampled, add_sample, lambda: tf.constant(False))
+
         # A step whose squares sum to no more than the limit's has no value beyond the limit, and none that is nan or
         # infinite (the comparison would be false): nothing to count, exactly, for the price of the norm.
-        tf.cond(tf.reduce_all(squares <= LIMIT**2), lambda: tf.constant(False), add_odd)
-        tf.cond(tf.equal(self.steps % self.every_steps, 0), add_sample, lambda: tf.constant(False))
-        self.steps.assign_add(1)
+        tf.cond(tf.logical_or(is_odd, is_sampled), look_closer, lambda: tf.constant(False))
+        self.norms.assign_add(tf.cast(tf.sqrt(2.0 * halves), tf.float64))
 
     def _add_sample(self, touched: Sequence[Sequence[tf.Tensor]], sizes: Sequence[int]) -> None:
         rows, lowest, highest, counts = [], [], [], []
@@ -86,7 +90,7 @@ class GradientSums:
 
     def read(self, tower: int) -> tuple[dict[str, float], list[int]]:
         """The epoch's statistics of a tower (see `GradientStatistics`), and its histogram [25]."""
-        steps, sampled_steps = int(self.steps.numpy()), int(self.sampled_steps.numpy())
+        steps, sampled_steps = self.norms.numpy()[-1], self.sampled_steps.numpy()
         touched, size, total, squares = self.sums.numpy()[tower]
         clipped, non_finite = self.odd.numpy()[tower]
         with np.errstate(invalid="ignore", divide="ignore"):  # no step, or none that touched the tower: nan
@@ -97,7 +101,7 @@ class GradientSums:
                 "std_with_zeros": np.sqrt(np.maximum(squares / size - (total / size) ** 2, 0.0)),
                 "min": self.lowest.numpy()[tower] if touched else np.nan,
                 "max": self.highest.numpy()[tower] if touched else np.nan,
-                "norm": self.norms.numpy()[tower] / np.float64(steps),
+                "norm": self.norms.numpy()[tower] / steps,
                 "touched_fraction": touched / size,
                 "clipped": clipped,
                 "non_finite": non_finite,

@@ -124,7 +124,7 @@ def _read_table(uri: str, spec: TrainSpec) -> Any:
                 found[ours] = to_ids(table[theirs], theirs)
     except BadRequest as err:
         raise BadRequest(f"{uri}: {err}") from err
-    except (pa.ArrowException, OSError, ValueError) as err:
+    except (pa.ArrowException, OSError, ValueError, KeyError) as err:
         raise BadRequest(f"{uri}: a Parquet or CSV file was expected; it cannot be read: {err}") from err
     return pa.table(found)
 

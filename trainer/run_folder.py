@@ -1,5 +1,5 @@
 """The run's own folder: ``training_metrics.json``, rewritten whole at every snapshot, ``ended.json``, and what a
-finished training leaves (``model/``, ``embeddings/``). docs/contracts.md describes both files.
+finished training leaves (``model/``, ``embeddings/``). docs/contracts.md describes the first file.
 
 ``ended.json`` is the last thing a training process writes, whatever its end::
 

@@ -13,7 +13,7 @@ from trainer.epoch_record import EpochRecord
 from trainer.patterns import TOWER_PATTERNS, match_towers
 
 CHUNK_VALUES = 1 << 18  # 1 MB of float32: stays in the processor's cache, and costs no memory to speak of
-SAMPLE_VALUES = 1 << 17  # a histogram looks at no more values of a tower than this
+SAMPLE_VALUES = 1 << 16  # a histogram looks at no more values of a tower than this
 
 
 class Moments(NamedTuple):
@@ -101,7 +101,8 @@ def _read_rows(variable: Any, stride: int, begin: int | tf.Tensor = 0, end: int 
 
 class WeightNorms(keras.callbacks.Callback):
     """Adds the weights' L2 norms to the record's ``gradient`` section (the name is the legacy payload's): of all
-    trainable weights as ``total``, and of each tower's.
+    trainable weights as ``total``, and of each tower's. Where `WeightStatistics` of the same towers came before, its
+    norms are taken, rather than the weights read a second time.
 
     Raises:
         BadRequest: at the start of ``fit``, where a tower matches no weight.
@@ -122,7 +123,10 @@ class WeightNorms(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Adds the epoch's row."""
-        norms = {tower: reader.read_moments().norm for tower, reader in self._readers.items()}
+        norms = {
+            tower: self._record.find_statistic(epoch, "weight_stats", tower, "norm") or reader.read_moments().norm
+            for tower, reader in self._readers.items()
+        }
         others = self._others.read_moments().norm if self._others else 0.0
         norms["total"] = float(np.sqrt(others**2 + sum(norm**2 for norm in norms.values())))
         self._record.add(epoch, "gradient", norms)

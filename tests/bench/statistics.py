@@ -50,10 +50,10 @@ def measure_time() -> tuple[list[float], float, float]:
     """The paired ratios, a step's time without statistics [ms], and an epoch end's [ms]."""
     model, batches = make_training()
     callbacks = make_callbacks(model)
-    plain = trace(model)
+    plain = trace(model, batches)
     for callback in callbacks:
         callback.on_train_begin()
-    watched = model.train_function
+    watched = trace(model, batches)
     end_epoch(callbacks, 0)  # traces what it needs
     for function in (plain, watched):
         time_steps(function, batches, BLOCK_STEPS)  # warms up
@@ -119,9 +119,10 @@ def make_callbacks(model: Any) -> list[Any]:
     return callbacks
 
 
-def trace(model: Any) -> Callable[[Any], Any]:
-    """The model's training function as its optimizer is now."""
+def trace(model: Any, batches: Iterator[Any]) -> Callable[[Any], Any]:
+    """The model's training function as its optimizer is now: it is traced here, by a first step, and not later."""
     model.make_train_function(force=True)
+    model.train_function(batches)
     return model.train_function  # type: ignore[no-any-return]
 
 
@@ -161,10 +162,9 @@ def print_memory(flag: str) -> None:
 
     model, batches = make_training()
     callbacks = make_callbacks(model) if flag == "on" else []
-    function = trace(model)
     for callback in callbacks:
         callback.on_train_begin()
-    function = model.train_function
+    function = trace(model, batches)
     resident_mb = []
     for epoch in range(MEMORY_EPOCHS):
         time_steps(function, batches, MEMORY_STEPS)
