@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
-STATE := $(CURDIR)/.switchyard
+STATE := $(or $(STATE_DIR),$(CURDIR)/.switchyard)
 
 # The user's own Prefect profile may point elsewhere: everything here runs under .switchyard/.
 export PREFECT_HOME := $(STATE)/prefect

@@ -1,0 +1,131 @@
+"""The README's commands, run as they stand there."""
+
+import os
+import re
+import signal
+import subprocess
+import time
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from flows.__main__ import FLOWS
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = [
+    line.removeprefix("$ ")
+    for block in re.findall(r"```console\n(.*?)```", README, flags=re.DOTALL)
+    for line in block.splitlines()
+    if line.startswith("$ ")
+]
+PLACEHOLDER = "file:///path/to/interactions.parquet"
+ANSWERS = {
+    "serving": "http://127.0.0.1:8000/health",
+    "make up": "http://127.0.0.1:8000/health",
+}
+
+
+def test_readme_stays_short() -> None:
+    """A stranger reads all of it."""
+    assert len(README.splitlines()) <= 120
+
+
+def test_every_flow_that_the_readme_names_exists() -> None:
+    """`python -m flows <name>` is a flow, whatever the table says."""
+    named = set(re.findall(r"python -m flows (\w+)", README))
+    assert {"train", "ingest", "reconcile", "cancel", "migrate"} <= named
+    assert named <= set(FLOWS)
+
+
+def test_every_page_that_the_readme_links_to_is_there() -> None:
+    """A link into the repository leads to a file or a folder."""
+    targets = [target for target in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in target]
+    assert targets
+    assert [target for target in targets if not (ROOT / target).exists()] == []
+
+
+def test_every_make_target_that_the_readme_names_exists() -> None:
+    """`make <target>` is in the Makefile, with a line in its help."""
+    listed = set(re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    assert set(re.findall(r"make ([a-z-]+)", README)) - {"are"} <= listed
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_readme_commands_run_as_written(tmp_path: Path) -> None:
+    """Each command of the README exits 0, in its order and in a state folder of its own; a server answers, and ends on
+    Ctrl-C."""
+    data = tmp_path / "interactions.parquet"
+    _write_interactions(data)
+    environment = _environment() | {"STATE_DIR": str(tmp_path / "state")}
+    running: list[subprocess.Popen[bytes]] = []
+    for command in COMMANDS:
+        if command in ("make test", "make check"):  # .ci/run calls these two itself
+            assert f"\n{command}\n" in (ROOT / ".ci" / "run").read_text()
+            continue
+        command = command.replace(PLACEHOLDER, data.as_uri())
+        if not command.endswith("&"):
+            subprocess.run(command, shell=True, cwd=ROOT, env=environment, check=True, timeout=600)  # noqa: S602  # the README's own words
+            _stop(running)
+            continue
+        name = next(name for name in ANSWERS if name in command)
+        process = subprocess.Popen(
+            ["/bin/sh", "-c", f"exec {command.removesuffix(' &')}"],
+            cwd=ROOT,
+            env=environment,
+            start_new_session=True,
+        )
+        _wait_for(ANSWERS[name], process)
+        running.append(process)
+
+
+def _environment() -> dict[str, str]:
+    """The surroundings' variables but for those that point our own commands elsewhere."""
+    ours = ("PREFECT_", "STATE_DIR", "ARTIFACTS_URI", "RESULTS_", "SERVING_URL", "TRAINING_BACKEND", "MAKE")
+    return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+
+
+def _write_interactions(path: Path) -> None:
+    random = np.random.default_rng(7)
+    rows = 6_000
+    taste = random.integers(0, 200, rows)
+    pq.write_table(
+        pa.table(
+            {
+                "customer_id": taste,
+                "stock_code": [
+                    f"P{(t * 3 + step) % 150}" for t, step in zip(taste, random.integers(0, 9, rows), strict=True)
+                ],
+                "invoice_date": np.datetime64("2025-01-01")
+                + np.sort(random.integers(0, 300 * 86_400, rows)).astype("m8[s]"),
+                "quantity": random.integers(1, 9, rows),
+                "invoice_no": [str(number) for number in range(rows)],
+            }
+        ),
+        path,
+    )
+
+
+def _wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 180
+    while time.monotonic() < deadline:
+        assert process.poll() is None, f"{process.args!r} ended with {process.returncode} before {url} answered"
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                if answer.status == 200:
+                    return
+        except OSError:
+            time.sleep(0.5)
+    raise AssertionError(f"{url} did not answer within 180 s")
+
+
+def _stop(servers: list[subprocess.Popen[bytes]]) -> None:
+    while servers:
+        server = servers.pop()
+        os.killpg(server.pid, signal.SIGINT)  # as a terminal does it: to all of the foreground
+        assert server.wait(timeout=90) in (0, 2, 130, -signal.SIGINT)  # 2: make, whose command was interrupted
