@@ -1,7 +1,7 @@
 """What collecting all statistics costs a training: time as a ratio of steps with them to steps without, and memory.
 
 The case: 200,000 buyers and 20,000 products, 64 wide, batches of 1,024, the optimizer that ships. One process holds
-both training functions of one model and runs them in turns, blocks of 20 steps (two sampled ones each); each block with
+both training functions of one model and runs them in turns, blocks of 20 steps (a sampled one in each); each block with
 statistics also bears its share (20 of 1,000 steps) of an epoch's end, which is run and timed after 1,000 such steps.
 """
 
@@ -18,27 +18,33 @@ from typing import Any
 import numpy as np
 
 BUYERS, PRODUCTS, DIM, BATCH = 200_000, 20_000, 64, 1_024
-EPOCH_STEPS, BLOCK_STEPS, PAIRS = 1_000, 20, 150
+EPOCH_STEPS, BLOCK_STEPS, PAIRS = 1_000, 20, 125
+Seconds = tuple[float, float]  # by the clock, and of processor time in all threads
+
 MEMORY_STEPS, MEMORY_EPOCHS, MEMORY_RUNS = 250, 4, 2
 
 
 def main() -> dict[str, float | str]:
     """Prints the table; returns the overhead (a part of the epoch's time), its interval, and the memory [MB]."""
-    ratios, step_ms, epoch_end_ms = measure_time()
-    low, high = bootstrap_median(ratios)
-    overhead = statistics.median(ratios) - 1
+    wall, processor, step_ms, epoch_end_ms = measure_time()
+    overhead, low, high = (ratio - 1 for ratio in bootstrap_median(wall))
+    cpu, cpu_low, cpu_high = (ratio - 1 for ratio in bootstrap_median(processor))
     memory_mb, growth_mb = measure_memory()
     print(f"a step without statistics            {step_ms:.2f} ms (median block)")
     print(
         f"an epoch's end with all statistics   {epoch_end_ms:.1f} ms (median of {PAIRS * BLOCK_STEPS // EPOCH_STEPS})"
     )
-    print(f"overhead, {PAIRS} paired blocks           {overhead:+.2%}, 95 % interval {low - 1:+.2%} to {high - 1:+.2%}")
+    print(f"overhead, {PAIRS} paired blocks          {overhead:+.2%}, 95 % interval {low:+.2%} to {high:+.2%}")
+    print(f"the same in processor time           {cpu:+.2%}, 95 % interval {cpu_low:+.2%} to {cpu_high:+.2%}")
     print(f"memory, statistics on minus off      {memory_mb:+.1f} MB (medians of {MEMORY_RUNS} processes each)")
     print(f"memory, from the first epoch's end   {growth_mb:+.1f} MB with statistics, over {MEMORY_EPOCHS - 1} epochs")
     return {
         "overhead": overhead,
-        "overhead_low": low - 1,
-        "overhead_high": high - 1,
+        "overhead_low": low,
+        "overhead_high": high,
+        "cpu_overhead": cpu,
+        "cpu_overhead_low": cpu_low,
+        "cpu_overhead_high": cpu_high,
         "step_ms": step_ms,
         "epoch_end_ms": epoch_end_ms,
         "memory_mb": memory_mb,
@@ -46,8 +52,8 @@ def main() -> dict[str, float | str]:
     }
 
 
-def measure_time() -> tuple[list[float], float, float]:
-    """The paired ratios, a step's time without statistics [ms], and an epoch end's [ms]."""
+def measure_time() -> tuple[list[float], list[float], float, float]:
+    """The paired ratios by the clock and by processor time, a step without statistics [ms], and an epoch's end [ms]."""
     model, batches = make_training()
     callbacks = make_callbacks(model)
     plain = trace(model, batches)
@@ -57,28 +63,30 @@ def measure_time() -> tuple[list[float], float, float]:
     end_epoch(callbacks, 0)  # traces what it needs
     for function in (plain, watched):
         time_steps(function, batches, BLOCK_STEPS)  # warms up
-    pairs: list[tuple[float, float]] = []
-    ends: list[float] = []
+    blocks: dict[str, list[Seconds]] = {"off": [], "on": []}
+    ends: list[Seconds] = []
     block_pairs = EPOCH_STEPS // BLOCK_STEPS
     for pair in range(PAIRS):
-        order = (plain, watched) if pair % 2 else (watched, plain)  # so that a drift does not always hit the same
-        seconds = {function: time_steps(function, batches, BLOCK_STEPS) for function in order}
-        pairs.append((seconds[plain], seconds[watched]))
+        order = (("off", plain), ("on", watched))
+        for name, function in order if pair % 2 else order[::-1]:  # so that a drift does not always hit the same
+            blocks[name].append(time_steps(function, batches, BLOCK_STEPS))
         if pair % block_pairs == block_pairs - 1:
-            began_at = time.perf_counter()
-            end_epoch(callbacks, len(ends) + 1)
-            ends.append(time.perf_counter() - began_at)
-    share = statistics.median(ends) / block_pairs
-    ratios = [(on + share) / off for off, on in pairs]
-    step_ms = statistics.median(off for off, _ in pairs) / BLOCK_STEPS * 1e3
-    return ratios, step_ms, statistics.median(ends) * 1e3
+            ends.append(time_call(lambda: end_epoch(callbacks, len(ends) + 1)))
+    seen = callbacks[-1].sums.norms.numpy()[-1]
+    assert seen == PAIRS % block_pairs * BLOCK_STEPS, "each step of one function must be seen, and none of the other"
+    ratios = []
+    for clock in (0, 1):
+        share = statistics.median(end[clock] for end in ends) / block_pairs
+        ratios.append([(on[clock] + share) / off[clock] for off, on in zip(blocks["off"], blocks["on"], strict=True)])
+    step_ms = statistics.median(off[0] for off in blocks["off"]) / BLOCK_STEPS * 1e3
+    return ratios[0], ratios[1], step_ms, statistics.median(end[0] for end in ends) * 1e3
 
 
-def bootstrap_median(values: list[float], draws: int = 10_000) -> tuple[float, float]:
-    """The 95 % percentile interval of the median."""
+def bootstrap_median(values: list[float], draws: int = 10_000) -> tuple[float, float, float]:
+    """The median, and the ends of its 95 % percentile interval."""
     drawn = np.random.default_rng(7).choice(values, size=(draws, len(values)))
     low, high = np.percentile(np.median(drawn, axis=1), [2.5, 97.5])
-    return float(low), float(high)
+    return statistics.median(values), float(low), float(high)
 
 
 def make_training() -> tuple[Any, Iterator[Any]]:
@@ -126,13 +134,22 @@ def trace(model: Any, batches: Iterator[Any]) -> Callable[[Any], Any]:
     return model.train_function  # type: ignore[no-any-return]
 
 
-def time_steps(function: Callable[[Any], Any], batches: Iterator[Any], steps: int) -> float:
-    """Seconds for so many steps, until the last one's result is there."""
-    began_at = time.perf_counter()
-    for _ in range(steps):
-        logs = function(batches)
-    float(logs["loss"])
-    return time.perf_counter() - began_at
+def time_steps(function: Callable[[Any], Any], batches: Iterator[Any], steps: int) -> Seconds:
+    """What so many steps take, until the last one's result is there."""
+
+    def run() -> None:
+        for _ in range(steps):
+            logs = function(batches)
+        float(logs["loss"])
+
+    return time_call(run)
+
+
+def time_call(call: Callable[[], None]) -> Seconds:
+    """What a call takes."""
+    began = time.perf_counter(), time.process_time()
+    call()
+    return time.perf_counter() - began[0], time.process_time() - began[1]
 
 
 def end_epoch(callbacks: list[Any], epoch: int) -> None:

@@ -266,3 +266,12 @@ def test_a_wish_to_stop_before_the_first_epoch_ends_too(tmp_path: Path) -> None:
     assert process.returncode == 143
     assert read_ended(tmp_path)["status"] == "stopped"
     assert not (tmp_path / "training_metrics.json").exists()
+
+
+def test_early_stopping_stops_only_when_asked(tmp_path: Path) -> None:
+    """Without it all epochs asked are trained, whatever the loss does; with it, not one more than the patience allows."""
+    flags = [*TINY_FLAGS, "--epochs=6", "--learning-rate=1e-12"]
+    for name, patience, epochs in (("never", 0, 6), ("soon", 2, 3)):
+        assert run(tmp_path / name, *flags, f"--early-stopping-patience={patience}").returncode == 0
+        metrics = read_metrics(tmp_path / name)
+        assert (metrics.status, len(metrics.epochs)) == ("completed", epochs)
