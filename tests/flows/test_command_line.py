@@ -1,0 +1,129 @@
+"""`python -m flows` as people and scripts call it: its output, its errors, its exit status."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from prefect.settings import PREFECT_API_URL
+
+from clients.connect import Outside, connect
+from flows.__main__ import FLOWS, read_command
+from flows.parameters import IngestParameters, TrainParameters
+from history.errors import BadRequest
+
+TOY = ["--epochs=3", "--synthetic-buyers=60", "--synthetic-products=40", "--synthetic-interactions=1000",
+       "--batch-size=64", "--embedding-dim=8", "--top-k=10"]  # fmt: skip
+
+
+def run_flows(*arguments: str, state: str, api_url: str = "") -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"STATE_DIR": state, "COLUMNS": "120"}
+    if api_url:
+        environment["PREFECT_API_URL"] = api_url
+    return subprocess.run(
+        [sys.executable, "-m", "flows", *arguments], env=environment, capture_output=True, text=True, timeout=240
+    )
+
+
+@pytest.fixture
+def api_url(prefect_server: None) -> str:
+    return str(PREFECT_API_URL.value())
+
+
+def test_train_prints_one_json_line_at_the_end(outside: Outside, api_url: str) -> None:
+    """--json: stdout is that line alone; what a person reads goes to stderr."""
+    done = run_flows("train", *TOY, "--json", state=outside.settings.state_dir, api_url=api_url)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert done.stdout.count("\n") == 1
+    assert answer["status"] == "completed"
+    assert answer["gcs_artifacts_path"] == f"{outside.settings.artifacts_uri}/quick_tests/{answer['quick_test_id']}"
+    assert {"test_recall_at_5", "test_recall_at_10"} <= answer["final_metrics"].keys()
+    for said in ("sampled epochs", "final metrics", "popularity", answer["gcs_artifacts_path"], answer["url"]):
+        assert said in done.stderr, said
+    assert connect().results.read_run(answer["quick_test_id"]).parameters["epochs"] == 3
+
+
+def test_a_failed_run_exits_1_and_says_why(outside: Outside, api_url: str, tmp_path: Path) -> None:
+    """A missing data file fails the training: one line says so, no traceback; --json still answers."""
+    uri = (tmp_path / "missing.parquet").as_uri()
+    done = run_flows("train", f"--data-uri={uri}", "--json", state=outside.settings.state_dir, api_url=api_url)
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["status"] == "failed"
+    assert "train failed: quick test 1 is failed" in done.stderr
+    assert uri in done.stderr
+    assert 'File "/' not in done.stderr
+
+
+def test_an_unknown_run_is_one_line(outside: Outside, api_url: str) -> None:
+    """ingest 4711: exit 1, and what was looked for where."""
+    done = run_flows("ingest", "4711", state=outside.settings.state_dir, api_url=api_url)
+    assert done.returncode == 1
+    assert done.stderr.startswith("ingest failed: ")
+    assert "4711" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_migrate_works_without_prefect(tmp_path: Path) -> None:
+    """The first command on a new machine needs no server; a second call changes nothing."""
+    first, second = (run_flows("migrate", state=str(tmp_path), api_url="http://127.0.0.1:1/api") for _ in range(2))
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr
+    assert "already" in second.stdout
+
+
+def test_an_old_schema_names_the_command(tmp_path: Path, api_url: str) -> None:
+    """Before the first migration every flow says what to run."""
+    done = run_flows("reconcile", state=str(tmp_path), api_url=api_url)
+    assert done.returncode == 1
+    assert "python -m flows migrate" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["train", "--epochs", "0"], "--epochs"),
+        (["train", "--validation-fraction", "0.6", "--test-fraction", "0.5"], "validation_fraction + test_fraction"),
+        (["train", "--interval", "x"], "--interval"),
+        (["ingest"], "quick_test_id"),
+        (["ingest", "twelve"], "--quick-test-id"),
+        (["cancel", "12", "--quick-test-id", "13"], "12 and --quick-test-id 13"),
+    ],
+)
+def test_bad_flags_are_named(arguments: list[str], said: str) -> None:
+    """What is wrong with which flag, before anything is started."""
+    with pytest.raises(BadRequest, match=said.replace("+", r"\+")):
+        read_command(arguments)
+
+
+@pytest.mark.parametrize("arguments", [["train", "--epoch", "3"], ["fly"], []])
+def test_unknown_flags_and_flows_exit_2(arguments: list[str]) -> None:
+    """argparse's own refusal: an abbreviated flag is unknown too."""
+    with pytest.raises(SystemExit) as refused:
+        read_command(arguments)
+    assert refused.value.code == 2
+
+
+@pytest.mark.parametrize("flow", FLOWS)
+def test_every_flow_has_help(flow: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """--help lists each parameter with what it means."""
+    with pytest.raises(SystemExit) as answered:
+        read_command([flow, "--help"])
+    assert answered.value.code == 0
+    shown = capsys.readouterr().out
+    for name in FLOWS[flow].__struct_fields__:
+        assert name.replace("_", "-") in shown, name
+
+
+def test_ids_are_positional_too() -> None:
+    """`ingest 12` and `ingest --quick-test-id 12` are the same."""
+    assert read_command(["ingest", "12"]).parameters == IngestParameters(quick_test_id=12)
+    assert read_command(["ingest", "--quick-test-id", "12"]).parameters == IngestParameters(quick_test_id=12)
+
+
+def test_flags_become_parameters() -> None:
+    """Each flag is the field of its name."""
+    command = read_command(["train", "--epochs", "11", "--no-wait", "--name", "eleven", "--json"])
+    assert command.parameters == TrainParameters(epochs=11, wait=False, name="eleven")
+    assert command.json
