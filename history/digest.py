@@ -31,15 +31,22 @@ _Leaf = tuple[str, bytes]
 
 def to_digests(record: MetricsRecord) -> Digests:
     """The digests of all that the record says of its run's epochs: never of `run`, `saved_at`, `status`, `available`
-    or `warnings`. Records that are equal but for those have equal digests, and only they."""
+    or `warnings`. Records that are equal but for those have equal digests, and only they. Of a `charted_only` record
+    there is no `full`: nobody knows what else the run has."""
     places = Places(record)
     charted = dict(_charted_leaves(record, places))
+    if record.charted_only:
+        return Digests(charted=_digest_set(charted), full=None, series=_to_texts(charted))
     full = charted | dict(_other_leaves(record, places))
     return Digests(
         charted=_digest_set(charted),
         full=_digest_set(full),
-        series={path: f"sha256:{hashed.hex()}" for path, hashed in full.items()},
+        series=_to_texts(full),
     )
+
+
+def _to_texts(leaves: Mapping[str, bytes]) -> dict[str, str]:
+    return {path: f"sha256:{hashed.hex()}" for path, hashed in leaves.items()}
 
 
 def _digest_set(leaves: Mapping[str, bytes]) -> str:

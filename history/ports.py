@@ -4,7 +4,7 @@ Every method says what a second, identical call does. All raise `TryAgain` when 
 lists only what else it raises. Times are aware UTC.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Final, Protocol
@@ -24,6 +24,7 @@ from history.runs import (
     StoredHistory,
     Unsettled,
 )
+from history.tracking import Keys, LostRun, RawRun, TrackedRun
 
 ANY: Final = -1
 """For `if_generation`: whatever is there, or nothing."""
@@ -84,6 +85,28 @@ class Launcher(Protocol):
         has ended, does nothing.
 
         Raises: NotFound."""
+
+
+class Tracking(Protocol):
+    """An MLflow store, read only: over its database, over REST, or from an export of it. What comes out is the same by
+    every way, to the last bit; a second call reads again, and finds the same unless somebody logged meanwhile."""
+
+    def list_runs(self, *, experiments: Sequence[str] = ()) -> Iterator[TrackedRun]:
+        """Every run once, deleted ones and those of deleted experiments too, in no particular order; only those of
+        `experiments` (names), where some are given. Read in pages: memory does not grow with their number.
+
+        Raises: NotFound: no experiment has one of these names; BadSetup: what is there is no MLflow store that we
+        know, or we may not read it."""
+
+    def read_runs(self, run_ids: Iterable[str], *, keys: Keys | None = None) -> Iterator[RawRun | LostRun]:
+        """The runs in the order of `run_ids`, all their metrics or only `keys`; a deleted run like any other. A run
+        that is not there (any more), or cannot be read, is a `LostRun`, and the next one follows. Read in batches:
+        memory is bounded by a batch (and by the largest run), and the caller may take its time between two runs.
+
+        Raises: BadSetup: as `list_runs`; TryAgain: from then on no run could be read."""
+
+    def close(self) -> None:
+        """Ends all connections. A second call does nothing."""
 
 
 class Results(Protocol):

@@ -89,6 +89,9 @@ class MetricsRecord(msgspec.Struct, kw_only=True):
     non_finite: dict[str, dict[str, dict[str, NonFiniteKind]]] = {}
     unknown: dict[str, Any] = {}  # by JSON path; kept and digested
     warnings: list[str] = []  # what a reader wants said; never digested
+    charted_only: bool = (
+        False  # of an MLflow run only loss, gradient, final metrics and params were read: no full digest
+    )
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True):

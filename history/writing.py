@@ -20,6 +20,11 @@ def to_json(record: MetricsRecord) -> bytes:
     """
     if record.run is None:
         raise BadRecord("a metrics record", ["`run` must say which run it is of; got none (a legacy file's record)"])
+    if record.charted_only:
+        raise BadRecord(
+            f"the metrics record of quick test {record.run.quick_test_id}",
+            ["it must hold all that the run has; got its charted series alone: read all metrics of the run"],
+        )
     tree: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "status": record.status,
