@@ -269,7 +269,7 @@ def test_a_wish_to_stop_before_the_first_epoch_ends_too(tmp_path: Path) -> None:
 
 
 def test_early_stopping_stops_only_when_asked(tmp_path: Path) -> None:
-    """Without it all epochs asked are trained, whatever the loss does; with it, not one more than the patience allows."""
+    """Without it all epochs asked are trained, whatever the loss does; with it, no more than the patience allows."""
     flags = [*TINY_FLAGS, "--epochs=6", "--learning-rate=1e-12"]
     for name, patience, epochs in (("never", 0, 6), ("soon", 2, 3)):
         assert run(tmp_path / name, *flags, f"--early-stopping-patience={patience}").returncode == 0
