@@ -62,7 +62,7 @@ class Children:
         return process
 
     async def run(self, name: str, *arguments: str) -> None:
-        """Runs ``python <arguments>`` to its end; what it says is shown only where it fails. Raises: BadSetup: it did."""
+        """Runs ``python <arguments>`` to its end; shows what it says only where it fails. Raises: BadSetup: it did."""
         process = await self._spawn(name, *arguments)
         output, _ = await process.communicate()
         del self._running[name]
@@ -232,6 +232,9 @@ def to_environment(settings: Settings, servers: LocalServers) -> dict[str, str]:
         "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "200",
         "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "200",
         "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_READ_BATCH_SIZE": "200",
+        # A killed reconcile holds its one slot until its lease ends: within a minute or so, after a restart too.
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+        "PREFECT_SERVER_CONCURRENCY_INITIAL_DEPLOYMENT_LEASE_DURATION": "60",
         "PYTHONUNBUFFERED": "1",
     }
 

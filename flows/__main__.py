@@ -10,6 +10,7 @@ import importlib
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
+from uuid import uuid4
 
 import msgspec
 
@@ -55,7 +56,8 @@ def main(arguments: Sequence[str]) -> int:
     try:
         result = _run_plainly(command) if command.flow == "migrate" else _run_in_prefect(command)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        if isinstance(command.parameters, TrainParameters):
+            _cancel_interrupted(command, command.parameters)
         return INTERRUPTED
     except SwitchyardError as err:
         if command.json and hasattr(err, "result"):
@@ -95,6 +97,9 @@ def read_command(arguments: Sequence[str]) -> Command:
         if values.get("quick_test_id", values["id"]) != values["id"]:
             raise BadRequest(f"one run's id; got {values['id']} and --quick-test-id {values['quick_test_id']}")
         values["quick_test_id"] = values["id"]
+    if values["flow"] == "train":
+        # Known before the flow run is, so that Ctrl-C finds its job again.
+        values.setdefault("request_key", str(uuid4()))
     return Command(
         flow=values["flow"],
         parameters=read_flags(values, FLOWS[values["flow"]]),
@@ -125,6 +130,20 @@ def _run_in_prefect(command: Command) -> Any:
         raise
     print_result(result, console)
     return result
+
+
+def _cancel_interrupted(command: Command, parameters: TrainParameters) -> None:
+    """Ends the job of a training that Ctrl-C interrupted, and publishes what it left."""
+    from flows.cancel import cancel, find_unsettled
+    from flows.terminal import print_result, to_console
+
+    for run in find_unsettled(parameters.request_key):
+        id_ = run.quick_test.id
+        print(f"interrupted: cancelling quick test {id_}; Ctrl-C again leaves its job running", file=sys.stderr)
+        try:
+            print_result(cancel(quick_test_id=id_), to_console(stderr=command.json))
+        except (KeyboardInterrupt, SwitchyardError) as err:
+            print(f"not cancelled yet: {err}; to cancel it: python -m flows cancel {id_}", file=sys.stderr)
 
 
 def _to_json(result: Any) -> str:

@@ -7,7 +7,7 @@ import msgspec
 from prefect import Flow, flow, get_run_logger, runtime
 from prefect.client.schemas.objects import FlowRun, State
 
-from flows.cancel import ask_to_cancel
+from flows.cancel import ask_to_cancel, find_unsettled
 from flows.parameters import TrainParameters, takes
 from flows.run_result import RunFailed, RunResult, to_result
 from flows.settling import settle
@@ -19,17 +19,15 @@ from history.runs import Job, NewRun, QuickTest, RunStatus
 from history.spec import TrainSpec
 from tasks.announcing import announce_end
 from tasks.jobs import cancel_job, submit_job
-from tasks.runs import claim_job, create_run, end_run, list_unsettled, read_run, record_job, record_job_end
+from tasks.runs import claim_job, create_run, end_run, read_run, record_job, record_job_end
 from tasks.showing import show_history
 
 
 def cancel_waited_job(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Prefect's hook: a flow run that is cancelled takes its job with it. A crash does not come here: the job goes on,
     and reconcile publishes it."""
-    request_key = flow_run.parameters.get("request_key") or str(flow_run.id)
-    for unsettled in list_unsettled.fn(10_000):
-        if unsettled.job is not None and unsettled.job.request_key == request_key:
-            ask_to_cancel(unsettled.quick_test, unsettled.job)
+    for run in find_unsettled(flow_run.parameters.get("request_key") or str(flow_run.id)):
+        ask_to_cancel(run.quick_test, run.job)
 
 
 @flow(name="train", on_cancellation=[cancel_waited_job])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,9 @@ from clients.connect import Outside, connect
 from flows.__main__ import FLOWS, read_command
 from flows.parameters import IngestParameters, TrainParameters
 from history.errors import BadRequest
+from history.jobs import JobState
+from history.runs import RunStatus
+from tests.flows.polling import wait_for
 
 TOY = ["--epochs=3", "--synthetic-buyers=60", "--synthetic-products=40", "--synthetic-interactions=1000",
        "--batch-size=64", "--embedding-dim=8", "--top-k=10"]  # fmt: skip
@@ -64,6 +68,33 @@ def test_an_unknown_run_is_one_line(outside: Outside, api_url: str) -> None:
     assert done.stderr.startswith("ingest failed: ")
     assert "4711" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_ctrl_c_cancels_the_job(outside: Outside, api_url: str) -> None:
+    """Interrupted while it waits, train has its job end, publishes what it left, and exits 130."""
+    state = outside.settings.state_dir
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flows", "train", *TOY, "--epochs=100000"],
+        env=os.environ | {"STATE_DIR": state, "PREFECT_API_URL": api_url},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+    def is_training() -> bool:
+        runs = outside.results.list_runs(limit=1)
+        return bool(runs) and outside.results.read_run(runs[0].id).status is RunStatus.RUNNING
+
+    wait_for(is_training, deadline_s=120)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, said
+    assert "cancelling quick test 1" in said
+    run = outside.results.read_run(1)
+    assert run.status is RunStatus.CANCELLED, said
+    job = outside.results.read_job(1)
+    assert job is not None
+    assert outside.launcher.report([job.job_name])[job.job_name].state is JobState.CANCELLED
 
 
 def test_migrate_works_without_prefect(tmp_path: Path) -> None:
@@ -125,5 +156,9 @@ def test_ids_are_positional_too() -> None:
 def test_flags_become_parameters() -> None:
     """Each flag is the field of its name."""
     command = read_command(["train", "--epochs", "11", "--no-wait", "--name", "eleven", "--json"])
-    assert command.parameters == TrainParameters(epochs=11, wait=False, name="eleven")
+    assert isinstance(command.parameters, TrainParameters)
+    assert command.parameters.request_key
+    assert command.parameters == TrainParameters(
+        epochs=11, wait=False, name="eleven", request_key=command.parameters.request_key
+    )
     assert command.json

@@ -1,0 +1,49 @@
+# The image of the API and the pages, and of the endpoint that Pub/Sub pushes to.
+# Build from the repository's root:
+#   docker build --file deployments/serving.Dockerfile --tag <registry>/serving:<tag> .
+ARG PYTHON_IMAGE=python:3.11-slim-bookworm
+FROM ${PYTHON_IMAGE}
+
+LABEL org.opencontainers.image.title="switchyard serving" \
+      org.opencontainers.image.description="Serves published training histories over HTTP"
+
+ENV PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PIP_NO_CACHE_DIR=1 \
+    PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PATH=/srv/switchyard/venv/bin:$PATH
+
+WORKDIR /srv/switchyard
+
+# The large layer: it changes with the pins alone.
+COPY pyproject.toml constraints.txt ./
+COPY deployments/requirements.py deployments/
+RUN python -m venv venv \
+    && python deployments/requirements.py serving push > requirements.txt \
+    && python -m pip install --constraint constraints.txt --requirement requirements.txt
+
+COPY README.md ./
+COPY clients clients
+COPY flows flows
+COPY history history
+COPY serving serving
+COPY tasks tasks
+COPY trainer trainer
+RUN python -m pip install --no-deps --no-build-isolation . \
+    && rm -rf build switchyard.egg-info \
+    && mkdir home \
+    && chown 10001:10001 home
+
+# A number: Kubernetes' runAsNonRoot cannot tell who a name is. It has no line in /etc/passwd, so what asks the system
+# for a name or a home is told here.
+ENV HOME=/srv/switchyard/home USER=switchyard
+USER 10001:10001
+WORKDIR /srv/switchyard/home
+EXPOSE 8080
+
+HEALTHCHECK --interval=30s --timeout=5s --start-period=60s \
+    CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8080/health', timeout=4)"]
+
+# 8080 is the port that Cloud Run expects.
+ENTRYPOINT ["python", "-m", "serving"]
+CMD ["--host", "0.0.0.0", "--port", "8080"]

@@ -1,0 +1,45 @@
+# The image that Vertex AI runs: the trainer. Its arguments are the flags of `python -m trainer`.
+# Build from the repository's root:
+#   docker build --file deployments/trainer.Dockerfile --tag <registry>/trainer:<tag> .
+ARG PYTHON_IMAGE=python:3.11-slim-bookworm
+FROM ${PYTHON_IMAGE}
+
+LABEL org.opencontainers.image.title="switchyard trainer" \
+      org.opencontainers.image.description="Trains a two-tower recommender; run by Vertex AI"
+
+ENV PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PIP_NO_CACHE_DIR=1 \
+    PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PATH=/srv/switchyard/venv/bin:$PATH
+
+WORKDIR /srv/switchyard
+
+# The large layer: it changes with the pins alone.
+COPY pyproject.toml constraints.txt ./
+COPY deployments/requirements.py deployments/
+RUN python -m venv venv \
+    && python deployments/requirements.py trainer > requirements.txt \
+    && python -m pip install --constraint constraints.txt --requirement requirements.txt
+
+COPY README.md ./
+COPY clients clients
+COPY flows flows
+COPY history history
+COPY serving serving
+COPY tasks tasks
+COPY trainer trainer
+RUN python -m pip install --no-deps --no-build-isolation . \
+    && rm -rf build switchyard.egg-info \
+    && mkdir home \
+    && chown 10001:10001 home
+
+# A number: Kubernetes' runAsNonRoot cannot tell who a name is. It has no line in /etc/passwd, so what asks the system
+# for a name or a home is told here.
+ENV HOME=/srv/switchyard/home USER=switchyard
+USER 10001:10001
+WORKDIR /srv/switchyard/home
+ENV TF_CPP_MIN_LOG_LEVEL=2
+
+# A container that Vertex AI runs has no port and no health check: it ends.
+ENTRYPOINT ["python", "-m", "trainer"]
