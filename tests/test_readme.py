@@ -26,7 +26,7 @@ COMMANDS = [
 PLACEHOLDER = "file:///path/to/interactions.parquet"
 ANSWERS = {
     "serving": "http://127.0.0.1:8000/health",
-    "make up": "http://127.0.0.1:8000/health",
+    "make up": "http://127.0.0.1:4200/api/deployments/name/train/manual",
 }
 
 
