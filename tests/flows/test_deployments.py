@@ -247,6 +247,7 @@ def test_the_command_line_uses_the_running_server(stack: Stack) -> None:
     assert servers.prefect_api_url == stack.api_url
 
 
+@pytest.mark.slow  # two stacks of its own, one after the other
 def test_the_loss_of_the_worker_loses_no_run(tmp_path: Path) -> None:
     """kill -9 of the worker and of the waiting flow run: everything stops with a message, the job goes on, and the
     next `make up` publishes it. Ctrl-C leaves no process behind."""
