@@ -57,7 +57,7 @@ class TrainSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     )
     synthetic_interactions: Annotated[
         int, Meta(ge=100, le=1_000_000_000, description="made-up data: how many interactions")
-    ] = 100_000
+    ] = 60_000
 
     # The model and its loss ------------------------------------------------------------------------------------------
     embedding_dim: Annotated[int, Meta(ge=1, le=4096, description="width of both towers' embeddings")] = 64
