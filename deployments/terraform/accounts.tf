@@ -1,0 +1,87 @@
+# One service account a role, and what each may do: nothing is granted on the project that could be granted on one thing.
+locals {
+  roles = {
+    trainer = "runs the training in Vertex AI's container"
+    worker  = "runs the flows: submits and watches jobs, publishes"
+    serving = "serves the results, takes pushes"
+    push    = "is who Pub/Sub pushes as"
+  }
+}
+
+resource "google_service_account" "role" {
+  for_each     = local.roles
+  account_id   = "switchyard-${each.key}"
+  display_name = "Switchyard: ${each.value}"
+  depends_on   = [google_project_service.api]
+}
+
+# The bucket: the trainer replaces its metrics file and reads data, so it needs create and delete on objects; the worker
+# reads what it left. Serving reads the database alone.
+resource "google_storage_bucket_iam_member" "trainer" {
+  bucket = google_storage_bucket.artifacts.name
+  role   = "roles/storage.objectUser"
+  member = google_service_account.role["trainer"].member
+}
+
+resource "google_storage_bucket_iam_member" "worker" {
+  bucket = google_storage_bucket.artifacts.name
+  role   = "roles/storage.objectViewer"
+  member = google_service_account.role["worker"].member
+}
+
+# Without it a container that fails leaves no log, and the job says only "exited with a non-zero status of 1".
+resource "google_project_iam_member" "trainer_logs" {
+  project = var.project_id
+  role    = "roles/logging.logWriter"
+  member  = google_service_account.role["trainer"].member
+}
+
+# Jobs: create, list, get, cancel. roles/aiplatform.user could also deploy models and read data sets.
+resource "google_project_iam_custom_role" "submitter" {
+  role_id = "switchyardSubmitter"
+  title   = "Switchyard: submits and watches training jobs"
+  permissions = [
+    "aiplatform.customJobs.create",
+    "aiplatform.customJobs.list",
+    "aiplatform.customJobs.get",
+    "aiplatform.customJobs.cancel",
+  ]
+}
+
+resource "google_project_iam_custom_role" "watcher" {
+  role_id     = "switchyardWatcher"
+  title       = "Switchyard: looks at a training job"
+  permissions = ["aiplatform.customJobs.get"]
+}
+
+resource "google_project_iam_member" "worker_jobs" {
+  project = var.project_id
+  role    = google_project_iam_custom_role.submitter.id
+  member  = google_service_account.role["worker"].member
+}
+
+resource "google_project_iam_member" "serving_jobs" {
+  project = var.project_id
+  role    = google_project_iam_custom_role.watcher.id
+  member  = google_service_account.role["serving"].member
+}
+
+# A job runs as the trainer: who submits it must be allowed to say so.
+resource "google_service_account_iam_member" "worker_acts_as_trainer" {
+  service_account_id = google_service_account.role["trainer"].name
+  role               = "roles/iam.serviceAccountUser"
+  member             = google_service_account.role["worker"].member
+}
+
+# The Cloud Run work pool: the worker starts each flow run as a job that runs as the worker itself.
+resource "google_project_iam_member" "worker_runs_flows" {
+  project = var.project_id
+  role    = "roles/run.developer"
+  member  = google_service_account.role["worker"].member
+}
+
+resource "google_service_account_iam_member" "worker_acts_as_worker" {
+  service_account_id = google_service_account.role["worker"].name
+  role               = "roles/iam.serviceAccountUser"
+  member             = google_service_account.role["worker"].member
+}

@@ -1,0 +1,44 @@
+resource "google_storage_bucket" "artifacts" {
+  name                        = var.bucket_name
+  location                    = var.region
+  uniform_bucket_level_access = true
+  public_access_prevention    = "enforced"
+
+  # A file that a second run of main replaced, or somebody deleted, can be brought back for a while.
+  versioning {
+    enabled = true
+  }
+
+  lifecycle_rule {
+    condition {
+      days_since_noncurrent_time = var.noncurrent_days
+    }
+    action {
+      type = "Delete"
+    }
+  }
+
+  # training_metrics.json is rewritten during training: of its versions a few are enough.
+  lifecycle_rule {
+    condition {
+      num_newer_versions = 3
+      with_state         = "ARCHIVED"
+      matches_suffix     = ["/training_metrics.json"]
+    }
+    action {
+      type = "Delete"
+    }
+  }
+
+  # An upload that was cut is paid for until it is ended.
+  lifecycle_rule {
+    condition {
+      age = 7
+    }
+    action {
+      type = "AbortIncompleteMultipartUpload"
+    }
+  }
+
+  depends_on = [google_project_service.api]
+}

@@ -1,0 +1,89 @@
+# The results: one Postgres, reached by its socket through Cloud SQL's connector, so that it needs no open address.
+resource "google_sql_database_instance" "results" {
+  count            = var.database == "cloud_sql" ? 1 : 0
+  name             = "switchyard-results"
+  database_version = "POSTGRES_16"
+  region           = var.region
+
+  settings {
+    tier    = var.database_tier
+    edition = "ENTERPRISE"
+
+    backup_configuration {
+      enabled                        = true
+      point_in_time_recovery_enabled = true
+    }
+
+    ip_configuration {
+      ipv4_enabled = true # the connector's way in; no network is authorised to use it directly
+      ssl_mode     = "ENCRYPTED_ONLY"
+    }
+  }
+
+  deletion_protection = true
+  depends_on          = [google_project_service.api]
+}
+
+resource "google_sql_database" "results" {
+  count    = length(google_sql_database_instance.results)
+  name     = "switchyard"
+  instance = google_sql_database_instance.results[0].name
+}
+
+# The password is in Terraform's state as well: keep the state where only those may read it who may read the database.
+resource "random_password" "results" {
+  count   = length(google_sql_database_instance.results)
+  length  = 32
+  special = false # it stands in a URL
+}
+
+resource "google_sql_user" "results" {
+  count    = length(google_sql_database_instance.results)
+  name     = "switchyard"
+  instance = google_sql_database_instance.results[0].name
+  password = random_password.results[0].result
+}
+
+resource "google_project_iam_member" "database_clients" {
+  for_each = var.database == "cloud_sql" ? toset(["worker", "serving"]) : []
+  project  = var.project_id
+  role     = "roles/cloudsql.client"
+  member   = google_service_account.role[each.value].member
+}
+
+# RESULTS_URL holds the password, and so is a secret as a whole.
+resource "google_secret_manager_secret" "results_url" {
+  secret_id = "switchyard-results-url"
+  replication {
+    auto {}
+  }
+  depends_on = [google_project_service.api]
+}
+
+resource "google_secret_manager_secret_version" "results_url" {
+  count       = length(google_sql_database_instance.results)
+  secret      = google_secret_manager_secret.results_url.id
+  secret_data = "postgresql+psycopg://switchyard:${random_password.results[0].result}@/switchyard?host=/cloudsql/${google_sql_database_instance.results[0].connection_name}"
+}
+
+# How the worker and serving prove themselves to Prefect's server: PREFECT_API_KEY (Prefect Cloud). Its value is put in
+# by hand (docs/google-cloud.md), so that it is in no state.
+resource "google_secret_manager_secret" "prefect_api_key" {
+  secret_id = "switchyard-prefect-api-key"
+  replication {
+    auto {}
+  }
+  depends_on = [google_project_service.api]
+}
+
+resource "google_secret_manager_secret_iam_member" "readers" {
+  for_each = {
+    for pair in setproduct(["worker", "serving"], ["results_url", "prefect_api_key"]) : join("/", pair) => pair
+  }
+  secret_id = {
+    results_url     = google_secret_manager_secret.results_url.id
+    prefect_api_key = google_secret_manager_secret.prefect_api_key.id
+  }[each.value[1]]
+  role   = "roles/secretmanager.secretAccessor"
+  member = google_service_account.role[each.value[0]].member
+}

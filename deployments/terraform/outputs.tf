@@ -1,0 +1,24 @@
+output "registry" {
+  description = "Where the three images are pushed: <registry>/trainer:<tag>, worker, serving."
+  value       = local.registry
+}
+
+output "serving_url" {
+  description = "The pages and the API; also the audience of the push tokens."
+  value       = local.serving_url
+}
+
+output "settings" {
+  description = "The settings of whoever runs flows; see .env.example. RESULTS_URL is a secret: switchyard-results-url."
+  value       = local.settings
+}
+
+output "deploy_environment" {
+  description = "What deployments/deploy.py cloud-run reads beside the settings."
+  value = {
+    WORKER_IMAGE           = "${local.registry}/worker:${var.image_tag}"
+    WORKER_SERVICE_ACCOUNT = google_service_account.role["worker"].email
+    CLOUDSQL_INSTANCE      = join("", local.database_sockets)
+    PREFECT_API_KEY_SECRET = google_secret_manager_secret.prefect_api_key.secret_id
+  }
+}

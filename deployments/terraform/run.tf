@@ -1,0 +1,234 @@
+locals {
+  secrets = {
+    RESULTS_URL     = google_secret_manager_secret.results_url.secret_id
+    PREFECT_API_KEY = google_secret_manager_secret.prefect_api_key.secret_id
+  }
+  database_sockets = google_sql_database_instance.results[*].connection_name
+}
+
+resource "google_cloud_run_v2_service" "serving" {
+  count    = local.has_image ? 1 : 0
+  name     = "switchyard-serving"
+  location = var.region
+
+  template {
+    service_account = google_service_account.role["serving"].email
+
+    scaling {
+      min_instance_count = 0
+      max_instance_count = 3
+    }
+
+    dynamic "volumes" {
+      for_each = length(local.database_sockets) > 0 ? ["cloudsql"] : []
+      content {
+        name = volumes.value
+        cloud_sql_instance {
+          instances = local.database_sockets
+        }
+      }
+    }
+
+    containers {
+      image = "${local.registry}/serving:${var.image_tag}"
+
+      ports {
+        container_port = 8080
+      }
+
+      resources {
+        limits = {
+          cpu    = "1"
+          memory = "1Gi"
+        }
+        startup_cpu_boost = true
+      }
+
+      startup_probe {
+        initial_delay_seconds = 5
+        period_seconds        = 5
+        failure_threshold     = 24
+        http_get {
+          path = "/health"
+        }
+      }
+
+      dynamic "env" {
+        for_each = merge(local.settings, {
+          PUSH_AUDIENCE        = local.serving_url
+          PUSH_SERVICE_ACCOUNT = google_service_account.role["push"].email
+        })
+        content {
+          name  = env.key
+          value = env.value
+        }
+      }
+
+      dynamic "env" {
+        for_each = local.secrets
+        content {
+          name = env.key
+          value_source {
+            secret_key_ref {
+              secret  = env.value
+              version = "latest"
+            }
+          }
+        }
+      }
+
+      dynamic "volume_mounts" {
+        for_each = length(local.database_sockets) > 0 ? ["cloudsql"] : []
+        content {
+          name       = volume_mounts.value
+          mount_path = "/cloudsql"
+        }
+      }
+    }
+  }
+
+  depends_on = [google_secret_manager_secret_iam_member.readers]
+}
+
+# Who may reach the service at all; the push endpoint checks its caller's token a second time.
+resource "google_cloud_run_v2_service_iam_member" "push" {
+  count    = length(google_cloud_run_v2_service.serving)
+  name     = google_cloud_run_v2_service.serving[0].name
+  location = var.region
+  role     = "roles/run.invoker"
+  member   = google_service_account.role["push"].member
+}
+
+resource "google_cloud_run_v2_service_iam_member" "readers" {
+  for_each = local.has_image ? var.readers : []
+  name     = google_cloud_run_v2_service.serving[0].name
+  location = var.region
+  role     = "roles/run.invoker"
+  member   = each.value
+}
+
+# The worker only asks Prefect for flow runs and starts a Cloud Run job for each, so that one small instance is enough.
+# It polls all the time: its processor must not be taken away between requests.
+resource "google_cloud_run_v2_service" "worker" {
+  count    = local.has_image ? 1 : 0
+  name     = "switchyard-worker"
+  location = var.region
+  ingress  = "INGRESS_TRAFFIC_INTERNAL_ONLY"
+
+  template {
+    service_account = google_service_account.role["worker"].email
+
+    scaling {
+      min_instance_count = 1
+      max_instance_count = 1
+    }
+
+    containers {
+      image   = "${local.registry}/worker:${var.image_tag}"
+      command = ["python", "-m", "prefect", "worker", "start"]
+      args    = ["--pool", var.prefect_work_pool, "--with-healthcheck"]
+
+      ports {
+        container_port = 8080
+      }
+
+      resources {
+        cpu_idle = false
+        limits = {
+          cpu    = "1"
+          memory = "1Gi"
+        }
+      }
+
+      startup_probe {
+        initial_delay_seconds = 10
+        period_seconds        = 10
+        failure_threshold     = 24
+        http_get {
+          path = "/health"
+        }
+      }
+
+      dynamic "env" {
+        for_each = local.settings
+        content {
+          name  = env.key
+          value = env.value
+        }
+      }
+
+      dynamic "env" {
+        for_each = local.secrets
+        content {
+          name = env.key
+          value_source {
+            secret_key_ref {
+              secret  = env.value
+              version = "latest"
+            }
+          }
+        }
+      }
+    }
+  }
+
+  depends_on = [google_secret_manager_secret_iam_member.readers]
+}
+
+# Brings the results database to the images' schema; run it after every new image_tag:
+#   gcloud run jobs execute switchyard-migrate --region <region> --wait
+resource "google_cloud_run_v2_job" "migrate" {
+  count    = local.has_image ? 1 : 0
+  name     = "switchyard-migrate"
+  location = var.region
+
+  template {
+    template {
+      service_account = google_service_account.role["worker"].email
+      max_retries     = 0
+
+      dynamic "volumes" {
+        for_each = length(local.database_sockets) > 0 ? ["cloudsql"] : []
+        content {
+          name = volumes.value
+          cloud_sql_instance {
+            instances = local.database_sockets
+          }
+        }
+      }
+
+      containers {
+        image   = "${local.registry}/worker:${var.image_tag}"
+        command = ["python", "-m", "flows", "migrate"]
+
+        dynamic "env" {
+          for_each = local.settings
+          content {
+            name  = env.key
+            value = env.value
+          }
+        }
+
+        env {
+          name = "RESULTS_URL"
+          value_source {
+            secret_key_ref {
+              secret  = local.secrets.RESULTS_URL
+              version = "latest"
+            }
+          }
+        }
+
+        dynamic "volume_mounts" {
+          for_each = length(local.database_sockets) > 0 ? ["cloudsql"] : []
+          content {
+            name       = volume_mounts.value
+            mount_path = "/cloudsql"
+          }
+        }
+      }
+    }
+  }
+
+  depends_on = [google_secret_manager_secret_iam_member.readers]
+}

@@ -1,0 +1,77 @@
+"""What the Dockerfiles must say, whoever builds them. tests/deployments/test_images_run.py runs their lines."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from deployments.requirements import read_requirements
+from tests.deployments.image import NAMES, ROOT, Image, make_context, read_commands, read_image
+
+
+@pytest.fixture(scope="session")
+def context(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a build sees."""
+    return make_context(tmp_path_factory.mktemp("context"))
+
+
+@pytest.fixture(params=NAMES)
+def image(request: pytest.FixtureRequest, context: Path) -> Image:
+    """Each image as its Dockerfile says it."""
+    return read_image(request.param, context)
+
+
+def test_images_do_not_run_as_root(image: Image) -> None:
+    """By number, as Kubernetes' runAsNonRoot asks."""
+    uid, _, gid = image.user.partition(":")
+    assert uid.isdigit() and gid.isdigit()
+    assert int(uid) >= 10000
+
+
+def test_images_say_what_they_are(image: Image) -> None:
+    """In the labels that registries show."""
+    assert {"org.opencontainers.image.title", "org.opencontainers.image.description"} <= set(image.labels)
+
+
+def test_images_start_without_a_shell(image: Image) -> None:
+    """A shell would keep SIGTERM from the process that must write its last snapshot."""
+    assert image.entrypoint or image.command
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_listens_has_a_health_check(name: str, context: Path) -> None:
+    """Serving and the worker; the trainer is a job, which ends."""
+    assert bool(read_image(name, context).healthcheck) is (name != "trainer")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_everything_installed_is_pinned(name: str) -> None:
+    """Each `pip install` is held to constraints.txt, or takes nothing from an index at all."""
+    lines = [command.value[0] for command in read_commands(name) if command.name == "RUN"]
+    installs = [part for line in lines for part in line.split("&&") if "pip install" in part]
+    assert len(installs) == 2
+    assert all("--constraint constraints.txt" in part or "--no-deps --no-build-isolation" in part for part in installs)
+
+
+@pytest.mark.parametrize("extras", [["trainer"], ["worker"], ["serving", "push"]])
+def test_every_requirement_of_an_image_has_a_pin(extras: list[str]) -> None:
+    """constraints.txt knows each by name; what builds the package, too."""
+    pins = {
+        re.split("==", line)[0].lower().replace("_", "-") for line in (ROOT / "constraints.txt").read_text().split()
+    }
+    needed = read_requirements(ROOT / "pyproject.toml", extras)
+    names = {re.match(r"[\w.-]+", requirement)[0].lower().replace("_", "-") for requirement in needed}  # type: ignore[index]
+    assert names - pins == set()
+
+
+def test_a_build_sees_no_more_than_it_needs(context: Path) -> None:
+    """No results, keys, settings or history of the repository; and no tests."""
+    seen = {path.relative_to(context).parts[0] for path in context.rglob("*")} - {".dockerignore"}
+    rooms = {"clients", "flows", "history", "serving", "tasks", "trainer"}
+    assert seen == rooms | {"constraints.txt", "deployments", "prefect.yaml", "pyproject.toml", "README.md"}
+    assert [path.name for path in (context / "deployments").iterdir()] == ["requirements.py"]
+
+
+def test_images_hold_no_secret(image: Image) -> None:
+    """Settings come from outside, when a container starts."""
+    assert [name for name in image.environ if re.search("KEY|SECRET|PASSWORD|TOKEN|_URL", name)] == []

@@ -1,0 +1,111 @@
+"""The Terraform files: formatted, parsed, and consistent among themselves and with the product. No plan was made: that
+needs Google's provider, which cannot be had here."""
+
+import re
+import shutil
+import subprocess
+from typing import Any
+
+import hcl2
+import pytest
+
+from clients.settings import Settings
+from serving.push import PATH
+from tests.deployments.image import NAMES, ROOT
+
+FOLDER = ROOT / "deployments" / "terraform"
+FILES = sorted(FOLDER.glob("*.tf"))
+TEXT = "\n".join(path.read_text() for path in FILES)
+
+
+def read_blocks(kind: str) -> list[dict[str, Any]]:
+    """All blocks of a kind, of all files."""
+    found = []
+    for path in FILES:
+        with path.open() as file:
+            found += hcl2.load(file).get(kind, [])
+    return found
+
+
+def list_resources() -> set[str]:
+    """As `type.name`."""
+    return {
+        f"{type_}.{name}".replace('"', "")
+        for block in read_blocks("resource")
+        for type_, named in block.items()
+        for name in named
+        if not name.startswith("__")
+    }
+
+
+def test_files_are_parsed() -> None:
+    """Each by a parser of the language; together they hold what the document speaks of."""
+    kinds = {name.partition(".")[0] for name in list_resources()}
+    assert {
+        "google_project_service",
+        "google_storage_bucket",
+        "google_service_account",
+        "google_artifact_registry_repository",
+        "google_cloud_run_v2_service",
+        "google_secret_manager_secret",
+        "google_logging_project_sink",
+        "google_storage_notification",
+        "google_pubsub_subscription",
+        "google_billing_budget",
+    } <= kinds
+
+
+def test_files_are_formatted() -> None:
+    """As `terraform fmt` writes them."""
+    terraform = shutil.which("terraform")
+    if terraform is None:
+        pytest.skip("needs the terraform command")
+    done = subprocess.run([terraform, "fmt", "-check", "-diff", str(FOLDER)], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_every_reference_leads_to_something() -> None:
+    """What `terraform validate` would say first: resources, variables and locals that are named are there."""
+    resources = list_resources()
+    named = set(re.findall(r"(?<![\w.\"/])(google_\w+\.\w+|random_\w+\.\w+)", re.sub(r"\bdata\.\S+", "", TEXT)))
+    assert named - resources == set()
+    variables = {name.strip('"') for block in read_blocks("variable") for name in block}
+    assert set(re.findall(r"\bvar\.(\w+)", TEXT)) == variables
+    locals_ = {name for block in read_blocks("locals") for name in block if not name.startswith("__")}
+    assert set(re.findall(r"\blocal\.(\w+)", TEXT)) <= locals_
+
+
+def test_services_get_settings_that_exist() -> None:
+    """A variable that nobody reads would be a misspelt one; Prefect's own are its business."""
+    given = set(re.findall(r"^\s*([A-Z][A-Z_]+)\s*=", TEXT, re.MULTILINE))
+    deploying = {"WORKER_IMAGE", "WORKER_SERVICE_ACCOUNT", "CLOUDSQL_INSTANCE", "PREFECT_API_KEY_SECRET"}
+    settings = {name for name in given if not name.startswith("PREFECT_")} - deploying
+    assert settings <= {field.upper() for field in Settings.__struct_fields__}
+    assert {"PUSH_AUDIENCE", "PUSH_SERVICE_ACCOUNT", "RESULTS_URL", "TRAINER_IMAGE"} <= settings
+
+
+def test_pushes_go_where_serving_takes_them() -> None:
+    """To its one path, as the account it is told to believe, for the audience it expects."""
+    assert f'push_endpoint = "${{local.serving_url}}{PATH}"' in TEXT
+    assert TEXT.count('google_service_account.role["push"].email') == 2
+    assert re.search(r"audience\s+= local.serving_url", TEXT)
+    assert re.search(r"PUSH_AUDIENCE\s+= local.serving_url", TEXT)
+
+
+def test_every_image_has_a_dockerfile() -> None:
+    """And is named by its Dockerfile's name."""
+    assert set(re.findall(r"\$\{local\.registry\}/(\w+):", TEXT)) == set(NAMES)
+
+
+def test_no_account_may_do_everything() -> None:
+    """One role a need: none of the basic roles, and no administrator."""
+    roles = set(re.findall(r'"(roles/[\w.]+)"', TEXT))
+    assert roles
+    assert [role for role in roles if role in ("roles/owner", "roles/editor", "roles/viewer") or "dmin" in role] == []
+
+
+def test_no_secret_is_written() -> None:
+    """Values of secrets are made, or put in by hand; none is a variable, whose value lands in a file."""
+    variables = [name.strip('"') for block in read_blocks("variable") for name in block]
+    assert [name for name in variables if re.search("password|key|secret|token", name)] == []
+    assert re.findall(r'secret_data\s*=\s*"(?!postgresql\+psycopg://switchyard:\$\{random_password)', TEXT) == []
