@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.sorting import ArtifactSort
 
 from clients.connect import Outside
 from flows.parameters import TrainParameters
@@ -56,7 +57,8 @@ def test_train_shows_prefect_artifacts(scripted: Outside) -> None:
     """Prefect's UI gets the sampled epochs, the final metrics, the curves by URL and the link to the page."""
     result = train_now(epochs=11)
     with get_client(sync_client=True) as client:
-        artifacts = {artifact.key: artifact for artifact in client.read_artifacts()}
+        newest_last = client.read_artifacts(sort=ArtifactSort.UPDATED_DESC)[::-1]
+    artifacts = {artifact.key: artifact for artifact in newest_last}
     prefix = f"quick-test-{result.quick_test_id}"
     rows = msgspec.json.decode(str(artifacts[f"{prefix}-epochs"].data))
     assert [row["epoch"] for row in rows] == [0, 5, 10]
