@@ -18,6 +18,9 @@ from history.errors import BadRequest, TryAgain
 ISSUERS: Final = ("https://accounts.google.com", "accounts.google.com")
 CLOCK_SKEW_S: Final = 10
 """How far this machine's clock and Google's may differ."""
+SIGNATURE_REMOVED: Final = ".SIGNATURE_REMOVED_BY_GOOGLE"
+"""How a token ends that Cloud Run has checked itself, before the container got it.
+Source: https://cloud.google.com/run/docs/troubleshooting#signature-removed"""
 TIMEOUT_S: Final = 10.0
 """To fetch certificates; Pub/Sub waits as long for an answer by default."""
 
@@ -58,6 +61,12 @@ class TokenVerifier:
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
             raise BadToken("a push must bear a token (`Authorization: Bearer ...`); it has none")
+        if token.strip().endswith(SIGNATURE_REMOVED):
+            # Anybody could write that; only whoever set Cloud Run up knows whether it stands before this port.
+            raise BadToken(
+                "the token's signature was removed by Cloud Run, so that nobody else can verify it; make the endpoint a "
+                "service of its own that checks no invokers (python -m serving --only-events; docs/google-cloud.md)"
+            )
         claims = self._read_claims(token.strip())
         if claims.get("iss") not in ISSUERS:
             raise BadToken(f"the token's issuer must be {ISSUERS[0]}; got {claims.get('iss')!r}")

@@ -22,11 +22,14 @@ def main() -> int:
     parser.add_argument(
         "--port", type=int, default=8000, help="port to listen on; 0: a free one (default: %(default)s)"
     )
+    parser.add_argument(
+        "--only-events", action="store_true", help="serve the endpoint of Pub/Sub's pushes, and no page and no API"
+    )
     arguments = parser.parse_args()
     try:
         outside = connect()
         _ = outside.results  # an old schema ends the start; a database that is away for now does not
-        app = create_app(outside)
+        app = create_app(outside, only_events=arguments.only_events)
         listener = _listen(arguments.host, arguments.port)
     except (SwitchyardError, OSError, OverflowError) as err:
         print(f"serving cannot start: {err}", file=sys.stderr)

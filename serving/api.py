@@ -126,8 +126,14 @@ def add_api(app: FastAPI, outside: Outside) -> None:
         responses={200: {"model": RunList}, **_UNCHANGED, **_PROBLEMS},
         **documented,
     )
-    _add(app, "/health", api.read_health, responses={200: {"model": Health}, 503: _PROBLEMS[503]}, tags=["server"])
+    add_health(app, outside)
     app.openapi = lambda: _document(app, api)  # type: ignore[method-assign]  # the way FastAPI's own docs extend it
+
+
+def add_health(app: FastAPI, outside: Outside) -> None:
+    """Adds the health check alone."""
+    health = Api(outside).read_health
+    _add(app, "/health", health, responses={200: {"model": Health}, 503: _PROBLEMS[503]}, tags=["server"])
 
 
 def _add(app: FastAPI, path: str, endpoint: Any, **documentation: Any) -> None:

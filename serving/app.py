@@ -5,16 +5,20 @@ from importlib.metadata import version
 from fastapi import FastAPI
 
 from clients.connect import Outside
-from serving.api import add_api
+from history.errors import BadSetup
+from serving.api import add_api, add_health
 from serving.assets import add_assets
 from serving.pages import add_pages
 from serving.problems import add_problem_handlers
 
 
-def create_app(outside: Outside) -> FastAPI:
+def create_app(outside: Outside, *, only_events: bool = False) -> FastAPI:
     """The API and the pages over what `outside` is connected to; connects at the first request that needs it.
 
-    With PUSH_AUDIENCE set it also takes Pub/Sub's pushes. Raises: BadSetup: what that needs is missing.
+    With PUSH_AUDIENCE set it also takes Pub/Sub's pushes; with `only_events` it takes nothing but these and health
+    checks: such a server may be open to the world, for it checks each sender itself.
+
+    Raises: BadSetup: what taking pushes needs is missing.
     """
     app = FastAPI(
         title="Switchyard results",
@@ -27,9 +31,14 @@ def create_app(outside: Outside) -> FastAPI:
         # Both spellings are routes of their own: a redirect would name this host, which a proxy may hide.
         redirect_slashes=False,
     )
-    add_api(app, outside)
-    add_pages(app, outside)
-    add_assets(app)
+    if only_events:
+        add_health(app, outside)
+    else:
+        add_api(app, outside)
+        add_pages(app, outside)
+        add_assets(app)
+    if only_events and not outside.settings.push_audience:
+        raise BadSetup("PUSH_AUDIENCE must be set with --only-events, or there is nothing to serve; it is not")
     if outside.settings.push_audience:
         # Only here: what it needs (google-auth, Prefect's client) is not loaded, and need not be installed, elsewhere.
         from serving.push import add_push

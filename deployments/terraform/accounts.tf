@@ -3,8 +3,9 @@ locals {
   roles = {
     trainer = "runs the training in Vertex AI's container"
     worker  = "runs the flows: submits and watches jobs, publishes"
-    serving = "serves the results, takes pushes"
-    push    = "is who Pub/Sub pushes as"
+    serving = "serves the results: reads the database"
+    events  = "takes pushes: looks at a job, records and announces its end"
+    push    = "is who Pub/Sub pushes as; may do nothing"
   }
 }
 
@@ -60,10 +61,10 @@ resource "google_project_iam_member" "worker_jobs" {
   member  = google_service_account.role["worker"].member
 }
 
-resource "google_project_iam_member" "serving_jobs" {
+resource "google_project_iam_member" "events_jobs" {
   project = var.project_id
   role    = google_project_iam_custom_role.watcher.id
-  member  = google_service_account.role["serving"].member
+  member  = google_service_account.role["events"].member
 }
 
 # A job runs as the trainer: who submits it must be allowed to say so.

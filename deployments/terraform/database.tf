@@ -45,7 +45,7 @@ resource "google_sql_user" "results" {
 }
 
 resource "google_project_iam_member" "database_clients" {
-  for_each = var.database == "cloud_sql" ? toset(["worker", "serving"]) : []
+  for_each = var.database == "cloud_sql" ? toset(["worker", "serving", "events"]) : []
   project  = var.project_id
   role     = "roles/cloudsql.client"
   member   = google_service_account.role[each.value].member
@@ -66,24 +66,26 @@ resource "google_secret_manager_secret_version" "results_url" {
   secret_data = "postgresql+psycopg://switchyard:${random_password.results[0].result}@/switchyard?host=/cloudsql/${google_sql_database_instance.results[0].connection_name}"
 }
 
-# How the worker and serving prove themselves to Prefect's server: PREFECT_API_KEY (Prefect Cloud). Its value is put in
+# How the worker and the events service prove themselves to Prefect's server (variable prefect_auth). The value is put in
 # by hand (docs/google-cloud.md), so that it is in no state.
-resource "google_secret_manager_secret" "prefect_api_key" {
-  secret_id = "switchyard-prefect-api-key"
+resource "google_secret_manager_secret" "prefect_auth" {
+  secret_id = "switchyard-prefect-auth"
   replication {
     auto {}
   }
   depends_on = [google_project_service.api]
 }
 
-resource "google_secret_manager_secret_iam_member" "readers" {
-  for_each = {
-    for pair in setproduct(["worker", "serving"], ["results_url", "prefect_api_key"]) : join("/", pair) => pair
-  }
-  secret_id = {
-    results_url     = google_secret_manager_secret.results_url.id
-    prefect_api_key = google_secret_manager_secret.prefect_api_key.id
-  }[each.value[1]]
-  role   = "roles/secretmanager.secretAccessor"
-  member = google_service_account.role[each.value[0]].member
+resource "google_secret_manager_secret_iam_member" "results_url_readers" {
+  for_each  = toset(["worker", "serving", "events"])
+  secret_id = google_secret_manager_secret.results_url.id
+  role      = "roles/secretmanager.secretAccessor"
+  member    = google_service_account.role[each.value].member
+}
+
+resource "google_secret_manager_secret_iam_member" "prefect_auth_readers" {
+  for_each  = toset(["worker", "events"])
+  secret_id = google_secret_manager_secret.prefect_auth.id
+  role      = "roles/secretmanager.secretAccessor"
+  member    = google_service_account.role[each.value].member
 }

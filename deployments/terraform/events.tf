@@ -1,4 +1,4 @@
-# A job ended -> Pub/Sub -> serving's /events/training-job. Two hints; serving asks Vertex AI before it believes either,
+# A job ended -> Pub/Sub -> the events service. Two hints; serving asks Vertex AI before it believes either,
 # and reconcile finds what neither told.
 resource "google_pubsub_topic" "hints" {
   for_each = toset(["logs", "objects"])
@@ -50,10 +50,10 @@ resource "google_pubsub_subscription" "push" {
   message_retention_duration = "3600s"
 
   push_config {
-    push_endpoint = "${local.serving_url}/events/training-job"
+    push_endpoint = "${local.events_url}/events/training-job"
     oidc_token {
       service_account_email = google_service_account.role["push"].email
-      audience              = local.serving_url
+      audience              = local.events_url
     }
   }
 
@@ -83,7 +83,7 @@ resource "google_pubsub_subscription" "push" {
     }
   }
 
-  depends_on = [google_cloud_run_v2_service_iam_member.push]
+  depends_on = [google_cloud_run_v2_service.web]
 }
 
 # Pub/Sub's own agent makes the tokens in the push account's name.

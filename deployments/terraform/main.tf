@@ -14,8 +14,9 @@ locals {
   registry  = "${var.region}-docker.pkg.dev/${var.project_id}/${google_artifact_registry_repository.images.repository_id}"
   artifacts = "gs://${google_storage_bucket.artifacts.name}/${var.artifacts_prefix}"
   has_image = var.image_tag != ""
-  # An address that Cloud Run gives every service, known before the service is made; tokens are made for it.
+  # Addresses that Cloud Run gives every service, known before the service is made.
   serving_url = "https://switchyard-serving-${data.google_project.this.number}.${var.region}.run.app"
+  events_url  = "https://switchyard-events-${data.google_project.this.number}.${var.region}.run.app"
 
   # What the worker and serving both read; see .env.example. Nothing here is a secret.
   settings = {

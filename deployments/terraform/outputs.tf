@@ -4,7 +4,7 @@ output "registry" {
 }
 
 output "serving_url" {
-  description = "The pages and the API; also the audience of the push tokens."
+  description = "The pages and the API."
   value       = local.serving_url
 }
 
@@ -19,6 +19,8 @@ output "deploy_environment" {
     WORKER_IMAGE           = "${local.registry}/worker:${var.image_tag}"
     WORKER_SERVICE_ACCOUNT = google_service_account.role["worker"].email
     CLOUDSQL_INSTANCE      = join("", local.database_sockets)
-    PREFECT_API_KEY_SECRET = google_secret_manager_secret.prefect_api_key.secret_id
+    # The name of the secret, for the kind of key that the server asks for.
+    PREFECT_API_KEY_SECRET         = lookup(local.prefect_auth, "PREFECT_API_KEY", "")
+    PREFECT_API_AUTH_STRING_SECRET = lookup(local.prefect_auth, "PREFECT_API_AUTH_STRING", "")
   }
 }

@@ -1,18 +1,38 @@
 locals {
-  secrets = {
-    RESULTS_URL     = google_secret_manager_secret.results_url.secret_id
-    PREFECT_API_KEY = google_secret_manager_secret.prefect_api_key.secret_id
-  }
   database_sockets = google_sql_database_instance.results[*].connection_name
+  # The variable that Prefect's client reads, and the secret with its value; none where the server asks for none.
+  prefect_auth = {
+    none        = {}
+    api_key     = { PREFECT_API_KEY = google_secret_manager_secret.prefect_auth.secret_id }
+    auth_string = { PREFECT_API_AUTH_STRING = google_secret_manager_secret.prefect_auth.secret_id }
+  }[var.prefect_auth]
+
+  # Two services of one image: what people read, and what Pub/Sub pushes to.
+  web = {
+    serving = { args = [], settings = {}, secrets = {} }
+    events = {
+      args    = ["--only-events"]
+      secrets = local.prefect_auth
+      settings = {
+        PUSH_AUDIENCE        = local.events_url
+        PUSH_SERVICE_ACCOUNT = google_service_account.role["push"].email
+      }
+    }
+  }
 }
 
-resource "google_cloud_run_v2_service" "serving" {
-  count    = local.has_image ? 1 : 0
-  name     = "switchyard-serving"
+resource "google_cloud_run_v2_service" "web" {
+  for_each = local.has_image ? local.web : {}
+  name     = "switchyard-${each.key}"
   location = var.region
 
+  # Cloud Run takes the signature off each token that it has checked itself, and the events' own check needs it. Whoever
+  # reaches that service finds one endpoint, which refuses everybody but Pub/Sub.
+  # Source: https://cloud.google.com/run/docs/troubleshooting#signature-removed
+  invoker_iam_disabled = each.key == "events"
+
   template {
-    service_account = google_service_account.role["serving"].email
+    service_account = google_service_account.role[each.key].email
 
     scaling {
       min_instance_count = 0
@@ -31,6 +51,7 @@ resource "google_cloud_run_v2_service" "serving" {
 
     containers {
       image = "${local.registry}/serving:${var.image_tag}"
+      args  = concat(["--host", "0.0.0.0", "--port", "8080"], each.value.args)
 
       ports {
         container_port = 8080
@@ -54,10 +75,7 @@ resource "google_cloud_run_v2_service" "serving" {
       }
 
       dynamic "env" {
-        for_each = merge(local.settings, {
-          PUSH_AUDIENCE        = local.serving_url
-          PUSH_SERVICE_ACCOUNT = google_service_account.role["push"].email
-        })
+        for_each = merge(local.settings, each.value.settings)
         content {
           name  = env.key
           value = env.value
@@ -65,7 +83,7 @@ resource "google_cloud_run_v2_service" "serving" {
       }
 
       dynamic "env" {
-        for_each = local.secrets
+        for_each = merge({ RESULTS_URL = google_secret_manager_secret.results_url.secret_id }, each.value.secrets)
         content {
           name = env.key
           value_source {
@@ -87,21 +105,13 @@ resource "google_cloud_run_v2_service" "serving" {
     }
   }
 
-  depends_on = [google_secret_manager_secret_iam_member.readers]
+  depends_on = [google_secret_manager_secret_iam_member.results_url_readers]
 }
 
-# Who may reach the service at all; the push endpoint checks its caller's token a second time.
-resource "google_cloud_run_v2_service_iam_member" "push" {
-  count    = length(google_cloud_run_v2_service.serving)
-  name     = google_cloud_run_v2_service.serving[0].name
-  location = var.region
-  role     = "roles/run.invoker"
-  member   = google_service_account.role["push"].member
-}
-
+# Who may open the pages and the API.
 resource "google_cloud_run_v2_service_iam_member" "readers" {
   for_each = local.has_image ? var.readers : []
-  name     = google_cloud_run_v2_service.serving[0].name
+  name     = google_cloud_run_v2_service.web["serving"].name
   location = var.region
   role     = "roles/run.invoker"
   member   = each.value
@@ -158,7 +168,7 @@ resource "google_cloud_run_v2_service" "worker" {
       }
 
       dynamic "env" {
-        for_each = local.secrets
+        for_each = local.prefect_auth
         content {
           name = env.key
           value_source {
@@ -172,7 +182,7 @@ resource "google_cloud_run_v2_service" "worker" {
     }
   }
 
-  depends_on = [google_secret_manager_secret_iam_member.readers]
+  depends_on = [google_secret_manager_secret_iam_member.results_url_readers]
 }
 
 # Brings the results database to the images' schema; run it after every new image_tag:
@@ -213,7 +223,7 @@ resource "google_cloud_run_v2_job" "migrate" {
           name = "RESULTS_URL"
           value_source {
             secret_key_ref {
-              secret  = local.secrets.RESULTS_URL
+              secret  = google_secret_manager_secret.results_url.secret_id
               version = "latest"
             }
           }
@@ -230,5 +240,5 @@ resource "google_cloud_run_v2_job" "migrate" {
     }
   }
 
-  depends_on = [google_secret_manager_secret_iam_member.readers]
+  depends_on = [google_secret_manager_secret_iam_member.results_url_readers]
 }

@@ -35,6 +35,17 @@ variable "prefect_api_url" {
   type        = string
 }
 
+variable "prefect_auth" {
+  description = "What Prefect's server asks for: none, api_key (Prefect Cloud), or auth_string (a server's own basic authentication). Its value is the secret switchyard-prefect-auth."
+  type        = string
+  default     = "none"
+
+  validation {
+    condition     = contains(["none", "api_key", "auth_string"], var.prefect_auth)
+    error_message = "The authentication must be none, api_key or auth_string."
+  }
+}
+
 variable "prefect_work_pool" {
   description = "The work pool that the worker serves; deployments/deploy.py cloud-run makes it."
   type        = string

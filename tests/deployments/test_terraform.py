@@ -78,18 +78,18 @@ def test_every_reference_leads_to_something() -> None:
 def test_services_get_settings_that_exist() -> None:
     """A variable that nobody reads would be a misspelt one; Prefect's own are its business."""
     given = set(re.findall(r"^\s*([A-Z][A-Z_]+)\s*=", TEXT, re.MULTILINE))
-    deploying = {"WORKER_IMAGE", "WORKER_SERVICE_ACCOUNT", "CLOUDSQL_INSTANCE", "PREFECT_API_KEY_SECRET"}
+    deploying = {"WORKER_IMAGE", "WORKER_SERVICE_ACCOUNT", "CLOUDSQL_INSTANCE"}
     settings = {name for name in given if not name.startswith("PREFECT_")} - deploying
     assert settings <= {field.upper() for field in Settings.__struct_fields__}
-    assert {"PUSH_AUDIENCE", "PUSH_SERVICE_ACCOUNT", "RESULTS_URL", "TRAINER_IMAGE"} <= settings
+    assert {"PUSH_AUDIENCE", "PUSH_SERVICE_ACCOUNT", "TRAINER_IMAGE"} <= settings
 
 
 def test_pushes_go_where_serving_takes_them() -> None:
     """To its one path, as the account it is told to believe, for the audience it expects."""
-    assert f'push_endpoint = "${{local.serving_url}}{PATH}"' in TEXT
+    assert f'push_endpoint = "${{local.events_url}}{PATH}"' in TEXT
     assert TEXT.count('google_service_account.role["push"].email') == 2
-    assert re.search(r"audience\s+= local.serving_url", TEXT)
-    assert re.search(r"PUSH_AUDIENCE\s+= local.serving_url", TEXT)
+    assert re.search(r"audience\s+= local.events_url", TEXT)
+    assert re.search(r"PUSH_AUDIENCE\s+= local.events_url", TEXT)
 
 
 def test_every_image_has_a_dockerfile() -> None:

@@ -294,6 +294,7 @@ def make_bad_tokens(world: World) -> dict[str, tuple[str, int]]:
         "no JSON in it": ("a.b.c", 401),
         "another key": (make_key("somebody").sign(forged), 401),
         "changed claims": (f"{head}.{other_claims}.{signature}", 401),
+        "signature removed": (f"{head}.{claims}.SIGNATURE_REMOVED_BY_GOOGLE", 401),
         "no signature": (f"{head}.{claims}.", 401),
         "algorithm none": (f"{unsigned}.{claims}.", 401),
         "algorithm HS256": (f"{with_hmac}.{claims}.{signature}", 401),
@@ -377,3 +378,27 @@ def test_without_a_prefect_server_serving_does_not_start(world: World) -> None:
         pytest.raises(BadSetup, match="PREFECT_API_URL must name"),
     ):
         create_app(outside)
+
+
+def test_a_server_of_events_alone_shows_nothing_else(world: World) -> None:
+    """It may be open to the world: pushes and health checks, and no run's page, list or history."""
+    job = world.submit()
+    world.end(job)
+    with TestClient(create_app(world, only_events=True)) as client:
+        assert client.get("/health").status_code == 200
+        for path in (
+            "/",
+            "/quick-tests/",
+            "/api/quick-tests/",
+            f"/api/quick-tests/{job.quick_test_id}/training-history/",
+        ):
+            assert client.get(path).status_code == 404, path
+        headers = {"Authorization": f"Bearer {world.make_token()}"}
+        assert client.post(PATH, json=to_logged(job), headers=headers).status_code == 204
+    assert len(world.prefect.events) == 1
+
+
+def test_a_server_of_events_needs_to_know_whom_to_believe(place: Place) -> None:
+    """Without PUSH_AUDIENCE it would serve nothing."""
+    with pytest.raises(BadSetup, match="PUSH_AUDIENCE must be set with --only-events"):
+        create_app(OverPlace(place), only_events=True)
