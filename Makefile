@@ -24,6 +24,8 @@ setup: .venv/.installed ## set up .venv (the other targets do it themselves, onc
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.11"; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@mkdir -p $(STATE)
+	@$(BIN)/prefect server database upgrade --yes >/dev/null # once here, rather than in the first flow run's start
 	@touch $@
 
 run: setup ## train on made-up interactions, publish, print the result
