@@ -10,18 +10,18 @@ from datetime import UTC, datetime, timedelta
 from operator import lt
 from typing import Final
 
-from history.errors import BadRequest
+from history.errors import BadRecord, BadRequest
 from history.legacy import CHARTED_KEYS, FINAL_PREFIXES, Place, to_place
 from history.mlflow_histograms import BinColumn, to_histogram
 from history.nonfinite import to_kind, to_series
 from history.paths import to_path
 from history.record import FileStatus, MetricsRecord, NonFiniteKind, OtherSeries, Series, TowerStatistics
-from history.tracking import Keys, Points, RawRun, TrackedRun, TrackedStatus
+from history.tracking import Keys, Points, RawRun, TrackedRun
 
 CHARTED: Final = Keys(CHARTED_KEYS, FINAL_PREFIXES)
 """All that a published history without histograms is made of: for `Tracking.read_runs(keys=...)`."""
 
-FILE_STATUS: Final[Mapping[TrackedStatus, FileStatus]] = {
+FILE_STATUS: Final[Mapping[str, FileStatus]] = {
     "FINISHED": "completed",
     "FAILED": "failed",
     "KILLED": "failed",
@@ -39,12 +39,16 @@ def from_points(run: RawRun) -> MetricsRecord:
 
     Raises:
         BadRequest: the run was read with another choice of keys, so that its record would claim too little.
+        BadRecord: its status is none that we know.
     """
     if run.keys is not None and run.keys != CHARTED:
         raise BadRequest(
             f"a record of MLflow run {run.info.run_id} needs all of its metrics, or those of `CHARTED`; "
             "it was read with other keys"
         )
+    if run.info.status not in FILE_STATUS:
+        expected = ", ".join(FILE_STATUS)
+        raise BadRecord(f"MLflow run {run.info.run_id}", [f"`status` must be one of {expected}; got {run.info.status}"])
     # In the order of their names, so that every way of reading gives the same bytes.
     metrics = {key: run.metrics[key] for key in sorted(run.metrics)}
     charted = {key: points for key, points in metrics.items() if key in CHARTED_KEYS}

@@ -99,9 +99,9 @@ class Tracking(Protocol):
         know, or we may not read it."""
 
     def read_runs(self, run_ids: Iterable[str], *, keys: Keys | None = None) -> Iterator[RawRun | LostRun]:
-        """The runs in the order of `run_ids`, all their metrics or only `keys`; a deleted run like any other. A run
-        that is not there (any more), or cannot be read, is a `LostRun`, and the next one follows. Read in batches:
-        memory is bounded by a batch (and by the largest run), and the caller may take its time between two runs.
+        """Each of the runs once, in no particular order: all their metrics, or only `keys`. A deleted run is read like
+        any other. One that is not there (any more), or cannot be read, is a `LostRun`, and the others follow. `run_ids`
+        are taken, and runs read, in batches: memory is bounded by a batch (and by the largest run).
 
         Raises: BadSetup: as `list_runs`; TryAgain: from then on no run could be read."""
 

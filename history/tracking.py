@@ -27,7 +27,7 @@ class TrackedRun(msgspec.Struct, frozen=True, kw_only=True):
     name: str  # of a run without one, its tag `mlflow.runName`: MLflow before 1.30 kept it there alone
     experiment_id: str
     experiment: str
-    status: TrackedStatus
+    status: str  # a TrackedStatus, as far as we know
     lifecycle: Lifecycle = "active"
     experiment_lifecycle: Lifecycle = "active"
     started_at_ms: int | None = None

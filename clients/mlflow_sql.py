@@ -1,0 +1,43 @@
+"""Picks the reader of an MLflow backend store by its URI."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import exc, make_url
+
+from history.errors import BadSetup
+
+if TYPE_CHECKING:
+    from clients.mlflow_postgres import PostgresTracking
+    from clients.mlflow_sqlite import SqliteTracking
+
+_POSTGRES: Final = ("postgresql", "postgres", "postgresql+psycopg2", "postgresql+psycopg")
+
+
+def open_store(uri: str) -> "PostgresTracking | SqliteTracking":
+    """The backend store at `uri`, as the MLflow server's ``--backend-store-uri`` names it; connected at its first use.
+
+    Raises:
+        BadSetup: no such URI, or a database that we do not read by SQL.
+    """
+    try:
+        url = make_url(uri)
+    except (exc.ArgumentError, ValueError) as err:
+        raise BadSetup(
+            "MLFLOW_BACKEND_STORE_URI must be a database URL, as in .env.example; what is set is not one"
+        ) from err
+    if url.drivername == "sqlite" and url.database and url.database != ":memory:":
+        from clients.mlflow_sqlite import SqliteTracking
+
+        return SqliteTracking(Path(url.database).absolute())
+    if url.drivername in _POSTGRES and url.database:
+        from clients.mlflow_postgres import PostgresTracking
+
+        shown = url.set(drivername="postgresql", query={}).render_as_string(hide_password=True)
+        conninfo = url.set(drivername="postgresql").render_as_string(hide_password=False)
+        return PostgresTracking(conninfo, f"MLflow store {shown}")
+    shown = url.set(query={}).render_as_string(hide_password=True)
+    raise BadSetup(
+        "MLFLOW_BACKEND_STORE_URI must be postgresql://..., postgresql+psycopg2://..., postgresql+psycopg://... or "
+        f"sqlite:///<path of a file>; got {shown}; read any other store over REST (MLFLOW_TRACKING_URI)"
+    )
