@@ -1,7 +1,16 @@
 """Fixtures of every room's tests. Each starts its server at first use, so that importing them costs nothing."""
 
-from tests.emulators.gcs_fixture import gcs, gcs_root, gcs_server
-from tests.emulators.vertex_fixture import (
+import atexit
+import os
+import shutil
+import tempfile
+
+# Prefect makes its home when it is imported, and reads it ever after: the tests' own, whatever the surroundings say.
+os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="switchyard-tests-prefect-")
+atexit.register(shutil.rmtree, os.environ["PREFECT_HOME"], ignore_errors=True)
+
+from tests.emulators.gcs_fixture import gcs, gcs_root, gcs_server  # noqa: E402  # after PREFECT_HOME is set
+from tests.emulators.vertex_fixture import (  # noqa: E402  # as above
     idle_vertex,
     idle_vertex_server,
     make_client,
