@@ -13,7 +13,7 @@ export PYTHONUNBUFFERED := 1
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up test test-slow check bench clean
+.PHONY: help setup run up deploy test test-slow check bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -34,6 +34,9 @@ run: setup ## train on made-up interactions, publish, print the result
 
 up: setup ## Prefect server, worker, deployments and the API on this machine; Ctrl-C stops all
 	@exec $(BIN)/python deployments/up.py $(UP)
+
+deploy: setup ## a work pool and all deployments on the server of PREFECT_API_URL: make deploy POOL=cloud-run
+	@$(BIN)/python deployments/deploy.py $(POOL)
 
 test: setup ## all tests but the slow ones
 	$(BIN)/python -m pytest -m "not slow"
