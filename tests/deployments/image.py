@@ -5,6 +5,7 @@ Instructions that are not written here are refused, so that a Dockerfile cannot 
 """
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -20,7 +21,7 @@ from docker.utils.build import exclude_paths
 ROOT = Path(__file__).parents[2]
 NAMES = ("trainer", "worker", "serving")
 # How pip reaches the index that this machine uses is the machine's affair, and nothing of the image's.
-_INDEX = tuple(name for name in os.environ if name.startswith(("PIP_INDEX", "PIP_EXTRA", "PIP_FIND", "PIP_CERT")))
+_INDEX = tuple(name for name in os.environ if re.match("PIP_|SSL_CERT|(HTTPS?|NO)_PROXY$", name, re.IGNORECASE))
 _READ_ONLY = ("LABEL", "EXPOSE", "ARG")
 
 
@@ -111,7 +112,7 @@ def _to_copy(command: Command, context: Path) -> str:
 
 def _in(image: Image, command: list[str], *, user: str, more: dict[str, str] | None = None) -> str:
     """The shell line that runs `command` with the image's environment and nothing else."""
-    environ = {"HOME": "/root", **_library_path(), **image.environ, **(more or {})}
+    environ = {"HOME": str(Path.home()), **_library_path(), **image.environ, **(more or {})}
     if not user:
         environ |= {name: os.environ[name] for name in _INDEX}
     words = ["env", "-i", *(f"{name}={value}" for name, value in environ.items())]

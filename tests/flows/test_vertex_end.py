@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -15,18 +15,22 @@ from clients.migrate import migrate
 from clients.settings import Settings
 from flows.reconcile import ReconcileResult, reconcile
 from history.jobs import JobOrder, JobState, to_labels
-from history.ports import ABSENT
+from history.ports import ABSENT, ANY
 from history.runs import Job, NewRun, RunStatus
 from history.writing import to_json
 from serving.app import create_app
 from serving.push import PATH
+from tests.emulators.gcs_push import PushConfig
 from tests.emulators.server import serve_in_thread
 from tests.emulators.tokens import Issuer
 from tests.emulators.vertex import VertexEmulator
 from tests.emulators.vertex_jobs import PYTHON_IMAGE
 from tests.flows.polling import wait_for
 from tests.serving.factories import make_record
-from tests.serving.push_world import ACCOUNT, AUDIENCE, SUCCEEDED, Certificates, to_logged
+from tests.serving.push_world import ACCOUNT, AUDIENCE, RUNNING, SUCCEEDED, Certificates, to_logged
+
+if TYPE_CHECKING:
+    from tests.emulators.gcs import Gcs
 
 ISSUER = Issuer()
 """Whose tokens are taken."""
@@ -125,3 +129,28 @@ def test_a_push_s_event_reaches_prefect_and_reconcile_leaves_it_its_turn(
     assert (first.settled, first.announced) == ([], [])
     assert later.settled == [job.quick_test_id]
     assert len(read_events(job)) == 1
+
+
+def test_a_bucket_s_notification_is_sent_again_until_the_job_has_ended(
+    on_vertex: Outside, idle_vertex: VertexEmulator, gcs: "Gcs"
+) -> None:
+    """The bucket pushes by itself as ended.json is written, before Vertex AI calls the job ended; its snapshots too,
+    which are no hint. One event comes of it, and it comes by the repeated push."""
+    job = train(on_vertex, idle_vertex, "notified")
+    idle_vertex.core.move(job.job_name, RUNNING)
+    folder = on_vertex.results.read_run(job.quick_test_id).gcs_artifacts_path
+    bucket, _, prefix = folder.removeprefix("gs://").partition("/")
+    token = ISSUER.make_id_token(AUDIENCE, ACCOUNT)
+    with serve_in_thread(create_app(on_vertex, only_events=True)) as url:
+        gcs.push_to(PushConfig(bucket=bucket, push_url=url + PATH, object_name_prefix=prefix, bearer=token))
+        objects = on_vertex.objects(folder)
+        objects.write(f"{folder}/training_metrics.json", b"{}", if_generation=ANY)
+        objects.write(f"{folder}/ended.json", b"{}", if_generation=ANY)
+        asked = "GetCustomJob"
+        wait_for(lambda: idle_vertex.core.faults.count(asked, job.job_name) >= 1)
+        assert read_events(job) == []
+        idle_vertex.core.move(job.job_name, SUCCEEDED)
+        wait_for(lambda: len(read_events(job)) == 1)
+    recorded = on_vertex.results.read_job(job.quick_test_id)
+    assert recorded is not None
+    assert recorded.state is JobState.SUCCEEDED
