@@ -39,11 +39,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     push_audience: str = ""
     push_service_account: str = ""
     push_certs_url: str = "https://www.googleapis.com/oauth2/v1/certs"
+    mlflow_backend_store_uri: str = ""
+    mlflow_tracking_uri: str = ""
+    mlflow_tracking_auth: str = ""
+    mlflow_tracking_token: str = ""
+    mlflow_tracking_username: str = ""
+    mlflow_tracking_password: str = ""
 
     def __repr__(self) -> str:
-        """Without the password that a URL may hold."""
+        """Without secrets: a password or token of its own, and the password that a URL may hold."""
         shown = ", ".join(
-            f"{name}={_without_password(value)!r}" for name, value in msgspec.structs.asdict(self).items()
+            f"{name}={'***' if value and name in _SECRETS else _without_password(value)!r}"
+            for name, value in msgspec.structs.asdict(self).items()
         )
         return f"Settings({shown})"
 
@@ -60,7 +67,7 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     given["state_dir"] = str(state_dir)
     given.setdefault("artifacts_uri", (state_dir / "artifacts").as_uri())
     given.setdefault("results_url", f"sqlite:///{state_dir / 'results.db'}")
-    for field in ("artifacts_uri", "serving_url", "vertex_api_endpoint"):
+    for field in ("artifacts_uri", "serving_url", "vertex_api_endpoint", "mlflow_tracking_uri"):
         if field in given:
             given[field] = given[field].rstrip("/")
     problems = [
@@ -82,6 +89,8 @@ def read_storage_emulator(environ: Mapping[str, str] = os.environ) -> str:
     it, so that a client made for one address is not used for another."""
     return environ.get("STORAGE_EMULATOR_HOST", "")
 
+
+_SECRETS = frozenset({"mlflow_tracking_token", "mlflow_tracking_password"})
 
 _PATTERNS = {
     "training_backend": ("|".join(get_args(Backend)), "be local or vertex"),
