@@ -45,7 +45,7 @@ resource "google_sql_user" "results" {
 }
 
 resource "google_project_iam_member" "database_clients" {
-  for_each = var.database == "cloud_sql" ? toset(["worker", "serving", "events"]) : []
+  for_each = var.database == "cloud_sql" ? toset(["worker", "serving", "events"]) : toset([])
   project  = var.project_id
   role     = "roles/cloudsql.client"
   member   = google_service_account.role[each.value].member

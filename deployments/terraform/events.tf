@@ -42,7 +42,7 @@ resource "google_storage_notification" "runs" {
 }
 
 resource "google_pubsub_subscription" "push" {
-  for_each = local.has_image ? google_pubsub_topic.hints : {}
+  for_each = { for name, topic in google_pubsub_topic.hints : name => topic if local.has_image }
   name     = each.value.name
   topic    = each.value.id
 

@@ -22,9 +22,12 @@ locals {
 }
 
 resource "google_cloud_run_v2_service" "web" {
-  for_each = local.has_image ? local.web : {}
+  # Not `has_image ? web : {}`: both ends of a condition must have one type.
+  for_each = { for name, service in local.web : name => service if local.has_image }
   name     = "switchyard-${each.key}"
   location = var.region
+  # It holds nothing that could be lost; so with the two below.
+  deletion_protection = false
 
   # Cloud Run takes the signature off each token that it has checked itself, and the events' own check needs it. Whoever
   # reaches that service finds one endpoint, which refuses everybody but Pub/Sub.
@@ -110,7 +113,7 @@ resource "google_cloud_run_v2_service" "web" {
 
 # Who may open the pages and the API.
 resource "google_cloud_run_v2_service_iam_member" "readers" {
-  for_each = local.has_image ? var.readers : []
+  for_each = local.has_image ? var.readers : toset([])
   name     = google_cloud_run_v2_service.web["serving"].name
   location = var.region
   role     = "roles/run.invoker"
@@ -120,10 +123,11 @@ resource "google_cloud_run_v2_service_iam_member" "readers" {
 # The worker only asks Prefect for flow runs and starts a Cloud Run job for each, so that one small instance is enough.
 # It polls all the time: its processor must not be taken away between requests.
 resource "google_cloud_run_v2_service" "worker" {
-  count    = local.has_image ? 1 : 0
-  name     = "switchyard-worker"
-  location = var.region
-  ingress  = "INGRESS_TRAFFIC_INTERNAL_ONLY"
+  count               = local.has_image ? 1 : 0
+  name                = "switchyard-worker"
+  location            = var.region
+  deletion_protection = false
+  ingress             = "INGRESS_TRAFFIC_INTERNAL_ONLY"
 
   template {
     service_account = google_service_account.role["worker"].email
@@ -188,9 +192,10 @@ resource "google_cloud_run_v2_service" "worker" {
 # Brings the results database to the images' schema; run it after every new image_tag:
 #   gcloud run jobs execute switchyard-migrate --region <region> --wait
 resource "google_cloud_run_v2_job" "migrate" {
-  count    = local.has_image ? 1 : 0
-  name     = "switchyard-migrate"
-  location = var.region
+  count               = local.has_image ? 1 : 0
+  name                = "switchyard-migrate"
+  location            = var.region
+  deletion_protection = false
 
   template {
     template {
