@@ -1,0 +1,166 @@
+"""The mapping of docs/mapping.md as data: every MLflow key and what becomes of it, and what was decided for runs that
+are not as they should be. Tests hold `mlflow_points` to each line, and the page to these tables."""
+
+from typing import Final
+
+import msgspec
+
+
+class KeyRule(msgspec.Struct, frozen=True):
+    """One line: the MLflow key or keys, one of them as an example, and the JSON path in the record that it becomes."""
+
+    keys: str
+    example: str
+    path: str
+    remark: str = ""
+
+
+class Case(msgspec.Struct, frozen=True):
+    """One kind of run that is not as it should be: what is done, and what is lost by it, and why."""
+
+    name: str
+    decision: str
+    lost: str = "nothing"
+
+
+METRICS: Final = (
+    *(KeyRule(f"`{name}`", name, f"loss.{name}", f"published as `{published}`") for name, published in (
+        ("loss", "train"), ("val_loss", "val"), ("regularization_loss", "regularization"),
+        ("val_regularization_loss", "val_regularization"), ("total_loss", "total"), ("val_total_loss", "val_total"),
+    )),
+    KeyRule("`weight_norm`", "weight_norm", "gradient.total", "an L2 norm of weights; the section's name is older"),
+    KeyRule("`query_weight_norm`", "query_weight_norm", "gradient.query"),
+    KeyRule("`candidate_weight_norm`", "candidate_weight_norm", "gradient.candidate"),
+    KeyRule(
+        "`{tower}_weights_{mean,std,min,max,norm}`", "query_weights_std", "weight_stats.query.std",
+        "tower is `query` or `candidate`; legacy code logged no `norm` here",
+    ),
+    KeyRule(
+        "`{tower}_grad_{mean,std,min,max,norm,touched_fraction}`", "candidate_grad_norm",
+        "gradient_stats.candidate.norm", "legacy code logged no `touched_fraction`",
+    ),
+    KeyRule(
+        "`{tower}_hist_bin_{0-24}`", "query_hist_bin_7", "weight_stats.query.histogram.counts",
+        "column 7 of [epochs, 25]",
+    ),
+    KeyRule(
+        "`{tower}_grad_hist_bin_{0-24}`", "candidate_grad_hist_bin_24", "gradient_stats.candidate.histogram.counts",
+        "column 24",
+    ),
+    KeyRule("`final_*`", "final_val_loss", "final_metrics.final_val_loss", "the last value, by step, then time"),
+    KeyRule("`test_*`", "test_recall_at_10", "final_metrics.test_recall_at_10", "the last value, by step, then time"),
+    KeyRule(
+        "any other key, all steps of which are epochs", "val_recall_at_10", "metrics.val_recall_at_10",
+        "null at epochs without a point",
+    ),
+    KeyRule(
+        "any other key with other steps", "batch_loss", "other_series.batch_loss.values",
+        "on its own steps, every point kept",
+    ),
+)  # fmt: skip
+
+PARAMS: Final = (
+    KeyRule(
+        "`{tower}_hist_bin_edges`", "query_hist_bin_edges", "weight_stats.query.histogram.bin_edges",
+        "`first_epoch`: the legacy code binned each epoch anew and logged the first one's edges",
+    ),
+    KeyRule(
+        "`{tower}_grad_hist_bin_edges`", "query_grad_hist_bin_edges", "gradient_stats.query.histogram.bin_edges",
+        "`all`: gradients were always counted on the same edges",
+    ),
+    KeyRule("every param, these four too", "optimizer", "params.optimizer", "a string, as MLflow has it"),
+)  # fmt: skip
+
+CASES: Final = (
+    Case(
+        "a step logged twice",
+        "the last value counts, by timestamp, then by value (NaN below all numbers)",
+        "the values before it: a retried or corrected log; kept in an export",
+    ),
+    Case(
+        "a resumed run that overlaps",
+        "as above: what the resumed part logged counts",
+        "what the first part had logged at those steps; kept in an export",
+    ),
+    Case(
+        "more than two points a step, on average",
+        "no retry: a series logged without steps. Whole in `other_series`; at a charted key the last value also counts",
+    ),
+    Case(
+        "all points at step 0",
+        "where each charted series has as many points as the others, and none at the same time, the epochs are 0, 1, "
+        "2, ... in the order of time, with a warning; else as the line above",
+        "nothing; the step 0 was never one",
+    ),
+    Case("steps from 1, or with strides", "the epochs are the steps as they were logged"),
+    Case(
+        "validation shifted by a step",
+        "the epochs are all steps of the charted series together; null where one has no point",
+    ),
+    Case(
+        "missing steps", "null where the others have a point; no epoch where none has", "nothing: there is no point"
+    ),
+    Case(
+        "negative steps",
+        "no epoch is negative: a series with such a step is also whole in `other_series`",
+    ),
+    Case("NaN and infinities", "null, and their kind in `non_finite`"),
+    Case(
+        "+-1.797e308",
+        "an infinity: that is how MLflow stores one",
+        "a true value of that size, which nobody can tell from one",
+    ),
+    Case("missing bins", "null, not 0, in every row; with a warning"),
+    Case("a bin that is no count", "null; its series is also whole in `other_series`"),
+    Case("no histogram", "none; params with edges stay among the params"),
+    Case(
+        "no weight edges, or damaged ones",
+        "`bin_edges` null and `edges_known` `none` where they are cut (500 characters), fewer than 26, falling, or no "
+        "numbers; the counts stay, and the text stays among the params",
+        "the edges, which nobody wrote down whole",
+    ),
+    Case("weight edges that repeat", "taken as they are: rounding to 6 decimals made neighbours equal"),
+    Case(
+        "no gradient edges",
+        "the legacy code's fixed range, -1 to 1, with a warning; damaged or repeating ones are not known, as above",
+    ),
+    Case("a single epoch", "its edges are all epochs' edges: `all`, where they rise"),
+    Case("a run that died", "RUNNING or SCHEDULED, perhaps for ever: `partial`, with what it had logged"),
+    Case("a failed or killed run", "FAILED and KILLED: `failed`, with what it had logged"),
+    Case("a run without a point", "`available` false: there is nothing to show"),
+    Case("a deleted run or experiment", "read like any other; the readers say that it is deleted"),
+    Case(
+        "a run without a name",
+        "its name is the tag `mlflow.runName`'s",
+        "other tags, and descriptions; kept in an export",
+    ),
+    Case("extra metrics", "`metrics` or `other_series`, as the table above says"),
+    Case("a metric of 30,000 points", "whole, in `other_series`"),
+    Case("final metrics with several points", "the last value; the series also in `metrics` or `other_series`"),
+    Case("unicode and NUL in names", "kept; a Postgres jsonb table cannot hold NUL and refuses that one run"),
+    Case(
+        "timestamps",
+        "the run's end (else its last point's time, else its start) becomes `saved_at`",
+        "the time of each point: a history is read by epoch; kept in an export",
+    ),
+    Case("an unknown status", "refused: that run is listed with the reason", "nothing"),
+)  # fmt: skip
+
+
+def to_markdown() -> dict[str, str]:
+    """The page's tables, by the name that its markers give them."""
+    return {
+        "metrics": _keys("metric key", METRICS),
+        "params": _keys("param", PARAMS),
+        "cases": "\n".join(["| the run has | decided | lost, and why |", "|---|---|---|", *map(_to_row, CASES)]),
+    }
+
+
+def _to_row(case: Case) -> str:
+    return f"| {case.name} | {case.decision} | {case.lost} |"
+
+
+def _keys(what: str, rules: tuple[KeyRule, ...]) -> str:
+    lines = [f"| {what} | such as | becomes | remark |", "|---|---|---|---|"]
+    lines += [f"| {rule.keys} | `{rule.example}` | `{rule.path}` | {rule.remark} |" for rule in rules]
+    return "\n".join(lines)
