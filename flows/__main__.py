@@ -124,7 +124,7 @@ def _run_in_prefect(command: Command) -> Any:
     console = to_console(stderr=command.json)
     try:
         with FlowLog(console):
-            result = flow(**msgspec.structs.asdict(command.parameters))
+            result = flow(**msgspec.to_builtins(command.parameters))
     except SwitchyardError as err:
         print_result(getattr(err, "result", None), console)
         raise

@@ -33,7 +33,7 @@ def cancel(wanted: CancelParameters) -> RunResult:
     if not job.state.ended:
         deadline = datetime.now(UTC) + timedelta(seconds=wanted.wait_s)
         try:
-            job = wait_for_end(job, interval_s=0.5, deadline=deadline)
+            job = wait_for_end(job, interval_s=0, deadline=deadline)
         except JobFailed:
             # It was asked, and takes its time: whoever waits for it, or reconcile, publishes its end.
             return to_result(read_run(run.id))

@@ -4,12 +4,13 @@ limits that both check are all made from it. Imports no Prefect, so that ``--hel
 
 import inspect
 from collections.abc import Callable
-from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, TypeVar, get_type_hints
 
 import msgspec
 from msgspec import Meta
 
 from history.errors import BadRequest
+from history.machine import MachineSpec
 from history.spec import TrainSpec
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -39,6 +40,9 @@ class TrainParameters(TrainSpec, frozen=True, kw_only=True, forbid_unknown_field
             "empty: the Prefect flow run's id",
         ),
     ] = ""
+    machine: Annotated[
+        MachineSpec, Meta(description="where it runs on Vertex AI; a job on this machine ignores it")
+    ] = MachineSpec()
     interval: Annotated[int, Meta(ge=1, description="publish every so many epochs, and the last")] = 5
     keep_extremes: Annotated[
         bool, Meta(description="publish also the first epoch and those where a loss has its minimum or maximum")
@@ -52,7 +56,22 @@ class TrainParameters(TrainSpec, frozen=True, kw_only=True, forbid_unknown_field
     queue_timeout_s: Annotated[
         int, Meta(ge=0, description="seconds that the job may wait for a machine before this flow stops waiting")
     ] = 3600
-    poll_interval_s: Annotated[float, Meta(gt=0, le=600, description="seconds between two looks at the job")] = 1.0
+    poll_interval_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=600,
+            description="seconds between two looks at the job; 0: as often as suits where it runs, ever more seldom",
+        ),
+    ] = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.machine.replica_count > 1:
+            raise ValueError(
+                "machine.replica_count must be 1: the trainer does not share its work among machines, so that each "
+                f"would train, and be paid for, alone; got {self.machine.replica_count}"
+            )
 
 
 class IngestParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -126,27 +145,22 @@ def to_parameters(given: dict[str, object], struct: type[S]) -> S:
 def _to_signature(struct: type[msgspec.Struct]) -> inspect.Signature:
     from pydantic import Field
 
+    from flows.forms import to_annotation, to_limits
+
     hints = get_type_hints(struct, include_extras=True)
     parameters = []
     for field in msgspec.structs.fields(struct):
-        hint: Any = hints[field.name]
-        limits: dict[str, Any] = {}
-        if get_origin(hint) is Annotated:
-            hint, *notes = get_args(hint)
-            for note in notes:
-                limits |= {name: getattr(note, name) for name in _LIMITS if getattr(note, name, None) is not None}
+        hint, limits = to_limits(hints[field.name])
+        default = ... if field.required else field.default
+        if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+            hint, default = to_annotation(hint), msgspec.to_builtins(default)
         parameters.append(
             inspect.Parameter(
                 field.name,
                 inspect.Parameter.KEYWORD_ONLY,
                 # Prefect takes the description from the default, and only from there.
-                default=Field(
-                    default=... if field.required else field.default, description=limits.pop("description", None)
-                ),
+                default=Field(default=default, description=limits.pop("description", None)),
                 annotation=Annotated[hint, Field(**limits)],
             )
         )
     return inspect.Signature(parameters)
-
-
-_LIMITS = ("gt", "ge", "lt", "le", "min_length", "max_length", "pattern", "description")

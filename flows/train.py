@@ -39,9 +39,9 @@ def train(wanted: TrainParameters) -> RunResult:
     was, and a finished one answers its result.
     """
     request_key = wanted.request_key or str(runtime.flow_run.id)
-    parameters = msgspec.structs.asdict(wanted) | {"request_key": request_key}
+    parameters = msgspec.to_builtins(wanted) | {"request_key": request_key}
     run = _find_run(wanted, request_key, parameters)
-    job = claim_job(run.id, request_key, parameters)
+    job = claim_job(run.id, request_key, parameters, wanted.machine.image)
     if not job.job_name and not job.state.ended:
         job = _submit(run, job, wanted)
     get_run_logger().info("quick test %d trains in %s", run.id, job.job_name)
@@ -106,6 +106,8 @@ def to_order(job: Job, artifacts_uri: str, wanted: TrainParameters) -> JobOrder:
         ],
         labels={},  # the task adds them: they name the database
         timeout_s=wanted.timeout_s,
+        machine=wanted.machine,
+        base_output_uri=artifacts_uri if artifacts_uri.startswith("gs://") else "",
     )
 
 

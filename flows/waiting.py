@@ -13,24 +13,24 @@ from tasks.jobs import watch_job
 from tasks.runs import record_job, record_job_end
 from tasks.showing import show_progress
 
-SLICE_S = 60.0
-"""A look lasts so long at most: what retries it has used up is forgotten with it."""
-
 
 def wait_for_end(job: Job, *, interval_s: float, deadline: datetime) -> Job:
-    """The job's row, ended and recorded so; the job is named already.
+    """The job's row, ended and recorded so; the job is named already. `interval_s` 0: looks as often as suits where
+    it runs.
 
     Raises:
         JobFailed: the deadline has passed; the job is left to run, and reconcile publishes its end.
+        TryAgain: its launcher has not answered for minutes; the same holds.
     """
     started = datetime.now(UTC)
     seen: JobReport | None = None
     while True:
         now = datetime.now(UTC)
-        # Each look may take a task run: seldom enough that a day's training makes hundreds of them, not thousands.
-        hold_s = max(interval_s, (now - started).total_seconds() / 20)
+        waited_s = (now - started).total_seconds()
+        # News of progress takes a task run: seldom enough that a day's training makes hundreds, not thousands.
+        hold_s = max(1.0, waited_s / 20)
         left_s = max(0.0, (deadline - now).total_seconds())
-        report = watch_job(job.job_name, seen, interval_s, hold_s, min(SLICE_S, left_s))
+        report = watch_job(job.job_name, seen, interval_s, waited_s, hold_s, left_s)
         # The row's own status decides nothing here: whoever ends it while the job runs has reconcile cancel the job.
         step = next_action(
             RunStatus.RUNNING,

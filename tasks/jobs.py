@@ -1,12 +1,14 @@
 """The training jobs, as the launcher runs them."""
 
-import time
 from datetime import datetime
+from functools import partial
 
 import msgspec
 
 from clients.connect import connect
+from clients.watching import Watch, watch
 from history.jobs import JobOrder, JobReport, to_labels
+from history.pacing import ON_THIS_MACHINE, ON_VERTEX, Pace
 from history.runs import Job
 from tasks.policy import effect
 
@@ -25,24 +27,18 @@ def read_job_report(job_name: str) -> JobReport | None:
     return connect().launcher.report([job_name]).get(job_name)
 
 
-@effect
+@partial(effect, retries=0)  # a launcher that is away is outlasted within: tried again, it would be six times as long
 def watch_job(
-    job_name: str, seen: JobReport | None, interval_s: float, hold_s: float, for_s: float
+    job_name: str, seen: JobReport | None, interval_s: float, waited_s: float, hold_s: float, for_s: float
 ) -> JobReport | None:
-    """The job as soon as its state is not `seen`'s; or once its progress is not, but no sooner than after `hold_s`
-    seconds; or as it is after `for_s` seconds. None: the launcher does not know it.
-
-    One task run looks many times: a task run a look would cost Prefect's server more than the training's own loop.
-    """
-    started = time.monotonic()
-    while True:
-        report = connect().launcher.report([job_name]).get(job_name)
-        if report is None or seen is None or report.state is not seen.state:
-            return report
-        waited_s = time.monotonic() - started
-        if waited_s >= for_s or (waited_s >= hold_s and report.progress != seen.progress):
-            return report
-        time.sleep(interval_s)
+    """The job as soon as there is news of it, or as it is after `for_s` seconds; `interval_s` 0: at the backend's own
+    pace. None: the launcher does not know it."""
+    outside = connect()
+    pace = Pace(floor_s=interval_s, cap_s=interval_s)
+    if not interval_s:
+        pace = ON_VERTEX if outside.settings.training_backend == "vertex" else ON_THIS_MACHINE
+    how = Watch(pace=pace, waited_s=waited_s, hold_s=hold_s, for_s=for_s)
+    return watch(outside.launcher, job_name, seen, how)
 
 
 @effect

@@ -17,7 +17,7 @@ RETRIES = 5
 """With the delays 1, 2, 4, 8, 16 s and up to half as much again: an outside that is away for 30 s is outlasted."""
 
 
-def effect(function: Callable[P, R]) -> Task[P, R]:
+def effect(function: Callable[P, R], *, retries: int = RETRIES) -> Task[P, R]:
     """The task that calls `function`: `TryAgain` is retried, anything else is raised at once.
 
     Every effect may therefore run twice; history/ports.py says of each what a second call does. Nothing is cached: an
@@ -28,7 +28,7 @@ def effect(function: Callable[P, R]) -> Task[P, R]:
         name=function.__name__.replace("_", "-"),
         cache_policy=NO_CACHE,
         persist_result=False,
-        retries=RETRIES,
+        retries=retries,
         retry_delay_seconds=exponential_backoff(1),
         retry_jitter_factor=0.5,
         retry_condition_fn=_is_passing,

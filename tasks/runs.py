@@ -29,15 +29,17 @@ def read_job(quick_test_id: int) -> Job | None:
 
 
 @effect
-def claim_job(quick_test_id: int, request_key: str, parameters: Mapping[str, object]) -> Job:
-    """The job of `request_key`, claimed before any is created."""
+def claim_job(quick_test_id: int, request_key: str, parameters: Mapping[str, object], image: str) -> Job:
+    """The job of `request_key`, claimed before any is created; `image` is the trainer's, empty: the settings'."""
     outside = connect()
+    on_vertex = outside.settings.training_backend == "vertex"
     return outside.results.claim_job(
         quick_test_id,
         request_key,
         artifacts_uri=f"{outside.settings.artifacts_uri}/quick_tests/{quick_test_id}",
         parameters=parameters,
-        image="",  # the local launcher runs this environment's own trainer
+        # The local launcher runs this environment's own trainer.
+        image=(image or outside.settings.trainer_image) if on_vertex else "",
         now=datetime.now(UTC),
     )
 

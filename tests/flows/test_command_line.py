@@ -15,6 +15,7 @@ from flows.__main__ import FLOWS, read_command
 from flows.parameters import IngestParameters, TrainParameters
 from history.errors import BadRequest
 from history.jobs import JobState
+from history.machine import MachineSpec
 from history.runs import RunStatus
 from tests.flows.polling import wait_for
 
@@ -117,6 +118,9 @@ def test_an_old_schema_names_the_command(tmp_path: Path, api_url: str) -> None:
         (["train", "--epochs", "0"], "--epochs"),
         (["train", "--validation-fraction", "0.6", "--test-fraction", "0.5"], "validation_fraction + test_fraction"),
         (["train", "--interval", "x"], "--interval"),
+        (["train", "--machine-type", "big"], "--machine-type"),
+        (["train", "--machine-accelerator-count", "2"], "must be set together"),
+        (["train", "--machine-replica-count", "2"], "machine.replica_count must be 1"),
         (["ingest"], "quick_test_id"),
         (["ingest", "twelve"], "--quick-test-id"),
         (["cancel", "12", "--quick-test-id", "13"], "12 and --quick-test-id 13"),
@@ -126,6 +130,13 @@ def test_bad_flags_are_named(arguments: list[str], said: str) -> None:
     """What is wrong with which flag, before anything is started."""
     with pytest.raises(BadRequest, match=said.replace("+", r"\+")):
         read_command(arguments)
+
+
+def test_the_machine_has_flags_of_its_own() -> None:
+    """Each field of MachineSpec is a flag, checked as in the form."""
+    command = read_command(["train", "--machine-type", "n1-highmem-8", "--machine-scheduling", "spot"])
+    assert isinstance(command.parameters, TrainParameters)
+    assert command.parameters.machine == MachineSpec(machine_type="n1-highmem-8", scheduling="spot")
 
 
 @pytest.mark.parametrize("arguments", [["train", "--epoch", "3"], ["fly"], []])

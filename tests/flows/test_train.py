@@ -14,6 +14,7 @@ from flows.run_result import RunFailed, RunResult
 from flows.train import train
 from history.errors import BadRequest, JobFailed, NotFound
 from history.jobs import JobState
+from history.machine import MachineSpec
 from history.runs import NewRun, RunStatus
 from history.spec import TrainSpec
 from tests.flows.polling import wait_for
@@ -149,7 +150,7 @@ def test_waiting_ends_at_its_deadline_and_the_job_goes_on(scripted: Outside, tmp
     """Past its deadline the flow fails and says what holds; the job is left to run."""
     gate = tmp_path / "gate"
     new = scripted.results.create_run(NewRun(request_key="slow"), now=_long_ago())
-    parameters = msgspec.structs.asdict(TrainParameters()) | {"request_key": "slow"}
+    parameters = msgspec.to_builtins(TrainParameters()) | {"request_key": "slow"}
     scripted.results.claim_job(
         new.id, "slow", artifacts_uri=(tmp_path / "run").as_uri(), parameters=parameters, image="", now=_long_ago()
     )
@@ -169,3 +170,21 @@ def test_the_form_has_every_setting_of_the_training() -> None:
         assert schema[field.name]["description"], field.name
     assert (schema["epochs"]["minimum"], schema["epochs"]["maximum"]) == (1, 100_000)
     assert schema["optimizer"]["enum"] == ["adagrad", "adam"]
+    assert schema["machine"]["default"] == msgspec.to_builtins(MachineSpec())
+    assert schema["machine"]["properties"]["machine_type"]["description"]
+
+
+def test_the_machine_is_stored_with_the_run(scripted: Outside) -> None:
+    """Some fields in the form: the row tells them all; a job on this machine has no image."""
+    result = train_now(machine={"machine_type": "n1-highmem-8"})
+    row = scripted.results.read_run(result.quick_test_id)
+    assert row.parameters["machine"] == msgspec.to_builtins(MachineSpec(machine_type="n1-highmem-8"))
+    job = scripted.results.read_job(result.quick_test_id)
+    assert job is not None
+    assert job.image == ""
+
+
+def test_several_machines_are_refused() -> None:
+    """The trainer cannot share its work yet: said before anything is started or paid for."""
+    with pytest.raises(BadRequest, match="replica_count must be 1"):
+        train.fn(machine={"replica_count": 2})

@@ -1,0 +1,28 @@
+"""How often a waiting flow looks at its one job: often at first, ever more seldom, and never in step with others."""
+
+import msgspec
+
+GROWTH = 12.0
+"""An interval is a twelfth of the time waited so far: between floor and cap, an end is noticed 8 % late."""
+JITTER = 0.2
+
+
+class Pace(msgspec.Struct, frozen=True, kw_only=True):
+    """The shortest and the longest time between two looks [s]."""
+
+    floor_s: float
+    cap_s: float
+
+
+ON_THIS_MACHINE = Pace(floor_s=0.25, cap_s=2.0)
+ON_VERTEX = Pace(floor_s=10.0, cap_s=60.0)
+"""A look is one of 600 requests that a project has a minute in a region; a job there takes minutes to start.
+
+Source: https://cloud.google.com/vertex-ai/docs/quotas
+"""
+
+
+def to_interval_s(pace: Pace, waited_s: float, chance: float) -> float:
+    """Seconds until the next look, `waited_s` after the first one; `chance` in [0, 1) spreads it by 20 % either way."""
+    interval_s = max(pace.floor_s, waited_s / GROWTH) * (1 + JITTER * (2 * chance - 1))
+    return min(pace.cap_s, interval_s)

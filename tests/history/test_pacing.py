@@ -1,0 +1,33 @@
+"""How often a job is looked at."""
+
+import pytest
+
+from history.pacing import ON_THIS_MACHINE, ON_VERTEX, Pace, to_interval_s
+
+
+@pytest.mark.parametrize(
+    ("waited_s", "chance", "interval_s"),
+    [
+        (0, 0.5, 10.0),
+        (120, 0.5, 10.0),
+        (360, 0.5, 30.0),
+        (3600, 0.5, 60.0),
+        (0, 0.0, 8.0),
+        (360, 0.0, 24.0),
+        (3600, 0.999, 60.0),
+    ],
+)
+def test_looks_grow_seldom_up_to_a_minute(waited_s: float, chance: float, interval_s: float) -> None:
+    """Every ten seconds in the first two minutes, every minute after twelve; 20 % of jitter, none above the cap."""
+    assert to_interval_s(ON_VERTEX, waited_s, chance) == pytest.approx(interval_s)
+
+
+def test_a_job_on_this_machine_is_looked_at_often() -> None:
+    """A short training is not made longer by waiting for it."""
+    assert to_interval_s(ON_THIS_MACHINE, 0, 0.5) == 0.25
+    assert to_interval_s(ON_THIS_MACHINE, 3600, 0.5) == 2.0
+
+
+def test_equal_floor_and_cap_keep_the_interval() -> None:
+    """An interval that was asked for is never exceeded."""
+    assert to_interval_s(Pace(floor_s=5, cap_s=5), 10_000, 0.5) == 5
