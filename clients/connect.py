@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from clients.objects import open_objects
 from clients.settings import Settings, read_settings
-from history.ports import Launcher, Objects, Results
+from history.errors import BadSetup
+from history.ports import Launcher, Objects, Results, Tracking
 
 if TYPE_CHECKING:
     import requests
@@ -32,6 +33,27 @@ class Outside:
     def launcher(self) -> Launcher:
         """Where training jobs run."""
         return _launcher(self.settings)
+
+    @property
+    def tracking(self) -> Tracking:
+        """The MLflow store that the settings name, opened anew; the caller closes it. Its database goes before its
+        server. Raises: BadSetup: none is named, or by a URI that we do not read."""
+        settings = self.settings
+        if settings.mlflow_backend_store_uri:
+            from clients.mlflow_sql import open_store
+
+            return open_store(settings.mlflow_backend_store_uri)
+        if not settings.mlflow_tracking_uri:
+            raise BadSetup("no MLflow is named: set MLFLOW_BACKEND_STORE_URI or MLFLOW_TRACKING_URI; see .env.example")
+        from clients.mlflow_open import open_server
+
+        return open_server(settings, lambda: self.session(settings.mlflow_tracking_uri))
+
+    def open_export(self, uri: str) -> Tracking:
+        """The MLflow store that was exported to `uri`. Raises: BadSetup: no finished export is there."""
+        from clients.mlflow_export_reading import open_export
+
+        return open_export(uri, self.objects(uri))
 
     def session(self, url: str) -> "requests.Session":
         """A session for calls to the Cloud Run service at `url`, each with a valid ID token."""

@@ -48,12 +48,12 @@ class PostgresTracking:
     what is read of a run is of one moment. Each walk through runs has a connection of its own while it lasts."""
 
     def __init__(self, conninfo: str, where: str) -> None:
-        self._conninfo = conninfo
-        self._where = where
+        self.conninfo = conninfo
+        self.where = where
         self._idle: deque[psycopg.Connection[TupleRow]] = deque()
 
     def __repr__(self) -> str:
-        return f"PostgresTracking({self._where})"
+        return f"PostgresTracking({self.where})"
 
     def read_version(self) -> str:
         """The schema's. Raises: BadSetup: it is none that we know."""
@@ -69,7 +69,7 @@ class PostgresTracking:
                 rows = connection.execute("SELECT name FROM experiments WHERE name = ANY(%s)", (list(experiments),))
                 missing = set(experiments) - {name for (name,) in rows}
                 if missing:
-                    raise NotFound(f"{self._where} has no experiment named {', '.join(map(repr, sorted(missing)))}")
+                    raise NotFound(f"{self.where} has no experiment named {', '.join(map(repr, sorted(missing)))}")
                 query += " WHERE e.name = ANY(%s)"
             query += " ORDER BY r.start_time, r.run_uuid"
             with ServerCursor(connection, "runs") as cursor:
@@ -119,7 +119,7 @@ class PostgresTracking:
                     current = next(points, None)
                 info = infos.get(run_id)
                 if info is None:
-                    yield LostRun(run_id=run_id, error=NotFound(f"{self._where} has no run {run_id} (any more)"))
+                    yield LostRun(run_id=run_id, error=NotFound(f"{self.where} has no run {run_id} (any more)"))
                     continue
                 yield RawRun(
                     info=info, metrics=metrics, params=params.get(run_id, {}), tags=tags.get(run_id, {}), keys=keys
@@ -158,7 +158,7 @@ class PostgresTracking:
     @contextmanager
     def _reading(self) -> Iterator[psycopg.Connection[TupleRow]]:
         """One transaction that can change nothing, whoever's rights we have."""
-        with translated_postgres(self._where):
+        with translated_postgres(self.where):
             connection = self._idle.pop() if self._idle else self._connect()
             try:
                 with connection.transaction():
@@ -170,7 +170,7 @@ class PostgresTracking:
                 raise
 
     def _connect(self) -> psycopg.Connection[TupleRow]:
-        connection = psycopg.connect(self._conninfo, connect_timeout=10, application_name="switchyard")
+        connection = psycopg.connect(self.conninfo, connect_timeout=10, application_name="switchyard")
         connection.read_only = True
         connection.isolation_level = IsolationLevel.REPEATABLE_READ
         return connection
@@ -178,4 +178,4 @@ class PostgresTracking:
     def _check(self, connection: psycopg.Connection[TupleRow]) -> str:
         (table,) = connection.execute("SELECT to_regclass('alembic_version')").fetchone() or (None,)
         found = connection.execute("SELECT version_num FROM alembic_version").fetchall() if table else []
-        return check_versions([version for (version,) in found], self._where)
+        return check_versions([version for (version,) in found], self.where)

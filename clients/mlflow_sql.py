@@ -31,11 +31,15 @@ def open_store(uri: str) -> "PostgresTracking | SqliteTracking":
 
         return SqliteTracking(Path(url.database).absolute())
     if url.drivername in _POSTGRES and url.database:
+        from psycopg.conninfo import make_conninfo
+
         from clients.mlflow_postgres import PostgresTracking
 
         shown = url.set(drivername="postgresql", query={}).render_as_string(hide_password=True)
-        conninfo = url.set(drivername="postgresql").render_as_string(hide_password=False)
-        return PostgresTracking(conninfo, f"MLflow store {shown}")
+        # Not as a URL: SQLAlchemy leaves a space in a password as it is, which libpq refuses.
+        options = {name: ",".join(values) for name, values in url.normalized_query.items()}
+        found = url.translate_connect_args(username="user", database="dbname")
+        return PostgresTracking(make_conninfo(**found, **options), f"MLflow store {shown}")
     shown = url.set(query={}).render_as_string(hide_password=True)
     raise BadSetup(
         "MLFLOW_BACKEND_STORE_URI must be postgresql://..., postgresql+psycopg2://..., postgresql+psycopg://... or "

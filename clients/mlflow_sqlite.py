@@ -24,11 +24,11 @@ class SqliteTracking:
     """`history.ports.Tracking` on an SQLite file. One transaction a batch of runs."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._where = f"MLflow store sqlite:///{path}"
+        self.path = path
+        self.where = f"MLflow store sqlite:///{path}"
 
     def __repr__(self) -> str:
-        return f"SqliteTracking({self._where})"
+        return f"SqliteTracking({self.where})"
 
     def read_version(self) -> str:
         """The schema's. Raises: BadSetup: it is none that we know."""
@@ -43,7 +43,7 @@ class SqliteTracking:
                 known = {name for (name,) in connection.execute("SELECT name FROM experiments")}
                 missing = set(experiments) - known
                 if missing:
-                    raise NotFound(f"{self._where} has no experiment named {', '.join(map(repr, sorted(missing)))}")
+                    raise NotFound(f"{self.where} has no experiment named {', '.join(map(repr, sorted(missing)))}")
                 query += f" WHERE e.name IN ({_marks(experiments)})"
             query += " ORDER BY r.start_time, r.run_uuid"
             for row in connection.execute(query, tuple(experiments)):
@@ -56,7 +56,7 @@ class SqliteTracking:
                 names = None if keys is None else self._choose(connection, keys)
                 for run_id in dict.fromkeys(batch):
                     try:
-                        with translated_sqlite(f"run {run_id} of {self._where}"):
+                        with translated_sqlite(f"run {run_id} of {self.where}"):
                             yield self._read(connection, run_id, names, keys)
                     except (BadRecord, NotFound) as err:
                         yield LostRun(run_id=run_id, error=err)
@@ -72,7 +72,7 @@ class SqliteTracking:
     def _read(self, connection: sqlite3.Connection, run_id: str, names: list[str] | None, keys: Keys | None) -> RawRun:
         found = connection.execute(RUNS + " WHERE r.run_uuid = ?", (run_id,)).fetchone()
         if found is None:
-            raise NotFound(f"{self._where} has no run {run_id} (any more)")
+            raise NotFound(f"{self.where} has no run {run_id} (any more)")
         pairs = {
             table: {
                 key: value or ""
@@ -105,9 +105,9 @@ class SqliteTracking:
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        uri = f"file:{quote(str(self._path))}?mode=ro"
+        uri = f"file:{quote(str(self.path))}?mode=ro"
         with (
-            translated_sqlite(self._where),
+            translated_sqlite(self.where),
             closing(sqlite3.connect(uri, uri=True, timeout=_BUSY_TIMEOUT_S, isolation_level=None)) as connection,
         ):
             connection.execute("BEGIN")  # all statements see the file as the first one does
@@ -121,7 +121,7 @@ class SqliteTracking:
             if connection.execute(table).fetchone()
             else ()
         )
-        return check_versions([version for (version,) in found], self._where)
+        return check_versions([version for (version,) in found], self.where)
 
 
 def _marks(items: Sequence[str]) -> str:
