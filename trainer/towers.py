@@ -79,7 +79,7 @@ class TwoTower(keras.Model):
         self.query_tower = Tower(buyers, dim, name="query_tower")
         self.candidate_tower = Tower(products, dim, name="candidate_tower")
         self.softmax = InBatchSoftmax(temperature, name="softmax")
-        self.means = {name: keras.metrics.Mean(name=name) for name in ("loss", "regularization_loss", "total_loss")}
+        self.means = {name: keras.metrics.Mean(name=name) for name in ("loss", "regularization_loss")}
         self.log_q = self.add_weight(name="log_q", shape=(products,), initializer="zeros", trainable=False)
         self.build()
 
@@ -127,9 +127,12 @@ class TwoTower(keras.Model):
         return self._log(*self.compute_losses(*data[:2]))
 
     def _log(self, loss: tf.Tensor, penalty: tf.Tensor) -> Mapping[str, tf.Tensor]:
-        for name, value in (("loss", loss), ("regularization_loss", penalty), ("total_loss", loss + penalty)):
-            self.means[name].update_state(value)
-        return {name: mean.result() for name, mean in self.means.items()}
+        self.means["loss"].update_state(loss)
+        self.means["regularization_loss"].update_state(penalty)
+        results = {name: mean.result() for name, mean in self.means.items()}
+        # The sum of the means, no mean of its own: TensorFlow's graph optimizer would merge ``sum += loss + penalty``
+        # into one sum of three in an order that differs between processes, and with it the last digit.
+        return {**results, "total_loss": results["loss"] + results["regularization_loss"]}
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
