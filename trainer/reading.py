@@ -4,6 +4,7 @@ dropped and why."""
 import io
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pyarrow as pa
@@ -83,12 +84,14 @@ def _to_mask(column: Any) -> Mask:
 
 def _list_files(data_uri: str) -> list[str]:
     objects = open_objects(data_uri, retries_itself=True)
-    try:
-        objects.stat(data_uri)
-    except NotFound:
-        folder = data_uri.rstrip("/") + "/"
-    else:
-        return [data_uri]
+    folder = data_uri if data_uri.endswith("/") else data_uri + "/"
+    if folder != data_uri and urlsplit(data_uri).path:  # else a folder, or a whole bucket (gs://bucket): no object
+        try:
+            objects.stat(data_uri)
+        except NotFound:
+            pass
+        else:
+            return [data_uri]
     there = objects.list(folder)
     # A name that starts with a dot or an underscore is a note to somebody (_SUCCESS, .crc), as in Spark and Arrow.
     files = [
