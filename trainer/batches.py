@@ -6,8 +6,11 @@ import tensorflow as tf
 from trainer.splitting import Pairs
 
 
-def to_train_batches(pairs: Pairs, *, batch_size: int, epochs: int, seed: int) -> tuple[tf.data.Dataset, int]:
-    """(buyers [batch], products [batch]) of every step of every epoch, and how many steps an epoch has.
+def to_train_batches(
+    pairs: Pairs, *, batch_size: int, epochs: int, seed: int, first_epoch: int = 0
+) -> tuple[tf.data.Dataset, int]:
+    """(buyers [batch], products [batch]) of every step of every epoch from `first_epoch` on, and how many steps an
+    epoch has.
 
     Each epoch has a random order of its own (`tf.random.experimental.index_shuffle`, which computes a permutation's
     entry without holding the permutation); the rows that fill no whole batch are left out, others in each epoch.
@@ -24,7 +27,7 @@ def to_train_batches(pairs: Pairs, *, batch_size: int, epochs: int, seed: int) -
         chosen = tf.random.experimental.index_shuffle(index, tf.cast(seeds, tf.int32), rows - 1)
         return tf.gather(buyers, chosen), tf.gather(products, chosen)
 
-    return tf.data.Dataset.range(epochs * steps).map(gather).prefetch(8), steps
+    return tf.data.Dataset.range(first_epoch * steps, epochs * steps).map(gather).prefetch(8), steps
 
 
 def to_test_batches(pairs: Pairs, *, batch_size: int, seed: int) -> tf.data.Dataset:

@@ -10,7 +10,7 @@ from trainer.console import say
 from trainer.epoch_record import EpochRecord
 from trainer.evaluation import rank_by_model, to_recalls
 from trainer.splitting import Pairs
-from trainer.stopping import StopWish
+from trainer.stopping import StopWish, is_stalled
 
 LOSS_NAMES = {"loss", "regularization_loss", "total_loss"}
 
@@ -95,3 +95,16 @@ class StopAtBatchEnd(keras.callbacks.Callback):
     def on_test_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Raises: Stopped. The epoch under validation is lost, as its row is not whole."""
         self._wish.check()
+
+
+class StopWhenStalled(keras.callbacks.Callback):
+    """Makes the epoch the last one when the record's ``val_loss`` is no longer falling, see `is_stalled`."""
+
+    def __init__(self, record: EpochRecord, patience: int) -> None:
+        super().__init__()
+        self._record = record
+        self._patience = patience
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Asks `fit` to stop."""
+        self.model.stop_training = is_stalled(self._record.read_losses("val_loss"), self._patience)

@@ -19,10 +19,13 @@ class EpochRecord:
     """All epochs so far, in memory; every series has one value an epoch, None where nothing was added.
 
     Epochs are added in rising order, each by whichever callback comes first.
+
+    Args:
+        before: epochs that were trained already, by an earlier process of the same job.
     """
 
-    def __init__(self) -> None:
-        self._record = MetricsRecord(status="partial", saved_at=datetime.min)
+    def __init__(self, before: MetricsRecord | None = None) -> None:
+        self._record = before or MetricsRecord(status="partial", saved_at=datetime.min)
 
     @property
     def epochs(self) -> list[int]:
@@ -68,6 +71,10 @@ class EpochRecord:
         names = (("final_loss", "loss"), ("final_val_loss", "val_loss"))
         found = {final: self._record.loss[name][-1] for final, name in names if self._record.loss.get(name)}
         return {name: math.nan if value is None else value for name, value in found.items()}
+
+    def read_losses(self, name: str) -> list[float]:
+        """That loss of every epoch; nan where it was no finite number, or not there."""
+        return [math.nan if value is None else value for value in self._record.loss.get(name, [])]
 
     def find_statistic(self, epoch: int, section: StatisticsSection, tower: str, name: str) -> float | None:
         """What was added for that epoch; None where nothing was, or no finite number."""

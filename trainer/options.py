@@ -12,6 +12,7 @@ from clients.objects import open_objects
 from history.errors import BadRequest
 from history.flags import add_flags, read_flags
 from history.spec import TrainSpec
+from trainer.environment import Environment
 
 
 class RunSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -26,10 +27,22 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     )
     attempt: Annotated[int, Meta(ge=1, description="which job of the run this is, from 1")] = 1
     name: Annotated[str, Meta(description="what people call the run")] = ""
+    model_uri: Annotated[
+        str, Meta(description="where the model goes; empty: AIP_MODEL_DIR, or model/ in the run's own folder")
+    ] = ""
+    checkpoints_uri: Annotated[
+        str, Meta(description="where a restart goes on from; empty: AIP_CHECKPOINT_DIR, or none are kept")
+    ] = ""
+    checkpoint_pause_s: Annotated[
+        float, Meta(ge=0, description="seconds between two checkpoints, at least; 0: one at each epoch's end")
+    ] = 60.0
 
 
-def read_arguments(arguments: Sequence[str]) -> tuple[RunSpec, TrainSpec]:
+def read_arguments(arguments: Sequence[str], environment: Environment) -> tuple[RunSpec, TrainSpec]:
     """The run and its configuration, checked as far as they can be without reading any data.
+
+    Where a flag and the environment both name a folder, the flag wins. The model goes where Vertex AI names a place for
+    it (AIP_MODEL_DIR) also when that is outside the run's folder: who set it will look for it there.
 
     Raises:
         BadRequest: a value is missing, out of range, or contradicts another.
@@ -41,17 +54,24 @@ def read_arguments(arguments: Sequence[str]) -> tuple[RunSpec, TrainSpec]:
     add_flags(parser, TrainSpec, title="the training")
     values = vars(parser.parse_args(list(arguments)))
     run, spec = read_flags(values, RunSpec), read_flags(values, TrainSpec)
-    for flag, uri in (("--artifacts-uri", run.artifacts_uri), ("--data-uri", spec.data_uri)):
-        _check_uri(flag, uri)
-    return run, spec
+    model_uri = run.model_uri or environment.model_uri or f"{run.artifacts_uri.rstrip('/')}/model"
+    checkpoints_uri = run.checkpoints_uri or environment.checkpoints_uri
+    for source, uri in (
+        ("--artifacts-uri", run.artifacts_uri),
+        ("--data-uri", spec.data_uri),
+        ("--model-uri" if run.model_uri else "AIP_MODEL_DIR", model_uri),
+        ("--checkpoints-uri" if run.checkpoints_uri else "AIP_CHECKPOINT_DIR", checkpoints_uri),
+    ):
+        _check_uri(source, uri)
+    return msgspec.structs.replace(run, model_uri=model_uri, checkpoints_uri=checkpoints_uri), spec
 
 
-def _check_uri(flag: str, uri: str) -> None:
+def _check_uri(source: str, uri: str) -> None:
     if not uri:
         return
     if not urlsplit(uri).scheme:
-        raise BadRequest(f"{flag} must be a URI such as file:///data/orders.parquet; got the path {uri!r}")
+        raise BadRequest(f"{source} must be a URI such as file:///data/orders.parquet; got the path {uri!r}")
     try:
         open_objects(uri)
     except BadRequest as err:
-        raise BadRequest(f"{flag}: {err}") from err
+        raise BadRequest(f"{source}: {err}") from err

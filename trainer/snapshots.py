@@ -2,38 +2,26 @@
 
 import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import keras
 
 from history.errors import SwitchyardError
-from history.record import FileStatus
 from trainer.console import say
-from trainer.epoch_record import EpochRecord
-from trainer.run_folder import RunFolder
+from trainer.journal import Journal
 
 PAUSE_S = 10.0  # a killed run loses the epochs of at most so long
 
 
 class Snapshots(keras.callbacks.Callback):
-    """Writes the record to the run's folder at epoch ends; after a failure it warns, and tries at the next epoch's end.
+    """Writes the journal at epoch ends; after a failure it warns, and tries at the next epoch's end.
 
-    Must be the last callback, so that the epoch's row is whole.
+    Must come after the callbacks that fill the record, so that the epoch's row is whole.
     """
 
-    def __init__(
-        self,
-        record: EpochRecord,
-        folder: RunFolder,
-        params: Mapping[str, Any],
-        *,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, journal: Journal, *, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
-        self._record = record
-        self._folder = folder
-        self._params = params
+        self._journal = journal
         self._clock = clock
         self._written_at = float("-inf")
 
@@ -42,13 +30,8 @@ class Snapshots(keras.callbacks.Callback):
         if self._clock() - self._written_at < PAUSE_S:
             return
         try:
-            self.write("partial")
+            self._journal.write("partial")
         except SwitchyardError as err:
             say(f"the snapshot after epoch {epoch + 1} was not written, the next one tries again: {err}", "WARNING")
-
-    def write(self, status: FileStatus) -> None:
-        """Writes the record as of now. Raises: what `RunFolder.write_metrics` raises."""
-        now = datetime.now(UTC)
-        record = self._record.to_record(status, saved_at=now, run=self._folder.identity, params=self._params)
-        self._folder.write_metrics(record)
-        self._written_at = self._clock()
+        else:
+            self._written_at = self._clock()

@@ -203,7 +203,7 @@ def test_bad_arguments_are_refused_before_any_compute(
 
     arguments = [f"--artifacts-uri={(tmp_path / 'run').as_uri()}", *flags]
     try:
-        status = start(arguments)
+        status = start(arguments, {})
     except SystemExit as err:  # argparse's own way
         status = int(err.code or 0)
     captured = capsys.readouterr()
@@ -217,8 +217,8 @@ def test_refusing_needs_no_tensorflow(tmp_path: Path) -> None:
     (tmp_path / "training_metrics.json").write_text("{}")
     script = (
         "import sys; from trainer.starting import start\n"
-        f"print([start([]), start(['--epochs=0', '--artifacts-uri=file:///x']), "
-        f"start(['--artifacts-uri={tmp_path.as_uri()}'])])\n"
+        "print([start([], {}), start(['--epochs=0', '--artifacts-uri=file:///x'], {}), "
+        f"start(['--artifacts-uri={tmp_path.as_uri()}'], {{}})])\n"
         "print([name for name in ('tensorflow', 'keras', 'numpy') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=WAIT_S, check=True)

@@ -1,7 +1,6 @@
 """The growing record, its snapshots, and the run's folder."""
 
 import json
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,10 @@ from clients.files import FileObjects
 from history.errors import BadRecord, StaleWrite, TryAgain
 from history.reading import read_record
 from history.record import MetricsRecord
+from history.spec import TrainSpec
 from trainer.bins import BIN_EDGES
 from trainer.epoch_record import EpochRecord
+from trainer.journal import Journal
 from trainer.options import RunSpec
 from trainer.run_folder import RunFolder
 from trainer.snapshots import PAUSE_S, Snapshots
@@ -144,16 +145,16 @@ def test_ended_says_how_and_whose(tmp_path: Path) -> None:
     assert ended == {"status": "failed", "exit": 1, "message": "why", "run": run}
 
 
-def make_snapshots(path: Path, record: EpochRecord, clock: Callable[[], float]) -> Snapshots:
-    return Snapshots(record, RunFolder(make_run(path), seed=7), {}, clock=clock)
+def make_journal(path: Path) -> Journal:
+    return Journal(RunFolder(make_run(path), seed=7), TrainSpec())
 
 
 def test_snapshots_are_written_first_at_once_and_then_with_a_pause(tmp_path: Path) -> None:
     """After the first epoch, and then when the last one is ten seconds old."""
-    now, record, written = [0.0], EpochRecord(), []
-    snapshots = make_snapshots(tmp_path, record, lambda: now[0])
+    now, journal, written = [0.0], make_journal(tmp_path), []
+    snapshots = Snapshots(journal, clock=lambda: now[0])
     for epoch in range(6):
-        record.add(epoch, "loss", {"loss": 1.0})
+        journal.record.add(epoch, "loss", {"loss": 1.0})
         snapshots.on_epoch_end(epoch)
         written.append(len(read_metrics(tmp_path).epochs))
         now[0] += PAUSE_S / 2
@@ -165,8 +166,9 @@ def test_a_failing_snapshot_does_not_stop_the_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It is warned about and tried again at the next epoch's end; only the last one's error is the caller's."""
-    record = make_record(1)
-    snapshots = make_snapshots(tmp_path, record, lambda: 0.0)
+    journal = make_journal(tmp_path)
+    journal.record.add(0, "loss", {"loss": 1.0})
+    snapshots = Snapshots(journal, clock=lambda: 0.0)
 
     def refuse(*arguments: Any, **options: Any) -> int:
         raise TryAgain("the disk is full")
@@ -175,11 +177,11 @@ def test_a_failing_snapshot_does_not_stop_the_training(
         patch.setattr(FileObjects, "write", refuse)  # a full disk cannot be had for the asking
         snapshots.on_epoch_end(0)
         with pytest.raises(TryAgain):
-            snapshots.write("completed")
+            journal.write("completed")
     line = json.loads(capsys.readouterr().out)
     assert line["severity"] == "WARNING"
     assert "the disk is full" in line["message"]
     assert not (tmp_path / "training_metrics.json").exists()
-    record.add(1, "loss", {"loss": 0.5})
+    journal.record.add(1, "loss", {"loss": 0.5})
     snapshots.on_epoch_end(1)
     assert read_metrics(tmp_path).epochs == [0, 1]

@@ -1,0 +1,158 @@
+"""Restarts of one job: what is kept of a training that was interrupted, and that it ends in the same numbers."""
+
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from history.errors import BadRecord
+from history.record import MetricsRecord
+from history.writing import to_json
+from tests.trainer.factories import TINY_FLAGS, make_spec
+from tests.trainer.test_process import WAIT_S, read_ended, read_lines, read_metrics, run, started, wait_for_epoch
+from trainer.checkpoints import RECORD_NAME, CheckpointStore
+from trainer.journal import Journal
+from trainer.options import RunSpec
+from trainer.run_folder import RunFolder
+
+EPOCHS = 40
+FLAGS = [*TINY_FLAGS, f"--epochs={EPOCHS}", "--checkpoint-pause-s=0"]
+
+
+def to_numbers(metrics: MetricsRecord) -> dict[str, Any]:
+    """All that the record says but for times and restarts."""
+    sections = ("status", "epochs", "loss", "gradient", "weight_stats", "gradient_stats", "final_metrics", "params")
+    found = {name: getattr(metrics, name) for name in (*sections, "non_finite")}
+    return found | {"metrics": {name: metrics.metrics[name] for name in metrics.metrics if name != "epoch_seconds"}}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The numbers of a training that nobody interrupted, without checkpoints."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    assert run(folder, *FLAGS).returncode == 0
+    return to_numbers(read_metrics(folder))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_an_interrupted_training_ends_in_the_same_numbers(
+    number: signal.Signals, uninterrupted: dict[str, Any], tmp_path: Path
+) -> None:
+    """Stopped or killed, and started again: every epoch's numbers are those of the uninterrupted one, to the bit."""
+    flags = [*FLAGS, f"--checkpoints-uri={(tmp_path / 'checkpoints').as_uri()}"]
+    with started(tmp_path / "run", *flags) as process:
+        wait_for_epoch(process, 4)
+        process.send_signal(number)
+        process.communicate(timeout=WAIT_S)
+    assert process.returncode in (143, -signal.SIGKILL)
+    assert read_metrics(tmp_path / "run").status == "partial"
+    done = run(tmp_path / "run", *flags)
+    assert (done.returncode, done.stderr) == (0, "")
+    first = next(line for line in read_lines(done.stdout) if "epoch" in line)
+    assert 0 < first["epoch"] < EPOCHS
+    metrics = read_metrics(tmp_path / "run")
+    assert to_numbers(metrics) == uninterrupted
+    assert metrics.run is not None
+    assert metrics.run.restart == 1
+    assert read_ended(tmp_path / "run")["run"]["restart"] == 1
+    assert not [path for path in (tmp_path / "checkpoints").rglob("*") if path.is_file()]
+
+
+def test_a_completed_job_that_is_started_again_does_nothing(tmp_path: Path) -> None:
+    """Exit 0, the files untouched, and a last file where the first process had no time for it; other flags are an
+    error."""
+    assert run(tmp_path, *TINY_FLAGS).returncode == 0
+    before = (tmp_path / "training_metrics.json").read_bytes()
+    (tmp_path / "ended.json").unlink()
+    again = run(tmp_path, *TINY_FLAGS)
+    assert (again.returncode, read_ended(tmp_path)["status"]) == (0, "completed")
+    assert "completed already" in again.stdout
+    other = run(tmp_path, *TINY_FLAGS, "--epochs=3")
+    assert other.returncode == 1
+    assert "epochs 2, not 3" in other.stdout
+    assert (tmp_path / "training_metrics.json").read_bytes() == before
+
+
+def make_store(path: Path, *, fingerprint: str = "f", **changes: Any) -> CheckpointStore:
+    run = RunSpec(artifacts_uri=(path / "run").as_uri(), checkpoints_uri=(path / "checkpoints").as_uri(), **changes)
+    return CheckpointStore(run, fingerprint)
+
+
+def write_checkpoint(store: CheckpointStore, path: Path, epochs: int) -> None:
+    journal = Journal(RunFolder(RunSpec(artifacts_uri=(path / "run").as_uri()), seed=1), make_spec())
+    for epoch in range(epochs):
+        journal.record.add(epoch, "loss", {"loss": float(epoch)})
+    local = path / "local"
+    shutil.rmtree(local, ignore_errors=True)
+    local.mkdir()
+    np.save(local / "0000.npy", np.full(3, epochs, np.float32))
+    (local / RECORD_NAME).write_bytes(to_json(journal.to_record("partial")))
+    store.write(local, epochs)
+
+
+def list_files(path: Path) -> list[Path]:
+    return sorted(found for found in (path / "checkpoints").rglob("*") if found.is_file())
+
+
+def test_the_newest_checkpoint_is_found_and_older_ones_are_gone(tmp_path: Path) -> None:
+    """A restart reads what was written last, of which alone the files are kept; after `delete` there is none."""
+    assert make_store(tmp_path).read() is None
+    for epochs in (1, 2):
+        store = make_store(tmp_path)
+        write_checkpoint(store, tmp_path, epochs)
+        write_checkpoint(store, tmp_path, epochs + 5)
+    found = make_store(tmp_path).read()
+    assert found is not None
+    assert found.record.epochs == list(range(7))
+    assert [array.tolist() for array in found.arrays] == [[7.0] * 3]
+    assert len(list_files(tmp_path)) == 3
+    store.delete()
+    assert list_files(tmp_path) == []
+
+
+def test_a_kill_before_the_list_is_replaced_leaves_the_older_checkpoint(tmp_path: Path) -> None:
+    """Files of a checkpoint that nothing names are passed over, and deleted with the next one."""
+    write_checkpoint(make_store(tmp_path), tmp_path, 3)
+    pointer = tmp_path / "checkpoints" / "attempt-1" / "checkpoint.json"
+    torn = pointer.parent / "epoch-000004-00000000"
+    torn.mkdir()
+    (torn / "0000.npy").write_bytes(b"half")
+    found = make_store(tmp_path).read()
+    assert found is not None
+    assert len(found.record.epochs) == 3
+    write_checkpoint(make_store(tmp_path), tmp_path, 5)
+    assert len(list_files(tmp_path)) == 3
+
+
+@pytest.mark.parametrize("broken", ["checkpoint.json", "0000.npy", "record.json"])
+@pytest.mark.parametrize("how", ["changed", "gone"])
+def test_a_broken_checkpoint_is_not_used(
+    tmp_path: Path, broken: str, how: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a warning the training begins anew, and its own checkpoint then takes the broken one's place."""
+    write_checkpoint(make_store(tmp_path), tmp_path, 3)
+    (path,) = (tmp_path / "checkpoints").rglob(broken)
+    if how == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-1])
+    store = make_store(tmp_path)
+    assert store.read() is None
+    assert ("begins anew" in capsys.readouterr().out) == ((broken, how) != ("checkpoint.json", "gone"))
+    write_checkpoint(store, tmp_path, 1)
+    found = make_store(tmp_path).read()
+    assert found is not None
+    assert found.record.epochs == [0]
+
+
+def test_checkpoints_of_others_are_not_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Other data or another configuration: a warning; another job's folder: an error; a later attempt: its own."""
+    write_checkpoint(make_store(tmp_path), tmp_path, 3)
+    assert make_store(tmp_path, fingerprint="other").read() is None
+    assert "another configuration" in capsys.readouterr().out
+    with pytest.raises(BadRecord, match="another job's"):
+        make_store(tmp_path, key="other")
+    assert make_store(tmp_path, key="other", attempt=2).read() is None

@@ -1,0 +1,56 @@
+"""What Vertex AI tells a container by its environment. `trainer/__main__.py` hands the variables over; nothing else
+reads them.
+
+Source: https://cloud.google.com/vertex-ai/docs/training/code-requirements#environment-variables (AIP_*) and
+https://cloud.google.com/vertex-ai/docs/training/distributed-training (CLUSTER_SPEC, TF_CONFIG).
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from history.errors import BadRequest
+
+
+class Environment(msgspec.Struct, frozen=True, kw_only=True):
+    """Empty where Vertex AI said nothing, as on this machine. AIP_TENSORBOARD_LOG_DIR is left alone: the trainer writes
+    no event files, its curves are in the published history."""
+
+    model_uri: str = ""  # AIP_MODEL_DIR
+    checkpoints_uri: str = ""  # AIP_CHECKPOINT_DIR
+    job_id: str = ""  # CLOUD_ML_JOB_ID: the CustomJob's number
+
+
+class _Cluster(msgspec.Struct):
+    cluster: dict[str, list[str]] = {}
+
+
+def read_environment(variables: Mapping[str, str]) -> Environment:
+    """What `variables` say; a flag of the same meaning wins over it (`trainer.options`).
+
+    Raises:
+        BadRequest: TF_CONFIG or CLUSTER_SPEC names several replicas, or cannot be read.
+    """
+    for name in ("TF_CONFIG", "CLUSTER_SPEC"):
+        if variables.get(name):
+            _check_alone(name, variables[name])
+    return Environment(
+        model_uri=variables.get("AIP_MODEL_DIR", "").rstrip("/"),
+        checkpoints_uri=variables.get("AIP_CHECKPOINT_DIR", "").rstrip("/"),
+        job_id=variables.get("CLOUD_ML_JOB_ID", ""),
+    )
+
+
+def _check_alone(name: str, text: str) -> None:
+    try:
+        cluster = msgspec.json.decode(text, type=_Cluster).cluster
+    except msgspec.DecodeError as err:
+        raise BadRequest(f'{name} must be JSON such as {{"cluster": {{"chief": ["host:2222"]}}}}; {err}') from err
+    replicas = {pool: len(hosts) for pool, hosts in cluster.items()}
+    if sum(replicas.values()) > 1:
+        shown = ", ".join(f"{count} {pool}" for pool, count in replicas.items())
+        # Each would train the whole model on all the data, and overwrite what the others write.
+        raise BadRequest(
+            f"the trainer runs as one replica; {name} names {sum(replicas.values())} ({shown}): submit the job with "
+            "replica_count 1 (--machine-replica-count), and a larger machine where one is too slow"
+        )
