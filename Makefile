@@ -39,7 +39,7 @@ deploy: setup ## a work pool and all deployments on the server of PREFECT_API_UR
 	@$(BIN)/python deployments/deploy.py $(POOL)
 
 test: setup ## all tests but the slow ones
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 test-slow: setup ## the slow tests
 	$(BIN)/python -m pytest -m slow

@@ -3,11 +3,16 @@
 import atexit
 import os
 import shutil
+import signal
 import tempfile
 
 # Prefect makes its home when it is imported, and reads it ever after: the tests' own, whatever the surroundings say.
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="switchyard-tests-prefect-")
 atexit.register(shutil.rmtree, os.environ["PREFECT_HOME"], ignore_errors=True)
+
+# A shell that starts the tests in its background has Ctrl-C ignored, by them and by every process that they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from tests.emulators.gcs_fixture import gcs, gcs_root, gcs_server  # noqa: E402  # after PREFECT_HOME is set
 from tests.emulators.vertex_fixture import (  # noqa: E402  # as above

@@ -64,24 +64,26 @@ def test_readme_commands_run_as_written(tmp_path: Path) -> None:
     _write_interactions(data)
     environment = _environment() | {"STATE_DIR": str(tmp_path / "state")}
     running: list[subprocess.Popen[bytes]] = []
-    for command in COMMANDS:
-        if command in ("make test", "make check"):  # .ci/run calls these two itself
-            assert f"\n{command}\n" in (ROOT / ".ci" / "run").read_text()
-            continue
-        command = command.replace(PLACEHOLDER, data.as_uri())
-        if not command.endswith("&"):
-            subprocess.run(command, shell=True, cwd=ROOT, env=environment, check=True, timeout=600)  # noqa: S602  # the README's own words
-            _stop(running)
-            continue
-        name = next(name for name in ANSWERS if name in command)
-        process = subprocess.Popen(
-            ["/bin/sh", "-c", f"exec {command.removesuffix(' &')}"],
-            cwd=ROOT,
-            env=environment,
-            start_new_session=True,
-        )
-        _wait_for(ANSWERS[name], process)
-        running.append(process)
+    try:
+        for command in COMMANDS:
+            if command in ("make test", "make check"):  # .ci/run calls these two itself
+                assert f"\n{command}\n" in (ROOT / ".ci" / "run").read_text()
+                continue
+            _run(command.replace(PLACEHOLDER, data.as_uri()), environment, running)
+    finally:
+        _stop(running)
+
+
+def _run(command: str, environment: dict[str, str], running: list[subprocess.Popen[bytes]]) -> None:
+    """Runs one command; one that ends with ``&`` goes on running until the next command has ended."""
+    if not command.endswith("&"):
+        subprocess.run(command, shell=True, cwd=ROOT, env=environment, check=True, timeout=600)  # noqa: S602  # the README's own words
+        _stop(running)
+        return
+    name = next(name for name in ANSWERS if name in command)
+    command = f"exec {command.removesuffix(' &')}"
+    running.append(subprocess.Popen(["/bin/sh", "-c", command], cwd=ROOT, env=environment, start_new_session=True))
+    _wait_for(ANSWERS[name], running[-1])
 
 
 def _environment() -> dict[str, str]:
