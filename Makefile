@@ -13,7 +13,7 @@ export PYTHONUNBUFFERED := 1
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up deploy test test-slow check bench clean
+.PHONY: help setup run up deploy test test-slow test-mlflow check bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -43,6 +43,19 @@ test: setup ## all tests but the slow ones
 
 test-slow: setup ## the slow tests
 	$(BIN)/python -m pytest -m slow
+
+# SQLAlchemy 2.1 breaks MLflow 2.9.2 at import. Ours is installed for its plugin, without what it needs.
+MLFLOW_292 := "mlflow==2.9.2" "setuptools<70" "sqlalchemy==2.0.23" "alembic==1.13.0" "Flask==3.0.0" "Werkzeug==3.0.1"
+MLFLOW_CURRENT := "mlflow==3.17.2"
+
+$(STATE)/mlflow-2.9.2/.installed $(STATE)/mlflow-current/.installed: $(STATE)/mlflow-%/.installed:
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $(if $(filter 2.9.2,$*),$(MLFLOW_292),$(MLFLOW_CURRENT)) psycopg2-binary google-auth requests msgspec
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+test-mlflow: setup $(STATE)/mlflow-2.9.2/.installed $(STATE)/mlflow-current/.installed ## the readers against real MLflow servers, 2.9.2 and a current one
+	$(BIN)/python -m pytest -m needs_mlflow
 
 check: setup ## lint, types, import rules
 	$(BIN)/ruff check .

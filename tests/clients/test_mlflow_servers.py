@@ -1,0 +1,164 @@
+"""The readers against real MLflow servers, of 2.9.2 and a current version, each in an environment of its own.
+
+`make test-mlflow` builds both and runs this. What it proves of them, `tests/emulators/mlflow_rest.py` stands for.
+"""
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+import requests
+
+from clients.files import FileObjects
+from clients.mlflow_export import export_store
+from clients.mlflow_http import MlflowServer
+from clients.mlflow_rest import RestTracking
+from clients.mlflow_restore import restore_store
+from clients.mlflow_sql import open_store
+from history.mlflow_points import CHARTED
+from history.ports import Tracking
+from history.tracking import Keys, RawRun, to_source_digest
+from tests.clients.mlflow_stores import find_fixture, restore, to_libpq
+from tests.emulators.server import listen
+from tests.postgres import Postgres
+
+pytestmark = [pytest.mark.slow, pytest.mark.needs_mlflow]
+
+ROOT = Path(__file__).parents[2]
+VERSIONS = ("2.9.2", "current")
+START_S = 180
+
+
+def find_environment(version: str) -> Path:
+    """The version's environment; the test is skipped where `make test-mlflow` has not built it."""
+    found = ROOT / ".switchyard" / f"mlflow-{version}" / "bin"
+    if not (found / "mlflow").exists():
+        pytest.skip(f"no MLflow {version} at {found}: make test-mlflow builds it")
+    return found
+
+
+@contextmanager
+def serve(version: str, store_uri: str, folder: Path) -> Iterator[str]:
+    """A server of that version over the store."""
+    environment = find_environment(version)
+    folder.mkdir(exist_ok=True)
+    listening, url = listen(0)
+    listening.close()
+    log = folder / "server.log"
+    command = [
+        str(environment / "mlflow"),
+        "server",
+        *("--host", "127.0.0.1", "--port", url.rpartition(":")[2], "--workers", "2"),
+        *("--backend-store-uri", store_uri, "--artifacts-destination", str(folder / "artifacts")),
+    ]
+    # mlflow starts gunicorn or uvicorn by name.
+    environ = os.environ | {"PATH": f"{environment}:{os.environ['PATH']}", "GIT_PYTHON_REFRESH": "quiet"}
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, cwd=folder, env=environ, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    try:
+        deadline = time.monotonic() + START_S
+        while not _is_up(url):
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.2)
+        yield url
+    finally:
+        os.killpg(process.pid, 15)
+        process.wait(timeout=60)
+
+
+def _is_up(url: str) -> bool:
+    try:
+        return requests.get(f"{url}/health", timeout=5).status_code == 200
+    except requests.RequestException:
+        return False
+
+
+@pytest.fixture(scope="module", params=VERSIONS)
+def store(request: pytest.FixtureRequest, postgres: Postgres) -> tuple[str, str]:
+    """A copy of the legacy database, upgraded by that version's own migrations, and the version."""
+    version: str = request.param
+    environment = find_environment(version)
+    database = postgres.make_database()
+    restore(postgres, database, find_fixture())
+    # psycopg2's name, which MLflow has, wherever SQLAlchemy would choose another one.
+    url = postgres.url(database).replace("+psycopg", "+psycopg2")
+    if version == "current":
+        subprocess.run([environment / "mlflow", "db", "upgrade", url], check=True, capture_output=True)
+    return version, url
+
+
+@pytest.fixture(scope="module")
+def server(store: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    version, uri = store
+    with serve(version, uri, tmp_path_factory.mktemp("server")) as url:
+        yield url
+
+
+def digests(store: Tracking, keys: Keys | None = None) -> dict[str, str]:
+    try:
+        found = list(store.read_runs([run.run_id for run in store.list_runs()], keys=keys))
+    finally:
+        store.close()
+    assert all(isinstance(run, RawRun) for run in found)
+    return {run.info.run_id: to_source_digest(run) for run in found if isinstance(run, RawRun)}
+
+
+def open_rest(url: str) -> RestTracking:
+    return RestTracking(MlflowServer(url, requests.Session))
+
+
+@pytest.mark.parametrize("keys", [None, CHARTED], ids=["all keys", "charted keys"])
+def test_server_and_database_say_the_same(store: tuple[str, str], server: str, keys: Keys | None) -> None:
+    """All 24 runs of the legacy database, bit for bit, by REST and by SQL."""
+    found = digests(open_rest(server), keys)
+    assert len(found) == 24
+    assert found == digests(open_store(store[1]), keys)
+
+
+def test_upgraded_database_holds_what_the_legacy_one_did(store: tuple[str, str], postgres: Postgres) -> None:
+    """MLflow's migrations change no run, so one SQL reads both schemas."""
+    database = postgres.make_database()
+    restore(postgres, database, find_fixture())
+    assert digests(open_store(store[1])) == digests(open_store(postgres.url(database)))
+
+
+def test_restored_store_serves_a_server_of_its_version(
+    store: tuple[str, str], postgres: Postgres, tmp_path: Path
+) -> None:
+    """From the export alone: the server answers with the same runs, and takes new ones."""
+    version, source = store
+    expected = digests(open_store(source))
+    uri = (tmp_path / "export").as_uri()
+    export = export_store(source, uri, FileObjects())
+    assert export.schema.left_out == []
+    restored = postgres.url(postgres.make_database()).replace("+psycopg", "+psycopg2")
+    restore_store(uri, FileObjects(), restored)
+    with serve(version, restored, tmp_path / "server") as url:
+        assert digests(open_rest(url)) == expected
+        api = f"{url}/api/2.0/mlflow"
+        made = requests.post(f"{api}/experiments/create", json={"name": "after the restore"}, timeout=60)
+        assert made.status_code == 200, made.text
+        body = {"experiment_id": made.json()["experiment_id"], "run_name": "a new run"}
+        assert requests.post(f"{api}/runs/create", json=body, timeout=60).status_code == 200
+    with psycopg.connect(to_libpq(restored.replace("+psycopg2", ""))) as connection:
+        (count,) = connection.execute("SELECT count(*) FROM runs").fetchone() or (0,)
+    assert count == 25
+
+
+def test_mlflow_s_own_client_finds_our_plugin(store: tuple[str, str]) -> None:
+    """MLFLOW_TRACKING_AUTH=google-id-token is a name that the real client knows once this package is installed."""
+    environment = find_environment(store[0])
+    code = (
+        "from mlflow.tracking.request_auth.registry import _request_auth_provider_registry as found\n"
+        "print([provider.get_name() for provider in found])"
+    )
+    done = subprocess.run([environment / "python", "-c", code], capture_output=True, text=True, check=True)
+    assert "google-id-token" in done.stdout, done.stdout + done.stderr
