@@ -170,6 +170,12 @@ class SqlResults:
         rows = self._database.rows(newest_job(self._tables, quick_test_id))
         return to_job(rows[0]._asdict()) if rows else None
 
+    def find_claim(self, request_key: str) -> Job | None:
+        """One row by its unique key."""
+        jobs = self._tables.jobs
+        rows = self._database.rows(select(jobs).where(jobs.c.request_key == request_key))
+        return to_job(rows[0]._asdict()) if rows else None
+
     def find_job(self, job_number: str) -> Job | None:
         """The newest one, should two platforms number alike."""
         rows = self._database.rows(results_jobs.select_job_by_number(self._tables, job_number))

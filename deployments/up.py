@@ -177,6 +177,7 @@ async def bring_up(children: Children, servers: LocalServers, settings: Settings
     to_note_path(settings).write_bytes(msgspec.json.encode(servers))
     await children.run("deploy", "-m", "prefect", "work-pool", "create", POOL, "--type=process", "--overwrite")
     await children.run("deploy", "-m", "prefect", "--no-prompt", "deploy", "--all")
+    await children.run("deploy", "deployments/limits.py")
     await children.start(
         "worker", "-m", "prefect", "worker", "start", f"--pool={POOL}", "--type=process", f"--limit={limit}"
     )

@@ -134,16 +134,19 @@ def _run_in_prefect(command: Command) -> Any:
 
 def _cancel_interrupted(command: Command, parameters: TrainParameters) -> None:
     """Ends the job of a training that Ctrl-C interrupted, and publishes what it left."""
-    from flows.cancel import cancel, find_unsettled
+    from flows.cancel import cancel
     from flows.terminal import print_result, to_console
+    from tasks.runs import find_claim
 
-    for run in find_unsettled(parameters.request_key):
-        id_ = run.quick_test.id
-        print(f"interrupted: cancelling quick test {id_}; Ctrl-C again leaves its job running", file=sys.stderr)
-        try:
-            print_result(cancel(quick_test_id=id_), to_console(stderr=command.json))
-        except (KeyboardInterrupt, SwitchyardError) as err:
-            print(f"not cancelled yet: {err}; to cancel it: python -m flows cancel {id_}", file=sys.stderr)
+    job = find_claim.fn(parameters.request_key)
+    if job is None or job.state.ended:
+        return
+    id_ = job.quick_test_id
+    print(f"interrupted: cancelling quick test {id_}; Ctrl-C again leaves its job running", file=sys.stderr)
+    try:
+        print_result(cancel(quick_test_id=id_), to_console(stderr=command.json))
+    except (KeyboardInterrupt, SwitchyardError) as err:
+        print(f"not cancelled yet: {err}; to cancel it: python -m flows cancel {id_}", file=sys.stderr)
 
 
 def _to_json(result: Any) -> str:

@@ -10,12 +10,10 @@ from flows.settling import settle
 from flows.waiting import wait_for_end
 from history.errors import JobFailed
 from history.jobs import JobState, Reason
-from history.runs import Job, QuickTest, RunStatus, Unsettled
+from history.runs import Job, QuickTest, RunStatus
 from tasks.announcing import announce_end
 from tasks.jobs import cancel_job
-from tasks.runs import end_run, list_unsettled, read_job, read_run, record_job_end
-
-_ALL = 10_000  # more than a database has open jobs
+from tasks.runs import end_run, read_job, read_run, record_job_end
 
 
 @flow(name="cancel")
@@ -40,12 +38,6 @@ def cancel(wanted: CancelParameters) -> RunResult:
     settled = settle(read_run(run.id), job)
     announce_end(job)
     return to_result(read_run(run.id), settled)
-
-
-def find_unsettled(request_key: str) -> list[Unsettled]:
-    """The run whose newest job was claimed under `request_key`, while it is not settled; none otherwise."""
-    unsettled = list_unsettled.fn(_ALL)
-    return [run for run in unsettled if run.job is not None and run.job.request_key == request_key]
 
 
 def ask_to_cancel(run: QuickTest, job: Job | None) -> None:

@@ -7,7 +7,7 @@ import msgspec
 from prefect import Flow, flow, get_run_logger, runtime
 from prefect.client.schemas.objects import FlowRun, State
 
-from flows.cancel import ask_to_cancel, find_unsettled
+from flows.cancel import ask_to_cancel
 from flows.parameters import TrainParameters, takes
 from flows.run_result import RunFailed, RunResult, to_result
 from flows.settling import settle
@@ -19,15 +19,17 @@ from history.runs import Job, NewRun, QuickTest, RunStatus
 from history.spec import TrainSpec
 from tasks.announcing import announce_end
 from tasks.jobs import cancel_job, submit_job
-from tasks.runs import claim_job, create_run, end_run, read_run, record_job, record_job_end
+from tasks.runs import claim_job, create_run, end_run, find_claim, read_run, record_job, record_job_end
 from tasks.showing import show_history
+from tasks.submissions import is_limited, wait_for_turn
 
 
 def cancel_waited_job(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Prefect's hook: a flow run that is cancelled takes its job with it. A crash does not come here: the job goes on,
     and reconcile publishes it."""
-    for run in find_unsettled(flow_run.parameters.get("request_key") or str(flow_run.id)):
-        ask_to_cancel(run.quick_test, run.job)
+    job = find_claim.fn(flow_run.parameters.get("request_key") or str(flow_run.id))
+    if job is not None and not job.state.ended:
+        ask_to_cancel(read_run.fn(job.quick_test_id), job)
 
 
 @flow(name="train", on_cancellation=[cancel_waited_job])
@@ -41,6 +43,9 @@ def train(wanted: TrainParameters) -> RunResult:
     request_key = wanted.request_key or str(runtime.flow_run.id)
     parameters = msgspec.to_builtins(wanted) | {"request_key": request_key}
     run = _find_run(wanted, request_key, parameters)
+    if is_limited():
+        # Before the claim: reconcile ends a claim whose job does not come, and the turn may take longer.
+        wait_for_turn(request_key, float(wanted.queue_timeout_s))
     job = claim_job(run.id, request_key, parameters, wanted.machine.image)
     if not job.job_name and not job.state.ended:
         job = _submit(run, job, wanted)

@@ -145,6 +145,9 @@ class Results(Protocol):
     def read_job(self, quick_test_id: int) -> Job | None:
         """The run's newest attempt; None when it never had one."""
 
+    def find_claim(self, request_key: str) -> Job | None:
+        """The job that was claimed under `request_key`, ended or not; None: none was."""
+
     def find_job(self, job_number: str) -> Job | None:
         """The job whose name at its launcher ends in ``/<job_number>``, as long as its end is not announced
         (`claim_ended_event`); None: there is no such job, or no longer."""

@@ -29,6 +29,12 @@ def read_job(quick_test_id: int) -> Job | None:
 
 
 @effect
+def find_claim(request_key: str) -> Job | None:
+    """The job that was claimed under `request_key`."""
+    return connect().results.find_claim(request_key)
+
+
+@effect
 def claim_job(quick_test_id: int, request_key: str, parameters: Mapping[str, object], image: str) -> Job:
     """The job of `request_key`, claimed before any is created; `image` is the trainer's, empty: the settings'."""
     outside = connect()

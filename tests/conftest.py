@@ -25,6 +25,7 @@ from tests.emulators.vertex_fixture import (  # noqa: E402  # as above
     vertex,
     vertex_server,
 )
+from tests.prefect_server import prefect_server  # noqa: E402  # as above
 
 __all__ = [
     "gcs",
@@ -33,6 +34,7 @@ __all__ = [
     "idle_vertex",
     "idle_vertex_server",
     "make_client",
+    "prefect_server",
     "start_vertex",
     "transport",
     "trusted_certificate",

@@ -4,7 +4,7 @@ import pytest
 
 from history.errors import BadRequest, NotFound
 from history.jobs import JobState, to_submission_key
-from history.runs import RunStatus
+from history.runs import LedgerLine, RunStatus
 from tests.clients.results_places import NOW, Place, later, publication
 
 
@@ -138,3 +138,17 @@ def test_job_is_found_by_its_number_until_its_end_is_told(place: Place) -> None:
     assert place.results.find_job("4242") is not None
     place.results.claim_ended_event(job.key, now=NOW)
     assert place.results.find_job("4242") is None
+
+
+def test_a_claim_is_found_by_its_request(place: Place) -> None:
+    """Open, ended, or while its repair backs off: who knows the request key finds the job."""
+    run = place.add_run()
+    job = place.claim(run, "mine")
+    line = LedgerLine(
+        kind="repair", quick_test_id=run, state="failed", attempts=1, next_try_at=later(9_999), updated_at=NOW
+    )
+    place.results.write_ledger(line)
+    assert place.results.find_claim("mine") == job
+    assert place.results.find_claim("other") is None
+    ended = place.results.record_job(job.key, state=JobState.FAILED, now=NOW)
+    assert place.results.find_claim("mine") == ended

@@ -1,11 +1,9 @@
-"""Fixtures of the flows' tests: one Prefect server for all, and a results database and launcher of each test's own."""
+"""Fixtures of the flows' tests: a results database and launcher of each test's own."""
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from prefect.testing.utilities import prefect_test_harness
 
 import clients.connect
 from clients.connect import Outside, connect
@@ -13,12 +11,6 @@ from clients.local_launcher import LocalLauncher
 from clients.migrate import migrate
 from clients.settings import Settings
 from history.ports import Launcher
-
-
-@pytest.fixture(scope="session")
-def prefect_server() -> Iterator[None]:
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
 
 
 @pytest.fixture

@@ -1,0 +1,13 @@
+"""Makes what limits submissions to Vertex AI on the Prefect server that PREFECT_API_URL names (tasks/submissions.py).
+
+``python deployments/limits.py``: `make up` and `make deploy` call it. A second call changes nothing.
+"""
+
+from prefect.client.orchestration import get_client
+
+from tasks.submissions import AT_ONCE, LIMIT, PER_S, make_limit
+
+if __name__ == "__main__":
+    with get_client(sync_client=True) as client:
+        make_limit(client)
+    print(f"limit {LIMIT}: {AT_ONCE} at once, {PER_S * 60:.0f} more a minute")  # noqa: T201  # a command line prints

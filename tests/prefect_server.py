@@ -1,0 +1,19 @@
+"""One Prefect server for all tests: it takes longer to start than most of them. tests/conftest.py has the fixture."""
+
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[None]:
+    """A server of the session's own, with the limit that `make up` makes."""
+    from prefect.client.orchestration import get_client
+    from prefect.testing.utilities import prefect_test_harness
+
+    from tasks.submissions import make_limit
+
+    with prefect_test_harness(server_startup_timeout=120):
+        with get_client(sync_client=True) as client:
+            make_limit(client)
+        yield
