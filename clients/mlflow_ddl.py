@@ -34,14 +34,22 @@ _SEQUENCES: Final = """
         LEFT JOIN pg_class t ON t.oid = d.refobjid
         LEFT JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = d.refobjsubid
     WHERE s.relnamespace = current_schema()::regnamespace AND s.relkind = 'S' ORDER BY s.relname"""
+# MLflow 3 has a trigger that guards its secrets. What belongs to an extension is made with that.
+_FUNCTIONS: Final = """
+    SELECT pg_get_functiondef(p.oid), current_schema() FROM pg_proc p
+    WHERE p.pronamespace = current_schema()::regnamespace AND p.prokind IN ('f', 'p')
+        AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e')
+    ORDER BY p.proname, p.oid"""
+_TRIGGERS: Final = """
+    SELECT pg_get_triggerdef(t.oid, true) FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+    WHERE c.relnamespace = current_schema()::regnamespace AND NOT t.tgisinternal ORDER BY c.relname, t.tgname"""
 _OTHERS: Final = """
     SELECT 'view or partition ' || relname FROM pg_class
         WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('v', 'm', 'p', 'f')
-    UNION ALL SELECT 'trigger ' || tgname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
-        WHERE c.relnamespace = current_schema()::regnamespace AND NOT tgisinternal
-    UNION ALL SELECT 'function ' || proname FROM pg_proc WHERE pronamespace = current_schema()::regnamespace
     UNION ALL SELECT 'type ' || typname FROM pg_type WHERE typnamespace = current_schema()::regnamespace
-        AND typtype IN ('e', 'd') ORDER BY 1"""
+        AND typtype IN ('e', 'd')
+    UNION ALL SELECT 'aggregate ' || proname FROM pg_proc WHERE pronamespace = current_schema()::regnamespace
+        AND prokind IN ('a', 'w') ORDER BY 1"""
 
 
 def read_schema(connection: psycopg.Connection[Any]) -> StoreSchema:
@@ -71,8 +79,17 @@ def read_schema(connection: psycopg.Connection[Any]) -> StoreSchema:
     for table, name, definition, kind in connection.execute(_CONSTRAINTS):
         statements = references if kind in ("f", b"f") else keys
         statements.append(f"ALTER TABLE {_name(table)} ADD CONSTRAINT {_name(name)} {definition}")
+    # Last, so that no trigger fires for a row that is restored.
+    after += [_without_schema(statement, schema) for statement, schema in connection.execute(_FUNCTIONS)]
+    after += [statement for (statement,) in connection.execute(_TRIGGERS)]
     left_out = [found for (found,) in connection.execute(_OTHERS)]
     return StoreSchema(before=before, after=[*keys, *indexes, *references, *after], left_out=left_out)
+
+
+def _without_schema(statement: str, schema: str) -> str:
+    """``CREATE OR REPLACE FUNCTION public.f()`` is the one statement in which the catalog always names the schema."""
+    head, _, rest = statement.partition("(")
+    return head.replace(f" {schema}.", " ", 1).replace(f" {_name(schema)}.", " ", 1) + "(" + rest
 
 
 def _read_sequence(connection: psycopg.Connection[Any], name: str) -> tuple[int, str]:

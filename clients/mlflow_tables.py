@@ -198,13 +198,13 @@ class SqliteSnapshot:
     def schema(self) -> StoreSchema:
         """The very statements that made it."""
         found = self._connection.execute(
-            "SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite^_%' ESCAPE '^' "
+            "SELECT type, sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite^_%' ESCAPE '^' "
             "ORDER BY rowid"
         ).fetchall()
         return StoreSchema(
-            before=[statement for kind, _, statement in found if kind == "table"],
-            after=[statement for kind, _, statement in found if kind == "index"],
-            left_out=[f"{kind} {name}" for kind, name, _ in found if kind not in ("table", "index")],
+            before=[statement for kind, statement in found if kind == "table"],
+            # Triggers last, so that none fires for a row that is restored.
+            after=[statement for wanted in ("index", "view", "trigger") for kind, statement in found if kind == wanted],
         )
 
     def tables(self) -> list[Table]:

@@ -39,7 +39,7 @@ class StoreSchema(msgspec.Struct, frozen=True, kw_only=True):
 
     before: list[str]
     after: list[str]
-    left_out: list[str] = []  # views, triggers, functions: MLflow has none of these, so somebody else made them
+    left_out: list[str] = []  # Postgres views, types, aggregates: MLflow has none, so somebody else made them
 
 
 class Export(msgspec.Struct, frozen=True, kw_only=True):
