@@ -43,3 +43,12 @@ def test_the_legacy_example_has_the_quirks_that_the_page_lists() -> None:
     assert (histogram.edges_known, histogram.counts[:2]) == ("all", [None, None])
     assert record.unknown == {"collector": "3.1"}
     assert len(record.warnings) == 3
+
+
+def test_the_last_file_is_of_the_first_example_s_run() -> None:
+    """ended.json names the same run as the metrics file, and only what the page's table knows."""
+    ended = json.loads(example("ended"))
+    run = json.loads(example("file-v1"))["run"]
+    assert ended["run"] == {name: run[name] for name in ("quick_test_id", "key", "attempt", "restart")}
+    assert f"| `{ended['status']}` | {ended['exit']} |" in PAGE
+    assert set(ended) == {"status", "exit", "ended_at", "message", "run"}

@@ -7,11 +7,24 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pa_parquet
 
+from history.record import MetricsRecord
 from history.spec import TrainSpec
 from trainer.interactions import Interactions
 
 TINY_FLAGS = ["--epochs=2", "--batch-size=64", "--embedding-dim=8", "--top-k=5", "--synthetic-buyers=40"]
 TINY_FLAGS += ["--synthetic-products=30", "--synthetic-interactions=600"]
+
+
+LONGER_EPOCHS = 30
+"""Enough for an interruption to hit the middle of a training."""
+LONGER_FLAGS = [*TINY_FLAGS, f"--epochs={LONGER_EPOCHS}"]
+
+
+def to_numbers(metrics: MetricsRecord) -> dict[str, Any]:
+    """All that the record says but for times and restarts."""
+    sections = ("status", "epochs", "loss", "gradient", "weight_stats", "gradient_stats", "final_metrics", "params")
+    found = {name: getattr(metrics, name) for name in (*sections, "non_finite")}
+    return found | {"metrics": {name: metrics.metrics[name] for name in metrics.metrics if name != "epoch_seconds"}}
 
 
 def make_spec(**changes: Any) -> TrainSpec:

@@ -3,15 +3,20 @@
 import gzip
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from history.errors import BadRequest, NotFound
+from clients.objects import open_objects
+from history.errors import BadRequest, BadSetup, NotFound
+from history.ports import ABSENT
 from tests.trainer.factories import make_columns, make_spec, write_parquet
 from trainer.reading import read_interactions
+
+if TYPE_CHECKING:
+    from tests.emulators.gcs import Gcs
 
 
 def read(uri: str, **changes: Any) -> Any:
@@ -149,3 +154,27 @@ def test_read_refuses_what_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
     with pytest.raises(NotFound, match="there is 1 files, none of these kinds"):
         read(tmp_path.as_uri())
+
+
+def test_read_takes_a_folder_with_a_slash_at_its_end(tmp_path: Path) -> None:
+    """With or without it a folder is a folder; a file's name with a slash is none."""
+    uri = write_parquet(tmp_path / "data" / "a.parquet", make_columns(5))
+    assert read((tmp_path / "data").as_uri() + "/").counts["rows_read"] == 5
+    with pytest.raises(NotFound, match=r"there is nothing at .*a\.parquet/"):
+        read(uri + "/")
+
+
+def test_read_takes_objects_folders_and_a_whole_bucket(gcs: "Gcs", gcs_root: str, tmp_path: Path) -> None:
+    """On Cloud Storage an object, a folder and a bucket, the last two with or without a slash."""
+    bucket = f"data-{gcs_root.rpartition('/')[2]}"
+    gcs.store.create_bucket(bucket)
+    write_parquet(tmp_path / "a.parquet", make_columns(5))
+    objects = open_objects(f"gs://{bucket}")
+    for name in ("a.parquet", "sub/b.parquet"):
+        objects.write(f"gs://{bucket}/{name}", (tmp_path / "a.parquet").read_bytes(), if_generation=ABSENT)
+    for uri, rows in {"": 10, "/": 10, "/sub": 5, "/sub/": 5, "/a.parquet": 5}.items():
+        assert read(f"gs://{bucket}{uri}").counts["rows_read"] == rows
+    with pytest.raises(NotFound, match="there is nothing at"):
+        read(f"gs://{bucket}/other/")
+    with pytest.raises(BadSetup, match="there is no bucket"):
+        read("gs://no-such-bucket-here")

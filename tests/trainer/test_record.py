@@ -145,6 +145,19 @@ def test_ended_says_how_and_whose(tmp_path: Path) -> None:
     assert ended == {"status": "failed", "exit": 1, "message": "why", "run": run}
 
 
+def test_ended_has_the_fields_that_the_contract_shows(tmp_path: Path) -> None:
+    """docs/contracts.md has an example of the last file: same keys, same types."""
+    page = (Path(__file__).parents[2] / "docs" / "contracts.md").read_text()
+    example = json.loads(page.split("```json ended\n")[1].split("```")[0])
+    RunFolder(make_run(tmp_path), seed=7).write_ended("completed", 0)
+    written = json.loads((tmp_path / "ended.json").read_bytes())
+
+    def to_types(tree: Any) -> Any:
+        return {name: to_types(item) for name, item in tree.items()} if isinstance(tree, dict) else type(tree)
+
+    assert to_types(written) == to_types(example)
+
+
 def make_journal(path: Path) -> Journal:
     return Journal(RunFolder(make_run(path), seed=7), TrainSpec())
 

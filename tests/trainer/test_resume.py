@@ -9,32 +9,15 @@ import numpy as np
 import pytest
 
 from history.errors import BadRecord
-from history.record import MetricsRecord
 from history.writing import to_json
-from tests.trainer.factories import TINY_FLAGS, make_spec
+from tests.trainer.factories import LONGER_EPOCHS, LONGER_FLAGS, TINY_FLAGS, make_spec, to_numbers
 from tests.trainer.test_process import WAIT_S, read_ended, read_lines, read_metrics, run, started, wait_for_epoch
 from trainer.checkpoints import RECORD_NAME, CheckpointStore
 from trainer.journal import Journal
 from trainer.options import RunSpec
 from trainer.run_folder import RunFolder
 
-EPOCHS = 40
-FLAGS = [*TINY_FLAGS, f"--epochs={EPOCHS}", "--checkpoint-pause-s=0"]
-
-
-def to_numbers(metrics: MetricsRecord) -> dict[str, Any]:
-    """All that the record says but for times and restarts."""
-    sections = ("status", "epochs", "loss", "gradient", "weight_stats", "gradient_stats", "final_metrics", "params")
-    found = {name: getattr(metrics, name) for name in (*sections, "non_finite")}
-    return found | {"metrics": {name: metrics.metrics[name] for name in metrics.metrics if name != "epoch_seconds"}}
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The numbers of a training that nobody interrupted, without checkpoints."""
-    folder = tmp_path_factory.mktemp("uninterrupted")
-    assert run(folder, *FLAGS).returncode == 0
-    return to_numbers(read_metrics(folder))
+FLAGS = [*LONGER_FLAGS, "--checkpoint-pause-s=0"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
@@ -52,7 +35,7 @@ def test_an_interrupted_training_ends_in_the_same_numbers(
     done = run(tmp_path / "run", *flags)
     assert (done.returncode, done.stderr) == (0, "")
     first = next(line for line in read_lines(done.stdout) if "epoch" in line)
-    assert 0 < first["epoch"] < EPOCHS
+    assert 0 < first["epoch"] < LONGER_EPOCHS
     metrics = read_metrics(tmp_path / "run")
     assert to_numbers(metrics) == uninterrupted
     assert metrics.run is not None
