@@ -97,7 +97,8 @@ class ReconcileParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     claim_grace_s: Annotated[
         float, Meta(ge=0, description="seconds that a submission has between its claim and its job")
     ] = 600
-    limit: Annotated[int, Meta(ge=1, le=10_000, description="runs looked at in one go, the oldest first")] = 500
+    # Jobs at work are looked at too, and are the oldest: a limit below their number would hide the others for ever.
+    limit: Annotated[int, Meta(ge=1, le=100_000, description="runs looked at in one go, the oldest first")] = 10_000
 
 
 class CancelParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -10,7 +10,7 @@ import json
 import os
 import platform
 
-BENCHMARKS = ("ingest", "serving", "reconcile", "statistics")
+BENCHMARKS = ("ingest", "serving", "reconcile", "vertex", "statistics")
 
 
 def main() -> None:

@@ -1,4 +1,5 @@
-"""A trainer that does at once what the run's name tells it, and takes the same flags as the real one."""
+"""A trainer that does at once what the run's name tells it, and takes the same flags as the real one. It writes to
+wherever the real one would, by the same client."""
 
 import argparse
 import json
@@ -8,6 +9,8 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from clients.objects import open_objects
+from history.ports import ANY
 from history.record import FileStatus, MetricsRecord, RunIdentity
 from history.writing import to_json
 from tests.history.factories import make_record
@@ -20,15 +23,17 @@ def main() -> int:
     for flag in ("--quick-test-id", "--attempt", "--epochs"):
         parser.add_argument(flag, type=int)
     told, _ = parser.parse_known_args()
-    file = Path(urlsplit(told.artifacts_uri).path) / "training_metrics.json"
-    file.parent.mkdir(parents=True, exist_ok=True)
+    objects, uri = open_objects(told.artifacts_uri, retries_itself=True), f"{told.artifacts_uri}/training_metrics.json"
 
     def record(status: FileStatus, epochs: int) -> MetricsRecord:
         identity = RunIdentity(quick_test_id=told.quick_test_id, key=told.key, attempt=told.attempt, restart=0)
         return make_record(epochs, status=status, run=identity, final_metrics={"test_recall_at_10": 0.25})
 
     def write(status: FileStatus, epochs: int) -> None:
-        file.write_bytes(to_json(record(status, epochs)))
+        put(to_json(record(status, epochs)))
+
+    def put(data: bytes) -> None:
+        objects.write(uri, data, if_generation=ANY)
 
     def say(epoch: int) -> None:
         print(json.dumps({"epoch": epoch, "epochs": told.epochs, "loss": 0.5}), flush=True)
@@ -43,14 +48,15 @@ def main() -> int:
         case "leave", _, "partial":
             write("partial", 2)
         case "leave", _, "half":
-            file.write_bytes(to_json(record("completed", 3))[:-40])
+            put(to_json(record("completed", 3))[:-40])
         case "leave", _, "text":
-            file.write_bytes(b"not json")
+            put(b"not json")
         case "leave", _, "another":
             told.quick_test_id += 1
             write("completed", 3)
         case "leave", _, "huge":
-            with file.open("wb") as huge:
+            put(b"")
+            with Path(urlsplit(uri).path).open("wb") as huge:
                 huge.truncate(500 * 1024 * 1024)
         case "hold", _, gate:
             signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))

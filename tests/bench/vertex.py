@@ -1,0 +1,135 @@
+"""What watching a thousand jobs on Vertex AI costs: reconcile's requests a turn (a minute), its time, its memory."""
+
+import gc
+import os
+import random
+import statistics
+import tempfile
+import time
+import tracemalloc
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+from google.cloud.aiplatform_v1.types import CreateCustomJobRequest, DeleteCustomJobRequest
+from google.cloud.aiplatform_v1.types import JobState as VertexState
+from prefect.logging import disable_run_logger
+from prefect.testing.utilities import prefect_test_harness
+
+from clients.connect import Outside, connect
+from clients.migrate import migrate
+from clients.vertex_job import to_custom_job
+from flows.reconcile import ReconcileResult, reconcile
+from history.jobs import JobOrder, JobState, to_labels
+from history.runs import NewRun
+from tests.emulators.certificate import make_certificate
+from tests.emulators.gcs import start_gcs
+from tests.emulators.vertex import VertexEmulator
+from tests.emulators.vertex_core import CREATE, DELETE, GET, LIST
+from tests.emulators.vertex_jobs import PARENT, make_config
+from tests.flows.vertex_world import SCRIPTED, to_environ
+
+JOBS = 1_000
+TURNS = 12
+ENDING, VANISHING = 3, 2
+"""So many jobs end, and so many are gone, between two turns."""
+
+
+class Fleet:
+    """Submitted runs that nobody waits for, all at work."""
+
+    def __init__(self, outside: Outside, vertex: VertexEmulator, jobs: int) -> None:
+        self._vertex = vertex
+        self._random = random.Random(7)
+        self.names = [self._submit(outside, number) for number in range(jobs)]
+
+    def _submit(self, outside: Outside, number: int) -> str:
+        """A run and its job, as `train --no-wait` leaves them; the service is asked directly, which is quicker."""
+        now, results = datetime.now(UTC), outside.results
+        run = results.create_run(NewRun(request_key=f"request-{number}"), now=now)
+        folder = f"{outside.settings.artifacts_uri}/quick_tests/{run.id}"
+        job = results.claim_job(run.id, f"r{number}", artifacts_uri=folder, parameters={}, image=SCRIPTED, now=now)
+        labels = to_labels(results.read_database_id(), run.id, job.attempt)
+        arguments = [f"--artifacts-uri={folder}", *(f"--argument-{n}=value" for n in range(40))]
+        order = JobOrder(display_name=f"run {run.id}", arguments=arguments, labels=labels, timeout_s=600)
+        asked = to_custom_job(job.key, order, image=SCRIPTED, service_account="")
+        created = self._vertex.core.invoke(
+            CREATE, CreateCustomJobRequest.pb(CreateCustomJobRequest(parent=PARENT, custom_job=asked))
+        )
+        self._vertex.core.move(created.name, VertexState.JOB_STATE_RUNNING)
+        results.record_job(job.key, state=JobState.RUNNING, job_name=created.name, now=now)
+        return str(created.name)
+
+    def live_a_minute(self) -> None:
+        """Some jobs are cancelled by somebody, and some are deleted."""
+        self._random.shuffle(self.names)
+        for _ in range(ENDING):
+            self._vertex.core.end(self.names.pop(), VertexState.JOB_STATE_CANCELLED)
+        for _ in range(VANISHING):
+            gone = DeleteCustomJobRequest.pb(DeleteCustomJobRequest(name=self.names.pop()))
+            self._vertex.core.invoke(DELETE, gone)
+
+
+class Turn(msgspec.Struct, frozen=True):
+    """One turn of reconcile: its requests by method, its processor time, and what the process holds after it."""
+
+    requests: Counter[str]
+    settled: int
+    cpu_ms: float
+    held_bytes: int
+
+
+def turn(vertex: VertexEmulator) -> Turn:
+    """Runs reconcile once, and counts."""
+    vertex.core.faults.forget()
+    started = time.process_time()
+    with disable_run_logger():
+        result = reconcile()
+    cpu_ms = (time.process_time() - started) * 1_000
+    assert isinstance(result, ReconcileResult)
+    counts = Counter(vertex.core.faults.counts())
+    gc.collect()
+    held = tracemalloc.get_traced_memory()[0] if tracemalloc.is_tracing() else 0
+    return Turn(counts, len(result.settled), cpu_ms, held)
+
+
+def measure(transport: str) -> dict[str, float | str]:
+    """The figures by one transport."""
+    with tempfile.TemporaryDirectory() as folder, start_gcs() as gcs:
+        config = make_config(new_job_state=VertexState.JOB_STATE_QUEUED)
+        with VertexEmulator(config) as vertex:
+            environ = to_environ(vertex, Path(folder), "gs://switchyard-test/runs", transport=transport)
+            os.environ.update(gcs.environ | environ)
+            migrate(connect().settings)
+            fleet = Fleet(connect(), vertex, JOBS)
+            turns = []
+            for number in range(TURNS):
+                if number == 2:  # what the first turns load and keep is no growth
+                    tracemalloc.start()
+                fleet.live_a_minute()
+                turns.append(turn(vertex))
+            tracemalloc.stop()
+    assert all(one.settled == ENDING + VANISHING for one in turns)
+    growth_kb = (turns[-1].held_bytes - turns[3].held_bytes) / 1024 / (TURNS - 4)
+    most = max(one.requests.total() for one in turns)
+    cpu_ms = statistics.median(one.cpu_ms for one in turns[:2])
+    lists, gets = turns[-1].requests[LIST], turns[-1].requests[GET]
+    print(f"{transport:9} | {most:22} | {lists:5} | {gets:4} | {cpu_ms:11.0f} | {growth_kb:11.1f}")
+    return {f"{transport}_requests_a_turn": most, f"{transport}_kb_a_turn": round(growth_kb, 1)}
+
+
+def main() -> dict[str, float | str]:
+    """Prints a line a transport."""
+    print(f"{JOBS} jobs at work; between two turns {ENDING} end and {VANISHING} are deleted; {TURNS} turns")
+    print("transport | most requests in a turn | LISTs | GETs | CPU [ms] | memory kept a turn [KiB]")
+    with tempfile.NamedTemporaryFile(suffix=".pem") as roots:
+        roots.write(make_certificate()[1])
+        roots.flush()
+        os.environ["GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"] = roots.name
+        with prefect_test_harness(server_startup_timeout=120):
+            return measure("rest") | measure("grpc")
+
+
+if __name__ == "__main__":
+    print(datetime.now(UTC).date(), main())

@@ -1,0 +1,48 @@
+"""A thousand jobs on Vertex AI that no flow waits for: reconcile alone watches them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from google.cloud.aiplatform_v1.types import JobState as VertexState
+
+from clients.connect import connect
+from clients.migrate import migrate
+from clients.settings import Settings
+from tests.bench.vertex import ENDING, VANISHING, Fleet, turn
+from tests.emulators.vertex import VertexEmulator
+from tests.emulators.vertex_core import GET, LIST
+from tests.flows.vertex_world import to_environ
+
+if TYPE_CHECKING:
+    from tests.emulators.gcs import Gcs
+
+JOBS = 1_000
+LIMIT = 25
+"""Requests a minute, of the 600 that a project has; a turn a minute."""
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_thousand_jobs_cost_one_sweep(
+    gcs: "Gcs",
+    gcs_root: str,
+    start_vertex: Callable[..., VertexEmulator],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One LIST over all, a GET for each job missing from it, nothing for those at work; every end is settled."""
+    vertex = start_vertex(new_job_state=VertexState.JOB_STATE_QUEUED)
+    for name in Settings.__struct_fields__:
+        monkeypatch.delenv(name.upper(), raising=False)
+    for name, value in to_environ(vertex, tmp_path / "state", gcs_root).items():
+        monkeypatch.setenv(name, value)
+    migrate(connect().settings)
+    fleet = Fleet(connect(), vertex, JOBS)
+    idle = turn(vertex)
+    assert (idle.settled, idle.requests) == (0, {LIST: JOBS // 100})
+    fleet.live_a_minute()
+    busy = turn(vertex)
+    assert busy.settled == ENDING + VANISHING
+    assert busy.requests[GET] == VANISHING
+    assert busy.requests.total() <= LIMIT

@@ -1,0 +1,177 @@
+"""The whole walk on Vertex AI: the real clients against endpoints on this machine, found by settings alone."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from prefect.settings import PREFECT_API_URL
+
+from clients.connect import Outside, connect
+from clients.migrate import migrate
+from clients.settings import Settings
+from flows.run_result import RunFailed
+from flows.train import train
+from history.errors import BadRequest, BadSetup, SwitchyardError
+from history.jobs import JobState
+from history.ports import ABSENT
+from history.runs import RunStatus
+from serving.app import create_app
+from tests.emulators.faults import Fault
+from tests.emulators.server import serve_in_thread
+from tests.emulators.vertex import VertexEmulator
+from tests.flows.vertex_world import FAILING, IMAGES, SCRIPTED, TRAINER, to_environ, to_passed_on
+
+if TYPE_CHECKING:
+    from tests.emulators.gcs import Gcs
+
+pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.timeout(600)]
+
+TOY = ["--epochs=3", "--synthetic-buyers=60", "--synthetic-products=40", "--synthetic-interactions=1000",
+       "--batch-size=64", "--embedding-dim=8", "--top-k=10"]  # fmt: skip
+RETAIL = Path(__file__).resolve().parents[3] / "shared" / "data" / "online_retail.parquet"
+World = Callable[..., Outside]
+
+
+@pytest.fixture
+def vertex(gcs: "Gcs", start_vertex: Callable[..., VertexEmulator]) -> VertexEmulator:
+    """An endpoint whose images are the trainers; its containers reach the same Cloud Storage."""
+    return start_vertex(images=IMAGES, passed_on=to_passed_on())
+
+
+@pytest.fixture
+def on_vertex(vertex: VertexEmulator, gcs_root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    """Sets the environment, and migrates the results database that it names."""
+
+    def make(transport: str = "rest", image: str = SCRIPTED) -> Outside:
+        for name in Settings.__struct_fields__:
+            monkeypatch.delenv(name.upper(), raising=False)
+        environ = to_environ(vertex, tmp_path / "state", gcs_root, transport=transport, image=image)
+        for name, value in environ.items():
+            monkeypatch.setenv(name, value)
+        migrate(connect().settings)
+        return connect()
+
+    return make
+
+
+def run_train(*flags: str) -> dict[str, Any]:
+    """The answer of `python -m flows train`, in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "flows", "train", "--json", "--poll-interval-s=0.5", *flags],
+        env=os.environ | {"PREFECT_API_URL": str(PREFECT_API_URL.value())},
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert isinstance(answer, dict)
+    return answer
+
+
+def read_over_http(outside: Outside, quick_test_id: int) -> dict[str, Any]:
+    """What readers get: the history, and that its histograms are there."""
+    with serve_in_thread(create_app(outside)) as url, httpx.Client(base_url=url, trust_env=False) as client:
+        run = f"/api/quick-tests/{quick_test_id}"
+        history = client.get(f"{run}/training-history/").raise_for_status().json()
+        histograms = client.get(f"{run}/histogram-data/").raise_for_status().json()
+    assert histograms["available"] is True
+    assert histograms["epochs"] == list(range(histograms["epochs"][-1] + 1))
+    return dict(history)
+
+
+@pytest.mark.parametrize("transport", ["rest", pytest.param("grpc", marks=pytest.mark.slow)])
+def test_train_publishes_what_a_container_learned(on_vertex: World, vertex: VertexEmulator, transport: str) -> None:
+    """Submitted, polled, trained in a container, its metrics on gs://, ingested, published, read over HTTP."""
+    outside = on_vertex(transport, TRAINER)
+    answer = run_train(*TOY, "--machine-type=n1-highmem-8")
+    folder = f"{outside.settings.artifacts_uri}/quick_tests/{answer['quick_test_id']}"
+    assert (answer["status"], answer["gcs_artifacts_path"]) == ("completed", folder)
+    history = read_over_http(outside, answer["quick_test_id"])
+    assert (history["status"], history["epochs"]) == ("completed", [0, 2])
+    assert history["final_metrics"] == answer["final_metrics"]
+    files = {uri.removeprefix(f"{folder}/").partition("/")[0] for uri in outside.objects(folder).list(f"{folder}/")}
+    assert {"training_metrics.json", "ended.json", "model", "embeddings"} <= files
+    job = outside.results.read_job(answer["quick_test_id"])
+    assert job is not None
+    assert (job.image, job.state) == (TRAINER, JobState.SUCCEEDED)
+    spec = vertex.core.read(job.job_name).job_spec
+    assert spec.worker_pool_specs[0].machine_spec.machine_type == "n1-highmem-8"
+    assert spec.base_output_directory.output_uri_prefix == folder
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not RETAIL.exists(), reason="the data set is not beside the repository: shared/data")
+@pytest.mark.parametrize("transport", ["rest", "grpc"])
+def test_real_purchases_train_on_vertex(on_vertex: World, gcs_root: str, transport: str) -> None:
+    """541,909 real rows, uploaded to gs:// first: published, read over HTTP, and better than popularity."""
+    outside = on_vertex(transport, TRAINER)
+    data_uri = f"{gcs_root}/data/online_retail.parquet"
+    outside.objects(data_uri).write(data_uri, RETAIL.read_bytes(), if_generation=ABSENT)
+    answer = run_train(f"--data-uri={data_uri}")
+    history = read_over_http(outside, answer["quick_test_id"])
+    assert (answer["status"], history["status"], history["epochs"][-1]) == ("completed", "completed", 11)
+    metrics = history["final_metrics"]
+    for k in (5, 10, 50, 100):
+        assert metrics[f"test_recall_at_{k}"] > metrics[f"popularity_recall_at_{k}"] > 0
+
+
+def fail(expected: type[SwitchyardError], said: str, **parameters: object) -> None:
+    with pytest.raises(expected, match=said):
+        train(poll_interval_s=0.05, **parameters)
+
+
+def test_files_of_this_machine_are_refused_before_submit(on_vertex: World, vertex: VertexEmulator) -> None:
+    """No container could read them: the row says so, and nothing was created or paid for."""
+    outside = on_vertex()
+    fail(BadRequest, "--data-uri must be on Cloud Storage", data_uri="file:///data/orders.parquet")
+    run = outside.results.read_run(1)
+    assert run.status is RunStatus.FAILED
+    assert "gcloud storage cp" in run.error
+    assert vertex.core.faults.count("CreateCustomJob") == 0
+
+
+def test_a_failed_job_s_row_has_vertex_s_words_and_its_log(on_vertex: World) -> None:
+    """The platform's own message, and the console's link to the log."""
+    outside = on_vertex(image=FAILING)
+    fail(RunFailed, "non-zero status of 3")
+    run = outside.results.read_run(1)
+    assert run.status is RunStatus.FAILED
+    assert "The replica workerpool0-0 exited with a non-zero status of 3" in run.error
+    assert "https://console.cloud.google.com/logs/query;query=" in run.error
+
+
+CPUS = "The following quota metrics exceed quota limits: aiplatform.googleapis.com/custom_model_training_cpus"
+
+
+def test_quota_for_the_whole_machine_says_what_to_ask_for(on_vertex: World, vertex: VertexEmulator) -> None:
+    """A job that the project could never run is no failed training, and is not tried again."""
+    outside = on_vertex()
+    vertex.core.faults.order(Fault(kind="CreateCustomJob", status=429, message=CPUS, times=9))
+    fail(BadSetup, r"Choose a smaller machine.*iam-admin/quotas\?project=demo-project")
+    assert "iam-admin/quotas" in outside.results.read_run(1).error
+    assert vertex.core.faults.count("CreateCustomJob") == 1
+
+
+def test_requests_a_minute_that_are_used_up_are_outlasted(on_vertex: World, vertex: VertexEmulator) -> None:
+    """They refill: the same submission is made again, and the run is trained by one job."""
+    outside = on_vertex()
+    vertex.core.faults.order(Fault(kind="CreateCustomJob", status=429, times=2))
+    train(poll_interval_s=0.05)
+    assert outside.results.read_run(1).status is RunStatus.COMPLETED
+    assert vertex.core.faults.count("CreateCustomJob") == 3
+    assert len(vertex.core.list_names()) == 1
+
+
+def test_want_of_machines_says_what_to_choose(on_vertex: World, vertex: VertexEmulator) -> None:
+    """Capacity is told apart from a training that failed: another region, machine, or a wait."""
+    outside = on_vertex()
+    vertex.core.stockouts = 9  # Vertex AI looks for machines several times
+    fail(RunFailed, "scheduling=flex_start")
+    assert "no machine of that kind is free" in outside.results.read_run(1).error
