@@ -146,7 +146,7 @@ class JobFolder:
         return Exit(
             state=state,
             reason=reason,
-            message=f"{message}; its log ends:\n{last_words}" if last_words else message,
+            message=f"{message}; its log ends: {last_words}" if last_words else message,
             labels=order.order.labels if order else {},
             created_at=order.created_at if order else self.claimed_at,
             started_at=running.started_at if running else None,

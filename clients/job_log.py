@@ -3,6 +3,7 @@
 import json
 import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,20 +26,29 @@ def read_tail(log: Path) -> str:
 
 
 def to_last_words(tail: str) -> str:
-    """The last lines that say something, at most 15 of them and 2,000 characters, for an error message."""
+    """What the log says last, for an error message: the training's own last error, where it could still say one;
+    else the last lines that say something, at most 15 of them and 2,000 characters."""
+    errors = [line["message"] for line in _read_lines(tail) if line.get("severity") == "ERROR" and line.get("message")]
+    if errors:
+        return str(errors[-1])[:_LAST_CHARACTERS]
     lines = [line.rstrip() for line in tail.splitlines() if line.strip()]
     return "\n".join(lines[-_LAST_LINES:])[-_LAST_CHARACTERS:]
 
 
-def to_progress(tail: str) -> Progress | None:
-    """What the last epoch's line says: a JSON object with `epoch` (from 0), `epochs` and perhaps `loss`."""
-    for line in reversed(tail.splitlines()):
+def _read_lines(tail: str) -> Iterator[dict[str, Any]]:
+    """The lines that are JSON objects."""
+    for line in tail.splitlines():
         if not line.startswith("{"):
             continue
         try:
-            said: Any = json.loads(line)
+            yield json.loads(line)
         except ValueError:  # half a line, or a line of somebody else's
             continue
+
+
+def to_progress(tail: str) -> Progress | None:
+    """What the last epoch's line says: a JSON object with `epoch` (from 0), `epochs` and perhaps `loss`."""
+    for said in reversed(list(_read_lines(tail))):
         epoch, epochs, loss = (said.get(name) for name in ("epoch", "epochs", "loss"))
         if type(epoch) is int and type(epochs) is int:
             known = isinstance(loss, int | float) and math.isfinite(loss)

@@ -85,7 +85,10 @@ def _read(run: QuickTest, job: Job | None) -> MetricsRecord | None:
     uri = f"{run.gcs_artifacts_path.rstrip('/')}/training_metrics.json"
     where = f"training_metrics.json of quick test {run.id} ({uri})"
     record = read_record(read_metrics_file(uri), where=where)
-    return record if is_of_job(record.run, run.id, job, where=where) else None
+    if not is_of_job(record.run, run.id, job, where=where):
+        return None
+    # A training that ended before its first epoch says so in a file without any: there is nothing to read in it.
+    return record if record.epochs or record.available else None
 
 
 def _end_unread(run: QuickTest, job: Job | None, outcome: Outcome, refusal: SwitchyardError | None) -> Settled:
@@ -93,9 +96,10 @@ def _end_unread(run: QuickTest, job: Job | None, outcome: Outcome, refusal: Swit
     refused = isinstance(refusal, BadRecord | BadRequest)
     if outcome.row_status is None or run.status is RunStatus.COMPLETED:
         # Its job is at work and may write a better one; or somebody completed the row, and that stands.
-        if refused:
-            record_error(run.id, str(refusal))
-        raise refusal if refused and refusal else NotFound(f"quick test {run.id}: {outcome.reason}")
+        why = refusal or NotFound(f"quick test {run.id}: {outcome.reason}")
+        if refused or run.status is RunStatus.COMPLETED:
+            record_error(run.id, str(why))
+        raise why
     ended = f"the training job {job.state}" if job else "no job is known"
     # The outcome speaks of a missing file: one that is there and refused was not written by this run, or not whole.
     error = _with_reason(f"{ended}, and its metrics file is refused: {refusal}" if refused else outcome.error, job)

@@ -6,6 +6,7 @@ A field that is a Struct itself becomes one flag for each of its fields: ``machi
 
 import argparse
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -66,7 +67,13 @@ def read_flags(values: Mapping[str, Any], struct: type[T]) -> T:
     except msgspec.ValidationError as err:
         message = str(err)
         for name in known:
-            message = message.replace(f"`$.{name}`", f"`{to_flag(name)}`")
+            if f"`$.{name}`" in message:
+                outer, _, inner = name.rpartition(".")
+                received = (given.get(outer, {}) if outer else given).get(inner)
+                message = message.replace(f"`$.{name}`", f"`{to_flag(name)}`") + f"; got {received!r}"
+        message = re.sub(
+            r"Object missing required field `(\w+)`", lambda found: f"{to_flag(found[1])} is needed", message
+        )
         raise BadRequest(f"{message}; see --help") from err
 
 

@@ -93,6 +93,8 @@ class TrainSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     def __post_init__(self) -> None:
         problems = []
+        if self.data_uri and not self.data_uri.startswith(("file:///", "gs://")):
+            problems.append(f"data_uri must start with file:/// or gs://; got {self.data_uri!r}")
         if self.validation_fraction + self.test_fraction >= 1:
             problems.append(
                 "validation_fraction + test_fraction must leave something to train on (sum below 1); "

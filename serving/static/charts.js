@@ -16,7 +16,7 @@ const Charts = (() => {
     candidate: { color: "--second", dash: "solid", symbol: "square" },
   };
   const OTHER = { color: "--soft", dash: "dashdot", symbol: "x", group: "loss" };
-  const CONFIG = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
+  const CONFIG = { displaylogo: false, displayModeBar: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
 
   const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
