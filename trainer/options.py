@@ -58,7 +58,6 @@ def read_arguments(arguments: Sequence[str], environment: Environment) -> tuple[
     checkpoints_uri = run.checkpoints_uri or environment.checkpoints_uri
     for source, uri in (
         ("--artifacts-uri", run.artifacts_uri),
-        ("--data-uri", spec.data_uri),
         ("--model-uri" if run.model_uri else "AIP_MODEL_DIR", model_uri),
         ("--checkpoints-uri" if run.checkpoints_uri else "AIP_CHECKPOINT_DIR", checkpoints_uri),
     ):

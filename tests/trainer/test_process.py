@@ -189,8 +189,8 @@ BAD_ARGUMENTS: list[tuple[list[str], str]] = [
     (["--validation-fraction=0.5", "--test-fraction=0.5"], "must leave something to train on"),
     (["--buyer-column=x", "--product-column=x"], "each column can have one meaning only"),
     (["--early-stopping-patience=5", "--epochs=5"], "early_stopping_patience must be below epochs"),
-    (["--data-uri=/data/orders.parquet"], "--data-uri must be a URI such as file:///"),
-    (["--data-uri=ftp://host/orders.parquet"], "--data-uri: "),
+    (["--data-uri=/data/orders.parquet"], "data_uri must start with file:/// or gs://; got '/data"),
+    (["--data-uri=ftp://host/orders.parquet"], "data_uri must start with file:/// or gs://; got 'ftp:"),
 ]
 
 

@@ -1,5 +1,6 @@
 """Restarts of one job: what is kept of a training that was interrupted, and that it ends in the same numbers."""
 
+import math
 import shutil
 import signal
 from pathlib import Path
@@ -16,6 +17,7 @@ from trainer.checkpoints import RECORD_NAME, CheckpointStore
 from trainer.journal import Journal
 from trainer.options import RunSpec
 from trainer.run_folder import RunFolder
+from trainer.stopping import is_stalled
 
 FLAGS = [*LONGER_FLAGS, "--checkpoint-pause-s=0"]
 
@@ -139,3 +141,20 @@ def test_checkpoints_of_others_are_not_used(tmp_path: Path, capsys: pytest.Captu
     with pytest.raises(BadRecord, match="another job's"):
         make_store(tmp_path, key="other")
     assert make_store(tmp_path, key="other", attempt=2).read() is None
+
+
+@pytest.mark.parametrize(
+    ("losses", "patience", "expected"),
+    [
+        ([], 1, False),
+        ([3, 2, 2.5, 2.5], 2, True),
+        ([3, 2, 2.5, 1.9], 2, False),
+        ([3, 2, 2, 2], 2, True),  # as low is not lower
+        ([3, 2, 2.5], 2, False),
+        ([3, math.nan, math.nan], 2, True),
+        ([1, 1, 1, 1], 0, False),
+    ],
+)
+def test_a_training_stalls_by_its_losses_alone(losses: list[float], patience: int, expected: bool) -> None:
+    """No loss lower than all before it within the patience, which a restart decides from the record as well."""
+    assert is_stalled(losses, patience) == expected

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from tests.emulators.gcs import Gcs
     from tests.emulators.vertex import VertexEmulator
+    from tests.emulators.vertex_run import Act
 
 IMAGE = "us-docker.pkg.dev/demo-project/switchyard/trainer:test"
 
@@ -83,7 +84,7 @@ def world(
 
 
 @pytest.mark.parametrize("act", ["preempt", "kill"])
-def test_a_machine_that_is_taken_away_costs_nothing(act: str, world: World, uninterrupted: dict[str, Any]) -> None:
+def test_a_machine_that_is_taken_away_costs_nothing(act: "Act", world: World, uninterrupted: dict[str, Any]) -> None:
     """Preempted with notice, or killed without: Vertex AI starts main again in the same job, which goes on."""
     name = world.submit()
     world.wait_for_epoch(name, 5)
@@ -98,7 +99,8 @@ def test_a_machine_that_is_taken_away_costs_nothing(act: str, world: World, unin
 def test_interruptions_one_after_another_cost_nothing(world: World, uninterrupted: dict[str, Any]) -> None:
     """Maintenance, a kill, and a preemption in one job."""
     name = world.submit()
-    for epoch, act in ((4, "restart"), (10, "kill"), (16, "preempt")):
+    acts: list[tuple[int, Act]] = [(4, "restart"), (10, "kill"), (16, "preempt")]
+    for epoch, act in acts:
         world.wait_for_epoch(name, epoch)
         world.vertex.core.act(name, act)
     world.wait_for_success(name)
