@@ -9,12 +9,14 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.sorting import ArtifactSort
 
 from clients.connect import Outside
+from flows.ingest import ingest
 from flows.parameters import TrainParameters
 from flows.run_result import RunFailed, RunResult
 from flows.train import train
 from history.errors import BadRequest, JobFailed, NotFound
 from history.jobs import JobState
 from history.machine import MachineSpec
+from history.ports import ANY
 from history.runs import NewRun, RunStatus
 from history.spec import TrainSpec
 from tests.flows.polling import wait_for
@@ -109,6 +111,30 @@ def test_what_went_wrong_is_said_by_flow_and_row(scripted: Outside, name: str, s
     assert (row.status, failure.result.status) == (status, status)
     assert said in row.error
     assert row.error in str(failure)
+
+
+def test_bad_data_is_said_in_words_and_publishes_nothing(outside: Outside, tmp_path: Path) -> None:
+    """The real trainer finds no file: the reason stands on the row as one sentence, and no empty history is shown."""
+    failure = fail_now(data_uri=(tmp_path / "nothing.parquet").as_uri())
+    row = outside.results.read_run(failure.result.quick_test_id)
+    assert "nothing.parquet" in row.error
+    assert "before it wrote any metrics" in row.error
+    assert "severity" not in row.error
+    assert outside.results.read_history(row.id).history_json is None
+
+
+def test_a_completed_run_whose_file_is_gone_says_so_and_stays(scripted: Outside) -> None:
+    """Ingested again without its file, the run keeps its status and history, and its row says what is missing."""
+    done = train_now()
+    before = scripted.results.read_history(done.quick_test_id)
+    scripted.objects(done.gcs_artifacts_path).delete(
+        f"{done.gcs_artifacts_path}/training_metrics.json", if_generation=ANY
+    )
+    with pytest.raises(NotFound):
+        ingest(quick_test_id=done.quick_test_id)
+    row = scripted.results.read_run(done.quick_test_id)
+    assert (row.status, scripted.results.read_history(row.id)) == (RunStatus.COMPLETED, before)
+    assert "training_metrics.json" in row.error
 
 
 def test_partial_history_of_a_failed_job_is_published(scripted: Outside) -> None:
