@@ -121,7 +121,7 @@ def test_an_old_schema_names_the_command(tmp_path: Path, api_url: str) -> None:
         (["train", "--machine-type", "big"], "--machine-type"),
         (["train", "--machine-accelerator-count", "2"], "must be set together"),
         (["train", "--machine-replica-count", "2"], "machine.replica_count must be 1"),
-        (["ingest"], "quick_test_id"),
+        (["ingest"], "quick-test-id"),
         (["ingest", "twelve"], "--quick-test-id"),
         (["cancel", "12", "--quick-test-id", "13"], "12 and --quick-test-id 13"),
     ],
