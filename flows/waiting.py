@@ -77,6 +77,6 @@ def _say_progress(job: Job, report: JobReport) -> None:
     assert progress is not None
     loss = "" if progress.loss is None else f", loss {progress.loss:.4f}"
     get_run_logger().info(
-        "epoch %d of %d%s", progress.epochs_done, progress.epochs_asked, loss, extra={"training_progress": progress}
+        "%d of %d epochs%s", progress.epochs_done, progress.epochs_asked, loss, extra={"training_progress": progress}
     )
     show_progress(job.quick_test_id, progress)

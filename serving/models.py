@@ -105,7 +105,7 @@ class TrainingHistory(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [HISTORY_EXAMPLE]})
 
     available: Literal[True]
-    epochs: Annotated[list[int], Field(description="kept epochs, counted from 0 as the trainer does")]
+    epochs: Annotated[list[int], Field(description="kept epochs, as the source counts them: our trainer from 0")]
     loss: LossCurves
     gradient: NormCurves
     final_metrics: dict[str, float | None] = {}

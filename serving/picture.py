@@ -51,7 +51,7 @@ def _draw(title: str, stored: bytes | None, scale: str) -> bytes:
 
 
 def _draw_curves(axes: Axes, charts: Charts, curves: dict[str, list[float | None]], scale: str) -> None:
-    epochs = [epoch + 1 for epoch in charts.epochs]
+    epochs = charts.epochs
     for name, values in curves.items():
         color, marker = _STYLES[name]
         heights = [math.nan if value is None else value for value in values]
@@ -64,14 +64,14 @@ def _draw_curves(axes: Axes, charts: Charts, curves: dict[str, list[float | None
         axes.set_yscale("log")
         for which in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
             which(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.6)))  # 6, not 6 x 10^0
-    marks = sorted({mark.epoch + 1 for mark in charts.loss.marks})
+    marks = sorted({mark.epoch for mark in charts.loss.marks})
     if marks:
         foot = axes.get_xaxis_transform()
         axes.plot(marks, [0.03] * len(marks), "x", color="#b0005a", markersize=9, transform=foot, label="not finite")
     axes.set_xlabel("epoch", fontsize=12)
     axes.set_ylabel("loss", fontsize=12)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
-    axes.set_xlim(left=max(0.2, axes.get_xlim()[0]))  # there is no epoch 0 on a screen
+    axes.set_xlim(left=max(-0.8, axes.get_xlim()[0]))  # no tick below epoch 0
     axes.grid(which="both", color="#e4e8ec")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=11)

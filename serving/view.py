@@ -42,7 +42,7 @@ class Panel(msgspec.Struct, frozen=True):
 
 
 class Charts(msgspec.Struct, frozen=True):
-    """What the page's script draws; epochs from 0, as stored."""
+    """What the page's script draws; epochs as they are stored: a run of MLflow may count from 1."""
 
     epochs: list[int]
     loss: Panel
@@ -198,7 +198,7 @@ def _without_doubles(marks: Iterable[Mark]) -> list[Mark]:
 def _status_notes(run: QuickTest, history: dict[str, Any], charts: Charts) -> list[Note]:
     """A mark on whatever is not the history of a completed run, and how its epochs were chosen."""
     notes = []
-    upto = f"The last published is epoch {charts.epochs[-1] + 1}." if charts.epochs else "No epoch is published."
+    upto = f"The last published is epoch {charts.epochs[-1]}." if charts.epochs else "No epoch is published."
     if not run.status.ended:
         notes.append(Note("warning", "Partial: the run is still training", f"{upto} This page refreshes by itself."))
     elif run.status is not RunStatus.COMPLETED:
@@ -229,7 +229,7 @@ def _legacy_notes(history: dict[str, Any], ragged: list[str]) -> list[Note]:
 def _mark_notes(charts: Charts, sampling: dict[str, Any]) -> list[Note]:
     marks = _without_doubles([*charts.loss.marks, *charts.norms.marks])
     dropped = sampling.get("non_finite_dropped") or 0
-    said = [f"epoch {mark.epoch + 1}: {mark.label}" for mark in marks[:_MARKS_SAID]]
+    said = [f"epoch {mark.epoch}: {mark.label}" for mark in marks[:_MARKS_SAID]]
     if len(marks) > _MARKS_SAID:
         said.append(f"and {len(marks) - _MARKS_SAID} more")
     parts = ["; ".join(said) + ". Crosses mark them on the charts."] if said else []

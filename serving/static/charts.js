@@ -44,7 +44,7 @@ const Charts = (() => {
     for (const mark of marks) byEpoch.set(mark.epoch, [...(byEpoch.get(mark.epoch) ?? []), mark.label]);
     return {
       name: "not finite", type: "scatter", mode: "markers", yaxis: "y2",
-      x: [...byEpoch.keys()].map((epoch) => epoch + 1), y: [...byEpoch.keys()].map(() => 0.04),
+      x: [...byEpoch.keys()], y: [...byEpoch.keys()].map(() => 0.04),
       text: [...byEpoch.values()].map((labels) => labels.join("<br>")), hovertemplate: "%{text}<extra></extra>",
       marker: { symbol: "x", size: 11, color: color("--mark") },
     };
@@ -53,13 +53,13 @@ const Charts = (() => {
   /* Whole epochs alone have ticks, however few there are. */
   function epochAxis(epochs) {
     const few = epochs.length === 0 || epochs[epochs.length - 1] - epochs[0] < 8;
-    return { ...axis("epoch"), tickformat: "d", ...(few ? { tick0: 1, dtick: 1 } : {}) };
+    return { ...axis("epoch"), tickformat: "d", ...(few ? { tick0: 0, dtick: 1 } : {}) };
   }
 
-  /* A little room on both sides, but no epoch 0. */
+  /* A little room on both sides, but no epoch below 0. */
   function reach(epochs) {
-    const first = (epochs[0] ?? 0) + 1;
-    const last = (epochs[epochs.length - 1] ?? 0) + 1;
+    const first = epochs[0] ?? 0;
+    const last = epochs[epochs.length - 1] ?? 0;
     const room = Math.max(0.4, (last - first) * 0.02);
     return [first - Math.min(0.9, room), last + room];
   }
@@ -71,14 +71,14 @@ const Charts = (() => {
         const style = styles[name] ?? OTHER;
         return {
           name: panel.labels[name], type: "scatter", mode: "lines+markers", connectgaps: false,
-          x: epochs.map((epoch) => epoch + 1), y: values, hovertemplate: "%{y:.6g}",
+          x: epochs, y: values, hovertemplate: "%{y:.6g}",
           line: { color: color(style.color), dash: style.dash, width: 2 },
           marker: { symbol: style.symbol, size: epochs.length > 60 ? 0.1 : 6, color: color(style.color) },
         };
       });
     if (panel.marks.length) traces.push(crosses(panel.marks));
     const stripes = [...new Set(panel.marks.map((mark) => mark.epoch))].map((epoch) => ({
-      type: "line", x0: epoch + 1, x1: epoch + 1, yref: "paper", y0: 0, y1: 1, layer: "below",
+      type: "line", x0: epoch, x1: epoch, yref: "paper", y0: 0, y1: 1, layer: "below",
       line: { color: color("--mark"), width: 1, dash: "dot" },
     }));
     return Plotly.react(target, traces, layout({

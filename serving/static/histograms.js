@@ -60,7 +60,7 @@ const Histograms = (() => {
     const tens = [...Array(1 - least).keys()].map((i) => least + i);
     const narrow = target.clientWidth < 480;
     const heat = {
-      type: "heatmap", name: "share", x: data.epochs.map((one) => one + 1), y: numbers, hoverongaps: false,
+      type: "heatmap", name: "share", x: data.epochs, y: numbers, hoverongaps: false,
       z: numbers.map((bin) => shares.map((row) => (row?.[bin] > 0 ? Math.max(least, Math.log10(row[bin])) : null))),
       customdata: numbers.map((bin) => shares.map((row) => [said[bin], row?.[bin] == null ? "" : percent(row[bin])])),
       hovertemplate: "epoch %{x}<br>%{customdata[0]}<br>%{customdata[1]}<extra></extra>",
@@ -69,13 +69,13 @@ const Histograms = (() => {
     };
     const chosen = shares[data.epochs.indexOf(epoch)];
     const bars = {
-      type: "bar", name: `epoch ${epoch + 1}`, orientation: "h", xaxis: "x2", yaxis: "y", y: numbers, x: chosen ?? [],
+      type: "bar", name: `epoch ${epoch}`, orientation: "h", xaxis: "x2", yaxis: "y", y: numbers, x: chosen ?? [],
       customdata: said, hovertemplate: "%{customdata}<br>%{x:.3p}<extra></extra>", marker: { color: Charts.color("--first") },
     };
     const traces = [heat, bars];
     if (data.edges_known === "all" && at > 0 && shares[0]) {
       traces.push({
-        type: "scatter", mode: "lines", name: `epoch ${data.epochs[0] + 1}`, xaxis: "x2", yaxis: "y", y: numbers, x: shares[0],
+        type: "scatter", mode: "lines", name: `epoch ${data.epochs[0]}`, xaxis: "x2", yaxis: "y", y: numbers, x: shares[0],
         line: { color: Charts.color("--second"), width: 1.5, shape: "vhv" }, customdata: said, hovertemplate: "%{customdata}<br>%{x:.3p}<extra></extra>",
       });
     }
@@ -84,7 +84,7 @@ const Histograms = (() => {
       xaxis: { ...Charts.epochAxis(data.epochs), domain: [0, 0.66], showgrid: false },
       xaxis2: { ...Charts.axis("share"), domain: [0.71, 1], tickformat: ".0%", rangemode: "tozero", nticks: 3, tickangle: 0 },
       yaxis: { ...Charts.axis(data.edges_known === "none" ? "" : "value"), ...ticks(data.bin_edges, bins), range: [-0.5, bins - 0.5], showgrid: false },
-      shapes: [{ type: "line", x0: epoch + 1, x1: epoch + 1, yref: "paper", y0: 0, y1: 1, line: { color: Charts.color("--second"), width: 2 } }],
+      shapes: [{ type: "line", x0: epoch, x1: epoch, yref: "paper", y0: 0, y1: 1, line: { color: Charts.color("--second"), width: 2 } }],
     }), Charts.config);
   }
 
@@ -133,7 +133,7 @@ const Histograms = (() => {
   function draw() {
     if (!all.length) return Promise.resolve();
     const epochs = all[0].data.epochs;
-    const said = `${epochs[slider().valueAsNumber] + 1} of ${epochs[epochs.length - 1] + 1}`;
+    const said = epochs[slider().valueAsNumber];
     document.getElementById("epoch-said").textContent = said;
     slider().setAttribute("aria-valuetext", `epoch ${said}`);
     return Promise.all(all.map(plot));

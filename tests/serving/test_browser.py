@@ -148,18 +148,18 @@ def wait_until(page: Page, condition: str) -> None:
 
 
 def test_the_curves_have_every_kept_epoch(visit: Visit) -> None:
-    """Counted from 1 on the screen; a point that is not finite is a gap with a cross."""
+    """Numbered as they are stored; a point that is not finite is a gap with a cross."""
     page = visit.open("completed")
     loss = traces(page, "loss-chart")
     assert set(loss) == {"training", "validation", "not finite"}
-    assert loss["training"]["x"] == [1, 6, 11, 16, 21, 26, 31, 36, 41, 46, 50]
+    assert loss["training"]["x"] == [0, 5, 10, 15, 20, 25, 30, 35, 40, 45, 49]
     assert [place for place, value in enumerate(loss["validation"]["y"]) if value is None] == [4]
     assert None not in loss["training"]["y"]
-    assert loss["not finite"]["x"] == [21]
+    assert loss["not finite"]["x"] == [20]
     norms = traces(page, "norm-chart")
     assert list(norms) == ["both towers", "query tower", "candidate tower"]
     assert {len(curve["y"]) for curve in norms.values()} == {11}
-    expect(page.get_by_text("epoch 21: validation is NaN")).to_be_visible()
+    expect(page.get_by_text("epoch 20: validation is NaN")).to_be_visible()
     expect(page.get_by_text("11 of 50 epochs: every 5th, and the last")).to_be_visible()
 
 
@@ -180,14 +180,14 @@ def test_the_histograms_show_every_epoch_and_the_slider_picks_one(visit: Visit) 
     page = visit.open("completed")
     for chart in ("weights-query", "weights-candidate", "gradients-query", "gradients-candidate"):
         heat = traces(page, f"{chart}-chart")["share"]
-        assert (heat["type"], heat["x"], len(heat["y"])) == ("heatmap", list(range(1, 51)), 25)
-        bars = traces(page, f"{chart}-chart")["epoch 50"]
+        assert (heat["type"], heat["x"], len(heat["y"])) == ("heatmap", list(range(50)), 25)
+        bars = traces(page, f"{chart}-chart")["epoch 49"]
         assert sum(bars["x"]) == pytest.approx(1)
-    expect(page.locator("#epoch-said")).to_have_text("50 of 50")
+    expect(page.locator("#epoch-said")).to_have_text("49")
     page.locator("#epoch").focus()
     page.keyboard.press("ArrowLeft")
-    expect(page.locator("#epoch-said")).to_have_text("49 of 50")
-    wait_until(page, "document.getElementById('weights-query-chart').data.some((trace) => trace.name === 'epoch 49')")
+    expect(page.locator("#epoch-said")).to_have_text("48")
+    wait_until(page, "document.getElementById('weights-query-chart').data.some((trace) => trace.name === 'epoch 48')")
     ticks = page.evaluate("document.getElementById('weights-query-chart').layout.yaxis.ticktext")
     assert ticks[0].endswith("1")
     assert "0" in ticks
@@ -219,7 +219,7 @@ def test_a_legacy_payload_is_drawn(visit: Visit) -> None:
     loss = traces(page, "loss-chart")
     assert loss["training"]["y"] == [1.5, None, 0.9]
     assert loss["validation"]["y"] == [1.6, None, None]
-    assert loss["not finite"]["x"] == [6]
+    assert loss["not finite"]["x"] == [5]
     expect(page.get_by_text("Cached by the legacy application")).to_be_visible()
     expect(page.get_by_text("loss.val has 1 values for 3 epochs")).to_be_visible()
     expect(page.locator("#histograms")).to_be_hidden()

@@ -70,7 +70,7 @@ def test_what_is_not_a_completed_run_is_marked_partial(
     view = make_view(make_record(epochs=5, status=file_status), status=row_status)
     marks = [note for note in view.notes if note.title.startswith("Partial")]
     assert [mark.title[: len(expected or "")] for mark in marks] == ([expected] if expected else [])
-    assert all(mark.kind == "warning" and "epoch 5" in mark.text for mark in marks)
+    assert all(mark.kind == "warning" and "epoch 4" in mark.text for mark in marks)
 
 
 def test_points_that_are_not_finite_are_marked() -> None:
@@ -79,7 +79,7 @@ def test_points_that_are_not_finite_are_marked() -> None:
     assert view.charts is not None
     assert [(mark.epoch, mark.label) for mark in view.charts.loss.marks] == [(20, "validation is NaN")]
     (note,) = [note for note in view.notes if note.title == "Values that are not finite"]
-    assert note.text == "epoch 21: validation is NaN. Crosses mark them on the charts."
+    assert note.text == "epoch 20: validation is NaN. Crosses mark them on the charts."
 
 
 def test_points_in_epochs_left_out_are_counted() -> None:
