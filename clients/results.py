@@ -4,14 +4,15 @@
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 
 import msgspec
-from sqlalchemy import and_, bindparam, select, update
+from sqlalchemy import and_, bindparam, func, select, update
 
-from clients import results_jobs, results_publish
+from clients import results_jobs, results_publish, results_replaced
+from clients.results_backfill import adopt_runs, publish_drafts, select_backfill, to_backfill_row, to_failed
 from clients.results_engine import Database, OneRow
 from clients.results_runs import (
     ENDED_STATUSES,
@@ -27,10 +28,13 @@ from clients.results_runs import (
 )
 from clients.results_tables import Tables, is_history
 from clients.results_unsettled import select_unsettled, to_unsettled
-from history.errors import BadRequest
+from history.errors import BadRecord, BadRequest, BadSetup, SwitchyardError
 from history.jobs import JobState
 from history.ports import Results
 from history.runs import (
+    AdoptedRun,
+    BackfillRow,
+    Draft,
     Job,
     LedgerLine,
     NewRun,
@@ -240,6 +244,57 @@ class SqlResults:
         with self._database.writing() as connection:
             return results_publish.publish(connection, tables, publication, force=force, now=now)
 
+    def publish_many(
+        self, kind: str, drafts: Sequence[Draft], *, force: bool = False, now: datetime
+    ) -> dict[int, PublishResult | SwitchyardError]:
+        """All in one transaction; where the database refuses that, each run in one of its own."""
+        if not drafts:
+            return {}
+        try:
+            with self._database.writing() as connection:
+                return publish_drafts(connection, self._tables, kind, drafts, force=force, now=now)
+        except (BadRecord, BadSetup) as err:
+            if len(drafts) > 1:
+                results: dict[int, PublishResult | SwitchyardError] = {}
+                for draft in drafts:
+                    results |= self.publish_many(kind, [draft], force=force, now=now)
+                return results
+            if drafts[0].publication is None:
+                raise
+            self.publish_many(kind, [to_failed(drafts[0], err)], now=now)
+            return {drafts[0].quick_test_id: err}
+
+    def list_backfill(self) -> list[BackfillRow]:
+        """See `results_backfill`."""
+        return [to_backfill_row(row) for row in self._database.rows(select_backfill(self._tables))]
+
+    def adopt_runs(self, runs: Sequence[AdoptedRun], *, now: datetime) -> dict[str, int]:
+        """See `results_backfill`."""
+        tables = self._tables
+        if not tables.own:
+            raise BadRequest(
+                f"runs of MLflow are adopted into our own table only; {tables.runs.fullname} (RESULTS_TABLE) is the "
+                "application's: have it make the rows and write mlflow_run_id on them, then backfill without --adopt"
+            )
+        with self._database.writing() as connection:
+            return adopt_runs(connection, tables, runs, now=now)
+
+    def find_replaced(self, quick_test_id: int) -> int | None:
+        """The highest number."""
+        runs, replaced = self._tables.runs, self._tables.replaced
+        newest = select(func.max(replaced.c.id)).where(replaced.c.quick_test_id == runs.c.id).scalar_subquery()
+        rows = self._database.rows(select(newest.label("id")).where(runs.c.id == quick_test_id))
+        if not rows:
+            raise no_such_run(self._tables, quick_test_id)
+        found: int | None = rows[0].id
+        return found
+
+    def recover(self, quick_test_id: int, replaced_id: int, *, now: datetime) -> bool:
+        """See `results_replaced`."""
+        tables = self._tables
+        with self._database.writing() as connection:
+            return results_replaced.recover(connection, tables, quick_test_id, replaced_id, now=now)
+
     def read_history(self, quick_test_id: int) -> StoredHistory:
         """The stored bytes; another application's payload has its own hash for an ETag."""
         row = self._history.read(quick_test_id)
@@ -277,6 +332,14 @@ class SqlResults:
         ledger = self._tables.ledger
         rows = self._database.rows(select(ledger).where(ledger.c.kind == kind).order_by(ledger.c.quick_test_id))
         return [LedgerLine(**row._asdict()) for row in rows]
+
+    def count_ledger(self, kind: str, *, since: datetime) -> int:
+        """One number."""
+        ledger = self._tables.ledger
+        (row,) = self._database.rows(
+            select(func.count().label("lines")).where(ledger.c.kind == kind, ledger.c.updated_at >= since)
+        )
+        return int(row.lines)
 
     def write_ledger(self, line: LedgerLine) -> None:
         """Replaces the whole line."""

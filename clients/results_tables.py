@@ -31,7 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA: Final = "0001"
+SCHEMA: Final = "0002"
 """The migration that this version's code fits (clients/migrations/versions/)."""
 VERSION_TABLE: Final = "switchyard_alembic_version"
 """Not `alembic_version`: MLflow may keep its own in the same database."""
@@ -91,6 +91,7 @@ class Tables:
     published: Table
     histograms: Table
     ledger: Table
+    replaced: Table
     database: Table
     own: bool  # the runs' table is ours
     history_type: HistoryType = "text"
@@ -101,7 +102,7 @@ class Tables:
         column: ColumnElement[Any] = self.runs.c.training_history_json
         return column if self.history_type == "text" else cast(column, Text)
 
-    def to_history(self, text: str) -> ColumnElement[str]:
+    def to_history(self, text: ColumnElement[str]) -> ColumnElement[str]:
         """`text`, as the column's type takes it. jsonb alone refuses the escape of NUL, so there it becomes U+FFFD."""
         if self.history_type == "text":
             return cast(text, Text)
@@ -139,6 +140,7 @@ def to_tables(table: str = "", *, history_type: HistoryType = "text") -> Tables:
         published=_published(metadata),
         histograms=_histograms(metadata),
         ledger=_ledger(metadata),
+        replaced=_replaced(metadata),
         database=Table("switchyard_database", metadata, Column("id", Text, primary_key=True)),
         own=not table,
         history_type=history_type,
@@ -258,4 +260,20 @@ def _ledger(metadata: MetaData) -> Table:
         Column("published_digest", Text, nullable=False),
         Column("next_try_at", UtcDateTime),
         Column("updated_at", UtcDateTime, nullable=False),
+    )
+
+
+def _replaced(metadata: MetaData) -> Table:
+    return Table(
+        "switchyard_replaced",
+        metadata,
+        Column("id", Integer, primary_key=True),
+        Column("quick_test_id", Integer, nullable=False),
+        Column("replaced_at", UtcDateTime, nullable=False),
+        Column("reason", StorableText, nullable=False),
+        Column("history_text", Text, nullable=False),
+        Column("published", Text),  # JSON of our row of digests; NULL: another application's history
+        Column("histograms", Text, nullable=False),  # JSON; the gzip bytes in base64
+        Index("switchyard_replaced_quick_test_id", "quick_test_id"),
+        sqlite_autoincrement=True,  # an id that was recovered is not given again
     )

@@ -11,8 +11,12 @@ from typing import Final, Protocol
 
 import msgspec
 
+from history.errors import SwitchyardError
 from history.jobs import JobOrder, JobReport, JobState
 from history.runs import (
+    AdoptedRun,
+    BackfillRow,
+    Draft,
     Job,
     LedgerLine,
     NewRun,
@@ -183,9 +187,38 @@ class Results(Protocol):
     def publish(self, publication: Publication, *, force: bool = False, now: datetime) -> PublishResult:
         """Writes history, digests, rank, histograms and the row's status and error, all or none, under the row's lock.
         `cached_at` is set to `now` at the first publish and kept when the same charted digest is published again. A
-        second call with the same publication answers UNCHANGED. `force` replaces what is there, whatever its rank.
+        second call with the same publication answers UNCHANGED. `force` replaces what is there, whatever its rank, and
+        keeps it for `recover`. A charted-only publication never replaces a whole one of the same charted digest, and a
+        whole one completes a charted-only one.
 
         Raises: NotFound: no such run; StaleWrite: equal rank, other content."""
+
+    def publish_many(
+        self, kind: str, drafts: Sequence[Draft], *, force: bool = False, now: datetime
+    ) -> dict[int, PublishResult | SwitchyardError]:
+        """As `publish`, for many runs in one transaction, with their ledger lines of `kind` in it; what became of each
+        publication, by run id. A run that cannot be published leaves the line of a failure, and the others are
+        published. A second call answers UNCHANGED for each; only `attempts` of the lines grow."""
+
+    def list_backfill(self) -> list[BackfillRow]:
+        """One query: every row, by id."""
+
+    def adopt_runs(self, runs: Sequence[AdoptedRun], *, now: datetime) -> dict[str, int]:
+        """Makes a row for each, in one transaction; the rows' ids by MLflow run id. A second call finds the first
+        one's rows and changes nothing.
+
+        Raises: BadRequest: the table is not ours (RESULTS_TABLE), so that its owner makes the rows."""
+
+    def find_replaced(self, quick_test_id: int) -> int | None:
+        """The number of the run's newest history that a forced publish, or a recovery, replaced; None: none was.
+
+        Raises: NotFound: no such run."""
+
+    def recover(self, quick_test_id: int, replaced_id: int, *, now: datetime) -> bool:
+        """Puts a replaced history back, with its digests and histograms, and keeps what it replaces in its place. A
+        second call with the same `replaced_id` does nothing, and answers False.
+
+        Raises: NotFound: no such run."""
 
     def read_history(self, quick_test_id: int) -> StoredHistory:
         """The stored bytes as they are. Raises: NotFound: no such run."""
@@ -200,6 +233,9 @@ class Results(Protocol):
 
     def read_ledger(self, kind: str) -> list[LedgerLine]:
         """All lines of a kind of work, by run id."""
+
+    def count_ledger(self, kind: str, *, since: datetime) -> int:
+        """How many lines of that kind were written at or after `since`."""
 
     def write_ledger(self, line: LedgerLine) -> None:
         """Replaces the line of that kind and run. A second call writes the same."""

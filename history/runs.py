@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -127,6 +127,47 @@ class PublishResult(StrEnum):
     KEPT_LEGACY = "kept legacy"  # a history of the legacy application is there, and no force was given
 
 
+class Draft(msgspec.Struct, frozen=True, kw_only=True):
+    """What a bulk publish writes of one run: its publication and its line of the ledger, both or none."""
+
+    quick_test_id: int
+    publication: Publication | None = None  # None: there is nothing to publish, and `state` and `error` say why
+    state: str = "done"  # the line's, where the publication is stored or was before
+    error: str = ""
+    source_digest: str = ""
+    gcs_artifacts_path: str = ""  # for the row, where it has none yet
+
+
+class AdoptedRun(msgspec.Struct, frozen=True, kw_only=True):
+    """A run of an MLflow store as a row: what there is to say of it without its metrics."""
+
+    mlflow_run_id: str
+    status: RunStatus
+    display_name: str = ""
+    mlflow_experiment_name: str = ""
+    created_at: datetime | None = None  # None: not known; the row is made now
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+
+    @property
+    def request_key(self) -> str:
+        """The row's: a second adoption finds the first one's."""
+        return f"mlflow:{self.mlflow_run_id}"
+
+
+class BackfillRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One row as backfill looks at it: what is published of the run, and what its ledger says."""
+
+    id: int
+    status: str  # as stored: an application's own table may have other words
+    mlflow_run_id: str = ""
+    gcs_artifacts_path: str = ""
+    published: Literal["nothing", "legacy", "ours"] = "nothing"
+    charted_digest: str | None = None
+    full_digest: str | None = None  # None of ours: only the charted series were read
+    ledger_state: str | None = None  # of its line of kind ``backfill``
+
+
 class StoredHistory(msgspec.Struct, frozen=True):
     """A run's published history, as stored. `history_json` is None where nothing is published."""
 
@@ -149,7 +190,7 @@ class LedgerLine(msgspec.Struct, frozen=True, kw_only=True):
 
     kind: str
     quick_test_id: int
-    state: str  # done | failed
+    state: str  # done | failed; of `backfill` also filed (done, and its metrics file written) and skipped
     attempts: int
     error: str = ""
     source_digest: str = ""

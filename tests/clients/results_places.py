@@ -234,7 +234,7 @@ class Places:
         if kind not in self._databases:
             self._databases[kind] = self._make_database(kind)
         runs = KINDS[kind][0] or "quick_tests"
-        ours = "switchyard_jobs, switchyard_published, switchyard_histograms, switchyard_ledger"
+        ours = "switchyard_jobs, switchyard_published, switchyard_histograms, switchyard_ledger, switchyard_replaced"
         run_sql(self._databases[kind], f"TRUNCATE {runs}, {ours} RESTART IDENTITY")
         return self._databases[kind]
 

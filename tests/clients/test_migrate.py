@@ -55,7 +55,7 @@ def differences(url: str) -> list[Any]:
 
 def test_second_migration_changes_nothing(url: str) -> None:
     """It says so, and the database keeps its id."""
-    assert "none -> 0001" in migrate(to_settings(url))
+    assert f"none -> {SCHEMA}" in migrate(to_settings(url))
     first = open_results(url).read_database_id()
     assert "already" in migrate(to_settings(url))
     assert open_results(url).read_database_id() == first

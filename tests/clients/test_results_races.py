@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from clients.results_tables import SCHEMA
 from history.runs import PublishResult
 from tests.clients.results_places import NOW, Place, Places, publication, run_sql
 from tests.postgres import Postgres
@@ -109,6 +110,6 @@ def test_migrations_at_once_make_one_schema(backend: str, tmp_path: Path, reques
         server: Postgres = request.getfixturevalue("postgres")
         url = server.url(server.make_database())
     said = run_together("make_schema", *[{"url": url, "table": ""}] * 4)
-    assert sorted("none -> 0001" in line for line in said) == [False, False, False, True]
+    assert sorted(f"none -> {SCHEMA}" in line for line in said) == [False, False, False, True]
     assert sorted("already" in line for line in said) == [False, True, True, True]
     assert len(run_sql(url, "SELECT id FROM switchyard_database")) == 1
