@@ -100,7 +100,7 @@ def test_without_waiting_the_run_is_left_submitted(scripted: Outside) -> None:
         ("leave:partial", "failed", "only partial"),
         ("leave:half", "failed", "training_metrics.json of quick test"),
         ("leave:text", "failed", "training_metrics.json of quick test"),
-        ("leave:another", "failed", "another run's file"),
+        ("leave:another", "failed", "it is another run's"),
         ("leave:huge", "failed", "524,288,000"),
     ],
 )

@@ -19,7 +19,6 @@ from flows.run_result import RunFailed
 from flows.train import train
 from history.errors import BadRequest, BadSetup, SwitchyardError
 from history.jobs import JobState
-from history.ports import ABSENT
 from history.runs import RunStatus
 from serving.app import create_app
 from tests.emulators.faults import Fault
@@ -34,7 +33,6 @@ pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.timeout(600
 
 TOY = ["--epochs=3", "--synthetic-buyers=60", "--synthetic-products=40", "--synthetic-interactions=1000",
        "--batch-size=64", "--embedding-dim=8", "--top-k=10"]  # fmt: skip
-RETAIL = Path(__file__).resolve().parents[3] / "shared" / "data" / "online_retail.parquet"
 World = Callable[..., Outside]
 
 
@@ -104,22 +102,6 @@ def test_train_publishes_what_a_container_learned(on_vertex: World, vertex: Vert
     spec = vertex.core.read(job.job_name).job_spec
     assert spec.worker_pool_specs[0].machine_spec.machine_type == "n1-highmem-8"
     assert spec.base_output_directory.output_uri_prefix == folder
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not RETAIL.exists(), reason="the data set is not beside the repository: shared/data")
-@pytest.mark.parametrize("transport", ["rest", "grpc"])
-def test_real_purchases_train_on_vertex(on_vertex: World, gcs_root: str, transport: str) -> None:
-    """541,909 real rows, uploaded to gs:// first: published, read over HTTP, and better than popularity."""
-    outside = on_vertex(transport, TRAINER)
-    data_uri = f"{gcs_root}/data/online_retail.parquet"
-    outside.objects(data_uri).write(data_uri, RETAIL.read_bytes(), if_generation=ABSENT)
-    answer = run_train(f"--data-uri={data_uri}")
-    history = read_over_http(outside, answer["quick_test_id"])
-    assert (answer["status"], history["status"], history["epochs"][-1]) == ("completed", "completed", 11)
-    metrics = history["final_metrics"]
-    for k in (5, 10, 50, 100):
-        assert metrics[f"test_recall_at_{k}"] > metrics[f"popularity_recall_at_{k}"] > 0
 
 
 def fail(expected: type[SwitchyardError], said: str, **parameters: object) -> None:
