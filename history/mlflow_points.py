@@ -14,6 +14,7 @@ from history.errors import BadRecord, BadRequest
 from history.legacy import CHARTED_KEYS, FINAL_PREFIXES, Place, to_place
 from history.mlflow_histograms import BinColumn, to_histogram
 from history.nonfinite import to_kind, to_series
+from history.ownership import from_tags
 from history.paths import to_path
 from history.record import FileStatus, MetricsRecord, NonFiniteKind, OtherSeries, Series, TowerStatistics
 from history.tracking import Keys, Points, RawRun, TrackedRun
@@ -74,6 +75,7 @@ class _Mapping:
             saved_at=_to_saved_at(run.info, metrics.values()),
             available=bool(self._epochs or final),
             epochs=self._epochs,
+            run=from_tags(run.tags),
             params={name: run.params[name] for name in sorted(run.params)},
             charted_only=run.keys is not None,
         )

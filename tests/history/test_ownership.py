@@ -6,7 +6,7 @@ import pytest
 
 from history.errors import BadRecord
 from history.jobs import JobState
-from history.ownership import is_of_job
+from history.ownership import from_tags, is_of_job, to_tags
 from history.record import RunIdentity
 from history.runs import Job
 
@@ -50,6 +50,28 @@ def test_a_file_of_the_run(identity: RunIdentity | None, job: Job | None, own: b
 )
 def test_another_run_s_file_is_refused(identity: RunIdentity, problem: str) -> None:
     """The message says what was expected and what the file says."""
-    with pytest.raises(BadRecord, match="another run's file") as refused:
+    with pytest.raises(BadRecord, match="another run's: nothing") as refused:
         is_of_job(identity, 12, make_job(1), where="file")
     assert problem in str(refused.value)
+
+
+def test_tags_of_an_mlflow_run_say_whose_it_is() -> None:
+    """What the trainer tags its MLflow run with is read back."""
+    identity = make_identity(2)
+    assert from_tags({"mlflow.user": "trainer", **to_tags(identity)}) == identity
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"switchyard.key": ""},
+        {"switchyard.attempt": "-1"},
+        {"switchyard.attempt": "two"},
+        {"switchyard.restart": "²"},
+        {"switchyard.quick_test_id": "9" * 19},
+    ],
+)
+def test_tags_that_are_no_identity_are_none(changes: dict[str, str]) -> None:
+    """Anybody may tag a run with anything."""
+    assert from_tags(to_tags(make_identity(2)) | changes) is None
+    assert from_tags({}) is None
