@@ -232,6 +232,15 @@ class SqlResults:
             if run.status != RunStatus.COMPLETED or status is RunStatus.COMPLETED:
                 write_error(connection, tables, quick_test_id, error)
 
+    def record_mlflow_run(self, quick_test_id: int, mlflow_run_id: str) -> None:
+        """Under the row's lock; a row that says so already is not written."""
+        tables = self._tables
+        with self._database.writing() as connection:
+            run = lock_run(connection, tables, quick_test_id)
+            if run.mlflow_run_id != mlflow_run_id:
+                chosen = update(tables.runs).where(tables.runs.c.id == quick_test_id)
+                connection.execute(chosen.values(mlflow_run_id=mlflow_run_id))
+
     def record_error(self, quick_test_id: int, error: str) -> None:
         """An id that names no row is no error here: the caller is reporting another one."""
         tables = self._tables

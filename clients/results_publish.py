@@ -117,7 +117,10 @@ def _decide(publication: Publication, found: _Stored, *, force: bool) -> Publish
         knows_less = digests.full != stored.full_digest and publication.rank == rank and not force
         return PublishResult.UNCHANGED if knows_less else PublishResult.PUBLISHED
     completes = stored.charted_digest == digests.charted and stored.full_digest is None
-    if publication.rank == rank and not force and not completes:
+    sources = (msgspec.json.decode(text).get("source"), publication.history.get("source"))
+    if publication.rank == rank and not force and sources == ("file", "mlflow"):
+        return PublishResult.KEPT_NEWER
+    if publication.rank == rank and not force and not completes and sources != ("mlflow", "file"):
         raise StaleWrite(
             f"quick test {publication.quick_test_id} has a history of the same rank ({_shown(rank)}) with other "
             f"content: stored {stored.full_digest or stored.charted_digest}, "
@@ -127,9 +130,10 @@ def _decide(publication: Publication, found: _Stored, *, force: bool) -> Publish
 
 
 def _looks_same(history: dict[str, Any], text: str) -> bool:
-    """Equal records may be published differently: as partial or completed, with other epochs sampled."""
+    """Equal records may be published differently: as partial or completed, with other epochs sampled, or before
+    anybody knew of their MLflow run."""
     stored = msgspec.json.decode(text)
-    return all(stored.get(part) == history.get(part) for part in ("status", "sampling"))
+    return all(stored.get(part) == history.get(part) for part in ("status", "sampling", "mlflow_run_id"))
 
 
 def _prepare(tables: Tables, publication: Publication, stored: _Stored, *, now: datetime) -> _Write:

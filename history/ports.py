@@ -181,6 +181,12 @@ class Results(Protocol):
 
         Raises: NotFound."""
 
+    def record_mlflow_run(self, quick_test_id: int, mlflow_run_id: str) -> None:
+        """Writes on the row which MLflow run is this run's, in place of another one; everything else stays. A second
+        call changes nothing.
+
+        Raises: NotFound: no such run; BadRecord: the table's column cannot hold that id."""
+
     def record_error(self, quick_test_id: int, error: str) -> None:
         """Writes why something went wrong on the row (a table that is not ours: its newest job); status unchanged."""
 
@@ -189,7 +195,7 @@ class Results(Protocol):
         `cached_at` is set to `now` at the first publish and kept when the same charted digest is published again. A
         second call with the same publication answers UNCHANGED. `force` replaces what is there, whatever its rank, and
         keeps it for `recover`. A charted-only publication never replaces a whole one of the same charted digest, and a
-        whole one completes a charted-only one.
+        whole one completes a charted-only one. Of equal rank, what the run's own file says goes before MLflow's.
 
         Raises: NotFound: no such run; StaleWrite: equal rank, other content."""
 

@@ -123,7 +123,7 @@ class PublishResult(StrEnum):
 
     PUBLISHED = "published"
     UNCHANGED = "unchanged"  # the same digests were published before: `cached_at` and the bytes are kept
-    KEPT_NEWER = "kept newer"  # something of a higher rank is published: nothing was written
+    KEPT_NEWER = "kept newer"  # of a higher rank, or the own file of what comes from MLflow: nothing was written
     KEPT_LEGACY = "kept legacy"  # a history of the legacy application is there, and no force was given
 
 

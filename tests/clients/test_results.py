@@ -4,6 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from clients.results import open_results
@@ -50,6 +51,26 @@ def test_run_of_an_application_is_not_created(application_place: Place) -> None:
     """The owner of the table makes its rows, and the error says what to do."""
     with pytest.raises(BadRequest, match="--quick-test-id"):
         application_place.results.create_run(NewRun(request_key="r"), now=NOW)
+
+
+def test_mlflow_run_is_written_on_the_row(place: Place) -> None:
+    """On ours and on an application's, in place of an earlier one; nothing else of the row, or of another, changes."""
+    run, other = place.add_run("a", status="failed", history=LEGACY), place.add_run("b")
+    before, others, history = (
+        place.results.read_run(run),
+        place.results.read_run(other),
+        place.results.read_history(run),
+    )
+    for id_ in ("first", "0bf8d36e888d6d5e3e594dcfccf46732", "0bf8d36e888d6d5e3e594dcfccf46732"):
+        place.results.record_mlflow_run(run, id_)
+        assert place.results.read_run(run) == msgspec.structs.replace(before, mlflow_run_id=id_)
+    assert (place.results.read_run(other), place.results.read_history(run)) == (others, history)
+
+
+def test_mlflow_run_of_no_row_is_refused(place: Place) -> None:
+    """An id that names no row is an error."""
+    with pytest.raises(NotFound, match="4711"):
+        place.results.record_mlflow_run(4711, "x")
 
 
 def test_run_of_an_application_is_read(application_place: Place) -> None:

@@ -85,6 +85,25 @@ def test_equal_rank_with_other_content_is_an_error(place: Place) -> None:
     assert read(place, run)["digest"] == {"charted": "sha256:b", "full": "sha256:b"}
 
 
+def test_file_goes_before_mlflow_at_equal_rank(place: Place) -> None:
+    """Both tell of one training, in types of their own (params are texts in MLflow): that is no contradiction."""
+    run = place.add_run()
+    mlflow, file = publication(run, "m", source="mlflow", mlflow_run_id="x"), publication(run, "f", mlflow_run_id="x")
+    assert place.results.publish(mlflow, now=NOW) is PublishResult.PUBLISHED
+    assert place.results.publish(file, now=NOW) is PublishResult.PUBLISHED
+    assert place.results.publish(mlflow, now=NOW) is PublishResult.KEPT_NEWER
+    assert read(place, run)["source"] == "file"
+    assert place.results.publish(mlflow, force=True, now=NOW) is PublishResult.PUBLISHED
+
+
+def test_mlflow_run_that_became_known_is_published(place: Place) -> None:
+    """The record is the same; the history names its MLflow run now, and keeps its time."""
+    run = place.add_run()
+    place.results.publish(publication(run), now=NOW)
+    assert place.results.publish(publication(run, mlflow_run_id="x"), now=later(1)) is PublishResult.PUBLISHED
+    assert (read(place, run)["mlflow_run_id"], read(place, run)["cached_at"]) == ("x", "2026-01-15T10:30:00Z")
+
+
 def test_force_replaces_what_is_newer(place: Place) -> None:
     """And the old rank holds from then on."""
     run = place.add_run()
