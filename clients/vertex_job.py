@@ -8,7 +8,7 @@ from google.cloud.aiplatform_v1.types import CustomJob, Scheduling
 from clients.vertex_states import KEY_LABEL, TIMEOUT_LABEL
 from history.errors import BadRequest
 from history.jobs import JobOrder
-from history.machine import MachineSpec
+from history.machine import MachineSpec, read_labels
 
 _STRATEGIES = {
     "standard": Scheduling.Strategy.STANDARD,
@@ -33,7 +33,7 @@ def to_custom_job(key: str, order: JobOrder, *, image: str, service_account: str
     machine = order.machine or MachineSpec()
     image = machine.image or order.image or image
     service_account = machine.service_account or service_account
-    labels = {**order.labels, KEY_LABEL: key, TIMEOUT_LABEL: str(order.timeout_s)}
+    labels = {**read_labels(machine), **order.labels, KEY_LABEL: key, TIMEOUT_LABEL: str(order.timeout_s)}
     problems = [*_check_labels(labels, order.labels.get(KEY_LABEL, key)), *_check_uris(order)]
     if machine.tensorboard and not (service_account and order.base_output_uri):
         problems.append("machine.tensorboard needs a service account (VERTEX_SERVICE_ACCOUNT) and an output folder")

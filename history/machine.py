@@ -4,6 +4,7 @@ The train flow's form and flags are made from it; the launcher of this machine i
 AI's, so that what a person reads in its documentation can be typed here.
 """
 
+from collections import Counter
 from typing import Annotated, Literal
 
 import msgspec
@@ -25,6 +26,11 @@ Accelerator = Literal[
 ]
 
 
+_LABEL = "[a-z][a-z0-9_-]{0,62}=[a-z0-9_-]{0,63}"
+OWN_LABELS = "switchyard-"
+"""How the labels begin by which jobs are found again."""
+
+
 class MachineSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where a job runs on Vertex AI. Every field has a default, and the defaults run.
 
@@ -32,7 +38,8 @@ class MachineSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     quota for, and N1 is the family that a GPU is added to (a T4, by two fields) without another machine's name.
 
     Source: https://cloud.google.com/vertex-ai/docs/training/configure-compute and the comments of CustomJobSpec,
-    MachineSpec, DiskSpec and Scheduling in google/cloud/aiplatform/v1.
+    MachineSpec, DiskSpec and Scheduling in google/cloud/aiplatform/v1. Of their fields the job's timeout is the run's
+    own parameter (timeout_s), and its output directory is the run's folder.
     """
 
     image: Annotated[str, Meta(description="the trainer's container image; empty: TRAINER_IMAGE")] = ""
@@ -44,7 +51,8 @@ class MachineSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     ] = "none"
     accelerator_count: Annotated[int, Meta(ge=0, le=16, description="how many GPUs each machine gets")] = 0
     replica_count: Annotated[
-        int, Meta(ge=1, le=100, description="machines; the first is the chief, the others are its workers")
+        int,
+        Meta(ge=1, le=100, description="machines: a chief and its workers; this repository's trainer takes 1"),
     ] = 1
     boot_disk_type: Annotated[
         Literal["pd-ssd", "pd-standard", "hyperdisk-balanced"], Meta(description="kind of each machine's disk")
@@ -59,7 +67,12 @@ class MachineSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     ] = "standard"
     max_wait_s: Annotated[
         int,
-        Meta(ge=0, le=30 * 86_400, description="flex_start: seconds to wait for the machine; 0: as long as it takes"),
+        Meta(
+            ge=0,
+            le=30 * 86_400,
+            description="flex_start: seconds to wait for the machine; 0: as long as it takes; the flow itself "
+            "stops waiting by its queue_timeout_s",
+        ),
     ] = 86_400
     restarts: Annotated[
         Literal["worker", "job", "never"],
@@ -86,7 +99,8 @@ class MachineSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         str,
         Meta(
             pattern=r"^$|^projects/[^/]+/locations/[^/]+/tensorboards/[^/]+$",
-            description="Vertex AI TensorBoard that gets the logs (needs a service account); empty: none",
+            description="Vertex AI TensorBoard that gets the event files of an image that writes some, as this "
+            "repository's trainer does not; needs a service account; empty: none",
         ),
     ] = ""
     persistent_resource: Annotated[
@@ -96,6 +110,14 @@ class MachineSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             description="id of a persistent resource whose machines are used; empty: fresh machines",
         ),
     ] = ""
+    labels: Annotated[
+        str,
+        Meta(
+            pattern=rf"^$|^{_LABEL}(,{_LABEL})*$",
+            description="labels of the job, for bills and lists, as gcloud takes them: team=search,cost-center=7; "
+            "empty: Switchyard's own alone",
+        ),
+    ] = ""
 
     def __post_init__(self) -> None:
         if (self.accelerator_type == "none") != (self.accelerator_count == 0):
@@ -103,3 +125,21 @@ class MachineSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
                 "accelerator_type and accelerator_count must be set together or not at all; "
                 f"got {self.accelerator_type!r} and {self.accelerator_count}"
             )
+        names = Counter(pair.partition("=")[0] for pair in self.labels.split(",") if pair)
+        twice = sorted(name for name, times in names.items() if times > 1)
+        own = sorted(name for name in names if name.startswith(OWN_LABELS))
+        if twice or own:
+            raise ValueError(
+                f"labels must name each label once, and none that begins with {OWN_LABELS!r}, by which jobs are found "
+                f"again; got {', '.join(twice + own)} in {self.labels!r}"
+            )
+
+
+def read_labels(machine: MachineSpec) -> dict[str, str]:
+    """Its labels, each by its name.
+
+    >>> read_labels(MachineSpec(labels="team=search,cost-center=7"))
+    {'team': 'search', 'cost-center': '7'}
+    """
+    pairs = (pair.partition("=") for pair in machine.labels.split(",") if pair)
+    return {name: value for name, _, value in pairs}

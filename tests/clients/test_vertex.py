@@ -29,6 +29,7 @@ from tests.emulators.faults import Fault
 from tests.emulators.vertex import VertexEmulator
 from tests.emulators.vertex_core import CANCEL, CREATE, GET, LIST, REQUESTS
 from tests.emulators.vertex_jobs import DEADLINE_S, PARENT, PYTHON_IMAGE, make_job
+from tests.emulators.vertex_rules import PersistentResource
 
 ROOT = Path(__file__).parents[2]
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
@@ -101,6 +102,7 @@ def test_submit_asks_for_what_the_order_says(idle_vertex: VertexEmulator, make_l
         service_account="trainer@demo-project.iam.gserviceaccount.com",
         network="projects/123456789012/global/networks/vpc",
         tensorboard="projects/123456789012/locations/us-central1/tensorboards/1",
+        labels="team=search,cost-center=7",
     )
     order = make_order(
         arguments=["--epochs=3"],
@@ -113,7 +115,7 @@ def test_submit_asks_for_what_the_order_says(idle_vertex: VertexEmulator, make_l
     report = make_launcher(idle_vertex).submit(key, order)
     assert (report.key, report.state) == (key, JobState.QUEUED)
     job = CustomJob.wrap(idle_vertex.core.read(report.job_name))
-    assert dict(job.labels) == order.labels | {"switchyard-timeout-s": "90"}
+    assert dict(job.labels) == order.labels | {"switchyard-timeout-s": "90", "team": "search", "cost-center": "7"}
     chief, workers = job.job_spec.worker_pool_specs
     assert (chief.replica_count, workers.replica_count) == (1, 3)
     for pool in (chief, workers):
@@ -132,6 +134,18 @@ def test_submit_asks_for_what_the_order_says(idle_vertex: VertexEmulator, make_l
     assert scheduling.strategy.name == "FLEX_START"
     assert (scheduling.timeout, scheduling.max_wait_duration) == (timedelta(seconds=90), timedelta(hours=1))
     assert (scheduling.restart_job_on_worker_restart, scheduling.disable_retries) == (True, False)
+
+
+def test_machines_that_stand_ready_are_used(start_vertex: StartVertex, make_launcher: MakeLauncher) -> None:
+    """A persistent resource by its id; a network that is not its own is refused by the service."""
+    network = "projects/123456789012/global/networks/vpc"
+    resource = PersistentResource(network=network, machine_types=("n1-standard-4",))
+    vertex = start_vertex(new_job_state=1, persistent_resources={"ready": resource})
+    launcher = make_launcher(vertex)
+    report = launcher.submit("k1", make_order(machine=MachineSpec(persistent_resource="ready", network=network)))
+    assert vertex.core.read(report.job_name).job_spec.persistent_resource_id == "ready"
+    with pytest.raises(BadRequest, match="network"):
+        launcher.submit("k2", make_order(machine=MachineSpec(persistent_resource="ready")))
 
 
 @pytest.mark.parametrize("machine", [None, MachineSpec(), MachineSpec(scheduling="spot", restarts="never")])

@@ -41,6 +41,11 @@ def parse(arguments: list[str]) -> Parameters:
         ({"network": "projects/demo-project/global/networks/vpc"}, "network"),
         ({"tensorboard": "1"}, "tensorboard"),
         ({"persistent_resource": "Ready"}, "persistent_resource"),
+        ({"labels": "team"}, "labels"),
+        ({"labels": "Team=search"}, "labels"),
+        ({"labels": "team=search, user=ada"}, "labels"),
+        ({"labels": "team=a,team=b"}, "each label once.*got team in"),
+        ({"labels": "team=a,switchyard-key=b"}, "got switchyard-key in"),
         ({"machine": "x"}, "machine"),
     ],
 )
@@ -69,7 +74,9 @@ def test_a_machines_flags_bear_its_name_once() -> None:
 
 def test_flags_turn_back_into_the_machine() -> None:
     """What to_flags writes, read_flags reads."""
-    machine = MachineSpec(accelerator_type="NVIDIA_TESLA_T4", accelerator_count=2, restarts="never")
+    machine = MachineSpec(
+        accelerator_type="NVIDIA_TESLA_T4", accelerator_count=2, restarts="never", labels="team=search,cost-center="
+    )
     asked = Parameters(wait=False, machine=machine)
     assert parse(to_flags(asked)) == asked
 
