@@ -15,6 +15,7 @@ from uuid import uuid4
 import msgspec
 
 from flows.parameters import (
+    BackfillParameters,
     CancelParameters,
     IngestParameters,
     MigrateParameters,
@@ -31,6 +32,7 @@ FLOWS: dict[str, type[msgspec.Struct]] = {
     "ingest": IngestParameters,
     "reconcile": ReconcileParameters,
     "cancel": CancelParameters,
+    "backfill": BackfillParameters,
 }
 _BY_ID = ("ingest", "cancel")
 

@@ -4,7 +4,7 @@ limits that both check are all made from it. Imports no Prefect, so that ``--hel
 
 import inspect
 from collections.abc import Callable
-from typing import Annotated, TypeVar, get_type_hints
+from typing import Annotated, Literal, TypeVar, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -99,6 +99,50 @@ class ReconcileParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     ] = 600
     # Jobs at work are looked at too, and are the oldest: a limit below their number would hide the others for ever.
     limit: Annotated[int, Meta(ge=1, le=100_000, description="runs looked at in one go, the oldest first")] = 10_000
+
+
+class BackfillParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Publish past runs from MLflow.
+
+    Of the rows that have an MLflow run and nothing published; the same command continues what was broken off.
+    """
+
+    dry_run: Annotated[bool, Meta(description="only say what would be done; touch nothing")] = False
+    limit: Annotated[int, Meta(ge=0, description="publish at most so many runs, the lowest ids first; 0: all")] = 0
+    force: Annotated[
+        bool, Meta(description="replace what is published, legacy histories too; `recover` puts it back")
+    ] = False
+    status: Annotated[
+        Literal["completed", "all"], Meta(description="rows that are completed, or rows of any status")
+    ] = "completed"
+    adopt: Annotated[bool, Meta(description="also make rows for the MLflow runs that no row knows")] = False
+    experiments: Annotated[
+        tuple[str, ...], Meta(description="adopt runs of these MLflow experiments only, by name; none: of all")
+    ] = ()
+    histograms: Annotated[bool, Meta(description="publish the histograms too; reads all metrics")] = False
+    full: Annotated[
+        bool, Meta(description="also write each run's training_metrics.json, where there is none; reads all metrics")
+    ] = False
+    interval: Annotated[int, Meta(ge=1, description="publish every so many epochs, and the last")] = 5
+    keep_extremes: Annotated[
+        bool, Meta(description="publish also the first epoch and those where a loss has its minimum or maximum")
+    ] = False
+    concurrency: Annotated[int, Meta(ge=1, le=64, description="batches at once")] = 1
+    batch_size: Annotated[
+        int, Meta(ge=0, le=100_000, description="runs a batch, which is one task; 0: what suits the way they are read")
+    ] = 0
+    shards: Annotated[
+        int, Meta(ge=1, le=1000, description="parts, each a flow run of its own, perhaps on another machine")
+    ] = 1
+    shard: Annotated[
+        int, Meta(ge=0, description="do this part only (from 1); 0 with shards: start all parts and wait for them")
+    ] = 0
+
+    def __post_init__(self) -> None:
+        if self.experiments and not self.adopt:
+            raise ValueError("experiments choose among the runs to adopt: set adopt too, or leave them out")
+        if self.shard > self.shards:
+            raise ValueError(f"shard must be from 1 to {self.shards} (shards); got {self.shard}")
 
 
 class CancelParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -38,6 +38,16 @@ def add_flags(parser: argparse.ArgumentParser, struct: type[msgspec.Struct], *, 
                 help=field.help,
             )
             continue
+        if field.plain == tuple[str, ...]:
+            group.add_argument(
+                to_flag(field.name),
+                dest=field.name,
+                action="append",
+                metavar="NAME",
+                default=argparse.SUPPRESS,
+                help=f"{field.help}; may be given again".replace("%", "%%"),
+            )
+            continue
         choices = get_args(field.plain) if get_origin(field.plain) is Literal else None
         group.add_argument(
             to_flag(field.name),
@@ -87,6 +97,8 @@ def _to_flags(value: msgspec.Struct, within: str) -> Iterator[str]:
         flag = to_flag(within + name)
         if isinstance(item, msgspec.Struct):
             yield from _to_flags(item, f"{name}.")
+        elif isinstance(item, tuple):
+            yield from (f"{flag}={part}" for part in item)
         elif isinstance(item, bool):
             yield flag if item else flag.replace("--", "--no-", 1)
         elif item is not None:
@@ -137,4 +149,4 @@ def _number(text: str) -> int | float | str:
 
 
 def _shown(default: Any) -> str:
-    return "none" if default in ("", None) else str(default)
+    return "none" if default in ("", None, ()) else str(default)

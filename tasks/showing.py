@@ -43,3 +43,17 @@ def show_history(quick_test_id: int, history: dict[str, Any]) -> None:
         description=f"loss curves of quick test {quick_test_id}, drawn by serving",
     )
     create_link_artifact(link=to_page_url(quick_test_id), link_text="the run's page", key=f"{prefix}-page")
+
+
+def show_backfill_progress(settled: int, total: int) -> None:
+    """How far a backfill is; a new version of the same Prefect artifact each time."""
+    create_progress_artifact(
+        progress=100 * settled / total,
+        key="backfill-progress",
+        description=f"{settled} of {total} runs published, or listed with a reason",
+    )
+
+
+def show_backfill(rows: list[dict[str, Any]]) -> None:
+    """What a backfill did: the counts, and the runs that need somebody."""
+    create_table_artifact(table=rows, key="backfill", description="what the backfill did, and what it could not")

@@ -1,0 +1,171 @@
+"""Publishes one batch of MLflow's runs: read, mapped, published some hundred at a time, never all at once in memory."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+
+from clients.connect import Outside
+from clients.mlflow_batches import batched
+from history.backfill import KIND, BatchResult, How, Item
+from history.digest import to_digests
+from history.errors import BadRecord, StaleWrite, SwitchyardError, TryAgain
+from history.mlflow_points import CHARTED, from_points
+from history.ports import ABSENT, Results
+from history.publishing import to_publication
+from history.reading import read_record
+from history.record import MAX_FILE_BYTES, MetricsRecord, RunIdentity, Sampling
+from history.runs import Draft, LedgerLine, PublishResult
+from history.tracking import LostRun, RawRun, to_source_digest
+from history.writing import to_json
+
+CHARTED_RUNS: Final = 200
+"""Runs a transaction: 2 MB of history. What was committed is not done again, so that fewer would only cost more."""
+WHOLE_RUNS: Final = 50
+"""The same with histograms and files, of which a run has 20 times as much."""
+
+
+def backfill_runs(outside: Outside, items: Sequence[Item], how: How, *, again: bool = False) -> BatchResult:
+    """Reads the runs' metrics from MLflow and publishes them. Each has its ledger line afterwards, whatever became of
+    it. `again`: after a first call that was broken off, what it has settled is left as it is.
+
+    Raises:
+        TryAgain, BadSetup: the runs that have no line yet could not be read, or the results not be written.
+    """
+    results, result = outside.results, BatchResult()
+    if again:
+        settled = _list_settled(results, how.since)
+        _count_settled(result, [settled[item.quick_test_id] for item in items if item.quick_test_id in settled])
+        items = [item for item in items if item.quick_test_id not in settled]
+    for drafts in batched(_read(outside, items, how), WHOLE_RUNS if how.whole else CHARTED_RUNS):
+        _count(result, drafts, results.publish_many(KIND, drafts, force=how.force, now=datetime.now(UTC)))
+    return result
+
+
+def fail_runs(results: Results, items: Sequence[Item], since: datetime, error: str) -> BatchResult:
+    """Writes `error` on the ledger line of each run that has none since `since`: its batch was given up. A second call
+    finds the first one's lines and writes nothing."""
+    settled, result = _list_settled(results, since), BatchResult()
+    _count_settled(result, [settled[item.quick_test_id] for item in items if item.quick_test_id in settled])
+    left = [
+        Draft(quick_test_id=item.quick_test_id, state="failed", error=error)
+        for item in items
+        if item.quick_test_id not in settled
+    ]
+    for drafts in batched(left, CHARTED_RUNS):
+        _count(result, drafts, results.publish_many(KIND, drafts, now=datetime.now(UTC)))
+    return result
+
+
+def _read(outside: Outside, items: Sequence[Item], how: How) -> Iterator[Draft]:
+    by_run: dict[str, list[Item]] = defaultdict(list)
+    for item in items:
+        by_run[item.mlflow_run_id].append(item)
+    if not by_run:
+        return
+    tracking = outside.tracking
+    try:
+        for run in tracking.read_runs(by_run, keys=None if how.whole else CHARTED):
+            for item in by_run[run.run_id if isinstance(run, LostRun) else run.info.run_id]:
+                yield _to_draft(outside, run, item, how)
+    finally:
+        tracking.close()
+
+
+def _to_draft(outside: Outside, run: RawRun | LostRun, item: Item, how: How) -> Draft:
+    if isinstance(run, LostRun):
+        return Draft(quick_test_id=item.quick_test_id, state="failed", error=str(run.error))
+    try:
+        return _to_publishable(outside, run, item, how)
+    except TryAgain:
+        raise
+    except SwitchyardError as err:
+        return Draft(quick_test_id=item.quick_test_id, state="failed", error=str(err))
+    except (ArithmeticError, LookupError, TypeError, ValueError) as err:
+        # Data that nobody has thought of must not stop the other runs; the message is for whoever mends the mapping.
+        error = f"MLflow run {run.info.run_id} cannot be mapped: {type(err).__name__}: {err}"
+        return Draft(quick_test_id=item.quick_test_id, state="failed", error=error)
+
+
+def _to_publishable(outside: Outside, run: RawRun, item: Item, how: How) -> Draft:
+    digest = to_source_digest(run)
+    record = from_points(run)
+    if not record.available:
+        said = f"MLflow run {run.info.run_id} ({run.info.status}) has no charted metric: there is nothing to publish"
+        return Draft(quick_test_id=item.quick_test_id, state="skipped", error=said, source_digest=digest)
+    publication = to_publication(
+        record,
+        quick_test_id=item.quick_test_id,
+        source="mlflow",
+        sampling=Sampling(interval=how.interval, keep_extremes=how.keep_extremes),
+        mlflow_run_id=run.info.run_id,
+    )
+    path = _write_file(outside, record, run, item) if how.full else ""
+    return Draft(
+        quick_test_id=item.quick_test_id,
+        publication=publication,
+        state="filed" if path else "done",
+        source_digest=digest,
+        gcs_artifacts_path=path,
+    )
+
+
+def _write_file(outside: Outside, record: MetricsRecord, run: RawRun, item: Item) -> str:
+    """The folder that has the run's ``training_metrics.json`` now. A second call, which finds it, writes nothing.
+
+    Raises:
+        StaleWrite: a file that says something else is there; it is left as it is.
+    """
+    folder = item.gcs_artifacts_path.rstrip("/")
+    folder = folder or f"{outside.settings.artifacts_uri}/quick_tests/{item.quick_test_id}"
+    uri = f"{folder}/training_metrics.json"
+    identity = RunIdentity(
+        quick_test_id=item.quick_test_id, key=f"mlflow:{run.info.run_id}", attempt=0, restart=0, name=run.info.name
+    )
+    data = to_json(msgspec.structs.replace(record, run=identity))
+    objects = outside.objects(uri)
+    try:
+        objects.write(uri, data, if_generation=ABSENT)
+    except StaleWrite as err:
+        where = f"training_metrics.json of quick test {item.quick_test_id} ({uri})"
+        try:
+            there = to_digests(read_record(objects.read(uri, max_bytes=MAX_FILE_BYTES)[0], where=where)).full
+        except BadRecord as unreadable:
+            raise StaleWrite(f"a file that cannot be read is there, and is left as it is: {unreadable}") from err
+        ours = to_digests(record).full
+        if there != ours:
+            raise StaleWrite(
+                f"{where} says something else than MLflow run {run.info.run_id}: its digest is {there}, "
+                f"MLflow's {ours}; it is left as it is. To publish the file: "
+                f"python -m flows ingest {item.quick_test_id}; to publish MLflow's run: backfill without --full"
+            ) from err
+    return folder
+
+
+def _list_settled(results: Results, since: datetime) -> dict[int, LedgerLine]:
+    return {line.quick_test_id: line for line in results.read_ledger(KIND) if line.updated_at >= since}
+
+
+def _count_settled(result: BatchResult, lines: Sequence[LedgerLine]) -> None:
+    for line in lines:
+        if line.state in ("failed", "skipped"):
+            (result.failed if line.state == "failed" else result.skipped)[line.quick_test_id] = line.error
+        else:
+            result.published += 1
+
+
+def _count(result: BatchResult, drafts: Sequence[Draft], outcomes: dict[int, PublishResult | SwitchyardError]) -> None:
+    for draft in drafts:
+        outcome = outcomes.get(draft.quick_test_id)
+        if outcome is PublishResult.PUBLISHED:
+            result.published += 1
+        elif outcome is PublishResult.UNCHANGED:
+            result.unchanged += 1
+        elif isinstance(outcome, PublishResult):
+            result.skipped[draft.quick_test_id] = f"{outcome}: --force replaces it"
+        elif isinstance(outcome, SwitchyardError) or draft.state == "failed":
+            result.failed[draft.quick_test_id] = str(outcome or draft.error)
+        else:
+            result.skipped[draft.quick_test_id] = draft.error

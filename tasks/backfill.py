@@ -1,0 +1,55 @@
+"""Backfill's outside effects: a task is one query, or one batch of runs; never one run."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from prefect.runtime import task_run
+
+from clients import backfilling
+from clients.connect import connect
+from history.backfill import KIND, Adoption, Batch, BatchResult, How, StatusChoice, choose_adopted
+from history.errors import TryAgain
+from history.runs import AdoptedRun, BackfillRow
+from tasks.policy import effect
+
+
+@effect
+def list_backfill() -> list[BackfillRow]:
+    """Every row, and what is published of it."""
+    return connect().results.list_backfill()
+
+
+@effect
+def list_adoptable(known: set[str], experiments: Sequence[str], status: StatusChoice) -> Adoption:
+    """The MLflow runs that no row knows."""
+    tracking = connect().tracking
+    try:
+        return choose_adopted(tracking.list_runs(experiments=experiments), known, status=status)
+    finally:
+        tracking.close()
+
+
+@effect
+def adopt_runs(runs: Sequence[AdoptedRun]) -> dict[str, int]:
+    """The ids of their rows, by MLflow run id. Of no run: refused as of some, where rows are not ours to make."""
+    return connect().results.adopt_runs(runs, now=datetime.now(UTC))
+
+
+@effect
+def backfill_batch(batch: Batch, how: How) -> BatchResult:
+    """Publishes the batch."""
+    return backfilling.backfill_runs(connect(), batch.items, how, again=(task_run.run_count or 1) > 1)
+
+
+@effect
+def fail_batch(batch: Batch, since: datetime, error: str) -> BatchResult:
+    """Writes in the ledger why the rest of the batch was given up."""
+    return backfilling.fail_runs(connect().results, batch.items, since, error)
+
+
+def count_settled(since: datetime) -> int | None:
+    """How many runs have their ledger line; None: not known just now. No task: only a progress bar depends on it."""
+    try:
+        return connect().results.count_ledger(KIND, since=since)
+    except TryAgain:
+        return None
