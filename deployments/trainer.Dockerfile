@@ -1,6 +1,7 @@
 # The image that Vertex AI runs: the trainer. Its arguments are the flags of `python -m trainer`.
 # Build from the repository's root:
 #   docker build --file deployments/trainer.Dockerfile --tag <registry>/trainer:<tag> .
+# For machines with NVIDIA GPUs, and much larger: --build-arg EXTRA=trainer-gpu
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 FROM ${PYTHON_IMAGE}
 
@@ -15,11 +16,14 @@ ENV PYTHONUNBUFFERED=1 \
 
 WORKDIR /srv/switchyard
 
+# trainer, or trainer-gpu: TensorFlow with CUDA.
+ARG EXTRA=trainer
+
 # The large layer: it changes with the pins alone.
 COPY pyproject.toml constraints.txt ./
 COPY deployments/requirements.py deployments/
 RUN python -m venv venv \
-    && python deployments/requirements.py trainer > requirements.txt \
+    && python deployments/requirements.py "$EXTRA" > requirements.txt \
     && python -m pip install --constraint constraints.txt --requirement requirements.txt
 
 COPY README.md ./
@@ -40,6 +44,11 @@ ENV HOME=/srv/switchyard/home USER=switchyard
 USER 10001:10001
 WORKDIR /srv/switchyard/home
 ENV TF_CPP_MIN_LOG_LEVEL=2
+# Where a machine with GPUs has its driver; elsewhere the folders are not there. The same as in NVIDIA's own images:
+# https://gitlab.com/nvidia/container-images/cuda
+ENV LD_LIBRARY_PATH=/usr/local/nvidia/lib:/usr/local/nvidia/lib64 \
+    NVIDIA_VISIBLE_DEVICES=all \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility
 
 # A container that Vertex AI runs has no port and no health check: it ends.
 ENTRYPOINT ["python", "-m", "trainer"]

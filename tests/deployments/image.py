@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 import sysconfig
@@ -22,7 +23,8 @@ ROOT = Path(__file__).parents[2]
 NAMES = ("trainer", "worker", "serving")
 # How pip reaches the index that this machine uses is the machine's affair, and nothing of the image's.
 _INDEX = tuple(name for name in os.environ if re.match("PIP_|SSL_CERT|(HTTPS?|NO)_PROXY$", name, re.IGNORECASE))
-_READ_ONLY = ("LABEL", "EXPOSE", "ARG")
+_READ_ONLY = ("LABEL", "EXPOSE")
+IMAGE_PORT = 8080
 
 
 class Command(msgspec.Struct, frozen=True):
@@ -38,6 +40,7 @@ class Image(msgspec.Struct):
     """What a Dockerfile says of the container."""
 
     environ: dict[str, str] = {}
+    arguments: dict[str, str] = {}  # of the build, with their defaults; RUN lines alone see them
     labels: dict[str, str] = {}
     user: str = ""
     workdir: str = "/"
@@ -69,6 +72,10 @@ def _apply(image: Image, command: Command, context: Path) -> None:
     match command.name:
         case "FROM":
             assert command.value == ("${PYTHON_IMAGE}",), "one stage, of the image that a build may name"
+            image.arguments.clear()  # those before FROM are for FROM alone
+        case "ARG":
+            name, _, default = command.value[0].partition("=")
+            image.arguments[name] = default
         case "ENV":
             for name, value in _to_pairs(command.value):
                 image.environ[name] = value.replace("$PATH", image.environ["PATH"])
@@ -81,7 +88,7 @@ def _apply(image: Image, command: Command, context: Path) -> None:
             image.steps.append(_to_copy(command, context))
         case "RUN":
             assert not image.user, "everything is installed before the user is changed"
-            image.steps.append(_in(image, ["/bin/sh", "-c", command.value[0]], user=""))
+            image.steps.append(_in(image, ["/bin/sh", "-c", command.value[0]], user="", more=image.arguments))
         case "USER":
             image.user = command.value[0]
         case "ENTRYPOINT" | "CMD":
@@ -112,7 +119,10 @@ def _to_copy(command: Command, context: Path) -> str:
 
 def _in(image: Image, command: list[str], *, user: str, more: dict[str, str] | None = None) -> str:
     """The shell line that runs `command` with the image's environment and nothing else."""
-    environ = {"HOME": str(Path.home()), **_library_path(), **image.environ, **(more or {})}
+    environ = {"HOME": str(Path.home()), **image.environ, **(more or {})}
+    own = _library_path()
+    if own:
+        environ["LD_LIBRARY_PATH"] = ":".join(filter(None, (own, environ.get("LD_LIBRARY_PATH"))))
     if not user:
         environ |= {name: os.environ[name] for name in _INDEX}
     words = ["env", "-i", *(f"{name}={value}" for name, value in environ.items())]
@@ -122,10 +132,10 @@ def _in(image: Image, command: list[str], *, user: str, more: dict[str, str] | N
     return shlex.join([*words, *command])
 
 
-def _library_path() -> dict[str, str]:
+def _library_path() -> str:
     """A Python of this machine may look for its library where it was built, which another user cannot read."""
     shared = sysconfig.get_config_var("Py_ENABLE_SHARED") and sys.base_prefix != "/usr"
-    return {"LD_LIBRARY_PATH": "/usr/local/lib"} if shared else {}
+    return "/usr/local/lib" if shared else ""
 
 
 def make_context(folder: Path) -> Path:
@@ -153,11 +163,29 @@ def find_obstacle() -> str:
     return "needs root, to have a /srv and a /usr/local of its own" if os.geteuid() or probe.returncode else ""
 
 
+def find_free_port() -> int:
+    """One of this machine that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _listen_on(image: Image, port: int) -> None:
+    """A container has 8080 to itself; here it may be taken, so that `port` stands for it wherever the image says it."""
+    written = re.compile(rf"\b{IMAGE_PORT}\b")
+    for name in ("entrypoint", "command", "healthcheck"):
+        setattr(image, name, tuple(written.sub(str(port), word) for word in getattr(image, name)))
+    image.environ = {name: written.sub(str(port), value) for name, value in image.environ.items()}
+
+
 class Container:
-    """The built files of one image on disk, and processes in a namespace where they are at /srv."""
+    """The built files of one image on disk, and processes in a namespace where they are at /srv. What the image has on
+    its port 8080 is on `port` here."""
 
     def __init__(self, name: str, folder: Path) -> None:
         self.image = read_image(name, make_context(folder))
+        self.port = find_free_port()
+        _listen_on(self.image, self.port)
         self._files = folder / "srv"
         self._files.mkdir()
 

@@ -89,7 +89,7 @@ def test_flags_of_our_commands_exist() -> None:
 def test_names_of_ours_exist() -> None:
     """Settings, Terraform's variables and outputs, images, pools, accounts."""
     settings = {field.upper() for field in Settings.__struct_fields__}
-    exported = set(re.findall(r"([A-Z][A-Z_]+)=", PAGE)) - {"REGISTRY", "TAG", "POOL", "PYTHON_IMAGE"}
+    exported = set(re.findall(r"([A-Z][A-Z_]+)=", PAGE)) - {"REGISTRY", "TAG", "POOL", "PYTHON_IMAGE", "EXTRA"}
     pools = "\n".join(path.read_text() for path in (ROOT / "deployments" / "work_pools").glob("*.yaml"))
     deployed = set(re.findall(r"\$([A-Z_]+)", pools)) | {"PREFECT_API_URL"}
     assert exported <= settings | deployed

@@ -53,7 +53,16 @@ def test_everything_installed_is_pinned(name: str) -> None:
     assert all("--constraint constraints.txt" in part or "--no-deps --no-build-isolation" in part for part in installs)
 
 
-@pytest.mark.parametrize("extras", [["trainer"], ["worker"], ["serving", "push"]])
+def test_the_trainer_for_gpus_differs_in_its_tensorflow_alone() -> None:
+    """Two lists of one image: what one has the other has, but for TensorFlow with CUDA."""
+    trainer, gpu = (set(read_requirements(ROOT / "pyproject.toml", [name])) for name in ("trainer", "trainer-gpu"))
+    assert all(requirement.startswith("tensorflow") for requirement in trainer ^ gpu)
+    [tensorflow] = gpu - trainer
+    assert tensorflow.startswith("tensorflow[and-cuda]==")
+    assert "ARG EXTRA=trainer\n" in (ROOT / "deployments" / "trainer.Dockerfile").read_text()
+
+
+@pytest.mark.parametrize("extras", [["trainer"], ["trainer-gpu"], ["worker", "kubernetes"], ["serving", "push"]])
 def test_every_requirement_of_an_image_has_a_pin(extras: list[str]) -> None:
     """constraints.txt knows each by name; what builds the package, too."""
     pins = {

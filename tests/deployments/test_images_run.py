@@ -6,7 +6,6 @@ Minutes each, most of it pip's: TensorFlow alone is 1.3 GB.
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import urllib.error
 import urllib.request
@@ -17,7 +16,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.deployments.image import Container, find_obstacle
+from deployments.deploy import read_pool
+from tests.deployments.image import Container, find_free_port, find_obstacle
+from tests.deployments.test_deploy import ENVIRON
 from tests.flows.polling import wait_for
 
 pytestmark = [
@@ -41,12 +42,6 @@ def build(tmp_path: Path) -> Iterator[Any]:
 
     yield made
     subprocess.run(["rm", "-rf", *(str(container._files) for container in containers)], check=True)
-
-
-def is_port_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 @contextlib.contextmanager
@@ -82,8 +77,6 @@ def test_trainer_image_trains(build: Any) -> None:
 
 def test_serving_image_serves_and_takes_pushes(build: Any, tmp_path: Path) -> None:
     """It answers its own health check and a page, and refuses a push without a token; it names what it lacks."""
-    if not is_port_free(8080):
-        pytest.skip("port 8080, which the image listens on, is taken on this machine")
     container: Container = build("serving")
     lacking = container.run(PUSH_AUDIENCE="https://serving.example")
     assert lacking.returncode == 2
@@ -108,10 +101,11 @@ def test_serving_image_serves_and_takes_pushes(build: Any, tmp_path: Path) -> No
     with running(container, log=log, **environ) as process:
         wait_for(lambda: process.poll() is not None or container.is_healthy(), deadline_s=120)
         assert process.poll() is None, log.read_text()[-3000:]
-        with urllib.request.urlopen("http://127.0.0.1:8080/quick-tests/", timeout=10) as page:
+        api = f"http://127.0.0.1:{container.port}"
+        with urllib.request.urlopen(f"{api}/quick-tests/", timeout=10) as page:
             assert page.status == 200
         with pytest.raises(urllib.error.HTTPError) as refused:
-            urllib.request.urlopen("http://127.0.0.1:8080/events/training-job", data=b"{}", timeout=10)
+            urllib.request.urlopen(f"{api}/events/training-job", data=b"{}", timeout=10)
         assert refused.value.code == 401
         refused.value.close()
         assert '"severity": "WARNING"' in log.read_text()
@@ -119,15 +113,15 @@ def test_serving_image_serves_and_takes_pushes(build: Any, tmp_path: Path) -> No
 
 
 def test_worker_image_migrates_deploys_and_works(build: Any, tmp_path: Path) -> None:
-    """The schema, all deployments from its own files, and a worker that is healthy, against a server of its own."""
-    if not is_port_free(8080):
-        pytest.skip("port 8080, which the image's health check asks, is taken on this machine")
+    """Both kinds of pool, the schema, all deployments from its own files, and a healthy worker, against a server of its
+    own."""
     container: Container = build("worker")
+    workers = "from prefect_gcp.workers.cloud_run_v2 import *; from prefect_kubernetes.worker import *"
+    served = container.run("python", "-c", f"{workers}; print(CloudRunWorkerV2.type, KubernetesWorker.type)")
+    assert served.stdout.split() == [read_pool(name, ENVIRON).type for name in ("cloud-run", "kubernetes")]
     migrated = container.run("python", "-m", "flows", "migrate", STATE_DIR=DATA)
     assert migrated.returncode == 0, migrated.stderr[-3000:]
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = find_free_port()
     api = {"PREFECT_API_URL": f"http://127.0.0.1:{port}/api", "STATE_DIR": DATA}
     server = ["prefect", "server", "start", "--host=127.0.0.1", f"--port={port}"]
     server_log, log = tmp_path / "server.log", tmp_path / "worker.log"
