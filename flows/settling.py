@@ -4,15 +4,14 @@ from typing import Any
 
 import msgspec
 
-from history.errors import BadRecord, BadRequest, NotFound, StaleWrite, SwitchyardError
+from flows.finding import find_metrics
+from history.errors import BadRecord, BadRequest, BadSetup, NotFound, StaleWrite, SwitchyardError
 from history.jobs import JobState
 from history.outcomes import Outcome, choose_outcome
-from history.ownership import is_of_job
 from history.publishing import to_publication
-from history.reading import read_record
-from history.record import MetricsRecord, Sampling
+from history.record import Sampling
 from history.runs import Job, Publication, PublishResult, QuickTest, RunStatus
-from tasks.publishing import publish, read_metrics_file
+from tasks.publishing import publish
 from tasks.runs import end_run, record_error
 
 
@@ -23,7 +22,7 @@ class Settled(msgspec.Struct, frozen=True, kw_only=True):
     status: RunStatus
     gcs_artifacts_path: str
     error: str = ""
-    refused: bool = False  # the file was, or it is not there though the job succeeded
+    refused: bool = False  # what the job left was, or it left nothing though it succeeded
     published: PublishResult | None = None
     history: dict[str, Any] = {}
 
@@ -36,29 +35,35 @@ class Settled(msgspec.Struct, frozen=True, kw_only=True):
 def settle(run: QuickTest, job: Job | None, *, force: bool = False, sampling: Sampling | None = None) -> Settled:
     """Publishes what the newest job of `run` left, or ends the run with the reason why there is nothing to publish.
 
-    Safe to call at any time, twice, and by two at once. A file that is refused ends the run of an ended job as failed;
-    what was published before stays.
+    Safe to call at any time, twice, and by two at once. What is refused ends the run of an ended job as failed; what
+    was published before stays.
 
     Raises:
-        BadRecord, NotFound: the file of a run that cannot be ended (its job is at work, or its row is completed) is
+        BadRecord, NotFound: the metrics of a run that cannot be ended (its job is at work, or its row is completed) are
             refused or missing; the row says why.
+        BadSetup: they are in an MLflow that cannot be read with these settings; the row says so, and stays as it is.
         StaleWrite: what is published has the same rank and other content; the row says so.
     """
     state = job.state if job else None
     try:
-        record = _read(run, job)
-    except (BadRecord, BadRequest, NotFound) as err:
-        return _end_unread(run, job, choose_outcome(state, None, run.status), err)
-    outcome = choose_outcome(state, record.status if record else None, run.status)
-    if record is None or not outcome.publish:
-        return _end_unread(run, job, outcome, None)
+        found = find_metrics(run, job)
+    except (BadRecord, BadRequest) as err:
+        return _end_unread(run, job, choose_outcome(state, None, run.status), refusal=err)
+    except BadSetup as err:
+        # The metrics are there, for whoever may read them: ending the run without them would be too early.
+        record_error(run.id, str(err))
+        raise
+    outcome = choose_outcome(state, found.record.status if found.record else None, run.status)
+    if found.record is None or not outcome.publish:
+        return _end_unread(run, job, outcome, missing=found.missing, why=found.why)
     publication = to_publication(
-        record,
+        found.record,
         quick_test_id=run.id,
-        source="file",
+        source=found.source,
         sampling=sampling or to_sampling(run, job),
         row_status=outcome.row_status,
         error=_with_reason(outcome.error, job),
+        mlflow_run_id=found.mlflow_run_id,
     )
     try:
         result = publish(publication, force)
@@ -75,40 +80,34 @@ def to_sampling(run: QuickTest, job: Job | None) -> Sampling:
     return msgspec.convert(known, Sampling)
 
 
-def _read(run: QuickTest, job: Job | None) -> MetricsRecord | None:
-    """The record of the run's newest job; None: it left none, only an earlier attempt did."""
-    if not run.gcs_artifacts_path:
-        raise NotFound(
-            f"quick test {run.id} has no gcs_artifacts_path, so that there is no training_metrics.json to read; "
-            "write its folder's URI on the row, then ingest again"
-        )
-    uri = f"{run.gcs_artifacts_path.rstrip('/')}/training_metrics.json"
-    where = f"training_metrics.json of quick test {run.id} ({uri})"
-    record = read_record(read_metrics_file(uri), where=where)
-    if not is_of_job(record.run, run.id, job, where=where):
-        return None
-    # A training that ended before its first epoch says so in a file without any: there is nothing to read in it.
-    return record if record.epochs or record.available else None
-
-
-def _end_unread(run: QuickTest, job: Job | None, outcome: Outcome, refusal: SwitchyardError | None) -> Settled:
+def _end_unread(
+    run: QuickTest,
+    job: Job | None,
+    outcome: Outcome,
+    *,
+    refusal: SwitchyardError | None = None,
+    missing: str = "",
+    why: str = "",
+) -> Settled:
     """The end of a run of whose newest job nothing can be published."""
-    refused = isinstance(refusal, BadRecord | BadRequest)
+    refused = refusal is not None
     if outcome.row_status is None or run.status is RunStatus.COMPLETED:
         # Its job is at work and may write a better one; or somebody completed the row, and that stands.
-        why = refusal or NotFound(f"quick test {run.id}: {outcome.reason}")
+        said = "; ".join(filter(None, (missing, why))) or f"quick test {run.id}: {outcome.reason}"
+        error = refusal or NotFound(said)
         if refused or run.status is RunStatus.COMPLETED:
-            record_error(run.id, str(why))
-        raise why
+            record_error(run.id, str(error))
+        raise error
     ended = f"the training job {job.state}" if job else "no job is known"
     # The outcome speaks of a missing file: one that is there and refused was not written by this run, or not whole.
-    error = _with_reason(f"{ended}, and its metrics file is refused: {refusal}" if refused else outcome.error, job)
-    end_run(run.id, outcome.row_status, error)
+    unread = f"{ended}, and what it left is refused: {refusal}" if refused else outcome.error
+    end_error = _with_reason("; ".join(filter(None, (unread, why))), job)
+    end_run(run.id, outcome.row_status, end_error)
     return Settled(
         quick_test_id=run.id,
         status=outcome.row_status,
         gcs_artifacts_path=run.gcs_artifacts_path,
-        error=error,
+        error=end_error,
         refused=refused or (job is not None and job.state is JobState.SUCCEEDED),
     )
 
@@ -120,6 +119,8 @@ def _settled(
     if result is PublishResult.KEPT_NEWER and outcome.row_status is not None:
         # Nothing was written, the row's status neither: it must not stay open for that.
         end_run(run.id, outcome.row_status, publication.error)
+    elif outcome.row_status is None and (run.error or (job is not None and job.error)):
+        record_error(run.id, "")  # said before, of what is readable now
     return Settled(
         quick_test_id=run.id,
         status=status,

@@ -42,7 +42,8 @@ def read_mlflow_info(data: bytes, *, where: str) -> MlflowInfo:
         raise BadRecord(where, [f"it must be JSON; {err}"]) from err
     if not isinstance(found, dict):
         raise BadRecord(where, [f"it must be a JSON object with `run_id` and `tracking_uri`; got {_shown(found)}"])
-    run_id, uri = found.get("run_id"), found.get("tracking_uri", "")
+    run_id: Any = found.get("run_id")
+    uri: Any = found.get("tracking_uri", "")
     problems = []
     if not isinstance(run_id, str) or not _RUN_ID.fullmatch(run_id):
         problems.append(

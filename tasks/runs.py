@@ -69,6 +69,12 @@ def end_run(quick_test_id: int, status: RunStatus, error: str) -> None:
 
 
 @effect
+def record_mlflow_run(quick_test_id: int, mlflow_run_id: str) -> None:
+    """Writes on the row which MLflow run is this run's."""
+    connect().results.record_mlflow_run(quick_test_id, mlflow_run_id)
+
+
+@effect
 def record_error(quick_test_id: int, error: str) -> None:
     """Writes on the row why something went wrong."""
     connect().results.record_error(quick_test_id, error)
