@@ -4,6 +4,7 @@ An object's generation is its file's modification time in nanoseconds, forced to
 folder take turns by a lock on the folder itself, so no lock file lies about and none outlives its process.
 """
 
+import contextlib
 import os
 import shutil
 import stat
@@ -64,6 +65,12 @@ class FileObjects:
         folder, name_prefix = to_prefix(prefix)
         with translated(f"list {prefix}"):
             return sorted(to_uri(path) for path in _walk(folder, name_prefix))
+
+    def list_stats(self, prefix: str) -> Iterator[tuple[str, Stat]]:
+        """See the port."""
+        for uri in self.list(prefix):
+            with contextlib.suppress(NotFound):
+                yield uri, self.stat(uri)
 
     def delete(self, uri: str, *, if_generation: int) -> None:
         """See the port."""

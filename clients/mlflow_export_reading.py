@@ -2,20 +2,23 @@
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, Final
 
 from clients.mlflow_batches import batched
 from clients.mlflow_export import read_export
-from clients.mlflow_parts import Row, from_parquet
+from clients.mlflow_parts import Row, read_rows, read_rows_of
 from clients.mlflow_schema import DBL_MAX, check_versions, to_tracked_run
 from history.errors import BadRecord, BadSetup, NotFound
-from history.exports import Export, ExportedTable, Part
+from history.exports import RUN_COLUMN, Export, ExportedTable, Part
 from history.ports import Objects
 from history.tracking import NAME_TAG, Keys, LostRun, Points, RawRun, TrackedRun, choose_name, to_points
 
 _BATCH: Final = 50
-_CACHED_PARTS: Final = 6  # one of each table that is read, and the one that a batch of runs begins in
+_CACHED_PARTS: Final = (
+    6  # one of each table that is read, and the one that a batch of runs begins in; as they lie there
+)
 
 _Columns = tuple[list[int], list[int], list[float]]
 
@@ -54,7 +57,7 @@ class ExportTracking:
             raise NotFound(f"{self._at_uri} has no experiment named {', '.join(map(repr, sorted(missing)))}")
         table = self._export.table("runs")
         for part in table.parts:
-            rows = list(self._to_dicts(table, self._read_part(part.name)))
+            rows = list(self._to_dicts(table, self._whole(part)))
             names = self._pairs("tags", {str(row["run_uuid"]) for row in rows if not row["name"]}, only=NAME_TAG)
             for row in rows:
                 info = self._to_info(row, names.get(row["run_uuid"], {}))
@@ -116,26 +119,34 @@ class ExportTracking:
         yield from self._to_dicts(table, self._raw_rows_of(table, run_ids))
 
     def _raw_rows_of(self, table: ExportedTable, run_ids: set[str]) -> Iterator[Row]:
-        position = table.columns.index("run_uuid")
         for part in table.parts:
-            if _may_hold(part, run_ids):
-                yield from (row for row in self._read_part(part.name) if row[position] in run_ids)
+            wanted = {run_id for run_id in run_ids if part.first_run <= run_id <= part.last_run}
+            if wanted:
+                with self._whole_export():
+                    yield from read_rows_of(self._read_part(part.name), part.name, RUN_COLUMN, wanted)
 
     def _to_dicts(self, table: ExportedTable, rows: Iterable[Row]) -> Iterator[dict[str, Any]]:
         return (dict(zip(table.columns, row, strict=True)) for row in rows)
 
-    def _read_part_now(self, name: str) -> list[Row]:
-        where = f"{self._at_uri}/{name}"
+    def _whole(self, part: Part) -> Iterator[Row]:
+        with self._whole_export():
+            yield from read_rows(self._read_part(part.name), part.name)
+
+    def _read_part_now(self, name: str) -> bytes:
+        return self._objects.read(f"{self._at_uri}/{name}")[0]
+
+    @contextmanager
+    def _whole_export(self) -> Iterator[None]:
         try:
-            return from_parquet(self._objects.read(where)[0], where)
+            yield
         except (NotFound, BadRecord) as err:
-            raise BadSetup(f"the export is not whole: {err}") from err
+            raise BadSetup(f"the export at {self._at_uri} is not whole: {err}") from err
 
     def _read_experiments(self) -> dict[Any, tuple[str, str]]:
         if not self._experiments:
             table = self._export.table("experiments")
             for part in table.parts:
-                for row in self._to_dicts(table, self._read_part(part.name)):
+                for row in self._to_dicts(table, self._whole(part)):
                     self._experiments[row["experiment_id"]] = (row["name"], row["lifecycle_stage"])
         return self._experiments
 
@@ -156,10 +167,6 @@ class ExportTracking:
                 None,
             )
         )
-
-
-def _may_hold(part: Part, run_ids: set[str]) -> bool:
-    return any(part.first_run <= run_id <= part.last_run for run_id in run_ids)
 
 
 def _to_value(value: float | None, is_nan: bool | int) -> float:

@@ -13,7 +13,7 @@ from sqlalchemy import make_url
 
 from clients.mlflow_errors import translated_postgres, translated_sqlite
 from clients.mlflow_export import read_export
-from clients.mlflow_parts import Row, from_parquet, to_digest
+from clients.mlflow_parts import Row, measure, read_rows
 from clients.mlflow_postgres import PostgresTracking
 from clients.mlflow_sql import open_store
 from clients.mlflow_tables import Table, open_tables
@@ -74,8 +74,7 @@ def _compare(exported: ExportedTable, table: Table, rows: Iterator[Row]) -> str:
         return f"the columns {', '.join(table.columns)}"
     count = 0
     for part in exported.parts:
-        chunk = list(islice(rows, part.rows))
-        if len(chunk) != part.rows or to_digest(chunk) != part.digest:
+        if measure(islice(rows, part.rows)) != (part.rows, part.digest):
             return f"other ones among rows {count} to {count + part.rows}"
         count += part.rows
     return "more" if next(rows, None) is not None else ""
@@ -131,10 +130,14 @@ def _restore_sqlite(export: Export, at_uri: str, objects: Objects, path: Path) -
 def _rows(table: ExportedTable, at_uri: str, objects: Objects) -> Iterator[Row]:
     for part in table.parts:
         where = f"{at_uri}/{part.name}"
-        rows = from_parquet(objects.read(where)[0], where)
-        if len(rows) != part.rows or to_digest(rows) != part.digest:
-            raise BadRecord(where, [f"it must hold {part.rows} rows with {part.digest}; it does not: it was changed"])
-        yield from rows
+        data, _ = objects.read(where)
+        found = measure(read_rows(data, where))
+        if found != (part.rows, part.digest):
+            problem = (
+                f"it must hold {part.rows} rows with {part.digest}; got {found[0]} with {found[1]}: it was changed"
+            )
+            raise BadRecord(where, [problem])
+        yield from read_rows(data, where)
 
 
 def _not_empty(where: str, count: int) -> BadSetup | BadRequest:

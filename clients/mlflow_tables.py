@@ -2,7 +2,7 @@
 in a fixed order. Nothing here knows what a table means."""
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Final, Protocol
@@ -19,9 +19,8 @@ from clients.mlflow_parts import Row
 from clients.mlflow_postgres import PostgresTracking
 from clients.mlflow_sql import open_store
 from clients.mlflow_sqlite import SqliteTracking
-from history.exports import Dialect, StoreSchema
+from history.exports import RUN_COLUMN, Dialect, StoreSchema
 
-RUN_COLUMN: Final = "run_uuid"
 _PAGE: Final = 2_000
 _LARGE: Final = 200_000  # rows; a larger table of runs' rows is read some runs at a time, by the index on their id
 
@@ -49,7 +48,10 @@ class Snapshot(Protocol):
     def tables(self) -> list[Table]:
         """All of them, referenced ones first."""
 
-    def rows(self, table: Table) -> Iterator[Row]:
+    def count(self, table: Table) -> int:
+        """Its rows, as the database counts them."""
+
+    def rows(self, table: Table) -> Generator[Row, None, None]:
         """Every row, sorted: by run first where there is one. Read in pages."""
 
 
@@ -126,7 +128,13 @@ class PostgresSnapshot:
         ).fetchall()
         return [_to_table(name, columns, key, as_text) for name, columns, as_text, key in rows]
 
-    def rows(self, table: Table) -> Iterator[Row]:
+    def count(self, table: Table) -> int:
+        """See `Snapshot`."""
+        query = sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(table.name))
+        (count,) = self._connection.execute(query).fetchone() or (0,)
+        return int(count)
+
+    def rows(self, table: Table) -> Generator[Row, None, None]:
         """See `Snapshot`."""
         groups = list(self._groups(table)) if table.by_run else [None]
         for group in groups:
@@ -220,7 +228,12 @@ class SqliteSnapshot:
             found.append(_to_table(name, [column for column, _ in keyed], key, None))
         return found
 
-    def rows(self, table: Table) -> Iterator[Row]:
+    def count(self, table: Table) -> int:
+        """See `Snapshot`."""
+        (count,) = self._connection.execute(f"SELECT count(*) FROM {_quote(table.name)}").fetchone()  # noqa: S608 - as below
+        return int(count)
+
+    def rows(self, table: Table) -> Generator[Row, None, None]:
         """See `Snapshot`."""
         columns, order = (", ".join(map(_quote, names)) for names in (table.columns, table.order))
         yield from self._connection.execute(f"SELECT {columns} FROM {_quote(table.name)} ORDER BY {order}")  # noqa: S608 - quoted names

@@ -1,5 +1,7 @@
 """What an export of a raw MLflow store says of itself: `export.json`, the marker that is written last."""
 
+import re
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final, Literal
 
@@ -9,8 +11,24 @@ from history.errors import BadRecord
 
 MARKER: Final = "export.json"
 FORMAT: Final = 1
+RUN_COLUMN: Final = "run_uuid"
 
 Dialect = Literal["postgresql", "sqlite"]
+
+
+class Moved(msgspec.Struct, frozen=True):
+    """How far an export or a restore is: its `stage` (such as "exporting"), what of, and rows done of `rows`; 0: nobody
+    knows how many."""
+
+    stage: str
+    table: str
+    done: int
+    rows: int
+    written: int = 0  # parts that were not there yet
+
+
+Watcher = Callable[[Moved], None]
+"""Told of each part."""
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,8 +60,33 @@ class StoreSchema(msgspec.Struct, frozen=True, kw_only=True):
     left_out: list[str] = []  # Postgres views, types, aggregates: MLflow has none, so somebody else made them
 
 
+class Unlisted(msgspec.Struct, frozen=True, kw_only=True):
+    """A place of artifacts whose objects are not in the export's list, and why."""
+
+    uri: str
+    reason: str
+
+
+class Artifacts(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the artifacts are, which stay there.
+
+    `locations` has what the store's tables say: kind (experiment, run, model_version, logged_model, trace), id, run_id,
+    uri. `objects` has what was found there: uri, size_bytes, generation; None: nobody asked.
+    """
+
+    locations: ExportedTable
+    objects: ExportedTable | None = None
+    size_bytes: int = 0  # of all objects
+    unlisted: list[Unlisted] = []
+
+    @property
+    def tables(self) -> list[ExportedTable]:
+        """Both lists."""
+        return [self.locations, *([self.objects] if self.objects else [])]
+
+
 class Export(msgspec.Struct, frozen=True, kw_only=True):
-    """One finished export: all tables as of one moment, `taken_at`."""
+    """One finished export: all tables as of one moment, `taken_at`; the artifacts' objects as of just after it."""
 
     format: int
     dialect: Dialect
@@ -51,6 +94,12 @@ class Export(msgspec.Struct, frozen=True, kw_only=True):
     taken_at: datetime
     schema: StoreSchema
     tables: list[ExportedTable]
+    artifacts: Artifacts
+
+    @property
+    def parts(self) -> list[Part]:
+        """Of all tables, and of the lists of artifacts."""
+        return [part for table in [*self.tables, *self.artifacts.tables] for part in table.parts]
 
     @property
     def rows(self) -> int:
@@ -60,6 +109,11 @@ class Export(msgspec.Struct, frozen=True, kw_only=True):
     def table(self, name: str) -> ExportedTable:
         """Raises: KeyError: there is none of that name."""
         return {table.name: table for table in self.tables}[name]
+
+
+def is_part(name: str) -> bool:
+    """True for what only an export names so: nothing else below its folder is ever deleted."""
+    return re.fullmatch(r"(tables|artifact_lists)/[A-Za-z0-9_-]+/\d{6,}-[0-9a-f]{16}\.parquet", name) is not None
 
 
 def read_marker(data: bytes, where: str) -> Export:

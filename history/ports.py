@@ -18,6 +18,7 @@ from history.runs import (
     BackfillRow,
     Draft,
     Job,
+    KeptRun,
     LedgerLine,
     NewRun,
     Publication,
@@ -62,6 +63,9 @@ class Objects(Protocol):
 
     def list(self, prefix: str) -> list[str]:
         """The URIs of all objects that start with `prefix`, sorted; empty when there is none."""
+
+    def list_stats(self, prefix: str) -> Iterator[tuple[str, Stat]]:
+        """The same objects with what `stat` says of each, sorted; one that is deleted meanwhile is left out."""
 
     def delete(self, uri: str, *, if_generation: int) -> None:
         """A second call does nothing: an object that is not there is deleted already.
@@ -231,6 +235,9 @@ class Results(Protocol):
 
     def read_histogram(self, quick_test_id: int, kind: str, tower: str) -> bytes | None:
         """gzip JSON; None when the run has none of that kind and tower. Raises: NotFound: no such run."""
+
+    def read_kept(self, quick_test_ids: Sequence[int]) -> list[KeptRun]:
+        """All that is kept of these runs, for a comparison; by id, without those that have no row."""
 
     def list_unsettled(self, *, now: datetime, limit: int) -> list[Unsettled]:
         """One query: every run with an open job, or with an ended job whose row has not ended or whose end is not

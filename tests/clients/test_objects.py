@@ -216,6 +216,16 @@ def test_list_finds_every_object_that_starts_with_the_prefix(objects: Objects, r
     assert objects.list(root) == sorted(uris)
 
 
+def test_listed_stats_are_those_of_each_object(objects: Objects, root: str) -> None:
+    """The same objects as `list`, in the same order, with what `stat` says; folders are none."""
+    uris = write_all(objects, root, "q/8/b.json", "q/8/a.json", "q/8-1.json", "q/8/A/c.json")
+    objects.write(uris[0], b"longer", if_generation=ANY)
+    found = list(objects.list_stats(f"{root}/q/8"))
+    assert [uri for uri, _ in found] == objects.list(f"{root}/q/8")
+    assert found == [(uri, objects.stat(uri)) for uri in sorted(uris)]
+    assert list(objects.list_stats(f"{root}/none/")) == []
+
+
 def test_list_of_nothing_is_empty(objects: Objects, root: str) -> None:
     """A place that does not exist has no objects."""
     write_all(objects, root, "a.json")
