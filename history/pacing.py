@@ -1,4 +1,8 @@
-"""How often a waiting flow looks at its one job: often at first, ever more seldom, and never in step with others."""
+"""How often jobs are looked at: one that a flow waits for often at first, ever more seldom, and never in step with
+others; those that messages tell of, so many a minute."""
+
+import threading
+from collections import deque
 
 import msgspec
 
@@ -26,3 +30,25 @@ def to_interval_s(pace: Pace, waited_s: float, chance: float) -> float:
     """Seconds until the next look, `waited_s` after the first one; `chance` in [0, 1) spreads it by 20 % either way."""
     interval_s = max(pace.floor_s, waited_s / GROWTH) * (1 + JITTER * (2 * chance - 1))
     return min(pace.cap_s, interval_s)
+
+
+class MinuteBudget:
+    """So many in any minute, and no more. Thread-safe."""
+
+    def __init__(self, a_minute: int) -> None:
+        self._taken_s: deque[float] = deque(maxlen=a_minute)
+        self._lock = threading.Lock()
+
+    def take(self, now_s: float) -> bool:
+        """True, and one is taken, unless those of the last 60 s were all; `now_s`: of a clock that never goes back.
+
+        >>> budget = MinuteBudget(2)
+        >>> [budget.take(now_s) for now_s in (0, 1, 59, 60, 60.5)]
+        [True, True, False, True, False]
+        """
+        with self._lock:
+            # The oldest of as many as there may be: the queue forgets those before it.
+            if len(self._taken_s) == self._taken_s.maxlen and now_s - self._taken_s[0] < 60:
+                return False
+            self._taken_s.append(now_s)
+            return True

@@ -8,6 +8,7 @@ an unknown job) is answered 204, and only what it can (nothing answers, no such 
 """
 
 import logging
+import time
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from http import HTTPStatus
@@ -25,6 +26,7 @@ from clients.prefect_events import check_prefect_api
 from clients.push_hints import EndedObject, Hint, read_hint
 from clients.push_tokens import BadToken, TokenVerifier
 from history.errors import BadRecord, NotFound, SwitchyardError, TryAgain
+from history.pacing import MinuteBudget
 from history.runs import Job
 from serving.json_log import log_as_json
 from serving.models import Problem
@@ -35,6 +37,9 @@ MAX_BODY_BYTES: Final = 1024 * 1024
 """A log entry has 256 KB at most, an object's description a few KB. Source: cloud.google.com/logging/quotas"""
 MAX_READ_BYTES: Final = 16 * 1024 * 1024
 """Above `MAX_BODY_BYTES` a body is read and dropped, so that its sender hears why; Pub/Sub's own limit is 10 MB."""
+LOOKS_A_MINUTE: Final = 15
+"""At jobs, one request of Vertex AI each, however many messages come: reconcile's sweep of a thousand jobs takes ten
+more, and finds within its minute what is not looked at here."""
 EARLY: Final = timedelta(minutes=3)
 """`ended.json` is written before Vertex AI calls the job ended: so long its message is asked for again."""
 
@@ -51,6 +56,7 @@ class Outcome(StrEnum):
     TOO_EARLY = "the job has not ended yet; to be sent again"
     NO_JOB = "no job of ours waits for that"
     OTHER_FOLDER = "the object is not in the run's own folder"
+    LEFT = "looked at enough jobs in this minute; reconcile looks at this one"
     VANISHED = "the launcher does not know the job; reconcile ends its run"
     JUNK = "no hint of ours"
 
@@ -68,6 +74,7 @@ class Push:
     def __init__(self, outside: Outside) -> None:
         self.outside = outside
         self._account = outside.settings.push_service_account
+        self._looks = MinuteBudget(LOOKS_A_MINUTE)
         self._verifier = TokenVerifier(outside.settings.push_audience, outside.settings.push_certs_url)
 
     async def receive(self, request: Request) -> Response:
@@ -124,6 +131,8 @@ class Push:
         if job.ended_event_at is not None:
             return Outcome.ANNOUNCED_BEFORE
         if not job.state.ended:
+            if not self._looks.take(time.monotonic()):
+                return Outcome.LEFT
             report = self.outside.launcher.report([job.job_name]).get(job.job_name)
             if report is None:
                 return Outcome.VANISHED

@@ -1,3 +1,10 @@
+locals {
+  # A rule can name the start and the end of a name, and nothing between: so end those below quick_tests/<id>/checkpoints/,
+  # and no other file of a run's folder.
+  run_folders      = ["${var.artifacts_prefix}/quick_tests/"]
+  checkpoint_files = ["/checkpoint.json", "/record.json", ".npy"]
+}
+
 resource "google_storage_bucket" "artifacts" {
   name                        = var.bucket_name
   location                    = var.region
@@ -24,6 +31,31 @@ resource "google_storage_bucket" "artifacts" {
       num_newer_versions = 3
       with_state         = "ARCHIVED"
       matches_suffix     = ["/training_metrics.json"]
+    }
+    action {
+      type = "Delete"
+    }
+  }
+
+  # Checkpoints of a training that ended are deleted by it: of their versions nobody wants any back. Those of one that
+  # was killed for good stay, and no attempt of another job reads them.
+  lifecycle_rule {
+    condition {
+      days_since_noncurrent_time = 1
+      with_state                 = "ARCHIVED"
+      matches_prefix             = local.run_folders
+      matches_suffix             = local.checkpoint_files
+    }
+    action {
+      type = "Delete"
+    }
+  }
+
+  lifecycle_rule {
+    condition {
+      age            = var.checkpoint_days
+      matches_prefix = local.run_folders
+      matches_suffix = local.checkpoint_files
     }
     action {
       type = "Delete"

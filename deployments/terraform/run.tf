@@ -39,7 +39,8 @@ resource "google_cloud_run_v2_service" "web" {
 
     scaling {
       min_instance_count = 0
-      max_instance_count = 3
+      # One instance counts what it asks of Vertex AI in a minute; pushes are short, and wait for one another.
+      max_instance_count = each.key == "events" ? 1 : 3
     }
 
     dynamic "volumes" {

@@ -81,6 +81,12 @@ variable "noncurrent_days" {
   default     = 30
 }
 
+variable "checkpoint_days" {
+  description = "Days after which a checkpoint is deleted: more than any training and its restarts take (a job's longest timeout is 7)."
+  type        = number
+  default     = 14
+}
+
 variable "billing_account" {
   description = "The billing account's id for a budget with alerts; empty: no budget is made."
   type        = string

@@ -1,6 +1,7 @@
 """The Terraform files: formatted, parsed, and consistent among themselves and with the product. No plan was made: that
 needs Google's provider, which cannot be had here."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -90,6 +91,33 @@ def test_pushes_go_where_serving_takes_them() -> None:
     assert TEXT.count('google_service_account.role["push"].email') == 2
     assert re.search(r"audience\s+= local.events_url", TEXT)
     assert re.search(r"PUSH_AUDIENCE\s+= local.events_url", TEXT)
+
+
+def test_only_checkpoints_are_deleted_while_they_are_live() -> None:
+    """By the ends of their names, as the trainer writes them, and in the runs' folders alone; nothing else that a run
+    leaves, or that somebody else keeps in the bucket, ends so in them."""
+    from trainer.checkpoints import POINTER_NAME, RECORD_NAME
+
+    [listed] = re.findall(r"checkpoint_files = (\[.*\])", TEXT)
+    ends = tuple(json.loads(listed))
+    for name in ("checkpoint.json", "epoch-000012-1f0c9a3b/record.json", "epoch-000012-1f0c9a3b/0003.npy"):
+        assert f"runs/quick_tests/7/checkpoints/attempt-1/{name}".endswith(ends)
+    assert {f"/{POINTER_NAME}", f"/{RECORD_NAME}"} <= set(ends)
+    left = (
+        "training_metrics.json",
+        "ended.json",
+        "mlflow_info.json",
+        "model/saved_model.pb",
+        "embeddings/products.parquet",
+    )
+    assert not any(f"runs/quick_tests/7/{name}".endswith(ends) for name in left)
+    assert 'run_folders      = ["${var.artifacts_prefix}/quick_tests/"]' in TEXT
+    [bucket] = [block for block in read_blocks("resource") if '"google_storage_bucket"' in block]
+    for rule in bucket['"google_storage_bucket"']['"artifacts"']["lifecycle_rule"]:
+        [condition] = rule["condition"]
+        if "age" in condition and rule["action"][0]["type"] == '"Delete"':
+            assert "run_folders" in str(condition["matches_prefix"])
+            assert "checkpoint_files" in str(condition["matches_suffix"])
 
 
 def test_every_image_has_a_dockerfile() -> None:

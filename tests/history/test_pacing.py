@@ -1,8 +1,12 @@
 """How often a job is looked at."""
 
-import pytest
+from itertools import accumulate
 
-from history.pacing import ON_THIS_MACHINE, ON_VERTEX, Pace, to_interval_s
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from history.pacing import ON_THIS_MACHINE, ON_VERTEX, MinuteBudget, Pace, to_interval_s
 
 
 @pytest.mark.parametrize(
@@ -31,3 +35,14 @@ def test_a_job_on_this_machine_is_looked_at_often() -> None:
 def test_equal_floor_and_cap_keep_the_interval() -> None:
     """An interval that was asked for is never exceeded."""
     assert to_interval_s(Pace(floor_s=5, cap_s=5), 10_000, 0.5) == 5
+
+
+@given(st.lists(st.floats(min_value=0, max_value=30), max_size=200), st.integers(min_value=1, max_value=10))
+def test_no_minute_exceeds_its_budget(pauses_s: list[float], a_minute: int) -> None:
+    """Wherever the minute begins; and nothing is refused in a minute that holds fewer."""
+    budget, taken_s = MinuteBudget(a_minute), list[float]()
+    for now_s in accumulate(pauses_s):
+        recent = sum(now_s - before_s < 60 for before_s in taken_s)
+        assert budget.take(now_s) is (recent < a_minute)
+        if recent < a_minute:
+            taken_s.append(now_s)

@@ -22,7 +22,7 @@ from history.jobs import JobState
 from history.runs import Job
 from serving.app import create_app
 from serving.json_log import JsonLines
-from serving.push import MAX_BODY_BYTES, MAX_READ_BYTES, PATH
+from serving.push import LOOKS_A_MINUTE, MAX_BODY_BYTES, MAX_READ_BYTES, PATH, Outcome
 from tests.clients.results_places import Place
 from tests.emulators.faults import Fault
 from tests.emulators.server import serve_in_thread
@@ -139,6 +139,18 @@ def test_a_job_at_work_is_left_alone(world: World, caplog: pytest.LogCaptureFixt
     assert world.push(to_logged(job)) == 204
     assert (world.read_job(job).state, world.prefect.events) == (job.state, [])
     assert "has not ended" in read_log(caplog)[0]["message"]
+
+
+def test_a_flood_of_hints_costs_vertex_a_bounded_number_of_requests(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each job's log has many entries: after so many looks in a minute they are acknowledged, and left to reconcile."""
+    job, token = world.submit(), world.make_token()
+    world.vertex.core.move(job.job_name, RUNNING)
+    world.vertex.core.faults.forget()
+    assert {world.push(to_logged(job), token=token) for _ in range(LOOKS_A_MINUTE + 5)} == {204}
+    assert world.vertex.core.faults.counts() == {"GetCustomJob": LOOKS_A_MINUTE}
+    assert [line["message"] for line in read_log(caplog)][-5:] == [f"push: {Outcome.LEFT}"] * 5
 
 
 def test_a_fresh_ended_file_is_asked_for_again_until_the_job_has_ended(world: World) -> None:
