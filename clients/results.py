@@ -14,6 +14,7 @@ from sqlalchemy import and_, bindparam, func, select, update
 from clients import results_jobs, results_publish, results_replaced
 from clients.results_backfill import adopt_runs, publish_drafts, select_backfill, to_backfill_row, to_failed
 from clients.results_engine import Database, OneRow
+from clients.results_kept import select_kept, select_kept_histograms, to_kept
 from clients.results_runs import (
     ENDED_STATUSES,
     end_values,
@@ -36,6 +37,7 @@ from history.runs import (
     BackfillRow,
     Draft,
     Job,
+    KeptRun,
     LedgerLine,
     NewRun,
     Publication,
@@ -331,6 +333,14 @@ class SqlResults:
             raise no_such_run(self._tables, quick_test_id)
         found: bytes | None = rows[0].gzip_json
         return found
+
+    def read_kept(self, quick_test_ids: Sequence[int]) -> list[KeptRun]:
+        """See `results_kept`."""
+        if not quick_test_ids:
+            return []
+        rows = self._database.rows(select_kept(self._tables, quick_test_ids))
+        histograms = self._database.rows(select_kept_histograms(self._tables, quick_test_ids))
+        return to_kept(self._tables, rows, histograms)
 
     def list_unsettled(self, *, now: datetime, limit: int) -> list[Unsettled]:
         """See `results_unsettled`."""

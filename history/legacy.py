@@ -6,6 +6,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from history.paths import to_names
 from history.record import GRADIENT_SERIES, HISTOGRAM_BINS, LOSS_SERIES, PUBLISHED_LOSS, TOWERS
 
 LOSS_NAMES = PUBLISHED_LOSS
@@ -73,3 +74,34 @@ def to_place(key: str) -> Place:
 def to_edges_param(section: Section, tower: str) -> str:
     """The param that holds a histogram's edges: 26 numbers with commas between them."""
     return f"{tower}_grad_hist_bin_edges" if section == "gradient_stats" else f"{tower}_hist_bin_edges"
+
+
+_COUNTS = re.compile(r"(?P<path>.*\.histogram)\.counts(\[(?P<bin>\d+)\])?")
+
+
+def to_key(path: str) -> str:
+    """The metric key or param of MLflow that is at `path` in a record, or in a published history; empty: none is.
+
+    >>> to_key("loss.val"), to_key("gradient.query"), to_key("weight_stats.query.histogram.counts[7]")
+    ('val_loss', 'query_weight_norm', 'query_hist_bin_7')
+    """
+    counts = _COUNTS.fullmatch(path)
+    try:
+        section, *names = to_names(counts["path"] if counts else path)
+    except ValueError:
+        return ""
+    match section, names:
+        case "loss", [name]:
+            return PUBLISHED_LOSS.get(name, name)
+        case "gradient", [name]:
+            return next((key for key, norm in GRADIENT_NAMES.items() if norm == name), name)
+        case ("metrics" | "final_metrics" | "params"), [name]:
+            return name
+        case "other_series", [name, *_]:
+            return name
+        case ("weight_stats" | "gradient_stats"), [tower, "histogram", *below]:
+            prefix = f"{tower}_grad_hist_bin_" if section == "gradient_stats" else f"{tower}_hist_bin_"
+            return prefix + ((counts["bin"] or "*") if counts else "edges" if below == ["bin_edges"] else "*")
+        case ("weight_stats" | "gradient_stats"), [tower, name]:
+            return f"{tower}_grad_{name}" if section == "gradient_stats" else f"{tower}_weights_{name}"
+    return ""

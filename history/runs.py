@@ -168,6 +168,20 @@ class BackfillRow(msgspec.Struct, frozen=True, kw_only=True):
     ledger_state: str | None = None  # of its line of kind ``backfill``
 
 
+class KeptRun(msgspec.Struct, frozen=True, kw_only=True):
+    """All that the results database keeps of one run's history, as verify compares it with the source."""
+
+    quick_test_id: int
+    mlflow_run_id: str = ""  # the row's
+    gcs_artifacts_path: str = ""
+    is_at_work: bool = False  # a job of the run is open
+    history_text: str | None = None  # None: nothing is published
+    digests: Digests | None = None  # None: we have published nothing
+    cached_at: datetime | None = None
+    histograms: list[HistogramRow] = []
+    takes_nul: bool = True  # False: the column is jsonb, which has U+FFFD in place of NUL
+
+
 class StoredHistory(msgspec.Struct, frozen=True):
     """A run's published history, as stored. `history_json` is None where nothing is published."""
 
@@ -186,11 +200,13 @@ class Unsettled(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LedgerLine(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one run in one kind of work (``repair``, ``backfill``): failures, and when to try again."""
+    """What became of one run in one kind of work (``repair``, ``backfill``, ``verify``), and when to try again."""
 
     kind: str
     quick_test_id: int
-    state: str  # done | failed; of `backfill` also filed (done, and its metrics file written) and skipped
+    # done | failed; of `backfill` also filed (done, and its metrics file written) and skipped; of `verify` one of
+    # history.manifest.State
+    state: str
     attempts: int
     error: str = ""
     source_digest: str = ""

@@ -57,3 +57,15 @@ def show_backfill_progress(settled: int, total: int) -> None:
 def show_backfill(rows: list[dict[str, Any]]) -> None:
     """What a backfill did: the counts, and the runs that need somebody."""
     create_table_artifact(table=rows, key="backfill", description="what the backfill did, and what it could not")
+
+
+def show_verify_progress(settled: int, total: int) -> None:
+    """How far a verify is; a new version of the same Prefect artifact each time."""
+    create_progress_artifact(
+        progress=100 * settled / total, key="verify-progress", description=f"{settled} of {total} runs compared"
+    )
+
+
+def show_verify(rows: list[dict[str, Any]]) -> None:
+    """What a verify found: the counts, whether MLflow may go, and the runs that are not verified."""
+    create_table_artifact(table=rows, key="verify", description="what verify found, and where its manifest is")

@@ -1,0 +1,30 @@
+"""Says in words which MLflow is read: for a manifest, which outlives it."""
+
+from contextlib import closing
+
+from clients.connect import Outside
+
+
+def describe(outside: Outside, export_uri: str = "") -> str:
+    """The export at `export_uri`, or the MLflow that the settings name, with its schema's version where it has one;
+    never a password.
+
+    Raises: BadSetup: there is none, or none that we know; TryAgain: it does not answer.
+    """
+    if export_uri:
+        from clients.mlflow_export import read_export
+
+        outside.open_export(export_uri).close()  # refuses a schema that we do not know
+        export = read_export(export_uri, outside.objects(export_uri))
+        return (
+            f"the export at {export_uri}, taken at {export.taken_at:%Y-%m-%dT%H:%M:%SZ} ({export.dialect}, "
+            f"MLflow schema {export.alembic_version}, {export.rows} rows)"
+        )
+    with closing(outside.tracking) as tracking:
+        if outside.settings.mlflow_backend_store_uri:
+            from clients.mlflow_postgres import PostgresTracking
+            from clients.mlflow_sqlite import SqliteTracking
+
+            assert isinstance(tracking, PostgresTracking | SqliteTracking)
+            return f"{tracking.where} by SQL (schema {tracking.read_version()})"
+        return f"the MLflow server {outside.settings.mlflow_tracking_uri} over REST"

@@ -1,0 +1,153 @@
+"""Verifies one batch of runs: what is kept of them is read, some at a time, beside MLflow's points as they come."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import UTC, datetime
+from typing import Final
+
+from clients.connect import Outside
+from clients.mlflow_batches import batched
+from history.errors import BadRecord, NotFound, SwitchyardError, TryAgain
+from history.manifest import KIND, State, UnknownRun, VerifiedRun
+from history.mlflow_points import CHARTED
+from history.ports import Tracking
+from history.record import MAX_FILE_BYTES
+from history.runs import BackfillRow, Draft, KeptRun
+from history.tracking import LostRun, RawRun
+from history.verifying import to_run_id, verify_run
+
+CHARTED_RUNS: Final = 200
+"""Runs compared at once, and whose ledger lines are one transaction: 2 MB of histories, 20 MB of points."""
+WHOLE_RUNS: Final = 25
+"""The same with all keys, histograms and files."""
+_FILES_AT_ONCE: Final = 8  # a file in a bucket takes some 50 ms, most of it waiting
+
+
+def verify_rows(
+    outside: Outside, rows: Sequence[BackfillRow], *, whole: bool, export_uri: str = ""
+) -> list[VerifiedRun]:
+    """What became of each row's run; each has its ledger line afterwards. A row that names no MLflow run, and whose
+    history names none, is left out. A second call compares again.
+
+    Raises:
+        TryAgain, BadSetup: MLflow or the results cannot be read.
+    """
+    with closing(open_tracking(outside, export_uri)) as tracking:
+        found = list(_verify(outside, tracking, _find_run_ids(outside, rows), whole=whole))
+        # Of a run without a charted metric nobody knows yet whether it has any.
+        empty = {run.quick_test_id: run.mlflow_run_id for run in found if _may_be_empty(run)}
+        again = {run.quick_test_id: run for run in _verify(outside, tracking, empty, whole=True)}
+    return [again.get(run.quick_test_id, run) for run in found]
+
+
+def give_up_rows(outside: Outside, rows: Sequence[BackfillRow], error: str) -> list[VerifiedRun]:
+    """The lines of a batch that could not be read. A second call writes the same."""
+    lines = [
+        VerifiedRun(quick_test_id=row.id, mlflow_run_id=row.mlflow_run_id, state=State.UNREAD, reason=error)
+        for row in rows
+    ]
+    for some in batched(lines, CHARTED_RUNS):
+        _record(outside, some)
+    return lines
+
+
+def list_unknown(outside: Outside, *, experiments: Sequence[str], export_uri: str = "") -> list[UnknownRun]:
+    """The MLflow runs that no row names. Raises: NotFound: no experiment has one of these names."""
+    known = {row.mlflow_run_id for row in outside.results.list_backfill()}
+    with closing(open_tracking(outside, export_uri)) as tracking:
+        return [
+            UnknownRun(
+                mlflow_run_id=run.run_id,
+                name=run.name,
+                experiment=run.experiment,
+                deleted="deleted" in (run.lifecycle, run.experiment_lifecycle),
+            )
+            for run in tracking.list_runs(experiments=experiments)
+            if run.run_id not in known
+        ]
+
+
+def count_lines(outside: Outside, since: datetime) -> int | None:
+    """How many ledger lines were written since then; None: nobody can say just now."""
+    try:
+        return outside.results.count_ledger(KIND, since=since)
+    except TryAgain:
+        return None
+
+
+def open_tracking(outside: Outside, export_uri: str) -> Tracking:
+    """The export, or the MLflow that the settings name."""
+    return outside.open_export(export_uri) if export_uri else outside.tracking
+
+
+def _find_run_ids(outside: Outside, rows: Sequence[BackfillRow]) -> dict[int, str]:
+    """The MLflow run of each row; where the row has lost its id, the one that its history names."""
+    found = {row.id: row.mlflow_run_id for row in rows if row.mlflow_run_id}
+    for some in batched([row.id for row in rows if not row.mlflow_run_id], CHARTED_RUNS):
+        found |= {kept.quick_test_id: run_id for kept in outside.results.read_kept(some) if (run_id := to_run_id(kept))}
+    return found
+
+
+def _verify(outside: Outside, tracking: Tracking, run_ids: Mapping[int, str], *, whole: bool) -> Iterator[VerifiedRun]:
+    by_run: dict[str, list[int]] = defaultdict(list)
+    for id_, run_id in run_ids.items():
+        by_run[run_id].append(id_)
+    runs = tracking.read_runs(by_run, keys=None if whole else CHARTED)
+    for some in batched(runs, WHOLE_RUNS if whole else CHARTED_RUNS):
+        pairs = {
+            id_: run for run in some for id_ in by_run[run.run_id if isinstance(run, LostRun) else run.info.run_id]
+        }
+        kept = outside.results.read_kept(list(pairs))
+        files = _read_files(outside, kept) if whole else {}
+        lines = [_verify_one(run, pairs[run.quick_test_id], files.get(run.quick_test_id)) for run in kept]
+        _record(outside, lines)
+        yield from lines
+
+
+def _verify_one(kept: KeptRun, found: RawRun | LostRun, file: bytes | SwitchyardError | None) -> VerifiedRun:
+    try:
+        return verify_run(kept, found, file)
+    except (ArithmeticError, LookupError, TypeError, ValueError) as err:
+        # Data that nobody has thought of must not hide the other runs; the message is for whoever mends this.
+        reason = f"it cannot be compared: {type(err).__name__}: {err}"
+        return VerifiedRun(
+            quick_test_id=kept.quick_test_id, mlflow_run_id=to_run_id(kept), state=State.UNREAD, reason=reason
+        )
+
+
+def _read_files(outside: Outside, kept: Sequence[KeptRun]) -> dict[int, bytes | SwitchyardError]:
+    """Each run's ``training_metrics.json``, or why it could not be read. Raises: TryAgain, BadSetup."""
+    uris = {
+        run.quick_test_id: f"{run.gcs_artifacts_path.rstrip('/')}/training_metrics.json"
+        for run in kept
+        if run.gcs_artifacts_path
+    }
+    with ThreadPoolExecutor(_FILES_AT_ONCE, thread_name_prefix="files") as pool:
+        found = pool.map(lambda uri: _read_file(outside, uri), uris.values())
+        return dict(zip(uris, found, strict=True))
+
+
+def _read_file(outside: Outside, uri: str) -> bytes | SwitchyardError:
+    try:
+        return outside.objects(uri).read(uri, max_bytes=MAX_FILE_BYTES)[0]
+    except (NotFound, BadRecord) as err:
+        return err
+
+
+def _may_be_empty(run: VerifiedRun) -> bool:
+    return run.state is State.UNPUBLISHED and run.keys_read == "charted" and not run.points
+
+
+def _record(outside: Outside, lines: Sequence[VerifiedRun]) -> None:
+    drafts = [
+        Draft(
+            quick_test_id=line.quick_test_id,
+            state=str(line.state),
+            error="" if line.state is State.VERIFIED else str(line),
+            source_digest=line.source_digest,
+        )
+        for line in lines
+    ]
+    outside.results.publish_many(KIND, drafts, now=datetime.now(UTC))

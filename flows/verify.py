@@ -1,0 +1,83 @@
+"""Verify: prove that what is published and kept of every run is what MLflow says of it, value by value.
+
+What is compared is in history/verifying.py; what is written down of it, for whoever deletes MLflow later, in
+history/manifest.py. Changes nothing but the ledger (kind ``verify``).
+"""
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from prefect import flow
+from prefect.futures import PrefectConcurrentFuture
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+
+from flows.parameters import VerifyParameters, takes
+from flows.verify_result import VerifyFailed, VerifyResult, to_result, to_table
+from flows.watching import Watch
+from history.errors import NotFound, TryAgain
+from history.manifest import Scope, VerifiedRun, VerifyBatch, to_batches, to_manifest
+from tasks.showing import show_verify, show_verify_progress
+from tasks.verifying import (
+    count_verified,
+    give_up_batch,
+    list_rows,
+    list_unknown_runs,
+    read_source,
+    verify_batch,
+    write_manifest,
+)
+
+CHARTED_BATCH: Final = 5_000
+"""One query over the index of the charted keys reads so many runs; more batches would pass that index again."""
+WHOLE_BATCH: Final = 250
+"""Reading all points goes 25 runs a query, so that a batch is as long as a retry may take."""
+
+
+@flow(name="verify")
+@takes(VerifyParameters)
+def verify(wanted: VerifyParameters) -> VerifyResult:
+    """Compares every run that has an MLflow run, and writes the manifest.
+
+    Fails after all runs were compared, naming those that differ, are gone from MLflow, or could not be read.
+    """
+    started = datetime.now(UTC)
+    scope = Scope(
+        quick_test_id=wanted.quick_test_id,
+        limit=wanted.limit,
+        experiments=list(wanted.experiments),
+        whole=wanted.whole,
+    )
+    source = read_source(wanted.export_uri)
+    unknown = list_unknown_runs(wanted.experiments, wanted.export_uri) if scope.is_all else []
+    batches = to_batches(list_rows(), scope, wanted.export_uri, charted_size=CHARTED_BATCH, whole_size=WHOLE_BATCH)
+    if wanted.quick_test_id and not batches:
+        raise NotFound(f"quick test {wanted.quick_test_id} must be a row that names an MLflow run; it is none")
+    runs = _verify(batches, started, wanted.concurrency)
+    manifest = to_manifest(runs, unknown, source, scope=scope, verified_at=started, from_export=bool(wanted.export_uri))
+    result = to_result(manifest, write_manifest(manifest))
+    show_verify(to_table(result))
+    if result.differs or result.missing or result.unread or (wanted.require_safe and not result.safe):
+        raise VerifyFailed(result)
+    return result
+
+
+def _verify(batches: list[VerifyBatch], since: datetime, concurrency: int) -> list[VerifiedRun]:
+    """All batches, `concurrency` at once; one that is given up leaves its reason on each of its runs' lines."""
+    runs: list[VerifiedRun] = []
+    if not batches:
+        return runs
+    total = sum(len(batch.rows) for batch in batches)
+    watch = Watch("verify", total, lambda: count_verified(since), show_verify_progress)
+    runner: TaskRunner[PrefectConcurrentFuture[Any]] = ThreadPoolTaskRunner(max_workers=concurrency)
+    with runner:
+        futures = [(batch, runner.submit(verify_batch, {"batch": batch})) for batch in batches]
+        for batch, future in futures:
+            watch.wait(future)
+            found = future.result(raise_on_failure=False)
+            if isinstance(found, TryAgain):
+                found = give_up_batch(batch, str(found))
+            elif isinstance(found, BaseException):
+                raise found
+            runs += found
+    watch.end()
+    return runs

@@ -1,0 +1,101 @@
+"""What verify answers, and how it is shown."""
+
+from typing import Any
+
+import msgspec
+
+from history.errors import SwitchyardError
+from history.manifest import Manifest, State, VerifiedRun
+
+_SHOWN = 20
+
+
+class VerifyResult(msgspec.Struct, frozen=True, kw_only=True):
+    """The runs by what was found of them; reasons by quick test id. The manifest has the rest."""
+
+    looked_at: int
+    verified: int
+    differs: dict[int, str] = {}
+    missing: dict[int, str] = {}
+    unread: dict[int, str] = {}
+    legacy: list[int] = []
+    unpublished: list[int] = []
+    empty: list[int] = []  # unpublished, and MLflow has nothing of them either
+    running: list[int] = []
+    unknown_runs: int = 0  # MLflow runs that no row names
+    safe: bool  # to delete MLflow
+    says: str
+    not_safe: list[str] = []
+    manifest_uri: str
+
+    @property
+    def failed(self) -> dict[int, str]:
+        """The runs that differ, or could not be compared, with what is wrong."""
+        return self.differs | self.missing | self.unread
+
+    @property
+    def counts(self) -> list[tuple[str, int]]:
+        """The runs by what was found."""
+        found = {
+            name: len(value) if isinstance(value, dict | list) else value
+            for name, value in msgspec.structs.asdict(self).items()
+        }
+        del found["not_safe"]
+        return [
+            (name.replace("_", " "), count)
+            for name, count in found.items()
+            if isinstance(count, int) and not isinstance(count, bool)
+        ]
+
+
+class VerifyFailed(SwitchyardError):
+    """Some runs differ, or could not be compared; `result` says which, and what was found of the others."""
+
+    def __init__(self, result: VerifyResult) -> None:
+        self.result = result
+        lines = list(result.failed.values())[:_SHOWN]
+        more = len(result.failed) - len(lines)
+        said = f"{len(result.failed)} of {result.looked_at} runs are not verified: {'; '.join(lines)}"
+        said += f"; and {more} more, see the manifest" if more else ""
+        if not lines:
+            said = f"all that could be compared is right, but MLflow must not go yet: {'; '.join(result.not_safe)}"
+        super().__init__(f"{said}. The manifest: {result.manifest_uri}")
+
+
+def to_result(manifest: Manifest, uri: str) -> VerifyResult:
+    """The answer of a verify whose manifest is at `uri`."""
+    by_state: dict[State, list[VerifiedRun]] = {state: [] for state in State}
+    for run in manifest.runs:
+        by_state[run.state].append(run)
+
+    def reasons(state: State) -> dict[int, str]:
+        return {run.quick_test_id: str(run) for run in by_state[state]}
+
+    def ids(state: State) -> list[int]:
+        return [run.quick_test_id for run in by_state[state]]
+
+    return VerifyResult(
+        looked_at=len(manifest.runs),
+        verified=len(by_state[State.VERIFIED]),
+        differs=reasons(State.DIFFERS),
+        missing=reasons(State.MISSING),
+        unread=reasons(State.UNREAD),
+        legacy=ids(State.LEGACY),
+        unpublished=ids(State.UNPUBLISHED),
+        empty=ids(State.EMPTY),
+        running=ids(State.RUNNING),
+        unknown_runs=len(manifest.unknown_runs),
+        safe=manifest.verdict.safe,
+        says=manifest.verdict.says,
+        not_safe=manifest.verdict.not_safe,
+        manifest_uri=uri,
+    )
+
+
+def to_table(result: VerifyResult) -> list[dict[str, Any]]:
+    """The counts, whether MLflow may go, and the runs that need somebody."""
+    rows = [{"what": name, "value": str(count)} for name, count in result.counts]
+    rows += [{"what": "safe to delete MLflow", "value": result.says}]
+    rows += [{"what": "not safe", "value": reason} for reason in result.not_safe]
+    rows += [{"what": f"quick test {id_}", "value": said} for id_, said in list(result.failed.items())[:_SHOWN]]
+    return [*rows, {"what": "manifest", "value": result.manifest_uri}]

@@ -1,0 +1,66 @@
+"""Verify's outside effects: a task is one query, or one batch of runs; never one run."""
+
+import hashlib
+import platform
+from collections.abc import Sequence
+from datetime import datetime
+from functools import partial
+from importlib.metadata import version
+
+from clients import verifying
+from clients.connect import connect
+from clients.mlflow_described import describe
+from history.manifest import KIND, Manifest, SourceOfTruth, UnknownRun, VerifiedRun, VerifyBatch, to_json
+from history.ports import ABSENT
+from history.runs import BackfillRow
+from tasks.policy import effect
+
+
+@effect
+def read_source(export_uri: str) -> SourceOfTruth:
+    """What the runs are compared with, and whose results they are."""
+    outside = connect()
+    return SourceOfTruth(
+        described=describe(outside, export_uri),
+        database_id=outside.results.read_database_id(),
+        versions={"switchyard": version("switchyard"), "python": platform.python_version()},
+    )
+
+
+@effect
+def list_rows() -> list[BackfillRow]:
+    """Every row, and what is published of it."""
+    return connect().results.list_backfill()
+
+
+@effect
+def list_unknown_runs(experiments: Sequence[str], export_uri: str) -> list[UnknownRun]:
+    """The MLflow runs that no row names."""
+    return verifying.list_unknown(connect(), experiments=experiments, export_uri=export_uri)
+
+
+@effect
+def verify_batch(batch: VerifyBatch) -> list[VerifiedRun]:
+    """Compares the batch's runs, and writes their ledger lines."""
+    return verifying.verify_rows(connect(), batch.rows, whole=batch.whole, export_uri=batch.export_uri)
+
+
+@effect
+def give_up_batch(batch: VerifyBatch, error: str) -> list[VerifiedRun]:
+    """Writes in the ledger why the batch could not be read."""
+    return verifying.give_up_rows(connect(), batch.rows, error)
+
+
+@partial(effect, retries=8)
+def write_manifest(manifest: Manifest) -> str:
+    """The manifest's URI. Its name has its time and its content's digest: a second call finds the first one's file."""
+    outside, data = connect(), to_json(manifest)
+    name = f"{KIND}-{manifest.verified_at:%Y%m%dT%H%M%SZ}-{hashlib.sha256(data).hexdigest()[:12]}.json"
+    uri = f"{outside.settings.artifacts_uri}/manifests/{name}"
+    outside.objects(uri).write(uri, data, if_generation=ABSENT)
+    return uri
+
+
+def count_verified(since: datetime) -> int | None:
+    """How many runs have their ledger line; None: not known just now. No task: only a progress bar depends on it."""
+    return verifying.count_lines(connect(), since)
