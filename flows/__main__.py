@@ -20,7 +20,9 @@ from flows.parameters import (
     IngestParameters,
     MigrateParameters,
     ReconcileParameters,
+    RecoverParameters,
     TrainParameters,
+    VerifyParameters,
 )
 from history.errors import BadRequest, SwitchyardError
 from history.flags import add_flags, read_flags
@@ -33,8 +35,10 @@ FLOWS: dict[str, type[msgspec.Struct]] = {
     "reconcile": ReconcileParameters,
     "cancel": CancelParameters,
     "backfill": BackfillParameters,
+    "recover": RecoverParameters,
+    "verify": VerifyParameters,
 }
-_BY_ID = ("ingest", "cancel")
+_BY_ID = ("ingest", "cancel", "recover", "verify")
 
 FAILED, BAD_FLAGS, INTERRUPTED = 1, 2, 130
 

@@ -4,7 +4,6 @@ What is published already is not read again, so that a second flow run does what
 in the ledger (kind ``backfill``); a bad one is listed at the end and does not stop the others.
 """
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Any, Final
@@ -14,6 +13,8 @@ from prefect import flow, get_run_logger
 from prefect.futures import PrefectConcurrentFuture, PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
+from flows.backfill_result import BackfillFailed, BackfillResult
+from flows.bars import Bar
 from flows.parameters import BackfillParameters, takes
 from history.backfill import (
     Adoption,
@@ -30,6 +31,7 @@ from history.backfill import (
 from history.errors import SwitchyardError
 from history.runs import BackfillRow
 from tasks.backfill import adopt_runs, backfill_batch, count_settled, fail_batch, list_adoptable, list_backfill
+from tasks.shards import run_shard
 from tasks.showing import show_backfill, show_backfill_progress
 
 CHARTED_BATCH: Final = 5_000
@@ -39,41 +41,6 @@ WHOLE_BATCH: Final = 250
 LOOK_S: Final = 0.5
 SHOW_S: Final = 5.0
 """Seconds between two looks at the ledger for the bar, and between two versions of the Prefect artifact."""
-_SHOWN: Final = 20
-
-
-class BackfillResult(msgspec.Struct, frozen=True, kw_only=True):
-    """The counts before, and what was done; reasons by quick test id. A dry run has the list in `runs`."""
-
-    dry_run: bool
-    rows: int
-    completed: int
-    with_mlflow_run: int  # of the rows of a chosen status, as the two below
-    already_published: int
-    legacy: int  # published by the legacy application: kept, unless by force
-    adopted: int  # rows made for MLflow runs; of a dry run: that would be made
-    to_do: int
-    published: int = 0
-    unchanged: int = 0
-    skipped: dict[int, str] = {}
-    failed: dict[int, str] = {}
-    left_out: list[PlannedRun] = []  # not to do, and why
-    runs: list[PlannedRun] = []
-    export_only: list[str] = []  # what is then kept by an export of MLflow's store alone
-
-
-class BackfillFailed(SwitchyardError):
-    """Some runs could not be published; `result` says which, and what became of the others."""
-
-    def __init__(self, result: BackfillResult) -> None:
-        self.result = result
-        lines = [f"quick test {id_}: {error}" for id_, error in list(result.failed.items())[:_SHOWN]]
-        more = len(result.failed) - len(lines)
-        said = "; ".join(lines) + (f"; and {more} more, see the ledger" if more else "")
-        super().__init__(
-            f"{len(result.failed)} of {result.to_do} runs could not be published: {said}. "
-            "The same command tries them again"
-        )
 
 
 @flow(name="backfill")
@@ -93,13 +60,18 @@ def backfill(wanted: BackfillParameters) -> BackfillResult:
         how,
         status=wanted.status,
         limit=wanted.limit,
-        shards=wanted.shards,
-        shard=max(wanted.shard, 1),
+        shards=wanted.shards if wanted.shard else 1,
+        shard=wanted.shard,
     )
-    done = BatchResult() if wanted.dry_run else _publish(plan, how, wanted)
+    if wanted.dry_run:
+        done = BatchResult()
+    elif wanted.shards > 1 and not wanted.shard:
+        done = _start_shards(plan, how, wanted)
+    else:
+        done = _publish(plan, how, wanted)
     result = _to_result(wanted, how, plan, adoption, done)
     if not wanted.dry_run:
-        show_backfill(_to_table(result))
+        show_backfill(result.table)
     if result.failed:
         raise BackfillFailed(result)
     return result
@@ -144,7 +116,7 @@ def _publish(plan: Plan, how: How, wanted: BackfillParameters) -> BatchResult:
         for batch, future in futures:
             watch.wait(future)
             result.add(_take(batch, future, how))
-    watch.end()
+    watch.end(result.settled)
     return result
 
 
@@ -157,32 +129,57 @@ def _take(batch: Batch, future: "PrefectFuture[BatchResult]", how: How) -> Batch
     return found
 
 
+def _start_shards(plan: Plan, how: How, wanted: BackfillParameters) -> BatchResult:
+    """Each part as a flow run of the deployment, at once; what became of each run, the ledger says."""
+    if not plan.to_do:
+        return BatchResult()
+    base = msgspec.to_builtins(msgspec.structs.replace(wanted, adopt=False, experiments=()))
+    watch = _Watch(how.since, len(plan.to_do))
+    runner: TaskRunner[PrefectConcurrentFuture[Any]] = ThreadPoolTaskRunner(max_workers=wanted.shards)
+    with runner:
+        parts = [base | {"shard": number} for number in range(1, wanted.shards + 1)]
+        futures = [runner.submit(run_shard, {"parameters": part}) for part in parts]
+        for future in futures:
+            watch.wait(future)
+    broken = [str(future.state.name) for future in futures if not future.state.is_completed()]
+    why = f"no shard has settled it; {len(broken)} of {wanted.shards} did not end well: {', '.join(broken)}"
+    result = fail_batch(Batch(plan.to_do), how.since, why)
+    watch.end(result.settled)
+    return result
+
+
 class _Watch:
-    """What a person sees while the batches are at work: a bar in the terminal, a progress artifact in Prefect."""
+    """What a person sees while the batches are at work: a bar in the terminal, a progress artifact in Prefect.
+
+    Both say what the ledger says, so that they are right whichever thread, process or machine does the work.
+    """
 
     def __init__(self, since: datetime, total: int) -> None:
         self._since = since
         self._total = total
-        self._shown_at = monotonic()
+        self._settled = -1
+        self._began_at = self._shown_at = monotonic()
 
     def wait(self, future: "PrefectFuture[Any]") -> None:
         """Returns once `future` is done, showing meanwhile how many runs are settled."""
-        while not _is_done(future, LOOK_S):
-            settled = count_settled(self._since)
-            if settled is not None:
-                self._show(min(settled, self._total), show=show_backfill_progress)
+        while not _is_done(future, max(LOOK_S, (monotonic() - self._began_at) / 50)):
+            settled = min(count_settled(self._since) or 0, self._total)
+            if settled <= self._settled:
+                continue
+            self._say(settled)
+            if monotonic() - self._shown_at > SHOW_S:
+                self._shown_at = monotonic()
+                show_backfill_progress(settled, self._total)
 
-    def end(self) -> None:
-        """Shows the whole."""
-        self._show(self._total, show=None)
+    def end(self, settled: int) -> None:
+        """Shows how it ended."""
+        self._say(settled)
+        show_backfill_progress(settled, self._total)
 
-    def _show(self, settled: int, show: Callable[[int, int], None] | None) -> None:
-        get_run_logger().info(
-            "%d of %d runs", settled, self._total, extra={"bar": ("backfill", "runs", settled, self._total)}
-        )
-        if show is not None and monotonic() - self._shown_at > SHOW_S:
-            self._shown_at = monotonic()
-            show(settled, self._total)
+    def _say(self, settled: int) -> None:
+        self._settled = settled
+        bar = Bar(label="backfill", unit="runs", done=settled, total=self._total)
+        get_run_logger().info("%s", bar, extra=bar.extra)
 
 
 def _is_done(future: "PrefectFuture[Any]", timeout_s: float) -> bool:
@@ -216,11 +213,3 @@ def _to_result(
         runs=runs if wanted.dry_run else [],
         export_only=to_export_only(how),
     )
-
-
-def _to_table(result: BackfillResult) -> list[dict[str, Any]]:
-    """The counts, then each run that has a reason."""
-    counts = ("rows", "adopted", "to_do", "published", "unchanged")
-    rows = [{"what": name.replace("_", " "), "runs": getattr(result, name), "why": ""} for name in counts]
-    rows += [{"what": name, "runs": len(getattr(result, name)), "why": ""} for name in ("skipped", "failed")]
-    return rows

@@ -141,8 +141,16 @@ class BackfillParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     def __post_init__(self) -> None:
         if self.experiments and not self.adopt:
             raise ValueError("experiments choose among the runs to adopt: set adopt too, or leave them out")
+        if self.limit and self.shards > 1:
+            raise ValueError("limit cannot be given with shards: each would count for itself; leave one of them out")
         if self.shard > self.shards:
             raise ValueError(f"shard must be from 1 to {self.shards} (shards); got {self.shard}")
+
+
+class RecoverParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Put back the history that a forced publish replaced last."""
+
+    quick_test_id: QuickTestId
 
 
 class CancelParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -152,6 +160,35 @@ class CancelParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     wait_s: Annotated[
         float, Meta(ge=0, le=3600, description="seconds to wait for the job's end, to publish what it left")
     ] = 60
+
+
+class VerifyParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Compare all that is published and kept of MLflow's runs with MLflow, value by value.
+
+    Changes nothing but the ledger, and writes a manifest: what was compared, what was found, what is left out.
+    """
+
+    quick_test_id: Annotated[int, Meta(ge=0, description="verify this run only; 0: every run with an MLflow run")] = 0
+    limit: Annotated[int, Meta(ge=0, description="verify at most so many runs, the lowest ids first; 0: all")] = 0
+    experiments: Annotated[
+        tuple[str, ...],
+        Meta(description="MLflow experiments of which every run must be known to a row, by name; none: of all"),
+    ] = ()
+    whole: Annotated[
+        bool, Meta(description="read every metric of every run, to name all that a published history leaves out")
+    ] = False
+    export_uri: Annotated[
+        str,
+        Meta(
+            pattern="^(|(file|gs)://.+)$",
+            description="compare with the export of MLflow there (file://... or gs://...); "
+            "empty: with the MLflow that the settings name",
+        ),
+    ] = ""
+    require_safe: Annotated[
+        bool, Meta(description="fail also where MLflow could not be deleted without loss of a run")
+    ] = False
+    concurrency: Annotated[int, Meta(ge=1, le=64, description="batches at once")] = 1
 
 
 class MigrateParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -10,49 +10,52 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
+from flows.backfill_result import BackfillResult
+from flows.bars import EXTRA, Bar
 from flows.run_result import RunResult
 from history.tables import to_epoch_rows
 from tasks.pages import is_serving
 
+_LINES_SHOWN = 20
 _BASELINE = "popularity_"
 """The trainer's prefix of what a ranking by popularity alone would reach on the same test pairs."""
 
 
 class FlowLog(logging.Handler):
-    """Shows our flows' log lines (not Prefect's), those of a training's progress as a bar where somebody watches.
+    """Shows our flows' log lines (not Prefect's), those that say how far something is as a bar where somebody watches.
 
-    Flows log; they know of no terminal. The records of `flows.waiting` bear `training_progress`.
+    Flows log; they know of no terminal. Records with a `flows.bars.Bar` become bars, one a label.
     """
 
     def __init__(self, console: Console) -> None:
         super().__init__(logging.INFO)
         self._console = console
         self._bar = Progress(
-            TextColumn("training"),
+            TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("epochs"),
+            TextColumn("{task.fields[unit]}"),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[loss]}"),
+            TextColumn("{task.fields[detail]}"),
             console=console,
             disable=not console.is_terminal,
         )
-        self._task: TaskID | None = None
+        self._bars: dict[str, TaskID] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
         """Draws one line of a flow's log."""
         if Path(record.pathname).parent != Path(__file__).parent:
             return
-        progress = getattr(record, "training_progress", None)
-        if progress is None or not self._console.is_terminal:
+        bar: Bar | None = getattr(record, EXTRA, None)
+        if bar is None or not self._console.is_terminal:
             self._console.print(record.getMessage(), markup=False, highlight=False, soft_wrap=True)
             return
-        if self._task is None:
+        if bar.label not in self._bars:
             self._bar.start()
-            self._task = self._bar.add_task("training", total=progress.epochs_asked, loss="")
-        loss = "" if progress.loss is None else f"loss {progress.loss:.4f}"
-        self._bar.update(self._task, completed=progress.epochs_done, loss=loss)
+            self._bars[bar.label] = self._bar.add_task(bar.label, total=bar.total, unit=bar.unit, detail="")
+        self._bar.update(self._bars[bar.label], completed=bar.done, total=bar.total, detail=bar.detail)
 
     def __enter__(self) -> "FlowLog":
         logging.getLogger("prefect.flow_runs").addHandler(self)
@@ -70,6 +73,8 @@ def print_result(result: object, console: Console) -> None:
     flow answers, field by field."""
     if isinstance(result, RunResult):
         _print_run(result, console)
+    elif isinstance(result, BackfillResult):
+        _print_backfill(result, console)
     elif isinstance(result, msgspec.Struct):
         for name, value in msgspec.to_builtins(result).items():
             console.print(f"{name.replace('_', ' ')}: {value or 'none'}", highlight=False, markup=False)
@@ -90,6 +95,20 @@ def _print_run(result: RunResult, console: Console) -> None:
             console.print("       after: .venv/bin/python -m serving --port 8000", soft_wrap=True, highlight=False)
 
 
+def _print_backfill(result: BackfillResult, console: Console) -> None:
+    """The counts, the first lines of each list, and what is not kept; ``--json`` has the lists whole."""
+    console.print(_to_table("backfill (dry run)" if result.dry_run else "backfill", ["what", "runs"], result.counts))
+    for title, lines in result.lists:
+        table = Table(title=title, title_justify="left", show_header=False)
+        for line in lines[:_LINES_SHOWN]:
+            table.add_row(*map(Text, line))
+        if len(lines) > _LINES_SHOWN:
+            table.caption = f"and {len(lines) - _LINES_SHOWN} more; --json shows all"
+        console.print(table)
+    kept = "; ".join(result.export_only)
+    console.print(f"kept by an export of MLflow alone: {kept}", markup=False, highlight=False)
+
+
 def _to_metrics_table(metrics: dict[str, float | None]) -> Table:
     """The final metrics; a recall beside the popularity baseline's, where there is one."""
     baselines = {name: value for name, value in metrics.items() if _BASELINE in name}
@@ -104,7 +123,7 @@ def _to_metrics_table(metrics: dict[str, float | None]) -> Table:
 def _to_table(title: str, columns: list[str], rows: list[list[Any]]) -> Table:
     table = Table(title=title, title_justify="left")
     for name in columns:
-        table.add_column(name, justify="right" if name not in ("metric",) else "left")
+        table.add_column(name, justify="right" if name not in ("metric", "what") else "left")
     for row in rows:
         table.add_row(
             *("" if cell is None else f"{cell:.4f}" if isinstance(cell, float) else str(cell) for cell in row)

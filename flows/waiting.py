@@ -5,6 +5,7 @@ from typing import assert_never
 
 from prefect import get_run_logger
 
+from flows.bars import Bar
 from history.errors import JobFailed
 from history.jobs import JobReport
 from history.runs import Job, RunStatus
@@ -75,8 +76,7 @@ def record_end(job: Job, report: JobReport | None, step: Step) -> Job:
 def _say_progress(job: Job, report: JobReport) -> None:
     progress = report.progress
     assert progress is not None
-    loss = "" if progress.loss is None else f", loss {progress.loss:.4f}"
-    get_run_logger().info(
-        "%d of %d epochs%s", progress.epochs_done, progress.epochs_asked, loss, extra={"training_progress": progress}
-    )
+    loss = "" if progress.loss is None else f"loss {progress.loss:.4f}"
+    bar = Bar(label="training", unit="epochs", done=progress.epochs_done, total=progress.epochs_asked, detail=loss)
+    get_run_logger().info("%s", bar, extra=bar.extra)
     show_progress(job.quick_test_id, progress)

@@ -74,6 +74,11 @@ class BatchResult(msgspec.Struct, kw_only=True):
     skipped: dict[int, str] = {}
     failed: dict[int, str] = {}
 
+    @property
+    def settled(self) -> int:
+        """How many runs have an outcome, whichever."""
+        return self.published + self.unchanged + len(self.skipped) + len(self.failed)
+
     def add(self, other: "BatchResult") -> None:
         """Counts `other` in."""
         self.published += other.published

@@ -1,0 +1,32 @@
+"""Recover: put back the history that a forced publish replaced last. Recovered twice, it is as it was before."""
+
+import msgspec
+from prefect import flow
+
+from flows.parameters import RecoverParameters, takes
+from history.errors import NotFound
+from tasks.pages import to_page_url
+from tasks.recovering import find_replaced, recover_replaced
+
+
+class RecoverResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What was put back."""
+
+    quick_test_id: int
+    replaced_id: int  # the number under which it was kept
+    url: str  # the run's page
+
+
+@flow(name="recover")
+@takes(RecoverParameters)
+def recover(wanted: RecoverParameters) -> RecoverResult:
+    """Puts the run's newest replaced history back, with its digests and histograms; what it replaces is kept in turn.
+
+    The row's status stays.
+    """
+    id_ = wanted.quick_test_id
+    replaced_id = find_replaced(id_)
+    if replaced_id is None:
+        raise NotFound(f"quick test {id_} must have a history that was replaced by force; there is none to put back")
+    recover_replaced(id_, replaced_id)
+    return RecoverResult(quick_test_id=id_, replaced_id=replaced_id, url=to_page_url(id_))
