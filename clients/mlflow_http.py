@@ -67,6 +67,12 @@ class MlflowServer:
         """
         return self._ask("POST", path, json=body)
 
+    def create(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The JSON object that POST answers, asked once: for calls that must not be repeated before somebody has looked
+        whether the first one took effect. Raises: as `search`; TryAgain: it may have."""
+        self._wake()
+        return self._ask_once("POST", path, json=body)
+
     def close(self) -> None:
         """Ends all connections."""
         with self._lock:
@@ -186,7 +192,7 @@ def _to_error(response: requests.Response, data: bytes, where: str) -> Switchyar
         return _Later(failed, min(float(after), 60.0)) if after.isdigit() else TryAgain(failed)
     if code in (401, 403):
         return BadSetup(
-            f"{failed}; the server must let us read: see MLFLOW_TRACKING_AUTH (a Google ID token), "
+            f"{failed}; the server must let us in: see MLFLOW_TRACKING_AUTH (a Google ID token), "
             "MLFLOW_TRACKING_TOKEN, and MLFLOW_TRACKING_USERNAME with MLFLOW_TRACKING_PASSWORD"
         )
     if code in (404, 405, 501):

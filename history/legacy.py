@@ -19,8 +19,8 @@ GRADIENT_NAMES = {
 }
 """The L2 norms of the weights, as they were logged to MLflow."""
 
-FINAL_PREFIXES: Final = ("final_", "test_")
-"""What a run says once, at its end."""
+FINAL_PREFIXES: Final = ("final_", "test_", "popularity_recall_at_")
+"""What a run says once, at its end; the last one is our own trainer's."""
 
 GRADIENT_RANGE: Final = (-1.0, 1.0)
 """Over which the legacy code counted gradients, in every run and every epoch."""
@@ -33,7 +33,7 @@ Section = Literal["loss", "gradient", "weight_stats", "gradient_stats", "final_m
 _TOWER = "|".join(TOWERS)
 _STATISTIC = re.compile(
     rf"(?P<tower>{_TOWER})_(?:weights_(?P<weights>mean|std|min|max|norm)"
-    r"|grad_(?P<gradients>mean|std|min|max|norm|touched_fraction))"
+    r"|grad_(?P<gradients>mean|std|min|max|norm|std_with_zeros|touched_fraction|clipped|non_finite|steps|sampled_steps))"
 )
 _BIN = re.compile(rf"(?P<tower>{_TOWER})_(?P<gradients>grad_)?hist_bin_(?P<bin>0|[1-9][0-9]?)", re.ASCII)
 
@@ -95,13 +95,13 @@ def to_key(path: str) -> str:
             return PUBLISHED_LOSS.get(name, name)
         case "gradient", [name]:
             return next((key for key, norm in GRADIENT_NAMES.items() if norm == name), name)
-        case ("metrics" | "final_metrics" | "params"), [name]:
+        case (("metrics" | "final_metrics" | "params"), [name]):
             return name
         case "other_series", [name, *_]:
             return name
-        case ("weight_stats" | "gradient_stats"), [tower, "histogram", *below]:
+        case (("weight_stats" | "gradient_stats"), [tower, "histogram", *below]):
             prefix = f"{tower}_grad_hist_bin_" if section == "gradient_stats" else f"{tower}_hist_bin_"
             return prefix + ((counts["bin"] or "*") if counts else "edges" if below == ["bin_edges"] else "*")
-        case ("weight_stats" | "gradient_stats"), [tower, name]:
+        case (("weight_stats" | "gradient_stats"), [tower, name]):
             return f"{tower}_grad_{name}" if section == "gradient_stats" else f"{tower}_weights_{name}"
     return ""

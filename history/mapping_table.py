@@ -36,8 +36,12 @@ METRICS: Final = (
         "tower is `query` or `candidate`; legacy code logged no `norm` here",
     ),
     KeyRule(
-        "`{tower}_grad_{mean,std,min,max,norm,touched_fraction}`", "candidate_grad_norm",
-        "gradient_stats.candidate.norm", "legacy code logged no `touched_fraction`",
+        "`{tower}_grad_{mean,std,min,max,norm}`", "candidate_grad_norm",
+        "gradient_stats.candidate.norm",
+    ),
+    KeyRule(
+        "`{tower}_grad_{std_with_zeros,touched_fraction,clipped,non_finite,steps,sampled_steps}`",
+        "query_grad_touched_fraction", "gradient_stats.query.touched_fraction", "our own trainer's",
     ),
     KeyRule(
         "`{tower}_hist_bin_{0-24}`", "query_hist_bin_7", "weight_stats.query.histogram.counts",
@@ -49,6 +53,10 @@ METRICS: Final = (
     ),
     KeyRule("`final_*`", "final_val_loss", "final_metrics.final_val_loss", "the last value, by step, then time"),
     KeyRule("`test_*`", "test_recall_at_10", "final_metrics.test_recall_at_10", "the last value, by step, then time"),
+    KeyRule(
+        "`popularity_recall_at_*`", "popularity_recall_at_10", "final_metrics.popularity_recall_at_10",
+        "our own trainer's, as the two above",
+    ),
     KeyRule(
         "any other key, all steps of which are epochs", "val_recall_at_10", "metrics.val_recall_at_10",
         "null at epochs without a point",

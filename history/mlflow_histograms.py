@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from history.legacy import GRADIENT_RANGE, to_edges_param
+from history.mlflow_tags import StatisticsTag, read_statistics_tag, to_edges_text
 from history.nonfinite import to_kind
 from history.paths import to_path, to_pointer
 from history.record import HISTOGRAM_BINS, EdgesKnown, Histogram, NonFiniteKind, Series
@@ -43,8 +44,10 @@ def to_histogram(
         if column is None:
             whole.append([None] * epochs)
             continue
-        counts = [_to_count(value) for value in column.counts]
+        counts = _to_counts(column.counts)
         whole.append(counts)
+        if None not in counts:
+            continue
         lost = [i for i, value in enumerate(column.counts) if value is not None and counts[i] is None]
         for position in lost:
             value = column.counts[position]
@@ -57,16 +60,28 @@ def to_histogram(
     missing = HISTOGRAM_BINS - len(columns)
     if missing:
         warnings.append(f"`{path}` lacks {missing} of its {HISTOGRAM_BINS} bins; their counts are null")
-    edges, known = _choose_edges(section, tower, run, epochs, warnings)
+    tag = read_statistics_tag(run.tags, section, tower)
+    edges, known = _choose_edges(section, tower, run, tag, epochs, warnings)
     rows = [
         None if row.count(None) == HISTOGRAM_BINS and not _has_kind(kinds, i) else row
         for i, row in enumerate(map(list, zip(*whole, strict=True)))
     ]
-    return Histogram(bin_edges=edges, edges_known=known, counts=rows), kinds, odd
+    return Histogram(bin_edges=edges, edges_known=known, sampled=tag.sampled, counts=rows), kinds, odd
 
 
 def _has_kind(kinds: Mapping[str, NonFiniteKind], position: int) -> bool:
     return bool(kinds) and any(pointer.startswith(f"/counts/{position}/") for pointer in kinds)
+
+
+def _to_counts(values: Series) -> list[int | None]:
+    """Null for what is none."""
+    try:
+        counts: list[int | None] = list(map(int, values))  # type: ignore[arg-type]  # a None raises, as NaN does
+    except (TypeError, ValueError, OverflowError):
+        return list(map(_to_count, values))
+    if counts == values and min(counts, default=0) >= 0 and max(counts, default=0) <= _LARGEST:  # type: ignore[type-var,operator]
+        return counts
+    return list(map(_to_count, values))
 
 
 def _to_count(value: float | None) -> int | None:
@@ -76,7 +91,7 @@ def _to_count(value: float | None) -> int | None:
 
 
 def _choose_edges(
-    section: str, tower: str, run: RawRun, epochs: int, warnings: list[str]
+    section: str, tower: str, run: RawRun, tag: StatisticsTag, epochs: int, warnings: list[str]
 ) -> tuple[list[float] | None, EdgesKnown]:
     param = to_edges_param("gradient_stats" if section == "gradient_stats" else "weight_stats", tower)
     path = to_path(section, tower, "histogram", "bin_edges")
@@ -88,6 +103,8 @@ def _choose_edges(
         warnings.append(f"`{path}`: the run has no param {param}; the edges are not known")
         return None, "none"
     edges = _parse(text)
+    if edges is not None and tag.bin_edges is not None and to_edges_text(tag.bin_edges) == text:
+        edges = tag.bin_edges  # the same ones, before they were rounded
     # Counts of all epochs on the same edges: gradients always, weights where the run says so or has one epoch only.
     constant = section == "gradient_stats" or run.tags.get(EDGES_TAG) == "constant" or epochs == 1
     if edges is not None and all(left < right for left, right in pairwise(edges)):

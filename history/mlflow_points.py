@@ -13,6 +13,7 @@ from typing import Final
 from history.errors import BadRecord, BadRequest
 from history.legacy import CHARTED_KEYS, FINAL_PREFIXES, Place, to_place
 from history.mlflow_histograms import BinColumn, to_histogram
+from history.mlflow_tags import read_statistics_tag
 from history.nonfinite import to_kind, to_series
 from history.ownership import from_tags
 from history.paths import to_path
@@ -110,6 +111,10 @@ class _Mapping:
                 record.non_finite.setdefault(to_path(section, tower), {})["histogram"] = kinds
             for key in odd:
                 self._add_other(key, self._metrics[key])
+        for section in ("weight_stats", "gradient_stats"):
+            for tower, statistics in getattr(record, section).items():
+                said = read_statistics_tag(self._run.tags, section, tower).other
+                statistics.other = {name: item for name, item in said.items() if name not in statistics.series}
         if self._renumbered:
             record.warnings.append("`epochs` are the order of logging: all points were logged at step 0")
         if self._repeated:

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Meta
 
 Optimizer = Literal["adagrad", "adam"]
+Tracker = Literal["file", "mlflow", "both"]
 
 
 class TrainSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -90,6 +91,14 @@ class TrainSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     top_k: Annotated[int, Meta(ge=1, le=10_000, description="products that the exported model answers for a buyer")] = (
         100
     )
+
+    tracker: Annotated[
+        Tracker,
+        Meta(
+            description="where the metrics go: training_metrics.json beside the model (file), an MLflow server "
+            "(mlflow; needs MLFLOW_TRACKING_URI), or both"
+        ),
+    ] = "file"
 
     def __post_init__(self) -> None:
         problems = []

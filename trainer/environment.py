@@ -1,5 +1,5 @@
-"""What Vertex AI tells a container by its environment. `trainer/__main__.py` hands the variables over; nothing else
-reads them.
+"""What Vertex AI, and whoever submits the job, tell a container by its environment. `trainer/__main__.py` hands the
+variables over; nothing else reads them.
 
 Source: https://cloud.google.com/vertex-ai/docs/training/code-requirements#environment-variables (AIP_*) and
 https://cloud.google.com/vertex-ai/docs/training/distributed-training (CLUSTER_SPEC, TF_CONFIG).
@@ -12,6 +12,25 @@ import msgspec
 from history.errors import BadRequest
 
 
+class MlflowEnvironment(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a training with ``--tracker mlflow`` or ``both`` logs to, and how that server knows us; the fields are the
+    variables MLFLOW_... and IDENTITY_... of ``.env.example`` in lower case, without ``mlflow_``."""
+
+    tracking_uri: str = ""
+    experiment_name: str = ""
+    run_name: str = ""
+    tracking_auth: str = ""
+    tracking_token: str = ""
+    tracking_username: str = ""
+    tracking_password: str = ""
+    identity_service_account: str = ""
+    identity_from_gcloud: str = ""
+
+    def __repr__(self) -> str:
+        """Without secrets."""
+        return f"MlflowEnvironment(tracking_uri={self.tracking_uri!r}, tracking_auth={self.tracking_auth!r})"
+
+
 class Environment(msgspec.Struct, frozen=True, kw_only=True):
     """Empty where Vertex AI said nothing, as on this machine. AIP_TENSORBOARD_LOG_DIR is left alone: the trainer writes
     no event files, its curves are in the published history."""
@@ -19,6 +38,7 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     model_uri: str = ""  # AIP_MODEL_DIR
     checkpoints_uri: str = ""  # AIP_CHECKPOINT_DIR
     job_id: str = ""  # CLOUD_ML_JOB_ID: the CustomJob's number
+    mlflow: MlflowEnvironment = MlflowEnvironment()
 
 
 class _Cluster(msgspec.Struct):
@@ -38,7 +58,17 @@ def read_environment(variables: Mapping[str, str]) -> Environment:
         model_uri=variables.get("AIP_MODEL_DIR", "").rstrip("/"),
         checkpoints_uri=variables.get("AIP_CHECKPOINT_DIR", "").rstrip("/"),
         job_id=variables.get("CLOUD_ML_JOB_ID", ""),
+        mlflow=_read_mlflow(variables),
     )
+
+
+def _read_mlflow(variables: Mapping[str, str]) -> MlflowEnvironment:
+    names = {name: name.upper() for name in MlflowEnvironment.__struct_fields__}
+    found = {
+        name: variables.get(upper if name.startswith("identity_") else f"MLFLOW_{upper}", "")
+        for name, upper in names.items()
+    }
+    return MlflowEnvironment(**found | {"tracking_uri": found["tracking_uri"].rstrip("/")})
 
 
 def _check_alone(name: str, text: str) -> None:

@@ -87,6 +87,11 @@ class EpochRecord:
         for name, value in values.items():
             self._record.final_metrics[name] = self._cleaned(value, "final_metrics", name, "")
 
+    def view(self, *, run: RunIdentity, params: Mapping[str, Any]) -> MetricsRecord:
+        """The record itself, not a copy, for who reads it before anything is added to it; its series may be shorter
+        than its epochs."""
+        return msgspec.structs.replace(self._record, run=run, params=dict(params))
+
     def to_record(
         self, status: FileStatus, *, saved_at: datetime, run: RunIdentity | None, params: Mapping[str, Any]
     ) -> MetricsRecord:

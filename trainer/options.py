@@ -27,6 +27,9 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     )
     attempt: Annotated[int, Meta(ge=1, description="which job of the run this is, from 1")] = 1
     name: Annotated[str, Meta(description="what people call the run")] = ""
+    experiment: Annotated[
+        str, Meta(description="the MLflow experiment to log to; empty: MLFLOW_EXPERIMENT_NAME, or MLflow's Default")
+    ] = ""
     model_uri: Annotated[
         str, Meta(description="where the model goes; empty: AIP_MODEL_DIR, or model/ in the run's own folder")
     ] = ""
@@ -56,6 +59,11 @@ def read_arguments(arguments: Sequence[str], environment: Environment) -> tuple[
     run, spec = read_flags(values, RunSpec), read_flags(values, TrainSpec)
     model_uri = run.model_uri or environment.model_uri or f"{run.artifacts_uri.rstrip('/')}/model"
     checkpoints_uri = run.checkpoints_uri or environment.checkpoints_uri
+    if spec.tracker != "file" and not environment.mlflow.tracking_uri:
+        raise BadRequest(
+            f"--tracker {spec.tracker} needs an MLflow server to log to: set MLFLOW_TRACKING_URI to its address "
+            "(http(s)://<host>); it is not set"
+        )
     for source, uri in (
         ("--artifacts-uri", run.artifacts_uri),
         ("--model-uri" if run.model_uri else "AIP_MODEL_DIR", model_uri),

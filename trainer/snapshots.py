@@ -1,4 +1,5 @@
-"""When the growing record is written: after the first epoch, then at most once in ten seconds, and at the end."""
+"""When the growing record is written: after the first epoch, then at most once in ten seconds, and at the end. MLflow
+is offered every epoch, and takes those that it has time for."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -14,7 +15,8 @@ PAUSE_S = 10.0  # a killed run loses the epochs of at most so long
 
 
 class Snapshots(keras.callbacks.Callback):
-    """Writes the journal at epoch ends; after a failure it warns, and tries at the next epoch's end.
+    """Writes the journal at epoch ends, and lets it log to MLflow; after a write that failed it warns, and tries again
+    at the next epoch's end.
 
     Must come after the callbacks that fill the record, so that the epoch's row is whole.
     """
@@ -26,7 +28,8 @@ class Snapshots(keras.callbacks.Callback):
         self._written_at = float("-inf")
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Writes a partial record when the last one is old enough."""
+        """Writes a partial record when the last one is old enough; offers the epoch to MLflow."""
+        self._journal.track()
         if self._clock() - self._written_at < PAUSE_S:
             return
         try:

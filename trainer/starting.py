@@ -7,7 +7,9 @@ trained until then written.
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -19,6 +21,10 @@ from trainer.journal import Journal
 from trainer.options import RunSpec, read_arguments
 from trainer.run_folder import RunFolder
 from trainer.stopping import EXIT_STOPPED, Stopped, StopWish
+from trainer.tracking import Tracker, start_tracking
+
+if TYPE_CHECKING:
+    from trainer.checkpoints import CheckpointStore
 
 
 def start(arguments: Sequence[str], variables: Mapping[str, str]) -> int:
@@ -34,13 +40,14 @@ def start(arguments: Sequence[str], variables: Mapping[str, str]) -> int:
     try:
         folder = RunFolder(run, seed=spec.seed)
         if folder.finished_params is not None:
-            return _leave(run, spec, folder, folder.finished_params)
+            return _leave(run, spec, folder, folder.finished_params, partial(_open_tracker, environment, wish))
+        tracker = _open_tracker(environment, wish, run, spec, folder)
     except SwitchyardError as err:
         # Nothing is written: the folder is not ours, or does not answer.
         say(str(err), "ERROR")
         return 1
     _greet(run, folder, environment)
-    return _train(run, spec, folder, wish)
+    return _train(run, spec, Journal(folder, spec, tracker), wish)
 
 
 def _greet(run: RunSpec, folder: RunFolder, environment: Environment) -> None:
@@ -51,7 +58,30 @@ def _greet(run: RunSpec, folder: RunFolder, environment: Environment) -> None:
         say(f"the model goes to {run.model_uri}, outside the run's folder, as --model-uri or AIP_MODEL_DIR says")
 
 
-def _leave(run: RunSpec, spec: TrainSpec, folder: RunFolder, params: Mapping[str, object]) -> int:
+def _open_tracker(
+    environment: Environment, wish: StopWish, run: RunSpec, spec: TrainSpec, folder: RunFolder
+) -> Tracker | None:
+    """At work before the data are read, for a server may start cold; None: nothing is logged to MLflow."""
+    if spec.tracker == "file":
+        return None
+    return start_tracking(
+        spec,
+        folder.identity,
+        environment.mlflow,
+        experiment=run.experiment,
+        folder_uri=folder.uri,
+        announce=lambda run_id: folder.write_mlflow_info(run_id, environment.mlflow.tracking_uri),
+        wish=wish,
+    )
+
+
+def _leave(
+    run: RunSpec,
+    spec: TrainSpec,
+    folder: RunFolder,
+    params: Mapping[str, object],
+    open_tracker: Callable[[RunSpec, TrainSpec, RunFolder], Tracker | None],
+) -> int:
     """This job has completed, and Vertex AI started it once more (the machine went away before its exit was seen)."""
     asked = msgspec.structs.asdict(spec)
     other = [f"{name} {params.get(name)!r}, not {item!r}" for name, item in asked.items() if params.get(name) != item]
@@ -65,17 +95,22 @@ def _leave(run: RunSpec, spec: TrainSpec, folder: RunFolder, params: Mapping[str
         from trainer.checkpoints import CheckpointStore
 
         CheckpointStore(run, "").delete()
-    folder.write_ended("completed", 0)
+    if folder.has_metrics and (tracker := open_tracker(run, spec, folder)):
+        # The process before this one may have ended before MLflow had all of it.
+        record = folder.read_metrics()
+        tracker.finish(record, "FINISHED", len(record.epochs))
+    folder.write_ended("completed", 0, params=None if folder.has_metrics else params)
     return 0
 
 
-def _train(run: RunSpec, spec: TrainSpec, folder: RunFolder, wish: StopWish) -> int:
-    journal = Journal(folder, spec)
+def _train(run: RunSpec, spec: TrainSpec, journal: Journal, wish: StopWish) -> int:
+    folder = journal.folder
     try:
-        _run_stages(run, spec, journal, wish)
+        store = _run_stages(run, spec, journal, wish)
     except Stopped:
         say(f"stopped by SIGTERM after {len(journal.record.epochs)} of {spec.epochs} epochs", "WARNING")
-        folder.write_ended("stopped", EXIT_STOPPED)
+        journal.end("stopped")
+        folder.write_ended("stopped", EXIT_STOPPED, params=journal.params_of_no_file)
         return EXIT_STOPPED
     except SwitchyardError as err:
         _fail(journal, str(err))
@@ -84,11 +119,14 @@ def _train(run: RunSpec, spec: TrainSpec, folder: RunFolder, wish: StopWish) -> 
         # A fault of ours, or memory that ran out: the record says so, and the traceback goes to the log.
         _fail(journal, f"{type(err).__name__}: {err}")
         raise
-    folder.write_ended("completed", 0)
+    folder.write_ended("completed", 0, params=journal.params_of_no_file)
+    if store:
+        store.delete()
     return 0
 
 
-def _run_stages(run: RunSpec, spec: TrainSpec, journal: Journal, wish: StopWish) -> None:
+def _run_stages(run: RunSpec, spec: TrainSpec, journal: Journal, wish: StopWish) -> "CheckpointStore | None":
+    """The checkpoints, which nobody needs once it is told that the training has ended."""
     from trainer.checkpoints import CheckpointStore
     from trainer.preparing import prepare, to_fingerprint
 
@@ -104,14 +142,19 @@ def _run_stages(run: RunSpec, spec: TrainSpec, journal: Journal, wish: StopWish)
 
     wish.check()
     Training(spec, journal, wish, store=store, pause_s=run.checkpoint_pause_s).run(dataset)
-    if store:
-        store.delete()
+    journal.end("completed")
+    return store
 
 
 def _fail(journal: Journal, message: str) -> None:
     say(message, "ERROR")
-    try:
-        journal.write("failed")
-        journal.folder.write_ended("failed", 1, message)
-    except SwitchyardError as err:
-        say(f"the end could not be written to {journal.folder.uri}: {err}", "ERROR")
+    steps: list[Callable[[], None]] = [
+        partial(journal.write, "failed"),
+        partial(journal.end, "failed"),
+        lambda: journal.folder.write_ended("failed", 1, message, params=journal.params_of_no_file),
+    ]
+    for step in steps:
+        try:
+            step()
+        except SwitchyardError as err:
+            say(f"the end could not be written to {journal.folder.uri}: {err}", "ERROR")

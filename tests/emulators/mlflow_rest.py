@@ -1,4 +1,5 @@
-"""The calls of an MLflow server that readers use, over a store in an SQLite file. It stands for MLflow's behaviour,
+"""The calls of an MLflow server that readers use, over a store in an SQLite file, and (`mlflow_writing`) those that
+log a run. It stands for MLflow's behaviour,
 with its traps: each rule names where it comes from. `make test-mlflow` runs the same tests against the real servers.
 
 Sources, below as [handlers] and [store]: mlflow/server/handlers.py and mlflow/store/tracking/sqlalchemy_store.py, of
@@ -21,25 +22,19 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from tests.emulators.faults import Faults
+from tests.emulators.mlflow_refused import Refused
+from tests.emulators.mlflow_writing import Writing, choose_by_tag
 
 _MAX_BULK_POINTS: Final = 25_000  # [handlers] MAX_HISTORY_RESULTS
 _API: Final = "/api/2.0/mlflow"
-
-
-class Refused(Exception):
-    """An error of MLflow's: its HTTP status, code and words."""
-
-    def __init__(self, status: int, code: str, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.body = {"error_code": code, "message": message}
 
 
 class MlflowEmulator:
     """One server. A fault's kind is the path's end (``runs/get``), its target the run id or metric key asked for.
 
     Args:
-        pages_histories: as MLflow 3: ``max_results`` and ``page_token`` of get-history count. 2.9.2 ignores both.
+        pages_histories: as MLflow 3: ``max_results`` and ``page_token`` of get-history count, and a batch that is
+            stored may be logged again. 2.9.2 ignores the first two, and refuses the last.
         max_bulk_runs: 20 in 2.9.2, 100 in 3.17.2 ([handlers] MAX_RUN_IDS_PER_REQUEST).
         has_bulk: False: a proxy that lets only the documented interface through.
         token: the bearer token that callers must have; empty: none.
@@ -56,11 +51,13 @@ class MlflowEmulator:
     ) -> None:
         self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self._database.row_factory = sqlite3.Row
+        self._database.executescript("PRAGMA synchronous = OFF; PRAGMA journal_mode = MEMORY;")
         self._lock = threading.Lock()
         self._pages_histories = pages_histories
         self._max_bulk_runs = max_bulk_runs
         self._has_bulk = has_bulk
         self._token = token
+        self._writing = Writing(self._sql, repeats_batches=pages_histories)
         self.faults = Faults()
         self.replace: Callable[[str, Any], Response | None] = lambda _kind, _question: None
         """What a test answers instead; None: the true answer."""
@@ -75,18 +72,21 @@ class MlflowEmulator:
         kind = path.removeprefix(_API).removeprefix("/ajax-api/2.0/mlflow").strip("/")
         target = str(query.get("metric_key") or query.get("run_id") or "")
         fault = self.faults.take(kind, target)
+        if fault.hold:
+            await run_in_threadpool(self.faults.wait_released, fault)
         if fault.broken:
             return Response(b'{"metrics": [', media_type="application/json")
-        if fault.status:
+        if fault.status and not fault.after:
             return Response(fault.message or f"<html>{fault.status}</html>", fault.status, media_type="text/html")
         if (instead := self.replace(kind, query)) is not None:
             return instead
         if self._token and request.headers.get("Authorization") != f"Bearer {self._token}":
             return Response("<html>401</html>", 401, media_type="text/html")
         try:
-            return await run_in_threadpool(self._dispatch, path, kind, query, request)
+            answer = await run_in_threadpool(self._dispatch, path, kind, query, request)
         except Refused as err:
-            return _to_response(err.body, err.status)
+            answer = _to_response(err.body, err.status)
+        return Response(b"<html>lost</html>", fault.status or 502) if fault.after else answer
 
     def _dispatch(self, path: str, kind: str, query: Mapping[str, Any], request: Request) -> Response:
         if path == "/health":
@@ -105,7 +105,12 @@ class MlflowEmulator:
             "runs/search": self._search_runs,
             "runs/get": self._get_run,
             "metrics/get-history": self._read_history,
+            **self._writing.calls(),
+            "runs/create": self._create_run,
         }
+
+    def _create_run(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        return self._get_run(self._writing.calls()["runs/create"](body))
 
     def _search_experiments(self, query: Mapping[str, Any]) -> dict[str, Any]:
         # [store] _search_experiments: ACTIVE_ONLY unless asked; newest first, then by id; offsets for tokens.
@@ -127,11 +132,13 @@ class MlflowEmulator:
         stages = {"ALL": ("active", "deleted"), "DELETED_ONLY": ("deleted",)}.get(
             query.get("run_view_type", ""), ("active",)
         )
+        chosen, values = choose_by_tag(query)
         rows = self._sql(
             f"SELECT * FROM runs WHERE experiment_id IN ({_marks(ids)}) AND lifecycle_stage IN ({_marks(stages)}) "
-            "ORDER BY start_time, run_uuid",
+            f"{chosen} ORDER BY start_time, run_uuid",
             *ids,
             *stages,
+            *values,
         )
         found = _page(list(rows), "runs", query, 1000)
         return found | {"runs": [self._to_run(row) for row in found["runs"]]} if "runs" in found else found
