@@ -34,6 +34,11 @@ _POINTS: Final = """
         ELSE value END)
     FROM metrics WHERE"""
 _GROUPED: Final = ' GROUP BY run_uuid, key ORDER BY run_uuid COLLATE "C"'
+# The server's default of 4 MB has it sort on disk.
+_ROOM: Final = "SET LOCAL work_mem = '64MB'"
+# It takes the points of a batch for more groups than they are, and sorts them by two texts, to group them afterwards;
+# by hash it needs less than half of its processor time, and 9 MB.
+_BY_HASH: Final = "SET LOCAL enable_sort = off"
 # One probe of the primary key, which starts with the key, for each key there is; not a scan of all points.
 # Source: https://wiki.postgresql.org/wiki/Loose_indexscan
 _ALL_KEYS: Final = """
@@ -132,6 +137,7 @@ class PostgresTracking:
         chosen, values = "run_uuid = ANY(%s)", [run_ids]
         if keys is not None:
             chosen, values = f"key = ANY(%s) AND {chosen}", [self._choose(connection, keys), run_ids]
+        connection.execute(_ROOM if keys is not None else f"{_ROOM}; {_BY_HASH}".encode())
         with ServerCursor(connection, "points") as cursor:
             cursor.itersize = _PAGE
             cursor.execute(f"{_POINTS} {chosen}{_GROUPED}".encode(), values, binary=True)

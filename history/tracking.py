@@ -6,6 +6,7 @@ import math
 import struct
 from array import array
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from operator import lt
 from typing import Literal
 
@@ -18,6 +19,7 @@ TrackedStatus = Literal["SCHEDULED", "RUNNING", "FINISHED", "FAILED", "KILLED"]
 Lifecycle = Literal["active", "deleted"]
 
 NAME_TAG = "mlflow.runName"
+_MINUS_ZERO = struct.pack("d", -0.0)
 
 
 class TrackedRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,12 +77,12 @@ class LostRun(msgspec.Struct, frozen=True, kw_only=True):
 
 def to_points(steps: Sequence[int], timestamps_ms: Sequence[int], values: Sequence[float]) -> Points:
     """The points in the order that `Points` promises, whatever order they come in; [points] each."""
-    if not all(map(lt, steps, steps[1:])):  # nearly always true, and then there is nothing to sort
-        found = sorted(
-            zip(steps, timestamps_ms, values, strict=True), key=lambda at: (at[0], at[1], not math.isnan(at[2]), at[2])
-        )
-        return Points([at[0] for at in found], [at[1] for at in found], [at[2] for at in found])
-    return Points(steps, timestamps_ms, values)
+    if all(map(lt, steps, steps[1:])):
+        return Points(steps, timestamps_ms, values)
+    found = sorted(zip(steps, timestamps_ms, values, strict=True))
+    if not all(left[0] < right[0] for left, right in pairwise(found)):  # only then do the other columns matter
+        found.sort(key=lambda at: (at[0], at[1], not math.isnan(at[2]), at[2]))
+    return Points(*map(list, zip(*found, strict=True)))
 
 
 def choose_name(name: str | None, tags: Mapping[str, str]) -> str:
@@ -103,5 +105,13 @@ def to_source_digest(run: RawRun) -> str:
         name = key.encode()
         found.update(struct.pack("<qq", len(name), len(points.steps)) + name)
         found.update(array("q", points.steps).tobytes() + array("q", points.timestamps_ms).tobytes())
-        found.update(array("d", (math.nan if value != value else value + 0.0 for value in points.values)).tobytes())
+        found.update(_pack(points.values))
     return f"sha256:{found.hexdigest()}"
+
+
+def _pack(values: Sequence[float]) -> bytes:
+    """Eight bytes a value, one pattern for NaN, zero without a sign."""
+    packed = array("d", values).tobytes()
+    if _MINUS_ZERO in packed or math.isnan(sum(values)):  # perhaps of two infinities, or across two values
+        return array("d", (math.nan if value != value else value + 0.0 for value in values)).tobytes()
+    return packed
