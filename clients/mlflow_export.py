@@ -79,7 +79,7 @@ def export_store(
         tables=tables,
         artifacts=_list_artifacts(locations, roots, places, journal),
     )
-    check_export(export, to_uri, objects, watch)
+    check_export(export, to_uri, objects, journal.tell)
     if old is None or msgspec.structs.replace(old, taken_at=taken_at) != export:
         data = msgspec.json.format(msgspec.json.encode(export))
         try:
@@ -135,6 +135,10 @@ class _Journal:
         """Whom to tell of the parts from now on."""
         self._stage, self._done, self._rows, self._watcher = stage, 0, rows, watcher
 
+    def tell(self, moved: Moved) -> None:
+        """Says so, and how many parts were written."""
+        self._watcher(msgspec.structs.replace(moved, written=self._written))
+
     def put_all(
         self, folder: str, columns: Sequence[str], rows: Generator[Row, None, None], name: str = ""
     ) -> ExportedTable:
@@ -145,7 +149,7 @@ class _Journal:
             for chunk in _cut(rows, columns, self._part_rows):
                 parts.append(self._put(f"{folder}/{len(parts):06}", columns, chunk))
                 self._done += chunk.rows
-                self._watcher(Moved(self._stage, name, self._done, self._rows, self._written))
+                self.tell(Moved(self._stage, name, self._done, self._rows))
         return ExportedTable(
             name=name,
             columns=list(columns),

@@ -5,58 +5,75 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import islice
-from pathlib import Path
+from typing import Final
 
 import psycopg
 from psycopg import sql
-from sqlalchemy import make_url
 
 from clients.mlflow_errors import translated_postgres, translated_sqlite
 from clients.mlflow_export import read_export
 from clients.mlflow_parts import Row, measure, read_rows
 from clients.mlflow_postgres import PostgresTracking
 from clients.mlflow_sql import open_store
-from clients.mlflow_tables import Table, open_tables
-from history.errors import BadRecord, BadRequest, BadSetup
-from history.exports import Export, ExportedTable
+from clients.mlflow_sqlite import SqliteTracking
+from clients.mlflow_tables import NO_OTHER, Table, open_tables, quote_name
+from history.errors import BadRecord, BadRequest, BadSetup, NotFound
+from history.exports import Export, ExportedTable, Moved, Watcher
 from history.ports import Objects
 
+SETTING: Final = "MLFLOW_RESTORE_STORE_URI"
 
-def restore_store(at_uri: str, objects: Objects, to_store_uri: str) -> Export:
+
+def restore_store(
+    at_uri: str, objects: Objects, to_store_uri: str, *, watch: Watcher = lambda moved: None
+) -> tuple[Export, bool]:
     """Fills the empty database at `to_store_uri` from the export at `at_uri`, in one transaction: all of it or nothing.
-    Then reads it back, and compares every row.
+    Then reads it back, and compares every row. True beside the export: this call filled it; False, on a second one: it
+    held exactly the export already.
 
     Raises:
         NotFound: no finished export is at `at_uri`. BadRecord: a part of it is damaged, or what was restored differs.
-        BadRequest: the database is not empty (so a second call), or of another kind than the exported one.
-        BadSetup: it cannot be written.
+        BadRequest: the database holds something else, or is of another kind than the exported one.
+        BadSetup: it cannot be written. TryAgain: it, or the objects, are away.
     """
     at_uri = at_uri.rstrip("/")
     export = read_export(at_uri, objects)
-    is_sqlite = to_store_uri.startswith("sqlite:")
-    if is_sqlite != (export.dialect == "sqlite"):
+    store = open_store(to_store_uri, setting=SETTING, otherwise=NO_OTHER)
+    dialect = "postgresql" if isinstance(store, PostgresTracking) else "sqlite"
+    if dialect != export.dialect:
         raise BadRequest(
             f"an export of {export.dialect} is restored into {export.dialect}, whose types and statements it has; "
-            f"got a {'sqlite' if is_sqlite else 'postgresql'} database"
+            f"{SETTING} names a {dialect} database"
         )
-    if is_sqlite:
-        _restore_sqlite(export, at_uri, objects, Path(make_url(to_store_uri).database or "").absolute())
-    else:
-        store = open_store(to_store_uri)
-        assert isinstance(store, PostgresTracking)
-        _restore_postgres(export, at_uri, objects, store)
-    compare_store(export, to_store_uri)
-    return export
+    source = _Source(export, at_uri, objects, watch)
+    found = _restore_postgres(source, store) if isinstance(store, PostgresTracking) else _restore_sqlite(source, store)
+    if not found:
+        compare_store(export, to_store_uri, watch)
+        return export, True
+    # Not empty: a call before this one, whose answer was lost after its commit, or somebody else's.
+    problems = [f"it has {found} tables; the export {len(export.tables)}"] if found != len(export.tables) else []
+    try:
+        if not problems:
+            compare_store(export, to_store_uri, watch)
+    except (BadRecord, BadSetup) as err:
+        problems = [str(err)]
+    if problems:
+        raise BadRequest(
+            f"{store.where} must be an empty database, so that nothing is mixed or lost, or hold exactly the export "
+            f"already; {problems[0]}; name another one in {SETTING}"
+        )
+    return export, False
 
 
-def compare_store(export: Export, store_uri: str) -> None:
+def compare_store(export: Export, store_uri: str, watch: Watcher = lambda moved: None) -> None:
     """Holds every row of the store against the export's digests.
 
     Raises:
         BadRecord: a table is missing, or its rows differ; all such tables at once.
     """
-    store = open_tables(store_uri)
+    store = open_tables(store_uri, setting=SETTING)
     problems = []
+    done = 0
     with store.snapshot() as snapshot:
         tables = {table.name: table for table in snapshot.tables()}
         for exported in export.tables:
@@ -64,6 +81,8 @@ def compare_store(export: Export, store_uri: str) -> None:
             found = "no such table" if table is None else _compare(exported, table, snapshot.rows(table))
             if found:
                 problems.append(f"table {exported.name} must have {exported.rows} rows as exported; got {found}")
+            done += exported.rows
+            watch(Moved("comparing", exported.name, done, export.rows))
     if problems:
         raise BadRecord(store.where, problems)
 
@@ -80,65 +99,79 @@ def _compare(exported: ExportedTable, table: Table, rows: Iterator[Row]) -> str:
     return "more" if next(rows, None) is not None else ""
 
 
-def _restore_postgres(export: Export, at_uri: str, objects: Objects, store: PostgresTracking) -> None:
+def _restore_postgres(source: "_Source", store: PostgresTracking) -> int:
+    """Fills it; or, where there are tables already, does nothing and returns how many."""
     with (
-        translated_postgres(store.where),
+        translated_postgres(store.where, SETTING),
         psycopg.connect(store.conninfo, connect_timeout=10, application_name="switchyard") as connection,
     ):
         (count,) = connection.execute(
-            "SELECT count(*) FROM pg_class "
-            "WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'S')"
+            "SELECT count(*) FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r'"
         ).fetchone() or (0,)
         if count:
-            raise _not_empty(store.where, count)
-        for statement in export.schema.before:
+            return int(count)
+        for statement in source.export.schema.before:
             connection.execute(statement.encode())
-        for table in export.tables:
+        for table in source.export.tables:
             columns = sql.SQL(", ").join(map(sql.Identifier, table.columns))
             query = sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(table.name), columns)
             with connection.cursor().copy(query) as copy:
-                for row in _rows(table, at_uri, objects):
+                for row in source.rows(table):
                     copy.write_row(row)
-        for statement in export.schema.after:
+        for statement in source.export.schema.after:
             connection.execute(statement.encode())
+    return 0
 
 
-def _restore_sqlite(export: Export, at_uri: str, objects: Objects, path: Path) -> None:
-    where = f"MLflow store sqlite:///{path}"
+def _restore_sqlite(source: "_Source", store: SqliteTracking) -> int:
+    """As `_restore_postgres`."""
     with (
-        translated_sqlite(where),
-        closing(sqlite3.connect(path, isolation_level=None)) as connection,
+        translated_sqlite(store.where, SETTING),
+        closing(sqlite3.connect(store.path, isolation_level=None)) as connection,
     ):
         connection.execute("BEGIN IMMEDIATE")
-        (count,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        (count,) = connection.execute(
+            "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite^_%' ESCAPE '^'"
+        ).fetchone()
         if count:
-            raise _not_empty(where, count)
-        for statement in export.schema.before:
+            return int(count)
+        for statement in source.export.schema.before:
             connection.execute(statement)
-        for table in export.tables:
-            columns = ", ".join(f'"{name}"' for name in table.columns)
+        for table in source.export.tables:
+            columns = ", ".join(map(quote_name, table.columns))
             marks = ", ".join("?" * len(table.columns))
             connection.executemany(
-                f'INSERT INTO "{table.name}" ({columns}) VALUES ({marks})',  # noqa: S608 - names of the export's own
-                _rows(table, at_uri, objects),
+                f"INSERT INTO {quote_name(table.name)} ({columns}) VALUES ({marks})",  # noqa: S608 - quoted names
+                source.rows(table),
             )
-        for statement in export.schema.after:
+        for statement in source.export.schema.after:
             connection.execute(statement)
         connection.execute("COMMIT")
+    return 0
 
 
-def _rows(table: ExportedTable, at_uri: str, objects: Objects) -> Iterator[Row]:
-    for part in table.parts:
-        where = f"{at_uri}/{part.name}"
-        data, _ = objects.read(where)
-        found = measure(read_rows(data, where))
-        if found != (part.rows, part.digest):
-            problem = (
-                f"it must hold {part.rows} rows with {part.digest}; got {found[0]} with {found[1]}: it was changed"
-            )
-            raise BadRecord(where, [problem])
-        yield from read_rows(data, where)
+class _Source:
+    """The export that is restored."""
 
+    def __init__(self, export: Export, at_uri: str, objects: Objects, watch: Watcher) -> None:
+        self.export = export
+        self._at_uri = at_uri
+        self._objects = objects
+        self._watch = watch
+        self._done = 0
 
-def _not_empty(where: str, count: int) -> BadSetup | BadRequest:
-    return BadRequest(f"{where} must be an empty database, so that nothing is mixed or lost; it has {count} tables")
+    def rows(self, table: ExportedTable) -> Iterator[Row]:
+        """Of one table, in order; none of a part before the whole part is known to be right."""
+        for part in table.parts:
+            where = f"{self._at_uri}/{part.name}"
+            try:
+                data, _ = self._objects.read(where)
+            except NotFound as err:
+                raise BadRecord(where, ["a part of the export must be there; it is not"]) from err
+            found = measure(read_rows(data, where))
+            if found != (part.rows, part.digest):
+                problem = f"it must hold {part.rows} rows with {part.digest}; got {found[0]} with {found[1]}"
+                raise BadRecord(where, [f"{problem}: it was changed"])
+            yield from read_rows(data, where)
+            self._done += part.rows
+            self._watch(Moved("restoring", table.name, self._done, self.export.rows))

@@ -12,10 +12,14 @@ if TYPE_CHECKING:
     from clients.mlflow_sqlite import SqliteTracking
 
 _POSTGRES: Final = ("postgresql", "postgres", "postgresql+psycopg2", "postgresql+psycopg")
+_OVER_REST: Final = "read any other store over REST (MLFLOW_TRACKING_URI)"
 
 
-def open_store(uri: str) -> "PostgresTracking | SqliteTracking":
+def open_store(
+    uri: str, *, setting: str = "MLFLOW_BACKEND_STORE_URI", otherwise: str = _OVER_REST
+) -> "PostgresTracking | SqliteTracking":
     """The backend store at `uri`, as the MLflow server's ``--backend-store-uri`` names it; connected at its first use.
+    An error names the `setting` that `uri` is of, and what to do `otherwise`.
 
     Raises:
         BadSetup: no such URI, or a database that we do not read by SQL.
@@ -23,9 +27,8 @@ def open_store(uri: str) -> "PostgresTracking | SqliteTracking":
     try:
         url = make_url(uri)
     except (exc.ArgumentError, ValueError) as err:
-        raise BadSetup(
-            "MLFLOW_BACKEND_STORE_URI must be a database URL, as in .env.example; what is set is not one"
-        ) from err
+        problem = "what is set is not one" if uri else "it is not set"
+        raise BadSetup(f"{setting} must be a database URL, as in .env.example; {problem}") from err
     if url.drivername == "sqlite" and url.database and url.database != ":memory:":
         from clients.mlflow_sqlite import SqliteTracking
 
@@ -42,6 +45,6 @@ def open_store(uri: str) -> "PostgresTracking | SqliteTracking":
         return PostgresTracking(make_conninfo(**found, **options), f"MLflow store {shown}")
     shown = url.set(query={}).render_as_string(hide_password=True)
     raise BadSetup(
-        "MLFLOW_BACKEND_STORE_URI must be postgresql://..., postgresql+psycopg2://..., postgresql+psycopg://... or "
-        f"sqlite:///<path of a file>; got {shown}; read any other store over REST (MLFLOW_TRACKING_URI)"
+        f"{setting} must be postgresql://..., postgresql+psycopg2://..., postgresql+psycopg://... or "
+        f"sqlite:///<path of a file>; got {shown}; {otherwise}"
     )

@@ -68,9 +68,12 @@ class Tables(Protocol):
         """All that is read from it is of one moment."""
 
 
-def open_tables(uri: str) -> "PostgresTables | SqliteTables":
+NO_OTHER: Final = "no other store can be exported or restored"
+
+
+def open_tables(uri: str, *, setting: str = "MLFLOW_BACKEND_STORE_URI") -> "PostgresTables | SqliteTables":
     """The store at `uri`, as `clients.mlflow_sql.open_store` takes it. Raises: BadSetup."""
-    store = open_store(uri)
+    store = open_store(uri, setting=setting, otherwise=NO_OTHER)
     return PostgresTables(store) if isinstance(store, PostgresTracking) else SqliteTables(store)
 
 
@@ -230,13 +233,13 @@ class SqliteSnapshot:
 
     def count(self, table: Table) -> int:
         """See `Snapshot`."""
-        (count,) = self._connection.execute(f"SELECT count(*) FROM {_quote(table.name)}").fetchone()  # noqa: S608 - as below
+        (count,) = self._connection.execute(f"SELECT count(*) FROM {quote_name(table.name)}").fetchone()  # noqa: S608 - as below
         return int(count)
 
     def rows(self, table: Table) -> Generator[Row, None, None]:
         """See `Snapshot`."""
-        columns, order = (", ".join(map(_quote, names)) for names in (table.columns, table.order))
-        yield from self._connection.execute(f"SELECT {columns} FROM {_quote(table.name)} ORDER BY {order}")  # noqa: S608 - quoted names
+        columns, order = (", ".join(map(quote_name, names)) for names in (table.columns, table.order))
+        yield from self._connection.execute(f"SELECT {columns} FROM {quote_name(table.name)} ORDER BY {order}")  # noqa: S608 - quoted names
 
 
 def connect_read_only(path: Path) -> sqlite3.Connection:
@@ -244,7 +247,8 @@ def connect_read_only(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=10, isolation_level=None)
 
 
-def _quote(name: str) -> str:
+def quote_name(name: str) -> str:
+    """As SQLite takes it."""
     return '"' + name.replace('"', '""') + '"'
 
 

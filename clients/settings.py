@@ -40,6 +40,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     push_service_account: str = ""
     push_certs_url: str = "https://www.googleapis.com/oauth2/v1/certs"
     mlflow_backend_store_uri: str = ""
+    mlflow_restore_store_uri: str = ""
     mlflow_tracking_uri: str = ""
     mlflow_tracking_auth: str = ""
     mlflow_tracking_token: str = ""

@@ -17,10 +17,12 @@ import msgspec
 from flows.parameters import (
     BackfillParameters,
     CancelParameters,
+    ExportParameters,
     IngestParameters,
     MigrateParameters,
     ReconcileParameters,
     RecoverParameters,
+    RestoreParameters,
     TrainParameters,
     VerifyParameters,
 )
@@ -37,6 +39,8 @@ FLOWS: dict[str, type[msgspec.Struct]] = {
     "backfill": BackfillParameters,
     "recover": RecoverParameters,
     "verify": VerifyParameters,
+    "export": ExportParameters,
+    "restore": RestoreParameters,
 }
 _BY_ID = ("ingest", "cancel", "recover", "verify")
 

@@ -99,6 +99,13 @@ class ReconcileParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     ] = 600
     # Jobs at work are looked at too, and are the oldest: a limit below their number would hide the others for ever.
     limit: Annotated[int, Meta(ge=1, le=100_000, description="runs looked at in one go, the oldest first")] = 10_000
+    # One over REST may take seconds, and the ends of jobs wait meanwhile: thousands are for backfill.
+    without_job: Annotated[
+        int,
+        Meta(
+            ge=0, le=100_000, description="completed rows without a job of ours published in one go, the newest first"
+        ),
+    ] = 20
 
 
 class BackfillParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -128,6 +135,9 @@ class BackfillParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
         bool, Meta(description="publish also the first epoch and those where a loss has its minimum or maximum")
     ] = False
     concurrency: Annotated[int, Meta(ge=1, le=64, description="batches at once")] = 1
+    processes: Annotated[
+        bool, Meta(description="each of the batches at once in a process of its own, instead of a thread")
+    ] = False
     batch_size: Annotated[
         int, Meta(ge=0, le=100_000, description="runs a batch, which is one task; 0: what suits the way they are read")
     ] = 0
@@ -189,6 +199,53 @@ class VerifyParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         bool, Meta(description="fail also where MLflow could not be deleted without loss of a run")
     ] = False
     concurrency: Annotated[int, Meta(ge=1, le=64, description="batches at once")] = 1
+
+
+_EXPORT_URI = "^(|(file|gs)://.+)$"
+
+
+class ExportParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Export MLflow's database, whole, to files that outlive it.
+
+    Reads MLFLOW_BACKEND_STORE_URI, in one transaction; the same command continues what was broken off.
+    """
+
+    to_uri: Annotated[
+        str,
+        Meta(
+            pattern=_EXPORT_URI,
+            description="where to (file://... or gs://...); empty: mlflow-export below ARTIFACTS_URI",
+        ),
+    ] = ""
+    part_rows: Annotated[
+        int, Meta(ge=1_000, le=1_000_000, description="rows a file at most; one file's rows are in memory at a time")
+    ] = 200_000
+    list_objects: Annotated[
+        bool, Meta(description="also list the objects that artifacts consist of, where they can be listed")
+    ] = True
+    artifacts_destination: Annotated[
+        str,
+        Meta(
+            pattern="^(|(file|gs)://.+|/.+)$",
+            description="the MLflow server's own --artifacts-destination, where what it calls mlflow-artifacts:/ lies",
+        ),
+    ] = ""
+
+
+class RestoreParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Make MLflow's database anew from an export alone.
+
+    Fills the empty database that the setting MLFLOW_RESTORE_STORE_URI names: an address with a password is no
+    parameter.
+    """
+
+    from_uri: Annotated[
+        str,
+        Meta(
+            pattern=_EXPORT_URI,
+            description="where the export is (file://... or gs://...); empty: mlflow-export below ARTIFACTS_URI",
+        ),
+    ] = ""
 
 
 class MigrateParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -15,6 +15,7 @@ from rich.text import Text
 from flows.backfill_result import BackfillResult
 from flows.bars import EXTRA, Bar
 from flows.run_result import RunResult
+from flows.store_result import ExportResult, RestoreResult
 from history.tables import to_epoch_rows
 from tasks.pages import is_serving
 
@@ -75,6 +76,10 @@ def print_result(result: object, console: Console) -> None:
         _print_run(result, console)
     elif isinstance(result, BackfillResult):
         _print_backfill(result, console)
+    elif isinstance(result, ExportResult | RestoreResult):
+        rows = [[row["table"], f"{row['rows']:,}", row["parts"]] for row in result.table]
+        console.print(_to_table("MLflow's tables", ["table", "rows", "parts"], rows))
+        console.print("\n".join(result.notes), markup=False, highlight=False, soft_wrap=True)
     elif isinstance(result, msgspec.Struct):
         for name, value in msgspec.to_builtins(result).items():
             console.print(f"{name.replace('_', ' ')}: {value or 'none'}", highlight=False, markup=False)
@@ -123,7 +128,7 @@ def _to_metrics_table(metrics: dict[str, float | None]) -> Table:
 def _to_table(title: str, columns: list[str], rows: list[list[Any]]) -> Table:
     table = Table(title=title, title_justify="left")
     for name in columns:
-        table.add_column(name, justify="right" if name not in ("metric", "what") else "left")
+        table.add_column(name, justify="right" if name not in ("metric", "what", "table") else "left")
     for row in rows:
         table.add_row(
             *("" if cell is None else f"{cell:.4f}" if isinstance(cell, float) else str(cell) for cell in row)

@@ -9,6 +9,7 @@ from prefect.artifacts import (
     create_table_artifact,
 )
 
+from history.exports import Moved
 from history.jobs import Progress
 from history.tables import to_epoch_rows
 from tasks.pages import to_page_url, to_picture_url
@@ -69,3 +70,17 @@ def show_verify_progress(settled: int, total: int) -> None:
 def show_verify(rows: list[dict[str, Any]]) -> None:
     """What a verify found: the counts, whether MLflow may go, and the runs that are not verified."""
     create_table_artifact(table=rows, key="verify", description="what verify found, and where its manifest is")
+
+
+def show_store_progress(key: str, moved: Moved) -> None:
+    """How far an export or a restore is; a new version of the same Prefect artifact each time."""
+    create_progress_artifact(
+        progress=100 * moved.done / max(moved.rows, moved.done, 1),
+        key=key,
+        description=f"{moved.stage} {moved.table}: {moved.done} of {max(moved.rows, moved.done)} rows",
+    )
+
+
+def show_export(flow: str, rows: list[dict[str, Any]]) -> None:
+    """The tables that were exported or restored."""
+    create_table_artifact(table=rows, key=flow, description=f"what the {flow} holds, read back and compared")

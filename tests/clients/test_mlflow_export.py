@@ -61,7 +61,7 @@ def uri(tmp_path: Path) -> str:
 
 def change(store: str, statement: str, *values: Any) -> None:
     with sqlite3.connect(store.removeprefix("sqlite:///")) as connection:
-        assert connection.execute(statement, values).rowcount > 0
+        assert connection.execute(statement, values).rowcount != 0
     connection.close()
 
 
@@ -176,11 +176,16 @@ def test_restored_sqlite_store_is_the_exported_one(store: str, uri: str, tmp_pat
 
 
 def test_restore_never_mixes_or_overwrites(store: str, uri: str, postgres: Postgres) -> None:
-    """A database with something in it, or of another kind, is refused and stays as it is."""
+    """A database with something else in it, or of another kind, is refused and stays as it is."""
     export_store(store, uri, FileObjects())
-    with pytest.raises(BadRequest, match="must be an empty database"):
+    assert restore_store(uri, FileObjects(), store)[1] is False
+    change(store, "UPDATE params SET value = 'x' WHERE run_uuid = ? AND key = 'optimizer'", "a" * 32)
+    with pytest.raises(BadRequest, match=r"must be an empty database.* table params must have"):
         restore_store(uri, FileObjects(), store)
-    with pytest.raises(BadRequest, match="an export of sqlite is restored into sqlite"):
+    change(store, "CREATE TABLE another (a)")
+    with pytest.raises(BadRequest, match="it has 17 tables; the export 16"):
+        restore_store(uri, FileObjects(), store)
+    with pytest.raises(BadRequest, match=r"an export of sqlite is restored into sqlite.* names a postgresql database"):
         restore_store(uri, FileObjects(), postgres.url("postgres"))
     with pytest.raises(NotFound, match="no finished export"):
         restore_store(uri + "-none", FileObjects(), store + ".new")

@@ -1,0 +1,31 @@
+"""Export: MLflow's whole database as files that outlive it, from which `restore` makes it anew."""
+
+from prefect import flow
+
+from flows.parameters import ExportParameters, takes
+from flows.store_result import ExportResult, to_export_result
+from flows.store_watching import run_watched
+from tasks.showing import show_export
+from tasks.stores import export_mlflow, read_moved, to_export_uri
+
+
+@flow(name="export")
+@takes(ExportParameters)
+def export(wanted: ExportParameters) -> ExportResult:
+    """Writes every table, and what artifacts there are and where, and reads all of it back.
+
+    Killed at any point and run again, it ends as if it had not been: there is no export before its marker, and parts
+    that are there already are not written again. One that is old is brought up to date.
+    """
+    to_uri = to_export_uri(wanted.to_uri)
+    parameters = {
+        "to_uri": to_uri,
+        "part_rows": wanted.part_rows,
+        "list_objects": wanted.list_objects,
+        "artifacts_destination": wanted.artifacts_destination,
+    }
+    found = run_watched(export_mlflow, parameters, uri=to_uri, key="export-progress")
+    moved = read_moved(to_uri)
+    result = to_export_result(to_uri, found, written=moved.written if moved else 0)
+    show_export("export", result.table)
+    return result

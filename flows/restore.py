@@ -1,0 +1,23 @@
+"""Restore: MLflow's database made anew from an export alone. An MLflow server of the same version starts over it."""
+
+from prefect import flow
+
+from flows.parameters import RestoreParameters, takes
+from flows.store_result import RestoreResult, to_restore_result
+from flows.store_watching import run_watched
+from tasks.showing import show_export
+from tasks.stores import restore_mlflow, to_export_uri
+
+
+@flow(name="restore")
+@takes(RestoreParameters)
+def restore(wanted: RestoreParameters) -> RestoreResult:
+    """Fills the empty database of MLFLOW_RESTORE_STORE_URI in one transaction, then compares every row with the export.
+
+    A second call on a database that holds exactly the export only compares it; any other one is refused.
+    """
+    from_uri = to_export_uri(wanted.from_uri)
+    export, filled = run_watched(restore_mlflow, {"from_uri": from_uri}, uri=from_uri, key="restore-progress")
+    result = to_restore_result(from_uri, export, filled=filled)
+    show_export("restore", result.table)
+    return result

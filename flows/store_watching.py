@@ -1,0 +1,51 @@
+"""What a person sees while a whole store is exported or restored: a bar for each stage, a Prefect progress artifact."""
+
+from time import monotonic
+from typing import Any, Final
+
+from prefect import Task, get_run_logger
+from prefect.futures import PrefectConcurrentFuture
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+
+from flows.bars import Bar
+from history.exports import Moved
+from tasks.showing import show_store_progress
+from tasks.stores import interrupt, read_moved
+
+LOOK_S: Final = 0.5
+SHOW_S: Final = 5.0
+"""Seconds between two looks for the bar, and between two versions of the Prefect artifact."""
+
+
+def run_watched(task: Task[..., Any], parameters: dict[str, Any], *, uri: str, key: str) -> Any:
+    """The task's result. It runs in a thread, and says by itself how far it is with the export at `uri`; `key` is the
+    Prefect artifact's."""
+    runner: TaskRunner[PrefectConcurrentFuture[Any]] = ThreadPoolTaskRunner(max_workers=1)
+    began_at = shown_at = monotonic()
+    seen: Moved | None = None
+    with runner:
+        future = runner.submit(task, parameters)
+        try:
+            while not future.state.is_final():
+                # An hour's export needs no 7,000 lines of log.
+                future.wait(max(LOOK_S, (monotonic() - began_at) / 50))
+                moved = read_moved(uri)
+                if moved is None or moved == seen:
+                    continue
+                seen = moved
+                _say(moved)
+                if monotonic() - shown_at > SHOW_S:
+                    shown_at = monotonic()
+                    show_store_progress(key, moved)
+        except BaseException:  # Ctrl-C, or a cancelled flow run: what is written already is found again
+            interrupt(uri)
+            raise
+    if seen is not None:
+        show_store_progress(key, seen)
+    return future.result()
+
+
+def _say(moved: Moved) -> None:
+    total = max(moved.rows, moved.done)
+    bar = Bar(label=moved.stage, unit="rows", done=moved.done, total=total, detail=moved.table)
+    get_run_logger().info("%s %s", moved.stage, bar, extra=bar.extra)
