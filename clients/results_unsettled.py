@@ -55,7 +55,9 @@ def select_unsettled(tables: Tables) -> Select[Any]:
                 ledger.c.next_try_at <= bindparam("now", type_=ledger.c.next_try_at.type),
             ),
         )
-        .order_by(runs.c.id)
+        # Another application's rows may be thousands, and none of them ever to be published: they come after our jobs',
+        # and of them the one that was completed last, for which somebody waits.
+        .order_by(newest.c.key.is_(None), case((newest.c.key.is_(None), -runs.c.id), else_=runs.c.id))
         .limit(bindparam("limit"))
     )
 

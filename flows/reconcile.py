@@ -13,7 +13,7 @@ from prefect import flow, get_run_logger
 from flows.parameters import ReconcileParameters, takes
 from flows.settling import settle
 from flows.waiting import record_end
-from history.errors import NotFound, SwitchyardError
+from history.errors import NotFound, SwitchyardError, TryAgain
 from history.jobs import JobReport
 from history.runs import Job, LedgerLine, Unsettled
 from history.walk import Action, Graces, Step, choose_job, next_action, to_next_try
@@ -24,11 +24,15 @@ from tasks.runs import list_unsettled, read_run, record_job, write_ledger
 LOOKBACK = timedelta(days=1)
 """Jobs of claims that were given up are looked for so far back, where no open job reaches further."""
 
+_SHOWN = 20
+"""Errors in the message; the ledger has all."""
 
-class ReconcileResult(msgspec.Struct, frozen=True, kw_only=True):
+
+class ReconcileResult(msgspec.Struct, kw_only=True):
     """What one turn did, as quick test ids."""
 
     looked_at: int = 0
+    left: int = 0  # rows without a job, for the next turns
     settled: list[int] = []  # published, or ended with a reason
     recorded: list[int] = []  # adopted, or moved on
     announced: list[int] = []  # left to the ingest of their job-ended event
@@ -41,8 +45,10 @@ class RepairsFailed(SwitchyardError):
 
     def __init__(self, result: ReconcileResult) -> None:
         self.result = result
-        lines = "; ".join(f"quick test {id_}: {error}" for id_, error in result.failed.items())
-        super().__init__(f"{len(result.failed)} of {result.looked_at} runs could not be repaired: {lines}")
+        lines = [f"quick test {id_}: {error}" for id_, error in list(result.failed.items())[:_SHOWN]]
+        more = len(result.failed) - len(lines)
+        said = "; ".join(lines) + (f"; and {more} more, see the ledger" if more else "")
+        super().__init__(f"{len(result.failed)} of {result.looked_at} runs could not be repaired: {said}")
 
 
 @flow(name="reconcile")
@@ -54,14 +60,17 @@ def reconcile(wanted: ReconcileParameters) -> ReconcileResult:
     """
     graces = Graces(claim=timedelta(seconds=wanted.claim_grace_s), event=timedelta(seconds=wanted.grace_s))
     unsettled = list_unsettled(wanted.limit)
+    ours = [run for run in unsettled if run.job]
+    others = [run for run in unsettled if not run.job]
     jobs = _group(list_jobs(_to_since(unsettled, datetime.now(UTC))))
-    result = ReconcileResult(looked_at=len(unsettled))
-    for run in unsettled:
+    result = ReconcileResult(looked_at=len(ours))
+    for run in ours:
         try:
             _repair(run, jobs.pop(run.job.key, []) if run.job else [], graces, result)
         except SwitchyardError as err:
             _back_off(run, err, result)
     _cancel_strays(jobs, result)
+    _publish_others(others, wanted.without_job, graces, result)
     get_run_logger().info("%s", msgspec.json.encode(result).decode())
     if result.failed:
         raise RepairsFailed(result)
@@ -110,6 +119,23 @@ def _repair(run: Unsettled, reports: list[JobReport], graces: Graces, result: Re
             return
     if run.repair_attempts:
         _write_ledger(run, state="done", attempts=0)
+
+
+def _publish_others(runs: list[Unsettled], limit: int, graces: Graces, result: ReconcileResult) -> None:
+    """At most `limit` of the rows that another application completed. Where MLflow, or what else they are read from, is
+    away, the first one has outlasted the waiting for all of them."""
+    done = 0
+    for run in runs[:limit]:
+        done += 1
+        try:
+            _repair(run, [], graces, result)
+        except TryAgain as err:
+            _back_off(run, err, result)
+            break
+        except SwitchyardError as err:
+            _back_off(run, err, result)
+    result.looked_at += done
+    result.left = len(runs) - done
 
 
 def _choose_report(job: Job, reports: list[JobReport], result: ReconcileResult) -> JobReport | None:

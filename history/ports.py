@@ -242,7 +242,7 @@ class Results(Protocol):
     def list_unsettled(self, *, now: datetime, limit: int) -> list[Unsettled]:
         """One query: every run with an open job, or with an ended job whose row has not ended or whose end is not
         published, or that is completed without a history; none that backs off (`LedgerLine.next_try_at` of kind
-        ``repair`` after `now`); oldest first."""
+        ``repair`` after `now`). Those with a job come first, the oldest first; then those without, the newest first."""
 
     def read_ledger(self, kind: str) -> list[LedgerLine]:
         """All lines of a kind of work, by run id."""

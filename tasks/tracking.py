@@ -7,8 +7,8 @@ from clients.connect import connect
 from history.tracking import LostRun, RawRun
 from tasks.policy import effect
 
-RETRIES = 2
-"""A server is waited for within, two minutes at its start and five times a call; a database, only by these."""
+RETRIES = 1
+"""A server is waited for within, two minutes at its start and five times a call: more would hold up reconcile."""
 
 
 @partial(effect, retries=RETRIES)

@@ -106,10 +106,17 @@ def test_repair_that_backs_off_is_not_listed(place: Place) -> None:
     assert [found.repair_attempts for found in place.results.list_unsettled(now=later(11), limit=9)] == [3]
 
 
-def test_oldest_come_first_up_to_the_limit(place: Place) -> None:
-    """So that a full list does not starve them."""
-    runs = [place.add_run(f"request {number}", status="completed") for number in range(4)]
-    assert [found.quick_test.id for found in place.results.list_unsettled(now=NOW, limit=3)] == runs[:3]
+def test_jobs_come_first_up_to_the_limit(place: Place) -> None:
+    """The oldest jobs, so that a full list does not starve them; then rows without one, of which there may be
+    thousands, the newest first."""
+    rows = [place.add_run(f"row {number}", status="completed") for number in range(3)]
+    jobs = [place.add_run(f"request {number}") for number in range(3)]
+    for run in jobs:
+        place.claim(run, f"claim {run}")
+    rows.append(place.add_run("last row", status="completed"))
+    for limit in (2, 5, 9):
+        found = [run.quick_test.id for run in place.results.list_unsettled(now=NOW, limit=limit)]
+        assert found == [*jobs, *reversed(rows)][:limit]
 
 
 def test_one_query_finds_them(place: Place) -> None:

@@ -11,6 +11,9 @@ from clients.local_launcher import LocalLauncher
 from clients.migrate import migrate
 from clients.settings import Settings
 from history.ports import Launcher
+from tests.postgres import postgres
+
+__all__ = ["postgres"]
 
 
 @pytest.fixture

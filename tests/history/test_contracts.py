@@ -8,6 +8,7 @@ from pathlib import Path
 from history.publishing import to_publication
 from history.reading import read_record
 from history.record import Sampling
+from history.sources import read_mlflow_info
 
 PAGE = (Path(__file__).parents[2] / "docs" / "contracts.md").read_text()
 
@@ -52,3 +53,9 @@ def test_the_last_file_is_of_the_first_example_s_run() -> None:
     assert ended["run"] == {name: run[name] for name in ("quick_test_id", "key", "attempt", "restart")}
     assert f"| `{ended['status']}` | {ended['exit']} |" in PAGE
     assert set(ended) == {"status", "exit", "ended_at", "message", "run"}
+
+
+def test_the_mlflow_info_example_is_read() -> None:
+    """Both keys that the page names."""
+    info = read_mlflow_info(example("mlflow-info"), where="docs/contracts.md")
+    assert (info.run_id, info.tracking_uri) == ("0bf8d36e888d6d5e3e594dcfccf46732", "https://mlflow.example")
