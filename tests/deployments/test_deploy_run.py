@@ -12,6 +12,8 @@ from prefect.settings import PREFECT_API_URL
 from prefect.testing.utilities import prefect_test_harness
 
 from deployments.deploy import ROOT
+from history.machine import MachineSpec
+from tasks.submissions import AT_ONCE, LIMIT, PER_S
 from tests.deployments.test_deploy import ENVIRON, read_prefect_yaml
 
 pytestmark = pytest.mark.slow
@@ -35,11 +37,19 @@ def ask(path: Any, json: dict[str, Any] | None = None) -> Any:
         return client.request("GET" if json is None else "POST", path, json=json).raise_for_status().json()
 
 
+def _form(deployment: dict[str, Any]) -> dict[str, Any]:
+    """What Prefect's UI draws of a deployment's parameters."""
+    properties = deployment["parameter_openapi_schema"]["properties"]
+    assert isinstance(properties, dict)
+    return properties
+
+
 @pytest.mark.parametrize(
     ("pool", "name"), [("cloud-run", "switchyard-cloud-run"), ("kubernetes", "switchyard-kubernetes")]
 )
 def test_pool_and_deployments_are_made_and_made_again(server: str, pool: str, name: str) -> None:
-    """Twice with the same end: the pool has our defaults, every deployment is in it, and no file is left behind."""
+    """Twice with the same end: the pool has our defaults, every deployment is in it, train's form has the
+    whole machine, submissions are limited, and no file is left behind."""
     for _ in range(2):
         done = deploy(pool, PREFECT_API_URL=server, **ENVIRON)
         assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
@@ -47,6 +57,10 @@ def test_pool_and_deployments_are_made_and_made_again(server: str, pool: str, na
     assert template["variables"]["properties"]["image"]["default"] == ENVIRON["WORKER_IMAGE"]
     made = ask("/deployments/filter", {"work_pools": {"name": {"any_": [name]}}})
     assert {deployment["name"] for deployment in made} == {one["name"] for one in read_prefect_yaml()["deployments"]}
+    [by_hand] = [deployment for deployment in made if deployment["name"] == "manual" and "machine" in _form(deployment)]
+    assert set(_form(by_hand)["machine"]["properties"]) == set(MachineSpec.__struct_fields__)
+    limit = ask(f"/v2/concurrency_limits/{LIMIT}")
+    assert (limit["active"], limit["limit"], limit["slot_decay_per_second"]) == (True, AT_ONCE, PER_S)
     step = "prefect.deployments.steps.set_working_directory"
     assert all(deployment["pull_steps"] == [{step: {"directory": "/srv/switchyard"}}] for deployment in made)
     assert [

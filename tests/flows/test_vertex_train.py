@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from google.cloud.aiplatform_v1.types import JobState as VertexState
 from prefect.settings import PREFECT_API_URL
 
 from clients.connect import Outside, connect
@@ -102,6 +103,24 @@ def test_train_publishes_what_a_container_learned(on_vertex: World, vertex: Vert
     spec = vertex.core.read(job.job_name).job_spec
     assert spec.worker_pool_specs[0].machine_spec.machine_type == "n1-highmem-8"
     assert spec.base_output_directory.output_uri_prefix == folder
+
+
+@pytest.mark.slow  # three processes
+def test_two_flow_runs_at_once_share_one_job(on_vertex: World, vertex: VertexEmulator) -> None:
+    """With one request key: one run, one job that is paid for, and both get its result."""
+    outside = on_vertex()
+    command = [sys.executable, "-m", "flows", "train", "--json", "--request-key=once", "--poll-interval-s=0.2"]
+    environ = os.environ | {"PREFECT_API_URL": str(PREFECT_API_URL.value())}
+    both = [subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    answers = [json.loads(one.communicate(timeout=300)[0]) for one in both]
+    assert [one.returncode for one in both] == [0, 0]
+    assert {(answer["quick_test_id"], answer["status"]) for answer in answers} == {(1, "completed")}
+    states = [vertex.core.read(name).state for name in vertex.core.list_names()]
+    assert states.count(VertexState.JOB_STATE_SUCCEEDED) == 1
+    assert set(states) <= {VertexState.JOB_STATE_SUCCEEDED, VertexState.JOB_STATE_CANCELLED}
+    job = outside.results.read_job(1)
+    assert job is not None
+    assert vertex.core.read(job.job_name).state == VertexState.JOB_STATE_SUCCEEDED
 
 
 def fail(expected: type[SwitchyardError], said: str, **parameters: object) -> None:
