@@ -22,6 +22,8 @@ CHARTED_RUNS: Final = 200
 """Runs compared at once, and whose ledger lines are one transaction: 2 MB of histories, 20 MB of points."""
 WHOLE_RUNS: Final = 25
 """The same with all keys, histograms and files."""
+FILED: Final = "filed"
+"""The state of backfill's ledger line of a run whose ``training_metrics.json`` it has written."""
 _FILES_AT_ONCE: Final = 8  # a file in a bucket takes some 50 ms, most of it waiting
 
 
@@ -34,11 +36,13 @@ def verify_rows(
     Raises:
         TryAgain, BadSetup: MLflow or the results cannot be read.
     """
+    filed = {row.id for row in rows if row.ledger_state == FILED}
     with closing(open_tracking(outside, export_uri)) as tracking:
-        found = list(_verify(outside, tracking, _find_run_ids(outside, rows), whole=whole))
+        reading = _Reading(outside, tracking, filed)
+        found = list(reading.verify(_find_run_ids(outside, rows), whole=whole))
         # Of a run without a charted metric nobody knows yet whether it has any.
         empty = {run.quick_test_id: run.mlflow_run_id for run in found if _may_be_empty(run)}
-        again = {run.quick_test_id: run for run in _verify(outside, tracking, empty, whole=True)}
+        again = {run.quick_test_id: run for run in reading.verify(empty, whole=True)}
     return [again.get(run.quick_test_id, run) for run in found]
 
 
@@ -90,31 +94,41 @@ def _find_run_ids(outside: Outside, rows: Sequence[BackfillRow]) -> dict[int, st
     return found
 
 
-def _verify(outside: Outside, tracking: Tracking, run_ids: Mapping[int, str], *, whole: bool) -> Iterator[VerifiedRun]:
-    by_run: dict[str, list[int]] = defaultdict(list)
-    for id_, run_id in run_ids.items():
-        by_run[run_id].append(id_)
-    runs = tracking.read_runs(by_run, keys=None if whole else CHARTED)
-    for some in batched(runs, WHOLE_RUNS if whole else CHARTED_RUNS):
-        pairs = {
-            id_: run for run in some for id_ in by_run[run.run_id if isinstance(run, LostRun) else run.info.run_id]
-        }
-        kept = outside.results.read_kept(list(pairs))
-        files = _read_files(outside, kept) if whole else {}
-        lines = [_verify_one(run, pairs[run.quick_test_id], files.get(run.quick_test_id)) for run in kept]
-        _record(outside, lines)
-        yield from lines
+class _Reading:
+    """What all batches of one call share."""
+
+    def __init__(self, outside: Outside, tracking: Tracking, filed: set[int]) -> None:
+        self._outside = outside
+        self._tracking = tracking
+        self._filed = filed
+
+    def verify(self, run_ids: Mapping[int, str], *, whole: bool) -> Iterator[VerifiedRun]:
+        """By quick test id, the MLflow runs to compare with."""
+        by_run: dict[str, list[int]] = defaultdict(list)
+        for id_, run_id in run_ids.items():
+            by_run[run_id].append(id_)
+        runs = self._tracking.read_runs(by_run, keys=None if whole else CHARTED)
+        for some in batched(runs, WHOLE_RUNS if whole else CHARTED_RUNS):
+            pairs = {id_: run for run in some for id_ in by_run[_to_id(run)]}
+            kept = self._outside.results.read_kept(list(pairs))
+            files = _read_files(self._outside, kept) if whole else {}
+            lines = [self._verify_one(run, pairs[run.quick_test_id], files.get(run.quick_test_id)) for run in kept]
+            _record(self._outside, lines)
+            yield from lines
+
+    def _verify_one(self, kept: KeptRun, found: RawRun | LostRun, file: bytes | SwitchyardError | None) -> VerifiedRun:
+        try:
+            return verify_run(kept, found, file, is_filed=kept.quick_test_id in self._filed)
+        except (ArithmeticError, LookupError, TypeError, ValueError) as err:
+            # Data that nobody has thought of must not hide the other runs; the message is for whoever mends this.
+            reason = f"it cannot be compared: {type(err).__name__}: {err}"
+            return VerifiedRun(
+                quick_test_id=kept.quick_test_id, mlflow_run_id=to_run_id(kept), state=State.UNREAD, reason=reason
+            )
 
 
-def _verify_one(kept: KeptRun, found: RawRun | LostRun, file: bytes | SwitchyardError | None) -> VerifiedRun:
-    try:
-        return verify_run(kept, found, file)
-    except (ArithmeticError, LookupError, TypeError, ValueError) as err:
-        # Data that nobody has thought of must not hide the other runs; the message is for whoever mends this.
-        reason = f"it cannot be compared: {type(err).__name__}: {err}"
-        return VerifiedRun(
-            quick_test_id=kept.quick_test_id, mlflow_run_id=to_run_id(kept), state=State.UNREAD, reason=reason
-        )
+def _to_id(run: RawRun | LostRun) -> str:
+    return run.run_id if isinstance(run, LostRun) else run.info.run_id
 
 
 def _read_files(outside: Outside, kept: Sequence[KeptRun]) -> dict[int, bytes | SwitchyardError]:

@@ -40,12 +40,13 @@ def list_left_out(run: RawRun, record: MetricsRecord, history: dict[str, Any], *
 
 def _to_unsampled(record: MetricsRecord, history: dict[str, Any], kept_in: KeptIn) -> LeftOut:
     epochs = history.get("epochs")
-    kept = len(epochs) if isinstance(epochs, list) else 0
-    series = [name for name in PUBLISHED_LOSS.values() if name in record.loss]
-    series += [name for name in GRADIENT_SERIES if name in record.gradient]
+    kept = set(epochs) if isinstance(epochs, list) else set()
+    left = [position for position, epoch in enumerate(record.epochs) if epoch not in kept]
+    series = [record.loss[name] for name in PUBLISHED_LOSS.values() if name in record.loss]
+    series += [record.gradient[name] for name in GRADIENT_SERIES if name in record.gradient]
     return LeftOut(
         what="values of charted series",
-        count=len(series) * (len(record.epochs) - kept),
+        count=sum(values[position] is not None for values in series for position in left),
         kept_in=kept_in,
         why="their epochs are between the sampled ones; their digests are kept, and verified",
     )
