@@ -46,6 +46,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     mlflow_tracking_token: str = ""
     mlflow_tracking_username: str = ""
     mlflow_tracking_password: str = ""
+    mlflow_experiment_name: str = ""
+    mlflow_run_name: str = ""
 
     def __repr__(self) -> str:
         """Without secrets: a password or token of its own, and the password that a URL may hold."""

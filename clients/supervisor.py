@@ -113,7 +113,7 @@ def _start(job: JobFolder, order: Order) -> subprocess.Popen[bytes]:
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", JOB_FOLDER_VARIABLE: str(job.path)},
+            env={**os.environ, **order.order.variables, "PYTHONUNBUFFERED": "1", JOB_FOLDER_VARIABLE: str(job.path)},
             start_new_session=True,
         )
 

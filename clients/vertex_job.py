@@ -42,7 +42,7 @@ def to_custom_job(key: str, order: JobOrder, *, image: str, service_account: str
     if problems:
         raise BadRequest(f"job {key} cannot run on Vertex AI: {'; '.join(problems)}")
     spec: dict[str, Any] = {
-        "worker_pool_specs": _to_pools(machine, image, order.arguments),
+        "worker_pool_specs": _to_pools(machine, image, order),
         "scheduling": _to_scheduling(machine, order.timeout_s),
         "service_account": service_account,
         "network": machine.network,
@@ -54,14 +54,18 @@ def to_custom_job(key: str, order: JobOrder, *, image: str, service_account: str
     return CustomJob(display_name=order.display_name[:_MAX_DISPLAY_NAME] or key, labels=labels, job_spec=spec)
 
 
-def _to_pools(machine: MachineSpec, image: str, arguments: list[str]) -> list[dict[str, Any]]:
+def _to_pools(machine: MachineSpec, image: str, order: JobOrder) -> list[dict[str, Any]]:
     spec: dict[str, Any] = {"machine_type": machine.machine_type}
     if machine.accelerator_type != "none":
         spec |= {"accelerator_type": machine.accelerator_type, "accelerator_count": machine.accelerator_count}
     pool = {
         "machine_spec": spec,
         "disk_spec": {"boot_disk_type": machine.boot_disk_type, "boot_disk_size_gb": machine.boot_disk_size_gb},
-        "container_spec": {"image_uri": image, "args": arguments},
+        "container_spec": {
+            "image_uri": image,
+            "args": order.arguments,
+            "env": [{"name": name, "value": text} for name, text in order.variables.items()],
+        },
     }
     # The first pool is the chief's and holds one machine; all the others are workers, in the second.
     pools = [{**pool, "replica_count": 1}]

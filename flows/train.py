@@ -18,7 +18,7 @@ from history.jobs import JobOrder, JobState, Reason
 from history.runs import Job, NewRun, QuickTest, RunStatus
 from history.spec import TrainSpec
 from tasks.announcing import announce_end
-from tasks.jobs import cancel_job, submit_job
+from tasks.jobs import cancel_job, check_tracking, submit_job
 from tasks.runs import claim_job, create_run, end_run, find_claim, read_run, record_job, record_job_end
 from tasks.showing import show_history
 from tasks.submissions import is_limited, wait_for_turn
@@ -42,13 +42,14 @@ def train(wanted: TrainParameters) -> RunResult:
     """
     request_key = wanted.request_key or str(runtime.flow_run.id)
     parameters = msgspec.to_builtins(wanted) | {"request_key": request_key}
+    variables = check_tracking() if wanted.tracker != "file" else {}
     run = _find_run(wanted, request_key, parameters)
     if is_limited():
         # Before the claim: reconcile ends a claim whose job does not come, and the turn may take longer.
         wait_for_turn(request_key, float(wanted.queue_timeout_s))
     job = claim_job(run.id, request_key, parameters, wanted.machine.image)
     if not job.job_name and not job.state.ended:
-        job = _submit(run, job, wanted)
+        job = _submit(run, job, wanted, variables)
     get_run_logger().info("quick test %d trains in %s", run.id, job.job_name)
     if not wanted.wait:
         return to_result(read_run(run.id))
@@ -77,12 +78,13 @@ def _find_run(wanted: TrainParameters, request_key: str, parameters: dict[str, A
     )
 
 
-def _submit(run: QuickTest, job: Job, wanted: TrainParameters) -> Job:
+def _submit(run: QuickTest, job: Job, wanted: TrainParameters, variables: dict[str, str]) -> Job:
     """The job's row, named by its launcher. A submission that was refused ends the run; one that may have been taken
     (TryAgain, or this process killed) leaves the claim, by which the same request or reconcile finds its job."""
     folder = read_run(run.id).gcs_artifacts_path
     try:
-        report = submit_job(job, to_order(job, folder, wanted))
+        order = to_order(job, folder, wanted, experiment=wanted.experiment or run.mlflow_experiment_name)
+        report = submit_job(job, msgspec.structs.replace(order, variables=variables))
     except TryAgain:
         raise
     except SwitchyardError as err:
@@ -96,7 +98,7 @@ def _submit(run: QuickTest, job: Job, wanted: TrainParameters) -> Job:
     return recorded
 
 
-def to_order(job: Job, artifacts_uri: str, wanted: TrainParameters) -> JobOrder:
+def to_order(job: Job, artifacts_uri: str, wanted: TrainParameters, *, experiment: str = "") -> JobOrder:
     """What the launcher is asked to run for `job`."""
     spec = msgspec.convert({name: getattr(wanted, name) for name in TrainSpec.__struct_fields__}, TrainSpec)
     return JobOrder(
@@ -107,6 +109,7 @@ def to_order(job: Job, artifacts_uri: str, wanted: TrainParameters) -> JobOrder:
             f"--key={job.key}",
             f"--attempt={job.attempt}",
             f"--name={wanted.name}",
+            f"--experiment={experiment}",
             *to_flags(spec),
         ],
         labels={},  # the task adds them: they name the database

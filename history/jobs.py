@@ -51,7 +51,8 @@ class Progress(msgspec.Struct, frozen=True):
 
 
 class JobOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """What a launcher needs to start one job. `arguments` are the trainer's flags; no secret is ever among them."""
+    """What a launcher needs to start one job. `arguments` are the trainer's flags, and `variables` are added to its
+    environment; no secret is ever among them."""
 
     display_name: str
     arguments: list[str]
@@ -59,6 +60,7 @@ class JobOrder(msgspec.Struct, frozen=True, kw_only=True):
     timeout_s: int
     image: str = ""
     machine: MachineSpec | None = None  # what to run it on; None: the launcher's defaults. This machine ignores it
+    variables: dict[str, str] = {}
     base_output_uri: str = ""  # below it the platform names the model's and the checkpoints' folders (AIP_*)
 
 

@@ -7,6 +7,7 @@ import msgspec
 from prefect.runtime import task_run
 
 from clients.connect import connect
+from clients.mlflow_job import to_job_variables
 from clients.watching import Watch, watch
 from history.jobs import JobOrder, JobReport, to_labels
 from history.pacing import ON_THIS_MACHINE, ON_VERTEX, Pace
@@ -27,6 +28,12 @@ def submit_job(job: Job, order: JobOrder) -> JobReport:
         take_turn(RETRY_TURN_S)
     labels = to_labels(outside.results.read_database_id(), job.quick_test_id, job.attempt)
     return outside.launcher.submit(job.key, msgspec.structs.replace(order, labels=labels))
+
+
+@effect
+def check_tracking() -> dict[str, str]:
+    """The variables of a job that logs to MLflow; what is missing for that is told before anything starts."""
+    return to_job_variables(connect().settings)
 
 
 @effect
