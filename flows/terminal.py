@@ -16,6 +16,7 @@ from flows.backfill_result import BackfillResult
 from flows.bars import EXTRA, Bar
 from flows.run_result import RunResult
 from flows.store_result import ExportResult, RestoreResult
+from flows.verify_result import VerifyResult
 from history.tables import to_epoch_rows
 from tasks.pages import is_serving
 
@@ -80,6 +81,8 @@ def print_result(result: object, console: Console) -> None:
         rows = [[row["table"], f"{row['rows']:,}", row["parts"]] for row in result.table]
         console.print(_to_table("MLflow's tables", ["table", "rows", "parts"], rows))
         console.print("\n".join(result.notes), markup=False, highlight=False, soft_wrap=True)
+    elif isinstance(result, VerifyResult):
+        _print_verify(result, console)
     elif isinstance(result, msgspec.Struct):
         for name, value in msgspec.to_builtins(result).items():
             console.print(f"{name.replace('_', ' ')}: {value or 'none'}", highlight=False, markup=False)
@@ -112,6 +115,17 @@ def _print_backfill(result: BackfillResult, console: Console) -> None:
         console.print(table)
     kept = "; ".join(result.export_only)
     console.print(f"kept by an export of MLflow alone: {kept}", markup=False, highlight=False)
+
+
+def _print_verify(result: VerifyResult, console: Console) -> None:
+    """The counts, the first of the runs that are not verified, and whether MLflow may go."""
+    console.print(_to_table("verify", ["what", "runs"], [list(count) for count in result.counts]))
+    for said in list(result.failed.values())[:_LINES_SHOWN]:
+        console.print(said, markup=False, highlight=False, soft_wrap=True)
+    if len(result.failed) > _LINES_SHOWN:
+        console.print(f"and {len(result.failed) - _LINES_SHOWN} more, in the manifest")
+    for line in (result.says, *(f"- {reason}" for reason in result.not_safe), f"manifest  {result.manifest_uri}"):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _to_metrics_table(metrics: dict[str, float | None]) -> Table:

@@ -12,7 +12,7 @@ from prefect.futures import PrefectConcurrentFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows.parameters import VerifyParameters, takes
-from flows.verify_result import VerifyFailed, VerifyResult, to_result, to_table
+from flows.verify_result import NOTHING_TO_VERIFY, VerifyFailed, VerifyResult, to_result, to_table
 from flows.watching import Watch
 from history.errors import NotFound, TryAgain
 from history.manifest import Scope, VerifiedRun, VerifyBatch, to_batches, to_manifest
@@ -20,6 +20,7 @@ from tasks.showing import show_verify, show_verify_progress
 from tasks.verifying import (
     count_verified,
     give_up_batch,
+    is_mlflow_named,
     list_rows,
     list_unknown_runs,
     read_source,
@@ -47,11 +48,13 @@ def verify(wanted: VerifyParameters) -> VerifyResult:
         experiments=list(wanted.experiments),
         whole=wanted.whole,
     )
-    source = read_source(wanted.export_uri)
-    unknown = list_unknown_runs(wanted.experiments, wanted.export_uri) if scope.is_all else []
     batches = to_batches(list_rows(), scope, wanted.export_uri, charted_size=CHARTED_BATCH, whole_size=WHOLE_BATCH)
     if wanted.quick_test_id and not batches:
         raise NotFound(f"quick test {wanted.quick_test_id} must be a row that names an MLflow run; it is none")
+    if not batches and not wanted.export_uri and not is_mlflow_named():
+        return NOTHING_TO_VERIFY  # a team without MLflow has the weekly deployment too
+    source = read_source(wanted.export_uri)
+    unknown = list_unknown_runs(wanted.experiments, wanted.export_uri) if scope.is_all else []
     runs = _verify(batches, started, wanted.concurrency)
     manifest = to_manifest(runs, unknown, source, scope=scope, verified_at=started, from_export=bool(wanted.export_uri))
     result = to_result(manifest, write_manifest(manifest))

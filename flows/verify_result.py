@@ -36,16 +36,27 @@ class VerifyResult(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def counts(self) -> list[tuple[str, int]]:
         """The runs by what was found."""
-        found = {
-            name: len(value) if isinstance(value, dict | list) else value
-            for name, value in msgspec.structs.asdict(self).items()
+        lists = {
+            "differs": self.differs,
+            "missing": self.missing,
+            "unread": self.unread,
+            "legacy": self.legacy,
+            "unpublished": self.unpublished,
+            "empty": self.empty,
+            "running": self.running,
         }
-        del found["not_safe"]
-        return [
-            (name.replace("_", " "), count)
-            for name, count in found.items()
-            if isinstance(count, int) and not isinstance(count, bool)
-        ]
+        found = [("looked at", self.looked_at), ("verified", self.verified)]
+        found += [(name, len(ids)) for name, ids in lists.items()]
+        return [*found, ("in MLflow, known to no row", self.unknown_runs)]
+
+
+NOTHING_TO_VERIFY = VerifyResult(
+    looked_at=0,
+    verified=0,
+    safe=False,
+    says="Nothing to verify: the settings name no MLflow, and no row names a run of one.",
+    manifest_uri="",
+)
 
 
 class VerifyFailed(SwitchyardError):

@@ -4,7 +4,6 @@ import hashlib
 import platform
 from collections.abc import Sequence
 from datetime import datetime
-from functools import partial
 from importlib.metadata import version
 
 from clients import verifying
@@ -14,6 +13,12 @@ from history.manifest import KIND, Manifest, SourceOfTruth, UnknownRun, Verified
 from history.ports import ABSENT
 from history.runs import BackfillRow
 from tasks.policy import effect
+
+
+def is_mlflow_named() -> bool:
+    """True where the settings name an MLflow. No effect: only settings are read."""
+    settings = connect().settings
+    return bool(settings.mlflow_backend_store_uri or settings.mlflow_tracking_uri)
 
 
 @effect
@@ -51,7 +56,7 @@ def give_up_batch(batch: VerifyBatch, error: str) -> list[VerifiedRun]:
     return verifying.give_up_rows(connect(), batch.rows, error)
 
 
-@partial(effect, retries=8)
+@effect
 def write_manifest(manifest: Manifest) -> str:
     """The manifest's URI. Its name has its time and its content's digest: a second call finds the first one's file."""
     outside, data = connect(), to_json(manifest)
