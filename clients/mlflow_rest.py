@@ -8,6 +8,7 @@ never used.
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, Final
 
 import msgspec
@@ -15,7 +16,7 @@ import msgspec
 from clients.mlflow_batches import batched
 from clients.mlflow_http import MlflowServer
 from clients.mlflow_schema import DBL_MAX
-from history.errors import BadRecord, BadRequest, NotFound
+from history.errors import BadRecord, BadRequest, BadSetup, NotFound, SwitchyardError, TryAgain
 from history.tracking import Keys, LostRun, Points, RawRun, TrackedRun, choose_name, to_points
 
 _API: Final = "/api/2.0/mlflow"
@@ -64,12 +65,12 @@ class RestTracking:
 
     def list_runs(self, *, experiments: Sequence[str] = ()) -> Iterator[TrackedRun]:
         """By the order they were started in, experiment by experiment (50 a search)."""
-        self._experiments = {
-            str(found["experiment_id"]): _Experiment(found["name"], found.get("lifecycle_stage", "active"))
-            for found in self._pages(
-                "/experiments/search", {"view_type": "ALL", "max_results": _PAGE_EXPERIMENTS}, "experiments", _id_of
-            )
-        }
+        body: dict[str, Any] = {"view_type": "ALL", "max_results": _PAGE_EXPERIMENTS}
+        with self._understood("the list of experiments"):
+            self._experiments = {
+                str(found["experiment_id"]): _Experiment(found["name"], found.get("lifecycle_stage", "active"))
+                for found in self._pages("/experiments/search", body, "experiments", _id_of)
+            }
         known = {experiment.name for experiment in self._experiments.values()}
         if missing := set(experiments) - known:
             raise NotFound(f"{self._server.url} has no experiment named {', '.join(map(repr, sorted(missing)))}")
@@ -82,19 +83,20 @@ class RestTracking:
                 "order_by": ["attributes.start_time ASC"],
             }
             for run in self._pages("/runs/search", body, "runs", _run_id_of):
-                yield self._to_info(run)
+                with self._understood(f"MLflow run {_run_id_of(run)}"):
+                    info = self._to_info(run)
+                yield info
 
     def read_runs(self, run_ids: Iterable[str], *, keys: Keys | None = None) -> Iterator[RawRun | LostRun]:
         """See the port. A run that is still being logged to is read as it was at some moment of the reading."""
         for batch in batched(run_ids, BULK_RUNS):
-            heads: dict[str, _Head] = {}
-            for run_id, found in zip(
-                dict.fromkeys(batch), self._pool.map(self._try_head, dict.fromkeys(batch)), strict=True
-            ):
-                if isinstance(found, LostRun):
-                    yield found
-                else:
-                    heads[run_id] = found
+            found = dict(zip(dict.fromkeys(batch), self._pool.map(self._try_head, dict.fromkeys(batch)), strict=True))
+            heads = {run_id: head for run_id, head in found.items() if isinstance(head, _Head)}
+            lost = [run for run in found.values() if isinstance(run, LostRun)]
+            if not heads and len(lost) > 1 and all(isinstance(run.error, TryAgain | BadSetup) for run in lost):
+                # It answers other questions, but this one for no run: nobody's own fault, and each would cost minutes.
+                raise lost[0].error
+            yield from lost
             wanted = sorted({key for head in heads.values() for key in head.latest if keys is None or key in keys})
             asked = {key: [run_id for run_id, head in heads.items() if key in head.latest] for key in wanted}
             columns = dict(zip(asked, self._pool.map(self._try_key, asked, asked.values()), strict=True))
@@ -108,9 +110,34 @@ class RestTracking:
 
     def _try_head(self, run_id: str) -> _Head | LostRun:
         try:
-            return self._read_head(run_id)
-        except (NotFound, BadRecord, BadRequest) as err:
-            return LostRun(run_id=run_id, error=err)
+            with self._understood(f"MLflow run {run_id}"):
+                return self._read_head(run_id)
+        except SwitchyardError as err:
+            return self._lose(run_id, err)
+
+    def _lose(self, run_id: str, err: SwitchyardError) -> LostRun:
+        """The run alone is lost, as long as the server answers: it may fail at one run (too large for it, its
+        experiment not ours to read), time after time. Raises `err` where it does not."""
+        if isinstance(err, TryAgain | BadSetup) and not self._answers():
+            raise err
+        return LostRun(run_id=run_id, error=err)
+
+    def _answers(self) -> bool:
+        """True where the server answers from its database; ``/health`` says OK without one."""
+        try:
+            self._server.search(f"{_API}/experiments/search", {"max_results": 1})
+        except SwitchyardError:
+            return False
+        return True
+
+    @contextmanager
+    def _understood(self, what: str) -> Iterator[None]:
+        """Raises: BadRecord: an answer was JSON, but not as MLflow's interface has it."""
+        try:
+            yield
+        except (LookupError, TypeError, ValueError, AttributeError) as err:
+            said = f"the answer must be as MLflow's REST interface has it; {type(err).__name__}: {err}"
+            raise BadRecord(f"{what} at {self._server.url}", [said]) from err
 
     def _read_head(self, run_id: str) -> _Head:
         run = self._server.read(f"{_API}/runs/get", {"run_id": run_id})["run"]
@@ -134,9 +161,10 @@ class RestTracking:
             points = to_points(*columns.get(key, ([], [], [])))
             if not _reaches(points, latest):
                 try:
-                    points = to_points(*self._read_history(run_id, key))
-                except (NotFound, BadRecord, BadRequest) as err:
-                    return LostRun(run_id=run_id, error=err)
+                    with self._understood(f"metric {key!r} of MLflow run {run_id}"):
+                        points = to_points(*self._read_history(run_id, key))
+                except SwitchyardError as err:
+                    return self._lose(run_id, err)
             if not _reaches(points, latest):
                 return self._explain(run_id, key, points, latest)
             metrics[key] = points
@@ -156,8 +184,13 @@ class RestTracking:
     def _try_key(self, key: str, run_ids: list[str]) -> dict[str, _Columns]:
         """As `_read_key`; nothing where some run's history is refused, so that each is asked for alone (`_to_run`)."""
         try:
-            return self._read_key(key, run_ids)
+            with self._understood(f"metric {key!r} of MLflow runs"):
+                return self._read_key(key, run_ids)
         except (NotFound, BadRecord, BadRequest):
+            return {}
+        except (TryAgain, BadSetup):
+            if not self._answers():
+                raise
             return {}
 
     def _read_key(self, key: str, run_ids: list[str]) -> dict[str, _Columns]:
@@ -195,7 +228,8 @@ class RestTracking:
         """Each item once, though something may be added or deleted between two pages."""
         seen: set[str] = set()
         for page in self._each_page(lambda token: self._server.search(_API + path, {**body, **token})):
-            new = [item for item in page.get(name, ()) if to_id(item) not in seen]
+            with self._understood(f"the page of {name}"):
+                new = [item for item in page.get(name, ()) if to_id(item) not in seen]
             if not new and page.get("next_page_token"):
                 raise BadRecord(
                     f"{self._server.url}{_API}{path}",

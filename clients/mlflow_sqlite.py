@@ -60,6 +60,9 @@ class SqliteTracking:
                             yield self._read(connection, run_id, names, keys)
                     except (BadRecord, NotFound) as err:
                         yield LostRun(run_id=run_id, error=err)
+                    except (TypeError, ValueError) as err:  # SQLite's columns take values of any type
+                        where = f"run {run_id} of {self.where}"
+                        yield LostRun(run_id=run_id, error=BadRecord(where, [f"a value has another type: {err}"]))
 
     def close(self) -> None:
         """See the port: every connection ends with its walk through runs."""

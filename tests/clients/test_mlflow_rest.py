@@ -4,6 +4,7 @@ import itertools
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -143,13 +144,65 @@ def test_fault_that_passes_is_tried_again(serve: Serve, kind: str, fault: dict[s
     assert len(clock.waited) == 2
 
 
-def test_fault_that_stays_ends_the_reading(serve: Serve) -> None:
-    """After five tries the caller's task decides."""
-    emulator, tracking, clock = serve(make_runs(1, 3))
-    emulator.faults.order(Fault(kind="runs/get", times=100, status=500))
+@pytest.mark.parametrize("kind", ["runs/get", "metrics/get-history*"])
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [(Response(status_code=500), TryAgain), (Response(status_code=403), BadSetup), (Response("<html>"), BadSetup)],
+    ids=["500", "403", "html"],
+)
+def test_fault_that_stays_is_that_run_s_alone(
+    serve: Serve, kind: str, answer: Response, error: type[Exception]
+) -> None:
+    """Too large for the server, of an experiment that is not ours to read, ...: the other runs follow."""
+    runs = make_runs(3, 3)
+    emulator, tracking, _ = serve(runs)
+    bad = runs[1].info.run_id
+
+    def fail(called: str, query: Any) -> Response | None:
+        asked = query.getlist("run_id") if called.startswith("metrics") else [query.get("run_id")]
+        return answer if fnmatchcase(called, kind) and bad in asked else None
+
+    emulator.replace = fail
+    found = list(tracking.read_runs([run.info.run_id for run in runs]))
+    (lost,) = [run for run in found if isinstance(run, LostRun)]
+    assert (lost.run_id, type(lost.error)) == (bad, error)
+    assert digests(run for run in found if isinstance(run, RawRun)) == digests([runs[0], runs[2]])
+
+
+@pytest.mark.parametrize("kind", ["runs/get", "*/*"])
+def test_fault_of_every_run_ends_the_reading(serve: Serve, kind: str) -> None:
+    """Also where the server answers other questions: nobody waits minutes for each of thousands of runs."""
+    runs = make_runs(3, 3)
+    emulator, tracking, _ = serve(runs)
+    emulator.faults.order(Fault(kind=kind, times=1_000, status=500))
     with pytest.raises(TryAgain, match="answered 500"):
+        list(tracking.read_runs([run.info.run_id for run in runs]))
+
+
+def test_server_whose_database_is_away_is_no_run_s_fault(serve: Serve) -> None:
+    """/health says OK without one. After five tries the caller's task decides."""
+    emulator, tracking, clock = serve(make_runs(1, 3))
+    emulator.faults.order(Fault(kind="*/*", times=1_000, status=500))
+    with pytest.raises(TryAgain, match="runs/get answered 500"):
         list(tracking.read_runs([f"{0:032x}"]))
-    assert len(clock.waited) == 4
+    assert emulator.faults.count("runs/get") == 5
+    assert len(clock.waited) == 8
+
+
+@pytest.mark.parametrize("answer", [{}, {"run": None}, {"run": {"info": {"run_id": "x"}}}, {"run": [1]}], ids=str)
+def test_json_of_another_shape_is_that_run_s_fault_alone(serve: Serve, answer: dict[str, Any]) -> None:
+    """An answer that MLflow would not give is no crash."""
+    runs = make_runs(2, 3)
+    emulator, tracking, _ = serve(runs)
+    bad = runs[0].info.run_id
+    emulator.replace = lambda kind, query: (
+        JSONResponse(answer) if kind == "runs/get" and query["run_id"] == bad else None
+    )
+    lost, found = sorted(tracking.read_runs([run.info.run_id for run in runs]), key=lambda run: isinstance(run, RawRun))
+    assert isinstance(lost, LostRun)
+    assert isinstance(lost.error, BadRecord)
+    assert bad in str(lost.error)
+    assert isinstance(found, RawRun)
 
 
 def test_run_that_is_deleted_while_it_is_read_is_lost_alone(serve: Serve) -> None:
