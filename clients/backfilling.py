@@ -5,21 +5,17 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-import msgspec
-
+from clients.backfill_files import RunFile, to_file, write_files
 from clients.connect import Outside
 from clients.mlflow_batches import batched
 from history.backfill import KIND, BatchResult, How, Item
-from history.digest import to_digests
-from history.errors import BadRecord, StaleWrite, SwitchyardError, TryAgain
+from history.errors import SwitchyardError
 from history.mlflow_points import CHARTED, from_points
-from history.ports import ABSENT, Results
+from history.ports import Results
 from history.publishing import to_publication
-from history.reading import read_record
-from history.record import MAX_FILE_BYTES, MetricsRecord, RunIdentity, Sampling
+from history.record import Sampling
 from history.runs import Draft, LedgerLine, PublishResult
 from history.tracking import LostRun, RawRun, to_source_digest
-from history.writing import to_json
 
 CHARTED_RUNS: Final = 200
 """Runs a transaction: 2 MB of history. What was committed is not done again, so that fewer would only cost more."""
@@ -39,7 +35,8 @@ def backfill_runs(outside: Outside, items: Sequence[Item], how: How, *, again: b
         settled = _list_settled(results, how.since)
         _count_settled(result, [settled[item.quick_test_id] for item in items if item.quick_test_id in settled])
         items = [item for item in items if item.quick_test_id not in settled]
-    for drafts in batched(_read(outside, items, how), WHOLE_RUNS if how.whole else CHARTED_RUNS):
+    for some in batched(_read(outside, items, how), WHOLE_RUNS if how.whole else CHARTED_RUNS):
+        drafts = write_files(outside, some) if how.full else [draft for draft, _ in some]
         _count(result, drafts, results.publish_many(KIND, drafts, force=how.force, now=datetime.now(UTC)))
     return result
 
@@ -59,7 +56,8 @@ def fail_runs(results: Results, items: Sequence[Item], since: datetime, error: s
     return result
 
 
-def _read(outside: Outside, items: Sequence[Item], how: How) -> Iterator[Draft]:
+def _read(outside: Outside, items: Sequence[Item], how: How) -> Iterator[tuple[Draft, RunFile | None]]:
+    """What to write of each run, and its file where one is wanted and the run can be published."""
     by_run: dict[str, list[Item]] = defaultdict(list)
     for item in items:
         by_run[item.mlflow_run_id].append(item)
@@ -74,74 +72,38 @@ def _read(outside: Outside, items: Sequence[Item], how: How) -> Iterator[Draft]:
         tracking.close()
 
 
-def _to_draft(outside: Outside, run: RawRun | LostRun, item: Item, how: How) -> Draft:
+def _to_draft(outside: Outside, run: RawRun | LostRun, item: Item, how: How) -> tuple[Draft, RunFile | None]:
     if isinstance(run, LostRun):
-        return Draft(quick_test_id=item.quick_test_id, state="failed", error=str(run.error))
+        return Draft(quick_test_id=item.quick_test_id, state="failed", error=str(run.error)), None
     try:
         return _to_publishable(outside, run, item, how)
-    except TryAgain:
-        raise
     except SwitchyardError as err:
-        return Draft(quick_test_id=item.quick_test_id, state="failed", error=str(err))
+        return Draft(quick_test_id=item.quick_test_id, state="failed", error=str(err)), None
     except (ArithmeticError, LookupError, TypeError, ValueError) as err:
         # Data that nobody has thought of must not stop the other runs; the message is for whoever mends the mapping.
         error = f"MLflow run {run.info.run_id} cannot be mapped: {type(err).__name__}: {err}"
-        return Draft(quick_test_id=item.quick_test_id, state="failed", error=error)
+        return Draft(quick_test_id=item.quick_test_id, state="failed", error=error), None
 
 
-def _to_publishable(outside: Outside, run: RawRun, item: Item, how: How) -> Draft:
+def _to_publishable(outside: Outside, run: RawRun, item: Item, how: How) -> tuple[Draft, RunFile | None]:
+    id_, info = item.quick_test_id, run.info
     digest = to_source_digest(run)
     record = from_points(run)
     if not record.available:
-        said = f"MLflow run {run.info.run_id} ({run.info.status}) has no charted metric: there is nothing to publish"
-        return Draft(quick_test_id=item.quick_test_id, state="skipped", error=said, source_digest=digest)
+        said = f"MLflow run {info.run_id} ({info.status}) has no charted metric: there is nothing to publish"
+        return Draft(quick_test_id=id_, state="skipped", error=said, source_digest=digest), None
     publication = to_publication(
         record,
-        quick_test_id=item.quick_test_id,
+        quick_test_id=id_,
         source="mlflow",
         sampling=Sampling(interval=how.interval, keep_extremes=how.keep_extremes),
-        mlflow_run_id=run.info.run_id,
+        mlflow_run_id=info.run_id,
     )
-    path = _write_file(outside, record, run, item) if how.full else ""
-    return Draft(
-        quick_test_id=item.quick_test_id,
-        publication=publication,
-        state="filed" if path else "done",
-        source_digest=digest,
-        gcs_artifacts_path=path,
-    )
-
-
-def _write_file(outside: Outside, record: MetricsRecord, run: RawRun, item: Item) -> str:
-    """The folder that has the run's ``training_metrics.json`` now. A second call, which finds it, writes nothing.
-
-    Raises:
-        StaleWrite: a file that says something else is there; it is left as it is.
-    """
-    folder = item.gcs_artifacts_path.rstrip("/")
-    folder = folder or f"{outside.settings.artifacts_uri}/quick_tests/{item.quick_test_id}"
-    uri = f"{folder}/training_metrics.json"
-    identity = RunIdentity(
-        quick_test_id=item.quick_test_id, key=f"mlflow:{run.info.run_id}", attempt=0, restart=0, name=run.info.name
-    )
-    data = to_json(msgspec.structs.replace(record, run=identity))
-    objects = outside.objects(uri)
-    try:
-        objects.write(uri, data, if_generation=ABSENT)
-    except StaleWrite as err:
-        where = f"training_metrics.json of quick test {item.quick_test_id} ({uri})"
-        try:
-            there = to_digests(read_record(objects.read(uri, max_bytes=MAX_FILE_BYTES)[0], where=where)).full
-        except BadRecord as unreadable:
-            raise StaleWrite(f"a file that cannot be read is there, and is left as it is: {unreadable}") from err
-        ours = to_digests(record).full
-        if there != ours:
-            raise StaleWrite(
-                f"{where} says something else than MLflow run {run.info.run_id}: its digest is {there}, "
-                f"MLflow's {ours}; it is left as it is. To publish the file: "
-                f"python -m flows ingest {item.quick_test_id}; to publish MLflow's run: backfill without --full"
-            ) from err
-    return folder
+    draft = Draft(quick_test_id=id_, publication=publication, source_digest=digest)
+    if not how.full:
+        return draft, None
+    folder = item.gcs_artifacts_path.rstrip("/") or f"{outside.settings.artifacts_uri}/quick_tests/{id_}"
+    return draft, to_file(record, quick_test_id=id_, mlflow_run_id=info.run_id, name=info.name, folder=folder)
 
 
 def _list_settled(results: Results, since: datetime) -> dict[int, LedgerLine]:
