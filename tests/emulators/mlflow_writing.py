@@ -41,8 +41,10 @@ class Writing:
         return {
             "experiments/get-by-name": self._get_experiment,
             "experiments/create": self._create_experiment,
+            "experiments/delete": self._delete_experiment,
             "runs/create": self._create_run,
             "runs/update": self._update_run,
+            "runs/delete": self._delete_run,
             "runs/set-tag": self._set_tag,
             "runs/log-batch": self._log_batch,
         }
@@ -75,6 +77,17 @@ class Writing:
             raise Refused(400, "RESOURCE_ALREADY_EXISTS", words) from None
         (row,) = self._sql("SELECT experiment_id FROM experiments WHERE name = ?", body["name"])
         return {"experiment_id": str(row["experiment_id"])}
+
+    def _delete_experiment(self, body: Body) -> dict[str, Any]:
+        # [store] delete_experiment: its active runs with it.
+        for table in ("experiments", "runs"):
+            self._sql(f"UPDATE {table} SET lifecycle_stage = 'deleted' WHERE experiment_id = ?", body["experiment_id"])
+        return {}
+
+    def _delete_run(self, body: Body) -> dict[str, Any]:
+        self._check_active(body["run_id"])
+        self._sql("UPDATE runs SET lifecycle_stage = 'deleted' WHERE run_uuid = ?", body["run_id"])
+        return {}
 
     def _create_run(self, body: Body) -> dict[str, Any]:
         # [store] create_run: an id of 32 hex digits; the name is a tag, too; two calls make two runs.
