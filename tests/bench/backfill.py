@@ -1,0 +1,222 @@
+"""What it costs to publish the history of every run of an MLflow store: ratios against `psql \\copy` of its metrics and
+against one `get-history` call a key, on the same Postgres.
+
+The stores are made at the first time (about 15 minutes) and kept below STATE_DIR. The part over REST needs the server
+that `make test-mlflow` sets up. Sizes to try it with: `python -m tests.bench.backfill 50 200`.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import requests
+import sqlalchemy
+from prefect.settings import PREFECT_API_URL
+from prefect.testing.utilities import prefect_test_harness
+
+from clients.migrate import migrate
+from clients.mlflow_sql import open_store as open_mlflow
+from clients.settings import read_settings
+from tests.bench.mlflow_store import Store, find_psql, open_store
+from tests.clients.mlflow_servers import ROOT, serve
+
+SIZES = (1_000, 4_000)
+REPEATS = 2
+FULL_REPEATS = 1
+OVER_REST = 200
+"""Runs of the smaller store that are published over REST."""
+USUAL = 12
+"""Runs that are read in the usual way, which takes two seconds each."""
+WHOLE: dict[str, Any] = {"histograms": True, "full": True}
+ENVIRONMENT = ROOT / ".switchyard" / "mlflow-2.9.2"
+
+
+class Bench:
+    """One store's backfills, each into an empty results database."""
+
+    def __init__(self, store: Store, count: int, folder: Path) -> None:
+        self.uri = store.runs_uri(count)
+        self.count = count
+        self._store = store
+        self._folder = folder
+        self._turn = 0
+        tracking = open_mlflow(self.uri)
+        self.run_ids = [run.run_id for run in tracking.list_runs()]
+        tracking.close()
+
+    def copy_s(self) -> float:
+        """Wall time of `psql \\copy metrics to` a null device."""
+        command = [find_psql(), self.uri, "-qc", r"\copy metrics to /dev/null"]
+        started = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True)
+        return time.perf_counter() - started
+
+    def backfill(self, *, results: str = "sqlite", server: str = "", **parameters: Any) -> dict[str, float]:
+        """What `tests.bench.backfill_process` says of one backfill of all runs into an empty database."""
+        self._turn += 1
+        state = self._folder / f"{self.count}-{self._turn}"
+        url = f"sqlite:///{state / 'results.db'}" if results == "sqlite" else self._store.make_results("bench_results")
+        source = {"MLFLOW_TRACKING_URI": server} if server else {"MLFLOW_BACKEND_STORE_URI": self.uri}
+        environ = {"STATE_DIR": str(state), "RESULTS_URL": url, **source}
+        migrate(read_settings(environ))
+        add_rows(url, self.run_ids)
+        command = [sys.executable, "-m", "tests.bench.backfill_process", json.dumps(parameters)]
+        done = subprocess.run(
+            command,
+            env=os.environ | environ | {"PREFECT_API_URL": str(PREFECT_API_URL.value())},
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            raise SystemExit(f"a backfill failed:\n{done.stdout}{done.stderr}")
+        asked = parameters.get("limit", self.count)
+        published = count_published(url)
+        if published != asked:
+            raise SystemExit(f"a backfill must publish {asked} runs; {published} are")
+        found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+        return found
+
+
+def add_rows(url: str, run_ids: list[str]) -> None:
+    """A completed row for each MLflow run, as the legacy application left them."""
+    engine = sqlalchemy.create_engine(url)
+    tables = sqlalchemy.MetaData()
+    tables.reflect(engine, only=["quick_tests"])
+    rows = [
+        {
+            "status": "completed",
+            "gcs_artifacts_path": "",
+            "mlflow_run_id": run_id,
+            "display_name": "",
+            "mlflow_experiment_name": "",
+            "parameters": "{}",
+            "request_key": run_id,
+            "error": "",
+            "created_at": "2024-01-01 00:00:00+00:00",
+        }
+        for run_id in run_ids
+    ]
+    insert = sqlalchemy.text(
+        f"INSERT INTO quick_tests ({', '.join(rows[0])}) VALUES ({', '.join(':' + name for name in rows[0])})"
+    )
+    with engine.begin() as connection:
+        connection.execute(insert, rows)
+    engine.dispose()
+
+
+def count_published(url: str) -> int:
+    engine = sqlalchemy.create_engine(url)
+    with engine.connect() as connection:
+        found: int = connection.execute(
+            sqlalchemy.text("SELECT count(*) FROM quick_tests WHERE training_history_json IS NOT NULL")
+        ).scalar_one()
+    engine.dispose()
+    return found
+
+
+def main(sizes: tuple[int, ...] = SIZES) -> dict[str, float | str]:
+    """Prints a line a measurement, each beside a `\\copy` of the same moment; returns the figures."""
+    figures: dict[str, float | str] = {"load": os.getloadavg()[0]}
+    with (
+        open_store() as store,
+        prefect_test_harness(server_startup_timeout=120),
+        tempfile.TemporaryDirectory(prefix="bench-") as folder,
+    ):
+        benches = [Bench(store, count, Path(folder)) for count in sizes]
+        print(rf"load {figures['load']:.1f}; seconds, and ratio to the \copy beside it: median [range]")
+        for bench in benches:
+            figures |= measure_sql(bench)
+        for kind in ("charted", "whole"):
+            costs = [float(figures[f"{kind}_{count}_ms"]) for count in sizes]
+            peaks = [float(figures[f"{kind}_{count}_mb"]) for count in sizes]
+            print(
+                f"{kind}: {' -> '.join(f'{cost:.2f}' for cost in costs)} ms a run, "
+                f"{' -> '.join(f'{peak:.0f}' for peak in peaks)} MB"
+            )
+        figures |= measure_rest(benches[0], figures)
+    return figures
+
+
+def measure_sql(bench: Bench) -> dict[str, float | str]:
+    """Backfills by SQL: of the charted series alone, and of everything."""
+    figures: dict[str, float | str] = {}
+    kinds: dict[str, tuple[int, dict[str, Any]]] = {
+        "charted": (REPEATS, {}),
+        "charted_postgres": (REPEATS, {"results": "postgres"}),
+        "whole": (FULL_REPEATS, WHOLE),
+        "whole_threads": (FULL_REPEATS, {**WHOLE, "concurrency": 2}),
+        "whole_processes": (FULL_REPEATS, {**WHOLE, "concurrency": 2, "processes": True}),
+    }
+    for kind, (repeats, parameters) in kinds.items():
+        turns = [(bench.copy_s(), bench.backfill(**parameters)) for _ in range(repeats)]
+        name = f"{kind}_{bench.count}"
+        seconds = [found["databases_s"] for _, found in turns]
+        ratios = [found["databases_s"] / copy_s for copy_s, found in turns]
+        peak = max(found["peak_mb"] for _, found in turns)
+        figures |= {
+            f"{name}_ratio": statistics.median(ratios),
+            f"{name}_ms": statistics.median(seconds) / bench.count * 1e3,
+            f"{name}_mb": statistics.median(found["peak_mb"] for _, found in turns),
+        }
+        print(
+            f"{bench.count:6,} runs, {kind:16} \\copy {statistics.median(copy for copy, _ in turns):6.2f} s, "
+            f"backfill {statistics.median(seconds):6.2f} s "
+            f"(body {statistics.median(found['body_s'] for _, found in turns):.2f} s, "
+            f"CPU {statistics.median(found['cpu_s'] for _, found in turns):.2f} s), "
+            f"ratio {statistics.median(ratios):5.2f} [{min(ratios):.2f}-{max(ratios):.2f}], peak {peak:.0f} MB",
+            flush=True,
+        )
+    return figures
+
+
+def measure_rest(bench: Bench, figures: dict[str, float | str]) -> dict[str, float | str]:
+    """The usual way, and backfill over REST, against a server of 2.9.2 over the same store."""
+    if not (ENVIRONMENT / "bin" / "mlflow").exists():
+        print(f"no MLflow 2.9.2 at {ENVIRONMENT}, so nothing over REST: make test-mlflow builds it")
+        return {}
+    limit = min(OVER_REST, bench.count)
+    with serve_store(bench) as url:
+        step = max(1, len(bench.run_ids) // USUAL)
+        usual_ms = statistics.median(read_usually_s(url, run_id) for run_id in bench.run_ids[::step][:USUAL]) * 1e3
+        rest = bench.backfill(server=url, limit=limit)
+        whole = bench.backfill(server=url, limit=limit, **WHOLE)
+    rest_ms, whole_ms = (found["databases_s"] / limit * 1e3 for found in (rest, whole))
+    sql_ms = float(figures[f"charted_{bench.count}_ms"])
+    print(f"the usual way, one get-history a key: {usual_ms:.0f} ms a run, median of {USUAL}")
+    print(f"  by SQL {sql_ms:.2f} ms a run: {usual_ms / sql_ms:.0f} times faster")
+    print(f"  by REST {rest_ms:.1f} ms a run of {limit}: {usual_ms / rest_ms:.1f} times faster")
+    print(f"  by REST, everything, {whole_ms:.0f} ms a run of {limit}: {usual_ms / whole_ms:.1f} times faster")
+    return {"usual_ms": usual_ms, "rest_ms": rest_ms, "rest_whole_ms": whole_ms}
+
+
+@contextmanager
+def serve_store(bench: Bench) -> Iterator[str]:
+    uri = bench.uri.replace("postgresql://", "postgresql+psycopg2://")  # the driver that MLflow has
+    with tempfile.TemporaryDirectory(prefix="bench-mlflow-") as folder, serve("2.9.2", uri, Path(folder)) as url:
+        yield url
+
+
+def read_usually_s(url: str, run_id: str) -> float:
+    """How long a client takes that asks for the run, and then for one key after the other."""
+    api = f"{url}/api/2.0/mlflow"
+    started = time.perf_counter()
+    with requests.Session() as session:
+        run = session.get(f"{api}/runs/get", params={"run_id": run_id}, timeout=60).json()["run"]
+        points = 0
+        for metric in run["data"]["metrics"]:
+            query = {"run_id": run_id, "metric_key": metric["key"]}
+            points += len(session.get(f"{api}/metrics/get-history", params=query, timeout=60).json()["metrics"])
+    assert points > len(run["data"]["metrics"]), points
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(tuple(map(int, sys.argv[1:])) or SIZES)))

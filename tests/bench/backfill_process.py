@@ -1,0 +1,72 @@
+"""One backfill in a process of its own, measured from within: what `tests.bench.backfill` starts.
+
+    RESULTS_URL=... MLFLOW_BACKEND_STORE_URI=... python -m tests.bench.backfill_process '{"histograms": true}'
+
+Prints one JSON line: seconds of the flow's body, seconds from the first query of the results database (the flow's
+first of all) to the last commit there, seconds of processor time, and megabytes of memory at the highest.
+"""
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+
+from flows.backfill import backfill
+
+
+class Clock:
+    """When the flow's body, and the work on databases within it, began and ended [s]."""
+
+    def __init__(self) -> None:
+        self.body = [0.0, 0.0]
+        self.first_query_at = 0.0
+        self.last_commit_at = 0.0
+
+    def wrap(self, body: Callable[..., Any]) -> Callable[..., Any]:
+        """`body`, timed: what Prefect does before and after it is not ours."""
+
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            self.body[0] = time.perf_counter()
+            try:
+                return body(*args, **kwargs)
+            finally:
+                self.body[1] = time.perf_counter()
+
+        return timed
+
+    def on_query(self, *_details: object) -> None:
+        self.first_query_at = self.first_query_at or time.perf_counter()
+
+    def on_commit(self, *_details: object) -> None:
+        self.last_commit_at = time.perf_counter()
+
+
+def main() -> None:
+    """Runs the flow with the parameters of the first argument."""
+    clock = Clock()
+    backfill.fn = clock.wrap(backfill.fn)
+    event.listen(Engine, "before_cursor_execute", clock.on_query)
+    event.listen(Engine, "commit", clock.on_commit)
+    before_s = time.process_time()
+    backfill(**json.loads(sys.argv[1]))
+    own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    print(
+        json.dumps(
+            {
+                "body_s": clock.body[1] - clock.body[0],
+                "databases_s": clock.last_commit_at - clock.first_query_at,
+                "cpu_s": time.process_time() - before_s,
+                "peak_mb": own.ru_maxrss / 1024,
+                "children_mb": children.ru_maxrss / 1024,
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
