@@ -37,9 +37,9 @@ MAX_BODY_BYTES: Final = 1024 * 1024
 """A log entry has 256 KB at most, an object's description a few KB. Source: cloud.google.com/logging/quotas"""
 MAX_READ_BYTES: Final = 16 * 1024 * 1024
 """Above `MAX_BODY_BYTES` a body is read and dropped, so that its sender hears why; Pub/Sub's own limit is 10 MB."""
-LOOKS_A_MINUTE: Final = 15
-"""At jobs, one request of Vertex AI each, however many messages come: reconcile's sweep of a thousand jobs takes ten
-more, and finds within its minute what is not looked at here."""
+LOOKS_A_MINUTE: Final = 5
+"""At jobs, one request of Vertex AI each, however many messages come: reconcile may take twenty more to watch a thousand
+jobs, and finds within its minute what is not looked at here."""
 EARLY: Final = timedelta(minutes=3)
 """`ended.json` is written before Vertex AI calls the job ended: so long its message is asked for again."""
 

@@ -67,7 +67,11 @@ class Fleet:
         self._random.shuffle(self.names)
         for _ in range(ENDING):
             self._vertex.core.end(self.names.pop(), VertexState.JOB_STATE_CANCELLED)
-        for _ in range(VANISHING):
+        self.lose(VANISHING)
+
+    def lose(self, jobs: int) -> None:
+        """So many are deleted by somebody."""
+        for _ in range(jobs):
             gone = DeleteCustomJobRequest.pb(DeleteCustomJobRequest(name=self.names.pop()))
             self._vertex.core.invoke(DELETE, gone)
 

@@ -10,6 +10,7 @@ from google.cloud.aiplatform_v1.types import JobState as VertexState
 from clients.connect import connect
 from clients.migrate import migrate
 from clients.settings import Settings
+from flows.reconcile import LOOKS_A_TURN
 from tests.bench.vertex import ENDING, VANISHING, Fleet, turn
 from tests.emulators.vertex import VertexEmulator
 from tests.emulators.vertex_core import GET, LIST
@@ -31,7 +32,8 @@ def test_a_thousand_jobs_cost_one_sweep(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """One LIST over all, a GET for each job missing from it, nothing for those at work; every end is settled."""
+    """One LIST over all, a GET for each job missing from it, nothing for those at work; every end is settled.
+    Where many are missing at once, no turn takes more requests than it may, and the next goes on."""
     vertex = start_vertex(new_job_state=VertexState.JOB_STATE_QUEUED)
     for name in Settings.__struct_fields__:
         monkeypatch.delenv(name.upper(), raising=False)
@@ -46,3 +48,7 @@ def test_a_thousand_jobs_cost_one_sweep(
     assert busy.settled == ENDING + VANISHING
     assert busy.requests[GET] == VANISHING
     assert busy.requests.total() <= LIMIT
+    fleet.lose(LOOKS_A_TURN + 5)
+    lost, rest = turn(vertex), turn(vertex)
+    assert (lost.settled, rest.settled) == (LOOKS_A_TURN, 5)
+    assert lost.requests.total() <= LIMIT
