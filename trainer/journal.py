@@ -36,7 +36,8 @@ class Journal:
     def __init__(self, folder: RunFolder, spec: TrainSpec, tracker: Tracker | None = None) -> None:
         self.folder = folder
         self._tracker = tracker
-        self._has_file = spec.tracker != "mlflow"
+        # A file that is there goes before MLflow when the run is ingested, so that it must not fall behind.
+        self._has_file = spec.tracker != "mlflow" or folder.has_metrics
         self.record = EpochRecord()
         self.params: dict[str, Any] = msgspec.structs.asdict(spec)
         self._restored = 0

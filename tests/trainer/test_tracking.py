@@ -364,6 +364,24 @@ def test_a_dead_server_changes_nothing_of_the_training(
 
 
 @pytest.mark.slow
+def test_a_file_that_an_outage_left_is_kept_up_to_date(tmp_path: Path, nobody: str, url: str) -> None:
+    """Stopped while the server was away, the trainer wrote a partial file; the restart, with the server back, must not
+    leave it behind: it is read before MLflow."""
+    folder = tmp_path / "run"
+    flags = [*LONGER_FLAGS, "--epochs=300", "--tracker=mlflow", f"--checkpoints-uri={(tmp_path / 'kept').as_uri()}"]
+    with training(folder, nobody, *flags) as process:
+        wait_for_epoch(process, 3)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=WAIT_S)
+    assert read_metrics(folder).status == "partial"
+    assert train(folder, url, *flags).returncode == 0
+    metrics = read_metrics(folder)
+    (run,) = read_runs(url)
+    assert (metrics.status, run.info.status) == ("completed", "FINISHED")
+    assert shared(from_points(run)) == shared(metrics)
+
+
+@pytest.mark.slow
 def test_sigterm_closes_the_run_as_killed(tmp_path: Path, url: str) -> None:
     """Stopped in mid-epoch: all epochs of the last snapshot are in MLflow, too."""
     with training(tmp_path / "run", url, *TINY_FLAGS, "--epochs=100000", "--tracker=both") as process:
