@@ -97,11 +97,15 @@ class VerifiedRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     def __str__(self) -> str:
         of = f"quick test {self.quick_test_id} (MLflow run {self.mlflow_run_id or 'unknown'}) {self.state}"
-        # A place that keeps the value itself says more than a digest does.
-        named = sorted(self.differences, key=lambda found: (found.place == "digests", found.epoch is None))
+        named = sorted(self.differences, key=_to_rank)
         shown = "; ".join(map(str, named[:3]))
         more = f"; and {len(named) - 3} more differences" if len(named) > 3 else ""
         return ": ".join(filter(None, (of, self.reason, shown + more)))
+
+
+def _to_rank(found: Difference) -> tuple[bool, ...]:
+    """What says most goes first: a row that names another run explains the rest; a value says more than a digest."""
+    return found.place != "row", found.place == "digests", found.epoch is None, not found.key
 
 
 class UnknownRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -10,8 +10,9 @@ from typing import Any, Final
 import msgspec
 
 from history.cells import NOTHING, Cells, compare_cells, record_cells, to_text
-from history.legacy import to_key
+from history.legacy import to_edges_param, to_key
 from history.manifest import Difference
+from history.paths import to_path
 from history.record import Histogram, MetricsRecord
 
 _CUT_LENGTHS: Final = (250, 500, 6000)
@@ -34,6 +35,8 @@ def compare_sources(file: MetricsRecord, mlflow: MetricsRecord) -> SharedValues:
     """`file` with `mlflow`. A null of our own trainer's file is a value that MLflow cannot have; one of a legacy
     collector's (version 0) may be a gap."""
     found, expected = _to_shared_cells(file), _to_shared_cells(mlflow)
+    for path in _list_edges(file):  # of a histogram whose edges the file has, compared there
+        expected.pop((path, None), None)
     kept_alone = 0
     only_in_mlflow: dict[str, None] = {}
     shared: tuple[Cells, Cells] = ({}, {})
@@ -60,6 +63,16 @@ def _to_shared_cells(record: MetricsRecord) -> Cells:
         if cell[0].partition(".")[0] not in _NOT_SHARED and not cell[0].endswith((".edges_known", ".sampled"))
     }
     return {cell: text for cell, text in cells.items() if text != "a tower"}
+
+
+def _list_edges(file: MetricsRecord) -> list[str]:
+    """The params in which MLflow has the edges of the file's histograms."""
+    return [
+        to_path("params", to_edges_param(section, tower))
+        for section in ("weight_stats", "gradient_stats")
+        for tower, statistics in getattr(file, section).items()
+        if statistics.histogram is not None and statistics.histogram.bin_edges is not None
+    ]
 
 
 def _with_short_edges(record: MetricsRecord) -> MetricsRecord:
