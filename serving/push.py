@@ -38,7 +38,7 @@ MAX_BODY_BYTES: Final = 1024 * 1024
 MAX_READ_BYTES: Final = 16 * 1024 * 1024
 """Above `MAX_BODY_BYTES` a body is read and dropped, so that its sender hears why; Pub/Sub's own limit is 10 MB."""
 LOOKS_A_MINUTE: Final = 5
-"""At jobs, one request of Vertex AI each, however many messages come: reconcile may take twenty more to watch a thousand
+"""At jobs, one request of Vertex AI each, however many messages come. Reconcile may take twenty more for a thousand
 jobs, and finds within its minute what is not looked at here."""
 EARLY: Final = timedelta(minutes=3)
 """`ended.json` is written before Vertex AI calls the job ended: so long its message is asked for again."""
