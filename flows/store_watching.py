@@ -21,31 +21,46 @@ def run_watched(task: Task[..., Any], parameters: dict[str, Any], *, uri: str, k
     """The task's result. It runs in a thread, and says by itself how far it is with the export at `uri`; `key` is the
     Prefect artifact's."""
     runner: TaskRunner[PrefectConcurrentFuture[Any]] = ThreadPoolTaskRunner(max_workers=1)
-    began_at = shown_at = monotonic()
-    seen: Moved | None = None
+    watch = _Watch(uri, key)
     with runner:
         future = runner.submit(task, parameters)
         try:
             while not future.state.is_final():
                 # An hour's export needs no 7,000 lines of log.
-                future.wait(max(LOOK_S, (monotonic() - began_at) / 50))
-                moved = read_moved(uri)
-                if moved is None or moved == seen:
-                    continue
-                seen = moved
-                _say(moved)
-                if monotonic() - shown_at > SHOW_S:
-                    shown_at = monotonic()
-                    show_store_progress(key, moved)
+                future.wait(max(LOOK_S, watch.age_s / 50))
+                watch.look()
         except BaseException:  # Ctrl-C, or a cancelled flow run: what is written already is found again
             interrupt(uri)
             raise
-    if seen is not None:
-        show_store_progress(key, seen)
+    watch.show()
     return future.result()
 
 
-def _say(moved: Moved) -> None:
-    total = max(moved.rows, moved.done)
-    bar = Bar(label=moved.stage, unit="rows", done=moved.done, total=total, detail=moved.table)
-    get_run_logger().info("%s %s", moved.stage, bar, extra=bar.extra)
+class _Watch:
+    def __init__(self, uri: str, key: str) -> None:
+        self._uri = uri
+        self._key = key
+        self._began_at = self._shown_at = monotonic()
+        self._seen: Moved | None = None
+
+    @property
+    def age_s(self) -> float:
+        return monotonic() - self._began_at
+
+    def look(self) -> None:
+        moved = read_moved(self._uri)
+        if moved is None or moved == self._seen:
+            return
+        self._seen = moved
+        bar = Bar(
+            label=moved.stage, unit="rows", done=moved.done, total=max(moved.rows, moved.done), detail=moved.table
+        )
+        get_run_logger().info("%s %s", moved.stage, bar, extra=bar.extra)
+        if monotonic() - self._shown_at > SHOW_S:
+            self.show()
+
+    def show(self) -> None:
+        """The Prefect artifact."""
+        self._shown_at = monotonic()
+        if self._seen is not None:
+            show_store_progress(self._key, self._seen)

@@ -1,13 +1,23 @@
-"""Exports for the tests."""
+"""Exports for the tests; as a program (``python -m tests.clients.mlflow_exports <store> <to> <part rows>``) one that
+can be killed."""
 
+import sys
 from pathlib import Path
 
-from clients.files import FileObjects
 from clients.mlflow_export import export_store
+from clients.objects import open_objects
+
+
+def export_to(uri: str, to_uri: str, part_rows: int = 5_000) -> str:
+    """Exports the store at `uri`; returns the export's URI."""
+    export_store(uri, to_uri, open_objects(to_uri), part_rows=part_rows)
+    return to_uri
 
 
 def export_to_folder(uri: str, folder: Path) -> str:
     """Exports the store at `uri` into `folder`; returns the export's URI."""
-    to_uri = folder.as_uri()
-    export_store(uri, to_uri, FileObjects(), part_rows=5_000)
-    return to_uri
+    return export_to(uri, folder.as_uri())
+
+
+if __name__ == "__main__":
+    export_to(sys.argv[1], sys.argv[2], int(sys.argv[3]))

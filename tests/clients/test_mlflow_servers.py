@@ -3,20 +3,24 @@
 `make test-mlflow` builds both and runs this. What it proves of them, `tests/emulators/mlflow_rest.py` stands for.
 """
 
+import json
+import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 import requests
+from prefect.settings import PREFECT_API_URL
 
-from clients.files import FileObjects
-from clients.mlflow_export import export_store
 from clients.mlflow_http import MlflowServer
+from clients.mlflow_parts import to_digest
 from clients.mlflow_rest import RestTracking
-from clients.mlflow_restore import restore_store
 from clients.mlflow_sql import open_store
+from clients.mlflow_tables import open_tables
 from history.mlflow_points import CHARTED
 from history.ports import Tracking
 from history.tracking import Keys, RawRun, to_source_digest
@@ -59,6 +63,12 @@ def digests(store: Tracking, keys: Keys | None = None) -> dict[str, str]:
     return {run.info.run_id: to_source_digest(run) for run in found if isinstance(run, RawRun)}
 
 
+def read_tables(uri: str) -> dict[str, str]:
+    """Each table's digest of all rows."""
+    with open_tables(uri).snapshot() as snapshot:
+        return {table.name: to_digest(snapshot.rows(table)) for table in snapshot.tables()}
+
+
 def open_rest(url: str) -> RestTracking:
     return RestTracking(MlflowServer(url, requests.Session))
 
@@ -78,17 +88,32 @@ def test_upgraded_database_holds_what_the_legacy_one_did(store: tuple[str, str],
     assert digests(open_store(store[1])) == digests(open_store(postgres.url(database)))
 
 
+def run_flow(*arguments: str, **settings: str) -> dict[str, Any]:
+    """The answer of ``python -m flows``."""
+    environ = os.environ | settings | {"PREFECT_API_URL": str(PREFECT_API_URL.value())}
+    command = [sys.executable, "-m", "flows", *arguments, "--json"]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
 def test_restored_store_serves_a_server_of_its_version(
-    store: tuple[str, str], postgres: Postgres, tmp_path: Path
+    store: tuple[str, str], postgres: Postgres, prefect_server: None, tmp_path: Path
 ) -> None:
-    """From the export alone: the server answers with the same runs, and takes new ones."""
+    """From the export alone, by the two commands: the server answers with the same runs, and takes new ones. The
+    exported store is as it was."""
     version, source = store
     expected = digests(open_store(source))
-    uri = (tmp_path / "export").as_uri()
-    export = export_store(source, uri, FileObjects())
-    assert export.schema.left_out == []
+    before = read_tables(source)
+    state = str(tmp_path / "state")
+    exported = run_flow("export", STATE_DIR=state, MLFLOW_BACKEND_STORE_URI=source)
+    assert exported["left_out"] == []
+    assert read_tables(source) == before
     restored = postgres.url(postgres.make_database()).replace("+psycopg", "+psycopg2")
-    restore_store(uri, FileObjects(), restored)
+    answer = run_flow("restore", STATE_DIR=state, MLFLOW_RESTORE_STORE_URI=restored)
+    assert (answer["filled"], answer["rows"]) == (True, exported["rows"])
+    assert read_tables(restored) == before
     with serve(version, restored, tmp_path / "server") as url:
         assert digests(open_rest(url)) == expected
         api = f"{url}/api/2.0/mlflow"

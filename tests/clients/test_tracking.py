@@ -20,7 +20,7 @@ from history.errors import BadSetup, NotFound
 from history.mlflow_points import CHARTED, from_points
 from history.ports import Tracking
 from history.tracking import Keys, LostRun, RawRun, TrackedRun, to_source_digest
-from tests.clients.mlflow_exports import export_to_folder
+from tests.clients.mlflow_exports import export_to
 from tests.clients.mlflow_stores import (
     POSTGRES_SCHEMA,
     add_point,
@@ -35,7 +35,16 @@ from tests.emulators.server import serve_in_thread
 from tests.history.mlflow_factories import INF, NAN, make_info, make_points, make_run, make_series, make_small
 from tests.postgres import Postgres
 
-WAYS = ("postgres", "sqlite", "rest 2.9.2", "rest 3", "rest without bulk", "export of postgres", "export of sqlite")
+WAYS = (
+    "postgres",
+    "sqlite",
+    "rest 2.9.2",
+    "rest 3",
+    "rest without bulk",
+    "export of postgres",
+    "export of sqlite",
+    "export on gs",
+)
 SMALL = [
     make_run(run_id="a" * 32),
     make_small(
@@ -95,9 +104,10 @@ class Opener:
             url = stack.enter_context(serve_in_thread(emulator.app))
             tracking = RestTracking(MlflowServer(url, requests.Session, patience=Patience(pause=_never)))
         elif way.startswith("export"):
-            key = f"{kind} {name}"
+            key = f"{way} {name}"
             if key not in self._exports:
-                self._exports[key] = export_to_folder(uri, self._folder / f"export {key}")
+                root = "gs://switchyard-test/tracking" if "gs" in way else self._folder.as_uri()
+                self._exports[key] = export_to(uri, f"{root}/{key.replace(' ', '-')}")
             from clients.connect import Outside
             from clients.settings import read_settings
 
@@ -147,9 +157,15 @@ def opener(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return Opener(tmp_path_factory.mktemp("mlflow"), server)
 
 
+def _reach(request: pytest.FixtureRequest) -> None:
+    if "gs" in request.param:
+        request.getfixturevalue("gcs")
+
+
 @pytest.fixture(params=WAYS)
 def small(request: pytest.FixtureRequest, opener: Opener) -> Iterator[Store]:
     """SMALL, by each way."""
+    _reach(request)
     with ExitStack() as stack:
         yield opener.open(request.param, SMALL, stack)
 
@@ -157,6 +173,7 @@ def small(request: pytest.FixtureRequest, opener: Opener) -> Iterator[Store]:
 @pytest.fixture(params=WAYS)
 def legacy(request: pytest.FixtureRequest, opener: Opener) -> Iterator[Store]:
     """The legacy database, by each way."""
+    _reach(request)
     with ExitStack() as stack:
         yield opener.open(request.param, None, stack)
 
