@@ -1,0 +1,140 @@
+"""Runs flows, each in a process of its own, and kills one with SIGKILL right before or after the n-th time that it does
+something to the outside: ``python -m tests.faults.flow_process``, orders on stdin, news on stdout, one JSON line each.
+
+The processes are forked after the imports, which take longer than a flow.
+"""
+
+import os
+import select
+import signal
+import sys
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from google.cloud.aiplatform_v1 import JobServiceClient
+
+import clients.announcing
+import flows.ingest
+import flows.reconcile
+import flows.train
+import tasks.submissions
+from clients.gcs import GcsObjects
+from clients.results import SqlResults
+from clients.vertex import VertexLauncher
+from history.errors import SwitchyardError
+from tests.faults.orders import FlowNews, FlowOrder, Point
+
+FLOWS: dict[str, Callable[..., Any]] = {
+    "train": flows.train.train,
+    "ingest": flows.ingest.ingest,
+    "reconcile": flows.reconcile.reconcile,
+}
+DONE, FAILED, BROKEN = 0, 1, 3
+
+_POINTS: list[tuple[Any, str, Point]] = [
+    (SqlResults, "create_run", "make the row"),
+    (tasks.submissions, "take_turn", "take a turn"),
+    (SqlResults, "claim_job", "claim the job"),
+    (JobServiceClient, "list_custom_jobs", "list the jobs"),
+    (JobServiceClient, "create_custom_job", "create the job"),
+    (SqlResults, "record_job", "record the job"),
+    (VertexLauncher, "report", "look at the job"),
+    (GcsObjects, "read", "read the file"),
+    (SqlResults, "publish", "publish"),
+    (SqlResults, "claim_ended_event", "claim the event"),
+    (clients.announcing, "emit_job_ended", "emit the event"),
+]
+
+
+def arm(order: FlowOrder) -> None:
+    """From now on this process writes down what it does, and dies where it is told to."""
+    done: Counter[Point] = Counter()
+    log = Path(order.log).with_suffix(".points")
+
+    def pass_point(point: Point, *, after: bool) -> None:
+        done[point] += not after
+        if not after:
+            with log.open("a") as file:
+                file.write(f"{point}\n")
+        kill = order.kill
+        if kill is not None and (kill.point, kill.after, kill.nth) == (point, after, done[point]):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def watched(function: Callable[..., Any], named: Point) -> Callable[..., Any]:
+        @wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            state = kwargs.get("state")
+            point: Point = "record its end" if named == "record the job" and state and state.ended else named
+            pass_point(point, after=False)
+            answer = function(*args, **kwargs)
+            pass_point(point, after=True)
+            return answer
+
+        return call
+
+    for owner, name, point in _POINTS:
+        setattr(owner, name, watched(getattr(owner, name), point))
+
+
+def run(order: FlowOrder) -> int:
+    """The exit status of the flow's process; what it writes goes to its log."""
+    with Path(order.log).open("ab") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    os.environ.update(order.environ)
+    if order.call_timeout_s:
+        # No setting: whoever waits less long for an answer than the product does is a test.
+        (VertexLauncher.__init__.__kwdefaults__ or {})["timeout_s"] = order.call_timeout_s
+    arm(order)
+    try:
+        FLOWS[order.flow](**order.parameters)
+    except SwitchyardError as err:
+        print(err, file=sys.stderr, flush=True)
+        return FAILED
+    except Exception:  # noqa: BLE001  # the process ends here; whoever reads its log learns why
+        traceback.print_exc()
+        return BROKEN
+    return DONE
+
+
+def main() -> None:
+    """Obeys until stdin is closed."""
+    numbers: dict[int, int] = {}  # by process id
+    pending = b""
+    while True:
+        readable, _, _ = select.select([0], [], [], 0.02)
+        if readable:
+            data = os.read(0, 1 << 16)
+            if not data:
+                return
+            *lines, pending = (pending + data).split(b"\n")
+            for line in lines:
+                order = msgspec.json.decode(line, type=FlowOrder)
+                pid = os.fork()
+                if pid == 0:
+                    status = BROKEN
+                    try:
+                        os.close(0)
+                        status = run(order)
+                    finally:
+                        os._exit(status)  # no exit handlers: they are this process's parent's
+                numbers[pid] = order.number
+                _tell(FlowNews(number=order.number, pid=pid))
+        while numbers:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                break
+            _tell(FlowNews(number=numbers.pop(pid), pid=pid, status=os.waitstatus_to_exitcode(status)))
+
+
+def _tell(news: FlowNews) -> None:
+    os.write(1, msgspec.json.encode(news) + b"\n")
+
+
+if __name__ == "__main__":
+    main()

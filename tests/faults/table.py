@@ -1,0 +1,63 @@
+"""The table of docs/reliability.md: a row for each fault, between two marks of the page."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from tests.faults.cases import Case
+from tests.faults.checking import Violations
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "reliability.md"
+BEGIN, END = "<!-- made by `make faults` -->\n", "<!-- end -->\n"
+_HEAD = "| step | fault | tried | one job per key | history as uninterrupted | nothing stuck | violations |\n"
+_RULE = "|---|---|---|---|---|---|---|\n"
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """How often one fault was tried, and in how many of the tries each promise held."""
+
+    step: str
+    fault: str
+    tried: int
+    one_job: int
+    same_history: int
+    none_stuck: int
+    violations: int
+
+    @classmethod
+    def of(cls, case: Case, found: Sequence[Violations]) -> "Row":
+        """From what each try of `case` found."""
+        return cls(
+            step=case.step,
+            fault=case.fault,
+            tried=len(found),
+            one_job=sum(not violations.jobs for violations in found),
+            same_history=sum(not violations.history for violations in found),
+            none_stuck=sum(not violations.stuck for violations in found),
+            violations=sum(len(list(violations)) for violations in found),
+        )
+
+
+def to_markdown(rows: Sequence[Row]) -> str:
+    """The table's lines."""
+    lines = [
+        f"| {row.step} | {row.fault} | {row.tried} | {row.one_job} of {row.tried} | "
+        f"{row.same_history} of {row.tried} | {row.none_stuck} of {row.tried} | {row.violations} |\n"
+        for row in rows
+    ]
+    return "".join([_HEAD, _RULE, *lines])
+
+
+def write_table(rows: Sequence[Row]) -> None:
+    """Puts the table in the place of the one before."""
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    PAGE.write_text(before + BEGIN + "\n" + to_markdown(rows) + "\n" + END + after, encoding="utf-8")
+
+
+def read_rows() -> list[list[str]]:
+    """The page's rows, each as its cells."""
+    table = PAGE.read_text(encoding="utf-8").partition(BEGIN)[2].partition(END)[0]
+    lines = [line for line in table.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines[1:]]
