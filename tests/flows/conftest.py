@@ -11,6 +11,7 @@ from clients.local_launcher import LocalLauncher
 from clients.migrate import migrate
 from clients.settings import Settings
 from history.ports import Launcher
+from tests.flows.mlflow_world import Impatient
 from tests.postgres import postgres
 
 __all__ = ["postgres"]
@@ -39,3 +40,10 @@ def scripted(outside: Outside, monkeypatch: pytest.MonkeyPatch) -> Outside:
     # The wiring has no setting for the trainer's command: a setting could change a result unseen.
     monkeypatch.setattr(clients.connect, "_launcher", wire)
     return connect()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An MLflow server is waited for without waiting; how long it is, tests/clients/ tries."""
+    # The wiring has no setting for patience: nobody needs one.
+    monkeypatch.setattr("clients.mlflow_http.Patience", Impatient)

@@ -1,7 +1,7 @@
 """MLflow for the flows' tests: stores of given runs, by SQL or behind a server, and rows that name them."""
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import msgspec
 import psycopg
 
 from clients.connect import Outside
+from clients.mlflow_http import Patience
 from history.ports import ANY
 from history.runs import NewRun
 from history.tracking import RawRun
@@ -18,6 +19,29 @@ from tests.clients.results_places import NOW, run_sql
 from tests.emulators.mlflow_rest import MlflowEmulator
 from tests.emulators.server import serve_in_thread
 from tests.postgres import Postgres
+
+
+class _Clock:
+    """Time that passes only by waiting."""
+
+    now_s = 0.0
+
+    def now(self) -> float:
+        return self.now_s
+
+    def pause(self, seconds: float) -> None:
+        self.now_s += seconds
+
+
+_CLOCK = _Clock()
+
+
+class Impatient(Patience, frozen=True):
+    """Waits by a clock of its own, and not long."""
+
+    now: Callable[[], float] = _CLOCK.now
+    pause: Callable[[float], None] = _CLOCK.pause
+    cold_start_s: float = 5.0
 
 
 def make_sqlite_store(path: Path, runs: Sequence[RawRun]) -> str:

@@ -10,7 +10,6 @@ import msgspec
 import pytest
 from starlette.responses import Response
 
-from clients import mlflow_http
 from clients.connect import Outside
 from flows.ingest import ingest
 from flows.run_result import RunFailed, RunResult
@@ -45,24 +44,6 @@ pytestmark = pytest.mark.usefixtures("prefect_server")
 RUN, OTHER, NOWHERE = "a" * 32, "b" * 32, "c" * 32
 STORE = "MLFLOW_BACKEND_STORE_URI"
 SERVER = "MLFLOW_TRACKING_URI"
-
-
-class Clock:
-    """Time that passes only by waiting."""
-
-    def __init__(self) -> None:
-        self.now_s = 0.0
-
-    def pause(self, seconds: float) -> None:
-        self.now_s += seconds
-
-
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server's client waits by a clock of its own: two minutes of a cold start are tried elsewhere."""
-    clock, patience = Clock(), mlflow_http.Patience
-    # The wiring has no setting for patience: nobody needs one.
-    monkeypatch.setattr(mlflow_http, "Patience", lambda: patience(now=lambda: clock.now_s, pause=clock.pause))
 
 
 @pytest.fixture
