@@ -54,6 +54,7 @@ def history_cells(history: Mapping[str, Any]) -> Cells:
         if not isinstance(found, dict):
             cells[section, None] = to_text(found)
             continue
+        cells[section, None] = "an object"  # an empty one is not the same as none
         for name, value in found.items():
             path = to_path(section, name)
             if section in ("loss", "gradient"):
@@ -63,7 +64,7 @@ def history_cells(history: Mapping[str, Any]) -> Cells:
             else:
                 cells[path, None] = to_text(value)
     cells |= kinds.left()
-    return cells
+    return cells | {(name, None): "no such key" for name in ("epochs", "non_finite") if name not in history}
 
 
 def histogram_cells(kind: str, tower: str, row: Mapping[str, Any]) -> Cells:
