@@ -22,7 +22,8 @@ from starlette.responses import JSONResponse, Response
 from clients import mlflow_http
 from clients.connect import Outside, connect
 from clients.migrate import migrate
-from flows.backfill import BackfillFailed, BackfillResult, backfill
+from flows.backfill import backfill
+from flows.backfill_result import BackfillFailed, BackfillResult
 from history.errors import BadRecord, SwitchyardError, TryAgain
 from history.tracking import RawRun
 from tasks.backfill import backfill_batch, fail_batch
