@@ -141,8 +141,9 @@ def _start_shards(plan: Plan, how: How, wanted: BackfillParameters) -> BatchResu
         futures = [runner.submit(run_shard, {"parameters": part}) for part in parts]
         for future in futures:
             watch.wait(future)
-    broken = [str(future.state.name) for future in futures if not future.state.is_completed()]
-    why = f"no shard has settled it; {len(broken)} of {wanted.shards} did not end well: {', '.join(broken)}"
+    ends = [future.result(raise_on_failure=False) for future in futures]
+    broken = sorted({str(end) for end in ends if isinstance(end, BaseException)})
+    why = f"no shard has settled it; of {wanted.shards} shards these did not end well: {'; '.join(broken) or 'none'}"
     result = fail_batch(Batch(plan.to_do), how.since, why)
     watch.end(result.settled)
     return result

@@ -22,7 +22,8 @@ NOW = datetime(2026, 1, 15, 10, 30, tzinfo=UTC)
 
 
 def make_row(number: int = 1, **changes: Any) -> BackfillRow:
-    return BackfillRow(**({"id": number, "status": "completed", "mlflow_run_id": f"run{number}"} | changes))
+    values: dict[str, Any] = {"id": number, "status": "completed", "mlflow_run_id": f"run{number}"}
+    return BackfillRow(**(values | changes))
 
 
 def how(**changes: Any) -> How:
