@@ -4,8 +4,11 @@ servers of 2.9.2 and a current version."""
 import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import msgspec
 import pytest
@@ -41,6 +44,28 @@ def url(emulator: MlflowEmulator) -> Iterator[str]:
         yield found
 
 
+class Place(msgspec.Struct, frozen=True):
+    """A server, and an experiment there that is the test's own and does not exist yet."""
+
+    url: str
+    experiment: str
+
+
+@pytest.fixture(scope="module")
+def real_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
+    """Starts the server of a version once; they take a minute."""
+    with ExitStack() as stack:
+
+        @cache
+        def find(version: str) -> str:
+            from tests.clients.test_mlflow_servers import serve
+
+            folder = tmp_path_factory.mktemp("server")
+            return stack.enter_context(serve(version, f"sqlite:///{folder / 'mlflow.db'}", folder))
+
+        yield find
+
+
 @pytest.fixture(
     params=[
         "emulator of 2.9.2",
@@ -49,17 +74,15 @@ def url(emulator: MlflowEmulator) -> Iterator[str]:
         pytest.param("current", marks=REAL),
     ]
 )
-def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The address of a server over an empty store."""
+def place(request: pytest.FixtureRequest, tmp_path: Path, real_servers: Callable[[str], str]) -> Iterator[Place]:
+    """On each kind of server."""
+    experiment = f"two towers {uuid4()}"
     if not request.param.startswith("emulator"):
-        from tests.clients.test_mlflow_servers import serve
-
-        with serve(request.param, f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path / "server") as found:
-            yield found
+        yield Place(real_servers(request.param), experiment)
         return
     emulator = MlflowEmulator(make_sqlite(tmp_path / "mlflow.db"), pages_histories=request.param.endswith("3.17.2"))
     with serve_in_thread(emulator.app) as found:
-        yield found
+        yield Place(found, experiment)
     emulator.close()
 
 
@@ -82,10 +105,10 @@ def read_run(url: str, run_id: str) -> RawRun:
     return found
 
 
-def count_runs(url: str) -> int:
+def count_runs(url: str, experiment: str) -> int:
     tracking = RestTracking(MlflowServer(url, requests.Session))
     try:
-        return len(list(tracking.list_runs()))
+        return len(list(tracking.list_runs(experiments=[experiment])))
     finally:
         tracking.close()
 
@@ -94,18 +117,18 @@ def make_points(count: int, *, step: int = 0) -> list[LoggedPoint]:
     return [LoggedPoint(f"key_{number}", step, number / 7) for number in range(count)]
 
 
-def test_a_run_is_logged_as_it_is_read_again(server: str) -> None:
+def test_a_run_is_logged_as_it_is_read_again(place: Place) -> None:
     """Name, experiment, tags, params, and each value to the last bit: NaN, infinities and a subnormal number too."""
-    run = open_run(server)
+    run = open_run(place.url, experiment=place.experiment)
     values = [0.1, 1 / 3, 5e-324, math.nan, math.inf, -math.inf, -0.0, 1e300]
     run.log_points([LoggedPoint("loss", step, value) for step, value in enumerate(values)], NOW_MS)
     run.log_params({"l2": "1e-06", "data_uri": "", "long": "x" * 6000})
     run.log_tags({"switchyard.restart": "0", "switchyard.bin_edges": "constant"})
     run.end("FINISHED", NOW_MS + 5000)
     run.close()
-    found = read_run(server, run.run_id)
+    found = read_run(place.url, run.run_id)
     info = found.info
-    assert (info.name, info.experiment, info.status) == ("quick-test-7", "two towers", "FINISHED")
+    assert (info.name, info.experiment, info.status) == ("quick-test-7", place.experiment, "FINISHED")
     assert (info.started_at_ms, info.ended_at_ms) == (NOW_MS, NOW_MS + 5000)
     assert found.params == {"l2": "1e-06", "data_uri": "", "long": "x" * 6000}
     assert found.tags["switchyard.key"] == "k"
@@ -117,35 +140,37 @@ def test_a_run_is_logged_as_it_is_read_again(server: str) -> None:
     assert found.metrics["loss"].steps == list(range(8))
 
 
-def test_a_second_process_of_the_training_goes_on_in_its_run(server: str) -> None:
+def test_a_second_process_of_the_training_goes_on_in_its_run(place: Place) -> None:
     """The run is found by its training, runs again, and says what it has; another training has a run of its own."""
-    first = open_run(server)
+    first = open_run(place.url, experiment=place.experiment)
     first.log_points([LoggedPoint("loss", 3, 0.25), LoggedPoint("loss", 4, math.inf)], NOW_MS)
     first.log_params({"epochs": "12"})
     first.end("KILLED", NOW_MS)
-    second = open_run(server, tags={"switchyard.restart": "1"})
+    second = open_run(place.url, experiment=place.experiment, tags={"switchyard.restart": "1"})
     assert second.run_id == first.run_id
     assert second.latest["loss"].step == 4
     second.log_params({"epochs": "12", "seed": "7"})
-    found = read_run(server, second.run_id)
+    found = read_run(place.url, second.run_id)
     assert (found.info.status, found.tags["switchyard.restart"]) == ("RUNNING", "1")
     assert found.params == {"epochs": "12", "seed": "7"}
-    assert open_run(server, training="ffff").run_id != first.run_id
-    assert count_runs(server) == 2
+    assert open_run(place.url, experiment=place.experiment, training="ffff").run_id != first.run_id
+    assert count_runs(place.url, place.experiment) == 2
 
 
-def test_racing_creators_share_the_experiment(server: str) -> None:
+def test_racing_creators_share_the_experiment(place: Place) -> None:
     """Four trainings that begin at once make one experiment and four runs, and none of them fails."""
     with ThreadPoolExecutor(4) as pool:
-        runs = list(pool.map(lambda number: open_run(server, training=f"{number}"), range(4)))
+        runs = list(
+            pool.map(lambda number: open_run(place.url, experiment=place.experiment, training=f"{number}"), range(4))
+        )
     assert len({run.run_id for run in runs}) == 4
-    assert {read_run(server, run.run_id).info.experiment for run in runs} == {"two towers"}
+    assert {read_run(place.url, run.run_id).info.experiment for run in runs} == {place.experiment}
 
 
-def test_a_batch_whose_answer_was_lost_is_not_logged_twice(server: str) -> None:
+def test_a_batch_whose_answer_was_lost_is_not_logged_twice(place: Place) -> None:
     """The same call again, after TryAgain, leaves each point once: with 134 keys and a NaN, which 2.9.2 would refuse
     as a repetition, and also where the first call had not come through."""
-    run = open_run(server)
+    run = open_run(place.url, experiment=place.experiment)
     points = [*make_points(133), LoggedPoint("broken", 0, math.nan)]
     # The answer is lost on its way: after the server stored the batch, and before it came there.
     for moment, is_stored in ((NOW_MS, True), (NOW_MS + 1, False)):
@@ -161,21 +186,21 @@ def test_a_batch_whose_answer_was_lost_is_not_logged_twice(server: str) -> None:
             run.log_points(points, moment)
         run._server.create = create  # type: ignore[method-assign]
         run.log_points(points, moment)
-    found = read_run(server, run.run_id)
+    found = read_run(place.url, run.run_id)
     assert {len(series.steps) for series in found.metrics.values()} == {2}
     assert found.metrics["key_1"].timestamps_ms == [NOW_MS, NOW_MS + 1]
 
 
-def test_a_full_batch_is_taken(server: str) -> None:
+def test_a_full_batch_is_taken(place: Place) -> None:
     """MAX_METRICS points in one call; one more is what the server refuses."""
-    run = open_run(server)
+    run = open_run(place.url, experiment=place.experiment)
     points = [LoggedPoint("batch_loss", step, step / 7) for step in range(MAX_METRICS + 1)]
     run.log_points(points[:-1], NOW_MS)
     with pytest.raises(BadRequest, match="at most 1000"):
         run.log_points(points, NOW_MS + 1)
     run.log_params({f"param_{number}": "x" for number in range(250)})
     run.log_tags({f"tag_{number}": "x" for number in range(250)})
-    found = read_run(server, run.run_id)
+    found = read_run(place.url, run.run_id)
     assert (len(found.params), len(found.metrics["batch_loss"].steps)) == (250, MAX_METRICS)
 
 
@@ -187,25 +212,25 @@ REFUSED: list[tuple[str, Callable[[LoggedRun], None], str]] = [
 
 @pytest.mark.parametrize(("call", "message"), [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED])
 def test_what_the_server_refuses_is_an_error_in_its_words(
-    call: Callable[[LoggedRun], None], message: str, server: str
+    call: Callable[[LoggedRun], None], message: str, place: Place
 ) -> None:
     """BadRequest, which nobody tries again."""
     with pytest.raises(BadRequest, match=message):
-        call(open_run(server))
+        call(open_run(place.url, experiment=place.experiment))
 
 
-def test_a_deleted_run_or_experiment_says_what_to_do(server: str) -> None:
+def test_a_deleted_run_or_experiment_says_what_to_do(place: Place) -> None:
     """Neither is logged to: the run's deletion is the server's word, the experiment's comes with the way back."""
-    api = f"{server}/api/2.0/mlflow"
-    run = open_run(server)
+    api = f"{place.url}/api/2.0/mlflow"
+    run = open_run(place.url, experiment=place.experiment)
     with requests.Session() as session:
-        experiment = read_run(server, run.run_id).info.experiment_id
+        experiment = read_run(place.url, run.run_id).info.experiment_id
         for path, body in (("runs", {"run_id": run.run_id}), ("experiments", {"experiment_id": experiment})):
             assert session.post(f"{api}/{path}/delete", json=body, timeout=60).status_code == 200
     with pytest.raises(BadRequest, match="must be in the 'active' state"):
         run.log_points(make_points(1), NOW_MS)
     with pytest.raises(BadSetup, match="it is deleted: restore it"):
-        open_run(server)
+        open_run(place.url, experiment=place.experiment)
 
 
 def test_a_lost_answer_to_a_create_makes_no_second_run(emulator: MlflowEmulator, url: str) -> None:
@@ -214,7 +239,7 @@ def test_a_lost_answer_to_a_create_makes_no_second_run(emulator: MlflowEmulator,
     with pytest.raises(TryAgain):
         open_run(url)
     run = open_run(url)
-    assert count_runs(url) == 1
+    assert count_runs(url, ORDER.experiment) == 1
     assert run.latest == {}
     assert emulator.faults.count("runs/create") == 1
 
