@@ -156,11 +156,11 @@ class Comparison:
         if msgspec.json.encode(history).decode() == self._kept.history_text:
             return  # nearly always, but for jsonb, which writes the same in other words
         plain = msgspec.to_builtins(history)
+        if not self._kept.takes_nul:
+            plain = _without_nul(plain)
         wanted, found = history_cells(plain), history_cells(self._history)
         if self._kept.cached_at is None:
             found.pop(("cached_at", None), None)
-        if not self._kept.takes_nul:
-            wanted = _without_nul(wanted)
         self._differences += compare_cells(wanted, found, "history")
 
     @property
@@ -239,12 +239,13 @@ def _has_digest(history: dict[str, Any]) -> bool:
     return isinstance(history.get("digest"), dict)
 
 
-def _without_nul(cells: Cells) -> Cells:
+def _without_nul(value: Any) -> Any:
     """As a jsonb column keeps it."""
-    return {
-        (path.replace("\0", "\ufffd"), epoch): text.replace("\\u0000", "\ufffd")
-        for (path, epoch), text in cells.items()
-    }
+    if isinstance(value, str):
+        return value.replace("\0", "\ufffd")
+    if isinstance(value, dict):
+        return {_without_nul(key): _without_nul(item) for key, item in value.items()}
+    return [_without_nul(item) for item in value] if isinstance(value, list) else value
 
 
 def _to_cells(row: HistogramRow | None, kind: str, tower: str) -> Cells:

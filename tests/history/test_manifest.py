@@ -114,11 +114,11 @@ def test_swapped_runs_name_each_other() -> None:
 def test_a_run_s_line_names_what_says_most_first() -> None:
     """The row before values, values before digests; the rest is counted."""
     found = [
-        Difference(place=place, path=path, epoch=epoch, key=path, expected="1", found="2")
-        for place, path, epoch in (
-            ("digests", "d", None), ("history", "a", 5), ("file", "b", 7), ("row", "mlflow_run_id", None),
-        )
-    ]  # fmt: skip
+        Difference(place="digests", path="d", key="d", expected="1", found="2"),
+        Difference(place="history", path="a", key="a", epoch=5, expected="1", found="2"),
+        Difference(place="file", path="b", key="b", epoch=7, expected="1", found="2"),
+        Difference(place="row", path="mlflow_run_id", expected="1", found="2"),
+    ]
     said = str(run(1, State.DIFFERS, differences=found, reason="why"))
     assert said == (
         "quick test 1 (MLflow run run1) differs: why: mlflow_run_id in the row: expected 1, found 2; a at epoch 5 in "
@@ -127,7 +127,8 @@ def test_a_run_s_line_names_what_says_most_first() -> None:
 
 
 def row(id_: int, **more: Any) -> BackfillRow:
-    return BackfillRow(**({"id": id_, "status": "completed", "mlflow_run_id": f"run{id_}", "published": "ours"} | more))
+    values: dict[str, Any] = {"id": id_, "status": "completed", "mlflow_run_id": f"run{id_}", "published": "ours"}
+    return BackfillRow(**(values | more))
 
 
 def test_rows_are_read_as_they_are_published() -> None:
