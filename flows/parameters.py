@@ -134,7 +134,7 @@ class BackfillParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     keep_extremes: Annotated[
         bool, Meta(description="publish also the first epoch and those where a loss has its minimum or maximum")
     ] = False
-    concurrency: Annotated[int, Meta(ge=1, le=64, description="batches at once, in threads")] = 1
+    concurrency: Annotated[int, Meta(ge=1, le=64, description="batches at once, in threads")] = 2
     batch_size: Annotated[
         int, Meta(ge=0, le=100_000, description="runs a batch, which is one task; 0: what suits the way they are read")
     ] = 0

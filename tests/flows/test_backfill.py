@@ -1,7 +1,9 @@
 """The backfill flow over the legacy database and over small stores: what it publishes, lists, and leaves alone."""
 
+import importlib
 import json
 import os
+import shlex
 import sqlite3
 import subprocess
 import sys
@@ -16,6 +18,7 @@ from prefect.settings import PREFECT_API_URL
 
 from clients.connect import Outside, connect
 from clients.migrate import migrate
+from flows.__main__ import read_command
 from flows.backfill import backfill
 from flows.backfill_result import BackfillFailed, BackfillResult
 from flows.ingest import ingest
@@ -33,6 +36,7 @@ from tests.postgres import Postgres
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
+ROOT = Path(__file__).parents[2]
 TABLES = ("quick_tests", *(f"switchyard_{name}" for name in ("published", "histograms", "ledger", "replaced", "jobs")))
 LEGACY = json.dumps({"available": True, "epochs": [0], "loss": {"train": [0.5]}, "params": {"note": "x" * 400}})
 
@@ -356,3 +360,24 @@ def test_the_command_prints_counts_reasons_and_the_exit_status(
     ):
         assert said in done.stderr, said
     assert "Traceback" not in done.stderr
+
+
+def test_the_commands_of_the_page_do_what_it_says(outside: Outside, runs: list[RawRun]) -> None:
+    """docs/mlflow.md, in its order, on one row and three runs."""
+    row = add_row(outside, runs[0].info.run_id)
+    section = (ROOT / "docs" / "mlflow.md").read_text().partition("\n## Backfill\n")[2].partition("\n## ")[0]
+    lines = section.partition("```\n")[2].partition("```")[0].splitlines()
+    results = []
+    for line in lines:
+        command = read_command(shlex.split(line.partition("#")[0])[3:])
+        flow = getattr(importlib.import_module(f"flows.{command.flow}"), command.flow)
+        results.append(flow(**msgspec.to_builtins(command.parameters)))
+    assert [(found.to_do, found.published) for found in results[:-1]] == [
+        (1, 0),
+        (1, 1),
+        (2, 2),
+        (3, 3),
+        (3, 0),
+        (1, 1),
+    ]
+    assert results[-1].quick_test_id == row
