@@ -56,7 +56,7 @@ def test_with_both_file_and_mlflow_publish_the_same(outside: Outside, mlflow: Ml
     row = outside.results.read_run(id_)
     folder = to_folder(outside, id_)
     info = msgspec.json.decode(outside.objects(folder).read(f"{folder}/mlflow_info.json")[0])
-    assert (row.mlflow_run_id, info["tracking_uri"]) == (info["run_id"], outside.settings.mlflow_tracking_uri)
+    assert (row.mlflow_run_id, info["tracking_uri"]) == (info["run_id"], os.environ["MLFLOW_TRACKING_URI"])
     histograms = [outside.results.read_histogram(id_, kind, "query") for kind in ("weights", "gradients")]
     outside.objects(folder).delete(f"{folder}/training_metrics.json", if_generation=ANY)
     ingest(quick_test_id=id_, force=True)

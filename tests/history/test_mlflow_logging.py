@@ -62,8 +62,10 @@ def log(record: MetricsRecord, *, at_once: int = 2) -> RawRun:
         points += list_points(record, first, first + at_once)
     columns: dict[str, tuple[list[int], list[int], list[float]]] = {}
     for number, point in enumerate([*points, *list_last_points(record)]):
-        for column, value in zip(columns.setdefault(point.key, ([], [], [])), (point.step, number, point.value)):  # noqa: B905 - of three
-            column.append(value)  # type: ignore[arg-type]
+        steps, timestamps, values = columns.setdefault(point.key, ([], [], []))
+        steps.append(point.step)
+        timestamps.append(number)
+        values.append(point.value)
     return RawRun(
         info=make_info(),
         metrics={key: to_points(*found) for key, found in columns.items()},
