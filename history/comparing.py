@@ -7,6 +7,7 @@ in all that both hold.
 
 import gzip
 import zlib
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -25,6 +26,15 @@ from history.tracking import RawRun
 from history.two_sources import compare_sources
 
 
+@dataclass(frozen=True)
+class Source:
+    """A run as MLflow has it: its points, the record that they make, and that record's digests."""
+
+    run: RawRun
+    record: MetricsRecord
+    digests: Digests
+
+
 class Comparison:
     """One run whose history is ours, with all that it is compared with."""
 
@@ -32,16 +42,15 @@ class Comparison:
         self,
         kept: KeptRun,
         history: dict[str, Any],
-        run: RawRun,
-        record: MetricsRecord,
+        source: Source,
         file: bytes | SwitchyardError | None,
         *,
         is_filed: bool,
     ) -> None:
         self._kept = kept
         self._history = history
-        self._run = run
-        self._mlflow = record
+        self._source = source
+        self._mlflow = source.record
         self._file = file
         self._is_filed = is_filed
         self._differences: list[Difference] = []
@@ -74,7 +83,10 @@ class Comparison:
             compared=self._compared,
             kept_in_full=kept_in_full and not self._differences,
             published_digest=digests.charted if digests else "",
-            left_out=[*list_left_out(self._run, self._mlflow, self._history, has_file=file is not None), *left_out],
+            left_out=[
+                *list_left_out(self._source.run, self._mlflow, self._history, has_file=file is not None),
+                *left_out,
+            ],
             differences=self._differences,
         )
 
@@ -119,7 +131,9 @@ class Comparison:
                 quick_test_id=self._kept.quick_test_id,
                 source="file" if source == "file" else "mlflow",
                 sampling=msgspec.convert(known, Sampling),
-                mlflow_run_id=self._run.info.run_id if source == "mlflow" else self._history.get("mlflow_run_id", ""),
+                mlflow_run_id=self._source.run.info.run_id
+                if source == "mlflow"
+                else self._history.get("mlflow_run_id", ""),
             )
         except (BadRequest, msgspec.ValidationError, TypeError) as err:
             self._add("history", "sampling", expected="how its epochs were chosen", found=str(err))
@@ -191,7 +205,7 @@ class Comparison:
         if file.run.quick_test_id != self._kept.quick_test_id:
             wanted, got = self._kept.quick_test_id, file.run.quick_test_id
             self._add("file", "run.quick_test_id", expected=str(wanted), found=str(got))
-        expected, found = to_digests(self._mlflow), to_digests(file)
+        expected, found = self._source.digests, to_digests(file)
         states = (self._mlflow.status, self._mlflow.available)
         if expected.full == found.full and (file.status, file.available) == states:
             return [], True

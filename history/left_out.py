@@ -1,6 +1,7 @@
 """What a run's published history leaves out of what MLflow has of the run: the cases of docs/mapping.md, as they apply
 to that very run, with the reason and where it is kept."""
 
+import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -121,4 +122,4 @@ def _to_infinities(run: RawRun) -> LeftOut:
 
 
 def _to_named(what: str, names: Sequence[str], *, kept_in: KeptIn, why: str) -> LeftOut:
-    return LeftOut(what=what, count=len(names), kept_in=kept_in, why=why, names=list(names[:_NAMES]))
+    return LeftOut(what=what, count=len(names), kept_in=kept_in, why=why, names=list(map(sys.intern, names[:_NAMES])))

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from history.comparing import Comparison
+from history.comparing import Comparison, Source
 from history.digest import to_digests
 from history.errors import BadRecord, BadRequest, NotFound, SwitchyardError
 from history.manifest import State, VerifiedRun
@@ -41,12 +41,13 @@ def verify_run(
         record = from_points(found)
     except (BadRecord, BadRequest) as err:
         return _replace(line, state=State.UNREAD, reason=str(err))
-    line = _add_counts(line, record)
+    digests = to_digests(record)
+    line = _replace(line, epochs=len(record.epochs), charted_digest=digests.charted, full_digest=digests.full or "")
     if state is State.UNPUBLISHED and not record.available:
         return _judge_empty(line, record)
     if state is not State.VERIFIED or history is None:
         return _replace(line, state=state, reason=reason)
-    return Comparison(kept, history, found, record, file, is_filed=is_filed).judge(line)
+    return Comparison(kept, history, Source(found, record, digests), file, is_filed=is_filed).judge(line)
 
 
 def to_run_id(kept: KeptRun) -> str:
@@ -105,11 +106,6 @@ def _add_source(line: VerifiedRun, found: RawRun) -> VerifiedRun:
         points=sum(len(points.steps) for points in found.metrics.values()),
         source_digest=to_source_digest(found),
     )
-
-
-def _add_counts(line: VerifiedRun, record: MetricsRecord) -> VerifiedRun:
-    digests = to_digests(record)
-    return _replace(line, epochs=len(record.epochs), charted_digest=digests.charted, full_digest=digests.full or "")
 
 
 def _replace(line: VerifiedRun, **changes: Any) -> VerifiedRun:

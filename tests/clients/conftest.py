@@ -7,9 +7,19 @@ import pytest
 
 from tests.clients.results_places import KINDS, Place, Places
 from tests.clients.small_disk import small_disk
+from tests.clients.verify_fixtures import charted, kept, legacy_store, on_postgres, published, world
 from tests.postgres import Postgres, postgres
 
-__all__ = ["postgres", "small_disk"]
+__all__ = [
+    "charted",
+    "kept",
+    "legacy_store",
+    "on_postgres",
+    "postgres",
+    "published",
+    "small_disk",
+    "world",
+]
 
 
 @pytest.fixture(scope="session")

@@ -17,11 +17,13 @@ from clients.migrate import migrate
 from clients.settings import read_settings
 from clients.verifying import verify_rows
 from history.backfill import How, Item
-from history.manifest import VerifiedRun
+from history.manifest import Difference, VerifiedRun
 from history.ports import ANY
 from history.runs import AdoptedRun, RunStatus
 from tests.clients.results_places import run_sql
 
+Found = tuple[str, str, int | None]
+"""Where a difference must be found: place, MLflow's key (else the path), epoch."""
 NORMAL = ("run-0000-adagrad", "run-0001-adam")
 """The names of two runs without anything awkward."""
 _TABLES = ("quick_tests", "switchyard_published", "switchyard_histograms")
@@ -149,3 +151,11 @@ class World:
     @property
     def normal(self) -> str:
         return NORMAL[0]
+
+
+def places(run: VerifiedRun) -> set[Found]:
+    return {(found.place, found.key or found.path, found.epoch) for found in run.differences}
+
+
+def find(run: VerifiedRun, place: str, key: str) -> Difference:
+    return next(found for found in run.differences if (found.place, found.key or found.path) == (place, key))
