@@ -13,7 +13,7 @@ export PYTHONUNBUFFERED := 1
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up deploy test test-slow test-mlflow check bench clean
+.PHONY: help setup run up deploy test test-slow test-mlflow faults check bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -56,6 +56,10 @@ $(STATE)/mlflow-2.9.2/.installed $(STATE)/mlflow-current/.installed: $(STATE)/ml
 
 test-mlflow: setup $(STATE)/mlflow-2.9.2/.installed $(STATE)/mlflow-current/.installed ## the readers against real MLflow servers, 2.9.2 and a current one
 	$(BIN)/python -m pytest -m needs_mlflow
+
+# In memory where that can be: hundreds of small databases, and each write of theirs waits for the disk.
+faults: setup ## every fault of docs/reliability.md, several times; writes its table
+	TMPDIR=$(firstword $(wildcard /dev/shm) /tmp) $(BIN)/python -m tests.faults
 
 check: setup ## lint, types, import rules
 	$(BIN)/ruff check .

@@ -11,20 +11,12 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from prefect.client.orchestration import get_client
-from prefect.settings import PREFECT_API_URL
-from prefect.testing.utilities import prefect_test_harness
-
-from tasks.submissions import LIMIT
 from tests.faults.cases import CASES, Case
 from tests.faults.checking import Left, Violations
+from tests.faults.prefect_server import serve_prefect
 from tests.faults.site import Site, open_site
 from tests.faults.table import Row, write_table
 from tests.faults.trial import Trial, run_plain
-
-# The server is a stranger here: what it does for schedules, late runs and its own log of events, a flow does not need,
-# and it would take most of the processors. Read by the server's process.
-_IDLE = ("EVENT_PERSISTER", "EVENT_LOGGER", "FOREMAN", "LATE_RUNS", "SCHEDULER", "TASK_RUN_RECORDER", "TRIGGERS")
 
 AT_ONCE = 6
 """Tries at once: they wait more than they work."""
@@ -40,14 +32,13 @@ def main() -> int:
     flags = parser.parse_args()
     cases = [case for case in CASES if flags.only in f"{case.step}: {case.fault}"]
     began_at = time.monotonic()
-    os.environ.update({f"PREFECT_SERVER_SERVICES_{name}_ENABLED": "false" for name in _IDLE})
-    with tempfile.TemporaryDirectory(prefix="switchyard-faults-") as name, prefect_test_harness(120):
-        with get_client(sync_client=True) as client:
-            # What is tried here submits more than 50 jobs a minute; the limit itself has tests of its own.
-            client.upsert_global_concurrency_limit_by_name(LIMIT, 1000, slot_decay_per_second=1000.0)
-        with open_site(flags.keep or Path(name) / "site", str(PREFECT_API_URL.value())) as site:
-            plain, _ = run_plain(site)
-            rows = try_all(site, plain, cases, tries=flags.tries, at_once=flags.at_once)
+    with (
+        tempfile.TemporaryDirectory(prefix="switchyard-faults-") as name,
+        serve_prefect() as prefect_api_url,
+        open_site(flags.keep or Path(name) / "site", prefect_api_url) as site,
+    ):
+        plain, _ = run_plain(site)
+        rows = try_all(site, plain, cases, tries=flags.tries, at_once=flags.at_once)
     times = os.times()
     work_s = times.user + times.system + times.children_user + times.children_system
     tried = sum(row.tried for row in rows)
