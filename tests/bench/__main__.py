@@ -10,7 +10,7 @@ import json
 import os
 import platform
 
-BENCHMARKS = ("ingest", "serving", "reconcile", "vertex", "statistics")
+BENCHMARKS = ("ingest", "serving", "reconcile", "vertex", "statistics", "backfill")
 
 
 def main() -> None:

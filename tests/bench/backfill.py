@@ -27,15 +27,22 @@ from clients.mlflow_sql import open_store as open_mlflow
 from clients.settings import read_settings
 from tests.bench.mlflow_store import Store, find_psql, open_store
 from tests.clients.mlflow_servers import ROOT, serve
+from tests.flows.backfill_world import fill
 
 SIZES = (1_000, 4_000)
-REPEATS = 2
-FULL_REPEATS = 1
+WHOLE: dict[str, Any] = {"histograms": True, "full": True}
+KINDS: dict[str, tuple[dict[str, Any], int, int]] = {
+    "charted": ({}, 5, 3),
+    "charted_postgres": ({"results": "postgres"}, 5, 1),
+    "whole": (WHOLE, 3, 1),
+    "whole_threads": ({**WHOLE, "concurrency": 2}, 3, 0),
+    "whole_processes": ({**WHOLE, "processes": 2}, 3, 0),
+}
+"""How to publish, how often over the smaller store, and how often over the larger one."""
 OVER_REST = 200
 """Runs of the smaller store that are published over REST."""
 USUAL = 12
 """Runs that are read in the usual way, which takes two seconds each."""
-WHOLE: dict[str, Any] = {"histograms": True, "full": True}
 ENVIRONMENT = ROOT / ".switchyard" / "mlflow-2.9.2"
 
 
@@ -59,57 +66,49 @@ class Bench:
         subprocess.run(command, check=True, capture_output=True)
         return time.perf_counter() - started
 
-    def backfill(self, *, results: str = "sqlite", server: str = "", **parameters: Any) -> dict[str, float]:
-        """What `tests.bench.backfill_process` says of one backfill of all runs into an empty database."""
+    def backfill(
+        self, *, results: str = "sqlite", server: str = "", processes: int = 1, **parameters: Any
+    ) -> dict[str, float]:
+        """One backfill of all runs into an empty database; several processes take a shard each. What
+        `tests.bench.backfill_process` says of it, and seconds from the first query to the last commit."""
         self._turn += 1
         state = self._folder / f"{self.count}-{self._turn}"
         url = f"sqlite:///{state / 'results.db'}" if results == "sqlite" else self._store.make_results("bench_results")
         source = {"MLFLOW_TRACKING_URI": server} if server else {"MLFLOW_BACKEND_STORE_URI": self.uri}
         environ = {"STATE_DIR": str(state), "RESULTS_URL": url, **source}
         migrate(read_settings(environ))
-        add_rows(url, self.run_ids)
-        command = [sys.executable, "-m", "tests.bench.backfill_process", json.dumps(parameters)]
-        done = subprocess.run(
-            command,
-            env=os.environ | environ | {"PREFECT_API_URL": str(PREFECT_API_URL.value())},
-            capture_output=True,
-            text=True,
-        )
-        if done.returncode:
-            raise SystemExit(f"a backfill failed:\n{done.stdout}{done.stderr}")
+        fill(url, self.run_ids)
+        shards = [{"shards": processes, "shard": number} for number in range(1, processes + 1)]
+        started = [start(environ, parameters | (shard if processes > 1 else {})) for shard in shards]
+        found = [read(process) for process in started]
         asked = parameters.get("limit", self.count)
         published = count_published(url)
         if published != asked:
             raise SystemExit(f"a backfill must publish {asked} runs; {published} are")
-        found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-        return found
-
-
-def add_rows(url: str, run_ids: list[str]) -> None:
-    """A completed row for each MLflow run, as the legacy application left them."""
-    engine = sqlalchemy.create_engine(url)
-    tables = sqlalchemy.MetaData()
-    tables.reflect(engine, only=["quick_tests"])
-    rows = [
-        {
-            "status": "completed",
-            "gcs_artifacts_path": "",
-            "mlflow_run_id": run_id,
-            "display_name": "",
-            "mlflow_experiment_name": "",
-            "parameters": "{}",
-            "request_key": run_id,
-            "error": "",
-            "created_at": "2024-01-01 00:00:00+00:00",
+        return {
+            "seconds": max(each["last_commit_at"] for each in found) - min(each["first_query_at"] for each in found),
+            "body_s": max(each["body_s"] for each in found),
+            "cpu_s": sum(each["cpu_s"] for each in found),
+            "peak_mb": max(each["peak_mb"] for each in found),
         }
-        for run_id in run_ids
-    ]
-    insert = sqlalchemy.text(
-        f"INSERT INTO quick_tests ({', '.join(rows[0])}) VALUES ({', '.join(':' + name for name in rows[0])})"
+
+
+def start(environ: dict[str, str], parameters: dict[str, Any]) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.bench.backfill_process", json.dumps(parameters)],
+        env=os.environ | environ | {"PREFECT_API_URL": str(PREFECT_API_URL.value())},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
-    with engine.begin() as connection:
-        connection.execute(insert, rows)
-    engine.dispose()
+
+
+def read(process: "subprocess.Popen[str]") -> dict[str, float]:
+    output, errors = process.communicate()
+    if process.returncode:
+        raise SystemExit(f"a backfill failed:\n{output}{errors}")
+    found: dict[str, float] = json.loads(output.splitlines()[-1])
+    return found
 
 
 def count_published(url: str) -> int:
@@ -133,7 +132,7 @@ def main(sizes: tuple[int, ...] = SIZES) -> dict[str, float | str]:
         benches = [Bench(store, count, Path(folder)) for count in sizes]
         print(rf"load {figures['load']:.1f}; seconds, and ratio to the \copy beside it: median [range]")
         for bench in benches:
-            figures |= measure_sql(bench)
+            figures |= measure_sql(bench, is_smaller=bench is benches[0])
         for kind in ("charted", "whole"):
             costs = [float(figures[f"{kind}_{count}_ms"]) for count in sizes]
             peaks = [float(figures[f"{kind}_{count}_mb"]) for count in sizes]
@@ -145,21 +144,17 @@ def main(sizes: tuple[int, ...] = SIZES) -> dict[str, float | str]:
     return figures
 
 
-def measure_sql(bench: Bench) -> dict[str, float | str]:
-    """Backfills by SQL: of the charted series alone, and of everything."""
+def measure_sql(bench: Bench, *, is_smaller: bool) -> dict[str, float | str]:
+    """Backfills by SQL, by each of `KINDS`."""
     figures: dict[str, float | str] = {}
-    kinds: dict[str, tuple[int, dict[str, Any]]] = {
-        "charted": (REPEATS, {}),
-        "charted_postgres": (REPEATS, {"results": "postgres"}),
-        "whole": (FULL_REPEATS, WHOLE),
-        "whole_threads": (FULL_REPEATS, {**WHOLE, "concurrency": 2}),
-        "whole_processes": (FULL_REPEATS, {**WHOLE, "concurrency": 2, "processes": True}),
-    }
-    for kind, (repeats, parameters) in kinds.items():
+    for kind, (parameters, of_smaller, of_larger) in KINDS.items():
+        repeats = of_smaller if is_smaller else of_larger
+        if not repeats:
+            continue
         turns = [(bench.copy_s(), bench.backfill(**parameters)) for _ in range(repeats)]
         name = f"{kind}_{bench.count}"
-        seconds = [found["databases_s"] for _, found in turns]
-        ratios = [found["databases_s"] / copy_s for copy_s, found in turns]
+        seconds = [found["seconds"] for _, found in turns]
+        ratios = [found["seconds"] / copy_s for copy_s, found in turns]
         peak = max(found["peak_mb"] for _, found in turns)
         figures |= {
             f"{name}_ratio": statistics.median(ratios),
@@ -188,7 +183,7 @@ def measure_rest(bench: Bench, figures: dict[str, float | str]) -> dict[str, flo
         usual_ms = statistics.median(read_usually_s(url, run_id) for run_id in bench.run_ids[::step][:USUAL]) * 1e3
         rest = bench.backfill(server=url, limit=limit)
         whole = bench.backfill(server=url, limit=limit, **WHOLE)
-    rest_ms, whole_ms = (found["databases_s"] / limit * 1e3 for found in (rest, whole))
+    rest_ms, whole_ms = (found["seconds"] / limit * 1e3 for found in (rest, whole))
     sql_ms = float(figures[f"charted_{bench.count}_ms"])
     print(f"the usual way, one get-history a key: {usual_ms:.0f} ms a run, median of {USUAL}")
     print(f"  by SQL {sql_ms:.2f} ms a run: {usual_ms / sql_ms:.0f} times faster")

@@ -13,6 +13,7 @@ import os
 import signal
 import struct
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -55,6 +56,7 @@ class Board:
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, _HEAD.size + _STAGE_BYTES)
+        self._lock = threading.Lock()  # files are written by several threads
         self.kill_before: int | None = None
 
     @property
@@ -76,17 +78,19 @@ class Board:
         self._memory[_HEAD.size :] = stage.encode()[:_STAGE_BYTES].ljust(_STAGE_BYTES, b"\0")
 
     def begin(self, effect: str) -> None:
-        count, first_at, last_at = _HEAD.unpack_from(self._memory)
-        if count + 1 == self.kill_before:
-            self.say(f"before {effect}")
-            os.killpg(0, signal.SIGKILL)
-        self.say(f"in {effect}")
-        _HEAD.pack_into(self._memory, 0, count + 1, first_at or time.monotonic(), last_at)
+        with self._lock:
+            count, first_at, last_at = _HEAD.unpack_from(self._memory)
+            if count + 1 == self.kill_before:
+                self.say(f"before {effect}")
+                os.killpg(0, signal.SIGKILL)
+            self.say(f"in {effect}")
+            _HEAD.pack_into(self._memory, 0, count + 1, first_at or time.monotonic(), last_at)
 
     def end(self, effect: str) -> None:
-        count, first_at, _ = _HEAD.unpack_from(self._memory)
-        _HEAD.pack_into(self._memory, 0, count, first_at, time.monotonic())
-        self.say(f"after {effect}")
+        with self._lock:
+            count, first_at, _ = _HEAD.unpack_from(self._memory)
+            _HEAD.pack_into(self._memory, 0, count, first_at, time.monotonic())
+            self.say(f"after {effect}")
 
 
 class Watched:
