@@ -16,7 +16,7 @@ from history.machine import MachineSpec
 from tasks.submissions import AT_ONCE, LIMIT, PER_S
 from tests.deployments.test_deploy import ENVIRON, read_prefect_yaml
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # two deployments of everything each
 
 
 @pytest.fixture(scope="module")
