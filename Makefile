@@ -13,7 +13,7 @@ export PYTHONUNBUFFERED := 1
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up deploy test test-slow test-mlflow faults check bench clean
+.PHONY: help setup run up deploy test test-slow test-kills test-mlflow faults check bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -43,6 +43,9 @@ test: setup ## all tests but the slow ones
 
 test-slow: setup ## the slow tests
 	$(BIN)/python -m pytest -m slow
+
+test-kills: setup ## kill backfills at random points, 60 times, and compare what they end as
+	$(BIN)/python -m pytest -m slow tests/flows/test_backfill_killed.py
 
 # SQLAlchemy 2.1 breaks MLflow 2.9.2 at import. Ours is installed for its plugin, without what it needs.
 MLFLOW_292 := "mlflow==2.9.2" "setuptools<70" "sqlalchemy==2.0.23" "alembic==1.13.0" "Flask==3.0.0" "Werkzeug==3.0.1"
