@@ -130,13 +130,11 @@ def fill(url: str, run_ids: Sequence[str]) -> None:
     migrate(read_settings({"RESULTS_URL": url}))
     engine = sqlalchemy.create_engine(url)
     rows = [{"run": run_id, "now": datetime(2024, 1, 1, tzinfo=UTC)} for run_id in run_ids]
-    with engine.begin() as connection:
-        connection.execute(
-            sqlalchemy.text(
-                "INSERT INTO quick_tests (status, gcs_artifacts_path, mlflow_run_id, display_name, "
-                "mlflow_experiment_name, parameters, request_key, error, created_at) "
-                "VALUES ('completed', '', :run, '', '', '{}', :run, '', :now)"
-            ),
-            rows,
-        )
+    insert = (
+        "INSERT INTO quick_tests (status, gcs_artifacts_path, mlflow_run_id, display_name, mlflow_experiment_name, "
+        "parameters, request_key, error, created_at) VALUES ('completed', '', :run, '', '', '{}', :run, '', :now)"
+    )
+    if rows:
+        with engine.begin() as connection:
+            connection.execute(sqlalchemy.text(insert), rows)
     engine.dispose()

@@ -81,9 +81,10 @@ class World:
         assert not self.plain.killed
         self.expected = results.read_all()
         kinds = Counter(name.split()[0].split("/")[0] for name in self.expected)
-        assert kinds["artifacts"] == kinds["switchyard_published"] > 0
-        assert kinds["switchyard_histograms"] > kinds["switchyard_published"]
-        assert kinds["switchyard_ledger"] == kinds["quick_tests"]
+        assert kinds["switchyard_ledger"] == kinds["quick_tests"] > kinds["switchyard_published"] * 0.9 > 0
+        if parameters.get("full"):
+            assert kinds["artifacts"] == kinds["switchyard_published"]
+            assert kinds["switchyard_histograms"] > kinds["switchyard_published"]
 
     def make(self) -> Results:
         return self._maker.make(self.kind)
@@ -122,6 +123,22 @@ def test_killed_before_a_named_effect_backfill_is_taken_up(few: World, kill_befo
     assert answer.killed
     assert answer.effects == kill_before - 1
     few.finish(results)
+
+
+@pytest.fixture(scope="module")
+def adopting(prefect_server: None, postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """The awkward runs, which no row knows."""
+    folder = tmp_path_factory.mktemp("adopting")
+    with open_killer(make_source(postgres, runs=0)) as killer:
+        yield World(killer, Maker(folder, postgres, []), {"adopt": True, "status": "all", "batch_size": 10})
+
+
+@pytest.mark.parametrize("kill_before", [2, 3, 4], ids=["the rows", "the first commit", "the second commit"])
+def test_killed_while_it_adopts_backfill_makes_each_row_once(adopting: World, kill_before: int) -> None:
+    """Before the rows are made, or with rows and nothing published: the next one finds them again."""
+    results = adopting.make()
+    assert adopting.run(results, kill_before=kill_before).killed
+    adopting.finish(results)
 
 
 def test_two_backfills_at_once_end_as_one(few: World) -> None:
