@@ -103,7 +103,7 @@ def run(order: FlowOrder) -> int:
 
 
 def main() -> None:
-    """Obeys until stdin is closed."""
+    """Obeys until stdin is closed; no flow outlives it."""
     numbers: dict[int, int] = {}  # by process id
     pending = b""
     while True:
@@ -111,6 +111,8 @@ def main() -> None:
         if readable:
             data = os.read(0, 1 << 16)
             if not data:
+                for pid in numbers:  # whoever ordered them is gone
+                    os.kill(pid, signal.SIGKILL)
                 return
             *lines, pending = (pending + data).split(b"\n")
             for line in lines:
