@@ -101,6 +101,12 @@ def _print_run(result: RunResult, console: Console) -> None:
         console.print(f"page   {result.url}", soft_wrap=True, highlight=False)
         if not is_serving():
             console.print("       after: .venv/bin/python -m serving --port 8000", soft_wrap=True, highlight=False)
+    if not result.status.ended:
+        console.print(
+            f"next   python -m flows reconcile, or ingest {result.quick_test_id}, publishes it when its job has ended",
+            soft_wrap=True,
+            highlight=False,
+        )
 
 
 def _print_backfill(result: BackfillResult, console: Console) -> None:

@@ -9,7 +9,9 @@ from rich.console import Console
 
 import flows.terminal
 from flows.bars import Bar
-from flows.terminal import FlowLog
+from flows.run_result import RunResult
+from flows.terminal import FlowLog, print_result
+from history.runs import RunStatus
 
 
 def say(log: FlowLog, bar: Bar) -> None:
@@ -34,3 +36,12 @@ def test_progress_is_a_bar_where_somebody_watches_and_lines_elsewhere(is_termina
         assert "━" in said
     else:
         assert said == "0 of 1000 runs\n200 of 1000 runs\n1000 of 1000 runs\n"
+
+
+@pytest.mark.parametrize(("status", "is_named"), [(RunStatus.SUBMITTED, True), (RunStatus.COMPLETED, False)])
+def test_who_does_not_wait_reads_what_publishes_the_run(status: RunStatus, is_named: bool) -> None:
+    """A run that only was submitted names the command that ends its walk."""
+    shown = io.StringIO()
+    result = RunResult(quick_test_id=7, status=status, gcs_artifacts_path="", final_metrics={}, url="")
+    print_result(result, Console(file=shown, width=100))
+    assert ("python -m flows reconcile, or ingest 7," in shown.getvalue()) == is_named
