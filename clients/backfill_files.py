@@ -32,10 +32,15 @@ class RunFile(msgspec.Struct, frozen=True, kw_only=True):
 def to_file(record: MetricsRecord, *, quick_test_id: int, mlflow_run_id: str, name: str, folder: str) -> RunFile:
     """The file of `record`. Equal records of one run give equal bytes.
 
+    A run that a job of ours has logged says in `record.run` which attempt it is, and the file says so too: ingest would
+    take another identity for an earlier attempt's.
+
     Raises:
         BadRecord: the record is not whole, or breaks the files' contract.
     """
-    identity = RunIdentity(quick_test_id=quick_test_id, key=f"mlflow:{mlflow_run_id}", attempt=0, restart=0, name=name)
+    key = f"mlflow:{mlflow_run_id}"
+    identity = record.run or RunIdentity(quick_test_id=quick_test_id, key=key, attempt=0, restart=0)
+    identity = msgspec.structs.replace(identity, name=name)
     return RunFile(
         quick_test_id=quick_test_id,
         mlflow_run_id=mlflow_run_id,

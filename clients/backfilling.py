@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
+import msgspec
+
 from clients.backfill_files import RunFile, to_file, write_files
 from clients.connect import Outside
 from clients.mlflow_batches import batched
@@ -89,6 +91,9 @@ def _to_publishable(outside: Outside, run: RawRun, item: Item, how: How) -> tupl
     id_, info = item.quick_test_id, run.info
     digest = to_source_digest(run)
     record = from_points(run)
+    if record.run and record.run.quick_test_id != id_:
+        # Our trainer logged it for a row of another results database; its attempts are not this row's.
+        record = msgspec.structs.replace(record, run=None)
     if not record.available:
         said = f"MLflow run {info.run_id} ({info.status}) has no charted metric: there is nothing to publish"
         return Draft(quick_test_id=id_, state="skipped", error=said, source_digest=digest), None

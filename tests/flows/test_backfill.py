@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,13 @@ from flows.backfill import backfill
 from flows.backfill_result import BackfillFailed, BackfillResult
 from flows.ingest import ingest
 from flows.recover import recover
+from flows.run_result import RunResult
 from history.digest import to_digests
 from history.errors import BadRequest, NotFound
+from history.jobs import JobState
+from history.ownership import to_tags
 from history.reading import read_record
+from history.record import RunIdentity
 from history.runs import RunStatus
 from history.tracking import RawRun
 from tests.clients.mlflow_stores import find_fixture, make_sqlite, restore, to_libpq
@@ -91,6 +96,12 @@ def read_all(outside: Outside) -> dict[str, Any]:
 
 def ledger_states(outside: Outside) -> dict[int, str]:
     return {line.quick_test_id: line.state for line in outside.results.read_ledger("backfill")}
+
+
+def to_tagged(run: RawRun, *, quick_test_id: int, key: str, attempt: int) -> RawRun:
+    """`run` as our own trainer logs it."""
+    identity = RunIdentity(quick_test_id=quick_test_id, key=key, attempt=attempt, restart=1)
+    return msgspec.structs.replace(run, tags={**run.tags, **to_tags(identity)})
 
 
 def test_every_run_of_the_legacy_database_is_published_or_listed(legacy: Outside) -> None:
@@ -250,6 +261,41 @@ def test_histograms_complete_what_was_published_without(outside: Outside, runs: 
     assert outside.results.read_histogram(row, "weights", "query") is not None
     assert backfill_now(force=True).unchanged == 1
     assert read_published(outside, row) == after
+
+
+def test_the_file_of_a_run_that_our_own_job_logged_is_that_job_s(
+    outside: Outside, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By `--tracker mlflow`, in a second attempt: with MLflow gone, ingest takes the file as that attempt's."""
+    row = add_row(outside, "a" * 32, status="pending")
+    for attempt in ("attempt 1", "attempt 2"):
+        job = outside.results.claim_job(
+            row, attempt, artifacts_uri=to_folder(outside, row), parameters={}, image="", now=datetime.now(UTC)
+        )
+        outside.results.record_job(job.key, state=JobState.SUCCEEDED, job_name=attempt, now=datetime.now(UTC))
+    run_sql(outside.settings.results_url, "UPDATE quick_tests SET status = 'completed'")
+    run = to_tagged(make_run(run_id="a" * 32), quick_test_id=row, key=job.key, attempt=2)
+    monkeypatch.setenv("MLFLOW_BACKEND_STORE_URI", make_sqlite_store(tmp_path / "mlflow.db", [run]))
+    assert backfill_now(full=True).published == 1
+    monkeypatch.delenv("MLFLOW_BACKEND_STORE_URI")
+    before = read_published(outside, row)
+    result = ingest(quick_test_id=row)
+    assert isinstance(result, RunResult)
+    assert (result.status, result.published) == (RunStatus.COMPLETED, "unchanged")
+    assert read_published(outside, row) == before
+
+
+def test_the_file_of_a_run_logged_for_another_results_database_is_its_row_s(
+    outside: Outside, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Adopted by a new database, its row has another id than its tags say: ingest takes the file as this row's."""
+    run = to_tagged(make_run(run_id="a" * 32), quick_test_id=77, key="attempt 2", attempt=2)
+    monkeypatch.setenv("MLFLOW_BACKEND_STORE_URI", make_sqlite_store(tmp_path / "mlflow.db", [run]))
+    assert backfill_now(adopt=True, full=True).published == 1
+    monkeypatch.delenv("MLFLOW_BACKEND_STORE_URI")
+    result = ingest(quick_test_id=1)
+    assert isinstance(result, RunResult)
+    assert (result.status, result.published) == (RunStatus.COMPLETED, "unchanged")
 
 
 def test_a_file_that_is_there_is_never_overwritten(outside: Outside, runs: list[RawRun]) -> None:
