@@ -24,7 +24,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     step: Step
     fault: str
     flows: tuple[FlowName, ...] = ("train",)  # started at once
-    kill: Kill | None = None  # of the first of them
+    kill: Kill | None = None  # of each of them that comes there; one must
     racing: bool = False  # reconcile runs again and again until the first of them has ended
     unwatched: bool = False  # the job has ended before any of them starts
     act: ContainerAct | None = None
@@ -147,7 +147,7 @@ SUBMIT: list[Case] = [
     ),
     Case(
         step="submit",
-        fault="two flow runs at once, one killed after the create",
+        fault="two flow runs at once, kill -9 of who creates the job after it",
         flows=("train", "train"),
         kill=Kill(point="create the job", after=True),
     ),

@@ -1,5 +1,6 @@
 """One try of one fault: done to a run of its own, recovered from as in production, then checked."""
 
+import signal
 import sqlite3
 import tempfile
 import threading
@@ -103,12 +104,12 @@ class Trial:
     def _do(self) -> None:
         """The flows under the fault, to their ends."""
         kill = self.case.kill
-        numbers = [self._start(flow, kill=kill if not place else None) for place, flow in enumerate(self.case.flows)]
+        numbers = [self._start(flow, kill=kill) for flow in self.case.flows]
         while self.case.racing and self._site.flows.is_alive(numbers[0]) and self._left_s():
             self._finish([self._start("reconcile")])
         ends = self._finish(numbers)
-        if kill is not None and ends[0] != -9:
-            self._late.append(f"the fault was not injected: {self.case.flows[0]} ended with {ends[0]}, not by {kill}")
+        if kill is not None and -signal.SIGKILL not in ends:
+            self._late.append(f"the fault was not injected: {self.case.flows} ended with {ends}, not by {kill}")
 
     def _recover(self, results: Results) -> None:
         """Reconcile, the same request, or both, then each in turn, as in production, until nothing is left to do."""
