@@ -20,6 +20,7 @@ class VerifyResult(msgspec.Struct, frozen=True, kw_only=True):
     unread: dict[int, str] = {}
     legacy: list[int] = []
     unpublished: list[int] = []
+    uncharted: list[int] = []  # unpublished, for MLflow has no charted metric of them
     empty: list[int] = []  # unpublished, and MLflow has nothing of them either
     running: list[int] = []
     unknown_runs: int = 0  # MLflow runs that no row names
@@ -42,6 +43,7 @@ class VerifyResult(msgspec.Struct, frozen=True, kw_only=True):
             "unread": self.unread,
             "legacy": self.legacy,
             "unpublished": self.unpublished,
+            "uncharted": self.uncharted,
             "empty": self.empty,
             "running": self.running,
         }
@@ -93,6 +95,7 @@ def to_result(manifest: Manifest, uri: str) -> VerifyResult:
         unread=reasons(State.UNREAD),
         legacy=ids(State.LEGACY),
         unpublished=ids(State.UNPUBLISHED),
+        uncharted=ids(State.UNCHARTED),
         empty=ids(State.EMPTY),
         running=ids(State.RUNNING),
         unknown_runs=len(manifest.unknown_runs),

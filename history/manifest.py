@@ -33,6 +33,7 @@ class State(StrEnum):
     UNREAD = "unread"  # it could not be read, or not compared; `reason` says why
     LEGACY = "legacy"  # a history of the legacy application: nobody knows what it was made of
     UNPUBLISHED = "unpublished"
+    UNCHARTED = "uncharted"  # nothing is published, and never will be: MLflow has points of it, but no charted metric
     EMPTY = "empty"  # nothing is published, and MLflow has not one point of it
     RUNNING = "running"  # a job of it is at work, so that MLflow moves on
 
@@ -58,7 +59,8 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         key = f" (MLflow's {self.key})" if self.key and self.key != self.path else ""
         epoch = "" if self.epoch is None else f" at epoch {self.epoch}"
         more = f", and {self.more} more there" if self.more else ""
-        return f"{self.path}{key}{epoch} in the {self.place}: expected {self.expected}, found {self.found}{more}"
+        where = f"{self.path}{key}{epoch} in the {self.place}" if self.path else f"the {self.place}"
+        return f"{where}: expected {self.expected}, found {self.found}{more}"
 
 
 class LeftOut(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -222,7 +224,7 @@ def to_manifest(
         from_export=from_export,
         versions=source.versions,
         scope=scope,
-        verdict=to_verdict(runs, len(unknown), scope=scope, from_export=from_export),
+        verdict=to_verdict(runs, unknown, scope=scope, from_export=from_export),
         counts={"runs": len(runs), "unknown": len(unknown), **counts},
         left_out=_sum_up(runs),
         runs=list(runs),
@@ -257,17 +259,24 @@ _UNSAFE: Final = {
 }
 
 
-def to_verdict(runs: Sequence[VerifiedRun], unknown: int, *, scope: Scope, from_export: bool) -> Verdict:
+def to_verdict(
+    runs: Sequence[VerifiedRun], unknown: Sequence[UnknownRun], *, scope: Scope, from_export: bool
+) -> Verdict:
     """Safe is what was looked at whole, has no run that MLflow alone could tell of, and is kept in full: in each run's
-    ``training_metrics.json``, or in the export that it was compared with."""
+    ``training_metrics.json``, or in the export that it was compared with. An export also keeps what is never published:
+    runs without a charted metric, and runs that somebody has deleted."""
     found = Counter(run.state for run in runs)
     not_safe = [f"{found[state]} runs {words}" for state, words in _UNSAFE.items() if found[state]]
     if not scope.is_all:
         not_safe.append("only some of the runs were looked at (quick_test_id, limit)")
-    elif unknown:
+    elif live := sum(not run.deleted for run in unknown):
         not_safe.append(
-            f"{unknown} runs of MLflow are known to no row (`unknown_runs`); publish them with python -m flows "
-            "backfill --adopt, or name the experiments that count"
+            f"{live} runs of MLflow are known to no row (`unknown_runs`); publish them with python -m flows "
+            "backfill --adopt --status all, or name the experiments that count"
+        )
+    if not from_export:
+        not_safe += _list_export_only(
+            found[State.UNCHARTED], sum(run.deleted for run in unknown) if scope.is_all else 0
         )
     sampled = sum(run.state is State.VERIFIED and not run.kept_in_full for run in runs)
     if sampled and not from_export:
@@ -283,6 +292,16 @@ def to_verdict(runs: Sequence[VerifiedRun], unknown: int, *, scope: Scope, from_
         says = "It is safe to delete this MLflow store if what `lost` names is not needed; an export would keep it."
     lost = list(BEYOND_RUNS[-1:] if from_export else BEYOND_RUNS)
     return Verdict(safe=not not_safe, says=says, not_safe=not_safe, lost=lost)
+
+
+def _list_export_only(uncharted: int, deleted: int) -> list[str]:
+    """What no backfill publishes, so that only an export keeps it."""
+    keep = "keep an export, and verify it: python -m flows verify --export-uri"
+    found = {
+        f"{uncharted} runs have no charted metric, so that nothing of them is published": uncharted,
+        f"{deleted} runs that are deleted in MLflow are known to no row (`unknown_runs`)": deleted,
+    }
+    return [f"{words}; {keep}" for words, count in found.items() if count]
 
 
 def _sum_up(runs: Sequence[VerifiedRun]) -> list[LeftOut]:

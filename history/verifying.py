@@ -88,8 +88,10 @@ def _judge_unpublished(kept: KeptRun, history: dict[str, Any] | None) -> tuple[S
 
 def _judge_empty(line: VerifiedRun, record: MetricsRecord) -> VerifiedRun:
     """Nothing could be published of it."""
-    if line.points or record.charted_only:
-        return _replace(line, state=State.UNPUBLISHED, reason="nothing is published: it has no charted metric")
+    if line.points:
+        return _replace(line, state=State.UNCHARTED, reason="nothing is published: it has no charted metric")
+    if record.charted_only:
+        return _replace(line, state=State.UNPUBLISHED, reason="nothing is published, and its other keys were not read")
     return _replace(line, state=State.EMPTY, reason="nothing is published, and MLflow has not one point of it")
 
 

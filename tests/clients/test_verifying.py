@@ -238,6 +238,12 @@ def test_charted_runs_name_the_key_of_a_value_that_is_not_kept(charted: World, t
         }
 
 
+def test_a_file_that_is_gone_is_named(world: World) -> None:
+    """In a sentence that can be read."""
+    world.file_path(A).unlink()
+    assert "differs: the file: expected a metrics file, found" in str(world.verify(A)[A])
+
+
 def test_runs_are_told_apart_by_what_became_of_them(world: World) -> None:
     """Legacy, unpublished, gone from MLflow, unreadable: each is called so, with its reason, and hides no other."""
     legacy = '{"available": true, "epochs": [0], "loss": {"train": [NaN]}, "params": {"note": "' + "x" * 400 + '"}}'
@@ -262,6 +268,15 @@ def test_runs_are_told_apart_by_what_became_of_them(world: World) -> None:
     assert {found[case].state for case in others} == {State.VERIFIED}
     lines = {line.quick_test_id: line for line in world.outside.results.read_ledger("verify")}
     assert {case: lines[world.ids[case]].state for case in found} == {case: run.state for case, run in found.items()}
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_run_without_a_charted_metric_is_no_unpublished_one(world: World, *, whole: bool) -> None:
+    """It never can be published; which one it is does not depend on the keys that were read."""
+    run_id = world.run_ids["killed_empty"]
+    world.mlflow("INSERT INTO metrics VALUES ('note', 1.5, 1, ?, 3, 0)", run_id)
+    found = world.verify("killed_empty", whole=whole)["killed_empty"]
+    assert (found.state, found.keys, found.keys_read) == (State.UNCHARTED, 1, "all")
 
 
 def test_an_export_proves_the_same_as_the_store(published: World, tmp_path: Path) -> None:

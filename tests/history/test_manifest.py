@@ -37,8 +37,11 @@ def run(id_: int, state: State = State.VERIFIED, **more: Any) -> VerifiedRun:
     return VerifiedRun(quick_test_id=id_, mlflow_run_id=f"run{id_}", state=state, **(values | more))
 
 
-def make(*runs: VerifiedRun, unknown: int = 0, from_export: bool = False, **scope: Any) -> Manifest:
-    others = [UnknownRun(mlflow_run_id=f"x{i}", name="", experiment="e") for i in range(unknown)]
+def make(*runs: VerifiedRun, unknown: int = 0, deleted: int = 0, from_export: bool = False, **scope: Any) -> Manifest:
+    others = [
+        UnknownRun(mlflow_run_id=f"x{i}", name="", experiment="e", deleted=i < deleted)
+        for i in range(unknown + deleted)
+    ]
     return to_manifest(runs, others, SOURCE, scope=Scope(**scope), verified_at=NOW, from_export=from_export)
 
 
@@ -71,6 +74,11 @@ SAFE: dict[str, tuple[Manifest, str]] = {
     "one is at work": (make(run(1, State.RUNNING)), "have a job at work"),
     "one is sampled": (make(run(1), run(2, kept_in_full=False)), "1 verified runs are published but not kept in full"),
     "one is unknown": (make(run(1), unknown=1), "1 runs of MLflow are known to no row"),
+    "one is unknown to an export": (make(run(1), unknown=1, from_export=True), "1 runs of MLflow are known to no row"),
+    "a deleted one is unknown": (make(run(1), deleted=1), "1 runs that are deleted in MLflow are known to no row"),
+    "a deleted one is in the export": (make(run(1), deleted=1, from_export=True), ""),
+    "one has nothing to chart": (make(run(1), run(2, State.UNCHARTED)), "1 runs have no charted metric"),
+    "one has nothing to chart, but an export": (make(run(1), run(2, State.UNCHARTED), from_export=True), ""),
     "part was looked at": (make(run(1), limit=1), "only some of the runs were looked at"),
     "one run was looked at": (make(run(1), quick_test_id=1), "only some of the runs were looked at"),
     "an export with a legacy run": (make(run(1, State.LEGACY), from_export=True), "legacy application"),
