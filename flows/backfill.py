@@ -5,17 +5,16 @@ in the ledger (kind ``backfill``); a bad one is listed at the end and does not s
 """
 
 from datetime import UTC, datetime
-from time import monotonic
 from typing import Any, Final
 
-import msgspec
-from prefect import flow, get_run_logger
+from prefect import flow
 from prefect.futures import PrefectConcurrentFuture, PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows.backfill_result import BackfillFailed, BackfillResult
-from flows.bars import Bar
 from flows.parameters import BackfillParameters, takes
+from flows.sharding import run_shards
+from flows.watching import Watch
 from history.backfill import (
     Adoption,
     Batch,
@@ -31,16 +30,12 @@ from history.backfill import (
 from history.errors import SwitchyardError
 from history.runs import BackfillRow
 from tasks.backfill import adopt_runs, backfill_batch, count_settled, fail_batch, list_adoptable, list_backfill
-from tasks.shards import run_shard
 from tasks.showing import show_backfill, show_backfill_progress
 
 CHARTED_BATCH: Final = 5_000
 """One query over the index of the charted keys reads so many runs; more batches would pass that index again."""
 WHOLE_BATCH: Final = 250
 """Reading all points goes 25 runs a query, so that a batch is as long as a retry may take."""
-LOOK_S: Final = 0.5
-SHOW_S: Final = 5.0
-"""Seconds between two looks at the ledger for the bar, and between two versions of the Prefect artifact."""
 
 
 @flow(name="backfill")
@@ -66,7 +61,7 @@ def backfill(wanted: BackfillParameters) -> BackfillResult:
     if wanted.dry_run:
         done = BatchResult()
     elif wanted.shards > 1 and not wanted.shard:
-        done = _start_shards(plan, how, wanted)
+        done = _run_shards(plan, how, wanted)
     else:
         done = _publish(plan, how, wanted)
     result = _to_result(wanted, how, plan, adoption, done)
@@ -84,6 +79,7 @@ def _to_how(wanted: BackfillParameters, *, since: datetime) -> How:
         force=wanted.force,
         interval=wanted.interval,
         keep_extremes=wanted.keep_extremes,
+        export_uri=wanted.export_uri,
         since=since,
     )
 
@@ -92,7 +88,7 @@ def _adopt(wanted: BackfillParameters, rows: list[BackfillRow]) -> Adoption:
     if not wanted.adopt:
         return Adoption()
     adopt_runs([])
-    return list_adoptable({row.mlflow_run_id for row in rows}, wanted.experiments, wanted.status)
+    return list_adoptable({row.mlflow_run_id for row in rows}, wanted.experiments, wanted.status, wanted.export_uri)
 
 
 def _make_rows(adoption: Adoption) -> list[BackfillRow]:
@@ -109,7 +105,7 @@ def _publish(plan: Plan, how: How, wanted: BackfillParameters) -> BatchResult:
     result = BatchResult()
     if not batches:
         return result
-    watch = _Watch(how.since, len(plan.to_do))
+    watch = _watch(plan, how)
     runner: TaskRunner[PrefectConcurrentFuture[Any]] = ThreadPoolTaskRunner(max_workers=wanted.concurrency)
     with runner:
         futures = [(batch, runner.submit(backfill_batch, {"batch": batch, "how": how})) for batch in batches]
@@ -129,63 +125,20 @@ def _take(batch: Batch, future: "PrefectFuture[BatchResult]", how: How) -> Batch
     return found
 
 
-def _start_shards(plan: Plan, how: How, wanted: BackfillParameters) -> BatchResult:
+def _run_shards(plan: Plan, how: How, wanted: BackfillParameters) -> BatchResult:
     """Each part as a flow run of the deployment, at once; what became of each run, the ledger says."""
     if not plan.to_do:
         return BatchResult()
-    base = msgspec.to_builtins(msgspec.structs.replace(wanted, adopt=False, experiments=()))
-    watch = _Watch(how.since, len(plan.to_do))
-    runner: TaskRunner[PrefectConcurrentFuture[Any]] = ThreadPoolTaskRunner(max_workers=wanted.shards)
-    with runner:
-        parts = [base | {"shard": number} for number in range(1, wanted.shards + 1)]
-        futures = [runner.submit(run_shard, {"parameters": part}) for part in parts]
-        for future in futures:
-            watch.wait(future)
-    ends = [future.result(raise_on_failure=False) for future in futures]
-    broken = sorted({str(end) for end in ends if isinstance(end, BaseException)})
+    watch = _watch(plan, how)
+    broken = run_shards(wanted, watch)
     why = f"no shard has settled it; of {wanted.shards} shards these did not end well: {'; '.join(broken) or 'none'}"
     result = fail_batch(Batch(plan.to_do), how.since, why)
     watch.end(result.settled)
     return result
 
 
-class _Watch:
-    """What a person sees while the batches are at work: a bar in the terminal, a progress artifact in Prefect.
-
-    Both say what the ledger says, so that they are right whichever thread, process or machine does the work.
-    """
-
-    def __init__(self, since: datetime, total: int) -> None:
-        self._since = since
-        self._total = total
-        self._settled = -1
-        self._began_at = self._shown_at = monotonic()
-
-    def wait(self, future: "PrefectFuture[Any]") -> None:
-        """Returns once `future` is done, showing meanwhile how many runs are settled."""
-        while not _is_done(future, max(LOOK_S, (monotonic() - self._began_at) / 50)):
-            settled = min(count_settled(self._since) or 0, self._total)
-            if settled <= self._settled:
-                continue
-            self._say(settled)
-            if monotonic() - self._shown_at > SHOW_S:
-                self._shown_at = monotonic()
-                show_backfill_progress(settled, self._total)
-
-    def end(self, settled: int) -> None:
-        """Shows how it ended."""
-        self._say(settled)
-        show_backfill_progress(settled, self._total)
-
-    def _say(self, settled: int) -> None:
-        self._settled = settled
-        bar = Bar(label="backfill", unit="runs", done=settled, total=self._total)
-        get_run_logger().info("%s", bar, extra=bar.extra)
-
-
-def _is_done(future: "PrefectFuture[Any]", timeout_s: float) -> bool:
-    future.wait(timeout_s)
-    return future.state.is_final()
+def _watch(plan: Plan, how: How) -> Watch:
+    return Watch("backfill", len(plan.to_do), lambda: count_settled(how.since), show_backfill_progress)
 
 
 def _to_result(

@@ -138,12 +138,23 @@ class BackfillParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     batch_size: Annotated[
         int, Meta(ge=0, le=100_000, description="runs a batch, which is one task; 0: what suits the way they are read")
     ] = 0
+    export_uri: Annotated[
+        str,
+        Meta(
+            pattern="^(|(file|gs)://.+)$",
+            description="read the export of MLflow there (file://... or gs://...), once MLflow is gone; "
+            "empty: the MLflow that the settings name",
+        ),
+    ] = ""
     shards: Annotated[
         int, Meta(ge=1, le=1000, description="parts, each a flow run of its own, perhaps on another machine")
     ] = 1
     shard: Annotated[
         int, Meta(ge=0, description="do this part only (from 1); 0 with shards: start all parts and wait for them")
     ] = 0
+    shard_patience_s: Annotated[
+        float, Meta(gt=0, description="seconds without any news of the parts, after which waiting for them is given up")
+    ] = 1800.0
 
     def __post_init__(self) -> None:
         if self.experiments and not self.adopt:

@@ -82,5 +82,5 @@ def _verify(batches: list[VerifyBatch], since: datetime, concurrency: int) -> li
             elif isinstance(found, BaseException):
                 raise found
             runs += found
-    watch.end()
+    watch.end(total)
     return runs

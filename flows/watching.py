@@ -1,4 +1,7 @@
-"""What a person sees while batches of runs are at work: a bar in the terminal, a progress artifact in Prefect."""
+"""What a person sees while batches of runs are at work: a bar in the terminal, a progress artifact in Prefect.
+
+Both say what the ledger says, so that they are right whichever thread, process or machine does the work.
+"""
 
 from collections.abc import Callable
 from time import monotonic
@@ -25,26 +28,34 @@ class Watch:
         self._total = total
         self._count = count
         self._show = show
-        self._shown_at = monotonic()
+        self._settled = -1
+        self._began_at = self._shown_at = monotonic()
 
     def wait(self, future: "PrefectFuture[Any]") -> None:
-        """Returns once `future` is done."""
-        while not _is_done(future, LOOK_S):
-            settled = self._count()
-            if settled is not None:
-                self._say(min(settled, self._total))
+        """Returns once `future` is done, showing meanwhile how many runs are settled."""
+        # An hour's flow needs no 7,000 counts.
+        while not _is_done(future, max(LOOK_S, (monotonic() - self._began_at) / 50)):
+            self.look()
 
-    def end(self) -> None:
-        """Shows the whole."""
-        self._say(self._total)
-        self._show(self._total, self._total)
+    def look(self) -> int:
+        """How many runs are settled as far as anybody knows; shown where it is more than before."""
+        settled = min(self._count() or 0, self._total)
+        if settled > self._settled:
+            self._say(settled)
+            if monotonic() - self._shown_at > SHOW_S:
+                self._shown_at = monotonic()
+                self._show(settled, self._total)
+        return self._settled
+
+    def end(self, settled: int) -> None:
+        """Shows how it ended."""
+        self._say(settled)
+        self._show(settled, self._total)
 
     def _say(self, settled: int) -> None:
+        self._settled = settled
         bar = Bar(label=self._flow, unit="runs", done=settled, total=self._total)
         get_run_logger().info("%s", bar, extra=bar.extra)
-        if monotonic() - self._shown_at > SHOW_S:
-            self._shown_at = monotonic()
-            self._show(settled, self._total)
 
 
 def _is_done(future: "PrefectFuture[Any]", within_s: float) -> bool:

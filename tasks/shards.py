@@ -1,34 +1,40 @@
 """Parts of a backfill as flow runs of its deployment, wherever its work pool has workers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
+from uuid import UUID
 
+import httpx
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.objects import State
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
+from prefect.states import Cancelling
 
-from history.errors import BadSetup, JobFailed
+from history.errors import BadSetup
 from tasks.policy import effect
 
 DEPLOYMENT: Final = "backfill/manual"
-_LOOK_S: Final = 5.0
+_PAGE: Final = 200
+"""The most flow runs that Prefect's server tells of in one answer. Source: PREFECT_API_DEFAULT_LIMIT."""
 
 
 @effect
-def run_shard(parameters: Mapping[str, Any]) -> None:
-    """Starts the part that `parameters` names and waits for its end. A second call within the same flow run waits for
-    the first one's.
+def start_shard(parameters: Mapping[str, Any]) -> str:
+    """Asks for the part that `parameters` names, and answers with its flow run's id at once. A second call within the
+    same flow run finds the first one's.
 
     Raises:
         BadSetup: the server has no such deployment.
-        JobFailed: the part has failed; its runs' ledger lines say why.
     """
     number = parameters["shard"]
     try:
-        found: Any = run_deployment(  # a coroutine only where the caller is one
+        started: Any = run_deployment(  # a coroutine only where the caller is one
             DEPLOYMENT,
             parameters=dict(parameters),
-            poll_interval=_LOOK_S,
+            timeout=0,
             idempotency_key=f"{flow_run.id}-shard-{number}",
             flow_run_name=f"shard {number} of {parameters['shards']}",
         )
@@ -37,6 +43,31 @@ def run_shard(parameters: Mapping[str, Any]) -> None:
             f"Prefect's server must have the deployment {DEPLOYMENT} to run shards; it has not. make up, or "
             "prefect deploy --all, makes it; without a server leave --shards out"
         ) from err
-    state = found.state
-    if state is None or not state.is_completed():
-        raise JobFailed(f"shard {number} ended as {state.name if state else 'unknown'}: flow run {found.name}")
+    return str(started.id)
+
+
+def read_shards(ids: Sequence[str]) -> dict[str, State[Any]] | None:
+    """The states of these flow runs, by id; one that somebody has deleted is not in it. None: not known just now.
+
+    No task: many looks in one call, each of which would cost Prefect's server more than what it asks for.
+    """
+    found: dict[str, State[Any]] = {}
+    try:
+        with get_client(sync_client=True) as client:
+            for start in range(0, len(ids), _PAGE):
+                some = FlowRunFilterId(any_=[UUID(id_) for id_ in ids[start : start + _PAGE]])
+                runs = client.read_flow_runs(flow_run_filter=FlowRunFilter(id=some), limit=_PAGE)
+                found |= {str(run.id): run.state for run in runs if run.state is not None}
+    except httpx.HTTPError:  # Prefect's own of an HTTP status is one of these, too
+        return None
+    return found
+
+
+@effect
+def cancel_shards(ids: Sequence[str]) -> None:
+    """Cancels these flow runs, so that none is begun when nobody waits for it any more. A second call changes
+    nothing."""
+    with get_client(sync_client=True) as client:
+        for id_ in ids:
+            # Of a flow run that no worker has taken, Prefect's server makes it a cancelled one at once.
+            client.set_flow_run_state(UUID(id_), Cancelling())

@@ -11,10 +11,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import pytest
 from prefect import get_client
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 from prefect.settings import PREFECT_API_URL
 
 from clients.connect import Outside, connect
@@ -84,6 +86,15 @@ def legacy(
     monkeypatch.setenv("MLFLOW_BACKEND_STORE_URI", uri)
     yield connect()
     connect().results.close()  # type: ignore[attr-defined]  # only this implementation has connections
+
+
+@pytest.fixture
+def deployed() -> Iterator[UUID]:
+    """The deployment, without a worker for it."""
+    with get_client(sync_client=True) as client:
+        made = client.create_deployment(flow_id=client.create_flow(backfill), name="manual")
+        yield made
+        client.delete_deployment(made)
 
 
 def read_all(outside: Outside) -> dict[str, Any]:
@@ -383,6 +394,23 @@ def test_shards_without_a_deployment_say_what_to_make(outside: Outside, runs: li
     with pytest.raises(BackfillFailed, match=r"no shard has settled it.*must have the deployment backfill/manual"):
         backfill_now(shards=2)
     assert ledger_states(outside) == {row: "failed"}
+
+
+def test_shards_that_no_worker_takes_are_given_up(outside: Outside, runs: list[RawRun], deployed: UUID) -> None:
+    """After the patience asked for: each run's line says so, no shard begins later, and the same without shards does
+    the work."""
+    row = add_row(outside, runs[0].info.run_id)
+    with pytest.raises(BackfillFailed, match=r"shard 2 was cancelled: no worker .*nothing had happened for 1 s"):
+        backfill_now(shards=2, shard_patience_s=1)
+    assert ledger_states(outside) == {row: "failed"}
+    with get_client(sync_client=True) as client:
+        ours = DeploymentFilter(id=DeploymentFilterId(any_=[deployed]))
+        started = client.read_flow_runs(deployment_filter=ours)
+        assert {(found.name, found.state_name) for found in started} == {
+            ("shard 1 of 2", "Cancelled"),
+            ("shard 2 of 2", "Cancelled"),
+        }
+    assert backfill_now().published == 1
 
 
 def test_the_command_prints_counts_reasons_and_the_exit_status(
