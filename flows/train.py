@@ -46,7 +46,7 @@ def train(wanted: TrainParameters) -> RunResult:
     run = _find_run(wanted, request_key, parameters)
     if is_limited():
         # Before the claim: reconcile ends a claim whose job does not come, and the turn may take longer.
-        wait_for_turn(request_key, float(wanted.queue_timeout_s))
+        _take_turn(run, request_key, float(wanted.queue_timeout_s))
     job = claim_job(run.id, request_key, parameters, wanted.machine.image)
     if not job.job_name and not job.state.ended:
         job = _submit(run, job, wanted, variables)
@@ -76,6 +76,19 @@ def _find_run(wanted: TrainParameters, request_key: str, parameters: dict[str, A
             parameters=parameters,
         )
     )
+
+
+def _take_turn(run: QuickTest, request_key: str, for_s: float) -> None:
+    """Returns when the run's job may be submitted. Where that can never be, the run is ended: without a claim, nobody
+    else would come to its row. The same request still submits it, once that was mended."""
+    try:
+        wait_for_turn(request_key, for_s)
+    except TryAgain:
+        raise
+    except SwitchyardError as err:
+        if find_claim(request_key) is None:
+            end_run(run.id, RunStatus.FAILED, str(err))
+        raise
 
 
 def _submit(run: QuickTest, job: Job, wanted: TrainParameters, variables: dict[str, str]) -> Job:

@@ -13,6 +13,7 @@ import pytest
 from google.cloud.aiplatform_v1.types import JobState as VertexState
 from prefect.settings import PREFECT_API_URL
 
+import tasks.submissions
 from clients.connect import Outside, connect
 from clients.migrate import migrate
 from clients.settings import Settings
@@ -158,6 +159,23 @@ def test_quota_for_the_whole_machine_says_what_to_ask_for(on_vertex: World, vert
     fail(BadSetup, r"Choose a smaller machine.*iam-admin/quotas\?project=demo-project")
     assert "iam-admin/quotas" in outside.results.read_run(1).error
     assert vertex.core.faults.count("CreateCustomJob") == 1
+
+
+def test_a_server_that_counts_nothing_is_in_the_row(
+    on_vertex: World, vertex: VertexEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refused before any job is made, the run has failed and says why; mended, the same request trains it."""
+    outside = on_vertex()
+    with monkeypatch.context() as patch:
+        patch.setattr(tasks.submissions, "LIMIT", "a-limit-that-nobody-made")
+        fail(BadSetup, "deployments/limits.py", request_key="once")
+    run = outside.results.read_run(1)
+    assert run.status is RunStatus.FAILED
+    assert "must have the global concurrency limit" in run.error
+    assert vertex.core.faults.count("CreateCustomJob") == 0
+    train(poll_interval_s=0.05, request_key="once")
+    mended = outside.results.read_run(1)
+    assert (mended.status, mended.error) == (RunStatus.COMPLETED, "")
 
 
 def test_requests_a_minute_that_are_used_up_are_outlasted(on_vertex: World, vertex: VertexEmulator) -> None:
