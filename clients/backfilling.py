@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import Final
 
@@ -65,13 +66,10 @@ def _read(outside: Outside, items: Sequence[Item], how: How) -> Iterator[tuple[D
         by_run[item.mlflow_run_id].append(item)
     if not by_run:
         return
-    tracking = outside.tracking
-    try:
+    with closing(outside.open_tracking(how.export_uri)) as tracking:
         for run in tracking.read_runs(by_run, keys=None if how.whole else CHARTED):
             for item in by_run[run.run_id if isinstance(run, LostRun) else run.info.run_id]:
                 yield _to_draft(outside, run, item, how)
-    finally:
-        tracking.close()
 
 
 def _to_draft(outside: Outside, run: RawRun | LostRun, item: Item, how: How) -> tuple[Draft, RunFile | None]:

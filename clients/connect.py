@@ -55,6 +55,10 @@ class Outside:
 
         return open_export(uri, self.objects(uri))
 
+    def open_tracking(self, export_uri: str = "") -> Tracking:
+        """The export at `export_uri`; where that is empty, the MLflow that the settings name. The caller closes it."""
+        return self.open_export(export_uri) if export_uri else self.tracking
+
     def session(self, url: str) -> "requests.Session":
         """A session for calls to the Cloud Run service at `url`, each with a valid ID token."""
         from clients.identity import Caller, open_session

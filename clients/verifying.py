@@ -37,7 +37,7 @@ def verify_rows(
         TryAgain, BadSetup: MLflow or the results cannot be read.
     """
     filed = {row.id for row in rows if row.ledger_state == FILED}
-    with closing(open_tracking(outside, export_uri)) as tracking:
+    with closing(outside.open_tracking(export_uri)) as tracking:
         reading = _Reading(outside, tracking, filed)
         found = list(reading.verify(_find_run_ids(outside, rows), whole=whole))
         # Of a run without a charted metric nobody knows yet whether it has any.
@@ -60,7 +60,7 @@ def give_up_rows(outside: Outside, rows: Sequence[BackfillRow], error: str) -> l
 def list_unknown(outside: Outside, *, experiments: Sequence[str], export_uri: str = "") -> list[UnknownRun]:
     """The MLflow runs that no row names. Raises: NotFound: no experiment has one of these names."""
     known = {row.mlflow_run_id for row in outside.results.list_backfill()}
-    with closing(open_tracking(outside, export_uri)) as tracking:
+    with closing(outside.open_tracking(export_uri)) as tracking:
         return [
             UnknownRun(
                 mlflow_run_id=run.run_id,
@@ -79,11 +79,6 @@ def count_lines(outside: Outside, since: datetime) -> int | None:
         return outside.results.count_ledger(KIND, since=since)
     except TryAgain:
         return None
-
-
-def open_tracking(outside: Outside, export_uri: str) -> Tracking:
-    """The export, or the MLflow that the settings name."""
-    return outside.open_export(export_uri) if export_uri else outside.tracking
 
 
 def _find_run_ids(outside: Outside, rows: Sequence[BackfillRow]) -> dict[int, str]:

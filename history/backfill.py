@@ -44,6 +44,7 @@ class How(msgspec.Struct, frozen=True, kw_only=True):
     force: bool = False
     interval: int = 5
     keep_extremes: bool = False
+    export_uri: str = ""  # empty: from the MLflow that the settings name
     since: datetime  # when the flow began: ledger lines from then on are its own
 
     @property

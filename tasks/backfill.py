@@ -1,6 +1,7 @@
 """Backfill's outside effects: a task is one query, or one batch of runs; never one run."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 
 from prefect.runtime import task_run
@@ -20,13 +21,10 @@ def list_backfill() -> list[BackfillRow]:
 
 
 @effect
-def list_adoptable(known: set[str], experiments: Sequence[str], status: StatusChoice) -> Adoption:
-    """The MLflow runs that no row knows."""
-    tracking = connect().tracking
-    try:
+def list_adoptable(known: set[str], experiments: Sequence[str], status: StatusChoice, export_uri: str = "") -> Adoption:
+    """The runs that no row knows, of the export at `export_uri`, or of the MLflow that the settings name."""
+    with closing(connect().open_tracking(export_uri)) as tracking:
         return choose_adopted(tracking.list_runs(experiments=experiments), known, status=status)
-    finally:
-        tracking.close()
 
 
 @effect
