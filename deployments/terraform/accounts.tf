@@ -17,7 +17,7 @@ resource "google_service_account" "role" {
 }
 
 # The bucket: the trainer replaces its metrics file and reads data, so it needs create and delete on objects; the worker
-# reads what it left. Serving reads the database alone.
+# reads all: what it left, and data. Serving reads the database alone.
 resource "google_storage_bucket_iam_member" "trainer" {
   bucket = google_storage_bucket.artifacts.name
   role   = "roles/storage.objectUser"
@@ -28,6 +28,21 @@ resource "google_storage_bucket_iam_member" "worker" {
   bucket = google_storage_bucket.artifacts.name
   role   = "roles/storage.objectViewer"
   member = google_service_account.role["worker"].member
+}
+
+# What flows write themselves: verify its manifests, export the copy of MLflow, backfill --full the metrics files of past
+# runs. The last finds its own files on a second try, and Cloud Storage answers who may create but not delete with 403
+# where an object is there: so it is the role of both, below the artifacts' folder and nowhere else.
+# Source: https://cloud.google.com/storage/docs/access-control/iam#conditions
+resource "google_storage_bucket_iam_member" "worker_writes" {
+  bucket = google_storage_bucket.artifacts.name
+  role   = "roles/storage.objectUser"
+  member = google_service_account.role["worker"].member
+
+  condition {
+    title      = "below the artifacts' folder"
+    expression = "resource.name.startsWith('projects/_/buckets/${google_storage_bucket.artifacts.name}/objects/${var.artifacts_prefix}/')"
+  }
 }
 
 # Without it a container that fails leaves no log, and the job says only "exited with a non-zero status of 1".

@@ -120,6 +120,23 @@ def test_only_checkpoints_are_deleted_while_they_are_live() -> None:
             assert "checkpoint_files" in str(condition["matches_suffix"])
 
 
+def test_flows_may_write_below_the_artifacts_folder_alone() -> None:
+    """Verify, export and backfill write there; all of the bucket is the trainer's only."""
+    roles = {
+        name.strip('"'): block['"google_storage_bucket_iam_member"'][name]
+        for block in read_blocks("resource")
+        if '"google_storage_bucket_iam_member"' in block
+        for name in block['"google_storage_bucket_iam_member"']
+    }
+    assert set(roles) == {"trainer", "worker", "worker_writes"}
+    assert roles["worker"]["role"] == '"roles/storage.objectViewer"'
+    assert roles["worker_writes"]["role"] == '"roles/storage.objectUser"'
+    [condition] = roles["worker_writes"]["condition"]
+    folder = "projects/_/buckets/${google_storage_bucket.artifacts.name}/objects/${var.artifacts_prefix}/"
+    assert condition["expression"] == f"\"resource.name.startsWith('{folder}')\""
+    assert re.search(r'artifacts += "gs://\$\{google_storage_bucket.artifacts.name\}/\$\{var.artifacts_prefix\}"', TEXT)
+
+
 def test_every_image_has_a_dockerfile() -> None:
     """And is named by its Dockerfile's name."""
     assert set(re.findall(r"\$\{local\.registry\}/(\w+):", TEXT)) == set(NAMES)
