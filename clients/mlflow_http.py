@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 import requests
 
-from history.errors import BadRequest, BadSetup, NotFound, SwitchyardError, TryAgain
+from history.errors import BadRequest, BadSetup, NotFound, SwitchyardError, TryAgain, TryLater
 
 _TIMEOUT_S: Final = (10.0, 120.0)  # to connect; between two bytes
 _ANSWER_S: Final = 300.0
@@ -53,6 +53,7 @@ class MlflowServer:
         self._sessions: list[requests.Session] = []
         self._lock = threading.Lock()
         self._is_awake = False
+        self._awake_by: float | None = None
 
     def read(self, path: str, query: Mapping[str, Any]) -> dict[str, Any]:
         """The JSON object that GET answers; a list in `query` is its key several times. Raises: as `search`."""
@@ -63,7 +64,8 @@ class MlflowServer:
 
         Raises:
             NotFound: the server has no such thing, or no such call. BadRequest: it refuses the question.
-            BadSetup: it does not let us in, or is no MLflow server. TryAgain: it does not answer.
+            BadSetup: it does not let us in, or is no MLflow server. TryAgain: it does not answer; TryLater: for two
+            minutes.
         """
         return self._ask("POST", path, json=body)
 
@@ -94,12 +96,14 @@ class MlflowServer:
                 attempt += 1
 
     def _wake(self) -> None:
-        """Waits until the server answers at all: one on Cloud Run may need most of a minute for its first call."""
+        """Waits until the server answers at all: one on Cloud Run may need most of a minute for its first call. All
+        threads wait the same two minutes, not each its own after the other's."""
         if self._is_awake:
             return
         with self._lock:
             patience, attempt = self._patience, 1
-            deadline = patience.now() + patience.cold_start_s
+            if self._awake_by is None:
+                self._awake_by = patience.now() + patience.cold_start_s
             while not self._is_awake:
                 try:
                     # Whatever it says, somebody is there; /health itself may be missing behind a proxy.
@@ -109,8 +113,8 @@ class MlflowServer:
                     self._is_awake = True
                 except TryAgain as err:
                     delay = _delay_s(attempt, err)
-                    if patience.now() + delay > deadline:
-                        raise TryAgain(
+                    if patience.now() + delay > self._awake_by:
+                        raise TryLater(
                             f"the MLflow server {self.url} did not wake in {patience.cold_start_s:.0f} s: {err}"
                         ) from err
                     patience.pause(delay)

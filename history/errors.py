@@ -16,6 +16,10 @@ class TryAgain(SwitchyardError):
     """The same call may succeed later and is safe to repeat: a lock, a lost connection, a quota that refills."""
 
 
+class TryLater(TryAgain):
+    """The same, but minutes were waited already: for a person, or the next time that it is due; a task gives up."""
+
+
 class NotFound(SwitchyardError):
     """The thing asked for is not there: an object, a run, a job. Repeating the call does not help by itself."""
 

@@ -8,7 +8,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import exponential_backoff
 
-from history.errors import TryAgain
+from history.errors import TryAgain, TryLater
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -36,4 +36,5 @@ def effect(function: Callable[P, R], *, retries: int = RETRIES) -> Task[P, R]:
 
 
 def _is_passing(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
-    return isinstance(state.result(raise_on_failure=False), TryAgain)
+    found = state.result(raise_on_failure=False)
+    return isinstance(found, TryAgain) and not isinstance(found, TryLater)

@@ -16,7 +16,7 @@ from clients.mlflow_http import COLD_START_S, MlflowServer, Patience
 from clients.mlflow_open import open_server
 from clients.mlflow_rest import RestTracking
 from clients.settings import read_settings
-from history.errors import BadRecord, BadSetup, NotFound, TryAgain
+from history.errors import BadRecord, BadSetup, NotFound, TryAgain, TryLater
 from history.tracking import Keys, LostRun, RawRun, to_source_digest
 from tests.clients.mlflow_stores import add_runs, make_sqlite
 from tests.emulators.faults import Fault
@@ -130,6 +130,17 @@ def test_server_that_is_not_there_is_given_up_too() -> None:
     )
     with pytest.raises(TryAgain, match=r"did not wake in 120 s: .*no answer"):
         list(RestTracking(server).list_runs())
+
+
+def test_threads_and_runs_wait_for_one_cold_start_between_them() -> None:
+    """A server that is not there costs two minutes, however many calls would like to be made."""
+    clock = Clock()
+    patience = Patience(now=lambda: clock.now_s, pause=clock.pause)
+    tracking = RestTracking(MlflowServer("http://127.0.0.1:9", requests.Session, patience=patience))
+    with pytest.raises(TryLater, match="did not wake in 120 s"):
+        list(tracking.read_runs([number * 32 for number in "0123456789"]))
+    tracking.close()
+    assert clock.now_s <= COLD_START_S
 
 
 @pytest.mark.parametrize("fault", [{"status": 500}, {"status": 429}, {"status": 502}, {"broken": True}], ids=str)

@@ -14,7 +14,7 @@ from clients.connect import Outside
 from flows.ingest import ingest
 from flows.run_result import RunFailed, RunResult
 from history.digest import to_digests
-from history.errors import BadRecord, BadSetup, NotFound, SwitchyardError, TryAgain
+from history.errors import BadRecord, BadSetup, NotFound, SwitchyardError, TryAgain, TryLater
 from history.jobs import JobState
 from history.mlflow_points import from_points
 from history.ownership import to_tags
@@ -316,6 +316,19 @@ def test_server_that_is_away_is_tried_again_by_the_task(
     assert outside.results.read_run(row) == before
     emulator.faults.forget()
     assert ingest_now(row).published == "published"
+
+
+@pytest.mark.usefixtures("impatient")
+def test_server_that_never_wakes_is_not_waited_for_twice(
+    outside: Outside, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stack: ExitStack
+) -> None:
+    """The two minutes of a cold start (here 5 s) were the wait: the task makes no more of it."""
+    emulator, url = stack.enter_context(serve_store(tmp_path / "mlflow.db", [make_run(run_id=RUN)]))
+    monkeypatch.setenv(SERVER, url)
+    emulator.faults.order(Fault(kind="health", times=1_000, status=503))
+    with pytest.raises(TryLater, match="did not wake in 5 s"):
+        ingest_now(add_row(outside, RUN))
+    assert emulator.faults.count("health") <= 6
 
 
 @pytest.mark.parametrize("run_id", [RUN, NOWHERE])
