@@ -62,13 +62,23 @@ class BackfillFailed(SwitchyardError):
 
     def __init__(self, result: BackfillResult) -> None:
         self.result = result
-        lines = [f"quick test {id_}: {error}" for id_, error in list(result.failed.items())[:_SHOWN]]
-        more = len(result.failed) - len(lines)
+        by_error: dict[str, list[int]] = {}
+        for id_, error in result.failed.items():
+            by_error.setdefault(error, []).append(id_)  # an MLflow that is away says the same of every run
+        lines = [f"{_to_names(ids)}: {error}" for error, ids in list(by_error.items())[:_SHOWN]]
+        more = sum(map(len, list(by_error.values())[_SHOWN:]))
         said = "; ".join(lines) + (f"; and {more} more, see the ledger" if more else "")
         super().__init__(
             f"{len(result.failed)} of {result.to_do} runs could not be published: {said}. "
             "The same command tries them again"
         )
+
+
+def _to_names(ids: list[int]) -> str:
+    if len(ids) == 1:
+        return f"quick test {ids[0]}"
+    more = len(ids) - _SHOWN
+    return f"quick tests {', '.join(map(str, ids[:_SHOWN]))}" + (f" and {more} more" if more > 0 else "")
 
 
 def _to_name(run: PlannedRun) -> str:
