@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 
 from clients.connect import Outside
+from history.backfill import FILED
 from history.digest import to_digests
 from history.errors import BadRecord, StaleWrite, SwitchyardError, TryAgain
 from history.ports import ABSENT
@@ -70,7 +71,7 @@ def _write(outside: Outside, draft: Draft, file: RunFile | None) -> Draft:
         raise
     except SwitchyardError as err:
         return msgspec.structs.replace(draft, publication=None, state="failed", error=str(err))
-    return msgspec.structs.replace(draft, state="filed", gcs_artifacts_path=file.folder)
+    return msgspec.structs.replace(draft, state=FILED, gcs_artifacts_path=file.folder)
 
 
 def write_file(outside: Outside, file: RunFile) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Select, and_, bindparam, case, func, or_, sel
 from clients.results_publish import publish_all
 from clients.results_runs import upsert
 from clients.results_tables import Tables
+from history.backfill import FILED
 from history.errors import SwitchyardError
 from history.runs import AdoptedRun, BackfillRow, Draft, PublishResult
 
@@ -36,6 +37,14 @@ def select_backfill(tables: Tables) -> Select[Any]:
             published.c.charted_digest,
             published.c.full_digest,
             ledger.c.state.label("ledger_state"),
+            # CASE again: only what ingest or reconcile have published is looked into.
+            case(
+                (
+                    and_(ours, published.c.full_digest.is_not(None), func.coalesce(ledger.c.state, "") != FILED),
+                    or_(*(tables.history_text.like(f'%"source":{blank}"mlflow"%') for blank in ("", " "))),
+                ),
+                else_=False,
+            ).label("lacks_file"),
         )
         .select_from(runs)
         .outerjoin(published, published.c.quick_test_id == runs.c.id)

@@ -9,6 +9,7 @@ from typing import Final
 
 from clients.connect import Outside
 from clients.mlflow_batches import batched
+from history.backfill import FILED
 from history.errors import BadRecord, NotFound, SwitchyardError, TryAgain
 from history.manifest import KIND, State, UnknownRun, VerifiedRun
 from history.mlflow_points import CHARTED
@@ -22,8 +23,6 @@ CHARTED_RUNS: Final = 200
 """Runs compared at once, and whose ledger lines are one transaction: 2 MB of histories, 20 MB of points."""
 WHOLE_RUNS: Final = 25
 """The same with all keys, histograms and files."""
-FILED: Final = "filed"
-"""The state of backfill's ledger line of a run whose ``training_metrics.json`` it has written."""
 _FILES_AT_ONCE: Final = 8  # a file in a bucket takes some 50 ms, most of it waiting
 
 

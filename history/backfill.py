@@ -11,6 +11,8 @@ from history.tracking import TrackedRun
 
 KIND: Final = "backfill"
 """The kind of its lines in the ledger."""
+FILED: Final = "filed"
+"""The state of the line of a run whose ``training_metrics.json`` it has written."""
 ROW_STATUS: Final[Mapping[str, RunStatus]] = {
     "FINISHED": RunStatus.COMPLETED,
     "FAILED": RunStatus.FAILED,
@@ -171,8 +173,8 @@ def choose_todo(row: BackfillRow, how: How) -> ToDo | None:
     if how.whole and row.full_digest is None:
         # Its charted series were published by an earlier backfill.
         return "complete"
-    if how.full and row.ledger_state in ("done", "failed"):
-        # Published by a backfill too, without a file; a run that bears no such line came from its own file.
+    if how.full and row.lacks_file:
+        # Published by a backfill without a file, or by ingest or reconcile; a run of another source has its own file.
         return "write the file"
     return None
 

@@ -166,6 +166,7 @@ class BackfillRow(msgspec.Struct, frozen=True, kw_only=True):
     charted_digest: str | None = None
     full_digest: str | None = None  # None of ours: only the charted series were read
     ledger_state: str | None = None  # of its line of kind ``backfill``
+    lacks_file: bool = False  # published whole of MLflow, by whichever flow, and no backfill has written its file
 
 
 class KeptRun(msgspec.Struct, frozen=True, kw_only=True):

@@ -136,6 +136,27 @@ def test_each_run_has_its_ledger_line(place: Place) -> None:
     assert place.results.count_ledger("test", since=later(6)) == 0
 
 
+def test_who_lacks_a_file_follows_from_what_is_published(place: Place) -> None:
+    """Whole, of MLflow, by whichever flow, and no backfill has written its file; a run of its own file never does."""
+    cases = {
+        "ingested": ("mlflow", {}, None),
+        "backfilled": ("mlflow", {}, "done"),
+        "filed": ("mlflow", {}, "filed"),
+        "charted": ("mlflow", charted_only(), None),
+        "of its file": ("file", {}, "failed"),
+        "unpublished": ("", {}, None),
+    }
+    runs = {name: place.add_run(name) for name in cases}
+    for name, (source, changes, state) in cases.items():
+        made = make(runs[name], changes)
+        if source:
+            place.results.publish(msgspec.structs.replace(made, history=made.history | {"source": source}), now=NOW)
+        if state:
+            place.results.publish_many("backfill", [Draft(quick_test_id=runs[name], state=state)], now=NOW)
+    rows = {row.id: row for row in place.results.list_backfill()}
+    assert {name for name, id_ in runs.items() if rows[id_].lacks_file} == {"ingested", "backfilled"}
+
+
 def test_a_run_that_the_database_refuses_leaves_the_others_be(place: Place) -> None:
     """A constraint of the table's owner, or a value that no JSON has: that run fails, with its reason on its line."""
     good, barred, bad = (place.add_run(name) for name in ("good", "barred", "bad"))

@@ -164,6 +164,20 @@ def test_whole_runs_of_the_legacy_database_become_like_new_ones(
     assert set(ledger_states(legacy).values()) == {"filed", "skipped"}
 
 
+def test_what_ingest_published_from_mlflow_becomes_like_a_new_run_too(outside: Outside, runs: list[RawRun]) -> None:
+    """Reconcile may have published every row before somebody starts a backfill."""
+    row = add_row(outside, runs[0].info.run_id)
+    ingest(quick_test_id=row)
+    before = read_published(outside, row)
+    assert backfill_now(full=True, dry_run=True).runs[0].todo == "write the file"
+    assert backfill_now(full=True).unchanged == 1
+    assert read_published(outside, row) == before
+    uri = f"{to_folder(outside, row)}/training_metrics.json"
+    assert to_digests(read_record(outside.objects(uri).read(uri)[0], where=uri)).full == before["digest"]["full"]
+    assert ledger_states(outside) == {row: "filed"}
+    assert backfill_now(full=True).to_do == 0
+
+
 def test_a_dry_run_touches_nothing(outside: Outside, runs: list[RawRun], tmp_path: Path) -> None:
     """No row, line or file; it says what would be done, to which run, and what only an export would keep."""
     add_row(outside, runs[0].info.run_id, name="one")

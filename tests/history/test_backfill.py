@@ -45,10 +45,9 @@ CASES: list[tuple[dict[str, Any], dict[str, Any], ToDo | None]] = [
     (WHOLE, {"histograms": True}, None),
     # Of its own file: there is nothing to write.
     (WHOLE, {"full": True}, None),
-    (WHOLE | {"ledger_state": "done"}, {"full": True}, "write the file"),
-    (WHOLE | {"ledger_state": "failed"}, {"full": True}, "write the file"),
-    (WHOLE | {"ledger_state": "filed"}, {"full": True}, None),
-    (WHOLE | {"ledger_state": "failed"}, {}, None),
+    (WHOLE | {"lacks_file": True}, {"full": True}, "write the file"),
+    (WHOLE | {"lacks_file": False}, {"full": True}, None),
+    (WHOLE | {"lacks_file": True}, {}, None),
     ({"ledger_state": "failed"}, {}, "publish"),
     ({"ledger_state": "done"}, {}, "publish"),
 ]
