@@ -51,7 +51,7 @@ class World:
             )
         )
 
-    def publish(self, **how: bool) -> None:
+    def publish(self, **how: Any) -> None:
         """Makes a row for each run, and publishes it."""
         outside, now = self.outside, datetime.now(UTC)
         migrate(outside.settings)

@@ -51,7 +51,7 @@ def store(outside: Outside, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return path
 
 
-def backfill(**how: bool) -> None:
+def backfill(**how: Any) -> None:
     """Publishes all rows, without a flow."""
     outside = connect()
     items = [
