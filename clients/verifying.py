@@ -27,33 +27,50 @@ _FILES_AT_ONCE: Final = 8  # a file in a bucket takes some 50 ms, most of it wai
 
 
 def verify_rows(
-    outside: Outside, rows: Sequence[BackfillRow], *, whole: bool, export_uri: str = ""
+    outside: Outside,
+    rows: Sequence[BackfillRow],
+    *,
+    whole: bool,
+    export_uri: str = "",
+    compared: dict[int, VerifiedRun] | None = None,
 ) -> list[VerifiedRun]:
     """What became of each row's run; each has its ledger line afterwards. A row that names no MLflow run, and whose
-    history names none, is left out. A second call compares again.
+    history names none, is left out. A second call compares again, but for those in `compared`.
+
+    Args:
+        compared: by quick test id, what earlier calls that were broken off have found; it grows as runs are compared.
 
     Raises:
         TryAgain, BadSetup: MLflow or the results cannot be read.
     """
     filed = {row.id for row in rows if row.ledger_state == FILED}
+    compared = {} if compared is None else compared
     with closing(outside.open_tracking(export_uri)) as tracking:
         reading = _Reading(outside, tracking, filed)
-        found = list(reading.verify(_find_run_ids(outside, rows), whole=whole))
+        left = [row for row in rows if row.id not in compared]
+        for run in reading.verify(_find_run_ids(outside, left), whole=whole):
+            compared[run.quick_test_id] = run
         # Of a run without a charted metric nobody knows yet whether it has any.
-        empty = {run.quick_test_id: run.mlflow_run_id for run in found if _may_be_empty(run)}
-        again = {run.quick_test_id: run for run in reading.verify(empty, whole=True)}
-    return [again.get(run.quick_test_id, run) for run in found]
+        empty = {run.quick_test_id: run.mlflow_run_id for run in compared.values() if _may_be_empty(run)}
+        for run in reading.verify(empty, whole=True):
+            compared[run.quick_test_id] = run
+    return list(compared.values())
 
 
-def give_up_rows(outside: Outside, rows: Sequence[BackfillRow], error: str) -> list[VerifiedRun]:
-    """The lines of a batch that could not be read. A second call writes the same."""
+def give_up_rows(
+    outside: Outside, rows: Sequence[BackfillRow], error: str, compared: Mapping[int, VerifiedRun] | None = None
+) -> list[VerifiedRun]:
+    """The lines of a batch that could not be read to its end: what was `compared` before, and `error` for the others.
+    A second call writes the same."""
+    compared = {id_: run for id_, run in (compared or {}).items() if not _may_be_empty(run)}
     lines = [
         VerifiedRun(quick_test_id=row.id, mlflow_run_id=row.mlflow_run_id, state=State.UNREAD, reason=error)
         for row in rows
+        if row.id not in compared
     ]
     for some in batched(lines, CHARTED_RUNS):
         _record(outside, some)
-    return lines
+    return [*compared.values(), *lines]
 
 
 def list_unknown(outside: Outside, *, experiments: Sequence[str], export_uri: str = "") -> list[UnknownRun]:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from importlib.metadata import version
 
+from prefect.runtime import flow_run
+
 from clients import verifying
 from clients.connect import connect
 from clients.mlflow_described import describe
@@ -13,6 +15,11 @@ from history.manifest import KIND, Manifest, SourceOfTruth, UnknownRun, Verified
 from history.ports import ABSENT
 from history.runs import BackfillRow
 from tasks.policy import effect
+
+_Key = tuple[str, int]
+_compared: dict[_Key, dict[int, VerifiedRun]] = {}
+"""By flow run and first row, what a batch's tries have found that were broken off: the ledger holds no manifest's line,
+and a task's tries are all in one process."""
 
 
 def is_mlflow_named() -> bool:
@@ -46,14 +53,27 @@ def list_unknown_runs(experiments: Sequence[str], export_uri: str) -> list[Unkno
 
 @effect
 def verify_batch(batch: VerifyBatch) -> list[VerifiedRun]:
-    """Compares the batch's runs, and writes their ledger lines."""
-    return verifying.verify_rows(connect(), batch.rows, whole=batch.whole, export_uri=batch.export_uri)
+    """Compares the batch's runs, and writes their ledger lines. A retry goes on where the try before was broken off."""
+    key = _to_key(batch)
+    compared = _compared.setdefault(key, {})
+    found = verifying.verify_rows(
+        connect(), batch.rows, whole=batch.whole, export_uri=batch.export_uri, compared=compared
+    )
+    del _compared[key]
+    return found
 
 
 @effect
 def give_up_batch(batch: VerifyBatch, error: str) -> list[VerifiedRun]:
-    """Writes in the ledger why the batch could not be read."""
-    return verifying.give_up_rows(connect(), batch.rows, error)
+    """Writes in the ledger why the rest of the batch could not be read. A second call writes the same."""
+    key = _to_key(batch)
+    lines = verifying.give_up_rows(connect(), batch.rows, error, _compared.get(key))
+    _compared.pop(key, None)
+    return lines
+
+
+def _to_key(batch: VerifyBatch) -> _Key:
+    return str(flow_run.id), batch.rows[0].id
 
 
 @effect
