@@ -25,19 +25,20 @@ _KEPT = {
 def select_backfill(tables: Tables) -> Select[Any]:
     """The query behind `history.ports.Results.list_backfill`."""
     runs, published, ledger = tables.runs, tables.published, tables.ledger
-    ours = and_(published.c.quick_test_id.is_not(None), runs.c.training_history_json.is_not(None))
+    # Another application may have taken back what we published: our row of its digests is still there then.
+    ours = and_(published.c.quick_test_id.is_not(None), tables.has_history)
     return (
         select(
             runs.c.id,
             func.coalesce(runs.c.status, "").label("status"),
             func.coalesce(runs.c.mlflow_run_id, "").label("mlflow_run_id"),
             func.coalesce(runs.c.gcs_artifacts_path, "").label("gcs_artifacts_path"),
-            # CASE, because only it keeps a database from reading the long texts of those that are ours.
             case((ours, "ours"), (tables.has_history, "legacy"), else_="nothing").label("published"),
             published.c.charted_digest,
             published.c.full_digest,
             ledger.c.state.label("ledger_state"),
-            # CASE again: only what ingest or reconcile have published is looked into.
+            # CASE, because only it keeps a database from looking into every text: only into those of what ingest or
+            # reconcile have published.
             case(
                 (
                     and_(ours, published.c.full_digest.is_not(None), func.coalesce(ledger.c.state, "") != FILED),

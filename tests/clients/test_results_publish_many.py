@@ -157,6 +157,18 @@ def test_who_lacks_a_file_follows_from_what_is_published(place: Place) -> None:
     assert {name for name, id_ in runs.items() if rows[id_].lacks_file} == {"ingested", "backfilled"}
 
 
+@pytest.mark.parametrize("text", [None, "null", '{"available": false}'], ids=["NULL", "null", "not available"])
+def test_what_its_application_has_taken_back_is_not_published(place: Place, text: str | None) -> None:
+    """Whichever way it says so, though our digests of it are still there: backfill publishes it again."""
+    run = place.add_run()
+    place.results.publish(make(run, {}), now=NOW)
+    place.sql(f"UPDATE {place.runs} SET training_history_json = :text", text=text)
+    assert [row.published for row in place.results.list_backfill()] == ["nothing"]
+    outcomes = place.results.publish_many("backfill", [Draft(quick_test_id=run, publication=make(run, {}))], now=NOW)
+    assert outcomes == {run: PublishResult.PUBLISHED}
+    assert [row.published for row in place.results.list_backfill()] == ["ours"]
+
+
 def test_a_run_that_the_database_refuses_leaves_the_others_be(place: Place) -> None:
     """A constraint of the table's owner, or a value that no JSON has: that run fails, with its reason on its line."""
     good, barred, bad = (place.add_run(name) for name in ("good", "barred", "bad"))
