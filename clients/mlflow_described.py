@@ -9,13 +9,19 @@ def describe(outside: Outside, export_uri: str = "") -> str:
     """The export at `export_uri`, or the MLflow that the settings name, with its schema's version where it has one;
     never a password.
 
-    Raises: BadSetup: there is none, or none that we know; TryAgain: it does not answer.
+    Every part of an export is read, and must be what was exported.
+
+    Raises: BadSetup: there is none, or none that we know; BadRecord: an export that was changed; TryAgain: it
+    does not answer.
     """
     if export_uri:
-        from clients.mlflow_export import read_export
+        from clients.mlflow_export import check_export, read_export
 
         outside.open_export(export_uri).close()  # refuses a schema that we do not know
-        export = read_export(export_uri, outside.objects(export_uri))
+        objects = outside.objects(export_uri)
+        export = read_export(export_uri, objects)
+        # A manifest calls MLflow safe to delete because of it: all of it, also tables that no history is made of.
+        check_export(export, export_uri.rstrip("/"), objects)
         return (
             f"the export at {export_uri}, taken at {export.taken_at:%Y-%m-%dT%H:%M:%SZ} ({export.dialect}, "
             f"MLflow schema {export.alembic_version}, {export.rows} rows)"

@@ -13,7 +13,7 @@ from clients.connect import Outside, connect
 from flows.verify import verify
 from flows.verify_result import VerifyFailed, VerifyResult
 from history.backfill import How, Item
-from history.errors import BadSetup, NotFound
+from history.errors import BadRecord, BadSetup, NotFound
 from history.manifest import LeftOut, Manifest, State, read_manifest
 from history.tracking import RawRun
 from tests.clients.mlflow_exports import export_to_folder
@@ -269,3 +269,14 @@ def test_the_command_line_exits_1_and_answers_in_json(store: Path, outside: Outs
     assert "verify failed: 1 of 3 runs are not verified: quick test 1" in bad.stderr
     assert "Traceback" not in bad.stderr
     assert "It is NOT safe to delete this MLflow store" in bad.stderr
+
+
+def test_an_export_that_was_changed_is_no_proof(store: Path, tmp_path: Path) -> None:
+    """Also where no history is made of the part: what is called safe to delete could not be restored."""
+    backfill(full=True)
+    export_uri = export_to_folder(f"sqlite:///{store}", tmp_path / "export")
+    tables = tmp_path / "export" / "tables"
+    (tags,), (params,) = tables.glob("tags/*"), tables.glob("params/*")
+    tags.write_bytes(params.read_bytes())
+    with pytest.raises(BadRecord, match=rf"{tags.name}: it must hold \d+ rows"):
+        verify_now(export_uri=export_uri)
