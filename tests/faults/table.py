@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from tests.faults.cases import Case
+from tests.faults.cases import CASES, Case
 from tests.faults.checking import Violations
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reliability.md"
@@ -38,22 +38,22 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
             violations=sum(len(list(violations)) for violations in found),
         )
 
-
-def to_markdown(rows: Sequence[Row]) -> str:
-    """The table's lines."""
-    lines = [
-        f"| {row.step} | {row.fault} | {row.tried} | {row.one_job} of {row.tried} | "
-        f"{row.same_history} of {row.tried} | {row.none_stuck} of {row.tried} | {row.violations} |\n"
-        for row in rows
-    ]
-    return "".join([_HEAD, _RULE, *lines])
+    def to_cells(self) -> list[str]:
+        """What the table says of the fault."""
+        held = (f"{count} of {self.tried}" for count in (self.one_job, self.same_history, self.none_stuck))
+        return [str(self.tried), *held, str(self.violations)]
 
 
 def write_table(rows: Sequence[Row]) -> None:
-    """Puts the table in the place of the one before."""
+    """Puts the rows in the place of those of the same faults; rows of faults that are tried no more are left out."""
+    known = {(step, fault): cells for step, fault, *cells in read_rows()}
+    known |= {(row.step, row.fault): row.to_cells() for row in rows}
+    faults = [(case.step, case.fault) for case in CASES]
+    lines = [f"| {' | '.join([*fault, *known[fault]])} |\n" for fault in faults if fault in known]
     before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
-    PAGE.write_text(before + BEGIN + "\n" + to_markdown(rows) + "\n" + END + after, encoding="utf-8")
+    table = "".join([_HEAD, _RULE, *lines])
+    PAGE.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}", encoding="utf-8")
 
 
 def read_rows() -> list[list[str]]:

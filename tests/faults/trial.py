@@ -33,6 +33,7 @@ RECOVERIES: tuple[tuple[FlowName, ...], ...] = (("reconcile",), ("train",), ("tr
 """What comes first after the fault, by the try's number: reconcile, the same request once more, or both at once."""
 
 _MIGRATING = threading.Lock()  # Alembic is for one thread
+_SERVING = threading.Lock()  # the wheel that starts Postgres, too
 
 
 class Trial:
@@ -59,9 +60,10 @@ class Trial:
                 folder = Path(
                     stack.enter_context(tempfile.TemporaryDirectory(prefix="pg-"))
                 )  # a socket's path is short
-                self._postgres = Postgres(folder)
-                stack.callback(self._postgres.remove)
-                self._environ["RESULTS_URL"] = self._postgres.url(self._postgres.make_database())
+                with _SERVING:
+                    self._postgres = Postgres(folder)
+                    self._environ["RESULTS_URL"] = self._postgres.url(self._postgres.make_database())
+                stack.callback(self._remove_postgres)
             with _MIGRATING:
                 migrate(self._settings)
             results = open_results(self._settings.results_url)
@@ -79,6 +81,11 @@ class Trial:
     def check(self, left: Left, plain: Left) -> Violations:
         """What of it is wrong."""
         return find_violations(left, plain, late=self._late)
+
+    def _remove_postgres(self) -> None:
+        assert self._postgres is not None
+        with _SERVING:
+            self._postgres.remove()
 
     @property
     def points(self) -> list[str]:
@@ -214,9 +221,11 @@ class Trial:
         if self.case.database_from == "running":
             self._wait_for_running()
         if self._postgres is not None:
-            self._postgres.stop()
+            with _SERVING:
+                self._postgres.stop()
             time.sleep(self.case.database_for_s)
-            self._postgres.start()
+            with _SERVING:
+                self._postgres.start()
             return
         connection = sqlite3.connect(self._folder / "results.db", isolation_level=None, timeout=30)
         connection.execute("BEGIN EXCLUSIVE")
