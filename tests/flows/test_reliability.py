@@ -102,6 +102,7 @@ def test_the_kills_reach_everything_that_train_does(tried: Tried) -> None:
 QUICK = (
     "kill -9 of train after creating the job",
     "two flow runs at once, neither sees the other's create",
+    "kill -9 of train before recording its end",
     "container killed before the complete metrics",
     "kill -9 of train after publishing",
 )
@@ -109,7 +110,7 @@ QUICK = (
 
 @pytest.mark.parametrize("fault", QUICK)
 def test_a_fault_leaves_one_job_one_history_and_nothing_stuck(tried: Tried, fault: str) -> None:
-    """One of each step, tried for real."""
+    """Some of each step, tried for real."""
     from tests.faults.trial import Trial
 
     [case] = [case for case in CASES if case.fault == fault]
