@@ -128,7 +128,8 @@ def client(stack: Stack) -> Iterator[SyncPrefectClient]:
 def started(client: SyncPrefectClient) -> dict[str, UUID]:
     """A run of each kind, all under way at once: their flow runs' ids, and the deployment of the scheduled one."""
     nightly = client.read_deployment_by_name("train/nightly").id
-    soon = IntervalSchedule(interval=timedelta(days=1), anchor_date=datetime.now(UTC) + timedelta(seconds=40))
+    # Prefect's scheduler may take its loop of 60 s to see a new schedule, and makes no run for a time that has passed.
+    soon = IntervalSchedule(interval=timedelta(days=1), anchor_date=datetime.now(UTC) + timedelta(seconds=90))
     scheduled = DeploymentScheduleCreate(schedule=soon, active=True, parameters=TOY | {"name": "scheduled"})
     client.create_deployment_schedules(nightly, [scheduled])
     return {
