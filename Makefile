@@ -33,10 +33,10 @@ run: setup ## train on made-up interactions, publish, print the result
 	@$(BIN)/python -m flows train --name "make run"
 
 up: setup ## Prefect server, worker, deployments and the API on this machine; Ctrl-C stops all
-	@exec $(BIN)/python deployments/up.py $(UP)
+	@exec $(BIN)/python -m deployments.up $(UP)
 
 deploy: setup ## a work pool and all deployments on the server of PREFECT_API_URL: make deploy POOL=cloud-run
-	@$(BIN)/python deployments/deploy.py $(POOL)
+	@$(BIN)/python -m deployments.deploy $(POOL)
 
 test: setup ## all tests but the slow ones
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile

@@ -1,6 +1,6 @@
 """Makes a work pool and all deployments of prefect.yaml in it, on the Prefect server that PREFECT_API_URL names.
 
-``python deployments/deploy.py cloud-run``: the pool is deployments/work_pools/cloud-run.yaml, whose ``$NAMES`` are read
+``python -m deployments.deploy cloud-run``: the pool is deployments/work_pools/cloud-run.yaml, whose ``$NAMES`` are read
 from the environment; prefect.yaml stays as it is. A variable that needs a ``$NAME?`` is left out where the name is not
 set. A second call brings both up to date.
 """
@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 import yaml
 
-from history.errors import BadSetup, SwitchyardError
+from switchyard.core.errors import BadSetup, SwitchyardError
 
 ROOT = Path(__file__).resolve().parent.parent
 POOLS = ROOT / "deployments" / "work_pools"
@@ -157,7 +157,7 @@ def _prefect(*arguments: str) -> None:
 
 def main() -> int:
     """The exit status: 0 done, 1 not."""
-    parser = argparse.ArgumentParser(prog="python deployments/deploy.py", description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m deployments.deploy", description=__doc__.split("\n\n")[0])
     parser.add_argument("pool", choices=list_pools())
     arguments = parser.parse_args()
     try:

@@ -1,11 +1,11 @@
-"""Makes what limits submissions to Vertex AI on the Prefect server that PREFECT_API_URL names (tasks/submissions.py).
+"""Makes what limits submissions to Vertex AI on the Prefect server that PREFECT_API_URL names (tasks/turns.py).
 
-``python deployments/limits.py``: `make up` and `make deploy` call it. A second call changes nothing.
+``python -m deployments.limits``: `make up` and `make deploy` call it. A second call changes nothing.
 """
 
 from prefect.client.orchestration import get_client
 
-from tasks.submissions import AT_ONCE, LIMIT, PER_S, make_limit
+from tasks.turns import AT_ONCE, LIMIT, PER_S, make_limit
 
 if __name__ == "__main__":
     with get_client(sync_client=True) as client:

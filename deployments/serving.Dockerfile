@@ -23,22 +23,19 @@ RUN python -m venv venv \
     && python -m pip install --constraint constraints.txt --requirement requirements.txt
 
 COPY README.md ./
-COPY clients clients
-COPY flows flows
-COPY history history
-COPY serving serving
-COPY tasks tasks
-COPY trainer trainer
+COPY switchyard switchyard
 RUN python -m pip install --no-deps --no-build-isolation . \
     && rm -rf build switchyard.egg-info \
     && mkdir home \
     && chown 10001:10001 home
 
+# The program, which is found here and not installed.
+COPY serving serving
+
 # A number: Kubernetes' runAsNonRoot cannot tell who a name is. It has no line in /etc/passwd, so what asks the system
 # for a name or a home is told here.
-ENV HOME=/srv/switchyard/home USER=switchyard
+ENV HOME=/srv/switchyard/home USER=switchyard STATE_DIR=/srv/switchyard/home/.switchyard
 USER 10001:10001
-WORKDIR /srv/switchyard/home
 EXPOSE 8080
 
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s \

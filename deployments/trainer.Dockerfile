@@ -27,22 +27,19 @@ RUN python -m venv venv \
     && python -m pip install --constraint constraints.txt --requirement requirements.txt
 
 COPY README.md ./
-COPY clients clients
-COPY flows flows
-COPY history history
-COPY serving serving
-COPY tasks tasks
-COPY trainer trainer
+COPY switchyard switchyard
 RUN python -m pip install --no-deps --no-build-isolation . \
     && rm -rf build switchyard.egg-info \
     && mkdir home \
     && chown 10001:10001 home
 
+# The program, which is found here and not installed.
+COPY trainer trainer
+
 # A number: Kubernetes' runAsNonRoot cannot tell who a name is. It has no line in /etc/passwd, so what asks the system
 # for a name or a home is told here.
 ENV HOME=/srv/switchyard/home USER=switchyard
 USER 10001:10001
-WORKDIR /srv/switchyard/home
 ENV TF_CPP_MIN_LOG_LEVEL=2
 # Where a machine with GPUs has its driver; elsewhere the folders are not there. The same as in NVIDIA's own images:
 # https://gitlab.com/nvidia/container-images/cuda

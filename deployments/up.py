@@ -18,9 +18,9 @@ from typing import IO
 
 import msgspec
 
-from clients.local_servers import LocalServers, is_answering, to_note_path, to_prefect_defaults
-from clients.settings import Settings, read_settings
-from history.errors import BadSetup, SwitchyardError
+from switchyard.clients.local_servers import LocalServers, is_answering, to_note_path, to_prefect_defaults
+from switchyard.clients.settings import Settings, read_settings
+from switchyard.core.errors import BadSetup, SwitchyardError
 
 POOL = "switchyard"  # prefect.yaml names it too
 ROOT = Path(__file__).resolve().parent.parent
@@ -177,7 +177,7 @@ async def bring_up(children: Children, servers: LocalServers, settings: Settings
     to_note_path(settings).write_bytes(msgspec.json.encode(servers))
     await children.run("deploy", "-m", "prefect", "work-pool", "create", POOL, "--type=process", "--overwrite")
     await children.run("deploy", "-m", "prefect", "--no-prompt", "deploy", "--all")
-    await children.run("deploy", "deployments/limits.py")
+    await children.run("deploy", "-m", "deployments.limits")
     await children.start(
         "worker", "-m", "prefect", "worker", "start", f"--pool={POOL}", "--type=process", f"--limit={limit}"
     )

@@ -23,25 +23,20 @@ RUN python -m venv venv \
     && python -m pip install --constraint constraints.txt --requirement requirements.txt
 
 COPY README.md prefect.yaml ./
-COPY clients clients
-COPY flows flows
-COPY history history
-COPY serving serving
-COPY tasks tasks
-COPY trainer trainer
+COPY switchyard switchyard
 RUN python -m pip install --no-deps --no-build-isolation . \
     && rm -rf build switchyard.egg-info \
     && mkdir home \
     && chown 10001:10001 home
 
+# The programs, which are found here and not installed; the entrypoints of prefect.yaml are relative to this folder.
+COPY flows flows
+COPY tasks tasks
+
 # A number: Kubernetes' runAsNonRoot cannot tell who a name is. It has no line in /etc/passwd, so what asks the system
 # for a name or a home is told here.
 ENV HOME=/srv/switchyard/home USER=switchyard
 USER 10001:10001
-WORKDIR /srv/switchyard/home
-# Flows are found here: the entrypoints of prefect.yaml are relative to it.
-WORKDIR /srv/switchyard
-
 EXPOSE 8080
 ENV PREFECT_HOME=/srv/switchyard/home/.prefect \
     PREFECT_WORKER_WEBSERVER_HOST=0.0.0.0 \

@@ -26,8 +26,8 @@ from flows.parameters import (
     TrainParameters,
     VerifyParameters,
 )
-from history.errors import BadRequest, SwitchyardError
-from history.flags import add_flags, read_flags
+from switchyard.core.errors import BadRequest, SwitchyardError
+from switchyard.core.runs.flags import add_flags, read_flags
 from tasks.local_prefect import prepare_prefect
 
 FLOWS: dict[str, type[msgspec.Struct]] = {

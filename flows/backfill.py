@@ -11,11 +11,11 @@ from prefect import flow
 from prefect.futures import PrefectConcurrentFuture, PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from flows.backfill_result import BackfillFailed, BackfillResult
+from flows.answers.backfill import BackfillFailed, BackfillResult
 from flows.parameters import BackfillParameters, takes
-from flows.sharding import run_shards
-from flows.watching import Watch
-from history.backfill import (
+from flows.progress.batches import Watch
+from flows.steps.sharding import run_shards
+from switchyard.core.backfill.plan import (
     Adoption,
     Batch,
     BatchResult,
@@ -27,10 +27,10 @@ from history.backfill import (
     to_export_only,
     to_row,
 )
-from history.errors import SwitchyardError
-from history.runs import BackfillRow
+from switchyard.core.backfill.rows import BackfillRow
+from switchyard.core.errors import SwitchyardError
 from tasks.backfill import adopt_runs, backfill_batch, count_settled, fail_batch, list_adoptable, list_backfill
-from tasks.showing import show_backfill, show_backfill_progress
+from tasks.show import show_backfill, show_backfill_progress
 
 CHARTED_BATCH: Final = 5_000
 """One query over the index of the charted keys reads so many runs; more batches would pass that index again."""

@@ -4,15 +4,15 @@ from datetime import UTC, datetime, timedelta
 
 from prefect import flow
 
+from flows.answers.run import RunResult, to_result
 from flows.parameters import CancelParameters, takes
-from flows.run_result import RunResult, to_result
-from flows.settling import settle
-from flows.waiting import wait_for_end
-from history.errors import JobFailed
-from history.jobs import JobState, Reason
-from history.runs import Job, QuickTest, RunStatus
-from tasks.announcing import announce_end
-from tasks.jobs import cancel_job
+from flows.steps.settling import settle
+from flows.steps.waiting import wait_for_end
+from switchyard.core.errors import JobFailed
+from switchyard.core.runs.jobs import JobState, Reason
+from switchyard.core.runs.rows import Job, QuickTest, RunStatus
+from tasks.announce import announce_end
+from tasks.poll import cancel_job
 from tasks.runs import end_run, read_job, read_run, record_job_end
 
 

@@ -2,11 +2,11 @@
 
 from prefect import flow
 
+from flows.answers.store import ExportResult, to_export_result
 from flows.parameters import ExportParameters, takes
-from flows.store_result import ExportResult, to_export_result
-from flows.store_watching import run_watched
-from tasks.showing import show_export
-from tasks.stores import export_mlflow, read_moved, to_export_uri
+from flows.progress.stores import run_watched
+from tasks.export import export_mlflow, read_moved, to_export_uri
+from tasks.show import show_export
 
 
 @flow(name="export")

@@ -4,16 +4,16 @@ from datetime import UTC, datetime, timedelta
 
 from prefect import flow
 
+from flows.answers.run import RunFailed, RunResult, to_result
 from flows.parameters import IngestParameters, takes
-from flows.run_result import RunFailed, RunResult, to_result
-from flows.settling import settle, to_sampling
-from flows.waiting import record_end
-from history.record import Sampling
-from history.runs import Job, QuickTest, RunStatus
-from history.walk import Action, Graces, next_action
-from tasks.jobs import read_job_report
+from flows.steps.settling import settle, to_sampling
+from flows.steps.waiting import record_end
+from switchyard.core.metrics.record import Sampling
+from switchyard.core.runs.rows import Job, QuickTest, RunStatus
+from switchyard.core.runs.walk import Action, Graces, next_action
+from tasks.poll import read_job_report
 from tasks.runs import read_job, read_run, record_job
-from tasks.showing import show_history
+from tasks.show import show_history
 
 
 @flow(name="ingest")

@@ -1,6 +1,6 @@
 """Bring the results database to this version's schema. The one flow that Prefect need not run: it must work first."""
 
-from tasks.schema import migrate_results
+from tasks.migrate import migrate_results
 
 
 def migrate() -> dict[str, str]:

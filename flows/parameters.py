@@ -9,9 +9,9 @@ from typing import Annotated, Literal, TypeVar, get_type_hints
 import msgspec
 from msgspec import Meta
 
-from history.errors import BadRequest
-from history.machine import MachineSpec
-from history.spec import TrainSpec
+from switchyard.core.errors import BadRequest
+from switchyard.core.runs.machine import MachineSpec
+from switchyard.core.runs.spec import TrainSpec
 
 S = TypeVar("S", bound=msgspec.Struct)
 R = TypeVar("R")

@@ -1,7 +1,7 @@
 """Reconcile: compare all jobs with all rows, and repair the difference. Safe to run at any time.
 
 It is what holds when everything else was killed; events and waiting flows only make it sooner. What it decides is in
-history/walk.py; what it costs is one list of jobs and one query, and then only what there is to repair.
+switchyard/core/runs/walk.py; what it costs is one list of jobs and one query, and then only what there is to repair.
 """
 
 import random
@@ -13,14 +13,15 @@ import msgspec
 from prefect import flow, get_run_logger
 
 from flows.parameters import ReconcileParameters, takes
-from flows.settling import settle
-from flows.waiting import record_end
-from history.errors import NotFound, SwitchyardError, TryAgain
-from history.jobs import JobReport
-from history.runs import Job, LedgerLine, Unsettled
-from history.walk import Action, Graces, Step, choose_job, next_action, to_next_try
-from tasks.announcing import announce_end
-from tasks.jobs import cancel_job, list_jobs, read_job_report
+from flows.steps.settling import settle
+from flows.steps.waiting import record_end
+from switchyard.core.errors import NotFound, SwitchyardError, TryAgain
+from switchyard.core.runs.jobs import JobReport
+from switchyard.core.runs.ledger import LedgerLine
+from switchyard.core.runs.rows import Job, Unsettled
+from switchyard.core.runs.walk import Action, Graces, Step, choose_job, next_action, to_next_try
+from tasks.announce import announce_end
+from tasks.poll import cancel_job, list_jobs, read_job_report
 from tasks.runs import list_unsettled, read_run, record_job, write_ledger
 
 LOOKBACK = timedelta(days=1)

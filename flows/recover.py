@@ -4,9 +4,9 @@ import msgspec
 from prefect import flow
 
 from flows.parameters import RecoverParameters, takes
-from history.errors import NotFound
+from switchyard.core.errors import NotFound
 from tasks.pages import to_page_url
-from tasks.recovering import find_replaced, recover_replaced
+from tasks.recover import find_replaced, recover_replaced
 
 
 class RecoverResult(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,11 +2,11 @@
 
 from prefect import flow
 
+from flows.answers.store import RestoreResult, to_restore_result
 from flows.parameters import RestoreParameters, takes
-from flows.store_result import RestoreResult, to_restore_result
-from flows.store_watching import run_watched
-from tasks.showing import show_export
-from tasks.stores import restore_mlflow, to_export_uri
+from flows.progress.stores import run_watched
+from tasks.export import restore_mlflow, to_export_uri
+from tasks.show import show_export
 
 
 @flow(name="restore")

@@ -12,12 +12,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
-from flows.backfill_result import BackfillResult
-from flows.bars import EXTRA, Bar
-from flows.run_result import RunResult
-from flows.store_result import ExportResult, RestoreResult
-from flows.verify_result import VerifyResult
-from history.tables import to_epoch_rows
+from flows.answers.backfill import BackfillResult
+from flows.answers.run import RunResult
+from flows.answers.store import ExportResult, RestoreResult
+from flows.answers.verify import VerifyResult
+from flows.progress.bars import EXTRA, Bar
+from switchyard.core.history.tables import to_epoch_rows
 from tasks.pages import is_serving
 
 _LINES_SHOWN = 20
@@ -28,7 +28,7 @@ _BASELINE = "popularity_"
 class FlowLog(logging.Handler):
     """Shows our flows' log lines (not Prefect's), those that say how far something is as a bar where somebody watches.
 
-    Flows log; they know of no terminal. Records with a `flows.bars.Bar` become bars, one a label.
+    Flows log; they know of no terminal. Records with a `flows.progress.bars.Bar` become bars, one a label.
     """
 
     def __init__(self, console: Console) -> None:
@@ -48,7 +48,7 @@ class FlowLog(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Draws one line of a flow's log."""
-        if Path(record.pathname).parent != Path(__file__).parent:
+        if not Path(record.pathname).is_relative_to(Path(__file__).parent):
             return
         bar: Bar | None = getattr(record, EXTRA, None)
         if bar is None or not self._console.is_terminal:

@@ -7,21 +7,22 @@ import msgspec
 from prefect import Flow, flow, get_run_logger, runtime
 from prefect.client.schemas.objects import FlowRun, State
 
+from flows.answers.run import RunFailed, RunResult, to_result
 from flows.cancel import ask_to_cancel
 from flows.parameters import TrainParameters, takes
-from flows.run_result import RunFailed, RunResult, to_result
-from flows.settling import settle
-from flows.waiting import wait_for_end
-from history.errors import SwitchyardError, TryAgain
-from history.flags import to_flags
-from history.jobs import JobOrder, JobState, Reason
-from history.runs import Job, NewRun, QuickTest, RunStatus
-from history.spec import TrainSpec
-from tasks.announcing import announce_end
-from tasks.jobs import cancel_job, check_tracking, submit_job
+from flows.steps.settling import settle
+from flows.steps.waiting import wait_for_end
+from switchyard.core.errors import SwitchyardError, TryAgain
+from switchyard.core.runs.flags import to_flags
+from switchyard.core.runs.jobs import JobOrder, JobState, Reason
+from switchyard.core.runs.rows import Job, NewRun, QuickTest, RunStatus
+from switchyard.core.runs.spec import TrainSpec
+from tasks.announce import announce_end
+from tasks.poll import cancel_job
 from tasks.runs import claim_job, create_run, end_run, find_claim, read_run, record_job, record_job_end
-from tasks.showing import show_history
-from tasks.submissions import is_limited, wait_for_turn
+from tasks.show import show_history
+from tasks.submit import check_tracking, submit_job
+from tasks.turns import is_limited, wait_for_turn
 
 
 def cancel_waited_job(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:

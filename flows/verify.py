@@ -1,7 +1,7 @@
 """Verify: prove that what is published and kept of every run is what MLflow says of it, value by value.
 
-What is compared is in history/verifying.py; what is written down of it, for whoever deletes MLflow later, in
-history/manifest.py. Changes nothing but the ledger (kind ``verify``).
+What is compared is in switchyard/core/verify/run.py; what is written down of it, for whoever deletes MLflow later, in
+switchyard/core/verify/manifest.py. Changes nothing but the ledger (kind ``verify``).
 """
 
 from datetime import UTC, datetime
@@ -11,13 +11,15 @@ from prefect import flow
 from prefect.futures import PrefectConcurrentFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
+from flows.answers.verify import NOTHING_TO_VERIFY, VerifyFailed, VerifyResult, to_result, to_table
 from flows.parameters import VerifyParameters, takes
-from flows.verify_result import NOTHING_TO_VERIFY, VerifyFailed, VerifyResult, to_result, to_table
-from flows.watching import Watch
-from history.errors import NotFound, TryAgain
-from history.manifest import Scope, VerifiedRun, VerifyBatch, to_batches, to_manifest
-from tasks.showing import show_verify, show_verify_progress
-from tasks.verifying import (
+from flows.progress.batches import Watch
+from switchyard.core.errors import NotFound, TryAgain
+from switchyard.core.verify.batches import Scope, VerifyBatch, to_batches
+from switchyard.core.verify.findings import VerifiedRun
+from switchyard.core.verify.manifest import to_manifest
+from tasks.show import show_verify, show_verify_progress
+from tasks.verify import (
     count_verified,
     give_up_batch,
     is_mlflow_named,

@@ -8,9 +8,9 @@ from contextlib import suppress
 
 import uvicorn
 
-from clients.connect import connect
-from history.errors import SwitchyardError
 from serving.app import create_app
+from switchyard.clients.connect import connect
+from switchyard.core.errors import SwitchyardError
 
 
 def main() -> int:

@@ -13,10 +13,10 @@ from msgspec import Meta
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from clients.connect import Outside
-from history.errors import BadRequest, TryAgain
 from serving.conditional import NOSNIFF, accepts_gzip, answer, to_etag
-from serving.models import Health, HistogramData, NotPublished, Problem, RunList, TrainingHistory
+from serving.schemas import Health, HistogramData, NotPublished, Problem, RunList, TrainingHistory
+from switchyard.clients.connect import Outside
+from switchyard.core.errors import BadRequest, TryAgain
 
 MAX_ID: Final = 2**63 - 1
 """The largest id that both databases can be asked for."""

@@ -4,12 +4,12 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from clients.connect import Outside
-from history.errors import BadSetup
 from serving.api import add_api, add_health
 from serving.assets import add_assets
 from serving.pages import add_pages
 from serving.problems import add_problem_handlers
+from switchyard.clients.connect import Outside
+from switchyard.core.errors import BadSetup
 
 
 def create_app(outside: Outside, *, only_events: bool = False) -> FastAPI:

@@ -7,12 +7,12 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from clients.connect import Outside
-from history.errors import BadRequest
 from serving.api import read_id
 from serving.conditional import answer, to_etag
 from serving.rendering import Page, render
 from serving.view import to_view
+from switchyard.clients.connect import Outside
+from switchyard.core.errors import BadRequest
 
 RUNS_A_PAGE: Final = 50
 SCALES: Final = ("auto", "linear", "log")

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.ticker import LogFormatter, MaxNLocator
 
-from history.runs import QuickTest
 from serving.view import Charts, to_charts
+from switchyard.core.runs.rows import QuickTest
 
 _SIZE_INCHES: Final = (8.0, 4.5)
 _DPI: Final = 100  # 800 x 450 pixels

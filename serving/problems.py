@@ -10,9 +10,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from history.errors import BadRequest, NotFound, SwitchyardError, TryAgain
 from serving.conditional import NOSNIFF
 from serving.rendering import render
+from switchyard.core.errors import BadRequest, NotFound, SwitchyardError, TryAgain
 
 RETRY_AFTER_S: Final = 2
 

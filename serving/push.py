@@ -20,17 +20,17 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from clients.announcing import Announcement, announce_end, record_report
-from clients.connect import Outside
-from clients.prefect_events import check_prefect_api
-from clients.push_hints import EndedObject, Hint, read_hint
-from clients.push_tokens import BadToken, TokenVerifier
-from history.errors import BadRecord, NotFound, SwitchyardError, TryAgain
-from history.pacing import MinuteBudget
-from history.runs import Job
 from serving.json_log import log_as_json
-from serving.models import Problem
 from serving.problems import RETRY_AFTER_S
+from serving.schemas import Problem
+from switchyard.clients.connect import Outside
+from switchyard.clients.google.push_hints import EndedObject, Hint, read_hint
+from switchyard.clients.google.push_tokens import BadToken, TokenVerifier
+from switchyard.clients.prefect.events import check_prefect_api
+from switchyard.core.errors import BadRecord, NotFound, SwitchyardError, TryAgain
+from switchyard.core.runs.pacing import MinuteBudget
+from switchyard.core.runs.rows import Job
+from switchyard.services.announcing import Announcement, announce_end, record_report
 
 PATH: Final = "/events/training-job"
 MAX_BODY_BYTES: Final = 1024 * 1024

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from history.runs import QuickTest, RunStatus
+from switchyard.core.runs.rows import QuickTest, RunStatus
 
 _LOSS_LABELS: Final = {
     "train": "training",

@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 
 from prefect.runtime import task_run
 
-from clients import backfilling
-from clients.connect import connect
-from history.backfill import KIND, Adoption, Batch, BatchResult, How, StatusChoice, choose_adopted
-from history.errors import TryAgain
-from history.runs import AdoptedRun, BackfillRow
+from switchyard.clients.connect import connect
+from switchyard.core.backfill.plan import KIND, Adoption, Batch, BatchResult, How, StatusChoice, choose_adopted
+from switchyard.core.backfill.rows import AdoptedRun, BackfillRow
+from switchyard.core.errors import TryAgain
+from switchyard.services import backfill as backfilling
 from tasks.policy import effect
 
 

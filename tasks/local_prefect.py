@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
-from clients.connect import connect
-from clients.local_servers import find_local_servers, to_prefect_defaults
+from switchyard.clients.connect import connect
+from switchyard.clients.local_servers import find_local_servers, to_prefect_defaults
 
 
 def prepare_prefect(*, quiet: bool) -> None:

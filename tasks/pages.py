@@ -1,7 +1,7 @@
 """Where people look at a run. No task: nothing outside changes or is waited for."""
 
-from clients.connect import connect
-from clients.local_servers import is_answering
+from switchyard.clients.connect import connect
+from switchyard.clients.local_servers import is_answering
 
 
 def to_page_url(quick_test_id: int) -> str:

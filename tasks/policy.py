@@ -8,7 +8,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import exponential_backoff
 
-from history.errors import TryAgain, TryLater
+from switchyard.core.errors import TryAgain, TryLater
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -20,7 +20,7 @@ RETRIES = 5
 def effect(function: Callable[P, R], *, retries: int = RETRIES) -> Task[P, R]:
     """The task that calls `function`: `TryAgain` is retried, anything else is raised at once.
 
-    Every effect may therefore run twice; history/ports.py says of each what a second call does. Nothing is cached: an
+    Every effect may therefore run twice; `core.ports` says of each what a second call does. Nothing is cached: an
     answer from before would hide what has changed outside.
     """
     return Task(

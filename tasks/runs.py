@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from clients.announcing import record_report
-from clients.connect import connect
-from history.jobs import JobReport, JobState
-from history.runs import Job, LedgerLine, NewRun, QuickTest, RunStatus, Unsettled
+from switchyard.clients.connect import connect
+from switchyard.core.runs.jobs import JobReport, JobState
+from switchyard.core.runs.ledger import LedgerLine
+from switchyard.core.runs.rows import Job, NewRun, QuickTest, RunStatus, Unsettled
+from switchyard.services.announcing import record_report
 from tasks.policy import effect
 
 

@@ -13,7 +13,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
 from prefect.states import Cancelling
 
-from history.errors import BadSetup
+from switchyard.core.errors import BadSetup
 from tasks.policy import effect
 
 DEPLOYMENT: Final = "backfill/manual"

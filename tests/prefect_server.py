@@ -11,7 +11,7 @@ def prefect_server() -> Iterator[None]:
     from prefect.client.orchestration import get_client
     from prefect.testing.utilities import prefect_test_harness
 
-    from tasks.submissions import make_limit
+    from tasks.turns import make_limit
 
     with prefect_test_harness(server_startup_timeout=120):
         with get_client(sync_client=True) as client:

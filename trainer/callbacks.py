@@ -7,9 +7,9 @@ from typing import Any
 import keras
 
 from trainer.console import say
-from trainer.epoch_record import EpochRecord
-from trainer.evaluation import rank_by_model, to_recalls
-from trainer.splitting import Pairs
+from trainer.data.splitting import Pairs
+from trainer.model.evaluation import rank_by_model, to_recalls
+from trainer.output.epoch_record import EpochRecord
 from trainer.stopping import StopWish, is_stalled
 
 LOSS_NAMES = {"loss", "regularization_loss", "total_loss"}
@@ -19,7 +19,7 @@ class EpochLogs(keras.callbacks.Callback):
     """Adds what Keras logged of an epoch: the losses, and as metrics all else, the learning rate, the seconds it took.
 
     Keras' own ``loss`` includes the weights' regularisation, the record's must not. A model that logs
-    ``regularization_loss`` (as `trainer.towers.TwoTower`) is taken at its word. Of any other, Keras' number is the
+    ``regularization_loss`` (as `model.towers.TwoTower`) is taken at its word. Of any other, Keras' number is the
     ``total_loss``, the penalty is that of the weights at the epoch's end, and ``loss`` their difference: exact for
     validation, and for training as exact as the penalty is steady within an epoch.
     """

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from history.errors import BadRequest
+from switchyard.core.errors import BadRequest
 
 
 class MlflowEnvironment(msgspec.Struct, frozen=True, kw_only=True):

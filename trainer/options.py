@@ -1,4 +1,4 @@
-"""The trainer's arguments: which run this is (`RunSpec`) and what to train (`history.spec.TrainSpec`)."""
+"""The trainer's arguments: which run this is (`RunSpec`) and what to train (`core.runs.spec.TrainSpec`)."""
 
 import argparse
 from collections.abc import Sequence
@@ -8,10 +8,10 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
-from clients.objects import open_objects
-from history.errors import BadRequest
-from history.flags import add_flags, read_flags
-from history.spec import TrainSpec
+from switchyard.clients.objects.open import open_objects
+from switchyard.core.errors import BadRequest
+from switchyard.core.runs.flags import add_flags, read_flags
+from switchyard.core.runs.spec import TrainSpec
 from trainer.environment import Environment
 
 

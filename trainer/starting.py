@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from history.errors import BadRequest, SwitchyardError
-from history.spec import TrainSpec
+from switchyard.core.errors import BadRequest, SwitchyardError
+from switchyard.core.runs.spec import TrainSpec
 from trainer.console import say
 from trainer.environment import Environment, read_environment
-from trainer.journal import Journal
 from trainer.options import RunSpec, read_arguments
-from trainer.run_folder import RunFolder
+from trainer.output.journal import Journal
+from trainer.output.run_folder import RunFolder
+from trainer.output.tracking import Tracker, start_tracking
 from trainer.stopping import EXIT_STOPPED, Stopped, StopWish
-from trainer.tracking import Tracker, start_tracking
 
 if TYPE_CHECKING:
-    from trainer.checkpoints import CheckpointStore
+    from trainer.output.checkpoints import CheckpointStore
 
 
 def start(arguments: Sequence[str], variables: Mapping[str, str]) -> int:
@@ -92,7 +92,7 @@ def _leave(
         )
     say(f"the training in {folder.uri} is completed already; nothing is done")
     if run.checkpoints_uri:
-        from trainer.checkpoints import CheckpointStore
+        from trainer.output.checkpoints import CheckpointStore
 
         CheckpointStore(run, "").delete()
     if folder.has_metrics and (tracker := open_tracker(run, spec, folder)):
@@ -127,8 +127,8 @@ def _train(run: RunSpec, spec: TrainSpec, journal: Journal, wish: StopWish) -> i
 
 def _run_stages(run: RunSpec, spec: TrainSpec, journal: Journal, wish: StopWish) -> "CheckpointStore | None":
     """The checkpoints, which nobody needs once it is told that the training has ended."""
-    from trainer.checkpoints import CheckpointStore
-    from trainer.preparing import prepare, to_fingerprint
+    from trainer.data.preparing import prepare, to_fingerprint
+    from trainer.output.checkpoints import CheckpointStore
 
     dataset = prepare(spec, journal)
     wish.check()

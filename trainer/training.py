@@ -7,21 +7,21 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from history.spec import TrainSpec
-from trainer.batches import to_test_batches, to_train_batches
+from switchyard.core.runs.spec import TrainSpec
 from trainer.callbacks import EpochLogs, Progress, StopAtBatchEnd, StopWhenStalled, ValidationRecall
-from trainer.checkpoints import CheckpointStore
-from trainer.collecting import collect_statistics
 from trainer.console import say
-from trainer.evaluation import rank_by_model, rank_by_popularity, to_recalls
-from trainer.export import export_embeddings, export_model
-from trainer.journal import Journal
-from trainer.optimizers import make_optimizer
-from trainer.resuming import Checkpoints
-from trainer.snapshots import Snapshots
-from trainer.splitting import Dataset, Pairs
+from trainer.data.batches import to_test_batches, to_train_batches
+from trainer.data.splitting import Dataset, Pairs
+from trainer.model.evaluation import rank_by_model, rank_by_popularity, to_recalls
+from trainer.model.export import export_embeddings, export_model
+from trainer.model.optimizers import make_optimizer
+from trainer.model.towers import TwoTower
+from trainer.output.checkpoints import CheckpointStore
+from trainer.output.journal import Journal
+from trainer.output.resuming import Checkpoints
+from trainer.output.snapshots import Snapshots
+from trainer.statistics.collecting import collect_statistics
 from trainer.stopping import Stopped, StopWish, is_stalled
-from trainer.towers import TwoTower
 
 VALIDATION_SAMPLE = 1_000  # pairs that an epoch's recall is measured on, the same in every epoch
 

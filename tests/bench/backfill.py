@@ -22,12 +22,13 @@ import sqlalchemy
 from prefect.settings import PREFECT_API_URL
 from prefect.testing.utilities import prefect_test_harness
 
-from clients.migrate import migrate
-from clients.mlflow_sql import open_store as open_mlflow
-from clients.settings import read_settings
+from switchyard.clients.mlflow.sql import open_store as open_mlflow
+from switchyard.clients.results.migrate import migrate
+from switchyard.clients.settings import read_settings
 from tests.bench.mlflow_store import Store, find_psql, open_store
-from tests.clients.mlflow_servers import ROOT, serve
+from tests.clients.mlflow.real_servers import serve
 from tests.flows.backfill_world import fill
+from tests.root import ROOT
 
 SIZES = (1_000, 4_000)
 WHOLE: dict[str, Any] = {"histograms": True, "full": True}

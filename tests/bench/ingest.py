@@ -8,9 +8,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from history.publishing import to_publication
-from history.reading import read_record
-from history.record import (
+from switchyard.core.history.publishing import to_publication
+from switchyard.core.metrics.reading import read_record
+from switchyard.core.metrics.record import (
     GRADIENT_SERIES,
     HISTOGRAM_BINS,
     LOSS_SERIES,
@@ -21,8 +21,8 @@ from history.record import (
     Sampling,
     TowerStatistics,
 )
-from history.runs import NewRun, RunStatus
-from history.writing import to_json
+from switchyard.core.metrics.writing import to_json
+from switchyard.core.runs.rows import NewRun, RunStatus
 
 EPOCHS = 50
 REPEATS = 200
@@ -86,9 +86,9 @@ def _build(record: MetricsRecord, quick_test_id: int) -> object:
 
 def _measure_publish_ms() -> float:
     """Each time another run's first publish into a database file, the costliest kind."""
-    from clients.migrate import migrate
-    from clients.results import open_results
-    from clients.settings import read_settings
+    from switchyard.clients.results.migrate import migrate
+    from switchyard.clients.results.store import open_results
+    from switchyard.clients.settings import read_settings
 
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite:///{Path(folder) / 'results.db'}"

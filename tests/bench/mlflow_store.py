@@ -9,8 +9,8 @@ from pathlib import Path
 
 import psycopg
 
-from clients.settings import read_settings
-from tests.clients.mlflow_stores import FIXTURES, POSTGRES_SCHEMA, restore, to_libpq
+from switchyard.clients.settings import read_settings
+from tests.clients.mlflow.stores import FIXTURES, POSTGRES_SCHEMA, restore, to_libpq
 from tests.postgres import Postgres
 
 MAKER = FIXTURES / "make_mlflow_runs.py"

@@ -19,13 +19,13 @@ from prefect.testing.utilities import prefect_test_harness
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from clients import connect
-from clients.local_launcher import LocalLauncher
-from clients.migrate import migrate
-from clients.settings import Settings
 from flows.reconcile import reconcile
 from flows.train import train
-from history.ports import Launcher
+from switchyard.clients import connect
+from switchyard.clients.launchers.local.launcher import LocalLauncher
+from switchyard.clients.results.migrate import migrate
+from switchyard.clients.settings import Settings
+from switchyard.core.ports import Launcher
 
 SIZES = (0, 1_000, 4_000)
 REPEATS = 5

@@ -25,10 +25,10 @@ import uvicorn
 from starlette.requests import Request
 from starlette.responses import Response
 
-from clients.connect import Outside, connect
-from clients.migrate import migrate
-from clients.settings import read_settings
 from serving.app import create_app
+from switchyard.clients.connect import Outside, connect
+from switchyard.clients.results.migrate import migrate
+from switchyard.clients.settings import read_settings
 from tests.postgres import Postgres
 from tests.serving.factories import make_record, publish_run
 

@@ -95,11 +95,11 @@ def make_training() -> tuple[Any, Iterator[Any]]:
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     import keras
 
-    from history.spec import TrainSpec
-    from trainer.batches import to_train_batches
-    from trainer.optimizers import make_optimizer
-    from trainer.splitting import Pairs
-    from trainer.towers import TwoTower
+    from switchyard.core.runs.spec import TrainSpec
+    from trainer.data.batches import to_train_batches
+    from trainer.data.splitting import Pairs
+    from trainer.model.optimizers import make_optimizer
+    from trainer.model.towers import TwoTower
 
     keras.utils.set_random_seed(7)
     rng = np.random.default_rng(7)
@@ -118,8 +118,8 @@ def make_training() -> tuple[Any, Iterator[Any]]:
 
 def make_callbacks(model: Any) -> list[Any]:
     """All that collects statistics, as the trainer does."""
-    from trainer.collecting import collect_statistics
-    from trainer.epoch_record import EpochRecord
+    from trainer.output.epoch_record import EpochRecord
+    from trainer.statistics.collecting import collect_statistics
 
     callbacks = collect_statistics(EpochRecord())
     for callback in callbacks:

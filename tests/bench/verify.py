@@ -17,15 +17,17 @@ from typing import Any
 
 import msgspec
 
-from clients.backfilling import backfill_runs
-from clients.connect import connect
-from clients.migrate import migrate
-from clients.verifying import verify_rows
 from flows.verify import CHARTED_BATCH, WHOLE_BATCH
-from history.backfill import How, Item
-from history.manifest import Scope, State, to_batches
-from history.mlflow_points import CHARTED
-from history.runs import AdoptedRun, RunStatus
+from switchyard.clients.connect import connect
+from switchyard.clients.results.migrate import migrate
+from switchyard.core.backfill.plan import How, Item
+from switchyard.core.backfill.rows import AdoptedRun
+from switchyard.core.mlflow.mapping import CHARTED
+from switchyard.core.runs.rows import RunStatus
+from switchyard.core.verify.batches import Scope, to_batches
+from switchyard.core.verify.findings import State
+from switchyard.services.backfill import backfill_runs
+from switchyard.services.verify import verify_rows
 from tests.bench.mlflow_store import open_store
 
 RUNS = 1_000

@@ -18,12 +18,12 @@ from prefect.events.worker import EventsWorker
 from prefect.logging import disable_run_logger
 from prefect.testing.utilities import prefect_test_harness
 
-from clients.connect import Outside, connect
-from clients.migrate import migrate
-from clients.vertex_job import to_custom_job
 from flows.reconcile import ReconcileResult, reconcile
-from history.jobs import JobOrder, JobState, to_labels
-from history.runs import NewRun
+from switchyard.clients.connect import Outside, connect
+from switchyard.clients.launchers.vertex.custom_job import to_custom_job
+from switchyard.clients.results.migrate import migrate
+from switchyard.core.runs.jobs import JobOrder, JobState, to_labels
+from switchyard.core.runs.rows import NewRun
 from tests.emulators.certificate import make_certificate
 from tests.emulators.gcs import start_gcs
 from tests.emulators.vertex import VertexEmulator

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from clients.connect import connect
-from clients.files import FileObjects
-from clients.local_launcher import LocalLauncher
-from history.errors import BadRequest
+from switchyard.clients.connect import connect
+from switchyard.clients.launchers.local.launcher import LocalLauncher
+from switchyard.clients.objects.files import FileObjects
+from switchyard.core.errors import BadRequest
 
 
 def test_local_run_loads_no_vendor(tmp_path: Path) -> None:
@@ -18,8 +18,8 @@ def test_local_run_loads_no_vendor(tmp_path: Path) -> None:
         import sys, time
         before = set(sys.modules)  # a .pth file of Google's makes empty `google` modules at every start
         from datetime import UTC, datetime
-        from clients.connect import connect
-        from history.jobs import JobOrder
+        from switchyard.clients.connect import connect
+        from switchyard.core.runs.jobs import JobOrder
         outside = connect()
         objects = outside.objects(outside.settings.artifacts_uri)
         uri = outside.settings.artifacts_uri + "/a.json"
@@ -38,7 +38,7 @@ def test_local_run_loads_no_vendor(tmp_path: Path) -> None:
     ended = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     loaded = set(ended.stdout.split())
-    assert {"clients", "history", "msgspec"} <= loaded
+    assert {"switchyard", "msgspec"} <= loaded
     assert not {
         name for name in loaded if name.startswith(("google", "grpc", "mlflow", "tensorflow", "keras", "prefect"))
     }

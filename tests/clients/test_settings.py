@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from clients.settings import Settings, read_settings
-from history.errors import BadSetup
-
-ROOT = Path(__file__).parents[2]
+from switchyard.clients.settings import Settings, read_settings
+from switchyard.core.errors import BadSetup
+from tests.root import ROOT
 
 
 def test_env_example_lists_exactly_the_settings() -> None:

@@ -19,7 +19,8 @@ import dockerfile
 import msgspec
 from docker.utils.build import exclude_paths
 
-ROOT = Path(__file__).parents[2]
+from tests.root import ROOT
+
 NAMES = ("trainer", "worker", "serving")
 # How pip reaches the index that this machine uses is the machine's affair, and nothing of the image's.
 _INDEX = tuple(name for name in os.environ if re.match("PIP_|SSL_CERT|(HTTPS?|NO)_PROXY$", name, re.IGNORECASE))

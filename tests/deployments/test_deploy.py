@@ -10,9 +10,9 @@ import yaml
 from prefect_gcp.credentials import GcpCredentials
 from prefect_gcp.workers.cloud_run_v2 import CloudRunWorkerV2
 
-from clients.settings import Settings
 from deployments.deploy import ROOT, list_pools, read_pool, to_prefect_file, to_template
-from history.errors import BadSetup
+from switchyard.clients.settings import Settings
+from switchyard.core.errors import BadSetup
 from tests.emulators.tokens import make_key
 
 ENVIRON = {

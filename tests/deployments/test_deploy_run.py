@@ -12,8 +12,8 @@ from prefect.settings import PREFECT_API_URL
 from prefect.testing.utilities import prefect_test_harness
 
 from deployments.deploy import ROOT
-from history.machine import MachineSpec
-from tasks.submissions import AT_ONCE, LIMIT, PER_S
+from switchyard.core.runs.machine import MachineSpec
+from tasks.turns import AT_ONCE, LIMIT, PER_S
 from tests.deployments.test_deploy import ENVIRON, read_prefect_yaml
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # two deployments of everything each
@@ -27,7 +27,7 @@ def server() -> Iterator[str]:
 
 
 def deploy(pool: str, **environ: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "deployments/deploy.py", pool]
+    command = [sys.executable, "-m", "deployments.deploy", pool]
     bare = {name: os.environ[name] for name in ("PATH", "HOME", "PREFECT_HOME") if name in os.environ}
     return subprocess.run(command, cwd=ROOT, env=bare | environ, capture_output=True, text=True, timeout=300)
 

@@ -10,14 +10,15 @@ from pathlib import Path
 import google.auth.jwt
 import pytest
 
-from clients.settings import Settings
 from deployments.deploy import list_pools
-from tests.deployments.image import NAMES, ROOT
+from switchyard.clients.settings import Settings
+from tests.deployments.image import NAMES
 from tests.deployments.test_terraform import TEXT as TERRAFORM
+from tests.root import ROOT
 
 PAGE = (ROOT / "docs" / "google-cloud.md").read_text()
 NOT_RUN = "*(not run here)*"
-ROOMS = ("clients", "deployments", "flows", "history", "serving", "tasks", "tests/emulators")
+ROOMS = ("deployments", "flows", "serving", "switchyard", "tasks", "tests/emulators")
 
 
 @lru_cache

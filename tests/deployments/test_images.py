@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from deployments.requirements import read_requirements
-from tests.deployments.image import NAMES, ROOT, Image, make_context, read_commands, read_image
+from tests.deployments.image import NAMES, Image, make_context, read_commands, read_image
+from tests.root import ROOT
 
 
 @pytest.fixture(scope="session")
@@ -76,7 +77,7 @@ def test_every_requirement_of_an_image_has_a_pin(extras: list[str]) -> None:
 def test_a_build_sees_no_more_than_it_needs(context: Path) -> None:
     """No results, keys, settings or history of the repository; and no tests."""
     seen = {path.relative_to(context).parts[0] for path in context.rglob("*")} - {".dockerignore"}
-    rooms = {"clients", "flows", "history", "serving", "tasks", "trainer"}
+    rooms = {"flows", "serving", "switchyard", "tasks", "trainer"}
     assert seen == rooms | {"constraints.txt", "deployments", "prefect.yaml", "pyproject.toml", "README.md"}
     assert [path.name for path in (context / "deployments").iterdir()] == ["requirements.py"]
 

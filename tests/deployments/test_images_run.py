@@ -140,8 +140,8 @@ def test_worker_image_migrates_deploys_and_works(build: Any, tmp_path: Path) -> 
 
 
 def _migrate(environ: dict[str, str]) -> None:
-    from clients.migrate import migrate
-    from clients.settings import read_settings
+    from switchyard.clients.results.migrate import migrate
+    from switchyard.clients.settings import read_settings
 
     migrate(read_settings(environ))
 

@@ -10,9 +10,10 @@ from typing import Any
 import hcl2
 import pytest
 
-from clients.settings import Settings
 from serving.push import PATH
-from tests.deployments.image import NAMES, ROOT
+from switchyard.clients.settings import Settings
+from tests.deployments.image import NAMES
+from tests.root import ROOT
 
 FOLDER = ROOT / "deployments" / "terraform"
 FILES = sorted(FOLDER.glob("*.tf"))
@@ -96,7 +97,7 @@ def test_pushes_go_where_serving_takes_them() -> None:
 def test_only_checkpoints_are_deleted_while_they_are_live() -> None:
     """By the ends of their names, as the trainer writes them, and in the runs' folders alone; nothing else that a run
     leaves, or that somebody else keeps in the bucket, ends so in them."""
-    from trainer.checkpoints import POINTER_NAME, RECORD_NAME
+    from trainer.output.checkpoints import POINTER_NAME, RECORD_NAME
 
     [listed] = re.findall(r"checkpoint_files = (\[.*\])", TEXT)
     ends = tuple(json.loads(listed))

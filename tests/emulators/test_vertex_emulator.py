@@ -33,6 +33,7 @@ from tests.emulators.vertex_jobs import (
     wait_for_log,
 )
 from tests.emulators.vertex_rules import PersistentResource
+from tests.root import ROOT
 
 MakeClient = Callable[..., JobServiceClient]
 StartVertex = Callable[..., VertexEmulator]
@@ -712,7 +713,7 @@ def test_by_hand_it_serves_until_it_is_ended() -> None:
         ],
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert running.stdout is not None
     try:

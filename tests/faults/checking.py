@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
-from history.jobs import JobState
-from history.ports import Results
-from history.runs import RunStatus
+from switchyard.core.ports import Results
+from switchyard.core.runs.jobs import JobState
+from switchyard.core.runs.rows import RunStatus
 
 RUN_ID = 1
 """Each try has a database of its own, and one run."""

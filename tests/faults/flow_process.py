@@ -18,15 +18,15 @@ from typing import Any
 import msgspec
 from google.cloud.aiplatform_v1 import JobServiceClient
 
-import clients.announcing
 import flows.ingest
 import flows.reconcile
 import flows.train
-import tasks.submissions
-from clients.gcs import GcsObjects
-from clients.results import SqlResults
-from clients.vertex import VertexLauncher
-from history.errors import SwitchyardError
+import switchyard.services.announcing
+import tasks.turns
+from switchyard.clients.launchers.vertex.launcher import VertexLauncher
+from switchyard.clients.objects.gcs import GcsObjects
+from switchyard.clients.results.store import SqlResults
+from switchyard.core.errors import SwitchyardError
 from tests.faults.orders import FlowNews, FlowOrder, Point
 
 FLOWS: dict[str, Callable[..., Any]] = {
@@ -38,7 +38,7 @@ DONE, FAILED, BROKEN = 0, 1, 3
 
 _POINTS: list[tuple[Any, str, Point]] = [
     (SqlResults, "create_run", "make the row"),
-    (tasks.submissions, "take_turn", "take a turn"),
+    (tasks.turns, "take_turn", "take a turn"),
     (SqlResults, "claim_job", "claim the job"),
     (JobServiceClient, "list_custom_jobs", "list the jobs"),
     (JobServiceClient, "create_custom_job", "create the job"),
@@ -47,7 +47,7 @@ _POINTS: list[tuple[Any, str, Point]] = [
     (GcsObjects, "read", "read the file"),
     (SqlResults, "publish", "publish"),
     (SqlResults, "claim_ended_event", "claim the event"),
-    (clients.announcing, "emit_job_ended", "emit the event"),
+    (switchyard.services.announcing, "emit_job_ended", "emit the event"),
 ]
 
 

@@ -8,7 +8,7 @@ from prefect.client.orchestration import get_client
 from prefect.server.api.server import SubprocessASGIServer
 from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_DATABASE_CONNECTION_URL, temporary_settings
 
-from tasks.submissions import LIMIT
+from tasks.turns import LIMIT
 
 # What the server does for schedules, late runs and its own log of events, no flow here needs, and it would take most of
 # the processors. Read by the server's process.

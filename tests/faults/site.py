@@ -17,7 +17,8 @@ from tests.emulators.vertex import VertexEmulator
 from tests.emulators.vertex_jobs import make_config
 from tests.faults.orders import FlowNews, FlowOrder
 from tests.faults.trainer import DOOR, NOTES
-from tests.flows.vertex_world import ROOT, to_passed_on
+from tests.flows.vertex_world import to_passed_on
+from tests.root import ROOT
 
 IMAGE = "us-docker.pkg.dev/demo-project/switchyard/faulty:local"
 """An image that runs tests.faults.trainer."""

@@ -1,14 +1,14 @@
 """The table of docs/reliability.md: a row for each fault, between two marks of the page."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import msgspec
 
 from tests.faults.cases import CASES, Case
 from tests.faults.checking import Violations
+from tests.root import ROOT
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "reliability.md"
+PAGE = ROOT / "docs" / "reliability.md"
 BEGIN, END = "<!-- made by `make faults` -->\n", "<!-- end -->\n"
 _HEAD = "| step | fault | tried | one job per key | history as uninterrupted | nothing stuck | violations |\n"
 _RULE = "|---|---|---|---|---|---|---|\n"

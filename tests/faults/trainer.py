@@ -19,16 +19,16 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from clients.gcs import GcsObjects
-from history.errors import SwitchyardError
-from history.spec import TrainSpec
-from history.writing import to_json
+from switchyard.clients.objects.gcs import GcsObjects
+from switchyard.core.errors import SwitchyardError
+from switchyard.core.metrics.writing import to_json
+from switchyard.core.runs.spec import TrainSpec
 from tests.faults.orders import ContainerAct
 from trainer import starting
-from trainer.checkpoints import RECORD_NAME, CheckpointStore
 from trainer.console import say
-from trainer.journal import Journal
 from trainer.options import RunSpec
+from trainer.output.checkpoints import RECORD_NAME, CheckpointStore
+from trainer.output.journal import Journal
 from trainer.stopping import Stopped, StopWish
 
 DOOR, NOTES = "FAULTS_DOOR", "FAULTS_NOTES"

@@ -13,10 +13,10 @@ from typing import Any
 import msgspec
 from google.cloud.aiplatform_v1.types import JobState
 
-from clients.migrate import migrate
-from clients.results import open_results
-from clients.settings import Settings, read_settings
-from history.ports import Results
+from switchyard.clients.results.migrate import migrate
+from switchyard.clients.results.store import open_results
+from switchyard.clients.settings import Settings, read_settings
+from switchyard.core.ports import Results
 from tests.emulators.faults import Fault
 from tests.emulators.gcs_rules import Preconditions
 from tests.emulators.vertex_table import TERMINAL

@@ -13,10 +13,10 @@ from typing import Any
 import msgspec
 import sqlalchemy
 
-from clients.migrate import migrate
-from clients.mlflow_sql import open_store
-from clients.settings import read_settings
-from tests.clients.mlflow_stores import FIXTURES, find_fixture, restore, to_libpq
+from switchyard.clients.mlflow.sql import open_store
+from switchyard.clients.results.migrate import migrate
+from switchyard.clients.settings import read_settings
+from tests.clients.mlflow.stores import FIXTURES, find_fixture, restore, to_libpq
 from tests.postgres import Postgres
 
 MAKER = FIXTURES / "make_mlflow_runs.py"

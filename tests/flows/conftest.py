@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-import clients.connect
-from clients.connect import Outside, connect
-from clients.local_launcher import LocalLauncher
-from clients.migrate import migrate
-from clients.settings import Settings
-from history.ports import Launcher
+import switchyard.clients.connect
+from switchyard.clients.connect import Outside, connect
+from switchyard.clients.launchers.local.launcher import LocalLauncher
+from switchyard.clients.results.migrate import migrate
+from switchyard.clients.settings import Settings
+from switchyard.core.ports import Launcher
 from tests.flows.mlflow_world import Impatient
 from tests.postgres import postgres
 
@@ -38,7 +38,7 @@ def scripted(outside: Outside, monkeypatch: pytest.MonkeyPatch) -> Outside:
         return launcher
 
     # The wiring has no setting for the trainer's command: a setting could change a result unseen.
-    monkeypatch.setattr(clients.connect, "_launcher", wire)
+    monkeypatch.setattr(switchyard.clients.connect, "_launcher", wire)
     return connect()
 
 
@@ -46,4 +46,4 @@ def scripted(outside: Outside, monkeypatch: pytest.MonkeyPatch) -> Outside:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """An MLflow server is waited for without waiting; how long it is, tests/clients/ tries."""
     # The wiring has no setting for patience: nobody needs one.
-    monkeypatch.setattr("clients.mlflow_http.Patience", Impatient)
+    monkeypatch.setattr("switchyard.clients.mlflow.http.Patience", Impatient)

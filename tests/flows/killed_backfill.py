@@ -22,8 +22,8 @@ from typing import Any, Final
 import msgspec
 
 import flows.backfill
-from clients import connect
-from history.errors import SwitchyardError
+from switchyard.clients import connect
+from switchyard.core.errors import SwitchyardError
 
 EFFECTS: Final = frozenset({"publish", "publish_many", "adopt_runs", "write_ledger", "write", "delete"})
 _HEAD: Final = struct.Struct("<qdd")

@@ -16,11 +16,11 @@ from typing import Any, ClassVar
 
 import flows.ingest
 import flows.train
-from clients import connect
-from clients.local_launcher import LocalLauncher
-from clients.results import open_results
-from clients.settings import Settings
-from history.errors import SwitchyardError
+from switchyard.clients import connect
+from switchyard.clients.launchers.local.launcher import LocalLauncher
+from switchyard.clients.results.store import open_results
+from switchyard.clients.settings import Settings
+from switchyard.core.errors import SwitchyardError
 
 EFFECTS = {
     "create_run", "claim_job", "record_job", "claim_ended_event", "end_run", "record_error", "publish", "write_ledger",

@@ -9,13 +9,13 @@ from typing import Any
 import msgspec
 import psycopg
 
-from clients.connect import Outside
-from clients.mlflow_http import Patience
-from history.ports import ANY
-from history.runs import NewRun
-from history.tracking import RawRun
-from tests.clients.mlflow_stores import POSTGRES_SCHEMA, add_runs, make_sqlite, restore, to_libpq
-from tests.clients.results_places import NOW, run_sql
+from switchyard.clients.connect import Outside
+from switchyard.clients.mlflow.http import Patience
+from switchyard.core.mlflow.raw_run import RawRun
+from switchyard.core.ports import ANY
+from switchyard.core.runs.rows import NewRun
+from tests.clients.mlflow.stores import POSTGRES_SCHEMA, add_runs, make_sqlite, restore, to_libpq
+from tests.clients.results.places import NOW, run_sql
 from tests.emulators.mlflow_rest import MlflowEmulator
 from tests.emulators.server import serve_in_thread
 from tests.postgres import Postgres

@@ -9,11 +9,11 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from clients.objects import open_objects
-from history.ports import ANY
-from history.record import FileStatus, MetricsRecord, RunIdentity
-from history.writing import to_json
-from tests.history.factories import make_record
+from switchyard.clients.objects.open import open_objects
+from switchyard.core.metrics.record import FileStatus, MetricsRecord, RunIdentity
+from switchyard.core.metrics.writing import to_json
+from switchyard.core.ports import ANY
+from tests.core.metrics.factories import make_record
 
 
 def main() -> int:

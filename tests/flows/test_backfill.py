@@ -19,31 +19,31 @@ from prefect import get_client
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 from prefect.settings import PREFECT_API_URL
 
-from clients.connect import Outside, connect
-from clients.migrate import migrate
 from flows.__main__ import read_command
+from flows.answers.backfill import BackfillFailed, BackfillResult
+from flows.answers.run import RunResult
 from flows.backfill import backfill
-from flows.backfill_result import BackfillFailed, BackfillResult
 from flows.ingest import ingest
 from flows.recover import recover
-from flows.run_result import RunResult
-from history.digest import to_digests
-from history.errors import BadRequest, NotFound
-from history.jobs import JobState
-from history.ownership import to_tags
-from history.reading import read_record
-from history.record import RunIdentity
-from history.runs import RunStatus
-from history.tracking import RawRun
-from tests.clients.mlflow_stores import find_fixture, make_sqlite, restore, to_libpq
-from tests.clients.results_places import make_application_table, run_sql
+from switchyard.clients.connect import Outside, connect
+from switchyard.clients.results.migrate import migrate
+from switchyard.core.errors import BadRequest, NotFound
+from switchyard.core.history.digest import to_digests
+from switchyard.core.metrics.reading import read_record
+from switchyard.core.metrics.record import RunIdentity
+from switchyard.core.mlflow.raw_run import RawRun
+from switchyard.core.runs.jobs import JobState
+from switchyard.core.runs.ownership import to_tags
+from switchyard.core.runs.rows import RunStatus
+from tests.clients.mlflow.stores import find_fixture, make_sqlite, restore, to_libpq
+from tests.clients.results.places import make_application_table, run_sql
+from tests.core.mlflow.factories import make_run, make_series
 from tests.flows.mlflow_world import add_row, make_sqlite_store, read_published, to_folder, write_metrics
-from tests.history.mlflow_factories import make_run, make_series
 from tests.postgres import Postgres
+from tests.root import ROOT
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
-ROOT = Path(__file__).parents[2]
 TABLES = ("quick_tests", *(f"switchyard_{name}" for name in ("published", "histograms", "ledger", "replaced", "jobs")))
 LEGACY = json.dumps({"available": True, "epochs": [0], "loss": {"train": [0.5]}, "params": {"note": "x" * 400}})
 

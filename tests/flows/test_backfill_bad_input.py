@@ -19,16 +19,17 @@ import pytest
 from prefect.settings import PREFECT_API_URL
 from starlette.responses import JSONResponse, Response
 
-from clients import mlflow_http
-from clients.connect import Outside, connect
-from clients.migrate import migrate
+from flows.answers.backfill import BackfillFailed, BackfillResult
 from flows.backfill import backfill
-from flows.backfill_result import BackfillFailed, BackfillResult
-from history.errors import BadRecord, SwitchyardError, TryAgain
-from history.tracking import RawRun
+from switchyard.clients.connect import Outside, connect
+from switchyard.clients.mlflow import http as mlflow_http
+from switchyard.clients.results.migrate import migrate
+from switchyard.core.errors import BadRecord, SwitchyardError, TryAgain
+from switchyard.core.mlflow.raw_run import RawRun
 from tasks.backfill import backfill_batch, fail_batch
-from tests.clients.mlflow_stores import add_runs, to_libpq
-from tests.clients.results_places import make_application_table, run_sql
+from tests.clients.mlflow.stores import add_runs, to_libpq
+from tests.clients.results.places import make_application_table, run_sql
+from tests.core.mlflow.factories import make_points, make_run, make_small
 from tests.emulators.faults import Fault
 from tests.emulators.mlflow_rest import MlflowEmulator
 from tests.flows.mlflow_world import (
@@ -38,7 +39,6 @@ from tests.flows.mlflow_world import (
     read_published,
     serve_store,
 )
-from tests.history.mlflow_factories import make_points, make_run, make_small
 from tests.postgres import Postgres
 
 pytestmark = pytest.mark.usefixtures("prefect_server", "impatient", "prompt")

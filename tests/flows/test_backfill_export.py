@@ -4,15 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from clients.connect import Outside
+from flows.answers.backfill import BackfillFailed
 from flows.backfill import backfill
-from flows.backfill_result import BackfillFailed
 from flows.verify import verify
-from history.digest import to_digests
-from history.mlflow_points import from_points
-from tests.clients.mlflow_exports import export_to_folder
+from switchyard.clients.connect import Outside
+from switchyard.core.history.digest import to_digests
+from switchyard.core.mlflow.mapping import from_points
+from tests.clients.mlflow.export.exports import export_to_folder
+from tests.core.mlflow.factories import make_run, make_series
 from tests.flows.mlflow_world import add_row, make_sqlite_store
-from tests.history.mlflow_factories import make_run, make_series
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 

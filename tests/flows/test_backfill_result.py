@@ -1,6 +1,6 @@
 """What a backfill that failed says of itself."""
 
-from flows.backfill_result import BackfillFailed, BackfillResult
+from flows.answers.backfill import BackfillFailed, BackfillResult
 
 
 def make_result(failed: dict[int, str]) -> BackfillResult:

@@ -10,10 +10,11 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL
 
-from clients.connect import Outside
 from flows.backfill import backfill
-from tests.clients.mlflow_stores import find_fixture, make_sqlite
+from switchyard.clients.connect import Outside
+from tests.clients.mlflow.stores import find_fixture, make_sqlite
 from tests.flows.polling import wait_for
+from tests.root import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.usefixtures("prefect_server")]
 
@@ -35,7 +36,7 @@ def served(outside: Outside, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("MLFLOW_BACKEND_STORE_URI", f"sqlite:///{make_sqlite(tmp_path / 'mlflow.db', find_fixture())}")
     script = tmp_path / "serve.py"
     script.write_text(SERVE)
-    root = str(Path(__file__).parents[2])
+    root = str(ROOT)
     environment = os.environ | {"PREFECT_API_URL": str(PREFECT_API_URL.value()), "PYTHONPATH": root}
     with (tmp_path / "serve.log").open("w") as log:
         process = subprocess.Popen([sys.executable, str(script)], env=environment, cwd=root, stdout=log, stderr=log)

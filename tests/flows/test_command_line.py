@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from prefect.settings import PREFECT_API_URL
 
-from clients.connect import Outside, connect
 from flows.__main__ import FLOWS, read_command
 from flows.parameters import IngestParameters, TrainParameters
-from history.errors import BadRequest
-from history.jobs import JobState
-from history.machine import MachineSpec
-from history.runs import RunStatus
+from switchyard.clients.connect import Outside, connect
+from switchyard.core.errors import BadRequest
+from switchyard.core.runs.jobs import JobState
+from switchyard.core.runs.machine import MachineSpec
+from switchyard.core.runs.rows import RunStatus
 from tests.flows.polling import wait_for
 
 TOY = ["--epochs=3", "--synthetic-buyers=60", "--synthetic-products=40", "--synthetic-interactions=1000",

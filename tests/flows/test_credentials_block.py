@@ -9,11 +9,11 @@ from prefect import flow, task
 from prefect.types import SecretDict
 from prefect_gcp import GcpCredentials
 
-import clients.connect
-from clients.connect import connect
-from clients.credentials import load_credentials
-from history.errors import BadSetup
-from history.ports import ABSENT
+import switchyard.clients.connect
+from switchyard.clients.connect import connect
+from switchyard.clients.prefect.credentials import load_credentials
+from switchyard.core.errors import BadSetup
+from switchyard.core.ports import ABSENT
 from tests.emulators.cloud_run import start_cloud_run
 from tests.emulators.gcs import Gcs, start_gcs
 from tests.emulators.metadata import PROJECT_ID, Metadata, start_metadata
@@ -41,9 +41,9 @@ def block(prefect_server: None, metadata: Metadata, monkeypatch: pytest.MonkeyPa
     """The name of a block that holds a key, as the environment names it."""
     GcpCredentials(service_account_info=metadata.make_key_info(CALLER)).save("training", overwrite=True, _sync=True)
     monkeypatch.setenv("GCP_CREDENTIALS_BLOCK", "training")
-    clients.connect._credentials.cache_clear()
+    switchyard.clients.connect._credentials.cache_clear()
     yield "training"
-    clients.connect._credentials.cache_clear()
+    switchyard.clients.connect._credentials.cache_clear()
 
 
 @task

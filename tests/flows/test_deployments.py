@@ -24,18 +24,18 @@ from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling
 
-from clients.local_launcher import LocalLauncher
-from clients.local_servers import find_local_servers
-from clients.results import open_results
-from clients.settings import Settings, read_settings
-from history.jobs import JobState
-from history.ports import Results
-from history.runs import RunStatus
+from switchyard.clients.launchers.local.launcher import LocalLauncher
+from switchyard.clients.local_servers import find_local_servers
+from switchyard.clients.results.store import open_results
+from switchyard.clients.settings import Settings, read_settings
+from switchyard.core.ports import Results
+from switchyard.core.runs.jobs import JobState
+from switchyard.core.runs.rows import RunStatus
 from tests.flows.polling import wait_for
+from tests.root import ROOT
 
 pytestmark = pytest.mark.timeout(600)
 
-ROOT = Path(__file__).resolve().parents[2]
 TOY: dict[str, object] = {
     "epochs": 3,
     "synthetic_buyers": 60,
@@ -86,7 +86,7 @@ def start_up(folder: Path, ports: tuple[int, int], log: Path) -> subprocess.Pope
         environment.pop(name.upper(), None)
     with log.open("ab") as output:
         return subprocess.Popen(
-            [sys.executable, "deployments/up.py", f"--prefect-port={ports[0]}", f"--port={ports[1]}"],
+            [sys.executable, "-m", "deployments.up", f"--prefect-port={ports[0]}", f"--port={ports[1]}"],
             cwd=ROOT,
             env=environment | {"STATE_DIR": str(folder / "state")},
             stdout=output,

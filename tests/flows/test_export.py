@@ -13,14 +13,14 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from prefect.settings import PREFECT_API_URL
 
-from clients.connect import Outside, connect
-from clients.mlflow_export import read_export
 from flows.export import export
 from flows.restore import restore
-from history.errors import BadRequest, BadSetup, NotFound
-from history.tracking import RawRun, to_source_digest
-from tests.clients.mlflow_stores import add_runs, make_sqlite
-from tests.history.mlflow_factories import make_run
+from switchyard.clients.connect import Outside, connect
+from switchyard.clients.mlflow.export.writer import read_export
+from switchyard.core.errors import BadRequest, BadSetup, NotFound
+from switchyard.core.mlflow.raw_run import RawRun, to_source_digest
+from tests.clients.mlflow.stores import add_runs, make_sqlite
+from tests.core.mlflow.factories import make_run
 
 RUNS = [make_run(run_id=letter * 32, epochs=4, artifact_uri=f"/on/the/server/{letter}") for letter in "abcd"]
 

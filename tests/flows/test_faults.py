@@ -15,15 +15,15 @@ import msgspec
 import pytest
 from prefect.settings import PREFECT_API_URL
 
-import clients.connect
-from clients.connect import Outside, connect
-from clients.local_launcher import LocalLauncher
-from clients.migrate import migrate
+import switchyard.clients.connect
 from flows.ingest import ingest
 from flows.reconcile import reconcile
 from flows.train import train
-from history.jobs import JobState
-from history.runs import RunStatus
+from switchyard.clients.connect import Outside, connect
+from switchyard.clients.launchers.local.launcher import LocalLauncher
+from switchyard.clients.results.migrate import migrate
+from switchyard.core.runs.jobs import JobState
+from switchyard.core.runs.rows import RunStatus
 from tests.flows.polling import wait_for
 from tests.postgres import Postgres, postgres
 
@@ -42,7 +42,7 @@ def wire(monkeypatch: pytest.MonkeyPatch, state: Path) -> Outside:
     monkeypatch.setenv("STATE_DIR", str(state))
     launcher = LocalLauncher(str(state), command=(sys.executable, "-m", "tests.flows.scripted_trainer"))
     # The wiring has no setting for the trainer's command: a setting could change a result unseen.
-    monkeypatch.setattr(clients.connect, "_launcher", lambda settings: launcher)
+    monkeypatch.setattr(switchyard.clients.connect, "_launcher", lambda settings: launcher)
     return connect()
 
 

@@ -13,7 +13,7 @@ from prefect.utilities.schema_tools import validate
 from pydantic import Field
 
 from flows.forms import to_annotation
-from history.machine import MachineSpec
+from switchyard.core.runs.machine import MachineSpec
 
 
 def make_function() -> Callable[..., Any]:

@@ -10,20 +10,22 @@ import msgspec
 import pytest
 from starlette.responses import Response
 
-from clients.connect import Outside
+from flows.answers.run import RunFailed, RunResult
 from flows.ingest import ingest
-from flows.run_result import RunFailed, RunResult
-from history.digest import to_digests
-from history.errors import BadRecord, BadSetup, NotFound, SwitchyardError, TryAgain, TryLater
-from history.jobs import JobState
-from history.mlflow_points import from_points
-from history.ownership import to_tags
-from history.record import RunIdentity
-from history.runs import Job, RunStatus
-from history.tracking import RawRun
-from history.writing import to_json
-from tasks.tracking import RETRIES
-from tests.clients.results_places import NOW
+from switchyard.clients.connect import Outside
+from switchyard.core.errors import BadRecord, BadSetup, NotFound, SwitchyardError, TryAgain, TryLater
+from switchyard.core.history.digest import to_digests
+from switchyard.core.metrics.record import RunIdentity
+from switchyard.core.metrics.writing import to_json
+from switchyard.core.mlflow.mapping import from_points
+from switchyard.core.mlflow.raw_run import RawRun
+from switchyard.core.runs.jobs import JobState
+from switchyard.core.runs.ownership import to_tags
+from switchyard.core.runs.rows import Job, RunStatus
+from tasks.ingest import RETRIES
+from tests.clients.results.places import NOW
+from tests.core.metrics.factories import make_record
+from tests.core.mlflow.factories import make_run, make_small
 from tests.emulators.faults import Fault
 from tests.flows.mlflow_world import (
     add_row,
@@ -35,8 +37,6 @@ from tests.flows.mlflow_world import (
     write_info,
     write_metrics,
 )
-from tests.history.factories import make_record
-from tests.history.mlflow_factories import make_run, make_small
 from tests.postgres import Postgres
 
 pytestmark = pytest.mark.usefixtures("prefect_server")

@@ -6,8 +6,8 @@ import sys
 
 from prefect.settings import PREFECT_API_URL
 
-from clients.connect import Outside
-from history.runs import RunStatus
+from switchyard.clients.connect import Outside
+from switchyard.core.runs.rows import RunStatus
 from tests.flows.test_command_line import TOY
 
 CODE = """if True:
@@ -30,6 +30,6 @@ def test_a_local_train_loads_no_vendor(outside: Outside, prefect_server: None) -
     assert outside.results.read_run(1).status is RunStatus.COMPLETED
     [line] = [line for line in done.stdout.splitlines() if line.startswith("LOADED ")]
     loaded = set(line.split())
-    assert {"clients", "flows", "prefect", "sqlalchemy"} <= loaded
+    assert {"switchyard", "flows", "prefect", "sqlalchemy"} <= loaded
     vendors = ("google", "grpc", "mlflow", "tensorflow", "keras", "proto", "googleapiclient", "psycopg", "pyarrow")
     assert {name for name in loaded if name.startswith(vendors)} == set()

@@ -7,12 +7,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from clients.connect import Outside
 from flows.parameters import TrainParameters
 from flows.reconcile import ReconcileResult, RepairsFailed, reconcile
 from flows.train import to_order
-from history.jobs import JobReport, JobState, to_labels
-from history.runs import Job, NewRun, RunStatus
+from switchyard.clients.connect import Outside
+from switchyard.core.runs.jobs import JobReport, JobState, to_labels
+from switchyard.core.runs.rows import Job, NewRun, RunStatus
 from tests.flows.polling import wait_for
 
 pytestmark = pytest.mark.usefixtures("prefect_server")

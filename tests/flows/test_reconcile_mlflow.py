@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from clients.connect import Outside
 from flows.reconcile import ReconcileResult, RepairsFailed, reconcile
-from history.record import RunIdentity
-from history.writing import to_json
-from tests.clients.results_places import run_sql
+from switchyard.clients.connect import Outside
+from switchyard.core.metrics.record import RunIdentity
+from switchyard.core.metrics.writing import to_json
+from tests.clients.results.places import run_sql
+from tests.core.metrics.factories import make_record
+from tests.core.mlflow.factories import make_run
 from tests.flows.mlflow_world import add_row, make_sqlite_store, read_published, to_folder, write_metrics
-from tests.history.factories import make_record
-from tests.history.mlflow_factories import make_run
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 

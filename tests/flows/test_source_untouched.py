@@ -7,14 +7,14 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from clients.connect import Outside
-from clients.mlflow_parts import to_digest
-from clients.mlflow_tables import open_tables
 from flows.backfill import backfill
 from flows.export import export
 from flows.verify import verify
-from tests.clients.mlflow_servers import serve
-from tests.clients.mlflow_stores import find_fixture, make_sqlite, restore, to_libpq
+from switchyard.clients.connect import Outside
+from switchyard.clients.mlflow.export.parts import to_digest
+from switchyard.clients.mlflow.export.tables import open_tables
+from tests.clients.mlflow.real_servers import serve
+from tests.clients.mlflow.stores import find_fixture, make_sqlite, restore, to_libpq
 from tests.emulators.mlflow_rest import MlflowEmulator
 from tests.emulators.server import serve_in_thread
 from tests.postgres import Postgres

@@ -8,10 +8,10 @@ import pytest
 from rich.console import Console
 
 import flows.terminal
-from flows.bars import Bar
-from flows.run_result import RunResult
+from flows.answers.run import RunResult
+from flows.progress.bars import Bar
 from flows.terminal import FlowLog, print_result
-from history.runs import RunStatus
+from switchyard.core.runs.rows import RunStatus
 
 
 def say(log: FlowLog, bar: Bar) -> None:

@@ -8,17 +8,17 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.sorting import ArtifactSort
 
-from clients.connect import Outside
+from flows.answers.run import RunFailed, RunResult
 from flows.ingest import ingest
 from flows.parameters import TrainParameters
-from flows.run_result import RunFailed, RunResult
 from flows.train import train
-from history.errors import BadRequest, JobFailed, NotFound
-from history.jobs import JobState
-from history.machine import MachineSpec
-from history.ports import ANY
-from history.runs import NewRun, RunStatus
-from history.spec import TrainSpec
+from switchyard.clients.connect import Outside
+from switchyard.core.errors import BadRequest, JobFailed, NotFound
+from switchyard.core.ports import ANY
+from switchyard.core.runs.jobs import JobState
+from switchyard.core.runs.machine import MachineSpec
+from switchyard.core.runs.rows import NewRun, RunStatus
+from switchyard.core.runs.spec import TrainSpec
 from tests.flows.polling import wait_for
 
 pytestmark = pytest.mark.usefixtures("prefect_server")

@@ -11,12 +11,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from clients.connect import Outside
 from flows.ingest import ingest
 from flows.train import train
-from history.errors import BadSetup
-from history.ports import ANY
-from history.runs import RunStatus
+from switchyard.clients.connect import Outside
+from switchyard.core.errors import BadSetup
+from switchyard.core.ports import ANY
+from switchyard.core.runs.rows import RunStatus
 from tests.emulators.mlflow_rest import MlflowEmulator
 from tests.flows.mlflow_world import read_published, serve_store, to_folder
 

@@ -8,19 +8,20 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL
 
-from clients.backfilling import backfill_runs
-from clients.connect import Outside, connect
+from flows.answers.verify import VerifyFailed, VerifyResult
 from flows.verify import verify
-from flows.verify_result import VerifyFailed, VerifyResult
-from history.backfill import How, Item
-from history.errors import BadRecord, BadSetup, NotFound
-from history.manifest import LeftOut, Manifest, State, read_manifest
-from history.tracking import RawRun
-from tests.clients.mlflow_exports import export_to_folder
-from tests.clients.results_places import NOW, run_sql
+from switchyard.clients.connect import Outside, connect
+from switchyard.core.backfill.plan import How, Item
+from switchyard.core.errors import BadRecord, BadSetup, NotFound
+from switchyard.core.mlflow.raw_run import RawRun
+from switchyard.core.verify.findings import LeftOut, State
+from switchyard.core.verify.manifest import Manifest, read_manifest
+from switchyard.services.backfill import backfill_runs
+from tests.clients.mlflow.export.exports import export_to_folder
+from tests.clients.results.places import NOW, run_sql
+from tests.core.mlflow.factories import INF, make_points, make_run, make_series
 from tests.flows.mlflow_world import add_row, make_sqlite_store, serve_store
 from tests.flows.test_command_line import run_flows
-from tests.history.mlflow_factories import INF, make_points, make_run, make_series
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 

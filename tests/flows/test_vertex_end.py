@@ -10,16 +10,16 @@ import pytest
 from prefect.client.orchestration import get_client
 from starlette.testclient import TestClient
 
-from clients.connect import Outside, connect
-from clients.migrate import migrate
-from clients.settings import Settings
 from flows.reconcile import ReconcileResult, reconcile
-from history.jobs import JobOrder, JobState, to_labels
-from history.ports import ABSENT, ANY
-from history.runs import Job, NewRun, RunStatus
-from history.writing import to_json
 from serving.app import create_app
 from serving.push import PATH
+from switchyard.clients.connect import Outside, connect
+from switchyard.clients.results.migrate import migrate
+from switchyard.clients.settings import Settings
+from switchyard.core.metrics.writing import to_json
+from switchyard.core.ports import ABSENT, ANY
+from switchyard.core.runs.jobs import JobOrder, JobState, to_labels
+from switchyard.core.runs.rows import Job, NewRun, RunStatus
 from tests.emulators.gcs_push import PushConfig
 from tests.emulators.server import serve_in_thread
 from tests.emulators.tokens import Issuer

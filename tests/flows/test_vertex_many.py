@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 from google.cloud.aiplatform_v1.types import JobState as VertexState
 
-from clients.connect import connect
-from clients.migrate import migrate
-from clients.settings import Settings
 from flows.reconcile import LOOKS_A_TURN
+from switchyard.clients.connect import connect
+from switchyard.clients.results.migrate import migrate
+from switchyard.clients.settings import Settings
 from tests.bench.vertex import ENDING, VANISHING, Fleet, turn
 from tests.emulators.vertex import VertexEmulator
 from tests.emulators.vertex_core import GET, LIST

@@ -15,10 +15,11 @@ import pytest
 from google.cloud.aiplatform_v1.types import JobState
 from prefect.settings import PREFECT_API_URL
 
-from history.ports import ABSENT
+from switchyard.core.ports import ABSENT
 from tests.emulators.vertex import VertexEmulator
 from tests.emulators.vertex_core import CREATE, GET
-from tests.flows.vertex_world import IMAGES, ROOT, TRAINER, to_environ, to_passed_on
+from tests.flows.vertex_world import IMAGES, TRAINER, to_environ, to_passed_on
+from tests.root import ROOT
 
 if TYPE_CHECKING:
     from tests.emulators.gcs import Gcs
@@ -88,7 +89,7 @@ def test_real_purchases_are_trained_on_vertex_and_read_over_http(
 ) -> None:
     """Uploaded to gs://, submitted, polled, trained in a container, its metrics on gs://, ingested, published, and
     read from a server: by either transport, and by settings alone."""
-    from clients.objects import open_objects
+    from switchyard.clients.objects.open import open_objects
 
     environ, vertex = settings
     objects = open_objects(gcs_root)

@@ -13,16 +13,16 @@ import pytest
 from google.cloud.aiplatform_v1.types import JobState as VertexState
 from prefect.settings import PREFECT_API_URL
 
-import tasks.submissions
-from clients.connect import Outside, connect
-from clients.migrate import migrate
-from clients.settings import Settings
-from flows.run_result import RunFailed
+import tasks.turns
+from flows.answers.run import RunFailed
 from flows.train import train
-from history.errors import BadRequest, BadSetup, SwitchyardError
-from history.jobs import JobState
-from history.runs import RunStatus
 from serving.app import create_app
+from switchyard.clients.connect import Outside, connect
+from switchyard.clients.results.migrate import migrate
+from switchyard.clients.settings import Settings
+from switchyard.core.errors import BadRequest, BadSetup, SwitchyardError
+from switchyard.core.runs.jobs import JobState
+from switchyard.core.runs.rows import RunStatus
 from tests.emulators.faults import Fault
 from tests.emulators.server import serve_in_thread
 from tests.emulators.vertex import VertexEmulator
@@ -167,7 +167,7 @@ def test_a_server_that_counts_nothing_is_in_the_row(
     """Refused before any job is made, the run has failed and says why; mended, the same request trains it."""
     outside = on_vertex()
     with monkeypatch.context() as patch:
-        patch.setattr(tasks.submissions, "LIMIT", "a-limit-that-nobody-made")
+        patch.setattr(tasks.turns, "LIMIT", "a-limit-that-nobody-made")
         fail(BadSetup, "deployments/limits.py", request_key="once")
     run = outside.results.read_run(1)
     assert run.status is RunStatus.FAILED

@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 
 from tests.emulators.vertex import VertexEmulator, passed_on_environment
+from tests.root import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 TRAINER = "us-docker.pkg.dev/demo-project/switchyard/trainer:local"
 """An image that runs this environment's trainer."""
 SCRIPTED = "us-docker.pkg.dev/demo-project/switchyard/scripted:local"

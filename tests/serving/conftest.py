@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from clients.connect import Outside
-from history.ports import Results
 from serving.app import create_app
+from switchyard.clients.connect import Outside
+from switchyard.core.ports import Results
 from tests.clients.conftest import all_places, places
-from tests.clients.results_places import KINDS, Place, Places
+from tests.clients.results.places import KINDS, Place, Places
 from tests.postgres import postgres
 
 __all__ = ["all_places", "places", "postgres"]

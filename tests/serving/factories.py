@@ -5,10 +5,18 @@ import random
 from datetime import UTC, datetime
 from typing import Any
 
-from history.ports import Results
-from history.publishing import to_publication
-from history.record import EdgesKnown, FileStatus, Histogram, MetricsRecord, RunIdentity, Sampling, TowerStatistics
-from history.runs import NewRun, QuickTest, RunStatus
+from switchyard.core.history.publishing import to_publication
+from switchyard.core.metrics.record import (
+    EdgesKnown,
+    FileStatus,
+    Histogram,
+    MetricsRecord,
+    RunIdentity,
+    Sampling,
+    TowerStatistics,
+)
+from switchyard.core.ports import Results
+from switchyard.core.runs.rows import NewRun, QuickTest, RunStatus
 
 NOW = datetime(2026, 1, 2, 10, 30, tzinfo=UTC)
 _HALF_DECADES = [10 ** (exponent / 2) for exponent in range(-12, 1)]

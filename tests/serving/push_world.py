@@ -16,11 +16,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from clients.vertex import VertexLauncher
-from history.jobs import JobOrder, to_labels
-from history.ports import Launcher, Results
-from history.runs import Job, NewRun
 from serving.push import PATH
+from switchyard.clients.launchers.vertex.launcher import VertexLauncher
+from switchyard.core.ports import Launcher, Results
+from switchyard.core.runs.jobs import JobOrder, to_labels
+from switchyard.core.runs.rows import Job, NewRun
 from tests.emulators.tokens import Issuer
 from tests.emulators.vertex import VertexEmulator
 from tests.serving.conftest import OverPlace

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from clients.connect import Outside
-from clients.settings import read_settings
-from history.record import Sampling
-from history.runs import PublishResult, RunStatus
 from serving.app import create_app
-from serving.models import HistogramData, Problem, RunList, TrainingHistory
-from tests.clients.results_places import NOW, Place, publication
+from serving.schemas import HistogramData, Problem, RunList, TrainingHistory
+from switchyard.clients.connect import Outside
+from switchyard.clients.settings import read_settings
+from switchyard.core.history.publication import PublishResult
+from switchyard.core.metrics.record import Sampling
+from switchyard.core.runs.rows import RunStatus
+from tests.clients.results.places import NOW, Place, publication
 from tests.postgres import Postgres
 from tests.serving.conftest import open_client
 from tests.serving.factories import make_record, make_run, publish_run

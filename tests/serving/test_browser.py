@@ -14,9 +14,9 @@ import pytest
 import uvicorn
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
-from history.runs import RunStatus
 from serving.app import create_app
-from tests.clients.results_places import NOW, Place, Places
+from switchyard.core.runs.rows import RunStatus
+from tests.clients.results.places import NOW, Place, Places
 from tests.serving.conftest import OverPlace
 from tests.serving.factories import make_record, make_run, publish_run
 

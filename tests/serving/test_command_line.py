@@ -9,7 +9,7 @@ import sys
 import urllib.request
 from pathlib import Path
 
-from tests.clients.results_places import Place
+from tests.clients.results.places import Place
 
 
 def start(url: str, *arguments: str, state_dir: Path) -> subprocess.Popen[str]:

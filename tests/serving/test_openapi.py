@@ -6,8 +6,8 @@ import pytest
 from pydantic import TypeAdapter
 from starlette.testclient import TestClient
 
-from serving.models import HISTOGRAM_EXAMPLE, HISTORY_EXAMPLE, HistogramData, TrainingHistory
-from tests.clients.results_places import Place
+from serving.schemas import HISTOGRAM_EXAMPLE, HISTORY_EXAMPLE, HistogramData, TrainingHistory
+from tests.clients.results.places import Place
 from tests.serving.factories import publish_run
 
 PATHS = {

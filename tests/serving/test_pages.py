@@ -12,8 +12,8 @@ import matplotlib.image
 import pytest
 from starlette.testclient import TestClient
 
-from history.runs import RunStatus
-from tests.clients.results_places import NOW, Place
+from switchyard.core.runs.rows import RunStatus
+from tests.clients.results.places import NOW, Place
 from tests.serving.factories import make_record, make_run, publish_run
 
 HOSTILE = (

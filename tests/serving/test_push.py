@@ -16,14 +16,14 @@ from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, tempor
 from starlette.responses import Response
 from starlette.testclient import TestClient
 
-from clients.vertex import VertexLauncher, VertexSite
-from history.errors import BadSetup
-from history.jobs import JobState
-from history.runs import Job
 from serving.app import create_app
 from serving.json_log import JsonLines
 from serving.push import LOOKS_A_MINUTE, MAX_BODY_BYTES, MAX_READ_BYTES, PATH, Outcome
-from tests.clients.results_places import Place
+from switchyard.clients.launchers.vertex.launcher import VertexLauncher, VertexSite
+from switchyard.core.errors import BadSetup
+from switchyard.core.runs.jobs import JobState
+from switchyard.core.runs.rows import Job
+from tests.clients.results.places import Place
 from tests.emulators.faults import Fault
 from tests.emulators.server import serve_in_thread
 from tests.emulators.tokens import Issuer, make_key

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from history.publishing import to_publication
-from history.record import MetricsRecord, Sampling
-from history.runs import QuickTest, RunStatus
 from serving.view import RunView, to_charts, to_view
+from switchyard.core.history.publishing import to_publication
+from switchyard.core.metrics.record import MetricsRecord, Sampling
+from switchyard.core.runs.rows import QuickTest, RunStatus
 from tests.serving.factories import make_record
 
 

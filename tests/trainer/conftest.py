@@ -14,7 +14,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 @pytest.fixture(scope="session")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The numbers of a training of LONGER_FLAGS on this machine that nothing interrupted, without checkpoints."""
-    from history.reading import read_record
+    from switchyard.core.metrics.reading import read_record
     from tests.trainer.factories import LONGER_FLAGS, to_numbers
 
     folder = tmp_path_factory.mktemp("uninterrupted")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from history.errors import BadRequest
+from switchyard.core.errors import BadRequest
 from trainer.environment import Environment, read_environment
 from trainer.options import RunSpec, read_arguments
 from trainer.starting import start

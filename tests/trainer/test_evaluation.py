@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from trainer.evaluation import CHUNK_PAIRS, rank_by_model, rank_by_popularity, to_recalls
-from trainer.splitting import Pairs
+from trainer.data.splitting import Pairs
+from trainer.model.evaluation import CHUNK_PAIRS, rank_by_model, rank_by_popularity, to_recalls
 
 
 def make_pairs(buyers: list[int], products: list[int]) -> Pairs:

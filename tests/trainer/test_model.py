@@ -9,11 +9,11 @@ import pytest
 import tensorflow as tf
 
 from tests.trainer.factories import make_interactions, make_spec
-from trainer.batches import to_test_batches, to_train_batches
-from trainer.losses import InBatchSoftmax
-from trainer.optimizers import make_optimizer
-from trainer.splitting import Pairs, split_by_time
-from trainer.towers import Tower, TwoTower, to_unit
+from trainer.data.batches import to_test_batches, to_train_batches
+from trainer.data.splitting import Pairs, split_by_time
+from trainer.model.losses import InBatchSoftmax
+from trainer.model.optimizers import make_optimizer
+from trainer.model.towers import Tower, TwoTower, to_unit
 
 
 def make_model(**changes: Any) -> TwoTower:

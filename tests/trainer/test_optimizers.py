@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer.optimizers import LazyAdam, SparseAdagrad, UniqueRows, unique_rows
+from trainer.model.optimizers import LazyAdam, SparseAdagrad, UniqueRows, unique_rows
 
 
 def to_slices(rows: list[int], values: Any) -> tf.IndexedSlices:

@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow.parquet as pa_parquet
 import pytest
 
-from history.reading import read_record
-from history.record import MetricsRecord
+from switchyard.core.metrics.reading import read_record
+from switchyard.core.metrics.record import MetricsRecord
 from tests.trainer.factories import TINY_FLAGS, make_columns, write_parquet
 
 WAIT_S = 120

@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from clients.objects import open_objects
-from history.errors import BadRequest, BadSetup, NotFound
-from history.ports import ABSENT
+from switchyard.clients.objects.open import open_objects
+from switchyard.core.errors import BadRequest, BadSetup, NotFound
+from switchyard.core.ports import ABSENT
 from tests.trainer.factories import make_columns, make_spec, write_parquet
-from trainer.reading import read_interactions
+from trainer.data.reading import read_interactions
 
 if TYPE_CHECKING:
     from tests.emulators.gcs import Gcs

@@ -7,17 +7,18 @@ from typing import Any
 
 import pytest
 
-from clients.files import FileObjects
-from history.errors import BadRecord, StaleWrite, TryAgain
-from history.reading import read_record
-from history.record import MetricsRecord
-from history.spec import TrainSpec
-from trainer.bins import BIN_EDGES
-from trainer.epoch_record import EpochRecord
-from trainer.journal import Journal
+from switchyard.clients.objects.files import FileObjects
+from switchyard.core.errors import BadRecord, StaleWrite, TryAgain
+from switchyard.core.metrics.reading import read_record
+from switchyard.core.metrics.record import MetricsRecord
+from switchyard.core.runs.spec import TrainSpec
+from tests.root import ROOT
 from trainer.options import RunSpec
-from trainer.run_folder import RunFolder
-from trainer.snapshots import PAUSE_S, Snapshots
+from trainer.output.epoch_record import EpochRecord
+from trainer.output.journal import Journal
+from trainer.output.run_folder import RunFolder
+from trainer.output.snapshots import PAUSE_S, Snapshots
+from trainer.statistics.bins import BIN_EDGES
 
 NOW = datetime(2026, 1, 15, 10, 30, tzinfo=UTC)
 
@@ -147,7 +148,7 @@ def test_ended_says_how_and_whose(tmp_path: Path) -> None:
 
 def test_ended_has_the_fields_that_the_contract_shows(tmp_path: Path) -> None:
     """docs/contracts.md has an example of the last file: same keys, same types."""
-    page = (Path(__file__).parents[2] / "docs" / "contracts.md").read_text()
+    page = (ROOT / "docs" / "contracts.md").read_text()
     example = json.loads(page.split("```json ended\n")[1].split("```")[0])
     RunFolder(make_run(tmp_path), seed=7).write_ended("completed", 0)
     written = json.loads((tmp_path / "ended.json").read_bytes())

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from history.errors import BadRecord
-from history.writing import to_json
+from switchyard.core.errors import BadRecord
+from switchyard.core.metrics.writing import to_json
 from tests.trainer.factories import LONGER_EPOCHS, LONGER_FLAGS, TINY_FLAGS, make_spec, to_numbers
 from tests.trainer.test_process import WAIT_S, read_ended, read_lines, read_metrics, run, started, wait_for_epoch
-from trainer.checkpoints import RECORD_NAME, CheckpointStore
-from trainer.journal import Journal
 from trainer.options import RunSpec
-from trainer.run_folder import RunFolder
+from trainer.output.checkpoints import RECORD_NAME, CheckpointStore
+from trainer.output.journal import Journal
+from trainer.output.run_folder import RunFolder
 from trainer.stopping import is_stalled
 
 FLAGS = [*LONGER_FLAGS, "--checkpoint-pause-s=0"]

@@ -11,17 +11,17 @@ import psutil
 import pytest
 import tensorflow as tf
 
-import trainer.collecting
-from history.errors import BadRequest
-from history.record import MetricsRecord, TowerStatistics
-from history.spec import TrainSpec
-from trainer.bins import BIN_EDGES, count_bins
-from trainer.collecting import collect_all
-from trainer.epoch_record import EpochRecord
-from trainer.gradient_statistics import GradientStatistics
-from trainer.optimizers import make_optimizer
-from trainer.towers import TwoTower
-from trainer.weight_statistics import CHUNK_VALUES, SAMPLE_VALUES, WeightReader, WeightStatistics
+import trainer.statistics.collecting
+from switchyard.core.errors import BadRequest
+from switchyard.core.metrics.record import MetricsRecord, TowerStatistics
+from switchyard.core.runs.spec import TrainSpec
+from trainer.model.optimizers import make_optimizer
+from trainer.model.towers import TwoTower
+from trainer.output.epoch_record import EpochRecord
+from trainer.statistics.bins import BIN_EDGES, count_bins
+from trainer.statistics.collecting import collect_all
+from trainer.statistics.gradients import GradientStatistics
+from trainer.statistics.weights import CHUNK_VALUES, SAMPLE_VALUES, WeightReader, WeightStatistics
 
 BATCHES = 7
 
@@ -253,8 +253,8 @@ def test_another_model_is_served_in_two_lines() -> None:
 
 def test_the_example_runs() -> None:
     """What the docstring shows is so."""
-    assert doctest.testmod(trainer.collecting).failed == 0
-    assert doctest.testmod(trainer.collecting).attempted > 5
+    assert doctest.testmod(trainer.statistics.collecting).failed == 0
+    assert doctest.testmod(trainer.statistics.collecting).attempted > 5
 
 
 @pytest.mark.parametrize("callback", [WeightStatistics, GradientStatistics])

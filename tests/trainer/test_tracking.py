@@ -15,25 +15,25 @@ from typing import Any
 import pytest
 import requests
 
-from clients.mlflow_http import MlflowServer
-from clients.mlflow_rest import RestTracking
-from history.digest import to_digests
-from history.mlflow_logging import choose_shared
-from history.mlflow_points import from_points
-from history.reading import read_record
-from history.record import HISTOGRAM_BINS, MetricsRecord, RunIdentity
-from history.spec import TrainSpec
-from history.tracking import RawRun
-from tests.clients.mlflow_stores import make_sqlite
+from switchyard.clients.mlflow.http import MlflowServer
+from switchyard.clients.mlflow.rest import RestTracking
+from switchyard.core.history.digest import to_digests
+from switchyard.core.metrics.reading import read_record
+from switchyard.core.metrics.record import HISTOGRAM_BINS, MetricsRecord, RunIdentity
+from switchyard.core.mlflow.logged import choose_shared
+from switchyard.core.mlflow.mapping import from_points
+from switchyard.core.mlflow.raw_run import RawRun
+from switchyard.core.runs.spec import TrainSpec
+from tests.clients.mlflow.stores import make_sqlite
 from tests.emulators.faults import Fault
 from tests.emulators.mlflow_rest import MlflowEmulator
 from tests.emulators.server import serve_in_thread
 from tests.trainer.factories import LONGER_FLAGS, TINY_FLAGS, to_numbers
-from trainer import tracking
 from trainer.environment import MlflowEnvironment
-from trainer.epoch_record import EpochRecord
+from trainer.output import tracking
+from trainer.output.epoch_record import EpochRecord
+from trainer.output.tracking import Tracker, start_tracking
 from trainer.stopping import StopWish
-from trainer.tracking import Tracker, start_tracking
 
 IDENTITY = RunIdentity(quick_test_id=12, key="abc", attempt=1, restart=0)
 EDGES = [-1.0 + i / 12.5 for i in range(HISTOGRAM_BINS + 1)]

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from clients.objects import open_objects
-from history.reading import read_record
+from switchyard.clients.objects.open import open_objects
+from switchyard.core.metrics.reading import read_record
 from tests.emulators.faults import Fault
 from tests.trainer.factories import LONGER_FLAGS, to_numbers
 

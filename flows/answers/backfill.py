@@ -1,0 +1,87 @@
+"""What backfill answers: counts, and a reason for each run that was not published."""
+
+import msgspec
+
+from switchyard.core.backfill.plan import PlannedRun
+from switchyard.core.errors import SwitchyardError
+
+_SHOWN, _ROWS_SHOWN = 20, 200
+
+
+class BackfillResult(msgspec.Struct, frozen=True, kw_only=True):
+    """The counts before, and what was done; reasons by quick test id. A dry run has the list in `runs`."""
+
+    dry_run: bool
+    rows: int
+    completed: int
+    with_mlflow_run: int  # of the rows of a chosen status, as the two below
+    already_published: int
+    legacy: int  # published by the legacy application: kept, unless by force
+    adopted: int  # rows made for MLflow runs; of a dry run: that would be made
+    to_do: int
+    published: int = 0
+    unchanged: int = 0
+    skipped: dict[int, str] = {}
+    failed: dict[int, str] = {}
+    left_out: list[PlannedRun] = []  # not to do, and why
+    runs: list[PlannedRun] = []
+    export_only: list[str] = []  # what is then kept by an export of MLflow's store alone
+
+    @property
+    def counts(self) -> list[list[str | int]]:
+        """Name and number, in the order of the walk."""
+        names = ["rows", "completed", "with_mlflow_run", "already_published", "legacy", "adopted", "to_do"]
+        counts: list[list[str | int]] = [[name.replace("_", " "), getattr(self, name)] for name in names]
+        if self.dry_run:
+            return counts
+        done: list[list[str | int]] = [["published", self.published], ["unchanged", self.unchanged]]
+        return [*counts, *done, ["skipped", len(self.skipped)], ["failed", len(self.failed)]]
+
+    @property
+    def table(self) -> list[dict[str, str | int]]:
+        """The counts, and the first of the runs that need somebody: a Prefect artifact's rows."""
+        rows: list[dict[str, str | int]] = [
+            {"what": str(name), "runs": number, "why": ""} for name, number in self.counts
+        ]
+        for id_, error in list(self.failed.items())[:_ROWS_SHOWN]:
+            rows.append({"what": "failed", "runs": f"quick test {id_}", "why": error})
+        return rows
+
+    @property
+    def lists(self) -> list[tuple[str, list[list[str]]]]:
+        """Each list that has lines, with its title; a line is a run and what there is to say of it."""
+        reasons = [("failed", self.failed), ("skipped", self.skipped)]
+        lists = [(title, [[f"quick test {id_}", said] for id_, said in found.items()]) for title, found in reasons]
+        lists.append(("to do", [[_to_name(run), run.status, str(run.todo)] for run in self.runs]))
+        lists.append(("left out", [[_to_name(run), run.status, run.why_not] for run in self.left_out]))
+        return [(title, lines) for title, lines in lists if lines]
+
+
+class BackfillFailed(SwitchyardError):
+    """Some runs could not be published; `result` says which, and what became of the others."""
+
+    def __init__(self, result: BackfillResult) -> None:
+        self.result = result
+        by_error: dict[str, list[int]] = {}
+        for id_, error in result.failed.items():
+            by_error.setdefault(error, []).append(id_)  # an MLflow that is away says the same of every run
+        lines = [f"{_to_names(ids)}: {error}" for error, ids in list(by_error.items())[:_SHOWN]]
+        more = sum(map(len, list(by_error.values())[_SHOWN:]))
+        said = "; ".join(lines) + (f"; and {more} more, see the ledger" if more else "")
+        super().__init__(
+            f"{len(result.failed)} of {result.to_do} runs could not be published: {said}. "
+            "The same command tries them again"
+        )
+
+
+def _to_names(ids: list[int]) -> str:
+    if len(ids) == 1:
+        return f"quick test {ids[0]}"
+    more = len(ids) - _SHOWN
+    return f"quick tests {', '.join(map(str, ids[:_SHOWN]))}" + (f" and {more} more" if more > 0 else "")
+
+
+def _to_name(run: PlannedRun) -> str:
+    row = f"quick test {run.quick_test_id}" if run.quick_test_id is not None else ""
+    mlflow = f"MLflow run {run.mlflow_run_id}" if run.mlflow_run_id else ""
+    return ", ".join(filter(None, (row, mlflow)))

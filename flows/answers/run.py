@@ -1,0 +1,45 @@
+"""What train, ingest and cancel answer of a run."""
+
+from typing import Any
+
+import msgspec
+
+from flows.steps.settling import Settled
+from switchyard.core.errors import JobFailed
+from switchyard.core.runs.rows import QuickTest, RunStatus
+from tasks.pages import to_page_url
+
+
+class RunResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
+    """A run as it stands after the flow. ``--json`` prints all of it but `history`."""
+
+    quick_test_id: int
+    status: RunStatus
+    gcs_artifacts_path: str
+    final_metrics: dict[str, float | None]
+    url: str  # the run's page
+    error: str = ""
+    published: str = ""  # what this flow's publish did; empty: it published nothing
+    history: dict[str, Any] = {}  # the published history
+
+
+class RunFailed(JobFailed):
+    """The run has ended without success; `result` says how far it came."""
+
+    def __init__(self, result: RunResult) -> None:
+        self.result = result
+        super().__init__(f"quick test {result.quick_test_id} is {result.status}: {result.error}")
+
+
+def to_result(run: QuickTest, settled: Settled | None = None) -> RunResult:
+    """The answer of a flow that settled `run`, or (None) only submitted it."""
+    return RunResult(
+        quick_test_id=run.id,
+        status=settled.status if settled else run.status,
+        gcs_artifacts_path=run.gcs_artifacts_path,
+        final_metrics=settled.final_metrics if settled else {},
+        url=to_page_url(run.id),
+        error=settled.error if settled else run.error,
+        published=settled.published or "" if settled else "",
+        history=settled.history if settled else {},
+    )

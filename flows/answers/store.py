@@ -1,0 +1,112 @@
+"""What export and restore answer, and how it is shown."""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from switchyard.core.mlflow.export import Export, Unlisted
+
+
+class TableResult(msgspec.Struct, frozen=True, kw_only=True):
+    """One table, and how much of it there is."""
+
+    table: str
+    rows: int
+    parts: int
+
+
+class ExportResult(msgspec.Struct, frozen=True, kw_only=True):
+    """A finished export, read back and found whole."""
+
+    uri: str
+    alembic_version: str
+    taken_at: datetime
+    rows: int
+    parts: int
+    written: int  # parts that were not there yet
+    tables: list[TableResult]
+    left_out: list[str]  # what a restore will not have: views, types and aggregates, of which MLflow has none
+    locations: int  # where artifacts are, as the tables say
+    objects: int | None  # that are there; None: they were not listed
+    size_bytes: int
+    unlisted: list[Unlisted]
+
+    @property
+    def table(self) -> list[dict[str, Any]]:
+        """A row for each table, and for the lists of artifacts."""
+        lists = [{"table": "(artifacts' locations)", "rows": self.locations, "parts": ""}]
+        if self.objects is not None:
+            lists.append(
+                {"table": f"(artifacts' objects, {self.size_bytes:,} bytes)", "rows": self.objects, "parts": ""}
+            )
+        return [msgspec.to_builtins(table) for table in self.tables] + lists
+
+    @property
+    def notes(self) -> list[str]:
+        """What somebody should know of it."""
+        shown = [f"artifacts not listed: {place.uri}: {place.reason}" for place in self.unlisted[:20]]
+        more = [f"and {len(self.unlisted) - 20} more places; --json shows all"] if len(self.unlisted) > 20 else []
+        return [
+            f"exported to {self.uri}; {self.written} of {self.parts} parts are new",
+            *(f"left out: {what}" for what in self.left_out),
+            *shown,
+            *more,
+        ]
+
+
+class RestoreResult(msgspec.Struct, frozen=True, kw_only=True):
+    """A database that holds exactly the export."""
+
+    uri: str  # the export's
+    alembic_version: str
+    taken_at: datetime
+    rows: int
+    filled: bool  # False: it held the export already
+    tables: list[TableResult]
+
+    @property
+    def table(self) -> list[dict[str, Any]]:
+        """A row for each table."""
+        return [msgspec.to_builtins(table) for table in self.tables]
+
+    @property
+    def notes(self) -> list[str]:
+        """What somebody should know of it."""
+        done = "restored from" if self.filled else "held already what is in"
+        return [f"{done} {self.uri}, as of {self.taken_at:%Y-%m-%d %H:%M:%S} UTC; every row was compared"]
+
+
+def to_export_result(uri: str, export: Export, *, written: int) -> ExportResult:
+    """Of a finished export."""
+    artifacts = export.artifacts
+    return ExportResult(
+        uri=uri,
+        alembic_version=export.alembic_version,
+        taken_at=export.taken_at,
+        rows=export.rows,
+        parts=len(export.parts),
+        written=written,
+        tables=_to_tables(export),
+        left_out=export.schema.left_out,
+        locations=artifacts.locations.rows,
+        objects=artifacts.objects.rows if artifacts.objects else None,
+        size_bytes=artifacts.size_bytes,
+        unlisted=artifacts.unlisted,
+    )
+
+
+def to_restore_result(uri: str, export: Export, *, filled: bool) -> RestoreResult:
+    """Of a restored one."""
+    return RestoreResult(
+        uri=uri,
+        alembic_version=export.alembic_version,
+        taken_at=export.taken_at,
+        rows=export.rows,
+        filled=filled,
+        tables=_to_tables(export),
+    )
+
+
+def _to_tables(export: Export) -> list[TableResult]:
+    return [TableResult(table=table.name, rows=table.rows, parts=len(table.parts)) for table in export.tables]

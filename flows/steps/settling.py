@@ -1,0 +1,141 @@
+"""The end of a run's walk, the same in every flow: what its job left is read, judged and published."""
+
+from typing import Any
+
+import msgspec
+
+from flows.steps.finding import find_metrics
+from switchyard.core.errors import BadRecord, BadRequest, BadSetup, NotFound, StaleWrite, SwitchyardError
+from switchyard.core.history.publication import Publication, PublishResult
+from switchyard.core.history.publishing import to_publication
+from switchyard.core.metrics.record import Sampling
+from switchyard.core.runs.jobs import JobState
+from switchyard.core.runs.outcomes import Outcome, choose_outcome
+from switchyard.core.runs.rows import Job, QuickTest, RunStatus
+from tasks.publish import publish
+from tasks.runs import end_run, record_error
+
+
+class Settled(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a run: its status now, and what is published of it (None: nothing by this call)."""
+
+    quick_test_id: int
+    status: RunStatus
+    gcs_artifacts_path: str
+    error: str = ""
+    refused: bool = False  # what the job left was, or it left nothing though it succeeded
+    published: PublishResult | None = None
+    history: dict[str, Any] = {}
+
+    @property
+    def final_metrics(self) -> dict[str, float | None]:
+        """Of the published history; empty where none is."""
+        return dict(self.history.get("final_metrics") or {})
+
+
+def settle(run: QuickTest, job: Job | None, *, force: bool = False, sampling: Sampling | None = None) -> Settled:
+    """Publishes what the newest job of `run` left, or ends the run with the reason why there is nothing to publish.
+
+    Safe to call at any time, twice, and by two at once. What is refused ends the run of an ended job as failed; what
+    was published before stays.
+
+    Raises:
+        BadRecord, NotFound: the metrics of a run that cannot be ended (its job is at work, or its row is completed) are
+            refused or missing; the row says why.
+        BadSetup: they are in an MLflow that cannot be read with these settings; the row says so, and stays as it is.
+        StaleWrite: what is published has the same rank and other content; the row says so.
+    """
+    state = job.state if job else None
+    try:
+        found = find_metrics(run, job)
+    except (BadRecord, BadRequest) as err:
+        return _end_unread(run, job, choose_outcome(state, None, run.status), refusal=err)
+    except BadSetup as err:
+        # The metrics are there, for whoever may read them: ending the run without them would be too early.
+        record_error(run.id, str(err))
+        raise
+    outcome = choose_outcome(state, found.record.status if found.record else None, run.status)
+    if found.record is None or not outcome.publish:
+        return _end_unread(run, job, outcome, missing=found.missing, why=found.why)
+    publication = to_publication(
+        found.record,
+        quick_test_id=run.id,
+        source=found.source,
+        sampling=sampling or to_sampling(run, job),
+        row_status=outcome.row_status,
+        error=_with_reason(outcome.error, job),
+        mlflow_run_id=found.mlflow_run_id,
+    )
+    try:
+        result = publish(publication, force)
+    except StaleWrite as err:
+        record_error(run.id, str(err))
+        raise
+    return _settled(run, job, outcome, publication, result)
+
+
+def to_sampling(run: QuickTest, job: Job | None) -> Sampling:
+    """The sampling that the run was asked for; the default where its parameters do not say (a run that is not ours)."""
+    asked = (job.parameters if job else None) or run.parameters
+    known = {name: asked[name] for name in Sampling.__struct_fields__ if name in asked}
+    return msgspec.convert(known, Sampling)
+
+
+def _end_unread(
+    run: QuickTest,
+    job: Job | None,
+    outcome: Outcome,
+    *,
+    refusal: SwitchyardError | None = None,
+    missing: str = "",
+    why: str = "",
+) -> Settled:
+    """The end of a run of whose newest job nothing can be published."""
+    refused = refusal is not None
+    if outcome.row_status is None or run.status is RunStatus.COMPLETED:
+        # Its job is at work and may write a better one; or somebody completed the row, and that stands.
+        said = "; ".join(filter(None, (missing, why))) or f"quick test {run.id}: {outcome.reason}"
+        error = refusal or NotFound(said)
+        if refused or run.status is RunStatus.COMPLETED:
+            record_error(run.id, str(error))
+        raise error
+    ended = f"the training job {job.state}" if job else "no job is known"
+    # The outcome speaks of a missing file: one that is there and refused was not written by this run, or not whole.
+    unread = f"{ended}, and what it left is refused: {refusal}" if refused else outcome.error
+    end_error = _with_reason("; ".join(filter(None, (unread, why))), job)
+    end_run(run.id, outcome.row_status, end_error)
+    return Settled(
+        quick_test_id=run.id,
+        status=outcome.row_status,
+        gcs_artifacts_path=run.gcs_artifacts_path,
+        error=end_error,
+        refused=refused or (job is not None and job.state is JobState.SUCCEEDED),
+    )
+
+
+def _settled(
+    run: QuickTest, job: Job | None, outcome: Outcome, publication: Publication, result: PublishResult
+) -> Settled:
+    status = outcome.row_status or run.status
+    if result is PublishResult.KEPT_NEWER and outcome.row_status is not None:
+        # Nothing was written, the row's status neither: it must not stay open for that.
+        end_run(run.id, outcome.row_status, publication.error)
+    elif outcome.row_status is None and (run.error or (job is not None and job.error)):
+        record_error(run.id, "")  # said before, of what is readable now
+    return Settled(
+        quick_test_id=run.id,
+        status=status,
+        gcs_artifacts_path=run.gcs_artifacts_path,
+        error=publication.error,
+        refused=job is not None and job.state is JobState.SUCCEEDED and status is RunStatus.FAILED,
+        published=result,
+        history=publication.history,
+    )
+
+
+def _with_reason(error: str, job: Job | None) -> str:
+    """`error`, and the launcher's own words for it, and where the log lies."""
+    if not error or job is None or job.state is JobState.SUCCEEDED:
+        return error
+    log = f"its log: {job.log_uri}" if job.log_uri else ""
+    return "; ".join(filter(None, (error, job.reason, log)))

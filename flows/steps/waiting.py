@@ -1,0 +1,82 @@
+"""Waiting for a job's end: looks, records what changed, shows how far it is, and knows when to stop."""
+
+from datetime import UTC, datetime
+from typing import assert_never
+
+from prefect import get_run_logger
+
+from flows.progress.bars import Bar
+from switchyard.core.errors import JobFailed
+from switchyard.core.runs.jobs import JobReport
+from switchyard.core.runs.rows import Job, RunStatus
+from switchyard.core.runs.walk import Action, Graces, Step, next_action
+from tasks.poll import watch_job
+from tasks.runs import record_job, record_job_end
+from tasks.show import show_progress
+
+
+def wait_for_end(job: Job, *, interval_s: float, deadline: datetime) -> Job:
+    """The job's row, ended and recorded so; the job is named already. `interval_s` 0: looks as often as suits where
+    it runs.
+
+    Raises:
+        JobFailed: the deadline has passed; the job is left to run, and reconcile publishes its end.
+        TryAgain: its launcher has not answered for minutes; the same holds.
+    """
+    started = datetime.now(UTC)
+    seen: JobReport | None = None
+    while True:
+        now = datetime.now(UTC)
+        waited_s = (now - started).total_seconds()
+        # News of progress takes a task run: seldom enough that a day's training makes hundreds, not thousands.
+        hold_s = max(1.0, waited_s / 20)
+        left_s = max(0.0, (deadline - now).total_seconds())
+        report = watch_job(job.job_name, seen, interval_s, waited_s, hold_s, left_s)
+        # The row's own status decides nothing here: whoever ends it while the job runs has reconcile cancel the job.
+        step = next_action(
+            RunStatus.RUNNING,
+            job,
+            report,
+            published=False,
+            now=datetime.now(UTC),
+            graces=Graces(),
+            deadline=deadline,
+        )
+        if report is not None and report.progress is not None and (seen is None or report.progress != seen.progress):
+            _say_progress(job, report)
+        seen = report
+        match step.action:
+            case Action.INGEST:
+                return record_end(job, report, step)
+            case Action.RECORD:
+                assert report is not None
+                job = record_job(job.key, report)
+            case Action.GIVE_UP:
+                raise JobFailed(
+                    f"the job of quick test {job.quick_test_id} must have ended by {deadline:%Y-%m-%d %H:%M:%S} UTC "
+                    f"(timeout_s and queue_timeout_s after its claim); it is still {job.state}: {job.job_name}. "
+                    "It is left to run and reconcile publishes its end; to end it now: "
+                    f"python -m flows cancel {job.quick_test_id}"
+                )
+            case Action.WAIT | Action.NOTHING | Action.ANNOUNCE | Action.CANCEL:
+                continue
+            case _:
+                assert_never(step.action)
+
+
+def record_end(job: Job, report: JobReport | None, step: Step) -> Job:
+    """The job's row after its end was written on it: as the launcher reports it, or as `step` concludes."""
+    if step.state is None:
+        return job
+    if report is not None:
+        return record_job(job.key, report)
+    return record_job_end(job.key, step.state, step.reason)
+
+
+def _say_progress(job: Job, report: JobReport) -> None:
+    progress = report.progress
+    assert progress is not None
+    loss = "" if progress.loss is None else f"loss {progress.loss:.4f}"
+    bar = Bar(label="training", unit="epochs", done=progress.epochs_done, total=progress.epochs_asked, detail=loss)
+    get_run_logger().info("%s", bar, extra=bar.extra)
+    show_progress(job.quick_test_id, progress)

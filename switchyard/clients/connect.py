@@ -1,0 +1,114 @@
+"""The only wiring: settings in, ports out. Adapters are imported where they are used, so that what is not used is not
+loaded."""
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from switchyard.clients.objects.open import open_objects
+from switchyard.clients.settings import Settings, read_settings
+from switchyard.core.errors import BadSetup
+from switchyard.core.ports import Launcher, Objects, Results, Tracking
+
+if TYPE_CHECKING:
+    import requests
+
+
+class Outside:
+    """The outside systems that the settings name, each connected at its first use."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    def objects(self, uri: str) -> Objects:
+        """The objects under `uri`; its scheme picks the adapter."""
+        credentials = _credentials(self.settings.gcp_credentials_block) if uri.startswith("gs://") else None
+        return open_objects(uri, credentials=credentials)
+
+    @property
+    def results(self) -> Results:
+        """The results database. Raises: BadSetup: its schema is not this version's (`python -m flows migrate`)."""
+        return _results(self.settings)
+
+    @property
+    def launcher(self) -> Launcher:
+        """Where training jobs run."""
+        return _launcher(self.settings)
+
+    @property
+    def tracking(self) -> Tracking:
+        """The MLflow store that the settings name, opened anew; the caller closes it. Its database goes before its
+        server. Raises: BadSetup: none is named, or by a URI that we do not read."""
+        settings = self.settings
+        if settings.mlflow_backend_store_uri:
+            from switchyard.clients.mlflow.sql import open_store
+
+            return open_store(settings.mlflow_backend_store_uri)
+        if not settings.mlflow_tracking_uri:
+            raise BadSetup("no MLflow is named: set MLFLOW_BACKEND_STORE_URI or MLFLOW_TRACKING_URI; see .env.example")
+        from switchyard.clients.mlflow.server import open_server
+
+        return open_server(settings, lambda: self.session(settings.mlflow_tracking_uri))
+
+    def open_export(self, uri: str) -> Tracking:
+        """The MLflow store that was exported to `uri`. Raises: BadSetup: no finished export is there."""
+        from switchyard.clients.mlflow.export.reader import open_export
+
+        return open_export(uri, self.objects(uri))
+
+    def open_tracking(self, export_uri: str = "") -> Tracking:
+        """The export at `export_uri`; where that is empty, the MLflow that the settings name. The caller closes it."""
+        return self.open_export(export_uri) if export_uri else self.tracking
+
+    def session(self, url: str) -> "requests.Session":
+        """A session for calls to the Cloud Run service at `url`, each with a valid ID token."""
+        from switchyard.clients.google.identity import Caller, open_session
+
+        caller = Caller(
+            impersonate=self.settings.identity_service_account, gcloud=self.settings.identity_from_gcloud == "yes"
+        )
+        # Who impersonates says so on purpose: it goes before the block.
+        credentials = None if caller.impersonate else _credentials(self.settings.gcp_credentials_block)
+        return open_session(url, caller=caller, credentials=credentials)
+
+
+def connect() -> Outside:
+    """The outside as the environment says now. A second call shares the first one's connections."""
+    return Outside(read_settings())
+
+
+@lru_cache(maxsize=8)
+def _results(settings: Settings) -> Results:
+    from switchyard.clients.results.store import open_results
+
+    return open_results(settings.results_url, table=settings.results_table)
+
+
+@lru_cache(maxsize=8)
+def _launcher(settings: Settings) -> Launcher:
+    if settings.training_backend == "local":
+        from switchyard.clients.launchers.local.launcher import LocalLauncher
+
+        return LocalLauncher(settings.state_dir)
+    from switchyard.clients.launchers.vertex.launcher import VertexLauncher, VertexSite
+
+    return VertexLauncher(
+        VertexSite(
+            project_id=settings.gcp_project_id,
+            region=settings.gcp_region,
+            trainer_image=settings.trainer_image,
+            service_account=settings.vertex_service_account,
+            api_endpoint=settings.vertex_api_endpoint,
+            transport=settings.vertex_transport,
+        ),
+        credentials=_credentials(settings.gcp_credentials_block),
+    )
+
+
+@lru_cache(maxsize=8)
+def _credentials(block_name: str) -> Any:
+    """Google's credentials from a block, read once in a process; None: each client finds the application default."""
+    if not block_name:
+        return None
+    from switchyard.clients.prefect.credentials import load_credentials
+
+    return load_credentials(block_name)

@@ -1,0 +1,95 @@
+"""Who pushed a message: Google's token on a Pub/Sub push, verified by google-auth.
+
+Source: https://cloud.google.com/pubsub/docs/authenticate-push-subscriptions
+"""
+
+import json
+from typing import Any, Final
+
+import cachecontrol
+import requests
+from google.auth import exceptions
+from google.auth.transport.requests import Request
+from google.oauth2 import id_token
+
+from switchyard.core.errors import BadRequest, TryAgain
+
+# Source: https://developers.google.com/identity/openid-connect/openid-connect#validatinganidtoken (both are in use)
+ISSUERS: Final = ("https://accounts.google.com", "accounts.google.com")
+CLOCK_SKEW_S: Final = 10
+"""How far this machine's clock and Google's may differ."""
+SIGNATURE_REMOVED: Final = ".SIGNATURE_REMOVED_BY_GOOGLE"
+"""How a token ends that Cloud Run has checked itself, before the container got it.
+Source: https://cloud.google.com/run/docs/troubleshooting#signature-removed"""
+TIMEOUT_S: Final = 10.0
+"""To fetch certificates; Pub/Sub waits as long for an answer by default."""
+
+
+class BadToken(BadRequest):
+    """The token is missing, or not one that Google made for us. Nothing is done for whoever sent it."""
+
+
+class _Request(Request):
+    """google-auth's, which would wait for two minutes."""
+
+    def __call__(self, url: str, **arguments: Any) -> Any:  # type: ignore[override]  # who calls it names the rest
+        return super().__call__(url, **{"timeout": TIMEOUT_S, **arguments})  # type: ignore[no-untyped-call]
+
+
+class TokenVerifier:
+    """Verifies tokens made for `audience`. Thread-safe.
+
+    Google's certificates are kept as long as their own Cache-Control says, which is hours: CacheControl is what
+    google-auth's documentation names for it.
+
+    Args:
+        certs_url: answers ``{key id: X.509 certificate}``.
+    """
+
+    def __init__(self, audience: str, certs_url: str) -> None:
+        self._audience = audience
+        self._certs_url = certs_url
+        self._fetch = _Request(session=cachecontrol.CacheControl(requests.Session()))
+
+    def read_account(self, authorization: str) -> str:
+        """The service account that the ``Authorization`` header proves.
+
+        Raises:
+            BadToken: no token, another issuer or audience, a wrong signature, expired, or no verified address.
+            TryAgain: the certificates could not be fetched.
+        """
+        scheme, _, token = authorization.partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
+            raise BadToken("a push must bear a token (`Authorization: Bearer ...`); it has none")
+        if token.strip().endswith(SIGNATURE_REMOVED):
+            # Anybody could write that; only whoever set Cloud Run up knows whether it stands before this port.
+            raise BadToken(
+                "the token's signature was removed by Cloud Run, and nobody else can verify it; make the endpoint a "
+                "service of its own that checks no invokers (python -m serving --only-events; docs/google-cloud.md)"
+            )
+        claims = self._read_claims(token.strip())
+        if claims.get("iss") not in ISSUERS:
+            raise BadToken(f"the token's issuer must be {ISSUERS[0]}; got {claims.get('iss')!r}")
+        email = claims.get("email")
+        if not isinstance(email, str) or claims.get("email_verified") is not True:
+            raise BadToken(f"the token must name a verified email address; got {email!r}")
+        return email
+
+    def _read_claims(self, token: str) -> dict[str, Any]:
+        try:
+            claims = id_token.verify_token(
+                token,
+                self._fetch,
+                audience=self._audience,
+                certs_url=self._certs_url,
+                clock_skew_in_seconds=CLOCK_SKEW_S,
+            )
+        except exceptions.TransportError as err:
+            raise TryAgain(f"Google's certificates could not be fetched from {self._certs_url}: {err}") from err
+        except json.JSONDecodeError as err:
+            # Of the certificates: a token that is no JSON is google-auth's own MalformedError.
+            raise TryAgain(f"{self._certs_url} must answer certificates as JSON; it did not: {err}") from err
+        except (ValueError, TypeError, exceptions.GoogleAuthError) as err:
+            # TypeError: a signed token whose times are no numbers. An argument's repr may hold parts of the token.
+            raise BadToken(f"the token is refused: {str(err.args[0] if err.args else err)[:200]}") from err
+        return dict(claims)

@@ -1,0 +1,56 @@
+"""What a training's log says at its end: how far it is, and its last words."""
+
+import json
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from switchyard.core.runs.jobs import Progress
+
+TAIL_BYTES = 64 * 1024
+_LAST_LINES = 15
+_LAST_CHARACTERS = 2_000
+
+
+def read_tail(log: Path) -> str:
+    """The log's last 64 KiB; empty when there is no log yet."""
+    try:
+        with log.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - TAIL_BYTES))
+            return file.read(TAIL_BYTES).decode("utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+
+
+def to_last_words(tail: str) -> str:
+    """What the log says last, for an error message: the training's own last error, where it could still say one;
+    else the last lines that say something, at most 15 of them and 2,000 characters."""
+    errors = [line["message"] for line in _read_lines(tail) if line.get("severity") == "ERROR" and line.get("message")]
+    if errors:
+        return str(errors[-1])[:_LAST_CHARACTERS]
+    lines = [line.rstrip() for line in tail.splitlines() if line.strip()]
+    return "\n".join(lines[-_LAST_LINES:])[-_LAST_CHARACTERS:]
+
+
+def _read_lines(tail: str) -> Iterator[dict[str, Any]]:
+    """The lines that are JSON objects."""
+    for line in tail.splitlines():
+        if not line.startswith("{"):
+            continue
+        try:
+            yield json.loads(line)
+        except ValueError:  # half a line, or a line of somebody else's
+            continue
+
+
+def to_progress(tail: str) -> Progress | None:
+    """What the last epoch's line says: a JSON object with `epoch` (from 0), `epochs` and perhaps `loss`."""
+    for said in reversed(list(_read_lines(tail))):
+        epoch, epochs, loss = (said.get(name) for name in ("epoch", "epochs", "loss"))
+        if type(epoch) is int and type(epochs) is int:
+            known = isinstance(loss, int | float) and math.isfinite(loss)
+            return Progress(epochs_done=epoch + 1, epochs_asked=epochs, loss=float(loss) if known else None)
+    return None

@@ -1,0 +1,222 @@
+"""Training jobs as processes of this machine: a supervisor a job, which outlives whoever submitted it."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import psutil
+
+from switchyard.clients.launchers.local.job_folder import Exit, JobFolder, Order, Running
+from switchyard.clients.launchers.local.job_log import read_tail, to_last_words, to_progress
+from switchyard.clients.objects.file_uris import to_uri
+from switchyard.clients.objects.folders import make_folder, translated
+from switchyard.core.errors import BadRecord, BadRequest, BadSetup, NotFound, TryAgain
+from switchyard.core.runs.jobs import JobOrder, JobReport, JobState, Reason
+
+_START_WAIT_S = 120.0
+_CLAIM_WAIT_S = 30.0
+
+
+class _Seen(msgspec.Struct, frozen=True):
+    report: JobReport
+    labels: dict[str, str]
+
+
+class LocalLauncher:
+    """`core.ports.Launcher` on this machine. A job's name is its folder, ``<state_dir>/jobs/<key>``.
+
+    `command` runs the trainer; the order's arguments follow it. A job that is asked to end gets SIGTERM, and SIGKILL
+    `kill_after_s` later. A job that no supervisor has taken up within `start_grace_s` never started: long, because a
+    loaded machine starts processes late, and a wrong answer would end a run.
+    """
+
+    def __init__(
+        self,
+        state_dir: str,
+        *,
+        command: Sequence[str] = (sys.executable, "-m", "trainer"),
+        kill_after_s: float = 30.0,
+        start_grace_s: float = 60.0,
+    ) -> None:
+        self._jobs = Path(state_dir).absolute() / "jobs"
+        self._command = list(command)
+        self._kill_after_s = kill_after_s
+        self._start_grace_s = start_grace_s
+        self._ended: dict[Path, _Seen] = {}  # an ended job does not change any more
+
+    def submit(self, key: str, order: JobOrder) -> JobReport:
+        """See the port. A claim whose submitter was killed before it started a supervisor is taken up.
+
+        Raises:
+            BadRequest: a key that is no label, or a timeout that is not positive.
+            BadSetup: the supervisor cannot be started from this environment.
+        """
+        if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,62}", key):
+            raise BadRequest(f"a job's key must be 1 to 63 of a-z, 0-9, _ and -; got {key!r}")
+        if order.timeout_s <= 0:
+            raise BadRequest(f"timeout_s of job {key} must be positive; got {order.timeout_s}")
+        job = JobFolder(self._jobs / key)
+        with translated(f"submit a job in {job.path}"):
+            with suppress(BadRecord):  # a damaged record is what the report then says
+                self._claim(job, order)
+                if not job.read_exit() and not job.read_running():
+                    self._start_supervisor(job)
+            return self._look(job).report
+
+    def report(self, job_names: Sequence[str]) -> dict[str, JobReport]:
+        """See the port. An orphaned training is ended here: its job has failed."""
+        reports = {}
+        for name in job_names:
+            job = JobFolder(Path(name))
+            if job.path.parent == self._jobs and job.path.is_dir():
+                with translated(f"read the job in {name}"), suppress(FileNotFoundError):  # removed meanwhile
+                    reports[name] = self._look(job).report
+        return reports
+
+    def list(self, labels: Mapping[str, str], since: datetime) -> list[JobReport]:
+        """See the port. One small file is read for an ended job, and only the first time. A job whose order was damaged
+        bears no labels; `report` says what is wrong with it."""
+        found = []
+        with translated(f"list the jobs in {self._jobs}"):
+            for path in self._list_folders():
+                with suppress(FileNotFoundError):  # removed meanwhile
+                    seen = self._look(JobFolder(path))
+                    if labels.items() <= seen.labels.items() and seen.report.created_at >= since:
+                        found.append(seen.report)
+        return sorted(found, key=lambda report: (report.created_at, report.key))
+
+    def cancel(self, job_name: str) -> None:
+        """See the port. A job that has not started yet is cancelled at once.
+
+        Raises:
+            BadRecord: a record of the job was damaged; if it runs all the same, it will be cancelled.
+        """
+        job = JobFolder(Path(job_name))
+        if job.path.parent != self._jobs or not job.path.is_dir():
+            raise NotFound(f"expected a job's folder in {self._jobs}; there is none at {job_name}")
+        with translated(f"cancel the job in {job_name}"):
+            if job.read_exit():
+                return
+            job.ask_to_cancel()
+            running = job.read_running()
+            supervisor = running.supervisor.find() if running else None
+            if supervisor:
+                with suppress(psutil.NoSuchProcess):  # it has just ended
+                    supervisor.send_signal(signal.SIGTERM)
+                return
+            with job.lock() as folder:
+                if folder is not None:
+                    job.end_unwatched(folder, now=datetime.now(UTC), start_grace_s=self._start_grace_s)
+
+    def _list_folders(self) -> Sequence[Path]:
+        try:
+            with os.scandir(self._jobs) as entries:
+                return [self._jobs / entry.name for entry in entries if entry.is_dir()]
+        except FileNotFoundError:  # before the first job
+            return []
+
+    def _claim(self, job: JobFolder, order: JobOrder) -> None:
+        """Makes the job's folder and its order, unless somebody has."""
+        make_folder(job.path)
+        if job.read_order() or job.read_exit():
+            return
+        with job.lock(wait_s=_CLAIM_WAIT_S) as folder:
+            if folder is None:
+                raise TryAgain(f"{job.path} has been locked by another process for {_CLAIM_WAIT_S:.0f} s: try again")
+            if not job.read_order() and not job.read_exit():
+                job.write(
+                    folder,
+                    Order(
+                        order=order,
+                        created_at=datetime.now(UTC),
+                        command=self._command,
+                        kill_after_s=self._kill_after_s,
+                    ),
+                )
+
+    def _start_supervisor(self, job: JobFolder) -> None:
+        job.renew_claim()
+        with job.log.open("ab") as log:
+            starter = subprocess.Popen(
+                [sys.executable, "-m", "switchyard.clients.launchers.local.supervisor", str(job.path)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        try:
+            status = starter.wait(_START_WAIT_S)  # until it has left our process tree
+        except subprocess.TimeoutExpired as err:
+            raise TryAgain(f"no supervisor for {job.path} started within {_START_WAIT_S:.0f} s: try again") from err
+        finally:
+            if starter.poll() is None:
+                starter.kill()
+                starter.wait()
+        if status != 0:
+            raise BadSetup(
+                f"the supervisor of {job.path} must start; it ended with status {status}; its log ends:\n"
+                f"{to_last_words(read_tail(job.log))}"
+            )
+
+    def _look(self, job: JobFolder) -> _Seen:
+        known = self._ended.get(job.path)
+        if known:
+            return known
+        try:
+            end = job.read_exit()
+            running = None if end else job.read_running()
+            if not end and self._may_have_ended(job, running):
+                with job.lock() as folder:
+                    if folder is not None:  # else the supervisor lives: its lock is the better witness
+                        end = job.end_unwatched(folder, now=datetime.now(UTC), start_grace_s=self._start_grace_s)
+            if end:
+                return self._remember(job, end)
+            order = job.read_order()
+        except BadRecord as err:
+            return _Seen(_to_damaged(job, err), {})
+        return _Seen(_to_open(job, order, running), order.order.labels if order else {})
+
+    def _may_have_ended(self, job: JobFolder, running: Running | None) -> bool:
+        if running:
+            return running.supervisor.find() is None
+        return job.cancel_asked or (datetime.now(UTC) - job.claimed_at).total_seconds() > self._start_grace_s
+
+    def _remember(self, job: JobFolder, end: Exit) -> _Seen:
+        self._ended[job.path] = _Seen(job.to_report(end), end.labels)
+        return self._ended[job.path]
+
+
+def _to_open(job: JobFolder, order: Order | None, running: Running | None) -> JobReport:
+    return JobReport(
+        job_name=str(job.path),
+        key=job.key,
+        state=JobState.RUNNING if running else JobState.QUEUED,
+        reason=Reason.CANCEL_ASKED if job.cancel_asked else Reason.NONE,
+        log_uri=to_uri(job.log),
+        created_at=order.created_at if order else job.claimed_at,
+        started_at=running.started_at if running else None,
+        progress=to_progress(read_tail(job.log)) if running else None,
+    )
+
+
+def _to_damaged(job: JobFolder, err: BadRecord) -> JobReport:
+    """What can be said of a job whose records cannot be read: it runs as long as its supervisor holds the lock."""
+    with job.lock() as folder:
+        state = JobState.RUNNING if folder is None else JobState.FAILED
+    return JobReport(
+        job_name=str(job.path),
+        key=job.key,
+        state=state,
+        reason=Reason.VANISHED if state.ended else Reason.NONE,
+        message=str(err),
+        log_uri=to_uri(job.log),
+        created_at=job.claimed_at,
+        ended_at=job.claimed_at if state.ended else None,
+    )

@@ -1,0 +1,106 @@
+"""Vertex AI's errors, as both transports raise them, in the words and classes of switchyard/core/errors.py."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from google.api_core import exceptions as api
+from google.auth import exceptions as auth
+from google.protobuf.json_format import ParseError
+from requests import exceptions as http
+
+from switchyard.core.errors import BadRequest, BadSetup, NotFound, SwitchyardError, TryAgain
+
+VENDOR_ERRORS = (api.GoogleAPICallError, auth.GoogleAuthError, http.RequestException, ParseError)
+"""All that a call of the job client raises: by gRPC the first two, by REST the others too."""
+
+_LOG_IN = "credentials must give a token; log in again, or replace the key"
+QUOTA_PAGE = "https://console.cloud.google.com/iam-admin/quotas"
+
+
+def is_refusal(err: Exception) -> bool:
+    """True when the service said no, so that the call certainly had no effect; anything else may have had one."""
+    # 409 and 499 are 4xx too, but say that the call was interrupted.
+    refusals = (api.BadRequest, api.Unauthorized, api.Forbidden, api.NotFound, api.TooManyRequests)
+    # Without a token no request was sent.
+    return isinstance(err, (*refusals, auth.GoogleAuthError)) or _lacks_token(err)
+
+
+@contextmanager
+def translated(doing: str, project_id: str) -> Iterator[None]:
+    """Raises what the body raises, translated; `doing` says where: ``submit job with key ...``."""
+    try:
+        yield
+    except VENDOR_ERRORS as err:
+        raise translate(err, doing, project_id) from err
+
+
+def translate(err: Exception, doing: str, project_id: str) -> SwitchyardError:
+    """The error to raise in place of `err`."""
+    said = _read_message(err)
+    where = f"Vertex AI could not {doing}"
+    match err:
+        case api.TooManyRequests():
+            return _translate_quota(where, said, project_id)
+        case api.NotFound():
+            return NotFound(f"{where}: it must exist; Vertex AI says: {said}")
+        case api.Forbidden():
+            return BadSetup(f"{where}: {_choose_role(said, project_id)}. Vertex AI says: {said}")
+        case api.Unauthorized() | auth.DefaultCredentialsError():
+            return BadSetup(
+                f"{where}: credentials that Google accepts must be there; got: {said}. On your own machine run "
+                "`gcloud auth application-default login`; elsewhere name a service account's file by "
+                "GOOGLE_APPLICATION_CREDENTIALS, or run as one"
+            )
+        case auth.GoogleAuthError() if not (err.retryable or isinstance(err, auth.TransportError)):
+            return BadSetup(f"{where}: {_LOG_IN}; got: {said}")
+        case _ if _lacks_token(err):
+            return BadSetup(f"{where}: {_LOG_IN}; got: {said}")
+        case api.BadRequest():
+            return BadRequest(f"{where}: the request must be as the service asks; Vertex AI says: {said}")
+        case _:
+            return TryAgain(f"{where}: no usable answer came ({type(err).__name__}: {said}); try again")
+
+
+def _lacks_token(err: Exception) -> bool:
+    """True where Google refused gRPC a token for good; the call itself says "unavailable", as of a service away.
+
+    The words are all that is left of the reason. Source: https://datatracker.ietf.org/doc/html/rfc6749#section-5.2
+    """
+    text = str(err)
+    refusals = ("invalid_grant", "invalid_client", "invalid_scope", "unauthorized_client")
+    return "metadata from plugin failed" in text and any(word in text for word in refusals)
+
+
+def _translate_quota(where: str, said: str, project_id: str) -> SwitchyardError:
+    # The quotas of requests a minute refill by themselves. Those of CPUs and GPUs do not: a job that fits what the
+    # project has waits in the queue, one that is refused asks for more than the project's whole limit.
+    if "custom_model_training" in said:
+        return BadSetup(
+            f"{where}: the project's quota must hold the whole machine. Choose a smaller machine or fewer GPUs, or ask "
+            f"for more quota in the region at {QUOTA_PAGE}?project={project_id}. Vertex AI says: {said}"
+        )
+    return TryAgain(f"{where}: a quota of requests a minute is used up, and refills; try again. Vertex AI says: {said}")
+
+
+def _choose_role(said: str, project_id: str) -> str:
+    """What to change about a permission error, by the words that tell the cases apart."""
+    lowered = said.lower()
+    if "actas" in lowered or "act as" in lowered:
+        return (
+            "the caller must be allowed to act as the job's service account: grant it roles/iam.serviceAccountUser "
+            "on that account"
+        )
+    if "has not been used" in lowered or "is disabled" in lowered or "service_disabled" in lowered:
+        return f"the API must be on: run `gcloud services enable aiplatform.googleapis.com --project {project_id}`"
+    return (
+        f"the caller must have the role roles/aiplatform.user on project {project_id} "
+        "(GCP_PROJECT_ID; one that does not exist is answered in the same way)"
+    )
+
+
+def _read_message(err: Exception) -> str:
+    """Its own words: REST puts the method and the whole address before them."""
+    text = err.message if isinstance(err, api.GoogleAPICallError) else str(err)
+    text = re.sub(r"^(GET|POST|DELETE) https?://\S+: ", "", str(text))
+    return " ".join(text.split()) or type(err).__name__

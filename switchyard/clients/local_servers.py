@@ -1,0 +1,53 @@
+"""The servers that `make up` runs on this machine: where they are, and whether they answer."""
+
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import msgspec
+
+from switchyard.clients.settings import Settings
+
+_TIMEOUT_S = 2.0
+
+
+class LocalServers(msgspec.Struct, frozen=True, kw_only=True):
+    """What `make up` wrote about itself."""
+
+    pid: int
+    prefect_api_url: str
+    serving_url: str
+
+
+def to_note_path(settings: Settings) -> Path:
+    """The file in which a running `make up` says where its servers are."""
+    return Path(settings.state_dir) / "up.json"
+
+
+def find_local_servers(settings: Settings) -> LocalServers | None:
+    """The servers of a running `make up` of this state folder; None where its Prefect server does not answer (a note
+    that a killed one left behind counts for nothing)."""
+    try:
+        note = msgspec.json.decode(to_note_path(settings).read_bytes(), type=LocalServers)
+    except (FileNotFoundError, msgspec.MsgspecError):
+        return None
+    return note if is_answering(f"{note.prefect_api_url}/health") else None
+
+
+def is_answering(url: str) -> bool:
+    """True where a GET of `url` answers 200 within two seconds."""
+    try:
+        with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer:  # noqa: S310  (settings' own http addresses)
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError, ValueError):
+        return False
+
+
+def to_prefect_defaults(settings: Settings) -> dict[str, str]:
+    """The environment in which Prefect keeps to this state folder, instead of the user's own profile and servers."""
+    return {
+        "PREFECT_HOME": str(Path(settings.state_dir) / "prefect"),
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+    }

@@ -1,0 +1,176 @@
+"""An export of an MLflow store, read like the store itself (`core.ports.Tracking`): for when MLflow is gone."""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any, Final
+
+from switchyard.clients.mlflow.batches import batched
+from switchyard.clients.mlflow.export.parts import Row, read_rows, read_rows_of
+from switchyard.clients.mlflow.export.writer import read_export
+from switchyard.clients.mlflow.schema import DBL_MAX, check_versions, to_tracked_run
+from switchyard.core.errors import BadRecord, BadSetup, NotFound
+from switchyard.core.mlflow.export import RUN_COLUMN, Export, ExportedTable, Part
+from switchyard.core.mlflow.raw_run import NAME_TAG, Keys, LostRun, Points, RawRun, TrackedRun, choose_name, to_points
+from switchyard.core.ports import Objects
+
+_BATCH: Final = 50
+_CACHED_PARTS: Final = (
+    6  # one of each table that is read, and the one that a batch of runs begins in; as they lie there
+)
+
+_Columns = tuple[list[int], list[int], list[float]]
+
+
+def open_export(at_uri: str, objects: Objects) -> "ExportTracking":
+    """The finished export at `at_uri`.
+
+    Raises:
+        BadSetup: none is there, it is damaged, or of a schema that we do not know.
+    """
+    try:
+        export = read_export(at_uri, objects)
+    except (NotFound, BadRecord) as err:
+        raise BadSetup(f"{err}; name the folder that an export was written to") from err
+    check_versions([export.alembic_version], f"the export at {at_uri}")
+    return ExportTracking(at_uri.rstrip("/"), objects, export)
+
+
+class ExportTracking:
+    """`core.ports.Tracking` on an export. Its tables' parts are sorted by run, so that a batch of runs needs few."""
+
+    def __init__(self, at_uri: str, objects: Objects, export: Export) -> None:
+        self._at_uri = at_uri
+        self._objects = objects
+        self._export = export
+        self._read_part = lru_cache(maxsize=_CACHED_PARTS)(self._read_part_now)
+        self._experiments: dict[Any, tuple[str, str]] = {}
+
+    def __repr__(self) -> str:
+        return f"ExportTracking({self._at_uri})"
+
+    def list_runs(self, *, experiments: Sequence[str] = ()) -> Iterator[TrackedRun]:
+        """By run id."""
+        known = {name for name, _ in self._read_experiments().values()}
+        if missing := set(experiments) - known:
+            raise NotFound(f"{self._at_uri} has no experiment named {', '.join(map(repr, sorted(missing)))}")
+        table = self._export.table("runs")
+        for part in table.parts:
+            rows = list(self._to_dicts(table, self._whole(part)))
+            names = self._pairs("tags", {str(row["run_uuid"]) for row in rows if not row["name"]}, only=NAME_TAG)
+            for row in rows:
+                info = self._to_info(row, names.get(row["run_uuid"], {}))
+                if not experiments or info.experiment in experiments:
+                    yield info
+
+    def read_runs(self, run_ids: Iterable[str], *, keys: Keys | None = None) -> Iterator[RawRun | LostRun]:
+        """See the port."""
+        for batch in batched(run_ids, _BATCH):
+            wanted = set(batch)
+            params, tags = self._pairs("params", wanted), self._pairs("tags", wanted)
+            metrics = self._metrics(wanted, keys)
+            infos = {
+                row["run_uuid"]: self._to_info(row, tags.get(row["run_uuid"], {}))
+                for row in self._rows_of("runs", wanted)
+            }
+            for run_id in sorted(wanted):
+                if run_id not in infos:
+                    yield LostRun(run_id=run_id, error=NotFound(f"{self._at_uri} has no run {run_id}"))
+                    continue
+                yield RawRun(
+                    info=infos[run_id],
+                    metrics=metrics.get(run_id, {}),
+                    params=params.get(run_id, {}),
+                    tags=tags.get(run_id, {}),
+                    keys=keys,
+                )
+
+    def close(self) -> None:
+        """See the port."""
+        self._read_part.cache_clear()
+
+    def _metrics(self, run_ids: set[str], keys: Keys | None) -> dict[str, dict[str, Points]]:
+        found: dict[str, dict[str, _Columns]] = {}
+        table = self._export.table("metrics")
+        key, value, time, run, step, nan = map(
+            table.columns.index, ("key", "value", "timestamp", "run_uuid", "step", "is_nan")
+        )
+        for row in self._raw_rows_of(table, run_ids):
+            if keys is not None and row[key] not in keys:
+                continue
+            steps, times, values = found.setdefault(row[run], {}).setdefault(row[key], ([], [], []))
+            steps.append(row[step])
+            times.append(row[time])
+            values.append(_to_value(row[value], row[nan]))
+        return {
+            run_id: {name: to_points(*columns) for name, columns in by_key.items()} for run_id, by_key in found.items()
+        }
+
+    def _pairs(self, name: str, run_ids: set[str], only: str = "") -> dict[str, dict[str, str]]:
+        found: dict[str, dict[str, str]] = {}
+        for row in self._rows_of(name, run_ids):
+            if not only or row["key"] == only:
+                found.setdefault(row["run_uuid"], {})[row["key"]] = row["value"] or ""
+        return found
+
+    def _rows_of(self, name: str, run_ids: set[str]) -> Iterator[dict[str, Any]]:
+        table = self._export.table(name)
+        yield from self._to_dicts(table, self._raw_rows_of(table, run_ids))
+
+    def _raw_rows_of(self, table: ExportedTable, run_ids: set[str]) -> Iterator[Row]:
+        for part in table.parts:
+            wanted = {run_id for run_id in run_ids if part.first_run <= run_id <= part.last_run}
+            if wanted:
+                with self._whole_export():
+                    yield from read_rows_of(self._read_part(part.name), part.name, RUN_COLUMN, wanted)
+
+    def _to_dicts(self, table: ExportedTable, rows: Iterable[Row]) -> Iterator[dict[str, Any]]:
+        return (dict(zip(table.columns, row, strict=True)) for row in rows)
+
+    def _whole(self, part: Part) -> Iterator[Row]:
+        with self._whole_export():
+            yield from read_rows(self._read_part(part.name), part.name)
+
+    def _read_part_now(self, name: str) -> bytes:
+        return self._objects.read(f"{self._at_uri}/{name}")[0]
+
+    @contextmanager
+    def _whole_export(self) -> Iterator[None]:
+        try:
+            yield
+        except (NotFound, BadRecord) as err:
+            raise BadSetup(f"the export at {self._at_uri} is not whole: {err}") from err
+
+    def _read_experiments(self) -> dict[Any, tuple[str, str]]:
+        if not self._experiments:
+            table = self._export.table("experiments")
+            for part in table.parts:
+                for row in self._to_dicts(table, self._whole(part)):
+                    self._experiments[row["experiment_id"]] = (row["name"], row["lifecycle_stage"])
+        return self._experiments
+
+    def _to_info(self, row: Mapping[str, Any], tags: Mapping[str, str]) -> TrackedRun:
+        experiment, stage = self._read_experiments()[row["experiment_id"]]
+        return to_tracked_run(
+            (
+                row["run_uuid"],
+                choose_name(row["name"], tags),
+                row["experiment_id"],
+                experiment,
+                row["status"],
+                row["lifecycle_stage"],
+                stage,
+                row["start_time"],
+                row["end_time"],
+                row["artifact_uri"],
+                None,
+            )
+        )
+
+
+def _to_value(value: float | None, is_nan: bool | int) -> float:
+    """As the store's own readers take it."""
+    if is_nan or value is None:
+        return math.nan
+    return math.copysign(math.inf, value) if abs(value) >= DBL_MAX else float(value)

@@ -1,0 +1,259 @@
+"""The raw tables of an MLflow backend store, for export and restore: what there is, how to make it anew, and every row
+in a fixed order. Nothing here knows what a table means."""
+
+import sqlite3
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
+from pathlib import Path
+from typing import Final, Protocol
+from urllib.parse import quote
+
+import msgspec
+import psycopg
+from psycopg import IsolationLevel, ServerCursor, sql
+from psycopg.rows import TupleRow
+
+from switchyard.clients.mlflow.errors import translated_postgres, translated_sqlite
+from switchyard.clients.mlflow.export.ddl import read_schema
+from switchyard.clients.mlflow.export.parts import Row
+from switchyard.clients.mlflow.postgres import PostgresTracking
+from switchyard.clients.mlflow.sql import open_store
+from switchyard.clients.mlflow.sqlite import SqliteTracking
+from switchyard.core.mlflow.export import RUN_COLUMN, Dialect, StoreSchema
+
+_PAGE: Final = 2_000
+_LARGE: Final = 200_000  # rows; a larger table of runs' rows is read some runs at a time, by the index on their id
+
+
+class Table(msgspec.Struct, frozen=True):
+    """A table that can be filled: generated columns are left out."""
+
+    name: str
+    columns: list[str]
+    order: list[str]  # the columns by which its rows are sorted; those of the primary key where there is one
+    as_text: frozenset[str] = frozenset()  # columns whose type only the database knows
+
+    @property
+    def by_run(self) -> bool:
+        """True where each row is of one run."""
+        return RUN_COLUMN in self.columns
+
+
+class Snapshot(Protocol):
+    """A store at one moment."""
+
+    def schema(self) -> StoreSchema:
+        """How to make it anew."""
+
+    def tables(self) -> list[Table]:
+        """All of them, referenced ones first."""
+
+    def count(self, table: Table) -> int:
+        """Its rows, as the database counts them."""
+
+    def rows(self, table: Table) -> Generator[Row, None, None]:
+        """Every row, sorted: by run first where there is one. Read in pages."""
+
+
+class Tables(Protocol):
+    """A store whose tables can be read."""
+
+    dialect: Dialect
+    where: str
+
+    def read_version(self) -> str:
+        """The schema's. Raises: BadSetup: none that we know."""
+
+    def snapshot(self) -> AbstractContextManager[Snapshot]:
+        """All that is read from it is of one moment."""
+
+
+NO_OTHER: Final = "no other store can be exported or restored"
+
+
+def open_tables(uri: str, *, setting: str = "MLFLOW_BACKEND_STORE_URI") -> "PostgresTables | SqliteTables":
+    """The store at `uri`, as `clients.mlflow.sql.open_store` takes it. Raises: BadSetup."""
+    store = open_store(uri, setting=setting, otherwise=NO_OTHER)
+    return PostgresTables(store) if isinstance(store, PostgresTracking) else SqliteTables(store)
+
+
+class PostgresTables:
+    """`Tables` on Postgres: those of the schema that comes first on the search path."""
+
+    dialect: Dialect = "postgresql"
+
+    def __init__(self, store: PostgresTracking) -> None:
+        self._store = store
+        self.where = store.where
+
+    def read_version(self) -> str:
+        """See `Tables`."""
+        try:
+            return self._store.read_version()
+        finally:
+            self._store.close()
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Snapshot]:
+        """See `Tables`."""
+        with (
+            translated_postgres(self.where),
+            psycopg.connect(self._store.conninfo, connect_timeout=10, application_name="switchyard") as connection,
+        ):
+            connection.read_only = True
+            connection.isolation_level = IsolationLevel.REPEATABLE_READ
+            yield PostgresSnapshot(connection)
+
+
+class PostgresSnapshot:
+    """`Snapshot` in one transaction."""
+
+    def __init__(self, connection: psycopg.Connection[TupleRow]) -> None:
+        self._connection = connection
+
+    def schema(self) -> StoreSchema:
+        """See `Snapshot`."""
+        return read_schema(self._connection)
+
+    def tables(self) -> list[Table]:
+        """See `Snapshot`."""
+        rows = self._connection.execute(
+            """SELECT c.relname, array_agg(a.attname ORDER BY a.attnum),
+                array_agg(a.attname ORDER BY a.attnum) FILTER (WHERE t.typname NOT IN
+                    ('int2', 'int4', 'int8', 'float8', 'bool', 'text', 'varchar', 'bytea')),
+                (SELECT array_agg(k.attname ORDER BY array_position(i.indkey::int2[], k.attnum))
+                    FROM pg_index i JOIN pg_attribute k ON k.attrelid = c.oid AND k.attnum = ANY(i.indkey)
+                    WHERE i.indrelid = c.oid AND i.indisprimary)
+            FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+                AND a.attgenerated = '' JOIN pg_type t ON t.oid = a.atttypid
+            WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r'
+            GROUP BY c.oid, c.relname ORDER BY c.relname"""
+        ).fetchall()
+        return [_to_table(name, columns, key, as_text) for name, columns, as_text, key in rows]
+
+    def count(self, table: Table) -> int:
+        """See `Snapshot`."""
+        query = sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(table.name))
+        (count,) = self._connection.execute(query).fetchone() or (0,)
+        return int(count)
+
+    def rows(self, table: Table) -> Generator[Row, None, None]:
+        """See `Snapshot`."""
+        groups = list(self._groups(table)) if table.by_run else [None]
+        for group in groups:
+            with ServerCursor(self._connection, "rows") as cursor:
+                cursor.itersize = _PAGE
+                cursor.execute(self._select(table, grouped=group is not None), None if group is None else (group,))
+                yield from cursor
+
+    def _select(self, table: Table, *, grouped: bool) -> sql.Composed:
+        columns = [
+            sql.SQL("{}::text").format(sql.Identifier(name)) if name in table.as_text else sql.Identifier(name)
+            for name in table.columns
+        ]
+        # As text, in the order of code points: that of a database's own language differs from machine to machine.
+        order = [sql.SQL('{}::text COLLATE "C"').format(sql.Identifier(name)) for name in table.order]
+        return sql.SQL("SELECT {} FROM {}{} ORDER BY {}").format(
+            sql.SQL(", ").join(columns),
+            sql.Identifier(table.name),
+            sql.SQL(" WHERE {} = ANY(%s)").format(sql.Identifier(RUN_COLUMN)) if grouped else sql.SQL(""),
+            sql.SQL(", ").join(order),
+        )
+
+    def _groups(self, table: Table) -> Iterator[list[str] | None]:
+        """Runs whose rows together are no more than _LARGE, in the order of their ids: no large sort for the server."""
+        counting = sql.SQL('SELECT {0}, count(*) FROM {1} GROUP BY {0} ORDER BY {0} COLLATE "C"')
+        query = counting.format(sql.Identifier(RUN_COLUMN), sql.Identifier(table.name))
+        counts = self._connection.execute(query).fetchall()
+        if sum(count for _, count in counts) <= _LARGE or any(run_id is None for run_id, _ in counts):
+            yield None
+            return
+        group: list[str] = []
+        size = 0
+        for run_id, count in counts:
+            if group and size + count > _LARGE:
+                yield group
+                group, size = [], 0
+            group.append(run_id)
+            size += count
+        yield group
+
+
+class SqliteTables:
+    """`Tables` in a file."""
+
+    dialect: Dialect = "sqlite"
+
+    def __init__(self, store: SqliteTracking) -> None:
+        self._store = store
+        self.where = store.where
+
+    def read_version(self) -> str:
+        """See `Tables`."""
+        return self._store.read_version()
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Snapshot]:
+        """See `Tables`."""
+        with translated_sqlite(self.where), closing(connect_read_only(self._store.path)) as connection:
+            connection.execute("BEGIN")
+            yield SqliteSnapshot(connection)
+
+
+class SqliteSnapshot:
+    """`Snapshot` in one transaction."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def schema(self) -> StoreSchema:
+        """The very statements that made it."""
+        found = self._connection.execute(
+            "SELECT type, sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite^_%' ESCAPE '^' "
+            "ORDER BY rowid"
+        ).fetchall()
+        return StoreSchema(
+            before=[statement for kind, statement in found if kind == "table"],
+            # Triggers last, so that none fires for a row that is restored.
+            after=[statement for wanted in ("index", "view", "trigger") for kind, statement in found if kind == wanted],
+        )
+
+    def tables(self) -> list[Table]:
+        """See `Snapshot`."""
+        names = self._connection.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite^_%' ESCAPE '^' ORDER BY name"
+        ).fetchall()
+        found = []
+        for (name,) in names:
+            columns = self._connection.execute("SELECT name, pk FROM pragma_table_xinfo(?) WHERE hidden = 0", (name,))
+            keyed = columns.fetchall()
+            key = [column for column, position in sorted(keyed, key=lambda at: at[1]) if position]
+            found.append(_to_table(name, [column for column, _ in keyed], key, None))
+        return found
+
+    def count(self, table: Table) -> int:
+        """See `Snapshot`."""
+        (count,) = self._connection.execute(f"SELECT count(*) FROM {quote_name(table.name)}").fetchone()  # noqa: S608 - as below
+        return int(count)
+
+    def rows(self, table: Table) -> Generator[Row, None, None]:
+        """See `Snapshot`."""
+        columns, order = (", ".join(map(quote_name, names)) for names in (table.columns, table.order))
+        yield from self._connection.execute(f"SELECT {columns} FROM {quote_name(table.name)} ORDER BY {order}")  # noqa: S608 - quoted names
+
+
+def connect_read_only(path: Path) -> sqlite3.Connection:
+    """A connection that can change nothing; the file must be there."""
+    return sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=10, isolation_level=None)
+
+
+def quote_name(name: str) -> str:
+    """As SQLite takes it."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _to_table(name: str, columns: Sequence[str], key: Sequence[str] | None, as_text: Sequence[str] | None) -> Table:
+    order = list(key or columns)
+    if RUN_COLUMN in columns:
+        order = [RUN_COLUMN, *(column for column in order if column != RUN_COLUMN)]
+    return Table(name, list(columns), order, frozenset(as_text or ()))

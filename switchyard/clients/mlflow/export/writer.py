@@ -1,0 +1,256 @@
+"""Exports a raw MLflow store: every table there is, and how to make it anew, as Parquet in bounded parts below one URI.
+
+Committed by a marker written last. A second call reads the source again, in one snapshot, and writes only what is not
+there yet or has changed; so it resumes an export that was killed, and refreshes one that is old.
+"""
+
+import contextlib
+import hashlib
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Final
+
+import msgspec
+
+from switchyard.clients.mlflow.export.artifacts import (
+    LOCATION_COLUMNS,
+    OBJECT_COLUMNS,
+    Places,
+    Roots,
+    list_objects,
+    read_locations,
+)
+from switchyard.clients.mlflow.export.parts import PartWriter, Row, measure, read_rows, to_table_digest
+from switchyard.clients.mlflow.export.tables import Snapshot, Table, open_tables
+from switchyard.core.errors import BadRecord, NotFound, StaleWrite
+from switchyard.core.mlflow.export import (
+    FORMAT,
+    MARKER,
+    RUN_COLUMN,
+    Artifacts,
+    Export,
+    ExportedTable,
+    Moved,
+    Part,
+    Unlisted,
+    Watcher,
+    is_part,
+    read_marker,
+)
+from switchyard.core.ports import ABSENT, ANY, Objects
+
+PART_ROWS: Final = 200_000
+"""One part is in memory at a time: of `metrics`, about 20 MB, and 2 MB of Parquet."""
+_PART_TEXT_BYTES: Final = 32 * 1024 * 1024
+_PAGE: Final = 1_000
+
+
+def export_store(
+    uri: str,
+    to_uri: str,
+    objects: Objects,
+    *,
+    part_rows: int = PART_ROWS,
+    places: Places | None = None,
+    watch: Watcher = lambda moved: None,
+) -> Export:
+    """Exports the store at `uri` to below `to_uri`, and reads all of it back: what it returns was found there, row by
+    row, as the source has it. With `places` the objects that artifacts consist of are listed too.
+
+    Raises:
+        BadSetup: the store cannot be read, or its schema is none that we know. TryAgain: it, or the objects, are away.
+        BadRecord: what was read back is not what was written. StaleWrite: another export to the same place was faster.
+    """
+    to_uri = to_uri.rstrip("/")
+    store = open_tables(uri)
+    version = store.read_version()
+    old, generation = _find_marker(to_uri, objects)
+    journal = _Journal(to_uri, objects, old.parts if old else (), part_rows)
+    roots = Roots()
+    with store.snapshot() as snapshot:
+        taken_at = datetime.now(UTC)
+        schema = snapshot.schema()
+        counts = {table.name: (table, snapshot.count(table)) for table in snapshot.tables()}
+        journal.watch("exporting", sum(count for _, count in counts.values()), watch)
+        tables = [_export_table(snapshot, table, count, journal) for table, count in counts.values()]
+        journal.watch("looking for artifacts", 0, watch)
+        rows = read_locations(snapshot, [table for table, _ in counts.values()])
+        locations = journal.put_all("artifact_lists/locations", LOCATION_COLUMNS, _noting(rows, roots))
+    export = Export(
+        format=FORMAT,
+        dialect=store.dialect,
+        alembic_version=version,
+        taken_at=taken_at,
+        schema=schema,
+        tables=tables,
+        artifacts=_list_artifacts(locations, roots, places, journal),
+    )
+    check_export(export, to_uri, objects, journal.tell)
+    if old is None or msgspec.structs.replace(old, taken_at=taken_at) != export:
+        data = msgspec.json.format(msgspec.json.encode(export))
+        try:
+            objects.write(f"{to_uri}/{MARKER}", data, if_generation=generation)
+        except StaleWrite as err:
+            raise StaleWrite(f"another export to {to_uri} ended meanwhile: export again, or to another place") from err
+        old = export
+    _delete_others(old, to_uri, objects)
+    return old
+
+
+def check_export(export: Export, at_uri: str, objects: Objects, watch: Watcher = lambda moved: None) -> None:
+    """Reads every part again. Raises: BadRecord: a part is missing, or its rows are not those that were exported."""
+    done, total = 0, sum(part.rows for part in export.parts)
+    for part in export.parts:
+        where = f"{at_uri}/{part.name}"
+        try:
+            found = measure(read_rows(objects.read(where)[0], where))
+        except NotFound as err:
+            raise BadRecord(where, ["a part of the export must be there; it is not: export again"]) from err
+        if found != (part.rows, part.digest):
+            problem = f"it must hold {part.rows} rows with {part.digest}; got {found[0]} with {found[1]}"
+            raise BadRecord(where, [f"{problem}: export again"])
+        done += part.rows
+        watch(Moved("checking", part.name.split("/")[1], done, total))
+
+
+def read_export(at_uri: str, objects: Objects) -> Export:
+    """The finished export at `at_uri`.
+
+    Raises:
+        NotFound: none is there, or none is finished. BadRecord: its marker is damaged, or of another format.
+    """
+    where = f"{at_uri.rstrip('/')}/{MARKER}"
+    try:
+        return read_marker(objects.read(where)[0], where)
+    except NotFound as err:
+        raise NotFound(f"no finished export is at {at_uri}: {MARKER}, which is written last, is not there") from err
+
+
+class _Journal:
+    """Writes parts; what is there already is not written again."""
+
+    def __init__(self, to_uri: str, objects: Objects, earlier: Iterable[Part], part_rows: int) -> None:
+        self.to_uri = to_uri
+        self._objects = objects
+        self._earlier = {part.name: part for part in earlier}
+        self._part_rows = part_rows
+        self._written = 0
+        self.watch("", 0, lambda moved: None)
+
+    def watch(self, stage: str, rows: int, watcher: Watcher) -> None:
+        """Whom to tell of the parts from now on."""
+        self._stage, self._done, self._rows, self._watcher = stage, 0, rows, watcher
+
+    def tell(self, moved: Moved) -> None:
+        """Says so, and how many parts were written."""
+        self._watcher(msgspec.structs.replace(moved, written=self._written))
+
+    def put_all(
+        self, folder: str, columns: Sequence[str], rows: Generator[Row, None, None], name: str = ""
+    ) -> ExportedTable:
+        """The table of these rows, whose parts lie in `folder` by then."""
+        name = name or folder.rpartition("/")[2]
+        parts: list[Part] = []
+        with contextlib.closing(rows):  # a cursor must be closed before its connection is, when we fail
+            for chunk in _cut(rows, columns, self._part_rows):
+                parts.append(self._put(f"{folder}/{len(parts):06}", columns, chunk))
+                self._done += chunk.rows
+                self.tell(Moved(self._stage, name, self._done, self._rows))
+        return ExportedTable(
+            name=name,
+            columns=list(columns),
+            rows=sum(part.rows for part in parts),
+            digest=to_table_digest(part.digest for part in parts),
+            parts=parts,
+        )
+
+    def _put(self, name: str, columns: Sequence[str], rows: PartWriter) -> Part:
+        """The part's name holds its rows' digest: one that is there is whole and right (objects are seen whole or not
+        at all, and the check at the end reads it again)."""
+        name = f"{name}-{rows.digest.removeprefix('sha256:')[:16]}.parquet"
+        uri = f"{self.to_uri}/{name}"
+        generation = 0
+        with contextlib.suppress(NotFound):
+            generation = self._objects.stat(uri).generation
+        known = self._earlier.get(name)
+        if not generation or (known is not None and known.generation != generation):
+            generation = self._objects.write(uri, rows.to_parquet(), if_generation=ANY)
+            self._written += 1
+        first, last = "", ""
+        if RUN_COLUMN in columns:
+            position = columns.index(RUN_COLUMN)
+            first, last = (row[position] or "" for row in (rows.first, rows.last))
+        return Part(
+            name=name, rows=rows.rows, digest=rows.digest, generation=generation, first_run=first, last_run=last
+        )
+
+
+def _export_table(snapshot: Snapshot, table: Table, count: int, journal: _Journal) -> ExportedTable:
+    # A table's name may hold what no path can; its parts are told apart by the marker.
+    folder = "".join(c if c.isascii() and (c.isalnum() or c == "_") else "-" for c in table.name)
+    if folder != table.name:
+        folder += "-" + hashlib.sha256(table.name.encode()).hexdigest()[:8]
+    exported = journal.put_all(f"tables/{folder}", table.columns, snapshot.rows(table), table.name)
+    if exported.rows != count:
+        problem = f"the store counts {count} rows in the same transaction; read were {exported.rows}: export again"
+        raise BadRecord(f"table {table.name}", [problem])
+    return exported
+
+
+def _noting(rows: Generator[Row, None, None], roots: Roots) -> Generator[Row, None, None]:
+    with contextlib.closing(rows):
+        for row in rows:
+            roots.add(row[-1])
+            yield row
+
+
+def _list_artifacts(locations: ExportedTable, roots: Roots, places: Places | None, journal: _Journal) -> Artifacts:
+    if places is None:
+        return Artifacts(locations=locations)
+    unlisted: list[Unlisted] = []
+    size = 0
+
+    def measured() -> Generator[Row, None, None]:
+        nonlocal size
+        for row in list_objects(roots, places, except_below=journal.to_uri + "/", unlisted=unlisted):
+            size += row[1]
+            yield row
+
+    objects = journal.put_all("artifact_lists/objects", OBJECT_COLUMNS, measured())
+    return Artifacts(locations=locations, objects=objects, size_bytes=size, unlisted=unlisted)
+
+
+def _cut(rows: Iterator[Row], columns: Sequence[str], part_rows: int) -> Iterator[PartWriter]:
+    """At most `part_rows` rows, and about 32 MB of text, at a time."""
+    part = PartWriter(columns)
+    while page := list(islice(rows, min(part_rows - part.rows, _PAGE))):
+        part.add(page)
+        if part.rows >= part_rows or part.text_bytes >= _PART_TEXT_BYTES:
+            yield part
+            part = PartWriter(columns)
+    if part.rows:
+        yield part
+
+
+def _find_marker(to_uri: str, objects: Objects) -> tuple[Export | None, int]:
+    """The export that is there, and its marker's generation."""
+    where = f"{to_uri}/{MARKER}"
+    try:
+        data, generation = objects.read(where)
+    except NotFound:
+        return None, ABSENT
+    try:
+        return read_marker(data, where), generation
+    except BadRecord as err:
+        raise BadRecord(where, [*err.problems, "export to another place, or delete it"]) from err
+
+
+def _delete_others(export: Export, to_uri: str, objects: Objects) -> None:
+    """Parts of an export before this one, or of one that was killed, which nothing names any more."""
+    named = {part.name for part in export.parts}
+    for folder in ("tables", "artifact_lists"):
+        for found in objects.list(f"{to_uri}/{folder}/"):
+            name = found.removeprefix(f"{to_uri}/")
+            if name not in named and is_part(name):
+                objects.delete(found, if_generation=ANY)

@@ -1,0 +1,187 @@
+"""MLflow's backend store on Postgres, read by our own SQL: read only by transaction, and best by role too.
+
+MLflow's own store class is never used: one of MLflow 3 migrates a legacy database silently.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final, LiteralString
+
+import psycopg
+from psycopg import IsolationLevel, ServerCursor, sql
+from psycopg.rows import TupleRow
+
+from switchyard.clients.mlflow.batches import batched
+from switchyard.clients.mlflow.errors import translated_postgres
+from switchyard.clients.mlflow.schema import RUNS, check_versions, to_tracked_run
+from switchyard.core.errors import BadRecord, NotFound
+from switchyard.core.mlflow.raw_run import Keys, LostRun, Points, RawRun, TrackedRun, to_points
+
+CHOSEN_BATCH: Final = 5_000
+"""Runs a query, where some keys are read: it passes the index of those keys once, whatever the number of runs."""
+WHOLE_BATCH: Final = 25
+"""Runs a query, where all points are read: 160,000 of them at 50 epochs. They are in memory at once."""
+_INFO_BATCH: Final = 500
+_PAGE: Final = 1_000
+
+# The infinities are stored as the largest numbers: `mlflow_schema.DBL_MAX`.
+_POINTS: Final = """
+    SELECT run_uuid, key, array_agg(step), array_agg(timestamp), array_agg(CASE
+        WHEN is_nan THEN 'NaN'
+        WHEN value >= 1.7976931348623157e308 THEN 'Infinity'
+        WHEN value <= -1.7976931348623157e308 THEN '-Infinity'
+        ELSE value END)
+    FROM metrics WHERE"""
+_GROUPED: Final = ' GROUP BY run_uuid, key ORDER BY run_uuid COLLATE "C"'
+# The server's default of 4 MB has it sort on disk.
+_ROOM: Final = "SET LOCAL work_mem = '64MB'"
+# It takes the points of a batch for more groups than they are, and sorts them by two texts, to group them afterwards;
+# by hash it needs less than half of its processor time, and 9 MB.
+_BY_HASH: Final = "SET LOCAL enable_sort = off"
+# One probe of the primary key, which starts with the key, for each key there is; not a scan of all points.
+# Source: https://wiki.postgresql.org/wiki/Loose_indexscan
+_ALL_KEYS: Final = """
+    WITH RECURSIVE found AS (
+        SELECT min(key) AS key FROM metrics
+        UNION ALL SELECT (SELECT min(key) FROM metrics WHERE key > found.key) FROM found WHERE found.key IS NOT NULL
+    ) SELECT key FROM found WHERE key IS NOT NULL"""
+
+
+class PostgresTracking:
+    """`core.ports.Tracking` on a Postgres database. One transaction a batch, so that no row is locked for long and
+    what is read of a run is of one moment. Each walk through runs has a connection of its own while it lasts."""
+
+    def __init__(self, conninfo: str, where: str) -> None:
+        self.conninfo = conninfo
+        self.where = where
+        self._idle: deque[psycopg.Connection[TupleRow]] = deque()
+
+    def __repr__(self) -> str:
+        return f"PostgresTracking({self.where})"
+
+    def read_version(self) -> str:
+        """The schema's. Raises: BadSetup: it is none that we know."""
+        with self._reading() as connection:
+            return self._check(connection)
+
+    def list_runs(self, *, experiments: Sequence[str] = ()) -> Iterator[TrackedRun]:
+        """In the order they were started, in which their points lie on disk."""
+        query = RUNS
+        with self._reading() as connection:
+            self._check(connection)
+            if experiments:
+                rows = connection.execute("SELECT name FROM experiments WHERE name = ANY(%s)", (list(experiments),))
+                missing = set(experiments) - {name for (name,) in rows}
+                if missing:
+                    raise NotFound(f"{self.where} has no experiment named {', '.join(map(repr, sorted(missing)))}")
+                query += " WHERE e.name = ANY(%s)"
+            query += " ORDER BY r.start_time, r.run_uuid"
+            with ServerCursor(connection, "runs") as cursor:
+                cursor.itersize = _PAGE
+                cursor.execute(query.encode(), (list(experiments),) if experiments else None)
+                yield from map(to_tracked_run, cursor)
+
+    def read_runs(self, run_ids: Iterable[str], *, keys: Keys | None = None) -> Iterator[RawRun | LostRun]:
+        """See the port."""
+        size = WHOLE_BATCH if keys is None else CHOSEN_BATCH
+        for batch in batched(run_ids, size):
+            yield from self._read_some(sorted(set(batch)), keys)
+
+    def close(self) -> None:
+        """See the port."""
+        while self._idle:
+            self._idle.pop().close()
+
+    def _read_some(self, run_ids: list[str], keys: Keys | None) -> Iterator[RawRun | LostRun]:
+        """By the order of `run_ids`. What cannot be read stops a query, so that the rest is then read run by run."""
+        done = 0
+        try:
+            with self._reading() as connection:
+                self._check(connection)
+                for run in self._read_batch(connection, run_ids, keys):
+                    done += 1
+                    yield run
+        except BadRecord as err:
+            if len(run_ids) == 1:
+                yield LostRun(run_id=run_ids[0], error=err)
+                return
+            for run_id in run_ids[done:]:
+                yield from self._read_some([run_id], keys)
+
+    def _read_batch(
+        self, connection: psycopg.Connection[TupleRow], batch: list[str], keys: Keys | None
+    ) -> Iterator[RawRun | LostRun]:
+        points = self._points(connection, batch, keys)
+        current = next(points, None)
+        for some in batched(batch, _INFO_BATCH):
+            infos = self._infos(connection, some)
+            params, tags = self._pairs(connection, "params", some), self._pairs(connection, "tags", some)
+            for run_id in some:
+                metrics: dict[str, Points] = {}
+                while current is not None and current[0] == run_id:
+                    metrics[current[1]] = to_points(*current[2:])
+                    current = next(points, None)
+                info = infos.get(run_id)
+                if info is None:
+                    yield LostRun(run_id=run_id, error=NotFound(f"{self.where} has no run {run_id} (any more)"))
+                    continue
+                yield RawRun(
+                    info=info, metrics=metrics, params=params.get(run_id, {}), tags=tags.get(run_id, {}), keys=keys
+                )
+
+    def _points(
+        self, connection: psycopg.Connection[TupleRow], run_ids: list[str], keys: Keys | None
+    ) -> Iterator[TupleRow]:
+        """Run id, key, steps, timestamps, values; the runs in the order of their ids."""
+        chosen, values = "run_uuid = ANY(%s)", [run_ids]
+        if keys is not None:
+            chosen, values = f"key = ANY(%s) AND {chosen}", [self._choose(connection, keys), run_ids]
+        connection.execute(_ROOM if keys is not None else f"{_ROOM}; {_BY_HASH}".encode())
+        with ServerCursor(connection, "points") as cursor:
+            cursor.itersize = _PAGE
+            cursor.execute(f"{_POINTS} {chosen}{_GROUPED}".encode(), values, binary=True)
+            yield from cursor
+
+    def _choose(self, connection: psycopg.Connection[TupleRow], keys: Keys) -> list[str]:
+        if not keys.prefixes:
+            return sorted(keys.names)
+        return [key for (key,) in connection.execute(_ALL_KEYS) if key in keys]
+
+    def _infos(self, connection: psycopg.Connection[TupleRow], run_ids: list[str]) -> dict[str, TrackedRun]:
+        rows = connection.execute(f"{RUNS} WHERE r.run_uuid = ANY(%s)".encode(), (run_ids,))
+        return {row[0]: to_tracked_run(row) for row in rows}
+
+    def _pairs(
+        self, connection: psycopg.Connection[TupleRow], table: LiteralString, run_ids: list[str]
+    ) -> dict[str, dict[str, str]]:
+        query = sql.SQL("SELECT run_uuid, key, value FROM {} WHERE run_uuid = ANY(%s)").format(sql.Identifier(table))
+        found: dict[str, dict[str, str]] = {}
+        for run_id, key, value in connection.execute(query, (run_ids,)):
+            found.setdefault(run_id, {})[key] = value or ""
+        return found
+
+    @contextmanager
+    def _reading(self) -> Iterator[psycopg.Connection[TupleRow]]:
+        """One transaction that can change nothing, whoever's rights we have."""
+        with translated_postgres(self.where):
+            connection = self._idle.pop() if self._idle else self._connect()
+            try:
+                with connection.transaction():
+                    yield connection
+                if not connection.closed:
+                    self._idle.append(connection)
+            except BaseException:
+                connection.close()
+                raise
+
+    def _connect(self) -> psycopg.Connection[TupleRow]:
+        connection = psycopg.connect(self.conninfo, connect_timeout=10, application_name="switchyard")
+        connection.read_only = True
+        connection.isolation_level = IsolationLevel.REPEATABLE_READ
+        return connection
+
+    def _check(self, connection: psycopg.Connection[TupleRow]) -> str:
+        (table,) = connection.execute("SELECT to_regclass('alembic_version')").fetchone() or (None,)
+        found = connection.execute("SELECT version_num FROM alembic_version").fetchall() if table else []
+        return check_versions([version for (version,) in found], self.where)

@@ -1,0 +1,293 @@
+"""An MLflow server of 2.9.2 or later, read over REST (`core.ports.Tracking`), without the mlflow package.
+
+Histories come by the bulk call of MLflow's own pages: 20 runs at once, of one key. It cuts an answer at 25,000 points
+without saying so, therefore a full one is asked again in smaller parts. `get-history-bulk-interval`, which thins, is
+never used.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, Final
+
+import msgspec
+
+from switchyard.clients.mlflow.batches import batched
+from switchyard.clients.mlflow.http import MlflowServer
+from switchyard.clients.mlflow.schema import DBL_MAX
+from switchyard.core.errors import BadRecord, BadRequest, BadSetup, NotFound, SwitchyardError, TryAgain
+from switchyard.core.mlflow.raw_run import Keys, LostRun, Points, RawRun, TrackedRun, choose_name, to_points
+
+_API: Final = "/api/2.0/mlflow"
+_BULK: Final = "/ajax-api/2.0/mlflow/metrics/get-history-bulk"
+BULK_RUNS: Final = 20  # MAX_RUN_IDS_PER_REQUEST of get_metric_history_bulk_handler, mlflow/server/handlers.py, 2.9.2
+BULK_POINTS: Final = 25_000  # MAX_HISTORY_RESULTS, same place
+_PAGE_RUNS: Final = 200
+_PAGE_EXPERIMENTS: Final = 1_000
+_EXPERIMENTS_A_SEARCH: Final = 50
+
+_Columns = tuple[list[int], list[int], list[float]]
+
+
+class _Experiment(msgspec.Struct, frozen=True):
+    name: str
+    lifecycle: str
+
+
+class _Latest(msgspec.Struct, frozen=True):
+    """The newest point that the run itself names."""
+
+    step: int
+    timestamp_ms: int
+
+
+class _Head(msgspec.Struct, frozen=True):
+    """A run without its histories."""
+
+    info: TrackedRun
+    latest: dict[str, _Latest]
+    params: dict[str, str]
+    tags: dict[str, str]
+
+
+class RestTracking:
+    """`core.ports.Tracking` over REST; up to `parallel` requests at once."""
+
+    def __init__(self, server: MlflowServer, *, parallel: int = 4) -> None:
+        self._server = server
+        self._pool = ThreadPoolExecutor(parallel, thread_name_prefix="mlflow")
+        self._experiments: dict[str, _Experiment] = {}
+        self._has_bulk = True
+
+    def __repr__(self) -> str:
+        return f"RestTracking({self._server.url})"
+
+    def list_runs(self, *, experiments: Sequence[str] = ()) -> Iterator[TrackedRun]:
+        """By the order they were started in, experiment by experiment (50 a search)."""
+        body: dict[str, Any] = {"view_type": "ALL", "max_results": _PAGE_EXPERIMENTS}
+        with self._understood("the list of experiments"):
+            self._experiments = {
+                str(found["experiment_id"]): _Experiment(found["name"], found.get("lifecycle_stage", "active"))
+                for found in self._pages("/experiments/search", body, "experiments", _id_of)
+            }
+        known = {experiment.name for experiment in self._experiments.values()}
+        if missing := set(experiments) - known:
+            raise NotFound(f"{self._server.url} has no experiment named {', '.join(map(repr, sorted(missing)))}")
+        chosen = [number for number, found in self._experiments.items() if not experiments or found.name in experiments]
+        for some in batched(chosen, _EXPERIMENTS_A_SEARCH):
+            body = {
+                "experiment_ids": some,
+                "run_view_type": "ALL",
+                "max_results": _PAGE_RUNS,
+                "order_by": ["attributes.start_time ASC"],
+            }
+            for run in self._pages("/runs/search", body, "runs", _run_id_of):
+                with self._understood(f"MLflow run {_run_id_of(run)}"):
+                    info = self._to_info(run)
+                yield info
+
+    def read_runs(self, run_ids: Iterable[str], *, keys: Keys | None = None) -> Iterator[RawRun | LostRun]:
+        """See the port. A run that is still being logged to is read as it was at some moment of the reading."""
+        for batch in batched(run_ids, BULK_RUNS):
+            found = dict(zip(dict.fromkeys(batch), self._pool.map(self._try_head, dict.fromkeys(batch)), strict=True))
+            heads = {run_id: head for run_id, head in found.items() if isinstance(head, _Head)}
+            lost = [run for run in found.values() if isinstance(run, LostRun)]
+            if not heads and len(lost) > 1 and all(isinstance(run.error, TryAgain | BadSetup) for run in lost):
+                # It answers other questions, but this one for no run: nobody's own fault, and each would cost minutes.
+                raise lost[0].error
+            yield from lost
+            wanted = sorted({key for head in heads.values() for key in head.latest if keys is None or key in keys})
+            asked = {key: [run_id for run_id, head in heads.items() if key in head.latest] for key in wanted}
+            columns = dict(zip(asked, self._pool.map(self._try_key, asked, asked.values()), strict=True))
+            for run_id, head in heads.items():
+                yield self._to_run(head, {key: columns[key][run_id] for key in asked if run_id in columns[key]}, keys)
+
+    def close(self) -> None:
+        """See the port."""
+        self._pool.shutdown(cancel_futures=True)
+        self._server.close()
+
+    def _try_head(self, run_id: str) -> _Head | LostRun:
+        try:
+            with self._understood(f"MLflow run {run_id}"):
+                return self._read_head(run_id)
+        except SwitchyardError as err:
+            return self._lose(run_id, err)
+
+    def _lose(self, run_id: str, err: SwitchyardError) -> LostRun:
+        """The run alone is lost, as long as the server answers: it may fail at one run (too large for it, its
+        experiment not ours to read), time after time. Raises `err` where it does not."""
+        if isinstance(err, TryAgain | BadSetup) and not self._answers():
+            raise err
+        return LostRun(run_id=run_id, error=err)
+
+    def _answers(self) -> bool:
+        """True where the server answers from its database; ``/health`` says OK without one."""
+        try:
+            self._server.search(f"{_API}/experiments/search", {"max_results": 1})
+        except SwitchyardError:
+            return False
+        return True
+
+    @contextmanager
+    def _understood(self, what: str) -> Iterator[None]:
+        """Raises: BadRecord: an answer was JSON, but not as MLflow's interface has it."""
+        try:
+            yield
+        except (LookupError, TypeError, ValueError, AttributeError) as err:
+            said = f"the answer must be as MLflow's REST interface has it; {type(err).__name__}: {err}"
+            raise BadRecord(f"{what} at {self._server.url}", [said]) from err
+
+    def _read_head(self, run_id: str) -> _Head:
+        run = self._server.read(f"{_API}/runs/get", {"run_id": run_id})["run"]
+        data = run.get("data", {})
+        return _Head(
+            info=self._to_info(run),
+            latest={
+                point["key"]: _Latest(int(point.get("step", 0)), int(point.get("timestamp", 0)))
+                for point in data.get("metrics", ())
+            },
+            params={param["key"]: param.get("value", "") for param in data.get("params", ())},
+            tags={tag["key"]: tag.get("value", "") for tag in data.get("tags", ())},
+        )
+
+    def _to_run(self, head: _Head, columns: Mapping[str, _Columns], keys: Keys | None) -> RawRun | LostRun:
+        run_id = head.info.run_id
+        metrics: dict[str, Points] = {}
+        for key, latest in head.latest.items():
+            if keys is not None and key not in keys:
+                continue
+            points = to_points(*columns.get(key, ([], [], [])))
+            if not _reaches(points, latest):
+                try:
+                    with self._understood(f"metric {key!r} of MLflow run {run_id}"):
+                        points = to_points(*self._read_history(run_id, key))
+                except SwitchyardError as err:
+                    return self._lose(run_id, err)
+            if not _reaches(points, latest):
+                return self._explain(run_id, key, points, latest)
+            metrics[key] = points
+        return RawRun(info=head.info, metrics=metrics, params=head.params, tags=head.tags, keys=keys)
+
+    def _explain(self, run_id: str, key: str, points: Points, latest: _Latest) -> LostRun:
+        """Why a history lacks its end: the run was deleted for good meanwhile, or the server keeps something back."""
+        again = self._try_head(run_id)
+        if isinstance(again, LostRun):
+            return again
+        last = points.steps[-1] if points.steps else "none"
+        problem = (
+            f"metric {key!r} must reach step {latest.step}, its latest; got {len(points.steps)} points up to {last}"
+        )
+        return LostRun(run_id=run_id, error=BadRecord(f"MLflow run {run_id} at {self._server.url}", [problem]))
+
+    def _try_key(self, key: str, run_ids: list[str]) -> dict[str, _Columns]:
+        """As `_read_key`; nothing where some run's history is refused, so that each is asked for alone (`_to_run`)."""
+        try:
+            with self._understood(f"metric {key!r} of MLflow runs"):
+                return self._read_key(key, run_ids)
+        except (NotFound, BadRecord, BadRequest):
+            return {}
+        except (TryAgain, BadSetup):
+            if not self._answers():
+                raise
+            return {}
+
+    def _read_key(self, key: str, run_ids: list[str]) -> dict[str, _Columns]:
+        """By run id; the runs without a point of that key are not in it."""
+        if not self._has_bulk:
+            return {run_id: self._read_history(run_id, key) for run_id in run_ids}
+        query = {"run_id": run_ids, "metric_key": key, "max_results": BULK_POINTS}
+        try:
+            points = self._server.read(_BULK, query).get("metrics", [])
+        except NotFound:  # a server, or a proxy before it, that has only the documented interface
+            self._has_bulk = False
+            return self._read_key(key, run_ids)
+        if len(points) < BULK_POINTS:
+            found: dict[str, _Columns] = {}
+            for point in points:
+                _append(found.setdefault(point["run_id"], ([], [], [])), point)
+            return found
+        if len(run_ids) == 1:
+            return {run_ids[0]: self._read_history(run_ids[0], key)}
+        half = len(run_ids) // 2
+        return self._read_key(key, run_ids[:half]) | self._read_key(key, run_ids[half:])
+
+    def _read_history(self, run_id: str, key: str) -> _Columns:
+        """All of it: a 2.9.2 server ignores the page's size and says everything at once."""
+        columns: _Columns = ([], [], [])
+        query = {"run_id": run_id, "metric_key": key, "max_results": BULK_POINTS}
+        for points in self._each_page(lambda token: self._server.read(f"{_API}/metrics/get-history", query | token)):
+            for point in points.get("metrics", ()):
+                _append(columns, point)
+        return columns
+
+    def _pages(
+        self, path: str, body: Mapping[str, Any], name: str, to_id: Callable[[dict[str, Any]], str]
+    ) -> Iterator[dict[str, Any]]:
+        """Each item once, though something may be added or deleted between two pages."""
+        seen: set[str] = set()
+        for page in self._each_page(lambda token: self._server.search(_API + path, {**body, **token})):
+            with self._understood(f"the page of {name}"):
+                new = [item for item in page.get(name, ()) if to_id(item) not in seen]
+            if not new and page.get("next_page_token"):
+                raise BadRecord(
+                    f"{self._server.url}{_API}{path}",
+                    ["a page with a next one must hold something new; got nothing new"],
+                )
+            seen.update(map(to_id, new))
+            yield from new
+
+    def _each_page(self, ask: Callable[[dict[str, str]], dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        tokens: set[str] = set()
+        token = ""
+        while True:
+            page = ask({"page_token": token} if token else {})
+            yield page
+            token = page.get("next_page_token") or ""
+            if not token:
+                return
+            if token in tokens:
+                raise BadRecord(self._server.url, [f"every page must lead to a later one; got page {token!r} twice"])
+            tokens.add(token)
+
+    def _to_info(self, run: Mapping[str, Any]) -> TrackedRun:
+        info = run["info"]
+        number = str(info["experiment_id"])
+        if number not in self._experiments:
+            found = self._server.read(f"{_API}/experiments/get", {"experiment_id": number})["experiment"]
+            self._experiments[number] = _Experiment(found["name"], found.get("lifecycle_stage", "active"))
+        tags = {tag["key"]: tag.get("value", "") for tag in run.get("data", {}).get("tags", ())}
+        start, end = info.get("start_time"), info.get("end_time")
+        return TrackedRun(
+            run_id=info.get("run_id") or info["run_uuid"],
+            name=choose_name(info.get("run_name"), tags),
+            experiment_id=number,
+            experiment=self._experiments[number].name,
+            status=info.get("status", ""),
+            lifecycle=info.get("lifecycle_stage", "active"),
+            experiment_lifecycle="deleted" if self._experiments[number].lifecycle == "deleted" else "active",
+            started_at_ms=None if start is None else int(start),
+            ended_at_ms=None if end is None else int(end),
+            artifact_uri=info.get("artifact_uri", ""),
+        )
+
+
+def _id_of(experiment: dict[str, Any]) -> str:
+    return str(experiment["experiment_id"])
+
+
+def _run_id_of(run: dict[str, Any]) -> str:
+    return str(run["info"].get("run_id") or run["info"]["run_uuid"])
+
+
+def _append(columns: _Columns, point: Mapping[str, Any]) -> None:
+    steps, timestamps, values = columns
+    steps.append(int(point.get("step", 0)))
+    timestamps.append(int(point.get("timestamp", 0)))
+    value = float(point.get("value", 0.0))  # "NaN" is a text in one answer, and a token in another
+    values.append(math.copysign(math.inf, value) if abs(value) >= DBL_MAX else value)
+
+
+def _reaches(points: Points, latest: _Latest) -> bool:
+    return bool(points.steps) and points.steps[-1] >= latest.step

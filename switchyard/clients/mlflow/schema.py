@@ -1,0 +1,70 @@
+"""The database schemas of MLflow that we know: those in which the tables of runs are as 2.9.2 has them."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from switchyard.core.errors import BadSetup
+from switchyard.core.mlflow.raw_run import TrackedRun, choose_name
+
+LEGACY: Final = "acf3f17fdcc7"
+CURRENT: Final = "f4a9b2c7d1e6"
+# Every revision from 2.9.2's to 3.18's. None of them changes a column of `metrics`, `latest_metrics`, `params`, `runs`;
+# `tags.value` grows longer, and `experiments` gains `workspace`.
+# Source: mlflow/store/db_migrations/versions of 2.9.2 and 3.17.2; 3.18's, from a database that it made.
+# fmt: off
+KNOWN: Final = frozenset(
+    (
+        "acf3f17fdcc7", "867495a8f9d4", "5b0e9adcef9c", "4465047574b1", "f5a4f2784254", "0584bdc529eb",
+        "400f98739977", "6953534de441", "bda7b8c39065", "cbc13b556ace", "770bee3ae1dd", "a1b2c3d4e5f6",
+        "de4033877273", "1a0cddfcaa16", "534353b11cbc", "71994744cf8e", "3da73c924c2f", "bf29a5ff90ea",
+        "1bd49d398cd23", "b7c8d9e0f1a2", "5d2d30f0abce", "c9d4e5f6a7b8", "2c33131f4dae", "d3e4f5a6b7c8",
+        "d0e1f2a3b4c5", "c8d9e0f1a2b3", "1b5f0d9ad7c1", "e1f2a3b4c5d6", "76601a5f987d", "c3d6457b6d8a",
+        "a5b4c3d2e1f0", "ae8bbe7743c9", "7d34483879f0", "da6fb0208061", "89d3d66ed43f", "b7e4c1a90f23",
+        "a8b9c0d1e2f3", "c1d2e3f4a5b6", "c3d9e7f1a2b4", "6f8d9c3b2a1e", "1971f2d9a75b", "17e22815139b",
+        "b7e2c1a4d9f3", "75868b020152", "dc11669786a5", "f4a9b2c7d1e6",
+    )
+)
+# fmt: on
+
+DBL_MAX: Final = 1.7976931348623157e308
+"""What MLflow stores for an infinity. Source: SqlAlchemyStore._log_metric, mlflow/store/tracking/sqlalchemy_store.py"""
+
+RUNS: Final = """
+    SELECT r.run_uuid, r.name, r.experiment_id, e.name, r.status, r.lifecycle_stage, e.lifecycle_stage, r.start_time,
+        r.end_time, r.artifact_uri, t.value
+    FROM runs r JOIN experiments e ON e.experiment_id = r.experiment_id
+        LEFT JOIN tags t ON t.run_uuid = r.run_uuid AND t.key = 'mlflow.runName'"""
+"""Which `to_tracked_run` takes the rows of."""
+
+
+def check_versions(found: Sequence[str], where: str) -> str:
+    """The version that `alembic_version` has.
+
+    Raises:
+        BadSetup: none, several, or one that we do not know.
+    """
+    if len(found) == 1 and found[0] in KNOWN:
+        return found[0]
+    shown = ", ".join(map(repr, found)) or "nothing in alembic_version"
+    raise BadSetup(
+        f"{where} must have a schema of MLflow 2.9.2 to 3.18 ({LEGACY} to {CURRENT}); found {shown}. Its tables may "
+        "mean something else there: read that server over REST (MLFLOW_TRACKING_URI), or use a Switchyard that "
+        "knows it. Nothing was changed"
+    )
+
+
+def to_tracked_run(row: Sequence[Any]) -> TrackedRun:
+    """Of a row of RUNS."""
+    run_id, name, experiment_id, experiment, status, stage, experiment_stage, start, end, artifact_uri, tag = row
+    return TrackedRun(
+        run_id=run_id,
+        name=choose_name(name, {"mlflow.runName": tag or ""}),
+        experiment_id=str(experiment_id),
+        experiment=experiment,
+        status=status,
+        lifecycle=stage or "active",
+        experiment_lifecycle=experiment_stage or "active",
+        started_at_ms=start,
+        ended_at_ms=end,
+        artifact_uri=artifact_uri or "",
+    )

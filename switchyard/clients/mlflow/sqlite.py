@@ -1,0 +1,138 @@
+"""MLflow's backend store in an SQLite file, which is opened read only."""
+
+import math
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+from switchyard.clients.mlflow.batches import batched
+from switchyard.clients.mlflow.errors import translated_sqlite
+from switchyard.clients.mlflow.schema import DBL_MAX, RUNS, check_versions, to_tracked_run
+from switchyard.core.errors import BadRecord, NotFound
+from switchyard.core.mlflow.raw_run import Keys, LostRun, Points, RawRun, TrackedRun, to_points
+
+_BATCH: Final = 100
+_BUSY_TIMEOUT_S: Final = 10
+
+
+class SqliteTracking:
+    """`core.ports.Tracking` on an SQLite file. One transaction a batch of runs."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.where = f"MLflow store sqlite:///{path}"
+
+    def __repr__(self) -> str:
+        return f"SqliteTracking({self.where})"
+
+    def read_version(self) -> str:
+        """The schema's. Raises: BadSetup: it is none that we know."""
+        with self._reading() as connection:
+            return self._check(connection)
+
+    def list_runs(self, *, experiments: Sequence[str] = ()) -> Iterator[TrackedRun]:
+        """In the order they were started."""
+        query = RUNS
+        with self._reading() as connection:
+            if experiments:
+                known = {name for (name,) in connection.execute("SELECT name FROM experiments")}
+                missing = set(experiments) - known
+                if missing:
+                    raise NotFound(f"{self.where} has no experiment named {', '.join(map(repr, sorted(missing)))}")
+                query += f" WHERE e.name IN ({_marks(experiments)})"
+            query += " ORDER BY r.start_time, r.run_uuid"
+            for row in connection.execute(query, tuple(experiments)):
+                yield to_tracked_run(row)
+
+    def read_runs(self, run_ids: Iterable[str], *, keys: Keys | None = None) -> Iterator[RawRun | LostRun]:
+        """See the port."""
+        for batch in batched(run_ids, _BATCH):
+            with self._reading() as connection:
+                names = None if keys is None else self._choose(connection, keys)
+                for run_id in dict.fromkeys(batch):
+                    try:
+                        with translated_sqlite(f"run {run_id} of {self.where}"):
+                            yield self._read(connection, run_id, names, keys)
+                    except (BadRecord, NotFound) as err:
+                        yield LostRun(run_id=run_id, error=err)
+                    except (TypeError, ValueError) as err:  # SQLite's columns take values of any type
+                        where = f"run {run_id} of {self.where}"
+                        yield LostRun(run_id=run_id, error=BadRecord(where, [f"a value has another type: {err}"]))
+
+    def close(self) -> None:
+        """See the port: every connection ends with its walk through runs."""
+
+    def _choose(self, connection: sqlite3.Connection, keys: Keys) -> list[str]:
+        if not keys.prefixes:
+            return sorted(keys.names)
+        return [key for (key,) in connection.execute("SELECT DISTINCT key FROM metrics ORDER BY key") if key in keys]
+
+    def _read(self, connection: sqlite3.Connection, run_id: str, names: list[str] | None, keys: Keys | None) -> RawRun:
+        found = connection.execute(RUNS + " WHERE r.run_uuid = ?", (run_id,)).fetchone()
+        if found is None:
+            raise NotFound(f"{self.where} has no run {run_id} (any more)")
+        pairs = {
+            table: {
+                key: value or ""
+                for key, value in connection.execute(
+                    f"SELECT key, value FROM {table} WHERE run_uuid = ?",  # noqa: S608 - one of two constants
+                    (run_id,),
+                )
+            }
+            for table in ("params", "tags")
+        }
+        return RawRun(
+            info=to_tracked_run(found),
+            metrics=dict(self._points(connection, run_id, names)),
+            params=pairs["params"],
+            tags=pairs["tags"],
+            keys=keys,
+        )
+
+    def _points(
+        self, connection: sqlite3.Connection, run_id: str, names: list[str] | None
+    ) -> Iterator[tuple[str, Points]]:
+        chosen = "" if names is None else f" AND key IN ({_marks(names)})"
+        rows = connection.execute(
+            f"SELECT key, step, timestamp, value, is_nan FROM metrics WHERE run_uuid = ?{chosen} ORDER BY key",  # noqa: S608
+            (run_id, *(names or ())),
+        )
+        for key, found in groupby(rows, itemgetter(0)):
+            _, steps, times, values, are_nan = zip(*found, strict=True)
+            yield key, to_points(steps, times, list(map(_to_value, values, are_nan)))
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        uri = f"file:{quote(str(self.path))}?mode=ro"
+        with (
+            translated_sqlite(self.where),
+            closing(sqlite3.connect(uri, uri=True, timeout=_BUSY_TIMEOUT_S, isolation_level=None)) as connection,
+        ):
+            connection.execute("BEGIN")  # all statements see the file as the first one does
+            self._check(connection)
+            yield connection
+
+    def _check(self, connection: sqlite3.Connection) -> str:
+        table = "SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'"
+        found = (
+            connection.execute("SELECT version_num FROM alembic_version")
+            if connection.execute(table).fetchone()
+            else ()
+        )
+        return check_versions([version for (version,) in found], self.where)
+
+
+def _marks(items: Sequence[str]) -> str:
+    return ", ".join("?" * len(items))
+
+
+def _to_value(value: float | None, is_nan: int) -> float:
+    """SQLite has no NaN of its own either: it would be NULL."""
+    if is_nan or value is None:
+        return math.nan
+    return math.copysign(math.inf, value) if abs(value) >= DBL_MAX else float(value)

@@ -1,0 +1,177 @@
+"""Objects on this machine's disk, under ``file:///`` URIs: the twin of a bucket, with generations and whole writes.
+
+An object's generation is its file's modification time in nanoseconds, forced to grow with every write. Writers of one
+folder take turns by a lock on the folder itself, so no lock file lies about and none outlives its process.
+"""
+
+import contextlib
+import os
+import shutil
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO, NoReturn
+
+from switchyard.clients.objects.file_uris import to_path, to_prefix, to_uri
+from switchyard.clients.objects.folders import PART_NAME, locked_folder, make_folder, replace_file, translated
+from switchyard.core.errors import BadRecord, BadRequest, NotFound, StaleWrite, SwitchyardError
+from switchyard.core.ports import ABSENT, ANY, Stat
+
+_GONE = (FileNotFoundError, NotADirectoryError)
+
+
+class FileObjects:
+    """`core.ports.Objects` on a local disk. Folders are no objects; symbolic links are followed."""
+
+    def stat(self, uri: str) -> Stat:
+        """See the port."""
+        path = to_path(uri)
+        with translated(f"read {uri}"):
+            try:
+                found = path.stat()
+            except _GONE as err:
+                raise _missing(uri) from err
+        if not stat.S_ISREG(found.st_mode):
+            raise _missing(uri, found)
+        return Stat(size_bytes=found.st_size, generation=_to_generation(found))
+
+    def read(self, uri: str, *, max_bytes: int | None = None) -> tuple[bytes, int]:
+        """See the port. The bytes and the generation are of one moment, whoever writes meanwhile."""
+        path = to_path(uri)
+        with translated(f"read {uri}"):
+            try:
+                # Without O_NONBLOCK, opening a named pipe would wait for its writer.
+                descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            except _GONE as err:
+                raise _missing(uri) from err
+            try:
+                found = os.fstat(descriptor)
+                if not stat.S_ISREG(found.st_mode):
+                    raise _missing(uri, found)
+                if max_bytes is not None and found.st_size > max_bytes:
+                    raise BadRecord(uri, [f"expected at most {max_bytes:,} bytes; got {found.st_size:,}; not read"])
+                with os.fdopen(descriptor, "rb", closefd=False) as file:
+                    return file.read(), _to_generation(found)
+            finally:
+                os.close(descriptor)
+
+    def write(self, uri: str, data: bytes, *, if_generation: int) -> int:
+        """See the port."""
+        _check_generation(if_generation)
+        return _put(uri, lambda file: file.write(data), if_generation=if_generation, data=data)
+
+    def list(self, prefix: str) -> list[str]:
+        """See the port. Entering a folder that may not be read is an error, not an empty answer."""
+        folder, name_prefix = to_prefix(prefix)
+        with translated(f"list {prefix}"):
+            return sorted(to_uri(path) for path in _walk(folder, name_prefix))
+
+    def list_stats(self, prefix: str) -> Iterator[tuple[str, Stat]]:
+        """See the port."""
+        for uri in self.list(prefix):
+            with contextlib.suppress(NotFound):
+                yield uri, self.stat(uri)
+
+    def delete(self, uri: str, *, if_generation: int) -> None:
+        """See the port."""
+        _check_generation(if_generation)
+        path = to_path(uri)
+        with translated(f"delete {uri}"):
+            try:
+                with locked_folder(path.parent) as folder:
+                    found = os.stat(path.name, dir_fd=folder)
+                    _check_is_file(uri, found)
+                    if if_generation not in (ANY, _to_generation(found)):
+                        _refuse(uri, if_generation, _to_generation(found))
+                    os.unlink(path.name, dir_fd=folder)
+                    os.fsync(folder)
+            except _GONE:
+                return
+
+    def upload_folder(self, path: Path, uri: str) -> int:
+        """See the port: each file appears whole; one killed half-way leaves some files old or missing, none cut.
+
+        Raises:
+            NotFound: `path` is no folder.
+        """
+        if not path.is_dir():
+            raise NotFound(f"could not copy {path} to {uri}: expected a folder, and there is none")
+        with translated(f"read {path}"):
+            sources = sorted(_walk(path, ""))
+        target = to_path(uri.rstrip("/"))
+        for source in sources:
+            with translated(f"read {source}"), source.open("rb") as file:
+                _put(
+                    to_uri(target / source.relative_to(path)),
+                    lambda copy, file=file: shutil.copyfileobj(file, copy, 1 << 20),  # type: ignore[misc]
+                    if_generation=ANY,
+                )
+        return len(sources)
+
+
+def _put(uri: str, write: Callable[[BinaryIO], object], *, if_generation: int, data: bytes | None = None) -> int:
+    path = to_path(uri)
+    with translated(f"write {uri}"):
+        make_folder(path.parent)
+        with locked_folder(path.parent) as folder:
+            try:
+                found = os.stat(path.name, dir_fd=folder)
+            except FileNotFoundError:
+                generation = ABSENT
+            else:
+                _check_is_file(uri, found)
+                generation = _to_generation(found)
+            if if_generation not in (ANY, generation):
+                if generation != ABSENT and data is not None and found.st_size == len(data):
+                    with path.open("rb") as file:
+                        if file.read() == data:  # our own write, whose answer was lost
+                            return generation
+                _refuse(uri, if_generation, generation)
+            return replace_file(folder, path.name, write, newer_than_ns=generation)
+
+
+def _walk(folder: Path, name_prefix: str, inside: frozenset[tuple[int, int]] = frozenset()) -> Iterator[Path]:
+    """Every file below `folder` whose path there starts with `name_prefix`."""
+    try:
+        here = folder.stat()
+        entries = list(os.scandir(folder))
+    except _GONE:  # also a folder that is removed while we look
+        return
+    identity = (here.st_dev, here.st_ino)
+    if identity in inside:  # a symbolic link to a folder that we are in
+        return
+    for entry in entries:
+        if not entry.name.startswith(name_prefix) or entry.name == PART_NAME:
+            continue
+        if entry.is_dir():
+            yield from _walk(folder / entry.name, "", inside | {identity})
+        elif entry.is_file():
+            yield folder / entry.name
+
+
+def _to_generation(found: os.stat_result) -> int:
+    return max(found.st_mtime_ns, 1)  # a file copied with the time 1970-01-01 is there all the same, not ABSENT
+
+
+def _missing(uri: str, found: os.stat_result | None = None) -> SwitchyardError:
+    if found is not None and stat.S_ISDIR(found.st_mode):
+        return NotFound(f"expected an object at {uri}; it is a folder, name a file in it")
+    if found is not None:
+        return NotFound(f"expected an object at {uri}; it is no regular file (a device, a pipe or a socket)")
+    return NotFound(f"expected an object at {uri}; there is none")
+
+
+def _check_is_file(uri: str, found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise BadRequest(f"{_missing(uri, found)}; nothing was changed")
+
+
+def _check_generation(if_generation: int) -> None:
+    if if_generation < ANY:
+        raise BadRequest(f"if_generation must be a generation, ABSENT (0) or ANY (-1); got {if_generation}")
+
+
+def _refuse(uri: str, expected: int, found: int) -> NoReturn:
+    wanted = "not to exist" if expected == ABSENT else f"to have generation {expected}"
+    there = "it does not exist" if found == ABSENT else f"its generation is {found}"
+    raise StaleWrite(f"expected {uri} {wanted}; {there}: somebody else wrote, read it again before writing")

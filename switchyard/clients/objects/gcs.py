@@ -1,0 +1,281 @@
+"""Objects on Cloud Storage, under ``gs://`` URIs. Every write that must not overwrite bears a precondition.
+
+One retry layer: by default the vendor's retries are off, for the task that calls repeats the call on `TryAgain`. The
+trainer has no task around it and asks for the vendor's (`retries_itself`).
+"""
+
+import base64
+import contextlib
+import os
+import re
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+import google_crc32c
+from google.auth.credentials import Credentials
+from google.cloud import storage
+from google.cloud.storage.retry import DEFAULT_RETRY
+
+from switchyard.clients.objects.file_uris import to_path, to_uri
+from switchyard.clients.objects.files import FileObjects
+from switchyard.clients.objects.gcs_errors import translated
+from switchyard.clients.settings import read_storage_emulator
+from switchyard.core.errors import BadRecord, BadRequest, NotFound, StaleWrite, SwitchyardError, TryAgain
+from switchyard.core.ports import ABSENT, ANY, Stat
+
+TIMEOUT_S: Final = (10.0, 60.0)
+"""A service that does not even answer slowly is better asked again."""
+RETRY_FOR_S: Final = 300.0
+"""How long the vendor's retries go on, where they are asked for; the first wait is about a second."""
+PARALLEL_UPLOADS: Final = 8
+"""Each holds a file of up to 8 MiB, or one chunk of a larger one, in memory."""
+CHUNK_BYTES: Final = 16 * 1024 * 1024
+"""A larger file goes up in chunks of this; the vendor's default, 100 MiB, times 8 would fill a small machine."""
+
+_READS = 3  # of an object that changes in between; our snapshots are 10 s apart
+_CREATE = "storage.objects.create (and storage.objects.delete, to replace one)"
+
+
+class GcsObjects:
+    """`core.ports.Objects` on Cloud Storage. May be shared by threads.
+
+    Args:
+        client: whose retries are used only with `retries_itself`.
+        retries_itself: False: a failure that may pass raises `TryAgain` at once.
+        retry_for_s: how long it may be retried, where it is; after that `TryAgain` is raised.
+        timeout_s: to connect, and between two bytes of an answer.
+    """
+
+    def __init__(
+        self,
+        client: storage.Client,
+        *,
+        retries_itself: bool = False,
+        retry_for_s: float = RETRY_FOR_S,
+        timeout_s: tuple[float, float] = TIMEOUT_S,
+    ) -> None:
+        self._client = client
+        retry = DEFAULT_RETRY.with_timeout(retry_for_s) if retries_itself else None
+        self._how: dict[str, Any] = {"timeout": timeout_s, "retry": retry}
+
+    def stat(self, uri: str) -> Stat:
+        """See the port."""
+        blob = self._blob(uri)
+        with translated("read", uri, "storage.objects.get"):
+            blob.reload(**self._how)
+        return Stat(size_bytes=int(blob.size), generation=int(blob.generation))
+
+    def read(self, uri: str, *, max_bytes: int | None = None) -> tuple[bytes, int]:
+        """See the port. An object stored with ``Content-Encoding: gzip`` is unpacked; `max_bytes` bounds both sizes."""
+        if max_bytes is None:
+            return self._download(uri, None, None)
+        for _ in range(_READS):
+            found = self.stat(uri)
+            if found.size_bytes > max_bytes:
+                raise _too_large(uri, max_bytes, f"{found.size_bytes:,}; not read")
+            with contextlib.suppress(StaleWrite):  # written anew since its size was asked: ask again
+                return self._download(uri, found.generation, max_bytes)
+        raise TryAgain(f"could not read {uri}: it was written anew {_READS} times between asking its size and reading")
+
+    def _download(self, uri: str, generation: int | None, max_bytes: int | None) -> tuple[bytes, int]:
+        data, blob = self._download_stored(uri, generation)
+        if blob.content_encoding == "gzip":
+            data = _unpack(uri, data, max_bytes)
+        return data, int(blob.generation)
+
+    def _download_stored(self, uri: str, generation: int | None) -> tuple[bytes, Any]:
+        """The bytes as they are stored, which are what the checksum is of."""
+        blob = self._blob(uri)
+        with translated("read", uri, "storage.objects.get"):
+            data: bytes = blob.download_as_bytes(raw_download=True, if_generation_match=generation, **self._how)
+        # The client checks the sum of a whole answer, but not of one that it continued after a break.
+        if _to_crc32c(data) != blob.crc32c:
+            raise TryAgain(f"could not read {uri}: expected crc32c {blob.crc32c}; got {_to_crc32c(data)}")
+        return data, blob
+
+    def write(self, uri: str, data: bytes, *, if_generation: int) -> int:
+        """See the port."""
+        _check_generation(if_generation)
+        blob = self._blob(uri)
+        try:
+            with translated("write", uri, _CREATE):
+                blob.upload_from_string(
+                    data,
+                    content_type=_content_type(uri),
+                    if_generation_match=None if if_generation == ANY else if_generation,
+                    checksum="crc32c",
+                    **self._how,
+                )
+        except StaleWrite as err:
+            generation = self._find_own(uri, data)
+            if generation is None:
+                wanted = "not to exist" if if_generation == ABSENT else f"to have generation {if_generation}"
+                message = f"expected {uri} {wanted}; somebody else wrote, read it again before writing"
+                raise StaleWrite(message) from err
+            return generation
+        return int(blob.generation)
+
+    def list(self, prefix: str) -> list[str]:
+        """See the port. The empty objects that the console makes for folders (``runs/``) are left out."""
+        return sorted(f"gs://{blob.bucket.name}/{blob.name}" for blob in self._list(prefix, "name"))
+
+    def list_stats(self, prefix: str) -> Iterator[tuple[str, Stat]]:
+        """See the port: page by page, in the service's own order, which is that of the names' bytes."""
+        for blob in self._list(prefix, "name,size,generation"):
+            stat = Stat(size_bytes=int(blob.size), generation=int(blob.generation))
+            yield f"gs://{blob.bucket.name}/{blob.name}", stat
+
+    def _list(self, prefix: str, fields: str) -> Iterator[Any]:
+        bucket, name_prefix = _split(prefix)
+        with translated("list", prefix, "storage.objects.list"):
+            found = self._client.list_blobs(
+                bucket, prefix=name_prefix or None, fields=f"items({fields}),nextPageToken", page_size=1000, **self._how
+            )
+            yield from (blob for blob in found if not blob.name.endswith("/"))
+
+    def delete(self, uri: str, *, if_generation: int) -> None:
+        """See the port."""
+        _check_generation(if_generation)
+        blob = self._blob(uri)
+        try:
+            with translated("delete", uri, "storage.objects.delete"):
+                blob.delete(if_generation_match=None if if_generation == ANY else if_generation, **self._how)
+        except NotFound:
+            return
+
+    def upload_folder(self, path: Path, uri: str) -> int:
+        """See the port. Several files at a time; when some fail, the others still go up.
+
+        Raises:
+            NotFound: `path` is no folder. BadRequest: a file's name is no UTF-8.
+        """
+        if not path.is_dir():
+            raise NotFound(f"could not copy {path} to {uri}: expected a folder, and there is none")
+        files = [to_path(found) for found in FileObjects().list(to_uri(path.absolute()) + "/")]
+        targets = [f"{uri.rstrip('/')}/{file.relative_to(path.absolute()).as_posix()}" for file in files]
+        for target in targets:
+            _check_name(target)
+        with ThreadPoolExecutor(PARALLEL_UPLOADS, thread_name_prefix="upload") as pool:
+            errors = [error for error in pool.map(self._upload_file, files, targets) if error]
+        if errors:
+            # What no repetition mends decides; otherwise the whole folder may be tried again.
+            first = next((error for error in errors if not isinstance(error, TryAgain)), errors[0])
+            shown = "; ".join(str(error) for error in errors[:5]) + ("; ..." if len(errors) > 5 else "")
+            raise type(first)(f"could not copy {len(errors)} of {len(files)} files of {path}: {shown}") from first
+        return len(files)
+
+    def _upload_file(self, file: Path, uri: str) -> SwitchyardError | None:
+        blob = self._blob(uri, chunk_size=CHUNK_BYTES)
+        try:
+            with translated("write", uri, _CREATE):
+                blob.upload_from_filename(str(file), content_type=_content_type(uri), checksum="crc32c", **self._how)
+        except SwitchyardError as err:
+            return err
+        return None
+
+    def _find_own(self, uri: str, data: bytes) -> int | None:
+        """The generation of what is there, if it is `data`: then the refused write had been carried out before, and
+        its answer was lost (or the same was written twice, which is no harm)."""
+        try:
+            found = self.stat(uri)
+            if found.size_bytes != len(data):
+                return None
+            there, _ = self._download_stored(uri, found.generation)
+        except (NotFound, StaleWrite):  # gone, or written anew by now
+            return None
+        return found.generation if there == data else None
+
+    def _blob(self, uri: str, *, chunk_size: int | None = None) -> Any:
+        bucket, name = _check_name(uri)
+        return self._client.bucket(bucket).blob(name, chunk_size=chunk_size)
+
+
+def open_gcs(*, credentials: Credentials | None = None, retries_itself: bool = False) -> GcsObjects:
+    """Cloud Storage with `credentials`, or with the application default; one client a process and identity.
+
+    With ``STORAGE_EMULATOR_HOST`` set and no credentials given, the client is anonymous and asks nobody for any.
+
+    Raises: BadSetup: no credentials can be found.
+    """
+    with translated("connect to", "Cloud Storage", ""):
+        return GcsObjects(_client(credentials, read_storage_emulator()), retries_itself=retries_itself)
+
+
+@lru_cache(maxsize=8)
+def _client(credentials: Credentials | None, emulator: str) -> storage.Client:
+    """`emulator` only parts the cached: the client reads the variable itself."""
+    # For traces that nobody asked for, the client (3.17) would GET each bucket in a thread: a call, a token and a
+    # permission more, retried for minutes when nobody answers. This is the vendor's switch.
+    os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
+    return storage.Client(project=None, credentials=credentials)
+
+
+# Connections must not be shared with a forked child.
+os.register_at_fork(after_in_child=_client.cache_clear)
+
+
+def _split(uri: str) -> tuple[str, str]:
+    """Source: https://cloud.google.com/storage/docs/buckets#naming (the client itself would raise ValueError)"""
+    match = re.fullmatch(r"gs://([a-z0-9][a-z0-9._-]{1,220}[a-z0-9])(?:/(.*))?", uri, re.DOTALL)
+    if not match:
+        raise BadRequest(f"expected gs://<bucket>/<name>, the bucket in lowercase; got {uri!r}")
+    return match[1], match[2] or ""
+
+
+def _check_name(uri: str) -> tuple[str, str]:
+    """Bucket and name, as they stand: nothing is percent-encoded in a gs:// URI.
+
+    Raises: BadRequest. Source: https://cloud.google.com/storage/docs/objects#naming
+    """
+    bucket, name = _split(uri)
+    problem = ""
+    try:
+        encoded = name.encode()
+    except UnicodeEncodeError:
+        problem = "its name must be UTF-8"
+    else:
+        if not name or name in (".", ".."):
+            problem = "it names no object"
+        elif name.endswith("/"):
+            problem = "it ends with a slash, so it names a folder"
+        elif len(encoded) > 1024:
+            problem = f"its name must have at most 1024 bytes; it has {len(encoded)}"
+        elif "\r" in name or "\n" in name:
+            problem = "its name must be one line"
+    if problem:
+        raise BadRequest(f"expected gs://<bucket>/<name>; got {uri!r}: {problem}")
+    return bucket, name
+
+
+def _check_generation(if_generation: int) -> None:
+    if if_generation < ANY:
+        raise BadRequest(f"if_generation must be a generation, ABSENT (0) or ANY (-1); got {if_generation}")
+
+
+def _content_type(uri: str) -> str:
+    return "application/json" if uri.endswith(".json") else "application/octet-stream"
+
+
+def _to_crc32c(data: bytes) -> str:
+    """Big-endian, in base64. Source: https://cloud.google.com/storage/docs/data-validation"""
+    return base64.b64encode(google_crc32c.value(data).to_bytes(4, "big")).decode()
+
+
+def _unpack(uri: str, data: bytes, max_bytes: int | None) -> bytes:
+    """gunzip, but never more than `max_bytes`: a small object may unpack to a very large one."""
+    unpacking = zlib.decompressobj(wbits=31)
+    try:
+        unpacked = unpacking.decompress(data, 0 if max_bytes is None else max_bytes + 1)
+    except zlib.error as err:
+        raise BadRecord(uri, [f"expected gzip, as its Content-Encoding says; got {err}"]) from err
+    if max_bytes is not None and len(unpacked) > max_bytes:
+        raise _too_large(uri, max_bytes, "more, once unpacked")
+    return unpacked
+
+
+def _too_large(uri: str, max_bytes: int, got: str) -> BadRecord:
+    return BadRecord(uri, [f"expected at most {max_bytes:,} bytes; got {got}"])

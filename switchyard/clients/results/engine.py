@@ -1,0 +1,281 @@
+"""How the results database is reached: connections, transactions, and the check that its schema is this version's.
+
+SQLite and Postgres differ here and in little else.
+"""
+
+import sqlite3
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, cast
+from urllib.parse import quote
+
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    Executable,
+    Row,
+    column,
+    create_engine,
+    event,
+    exc,
+    inspect,
+    make_url,
+    select,
+)
+from sqlalchemy import table as table_clause
+from sqlalchemy.pool import QueuePool
+
+from switchyard.clients.results.errors import MIGRATE, translated
+from switchyard.clients.results.tables import (
+    NEEDED_COLUMNS,
+    OWN_RUNS,
+    SCHEMA,
+    VERSION_TABLE,
+    HistoryType,
+    Tables,
+    split_name,
+    to_tables,
+)
+from switchyard.core.errors import BadSetup, TryAgain
+
+LOCK_TIMEOUT_S: Final = 10
+_POSTGRES_ARGS: Final[dict[str, Any]] = {
+    "connect_timeout": 10,  # seconds, as those below but the last
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,  # milliseconds
+    "application_name": "switchyard",
+}
+_POSTGRES_OPTIONS: Final = (
+    f"-c lock_timeout={LOCK_TIMEOUT_S}s -c statement_timeout=60s -c idle_in_transaction_session_timeout=60s"
+)
+# As many connections as a server of requests has threads; those above pool_size are closed after use.
+_POOL: Final[dict[str, Any]] = {
+    "poolclass": QueuePool,
+    "pool_size": 10,
+    "max_overflow": 30,
+    "pool_timeout": LOCK_TIMEOUT_S,
+    "hide_parameters": True,
+}
+
+
+class Database:
+    """One results database, connected at its first use."""
+
+    def __init__(self, url: str, table: str = "") -> None:
+        parsed = _parse(url)
+        self.table = table
+        self.where = f"results database {_shown(parsed)}"
+        self.path = Path(parsed.database or "") if parsed.get_backend_name() == "sqlite" else None
+        self.reader, self._writer = _sqlite_engines(self.path) if self.path else _postgres_engines(parsed)
+        self._tables: Tables | None = None
+        # Whoever drops a database need not close it; a driver warns of connections that nobody closed.
+        weakref.finalize(self, _dispose, self.reader, self._writer)
+
+    def __repr__(self) -> str:
+        return f"Database({self.where})"
+
+    @property
+    def tables(self) -> Tables:
+        """The tables, once their schema was found to be this version's; asked once. Raises: BadSetup."""
+        if self._tables is None:
+            with translated(self.where), self.reader.connect() as connection:
+                check_schema(connection, self.where)
+                self._tables = read_tables(connection, self.table, self.where)
+        return self._tables
+
+    def check(self) -> None:
+        """Finds a wrong schema early. A database that is away is found out at the first use, and may be back by then.
+
+        Raises: BadSetup."""
+        try:
+            _ = self.tables
+        except TryAgain:
+            return
+
+    def rows(self, statement: Executable, **values: object) -> Sequence[Row[Any]]:
+        """What one SELECT finds, in one round trip: no BEGIN, and no asking first whether the connection lives."""
+        with translated(self.where):
+            try:
+                return self._select(statement, values)
+            except exc.DBAPIError as err:
+                if not err.connection_invalidated:
+                    raise
+            # The server has been restarted since: SQLAlchemy has dropped the pool's old connections, so this is new.
+            return self._select(statement, values)
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """One transaction, committed at the end; on SQLite it holds the write lock from its beginning."""
+        with translated(self.where), self._writer.begin() as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Closes all connections; the next use opens new ones."""
+        _dispose(self.reader, self._writer)
+
+    def _select(self, statement: Executable, values: dict[str, object]) -> Sequence[Row[Any]]:
+        with self.reader.connect() as connection:
+            return connection.execute(statement, values).all()
+
+
+def _dispose(*engines: Engine) -> None:
+    for engine in engines:
+        engine.dispose()
+
+
+class OneRow:
+    """A SELECT of one row by `quick_test_id`, compiled once and run past SQLAlchemy's own bookkeeping.
+
+    For what is asked at every HTTP request: about a third of the time that `Database.rows` takes.
+    """
+
+    def __init__(self, database: Database, statement: Executable) -> None:
+        self._database = database
+        self._statement = statement
+        self._engine = database.reader
+        compiled = statement.compile(self._engine)  # type: ignore[attr-defined]  # every ClauseElement has it
+        self._sql = str(compiled)
+        self._positional = bool(compiled.positional)
+        self._error: type[Exception] = cast("Any", self._engine.dialect.loaded_dbapi).Error
+
+    def read(self, quick_test_id: int) -> Sequence[Any] | None:
+        """The row's values; None where there is none."""
+        try:
+            with translated(self._database.where):
+                return self._read(quick_test_id)
+        except self._error:
+            # It may only be a connection from before the server's restart: the other way finds out, and says the rest.
+            return next(iter(self._database.rows(self._statement, quick_test_id=quick_test_id)), None)
+
+    def _read(self, quick_test_id: int) -> Sequence[Any] | None:
+        connection = self._engine.raw_connection()
+        try:
+            cursor = connection.cursor()
+            cursor.execute(self._sql, (quick_test_id,) if self._positional else {"quick_test_id": quick_test_id})
+            row: Sequence[Any] | None = cursor.fetchone()
+            cursor.close()
+        except self._error:
+            connection.invalidate()
+            raise
+        connection.close()
+        return row
+
+
+def open_file(path: Path, *, create: bool = False) -> sqlite3.Connection:
+    """A connection without Python's own handling of transactions. Only `create` makes a file that is not there."""
+    connection = sqlite3.connect(
+        f"file:{quote(str(path))}?mode={'rwc' if create else 'rw'}",
+        uri=True,
+        timeout=LOCK_TIMEOUT_S,
+        isolation_level=None,
+        check_same_thread=False,  # the pool gives a connection to one thread at a time
+    )
+    connection.execute("PRAGMA foreign_keys = ON")
+    if create:
+        # Readers then never wait for a writer; the file remembers it: https://www.sqlite.org/wal.html
+        connection.execute("PRAGMA journal_mode = WAL")
+    return connection
+
+
+def check_schema(connection: Connection, where: str) -> None:
+    """Raises: BadSetup: there is no schema, or it is not the one that this version's code fits."""
+    found = read_version(connection)
+    if found is None:
+        raise BadSetup(f"{where} has no schema yet; {MIGRATE}")
+    if found != SCHEMA:
+        raise BadSetup(
+            f"{where} must have schema {SCHEMA}; found {found}; if that is older, {MIGRATE}; "
+            "if it is newer, use the version of Switchyard that made it"
+        )
+
+
+def read_version(connection: Connection) -> str | None:
+    """The schema that the database has; None: never migrated."""
+    if not inspect(connection).has_table(VERSION_TABLE):
+        return None
+    found = connection.scalar(select(column("version_num")).select_from(table_clause(VERSION_TABLE)))
+    return str(found) if found else None
+
+
+def read_tables(connection: Connection, table: str, where: str) -> Tables:
+    """The tables, with what the database says of the one that holds the runs.
+
+    Raises:
+        BadSetup: that table, or a column of it that is needed, is not there.
+    """
+    schema, name = split_name(table or OWN_RUNS)
+    inspector = inspect(connection)
+    try:
+        columns = {column["name"]: column["type"] for column in inspector.get_columns(name, schema)}
+    except exc.NoSuchTableError as err:
+        if table:
+            raise BadSetup(f"{where} has no table {table}, which RESULTS_TABLE names") from err
+        raise BadSetup(
+            f"{where} has no table {OWN_RUNS}: it was migrated with RESULTS_TABLE set; set it again"
+        ) from err
+    missing = [column for column in NEEDED_COLUMNS if column not in columns]
+    if missing:
+        raise BadSetup(f"table {table or OWN_RUNS} in {where} must have the columns {', '.join(missing)}; add them")
+    kind = type(columns["training_history_json"]).__name__.lower()
+    return to_tables(table, history_type=cast("HistoryType", kind) if kind in ("json", "jsonb") else "text")
+
+
+def make_engine_to_migrate(url: str) -> tuple[Engine, str]:
+    """An engine that may create the SQLite file and its folder, and what to call the database in messages."""
+    parsed = _parse(url)
+    where = f"results database {_shown(parsed)}"
+    if parsed.get_backend_name() != "sqlite":
+        return _postgres_engines(parsed)[1], where
+    path = Path(parsed.database or "")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise BadSetup(f"the folder of {where} cannot be made: {err}") from err
+    return _sqlite_engines(path, create=True)[1], where
+
+
+def _sqlite_engines(path: Path, *, create: bool = False) -> tuple[Engine, Engine]:
+    reader = create_engine("sqlite://", creator=lambda: open_file(path, create=create), **_POOL)
+    writer = reader.execution_options()  # the same pool, other events
+    # Not a plain BEGIN: one that reads and then writes loses to another writer at once, whatever the timeout.
+    # Source: https://www.sqlite.org/lang_transaction.html#deferred_immediate_and_exclusive_transactions
+    event.listen(writer, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    return reader, writer
+
+
+def _postgres_engines(url: URL) -> tuple[Engine, Engine]:
+    # What the URL says wins; of its options each overrides ours of the same name, for the later one counts.
+    arguments = {name: value for name, value in _POSTGRES_ARGS.items() if name not in url.query}
+    arguments["options"] = " ".join((_POSTGRES_OPTIONS, *url.normalized_query.get("options", ())))
+    plain = url.difference_update_query(["options"])
+    # A read may be repeated, so `Database.rows` does without the ping that a write needs: half the round trips.
+    reader = create_engine(plain, connect_args=arguments, isolation_level="AUTOCOMMIT", **_POOL)
+    writer = create_engine(plain, connect_args=arguments, pool_pre_ping=True, **_POOL)
+    return reader, writer
+
+
+def _parse(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except (exc.ArgumentError, ValueError) as err:
+        raise BadSetup("RESULTS_URL must be a database URL, as in .env.example; what is set is not one") from err
+    if parsed.drivername == "sqlite" and parsed.database and parsed.database != ":memory:" and not parsed.query:
+        return parsed
+    if parsed.drivername == "postgresql+psycopg" and parsed.database:
+        return parsed
+    raise BadSetup(
+        "RESULTS_URL must be sqlite:///<path of a file> or postgresql+psycopg://<user>:<password>@<host>/<database>; "
+        f"got {_shown(parsed)}"
+    )
+
+
+def _shown(url: URL) -> str:
+    """Without the password, which a URL may hold in its query too."""
+    if url.get_backend_name() == "sqlite":
+        return f"sqlite:///{url.database}"
+    return url.set(query={}).render_as_string(hide_password=True)

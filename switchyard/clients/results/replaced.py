@@ -1,0 +1,100 @@
+"""Histories that were replaced by force: kept whole, and put back by `recover`."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import Connection, Row, Text, bindparam, delete, insert, select, update
+
+from switchyard.clients.results.rows import lock_run
+from switchyard.clients.results.tables import Tables, is_history
+from switchyard.core.history.publication import HistogramRow
+
+RECOVERED: Final = "replaced by a recovery"
+
+
+class _Published(msgspec.Struct, kw_only=True):
+    """A row of `switchyard_published`, as JSON keeps it."""
+
+    charted_digest: str
+    full_digest: str | None
+    series_digests: str
+    etag: str
+    status: str
+    rank_attempt: int
+    rank_restart: int
+    rank_epochs: int
+    rank_status: int
+    cached_at: datetime
+    published_at: datetime
+
+
+def keep_replaced(
+    connection: Connection, tables: Tables, runs: Sequence[Row[Any]], *, reason: str, now: datetime
+) -> None:
+    """Copies what is published of `runs`, whose rows are locked and have `history_text`, before it is overwritten."""
+    if not runs:
+        return
+    ids = [run.id for run in runs]
+    published, histograms = tables.published, tables.histograms
+    digests = {row.quick_test_id: row for row in connection.execute(_of(published, ids))}
+    kept: dict[int, list[HistogramRow]] = {}
+    for row in connection.execute(_of(histograms, ids)):
+        kept.setdefault(row.quick_test_id, []).append(
+            HistogramRow(kind=row.kind, tower=row.tower, gzip_json=row.gzip_json)
+        )
+    connection.execute(
+        insert(tables.replaced),
+        [
+            {
+                "quick_test_id": run.id,
+                "replaced_at": now,
+                "reason": reason,
+                "history_text": run.history_text,
+                "published": _encode(_to_published(digests[run.id])) if run.id in digests else None,
+                "histograms": _encode(kept.get(run.id, [])),
+            }
+            for run in runs
+        ],
+    )
+
+
+def recover(connection: Connection, tables: Tables, quick_test_id: int, replaced_id: int, *, now: datetime) -> bool:
+    """As `core.ports.Results.recover` says."""
+    runs, replaced = tables.runs, tables.replaced
+    run = lock_run(connection, tables, quick_test_id, tables.history_text.label("history_text"))
+    wanted = (replaced.c.id == replaced_id) & (replaced.c.quick_test_id == quick_test_id)
+    found = connection.execute(select(replaced).where(wanted)).one_or_none()
+    if found is None:
+        return False
+    keep_replaced(connection, tables, [run] if is_history(run.history_text) else [], reason=RECOVERED, now=now)
+    connection.execute(delete(replaced).where(wanted))
+    connection.execute(
+        update(runs)
+        .where(runs.c.id == quick_test_id)
+        .values(training_history_json=tables.to_history(bindparam("history", found.history_text, type_=Text)))
+    )
+    for table in (tables.histograms, tables.published):
+        connection.execute(delete(table).where(table.c.quick_test_id == quick_test_id))
+    if found.published is not None:
+        values = msgspec.structs.asdict(msgspec.json.decode(found.published, type=_Published))
+        connection.execute(insert(tables.published).values(quick_test_id=quick_test_id, **values))
+    rows = msgspec.json.decode(found.histograms, type=list[HistogramRow])
+    if rows:
+        connection.execute(
+            insert(tables.histograms), [{"quick_test_id": quick_test_id, **msgspec.structs.asdict(row)} for row in rows]
+        )
+    return True
+
+
+def _of(table: Any, ids: list[int]) -> Any:
+    return select(table).where(table.c.quick_test_id.in_(ids))
+
+
+def _to_published(row: Row[Any]) -> _Published:
+    return _Published(**{name: getattr(row, name) for name in _Published.__struct_fields__})
+
+
+def _encode(value: Any) -> str:
+    return msgspec.json.encode(value).decode()

@@ -1,0 +1,107 @@
+"""The rows of runs and of their jobs, read and written within a transaction that the caller holds."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import Column, ColumnElement, Connection, Row, Select, Table, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from switchyard.clients.results.tables import Tables
+from switchyard.core.errors import BadRecord, NotFound
+from switchyard.core.runs.jobs import JobState
+from switchyard.core.runs.rows import Job, QuickTest, RunStatus
+
+KNOWN_STATUSES = tuple(str(status) for status in RunStatus)
+OPEN_STATUSES = tuple(str(status) for status in RunStatus if not status.ended)
+ENDED_STATUSES = tuple(str(status) for status in RunStatus if status.ended)
+OPEN_STATES = tuple(str(state) for state in JobState if not state.ended)
+
+
+def run_columns(tables: Tables) -> list[Column[Any]]:
+    """What `to_quick_test` needs: all columns that are ours to read, the history aside."""
+    return [column for column in tables.runs.c if column.name != "training_history_json"]
+
+
+def lock_run(connection: Connection, tables: Tables, quick_test_id: int, *more: ColumnElement[Any]) -> Row[Any]:
+    """The run's row, which nobody else changes until the transaction ends. Raises: NotFound."""
+    query = select(*run_columns(tables), *more).where(tables.runs.c.id == quick_test_id)
+    # NO KEY UPDATE: other tables of the row's owner may go on pointing at it.
+    row = connection.execute(query.with_for_update(key_share=True)).one_or_none()
+    if row is None:
+        raise no_such_run(tables, quick_test_id)
+    return row
+
+
+def lock_runs(
+    connection: Connection, tables: Tables, quick_test_ids: list[int], *more: ColumnElement[Any]
+) -> list[Row[Any]]:
+    """As `lock_run`, for those that there are, by id: two who lock the same never wait for each other in a ring."""
+    runs = tables.runs
+    query = select(*run_columns(tables), *more).where(runs.c.id.in_(quick_test_ids)).order_by(runs.c.id)
+    return list(connection.execute(query.with_for_update(key_share=True)).all())
+
+
+def no_such_run(tables: Tables, quick_test_id: int) -> NotFound:
+    """The error to raise where an id names no row."""
+    return NotFound(f"quick test {quick_test_id} must be a row of {tables.runs.fullname}; there is none of that id")
+
+
+def end_values(tables: Tables, run: Row[Any], status: RunStatus, error: str, *, now: datetime) -> dict[str, Any]:
+    """What to write on `run` when its status becomes `status`; a table that is not ours has the status alone."""
+    values: dict[str, Any] = {"status": str(status)}
+    if tables.own:
+        values["error"] = error
+        if status.ended and (run.completed_at is None or run.status != status):
+            values["completed_at"] = now
+    return values
+
+
+def upsert(connection: Connection, table: Table) -> "sqlite.Insert | postgresql.Insert":
+    """An INSERT that can say what to do ON CONFLICT; the two databases agree on how."""
+    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
+
+
+def newest_job(tables: Tables, quick_test_id: int) -> Select[Any]:
+    """The run's last attempt."""
+    jobs = tables.jobs
+    return select(jobs).where(jobs.c.quick_test_id == quick_test_id).order_by(jobs.c.attempt.desc()).limit(1)
+
+
+def write_error(connection: Connection, tables: Tables, quick_test_id: int, error: str) -> None:
+    """Puts `error` on the row, or on the newest job where the row has no place for it."""
+    runs, jobs = tables.runs, tables.jobs
+    if tables.own:
+        connection.execute(update(runs).where(runs.c.id == quick_test_id).values(error=error))
+        return
+    newest = newest_job(tables, quick_test_id).with_only_columns(jobs.c.key).scalar_subquery()
+    connection.execute(update(jobs).where(jobs.c.key == newest).values(error=error))
+
+
+def to_quick_test(values: Mapping[str, Any]) -> QuickTest:
+    """From a row with `run_columns`. Raises: BadRecord: a status that is none of ours."""
+    problems: list[str] = []
+    if values["status"] not in KNOWN_STATUSES:
+        problems.append(f"status must be one of {', '.join(KNOWN_STATUSES)}; got {values['status']!r}")
+    parameters = _to_parameters(values.get("parameters"), problems)
+    if problems:
+        raise BadRecord(f"quick test {values['id']}", problems)
+    given = {name: values[name] for name in QuickTest.__struct_fields__ if values.get(name) is not None}
+    return QuickTest(**{**given, "status": RunStatus(values["status"]), "parameters": parameters})
+
+
+def to_job(values: Mapping[str, Any]) -> Job:
+    """From a row of `switchyard_jobs`."""
+    given = {name: values[name] for name in Job.__struct_fields__ if name in values}
+    return Job(**{**given, "state": JobState(values["state"]), "parameters": msgspec.json.decode(values["parameters"])})
+
+
+def _to_parameters(text: str | None, problems: list[str]) -> dict[str, Any]:
+    if not text:
+        return {}
+    try:
+        return msgspec.json.decode(text, type=dict[str, Any])
+    except msgspec.MsgspecError as err:
+        problems.append(f"parameters must be a JSON object; {err}")
+        return {}

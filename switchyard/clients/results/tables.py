@@ -1,0 +1,279 @@
+"""The results database's tables as SQLAlchemy sees them; migrations/ makes them, and a test compares the two.
+
+The table of runs is ours (`quick_tests`) or an application's (RESULTS_TABLE), of which five columns are used and none
+is changed. No foreign key points at it, so that its owner may delete rows, and so that both cases have one schema.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+from sqlalchemy import (
+    JSON,
+    Column,
+    ColumnElement,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    and_,
+    case,
+    cast,
+    func,
+    or_,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.types import TypeDecorator
+
+SCHEMA: Final = "0002"
+"""The migration that this version's code fits (clients/migrations/versions/)."""
+VERSION_TABLE: Final = "switchyard_alembic_version"
+"""Not `alembic_version`: MLflow may keep its own in the same database."""
+OWN_RUNS: Final = "quick_tests"
+NEEDED_COLUMNS: Final = ("id", "status", "gcs_artifacts_path", "mlflow_run_id", "training_history_json")
+"""What a RESULTS_TABLE must have."""
+NOTHING_MAX_CHARACTERS: Final = 400
+"""A stored JSON shorter than this that says ``"available": false`` holds no history; a history is longer."""
+
+HistoryType = Literal["text", "json", "jsonb"]
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Aware UTC in and out; SQLite, which keeps no zone, stores the UTC time without one."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuses a time without a zone: nobody could say later which hour it meant."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"a time must have a zone; got {value.isoformat()}")
+        utc = value.astimezone(UTC)
+        return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """The stored time as aware UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class StorableText(TypeDecorator[str]):
+    """Text in which what no database takes (NUL, lone surrogates, as log lines may hold) became U+FFFD."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """The value as it can be stored; nearly always the very same string."""
+        if value is None:
+            return None
+        if "\0" in value:
+            value = value.replace("\0", "\ufffd")
+        return value if value.isascii() else value.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+
+
+@dataclass(frozen=True)
+class Tables:
+    """All tables, and what is particular about the one that holds the runs."""
+
+    metadata: MetaData
+    runs: Table
+    jobs: Table
+    published: Table
+    histograms: Table
+    ledger: Table
+    replaced: Table
+    database: Table
+    own: bool  # the runs' table is ours
+    history_type: HistoryType = "text"
+
+    @property
+    def history_text(self) -> ColumnElement[Any]:
+        """The stored history as text, whatever the column's type."""
+        column: ColumnElement[Any] = self.runs.c.training_history_json
+        return column if self.history_type == "text" else cast(column, Text)
+
+    def to_history(self, text: ColumnElement[str]) -> ColumnElement[str]:
+        """`text`, as the column's type takes it. jsonb alone refuses the escape of NUL, so there it becomes U+FFFD."""
+        if self.history_type == "text":
+            return cast(text, Text)
+        return cast(cast(text, Text), JSONB if self.history_type == "jsonb" else JSON)
+
+    @property
+    def has_history(self) -> ColumnElement[bool]:
+        """SQL's twin of `is_history`, for the stored text."""
+        text = self.history_text
+        bare = text
+        for blank in (" ", "\n", "\r", "\t"):
+            bare = func.replace(bare, blank, "")
+        nothing = or_(bare.in_(("", "null")), bare.like('%"available":false%'))
+        # CASE, because only it keeps a database from testing the long texts too.
+        return and_(text.is_not(None), case((func.length(text) < NOTHING_MAX_CHARACTERS, ~nothing), else_=True))
+
+
+def is_history(text: str | None) -> bool:
+    """False for SQL NULL, JSON null and ``{"available": false}``: nothing is published there."""
+    if text is None:
+        return False
+    if len(text) >= NOTHING_MAX_CHARACTERS:
+        return True
+    bare = text.translate({ord(blank): None for blank in " \n\r\t"})
+    return bare not in ("", "null") and '"available":false' not in bare
+
+
+def to_tables(table: str = "", *, history_type: HistoryType = "text") -> Tables:
+    """The tables, with `table` (``quicktest``, ``app.quicktest``) for the runs, or our own where it is empty."""
+    metadata = MetaData()
+    return Tables(
+        metadata=metadata,
+        runs=_foreign_runs(metadata, table) if table else _own_runs(metadata),
+        jobs=_jobs(metadata),
+        published=_published(metadata),
+        histograms=_histograms(metadata),
+        ledger=_ledger(metadata),
+        replaced=_replaced(metadata),
+        database=Table("switchyard_database", metadata, Column("id", Text, primary_key=True)),
+        own=not table,
+        history_type=history_type,
+    )
+
+
+def split_name(table: str) -> tuple[str | None, str]:
+    """``app.quicktest`` -> (``app``, ``quicktest``); without a dot the schema is None, the connection's own."""
+    schema, _, name = table.rpartition(".")
+    return schema or None, name
+
+
+def _own_runs(metadata: MetaData) -> Table:
+    return Table(
+        OWN_RUNS,
+        metadata,
+        Column("id", Integer, primary_key=True),
+        Column("status", Text, nullable=False),
+        Column("gcs_artifacts_path", StorableText, nullable=False),
+        Column("mlflow_run_id", Text, nullable=False),
+        Column("display_name", StorableText, nullable=False),
+        Column("mlflow_experiment_name", StorableText, nullable=False),
+        Column("parameters", Text, nullable=False),
+        Column("request_key", StorableText, nullable=False),
+        Column("error", StorableText, nullable=False),
+        Column("created_at", UtcDateTime, nullable=False),
+        Column("started_at", UtcDateTime),
+        Column("completed_at", UtcDateTime),
+        # Last, for SQLite walks past a long value to reach the columns after it.
+        Column("training_history_json", Text),
+        UniqueConstraint("request_key", name="quick_tests_request_key"),
+        Index("quick_tests_status", "status"),
+        sqlite_autoincrement=True,  # an id names a run everywhere, so that of a deleted row is not given again
+    )
+
+
+def _foreign_runs(metadata: MetaData, table: str) -> Table:
+    schema, name = split_name(table)
+    return Table(
+        name,
+        metadata,
+        Column("id", Integer, primary_key=True),
+        Column("status", Text),
+        Column("gcs_artifacts_path", StorableText),
+        Column("mlflow_run_id", Text),
+        Column("training_history_json", Text),
+        schema=schema,
+    )
+
+
+def _jobs(metadata: MetaData) -> Table:
+    return Table(
+        "switchyard_jobs",
+        metadata,
+        Column("key", Text, primary_key=True),
+        Column("quick_test_id", Integer, nullable=False),
+        Column("attempt", Integer, nullable=False),
+        Column("request_key", StorableText, nullable=False),
+        Column("state", Text, nullable=False),
+        Column("job_name", StorableText, nullable=False),
+        Column("reason", StorableText, nullable=False),
+        Column("error", StorableText, nullable=False),
+        Column("log_uri", StorableText, nullable=False),
+        Column("image", StorableText, nullable=False),
+        Column("parameters", Text, nullable=False),
+        Column("claimed_at", UtcDateTime, nullable=False),
+        Column("started_at", UtcDateTime),
+        Column("ended_event_at", UtcDateTime),
+        UniqueConstraint("quick_test_id", "attempt", name="switchyard_jobs_attempt"),
+        UniqueConstraint("request_key", name="switchyard_jobs_request_key"),
+        Index("switchyard_jobs_state", "state"),
+        Index("switchyard_jobs_ended_event_at", "ended_event_at"),
+    )
+
+
+def _published(metadata: MetaData) -> Table:
+    return Table(
+        "switchyard_published",
+        metadata,
+        Column("quick_test_id", Integer, primary_key=True, autoincrement=False),
+        Column("charted_digest", Text, nullable=False),
+        Column("full_digest", Text),
+        Column("series_digests", StorableText, nullable=False),
+        Column("etag", Text, nullable=False),
+        Column("status", Text, nullable=False),
+        Column("rank_attempt", Integer, nullable=False),
+        Column("rank_restart", Integer, nullable=False),
+        Column("rank_epochs", Integer, nullable=False),
+        Column("rank_status", Integer, nullable=False),
+        Column("cached_at", UtcDateTime, nullable=False),
+        Column("published_at", UtcDateTime, nullable=False),
+    )
+
+
+def _histograms(metadata: MetaData) -> Table:
+    published = ForeignKey("switchyard_published.quick_test_id", ondelete="CASCADE")
+    return Table(
+        "switchyard_histograms",
+        metadata,
+        Column("quick_test_id", Integer, published, primary_key=True, autoincrement=False),
+        Column("kind", Text, primary_key=True),
+        Column("tower", Text, primary_key=True),
+        Column("gzip_json", LargeBinary, nullable=False),
+    )
+
+
+def _ledger(metadata: MetaData) -> Table:
+    return Table(
+        "switchyard_ledger",
+        metadata,
+        Column("kind", Text, primary_key=True),
+        Column("quick_test_id", Integer, primary_key=True, autoincrement=False),
+        Column("state", Text, nullable=False),
+        Column("attempts", Integer, nullable=False),
+        Column("error", StorableText, nullable=False),
+        Column("source_digest", Text, nullable=False),
+        Column("published_digest", Text, nullable=False),
+        Column("next_try_at", UtcDateTime),
+        Column("updated_at", UtcDateTime, nullable=False),
+    )
+
+
+def _replaced(metadata: MetaData) -> Table:
+    return Table(
+        "switchyard_replaced",
+        metadata,
+        Column("id", Integer, primary_key=True),
+        Column("quick_test_id", Integer, nullable=False),
+        Column("replaced_at", UtcDateTime, nullable=False),
+        Column("reason", StorableText, nullable=False),
+        Column("history_text", Text, nullable=False),
+        Column("published", Text),  # JSON of our row of digests; NULL: another application's history
+        Column("histograms", Text, nullable=False),  # JSON; the gzip bytes in base64
+        Index("switchyard_replaced_quick_test_id", "quick_test_id"),
+        sqlite_autoincrement=True,  # an id that was recovered is not given again
+    )

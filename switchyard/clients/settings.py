@@ -1,0 +1,154 @@
+"""The environment, read in one place: addresses and identities only. What can change a result is a flow parameter."""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, cast, get_args
+
+import msgspec
+
+from switchyard.core.errors import BadSetup
+
+Backend = Literal["local", "vertex"]
+Transport = Literal["grpc", "rest"]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where everything is. With no variable set, all of it is on this machine under `.switchyard/`.
+
+    Field names are the environment variables' in lower case; `.env.example` explains each. `read_settings` fills in
+    the defaults that depend on `state_dir`.
+    """
+
+    training_backend: Backend = "local"
+    artifacts_uri: str
+    results_url: str
+    results_table: str = ""
+    serving_url: str = "http://127.0.0.1:8000"
+    state_dir: str
+    gcp_project_id: str = ""
+    gcp_region: str = ""
+    gcp_credentials_block: str = ""
+    identity_service_account: str = ""
+    identity_from_gcloud: Literal["no", "yes"] = "no"
+    vertex_api_endpoint: str = ""
+    vertex_transport: Transport = "grpc"
+    vertex_service_account: str = ""
+    trainer_image: str = ""
+    push_audience: str = ""
+    push_service_account: str = ""
+    push_certs_url: str = "https://www.googleapis.com/oauth2/v1/certs"
+    mlflow_backend_store_uri: str = ""
+    mlflow_restore_store_uri: str = ""
+    mlflow_tracking_uri: str = ""
+    mlflow_tracking_auth: str = ""
+    mlflow_tracking_token: str = ""
+    mlflow_tracking_username: str = ""
+    mlflow_tracking_password: str = ""
+    mlflow_experiment_name: str = ""
+    mlflow_run_name: str = ""
+
+    def __repr__(self) -> str:
+        """Without secrets: a password or token of its own, and the password that a URL may hold."""
+        shown = ", ".join(
+            f"{name}={'***' if value and name in _SECRETS else _without_password(value)!r}"
+            for name, value in msgspec.structs.asdict(self).items()
+        )
+        return f"Settings({shown})"
+
+
+def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
+    """The settings that the environment says; an empty variable counts as not set. Paths are made absolute, from the
+    working directory; addresses lose the slashes at their end.
+
+    Raises:
+        BadSetup: a value that no adapter understands; all problems at once.
+    """
+    given = {field: environ[field.upper()] for field in Settings.__struct_fields__ if environ.get(field.upper())}
+    state_dir = Path(given.get("state_dir", ".switchyard")).expanduser().resolve()
+    given["state_dir"] = str(state_dir)
+    given.setdefault("artifacts_uri", (state_dir / "artifacts").as_uri())
+    given.setdefault("results_url", f"sqlite:///{state_dir / 'results.db'}")
+    for field in ("artifacts_uri", "serving_url", "vertex_api_endpoint", "mlflow_tracking_uri"):
+        if field in given:
+            given[field] = given[field].rstrip("/")
+    problems = [
+        f"{field.upper()} must {expected}; got {_without_password(environ[field.upper()])!r}"
+        for field, (pattern, expected) in _PATTERNS.items()
+        if environ.get(field.upper()) and not re.fullmatch(pattern, given[field])
+    ]
+    if given.get("training_backend") == "vertex":
+        problems += _find_missing_for_vertex(given)
+    if "push_audience" in given or "push_service_account" in given:
+        problems += _find_missing_for_push(given)
+    if problems:
+        raise BadSetup("; ".join(problems) + "; see .env.example")
+    return msgspec.convert(cast("dict[str, object]", given), Settings)
+
+
+def read_storage_emulator(environ: Mapping[str, str] = os.environ) -> str:
+    """``STORAGE_EMULATOR_HOST``, or nothing. Google's own client obeys it, in every process; we only have to know of
+    it, so that a client made for one address is not used for another."""
+    return environ.get("STORAGE_EMULATOR_HOST", "")
+
+
+_SECRETS = frozenset({"mlflow_tracking_token", "mlflow_tracking_password"})
+
+_PATTERNS = {
+    "training_backend": ("|".join(get_args(Backend)), "be local or vertex"),
+    "artifacts_uri": (r"file:///[^?#]+|gs://[^/?#]+(/[^?#]+)?", "be file:///<absolute path> or gs://<bucket>/<path>"),
+    "results_url": (r"sqlite:///.+|postgresql\+psycopg://.+", "start with sqlite:/// or postgresql+psycopg://"),
+    "serving_url": (r"https?://[^/]+.*", "start with http:// or https://"),
+    "gcp_project_id": (r"([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]", "be a project's id (not its number or name)"),
+    "gcp_region": (r"[a-z]+(-[a-z0-9]+)+", "be a region, such as us-central1"),
+    "gcp_credentials_block": (r"[a-z0-9-]+", "be a Prefect block's name: lowercase letters, digits and dashes"),
+    "identity_service_account": (r"[^@\s]+@[^@\s]+\.gserviceaccount\.com", "be a service account's email address"),
+    "identity_from_gcloud": ("yes|no", "be yes or no"),
+    "vertex_api_endpoint": (r"(https?://)?[^/\s]+", "be host:port, or http(s)://host:port"),
+    "vertex_transport": ("|".join(get_args(Transport)), "be grpc or rest"),
+    "vertex_service_account": (r"[^@\s]+@[^@\s]+\.gserviceaccount\.com", "be a service account's email address"),
+    "push_audience": (r"\S+", "be the audience of the push subscriptions' tokens, without spaces"),
+    "push_service_account": (r"[^@\s]+@[^@\s]+\.gserviceaccount\.com", "be a service account's email address"),
+    "push_certs_url": (
+        r"https://[^/\s]+/\S*|http://(localhost|127\.0\.0\.1)(:\d+)?/\S*",
+        "be https://..., or http:// on this machine",
+    ),
+    "trainer_image": (r"[^/\s]+\.[^/\s]+/\S+", "be an image in a registry, such as us-docker.pkg.dev/..."),
+}
+
+
+def _find_missing_for_vertex(given: Mapping[str, str]) -> list[str]:
+    """What a job on Vertex AI cannot do without."""
+    problems = [
+        f"{field.upper()} must be set with TRAINING_BACKEND=vertex; it is not"
+        for field in ("gcp_project_id", "gcp_region", "trainer_image")
+        if field not in given
+    ]
+    if not given["artifacts_uri"].startswith("gs://"):
+        # A container's disk is gone with its machine.
+        problems.append(
+            f"ARTIFACTS_URI must be gs://<bucket>/<path> with TRAINING_BACKEND=vertex; got {given['artifacts_uri']!r}"
+        )
+    return problems
+
+
+def _find_missing_for_push(given: Mapping[str, str]) -> list[str]:
+    """What serving cannot do without where Pub/Sub pushes to it."""
+    problems = [
+        f"{field.upper()} must be set with {other.upper()}; it is not"
+        for field, other in (
+            ("push_audience", "push_service_account"),
+            ("push_service_account", "push_audience"),
+        )
+        if field not in given
+    ]
+    if given.get("training_backend", "local") == "local":
+        problems.append("TRAINING_BACKEND must be vertex with PUSH_AUDIENCE: no other job's end is pushed; it is local")
+    return problems
+
+
+def _without_password(text: str) -> str:
+    """Also of what is no URL at all, for errors show it. The password ends at the last @, as it may hold one itself."""
+    text = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", text)
+    return re.sub(r"((?:password|passfile|sslpassword)=)[^&\s]*", r"\1***", text, flags=re.IGNORECASE)

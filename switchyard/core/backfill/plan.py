@@ -1,0 +1,253 @@
+"""What backfill does with which row: the plan, as pure decisions, and what its batches say of themselves."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final, Literal
+
+import msgspec
+
+from switchyard.core.backfill.rows import AdoptedRun, BackfillRow
+from switchyard.core.mlflow.raw_run import TrackedRun
+from switchyard.core.runs.rows import RunStatus
+
+KIND: Final = "backfill"
+"""The kind of its lines in the ledger."""
+FILED: Final = "filed"
+"""The state of the line of a run whose ``training_metrics.json`` it has written."""
+ROW_STATUS: Final[Mapping[str, RunStatus]] = {
+    "FINISHED": RunStatus.COMPLETED,
+    "FAILED": RunStatus.FAILED,
+    "KILLED": RunStatus.CANCELLED,
+    "RUNNING": RunStatus.RUNNING,  # perhaps for ever: MLflow never ends a run whose process died
+    "SCHEDULED": RunStatus.PENDING,
+}
+"""The status of an adopted row, by MLflow's."""
+
+_NEVER_READ: Final = (
+    "tags, descriptions and the experiment",
+    "the time of each point, and the values that a step logged again has overwritten",
+    "the model registry, data sets and inputs",
+)
+_NOT_CHARTED: Final = (
+    "weight and gradient statistics",
+    "other metrics, and series on steps of their own",
+    "the epochs between the sampled ones",
+)
+_HISTOGRAMS: Final = "histograms"
+
+StatusChoice = Literal["completed", "all"]
+ToDo = Literal["publish", "replace", "complete", "write the file", "adopt and publish"]
+
+
+class How(msgspec.Struct, frozen=True, kw_only=True):
+    """How each run of a batch is read and published."""
+
+    histograms: bool = False
+    full: bool = False  # also writes training_metrics.json
+    force: bool = False
+    interval: int = 5
+    keep_extremes: bool = False
+    export_uri: str = ""  # empty: from the MLflow that the settings name
+    since: datetime  # when the flow began: ledger lines from then on are its own
+
+    @property
+    def whole(self) -> bool:
+        """All metrics are read, not the charted ones alone."""
+        return self.histograms or self.full
+
+
+class Item(msgspec.Struct, frozen=True, kw_only=True):
+    """One row to publish, and where its metrics are."""
+
+    quick_test_id: int
+    mlflow_run_id: str
+    gcs_artifacts_path: str = ""
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """The rows of one task."""
+
+    items: Sequence[Item]
+
+
+class BatchResult(msgspec.Struct, kw_only=True):
+    """What became of a batch; reasons by quick test id."""
+
+    published: int = 0
+    unchanged: int = 0
+    skipped: dict[int, str] = {}
+    failed: dict[int, str] = {}
+
+    @property
+    def settled(self) -> int:
+        """How many runs have an outcome, whichever."""
+        return self.published + self.unchanged + len(self.skipped) + len(self.failed)
+
+    def add(self, other: "BatchResult") -> None:
+        """Counts `other` in."""
+        self.published += other.published
+        self.unchanged += other.unchanged
+        self.skipped.update(other.skipped)
+        self.failed.update(other.failed)
+
+
+class PlannedRun(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One line of the dry run's list: what would be done, or why nothing would."""
+
+    quick_test_id: int | None = None  # None: it has no row yet
+    mlflow_run_id: str = ""
+    status: str = ""  # the row's, or MLflow's of a run without a row
+    todo: ToDo | None = None
+    why_not: str = ""
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What is there and what is to do; the counts are of all rows, `to_do` is after the limit and for this shard."""
+
+    rows: int = 0
+    completed: int = 0
+    with_mlflow_run: int = 0  # of the rows of a chosen status, as all below
+    published: int = 0  # by Switchyard
+    legacy: int = 0  # by the legacy application
+    to_do: list[Item] = []
+    runs: list[PlannedRun] = []
+
+
+class Adoption(msgspec.Struct, frozen=True, kw_only=True):
+    """The MLflow runs that no row knows: those to make rows for, and why not for the others."""
+
+    runs: list[AdoptedRun] = []
+    left_out: list[PlannedRun] = []
+
+
+def make_plan(
+    rows: Sequence[BackfillRow],
+    how: How,
+    *,
+    status: StatusChoice = "completed",
+    limit: int = 0,
+    shards: int = 1,
+    shard: int = 1,
+) -> Plan:
+    """Which rows are to be published, by id; the first `limit` of them (0: all), and of those the ones of `shard`."""
+    chosen = [row for row in rows if status == "all" or row.status == RunStatus.COMPLETED]
+    todo = [(row, found) for row in chosen if (found := choose_todo(row, how)) is not None]
+    todo = todo[: limit or None]
+    mine = [(row, found) for row, found in todo if row.id % shards == shard % shards]
+    left_out = [
+        PlannedRun(quick_test_id=row.id, mlflow_run_id=row.mlflow_run_id, status=row.status, why_not=why_not)
+        for row in chosen
+        if choose_todo(row, how) is None and (why_not := _to_why_not(row))
+    ]
+    return Plan(
+        rows=len(rows),
+        completed=sum(row.status == RunStatus.COMPLETED for row in rows),
+        with_mlflow_run=sum(bool(row.mlflow_run_id) for row in chosen),
+        published=sum(row.published == "ours" for row in chosen),
+        legacy=sum(row.published == "legacy" for row in chosen),
+        to_do=[
+            Item(
+                quick_test_id=row.id,
+                mlflow_run_id=row.mlflow_run_id,
+                gcs_artifacts_path=row.gcs_artifacts_path,
+            )
+            for row, _ in mine
+        ],
+        runs=[
+            PlannedRun(quick_test_id=row.id, mlflow_run_id=row.mlflow_run_id, status=row.status, todo=found)
+            for row, found in mine
+        ]
+        + left_out,
+    )
+
+
+def choose_todo(row: BackfillRow, how: How) -> ToDo | None:
+    """What there is to do for one row; None: nothing."""
+    if not row.mlflow_run_id:
+        return None
+    if row.published == "nothing":
+        return "publish"
+    if how.force:
+        return "replace"
+    if row.published == "legacy":
+        return None
+    if how.whole and row.full_digest is None:
+        # Its charted series were published by an earlier backfill.
+        return "complete"
+    if how.full and row.lacks_file:
+        # Published by a backfill without a file, or by ingest or reconcile; a run of another source has its own file.
+        return "write the file"
+    return None
+
+
+def _to_why_not(row: BackfillRow) -> str:
+    if row.published == "legacy":
+        return "a history of the legacy application is published; --force replaces it"
+    if row.published == "nothing" and not row.mlflow_run_id:
+        return "nothing is published, and the row names no MLflow run"
+    return ""
+
+
+def choose_adopted(tracked: Iterable[TrackedRun], known: set[str], *, status: StatusChoice = "completed") -> Adoption:
+    """The runs of an MLflow store that no row knows, the oldest first. Deleted ones are left to MLflow: who deleted
+    them did not want to see them again."""
+    unknown = sorted(
+        (run for run in tracked if run.run_id not in known), key=lambda run: (run.started_at_ms or 0, run.run_id)
+    )
+    adopted, left_out = [], []
+    for run in unknown:
+        why_not = _to_why_not_adopted(run, status)
+        if why_not:
+            left_out.append(PlannedRun(mlflow_run_id=run.run_id, status=run.status, why_not=why_not))
+        else:
+            adopted.append(_to_adopted(run))
+    return Adoption(runs=adopted, left_out=left_out)
+
+
+def _to_why_not_adopted(run: TrackedRun, status: StatusChoice) -> str:
+    if "deleted" in (run.lifecycle, run.experiment_lifecycle):
+        what = "it" if run.lifecycle == "deleted" else f"its experiment {run.experiment!r}"
+        return f"{what} is deleted in MLflow; restore it there to adopt it"
+    if run.status not in ROW_STATUS:
+        return f"its status must be one of {', '.join(ROW_STATUS)}; got {run.status!r}"
+    if status == "completed" and run.status != "FINISHED":
+        return "it did not finish; --status all adopts it"
+    return ""
+
+
+def _to_adopted(run: TrackedRun) -> AdoptedRun:
+    status = ROW_STATUS[run.status]
+    started_at = _to_time(run.started_at_ms)
+    return AdoptedRun(
+        mlflow_run_id=run.run_id,
+        status=status,
+        display_name=run.name,
+        mlflow_experiment_name=run.experiment,
+        created_at=started_at,
+        started_at=started_at,
+        completed_at=_to_time(run.ended_at_ms) if status.ended else None,
+    )
+
+
+def _to_time(at_ms: int | None) -> datetime | None:
+    """None also of what is no time: somebody logged nanoseconds as milliseconds."""
+    try:
+        return None if not at_ms or at_ms < 0 else datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=at_ms)
+    except OverflowError:
+        return None
+
+
+def to_row(run: AdoptedRun, quick_test_id: int) -> BackfillRow:
+    """The row that an adoption has made."""
+    return BackfillRow(id=quick_test_id, status=str(run.status), mlflow_run_id=run.mlflow_run_id)
+
+
+def to_batches(items: Sequence[Item], size: int) -> list[Batch]:
+    """`items` in their order, `size` a batch."""
+    return [Batch(items[start : start + size]) for start in range(0, len(items), size)]
+
+
+def to_export_only(how: How) -> list[str]:
+    """What of a run is then kept by an export of the raw store alone: who deletes MLflow without one loses it."""
+    lost = [] if how.full else [*([] if how.histograms else [_HISTOGRAMS]), *_NOT_CHARTED]
+    return [*lost, *_NEVER_READ]

@@ -1,0 +1,39 @@
+"""Rows as backfill looks at them."""
+
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+from switchyard.core.runs.rows import RunStatus
+
+
+class AdoptedRun(msgspec.Struct, frozen=True, kw_only=True):
+    """A run of an MLflow store as a row: what there is to say of it without its metrics."""
+
+    mlflow_run_id: str
+    status: RunStatus
+    display_name: str = ""
+    mlflow_experiment_name: str = ""
+    created_at: datetime | None = None  # None: not known; the row is made now
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+
+    @property
+    def request_key(self) -> str:
+        """The row's: a second adoption finds the first one's."""
+        return f"mlflow:{self.mlflow_run_id}"
+
+
+class BackfillRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One row as backfill looks at it: what is published of the run, and what its ledger says."""
+
+    id: int
+    status: str  # as stored: an application's own table may have other words
+    mlflow_run_id: str = ""
+    gcs_artifacts_path: str = ""
+    published: Literal["nothing", "legacy", "ours"] = "nothing"
+    charted_digest: str | None = None
+    full_digest: str | None = None  # None of ours: only the charted series were read
+    ledger_state: str | None = None  # of its line of kind ``backfill``
+    lacks_file: bool = False  # published whole of MLflow, by whichever flow, and no backfill has written its file

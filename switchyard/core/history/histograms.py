@@ -1,0 +1,35 @@
+"""The published histograms: one gzipped JSON per kind and tower, served as it is stored."""
+
+import gzip
+
+import msgspec
+
+from switchyard.core.history.publication import HistogramRow
+from switchyard.core.metrics.record import TOWERS, Histogram, MetricsRecord
+
+# Measured on 50 rows of bell-shaped counts (7,678 bytes): levels 1, 4, 6 and 9 give 3,962, 3,825, 3,803 and 3,803 bytes
+# for 0.050, 0.062, 0.094 and 0.093 ms of CPU. Beyond 4 there is nothing to win.
+_LEVEL = 4
+
+
+def to_histogram_rows(record: MetricsRecord) -> list[HistogramRow]:
+    """A row for each histogram that the record has, all epochs. Equal content gives equal bytes."""
+    return [
+        HistogramRow(kind=kind, tower=tower, gzip_json=_to_gzip(record.epochs, statistics[tower].histogram))
+        for kind, statistics in (("weights", record.weight_stats), ("gradients", record.gradient_stats))
+        for tower in TOWERS
+        if tower in statistics and statistics[tower].histogram is not None
+    ]
+
+
+def _to_gzip(epochs: list[int], histogram: Histogram | None) -> bytes:
+    assert histogram is not None
+    content = {
+        "available": True,
+        "epochs": epochs,
+        "bin_edges": histogram.bin_edges,
+        "edges_known": histogram.edges_known,
+        "sampled": histogram.sampled,
+        "counts": histogram.counts,
+    }
+    return gzip.compress(msgspec.json.encode(content), compresslevel=_LEVEL, mtime=0)

@@ -1,0 +1,72 @@
+"""What one publish writes, and what it did."""
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from switchyard.core.runs.rows import RunStatus
+
+
+class Rank(msgspec.Struct, frozen=True, order=True):
+    """How new a published record is: compared field by field, the higher wins; equal with other content is an error."""
+
+    attempt: int = 0
+    restart: int = 0
+    epochs: int = 0
+    status: int = 0  # 0 partial, 1 failed, 2 completed
+
+
+class Digests(msgspec.Struct, frozen=True, kw_only=True):
+    """``sha256:<hex>`` over the charted series, and over everything; `series` has one a series, by its JSON path."""
+
+    charted: str
+    full: str | None = None
+    series: dict[str, str] = {}
+
+
+class HistogramRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One published histogram: gzip of the JSON that its endpoint answers."""
+
+    kind: str  # weights | gradients
+    tower: str  # query | candidate
+    gzip_json: bytes
+
+
+class Publication(msgspec.Struct, frozen=True, kw_only=True):
+    """All that one publish writes, in one transaction. `history_json` has no `cached_at` yet: results sets it."""
+
+    quick_test_id: int
+    history: dict[str, Any]
+    digests: Digests
+    rank: Rank
+    histograms: list[HistogramRow]
+    row_status: RunStatus | None = None  # None: the row keeps its status
+    error: str = ""
+
+
+class PublishResult(StrEnum):
+    """What a publish did."""
+
+    PUBLISHED = "published"
+    UNCHANGED = "unchanged"  # the same digests were published before: `cached_at` and the bytes are kept
+    KEPT_NEWER = "kept newer"  # of a higher rank, or the own file of what comes from MLflow: nothing was written
+    KEPT_LEGACY = "kept legacy"  # a history of the legacy application is there, and no force was given
+
+
+class Draft(msgspec.Struct, frozen=True, kw_only=True):
+    """What a bulk publish writes of one run: its publication and its line of the ledger, both or none."""
+
+    quick_test_id: int
+    publication: Publication | None = None  # None: there is nothing to publish, and `state` and `error` say why
+    state: str = "done"  # the line's, where the publication is stored or was before
+    error: str = ""
+    source_digest: str = ""
+    gcs_artifacts_path: str = ""  # for the row, where it has none yet
+
+
+class StoredHistory(msgspec.Struct, frozen=True):
+    """A run's published history, as stored. `history_json` is None where nothing is published."""
+
+    history_json: bytes | None
+    etag: str | None  # the digest, or the stored bytes' own hash for a legacy payload

@@ -1,0 +1,131 @@
+"""What an export of a raw MLflow store says of itself: `export.json`, the marker that is written last."""
+
+import re
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Final, Literal
+
+import msgspec
+
+from switchyard.core.errors import BadRecord
+
+MARKER: Final = "export.json"
+FORMAT: Final = 1
+RUN_COLUMN: Final = "run_uuid"
+
+Dialect = Literal["postgresql", "sqlite"]
+
+
+class Moved(msgspec.Struct, frozen=True):
+    """How far an export or a restore is: its `stage` (such as "exporting"), what of, and rows done of `rows`; 0: nobody
+    knows how many."""
+
+    stage: str
+    table: str
+    done: int
+    rows: int
+    written: int = 0  # parts that were not there yet
+
+
+Watcher = Callable[[Moved], None]
+"""Told of each part."""
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """Some rows of one table, in one Parquet file. `digest` is that of the rows, not of the file."""
+
+    name: str  # below the export's folder
+    rows: int
+    digest: str
+    generation: int
+    first_run: str = ""  # of a table with a `run_uuid`, by which its rows are sorted
+    last_run: str = ""
+
+
+class ExportedTable(msgspec.Struct, frozen=True, kw_only=True):
+    """One table, whole: its parts in order."""
+
+    name: str
+    columns: list[str]
+    rows: int
+    digest: str  # of its parts' digests, in order
+    parts: list[Part]
+
+
+class StoreSchema(msgspec.Struct, frozen=True, kw_only=True):
+    """The statements that make the store's tables anew (`before` the rows are filled in, and `after`)."""
+
+    before: list[str]
+    after: list[str]
+    left_out: list[str] = []  # Postgres views, types, aggregates: MLflow has none, so somebody else made them
+
+
+class Unlisted(msgspec.Struct, frozen=True, kw_only=True):
+    """A place of artifacts whose objects are not in the export's list, and why."""
+
+    uri: str
+    reason: str
+
+
+class Artifacts(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the artifacts are, which stay there.
+
+    `locations` has what the store's tables say: kind (experiment, run, model_version, logged_model, trace), id, run_id,
+    uri. `objects` has what was found there: uri, size_bytes, generation; None: nobody asked.
+    """
+
+    locations: ExportedTable
+    objects: ExportedTable | None = None
+    size_bytes: int = 0  # of all objects
+    unlisted: list[Unlisted] = []
+
+    @property
+    def tables(self) -> list[ExportedTable]:
+        """Both lists."""
+        return [self.locations, *([self.objects] if self.objects else [])]
+
+
+class Export(msgspec.Struct, frozen=True, kw_only=True):
+    """One finished export: all tables as of one moment, `taken_at`; the artifacts' objects as of just after it."""
+
+    format: int
+    dialect: Dialect
+    alembic_version: str
+    taken_at: datetime
+    schema: StoreSchema
+    tables: list[ExportedTable]
+    artifacts: Artifacts
+
+    @property
+    def parts(self) -> list[Part]:
+        """Of all tables, and of the lists of artifacts."""
+        return [part for table in [*self.tables, *self.artifacts.tables] for part in table.parts]
+
+    @property
+    def rows(self) -> int:
+        """Of all tables."""
+        return sum(table.rows for table in self.tables)
+
+    def table(self, name: str) -> ExportedTable:
+        """Raises: KeyError: there is none of that name."""
+        return {table.name: table for table in self.tables}[name]
+
+
+def is_part(name: str) -> bool:
+    """True for what only an export names so: nothing else below its folder is ever deleted."""
+    return re.fullmatch(r"(tables|artifact_lists)/[A-Za-z0-9_-]+/\d{6,}-[0-9a-f]{16}\.parquet", name) is not None
+
+
+def read_marker(data: bytes, where: str) -> Export:
+    """The export that `data` describes.
+
+    Raises:
+        BadRecord: it is no such description, or one of another format.
+    """
+    try:
+        found: dict[str, Any] = msgspec.json.decode(data, type=dict)
+        if found.get("format") != FORMAT:
+            raise BadRecord(where, [f"`format` must be {FORMAT}; got {found.get('format')!r}"])
+        return msgspec.convert(found, Export)
+    except msgspec.DecodeError as err:
+        raise BadRecord(where, [f"it must describe an export of an MLflow store: {err}"]) from err

@@ -1,0 +1,117 @@
+"""An MLflow run as raw points: what the `Tracking` port yields, whichever way the run was read, and before anybody
+decides what the points mean (`core.mlflow.mapping` does)."""
+
+import hashlib
+import math
+import struct
+from array import array
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from operator import lt
+from typing import Literal
+
+import msgspec
+
+from switchyard.core.errors import SwitchyardError
+
+TrackedStatus = Literal["SCHEDULED", "RUNNING", "FINISHED", "FAILED", "KILLED"]
+"""Source: https://mlflow.org/docs/2.9.2/rest-api.html#runstatus"""
+Lifecycle = Literal["active", "deleted"]
+
+NAME_TAG = "mlflow.runName"
+_MINUS_ZERO = struct.pack("d", -0.0)
+
+
+class TrackedRun(msgspec.Struct, frozen=True, kw_only=True):
+    """What MLflow says of a run besides its metrics. Times are milliseconds since 1970, UTC, as MLflow has them."""
+
+    run_id: str
+    name: str  # of a run without one, its tag `mlflow.runName`: MLflow before 1.30 kept it there alone
+    experiment_id: str
+    experiment: str
+    status: str  # a TrackedStatus, as far as we know
+    lifecycle: Lifecycle = "active"
+    experiment_lifecycle: Lifecycle = "active"
+    started_at_ms: int | None = None
+    ended_at_ms: int | None = None  # None: it never ended, as far as MLflow knows
+    artifact_uri: str = ""
+
+
+class Points(msgspec.Struct, frozen=True):
+    """All points of one key, [points] each, ascending by step, then timestamp, then value (NaN below all numbers).
+
+    The same step may be there more than once, and negative. `values` has true infinities and NaN. Made by `to_points`.
+    """
+
+    steps: Sequence[int]
+    timestamps_ms: Sequence[int]
+    values: Sequence[float]
+
+
+class Keys(msgspec.Struct, frozen=True):
+    """A choice of metric keys: those in `names`, and those that start with one of `prefixes`."""
+
+    names: frozenset[str]
+    prefixes: tuple[str, ...] = ()
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.names or key.startswith(self.prefixes)
+
+
+class RawRun(msgspec.Struct, frozen=True, kw_only=True):
+    """One run, whole or (`keys`) only some of its metrics; params and tags are always whole."""
+
+    info: TrackedRun
+    metrics: dict[str, Points]  # a key without points is not there
+    params: dict[str, str]
+    tags: dict[str, str]
+    keys: Keys | None = None  # None: all metrics that the run has
+
+
+class LostRun(msgspec.Struct, frozen=True, kw_only=True):
+    """A run that could not be read, and why; others can."""
+
+    run_id: str
+    error: SwitchyardError
+
+
+def to_points(steps: Sequence[int], timestamps_ms: Sequence[int], values: Sequence[float]) -> Points:
+    """The points in the order that `Points` promises, whatever order they come in; [points] each."""
+    if all(map(lt, steps, steps[1:])):
+        return Points(steps, timestamps_ms, values)
+    found = sorted(zip(steps, timestamps_ms, values, strict=True))
+    if not all(left[0] < right[0] for left, right in pairwise(found)):  # only then do the other columns matter
+        found.sort(key=lambda at: (at[0], at[1], not math.isnan(at[2]), at[2]))
+    return Points(*map(list, zip(*found, strict=True)))
+
+
+def choose_name(name: str | None, tags: Mapping[str, str]) -> str:
+    """A run's name, which old runs have in a tag only."""
+    return name or tags.get(NAME_TAG, "")
+
+
+def to_source_digest(run: RawRun) -> str:
+    """``sha256:<hex>`` of all that was read of the run: points with their timestamps and repetitions, params, tags,
+    status, times, lifecycle. Equal reads, by whatever way, have equal digests; of a choice of keys it is that choice's.
+
+    MLflow's own side effects change it (a renamed or deleted run, a new tag); for the values alone there is
+    `core.history.digest.to_digests`.
+    """
+    found = hashlib.sha256(b"switchyard source 1\n")
+    info = msgspec.structs.asdict(run.info)
+    found.update(msgspec.json.encode([info, sorted(run.params.items()), sorted(run.tags.items())]))
+    for key in sorted(run.metrics):
+        points = run.metrics[key]
+        name = key.encode()
+        found.update(struct.pack("<qq", len(name), len(points.steps)) + name)
+        found.update(array("q", points.steps).tobytes() + array("q", points.timestamps_ms).tobytes())
+        found.update(_pack(points.values))
+    return f"sha256:{found.hexdigest()}"
+
+
+def _pack(values: Sequence[float]) -> bytes:
+    """Eight bytes a value, one pattern for NaN, zero without a sign."""
+    packed = array("d", values).tobytes()
+    if _MINUS_ZERO in packed or math.isnan(sum(values)):  # perhaps of two infinities, or across two values
+        return array("d", (math.nan if value != value else value + 0.0 for value in values)).tobytes()
+    return packed

@@ -1,0 +1,243 @@
+"""The outside as the core sees it. Each port has one test suite that every implementation passes.
+
+Every method says what a second, identical call does. All raise `TryAgain` when the outside may answer later; a method
+lists only what else it raises. Times are aware UTC.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Final, Protocol
+
+import msgspec
+
+from switchyard.core.backfill.rows import AdoptedRun, BackfillRow
+from switchyard.core.errors import SwitchyardError
+from switchyard.core.history.publication import Draft, Publication, PublishResult, StoredHistory
+from switchyard.core.mlflow.raw_run import Keys, LostRun, RawRun, TrackedRun
+from switchyard.core.runs.jobs import JobOrder, JobReport, JobState
+from switchyard.core.runs.ledger import LedgerLine
+from switchyard.core.runs.rows import Job, NewRun, QuickTest, RunStatus, RunSummary, Unsettled
+from switchyard.core.verify.kept_run import KeptRun
+
+ANY: Final = -1
+"""For `if_generation`: whatever is there, or nothing."""
+ABSENT: Final = 0
+"""For `if_generation`: the object must not exist."""
+
+
+class Stat(msgspec.Struct, frozen=True):
+    """An object's size and its generation: a positive integer that grows with every write of that object."""
+
+    size_bytes: int
+    generation: int
+
+
+class Objects(Protocol):
+    """Whole objects under URIs (``file:///...``, ``gs://...``); a write is seen whole or not at all."""
+
+    def stat(self, uri: str) -> Stat:
+        """Raises: NotFound."""
+
+    def read(self, uri: str, *, max_bytes: int | None = None) -> tuple[bytes, int]:
+        """The bytes and their generation. With `max_bytes` the size is asked first and a larger object is not read.
+
+        Raises: NotFound; BadRecord: larger than `max_bytes`."""
+
+    def write(self, uri: str, data: bytes, *, if_generation: int) -> int:
+        """Writes and returns the new generation. A second call with the same positive or ABSENT `if_generation`
+        raises StaleWrite, unless what is there is byte for byte `data` (an own write whose answer was lost).
+
+        Raises: StaleWrite: the object's generation is not `if_generation` (ABSENT: it exists)."""
+
+    def list(self, prefix: str) -> list[str]:
+        """The URIs of all objects that start with `prefix`, sorted; empty when there is none."""
+
+    def list_stats(self, prefix: str) -> Iterator[tuple[str, Stat]]:
+        """The same objects with what `stat` says of each, sorted; one that is deleted meanwhile is left out."""
+
+    def delete(self, uri: str, *, if_generation: int) -> None:
+        """A second call does nothing: an object that is not there is deleted already.
+
+        Raises: StaleWrite: it is there with another generation."""
+
+    def upload_folder(self, path: Path, uri: str) -> int:
+        """Copies every file below `path` to below `uri`; returns how many. A second call overwrites with the same."""
+
+
+class Launcher(Protocol):
+    """Where training jobs run."""
+
+    def submit(self, key: str, order: JobOrder) -> JobReport:
+        """Starts a job under `key`, or returns the one that this key has already, ended or not."""
+
+    def report(self, job_names: Sequence[str]) -> dict[str, JobReport]:
+        """The jobs as they are now, by name; a name that the launcher does not know is left out."""
+
+    def list(self, labels: Mapping[str, str], since: datetime) -> list[JobReport]:
+        """All jobs that bear all of `labels` and were created at or after `since`, in any state, oldest first."""
+
+    def cancel(self, job_name: str) -> None:
+        """Asks the job to end; it may run on for a while, and may still succeed. A second call, or one for a job that
+        has ended, does nothing.
+
+        Raises: NotFound."""
+
+
+class Tracking(Protocol):
+    """An MLflow store, read only: over its database, over REST, or from an export of it. What comes out is the same by
+    every way, to the last bit; a second call reads again, and finds the same unless somebody logged meanwhile."""
+
+    def list_runs(self, *, experiments: Sequence[str] = ()) -> Iterator[TrackedRun]:
+        """Every run once, deleted ones and those of deleted experiments too, in no particular order; only those of
+        `experiments` (names), where some are given. Read in pages: memory does not grow with their number.
+
+        Raises: NotFound: no experiment has one of these names; BadSetup: what is there is no MLflow store that we
+        know, or we may not read it."""
+
+    def read_runs(self, run_ids: Iterable[str], *, keys: Keys | None = None) -> Iterator[RawRun | LostRun]:
+        """Each of the runs once, in no particular order: all their metrics, or only `keys`. A deleted run is read like
+        any other. One that is not there (any more), or cannot be read, is a `LostRun`, and the others follow. `run_ids`
+        are taken, and runs read, in batches: memory is bounded by a batch (and by the largest run).
+
+        Raises: BadSetup: as `list_runs`; TryAgain: from then on no run could be read."""
+
+    def close(self) -> None:
+        """Ends all connections. A second call does nothing."""
+
+
+class Results(Protocol):
+    """The results database. Each method is one transaction."""
+
+    def read_database_id(self) -> str:
+        """This database's own id: 12 hex digits, made by the first migration, the same ever after."""
+
+    def create_run(self, new: NewRun, *, now: datetime) -> QuickTest:
+        """A row in status `pending`. A second call with the same `request_key` returns the first one's row unchanged.
+
+        Raises: BadRequest: the table is not ours (RESULTS_TABLE), so that its owner makes the rows."""
+
+    def read_run(self, quick_test_id: int) -> QuickTest:
+        """Raises: NotFound."""
+
+    def list_runs(self, *, limit: int, before_id: int | None = None) -> list[RunSummary]:
+        """The newest runs first, by id, those below `before_id`."""
+
+    def claim_job(
+        self,
+        quick_test_id: int,
+        request_key: str,
+        *,
+        artifacts_uri: str,
+        parameters: Mapping[str, object],
+        image: str,
+        now: datetime,
+    ) -> Job:
+        """Claims the right to create one job, before any is created: a row in state CLAIMED with the next attempt's
+        number, and the run's row in status `submitted` with `artifacts_uri` as its folder (where it has none yet).
+        A second call with the same `request_key` returns the first one's job unchanged.
+
+        Raises: NotFound; BadRequest: another request's job of this run has not ended, or the run is completed."""
+
+    def read_job(self, quick_test_id: int) -> Job | None:
+        """The run's newest attempt; None when it never had one."""
+
+    def find_claim(self, request_key: str) -> Job | None:
+        """The job that was claimed under `request_key`, ended or not; None: none was."""
+
+    def find_job(self, job_number: str) -> Job | None:
+        """The job whose name at its launcher ends in ``/<job_number>``, as long as its end is not announced
+        (`claim_ended_event`); None: there is no such job, or no longer."""
+
+    def record_job(
+        self,
+        key: str,
+        *,
+        state: JobState,
+        job_name: str = "",
+        reason: str = "",
+        log_uri: str = "",
+        started_at: datetime | None = None,
+        now: datetime,
+    ) -> Job:
+        """Records what the launcher said; empty arguments keep what is there. RUNNING also sets the run's status and
+        `started_at`. A job recorded as ended stays so: a later call changes nothing and returns the row.
+
+        Raises: NotFound."""
+
+    def claim_ended_event(self, key: str, *, now: datetime) -> bool:
+        """True once in a job's life: for the call that sets `ended_event_at`."""
+
+    def end_run(self, quick_test_id: int, status: RunStatus, *, error: str, now: datetime) -> None:
+        """Ends a run that has nothing (more) to publish. What is published stays. A second call changes nothing but
+        `error`; a run that is `completed` stays so.
+
+        Raises: NotFound."""
+
+    def record_mlflow_run(self, quick_test_id: int, mlflow_run_id: str) -> None:
+        """Writes on the row which MLflow run is this run's, in place of another one; everything else stays. A second
+        call changes nothing.
+
+        Raises: NotFound: no such run; BadRecord: the table's column cannot hold that id."""
+
+    def record_error(self, quick_test_id: int, error: str) -> None:
+        """Writes why something went wrong on the row (a table that is not ours: its newest job); status unchanged."""
+
+    def publish(self, publication: Publication, *, force: bool = False, now: datetime) -> PublishResult:
+        """Writes history, digests, rank, histograms and the row's status and error, all or none, under the row's lock.
+        `cached_at` is set to `now` at the first publish and kept when the same charted digest is published again. A
+        second call with the same publication answers UNCHANGED. `force` replaces what is there, whatever its rank, and
+        keeps it for `recover`. A charted-only publication never replaces a whole one of the same charted digest, and a
+        whole one completes a charted-only one. Of equal rank, what the run's own file says goes before MLflow's.
+
+        Raises: NotFound: no such run; StaleWrite: equal rank, other content."""
+
+    def publish_many(
+        self, kind: str, drafts: Sequence[Draft], *, force: bool = False, now: datetime
+    ) -> dict[int, PublishResult | SwitchyardError]:
+        """As `publish`, for many runs in one transaction, with their ledger lines of `kind` in it; what became of each
+        publication, by run id. A run that cannot be published leaves the line of a failure, and the others are
+        published. A second call answers UNCHANGED for each; only `attempts` of the lines grow."""
+
+    def list_backfill(self) -> list[BackfillRow]:
+        """One query: every row, by id."""
+
+    def adopt_runs(self, runs: Sequence[AdoptedRun], *, now: datetime) -> dict[str, int]:
+        """Makes a row for each, in one transaction; the rows' ids by MLflow run id. A second call finds the first
+        one's rows and changes nothing.
+
+        Raises: BadRequest: the table is not ours (RESULTS_TABLE), so that its owner makes the rows."""
+
+    def find_replaced(self, quick_test_id: int) -> int | None:
+        """The number of the run's newest history that a forced publish, or a recovery, replaced; None: none was.
+
+        Raises: NotFound: no such run."""
+
+    def recover(self, quick_test_id: int, replaced_id: int, *, now: datetime) -> bool:
+        """Puts a replaced history back, with its digests and histograms, and keeps what it replaces in its place. A
+        second call with the same `replaced_id` does nothing, and answers False.
+
+        Raises: NotFound: no such run."""
+
+    def read_history(self, quick_test_id: int) -> StoredHistory:
+        """The stored bytes as they are. Raises: NotFound: no such run."""
+
+    def read_histogram(self, quick_test_id: int, kind: str, tower: str) -> bytes | None:
+        """gzip JSON; None when the run has none of that kind and tower. Raises: NotFound: no such run."""
+
+    def read_kept(self, quick_test_ids: Sequence[int]) -> list[KeptRun]:
+        """All that is kept of these runs, for a comparison; by id, without those that have no row."""
+
+    def list_unsettled(self, *, now: datetime, limit: int) -> list[Unsettled]:
+        """One query: every run with an open job, or with an ended job whose row has not ended or whose end is not
+        published, or that is completed without a history; none that backs off (`LedgerLine.next_try_at` of kind
+        ``repair`` after `now`). Those with a job come first, the oldest first; then those without, the newest first."""
+
+    def read_ledger(self, kind: str) -> list[LedgerLine]:
+        """All lines of a kind of work, by run id."""
+
+    def count_ledger(self, kind: str, *, since: datetime) -> int:
+        """How many lines of that kind were written at or after `since`."""
+
+    def write_ledger(self, line: LedgerLine) -> None:
+        """Replaces the line of that kind and run. A second call writes the same."""

@@ -1,0 +1,152 @@
+"""Command-line flags from a msgspec Struct, and back, so that a setting's name, help and limits stand in one place.
+
+A field that is a Struct itself becomes one flag for each of its fields: ``machine.scheduling`` is
+``--machine-scheduling``, and ``machine.machine_type`` is ``--machine-type``.
+"""
+
+import argparse
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from switchyard.core.errors import BadRequest
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+def to_flag(name: str) -> str:
+    """``batch_size`` -> ``--batch-size``; ``machine.machine_type`` -> ``--machine-type``."""
+    outer, _, inner = name.rpartition(".")
+    if outer:
+        name = f"{outer}_{inner.removeprefix(outer + '_')}"
+    return "--" + name.replace("_", "-")
+
+
+def add_flags(parser: argparse.ArgumentParser, struct: type[msgspec.Struct], *, title: str = "") -> None:
+    """Adds one flag a field of `struct`, all optional here: `read_flags` says what is missing or out of range."""
+    group = parser.add_argument_group(title) if title else parser
+    for field in _walk(struct):
+        if field.plain is bool:
+            group.add_argument(
+                to_flag(field.name),
+                dest=field.name,
+                action=argparse.BooleanOptionalAction,
+                default=argparse.SUPPRESS,
+                help=field.help,
+            )
+            continue
+        if field.plain == tuple[str, ...]:
+            group.add_argument(
+                to_flag(field.name),
+                dest=field.name,
+                action="append",
+                metavar="NAME",
+                default=argparse.SUPPRESS,
+                help=f"{field.help}; may be given again".replace("%", "%%"),
+            )
+            continue
+        choices = get_args(field.plain) if get_origin(field.plain) is Literal else None
+        group.add_argument(
+            to_flag(field.name),
+            dest=field.name,
+            choices=choices,
+            type=_number if field.plain in (int, float) else str,
+            metavar=None if choices else field.name.split("_")[-1].rpartition(".")[2].upper(),
+            default=argparse.SUPPRESS,
+            help=field.help.replace("%", "%%"),
+        )
+
+
+def read_flags(values: Mapping[str, Any], struct: type[T]) -> T:
+    """The `struct` that the parsed flags say; fields without a flag keep their defaults.
+
+    Raises:
+        BadRequest: a value is of the wrong type, out of range, missing, or contradicts another.
+    """
+    known = [field.name for field in _walk(struct)]
+    given: dict[str, Any] = {}
+    for name in known:
+        if name in values:
+            outer, _, inner = name.rpartition(".")
+            (given.setdefault(outer, {}) if outer else given)[inner] = values[name]
+    try:
+        return msgspec.convert(given, struct, strict=False)
+    except msgspec.ValidationError as err:
+        message = str(err)
+        for name in known:
+            if f"`$.{name}`" in message:
+                outer, _, inner = name.rpartition(".")
+                received = (given.get(outer, {}) if outer else given).get(inner)
+                message = message.replace(f"`$.{name}`", f"`{to_flag(name)}`") + f"; got {received!r}"
+        message = re.sub(
+            r"Object missing required field `(\w+)`", lambda found: f"{to_flag(found[1])} is needed", message
+        )
+        raise BadRequest(f"{message}; see --help") from err
+
+
+def to_flags(value: msgspec.Struct) -> list[str]:
+    """The flags that `read_flags` turns back into `value`: ``--name=value`` a field, booleans as ``--[no-]name``."""
+    return list(_to_flags(value, ""))
+
+
+def _to_flags(value: msgspec.Struct, within: str) -> Iterator[str]:
+    for name, item in msgspec.structs.asdict(value).items():
+        flag = to_flag(within + name)
+        if isinstance(item, msgspec.Struct):
+            yield from _to_flags(item, f"{name}.")
+        elif isinstance(item, tuple):
+            yield from (f"{flag}={part}" for part in item)
+        elif isinstance(item, bool):
+            yield flag if item else flag.replace("--", "--no-", 1)
+        elif item is not None:
+            yield f"{flag}={item if isinstance(item, str) else json.dumps(item)}"
+
+
+class _Field(msgspec.Struct):
+    """One flag's worth of a Struct; `name` has the outer field's before a dot where it is nested."""
+
+    name: str
+    plain: Any
+    help: str
+
+
+def _walk(struct: type[msgspec.Struct]) -> Iterator[_Field]:
+    """The fields of `struct`, and those of the Structs among them in their place."""
+    hints = get_type_hints(struct, include_extras=True)
+    for field in msgspec.structs.fields(struct):
+        plain, description = _describe(hints[field.name])
+        if isinstance(plain, type) and issubclass(plain, msgspec.Struct):
+            for inner in _walk(plain):
+                yield _Field(f"{field.name}.{inner.name}", inner.plain, inner.help)
+            continue
+        default = "" if field.required else f" (default: {_shown(field.default)})"
+        yield _Field(field.name, plain, description + default)
+
+
+def _describe(hint: Any) -> tuple[Any, str]:
+    """The type without its annotations, and the description among them."""
+    if get_origin(hint) is not Annotated:
+        return hint, ""
+    plain, *notes = get_args(hint)
+    for note in notes:
+        description = getattr(note, "description", None)
+        if description:
+            return plain, str(description)
+    return plain, ""
+
+
+def _number(text: str) -> int | float | str:
+    """``11`` -> 11, ``.5`` and ``1e-5`` -> floats; what is no number stays text, for `read_flags` to refuse by name."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _shown(default: Any) -> str:
+    return "none" if default in ("", None, ()) else str(default)

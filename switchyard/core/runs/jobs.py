@@ -1,0 +1,94 @@
+"""What is known of a training job: few states that decide, many reasons that only report."""
+
+import hashlib
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+from switchyard.core.runs.machine import MachineSpec
+
+
+class JobState(StrEnum):
+    """Code branches on these and on nothing else of a job."""
+
+    CLAIMED = "claimed"  # our row says that a job may be created; no job has been seen yet
+    QUEUED = "queued"  # the job exists and waits for a machine
+    RUNNING = "running"  # its main has started, and may still be running while it is being cancelled
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def ended(self) -> bool:
+        """True for a state that no job leaves again."""
+        return self in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
+
+
+class Reason(StrEnum):
+    """Why a job is in its state, for people. A launcher may add detail in `JobReport.message`."""
+
+    NONE = ""
+    EXITED = "the training process exited"
+    KILLED = "the training process was killed"
+    TIMED_OUT = "the job ran past its timeout"
+    CANCEL_ASKED = "somebody asked to cancel it"
+    NEVER_STARTED = "the job ended before its training process started"
+    NEVER_CREATED = "the submission was interrupted before a job was created"
+    VANISHED = "the job is gone from the place it ran in"
+    SUPERVISOR_LOST = "the process that watched the training was killed"
+    CAPACITY = "no machine of that kind is free"
+    QUOTA = "a quota of the project is used up"
+    PREEMPTED = "the machine was taken away"
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far a training is: `epochs_done` of `epochs_asked`, and the loss of the last epoch done (None: not known)."""
+
+    epochs_done: int
+    epochs_asked: int
+    loss: float | None = None
+
+
+class JobOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """What a launcher needs to start one job. `arguments` are the trainer's flags, and `variables` are added to its
+    environment; no secret is ever among them."""
+
+    display_name: str
+    arguments: list[str]
+    labels: dict[str, str]  # Google Cloud's rules: lowercase letters, digits, `_`, `-`; 63 characters at most
+    timeout_s: int
+    image: str = ""
+    machine: MachineSpec | None = None  # what to run it on; None: the launcher's defaults. This machine ignores it
+    variables: dict[str, str] = {}
+    base_output_uri: str = ""  # below it the platform names the model's and the checkpoints' folders (AIP_*)
+
+
+class JobReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One job as its launcher sees it now."""
+
+    job_name: str  # the launcher's own name for it: a folder, or a Vertex resource name
+    key: str
+    state: JobState
+    reason: Reason = Reason.NONE
+    message: str = ""  # the launcher's own words: exit status, Vertex's error
+    log_uri: str = ""  # where a person reads the log
+    created_at: datetime
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    progress: Progress | None = None
+
+
+def to_submission_key(database_id: str, quick_test_id: int, attempt: int) -> str:
+    """The key of one attempt at one run, the same for every call with the same three; 32 hex digits, a legal label."""
+    return hashlib.sha256(f"{database_id}/{quick_test_id}/{attempt}".encode()).hexdigest()[:32]
+
+
+def to_labels(database_id: str, quick_test_id: int, attempt: int) -> dict[str, str]:
+    """The labels by which a job is found again; ``switchyard-db`` tells the jobs of one database from another's."""
+    return {
+        "switchyard-db": database_id,
+        "switchyard-key": to_submission_key(database_id, quick_test_id, attempt),
+        "switchyard-quick-test": str(quick_test_id),
+        "switchyard-attempt": str(attempt),
+    }

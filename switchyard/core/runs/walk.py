@@ -1,0 +1,126 @@
+"""What happens next to a run: one pure decision, taken the same way by the flow that waits for a job and by reconcile.
+
+docs/walk.md draws it. The callers act; nothing here reaches outside, and the time is an argument.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+import msgspec
+
+from switchyard.core.runs.jobs import JobReport, JobState, Reason
+from switchyard.core.runs.rows import Job, RunStatus
+
+MAX_BACKOFF = timedelta(days=1)
+FIRST_BACKOFF = timedelta(minutes=1)
+
+
+class Action(StrEnum):
+    """What the caller does now."""
+
+    NOTHING = "nothing"  # settled, or not ours to touch
+    WAIT = "wait"  # somebody else is about to act, or the job is at work: look again later
+    RECORD = "record"  # write what the launcher said
+    ANNOUNCE = "announce"  # write the job's end and emit its event; the event's ingest comes first
+    INGEST = "ingest"  # write the job's end, then publish what it left, or end the run
+    CANCEL = "cancel"  # ask the launcher to end the job
+    GIVE_UP = "give up"  # stop waiting; the job is left to run
+
+
+class Graces(msgspec.Struct, frozen=True, kw_only=True):
+    """How long others may take before we act in their place."""
+
+    claim: timedelta = timedelta(minutes=10)  # a claim's own submit, retries included
+    event: timedelta = timedelta(0)  # the ingest that a job-ended event starts
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """The next action; `state` and `reason` are what to record of the job before it (None: nothing new)."""
+
+    action: Action
+    state: JobState | None = None
+    reason: Reason = Reason.NONE
+    message: str = ""
+
+
+def next_action(
+    status: RunStatus,
+    job: Job | None,
+    report: JobReport | None,
+    *,
+    published: bool,
+    now: datetime,
+    graces: Graces,
+    deadline: datetime | None = None,
+) -> Step:
+    """The one thing to do now for a run in `status` whose newest job is `job`, as `report` sees that job.
+
+    `report` None means that the launcher was asked and does not know the job. Decided from what is stored and seen
+    now, never from what the caller did before: it may have been killed anywhere.
+    """
+    if job is None:
+        # Another application completed its row, or its history was deleted: what the run left can be published.
+        # Without a claim, a row that has not ended is its owner's to move.
+        unread = status is RunStatus.COMPLETED and not published
+        return Step(action=Action.INGEST if unread else Action.NOTHING)
+    if job.state.ended:
+        if status.ended and (published or status is not RunStatus.COMPLETED):
+            # Published and ended in one transaction, then killed before the event: it is still owed, once.
+            return Step(action=Action.NOTHING if job.ended_event_at else Action.ANNOUNCE)
+        # The job's end was recorded, and whoever recorded it was killed, or failed, before publishing.
+        return _after_end(job, Step(action=Action.INGEST), now, graces)
+    if report is None:
+        return _without_report(job, now, graces)
+    if report.state.ended:
+        # The usual way: a job ends while nobody looks. Dead before its container started comes here too.
+        ended = Step(action=Action.INGEST, state=report.state, reason=report.reason, message=report.message)
+        return _after_end(job, ended, now, graces)
+    if status.ended:
+        # Its row was ended (cancelled, or a claim given up too early) while a late submit made the job after all.
+        return Step(action=Action.CANCEL)
+    if (report.job_name, report.state) != (job.job_name, job.state):
+        # It moved on; or the process that submitted it was killed before it wrote the job's name: adopted.
+        return Step(action=Action.RECORD, state=report.state, reason=report.reason, message=report.message)
+    if deadline is not None and now >= deadline:
+        # Only the waiting gives up. The launcher holds the job to its own timeout, and reconcile publishes its end.
+        return Step(action=Action.GIVE_UP)
+    return Step(action=Action.WAIT)
+
+
+def _without_report(job: Job, now: datetime, graces: Graces) -> Step:
+    if job.job_name:
+        # The launcher named it once and knows it no more: its folder or its record was deleted.
+        return _after_end(job, Step(action=Action.INGEST, state=JobState.FAILED, reason=Reason.VANISHED), now, graces)
+    if now - job.claimed_at < graces.claim:
+        # Claimed, not seen: its submit may be under way this second.
+        return Step(action=Action.WAIT)
+    # The submitting process was killed between claim and create.
+    return _after_end(job, Step(action=Action.INGEST, state=JobState.FAILED, reason=Reason.NEVER_CREATED), now, graces)
+
+
+def _after_end(job: Job, ingest: Step, now: datetime, graces: Graces) -> Step:
+    """`ingest`, unless the ingest that the job-ended event starts is still to have its turn."""
+    if not graces.event:
+        return ingest
+    if job.ended_event_at is None:
+        return msgspec.structs.replace(ingest, action=Action.ANNOUNCE)
+    if now - job.ended_event_at < graces.event:
+        return Step(action=Action.WAIT)
+    # The event was lost, or its ingest was: the worker is down, say.
+    return ingest
+
+
+def choose_job(reports: Iterable[JobReport]) -> tuple[JobReport, list[JobReport]]:
+    """Of the jobs that bear one key: the oldest, which is kept, and the younger ones that have not ended.
+
+    Two exist when a create was answered with an error and retried by hand, or two launchers raced. `reports` must not
+    be empty.
+    """
+    oldest, *younger = sorted(reports, key=lambda report: (report.created_at, report.job_name))
+    return oldest, [report for report in younger if not report.state.ended]
+
+
+def to_next_try(attempts: int, *, now: datetime) -> datetime:
+    """When a repair that has failed `attempts` times (from 1) is tried again: 1, 2, 4, ... minutes, a day at most."""
+    return now + min(FIRST_BACKOFF * (1 << min(attempts - 1, 20)), MAX_BACKOFF)

@@ -1,0 +1,114 @@
+"""Verifies one run: whether there is something to compare, and what the comparison (`core.verify.comparison`) found."""
+
+import json
+from typing import Any, Final
+
+import msgspec
+
+from switchyard.core.errors import BadRecord, BadRequest, NotFound, SwitchyardError
+from switchyard.core.history.digest import to_digests
+from switchyard.core.metrics.record import MetricsRecord
+from switchyard.core.mlflow.mapping import from_points
+from switchyard.core.mlflow.raw_run import LostRun, RawRun, to_source_digest
+from switchyard.core.verify.comparison import Comparison, Source
+from switchyard.core.verify.findings import State, VerifiedRun
+from switchyard.core.verify.kept_run import KeptRun
+
+_OURS: Final = ("schema_version", "digest")
+"""A stored history with one of these keys was published by Switchyard."""
+
+
+def verify_run(
+    kept: KeptRun, found: RawRun | LostRun, file: bytes | SwitchyardError | None, *, is_filed: bool = False
+) -> VerifiedRun:
+    """What became of one run.
+
+    Args:
+        kept: all that the results database has of it.
+        found: the run as MLflow has it, read whole where more than charted series is kept.
+        file: its ``training_metrics.json``, or why it could not be read; None: it was not looked for.
+        is_filed: backfill has written that file, so that it must be there.
+    """
+    line = VerifiedRun(quick_test_id=kept.quick_test_id, mlflow_run_id=to_run_id(kept), state=State.VERIFIED)
+    history = _read_history(kept)
+    state, reason = _judge_unpublished(kept, history)
+    if isinstance(found, LostRun):
+        gone = isinstance(found.error, NotFound)
+        told = "; ".join(filter(None, (str(found.error), reason)))
+        return _replace(line, state=State.MISSING if gone else State.UNREAD, reason=told)
+    line = _add_source(line, found)
+    try:
+        record = from_points(found)
+    except (BadRecord, BadRequest) as err:
+        return _replace(line, state=State.UNREAD, reason=str(err))
+    digests = to_digests(record)
+    line = _replace(line, epochs=len(record.epochs), charted_digest=digests.charted, full_digest=digests.full or "")
+    if state is State.UNPUBLISHED and not record.available:
+        return _judge_empty(line, record)
+    if state is not State.VERIFIED or history is None:
+        return _replace(line, state=state, reason=reason)
+    return Comparison(kept, history, Source(found, record, digests), file, is_filed=is_filed).judge(line)
+
+
+def to_run_id(kept: KeptRun) -> str:
+    """The MLflow run to compare with: the row's, or where the row has lost it, the one in the history."""
+    if kept.mlflow_run_id:
+        return kept.mlflow_run_id
+    history = _read_history(kept)
+    found = history.get("mlflow_run_id") if history and any(name in history for name in _OURS) else ""
+    return found if isinstance(found, str) else ""
+
+
+def _read_history(kept: KeptRun) -> dict[str, Any] | None:
+    """None: nothing is there, or nothing that can be read."""
+    if kept.history_text is None:
+        return None
+    try:
+        found = json.loads(kept.history_text)  # takes the tokens NaN and Infinity, which legacy payloads have
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _judge_unpublished(kept: KeptRun, history: dict[str, Any] | None) -> tuple[State, str]:
+    """VERIFIED: there is a history of ours, to be compared."""
+    if kept.history_text is None:
+        return State.UNPUBLISHED, "nothing is published"
+    if history is None and kept.digests is None:
+        return State.LEGACY, "what is stored is no JSON object, and not Switchyard's"
+    if history is not None and not any(name in history for name in _OURS):
+        over = " over what Switchyard had published" if kept.digests else ""
+        return State.LEGACY, f"the legacy application stored its history{over}"
+    if kept.is_at_work:
+        return State.RUNNING, "a job of it is at work; verify it when that has ended"
+    if history is None:
+        return State.DIFFERS, f"the stored history is no JSON object: {kept.history_text[:80]!r}..."
+    return State.VERIFIED, ""
+
+
+def _judge_empty(line: VerifiedRun, record: MetricsRecord) -> VerifiedRun:
+    """Nothing could be published of it."""
+    if line.points:
+        return _replace(line, state=State.UNCHARTED, reason="nothing is published: it has no charted metric")
+    if record.charted_only:
+        return _replace(line, state=State.UNPUBLISHED, reason="nothing is published, and its other keys were not read")
+    return _replace(line, state=State.EMPTY, reason="nothing is published, and MLflow has not one point of it")
+
+
+def _add_source(line: VerifiedRun, found: RawRun) -> VerifiedRun:
+    info = found.info
+    return _replace(
+        line,
+        name=info.name,
+        experiment=info.experiment,
+        mlflow_status=info.status,
+        deleted="deleted" in (info.lifecycle, info.experiment_lifecycle),
+        keys_read="all" if found.keys is None else "charted",
+        keys=len(found.metrics),
+        points=sum(len(points.steps) for points in found.metrics.values()),
+        source_digest=to_source_digest(found),
+    )
+
+
+def _replace(line: VerifiedRun, **changes: Any) -> VerifiedRun:
+    return msgspec.structs.replace(line, **changes)

@@ -1,0 +1,83 @@
+"""Whether MLflow may be deleted, in plain words."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from switchyard.core.verify.batches import Scope
+from switchyard.core.verify.findings import State, UnknownRun, VerifiedRun
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whether MLflow may be deleted, in plain words."""
+
+    safe: bool
+    says: str
+    not_safe: list[str] = []  # one reason each
+    lost: list[str] = []  # what goes with it even so
+
+
+BEYOND_RUNS: Final = (
+    "tags and descriptions, the time of each point, values that were logged before another of the same key and step",
+    "the model registry, data sets, and the experiments themselves",
+    "artifacts: they stay where they are, in the store that artifact_uri names",
+)
+"""What MLflow holds besides the records of its runs; docs/mapping.md."""
+
+
+_UNSAFE: Final = {
+    State.DIFFERS: "differ from MLflow",
+    State.MISSING: "are not in MLflow (any more), so that nothing could be compared",
+    State.UNREAD: "could not be read or compared",
+    State.LEGACY: "have a history of the legacy application, which cannot be compared; publish them anew with "
+    "python -m flows backfill --force",
+    State.UNPUBLISHED: "have nothing published; see python -m flows backfill --dry-run",
+    State.RUNNING: "have a job at work",
+}
+
+
+def to_verdict(
+    runs: Sequence[VerifiedRun], unknown: Sequence[UnknownRun], *, scope: Scope, from_export: bool
+) -> Verdict:
+    """Safe is what was looked at whole, has no run that MLflow alone could tell of, and is kept in full: in each run's
+    ``training_metrics.json``, or in the export that it was compared with. An export also keeps what is never published:
+    runs without a charted metric, and runs that somebody has deleted."""
+    found = Counter(run.state for run in runs)
+    not_safe = [f"{found[state]} runs {words}" for state, words in _UNSAFE.items() if found[state]]
+    if not scope.is_all:
+        not_safe.append("only some of the runs were looked at (quick_test_id, limit)")
+    elif live := sum(not run.deleted for run in unknown):
+        not_safe.append(
+            f"{live} runs of MLflow are known to no row (`unknown_runs`); publish them with python -m flows "
+            "backfill --adopt --status all, or name the experiments that count"
+        )
+    if not from_export:
+        not_safe += _list_export_only(
+            found[State.UNCHARTED], sum(run.deleted for run in unknown) if scope.is_all else 0
+        )
+    sampled = sum(run.state is State.VERIFIED and not run.kept_in_full for run in runs)
+    if sampled and not from_export:
+        not_safe.append(
+            f"{sampled} verified runs are published but not kept in full (sampled epochs, charted keys); write their "
+            "training_metrics.json with python -m flows backfill --full, or keep an export: python -m flows export"
+        )
+    if not_safe:
+        says = "It is NOT safe to delete this MLflow store: `not_safe` says why."
+    elif from_export:
+        says = "It is safe to delete the MLflow store as it was when it was exported, as long as the export is kept."
+    else:
+        says = "It is safe to delete this MLflow store if what `lost` names is not needed; an export would keep it."
+    lost = list(BEYOND_RUNS[-1:] if from_export else BEYOND_RUNS)
+    return Verdict(safe=not not_safe, says=says, not_safe=not_safe, lost=lost)
+
+
+def _list_export_only(uncharted: int, deleted: int) -> list[str]:
+    """What no backfill publishes, so that only an export keeps it."""
+    keep = "keep an export, and verify it: python -m flows verify --export-uri"
+    found = {
+        f"{uncharted} runs have no charted metric, so that nothing of them is published": uncharted,
+        f"{deleted} runs that are deleted in MLflow are known to no row (`unknown_runs`)": deleted,
+    }
+    return [f"{words}; {keep}" for words, count in found.items() if count]

@@ -1,0 +1,137 @@
+"""Publishes one batch of MLflow's runs: read, mapped, published some hundred at a time, never all at once in memory."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+
+from switchyard.clients.connect import Outside
+from switchyard.clients.mlflow.batches import batched
+from switchyard.core.backfill.plan import KIND, BatchResult, How, Item
+from switchyard.core.errors import SwitchyardError
+from switchyard.core.history.publication import Draft, PublishResult
+from switchyard.core.history.publishing import to_publication
+from switchyard.core.metrics.record import Sampling
+from switchyard.core.mlflow.mapping import CHARTED, from_points
+from switchyard.core.mlflow.raw_run import LostRun, RawRun, to_source_digest
+from switchyard.core.ports import Results
+from switchyard.core.runs.ledger import LedgerLine
+from switchyard.services.backfill_files import RunFile, to_file, write_files
+
+CHARTED_RUNS: Final = 200
+"""Runs a transaction: 2 MB of history. What was committed is not done again, so that fewer would only cost more."""
+WHOLE_RUNS: Final = 50
+"""The same with histograms and files, of which a run has 20 times as much."""
+
+
+def backfill_runs(outside: Outside, items: Sequence[Item], how: How, *, again: bool = False) -> BatchResult:
+    """Reads the runs' metrics from MLflow and publishes them. Each has its ledger line afterwards, whatever became of
+    it. `again`: after a first call that was broken off, what it has settled is left as it is.
+
+    Raises:
+        TryAgain, BadSetup: the runs that have no line yet could not be read, or the results not be written.
+    """
+    results, result = outside.results, BatchResult()
+    if again:
+        settled = _list_settled(results, how.since)
+        _count_settled(result, [settled[item.quick_test_id] for item in items if item.quick_test_id in settled])
+        items = [item for item in items if item.quick_test_id not in settled]
+    for some in batched(_read(outside, items, how), WHOLE_RUNS if how.whole else CHARTED_RUNS):
+        drafts = write_files(outside, some) if how.full else [draft for draft, _ in some]
+        _count(result, drafts, results.publish_many(KIND, drafts, force=how.force, now=datetime.now(UTC)))
+    return result
+
+
+def fail_runs(results: Results, items: Sequence[Item], since: datetime, error: str) -> BatchResult:
+    """Writes `error` on the ledger line of each run that has none since `since`: its batch was given up. A second call
+    finds the first one's lines and writes nothing."""
+    settled, result = _list_settled(results, since), BatchResult()
+    _count_settled(result, [settled[item.quick_test_id] for item in items if item.quick_test_id in settled])
+    left = [
+        Draft(quick_test_id=item.quick_test_id, state="failed", error=error)
+        for item in items
+        if item.quick_test_id not in settled
+    ]
+    for drafts in batched(left, CHARTED_RUNS):
+        _count(result, drafts, results.publish_many(KIND, drafts, now=datetime.now(UTC)))
+    return result
+
+
+def _read(outside: Outside, items: Sequence[Item], how: How) -> Iterator[tuple[Draft, RunFile | None]]:
+    """What to write of each run, and its file where one is wanted and the run can be published."""
+    by_run: dict[str, list[Item]] = defaultdict(list)
+    for item in items:
+        by_run[item.mlflow_run_id].append(item)
+    if not by_run:
+        return
+    with closing(outside.open_tracking(how.export_uri)) as tracking:
+        for run in tracking.read_runs(by_run, keys=None if how.whole else CHARTED):
+            for item in by_run[run.run_id if isinstance(run, LostRun) else run.info.run_id]:
+                yield _to_draft(outside, run, item, how)
+
+
+def _to_draft(outside: Outside, run: RawRun | LostRun, item: Item, how: How) -> tuple[Draft, RunFile | None]:
+    if isinstance(run, LostRun):
+        return Draft(quick_test_id=item.quick_test_id, state="failed", error=str(run.error)), None
+    try:
+        return _to_publishable(outside, run, item, how)
+    except SwitchyardError as err:
+        return Draft(quick_test_id=item.quick_test_id, state="failed", error=str(err)), None
+    except (ArithmeticError, LookupError, TypeError, ValueError) as err:
+        # Data that nobody has thought of must not stop the other runs; the message is for whoever mends the mapping.
+        error = f"MLflow run {run.info.run_id} cannot be mapped: {type(err).__name__}: {err}"
+        return Draft(quick_test_id=item.quick_test_id, state="failed", error=error), None
+
+
+def _to_publishable(outside: Outside, run: RawRun, item: Item, how: How) -> tuple[Draft, RunFile | None]:
+    id_, info = item.quick_test_id, run.info
+    digest = to_source_digest(run)
+    record = from_points(run)
+    if record.run and record.run.quick_test_id != id_:
+        # Our trainer logged it for a row of another results database; its attempts are not this row's.
+        record = msgspec.structs.replace(record, run=None)
+    if not record.available:
+        said = f"MLflow run {info.run_id} ({info.status}) has no charted metric: there is nothing to publish"
+        return Draft(quick_test_id=id_, state="skipped", error=said, source_digest=digest), None
+    publication = to_publication(
+        record,
+        quick_test_id=id_,
+        source="mlflow",
+        sampling=Sampling(interval=how.interval, keep_extremes=how.keep_extremes),
+        mlflow_run_id=info.run_id,
+    )
+    draft = Draft(quick_test_id=id_, publication=publication, source_digest=digest)
+    if not how.full:
+        return draft, None
+    folder = item.gcs_artifacts_path.rstrip("/") or f"{outside.settings.artifacts_uri}/quick_tests/{id_}"
+    return draft, to_file(record, quick_test_id=id_, mlflow_run_id=info.run_id, name=info.name, folder=folder)
+
+
+def _list_settled(results: Results, since: datetime) -> dict[int, LedgerLine]:
+    return {line.quick_test_id: line for line in results.read_ledger(KIND) if line.updated_at >= since}
+
+
+def _count_settled(result: BatchResult, lines: Sequence[LedgerLine]) -> None:
+    for line in lines:
+        if line.state in ("failed", "skipped"):
+            (result.failed if line.state == "failed" else result.skipped)[line.quick_test_id] = line.error
+        else:
+            result.published += 1
+
+
+def _count(result: BatchResult, drafts: Sequence[Draft], outcomes: dict[int, PublishResult | SwitchyardError]) -> None:
+    for draft in drafts:
+        outcome = outcomes.get(draft.quick_test_id)
+        if outcome is PublishResult.PUBLISHED:
+            result.published += 1
+        elif outcome is PublishResult.UNCHANGED:
+            result.unchanged += 1
+        elif isinstance(outcome, PublishResult):
+            result.skipped[draft.quick_test_id] = f"{outcome}: --force replaces it"
+        elif isinstance(outcome, SwitchyardError) or draft.state == "failed":
+            result.failed[draft.quick_test_id] = str(outcome or draft.error)
+        else:
+            result.skipped[draft.quick_test_id] = draft.error

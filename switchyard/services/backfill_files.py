@@ -1,0 +1,99 @@
+"""The training_metrics.json of past runs: with it an old run is like a new one, and needs MLflow no more."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+import msgspec
+
+from switchyard.clients.connect import Outside
+from switchyard.core.backfill.plan import FILED
+from switchyard.core.errors import BadRecord, StaleWrite, SwitchyardError, TryAgain
+from switchyard.core.history.digest import to_digests
+from switchyard.core.history.publication import Draft
+from switchyard.core.metrics.reading import read_record
+from switchyard.core.metrics.record import MAX_FILE_BYTES, MetricsRecord, RunIdentity
+from switchyard.core.metrics.writing import to_json
+from switchyard.core.ports import ABSENT
+
+FILES_AT_ONCE: Final = 8
+"""Writing one is waiting: for the disk to have it, or for a bucket to answer."""
+
+
+class RunFile(msgspec.Struct, frozen=True, kw_only=True):
+    """One file to write, where there is none."""
+
+    quick_test_id: int
+    mlflow_run_id: str
+    folder: str
+    data: bytes
+    full_digest: str | None
+
+
+def to_file(record: MetricsRecord, *, quick_test_id: int, mlflow_run_id: str, name: str, folder: str) -> RunFile:
+    """The file of `record`. Equal records of one run give equal bytes.
+
+    A run that a job of ours has logged says in `record.run` which attempt it is, and the file says so too: ingest would
+    take another identity for an earlier attempt's.
+
+    Raises:
+        BadRecord: the record is not whole, or breaks the files' contract.
+    """
+    key = f"mlflow:{mlflow_run_id}"
+    identity = record.run or RunIdentity(quick_test_id=quick_test_id, key=key, attempt=0, restart=0)
+    identity = msgspec.structs.replace(identity, name=name)
+    return RunFile(
+        quick_test_id=quick_test_id,
+        mlflow_run_id=mlflow_run_id,
+        folder=folder,
+        data=to_json(msgspec.structs.replace(record, run=identity)),
+        full_digest=to_digests(record).full,
+    )
+
+
+def write_files(outside: Outside, drafts: Sequence[tuple[Draft, RunFile | None]]) -> list[Draft]:
+    """The drafts once their files are there: one whose file could not be written is left to fail. A second call, which
+    finds the files, writes nothing.
+
+    Raises:
+        TryAgain: a store did not answer; some files may have been written.
+    """
+    with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
+        return list(pool.map(lambda one: _write(outside, *one), drafts))
+
+
+def _write(outside: Outside, draft: Draft, file: RunFile | None) -> Draft:
+    if file is None:
+        return draft
+    try:
+        write_file(outside, file)
+    except TryAgain:
+        raise
+    except SwitchyardError as err:
+        return msgspec.structs.replace(draft, publication=None, state="failed", error=str(err))
+    return msgspec.structs.replace(draft, state=FILED, gcs_artifacts_path=file.folder)
+
+
+def write_file(outside: Outside, file: RunFile) -> None:
+    """Writes it where none is; one that says the same is as good. A second call does nothing.
+
+    Raises:
+        StaleWrite: a file that says something else, or cannot be read, is there; it is left as it is.
+    """
+    uri = f"{file.folder}/training_metrics.json"
+    objects = outside.objects(uri)
+    try:
+        objects.write(uri, file.data, if_generation=ABSENT)
+    except StaleWrite as err:
+        where = f"training_metrics.json of quick test {file.quick_test_id} ({uri})"
+        left = f"it is left as it is. To publish MLflow run {file.mlflow_run_id}: backfill without --full"
+        try:
+            record = read_record(objects.read(uri, max_bytes=MAX_FILE_BYTES)[0], where=where)
+        except BadRecord as unreadable:
+            raise StaleWrite(f"a file that cannot be read is there: {unreadable}; {left}") from err
+        there = to_digests(record).full
+        if there != file.full_digest:
+            raise StaleWrite(
+                f"{where} must say what MLflow run {file.mlflow_run_id} says, with digest {file.full_digest}; "
+                f"its own is {there}; {left}. To publish the file: python -m flows ingest {file.quick_test_id}"
+            ) from err

@@ -1,0 +1,180 @@
+"""Verifies one batch of runs: what is kept of them is read, some at a time, beside MLflow's points as they come."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import UTC, datetime
+from typing import Final
+
+from switchyard.clients.connect import Outside
+from switchyard.clients.mlflow.batches import batched
+from switchyard.core.backfill.plan import FILED
+from switchyard.core.backfill.rows import BackfillRow
+from switchyard.core.errors import BadRecord, NotFound, SwitchyardError, TryAgain
+from switchyard.core.history.publication import Draft
+from switchyard.core.metrics.record import MAX_FILE_BYTES
+from switchyard.core.mlflow.mapping import CHARTED
+from switchyard.core.mlflow.raw_run import LostRun, RawRun
+from switchyard.core.ports import Tracking
+from switchyard.core.verify.findings import KIND, State, UnknownRun, VerifiedRun
+from switchyard.core.verify.kept_run import KeptRun
+from switchyard.core.verify.run import to_run_id, verify_run
+
+CHARTED_RUNS: Final = 200
+"""Runs compared at once, and whose ledger lines are one transaction: 2 MB of histories, 20 MB of points."""
+WHOLE_RUNS: Final = 25
+"""The same with all keys, histograms and files."""
+_FILES_AT_ONCE: Final = 8  # a file in a bucket takes some 50 ms, most of it waiting
+
+
+def verify_rows(
+    outside: Outside,
+    rows: Sequence[BackfillRow],
+    *,
+    whole: bool,
+    export_uri: str = "",
+    compared: dict[int, VerifiedRun] | None = None,
+) -> list[VerifiedRun]:
+    """What became of each row's run; each has its ledger line afterwards. A row that names no MLflow run, and whose
+    history names none, is left out. A second call compares again, but for those in `compared`.
+
+    Args:
+        compared: by quick test id, what earlier calls that were broken off have found; it grows as runs are compared.
+
+    Raises:
+        TryAgain, BadSetup: MLflow or the results cannot be read.
+    """
+    filed = {row.id for row in rows if row.ledger_state == FILED}
+    compared = {} if compared is None else compared
+    with closing(outside.open_tracking(export_uri)) as tracking:
+        reading = _Reading(outside, tracking, filed)
+        left = [row for row in rows if row.id not in compared]
+        for run in reading.verify(_find_run_ids(outside, left), whole=whole):
+            compared[run.quick_test_id] = run
+        # Of a run without a charted metric nobody knows yet whether it has any.
+        empty = {run.quick_test_id: run.mlflow_run_id for run in compared.values() if _may_be_empty(run)}
+        for run in reading.verify(empty, whole=True):
+            compared[run.quick_test_id] = run
+    return list(compared.values())
+
+
+def give_up_rows(
+    outside: Outside, rows: Sequence[BackfillRow], error: str, compared: Mapping[int, VerifiedRun] | None = None
+) -> list[VerifiedRun]:
+    """The lines of a batch that could not be read to its end: what was `compared` before, and `error` for the others.
+    A second call writes the same."""
+    compared = {id_: run for id_, run in (compared or {}).items() if not _may_be_empty(run)}
+    lines = [
+        VerifiedRun(quick_test_id=row.id, mlflow_run_id=row.mlflow_run_id, state=State.UNREAD, reason=error)
+        for row in rows
+        if row.id not in compared
+    ]
+    for some in batched(lines, CHARTED_RUNS):
+        _record(outside, some)
+    return [*compared.values(), *lines]
+
+
+def list_unknown(outside: Outside, *, experiments: Sequence[str], export_uri: str = "") -> list[UnknownRun]:
+    """The MLflow runs that no row names. Raises: NotFound: no experiment has one of these names."""
+    known = {row.mlflow_run_id for row in outside.results.list_backfill()}
+    with closing(outside.open_tracking(export_uri)) as tracking:
+        return [
+            UnknownRun(
+                mlflow_run_id=run.run_id,
+                name=run.name,
+                experiment=run.experiment,
+                deleted="deleted" in (run.lifecycle, run.experiment_lifecycle),
+            )
+            for run in tracking.list_runs(experiments=experiments)
+            if run.run_id not in known
+        ]
+
+
+def count_lines(outside: Outside, since: datetime) -> int | None:
+    """How many ledger lines were written since then; None: nobody can say just now."""
+    try:
+        return outside.results.count_ledger(KIND, since=since)
+    except TryAgain:
+        return None
+
+
+def _find_run_ids(outside: Outside, rows: Sequence[BackfillRow]) -> dict[int, str]:
+    """The MLflow run of each row; where the row has lost its id, the one that its history names."""
+    found = {row.id: row.mlflow_run_id for row in rows if row.mlflow_run_id}
+    for some in batched([row.id for row in rows if not row.mlflow_run_id], CHARTED_RUNS):
+        found |= {kept.quick_test_id: run_id for kept in outside.results.read_kept(some) if (run_id := to_run_id(kept))}
+    return found
+
+
+class _Reading:
+    """What all batches of one call share."""
+
+    def __init__(self, outside: Outside, tracking: Tracking, filed: set[int]) -> None:
+        self._outside = outside
+        self._tracking = tracking
+        self._filed = filed
+
+    def verify(self, run_ids: Mapping[int, str], *, whole: bool) -> Iterator[VerifiedRun]:
+        """By quick test id, the MLflow runs to compare with."""
+        by_run: dict[str, list[int]] = defaultdict(list)
+        for id_, run_id in run_ids.items():
+            by_run[run_id].append(id_)
+        runs = self._tracking.read_runs(by_run, keys=None if whole else CHARTED)
+        for some in batched(runs, WHOLE_RUNS if whole else CHARTED_RUNS):
+            pairs = {id_: run for run in some for id_ in by_run[_to_id(run)]}
+            kept = self._outside.results.read_kept(list(pairs))
+            files = _read_files(self._outside, kept) if whole else {}
+            lines = [self._verify_one(run, pairs[run.quick_test_id], files.get(run.quick_test_id)) for run in kept]
+            _record(self._outside, lines)
+            yield from lines
+
+    def _verify_one(self, kept: KeptRun, found: RawRun | LostRun, file: bytes | SwitchyardError | None) -> VerifiedRun:
+        try:
+            return verify_run(kept, found, file, is_filed=kept.quick_test_id in self._filed)
+        except (ArithmeticError, LookupError, TypeError, ValueError) as err:
+            # Data that nobody has thought of must not hide the other runs; the message is for whoever mends this.
+            reason = f"it cannot be compared: {type(err).__name__}: {err}"
+            return VerifiedRun(
+                quick_test_id=kept.quick_test_id, mlflow_run_id=to_run_id(kept), state=State.UNREAD, reason=reason
+            )
+
+
+def _to_id(run: RawRun | LostRun) -> str:
+    return run.run_id if isinstance(run, LostRun) else run.info.run_id
+
+
+def _read_files(outside: Outside, kept: Sequence[KeptRun]) -> dict[int, bytes | SwitchyardError]:
+    """Each run's ``training_metrics.json``, or why it could not be read. Raises: TryAgain, BadSetup."""
+    uris = {
+        run.quick_test_id: f"{run.gcs_artifacts_path.rstrip('/')}/training_metrics.json"
+        for run in kept
+        if run.gcs_artifacts_path
+    }
+    with ThreadPoolExecutor(_FILES_AT_ONCE, thread_name_prefix="files") as pool:
+        found = pool.map(lambda uri: _read_file(outside, uri), uris.values())
+        return dict(zip(uris, found, strict=True))
+
+
+def _read_file(outside: Outside, uri: str) -> bytes | SwitchyardError:
+    try:
+        return outside.objects(uri).read(uri, max_bytes=MAX_FILE_BYTES)[0]
+    except (NotFound, BadRecord) as err:
+        return err
+
+
+def _may_be_empty(run: VerifiedRun) -> bool:
+    return run.state is State.UNPUBLISHED and run.keys_read == "charted" and not run.points
+
+
+def _record(outside: Outside, lines: Sequence[VerifiedRun]) -> None:
+    drafts = [
+        Draft(
+            quick_test_id=line.quick_test_id,
+            state=str(line.state),
+            error="" if line.state is State.VERIFIED else str(line),
+            source_digest=line.source_digest,
+        )
+        for line in lines
+    ]
+    outside.results.publish_many(KIND, drafts, now=datetime.now(UTC))

@@ -1,0 +1,61 @@
+"""MLflow's raw store, exported and restored: a task is one of both, whole, for each is one transaction."""
+
+from switchyard.clients.connect import connect
+from switchyard.clients.mlflow.export.artifacts import Places
+from switchyard.clients.mlflow.export.restore import restore_store
+from switchyard.clients.mlflow.export.writer import export_store
+from switchyard.core.mlflow.export import Export, Moved, Watcher
+from tasks.policy import effect
+
+_moved: dict[str, Moved] = {}
+_interrupted: set[str] = set()
+
+
+@effect
+def export_mlflow(to_uri: str, part_rows: int, list_objects: bool, artifacts_destination: str) -> Export:
+    """Exports the MLflow database that the settings name; a second call writes only what is not there yet."""
+    outside = connect()
+    places = Places(outside.objects, artifacts_destination) if list_objects else None
+    return export_store(
+        outside.settings.mlflow_backend_store_uri,
+        to_uri,
+        outside.objects(to_uri),
+        part_rows=part_rows,
+        places=places,
+        watch=_to_watcher(to_uri),
+    )
+
+
+@effect
+def restore_mlflow(from_uri: str) -> tuple[Export, bool]:
+    """Fills the database of MLFLOW_RESTORE_STORE_URI; a second call only compares it, and says so by False."""
+    outside = connect()
+    store_uri = outside.settings.mlflow_restore_store_uri
+    return restore_store(from_uri, outside.objects(from_uri), store_uri, watch=_to_watcher(from_uri))
+
+
+def to_export_uri(uri: str) -> str:
+    """Where an export is, without a slash at its end; empty: beside the artifacts. No task: nothing is asked."""
+    return uri.rstrip("/") or f"{connect().settings.artifacts_uri}/mlflow-export"
+
+
+def read_moved(uri: str) -> Moved | None:
+    """How far this process's task on the export at `uri` is. No task: only a progress bar depends on it."""
+    return _moved.get(uri)
+
+
+def interrupt(uri: str) -> None:
+    """Ends this process's task on the export at `uri` at its next part: a thread cannot be ended from outside."""
+    _interrupted.add(uri)
+
+
+def _to_watcher(uri: str) -> Watcher:
+    _interrupted.discard(uri)
+    _moved.pop(uri, None)
+
+    def watch(moved: Moved) -> None:
+        if uri in _interrupted:
+            raise KeyboardInterrupt
+        _moved[uri] = moved
+
+    return watch

@@ -1,0 +1,19 @@
+"""What a run's job left, and the published history."""
+
+from datetime import UTC, datetime
+
+from switchyard.clients.connect import connect
+from switchyard.core.history.publication import Publication, PublishResult, StoredHistory
+from tasks.policy import effect
+
+
+@effect
+def publish(publication: Publication, force: bool) -> PublishResult:
+    """Makes the publication what readers get, unless something newer is."""
+    return connect().results.publish(publication, force=force, now=datetime.now(UTC))
+
+
+@effect
+def read_history(quick_test_id: int) -> StoredHistory:
+    """What readers get."""
+    return connect().results.read_history(quick_test_id)

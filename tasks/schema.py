@@ -1,9 +1,0 @@
-"""The results database's schema. Without Prefect, whose import takes longer than the migration."""
-
-from clients.connect import connect
-from clients.migrate import migrate
-
-
-def migrate_results() -> str:
-    """Brings the schema to this version's; says what was done."""
-    return migrate(connect().settings)

@@ -1,0 +1,65 @@
+"""The pace at which jobs are submitted to Vertex AI: at most 50 in any minute, by all flow runs of one Prefect server.
+
+Vertex AI takes 60 a minute in a project and region; the ten that are left are for what else the project submits. A
+Prefect global concurrency limit counts. `make up` and `make deploy` make it; where a server is used and the limit is
+not there, nothing is submitted. Without a server (a flow run started by hand, in a process that brings its own) nobody
+counts, and nothing is limited.
+
+Source: https://cloud.google.com/vertex-ai/docs/quotas ("job or LRO submission requests per minute")
+"""
+
+from prefect.client.base import ServerType, determine_server_type
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
+from prefect.concurrency.sync import rate_limit
+
+from switchyard.clients.connect import connect
+from switchyard.core.errors import BadSetup, TryAgain
+from tasks.policy import effect
+
+LIMIT = "switchyard-vertex-submissions"
+AT_ONCE = 10
+PER_S = 40 / 60
+"""Slots return at this rate: any minute holds 10 at once and 40 that returned in it, 50 in all."""
+
+
+def is_limited() -> bool:
+    """True where a Prefect server counts submissions to Vertex AI. No effect: only settings are read."""
+    counted = determine_server_type() in (ServerType.SERVER, ServerType.CLOUD)
+    return counted and connect().settings.training_backend == "vertex"
+
+
+@effect
+def wait_for_turn(request_key: str, for_s: float) -> None:
+    """Returns when a job may be submitted; at once where `request_key` has its job already."""
+    claim = connect().results.find_claim(request_key)
+    if claim is None or not (claim.job_name or claim.state.ended):
+        take_turn(for_s)
+
+
+def take_turn(for_s: float) -> None:
+    """Takes one of the submissions of this minute, waiting `for_s` seconds at most.
+
+    Raises:
+        BadSetup: the server has no such limit.
+        TryAgain: nobody's turn came in time, or the server did not answer.
+    """
+    try:
+        rate_limit(LIMIT, timeout_seconds=for_s, strict=True)
+    except TimeoutError as err:
+        raise TryAgain(
+            f"Prefect's global concurrency limit {LIMIT} must give a turn to submit within {for_s:g} s; it gave none. "
+            "Others are submitting: try again, or with a longer queue_timeout_s"
+        ) from err
+    except ConcurrencySlotAcquisitionError as err:
+        if err.__cause__ is not None:
+            raise TryAgain(f"Prefect's server must count the submission; it answered: {err.__cause__}") from err
+        raise BadSetup(
+            f"the Prefect server must have the global concurrency limit {LIMIT}, so that no more jobs are submitted "
+            "than Vertex AI takes; it has none. Make it: python -m deployments.limits, as make up and make deploy do"
+        ) from err
+
+
+def make_limit(client: SyncPrefectClient) -> None:
+    """Makes the limit on the client's server, or brings it up to date; a second call changes nothing."""
+    client.upsert_global_concurrency_limit_by_name(LIMIT, AT_ONCE, slot_decay_per_second=PER_S)

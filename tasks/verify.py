@@ -1,0 +1,93 @@
+"""Verify's outside effects: a task is one query, or one batch of runs; never one run."""
+
+import hashlib
+import platform
+from collections.abc import Sequence
+from datetime import datetime
+from importlib.metadata import version
+
+from prefect.runtime import flow_run
+
+from switchyard.clients.connect import connect
+from switchyard.core.backfill.rows import BackfillRow
+from switchyard.core.ports import ABSENT
+from switchyard.core.verify.batches import VerifyBatch
+from switchyard.core.verify.findings import KIND, UnknownRun, VerifiedRun
+from switchyard.core.verify.manifest import Manifest, SourceOfTruth, to_json
+from switchyard.services import verify as verifying
+from switchyard.services.mlflow_described import describe
+from tasks.policy import effect
+
+_Key = tuple[str, int]
+_compared: dict[_Key, dict[int, VerifiedRun]] = {}
+"""By flow run and first row, what a batch's tries have found that were broken off: the ledger holds no manifest's line,
+and a task's tries are all in one process."""
+
+
+def is_mlflow_named() -> bool:
+    """True where the settings name an MLflow. No effect: only settings are read."""
+    settings = connect().settings
+    return bool(settings.mlflow_backend_store_uri or settings.mlflow_tracking_uri)
+
+
+@effect
+def read_source(export_uri: str) -> SourceOfTruth:
+    """What the runs are compared with, and whose results they are."""
+    outside = connect()
+    return SourceOfTruth(
+        described=describe(outside, export_uri),
+        database_id=outside.results.read_database_id(),
+        versions={"switchyard": version("switchyard"), "python": platform.python_version()},
+    )
+
+
+@effect
+def list_rows() -> list[BackfillRow]:
+    """Every row, and what is published of it."""
+    return connect().results.list_backfill()
+
+
+@effect
+def list_unknown_runs(experiments: Sequence[str], export_uri: str) -> list[UnknownRun]:
+    """The MLflow runs that no row names."""
+    return verifying.list_unknown(connect(), experiments=experiments, export_uri=export_uri)
+
+
+@effect
+def verify_batch(batch: VerifyBatch) -> list[VerifiedRun]:
+    """Compares the batch's runs, and writes their ledger lines. A retry goes on where the try before was broken off."""
+    key = _to_key(batch)
+    compared = _compared.setdefault(key, {})
+    found = verifying.verify_rows(
+        connect(), batch.rows, whole=batch.whole, export_uri=batch.export_uri, compared=compared
+    )
+    del _compared[key]
+    return found
+
+
+@effect
+def give_up_batch(batch: VerifyBatch, error: str) -> list[VerifiedRun]:
+    """Writes in the ledger why the rest of the batch could not be read. A second call writes the same."""
+    key = _to_key(batch)
+    lines = verifying.give_up_rows(connect(), batch.rows, error, _compared.get(key))
+    _compared.pop(key, None)
+    return lines
+
+
+def _to_key(batch: VerifyBatch) -> _Key:
+    return str(flow_run.id), batch.rows[0].id
+
+
+@effect
+def write_manifest(manifest: Manifest) -> str:
+    """The manifest's URI. Its name has its time and its content's digest: a second call finds the first one's file."""
+    outside, data = connect(), to_json(manifest)
+    name = f"{KIND}-{manifest.verified_at:%Y%m%dT%H%M%SZ}-{hashlib.sha256(data).hexdigest()[:12]}.json"
+    uri = f"{outside.settings.artifacts_uri}/manifests/{name}"
+    outside.objects(uri).write(uri, data, if_generation=ABSENT)
+    return uri
+
+
+def count_verified(since: datetime) -> int | None:
+    """How many runs have their ledger line; None: not known just now. No task: only a progress bar depends on it."""
+    return verifying.count_lines(connect(), since)

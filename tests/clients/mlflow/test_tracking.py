@@ -1,0 +1,361 @@
+"""`core.ports.Tracking`: one suite on every way of reading an MLflow store."""
+
+import math
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psycopg
+import pytest
+import requests
+
+from switchyard.clients.mlflow.http import MlflowServer, Patience
+from switchyard.clients.mlflow.rest import RestTracking
+from switchyard.clients.mlflow.sql import open_store
+from switchyard.core.errors import BadSetup, NotFound
+from switchyard.core.mlflow.mapping import CHARTED, from_points
+from switchyard.core.mlflow.raw_run import Keys, LostRun, RawRun, TrackedRun, to_source_digest
+from switchyard.core.ports import Tracking
+from tests.clients.mlflow.export.exports import export_to
+from tests.clients.mlflow.stores import (
+    POSTGRES_SCHEMA,
+    add_point,
+    add_runs,
+    find_fixture,
+    make_sqlite,
+    restore,
+    to_libpq,
+)
+from tests.core.mlflow.factories import INF, NAN, make_info, make_points, make_run, make_series, make_small
+from tests.emulators.mlflow_rest import MlflowEmulator
+from tests.emulators.server import serve_in_thread
+from tests.postgres import Postgres
+
+WAYS = (
+    "postgres",
+    "sqlite",
+    "rest 2.9.2",
+    "rest 3",
+    "rest without bulk",
+    "export of postgres",
+    "export of sqlite",
+    "export on gs",
+)
+SMALL = [
+    make_run(run_id="a" * 32),
+    make_small(
+        {
+            "loss": make_points((0, 3.0), (0, 500, 2.5), (1, INF), (2, NAN)),
+            "weight_norm": make_points((0, -INF), (1, -0.0), (-3, 5e-324)),
+            "métrique/α b.c": make_series([1.0]),  # noqa: RUF001 - a name as people have them
+            "final_loss": make_points((0, 0.5)),
+            "finally": make_points((0, 0.5)),
+        },
+        info=make_info(run_id="b" * 32, name="", status="RUNNING", ended_at_ms=None, artifact_uri="gs://bucket/b"),
+        tags={"mlflow.runName": "Übung 训练 🚀", "note": "tab\there, new\nline, back\\slash"},
+    ),
+    make_small({}, info=make_info(run_id="c" * 32, status="KILLED", lifecycle="deleted")),
+    make_run(
+        run_id="d" * 32, experiment_id="7", experiment="Отчёты", experiment_lifecycle="deleted", lifecycle="deleted"
+    ),
+    make_small({"batch_loss": make_series([i / 7 for i in range(25_500)])}, info=make_info(run_id="e" * 32)),
+]
+
+
+@dataclass
+class Store:
+    """One way of reading, and what to compare it with."""
+
+    tracking: Tracking
+    way: str
+
+    def read(self, run_ids: list[str], keys: Keys | None = None) -> dict[str, RawRun]:
+        found: dict[str, RawRun] = {}
+        for run in self.tracking.read_runs(run_ids, keys=keys):
+            assert isinstance(run, RawRun), run
+            found[run.info.run_id] = run
+        return found
+
+
+class Opener:
+    """Opens a store of given runs, or the fixture's, by any way."""
+
+    def __init__(self, folder: Path, postgres: Callable[[], Postgres]) -> None:
+        self._folder = folder
+        self._postgres = postgres
+        self._made: dict[str, str] = {}
+        self._exports: dict[str, str] = {}
+
+    def open(self, way: str, runs: list[RawRun] | None, stack: ExitStack) -> Store:
+        """`runs` None: the fixture's."""
+        name = "fixture" if runs is None else "small"
+        kind = "postgres" if "postgres" in way else "sqlite"
+        uri = self.make(kind, name, runs)
+        tracking: Tracking
+        if way.startswith("rest"):
+            emulator = MlflowEmulator(
+                Path(uri.removeprefix("sqlite:///")), pages_histories=way == "rest 3", has_bulk="without" not in way
+            )
+            stack.callback(emulator.close)
+            url = stack.enter_context(serve_in_thread(emulator.app))
+            tracking = RestTracking(MlflowServer(url, requests.Session, patience=Patience(pause=_never)))
+        elif way.startswith("export"):
+            key = f"{way} {name}"
+            if key not in self._exports:
+                root = "gs://switchyard-test/tracking" if "gs" in way else self._folder.as_uri()
+                self._exports[key] = export_to(uri, f"{root}/{key.replace(' ', '-')}")
+            from switchyard.clients.connect import Outside
+            from switchyard.clients.settings import read_settings
+
+            tracking = Outside(read_settings({})).open_export(self._exports[key])
+        else:
+            tracking = open_store(uri)
+        stack.callback(tracking.close)
+        return Store(tracking, way)
+
+    def make(self, kind: str, name: str, runs: list[RawRun] | None) -> str:
+        """The store's URI; made once a session."""
+        key = f"{kind} {name}"
+        if key not in self._made:
+            self._made[key] = self._make_postgres(runs) if kind == "postgres" else self._make_sqlite(name, runs)
+        return self._made[key]
+
+    def _make_postgres(self, runs: list[RawRun] | None) -> str:
+        dump = find_fixture()
+        server = self._postgres()
+        database = server.make_database()
+        restore(server, database, dump if runs is None else POSTGRES_SCHEMA)
+        if runs is not None:
+            with psycopg.connect(to_libpq(server.url(database))) as connection:
+                add_runs(connection, runs)
+        return server.url(database).replace("+psycopg", "+psycopg2")
+
+    def _make_sqlite(self, name: str, runs: list[RawRun] | None) -> str:
+        path = make_sqlite(self._folder / f"{name}.db", find_fixture() if runs is None else None)
+        if runs is not None:
+            with sqlite3.connect(path) as connection:
+                add_runs(connection, runs)
+            connection.close()
+        return f"sqlite:///{path}"
+
+
+def _never(seconds: float) -> None:
+    raise AssertionError(f"nothing should have to be tried again, after {seconds} s")
+
+
+@pytest.fixture(scope="module")
+def opener(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Opener:
+    def server() -> Postgres:
+        found = request.getfixturevalue("postgres")
+        assert isinstance(found, Postgres)
+        return found
+
+    return Opener(tmp_path_factory.mktemp("mlflow"), server)
+
+
+def _reach(request: pytest.FixtureRequest) -> None:
+    if "gs" in request.param:
+        request.getfixturevalue("gcs")
+
+
+@pytest.fixture(params=WAYS)
+def small(request: pytest.FixtureRequest, opener: Opener) -> Iterator[Store]:
+    """SMALL, by each way."""
+    _reach(request)
+    with ExitStack() as stack:
+        yield opener.open(request.param, SMALL, stack)
+
+
+@pytest.fixture(params=WAYS)
+def legacy(request: pytest.FixtureRequest, opener: Opener) -> Iterator[Store]:
+    """The legacy database, by each way."""
+    _reach(request)
+    with ExitStack() as stack:
+        yield opener.open(request.param, None, stack)
+
+
+def named(run: RawRun) -> TrackedRun:
+    """As a reader should see it: with the name from the tag, where there is no other."""
+    return msgspec.structs.replace(run.info, name=run.info.name or run.tags.get("mlflow.runName", ""))
+
+
+def test_all_runs_are_listed_once_with_what_mlflow_says_of_them(small: Store) -> None:
+    """Deleted ones, nameless ones and those of deleted experiments too."""
+    found = sorted(small.tracking.list_runs(), key=lambda run: run.run_id)
+    assert found == [named(run) for run in SMALL]
+
+
+def test_runs_of_named_experiments_are_listed_alone(small: Store) -> None:
+    """An experiment's name may be in any script, and deleted."""
+    found = list(small.tracking.list_runs(experiments=["Отчёты"]))
+    assert [run.run_id for run in found] == ["d" * 32]
+
+
+def test_experiment_that_is_not_there_is_named(small: Store) -> None:
+    """A misspelt filter must not look like an empty store."""
+    with pytest.raises(NotFound, match="no experiment named 'two-towers'"):
+        list(small.tracking.list_runs(experiments=["two-tower", "two-towers"]))
+
+
+def test_every_point_param_and_tag_is_read(small: Store) -> None:
+    """True infinities and NaN, repeated and negative steps, 25,500 points of one key, each to the last bit."""
+    found = small.read([run.info.run_id for run in SMALL])
+    assert found.keys() == {run.info.run_id for run in SMALL}
+    for run in SMALL:
+        expected = msgspec.structs.replace(run, info=named(run))
+        got = found[run.info.run_id]
+        assert (got.info, got.params, got.tags) == (expected.info, expected.params, expected.tags)
+        assert got.metrics.keys() == expected.metrics.keys()
+        assert to_source_digest(got) == to_source_digest(expected)
+
+
+def test_chosen_keys_are_read_alone(small: Store) -> None:
+    """By name and by prefix; params and tags are whole. A key that only starts alike is not read."""
+    found = small.read([run.info.run_id for run in SMALL], CHARTED)
+    assert found["b" * 32].metrics.keys() == {"loss", "weight_norm", "final_loss"}
+    assert found["b" * 32].keys == CHARTED
+    assert found["b" * 32].tags == SMALL[1].tags
+    assert found["e" * 32].metrics == {}
+    for run in SMALL:
+        whole = {key: points for key, points in run.metrics.items() if key in CHARTED}
+        expected = msgspec.structs.replace(run, info=named(run), metrics=whole)
+        assert to_source_digest(found[run.info.run_id]) == to_source_digest(expected)
+
+
+def test_keys_by_name_alone_are_read(small: Store) -> None:
+    """Without a prefix no list of all keys is needed."""
+    found = small.read(["b" * 32], Keys(frozenset({"loss", "not there"})))
+    assert found["b" * 32].metrics.keys() == {"loss"}
+
+
+def test_run_that_is_not_there_is_lost_and_the_others_follow(small: Store) -> None:
+    """Each run asked for is answered once, whatever becomes of the others."""
+    asked = ["0" * 32, "a" * 32, "aa", "c" * 32, "a" * 32]
+    found = list(small.tracking.read_runs(asked))
+    lost = {run.run_id: run.error for run in found if isinstance(run, LostRun)}
+    assert lost.keys() == {"0" * 32, "aa"}
+    assert all(isinstance(error, NotFound) for error in lost.values())
+    assert sorted(run.info.run_id for run in found if isinstance(run, RawRun)) == ["a" * 32, "c" * 32]
+
+
+def test_runs_can_be_read_while_they_are_listed(small: Store) -> None:
+    """The natural loop works, and one that is left early leaves nothing behind."""
+    found = [small.read([run.run_id], CHARTED)[run.run_id].info for run in small.tracking.list_runs()]
+    assert len(found) == len(SMALL)
+    next(iter(small.tracking.list_runs()))
+    next(iter(small.tracking.read_runs(["a" * 32, "b" * 32])))
+    assert len(list(small.tracking.list_runs())) == len(SMALL)
+
+
+def test_nothing_asked_nothing_read(small: Store) -> None:
+    """An empty list is no error."""
+    assert list(small.tracking.read_runs([])) == []
+
+
+def test_legacy_database_is_read_the_same_by_every_way(legacy: Store, opener: Opener) -> None:
+    """Each of its 24 runs has the source digest that the Postgres reader finds, and becomes a record."""
+    with ExitStack() as stack:
+        reference = opener.open("postgres", None, stack)
+        infos = {run.run_id: run for run in reference.tracking.list_runs()}
+        assert len(infos) == 24
+        expected = {run_id: to_source_digest(run) for run_id, run in reference.read(list(infos)).items()}
+    assert {run.run_id: run for run in legacy.tracking.list_runs()} == infos
+    found = legacy.read(list(infos))
+    assert {run_id: to_source_digest(run) for run_id, run in found.items()} == expected
+    records = {run.tags.get("fixture.case", ""): from_points(run) for run in found.values()}
+    assert (records["failed"].status, records["killed_empty"].available) == ("failed", False)
+    assert len(records["long_key"].other_series["batch_loss"].values) == 30_000
+    assert records["inf"].non_finite["loss"]["loss"] == {"3": "inf", "49": "inf"}
+    assert len(records["nan"].non_finite["gradient_stats.query"]["mean"]) == 50
+
+
+def test_source_is_not_touched(opener: Opener) -> None:
+    """Every statement that would change something is refused, whatever the role's rights."""
+    with ExitStack() as stack:
+        store: Any = opener.open("postgres", SMALL, stack).tracking
+        with (
+            pytest.raises(BadSetup, match="read-only transaction"),
+            store._reading() as connection,
+        ):
+            connection.execute("DELETE FROM tags")
+        store = opener.open("sqlite", SMALL, stack).tracking
+        with pytest.raises(Exception, match="readonly database"), store._reading() as connection:
+            connection.execute("DELETE FROM tags")
+
+
+def test_reader_needs_no_more_than_select(opener: Opener, postgres: Postgres) -> None:
+    """The role that the documentation advises can read everything."""
+    uri = opener.make("postgres", "small", SMALL)
+    database = uri.partition("?")[0].rpartition("/")[2]
+    postgres.execute("CREATE ROLE mlflow_reader LOGIN PASSWORD 'a word'")
+    for right in ("USAGE ON SCHEMA public", "SELECT ON ALL TABLES IN SCHEMA public"):
+        postgres.execute(f"GRANT {right} TO mlflow_reader", database=database)
+    store = open_store(postgres.url(database).replace("postgres:@", "mlflow_reader:a%20word@"))
+    try:
+        assert len(list(store.read_runs([run.info.run_id for run in SMALL]))) == len(SMALL)
+    finally:
+        store.close()
+        postgres.execute("DROP OWNED BY mlflow_reader", database=database)
+        postgres.execute("DROP ROLE mlflow_reader")
+
+
+@pytest.mark.parametrize("versions", [(), ("ffffffffffff",), ("acf3f17fdcc7", "f4a9b2c7d1e6"), None])
+def test_schema_that_we_do_not_know_is_refused(versions: tuple[str, ...] | None, tmp_path: Path) -> None:
+    """Its tables may mean something else; nothing is guessed, and nothing migrated."""
+    path = make_sqlite(tmp_path / "mlflow.db")
+    with sqlite3.connect(path) as connection:
+        connection.execute("DELETE FROM alembic_version")
+        connection.executemany("INSERT INTO alembic_version VALUES (?)", [(version,) for version in versions or ()])
+        if versions is None:
+            connection.execute("DROP TABLE alembic_version")
+    connection.close()
+    before = path.read_bytes()
+    store = open_store(f"sqlite:///{path}")
+    with pytest.raises(BadSetup, match=r"MLflow 2.9.2 to 3.18 .* Nothing was changed"):
+        list(store.list_runs())
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("uri", "words"),
+    [
+        ("mysql+pymysql://user:s3cret@host/db", "read any other store over REST"),
+        ("not a url", "must be a database URL"),
+        ("sqlite://", "sqlite:///<path of a file>"),
+    ],
+)
+def test_store_that_sql_does_not_read_is_refused_without_its_password(uri: str, words: str) -> None:
+    """MySQL and the rest go over REST."""
+    with pytest.raises(BadSetup, match=words) as raised:
+        open_store(uri)
+    assert "s3cret" not in str(raised.value)
+
+
+def test_file_that_is_no_store_is_refused(tmp_path: Path) -> None:
+    """Nothing is created, and what is there is named."""
+    store = open_store(f"sqlite:///{tmp_path / 'none.db'}")
+    with pytest.raises(BadSetup, match=r"none\.db.* must name an MLflow backend store"):
+        list(store.list_runs())
+    (tmp_path / "text.db").write_text("hello, this is no database" * 100)
+    with pytest.raises(BadSetup, match="must name an MLflow backend store"):
+        list(open_store(f"sqlite:///{tmp_path / 'text.db'}").list_runs())
+    assert [path.name for path in tmp_path.iterdir()] == ["text.db"]
+
+
+def test_run_with_bytes_that_are_no_text_is_lost_alone(tmp_path: Path) -> None:
+    """One damaged param does not hide the other runs."""
+    path = make_sqlite(tmp_path / "mlflow.db")
+    with sqlite3.connect(path) as connection:
+        add_runs(connection, SMALL[:2])
+        connection.execute("UPDATE params SET value = CAST(x'ff41' AS TEXT) WHERE key = 'optimizer'")
+        add_point(connection, "b" * 32, "nul\x00byte", 0, 1, math.pi)
+    connection.close()
+    lost, found = open_store(f"sqlite:///{path}").read_runs(["a" * 32, "b" * 32])
+    assert isinstance(lost, LostRun)
+    assert "cannot be read" in str(lost.error)
+    assert isinstance(found, RawRun)
+    assert found.metrics["nul\x00byte"].values == [math.pi]

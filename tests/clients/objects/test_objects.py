@@ -1,0 +1,300 @@
+"""The suite of the port `Objects`, for every implementation."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from switchyard.clients.objects.open import open_objects
+from switchyard.core.errors import BadRecord, BadRequest, NotFound, StaleWrite
+from switchyard.core.ports import ABSENT, ANY, Objects, Stat
+
+
+@pytest.fixture(params=["file", "gcs"])
+def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URI of an empty place, one an implementation; it has no slash at its end."""
+    makers: dict[str, Callable[[], str]] = {
+        "file": (tmp_path / "objects").as_uri,
+        "gcs": lambda: request.getfixturevalue("gcs_root"),
+    }
+    return makers[request.param]()
+
+
+@pytest.fixture
+def objects(root: str) -> Objects:
+    return open_objects(root)
+
+
+def write_all(objects: Objects, root: str, *names: str) -> list[str]:
+    uris = [f"{root}/{name}" for name in names]
+    for uri in uris:
+        objects.write(uri, b"x", if_generation=ABSENT)
+    return uris
+
+
+@pytest.mark.parametrize("data", [b"", b"\x00\xff\r\n", "größe".encode(), bytes(range(256)) * 10_000])
+def test_read_returns_what_was_written(objects: Objects, root: str, data: bytes) -> None:
+    """Bytes come back as they were, with the generation that write and stat name."""
+    uri = f"{root}/quick_tests/81/training_metrics.json"
+    generation = objects.write(uri, data, if_generation=ABSENT)
+    assert generation > 0
+    assert objects.read(uri) == (data, generation)
+    assert objects.stat(uri) == Stat(size_bytes=len(data), generation=generation)
+
+
+def test_generation_grows_with_every_write(objects: Objects, root: str) -> None:
+    """Generations order the writes of one object, also those within one tick of the clock."""
+    uri = f"{root}/a.json"
+    generations = [objects.write(uri, b"same", if_generation=ANY) for _ in range(20)]
+    assert generations == sorted(set(generations))
+
+
+def test_write_replaces_the_generation_it_names(objects: Objects, root: str) -> None:
+    """Who has read the newest generation may replace it."""
+    uri = f"{root}/a.json"
+    first = objects.write(uri, b"first", if_generation=ABSENT)
+    second = objects.write(uri, b"second", if_generation=first)
+    assert second > first
+    assert objects.read(uri) == (b"second", second)
+
+
+def test_write_refuses_a_generation_that_is_gone(objects: Objects, root: str) -> None:
+    """Who has read an older generation must read again: nothing is overwritten unseen."""
+    uri = f"{root}/a.json"
+    first = objects.write(uri, b"first", if_generation=ABSENT)
+    second = objects.write(uri, b"second", if_generation=first)
+    with pytest.raises(StaleWrite, match=r"a\.json"):
+        objects.write(uri, b"third", if_generation=first)
+    assert objects.read(uri) == (b"second", second)
+
+
+def test_write_refuses_to_create_what_exists(objects: Objects, root: str) -> None:
+    """ABSENT means that nothing is there."""
+    uri = f"{root}/a.json"
+    generation = objects.write(uri, b"first", if_generation=ABSENT)
+    with pytest.raises(StaleWrite, match=r"a\.json"):
+        objects.write(uri, b"other", if_generation=ABSENT)
+    assert objects.read(uri) == (b"first", generation)
+
+
+def test_write_refuses_to_replace_what_does_not_exist(objects: Objects, root: str) -> None:
+    """A positive generation means that something is there."""
+    with pytest.raises(StaleWrite):
+        objects.write(f"{root}/a.json", b"x", if_generation=17)
+    assert objects.list(root) == []
+
+
+def test_repeated_write_returns_the_generation_that_is_there(objects: Objects, root: str) -> None:
+    """An own write whose answer was lost is not somebody else's: the same call again succeeds and writes nothing."""
+    uri = f"{root}/a.json"
+    first = objects.write(uri, b"first", if_generation=ABSENT)
+    assert objects.write(uri, b"first", if_generation=ABSENT) == first
+    second = objects.write(uri, b"second", if_generation=first)
+    assert objects.write(uri, b"second", if_generation=first) == second
+    assert objects.stat(uri).generation == second
+
+
+def test_any_writes_whatever_is_there(objects: Objects, root: str) -> None:
+    """ANY creates and replaces."""
+    uri = f"{root}/a.json"
+    objects.write(uri, b"first", if_generation=ANY)
+    objects.write(uri, b"second", if_generation=ANY)
+    assert objects.read(uri)[0] == b"second"
+
+
+@pytest.mark.parametrize("if_generation", [-2, -100])
+def test_generation_below_any_is_refused(objects: Objects, root: str, if_generation: int) -> None:
+    """A number that no write ever returned is the caller's mistake."""
+    with pytest.raises(BadRequest, match="if_generation"):
+        objects.write(f"{root}/a.json", b"x", if_generation=if_generation)
+    with pytest.raises(BadRequest, match="if_generation"):
+        objects.delete(f"{root}/a.json", if_generation=if_generation)
+
+
+def test_one_of_many_creators_wins(objects: Objects, root: str) -> None:
+    """16 threads create one object at once, ten times: each time one succeeds, the others learn that they did not."""
+    for round_number in range(10):
+        uri = f"{root}/races/{round_number}"
+        at_once = threading.Barrier(16)
+
+        def create(writer: int, uri: str = uri, at_once: threading.Barrier = at_once) -> bytes | None:
+            data = f"writer {writer}".encode()
+            at_once.wait()
+            try:
+                objects.write(uri, data, if_generation=ABSENT)
+            except StaleWrite:
+                return None
+            return data
+
+        with ThreadPoolExecutor(16) as pool:
+            winners = [data for data in pool.map(create, range(16)) if data]
+        assert [objects.read(uri)[0]] == winners
+
+
+def test_no_increment_is_lost_between_readers_and_writers(objects: Objects, root: str) -> None:
+    """Read, add one, write if unchanged, else again: eight threads of ten additions make eighty."""
+    uri = f"{root}/counter"
+    objects.write(uri, b"0", if_generation=ABSENT)
+
+    def add_ten(writer: int) -> None:
+        for step in range(10):
+            while True:
+                data, generation = objects.read(uri)
+                # The writer's name keeps two writers' bytes apart: equal ones would be a lost reply.
+                after = f"{int(data.split()[0]) + 1} {writer} {step}".encode()
+                try:
+                    objects.write(uri, after, if_generation=generation)
+                    break
+                except StaleWrite:
+                    continue
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(add_ten, range(8)))
+    assert objects.read(uri)[0].split()[0] == b"80"
+
+
+def test_reader_never_sees_a_part(objects: Objects, root: str) -> None:
+    """While an object is rewritten, every read is one of its versions whole, with that version's generation."""
+    uri = f"{root}/large"
+    size = 1_000_000
+    seen: dict[int, bytes] = {}
+    versions = {objects.write(uri, bytes([0]) * size, if_generation=ANY): bytes([0])}
+    done = threading.Event()
+
+    def read_on() -> None:
+        while not done.is_set():
+            data, generation = objects.read(uri)
+            assert data == data[:1] * size
+            seen[generation] = data[:1]
+
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(read_on)
+        for version in range(1, 30):
+            versions[objects.write(uri, bytes([version]) * size, if_generation=ANY)] = bytes([version])
+        done.set()
+        reading.result()
+    assert seen.items() <= versions.items()
+
+
+def test_object_that_is_not_there_is_not_found(objects: Objects, root: str) -> None:
+    """The message names the URI."""
+    with pytest.raises(NotFound, match=r"none\.json"):
+        objects.stat(f"{root}/none.json")
+    with pytest.raises(NotFound, match=r"none\.json"):
+        objects.read(f"{root}/none.json")
+
+
+def test_prefix_of_objects_is_no_object(objects: Objects, root: str) -> None:
+    """What looks like a folder cannot be read, and deleting it deletes nothing within."""
+    [uri] = write_all(objects, root, "folder/a.json")
+    with pytest.raises(NotFound, match="folder"):
+        objects.read(f"{root}/folder")
+    with pytest.raises(NotFound, match="folder"):
+        objects.stat(f"{root}/folder")
+    with pytest.raises(NotFound, match="none"):
+        objects.read(f"{uri}/below-an-object")
+    assert objects.list(root) == [uri]
+
+
+def test_object_above_the_limit_is_not_read(objects: Objects, root: str) -> None:
+    """The limit itself is allowed; one byte more is refused with both sizes."""
+    uri = f"{root}/a.json"
+    objects.write(uri, b"x" * 1_001, if_generation=ABSENT)
+    assert len(objects.read(uri, max_bytes=1_001)[0]) == 1_001
+    with pytest.raises(BadRecord, match=r"a\.json.*1,000 bytes.*1,001"):
+        objects.read(uri, max_bytes=1_000)
+
+
+def test_list_finds_every_object_that_starts_with_the_prefix(objects: Objects, root: str) -> None:
+    """A prefix is the beginning of a URI, not a folder: quick test 8's prefix also finds quick test 81's objects."""
+    uris = write_all(objects, root, "q/8/a.json", "q/81/a.json", "q/81/model/b.pb", "q/9/a.json", "q/8.json")
+    assert objects.list(f"{root}/q/8") == sorted(uris[:3] + uris[4:])
+    assert objects.list(f"{root}/q/81/") == uris[1:3]
+    assert objects.list(f"{root}/q/81/model/b.pb") == [uris[2]]
+    assert objects.list(root) == sorted(uris)
+
+
+def test_listed_stats_are_those_of_each_object(objects: Objects, root: str) -> None:
+    """The same objects as `list`, in the same order, with what `stat` says; folders are none."""
+    uris = write_all(objects, root, "q/8/b.json", "q/8/a.json", "q/8-1.json", "q/8/A/c.json")
+    objects.write(uris[0], b"longer", if_generation=ANY)
+    found = list(objects.list_stats(f"{root}/q/8"))
+    assert [uri for uri, _ in found] == objects.list(f"{root}/q/8")
+    assert found == [(uri, objects.stat(uri)) for uri in sorted(uris)]
+    assert list(objects.list_stats(f"{root}/none/")) == []
+
+
+def test_list_of_nothing_is_empty(objects: Objects, root: str) -> None:
+    """A place that does not exist has no objects."""
+    write_all(objects, root, "a.json")
+    assert objects.list(f"{root}/none/") == []
+    assert objects.list(f"{root}/b") == []
+    assert objects.list(f"{root}/a.json/") == []
+
+
+def test_delete_removes_the_generation_it_names(objects: Objects, root: str) -> None:
+    """A second call does nothing, whatever generation it names."""
+    uri = f"{root}/a.json"
+    generation = objects.write(uri, b"x", if_generation=ABSENT)
+    objects.delete(uri, if_generation=generation)
+    assert objects.list(root) == []
+    objects.delete(uri, if_generation=generation)
+    objects.delete(uri, if_generation=ANY)
+    objects.delete(f"{root}/no/such/folder/a.json", if_generation=ANY)
+
+
+def test_delete_refuses_another_generation(objects: Objects, root: str) -> None:
+    """What somebody wrote since is not deleted."""
+    uri = f"{root}/a.json"
+    first = objects.write(uri, b"first", if_generation=ABSENT)
+    objects.write(uri, b"second", if_generation=first)
+    for generation in (first, ABSENT):
+        with pytest.raises(StaleWrite, match=r"a\.json"):
+            objects.delete(uri, if_generation=generation)
+    assert objects.read(uri)[0] == b"second"
+    objects.delete(uri, if_generation=ANY)
+    assert objects.list(root) == []
+
+
+def test_deleted_object_can_be_created_again(objects: Objects, root: str) -> None:
+    """Its generation is another one."""
+    uri = f"{root}/a.json"
+    first = objects.write(uri, b"x", if_generation=ABSENT)
+    objects.delete(uri, if_generation=first)
+    assert objects.write(uri, b"x", if_generation=ABSENT) > first
+
+
+def test_upload_copies_every_file_below_a_folder(objects: Objects, root: str, tmp_path: Path) -> None:
+    """Sub-folders, empty files and unusual names included; what is there already stays or is replaced."""
+    source = tmp_path / "source"
+    files = {"saved_model.pb": b"model", "variables/data-00000-of-00001": b"\x00" * 3_000_000, "empty": b""}
+    for name, data in files.items():
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_bytes(data)
+    [other] = write_all(objects, root, "model/other")
+    assert objects.upload_folder(source, f"{root}/model") == 3
+    assert {uri: objects.read(uri)[0] for uri in objects.list(f"{root}/model/")} == {
+        other: b"x",
+        **{f"{root}/model/{name}": data for name, data in files.items()},
+    }
+    (source / "empty").write_bytes(b"now full")
+    assert objects.upload_folder(source, f"{root}/model/") == 3
+    assert objects.read(f"{root}/model/empty")[0] == b"now full"
+    assert len(objects.list(f"{root}/model/")) == 4
+
+
+def test_upload_of_an_empty_folder_copies_nothing(objects: Objects, root: str, tmp_path: Path) -> None:
+    """No file, no object."""
+    (tmp_path / "source" / "below").mkdir(parents=True)
+    assert objects.upload_folder(tmp_path / "source", f"{root}/model") == 0
+    assert objects.list(root) == []
+
+
+def test_upload_of_no_folder_is_not_found(objects: Objects, root: str, tmp_path: Path) -> None:
+    """Neither a missing folder nor a file."""
+    (tmp_path / "file").write_bytes(b"x")
+    for name in ("missing", "file"):
+        with pytest.raises(NotFound, match=name):
+            objects.upload_folder(tmp_path / name, f"{root}/model")

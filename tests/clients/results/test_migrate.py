@@ -1,0 +1,137 @@
+"""Migrations: what they make, what they leave alone, and who refuses a schema that does not fit."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine
+
+import switchyard.clients.results.migrations
+from switchyard.clients.results.migrate import migrate
+from switchyard.clients.results.store import open_results
+from switchyard.clients.results.tables import SCHEMA, VERSION_TABLE, to_tables
+from switchyard.core.errors import BadSetup
+from tests.clients.results.places import make_application_table, run_sql, to_settings
+from tests.postgres import Postgres
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database; SQLite's folder is not there yet."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'a new folder, 100% #1' / 'results.db'}"
+    server: Postgres = request.getfixturevalue("postgres")
+    return server.url(server.make_database())
+
+
+def test_newest_migration_is_the_one_that_the_code_fits() -> None:
+    """A migration that is added without its number in the code would be refused by the code."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(next(iter(switchyard.clients.results.migrations.__path__)))))
+    config.set_main_option("path_separator", "os")
+    assert ScriptDirectory.from_config(config).get_heads() == [SCHEMA]
+
+
+def test_migrations_make_the_tables_that_the_code_has(url: str) -> None:
+    """Column by column, with their indexes and types."""
+    migrate(to_settings(url))
+    assert differences(url) == []
+
+
+def differences(url: str) -> list[Any]:
+    engine = create_engine(url)
+    options = {"version_table": VERSION_TABLE, "compare_type": True}
+    try:
+        with engine.connect() as connection:
+            context = MigrationContext.configure(connection, opts=options)
+            return list(compare_metadata(context, to_tables().metadata))
+    finally:
+        engine.dispose()
+
+
+def test_second_migration_changes_nothing(url: str) -> None:
+    """It says so, and the database keeps its id."""
+    assert f"none -> {SCHEMA}" in migrate(to_settings(url))
+    first = open_results(url).read_database_id()
+    assert "already" in migrate(to_settings(url))
+    assert open_results(url).read_database_id() == first
+
+
+def test_database_without_a_schema_is_refused(url: str) -> None:
+    """Everything but the migration names the command."""
+    with pytest.raises(BadSetup, match="python -m flows migrate"):
+        open_results(url)
+
+
+@pytest.mark.parametrize("found", ["0000", "9999"])
+def test_other_schema_is_refused(url: str, found: str) -> None:
+    """An older and a newer one; the error says which, and what to do in either case."""
+    migrate(to_settings(url))
+    run_sql(url, f"UPDATE {VERSION_TABLE} SET version_num = :found", found=found)
+    with pytest.raises(BadSetup, match=rf"schema {SCHEMA}; found {found}.*python -m flows migrate.*newer"):
+        open_results(url)
+
+
+def test_schema_of_a_newer_version_is_not_migrated(url: str) -> None:
+    """There is no way back, and no guess."""
+    migrate(to_settings(url))
+    run_sql(url, f"UPDATE {VERSION_TABLE} SET version_num = '9999'")
+    with pytest.raises(BadSetup, match="9999"):
+        migrate(to_settings(url))
+    assert run_sql(url, f"SELECT version_num FROM {VERSION_TABLE}") == [("9999",)]
+
+
+def test_mlflow_in_the_same_database_is_left_alone(url: str) -> None:
+    """It has an alembic_version of its own."""
+    if url.startswith("sqlite"):
+        Path(url.removeprefix("sqlite:///")).parent.mkdir()
+    run_sql(url, "CREATE TABLE alembic_version (version_num varchar(32) NOT NULL)")
+    run_sql(url, "INSERT INTO alembic_version VALUES ('acf3f17fdcc7')")
+    migrate(to_settings(url))
+    assert run_sql(url, "SELECT version_num FROM alembic_version") == [("acf3f17fdcc7",)]
+    assert open_results(url).list_runs(limit=1) == []
+
+
+def test_table_of_an_application_is_used_in_place_of_ours(url: str) -> None:
+    """No quick_tests is made then."""
+    table = prepare_table(url)
+    migrate(to_settings(url, table))
+    assert open_results(url, table).list_runs(limit=1) == []
+    with pytest.raises(BadSetup, match="RESULTS_TABLE"):
+        open_results(url)
+
+
+def prepare_table(url: str, table: str = "quicktest") -> str:
+    if url.startswith("sqlite"):
+        Path(url.removeprefix("sqlite:///")).parent.mkdir()
+    make_application_table(url, table, "text")
+    return table
+
+
+def test_table_that_is_not_there_is_refused_before_anything_is_made(url: str) -> None:
+    """RESULTS_TABLE misspelt: the database stays as it was."""
+    prepare_table(url)
+    with pytest.raises(BadSetup, match="no table quicktets"):
+        migrate(to_settings(url, "quicktets"))
+    with pytest.raises(BadSetup, match="no schema"):
+        open_results(url, "quicktest")
+
+
+def test_quick_tests_of_somebody_else_is_not_taken(url: str) -> None:
+    """A table of that name which we did not make is an application's: it must be named."""
+    prepare_table(url, "quick_tests")
+    with pytest.raises(BadSetup, match="RESULTS_TABLE=quick_tests"):
+        migrate(to_settings(url))
+    migrate(to_settings(url, "quick_tests"))
+    assert open_results(url, "quick_tests").list_runs(limit=1) == []
+
+
+def test_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    """A file is in the way."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadSetup, match="folder"):
+        migrate(to_settings(f"sqlite:///{tmp_path / 'file' / 'results.db'}"))

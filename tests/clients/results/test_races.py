@@ -1,0 +1,115 @@
+"""Several processes at once, and one that is killed: nothing doubled, nothing half written."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from switchyard.clients.results.tables import SCHEMA
+from switchyard.core.history.publication import PublishResult
+from tests.clients.results.places import NOW, Place, Places, publication, run_sql
+from tests.postgres import Postgres
+
+STATEMENTS_OF_A_PUBLISH = 8
+"""At least; after the last of them nothing is left but the commit."""
+
+
+@pytest.fixture(params=["sqlite", "postgres with a jsonb table"])
+def place(request: pytest.FixtureRequest, places: Places, tmp_path: Path) -> Place:
+    """Both databases and both owners of the table; a process takes too long to start for all five kinds."""
+    return places.make(request.param, tmp_path)
+
+
+def start(act: str, **arguments: object) -> subprocess.Popen[str]:
+    """A process that has its imports done, or nearly, and waits for its input to be closed."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.clients.results.process", act, json.dumps(arguments)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run_together(act: str, *parties: Mapping[str, Any]) -> list[str]:
+    """What each of them printed."""
+    processes = [start(act, **arguments) for arguments in parties]
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.close()
+        process.stdin = None
+    said = [process.communicate(timeout=120) for process in processes]
+    assert [process.returncode for process in processes] == [0] * len(parties), said
+    return [out.strip() for out, _ in said]
+
+
+def test_two_claims_at_once_make_one_job(place: Place) -> None:
+    """Whatever the requests: one job is claimed, the other request is refused or finds it."""
+    run, other = place.add_run("1"), place.add_run("2")
+    at = {"url": place.url, "table": place.table}
+    mine, yours, same, again = run_together(
+        "claim",
+        {**at, "run": run, "request_key": "mine"},
+        {**at, "run": run, "request_key": "yours"},
+        {**at, "run": other, "request_key": "same"},
+        {**at, "run": other, "request_key": "same"},
+    )
+    assert [mine, yours].count("BadRequest") == 1
+    assert same == again
+    assert [row.attempt for row in place.sql("SELECT attempt FROM switchyard_jobs ORDER BY quick_test_id")] == [1, 1]
+
+
+def test_two_publishes_at_once_leave_the_newer_whole(place: Place) -> None:
+    """History, digests and histograms are all of one publication."""
+    run = place.add_run()
+    at = {"url": place.url, "table": place.table, "run": run}
+    said = run_together("publish", *({**at, "charted": f"c{n}", "attempt": n} for n in (1, 2, 3)))
+    assert said[2] == "published"
+    assert set(said[:2]) <= {"published", "kept newer"}
+    assert_whole(place, run, "c3")
+
+
+def test_publish_is_killed_between_its_statements(place: Place) -> None:
+    """Before its end nothing of it is seen, and the next publish has its way."""
+    run = place.add_run()
+    place.results.publish(publication(run, "old"), now=NOW)
+    for die_after in range(1, STATEMENTS_OF_A_PUBLISH + 1):
+        process = start(
+            "publish", url=place.url, table=place.table, run=run, charted="new", attempt=2, die_after=die_after
+        )
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == -signal.SIGKILL, err
+        assert_whole(place, run, "old")
+        assert place.results.read_run(run).status == "pending"
+    new = {"url": place.url, "table": place.table, "run": run, "charted": "new", "attempt": 2}
+    assert run_together("publish", new) == [PublishResult.PUBLISHED]
+    assert_whole(place, run, "new")
+
+
+def assert_whole(place: Place, run: int, charted: str) -> None:
+    stored = place.open().read_history(run).history_json
+    assert stored is not None
+    assert json.loads(stored)["digest"]["charted"] == f"sha256:{charted}"
+    assert [row.charted_digest for row in place.sql("SELECT charted_digest FROM switchyard_published")] == [
+        f"sha256:{charted}"
+    ]
+    assert place.results.read_histogram(run, "gradients", "query") == f"{charted} gradients query".encode()
+
+
+@pytest.mark.parametrize("backend", ["sqlite", "postgres"])
+def test_migrations_at_once_make_one_schema(backend: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """All succeed, one of them having made the tables; there is one database id."""
+    if backend == "sqlite":
+        url = f"sqlite:///{tmp_path / 'new' / 'results.db'}"
+    else:
+        server: Postgres = request.getfixturevalue("postgres")
+        url = server.url(server.make_database())
+    said = run_together("make_schema", *[{"url": url, "table": ""}] * 4)
+    assert sorted(f"none -> {SCHEMA}" in line for line in said) == [False, False, False, True]
+    assert sorted("already" in line for line in said) == [False, True, True, True]
+    assert len(run_sql(url, "SELECT id FROM switchyard_database")) == 1

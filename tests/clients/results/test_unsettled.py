@@ -1,0 +1,138 @@
+"""Which runs reconcile is told to look at, and that finding them costs one query, on every database."""
+
+import pytest
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+
+from switchyard.core.runs.jobs import JobState
+from switchyard.core.runs.ledger import LedgerLine
+from switchyard.core.runs.rows import RunStatus
+from tests.clients.results.places import NOW, Place, later, publication
+
+
+def unsettled(place: Place, minutes: float = 0) -> list[int]:
+    return [found.quick_test.id for found in place.results.list_unsettled(now=later(minutes), limit=100)]
+
+
+@pytest.mark.parametrize("state", [state for state in JobState if not state.ended])
+def test_open_job_is_listed(place: Place, state: JobState) -> None:
+    """With all that is known of the run and the job."""
+    run = place.add_run()
+    job = place.results.record_job(place.claim(run).key, state=state, job_name="j", now=NOW)
+    (found,) = place.results.list_unsettled(now=NOW, limit=100)
+    assert (found.quick_test, found.job) == (place.results.read_run(run), job)
+    assert (found.published_status, found.repair_attempts) == (None, 0)
+
+
+@pytest.mark.parametrize("status", ["pending", "submitted", "running"])
+def test_ended_job_whose_row_has_not_ended_is_listed(place: Place, status: str) -> None:
+    """Whoever recorded the job's end was killed before publishing; the event of it may be out already."""
+    run = place.add_run()
+    job = place.claim(run)
+    place.results.publish(publication(run, status="partial"), now=NOW)
+    place.results.record_job(job.key, state=JobState.FAILED, now=NOW)
+    place.results.claim_ended_event(job.key, now=NOW)
+    place.sql(f"UPDATE {place.runs} SET status = :status", status=status)
+    (found,) = place.results.list_unsettled(now=NOW, limit=100)
+    assert (found.quick_test.id, found.published_status) == (run, "partial")
+
+
+def test_end_that_nobody_was_told_of_is_listed(place: Place) -> None:
+    """Published and ended, then killed before the event: it is still owed, once."""
+    run = place.add_run()
+    job = place.claim(run)
+    place.results.record_job(job.key, state=JobState.FAILED, now=NOW)
+    place.results.publish(publication(run, status="partial", row_status=RunStatus.FAILED), now=NOW)
+    assert unsettled(place) == [run]
+    place.results.claim_ended_event(job.key, now=NOW)
+    assert unsettled(place) == []
+
+
+def test_open_job_of_an_ended_run_is_listed(place: Place) -> None:
+    """A late submit made a job after all; it must be found to be cancelled."""
+    run = place.add_run()
+    job = place.claim(run)
+    place.results.end_run(run, RunStatus.CANCELLED, error="", now=NOW)
+    place.results.claim_ended_event(job.key, now=NOW)
+    assert unsettled(place) == [run]
+
+
+@pytest.mark.parametrize("stored", [None, "null", '{"available": false}'])
+def test_completed_run_without_a_history_is_listed(place: Place, stored: str | None) -> None:
+    """Also one that another application made, which has no job of ours."""
+    run = place.add_run(status="completed", history=stored)
+    (found,) = place.results.list_unsettled(now=NOW, limit=100)
+    assert (found.quick_test.id, found.job, found.published_status) == (run, None, None)
+
+
+def test_settled_runs_are_not_listed(place: Place) -> None:
+    """Finished and published, made but never claimed, failed without a job, legacy, of an unknown status."""
+    place.add_finished_run(1)
+    place.add_run("pending")
+    place.add_run("failed", status="failed")
+    place.add_run("legacy", status="completed", history='{"available": true, "epochs": [0]}')
+    if place.table:
+        place.add_run(status="archived")
+    assert unsettled(place) == []
+
+
+def test_newest_attempt_alone_counts(place: Place) -> None:
+    """Nobody is owed the end of an older one."""
+    run = place.add_run()
+    first = place.claim(run, "1")
+    place.results.record_job(first.key, state=JobState.FAILED, now=NOW)
+    second = place.claim(run, "2")
+    (found,) = place.results.list_unsettled(now=NOW, limit=100)
+    assert found.job == second
+    place.results.record_job(second.key, state=JobState.SUCCEEDED, now=NOW)
+    place.results.publish(publication(run, row_status=RunStatus.COMPLETED), now=NOW)
+    place.results.claim_ended_event(second.key, now=NOW)
+    assert unsettled(place) == []
+
+
+def test_repair_that_backs_off_is_not_listed(place: Place) -> None:
+    """Until its time comes; a line of another kind of work does not hold it back."""
+    run = place.add_run(status="completed")
+    line = LedgerLine(
+        kind="repair", quick_test_id=run, state="failed", attempts=3, next_try_at=later(10), updated_at=NOW
+    )
+    place.results.write_ledger(line)
+    place.results.write_ledger(
+        LedgerLine(
+            kind="backfill", quick_test_id=run, state="failed", attempts=9, next_try_at=later(99), updated_at=NOW
+        )
+    )
+    assert unsettled(place, 9.9) == []
+    assert unsettled(place, 10) == [run]
+    assert [found.repair_attempts for found in place.results.list_unsettled(now=later(11), limit=9)] == [3]
+
+
+def test_jobs_come_first_up_to_the_limit(place: Place) -> None:
+    """The oldest jobs, so that a full list does not starve them; then rows without one, of which there may be
+    thousands, the newest first."""
+    rows = [place.add_run(f"row {number}", status="completed") for number in range(3)]
+    jobs = [place.add_run(f"request {number}") for number in range(3)]
+    for run in jobs:
+        place.claim(run, f"claim {run}")
+    rows.append(place.add_run("last row", status="completed"))
+    for limit in (2, 5, 9):
+        found = [run.quick_test.id for run in place.results.list_unsettled(now=NOW, limit=limit)]
+        assert found == [*jobs, *reversed(rows)][:limit]
+
+
+def test_one_query_finds_them(place: Place) -> None:
+    """However many runs are finished, and however many are not."""
+    for number in range(3):
+        place.add_finished_run(number)
+        place.claim(place.add_run(f"open {number}"), f"open claim {number}")
+    statements: list[str] = []
+
+    def note(*arguments: object) -> None:
+        statements.append(str(arguments[2]))
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        assert len(place.results.list_unsettled(now=NOW, limit=100)) == 3
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    assert len(statements) == 1

@@ -1,0 +1,176 @@
+"""What one publish writes: the published history to the letter, its rank and its histograms."""
+
+import gzip
+import json
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+
+from switchyard.core.errors import BadRequest
+from switchyard.core.history.digest import to_digests
+from switchyard.core.history.histograms import to_histogram_rows
+from switchyard.core.history.publication import Publication, Rank
+from switchyard.core.history.publishing import to_publication, to_rank
+from switchyard.core.metrics.reading import read_record
+from switchyard.core.metrics.record import Histogram, MetricsRecord, RunIdentity, Sampling, TowerStatistics
+from switchyard.core.runs.rows import RunStatus
+from tests.core.metrics.factories import EDGES, EVERY_EPOCH, make_record, make_version0, records, to_bytes
+
+
+def publish(record: MetricsRecord, sampling: Sampling | None = None, **options: Any) -> Publication:
+    return to_publication(record, quick_test_id=12, source="file", sampling=sampling or Sampling(), **options)
+
+
+def test_the_history_is_the_published_contract() -> None:
+    """Every key that readers rely on, none besides, and no `cached_at`: the results database sets that one."""
+    record = make_record(
+        8,
+        loss={"loss": [float(i) for i in range(8)], "total_loss": [i + 0.5 for i in range(8)], "aux": [0.0] * 8},
+        gradient={"query": [1.0] * 8},
+        final_metrics={"test_loss": 0.3},
+        params={"optimizer": "adam"},
+    )
+    publication = publish(record, mlflow_run_id="ab12")
+    digests = to_digests(record)
+    assert publication.history == {
+        "available": True,
+        "epochs": [0, 5, 7],
+        "loss": {
+            "train": [0.0, 5.0, 7.0],
+            "val": [],
+            "regularization": [],
+            "val_regularization": [],
+            "total": [0.5, 5.5, 7.5],
+            "val_total": [],
+        },
+        "gradient": {"total": [], "query": [1.0, 1.0, 1.0], "candidate": []},
+        "final_metrics": {"test_loss": 0.3},
+        "params": {"optimizer": "adam"},
+        "mlflow_run_id": "ab12",
+        "histogram_available": False,
+        "schema_version": 1,
+        "status": "completed",
+        "source": "file",
+        "sampling": {"interval": 5, "keep_extremes": False, "kept": 3, "total": 8, "non_finite_dropped": 0},
+        "non_finite": {},
+        "digest": {"charted": digests.charted, "full": digests.full},
+    }
+    assert publication.digests == digests
+    assert (publication.quick_test_id, publication.histograms, publication.row_status) == (12, [], None)
+
+
+def test_what_was_not_finite_is_named_or_counted() -> None:
+    """Of the kept epochs each kind is named; of those not kept it is said how many there were."""
+    loss = {"loss": [1.0, None, None, 1.0, 1.0, None, 1.0], "val_loss": [None] * 7, "aux": [None] * 7}
+    non_finite: Any = {
+        "loss": {"loss": {"1": "nan", "2": "inf", "5": "-inf"}, "val_loss": {"0": "nan"}, "aux": {"3": "nan"}},
+        "gradient": {"total": {"3": "nan"}},
+        "final_metrics": {"test_loss": {"": "inf"}},
+        "metrics": {"m": {"3": "nan"}},
+    }
+    record = make_record(
+        7, loss=loss, gradient={"total": [None] * 7}, final_metrics={"test_loss": None}, metrics={"m": [None] * 7}
+    )
+    record.non_finite = non_finite
+    history = publish(record).history
+    assert history["non_finite"] == {
+        "loss": {"train": {"5": "-inf"}, "val": {"0": "nan"}},
+        "final_metrics": {"test_loss": {"": "inf"}},
+    }
+    assert history["sampling"]["non_finite_dropped"] == 3
+    everything = publish(record, EVERY_EPOCH).history
+    assert everything["non_finite"]["loss"]["train"] == {"1": "nan", "2": "inf", "5": "-inf"}
+    assert everything["sampling"]["non_finite_dropped"] == 0
+
+
+def test_parameters_that_were_not_finite_are_named_too() -> None:
+    """A legacy file's NaN parameter is published as null, and not as nothing."""
+    record = read_record(to_bytes(make_version0({"params": {"clip": math.nan}})), where="a legacy file")
+    history = publish(record).history
+    assert (history["params"], history["non_finite"]) == ({"clip": None}, {"params": {"clip": {"": "nan"}}})
+
+
+@given(records())
+@settings(deadline=None, max_examples=40)
+def test_a_history_is_strict_json_with_a_value_a_kept_epoch(record: MetricsRecord) -> None:
+    """Any record is published as JSON that any reader takes; each series has all kept epochs, or is empty."""
+    history = publish(record).history
+    assert json.loads(json.dumps(history, allow_nan=False)) == history
+    assert history["sampling"]["kept"] == len(history["epochs"])
+    for series in (*history["loss"].values(), *history["gradient"].values()):
+        assert len(series) in (0, len(history["epochs"]))
+    assert publish(record) == publish(record)
+
+
+def test_the_rows_status_and_error_go_along() -> None:
+    """A partial history is published in the same transaction that marks its run failed."""
+    publication = publish(make_record(status="partial"), row_status=RunStatus.FAILED, error="it was killed")
+    assert (publication.row_status, publication.error) == (RunStatus.FAILED, "it was killed")
+    assert publication.history["status"] == "partial"
+
+
+def test_a_sampling_that_cannot_be_is_refused() -> None:
+    """Nothing is published for an interval of 0."""
+    with pytest.raises(BadRequest):
+        publish(make_record(), Sampling(interval=0))
+
+
+def test_ranks_grow_with_attempt_restart_epochs_and_status() -> None:
+    """An older file never replaces a newer: the attempt counts most, then the restart, the epochs, the status."""
+
+    def rank(attempt: int, restart: int, epochs: int, status: Any) -> Rank:
+        run = RunIdentity(quick_test_id=1, key="k", attempt=attempt, restart=restart)
+        return to_rank(make_record(epochs, run=run, status=status))
+
+    ascending = [
+        rank(1, 0, 50, "completed"),
+        rank(1, 1, 3, "partial"),
+        rank(1, 1, 4, "partial"),
+        rank(1, 1, 4, "failed"),
+        rank(1, 1, 4, "completed"),
+        rank(2, 0, 0, "partial"),
+    ]
+    assert ascending == sorted(set(ascending))
+    assert to_rank(make_record(2, run=None)) == Rank(attempt=0, restart=0, epochs=2, status=2)
+
+
+def test_histograms_are_published_whole() -> None:
+    """All epochs whatever the sampling, as the endpoint answers them; towers without one have no row."""
+    counts: Any = [[i] * 25 for i in range(8)]
+    with_one = TowerStatistics(histogram=Histogram(bin_edges=EDGES, edges_known="all", sampled=True, counts=counts))
+    record = make_record(
+        8,
+        weight_stats={"candidate": with_one, "query": TowerStatistics(), "user": with_one},
+        gradient_stats={"query": TowerStatistics(histogram=Histogram(counts=[None] * 8))},
+    )
+    publication = publish(record)
+    assert publication.history["histogram_available"] is True
+    rows = {(row.kind, row.tower): json.loads(gzip.decompress(row.gzip_json)) for row in publication.histograms}
+    assert rows == {
+        ("weights", "candidate"): {
+            "available": True,
+            "epochs": list(range(8)),
+            "bin_edges": EDGES,
+            "edges_known": "all",
+            "sampled": True,
+            "counts": counts,
+        },
+        ("gradients", "query"): {
+            "available": True,
+            "epochs": list(range(8)),
+            "bin_edges": None,
+            "edges_known": "none",
+            "sampled": False,
+            "counts": [None] * 8,
+        },
+    }
+
+
+def test_equal_histograms_are_equal_bytes() -> None:
+    """No time of day goes into the compressed bytes: publishing again writes the same."""
+    record = make_record(weight_stats={"query": TowerStatistics(histogram=Histogram(counts=[[1] * 25] * 3))})
+    first, second = to_histogram_rows(record), to_histogram_rows(record)
+    assert first == second
+    assert first[0].gzip_json[4:8] == bytes(4)  # where gzip keeps a time (RFC 1952, section 2.3.1)

@@ -1,0 +1,53 @@
+"""The golden files: of each case the published history, digests and histograms are the same for ever."""
+
+import gzip
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from switchyard.core.history.publishing import to_publication
+from switchyard.core.metrics.reading import read_record
+from switchyard.core.metrics.record import Sampling
+
+GOLDEN = Path(__file__).parent / "golden"
+CASES = sorted(path.name for path in GOLDEN.iterdir() if path.is_dir())
+
+
+def make_expected(case: str) -> dict[str, bytes]:
+    """What is made of a case's file, by the name of the file it is compared with."""
+    record = read_record((GOLDEN / case / "training_metrics.json").read_bytes(), where=case)
+    publication = to_publication(record, quick_test_id=12, source="file", sampling=Sampling())
+    made = {
+        "history.json": publication.history,
+        "digests.json": publication.digests,
+        "histograms.json": {
+            f"{row.kind}.{row.tower}": msgspec.Raw(gzip.decompress(row.gzip_json)) for row in publication.histograms
+        },
+    }
+    return {name: msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n" for name, value in made.items()}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_golden_file_is_published_as_ever(case: str) -> None:
+    """Byte for byte what is published and stored already, in databases that nobody can change."""
+    for name, made in make_expected(case).items():
+        assert (GOLDEN / case / name).read_bytes() == made, f"{case}/{name}"
+
+
+def test_there_is_a_case_for_each_version_and_quirk() -> None:
+    """A case that is deleted by mistake is missed."""
+    assert {case.partition("_")[0] for case in CASES} == {"v0", "v1"}
+    assert len(CASES) >= 12
+
+
+def write_case(case: str) -> None:
+    """Writes what is expected of a new case; what is there already stays."""
+    for name, made in make_expected(case).items():
+        with (GOLDEN / case / name).open("xb") as file:
+            file.write(made)
+
+
+if __name__ == "__main__":
+    write_case(sys.argv[1])

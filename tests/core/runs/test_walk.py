@@ -1,0 +1,126 @@
+"""The walk's one decision, as a table."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from switchyard.core.runs.jobs import JobReport, JobState, Reason
+from switchyard.core.runs.rows import Job, RunStatus
+from switchyard.core.runs.walk import Action, Graces, Step, choose_job, next_action, to_next_try
+
+NOW = datetime(2026, 1, 15, 10, 30, tzinfo=UTC)
+PATIENT = Graces(claim=timedelta(minutes=10), event=timedelta(seconds=90))
+
+
+def make_job(state: JobState, *, name: str = "job-1", claimed_s: float = 60, announced_s: float | None = None) -> Job:
+    return Job(
+        quick_test_id=12,
+        attempt=1,
+        key="key",
+        request_key="request",
+        state=state,
+        job_name=name,
+        claimed_at=NOW - timedelta(seconds=claimed_s),
+        ended_event_at=None if announced_s is None else NOW - timedelta(seconds=announced_s),
+    )
+
+
+def make_report(state: JobState, *, name: str = "job-1", age_s: float = 50) -> JobReport:
+    return JobReport(job_name=name, key="key", state=state, created_at=NOW - timedelta(seconds=age_s))
+
+
+def decide(
+    status: RunStatus,
+    job: Job | None,
+    report: JobReport | None = None,
+    *,
+    published: bool = False,
+    graces: Graces | None = None,
+    deadline: datetime | None = None,
+) -> Step:
+    return next_action(status, job, report, published=published, now=NOW, graces=graces or Graces(), deadline=deadline)
+
+
+@pytest.mark.parametrize(
+    ("status", "job", "report", "published", "action"),
+    [
+        # no job of ours
+        (RunStatus.PENDING, None, None, False, Action.NOTHING),
+        (RunStatus.FAILED, None, None, False, Action.NOTHING),
+        (RunStatus.COMPLETED, None, None, True, Action.NOTHING),
+        (RunStatus.COMPLETED, None, None, False, Action.INGEST),
+        # claimed, no job seen
+        (RunStatus.SUBMITTED, make_job(JobState.CLAIMED, name="", claimed_s=599), None, False, Action.WAIT),
+        (RunStatus.SUBMITTED, make_job(JobState.CLAIMED, name="", claimed_s=600), None, False, Action.INGEST),
+        # named, and gone
+        (RunStatus.RUNNING, make_job(JobState.RUNNING), None, False, Action.INGEST),
+        # at work
+        (RunStatus.SUBMITTED, make_job(JobState.CLAIMED, name=""), make_report(JobState.QUEUED), False, Action.RECORD),
+        (RunStatus.SUBMITTED, make_job(JobState.QUEUED), make_report(JobState.QUEUED), False, Action.WAIT),
+        (RunStatus.SUBMITTED, make_job(JobState.QUEUED), make_report(JobState.RUNNING), False, Action.RECORD),
+        (RunStatus.RUNNING, make_job(JobState.RUNNING), make_report(JobState.RUNNING), True, Action.WAIT),
+        (RunStatus.RUNNING, make_job(JobState.RUNNING, name="b"), make_report(JobState.RUNNING), True, Action.RECORD),
+        # at work for a run that has ended
+        (RunStatus.CANCELLED, make_job(JobState.RUNNING), make_report(JobState.RUNNING), False, Action.CANCEL),
+        (RunStatus.COMPLETED, make_job(JobState.QUEUED), make_report(JobState.QUEUED), True, Action.CANCEL),
+        # ended
+        (RunStatus.RUNNING, make_job(JobState.RUNNING), make_report(JobState.SUCCEEDED), False, Action.INGEST),
+        (RunStatus.SUBMITTED, make_job(JobState.QUEUED), make_report(JobState.FAILED), False, Action.INGEST),
+        (RunStatus.CANCELLED, make_job(JobState.RUNNING), make_report(JobState.CANCELLED), False, Action.INGEST),
+        (RunStatus.RUNNING, make_job(JobState.SUCCEEDED), None, False, Action.INGEST),
+        (RunStatus.RUNNING, make_job(JobState.FAILED), None, True, Action.INGEST),
+        (RunStatus.COMPLETED, make_job(JobState.SUCCEEDED), None, False, Action.INGEST),
+        # ended and settled
+        (RunStatus.COMPLETED, make_job(JobState.SUCCEEDED, announced_s=1), None, True, Action.NOTHING),
+        (RunStatus.FAILED, make_job(JobState.FAILED, announced_s=1), None, False, Action.NOTHING),
+        (RunStatus.COMPLETED, make_job(JobState.SUCCEEDED), None, True, Action.ANNOUNCE),
+    ],
+)
+def test_next_action(
+    status: RunStatus, job: Job | None, report: JobReport | None, published: bool, action: Action
+) -> None:
+    """Each situation has one next action, whatever led to it."""
+    assert decide(status, job, report, published=published).action is action
+
+
+@pytest.mark.parametrize(("announced_s", "action"), [(None, Action.ANNOUNCE), (89, Action.WAIT), (90, Action.INGEST)])
+def test_the_event_s_ingest_comes_first_for_a_while(announced_s: float | None, action: Action) -> None:
+    """With a grace, an end is announced, then left to the event's ingest, then published after all."""
+    job = make_job(JobState.RUNNING, announced_s=announced_s)
+    assert decide(RunStatus.RUNNING, job, make_report(JobState.SUCCEEDED), graces=PATIENT).action is action
+
+
+@pytest.mark.parametrize(
+    ("job", "reason"),
+    [
+        (make_job(JobState.CLAIMED, name="", claimed_s=9999), Reason.NEVER_CREATED),
+        (make_job(JobState.RUNNING), Reason.VANISHED),
+    ],
+)
+def test_a_job_that_is_nowhere_has_failed(job: Job, reason: Reason) -> None:
+    """What is recorded of a job without a report: failed, and why."""
+    step = decide(RunStatus.RUNNING, job)
+    assert (step.state, step.reason) == (JobState.FAILED, reason)
+
+
+def test_only_waiting_gives_up_at_the_deadline() -> None:
+    """Past the deadline a job at work is left alone, one that has ended is still published."""
+    job = make_job(JobState.RUNNING)
+    assert decide(RunStatus.RUNNING, job, make_report(JobState.RUNNING), deadline=NOW).action is Action.GIVE_UP
+    assert decide(RunStatus.RUNNING, job, make_report(JobState.SUCCEEDED), deadline=NOW).action is Action.INGEST
+
+
+def test_the_oldest_of_two_jobs_with_one_key_is_kept() -> None:
+    """Of the younger ones, those that have not ended are named."""
+    old, young, ended = (
+        make_report(JobState.RUNNING, name="old", age_s=9),
+        make_report(JobState.QUEUED, name="young", age_s=5),
+        make_report(JobState.FAILED, name="ended", age_s=7),
+    )
+    assert choose_job([young, ended, old]) == (old, [young])
+
+
+@pytest.mark.parametrize(("attempts", "minutes"), [(1, 1), (2, 2), (5, 16), (11, 1024), (12, 1440), (10_000, 1440)])
+def test_repairs_back_off_to_a_day(attempts: int, minutes: int) -> None:
+    """Twice as long each time, and never longer than a day."""
+    assert to_next_try(attempts, now=NOW) - NOW == timedelta(minutes=minutes)

@@ -1,0 +1,113 @@
+"""Watching one job: what is news, how long a silent launcher is outlasted, and that time is kept to."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+import pytest
+
+from switchyard.core.errors import TryAgain
+from switchyard.core.runs.jobs import JobOrder, JobReport, JobState, Progress
+from switchyard.core.runs.pacing import ON_VERTEX
+from switchyard.services.watching import PATIENCE_S, Watch, watch
+
+NOW = datetime(2026, 1, 15, tzinfo=UTC)
+JOB = "projects/1/locations/us-central1/customJobs/2"
+
+
+def make_report(state: JobState = JobState.RUNNING, epochs_done: int = 0) -> JobReport:
+    progress = Progress(epochs_done=epochs_done, epochs_asked=10)
+    return JobReport(job_name=JOB, key="key", state=state, created_at=NOW, progress=progress)
+
+
+class Scripted:
+    """A launcher that answers so, one look after another, and stays with the last answer. Its clock moves by sleeping
+    alone."""
+
+    def __init__(self, *answers: JobReport | TryAgain | None) -> None:
+        self.answers = list(answers)
+        self.looks: list[float] = []
+        self.now_s = 0.0
+
+    def report(self, job_names: Sequence[str]) -> dict[str, JobReport]:
+        self.looks.append(self.now_s)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, TryAgain):
+            raise answer
+        return {JOB: answer} if answer is not None else {}
+
+    def submit(self, key: str, order: JobOrder) -> JobReport:
+        raise NotImplementedError
+
+    def list(self, labels: Mapping[str, str], since: datetime) -> list[JobReport]:
+        raise NotImplementedError
+
+    def cancel(self, job_name: str) -> None:
+        raise NotImplementedError
+
+    def watch(self, seen: JobReport | None = None, *, for_s: float = 7_200, hold_s: float = 0) -> JobReport | None:
+        how = Watch(pace=ON_VERTEX, for_s=for_s, hold_s=hold_s)
+        return watch(self, JOB, seen, how, sleep=self.sleep, clock=lambda: self.now_s, chance=lambda: 0.5)
+
+    def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
+
+
+def test_the_first_look_is_news() -> None:
+    """Nothing was seen yet: answered at once, without a wait."""
+    launcher = Scripted(make_report())
+    assert launcher.watch() == make_report()
+    assert launcher.looks == [0]
+
+
+def test_an_unknown_job_is_none() -> None:
+    """The launcher answers, and does not know it."""
+    assert Scripted(None).watch(make_report()) is None
+
+
+def test_a_state_is_news_and_the_looks_grow_seldom() -> None:
+    """Nothing new for twelve minutes: fewer than 40 looks, the last ones a minute apart."""
+    launcher = Scripted(*[make_report()] * 40, make_report(JobState.SUCCEEDED))
+    report = launcher.watch(make_report())
+    assert report is not None
+    assert report.state is JobState.SUCCEEDED
+    gaps = [after - before for before, after in zip(launcher.looks, launcher.looks[1:], strict=False)]
+    assert gaps[0] == 10
+    assert gaps == sorted(gaps)
+    assert gaps[-1] == pytest.approx(60)
+
+
+def test_progress_is_held_back() -> None:
+    """A new epoch is told once `hold_s` has passed, a new state at once."""
+    launcher = Scripted(make_report(), make_report(epochs_done=1))
+    assert launcher.watch(make_report(), hold_s=100) == make_report(epochs_done=1)
+    assert launcher.now_s == pytest.approx(100, abs=11)
+
+
+def test_the_end_of_its_time_is_kept_to() -> None:
+    """After `for_s` the job is answered as it is, to the second."""
+    launcher = Scripted(make_report())
+    assert launcher.watch(make_report(), for_s=47) == make_report()
+    assert launcher.now_s == 47
+
+
+def test_a_launcher_that_is_away_is_outlasted() -> None:
+    """Errors that pass are not seen by who waits, however many in all, as long as answers come between them."""
+    away = [TryAgain("503")] * 20
+    launcher = Scripted(*away, make_report(), *away[:8], make_report(JobState.SUCCEEDED))
+    report = launcher.watch(make_report())
+    assert report is not None
+    assert report.state is JobState.SUCCEEDED
+
+
+def test_a_launcher_that_stays_away_is_given_up() -> None:
+    """Ten minutes without any answer: the error says for how long, and what becomes of the job."""
+    launcher = Scripted(make_report(), TryAgain("503 backend"))
+    with pytest.raises(TryAgain, match=r"has not for 6\d\d s: 503 backend. The job goes on"):
+        launcher.watch(make_report())
+    assert PATIENCE_S <= launcher.now_s <= PATIENCE_S + 70
+
+
+def test_a_silent_launcher_at_the_deadline_is_no_lost_job() -> None:
+    """Out of time while nothing answers: an error, never "it does not know the job"."""
+    with pytest.raises(TryAgain):
+        Scripted(TryAgain("503")).watch(None, for_s=30)

@@ -1,0 +1,99 @@
+"""Columns as files happen to store them, made into what the trainer works on: ids as text, times and quantities as
+numbers."""
+
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as kinds
+
+from switchyard.core.errors import BadRequest
+
+
+def to_ids(column: Any, name: str) -> Any:
+    """Text, null where there is none. Whole numbers lose a fraction of zero: a column with gaps is often stored as
+    floats (12346.0), and its ids are 12346 all the same.
+
+    >>> to_ids(pa.array([12346.0, None]), "customer_id").to_pylist()
+    ['12346', None]
+
+    Raises:
+        BadRequest: a column of lists or the like.
+    """
+    column = _plain(column)
+    if kinds.is_floating(column.type):
+        column = _nan_to_null(column)
+        if pc.all(pc.equal(column, pc.floor(column))).as_py() is not False:
+            column = column.cast(pa.int64(), safe=False)
+    column = _cast(column, pa.string(), name, "ids (text or numbers)")
+    if pc.all(pc.match_substring_regex(column, r"^-?\d+\.0$")).as_py():
+        column = pc.replace_substring_regex(column, r"\.0$", "")
+    blank = pc.equal(pc.utf8_trim_whitespace(column), "")
+    return pc.if_else(blank, pa.scalar(None, pa.string()), column)
+
+
+def to_times(column: Any, name: str, time_format: str) -> Any:
+    """Numbers that order the rows: microseconds since 1970 of a time or date (UTC where there is no zone), a number as
+    it is. Text is read as ISO 8601, or by `time_format`.
+
+    Raises:
+        BadRequest: a text that is no time; another type.
+    """
+    column = _plain(column)
+    if kinds.is_string(column.type):
+        column = _parse_times(column, name, time_format)
+    if kinds.is_timestamp(column.type) or kinds.is_date(column.type):
+        zone = getattr(column.type, "tz", None)
+        column = column.cast(pa.timestamp("us", zone), safe=False).cast(pa.int64())
+    return to_numbers(column, name, "times (dates, timestamps, numbers, or text)")
+
+
+def to_numbers(column: Any, name: str, expected: str = "numbers") -> Any:
+    """Floats, null where there is none. Raises: BadRequest: it holds something else."""
+    return _nan_to_null(_cast(_plain(column), pa.float64(), name, expected))
+
+
+def _parse_times(column: Any, name: str, time_format: str) -> Any:
+    if time_format:
+        times = pc.strptime(column, format=time_format, unit="us", error_is_null=True)
+        wrong = pc.filter(column, pc.and_(pc.is_null(times), pc.is_valid(column)))
+        if len(wrong):
+            raise BadRequest(
+                f"column {name!r}: times as --time-format {time_format!r} says were expected; "
+                f"{len(wrong)} of {len(column)} are not, the first is {wrong[0].as_py()!r}"
+            )
+        return times
+    problem: Exception | None = None
+    for zone in (None, "UTC"):  # Arrow reads times with an offset only where a zone is asked for
+        try:
+            return column.cast(pa.timestamp("us", zone))
+        except pa.ArrowInvalid as err:
+            problem = problem or err
+    raise BadRequest(
+        f"column {name!r}: times such as 2010-12-01 08:26:00 were expected; {problem}; "
+        "say how they are written with --time-format, for example '%m/%d/%Y %H:%M'"
+    ) from problem
+
+
+def _plain(column: Any) -> Any:
+    """One array, not in chunks and not dictionary-encoded; large and binary text as plain text."""
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+        if isinstance(column, pa.ChunkedArray):
+            column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+    if kinds.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if kinds.is_null(column.type) or kinds.is_large_string(column.type) or kinds.is_binary(column.type):
+        column = column.cast(pa.string())
+    return column
+
+
+def _nan_to_null(column: Any) -> Any:
+    return pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
+
+
+def _cast(column: Any, kind: Any, name: str, expected: str) -> Any:
+    try:
+        return column.cast(kind)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as err:
+        raise BadRequest(f"column {name!r} must hold {expected}; it holds {column.type}: {err}") from err

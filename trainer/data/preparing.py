@@ -1,0 +1,47 @@
+"""From the interactions to the dataset, with no TensorFlow: bad data is told before that is loaded, which takes
+seconds."""
+
+import hashlib
+
+import msgspec
+
+from switchyard.core.runs.spec import TrainSpec
+from trainer.console import say
+from trainer.data.reading import read_interactions
+from trainer.data.splitting import Dataset, split_by_time
+from trainer.data.synthetic import make_interactions
+from trainer.output.journal import Journal
+
+
+def prepare(spec: TrainSpec, journal: Journal) -> Dataset:
+    """The dataset that `spec` names; what was counted goes to the log and the record's params.
+
+    Raises: what `read_interactions` and `split_by_time` raise.
+    """
+    interactions = read_interactions(spec) if spec.data_uri else make_interactions(spec)
+    dataset = split_by_time(interactions, spec)
+    journal.count(dataset.counts)
+    dropped = ", ".join(f"{count} {name}" for name, count in dataset.counts.items() if "dropped" in name and count)
+    say(
+        f"{dataset.counts['rows_read']} rows read, {dataset.counts['train_rows']} to train on: "
+        f"{len(dataset.buyer_ids)} buyers, {len(dataset.product_ids)} products; {dropped or 'nothing dropped'}",
+        fields=dataset.counts,
+    )
+    return dataset
+
+
+def to_fingerprint(spec: TrainSpec, dataset: Dataset) -> str:
+    """The same for two trainings that go the same way, batch by batch: SHA-256 of the configuration and the data."""
+    found = hashlib.sha256(msgspec.json.encode(spec, order="sorted"))
+    for pairs in (dataset.train, dataset.validation, dataset.test):
+        found.update(_to_bytes(len(pairs)))
+        found.update(pairs.buyers.tobytes())
+        found.update(pairs.products.tobytes())
+    for ids in (dataset.buyer_ids, dataset.product_ids):
+        for text in ids.to_pylist():
+            found.update(_to_bytes(len(text.encode())) + text.encode())
+    return found.hexdigest()
+
+
+def _to_bytes(number: int) -> bytes:
+    return number.to_bytes(8, "little")

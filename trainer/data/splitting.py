@@ -1,0 +1,120 @@
+"""The split by time, and ids as numbers: train is the past, validation comes after it, test last."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from switchyard.core.errors import BadRequest
+from switchyard.core.runs.spec import TrainSpec
+from trainer.data.interactions import Interactions
+
+Ints = np.ndarray[Any, np.dtype[np.int32]]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Row i says that buyer `buyers[i]` bought product `products[i]`; both [rows], positions in the vocabulary."""
+
+    buyers: Ints
+    products: Ints
+
+    def __len__(self) -> int:
+        return len(self.buyers)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Train, validation and test in one vocabulary, that of the train rows, in the ids' own order."""
+
+    buyer_ids: Any  # pyarrow string array, [buyers]
+    product_ids: Any  # pyarrow string array, [products]
+    train: Pairs  # one row a purchase: what is bought often is seen often
+    validation: Pairs  # distinct pairs
+    test: Pairs  # distinct pairs
+    product_counts: np.ndarray[Any, np.dtype[np.int64]]  # purchases in train, [products]
+    counts: dict[str, int]
+
+
+def split_by_time(interactions: Interactions, spec: TrainSpec) -> Dataset:
+    """The dataset of `interactions`: boundaries by rank of time, and rows of one instant all on one side.
+
+    Buyers and products are those of the train rows. A later row of an unknown ("cold") buyer or product is dropped and
+    counted: two towers that are look-up tables know nothing of it. A pair that is held out several times counts once.
+
+    Raises:
+        BadRequest: a part would be empty, or fewer products are left than `top_k`.
+    """
+    order = np.argsort(interactions.times, kind="stable")
+    times = interactions.times[order]
+    rows = len(times)
+    test_from = _first_of_instant(times, round(rows * (1 - spec.test_fraction)))
+    validation_from = _first_of_instant(times, round(rows * (1 - spec.test_fraction - spec.validation_fraction)))
+    sizes = {"train": validation_from, "validation": test_from - validation_from, "test": rows - test_from}
+    if empty := [name for name, size in sizes.items() if size <= 0]:
+        raise BadRequest(
+            f"a split by time needs rows for train, validation and test; {rows} rows over "
+            f"{len(np.unique(times))} instants leave none for {' and '.join(empty)}: give data over a longer time, or "
+            f"change --validation-fraction ({spec.validation_fraction}) and --test-fraction ({spec.test_fraction})"
+        )
+    buyer_ids, buyers = _encode(interactions.buyers.take(pa.array(order)), validation_from)
+    product_ids, products = _encode(interactions.products.take(pa.array(order)), validation_from)
+    if len(product_ids) < spec.top_k:
+        raise BadRequest(
+            f"the exported model shall answer {spec.top_k} products (--top-k), but the catalogue has only "
+            f"{len(product_ids)}: the products in the {validation_from} rows to train on; lower --top-k or give more "
+            "data"
+        )
+    counts = dict(interactions.counts)
+    parts = {}
+    for name, begin, end in (("validation", validation_from, test_from), ("test", test_from, rows)):
+        parts[name] = _held_out(buyers[begin:end], products[begin:end], name, counts)
+        if not len(parts[name]):
+            raise BadRequest(
+                f"none of the {end - begin} {name} rows has both its buyer and its product among the {validation_from} "
+                f"train rows, so there is nothing to measure on; give data over a longer time, or a larger "
+                f"--{name}-fraction"
+            )
+    train = Pairs(buyers[:validation_from], products[:validation_from])
+    counts |= {
+        "train_rows": len(train),
+        "validation_pairs": len(parts["validation"]),
+        "test_pairs": len(parts["test"]),
+        "buyers": len(buyer_ids),
+        "products": len(product_ids),
+    }
+    return Dataset(
+        buyer_ids=buyer_ids,
+        product_ids=product_ids,
+        train=train,
+        product_counts=np.bincount(train.products, minlength=len(product_ids)),
+        counts=counts,
+        **parts,
+    )
+
+
+def _first_of_instant(times: np.ndarray[Any, Any], position: int) -> int:
+    """Where the instant of row `position` begins: an order's lines share an instant, and half an order in train would
+    tell what the held-out half is."""
+    return int(np.searchsorted(times, times[min(position, len(times) - 1)], side="left"))
+
+
+def _encode(ids: Any, train_rows: int) -> tuple[Any, Ints]:
+    """The sorted distinct ids of the first `train_rows`, and every row's position among them (-1: not there)."""
+    vocabulary = pc.unique(ids.slice(0, train_rows))
+    vocabulary = vocabulary.take(pc.sort_indices(vocabulary))
+    positions = pc.fill_null(pc.index_in(ids, value_set=vocabulary), -1)
+    return vocabulary, np.asarray(positions, np.int32)
+
+
+def _held_out(buyers: Ints, products: Ints, name: str, counts: dict[str, int]) -> Pairs:
+    """The distinct known pairs; what is dropped goes to `counts`."""
+    cold_buyer, cold_product = buyers < 0, products < 0
+    counts[f"{name}_rows_dropped_cold_buyer"] = int(cold_buyer.sum())
+    counts[f"{name}_rows_dropped_cold_product"] = int((cold_product & ~cold_buyer).sum())
+    known = ~(cold_buyer | cold_product)
+    distinct = np.unique(np.stack([buyers[known], products[known]], axis=1), axis=0)
+    counts[f"{name}_rows_dropped_repeated_pair"] = int(known.sum()) - len(distinct)
+    return Pairs(distinct[:, 0], distinct[:, 1])

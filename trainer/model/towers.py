@@ -1,0 +1,144 @@
+"""The model: a query tower for buyers and a candidate tower for products, whose vectors' cosine says what suits."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from trainer.model.losses import InBatchSoftmax
+
+
+@keras.saving.register_keras_serializable("switchyard")
+class Tower(keras.layers.Layer):
+    """One trained vector an id: positions [batch] -> vectors [batch, dim], not yet of unit length.
+
+    Args:
+        rows: how many ids there are; positions are 0..rows-1.
+        dim: the width of the vectors.
+    """
+
+    def __init__(self, rows: int, dim: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.rows = rows
+        self.dim = dim
+
+    def build(self, input_shape: Any = None) -> None:
+        """Makes the table [rows, dim]. Vectors start at about unit length: their direction alone is used, and a step
+        of given size turns a shorter vector further."""
+        self.embeddings = self.add_weight(
+            name="embeddings",
+            shape=(self.rows, self.dim),
+            initializer=keras.initializers.RandomNormal(stddev=self.dim**-0.5),
+        )
+        self.built = True
+
+    def call(self, positions: tf.Tensor) -> tf.Tensor:
+        """Vectors [batch, dim] of `positions` [batch], whole numbers.
+
+        Raises:
+            ValueError: another shape than [batch], or no whole numbers.
+        """
+        if positions.shape.rank != 1 or not positions.dtype.is_integer:
+            raise ValueError(
+                f"tower {self.name} expects whole numbers of shape [batch]; "
+                f"received {positions.dtype.name} of shape {positions.shape}"
+            )
+        return tf.gather(self.embeddings.value, positions)
+
+    def get_config(self) -> dict[str, Any]:
+        """What `from_config` makes the same layer from."""
+        return {**super().get_config(), "rows": self.rows, "dim": self.dim}
+
+
+def to_unit(vectors: tf.Tensor) -> tf.Tensor:
+    """`vectors` [n, dim] scaled to length 1; a zero vector stays zero."""
+    return tf.math.l2_normalize(vectors, axis=-1)
+
+
+@keras.saving.register_keras_serializable("switchyard")
+class TwoTower(keras.Model):
+    """Both towers and their training: `fit` takes batches (buyers [batch], products [batch]) of purchases.
+
+    Logs ``loss`` (the softmax alone), ``regularization_loss`` and ``total_loss``, their sum, which is minimised.
+    The L2 penalty is ``l2`` times the batch's mean of both vectors' squared lengths: on the batch's rows alone, for a
+    penalty on whole tables would touch each row in each step, at many times the step's cost.
+
+    Args:
+        buyers, products, dim: the tables' sizes.
+        temperature: see `InBatchSoftmax`.
+        l2: weight of the penalty, >= 0.
+    """
+
+    def __init__(
+        self, *, buyers: int, products: int, dim: int, temperature: float, l2: float = 0.0, **kwargs: Any
+    ) -> None:
+        super().__init__(**{"name": "two_tower", **kwargs})
+        self.sizes = {"buyers": buyers, "products": products, "dim": dim}
+        self.l2 = l2
+        self.query_tower = Tower(buyers, dim, name="query_tower")
+        self.candidate_tower = Tower(products, dim, name="candidate_tower")
+        self.softmax = InBatchSoftmax(temperature, name="softmax")
+        self.means = {name: keras.metrics.Mean(name=name) for name in ("loss", "regularization_loss")}
+        self.log_q = self.add_weight(name="log_q", shape=(products,), initializer="zeros", trainable=False)
+        self.build()
+
+    def build(self, input_shape: Any = None) -> None:
+        """Makes both tables at once, so that callbacks find the weights before the first batch."""
+        self.query_tower.build()
+        self.candidate_tower.build()
+        self.softmax.built = True
+        self.built = True
+
+    def correct_for(self, product_counts: Any) -> None:
+        """Sets the logQ correction from how often each product is among the rows to train on, [products]."""
+        counts = tf.cast(product_counts, tf.float32)
+        self.log_q.assign(tf.math.log(counts / tf.reduce_sum(counts)))
+
+    def call(self, buyers: tf.Tensor) -> tf.Tensor:
+        """The buyers' unit vectors, [batch, dim]; their product with `to_unit` of the candidates is the score."""
+        return to_unit(self.query_tower(buyers))
+
+    def read_vectors(self) -> tuple[Any, Any]:
+        """All unit vectors as arrays: the buyers' [buyers, dim] and the products' [products, dim]."""
+        towers = (self.query_tower, self.candidate_tower)
+        query, candidate = (to_unit(tower.embeddings.value).numpy() for tower in towers)
+        return query, candidate
+
+    def compute_losses(self, buyers: tf.Tensor, products: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The softmax loss and the penalty of a batch, two scalars."""
+        query, candidate = self.query_tower(buyers), self.candidate_tower(products)
+        log_q = tf.gather(self.log_q.value, products)
+        loss = self.softmax(to_unit(query), to_unit(candidate), products, log_q)
+        rows = tf.cast(tf.shape(buyers)[0], query.dtype)
+        return loss, self.l2 * 2.0 * (tf.nn.l2_loss(query) + tf.nn.l2_loss(candidate)) / rows
+
+    def train_step(self, data: tuple[tf.Tensor, ...]) -> Mapping[str, tf.Tensor]:
+        """One update from one batch."""
+        with tf.GradientTape() as tape:
+            loss, penalty = self.compute_losses(*data[:2])
+            total = loss + penalty
+        weights = self.trainable_weights
+        self.optimizer.apply_gradients(zip(tape.gradient(total, weights), weights, strict=True))
+        return self._log(loss, penalty)
+
+    def test_step(self, data: tuple[tf.Tensor, ...]) -> Mapping[str, tf.Tensor]:
+        """The losses of one batch, nothing changed."""
+        return self._log(*self.compute_losses(*data[:2]))
+
+    def _log(self, loss: tf.Tensor, penalty: tf.Tensor) -> Mapping[str, tf.Tensor]:
+        self.means["loss"].update_state(loss)
+        self.means["regularization_loss"].update_state(penalty)
+        results = {name: mean.result() for name, mean in self.means.items()}
+        # The sum of the means, no mean of its own: TensorFlow's graph optimizer would merge ``sum += loss + penalty``
+        # into one sum of three in an order that differs between processes, and with it the last digit.
+        return {**results, "total_loss": results["loss"] + results["regularization_loss"]}
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """Reset by Keras at the start of each epoch and each evaluation."""
+        return list(self.means.values())
+
+    def get_config(self) -> dict[str, Any]:
+        """What `from_config` makes the same model from; the logQ correction is among the weights."""
+        return {**super().get_config(), **self.sizes, "temperature": self.softmax.temperature, "l2": self.l2}

@@ -1,0 +1,156 @@
+"""What a restart of the same job goes on from: weights, optimizer state and the record so far, on the objects port.
+
+Below ``<checkpoints_uri>/attempt-<n>/``::
+
+    checkpoint.json          names the folder that counts, each file in it with its SHA-256; replaced as a whole, last
+    epoch-000012-1f0c9a3b/   record.json, and one .npy a variable
+
+A kill between any two writes leaves a checkpoint.json whose folder is whole: a new folder is written beside the old
+one, then checkpoint.json, and only then is the old one deleted.
+"""
+
+import hashlib
+import io
+import secrets
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import msgspec
+import numpy as np
+
+from switchyard.clients.objects.open import open_objects
+from switchyard.core.errors import BadRecord, NotFound, SwitchyardError
+from switchyard.core.metrics.reading import read_record
+from switchyard.core.metrics.record import MAX_FILE_BYTES, MetricsRecord
+from switchyard.core.ports import ABSENT, ANY
+from trainer.console import say
+from trainer.options import RunSpec
+
+POINTER_NAME: Final = "checkpoint.json"
+RECORD_NAME: Final = "record.json"
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class Pointer(msgspec.Struct, frozen=True, kw_only=True):
+    """``checkpoint.json``."""
+
+    format: Literal[1] = 1
+    key: str  # the job's
+    fingerprint: str  # `trainer.data.preparing.to_fingerprint`: of the configuration and the data
+    epochs: int  # done
+    folder: str
+    files: dict[str, str]  # name -> SHA-256, hex; the arrays in the order of the model's variables
+
+
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole checkpoint."""
+
+    record: MetricsRecord
+    arrays: list[Array]
+
+
+class CheckpointStore:
+    """The checkpoints of one job.
+
+    Raises:
+        BadRecord: those of another job are there.
+    """
+
+    def __init__(self, run: RunSpec, fingerprint: str) -> None:
+        self.uri = f"{run.checkpoints_uri.rstrip('/')}/attempt-{run.attempt}"
+        self._key = run.key
+        self._fingerprint = fingerprint
+        self._objects = open_objects(self.uri, retries_itself=True)
+        self._generation = ABSENT
+        self._pointer = self._read_pointer()
+
+    def read(self) -> Found | None:
+        """The newest checkpoint; None, with a warning unless there is none at all, where it is of another configuration
+        or of other data, or where a part of it is missing or broken: the training then begins anew."""
+        if self._pointer is None:
+            return None
+        try:
+            return self._read(self._pointer)
+        except (NotFound, BadRecord) as err:
+            say(
+                f"the checkpoint of {self._pointer.epochs} epochs is not used, the training begins anew: {err}",
+                "WARNING",
+            )
+            return None
+
+    def write(self, folder: Path, epochs: int) -> None:
+        """Stores the files of the local `folder` as the newest checkpoint, then deletes older ones.
+
+        Raises:
+            StaleWrite: another process writes checkpoints of this job. TryAgain: the disk or the store did not answer.
+        """
+        files = {}
+        for path in sorted(folder.iterdir()):
+            with path.open("rb") as file:
+                files[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+        name = f"epoch-{epochs:06}-{secrets.token_hex(4)}"
+        self._objects.upload_folder(folder, f"{self.uri}/{name}")
+        pointer = Pointer(key=self._key, fingerprint=self._fingerprint, epochs=epochs, folder=name, files=files)
+        self._generation = self._objects.write(
+            f"{self.uri}/{POINTER_NAME}", msgspec.json.encode(pointer), if_generation=self._generation
+        )
+        self._delete_all_but(f"{self.uri}/{POINTER_NAME}", f"{self.uri}/{name}/")
+
+    def delete(self) -> None:
+        """Deletes all checkpoints of this job, of whose training nothing is left to do."""
+        self._delete_all_but()
+
+    def _delete_all_but(self, *kept: str) -> None:
+        try:
+            for uri in self._objects.list(f"{self.uri}/"):
+                if not uri.startswith(kept):
+                    self._objects.delete(uri, if_generation=ANY)
+        except SwitchyardError as err:
+            say(f"old checkpoints below {self.uri} were not all deleted: {err}", "WARNING")
+
+    def _read_pointer(self) -> Pointer | None:
+        uri = f"{self.uri}/{POINTER_NAME}"
+        try:
+            data, self._generation = self._objects.read(uri, max_bytes=MAX_FILE_BYTES)
+        except NotFound:
+            return None
+        try:
+            pointer = msgspec.json.decode(data, type=Pointer)
+        except (msgspec.DecodeError, UnicodeDecodeError) as err:
+            say(f"{uri} is not used, the training begins anew: a checkpoint's list was expected; {err}", "WARNING")
+            return None
+        if pointer.key != self._key:
+            raise BadRecord(
+                uri,
+                [
+                    f"`key` must be {self._key!r}; got {pointer.key!r}: it is another job's",
+                    "name this run's own folder with --checkpoints-uri (AIP_CHECKPOINT_DIR); nothing was changed",
+                ],
+            )
+        return pointer
+
+    def _read(self, pointer: Pointer) -> Found:
+        where = f"{self.uri}/{pointer.folder}"
+        if pointer.fingerprint != self._fingerprint:
+            raise BadRecord(where, ["it is of another configuration, or of other data"])
+        data = {name: self._read_file(f"{where}/{name}", digest) for name, digest in pointer.files.items()}
+        if RECORD_NAME not in data:
+            raise BadRecord(where, [f"{RECORD_NAME} is not among its files"])
+        record = read_record(data.pop(RECORD_NAME), where=f"{where}/{RECORD_NAME}")
+        if record.epochs != list(range(pointer.epochs)):
+            raise BadRecord(where, [f"a record of {pointer.epochs} epochs was expected; got {record.epochs}"])
+        return Found(record=record, arrays=[_to_array(f"{where}/{name}", data[name]) for name in sorted(data)])
+
+    def _read_file(self, uri: str, digest: str) -> bytes:
+        data, _ = self._objects.read(uri)
+        if (found := hashlib.sha256(data).hexdigest()) != digest:
+            raise BadRecord(uri, [f"SHA-256 {digest} was expected; got {found}"])
+        return data
+
+
+def _to_array(uri: str, data: bytes) -> Array:
+    try:
+        return np.asarray(np.load(io.BytesIO(data), allow_pickle=False))
+    except (ValueError, EOFError, OSError) as err:
+        raise BadRecord(uri, [f"an array was expected; {err}"]) from err

@@ -1,0 +1,89 @@
+"""The record of one training process and where it is written: begun before TensorFlow is loaded, so that whatever goes
+wrong is told there."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from switchyard.core.metrics.record import FileStatus, MetricsRecord
+from switchyard.core.runs.spec import TrainSpec
+from trainer.console import say
+from trainer.output.epoch_record import EpochRecord
+from trainer.output.run_folder import METRICS_NAME, EndStatus, RunFolder
+from trainer.output.tracking import Tracker
+
+if TYPE_CHECKING:
+    from switchyard.clients.mlflow.log import RunEnd
+
+
+_RUN_ENDS: Final[Mapping[EndStatus, "RunEnd"]] = {"completed": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
+_FILE_STATUSES: Final[Mapping[EndStatus, FileStatus]] = {
+    "completed": "completed",
+    "failed": "failed",
+    "stopped": "partial",
+}
+
+
+class Journal:
+    """`record` and `params` grow while the training does; `folder` is where `write` puts them.
+
+    Args:
+        tracker: logs them to MLflow, too; instead of the file, where `spec.tracker` is ``mlflow``.
+    """
+
+    def __init__(self, folder: RunFolder, spec: TrainSpec, tracker: Tracker | None = None) -> None:
+        self.folder = folder
+        self._tracker = tracker
+        # A file that is there goes before MLflow when the run is ingested, so that it must not fall behind.
+        self._has_file = spec.tracker != "mlflow" or folder.has_metrics
+        self.record = EpochRecord()
+        self.params: dict[str, Any] = msgspec.structs.asdict(spec)
+        self._restored = 0
+
+    @property
+    def has_news(self) -> bool:
+        """True when this process trained an epoch: before that, an earlier process' file may hold more than ours."""
+        return len(self.record.epochs) > self._restored
+
+    @property
+    def params_of_no_file(self) -> dict[str, Any] | None:
+        """The params, where no metrics file holds them; else None."""
+        return None if self._has_file else self.params
+
+    def restore(self, record: MetricsRecord) -> None:
+        """Begins with the epochs of `record`, which an earlier process of the same job left."""
+        self.record = EpochRecord(record)
+        self._restored = len(record.epochs)
+
+    def count(self, counts: Mapping[str, int]) -> None:
+        """Adds what was counted in the data to the params."""
+        self.params.update(counts)
+
+    def to_record(self, status: FileStatus) -> MetricsRecord:
+        """The record as of now."""
+        now = datetime.now(UTC)
+        return self.record.to_record(status, saved_at=now, run=self.folder.identity, params=self.params)
+
+    def write(self, status: FileStatus) -> None:
+        """Writes the record as of now, unless MLflow has it instead. Raises: what `RunFolder.write_metrics` raises."""
+        if self._has_file:
+            self.folder.write_metrics(self.to_record(status))
+
+    def track(self) -> None:
+        """Offers the epochs so far to MLflow; returns at once."""
+        if self._tracker is not None:
+            self._tracker.offer(self.record.view(run=self.folder.identity, params=self.params), self._restored)
+
+    def end(self, status: EndStatus) -> None:
+        """Closes the run in MLflow. Where that has not all of it and was to have it alone, the file is written, so that
+        nothing is lost. A second call changes nothing. Raises: as `write`."""
+        if self._tracker is None:
+            return
+        record = self.to_record(_FILE_STATUSES[status])
+        is_whole = self._tracker.finish(record, _RUN_ENDS[status], self._restored)
+        if not is_whole and not self._has_file and (self.has_news or status != "stopped"):
+            say(f"the metrics are written to {self.folder.uri}/{METRICS_NAME} instead", "WARNING")
+            self._has_file = True
+            self.folder.write_metrics(record)

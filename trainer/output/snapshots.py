@@ -1,0 +1,40 @@
+"""When the growing record is written: after the first epoch, then at most once in ten seconds, and at the end. MLflow
+is offered every epoch, and takes those that it has time for."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+
+from switchyard.core.errors import SwitchyardError
+from trainer.console import say
+from trainer.output.journal import Journal
+
+PAUSE_S = 10.0  # a killed run loses the epochs of at most so long
+
+
+class Snapshots(keras.callbacks.Callback):
+    """Writes the journal at epoch ends, and lets it log to MLflow; after a write that failed it warns, and tries again
+    at the next epoch's end.
+
+    Must come after the callbacks that fill the record, so that the epoch's row is whole.
+    """
+
+    def __init__(self, journal: Journal, *, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._journal = journal
+        self._clock = clock
+        self._written_at = float("-inf")
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Writes a partial record when the last one is old enough; offers the epoch to MLflow."""
+        self._journal.track()
+        if self._clock() - self._written_at < PAUSE_S:
+            return
+        try:
+            self._journal.write("partial")
+        except SwitchyardError as err:
+            say(f"the snapshot after epoch {epoch + 1} was not written, the next one tries again: {err}", "WARNING")
+        else:
+            self._written_at = self._clock()

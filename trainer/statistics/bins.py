@@ -1,0 +1,28 @@
+"""The histograms' 25 bins: the same edges for weights and gradients, in every epoch, tower and run, so that counts can
+be compared.
+
+Half-decades in both directions from zero: 12 bins for negative values from -1 to -1e-6, one for (-1e-6, 1e-6), 12 for
+positive ones. What lies beyond 1 is counted in the outermost bins. A bin holds its lower edge.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from switchyard.core.metrics.record import HISTOGRAM_BINS
+
+_POSITIVE = [10.0 ** (exponent / 2) for exponent in range(-12, 1)]
+BIN_EDGES: tuple[float, ...] = tuple([-edge for edge in reversed(_POSITIVE)] + _POSITIVE)
+LIMIT = BIN_EDGES[-1]
+
+# Without the two outer edges, a search puts what lies beyond them into the outer bins by itself.
+_INNER = np.array(BIN_EDGES[1:-1], np.float32)
+
+
+def count_bins(values: tf.Tensor) -> tf.Tensor:
+    """How many of `values` (any shape, float32) lie in each bin, [25] int32; nan and the infinities lie in none.
+
+    Runs inside and outside of graphs, XLA's included.
+    """
+    flat = tf.reshape(values, [-1])
+    bins = tf.searchsorted(_INNER, flat, side="right")
+    return tf.math.unsorted_segment_sum(tf.cast(tf.math.is_finite(flat), tf.int32), bins, HISTOGRAM_BINS)

@@ -1,0 +1,239 @@
+"""Gradients of every step, seen by wrapping the optimizer and summed up inside the training graph, in constant memory.
+
+Of an embedding table a step's gradient has only the touched rows: those that the batch names, each once, with the sum
+of its mentions' gradients. What is counted here are those rows' values; how small a part of the table they are is said
+by ``touched_fraction``, from which every statistic over the whole table, zeros included, follows.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from switchyard.core.metrics.record import HISTOGRAM_BINS
+from trainer.model.optimizers import unique_rows
+from trainer.output.epoch_record import EpochRecord
+from trainer.statistics.bins import BIN_EDGES, LIMIT, count_bins
+from trainer.statistics.patterns import TOWER_PATTERNS, match_towers
+
+EVERY_STEPS = 20  # moments and histograms look at every twentieth step, from the epoch's first
+SAMPLE_VALUES = 4096  # of such a step, a histogram looks at about so many values of a variable
+
+
+class GradientSums:
+    """The running sums of one epoch, for each tower; a few hundred bytes, whatever the number of steps.
+
+    Every step adds to: ``norm``, ``clipped``, ``non_finite``. Every `every_steps`-th also to all else.
+    """
+
+    def __init__(self, towers: int, every_steps: int) -> None:
+        def make(shape: Sequence[int], dtype: Any, fill: float = 0) -> tf.Variable:
+            return tf.Variable(tf.fill(shape, tf.constant(fill, dtype)), trainable=False)
+
+        self.every_steps = every_steps
+        # Per tower the sum over steps of the step's L2 norm, and last the number of steps: one update for all.
+        self.norms = make([towers + 1], tf.float64)
+        self.odd = make([towers, 2], tf.int64)  # values beyond the bins' limit; values that are no finite numbers
+        self.sampled_steps = make([], tf.int64)
+        self.sums = make([towers, 4], tf.float64)  # touched values, all values, sum and sum of squares of the touched
+        self.lowest = make([towers], tf.float32, np.inf)
+        self.highest = make([towers], tf.float32, -np.inf)
+        self.counts = make([towers, HISTOGRAM_BINS], tf.int32)
+
+    def reset(self) -> None:
+        """Begins an epoch."""
+        for sums in (self.norms, self.odd, self.sampled_steps, self.sums, self.counts):
+            sums.assign(tf.zeros_like(sums))
+        self.lowest.assign(tf.fill(self.lowest.shape, np.float32(np.inf)))
+        self.highest.assign(tf.fill(self.highest.shape, np.float32(-np.inf)))
+
+    def add(self, gradients: Sequence[Sequence[tf.Tensor | tf.IndexedSlices]]) -> None:
+        """Adds one step: each tower's gradients, slices with each row once. Called while the step is traced."""
+        touched = [[_to_values(gradient) for gradient in tower] for tower in gradients]
+        halves = tf.stack([*(tf.add_n([tf.nn.l2_loss(values) for values in tower]) for tower in touched), 0.5])
+        is_odd = tf.logical_not(tf.reduce_all(halves <= LIMIT**2 / 2))
+        is_sampled = tf.equal(self.norms[-1] % self.every_steps, 0.0)
+
+        def add_odd() -> tf.Tensor:
+            self.odd.assign_add(tf.stack([_count_odd(tower) for tower in touched]))
+            return tf.constant(True)
+
+        def add_sample() -> tf.Tensor:
+            self._add_sample(touched, [sum(_count_all(gradient) for gradient in tower) for tower in gradients])
+            return tf.constant(True)
+
+        def look_closer() -> tf.Tensor:
+            tf.cond(is_odd, add_odd, lambda: tf.constant(False))
+            return tf.cond(is_sampled, add_sample, lambda: tf.constant(False))
+
+        # A step whose squares sum to no more than the limit's has no value beyond the limit, and none that is nan or
+        # infinite (the comparison would be false): nothing to count, exactly, for the price of the norm.
+        tf.cond(tf.logical_or(is_odd, is_sampled), look_closer, lambda: tf.constant(False))
+        self.norms.assign_add(tf.cast(tf.sqrt(2.0 * halves), tf.float64))
+
+    def _add_sample(self, touched: Sequence[Sequence[tf.Tensor]], sizes: Sequence[int]) -> None:
+        rows, lowest, highest, counts = [], [], [], []
+        for tower, size in zip(touched, sizes, strict=True):
+            values = tf.concat([tf.reshape(part, [-1]) for part in tower], 0) if len(tower) > 1 else tower[0]
+            sums = [tf.size(values, out_type=tf.int64), size, tf.reduce_sum(values), 2.0 * tf.nn.l2_loss(values)]
+            rows.append(tf.stack([tf.cast(value, tf.float64) for value in sums]))
+            lowest.append(tf.reduce_min(values))
+            highest.append(tf.reduce_max(values))
+            counts.append(tf.add_n([count_bins(_sample(part)) for part in tower]))
+        self.sums.assign_add(tf.stack(rows))
+        self.lowest.assign(tf.minimum(self.lowest, tf.stack(lowest)))
+        self.highest.assign(tf.maximum(self.highest, tf.stack(highest)))
+        self.counts.assign_add(tf.stack(counts))
+        self.sampled_steps.assign_add(1)
+
+    def read(self, tower: int) -> tuple[dict[str, float], list[int]]:
+        """The epoch's statistics of a tower (see `GradientStatistics`), and its histogram [25]."""
+        steps, sampled_steps = self.norms.numpy()[-1], self.sampled_steps.numpy()
+        touched, size, total, squares = self.sums.numpy()[tower]
+        clipped, non_finite = self.odd.numpy()[tower]
+        with np.errstate(invalid="ignore", divide="ignore"):  # no step, or none that touched the tower: nan
+            mean = total / touched
+            values = {
+                "mean": mean,
+                "std": np.sqrt(np.maximum(squares / touched - mean**2, 0.0)),
+                "std_with_zeros": np.sqrt(np.maximum(squares / size - (total / size) ** 2, 0.0)),
+                "min": self.lowest.numpy()[tower] if touched else np.nan,
+                "max": self.highest.numpy()[tower] if touched else np.nan,
+                "norm": self.norms.numpy()[tower] / steps,
+                "touched_fraction": touched / size,
+                "clipped": clipped,
+                "non_finite": non_finite,
+                "steps": steps,
+                "sampled_steps": sampled_steps,
+            }
+        return {name: float(value) for name, value in values.items()}, self.counts.numpy()[tower].tolist()
+
+
+def _to_values(gradient: tf.Tensor | tf.IndexedSlices) -> tf.Tensor:
+    """The values that a step touched: a slices' rows [touched, ...], or all of a dense gradient."""
+    values = gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
+    return tf.cast(values, tf.float32)
+
+
+def _count_all(gradient: tf.Tensor | tf.IndexedSlices) -> int | tf.Tensor:
+    """How many values the gradient has, untouched ones included."""
+    shape = gradient.shape
+    return int(np.prod(shape)) if shape.is_fully_defined() else tf.size(tf.convert_to_tensor(gradient), tf.int64)
+
+
+def _count_odd(values: Sequence[tf.Tensor]) -> tf.Tensor:
+    """[2] int64: finite values beyond the bins' limit, and values that are not finite."""
+    finite = [tf.math.is_finite(part) for part in values]
+    beyond = [tf.logical_and(tf.abs(part) > LIMIT, ok) for part, ok in zip(values, finite, strict=True)]
+    clipped = tf.add_n([tf.math.count_nonzero(part) for part in beyond])
+    return tf.stack([clipped, tf.add_n([tf.math.count_nonzero(tf.logical_not(ok)) for ok in finite])])
+
+
+def _sample(values: tf.Tensor) -> tf.Tensor:
+    """About SAMPLE_VALUES of the values: every s-th row, or all where there are few."""
+    if not values.shape.rank:
+        return values
+    stride = tf.maximum(1, tf.size(values) // SAMPLE_VALUES)
+    return values[::stride] if values.shape.rank > 1 else tf.reshape(values, [-1])[::stride]
+
+
+class GradientStatistics(keras.callbacks.Callback):
+    """Adds each tower's gradients to ``gradient_stats``, as the optimizer receives them (before its own clipping).
+
+    A row an epoch:
+
+    - ``norm``: mean over all steps of the step's L2 norm (zeros or not, it is the same);
+    - ``clipped``, ``non_finite``: over all steps, how many touched values lay beyond 1, where the histogram's outer
+      bins count them, and how many were nan or infinite;
+    - ``mean``, ``std``, ``min``, ``max``: of the touched values of the sampled steps, all their values alike;
+    - ``touched_fraction``: touched values / all values of the tower, in the sampled steps;
+    - ``std_with_zeros``: the standard deviation with the untouched values as the zeros they are,
+      sqrt(f E[x^2] - (f E[x])^2), f the touched fraction (the mean with zeros is f times the mean);
+    - the histogram: of up to SAMPLE_VALUES touched values per variable of each sampled step.
+
+    The moments and the histogram are estimates, marked ``sampled``, unless `every_steps` is 1 (then only a histogram of
+    larger variables is). A nan in a sampled step makes that epoch's moments nan.
+
+    Args:
+        every_steps: 1 looks at all steps.
+
+    Raises:
+        BadRequest: at the start of ``fit``, where a tower matches no weight.
+    """
+
+    def __init__(
+        self, record: EpochRecord, towers: Mapping[str, str] = TOWER_PATTERNS, *, every_steps: int = EVERY_STEPS
+    ) -> None:
+        super().__init__()
+        self._record = record
+        self._patterns = towers
+        self._every_steps = every_steps
+
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Wraps the optimizer, and has Keras trace the training step anew."""
+        matched = match_towers(self.model.trainable_variables, self._patterns)
+        self._tower_of = {
+            variable.path: position for position, found in enumerate(matched.values()) for variable in found
+        }
+        self._towers = list(matched)
+        self._histograms_sampled = self._every_steps > 1 or any(
+            int(np.prod(variable.shape)) > SAMPLE_VALUES for found in matched.values() for variable in found
+        )
+        self.sums = GradientSums(len(self._towers), self._every_steps)
+        optimizer = self.model.optimizer
+        optimizer.apply = self._watch(optimizer.apply, sums_rows_once=getattr(optimizer, "takes_unique_rows", False))
+        self.model.make_train_function(force=True)
+
+    def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Leaves the optimizer as it was."""
+        self.unwrap()
+
+    def unwrap(self) -> None:
+        """Leaves the optimizer as it was, also after a ``fit`` that an exception ended. A second call does nothing."""
+        if "apply" in vars(self.model.optimizer):
+            del self.model.optimizer.apply
+            self.model.train_function = None
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Begins the epoch's sums."""
+        self.sums.reset()
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Adds the epoch's row."""
+        for position, tower in enumerate(self._towers):
+            values, counts = self.sums.read(position)
+            self._record.add_statistics(
+                epoch,
+                "gradient_stats",
+                tower,
+                values,
+                counts=counts,
+                bin_edges=BIN_EDGES,
+                sampled=self._histograms_sampled,
+                other={"sampled": self._every_steps > 1, "every_steps": self._every_steps},
+            )
+
+    def _watch(self, apply: Callable[..., Any], *, sums_rows_once: bool) -> Callable[..., Any]:
+        def watched(grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> Any:
+            variables = (
+                self.model.optimizer._trainable_variables if trainable_variables is None else trainable_variables
+            )
+            seen: list[list[Any]] = [[] for _ in self._towers]
+            passed_on = list(grads)
+            for position, (gradient, variable) in enumerate(zip(grads, variables, strict=True)):
+                tower = self._tower_of.get(variable.path)
+                if tower is None:
+                    continue
+                if gradient is None:  # the loss does not depend on it: nothing is touched
+                    gradient = tf.zeros([0])
+                if isinstance(gradient, tf.IndexedSlices):
+                    gradient = unique_rows(gradient)
+                    if sums_rows_once:  # then it need not do so again; Keras' own optimizers get what they would
+                        passed_on[position] = gradient
+                seen[tower].append(gradient)
+            self.sums.add(seen)
+            return apply(passed_on, trainable_variables)
+
+        return watched
