@@ -168,7 +168,7 @@ def test_a_server_that_counts_nothing_is_in_the_row(
     outside = on_vertex()
     with monkeypatch.context() as patch:
         patch.setattr(tasks.turns, "LIMIT", "a-limit-that-nobody-made")
-        fail(BadSetup, "deployments/limits.py", request_key="once")
+        fail(BadSetup, "deployments.limits", request_key="once")
     run = outside.results.read_run(1)
     assert run.status is RunStatus.FAILED
     assert "must have the global concurrency limit" in run.error
