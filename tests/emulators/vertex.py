@@ -21,10 +21,11 @@ from tests.emulators.vertex_config import VertexConfig
 from tests.emulators.vertex_core import VertexCore
 from tests.emulators.vertex_grpc import start_grpc_server
 from tests.emulators.vertex_rest import build_rest_app
+from tests.root import ROOT
 
 # What a container gets of this machine, beside what Vertex AI sets: where its programs are, and where the endpoints
 # that stand for Google's are.
-_PASSED_ON = ("PATH", "PYTHONPATH", "STORAGE_EMULATOR_HOST", "GCE_METADATA_HOST", "GOOGLE_CLOUD_PROJECT", "LANG")
+_PASSED_ON = ("PATH", "STORAGE_EMULATOR_HOST", "GCE_METADATA_HOST", "GOOGLE_CLOUD_PROJECT", "LANG")
 
 
 class VertexEmulator:
@@ -59,8 +60,9 @@ class VertexEmulator:
 
 
 def passed_on_environment() -> dict[str, str]:
-    """The part of this process's environment that containers get."""
-    return {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    """What containers get of this machine: a part of this process's environment, and where the programs are, which an
+    image would hold."""
+    return {name: os.environ[name] for name in _PASSED_ON if name in os.environ} | {"PYTHONPATH": str(ROOT)}
 
 
 def main() -> None:

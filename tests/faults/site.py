@@ -13,11 +13,10 @@ from typing import Any
 import msgspec
 
 from tests.emulators.gcs import Gcs, start_gcs
-from tests.emulators.vertex import VertexEmulator
+from tests.emulators.vertex import VertexEmulator, passed_on_environment
 from tests.emulators.vertex_jobs import make_config
 from tests.faults.orders import FlowNews, FlowOrder
 from tests.faults.trainer import DOOR, NOTES
-from tests.flows.vertex_world import to_passed_on
 from tests.root import ROOT
 
 IMAGE = "us-docker.pkg.dev/demo-project/switchyard/faulty:local"
@@ -113,7 +112,7 @@ def open_site(folder: Path, prefect_api_url: str, **service: Any) -> Iterator[Si
     """`service`: fields of the Vertex AI endpoint's config to change."""
     (folder / "notes").mkdir(parents=True)
     with start_gcs(buckets=[BUCKET]) as gcs:
-        passed_on = to_passed_on() | gcs.environ | {NOTES: str(folder / "notes")}
+        passed_on = passed_on_environment() | gcs.environ | {NOTES: str(folder / "notes")}
         command = [sys.executable, "-m", "tests.faults.trainer"]
         with VertexEmulator(make_config(images={IMAGE: command}, passed_on=passed_on, **service)) as vertex:
             passed_on[DOOR] = vertex.rest_endpoint

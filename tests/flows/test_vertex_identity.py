@@ -11,10 +11,10 @@ from prefect.settings import PREFECT_API_URL
 
 from tests.emulators.gcs import start_gcs
 from tests.emulators.metadata import start_metadata
-from tests.emulators.vertex import VertexEmulator
+from tests.emulators.vertex import VertexEmulator, passed_on_environment
 from tests.flows.test_command_line import TOY
 from tests.flows.test_vertex_purchases import run
-from tests.flows.vertex_world import IMAGES, TRAINER, to_environ, to_passed_on
+from tests.flows.vertex_world import IMAGES, TRAINER, to_environ
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_server"), pytest.mark.timeout(600)]
 
@@ -24,7 +24,7 @@ def test_flow_and_container_prove_who_they_are(start_vertex: Callable[..., Verte
     with start_metadata() as metadata, start_gcs(token_prefix="ya29.") as gcs:
         # STORAGE_EMULATOR_HOST makes Google's client anonymous; this leaves its search for credentials as it is.
         identity = {"API_ENDPOINT_OVERRIDE": gcs.url, **metadata.environ}
-        passed_on = to_passed_on() | identity
+        passed_on = passed_on_environment() | identity
         passed_on.pop("STORAGE_EMULATOR_HOST", None)
         vertex = start_vertex(images=IMAGES, passed_on=passed_on)
         environ = {

@@ -16,9 +16,9 @@ from google.cloud.aiplatform_v1.types import JobState
 from prefect.settings import PREFECT_API_URL
 
 from switchyard.core.ports import ABSENT
-from tests.emulators.vertex import VertexEmulator
+from tests.emulators.vertex import VertexEmulator, passed_on_environment
 from tests.emulators.vertex_core import CREATE, GET
-from tests.flows.vertex_world import IMAGES, TRAINER, to_environ, to_passed_on
+from tests.flows.vertex_world import IMAGES, TRAINER, to_environ
 from tests.root import ROOT
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def settings(
     gcs: "Gcs", gcs_root: str, start_vertex: Callable[..., VertexEmulator], tmp_path: Path, transport: str
 ) -> tuple[dict[str, str], VertexEmulator]:
     """The whole environment of every process: who starts programs, Prefect's address, and the settings."""
-    vertex = start_vertex(images=IMAGES, passed_on=to_passed_on())
+    vertex = start_vertex(images=IMAGES, passed_on=passed_on_environment())
     environ = {
         "PATH": os.environ["PATH"],
         "HOME": str(tmp_path / "home"),  # whatever lies in the real one must not matter

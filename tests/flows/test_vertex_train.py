@@ -25,8 +25,8 @@ from switchyard.core.runs.jobs import JobState
 from switchyard.core.runs.rows import RunStatus
 from tests.emulators.faults import Fault
 from tests.emulators.server import serve_in_thread
-from tests.emulators.vertex import VertexEmulator
-from tests.flows.vertex_world import FAILING, IMAGES, SCRIPTED, TRAINER, to_environ, to_passed_on
+from tests.emulators.vertex import VertexEmulator, passed_on_environment
+from tests.flows.vertex_world import FAILING, IMAGES, SCRIPTED, TRAINER, to_environ
 
 if TYPE_CHECKING:
     from tests.emulators.gcs import Gcs
@@ -41,7 +41,7 @@ World = Callable[..., Outside]
 @pytest.fixture
 def vertex(gcs: "Gcs", start_vertex: Callable[..., VertexEmulator]) -> VertexEmulator:
     """An endpoint whose images are the trainers; its containers reach the same Cloud Storage."""
-    return start_vertex(images=IMAGES, passed_on=to_passed_on())
+    return start_vertex(images=IMAGES, passed_on=passed_on_environment())
 
 
 @pytest.fixture

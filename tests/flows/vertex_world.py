@@ -3,8 +3,7 @@
 import sys
 from pathlib import Path
 
-from tests.emulators.vertex import VertexEmulator, passed_on_environment
-from tests.root import ROOT
+from tests.emulators.vertex import VertexEmulator
 
 TRAINER = "us-docker.pkg.dev/demo-project/switchyard/trainer:local"
 """An image that runs this environment's trainer."""
@@ -17,11 +16,6 @@ IMAGES = {
     SCRIPTED: [sys.executable, "-m", "tests.flows.scripted_trainer"],
     FAILING: [sys.executable, "-c", "print('no such column'); raise SystemExit(3)"],
 }
-
-
-def to_passed_on() -> dict[str, str]:
-    """What containers get of this machine; an image would hold the repository's code, here the path names it."""
-    return passed_on_environment() | {"PYTHONPATH": str(ROOT)}
 
 
 def to_environ(
