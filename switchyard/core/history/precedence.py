@@ -1,0 +1,290 @@
+"""Which publication replaces which: one table, as data. docs/walk.md shows it; the database only reads, asks, writes.
+
+A further question (a mapping's version, say) is a further field of `Case` and of `Rule`, whose default is all of its
+values: the rules that do not ask it hold as before.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final
+
+import msgspec
+
+from switchyard.core.errors import StaleWrite
+from switchyard.core.history.publication import Digests, Publication, PublishResult, Rank
+from switchyard.core.runs.rows import RunStatus
+
+
+class Stored(StrEnum):
+    """What is published of the run already, beside the new publication."""
+
+    NOTHING = "nothing"
+    FOREIGN = "another application's"  # legacy, or written over ours: it has no digests to compare
+    SAME = "the same"
+    MORE = "the same, and more"  # the new one knows the charted series alone
+    CHARTED = "its charted series alone"  # the new one is whole, and completes them
+    OTHER = "other content"
+
+
+class Standing(StrEnum):
+    """How new the publication is, beside what is stored; where nothing of ours is, any is higher."""
+
+    LOWER = "lower"
+    EQUAL = "equal"
+    HIGHER = "higher"
+    FORCED = "forced"  # somebody has decided: ranks are not asked
+
+
+class Shown(StrEnum):
+    """Equal records may be published differently: as partial or completed, with other epochs sampled, or before anyone
+    knew of their MLflow run."""
+
+    ALIKE = "alike"
+    DIFFERENTLY = "differently"
+
+
+class Sources(StrEnum):
+    """Where both come from. At equal rank the run's own file goes before MLflow."""
+
+    FILE_THEN_MLFLOW = "file, then MLflow"
+    MLFLOW_THEN_FILE = "MLflow, then file"
+    NO_MATTER = "the same, or unknown"
+
+
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """What is stored of a run. `digests` and `rank` are None where they do not speak of `history_text`: the history is
+    another application's."""
+
+    history_text: str
+    digests: Digests | None = None
+    rank: Rank | None = None
+    cached_at: datetime | None = None
+
+
+class Case(msgspec.Struct, frozen=True, kw_only=True):
+    """All that the rules ask."""
+
+    stored: Stored
+    standing: Standing = Standing.HIGHER
+    shown: Shown = Shown.DIFFERENTLY
+    sources: Sources = Sources.NO_MATTER
+
+
+class Precedence(msgspec.Struct, frozen=True, kw_only=True):
+    """What to do with the publication."""
+
+    result: PublishResult | None  # None: refused, for nobody can tell which of the two is right
+    reason: str
+
+
+class Rule(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of the table: it holds for each combination of its values. No two rules hold at once, and one always
+    does."""
+
+    stored: tuple[Stored, ...]
+    standings: tuple[Standing, ...] = tuple(Standing)
+    shown: tuple[Shown, ...] = tuple(Shown)
+    sources: tuple[Sources, ...] = tuple(Sources)
+    precedence: Precedence
+
+    def holds(self, case: Case) -> bool:
+        """True where the rule says what to do."""
+        return (
+            case.stored in self.stored
+            and case.standing in self.standings
+            and case.shown in self.shown
+            and case.sources in self.sources
+        )
+
+
+_OURS: Final = (Stored.SAME, Stored.MORE, Stored.CHARTED, Stored.OTHER)
+_RANKED: Final = (Standing.LOWER, Standing.EQUAL, Standing.HIGHER)
+_NOT_LOWER: Final = (Standing.EQUAL, Standing.HIGHER, Standing.FORCED)
+_ABOVE: Final = (Standing.HIGHER, Standing.FORCED)
+
+
+def _publish(reason: str) -> Precedence:
+    return Precedence(result=PublishResult.PUBLISHED, reason=reason)
+
+
+def _leave(result: PublishResult, reason: str) -> Precedence:
+    return Precedence(result=result, reason=reason)
+
+
+RULES: Final[tuple[Rule, ...]] = (
+    Rule(stored=(Stored.NOTHING,), precedence=_publish("nothing is published yet, or it was taken back")),
+    Rule(
+        stored=(Stored.FOREIGN,),
+        standings=_RANKED,
+        precedence=_leave(PublishResult.KEPT_LEGACY, "it cannot be compared: only a person replaces it"),
+    ),
+    Rule(
+        stored=(Stored.FOREIGN,),
+        standings=(Standing.FORCED,),
+        precedence=_publish("a person has decided to replace it"),
+    ),
+    Rule(
+        stored=_OURS,
+        standings=(Standing.LOWER,),
+        precedence=_leave(PublishResult.KEPT_NEWER, "a later attempt, restart, epoch or state is published"),
+    ),
+    Rule(
+        stored=(Stored.SAME, Stored.MORE),
+        standings=_NOT_LOWER,
+        shown=(Shown.ALIKE,),
+        precedence=_leave(PublishResult.UNCHANGED, "readers have it already; the rank becomes the new one's"),
+    ),
+    Rule(
+        stored=(Stored.SAME,),
+        standings=_NOT_LOWER,
+        shown=(Shown.DIFFERENTLY,),
+        precedence=_publish("the record is the same, and its state, sampling or MLflow run is shown anew"),
+    ),
+    # Of the charted series alone it knows less: another sampling is no reason to forget the rest.
+    Rule(
+        stored=(Stored.MORE,),
+        standings=(Standing.EQUAL,),
+        shown=(Shown.DIFFERENTLY,),
+        precedence=_leave(
+            PublishResult.UNCHANGED, "what is published knows more; another sampling does not replace it"
+        ),
+    ),
+    Rule(
+        stored=(Stored.MORE,),
+        standings=_ABOVE,
+        shown=(Shown.DIFFERENTLY,),
+        precedence=_publish("it is newer, or forced, though it knows less"),
+    ),
+    Rule(stored=(Stored.CHARTED, Stored.OTHER), standings=_ABOVE, precedence=_publish("it is newer, or forced")),
+    # Both tell of one training, in types of their own (params are texts in MLflow): that is no contradiction.
+    Rule(
+        stored=(Stored.CHARTED, Stored.OTHER),
+        standings=(Standing.EQUAL,),
+        sources=(Sources.FILE_THEN_MLFLOW,),
+        precedence=_leave(PublishResult.KEPT_NEWER, "the run's own file goes before MLflow"),
+    ),
+    Rule(
+        stored=(Stored.CHARTED,),
+        standings=(Standing.EQUAL,),
+        sources=(Sources.MLFLOW_THEN_FILE, Sources.NO_MATTER),
+        precedence=_publish("it completes what is published: nothing that a reader saw changes"),
+    ),
+    Rule(
+        stored=(Stored.OTHER,),
+        standings=(Standing.EQUAL,),
+        sources=(Sources.MLFLOW_THEN_FILE,),
+        precedence=_publish("the run's own file goes before MLflow"),
+    ),
+    Rule(
+        stored=(Stored.OTHER,),
+        standings=(Standing.EQUAL,),
+        sources=(Sources.NO_MATTER,),
+        precedence=Precedence(result=None, reason="nobody can tell which is right: a person decides, by force"),
+    ),
+)
+
+
+def choose_precedence(case: Case) -> Precedence:
+    """What the one rule says that holds for `case`."""
+    return next(rule.precedence for rule in RULES if rule.holds(case))
+
+
+def to_case(publication: Publication, kept: Kept | None, *, force: bool) -> Case:
+    """What the rules ask of `publication`, beside what is `kept` of its run (None: nothing is published)."""
+    if kept is None:
+        return Case(stored=Stored.NOTHING, standing=Standing.FORCED if force else Standing.HIGHER)
+    if kept.digests is None or kept.rank is None:
+        return Case(stored=Stored.FOREIGN, standing=Standing.FORCED if force else Standing.HIGHER)
+    stored = _to_stored(publication.digests, kept.digests)
+    standing = Standing.FORCED if force else _to_standing(publication.rank, kept.rank)
+    if standing is Standing.LOWER:
+        return Case(stored=stored, standing=standing)  # kept out unread
+    history = msgspec.json.decode(kept.history_text)
+    return Case(
+        stored=stored,
+        standing=standing,
+        shown=_to_shown(publication.history, history),
+        sources=_to_sources(history.get("source"), publication.history.get("source")),
+    )
+
+
+def decide(publication: Publication, kept: Kept | None, *, force: bool) -> PublishResult:
+    """What becomes of `publication`; `kept` is what its run has now (None: nothing is published).
+
+    Raises:
+        StaleWrite: what is published has the same rank and other content.
+    """
+    result = choose_precedence(to_case(publication, kept, force=force)).result
+    if result is not None:
+        return result
+    assert kept is not None
+    assert kept.digests is not None
+    stored, new = kept.digests, publication.digests
+    raise StaleWrite(
+        f"quick test {publication.quick_test_id} has a history of the same rank ({_say(publication.rank)}) with other "
+        f"content: stored {stored.full or stored.charted}, new {new.full or new.charted}; find out which is right, "
+        "then publish it with force"
+    )
+
+
+def choose_cached_at(publication: Publication, kept: Kept | None, *, now: datetime) -> datetime:
+    """The time that readers see: of the first publish of these charts."""
+    same = kept is not None and kept.digests is not None and kept.digests.charted == publication.digests.charted
+    return kept.cached_at if kept is not None and same and kept.cached_at is not None else now.replace(microsecond=0)
+
+
+def choose_status(publication: Publication, result: PublishResult, row_status: str, *, force: bool) -> RunStatus | None:
+    """What the row's own status becomes, whose word was `row_status`; None: it stays. A completed run stays completed,
+    unless by force; a publication that something newer kept out says nothing of the row."""
+    status = publication.row_status
+    if status is None or result is PublishResult.KEPT_NEWER:
+        return None
+    return status if force or row_status != RunStatus.COMPLETED or status is RunStatus.COMPLETED else None
+
+
+def to_markdown() -> str:
+    """The table as docs/walk.md shows it."""
+    lines = [
+        "| published already | the new one's rank | shown | sources | what is done | because |",
+        "|---|---|---|---|---|---|",
+    ]
+    for rule in RULES:
+        asked = [_say_values(values) for values in (rule.stored, rule.standings, rule.shown, rule.sources)]
+        cells = [*asked, rule.precedence.result or "refused", rule.precedence.reason]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _to_stored(new: Digests, stored: Digests) -> Stored:
+    if new.charted != stored.charted:
+        return Stored.OTHER
+    if new.full == stored.full:
+        return Stored.SAME
+    if new.full is None:
+        return Stored.MORE
+    return Stored.CHARTED if stored.full is None else Stored.OTHER
+
+
+def _to_standing(new: Rank, stored: Rank) -> Standing:
+    if new == stored:
+        return Standing.EQUAL
+    return Standing.LOWER if new < stored else Standing.HIGHER
+
+
+def _to_shown(new: dict[str, Any], stored: dict[str, Any]) -> Shown:
+    alike = all(stored.get(part) == new.get(part) for part in ("status", "sampling", "mlflow_run_id"))
+    return Shown.ALIKE if alike else Shown.DIFFERENTLY
+
+
+def _to_sources(stored: object, new: object) -> Sources:
+    if (stored, new) == ("file", "mlflow"):
+        return Sources.FILE_THEN_MLFLOW
+    return Sources.MLFLOW_THEN_FILE if (stored, new) == ("mlflow", "file") else Sources.NO_MATTER
+
+
+def _say(rank: Rank) -> str:
+    return ", ".join(f"{name} {value}" for name, value in msgspec.structs.asdict(rank).items())
+
+
+def _say_values(values: tuple[StrEnum, ...]) -> str:
+    return "any" if values == tuple(type(values[0])) else ", ".join(values)
