@@ -48,7 +48,7 @@ def train(wanted: TrainParameters) -> RunResult:
     if is_limited():
         # Before the claim: reconcile ends a claim whose job does not come, and the turn may take longer.
         _take_turn(run, request_key, float(wanted.queue_timeout_s))
-    job = claim_job(run.id, request_key, parameters, wanted.machine.image)
+    job = claim_job(run.id, request_key, parameters, wanted.machine.image).job
     if not job.job_name and not job.state.ended:
         job = _submit(run, job, wanted, variables)
     get_run_logger().info("quick test %d trains in %s", run.id, job.job_name)

@@ -28,7 +28,7 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         outside = connect()
-        _ = outside.results  # an old schema ends the start; a database that is away for now does not
+        _ = outside.histories  # an old schema ends the start; a database that is away for now does not
         app = create_app(outside, only_events=arguments.only_events)
         listener = _listen(arguments.host, arguments.port)
     except (SwitchyardError, OSError, OverflowError) as err:

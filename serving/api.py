@@ -56,7 +56,7 @@ class Api:
         before: Annotated[int | None, Query(ge=1, le=MAX_ID, description="only runs with a smaller id")] = None,
     ) -> Response:
         """The runs, newest first; `next` is the URL of the page after this one."""
-        runs = self.outside.results.list_runs(limit=limit + 1, before_id=before)
+        runs = self.outside.runs.list_runs(limit=limit + 1, before_id=before)
         following = None
         if len(runs) > limit:
             runs = runs[:limit]
@@ -66,7 +66,7 @@ class Api:
 
     def read_history(self, request: Request) -> Response:
         """The stored bytes as they are, under the ETag that was stored with them."""
-        stored = self.outside.results.read_history(read_id(request.path_params["quick_test_id"]))
+        stored = self.outside.histories.read_history(read_id(request.path_params["quick_test_id"]))
         if stored.history_json is None:
             return answer(request, NOT_PUBLISHED, to_etag(NOT_PUBLISHED), media_type=JSON)
         etag = f'"{stored.etag}"' if stored.etag else to_etag(stored.history_json)
@@ -80,7 +80,7 @@ class Api:
         tower: Annotated[Literal["query", "candidate"], Query(description="of which tower")] = "query",
     ) -> Response:
         """The stored histogram: as stored (gzip) to whoever accepts it, unpacked to others."""
-        packed = self.outside.results.read_histogram(quick_test_id, kind, tower)
+        packed = self.outside.histories.read_histogram(quick_test_id, kind, tower)
         vary = {"Vary": "Accept-Encoding"}
         if packed is None:
             return answer(request, NOT_PUBLISHED, to_etag(NOT_PUBLISHED), media_type=JSON, headers=vary)
@@ -100,7 +100,7 @@ class Api:
         return JSONResponse({"status": "ok"}, headers={"Cache-Control": "no-store", **NOSNIFF})
 
     def _ask_database(self) -> None:
-        self.outside.results.list_runs(limit=1)
+        self.outside.runs.list_runs(limit=1)
 
 
 def add_api(app: FastAPI, outside: Outside) -> None:

@@ -28,17 +28,16 @@ class Pages:
         """The runs, newest first, with links to their pages."""
         before = request.query_params.get("before")
         before_id = None if before is None else read_id(before)
-        runs = self.outside.results.list_runs(limit=RUNS_A_PAGE + 1, before_id=before_id)
+        runs = self.outside.runs.list_runs(limit=RUNS_A_PAGE + 1, before_id=before_id)
         older = f"/quick-tests/?before={runs[RUNS_A_PAGE - 1].id}" if len(runs) > RUNS_A_PAGE else ""
         return _send(request, render("runs.html", runs=runs[:RUNS_A_PAGE], older=older, first=before is None))
 
     def show_run(self, request: Request) -> Response:
         """Everything that is known of one run, or why nothing is; its tag changes with anything shown."""
         quick_test_id = read_id(request.path_params["quick_test_id"])
-        results = self.outside.results
         # The row first: a history published in between is then news at the next refresh, never the other way round.
-        run = results.read_run(quick_test_id)
-        view = to_view(run, results.read_history(quick_test_id).history_json)
+        run = self.outside.runs.read_run(quick_test_id)
+        view = to_view(run, self.outside.histories.read_history(quick_test_id).history_json)
         charts = {"id": run.id, "live": view.live, "charts": msgspec.to_builtins(view.charts)}
         return _send(request, render("run.html", view=view, charts=charts))
 
@@ -51,9 +50,8 @@ class Pages:
         if scale not in SCALES:
             raise BadRequest(f"`scale` must be one of {', '.join(SCALES)}; got {scale[:40]!r}")
         quick_test_id = read_id(request.path_params["quick_test_id"])
-        results = self.outside.results
-        run = results.read_run(quick_test_id)
-        content = draw(run, results.read_history(quick_test_id).history_json, scale)
+        run = self.outside.runs.read_run(quick_test_id)
+        content = draw(run, self.outside.histories.read_history(quick_test_id).history_json, scale)
         return answer(request, content, to_etag(content), media_type="image/png")
 
 

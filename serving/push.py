@@ -123,7 +123,6 @@ class Push:
 
     def _follow(self, hint: Hint, fields: dict[str, Any]) -> Outcome:
         """Looks at the job that the hint is about, and announces its end where it has ended."""
-        results = self.outside.results
         job = self._find_job(hint, fields)
         if isinstance(job, Outcome):
             return job
@@ -139,24 +138,23 @@ class Push:
             fields["state"] = report.state
             if not report.state.ended:
                 return Outcome.TOO_EARLY if _is_early(hint) else Outcome.STILL_OPEN
-            job = record_report(results, job.key, report, now=datetime.now(UTC))
+            job = record_report(self.outside.jobs, job.key, report, now=datetime.now(UTC))
         fields["state"] = job.state
-        return _OUTCOMES[announce_end(results, job, now=datetime.now(UTC))]
+        return _OUTCOMES[announce_end(self.outside.jobs, job, now=datetime.now(UTC))]
 
     def _find_job(self, hint: Hint, fields: dict[str, Any]) -> Job | Outcome:
         """The job of the hint; or why there is none to look at."""
-        results = self.outside.results
         if not isinstance(hint, EndedObject):
             fields["job_number"] = hint.job_number
-            return results.find_job(hint.job_number) or Outcome.NO_JOB
+            return self.outside.jobs.find_job(hint.job_number) or Outcome.NO_JOB
         fields |= {"quick_test_id": hint.quick_test_id, "folder": hint.folder_uri[:200]}
         try:
-            run = results.read_run(hint.quick_test_id)
+            run = self.outside.runs.read_run(hint.quick_test_id)
         except NotFound:
             return Outcome.NO_JOB
         if run.gcs_artifacts_path.rstrip("/") != hint.folder_uri:
             return Outcome.OTHER_FOLDER
-        job = results.read_job(run.id)
+        job = self.outside.jobs.read_job(run.id)
         # A claim whose job's name is not written yet: its submission is under way, or reconcile adopts the job.
         return job if job is not None and job.job_name else Outcome.NO_JOB
 

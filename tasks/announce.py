@@ -11,5 +11,5 @@ from tasks.policy import effect
 @effect
 def announce_end(job: Job) -> bool:
     """True for the one call in a job's life that emitted its event."""
-    sent = announcing.announce_end(connect().results, job, now=datetime.now(UTC))
+    sent = announcing.announce_end(connect().jobs, job, now=datetime.now(UTC))
     return sent is announcing.Announcement.SENT

@@ -17,7 +17,7 @@ from tasks.policy import effect
 @effect
 def list_backfill() -> list[BackfillRow]:
     """Every row, and what is published of it."""
-    return connect().results.list_backfill()
+    return connect().ledger.list_backfill()
 
 
 @effect
@@ -30,7 +30,7 @@ def list_adoptable(known: set[str], experiments: Sequence[str], status: StatusCh
 @effect
 def adopt_runs(runs: Sequence[AdoptedRun]) -> dict[str, int]:
     """The ids of their rows, by MLflow run id. Of no run: refused as of some, where rows are not ours to make."""
-    return connect().results.adopt_runs(runs, now=datetime.now(UTC))
+    return connect().runs.adopt_runs(runs, now=datetime.now(UTC))
 
 
 @effect
@@ -42,12 +42,12 @@ def backfill_batch(batch: Batch, how: How) -> BatchResult:
 @effect
 def fail_batch(batch: Batch, since: datetime, error: str) -> BatchResult:
     """Writes in the ledger why the rest of the batch was given up."""
-    return backfilling.fail_runs(connect().results, batch.items, since, error)
+    return backfilling.fail_runs(connect().ledger, batch.items, since, error)
 
 
 def count_settled(since: datetime) -> int | None:
     """How many runs have their ledger line; None: not known just now. No task: only a progress bar depends on it."""
     try:
-        return connect().results.count_ledger(KIND, since=since)
+        return connect().ledger.count_ledger(KIND, since=since)
     except TryAgain:
         return None

@@ -34,7 +34,7 @@ def watch_job(
 def list_jobs(since: datetime) -> list[JobReport]:
     """This database's jobs, in any state, created at or after `since`; one call."""
     outside = connect()
-    return outside.launcher.list({"switchyard-db": outside.results.read_database_id()}, since)
+    return outside.launcher.list({"switchyard-db": outside.runs.read_database_id()}, since)
 
 
 @effect

@@ -10,10 +10,10 @@ from tasks.policy import effect
 @effect
 def publish(publication: Publication, force: bool) -> PublishResult:
     """Makes the publication what readers get, unless something newer is."""
-    return connect().results.publish(publication, force=force, now=datetime.now(UTC))
+    return connect().histories.publish(publication, force=force, now=datetime.now(UTC))
 
 
 @effect
 def read_history(quick_test_id: int) -> StoredHistory:
     """What readers get."""
-    return connect().results.read_history(quick_test_id)
+    return connect().histories.read_history(quick_test_id)

@@ -9,10 +9,10 @@ from tasks.policy import effect
 @effect
 def find_replaced(quick_test_id: int) -> int | None:
     """The number of the newest one; None: there is none."""
-    return connect().results.find_replaced(quick_test_id)
+    return connect().histories.find_replaced(quick_test_id)
 
 
 @effect
 def recover_replaced(quick_test_id: int, replaced_id: int) -> bool:
     """Puts it back, once."""
-    return connect().results.recover(quick_test_id, replaced_id, now=datetime.now(UTC))
+    return connect().histories.recover(quick_test_id, replaced_id, now=datetime.now(UTC))

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from switchyard.clients.connect import connect
 from switchyard.core.runs.jobs import JobReport, JobState
 from switchyard.core.runs.ledger import LedgerLine
-from switchyard.core.runs.rows import Job, NewRun, QuickTest, RunStatus, Unsettled
+from switchyard.core.runs.rows import Claim, ClaimedJob, Job, JobNews, NewRun, QuickTest, RunStatus, Unsettled
 from switchyard.services.announcing import record_report
 from tasks.policy import effect
 
@@ -14,80 +14,80 @@ from tasks.policy import effect
 @effect
 def create_run(new: NewRun) -> QuickTest:
     """The row of `new.request_key`, made if there is none yet."""
-    return connect().results.create_run(new, now=datetime.now(UTC))
+    return connect().runs.create_run(new, now=datetime.now(UTC))
 
 
 @effect
 def read_run(quick_test_id: int) -> QuickTest:
     """The run's row."""
-    return connect().results.read_run(quick_test_id)
+    return connect().runs.read_run(quick_test_id)
 
 
 @effect
 def read_job(quick_test_id: int) -> Job | None:
     """The run's newest job."""
-    return connect().results.read_job(quick_test_id)
+    return connect().jobs.read_job(quick_test_id)
 
 
 @effect
 def find_claim(request_key: str) -> Job | None:
     """The job that was claimed under `request_key`."""
-    return connect().results.find_claim(request_key)
+    return connect().jobs.find_claim(request_key)
 
 
 @effect
-def claim_job(quick_test_id: int, request_key: str, parameters: Mapping[str, object], image: str) -> Job:
+def claim_job(quick_test_id: int, request_key: str, parameters: Mapping[str, object], image: str) -> ClaimedJob:
     """The job of `request_key`, claimed before any is created; `image` is the trainer's, empty: the settings'."""
     outside = connect()
     on_vertex = outside.settings.training_backend == "vertex"
-    return outside.results.claim_job(
-        quick_test_id,
-        request_key,
+    claim = Claim(
+        quick_test_id=quick_test_id,
+        request_key=request_key,
         artifacts_uri=f"{outside.settings.artifacts_uri}/quick_tests/{quick_test_id}",
         parameters=parameters,
         # The local launcher runs this environment's own trainer.
         image=(image or outside.settings.trainer_image) if on_vertex else "",
-        now=datetime.now(UTC),
     )
+    return outside.jobs.claim_job(claim, now=datetime.now(UTC))
 
 
 @effect
 def record_job(key: str, report: JobReport) -> Job:
     """The job's row after `report` was written on it."""
-    return record_report(connect().results, key, report, now=datetime.now(UTC))
+    return record_report(connect().jobs, key, report, now=datetime.now(UTC))
 
 
 @effect
 def record_job_end(key: str, state: JobState, reason: str) -> Job:
     """The job's row after it was ended without a launcher's report."""
-    return connect().results.record_job(key, state=state, reason=reason, now=datetime.now(UTC))
+    return connect().jobs.record_job(key, JobNews(state=state, reason=reason), now=datetime.now(UTC))
 
 
 @effect
 def end_run(quick_test_id: int, status: RunStatus, error: str) -> None:
     """Ends a run that has nothing more to publish."""
-    connect().results.end_run(quick_test_id, status, error=error, now=datetime.now(UTC))
+    connect().runs.end_run(quick_test_id, status, error=error, now=datetime.now(UTC))
 
 
 @effect
 def record_mlflow_run(quick_test_id: int, mlflow_run_id: str) -> None:
     """Writes on the row which MLflow run is this run's."""
-    connect().results.record_mlflow_run(quick_test_id, mlflow_run_id)
+    connect().runs.record_mlflow_run(quick_test_id, mlflow_run_id)
 
 
 @effect
 def record_error(quick_test_id: int, error: str) -> None:
     """Writes on the row why something went wrong."""
-    connect().results.record_error(quick_test_id, error)
+    connect().runs.record_error(quick_test_id, error)
 
 
 @effect
 def list_unsettled(limit: int) -> list[Unsettled]:
     """The runs that something is still to be done for."""
-    return connect().results.list_unsettled(now=datetime.now(UTC), limit=limit)
+    return connect().ledger.list_unsettled(now=datetime.now(UTC), limit=limit)
 
 
 @effect
 def write_ledger(line: LedgerLine) -> None:
     """Writes what became of a run in one kind of work."""
-    connect().results.write_ledger(line)
+    connect().ledger.write_ledger(line)

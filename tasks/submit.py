@@ -21,7 +21,7 @@ def submit_job(job: Job, order: JobOrder) -> JobReport:
     if is_limited() and (task_run.run_count or 1) > 1:
         # The first try's turn was taken by the flow; each further create is one more.
         take_turn(RETRY_TURN_S)
-    labels = to_labels(outside.results.read_database_id(), job.quick_test_id, job.attempt)
+    labels = to_labels(outside.runs.read_database_id(), job.quick_test_id, job.attempt)
     return outside.launcher.submit(job.key, msgspec.structs.replace(order, labels=labels))
 
 

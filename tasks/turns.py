@@ -32,7 +32,7 @@ def is_limited() -> bool:
 @effect
 def wait_for_turn(request_key: str, for_s: float) -> None:
     """Returns when a job may be submitted; at once where `request_key` has its job already."""
-    claim = connect().results.find_claim(request_key)
+    claim = connect().jobs.find_claim(request_key)
     if claim is None or not (claim.job_name or claim.state.ended):
         take_turn(for_s)
 

@@ -36,7 +36,7 @@ def read_source(export_uri: str) -> SourceOfTruth:
     outside = connect()
     return SourceOfTruth(
         described=describe(outside, export_uri),
-        database_id=outside.results.read_database_id(),
+        database_id=outside.runs.read_database_id(),
         versions={"switchyard": version("switchyard"), "python": platform.python_version()},
     )
 
@@ -44,7 +44,7 @@ def read_source(export_uri: str) -> SourceOfTruth:
 @effect
 def list_rows() -> list[BackfillRow]:
     """Every row, and what is published of it."""
-    return connect().results.list_backfill()
+    return connect().ledger.list_backfill()
 
 
 @effect

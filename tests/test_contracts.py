@@ -33,7 +33,7 @@ def lint(tree: Path) -> "subprocess.CompletedProcess[str]":
     [
         (
             "trainer/training.py",
-            "import switchyard.clients.results.store",
+            "import switchyard.clients.results.open",
             "the trainer sees the core and three clients",
         ),
         ("trainer/data/reading.py", "import switchyard.clients.launchers.local.processes", "the trainer sees the core"),

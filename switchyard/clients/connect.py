@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 from switchyard.clients.objects.open import open_objects
 from switchyard.clients.settings import Settings, read_settings
 from switchyard.core.errors import BadSetup
-from switchyard.core.ports import Launcher, Objects, Results, Tracking
+from switchyard.core.ports import Histories, Jobs, Launcher, Ledger, Objects, Runs, Tracking
 
 if TYPE_CHECKING:
     import requests
+
+    from switchyard.clients.results.open import ResultsPorts
 
 
 class Outside:
@@ -25,9 +27,34 @@ class Outside:
         return open_objects(uri, credentials=credentials)
 
     @property
-    def results(self) -> Results:
-        """The results database. Raises: BadSetup: its schema is not this version's (`python -m flows migrate`)."""
-        return _results(self.settings)
+    def runs(self) -> Runs:
+        """The rows of runs in the results database, as the three below.
+
+        Raises: BadSetup: its schema is not this version's (`python -m flows migrate`)."""
+        return self._results.runs
+
+    @property
+    def jobs(self) -> Jobs:
+        """The rows of training jobs. Raises: BadSetup, as `runs`."""
+        return self._results.jobs
+
+    @property
+    def histories(self) -> Histories:
+        """What is published. Raises: BadSetup, as `runs`."""
+        return self._results.histories
+
+    @property
+    def ledger(self) -> Ledger:
+        """Work on many runs. Raises: BadSetup, as `runs`."""
+        return self._results.ledger
+
+    def close(self) -> None:
+        """Closes the results database's connections; a later use opens new ones."""
+        self._results.close()
+
+    @property
+    def _results(self) -> "ResultsPorts":
+        return _open_results(self.settings)
 
     @property
     def launcher(self) -> Launcher:
@@ -77,8 +104,8 @@ def connect() -> Outside:
 
 
 @lru_cache(maxsize=8)
-def _results(settings: Settings) -> Results:
-    from switchyard.clients.results.store import open_results
+def _open_results(settings: Settings) -> "ResultsPorts":
+    from switchyard.clients.results.open import open_results
 
     return open_results(settings.results_url, table=settings.results_table)
 

@@ -15,9 +15,19 @@ from switchyard.core.backfill.rows import AdoptedRun, BackfillRow
 from switchyard.core.errors import SwitchyardError
 from switchyard.core.history.publication import Draft, Publication, PublishResult, StoredHistory
 from switchyard.core.mlflow.raw_run import Keys, LostRun, RawRun, TrackedRun
-from switchyard.core.runs.jobs import JobOrder, JobReport, JobState
+from switchyard.core.runs.jobs import JobOrder, JobReport
 from switchyard.core.runs.ledger import LedgerLine
-from switchyard.core.runs.rows import Job, NewRun, QuickTest, RunStatus, RunSummary, Unsettled
+from switchyard.core.runs.rows import (
+    Claim,
+    ClaimedJob,
+    Job,
+    JobNews,
+    NewRun,
+    QuickTest,
+    RunStatus,
+    RunSummary,
+    Unsettled,
+)
 from switchyard.core.verify.kept_run import KeptRun
 
 ANY: Final = -1
@@ -106,8 +116,8 @@ class Tracking(Protocol):
         """Ends all connections. A second call does nothing."""
 
 
-class Results(Protocol):
-    """The results database. Each method is one transaction."""
+class Runs(Protocol):
+    """The rows of runs, as those ask who make, name, list or end a run. Each method is one transaction."""
 
     def read_database_id(self) -> str:
         """This database's own id: 12 hex digits, made by the first migration, the same ever after."""
@@ -117,56 +127,17 @@ class Results(Protocol):
 
         Raises: BadRequest: the table is not ours (RESULTS_TABLE), so that its owner makes the rows."""
 
+    def adopt_runs(self, runs: Sequence[AdoptedRun], *, now: datetime) -> dict[str, int]:
+        """Makes a row for each, in one transaction; the rows' ids by MLflow run id. A second call finds the first
+        one's rows and changes nothing.
+
+        Raises: BadRequest: the table is not ours (RESULTS_TABLE), so that its owner makes the rows."""
+
     def read_run(self, quick_test_id: int) -> QuickTest:
         """Raises: NotFound."""
 
     def list_runs(self, *, limit: int, before_id: int | None = None) -> list[RunSummary]:
         """The newest runs first, by id, those below `before_id`."""
-
-    def claim_job(
-        self,
-        quick_test_id: int,
-        request_key: str,
-        *,
-        artifacts_uri: str,
-        parameters: Mapping[str, object],
-        image: str,
-        now: datetime,
-    ) -> Job:
-        """Claims the right to create one job, before any is created: a row in state CLAIMED with the next attempt's
-        number, and the run's row in status `submitted` with `artifacts_uri` as its folder (where it has none yet).
-        A second call with the same `request_key` returns the first one's job unchanged.
-
-        Raises: NotFound; BadRequest: another request's job of this run has not ended, or the run is completed."""
-
-    def read_job(self, quick_test_id: int) -> Job | None:
-        """The run's newest attempt; None when it never had one."""
-
-    def find_claim(self, request_key: str) -> Job | None:
-        """The job that was claimed under `request_key`, ended or not; None: none was."""
-
-    def find_job(self, job_number: str) -> Job | None:
-        """The job whose name at its launcher ends in ``/<job_number>``, as long as its end is not announced
-        (`claim_ended_event`); None: there is no such job, or no longer."""
-
-    def record_job(
-        self,
-        key: str,
-        *,
-        state: JobState,
-        job_name: str = "",
-        reason: str = "",
-        log_uri: str = "",
-        started_at: datetime | None = None,
-        now: datetime,
-    ) -> Job:
-        """Records what the launcher said; empty arguments keep what is there. RUNNING also sets the run's status and
-        `started_at`. A job recorded as ended stays so: a later call changes nothing and returns the row.
-
-        Raises: NotFound."""
-
-    def claim_ended_event(self, key: str, *, now: datetime) -> bool:
-        """True once in a job's life: for the call that sets `ended_event_at`."""
 
     def end_run(self, quick_test_id: int, status: RunStatus, *, error: str, now: datetime) -> None:
         """Ends a run that has nothing (more) to publish. What is published stays. A second call changes nothing but
@@ -183,6 +154,41 @@ class Results(Protocol):
     def record_error(self, quick_test_id: int, error: str) -> None:
         """Writes why something went wrong on the row (a table that is not ours: its newest job); status unchanged."""
 
+
+class Jobs(Protocol):
+    """The rows of training jobs, as those ask who submit a job, look at it, or tell of its end. Each method is one
+    transaction; a claim, and a job that starts, write the run's row in it too."""
+
+    def claim_job(self, claim: Claim, *, now: datetime) -> ClaimedJob:
+        """Claims the right to create one job, before any is created: a row in state CLAIMED with the next attempt's
+        number, and the run's row in status `submitted` with `claim.artifacts_uri` as its folder (where it has none
+        yet). A second call with the same request key returns the first one's job unchanged.
+
+        Raises: NotFound; BadRequest: another request's job of this run has not ended, or the run is completed."""
+
+    def read_job(self, quick_test_id: int) -> Job | None:
+        """The run's newest attempt; None when it never had one."""
+
+    def find_claim(self, request_key: str) -> Job | None:
+        """The job that was claimed under `request_key`, ended or not; None: none was."""
+
+    def find_job(self, job_number: str) -> Job | None:
+        """The job whose name at its launcher ends in ``/<job_number>``, as long as its end is not announced
+        (`claim_ended_event`); None: there is no such job, or no longer."""
+
+    def record_job(self, key: str, news: JobNews, *, now: datetime) -> Job:
+        """Records what the launcher said; what is empty in `news` keeps what is there. RUNNING also sets the run's
+        status and `started_at`. A job recorded as ended stays so: a later call changes nothing and returns the row.
+
+        Raises: NotFound."""
+
+    def claim_ended_event(self, key: str, *, now: datetime) -> bool:
+        """True once in a job's life: for the call that sets `ended_event_at`."""
+
+
+class Histories(Protocol):
+    """What is published of a run, as those ask who ingest one run, or read it. Each method is one transaction."""
+
     def publish(self, publication: Publication, *, force: bool = False, now: datetime) -> PublishResult:
         """Writes history, digests, rank, histograms and the row's status and error, all or none, under the row's lock.
         `cached_at` is set to `now` at the first publish and kept when the same charted digest is published again. A
@@ -191,22 +197,6 @@ class Results(Protocol):
         whole one completes a charted-only one. Of equal rank, what the run's own file says goes before MLflow's.
 
         Raises: NotFound: no such run; StaleWrite: equal rank, other content."""
-
-    def publish_many(
-        self, kind: str, drafts: Sequence[Draft], *, force: bool = False, now: datetime
-    ) -> dict[int, PublishResult | SwitchyardError]:
-        """As `publish`, for many runs in one transaction, with their ledger lines of `kind` in it; what became of each
-        publication, by run id. A run that cannot be published leaves the line of a failure, and the others are
-        published. A second call answers UNCHANGED for each; only `attempts` of the lines grow."""
-
-    def list_backfill(self) -> list[BackfillRow]:
-        """One query: every row, by id."""
-
-    def adopt_runs(self, runs: Sequence[AdoptedRun], *, now: datetime) -> dict[str, int]:
-        """Makes a row for each, in one transaction; the rows' ids by MLflow run id. A second call finds the first
-        one's rows and changes nothing.
-
-        Raises: BadRequest: the table is not ours (RESULTS_TABLE), so that its owner makes the rows."""
 
     def find_replaced(self, quick_test_id: int) -> int | None:
         """The number of the run's newest history that a forced publish, or a recovery, replaced; None: none was.
@@ -228,10 +218,26 @@ class Results(Protocol):
     def read_kept(self, quick_test_ids: Sequence[int]) -> list[KeptRun]:
         """All that is kept of these runs, for a comparison; by id, without those that have no row."""
 
+
+class Ledger(Protocol):
+    """Work on many runs, as reconcile, backfill and verify ask for it: which runs are to be done, and what became of
+    each. Each method is one transaction; a batch's histories and its lines are in one."""
+
     def list_unsettled(self, *, now: datetime, limit: int) -> list[Unsettled]:
         """One query: every run with an open job, or with an ended job whose row has not ended or whose end is not
         published, or that is completed without a history; none that backs off (`LedgerLine.next_try_at` of kind
         ``repair`` after `now`). Those with a job come first, the oldest first; then those without, the newest first."""
+
+    def list_backfill(self) -> list[BackfillRow]:
+        """One query: every row, by id."""
+
+    def publish_many(
+        self, kind: str, drafts: Sequence[Draft], *, force: bool = False, now: datetime
+    ) -> dict[int, PublishResult | SwitchyardError]:
+        """As `Histories.publish`, for many runs in one transaction, with their lines of `kind` in it; what became of
+        each publication, by run id. A draft without one writes its line alone. A run that cannot be published leaves
+        the line of a failure, and the others are published. A second call answers UNCHANGED for each; only `attempts`
+        of the lines grow."""
 
     def read_ledger(self, kind: str) -> list[LedgerLine]:
         """All lines of a kind of work, by run id."""

@@ -17,7 +17,7 @@ from switchyard.core.history.publishing import to_publication
 from switchyard.core.metrics.record import Sampling
 from switchyard.core.mlflow.mapping import CHARTED, from_points
 from switchyard.core.mlflow.raw_run import LostRun, RawRun, to_source_digest
-from switchyard.core.ports import Results
+from switchyard.core.ports import Ledger
 from switchyard.core.runs.ledger import LedgerLine
 from switchyard.services.backfill_files import RunFile, to_file, write_files
 
@@ -34,21 +34,21 @@ def backfill_runs(outside: Outside, items: Sequence[Item], how: How, *, again: b
     Raises:
         TryAgain, BadSetup: the runs that have no line yet could not be read, or the results not be written.
     """
-    results, result = outside.results, BatchResult()
+    ledger, result = outside.ledger, BatchResult()
     if again:
-        settled = _list_settled(results, how.since)
+        settled = _list_settled(ledger, how.since)
         _count_settled(result, [settled[item.quick_test_id] for item in items if item.quick_test_id in settled])
         items = [item for item in items if item.quick_test_id not in settled]
     for some in batched(_read(outside, items, how), WHOLE_RUNS if how.whole else CHARTED_RUNS):
         drafts = write_files(outside, some) if how.full else [draft for draft, _ in some]
-        _count(result, drafts, results.publish_many(KIND, drafts, force=how.force, now=datetime.now(UTC)))
+        _count(result, drafts, ledger.publish_many(KIND, drafts, force=how.force, now=datetime.now(UTC)))
     return result
 
 
-def fail_runs(results: Results, items: Sequence[Item], since: datetime, error: str) -> BatchResult:
+def fail_runs(ledger: Ledger, items: Sequence[Item], since: datetime, error: str) -> BatchResult:
     """Writes `error` on the ledger line of each run that has none since `since`: its batch was given up. A second call
     finds the first one's lines and writes nothing."""
-    settled, result = _list_settled(results, since), BatchResult()
+    settled, result = _list_settled(ledger, since), BatchResult()
     _count_settled(result, [settled[item.quick_test_id] for item in items if item.quick_test_id in settled])
     left = [
         Draft(quick_test_id=item.quick_test_id, state="failed", error=error)
@@ -56,7 +56,7 @@ def fail_runs(results: Results, items: Sequence[Item], since: datetime, error: s
         if item.quick_test_id not in settled
     ]
     for drafts in batched(left, CHARTED_RUNS):
-        _count(result, drafts, results.publish_many(KIND, drafts, now=datetime.now(UTC)))
+        _count(result, drafts, ledger.publish_many(KIND, drafts, now=datetime.now(UTC)))
     return result
 
 
@@ -110,8 +110,8 @@ def _to_publishable(outside: Outside, run: RawRun, item: Item, how: How) -> tupl
     return draft, to_file(record, quick_test_id=id_, mlflow_run_id=info.run_id, name=info.name, folder=folder)
 
 
-def _list_settled(results: Results, since: datetime) -> dict[int, LedgerLine]:
-    return {line.quick_test_id: line for line in results.read_ledger(KIND) if line.updated_at >= since}
+def _list_settled(ledger: Ledger, since: datetime) -> dict[int, LedgerLine]:
+    return {line.quick_test_id: line for line in ledger.read_ledger(KIND) if line.updated_at >= since}
 
 
 def _count_settled(result: BatchResult, lines: Sequence[LedgerLine]) -> None:

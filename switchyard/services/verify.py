@@ -77,7 +77,7 @@ def give_up_rows(
 
 def list_unknown(outside: Outside, *, experiments: Sequence[str], export_uri: str = "") -> list[UnknownRun]:
     """The MLflow runs that no row names. Raises: NotFound: no experiment has one of these names."""
-    known = {row.mlflow_run_id for row in outside.results.list_backfill()}
+    known = {row.mlflow_run_id for row in outside.ledger.list_backfill()}
     with closing(outside.open_tracking(export_uri)) as tracking:
         return [
             UnknownRun(
@@ -94,7 +94,7 @@ def list_unknown(outside: Outside, *, experiments: Sequence[str], export_uri: st
 def count_lines(outside: Outside, since: datetime) -> int | None:
     """How many ledger lines were written since then; None: nobody can say just now."""
     try:
-        return outside.results.count_ledger(KIND, since=since)
+        return outside.ledger.count_ledger(KIND, since=since)
     except TryAgain:
         return None
 
@@ -103,7 +103,8 @@ def _find_run_ids(outside: Outside, rows: Sequence[BackfillRow]) -> dict[int, st
     """The MLflow run of each row; where the row has lost its id, the one that its history names."""
     found = {row.id: row.mlflow_run_id for row in rows if row.mlflow_run_id}
     for some in batched([row.id for row in rows if not row.mlflow_run_id], CHARTED_RUNS):
-        found |= {kept.quick_test_id: run_id for kept in outside.results.read_kept(some) if (run_id := to_run_id(kept))}
+        kept = outside.histories.read_kept(some)
+        found |= {run.quick_test_id: run_id for run in kept if (run_id := to_run_id(run))}
     return found
 
 
@@ -123,7 +124,7 @@ class _Reading:
         runs = self._tracking.read_runs(by_run, keys=None if whole else CHARTED)
         for some in batched(runs, WHOLE_RUNS if whole else CHARTED_RUNS):
             pairs = {id_: run for run in some for id_ in by_run[_to_id(run)]}
-            kept = self._outside.results.read_kept(list(pairs))
+            kept = self._outside.histories.read_kept(list(pairs))
             files = _read_files(self._outside, kept) if whole else {}
             lines = [self._verify_one(run, pairs[run.quick_test_id], files.get(run.quick_test_id)) for run in kept]
             _record(self._outside, lines)
@@ -177,4 +178,4 @@ def _record(outside: Outside, lines: Sequence[VerifiedRun]) -> None:
         )
         for line in lines
     ]
-    outside.results.publish_many(KIND, drafts, now=datetime.now(UTC))
+    outside.ledger.publish_many(KIND, drafts, now=datetime.now(UTC))

@@ -87,7 +87,7 @@ def _build(record: MetricsRecord, quick_test_id: int) -> object:
 def _measure_publish_ms() -> float:
     """Each time another run's first publish into a database file, the costliest kind."""
     from switchyard.clients.results.migrate import migrate
-    from switchyard.clients.results.store import open_results
+    from switchyard.clients.results.open import open_results
     from switchyard.clients.settings import read_settings
 
     with tempfile.TemporaryDirectory() as folder:
@@ -98,14 +98,14 @@ def _measure_publish_ms() -> float:
         record = make_run()
         publications = []
         for number in range(REPEATS + WARM_UP):
-            run = results.create_run(NewRun(request_key=f"bench-{number}"), now=now)
+            run = results.runs.create_run(NewRun(request_key=f"bench-{number}"), now=now)
             publications.append(
                 to_publication(
                     record, quick_test_id=run.id, source="file", sampling=Sampling(), row_status=RunStatus.COMPLETED
                 )
             )
         waiting = iter(publications)
-        return _measure_ms(lambda: results.publish(next(waiting), now=now))
+        return _measure_ms(lambda: results.histories.publish(next(waiting), now=now))
 
 
 def _measure_ms(work: Callable[[], object]) -> float:

@@ -63,7 +63,7 @@ def _measure(name: str, url: str, folder: Path) -> dict[str, float | str]:
     environment = {**os.environ, "RESULTS_URL": url, "STATE_DIR": str(folder)}
     settings = read_settings(environment)
     migrate(settings)
-    publish_run(Outside(settings).results, make_record(epochs=50))
+    publish_run(Outside(settings), make_record(epochs=50))
     with _server(environment) as (port, process):
         for path in (OURS, BARE):  # warm: pools, caches, the interpreter's specialised bytecode
             _load(port, path)
@@ -123,10 +123,10 @@ def _server(environment: dict[str, str]) -> Iterator[tuple[int, psutil.Process]]
 def _serve(port: int) -> None:
     """Both routes in one application: the bare one is what Starlette alone would do with the same query."""
     outside = connect()
-    results = outside.results
+    histories = outside.histories
 
     def bare(request: Request) -> Response:
-        stored = results.read_history(int(request.path_params["quick_test_id"]))
+        stored = histories.read_history(int(request.path_params["quick_test_id"]))
         return Response(stored.history_json, media_type="application/json")
 
     app = create_app(outside)

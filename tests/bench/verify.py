@@ -64,7 +64,7 @@ def _measure(kind: str) -> dict[str, float]:
     migrate(outside.settings)
     with closing(outside.tracking) as tracking:
         adopted = [AdoptedRun(mlflow_run_id=run.run_id, status=RunStatus.COMPLETED) for run in tracking.list_runs()]
-    ids = outside.results.adopt_runs(adopted, now=now)
+    ids = outside.runs.adopt_runs(adopted, now=now)
     items = [Item(quick_test_id=id_, mlflow_run_id=run_id) for run_id, id_ in ids.items()]
 
     def read() -> None:
@@ -73,7 +73,7 @@ def _measure(kind: str) -> dict[str, float]:
                 pass
 
     def verify() -> None:
-        rows = outside.results.list_backfill()
+        rows = outside.ledger.list_backfill()
         for batch in to_batches(rows, Scope(), "", charted_size=CHARTED_BATCH, whole_size=WHOLE_BATCH):
             found = verify_rows(outside, batch.rows, whole=batch.whole)
             assert all(run.state is State.VERIFIED for run in found)

@@ -23,7 +23,7 @@ from switchyard.clients.connect import Outside, connect
 from switchyard.clients.launchers.vertex.custom_job import to_custom_job
 from switchyard.clients.results.migrate import migrate
 from switchyard.core.runs.jobs import JobOrder, JobState, to_labels
-from switchyard.core.runs.rows import NewRun
+from switchyard.core.runs.rows import Claim, JobNews, NewRun
 from tests.emulators.certificate import make_certificate
 from tests.emulators.gcs import start_gcs
 from tests.emulators.vertex import VertexEmulator
@@ -47,11 +47,13 @@ class Fleet:
 
     def _submit(self, outside: Outside, number: int) -> str:
         """A run and its job, as `train --no-wait` leaves them; the service is asked directly, which is quicker."""
-        now, results = datetime.now(UTC), outside.results
-        run = results.create_run(NewRun(request_key=f"request-{number}"), now=now)
+        now = datetime.now(UTC)
+        run = outside.runs.create_run(NewRun(request_key=f"request-{number}"), now=now)
         folder = f"{outside.settings.artifacts_uri}/quick_tests/{run.id}"
-        job = results.claim_job(run.id, f"r{number}", artifacts_uri=folder, parameters={}, image=SCRIPTED, now=now)
-        labels = to_labels(results.read_database_id(), run.id, job.attempt)
+        job = outside.jobs.claim_job(
+            Claim(quick_test_id=run.id, request_key=f"r{number}", artifacts_uri=folder, image=SCRIPTED), now=now
+        ).job
+        labels = to_labels(outside.runs.read_database_id(), run.id, job.attempt)
         arguments = [f"--artifacts-uri={folder}", *(f"--argument-{n}=value" for n in range(40))]
         order = JobOrder(display_name=f"run {run.id}", arguments=arguments, labels=labels, timeout_s=600)
         asked = to_custom_job(job.key, order, image=SCRIPTED, service_account="")
@@ -59,7 +61,7 @@ class Fleet:
             CREATE, CreateCustomJobRequest.pb(CreateCustomJobRequest(parent=PARENT, custom_job=asked))
         )
         self._vertex.core.move(created.name, VertexState.JOB_STATE_RUNNING)
-        results.record_job(job.key, state=JobState.RUNNING, job_name=created.name, now=now)
+        outside.jobs.record_job(job.key, JobNews(state=JobState.RUNNING, job_name=created.name), now=now)
         return str(created.name)
 
     def live_a_minute(self) -> None:

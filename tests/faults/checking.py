@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from switchyard.core.ports import Results
+from switchyard.clients.results.open import ResultsPorts
 from switchyard.core.runs.jobs import JobState
 from switchyard.core.runs.rows import RunStatus
 
@@ -49,13 +49,13 @@ class Violations(msgspec.Struct, frozen=True, kw_only=True):
         return iter([*self.jobs, *self.history, *self.stuck])
 
 
-def read_left(results: Results, jobs: list[JobSeen], files: dict[str, bytes], *, events: int) -> Left:
+def read_left(results: ResultsPorts, jobs: list[JobSeen], files: dict[str, bytes], *, events: int) -> Left:
     """What there is now; `files` by their names below the run's folder."""
-    runs = results.list_runs(limit=10)
+    runs = results.runs.list_runs(limit=10)
     if not runs:
         return Left(jobs=jobs, events=events)
-    run, job = results.read_run(RUN_ID), results.read_job(RUN_ID)
-    stored = results.read_history(RUN_ID).history_json or b""
+    run, job = results.runs.read_run(RUN_ID), results.jobs.read_job(RUN_ID)
+    stored = results.histories.read_history(RUN_ID).history_json or b""
     return Left(
         jobs=jobs,
         runs=len(runs),
@@ -63,13 +63,13 @@ def read_left(results: Results, jobs: list[JobSeen], files: dict[str, bytes], *,
         job_name=job.job_name if job else "",
         job_state=job.state if job else "",
         is_announced=job is not None and job.ended_event_at is not None,
-        unsettled=len(results.list_unsettled(now=datetime.now(UTC), limit=10)),
+        unsettled=len(results.ledger.list_unsettled(now=datetime.now(UTC), limit=10)),
         history=re.sub(r'"cached_at":"[^"]*"', '"cached_at":""', stored.decode()),
         histograms={
             f"{kind}/{tower}": found
             for kind in ("weights", "gradients")
             for tower in ("query", "candidate")
-            if (found := results.read_histogram(RUN_ID, kind, tower)) is not None
+            if (found := results.histories.read_histogram(RUN_ID, kind, tower)) is not None
         },
         files={name: _without_times(name, data) for name, data in files.items()},
         events=events,

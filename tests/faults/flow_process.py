@@ -25,7 +25,9 @@ import switchyard.services.announcing
 import tasks.turns
 from switchyard.clients.launchers.vertex.launcher import VertexLauncher
 from switchyard.clients.objects.gcs import GcsObjects
-from switchyard.clients.results.store import SqlResults
+from switchyard.clients.results.histories import SqlHistories
+from switchyard.clients.results.jobs import SqlJobs
+from switchyard.clients.results.runs import SqlRuns
 from switchyard.core.errors import SwitchyardError
 from tests.faults.orders import FlowNews, FlowOrder, Point
 
@@ -37,23 +39,23 @@ FLOWS: dict[str, Callable[..., Any]] = {
 DONE, FAILED, BROKEN = 0, 1, 3
 
 _POINTS: list[tuple[Any, str, Point]] = [
-    (SqlResults, "create_run", "make the row"),
+    (SqlRuns, "create_run", "make the row"),
     (tasks.turns, "take_turn", "take a turn"),
-    (SqlResults, "claim_job", "claim the job"),
+    (SqlJobs, "claim_job", "claim the job"),
     (JobServiceClient, "list_custom_jobs", "list the jobs"),
     (JobServiceClient, "create_custom_job", "create the job"),
-    (SqlResults, "record_job", "record the job"),
+    (SqlJobs, "record_job", "record the job"),
     (VertexLauncher, "report", "look at the job"),
     (GcsObjects, "read", "read the file"),
-    (SqlResults, "publish", "publish"),
-    (SqlResults, "claim_ended_event", "claim the event"),
+    (SqlHistories, "publish", "publish"),
+    (SqlJobs, "claim_ended_event", "claim the event"),
     (switchyard.services.announcing, "emit_job_ended", "emit the event"),
 ]
 
 
 def name_point(named: Point, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Point | None:
     """What a call of this name and these arguments is; None: nothing that a kill is aimed at."""
-    if named == "record the job" and kwargs["state"].ended:
+    if named == "record the job" and args[2].state.ended:
         return "record its end"
     if named == "read the file" and not args[1].endswith("/training_metrics.json"):
         return None  # mlflow_info.json, of which most runs have none

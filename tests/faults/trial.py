@@ -14,9 +14,8 @@ import msgspec
 from google.cloud.aiplatform_v1.types import JobState
 
 from switchyard.clients.results.migrate import migrate
-from switchyard.clients.results.store import open_results
+from switchyard.clients.results.open import ResultsPorts, open_results
 from switchyard.clients.settings import Settings, read_settings
-from switchyard.core.ports import Results
 from tests.emulators.faults import Fault
 from tests.emulators.gcs_rules import Preconditions
 from tests.emulators.vertex_table import TERMINAL
@@ -118,7 +117,7 @@ class Trial:
         if kill is not None and -signal.SIGKILL not in ends:
             self._late.append(f"the fault was not injected: {self.case.flows} ended with {ends}, not by {kill}")
 
-    def _recover(self, results: Results) -> None:
+    def _recover(self, results: ResultsPorts) -> None:
         """Reconcile, the same request, or both, then each in turn, as in production, until nothing is left to do."""
         plan = RECOVERIES[self._number % len(RECOVERIES)]
         while not self._is_settled(results):
@@ -129,7 +128,7 @@ class Trial:
             self._wait_for_jobs()
             plan = ("train",) if plan == ("reconcile",) else ("reconcile",)
 
-    def _is_settled(self, results: Results) -> bool:
+    def _is_settled(self, results: ResultsPorts) -> bool:
         left = read_left(results, self._list_jobs(), {}, events=0)
         has_ended = all(job.state in ("succeeded", "failed", "cancelled") for job in left.jobs)
         return bool(left.runs and left.jobs and left.unsettled == 0 and left.is_announced and has_ended)

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,7 +19,7 @@ import flows.ingest
 import flows.train
 from switchyard.clients import connect
 from switchyard.clients.launchers.local.launcher import LocalLauncher
-from switchyard.clients.results.store import open_results
+from switchyard.clients.results.open import open_results
 from switchyard.clients.settings import Settings
 from switchyard.core.errors import SwitchyardError
 
@@ -59,7 +60,9 @@ def run(flow: str, folder: Path, n: int) -> None:
     Counted.die_before, Counted.log = n, folder / "effects.json"
     settings = connect.connect().settings
     command = (sys.executable, "-m", "tests.flows.scripted_trainer")
-    counted_results = Counted(open_results(settings.results_url, table=""))
+    opened = open_results(settings.results_url)
+    ports = {name: Counted(getattr(opened, name)) for name in ("runs", "jobs", "histories", "ledger")}
+    counted_results = replace(opened, **ports)  # type: ignore[arg-type]  # each stands for its port
     counted_launcher = Counted(LocalLauncher(settings.state_dir, command=command))
 
     def results(settings: Settings) -> Any:
@@ -68,7 +71,7 @@ def run(flow: str, folder: Path, n: int) -> None:
     def launcher(settings: Settings) -> Any:
         return counted_launcher
 
-    connect._results, connect._launcher = results, launcher  # type: ignore[assignment]  # as the tests' conftest does
+    connect._open_results, connect._launcher = results, launcher  # type: ignore[assignment]  # as the tests' conftest does
     if flow == "train":
         flows.train.train(request_key="once", epochs=6, poll_interval_s=0.05)
     else:

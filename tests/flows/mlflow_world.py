@@ -76,7 +76,7 @@ def serve_store(path: Path, runs: Sequence[RawRun], **options: Any) -> Iterator[
 
 def add_row(outside: Outside, mlflow_run_id: str = "", *, status: str = "completed", name: str = "row") -> int:
     """A row as another application made it: without a job, and with a folder that nobody has written to."""
-    run = outside.results.create_run(NewRun(request_key=name, display_name=name), now=NOW)
+    run = outside.runs.create_run(NewRun(request_key=name, display_name=name), now=NOW)
     run_sql(
         outside.settings.results_url,
         "UPDATE quick_tests SET status = :status, mlflow_run_id = :run, gcs_artifacts_path = :folder WHERE id = :id",
@@ -107,6 +107,6 @@ def write_metrics(outside: Outside, quick_test_id: int, data: bytes) -> None:
 
 def read_published(outside: Outside, quick_test_id: int) -> dict[str, Any]:
     """The published history; empty where nothing is."""
-    stored = outside.results.read_history(quick_test_id).history_json
+    stored = outside.histories.read_history(quick_test_id).history_json
     found: dict[str, Any] = msgspec.json.decode(stored) if stored else {}
     return found

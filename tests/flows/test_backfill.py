@@ -34,7 +34,7 @@ from switchyard.core.metrics.record import RunIdentity
 from switchyard.core.mlflow.raw_run import RawRun
 from switchyard.core.runs.jobs import JobState
 from switchyard.core.runs.ownership import to_tags
-from switchyard.core.runs.rows import RunStatus
+from switchyard.core.runs.rows import Claim, JobNews, RunStatus
 from tests.clients.mlflow.stores import find_fixture, make_sqlite, restore, to_libpq
 from tests.clients.results.places import make_application_table, run_sql
 from tests.core.mlflow.factories import make_run, make_series
@@ -85,7 +85,7 @@ def legacy(
         migrate(connect().settings)
     monkeypatch.setenv("MLFLOW_BACKEND_STORE_URI", uri)
     yield connect()
-    connect().results.close()  # type: ignore[attr-defined]  # only this implementation has connections
+    connect().close()
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def read_all(outside: Outside) -> dict[str, Any]:
 
 
 def ledger_states(outside: Outside) -> dict[int, str]:
-    return {line.quick_test_id: line.state for line in outside.results.read_ledger("backfill")}
+    return {line.quick_test_id: line.state for line in outside.ledger.read_ledger("backfill")}
 
 
 def to_tagged(run: RawRun, *, quick_test_id: int, key: str, attempt: int) -> RawRun:
@@ -123,9 +123,9 @@ def test_every_run_of_the_legacy_database_is_published_or_listed(legacy: Outside
     assert skipped.endswith("has no charted metric: there is nothing to publish")
     (deleted,) = result.left_out
     assert "deleted in MLflow" in deleted.why_not
-    lines = {line.quick_test_id: line for line in legacy.results.read_ledger("backfill")}
+    lines = {line.quick_test_id: line for line in legacy.ledger.read_ledger("backfill")}
     assert len(lines) == 23
-    for row in legacy.results.list_backfill():
+    for row in legacy.ledger.list_backfill():
         line = lines[row.id]
         if row.id in result.skipped:
             assert (line.state, row.published) == ("skipped", "nothing")
@@ -150,7 +150,7 @@ def test_whole_runs_of_the_legacy_database_become_like_new_ones(
     result = backfill_now(status="all", full=True)
     assert (result.published, result.failed) == (charted.published, {})
     monkeypatch.setenv("MLFLOW_BACKEND_STORE_URI", "sqlite:////nowhere/mlflow.db")
-    rows = [row for row in legacy.results.list_backfill() if row.id not in result.skipped]
+    rows = [row for row in legacy.ledger.list_backfill() if row.id not in result.skipped]
     for row in rows:
         assert row.gcs_artifacts_path == to_folder(legacy, row.id)
         uri = f"{row.gcs_artifacts_path}/training_metrics.json"
@@ -209,7 +209,7 @@ def test_bad_runs_do_not_hide_the_others(outside: Outside, runs: list[RawRun]) -
     assert ledger_states(outside) == {good: "done", lost: "failed"}
     with pytest.raises(BackfillFailed):
         backfill_now()
-    (line,) = [line for line in outside.results.read_ledger("backfill") if line.quick_test_id == lost]
+    (line,) = [line for line in outside.ledger.read_ledger("backfill") if line.quick_test_id == lost]
     assert line.attempts == 2
     run_sql(
         outside.settings.results_url,
@@ -257,12 +257,12 @@ def test_what_is_published_stays_but_by_force_and_force_is_undone_by_recover(
     kept = backfill_now()
     assert (kept.legacy, kept.to_do, len(kept.left_out)) == (1, 0, 1)
     assert backfill_now(force=True).published == 1
-    new = outside.results.read_history(row)
+    new = outside.histories.read_history(row)
     assert backfill_now(force=True).unchanged == 1
     assert recover(quick_test_id=row).replaced_id == 1
-    assert outside.results.read_history(row).history_json == LEGACY.encode()
+    assert outside.histories.read_history(row).history_json == LEGACY.encode()
     recover(quick_test_id=row)
-    assert outside.results.read_history(row) == new
+    assert outside.histories.read_history(row) == new
 
 
 def test_recover_says_where_there_is_nothing(outside: Outside, runs: list[RawRun]) -> None:
@@ -283,7 +283,7 @@ def test_histograms_complete_what_was_published_without(outside: Outside, runs: 
     assert after["histogram_available"]
     assert after["digest"]["charted"] == before["digest"]["charted"]
     assert after["cached_at"] == before["cached_at"]
-    assert outside.results.read_histogram(row, "weights", "query") is not None
+    assert outside.histories.read_histogram(row, "weights", "query") is not None
     assert backfill_now(force=True).unchanged == 1
     assert read_published(outside, row) == after
 
@@ -294,10 +294,10 @@ def test_the_file_of_a_run_that_our_own_job_logged_is_that_job_s(
     """By `--tracker mlflow`, in a second attempt: with MLflow gone, ingest takes the file as that attempt's."""
     row = add_row(outside, "a" * 32, status="pending")
     for attempt in ("attempt 1", "attempt 2"):
-        job = outside.results.claim_job(
-            row, attempt, artifacts_uri=to_folder(outside, row), parameters={}, image="", now=datetime.now(UTC)
-        )
-        outside.results.record_job(job.key, state=JobState.SUCCEEDED, job_name=attempt, now=datetime.now(UTC))
+        job = outside.jobs.claim_job(
+            Claim(quick_test_id=row, request_key=attempt, artifacts_uri=to_folder(outside, row)), now=datetime.now(UTC)
+        ).job
+        outside.jobs.record_job(job.key, JobNews(state=JobState.SUCCEEDED, job_name=attempt), now=datetime.now(UTC))
     run_sql(outside.settings.results_url, "UPDATE quick_tests SET status = 'completed'")
     run = to_tagged(make_run(run_id="a" * 32), quick_test_id=row, key=job.key, attempt=2)
     monkeypatch.setenv("MLFLOW_BACKEND_STORE_URI", make_sqlite_store(tmp_path / "mlflow.db", [run]))
@@ -362,7 +362,7 @@ def test_only_runs_of_the_named_experiments_are_adopted(
     made = [make_run(run_id="a" * 32), make_run(run_id="b" * 32, experiment="other", experiment_id="5")]
     monkeypatch.setenv("MLFLOW_BACKEND_STORE_URI", make_sqlite_store(tmp_path / "mlflow.db", made))
     assert backfill_now(adopt=True, experiments=["other"]).published == 1
-    run = outside.results.read_run(1)
+    run = outside.runs.read_run(1)
     assert (run.mlflow_run_id, run.mlflow_experiment_name, run.status) == ("b" * 32, "other", RunStatus.COMPLETED)
     assert (run.display_name, run.started_at is not None, run.completed_at is not None) == ("a run", True, True)
     with pytest.raises(NotFound, match="no experiment named 'misspelt'"):

@@ -119,7 +119,7 @@ def run_now(**parameters: object) -> BackfillResult:
 
 def read_lines(outside: Outside) -> dict[int, tuple[str, str]]:
     """State and error of each run's ledger line."""
-    return {line.quick_test_id: (line.state, line.error) for line in outside.results.read_ledger("backfill")}
+    return {line.quick_test_id: (line.state, line.error) for line in outside.ledger.read_ledger("backfill")}
 
 
 def read_all(outside: Outside, rows: list[int]) -> dict[str, Any]:
@@ -129,9 +129,9 @@ def read_all(outside: Outside, rows: list[int]) -> dict[str, Any]:
         history.pop("cached_at", None)
     lines = [
         msgspec.structs.replace(line, attempts=0, updated_at=line.updated_at.min)
-        for line in outside.results.read_ledger("backfill")
+        for line in outside.ledger.read_ledger("backfill")
     ]
-    return {"histories": histories, "lines": lines, "rows": [outside.results.read_run(row) for row in rows]}
+    return {"histories": histories, "lines": lines, "rows": [outside.runs.read_run(row) for row in rows]}
 
 
 @pytest.fixture(scope="module")

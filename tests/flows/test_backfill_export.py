@@ -31,7 +31,7 @@ def test_runs_are_published_from_an_export_when_mlflow_is_gone(outside: Outside,
     result = backfill(export_uri=export_uri, adopt=True, full=full)
     assert (result.adopted, result.published, result.failed) == (2, 3, {})
     expected = {run.info.run_id: to_digests(from_points(run)) for run in runs}
-    rows = outside.results.list_backfill()
+    rows = outside.ledger.list_backfill()
     assert {row.mlflow_run_id: row.charted_digest for row in rows} == {
         run_id: digests.charted for run_id, digests in expected.items()
     }

@@ -52,7 +52,7 @@ def test_shards_do_all_of_the_work_between_them(outside: Outside, served: None) 
     """What they did is read from the ledger; each is a flow run of its own."""
     result = backfill(adopt=True, status="all", shards=2)
     assert (result.published, len(result.skipped), result.failed) == (22, 1, {})
-    assert len(outside.results.read_ledger("backfill")) == 23
+    assert len(outside.ledger.read_ledger("backfill")) == 23
     with get_client(sync_client=True) as client:
         names = {flow_run.name for flow_run in client.read_flow_runs()}
     assert {"shard 1 of 2", "shard 2 of 2"} <= names

@@ -48,7 +48,7 @@ def test_train_prints_one_json_line_at_the_end(outside: Outside, api_url: str) -
     assert {"test_recall_at_5", "test_recall_at_10"} <= answer["final_metrics"].keys()
     for said in ("sampled epochs", "final metrics", "popularity", answer["gcs_artifacts_path"], answer["url"]):
         assert said in done.stderr, said
-    assert connect().results.read_run(answer["quick_test_id"]).parameters["epochs"] == 3
+    assert connect().runs.read_run(answer["quick_test_id"]).parameters["epochs"] == 3
 
 
 def test_a_failed_run_exits_1_and_says_why(outside: Outside, api_url: str, tmp_path: Path) -> None:
@@ -83,17 +83,17 @@ def test_ctrl_c_cancels_the_job(outside: Outside, api_url: str) -> None:
     )
 
     def is_training() -> bool:
-        runs = outside.results.list_runs(limit=1)
-        return bool(runs) and outside.results.read_run(runs[0].id).status is RunStatus.RUNNING
+        runs = outside.runs.list_runs(limit=1)
+        return bool(runs) and outside.runs.read_run(runs[0].id).status is RunStatus.RUNNING
 
     wait_for(is_training, deadline_s=120)
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 130, said
     assert "cancelling quick test 1" in said
-    run = outside.results.read_run(1)
+    run = outside.runs.read_run(1)
     assert run.status is RunStatus.CANCELLED, said
-    job = outside.results.read_job(1)
+    job = outside.jobs.read_job(1)
     assert job is not None
     assert outside.launcher.report([job.job_name])[job.job_name].state is JobState.CANCELLED
 

@@ -26,9 +26,8 @@ from prefect.states import Cancelling
 
 from switchyard.clients.launchers.local.launcher import LocalLauncher
 from switchyard.clients.local_servers import find_local_servers
-from switchyard.clients.results.store import open_results
+from switchyard.clients.results.open import ResultsPorts, open_results
 from switchyard.clients.settings import Settings, read_settings
-from switchyard.core.ports import Results
 from switchyard.core.runs.jobs import JobState
 from switchyard.core.runs.rows import RunStatus
 from tests.flows.polling import wait_for
@@ -57,7 +56,7 @@ class Stack:
         self.process = start_up(folder, ports, self.log)
 
     @property
-    def results(self) -> Results:
+    def results(self) -> ResultsPorts:
         return open_results(f"sqlite:///{self.folder / 'state' / 'results.db'}", table="")
 
     def read_log(self) -> str:
@@ -154,21 +153,21 @@ def wait_for_state(client: SyncPrefectClient, flow_run: UUID, state: str, log: S
     wait_for(is_there, deadline_s=180, what=f"flow run {flow_run} {state}")
 
 
-def find_run(results: Results, name: str) -> int | None:
-    return next((run.id for run in results.list_runs(limit=100) if run.display_name == name), None)
+def find_run(results: ResultsPorts, name: str) -> int | None:
+    return next((run.id for run in results.runs.list_runs(limit=100) if run.display_name == name), None)
 
 
-def wait_for_result(results: Results, name: str) -> int:
+def wait_for_result(results: ResultsPorts, name: str) -> int:
     """The id of the run called `name`, completed and published."""
 
     def is_there() -> bool:
         id_ = find_run(results, name)
-        return id_ is not None and results.read_run(id_).status is RunStatus.COMPLETED
+        return id_ is not None and results.runs.read_run(id_).status is RunStatus.COMPLETED
 
     wait_for(is_there, deadline_s=240, what=f"run {name!r} completed")
     id_ = find_run(results, name)
     assert id_ is not None
-    stored = results.read_history(id_).history_json
+    stored = results.histories.read_history(id_).history_json
     assert stored is not None
     assert msgspec.json.decode(stored)["epochs"] == [0, 2]
     return id_
@@ -207,16 +206,18 @@ def test_cancelling_a_waiting_flow_run_cancels_its_job(stack: Stack, client: Syn
     client.set_flow_run_state(long, Cancelling(message="not wanted any more"))
     id_ = find_run(stack.results, "not wanted")
     assert id_ is not None
-    wait_for(lambda: stack.results.read_run(id_).status is RunStatus.CANCELLED, deadline_s=240, what="run cancelled")
+    wait_for(
+        lambda: stack.results.runs.read_run(id_).status is RunStatus.CANCELLED, deadline_s=240, what="run cancelled"
+    )
 
 
-def wait_for_job(results: Results, name: str) -> str:
+def wait_for_job(results: ResultsPorts, name: str) -> str:
     """The name of the running job of the run called `name`."""
     names: list[str] = []
 
     def is_there() -> bool:
         id_ = find_run(results, name)
-        job = results.read_job(id_) if id_ is not None else None
+        job = results.jobs.read_job(id_) if id_ is not None else None
         names[:] = [job.job_name] if job and job.state is JobState.RUNNING else []
         return bool(names)
 

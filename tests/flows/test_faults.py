@@ -66,7 +66,7 @@ def make_states(folder: Path, flow: str, last: int, monkeypatch: pytest.MonkeyPa
 
 def read_published(outside: Outside) -> dict[str, Any]:
     """The one run's history, but for what a clock wrote in it."""
-    stored = outside.results.read_history(1).history_json
+    stored = outside.histories.read_history(1).history_json
     assert stored is not None
     history = msgspec.json.decode(stored)
     del history["cached_at"]
@@ -78,7 +78,7 @@ def list_jobs(outside: Outside) -> list[Path]:
 
 
 def wait_for_success(outside: Outside) -> None:
-    job = outside.results.read_job(1)
+    job = outside.jobs.read_job(1)
     assert job is not None
     wait_for(lambda: outside.launcher.report([job.job_name])[job.job_name].state is JobState.SUCCEEDED)
 
@@ -124,9 +124,9 @@ def test_killed_before_any_effect_train_is_taken_up(
     if reconciled:
         reconcile()
     train(**TRAIN)
-    assert len(outside.results.list_runs(limit=10)) == 1
+    assert len(outside.runs.list_runs(limit=10)) == 1
     assert len(list_jobs(outside)) == 1
-    assert outside.results.read_run(1).status is RunStatus.COMPLETED
+    assert outside.runs.read_run(1).status is RunStatus.COMPLETED
     assert read_published(outside) == uninterrupted
 
 
@@ -142,7 +142,7 @@ def test_killed_between_its_effects_ingest_is_repeated(
     kill_flows(tmp_path, "ingest", INGEST_EFFECTS)
     for n in range(1, INGEST_EFFECTS + 1):
         outside = wire(monkeypatch, tmp_path / f"ingest-{n}" / "state")
-        assert outside.results.read_history(1).history_json is None
+        assert outside.histories.read_history(1).history_json is None
         ingest(quick_test_id=1)
         assert read_published(outside) == uninterrupted
 
@@ -152,7 +152,7 @@ def test_a_database_locked_for_ten_seconds_is_outlasted(scripted: Outside) -> No
     path = Path(scripted.settings.state_dir) / "results.db"
     with lock_database(path, seconds=10):
         train(**TRAIN)
-    assert scripted.results.read_run(1).status is RunStatus.COMPLETED
+    assert scripted.runs.read_run(1).status is RunStatus.COMPLETED
 
 
 @contextmanager
@@ -182,4 +182,4 @@ def test_a_database_that_goes_away_for_ten_seconds_is_outlasted(
         train(**TRAIN)
     finally:
         back.join()
-    assert outside.results.read_run(1).status is RunStatus.COMPLETED
+    assert outside.runs.read_run(1).status is RunStatus.COMPLETED

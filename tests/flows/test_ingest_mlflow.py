@@ -21,7 +21,7 @@ from switchyard.core.mlflow.mapping import from_points
 from switchyard.core.mlflow.raw_run import RawRun
 from switchyard.core.runs.jobs import JobState
 from switchyard.core.runs.ownership import to_tags
-from switchyard.core.runs.rows import Job, RunStatus
+from switchyard.core.runs.rows import Claim, Job, JobNews, RunStatus
 from tasks.ingest import RETRIES
 from tests.clients.results.places import NOW
 from tests.core.metrics.factories import make_record
@@ -66,10 +66,10 @@ def use_store(monkeypatch: pytest.MonkeyPatch, folder: Path, *runs: RawRun) -> N
 def add_attempt(outside: Outside, quick_test_id: int, attempt: int, state: JobState) -> Job:
     """A job of ours that has ended without a file."""
     folder = to_folder(outside, quick_test_id)
-    claimed = outside.results.claim_job(
-        quick_test_id, f"attempt {attempt}", artifacts_uri=folder, parameters={}, image="", now=NOW
-    )
-    return outside.results.record_job(claimed.key, state=state, job_name=f"job {attempt}", now=NOW)
+    claimed = outside.jobs.claim_job(
+        Claim(quick_test_id=quick_test_id, request_key=f"attempt {attempt}", artifacts_uri=folder), now=NOW
+    ).job
+    return outside.jobs.record_job(claimed.key, JobNews(state=state, job_name=f"job {attempt}"), now=NOW)
 
 
 def to_tagged(run: RawRun, job: Job) -> RawRun:
@@ -106,7 +106,7 @@ def test_run_is_published_from_mlflow_as_from_a_file(
     assert history["digest"] == {"charted": digests.charted, "full": digests.full}
     for kind in ("weights", "gradients"):
         for tower in ("query", "candidate"):
-            assert outside.results.read_histogram(row, kind, tower), (kind, tower)
+            assert outside.histories.read_histogram(row, kind, tower), (kind, tower)
     assert ingest_now(row).published == "unchanged"
 
 
@@ -118,7 +118,7 @@ def test_run_of_the_info_file_is_read_and_written_on_the_row(
     row = add_row(outside)
     write_info(outside, row, {"run_id": RUN, "tracking_uri": "http://mlflow:5000"})
     assert ingest_now(row).published == "published"
-    assert outside.results.read_run(row).mlflow_run_id == RUN
+    assert outside.runs.read_run(row).mlflow_run_id == RUN
     assert read_published(outside, row)["mlflow_run_id"] == RUN
 
 
@@ -129,7 +129,7 @@ def test_metrics_file_goes_first_and_the_run_id_is_written(outside: Outside) -> 
     write_metrics(outside, row, to_json(record))
     write_info(outside, row, {"run_id": RUN, "tracking_uri": "http://mlflow:5000"})
     assert ingest_now(row).published == "published"
-    assert outside.results.read_run(row).mlflow_run_id == RUN
+    assert outside.runs.read_run(row).mlflow_run_id == RUN
     history = read_published(outside, row)
     assert (history["source"], history["mlflow_run_id"]) == ("file", RUN)
 
@@ -143,7 +143,7 @@ def test_damaged_info_file_is_ignored_beside_a_metrics_file(outside: Outside, ca
     with caplog.at_level(logging.WARNING):
         assert ingest_now(row).published == "published"
     assert f"mlflow_info.json of quick test {row}" in caplog.text
-    assert outside.results.read_run(row).mlflow_run_id == ""
+    assert outside.runs.read_run(row).mlflow_run_id == ""
 
 
 @pytest.mark.parametrize("info", [b'{"run_id": "../x"}', b"x" * 100_000], ids=["path", "huge"])
@@ -153,7 +153,7 @@ def test_damaged_info_file_is_refused_where_it_is_all_there_is(outside: Outside,
     write_info(outside, row, info)
     with pytest.raises(BadRecord, match=r"mlflow_info\.json"):
         ingest_now(row)
-    assert "mlflow_info.json" in outside.results.read_run(row).error
+    assert "mlflow_info.json" in outside.runs.read_run(row).error
     assert read_published(outside, row) == {}
 
 
@@ -164,7 +164,7 @@ def test_run_that_the_row_names_goes_first(outside: Outside, tmp_path: Path, mon
         row = add_row(outside, named, name=named)
         write_info(outside, row, {"run_id": OTHER, "tracking_uri": ""})
         ingest_now(row)
-        assert (outside.results.read_run(row).mlflow_run_id, read_published(outside, row)["mlflow_run_id"]) == (
+        assert (outside.runs.read_run(row).mlflow_run_id, read_published(outside, row)["mlflow_run_id"]) == (
             read,
             read,
         )
@@ -189,7 +189,7 @@ def test_later_attempt_is_never_given_the_earlier_one_s_run(
     )
     write_info(outside, row, {"run_id": OTHER})
     ingest_now(row)
-    assert (outside.results.read_run(row).mlflow_run_id, read_published(outside, row)["sampling"]["total"]) == (
+    assert (outside.runs.read_run(row).mlflow_run_id, read_published(outside, row)["sampling"]["total"]) == (
         OTHER,
         3,
     )
@@ -228,13 +228,13 @@ def test_outcome_is_that_of_a_file_with_the_run_s_status(
         claimed = add_attempt(outside, row, 1, job)
         if not job.ended:
             # Nothing is asked of a launcher whose name for the job we do not know.
-            outside.results.record_job(claimed.key, state=job, now=NOW)
+            outside.jobs.record_job(claimed.key, JobNews(state=job), now=NOW)
             monkeypatch.setattr("flows.ingest.look_at_job", lambda seen: seen)
     try:
         ingest_now(row)
     except RunFailed:
         assert row_becomes == "failed"
-    assert outside.results.read_run(row).status == row_becomes
+    assert outside.runs.read_run(row).status == row_becomes
     assert read_published(outside, row)["status"] == published
 
 
@@ -267,7 +267,7 @@ def test_run_that_gives_nothing_is_said_on_the_row(
     write_info(outside, row, {"run_id": NOWHERE, "tracking_uri": "http://name:s3cret@mlflow/"})
     with pytest.raises(error, match=said) as raised:
         ingest_now(row)
-    found = outside.results.read_run(row)
+    found = outside.runs.read_run(row)
     assert (found.status, found.error) == (RunStatus.COMPLETED, str(raised.value))
     assert "s3cret" not in found.error
 
@@ -280,11 +280,11 @@ def test_missing_setting_is_named_and_the_run_is_published_once_it_is_there(
     add_attempt(outside, row, 1, JobState.SUCCEEDED)
     with pytest.raises(BadSetup, match=rf"MLflow run {RUN} of quick test {row} must be read.*{STORE} or {SERVER}"):
         ingest_now(row)
-    assert STORE in outside.results.read_run(row).error
-    assert not outside.results.read_run(row).status.ended
+    assert STORE in outside.runs.read_run(row).error
+    assert not outside.runs.read_run(row).status.ended
     use_store(monkeypatch, tmp_path, make_run(run_id=RUN))
     ingest_now(row)
-    found = outside.results.read_run(row)
+    found = outside.runs.read_run(row)
     assert (found.status, found.error) == (RunStatus.COMPLETED, "")
 
 
@@ -297,7 +297,7 @@ def test_error_of_an_earlier_ingest_does_not_outlive_it(
         ingest_now(row)
     use_store(monkeypatch, tmp_path, make_run(run_id=RUN, status="RUNNING"))
     ingest_now(row)
-    assert outside.results.read_run(row).error == ""
+    assert outside.runs.read_run(row).error == ""
 
 
 @pytest.mark.usefixtures("impatient")
@@ -308,12 +308,12 @@ def test_server_that_is_away_is_tried_again_by_the_task(
     emulator, url = stack.enter_context(serve_store(tmp_path / "mlflow.db", [make_run(run_id=RUN)]))
     monkeypatch.setenv(SERVER, url)
     row = add_row(outside, RUN)
-    before = outside.results.read_run(row)
+    before = outside.runs.read_run(row)
     emulator.faults.order(Fault(kind="runs/get", times=1_000, status=503))
     with pytest.raises(TryAgain, match="answered 503"):
         ingest_now(row)
     assert emulator.faults.count("runs/get") == 5 * (1 + RETRIES)
-    assert outside.results.read_run(row) == before
+    assert outside.runs.read_run(row) == before
     emulator.faults.forget()
     assert ingest_now(row).published == "published"
 
@@ -381,4 +381,4 @@ def test_without_any_mlflow_named_an_info_file_is_not_followed(
     with pytest.raises(BadSetup, match=SERVER):
         ingest_now(row)
     assert theirs.faults.count() == 0
-    assert outside.results.read_run(row).mlflow_run_id == RUN
+    assert outside.runs.read_run(row).mlflow_run_id == RUN

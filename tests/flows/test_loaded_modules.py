@@ -27,7 +27,7 @@ def test_a_local_train_loads_no_vendor(outside: Outside, prefect_server: None) -
         [sys.executable, "-c", CODE, *TOY, "--epochs=1"], env=environ, capture_output=True, text=True, timeout=240
     )
     assert done.returncode == 0, done.stderr
-    assert outside.results.read_run(1).status is RunStatus.COMPLETED
+    assert outside.runs.read_run(1).status is RunStatus.COMPLETED
     [line] = [line for line in done.stdout.splitlines() if line.startswith("LOADED ")]
     loaded = set(line.split())
     assert {"switchyard", "flows", "prefect", "sqlalchemy"} <= loaded

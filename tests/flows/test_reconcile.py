@@ -12,7 +12,7 @@ from flows.reconcile import ReconcileResult, RepairsFailed, reconcile
 from flows.train import to_order
 from switchyard.clients.connect import Outside
 from switchyard.core.runs.jobs import JobReport, JobState, to_labels
-from switchyard.core.runs.rows import Job, NewRun, RunStatus
+from switchyard.core.runs.rows import Claim, Job, JobNews, NewRun, RunStatus
 from tests.flows.polling import wait_for
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -28,22 +28,23 @@ def reconcile_now(**parameters: object) -> ReconcileResult:
 
 def claim(outside: Outside, name: str, *, age: timedelta = timedelta(0)) -> Job:
     """A run whose job is claimed, `age` ago, and not submitted."""
-    run = outside.results.create_run(NewRun(request_key=name, display_name=name), now=NOW)
-    return outside.results.claim_job(
-        run.id,
-        name,
-        artifacts_uri=f"{outside.settings.artifacts_uri}/quick_tests/{run.id}",
-        parameters={"interval": 2},
-        image="",
+    run = outside.runs.create_run(NewRun(request_key=name, display_name=name), now=NOW)
+    return outside.jobs.claim_job(
+        Claim(
+            quick_test_id=run.id,
+            request_key=name,
+            artifacts_uri=f"{outside.settings.artifacts_uri}/quick_tests/{run.id}",
+            parameters={"interval": 2},
+        ),
         now=datetime.now(UTC) - age,
-    )
+    ).job
 
 
 def submit(outside: Outside, job: Job, name: str, *, key: str = "") -> JobReport:
     """The job at the launcher; our row knows nothing of it yet."""
-    folder = outside.results.read_run(job.quick_test_id).gcs_artifacts_path
+    folder = outside.runs.read_run(job.quick_test_id).gcs_artifacts_path
     order = to_order(job, folder, TrainParameters(name=name, epochs=3))
-    labels = to_labels(outside.results.read_database_id(), job.quick_test_id, job.attempt)
+    labels = to_labels(outside.runs.read_database_id(), job.quick_test_id, job.attempt)
     return outside.launcher.submit(key or job.key, msgspec.structs.replace(order, labels=labels))
 
 
@@ -60,7 +61,7 @@ def ended(outside: Outside, name: str) -> tuple[Job, JobReport]:
 
 
 def read_status(outside: Outside, job: Job) -> RunStatus:
-    return outside.results.read_run(job.quick_test_id).status
+    return outside.runs.read_run(job.quick_test_id).status
 
 
 def test_a_job_that_ended_unseen_is_published(scripted: Outside) -> None:
@@ -68,10 +69,10 @@ def test_a_job_that_ended_unseen_is_published(scripted: Outside) -> None:
     job, _ = ended(scripted, "works")
     assert reconcile_now().settled == [job.quick_test_id]
     assert read_status(scripted, job) is RunStatus.COMPLETED
-    stored = scripted.results.read_history(job.quick_test_id).history_json
+    stored = scripted.histories.read_history(job.quick_test_id).history_json
     assert stored is not None
     assert msgspec.json.decode(stored)["epochs"] == [0, 2]
-    recorded = scripted.results.read_job(job.quick_test_id)
+    recorded = scripted.jobs.read_job(job.quick_test_id)
     assert recorded is not None
     assert recorded.ended_event_at is not None
     assert reconcile_now().looked_at == 0
@@ -101,7 +102,7 @@ def test_a_claim_without_a_job_ends_after_its_grace(scripted: Outside) -> None:
     job = claim(scripted, "lost", age=timedelta(minutes=5))
     assert reconcile_now().settled == []
     assert reconcile_now(claim_grace_s=60).settled == [job.quick_test_id]
-    run = scripted.results.read_run(job.quick_test_id)
+    run = scripted.runs.read_run(job.quick_test_id)
     assert run.status is RunStatus.FAILED
     assert "interrupted before a job was created" in run.error
 
@@ -109,11 +110,11 @@ def test_a_claim_without_a_job_ends_after_its_grace(scripted: Outside) -> None:
 def test_a_job_that_vanished_fails_its_run(scripted: Outside) -> None:
     """The launcher's folder of a recorded job was deleted."""
     job, report = ended(scripted, "works")
-    scripted.results.record_job(job.key, state=JobState.RUNNING, job_name=report.job_name, now=NOW)
+    scripted.jobs.record_job(job.key, JobNews(state=JobState.RUNNING, job_name=report.job_name), now=NOW)
     shutil.rmtree(report.job_name)
     shutil.rmtree(Path(scripted.settings.state_dir) / "artifacts")
     reconcile_now()
-    run = scripted.results.read_run(job.quick_test_id)
+    run = scripted.runs.read_run(job.quick_test_id)
     assert run.status is RunStatus.FAILED
     assert "gone from the place it ran in" in run.error
 
@@ -134,7 +135,7 @@ def test_a_run_that_its_owner_ended_has_its_job_cancelled(scripted: Outside, tmp
     report = submit(scripted, job, f"hold:{tmp_path / 'never'}")
     wait_for(lambda: state_of(scripted, report) is JobState.RUNNING)
     reconcile_now()
-    scripted.results.end_run(job.quick_test_id, RunStatus.CANCELLED, error="not needed", now=NOW)
+    scripted.runs.end_run(job.quick_test_id, RunStatus.CANCELLED, error="not needed", now=NOW)
     assert report.job_name in reconcile_now().cancelled
     wait_for(lambda: state_of(scripted, report).ended)
     reconcile_now()
@@ -144,14 +145,14 @@ def test_a_run_that_its_owner_ended_has_its_job_cancelled(scripted: Outside, tmp
 def test_one_bad_run_does_not_stop_the_others(scripted: Outside) -> None:
     """A completed row whose file cannot be read backs off, is in the ledger, and fails the flow; the other is done."""
     bad, _ = ended(scripted, "first")
-    scripted.results.end_run(bad.quick_test_id, RunStatus.COMPLETED, error="", now=NOW)
+    scripted.runs.end_run(bad.quick_test_id, RunStatus.COMPLETED, error="", now=NOW)
     (Path(scripted.settings.state_dir) / "artifacts" / "quick_tests" / "1" / "training_metrics.json").write_text("{}")
     good, _ = ended(scripted, "second")
     with pytest.raises(RepairsFailed, match="1 of 2 runs"):
         reconcile_now()
     assert read_status(scripted, good) is RunStatus.COMPLETED
-    assert scripted.results.read_history(good.quick_test_id).history_json is not None
-    [line] = scripted.results.read_ledger("repair")
+    assert scripted.histories.read_history(good.quick_test_id).history_json is not None
+    [line] = scripted.ledger.read_ledger("repair")
     assert (line.quick_test_id, line.state, line.attempts) == (bad.quick_test_id, "failed", 1)
     assert line.next_try_at is not None
     assert line.next_try_at > datetime.now(UTC)
@@ -161,8 +162,8 @@ def test_one_bad_run_does_not_stop_the_others(scripted: Outside) -> None:
 def test_a_completed_run_without_a_history_is_published(scripted: Outside) -> None:
     """Its history was deleted, or it was completed by another application: what its job left is published."""
     job, _ = ended(scripted, "works")
-    scripted.results.record_job(job.key, state=JobState.SUCCEEDED, now=NOW)
-    scripted.results.end_run(job.quick_test_id, RunStatus.COMPLETED, error="", now=NOW)
-    assert scripted.results.read_history(job.quick_test_id).history_json is None
+    scripted.jobs.record_job(job.key, JobNews(state=JobState.SUCCEEDED), now=NOW)
+    scripted.runs.end_run(job.quick_test_id, RunStatus.COMPLETED, error="", now=NOW)
+    assert scripted.histories.read_history(job.quick_test_id).history_json is None
     assert reconcile_now().settled == [job.quick_test_id]
-    assert scripted.results.read_history(job.quick_test_id).history_json is not None
+    assert scripted.histories.read_history(job.quick_test_id).history_json is not None

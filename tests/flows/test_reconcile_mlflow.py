@@ -74,7 +74,7 @@ def test_thousands_of_rows_that_cannot_be_read_are_not_hammered(outside: Outside
     run_sql(outside.settings.results_url, "UPDATE switchyard_ledger SET next_try_at = '2999-01-01'")
     second = fail_now(without_job=AT_ONCE)
     assert not set(first.failed) & set(second.failed)
-    lines = outside.results.read_ledger("repair")
+    lines = outside.ledger.read_ledger("repair")
     assert {line.quick_test_id for line in lines} == {*first.failed, *second.failed}
 
 
@@ -85,7 +85,7 @@ def test_a_row_that_fails_again_waits_twice_as_long(outside: Outside) -> None:
     for _ in range(2):
         before = datetime.now(UTC)
         fail_now()
-        (line,) = outside.results.read_ledger("repair")
+        (line,) = outside.ledger.read_ledger("repair")
         assert line.next_try_at is not None
         waits.append((line.next_try_at - before) // timedelta(minutes=1))
         run_sql(outside.settings.results_url, "UPDATE switchyard_ledger SET next_try_at = '2025-01-01'")

@@ -17,7 +17,7 @@ from switchyard.core.errors import BadRequest, JobFailed, NotFound
 from switchyard.core.ports import ANY
 from switchyard.core.runs.jobs import JobState
 from switchyard.core.runs.machine import MachineSpec
-from switchyard.core.runs.rows import NewRun, RunStatus
+from switchyard.core.runs.rows import Claim, NewRun, RunStatus
 from switchyard.core.runs.spec import TrainSpec
 from tests.flows.polling import wait_for
 
@@ -46,13 +46,13 @@ def test_train_publishes_what_the_real_trainer_learned(outside: Outside) -> None
         name="toy", epochs=6, synthetic_buyers=60, synthetic_products=40, synthetic_interactions=1_000, batch_size=64,
         embedding_dim=8, top_k=10,
     )  # fmt: skip
-    stored = outside.results.read_history(result.quick_test_id).history_json
+    stored = outside.histories.read_history(result.quick_test_id).history_json
     assert stored is not None
     history = msgspec.json.decode(stored)
     assert (result.status, history["status"], history["epochs"]) == ("completed", "completed", [0, 5])
     assert history["final_metrics"] == result.final_metrics
     assert "test_recall_at_10" in result.final_metrics
-    row = outside.results.read_run(result.quick_test_id)
+    row = outside.runs.read_run(result.quick_test_id)
     assert (row.status, row.display_name, row.parameters["epochs"]) == (RunStatus.COMPLETED, "toy", 6)
 
 
@@ -86,7 +86,7 @@ def test_sampling_is_a_parameter(scripted: Outside) -> None:
 def test_without_waiting_the_run_is_left_submitted(scripted: Outside) -> None:
     """wait=False ends as soon as the job is there, and says under which id."""
     result = train_now(wait=False)
-    job = scripted.results.read_job(result.quick_test_id)
+    job = scripted.jobs.read_job(result.quick_test_id)
     assert job is not None
     assert job.job_name
     assert result.status in (RunStatus.SUBMITTED, RunStatus.RUNNING)
@@ -107,7 +107,7 @@ def test_without_waiting_the_run_is_left_submitted(scripted: Outside) -> None:
 def test_what_went_wrong_is_said_by_flow_and_row(scripted: Outside, name: str, status: str, said: str) -> None:
     """Whatever a job leaves that is no complete file of this run: the run has failed, and both say why."""
     failure = fail_now(name=name)
-    row = scripted.results.read_run(failure.result.quick_test_id)
+    row = scripted.runs.read_run(failure.result.quick_test_id)
     assert (row.status, failure.result.status) == (status, status)
     assert said in row.error
     assert row.error in str(failure)
@@ -116,24 +116,24 @@ def test_what_went_wrong_is_said_by_flow_and_row(scripted: Outside, name: str, s
 def test_bad_data_is_said_in_words_and_publishes_nothing(outside: Outside, tmp_path: Path) -> None:
     """The real trainer finds no file: the reason stands on the row as one sentence, and no empty history is shown."""
     failure = fail_now(data_uri=(tmp_path / "nothing.parquet").as_uri())
-    row = outside.results.read_run(failure.result.quick_test_id)
+    row = outside.runs.read_run(failure.result.quick_test_id)
     assert "nothing.parquet" in row.error
     assert "before it wrote any metrics" in row.error
     assert "severity" not in row.error
-    assert outside.results.read_history(row.id).history_json is None
+    assert outside.histories.read_history(row.id).history_json is None
 
 
 def test_a_completed_run_whose_file_is_gone_says_so_and_stays(scripted: Outside) -> None:
     """Ingested again without its file, the run keeps its status and history, and its row says what is missing."""
     done = train_now()
-    before = scripted.results.read_history(done.quick_test_id)
+    before = scripted.histories.read_history(done.quick_test_id)
     scripted.objects(done.gcs_artifacts_path).delete(
         f"{done.gcs_artifacts_path}/training_metrics.json", if_generation=ANY
     )
     with pytest.raises(NotFound):
         ingest(quick_test_id=done.quick_test_id)
-    row = scripted.results.read_run(done.quick_test_id)
-    assert (row.status, scripted.results.read_history(row.id)) == (RunStatus.COMPLETED, before)
+    row = scripted.runs.read_run(done.quick_test_id)
+    assert (row.status, scripted.histories.read_history(row.id)) == (RunStatus.COMPLETED, before)
     assert "training_metrics.json" in row.error
 
 
@@ -141,15 +141,15 @@ def test_partial_history_of_a_failed_job_is_published(scripted: Outside) -> None
     """A job that fails after two epochs leaves two epochs to read, marked as partial."""
     failure = fail_now(name="exit:1")
     assert failure.result.history["status"] == "partial"
-    assert scripted.results.read_history(failure.result.quick_test_id).history_json is not None
+    assert scripted.histories.read_history(failure.result.quick_test_id).history_json is not None
 
 
 def test_a_refused_file_leaves_the_earlier_history(scripted: Outside) -> None:
     """Attempt 1 published two epochs; attempt 2's unreadable file takes nothing of them away."""
     first = fail_now(name="exit:1").result
-    before = scripted.results.read_history(first.quick_test_id)
+    before = scripted.histories.read_history(first.quick_test_id)
     fail_now(name="leave:text", quick_test_id=first.quick_test_id)
-    assert scripted.results.read_history(first.quick_test_id) == before
+    assert scripted.histories.read_history(first.quick_test_id) == before
 
 
 def test_an_attempt_that_wrote_nothing_is_not_given_the_earlier_ones_file(scripted: Outside) -> None:
@@ -175,15 +175,18 @@ def test_unknown_run_is_refused(scripted: Outside) -> None:
 def test_waiting_ends_at_its_deadline_and_the_job_goes_on(scripted: Outside, tmp_path: Path) -> None:
     """Past its deadline the flow fails and says what holds; the job is left to run."""
     gate = tmp_path / "gate"
-    new = scripted.results.create_run(NewRun(request_key="slow"), now=_long_ago())
+    new = scripted.runs.create_run(NewRun(request_key="slow"), now=_long_ago())
     parameters = msgspec.to_builtins(TrainParameters()) | {"request_key": "slow"}
-    scripted.results.claim_job(
-        new.id, "slow", artifacts_uri=(tmp_path / "run").as_uri(), parameters=parameters, image="", now=_long_ago()
+    scripted.jobs.claim_job(
+        Claim(
+            quick_test_id=new.id, request_key="slow", artifacts_uri=(tmp_path / "run").as_uri(), parameters=parameters
+        ),
+        now=_long_ago(),
     )
     with pytest.raises(JobFailed, match="left to run"):
         train_now(request_key="slow", name=f"hold:{gate}", timeout_s=600, queue_timeout_s=0)
     gate.touch()
-    job = scripted.results.read_job(new.id)
+    job = scripted.jobs.read_job(new.id)
     assert job is not None
     wait_for(lambda: scripted.launcher.report([job.job_name])[job.job_name].state is JobState.SUCCEEDED)
 
@@ -203,9 +206,9 @@ def test_the_form_has_every_setting_of_the_training() -> None:
 def test_the_machine_is_stored_with_the_run(scripted: Outside) -> None:
     """Some fields in the form: the row tells them all; a job on this machine has no image."""
     result = train_now(machine={"machine_type": "n1-highmem-8"})
-    row = scripted.results.read_run(result.quick_test_id)
+    row = scripted.runs.read_run(result.quick_test_id)
     assert row.parameters["machine"] == msgspec.to_builtins(MachineSpec(machine_type="n1-highmem-8"))
-    job = scripted.results.read_job(result.quick_test_id)
+    job = scripted.jobs.read_job(result.quick_test_id)
     assert job is not None
     assert job.image == ""
 

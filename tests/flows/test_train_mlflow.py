@@ -43,7 +43,7 @@ def test_without_a_server_nothing_is_started(scripted: Outside) -> None:
     """Told before there is a row or a job."""
     with pytest.raises(BadSetup, match="set MLFLOW_TRACKING_URI"):
         train(tracker="mlflow")
-    assert scripted.results.list_runs(limit=10) == []
+    assert scripted.runs.list_runs(limit=10) == []
 
 
 @pytest.mark.slow
@@ -53,17 +53,17 @@ def test_with_both_file_and_mlflow_publish_the_same(outside: Outside, mlflow: Ml
     id_ = done.quick_test_id
     from_file = read_published(outside, id_)
     assert from_file["source"] == "file"
-    row = outside.results.read_run(id_)
+    row = outside.runs.read_run(id_)
     folder = to_folder(outside, id_)
     info = msgspec.json.decode(outside.objects(folder).read(f"{folder}/mlflow_info.json")[0])
     assert (row.mlflow_run_id, info["tracking_uri"]) == (info["run_id"], os.environ["MLFLOW_TRACKING_URI"])
-    histograms = [outside.results.read_histogram(id_, kind, "query") for kind in ("weights", "gradients")]
+    histograms = [outside.histories.read_histogram(id_, kind, "query") for kind in ("weights", "gradients")]
     outside.objects(folder).delete(f"{folder}/training_metrics.json", if_generation=ANY)
     ingest(quick_test_id=id_, force=True)
     from_mlflow = read_published(outside, id_)
     assert (from_mlflow["source"], from_mlflow["mlflow_run_id"]) == ("mlflow", info["run_id"])
     assert charted(from_mlflow) == charted(from_file)
-    assert [outside.results.read_histogram(id_, kind, "query") for kind in ("weights", "gradients")] == histograms
+    assert [outside.histories.read_histogram(id_, kind, "query") for kind in ("weights", "gradients")] == histograms
     assert mlflow.faults.count("runs/create") == 1
 
 
@@ -76,7 +76,7 @@ def test_the_command_line_trains_with_mlflow_alone(outside: Outside, mlflow: Mlf
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
     id_ = result["quick_test_id"]
-    assert outside.results.read_run(id_).status is RunStatus.COMPLETED
+    assert outside.runs.read_run(id_).status is RunStatus.COMPLETED
     published = read_published(outside, id_)
     assert (published["source"], published["epochs"], published["status"]) == ("mlflow", [0, 2], "completed")
     assert "test_recall_at_10" in published["final_metrics"]

@@ -57,7 +57,7 @@ def backfill(**how: Any) -> None:
     outside = connect()
     items = [
         Item(quick_test_id=row.id, mlflow_run_id=row.mlflow_run_id, gcs_artifacts_path=row.gcs_artifacts_path)
-        for row in outside.results.list_backfill()
+        for row in outside.ledger.list_backfill()
     ]
     assert backfill_runs(outside, items, How(since=NOW, **how)).published == len(items)
 
@@ -87,7 +87,7 @@ def test_published_runs_are_verified_but_not_yet_safe(store: Path) -> None:
     assert manifest.verdict.not_safe == result.not_safe
     assert "3 verified runs are published but not kept in full" in result.not_safe[0]
     assert "backfill --full" in result.not_safe[0]
-    assert manifest.database_id == connect().results.read_database_id()
+    assert manifest.database_id == connect().runs.read_database_id()
     assert manifest.compared_with.endswith("by SQL (schema acf3f17fdcc7)")
     assert manifest.versions.keys() == {"switchyard", "python"}
 
@@ -238,7 +238,7 @@ def test_a_second_verify_leaves_another_manifest_and_the_same_ledger(store: Path
     first, second = verify_now(), verify_now()
     assert first.manifest_uri != second.manifest_uri
     assert read(first).runs == read(second).runs
-    lines = connect().results.read_ledger("verify")
+    lines = connect().ledger.read_ledger("verify")
     assert [(line.quick_test_id, line.state, line.error) for line in lines] == [(i, "verified", "") for i in (1, 2, 3)]
     assert all(line.source_digest for line in lines)
 

@@ -19,7 +19,7 @@ from switchyard.clients.settings import Settings
 from switchyard.core.metrics.writing import to_json
 from switchyard.core.ports import ABSENT, ANY
 from switchyard.core.runs.jobs import JobOrder, JobState, to_labels
-from switchyard.core.runs.rows import Job, NewRun, RunStatus
+from switchyard.core.runs.rows import Claim, Job, JobNews, NewRun, RunStatus
 from tests.emulators.gcs_push import PushConfig
 from tests.emulators.server import serve_in_thread
 from tests.emulators.tokens import Issuer
@@ -68,13 +68,13 @@ def on_vertex(
 def train(outside: Outside, vertex: VertexEmulator, name: str) -> Job:
     """A run whose job has succeeded on Vertex AI and left its file, while nobody looked."""
     now = datetime.now(UTC)
-    run = outside.results.create_run(NewRun(request_key=name, display_name=name), now=now)
+    run = outside.runs.create_run(NewRun(request_key=name, display_name=name), now=now)
     folder = f"{outside.settings.artifacts_uri}/quick_tests/{run.id}"
-    job = outside.results.claim_job(run.id, name, artifacts_uri=folder, parameters={}, image="", now=now)
-    labels = to_labels(outside.results.read_database_id(), run.id, job.attempt)
+    job = outside.jobs.claim_job(Claim(quick_test_id=run.id, request_key=name, artifacts_uri=folder), now=now).job
+    labels = to_labels(outside.runs.read_database_id(), run.id, job.attempt)
     order = JobOrder(display_name=name, arguments=["pass"], labels=labels, timeout_s=600)
     report = outside.launcher.submit(job.key, order)
-    job = outside.results.record_job(job.key, state=report.state, job_name=report.job_name, now=now)
+    job = outside.jobs.record_job(job.key, JobNews(state=report.state, job_name=report.job_name), now=now)
     record = make_record(epochs=11)
     assert record.run is not None
     identity = msgspec.structs.replace(record.run, quick_test_id=run.id, key=job.key, attempt=job.attempt)
@@ -105,8 +105,8 @@ def test_reconcile_publishes_an_end_that_no_event_told(on_vertex: Outside, idle_
     result = reconcile()
     assert isinstance(result, ReconcileResult)
     assert result.settled == [job.quick_test_id]
-    assert on_vertex.results.read_run(job.quick_test_id).status is RunStatus.COMPLETED
-    assert on_vertex.results.read_history(job.quick_test_id).history_json is not None
+    assert on_vertex.runs.read_run(job.quick_test_id).status is RunStatus.COMPLETED
+    assert on_vertex.histories.read_history(job.quick_test_id).history_json is not None
     assert push(on_vertex, job) == 204  # late: nothing is left to do
     wait_for(lambda: len(read_events(job)) == 1)
 
@@ -120,7 +120,7 @@ def test_a_push_s_event_reaches_prefect_and_reconcile_leaves_it_its_turn(
     wait_for(lambda: [event["event"] for event in read_events(job)] == ["training-job.succeeded"])
     [event] = read_events(job)
     assert event["payload"]["quick_test_id"] == job.quick_test_id
-    recorded = on_vertex.results.read_job(job.quick_test_id)
+    recorded = on_vertex.jobs.read_job(job.quick_test_id)
     assert recorded is not None
     assert recorded.state is JobState.SUCCEEDED
     first, later = reconcile(grace_s=3600), reconcile(grace_s=0)
@@ -138,7 +138,7 @@ def test_a_bucket_s_notification_is_sent_again_until_the_job_has_ended(
     which are no hint. One event comes of it, and it comes by the repeated push."""
     job = train(on_vertex, idle_vertex, "notified")
     idle_vertex.core.move(job.job_name, RUNNING)
-    folder = on_vertex.results.read_run(job.quick_test_id).gcs_artifacts_path
+    folder = on_vertex.runs.read_run(job.quick_test_id).gcs_artifacts_path
     bucket, _, prefix = folder.removeprefix("gs://").partition("/")
     token = ISSUER.make_id_token(AUDIENCE, ACCOUNT)
     with serve_in_thread(create_app(on_vertex, only_events=True)) as url:
@@ -151,6 +151,6 @@ def test_a_bucket_s_notification_is_sent_again_until_the_job_has_ended(
         assert read_events(job) == []
         idle_vertex.core.move(job.job_name, SUCCEEDED)
         wait_for(lambda: len(read_events(job)) == 1)
-    recorded = on_vertex.results.read_job(job.quick_test_id)
+    recorded = on_vertex.jobs.read_job(job.quick_test_id)
     assert recorded is not None
     assert recorded.state is JobState.SUCCEEDED

@@ -98,7 +98,7 @@ def test_train_publishes_what_a_container_learned(on_vertex: World, vertex: Vert
     assert history["final_metrics"] == answer["final_metrics"]
     files = {uri.removeprefix(f"{folder}/").partition("/")[0] for uri in outside.objects(folder).list(f"{folder}/")}
     assert {"training_metrics.json", "ended.json", "model", "embeddings"} <= files
-    job = outside.results.read_job(answer["quick_test_id"])
+    job = outside.jobs.read_job(answer["quick_test_id"])
     assert job is not None
     assert (job.image, job.state) == (TRAINER, JobState.SUCCEEDED)
     spec = vertex.core.read(job.job_name).job_spec
@@ -119,7 +119,7 @@ def test_two_flow_runs_at_once_share_one_job(on_vertex: World, vertex: VertexEmu
     states = [vertex.core.read(name).state for name in vertex.core.list_names()]
     assert states.count(VertexState.JOB_STATE_SUCCEEDED) == 1
     assert set(states) <= {VertexState.JOB_STATE_SUCCEEDED, VertexState.JOB_STATE_CANCELLED}
-    job = outside.results.read_job(1)
+    job = outside.jobs.read_job(1)
     assert job is not None
     assert vertex.core.read(job.job_name).state == VertexState.JOB_STATE_SUCCEEDED
 
@@ -133,7 +133,7 @@ def test_files_of_this_machine_are_refused_before_submit(on_vertex: World, verte
     """No container could read them: the row says so, and nothing was created or paid for."""
     outside = on_vertex()
     fail(BadRequest, "--data-uri must be on Cloud Storage", data_uri="file:///data/orders.parquet")
-    run = outside.results.read_run(1)
+    run = outside.runs.read_run(1)
     assert run.status is RunStatus.FAILED
     assert "gcloud storage cp" in run.error
     assert vertex.core.faults.count("CreateCustomJob") == 0
@@ -143,7 +143,7 @@ def test_a_failed_job_s_row_has_vertex_s_words_and_its_log(on_vertex: World) -> 
     """The platform's own message, and the console's link to the log."""
     outside = on_vertex(image=FAILING)
     fail(RunFailed, "non-zero status of 3")
-    run = outside.results.read_run(1)
+    run = outside.runs.read_run(1)
     assert run.status is RunStatus.FAILED
     assert "The replica workerpool0-0 exited with a non-zero status of 3" in run.error
     assert "https://console.cloud.google.com/logs/query;query=" in run.error
@@ -157,7 +157,7 @@ def test_quota_for_the_whole_machine_says_what_to_ask_for(on_vertex: World, vert
     outside = on_vertex()
     vertex.core.faults.order(Fault(kind="CreateCustomJob", status=429, message=CPUS, times=9))
     fail(BadSetup, r"Choose a smaller machine.*iam-admin/quotas\?project=demo-project")
-    assert "iam-admin/quotas" in outside.results.read_run(1).error
+    assert "iam-admin/quotas" in outside.runs.read_run(1).error
     assert vertex.core.faults.count("CreateCustomJob") == 1
 
 
@@ -168,13 +168,18 @@ def test_a_server_that_counts_nothing_is_in_the_row(
     outside = on_vertex()
     with monkeypatch.context() as patch:
         patch.setattr(tasks.turns, "LIMIT", "a-limit-that-nobody-made")
+<<<<<<< HEAD
         fail(BadSetup, "deployments.limits", request_key="once")
     run = outside.results.read_run(1)
+=======
+        fail(BadSetup, "deployments/limits.py", request_key="once")
+    run = outside.runs.read_run(1)
+>>>>>>> def70fe (Give each who asks the results database a port of its own)
     assert run.status is RunStatus.FAILED
     assert "must have the global concurrency limit" in run.error
     assert vertex.core.faults.count("CreateCustomJob") == 0
     train(poll_interval_s=0.05, request_key="once")
-    mended = outside.results.read_run(1)
+    mended = outside.runs.read_run(1)
     assert (mended.status, mended.error) == (RunStatus.COMPLETED, "")
 
 
@@ -183,7 +188,7 @@ def test_requests_a_minute_that_are_used_up_are_outlasted(on_vertex: World, vert
     outside = on_vertex()
     vertex.core.faults.order(Fault(kind="CreateCustomJob", status=429, times=2))
     train(poll_interval_s=0.05)
-    assert outside.results.read_run(1).status is RunStatus.COMPLETED
+    assert outside.runs.read_run(1).status is RunStatus.COMPLETED
     assert vertex.core.faults.count("CreateCustomJob") == 3
     assert len(vertex.core.list_names()) == 1
 
@@ -193,4 +198,4 @@ def test_want_of_machines_says_what_to_choose(on_vertex: World, vertex: VertexEm
     outside = on_vertex()
     vertex.core.stockouts = 9  # Vertex AI looks for machines several times
     fail(RunFailed, "scheduling=flex_start")
-    assert "no machine of that kind is free" in outside.results.read_run(1).error
+    assert "no machine of that kind is free" in outside.runs.read_run(1).error

@@ -50,7 +50,7 @@ class World(Outside):
         super().__init__(read_settings({"STATE_DIR": str(folder)}))
         migrate(self.settings)
         self.store = BreakingStore(0)
-        runs = [self.results.create_run(NewRun(request_key=str(n)), now=datetime.now(UTC)) for n in range(6)]
+        runs = [self.runs.create_run(NewRun(request_key=str(n)), now=datetime.now(UTC)) for n in range(6)]
         self.items = [Item(quick_test_id=run.id, mlflow_run_id=f"run{run.id}") for run in runs]
 
     @property
@@ -70,12 +70,12 @@ def test_a_batch_taken_up_again_does_only_what_is_left(world: World) -> None:
     world.store = BreakingStore(5)
     with pytest.raises(TryAgain, match="MLflow is away"):
         backfill_runs(world, world.items, how)
-    settled = {line.quick_test_id for line in world.results.read_ledger("backfill")}
+    settled = {line.quick_test_id for line in world.ledger.read_ledger("backfill")}
     assert settled == {1, 2, 3, 4}
     world.store = BreakingStore(0)
     result = backfill_runs(world, world.items, how, again=True)
     assert (world.store.read, result.published, result.failed) == (["run5", "run6"], 6, {})
-    lines = world.results.read_ledger("backfill")
+    lines = world.ledger.read_ledger("backfill")
     assert [(line.state, line.attempts) for line in lines] == [("done", 1)] * 6
 
 
@@ -86,9 +86,9 @@ def test_a_batch_that_is_given_up_says_why_of_each_run_that_is_left(world: World
     with pytest.raises(TryAgain):
         backfill_runs(world, world.items, how)
     for _ in range(2):
-        result = fail_runs(world.results, world.items, how.since, "MLflow is away")
+        result = fail_runs(world.ledger, world.items, how.since, "MLflow is away")
         assert (result.published, result.failed) == (2, dict.fromkeys((3, 4, 5, 6), "MLflow is away"))
-    lines = world.results.read_ledger("backfill")
+    lines = world.ledger.read_ledger("backfill")
     assert [(line.state, line.attempts) for line in lines] == [("done", 1)] * 2 + [("failed", 1)] * 4
 
 

@@ -273,7 +273,7 @@ def test_runs_are_told_apart_by_what_became_of_them(world: World) -> None:
         assert said in str(found[case]), case
     others = found.keys() - expected.keys()
     assert {found[case].state for case in others} == {State.VERIFIED}
-    lines = {line.quick_test_id: line for line in world.outside.results.read_ledger("verify")}
+    lines = {line.quick_test_id: line for line in world.outside.ledger.read_ledger("verify")}
     assert {case: lines[world.ids[case]].state for case in found} == {case: run.state for case, run in found.items()}
 
 
@@ -308,7 +308,7 @@ def test_a_batch_that_is_broken_off_keeps_what_it_compared(world: World, monkeyp
     """Given up, it has an error for the other runs alone; taken up again, it ends as if it had not been broken off."""
     monkeypatch.setattr(verifying, "WHOLE_RUNS", 2)
     outside = world.outside
-    rows = outside.results.list_backfill()
+    rows = outside.ledger.list_backfill()
     compared: dict[int, VerifiedRun] = {}
     with monkeypatch.context() as patch, pytest.raises(TryAgain):
         patch.setattr(outside, "open_tracking", lambda uri: BreakingStore(outside.tracking, 5))
@@ -317,7 +317,7 @@ def test_a_batch_that_is_broken_off_keeps_what_it_compared(world: World, monkeyp
     given_up = give_up_rows(outside, rows, "MLflow is away", compared)
     states = Counter(run.state for run in given_up)
     assert (states[State.UNREAD], len(given_up)) == (len(rows) - 4, len(rows))
-    assert Counter(line.state for line in outside.results.read_ledger("verify"))["unread"] == len(rows) - 4
+    assert Counter(line.state for line in outside.ledger.read_ledger("verify"))["unread"] == len(rows) - 4
     found = verify_rows(outside, rows, whole=True, compared=compared)
     assert {run.quick_test_id: run for run in found} == {world.ids[case]: run for case, run in world.verify().items()}
 

@@ -67,7 +67,7 @@ class Both:
         uri = f"{self.folder}/training_metrics.json"
         self.outside.objects(uri).write(uri, to_json(record), if_generation=ANY)
         publication = to_publication(record, quick_test_id=1, source="file", sampling=Sampling(), mlflow_run_id=RUN_ID)
-        self.outside.results.publish(publication, force=True, now=NOW)
+        self.outside.histories.publish(publication, force=True, now=NOW)
 
     def mlflow(self, statement: str) -> None:
         with closing(sqlite3.connect(self.store, isolation_level=None)) as connection:
@@ -77,7 +77,7 @@ class Both:
         run_sql(self.outside.settings.results_url, statement, **values)
 
     def verify(self) -> VerifiedRun:
-        (run,) = verify_rows(self.outside, self.outside.results.list_backfill(), whole=True)
+        (run,) = verify_rows(self.outside, self.outside.ledger.list_backfill(), whole=True)
         return run
 
 
@@ -90,7 +90,7 @@ def both(tmp_path: Path) -> Both:
         read_settings({"STATE_DIR": str(tmp_path / "state"), "MLFLOW_BACKEND_STORE_URI": f"sqlite:///{store}"})
     )
     migrate(outside.settings)
-    outside.results.create_run(NewRun(request_key="both"), now=NOW)
+    outside.runs.create_run(NewRun(request_key="both"), now=NOW)
     made = Both(outside, store, record)
     made.sql("UPDATE quick_tests SET mlflow_run_id = :id, gcs_artifacts_path = :path", id=RUN_ID, path=made.folder)
     made.ingest(record)
@@ -193,7 +193,7 @@ def test_a_legacy_collector_s_file_may_have_gaps(both: Both) -> None:
 
     record = read_record(msgspec.json.encode(tree), where="a legacy file")
     publication = to_publication(record, quick_test_id=1, source="file", sampling=Sampling())
-    both.outside.results.publish(publication, force=True, now=NOW)
+    both.outside.histories.publish(publication, force=True, now=NOW)
     run = both.verify()
     assert (run.state, run.kept_in_full) == (State.VERIFIED, False)
     (left,) = [left for left in run.left_out if left.what.startswith("keys that the metrics file has not")]

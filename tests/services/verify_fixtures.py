@@ -52,7 +52,7 @@ def on_postgres(legacy_store: Path, postgres: Postgres, tmp_path_factory: pytest
     return publish(legacy_store, tmp_path_factory.mktemp("postgres"), url, full=True)
 
 
-# Verify speaks to both through one port, whose suite is test_results_kept.py: each damage on Postgres too is slow.
+# Verify speaks to both through ports, whose suites are in tests/clients/results: each damage on Postgres is slow.
 @pytest.fixture(params=["published", pytest.param("on_postgres", marks=pytest.mark.slow)])
 def kept(request: pytest.FixtureRequest) -> Iterator[World]:
     """Results on each database, for damage; as they were at the test's end."""

@@ -59,7 +59,7 @@ class World:
         with closing(outside.tracking) as tracking:
             infos = sorted(tracking.list_runs(), key=lambda run: run.run_id)
         adopted = [AdoptedRun(mlflow_run_id=run.run_id, status=RunStatus.COMPLETED) for run in infos]
-        found = outside.results.adopt_runs(adopted, now=now)
+        found = outside.runs.adopt_runs(adopted, now=now)
         cases = dict(self.mlflow("SELECT run_uuid, value FROM tags WHERE key = 'fixture.case'"))
         names = {run.run_id: cases.get(run.run_id, run.name) for run in infos}
         self.ids = {names[run_id]: id_ for run_id, id_ in found.items()}
@@ -105,13 +105,12 @@ class World:
     def verify(self, *cases: str, whole: bool = True, export_uri: str = "") -> dict[str, VerifiedRun]:
         """What is found of these runs, or of all."""
         ids = {self.ids[case]: case for case in cases or self.ids}
-        rows = [row for row in self.outside.results.list_backfill() if row.id in ids]
+        rows = [row for row in self.outside.ledger.list_backfill() if row.id in ids]
         found = verify_rows(self.outside, rows, whole=whole, export_uri=export_uri)
         return {ids[run.quick_test_id]: run for run in found}
 
     def close(self) -> None:
-        results: Any = self.outside.results
-        results.close()
+        self.outside.close()
 
     # What is kept, as damage finds it:
 

@@ -8,7 +8,7 @@ from starlette.testclient import TestClient
 
 from serving.app import create_app
 from switchyard.clients.connect import Outside
-from switchyard.core.ports import Results
+from switchyard.clients.results.open import ResultsPorts
 from tests.clients.conftest import all_places, places
 from tests.clients.results.places import KINDS, Place, Places
 from tests.postgres import postgres
@@ -48,8 +48,8 @@ class OverPlace(Outside):
         self.place = place
 
     @property
-    def results(self) -> Results:
-        return self.place.results
+    def _results(self) -> ResultsPorts:
+        return self.place.ports
 
 
 def open_client(place: Place) -> Iterator[TestClient]:

@@ -3,7 +3,7 @@
 import math
 import random
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 from switchyard.core.history.publishing import to_publication
 from switchyard.core.metrics.record import (
@@ -15,7 +15,7 @@ from switchyard.core.metrics.record import (
     Sampling,
     TowerStatistics,
 )
-from switchyard.core.ports import Results
+from switchyard.core.ports import Histories, Runs
 from switchyard.core.runs.rows import NewRun, QuickTest, RunStatus
 
 NOW = datetime(2026, 1, 2, 10, 30, tzinfo=UTC)
@@ -97,13 +97,23 @@ def make_record(
     return MetricsRecord(**{**values, **changes})
 
 
-def make_run(results: Results, name: str = "a run") -> QuickTest:
+class Publishing(Protocol):
+    """A place, or the outside: whatever hands out these two ports."""
+
+    @property
+    def runs(self) -> Runs: ...
+
+    @property
+    def histories(self) -> Histories: ...
+
+
+def make_run(place: Publishing, name: str = "a run") -> QuickTest:
     """A row with nothing published; the name is also its request key, so that a second call finds it again."""
-    return results.create_run(NewRun(request_key=name, display_name=name), now=NOW)
+    return place.runs.create_run(NewRun(request_key=name, display_name=name), now=NOW)
 
 
 def publish_run(
-    results: Results,
+    place: Publishing,
     record: MetricsRecord | None = None,
     *,
     name: str = "a run",
@@ -112,7 +122,7 @@ def publish_run(
     sampling: Sampling | None = None,
 ) -> int:
     """A run with `record` published; its id."""
-    run = make_run(results, name)
+    run = make_run(place, name)
     publication = to_publication(
         record or make_record(epochs=11),
         quick_test_id=run.id,
@@ -121,7 +131,7 @@ def publish_run(
         row_status=row_status,
         error=error,
     )
-    results.publish(publication, now=NOW)
+    place.histories.publish(publication, now=NOW)
     return run.id
 
 

@@ -18,9 +18,9 @@ from starlette.testclient import TestClient
 
 from serving.push import PATH
 from switchyard.clients.launchers.vertex.launcher import VertexLauncher
-from switchyard.core.ports import Launcher, Results
+from switchyard.core.ports import Launcher
 from switchyard.core.runs.jobs import JobOrder, to_labels
-from switchyard.core.runs.rows import Job, NewRun
+from switchyard.core.runs.rows import Claim, Job, JobNews, NewRun
 from tests.emulators.tokens import Issuer
 from tests.emulators.vertex import VertexEmulator
 from tests.serving.conftest import OverPlace
@@ -89,28 +89,25 @@ class World(OverPlace):
     def launcher(self) -> Launcher:
         return self.vertex_launcher
 
-    @property
-    def results(self) -> Results:
-        return self.place.results
-
     def submit(self, name: str = "a run") -> Job:
         """A run whose job is in Vertex AI's queue."""
         now = datetime.now(UTC)
-        run = self.results.create_run(NewRun(request_key=name, display_name=name), now=now)
-        job = self.results.claim_job(
-            run.id, name, artifacts_uri=f"gs://{BUCKET}/runs/quick_tests/{run.id}", parameters={}, image="", now=now
-        )
-        labels = to_labels(self.results.read_database_id(), run.id, job.attempt)
+        run = self.runs.create_run(NewRun(request_key=name, display_name=name), now=now)
+        job = self.jobs.claim_job(
+            Claim(quick_test_id=run.id, request_key=name, artifacts_uri=f"gs://{BUCKET}/runs/quick_tests/{run.id}"),
+            now=now,
+        ).job
+        labels = to_labels(self.runs.read_database_id(), run.id, job.attempt)
         order = JobOrder(display_name=name, arguments=["pass"], labels=labels, timeout_s=600)
         report = self.launcher.submit(job.key, order)
-        return self.results.record_job(job.key, state=report.state, job_name=report.job_name, now=now)
+        return self.jobs.record_job(job.key, JobNews(state=report.state, job_name=report.job_name), now=now)
 
     def end(self, job: Job, state: int = SUCCEEDED) -> None:
         """Vertex AI calls the job ended from now on."""
         self.vertex.core.move(job.job_name, state)
 
     def read_job(self, job: Job) -> Job:
-        found = self.results.read_job(job.quick_test_id)
+        found = self.jobs.read_job(job.quick_test_id)
         assert found is not None
         return found
 

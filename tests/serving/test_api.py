@@ -34,8 +34,8 @@ def histogram_url(quick_test_id: object, query: str = "") -> str:
 
 def test_the_stored_bytes_are_sent_as_stored(client: TestClient, place: Place) -> None:
     """Nothing is parsed and built again, and the tag is the one stored with them."""
-    run = publish_run(place.results)
-    stored = place.results.read_history(run)
+    run = publish_run(place)
+    stored = place.histories.read_history(run)
     answer = client.get(history_url(run))
     assert (answer.status_code, answer.content) == (200, stored.history_json)
     assert answer.headers["etag"] == f'"{stored.etag}"'
@@ -48,9 +48,9 @@ def test_the_stored_bytes_are_sent_as_stored(client: TestClient, place: Place) -
 def test_every_kind_of_database_serves_what_it_holds(any_client: TestClient, any_place: Place) -> None:
     """An application's own table, jsonb included, is served like ours; a second request is answered 304."""
     run = any_place.add_run("one")
-    any_place.results.publish(publication(run), now=NOW)
+    any_place.histories.publish(publication(run), now=NOW)
     answer = any_client.get(history_url(run))
-    assert answer.content == any_place.results.read_history(run).history_json
+    assert answer.content == any_place.histories.read_history(run).history_json
     assert answer.json()["loss"]["train"] == [0.9, 0.5, 0.25]
     again = any_client.get(history_url(run), headers={"If-None-Match": answer.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
@@ -85,7 +85,7 @@ def test_the_tag_changes_whenever_the_bytes_do(client: TestClient, place: Place)
         (make_record(epochs=11), Sampling()),
         (make_record(epochs=11), Sampling(interval=2)),
     ):
-        run = publish_run(place.results, record, sampling=sampling)
+        run = publish_run(place, record, sampling=sampling)
         tags.add(client.get(history_url(run)).headers["etag"])
     assert len(tags) == 3
 
@@ -118,9 +118,9 @@ def test_a_path_that_nothing_serves_is_not_found(client: TestClient) -> None:
 
 def test_histograms_are_sent_packed_to_whoever_accepts_it(client: TestClient, place: Place) -> None:
     """gzip as stored, or unpacked; one weak tag for both, and caches are told what it depends on."""
-    run = publish_run(place.results)
+    run = publish_run(place)
     url = histogram_url(run)
-    stored = place.results.read_histogram(run, "weights", "query")
+    stored = place.histories.read_histogram(run, "weights", "query")
     assert stored is not None
     plain = client.get(url)
     assert "content-encoding" not in plain.headers
@@ -141,10 +141,10 @@ def test_histograms_are_sent_packed_to_whoever_accepts_it(client: TestClient, pl
 
 def test_a_histogram_is_of_the_type_and_tower_asked_for(client: TestClient, place: Place) -> None:
     """Four of them; weights of the query tower where nothing is said."""
-    run = publish_run(place.results)
+    run = publish_run(place)
     for kind in ("weights", "gradients"):
         for tower in ("query", "candidate"):
-            packed = place.results.read_histogram(run, kind, tower)
+            packed = place.histories.read_histogram(run, kind, tower)
             assert packed is not None
             answer = client.get(histogram_url(run, f"?type={kind}&tower={tower}"))
             assert answer.json() == json.loads(gzip.decompress(packed))
@@ -155,14 +155,14 @@ def test_a_histogram_is_of_the_type_and_tower_asked_for(client: TestClient, plac
 @pytest.mark.parametrize("query", ["?type=biases", "?tower=both", "?type=", "?tower=Query", "?type=weights&tower=x"])
 def test_any_other_type_or_tower_is_refused(client: TestClient, place: Place, query: str) -> None:
     """422, naming the parameter and what it may be, also for a run that exists."""
-    answer = client.get(histogram_url(publish_run(place.results), query))
+    answer = client.get(histogram_url(publish_run(place), query))
     assert answer.status_code == 422
     assert "should be" in answer.json()["detail"]
 
 
 def test_the_list_is_paged_newest_first(client: TestClient, place: Place) -> None:
     """Following `next` meets every run once, and ends."""
-    made = [make_run(place.results, f"run {number}").id for number in range(5)]
+    made = [make_run(place, f"run {number}").id for number in range(5)]
     url, seen, pages = "/api/quick-tests/?limit=2", [], 0
     while url:
         page = client.get(url)
@@ -174,15 +174,15 @@ def test_the_list_is_paged_newest_first(client: TestClient, place: Place) -> Non
 
 def test_a_full_last_page_has_no_next(client: TestClient, place: Place) -> None:
     """Nobody is sent to an empty page."""
-    make_run(place.results)
+    make_run(place)
     assert client.get("/api/quick-tests/?limit=1").json()["next"] is None
     assert client.get("/api/quick-tests/?before=1").json() == {"items": [], "next": None}
 
 
 def test_the_list_says_what_became_of_each_run(client: TestClient, place: Place) -> None:
     """Status, error, times, and whether there is a history to read."""
-    publish_run(place.results, name="done")
-    place.results.end_run(make_run(place.results, "bad").id, RunStatus.FAILED, error="no such file", now=NOW)
+    publish_run(place, name="done")
+    place.runs.end_run(make_run(place, "bad").id, RunStatus.FAILED, error="no such file", now=NOW)
     bad, done = client.get("/api/quick-tests/").json()["items"]
     assert (bad["status"], bad["error"], bad["available"]) == ("failed", "no such file", False)
     assert (done["display_name"], done["status"], done["available"]) == ("done", "completed", True)
@@ -205,7 +205,7 @@ def test_a_page_that_cannot_be_is_refused(client: TestClient, query: str) -> Non
 )
 def test_both_spellings_and_head_are_served(client: TestClient, place: Place, path: str) -> None:
     """With and without the last slash, no redirect; HEAD has GET's headers."""
-    publish_run(place.results)
+    publish_run(place)
     answer = client.get(path)
     other = client.get(path.removesuffix("/") if path.endswith("/") else path + "/", follow_redirects=False)
     assert (answer.status_code, other.status_code) == (200, 200)
@@ -249,7 +249,7 @@ def test_a_database_that_went_away_is_asked_again(places: Any, tmp_path: Path, p
 def test_a_bug_is_answered_without_its_traceback(client: TestClient, place: Place) -> None:
     """500 as JSON that says nothing of the inside; here a stored histogram is no gzip."""
     run = place.add_run("one")
-    assert place.results.publish(publication(run), now=NOW) is PublishResult.PUBLISHED
+    assert place.histories.publish(publication(run), now=NOW) is PublishResult.PUBLISHED
     answer = client.get(histogram_url(run))
     assert (answer.status_code, answer.json()["title"]) == (500, "Internal Server Error")
     assert "gzip" not in answer.text

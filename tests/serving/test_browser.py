@@ -51,21 +51,20 @@ def site(all_places: Places, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         deadline.wait(0.02)
     port = server.servers[0].sockets[0].getsockname()[1]
     made = Site(f"http://127.0.0.1:{port}", place)
-    results = place.results
-    made.runs["completed"] = publish_run(results, make_record(nan_at=20), name="a completed run")
+    made.runs["completed"] = publish_run(place, make_record(nan_at=20), name="a completed run")
     made.runs["hostile"] = publish_run(
-        results,
+        place,
         make_record(epochs=7, status="partial", edges_known="first_epoch"),
         name=HOSTILE,
         row_status=RunStatus.FAILED,
         error="the process was killed: <i>-9</i>",
     )
-    made.runs["no edges"] = publish_run(results, make_record(epochs=3, edges_known="none"), name="no edges")
-    made.runs["legacy"] = make_run(results, "legacy").id
-    results.end_run(made.runs["legacy"], RunStatus.COMPLETED, error="", now=NOW)
+    made.runs["no edges"] = publish_run(place, make_record(epochs=3, edges_known="none"), name="no edges")
+    made.runs["legacy"] = make_run(place, "legacy").id
+    place.runs.end_run(made.runs["legacy"], RunStatus.COMPLETED, error="", now=NOW)
     place.set_history(made.runs["legacy"], LEGACY)
-    made.runs["empty"] = make_run(results, "empty").id
-    results.end_run(made.runs["empty"], RunStatus.FAILED, error="no such column", now=NOW)
+    made.runs["empty"] = make_run(place, "empty").id
+    place.runs.end_run(made.runs["empty"], RunStatus.FAILED, error="no such column", now=NOW)
     yield made
     server.should_exit = True
     thread.join(timeout=20)
@@ -235,18 +234,18 @@ def test_a_run_without_a_history_says_why(visit: Visit) -> None:
 
 def test_a_live_page_follows_the_run(visit: Visit) -> None:
     """Charts appear when the first epochs are published, and the end is told; the reader's choices are kept."""
-    results = visit.site.place.results
-    visit.site.runs["live"] = make_run(results, "live").id
+    place = visit.site.place
+    visit.site.runs["live"] = make_run(place, "live").id
     page = visit.page
     page.clock.install()
     visit.open("live")
     expect(page.locator("#charts")).to_be_hidden()
-    publish_run(results, make_record(epochs=6, status="partial"), name="live", row_status=None)
+    publish_run(place, make_record(epochs=6, status="partial"), name="live", row_status=None)
     page.clock.run_for(6_000)
     wait_until(page, "document.getElementById('loss-chart').data?.[0].x.length === 2")
     expect(page.get_by_text("Partial: the run is still training")).to_be_visible()
     page.get_by_label("with regularisation").check()
-    publish_run(results, make_record(epochs=11), name="live")
+    publish_run(place, make_record(epochs=11), name="live")
     page.clock.run_for(6_000)
     wait_until(page, "document.getElementById('loss-chart').data?.[0].x.length === 3")
     expect(page.locator(".badge").first).to_contain_text("completed")

@@ -53,7 +53,7 @@ def test_every_reference_of_the_document_is_there(document: Any) -> None:
 
 def test_the_answers_are_what_the_document_says(client: TestClient, place: Place, document: Any) -> None:
     """Every key of a real answer is in its schema, and every required key is in the answer."""
-    run = publish_run(place.results)
+    run = publish_run(place)
     for name, path in (
         ("TrainingHistory", f"/api/quick-tests/{run}/training-history/"),
         ("HistogramData", f"/api/quick-tests/{run}/histogram-data/"),

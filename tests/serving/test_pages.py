@@ -25,8 +25,8 @@ LEGACY = '{"available": true, "epochs": [0, 5], "loss": {"train": [1.5, NaN]}, "
 
 def test_names_from_people_are_escaped(client: TestClient, place: Place) -> None:
     """In the heading, the list, the error and the data that the scripts read."""
-    run = make_run(place.results, HOSTILE).id
-    place.results.end_run(run, RunStatus.FAILED, error=HOSTILE, now=NOW)
+    run = make_run(place, HOSTILE).id
+    place.runs.end_run(run, RunStatus.FAILED, error=HOSTILE, now=NOW)
     place.set_history(run, LEGACY)
     for path in (f"/quick-tests/{run}", "/quick-tests/"):
         page = client.get(path).text
@@ -38,7 +38,7 @@ def test_names_from_people_are_escaped(client: TestClient, place: Place) -> None
 
 def test_no_script_runs_that_is_not_a_file_of_ours(client: TestClient, place: Place) -> None:
     """The policy allows scripts from this server alone, and the page has no inline one."""
-    answer = client.get(f"/quick-tests/{publish_run(place.results)}")
+    answer = client.get(f"/quick-tests/{publish_run(place)}")
     policy = dict(part.strip().split(" ", 1) for part in answer.headers["content-security-policy"].split(";"))
     assert policy["default-src"] == "'none'"
     assert policy["script-src"] == policy["connect-src"] == "'self'"
@@ -50,13 +50,13 @@ def test_no_script_runs_that_is_not_a_file_of_ours(client: TestClient, place: Pl
 
 def test_a_page_changes_its_tag_with_the_run(client: TestClient, place: Place) -> None:
     """304 while nothing changed; a new status or history is a new tag. That is what a live page asks."""
-    run = make_run(place.results).id
+    run = make_run(place).id
     url = f"/quick-tests/{run}"
     tags = [client.get(url).headers["etag"]]
     assert client.get(url, headers={"If-None-Match": tags[0]}).status_code == 304
-    publish_run(place.results, make_record(epochs=3, status="partial"), row_status=None)
+    publish_run(place, make_record(epochs=3, status="partial"), row_status=None)
     tags.append(client.get(url).headers["etag"])
-    place.results.end_run(run, RunStatus.CANCELLED, error="asked to", now=NOW)
+    place.runs.end_run(run, RunStatus.CANCELLED, error="asked to", now=NOW)
     tags.append(client.get(url).headers["etag"])
     assert len(set(tags)) == 3
 
@@ -75,7 +75,7 @@ def test_a_page_changes_its_tag_with_the_run(client: TestClient, place: Place) -
 def test_nothing_published_is_explained(client: TestClient, place: Place, status: str, said: str) -> None:
     """By the row's status, with its error."""
     run = place.add_run(status=status)
-    place.results.record_error(run, "what went wrong")
+    place.runs.record_error(run, "what went wrong")
     answer = client.get(f"/quick-tests/{run}")
     assert answer.status_code == 200
     assert said in answer.text
@@ -107,7 +107,7 @@ def test_what_is_not_there_is_a_page_that_says_so(client: TestClient, path: str,
 def test_the_list_of_runs_is_paged(client: TestClient, place: Place) -> None:
     """Fifty a page; the root leads there."""
     for number in range(51):
-        make_run(place.results, f"run {number}")
+        make_run(place, f"run {number}")
     page = client.get("/")
     assert [str(page.url.path), page.text.count("<tr>")] == ["/quick-tests/", 51]
     older = client.get("/quick-tests/?before=2").text
@@ -122,7 +122,7 @@ def test_an_empty_database_says_how_to_start(client: TestClient) -> None:
 
 def test_pages_answer_both_spellings_and_head(client: TestClient, place: Place) -> None:
     """No redirect, the same page."""
-    run = publish_run(place.results)
+    run = publish_run(place)
     for path in ("/quick-tests", f"/quick-tests/{run}", f"/quick-tests/{run}/loss-curves.png"):
         answer = client.get(path, follow_redirects=False)
         assert answer.status_code == 200
@@ -132,7 +132,7 @@ def test_pages_answer_both_spellings_and_head(client: TestClient, place: Place) 
 
 def test_scripts_may_be_kept_for_good(client: TestClient, place: Place) -> None:
     """Their URLs change with their content; Plotly's bundle is the installed package's own, packed for the way."""
-    page = client.get(f"/quick-tests/{publish_run(place.results)}").text
+    page = client.get(f"/quick-tests/{publish_run(place)}").text
     urls = re.findall(r'"(/static/[^"]+)"', page)
     assert {url.rsplit("/", 1)[1] for url in urls} == {
         "icon.svg",
@@ -157,7 +157,7 @@ def test_scripts_may_be_kept_for_good(client: TestClient, place: Place) -> None:
 
 def test_the_loss_curves_are_a_picture(client: TestClient, place: Place) -> None:
     """PNG, 800 by 450, another one a scale; 304 when the client has it."""
-    run = publish_run(place.results, make_record(nan_at=20), name=HOSTILE)
+    run = publish_run(place, make_record(nan_at=20), name=HOSTILE)
     url = f"/quick-tests/{run}/loss-curves.png"
     answer = client.get(url)
     assert answer.headers["content-type"] == "image/png"

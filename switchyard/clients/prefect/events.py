@@ -35,7 +35,7 @@ def check_prefect_api() -> None:
 
 def emit_job_ended(job: Job) -> bool:
     """Sends the event of `job`'s end; False, and a line in the log, where no server took it. A second call sends a
-    second event: the caller claims the right to the one (`Results.claim_ended_event`)."""
+    second event: the caller claims the right to the one (`Jobs.claim_ended_event`)."""
     event = Event(
         event=_EVENT_NAMES[job.state],
         resource=Resource.model_validate(

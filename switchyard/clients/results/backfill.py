@@ -1,17 +1,17 @@
-"""Backfill's own queries: what is published of every row, rows for MLflow's runs, and many publishes at once."""
+"""What is published of every row, and many publishes at once with their ledger lines."""
 
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Select, and_, bindparam, case, func, or_, select, update
+from sqlalchemy import Select, and_, bindparam, case, func, or_, select, update
 
 from switchyard.clients.results.publish import publish_all
-from switchyard.clients.results.rows import upsert
+from switchyard.clients.results.rows import Writing, upsert
 from switchyard.clients.results.tables import Tables
 from switchyard.core.backfill.plan import FILED
-from switchyard.core.backfill.rows import AdoptedRun, BackfillRow
+from switchyard.core.backfill.rows import BackfillRow
 from switchyard.core.errors import SwitchyardError
 from switchyard.core.history.publication import Draft, PublishResult
 
@@ -24,7 +24,7 @@ _KEPT = {
 
 
 def select_backfill(tables: Tables) -> Select[Any]:
-    """The query behind `core.ports.Results.list_backfill`."""
+    """The query behind `core.ports.Ledger.list_backfill`."""
     runs, published, ledger = tables.runs, tables.published, tables.ledger
     # Another application may have taken back what we published: our row of its digests is still there then.
     ours = and_(published.c.quick_test_id.is_not(None), tables.has_history)
@@ -60,47 +60,18 @@ def to_backfill_row(row: Sequence[Any]) -> BackfillRow:
     return BackfillRow(**dict(zip(BackfillRow.__struct_fields__, row, strict=True)))
 
 
-def adopt_runs(connection: Connection, tables: Tables, runs: Sequence[AdoptedRun], *, now: datetime) -> dict[str, int]:
-    """As `core.ports.Results.adopt_runs` says, on our own table."""
-    if not runs:
-        return {}
-    rows = [
-        {
-            "status": str(run.status),
-            "gcs_artifacts_path": "",
-            "mlflow_run_id": run.mlflow_run_id,
-            "display_name": run.display_name,
-            "mlflow_experiment_name": run.mlflow_experiment_name,
-            "parameters": "{}",
-            "request_key": run.request_key,
-            "error": "",
-            "created_at": run.created_at or run.started_at or now,
-            "started_at": run.started_at,
-            "completed_at": run.completed_at,
-        }
-        for run in runs
-    ]
-    connection.execute(upsert(connection, tables.runs).on_conflict_do_nothing(index_elements=["request_key"]), rows)
-    found = tables.runs
-    ids = connection.execute(
-        select(found.c.request_key, found.c.id).where(found.c.request_key.in_([run.request_key for run in runs]))
-    )
-    by_key = {row.request_key: row.id for row in ids}
-    return {run.mlflow_run_id: by_key[run.request_key] for run in runs}
-
-
 def publish_drafts(
-    connection: Connection, tables: Tables, kind: str, drafts: Sequence[Draft], *, force: bool, now: datetime
+    writing: Writing, kind: str, drafts: Sequence[Draft], *, force: bool
 ) -> dict[int, PublishResult | SwitchyardError]:
     """Publishes what is to be published, and writes each draft's ledger line."""
     publications = [draft.publication for draft in drafts if draft.publication is not None]
-    results = publish_all(connection, tables, publications, force=force, now=now) if publications else {}
-    _write_paths(connection, tables, [draft for draft in drafts if draft.gcs_artifacts_path])
-    lines = [_to_line(kind, draft, results.get(draft.quick_test_id), now) for draft in drafts]
-    ledger = tables.ledger
-    insert = upsert(connection, ledger)
+    results = publish_all(writing, publications, force=force) if publications else {}
+    _write_paths(writing, [draft for draft in drafts if draft.gcs_artifacts_path])
+    lines = [_to_line(kind, draft, results.get(draft.quick_test_id), writing.now) for draft in drafts]
+    ledger = writing.tables.ledger
+    insert = upsert(writing.connection, ledger)
     replaced = {name: insert.excluded[name] for name in lines[0] if name not in ("kind", "quick_test_id")}
-    connection.execute(
+    writing.connection.execute(
         insert.on_conflict_do_update(
             index_elements=["kind", "quick_test_id"], set_=replaced | {"attempts": ledger.c.attempts + 1}
         ),
@@ -109,12 +80,12 @@ def publish_drafts(
     return results
 
 
-def _write_paths(connection: Connection, tables: Tables, drafts: Sequence[Draft]) -> None:
+def _write_paths(writing: Writing, drafts: Sequence[Draft]) -> None:
     if not drafts:
         return
-    runs = tables.runs
+    runs = writing.tables.runs
     none = or_(runs.c.gcs_artifacts_path.is_(None), runs.c.gcs_artifacts_path == "")
-    connection.execute(
+    writing.connection.execute(
         update(runs).where(runs.c.id == bindparam("run_id"), none).values(gcs_artifacts_path=bindparam("path")),
         [{"run_id": draft.quick_test_id, "path": draft.gcs_artifacts_path} for draft in drafts],
     )

@@ -1,64 +1,131 @@
-"""Claiming and recording jobs, within a transaction that the caller holds."""
+"""The rows of training jobs (`core.ports.Jobs`), on SQLite and Postgres."""
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, Row, Select, insert, select, update
 
-from switchyard.clients.results.rows import ENDED_STATUSES, KNOWN_STATUSES, OPEN_STATES, lock_run, newest_job
+from switchyard.clients.results.engine import Database
+from switchyard.clients.results.rows import (
+    ENDED_STATUSES,
+    KNOWN_STATUSES,
+    OPEN_STATES,
+    Writing,
+    lock_run,
+    newest_job,
+    to_job,
+)
 from switchyard.clients.results.tables import Tables
 from switchyard.core.errors import BadRecord, BadRequest, NotFound
 from switchyard.core.runs.jobs import JobState, to_submission_key
-from switchyard.core.runs.rows import RunStatus
+from switchyard.core.runs.rows import Claim, ClaimedJob, Job, JobNews, RunStatus
 
 
-def claim_job(
-    connection: Connection,
-    tables: Tables,
-    quick_test_id: int,
-    request_key: str,
-    *,
-    artifacts_uri: str,
-    parameters: Mapping[str, object],
-    image: str,
-    now: datetime,
-) -> Row[Any]:
-    """As `core.ports.Results.claim_job` says; the job's row."""
+class SqlJobs:
+    """`core.ports.Jobs`, which has the contracts. Safe for several threads and processes."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def __repr__(self) -> str:
+        return f"SqlJobs({self._database.where})"
+
+    @property
+    def _tables(self) -> Tables:
+        return self._database.tables
+
+    def claim_job(self, claim: Claim, *, now: datetime) -> ClaimedJob:
+        """The claimed job, or the one that this request claimed before."""
+        tables = self._tables
+        with self._database.writing() as connection:
+            run = lock_run(connection, tables, claim.quick_test_id)
+            row = _find_own(connection, tables, claim) or _claim(Writing(connection, tables, now), claim, run)
+        return ClaimedJob(job=to_job(row._asdict()), artifacts_uri=run.gcs_artifacts_path or claim.artifacts_uri)
+
+    def read_job(self, quick_test_id: int) -> Job | None:
+        """The newest attempt."""
+        rows = self._database.rows(newest_job(self._tables, quick_test_id))
+        return to_job(rows[0]._asdict()) if rows else None
+
+    def find_claim(self, request_key: str) -> Job | None:
+        """One row by its unique key."""
+        jobs = self._tables.jobs
+        rows = self._database.rows(select(jobs).where(jobs.c.request_key == request_key))
+        return to_job(rows[0]._asdict()) if rows else None
+
+    def find_job(self, job_number: str) -> Job | None:
+        """The newest one, should two platforms number alike."""
+        rows = self._database.rows(_select_by_number(self._tables, job_number))
+        return to_job(rows[0]._asdict()) if rows else None
+
+    def record_job(self, key: str, news: JobNews, *, now: datetime) -> Job:
+        """The job after it."""
+        tables, jobs = self._tables, self._tables.jobs
+        of_key = jobs.c.key == key
+        with self._database.writing() as connection:
+            quick_test_id = connection.scalar(select(jobs.c.quick_test_id).where(of_key))
+            if quick_test_id is None:
+                raise NotFound(f"job key {key!r} must be one that was claimed; switchyard_jobs has none of that key")
+            # First the run, then the job: everywhere, so nobody deadlocks.
+            run = lock_run(connection, tables, quick_test_id)
+            row = connection.execute(select(jobs).where(of_key)).one()
+            if not JobState(row.state).ended:
+                values = {name: value for name, value in msgspec.structs.asdict(news).items() if value}
+                row = connection.execute(
+                    update(jobs).where(of_key).values(values | {"state": str(news.state)}).returning(*jobs.c)
+                ).one()
+                if news.state is JobState.RUNNING:
+                    _start(connection, tables, run, news.started_at or now)
+        return to_job(row._asdict())
+
+    def claim_ended_event(self, key: str, *, now: datetime) -> bool:
+        """One UPDATE, of which only the first finds the column empty."""
+        jobs = self._tables.jobs
+        first = update(jobs).where(jobs.c.key == key, jobs.c.ended_event_at.is_(None)).values(ended_event_at=now)
+        with self._database.writing() as connection:
+            return connection.execute(first).rowcount == 1
+
+
+def _find_own(connection: Connection, tables: Tables, claim: Claim) -> Row[Any] | None:
+    """The job that this request claimed before; None: none yet. Raises: BadRequest: another run has the key."""
     jobs = tables.jobs
-    run = lock_run(connection, tables, quick_test_id)
-    claimed = connection.execute(select(jobs).where(jobs.c.request_key == request_key)).one_or_none()
-    if claimed is not None and claimed.quick_test_id == quick_test_id:
+    claimed = connection.execute(select(jobs).where(jobs.c.request_key == claim.request_key)).one_or_none()
+    if claimed is not None and claimed.quick_test_id == claim.quick_test_id:
         return claimed
-    if not request_key or claimed is not None:
+    if not claim.request_key or claimed is not None:
         owner = f"quick test {claimed.quick_test_id} has it" if claimed is not None else "it is empty"
-        raise BadRequest(f"the request key of a job of quick test {quick_test_id} must be its own; {owner}")
-    newest = connection.execute(newest_job(tables, quick_test_id)).one_or_none()
+        raise BadRequest(f"the request key of a job of quick test {claim.quick_test_id} must be its own; {owner}")
+    return None
+
+
+def _claim(writing: Writing, claim: Claim, run: Row[Any]) -> Row[Any]:
+    connection, tables, jobs = writing.connection, writing.tables, writing.tables.jobs
+    newest = connection.execute(newest_job(tables, run.id)).one_or_none()
     _refuse_second(run, newest)
     attempt = newest.attempt + 1 if newest is not None else 1
     database_id = connection.scalar(select(tables.database.c.id)) or ""
     values: dict[str, Any] = {"status": str(RunStatus.SUBMITTED)}
     if not run.gcs_artifacts_path:
-        values["gcs_artifacts_path"] = artifacts_uri
+        values["gcs_artifacts_path"] = claim.artifacts_uri
     if tables.own:
         values |= {"error": "", "started_at": None, "completed_at": None}
-    connection.execute(update(tables.runs).where(tables.runs.c.id == quick_test_id).values(values))
+    connection.execute(update(tables.runs).where(tables.runs.c.id == run.id).values(values))
     return connection.execute(
         insert(jobs)
         .values(
-            key=to_submission_key(database_id, quick_test_id, attempt),
-            quick_test_id=quick_test_id,
+            key=to_submission_key(database_id, run.id, attempt),
+            quick_test_id=run.id,
             attempt=attempt,
-            request_key=request_key,
+            request_key=claim.request_key,
             state=str(JobState.CLAIMED),
             job_name="",
             reason="",
             error="",
             log_uri="",
-            image=image,
-            parameters=msgspec.json.encode(parameters).decode(),
-            claimed_at=now,
+            image=claim.image,
+            parameters=msgspec.json.encode(claim.parameters).decode(),
+            claimed_at=writing.now,
         )
         .returning(*jobs.c)
     ).one()
@@ -81,36 +148,6 @@ def _refuse_second(run: Row[Any], newest: Row[Any] | None) -> None:
         )
 
 
-def record_job(
-    connection: Connection,
-    tables: Tables,
-    key: str,
-    *,
-    state: JobState,
-    job_name: str,
-    reason: str,
-    log_uri: str,
-    started_at: datetime | None,
-    now: datetime,
-) -> Row[Any]:
-    """As `core.ports.Results.record_job` says; the job's row."""
-    jobs = tables.jobs
-    of_key = jobs.c.key == key
-    quick_test_id = connection.scalar(select(jobs.c.quick_test_id).where(of_key))
-    if quick_test_id is None:
-        raise NotFound(f"job key {key!r} must be one that was claimed; switchyard_jobs has none of that key")
-    run = lock_run(connection, tables, quick_test_id)  # first the run, then the job: everywhere, so nobody deadlocks
-    job = connection.execute(select(jobs).where(of_key)).one()
-    if JobState(job.state).ended:
-        return job
-    given = {"job_name": job_name, "reason": reason, "log_uri": log_uri, "started_at": started_at}
-    values = {"state": str(state), **{name: value for name, value in given.items() if value}}
-    row = connection.execute(update(jobs).where(of_key).values(values).returning(*jobs.c)).one()
-    if state is JobState.RUNNING:
-        _start(connection, tables, run, started_at or now)
-    return row
-
-
 def _start(connection: Connection, tables: Tables, run: Row[Any], started_at: datetime) -> None:
     """A run that somebody has ended stays so, though its job still runs for a while."""
     if run.status in ENDED_STATUSES:
@@ -121,7 +158,7 @@ def _start(connection: Connection, tables: Tables, run: Row[Any], started_at: da
     connection.execute(update(tables.runs).where(tables.runs.c.id == run.id).values(values))
 
 
-def select_job_by_number(tables: Tables, job_number: str) -> Select[Any]:
+def _select_by_number(tables: Tables, job_number: str) -> Select[Any]:
     """The job whose name ends so and whose end is not announced: few are open, and they have an index of their own.
 
     Vertex AI names a job by the project's number, which no setting knows: only the end of the name can be asked for.

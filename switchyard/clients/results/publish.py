@@ -11,11 +11,11 @@ from datetime import datetime
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Row, Text, bindparam, delete, insert, select, update
+from sqlalchemy import Row, Text, bindparam, delete, insert, select, update
 
 from switchyard.clients.results.replaced import keep_replaced
-from switchyard.clients.results.rows import end_values, lock_runs, no_such_run
-from switchyard.clients.results.tables import Tables, is_history
+from switchyard.clients.results.rows import Writing, end_values, lock_runs, no_such_run
+from switchyard.clients.results.tables import is_history
 from switchyard.core.errors import BadRecord, SwitchyardError
 from switchyard.core.history.precedence import Kept, choose_cached_at, choose_status, decide
 from switchyard.core.history.publication import Digests, Publication, PublishResult, Rank
@@ -43,47 +43,47 @@ class _Write:
     cached_at: datetime
 
 
-def publish(
-    connection: Connection, tables: Tables, publication: Publication, *, force: bool, now: datetime
-) -> PublishResult:
-    """As `core.ports.Results.publish` says."""
-    (result,) = publish_all(connection, tables, [publication], force=force, now=now).values()
+def publish(writing: Writing, publication: Publication, *, force: bool) -> PublishResult:
+    """As `core.ports.Histories.publish` says."""
+    (result,) = publish_all(writing, [publication], force=force).values()
     if isinstance(result, SwitchyardError):
         raise result
     return result
 
 
 def publish_all(
-    connection: Connection, tables: Tables, publications: Sequence[Publication], *, force: bool, now: datetime
+    writing: Writing, publications: Sequence[Publication], *, force: bool
 ) -> dict[int, PublishResult | SwitchyardError]:
     """What became of each, by run id; each run must be there once. One that is refused leaves the others be."""
-    stored = _lock(connection, tables, [publication.quick_test_id for publication in publications])
+    stored = _lock(writing, [publication.quick_test_id for publication in publications])
     results: dict[int, PublishResult | SwitchyardError] = {}
     writes: list[_Write] = []
     for publication in publications:
         id_ = publication.quick_test_id
         try:
             if id_ not in stored:
-                raise no_such_run(tables, id_)
+                raise no_such_run(writing.tables, id_)
             results[id_] = decide(publication, stored[id_].kept, force=force)
             if results[id_] is PublishResult.PUBLISHED:
-                writes.append(_prepare(tables, publication, stored[id_], now=now))
+                writes.append(_prepare(writing, publication, stored[id_]))
         except SwitchyardError as err:
             results[id_] = err
     if force:
         replaced = [write.stored.run for write in writes if write.stored.kept is not None]
-        keep_replaced(connection, tables, replaced, reason="replaced by force", now=now)
-    _write_all(connection, tables, writes, now=now)
-    _raise_ranks(connection, tables, [p for p in publications if results[p.quick_test_id] is PublishResult.UNCHANGED])
+        keep_replaced(writing, replaced, reason="replaced by force")
+    _write_all(writing, writes)
+    _raise_ranks(writing, [p for p in publications if results[p.quick_test_id] is PublishResult.UNCHANGED])
     for publication in publications:
         result = results[publication.quick_test_id]
         if not isinstance(result, SwitchyardError):
             run = stored[publication.quick_test_id].run
-            _end(connection, tables, run, publication, choose_status(publication, result, run.status, force=force), now)
+            status = choose_status(publication, result, run.status, force=force)
+            _end(writing, run, status, publication.error)
     return results
 
 
-def _lock(connection: Connection, tables: Tables, ids: list[int]) -> dict[int, _Stored]:
+def _lock(writing: Writing, ids: list[int]) -> dict[int, _Stored]:
+    connection, tables = writing.connection, writing.tables
     runs = lock_runs(connection, tables, ids, tables.history_text.label("history_text"))
     published = tables.published
     rows = connection.execute(select(published).where(published.c.quick_test_id.in_(ids)))
@@ -106,15 +106,16 @@ def _to_kept(run: Row[Any], row: Row[Any] | None) -> Kept | None:
     )
 
 
-def _prepare(tables: Tables, publication: Publication, stored: _Stored, *, now: datetime) -> _Write:
-    cached_at = choose_cached_at(publication, stored.kept, now=now)
-    text = _to_json(publication, cached_at, jsonb=tables.history_type == "jsonb")
+def _prepare(writing: Writing, publication: Publication, stored: _Stored) -> _Write:
+    cached_at = choose_cached_at(publication, stored.kept, now=writing.now)
+    text = _to_json(publication, cached_at, jsonb=writing.tables.history_type == "jsonb")
     return _Write(publication, stored, text, cached_at)
 
 
-def _write_all(connection: Connection, tables: Tables, writes: Sequence[_Write], *, now: datetime) -> None:
+def _write_all(writing: Writing, writes: Sequence[_Write]) -> None:
     if not writes:
         return
+    connection, tables = writing.connection, writing.tables
     runs, published, histograms = tables.runs, tables.published, tables.histograms
     connection.execute(
         update(runs)
@@ -126,7 +127,7 @@ def _write_all(connection: Connection, tables: Tables, writes: Sequence[_Write],
     if had:
         connection.execute(delete(histograms).where(histograms.c.quick_test_id.in_(had)))
         connection.execute(delete(published).where(published.c.quick_test_id.in_(had)))
-    connection.execute(insert(published), [_to_digest_row(write, now) for write in writes])
+    connection.execute(insert(published), [_to_digest_row(write, writing.now) for write in writes])
     rows = [
         {
             "quick_test_id": write.publication.quick_test_id,
@@ -169,12 +170,12 @@ def _to_json(publication: Publication, cached_at: datetime, *, jsonb: bool) -> s
     return _NUL.sub("\\1\ufffd", text) if jsonb else text
 
 
-def _raise_ranks(connection: Connection, tables: Tables, unchanged: Sequence[Publication]) -> None:
+def _raise_ranks(writing: Writing, unchanged: Sequence[Publication]) -> None:
     if not unchanged:
         return
-    published = tables.published
+    published = writing.tables.published
     ranks: Any = {f"rank_{name}": bindparam(f"new_{name}") for name in Rank.__struct_fields__}
-    connection.execute(
+    writing.connection.execute(
         update(published).where(published.c.quick_test_id == bindparam("run_id")).values(ranks),
         [
             {"run_id": publication.quick_test_id}
@@ -184,18 +185,12 @@ def _raise_ranks(connection: Connection, tables: Tables, unchanged: Sequence[Pub
     )
 
 
-def _end(
-    connection: Connection,
-    tables: Tables,
-    run: Row[Any],
-    publication: Publication,
-    status: RunStatus | None,
-    now: datetime,
-) -> None:
+def _end(writing: Writing, run: Row[Any], status: RunStatus | None, error: str) -> None:
     """The row's own status and error."""
+    runs = writing.tables.runs
     if status is not None:
-        values = end_values(tables, run, status, publication.error, now=now)
-        connection.execute(update(tables.runs).where(tables.runs.c.id == run.id).values(values))
+        values = end_values(writing, run, status, error)
+        writing.connection.execute(update(runs).where(runs.c.id == run.id).values(values))
 
 
 def _rank_values(rank: Rank) -> dict[str, int]:

@@ -5,10 +5,10 @@ from datetime import datetime
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Row, Text, bindparam, delete, insert, select, update
+from sqlalchemy import Row, Text, bindparam, delete, insert, select, update
 
-from switchyard.clients.results.rows import lock_run
-from switchyard.clients.results.tables import Tables, is_history
+from switchyard.clients.results.rows import Writing, lock_run
+from switchyard.clients.results.tables import is_history
 from switchyard.core.history.publication import HistogramRow
 
 RECOVERED: Final = "replaced by a recovery"
@@ -30,12 +30,11 @@ class _Published(msgspec.Struct, kw_only=True):
     published_at: datetime
 
 
-def keep_replaced(
-    connection: Connection, tables: Tables, runs: Sequence[Row[Any]], *, reason: str, now: datetime
-) -> None:
+def keep_replaced(writing: Writing, runs: Sequence[Row[Any]], *, reason: str) -> None:
     """Copies what is published of `runs`, whose rows are locked and have `history_text`, before it is overwritten."""
     if not runs:
         return
+    connection, tables = writing.connection, writing.tables
     ids = [run.id for run in runs]
     published, histograms = tables.published, tables.histograms
     digests = {row.quick_test_id: row for row in connection.execute(_of(published, ids))}
@@ -49,7 +48,7 @@ def keep_replaced(
         [
             {
                 "quick_test_id": run.id,
-                "replaced_at": now,
+                "replaced_at": writing.now,
                 "reason": reason,
                 "history_text": run.history_text,
                 "published": _encode(_to_published(digests[run.id])) if run.id in digests else None,
@@ -60,15 +59,16 @@ def keep_replaced(
     )
 
 
-def recover(connection: Connection, tables: Tables, quick_test_id: int, replaced_id: int, *, now: datetime) -> bool:
-    """As `core.ports.Results.recover` says."""
+def recover(writing: Writing, quick_test_id: int, replaced_id: int) -> bool:
+    """As `core.ports.Histories.recover` says."""
+    connection, tables = writing.connection, writing.tables
     runs, replaced = tables.runs, tables.replaced
     run = lock_run(connection, tables, quick_test_id, tables.history_text.label("history_text"))
     wanted = (replaced.c.id == replaced_id) & (replaced.c.quick_test_id == quick_test_id)
     found = connection.execute(select(replaced).where(wanted)).one_or_none()
     if found is None:
         return False
-    keep_replaced(connection, tables, [run] if is_history(run.history_text) else [], reason=RECOVERED, now=now)
+    keep_replaced(writing, [run] if is_history(run.history_text) else [], reason=RECOVERED)
     connection.execute(delete(replaced).where(wanted))
     connection.execute(
         update(runs)

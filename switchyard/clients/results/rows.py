@@ -1,6 +1,7 @@
 """The rows of runs and of their jobs, read and written within a transaction that the caller holds."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -17,6 +18,15 @@ KNOWN_STATUSES = tuple(str(status) for status in RunStatus)
 OPEN_STATUSES = tuple(str(status) for status in RunStatus if not status.ended)
 ENDED_STATUSES = tuple(str(status) for status in RunStatus if status.ended)
 OPEN_STATES = tuple(str(state) for state in JobState if not state.ended)
+
+
+@dataclass(frozen=True)
+class Writing:
+    """A transaction that writes: its connection, what the tables are, and when it is."""
+
+    connection: Connection
+    tables: Tables
+    now: datetime
 
 
 def run_columns(tables: Tables) -> list[Column[Any]]:
@@ -48,13 +58,13 @@ def no_such_run(tables: Tables, quick_test_id: int) -> NotFound:
     return NotFound(f"quick test {quick_test_id} must be a row of {tables.runs.fullname}; there is none of that id")
 
 
-def end_values(tables: Tables, run: Row[Any], status: RunStatus, error: str, *, now: datetime) -> dict[str, Any]:
+def end_values(writing: Writing, run: Row[Any], status: RunStatus, error: str) -> dict[str, Any]:
     """What to write on `run` when its status becomes `status`; a table that is not ours has the status alone."""
     values: dict[str, Any] = {"status": str(status)}
-    if tables.own:
+    if writing.tables.own:
         values["error"] = error
         if status.ended and (run.completed_at is None or run.status != status):
-            values["completed_at"] = now
+            values["completed_at"] = writing.now
     return values
 
 

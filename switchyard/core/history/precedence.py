@@ -21,7 +21,7 @@ class Stored(StrEnum):
     NOTHING = "nothing"
     FOREIGN = "another application's"  # legacy, or written over ours: it has no digests to compare
     SAME = "the same"
-    MORE = "the same, and more"  # the new one knows the charted series alone
+    MORE = "the same and more"  # the new one knows the charted series alone
     CHARTED = "its charted series alone"  # the new one is whole, and completes them
     OTHER = "other content"
 

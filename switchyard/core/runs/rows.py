@@ -1,5 +1,6 @@
 """What the results database holds of a run: plain values, as flows, tasks and serving pass them around."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -79,6 +80,33 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     parameters: dict[str, Any] = {}
     claimed_at: datetime
     ended_event_at: datetime | None = None
+
+
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
+    """What is written of a job before any is created."""
+
+    quick_test_id: int
+    request_key: str  # unique; the same key finds the same job again
+    artifacts_uri: str  # for the run's row, where it names no folder yet
+    parameters: Mapping[str, Any] = {}
+    image: str = ""
+
+
+class ClaimedJob(msgspec.Struct, frozen=True, kw_only=True):
+    """A claimed job, and where its run's files go."""
+
+    job: Job
+    artifacts_uri: str  # the run's own folder, as its row has it since the claim
+
+
+class JobNews(msgspec.Struct, frozen=True, kw_only=True):
+    """What a launcher says of a job, or what is concluded without one; what is empty is not known."""
+
+    state: JobState
+    job_name: str = ""
+    reason: str = ""
+    log_uri: str = ""
+    started_at: datetime | None = None
 
 
 class Unsettled(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,11 +10,12 @@ from typing import Any
 from sqlalchemy import create_engine, text
 
 from switchyard.clients.results.migrate import migrate
-from switchyard.clients.results.store import SqlResults, open_results
+from switchyard.clients.results.open import ResultsPorts, open_results
 from switchyard.clients.settings import Settings, read_settings
 from switchyard.core.history.publication import Digests, HistogramRow, Publication, Rank
+from switchyard.core.ports import Histories, Jobs, Ledger, Runs
 from switchyard.core.runs.jobs import JobState
-from switchyard.core.runs.rows import Job, NewRun, RunStatus
+from switchyard.core.runs.rows import Claim, Job, JobNews, NewRun, RunStatus
 from tests.postgres import Postgres
 
 NOW = datetime(2026, 1, 15, 10, 30, tzinfo=UTC)
@@ -40,24 +41,38 @@ class Place:
     url: str
     table: str = ""
     history_type: str = "text"
-    results: SqlResults = field(init=False)
+    ports: ResultsPorts = field(init=False)
 
     def __post_init__(self) -> None:
-        self.results = self.open()
+        self.ports = self.open()
 
     @property
-    def runs(self) -> str:
+    def runs(self) -> Runs:
+        return self.ports.runs
+
+    @property
+    def jobs(self) -> Jobs:
+        return self.ports.jobs
+
+    @property
+    def histories(self) -> Histories:
+        return self.ports.histories
+
+    @property
+    def ledger(self) -> Ledger:
+        return self.ports.ledger
+
+    @property
+    def runs_table(self) -> str:
         return self.table or "quick_tests"
 
     @property
     def settings(self) -> Settings:
         return to_settings(self.url, self.table)
 
-    def open(self) -> SqlResults:
+    def open(self) -> ResultsPorts:
         """Another opening of the same database, as another process has it."""
-        results = open_results(self.url, self.table)
-        assert isinstance(results, SqlResults)
-        return results
+        return open_results(self.url, self.table)
 
     def sql(self, statement: str, **values: object) -> list[Any]:
         """Runs one statement of the test's own, past the code under test."""
@@ -66,7 +81,7 @@ class Place:
     def add_run(self, request_key: str = "request", status: str = "pending", history: str | None = None) -> int:
         """A run's id; its row is made by the port, or as the application that owns the table makes it."""
         if not self.table:
-            run = self.results.create_run(NewRun(request_key=request_key), now=NOW)
+            run = self.runs.create_run(NewRun(request_key=request_key), now=NOW)
             self.sql(
                 "UPDATE quick_tests SET status = :status, training_history_json = :history WHERE id = :id",
                 status=status,
@@ -85,28 +100,29 @@ class Place:
     def set_history(self, quick_test_id: int, history: str | None) -> None:
         """Stores a history as another application does."""
         self.sql(
-            f"UPDATE {self.runs} SET training_history_json = {self._as_history(':history')} WHERE id = :id",
+            f"UPDATE {self.runs_table} SET training_history_json = {self._as_history(':history')} WHERE id = :id",
             history=history,
             id=quick_test_id,
         )
 
     def claim(self, quick_test_id: int, request_key: str = "claim", now: datetime = NOW) -> Job:
-        return self.results.claim_job(
-            quick_test_id,
-            request_key,
-            artifacts_uri=f"file:///artifacts/quick_tests/{quick_test_id}",
-            parameters={"epochs": 11},
-            image="",
+        return self.jobs.claim_job(
+            Claim(
+                quick_test_id=quick_test_id,
+                request_key=request_key,
+                artifacts_uri=f"file:///artifacts/quick_tests/{quick_test_id}",
+                parameters={"epochs": 11},
+            ),
             now=now,
-        )
+        ).job
 
     def add_finished_run(self, number: int) -> int:
         """A run that was trained and published, as the walk does it."""
         run = self.add_run(f"request {number}")
         job = self.claim(run, f"claim {number}")
-        self.results.record_job(job.key, state=JobState.SUCCEEDED, now=NOW)
-        self.results.publish(publication(run, row_status=RunStatus.COMPLETED), now=NOW)
-        self.results.claim_ended_event(job.key, now=NOW)
+        self.jobs.record_job(job.key, JobNews(state=JobState.SUCCEEDED), now=NOW)
+        self.histories.publish(publication(run, row_status=RunStatus.COMPLETED), now=NOW)
+        self.jobs.claim_ended_event(job.key, now=NOW)
         return run
 
     def _as_history(self, value: str) -> str:
@@ -158,6 +174,16 @@ def publication(
     )
 
 
+def look(place: Place, run: int) -> dict[str, Any]:
+    """All that is stored of a run, but for its id and what has it."""
+    (row,) = place.sql(f"SELECT * FROM {place.runs_table} WHERE id = :id", id=run)
+    found = {"row": {n: v for n, v in row._asdict().items() if n not in ("id", "request_key", "created_at")}}
+    for table, order in (("published", "quick_test_id"), ("histograms", "kind, tower"), ("replaced", "id")):
+        rows = place.sql(f"SELECT * FROM switchyard_{table} WHERE quick_test_id = :id ORDER BY {order}", id=run)
+        found[table] = [{n: v for n, v in r._asdict().items() if n not in ("id", "quick_test_id")} for r in rows]  # type: ignore[assignment]
+    return found
+
+
 def later(minutes: float) -> datetime:
     return NOW + timedelta(minutes=minutes)
 
@@ -207,7 +233,7 @@ class Places:
     def close(self) -> None:
         """Ends the connections of all places made since the last call."""
         while self._made:
-            self._made.pop().results.close()
+            self._made.pop().ports.close()
 
     def _copy_file(self, kind: str, target: Path) -> str:
         source = self._folder / f"{kind}.db"

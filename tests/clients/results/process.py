@@ -10,10 +10,10 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from switchyard.clients.results.migrate import migrate
-from switchyard.clients.results.store import open_results
+from switchyard.clients.results.open import open_results
 from switchyard.core.errors import SwitchyardError
 from switchyard.core.history.publication import Rank
-from switchyard.core.runs.rows import RunStatus
+from switchyard.core.runs.rows import Claim, RunStatus
 from tests.clients.results.places import NOW, publication, to_settings
 
 
@@ -22,7 +22,7 @@ def publish(url: str, table: str, run: int, charted: str, attempt: int, die_afte
     results = open_results(url, table)
     if die_after:
         _die_after(die_after)
-    return results.publish(
+    return results.histories.publish(
         publication(run, charted, rank=Rank(attempt=attempt), row_status=RunStatus.COMPLETED), now=NOW
     )
 
@@ -30,7 +30,9 @@ def publish(url: str, table: str, run: int, charted: str, attempt: int, die_afte
 def claim(url: str, table: str, run: int, request_key: str) -> str:
     """Claims a job; its key."""
     results = open_results(url, table)
-    return results.claim_job(run, request_key, artifacts_uri="file:///a", parameters={}, image="", now=NOW).key
+    return results.jobs.claim_job(
+        Claim(quick_test_id=run, request_key=request_key, artifacts_uri="file:///a"), now=NOW
+    ).job.key
 
 
 def make_schema(url: str, table: str) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from switchyard.clients.results import engine as results_engine
 from switchyard.clients.results.engine import Database
-from switchyard.clients.results.store import SqlResults, open_results
+from switchyard.clients.results.open import open_results
 from switchyard.core.errors import BadSetup, TryAgain
 from switchyard.core.runs.rows import NewRun
 from tests.clients.results.places import NOW, Place, Places, publication, run_sql
@@ -34,8 +34,8 @@ def test_write_waits_for_another_writer(file_place: Place) -> None:
     other = hold_lock(file_place.url.removeprefix("sqlite:///"))
     release = threading.Timer(0.3, other.close)
     release.start()
-    assert file_place.results.read_history(run).history_json is None
-    assert file_place.results.publish(publication(run), now=NOW) == "published"
+    assert file_place.histories.read_history(run).history_json is None
+    assert file_place.histories.publish(publication(run), now=NOW) == "published"
     release.join()
 
 
@@ -45,9 +45,9 @@ def test_lock_that_is_not_released_is_to_try_again(file_place: Place, monkeypatc
     results = file_place.open()  # its connections are made with the short timeout
     other = hold_lock(file_place.url.removeprefix("sqlite:///"))
     with pytest.raises(TryAgain, match="locked"):
-        results.create_run(NewRun(request_key="r"), now=NOW)
+        results.runs.create_run(NewRun(request_key="r"), now=NOW)
     other.close()
-    assert results.create_run(NewRun(request_key="r"), now=NOW).status == "pending"
+    assert results.runs.create_run(NewRun(request_key="r"), now=NOW).status == "pending"
 
 
 def test_row_that_another_transaction_holds_is_to_try_again(places: Places, tmp_path: Path) -> None:
@@ -59,8 +59,8 @@ def test_row_that_another_transaction_holds_is_to_try_again(places: Places, tmp_
     with holder.writing() as connection:
         connection.exec_driver_sql(f"SELECT id FROM {place.table} FOR UPDATE")
         with pytest.raises(TryAgain, match="lock timeout"):
-            results.publish(publication(run), now=NOW)
-    assert results.publish(publication(run), now=NOW) == "published"
+            results.histories.publish(publication(run), now=NOW)
+    assert results.histories.publish(publication(run), now=NOW) == "published"
     holder.close()
 
 
@@ -84,29 +84,29 @@ def test_full_disk_is_to_try_again_and_says_where(file_place: Place) -> None:
     run = file_place.add_run()
     results = file_place.open()
     pages = file_place.sql("PRAGMA page_count")[0][0]
-    with results._database.writing() as connection:
+    with results.database.writing() as connection:
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(TryAgain, match=r"free space.*") as caught:
-        results.publish(publication(run, params={"note": "x" * 1_000_000}), now=NOW)
+        results.histories.publish(publication(run, params={"note": "x" * 1_000_000}), now=NOW)
     assert "results.db" in str(caught.value)
-    assert file_place.results.read_history(run).history_json is None
-    assert file_place.results.publish(publication(run), now=NOW) == "published"
+    assert file_place.histories.read_history(run).history_json is None
+    assert file_place.histories.publish(publication(run), now=NOW) == "published"
 
 
 def test_postgres_that_was_stopped_is_to_try_again(places: Places, tmp_path: Path, postgres: Postgres) -> None:
     """Every method says so while it is away, and works at its first call when it is back."""
     place = places.make("postgres", tmp_path)
     run = place.add_run()
-    results = place.results
-    results.publish(publication(run), now=NOW)
-    before = results.read_history(run)
+    results = place.ports
+    results.histories.publish(publication(run), now=NOW)
+    before = results.histories.read_history(run)
     postgres.stop()
     try:
         calls: list[Callable[[], object]] = [
-            lambda: results.read_history(run),
-            lambda: results.list_runs(limit=1),
-            lambda: results.publish(publication(run), now=NOW),
-            lambda: results.create_run(NewRun(request_key="r"), now=NOW),
+            lambda: results.histories.read_history(run),
+            lambda: results.runs.list_runs(limit=1),
+            lambda: results.histories.publish(publication(run), now=NOW),
+            lambda: results.runs.create_run(NewRun(request_key="r"), now=NOW),
         ]
         for ask in calls:
             with pytest.raises(TryAgain, match="results database postgresql"):
@@ -114,9 +114,9 @@ def test_postgres_that_was_stopped_is_to_try_again(places: Places, tmp_path: Pat
         late = open_results(place.url)  # a server of pages may start while the database is away
     finally:
         postgres.start()
-    assert results.read_history(run) == before
-    assert late.read_history(run) == before
-    assert results.publish(publication(run), now=NOW) == "unchanged"
+    assert results.histories.read_history(run) == before
+    assert late.histories.read_history(run) == before
+    assert results.histories.publish(publication(run), now=NOW) == "unchanged"
 
 
 @pytest.mark.parametrize("ask", ["read_history", "list_runs", "publish"])
@@ -125,9 +125,9 @@ def test_restart_between_two_calls_goes_unnoticed(places: Places, tmp_path: Path
     place = places.make("postgres", tmp_path)
     run = place.add_run()
     calls: dict[str, Callable[[], object]] = {
-        "read_history": lambda: place.results.read_history(run),
-        "list_runs": lambda: place.results.list_runs(limit=1),
-        "publish": lambda: place.results.publish(publication(run), now=NOW),
+        "read_history": lambda: place.histories.read_history(run),
+        "list_runs": lambda: place.runs.list_runs(limit=1),
+        "publish": lambda: place.histories.publish(publication(run), now=NOW),
     }
     calls[ask]()
     postgres.stop()
@@ -144,7 +144,7 @@ def test_refused_connection_is_to_try_again_without_a_password(server: str) -> N
     ):
         results = open_results(url)
         with pytest.raises(TryAgain, match="no connection") as caught:
-            results.list_runs(limit=1)
+            results.runs.list_runs(limit=1)
         assert "hush" not in str(caught.value) + repr(results)
 
 
@@ -181,20 +181,20 @@ def test_constraint_of_an_application_is_named(places: Places, tmp_path: Path) -
     place.sql(f"ALTER TABLE {place.table} ADD CHECK (status <> 'submitted')")
     with pytest.raises(BadSetup, match="constraint"):
         place.claim(run)
-    assert place.results.read_job(run) is None
+    assert place.jobs.read_job(run) is None
 
 
 def test_many_threads_share_one_database(own_place: Place) -> None:
     """As a server of requests does: all of them read and write, none fails."""
     run = own_place.add_run()
-    own_place.results.publish(publication(run), now=NOW)
+    own_place.histories.publish(publication(run), now=NOW)
     failures: list[BaseException] = []
 
     def work(number: int) -> None:
         try:
             for turn in range(5):
-                assert own_place.results.read_history(run).history_json
-                own_place.results.create_run(NewRun(request_key=f"{number}/{turn}"), now=NOW)
+                assert own_place.histories.read_history(run).history_json
+                own_place.runs.create_run(NewRun(request_key=f"{number}/{turn}"), now=NOW)
         except BaseException as err:  # noqa: BLE001  # a thread's error is the test's
             failures.append(err)
 
@@ -205,5 +205,4 @@ def test_many_threads_share_one_database(own_place: Place) -> None:
         thread.join()
     assert failures == []
     assert own_place.sql("SELECT count(*) AS n FROM quick_tests")[0].n == 61
-    assert isinstance(own_place.results, SqlResults)
     assert run_sql(own_place.url, "SELECT 1")

@@ -1,11 +1,11 @@
-"""Claims and records of jobs, on every database and every table of runs."""
+"""The suite of the port `Jobs`, on every database and every table of runs."""
 
 import pytest
 
 from switchyard.core.errors import BadRequest, NotFound
 from switchyard.core.runs.jobs import JobState, to_submission_key
 from switchyard.core.runs.ledger import LedgerLine
-from switchyard.core.runs.rows import RunStatus
+from switchyard.core.runs.rows import Claim, JobNews, RunStatus
 from tests.clients.results.places import NOW, Place, later, publication
 
 
@@ -13,10 +13,10 @@ def test_claim_writes_the_job_before_any_exists(place: Place) -> None:
     """The first attempt's row has its key, and the run's row its folder and status."""
     run = place.add_run()
     job = place.claim(run, "claim")
-    assert job.key == to_submission_key(place.results.read_database_id(), run, 1)
+    assert job.key == to_submission_key(place.runs.read_database_id(), run, 1)
     assert (job.attempt, job.state, job.parameters, job.claimed_at) == (1, JobState.CLAIMED, {"epochs": 11}, NOW)
-    assert place.results.read_job(run) == job
-    row = place.results.read_run(run)
+    assert place.jobs.read_job(run) == job
+    row = place.runs.read_run(run)
     assert (row.status, row.gcs_artifacts_path) == (RunStatus.SUBMITTED, f"file:///artifacts/quick_tests/{run}")
 
 
@@ -25,8 +25,8 @@ def test_same_request_claims_the_same_job(place: Place) -> None:
     run = place.add_run()
     job = place.claim(run, "claim")
     assert place.claim(run, "claim", now=later(1)) == job
-    ended = place.results.record_job(job.key, state=JobState.SUCCEEDED, now=NOW)
-    place.results.publish(publication(run, row_status=RunStatus.COMPLETED), now=NOW)
+    ended = place.jobs.record_job(job.key, JobNews(state=JobState.SUCCEEDED), now=NOW)
+    place.histories.publish(publication(run, row_status=RunStatus.COMPLETED), now=NOW)
     assert place.claim(run, "claim", now=later(2)) == ended
 
 
@@ -36,6 +36,25 @@ def test_second_request_is_refused_while_a_job_is_open(place: Place) -> None:
     place.claim(run, "first")
     with pytest.raises(BadRequest, match=rf"quick test {run}.*attempt 1 is claimed.*cancel"):
         place.claim(run, "second")
+
+
+def test_unknown_run_is_not_claimed(place: Place) -> None:
+    """An id that names no row is an error."""
+    with pytest.raises(NotFound, match="404"):
+        place.claim(404)
+
+
+def test_claim_answers_the_folder_that_the_row_has(place: Place) -> None:
+    """The asked one where the row had none; that of the first claim ever after, whatever a later one asks."""
+    run = place.add_run()
+    for request_key, asked, expected in (
+        ("first", "file:///a", "file:///a"),
+        ("first", "file:///b", "file:///a"),
+        ("second", "file:///b", "file:///a"),
+    ):
+        claimed = place.jobs.claim_job(Claim(quick_test_id=run, request_key=request_key, artifacts_uri=asked), now=NOW)
+        assert (claimed.artifacts_uri, place.runs.read_run(run).gcs_artifacts_path) == (expected, expected)
+        place.jobs.record_job(claimed.job.key, JobNews(state=JobState.FAILED), now=NOW)
 
 
 def test_completed_run_is_not_claimed(place: Place) -> None:
@@ -56,38 +75,40 @@ def test_next_attempt_has_the_next_number(own_place: Place) -> None:
     """And the row begins anew, in the folder that it has."""
     run = own_place.add_run()
     first = own_place.claim(run, "first")
-    own_place.results.record_job(first.key, state=JobState.RUNNING, started_at=NOW, now=NOW)
-    own_place.results.record_job(first.key, state=JobState.FAILED, now=NOW)
-    own_place.results.end_run(run, RunStatus.FAILED, error="exit status 9", now=NOW)
-    second = own_place.results.claim_job(run, "2", artifacts_uri="file:///b", parameters={}, image="i", now=later(1))
+    own_place.jobs.record_job(first.key, JobNews(state=JobState.RUNNING, started_at=NOW), now=NOW)
+    own_place.jobs.record_job(first.key, JobNews(state=JobState.FAILED), now=NOW)
+    own_place.runs.end_run(run, RunStatus.FAILED, error="exit status 9", now=NOW)
+    second = own_place.jobs.claim_job(
+        Claim(quick_test_id=run, request_key="2", artifacts_uri="file:///b", image="i"), now=later(1)
+    ).job
     assert (second.attempt, second.image) == (2, "i")
     assert second.key != first.key
-    row = own_place.results.read_run(run)
+    row = own_place.runs.read_run(run)
     assert (row.status, row.error, row.started_at, row.completed_at) == (RunStatus.SUBMITTED, "", None, None)
     assert row.gcs_artifacts_path == f"file:///artifacts/quick_tests/{run}"
 
 
 def test_run_without_a_job_has_none(place: Place) -> None:
     """None, not an error: the run may have been made a moment ago."""
-    assert place.results.read_job(place.add_run()) is None
+    assert place.jobs.read_job(place.add_run()) is None
 
 
 def test_record_keeps_what_it_is_not_told(place: Place) -> None:
     """Each report adds to the row; empty arguments keep what is there."""
     job = place.claim(place.add_run())
-    place.results.record_job(job.key, state=JobState.QUEUED, job_name="jobs/7", log_uri="file:///log", now=NOW)
-    recorded = place.results.record_job(job.key, state=JobState.QUEUED, reason="no machine is free", now=NOW)
+    place.jobs.record_job(job.key, JobNews(state=JobState.QUEUED, job_name="jobs/7", log_uri="file:///log"), now=NOW)
+    recorded = place.jobs.record_job(job.key, JobNews(state=JobState.QUEUED, reason="no machine is free"), now=NOW)
     assert (recorded.job_name, recorded.log_uri, recorded.reason) == ("jobs/7", "file:///log", "no machine is free")
-    assert place.results.read_job(job.quick_test_id) == recorded
+    assert place.jobs.read_job(job.quick_test_id) == recorded
 
 
 def test_running_job_sets_its_run_running(own_place: Place) -> None:
     """With the time when it first did."""
     run = own_place.add_run()
     job = own_place.claim(run)
-    own_place.results.record_job(job.key, state=JobState.RUNNING, started_at=later(2), now=later(3))
-    own_place.results.record_job(job.key, state=JobState.RUNNING, started_at=later(7), now=later(8))
-    row = own_place.results.read_run(run)
+    own_place.jobs.record_job(job.key, JobNews(state=JobState.RUNNING, started_at=later(2)), now=later(3))
+    own_place.jobs.record_job(job.key, JobNews(state=JobState.RUNNING, started_at=later(7)), now=later(8))
+    row = own_place.runs.read_run(run)
     assert (row.status, row.started_at) == (RunStatus.RUNNING, later(2))
 
 
@@ -95,33 +116,35 @@ def test_running_job_does_not_revive_an_ended_run(place: Place) -> None:
     """A cancelled job runs on for a while."""
     run = place.add_run()
     job = place.claim(run)
-    place.results.end_run(run, RunStatus.CANCELLED, error="", now=NOW)
-    place.results.record_job(job.key, state=JobState.RUNNING, now=NOW)
-    assert place.results.read_run(run).status is RunStatus.CANCELLED
+    place.runs.end_run(run, RunStatus.CANCELLED, error="", now=NOW)
+    place.jobs.record_job(job.key, JobNews(state=JobState.RUNNING), now=NOW)
+    assert place.runs.read_run(run).status is RunStatus.CANCELLED
 
 
 @pytest.mark.parametrize("ended", [state for state in JobState if state.ended])
 def test_ended_job_stays_as_it_ended(place: Place, ended: JobState) -> None:
     """Whatever is said of it later."""
     job = place.claim(place.add_run())
-    first = place.results.record_job(job.key, state=ended, reason="why", now=NOW)
+    first = place.jobs.record_job(job.key, JobNews(state=ended, reason="why"), now=NOW)
     for state in JobState:
-        assert place.results.record_job(job.key, state=state, reason="late", job_name="late", now=later(1)) == first
+        assert (
+            place.jobs.record_job(job.key, JobNews(state=state, reason="late", job_name="late"), now=later(1)) == first
+        )
 
 
 def test_unknown_job_is_not_found(place: Place) -> None:
     """A job is claimed before it is recorded."""
     with pytest.raises(NotFound, match="nobody's"):
-        place.results.record_job("nobody's", state=JobState.QUEUED, now=NOW)
+        place.jobs.record_job("nobody's", JobNews(state=JobState.QUEUED), now=NOW)
 
 
 def test_end_is_told_once(place: Place) -> None:
     """One event a job, from whoever claims it first; another job has its own."""
     first, second = place.claim(place.add_run("1"), "1"), place.claim(place.add_run("2"), "2")
-    assert place.results.claim_ended_event(first.key, now=NOW)
-    assert not place.open().claim_ended_event(first.key, now=later(1))
-    assert place.results.claim_ended_event(second.key, now=NOW)
-    told = place.results.read_job(first.quick_test_id)
+    assert place.jobs.claim_ended_event(first.key, now=NOW)
+    assert not place.open().jobs.claim_ended_event(first.key, now=later(1))
+    assert place.jobs.claim_ended_event(second.key, now=NOW)
+    told = place.jobs.read_job(first.quick_test_id)
     assert told is not None
     assert told.ended_event_at == NOW
 
@@ -130,15 +153,15 @@ def test_job_is_found_by_its_number_until_its_end_is_told(place: Place) -> None:
     """By the whole last part of its name, and nothing less; also when it has ended."""
     job = place.claim(place.add_run())
     name = "projects/1/locations/us-central1/customJobs/4242"
-    place.results.record_job(job.key, state=JobState.QUEUED, job_name=name, now=NOW)
-    found = place.results.find_job("4242")
+    place.jobs.record_job(job.key, JobNews(state=JobState.QUEUED, job_name=name), now=NOW)
+    found = place.jobs.find_job("4242")
     assert found is not None
     assert found.key == job.key
-    assert [place.results.find_job(other) for other in ("242", "424", "%", "____", "", "1")] == [None] * 6
-    place.results.record_job(job.key, state=JobState.SUCCEEDED, now=NOW)
-    assert place.results.find_job("4242") is not None
-    place.results.claim_ended_event(job.key, now=NOW)
-    assert place.results.find_job("4242") is None
+    assert [place.jobs.find_job(other) for other in ("242", "424", "%", "____", "", "1")] == [None] * 6
+    place.jobs.record_job(job.key, JobNews(state=JobState.SUCCEEDED), now=NOW)
+    assert place.jobs.find_job("4242") is not None
+    place.jobs.claim_ended_event(job.key, now=NOW)
+    assert place.jobs.find_job("4242") is None
 
 
 def test_a_claim_is_found_by_its_request(place: Place) -> None:
@@ -148,8 +171,8 @@ def test_a_claim_is_found_by_its_request(place: Place) -> None:
     line = LedgerLine(
         kind="repair", quick_test_id=run, state="failed", attempts=1, next_try_at=later(9_999), updated_at=NOW
     )
-    place.results.write_ledger(line)
-    assert place.results.find_claim("mine") == job
-    assert place.results.find_claim("other") is None
-    ended = place.results.record_job(job.key, state=JobState.FAILED, now=NOW)
-    assert place.results.find_claim("mine") == ended
+    place.ledger.write_ledger(line)
+    assert place.jobs.find_claim("mine") == job
+    assert place.jobs.find_claim("other") is None
+    ended = place.jobs.record_job(job.key, JobNews(state=JobState.FAILED), now=NOW)
+    assert place.jobs.find_claim("mine") == ended

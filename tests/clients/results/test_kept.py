@@ -1,4 +1,4 @@
-"""What is kept of a run is read back for verify as it was published, on every database and every table of runs."""
+"""What is kept of a run compares equal to MLflow, on every database and every table of runs."""
 
 import sqlite3
 from contextlib import closing
@@ -17,7 +17,7 @@ from switchyard.core.mlflow.raw_run import RawRun
 from switchyard.core.verify.findings import State
 from switchyard.services.verify import give_up_rows, verify_rows
 from tests.clients.mlflow.stores import add_runs, make_sqlite
-from tests.clients.results.places import NOW, Place, publication
+from tests.clients.results.places import NOW, Place
 from tests.core.mlflow.factories import INF, NAN, make_points, make_run
 
 RUN_ID = "a" * 32
@@ -33,11 +33,11 @@ RUN = make_run(
 
 def publish(place: Place, run: RawRun) -> int:
     id_ = place.add_run(status="completed")
-    place.sql(f"UPDATE {place.runs} SET mlflow_run_id = :run WHERE id = :id", run=run.info.run_id, id=id_)
+    place.sql(f"UPDATE {place.runs_table} SET mlflow_run_id = :run WHERE id = :id", run=run.info.run_id, id=id_)
     found = to_publication(
         from_points(run), quick_test_id=id_, source="mlflow", sampling=Sampling(interval=1), mlflow_run_id=RUN_ID
     )
-    place.results.publish(found, now=NOW)
+    place.histories.publish(found, now=NOW)
     return id_
 
 
@@ -59,33 +59,10 @@ def outside(place: Place, tmp_path: Path) -> Outside:
     )
 
 
-def test_what_was_published_is_kept(place: Place) -> None:
-    """History, digests and histograms, by id; an id without a row is left out, a row without a history has none."""
-    found = publication(place.add_run(), mlflow_run_id="m")
-    place.results.publish(found, now=NOW)
-    other = place.add_run("other", history='{"available": false}')
-    one, two = place.results.read_kept([other, found.quick_test_id, 4711])
-    assert (one.quick_test_id, two.quick_test_id) == (found.quick_test_id, other)
-    assert (one.digests, one.cached_at) == (found.digests, NOW)
-    assert one.history_text is not None
-    assert msgspec.json.decode(one.history_text)["loss"] == found.history["loss"]
-    assert sorted(one.histograms, key=str) == sorted(found.histograms, key=str)
-    assert (two.history_text, two.digests, two.histograms, two.is_at_work) == (None, None, [], False)
-    assert place.results.read_kept([]) == []
-
-
-def test_an_open_job_is_at_work(place: Place) -> None:
-    """Its run moves on, so that a difference would say nothing."""
-    run = place.add_run()
-    place.claim(run)
-    (kept,) = place.results.read_kept([run])
-    assert kept.is_at_work
-
-
 def test_every_kind_of_column_keeps_the_same_values(place: Place, outside: Outside) -> None:
     """jsonb writes numbers and keys anew, and has no NUL: none of that is a difference."""
     id_ = publish(place, RUN)
-    (run,) = verify_rows(outside, outside.results.list_backfill(), whole=True)
+    (run,) = verify_rows(outside, outside.ledger.list_backfill(), whole=True)
     assert (run.quick_test_id, run.differences, run.state) == (id_, [], State.VERIFIED)
     assert run.compared == ["row", "history", "digests", "histograms"]
 
@@ -93,12 +70,12 @@ def test_every_kind_of_column_keeps_the_same_values(place: Place, outside: Outsi
 def test_a_value_changed_in_any_kind_of_column_is_named(place: Place, outside: Outside) -> None:
     """By its last bit."""
     id_ = publish(place, RUN)
-    (kept,) = place.results.read_kept([id_])
+    (kept,) = place.histories.read_kept([id_])
     assert kept.history_text is not None
     history = msgspec.json.decode(kept.history_text)
     history["gradient"]["query"][1] = history["gradient"]["query"][1] * (1 + 2**-52)
     place.set_history(id_, msgspec.json.encode(history).decode())
-    (run,) = verify_rows(outside, outside.results.list_backfill(), whole=True)
+    (run,) = verify_rows(outside, outside.ledger.list_backfill(), whole=True)
     assert [(found.place, found.key, found.epoch) for found in run.differences] == [("history", "query_weight_norm", 1)]
 
 
@@ -108,6 +85,6 @@ def test_a_batch_that_is_given_up_leaves_its_reason_on_each_line(place: Place, o
     for _ in range(2):
         lines = give_up_rows(outside, rows, "the database went away")
     assert [(line.quick_test_id, line.state) for line in lines] == [(1, State.UNREAD), (2, State.UNREAD)]
-    ledger = place.results.read_ledger("verify")
+    ledger = place.ledger.read_ledger("verify")
     assert [(line.quick_test_id, line.state) for line in ledger] == [(1, "unread"), (2, "unread")]
     assert all("the database went away" in line.error for line in ledger)

@@ -12,7 +12,7 @@ from sqlalchemy import create_engine
 
 import switchyard.clients.results.migrations
 from switchyard.clients.results.migrate import migrate
-from switchyard.clients.results.store import open_results
+from switchyard.clients.results.open import open_results
 from switchyard.clients.results.tables import SCHEMA, VERSION_TABLE, to_tables
 from switchyard.core.errors import BadSetup
 from tests.clients.results.places import make_application_table, run_sql, to_settings
@@ -56,9 +56,9 @@ def differences(url: str) -> list[Any]:
 def test_second_migration_changes_nothing(url: str) -> None:
     """It says so, and the database keeps its id."""
     assert f"none -> {SCHEMA}" in migrate(to_settings(url))
-    first = open_results(url).read_database_id()
+    first = open_results(url).runs.read_database_id()
     assert "already" in migrate(to_settings(url))
-    assert open_results(url).read_database_id() == first
+    assert open_results(url).runs.read_database_id() == first
 
 
 def test_database_without_a_schema_is_refused(url: str) -> None:
@@ -93,14 +93,14 @@ def test_mlflow_in_the_same_database_is_left_alone(url: str) -> None:
     run_sql(url, "INSERT INTO alembic_version VALUES ('acf3f17fdcc7')")
     migrate(to_settings(url))
     assert run_sql(url, "SELECT version_num FROM alembic_version") == [("acf3f17fdcc7",)]
-    assert open_results(url).list_runs(limit=1) == []
+    assert open_results(url).runs.list_runs(limit=1) == []
 
 
 def test_table_of_an_application_is_used_in_place_of_ours(url: str) -> None:
     """No quick_tests is made then."""
     table = prepare_table(url)
     migrate(to_settings(url, table))
-    assert open_results(url, table).list_runs(limit=1) == []
+    assert open_results(url, table).runs.list_runs(limit=1) == []
     with pytest.raises(BadSetup, match="RESULTS_TABLE"):
         open_results(url)
 
@@ -127,7 +127,7 @@ def test_quick_tests_of_somebody_else_is_not_taken(url: str) -> None:
     with pytest.raises(BadSetup, match="RESULTS_TABLE=quick_tests"):
         migrate(to_settings(url))
     migrate(to_settings(url, "quick_tests"))
-    assert open_results(url, "quick_tests").list_runs(limit=1) == []
+    assert open_results(url, "quick_tests").runs.list_runs(limit=1) == []
 
 
 def test_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_two_publishes_at_once_leave_the_newer_whole(place: Place) -> None:
 def test_publish_is_killed_between_its_statements(place: Place) -> None:
     """Before its end nothing of it is seen, and the next publish has its way."""
     run = place.add_run()
-    place.results.publish(publication(run, "old"), now=NOW)
+    place.histories.publish(publication(run, "old"), now=NOW)
     for die_after in range(1, STATEMENTS_OF_A_PUBLISH + 1):
         process = start(
             "publish", url=place.url, table=place.table, run=run, charted="new", attempt=2, die_after=die_after
@@ -85,20 +85,20 @@ def test_publish_is_killed_between_its_statements(place: Place) -> None:
         _, err = process.communicate(timeout=60)
         assert process.returncode == -signal.SIGKILL, err
         assert_whole(place, run, "old")
-        assert place.results.read_run(run).status == "pending"
+        assert place.runs.read_run(run).status == "pending"
     new = {"url": place.url, "table": place.table, "run": run, "charted": "new", "attempt": 2}
     assert run_together("publish", new) == [PublishResult.PUBLISHED]
     assert_whole(place, run, "new")
 
 
 def assert_whole(place: Place, run: int, charted: str) -> None:
-    stored = place.open().read_history(run).history_json
+    stored = place.open().histories.read_history(run).history_json
     assert stored is not None
     assert json.loads(stored)["digest"]["charted"] == f"sha256:{charted}"
     assert [row.charted_digest for row in place.sql("SELECT charted_digest FROM switchyard_published")] == [
         f"sha256:{charted}"
     ]
-    assert place.results.read_histogram(run, "gradients", "query") == f"{charted} gradients query".encode()
+    assert place.histories.read_histogram(run, "gradients", "query") == f"{charted} gradients query".encode()
 
 
 @pytest.mark.parametrize("backend", ["sqlite", "postgres"])

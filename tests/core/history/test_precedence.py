@@ -43,7 +43,7 @@ EXPECTED = """
 nothing                  | published   | published                      | published           | published
 another application's    | kept legacy | kept legacy                    | kept legacy         | published
 the same                 | kept newer  | unchanged/published            | unchanged/published | unchanged/published
-the same, and more       | kept newer  | unchanged                      | unchanged/published | unchanged/published
+the same and more        | kept newer  | unchanged                      | unchanged/published | unchanged/published
 its charted series alone | kept newer  | kept newer+published+published | published           | published
 other content            | kept newer  | kept newer+published+refused   | published           | published
 """

@@ -6,21 +6,21 @@ from sqlalchemy.engine import Engine
 
 from switchyard.core.runs.jobs import JobState
 from switchyard.core.runs.ledger import LedgerLine
-from switchyard.core.runs.rows import RunStatus
+from switchyard.core.runs.rows import JobNews, RunStatus
 from tests.clients.results.places import NOW, Place, later, publication
 
 
 def unsettled(place: Place, minutes: float = 0) -> list[int]:
-    return [found.quick_test.id for found in place.results.list_unsettled(now=later(minutes), limit=100)]
+    return [found.quick_test.id for found in place.ledger.list_unsettled(now=later(minutes), limit=100)]
 
 
 @pytest.mark.parametrize("state", [state for state in JobState if not state.ended])
 def test_open_job_is_listed(place: Place, state: JobState) -> None:
     """With all that is known of the run and the job."""
     run = place.add_run()
-    job = place.results.record_job(place.claim(run).key, state=state, job_name="j", now=NOW)
-    (found,) = place.results.list_unsettled(now=NOW, limit=100)
-    assert (found.quick_test, found.job) == (place.results.read_run(run), job)
+    job = place.jobs.record_job(place.claim(run).key, JobNews(state=state, job_name="j"), now=NOW)
+    (found,) = place.ledger.list_unsettled(now=NOW, limit=100)
+    assert (found.quick_test, found.job) == (place.runs.read_run(run), job)
     assert (found.published_status, found.repair_attempts) == (None, 0)
 
 
@@ -29,11 +29,11 @@ def test_ended_job_whose_row_has_not_ended_is_listed(place: Place, status: str) 
     """Whoever recorded the job's end was killed before publishing; the event of it may be out already."""
     run = place.add_run()
     job = place.claim(run)
-    place.results.publish(publication(run, status="partial"), now=NOW)
-    place.results.record_job(job.key, state=JobState.FAILED, now=NOW)
-    place.results.claim_ended_event(job.key, now=NOW)
-    place.sql(f"UPDATE {place.runs} SET status = :status", status=status)
-    (found,) = place.results.list_unsettled(now=NOW, limit=100)
+    place.histories.publish(publication(run, status="partial"), now=NOW)
+    place.jobs.record_job(job.key, JobNews(state=JobState.FAILED), now=NOW)
+    place.jobs.claim_ended_event(job.key, now=NOW)
+    place.sql(f"UPDATE {place.runs_table} SET status = :status", status=status)
+    (found,) = place.ledger.list_unsettled(now=NOW, limit=100)
     assert (found.quick_test.id, found.published_status) == (run, "partial")
 
 
@@ -41,10 +41,10 @@ def test_end_that_nobody_was_told_of_is_listed(place: Place) -> None:
     """Published and ended, then killed before the event: it is still owed, once."""
     run = place.add_run()
     job = place.claim(run)
-    place.results.record_job(job.key, state=JobState.FAILED, now=NOW)
-    place.results.publish(publication(run, status="partial", row_status=RunStatus.FAILED), now=NOW)
+    place.jobs.record_job(job.key, JobNews(state=JobState.FAILED), now=NOW)
+    place.histories.publish(publication(run, status="partial", row_status=RunStatus.FAILED), now=NOW)
     assert unsettled(place) == [run]
-    place.results.claim_ended_event(job.key, now=NOW)
+    place.jobs.claim_ended_event(job.key, now=NOW)
     assert unsettled(place) == []
 
 
@@ -52,8 +52,8 @@ def test_open_job_of_an_ended_run_is_listed(place: Place) -> None:
     """A late submit made a job after all; it must be found to be cancelled."""
     run = place.add_run()
     job = place.claim(run)
-    place.results.end_run(run, RunStatus.CANCELLED, error="", now=NOW)
-    place.results.claim_ended_event(job.key, now=NOW)
+    place.runs.end_run(run, RunStatus.CANCELLED, error="", now=NOW)
+    place.jobs.claim_ended_event(job.key, now=NOW)
     assert unsettled(place) == [run]
 
 
@@ -61,7 +61,7 @@ def test_open_job_of_an_ended_run_is_listed(place: Place) -> None:
 def test_completed_run_without_a_history_is_listed(place: Place, stored: str | None) -> None:
     """Also one that another application made, which has no job of ours."""
     run = place.add_run(status="completed", history=stored)
-    (found,) = place.results.list_unsettled(now=NOW, limit=100)
+    (found,) = place.ledger.list_unsettled(now=NOW, limit=100)
     assert (found.quick_test.id, found.job, found.published_status) == (run, None, None)
 
 
@@ -80,13 +80,13 @@ def test_newest_attempt_alone_counts(place: Place) -> None:
     """Nobody is owed the end of an older one."""
     run = place.add_run()
     first = place.claim(run, "1")
-    place.results.record_job(first.key, state=JobState.FAILED, now=NOW)
+    place.jobs.record_job(first.key, JobNews(state=JobState.FAILED), now=NOW)
     second = place.claim(run, "2")
-    (found,) = place.results.list_unsettled(now=NOW, limit=100)
+    (found,) = place.ledger.list_unsettled(now=NOW, limit=100)
     assert found.job == second
-    place.results.record_job(second.key, state=JobState.SUCCEEDED, now=NOW)
-    place.results.publish(publication(run, row_status=RunStatus.COMPLETED), now=NOW)
-    place.results.claim_ended_event(second.key, now=NOW)
+    place.jobs.record_job(second.key, JobNews(state=JobState.SUCCEEDED), now=NOW)
+    place.histories.publish(publication(run, row_status=RunStatus.COMPLETED), now=NOW)
+    place.jobs.claim_ended_event(second.key, now=NOW)
     assert unsettled(place) == []
 
 
@@ -96,15 +96,15 @@ def test_repair_that_backs_off_is_not_listed(place: Place) -> None:
     line = LedgerLine(
         kind="repair", quick_test_id=run, state="failed", attempts=3, next_try_at=later(10), updated_at=NOW
     )
-    place.results.write_ledger(line)
-    place.results.write_ledger(
+    place.ledger.write_ledger(line)
+    place.ledger.write_ledger(
         LedgerLine(
             kind="backfill", quick_test_id=run, state="failed", attempts=9, next_try_at=later(99), updated_at=NOW
         )
     )
     assert unsettled(place, 9.9) == []
     assert unsettled(place, 10) == [run]
-    assert [found.repair_attempts for found in place.results.list_unsettled(now=later(11), limit=9)] == [3]
+    assert [found.repair_attempts for found in place.ledger.list_unsettled(now=later(11), limit=9)] == [3]
 
 
 def test_jobs_come_first_up_to_the_limit(place: Place) -> None:
@@ -116,7 +116,7 @@ def test_jobs_come_first_up_to_the_limit(place: Place) -> None:
         place.claim(run, f"claim {run}")
     rows.append(place.add_run("last row", status="completed"))
     for limit in (2, 5, 9):
-        found = [run.quick_test.id for run in place.results.list_unsettled(now=NOW, limit=limit)]
+        found = [run.quick_test.id for run in place.ledger.list_unsettled(now=NOW, limit=limit)]
         assert found == [*jobs, *reversed(rows)][:limit]
 
 
@@ -132,7 +132,7 @@ def test_one_query_finds_them(place: Place) -> None:
 
     event.listen(Engine, "before_cursor_execute", note)
     try:
-        assert len(place.results.list_unsettled(now=NOW, limit=100)) == 3
+        assert len(place.ledger.list_unsettled(now=NOW, limit=100)) == 3
     finally:
         event.remove(Engine, "before_cursor_execute", note)
     assert len(statements) == 1

@@ -1,4 +1,5 @@
-"""Publishing many runs in one transaction does to each what publishing it alone does, and writes its ledger line."""
+"""The suite of the port `Ledger`, on every database and every table of runs: its lines, and many runs published with
+theirs as each would be alone. `test_ledger_unsettled` has what reconcile asks."""
 
 import json
 from typing import Any
@@ -10,7 +11,7 @@ from switchyard.core.errors import BadRecord, NotFound, StaleWrite, SwitchyardEr
 from switchyard.core.history.publication import Draft, Publication, PublishResult, Rank
 from switchyard.core.runs.ledger import LedgerLine
 from switchyard.core.runs.rows import RunStatus
-from tests.clients.results.places import NOW, Place, later, publication
+from tests.clients.results.places import NOW, Place, later, look, publication
 
 LEGACY = json.dumps({"available": True, "epochs": [0, 5], "loss": {"train": [0.5]}, "params": {"note": "x" * 400}})
 EARLY = Rank(attempt=1, epochs=5)
@@ -48,19 +49,9 @@ STEPS: dict[str, list[Step]] = {
 }
 
 
-def look(place: Place, run: int) -> dict[str, Any]:
-    """All that is stored of a run, but for its id and what has it."""
-    (row,) = place.sql(f"SELECT * FROM {place.runs} WHERE id = :id", id=run)
-    found = {"row": {n: v for n, v in row._asdict().items() if n not in ("id", "request_key", "created_at")}}
-    for table, order in (("published", "quick_test_id"), ("histograms", "kind, tower"), ("replaced", "id")):
-        rows = place.sql(f"SELECT * FROM switchyard_{table} WHERE quick_test_id = :id ORDER BY {order}", id=run)
-        found[table] = [{n: v for n, v in r._asdict().items() if n not in ("id", "quick_test_id")} for r in rows]  # type: ignore[assignment]
-    return found
-
-
 def publish_alone(place: Place, made: Publication, *, force: bool, minutes: int) -> PublishResult | type:
     try:
-        return place.results.publish(made, force=force, now=later(minutes))
+        return place.histories.publish(made, force=force, now=later(minutes))
     except SwitchyardError as err:
         return type(err)
 
@@ -78,7 +69,7 @@ def test_many_are_published_as_each_alone(place: Place) -> None:
             drafts = [
                 Draft(quick_test_id=many[name], publication=make(many[name], step)) for name, (step, _) in due.items()
             ]
-            found = place.results.publish_many("test", drafts, force=force, now=later(turn))
+            found = place.ledger.publish_many("test", drafts, force=force, now=later(turn))
             for name, (step, _) in due.items():
                 expected = publish_alone(place, make(alone[name], step), force=force, minutes=turn)
                 outcome = found[many[name]]
@@ -87,24 +78,11 @@ def test_many_are_published_as_each_alone(place: Place) -> None:
         assert look(place, many[name]) == look(place, alone[name]), name
 
 
-def test_charted_only_and_whole_publications_do_not_quarrel(place: Place) -> None:
-    """The whole one completes what is there; the charted one changes nothing of the whole. Neither is a stale write."""
-    run = place.add_run()
-    assert place.results.publish(make(run, charted_only()), now=NOW) is PublishResult.PUBLISHED
-    assert place.results.publish(make(run, {}), now=later(1)) is PublishResult.PUBLISHED
-    whole = look(place, run)
-    assert json.loads(place.results.read_history(run).history_json or b"")["cached_at"] == "2026-01-15T10:30:00Z"
-    assert len(whole["histograms"]) == 4
-    for changes in (charted_only(), charted_only(interval=2)):
-        assert place.results.publish(make(run, changes), now=later(2)) is PublishResult.UNCHANGED
-        assert look(place, run) == whole
-
-
 def test_each_run_has_its_ledger_line(place: Place) -> None:
     """What was published, kept, failed and why, and what had nothing to publish; tried again, one attempt more."""
     runs = {name: place.add_run(name) for name in ("good", "legacy", "stale", "empty", "lost")}
     place.set_history(runs["legacy"], LEGACY)
-    place.results.publish(publication(runs["stale"], "other"), now=NOW)
+    place.histories.publish(publication(runs["stale"], "other"), now=NOW)
     drafts = [
         Draft(quick_test_id=runs[name], publication=publication(runs[name]), source_digest="sha256:source")
         for name in ("good", "legacy", "stale")
@@ -114,12 +92,12 @@ def test_each_run_has_its_ledger_line(place: Place) -> None:
         Draft(quick_test_id=runs["lost"], state="failed", error="no such MLflow run"),
         Draft(quick_test_id=4711, publication=publication(4711)),
     ]
-    found = place.results.publish_many("test", drafts, now=NOW)
+    found = place.ledger.publish_many("test", drafts, now=NOW)
     assert found.keys() == {runs["good"], runs["legacy"], runs["stale"], 4711}
     assert isinstance(found[runs["stale"]], StaleWrite)
     assert isinstance(found[4711], NotFound)
-    place.results.publish_many("test", drafts, now=later(5))
-    lines = {line.quick_test_id: line for line in place.results.read_ledger("test")}
+    place.ledger.publish_many("test", drafts, now=later(5))
+    lines = {line.quick_test_id: line for line in place.ledger.read_ledger("test")}
     assert lines[runs["good"]] == LedgerLine(
         kind="test",
         quick_test_id=runs["good"],
@@ -134,8 +112,8 @@ def test_each_run_has_its_ledger_line(place: Place) -> None:
     assert "--force" in lines[runs["legacy"]].error
     assert "force" in lines[runs["stale"]].error
     assert lines[4711].state == "failed"
-    assert place.results.count_ledger("test", since=later(5)) == 6
-    assert place.results.count_ledger("test", since=later(6)) == 0
+    assert place.ledger.count_ledger("test", since=later(5)) == 6
+    assert place.ledger.count_ledger("test", since=later(6)) == 0
 
 
 def test_who_lacks_a_file_follows_from_what_is_published(place: Place) -> None:
@@ -152,10 +130,10 @@ def test_who_lacks_a_file_follows_from_what_is_published(place: Place) -> None:
     for name, (source, changes, state) in cases.items():
         made = make(runs[name], changes)
         if source:
-            place.results.publish(msgspec.structs.replace(made, history=made.history | {"source": source}), now=NOW)
+            place.histories.publish(msgspec.structs.replace(made, history=made.history | {"source": source}), now=NOW)
         if state:
-            place.results.publish_many("backfill", [Draft(quick_test_id=runs[name], state=state)], now=NOW)
-    rows = {row.id: row for row in place.results.list_backfill()}
+            place.ledger.publish_many("backfill", [Draft(quick_test_id=runs[name], state=state)], now=NOW)
+    rows = {row.id: row for row in place.ledger.list_backfill()}
     assert {name for name, id_ in runs.items() if rows[id_].lacks_file} == {"ingested", "backfilled"}
 
 
@@ -163,12 +141,12 @@ def test_who_lacks_a_file_follows_from_what_is_published(place: Place) -> None:
 def test_what_its_application_has_taken_back_is_not_published(place: Place, text: str | None) -> None:
     """Whichever way it says so, though our digests of it are still there: backfill publishes it again."""
     run = place.add_run()
-    place.results.publish(make(run, {}), now=NOW)
-    place.sql(f"UPDATE {place.runs} SET training_history_json = :text", text=text)
-    assert [row.published for row in place.results.list_backfill()] == ["nothing"]
-    outcomes = place.results.publish_many("backfill", [Draft(quick_test_id=run, publication=make(run, {}))], now=NOW)
+    place.histories.publish(make(run, {}), now=NOW)
+    place.sql(f"UPDATE {place.runs_table} SET training_history_json = :text", text=text)
+    assert [row.published for row in place.ledger.list_backfill()] == ["nothing"]
+    outcomes = place.ledger.publish_many("backfill", [Draft(quick_test_id=run, publication=make(run, {}))], now=NOW)
     assert outcomes == {run: PublishResult.PUBLISHED}
-    assert [row.published for row in place.results.list_backfill()] == ["ours"]
+    assert [row.published for row in place.ledger.list_backfill()] == ["ours"]
 
 
 def test_a_run_that_the_database_refuses_leaves_the_others_be(place: Place) -> None:
@@ -177,74 +155,54 @@ def test_a_run_that_the_database_refuses_leaves_the_others_be(place: Place) -> N
     guard = f"CHECK (id <> {barred} OR training_history_json IS NULL)"
     if place.url.startswith("sqlite"):
         place.sql(
-            f"CREATE TRIGGER barred BEFORE UPDATE ON {place.runs} WHEN NEW.id = {barred} "
+            f"CREATE TRIGGER barred BEFORE UPDATE ON {place.runs_table} WHEN NEW.id = {barred} "
             "BEGIN SELECT RAISE(ABORT, 'the owner does not want that'); END"
         )
     else:
-        place.sql(f"ALTER TABLE {place.runs} ADD CONSTRAINT guard {guard}")
+        place.sql(f"ALTER TABLE {place.runs_table} ADD CONSTRAINT guard {guard}")
     try:
         drafts = [Draft(quick_test_id=run, publication=publication(run)) for run in (good, barred)]
         drafts.append(Draft(quick_test_id=bad, publication=publication(bad, note=object())))
-        found = place.results.publish_many("test", drafts, now=NOW)
+        found = place.ledger.publish_many("test", drafts, now=NOW)
     finally:
         if not place.url.startswith("sqlite"):
-            place.sql(f"ALTER TABLE {place.runs} DROP CONSTRAINT guard")
+            place.sql(f"ALTER TABLE {place.runs_table} DROP CONSTRAINT guard")
     assert found[good] is PublishResult.PUBLISHED
     assert isinstance(found[barred], SwitchyardError)
     assert isinstance(found[bad], BadRecord)
-    lines = {line.quick_test_id: line for line in place.results.read_ledger("test")}
+    lines = {line.quick_test_id: line for line in place.ledger.read_ledger("test")}
     assert {run: (line.state, line.attempts) for run, line in lines.items()} == {
         good: ("done", 1),
         barred: ("failed", 1),
         bad: ("failed", 1),
     }
-    assert place.results.read_history(barred).history_json is None
-    assert place.results.read_history(good).history_json is not None
+    assert place.histories.read_history(barred).history_json is None
+    assert place.histories.read_history(good).history_json is not None
 
 
 def test_a_folder_is_written_only_where_the_row_has_none(place: Place) -> None:
     """The owner's path stays."""
     without, with_one = place.add_run("without"), place.add_run("with")
-    place.sql(f"UPDATE {place.runs} SET gcs_artifacts_path = 'gs://theirs' WHERE id = :id", id=with_one)
+    place.sql(f"UPDATE {place.runs_table} SET gcs_artifacts_path = 'gs://theirs' WHERE id = :id", id=with_one)
     drafts = [
         Draft(quick_test_id=run, publication=publication(run), gcs_artifacts_path="gs://ours")
         for run in (without, with_one)
     ]
-    place.results.publish_many("test", drafts, now=NOW)
-    rows = place.sql(f"SELECT id, gcs_artifacts_path FROM {place.runs} ORDER BY id")
+    place.ledger.publish_many("test", drafts, now=NOW)
+    rows = place.sql(f"SELECT id, gcs_artifacts_path FROM {place.runs_table} ORDER BY id")
     assert [row.gcs_artifacts_path for row in rows] == ["gs://ours", "gs://theirs"]
 
 
-@pytest.mark.parametrize("legacy", [True, False])
-def test_what_force_replaced_is_put_back(place: Place, legacy: bool) -> None:
-    """History, digests, ETag and histograms, and once only; recovered twice, the forced one is back."""
-    run = place.add_run()
-    assert place.results.find_replaced(run) is None
-    if legacy:
-        place.set_history(run, LEGACY)
-    else:
-        place.results.publish(publication(run), now=NOW)
-    before, old = look(place, run), place.results.read_history(run)
-    place.results.publish(publication(run, "b"), force=True, now=later(1))
-    forced, new = look(place, run), place.results.read_history(run)
-    kept = place.results.find_replaced(run)
-    assert kept is not None
-    assert place.results.recover(run, kept, now=later(2))
-    assert not place.results.recover(run, kept, now=later(3))
-    assert place.results.read_history(run) == old
-    assert {**look(place, run), "replaced": []} == {**before, "replaced": []}
-    again = place.results.find_replaced(run)
-    assert again is not None
-    assert place.results.recover(run, again, now=later(4))
-    assert place.results.read_history(run) == new
-    assert {**look(place, run), "replaced": []} == {**forced, "replaced": []}
-    with pytest.raises(NotFound, match="4711"):
-        place.results.find_replaced(4711)
-
-
-def test_publishing_without_force_keeps_nothing_of_what_it_replaces(place: Place) -> None:
-    """A newer file of the same run is its history going on, not a replacement."""
-    run = place.add_run()
-    place.results.publish(publication(run, "b", rank=EARLY), now=NOW)
-    place.results.publish(publication(run), now=later(1))
-    assert place.results.find_replaced(run) is None
+def test_ledger_line_is_replaced(place: Place) -> None:
+    """One line a kind and run, with its times as they were; other kinds are left alone."""
+    line = LedgerLine(
+        kind="repair", quick_test_id=7, state="failed", attempts=1, error="e", next_try_at=later(5), updated_at=NOW
+    )
+    done = LedgerLine(kind="repair", quick_test_id=7, state="done", attempts=2, source_digest="s", updated_at=later(6))
+    other = LedgerLine(kind="backfill", quick_test_id=7, state="done", attempts=1, updated_at=NOW)
+    for written in (line, line, other):
+        place.ledger.write_ledger(written)
+    assert place.ledger.read_ledger("repair") == [line]
+    place.ledger.write_ledger(done)
+    assert place.ledger.read_ledger("repair") == [done]
+    assert place.ledger.read_ledger("backfill") == [other]

@@ -1,0 +1,101 @@
+"""What is published of runs (`core.ports.Histories`), on SQLite and Postgres."""
+
+import hashlib
+from collections.abc import Sequence
+from datetime import datetime
+from functools import cached_property
+
+from sqlalchemy import and_, bindparam, func, select
+
+from switchyard.clients.results.engine import Database, OneRow
+from switchyard.clients.results.kept import select_kept, select_kept_histograms, to_kept
+from switchyard.clients.results.publish import publish
+from switchyard.clients.results.replaced import recover
+from switchyard.clients.results.rows import Writing, no_such_run
+from switchyard.clients.results.tables import Tables, is_history
+from switchyard.core.history.publication import Publication, PublishResult, StoredHistory
+from switchyard.core.verify.kept_run import KeptRun
+
+
+class SqlHistories:
+    """`core.ports.Histories`, which has the contracts. Safe for several threads and processes."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def __repr__(self) -> str:
+        return f"SqlHistories({self._database.where})"
+
+    @property
+    def _tables(self) -> Tables:
+        return self._database.tables
+
+    @cached_property
+    def _history(self) -> OneRow:
+        tables = self._tables
+        runs, published = tables.runs, tables.published
+        return OneRow(
+            self._database,
+            select(tables.history_text, published.c.charted_digest, published.c.etag)
+            .select_from(runs)
+            .outerjoin(published, published.c.quick_test_id == runs.c.id)
+            .where(runs.c.id == bindparam("quick_test_id")),
+        )
+
+    def publish(self, publication: Publication, *, force: bool = False, now: datetime) -> PublishResult:
+        """What was done; `core.history.precedence` decides it."""
+        tables = self._tables
+        with self._database.writing() as connection:
+            return publish(Writing(connection, tables, now), publication, force=force)
+
+    def find_replaced(self, quick_test_id: int) -> int | None:
+        """The highest number."""
+        runs, replaced = self._tables.runs, self._tables.replaced
+        newest = select(func.max(replaced.c.id)).where(replaced.c.quick_test_id == runs.c.id).scalar_subquery()
+        rows = self._database.rows(select(newest.label("id")).where(runs.c.id == quick_test_id))
+        if not rows:
+            raise no_such_run(self._tables, quick_test_id)
+        found: int | None = rows[0].id
+        return found
+
+    def recover(self, quick_test_id: int, replaced_id: int, *, now: datetime) -> bool:
+        """Under the lock of the row."""
+        tables = self._tables
+        with self._database.writing() as connection:
+            return recover(Writing(connection, tables, now), quick_test_id, replaced_id)
+
+    def read_history(self, quick_test_id: int) -> StoredHistory:
+        """The stored bytes; another application's payload has its own hash for an ETag."""
+        row = self._history.read(quick_test_id)
+        if row is None:
+            raise no_such_run(self._tables, quick_test_id)
+        text, charted_digest, etag = row
+        if not is_history(text):
+            return StoredHistory(None, None)
+        stored = text.encode()
+        if charted_digest is None or charted_digest not in text:
+            etag = "sha256:" + hashlib.sha256(stored).hexdigest()
+        return StoredHistory(stored, etag)
+
+    def read_histogram(self, quick_test_id: int, kind: str, tower: str) -> bytes | None:
+        """The stored gzip JSON."""
+        runs, histograms = self._tables.runs, self._tables.histograms
+        of_run = and_(histograms.c.quick_test_id == runs.c.id, histograms.c.kind == kind, histograms.c.tower == tower)
+        rows = self._database.rows(
+            select(histograms.c.gzip_json)
+            .select_from(runs)
+            .outerjoin(histograms, of_run)
+            .where(runs.c.id == quick_test_id)
+        )
+        if not rows:
+            raise no_such_run(self._tables, quick_test_id)
+        found: bytes | None = rows[0].gzip_json
+        return found
+
+    def read_kept(self, quick_test_ids: Sequence[int]) -> list[KeptRun]:
+        """Two queries, whatever their number."""
+        if not quick_test_ids:
+            return []
+        rows = self._database.rows(select_kept(self._tables, quick_test_ids))
+        histograms = self._database.rows(select_kept_histograms(self._tables, quick_test_ids))
+        return to_kept(self._tables, rows, histograms)

@@ -1,0 +1,85 @@
+"""Work on many runs, and its ledger (`core.ports.Ledger`), on SQLite and Postgres."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+from sqlalchemy import func, select
+
+from switchyard.clients.results.backfill import publish_drafts, select_backfill, to_backfill_row, to_failed
+from switchyard.clients.results.engine import Database
+from switchyard.clients.results.rows import Writing, upsert
+from switchyard.clients.results.tables import Tables
+from switchyard.clients.results.unsettled import select_unsettled, to_unsettled
+from switchyard.core.backfill.rows import BackfillRow
+from switchyard.core.errors import BadRecord, BadSetup, SwitchyardError
+from switchyard.core.history.publication import Draft, PublishResult
+from switchyard.core.runs.ledger import LedgerLine
+from switchyard.core.runs.rows import Unsettled
+
+
+class SqlLedger:
+    """`core.ports.Ledger`, which has the contracts. Safe for several threads and processes."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def __repr__(self) -> str:
+        return f"SqlLedger({self._database.where})"
+
+    @property
+    def _tables(self) -> Tables:
+        return self._database.tables
+
+    def list_unsettled(self, *, now: datetime, limit: int) -> list[Unsettled]:
+        """See `unsettled`."""
+        return [to_unsettled(row) for row in self._database.rows(select_unsettled(self._tables), now=now, limit=limit)]
+
+    def list_backfill(self) -> list[BackfillRow]:
+        """See `backfill`."""
+        return [to_backfill_row(row) for row in self._database.rows(select_backfill(self._tables))]
+
+    def publish_many(
+        self, kind: str, drafts: Sequence[Draft], *, force: bool = False, now: datetime
+    ) -> dict[int, PublishResult | SwitchyardError]:
+        """All in one transaction; where the database refuses that, each run in one of its own."""
+        if not drafts:
+            return {}
+        try:
+            with self._database.writing() as connection:
+                return publish_drafts(Writing(connection, self._tables, now), kind, drafts, force=force)
+        except (BadRecord, BadSetup) as err:
+            if len(drafts) > 1:
+                results: dict[int, PublishResult | SwitchyardError] = {}
+                for draft in drafts:
+                    results |= self.publish_many(kind, [draft], force=force, now=now)
+                return results
+            if drafts[0].publication is None:
+                raise
+            self.publish_many(kind, [to_failed(drafts[0], err)], now=now)
+            return {drafts[0].quick_test_id: err}
+
+    def read_ledger(self, kind: str) -> list[LedgerLine]:
+        """By run id."""
+        ledger = self._tables.ledger
+        rows = self._database.rows(select(ledger).where(ledger.c.kind == kind).order_by(ledger.c.quick_test_id))
+        return [LedgerLine(**row._asdict()) for row in rows]
+
+    def count_ledger(self, kind: str, *, since: datetime) -> int:
+        """One number."""
+        ledger = self._tables.ledger
+        (row,) = self._database.rows(
+            select(func.count().label("lines")).where(ledger.c.kind == kind, ledger.c.updated_at >= since)
+        )
+        return int(row.lines)
+
+    def write_ledger(self, line: LedgerLine) -> None:
+        """Replaces the whole line."""
+        ledger = self._tables.ledger
+        values = msgspec.structs.asdict(line)
+        with self._database.writing() as connection:
+            connection.execute(
+                upsert(connection, ledger)
+                .values(values)
+                .on_conflict_do_update(index_elements=["kind", "quick_test_id"], set_=values)
+            )

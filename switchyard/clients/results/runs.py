@@ -1,0 +1,161 @@
+"""The rows of runs (`core.ports.Runs`), on SQLite and Postgres."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+from sqlalchemy import Connection, select, update
+
+from switchyard.clients.results.engine import Database
+from switchyard.clients.results.rows import (
+    ENDED_STATUSES,
+    Writing,
+    end_values,
+    lock_run,
+    no_such_run,
+    run_columns,
+    to_quick_test,
+    upsert,
+    write_error,
+)
+from switchyard.clients.results.tables import Tables
+from switchyard.core.backfill.rows import AdoptedRun
+from switchyard.core.errors import BadRequest
+from switchyard.core.runs.rows import NewRun, QuickTest, RunStatus, RunSummary
+
+
+class SqlRuns:
+    """`core.ports.Runs`, which has the contracts. Safe for several threads and processes."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def __repr__(self) -> str:
+        return f"SqlRuns({self._database.where})"
+
+    @property
+    def _tables(self) -> Tables:
+        return self._database.tables
+
+    def read_database_id(self) -> str:
+        """Made by the first migration; a copy of the database has the same."""
+        (row,) = self._database.rows(select(self._tables.database.c.id))
+        return str(row.id)
+
+    def create_run(self, new: NewRun, *, now: datetime) -> QuickTest:
+        """A row in status `pending`, or the one that this request made before."""
+        tables = self._tables
+        if not tables.own:
+            raise BadRequest(
+                f"a run's row in {tables.runs.fullname} (RESULTS_TABLE) must be made by the application that owns the "
+                "table; make it there, then name it: --quick-test-id <id>"
+            )
+        if not new.request_key:
+            raise BadRequest("a new run must have a request key, by which a repeated request finds it; got none")
+        values = {
+            "status": str(RunStatus.PENDING),
+            "gcs_artifacts_path": "",
+            "mlflow_run_id": "",
+            "display_name": new.display_name,
+            "mlflow_experiment_name": new.mlflow_experiment_name,
+            "parameters": msgspec.json.encode(new.parameters).decode(),
+            "request_key": new.request_key,
+            "error": "",
+            "created_at": now,
+        }
+        query = select(*run_columns(tables)).where(tables.runs.c.request_key == new.request_key)
+        with self._database.writing() as connection:
+            row = connection.execute(query).one_or_none()
+            if row is None:
+                # Another process may insert it between the two; then this does nothing and its row is read.
+                insert = upsert(connection, tables.runs).on_conflict_do_nothing(index_elements=["request_key"])
+                connection.execute(insert.values(values))
+                row = connection.execute(query).one()
+        return to_quick_test(row._asdict())
+
+    def adopt_runs(self, runs: Sequence[AdoptedRun], *, now: datetime) -> dict[str, int]:
+        """Those that are not there yet, by their request keys."""
+        tables = self._tables
+        if not tables.own:
+            raise BadRequest(
+                f"runs of MLflow are adopted into our own table only; {tables.runs.fullname} (RESULTS_TABLE) is the "
+                "application's: have it make the rows and write mlflow_run_id on them, then backfill without --adopt"
+            )
+        with self._database.writing() as connection:
+            return _adopt(connection, tables, runs, now=now)
+
+    def read_run(self, quick_test_id: int) -> QuickTest:
+        """The row; on a table that is not ours, the columns that we need of it."""
+        query = select(*run_columns(self._tables)).where(self._tables.runs.c.id == quick_test_id)
+        rows = self._database.rows(query)
+        if not rows:
+            raise no_such_run(self._tables, quick_test_id)
+        return to_quick_test(rows[0]._asdict())
+
+    def list_runs(self, *, limit: int, before_id: int | None = None) -> list[RunSummary]:
+        """The newest first; a status that is none of ours is shown as it is."""
+        tables = self._tables
+        shown = [column for column in tables.runs.c if column.name in RunSummary.__struct_fields__]
+        query = select(*shown, tables.has_history.label("available")).order_by(tables.runs.c.id.desc()).limit(limit)
+        if before_id is not None:
+            query = query.where(tables.runs.c.id < before_id)
+        return [
+            RunSummary(**{name: value for name, value in row._asdict().items() if value is not None})
+            for row in self._database.rows(query)
+        ]
+
+    def end_run(self, quick_test_id: int, status: RunStatus, *, error: str, now: datetime) -> None:
+        """The error of a second call is the last word, but for a completed run, which has none."""
+        if not status.ended:
+            raise BadRequest(f"a run must be ended as completed, failed or cancelled; got {str(status)!r}")
+        tables = self._tables
+        with self._database.writing() as connection:
+            run = lock_run(connection, tables, quick_test_id)
+            if run.status not in ENDED_STATUSES:
+                values = end_values(Writing(connection, tables, now), run, status, error)
+                connection.execute(update(tables.runs).where(tables.runs.c.id == quick_test_id).values(values))
+            if run.status != RunStatus.COMPLETED or status is RunStatus.COMPLETED:
+                write_error(connection, tables, quick_test_id, error)
+
+    def record_mlflow_run(self, quick_test_id: int, mlflow_run_id: str) -> None:
+        """Under the row's lock; a row that says so already is not written."""
+        tables = self._tables
+        with self._database.writing() as connection:
+            run = lock_run(connection, tables, quick_test_id)
+            if run.mlflow_run_id != mlflow_run_id:
+                chosen = update(tables.runs).where(tables.runs.c.id == quick_test_id)
+                connection.execute(chosen.values(mlflow_run_id=mlflow_run_id))
+
+    def record_error(self, quick_test_id: int, error: str) -> None:
+        """An id that names no row is no error here: the caller is reporting another one."""
+        tables = self._tables
+        with self._database.writing() as connection:
+            write_error(connection, tables, quick_test_id, error)
+
+
+def _adopt(connection: Connection, tables: Tables, runs: Sequence[AdoptedRun], *, now: datetime) -> dict[str, int]:
+    if not runs:
+        return {}
+    rows = [
+        {
+            "status": str(run.status),
+            "gcs_artifacts_path": "",
+            "mlflow_run_id": run.mlflow_run_id,
+            "display_name": run.display_name,
+            "mlflow_experiment_name": run.mlflow_experiment_name,
+            "parameters": "{}",
+            "request_key": run.request_key,
+            "error": "",
+            "created_at": run.created_at or run.started_at or now,
+            "started_at": run.started_at,
+            "completed_at": run.completed_at,
+        }
+        for run in runs
+    ]
+    connection.execute(upsert(connection, tables.runs).on_conflict_do_nothing(index_elements=["request_key"]), rows)
+    found = tables.runs
+    ids = connection.execute(
+        select(found.c.request_key, found.c.id).where(found.c.request_key.in_([run.request_key for run in runs]))
+    )
+    by_key = {row.request_key: row.id for row in ids}
+    return {run.mlflow_run_id: by_key[run.request_key] for run in runs}
