@@ -8,6 +8,7 @@ from prefect import get_run_logger
 from flows.progress.bars import Bar
 from switchyard.core.errors import JobFailed
 from switchyard.core.runs.jobs import JobReport
+from switchyard.core.runs.pacing import Look
 from switchyard.core.runs.rows import Job, RunStatus
 from switchyard.core.runs.walk import Action, Graces, Step, next_action
 from tasks.poll import watch_job
@@ -28,10 +29,14 @@ def wait_for_end(job: Job, *, interval_s: float, deadline: datetime) -> Job:
     while True:
         now = datetime.now(UTC)
         waited_s = (now - started).total_seconds()
-        # News of progress takes a task run: seldom enough that a day's training makes hundreds, not thousands.
-        hold_s = max(1.0, waited_s / 20)
-        left_s = max(0.0, (deadline - now).total_seconds())
-        report = watch_job(job.job_name, seen, interval_s, waited_s, hold_s, left_s)
+        look = Look(
+            interval_s=interval_s,
+            waited_s=waited_s,
+            # News of progress takes a task run: seldom enough that a day's training makes hundreds, not thousands.
+            hold_s=max(1.0, waited_s / 20),
+            for_s=max(0.0, (deadline - now).total_seconds()),
+        )
+        report = watch_job(job.job_name, seen, look)
         # The row's own status decides nothing here: whoever ends it while the job runs has reconcile cancel the job.
         step = next_action(
             RunStatus.RUNNING,

@@ -12,19 +12,17 @@ import msgspec
 from switchyard.core.errors import TryAgain
 from switchyard.core.ports import Launcher
 from switchyard.core.runs.jobs import JobReport
-from switchyard.core.runs.pacing import Pace, to_interval_s
+from switchyard.core.runs.pacing import Look, Pace, to_interval_s
 
 PATIENCE_S = 600.0
 """A launcher may be silent for so long before waiting fails: longer than a restart or a rolled back release takes."""
 
 
 class Watch(msgspec.Struct, frozen=True, kw_only=True):
-    """How to watch; all times in seconds."""
+    """How to watch: `look`, at this pace, whatever its interval says."""
 
     pace: Pace
-    waited_s: float = 0.0  # since the first look at this job, in earlier calls
-    hold_s: float = 0.0  # progress alone is no news sooner than this
-    for_s: float  # then the call answers with the job as it is
+    look: Look
 
 
 def watch(
@@ -43,23 +41,24 @@ def watch(
     Raises:
         TryAgain: the launcher has not answered for PATIENCE_S, or at the very end of `for_s`.
     """
-    started = answered = clock()
+    look, started = how.look, clock()
+    answered = started
     while True:
         passed_s = clock() - started
         try:
             report = launcher.report([job_name]).get(job_name)
         except TryAgain as err:
             silent_s = clock() - answered
-            if silent_s >= PATIENCE_S or passed_s >= how.for_s:
+            if silent_s >= PATIENCE_S or passed_s >= look.for_s:
                 raise TryAgain(
                     f"the launcher must say how {job_name} is; it has not for {silent_s:.0f} s: {err}. The job goes "
                     "on, and reconcile publishes its end"
                 ) from err
         else:
             answered = clock()
-            if report is None or seen is None or report.state is not seen.state or passed_s >= how.for_s:
+            if report is None or seen is None or report.state is not seen.state or passed_s >= look.for_s:
                 return report
-            if passed_s >= how.hold_s and report.progress != seen.progress:
+            if passed_s >= look.hold_s and report.progress != seen.progress:
                 return report
-        left_s = max(0.0, how.for_s - passed_s)
-        sleep(min(left_s, to_interval_s(how.pace, how.waited_s + passed_s, chance())))
+        left_s = max(0.0, look.for_s - passed_s)
+        sleep(min(left_s, to_interval_s(how.pace, look.waited_s + passed_s, chance())))

@@ -7,7 +7,7 @@ import pytest
 
 from switchyard.core.errors import TryAgain
 from switchyard.core.runs.jobs import JobOrder, JobReport, JobState, Progress
-from switchyard.core.runs.pacing import ON_VERTEX
+from switchyard.core.runs.pacing import ON_VERTEX, Look
 from switchyard.services.watching import PATIENCE_S, Watch, watch
 
 NOW = datetime(2026, 1, 15, tzinfo=UTC)
@@ -45,7 +45,7 @@ class Scripted:
         raise NotImplementedError
 
     def watch(self, seen: JobReport | None = None, *, for_s: float = 7_200, hold_s: float = 0) -> JobReport | None:
-        how = Watch(pace=ON_VERTEX, for_s=for_s, hold_s=hold_s)
+        how = Watch(pace=ON_VERTEX, look=Look(for_s=for_s, hold_s=hold_s))
         return watch(self, JOB, seen, how, sleep=self.sleep, clock=lambda: self.now_s, chance=lambda: 0.5)
 
     def sleep(self, seconds: float) -> None:

@@ -18,6 +18,15 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
     cap_s: float
 
 
+class Look(msgspec.Struct, frozen=True, kw_only=True):
+    """What one task asks while a flow waits for a job; all times in seconds."""
+
+    interval_s: float = 0.0  # between two looks; 0: at the backend's own pace
+    waited_s: float = 0.0  # since the first look at this job, in earlier tasks
+    hold_s: float = 0.0  # progress alone is no news sooner than this
+    for_s: float  # then the task answers with the job as it is
+
+
 ON_THIS_MACHINE = Pace(floor_s=0.25, cap_s=2.0)
 ON_VERTEX = Pace(floor_s=10.0, cap_s=60.0)
 """A look is one of 600 requests that a project has a minute in a region; a job there takes minutes to start.
