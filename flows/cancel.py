@@ -35,9 +35,10 @@ def cancel(wanted: CancelParameters) -> RunResult:
         except JobFailed:
             # It was asked, and takes its time: whoever waits for it, or reconcile, publishes its end.
             return to_result(read_run(run.id))
-    settled = settle(read_run(run.id), job)
+    run = read_run(run.id)  # the job took a while to end: anyone may have ended the run meanwhile
+    settled = settle(run, job)
     announce_end(job)
-    return to_result(read_run(run.id), settled)
+    return to_result(run, settled)
 
 
 def ask_to_cancel(run: QuickTest, job: Job | None) -> None:

@@ -15,7 +15,7 @@ from flows.steps.waiting import wait_for_end
 from switchyard.core.errors import SwitchyardError, TryAgain
 from switchyard.core.runs.flags import to_flags
 from switchyard.core.runs.jobs import JobOrder, JobState, Reason
-from switchyard.core.runs.rows import Job, NewRun, QuickTest, RunStatus
+from switchyard.core.runs.rows import ClaimedJob, Job, NewRun, QuickTest, RunStatus
 from switchyard.core.runs.spec import TrainSpec
 from tasks.announce import announce_end
 from tasks.poll import cancel_job
@@ -48,19 +48,21 @@ def train(wanted: TrainParameters) -> RunResult:
     if is_limited():
         # Before the claim: reconcile ends a claim whose job does not come, and the turn may take longer.
         _take_turn(run, request_key, float(wanted.queue_timeout_s))
-    job = claim_job(run.id, request_key, parameters, wanted.machine.image).job
+    claimed = claim_job(run.id, request_key, parameters, wanted.machine.image)
+    job = claimed.job
     if not job.job_name and not job.state.ended:
-        job = _submit(run, job, wanted, variables)
+        job = _submit(run, claimed, wanted, variables)
     get_run_logger().info("quick test %d trains in %s", run.id, job.job_name)
     if not wanted.wait:
         return to_result(read_run(run.id))
     if not job.state.ended:
         job = wait_for_end(job, interval_s=wanted.poll_interval_s, deadline=_to_deadline(job, wanted))
-    settled = settle(read_run(run.id), job)
+    run = read_run(run.id)  # the training took a while: anyone may have ended the run meanwhile
+    settled = settle(run, job)
     announce_end(job)
     if settled.history:
         show_history(run.id, settled.history)
-    result = to_result(read_run(run.id), settled)
+    result = to_result(run, settled)
     if result.status is not RunStatus.COMPLETED:
         raise RunFailed(result)
     return result
@@ -92,12 +94,12 @@ def _take_turn(run: QuickTest, request_key: str, for_s: float) -> None:
         raise
 
 
-def _submit(run: QuickTest, job: Job, wanted: TrainParameters, variables: dict[str, str]) -> Job:
+def _submit(run: QuickTest, claimed: ClaimedJob, wanted: TrainParameters, variables: dict[str, str]) -> Job:
     """The job's row, named by its launcher. A submission that was refused ends the run; one that may have been taken
     (TryAgain, or this process killed) leaves the claim, by which the same request or reconcile finds its job."""
-    folder = read_run(run.id).gcs_artifacts_path
+    job, experiment = claimed.job, wanted.experiment or run.mlflow_experiment_name
     try:
-        order = to_order(job, folder, wanted, experiment=wanted.experiment or run.mlflow_experiment_name)
+        order = to_order(job, claimed.artifacts_uri, wanted, experiment=experiment)
         report = submit_job(job, msgspec.structs.replace(order, variables=variables))
     except TryAgain:
         raise

@@ -1,7 +1,9 @@
 """The train flow in Prefect's test harness: real results database, real launcher, real processes."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -13,6 +15,9 @@ from flows.ingest import ingest
 from flows.parameters import TrainParameters
 from flows.train import train
 from switchyard.clients.connect import Outside
+from switchyard.clients.results.histories import SqlHistories
+from switchyard.clients.results.jobs import SqlJobs
+from switchyard.clients.results.runs import SqlRuns
 from switchyard.core.errors import BadRequest, JobFailed, NotFound
 from switchyard.core.ports import ANY
 from switchyard.core.runs.jobs import JobState
@@ -90,6 +95,38 @@ def test_without_waiting_the_run_is_left_submitted(scripted: Outside) -> None:
     assert job is not None
     assert job.job_name
     assert result.status in (RunStatus.SUBMITTED, RunStatus.RUNNING)
+
+
+@pytest.mark.parametrize(
+    ("wait", "expected"),
+    [
+        (False, ["claim_job", "record_job", "read_run"]),
+        (True, ["claim_job", "record_job", "read_run", "publish"]),
+    ],
+)
+def test_the_row_is_read_again_only_where_another_process_may_have_moved_it(
+    scripted: Outside, monkeypatch: pytest.MonkeyPatch, *, wait: bool, expected: list[str]
+) -> None:
+    """Once the job is submitted, or has ended; never for the folder that the claim has just written."""
+    done: list[str] = []
+
+    def note(owner: type, name: str) -> None:
+        method = getattr(owner, name)
+
+        def noted(*args: Any, **kwargs: Any) -> Any:
+            done.append(name)
+            return method(*args, **kwargs)
+
+        monkeypatch.setattr(owner, name, noted)
+
+    note(SqlRuns, "read_run")
+    note(SqlJobs, "claim_job")
+    note(SqlJobs, "record_job")
+    note(SqlHistories, "publish")
+    result = train_now(wait=wait)
+    # What is recorded while the job runs depends on when it is looked at.
+    assert [name for name, _ in groupby(done)] == expected
+    assert result.gcs_artifacts_path == scripted.runs.read_run(result.quick_test_id).gcs_artifacts_path != ""
 
 
 @pytest.mark.parametrize(
