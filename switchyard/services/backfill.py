@@ -9,8 +9,8 @@ from typing import Final
 import msgspec
 
 from switchyard.clients.connect import Outside
-from switchyard.clients.mlflow.batches import batched
 from switchyard.core.backfill.plan import KIND, BatchResult, How, Item
+from switchyard.core.batches import batched
 from switchyard.core.errors import SwitchyardError
 from switchyard.core.history.publication import Draft, PublishResult
 from switchyard.core.history.publishing import to_publication

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from typing import Final
 
 from switchyard.clients.connect import Outside
-from switchyard.clients.mlflow.batches import batched
 from switchyard.core.backfill.plan import FILED
 from switchyard.core.backfill.rows import BackfillRow
+from switchyard.core.batches import batched
 from switchyard.core.errors import BadRecord, NotFound, SwitchyardError, TryAgain
 from switchyard.core.history.publication import Draft
 from switchyard.core.metrics.record import MAX_FILE_BYTES

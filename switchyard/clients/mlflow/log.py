@@ -12,9 +12,9 @@ from typing import Any, Final, Literal
 import msgspec
 import requests
 
-from switchyard.clients.mlflow.batches import batched
 from switchyard.clients.mlflow.http import MlflowServer, Patience
 from switchyard.clients.mlflow.server import Access, check_access, open_http
+from switchyard.core.batches import batched
 from switchyard.core.errors import BadRequest, BadSetup, NotFound
 from switchyard.core.mlflow.logged import LoggedPoint
 

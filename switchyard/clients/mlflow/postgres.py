@@ -12,9 +12,9 @@ import psycopg
 from psycopg import IsolationLevel, ServerCursor, sql
 from psycopg.rows import TupleRow
 
-from switchyard.clients.mlflow.batches import batched
 from switchyard.clients.mlflow.errors import translated_postgres
 from switchyard.clients.mlflow.schema import RUNS, check_versions, to_tracked_run
+from switchyard.core.batches import batched
 from switchyard.core.errors import BadRecord, NotFound
 from switchyard.core.mlflow.raw_run import Keys, LostRun, Points, RawRun, TrackedRun, to_points
 

@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import msgspec
 
-from switchyard.clients.mlflow.batches import batched
 from switchyard.clients.mlflow.http import MlflowServer
 from switchyard.clients.mlflow.schema import DBL_MAX
+from switchyard.core.batches import batched
 from switchyard.core.errors import BadRecord, BadRequest, BadSetup, NotFound, SwitchyardError, TryAgain
 from switchyard.core.mlflow.raw_run import Keys, LostRun, Points, RawRun, TrackedRun, choose_name, to_points
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from switchyard.clients.mlflow.batches import batched
 from switchyard.clients.mlflow.errors import translated_sqlite
 from switchyard.clients.mlflow.schema import DBL_MAX, RUNS, check_versions, to_tracked_run
+from switchyard.core.batches import batched
 from switchyard.core.errors import BadRecord, NotFound
 from switchyard.core.mlflow.raw_run import Keys, LostRun, Points, RawRun, TrackedRun, to_points
 

@@ -6,10 +6,10 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, Final
 
-from switchyard.clients.mlflow.batches import batched
 from switchyard.clients.mlflow.export.parts import Row, read_rows, read_rows_of
 from switchyard.clients.mlflow.export.writer import read_export
 from switchyard.clients.mlflow.schema import DBL_MAX, check_versions, to_tracked_run
+from switchyard.core.batches import batched
 from switchyard.core.errors import BadRecord, BadSetup, NotFound
 from switchyard.core.mlflow.export import RUN_COLUMN, Export, ExportedTable, Part
 from switchyard.core.mlflow.raw_run import NAME_TAG, Keys, LostRun, Points, RawRun, TrackedRun, choose_name, to_points

@@ -1,4 +1,4 @@
-"""Reads a long list of runs some at a time."""
+"""Takes a long list some at a time."""
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
