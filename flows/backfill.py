@@ -12,8 +12,9 @@ from prefect.futures import PrefectConcurrentFuture, PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows.answers.backfill import BackfillFailed, BackfillResult
-from flows.parameters import BackfillParameters, takes
+from flows.parameters import BackfillParameters
 from flows.progress.batches import Watch
+from flows.signatures import takes
 from flows.steps.sharding import run_shards
 from switchyard.core.backfill.plan import (
     Adoption,

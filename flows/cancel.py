@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 from prefect import flow
 
 from flows.answers.run import RunResult, to_result
-from flows.parameters import CancelParameters, takes
+from flows.parameters import CancelParameters
+from flows.signatures import takes
 from flows.steps.settling import settle
 from flows.steps.waiting import wait_for_end
 from switchyard.core.errors import JobFailed

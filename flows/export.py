@@ -3,8 +3,9 @@
 from prefect import flow
 
 from flows.answers.store import ExportResult, to_export_result
-from flows.parameters import ExportParameters, takes
+from flows.parameters import ExportParameters
 from flows.progress.stores import run_watched
+from flows.signatures import takes
 from tasks.export import export_mlflow, read_moved, to_export_uri
 from tasks.show import show_export
 

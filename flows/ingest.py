@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 from prefect import flow
 
 from flows.answers.run import RunFailed, RunResult, to_result
-from flows.parameters import IngestParameters, takes
+from flows.parameters import IngestParameters
+from flows.signatures import takes
 from flows.steps.settling import settle, to_sampling
 from flows.steps.waiting import record_end
 from switchyard.core.metrics.record import Sampling

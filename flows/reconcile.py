@@ -12,7 +12,8 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 from prefect import flow, get_run_logger
 
-from flows.parameters import ReconcileParameters, takes
+from flows.parameters import ReconcileParameters
+from flows.signatures import takes
 from flows.steps.settling import settle
 from flows.steps.waiting import record_end
 from switchyard.core.errors import NotFound, SwitchyardError, TryAgain

@@ -3,7 +3,8 @@
 import msgspec
 from prefect import flow
 
-from flows.parameters import RecoverParameters, takes
+from flows.parameters import RecoverParameters
+from flows.signatures import takes
 from switchyard.core.errors import NotFound
 from tasks.pages import to_page_url
 from tasks.recover import find_replaced, recover_replaced

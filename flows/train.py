@@ -9,7 +9,8 @@ from prefect.client.schemas.objects import FlowRun, State
 
 from flows.answers.run import RunFailed, RunResult, to_result
 from flows.cancel import ask_to_cancel
-from flows.parameters import TrainParameters, takes
+from flows.parameters import TrainParameters
+from flows.signatures import takes
 from flows.steps.settling import settle
 from flows.steps.waiting import wait_for_end
 from switchyard.core.errors import SwitchyardError, TryAgain

@@ -12,8 +12,9 @@ from prefect.futures import PrefectConcurrentFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows.answers.verify import NOTHING_TO_VERIFY, VerifyFailed, VerifyResult, to_result, to_table
-from flows.parameters import VerifyParameters, takes
+from flows.parameters import VerifyParameters
 from flows.progress.batches import Watch
+from flows.signatures import takes
 from switchyard.core.errors import NotFound, TryAgain
 from switchyard.core.verify.batches import Scope, VerifyBatch, to_batches
 from switchyard.core.verify.findings import VerifiedRun

@@ -17,7 +17,7 @@ from switchyard.core.runs.machine import MachineSpec
 
 
 def make_function() -> Callable[..., Any]:
-    """A flow's function with the parameter `machine`, as flows/parameters.py makes signatures."""
+    """A flow's function with the parameter `machine`, as flows/signatures.py makes them."""
 
     def call(**given: Any) -> Any:
         return given
