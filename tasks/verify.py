@@ -3,6 +3,7 @@
 import hashlib
 import platform
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import datetime
 from importlib.metadata import version
 
@@ -15,7 +16,6 @@ from switchyard.core.verify.batches import VerifyBatch
 from switchyard.core.verify.findings import KIND, UnknownRun, VerifiedRun
 from switchyard.core.verify.manifest import Manifest, SourceOfTruth, to_json
 from switchyard.services import verify as verifying
-from switchyard.services.mlflow_described import describe
 from tasks.policy import effect
 
 _Key = tuple[str, int]
@@ -34,8 +34,10 @@ def is_mlflow_named() -> bool:
 def read_source(export_uri: str) -> SourceOfTruth:
     """What the runs are compared with, and whose results they are."""
     outside = connect()
+    with closing(outside.open_tracking(export_uri)) as tracking:
+        described = tracking.describe()
     return SourceOfTruth(
-        described=describe(outside, export_uri),
+        described=described,
         database_id=outside.runs.read_database_id(),
         versions={"switchyard": version("switchyard"), "python": platform.python_version()},
     )

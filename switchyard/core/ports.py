@@ -112,6 +112,13 @@ class Tracking(Protocol):
 
         Raises: BadSetup: as `list_runs`; TryAgain: from then on no run could be read."""
 
+    def describe(self) -> str:
+        """Which MLflow is read, in words for a manifest that outlives it, with the schema's version where it can be
+        known; never a password. Of an export every part is read, and must be what was exported. A second call looks
+        again.
+
+        Raises: BadSetup: as `list_runs`; BadRecord: an export that was changed."""
+
     def close(self) -> None:
         """Ends all connections. A second call does nothing."""
 

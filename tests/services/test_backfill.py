@@ -39,6 +39,9 @@ class BreakingStore:
                 {key: points for key, points in metrics.items() if key in keys} if keys else {}, run_id=run_id
             )
 
+    def describe(self) -> str:
+        return "a store that goes away"
+
     def close(self) -> None:
         pass
 

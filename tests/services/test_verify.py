@@ -300,6 +300,9 @@ class BreakingStore:
         yield from itertools.islice(self._store.read_runs(run_ids, keys=keys), self._breaks_after)
         raise TryAgain("MLflow is away")
 
+    def describe(self) -> str:
+        return self._store.describe()
+
     def close(self) -> None:
         self._store.close()
 

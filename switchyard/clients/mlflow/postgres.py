@@ -88,6 +88,10 @@ class PostgresTracking:
         for batch in batched(run_ids, size):
             yield from self._read_some(sorted(set(batch)), keys)
 
+    def describe(self) -> str:
+        """Says the address and the schema."""
+        return f"{self.where} by SQL (schema {self.read_version()})"
+
     def close(self) -> None:
         """See the port."""
         while self._idle:

@@ -103,6 +103,10 @@ class RestTracking:
             for run_id, head in heads.items():
                 yield self._to_run(head, {key: columns[key][run_id] for key in asked if run_id in columns[key]}, keys)
 
+    def describe(self) -> str:
+        """Says the address; a server does not tell its schema, and is not asked anything."""
+        return f"the MLflow server {self._server.url} over REST"
+
     def close(self) -> None:
         """See the port."""
         self._pool.shutdown(cancel_futures=True)

@@ -64,6 +64,10 @@ class SqliteTracking:
                         where = f"run {run_id} of {self.where}"
                         yield LostRun(run_id=run_id, error=BadRecord(where, [f"a value has another type: {err}"]))
 
+    def describe(self) -> str:
+        """Says the address and the schema."""
+        return f"{self.where} by SQL (schema {self.read_version()})"
+
     def close(self) -> None:
         """See the port: every connection ends with its walk through runs."""
 

@@ -1,6 +1,7 @@
 """`core.ports.Tracking`: one suite on every way of reading an MLflow store."""
 
 import math
+import re
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -13,13 +14,15 @@ import psycopg
 import pytest
 import requests
 
+from switchyard.clients.mlflow.export.reader import open_export
 from switchyard.clients.mlflow.http import MlflowServer, Patience
 from switchyard.clients.mlflow.rest import RestTracking
 from switchyard.clients.mlflow.sql import open_store
-from switchyard.core.errors import BadSetup, NotFound
+from switchyard.clients.objects.open import open_objects
+from switchyard.core.errors import BadRecord, BadSetup, NotFound
 from switchyard.core.mlflow.mapping import CHARTED, from_points
 from switchyard.core.mlflow.raw_run import Keys, LostRun, RawRun, TrackedRun, to_source_digest
-from switchyard.core.ports import Tracking
+from switchyard.core.ports import ANY, Tracking
 from tests.clients.mlflow.export.exports import export_to
 from tests.clients.mlflow.stores import (
     POSTGRES_SCHEMA,
@@ -45,6 +48,19 @@ WAYS = (
     "export of sqlite",
     "export on gs",
 )
+SECRET = "s3cret"
+SCHEMA = "schema acf3f17fdcc7"
+DESCRIBED = {
+    "postgres": f"MLflow store {{address}} by SQL ({SCHEMA})",
+    "sqlite": f"MLflow store {{address}} by SQL ({SCHEMA})",
+    "rest 2.9.2": "the MLflow server {address} over REST",
+    "rest 3": "the MLflow server {address} over REST",
+    "rest without bulk": "the MLflow server {address} over REST",
+    "export of postgres": f"the export at {{address}}, taken at TIME (postgresql, MLflow {SCHEMA}, ROWS rows)",
+    "export of sqlite": f"the export at {{address}}, taken at TIME (sqlite, MLflow {SCHEMA}, ROWS rows)",
+    "export on gs": f"the export at {{address}}, taken at TIME (sqlite, MLflow {SCHEMA}, ROWS rows)",
+}
+"""What manifests say, word for word: they are records, and compared with one another."""
 SMALL = [
     make_run(run_id="a" * 32),
     make_small(
@@ -72,6 +88,7 @@ class Store:
 
     tracking: Tracking
     way: str
+    address: str  # as a manifest may name it
 
     def read(self, run_ids: list[str], keys: Keys | None = None) -> dict[str, RawRun]:
         found: dict[str, RawRun] = {}
@@ -102,7 +119,8 @@ class Opener:
             )
             stack.callback(emulator.close)
             url = stack.enter_context(serve_in_thread(emulator.app))
-            tracking = RestTracking(MlflowServer(url, requests.Session, patience=Patience(pause=_never)))
+            tracking = RestTracking(MlflowServer(url, _open_session, patience=Patience(pause=_never)))
+            address = url
         elif way.startswith("export"):
             key = f"{way} {name}"
             if key not in self._exports:
@@ -111,11 +129,13 @@ class Opener:
             from switchyard.clients.connect import Outside
             from switchyard.clients.settings import read_settings
 
-            tracking = Outside(read_settings({})).open_export(self._exports[key])
+            address = self._exports[key]
+            tracking = Outside(read_settings({})).open_export(address)
         else:
-            tracking = open_store(uri)
+            tracking = open_store(uri.replace("postgres:@", f"postgres:{SECRET}@"))  # the tests' server asks for none
+            address = uri.partition("?")[0].replace("+psycopg2", "").replace("postgres:@", "postgres:***@")
         stack.callback(tracking.close)
-        return Store(tracking, way)
+        return Store(tracking, way, address)
 
     def make(self, kind: str, name: str, runs: list[RawRun] | None) -> str:
         """The store's URI; made once a session."""
@@ -141,6 +161,12 @@ class Opener:
                 add_runs(connection, runs)
             connection.close()
         return f"sqlite:///{path}"
+
+
+def _open_session() -> requests.Session:
+    session = requests.Session()
+    session.auth = ("reader", SECRET)
+    return session
 
 
 def _never(seconds: float) -> None:
@@ -251,6 +277,39 @@ def test_runs_can_be_read_while_they_are_listed(small: Store) -> None:
     assert len(list(small.tracking.list_runs())) == len(SMALL)
 
 
+def test_store_says_which_it_is_and_by_what_way(small: Store) -> None:
+    """In the words of every manifest: the address, and the schema's version where there is one."""
+    found = re.sub(r"taken at \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "taken at TIME", small.tracking.describe())
+    found = re.sub(r"[1-9]\d* rows", "ROWS rows", found)
+    assert found == DESCRIBED[small.way].format(address=small.address)
+
+
+def test_store_never_says_its_password(small: Store) -> None:
+    """A manifest is kept for years, and shown to many."""
+    assert SECRET not in small.tracking.describe() + repr(small.tracking)
+
+
+@pytest.mark.parametrize("damage", ["other rows", "missing"])
+@pytest.mark.parametrize("place", ["file", "gs"])
+def test_export_that_was_changed_is_not_described(
+    place: str, damage: str, opener: Opener, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """Each call reads every part again, also those that no history is made of."""
+    uri = (tmp_path / "export").as_uri() if place == "file" else str(request.getfixturevalue("gcs_root"))
+    objects = open_objects(export_to(opener.make("sqlite", "small", SMALL), uri))
+    tracking = open_export(f"{uri}/", objects)
+    assert tracking.describe().startswith(f"the export at {uri}/, taken at ")  # as it was asked for
+    (params,) = objects.list(f"{uri}/tables/params/")
+    (tags,) = objects.list(f"{uri}/tables/experiment_tags/") or objects.list(f"{uri}/tables/tags/")
+    if damage == "missing":
+        objects.delete(tags, if_generation=ANY)
+    else:
+        objects.write(tags, objects.read(params)[0], if_generation=ANY)
+    words = "must be there; it is not" if damage == "missing" else r"must hold \d+ rows"
+    with pytest.raises(BadRecord, match=rf"{re.escape(tags)}: .*{words}"):
+        tracking.describe()
+
+
 def test_nothing_asked_nothing_read(small: Store) -> None:
     """An empty list is no error."""
     assert list(small.tracking.read_runs([])) == []
@@ -317,6 +376,8 @@ def test_schema_that_we_do_not_know_is_refused(versions: tuple[str, ...] | None,
     store = open_store(f"sqlite:///{path}")
     with pytest.raises(BadSetup, match=r"MLflow 2.9.2 to 3.18 .* Nothing was changed"):
         list(store.list_runs())
+    with pytest.raises(BadSetup, match=r"MLflow 2.9.2 to 3.18 .* Nothing was changed"):
+        store.describe()
     assert path.read_bytes() == before
 
 

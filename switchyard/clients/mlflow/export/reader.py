@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from switchyard.clients.mlflow.export.parts import Row, read_rows, read_rows_of
-from switchyard.clients.mlflow.export.writer import read_export
+from switchyard.clients.mlflow.export.writer import check_export, read_export
 from switchyard.clients.mlflow.schema import DBL_MAX, check_versions, to_tracked_run
 from switchyard.core.batches import batched
 from switchyard.core.errors import BadRecord, BadSetup, NotFound
@@ -34,14 +34,15 @@ def open_export(at_uri: str, objects: Objects) -> "ExportTracking":
     except (NotFound, BadRecord) as err:
         raise BadSetup(f"{err}; name the folder that an export was written to") from err
     check_versions([export.alembic_version], f"the export at {at_uri}")
-    return ExportTracking(at_uri.rstrip("/"), objects, export)
+    return ExportTracking(at_uri, objects, export)
 
 
 class ExportTracking:
     """`core.ports.Tracking` on an export. Its tables' parts are sorted by run, so that a batch of runs needs few."""
 
     def __init__(self, at_uri: str, objects: Objects, export: Export) -> None:
-        self._at_uri = at_uri
+        self._named_uri = at_uri
+        self._at_uri = at_uri.rstrip("/")
         self._objects = objects
         self._export = export
         self._read_part = lru_cache(maxsize=_CACHED_PARTS)(self._read_part_now)
@@ -85,6 +86,15 @@ class ExportTracking:
                     tags=tags.get(run_id, {}),
                     keys=keys,
                 )
+
+    def describe(self) -> str:
+        """Says where it lies, and of when and of what it is, once every part was found to be what was exported."""
+        # A manifest calls MLflow safe to delete because of it: all of it, also tables that no history is made of.
+        check_export(self._export, self._at_uri, self._objects)
+        return (
+            f"the export at {self._named_uri}, taken at {self._export.taken_at:%Y-%m-%dT%H:%M:%SZ} "
+            f"({self._export.dialect}, MLflow schema {self._export.alembic_version}, {self._export.rows} rows)"
+        )
 
     def close(self) -> None:
         """See the port."""
