@@ -6,6 +6,7 @@ switchyard/core/verify/manifest.py. Changes nothing but the ledger (kind ``verif
 
 from datetime import UTC, datetime
 from typing import Any, Final
+from uuid import uuid4
 
 from prefect import flow
 from prefect.futures import PrefectConcurrentFuture
@@ -22,6 +23,7 @@ from switchyard.core.verify.manifest import to_manifest
 from tasks.show import show_verify, show_verify_progress
 from tasks.verify import (
     count_verified,
+    forget_found,
     give_up_batch,
     is_mlflow_named,
     list_rows,
@@ -45,13 +47,16 @@ def verify(wanted: VerifyParameters) -> VerifyResult:
     Fails after all runs were compared, naming those that differ, are gone from MLflow, or could not be read.
     """
     started = datetime.now(UTC)
+    key = uuid4().hex  # not the flow run's id: a flow run that is started again compares again, and says when
     scope = Scope(
         quick_test_id=wanted.quick_test_id,
         limit=wanted.limit,
         experiments=list(wanted.experiments),
         whole=wanted.whole,
     )
-    batches = to_batches(list_rows(), scope, wanted.export_uri, charted_size=CHARTED_BATCH, whole_size=WHOLE_BATCH)
+    batches = to_batches(
+        list_rows(), scope, wanted.export_uri, key=key, charted_size=CHARTED_BATCH, whole_size=WHOLE_BATCH
+    )
     if wanted.quick_test_id and not batches:
         raise NotFound(f"quick test {wanted.quick_test_id} must be a row that names an MLflow run; it is none")
     if not batches and not wanted.export_uri and not is_mlflow_named():
@@ -61,6 +66,7 @@ def verify(wanted: VerifyParameters) -> VerifyResult:
     runs = _verify(batches, started, wanted.concurrency)
     manifest = to_manifest(runs, unknown, source, scope=scope, verified_at=started, from_export=bool(wanted.export_uri))
     result = to_result(manifest, write_manifest(manifest))
+    forget_found(key, datetime.now(UTC))
     show_verify(to_table(result))
     if result.differs or result.missing or result.unread or (wanted.require_safe and not result.safe):
         raise VerifyFailed(result)

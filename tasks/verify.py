@@ -7,8 +7,6 @@ from contextlib import closing
 from datetime import datetime
 from importlib.metadata import version
 
-from prefect.runtime import flow_run
-
 from switchyard.clients.connect import connect
 from switchyard.core.backfill.rows import BackfillRow
 from switchyard.core.ports import ABSENT
@@ -17,11 +15,6 @@ from switchyard.core.verify.findings import KIND, UnknownRun, VerifiedRun
 from switchyard.core.verify.manifest import Manifest, SourceOfTruth, to_json
 from switchyard.services import verify as verifying
 from tasks.policy import effect
-
-_Key = tuple[str, int]
-_compared: dict[_Key, dict[int, VerifiedRun]] = {}
-"""By flow run and first row, what a batch's tries have found that were broken off: the ledger holds no manifest's line,
-and a task's tries are all in one process."""
 
 
 def is_mlflow_named() -> bool:
@@ -58,26 +51,21 @@ def list_unknown_runs(experiments: Sequence[str], export_uri: str) -> list[Unkno
 @effect
 def verify_batch(batch: VerifyBatch) -> list[VerifiedRun]:
     """Compares the batch's runs, and writes their ledger lines. A retry goes on where the try before was broken off."""
-    key = _to_key(batch)
-    compared = _compared.setdefault(key, {})
-    found = verifying.verify_rows(
-        connect(), batch.rows, whole=batch.whole, export_uri=batch.export_uri, compared=compared
+    return verifying.verify_rows(
+        connect(), batch.rows, whole=batch.whole, export_uri=batch.export_uri, found_kind=batch.found_kind
     )
-    del _compared[key]
-    return found
 
 
 @effect
 def give_up_batch(batch: VerifyBatch, error: str) -> list[VerifiedRun]:
     """Writes in the ledger why the rest of the batch could not be read. A second call writes the same."""
-    key = _to_key(batch)
-    lines = verifying.give_up_rows(connect(), batch.rows, error, _compared.get(key))
-    _compared.pop(key, None)
-    return lines
+    return verifying.give_up_rows(connect(), batch.rows, error, found_kind=batch.found_kind)
 
 
-def _to_key(batch: VerifyBatch) -> _Key:
-    return str(flow_run.id), batch.rows[0].id
+@effect
+def forget_found(key: str, now: datetime) -> None:
+    """Clears what the tries have found of the verify that has `key`. A second call does nothing."""
+    verifying.forget_found(connect(), key, now=now)
 
 
 @effect

@@ -254,3 +254,7 @@ class Ledger(Protocol):
 
     def write_ledger(self, line: LedgerLine) -> None:
         """Replaces the line of that kind and run. A second call writes the same."""
+
+    def clear_ledger(self, prefix: str, *, before: datetime | None = None) -> None:
+        """Deletes all lines of the kinds of work that start with `prefix`; with `before`, only those written before
+        then. A second call does nothing."""

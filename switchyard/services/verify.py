@@ -4,8 +4,10 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
+
+import msgspec
 
 from switchyard.clients.connect import Outside
 from switchyard.core.backfill.plan import FILED
@@ -17,6 +19,7 @@ from switchyard.core.metrics.record import MAX_FILE_BYTES
 from switchyard.core.mlflow.mapping import CHARTED
 from switchyard.core.mlflow.raw_run import LostRun, RawRun
 from switchyard.core.ports import Tracking
+from switchyard.core.verify.batches import FOUND, to_found_prefix
 from switchyard.core.verify.findings import KIND, State, UnknownRun, VerifiedRun
 from switchyard.core.verify.kept_run import KeptRun
 from switchyard.core.verify.run import to_run_id, verify_run
@@ -25,6 +28,7 @@ CHARTED_RUNS: Final = 200
 """Runs compared at once, and whose ledger lines are one transaction: 2 MB of histories, 20 MB of points."""
 WHOLE_RUNS: Final = 25
 """The same with all keys, histograms and files."""
+_FOUND_KEPT: Final = timedelta(days=7)  # of a verify that never came to its manifest
 _FILES_AT_ONCE: Final = 8  # a file in a bucket takes some 50 ms, most of it waiting
 
 
@@ -34,21 +38,22 @@ def verify_rows(
     *,
     whole: bool,
     export_uri: str = "",
-    compared: dict[int, VerifiedRun] | None = None,
+    found_kind: str = "",
 ) -> list[VerifiedRun]:
     """What became of each row's run; each has its ledger line afterwards. A row that names no MLflow run, and whose
-    history names none, is left out. A second call compares again, but for those in `compared`.
+    history names none, is left out. A second call with the same `found_kind` compares only what no call before it, in
+    whichever process, has found; without one it compares all again.
 
     Args:
-        compared: by quick test id, what earlier calls that were broken off have found; it grows as runs are compared.
+        found_kind: of the ledger's lines in which what is found is kept as it goes, for a next call or `give_up_rows`.
 
     Raises:
         TryAgain, BadSetup: MLflow or the results cannot be read.
     """
     filed = {row.id for row in rows if row.ledger_state == FILED}
-    compared = {} if compared is None else compared
+    compared = _read_found(outside, found_kind)
     with closing(outside.open_tracking(export_uri)) as tracking:
-        reading = _Reading(outside, tracking, filed)
+        reading = _Reading(outside, tracking, filed, found_kind)
         left = [row for row in rows if row.id not in compared]
         for run in reading.verify(_find_run_ids(outside, left), whole=whole):
             compared[run.quick_test_id] = run
@@ -60,11 +65,11 @@ def verify_rows(
 
 
 def give_up_rows(
-    outside: Outside, rows: Sequence[BackfillRow], error: str, compared: Mapping[int, VerifiedRun] | None = None
+    outside: Outside, rows: Sequence[BackfillRow], error: str, *, found_kind: str = ""
 ) -> list[VerifiedRun]:
-    """The lines of a batch that could not be read to its end: what was `compared` before, and `error` for the others.
-    A second call writes the same."""
-    compared = {id_: run for id_, run in (compared or {}).items() if not _may_be_empty(run)}
+    """The lines of a batch that could not be read to its end: what its tries have found (`verify_rows`), and `error`
+    for the others. A second call writes the same."""
+    compared = {id_: run for id_, run in _read_found(outside, found_kind).items() if not _may_be_empty(run)}
     lines = [
         VerifiedRun(quick_test_id=row.id, mlflow_run_id=row.mlflow_run_id, state=State.UNREAD, reason=error)
         for row in rows
@@ -73,6 +78,13 @@ def give_up_rows(
     for some in batched(lines, CHARTED_RUNS):
         _record(outside, some)
     return [*compared.values(), *lines]
+
+
+def forget_found(outside: Outside, key: str, *, now: datetime) -> None:
+    """Clears what the tries of the verify of that `key` have found, once its manifest has it, and what is left of
+    verifies that never came to theirs. A second call does nothing."""
+    outside.ledger.clear_ledger(to_found_prefix(key))
+    outside.ledger.clear_ledger(FOUND, before=now - _FOUND_KEPT)
 
 
 def list_unknown(outside: Outside, *, experiments: Sequence[str], export_uri: str = "") -> list[UnknownRun]:
@@ -111,10 +123,11 @@ def _find_run_ids(outside: Outside, rows: Sequence[BackfillRow]) -> dict[int, st
 class _Reading:
     """What all batches of one call share."""
 
-    def __init__(self, outside: Outside, tracking: Tracking, filed: set[int]) -> None:
+    def __init__(self, outside: Outside, tracking: Tracking, filed: set[int], found_kind: str) -> None:
         self._outside = outside
         self._tracking = tracking
         self._filed = filed
+        self._found_kind = found_kind
 
     def verify(self, run_ids: Mapping[int, str], *, whole: bool) -> Iterator[VerifiedRun]:
         """By quick test id, the MLflow runs to compare with."""
@@ -128,6 +141,7 @@ class _Reading:
             files = _read_files(self._outside, kept) if whole else {}
             lines = [self._verify_one(run, pairs[run.quick_test_id], files.get(run.quick_test_id)) for run in kept]
             _record(self._outside, lines)
+            _keep_found(self._outside, self._found_kind, lines)
             yield from lines
 
     def _verify_one(self, kept: KeptRun, found: RawRun | LostRun, file: bytes | SwitchyardError | None) -> VerifiedRun:
@@ -179,3 +193,24 @@ def _record(outside: Outside, lines: Sequence[VerifiedRun]) -> None:
         for line in lines
     ]
     outside.ledger.publish_many(KIND, drafts, now=datetime.now(UTC))
+
+
+def _keep_found(outside: Outside, kind: str, lines: Sequence[VerifiedRun]) -> None:
+    """After the ledger's own lines: of a try that is killed between the two, these runs are compared once more."""
+    if kind:
+        drafts = [
+            Draft(
+                quick_test_id=line.quick_test_id,
+                state=str(line.state),
+                error=msgspec.json.encode(line).decode(),
+                source_digest=line.source_digest,
+            )
+            for line in lines
+        ]
+        outside.ledger.publish_many(kind, drafts, now=datetime.now(UTC))
+
+
+def _read_found(outside: Outside, kind: str) -> dict[int, VerifiedRun]:
+    """By quick test id, what earlier tries have found."""
+    lines = outside.ledger.read_ledger(kind) if kind else []
+    return {line.quick_test_id: msgspec.json.decode(line.error, type=VerifiedRun) for line in lines}

@@ -14,17 +14,21 @@ from switchyard.clients.connect import Outside, connect
 from switchyard.core.backfill.plan import How, Item
 from switchyard.core.errors import BadRecord, BadSetup, NotFound
 from switchyard.core.mlflow.raw_run import RawRun
+from switchyard.core.ports import Tracking
 from switchyard.core.verify.findings import LeftOut, State
 from switchyard.core.verify.manifest import Manifest, read_manifest
+from switchyard.services import verify as verifying
 from switchyard.services.backfill import backfill_runs
 from tests.clients.mlflow.export.exports import export_to_folder
 from tests.clients.results.places import NOW, run_sql
 from tests.core.mlflow.factories import INF, make_points, make_run, make_series
 from tests.flows.mlflow_world import add_row, make_sqlite_store, serve_store
 from tests.flows.test_command_line import run_flows
+from tests.services.verify_tries import WatchedStore
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
+COMPARING = 2  # of the stores that a verify opens, from 0: after those that say what it is and list its runs
 ONE, OTHER, AWKWARD = "a" * 32, "b" * 32, "c" * 32
 RUNS = [
     make_run({"val_recall_at_10": make_series([0.1 * i for i in range(12)])}, run_id=ONE, epochs=12),
@@ -241,6 +245,24 @@ def test_a_second_verify_leaves_another_manifest_and_the_same_ledger(store: Path
     lines = connect().ledger.read_ledger("verify")
     assert [(line.quick_test_id, line.state, line.error) for line in lines] == [(i, "verified", "") for i in (1, 2, 3)]
     assert all(line.source_digest for line in lines)
+
+
+def test_a_batch_that_is_broken_off_is_taken_up_where_it_was(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No run is compared twice, the manifest has all of them, and what the tries shared is cleared with it."""
+    backfill()
+    monkeypatch.setattr(verifying, "CHARTED_RUNS", 1)
+    stores: list[WatchedStore] = []
+
+    def open_tracking(self: Outside, export_uri: str = "") -> Tracking:
+        stores.append(WatchedStore(self.tracking, breaks_after=2 if len(stores) == COMPARING else None))
+        return stores[-1]
+
+    monkeypatch.setattr(Outside, "open_tracking", open_tracking)
+    result = verify_now()
+    assert (result.looked_at, result.verified) == (3, 3)
+    asked = [opened.asked for opened in stores if opened.asked]
+    assert asked == [[ONE, OTHER, AWKWARD], [AWKWARD]]
+    assert sql("SELECT count(*) FROM switchyard_ledger WHERE kind LIKE 'verify%'") == [(3,)]
 
 
 def test_people_see_counts_and_verdict_in_prefect(store: Path) -> None:

@@ -1,20 +1,13 @@
 """Verify finds every planted corruption of MLflow and of the kept files, and names run, key and epoch."""
 
-import itertools
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from switchyard.core.errors import TryAgain
-from switchyard.core.mlflow.raw_run import Keys, LostRun, RawRun, TrackedRun
-from switchyard.core.ports import Tracking
-from switchyard.core.verify.findings import State, VerifiedRun
-from switchyard.services import verify as verifying
-from switchyard.services.verify import give_up_rows, verify_rows
+from switchyard.core.verify.findings import State
 from tests.clients.mlflow.export.exports import export_to_folder
 from tests.clients.mlflow.stores import DBL_MAX
 from tests.services.verify_world import NORMAL, Found, World, places
@@ -284,45 +277,6 @@ def test_a_run_without_a_charted_metric_is_no_unpublished_one(world: World, *, w
     world.mlflow("INSERT INTO metrics VALUES ('note', 1.5, 1, ?, 3, 0)", run_id)
     found = world.verify("killed_empty", whole=whole)["killed_empty"]
     assert (found.state, found.keys, found.keys_read) == (State.UNCHARTED, 1, "all")
-
-
-class BreakingStore:
-    """The store, until it has answered for so many runs."""
-
-    def __init__(self, store: Tracking, breaks_after: int) -> None:
-        self._store = store
-        self._breaks_after = breaks_after
-
-    def list_runs(self, *, experiments: Sequence[str] = ()) -> Iterator[TrackedRun]:
-        return self._store.list_runs(experiments=experiments)
-
-    def read_runs(self, run_ids: Iterable[str], *, keys: Keys | None = None) -> Iterator[RawRun | LostRun]:
-        yield from itertools.islice(self._store.read_runs(run_ids, keys=keys), self._breaks_after)
-        raise TryAgain("MLflow is away")
-
-    def describe(self) -> str:
-        return self._store.describe()
-
-    def close(self) -> None:
-        self._store.close()
-
-
-def test_a_batch_that_is_broken_off_keeps_what_it_compared(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Given up, it has an error for the other runs alone; taken up again, it ends as if it had not been broken off."""
-    monkeypatch.setattr(verifying, "WHOLE_RUNS", 2)
-    outside = world.outside
-    rows = outside.ledger.list_backfill()
-    compared: dict[int, VerifiedRun] = {}
-    with monkeypatch.context() as patch, pytest.raises(TryAgain):
-        patch.setattr(outside, "open_tracking", lambda uri: BreakingStore(outside.tracking, 5))
-        verify_rows(outside, rows, whole=True, compared=compared)
-    assert len(compared) == 4
-    given_up = give_up_rows(outside, rows, "MLflow is away", compared)
-    states = Counter(run.state for run in given_up)
-    assert (states[State.UNREAD], len(given_up)) == (len(rows) - 4, len(rows))
-    assert Counter(line.state for line in outside.ledger.read_ledger("verify"))["unread"] == len(rows) - 4
-    found = verify_rows(outside, rows, whole=True, compared=compared)
-    assert {run.quick_test_id: run for run in found} == {world.ids[case]: run for case, run in world.verify().items()}
 
 
 def test_an_export_proves_the_same_as_the_store(published: World, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 
 from switchyard.clients.results.backfill import publish_drafts, select_backfill, to_backfill_row, to_failed
 from switchyard.clients.results.engine import Database
@@ -83,3 +83,13 @@ class SqlLedger:
                 .values(values)
                 .on_conflict_do_update(index_elements=["kind", "quick_test_id"], set_=values)
             )
+
+    def clear_ledger(self, prefix: str, *, before: datetime | None = None) -> None:
+        """One statement."""
+        ledger = self._tables.ledger
+        # Not LIKE, for which a letter's case is all one to SQLite.
+        chosen = delete(ledger).where(func.substr(ledger.c.kind, 1, len(prefix)) == prefix)
+        if before is not None:
+            chosen = chosen.where(ledger.c.updated_at < before)
+        with self._database.writing() as connection:
+            connection.execute(chosen)

@@ -206,3 +206,22 @@ def test_ledger_line_is_replaced(place: Place) -> None:
     place.ledger.write_ledger(done)
     assert place.ledger.read_ledger("repair") == [done]
     assert place.ledger.read_ledger("backfill") == [other]
+
+
+def test_ledger_lines_of_a_kind_s_beginning_are_cleared(place: Place) -> None:
+    """All of them, or the old ones; no sign or letter's case in a prefix means anything but itself."""
+
+    def find() -> list[str]:
+        return [kind for kind in kinds if place.ledger.read_ledger(kind)]
+
+    kinds = ["verify", "verify/a/1", "verify/a/2", "verify/b/1", "VERIFY/a/1", "verify/%_/1"]
+    for minute, kind in enumerate(kinds):
+        line = LedgerLine(kind=kind, quick_test_id=7, state="verified", attempts=1, updated_at=later(minute))
+        place.ledger.write_ledger(line)
+    for _ in range(2):
+        place.ledger.clear_ledger("verify/a/")
+        assert find() == ["verify", "verify/b/1", "VERIFY/a/1", "verify/%_/1"]
+    place.ledger.clear_ledger("verify/%_/")
+    assert find() == ["verify", "verify/b/1", "VERIFY/a/1"]
+    place.ledger.clear_ledger("v", before=later(3))
+    assert find() == ["verify/b/1", "VERIFY/a/1"]

@@ -8,8 +8,8 @@ import pytest
 
 from switchyard.core.backfill.rows import BackfillRow
 from switchyard.core.errors import BadRecord
-from switchyard.core.verify.batches import Scope, to_batches
-from switchyard.core.verify.findings import Difference, LeftOut, State, UnknownRun, VerifiedRun
+from switchyard.core.verify.batches import FOUND, Scope, to_batches, to_found_prefix
+from switchyard.core.verify.findings import KIND, Difference, LeftOut, State, UnknownRun, VerifiedRun
 from switchyard.core.verify.manifest import Manifest, SourceOfTruth, read_manifest, to_json, to_manifest
 from tests.root import ROOT
 
@@ -132,7 +132,7 @@ def test_rows_are_read_as_they_are_published() -> None:
     """Whole where a full digest is; those without an MLflow run only where something of ours may name one."""
     rows = [row(1), row(2, full_digest="f"), row(3, mlflow_run_id=""), row(4, mlflow_run_id="", published="legacy"),
             row(5, published="nothing")]  # fmt: skip
-    sizes = {"charted_size": 2, "whole_size": 1}
+    sizes: Any = {"charted_size": 2, "whole_size": 1}
     found = to_batches(rows, Scope(), "", **sizes)
     assert [([row.id for row in batch.rows], batch.whole) for batch in found] == [
         ([1, 3], False), ([5], False), ([2], True),
@@ -141,6 +141,22 @@ def test_rows_are_read_as_they_are_published() -> None:
         [1], [2],
     ]  # fmt: skip
     assert to_batches(rows, Scope(quick_test_id=4), "", **sizes) == []
+
+
+def test_each_batch_of_each_verify_keeps_what_it_finds_apart() -> None:
+    """By the verify's key and the batch's first row; without a key nothing is kept."""
+    rows = [row(1), row(2, full_digest="f"), row(3), row(4)]
+    kinds = {
+        key: [batch.found_kind for batch in to_batches(rows, Scope(), "", key=key, charted_size=2, whole_size=2)]
+        for key in ("a", "b", "")
+    }
+    assert kinds == {"a": ["verify/a/1", "verify/a/4", "verify/a/2"],
+                     "b": ["verify/b/1", "verify/b/4", "verify/b/2"],
+                     "": ["", "", ""]}  # fmt: skip
+    for key in ("a", "b"):
+        assert all(kind.startswith(to_found_prefix(key)) for kind in kinds[key])
+    assert to_found_prefix("a").startswith(FOUND)
+    assert not KIND.startswith(FOUND)  # what is cleared is never the ledger's own lines
 
 
 def test_the_documented_manifest_is_one() -> None:
