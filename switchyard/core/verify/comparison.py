@@ -124,9 +124,9 @@ class Comparison:
     def _publish(self, record: MetricsRecord) -> Publication | None:
         """The publication as it should be, sampled as the stored history says that it is."""
         asked = self._history.get("sampling")
-        known = {name: asked[name] for name in Sampling.__struct_fields__ if name in asked} if asked else {}
         source = "file" if self._history.get("source") == "file" else "mlflow"
         try:
+            known = {name: asked[name] for name in Sampling.__struct_fields__ if name in asked} if asked else {}
             return to_publication(
                 record,
                 quick_test_id=self._kept.quick_test_id,
