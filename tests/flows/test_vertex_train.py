@@ -168,13 +168,8 @@ def test_a_server_that_counts_nothing_is_in_the_row(
     outside = on_vertex()
     with monkeypatch.context() as patch:
         patch.setattr(tasks.turns, "LIMIT", "a-limit-that-nobody-made")
-<<<<<<< HEAD
         fail(BadSetup, "deployments.limits", request_key="once")
-    run = outside.results.read_run(1)
-=======
-        fail(BadSetup, "deployments/limits.py", request_key="once")
     run = outside.runs.read_run(1)
->>>>>>> def70fe (Give each who asks the results database a port of its own)
     assert run.status is RunStatus.FAILED
     assert "must have the global concurrency limit" in run.error
     assert vertex.core.faults.count("CreateCustomJob") == 0
