@@ -13,6 +13,7 @@ from switchyard.clients.objects.open import open_objects
 from switchyard.core.metrics.record import FileStatus, MetricsRecord, RunIdentity
 from switchyard.core.metrics.writing import to_json
 from switchyard.core.ports import ANY
+from switchyard.core.runs.spec import TrainSpec
 from tests.core.metrics.factories import make_record
 
 
@@ -20,8 +21,9 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     for flag in ("--artifacts-uri", "--name", "--key"):
         parser.add_argument(flag)
-    for flag in ("--quick-test-id", "--attempt", "--epochs"):
+    for flag in ("--quick-test-id", "--attempt"):
         parser.add_argument(flag, type=int)
+    parser.add_argument("--epochs", type=int, default=TrainSpec().epochs)
     told, _ = parser.parse_known_args()
     objects, uri = open_objects(told.artifacts_uri, retries_itself=True), f"{told.artifacts_uri}/training_metrics.json"
 

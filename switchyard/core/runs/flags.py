@@ -88,21 +88,36 @@ def read_flags(values: Mapping[str, Any], struct: type[T]) -> T:
 
 
 def to_flags(value: msgspec.Struct) -> list[str]:
-    """The flags that `read_flags` turns back into `value`: ``--name=value`` a field, booleans as ``--[no-]name``."""
+    """The flags that `read_flags` turns back into `value`: ``--name=value`` a field, booleans as ``--[no-]name``.
+
+    Only of the fields that differ from their defaults: a program of an older release, which has the same defaults but
+    not all fields, then takes all that it needs to know (docs/decisions/0012-a-trainer-is-told-what-differs.md).
+    """
     return list(_to_flags(value, ""))
 
 
-def _to_flags(value: msgspec.Struct, within: str) -> Iterator[str]:
-    for name, item in msgspec.structs.asdict(value).items():
-        flag = to_flag(within + name)
+def _to_flags(value: msgspec.Struct, within: str, *, all_: bool = False) -> Iterator[str]:
+    for field in msgspec.structs.fields(value):
+        item = getattr(value, field.name)
+        if item == _to_default(field) and not all_:
+            continue
+        flag = to_flag(within + field.name)
         if isinstance(item, msgspec.Struct):
-            yield from _to_flags(item, f"{name}.")
+            inner = list(_to_flags(item, f"{field.name}."))
+            # All at its own type's defaults, where this field's default is another: no flag would leave that one.
+            yield from inner or _to_flags(item, f"{field.name}.", all_=True)
         elif isinstance(item, tuple):
             yield from (f"{flag}={part}" for part in item)
         elif isinstance(item, bool):
             yield flag if item else flag.replace("--", "--no-", 1)
         elif item is not None:
             yield f"{flag}={item if isinstance(item, str) else json.dumps(item)}"
+
+
+def _to_default(field: msgspec.structs.FieldInfo) -> Any:
+    """The value of a field that no flag names; `msgspec.NODEFAULT`, which equals nothing, where one must."""
+    made = field.default_factory
+    return field.default if made is msgspec.NODEFAULT else made()
 
 
 class _Field(msgspec.Struct):
