@@ -26,7 +26,7 @@ RUN python -m venv venv \
     && python deployments/requirements.py "$EXTRA" > requirements.txt \
     && python -m pip install --constraint constraints.txt --requirement requirements.txt
 
-COPY README.md ./
+COPY README.md LICENSE ./
 COPY switchyard switchyard
 RUN python -m pip install --no-deps --no-build-isolation . \
     && rm -rf build switchyard.egg-info \

@@ -22,7 +22,7 @@ RUN python -m venv venv \
     && python deployments/requirements.py worker kubernetes > requirements.txt \
     && python -m pip install --constraint constraints.txt --requirement requirements.txt
 
-COPY README.md prefect.yaml ./
+COPY README.md LICENSE prefect.yaml ./
 COPY switchyard switchyard
 RUN python -m pip install --no-deps --no-build-isolation . \
     && rm -rf build switchyard.egg-info \

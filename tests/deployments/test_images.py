@@ -78,7 +78,8 @@ def test_a_build_sees_no_more_than_it_needs(context: Path) -> None:
     """No results, keys, settings or history of the repository; and no tests."""
     seen = {path.relative_to(context).parts[0] for path in context.rglob("*")} - {".dockerignore"}
     rooms = {"flows", "serving", "switchyard", "tasks", "trainer"}
-    assert seen == rooms | {"constraints.txt", "deployments", "prefect.yaml", "pyproject.toml", "README.md"}
+    files = {"constraints.txt", "deployments", "LICENSE", "prefect.yaml", "pyproject.toml", "README.md"}
+    assert seen == rooms | files
     assert [path.name for path in (context / "deployments").iterdir()] == ["requirements.py"]
 
 
