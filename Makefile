@@ -29,11 +29,11 @@ setup: .venv/.installed ## set up .venv (the other targets do it themselves, onc
 	@touch $@
 
 run: setup ## train on made-up interactions, publish, print the result
-	@$(BIN)/python -m flows migrate
-	@$(BIN)/python -m flows train --name "make run"
+	@$(BIN)/switchyard migrate
+	@$(BIN)/switchyard train --name "make run"
 
 up: setup ## Prefect server, worker, deployments and the API on this machine; Ctrl-C stops all
-	@exec $(BIN)/python -m deployments.up $(UP)
+	@exec $(BIN)/switchyard up $(UP)
 
 deploy: setup ## a work pool and all deployments on the server of PREFECT_API_URL: make deploy POOL=cloud-run
 	@$(BIN)/python -m deployments.deploy $(POOL)

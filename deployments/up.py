@@ -12,12 +12,13 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
 import msgspec
 
+from switchyard.cli import to_command
 from switchyard.clients.local_servers import LocalServers, is_answering, to_note_path, to_prefect_defaults
 from switchyard.clients.settings import Settings, read_settings
 from switchyard.core.errors import BadSetup, SwitchyardError
@@ -148,7 +149,7 @@ def check_port(port: int, flag: str) -> None:
         except OSError as err:
             raise BadSetup(
                 f"port {port} of 127.0.0.1 must be free ({err.strerror}); stop what listens there, "
-                f"or name another: make up UP='{flag} {port + 1}'"
+                f"or name another: {to_command()} up {flag} {port + 1}"
             ) from err
 
 
@@ -184,7 +185,7 @@ async def bring_up(children: Children, servers: LocalServers, settings: Settings
     await wait_until_answering(f"{servers.serving_url}/health", "the API", serving)
     say("deployed: train/manual, train/nightly, ingest/on-job-ended, reconcile/every-minute")
     say(f"ready. Prefect: {servers.prefect_api_url.removesuffix('/api')}   runs: {servers.serving_url}/quick-tests/")
-    say("train: .venv/bin/prefect deployment run train/manual, or .venv/bin/python -m flows train   Ctrl-C stops all")
+    say(f"train: {to_command('prefect')} deployment run train/manual, or {to_command()} train   Ctrl-C stops all")
 
 
 async def supervise(children: Children, servers: LocalServers, settings: Settings, *, limit: int) -> str:
@@ -240,26 +241,29 @@ def to_environment(settings: Settings, servers: LocalServers) -> dict[str, str]:
     }
 
 
-def main() -> int:
-    """The exit status: 0 stopped by a signal; 1 one of them ended by itself, or could not start."""
-    parser = argparse.ArgumentParser(prog="make up", description=__doc__)
+def main(arguments: Sequence[str] | None = None, *, prog: str = "make up") -> int:
+    """The exit status: 0 stopped by a signal; 1 one of them ended by itself, or could not start.
+
+    `arguments` are the process's own by default; `prog` is what the person typed.
+    """
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     parser.add_argument("--prefect-port", type=int, default=4200, help="Prefect's server and UI (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8000, help="the API and the pages (default: %(default)s)")
     parser.add_argument("--limit", type=int, default=4, help="flow runs at once (default: %(default)s)")
-    arguments = parser.parse_args()
+    flags = parser.parse_args(arguments)
     try:
         settings = read_settings()
         servers = LocalServers(
             pid=os.getpid(),
-            prefect_api_url=f"http://127.0.0.1:{arguments.prefect_port}/api",
-            serving_url=f"http://127.0.0.1:{arguments.port}",
+            prefect_api_url=f"http://127.0.0.1:{flags.prefect_port}/api",
+            serving_url=f"http://127.0.0.1:{flags.port}",
         )
         with hold_lock(settings):
-            check_port(arguments.prefect_port, "--prefect-port")
-            check_port(arguments.port, "--port")
+            check_port(flags.prefect_port, "--prefect-port")
+            check_port(flags.port, "--port")
             children = Children(to_environment(settings, servers))
             try:
-                ended = asyncio.run(supervise(children, servers, settings, limit=arguments.limit))
+                ended = asyncio.run(supervise(children, servers, settings, limit=flags.limit))
             finally:
                 to_note_path(settings).unlink(missing_ok=True)
     except SwitchyardError as err:

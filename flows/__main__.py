@@ -26,6 +26,7 @@ from flows.parameters import (
     TrainParameters,
     VerifyParameters,
 )
+from switchyard.cli import to_command
 from switchyard.core.errors import BadRequest, SwitchyardError
 from switchyard.core.runs.flags import add_flags, read_flags
 from tasks.local_prefect import prepare_prefect
@@ -56,12 +57,15 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     verbose: bool
 
 
-def main(arguments: Sequence[str]) -> int:
-    """The exit status: 0 done; 1 failed, or the run ended without success; 2 wrong flags; 130 Ctrl-C."""
+def main(arguments: Sequence[str], *, prog: str = "python -m flows") -> int:
+    """The exit status: 0 done; 1 failed, or the run ended without success; 2 wrong flags; 130 Ctrl-C.
+
+    `prog` is what the person typed: usage and errors say it.
+    """
     try:
-        command = read_command(arguments)
+        command = read_command(arguments, prog=prog)
     except BadRequest as err:
-        print(f"python -m flows: error: {err}", file=sys.stderr)
+        print(f"{prog}: error: {err}", file=sys.stderr)
         return BAD_FLAGS
     try:
         result = _run_plainly(command) if command.flow == "migrate" else _run_in_prefect(command)
@@ -84,14 +88,14 @@ def main(arguments: Sequence[str]) -> int:
     return FAILED if command.flow != "cancel" and getattr(result, "status", "") in ("failed", "cancelled") else 0
 
 
-def read_command(arguments: Sequence[str]) -> Command:
+def read_command(arguments: Sequence[str], *, prog: str = "python -m flows") -> Command:
     """The flow and its checked parameters.
 
     Raises:
         BadRequest: a value is missing, out of range, or contradicts another.
         SystemExit: 2 for an unknown flag, 0 after ``--help``; argparse's own.
     """
-    parser = argparse.ArgumentParser(prog="python -m flows", description=__doc__.split("\n\n")[0], allow_abbrev=False)
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__.split("\n\n")[0], allow_abbrev=False)
     flows = parser.add_subparsers(dest="flow", required=True, metavar="flow")
     for name, struct in FLOWS.items():
         first_line = (struct.__doc__ or "").partition("\n")[0]
@@ -156,7 +160,7 @@ def _cancel_interrupted(command: Command, parameters: TrainParameters) -> None:
     try:
         print_result(cancel(quick_test_id=id_), to_console(stderr=command.json))
     except (KeyboardInterrupt, SwitchyardError) as err:
-        print(f"not cancelled yet: {err}; to cancel it: python -m flows cancel {id_}", file=sys.stderr)
+        print(f"not cancelled yet: {err}; to cancel it: {to_command()} cancel {id_}", file=sys.stderr)
 
 
 def _to_json(result: Any) -> str:

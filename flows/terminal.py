@@ -17,6 +17,7 @@ from flows.answers.run import RunResult
 from flows.answers.store import ExportResult, RestoreResult
 from flows.answers.verify import VerifyResult
 from flows.progress.bars import EXTRA, Bar
+from switchyard.cli import to_command
 from switchyard.core.history.tables import to_epoch_rows
 from tasks.pages import is_serving
 
@@ -100,10 +101,10 @@ def _print_run(result: RunResult, console: Console) -> None:
     if result.history:
         console.print(f"page   {result.url}", soft_wrap=True, highlight=False)
         if not is_serving():
-            console.print("       after: .venv/bin/python -m serving --port 8000", soft_wrap=True, highlight=False)
+            console.print(f"       after: {to_command()} serve --port 8000", soft_wrap=True, highlight=False)
     if not result.status.ended:
         console.print(
-            f"next   python -m flows reconcile, or ingest {result.quick_test_id}, publishes it when its job has ended",
+            f"next   {to_command()} reconcile, or ingest {result.quick_test_id}, publishes it when its job has ended",
             soft_wrap=True,
             highlight=False,
         )

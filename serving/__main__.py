@@ -4,6 +4,7 @@ import argparse
 import logging
 import socket
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 
 import uvicorn
@@ -13,10 +14,13 @@ from switchyard.clients.connect import connect
 from switchyard.core.errors import SwitchyardError
 
 
-def main() -> int:
-    """Serves until interrupted. The exit status: 0 stopped, 2 could not start (stderr says why and what to do)."""
+def main(arguments: Sequence[str] | None = None, *, prog: str = "python -m serving") -> int:
+    """Serves until interrupted. The exit status: 0 stopped, 2 could not start (stderr says why and what to do).
+
+    `arguments` are the process's own by default; `prog` is what the person typed.
+    """
     parser = argparse.ArgumentParser(
-        prog="python -m serving", description="Serves published results: the JSON API and the pages of each run."
+        prog=prog, description="Serves published results: the JSON API and the pages of each run."
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument(
@@ -25,12 +29,12 @@ def main() -> int:
     parser.add_argument(
         "--only-events", action="store_true", help="serve the endpoint of Pub/Sub's pushes, and no page and no API"
     )
-    arguments = parser.parse_args()
+    flags = parser.parse_args(arguments)
     try:
         outside = connect()
         _ = outside.histories  # an old schema ends the start; a database that is away for now does not
-        app = create_app(outside, only_events=arguments.only_events)
-        listener = _listen(arguments.host, arguments.port)
+        app = create_app(outside, only_events=flags.only_events)
+        listener = _listen(flags.host, flags.port)
     except (SwitchyardError, OSError, OverflowError) as err:
         print(f"serving cannot start: {err}", file=sys.stderr)
         return 2

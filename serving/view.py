@@ -98,7 +98,7 @@ def to_view(run: QuickTest, stored: bytes | None) -> RunView:
     try:
         history = _read(stored)
     except ValueError as err:
-        text = f"It is not what it should be ({err}). Publish the run again: python -m flows ingest."
+        text = f"It is not what it should be ({err}). Publish the run again: switchyard ingest."
         return RunView(
             run=run, notes=[Note("warning", "The stored history cannot be read", text)], params=run.parameters
         )

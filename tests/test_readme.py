@@ -25,7 +25,7 @@ COMMANDS = [
 ]
 PLACEHOLDER = "file:///path/to/interactions.parquet"
 ANSWERS = {
-    "serving": "http://127.0.0.1:8000/health",
+    "switchyard serve": "http://127.0.0.1:8000/health",
     "make up": "http://127.0.0.1:4200/api/deployments/name/train/manual",
 }
 
@@ -35,11 +35,11 @@ def test_readme_stays_short() -> None:
     assert len(README.splitlines()) <= 120
 
 
-def test_every_flow_that_the_readme_names_exists() -> None:
-    """`python -m flows <name>` is a flow, whatever the table says."""
-    named = set(re.findall(r"python -m flows (\w+)", README))
-    assert {"train", "ingest", "reconcile", "cancel", "migrate"} <= named
-    assert named <= set(FLOWS)
+def test_every_command_that_the_readme_names_exists() -> None:
+    """`switchyard <name>` is a flow or a program, whatever the table says."""
+    named = set(re.findall(r"(?:\.venv/bin/|`)switchyard ([a-z]+)", README))
+    assert {"train", "ingest", "reconcile", "cancel", "migrate", "serve"} <= named
+    assert named <= {*FLOWS, "serve", "up"}
 
 
 def test_every_page_that_the_readme_links_to_is_there() -> None:

@@ -61,7 +61,7 @@ def wait_for_end(job: Job, *, interval_s: float, deadline: datetime) -> Job:
                     f"the job of quick test {job.quick_test_id} must have ended by {deadline:%Y-%m-%d %H:%M:%S} UTC "
                     f"(timeout_s and queue_timeout_s after its claim); it is still {job.state}: {job.job_name}. "
                     "It is left to run and reconcile publishes its end; to end it now: "
-                    f"python -m flows cancel {job.quick_test_id}"
+                    f"switchyard cancel {job.quick_test_id}"
                 )
             case Action.WAIT | Action.NOTHING | Action.ANNOUNCE | Action.CANCEL:
                 continue

@@ -30,7 +30,7 @@ class Outside:
     def runs(self) -> Runs:
         """The rows of runs in the results database, as the three below.
 
-        Raises: BadSetup: its schema is not this version's (`python -m flows migrate`)."""
+        Raises: BadSetup: its schema is not this version's (`switchyard migrate`)."""
         return self._results.runs
 
     @property

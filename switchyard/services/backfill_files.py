@@ -95,5 +95,5 @@ def write_file(outside: Outside, file: RunFile) -> None:
         if there != file.full_digest:
             raise StaleWrite(
                 f"{where} must say what MLflow run {file.mlflow_run_id} says, with digest {file.full_digest}; "
-                f"its own is {there}; {left}. To publish the file: python -m flows ingest {file.quick_test_id}"
+                f"its own is {there}; {left}. To publish the file: switchyard ingest {file.quick_test_id}"
             ) from err

@@ -54,7 +54,7 @@ def test_every_message_that_is_explained_is_said_somewhere(cell: str) -> None:
         for part in filter(None, (part.strip(" ;") for part in message.split("..."))):
             start = part.removeprefix("serving cannot start: ").removeprefix("push:")
             filled = re.sub(
-                r"\b(PUSH_SERVICE_ACCOUNT|TRAINING_BACKEND=vertex|137|1)\b|run: python -m flows migrate", "...", start
+                r"\b(PUSH_SERVICE_ACCOUNT|TRAINING_BACKEND=vertex|137|1)\b|run: switchyard migrate", "...", start
             )
             said = start.strip() in read_messages() or filled.strip() in read_messages()
             assert said, part
@@ -76,7 +76,7 @@ def test_commands_of_others_are_marked_as_not_run() -> None:
 
 def test_flags_of_our_commands_exist() -> None:
     """As the commands' own --help lists them."""
-    ours = [command for command in list_commands() if command.startswith("python -m flows train")]
+    ours = [command for command in list_commands() if command.startswith(".venv/bin/switchyard train")]
     assert ours
     for module, flags in (
         (["flows", "train"], set(re.findall(r"--[a-z-]+", " ".join(ours))) | {"--no-wait"}),

@@ -337,7 +337,7 @@ def test_a_file_that_is_there_is_never_overwritten(outside: Outside, runs: list[
         backfill_now(full=True)
     failed = caught.value.result.failed
     assert failed.keys() == {rows[1], rows[2]}
-    assert f"python -m flows ingest {rows[1]}" in failed[rows[1]]
+    assert f"switchyard ingest {rows[1]}" in failed[rows[1]]
     assert "cannot be read" in failed[rows[2]]
     assert read_published(outside, rows[1]) == {}
     assert backfill_now(full=True, force=True, limit=1).unchanged == 1

@@ -461,5 +461,5 @@ def test_the_command_exits_1_and_then_goes_on(world: World, prefect_server: None
 def test_an_error_that_is_ours_alone_is_said(world: World) -> None:
     """Every error that a flow may end in on purpose is one of ours, so that the command line prints no traceback."""
     world.environ.setenv("RESULTS_URL", f"sqlite:///{world.path}")
-    with pytest.raises(SwitchyardError, match="python -m flows migrate"):
+    with pytest.raises(SwitchyardError, match="switchyard migrate"):
         run_now()

@@ -109,7 +109,7 @@ def test_an_old_schema_names_the_command(tmp_path: Path, api_url: str) -> None:
     """Before the first migration every flow says what to run."""
     done = run_flows("reconcile", state=str(tmp_path), api_url=api_url)
     assert done.returncode == 1
-    assert "python -m flows migrate" in done.stderr
+    assert "switchyard migrate" in done.stderr
 
 
 @pytest.mark.parametrize(

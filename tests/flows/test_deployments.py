@@ -35,6 +35,7 @@ from tests.root import ROOT
 
 pytestmark = pytest.mark.timeout(600)
 
+COMMAND = Path(sys.executable).with_name("switchyard")
 TOY: dict[str, object] = {
     "epochs": 3,
     "synthetic_buyers": 60,
@@ -47,7 +48,7 @@ TOY: dict[str, object] = {
 
 
 class Stack:
-    """A running `deployments/up.py`."""
+    """A running `switchyard up`."""
 
     def __init__(self, folder: Path, ports: tuple[int, int]) -> None:
         self.folder, self.ports = folder, ports
@@ -85,8 +86,9 @@ def start_up(folder: Path, ports: tuple[int, int], log: Path) -> subprocess.Pope
         environment.pop(name.upper(), None)
     with log.open("ab") as output:
         return subprocess.Popen(
-            [sys.executable, "-m", "deployments.up", f"--prefect-port={ports[0]}", f"--port={ports[1]}"],
-            cwd=ROOT,
+            # From a subfolder: what it starts must find the programs all the same.
+            [COMMAND, "up", f"--prefect-port={ports[0]}", f"--port={ports[1]}"],
+            cwd=ROOT / "docs",
             env=environment | {"STATE_DIR": str(folder / "state")},
             stdout=output,
             stderr=output,

@@ -1,9 +1,13 @@
 """What a person at a terminal sees while a flow is at work."""
 
+import ast
 import io
 import logging
+import threading
+from contextlib import suppress
 from pathlib import Path
 
+import prefect
 import pytest
 from rich.console import Console
 
@@ -11,7 +15,10 @@ import flows.terminal
 from flows.answers.run import RunResult
 from flows.progress.bars import Bar
 from flows.terminal import FlowLog, print_result
+from flows.train import train
+from switchyard.clients.connect import Outside
 from switchyard.core.runs.rows import RunStatus
+from tests.flows.polling import wait_for
 
 
 def say(log: FlowLog, bar: Bar) -> None:
@@ -44,4 +51,74 @@ def test_who_does_not_wait_reads_what_publishes_the_run(status: RunStatus, is_na
     shown = io.StringIO()
     result = RunResult(quick_test_id=7, status=status, gcs_artifacts_path="", final_metrics={}, url="")
     print_result(result, Console(file=shown, width=100))
-    assert ("python -m flows reconcile, or ingest 7," in shown.getvalue()) == is_named
+    assert ("switchyard reconcile, or ingest 7," in shown.getvalue()) == is_named
+
+
+FOLDER = Path(flows.terminal.__file__).parent
+
+
+def logs(path: Path) -> bool:
+    """Whether a line of the file asks for the flow's log."""
+    calls = (node.func for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call))
+    return any(isinstance(called, ast.Name) and called.id == "get_run_logger" for called in calls)
+
+
+LOGGING = sorted(filter(logs, FOLDER.rglob("*.py")))
+"""Every file of flows/ that logs."""
+
+
+def show(path: Path, text: str = "a line") -> str:
+    """What the terminal shows of a line that is logged in `path`."""
+    shown = io.StringIO()
+    with FlowLog(Console(file=shown, width=100)) as log:
+        log.emit(logging.LogRecord("prefect.flow_runs", logging.INFO, str(path), 1, text, None, None))
+    return shown.getvalue()
+
+
+def test_the_files_that_log_are_found() -> None:
+    """The training's bar is logged where it is waited for; batches and stores have theirs in flows/progress/."""
+    found = {str(path.relative_to(FOLDER)) for path in LOGGING}
+    assert {"train.py", "steps/waiting.py", "steps/finding.py", "progress/batches.py", "progress/stores.py"} <= found
+
+
+@pytest.mark.parametrize("path", LOGGING, ids=lambda path: str(path.relative_to(FOLDER)))
+def test_each_file_of_the_flows_is_heard(path: Path) -> None:
+    """Of a flow itself, of its steps, and of what shows how far it is."""
+    assert show(path) == "a line\n"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        Path(prefect.__file__).with_name("flow_engine.py"),
+        FOLDER.parent / "tasks" / "submit.py",
+        FOLDER.parent / "switchyard" / "services" / "watching.py",
+        FOLDER.parent / "flows_of_others" / "train.py",
+    ],
+    ids=lambda path: path.parent.name,
+)
+def test_lines_of_others_are_not_shown(path: Path) -> None:
+    """Prefect's own log is in its UI."""
+    assert show(path) == ""
+
+
+def test_the_lines_of_a_trainings_steps_reach_the_terminal(
+    scripted: Outside, prefect_server: None, tmp_path: Path
+) -> None:
+    """The flow's own line, and the bar that its waiting step logs, of a training that reported an epoch."""
+    shown = io.StringIO()
+    gate = tmp_path / "gate"
+
+    def open_in_the_end() -> None:
+        with suppress(AssertionError):
+            wait_for(lambda: "of 3 epochs" in shown.getvalue(), deadline_s=60)
+        gate.touch()
+
+    opener = threading.Thread(target=open_in_the_end)
+    opener.start()
+    with FlowLog(Console(file=shown, width=200)):
+        train(name=f"hold:{gate}", epochs=3, poll_interval_s=0.05)
+    opener.join()
+    said = shown.getvalue()
+    assert "quick test 1 trains in" in said
+    assert "of 3 epochs, loss 0.5000" in said

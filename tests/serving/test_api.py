@@ -224,7 +224,7 @@ def test_a_database_without_a_schema_is_reported(tmp_path: Path) -> None:
         for path in (history_url(1), "/api/quick-tests/", "/health"):
             answer = client.get(path)
             assert answer.status_code == 500
-            assert "python -m flows migrate" in answer.json()["detail"]
+            assert "switchyard migrate" in answer.json()["detail"]
 
 
 def test_a_database_that_went_away_is_asked_again(places: Any, tmp_path: Path, postgres: Postgres) -> None:

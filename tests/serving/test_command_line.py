@@ -58,6 +58,6 @@ def test_an_old_schema_names_the_command(tmp_path: Path) -> None:
     server = start(f"sqlite:///{tmp_path / 'empty.db'}", "--port", "0", state_dir=tmp_path)
     said, _ = server.communicate(timeout=60)
     assert server.returncode == 2
-    assert "python -m flows migrate" in said
+    assert "switchyard migrate" in said
     assert "Traceback" not in said
     assert (tmp_path / "empty.db").stat().st_size == 0

@@ -67,7 +67,7 @@ def test_a_page_changes_its_tag_with_the_run(client: TestClient, place: Place) -
         ("pending", "waits for its training job"),
         ("submitted", "waits for a machine"),
         ("running", "The run is training"),
-        ("completed", "python -m flows ingest --quick-test-id"),
+        ("completed", "switchyard ingest --quick-test-id"),
         ("failed", "ended failed before anything"),
         ("cancelled", "ended cancelled before anything"),
     ],

@@ -65,7 +65,7 @@ class TokenVerifier:
             # Anybody could write that; only whoever set Cloud Run up knows whether it stands before this port.
             raise BadToken(
                 "the token's signature was removed by Cloud Run, and nobody else can verify it; make the endpoint a "
-                "service of its own that checks no invokers (python -m serving --only-events; docs/google-cloud.md)"
+                "service of its own that checks no invokers (switchyard serve --only-events; docs/google-cloud.md)"
             )
         claims = self._read_claims(token.strip())
         if claims.get("iss") not in ISSUERS:

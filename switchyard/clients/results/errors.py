@@ -8,7 +8,7 @@ from sqlalchemy import exc
 
 from switchyard.core.errors import BadRecord, BadSetup, SwitchyardError, TryAgain
 
-MIGRATE = "run: python -m flows migrate"
+MIGRATE = "run: switchyard migrate"
 
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_IOERR)
 # Source of the codes: https://www.postgresql.org/docs/current/errcodes-appendix.html

@@ -144,7 +144,7 @@ def _refuse_second(run: Row[Any], newest: Row[Any] | None) -> None:
         raise BadRequest(
             f"quick test {run.id} must have no job that has not ended; attempt {newest.attempt} is {newest.state} "
             f"since {newest.claimed_at:%Y-%m-%d %H:%M:%S} UTC (job {newest.job_name or 'not created yet'}); "
-            f"wait for it, or run: python -m flows cancel --quick-test-id {run.id}"
+            f"wait for it, or run: switchyard cancel --quick-test-id {run.id}"
         )
 
 

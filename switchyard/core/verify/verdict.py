@@ -32,8 +32,8 @@ _UNSAFE: Final = {
     State.MISSING: "are not in MLflow (any more), so that nothing could be compared",
     State.UNREAD: "could not be read or compared",
     State.LEGACY: "have a history of the legacy application, which cannot be compared; publish them anew with "
-    "python -m flows backfill --force",
-    State.UNPUBLISHED: "have nothing published; see python -m flows backfill --dry-run",
+    "switchyard backfill --force",
+    State.UNPUBLISHED: "have nothing published; see switchyard backfill --dry-run",
     State.RUNNING: "have a job at work",
 }
 
@@ -50,7 +50,7 @@ def to_verdict(
         not_safe.append("only some of the runs were looked at (quick_test_id, limit)")
     elif live := sum(not run.deleted for run in unknown):
         not_safe.append(
-            f"{live} runs of MLflow are known to no row (`unknown_runs`); publish them with python -m flows "
+            f"{live} runs of MLflow are known to no row (`unknown_runs`); publish them with switchyard "
             "backfill --adopt --status all, or name the experiments that count"
         )
     if not from_export:
@@ -61,7 +61,7 @@ def to_verdict(
     if sampled and not from_export:
         not_safe.append(
             f"{sampled} verified runs are published but not kept in full (sampled epochs, charted keys); write their "
-            "training_metrics.json with python -m flows backfill --full, or keep an export: python -m flows export"
+            "training_metrics.json with switchyard backfill --full, or keep an export: switchyard export"
         )
     if not_safe:
         says = "It is NOT safe to delete this MLflow store: `not_safe` says why."
@@ -75,7 +75,7 @@ def to_verdict(
 
 def _list_export_only(uncharted: int, deleted: int) -> list[str]:
     """What no backfill publishes, so that only an export keeps it."""
-    keep = "keep an export, and verify it: python -m flows verify --export-uri"
+    keep = "keep an export, and verify it: switchyard verify --export-uri"
     found = {
         f"{uncharted} runs have no charted metric, so that nothing of them is published": uncharted,
         f"{deleted} runs that are deleted in MLflow are known to no row (`unknown_runs`)": deleted,

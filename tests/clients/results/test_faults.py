@@ -169,7 +169,7 @@ def test_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
 
 def test_missing_file_is_not_made_by_reading(tmp_path: Path) -> None:
     """Only a migration makes it, and the error names that."""
-    with pytest.raises(BadSetup, match="python -m flows migrate"):
+    with pytest.raises(BadSetup, match="switchyard migrate"):
         open_results(f"sqlite:///{tmp_path / 'none' / 'results.db'}")
     assert list(tmp_path.iterdir()) == []
 

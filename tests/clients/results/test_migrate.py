@@ -63,7 +63,7 @@ def test_second_migration_changes_nothing(url: str) -> None:
 
 def test_database_without_a_schema_is_refused(url: str) -> None:
     """Everything but the migration names the command."""
-    with pytest.raises(BadSetup, match="python -m flows migrate"):
+    with pytest.raises(BadSetup, match="switchyard migrate"):
         open_results(url)
 
 
@@ -72,7 +72,7 @@ def test_other_schema_is_refused(url: str, found: str) -> None:
     """An older and a newer one; the error says which, and what to do in either case."""
     migrate(to_settings(url))
     run_sql(url, f"UPDATE {VERSION_TABLE} SET version_num = :found", found=found)
-    with pytest.raises(BadSetup, match=rf"schema {SCHEMA}; found {found}.*python -m flows migrate.*newer"):
+    with pytest.raises(BadSetup, match=rf"schema {SCHEMA}; found {found}.*switchyard migrate.*newer"):
         open_results(url)
 
 
