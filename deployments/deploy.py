@@ -142,9 +142,9 @@ def deploy(pool: WorkPool) -> None:
             file.flush()
         _prefect("work-pool", "create", pool.name, "--type", pool.type, "--base-job-template", job_template.name)
         _prefect("--no-prompt", "deploy", "--all", "--prefect-file", prefect_file.name)
-    if subprocess.run([sys.executable, str(ROOT / "deployments" / "limits.py")], cwd=ROOT, check=False).returncode:
+    if subprocess.run([sys.executable, "-m", "deployments.limits"], cwd=ROOT, check=False).returncode:
         raise BadSetup(
-            "the limit of submissions to Vertex AI must be made (deployments/limits.py); it was not, see above"
+            "the limit of submissions to Vertex AI must be made (python -m deployments.limits); it was not, see above"
         )
 
 
