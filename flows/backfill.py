@@ -31,7 +31,7 @@ from switchyard.core.backfill.plan import (
 from switchyard.core.backfill.rows import BackfillRow
 from switchyard.core.errors import SwitchyardError
 from tasks.backfill import adopt_runs, backfill_batch, count_settled, fail_batch, list_adoptable, list_backfill
-from tasks.show import show_backfill, show_backfill_progress
+from tasks.show import BatchProgress, name_flow_run, show_backfill
 
 CHARTED_BATCH: Final = 5_000
 """One query over the index of the charted keys reads so many runs; more batches would pass that index again."""
@@ -46,6 +46,7 @@ def backfill(wanted: BackfillParameters) -> BackfillResult:
 
     Fails after all others were published, naming the runs that could not be.
     """
+    name_flow_run(f"backfill shard {wanted.shard} of {wanted.shards}" if wanted.shard else "backfill")
     how = _to_how(wanted, since=datetime.now(UTC))
     rows = list_backfill()
     adoption = _adopt(wanted, rows)
@@ -139,7 +140,8 @@ def _run_shards(plan: Plan, how: How, wanted: BackfillParameters) -> BatchResult
 
 
 def _watch(plan: Plan, how: How) -> Watch:
-    return Watch("backfill", len(plan.to_do), lambda: count_settled(how.since), show_backfill_progress)
+    artifact = BatchProgress("backfill", "published, or listed with a reason")
+    return Watch("backfill", len(plan.to_do), lambda: count_settled(how.since), artifact.show)
 
 
 def _to_result(

@@ -15,6 +15,7 @@ from switchyard.core.runs.rows import Job, QuickTest, RunStatus
 from tasks.announce import announce_end
 from tasks.poll import cancel_job
 from tasks.runs import end_run, read_job, read_run, record_job_end
+from tasks.show import name_flow_run
 
 
 @flow(name="cancel")
@@ -24,6 +25,7 @@ def cancel(wanted: CancelParameters) -> RunResult:
 
     A job that succeeds before the request reaches it is a completed run.
     """
+    name_flow_run(f"cancel quick-test-{wanted.quick_test_id}")
     run, job = read_run(wanted.quick_test_id), read_job(wanted.quick_test_id)
     ask_to_cancel(run, job)
     job = read_job(run.id)

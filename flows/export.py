@@ -7,7 +7,7 @@ from flows.parameters import ExportParameters
 from flows.progress.stores import run_watched
 from flows.signatures import takes
 from tasks.export import export_mlflow, read_moved, to_export_uri
-from tasks.show import show_export
+from tasks.show import name_flow_run, show_export
 
 
 @flow(name="export")
@@ -18,6 +18,7 @@ def export(wanted: ExportParameters) -> ExportResult:
     Killed at any point and run again, it ends as if it had not been: there is no export before its marker, and parts
     that are there already are not written again. One that is old is brought up to date.
     """
+    name_flow_run("export")
     to_uri = to_export_uri(wanted.to_uri)
     parameters = {
         "to_uri": to_uri,

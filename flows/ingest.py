@@ -14,7 +14,7 @@ from switchyard.core.runs.rows import Job, QuickTest, RunStatus
 from switchyard.core.runs.walk import Action, Graces, next_action
 from tasks.poll import read_job_report
 from tasks.runs import read_job, read_run, record_job
-from tasks.show import show_history
+from tasks.show import name_flow_run, show_history
 
 
 @flow(name="ingest")
@@ -25,6 +25,7 @@ def ingest(wanted: IngestParameters) -> RunResult:
     Safe to run twice, and two at once. What is refused (a file that is unreadable, or another run's, or not there
     though the job succeeded) is said on the row and fails this flow; what was published before stays.
     """
+    name_flow_run(f"ingest quick-test-{wanted.quick_test_id}")
     run, job = read_run(wanted.quick_test_id), read_job(wanted.quick_test_id)
     if job is not None and not job.state.ended:
         job = look_at_job(job)

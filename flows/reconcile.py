@@ -24,6 +24,7 @@ from switchyard.core.runs.walk import Action, Graces, Step, choose_job, next_act
 from tasks.announce import announce_end
 from tasks.poll import cancel_job, list_jobs, read_job_report
 from tasks.runs import list_unsettled, read_run, record_job, write_ledger
+from tasks.show import name_flow_run
 
 LOOKBACK = timedelta(days=1)
 """Jobs of claims that were given up are looked for so far back, where no open job reaches further."""
@@ -68,6 +69,7 @@ def reconcile(wanted: ReconcileParameters) -> ReconcileResult:
 
     Fails after all others were repaired, naming those that were not.
     """
+    name_flow_run("reconcile")
     graces = Graces(claim=timedelta(seconds=wanted.claim_grace_s), event=timedelta(seconds=wanted.grace_s))
     unsettled = list_unsettled(wanted.limit)
     ours = [run for run in unsettled if run.job]

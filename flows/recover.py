@@ -8,6 +8,7 @@ from flows.signatures import takes
 from switchyard.core.errors import NotFound
 from tasks.pages import to_page_url
 from tasks.recover import find_replaced, recover_replaced
+from tasks.show import name_flow_run
 
 
 class RecoverResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,6 +27,7 @@ def recover(wanted: RecoverParameters) -> RecoverResult:
     The row's status stays.
     """
     id_ = wanted.quick_test_id
+    name_flow_run(f"recover quick-test-{id_}")
     replaced_id = find_replaced(id_)
     if replaced_id is None:
         raise NotFound(f"quick test {id_} must have a history that was replaced by force; there is none to put back")

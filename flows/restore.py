@@ -7,7 +7,7 @@ from flows.parameters import RestoreParameters
 from flows.progress.stores import run_watched
 from flows.signatures import takes
 from tasks.export import restore_mlflow, to_export_uri
-from tasks.show import show_export
+from tasks.show import name_flow_run, show_export
 
 
 @flow(name="restore")
@@ -17,6 +17,7 @@ def restore(wanted: RestoreParameters) -> RestoreResult:
 
     A second call on a database that holds exactly the export only compares it; any other one is refused.
     """
+    name_flow_run("restore")
     from_uri = to_export_uri(wanted.from_uri)
     export, filled = run_watched(restore_mlflow, {"from_uri": from_uri}, uri=from_uri, key="restore-progress")
     result = to_restore_result(from_uri, export, filled=filled)

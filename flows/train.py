@@ -21,7 +21,7 @@ from switchyard.core.runs.spec import TrainSpec
 from tasks.announce import announce_end
 from tasks.poll import cancel_job
 from tasks.runs import claim_job, create_run, end_run, find_claim, read_run, record_job, record_job_end
-from tasks.show import show_history
+from tasks.show import name_flow_run, show_history
 from tasks.submit import check_tracking, submit_job
 from tasks.turns import is_limited, wait_for_turn
 
@@ -46,6 +46,7 @@ def train(wanted: TrainParameters) -> RunResult:
     parameters = msgspec.to_builtins(wanted) | {"request_key": request_key}
     variables = check_tracking() if wanted.tracker != "file" else {}
     run = _find_run(wanted, request_key, parameters)
+    name_flow_run(f"train quick-test-{run.id}")
     if is_limited():
         # Before the claim: reconcile ends a claim whose job does not come, and the turn may take longer.
         _take_turn(run, request_key, float(wanted.queue_timeout_s))

@@ -20,7 +20,7 @@ from switchyard.core.errors import NotFound, TryAgain
 from switchyard.core.verify.batches import Scope, VerifyBatch, to_batches
 from switchyard.core.verify.findings import VerifiedRun
 from switchyard.core.verify.manifest import to_manifest
-from tasks.show import show_verify, show_verify_progress
+from tasks.show import BatchProgress, name_flow_run, show_verify
 from tasks.verify import (
     count_verified,
     forget_found,
@@ -46,6 +46,7 @@ def verify(wanted: VerifyParameters) -> VerifyResult:
 
     Fails after all runs were compared, naming those that differ, are gone from MLflow, or could not be read.
     """
+    name_flow_run(f"verify quick-test-{wanted.quick_test_id}" if wanted.quick_test_id else "verify")
     started = datetime.now(UTC)
     key = uuid4().hex  # not the flow run's id: a flow run that is started again compares again, and says when
     scope = Scope(
@@ -79,7 +80,7 @@ def _verify(batches: list[VerifyBatch], since: datetime, concurrency: int) -> li
     if not batches:
         return runs
     total = sum(len(batch.rows) for batch in batches)
-    watch = Watch("verify", total, lambda: count_verified(since), show_verify_progress)
+    watch = Watch("verify", total, lambda: count_verified(since), BatchProgress("verify", "compared").show)
     runner: TaskRunner[PrefectConcurrentFuture[Any]] = ThreadPoolTaskRunner(max_workers=concurrency)
     with runner:
         futures = [(batch, runner.submit(verify_batch, {"batch": batch})) for batch in batches]

@@ -36,7 +36,7 @@ def start_shard(parameters: Mapping[str, Any]) -> str:
             parameters=dict(parameters),
             timeout=0,
             idempotency_key=f"{flow_run.id}-shard-{number}",
-            flow_run_name=f"shard {number} of {parameters['shards']}",
+            flow_run_name=f"backfill shard {number} of {parameters['shards']}",
         )
     except ObjectNotFound as err:
         raise BadSetup(

@@ -1,13 +1,19 @@
-"""What people see of a run in Prefect's UI: Prefect artifacts, one key a run and kind."""
+"""What people see of a run in Prefect's UI: names of flow runs, and Prefect artifacts, one key a run and kind."""
 
 from typing import Any
+from uuid import UUID
 
+import httpx
+from prefect import get_run_logger
 from prefect.artifacts import (
     create_image_artifact,
     create_link_artifact,
     create_progress_artifact,
     create_table_artifact,
+    update_progress_artifact,
 )
+from prefect.client.orchestration import get_client
+from prefect.context import FlowRunContext
 
 from switchyard.core.history.tables import to_epoch_rows
 from switchyard.core.mlflow.export import Moved
@@ -15,14 +21,77 @@ from switchyard.core.runs.jobs import Progress
 from tasks.pages import to_page_url, to_picture_url
 
 
-def show_progress(quick_test_id: int, progress: Progress) -> None:
-    """How far the training is; a new version of the same Prefect artifact each time."""
-    done = 100 * progress.epochs_done / progress.epochs_asked
-    create_progress_artifact(
-        progress=min(100.0, done),
-        key=f"quick-test-{quick_test_id}-progress",
-        description=f"{progress.epochs_done} of {progress.epochs_asked} epochs trained",
-    )
+def name_flow_run(name: str) -> None:
+    """Renames the flow run that calls it, by one request. A second call with the same name, and a call outside of any
+    flow run, asks nothing.
+
+    A name is for people only: where Prefect's server does not take it, the flow goes on under the name that it has.
+    """
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None or context.flow_run.name == name:
+        return
+    try:
+        with get_client(sync_client=True) as client:
+            client.set_flow_run_name(context.flow_run.id, name)
+    except httpx.HTTPError as err:
+        get_run_logger().warning("Prefect's server did not take the name %r of this flow run: %s", name, err)
+        return
+    context.flow_run.name = name
+
+
+class _ProgressArtifact:
+    """One Prefect artifact of a flow run: the first call makes it, each further one updates it."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+        self._id: UUID | None = None
+
+    def _show(self, percent: float, description: str) -> None:
+        percent = min(100.0, percent)
+        if self._id is not None:
+            try:
+                update_progress_artifact(self._id, progress=percent, description=description)
+            except httpx.HTTPStatusError as err:
+                if err.response.status_code != httpx.codes.NOT_FOUND:  # somebody deleted it: made again below
+                    raise
+            else:
+                return
+        # A coroutine only where the caller is one.
+        made: Any = create_progress_artifact(progress=percent, key=self._key, description=description)
+        self._id = made
+
+
+class TrainingProgress(_ProgressArtifact):
+    """How far the training of a run is."""
+
+    def __init__(self, quick_test_id: int) -> None:
+        super().__init__(f"quick-test-{quick_test_id}-progress")
+
+    def show(self, progress: Progress) -> None:
+        """Shows that so many epochs are trained."""
+        done, asked = progress.epochs_done, progress.epochs_asked
+        self._show(100 * done / asked, f"{done} of {asked} epochs trained")
+
+
+class BatchProgress(_ProgressArtifact):
+    """How many runs a flow has settled; `what` says how, such as ``compared``."""
+
+    def __init__(self, flow: str, what: str) -> None:
+        super().__init__(f"{flow}-progress")
+        self._what = what
+
+    def show(self, settled: int, total: int) -> None:
+        """Shows that `settled` of `total` runs are."""
+        self._show(100 * settled / total, f"{settled} of {total} runs {self._what}")
+
+
+class StoreProgress(_ProgressArtifact):
+    """How far an export or a restore is."""
+
+    def show(self, moved: Moved) -> None:
+        """Shows the rows of one stage and table."""
+        rows = max(moved.rows, moved.done)
+        self._show(100 * moved.done / max(rows, 1), f"{moved.stage} {moved.table}: {moved.done} of {rows} rows")
 
 
 def show_history(quick_test_id: int, history: dict[str, Any]) -> None:
@@ -46,39 +115,14 @@ def show_history(quick_test_id: int, history: dict[str, Any]) -> None:
     create_link_artifact(link=to_page_url(quick_test_id), link_text="the run's page", key=f"{prefix}-page")
 
 
-def show_backfill_progress(settled: int, total: int) -> None:
-    """How far a backfill is; a new version of the same Prefect artifact each time."""
-    create_progress_artifact(
-        progress=100 * settled / total,
-        key="backfill-progress",
-        description=f"{settled} of {total} runs published, or listed with a reason",
-    )
-
-
 def show_backfill(rows: list[dict[str, Any]]) -> None:
     """What a backfill did: the counts, and the runs that need somebody."""
     create_table_artifact(table=rows, key="backfill", description="what the backfill did, and what it could not")
 
 
-def show_verify_progress(settled: int, total: int) -> None:
-    """How far a verify is; a new version of the same Prefect artifact each time."""
-    create_progress_artifact(
-        progress=100 * settled / total, key="verify-progress", description=f"{settled} of {total} runs compared"
-    )
-
-
 def show_verify(rows: list[dict[str, Any]]) -> None:
     """What a verify found: the counts, whether MLflow may go, and the runs that are not verified."""
     create_table_artifact(table=rows, key="verify", description="what verify found, and where its manifest is")
-
-
-def show_store_progress(key: str, moved: Moved) -> None:
-    """How far an export or a restore is; a new version of the same Prefect artifact each time."""
-    create_progress_artifact(
-        progress=100 * moved.done / max(moved.rows, moved.done, 1),
-        key=key,
-        description=f"{moved.stage} {moved.table}: {moved.done} of {max(moved.rows, moved.done)} rows",
-    )
 
 
 def show_export(flow: str, rows: list[dict[str, Any]]) -> None:

@@ -14,7 +14,7 @@ from flows.progress.bars import Bar
 
 LOOK_S: Final = 0.5
 SHOW_S: Final = 5.0
-"""Seconds between two counts for the bar, and between two versions of the Prefect artifact."""
+"""Seconds between two counts for the bar, and between two updates of the Prefect artifact."""
 
 
 class Watch:

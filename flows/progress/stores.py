@@ -10,11 +10,11 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from flows.progress.bars import Bar
 from switchyard.core.mlflow.export import Moved
 from tasks.export import interrupt, read_moved
-from tasks.show import show_store_progress
+from tasks.show import StoreProgress
 
 LOOK_S: Final = 0.5
 SHOW_S: Final = 5.0
-"""Seconds between two looks for the bar, and between two versions of the Prefect artifact."""
+"""Seconds between two looks for the bar, and between two updates of the Prefect artifact."""
 
 
 def run_watched(task: Task[..., Any], parameters: dict[str, Any], *, uri: str, key: str) -> Any:
@@ -39,7 +39,7 @@ def run_watched(task: Task[..., Any], parameters: dict[str, Any], *, uri: str, k
 class _Watch:
     def __init__(self, uri: str, key: str) -> None:
         self._uri = uri
-        self._key = key
+        self._artifact = StoreProgress(key)
         self._began_at = self._shown_at = monotonic()
         self._seen: Moved | None = None
 
@@ -63,4 +63,4 @@ class _Watch:
         """The Prefect artifact."""
         self._shown_at = monotonic()
         if self._seen is not None:
-            show_store_progress(self._key, self._seen)
+            self._artifact.show(self._seen)

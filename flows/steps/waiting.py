@@ -7,13 +7,13 @@ from prefect import get_run_logger
 
 from flows.progress.bars import Bar
 from switchyard.core.errors import JobFailed
-from switchyard.core.runs.jobs import JobReport
+from switchyard.core.runs.jobs import JobReport, Progress
 from switchyard.core.runs.pacing import Look
 from switchyard.core.runs.rows import Job, RunStatus
 from switchyard.core.runs.walk import Action, Graces, Step, next_action
 from tasks.poll import watch_job
 from tasks.runs import record_job, record_job_end
-from tasks.show import show_progress
+from tasks.show import TrainingProgress
 
 
 def wait_for_end(job: Job, *, interval_s: float, deadline: datetime) -> Job:
@@ -26,6 +26,7 @@ def wait_for_end(job: Job, *, interval_s: float, deadline: datetime) -> Job:
     """
     started = datetime.now(UTC)
     seen: JobReport | None = None
+    artifact = TrainingProgress(job.quick_test_id)
     while True:
         now = datetime.now(UTC)
         waited_s = (now - started).total_seconds()
@@ -48,7 +49,7 @@ def wait_for_end(job: Job, *, interval_s: float, deadline: datetime) -> Job:
             deadline=deadline,
         )
         if report is not None and report.progress is not None and (seen is None or report.progress != seen.progress):
-            _say_progress(job, report)
+            _say_progress(report.progress, artifact)
         seen = report
         match step.action:
             case Action.INGEST:
@@ -78,10 +79,8 @@ def record_end(job: Job, report: JobReport | None, step: Step) -> Job:
     return record_job_end(job.key, step.state, step.reason)
 
 
-def _say_progress(job: Job, report: JobReport) -> None:
-    progress = report.progress
-    assert progress is not None
+def _say_progress(progress: Progress, artifact: TrainingProgress) -> None:
     loss = "" if progress.loss is None else f"loss {progress.loss:.4f}"
     bar = Bar(label="training", unit="epochs", done=progress.epochs_done, total=progress.epochs_asked, detail=loss)
     get_run_logger().info("%s", bar, extra=bar.extra)
-    show_progress(job.quick_test_id, progress)
+    artifact.show(progress)

@@ -421,8 +421,8 @@ def test_shards_that_no_worker_takes_are_given_up(outside: Outside, runs: list[R
         ours = DeploymentFilter(id=DeploymentFilterId(any_=[deployed]))
         started = client.read_flow_runs(deployment_filter=ours)
         assert {(found.name, found.state_name) for found in started} == {
-            ("shard 1 of 2", "Cancelled"),
-            ("shard 2 of 2", "Cancelled"),
+            ("backfill shard 1 of 2", "Cancelled"),
+            ("backfill shard 2 of 2", "Cancelled"),
         }
     assert backfill_now().published == 1
 

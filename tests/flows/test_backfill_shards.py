@@ -55,5 +55,5 @@ def test_shards_do_all_of_the_work_between_them(outside: Outside, served: None) 
     assert len(outside.ledger.read_ledger("backfill")) == 23
     with get_client(sync_client=True) as client:
         names = {flow_run.name for flow_run in client.read_flow_runs()}
-    assert {"shard 1 of 2", "shard 2 of 2"} <= names
+    assert {"backfill shard 1 of 2", "backfill shard 2 of 2"} <= names
     assert backfill(adopt=True, status="all", shards=2).published == 0
