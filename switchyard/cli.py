@@ -61,7 +61,7 @@ def use_checkout(checkout: Path) -> None:
     changes nothing.
 
     The working folder stays, so that relative paths keep their meaning. Where STATE_DIR is not set, it is the
-    checkout's. See docs/decisions/0013-the-command-finds-its-checkout.md.
+    checkout's. See docs/decisions/0015-the-command-finds-its-checkout.md.
     """
     root = str(checkout)
     if sys.path[:1] != [root]:

@@ -60,7 +60,7 @@ def test_all_that_the_last_release_took_is_taken_with_the_same_defaults(
     before: dict[str, Any], now: dict[str, Any], part: str
 ) -> None:
     """Name, type, limits and default of each. A default that changes results changes in one named release:
-    docs/decisions/0012-a-trainer-is-told-what-differs.md."""
+    docs/decisions/0014-a-trainer-is-told-what-differs.md."""
     assert before[part]
     assert list(list_losses(before[part], now[part])) == []
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from switchyard.clients.results.migrate import migrate
-from switchyard.clients.results.store import open_results
+from switchyard.clients.results.open import open_results
 from switchyard.clients.results.tables import SCHEMA
 from switchyard.clients.settings import read_settings
 from switchyard.core.history.publication import PublishResult
@@ -14,7 +14,7 @@ from switchyard.core.history.publishing import to_publication
 from switchyard.core.metrics.reading import read_record
 from switchyard.core.metrics.record import Sampling
 from switchyard.core.runs.jobs import JobState
-from switchyard.core.runs.rows import RunStatus
+from switchyard.core.runs.rows import JobNews, RunStatus
 from tests.postgres import Postgres, postgres
 from tests.releases.release import Release
 from tests.root import ROOT
@@ -68,11 +68,11 @@ def test_a_database_of_the_last_release_goes_on(release: Release, url: str) -> N
     wrote = release.answer(WRITE, url, str(FILE))
     assert SCHEMA in migrate(read_settings({"RESULTS_URL": url}))
     results = open_results(url)
-    assert results.read_database_id() == wrote["database"]
+    assert results.runs.read_database_id() == wrote["database"]
 
-    row = results.read_run(wrote["ended"])
+    row = results.runs.read_run(wrote["ended"])
     assert (row.display_name, row.status, row.parameters) == ("a run", RunStatus.COMPLETED, {"epochs": 3})
-    assert results.read_history(row.id).history_json == wrote["history"].encode()
+    assert results.histories.read_history(row.id).history_json == wrote["history"].encode()
     again = to_publication(
         read_record(FILE.read_bytes(), where=str(FILE)),
         quick_test_id=row.id,
@@ -80,11 +80,11 @@ def test_a_database_of_the_last_release_goes_on(release: Release, url: str) -> N
         sampling=Sampling(),
         row_status=RunStatus.COMPLETED,
     )
-    assert results.publish(again, now=NOW) is PublishResult.UNCHANGED
-    assert results.read_history(row.id).history_json == wrote["history"].encode()
+    assert results.histories.publish(again, now=NOW) is PublishResult.UNCHANGED
+    assert results.histories.read_history(row.id).history_json == wrote["history"].encode()
 
-    job = results.read_job(wrote["open"])
+    job = results.jobs.read_job(wrote["open"])
     assert job is not None
     assert (job.key, job.state, job.job_name) == (wrote["key"], JobState.RUNNING, f"job-{wrote['open']}")
-    ended = results.record_job(job.key, state=JobState.SUCCEEDED, now=NOW)
+    ended = results.jobs.record_job(job.key, JobNews(state=JobState.SUCCEEDED), now=NOW)
     assert ended.state is JobState.SUCCEEDED

@@ -91,7 +91,7 @@ def to_flags(value: msgspec.Struct) -> list[str]:
     """The flags that `read_flags` turns back into `value`: ``--name=value`` a field, booleans as ``--[no-]name``.
 
     Only of the fields that differ from their defaults: a program of an older release, which has the same defaults but
-    not all fields, then takes all that it needs to know (docs/decisions/0012-a-trainer-is-told-what-differs.md).
+    not all fields, then takes all that it needs to know (docs/decisions/0014-a-trainer-is-told-what-differs.md).
     """
     return list(_to_flags(value, ""))
 
