@@ -1,16 +1,18 @@
 """Callbacks that fill an `EpochRecord`; they serve the plain ``fit`` of any Keras model."""
 
+import math
 import time
 from collections.abc import Mapping
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from trainer.console import say
 from trainer.data.splitting import Pairs
 from trainer.model.evaluation import rank_by_model, to_recalls
 from trainer.output.epoch_record import EpochRecord
-from trainer.stopping import StopWish, is_stalled
+from trainer.stopping import FiniteWatch, NotFinite, StopWish, is_stalled
 
 LOSS_NAMES = {"loss", "regularization_loss", "total_loss"}
 
@@ -107,4 +109,56 @@ class StopWhenStalled(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Asks `fit` to stop."""
-        self.model.stop_training = is_stalled(self._record.read_losses("val_loss"), self._patience)
+        if is_stalled(self._record.read_losses("val_loss"), self._patience):
+            self.model.stop_training = True
+
+
+class StopWhenNotFinite(keras.callbacks.Callback):
+    """Looks at each step's loss, and at an epoch's end at its losses and all weights; makes the epoch the last one when
+    `watch` says that there is no use in going on. Must come before what acts on `watch`.
+
+    Keras hands a batch's logs over as numbers anyway, and they are means over the epoch so far: the first mean that is
+    not finite is that of the step to blame.
+    """
+
+    def __init__(self, watch: FiniteWatch) -> None:
+        super().__init__()
+        self._watch = watch
+        self._epoch = 0
+        self._is_noted = False
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Remembers which epoch it is."""
+        self._epoch, self._is_noted = epoch, False
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Notes the epoch's first step whose loss is not finite."""
+        if not self._is_noted:
+            self._look(batch, _describe_losses(logs or {}))
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Notes what only the epoch's end shows, and asks `fit` to stop."""
+        self._look(self.params["steps"] - 1, _describe_losses(logs or {}) or describe_weights(self.model))
+        self._watch.end_epoch()
+        if self._watch.is_lost:
+            self.model.stop_training = True
+
+    def _look(self, batch: int, found: str) -> None:
+        if found:
+            self._is_noted = True
+            self._watch.note(NotFinite(self._epoch, self._epoch * self.params["steps"] + batch, found))
+
+
+def describe_weights(model: keras.Model) -> str:
+    """The first of the model's trainable weights that is not finite, in words; "" where all are."""
+    for weight in model.trainable_weights:
+        if not bool(tf.reduce_all(tf.math.is_finite(weight.value))):
+            return f"{weight.path} was not finite"
+    return ""
+
+
+def _describe_losses(logs: Mapping[str, Any]) -> str:
+    for name, value in logs.items():
+        if name.removeprefix("val_") in LOSS_NAMES and not math.isfinite(value):
+            return f"{name} was {float(value)}"
+    return ""

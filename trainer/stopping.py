@@ -1,4 +1,4 @@
-"""When a training ends before its last epoch: it was asked to, or has stalled.
+"""When a training ends before its last epoch: it was asked to, has stalled, or has lost its numbers.
 
 SIGTERM is a wish: the handler only remembers it, and the training ends itself at the next batch boundary.
 Google Cloud and our own launcher send SIGTERM and wait (30 s) before they kill.
@@ -7,7 +7,10 @@ Google Cloud and our own launcher send SIGTERM and wait (30 s) before they kill.
 import math
 import signal
 from collections.abc import Sequence
+from dataclasses import dataclass
 from types import FrameType
+
+NON_FINITE_EPOCHS = 3  # so many running, and the training is given up: weights that are no numbers stay so
 
 EXIT_STOPPED = 128 + signal.SIGTERM  # 143, what a shell reports of a process that SIGTERM ended
 
@@ -45,3 +48,46 @@ def is_stalled(losses: Sequence[float], patience: int) -> bool:
     """
     known = [math.inf if math.isnan(loss) else loss for loss in losses]
     return 0 < patience < len(known) and known.index(min(known)) < len(known) - patience
+
+
+@dataclass(frozen=True)
+class NotFinite:
+    """Where numbers were first seen not to be finite; `epoch` and `step` from 0, the step over the whole run."""
+
+    epoch: int
+    step: int
+    what: str  # "the loss was nan"
+
+
+class FiniteWatch:
+    """For how many epochs running a training has not been finite, and where that began.
+
+    >>> watch = FiniteWatch()
+    >>> watch.note(NotFinite(4, 93, "the loss was nan")); watch.end_epoch()
+    >>> watch.epochs, watch.began.step, watch.is_lost
+    (1, 93, False)
+    >>> watch.end_epoch()  # nothing was noted in this epoch: it was finite
+    >>> watch.epochs, watch.began
+    (0, None)
+    """
+
+    def __init__(self) -> None:
+        self.began: NotFinite | None = None
+        self.epochs = 0
+        self._is_noted = False
+
+    @property
+    def is_lost(self) -> bool:
+        """True when there is no use in going on."""
+        return self.epochs >= NON_FINITE_EPOCHS
+
+    def note(self, found: NotFinite) -> None:
+        """Says that the epoch under way is not finite."""
+        self._is_noted = True
+        self.began = self.began or found
+
+    def end_epoch(self) -> None:
+        """Counts the epoch; a finite one ends the row of those that were not."""
+        self.epochs = self.epochs + 1 if self._is_noted else 0
+        self.began = self.began if self._is_noted else None
+        self._is_noted = False

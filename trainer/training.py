@@ -1,5 +1,6 @@
 """The walk of one training once its data is read: fit, evaluate, export, each stage leaving the journal fuller."""
 
+import math
 import tempfile
 import time
 from pathlib import Path
@@ -7,8 +8,17 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from switchyard.core.errors import JobFailed
 from switchyard.core.runs.spec import TrainSpec
-from trainer.callbacks import EpochLogs, Progress, StopAtBatchEnd, StopWhenStalled, ValidationRecall
+from trainer.callbacks import (
+    EpochLogs,
+    Progress,
+    StopAtBatchEnd,
+    StopWhenNotFinite,
+    StopWhenStalled,
+    ValidationRecall,
+    describe_weights,
+)
 from trainer.console import say
 from trainer.data.batches import to_test_batches, to_train_batches
 from trainer.data.splitting import Dataset, Pairs
@@ -21,7 +31,7 @@ from trainer.output.journal import Journal
 from trainer.output.resuming import Checkpoints
 from trainer.output.snapshots import Snapshots
 from trainer.statistics.collecting import collect_statistics
-from trainer.stopping import Stopped, StopWish, is_stalled
+from trainer.stopping import FiniteWatch, Stopped, StopWish, is_stalled
 
 VALIDATION_SAMPLE = 1_000  # pairs that an epoch's recall is measured on, the same in every epoch
 
@@ -40,14 +50,17 @@ class Training:
         self.spec = spec
         self.journal = journal
         self._wish = wish
-        self._checkpoints = Checkpoints(store, journal, pause_s=pause_s) if store else None
+        self._finite = FiniteWatch()
+        self._checkpoints = Checkpoints(store, journal, pause_s=pause_s, watch=self._finite) if store else None
 
     def run(self, dataset: Dataset) -> None:
-        """Trains to the end. Raises: Stopped, what a restart needs being stored; any SwitchyardError of the stages."""
+        """Trains to the end. Raises: Stopped, what a restart needs being stored; JobFailed, the numbers are not finite;
+        any SwitchyardError of the stages."""
         try:
             model = build_model(self.spec, dataset)
             self._fit(model, dataset)
             self._wish.check()
+            self._check_finite(model)
             self._evaluate(model, dataset)
             self._wish.check()
             self._export(model, dataset)
@@ -109,12 +122,35 @@ class Training:
             StopAtBatchEnd(self._wish),
             ValidationRecall(_choose_pairs(dataset.validation, self.spec.seed), len(dataset.product_ids)),
             EpochLogs(record),
+            StopWhenNotFinite(self._finite),
             *(collect_statistics(record) if self.spec.statistics else []),
             *([StopWhenStalled(record, self._patience)] if self._patience else []),
             Progress(),
             Snapshots(self.journal),
             *([self._checkpoints] if self._checkpoints else []),
         ]
+
+    def _check_finite(self, model: TwoTower) -> None:
+        """The last epoch's weights are what is evaluated and exported, so that they and its losses must be finite.
+
+        Raises: JobFailed.
+        """
+        record, spec = self.journal.record, self.spec
+        names = ("loss", "val_loss", "total_loss", "val_total_loss")
+        lost = [name for name in names if any(map(math.isnan, record.read_losses(name)[-1:]))]
+        found = f"{lost[0]} of the last epoch was not finite" if lost else describe_weights(model)
+        if not found:
+            return
+        epochs = len(record.epochs)
+        if began := self._finite.began:
+            found = f"at step {began.step + 1}, in epoch {began.epoch + 1} of {spec.epochs}, {began.what}"
+            if epochs > began.epoch + 1:
+                found += f", and no later epoch was finite, up to epoch {epochs}"
+        raise JobFailed(
+            f"the training diverged: {found}. Nothing is exported; the metrics of its {epochs} epochs are kept. Train "
+            f"again with a lower --learning-rate (it was {spec.learning_rate:g}) or a higher --temperature (it was "
+            f"{spec.temperature:g})"
+        )
 
     def _evaluate(self, model: TwoTower, dataset: Dataset) -> None:
         query, candidate = model.read_vectors()

@@ -10,7 +10,7 @@ import json
 import os
 import platform
 
-BENCHMARKS = ("ingest", "serving", "reconcile", "vertex", "statistics", "backfill")
+BENCHMARKS = ("ingest", "serving", "reconcile", "vertex", "statistics", "evaluation", "backfill")
 
 
 def main() -> None:

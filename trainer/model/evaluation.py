@@ -8,7 +8,7 @@ import numpy as np
 from trainer.data.splitting import Pairs
 
 RECALL_KS = (5, 10, 50, 100)
-CHUNK_PAIRS = 1024  # bounds the [pairs, products] scores that are held at once
+CHUNK_VALUES = 1 << 22  # bounds the [buyers, products] scores that are held at once: 16 MB, or one buyer's
 
 Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
 
@@ -17,18 +17,34 @@ def rank_by_model(query: Floats, candidate: Floats, pairs: Pairs) -> np.ndarray[
     """How many products score above the bought one, [pairs]; 0 is the best. Vectors [buyers, dim], [products, dim].
 
     Products with an equal score count as above when they come earlier in the catalogue: a model that gives all products
-    one score must not look perfect.
+    one score must not look perfect. Nor must one whose vectors hold nan: a pair whose score is no number ranks last,
+    and any other product whose score is none counts as above.
+
+    A buyer's scores are computed once, whatever the number of its pairs, and CHUNK_VALUES of them are held at once:
+    memory does not grow with the pairs, and with the products only beyond so many.
     """
+    products = candidate.shape[0]
     ranks = np.empty(len(pairs), np.int64)
-    for first in range(0, len(pairs), CHUNK_PAIRS):
-        chunk = slice(first, first + CHUNK_PAIRS)
-        bought = pairs.products[chunk]
-        scores = query[pairs.buyers[chunk]] @ candidate.T
-        own = scores[np.arange(len(bought)), bought][:, None]
-        above = (scores > own).sum(axis=1)
-        earlier = np.arange(candidate.shape[0])[None, :] < bought[:, None]
-        ranks[chunk] = above + ((scores == own) & earlier).sum(axis=1)
+    order = np.argsort(pairs.buyers, kind="stable")
+    buyers, begins = np.unique(pairs.buyers[order], return_index=True)
+    ends = np.append(begins[1:], len(order))
+    chunk_buyers = max(1, CHUNK_VALUES // products)
+    for first in range(0, len(buyers), chunk_buyers):
+        chunk = slice(first, first + chunk_buyers)
+        for scores, begin, end in zip(query[buyers[chunk]] @ candidate.T, begins[chunk], ends[chunk], strict=True):
+            for row in order[begin:end]:
+                ranks[row] = _rank(scores, pairs.products[row])
     return ranks
+
+
+def _rank(scores: Floats, product: int) -> int:
+    """The rank of one product by one buyer's `scores` [products]."""
+    own = scores[product]
+    if np.isnan(own):
+        return len(scores) - 1
+    # Not "above the own": nan is neither above nor below, and must not count as below.
+    not_above = np.count_nonzero(scores <= own)
+    return int(len(scores) - not_above + np.count_nonzero(scores[:product] == own))
 
 
 def rank_by_popularity(product_counts: np.ndarray[Any, Any], pairs: Pairs) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -20,6 +20,7 @@ from switchyard.core.metrics.writing import to_json
 from trainer.console import say
 from trainer.output.checkpoints import RECORD_NAME, Array, CheckpointStore
 from trainer.output.journal import Journal
+from trainer.stopping import FiniteWatch
 
 LOCAL_PAUSE_S = 1.0  # epochs may take milliseconds; SIGTERM loses the epochs of at most so long
 
@@ -49,6 +50,9 @@ def put_state(model: keras.Model, arrays: Sequence[Array]) -> None:
 class Checkpoints(keras.callbacks.Callback):
     """Saves the state to local files at epoch ends, and uploads it at most once in `pause_s`, after a failure with a
     warning and again at the next epoch's end. Must be the last callback, so that the epoch's row is whole.
+
+    An epoch that `watch` says is not finite is not saved: a restart goes back to the last that was, and finds again
+    where the numbers were lost.
     """
 
     def __init__(
@@ -57,12 +61,14 @@ class Checkpoints(keras.callbacks.Callback):
         journal: Journal,
         *,
         pause_s: float,
+        watch: FiniteWatch | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__()
         self._store = store
         self._journal = journal
         self._pause_s = pause_s
+        self._watch = watch or FiniteWatch()
         self._clock = clock
         self._temporary = tempfile.TemporaryDirectory(prefix="switchyard-")
         self._folder = Path(self._temporary.name) / "checkpoint"
@@ -86,6 +92,8 @@ class Checkpoints(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Saves and uploads where it is time to."""
+        if self._watch.epochs:
+            return
         now = self._clock()
         is_due = now - self._uploaded_at >= self._pause_s
         if is_due or now - self._saved_at >= LOCAL_PAUSE_S:
