@@ -54,6 +54,12 @@ class Objects(Protocol):
 
         Raises: NotFound; BadRecord: larger than `max_bytes`."""
 
+    def read_range(self, uri: str, *, start: int, length: int) -> bytes:
+        """At most `length` bytes from `start` (from 0) on, as they are stored; fewer, or none, where the object ends.
+        Takes no time for the rest of a large object.
+
+        Raises: NotFound."""
+
     def write(self, uri: str, data: bytes, *, if_generation: int) -> int:
         """Writes and returns the new generation. A second call with the same positive or ABSENT `if_generation`
         raises StaleWrite, unless what is there is byte for byte `data` (an own write whose answer was lost).

@@ -37,23 +37,16 @@ class FileObjects:
 
     def read(self, uri: str, *, max_bytes: int | None = None) -> tuple[bytes, int]:
         """See the port. The bytes and the generation are of one moment, whoever writes meanwhile."""
-        path = to_path(uri)
-        with translated(f"read {uri}"):
-            try:
-                # Without O_NONBLOCK, opening a named pipe would wait for its writer.
-                descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            except _GONE as err:
-                raise _missing(uri) from err
-            try:
-                found = os.fstat(descriptor)
-                if not stat.S_ISREG(found.st_mode):
-                    raise _missing(uri, found)
-                if max_bytes is not None and found.st_size > max_bytes:
-                    raise BadRecord(uri, [f"expected at most {max_bytes:,} bytes; got {found.st_size:,}; not read"])
-                with os.fdopen(descriptor, "rb", closefd=False) as file:
-                    return file.read(), _to_generation(found)
-            finally:
-                os.close(descriptor)
+        with _opened(uri) as (file, found):
+            if max_bytes is not None and found.st_size > max_bytes:
+                raise BadRecord(uri, [f"expected at most {max_bytes:,} bytes; got {found.st_size:,}; not read"])
+            return file.read(), _to_generation(found)
+
+    def read_range(self, uri: str, *, start: int, length: int) -> bytes:
+        """See the port."""
+        with _opened(uri) as (file, _):
+            file.seek(start)
+            return file.read(length)
 
     def write(self, uri: str, data: bytes, *, if_generation: int) -> int:
         """See the port."""
@@ -107,6 +100,26 @@ class FileObjects:
                     if_generation=ANY,
                 )
         return len(sources)
+
+
+@contextlib.contextmanager
+def _opened(uri: str) -> Iterator[tuple[BinaryIO, os.stat_result]]:
+    """A file for reading, and what it is."""
+    path = to_path(uri)
+    with translated(f"read {uri}"):
+        try:
+            # Without O_NONBLOCK, opening a named pipe would wait for its writer.
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except _GONE as err:
+            raise _missing(uri) from err
+        try:
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode):
+                raise _missing(uri, found)
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                yield file, found
+        finally:
+            os.close(descriptor)
 
 
 def _put(uri: str, write: Callable[[BinaryIO], object], *, if_generation: int, data: bytes | None = None) -> int:

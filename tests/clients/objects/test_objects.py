@@ -44,6 +44,32 @@ def test_read_returns_what_was_written(objects: Objects, root: str, data: bytes)
     assert objects.stat(uri) == Stat(size_bytes=len(data), generation=generation)
 
 
+@pytest.mark.parametrize(
+    ("start", "length", "expected"),
+    [
+        (0, 4, b"0123"),
+        (3, 4, b"3456"),
+        (8, 100, b"89"),
+        (10, 5, b""),
+        (99, 5, b""),
+        (0, 0, b""),
+        (0, 10, b"0123456789"),
+    ],
+)
+def test_read_range_returns_a_part(objects: Objects, root: str, start: int, length: int, expected: bytes) -> None:
+    """The bytes from a place on, fewer or none at the end; what is not there is told."""
+    objects.write(f"{root}/a.csv", b"0123456789", if_generation=ABSENT)
+    assert objects.read_range(f"{root}/a.csv", start=start, length=length) == expected
+    with pytest.raises(NotFound, match=r"b\.csv"):
+        objects.read_range(f"{root}/b.csv", start=start, length=length)
+
+
+def test_read_range_of_nothing_is_nothing(objects: Objects, root: str) -> None:
+    """An empty object has no bytes, from any place on."""
+    objects.write(f"{root}/empty", b"", if_generation=ABSENT)
+    assert objects.read_range(f"{root}/empty", start=0, length=9) == b""
+
+
 def test_generation_grows_with_every_write(objects: Objects, root: str) -> None:
     """Generations order the writes of one object, also those within one tick of the clock."""
     uri = f"{root}/a.json"
