@@ -9,6 +9,7 @@ import argparse
 import importlib
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -27,6 +28,7 @@ from flows.parameters import (
     VerifyParameters,
 )
 from switchyard.cli import to_command
+from switchyard.core.data.files import to_absolute
 from switchyard.core.errors import BadRequest, SwitchyardError
 from switchyard.core.runs.flags import add_flags, read_flags
 from tasks.local_prefect import prepare_prefect
@@ -114,6 +116,8 @@ def read_command(arguments: Sequence[str], *, prog: str = "python -m flows") -> 
     if values["flow"] == "train":
         # Known before the flow run is, so that Ctrl-C finds its job again.
         values.setdefault("request_key", str(uuid4()))
+        if "data_uri" in values:  # the flow may run in another folder
+            values["data_uri"] = to_absolute(values["data_uri"], str(Path.cwd()))
     return Command(
         flow=values["flow"],
         parameters=read_flags(values, FLOWS[values["flow"]]),

@@ -19,6 +19,7 @@ from switchyard.core.runs.jobs import JobOrder, JobState, Reason
 from switchyard.core.runs.rows import ClaimedJob, Job, NewRun, QuickTest, RunStatus
 from switchyard.core.runs.spec import TrainSpec
 from tasks.announce import announce_end
+from tasks.look import look_at_data
 from tasks.poll import cancel_job
 from tasks.runs import claim_job, create_run, end_run, find_claim, read_run, record_job, record_job_end
 from tasks.show import name_flow_run, show_history
@@ -45,6 +46,8 @@ def train(wanted: TrainParameters) -> RunResult:
     request_key = wanted.request_key or str(runtime.flow_run.id)
     parameters = msgspec.to_builtins(wanted) | {"request_key": request_key}
     variables = check_tracking() if wanted.tracker != "file" else {}
+    if wanted.data_uri:
+        _look(wanted, request_key)
     run = _find_run(wanted, request_key, parameters)
     name_flow_run(f"train quick-test-{run.id}")
     if is_limited():
@@ -68,6 +71,22 @@ def train(wanted: TrainParameters) -> RunResult:
     if result.status is not RunStatus.COMPLETED:
         raise RunFailed(result)
     return result
+
+
+def _look(wanted: TrainParameters, request_key: str) -> None:
+    """Refuses data that cannot be trained on, before a row and a job exist. Not those of a request that has its job: it
+    is the job's to say, and a finished run's data may be gone."""
+    if find_claim(request_key) is not None:
+        return
+    found, is_seen = look_at_data(_to_spec(wanted))
+    if is_seen:
+        get_run_logger().info("the data: %s", found)
+    else:
+        get_run_logger().warning("the data could not be looked at; the job will: %s", found)
+
+
+def _to_spec(wanted: TrainParameters) -> TrainSpec:
+    return msgspec.convert({name: getattr(wanted, name) for name in TrainSpec.__struct_fields__}, TrainSpec)
 
 
 def _find_run(wanted: TrainParameters, request_key: str, parameters: dict[str, Any]) -> QuickTest:
@@ -118,7 +137,6 @@ def _submit(run: QuickTest, claimed: ClaimedJob, wanted: TrainParameters, variab
 
 def to_order(job: Job, artifacts_uri: str, wanted: TrainParameters, *, experiment: str = "") -> JobOrder:
     """What the launcher is asked to run for `job`."""
-    spec = msgspec.convert({name: getattr(wanted, name) for name in TrainSpec.__struct_fields__}, TrainSpec)
     return JobOrder(
         display_name=wanted.name or f"quick test {job.quick_test_id}",
         arguments=[
@@ -128,7 +146,7 @@ def to_order(job: Job, artifacts_uri: str, wanted: TrainParameters, *, experimen
             f"--attempt={job.attempt}",
             f"--name={wanted.name}",
             f"--experiment={experiment}",
-            *to_flags(spec),
+            *to_flags(_to_spec(wanted)),
         ],
         labels={},  # the task adds them: they name the database
         timeout_s=wanted.timeout_s,

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -9,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from switchyard.clients.objects.open import open_objects
+from switchyard.core.data.files import to_absolute
 from switchyard.core.errors import BadRequest
 from switchyard.core.runs.flags import add_flags, read_flags
 from switchyard.core.runs.spec import TrainSpec
@@ -56,6 +58,8 @@ def read_arguments(arguments: Sequence[str], environment: Environment) -> tuple[
     add_flags(parser, RunSpec, title="the run")
     add_flags(parser, TrainSpec, title="the training")
     values = vars(parser.parse_args(list(arguments)))
+    if "data_uri" in values:
+        values["data_uri"] = to_absolute(values["data_uri"], str(Path.cwd()))
     run, spec = read_flags(values, RunSpec), read_flags(values, TrainSpec)
     model_uri = run.model_uri or environment.model_uri or f"{run.artifacts_uri.rstrip('/')}/model"
     checkpoints_uri = run.checkpoints_uri or environment.checkpoints_uri

@@ -84,7 +84,8 @@ def _leave(
 ) -> int:
     """This job has completed, and Vertex AI started it once more (the machine went away before its exit was seen)."""
     asked = msgspec.structs.asdict(spec)
-    other = [f"{name} {params.get(name)!r}, not {item!r}" for name, item in asked.items() if params.get(name) != item]
+    then = msgspec.structs.asdict(TrainSpec()) | dict(params)  # an older version knew fewer settings
+    other = [f"{name} {then[name]!r}, not {item!r}" for name, item in asked.items() if then[name] != item]
     if other:
         raise BadRequest(
             f"{folder.uri} has a completed training of the same key with {', '.join(other)}: name another folder with "

@@ -52,14 +52,30 @@ def test_train_prints_one_json_line_at_the_end(outside: Outside, api_url: str) -
 
 
 def test_a_failed_run_exits_1_and_says_why(outside: Outside, api_url: str, tmp_path: Path) -> None:
-    """A missing data file fails the training: one line says so, no traceback; --json still answers."""
-    uri = (tmp_path / "missing.parquet").as_uri()
+    """Data of one instant fail the training: one line says so, no traceback; --json still answers."""
+    path = tmp_path / "orders.csv"
+    path.write_text("customer_id,stock_code,invoice_date\n" + "b,p,2023-11-14\n" * 20)
+    uri = path.as_uri()
     done = run_flows("train", f"--data-uri={uri}", "--json", state=outside.settings.state_dir, api_url=api_url)
     assert done.returncode == 1
     assert json.loads(done.stdout)["status"] == "failed"
     assert "train failed: quick test 1 is failed" in done.stderr
-    assert uri in done.stderr
+    assert "20 rows over 1 instants" in done.stderr
     assert 'File "/' not in done.stderr
+
+
+def test_a_wrong_column_costs_no_run(outside: Outside, api_url: str, tmp_path: Path) -> None:
+    """A plain path, seen from here: the file's columns and the flag are named at once, and no row is made."""
+    (tmp_path / "orders.csv").write_text("buyer;product;time\nb;p;2023-11-14\n")
+    done = run_flows(
+        "train", f"--data-uri={os.path.relpath(tmp_path / 'orders.csv')}", "--buyer-column=who",
+        state=outside.settings.state_dir, api_url=api_url,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "/orders.csv: columns 'who', 'stock_code', 'invoice_date' were expected" in done.stderr
+    assert "the file has 'buyer', 'product', 'time'; name the right ones with --buyer-column" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert outside.runs.list_runs(limit=1) == []
 
 
 def test_an_unknown_run_is_one_line(outside: Outside, api_url: str) -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pa_parquet
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.sorting import ArtifactSort
@@ -15,10 +17,11 @@ from flows.ingest import ingest
 from flows.parameters import TrainParameters
 from flows.train import train
 from switchyard.clients.connect import Outside
+from switchyard.clients.objects.files import FileObjects
 from switchyard.clients.results.histories import SqlHistories
 from switchyard.clients.results.jobs import SqlJobs
 from switchyard.clients.results.runs import SqlRuns
-from switchyard.core.errors import BadRequest, JobFailed, NotFound
+from switchyard.core.errors import BadRequest, BadSetup, JobFailed, NotFound
 from switchyard.core.ports import ANY
 from switchyard.core.runs.jobs import JobState
 from switchyard.core.runs.machine import MachineSpec
@@ -151,13 +154,68 @@ def test_what_went_wrong_is_said_by_flow_and_row(scripted: Outside, name: str, s
 
 
 def test_bad_data_is_said_in_words_and_publishes_nothing(outside: Outside, tmp_path: Path) -> None:
-    """The real trainer finds no file: the reason stands on the row as one sentence, and no empty history is shown."""
-    failure = fail_now(data_uri=(tmp_path / "nothing.parquet").as_uri())
+    """What only the real trainer sees: the reason stands on the row as one sentence, and no empty history is shown."""
+    path = tmp_path / "orders.csv"
+    path.write_text("customer_id,stock_code,invoice_date\n" + "b,p,2023-11-14\n" * 20)
+    failure = fail_now(data_uri=str(path))
     row = outside.runs.read_run(failure.result.quick_test_id)
-    assert "nothing.parquet" in row.error
+    assert "20 rows over 1 instants" in row.error
     assert "before it wrote any metrics" in row.error
     assert "severity" not in row.error
     assert outside.histories.read_history(row.id).history_json is None
+
+
+def test_data_are_looked_at_before_there_is_a_row(scripted: Outside, tmp_path: Path) -> None:
+    """A file that is not there, a wrong column, a Parquet file's too: refused, with neither a row nor a job."""
+    path = tmp_path / "orders.csv"
+    path.write_text("customer_id,stock_code,invoice_date\nb,p,14.11.2023 22:13\n")
+    pa_parquet.write_table(pa.table({"customer_id": ["b"], "stock_code": ["p"]}), tmp_path / "orders.parquet")
+    for uri, error, said in (
+        (tmp_path / "nothing.parquet", NotFound, "there is nothing at .*nothing.parquet"),
+        (path, BadRequest, r"orders\.csv: column 'invoice_date'.*--time-format '%d\.%m\.%Y %H:%M'"),
+        (tmp_path / "orders.parquet", BadRequest, r"orders\.parquet: columns 'invoice_date' were expected"),
+    ):
+        with pytest.raises(error, match=said):
+            train_now(data_uri=str(uri))
+    assert scripted.runs.list_runs(limit=1) == []
+    assert not (Path(scripted.settings.state_dir) / "jobs").exists()
+
+
+def test_data_that_cannot_be_looked_at_are_the_job_s_to_read(
+    scripted: Outside, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Access refused to us, which the job may have: the run goes on."""
+    path = tmp_path / "orders.csv"
+    path.write_text("no such columns")
+
+    def refuse(self: FileObjects, uri: str, *, start: int, length: int) -> bytes:
+        raise BadSetup(f"could not read {uri}: expected the permission storage.objects.get")
+
+    # The tests may run as root, whom no file of its own refuses.
+    monkeypatch.setattr(FileObjects, "read_range", refuse)
+    assert train_now(data_uri=str(path)).status is RunStatus.COMPLETED
+
+
+def test_a_finished_request_needs_its_data_no_more(scripted: Outside, tmp_path: Path) -> None:
+    """The same request key answers its result, though the data are gone."""
+    path = tmp_path / "orders.csv"
+    path.write_text("customer_id,stock_code,invoice_date\nb,p,2023-11-14\n")
+    first = train_now(request_key="once", data_uri=str(path))
+    path.unlink()
+    assert train_now(request_key="once", data_uri=str(path)).quick_test_id == first.quick_test_id
+
+
+def test_a_diverged_training_ends_as_failed(outside: Outside) -> None:
+    """From the real trainer's numbers that are none to a failed row with the reason; its epochs are published."""
+    failure = fail_now(
+        epochs=5, synthetic_buyers=60, synthetic_products=40, synthetic_interactions=1_000, batch_size=64,
+        embedding_dim=8, top_k=10, temperature=1e-39,
+    )  # fmt: skip
+    row = outside.runs.read_run(failure.result.quick_test_id)
+    assert row.status == RunStatus.FAILED
+    assert "at step 1, in epoch 1 of 5, loss was nan" in row.error
+    assert failure.result.history["non_finite"]["loss"]["train"] == {"0": "nan", "2": "nan"}
+    assert not Path(row.gcs_artifacts_path.removeprefix("file://"), "model").exists()
 
 
 def test_a_completed_run_whose_file_is_gone_says_so_and_stays(scripted: Outside) -> None:

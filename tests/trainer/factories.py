@@ -30,7 +30,8 @@ def to_numbers(metrics: MetricsRecord) -> dict[str, Any]:
 def make_spec(**changes: Any) -> TrainSpec:
     """A spec for tiny data."""
     tiny = {"epochs": 2, "batch_size": 32, "embedding_dim": 8, "top_k": 3}
-    tiny |= {"synthetic_buyers": 40, "synthetic_products": 30, "synthetic_interactions": 600}
+    if not changes.get("data_uri"):
+        tiny |= {"synthetic_buyers": 40, "synthetic_products": 30, "synthetic_interactions": 600}
     return TrainSpec(**{**tiny, **changes})
 
 

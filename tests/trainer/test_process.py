@@ -189,8 +189,12 @@ BAD_ARGUMENTS: list[tuple[list[str], str]] = [
     (["--validation-fraction=0.5", "--test-fraction=0.5"], "must leave something to train on"),
     (["--buyer-column=x", "--product-column=x"], "each column can have one meaning only"),
     (["--early-stopping-patience=5", "--epochs=5"], "early_stopping_patience must be below epochs"),
-    (["--data-uri=/data/orders.parquet"], "data_uri must start with file:/// or gs://; got '/data"),
-    (["--data-uri=ftp://host/orders.parquet"], "data_uri must start with file:/// or gs://; got 'ftp:"),
+    (["--data-uri=ftp://host/orders.parquet"], "data_uri must be a path, or start with file:/// or gs://; got 'ftp:"),
+    (["--data-uri=/a.csv", "--synthetic-buyers=50"], "synthetic_buyers is not read: data_uri names the interactions"),
+    (["--buyer-column=who"], "buyer_column is not read: the interactions are made up"),
+    (["--data-uri=/a.csv", "--csv-separator=::"], "`--csv-separator`"),
+    (["--data-uri=/a.csv", "--csv-encoding=hex"], "csv_encoding must be an encoding that Python knows"),
+    (["--data-uri=/a.csv", "--csv-columns=a,,b"], "csv_columns must name each column; got 'a,,b'"),
 ]
 
 

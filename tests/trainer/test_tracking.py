@@ -399,7 +399,7 @@ def test_sigterm_closes_the_run_as_killed(tmp_path: Path, url: str) -> None:
 def test_a_failed_training_closes_the_run_as_failed(tmp_path: Path, url: str) -> None:
     """Data that are not there: one line says so, and MLflow's run ends."""
     missing = (tmp_path / "missing.parquet").as_uri()
-    done = train(tmp_path / "run", url, *TINY_FLAGS, f"--data-uri={missing}", "--tracker=both")
+    done = train(tmp_path / "run", url, f"--data-uri={missing}", "--tracker=both")
     assert done.returncode == 1
     (run,) = read_runs(url)
     assert run.info.status == "FAILED"

@@ -32,25 +32,57 @@ def to_ids(column: Any, name: str) -> Any:
     return pc.if_else(blank, pa.scalar(None, pa.string()), column)
 
 
-def to_times(column: Any, name: str, time_format: str) -> Any:
-    """Numbers that order the rows: microseconds since 1970 of a time or date (UTC where there is no zone), a number as
-    it is. Text is read as ISO 8601, or by `time_format`.
+def to_times(column: Any, name: str, time_format: str, *, decimal: str = ".") -> Any:
+    """Numbers that order the rows: microseconds since 1970 of a time or date (UTC where there is no zone), and of a
+    number that can only be seconds, milliseconds or nanoseconds since then; another number as it is. Text is read as
+    numbers, else as ISO 8601, or by `time_format`.
+
+    >>> [to_times(pa.array([time]), "time", "")[0].as_py() for time in ("1700000000.25", "1700000000250", "2023-11-14")]
+    [1700000000250000.0, 1700000000250000.0, 1699920000000000.0]
 
     Raises:
         BadRequest: a text that is no time; another type.
     """
     column = _plain(column)
     if kinds.is_string(column.type):
-        column = _parse_times(column, name, time_format)
+        numbers = None if time_format else _read_numbers(column, decimal)
+        column = _parse_times(column, name, time_format) if numbers is None else numbers
     if kinds.is_timestamp(column.type) or kinds.is_date(column.type):
         zone = getattr(column.type, "tz", None)
         column = column.cast(pa.timestamp("us", zone), safe=False).cast(pa.int64())
-    return to_numbers(column, name, "times (dates, timestamps, numbers, or text)")
+        return column.cast(pa.float64())
+    return _to_microseconds(to_numbers(column, name, "times (dates, timestamps, numbers, or text)"))
 
 
-def to_numbers(column: Any, name: str, expected: str = "numbers") -> Any:
-    """Floats, null where there is none. Raises: BadRequest: it holds something else."""
-    return _nan_to_null(_cast(_plain(column), pa.float64(), name, expected))
+def to_numbers(column: Any, name: str, expected: str = "numbers", *, decimal: str = ".") -> Any:
+    """Floats, null where there is none; text with `decimal` before the fraction. Raises: BadRequest: it holds something
+    else."""
+    column = _plain(column)
+    if kinds.is_string(column.type) and (numbers := _read_numbers(column, decimal)) is not None:
+        return numbers
+    return _nan_to_null(_cast(column, pa.float64(), name, expected))
+
+
+def _read_numbers(column: Any, decimal: str) -> Any:
+    """A text column as floats; None where one is no number."""
+    column = pc.utf8_trim_whitespace(column)
+    column = pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)
+    try:
+        return _nan_to_null((column if decimal == "." else pc.replace_substring(column, ",", ".")).cast(pa.float64()))
+    except pa.ArrowInvalid:
+        return None
+
+
+def _to_microseconds(column: Any) -> Any:
+    """Of numbers that can only be a time since 1970 in another unit, from 1973 to the year 5138; others as they are.
+
+    Files of one folder may count in different units, and rows are ordered across all of them.
+    """
+    largest = pc.max(column).as_py()
+    for unit_us, least in ((1e-3, 1e17), (1.0, 1e14), (1e3, 1e11), (1e6, 1e8)):
+        if largest is not None and least <= largest < 1e20:
+            return pc.multiply(column, unit_us)
+    return column
 
 
 def _parse_times(column: Any, name: str, time_format: str) -> Any:

@@ -4,7 +4,6 @@ dropped and why."""
 import io
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import pyarrow as pa
@@ -13,12 +12,15 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pa_parquet
 
 from switchyard.clients.objects.open import open_objects
+from switchyard.core.data.columns import choose_columns, list_wanted
+from switchyard.core.data.dialect import HEAD_BYTES, PARQUET_MAGIC, read_dialect, to_encoding_problem
+from switchyard.core.data.files import find_files
+from switchyard.core.data.looking import check_rows
 from switchyard.core.errors import BadRequest, NotFound
 from switchyard.core.runs.spec import TrainSpec
+from trainer.console import say
 from trainer.data.columns import to_ids, to_numbers, to_times
 from trainer.data.interactions import Interactions
-
-SUFFIXES = (".parquet", ".csv", ".csv.gz")
 
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
@@ -84,76 +86,68 @@ def _to_mask(column: Any) -> Mask:
 
 def _list_files(data_uri: str) -> list[str]:
     objects = open_objects(data_uri, retries_itself=True)
-    folder = data_uri if data_uri.endswith("/") else data_uri + "/"
-    if folder != data_uri and urlsplit(data_uri).path:  # else a folder, or a whole bucket (gs://bucket): no object
+
+    def is_file(uri: str) -> bool:
         try:
-            objects.stat(data_uri)
+            objects.stat(uri)
         except NotFound:
-            pass
-        else:
-            return [data_uri]
-    there = objects.list(folder)
-    # A name that starts with a dot or an underscore is a note to somebody (_SUCCESS, .crc), as in Spark and Arrow.
-    files = [
-        uri
-        for uri in there
-        if uri.lower().endswith(SUFFIXES)
-        and not any(part.startswith((".", "_")) for part in uri.removeprefix(folder).split("/"))
-    ]
-    if not files:
-        found = f"{len(there)} files, none of these kinds" if there else "nothing"
-        raise NotFound(
-            f"--data-uri must name a Parquet or CSV file, or a folder with such ({', '.join(SUFFIXES)}); "
-            f"there is {found} at {data_uri}"
-        )
-    return files
+            return False
+        return True
+
+    return find_files(data_uri, is_file=is_file, list_files=objects.list)
 
 
 def _read_table(uri: str, spec: TrainSpec) -> Any:
-    """A file's wanted columns under our own names and as our own types, whatever the file's are."""
-    columns = {"buyer": spec.buyer_column, "product": spec.product_column, "time": spec.time_column}
-    columns |= {"invoice": spec.invoice_column} if spec.invoice_column else {}
-    columns |= {"quantity": spec.quantity_column} if spec.quantity_column else {}
+    """A file's wanted columns under our own names and as our own types, whatever the file's are; nulls where it has no
+    column of a default name that need not be there."""
     data, _ = open_objects(uri, retries_itself=True).read(uri)
     try:
-        table = _parse(data, list(columns.values()))
+        table, columns = _parse(data, spec)
         found = {}
         for ours, theirs in columns.items():
             if ours == "time":
-                found[ours] = to_times(table[theirs], theirs, spec.time_format)
+                found[ours] = to_times(table[theirs], theirs, spec.time_format, decimal=spec.csv_decimal)
             elif ours == "quantity":
-                found[ours] = to_numbers(table[theirs], theirs)
+                found[ours] = to_numbers(table[theirs], theirs, decimal=spec.csv_decimal)
             else:
                 found[ours] = to_ids(table[theirs], theirs)
     except BadRequest as err:
         raise BadRequest(f"{uri}: {err}") from err
     except (pa.ArrowException, OSError, ValueError, KeyError) as err:
+        if "invalid UTF8" in str(err):
+            raise BadRequest(f"{uri}: {to_encoding_problem(str(err))}") from err
         raise BadRequest(f"{uri}: a Parquet or CSV file was expected; it cannot be read: {err}") from err
-    return pa.table(found)
+    wanted = list_wanted(spec)
+    for ours in wanted.keys() - columns.keys():
+        say(f"{uri} has no column {wanted[ours]!r}: no row is dropped for its {ours}")
+        found[ours] = pa.nulls(len(table), pa.float64() if ours == "quantity" else pa.string())
+    return pa.table({ours: found[ours] for ours in wanted})
 
 
-def _parse(data: bytes, wanted: list[str]) -> Any:
-    """The wanted columns of a file, told apart by its first bytes rather than by its name."""
-    if data[:4] == b"PAR1":
-        _check_columns(pa_parquet.read_schema(pa.BufferReader(data)).names, wanted)
-        return pa_parquet.read_table(pa.BufferReader(data), columns=wanted)
+def _parse(data: bytes, spec: TrainSpec) -> tuple[Any, dict[str, str]]:
+    """A file's wanted columns, and their names by role; the kind is told by the first bytes rather than the name."""
+    if data.startswith(PARQUET_MAGIC):
+        columns = choose_columns(pa_parquet.read_schema(pa.BufferReader(data)).names, spec)
+        return pa_parquet.read_table(pa.BufferReader(data), columns=list(columns.values())), columns
     if data[:2] == b"\x1f\x8b":
         data = pa.input_stream(pa.BufferReader(data), compression="gzip").read()
-    if not data.strip():
-        raise BadRequest("a Parquet file, or a CSV file with a header, was expected; the file is empty")
-    header = pa_csv.open_csv(io.BytesIO(data)).schema.names
-    _check_columns(header, wanted)
+    dialect = read_dialect(data[:HEAD_BYTES], spec, is_whole=len(data) <= HEAD_BYTES)
+    columns = choose_columns(dialect.columns, spec, hint=dialect.hint)
+    check_rows(dialect, columns, spec)
     # All as text: types are inferred from the first block, and an id may have its first letter in a later one.
     options = pa_csv.ConvertOptions(
-        column_types=dict.fromkeys(wanted, pa.string()), include_columns=wanted, strings_can_be_null=True
+        column_types=dict.fromkeys(columns.values(), pa.string()),
+        include_columns=list(columns.values()),
+        strings_can_be_null=True,
     )
-    return pa_csv.read_csv(io.BytesIO(data), convert_options=options)
-
-
-def _check_columns(there: list[str], wanted: list[str]) -> None:
-    if missing := [name for name in wanted if name not in there]:
-        raise BadRequest(
-            f"columns {', '.join(map(repr, missing))} were expected; the file has {', '.join(map(repr, there))}; name "
-            "the right ones with --buyer-column, --product-column, --time-column, --quantity-column, --invoice-column "
-            "(the last two may be empty)"
-        )
+    is_utf8 = dialect.encoding.startswith("utf-8")  # with or without a mark; else Python transcodes, block by block
+    table = pa_csv.read_csv(
+        io.BytesIO(data),
+        read_options=pa_csv.ReadOptions(
+            encoding="utf8" if is_utf8 else dialect.encoding,
+            column_names=None if dialect.has_header else list(dialect.columns),
+        ),
+        parse_options=pa_csv.ParseOptions(delimiter=dialect.separator),
+        convert_options=options,
+    )
+    return table, columns

@@ -6,6 +6,7 @@ in `TrainSpec.__post_init__`.
 """
 
 from typing import Annotated, Literal
+from urllib.parse import quote
 
 import msgspec
 from msgspec import Meta
@@ -20,7 +21,31 @@ class TrainSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     # The interactions ------------------------------------------------------------------------------------------------
     data_uri: Annotated[
         str,
-        Meta(description="interactions as Parquet or CSV, a file or a folder (file://, gs://); empty: made-up ones"),
+        Meta(
+            description="interactions as Parquet or CSV: a file, a folder, or a pattern such as part-*.parquet (a "
+            "path, file://, gs://); empty: made-up ones"
+        ),
+    ] = ""
+    csv_separator: Annotated[
+        str,
+        Meta(
+            pattern=r"^(|.|\\t|tab|comma|semicolon|pipe|space)$",
+            description="what stands between a CSV file's columns: one character, or tab; empty: comma, semicolon, tab "
+            "or pipe, as the first lines show",
+        ),
+    ] = ""
+    csv_encoding: Annotated[
+        str,
+        Meta(
+            description="how CSV text is encoded, such as cp1252, latin-1, utf-16; empty: UTF-8, or UTF-16 with a mark"
+        ),
+    ] = ""
+    csv_decimal: Annotated[
+        Literal[".", ","], Meta(description="what stands before a fraction in CSV files' numbers")
+    ] = "."
+    csv_columns: Annotated[
+        str,
+        Meta(description="the columns of CSV files without a header, in order, with commas between; empty: a header"),
     ] = ""
     buyer_column: Annotated[str, Meta(min_length=1, description="column with the buyer's id")] = "customer_id"
     product_column: Annotated[str, Meta(min_length=1, description="column with the product's id")] = "stock_code"
@@ -101,9 +126,24 @@ class TrainSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     ] = "file"
 
     def __post_init__(self) -> None:
-        problems = []
+        problems = self._find_unread()
+        if self.data_uri.startswith("/"):
+            path = (
+                self.data_uri
+                if self.data_uri.startswith("//")
+                else quote(self.data_uri, safe="/*", errors="surrogateescape")
+            )
+            msgspec.structs.force_setattr(self, "data_uri", f"file://{path}")
         if self.data_uri and not self.data_uri.startswith(("file:///", "gs://")):
-            problems.append(f"data_uri must start with file:/// or gs://; got {self.data_uri!r}")
+            problems.append(f"data_uri must be a path, or start with file:/// or gs://; got {self.data_uri!r}")
+        if self.csv_encoding and not _is_encoding(self.csv_encoding):
+            problems.append(
+                f"csv_encoding must be an encoding that Python knows, such as cp1252, latin-1 or utf-16; got "
+                f"{self.csv_encoding!r}"
+            )
+        names = [name.strip() for name in self.csv_columns.split(",")] if self.csv_columns else []
+        if not all(names):
+            problems.append(f"csv_columns must name each column; got {self.csv_columns!r}")
         if self.validation_fraction + self.test_fraction >= 1:
             problems.append(
                 "validation_fraction + test_fraction must leave something to train on (sum below 1); "
@@ -126,3 +166,29 @@ class TrainSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             )
         if problems:
             raise ValueError("; ".join(problems))
+
+    def _find_unread(self) -> list[str]:
+        """What is said of data that nobody reads."""
+        unread = _OF_MADE_UP if self.data_uri else _OF_FILES
+        why = (
+            "data_uri names the interactions; leave it out, or leave data_uri out"
+            if self.data_uri
+            else "the interactions are made up; leave it out, or name data_uri"
+        )
+        defaults = {field.name: field.default for field in msgspec.structs.fields(TrainSpec)}
+        return [f"{name} is not read: {why}" for name in unread if getattr(self, name) != defaults[name]]
+
+
+_OF_MADE_UP: tuple[str, ...] = ("synthetic_buyers", "synthetic_products", "synthetic_interactions")
+_OF_FILES: tuple[str, ...] = (
+    "csv_separator", "csv_encoding", "csv_decimal", "csv_columns", "buyer_column", "product_column", "time_column",
+    "time_format", "quantity_column", "invoice_column",
+)  # fmt: skip
+
+
+def _is_encoding(name: str) -> bool:
+    try:
+        "".encode(name)
+    except LookupError:
+        return False
+    return True

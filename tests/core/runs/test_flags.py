@@ -61,7 +61,7 @@ def test_flags_lead_back_whatever_the_defaults_of_nested_fields_are(outer: Outer
     [
         (["--epochs", "0"], ["--epochs", ">= 1", "got 0"]),
         (["--epochs", "many"], ["--epochs", "int", "got 'many'"]),
-        (["--data-uri", "/data/rows.csv"], ["data_uri", "file:///", "got '/data/rows.csv'"]),
+        (["--data-uri", "rows.csv"], ["data_uri", "a path", "file:///", "got 'rows.csv'"]),
         (["--data-uri", "http://host/rows.csv"], ["data_uri", "gs://", "got 'http://host/rows.csv'"]),
         (["--test-fraction", ".6", "--validation-fraction", ".5"], ["sum below 1", "got 0.5 + 0.6"]),
     ],
@@ -71,3 +71,17 @@ def test_a_refused_flag_says_what_was_expected_and_received(arguments: list[str]
     with pytest.raises(BadRequest) as caught:
         _parse(*arguments)
     assert [word for word in said if word not in str(caught.value)] == []
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("/data/rows.csv", "file:///data/rows.csv"),
+        ("/data/a b/100%/part-*.csv", "file:///data/a%20b/100%25/part-*.csv"),
+        ("file:///data/rows.csv", "file:///data/rows.csv"),
+        ("gs://bucket/a b.csv", "gs://bucket/a b.csv"),
+    ],
+)
+def test_a_plain_path_becomes_a_uri(given: str, kept: str) -> None:
+    """Whoever has a path need not know how it is written as a URI."""
+    assert _parse("--data-uri", given).data_uri == kept
