@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.emulators.faults import Fault
-from tests.emulators.gcs_app import GcsApp
+from tests.emulators.gcs_app import GcsApp, Ways
 from tests.emulators.gcs_push import PushConfig
 from tests.emulators.gcs_store import Store
 from tests.emulators.server import listen, serve_forever, serve_in_thread
@@ -39,10 +39,11 @@ class Gcs:
         return self.app.faults.count(kind, target)
 
     def reset(self) -> None:
-        """No faults, no notifications, nothing denied, no calls counted; objects stay."""
+        """No faults, no notifications, nothing denied, the usual ways, no calls counted; objects stay."""
         self.app.faults.forget()
         self.app.pusher.clear()
         self.app.denied = set()
+        self.app.ways = Ways()
 
     def push_to(self, config: PushConfig) -> None:
         """Switches notifications on."""

@@ -19,8 +19,9 @@ from starlette.types import Receive, Scope, Send
 from tests.emulators.faults import Fault, Faults
 from tests.emulators.gcs_calls import Calls, to_json
 from tests.emulators.gcs_push import PushConfig, Pusher
-from tests.emulators.gcs_rules import Preconditions, Refused
+from tests.emulators.gcs_rules import Preconditions, Refused, no_bucket
 from tests.emulators.gcs_store import Store
+from tests.emulators.gcs_uploads import cancel_resumable
 
 # Source: https://cloud.google.com/storage/docs/access-control/iam-json
 _PERMISSIONS = {
@@ -43,12 +44,40 @@ _PERMISSIONS = {
 
 # Source: https://cloud.google.com/storage/docs/json_api/v1/status-codes
 _FAULT_TEXTS = {
+    400: ("invalid", "Bad Request"),
+    404: ("notFound", "Not Found"),
+    409: ("conflict", "The request conflicted with another request in progress."),
+    410: ("gone", "The upload session is no longer available; start a new one."),
+    412: ("conditionNotMet", "At least one of the pre-conditions you specified did not hold."),
     429: ("rateLimitExceeded", "The object exceeded the rate limit for object mutation operations. Please reduce your request rate."),  # noqa: E501
     500: ("backendError", "We encountered an internal error. Please try again."),
     502: ("backendError", "Bad Gateway"),
     503: ("backendError", "Backend Error. Please try again."),
     504: ("backendError", "Gateway Timeout"),
 }  # fmt: skip
+
+
+class Ways(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """What differs between the service's days, and between the endpoints that stand for it."""
+
+    reads_bytes_per_s: float = 0.0
+    """How fast a request's body is taken, as by a narrow line; 0: at once."""
+    names_no_size: bool = False
+    """An empty object's resource has no ``size``: it is ``omitempty`` in Google's own Go types.
+    Source: https://github.com/yoshidan/google-cloud-rust/pull/326"""
+    missing_bucket_words: str = ""
+    """Said of a missing bucket in place of "The specified bucket does not exist."; seen are "Not Found" and "No such
+    object: <bucket>/<object>". Source: https://github.com/googleapis/nodejs-storage/issues/220 and 1183"""
+    broken_sum_status: int = 400
+    """Of the answer to data whose sum is another; 412: googleapis/storage-testbench 0.45.0 (testbench/error.py)"""
+
+    def word(self, refused: Refused) -> Refused:
+        """The same refusal as it is said this way."""
+        if self.missing_bucket_words and refused.message == no_bucket().message:
+            return Refused(refused.status, refused.reason, self.missing_bucket_words)
+        if refused.is_broken_sum and self.broken_sum_status == 412:
+            return Refused(412, "conditionNotMet", refused.message)
+        return refused
 
 
 class CallPlan(msgspec.Struct, frozen=True):
@@ -67,6 +96,7 @@ class GcsApp:
         token_prefix: None: anonymous callers may do everything; else a request must carry a bearer token that
             starts so.
         denied: IAM permissions that the caller lacks, e.g. ``storage.objects.delete``.
+        ways: how else the service, or an endpoint that stands for it, may behave.
     """
 
     def __init__(self, store: Store, *, token_prefix: str | None = None) -> None:
@@ -75,6 +105,7 @@ class GcsApp:
         self.pusher = Pusher()
         self.token_prefix = token_prefix
         self.denied: set[str] = set()
+        self.ways = Ways()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
@@ -88,23 +119,36 @@ class GcsApp:
     async def _answer(self, request: Request) -> Response:
         query = dict(request.query_params)
         segments = [unquote(part) for part in request.scope["raw_path"].decode("ascii").strip("/").split("/")]
-        body = await request.body()
+        body = await self._receive(request)
         if segments[0] == "_emulator":
             return self._order(request.method, segments[1:], body)
         media = query.get("alt") == "media"
         try:
             plan = self._plan(request, segments, query, body)
             fault = self.faults.take(plan.kind, plan.name)
+            if fault.flip:
+                plan = self._plan(request, segments, query, _flip(body))
             if fault.after:
                 response = await anyio.to_thread.run_sync(self._carry_out, request, plan)
             await self._wait(fault)
             if fault.status:
-                raise self._to_refusal(fault.status, plan)
+                if fault.status in (409, 410) and "upload_id" in query:  # the session is gone for good
+                    cancel_resumable(self.store, query["upload_id"])
+                raise self._to_refusal(fault.status, plan, fault.message)
             if not fault.after:
                 response = await anyio.to_thread.run_sync(self._carry_out, request, plan)
         except Refused as refused:
-            return _to_response(refused, plain=media)
+            return _to_response(self.ways.word(refused), plain=media)
         return _cut(response) if fault.broken else response
+
+    async def _receive(self, request: Request) -> bytes:
+        """The request's body, at the pace that was ordered; what was not taken yet fills the sender's buffers."""
+        parts = []
+        async for part in request.stream():
+            parts.append(part)
+            if self.ways.reads_bytes_per_s:
+                await anyio.sleep(len(part) / self.ways.reads_bytes_per_s)
+        return b"".join(parts)
 
     def _carry_out(self, request: Request, plan: CallPlan) -> Response:
         self._authorize(request, plan)
@@ -119,7 +163,7 @@ class GcsApp:
     def _plan(self, request: Request, segments: list[str], query: dict[str, str], body: bytes) -> CallPlan:
         root = str(request.base_url).rstrip("/")
         headers = request.headers
-        make = Calls(self.store, self.pusher, root, query, headers, body)
+        make = Calls(self.store, self.pusher, root, query, headers, body, names_no_size=self.ways.names_no_size)
         match request.method, segments:
             case "GET", ["storage", "v1", "b"]:
                 return CallPlan("buckets.list", "", "", make.list_buckets)
@@ -196,7 +240,7 @@ class GcsApp:
                 return
             raise self._to_refusal(403, msgspec.structs.replace(plan, kind="objects.delete"))
 
-    def _to_refusal(self, status: int, plan: CallPlan) -> Refused:
+    def _to_refusal(self, status: int, plan: CallPlan, words: str = "") -> Refused:
         permission = _PERMISSIONS[plan.kind]
         lacks = (
             f"does not have {permission} access to the Google Cloud Storage object. "
@@ -207,7 +251,7 @@ class GcsApp:
         if status == 403:
             return Refused(403, "forbidden", f"trainer@local.iam.gserviceaccount.com {lacks}")
         reason, message = _FAULT_TEXTS.get(status, ("backendError", f"Injected {status}"))
-        return Refused(status, reason, message)
+        return Refused(status, reason, words or message)
 
     def _order(self, method: str, segments: list[str], body: bytes) -> Response:
         """What a test in another process may order; one in this process calls the objects directly."""
@@ -234,10 +278,19 @@ class GcsApp:
             case "DELETE", ["notifications"]:
                 self.pusher.clear()
                 return to_json({})
+            case "PUT", ["ways"]:
+                self.ways = msgspec.json.decode(body, type=Ways)
+                return to_json({})
             case "PUT", ["denied"]:
                 self.denied = msgspec.json.decode(body, type=set[str])
                 return to_json({})
         return Response(f"no such order: {method} /_emulator/{'/'.join(segments)}", status_code=404)
+
+
+def _flip(body: bytes) -> bytes:
+    """One bit in the middle of a body, where the data is."""
+    middle = len(body) // 2
+    return body[:middle] + bytes([body[middle] ^ 1]) + body[middle + 1 :]
 
 
 def _cut(response: Response) -> Response:

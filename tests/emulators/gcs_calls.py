@@ -30,9 +30,18 @@ class Calls:
     """What each request does, once its fault allows: plain functions of the request's parts."""
 
     def __init__(
-        self, store: Store, pusher: Pusher, root: str, query: dict[str, str], headers: Mapping[str, str], body: bytes
+        self,
+        store: Store,
+        pusher: Pusher,
+        root: str,
+        query: dict[str, str],
+        headers: Mapping[str, str],
+        body: bytes,
+        *,
+        names_no_size: bool = False,
     ) -> None:
         self.store, self.pusher, self.root = store, pusher, root
+        self.names_no_size = names_no_size
         self.query, self.headers, self.body = query, headers, body
 
     @property
@@ -64,12 +73,12 @@ class Calls:
         shown: dict[str, Any] = {"kind": "storage#objects"}
         shown |= {"nextPageToken": page.next_page_token} if page.next_page_token else {}
         shown |= {"prefixes": page.prefixes} if page.prefixes else {}
-        shown |= {"items": [item.to_resource(self.root) for item in page.items]} if page.items else {}
+        shown |= {"items": [self._show(item) for item in page.items]} if page.items else {}
         return self._resource(shown)
 
     def stat(self, bucket: str, name: str) -> Response:
         found = self.store.stat(bucket, name, Preconditions.from_query(self.query), generation=self._generation)
-        return self._resource(found.to_resource(self.root))
+        return self._resource(self._show(found))
 
     def download(self, bucket: str, name: str) -> Response:
         conditions = Preconditions.from_query(self.query)
@@ -81,13 +90,13 @@ class Calls:
         with self.store.transaction():
             found = self.store.stat(bucket, name, Preconditions(), generation=self._generation)
             self.store.delete(bucket, name, conditions, generation=self._generation)
-        self.pusher.notify("OBJECT_DELETE", found, found.to_resource(self.root))
+        self.pusher.notify("OBJECT_DELETE", found, self._show(found))
         return Response(status_code=204)
 
     def patch(self, bucket: str, name: str) -> Response:
         changes = check_metadata(_decode(self.body))
         found = self.store.patch(bucket, name, changes, Preconditions.from_query(self.query))
-        return self._resource(found.to_resource(self.root))
+        return self._resource(self._show(found))
 
     def compose(self, bucket: str, name: str) -> Response:
         sent = _decode(self.body)
@@ -113,7 +122,7 @@ class Calls:
         self._notify(stored)
         size = str(stored.size)
         answer = {"kind": "storage#rewriteResponse", "totalBytesRewritten": size, "objectSize": size, "done": True}
-        return self._resource({**answer, "resource": stored.to_resource(self.root)})
+        return self._resource({**answer, "resource": self._show(stored)})
 
     def insert(self, bucket: str, how: str) -> Response:
         insert = insert_media if how == "media" else insert_multipart
@@ -138,12 +147,18 @@ class Calls:
         cancel_resumable(self.store, self.query["upload_id"])
         return Response(status_code=499)  # Source: docs/performing-resumable-uploads#cancel-upload
 
+    def _show(self, stored: StoredObject) -> dict[str, Any]:
+        shown = stored.to_resource(self.root)
+        if self.names_no_size and not stored.size:
+            del shown["size"]
+        return shown
+
     def _written(self, stored: StoredObject) -> Response:
         self._notify(stored)
-        return self._resource(stored.to_resource(self.root))
+        return self._resource(self._show(stored))
 
     def _notify(self, stored: StoredObject) -> None:
-        self.pusher.notify("OBJECT_FINALIZE", stored, stored.to_resource(self.root))
+        self.pusher.notify("OBJECT_FINALIZE", stored, self._show(stored))
 
     def _resource(self, resource: dict[str, Any]) -> Response:
         return to_json(_select(resource, self.query["fields"]) if self.query.get("fields") else resource)

@@ -48,6 +48,7 @@ class Refused(Exception):
         self.reason = reason
         self.message = message
         self.location = location
+        self.is_broken_sum = False
         super().__init__(f"{status} {reason}: {message}")
 
     def to_body(self) -> bytes:
@@ -58,6 +59,17 @@ class Refused(Exception):
         if self.location:
             detail |= {"locationType": self.location[0], "location": self.location[1]}
         return msgspec.json.encode({"error": {"code": self.status, "message": self.message, "errors": [detail]}})
+
+
+def broken_sum(label: str, given: str, actual: str) -> Refused:
+    """400 for data that is not what its sender summed up.
+
+    Source: https://cloud.google.com/storage/docs/json_api/v1/status-codes#400-bad-request ("invalid"); the answer:
+    https://github.com/googleapis/python-storage/issues/1541
+    """
+    refused = Refused(400, "invalid", f'Provided {label} "{given}" doesn\'t match calculated {label} "{actual}".')
+    refused.is_broken_sum = True
+    return refused
 
 
 def no_bucket() -> Refused:

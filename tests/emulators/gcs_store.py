@@ -21,6 +21,7 @@ from tests.emulators.gcs_rules import (
     PAGE_SIZE,
     Preconditions,
     Refused,
+    broken_sum,
     check_bucket_name,
     check_object_name,
     no_bucket,
@@ -160,9 +161,7 @@ class Store:
         for key, label, actual in (("crc32c", "CRC32C", crc32c), ("md5Hash", "MD5 hash", md5)):
             given = (hashes or {}).get(key)
             if given is not None and given != actual:
-                # Source: https://cloud.google.com/storage/docs/json_api/v1/status-codes#400-bad-request ("invalid")
-                message = f'Provided {label} "{given}" doesn\'t match calculated {label} "{actual}".'
-                raise Refused(400, "invalid", message)
+                raise broken_sum(label, given, actual)
         with self.transaction() as db:
             versioned = _is_versioned(_bucket_row(db, bucket))
             live = _live(db, bucket, name)

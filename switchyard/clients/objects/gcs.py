@@ -6,6 +6,7 @@ trainer has no task around it and asks for the vendor's (`retries_itself`).
 
 import base64
 import contextlib
+import io
 import os
 import re
 import zlib
@@ -13,30 +14,36 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
+from weakref import WeakKeyDictionary
 
 import google_crc32c
+from google.api_core.exceptions import Forbidden, Unauthorized
 from google.auth.credentials import Credentials
 from google.cloud import storage
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from switchyard.clients.objects.file_uris import to_path, to_uri
 from switchyard.clients.objects.files import FileObjects
-from switchyard.clients.objects.gcs_errors import translated
+from switchyard.clients.objects.gcs_errors import no_bucket, translated
+from switchyard.clients.objects.gcs_sending import find_pace
+from switchyard.clients.objects.gcs_sessions import send
 from switchyard.clients.settings import read_storage_emulator
-from switchyard.core.errors import BadRecord, BadRequest, NotFound, StaleWrite, SwitchyardError, TryAgain
+from switchyard.core.errors import BadRecord, BadRequest, BadSetup, NotFound, StaleWrite, SwitchyardError, TryAgain
 from switchyard.core.ports import ABSENT, ANY, Stat
 
 TIMEOUT_S: Final = (10.0, 60.0)
-"""A service that does not even answer slowly is better asked again."""
+"""A service that does not even answer slowly is better asked again. What is sent has more, by its size."""
 RETRY_FOR_S: Final = 300.0
-"""How long the vendor's retries go on, where they are asked for; the first wait is about a second."""
+"""How long the vendor's retries go on, where they are asked for, and new sessions in place of dropped ones; the first
+wait is about a second. Whatever is sent has more, by its size and the line's pace."""
 PARALLEL_UPLOADS: Final = 8
-"""Each holds a file of up to 8 MiB, or one chunk of a larger one, in memory."""
+"""Each holds a file of up to 8 MiB, or one chunk of a larger one, in memory; they share the line (`gcs_sending`)."""
 CHUNK_BYTES: Final = 16 * 1024 * 1024
 """A larger file goes up in chunks of this; the vendor's default, 100 MiB, times 8 would fill a small machine."""
 
 _READS = 3  # of an object that changes in between; our snapshots are 10 s apart
+_WRITES = 3  # of data that did not arrive as it was sent
 _CREATE = "storage.objects.create (and storage.objects.delete, to replace one)"
 
 
@@ -47,7 +54,7 @@ class GcsObjects:
         client: whose retries are used only with `retries_itself`.
         retries_itself: False: a failure that may pass raises `TryAgain` at once.
         retry_for_s: how long it may be retried, where it is; after that `TryAgain` is raised.
-        timeout_s: to connect, and between two bytes of an answer.
+        timeout_s: to connect, and between two bytes of an answer; what is sent has more, by its size.
     """
 
     def __init__(
@@ -59,15 +66,30 @@ class GcsObjects:
         timeout_s: tuple[float, float] = TIMEOUT_S,
     ) -> None:
         self._client = client
-        retry = DEFAULT_RETRY.with_timeout(retry_for_s) if retries_itself else None
-        self._how: dict[str, Any] = {"timeout": timeout_s, "retry": retry}
+        self._pace = find_pace(client._http)
+        self._retries_itself = retries_itself
+        self._retry_for_s = retry_for_s
+        self._timeout_s = timeout_s
+        self._known_buckets = _KNOWN_BUCKETS.setdefault(client, set())
+
+    @property
+    def _how(self) -> dict[str, Any]:
+        return self._how_to_send(0)
+
+    def _how_to_send(self, size_bytes: int) -> dict[str, Any]:
+        retry = DEFAULT_RETRY.with_timeout(self._to_patience_s(size_bytes)) if self._retries_itself else None
+        return {"timeout": self._timeout_s, "retry": retry}
+
+    def _to_patience_s(self, size_bytes: int) -> float:
+        """So that also what takes minutes to send is sent a second time."""
+        return self._retry_for_s + self._pace.to_allowance_s(size_bytes)
 
     def stat(self, uri: str) -> Stat:
         """See the port."""
         blob = self._blob(uri)
-        with translated("read", uri, "storage.objects.get"):
+        with self._asking("read", uri, "storage.objects.get"):
             blob.reload(**self._how)
-        return Stat(size_bytes=int(blob.size), generation=int(blob.generation))
+        return _to_stat(blob)
 
     def read(self, uri: str, *, max_bytes: int | None = None) -> tuple[bytes, int]:
         """See the port. An object stored with ``Content-Encoding: gzip`` is unpacked; `max_bytes` bounds both sizes."""
@@ -107,7 +129,7 @@ class GcsObjects:
     def _download_stored(self, uri: str, generation: int | None) -> tuple[bytes, Any]:
         """The bytes as they are stored, which are what the checksum is of."""
         blob = self._blob(uri)
-        with translated("read", uri, "storage.objects.get"):
+        with self._asking("read", uri, "storage.objects.get"):
             data: bytes = blob.download_as_bytes(raw_download=True, if_generation_match=generation, **self._how)
         # The client checks the sum of a whole answer, but not of one that it continued after a break.
         if _to_crc32c(data) != blob.crc32c:
@@ -117,23 +139,39 @@ class GcsObjects:
     def write(self, uri: str, data: bytes, *, if_generation: int) -> int:
         """See the port."""
         _check_generation(if_generation)
-        blob = self._blob(uri)
-        try:
-            with translated("write", uri, _CREATE):
-                blob.upload_from_string(
-                    data,
-                    content_type=_content_type(uri),
-                    if_generation_match=None if if_generation == ANY else if_generation,
-                    checksum="crc32c",
-                    **self._how,
+        _check_name(uri)
+        for _ in range(_WRITES if self._retries_itself else 1):
+            try:
+                return self._send(uri, io.BytesIO(data), len(data), if_generation)
+            except StaleWrite as err:
+                found = self._find(uri)
+                there = found.generation if found else ABSENT
+                if if_generation not in (ANY, there):
+                    generation = self._find_own(uri, found, data)
+                    if generation is not None:
+                        return generation
+                    wanted = "not to exist" if if_generation == ABSENT else f"to have generation {if_generation}"
+                    message = f"expected {uri} {wanted}; somebody else wrote, read it again before writing"
+                    raise StaleWrite(message) from err
+                # No rival: some endpoints say so of data that did not arrive as it was sent.
+                broken = TryAgain(
+                    f"could not write {uri}: refused, though what is there is as expected; {err.__cause__}"
                 )
-        except StaleWrite as err:
-            generation = self._find_own(uri, data)
-            if generation is None:
-                wanted = "not to exist" if if_generation == ABSENT else f"to have generation {if_generation}"
-                message = f"expected {uri} {wanted}; somebody else wrote, read it again before writing"
-                raise StaleWrite(message) from err
-            return generation
+                broken.__cause__ = err
+        raise broken
+
+    def _send(self, uri: str, stream: BinaryIO, size_bytes: int, if_generation: int) -> int:
+        blob = self._blob(uri, chunk_size=CHUNK_BYTES)
+        with translated("write", uri, _CREATE):
+            send(
+                blob,
+                stream,
+                size_bytes,
+                patience_s=self._to_patience_s if self._retries_itself else None,
+                content_type=_content_type(uri),
+                if_generation_match=None if if_generation == ANY else if_generation,
+                **self._how_to_send(min(size_bytes, CHUNK_BYTES)),
+            )
         return int(blob.generation)
 
     def list(self, prefix: str) -> list[str]:
@@ -143,8 +181,7 @@ class GcsObjects:
     def list_stats(self, prefix: str) -> Iterator[tuple[str, Stat]]:
         """See the port: page by page, in the service's own order, which is that of the names' bytes."""
         for blob in self._list(prefix, "name,size,generation"):
-            stat = Stat(size_bytes=int(blob.size), generation=int(blob.generation))
-            yield f"gs://{blob.bucket.name}/{blob.name}", stat
+            yield f"gs://{blob.bucket.name}/{blob.name}", _to_stat(blob)
 
     def _list(self, prefix: str, fields: str) -> Iterator[Any]:
         bucket, name_prefix = _split(prefix)
@@ -159,7 +196,7 @@ class GcsObjects:
         _check_generation(if_generation)
         blob = self._blob(uri)
         try:
-            with translated("delete", uri, "storage.objects.delete"):
+            with self._asking("delete", uri, "storage.objects.delete"):
                 blob.delete(if_generation_match=None if if_generation == ANY else if_generation, **self._how)
         except NotFound:
             return
@@ -186,25 +223,62 @@ class GcsObjects:
         return len(files)
 
     def _upload_file(self, file: Path, uri: str) -> SwitchyardError | None:
-        blob = self._blob(uri, chunk_size=CHUNK_BYTES)
         try:
-            with translated("write", uri, _CREATE):
-                blob.upload_from_filename(str(file), content_type=_content_type(uri), checksum="crc32c", **self._how)
+            with file.open("rb") as stream:
+                self._send(uri, stream, os.fstat(stream.fileno()).st_size, ANY)
+        except StaleWrite as err:  # no generation was asked for, so none can be another
+            return TryAgain(f"could not write {uri}: {err.__cause__}")
         except SwitchyardError as err:
             return err
         return None
 
-    def _find_own(self, uri: str, data: bytes) -> int | None:
-        """The generation of what is there, if it is `data`: then the refused write had been carried out before, and
-        its answer was lost (or the same was written twice, which is no harm)."""
+    def _find(self, uri: str) -> Stat | None:
         try:
-            found = self.stat(uri)
-            if found.size_bytes != len(data):
-                return None
+            return self.stat(uri)
+        except NotFound:
+            return None
+
+    def _find_own(self, uri: str, found: Stat | None, data: bytes) -> int | None:
+        """The generation of what was `found`, if it is `data`: then the refused write had been carried out before, and
+        its answer was lost (or the same was written twice, which is no harm)."""
+        if found is None or found.size_bytes != len(data):
+            return None
+        try:
             there, _ = self._download_stored(uri, found.generation)
         except (NotFound, StaleWrite):  # gone, or written anew by now
             return None
         return found.generation if there == data else None
+
+    @contextlib.contextmanager
+    def _asking(self, action: str, uri: str, permission: str) -> Iterator[None]:
+        """As `translated`, for what is asked of an object: when it is not there, its bucket may not be either."""
+        try:
+            with translated(action, uri, permission):
+                yield
+        except NotFound:
+            self._check_bucket(action, uri)
+            raise
+
+    def _check_bucket(self, action: str, uri: str) -> None:
+        """Asks for the bucket, once in a process: the answer about an object is 404 and ``notFound`` either way, and
+        its words are no contract (https://github.com/googleapis/nodejs-storage/issues/220 and 1183).
+
+        Raises: BadSetup: it is not there.
+        """
+        bucket, _ = _split(uri)
+        if bucket in self._known_buckets:
+            return
+        try:
+            with translated("list", f"gs://{bucket}", "storage.objects.list"):
+                try:
+                    # Who may read objects may list them, but need not have storage.buckets.get.
+                    found = self._client.list_blobs(bucket, max_results=1, fields="items(name)", **self._how)
+                    next(iter(found), None)
+                except (Forbidden, Unauthorized):  # then nobody can tell us
+                    return
+        except BadSetup as err:
+            raise no_bucket(action, uri) from err
+        self._known_buckets.add(bucket)
 
     def _blob(self, uri: str, *, chunk_size: int | None = None) -> Any:
         bucket, name = _check_name(uri)
@@ -230,6 +304,9 @@ def _client(credentials: Credentials | None, emulator: str) -> storage.Client:
     os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
     return storage.Client(project=None, credentials=credentials)
 
+
+_KNOWN_BUCKETS: WeakKeyDictionary[storage.Client, set[str]] = WeakKeyDictionary()
+"""What each client has seen to be there."""
 
 # Connections must not be shared with a forked child.
 os.register_at_fork(after_in_child=_client.cache_clear)
@@ -271,6 +348,11 @@ def _check_name(uri: str) -> tuple[str, str]:
 def _check_generation(if_generation: int) -> None:
     if if_generation < ANY:
         raise BadRequest(f"if_generation must be a generation, ABSENT (0) or ANY (-1); got {if_generation}")
+
+
+def _to_stat(blob: Any) -> Stat:
+    """An empty object may come without a size (https://github.com/yoshidan/google-cloud-rust/pull/326)."""
+    return Stat(size_bytes=int(blob.size or 0), generation=int(blob.generation))
 
 
 def _content_type(uri: str) -> str:

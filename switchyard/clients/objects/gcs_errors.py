@@ -33,7 +33,7 @@ def translated(action: str, uri: str, permission: str) -> Iterator[None]:
     try:
         yield
     except api.GoogleAPICallError as err:
-        raise _to_error(err, f"could not {action} {uri}", uri, permission) from err
+        raise _to_error(err, action, uri, permission) from err
     except (api.RetryError, DataCorruption, requests.RequestException, urllib3.exceptions.HTTPError) as err:
         raise TryAgain(f"could not {action} {uri}: {_first_line(err)}; the connection or its data broke") from err
     except InvalidResponse as err:
@@ -52,35 +52,56 @@ def translated(action: str, uri: str, permission: str) -> Iterator[None]:
         raise BadSetup(message) from err
 
 
-def _to_error(err: api.GoogleAPICallError, failed: str, uri: str, permission: str) -> SwitchyardError:
+def no_bucket(action: str, uri: str) -> BadSetup:
+    """The error for a bucket that is not there."""
+    bucket = uri.removeprefix("gs://").partition("/")[0]
+    return BadSetup(
+        f"could not {action} {uri}: there is no bucket {bucket}; create it, or mend the URI (ARTIFACTS_URI)"
+    )
+
+
+def is_broken_sum(err: api.GoogleAPICallError) -> bool:
+    """True when the data did not arrive as it was sent: ``invalid``, and no parameter or header is named as what is.
+
+    Source: the answer in https://github.com/googleapis/python-storage/issues/1541
+    """
+    _, details = _read_answer(err)
+    return err.code == 400 and any(
+        detail.get("reason") == "invalid" and not detail.get("location") for detail in details
+    )
+
+
+def _to_error(err: api.GoogleAPICallError, action: str, uri: str, permission: str) -> SwitchyardError:
     code = int(err.code or 0)
-    said, reasons = _read_answer(err)
+    said, details = _read_answer(err)
+    reasons = {str(detail.get("reason")) for detail in details}
+    failed = f"could not {action} {uri}"
     bucket = uri.removeprefix("gs://").partition("/")[0]
     if code in _PASSING or code >= 500 or reasons & _PASSING_REASONS:
         return TryAgain(f"{failed}: Cloud Storage answered {code}: {said}")
     if code in (401, 403):
         return BadSetup(f"{failed}: expected the permission {permission} on bucket {bucket}; got {code}: {said}")
-    if code == 404 and "bucket does not exist" in said:
-        return BadSetup(f"{failed}: there is no bucket {bucket}; create it, or mend the URI (ARTIFACTS_URI)")
+    if code == 404 and action in ("write", "list"):  # these ask for no object, so it is the bucket that is missing
+        return no_bucket(action, uri)
     if code == 404:
         return NotFound(f"expected an object at {uri}; there is none")
     if code in (304, 412):
         return StaleWrite(f"{failed}: its generation is another: somebody else wrote, read it again")
-    if code == 400 and "match calculated" in said:
+    if is_broken_sum(err):
         return TryAgain(f"{failed}: the data changed on its way: {said}")
     return BadRequest(f"{failed}: Cloud Storage refused it with {code}: {said}")
 
 
-def _read_answer(err: api.GoogleAPICallError) -> tuple[str, set[str]]:
-    """Google's own words and reasons, without the request's address and the client's comment on them."""
+def _read_answer(err: api.GoogleAPICallError) -> tuple[str, list[dict[str, object]]]:
+    """Google's own words and the error's details, without the request's address and the client's comment on them."""
     response = err.response
     if not isinstance(response, requests.Response):
-        return _first_line(err), set()
+        return _first_line(err), []
     try:
         error = response.json()["error"]
-        return str(error["message"]), {str(detail["reason"]) for detail in error.get("errors", ())}
+        return str(error["message"]), [dict(detail) for detail in error.get("errors", ())]
     except (ValueError, KeyError, TypeError):  # downloads answer in plain words, proxies in HTML
-        return response.text.strip()[:300] or str(response.reason), set()
+        return response.text.strip()[:300] or str(response.reason), []
 
 
 def _first_line(err: BaseException) -> str:

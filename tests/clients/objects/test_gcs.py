@@ -16,11 +16,13 @@ from google.oauth2 import service_account
 from google.oauth2.credentials import Credentials
 
 from switchyard.clients.objects.gcs import CHUNK_BYTES, PARALLEL_UPLOADS, GcsObjects
+from switchyard.clients.objects.gcs_sending import Pace
 from switchyard.clients.objects.open import open_objects
 from switchyard.core.errors import BadRecord, BadRequest, BadSetup, NotFound, StaleWrite, SwitchyardError, TryAgain
-from switchyard.core.ports import ABSENT, ANY, Objects
+from switchyard.core.ports import ABSENT, ANY, Objects, Stat
 from tests.emulators.faults import Fault
 from tests.emulators.gcs import Gcs, start_gcs
+from tests.emulators.gcs_app import Ways
 from tests.emulators.gcs_rules import Preconditions
 from tests.emulators.metadata import start_metadata
 
@@ -365,3 +367,177 @@ def test_errors_have_one_line_and_no_address_of_a_request(gcs: Gcs, objects: Obj
         assert uri in message
         assert "\n" not in message
         assert "http" not in message
+
+
+@pytest.mark.parametrize("status", [400, 404, 409, 410])
+@pytest.mark.parametrize("chunk", [1, 2, 3])
+def test_dropped_upload_is_started_anew(
+    gcs: Gcs, gcs_root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, chunk: int
+) -> None:
+    """At any chunk: the trainer's file arrives whole, once, by a new session (400: its sum was another's)."""
+    monkeypatch.setattr("switchyard.clients.objects.gcs.CHUNK_BYTES", 4 * 2**20)
+    data = os.urandom(9 * 2**20)
+    (tmp_path / "candidate.parquet").write_bytes(data)
+    gcs.inject(Fault(kind="uploads.put", nth=chunk, status=status))
+    assert open_objects(gcs_root, retries_itself=True).upload_folder(tmp_path, gcs_root) == 1
+    assert gcs.count("uploads.start") == 2
+    assert open_objects(gcs_root).read(f"{gcs_root}/candidate.parquet")[0] == data
+
+
+@pytest.mark.parametrize("status", [409, 410])
+def test_upload_that_landed_unseen_is_not_doubled(gcs: Gcs, uri: str, status: int) -> None:
+    """The last chunk landed, its answer was lost, and its session is gone: the new one finds our own write there."""
+    data = os.urandom(9 * 2**20)
+    gcs.inject(Fault(kind="uploads.put", status=status, after=True))
+    objects = open_objects(uri, retries_itself=True)
+    generation = objects.write(uri, data, if_generation=ABSENT)
+    assert objects.read(uri) == (data, generation)
+    assert gcs.count("uploads.start") == 2
+
+
+@pytest.mark.parametrize("status", [409, 410])
+def test_rival_that_wrote_while_an_upload_was_started_anew_is_seen(gcs: Gcs, uri: str, status: int) -> None:
+    """What was dropped is no licence to overwrite: the rival's bytes stay."""
+    mine, rivals = os.urandom(9 * 2**20), b"a rival's"
+    objects = open_objects(uri, retries_itself=True)
+    gcs.inject(Fault(kind="uploads.put", status=status))
+    gcs.inject(Fault(kind="uploads.start", nth=2, hold=True))
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(objects.write, uri, mine, if_generation=ABSENT)
+        give_up_at = time.monotonic() + 30
+        while gcs.count("uploads.start") < 2:
+            assert time.monotonic() < give_up_at
+        gcs.store.insert("switchyard-test", target_of(uri), rivals, {}, NO_CONDITIONS)
+        gcs.app.faults.forget()
+        with pytest.raises(StaleWrite, match="somebody else wrote"):
+            writing.result(timeout=60)
+    assert objects.read(uri)[0] == rivals
+
+
+def test_upload_that_is_dropped_again_and_again_may_be_tried_again(gcs: Gcs, uri: str) -> None:
+    """New sessions are begun within the time that the other retries have too."""
+    gcs.inject(Fault(kind="uploads.put", status=410, times=1_000))
+    objects = GcsObjects(storage.Client(project=None), retries_itself=True, retry_for_s=0.5)
+    objects.write(f"{uri}.first", os.urandom(2**20), if_generation=ANY)  # so that the pace is known
+    with pytest.raises(TryAgain, match="410"):
+        objects.write(uri, os.urandom(9 * 2**20), if_generation=ABSENT)
+    assert 1 < gcs.count("uploads.start") < 10
+
+
+def test_task_is_told_of_a_dropped_upload_at_once(gcs: Gcs, objects: Objects, uri: str) -> None:
+    """Where a task repeats the call, no new session is begun within."""
+    gcs.inject(Fault(kind="uploads.put", status=410))
+    with pytest.raises(TryAgain, match="410"):
+        objects.write(uri, os.urandom(9 * 2**20), if_generation=ABSENT)
+    assert gcs.count("uploads.start") == 1
+    objects.write(uri, b"x", if_generation=ABSENT)
+
+
+def test_narrow_line_takes_longer_and_loses_nothing(gcs: Gcs, gcs_root: str, tmp_path: Path) -> None:
+    """A sixtieth of the time-outs, and a line on which every chunk needs several times as long: it arrives at the first
+    try, although no task would repeat it."""
+    data = os.urandom(CHUNK_BYTES + 1_000_000)
+    (tmp_path / "candidate.parquet").write_bytes(data)
+    gcs.app.ways = Ways(reads_bytes_per_s=4 * 2**20)
+    objects = GcsObjects(storage.Client(project=None), timeout_s=(10 / 60, 1.0))
+    began = time.monotonic()
+    assert objects.upload_folder(tmp_path, gcs_root) == 1
+    assert time.monotonic() - began > 2.0, "the line was not narrow"
+    assert gcs.count("uploads.put") == 2
+    assert open_objects(gcs_root).read(f"{gcs_root}/candidate.parquet")[0] == data
+
+
+def test_silence_in_a_large_upload_is_not_waited_for_once_the_pace_is_known(gcs: Gcs, uri: str) -> None:
+    """A fast line's time-outs are short again."""
+    objects = GcsObjects(storage.Client(project=None), timeout_s=(5.0, 0.2))
+    data = os.urandom(8 * 2**20)
+    objects.write(uri, data, if_generation=ABSENT)
+    gcs.inject(Fault(kind="objects.insert", hold=True))
+    began = time.monotonic()
+    with pytest.raises(TryAgain, match="timed out"):
+        objects.write(uri, data, if_generation=ANY)
+    assert time.monotonic() - began < 30  # 134 s, were the pace not known
+    gcs.app.faults.forget()
+
+
+def test_allowance_follows_what_was_measured() -> None:
+    """4 Mbit/s shared by eight at first; then a quarter of the last pace, and half of it after a time-out."""
+    pace = Pace()
+    assert pace.to_allowance_s(0) == 0
+    assert pace.to_allowance_s(16 * 2**20) == pytest.approx(268, abs=1)
+    pace.note(1_000, 60.0)
+    assert pace.to_allowance_s(62_500) == 1.0
+    pace.note(10_000_000, 2.0)
+    assert pace.to_allowance_s(10_000_000) == pytest.approx(8.0)
+    pace.note_timeout()
+    assert pace.to_allowance_s(10_000_000) == pytest.approx(16.0)
+
+
+def test_empty_object_without_a_size_is_empty(gcs: Gcs, objects: Objects, uri: str) -> None:
+    """Some endpoints leave a zero out."""
+    generation = objects.write(uri, b"", if_generation=ABSENT)
+    gcs.app.ways = Ways(names_no_size=True)
+    stat = Stat(size_bytes=0, generation=generation)
+    assert objects.stat(uri) == stat
+    assert list(objects.list_stats(uri)) == [(uri, stat)]
+    assert objects.read(uri, max_bytes=10) == (b"", generation)
+    assert objects.write(uri, b"", if_generation=ABSENT) == generation
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("words", ["Not Found", "No such object: no-such-bucket/a.json", "Nicht gefunden"])
+def test_missing_bucket_is_known_in_any_words(gcs: Gcs, call: str, words: str) -> None:
+    """Words are no contract: where an object is not there, the bucket is asked for."""
+    gcs.app.ways = Ways(missing_bucket_words=words)
+    objects = GcsObjects(storage.Client(project=None))
+    with pytest.raises(BadSetup, match="there is no bucket no-such-bucket"):
+        CALLS[call][1](objects, "gs://no-such-bucket/a.json")
+
+
+def test_bucket_is_asked_for_once(gcs: Gcs, uri: str) -> None:
+    """Then it is known to be there."""
+    client = storage.Client(project=None)
+    for _ in range(3):
+        with pytest.raises(NotFound):
+            GcsObjects(client).stat(uri)
+    assert gcs.count("objects.list") == 1
+
+
+def test_bucket_that_may_not_be_listed_is_taken_to_be_there(gcs: Gcs, uri: str) -> None:
+    """A reader without storage.objects.list: the object is not there, which is all that can be known."""
+    gcs.app.denied = {"storage.objects.list"}
+    with pytest.raises(NotFound, match="training_metrics"):
+        GcsObjects(storage.Client(project=None)).stat(uri)
+
+
+@pytest.mark.parametrize("status", [400, 412])
+@pytest.mark.parametrize("size", [2**20, 9 * 2**20])
+@pytest.mark.parametrize("condition", ["absent", "any", "generation"])
+def test_data_that_changed_on_its_way_is_no_rivals(
+    gcs: Gcs, objects: Objects, uri: str, status: int, size: int, condition: str
+) -> None:
+    """The task may try again; the trainer has by then. What is there decides, not the answer's status or words."""
+    generation = {"absent": ABSENT, "any": ANY}.get(condition)
+    if generation is None:
+        generation = objects.write(uri, b"before", if_generation=ABSENT)
+    data = os.urandom(size)
+    gcs.app.ways = Ways(broken_sum_status=status)
+    gcs.inject(Fault(kind="uploads.put" if size > 2**23 else "objects.insert", flip=True))
+    with pytest.raises(TryAgain):
+        objects.write(uri, data, if_generation=generation)
+    gcs.app.faults.forget()
+    gcs.inject(Fault(kind="uploads.put" if size > 2**23 else "objects.insert", flip=True))
+    open_objects(uri, retries_itself=True).write(uri, data, if_generation=generation)
+    assert objects.read(uri)[0] == data
+
+
+def test_file_that_changed_on_its_way_may_be_tried_again(
+    gcs: Gcs, objects: Objects, gcs_root: str, tmp_path: Path
+) -> None:
+    """No generation was asked for, so 412 is nobody's."""
+    (tmp_path / "a").write_bytes(b"x" * 2**20)
+    gcs.app.ways = Ways(broken_sum_status=412)
+    gcs.inject(Fault(kind="objects.insert", flip=True))
+    with pytest.raises(TryAgain, match="1 of 1 files"):
+        objects.upload_folder(tmp_path, gcs_root)
+    assert objects.upload_folder(tmp_path, gcs_root) == 1
