@@ -120,6 +120,8 @@ def _repair(run: Unsettled, reports: list[JobReport], graces: Graces, result: Re
     """Does the next thing for one run, and what follows from it at once."""
     job = run.job
     report = _choose_report(job, reports, result) if job is not None and not job.state.ended else None
+    if report is not None and report.problem:
+        raise TryAgain(report.problem)
     step = next_action(
         run.quick_test.status,
         job,
@@ -209,7 +211,7 @@ def _cancel_strays(jobs: dict[str, list[JobReport]], result: ReconcileResult) ->
     submission made its job after all. A job of a claim that is open (its repair backs off, say) goes on."""
     for key, reports in jobs.items():
         for report in reports:
-            if report.state.ended:
+            if report.state.ended or report.problem:
                 continue
             try:
                 if record_job(key, report).state.ended:

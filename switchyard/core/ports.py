@@ -88,7 +88,8 @@ class Launcher(Protocol):
         """Starts a job under `key`, or returns the one that this key has already, ended or not."""
 
     def report(self, job_names: Sequence[str]) -> dict[str, JobReport]:
-        """The jobs as they are now, by name; a name that the launcher does not know is left out."""
+        """The jobs as they are now, by name; a name that the launcher does not know is left out. What goes wrong with
+        the look at one job is that report's `problem`; the others are reported."""
 
     def list(self, labels: Mapping[str, str], since: datetime) -> list[JobReport]:
         """All jobs that bear all of `labels` and were created at or after `since`, in any state, oldest first."""

@@ -46,7 +46,7 @@ def watch(
     while True:
         passed_s = clock() - started
         try:
-            report = launcher.report([job_name]).get(job_name)
+            report = _look(launcher, job_name)
         except TryAgain as err:
             silent_s = clock() - answered
             if silent_s >= PATIENCE_S or passed_s >= look.for_s:
@@ -62,3 +62,10 @@ def watch(
                 return report
         left_s = max(0.0, look.for_s - passed_s)
         sleep(min(left_s, to_interval_s(how.pace, look.waited_s + passed_s, chance())))
+
+
+def _look(launcher: Launcher, job_name: str) -> JobReport | None:
+    report = launcher.report([job_name]).get(job_name)
+    if report is not None and report.problem:
+        raise TryAgain(report.problem)
+    return report

@@ -11,8 +11,10 @@ from flows.parameters import TrainParameters
 from flows.reconcile import ReconcileResult, RepairsFailed, reconcile
 from flows.train import to_order
 from switchyard.clients.connect import Outside
+from switchyard.clients.launchers.local.job_folder import Exit, JobFolder
 from switchyard.core.runs.jobs import JobReport, JobState, to_labels
 from switchyard.core.runs.rows import Claim, Job, JobNews, NewRun, RunStatus
+from tests.clients.launchers.local.strange_files import STRANGE
 from tests.flows.polling import wait_for
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -167,3 +169,51 @@ def test_a_completed_run_without_a_history_is_published(scripted: Outside) -> No
     assert scripted.histories.read_history(job.quick_test_id).history_json is None
     assert reconcile_now().settled == [job.quick_test_id]
     assert scripted.histories.read_history(job.quick_test_id).history_json is not None
+
+
+def test_a_job_that_cannot_be_looked_at_backs_off_and_is_repaired_later(
+    scripted: Outside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is concluded about its run; all others are repaired meanwhile."""
+    unseen, _ = ended(scripted, "works")
+    seen, _ = ended(scripted, "works too")
+    real = JobFolder.read_exit
+
+    def fail(job: JobFolder) -> Exit | None:
+        if job.key == unseen.key:
+            raise PermissionError(13, "Permission denied")
+        return real(job)
+
+    report = submit(scripted, unseen, "works")
+    scripted.jobs.record_job(
+        unseen.key, JobNews(state=JobState.RUNNING, job_name=report.job_name), now=datetime.now(UTC)
+    )
+    with monkeypatch.context() as broken:  # root, as which tests may run, may read everything
+        broken.setattr(JobFolder, "read_exit", fail)
+        scripted.launcher._ended.clear()  # type: ignore[attr-defined]
+        with pytest.raises(RepairsFailed, match="Permission denied") as failed:
+            reconcile_now()
+    assert failed.value.result.settled == [seen.quick_test_id]
+    assert list(failed.value.result.failed) == [unseen.quick_test_id]
+    (line,) = [line for line in scripted.ledger.read_ledger("repair") if line.quick_test_id == unseen.quick_test_id]
+    assert "Permission denied" in line.error
+    assert read_status(scripted, unseen) is RunStatus.RUNNING
+    scripted.ledger.write_ledger(msgspec.structs.replace(line, next_try_at=NOW))
+    assert reconcile_now().settled == [unseen.quick_test_id]
+
+
+@pytest.mark.parametrize("strange", ["a folder", "a looping link", "a fifo", "deep json"])
+def test_a_damaged_job_folder_fails_its_own_run_only(scripted: Outside, strange: str) -> None:
+    """In place of the record of its end: the other run is published, and this one's row says what to do."""
+    damaged, report = ended(scripted, "works")
+    other, _ = ended(scripted, "works too")
+    scripted.jobs.record_job(
+        damaged.key, JobNews(state=JobState.RUNNING, job_name=report.job_name), now=datetime.now(UTC)
+    )
+    record = Path(report.job_name) / "exit.json"
+    record.unlink()
+    STRANGE[strange](record)
+    scripted.launcher._ended.clear()  # type: ignore[attr-defined]
+    reconcile_now()
+    assert read_status(scripted, other) is RunStatus.COMPLETED
+    assert scripted.jobs.read_job(damaged.quick_test_id).state is JobState.FAILED  # type: ignore[union-attr]

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
 from switchyard.core.errors import TryAgain
@@ -111,3 +112,14 @@ def test_a_silent_launcher_at_the_deadline_is_no_lost_job() -> None:
     """Out of time while nothing answers: an error, never "it does not know the job"."""
     with pytest.raises(TryAgain):
         Scripted(TryAgain("503")).watch(None, for_s=30)
+
+
+def test_a_look_that_failed_is_no_news() -> None:
+    """The launcher could not see how the job is: asked again, and outlasted like one that is away."""
+    unseen = msgspec.structs.replace(make_report(), problem="could not read the job: Permission denied")
+    launcher = Scripted(unseen, unseen, make_report(JobState.SUCCEEDED))
+    assert launcher.watch(make_report()) == make_report(JobState.SUCCEEDED)
+    launcher = Scripted(unseen)
+    with pytest.raises(TryAgain, match="Permission denied"):
+        launcher.watch(make_report())
+    assert launcher.now_s >= PATIENCE_S

@@ -65,7 +65,8 @@ class JobOrder(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobReport(msgspec.Struct, frozen=True, kw_only=True):
-    """One job as its launcher sees it now."""
+    """One job as its launcher sees it now. With a `problem` the launcher cannot see how it is: `state` then says only
+    that it is not known to have ended, and nothing may be decided from it."""
 
     job_name: str  # the launcher's own name for it: a folder, or a Vertex resource name
     key: str
@@ -77,6 +78,7 @@ class JobReport(msgspec.Struct, frozen=True, kw_only=True):
     started_at: datetime | None = None
     ended_at: datetime | None = None
     progress: Progress | None = None
+    problem: str = ""
 
 
 def to_submission_key(database_id: str, quick_test_id: int, attempt: int) -> str:

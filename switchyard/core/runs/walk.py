@@ -72,6 +72,9 @@ def next_action(
         return _after_end(job, Step(action=Action.INGEST), now, graces)
     if report is None:
         return _without_report(job, now, graces)
+    if report.problem:
+        # Its launcher could not look (a folder that may not be read, say): it may be at work, or have ended.
+        return Step(action=Action.WAIT)
     if report.state.ended:
         # The usual way: a job ends while nobody looks. Dead before its container started comes here too.
         ended = Step(action=Action.INGEST, state=report.state, reason=report.reason, message=report.message)

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 
 from switchyard.core.runs.jobs import JobReport, JobState, Reason
@@ -41,6 +42,9 @@ def decide(
     return next_action(status, job, report, published=published, now=NOW, graces=graces or Graces(), deadline=deadline)
 
 
+UNSEEN = msgspec.structs.replace(make_report(JobState.RUNNING), problem="Permission denied")
+
+
 @pytest.mark.parametrize(
     ("status", "job", "report", "published", "action"),
     [
@@ -60,6 +64,9 @@ def decide(
         (RunStatus.SUBMITTED, make_job(JobState.QUEUED), make_report(JobState.RUNNING), False, Action.RECORD),
         (RunStatus.RUNNING, make_job(JobState.RUNNING), make_report(JobState.RUNNING), True, Action.WAIT),
         (RunStatus.RUNNING, make_job(JobState.RUNNING, name="b"), make_report(JobState.RUNNING), True, Action.RECORD),
+        # its launcher could not look
+        (RunStatus.SUBMITTED, make_job(JobState.QUEUED), UNSEEN, False, Action.WAIT),
+        (RunStatus.CANCELLED, make_job(JobState.RUNNING), UNSEEN, False, Action.WAIT),
         # at work for a run that has ended
         (RunStatus.CANCELLED, make_job(JobState.RUNNING), make_report(JobState.RUNNING), False, Action.CANCEL),
         (RunStatus.COMPLETED, make_job(JobState.QUEUED), make_report(JobState.QUEUED), True, Action.CANCEL),

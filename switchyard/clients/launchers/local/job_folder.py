@@ -10,6 +10,7 @@ A supervisor holds the folder's lock as long as it lives. Whoever else gets the 
 write the end (`end_unwatched`).
 """
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from typing import TypeVar
 import msgspec
 
 from switchyard.clients.launchers.local.job_log import read_tail, to_last_words, to_progress
+from switchyard.clients.launchers.local.plain_files import StrangeFile, read_plain
 from switchyard.clients.launchers.local.processes import Identity, kill_session
 from switchyard.clients.objects.file_uris import to_uri
 from switchyard.clients.objects.folders import open_folder, replace_file, to_error, try_lock, unlock
@@ -29,6 +31,7 @@ from switchyard.core.runs.jobs import JobOrder, JobReport, JobState, Progress, R
 T = TypeVar("T", bound=msgspec.Struct)
 
 _KILL_WAIT_S = 5.0
+_RECORD_BYTES = 4 * 1024 * 1024  # a thousand times what a record has
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,17 +94,18 @@ class JobFolder:
     @property
     def cancel_asked(self) -> bool:
         """Whether somebody asked to cancel it."""
-        return (self.path / "cancel").exists()
+        return os.path.lexists(self.path / "cancel")  # whatever it is that lies there
 
     def ask_to_cancel(self) -> None:
         """Leaves the mark that the supervisor looks for. A second call does nothing."""
-        (self.path / "cancel").touch()
+        if not self.cancel_asked:
+            (self.path / "cancel").touch()
 
     @property
     def claimed_at(self) -> datetime:
         """When the order was last handed to a supervisor, or, without an order, when the folder last changed."""
         try:
-            claimed_s = (self.path / "order.json").stat().st_mtime
+            claimed_s = (self.path / "order.json").lstat().st_mtime
         except FileNotFoundError:
             claimed_s = self.path.stat().st_mtime
         return datetime.fromtimestamp(claimed_s, UTC)
@@ -198,10 +202,10 @@ class JobFolder:
     def _read(self, name: str, kind: type[T]) -> T | None:
         path = self.path / name
         try:
-            return msgspec.json.decode(path.read_bytes(), type=kind)
+            return msgspec.json.decode(read_plain(path, max_bytes=_RECORD_BYTES), type=kind)
         except FileNotFoundError:
             return None
-        except (msgspec.DecodeError, UnicodeDecodeError) as err:
+        except (StrangeFile, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
             problem = f"{err}; the file was damaged: look at {self.log}, remove the folder, then train again"
             raise BadRecord(str(path), [problem]) from err
         except OSError as err:

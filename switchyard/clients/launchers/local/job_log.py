@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from switchyard.clients.launchers.local.plain_files import StrangeFile, open_plain
 from switchyard.core.runs.jobs import Progress
 
 TAIL_BYTES = 64 * 1024
@@ -15,13 +16,14 @@ _LAST_CHARACTERS = 2_000
 
 
 def read_tail(log: Path) -> str:
-    """The log's last 64 KiB; empty when there is no log yet."""
+    """The log's last 64 KiB; empty when there is no log yet, or none that can be read: a job's end does not hang on
+    its last words."""
     try:
-        with log.open("rb") as file:
+        with open_plain(log, follows_links=True) as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - TAIL_BYTES))
             return file.read(TAIL_BYTES).decode("utf-8", errors="replace")
-    except FileNotFoundError:
+    except (OSError, StrangeFile):
         return ""
 
 
@@ -42,7 +44,7 @@ def _read_lines(tail: str) -> Iterator[dict[str, Any]]:
             continue
         try:
             yield json.loads(line)
-        except ValueError:  # half a line, or a line of somebody else's
+        except (ValueError, RecursionError):  # half a line, or a line of somebody else's
             continue
 
 
@@ -51,6 +53,13 @@ def to_progress(tail: str) -> Progress | None:
     for said in reversed(list(_read_lines(tail))):
         epoch, epochs, loss = (said.get(name) for name in ("epoch", "epochs", "loss"))
         if type(epoch) is int and type(epochs) is int:
-            known = isinstance(loss, int | float) and math.isfinite(loss)
-            return Progress(epochs_done=epoch + 1, epochs_asked=epochs, loss=float(loss) if known else None)
+            return Progress(epochs_done=epoch + 1, epochs_asked=epochs, loss=_to_loss(loss))
     return None
+
+
+def _to_loss(said: object) -> float | None:
+    try:
+        loss = float(said) if isinstance(said, int | float) else math.nan
+    except OverflowError:  # an integer of more than 308 digits
+        return None
+    return loss if math.isfinite(loss) else None

@@ -15,8 +15,9 @@ import psutil
 
 from switchyard.clients.launchers.local.job_folder import Exit, JobFolder, Order, Running
 from switchyard.clients.launchers.local.job_log import read_tail, to_last_words, to_progress
+from switchyard.clients.launchers.local.plain_files import open_log
 from switchyard.clients.objects.file_uris import to_uri
-from switchyard.clients.objects.folders import make_folder, translated
+from switchyard.clients.objects.folders import make_folder, to_error, translated
 from switchyard.core.errors import BadRecord, BadRequest, BadSetup, NotFound, TryAgain
 from switchyard.core.runs.jobs import JobOrder, JobReport, JobState, Reason
 
@@ -75,9 +76,8 @@ class LocalLauncher:
         reports = {}
         for name in job_names:
             job = JobFolder(Path(name))
-            if job.path.parent == self._jobs and job.path.is_dir():
-                with translated(f"read the job in {name}"), suppress(FileNotFoundError):  # removed meanwhile
-                    reports[name] = self._look(job).report
+            if job.path.parent == self._jobs and (seen := self._look_safely(job)):
+                reports[name] = seen.report
         return reports
 
     def list(self, labels: Mapping[str, str], since: datetime) -> list[JobReport]:
@@ -86,10 +86,9 @@ class LocalLauncher:
         found = []
         with translated(f"list the jobs in {self._jobs}"):
             for path in self._list_folders():
-                with suppress(FileNotFoundError):  # removed meanwhile
-                    seen = self._look(JobFolder(path))
-                    if labels.items() <= seen.labels.items() and seen.report.created_at >= since:
-                        found.append(seen.report)
+                seen = self._look_safely(JobFolder(path))
+                if seen and labels.items() <= seen.labels.items() and seen.report.created_at >= since:
+                    found.append(seen.report)
         return sorted(found, key=lambda report: (report.created_at, report.key))
 
     def cancel(self, job_name: str) -> None:
@@ -118,7 +117,7 @@ class LocalLauncher:
     def _list_folders(self) -> Sequence[Path]:
         try:
             with os.scandir(self._jobs) as entries:
-                return [self._jobs / entry.name for entry in entries if entry.is_dir()]
+                return [self._jobs / entry.name for entry in entries if _is_folder(entry)]
         except FileNotFoundError:  # before the first job
             return []
 
@@ -143,7 +142,7 @@ class LocalLauncher:
 
     def _start_supervisor(self, job: JobFolder) -> None:
         job.renew_claim()
-        with job.log.open("ab") as log:
+        with open_log(job.log) as log:
             starter = subprocess.Popen(
                 [sys.executable, "-m", "switchyard.clients.launchers.local.supervisor", str(job.path)],
                 stdin=subprocess.DEVNULL,
@@ -164,6 +163,17 @@ class LocalLauncher:
                 f"the supervisor of {job.path} must start; it ended with status {status}; its log ends:\n"
                 f"{to_last_words(read_tail(job.log))}"
             )
+
+    def _look_safely(self, job: JobFolder) -> _Seen | None:
+        """As `_look`; None: no such folder. Whatever goes wrong is this job's trouble alone."""
+        try:
+            return self._look(job) if job.path.is_dir() else None
+        except FileNotFoundError:  # removed meanwhile
+            return None
+        except OSError as err:
+            return _Seen(_to_unseen(job, str(to_error(err, f"read the job in {job.path}"))), {})
+        except Exception as err:  # noqa: BLE001  (reconcile must get to all the others, whatever this is)
+            return _Seen(_to_unseen(job, f"could not read the job in {job.path}: {type(err).__name__}: {err}"), {})
 
     def _look(self, job: JobFolder) -> _Seen:
         known = self._ended.get(job.path)
@@ -203,6 +213,25 @@ def _to_open(job: JobFolder, order: Order | None, running: Running | None) -> Jo
         created_at=order.created_at if order else job.claimed_at,
         started_at=running.started_at if running else None,
         progress=to_progress(read_tail(job.log)) if running else None,
+    )
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that forms a loop
+        return False
+
+
+def _to_unseen(job: JobFolder, problem: str) -> JobReport:
+    return JobReport(
+        job_name=str(job.path),
+        key=job.key,
+        state=JobState.RUNNING,
+        message=problem,
+        log_uri=to_uri(job.log),
+        created_at=datetime.now(UTC),
+        problem=problem,
     )
 
 

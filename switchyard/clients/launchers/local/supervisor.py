@@ -20,6 +20,7 @@ from pathlib import Path
 import msgspec
 
 from switchyard.clients.launchers.local.job_folder import Exit, JobFolder, Order, Running
+from switchyard.clients.launchers.local.plain_files import open_log
 from switchyard.clients.launchers.local.processes import JOB_FOLDER_VARIABLE, identify, kill_session
 from switchyard.core.errors import BadRecord
 from switchyard.core.runs.jobs import JobState, Reason
@@ -108,7 +109,7 @@ class _Signals:
 
 def _start(job: JobFolder, order: Order) -> subprocess.Popen[bytes]:
     """The training, in a session of its own, waiting at its gate."""
-    with job.log.open("ab") as log:
+    with open_log(job.log) as log:
         return subprocess.Popen(
             ["/bin/sh", "-c", _GATE, "sh", *order.command, *order.order.arguments],
             bufsize=0,
