@@ -60,13 +60,14 @@ def translated(doing: str) -> Iterator[None]:
         raise to_error(err, doing) from err
 
 
-def make_folder(path: Path) -> None:
-    """Makes `path` and its missing parents so that they survive a power cut. A second call does nothing."""
+def make_folder(path: Path, *, mode: int = 0o777) -> None:
+    """Makes `path`, with `mode` less the process's mask, and its missing parents so that they survive a power cut. A
+    second call does nothing."""
     try:
-        path.mkdir()
+        path.mkdir(mode)
     except FileNotFoundError:
         make_folder(path.parent)
-        make_folder(path)
+        make_folder(path, mode=mode)
     except FileExistsError:
         if not path.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from None

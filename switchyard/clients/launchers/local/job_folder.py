@@ -4,6 +4,7 @@
     running.json  who runs it; written once, before the training may start
     exit.json     how it ended, with all that a report needs; written once, and nothing else changes after it
     cancel        somebody asked to cancel it
+    late          its time ran out while its supervisor was held, and who saw that is about to kill the supervisor
     log.txt       what the training, and its supervisor, said
 
 A supervisor holds the folder's lock as long as it lives. Whoever else gets the lock knows that there is none, and may
@@ -22,7 +23,7 @@ import msgspec
 
 from switchyard.clients.launchers.local.job_log import read_tail, to_last_words, to_progress
 from switchyard.clients.launchers.local.plain_files import StrangeFile, read_plain
-from switchyard.clients.launchers.local.processes import Identity, kill_session
+from switchyard.clients.launchers.local.processes import Identity, kill_family
 from switchyard.clients.objects.file_uris import to_uri
 from switchyard.clients.objects.folders import open_folder, replace_file, to_error, try_lock, unlock
 from switchyard.core.errors import BadRecord
@@ -101,6 +102,12 @@ class JobFolder:
         if not self.cancel_asked:
             (self.path / "cancel").touch()
 
+    def note_late(self) -> None:
+        """Leaves the mark by which whoever writes the end knows why the supervisor is gone. A second call does
+        nothing."""
+        if not os.path.lexists(self.path / "late"):
+            (self.path / "late").touch()
+
     @property
     def claimed_at(self) -> datetime:
         """When the order was last handed to a supervisor, or, without an order, when the folder last changed."""
@@ -170,8 +177,17 @@ class JobFolder:
             return done
         running = self.read_running()
         if running:
-            if kill_session(running.training, str(self.path), wait_s=_KILL_WAIT_S):
+            if kill_family(running.training, str(self.path), wait_s=_KILL_WAIT_S):
                 return None
+            if os.path.lexists(self.path / "late"):
+                message = (
+                    f"it ran past its timeout while its supervisor (process {running.supervisor.pid}) was held by "
+                    "SIGSTOP, so both were ended"
+                )
+                end = self.to_exit(JobState.FAILED, Reason.TIMED_OUT, message, now=now)
+                end = msgspec.structs.replace(end, timed_out=True)
+                self.write(folder, end)
+                return end
             message = f"its supervisor (process {running.supervisor.pid}) was killed, so the training was ended as well"
             end = self.to_exit(JobState.FAILED, Reason.SUPERVISOR_LOST, message, now=now)
         elif self.cancel_asked:

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ import psutil
 from switchyard.clients.launchers.local.job_folder import Exit, JobFolder, Order, Running
 from switchyard.clients.launchers.local.job_log import read_tail, to_last_words, to_progress
 from switchyard.clients.launchers.local.plain_files import open_log
+from switchyard.clients.launchers.local.processes import JOB_FOLDER_VARIABLE, is_stopped
 from switchyard.clients.objects.file_uris import to_uri
 from switchyard.clients.objects.folders import make_folder, to_error, translated
 from switchyard.core.errors import BadRecord, BadRequest, BadSetup, NotFound, TryAgain
@@ -23,6 +25,7 @@ from switchyard.core.runs.jobs import JobOrder, JobReport, JobState, Reason
 
 _START_WAIT_S = 120.0
 _CLAIM_WAIT_S = 30.0
+_HELD_S = 30.0  # for a supervisor that was let go to end its training
 
 
 class _Seen(msgspec.Struct, frozen=True):
@@ -109,6 +112,7 @@ class LocalLauncher:
             if supervisor:
                 with suppress(psutil.NoSuchProcess):  # it has just ended
                     supervisor.send_signal(signal.SIGTERM)
+                    supervisor.send_signal(signal.SIGCONT)  # one that is held could not hear it
                 return
             with job.lock() as folder:
                 if folder is not None:
@@ -123,7 +127,7 @@ class LocalLauncher:
 
     def _claim(self, job: JobFolder, order: JobOrder) -> None:
         """Makes the job's folder and its order, unless somebody has."""
-        make_folder(job.path)
+        self._make_private(job)
         if job.read_order() or job.read_exit():
             return
         with job.lock(wait_s=_CLAIM_WAIT_S) as folder:
@@ -140,6 +144,14 @@ class LocalLauncher:
                     ),
                 )
 
+    def _make_private(self, job: JobFolder) -> None:
+        """The job's folder, closed to other users as all jobs are: a log may say anything."""
+        make_folder(self._jobs, mode=0o700)
+        if stat.S_IMODE(self._jobs.stat().st_mode) != 0o700:  # an earlier release made it
+            with suppress(PermissionError):  # another user's
+                self._jobs.chmod(0o700)
+        make_folder(job.path, mode=0o700)
+
     def _start_supervisor(self, job: JobFolder) -> None:
         job.renew_claim()
         with open_log(job.log) as log:
@@ -148,6 +160,7 @@ class LocalLauncher:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                env={name: value for name, value in os.environ.items() if name != JOB_FOLDER_VARIABLE},
                 start_new_session=True,
             )
         try:
@@ -182,6 +195,8 @@ class LocalLauncher:
         try:
             end = job.read_exit()
             running = None if end else job.read_running()
+            if running:
+                end = self._end_late(job, running)
             if not end and self._may_have_ended(job, running):
                 with job.lock() as folder:
                     if folder is not None:  # else the supervisor lives: its lock is the better witness
@@ -192,6 +207,28 @@ class LocalLauncher:
         except BadRecord as err:
             return _Seen(_to_damaged(job, err), {})
         return _Seen(_to_open(job, order, running), order.order.labels if order else {})
+
+    def _end_late(self, job: JobFolder, running: Running) -> Exit | None:
+        """The end of a job whose supervisor is held while its time has run out; None while there is none. The
+        supervisor is let go first, for it enforces the time-out itself, and writes the end under its lock. One that is
+        held again and again is killed."""
+        supervisor = running.supervisor.find()
+        if supervisor is None or not is_stopped(supervisor):
+            return None
+        order = job.read_order()
+        late_s = (datetime.now(UTC) - running.started_at).total_seconds() - (order.order.timeout_s if order else 0)
+        if order is None or late_s < 0:
+            return None
+        with suppress(psutil.NoSuchProcess):  # it has just ended
+            if late_s < order.kill_after_s + _HELD_S:
+                supervisor.send_signal(signal.SIGCONT)
+                return None
+            job.note_late()
+            supervisor.kill()
+        with job.lock(wait_s=_CLAIM_WAIT_S) as folder:
+            if folder is None:
+                return None
+            return job.end_unwatched(folder, now=datetime.now(UTC), start_grace_s=self._start_grace_s)
 
     def _may_have_ended(self, job: JobFolder, running: Running | None) -> bool:
         if running:

@@ -1,6 +1,8 @@
 """Processes of this machine that are told apart for certain: a process id alone is used again by the kernel."""
 
+import ctypes
 import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,6 +15,7 @@ JOB_FOLDER_VARIABLE: Final = "SWITCHYARD_JOB_FOLDER"
 """Set in a training's environment, so that its processes are known as this job's also where its first one is gone."""
 
 _SAME_START_S = 2.0  # start times are derived from the clock on Linux, which may be corrected by a little meanwhile
+_SET_CHILD_SUBREAPER = 36  # Source: linux/prctl.h; `man 2 PR_SET_CHILD_SUBREAPER`
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -35,19 +38,48 @@ def identify(pid: int) -> Identity:
     return Identity(pid=pid, started_s=psutil.Process(pid).create_time())
 
 
-def kill_session(leader: Identity, job_folder: str, *, wait_s: float) -> list[int]:
-    """Kills every process of the session that `leader` began, where it is provably the job's: the leader itself lives,
-    or the process bears the job's folder in its environment. Returns the ids of those that live on after `wait_s`.
+def is_stopped(process: psutil.Process) -> bool:
+    """True for a process that SIGSTOP, a terminal or a debugger holds."""
+    with suppress(psutil.Error):
+        return process.status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
+    return False
+
+
+def adopt_orphans() -> None:
+    """From now on this process, not init, is the parent of every process whose own parent is gone, among those that it
+    starts and those that they start: none of them is lost sight of. Linux only; elsewhere nothing happens, and a
+    process that both left its session and cleared its environment outlives the job."""
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):  # a C library without prctl
+            ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def bury_orphans(*, but: int) -> None:
+    """Takes the exit status of adopted children that have ended, which would stay as zombies; not that of child
+    `but`, for whom somebody else waits."""
+    if sys.platform == "linux":
+        with suppress(ChildProcessError):
+            while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and ended.si_pid != but:
+                os.waitpid(ended.si_pid, 0)
+
+
+def kill_family(leader: Identity, job_folder: str, *, wait_s: float, adopted: bool = False) -> list[int]:
+    """Kills every process that is provably the job's, until there is none: those of the session that `leader` began, as
+    long as it lives; those that bear the job's folder in their environment; what these have started; and, with
+    `adopted`, all that this process has started or adopted (`adopt_orphans`). Returns the ids of those that live on
+    after `wait_s`.
     """
-    victims = list(_list_session(leader, job_folder))
-    for victim in victims:
-        with suppress(psutil.NoSuchProcess):
-            victim.kill()
-    # psutil's own wait would take the exit status of a child, which its parent is still to read.
     deadline = time.monotonic() + wait_s
-    while (alive := [victim.pid for victim in victims if _lives(victim)]) and time.monotonic() < deadline:
+    while True:  # one of them may start another while it is looked for
+        family = _list_family(leader, job_folder, adopted=adopted)
+        alive = [process for process in family if process.pid != os.getpid() and _lives(process)]
+        for victim in alive:
+            with suppress(psutil.Error):
+                victim.kill()
+        # psutil's own wait would take the exit status of a child, which its parent is still to read.
+        if not alive or time.monotonic() >= deadline:
+            return [victim.pid for victim in alive if _lives(victim)]
         time.sleep(0.01)
-    return alive
 
 
 def _lives(process: psutil.Process) -> bool:
@@ -56,11 +88,14 @@ def _lives(process: psutil.Process) -> bool:
     return False
 
 
-def _list_session(leader: Identity, job_folder: str) -> Iterator[psutil.Process]:
+def _list_family(leader: Identity, job_folder: str, *, adopted: bool) -> Iterator[psutil.Process]:
     leader_lives = leader.find() is not None
+    if adopted:
+        yield from psutil.Process().children(recursive=True)
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):  # it ended meanwhile, or is another user's
-            if os.getsid(process.pid) != leader.pid:
-                continue
-            if leader_lives or process.environ().get(JOB_FOLDER_VARIABLE) == job_folder:
+            if (leader_lives and os.getsid(process.pid) == leader.pid) or (
+                process.environ().get(JOB_FOLDER_VARIABLE) == job_folder
+            ):
+                yield from process.children(recursive=True)
                 yield process

@@ -19,9 +19,16 @@ from pathlib import Path
 
 import msgspec
 
+from switchyard.clients.launchers.local.environment import to_training_environ
 from switchyard.clients.launchers.local.job_folder import Exit, JobFolder, Order, Running
 from switchyard.clients.launchers.local.plain_files import open_log
-from switchyard.clients.launchers.local.processes import JOB_FOLDER_VARIABLE, identify, kill_session
+from switchyard.clients.launchers.local.processes import (
+    JOB_FOLDER_VARIABLE,
+    adopt_orphans,
+    bury_orphans,
+    identify,
+    kill_family,
+)
 from switchyard.core.errors import BadRecord
 from switchyard.core.runs.jobs import JobState, Reason
 
@@ -39,6 +46,7 @@ def main() -> None:
     job = JobFolder(Path(sys.argv[1]))
     if os.fork():
         os._exit(0)
+    adopt_orphans()
     deadline = time.monotonic() + _LOCK_WAIT_S
     while time.monotonic() < deadline:
         with job.lock() as folder:
@@ -81,7 +89,8 @@ def _run(job: JobFolder, folder: int) -> None:
         finally:
             training.stdin.close()
         stopped_for = _watch(training, job, order, signals)
-        kill_session(running.training, str(job.path), wait_s=5.0)  # what the training itself started and left
+        # What the training itself started and left, wherever it went.
+        kill_family(running.training, str(job.path), wait_s=5.0, adopted=True)
     _write_end(job, folder, _to_end(job, order, training.returncode, stopped_for))
 
 
@@ -116,7 +125,11 @@ def _start(job: JobFolder, order: Order) -> subprocess.Popen[bytes]:
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **order.order.variables, "PYTHONUNBUFFERED": "1", JOB_FOLDER_VARIABLE: str(job.path)},
+            env={
+                **to_training_environ(os.environ, order.order.variables),
+                "PYTHONUNBUFFERED": "1",
+                JOB_FOLDER_VARIABLE: str(job.path),
+            },
             start_new_session=True,
         )
 
@@ -127,6 +140,7 @@ def _watch(training: subprocess.Popen[bytes], job: JobFolder, order: Order, sign
     kill_at = math.inf
     stopped_for = Reason.NONE
     while training.poll() is None:
+        bury_orphans(but=training.pid)
         now = time.monotonic()
         if stopped_for is Reason.NONE:
             if job.cancel_asked:
@@ -139,7 +153,7 @@ def _watch(training: subprocess.Popen[bytes], job: JobFolder, order: Order, sign
                 training.terminate()
                 kill_at = now + order.kill_after_s
         elif now >= kill_at:
-            kill_session(identify(training.pid), str(job.path), wait_s=0.0)
+            kill_family(identify(training.pid), str(job.path), wait_s=0.0, adopted=True)
         next_look = min(deadline, kill_at) if stopped_for is Reason.NONE else kill_at
         signals.wait(min(_LOOK_EVERY_S, next_look - now) if next_look > now else _LOOK_EVERY_S)
     return stopped_for

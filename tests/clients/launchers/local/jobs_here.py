@@ -68,9 +68,11 @@ def wait_for_end(launcher: LocalLauncher, name: str) -> JobReport:
     return launcher.report([name])[name]
 
 
-def start(launcher: LocalLauncher, code: str = SLEEP, key: str = "key-1") -> tuple[JobReport, Running]:
+def start(
+    launcher: LocalLauncher, code: str = SLEEP, key: str = "key-1", *, timeout_s: int = 60
+) -> tuple[JobReport, Running]:
     """A job that has said its first line."""
-    name = launcher.submit(key, order(code)).job_name
+    name = launcher.submit(key, order(code, timeout_s=timeout_s)).job_name
     wait_until(lambda: launcher.report([name])[name].progress is not None)
     running = JobFolder(Path(name)).read_running()
     assert running is not None

@@ -171,6 +171,115 @@ def test_what_a_training_leaves_behind_is_gone_at_its_end(launcher: LocalLaunche
     assert int(pid_file.read_text()) not in [process.pid for process in psutil.process_iter() if lives(process)]
 
 
+# Starts a process that leaves the session, and says its id; with a clear environment, nothing of it names the job.
+LEAVE = """if True:
+    import os, subprocess, sys, time
+    left = subprocess.Popen(["sleep", "100"], start_new_session=True, env=ENVIRON)
+    open(PID_FILE, "w").write(str(left.pid))
+    print('{"epoch": 0, "epochs": 9}', flush=True)
+"""
+
+
+def leave(pid_file: Path, environ: str = "None") -> str:
+    return LEAVE.replace("PID_FILE", repr(str(pid_file))).replace("ENVIRON", environ)
+
+
+def find_left(pid_file: Path) -> psutil.Process:
+    wait_until(lambda: pid_file.exists() and pid_file.read_text() != "")
+    return psutil.Process(int(pid_file.read_text()))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere no process can adopt another's orphans")
+@pytest.mark.parametrize("environ", ["None", "{}"])
+def test_grandchild_that_left_its_session_is_gone_at_the_end(
+    launcher: LocalLauncher, tmp_path: Path, environ: str
+) -> None:
+    """Nor does it matter that its parent ended long before, or that its environment is clear."""
+    go_on = tmp_path / "go-on"
+    parent = leave(tmp_path / "pid", environ).replace("if True:", "", 1)
+    code = (
+        "import os, subprocess, sys, textwrap, time\n"
+        f"subprocess.run([sys.executable, '-c', textwrap.dedent({parent!r})])\n"
+        f"while not os.path.exists({str(go_on)!r}): time.sleep(0.02)"
+    )
+    name = launcher.submit("key-1", order(code)).job_name
+    left = find_left(tmp_path / "pid")
+    assert lives(left)
+    go_on.touch()
+    assert wait_for_end(launcher, name).state is JobState.SUCCEEDED
+    assert not lives(left)
+
+
+def test_grandchild_that_left_its_session_is_gone_with_a_killed_supervisor(
+    launcher: LocalLauncher, tmp_path: Path
+) -> None:
+    """Whoever looks next knows it by its environment."""
+    job, running = start(launcher, leave(tmp_path / "pid") + "    time.sleep(100)")
+    left = find_left(tmp_path / "pid")
+    os.kill(running.supervisor.pid, signal.SIGKILL)
+    os.kill(running.training.pid, signal.SIGKILL)
+    wait_until(lambda: not running.supervisor.find() and not running.training.find())
+    assert lives(left)
+    assert wait_for_end(launcher, job.job_name).reason is Reason.SUPERVISOR_LOST
+    assert not lives(left)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere no process can adopt another's orphans")
+def test_orphans_that_have_ended_are_no_zombies(launcher: LocalLauncher, tmp_path: Path) -> None:
+    """Who adopts them buries them, while the training goes on."""
+    code = (
+        f"import os, subprocess, sys, time\nsubprocess.run(['sh', '-c', 'sleep 0 & echo $! > {tmp_path}/pid'])\n{SLEEP}"
+    )
+    job, running = start(launcher, code)
+    pid = int((tmp_path / "pid").read_text())
+    wait_until(lambda: not psutil.pid_exists(pid))
+    assert running.training.find() is not None
+    launcher.cancel(job.job_name)
+    assert wait_for_end(launcher, job.job_name).state is JobState.CANCELLED
+
+
+def hold(running: Running) -> None:
+    os.kill(running.supervisor.pid, signal.SIGSTOP)
+    wait_until(lambda: psutil.Process(running.supervisor.pid).status() == psutil.STATUS_STOPPED)
+
+
+def test_time_out_of_a_held_supervisor_is_enforced_by_who_looks(launcher: LocalLauncher) -> None:
+    """It is let go, and does it itself."""
+    job, running = start(launcher, timeout_s=2)
+    hold(running)
+    ended = wait_for_end(launcher, job.job_name)
+    assert (ended.state, ended.reason) == (JobState.FAILED, Reason.TIMED_OUT)
+    assert not running.training.find()
+
+
+def test_held_supervisor_is_left_alone_before_its_time(launcher: LocalLauncher) -> None:
+    """Somebody has a look at it."""
+    job, running = start(launcher)
+    hold(running)
+    assert launcher.report([job.job_name])[job.job_name].state is JobState.RUNNING
+    assert psutil.Process(running.supervisor.pid).status() == psutil.STATUS_STOPPED
+    launcher.cancel(job.job_name)  # which nobody who is held could hear
+    assert wait_for_end(launcher, job.job_name).state is JobState.CANCELLED
+
+
+def test_supervisor_that_stays_held_is_ended_with_its_training(
+    launcher: LocalLauncher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four who look at once agree on one end: the time ran out."""
+    job, running = start(launcher, timeout_s=1)
+    hold(running)
+    monkeypatch.setattr("switchyard.clients.launchers.local.launcher._HELD_S", -0.5)  # so that it counts as held again
+    with ThreadPoolExecutor(4) as pool:
+        reports = list(
+            pool.map(lambda _: wait_for_end(open_launcher(Path(job.job_name).parents[1]), job.job_name), range(4))
+        )
+    assert all(report == reports[0] for report in reports)
+    assert (reports[0].state, reports[0].reason) == (JobState.FAILED, Reason.TIMED_OUT)
+    assert str(running.supervisor.pid) in reports[0].message
+    assert not running.training.find()
+    assert not running.supervisor.find()
+
+
 @pytest.fixture
 def stranger() -> Iterator[psutil.Process]:
     """A process that is no job's, with a session of its own."""

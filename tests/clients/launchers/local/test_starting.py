@@ -1,11 +1,14 @@
 """How a training on this machine is started, and what is said where it cannot be or fails."""
 
 import json
+import stat
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from switchyard.clients.launchers.local.environment import to_training_environ
 from switchyard.clients.launchers.local.launcher import LocalLauncher
 from switchyard.core.errors import BadSetup
 from switchyard.core.runs.jobs import JobState, Reason
@@ -23,6 +26,55 @@ def test_training_has_the_callers_environment_and_the_disk_has_not(
     job = wait_for_end(launcher, launcher.submit("key-1", order(code)).job_name)
     assert job.state is JobState.SUCCEEDED, job.message
     assert not [path for path in state.rglob("*") if path.is_file() and b"pass-w0rd" in path.read_bytes()]
+
+
+SECRETS = {
+    "RESULTS_URL": "postgresql+psycopg://me:pass-w0rd@db/x",
+    "PREFECT_API_AUTH_STRING": "me:pass-w0rd",
+    "PUSH_AUDIENCE": "https://serving",
+    "MLFLOW_BACKEND_STORE_URI": "postgresql://me:pass-w0rd@db/m",
+    "MLFLOW_RESTORE_STORE_URI": "postgresql://me:pass-w0rd@db/r",
+}
+TRACKING = {"MLFLOW_TRACKING_URI": "https://mlflow", "MLFLOW_TRACKING_PASSWORD": "pass-w0rd", "MLFLOW_RUN_NAME": "a"}
+REST = {"HOME": "/root", "GOOGLE_APPLICATION_CREDENTIALS": "/key.json", "AIP_MODEL_DIR": "gs://b", "STATE_DIR": "x"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "environ"),
+    [({}, REST), ({"MLFLOW_TRACKING_URI": "https://mlflow"}, REST | TRACKING), ({"A": "b"}, REST | {"A": "b"})],
+)
+def test_training_is_not_told_what_flows_and_serving_need(variables: dict[str, str], environ: dict[str, str]) -> None:
+    """MLflow's only where the run logs there, and never its databases'; the rest stays."""
+    assert to_training_environ(SECRETS | TRACKING | REST, variables) == environ
+
+
+@pytest.mark.parametrize("tracked", [False, True])
+def test_training_does_not_inherit_passwords(
+    launcher: LocalLauncher, monkeypatch: pytest.MonkeyPatch, tracked: bool
+) -> None:
+    """Seen by a true job."""
+    for name, value in (SECRETS | TRACKING).items():
+        monkeypatch.setenv(name, value)
+    code = (
+        "import os; print(sorted(name for name in os.environ if name.startswith(('R', 'PRE', 'PU', 'ML'))), flush=True)"
+    )
+    variables = {"MLFLOW_TRACKING_URI": "https://mlflow"} if tracked else {}
+    wanted = msgspec.structs.replace(order(code + "; raise SystemExit(1)"), variables=variables)
+    message = wait_for_end(launcher, launcher.submit("key-1", wanted).job_name).message
+    seen = {name for name in SECRETS | TRACKING if name in message}
+    assert seen == (set(TRACKING) if tracked else set())
+
+
+def test_jobs_are_closed_to_other_users(launcher: LocalLauncher, state: Path) -> None:
+    """A log may say anything. What is beside them stays as it is, for a serving process of another user."""
+    (state / "jobs").mkdir(parents=True)  # as an earlier release made it
+    (state / "artifacts").mkdir(mode=0o755)
+    (state / "jobs").chmod(0o755)
+    job = wait_for_end(launcher, launcher.submit("key-1", order("")).job_name)
+    modes = {path: stat.S_IMODE(path.stat().st_mode) for path in (state, state / "jobs", Path(job.job_name))}
+    assert modes[state / "jobs"] == modes[Path(job.job_name)] == 0o700
+    assert modes[state] & 0o055 == 0o055
+    assert stat.S_IMODE((Path(job.job_name) / "log.txt").stat().st_mode) == 0o600
 
 
 def test_failure_message_is_short(launcher: LocalLauncher) -> None:
