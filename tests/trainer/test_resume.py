@@ -143,6 +143,53 @@ def test_checkpoints_of_others_are_not_used(tmp_path: Path, capsys: pytest.Captu
     assert make_store(tmp_path, key="other", attempt=2).read() is None
 
 
+def test_the_next_attempt_goes_on_from_the_last_one_that_got_somewhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Attempt 2 died before its first checkpoint, so attempt 3 takes attempt 1's; once completed, all are gone."""
+    write_checkpoint(make_store(tmp_path, quick_test_id=5, key="a"), tmp_path, 3)
+    make_store(tmp_path, quick_test_id=5, key="b", attempt=2)
+    store = make_store(tmp_path, quick_test_id=5, key="c", attempt=3)
+    found = store.read()
+    assert found is not None
+    assert [array.tolist() for array in found.arrays] == [[3.0] * 3]
+    assert "after 3 epochs" in capsys.readouterr().out
+    write_checkpoint(store, tmp_path, 4)
+    again = make_store(tmp_path, quick_test_id=5, key="c", attempt=3)
+    own = again.read()
+    assert own is not None
+    assert own.record.epochs == [0, 1, 2, 3]
+    again.delete()
+    assert list_files(tmp_path) == []
+
+
+def test_an_attempt_takes_nothing_of_another_run_or_configuration(tmp_path: Path) -> None:
+    """Another run's checkpoints in the same folder are neither read nor deleted; another configuration's not read."""
+    write_checkpoint(make_store(tmp_path, quick_test_id=5, key="a"), tmp_path, 3)
+    other = make_store(tmp_path, quick_test_id=6, key="b", attempt=2)
+    assert other.read() is None
+    other.delete()
+    assert len(list_files(tmp_path)) == 3
+    assert make_store(tmp_path, fingerprint="other", quick_test_id=5, key="b", attempt=2).read() is None
+
+
+def test_the_next_attempt_ends_in_the_same_numbers(uninterrupted: dict[str, Any], tmp_path: Path) -> None:
+    """Killed, and trained again as the run's second attempt: data, order and optimizer go on, to the bit."""
+    flags = [*FLAGS, f"--checkpoints-uri={(tmp_path / 'checkpoints').as_uri()}", "--quick-test-id=5"]
+    with started(tmp_path / "run", *flags, "--key=a", "--attempt=1") as process:
+        wait_for_epoch(process, 4)
+        process.kill()
+        process.communicate(timeout=WAIT_S)
+    done = run(tmp_path / "run", *flags, "--key=b", "--attempt=2")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert 0 < next(line for line in read_lines(done.stdout) if "epoch" in line)["epoch"] < LONGER_EPOCHS
+    metrics = read_metrics(tmp_path / "run")
+    assert to_numbers(metrics) == uninterrupted
+    assert metrics.run is not None
+    assert (metrics.run.attempt, metrics.run.restart, metrics.run.key) == (2, 0, "b")
+    assert not [path for path in (tmp_path / "checkpoints").rglob("*") if path.is_file()]
+
+
 @pytest.mark.parametrize(
     ("losses", "patience", "expected"),
     [

@@ -1,4 +1,5 @@
-"""What a restart of the same job goes on from: weights, optimizer state and the record so far, on the objects port.
+"""What a restart of the same job, or the next attempt at the same run, goes on from: weights, optimizer state and the
+record so far, on the objects port.
 
 Below ``<checkpoints_uri>/attempt-<n>/``::
 
@@ -7,6 +8,9 @@ Below ``<checkpoints_uri>/attempt-<n>/``::
 
 A kill between any two writes leaves a checkpoint.json whose folder is whole: a new folder is written beside the old
 one, then checkpoint.json, and only then is the old one deleted.
+
+The next attempt reads the newest checkpoint of the attempts before it, where the configuration and the data are the
+same, and writes below its own folder.
 """
 
 import hashlib
@@ -37,6 +41,7 @@ class Pointer(msgspec.Struct, frozen=True, kw_only=True):
 
     format: Literal[1] = 1
     key: str  # the job's
+    quick_test_id: int = 0  # the run's; 0: not known (an older version's, or a training that is no run of ours)
     fingerprint: str  # `trainer.data.preparing.to_fingerprint`: of the configuration and the data
     epochs: int  # done
     folder: str
@@ -51,7 +56,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CheckpointStore:
-    """The checkpoints of one job.
+    """The checkpoints of one job, and those of its run's earlier attempts to begin with.
 
     Raises:
         BadRecord: those of another job are there.
@@ -60,18 +65,22 @@ class CheckpointStore:
     def __init__(self, run: RunSpec, fingerprint: str) -> None:
         self.uri = f"{run.checkpoints_uri.rstrip('/')}/attempt-{run.attempt}"
         self._key = run.key
+        self._run = run
         self._fingerprint = fingerprint
         self._objects = open_objects(self.uri, retries_itself=True)
         self._generation = ABSENT
         self._pointer = self._read_pointer()
 
     def read(self) -> Found | None:
-        """The newest checkpoint; None, with a warning unless there is none at all, where it is of another configuration
-        or of other data, or where a part of it is missing or broken: the training then begins anew."""
+        """The newest checkpoint of this job, or else of an earlier attempt at the same run.
+
+        None, with a warning unless there is none at all, where it is of another configuration or of other data, or
+        where a part of it is missing or broken: the training then begins anew.
+        """
         if self._pointer is None:
-            return None
+            return self._read_earlier()
         try:
-            return self._read(self._pointer)
+            return self._read(self._pointer, self.uri)
         except (NotFound, BadRecord) as err:
             say(
                 f"the checkpoint of {self._pointer.epochs} epochs is not used, the training begins anew: {err}",
@@ -91,19 +100,28 @@ class CheckpointStore:
                 files[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
         name = f"epoch-{epochs:06}-{secrets.token_hex(4)}"
         self._objects.upload_folder(folder, f"{self.uri}/{name}")
-        pointer = Pointer(key=self._key, fingerprint=self._fingerprint, epochs=epochs, folder=name, files=files)
+        pointer = Pointer(
+            key=self._key,
+            quick_test_id=self._run.quick_test_id,
+            fingerprint=self._fingerprint,
+            epochs=epochs,
+            folder=name,
+            files=files,
+        )
         self._generation = self._objects.write(
             f"{self.uri}/{POINTER_NAME}", msgspec.json.encode(pointer), if_generation=self._generation
         )
         self._delete_all_but(f"{self.uri}/{POINTER_NAME}", f"{self.uri}/{name}/")
 
     def delete(self) -> None:
-        """Deletes all checkpoints of this job, of whose training nothing is left to do."""
+        """Deletes all checkpoints of this job and of the run's earlier attempts: nothing is left to do."""
         self._delete_all_but()
+        for uri, _ in self._list_earlier():
+            self._delete_all_but(folder=uri)
 
-    def _delete_all_but(self, *kept: str) -> None:
+    def _delete_all_but(self, *kept: str, folder: str = "") -> None:
         try:
-            for uri in self._objects.list(f"{self.uri}/"):
+            for uri in self._objects.list(f"{folder or self.uri}/"):
                 if not uri.startswith(kept):
                     self._objects.delete(uri, if_generation=ANY)
         except SwitchyardError as err:
@@ -130,8 +148,35 @@ class CheckpointStore:
             )
         return pointer
 
-    def _read(self, pointer: Pointer) -> Found:
-        where = f"{self.uri}/{pointer.folder}"
+    def _read_earlier(self) -> Found | None:
+        for uri, pointer in self._list_earlier():
+            try:
+                found = self._read(pointer, uri)
+            except (NotFound, BadRecord) as err:
+                say(f"the checkpoint of an earlier attempt is not used: {err}", "WARNING")
+                continue
+            say(f"this attempt goes on from {uri}, after {pointer.epochs} epochs")
+            return found
+        return None
+
+    def _list_earlier(self) -> list[tuple[str, Pointer]]:
+        """The folders of the run's earlier attempts that have a checkpoint, the latest attempt first. Those of another
+        run that shares the folder are left alone."""
+        found = []
+        root = self.uri.rpartition("/")[0]
+        for attempt in range(self._run.attempt - 1, 0, -1) if self._run.quick_test_id else ():
+            uri = f"{root}/attempt-{attempt}"
+            try:
+                data, _ = self._objects.read(f"{uri}/{POINTER_NAME}", max_bytes=MAX_FILE_BYTES)
+                pointer = msgspec.json.decode(data, type=Pointer)
+            except (SwitchyardError, msgspec.DecodeError, UnicodeDecodeError):
+                continue  # there is none, or none that can be read: what it would have saved is trained again
+            if pointer.quick_test_id == self._run.quick_test_id:
+                found.append((uri, pointer))
+        return found
+
+    def _read(self, pointer: Pointer, uri: str) -> Found:
+        where = f"{uri}/{pointer.folder}"
         if pointer.fingerprint != self._fingerprint:
             raise BadRecord(where, ["it is of another configuration, or of other data"])
         data = {name: self._read_file(f"{where}/{name}", digest) for name, digest in pointer.files.items()}

@@ -1,5 +1,5 @@
 """Checkpoints as the training makes and takes them: the model's state in local files at epoch ends, uploaded now and
-then, and put back into a fresh model by a restart of the same job.
+then, and put back into a fresh model by a restart of the same job, or by the next attempt.
 
 With the batches a function of the seed and the step, a training that was interrupted goes on to the very numbers that
 it would have had: what is restored is exact, to the bit, and the epoch that was under way is trained again whole.
