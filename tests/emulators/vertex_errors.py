@@ -43,6 +43,28 @@ class ServiceError(Exception):
         return f"{code_pb2.Code.Name(self.code)}: {self.message}"
 
 
+def to_actas(account: str) -> str:
+    """INVALID_ARGUMENT's words where the caller may not act as the job's service account.
+
+    Source: https://github.com/googleapis/python-aiplatform/issues/1073
+    """
+    return f"You do not have permission to act as service_account: {account}. (or it may not exist)."
+
+
+def to_perimeter(denial_id: str) -> str:
+    """PERMISSION_DENIED's words where a VPC Service Controls perimeter stands between.
+
+    Source: https://cloud.google.com/vpc-service-controls/docs/troubleshooting
+    """
+    return f"Request is prohibited by organization's policy. vpcServiceControlsUniqueIdentifier: {denial_id}"
+
+
+def to_missing(name: str) -> str:
+    """NOT_FOUND's words about a resource that a request names. No source has Vertex AI's own for these: what is sure is
+    that they name the resource (https://google.aip.dev/193)."""
+    return f"Resource '{name}' was not found."
+
+
 def invalid(violations: list[tuple[str, str]]) -> ServiceError:
     """INVALID_ARGUMENT over all fields found wrong, in the words that Vertex AI uses for a list of them."""
     listed = "".join(f"\t{n}.Field: {name}; Message: {text}" for n, (name, text) in enumerate(violations, 1))

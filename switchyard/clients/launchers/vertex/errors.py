@@ -15,6 +15,15 @@ VENDOR_ERRORS = (api.GoogleAPICallError, auth.GoogleAuthError, http.RequestExcep
 """All that a call of the job client raises: by gRPC the first two, by REST the others too."""
 
 _LOG_IN = "credentials must give a token; log in again, or replace the key"
+_ACCOUNT = re.compile(r"[a-z0-9-]+@[a-z0-9.-]+\.gserviceaccount\.com")
+# A 404 of a create is not always about the project or the region. The words around the name are not documented.
+_RESOURCES = {
+    "tensorboards": ("TensorBoard", "tensorboards", "tensorboard"),
+    "persistentResources": ("persistent resource", "persistent-resources", "persistent_resource"),
+}
+_RESOURCE = re.compile(
+    r"(?:locations/(?P<region>[a-z0-9-]+)/)?(?P<kind>tensorboards|persistentResources)/(?P<id>[A-Za-z0-9-]+)"
+)
 QUOTA_PAGE = "https://console.cloud.google.com/iam-admin/quotas"
 
 
@@ -42,6 +51,8 @@ def translate(err: Exception, doing: str, project_id: str) -> SwitchyardError:
     match err:
         case api.TooManyRequests():
             return _translate_quota(where, said, project_id)
+        case api.NotFound() if (missing := _RESOURCE.search(said)) is not None:
+            return BadSetup(_to_missing_resource(where, said, missing))
         case api.NotFound():
             return NotFound(f"{where}: it must exist; Vertex AI says: {said}")
         case api.Forbidden():
@@ -56,6 +67,8 @@ def translate(err: Exception, doing: str, project_id: str) -> SwitchyardError:
             return BadSetup(f"{where}: {_LOG_IN}; got: {said}")
         case _ if _lacks_token(err):
             return BadSetup(f"{where}: {_LOG_IN}; got: {said}")
+        case api.BadRequest() if _is_about_acting_as(said):
+            return BadSetup(f"{where}: {_choose_role(said, project_id)}. Vertex AI says: {said}")
         case api.BadRequest():
             return BadRequest(f"{where}: the request must be as the service asks; Vertex AI says: {said}")
         case _:
@@ -86,16 +99,45 @@ def _translate_quota(where: str, said: str, project_id: str) -> SwitchyardError:
 def _choose_role(said: str, project_id: str) -> str:
     """What to change about a permission error, by the words that tell the cases apart."""
     lowered = said.lower()
-    if "actas" in lowered or "act as" in lowered:
+    if _is_about_acting_as(said):
+        account = _ACCOUNT.search(said)
+        name = account[0] if account else "ACCOUNT"
         return (
-            "the caller must be allowed to act as the job's service account: grant it roles/iam.serviceAccountUser "
-            "on that account"
+            "the caller must be allowed to act as the job's service account, which must exist. Grant it "
+            f"roles/iam.serviceAccountUser on that account: `gcloud iam service-accounts add-iam-policy-binding {name} "
+            "--member CALLER --role roles/iam.serviceAccountUser`"
+        )
+    if "organization's policy" in lowered or "vpcservicecontrols" in lowered or "vpc service controls" in lowered:
+        return (
+            "a VPC Service Controls perimeter blocks the call, and no role helps. Call from inside it, or "
+            "have its administrator add an ingress rule for this caller and aiplatform.googleapis.com; the denial's id "
+            "leads to its entry: https://cloud.google.com/vpc-service-controls/docs/troubleshooting"
         )
     if "has not been used" in lowered or "is disabled" in lowered or "service_disabled" in lowered:
         return f"the API must be on: run `gcloud services enable aiplatform.googleapis.com --project {project_id}`"
     return (
         f"the caller must have the role roles/aiplatform.user on project {project_id} "
         "(GCP_PROJECT_ID; one that does not exist is answered in the same way)"
+    )
+
+
+def _is_about_acting_as(said: str) -> bool:
+    """Vertex AI says so with INVALID_ARGUMENT as well as PERMISSION_DENIED.
+
+    Source: https://github.com/googleapis/python-aiplatform/issues/1073
+    """
+    lowered = said.lower()
+    return "actas" in lowered or "act as" in lowered
+
+
+def _to_missing_resource(where: str, said: str, missing: re.Match[str]) -> str:
+    kind, command, field = _RESOURCES[missing["kind"]]
+    place = f" in {missing['region']}" if missing["region"] else ""
+    region = missing["region"] or "REGION"
+    return (
+        f"{where}: the {kind} {missing['id']!r}{place} that machine.{field} names does not exist. List those "
+        f"that there are: `gcloud ai {command} list --region {region}`, or leave the field empty. Vertex AI says: "
+        f"{said}"
     )
 
 
