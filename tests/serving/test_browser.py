@@ -1,6 +1,5 @@
 """The page in a real, headless Chromium that reaches nothing but this machine."""
 
-import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -12,22 +11,19 @@ from urllib.parse import urlsplit
 
 import pytest
 import uvicorn
-from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect
 
 from serving.app import create_app
 from switchyard.core.runs.rows import RunStatus
+from tests.chromium import open_browser, skip_without_chromium
 from tests.clients.results.places import NOW, Place, Places
 from tests.serving.conftest import OverPlace
 from tests.serving.factories import make_record, make_run, publish_run
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 HOSTILE = "<img src=x onerror=alert(1)><b>bold</b>"
 LEGACY = '{"available": true, "epochs": [0, 5, 10], "loss": {"train": [1.5, NaN, 0.9], "val": [1.6]}, "gradient": {}}'
 
-pytestmark = [
-    pytest.mark.needs_browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium, chromium-browser or google-chrome on the PATH"),
-]
+pytestmark = [pytest.mark.needs_browser, skip_without_chromium]
 
 
 @dataclass
@@ -72,22 +68,9 @@ def site(all_places: Places, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium, without the connections that it makes of its own accord."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=[
-                "--no-sandbox",  # its sandbox refuses to run as root, as which containers run
-                "--disable-gpu",
-                "--disable-quic",
-                "--no-first-run",
-                "--disable-background-networking",
-                "--disable-component-update",
-                "--disable-sync",
-            ],
-        )
+    """Chromium, once for the module."""
+    with open_browser() as browser:
         yield browser
-        browser.close()
 
 
 @dataclass
