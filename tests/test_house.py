@@ -63,8 +63,9 @@ def test_every_suppressed_warning_of_the_type_checker_names_its_code() -> None:
 
 
 def test_pins_name_no_index() -> None:
-    """constraints.txt holds plain pins, so that any index serves it."""
-    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+    """constraints.txt holds plain pins below its one comment, so that any index serves it."""
+    comment, *lines = (ROOT / "constraints.txt").read_text().splitlines()
+    assert comment.startswith("#")
     assert lines
     assert [line for line in lines if not re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.+!]+", line)] == []
 

@@ -42,6 +42,11 @@ def read_prefect_yaml() -> dict[str, Any]:
     return read
 
 
+def test_prefect_yaml_is_of_the_pinned_version() -> None:
+    """Prefect does not compare them itself."""
+    assert read_prefect_yaml()["prefect-version"] == prefect.__version__
+
+
 @pytest.mark.parametrize("name", list_pools())
 def test_every_deployment_goes_to_the_pool(name: str) -> None:
     """All of prefect.yaml, each as it is there but for its pool; images have the flows in a folder of theirs."""
