@@ -6,8 +6,10 @@ STATE := $(or $(STATE_DIR),$(CURDIR)/.switchyard)
 
 # The user's own Prefect profile may point elsewhere: everything here runs under .switchyard/.
 export PREFECT_HOME := $(STATE)/prefect
+# Prefect sends nothing home: switchyard/clients/prefect/analytics.py
+export DO_NOT_TRACK := true
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
-export DO_NOT_TRACK := 1
+export PREFECT_SERVER_UI_V2_ENABLED := false
 export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS := 120
 export PYTHONUNBUFFERED := 1
 export TF_CPP_MIN_LOG_LEVEL ?= 2

@@ -20,6 +20,7 @@ from typing import Any
 import msgspec
 import yaml
 
+from switchyard.clients.prefect.analytics import switch_off_analytics
 from switchyard.core.errors import BadSetup, SwitchyardError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -160,6 +161,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m deployments.deploy", description=__doc__.split("\n\n")[0])
     parser.add_argument("pool", choices=list_pools())
     arguments = parser.parse_args()
+    switch_off_analytics()  # here, and in all that is started
     try:
         pool = read_pool(arguments.pool, os.environ)
         if not os.environ.get("PREFECT_API_URL"):

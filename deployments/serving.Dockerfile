@@ -37,6 +37,10 @@ COPY serving serving
 ENV HOME=/srv/switchyard/home USER=switchyard STATE_DIR=/srv/switchyard/home/.switchyard
 USER 10001:10001
 EXPOSE 8080
+# Prefect sends nothing home: switchyard/clients/prefect/analytics.py
+ENV DO_NOT_TRACK=true \
+    PREFECT_SERVER_ANALYTICS_ENABLED=false \
+    PREFECT_SERVER_UI_V2_ENABLED=false
 
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s \
     CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8080/health', timeout=4)"]

@@ -40,6 +40,10 @@ COPY trainer trainer
 # for a name or a home is told here.
 ENV HOME=/srv/switchyard/home USER=switchyard
 USER 10001:10001
+# As in every image: switchyard/clients/prefect/analytics.py. The trainer itself has no Prefect.
+ENV DO_NOT_TRACK=true \
+    PREFECT_SERVER_ANALYTICS_ENABLED=false \
+    PREFECT_SERVER_UI_V2_ENABLED=false
 ENV TF_CPP_MIN_LOG_LEVEL=2
 # Where a machine with GPUs has its driver; elsewhere the folders are not there. The same as in NVIDIA's own images:
 # https://gitlab.com/nvidia/container-images/cuda

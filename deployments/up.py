@@ -20,6 +20,7 @@ import msgspec
 
 from switchyard.cli import to_command
 from switchyard.clients.local_servers import LocalServers, is_answering, to_note_path, to_prefect_defaults
+from switchyard.clients.prefect.analytics import ANALYTICS_OFF
 from switchyard.clients.settings import Settings, read_settings
 from switchyard.core.errors import BadSetup, SwitchyardError
 
@@ -226,6 +227,7 @@ def to_environment(settings: Settings, servers: LocalServers) -> dict[str, str]:
             for name, value in (("state_dir", settings.state_dir), ("serving_url", servers.serving_url))
         },
         **to_prefect_defaults(settings),
+        **ANALYTICS_OFF,
         "PREFECT_API_URL": servers.prefect_api_url,
         "PREFECT_UI_API_URL": servers.prefect_api_url,
         "PREFECT_WORKER_QUERY_SECONDS": "3",

@@ -40,9 +40,11 @@ USER 10001:10001
 EXPOSE 8080
 ENV PREFECT_HOME=/srv/switchyard/home/.prefect \
     PREFECT_WORKER_WEBSERVER_HOST=0.0.0.0 \
-    PREFECT_WORKER_WEBSERVER_PORT=8080 \
+    PREFECT_WORKER_WEBSERVER_PORT=8080
+# Prefect sends nothing home: switchyard/clients/prefect/analytics.py
+ENV DO_NOT_TRACK=true \
     PREFECT_SERVER_ANALYTICS_ENABLED=false \
-    DO_NOT_TRACK=1
+    PREFECT_SERVER_UI_V2_ENABLED=false
 
 HEALTHCHECK --interval=30s --timeout=5s --start-period=120s \
     CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8080/health', timeout=4)"]

@@ -11,6 +11,7 @@ import uvicorn
 
 from serving.app import create_app
 from switchyard.clients.connect import connect
+from switchyard.clients.prefect.analytics import switch_off_analytics
 from switchyard.core.errors import SwitchyardError
 
 
@@ -30,6 +31,7 @@ def main(arguments: Sequence[str] | None = None, *, prog: str = "python -m servi
         "--only-events", action="store_true", help="serve the endpoint of Pub/Sub's pushes, and no page and no API"
     )
     flags = parser.parse_args(arguments)
+    switch_off_analytics()  # create_app imports Prefect where pushes are taken
     try:
         outside = connect()
         _ = outside.histories  # an old schema ends the start; a database that is away for now does not

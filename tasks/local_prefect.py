@@ -5,16 +5,19 @@ from pathlib import Path
 
 from switchyard.clients.connect import connect
 from switchyard.clients.local_servers import find_local_servers, to_prefect_defaults
+from switchyard.clients.prefect.analytics import switch_off_analytics
 
 
 def prepare_prefect(*, quiet: bool) -> None:
-    """Sets what Prefect reads when it is imported; a variable that is set already stays (a team's own server, say).
+    """Sets what Prefect reads when it is imported; a variable that is set already stays (a team's own server, say), but
+    for those that would let Prefect send something home.
 
     `quiet` keeps Prefect's own log off the terminal (it stays in Prefect's UI): an error is said once, by us.
 
     Raises:
         BadSetup: our own settings are wrong.
     """
+    switch_off_analytics()
     settings = connect().settings
     defaults = to_prefect_defaults(settings)
     if quiet:

@@ -6,6 +6,10 @@ import shutil
 import signal
 import tempfile
 
+from switchyard.clients.prefect.analytics import switch_off_analytics
+
+switch_off_analytics()
+
 # Prefect makes its home when it is imported, and reads it ever after: the tests' own, whatever the surroundings say.
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="switchyard-tests-prefect-")
 atexit.register(shutil.rmtree, os.environ["PREFECT_HOME"], ignore_errors=True)

@@ -48,6 +48,4 @@ def to_prefect_defaults(settings: Settings) -> dict[str, str]:
     return {
         "PREFECT_HOME": str(Path(settings.state_dir) / "prefect"),
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "DO_NOT_TRACK": "1",
     }

@@ -10,6 +10,8 @@ import json
 import os
 import platform
 
+from switchyard.clients.prefect.analytics import switch_off_analytics
+
 BENCHMARKS = ("ingest", "serving", "reconcile", "vertex", "statistics", "evaluation", "backfill")
 
 
@@ -21,6 +23,7 @@ def main() -> None:
     unknown = sorted(set(names) - set(BENCHMARKS))
     if unknown:
         parser.error(f"expected some of {', '.join(BENCHMARKS)}; got {', '.join(unknown)}")
+    switch_off_analytics()  # the benchmarks import Prefect
     print(f"{platform.platform()}, Python {platform.python_version()}, {os.cpu_count()} cores")
     figures = {}
     for name in names:

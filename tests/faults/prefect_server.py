@@ -4,11 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from prefect.client.orchestration import get_client
-from prefect.server.api.server import SubprocessASGIServer
-from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_DATABASE_CONNECTION_URL, temporary_settings
-
-from tasks.turns import LIMIT
+from switchyard.clients.prefect.analytics import switch_off_analytics
 
 # What the server does for schedules, late runs and its own log of events, no flow here needs, and it would take most of
 # the processors. Read by the server's process.
@@ -22,6 +18,13 @@ _IN_MEMORY = "sqlite+aiosqlite:///file::memory:?cache=shared&uri=true&check_same
 def serve_prefect() -> Iterator[str]:
     """The address of its API. More jobs are submitted here than the 50 a minute that `make up` allows: the limit itself
     has tests of its own."""
+    switch_off_analytics()  # before Prefect is imported
+    from prefect.client.orchestration import get_client
+    from prefect.server.api.server import SubprocessASGIServer
+    from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_DATABASE_CONNECTION_URL, temporary_settings
+
+    from tasks.turns import LIMIT
+
     os.environ.update({f"PREFECT_SERVER_SERVICES_{name}_ENABLED": "false" for name in _IDLE})
     server = SubprocessASGIServer()
     try:

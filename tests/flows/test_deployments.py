@@ -3,6 +3,7 @@
 The stacks take most of the time; what the tests wait for runs at the same time in one of them.
 """
 
+import contextlib
 import os
 import signal
 import socket
@@ -12,11 +13,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 from uuid import UUID
 
+import httpx
 import msgspec
 import psutil
 import pytest
+from playwright.sync_api import expect
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterDeploymentId
@@ -26,10 +30,12 @@ from prefect.states import Cancelling
 
 from switchyard.clients.launchers.local.launcher import LocalLauncher
 from switchyard.clients.local_servers import find_local_servers
+from switchyard.clients.prefect.analytics import ANALYTICS_OFF
 from switchyard.clients.results.open import ResultsPorts, open_results
 from switchyard.clients.settings import Settings, read_settings
 from switchyard.core.runs.jobs import JobState
 from switchyard.core.runs.rows import RunStatus
+from tests.chromium import open_browser, skip_without_chromium
 from tests.flows.polling import wait_for
 from tests.root import ROOT
 
@@ -82,8 +88,8 @@ class Stack:
 
 def start_up(folder: Path, ports: tuple[int, int], log: Path) -> subprocess.Popen[bytes]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT")}
-    for name in Settings.__struct_fields__:
-        environment.pop(name.upper(), None)
+    for name in (*ANALYTICS_OFF, *(field.upper() for field in Settings.__struct_fields__)):
+        environment.pop(name, None)
     with log.open("ab") as output:
         return subprocess.Popen(
             # From a subfolder: what it starts must find the programs all the same.
@@ -241,6 +247,41 @@ def test_a_taken_port_is_named(tmp_path: Path) -> None:
         up = start_up(tmp_path, (free_ports()[0], port), tmp_path / "up.log")
         assert up.wait(60) == 1
     assert f"port {port} of 127.0.0.1 must be free" in (tmp_path / "up.log").read_text()
+
+
+def test_no_process_sends_anything_home(stack: Stack, started: dict[str, UUID]) -> None:
+    """Prefect's server, the worker, its flow runs and the API have what keeps Prefect quiet in their environment. The
+    surroundings of `make up` have nothing of it here."""
+    assert ANALYTICS_OFF.keys() & psutil.Process(stack.process.pid).environ().keys() == set()
+    seen: dict[str, dict[str, str]] = {}
+
+    kinds = ("server start", "worker start", "serving", "flow run")
+
+    def has_seen_all() -> bool:
+        for process in stack.list_processes():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                environ = process.environ()
+                flow_run = "flow run" if "PREFECT__FLOW_RUN_ID" in environ else ""
+                seen[flow_run or " ".join(process.cmdline())] = environ
+        return all(any(kind in one for one in seen) for kind in kinds)
+
+    wait_for(has_seen_all, deadline_s=180, what="a process of each kind")
+    assert {one: environ for one, environ in seen.items() if ANALYTICS_OFF.items() - environ.items()} == {}
+    server = httpx.get(f"{stack.api_url}/admin/settings").json()["server"]
+    assert (server["analytics_enabled"], server["ui"]["v2_enabled"]) == (False, False)
+
+
+@pytest.mark.needs_browser
+@skip_without_chromium
+def test_prefects_pages_ask_nobody_else(stack: Stack) -> None:
+    """The newer of Prefect's two UIs asks Amplitude's host for a configuration, whatever is switched off."""
+    asked: list[str] = []
+    with open_browser() as browser:
+        page = browser.new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(stack.api_url.removesuffix("api"), wait_until="networkidle")
+        expect(page.get_by_text("Deployments").first).to_be_visible()
+    assert {urlsplit(url).hostname for url in asked if not url.startswith(("data:", "blob:"))} == {"127.0.0.1"}
 
 
 def test_the_command_line_uses_the_running_server(stack: Stack) -> None:
