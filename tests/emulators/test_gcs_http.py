@@ -2,17 +2,14 @@
 
 import base64
 import gzip
-import hashlib
 import json
 import os
 import queue
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import google_crc32c
 import httpx
 import pytest
 from starlette.applications import Starlette
@@ -22,60 +19,9 @@ from starlette.routing import Route
 
 from tests.emulators.faults import Fault
 from tests.emulators.gcs import Gcs, start_gcs
+from tests.emulators.gcs_http import BUCKET, CHUNK, OBJECTS, UPLOAD, crc32c, md5, multipart, put, start
 from tests.emulators.gcs_push import PushConfig
 from tests.emulators.server import serve_in_thread
-
-BUCKET = "switchyard-test"
-OBJECTS = f"/storage/v1/b/{BUCKET}/o"
-UPLOAD = f"/upload{OBJECTS}"
-CHUNK = 256 * 1024
-
-
-@pytest.fixture(scope="module")
-def module_server() -> Iterator[Gcs]:
-    with start_gcs() as running:
-        yield running
-
-
-@pytest.fixture
-def server(module_server: Gcs) -> Iterator[Gcs]:
-    yield module_server
-    module_server.reset()
-    module_server.store.clear()
-
-
-@pytest.fixture
-def http(server: Gcs) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=server.url, timeout=30, trust_env=False) as client:
-        yield client
-
-
-def put(http: httpx.Client, name: str, data: bytes = b"x", **query: object) -> httpx.Response:
-    params = {"uploadType": "media", "name": name, **query}
-    return http.post(UPLOAD, params={k: str(v) for k, v in params.items()}, content=data)
-
-
-def multipart(resource: dict[str, Any], data: bytes, line_end: bytes = b"\r\n") -> tuple[bytes, dict[str, str]]:
-    lines = [
-        b"--xyz",
-        b"content-type: application/json",
-        b"",
-        json.dumps(resource).encode(),
-        b"--xyz",
-        b"content-type: text/plain",
-        b"",
-        data,
-        b"--xyz--",
-    ]
-    return line_end.join(lines), {"content-type": 'multipart/related; boundary="xyz"'}
-
-
-def crc32c(data: bytes) -> str:
-    return base64.b64encode(google_crc32c.value(data).to_bytes(4, "big")).decode()
-
-
-def md5(data: bytes) -> str:
-    return base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
 
 
 def test_refused_write_says_why_as_google_does(http: httpx.Client) -> None:
@@ -121,128 +67,6 @@ def test_download_bears_hashes_and_generation(http: httpx.Client) -> None:
         assert answer.headers["x-goog-generation"] == generation
         assert answer.headers["x-goog-hash"] == f"crc32c={crc32c(b'0123456789')},md5={md5(b'0123456789')}"
         assert answer.headers["x-goog-stored-content-length"] == "10"
-
-
-@pytest.mark.parametrize(
-    ("how", "headers", "resource"),
-    [
-        ("media", {"x-goog-hash": f"crc32c={crc32c(b'other')}"}, {}),
-        ("media", {"content-md5": md5(b"other")}, {}),
-        ("multipart", {"x-goog-hash": f"md5={md5(b'other')}"}, {}),
-        ("multipart", {}, {"crc32c": crc32c(b"other")}),
-        ("multipart", {}, {"md5Hash": md5(b"other")}),
-        ("resumable", {"x-goog-hash": f"crc32c={crc32c(b'other')}"}, {}),
-        ("resumable", {}, {"crc32c": crc32c(b"other")}),
-    ],
-)
-def test_wrong_checksum_is_refused(
-    http: httpx.Client, how: str, headers: dict[str, str], resource: dict[str, str]
-) -> None:
-    """400, and nothing is stored; with the right one it is."""
-    for data, expected in ((b"sent", 400), (b"other", 200)):
-        if how == "media":
-            answer = http.post(UPLOAD, params={"uploadType": "media", "name": "a"}, content=data, headers=headers)
-        elif how == "multipart":
-            body, kind = multipart({"name": "a", **resource}, data)
-            answer = http.post(UPLOAD, params={"uploadType": "multipart"}, content=body, headers={**headers, **kind})
-        else:
-            location = start(http, "a", **resource)
-            answer = http.put(location, content=data, headers=headers)
-        assert answer.status_code == expected, answer.text
-        assert http.get(f"{OBJECTS}/a").status_code == (404 if expected == 400 else 200)
-
-
-def start(http: httpx.Client, name: str, query: str = "", **resource: object) -> str:
-    answer = http.post(f"{UPLOAD}?uploadType=resumable{query}", json={"name": name, **resource})
-    assert answer.status_code == 200, answer.text
-    return answer.headers["location"]
-
-
-def test_resumable_upload_takes_chunks_and_tells_how_far_it_is(http: httpx.Client) -> None:
-    """308 with the range that is kept; a status query says the same; the last chunk makes the object."""
-    data = os.urandom(CHUNK * 2 + 100)
-    total = len(data)
-    location = start(http, "a")
-    asked = http.put(location, headers={"content-range": f"bytes */{total}"})
-    assert (asked.status_code, asked.headers.get("range")) == (308, None)
-    first = http.put(location, content=data[:CHUNK], headers={"content-range": f"bytes 0-{CHUNK - 1}/{total}"})
-    asked = http.put(location, headers={"content-range": f"bytes */{total}"})
-    for answer in (first, asked):
-        assert (answer.status_code, answer.headers["range"]) == (308, f"bytes=0-{CHUNK - 1}")
-    last = http.put(location, content=data[CHUNK:], headers={"content-range": f"bytes {CHUNK}-{total - 1}/{total}"})
-    assert (last.status_code, last.json()["size"]) == (200, str(total))
-    again = http.put(location, headers={"content-range": f"bytes */{total}"})
-    assert (again.status_code, again.json()["generation"]) == (200, last.json()["generation"])
-    assert http.get(f"/download{OBJECTS}/a?alt=media").content == data
-
-
-def test_resumable_upload_keeps_multiples_of_a_chunk(http: httpx.Client) -> None:
-    """What is beyond must be sent again; less than a chunk is refused, and so is a gap."""
-    location = start(http, "a")
-    too_small = http.put(location, content=b"x" * 1024, headers={"content-range": "bytes 0-1023/*"})
-    assert too_small.status_code == 400
-    assert "262144" in too_small.text
-    uneven = http.put(location, content=b"x" * (CHUNK + 5), headers={"content-range": f"bytes 0-{CHUNK + 4}/*"})
-    assert (uneven.status_code, uneven.headers["range"]) == (308, f"bytes=0-{CHUNK - 1}")
-    gap = http.put(
-        location, content=b"x" * CHUNK, headers={"content-range": f"bytes {CHUNK * 2}-{CHUNK * 3 - 1}/{CHUNK * 4}"}
-    )
-    assert gap.status_code == 503
-    assert http.get(f"{OBJECTS}/a").status_code == 404
-
-
-def test_resumable_upload_checks_its_precondition_at_the_end(http: httpx.Client) -> None:
-    """Two that started together: the second to end is refused."""
-    first, second = (start(http, "a", "&ifGenerationMatch=0") for _ in range(2))
-    assert http.put(first, content=b"first").status_code == 200
-    assert http.put(second, content=b"second").status_code == 412
-    assert http.get(f"/download{OBJECTS}/a?alt=media").content == b"first"
-
-
-@pytest.mark.parametrize(
-    ("header", "body"),
-    [
-        ("bytes 0-9/20", b"too short"),
-        ("bytes 0-/20", b"x"),
-        ("0-9/20", b"0123456789"),
-        ("bytes 0-9/30", b"0123456789"),
-    ],
-)
-def test_contradictory_content_range_is_refused(http: httpx.Client, header: str, body: bytes) -> None:
-    """400."""
-    answer = http.post(f"{UPLOAD}?uploadType=resumable", json={"name": "a"}, headers={"x-upload-content-length": "20"})
-    assert http.put(answer.headers["location"], content=body, headers={"content-range": header}).status_code == 400
-
-
-def test_unknown_or_cancelled_upload_is_not_found(http: httpx.Client) -> None:
-    """Start anew."""
-    location = start(http, "a")
-    assert http.delete(location).status_code == 499
-    assert http.put(location, content=b"x").status_code == 404
-
-
-@pytest.mark.parametrize(
-    ("query", "body"),
-    [
-        ("uploadType=multipart", multipart({"name": "a"}, b"x", b"\n")),
-        ("uploadType=multipart", multipart({"name": "a", "contentTyp": "text/plain"}, b"x")),
-        ("uploadType=multipart", multipart({"name": "a", "metadata": {"k": 1}}, b"x")),
-        ("uploadType=multipart", multipart({"name": "a", "metadata": {"k": "v" * 8200}}, b"x")),
-        ("uploadType=multipart", multipart({}, b"x")),
-        ("uploadType=multipart", (b"no parts", {"content-type": "application/json"})),
-        ("uploadType=media", (b"x", {})),
-        ("uploadType=media&name=a&ifGenerationMatch=new", (b"x", {})),
-        ("uploadType=ftp&name=a", (b"x", {})),
-        ("name=a", (b"x", {})),
-        ("uploadType=resumable", (b"{not json", {})),
-    ],
-)
-def test_malformed_upload_is_refused(http: httpx.Client, query: str, body: tuple[bytes, dict[str, str]]) -> None:
-    """400, with words; nothing is stored."""
-    answer = http.post(f"{UPLOAD}?{query}", content=body[0], headers=body[1])
-    assert answer.status_code == 400, answer.text
-    assert answer.json()["error"]["message"]
-    assert "items" not in http.get(OBJECTS).json()
 
 
 @pytest.mark.parametrize(

@@ -77,3 +77,4 @@ _PLAIN = (
     *(f"{tower}_grad_{name}" for tower in TOWERS for name in ("mean", "std", "min", "max", "norm")),
 )
 NAN, INF = math.nan, math.inf
+NOTHING = make_points()

@@ -1,0 +1,317 @@
+"""What was decided for runs that are not as they should be, case by case of docs/mapping.md."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+
+from switchyard.core.errors import BadRecord
+from switchyard.core.history.digest import to_digests
+from switchyard.core.metrics.record import MetricsRecord, OtherSeries
+from switchyard.core.mlflow.mapping import from_points
+from switchyard.core.mlflow.mapping_table import CASES
+from switchyard.core.mlflow.raw_run import choose_name
+from tests.core.mlflow.factories import (
+    INF,
+    NAN,
+    NOTHING,
+    START_MS,
+    make_info,
+    make_points,
+    make_run,
+    make_series,
+    make_small,
+)
+
+LOSS = make_series([3.0, 2.0, 1.0])
+
+
+def weights(record: MetricsRecord) -> tuple[str, list[float] | None]:
+    histogram = record.weight_stats["query"].histogram
+    assert histogram is not None
+    return histogram.edges_known, histogram.bin_edges
+
+
+def gradients(record: MetricsRecord) -> tuple[str, list[float] | None]:
+    histogram = record.gradient_stats["query"].histogram
+    assert histogram is not None
+    return histogram.edges_known, histogram.bin_edges
+
+
+def a_step_logged_twice() -> None:
+    run = make_run({"loss": make_points((0, 0, 3.0), (1, 10, 2.0), (2, 20, 1.0), (1, 15, 7.0), (2, 20, 5.0))})
+    record = from_points(run)
+    assert record.loss["loss"] == [3.0, 7.0, 5.0]
+    assert any("loss" in warning and "again" in warning for warning in record.warnings)
+    tie = make_run({"loss": make_points((0, 0, NAN), (0, 0, -INF), (1, 1.0), (2, 1.0))})
+    assert from_points(tie).non_finite["loss"]["loss"] == {"0": "-inf"}
+
+
+def a_resumed_run() -> None:
+    first = [(step, 100 * step, float(step)) for step in range(4)]
+    again = [(step, 10_000 + 100 * step, 50.0 + step) for step in range(2, 6)]
+    record = from_points(make_small({"loss": make_points(*first, *again)}))
+    assert (record.epochs, record.loss["loss"]) == ([0, 1, 2, 3, 4, 5], [0.0, 1.0, 52.0, 53.0, 54.0, 55.0])
+    assert record.other_series == {}
+
+
+def many_points_a_step() -> None:
+    points = make_points((0, 1, 3.0), (0, 2, 2.0), (0, 3, NAN), (0, 4, 0.5), (1, 5, 1.0))
+    record = from_points(make_small({"loss": LOSS, "custom": points, "val_loss": points}))
+    whole = OtherSeries(steps=[0, 0, 0, 0, 1], values=[3.0, 2.0, None, 0.5, 1.0])
+    assert record.other_series == {"custom": whole, "val_loss": whole}
+    assert record.non_finite["other_series"] == {"custom": {"2": "nan"}, "val_loss": {"2": "nan"}}
+    assert record.loss["val_loss"] == [0.5, 1.0, None]
+    assert record.metrics == {}
+
+
+def all_at_step_0() -> None:
+    loss = make_points((0, 5, 3.0), (0, 10, 2.0), (0, 15, 1.0))
+    val_loss = make_points((0, 6, 6.0), (0, 11, 5.0), (0, 16, 4.0))
+    record = from_points(make_small({"loss": loss, "val_loss": val_loss, "lr": loss, "final_loss": loss}))
+    assert (record.epochs, record.loss) == ([0, 1, 2], {"loss": [3.0, 2.0, 1.0], "val_loss": [6.0, 5.0, 4.0]})
+    assert record.metrics["lr"] == [3.0, 2.0, 1.0]
+    assert record.final_metrics == {"final_loss": 1.0}
+    assert any("order of logging" in warning for warning in record.warnings)
+    for other in (make_points((0, 5, 6.0), (0, 11, 5.0)), make_points((0, 5, 6.0), (0, 5, 5.0), (0, 16, 4.0))):
+        record = from_points(make_small({"loss": loss, "val_loss": other}))
+        assert (record.epochs, record.loss["loss"]) == ([0], [1.0])
+        assert record.other_series["loss"] == OtherSeries(steps=[0, 0, 0], values=[3.0, 2.0, 1.0])
+
+
+def other_steps() -> None:
+    record = from_points(make_small({"loss": make_series([3.0, 2.0], first=1), "lr": make_series([0.1, 0.2], first=1)}))
+    assert (record.epochs, record.metrics["lr"]) == ([1, 2], [0.1, 0.2])
+    record = from_points(make_small({"loss": make_series([3.0, 2.0], first=10, stride=10)}))
+    assert (record.epochs, record.loss["loss"]) == ([10, 20], [3.0, 2.0])
+
+
+def shifted_validation() -> None:
+    record = from_points(make_small({"loss": LOSS, "val_loss": make_series([6.0, 5.0, 4.0], first=1)}))
+    assert record.epochs == [0, 1, 2, 3]
+    assert record.loss == {"loss": [3.0, 2.0, 1.0, None], "val_loss": [None, 6.0, 5.0, 4.0]}
+
+
+def missing_steps() -> None:
+    record = from_points(make_run({"loss": make_points((0, 3.0), (2, 1.0)), "query_hist_bin_3": make_points((1, 7.0))}))
+    assert record.loss["loss"] == [3.0, None, 1.0]
+    histogram = record.weight_stats["query"].histogram
+    assert histogram is not None
+    assert [row and row[3] for row in histogram.counts] == [None, 7, None]
+    alone = from_points(make_small({"loss": make_points((0, 3.0), (2, 1.0))}))
+    assert alone.epochs == [0, 2]
+
+
+def negative_steps() -> None:
+    record = from_points(make_small({"loss": make_points((-1, 9.0), (0, 3.0)), "weight_norm": make_points((-2, 1.0))}))
+    assert (record.epochs, record.loss["loss"]) == ([0], [3.0])
+    assert record.other_series["loss"] == OtherSeries(steps=[-1, 0], values=[9.0, 3.0])
+    assert record.other_series["weight_norm"].steps == [-2]
+
+
+def not_finite() -> None:
+    record = from_points(
+        make_run(
+            {
+                "loss": make_series([NAN, INF, -INF]),
+                "query_grad_mean": make_series([NAN] * 3),
+                "query_hist_bin_2": make_series([1.0, NAN, 2.0]),
+                "final_loss": make_points((0, INF)),
+            }
+        )
+    )
+    assert record.loss["loss"] == [None, None, None]
+    assert record.non_finite["loss"]["loss"] == {"0": "nan", "1": "inf", "2": "-inf"}
+    assert record.non_finite["gradient_stats.query"]["mean"] == {"0": "nan", "1": "nan", "2": "nan"}
+    assert record.non_finite["weight_stats.query"]["histogram"] == {"/counts/1/2": "nan"}
+    assert record.non_finite["final_metrics"] == {"final_loss": {"": "inf"}}
+
+
+def largest_numbers() -> None:
+    """The readers make infinities of them, so that here they are what they are."""
+    record = from_points(make_run({"loss": make_series([1.7976931348623157e308, 1.0, 1.0])}))
+    assert record.loss["loss"][0] == 1.7976931348623157e308
+
+
+def missing_bins() -> None:
+    record = from_points(make_run({"query_hist_bin_0": NOTHING, "query_hist_bin_24": NOTHING}))
+    histogram = record.weight_stats["query"].histogram
+    assert histogram is not None
+    shown = [(row[0], row[1], row[24]) for row in histogram.counts if row]
+    assert shown == [
+        (None, 1, None),
+        (None, 2, None),
+        (None, 3, None),
+    ]
+    assert any("lacks 2 of its 25 bins" in warning for warning in record.warnings)
+
+
+def odd_bins() -> None:
+    record = from_points(make_run({"query_hist_bin_1": make_series([0.5, -1.0, 1e300])}))
+    histogram = record.weight_stats["query"].histogram
+    assert histogram is not None
+    assert [row and row[1] for row in histogram.counts] == [None, None, None]
+    assert record.other_series["query_hist_bin_1"].values == [0.5, -1.0, 1e300]
+
+
+def no_histogram() -> None:
+    record = from_points(make_run({key: NOTHING for key in make_run().metrics if "hist_bin" in key}))
+    assert all(found.histogram is None for found in record.weight_stats.values())
+    assert "query_hist_bin_edges" in record.params
+
+
+def damaged_edges() -> None:
+    good = make_run().params["query_hist_bin_edges"]
+    long = ",".join(f"{-0.5 + i * 0.04:.17f}" for i in range(26))
+    falling = ",".join(str(-i) for i in range(26))
+    for text in (None, "", good.rpartition(",")[0], long[:500], falling, good[:-1] + "x", good.replace("-1.0", "nan")):
+        params = {} if text is None else {"query_hist_bin_edges": text}
+        record = from_points(make_run(params=params))
+        assert weights(record) == ("none", None), text
+        assert record.params == params
+        assert any("weight_stats.query.histogram.bin_edges" in warning for warning in record.warnings)
+    cut_in_the_last_number = "0." + "1" * (500 - 2 - 25 * 2) + "".join(f",{i}" for i in range(1, 26))
+    assert weights(from_points(make_run(params={"query_hist_bin_edges": cut_in_the_last_number[:500]})))[0] == "none"
+
+
+def repeated_edges() -> None:
+    text = ",".join(["0.000000"] * 13 + ["0.000001"] * 13)
+    record = from_points(make_run(params={"query_hist_bin_edges": text, "query_grad_hist_bin_edges": text}))
+    assert weights(record) == ("first_epoch", [0.0] * 13 + [1e-6] * 13)
+    assert gradients(record) == ("none", None)
+
+
+def no_gradient_edges() -> None:
+    logged = from_points(make_run())
+    record = from_points(make_run(params={}))
+    assert gradients(record) == gradients(logged)
+    assert gradients(record)[0] == "all"
+    assert any("fixed range" in warning for warning in record.warnings)
+
+
+def single_epoch() -> None:
+    assert weights(from_points(make_run(epochs=1)))[0] == "all"
+    assert weights(from_points(make_run(epochs=2)))[0] == "first_epoch"
+
+
+def died() -> None:
+    for status in ("RUNNING", "SCHEDULED"):
+        record = from_points(make_run(status=status, ended_at_ms=None))
+        assert (record.status, record.available, len(record.epochs)) == ("partial", True, 3)
+        assert record.saved_at == datetime.fromtimestamp((START_MS + 99_000) / 1000, UTC)
+
+
+def failed() -> None:
+    assert {from_points(make_run(status=status)).status for status in ("FAILED", "KILLED")} == {"failed"}
+
+
+def without_points() -> None:
+    record = from_points(make_small({}, info=make_info(status="KILLED")))
+    assert (record.available, record.epochs, record.status) == (False, [], "failed")
+    assert from_points(make_small({"test_loss": make_points((0, 1.0))})).available
+
+
+def deleted() -> None:
+    run = make_run()
+    gone = make_run(lifecycle="deleted", experiment_lifecycle="deleted")
+    assert from_points(gone) == from_points(run)
+
+
+def nameless() -> None:
+    assert choose_name(None, {"mlflow.runName": "in the tag"}) == "in the tag"
+    assert choose_name("its own", {"mlflow.runName": "in the tag"}) == "its own"
+    assert choose_name("", {}) == ""
+
+
+def extra_metrics() -> None:
+    record = from_points(
+        make_small({"loss": LOSS, "auc": make_points((1, 0.5)), "batch_loss": make_points((0, 1.0), (100, 0.5))})
+    )
+    assert record.metrics == {"auc": [None, 0.5, None]}
+    assert record.other_series == {"batch_loss": OtherSeries(steps=[0, 100], values=[1.0, 0.5])}
+
+
+def long_series() -> None:
+    record = from_points(make_small({"loss": LOSS, "batch_loss": make_series([0.5] * 30_000)}))
+    assert record.epochs == [0, 1, 2]
+    assert len(record.other_series["batch_loss"].values) == 30_000
+
+
+def final_series() -> None:
+    record = from_points(
+        make_small({"loss": LOSS, "test_loss": make_series([3.0, 2.0]), "final_x": make_series([1.0, 5.0], first=7)})
+    )
+    assert record.final_metrics == {"final_x": 5.0, "test_loss": 2.0}
+    assert record.metrics == {"test_loss": [3.0, 2.0, None]}
+    assert record.other_series == {"final_x": OtherSeries(steps=[7, 8], values=[1.0, 5.0])}
+
+
+def strange_names() -> None:
+    names = ("métrique", "val/recall at 10", "a.b", 'qu"ote', "nul\x00byte", "")
+    record = from_points(make_small({"loss": LOSS, **dict.fromkeys(names, LOSS)}))
+    assert set(record.metrics) == set(names)
+    assert len(to_digests(record).series) == len(names) + 2
+
+
+def timestamps() -> None:
+    assert from_points(make_run()).saved_at == datetime.fromtimestamp((START_MS + 60_000) / 1000, UTC)
+    late = make_points((0, 5_000, 1.0), (1, 1_000, 2.0))
+    assert from_points(make_small({"loss": late}, info=make_info(ended_at_ms=None))).saved_at.second == 45
+    nothing = make_small({}, info=make_info(ended_at_ms=10**18, started_at_ms=None))
+    assert from_points(nothing).saved_at == datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def unknown_status() -> None:
+    with pytest.raises(BadRecord, match=r"`status` must be one of FINISHED, .* got PAUSED"):
+        from_points(make_run(status="PAUSED"))
+
+
+TRIED: dict[str, Callable[[], None]] = {
+    "a step logged twice": a_step_logged_twice,
+    "a resumed run that overlaps": a_resumed_run,
+    "more than two points a step, on average": many_points_a_step,
+    "all points at step 0": all_at_step_0,
+    "steps from 1, or with strides": other_steps,
+    "validation shifted by a step": shifted_validation,
+    "missing steps": missing_steps,
+    "negative steps": negative_steps,
+    "NaN and infinities": not_finite,
+    "+-1.797e308": largest_numbers,
+    "missing bins": missing_bins,
+    "a bin that is no count": odd_bins,
+    "no histogram": no_histogram,
+    "no weight edges, or damaged ones": damaged_edges,
+    "weight edges that repeat": repeated_edges,
+    "no gradient edges": no_gradient_edges,
+    "a single epoch": single_epoch,
+    "a run that died": died,
+    "a failed or killed run": failed,
+    "a run without a point": without_points,
+    "a deleted run or experiment": deleted,
+    "a run without a name": nameless,
+    "extra metrics": extra_metrics,
+    "a metric of 30,000 points": long_series,
+    "final metrics with several points": final_series,
+    "unicode and NUL in names": strange_names,
+    "timestamps": timestamps,
+    "an unknown status": unknown_status,
+}
+
+
+@pytest.mark.parametrize("name", [case.name for case in CASES])
+def test_what_was_decided_on_purpose_holds(name: str) -> None:
+    """Every line of the table of cases is tried."""
+    TRIED[name]()
+
+
+def test_no_decision_is_tried_that_the_table_does_not_show() -> None:
+    """A new case needs its line in the table."""
+    assert TRIED.keys() == {case.name for case in CASES}
+
+
+def test_constant_edges_are_said_by_a_tag() -> None:
+    """Our own trainer's weight histograms can be compared over epochs."""
+    run = make_run()
+    record = from_points(msgspec.structs.replace(run, tags={"switchyard.bin_edges": "constant"}))
+    assert weights(record)[0] == "all"
