@@ -4,7 +4,7 @@ import re
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from switchyard.core.errors import BadRecord, BadRequest
@@ -121,6 +121,7 @@ KEYS = st.sampled_from(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(KEYS, POINTS))
 def test_any_points_make_a_record_that_files_can_hold(metrics: dict[str, Points]) -> None:
     """Whatever was logged, the record keeps the contract, and a file of it says the same."""

@@ -3,13 +3,14 @@
 import math
 
 import msgspec
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from switchyard.core.mlflow.raw_run import to_points, to_source_digest
 from tests.core.mlflow.factories import INF, NAN, make_info, make_points, make_run, make_small
 
 
+@settings(deadline=None)
 @given(st.permutations([(0, 1, 1.0), (0, 1, NAN), (0, 1, -INF), (0, 2, 0.5), (1, 0, 0.0), (-1, 9, 9.0)]))
 def test_points_come_out_in_one_order_whatever_order_they_come_in(points: list[tuple[int, int, float]]) -> None:
     """By step, then timestamp, then value, NaN first: so that every way of reading gives the same."""

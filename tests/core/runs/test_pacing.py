@@ -3,7 +3,7 @@
 from itertools import accumulate
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from switchyard.core.runs.pacing import ON_THIS_MACHINE, ON_VERTEX, MinuteBudget, Pace, to_interval_s
@@ -37,6 +37,7 @@ def test_equal_floor_and_cap_keep_the_interval() -> None:
     assert to_interval_s(Pace(floor_s=5, cap_s=5), 10_000, 0.5) == 5
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(min_value=0, max_value=30), max_size=200), st.integers(min_value=1, max_value=10))
 def test_no_minute_exceeds_its_budget(pauses_s: list[float], a_minute: int) -> None:
     """Wherever the minute begins; and nothing is refused in a minute that holds fewer."""

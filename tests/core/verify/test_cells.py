@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from switchyard.core.history.publishing import to_publication
@@ -23,6 +23,7 @@ HISTORY = to_publication(RECORD, quick_test_id=1, source="mlflow", sampling=Samp
 
 
 @pytest.mark.parametrize("part", [*HISTORY, "other"])
+@settings(deadline=None)
 @given(value=JSON)
 def test_any_value_in_any_place_is_compared(part: str, value: Any) -> None:
     """A damaged history is a difference, never an error; an undamaged one is none."""
@@ -31,6 +32,7 @@ def test_any_value_in_any_place_is_compared(part: str, value: Any) -> None:
     assert bool(found) is (part not in HISTORY or to_text(HISTORY[part]) != to_text(value))
 
 
+@settings(deadline=None)
 @given(row=st.dictionaries(st.sampled_from(["epochs", "counts", "bin_edges", "available"]), JSON))
 def test_any_histogram_row_is_compared(row: dict[str, Any]) -> None:
     """Whatever was in the gzip."""
