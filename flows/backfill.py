@@ -29,7 +29,7 @@ from switchyard.core.backfill.plan import (
     to_row,
 )
 from switchyard.core.backfill.rows import BackfillRow
-from switchyard.core.errors import SwitchyardError
+from switchyard.core.errors import to_message
 from tasks.backfill import adopt_runs, backfill_batch, count_settled, fail_batch, list_adoptable, list_backfill
 from tasks.show import BatchProgress, name_flow_run, show_backfill
 
@@ -120,8 +120,8 @@ def _publish(plan: Plan, how: How, wanted: BackfillParameters) -> BatchResult:
 
 def _take(batch: Batch, future: "PrefectFuture[BatchResult]", how: How) -> BatchResult:
     found = future.result(raise_on_failure=False)
-    if isinstance(found, SwitchyardError):
-        return fail_batch(batch, how.since, str(found))
+    if isinstance(found, Exception):
+        return fail_batch(batch, how.since, to_message(found))
     if isinstance(found, BaseException):
         raise found
     return found

@@ -9,6 +9,7 @@ from flows.parameters import IngestParameters
 from flows.signatures import takes
 from flows.steps.settling import settle, to_sampling
 from flows.steps.waiting import record_end
+from switchyard.core.errors import catch
 from switchyard.core.metrics.record import Sampling
 from switchyard.core.runs.rows import Job, QuickTest, RunStatus
 from switchyard.core.runs.walk import Action, Graces, next_action
@@ -55,7 +56,12 @@ def look_at_job(job: Job) -> Job:
 
 
 def _to_wanted_sampling(run: QuickTest, job: Job | None, wanted: IngestParameters) -> Sampling:
-    asked = to_sampling(run, job)
+    asked = catch(lambda: to_sampling(run, job))
+    if isinstance(asked, Exception):
+        # Parameters that do not say how are no obstacle to whoever says it here.
+        if not wanted.interval:
+            raise asked
+        asked = Sampling()
     return Sampling(
         interval=wanted.interval or asked.interval, keep_extremes=wanted.keep_extremes or asked.keep_extremes
     )

@@ -8,6 +8,7 @@ import random
 from collections import defaultdict
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import msgspec
 from prefect import flow, get_run_logger
@@ -16,7 +17,7 @@ from flows.parameters import ReconcileParameters
 from flows.signatures import takes
 from flows.steps.settling import settle
 from flows.steps.waiting import record_end
-from switchyard.core.errors import NotFound, SwitchyardError, TryAgain
+from switchyard.core.errors import BadRecord, NotFound, SwitchyardError, TryAgain, catch, to_message
 from switchyard.core.runs.jobs import JobReport
 from switchyard.core.runs.ledger import LedgerLine
 from switchyard.core.runs.rows import Job, Unsettled
@@ -32,6 +33,12 @@ LOOKBACK = timedelta(days=1)
 _SHOWN = 20
 """Errors in the message; the ledger has all."""
 
+
+_REPAIRS = frozenset((Action.RECORD, Action.CANCEL, Action.ANNOUNCE, Action.INGEST))
+_BEGUN = (
+    "its repair was begun and did not come to an end: it is under way now, or its process was killed, perhaps because "
+    "what the run left takes more memory than there is; see the log of reconcile's flow run of that time"
+)
 
 LOOKS_A_TURN = 10
 """Jobs that the list lacks are asked for by name, one request each: so many a turn. With the ten pages of a list of a
@@ -49,6 +56,7 @@ class ReconcileResult(msgspec.Struct, kw_only=True):
     announced: list[int] = []  # left to the ingest of their job-ended event
     cancelled: list[str] = []  # names of jobs that must not go on
     failed: dict[int, str] = {}  # the error that is in the ledger too
+    failed_jobs: dict[str, str] = {}  # by name: jobs of no run that is open, which could not be recorded or cancelled
 
 
 class RepairsFailed(SwitchyardError):
@@ -59,7 +67,11 @@ class RepairsFailed(SwitchyardError):
         lines = [f"quick test {id_}: {error}" for id_, error in list(result.failed.items())[:_SHOWN]]
         more = len(result.failed) - len(lines)
         said = "; ".join(lines) + (f"; and {more} more, see the ledger" if more else "")
-        super().__init__(f"{len(result.failed)} of {result.looked_at} runs could not be repaired: {said}")
+        told = [f"{len(result.failed)} of {result.looked_at} runs could not be repaired: {said}"] if lines else []
+        jobs = "; ".join(f"{name}: {error}" for name, error in list(result.failed_jobs.items())[:_SHOWN])
+        if jobs:
+            told.append(f"{len(result.failed_jobs)} jobs of other runs could not be recorded or cancelled: {jobs}")
+        super().__init__(". ".join(told))
 
 
 @flow(name="reconcile")
@@ -72,22 +84,18 @@ def reconcile(wanted: ReconcileParameters) -> ReconcileResult:
     name_flow_run("reconcile")
     graces = Graces(claim=timedelta(seconds=wanted.claim_grace_s), event=timedelta(seconds=wanted.grace_s))
     unsettled = list_unsettled(wanted.limit)
-    ours = [run for run in unsettled if run.job]
-    others = [run for run in unsettled if not run.job]
+    ours = [run for run in unsettled if run.job or run.unread]
+    others = [run for run in unsettled if not (run.job or run.unread)]
     jobs = _group(list_jobs(_to_since(unsettled, datetime.now(UTC))))
     unasked = _choose_unasked(ours, jobs)
     result = ReconcileResult(looked_at=len(ours), unasked=len(unasked))
     for run in ours:
-        if run.quick_test.id in unasked:
-            continue
-        try:
-            _repair(run, jobs.pop(run.job.key, []) if run.job else [], graces, result)
-        except SwitchyardError as err:
-            _back_off(run, err, result)
+        if run.quick_test.id not in unasked:
+            _try_to_repair(run, jobs.pop(run.job.key, []) if run.job else [], graces, result)
     _cancel_strays(jobs, result)
     _publish_others(others, wanted.without_job, graces, result)
     get_run_logger().info("%s", msgspec.json.encode(result).decode())
-    if result.failed:
+    if result.failed or result.failed_jobs:
         raise RepairsFailed(result)
     return result
 
@@ -116,8 +124,28 @@ def _choose_unasked(runs: list[Unsettled], jobs: Mapping[str, object]) -> set[in
     return set(random.sample(missing, max(0, len(missing) - LOOKS_A_TURN)))
 
 
+def _try_to_repair(
+    run: Unsettled, reports: list[JobReport], graces: Graces, result: ReconcileResult
+) -> Exception | None:
+    """Repairs one run, or writes down why it could not be; the error, for whoever wants to know which it was.
+
+    Raises:
+        TryAgain: the results database does not take a ledger line: there is no use in going on.
+    """
+    err = catch(partial(_repair, run, reports, graces, result))
+    if err is not None:
+        _back_off(run, err, result)
+    return err
+
+
 def _repair(run: Unsettled, reports: list[JobReport], graces: Graces, result: ReconcileResult) -> None:
-    """Does the next thing for one run, and what follows from it at once."""
+    """Does the next thing for one run, and what follows from it at once.
+
+    The attempt is in the ledger before anything is done: of a process that the kernel kills in the middle, because the
+    run's file takes all its memory, say, nothing else would be left, and the next turn would go the same way.
+    """
+    if run.unread:
+        raise BadRecord(f"quick test {run.quick_test.id}", [run.unread])
     job = run.job
     report = _choose_report(job, reports, result) if job is not None and not job.state.ended else None
     if report is not None and report.problem:
@@ -130,7 +158,15 @@ def _repair(run: Unsettled, reports: list[JobReport], graces: Graces, result: Re
         now=datetime.now(UTC),
         graces=graces,
     )
-    id_ = run.quick_test.id
+    if step.action not in _REPAIRS:
+        return
+    _write_ledger(run, state="failed", attempts=run.repair_attempts + 1, error=_BEGUN)
+    _act(run, report, step, result)
+    _write_ledger(run, state="done", attempts=0)
+
+
+def _act(run: Unsettled, report: JobReport | None, step: Step, result: ReconcileResult) -> None:
+    id_, job = run.quick_test.id, run.job
     match step.action:
         case Action.RECORD if job is not None and report is not None:
             record_job(job.key, report)
@@ -143,10 +179,8 @@ def _repair(run: Unsettled, reports: list[JobReport], graces: Graces, result: Re
                 result.announced.append(id_)
         case Action.INGEST:
             _settle(run, report, step, result)
-        case _:
-            return
-    if run.repair_attempts:
-        _write_ledger(run, state="done", attempts=0)
+        case _:  # of the others each needs a job, or the launcher's report of it, and next_action has seen to that
+            raise AssertionError(f"quick test {id_} cannot be repaired so: {step}")
 
 
 def _publish_others(runs: list[Unsettled], limit: int, graces: Graces, result: ReconcileResult) -> None:
@@ -155,13 +189,8 @@ def _publish_others(runs: list[Unsettled], limit: int, graces: Graces, result: R
     done = 0
     for run in runs[:limit]:
         done += 1
-        try:
-            _repair(run, [], graces, result)
-        except TryAgain as err:
-            _back_off(run, err, result)
+        if isinstance(_try_to_repair(run, [], graces, result), TryAgain):
             break
-        except SwitchyardError as err:
-            _back_off(run, err, result)
     result.looked_at += done
     result.left = len(runs) - done
 
@@ -186,9 +215,15 @@ def _settle(run: Unsettled, report: JobReport | None, step: Step, result: Reconc
     result.settled.append(settled.quick_test_id)
 
 
-def _back_off(run: Unsettled, err: SwitchyardError, result: ReconcileResult) -> None:
-    result.failed[run.quick_test.id] = str(err)
-    _write_ledger(run, state="failed", attempts=run.repair_attempts + 1, error=str(err))
+def _back_off(run: Unsettled, err: Exception, result: ReconcileResult) -> None:
+    said = to_message(err)
+    result.failed[run.quick_test.id] = said
+    get_run_logger().error("quick test %s could not be repaired: %s", run.quick_test.id, said, exc_info=err)
+    unwritten = catch(partial(_write_ledger, run, state="failed", attempts=run.repair_attempts + 1, error=said))
+    if isinstance(unwritten, TryAgain):
+        raise unwritten
+    if unwritten is not None:  # an id that the ledger cannot hold, say: that too is this run's trouble alone
+        get_run_logger().error("quick test %s has no ledger line: %s", run.quick_test.id, to_message(unwritten))
 
 
 def _write_ledger(run: Unsettled, *, state: str, attempts: int, error: str = "") -> None:
@@ -209,18 +244,28 @@ def _write_ledger(run: Unsettled, *, state: str, attempts: int, error: str = "")
 def _cancel_strays(jobs: dict[str, list[JobReport]], result: ReconcileResult) -> None:
     """Ends the jobs at work whose claim has ended: one that was given up as never created, or cancelled, while a slow
     submission made its job after all. A job of a claim that is open (its repair backs off, say) goes on."""
-    for key, reports in jobs.items():
-        for report in reports:
-            if report.state.ended or report.problem:
-                continue
-            try:
-                if record_job(key, report).state.ended:
-                    cancel_job(report.job_name)
-                    result.cancelled.append(report.job_name)
-            except NotFound:
-                # Its row is gone (a database put back from a backup): not ours to end, but somebody's to know.
-                get_run_logger().warning(
-                    "the job %s bears the key %s, which no row of this database has; end it by hand if nobody needs it",
-                    report.job_name,
-                    key,
-                )
+    at_work = [
+        (key, report)
+        for key, reports in jobs.items()
+        for report in reports
+        if not (report.state.ended or report.problem)
+    ]
+    for key, report in at_work:
+        err = catch(partial(_cancel_stray, key, report, result))
+        if isinstance(err, NotFound):
+            # Its row is gone (a database put back from a backup): not ours to end, but somebody's to know.
+            get_run_logger().warning(
+                "the job %s bears the key %s, which no row of this database has; end it by hand if nobody needs it",
+                report.job_name,
+                key,
+            )
+        elif isinstance(err, Exception):
+            said = to_message(err)
+            result.failed_jobs[report.job_name] = said
+            get_run_logger().error("the job %s could not be looked after: %s", report.job_name, said, exc_info=err)
+
+
+def _cancel_stray(key: str, report: JobReport, result: ReconcileResult) -> None:
+    if record_job(key, report).state.ended:
+        cancel_job(report.job_name)
+        result.cancelled.append(report.job_name)

@@ -5,7 +5,7 @@ switchyard/core/verify/manifest.py. Changes nothing but the ledger (kind ``verif
 """
 
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 from uuid import uuid4
 
 from prefect import flow
@@ -16,7 +16,7 @@ from flows.answers.verify import NOTHING_TO_VERIFY, VerifyFailed, VerifyResult, 
 from flows.parameters import VerifyParameters
 from flows.progress.batches import Watch
 from flows.signatures import takes
-from switchyard.core.errors import NotFound, TryAgain
+from switchyard.core.errors import NotFound, SwitchyardError, TryAgain, to_message
 from switchyard.core.verify.batches import Scope, VerifyBatch, to_batches
 from switchyard.core.verify.findings import VerifiedRun
 from switchyard.core.verify.manifest import to_manifest
@@ -87,10 +87,15 @@ def _verify(batches: list[VerifyBatch], since: datetime, concurrency: int) -> li
         for batch, future in futures:
             watch.wait(future)
             found = future.result(raise_on_failure=False)
-            if isinstance(found, TryAgain):
-                found = give_up_batch(batch, str(found))
+            if isinstance(found, TryAgain) or _is_unforeseen(found):
+                found = give_up_batch(batch, to_message(found))
             elif isinstance(found, BaseException):
                 raise found
             runs += found
     watch.end(total)
     return runs
+
+
+def _is_unforeseen(found: object) -> TypeGuard[Exception]:
+    """True for what no one raised on purpose: the trouble of this batch, and not of the setup that all share."""
+    return isinstance(found, Exception) and not isinstance(found, SwitchyardError)

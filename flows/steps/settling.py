@@ -1,6 +1,6 @@
 """The end of a run's walk, the same in every flow: what its job left is read, judged and published."""
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -8,12 +8,16 @@ from flows.steps.finding import find_metrics
 from switchyard.core.errors import BadRecord, BadRequest, BadSetup, NotFound, StaleWrite, SwitchyardError
 from switchyard.core.history.publication import Publication, PublishResult
 from switchyard.core.history.publishing import to_publication
+from switchyard.core.metrics.checks import describe
 from switchyard.core.metrics.record import Sampling
 from switchyard.core.runs.jobs import JobState
 from switchyard.core.runs.outcomes import Outcome, choose_outcome
 from switchyard.core.runs.rows import Job, QuickTest, RunStatus
 from tasks.publish import publish
 from tasks.runs import end_run, record_error
+
+MAX_INTERVAL: Final = 2**53 - 1
+"""The largest integer that every reader of JSON keeps."""
 
 
 class Settled(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,7 +45,7 @@ def settle(run: QuickTest, job: Job | None, *, force: bool = False, sampling: Sa
 
     Raises:
         BadRecord, NotFound: the metrics of a run that cannot be ended (its job is at work, or its row is completed) are
-            refused or missing; the row says why.
+            refused or missing, or its parameters do not say how to sample them; the row says why.
         BadSetup: they are in an MLflow that cannot be read with these settings; the row says so, and stays as it is.
         StaleWrite: what is published has the same rank and other content; the row says so.
     """
@@ -57,11 +61,17 @@ def settle(run: QuickTest, job: Job | None, *, force: bool = False, sampling: Sa
     outcome = choose_outcome(state, found.record.status if found.record else None, run.status)
     if found.record is None or not outcome.publish:
         return _end_unread(run, job, outcome, missing=found.missing, why=found.why)
+    try:
+        sampling = sampling or to_sampling(run, job)
+    except BadRecord as err:
+        # What the run left is good: it is published as asked once the row says how.
+        record_error(run.id, str(err))
+        raise
     publication = to_publication(
         found.record,
         quick_test_id=run.id,
         source=found.source,
-        sampling=sampling or to_sampling(run, job),
+        sampling=sampling,
         row_status=outcome.row_status,
         error=_with_reason(outcome.error, job),
         mlflow_run_id=found.mlflow_run_id,
@@ -75,10 +85,30 @@ def settle(run: QuickTest, job: Job | None, *, force: bool = False, sampling: Sa
 
 
 def to_sampling(run: QuickTest, job: Job | None) -> Sampling:
-    """The sampling that the run was asked for; the default where its parameters do not say (a run that is not ours)."""
+    """The sampling that the run was asked for; the default where its parameters do not say (a run that is not ours).
+
+    Raises:
+        BadRecord: what they say of it is none, or they cannot be read.
+    """
+    if job is not None and job.unread:
+        raise BadRecord(f"quick test {run.id}", [job.unread])
     asked = (job.parameters if job else None) or run.parameters
     known = {name: asked[name] for name in Sampling.__struct_fields__ if name in asked}
-    return msgspec.convert(known, Sampling)
+    try:
+        found = msgspec.convert(known, Sampling)
+    except msgspec.ValidationError:
+        found = None
+    if found is None or not 1 <= found.interval <= MAX_INTERVAL:
+        said = ", ".join(f"{name} {describe(value)}" for name, value in known.items())
+        raise BadRecord(
+            f"quick test {run.id}",
+            [
+                f"its parameters must have an `interval` that is an integer of at least 1 and at most {MAX_INTERVAL}, "
+                f"and a `keep_extremes` that is true or false; got {said}. To publish it all the same: "
+                f"python -m flows ingest {run.id} --interval 5"
+            ],
+        )
+    return found
 
 
 def _end_unread(

@@ -5,7 +5,13 @@ Clients translate their vendor's exceptions into these at the border (``raise ..
 retried, and only by a task.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Final, TypeVar
+
+T = TypeVar("T")
+
+MAX_MESSAGE: Final = 4_000
+"""Characters of an error's text that are kept: some libraries put the whole of what they refuse into it."""
 
 
 class SwitchyardError(Exception):
@@ -52,3 +58,22 @@ class StaleWrite(SwitchyardError):
 
 class JobFailed(SwitchyardError):
     """The training job itself ended without a result. Read its log (the message says where), then train again."""
+
+
+def catch(work: Callable[[], T]) -> T | Exception:
+    """What `work` returns, or what it raises, of any class.
+
+    For a loop over runs: the trouble of one run is a value that is recorded for that run, and the others go on.
+    """
+    try:
+        return work()
+    except Exception as err:  # noqa: BLE001 - one run's data can make anything fail in any way; see the docstring
+        return err
+
+
+def to_message(err: BaseException) -> str:
+    """What to tell people of `err`: the words of our own errors; of others the class too. Never without a text."""
+    said = str(err).strip()
+    if not isinstance(err, SwitchyardError) or not said:
+        said = f"{type(err).__name__}: {said}" if said else type(err).__name__
+    return said if len(said) <= MAX_MESSAGE else said[:MAX_MESSAGE] + "..."

@@ -239,8 +239,10 @@ class Ledger(Protocol):
 
     def list_unsettled(self, *, now: datetime, limit: int) -> list[Unsettled]:
         """One query: every run with an open job, or with an ended job whose row has not ended or whose end is not
-        published, or that is completed without a history; none that backs off (`LedgerLine.next_try_at` of kind
-        ``repair`` after `now`). Those with a job come first, the oldest first; then those without, the newest first."""
+        published, or that is completed without a history, unless backfill has listed it as having nothing to show; none
+        that backs off (`LedgerLine.next_try_at` of kind ``repair`` after `now`). Those with a job come first, the
+        oldest first; then those without, the newest first. Of a row that cannot be read it says why, and the others
+        are read."""
 
     def list_backfill(self) -> list[BackfillRow]:
         """One query: every row, by id."""

@@ -4,14 +4,15 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 import msgspec
 
 from switchyard.clients.connect import Outside
-from switchyard.core.backfill.plan import KIND, BatchResult, How, Item
+from switchyard.core.backfill.plan import KIND, SKIPPED, BatchResult, How, Item
 from switchyard.core.batches import batched
-from switchyard.core.errors import SwitchyardError
+from switchyard.core.errors import SwitchyardError, catch, to_message
 from switchyard.core.history.publication import Draft, PublishResult
 from switchyard.core.history.publishing import to_publication
 from switchyard.core.metrics.record import Sampling
@@ -76,14 +77,14 @@ def _read(outside: Outside, items: Sequence[Item], how: How) -> Iterator[tuple[D
 def _to_draft(outside: Outside, run: RawRun | LostRun, item: Item, how: How) -> tuple[Draft, RunFile | None]:
     if isinstance(run, LostRun):
         return Draft(quick_test_id=item.quick_test_id, state="failed", error=str(run.error)), None
-    try:
-        return _to_publishable(outside, run, item, how)
-    except SwitchyardError as err:
-        return Draft(quick_test_id=item.quick_test_id, state="failed", error=str(err)), None
-    except (ArithmeticError, LookupError, TypeError, ValueError) as err:
-        # Data that nobody has thought of must not stop the other runs; the message is for whoever mends the mapping.
-        error = f"MLflow run {run.info.run_id} cannot be mapped: {type(err).__name__}: {err}"
-        return Draft(quick_test_id=item.quick_test_id, state="failed", error=error), None
+    found = catch(partial(_to_publishable, outside, run, item, how))
+    if not isinstance(found, Exception):
+        return found
+    error = to_message(found)
+    if not isinstance(found, SwitchyardError):
+        # Data that nobody has thought of; the message is for whoever mends the mapping.
+        error = f"MLflow run {run.info.run_id} cannot be mapped: {error}"
+    return Draft(quick_test_id=item.quick_test_id, state="failed", error=error), None
 
 
 def _to_publishable(outside: Outside, run: RawRun, item: Item, how: How) -> tuple[Draft, RunFile | None]:
@@ -95,7 +96,7 @@ def _to_publishable(outside: Outside, run: RawRun, item: Item, how: How) -> tupl
         record = msgspec.structs.replace(record, run=None)
     if not record.available:
         said = f"MLflow run {info.run_id} ({info.status}) has no charted metric: there is nothing to publish"
-        return Draft(quick_test_id=id_, state="skipped", error=said, source_digest=digest), None
+        return Draft(quick_test_id=id_, state=SKIPPED, error=said, source_digest=digest), None
     publication = to_publication(
         record,
         quick_test_id=id_,

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Final
 
 import msgspec
 
 from switchyard.clients.connect import Outside
 from switchyard.core.backfill.plan import FILED
-from switchyard.core.errors import BadRecord, StaleWrite, SwitchyardError, TryAgain
+from switchyard.core.errors import BadRecord, StaleWrite, TryAgain, catch, to_message
 from switchyard.core.history.digest import to_digests
 from switchyard.core.history.publication import Draft
 from switchyard.core.metrics.reading import read_record
@@ -65,12 +66,11 @@ def write_files(outside: Outside, drafts: Sequence[tuple[Draft, RunFile | None]]
 def _write(outside: Outside, draft: Draft, file: RunFile | None) -> Draft:
     if file is None:
         return draft
-    try:
-        write_file(outside, file)
-    except TryAgain:
-        raise
-    except SwitchyardError as err:
-        return msgspec.structs.replace(draft, publication=None, state="failed", error=str(err))
+    err = catch(partial(write_file, outside, file))
+    if isinstance(err, TryAgain):
+        raise err
+    if err is not None:
+        return msgspec.structs.replace(draft, publication=None, state="failed", error=to_message(err))
     return msgspec.structs.replace(draft, state=FILED, gcs_artifacts_path=file.folder)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -13,7 +14,7 @@ from switchyard.clients.connect import Outside
 from switchyard.core.backfill.plan import FILED
 from switchyard.core.backfill.rows import BackfillRow
 from switchyard.core.batches import batched
-from switchyard.core.errors import BadRecord, NotFound, SwitchyardError, TryAgain
+from switchyard.core.errors import BadRecord, SwitchyardError, TryAgain, catch, to_message
 from switchyard.core.history.publication import Draft
 from switchyard.core.metrics.record import MAX_FILE_BYTES
 from switchyard.core.mlflow.mapping import CHARTED
@@ -145,14 +146,16 @@ class _Reading:
             yield from lines
 
     def _verify_one(self, kept: KeptRun, found: RawRun | LostRun, file: bytes | SwitchyardError | None) -> VerifiedRun:
-        try:
-            return verify_run(kept, found, file, is_filed=kept.quick_test_id in self._filed)
-        except (ArithmeticError, LookupError, TypeError, ValueError) as err:
-            # Data that nobody has thought of must not hide the other runs; the message is for whoever mends this.
-            reason = f"it cannot be compared: {type(err).__name__}: {err}"
-            return VerifiedRun(
-                quick_test_id=kept.quick_test_id, mlflow_run_id=to_run_id(kept), state=State.UNREAD, reason=reason
-            )
+        line = catch(partial(verify_run, kept, found, file, is_filed=kept.quick_test_id in self._filed))
+        if not isinstance(line, Exception):
+            return line
+        # Data that nobody has thought of must not hide the other runs; the message is for whoever mends this.
+        return VerifiedRun(
+            quick_test_id=kept.quick_test_id,
+            mlflow_run_id=_to_id(found),
+            state=State.UNREAD,
+            reason=f"it cannot be compared: {to_message(line)}",
+        )
 
 
 def _to_id(run: RawRun | LostRun) -> str:
@@ -160,7 +163,7 @@ def _to_id(run: RawRun | LostRun) -> str:
 
 
 def _read_files(outside: Outside, kept: Sequence[KeptRun]) -> dict[int, bytes | SwitchyardError]:
-    """Each run's ``training_metrics.json``, or why it could not be read. Raises: TryAgain, BadSetup."""
+    """Each run's ``training_metrics.json``, or why it could not be read. Raises: TryAgain."""
     uris = {
         run.quick_test_id: f"{run.gcs_artifacts_path.rstrip('/')}/training_metrics.json"
         for run in kept
@@ -172,10 +175,12 @@ def _read_files(outside: Outside, kept: Sequence[KeptRun]) -> dict[int, bytes | 
 
 
 def _read_file(outside: Outside, uri: str) -> bytes | SwitchyardError:
-    try:
-        return outside.objects(uri).read(uri, max_bytes=MAX_FILE_BYTES)[0]
-    except (NotFound, BadRecord) as err:
-        return err
+    found = catch(lambda: outside.objects(uri).read(uri, max_bytes=MAX_FILE_BYTES)[0])
+    if isinstance(found, TryAgain):
+        raise found
+    if isinstance(found, Exception) and not isinstance(found, SwitchyardError):
+        return BadRecord(uri, [f"it cannot be read: {to_message(found)}"])
+    return found
 
 
 def _may_be_empty(run: VerifiedRun) -> bool:

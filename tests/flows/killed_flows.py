@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import flows.ingest
+import flows.reconcile
 import flows.train
 from switchyard.clients import connect
 from switchyard.clients.launchers.local.launcher import LocalLauncher
@@ -72,10 +73,15 @@ def run(flow: str, folder: Path, n: int) -> None:
         return counted_launcher
 
     connect._open_results, connect._launcher = results, launcher  # type: ignore[assignment]  # as the tests' conftest does
-    if flow == "train":
-        flows.train.train(request_key="once", epochs=6, poll_interval_s=0.05)
-    else:
-        flows.ingest.ingest(quick_test_id=1)
+    match flow:
+        case "train":
+            flows.train.train(request_key="once", epochs=6, poll_interval_s=0.05)
+        case "ingest":
+            flows.ingest.ingest(quick_test_id=1)
+        case "reconcile":
+            flows.reconcile.reconcile()
+        case _:
+            raise AssertionError(flow)
 
 
 def main() -> None:

@@ -35,6 +35,7 @@ TRAIN: dict[str, Any] = {"request_key": "once", "epochs": 6, "poll_interval_s": 
 TRAIN_KILLS = 10
 """One more than train has effects: how often it records the job's state depends on when it looks."""
 INGEST_EFFECTS = 2
+RECONCILE_EFFECTS = ["write_ledger", "record_job", "publish", "claim_ended_event", "write_ledger"]
 
 
 def wire(monkeypatch: pytest.MonkeyPatch, state: Path) -> Outside:
@@ -145,6 +146,35 @@ def test_killed_between_its_effects_ingest_is_repeated(
         assert outside.histories.read_history(1).history_json is None
         ingest(quick_test_id=1)
         assert read_published(outside) == uninterrupted
+
+
+def test_killed_between_its_effects_reconcile_backs_off_and_repairs(
+    tmp_path: Path, uninterrupted: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed by the kernel at any of its effects: the attempt was written before all others, so that what kills it is
+    not met again every minute; when its time has come, the run is repaired as if nothing had happened."""
+    make_states(tmp_path, "reconcile", len(RECONCILE_EFFECTS), monkeypatch)
+    for n in range(1, len(RECONCILE_EFFECTS) + 1):
+        outside = wire(monkeypatch, tmp_path / f"reconcile-{n}" / "state")
+        train(**TRAIN, wait=False)
+        wait_for_success(outside)
+    kill_flows(tmp_path, "reconcile", len(RECONCILE_EFFECTS))
+    for n in range(1, len(RECONCILE_EFFECTS) + 1):
+        assert json.loads((tmp_path / f"reconcile-{n}" / "effects.json").read_text()) == RECONCILE_EFFECTS[:n]
+        outside = wire(monkeypatch, tmp_path / f"reconcile-{n}" / "state")
+        lines = outside.ledger.read_ledger("repair")
+        if n > 1:
+            [line] = lines
+            assert (line.state, line.attempts) == ("failed", 1)
+            assert "its process was killed" in line.error
+            assert line.next_try_at is not None
+            assert reconcile().looked_at == 0
+            outside.ledger.write_ledger(msgspec.structs.replace(line, next_try_at=line.updated_at))
+        else:
+            assert lines == []
+        reconcile()
+        assert read_published(outside) == uninterrupted
+        assert outside.runs.read_run(1).status is RunStatus.COMPLETED
 
 
 def test_a_database_locked_for_ten_seconds_is_outlasted(scripted: Outside) -> None:

@@ -1,20 +1,25 @@
 """The reconcile flow against everything that can be left behind; real results database, real launcher."""
 
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
+import switchyard.clients.connect
 from flows.parameters import TrainParameters
 from flows.reconcile import ReconcileResult, RepairsFailed, reconcile
 from flows.train import to_order
 from switchyard.clients.connect import Outside
 from switchyard.clients.launchers.local.job_folder import Exit, JobFolder
+from switchyard.core.errors import to_message
 from switchyard.core.runs.jobs import JobReport, JobState, to_labels
 from switchyard.core.runs.rows import Claim, Job, JobNews, NewRun, RunStatus
 from tests.clients.launchers.local.strange_files import STRANGE
+from tests.clients.results.places import run_sql
 from tests.flows.polling import wait_for
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -154,7 +159,9 @@ def test_one_bad_run_does_not_stop_the_others(scripted: Outside) -> None:
         reconcile_now()
     assert read_status(scripted, good) is RunStatus.COMPLETED
     assert scripted.histories.read_history(good.quick_test_id).history_json is not None
-    [line] = scripted.ledger.read_ledger("repair")
+    [line, repaired] = scripted.ledger.read_ledger("repair")
+    assert (repaired.quick_test_id, repaired.state, repaired.attempts) == (good.quick_test_id, "done", 0)
+    assert repaired.next_try_at is None
     assert (line.quick_test_id, line.state, line.attempts) == (bad.quick_test_id, "failed", 1)
     assert line.next_try_at is not None
     assert line.next_try_at > datetime.now(UTC)
@@ -217,3 +224,121 @@ def test_a_damaged_job_folder_fails_its_own_run_only(scripted: Outside, strange:
     reconcile_now()
     assert read_status(scripted, other) is RunStatus.COMPLETED
     assert scripted.jobs.read_job(damaged.quick_test_id).state is JobState.FAILED  # type: ignore[union-attr]
+
+
+def write_beside(outside: Outside, job: Job, name: str, data: str) -> None:
+    (Path(outside.settings.state_dir) / "artifacts" / "quick_tests" / str(job.quick_test_id) / name).write_text(data)
+
+
+def damage(outside: Outside, kind: str, job: Job) -> None:
+    """Leaves something of the run of `job` that nobody can read."""
+    deep = '{"run_id": ' + "[" * 1_000 + "]" * 1_000 + "}"
+    match kind:
+        case "deep mlflow_info.json":
+            write_beside(outside, job, "mlflow_info.json", deep)
+            write_beside(outside, job, "training_metrics.json", "{}")
+            outside.jobs.record_job(job.key, JobNews(state=JobState.SUCCEEDED), now=NOW)
+            outside.runs.end_run(job.quick_test_id, RunStatus.COMPLETED, error="", now=NOW)
+        case "time":
+            run_sql(outside.settings.results_url, "UPDATE quick_tests SET created_at = 'noon' WHERE id = 1")
+        case "row" | "job":
+            table, id_ = {"row": ("quick_tests", "id"), "job": ("switchyard_jobs", "quick_test_id")}[kind]
+            run_sql(outside.settings.results_url, f"UPDATE {table} SET parameters = '{{\"a\": NaN}}' WHERE {id_} = 1")
+        case parameters:
+            run_sql(outside.settings.results_url, "UPDATE switchyard_jobs SET parameters = :bad", bad=parameters)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("deep mlflow_info.json", "must be"),
+        ("row", "parameters must be a JSON object"),
+        ("job", "parameters must be a JSON object"),
+        ("time", "cannot be read; ValueError"),
+        ('{"interval": "5"}', 'an `interval` that is an integer of at least 1.*got interval the text "5"'),
+        ('{"interval": 0}', "an `interval` that is an integer of at least 1"),
+        ('{"interval": 1e300}', "an `interval` that is an integer of at least 1"),
+    ],
+)
+def test_what_is_wrong_with_one_run_is_that_run_s_alone(scripted: Outside, kind: str, said: str) -> None:
+    """Whatever its row, its job's row or its files hold: it has a ledger line and backs off, and the next is done."""
+    bad, _ = ended(scripted, "first")
+    damage(scripted, kind, bad)
+    good, _ = ended(scripted, "second")
+    with pytest.raises(RepairsFailed, match=f"1 of 2 runs.*{said}"):
+        reconcile_now()
+    assert scripted.histories.read_history(good.quick_test_id).history_json is not None
+    [line, _] = scripted.ledger.read_ledger("repair")
+    assert (line.quick_test_id, line.state, line.attempts) == (bad.quick_test_id, "failed", 1)
+    assert line.next_try_at is not None
+    assert reconcile_now().looked_at == 0
+
+
+class Broken:
+    """A port of which some methods raise what no one has thought of, for one run."""
+
+    def __init__(self, port: Any, *methods: str, of: str, raises: Exception) -> None:
+        self._port, self._methods, self._of, self._raises = port, methods, of, raises
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._port, name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if name in self._methods and args and str(args[0]) == self._of:
+                raise self._raises
+            return method(*args, **kwargs)
+
+        return call
+
+
+@pytest.mark.parametrize("error", [RecursionError("deep"), MemoryError(), KeyError("x"), OSError(5, "Input/output")])
+def test_an_error_of_any_class_is_one_run_s(
+    scripted: Outside, error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its class and words are in the ledger, and where it was raised is in the log."""
+    bad, _ = ended(scripted, "first")
+    good, _ = ended(scripted, "second")
+    runs: Any = Broken(scripted.runs, "read_run", of=str(bad.quick_test_id), raises=error)
+    ports = replace(switchyard.clients.connect._open_results(scripted.settings), runs=runs)
+    monkeypatch.setattr(switchyard.clients.connect, "_open_results", lambda settings: ports)
+    with pytest.raises(RepairsFailed) as raised:
+        reconcile_now()
+    assert raised.value.result.settled == [good.quick_test_id]
+    assert raised.value.result.failed == {bad.quick_test_id: to_message(error)}
+    [line, _] = scripted.ledger.read_ledger("repair")
+    assert line.error.startswith(type(error).__name__)
+    said = f"quick test {bad.quick_test_id} could not be repaired: {to_message(error)}"
+    logged = [record.exc_info for record in caplog.records if record.getMessage() == said]
+    assert {found[1] for found in logged if found} == {error}
+
+
+def test_one_stray_that_cannot_be_ended_hides_no_other(
+    scripted: Outside, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two late jobs of runs that were given up: the launcher refuses to cancel one, the other is cancelled, and the
+    turn says which one is left."""
+    jobs = [claim(scripted, f"late {number}", age=timedelta(hours=1)) for number in range(2)]
+    reconcile_now()
+    first, second = (submit(scripted, job, f"hold:{tmp_path / 'never'}") for job in jobs)
+    launcher = Broken(scripted.launcher, "cancel", of=first.job_name, raises=PermissionError(13, "not yours"))
+    with monkeypatch.context() as patch:
+        patch.setattr(switchyard.clients.connect, "_launcher", lambda settings: launcher)
+        with pytest.raises(RepairsFailed, match=r"1 jobs of other runs could not be .*not yours") as raised:
+            reconcile_now()
+    assert raised.value.result.cancelled == [second.job_name]
+    assert list(raised.value.result.failed_jobs) == [first.job_name]
+    assert reconcile_now().cancelled == [first.job_name]
+    wait_for(lambda: state_of(scripted, first).ended and state_of(scripted, second).ended)
+
+
+def test_only_what_is_repaired_has_its_attempt_written(scripted: Outside, tmp_path: Path) -> None:
+    """A job at work, of which nothing is new, costs no write, however often it is looked at."""
+    job = claim(scripted, "at work")
+    report = submit(scripted, job, f"hold:{tmp_path / 'gate'}")
+    wait_for(lambda: state_of(scripted, report) is JobState.RUNNING)
+    assert reconcile_now().recorded == [job.quick_test_id]
+    [line] = scripted.ledger.read_ledger("repair")
+    assert (line.state, line.attempts, line.next_try_at) == ("done", 0, None)
+    assert reconcile_now().looked_at == 1
+    assert scripted.ledger.read_ledger("repair") == [line]
+    (tmp_path / "gate").touch()

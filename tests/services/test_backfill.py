@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -104,9 +105,15 @@ def test_a_run_that_nobody_thought_of_does_not_stop_the_others(world: World) -> 
                 assert isinstance(run, RawRun)
                 if run.info.run_id == "run3":
                     run.params["odd"] = object()  # type: ignore[assignment]  # what no store says
+                if run.info.run_id == "run4":
+                    deep: Any = []
+                    for _ in range(5_000):
+                        deep = [deep]
+                    run.params["odd"] = deep
                 yield run
 
     world.store = Odd(0)
     result = backfill_runs(world, world.items, How(since=datetime.now(UTC)))
-    assert (result.published, list(result.failed)) == (5, [3])
+    assert (result.published, list(result.failed)) == (4, [3, 4])
     assert "MLflow run run3 cannot be mapped" in result.failed[3]
+    assert "MLflow run run4 cannot be mapped: RecursionError" in result.failed[4]

@@ -10,7 +10,7 @@ from switchyard.clients.results.backfill import publish_drafts, select_backfill,
 from switchyard.clients.results.engine import Database
 from switchyard.clients.results.rows import Writing, upsert
 from switchyard.clients.results.tables import Tables
-from switchyard.clients.results.unsettled import select_unsettled, to_unsettled
+from switchyard.clients.results.unsettled import read_unsettled
 from switchyard.core.backfill.rows import BackfillRow
 from switchyard.core.errors import BadRecord, BadSetup, SwitchyardError
 from switchyard.core.history.publication import Draft, PublishResult
@@ -33,7 +33,7 @@ class SqlLedger:
 
     def list_unsettled(self, *, now: datetime, limit: int) -> list[Unsettled]:
         """See `unsettled`."""
-        return [to_unsettled(row) for row in self._database.rows(select_unsettled(self._tables), now=now, limit=limit)]
+        return read_unsettled(self._database, now=now, limit=limit)
 
     def list_backfill(self) -> list[BackfillRow]:
         """See `backfill`."""

@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -16,7 +17,7 @@ from sqlalchemy import Row, Text, bindparam, delete, insert, select, update
 from switchyard.clients.results.replaced import keep_replaced
 from switchyard.clients.results.rows import Writing, end_values, lock_runs, no_such_run
 from switchyard.clients.results.tables import is_history
-from switchyard.core.errors import BadRecord, SwitchyardError
+from switchyard.core.errors import BadRecord, SwitchyardError, catch, to_message
 from switchyard.core.history.precedence import Kept, choose_cached_at, choose_status, decide
 from switchyard.core.history.publication import Digests, Publication, PublishResult, Rank
 from switchyard.core.runs.rows import RunStatus
@@ -60,14 +61,14 @@ def publish_all(
     writes: list[_Write] = []
     for publication in publications:
         id_ = publication.quick_test_id
-        try:
-            if id_ not in stored:
-                raise no_such_run(writing.tables, id_)
-            results[id_] = decide(publication, stored[id_].kept, force=force)
-            if results[id_] is PublishResult.PUBLISHED:
-                writes.append(_prepare(writing, publication, stored[id_]))
-        except SwitchyardError as err:
-            results[id_] = err
+        found = catch(partial(_choose, writing, publication, stored.get(id_), force=force))
+        if isinstance(found, _Write):
+            writes.append(found)
+            results[id_] = PublishResult.PUBLISHED
+        elif isinstance(found, Exception) and not isinstance(found, SwitchyardError):
+            results[id_] = BadRecord(f"quick test {id_}", [f"its history cannot be stored: {to_message(found)}"])
+        else:
+            results[id_] = found
     if force:
         replaced = [write.stored.run for write in writes if write.stored.kept is not None]
         keep_replaced(writing, replaced, reason="replaced by force")
@@ -80,6 +81,15 @@ def publish_all(
             status = choose_status(publication, result, run.status, force=force)
             _end(writing, run, status, publication.error)
     return results
+
+
+def _choose(
+    writing: Writing, publication: Publication, stored: _Stored | None, *, force: bool
+) -> _Write | PublishResult:
+    if stored is None:
+        raise no_such_run(writing.tables, publication.quick_test_id)
+    result = decide(publication, stored.kept, force=force)
+    return _prepare(writing, publication, stored) if result is PublishResult.PUBLISHED else result
 
 
 def _lock(writing: Writing, ids: list[int]) -> dict[int, _Stored]:

@@ -10,13 +10,14 @@ from sqlalchemy import Column, ColumnElement, Connection, Row, Select, Table, se
 from sqlalchemy.dialects import postgresql, sqlite
 
 from switchyard.clients.results.tables import Tables
-from switchyard.core.errors import BadRecord, NotFound
+from switchyard.core.errors import BadRecord, NotFound, catch, to_message
 from switchyard.core.runs.jobs import JobState
 from switchyard.core.runs.rows import Job, QuickTest, RunStatus
 
 KNOWN_STATUSES = tuple(str(status) for status in RunStatus)
 OPEN_STATUSES = tuple(str(status) for status in RunStatus if not status.ended)
 ENDED_STATUSES = tuple(str(status) for status in RunStatus if status.ended)
+KNOWN_STATES = tuple(str(state) for state in JobState)
 OPEN_STATES = tuple(str(state) for state in JobState if not state.ended)
 
 
@@ -94,7 +95,8 @@ def to_quick_test(values: Mapping[str, Any]) -> QuickTest:
     problems: list[str] = []
     if values["status"] not in KNOWN_STATUSES:
         problems.append(f"status must be one of {', '.join(KNOWN_STATUSES)}; got {values['status']!r}")
-    parameters = _to_parameters(values.get("parameters"), problems)
+    parameters, unread = _to_parameters(values.get("parameters"))
+    problems += [unread] if unread else []
     if problems:
         raise BadRecord(f"quick test {values['id']}", problems)
     given = {name: values[name] for name in QuickTest.__struct_fields__ if values.get(name) is not None}
@@ -102,16 +104,25 @@ def to_quick_test(values: Mapping[str, Any]) -> QuickTest:
 
 
 def to_job(values: Mapping[str, Any]) -> Job:
-    """From a row of `switchyard_jobs`."""
+    """From a row of `switchyard_jobs`. What its parameters say is for whoever needs them to ask (`Job.unread`): a job
+    whose parameters are damaged can be recorded and cancelled like any other.
+
+    Raises: BadRecord: a state that is none of ours."""
+    if values["state"] not in KNOWN_STATES:
+        said = f"state must be one of {', '.join(KNOWN_STATES)}; got {values['state']!r}"
+        raise BadRecord(f"job {values['key']} of quick test {values['quick_test_id']}", [said])
     given = {name: values[name] for name in Job.__struct_fields__ if name in values}
-    return Job(**{**given, "state": JobState(values["state"]), "parameters": msgspec.json.decode(values["parameters"])})
+    parameters, unread = _to_parameters(values["parameters"])
+    if unread:
+        unread = f"job {values['key']} of quick test {values['quick_test_id']}: {unread}"
+    return Job(**{**given, "state": JobState(values["state"]), "parameters": parameters, "unread": unread})
 
 
-def _to_parameters(text: str | None, problems: list[str]) -> dict[str, Any]:
+def _to_parameters(text: str | None) -> tuple[dict[str, Any], str]:
+    """The stored parameters, or why they cannot be read; whatever stands there, nothing is raised."""
     if not text:
-        return {}
-    try:
-        return msgspec.json.decode(text, type=dict[str, Any])
-    except msgspec.MsgspecError as err:
-        problems.append(f"parameters must be a JSON object; {err}")
-        return {}
+        return {}, ""
+    found = catch(lambda: msgspec.json.decode(text, type=dict[str, Any]))
+    if isinstance(found, Exception):
+        return {}, f"parameters must be a JSON object; {to_message(found)}"
+    return found, ""

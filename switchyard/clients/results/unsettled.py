@@ -3,10 +3,12 @@
 Whoever publishes a job's end claims its event next, so that `ended_event_at` says that the end was published.
 """
 
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, Select, and_, bindparam, case, exists, or_, select, union
 
+from switchyard.clients.results.engine import Database
 from switchyard.clients.results.rows import (
     KNOWN_STATUSES,
     OPEN_STATES,
@@ -16,7 +18,10 @@ from switchyard.clients.results.rows import (
     to_quick_test,
 )
 from switchyard.clients.results.tables import Tables
-from switchyard.core.runs.rows import RunStatus, Unsettled
+from switchyard.core.backfill.plan import KIND as BACKFILL
+from switchyard.core.backfill.plan import SKIPPED
+from switchyard.core.errors import BadSetup, SwitchyardError, TryAgain, catch, to_message
+from switchyard.core.runs.rows import QuickTest, RunStatus, Unsettled
 
 REPAIR = "repair"
 _JOB = "job_"
@@ -32,6 +37,9 @@ def select_unsettled(tables: Tables) -> Select[Any]:
     no_newer = ~exists().where(newer.c.quick_test_id == newest.c.quick_test_id, newer.c.attempt > newest.c.attempt)
     # CASE, or both databases would read every run's history first and ask for its row of digests after.
     unread = case((published.c.quick_test_id.is_not(None), False), else_=~tables.has_history)
+    listed = ledger.alias("listed")
+    # Backfill has read its MLflow run, and listed it: asked again every day, it would still have nothing to show.
+    empty = exists().where(listed.c.quick_test_id == runs.c.id, listed.c.kind == BACKFILL, listed.c.state == SKIPPED)
     # Each SELECT has an index of its own; one WHERE with OR would read all jobs and all runs.
     candidates = union(
         select(newest.c.quick_test_id).where(newest.c.state.in_(OPEN_STATES)),
@@ -41,7 +49,7 @@ def select_unsettled(tables: Tables) -> Select[Any]:
         .where(runs.c.status.in_(OPEN_STATUSES)),
         select(runs.c.id)
         .outerjoin(published, published.c.quick_test_id == runs.c.id)
-        .where(runs.c.status == str(RunStatus.COMPLETED), unread),
+        .where(runs.c.status == str(RunStatus.COMPLETED), unread, ~empty),
     ).subquery()
     return (
         select(
@@ -69,13 +77,59 @@ def select_unsettled(tables: Tables) -> Select[Any]:
     )
 
 
+def read_unsettled(database: Database, *, now: datetime, limit: int) -> list[Unsettled]:
+    """As `core.ports.Results.list_unsettled` says: one query, and more only where a row cannot be fetched."""
+    query = select_unsettled(database.tables)
+    rows = catch(lambda: database.rows(query, now=now, limit=limit))
+    if not isinstance(rows, Exception):
+        return [to_unsettled(row) for row in rows]
+    if isinstance(rows, TryAgain | BadSetup):
+        raise rows
+    # One value that is not of its column's type (SQLite keeps any) spoils the fetch of all rows: found by halves.
+    runs = database.tables.runs
+    ids = [row.id for row in database.rows(query.with_only_columns(runs.c.id), now=now, limit=limit)]
+    return _read_halves(database, ids, now)
+
+
+def _read_halves(database: Database, ids: list[int], now: datetime) -> list[Unsettled]:
+    query = select_unsettled(database.tables).where(database.tables.runs.c.id.in_(ids))
+    rows = catch(lambda: database.rows(query, now=now, limit=len(ids)))
+    if not isinstance(rows, Exception):
+        return [to_unsettled(row) for row in rows]
+    if isinstance(rows, TryAgain | BadSetup):
+        raise rows
+    if len(ids) > 1:
+        half = len(ids) // 2
+        return _read_halves(database, ids[:half], now) + _read_halves(database, ids[half:], now)
+    names = ("status", "published_status", "repair_attempts")
+    kept = query.with_only_columns(*(column for column in query.selected_columns if column.name in names))
+    return [_to_unread(row._asdict() | {"id": ids[0]}, rows) for row in database.rows(kept, now=now, limit=1)]
+
+
 def to_unsettled(row: Row[Any]) -> Unsettled:
-    """A row of `select_unsettled`."""
+    """A row of `select_unsettled`; what cannot be read of it is said in it, and nothing is raised."""
     values = row._asdict()
     job = {name.removeprefix(_JOB): value for name, value in values.items() if name.startswith(_JOB)}
+    found = catch(lambda: (to_quick_test(values), to_job(job) if job["key"] is not None else None))
+    if isinstance(found, Exception):
+        return _to_unread(values, found)
     return Unsettled(
-        quick_test=to_quick_test(values),
-        job=to_job(job) if job["key"] is not None else None,
+        quick_test=found[0],
+        job=found[1],
         published_status=values["published_status"],
         repair_attempts=values["repair_attempts"] or 0,
+        unread=found[1].unread if found[1] else "",
+    )
+
+
+def _to_unread(values: dict[str, Any], err: Exception) -> Unsettled:
+    said = to_message(err)
+    if not isinstance(err, SwitchyardError):
+        said = f"the row of quick test {values['id']} cannot be read; {said}"
+    return Unsettled(
+        quick_test=QuickTest(id=values["id"], status=RunStatus(values["status"])),
+        job=None,
+        published_status=values["published_status"],
+        repair_attempts=values["repair_attempts"] or 0,
+        unread=said,
     )

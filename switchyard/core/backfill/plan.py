@@ -14,6 +14,8 @@ KIND: Final = "backfill"
 """The kind of its lines in the ledger."""
 FILED: Final = "filed"
 """The state of the line of a run whose ``training_metrics.json`` it has written."""
+SKIPPED: Final = "skipped"
+"""The state of the line of a run that was read and not published. Where nothing else is, it has nothing to show."""
 ROW_STATUS: Final[Mapping[str, RunStatus]] = {
     "FINISHED": RunStatus.COMPLETED,
     "FAILED": RunStatus.FAILED,

@@ -34,6 +34,7 @@ class Checks:
         self.where = where
         self.problems: list[str] = []
         self.warnings: list[str] = []
+        self.kept_items = 0  # of what was kept without being judged
         self._aliases = {} if aliases is None else aliases  # the caller may fill it later
 
     def path(self, *names: str) -> str:

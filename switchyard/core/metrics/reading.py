@@ -11,8 +11,9 @@ from switchyard.core.metrics.checks import Checks, describe
 from switchyard.core.metrics.nonfinite import MAX_DEPTH, TooDeep, take_non_finite
 from switchyard.core.metrics.paths import to_path
 from switchyard.core.metrics.record import SCHEMA_VERSION, MetricsRecord
+from switchyard.core.metrics.sizes import refuse_large
 from switchyard.core.metrics.version0 import from_version0
-from switchyard.core.metrics.version1 import from_version1
+from switchyard.core.metrics.version1 import SECTIONS, from_version1
 
 _MEND = "mend the file, or have the trainer write it again, then ingest again"
 
@@ -29,6 +30,7 @@ def read_record(data: bytes, *, where: str) -> MetricsRecord:
             whatever the bytes.
     """
     try:
+        refuse_large(data, SECTIONS - {"params"}, where)
         tree, refusal = _decode(data, where)
         if "schema_version" not in tree:
             return from_version0(tree, where)

@@ -12,6 +12,8 @@ import msgspec
 SCHEMA_VERSION = 1
 MAX_FILE_BYTES = 64 * 1024 * 1024
 HISTOGRAM_BINS = 25
+MAX_ATTEMPT = 2**31 - 1
+"""The largest attempt and restart that every results database can rank a history by: Postgres' `integer`."""
 
 Series = list[float | None]
 """One value an epoch; None: missing, or non-finite (`MetricsRecord.non_finite` says which)."""

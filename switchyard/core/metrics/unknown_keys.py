@@ -1,10 +1,14 @@
-"""Keys of a metrics file that this version does not know, and values that may be any JSON: kept, never judged."""
+"""Keys of a metrics file that this version does not know, and values that may be any JSON: kept, never judged, and so
+never let grow without bound."""
 
 from typing import Any
 
 from switchyard.core.metrics.checks import Checks
 from switchyard.core.metrics.nonfinite import MAX_DEPTH
 from switchyard.core.metrics.paths import to_path
+from switchyard.core.metrics.sizes import MAX_ITEMS, count_items
+
+_ALL_KEPT = "with all other params and unknown keys of the file"
 
 
 def keep_unknown(
@@ -19,9 +23,16 @@ def keep_unknown(
 
 
 def keep_any(value: Any, path: str, checks: Checks) -> Any:
-    """A value that may be any JSON, as long as it is not nested too deep to be walked."""
+    """A value that may be any JSON, as long as it is not nested too deep to be walked, and all such values together
+    are not too many."""
     if is_deeper(value, MAX_DEPTH):
         checks.refuse(path, f"be nested at most {MAX_DEPTH} deep", "more")
+        return value
+    room = MAX_ITEMS - checks.kept_items
+    items = 1 + count_items(value, MAX_ITEMS)
+    if items > room >= 0:  # said of the one that is too many, and of none after it
+        checks.refuse(path, f"have, {_ALL_KEPT}, at most {MAX_ITEMS} items", "more")
+    checks.kept_items += items
     return value
 
 

@@ -10,6 +10,7 @@ from switchyard.core.metrics.legacy_names import GRADIENT_NAMES, LOSS_NAMES
 from switchyard.core.metrics.nonfinite import Keys, take_non_finite
 from switchyard.core.metrics.paths import to_path, to_pointer
 from switchyard.core.metrics.record import HISTOGRAM_BINS, MetricsRecord
+from switchyard.core.metrics.unknown_keys import keep_any
 from switchyard.core.metrics.version1 import read_sections
 
 _REQUIRED = ("status", "saved_at", "epochs", "loss")
@@ -37,7 +38,7 @@ def from_version0(tree: dict[str, Any], where: str) -> MetricsRecord:
     unknown = {name: tree.pop(name) for name in _NOT_IN_VERSION_0 if name in tree}
     record = read_sections(tree, checks, required=_REQUIRED)
     for name, value in unknown.items():
-        record.unknown[name] = value
+        record.unknown[name] = keep_any(value, name, checks)
         checks.warn(name, "is not a known key; it is kept")
     checks.raise_problems()
     for keys, kind in non_finite:

@@ -13,6 +13,7 @@ from switchyard.core.metrics.paths import to_path
 from switchyard.core.metrics.record import (
     GRADIENT_SERIES,
     LOSS_SERIES,
+    MAX_ATTEMPT,
     FileStatus,
     MetricsRecord,
     NonFiniteKind,
@@ -110,6 +111,9 @@ def _read_run(tree: dict[str, Any], unknown: dict[str, Any], checks: Checks) -> 
             values[name] = checks.convert(run[name], kind, f"run.{name}", expected)
         elif name in _RUN_REQUIRED:
             checks.refuse(f"run.{name}", "be there", "nothing")
+    for name in ("attempt", "restart"):
+        if (values.get(name) or 0) > MAX_ATTEMPT:
+            checks.refuse(f"run.{name}", f"be at most {MAX_ATTEMPT}", str(values[name]))
     keep_unknown(run, frozenset(_RUN_FIELDS), ("run",), unknown, checks)
     return None if checks.problems else RunIdentity(**values)
 

@@ -2,6 +2,7 @@
 names, or in the one that ``mlflow_info.json`` beside its files names."""
 
 import re
+import reprlib
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -38,7 +39,7 @@ def read_mlflow_info(data: bytes, *, where: str) -> MlflowInfo:
     """
     try:
         found: Any = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as err:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
         raise BadRecord(where, [f"it must be JSON; {err}"]) from err
     if not isinstance(found, dict):
         raise BadRecord(where, [f"it must be a JSON object with `run_id` and `tracking_uri`; got {_shown(found)}"])
@@ -88,4 +89,7 @@ def to_shown_uri(uri: str) -> str:
 
 
 def _shown(value: object) -> str:
-    return repr(value)[:_SHOWN]
+    """Python's own words for it, but of bounded length and depth: somebody's file may be nested as deep as it likes."""
+    shown = reprlib.Repr()
+    shown.maxstring = _SHOWN
+    return shown.repr(value)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from switchyard.core.errors import BadRecord
-from switchyard.core.metrics.record import RunIdentity
+from switchyard.core.metrics.record import MAX_ATTEMPT, RunIdentity
 from switchyard.core.runs.rows import Job
 
 _TAG_PREFIX: Final = "switchyard."
@@ -23,6 +23,8 @@ def from_tags(tags: Mapping[str, str]) -> RunIdentity | None:
     if not key or not all(text.isascii() and text.isdigit() and len(text) <= _DIGITS for text in texts):
         return None
     quick_test_id, attempt, restart = map(int, texts)
+    if max(attempt, restart) > MAX_ATTEMPT:
+        return None
     return RunIdentity(quick_test_id=quick_test_id, key=key, attempt=attempt, restart=restart)
 
 

@@ -56,7 +56,7 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     """One line of the list of runs."""
 
     id: int
-    status: str
+    status: str = ""  # as stored; empty where an application's own table has none
     display_name: str = ""
     available: bool = False  # a history is published
     error: str = ""
@@ -78,6 +78,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     log_uri: str = ""
     image: str = ""
     parameters: dict[str, Any] = {}
+    unread: str = ""  # why its parameters cannot be read; they are empty then
     claimed_at: datetime
     ended_event_at: datetime | None = None
 
@@ -111,9 +112,13 @@ class JobNews(msgspec.Struct, frozen=True, kw_only=True):
 
 class Unsettled(msgspec.Struct, frozen=True, kw_only=True):
     """A run that reconcile must look at: its newest job is open, its end was not published, or it is completed without
-    a history."""
+    a history.
+
+    A row that cannot be read is listed with `unread`, so that it is its own trouble and not that of the others;
+    `quick_test` then has what could be read of it, which is at least its id."""
 
     quick_test: QuickTest
     job: Job | None
     published_status: str | None  # partial | failed | completed; None: nothing published
     repair_attempts: int = 0
+    unread: str = ""  # why the row, or its job's, cannot be read

@@ -1,5 +1,7 @@
 """Which runs reconcile is told to look at, and that finding them costs one query, on every database."""
 
+from pathlib import Path
+
 import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
@@ -7,7 +9,7 @@ from sqlalchemy.engine import Engine
 from switchyard.core.runs.jobs import JobState
 from switchyard.core.runs.ledger import LedgerLine
 from switchyard.core.runs.rows import JobNews, RunStatus
-from tests.clients.results.places import NOW, Place, later, publication
+from tests.clients.results.places import NOW, Place, Places, later, publication
 
 
 def unsettled(place: Place, minutes: float = 0) -> list[int]:
@@ -105,6 +107,68 @@ def test_repair_that_backs_off_is_not_listed(place: Place) -> None:
     assert unsettled(place, 9.9) == []
     assert unsettled(place, 10) == [run]
     assert [found.repair_attempts for found in place.ledger.list_unsettled(now=later(11), limit=9)] == [3]
+
+
+@pytest.mark.parametrize(("state", "listed"), [("skipped", False), ("failed", True), ("done", True)])
+def test_run_that_backfill_found_empty_is_not_listed(place: Place, state: str, listed: bool) -> None:
+    """It was read, and listed as having nothing to show; one that could not be read is still to be repaired."""
+    run = place.add_run(status="completed")
+    line = LedgerLine(kind="backfill", quick_test_id=run, state=state, attempts=1, updated_at=NOW)
+    place.ledger.write_ledger(line)
+    assert unsettled(place) == ([run] if listed else [])
+
+
+BAD_PARAMETERS = ["[1]", '{"interval": NaN}', '{"a": ' * 2_000 + "1" + "}" * 2_000, "no JSON", '{"a": "\\ud800"}']
+
+
+@pytest.mark.parametrize("parameters", BAD_PARAMETERS)
+def test_row_whose_parameters_cannot_be_read_hides_no_other(own_place: Place, parameters: str) -> None:
+    """It is listed with what is wrong in it, and so is a row whose job's parameters are damaged, with its job."""
+    runs = [own_place.add_run(str(number)) for number in range(3)]
+    jobs = [own_place.claim(run, f"claim {run}") for run in runs]
+    own_place.sql("UPDATE quick_tests SET parameters = :bad WHERE id = :id", bad=parameters, id=runs[0])
+    own_place.sql("UPDATE switchyard_jobs SET parameters = :bad WHERE quick_test_id = :id", bad=parameters, id=runs[1])
+    first, second, third = own_place.ledger.list_unsettled(now=NOW, limit=100)
+    assert first.quick_test.id == runs[0]
+    assert f"quick test {runs[0]}: parameters must be a JSON object" in first.unread
+    assert second.job is not None
+    assert (second.job.key, second.job.parameters) == (jobs[1].key, {})
+    assert f"of quick test {runs[1]}: parameters must be a JSON object" in second.unread
+    assert (third.job, third.unread) == (jobs[2], "")
+
+
+def test_job_whose_parameters_cannot_be_read_is_recorded_all_the_same(place: Place) -> None:
+    """Nobody needs them to follow the job, or to end it."""
+    job = place.claim(place.add_run())
+    place.sql("UPDATE switchyard_jobs SET parameters = '[1]'")
+    recorded = place.jobs.record_job(job.key, JobNews(state=JobState.QUEUED, job_name="j"), now=NOW)
+    assert (recorded.state, recorded.parameters) == (JobState.QUEUED, {})
+    assert "parameters must be a JSON object" in recorded.unread
+
+
+def test_job_in_a_state_of_nobody_hides_no_other(place: Place) -> None:
+    """Somebody wrote it by hand, or a newer version did."""
+    runs = [place.add_run(str(number)) for number in range(2)]
+    for run in runs:
+        place.claim(run, f"claim {run}")
+    place.sql("UPDATE switchyard_jobs SET state = 'lost' WHERE quick_test_id = :id", id=runs[0])
+    found = {run.quick_test.id: run.unread for run in place.ledger.list_unsettled(now=NOW, limit=100)}
+    assert "state must be one of claimed, queued" in found[runs[0]]
+    assert found[runs[1]] == ""
+
+
+def test_value_that_is_not_of_its_column_s_type_hides_no_other(tmp_path: Path, places: Places) -> None:
+    """SQLite stores any value in any column: what is no time breaks the fetch of all rows, and is found by halves."""
+    place = places.make("sqlite", tmp_path)
+    runs = [place.add_run(str(number)) for number in range(9)]
+    for run in runs:
+        place.claim(run, f"claim {run}")
+    place.sql("UPDATE quick_tests SET created_at = 'yesterday' WHERE id IN (2, 9)")
+    place.sql("UPDATE quick_tests SET display_name = CAST(X'ff' AS TEXT) WHERE id = 5")
+    found = place.ledger.list_unsettled(now=NOW, limit=100)
+    assert [run.quick_test.id for run in found] == runs
+    assert [run.quick_test.id for run in found if run.unread] == [2, 5, 9]
+    assert "the row of quick test 2 cannot be read; ValueError: " in found[1].unread
 
 
 def test_jobs_come_first_up_to_the_limit(place: Place) -> None:

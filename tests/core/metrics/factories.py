@@ -13,6 +13,7 @@ from switchyard.core.metrics.paths import to_path
 from switchyard.core.metrics.record import (
     GRADIENT_SERIES,
     LOSS_SERIES,
+    MAX_ATTEMPT,
     TOWERS,
     EdgesKnown,
     Histogram,
@@ -119,6 +120,7 @@ NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 KINDS: st.SearchStrategy[NonFiniteKind] = st.sampled_from(["nan", "inf", "-inf"])
 INT64 = st.integers(-(2**63), 2**63 - 1)
 COUNTS = st.integers(0, 2**63 - 1)
+ATTEMPTS = st.integers(0, MAX_ATTEMPT)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**80), 2**80) | NUMBERS | NAMES,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
@@ -139,7 +141,9 @@ def records(draw: st.DrawFn) -> MetricsRecord:
     record = MetricsRecord(
         status=draw(st.sampled_from(["partial", "completed", "failed"])),
         saved_at=draw(st.datetimes(timezones=st.just(UTC))),
-        run=draw(st.builds(RunIdentity, quick_test_id=COUNTS, key=NAMES, attempt=COUNTS, restart=COUNTS, name=NAMES)),
+        run=draw(
+            st.builds(RunIdentity, quick_test_id=COUNTS, key=NAMES, attempt=ATTEMPTS, restart=ATTEMPTS, name=NAMES)
+        ),
         available=draw(st.booleans()),
         epochs=epochs,
         loss=draw(named),

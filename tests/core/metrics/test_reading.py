@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from switchyard.core.errors import BadRecord
 from switchyard.core.history.digest import to_digests
 from switchyard.core.history.publishing import to_publication
+from switchyard.core.metrics import reading
 from switchyard.core.metrics.reading import read_record
 from switchyard.core.metrics.record import MetricsRecord, Sampling
 from tests.core.metrics.factories import JSON, make_tree, make_version0, to_bytes
@@ -51,6 +52,41 @@ def test_every_truncation_is_refused(cut: int) -> None:
     assert cut < len(data)
     with pytest.raises(BadRecord):
         read_record(data[:cut], where="a file")
+
+
+LARGE: dict[str, tuple[str, str]] = {
+    "numbers": ('"params": {"x": [' + ",".join(["1"] * 150_000) + "]}", "`params` must have at most 100000 items"),
+    "texts": (
+        '"host": {' + ",".join(f'"{i}": "a,[\\"{{"' for i in range(110_000)) + "}",
+        "`host` must have at most 100000 items",
+    ),
+    "empty arrays": (
+        '"loss": [' + ",".join(["[]"] * 2_000_001) + "]",
+        "must have at most 2000000 arrays and objects; got",
+    ),
+}
+
+
+@pytest.mark.parametrize("written", LARGE, ids=LARGE)
+def test_what_would_take_all_memory_is_refused_before_it_is_read(written: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By name, with the limit: 64 MB of small items become gigabytes, and whoever reads them is killed."""
+    part, expected = LARGE[written]
+
+    def decode(*_: object) -> None:
+        raise AssertionError("its values must not be made")
+
+    monkeypatch.setattr(reading, "_decode", decode)
+    with pytest.raises(BadRecord, match=expected):
+        read_record(b'{"schema_version": 1, ' + part.encode() + b"}", where="a file")
+
+
+def test_a_large_file_of_few_items_is_read() -> None:
+    """Commas and brackets inside texts are no items, and what has its place in the contract is not counted."""
+    many = {"params": {"note": '[,{\\"' * 50_000}, "host": [["a", {}], [], " [ "] * 10_000}
+    long = {"epochs": list(range(120_000)), "loss": {"loss": [0.5] * 120_000}}
+    needed = {name: value for name, value in make_tree().items() if name in ("schema_version", "status", "saved_at")}
+    record = read_record(to_bytes({**needed, **many, **long, "run": make_tree()["run"]}), where="a file")
+    assert (record.params, record.unknown, len(record.epochs)) == (many["params"], {"host": many["host"]}, 120_000)
 
 
 TREES = [make_tree(), make_version0()]

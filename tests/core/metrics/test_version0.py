@@ -31,6 +31,13 @@ def test_a_file_without_quirks_is_read_without_warnings() -> None:
     assert (record.warnings, record.unknown, record.non_finite) == ([], {}, {})
 
 
+@pytest.mark.parametrize("section", ["run", "metrics", "non_finite"])
+def test_what_version_1_calls_otherwise_is_counted_too(section: str) -> None:
+    """A section that only version 1 has is an unknown key here, and as bounded as any other."""
+    with pytest.raises(BadRecord, match=f"`{section}` must have, .* at most 100000 items"):
+        read({section: {"x": [0] * 100_000}})
+
+
 def test_a_time_with_a_zone_keeps_it() -> None:
     """Only a time without a zone is taken for UTC's."""
     assert read({"saved_at": "2024-03-01T08:15:30+01:00"}).saved_at == datetime(2024, 3, 1, 7, 15, 30, tzinfo=UTC)

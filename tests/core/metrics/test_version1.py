@@ -136,6 +136,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "no key": ({"run/key": DROP}, "run.key", "must be there"),
     "attempt": ({"run/attempt": "1"}, "run.attempt", 'must be an integer of at least 0; got the text "1"'),
     "restart": ({"run/restart": True}, "run.restart", "must be an integer of at least 0; got true"),
+    "huge attempt": ({"run/attempt": 2**63 - 1}, "run.attempt", "must be at most 2147483647; got 9223372036854775807"),
+    "huge restart": ({"run/restart": 2**31}, "run.restart", "must be at most 2147483647; got 2147483648"),
     "id": ({"run/quick_test_id": -1}, "run.quick_test_id", "must be an integer of at least 0; got -1"),
     "huge id": ({"run/quick_test_id": 2**64}, "run.quick_test_id", "must be an integer"),
     "no epochs": ({"epochs": DROP}, "epochs", "must be there"),
@@ -182,6 +184,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     ),
     "float count": ({f"{HISTOGRAM}/counts/0/0": 4.0}, HISTOGRAM_PATH + ".counts[0][0]", "must be a count"),
     "edges": ({f"{HISTOGRAM}/bin_edges": EDGES[1:]}, HISTOGRAM_PATH + ".bin_edges", "must have 26 numbers; got 25"),
+    "no edges": ({f"{HISTOGRAM}/bin_edges": []}, HISTOGRAM_PATH + ".bin_edges", "must have 26 numbers; got 0"),
     "edge": ({f"{HISTOGRAM}/bin_edges/3": None}, HISTOGRAM_PATH + ".bin_edges[3]", "must be a number; got null"),
     "falling edge": (
         {f"{HISTOGRAM}/bin_edges/3": -5},
@@ -229,6 +232,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
         "params.deep",
         "must be nested at most 64 deep; got more",
     ),
+    "many items": (
+        {"weight_stats/query/histogram/note": [0] * 100_000},
+        HISTOGRAM_PATH + ".note",
+        "must have, with all other params and unknown keys of the file, at most 100000 items; got more",
+    ),
     "odd name": ({"metrics/a.b": [1]}, 'metrics["a.b"]', "must have 3 values, one an epoch; got 1"),
     "kind": (
         {"non_finite": {"loss": {"loss": {"0": "NaN"}}}},
@@ -268,6 +276,15 @@ def test_what_breaks_the_contract_is_refused_by_path(changes: dict[str, Any], pa
         read(changes)
     assert caught.value.where == "the file of quick test 12"
     assert any(problem.startswith(f"`{path}` {expected}") for problem in caught.value.problems), caught.value.problems
+
+
+def test_what_is_kept_unread_is_counted_together() -> None:
+    """A thousand keys of a thousand items are as many as one of a million; the one that is too many is named."""
+    many = {f"new {number}": [0] * 999 for number in range(150)}
+    with pytest.raises(BadRecord) as caught:
+        read(many)
+    assert [problem.split("`")[1] for problem in caught.value.problems] == ["new 100"]
+    assert len(read(dict(list(many.items())[:99])).unknown) == 99
 
 
 def test_all_problems_are_told_at_once() -> None:

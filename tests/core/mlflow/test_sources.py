@@ -58,6 +58,8 @@ def test_an_info_file_is_read(data: bytes, run_id: str, uri: str) -> None:
         (b'{"run_id": "../experiments/get?x="}', "got '../experiments"),
         (b'{"run_id": "a b"}', "got 'a b'"),
         (b'{"run_id": "a\\u0000"}', r"got 'a\\x00'"),
+        (b'{"run_id": "a", "more": ' + b"[" * 1_000 + b"]" * 1_000 + b"}", "it must be JSON"),
+        (b'{"run_id": ' + b"[" * 300 + b"]" * 300 + b"}", "got .*\\.\\.\\."),
         (('{"run_id": "%s"}' % ("a" * 33)).encode(), "at most 32"),
         (b'{"tracking_uri": ["x"]}', r"it is missing; `tracking_uri` must be a text; got \['x'\]"),
     ],

@@ -69,6 +69,7 @@ def test_tags_of_an_mlflow_run_say_whose_it_is() -> None:
         {"switchyard.attempt": "two"},
         {"switchyard.restart": "²"},
         {"switchyard.quick_test_id": "9" * 19},
+        {"switchyard.attempt": "2147483648"},
     ],
 )
 def test_tags_that_are_no_identity_are_none(changes: dict[str, str]) -> None:
