@@ -14,13 +14,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from serving.conditional import NOSNIFF, accepts_gzip, answer, to_etag
+from serving.deadline import DEADLINE_S
 from serving.schemas import Health, HistogramData, NotPublished, Problem, RunList, TrainingHistory
 from switchyard.clients.connect import Outside
 from switchyard.core.errors import BadRequest, TryAgain
 
 MAX_ID: Final = 2**63 - 1
 """The largest id that both databases can be asked for."""
-HEALTH_DEADLINE_S: Final = 3.0
 HISTORY_PATH: Final = "/api/quick-tests/{quick_test_id}/training-history/"
 JSON: Final = "application/json"
 NOT_PUBLISHED: Final = b'{"available":false}'
@@ -93,10 +93,10 @@ class Api:
     async def read_health(self) -> Response:
         """`ok` when the database answers a one-row query in time."""
         try:
-            with anyio.fail_after(HEALTH_DEADLINE_S):
+            with anyio.fail_after(DEADLINE_S):
                 await run_sync(self._ask_database, abandon_on_cancel=True)
         except TimeoutError as err:
-            raise TryAgain(f"the results database gave no answer within {HEALTH_DEADLINE_S:.0f} s") from err
+            raise TryAgain(f"the results database gave no answer within {DEADLINE_S:.0f} s") from err
         return JSONResponse({"status": "ok"}, headers={"Cache-Control": "no-store", **NOSNIFF})
 
     def _ask_database(self) -> None:

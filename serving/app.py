@@ -6,8 +6,9 @@ from fastapi import FastAPI
 
 from serving.api import add_api, add_health
 from serving.assets import add_assets
+from serving.deadline import Deadline
 from serving.pages import add_pages
-from serving.problems import add_problem_handlers
+from serving.problems import add_problem_handlers, document_problems
 from switchyard.clients.connect import Outside
 from switchyard.core.errors import BadSetup
 
@@ -45,4 +46,6 @@ def create_app(outside: Outside, *, only_events: bool = False) -> FastAPI:
 
         add_push(app, outside)
     add_problem_handlers(app)
+    document_problems(app)
+    app.add_middleware(Deadline)
     return app

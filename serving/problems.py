@@ -1,7 +1,7 @@
 """Errors as HTTP answers, in one place: JSON (RFC 9457) below /api, /events and /health, a page elsewhere."""
 
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from fastapi import FastAPI
@@ -15,6 +15,8 @@ from serving.rendering import render
 from switchyard.core.errors import BadRequest, NotFound, SwitchyardError, TryAgain
 
 RETRY_AFTER_S: Final = 2
+PROBLEM_JSON: Final = "application/problem+json"
+"""Source: RFC 9457, section 3."""
 
 
 def add_problem_handlers(app: FastAPI) -> None:
@@ -23,6 +25,23 @@ def add_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _answer_invalid)
     app.add_exception_handler(HTTPException, _answer_http)
     app.add_exception_handler(Exception, _answer_bug)
+
+
+def document_problems(app: FastAPI) -> None:
+    """Has the OpenAPI document say of each problem what it is sent as; FastAPI says ``application/json`` of all."""
+    describe = app.openapi
+
+    def document() -> dict[str, Any]:
+        found = describe()
+        for path in found["paths"].values():
+            for operation in path.values():
+                for status, response in operation["responses"].items():
+                    content = response.get("content", {})
+                    if status[0] in "45" and "application/json" in content:
+                        content[PROBLEM_JSON] = content.pop("application/json")
+        return found
+
+    app.openapi = document  # type: ignore[method-assign]  # the way FastAPI's own docs extend it
 
 
 async def _answer_ours(request: Request, err: Exception) -> Response:
@@ -59,6 +78,6 @@ def _problem(request: Request, status: HTTPStatus, detail: str, headers: dict[st
     sent = {"Cache-Control": "no-store", **NOSNIFF, **(headers or {})}
     if request.url.path.startswith(("/api", "/health", "/events")):
         body = msgspec.json.encode({"title": status.phrase, "status": int(status), "detail": detail})
-        return Response(body, int(status), sent, media_type="application/problem+json")
+        return Response(body, int(status), sent, media_type=PROBLEM_JSON)
     page = render("problem.html", title=status.phrase, status=int(status), detail=detail)
     return Response(page.content, int(status), {**page.headers, **sent}, media_type="text/html")

@@ -34,6 +34,24 @@ def test_every_endpoint_is_documented_once(document: Any) -> None:
         assert operation["responses"]["200"]["content"]["application/json"]["schema"]
 
 
+def test_problems_are_documented_as_they_are_sent(client: TestClient, document: Any) -> None:
+    """Under the media type that they have, in every operation, and however often the document is asked for."""
+    assert client.get("/api/openapi.json").json() == document
+    problems = [
+        response
+        for path in document["paths"].values()
+        for operation in path.values()
+        for status, response in operation["responses"].items()
+        if status.startswith(("4", "5"))
+    ]
+    assert len(problems) >= 7
+    for problem in problems:
+        assert list(problem["content"]) == ["application/problem+json"]
+        assert problem["content"]["application/problem+json"]["schema"]["$ref"].endswith("/Problem")
+    answer = client.get("/api/quick-tests/99/training-history/")
+    assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
+
+
 def test_every_reference_of_the_document_is_there(document: Any) -> None:
     """A generator of clients finds each schema that is named."""
 

@@ -89,7 +89,8 @@ class TokenVerifier:
         except json.JSONDecodeError as err:
             # Of the certificates: a token that is no JSON is google-auth's own MalformedError.
             raise TryAgain(f"{self._certs_url} must answer certificates as JSON; it did not: {err}") from err
-        except (ValueError, TypeError, exceptions.GoogleAuthError) as err:
-            # TypeError: a signed token whose times are no numbers. An argument's repr may hold parts of the token.
+        except (ValueError, TypeError, RecursionError, exceptions.GoogleAuthError) as err:
+            # TypeError: a signed token whose times are no numbers. RecursionError: one nested a thousand deep, which
+            # anybody can send, for it is read before its signature. An argument's repr may hold parts of the token.
             raise BadToken(f"the token is refused: {str(err.args[0] if err.args else err)[:200]}") from err
         return dict(claims)

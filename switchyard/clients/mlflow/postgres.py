@@ -14,6 +14,7 @@ from psycopg.rows import TupleRow
 
 from switchyard.clients.mlflow.errors import translated_postgres
 from switchyard.clients.mlflow.schema import RUNS, check_versions, to_tracked_run
+from switchyard.clients.postgres.connection import BoundedConnection
 from switchyard.core.batches import batched
 from switchyard.core.errors import BadRecord, NotFound
 from switchyard.core.mlflow.raw_run import Keys, LostRun, Points, RawRun, TrackedRun, to_points
@@ -24,6 +25,8 @@ WHOLE_BATCH: Final = 25
 """Runs a query, where all points are read: 160,000 of them at 50 epochs. They are in memory at once."""
 _INFO_BATCH: Final = 500
 _PAGE: Final = 1_000
+_SILENCE_S: Final = 900.0
+"""Of a server that sorts the points of a batch: minutes, with 5,000 runs on a small machine."""
 
 # The infinities are stored as the largest numbers: `mlflow_schema.DBL_MAX`.
 _POINTS: Final = """
@@ -180,7 +183,8 @@ class PostgresTracking:
                 raise
 
     def _connect(self) -> psycopg.Connection[TupleRow]:
-        connection = psycopg.connect(self.conninfo, connect_timeout=10, application_name="switchyard")
+        connection = BoundedConnection.connect(self.conninfo, connect_timeout=10, application_name="switchyard")
+        connection.silence_s = _SILENCE_S
         connection.read_only = True
         connection.isolation_level = IsolationLevel.REPEATABLE_READ
         return connection

@@ -256,7 +256,16 @@ def _postgres_engines(url: URL) -> tuple[Engine, Engine]:
     # A read may be repeated, so `Database.rows` does without the ping that a write needs: half the round trips.
     reader = create_engine(plain, connect_args=arguments, isolation_level="AUTOCOMMIT", **_POOL)
     writer = create_engine(plain, connect_args=arguments, pool_pre_ping=True, **_POOL)
+    for engine in (reader, writer):
+        event.listen(engine, "do_connect", _connect_bounded)
     return reader, writer
+
+
+def _connect_bounded(_dialect: Any, _record: Any, arguments: Sequence[Any], options: dict[str, Any]) -> Any:
+    # Psycopg is loaded where a Postgres is named, and nowhere else.
+    from switchyard.clients.postgres.connection import BoundedConnection
+
+    return BoundedConnection.connect(*arguments, **options)
 
 
 def _parse(url: str) -> URL:

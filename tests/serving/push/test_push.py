@@ -160,6 +160,8 @@ def test_the_endpoint_is_documented_and_takes_posts_alone(world: World) -> None:
     """In the OpenAPI document, with what it answers."""
     assert world.client.get(PATH).status_code == 405
     documented = world.client.get("/api/openapi.json").json()["paths"][PATH]
+    for status in ("401", "403", "413", "503"):
+        assert list(documented["post"]["responses"][status]["content"]) == ["application/problem+json"]
     assert set(documented) == {"post"}
     assert set(documented["post"]["responses"]) >= {"204", "401", "403", "503"}
 

@@ -26,6 +26,7 @@ def make_bad_tokens(world: World) -> dict[str, tuple[str, int]]:
     other_claims = base64.urlsafe_b64encode(json.dumps(changed).encode()).decode().rstrip("=")
     unsigned = base64.urlsafe_b64encode(b'{"alg": "none", "typ": "JWT"}').decode().rstrip("=")
     with_hmac = base64.urlsafe_b64encode(b'{"alg": "HS256", "typ": "JWT"}').decode().rstrip("=")
+    deep = base64.urlsafe_b64encode(b'{"a": ' + b"[" * 5_000 + b"]" * 5_000 + b"}").decode().rstrip("=")
     now = int(time.time())
     forged = {
         "iss": "https://accounts.google.com",
@@ -39,6 +40,8 @@ def make_bad_tokens(world: World) -> dict[str, tuple[str, int]]:
         "none": ("", 401),
         "no JWT": ("hello", 401),
         "no JSON in it": ("a.b.c", 401),
+        "deep header": (f"{deep}.{claims}.{signature}", 401),
+        "deep claims": (f"{head}.{deep}.{signature}", 401),
         "another key": (make_key("somebody").sign(forged), 401),
         "changed claims": (f"{head}.{other_claims}.{signature}", 401),
         "signature removed": (f"{head}.{claims}.SIGNATURE_REMOVED_BY_GOOGLE", 401),
