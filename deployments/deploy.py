@@ -26,6 +26,9 @@ from switchyard.core.errors import BadSetup, SwitchyardError
 ROOT = Path(__file__).resolve().parent.parent
 POOLS = ROOT / "deployments" / "work_pools"
 _NAME = re.compile(r"\$([A-Z_]+)(\??)")
+_USED = re.compile(r": \$([A-Z_]+)$", re.MULTILINE)
+_IMAGE = re.compile(r"[^\s@]+/[^\s@:/]+(:[\w.-]+|(:[\w.-]+)?@sha256:[0-9a-f]{64})")
+"""Source: https://pkg.go.dev/github.com/distribution/reference#pkg-overview (tag, digest)"""
 
 
 class WorkPool(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -44,7 +47,11 @@ def list_pools() -> list[str]:
 
 
 def read_pool(name: str, environ: Mapping[str, str]) -> WorkPool:
-    """The pool, with every ``$NAME`` from `environ`. Raises: BadSetup: names that are not set; all at once."""
+    """The pool, with every ``$NAME`` from `environ`.
+
+    Raises:
+        BadSetup: names that are not set, or images that are none; all at once.
+    """
     missing: set[str] = set()
     read = yaml.safe_load((POOLS / f"{name}.yaml").read_text(encoding="utf-8"))
     read["variables"] = {
@@ -55,6 +62,15 @@ def read_pool(name: str, environ: Mapping[str, str]) -> WorkPool:
     if missing:
         named = ", ".join(sorted(missing))
         raise BadSetup(f"the work pool {name} needs {named}; set them in the environment (deployments/work_pools/)")
+    used = {match[1] for match in _USED.finditer((POOLS / f"{name}.yaml").read_text(encoding="utf-8"))}
+    wrong = [
+        f"{variable} must be an image by tag or by digest (<registry>/<name>:<tag>, "
+        f"<registry>/<name>@sha256:<64 hex digits>); got {environ[variable]!r}"
+        for variable in sorted(used)
+        if variable.endswith("_IMAGE") and not _IMAGE.fullmatch(environ[variable])
+    ]
+    if wrong:
+        raise BadSetup("; ".join(wrong))
     return msgspec.convert(read, WorkPool)
 
 

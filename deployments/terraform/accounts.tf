@@ -89,10 +89,27 @@ resource "google_service_account_iam_member" "worker_acts_as_trainer" {
   member             = google_service_account.role["worker"].member
 }
 
-# The Cloud Run work pool: the worker starts each flow run as a job that runs as the worker itself.
+# The Cloud Run work pool: the worker makes a job of its own for each flow run, starts it, watches it and deletes it. So
+# there is no job yet that this could be granted on; and roles/run.developer could also replace the services' images. What
+# Prefect's worker calls is these: prefect_gcp/models/cloud_run_v2.py.
+resource "google_project_iam_custom_role" "flow_starter" {
+  role_id = "switchyardFlowStarter"
+  title   = "Switchyard: starts flow runs as Cloud Run jobs"
+  permissions = [
+    "run.executions.delete",
+    "run.executions.get",
+    "run.executions.list",
+    "run.jobs.create",
+    "run.jobs.delete",
+    "run.jobs.get",
+    "run.jobs.run",
+    "run.operations.get",
+  ]
+}
+
 resource "google_project_iam_member" "worker_runs_flows" {
   project = var.project_id
-  role    = "roles/run.developer"
+  role    = google_project_iam_custom_role.flow_starter.id
   member  = google_service_account.role["worker"].member
 }
 

@@ -13,7 +13,13 @@ locals {
   ]
   registry  = "${var.region}-docker.pkg.dev/${var.project_id}/${google_artifact_registry_repository.images.repository_id}"
   artifacts = "gs://${google_storage_bucket.artifacts.name}/${var.artifacts_prefix}"
-  has_image = var.image_tag != ""
+  # By digest where one is given: a tag can be moved to another image, a digest cannot.
+  images = {
+    trainer = contains(keys(var.image_digests), "trainer") ? "${local.registry}/trainer@${lookup(var.image_digests, "trainer", "")}" : "${local.registry}/trainer:${var.image_tag}"
+    worker  = contains(keys(var.image_digests), "worker") ? "${local.registry}/worker@${lookup(var.image_digests, "worker", "")}" : "${local.registry}/worker:${var.image_tag}"
+    serving = contains(keys(var.image_digests), "serving") ? "${local.registry}/serving@${lookup(var.image_digests, "serving", "")}" : "${local.registry}/serving:${var.image_tag}"
+  }
+  has_image = var.image_tag != "" || length(var.image_digests) == 3
   # Addresses that Cloud Run gives every service, known before the service is made.
   serving_url = "https://switchyard-serving-${data.google_project.this.number}.${var.region}.run.app"
   events_url  = "https://switchyard-events-${data.google_project.this.number}.${var.region}.run.app"
@@ -24,7 +30,7 @@ locals {
     ARTIFACTS_URI          = local.artifacts
     GCP_PROJECT_ID         = var.project_id
     GCP_REGION             = var.region
-    TRAINER_IMAGE          = "${local.registry}/trainer:${var.image_tag}"
+    TRAINER_IMAGE          = local.images.trainer
     VERTEX_SERVICE_ACCOUNT = google_service_account.role["trainer"].email
     SERVING_URL            = local.serving_url
     STATE_DIR              = "/srv/switchyard/home/state"

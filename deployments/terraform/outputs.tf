@@ -16,7 +16,7 @@ output "settings" {
 output "deploy_environment" {
   description = "What deployments/deploy.py cloud-run reads beside the settings."
   value = {
-    WORKER_IMAGE           = "${local.registry}/worker:${var.image_tag}"
+    WORKER_IMAGE           = local.images.worker
     WORKER_SERVICE_ACCOUNT = google_service_account.role["worker"].email
     CLOUDSQL_INSTANCE      = join("", local.database_sockets)
     # The name of the secret, for the kind of key that the server asks for.

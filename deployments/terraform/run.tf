@@ -54,7 +54,7 @@ resource "google_cloud_run_v2_service" "web" {
     }
 
     containers {
-      image = "${local.registry}/serving:${var.image_tag}"
+      image = local.images.serving
       args  = concat(["--host", "0.0.0.0", "--port", "8080"], each.value.args)
 
       ports {
@@ -139,7 +139,7 @@ resource "google_cloud_run_v2_service" "worker" {
     }
 
     containers {
-      image   = "${local.registry}/worker:${var.image_tag}"
+      image   = local.images.worker
       command = ["python", "-m", "prefect", "worker", "start"]
       args    = ["--pool", var.prefect_work_pool, "--with-healthcheck"]
 
@@ -190,7 +190,7 @@ resource "google_cloud_run_v2_service" "worker" {
   depends_on = [google_secret_manager_secret_iam_member.results_url_readers]
 }
 
-# Brings the results database to the images' schema; run it after every new image_tag:
+# Brings the results database to the images' schema; run it after every new image:
 #   gcloud run jobs execute switchyard-migrate --region <region> --wait
 resource "google_cloud_run_v2_job" "migrate" {
   count               = local.has_image ? 1 : 0
@@ -214,7 +214,7 @@ resource "google_cloud_run_v2_job" "migrate" {
       }
 
       containers {
-        image   = "${local.registry}/worker:${var.image_tag}"
+        image   = local.images.worker
         command = ["python", "-m", "flows", "migrate"]
 
         dynamic "env" {

@@ -30,6 +30,17 @@ variable "image_tag" {
   default     = ""
 }
 
+variable "image_digests" {
+  description = "The digests of the images (trainer, worker, serving), as docker push says them: sha256:<64 hex digits>. An image without one is named by image_tag."
+  type        = map(string)
+  default     = {}
+
+  validation {
+    condition     = alltrue([for name, digest in var.image_digests : contains(["trainer", "worker", "serving"], name) && can(regex("^sha256:[0-9a-f]{64}$", digest))])
+    error_message = "Each must be trainer, worker or serving, with sha256: and 64 hex digits."
+  }
+}
+
 variable "prefect_api_url" {
   description = "The Prefect server's API, https://<host>/api, or https://api.prefect.cloud/api/accounts/<id>/workspaces/<id>."
   type        = string

@@ -114,7 +114,11 @@ _PATTERNS = {
         r"https://[^/\s]+/\S*|http://(localhost|127\.0\.0\.1)(:\d+)?/\S*",
         "be https://..., or http:// on this machine",
     ),
-    "trainer_image": (r"[^/\s]+\.[^/\s]+/\S+", "be an image in a registry, such as us-docker.pkg.dev/..."),
+    "trainer_image": (
+        r"[^/\s@]+\.[^/\s@]+/[^\s@]+(@sha256:[0-9a-f]{64})?",
+        "be an image in a registry, such as us-docker.pkg.dev/<project>/<repository>/trainer:<tag> or "
+        "...trainer@sha256:<64 hex digits>",
+    ),
 }
 
 

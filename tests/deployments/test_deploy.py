@@ -137,6 +137,22 @@ def test_all_missing_names_are_reported_at_once() -> None:
     assert "GCP_REGION" not in said
 
 
+@pytest.mark.parametrize("reference", ["worker@sha256:" + "0a" * 32, "worker:1@sha256:" + "0a" * 32, "worker:1.0-rc_2"])
+def test_images_are_named_by_tag_or_by_digest(reference: str) -> None:
+    """A digest is what a tag may be moved away from."""
+    image = f"us-docker.pkg.dev/demo-project/switchyard/{reference}"
+    for name in ("cloud-run", "kubernetes"):
+        assert read_pool(name, ENVIRON | {"WORKER_IMAGE": image}).variables["image"] == image
+
+
+@pytest.mark.parametrize("reference", ["worker", "worker@sha256:0a", "worker@" + "0a" * 32, "worker:", "wor ker:1"])
+def test_image_that_is_none_is_refused(reference: str) -> None:
+    """Before a pool is made of which no flow run could start; without a tag it would be another one each day."""
+    image = f"us-docker.pkg.dev/demo-project/switchyard/{reference}"
+    with pytest.raises(BadSetup, match=r"TRAINER_IMAGE must be .*; WORKER_IMAGE must be an image by tag or by digest"):
+        read_pool("cloud-run", ENVIRON | {"WORKER_IMAGE": image, "TRAINER_IMAGE": image})
+
+
 def test_variables_that_the_pool_s_kind_lacks_are_refused() -> None:
     """Prefect itself would drop them without a word."""
     pool = read_pool("kubernetes", ENVIRON)

@@ -143,6 +143,31 @@ def test_every_image_has_a_dockerfile() -> None:
     assert set(re.findall(r"\$\{local\.registry\}/(\w+):", TEXT)) == set(NAMES)
 
 
+def test_images_may_be_named_by_digest() -> None:
+    """Each by its own, which must be one; nothing names an image by its tag past that."""
+    for name in NAMES:
+        assert f"${{local.registry}}/{name}@${{lookup(var.image_digests" in TEXT
+        assert TEXT.count(f"/{name}:${{var.image_tag}}") == 1
+        assert f"local.images.{name}" in TEXT
+    [condition] = re.findall(r'can\(regex\("(.*)", digest\)\)', TEXT)
+    assert re.match(condition, "sha256:" + "0a" * 32)
+    for wrong in ("latest", "sha256:0a", "sha512:" + "0a" * 32, "sha256:" + "0A" * 32):
+        assert not re.match(condition, wrong)
+
+
+def test_flows_are_started_without_a_right_to_the_services() -> None:
+    """Whoever may develop all of Cloud Run could replace what people read, and what takes pushes."""
+    assert "roles/run.developer" not in {*re.findall(r'role\s+= "(roles/[\w.]+)"', TEXT)}
+    [role] = [
+        found['"google_project_iam_custom_role"']['"flow_starter"']
+        for found in read_blocks("resource")
+        if '"flow_starter"' in found.get('"google_project_iam_custom_role"', {})
+    ]
+    permissions = {permission.strip('"') for permission in role["permissions"]}
+    assert {"run.jobs.create", "run.jobs.run", "run.executions.get"} <= permissions
+    assert not [permission for permission in permissions if "services" in permission or "Iam" in permission]
+
+
 def test_no_account_may_do_everything() -> None:
     """One role a need: none of the basic roles, and no administrator."""
     roles = set(re.findall(r'"(roles/[\w.]+)"', TEXT))
