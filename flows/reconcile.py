@@ -24,6 +24,7 @@ from switchyard.core.runs.rows import Job, Unsettled
 from switchyard.core.runs.walk import Action, Graces, Step, choose_job, next_action, to_next_try
 from tasks.announce import announce_end
 from tasks.poll import cancel_job, list_jobs, read_job_report
+from tasks.prune import prune_jobs
 from tasks.runs import list_unsettled, read_run, record_job, write_ledger
 from tasks.show import name_flow_run
 
@@ -54,6 +55,7 @@ class ReconcileResult(msgspec.Struct, kw_only=True):
     settled: list[int] = []  # published, or ended with a reason
     recorded: list[int] = []  # adopted, or moved on
     announced: list[int] = []  # left to the ingest of their job-ended event
+    pruned: int = 0  # jobs of settled runs whose folders were removed (JOB_FOLDERS_DAYS)
     cancelled: list[str] = []  # names of jobs that must not go on
     failed: dict[int, str] = {}  # the error that is in the ledger too
     failed_jobs: dict[str, str] = {}  # by name: jobs of no run that is open, which could not be recorded or cancelled
@@ -94,6 +96,8 @@ def reconcile(wanted: ReconcileParameters) -> ReconcileResult:
             _try_to_repair(run, jobs.pop(run.job.key, []) if run.job else [], graces, result)
     _cancel_strays(jobs, result)
     _publish_others(others, wanted.without_job, graces, result)
+    if not result.failed:  # what is wrong with a repair is told first; another turn prunes
+        result.pruned = prune_jobs()
     get_run_logger().info("%s", msgspec.json.encode(result).decode())
     if result.failed or result.failed_jobs:
         raise RepairsFailed(result)

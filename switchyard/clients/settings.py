@@ -27,6 +27,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     results_table: str = ""
     serving_url: str = "http://127.0.0.1:8000"
     state_dir: str
+    job_folders_days: int = 90
     gcp_project_id: str = ""
     gcp_region: str = ""
     gcp_credentials_block: str = ""
@@ -52,7 +53,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         """Without secrets: a password or token of its own, and the password that a URL may hold."""
         shown = ", ".join(
-            f"{name}={'***' if value and name in _SECRETS else _without_password(value)!r}"
+            f"{name}={'***' if value and name in _SECRETS else _without_password(str(value))!r}"
             for name, value in msgspec.structs.asdict(self).items()
         )
         return f"Settings({shown})"
@@ -84,7 +85,7 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         problems += _find_missing_for_push(given)
     if problems:
         raise BadSetup("; ".join(problems) + "; see .env.example")
-    return msgspec.convert(cast("dict[str, object]", given), Settings)
+    return msgspec.convert(cast("dict[str, object]", given), Settings, strict=False)  # numbers come as text
 
 
 def read_storage_emulator(environ: Mapping[str, str] = os.environ) -> str:
@@ -100,6 +101,7 @@ _PATTERNS = {
     "artifacts_uri": (r"file:///[^?#]+|gs://[^/?#]+(/[^?#]+)?", "be file:///<absolute path> or gs://<bucket>/<path>"),
     "results_url": (r"sqlite:///.+|postgresql\+psycopg://.+", "start with sqlite:/// or postgresql+psycopg://"),
     "serving_url": (r"https?://[^/]+.*", "start with http:// or https://"),
+    "job_folders_days": (r"[0-9]{1,5}", "be a number of days; 0: for ever"),
     "gcp_project_id": (r"([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]", "be a project's id (not its number or name)"),
     "gcp_region": (r"[a-z]+(-[a-z0-9]+)+", "be a region, such as us-central1"),
     "gcp_credentials_block": (r"[a-z0-9-]+", "be a Prefect block's name: lowercase letters, digits and dashes"),

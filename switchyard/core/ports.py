@@ -100,6 +100,15 @@ class Launcher(Protocol):
 
         Raises: NotFound."""
 
+    def list_old(self, labels: Mapping[str, str], before: datetime, limit: int) -> Sequence[JobReport]:
+        """At most `limit` of the jobs that bear all of `labels`, ended before `before`, and are kept until somebody
+        calls `prune`; in no particular order, and others the next time. Empty where the platform removes its own."""
+
+    def prune(self, job_names: Sequence[str]) -> int:
+        """Removes what is kept of these jobs, where they have ended: log, order, record. Returns how many were there.
+        From then on they and their keys are unknown, so that a submit with such a key would start a job. A second call
+        does nothing; one after a killed one goes on."""
+
 
 class Tracking(Protocol):
     """An MLflow store, read only: over its database, over REST, or from an export of it. What comes out is the same by
@@ -254,6 +263,10 @@ class Ledger(Protocol):
         each publication, by run id. A draft without one writes its line alone. A run that cannot be published leaves
         the line of a failure, and the others are published. A second call answers UNCHANGED for each; only `attempts`
         of the lines grow."""
+
+    def list_settled(self, keys: Sequence[str]) -> set[str]:
+        """Those of the jobs of these keys for whose runs nothing is left to do: `list_unsettled` would not name them,
+        whatever backs off. A key without a row is none of them."""
 
     def read_ledger(self, kind: str) -> list[LedgerLine]:
         """All lines of a kind of work, by run id."""

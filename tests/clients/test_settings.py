@@ -49,6 +49,19 @@ def test_relative_state_dir_is_below_the_working_directory(tmp_path: Path, monke
     assert settings.results_url == f"sqlite:///{tmp_path}/some state/results.db"
 
 
+@pytest.mark.parametrize(("said", "days"), [("", 90), ("0", 0), ("7", 7)])
+def test_days_are_a_number(said: str, days: int) -> None:
+    """Of days that job folders are kept; 0 is for ever."""
+    assert read_settings({"JOB_FOLDERS_DAYS": said}).job_folders_days == days
+
+
+@pytest.mark.parametrize("said", ["a week", "-1", "1.5", "1e3"])
+def test_days_that_are_no_number_are_refused(said: str) -> None:
+    """The message says what is expected."""
+    with pytest.raises(BadSetup, match="JOB_FOLDERS_DAYS must be a number of days"):
+        read_settings({"JOB_FOLDERS_DAYS": said})
+
+
 def test_slashes_at_the_end_of_addresses_are_dropped() -> None:
     """Addresses are joined with a slash, so they end without one."""
     settings = read_settings({"ARTIFACTS_URI": "gs://bucket/runs//", "SERVING_URL": "https://runs.example/"})

@@ -1,5 +1,6 @@
 """The reconcile flow against everything that can be left behind; real results database, real launcher."""
 
+import os
 import shutil
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,7 @@ from switchyard.clients.connect import Outside
 from switchyard.clients.launchers.local.job_folder import Exit, JobFolder
 from switchyard.core.errors import to_message
 from switchyard.core.runs.jobs import JobReport, JobState, to_labels
+from switchyard.core.runs.ledger import LedgerLine
 from switchyard.core.runs.rows import Claim, Job, JobNews, NewRun, RunStatus
 from tests.clients.launchers.local.strange_files import STRANGE
 from tests.clients.results.places import run_sql
@@ -342,3 +344,35 @@ def test_only_what_is_repaired_has_its_attempt_written(scripted: Outside, tmp_pa
     assert reconcile_now().looked_at == 1
     assert scripted.ledger.read_ledger("repair") == [line]
     (tmp_path / "gate").touch()
+
+
+def test_old_jobs_of_settled_runs_are_pruned(scripted: Outside, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After JOB_FOLDERS_DAYS, and never one that is unsettled, or that no row has; the published run stays."""
+    settled, settled_job = ended(scripted, "works")
+    backing_off, unsettled_job = ended(scripted, "works too")
+    stray = submit(scripted, settled, "works", key="of-no-row")
+    wait_for(lambda: state_of(scripted, stray).ended)
+    old = datetime.now(UTC) - timedelta(days=91)
+    scripted.ledger.write_ledger(
+        LedgerLine(
+            kind="repair",
+            quick_test_id=backing_off.quick_test_id,
+            state="failed",
+            attempts=9,
+            next_try_at=datetime.now(UTC) + timedelta(days=1),
+            updated_at=NOW,
+        )
+    )
+    assert reconcile_now().settled == [settled.quick_test_id]
+    for job in (settled_job, unsettled_job, stray):
+        record = Path(job.job_name) / "exit.json"
+        end = msgspec.json.decode(record.read_bytes(), type=Exit)
+        record.write_bytes(msgspec.json.encode(msgspec.structs.replace(end, ended_at=old)))
+        os.utime(job.job_name, (old.timestamp(), old.timestamp()))
+    monkeypatch.setenv("JOB_FOLDERS_DAYS", "0")
+    assert reconcile_now().pruned == 0
+    monkeypatch.setenv("JOB_FOLDERS_DAYS", "90")
+    assert reconcile_now().pruned == 1
+    assert [Path(job.job_name).exists() for job in (settled_job, unsettled_job, stray)] == [False, True, True]
+    assert reconcile_now().pruned == 0
+    assert read_status(scripted, settled) is RunStatus.COMPLETED

@@ -45,6 +45,12 @@ class Scripted:
     def cancel(self, job_name: str) -> None:
         raise NotImplementedError
 
+    def list_old(self, labels: Mapping[str, str], before: datetime, limit: int) -> Sequence[JobReport]:
+        raise NotImplementedError
+
+    def prune(self, job_names: Sequence[str]) -> int:
+        raise NotImplementedError
+
     def watch(self, seen: JobReport | None = None, *, for_s: float = 7_200, hold_s: float = 0) -> JobReport | None:
         how = Watch(pace=ON_VERTEX, look=Look(for_s=for_s, hold_s=hold_s))
         return watch(self, JOB, seen, how, sleep=self.sleep, clock=lambda: self.now_s, chance=lambda: 0.5)

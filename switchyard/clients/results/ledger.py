@@ -10,7 +10,7 @@ from switchyard.clients.results.backfill import publish_drafts, select_backfill,
 from switchyard.clients.results.engine import Database
 from switchyard.clients.results.rows import Writing, upsert
 from switchyard.clients.results.tables import Tables
-from switchyard.clients.results.unsettled import read_unsettled
+from switchyard.clients.results.unsettled import read_unsettled, select_settled
 from switchyard.core.backfill.rows import BackfillRow
 from switchyard.core.errors import BadRecord, BadSetup, SwitchyardError
 from switchyard.core.history.publication import Draft, PublishResult
@@ -34,6 +34,10 @@ class SqlLedger:
     def list_unsettled(self, *, now: datetime, limit: int) -> list[Unsettled]:
         """See `unsettled`."""
         return read_unsettled(self._database, now=now, limit=limit)
+
+    def list_settled(self, keys: Sequence[str]) -> set[str]:
+        """See `unsettled`."""
+        return {row.key for row in self._database.rows(select_settled(self._tables, keys))}
 
     def list_backfill(self) -> list[BackfillRow]:
         """See `backfill`."""

@@ -3,10 +3,11 @@
 Whoever publishes a job's end claims its event next, so that `ended_event_at` says that the end was published.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, and_, bindparam, case, exists, or_, select, union
+from sqlalchemy import CompoundSelect, Row, Select, and_, bindparam, case, exists, or_, select, union
 
 from switchyard.clients.results.engine import Database
 from switchyard.clients.results.rows import (
@@ -34,23 +35,8 @@ def select_unsettled(tables: Tables) -> Select[Any]:
     """
     runs, jobs, published, ledger = tables.runs, tables.jobs, tables.published, tables.ledger
     newest, newer = jobs.alias("newest"), jobs.alias("newer")
+    candidates = _to_candidates(tables).subquery()
     no_newer = ~exists().where(newer.c.quick_test_id == newest.c.quick_test_id, newer.c.attempt > newest.c.attempt)
-    # CASE, or both databases would read every run's history first and ask for its row of digests after.
-    unread = case((published.c.quick_test_id.is_not(None), False), else_=~tables.has_history)
-    listed = ledger.alias("listed")
-    # Backfill has read its MLflow run, and listed it: asked again every day, it would still have nothing to show.
-    empty = exists().where(listed.c.quick_test_id == runs.c.id, listed.c.kind == BACKFILL, listed.c.state == SKIPPED)
-    # Each SELECT has an index of its own; one WHERE with OR would read all jobs and all runs.
-    candidates = union(
-        select(newest.c.quick_test_id).where(newest.c.state.in_(OPEN_STATES)),
-        select(newest.c.quick_test_id).where(newest.c.ended_event_at.is_(None), no_newer),
-        select(jobs.c.quick_test_id)
-        .join(runs, runs.c.id == jobs.c.quick_test_id)
-        .where(runs.c.status.in_(OPEN_STATUSES)),
-        select(runs.c.id)
-        .outerjoin(published, published.c.quick_test_id == runs.c.id)
-        .where(runs.c.status == str(RunStatus.COMPLETED), unread, ~empty),
-    ).subquery()
     return (
         select(
             *run_columns(tables),
@@ -104,6 +90,39 @@ def _read_halves(database: Database, ids: list[int], now: datetime) -> list[Unse
     names = ("status", "published_status", "repair_attempts")
     kept = query.with_only_columns(*(column for column in query.selected_columns if column.name in names))
     return [_to_unread(row._asdict() | {"id": ids[0]}, rows) for row in database.rows(kept, now=now, limit=1)]
+
+
+def select_settled(tables: Tables, keys: Sequence[str]) -> Select[Any]:
+    """The keys of those jobs whose runs are no candidates, whatever backs off or is its owner's business."""
+    jobs = tables.jobs
+    candidates = _to_candidates(tables).subquery()
+    return (
+        select(jobs.c.key)
+        .join(tables.runs, tables.runs.c.id == jobs.c.quick_test_id)
+        .where(jobs.c.key.in_(keys), jobs.c.quick_test_id.not_in(select(candidates.c[0])))
+    )
+
+
+def _to_candidates(tables: Tables) -> CompoundSelect[Any]:
+    """The ids of the runs with something left to do."""
+    runs, jobs, published, listed = tables.runs, tables.jobs, tables.published, tables.ledger.alias("listed")
+    newest, newer = jobs.alias("newest"), jobs.alias("newer")
+    no_newer = ~exists().where(newer.c.quick_test_id == newest.c.quick_test_id, newer.c.attempt > newest.c.attempt)
+    # CASE, or both databases would read every run's history first and ask for its row of digests after.
+    unread = case((published.c.quick_test_id.is_not(None), False), else_=~tables.has_history)
+    # Backfill has read its MLflow run, and listed it: asked again every day, it would still have nothing to show.
+    empty = exists().where(listed.c.quick_test_id == runs.c.id, listed.c.kind == BACKFILL, listed.c.state == SKIPPED)
+    # Each SELECT has an index of its own; one WHERE with OR would read all jobs and all runs.
+    return union(
+        select(newest.c.quick_test_id).where(newest.c.state.in_(OPEN_STATES)),
+        select(newest.c.quick_test_id).where(newest.c.ended_event_at.is_(None), no_newer),
+        select(jobs.c.quick_test_id)
+        .join(runs, runs.c.id == jobs.c.quick_test_id)
+        .where(runs.c.status.in_(OPEN_STATUSES)),
+        select(runs.c.id)
+        .outerjoin(published, published.c.quick_test_id == runs.c.id)
+        .where(runs.c.status == str(RunStatus.COMPLETED), unread, ~empty),
+    )
 
 
 def to_unsettled(row: Row[Any]) -> Unsettled:

@@ -232,3 +232,14 @@ def test_list_leaves_out_older_jobs(launcher: Launcher) -> None:
 def test_list_of_nothing_is_empty(launcher: Launcher) -> None:
     """Before the first job there is none."""
     assert launcher.list({}, LONG_AGO) == []
+
+
+def test_prune_takes_what_is_old_and_ended_alone(launcher: Launcher) -> None:
+    """A job that has just ended is not old, nor is one that nobody knows; what a platform keeps by itself stays."""
+    job = wait_for(launcher, launcher.submit("key-1", order("", labels={"a": "b"})))
+    assert launcher.list_old({"a": "b"}, LONG_AGO, 10) == []
+    assert launcher.prune([]) == 0
+    assert launcher.prune([to_unknown(job.job_name)]) == 0
+    assert launcher.report([job.job_name]) == {job.job_name: job}
+    assert launcher.prune([job.job_name]) == (1 if isinstance(launcher, LocalLauncher) else 0)
+    assert launcher.prune([job.job_name]) == 0

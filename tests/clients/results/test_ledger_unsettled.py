@@ -200,3 +200,23 @@ def test_one_query_finds_them(place: Place) -> None:
     finally:
         event.remove(Engine, "before_cursor_execute", note)
     assert len(statements) == 1
+
+
+def test_job_is_settled_where_nothing_is_left_to_do(place: Place) -> None:
+    """Not while its run is listed, nor while that backs off, nor while a newer attempt is open."""
+    run = place.add_run()
+    job = place.claim(run)
+    assert place.ledger.list_settled([job.key]) == set()
+    place.jobs.record_job(job.key, JobNews(state=JobState.FAILED), now=NOW)
+    place.ledger.write_ledger(
+        LedgerLine(kind="repair", quick_test_id=run, state="failed", attempts=1, next_try_at=later(60), updated_at=NOW)
+    )
+    assert unsettled(place) == []  # it backs off
+    assert place.ledger.list_settled([job.key]) == set()
+    place.runs.end_run(run, RunStatus.FAILED, error="", now=NOW)
+    assert place.ledger.list_settled([job.key]) == set()  # its end is still to be told
+    place.jobs.claim_ended_event(job.key, now=NOW)
+    assert place.ledger.list_settled([job.key, "no such key"]) == {job.key}
+    assert place.ledger.list_settled([]) == set()
+    other = place.claim(place.add_run("another request"), "another")
+    assert place.ledger.list_settled([job.key, other.key]) == {job.key}

@@ -1,14 +1,17 @@
 """Training jobs as processes of this machine: a supervisor a job, which outlives whoever submitted it."""
 
 import os
+import random
 import re
+import shutil
 import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -20,11 +23,12 @@ from switchyard.clients.launchers.local.plain_files import open_log
 from switchyard.clients.launchers.local.processes import JOB_FOLDER_VARIABLE, is_stopped
 from switchyard.clients.objects.file_uris import to_uri
 from switchyard.clients.objects.folders import make_folder, to_error, translated
-from switchyard.core.errors import BadRecord, BadRequest, BadSetup, NotFound, TryAgain
+from switchyard.core.errors import BadRecord, BadRequest, BadSetup, NotFound, SwitchyardError, TryAgain
 from switchyard.core.runs.jobs import JobOrder, JobReport, JobState, Reason
 
 _START_WAIT_S = 120.0
 _CLAIM_WAIT_S = 30.0
+_CLOCKS_DIFFER = timedelta(minutes=1)  # a file system's from ours: by a few milliseconds on Linux
 _HELD_S = 30.0  # for a supervisor that was let go to end its training
 
 
@@ -84,12 +88,14 @@ class LocalLauncher:
         return reports
 
     def list(self, labels: Mapping[str, str], since: datetime) -> list[JobReport]:
-        """See the port. One small file is read for an ended job, and only the first time. A job whose order was damaged
+        """See the port. A folder that has not changed since `since` is not read: its job was created before that. Of
+        the others, one small file is read for an ended job, and only the first time. A job whose order was damaged
         bears no labels; `report` says what is wrong with it."""
         found = []
+        unchanged_s = (since - _CLOCKS_DIFFER).timestamp()
         with translated(f"list the jobs in {self._jobs}"):
-            for path in self._list_folders():
-                seen = self._look_safely(JobFolder(path))
+            for key in self._list_keys(lambda changed_s: changed_s >= unchanged_s):
+                seen = self._look_safely(JobFolder(self._jobs / key))
                 if seen and labels.items() <= seen.labels.items() and seen.report.created_at >= since:
                     found.append(seen.report)
         return sorted(found, key=lambda report: (report.created_at, report.key))
@@ -118,10 +124,47 @@ class LocalLauncher:
                 if folder is not None:
                     job.end_unwatched(folder, now=datetime.now(UTC), start_grace_s=self._start_grace_s)
 
-    def _list_folders(self) -> Sequence[Path]:
+    def list_old(self, labels: Mapping[str, str], before: datetime, limit: int) -> Sequence[JobReport]:
+        """See the port. At most `limit` folders are read, chosen by chance: those that are not to be removed (another
+        database's, or unsettled) must not hide the others."""
+        found = []
+        with translated(f"list the jobs in {self._jobs}"):
+            unchanged_s = before.timestamp()
+            keys = self._list_keys(lambda changed_s: changed_s < unchanged_s)
+        for key in random.sample(keys, min(limit, len(keys))):
+            job = JobFolder(self._jobs / key)
+            with suppress(BadRecord, SwitchyardError):  # a damaged one is a person's to remove
+                end = job.read_exit()
+                if end and end.ended_at < before and labels.items() <= end.labels.items():
+                    found.append(job.to_report(end))
+        return found
+
+    def prune(self, job_names: Sequence[str]) -> int:
+        """See the port. A folder leaves the jobs as a whole, before anything in it is removed: half of one would be
+        taken for a job that has not begun."""
+        pruned = 0
+        trash = self._jobs.parent / "pruned"
+        with translated(f"remove old jobs from {self._jobs}"):
+            make_folder(trash, mode=0o700)
+            for name in job_names:
+                job = JobFolder(Path(name))
+                if job.path.parent != self._jobs or not job.path.is_dir():
+                    continue
+                with suppress(FileNotFoundError), job.lock() as folder:  # removed meanwhile
+                    if folder is not None and job.read_exit():
+                        job.path.rename(trash / f"{job.key}-{uuid.uuid4().hex}")
+                        self._ended.pop(job.path, None)
+                        pruned += 1
+            for path in trash.iterdir():  # what a killed call left, too
+                _remove(path)
+        return pruned
+
+    def _list_keys(self, is_wanted: Callable[[float], bool]) -> Sequence[str]:
+        """Of the folders whose last change [Unix time] is wanted: a file that came or went, so that no folder's is
+        before its job's creation. One stat a folder, and nothing is opened."""
         try:
             with os.scandir(self._jobs) as entries:
-                return [self._jobs / entry.name for entry in entries if _is_folder(entry)]
+                return [entry.name for entry in entries if _is_folder(entry, is_wanted)]
         except FileNotFoundError:  # before the first job
             return []
 
@@ -253,10 +296,18 @@ def _to_open(job: JobFolder, order: Order | None, running: Running | None) -> Jo
     )
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def _remove(path: Path) -> None:
+    if path.is_symlink():
+        path.unlink(missing_ok=True)
+    else:
+        with suppress(FileNotFoundError):  # another call is at it as well
+            shutil.rmtree(path)
+
+
+def _is_folder(entry: os.DirEntry[str], is_wanted: Callable[[float], bool]) -> bool:
     try:
-        return entry.is_dir()
-    except OSError:  # a link that forms a loop
+        return entry.is_dir() and is_wanted(entry.stat().st_mtime)
+    except OSError:  # a link that forms a loop, or removed meanwhile
         return False
 
 

@@ -204,6 +204,14 @@ class VertexLauncher:
         """The jobs of one key. One in an unknown state is an error here: it must not be taken for no job."""
         return [self._to_report(job) for job in self._read_pages({KEY_LABEL: key}, None)]
 
+    def list_old(self, labels: Mapping[str, str], before: datetime, limit: int) -> Sequence[JobReport]:
+        """None: Vertex AI keeps its jobs, and a list of them has an index."""
+        return []
+
+    def prune(self, job_names: Sequence[str]) -> int:
+        """Nothing, as `list_old` has none."""
+        return 0
+
     def _read_pages(self, labels: Mapping[str, str], since: datetime | None) -> Iterator[Any]:
         terms = [f'labels.{name}="{value}"' for name, value in labels.items()]
         if since is not None:
