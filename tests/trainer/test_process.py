@@ -29,9 +29,19 @@ def run(folder: Path, *flags: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(make_command(folder, *flags), capture_output=True, text=True, timeout=WAIT_S, check=False)
 
 
+def to_held(command: list[str], marks: Path, epoch: int) -> list[str]:
+    """The trainer's `command`, held after `epoch` until it gets a signal."""
+    at = command.index("trainer")
+    return [*command[:at], "tests.trainer.held_trainer", str(marks), str(epoch), *command[at + 1 :]]
+
+
 @contextmanager
-def started(folder: Path, *flags: str) -> Iterator["subprocess.Popen[str]"]:
-    process = subprocess.Popen(make_command(folder, *flags), stdout=subprocess.PIPE, text=True)
+def started(folder: Path, *flags: str, held_after: int | None = None) -> Iterator["subprocess.Popen[str]"]:
+    """The trainer at work; `held_after`: it waits after that epoch for a signal."""
+    command = make_command(folder, *flags)
+    if held_after is not None:
+        command = to_held(command, folder.with_name(f"{folder.name}-marks"), held_after)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         yield process
     finally:

@@ -28,7 +28,7 @@ def test_an_interrupted_training_ends_in_the_same_numbers(
 ) -> None:
     """Stopped or killed, and started again: every epoch's numbers are those of the uninterrupted one, to the bit."""
     flags = [*FLAGS, f"--checkpoints-uri={(tmp_path / 'checkpoints').as_uri()}"]
-    with started(tmp_path / "run", *flags) as process:
+    with started(tmp_path / "run", *flags, held_after=4) as process:
         wait_for_epoch(process, 4)
         process.send_signal(number)
         process.communicate(timeout=WAIT_S)

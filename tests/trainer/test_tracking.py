@@ -29,6 +29,7 @@ from tests.emulators.faults import Fault
 from tests.emulators.mlflow_rest import MlflowEmulator
 from tests.emulators.server import serve_in_thread
 from tests.trainer.factories import LONGER_FLAGS, TINY_FLAGS, to_numbers
+from tests.trainer.test_process import to_held
 from trainer.environment import MlflowEnvironment
 from trainer.output import tracking
 from trainer.output.epoch_record import EpochRecord
@@ -290,8 +291,10 @@ def train(folder: Path, url: str, *flags: str) -> "subprocess.CompletedProcess[s
 
 
 @contextmanager
-def training(folder: Path, url: str, *flags: str) -> Iterator["subprocess.Popen[str]"]:
+def training(folder: Path, url: str, *flags: str, held_after: int | None = None) -> Iterator["subprocess.Popen[str]"]:
     command = make_command(folder, *flags)
+    if held_after is not None:
+        command = to_held(command, folder.with_name(f"{folder.name}-marks"), held_after)
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=to_variables(url))
     try:
         yield process
@@ -369,7 +372,7 @@ def test_a_file_that_an_outage_left_is_kept_up_to_date(tmp_path: Path, nobody: s
     leave it behind: it is read before MLflow."""
     folder = tmp_path / "run"
     flags = [*LONGER_FLAGS, "--epochs=300", "--tracker=mlflow", f"--checkpoints-uri={(tmp_path / 'kept').as_uri()}"]
-    with training(folder, nobody, *flags) as process:
+    with training(folder, nobody, *flags, held_after=3) as process:
         wait_for_epoch(process, 3)
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=WAIT_S)
@@ -414,7 +417,7 @@ def test_a_killed_training_goes_on_in_the_same_run(
     interrupted."""
     flags = [*LONGER_FLAGS, f"--tracker={tracker}", f"--checkpoints-uri={(tmp_path / 'checkpoints').as_uri()}"]
     flags.append("--checkpoint-pause-s=0")
-    with training(tmp_path / "run", url, *flags) as process:
+    with training(tmp_path / "run", url, *flags, held_after=8) as process:
         wait_for_epoch(process, 8)
         process.send_signal(signal.SIGKILL)
         process.communicate(timeout=WAIT_S)

@@ -5,6 +5,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -73,16 +74,23 @@ class World:
 
 @pytest.fixture
 def world(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
     gcs: "Gcs",
     gcs_root: str,
     start_vertex: "Callable[..., VertexEmulator]",
     make_client: "Callable[..., JobServiceClient]",
 ) -> World:
-    """Both endpoints; `gcs` comes first, for its address is in the containers' environment."""
-    vertex = start_vertex(images={IMAGE: [sys.executable, "-m", "trainer"]}, grace_s=20.0)
+    """Both endpoints; `gcs` comes first, for its address is in the containers' environment. The parameter: the epochs
+    after each of which the training waits to be interrupted."""
+    trainer = ["trainer"]
+    if epochs := getattr(request, "param", ()):
+        trainer = ["tests.trainer.held_trainer", str(tmp_path / "marks"), ",".join(map(str, epochs))]
+    vertex = start_vertex(images={IMAGE: [sys.executable, "-m", *trainer]}, grace_s=20.0)
     return World(vertex, make_client(vertex), gcs, gcs_root)
 
 
+@pytest.mark.parametrize("world", [(5,)], indirect=True, ids=["epoch 5"])
 @pytest.mark.parametrize("act", ["preempt", "kill"])
 def test_a_machine_that_is_taken_away_costs_nothing(act: "Act", world: World, uninterrupted: dict[str, Any]) -> None:
     """Preempted with notice, or killed without: Vertex AI starts main again in the same job, which goes on."""
@@ -96,6 +104,7 @@ def test_a_machine_that_is_taken_away_costs_nothing(act: "Act", world: World, un
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("world", [(4, 10, 16)], indirect=True, ids=["epochs 4, 10, 16"])
 def test_interruptions_one_after_another_cost_nothing(world: World, uninterrupted: dict[str, Any]) -> None:
     """Maintenance, a kill, and a preemption in one job."""
     name = world.submit()
@@ -121,6 +130,7 @@ FAULTS: dict[str, list[Fault]] = {
 QUICK = "a lost answer"
 
 
+@pytest.mark.parametrize("world", [(8,)], indirect=True, ids=["epoch 8"])
 @pytest.mark.parametrize(
     "kind", [pytest.param(kind, marks=() if kind == QUICK else pytest.mark.slow) for kind in FAULTS]
 )

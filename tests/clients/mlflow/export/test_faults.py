@@ -20,7 +20,6 @@ from switchyard.core.mlflow.export import MARKER, Export, Moved
 from switchyard.core.ports import ANY
 from tests.clients.mlflow.stores import add_runs, find_fixture, make_sqlite, restore, to_libpq
 from tests.core.mlflow.factories import make_run
-from tests.flows.polling import wait_for
 from tests.postgres import Postgres
 
 RUNS = [make_run(run_id=letter * 32, epochs=4) for letter in "abcd"]
@@ -52,15 +51,13 @@ def list_files(uri: str) -> set[str]:
     return {found.removeprefix(uri) for found in open_objects(uri).list(f"{uri}/")}
 
 
-@pytest.mark.parametrize(("uri", "parts"), [("file", 5), ("gs", 1)], indirect=["uri"])
+@pytest.mark.parametrize(("uri", "parts"), [("file", 5), ("gs", 5), ("file", 0)], indirect=["uri"])
 def test_export_killed_with_sigkill_goes_on_where_it_was(database: str, uri: str, tmp_path: Path, parts: int) -> None:
     """Run again, it ends with the very files of one that was never interrupted, and leaves what was there."""
-    command = [sys.executable, "-m", "tests.clients.mlflow.export.exports", database, uri, "200"]
-    process = subprocess.Popen(command)
+    command = [sys.executable, "-m", "tests.clients.mlflow.export.exports", database, uri, "200", str(parts)]
+    assert subprocess.run(command, timeout=120, check=False).returncode == -signal.SIGKILL
     objects = open_objects(uri)
-    wait_for(lambda: len(objects.list(f"{uri}/tables/")) >= parts, deadline_s=60)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    assert len(objects.list(f"{uri}/tables/")) == parts
     before = {found: objects.stat(found).generation for found in objects.list(f"{uri}/tables/")}
     assert f"/{MARKER}" not in list_files(uri)
     with pytest.raises(BadSetup, match="no finished export"):
