@@ -8,6 +8,7 @@ from switchyard.core.errors import NotFound
 from switchyard.core.metrics.record import MAX_FILE_BYTES
 from switchyard.core.mlflow.raw_run import LostRun, RawRun
 from switchyard.core.mlflow.sources import MAX_INFO_BYTES
+from switchyard.core.runs.own_words import MAX_ENDED_BYTES
 from tasks.policy import effect
 
 RETRIES = 1
@@ -27,6 +28,16 @@ def read_mlflow_info_file(uri: str) -> bytes | None:
     64 KB is refused unread."""
     try:
         data, _ = connect().objects(uri).read(uri, max_bytes=MAX_INFO_BYTES)
+    except NotFound:
+        return None
+    return data
+
+
+@effect
+def read_ended_file(uri: str) -> bytes | None:
+    """The bytes of an ``ended.json``; None: there is none, as of every training that was killed."""
+    try:
+        data, _ = connect().objects(uri).read(uri, max_bytes=MAX_ENDED_BYTES)
     except NotFound:
         return None
     return data

@@ -3,16 +3,28 @@
 from typing import Any, Final
 
 import msgspec
+from prefect import get_run_logger
 
 from flows.steps.finding import find_metrics
-from switchyard.core.errors import BadRecord, BadRequest, BadSetup, NotFound, StaleWrite, SwitchyardError
+from switchyard.core.errors import (
+    BadRecord,
+    BadRequest,
+    BadSetup,
+    NotFound,
+    StaleWrite,
+    SwitchyardError,
+    catch,
+    to_message,
+)
 from switchyard.core.history.publication import Publication, PublishResult
 from switchyard.core.history.publishing import to_publication
 from switchyard.core.metrics.checks import describe
 from switchyard.core.metrics.record import Sampling
 from switchyard.core.runs.jobs import JobState
 from switchyard.core.runs.outcomes import Outcome, choose_outcome
+from switchyard.core.runs.own_words import read_own_words, to_end_error
 from switchyard.core.runs.rows import Job, QuickTest, RunStatus
+from tasks.ingest import read_ended_file
 from tasks.publish import publish
 from tasks.runs import end_run, record_error
 
@@ -73,7 +85,7 @@ def settle(run: QuickTest, job: Job | None, *, force: bool = False, sampling: Sa
         source=found.source,
         sampling=sampling,
         row_status=outcome.row_status,
-        error=_with_reason(outcome.error, job),
+        error=_with_reason(outcome.error, run, job),
         mlflow_run_id=found.mlflow_run_id,
     )
     try:
@@ -132,7 +144,7 @@ def _end_unread(
     ended = f"the training job {job.state}" if job else "no job is known"
     # The outcome speaks of a missing file: one that is there and refused was not written by this run, or not whole.
     unread = f"{ended}, and what it left is refused: {refusal}" if refused else outcome.error
-    end_error = _with_reason("; ".join(filter(None, (unread, why))), job)
+    end_error = _with_reason("; ".join(filter(None, (unread, why))), run, job)
     end_run(run.id, outcome.row_status, end_error)
     return Settled(
         quick_test_id=run.id,
@@ -163,9 +175,13 @@ def _settled(
     )
 
 
-def _with_reason(error: str, job: Job | None) -> str:
-    """`error`, and the launcher's own words for it, and where the log lies."""
+def _with_reason(error: str, run: QuickTest, job: Job | None) -> str:
+    """`error`, and before it why: in the training's own words, and in the launcher's."""
     if not error or job is None or job.state is JobState.SUCCEEDED:
         return error
-    log = f"its log: {job.log_uri}" if job.log_uri else ""
-    return "; ".join(filter(None, (error, job.reason, log)))
+    ended = None
+    if job.state is JobState.FAILED and run.gcs_artifacts_path:
+        ended = catch(lambda: read_ended_file(f"{run.gcs_artifacts_path.rstrip('/')}/ended.json"))
+    if isinstance(ended, Exception):
+        get_run_logger().warning("quick test %s: ended.json cannot be read: %s", run.id, to_message(ended))
+    return to_end_error(error, job, read_own_words(ended, job) if isinstance(ended, bytes) else "")

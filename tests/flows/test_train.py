@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 import pyarrow as pa
@@ -159,7 +160,11 @@ def test_bad_data_is_said_in_words_and_publishes_nothing(outside: Outside, tmp_p
     path.write_text("customer_id,stock_code,invoice_date\n" + "b,p,2023-11-14\n" * 20)
     failure = fail_now(data_uri=str(path))
     row = outside.runs.read_run(failure.result.quick_test_id)
-    assert "20 rows over 1 instants" in row.error
+    ended = (Path(urlsplit(row.gcs_artifacts_path).path) / "ended.json").read_bytes()
+    said = msgspec.json.decode(ended)["message"]
+    assert "20 rows over 1 instants" in said
+    assert row.error.startswith(f"{said}; the training process exited: exit status 1; ")
+    assert row.error.count("20 rows over 1 instants") == 1
     assert "before it wrote any metrics" in row.error
     assert "severity" not in row.error
     assert outside.histories.read_history(row.id).history_json is None

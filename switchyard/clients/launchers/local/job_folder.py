@@ -21,7 +21,7 @@ from typing import TypeVar
 
 import msgspec
 
-from switchyard.clients.launchers.local.job_log import read_tail, to_last_words, to_progress
+from switchyard.clients.launchers.local.job_log import find_error, read_tail, to_last_words, to_progress
 from switchyard.clients.launchers.local.plain_files import StrangeFile, read_plain
 from switchyard.clients.launchers.local.processes import Identity, kill_family
 from switchyard.clients.objects.file_uris import to_uri
@@ -143,7 +143,7 @@ class JobFolder:
 
     def to_exit(self, state: JobState, reason: Reason, message: str, *, now: datetime) -> Exit:
         """The end of this job, completed by what its other files say; a damaged one is left out. The message of a
-        failure ends with the log's last lines."""
+        failure begins with the training's own error, or where it said none ends with the log's last lines."""
         tail = read_tail(self.log)
         try:
             order = self.read_order()
@@ -153,11 +153,15 @@ class JobFolder:
             running = self.read_running()
         except BadRecord as err:
             running, message = None, f"{message}; {err}"
-        last_words = to_last_words(tail) if state is JobState.FAILED else ""
+        if state is JobState.FAILED:
+            if error := find_error(tail):
+                message = f"{error}; {message}"
+            elif last_words := to_last_words(tail):
+                message = f"{message}; its log ends: {last_words}"
         return Exit(
             state=state,
             reason=reason,
-            message=f"{message}; its log ends: {last_words}" if last_words else message,
+            message=message,
             labels=order.order.labels if order else {},
             created_at=order.created_at if order else self.claimed_at,
             started_at=running.started_at if running else None,

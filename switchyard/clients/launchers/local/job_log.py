@@ -27,12 +27,17 @@ def read_tail(log: Path) -> str:
         return ""
 
 
+def find_error(tail: str) -> str:
+    """The training's own last error, as it said it, at most 2,000 characters; empty where it could say none."""
+    errors = [line["message"] for line in _read_lines(tail) if line.get("severity") == "ERROR" and line.get("message")]
+    return str(errors[-1])[:_LAST_CHARACTERS] if errors else ""
+
+
 def to_last_words(tail: str) -> str:
     """What the log says last, for an error message: the training's own last error, where it could still say one;
     else the last lines that say something, at most 15 of them and 2,000 characters."""
-    errors = [line["message"] for line in _read_lines(tail) if line.get("severity") == "ERROR" and line.get("message")]
-    if errors:
-        return str(errors[-1])[:_LAST_CHARACTERS]
+    if error := find_error(tail):
+        return error
     lines = [line.rstrip() for line in tail.splitlines() if line.strip()]
     return "\n".join(lines[-_LAST_LINES:])[-_LAST_CHARACTERS:]
 

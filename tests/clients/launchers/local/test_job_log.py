@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from switchyard.clients.launchers.local.job_log import to_last_words, to_progress
+from switchyard.clients.launchers.local.job_log import find_error, to_last_words, to_progress
 from switchyard.core.runs.jobs import Progress
 
 
@@ -17,7 +17,7 @@ def test_last_words_are_the_training_s_own_error() -> None:
     tail = "\n".join(
         [_line(severity="INFO", message="reading"), _line(severity="ERROR", message="no rows are left"), "bye"]
     )
-    assert to_last_words(tail) == "no rows are left"
+    assert (find_error(tail), to_last_words(tail)) == ("no rows are left", "no rows are left")
 
 
 def test_last_words_are_the_last_lines_where_no_error_was_said() -> None:
@@ -25,6 +25,7 @@ def test_last_words_are_the_last_lines_where_no_error_was_said() -> None:
     tail = "\n".join([_line(severity="INFO", message="reading"), "", "Segmentation fault"])
     assert to_last_words(tail).endswith("Segmentation fault")
     assert "reading" in to_last_words(tail)
+    assert find_error(tail) == ""
 
 
 def test_progress_is_the_last_whole_line_s() -> None:

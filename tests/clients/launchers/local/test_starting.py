@@ -124,3 +124,12 @@ def test_records_on_the_disk_are_plain_json(launcher: LocalLauncher) -> None:
     assert end["exit_status"] == 3
     assert end["signal"] is None
     assert end["cancelled"] is end["timed_out"] is False
+
+
+def test_reason_that_the_training_gave_comes_first(launcher: LocalLauncher) -> None:
+    """A person reads it in a list that is cut after some words; the log's lines are for trainings that gave none."""
+    said = '{"severity": "ERROR", "message": "no column customer_id"}'
+    job = wait_for_end(launcher, launcher.submit("key-1", order(f"print({said!r}); raise SystemExit(1)")).job_name)
+    assert job.message == "no column customer_id; exit status 1"
+    job = wait_for_end(launcher, launcher.submit("key-2", order("print('a word'); raise SystemExit(1)")).job_name)
+    assert job.message == "exit status 1; its log ends: a word"

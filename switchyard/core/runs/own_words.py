@@ -1,0 +1,51 @@
+"""Why a training failed, in its own words: what it wrote last, where it still could."""
+
+from typing import Final
+
+import msgspec
+
+from switchyard.core.errors import catch
+from switchyard.core.runs.rows import Job
+
+MAX_ENDED_BYTES: Final = 1024 * 1024
+"""Of an ``ended.json``: some hundred bytes, and of a training without a metrics file its params."""
+_SHOWN: Final = 2_000
+
+
+class _Run(msgspec.Struct):
+    key: str = ""
+
+
+class _Ended(msgspec.Struct):
+    status: str = ""
+    message: str = ""
+    run: _Run = msgspec.field(default_factory=_Run)
+
+
+def read_own_words(ended: bytes, job: Job) -> str:
+    """Why the training of `job` failed, as its ``ended.json`` says; empty where that is another job's, says nothing of
+    a failure, or cannot be read: it only makes a message better, so nothing is raised."""
+    found = catch(lambda: msgspec.json.decode(ended, type=_Ended))
+    if isinstance(found, Exception) or found.status != "failed" or found.run.key != job.key:
+        return ""
+    return found.message.strip()[:_SHOWN]
+
+
+def to_end_error(error: str, job: Job, own_words: str) -> str:
+    """What a run's row says of an end without success: first why, then what the launcher saw, what became of the
+    files, and where the log lies.
+
+    >>> from datetime import UTC, datetime
+    >>> from switchyard.core.runs.jobs import JobState
+    >>> now = datetime(2026, 1, 15, tzinfo=UTC)
+    >>> job = Job(quick_test_id=1, attempt=1, key="k", request_key="r", state=JobState.FAILED, claimed_at=now,
+    ...     reason="the training process exited: no column customer_id; exit status 1")
+    >>> to_end_error("nothing is published", job, "no column customer_id")
+    'no column customer_id; the training process exited: exit status 1; nothing is published'
+    """
+    reason = job.reason
+    if own_words:
+        # A launcher that has the log at hand says the same words: ours since they come first, and older jobs' before.
+        reason = reason.replace(f"{own_words}; ", "", 1).removesuffix(f"; its log ends: {own_words}")
+    log = f"its log: {job.log_uri}" if job.log_uri else ""
+    return "; ".join(filter(None, (own_words, reason, error, log)))
