@@ -11,10 +11,11 @@ from flows.steps.settling import settle, to_sampling
 from flows.steps.waiting import record_end
 from switchyard.core.errors import catch
 from switchyard.core.metrics.record import Sampling
+from switchyard.core.runs.missing import Missing, add_look, to_missing_line
 from switchyard.core.runs.rows import Job, QuickTest, RunStatus
 from switchyard.core.runs.walk import Action, Graces, next_action
-from tasks.poll import read_job_report
-from tasks.runs import read_job, read_run, record_job
+from tasks.poll import find_job
+from tasks.runs import find_missing_line, read_job, read_run, record_job, write_ledger
 from tasks.show import name_flow_run, show_history
 
 
@@ -44,12 +45,13 @@ def look_at_job(job: Job) -> Job:
     reconcile, which lists all jobs, can tell one that was never made."""
     if not job.job_name:
         return job
-    report = read_job_report(job.job_name)
-    step = next_action(
-        RunStatus.RUNNING, job, report, published=False, now=datetime.now(UTC), graces=Graces(claim=timedelta.max)
-    )
+    report, now = find_job(job), datetime.now(UTC)
+    found = report or add_look(find_missing_line(job.quick_test_id), job, now=now)
+    step = next_action(RunStatus.RUNNING, job, found, published=False, now=now, graces=Graces(claim=timedelta.max))
     if step.action is Action.INGEST:
         return record_end(job, report, step)
+    if step.action is Action.LOOK_AGAIN and isinstance(found, Missing):
+        write_ledger(to_missing_line(job.quick_test_id, found))
     if step.action is Action.RECORD and report is not None:
         return record_job(job.key, report)
     return job

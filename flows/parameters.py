@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from switchyard.core.runs.machine import MachineSpec
+from switchyard.core.runs.missing import MISSING_FOR
 from switchyard.core.runs.spec import TrainSpec
 
 QuickTestId = Annotated[int, Meta(ge=1, description="the run's id, its row in the results database")]
@@ -44,6 +45,15 @@ class TrainParameters(TrainSpec, frozen=True, kw_only=True, forbid_unknown_field
     wait: Annotated[bool, Meta(description="wait for the job and publish it; if not, reconcile does, or the event")] = (
         True
     )
+    attempts: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=20,
+            description="jobs that this request may have: the next starts where a machine was taken away, lost or not "
+            "to be had, and goes on from the last checkpoint",
+        ),
+    ] = 1
     timeout_s: Annotated[
         int, Meta(ge=1, le=7 * 86400, description="seconds that the job may run before it is stopped")
     ] = 6 * 3600
@@ -61,6 +71,11 @@ class TrainParameters(TrainSpec, frozen=True, kw_only=True, forbid_unknown_field
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.attempts > 1 and not self.wait:
+            raise ValueError(
+                "attempts above 1 needs wait: it is the waiting flow that starts the next job; reconcile never starts "
+                f"any; got attempts {self.attempts} without wait"
+            )
         if self.machine.replica_count > 1:
             raise ValueError(
                 "machine.replica_count must be 1: the trainer does not share its work among machines, so that each "
@@ -91,6 +106,10 @@ class ReconcileParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     claim_grace_s: Annotated[
         float, Meta(ge=0, description="seconds that a submission has between its claim and its job")
     ] = 600
+    missing_grace_s: Annotated[
+        float,
+        Meta(ge=0, description="seconds, and three looks, that must miss a job before it is called gone"),
+    ] = MISSING_FOR.total_seconds()
     # Jobs at work are looked at too, and are the oldest: a limit below their number would hide the others for ever.
     limit: Annotated[int, Meta(ge=1, le=100_000, description="runs looked at in one go, the oldest first")] = 10_000
     # One over REST may take seconds, and the ends of jobs wait meanwhile: thousands are for backfill.

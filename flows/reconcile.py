@@ -18,14 +18,23 @@ from flows.signatures import takes
 from flows.steps.settling import settle
 from flows.steps.waiting import record_end
 from switchyard.core.errors import BadRecord, NotFound, SwitchyardError, TryAgain, catch, to_message
-from switchyard.core.runs.jobs import JobReport
+from switchyard.core.runs.jobs import JobReport, Reason
 from switchyard.core.runs.ledger import LedgerLine
+from switchyard.core.runs.missing import (
+    LOOKS,
+    Missing,
+    add_look,
+    is_second_thought_due,
+    to_gone_line,
+    to_missing_line,
+    to_seen_line,
+)
 from switchyard.core.runs.rows import Job, Unsettled
-from switchyard.core.runs.walk import Action, Graces, Step, choose_job, next_action, to_next_try
+from switchyard.core.runs.walk import Action, Graces, Step, choose_job, is_doubtful, next_action, to_next_try
 from tasks.announce import announce_end
-from tasks.poll import cancel_job, list_jobs, read_job_report
+from tasks.poll import cancel_job, find_job, list_jobs
 from tasks.prune import prune_jobs
-from tasks.runs import list_unsettled, read_run, record_job, write_ledger
+from tasks.runs import list_unsettled, read_job, read_missing_lines, read_run, record_job, reopen_job, write_ledger
 from tasks.show import name_flow_run
 
 LOOKBACK = timedelta(days=1)
@@ -42,8 +51,9 @@ _BEGUN = (
 )
 
 LOOKS_A_TURN = 10
-"""Jobs that the list lacks are asked for by name, one request each: so many a turn. With the ten pages of a list of a
-thousand jobs, and the five looks that messages may cause (serving/push.py), it is 25 a minute."""
+"""Jobs that the list lacks are asked for by name and by key, two requests each: so many a turn, and as many again of
+those that were called gone. With the ten pages of a list of a thousand jobs, and the five looks that messages may cause
+(serving/push.py), it is 55 a minute at the worst."""
 
 
 class ReconcileResult(msgspec.Struct, kw_only=True):
@@ -54,11 +64,14 @@ class ReconcileResult(msgspec.Struct, kw_only=True):
     left: int = 0  # rows without a job, for the next turns
     settled: list[int] = []  # published, or ended with a reason
     recorded: list[int] = []  # adopted, or moved on
+    missed: list[int] = []  # their jobs are not shown, which is not yet enough to call them gone
+    reopened: list[int] = []  # their jobs were called gone, and are there
     announced: list[int] = []  # left to the ingest of their job-ended event
     pruned: int = 0  # jobs of settled runs whose folders were removed (JOB_FOLDERS_DAYS)
     cancelled: list[str] = []  # names of jobs that must not go on
     failed: dict[int, str] = {}  # the error that is in the ledger too
-    failed_jobs: dict[str, str] = {}  # by name: jobs of no run that is open, which could not be recorded or cancelled
+    # By name: jobs of no run that is open, which could not be recorded, cancelled or looked for.
+    failed_jobs: dict[str, str] = {}
 
 
 class RepairsFailed(SwitchyardError):
@@ -72,7 +85,8 @@ class RepairsFailed(SwitchyardError):
         told = [f"{len(result.failed)} of {result.looked_at} runs could not be repaired: {said}"] if lines else []
         jobs = "; ".join(f"{name}: {error}" for name, error in list(result.failed_jobs.items())[:_SHOWN])
         if jobs:
-            told.append(f"{len(result.failed_jobs)} jobs of other runs could not be recorded or cancelled: {jobs}")
+            count = len(result.failed_jobs)
+            told.append(f"{count} jobs of other runs could not be recorded, cancelled or looked for: {jobs}")
         super().__init__(". ".join(told))
 
 
@@ -84,17 +98,24 @@ def reconcile(wanted: ReconcileParameters) -> ReconcileResult:
     Fails after all others were repaired, naming those that were not.
     """
     name_flow_run("reconcile")
-    graces = Graces(claim=timedelta(seconds=wanted.claim_grace_s), event=timedelta(seconds=wanted.grace_s))
+    graces = Graces(
+        claim=timedelta(seconds=wanted.claim_grace_s),
+        event=timedelta(seconds=wanted.grace_s),
+        missing=timedelta(seconds=wanted.missing_grace_s),
+    )
     unsettled = list_unsettled(wanted.limit)
     ours = [run for run in unsettled if run.job or run.unread]
     others = [run for run in unsettled if not (run.job or run.unread)]
     jobs = _group(list_jobs(_to_since(unsettled, datetime.now(UTC))))
-    unasked = _choose_unasked(ours, jobs)
+    lines = read_missing_lines()
+    unasked = _choose_unasked(ours, jobs, datetime.now(UTC) - graces.claim)
     result = ReconcileResult(looked_at=len(ours), unasked=len(unasked))
     for run in ours:
         if run.quick_test.id not in unasked:
-            _try_to_repair(run, jobs.pop(run.job.key, []) if run.job else [], graces, result)
-    _cancel_strays(jobs, result)
+            reports = jobs.pop(run.job.key, []) if run.job else []
+            _try_to_repair(run, reports, graces, result, lines.get(run.quick_test.id))
+    _end_strays(jobs, result)
+    _think_again(lines, result)
     _publish_others(others, wanted.without_job, graces, result)
     if not result.failed:  # what is wrong with a repair is told first; another turn prunes
         result.pruned = prune_jobs()
@@ -117,51 +138,64 @@ def _group(reports: list[JobReport]) -> dict[str, list[JobReport]]:
     return by_key
 
 
-def _choose_unasked(runs: list[Unsettled], jobs: Mapping[str, object]) -> set[int]:
+def _choose_unasked(runs: list[Unsettled], jobs: Mapping[str, object], given_up_before: datetime) -> set[int]:
     """The runs whose jobs the list lacks and that wait for a later turn. By chance: those first in order may be of a
     region that no list covers now, at work for days, and would hide all others."""
     missing = [
         run.quick_test.id
         for run in runs
-        if run.job and run.job.job_name and not run.job.state.ended and run.job.key not in jobs
+        if run.job
+        and not run.job.state.ended
+        and run.job.key not in jobs
+        and (run.job.job_name or run.job.claimed_at <= given_up_before)
     ]
     return set(random.sample(missing, max(0, len(missing) - LOOKS_A_TURN)))
 
 
 def _try_to_repair(
-    run: Unsettled, reports: list[JobReport], graces: Graces, result: ReconcileResult
+    run: Unsettled,
+    reports: list[JobReport],
+    graces: Graces,
+    result: ReconcileResult,
+    line: LedgerLine | None = None,
 ) -> Exception | None:
-    """Repairs one run, or writes down why it could not be; the error, for whoever wants to know which it was.
+    """Repairs one run, or writes down why it could not be; the error, for whoever wants to know which it was. `line`:
+    what earlier turns wrote of its job, where they did not see it.
 
     Raises:
         TryAgain: the results database does not take a ledger line: there is no use in going on.
     """
-    err = catch(partial(_repair, run, reports, graces, result))
+    err = catch(partial(_repair, run, reports, graces, result, line))
     if err is not None:
         _back_off(run, err, result)
     return err
 
 
-def _repair(run: Unsettled, reports: list[JobReport], graces: Graces, result: ReconcileResult) -> None:
+def _repair(
+    run: Unsettled, reports: list[JobReport], graces: Graces, result: ReconcileResult, line: LedgerLine | None
+) -> None:
     """Does the next thing for one run, and what follows from it at once.
 
     The attempt is in the ledger before anything is done: of a process that the kernel kills in the middle, because the
-    run's file takes all its memory, say, nothing else would be left, and the next turn would go the same way.
+    run's file takes all its memory, say, nothing else would be left, and the next turn would go the same way. A look in
+    vain is no attempt: it has a line of its own.
     """
     if run.unread:
         raise BadRecord(f"quick test {run.quick_test.id}", [run.unread])
-    job = run.job
-    report = _choose_report(job, reports, result) if job is not None and not job.state.ended else None
+    job, id_, now = run.job, run.quick_test.id, datetime.now(UTC)
+    found: JobReport | Missing | None = None
+    if job is not None and not job.state.ended:
+        found = _choose_report(job, reports, graces, now, result) or add_look(line, job, now=now)
+    report = found if isinstance(found, JobReport) else None
     if report is not None and report.problem:
-        raise TryAgain(report.problem)
-    step = next_action(
-        run.quick_test.status,
-        job,
-        report,
-        published=run.published_status is not None,
-        now=datetime.now(UTC),
-        graces=graces,
-    )
+        raise TryAgain(report.problem)  # neither seen nor missed
+    if report is not None and line is not None and line.state != "seen":
+        write_ledger(to_seen_line(id_, now=now))
+    published = run.published_status is not None
+    step = next_action(run.quick_test.status, job, found, published=published, now=now, graces=graces)
+    if step.action is Action.LOOK_AGAIN and isinstance(found, Missing):
+        write_ledger(to_missing_line(id_, found))
+        result.missed.append(id_)
     if step.action not in _REPAIRS:
         return
     _write_ledger(run, state="failed", attempts=run.repair_attempts + 1, error=_BEGUN)
@@ -199,10 +233,12 @@ def _publish_others(runs: list[Unsettled], limit: int, graces: Graces, result: R
     result.left = len(runs) - done
 
 
-def _choose_report(job: Job, reports: list[JobReport], result: ReconcileResult) -> JobReport | None:
+def _choose_report(
+    job: Job, reports: list[JobReport], graces: Graces, now: datetime, result: ReconcileResult
+) -> JobReport | None:
     if not reports:
-        # A list may lag behind; a job that has a name is asked for by it before it is called gone.
-        return read_job_report(job.job_name) if job.job_name else None
+        # A list may lag behind, or lack a page: the job itself is asked for, but while its submission is under way.
+        return find_job(job) if job.job_name or now - job.claimed_at >= graces.claim else None
     kept, doubles = choose_job(reports)
     for double in doubles:
         cancel_job(double.job_name)
@@ -245,9 +281,10 @@ def _write_ledger(run: Unsettled, *, state: str, attempts: int, error: str = "")
     )
 
 
-def _cancel_strays(jobs: dict[str, list[JobReport]], result: ReconcileResult) -> None:
-    """Ends the jobs at work whose claim has ended: one that was given up as never created, or cancelled, while a slow
-    submission made its job after all. A job of a claim that is open (its repair backs off, say) goes on."""
+def _end_strays(jobs: dict[str, list[JobReport]], result: ReconcileResult) -> None:
+    """Reopens the claims that were called gone, or never created, and whose jobs are at work. Of other claims that have
+    ended it ends the jobs: cancelled while a slow submission made its job after all, say. A job of a claim that is open
+    (its repair backs off, say) goes on."""
     at_work = [
         (key, report)
         for key, reports in jobs.items()
@@ -255,7 +292,7 @@ def _cancel_strays(jobs: dict[str, list[JobReport]], result: ReconcileResult) ->
         if not (report.state.ended or report.problem)
     ]
     for key, report in at_work:
-        err = catch(partial(_cancel_stray, key, report, result))
+        err = catch(partial(_end_stray, key, report, result))
         if isinstance(err, NotFound):
             # Its row is gone (a database put back from a backup): not ours to end, but somebody's to know.
             get_run_logger().warning(
@@ -264,12 +301,63 @@ def _cancel_strays(jobs: dict[str, list[JobReport]], result: ReconcileResult) ->
                 key,
             )
         elif isinstance(err, Exception):
-            said = to_message(err)
-            result.failed_jobs[report.job_name] = said
-            get_run_logger().error("the job %s could not be looked after: %s", report.job_name, said, exc_info=err)
+            _say_job_failed(report.job_name, err, result)
 
 
-def _cancel_stray(key: str, report: JobReport, result: ReconcileResult) -> None:
-    if record_job(key, report).state.ended:
+def _end_stray(key: str, report: JobReport, result: ReconcileResult) -> None:
+    job = record_job(key, report)
+    if job.state.ended and not _reopen(job, report, result):
         cancel_job(report.job_name)
         result.cancelled.append(report.job_name)
+
+
+def _think_again(lines: Mapping[int, LedgerLine], result: ReconcileResult) -> None:
+    """Looks once more for jobs that were called gone, wherever they are and whether they have ended meanwhile.
+
+    When to look after that is in the ledger before the look: one that fails, or ends this process, comes as seldom as
+    one in vain, and does not hide the others.
+
+    Raises:
+        TryAgain: the results database does not take a ledger line: there is no use in going on.
+    """
+    now = datetime.now(UTC)
+    due = [line for line in lines.values() if is_second_thought_due(line, now=now)]
+    for line in sorted(due, key=lambda line: line.next_try_at or now)[:LOOKS_A_TURN]:
+        thoughts = line.attempts - LOOKS + 1
+        later = to_gone_line(line.quick_test_id, now=now, thoughts=thoughts, since=line.updated_at)
+        err = catch(partial(write_ledger, later))
+        if isinstance(err, TryAgain):
+            raise err
+        err = err or catch(partial(_look_for_gone, line.quick_test_id, result))
+        if err is not None:
+            _say_job_failed(f"the job of quick test {line.quick_test_id}", err, result)
+
+
+def _look_for_gone(quick_test_id: int, result: ReconcileResult) -> None:
+    job = read_job(quick_test_id)
+    if job is None or not is_doubtful(job):
+        # Trained again, or reopened: there is no doubt left.
+        write_ledger(to_seen_line(quick_test_id, now=datetime.now(UTC)))
+        return
+    report = find_job(job)
+    if report is not None and report.problem:
+        raise TryAgain(report.problem)  # neither there nor gone
+    if report is not None:
+        _reopen(job, report, result)
+
+
+def _say_job_failed(name: str, err: Exception, result: ReconcileResult) -> None:
+    said = to_message(err)
+    result.failed_jobs[name] = said
+    get_run_logger().error("%s could not be looked after: %s", name, said, exc_info=err)
+
+
+def _reopen(job: Job, report: JobReport, result: ReconcileResult) -> bool:
+    """True where the run goes on with its job, which is there after all. If that has ended, the next turn publishes."""
+    if not is_doubtful(job) or report.reason is Reason.VANISHED or reopen_job(job.key).state.ended:
+        return False
+    write_ledger(to_seen_line(job.quick_test_id, now=datetime.now(UTC)))
+    if not report.state.ended:
+        record_job(job.key, report)
+    result.reopened.append(job.quick_test_id)
+    return True

@@ -1,5 +1,6 @@
 """Train one run: submit -> poll -> ingest -> sample -> publish, in one flow, with or without a Prefect server."""
 
+import shlex
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,15 +14,17 @@ from flows.parameters import TrainParameters
 from flows.signatures import takes
 from flows.steps.settling import settle
 from flows.steps.waiting import wait_for_end
-from switchyard.core.errors import SwitchyardError, TryAgain
+from switchyard.core.errors import BadRequest, BadSetup, SwitchyardError, TryAgain
+from switchyard.core.runs.claims import may_claim_again
 from switchyard.core.runs.flags import to_flags
 from switchyard.core.runs.jobs import JobOrder, JobState, Reason
 from switchyard.core.runs.rows import ClaimedJob, Job, NewRun, QuickTest, RunStatus
 from switchyard.core.runs.spec import TrainSpec
+from switchyard.core.runs.walk import is_doubtful
 from tasks.announce import announce_end
 from tasks.look import look_at_data
-from tasks.poll import cancel_job
-from tasks.runs import claim_job, create_run, end_run, find_claim, read_run, record_job, record_job_end
+from tasks.poll import cancel_job, find_job
+from tasks.runs import claim_job, create_run, end_run, find_claim, read_run, record_job, record_job_end, reopen_job
 from tasks.show import name_flow_run, show_history
 from tasks.submit import check_tracking, submit_job
 from tasks.turns import is_limited, wait_for_turn
@@ -41,27 +44,35 @@ def train(wanted: TrainParameters) -> RunResult:
     """Trains the two-tower model, waits for the job, and publishes its history.
 
     Run again with the same request key, it finds the same run and its job: an interrupted walk is taken up where it
-    was, and a finished one answers its result.
+    was, and a finished one answers its result. Killed between two attempts, it goes on with the next one.
     """
     request_key = wanted.request_key or str(runtime.flow_run.id)
     parameters = msgspec.to_builtins(wanted) | {"request_key": request_key}
+    _look_once_more(request_key)
     variables = check_tracking() if wanted.tracker != "file" else {}
     if wanted.data_uri:
         _look(wanted, request_key)
     run = _find_run(wanted, request_key, parameters)
     name_flow_run(f"train quick-test-{run.id}")
-    if is_limited():
-        # Before the claim: reconcile ends a claim whose job does not come, and the turn may take longer.
-        _take_turn(run, request_key, float(wanted.queue_timeout_s))
-    claimed = claim_job(run.id, request_key, parameters, wanted.machine.image)
+    claimed = _claim(run, request_key, parameters, wanted)
     job = claimed.job
-    if not job.job_name and not job.state.ended:
-        job = _submit(run, claimed, wanted, variables)
-    get_run_logger().info("quick test %d trains in %s", run.id, job.job_name)
-    if not wanted.wait:
-        return to_result(read_run(run.id))
-    if not job.state.ended:
-        job = wait_for_end(job, interval_s=wanted.poll_interval_s, deadline=_to_deadline(job, wanted))
+    while True:
+        if not job.job_name and not job.state.ended:
+            job = _submit(run, claimed, wanted, variables)
+        get_run_logger().info("quick test %d trains in %s", run.id, job.job_name)
+        if not wanted.wait:
+            return to_result(read_run(run.id))
+        if not job.state.ended:
+            job = wait_for_end(job, interval_s=wanted.poll_interval_s, deadline=_to_deadline(job, wanted))
+        if not may_claim_again(job, attempts=wanted.attempts):
+            break
+        # Before its end is told: the ingest that the event starts would end the run, and with it the next job.
+        before, claimed = job, _claim(run, request_key, parameters, wanted)
+        job = claimed.job
+        if job.key == before.key:
+            break  # somebody has cancelled the run meanwhile
+        get_run_logger().warning("attempt %d ended: %s; attempt %d starts", before.attempt, before.reason, job.attempt)
+        announce_end(before)
     run = read_run(run.id)  # the training took a while: anyone may have ended the run meanwhile
     settled = settle(run, job)
     announce_end(job)
@@ -102,11 +113,19 @@ def _find_run(wanted: TrainParameters, request_key: str, parameters: dict[str, A
     )
 
 
-def _take_turn(run: QuickTest, request_key: str, for_s: float) -> None:
+def _claim(run: QuickTest, request_key: str, parameters: dict[str, Any], wanted: TrainParameters) -> ClaimedJob:
+    """The request's newest job, or the right to create its next one."""
+    if is_limited():
+        # Before the claim: reconcile ends a claim whose job does not come, and the turn may take longer.
+        _take_turn(run, request_key, wanted)
+    return claim_job(run.id, request_key, parameters, wanted.machine.image)
+
+
+def _take_turn(run: QuickTest, request_key: str, wanted: TrainParameters) -> None:
     """Returns when the run's job may be submitted. Where that can never be, the run is ended: without a claim, nobody
     else would come to its row. The same request still submits it, once that was mended."""
     try:
-        wait_for_turn(request_key, for_s)
+        wait_for_turn(request_key, float(wanted.queue_timeout_s), wanted.attempts)
     except TryAgain:
         raise
     except SwitchyardError as err:
@@ -116,8 +135,9 @@ def _take_turn(run: QuickTest, request_key: str, for_s: float) -> None:
 
 
 def _submit(run: QuickTest, claimed: ClaimedJob, wanted: TrainParameters, variables: dict[str, str]) -> Job:
-    """The job's row, named by its launcher. A submission that was refused ends the run; one that may have been taken
-    (TryAgain, or this process killed) leaves the claim, by which the same request or reconcile finds its job."""
+    """The job's row, named by its launcher. A submission that was refused ends the run, until the same request comes
+    again. One that may have been taken (TryAgain, or this process killed) leaves the claim, by which the same request
+    or reconcile finds its job."""
     job, experiment = claimed.job, wanted.experiment or run.mlflow_experiment_name
     try:
         order = to_order(job, claimed.artifacts_uri, wanted, experiment=experiment)
@@ -125,14 +145,40 @@ def _submit(run: QuickTest, claimed: ClaimedJob, wanted: TrainParameters, variab
     except TryAgain:
         raise
     except SwitchyardError as err:
-        record_job_end(job.key, JobState.FAILED, f"{Reason.NEVER_CREATED}: {err}")
-        end_run(run.id, RunStatus.FAILED, str(err))
-        raise
+        refusal = to_refusal(err, job)
+        record_job_end(job.key, JobState.FAILED, f"{Reason.REFUSED}: {err}")
+        end_run(run.id, RunStatus.FAILED, str(refusal))
+        raise refusal from err
     recorded = record_job(job.key, report)
-    if recorded.state.ended and not report.state.ended:
-        # The claim was cancelled, or given up by reconcile, while this submission was under way.
+    if not recorded.state.ended or report.state.ended:
+        return recorded
+    # The claim ended while this submission was under way: given up as never created, and goes on; or cancelled.
+    if reopen_job(job.key).state.ended:
         cancel_job(report.job_name)
-    return recorded
+        return recorded
+    return record_job(job.key, report)
+
+
+def to_refusal(err: SwitchyardError, job: Job) -> SwitchyardError:
+    """What to raise where the submission of `job` was refused: why, and how to go on once that is mended."""
+    said = (
+        f"{err}. Quick test {job.quick_test_id} has no job. Mend that, then send the same request again: "
+        f"switchyard train --request-key {shlex.quote(job.request_key)} with the same flags, or Retry in Prefect"
+    )
+    return BadRequest(said) if isinstance(err, BadRequest) else BadSetup(said)
+
+
+def _look_once_more(request_key: str) -> None:
+    """A job of this request that was called gone, or never created, is looked for before anything is concluded."""
+    job = find_claim(request_key)
+    report = find_job(job) if job is not None and is_doubtful(job) else None
+    if job is None or report is None:
+        return
+    if report.problem:
+        # Whether it is there cannot be seen: it is neither waited for nor trained a second time.
+        raise TryAgain(report.problem)
+    if report.reason is not Reason.VANISHED:
+        reopen_job(job.key)
 
 
 def to_order(job: Job, artifacts_uri: str, wanted: TrainParameters, *, experiment: str = "") -> JobOrder:

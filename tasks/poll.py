@@ -5,26 +5,28 @@ from functools import partial
 
 from switchyard.clients.connect import connect
 from switchyard.core.runs.jobs import JobReport
+from switchyard.core.runs.missing import Missing
 from switchyard.core.runs.pacing import ON_THIS_MACHINE, ON_VERTEX, Look, Pace
-from switchyard.services.watching import Watch, watch
+from switchyard.core.runs.rows import Job
+from switchyard.services.watching import Watch, look_for, watch
 from tasks.policy import effect
 
 
 @effect
-def read_job_report(job_name: str) -> JobReport | None:
-    """The job as its launcher sees it now; None: the launcher does not know it."""
-    return connect().launcher.report([job_name]).get(job_name)
+def find_job(job: Job) -> JobReport | None:
+    """The job as its launcher shows it now, by its name, else by its key; None: this look does not show it."""
+    return look_for(connect().launcher, job)
 
 
 @partial(effect, retries=0)  # a launcher that is away is outlasted within: tried again, it would be six times as long
-def watch_job(job_name: str, seen: JobReport | None, look: Look) -> JobReport | None:
-    """The job as soon as there is news of it, or as it is after `look.for_s` seconds. None: the launcher does not know
-    it."""
+def watch_job(job: Job, seen: JobReport | None, look: Look) -> JobReport | Missing:
+    """The job as soon as there is news of it, or as it is after `look.for_s` seconds. Missing: many looks, for a
+    minute, did not show it."""
     outside = connect()
     pace = Pace(floor_s=look.interval_s, cap_s=look.interval_s)
     if not look.interval_s:
         pace = ON_VERTEX if outside.settings.training_backend == "vertex" else ON_THIS_MACHINE
-    return watch(outside.launcher, job_name, seen, Watch(pace=pace, look=look))
+    return watch(outside.launcher, job, seen, Watch(pace=pace, look=look))
 
 
 @effect

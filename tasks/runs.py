@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from switchyard.clients.connect import connect
+from switchyard.core.runs import missing
 from switchyard.core.runs.jobs import JobReport, JobState
 from switchyard.core.runs.ledger import LedgerLine
 from switchyard.core.runs.rows import Claim, ClaimedJob, Job, JobNews, NewRun, QuickTest, RunStatus, Unsettled
@@ -85,6 +86,26 @@ def record_error(quick_test_id: int, error: str) -> None:
 def list_unsettled(limit: int) -> list[Unsettled]:
     """The runs that something is still to be done for."""
     return connect().ledger.list_unsettled(now=datetime.now(UTC), limit=limit)
+
+
+@effect
+def read_missing_lines() -> dict[int, LedgerLine]:
+    """What earlier looks wrote of jobs that they did not see, by run id."""
+    return {line.quick_test_id: line for line in connect().ledger.read_ledger(missing.KIND)}
+
+
+@effect
+def find_missing_line(quick_test_id: int) -> LedgerLine | None:
+    """What earlier looks wrote of this run's job; None: each of them saw it."""
+    return next(
+        (line for line in connect().ledger.read_ledger(missing.KIND) if line.quick_test_id == quick_test_id), None
+    )
+
+
+@effect
+def reopen_job(key: str) -> Job:
+    """The job's row after it was taken back that the job is gone, or never was; as it was, where it has to stay so."""
+    return connect().jobs.reopen_job(key)
 
 
 @effect

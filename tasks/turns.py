@@ -15,6 +15,7 @@ from prefect.concurrency.sync import rate_limit
 
 from switchyard.clients.connect import connect
 from switchyard.core.errors import BadSetup, TryAgain
+from switchyard.core.runs.claims import may_claim_again
 from tasks.policy import effect
 
 LIMIT = "switchyard-vertex-submissions"
@@ -30,10 +31,11 @@ def is_limited() -> bool:
 
 
 @effect
-def wait_for_turn(request_key: str, for_s: float) -> None:
-    """Returns when a job may be submitted; at once where `request_key` has its job already."""
+def wait_for_turn(request_key: str, for_s: float, attempts: int = 1) -> None:
+    """Returns when a job may be submitted; at once where `request_key` has its job already, and may have no other."""
     claim = connect().jobs.find_claim(request_key)
-    if claim is None or not (claim.job_name or claim.state.ended):
+    is_open = claim is not None and not claim.job_name and not claim.state.ended
+    if claim is None or is_open or may_claim_again(claim, attempts=attempts):
         take_turn(for_s)
 
 

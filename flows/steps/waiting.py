@@ -8,11 +8,12 @@ from prefect import get_run_logger
 from flows.progress.bars import Bar
 from switchyard.core.errors import JobFailed
 from switchyard.core.runs.jobs import JobReport, Progress
+from switchyard.core.runs.missing import Missing, to_gone_line
 from switchyard.core.runs.pacing import Look
 from switchyard.core.runs.rows import Job, RunStatus
 from switchyard.core.runs.walk import Action, Graces, Step, next_action
 from tasks.poll import watch_job
-from tasks.runs import record_job, record_job_end
+from tasks.runs import record_job, record_job_end, write_ledger
 from tasks.show import TrainingProgress
 
 
@@ -37,17 +38,18 @@ def wait_for_end(job: Job, *, interval_s: float, deadline: datetime) -> Job:
             hold_s=max(1.0, waited_s / 20),
             for_s=max(0.0, (deadline - now).total_seconds()),
         )
-        report = watch_job(job.job_name, seen, look)
+        found = watch_job(job, seen, look)
         # The row's own status decides nothing here: whoever ends it while the job runs has reconcile cancel the job.
         step = next_action(
             RunStatus.RUNNING,
             job,
-            report,
+            found,
             published=False,
             now=datetime.now(UTC),
             graces=Graces(),
             deadline=deadline,
         )
+        report = None if isinstance(found, Missing) else found
         if report is not None and report.progress is not None and (seen is None or report.progress != seen.progress):
             _say_progress(report.progress, artifact)
         seen = report
@@ -64,18 +66,22 @@ def wait_for_end(job: Job, *, interval_s: float, deadline: datetime) -> Job:
                     "It is left to run and reconcile publishes its end; to end it now: "
                     f"switchyard cancel {job.quick_test_id}"
                 )
-            case Action.WAIT | Action.NOTHING | Action.ANNOUNCE | Action.CANCEL:
+            case Action.WAIT | Action.LOOK_AGAIN | Action.NOTHING | Action.ANNOUNCE | Action.CANCEL:
                 continue
             case _:
                 assert_never(step.action)
 
 
 def record_end(job: Job, report: JobReport | None, step: Step) -> Job:
-    """The job's row after its end was written on it: as the launcher reports it, or as `step` concludes."""
+    """The job's row after its end was written on it: as the launcher reports it; or as `step` concludes, and then
+    reconcile looks for the job now and then, in case that it is not gone."""
     if step.state is None:
         return job
     if report is not None:
         return record_job(job.key, report)
+    # Before the end itself: killed between the two, the job is looked for a little longer. The other way round, nobody
+    # would look for it again.
+    write_ledger(to_gone_line(job.quick_test_id, now=datetime.now(UTC)))
     return record_job_end(job.key, step.state, step.reason)
 
 

@@ -180,12 +180,14 @@ class Runs(Protocol):
 
 class Jobs(Protocol):
     """The rows of training jobs, as those ask who submit a job, look at it, or tell of its end. Each method is one
-    transaction; a claim, and a job that starts, write the run's row in it too."""
+    transaction; a claim, a job that starts, and one that is reopened write the run's row in it too."""
 
     def claim_job(self, claim: Claim, *, now: datetime) -> ClaimedJob:
         """Claims the right to create one job, before any is created: a row in state CLAIMED with the next attempt's
         number, and the run's row in status `submitted` with `claim.artifacts_uri` as its folder (where it has none
-        yet). A second call with the same request key returns the first one's job unchanged.
+        yet). A second call with the same request key returns the first one's job unchanged; but it claims the next
+        attempt where `core.runs.claims.may_claim_again` says so (nothing was created, say), once for all who call at
+        once.
 
         Raises: NotFound; BadRequest: another request's job of this run has not ended, or the run is completed."""
 
@@ -193,7 +195,7 @@ class Jobs(Protocol):
         """The run's newest attempt; None when it never had one."""
 
     def find_claim(self, request_key: str) -> Job | None:
-        """The job that was claimed under `request_key`, ended or not; None: none was."""
+        """The newest job that was claimed under `request_key`, ended or not; None: none was."""
 
     def find_job(self, job_number: str) -> Job | None:
         """The job whose name at its launcher ends in ``/<job_number>``, as long as its end is not announced
@@ -202,6 +204,13 @@ class Jobs(Protocol):
     def record_job(self, key: str, news: JobNews, *, now: datetime) -> Job:
         """Records what the launcher said; what is empty in `news` keeps what is there. RUNNING also sets the run's
         status and `started_at`. A job recorded as ended stays so: a later call changes nothing and returns the row.
+
+        Raises: NotFound."""
+
+    def reopen_job(self, key: str) -> Job:
+        """Takes back that a job is gone, or never was created: it is CLAIMED again, without a reason and with its end
+        untold, and its run is `submitted`; what is published stays. Only where `core.runs.walk.may_reopen` says so;
+        elsewhere, and at a second call, nothing changes. Returns the job's row.
 
         Raises: NotFound."""
 

@@ -6,16 +6,22 @@ Many looks in one call, for a task run a look would cost Prefect's server more t
 import random
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from switchyard.core.errors import TryAgain
+from switchyard.core.errors import BadSetup, TryAgain
 from switchyard.core.ports import Launcher
-from switchyard.core.runs.jobs import JobReport
+from switchyard.core.runs.jobs import KEY_LABEL, JobReport
+from switchyard.core.runs.missing import Missing, is_gone
 from switchyard.core.runs.pacing import Look, Pace, to_interval_s
+from switchyard.core.runs.rows import Job
+from switchyard.core.runs.walk import choose_job
 
 PATIENCE_S = 600.0
 """A launcher may be silent for so long before waiting fails: longer than a restart or a rolled back release takes."""
+CLOCKS = timedelta(minutes=1)
+"""Clocks differ by less: a job was created after its claim, but perhaps not by its launcher's clock."""
 
 
 class Watch(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,47 +31,103 @@ class Watch(msgspec.Struct, frozen=True, kw_only=True):
     look: Look
 
 
+def look_for(launcher: Launcher, job: Job) -> JobReport | None:
+    """The job as its launcher shows it: by its name, else by its key; with a `problem`, where it can be told neither to
+    be there nor to be gone. None: neither way shows it."""
+    if job.job_name:
+        report = launcher.report([job.job_name]).get(job.job_name)
+        if report is not None:
+            return report
+    listed = launcher.list({KEY_LABEL: job.key}, job.claimed_at - CLOCKS)
+    return choose_job(listed)[0] if listed else None
+
+
+class _InVain:
+    """Looks in a row that did not answer what was asked, and since when."""
+
+    def __init__(self) -> None:
+        self._looks = 0
+        self._since_s = 0.0
+
+    def add(self, now_s: float) -> None:
+        self._since_s = self._since_s if self._looks else now_s
+        self._looks += 1
+
+    def forget(self) -> None:
+        self._looks = 0
+
+    def to_gone(self, now_s: float) -> Missing | None:
+        """None until they are enough, by the same measure as reconcile's turns, which have the time of day alone."""
+        now = datetime.now(UTC)
+        missing = Missing(looks=self._looks, since=now - timedelta(seconds=now_s - self._since_s))
+        return missing if is_gone(missing, now=now) else None
+
+
 def watch(
     launcher: Launcher,
-    job_name: str,
+    job: Job,
     seen: JobReport | None,
     how: Watch,
     *,
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
     chance: Callable[[], float] = random.random,
-) -> JobReport | None:
+) -> JobReport | Missing:
     """The job as soon as its state is not `seen`'s; or its progress is not, after `hold_s`; or as it is after `for_s`.
-    None: the launcher does not know it.
+    Missing: it is gone, by `core.runs.missing.is_gone`. A single look that does not show it, or that is refused (401,
+    403), is no news.
 
     Raises:
         TryAgain: the launcher has not answered for PATIENCE_S, or at the very end of `for_s`.
+        BadSetup: it has refused as many looks in a row, for as long, as make a missing job a gone one.
     """
     look, started = how.look, clock()
     answered = started
+    missed, refused = _InVain(), _InVain()
     while True:
         passed_s = clock() - started
+        is_last = passed_s >= look.for_s
         try:
-            report = _look(launcher, job_name)
+            report = _look(launcher, job)
+        except BadSetup:
+            refused.add(clock())
+            if is_last or refused.to_gone(clock()):
+                raise
         except TryAgain as err:
             silent_s = clock() - answered
-            if silent_s >= PATIENCE_S or passed_s >= look.for_s:
+            if silent_s >= PATIENCE_S or is_last:
                 raise TryAgain(
-                    f"the launcher must say how {job_name} is; it has not for {silent_s:.0f} s: {err}. The job goes "
-                    "on, and reconcile publishes its end"
+                    f"the launcher must say how {job.job_name} is; it has not for {silent_s:.0f} s: {err}. The job "
+                    "goes on, and reconcile publishes its end"
                 ) from err
         else:
             answered = clock()
-            if report is None or seen is None or report.state is not seen.state or passed_s >= look.for_s:
-                return report
-            if passed_s >= look.hold_s and report.progress != seen.progress:
-                return report
+            refused.forget()
+            if report is not None:
+                missed.forget()
+                if is_last or _is_news(report, seen, is_held=passed_s < look.hold_s):
+                    return report
+            else:
+                missed.add(answered)
+                if (gone := missed.to_gone(answered)) is not None:
+                    return gone
+                if is_last:
+                    raise TryAgain(
+                        f"the launcher does not show {job.job_name}, which may be an odd answer. If the job is there "
+                        "it goes on, and reconcile publishes its end"
+                    )
         left_s = max(0.0, look.for_s - passed_s)
         sleep(min(left_s, to_interval_s(how.pace, look.waited_s + passed_s, chance())))
 
 
-def _look(launcher: Launcher, job_name: str) -> JobReport | None:
-    report = launcher.report([job_name]).get(job_name)
+def _look(launcher: Launcher, job: Job) -> JobReport | None:
+    report = look_for(launcher, job)
     if report is not None and report.problem:
         raise TryAgain(report.problem)
     return report
+
+
+def _is_news(report: JobReport, seen: JobReport | None, *, is_held: bool) -> bool:
+    if seen is None or report.state is not seen.state:
+        return True
+    return not is_held and report.progress != seen.progress

@@ -18,6 +18,7 @@ class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     message: str = ""  # the words of that answer; empty: the emulator's own
     after: bool = False  # the call takes effect before its answer is replaced or lost
     flip: bool = False  # one bit of what the call brings is another when it arrives
+    empty: bool = False  # a list answers as if there were nothing to list
     broken: bool = False  # the connection is cut in mid-answer
     delay_s: float = 0.0  # wait before the answer; the call has taken effect if `after`
     hold: bool = False  # wait until the fault is forgotten (DELETE): stops a caller at an exact point

@@ -93,6 +93,8 @@ class VertexCore(JobTable):
             self.faults.wait_released(fault)
         if fault.status and not fault.broken:
             raise ServiceError(to_code(fault.status), fault.message or _FAULT_TEXTS.get(fault.status, "Injected."))
+        if fault.empty:
+            return ListCustomJobsResponse.pb()()
         if not fault.after and not fault.status:
             answer = self._carry_out(method, request, target, token)
         if fault.broken:

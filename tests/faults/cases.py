@@ -138,6 +138,12 @@ SUBMIT: list[Case] = [
         ),
     ),
     Case(step="submit", fault="503 to the list before the create", vertex=(Fault(kind="ListCustomJobs", status=503),)),
+    Case(
+        step="submit",
+        fault="odd answer: an empty list to the look for the key's job, after kill -9 of who created it",
+        kill=Kill(point="create the job", after=True),
+        vertex=(Fault(kind="ListCustomJobs", nth=2, empty=True),),
+    ),
     Case(step="submit", fault="two flow runs at once", flows=("train", "train")),
     Case(
         step="submit",
@@ -160,6 +166,23 @@ WAIT: list[Case] = [
     *_kills("wait", [("look at the job", "a look at the job"), ("record the job", "recording that it runs")], nth=2),
     *_kills("wait", [("record its end", "recording its end")]),
     *_answers("wait", "GetCustomJob", "a look at the job", nth=2),
+    *[
+        Case(step="wait", fault=f"odd answer: {status} to {looks} at the job", vertex=(odd,))
+        for status in (404, 403, 401)
+        for odd, looks in (
+            (Fault(kind="GetCustomJob", nth=2, status=status), "one look"),
+            (Fault(kind="GetCustomJob", nth=2, times=2, status=status), "two looks"),
+        )
+    ],
+    Case(
+        step="wait",
+        fault="odd answer: 404 to a look at the job, and an empty list",
+        vertex=(
+            Fault(kind="GetCustomJob", nth=2, status=404),
+            # Before the create, after it, and then by the look that the 404 makes.
+            Fault(kind="ListCustomJobs", nth=3, empty=True),
+        ),
+    ),
     Case(
         step="wait",
         fault="reconcile again and again, and kill -9 of the waiting flow",
@@ -267,6 +290,34 @@ INGEST: list[Case] = [
         flows=("ingest",),
         unwatched=True,
         gcs=(Fault(target=METRICS, times=7, status=503),),
+    ),
+    Case(
+        step="ingest",
+        fault="odd answer: 404 to ingest's look at the job, and an empty list",
+        flows=("ingest",),
+        unwatched=True,
+        vertex=(Fault(kind="GetCustomJob", status=404), Fault(kind="ListCustomJobs", empty=True)),
+    ),
+    Case(
+        step="ingest",
+        fault="odd answer: an empty list to reconcile",
+        flows=("reconcile",),
+        unwatched=True,
+        vertex=(Fault(kind="ListCustomJobs", empty=True),),
+    ),
+    Case(
+        step="ingest",
+        fault="odd answer: 404 and empty lists to a turn of reconcile",
+        flows=("reconcile",),
+        unwatched=True,
+        vertex=(Fault(kind="GetCustomJob", status=404), Fault(kind="ListCustomJobs", times=2, empty=True)),
+    ),
+    Case(
+        step="ingest",
+        fault="odd answer: 403 to a turn of reconcile",
+        flows=("reconcile",),
+        unwatched=True,
+        vertex=(Fault(kind="ListCustomJobs", status=403),),
     ),
     Case(step="ingest", fault="two ingests at once", flows=("ingest", "ingest"), unwatched=True),
     Case(

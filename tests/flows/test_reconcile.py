@@ -11,6 +11,8 @@ import msgspec
 import pytest
 
 import switchyard.clients.connect
+from flows.cancel import cancel
+from flows.ingest import ingest
 from flows.parameters import TrainParameters
 from flows.reconcile import ReconcileResult, RepairsFailed, reconcile
 from flows.train import to_order
@@ -19,6 +21,7 @@ from switchyard.clients.launchers.local.job_folder import Exit, JobFolder
 from switchyard.core.errors import to_message
 from switchyard.core.runs.jobs import JobReport, JobState, to_labels
 from switchyard.core.runs.ledger import LedgerLine
+from switchyard.core.runs.missing import LOOKS
 from switchyard.core.runs.rows import Claim, Job, JobNews, NewRun, RunStatus
 from tests.clients.launchers.local.strange_files import STRANGE
 from tests.clients.results.places import run_sql
@@ -33,6 +36,12 @@ def reconcile_now(**parameters: object) -> ReconcileResult:
     result = reconcile(**parameters)
     assert isinstance(result, ReconcileResult)
     return result
+
+
+def reconcile_until_gone(**parameters: object) -> ReconcileResult:
+    """As many turns in a row as call a missing job gone, without the minute that lies between them; the last one's."""
+    turns = [reconcile_now(missing_grace_s=0, **parameters) for _ in range(LOOKS)]
+    return next(turn for turn in turns if not turn.missed)
 
 
 def claim(outside: Outside, name: str, *, age: timedelta = timedelta(0)) -> Job:
@@ -110,32 +119,129 @@ def test_a_claim_without_a_job_ends_after_its_grace(scripted: Outside) -> None:
     """Killed between claim and create: left alone while a submit may be under way, then failed as never created."""
     job = claim(scripted, "lost", age=timedelta(minutes=5))
     assert reconcile_now().settled == []
-    assert reconcile_now(claim_grace_s=60).settled == [job.quick_test_id]
+    assert reconcile_until_gone(claim_grace_s=60).settled == [job.quick_test_id]
     run = scripted.runs.read_run(job.quick_test_id)
     assert run.status is RunStatus.FAILED
     assert "interrupted before a job was created" in run.error
 
 
 def test_a_job_that_vanished_fails_its_run(scripted: Outside) -> None:
-    """The launcher's folder of a recorded job was deleted."""
+    """The launcher's folder of a recorded job was deleted: several turns must miss it, for a minute."""
     job, report = ended(scripted, "works")
     scripted.jobs.record_job(job.key, JobNews(state=JobState.RUNNING, job_name=report.job_name), now=NOW)
     shutil.rmtree(report.job_name)
     shutil.rmtree(Path(scripted.settings.state_dir) / "artifacts")
-    reconcile_now()
+    assert reconcile_now().missed == [job.quick_test_id]
+    assert read_status(scripted, job) is RunStatus.RUNNING
+    assert scripted.ledger.read_ledger("repair") == []  # a look in vain is no attempt at a repair
+    reconcile_until_gone()
     run = scripted.runs.read_run(job.quick_test_id)
     assert run.status is RunStatus.FAILED
     assert "gone from the place it ran in" in run.error
 
 
-def test_a_late_job_of_an_ended_run_is_cancelled(scripted: Outside, tmp_path: Path) -> None:
-    """Given up as never created, and then a slow submission made the job after all: it must not run on."""
-    job = claim(scripted, "late", age=timedelta(hours=1))
-    reconcile_now()
-    assert read_status(scripted, job) is RunStatus.FAILED
+def test_a_late_job_of_a_cancelled_run_is_cancelled(scripted: Outside, tmp_path: Path) -> None:
+    """Cancelled before it was created, and then a slow submission made the job after all: it must not run on."""
+    job = claim(scripted, "late")
+    cancel(quick_test_id=job.quick_test_id)
+    reconcile_now()  # tells the claim's end
     report = submit(scripted, job, f"hold:{tmp_path / 'never'}")
     assert reconcile_now().cancelled == [report.job_name]
     wait_for(lambda: state_of(scripted, report) is JobState.CANCELLED)
+
+
+def test_a_claim_given_up_too_early_goes_on_with_its_job(scripted: Outside, tmp_path: Path) -> None:
+    """Given up as never created, and then a slow submission made the job after all: it is paid for, and kept."""
+    job = claim(scripted, "late", age=timedelta(hours=1))
+    reconcile_until_gone()
+    assert read_status(scripted, job) is RunStatus.FAILED
+    report = submit(scripted, job, f"hold:{tmp_path / 'gate'}")
+    wait_for(lambda: state_of(scripted, report) is JobState.RUNNING)
+    turn = reconcile_now()
+    assert (turn.reopened, turn.cancelled) == ([job.quick_test_id], [])
+    run = scripted.runs.read_run(job.quick_test_id)
+    assert (run.status, run.error) == (RunStatus.RUNNING, "")
+    (tmp_path / "gate").touch()
+    wait_for(lambda: state_of(scripted, report) is JobState.SUCCEEDED)
+    assert reconcile_now().settled == [job.quick_test_id]
+    assert read_status(scripted, job) is RunStatus.COMPLETED
+
+
+def test_a_claim_given_up_is_ended_where_a_newer_attempt_is_at_work(scripted: Outside, tmp_path: Path) -> None:
+    """Of two jobs of one run the older is then the stray."""
+    job = claim(scripted, "late", age=timedelta(hours=1))
+    reconcile_until_gone()
+    again = Claim(quick_test_id=job.quick_test_id, request_key="again", artifacts_uri="")
+    newer = scripted.jobs.claim_job(again, now=datetime.now(UTC)).job
+    stray = submit(scripted, job, f"hold:{tmp_path / 'never'}")
+    submit(scripted, newer, f"hold:{tmp_path / 'never'}")
+    turn = reconcile_now()
+    assert (turn.reopened, turn.cancelled) == ([], [stray.job_name])
+    cancel(quick_test_id=job.quick_test_id, wait_s=30)
+
+
+def hide(outside: Outside, report: JobReport) -> Path:
+    """The job's folder as if it were gone; returns where it is meanwhile."""
+    kept = Path(outside.settings.state_dir) / "hidden"
+    Path(report.job_name).rename(kept)
+    return kept
+
+
+def test_one_look_in_vain_ends_nothing(scripted: Outside, tmp_path: Path) -> None:
+    """No list and no GET shows a healthy job for one turn: it is neither ended nor cancelled, and its look is forgotten
+    once it is seen."""
+    job = claim(scripted, "healthy")
+    report = submit(scripted, job, f"hold:{tmp_path / 'gate'}")
+    wait_for(lambda: state_of(scripted, report) is JobState.RUNNING)
+    reconcile_now()
+    for _ in range(3):  # never several in a row
+        kept = hide(scripted, report)
+        assert reconcile_now(missing_grace_s=0).missed == [job.quick_test_id]
+        kept.rename(report.job_name)
+        turn = reconcile_now(missing_grace_s=0)
+        assert (turn.missed, turn.cancelled, turn.settled) == ([], [], [])
+    assert read_status(scripted, job) is RunStatus.RUNNING
+    (tmp_path / "gate").touch()
+    wait_for(lambda: state_of(scripted, report) is JobState.SUCCEEDED)
+
+
+def test_ingest_s_one_look_in_vain_ends_nothing(scripted: Outside, tmp_path: Path) -> None:
+    """What is written so far is published, and the job stays at work."""
+    job = claim(scripted, "healthy")
+    report = submit(scripted, job, f"hold:{tmp_path / 'gate'}")
+    wait_for(lambda: state_of(scripted, report) is JobState.RUNNING)
+    wait_for(lambda: scripted.launcher.report([report.job_name])[report.job_name].progress)
+    reconcile_now()
+    kept = hide(scripted, report)
+    ingest(quick_test_id=job.quick_test_id)
+    assert read_status(scripted, job) is RunStatus.RUNNING
+    kept.rename(report.job_name)
+    (tmp_path / "gate").touch()
+    wait_for(lambda: state_of(scripted, report) is JobState.SUCCEEDED)
+    assert reconcile_now().settled == [job.quick_test_id]
+    assert read_status(scripted, job) is RunStatus.COMPLETED
+
+
+def test_a_job_called_gone_that_has_succeeded_is_published(
+    scripted: Outside, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was away for many turns, and ended meanwhile: the second thought, a minute later, finds and publishes it."""
+    job, report = ended(scripted, "works")
+    scripted.jobs.record_job(job.key, JobNews(state=JobState.RUNNING, job_name=report.job_name), now=NOW)
+    kept = hide(scripted, report)
+    artifacts = Path(scripted.settings.state_dir) / "artifacts"
+    artifacts.rename(tmp_path / "artifacts")
+    reconcile_until_gone()
+    assert read_status(scripted, job) is RunStatus.FAILED
+    kept.rename(report.job_name)
+    (tmp_path / "artifacts").rename(artifacts)
+    assert reconcile_now().reopened == []  # the second thought is not due yet
+    monkeypatch.setattr("flows.reconcile.is_second_thought_due", lambda line, *, now: line.state == "gone")
+    assert reconcile_now().reopened == [job.quick_test_id]
+    assert reconcile_now().settled == [job.quick_test_id]
+    run = scripted.runs.read_run(job.quick_test_id)
+    assert (run.status, run.error) == (RunStatus.COMPLETED, "")
+    assert reconcile_now().looked_at == 0
 
 
 def test_a_run_that_its_owner_ended_has_its_job_cancelled(scripted: Outside, tmp_path: Path) -> None:
@@ -317,10 +423,12 @@ def test_an_error_of_any_class_is_one_run_s(
 def test_one_stray_that_cannot_be_ended_hides_no_other(
     scripted: Outside, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two late jobs of runs that were given up: the launcher refuses to cancel one, the other is cancelled, and the
+    """Two late jobs of runs that were cancelled: the launcher refuses to cancel one, the other is cancelled, and the
     turn says which one is left."""
-    jobs = [claim(scripted, f"late {number}", age=timedelta(hours=1)) for number in range(2)]
-    reconcile_now()
+    jobs = [claim(scripted, f"late {number}") for number in range(2)]
+    for job in jobs:
+        cancel(quick_test_id=job.quick_test_id)
+    reconcile_now()  # tells the claims' ends
     first, second = (submit(scripted, job, f"hold:{tmp_path / 'never'}") for job in jobs)
     launcher = Broken(scripted.launcher, "cancel", of=first.job_name, raises=PermissionError(13, "not yours"))
     with monkeypatch.context() as patch:
@@ -331,6 +439,54 @@ def test_one_stray_that_cannot_be_ended_hides_no_other(
     assert list(raised.value.result.failed_jobs) == [first.job_name]
     assert reconcile_now().cancelled == [first.job_name]
     wait_for(lambda: state_of(scripted, first).ended and state_of(scripted, second).ended)
+
+
+def test_a_second_thought_that_fails_hides_no_other(scripted: Outside, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two jobs that were given up have ended well since: of one the row cannot be read, the other is reopened. The one
+    that failed is thought of again later, as if it had been looked for in vain."""
+    jobs = [claim(scripted, f"late {number}", age=timedelta(hours=1)) for number in range(2)]
+    reconcile_until_gone()
+    reports = [submit(scripted, job, "works") for job in jobs]
+    wait_for(lambda: all(state_of(scripted, report) is JobState.SUCCEEDED for report in reports))
+    first, second = (job.quick_test_id for job in jobs)
+    [before] = [line for line in scripted.ledger.read_ledger("missing") if line.quick_test_id == first]
+    port: Any = Broken(scripted.jobs, "read_job", of=str(first), raises=RecursionError("deep"))
+    ports = replace(switchyard.clients.connect._open_results(scripted.settings), jobs=port)
+    with monkeypatch.context() as patch:
+        patch.setattr("flows.reconcile.is_second_thought_due", lambda line, *, now: line.state == "gone")
+        patch.setattr(switchyard.clients.connect, "_open_results", lambda settings: ports)
+        with pytest.raises(RepairsFailed, match=rf"the job of quick test {first}: RecursionError: deep") as raised:
+            reconcile_now()
+    assert raised.value.result.reopened == [second]
+    assert raised.value.result.failed_jobs == {f"the job of quick test {first}": "RecursionError: deep"}
+    [after] = [line for line in scripted.ledger.read_ledger("missing") if line.quick_test_id == first]
+    assert (after.state, after.attempts, after.updated_at) == ("gone", before.attempts + 1, before.updated_at)
+
+
+def test_a_look_that_failed_is_neither_seen_nor_missed(
+    scripted: Outside, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What earlier looks wrote of the job stays as it was."""
+    job = claim(scripted, "unseen")
+    report = submit(scripted, job, f"hold:{tmp_path / 'gate'}")
+    wait_for(lambda: state_of(scripted, report) is JobState.RUNNING)
+    reconcile_now()
+    kept = hide(scripted, report)
+    assert reconcile_now(missing_grace_s=0).missed == [job.quick_test_id]
+    kept.rename(report.job_name)
+    missed = scripted.ledger.read_ledger("missing")
+
+    def fail(folder: JobFolder) -> Exit | None:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as broken:  # root, as which tests may run, may read everything
+        broken.setattr(JobFolder, "read_exit", fail)
+        with pytest.raises(RepairsFailed, match="Permission denied") as failed:
+            reconcile_now(missing_grace_s=0)
+    assert (failed.value.result.missed, failed.value.result.cancelled) == ([], [])
+    assert scripted.ledger.read_ledger("missing") == missed
+    (tmp_path / "gate").touch()
+    wait_for(lambda: state_of(scripted, report) is JobState.SUCCEEDED)
 
 
 def test_only_what_is_repaired_has_its_attempt_written(scripted: Outside, tmp_path: Path) -> None:

@@ -24,9 +24,9 @@ from switchyard.clients.results.jobs import SqlJobs
 from switchyard.clients.results.runs import SqlRuns
 from switchyard.core.errors import BadRequest, BadSetup, JobFailed, NotFound
 from switchyard.core.ports import ANY
-from switchyard.core.runs.jobs import JobState
+from switchyard.core.runs.jobs import JobState, Reason
 from switchyard.core.runs.machine import MachineSpec
-from switchyard.core.runs.rows import Claim, NewRun, RunStatus
+from switchyard.core.runs.rows import Claim, JobNews, NewRun, RunStatus
 from switchyard.core.runs.spec import TrainSpec
 from tests.flows.polling import wait_for
 
@@ -270,6 +270,33 @@ def test_unknown_run_is_refused(scripted: Outside) -> None:
     """An id that is no row's is an error, not a new row."""
     with pytest.raises(NotFound, match="4711"):
         train_now(quick_test_id=4711)
+
+
+@pytest.mark.parametrize("settled", [False, True])
+def test_killed_between_two_attempts_the_same_request_goes_on(scripted: Outside, settled: bool) -> None:
+    """The first job's end was recorded, and perhaps published by reconcile, before the flow was killed: the same
+    request makes the second job, and no third."""
+    parameters = {"request_key": "once", "attempts": 2}
+    run = scripted.runs.create_run(NewRun(request_key="once", parameters=parameters), now=_long_ago())
+    folder = f"{scripted.settings.artifacts_uri}/quick_tests/{run.id}"
+    claim = Claim(quick_test_id=run.id, request_key="once", artifacts_uri=folder, parameters=parameters)
+    first = scripted.jobs.claim_job(claim, now=_long_ago()).job
+    preempted = JobNews(state=JobState.FAILED, job_name="jobs/1", reason=f"{Reason.PREEMPTED}: its words")
+    scripted.jobs.record_job(first.key, preempted, now=_long_ago())
+    if settled:
+        scripted.runs.end_run(run.id, RunStatus.FAILED, error="preempted", now=_long_ago())
+    for _ in range(2):
+        result = train_now(request_key="once", attempts=2)
+        assert (result.quick_test_id, result.status) == (run.id, RunStatus.COMPLETED)
+    job = scripted.jobs.read_job(run.id)
+    assert job is not None
+    assert (job.attempt, job.request_key, job.state) == (2, "once", JobState.SUCCEEDED)
+
+
+def test_attempts_without_waiting_are_refused() -> None:
+    """Nobody would start the next one: said before anything is started or paid for."""
+    with pytest.raises(BadRequest, match="attempts above 1 needs wait"):
+        train.fn(attempts=2, wait=False)
 
 
 def test_waiting_ends_at_its_deadline_and_the_job_goes_on(scripted: Outside, tmp_path: Path) -> None:

@@ -161,6 +161,23 @@ def test_quota_for_the_whole_machine_says_what_to_ask_for(on_vertex: World, vert
     assert vertex.core.faults.count("CreateCustomJob") == 1
 
 
+def test_a_refused_request_trains_once_it_may(on_vertex: World, vertex: VertexEmulator) -> None:
+    """403, then the permission is granted: the same request makes the job, and the error said how to come back."""
+    outside = on_vertex()
+    vertex.core.faults.order(Fault(kind="CreateCustomJob", status=403))
+    fail(BadSetup, "roles/aiplatform.user.*has no job.*train --request-key once", request_key="once")
+    refused = outside.runs.read_run(1)
+    assert refused.status is RunStatus.FAILED
+    assert "--request-key once" in refused.error
+    train(poll_interval_s=0.05, request_key="once")
+    done = outside.runs.read_run(1)
+    assert (done.status, done.error) == (RunStatus.COMPLETED, "")
+    assert len(vertex.core.list_names()) == 1
+    job = outside.jobs.find_claim("once")
+    assert job is not None
+    assert job.attempt == 2
+
+
 def test_a_server_that_counts_nothing_is_in_the_row(
     on_vertex: World, vertex: VertexEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,6 +203,37 @@ def test_requests_a_minute_that_are_used_up_are_outlasted(on_vertex: World, vert
     assert outside.runs.read_run(1).status is RunStatus.COMPLETED
     assert vertex.core.faults.count("CreateCustomJob") == 3
     assert len(vertex.core.list_names()) == 1
+
+
+@pytest.mark.parametrize(("stockouts", "attempts", "jobs"), [(4, 3, 2), (8, 3, 3)])
+def test_another_attempt_starts_by_itself(
+    on_vertex: World, vertex: VertexEmulator, stockouts: int, attempts: int, jobs: int
+) -> None:
+    """No machine was to be had for the first job, or the first two: the same flow starts the next."""
+    outside = on_vertex()
+    vertex.core.stockouts = stockouts  # Vertex AI looks four times for a job's machine
+    train(poll_interval_s=0.05, request_key="once", attempts=attempts)
+    run = outside.runs.read_run(1)
+    assert (run.status, run.error) == (RunStatus.COMPLETED, "")
+    assert run.parameters["attempts"] == attempts
+    job = outside.jobs.find_claim("once")
+    assert job is not None
+    assert (job.attempt, job.state) == (jobs, JobState.SUCCEEDED)
+    assert len(vertex.core.list_names()) == jobs
+
+
+def test_attempts_are_used_up(on_vertex: World, vertex: VertexEmulator) -> None:
+    """Two were asked for, and the third is not started: neither now nor by the same request once more."""
+    outside = on_vertex()
+    vertex.core.stockouts = 99
+    for _ in range(2):
+        fail(RunFailed, "no machine of that kind is free", request_key="once", attempts=2)
+    assert len(vertex.core.list_names()) == 2
+    assert outside.runs.read_run(1).status is RunStatus.FAILED
+    vertex.core.stockouts = 0
+    train(poll_interval_s=0.05, request_key="once", attempts=3)
+    assert len(vertex.core.list_names()) == 3
+    assert outside.runs.read_run(1).status is RunStatus.COMPLETED
 
 
 def test_want_of_machines_says_what_to_choose(on_vertex: World, vertex: VertexEmulator) -> None:

@@ -6,13 +6,16 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from switchyard.core.errors import TryAgain
+from switchyard.core.errors import BadSetup, SwitchyardError, TryAgain
 from switchyard.core.runs.jobs import JobOrder, JobReport, JobState, Progress
+from switchyard.core.runs.missing import LOOKS, Missing
 from switchyard.core.runs.pacing import ON_VERTEX, Look
+from switchyard.core.runs.rows import Job
 from switchyard.services.watching import PATIENCE_S, Watch, watch
 
 NOW = datetime(2026, 1, 15, tzinfo=UTC)
 JOB = "projects/1/locations/us-central1/customJobs/2"
+ROW = Job(quick_test_id=1, attempt=1, key="key", request_key="r", state=JobState.RUNNING, job_name=JOB, claimed_at=NOW)
 
 
 def make_report(state: JobState = JobState.RUNNING, epochs_done: int = 0) -> JobReport:
@@ -24,15 +27,16 @@ class Scripted:
     """A launcher that answers so, one look after another, and stays with the last answer. Its clock moves by sleeping
     alone."""
 
-    def __init__(self, *answers: JobReport | TryAgain | None) -> None:
+    def __init__(self, *answers: JobReport | SwitchyardError | None) -> None:
         self.answers = list(answers)
+        self.listed: list[JobReport] = []
         self.looks: list[float] = []
         self.now_s = 0.0
 
     def report(self, job_names: Sequence[str]) -> dict[str, JobReport]:
         self.looks.append(self.now_s)
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        if isinstance(answer, TryAgain):
+        if isinstance(answer, SwitchyardError):
             raise answer
         return {JOB: answer} if answer is not None else {}
 
@@ -40,7 +44,9 @@ class Scripted:
         raise NotImplementedError
 
     def list(self, labels: Mapping[str, str], since: datetime) -> list[JobReport]:
-        raise NotImplementedError
+        assert labels == {"switchyard-key": "key"}
+        assert since < NOW
+        return self.listed
 
     def cancel(self, job_name: str) -> None:
         raise NotImplementedError
@@ -51,9 +57,9 @@ class Scripted:
     def prune(self, job_names: Sequence[str]) -> int:
         raise NotImplementedError
 
-    def watch(self, seen: JobReport | None = None, *, for_s: float = 7_200, hold_s: float = 0) -> JobReport | None:
+    def watch(self, seen: JobReport | None = None, *, for_s: float = 7_200, hold_s: float = 0) -> JobReport | Missing:
         how = Watch(pace=ON_VERTEX, look=Look(for_s=for_s, hold_s=hold_s))
-        return watch(self, JOB, seen, how, sleep=self.sleep, clock=lambda: self.now_s, chance=lambda: 0.5)
+        return watch(self, ROW, seen, how, sleep=self.sleep, clock=lambda: self.now_s, chance=lambda: 0.5)
 
     def sleep(self, seconds: float) -> None:
         self.now_s += seconds
@@ -66,16 +72,57 @@ def test_the_first_look_is_news() -> None:
     assert launcher.looks == [0]
 
 
-def test_an_unknown_job_is_none() -> None:
-    """The launcher answers, and does not know it."""
-    assert Scripted(None).watch(make_report()) is None
+def test_a_job_that_no_look_shows_for_a_minute_is_gone() -> None:
+    """Several looks, by name and by key, and a minute between the first and the last."""
+    launcher = Scripted(None)
+    found = launcher.watch(make_report())
+    assert isinstance(found, Missing)
+    assert found.looks >= LOOKS
+    assert launcher.now_s >= 60
+
+
+@pytest.mark.parametrize("odd", [None, BadSetup("403 denied"), BadSetup("401 no credentials")])
+def test_one_odd_answer_is_no_news(odd: BadSetup | None) -> None:
+    """A single 404, 401 or 403 in the middle of a wait, and again after a good answer: the job is waited for."""
+    seen = make_report()
+    launcher = Scripted(odd, odd, seen, odd, odd, seen, odd, make_report(JobState.SUCCEEDED))
+    assert launcher.watch(seen) == make_report(JobState.SUCCEEDED)
+
+
+def test_a_job_that_only_its_key_finds_is_not_missing() -> None:
+    """Its name is answered by 404, and the list shows it."""
+    launcher = Scripted(None)
+    launcher.listed = [make_report(JobState.SUCCEEDED)]
+    assert launcher.watch(make_report()) == make_report(JobState.SUCCEEDED)
+    assert launcher.looks == [0]
+
+
+def test_refusals_do_not_make_a_job_gone() -> None:
+    """Refused looks and one that does not show the job: nothing is known yet."""
+    refused = BadSetup("403 denied")
+    launcher = Scripted(*[refused] * 5, None, make_report(JobState.SUCCEEDED))
+    assert launcher.watch(make_report()) == make_report(JobState.SUCCEEDED)
+
+
+def test_a_permission_that_stays_away_is_an_error() -> None:
+    """After a minute of refusals whoever waits is told what to grant."""
+    launcher = Scripted(BadSetup("403 denied"))
+    with pytest.raises(BadSetup, match="denied"):
+        launcher.watch(make_report())
+    assert 60 <= launcher.now_s <= 120
+
+
+def test_a_job_not_shown_at_the_deadline_is_no_lost_job() -> None:
+    """Out of time after one odd answer: an error that may pass, never "it is gone"."""
+    with pytest.raises(TryAgain, match="odd answer"):
+        Scripted(None).watch(None, for_s=0)
 
 
 def test_a_state_is_news_and_the_looks_grow_seldom() -> None:
     """Nothing new for twelve minutes: fewer than 40 looks, the last ones a minute apart."""
     launcher = Scripted(*[make_report()] * 40, make_report(JobState.SUCCEEDED))
     report = launcher.watch(make_report())
-    assert report is not None
+    assert isinstance(report, JobReport)
     assert report.state is JobState.SUCCEEDED
     gaps = [after - before for before, after in zip(launcher.looks, launcher.looks[1:], strict=False)]
     assert gaps[0] == 10
@@ -102,7 +149,7 @@ def test_a_launcher_that_is_away_is_outlasted() -> None:
     away = [TryAgain("503")] * 20
     launcher = Scripted(*away, make_report(), *away[:8], make_report(JobState.SUCCEEDED))
     report = launcher.watch(make_report())
-    assert report is not None
+    assert isinstance(report, JobReport)
     assert report.state is JobState.SUCCEEDED
 
 

@@ -18,8 +18,10 @@ from switchyard.clients.results.rows import (
 )
 from switchyard.clients.results.tables import Tables
 from switchyard.core.errors import BadRecord, BadRequest, NotFound
+from switchyard.core.runs.claims import may_claim_again, to_attempts, to_earlier_key, to_next_parameters
 from switchyard.core.runs.jobs import JobState, to_submission_key
 from switchyard.core.runs.rows import Claim, ClaimedJob, Job, JobNews, RunStatus
+from switchyard.core.runs.walk import may_reopen
 
 
 class SqlJobs:
@@ -40,7 +42,12 @@ class SqlJobs:
         tables = self._tables
         with self._database.writing() as connection:
             run = lock_run(connection, tables, claim.quick_test_id)
-            row = _find_own(connection, tables, claim) or _claim(Writing(connection, tables, now), claim, run)
+            newest = connection.execute(newest_job(tables, run.id)).one_or_none()
+            writing, row = Writing(connection, tables, now), _find_own(connection, tables, claim)
+            if row is None:
+                row = _claim(writing, claim, run, newest)
+            elif _may_claim_again(claim, run, row, newest):
+                row = _claim(writing, _hand_on_key(connection, tables, claim, row), run, newest)
         return ClaimedJob(job=to_job(row._asdict()), artifacts_uri=run.gcs_artifacts_path or claim.artifacts_uri)
 
     def read_job(self, quick_test_id: int) -> Job | None:
@@ -64,12 +71,7 @@ class SqlJobs:
         tables, jobs = self._tables, self._tables.jobs
         of_key = jobs.c.key == key
         with self._database.writing() as connection:
-            quick_test_id = connection.scalar(select(jobs.c.quick_test_id).where(of_key))
-            if quick_test_id is None:
-                raise NotFound(f"job key {key!r} must be one that was claimed; switchyard_jobs has none of that key")
-            # First the run, then the job: everywhere, so nobody deadlocks.
-            run = lock_run(connection, tables, quick_test_id)
-            row = connection.execute(select(jobs).where(of_key)).one()
+            run, row = _lock_job(connection, tables, key)
             if not JobState(row.state).ended:
                 values = {name: value for name, value in msgspec.structs.asdict(news).items() if value}
                 row = connection.execute(
@@ -77,6 +79,21 @@ class SqlJobs:
                 ).one()
                 if news.state is JobState.RUNNING:
                     _start(connection, tables, run, news.started_at or now)
+        return to_job(row._asdict())
+
+    def reopen_job(self, key: str) -> Job:
+        """The job after it."""
+        tables, jobs = self._tables, self._tables.jobs
+        with self._database.writing() as connection:
+            run, row = _lock_job(connection, tables, key)
+            if _may_reopen(run, row, connection.execute(newest_job(tables, run.id)).one()):
+                values: dict[str, Any] = {"status": str(RunStatus.SUBMITTED)}
+                if tables.own:
+                    values |= {"error": "", "completed_at": None}
+                connection.execute(update(tables.runs).where(tables.runs.c.id == run.id).values(values))
+                reopened = {"state": str(JobState.CLAIMED), "reason": "", "error": "", "ended_event_at": None}
+                write = update(jobs).where(jobs.c.key == key).values(reopened).returning(*jobs.c)
+                row = connection.execute(write).one()
         return to_job(row._asdict())
 
     def claim_ended_event(self, key: str, *, now: datetime) -> bool:
@@ -99,9 +116,23 @@ def _find_own(connection: Connection, tables: Tables, claim: Claim) -> Row[Any] 
     return None
 
 
-def _claim(writing: Writing, claim: Claim, run: Row[Any]) -> Row[Any]:
+def _may_claim_again(claim: Claim, run: Row[Any], own: Row[Any], newest: Row[Any] | None) -> bool:
+    """Whether the request whose job is `own` claims the run's next attempt; not after another request's job."""
+    if newest is None or newest.key != own.key:
+        return False
+    status = RunStatus(run.status) if run.status in KNOWN_STATUSES else RunStatus.CANCELLED
+    return may_claim_again(to_job(own._asdict()), attempts=to_attempts(claim.parameters), status=status)
+
+
+def _hand_on_key(connection: Connection, tables: Tables, claim: Claim, own: Row[Any]) -> Claim:
+    """The claim of the attempt after `own`, whose request key is free for it now."""
+    earlier = {"request_key": to_earlier_key(claim.request_key, own.attempt)}
+    connection.execute(update(tables.jobs).where(tables.jobs.c.key == own.key).values(earlier))
+    return msgspec.structs.replace(claim, parameters=to_next_parameters(to_job(own._asdict()), claim.parameters))
+
+
+def _claim(writing: Writing, claim: Claim, run: Row[Any], newest: Row[Any] | None) -> Row[Any]:
     connection, tables, jobs = writing.connection, writing.tables, writing.tables.jobs
-    newest = connection.execute(newest_job(tables, run.id)).one_or_none()
     _refuse_second(run, newest)
     attempt = newest.attempt + 1 if newest is not None else 1
     database_id = connection.scalar(select(tables.database.c.id)) or ""
@@ -146,6 +177,22 @@ def _refuse_second(run: Row[Any], newest: Row[Any] | None) -> None:
             f"since {newest.claimed_at:%Y-%m-%d %H:%M:%S} UTC (job {newest.job_name or 'not created yet'}); "
             f"wait for it, or run: switchyard cancel --quick-test-id {run.id}"
         )
+
+
+def _lock_job(connection: Connection, tables: Tables, key: str) -> tuple[Row[Any], Row[Any]]:
+    """The run's row and the job's. First the run, then the job: everywhere, so nobody deadlocks."""
+    jobs = tables.jobs
+    quick_test_id = connection.scalar(select(jobs.c.quick_test_id).where(jobs.c.key == key))
+    if quick_test_id is None:
+        raise NotFound(f"job key {key!r} must be one that was claimed; switchyard_jobs has none of that key")
+    run = lock_run(connection, tables, quick_test_id)
+    return run, connection.execute(select(jobs).where(jobs.c.key == key)).one()
+
+
+def _may_reopen(run: Row[Any], job: Row[Any], newest: Row[Any]) -> bool:
+    if run.status not in KNOWN_STATUSES:
+        return False
+    return may_reopen(to_job(job._asdict()), RunStatus(run.status), is_newest=newest.key == job.key)
 
 
 def _start(connection: Connection, tables: Tables, run: Row[Any], started_at: datetime) -> None:

@@ -3,10 +3,14 @@
 import hashlib
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 
 from switchyard.core.runs.machine import MachineSpec
+
+KEY_LABEL: Final = "switchyard-key"
+"""The label by which a job is found again; its value is the submission key."""
 
 
 class JobState(StrEnum):
@@ -35,11 +39,25 @@ class Reason(StrEnum):
     CANCEL_ASKED = "somebody asked to cancel it"
     NEVER_STARTED = "the job ended before its training process started"
     NEVER_CREATED = "the submission was interrupted before a job was created"
+    REFUSED = "the submission was refused, and no job was created"
     VANISHED = "the job is gone from the place it ran in"
     SUPERVISOR_LOST = "the process that watched the training was killed"
+    MACHINE_LOST = "Google Cloud lost the machine, or had an internal error"
     CAPACITY = "no machine of that kind is free"
     QUOTA = "a quota of the project is used up"
     PREEMPTED = "the machine was taken away"
+
+
+def read_reason(text: str) -> Reason:
+    """The reason that a stored text begins with; what follows it is the launcher's own words.
+
+    >>> read_reason("the machine was taken away: preempted")
+    <Reason.PREEMPTED: 'the machine was taken away'>
+    >>> read_reason("of another version")
+    <Reason.NONE: ''>
+    """
+    found = [reason for reason in Reason if text == reason or text.startswith(f"{reason}: ")]
+    return found[0] if found else Reason.NONE
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -90,7 +108,7 @@ def to_labels(database_id: str, quick_test_id: int, attempt: int) -> dict[str, s
     """The labels by which a job is found again; ``switchyard-db`` tells the jobs of one database from another's."""
     return {
         "switchyard-db": database_id,
-        "switchyard-key": to_submission_key(database_id, quick_test_id, attempt),
+        KEY_LABEL: to_submission_key(database_id, quick_test_id, attempt),
         "switchyard-quick-test": str(quick_test_id),
         "switchyard-attempt": str(attempt),
     }

@@ -9,7 +9,8 @@ from enum import StrEnum
 
 import msgspec
 
-from switchyard.core.runs.jobs import JobReport, JobState, Reason
+from switchyard.core.runs.jobs import JobReport, JobState, Reason, read_reason
+from switchyard.core.runs.missing import MISSING_FOR, Missing, is_gone
 from switchyard.core.runs.rows import Job, RunStatus
 
 MAX_BACKOFF = timedelta(days=1)
@@ -21,6 +22,7 @@ class Action(StrEnum):
 
     NOTHING = "nothing"  # settled, or not ours to touch
     WAIT = "wait"  # somebody else is about to act, or the job is at work: look again later
+    LOOK_AGAIN = "look again"  # no look shows the job, and that is not yet enough to call it gone: remember it
     RECORD = "record"  # write what the launcher said
     ANNOUNCE = "announce"  # write the job's end and emit its event; the event's ingest comes first
     INGEST = "ingest"  # write the job's end, then publish what it left, or end the run
@@ -33,6 +35,7 @@ class Graces(msgspec.Struct, frozen=True, kw_only=True):
 
     claim: timedelta = timedelta(minutes=10)  # a claim's own submit, retries included
     event: timedelta = timedelta(0)  # the ingest that a job-ended event starts
+    missing: timedelta = MISSING_FOR  # that looks must miss a job before it is called gone
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,7 +50,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 def next_action(
     status: RunStatus,
     job: Job | None,
-    report: JobReport | None,
+    report: JobReport | Missing | None,
     *,
     published: bool,
     now: datetime,
@@ -56,8 +59,9 @@ def next_action(
 ) -> Step:
     """The one thing to do now for a run in `status` whose newest job is `job`, as `report` sees that job.
 
-    `report` None means that the launcher was asked and does not know the job. Decided from what is stored and seen
-    now, never from what the caller did before: it may have been killed anywhere.
+    `report` Missing means that the launcher was asked and does not show the job; None, that it was not asked (there is
+    no job, or it has ended). Decided from what is stored and seen now, never from what the caller did before: it may
+    have been killed anywhere.
     """
     if job is None:
         # Another application completed its row, or its history was deleted: what the run left can be published.
@@ -70,8 +74,8 @@ def next_action(
             return Step(action=Action.NOTHING if job.ended_event_at else Action.ANNOUNCE)
         # The job's end was recorded, and whoever recorded it was killed, or failed, before publishing.
         return _after_end(job, Step(action=Action.INGEST), now, graces)
-    if report is None:
-        return _without_report(job, now, graces)
+    if not isinstance(report, JobReport):
+        return _without_report(job, report or Missing(since=now), now, graces)
     if report.problem:
         # Its launcher could not look (a folder that may not be read, say): it may be at work, or have ended.
         return Step(action=Action.WAIT)
@@ -91,15 +95,30 @@ def next_action(
     return Step(action=Action.WAIT)
 
 
-def _without_report(job: Job, now: datetime, graces: Graces) -> Step:
-    if job.job_name:
-        # The launcher named it once and knows it no more: its folder or its record was deleted.
-        return _after_end(job, Step(action=Action.INGEST, state=JobState.FAILED, reason=Reason.VANISHED), now, graces)
-    if now - job.claimed_at < graces.claim:
+def _without_report(job: Job, missing: Missing, now: datetime, graces: Graces) -> Step:
+    if not job.job_name and now - job.claimed_at < graces.claim:
         # Claimed, not seen: its submit may be under way this second.
         return Step(action=Action.WAIT)
-    # The submitting process was killed between claim and create.
-    return _after_end(job, Step(action=Action.INGEST, state=JobState.FAILED, reason=Reason.NEVER_CREATED), now, graces)
+    if not is_gone(missing, now=now, missing_for=graces.missing):
+        # A replica that lags, a permission that was taken away for a moment, one empty page: the next look tells.
+        return Step(action=Action.LOOK_AGAIN)
+    # The launcher named it once and knows it no more: its folder or its record was deleted. Without a name, the
+    # submitting process was killed between claim and create.
+    reason = Reason.VANISHED if job.job_name else Reason.NEVER_CREATED
+    return _after_end(job, Step(action=Action.INGEST, state=JobState.FAILED, reason=reason), now, graces)
+
+
+def is_doubtful(job: Job) -> bool:
+    """True for a job that nobody saw end: it was called gone, or never created, because no look showed it."""
+    return job.state is JobState.FAILED and read_reason(job.reason) in (Reason.VANISHED, Reason.NEVER_CREATED)
+
+
+def may_reopen(job: Job, status: RunStatus, *, is_newest: bool) -> bool:
+    """Whether a job that is seen after all goes on as its run's job.
+
+    Not where its run has a newer attempt, or its owner has ended the run in another way since.
+    """
+    return is_newest and status is RunStatus.FAILED and is_doubtful(job)
 
 
 def _after_end(job: Job, ingest: Step, now: datetime, graces: Graces) -> Step:

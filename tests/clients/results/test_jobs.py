@@ -3,9 +3,9 @@
 import pytest
 
 from switchyard.core.errors import BadRequest, NotFound
-from switchyard.core.runs.jobs import JobState, to_submission_key
+from switchyard.core.runs.jobs import JobState, Reason, to_submission_key
 from switchyard.core.runs.ledger import LedgerLine
-from switchyard.core.runs.rows import Claim, JobNews, RunStatus
+from switchyard.core.runs.rows import Claim, Job, JobNews, RunStatus
 from tests.clients.results.places import NOW, Place, later, publication
 
 
@@ -61,6 +61,36 @@ def test_completed_run_is_not_claimed(place: Place) -> None:
     """A result is not trained over."""
     with pytest.raises(BadRequest, match="completed"):
         place.claim(place.add_run(status="completed"))
+
+
+def refuse(place: Place, job: Job) -> None:
+    place.jobs.record_job(job.key, JobNews(state=JobState.FAILED, reason=f"{Reason.REFUSED}: 403"), now=NOW)
+    place.runs.end_run(job.quick_test_id, RunStatus.FAILED, error="403", now=NOW)
+
+
+def test_a_refused_request_claims_the_next_attempt(place: Place) -> None:
+    """There never was a job: the same key has another, which is found by it; others of the run keep their rows."""
+    run = place.add_run()
+    first = place.claim(run, "claim")
+    refuse(place, first)
+    second = place.claim(run, "claim", now=later(1))
+    assert (second.attempt, second.state, second.request_key) == (2, JobState.CLAIMED, "claim")
+    assert second.key != first.key
+    assert place.claim(run, "claim", now=later(2)) == second
+    assert place.jobs.find_claim("claim") == second
+    assert place.runs.read_run(run).status is RunStatus.SUBMITTED
+    refuse(place, second)
+    assert place.claim(run, "claim").attempt == 3
+
+
+def test_a_refused_request_answers_its_job_after_another_request_s(place: Place) -> None:
+    """Somebody has trained the run since, by another request: that is not started over."""
+    run = place.add_run()
+    first = place.claim(run, "first")
+    refuse(place, first)
+    second = place.claim(run, "second")
+    place.jobs.record_job(second.key, JobNews(state=JobState.SUCCEEDED), now=NOW)
+    assert place.claim(run, "first").key == first.key
 
 
 @pytest.mark.parametrize("request_key", ["", "taken"])
@@ -130,6 +160,45 @@ def test_ended_job_stays_as_it_ended(place: Place, ended: JobState) -> None:
         assert (
             place.jobs.record_job(job.key, JobNews(state=state, reason="late", job_name="late"), now=later(1)) == first
         )
+
+
+@pytest.mark.parametrize("reason", [Reason.VANISHED, Reason.NEVER_CREATED])
+def test_a_job_called_gone_is_reopened_once(place: Place, reason: Reason) -> None:
+    """It is claimed again, its end is untold, and its run is submitted; a second call changes nothing."""
+    run = place.add_run()
+    job = place.claim(run)
+    place.jobs.record_job(job.key, JobNews(state=JobState.FAILED, job_name="jobs/1", reason=reason), now=NOW)
+    place.runs.end_run(run, RunStatus.FAILED, error="gone", now=NOW)
+    assert place.jobs.claim_ended_event(job.key, now=NOW)
+    reopened = place.jobs.reopen_job(job.key)
+    assert (reopened.state, reopened.job_name, reopened.reason) == (JobState.CLAIMED, "jobs/1", "")
+    assert reopened.ended_event_at is None
+    row = place.runs.read_run(run)
+    assert (row.status, row.error, row.completed_at) == (RunStatus.SUBMITTED, "", None)
+    running = place.jobs.record_job(job.key, JobNews(state=JobState.RUNNING), now=NOW)
+    assert place.jobs.reopen_job(job.key) == running
+
+
+@pytest.mark.parametrize("why_not", ["seen to fail", "cancelled since", "trained again"])
+def test_a_job_whose_end_is_known_is_not_reopened(place: Place, why_not: str) -> None:
+    """Nor one whose run was ended otherwise, or trained again, since."""
+    run = place.add_run()
+    job = place.claim(run)
+    reason = Reason.EXITED if why_not == "seen to fail" else Reason.VANISHED
+    failed = place.jobs.record_job(job.key, JobNews(state=JobState.FAILED, reason=reason), now=NOW)
+    status = RunStatus.CANCELLED if why_not == "cancelled since" else RunStatus.FAILED
+    place.runs.end_run(run, status, error="", now=NOW)
+    if why_not == "trained again":
+        place.claim(run, "again")
+        status = RunStatus.SUBMITTED
+    assert place.jobs.reopen_job(job.key) == failed
+    assert place.runs.read_run(run).status is status
+
+
+def test_nobody_s_job_is_not_reopened(place: Place) -> None:
+    """A job is claimed before it is called gone."""
+    with pytest.raises(NotFound, match="nobody's"):
+        place.jobs.reopen_job("nobody's")
 
 
 def test_unknown_job_is_not_found(place: Place) -> None:

@@ -12,6 +12,8 @@ import pytest
 
 from switchyard.clients.results.tables import SCHEMA
 from switchyard.core.history.publication import PublishResult
+from switchyard.core.runs.jobs import JobState, Reason
+from switchyard.core.runs.rows import JobNews, RunStatus
 from tests.clients.results.places import NOW, Place, Places, publication, run_sql
 from tests.postgres import Postgres
 
@@ -62,6 +64,18 @@ def test_two_claims_at_once_make_one_job(place: Place) -> None:
     assert [mine, yours].count("BadRequest") == 1
     assert same == again
     assert [row.attempt for row in place.sql("SELECT attempt FROM switchyard_jobs ORDER BY quick_test_id")] == [1, 1]
+
+
+def test_a_refused_request_that_comes_twice_at_once_makes_one_job(place: Place) -> None:
+    """Both send it again after the permission was granted: one claims the next attempt, the other finds it."""
+    run = place.add_run()
+    refused = place.claim(run, "same")
+    place.jobs.record_job(refused.key, JobNews(state=JobState.FAILED, reason=Reason.REFUSED), now=NOW)
+    place.runs.end_run(run, RunStatus.FAILED, error="403", now=NOW)
+    party = {"url": place.url, "table": place.table, "run": run, "request_key": "same"}
+    one, other = run_together("claim", party, party)
+    assert one == other != refused.key
+    assert [row.attempt for row in place.sql("SELECT attempt FROM switchyard_jobs ORDER BY attempt")] == [1, 2]
 
 
 def test_two_publishes_at_once_leave_the_newer_whole(place: Place) -> None:

@@ -6,14 +6,33 @@ import msgspec
 import pytest
 
 from switchyard.core.runs.jobs import JobReport, JobState, Reason
+from switchyard.core.runs.missing import (
+    LOOKS,
+    MISSING_FOR,
+    SECOND_THOUGHTS_FOR,
+    Missing,
+    add_look,
+    is_gone,
+    is_second_thought_due,
+    to_gone_line,
+    to_missing_line,
+    to_seen_line,
+)
 from switchyard.core.runs.rows import Job, RunStatus
-from switchyard.core.runs.walk import Action, Graces, Step, choose_job, next_action, to_next_try
+from switchyard.core.runs.walk import Action, Graces, Step, choose_job, may_reopen, next_action, to_next_try
 
 NOW = datetime(2026, 1, 15, 10, 30, tzinfo=UTC)
 PATIENT = Graces(claim=timedelta(minutes=10), event=timedelta(seconds=90))
 
 
-def make_job(state: JobState, *, name: str = "job-1", claimed_s: float = 60, announced_s: float | None = None) -> Job:
+def make_job(
+    state: JobState,
+    *,
+    name: str = "job-1",
+    claimed_s: float = 60,
+    announced_s: float | None = None,
+    reason: str = "",
+) -> Job:
     return Job(
         quick_test_id=12,
         attempt=1,
@@ -21,6 +40,7 @@ def make_job(state: JobState, *, name: str = "job-1", claimed_s: float = 60, ann
         request_key="request",
         state=state,
         job_name=name,
+        reason=reason,
         claimed_at=NOW - timedelta(seconds=claimed_s),
         ended_event_at=None if announced_s is None else NOW - timedelta(seconds=announced_s),
     )
@@ -30,10 +50,17 @@ def make_report(state: JobState, *, name: str = "job-1", age_s: float = 50) -> J
     return JobReport(job_name=name, key="key", state=state, created_at=NOW - timedelta(seconds=age_s))
 
 
+def make_missing(looks: int, for_s: float) -> Missing:
+    return Missing(looks=looks, since=NOW - timedelta(seconds=for_s))
+
+
+GONE = make_missing(3, 60)
+
+
 def decide(
     status: RunStatus,
     job: Job | None,
-    report: JobReport | None = None,
+    report: JobReport | Missing | None = None,
     *,
     published: bool = False,
     graces: Graces | None = None,
@@ -54,10 +81,15 @@ UNSEEN = msgspec.structs.replace(make_report(JobState.RUNNING), problem="Permiss
         (RunStatus.COMPLETED, None, None, True, Action.NOTHING),
         (RunStatus.COMPLETED, None, None, False, Action.INGEST),
         # claimed, no job seen
-        (RunStatus.SUBMITTED, make_job(JobState.CLAIMED, name="", claimed_s=599), None, False, Action.WAIT),
-        (RunStatus.SUBMITTED, make_job(JobState.CLAIMED, name="", claimed_s=600), None, False, Action.INGEST),
-        # named, and gone
-        (RunStatus.RUNNING, make_job(JobState.RUNNING), None, False, Action.INGEST),
+        (RunStatus.SUBMITTED, make_job(JobState.CLAIMED, name="", claimed_s=599), GONE, False, Action.WAIT),
+        (RunStatus.SUBMITTED, make_job(JobState.CLAIMED, name="", claimed_s=600), GONE, False, Action.INGEST),
+        (RunStatus.SUBMITTED, make_job(JobState.CLAIMED, name="", claimed_s=600), None, False, Action.LOOK_AGAIN),
+        # named, and not shown
+        (RunStatus.RUNNING, make_job(JobState.RUNNING), None, False, Action.LOOK_AGAIN),
+        (RunStatus.RUNNING, make_job(JobState.RUNNING), make_missing(1, 3600), False, Action.LOOK_AGAIN),
+        (RunStatus.RUNNING, make_job(JobState.RUNNING), make_missing(2, 60), False, Action.LOOK_AGAIN),
+        (RunStatus.RUNNING, make_job(JobState.RUNNING), make_missing(99, 59), False, Action.LOOK_AGAIN),
+        (RunStatus.RUNNING, make_job(JobState.RUNNING), make_missing(3, 60), False, Action.INGEST),
         # at work
         (RunStatus.SUBMITTED, make_job(JobState.CLAIMED, name=""), make_report(JobState.QUEUED), False, Action.RECORD),
         (RunStatus.SUBMITTED, make_job(JobState.QUEUED), make_report(JobState.QUEUED), False, Action.WAIT),
@@ -84,7 +116,7 @@ UNSEEN = msgspec.structs.replace(make_report(JobState.RUNNING), problem="Permiss
     ],
 )
 def test_next_action(
-    status: RunStatus, job: Job | None, report: JobReport | None, published: bool, action: Action
+    status: RunStatus, job: Job | None, report: JobReport | Missing | None, published: bool, action: Action
 ) -> None:
     """Each situation has one next action, whatever led to it."""
     assert decide(status, job, report, published=published).action is action
@@ -106,7 +138,7 @@ def test_the_event_s_ingest_comes_first_for_a_while(announced_s: float | None, a
 )
 def test_a_job_that_is_nowhere_has_failed(job: Job, reason: Reason) -> None:
     """What is recorded of a job without a report: failed, and why."""
-    step = decide(RunStatus.RUNNING, job)
+    step = decide(RunStatus.RUNNING, job, GONE)
     assert (step.state, step.reason) == (JobState.FAILED, reason)
 
 
@@ -131,3 +163,61 @@ def test_the_oldest_of_two_jobs_with_one_key_is_kept() -> None:
 def test_repairs_back_off_to_a_day(attempts: int, minutes: int) -> None:
     """Twice as long each time, and never longer than a day."""
     assert to_next_try(attempts, now=NOW) - NOW == timedelta(minutes=minutes)
+
+
+def test_looks_in_vain_add_up_until_the_job_is_seen() -> None:
+    """Three turns of reconcile, each a process of its own, remember by the ledger since when a job is missing."""
+    job, line = make_job(JobState.RUNNING, claimed_s=3600), None
+    for minute in range(LOOKS):
+        now = NOW + timedelta(minutes=minute)
+        missing = add_look(line, job, now=now)
+        assert (missing.looks, missing.since) == (minute + 1, NOW)
+        line = to_missing_line(job.quick_test_id, missing)
+    assert is_gone(missing, now=now)
+    seen = to_seen_line(job.quick_test_id, now=now)
+    assert add_look(seen, job, now=now) == Missing(looks=1, since=now)
+
+
+def test_looks_for_an_earlier_attempt_do_not_count() -> None:
+    """A line from before the claim is another job's."""
+    line = to_missing_line(12, make_missing(7, 3600))
+    assert add_look(line, make_job(JobState.RUNNING, claimed_s=60), now=NOW) == Missing(looks=1, since=NOW)
+
+
+def test_a_job_called_gone_is_looked_for_again_for_two_days() -> None:
+    """After 1, 2, 4, ... minutes, and no more after that."""
+    line = to_gone_line(12, now=NOW)
+    minute = timedelta(minutes=1)
+    assert not is_second_thought_due(line, now=NOW + 0.9 * minute)
+    assert is_second_thought_due(line, now=NOW + minute)
+    line = to_gone_line(12, now=NOW + minute, thoughts=1, since=line.updated_at)
+    assert not is_second_thought_due(line, now=NOW + 2.9 * minute)
+    assert is_second_thought_due(line, now=NOW + 3 * minute)
+    assert not is_second_thought_due(line, now=NOW + SECOND_THOUGHTS_FOR + minute)
+    assert not is_second_thought_due(to_missing_line(12, make_missing(9, 999)), now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("reason", "status", "is_newest", "expected"),
+    [
+        (Reason.VANISHED, RunStatus.FAILED, True, True),
+        (Reason.NEVER_CREATED, RunStatus.FAILED, True, True),
+        (Reason.VANISHED, RunStatus.FAILED, False, False),
+        (Reason.VANISHED, RunStatus.CANCELLED, True, False),
+        (Reason.VANISHED, RunStatus.COMPLETED, True, False),
+        (Reason.EXITED, RunStatus.FAILED, True, False),
+        (Reason.CANCEL_ASKED, RunStatus.FAILED, True, False),
+    ],
+)
+def test_only_what_nobody_saw_end_is_reopened(
+    reason: Reason, status: RunStatus, is_newest: bool, expected: bool
+) -> None:
+    """A job that was called gone goes on, unless somebody decided otherwise since."""
+    job = make_job(JobState.FAILED, reason=reason)
+    assert may_reopen(job, status, is_newest=is_newest) is expected
+    assert not may_reopen(make_job(JobState.RUNNING, reason=reason), status, is_newest=is_newest)
+
+
+def test_a_minute_is_the_least() -> None:
+    """The same three looks within a moment say nothing."""
+    assert not is_gone(Missing(looks=LOOKS, since=NOW), now=NOW + MISSING_FOR - timedelta(seconds=1))

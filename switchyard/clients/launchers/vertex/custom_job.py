@@ -5,9 +5,9 @@ from typing import Any
 
 from google.cloud.aiplatform_v1.types import CustomJob, Scheduling
 
-from switchyard.clients.launchers.vertex.states import KEY_LABEL, TIMEOUT_LABEL
+from switchyard.clients.launchers.vertex.states import TIMEOUT_LABEL
 from switchyard.core.errors import BadRequest
-from switchyard.core.runs.jobs import JobOrder
+from switchyard.core.runs.jobs import KEY_LABEL, JobOrder
 from switchyard.core.runs.machine import MachineSpec, read_labels
 
 _STRATEGIES = {

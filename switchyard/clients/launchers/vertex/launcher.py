@@ -22,9 +22,9 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from switchyard.clients.launchers.vertex.custom_job import to_custom_job
 from switchyard.clients.launchers.vertex.errors import VENDOR_ERRORS, is_refusal, translate, translated
-from switchyard.clients.launchers.vertex.states import KEY_LABEL, read_state, to_report
+from switchyard.clients.launchers.vertex.states import read_state, to_report
 from switchyard.core.errors import BadSetup, NotFound, TryAgain
-from switchyard.core.runs.jobs import JobOrder, JobReport
+from switchyard.core.runs.jobs import KEY_LABEL, JobOrder, JobReport
 from switchyard.core.runs.walk import choose_job
 
 _NAME = re.compile(r"projects/[^/]+/locations/(?P<region>[^/]+)/customJobs/[^/]+")

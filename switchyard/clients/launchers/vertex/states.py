@@ -10,9 +10,8 @@ from google.rpc import code_pb2
 
 from switchyard.clients.launchers.vertex.errors import QUOTA_PAGE
 from switchyard.core.errors import BadSetup
-from switchyard.core.runs.jobs import JobReport, JobState, Reason
+from switchyard.core.runs.jobs import KEY_LABEL, JobReport, JobState, Reason
 
-KEY_LABEL = "switchyard-key"
 TIMEOUT_LABEL = "switchyard-timeout-s"
 """On each job, as the answer of a list that is to be short has the labels, but not the spec."""
 
@@ -129,6 +128,8 @@ def _choose_failure(job: Any) -> Reason:
         return Reason.KILLED if int(status[1]) == _SIGKILLED else Reason.EXITED
     if "quota" in lowered:
         return Reason.QUOTA
+    if "internal error" in lowered or job.error.code == code_pb2.INTERNAL:
+        return Reason.MACHINE_LOST
     return Reason.NONE if job.start_time else Reason.NEVER_STARTED
 
 
@@ -163,6 +164,7 @@ def _to_advice(reason: Reason, project_id: str) -> str:
     return {
         Reason.CAPACITY: "Train again in another region (GCP_REGION), with another machine or accelerator, or with "
         "scheduling=flex_start, which waits for one",
+        Reason.MACHINE_LOST: "Train again, or with attempts=3, which does so by itself",
         Reason.PREEMPTED: "Train again, or with scheduling=standard, whose machines are not taken away",
         Reason.KILLED: "Killed by SIGKILL; if memory ran out: a machine_type with more of it, or a smaller batch_size",
         Reason.TIMED_OUT: "Train again with a longer timeout_s",

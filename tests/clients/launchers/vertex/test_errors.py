@@ -18,6 +18,7 @@ from tests.clients.launchers.vertex.launching import (
 from tests.emulators.faults import Fault
 from tests.emulators.vertex import VertexEmulator
 from tests.emulators.vertex_core import CANCEL, CREATE, GET, LIST
+from tests.emulators.vertex_errors import to_actas, to_missing, to_perimeter
 
 REFUSALS: list[tuple[int, str, type[SwitchyardError], str]] = [
     (403, "", BadSetup, "roles/aiplatform.user on project demo-project"),
@@ -28,6 +29,26 @@ REFUSALS: list[tuple[int, str, type[SwitchyardError], str]] = [
         "roles/iam.serviceAccountUser",
     ),
     (403, "iam.serviceAccounts.actAs denied", BadSetup, "roles/iam.serviceAccountUser"),
+    (
+        400,
+        to_actas("trainer@x.iam.gserviceaccount.com"),
+        BadSetup,
+        "gcloud iam service-accounts add-iam-policy-binding trainer@x.iam.gserviceaccount.com --member CALLER --role "
+        "roles/iam.serviceAccountUser",
+    ),
+    (403, to_perimeter("1A2B"), BadSetup, "a VPC Service Controls perimeter blocks the call"),
+    (
+        404,
+        to_missing("projects/1/locations/us-east1/tensorboards/77"),
+        BadSetup,
+        "the TensorBoard '77' in us-east1 that machine.tensorboard names does not exist",
+    ),
+    (
+        404,
+        to_missing("projects/1/locations/us-central1/persistentResources/pool-a"),
+        BadSetup,
+        "gcloud ai persistent-resources list --region us-central1",
+    ),
     (
         403,
         "Vertex AI API has not been used in project 1 before or it is disabled.",

@@ -98,6 +98,7 @@ def test_a_failure_has_its_reason_and_vertexs_words(
     [
         ("Resources are insufficient in region: us-central1.", "scheduling=flex_start"),
         ("The replica workerpool0-0 was preempted.", "scheduling=standard"),
+        ("Internal error occurred. Please retry in a few minutes.", "Train again"),
         ("quota metrics exceed quota limits", "iam-admin/quotas?project=demo-project"),
         ("ran out of memory and exited with a non-zero status of 137", "a machine_type with more of it"),
         ("", "Vertex AI has given no error yet"),
