@@ -98,6 +98,8 @@ def _print_run(result: RunResult, console: Console) -> None:
         console.print(_to_metrics_table(result.final_metrics))
     if result.gcs_artifacts_path:
         console.print(f"files  {result.gcs_artifacts_path}", soft_wrap=True, highlight=False)
+    if result.machine:
+        console.print(f"used   {result.machine}", soft_wrap=True, highlight=False, markup=False)
     if result.history:
         console.print(f"page   {result.url}", soft_wrap=True, highlight=False)
         if not is_serving():

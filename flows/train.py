@@ -25,7 +25,7 @@ from tasks.announce import announce_end
 from tasks.look import look_at_data
 from tasks.poll import cancel_job, find_job
 from tasks.runs import claim_job, create_run, end_run, find_claim, read_run, record_job, record_job_end, reopen_job
-from tasks.show import name_flow_run, show_history
+from tasks.show import name_flow_run, show_history, show_job
 from tasks.submit import check_tracking, submit_job
 from tasks.turns import is_limited, wait_for_turn
 
@@ -78,7 +78,7 @@ def train(wanted: TrainParameters) -> RunResult:
     announce_end(job)
     if settled.history:
         show_history(run.id, settled.history)
-    result = to_result(run, settled)
+    result = to_result(read_run(run.id), settled)  # settling has written when it ended: its machine hours
     if result.status is not RunStatus.COMPLETED:
         raise RunFailed(result)
     return result
@@ -150,6 +150,10 @@ def _submit(run: QuickTest, claimed: ClaimedJob, wanted: TrainParameters, variab
         end_run(run.id, RunStatus.FAILED, str(refusal))
         raise refusal from err
     recorded = record_job(job.key, report)
+    show_job(run.id, report)
+    for said, uri in (("its page", report.page_uri), ("its log", report.log_uri)):
+        if uri:
+            get_run_logger().info("%s: %s", said, uri)
     if not recorded.state.ended or report.state.ended:
         return recorded
     # The claim ended while this submission was under way: given up as never created, and goes on; or cancelled.
@@ -196,6 +200,7 @@ def to_order(job: Job, artifacts_uri: str, wanted: TrainParameters, *, experimen
         ],
         labels={},  # the task adds them: they name the database
         timeout_s=wanted.timeout_s,
+        image=job.image,
         machine=wanted.machine,
         base_output_uri=artifacts_uri if artifacts_uri.startswith("gs://") else "",
     )

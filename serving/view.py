@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from switchyard.core.runs.machine_use import to_machine_use
 from switchyard.core.runs.rows import QuickTest, RunStatus
 
 _LOSS_LABELS: Final = {
@@ -119,7 +120,7 @@ def to_view(run: QuickTest, stored: bytes | None) -> RunView:
         recalls=recalls,
         metrics={name: value for name, value in said.items() if not (recalls and _RECALL.fullmatch(name))},
         params=_section(history, "params") or run.parameters,
-        facts=_to_facts(history),
+        facts=_to_facts(history, run),
     )
 
 
@@ -255,13 +256,14 @@ def _to_recalls(final_metrics: dict[str, Any]) -> list[Recall]:
     return lines if any(line.model is not None for line in lines) else []
 
 
-def _to_facts(history: dict[str, Any]) -> dict[str, str]:
-    """Where the history came from."""
+def _to_facts(history: dict[str, Any], run: QuickTest) -> dict[str, str]:
+    """Where the history came from, and what its training used."""
     facts = {
         "source": {"file": "training_metrics.json", "mlflow": "MLflow"}.get(str(history.get("source")), "legacy cache"),
         "MLflow run": str(history.get("mlflow_run_id") or ""),
         "published": str(history.get("cached_at") or ""),
         "digest": str(_section(history, "digest").get("charted") or ""),
+        "machines": str(to_machine_use(run) or ""),
     }
     return {name: value for name, value in facts.items() if value}
 

@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+from prefect import get_run_logger
+
 from switchyard.clients.connect import connect
+from switchyard.core.errors import SwitchyardError
 from switchyard.core.runs import missing
 from switchyard.core.runs.jobs import JobReport, JobState
 from switchyard.core.runs.ledger import LedgerLine
@@ -38,16 +41,24 @@ def find_claim(request_key: str) -> Job | None:
 
 @effect
 def claim_job(quick_test_id: int, request_key: str, parameters: Mapping[str, object], image: str) -> ClaimedJob:
-    """The job of `request_key`, claimed before any is created; `image` is the trainer's, empty: the settings'."""
+    """The job of `request_key`, claimed before any is created; `image` is the trainer's, empty: the settings'. Its
+    digest is stored where it can be read, so that the job runs the very image that its row names."""
     outside = connect()
     on_vertex = outside.settings.training_backend == "vertex"
+    image = image or outside.settings.trainer_image
+    if on_vertex:
+        try:
+            image = outside.read_image_digest(image)
+        except SwitchyardError as err:
+            # The job's own machine reads the image by another identity: what we may not see, it may well run.
+            get_run_logger().warning("the image is kept by its tag: %s", err)
     claim = Claim(
         quick_test_id=quick_test_id,
         request_key=request_key,
         artifacts_uri=f"{outside.settings.artifacts_uri}/quick_tests/{quick_test_id}",
         parameters=parameters,
         # The local launcher runs this environment's own trainer.
-        image=(image or outside.settings.trainer_image) if on_vertex else "",
+        image=image if on_vertex else "",
     )
     return outside.jobs.claim_job(claim, now=datetime.now(UTC))
 

@@ -17,7 +17,7 @@ from prefect.context import FlowRunContext
 
 from switchyard.core.history.tables import to_epoch_rows
 from switchyard.core.mlflow.export import Moved
-from switchyard.core.runs.jobs import Progress
+from switchyard.core.runs.jobs import JobReport, Progress
 from tasks.pages import to_page_url, to_picture_url
 
 
@@ -92,6 +92,14 @@ class StoreProgress(_ProgressArtifact):
         """Shows the rows of one stage and table."""
         rows = max(moved.rows, moved.done)
         self._show(100 * moved.done / max(rows, 1), f"{moved.stage} {moved.table}: {moved.done} of {rows} rows")
+
+
+def show_job(quick_test_id: int, report: JobReport) -> None:
+    """Where the job and its log are, as soon as there is a job; those of a later attempt replace them. Files of this
+    machine are no links that a browser would follow."""
+    for key, text, uri in (("job", "the job", report.page_uri), ("log", "the job's log", report.log_uri)):
+        if uri.startswith("https://"):
+            create_link_artifact(link=uri, link_text=text, key=f"quick-test-{quick_test_id}-{key}")
 
 
 def show_history(quick_test_id: int, history: dict[str, Any]) -> None:

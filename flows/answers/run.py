@@ -6,6 +6,7 @@ import msgspec
 
 from flows.steps.settling import Settled
 from switchyard.core.errors import JobFailed
+from switchyard.core.runs.machine_use import to_machine_use
 from switchyard.core.runs.rows import QuickTest, RunStatus
 from tasks.pages import to_page_url
 
@@ -19,6 +20,7 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     final_metrics: dict[str, float | None]
     url: str  # the run's page
     error: str = ""
+    machine: str = ""  # the machine hours on Vertex AI, on what and whether spot; empty: none, or not known
     published: str = ""  # what this flow's publish did; empty: it published nothing
     history: dict[str, Any] = {}  # the published history
 
@@ -40,6 +42,7 @@ def to_result(run: QuickTest, settled: Settled | None = None) -> RunResult:
         final_metrics=settled.final_metrics if settled else {},
         url=to_page_url(run.id),
         error=settled.error if settled else run.error,
+        machine=str(to_machine_use(run) or ""),
         published=settled.published or "" if settled else "",
         history=settled.history if settled else {},
     )

@@ -61,6 +61,19 @@ class Outside:
         """Where training jobs run."""
         return _launcher(self.settings)
 
+    def read_image_digest(self, image: str) -> str:
+        """`image` by its digest, so that what ran is known when its tag has moved. As it is where it has one already,
+        is of a registry that is not Google's, or Vertex AI is an endpoint on this machine, which needs no identity.
+
+        Raises: NotFound, BadSetup, TryAgain: it was not read, and the message says why."""
+        from switchyard.clients.google.image_digests import is_resolvable, open_session, read_digest
+        from switchyard.clients.launchers.vertex.launcher import is_on_this_machine
+
+        if is_on_this_machine(self.settings.vertex_api_endpoint) or not is_resolvable(image):
+            return image
+        with open_session(_credentials(self.settings.gcp_credentials_block)) as session:
+            return read_digest(image, session)
+
     @property
     def tracking(self) -> Tracking:
         """The MLflow store that the settings name, opened anew; the caller closes it. Its database goes before its

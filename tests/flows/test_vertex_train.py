@@ -14,7 +14,7 @@ from google.cloud.aiplatform_v1.types import JobState as VertexState
 from prefect.settings import PREFECT_API_URL
 
 import tasks.turns
-from flows.answers.run import RunFailed
+from flows.answers.run import RunFailed, RunResult
 from flows.train import train
 from serving.app import create_app
 from switchyard.clients.connect import Outside, connect
@@ -26,7 +26,7 @@ from switchyard.core.runs.rows import RunStatus
 from tests.emulators.faults import Fault
 from tests.emulators.server import serve_in_thread
 from tests.emulators.vertex import VertexEmulator, passed_on_environment
-from tests.flows.vertex_world import FAILING, IMAGES, SCRIPTED, TRAINER, to_environ
+from tests.flows.vertex_world import DIGESTED, FAILING, IMAGES, SCRIPTED, TRAINER, to_environ
 
 if TYPE_CHECKING:
     from tests.emulators.gcs import Gcs
@@ -104,6 +104,30 @@ def test_train_publishes_what_a_container_learned(on_vertex: World, vertex: Vert
     spec = vertex.core.read(job.job_name).job_spec
     assert spec.worker_pool_specs[0].machine_spec.machine_type == "n1-highmem-8"
     assert spec.base_output_directory.output_uri_prefix == folder
+
+
+@pytest.mark.parametrize("readable", [True, False])
+def test_the_image_s_digest_is_submitted_and_stored(
+    on_vertex: World, vertex: VertexEmulator, monkeypatch: pytest.MonkeyPatch, readable: bool
+) -> None:
+    """What ran is known when the tag has moved. A digest that cannot be read blocks nothing: the tag is kept."""
+    outside = on_vertex()
+
+    # No registry of Google's is on this machine: tests/clients/google/ asks one that answers like it.
+    def read(self: Outside, image: str) -> str:
+        assert image == SCRIPTED
+        if not readable:
+            raise BadSetup("the digest was not read")
+        return DIGESTED
+
+    monkeypatch.setattr(Outside, "read_image_digest", read)
+    answer = train(poll_interval_s=0.05)
+    job = outside.jobs.read_job(1)
+    assert job is not None
+    image = vertex.core.read(job.job_name).job_spec.worker_pool_specs[0].container_spec.image_uri
+    assert job.image == image == (DIGESTED if readable else SCRIPTED)
+    assert isinstance(answer, RunResult)
+    assert answer.machine.endswith("machine hours on 1 x n1-standard-4 (standard)")
 
 
 @pytest.mark.slow  # three processes

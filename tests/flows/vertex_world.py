@@ -11,9 +11,12 @@ SCRIPTED = "us-docker.pkg.dev/demo-project/switchyard/scripted:local"
 """One that does at once what the run's name tells it: tests.flows.scripted_trainer."""
 FAILING = "us-docker.pkg.dev/demo-project/switchyard/failing:local"
 """One whose training exits with status 3."""
+DIGESTED = f"{SCRIPTED.rpartition(':')[0]}@sha256:{'ab' * 32}"
+"""The same image by a digest."""
 IMAGES = {
     TRAINER: [sys.executable, "-m", "trainer"],
     SCRIPTED: [sys.executable, "-m", "tests.flows.scripted_trainer"],
+    DIGESTED: [sys.executable, "-m", "tests.flows.scripted_trainer"],
     FAILING: [sys.executable, "-c", "print('no such column'); raise SystemExit(3)"],
 }
 

@@ -92,6 +92,7 @@ class JobReport(msgspec.Struct, frozen=True, kw_only=True):
     reason: Reason = Reason.NONE
     message: str = ""  # the launcher's own words: exit status, Vertex's error
     log_uri: str = ""  # where a person reads the log
+    page_uri: str = ""  # where a person sees the job itself; empty: the launcher has no such page
     created_at: datetime
     started_at: datetime | None = None
     ended_at: datetime | None = None

@@ -110,6 +110,14 @@ class MachineSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             description="id of a persistent resource whose machines are used; empty: fresh machines",
         ),
     ] = ""
+    kms_key: Annotated[
+        str,
+        Meta(
+            pattern=r"^$|^projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+$",
+            description="Cloud KMS key of the job's region that encrypts its disks and data "
+            "(projects/.../locations/.../keyRings/.../cryptoKeys/...); empty: Google's own keys",
+        ),
+    ] = ""
     labels: Annotated[
         str,
         Meta(

@@ -41,6 +41,7 @@ def parse(arguments: list[str]) -> Parameters:
         ({"network": "projects/demo-project/global/networks/vpc"}, "network"),
         ({"tensorboard": "1"}, "tensorboard"),
         ({"persistent_resource": "Ready"}, "persistent_resource"),
+        ({"kms_key": "my-key"}, "kms_key"),
         ({"labels": "team"}, "labels"),
         ({"labels": "Team=search"}, "labels"),
         ({"labels": "team=search, user=ada"}, "labels"),

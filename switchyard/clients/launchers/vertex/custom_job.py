@@ -31,7 +31,7 @@ def to_custom_job(key: str, order: JobOrder, *, image: str, service_account: str
         BadRequest: what Vertex AI would refuse or a container could not reach; all problems at once.
     """
     machine = order.machine or MachineSpec()
-    image = machine.image or order.image or image
+    image = order.image or machine.image or image  # the order's is the machine's, by its digest
     service_account = machine.service_account or service_account
     labels = {**read_labels(machine), **order.labels, KEY_LABEL: key, TIMEOUT_LABEL: str(order.timeout_s)}
     problems = [*_check_labels(labels, order.labels.get(KEY_LABEL, key)), *_check_uris(order)]
@@ -51,7 +51,10 @@ def to_custom_job(key: str, order: JobOrder, *, image: str, service_account: str
     }
     if order.base_output_uri:
         spec["base_output_directory"] = {"output_uri_prefix": order.base_output_uri}
-    return CustomJob(display_name=order.display_name[:_MAX_DISPLAY_NAME] or key, labels=labels, job_spec=spec)
+    job: dict[str, Any] = {"labels": labels, "job_spec": spec}
+    if machine.kms_key:
+        job["encryption_spec"] = {"kms_key_name": machine.kms_key}
+    return CustomJob(display_name=order.display_name[:_MAX_DISPLAY_NAME] or key, **job)
 
 
 def _to_pools(machine: MachineSpec, image: str, order: JobOrder) -> list[dict[str, Any]]:

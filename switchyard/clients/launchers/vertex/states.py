@@ -59,6 +59,7 @@ def to_report(job: Any, *, project_id: str, now: datetime) -> JobReport:
         reason=reason,
         message=_to_message(job, number, reason, project_id),
         log_uri=to_log_uri(job.name, project_id, job.create_time),
+        page_uri=to_page_uri(job.name, project_id),
         created_at=_to_time(job.create_time),
         started_at=_to_time(job.start_time) if job.start_time else None,
         ended_at=_read_end(job, state),
@@ -92,6 +93,15 @@ def to_log_uri(job_name: str, project_id: str, since: datetime) -> str:
     job_id = job_name.rpartition("/")[2]
     query = f'resource.type="ml_job"\nresource.labels.job_id="{job_id}"\ntimestamp>="{since:%Y-%m-%dT%H:%M:%SZ}"'
     return f"https://console.cloud.google.com/logs/query;query={quote(query, safe='')}?project={project_id}"
+
+
+def to_page_uri(job_name: str, project_id: str) -> str:
+    """The job's page in the console.
+
+    Source: the link that the SDK shows (google.cloud.aiplatform.jobs, `_dashboard_uri`).
+    """
+    *_, region, _, job_id = job_name.split("/")
+    return f"https://console.cloud.google.com/agent-platform/locations/{region}/training/{job_id}?project={project_id}"
 
 
 def _choose_reason(job: Any, number: int, now: datetime) -> Reason:

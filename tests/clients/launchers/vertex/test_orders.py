@@ -150,3 +150,12 @@ def test_a_key_that_is_no_label_is_refused(idle_vertex: VertexEmulator, make_lau
     """Jobs are found again by it."""
     with pytest.raises(BadRequest, match="switchyard-key"):
         make_launcher(idle_vertex).submit(key, make_order())
+
+
+def test_a_key_of_one_s_own_encrypts_the_job(idle_vertex: VertexEmulator, make_launcher: MakeLauncher) -> None:
+    """The machine's kms_key is the job's encryption_spec; without one there is none."""
+    key = "projects/demo-project/locations/us-central1/keyRings/ring/cryptoKeys/jobs"
+    launcher = make_launcher(idle_vertex)
+    own = launcher.submit("k1", make_order(machine=MachineSpec(kms_key=key)))
+    assert idle_vertex.core.read(own.job_name).encryption_spec.kms_key_name == key
+    assert not idle_vertex.core.read(launcher.submit("k2", make_order()).job_name).HasField("encryption_spec")

@@ -143,3 +143,12 @@ def test_a_report_holds_plain_values(idle_vertex: VertexEmulator, make_launcher:
     assert type(report.created_at) is datetime
     assert {type(report.job_name), type(report.key), type(report.message)} == {str}
     assert msgspec.json.decode(msgspec.json.encode(report), type=JobReport) == report
+
+
+def test_a_job_s_page_is_known_as_soon_as_there_is_a_job(
+    idle_vertex: VertexEmulator, make_launcher: MakeLauncher
+) -> None:
+    """The console's, in its own region and project."""
+    report = make_launcher(idle_vertex).submit("k1", make_order())
+    job_id = report.job_name.rpartition("/")[2]
+    assert report.page_uri.endswith(f"/locations/us-central1/training/{job_id}?project=demo-project")
