@@ -24,6 +24,7 @@ from switchyard.core.runs.missing import (
     LOOKS,
     Missing,
     add_look,
+    is_gone,
     is_second_thought_due,
     to_gone_line,
     to_missing_line,
@@ -51,9 +52,11 @@ _BEGUN = (
 )
 
 LOOKS_A_TURN = 10
-"""Jobs that the list lacks are asked for by name and by key, two requests each: so many a turn, and as many again of
-those that were called gone. With the ten pages of a list of a thousand jobs, and the five looks that messages may cause
-(serving/push.py), it is 55 a minute at the worst."""
+"""Jobs that the list lacks are asked for by name, one request each: so many a turn. With the ten pages of a list of a
+thousand jobs, and the five looks that messages may cause (serving/push.py), it is 25 requests a minute; one more for
+each job that is about to be called gone."""
+THOUGHTS_A_TURN = 2
+"""Jobs that were called gone, and are looked for once more: two requests each."""
 
 
 class ReconcileResult(msgspec.Struct, kw_only=True):
@@ -186,6 +189,9 @@ def _repair(
     found: JobReport | Missing | None = None
     if job is not None and not job.state.ended:
         found = _choose_report(job, reports, graces, now, result) or add_look(line, job, now=now)
+        if job.job_name and isinstance(found, Missing) and is_gone(found, now=now, missing_for=graces.missing):
+            # Each turn's list and GET missed it: the list by its key has the last word.
+            found = find_job(job, by_name=False) or found
     report = found if isinstance(found, JobReport) else None
     if report is not None and report.problem:
         raise TryAgain(report.problem)  # neither seen nor missed
@@ -238,7 +244,9 @@ def _choose_report(
 ) -> JobReport | None:
     if not reports:
         # A list may lag behind, or lack a page: the job itself is asked for, but while its submission is under way.
-        return find_job(job) if job.job_name or now - job.claimed_at >= graces.claim else None
+        if job.job_name:
+            return find_job(job, by_key=False)
+        return find_job(job) if now - job.claimed_at >= graces.claim else None
     kept, doubles = choose_job(reports)
     for double in doubles:
         cancel_job(double.job_name)
@@ -322,7 +330,7 @@ def _think_again(lines: Mapping[int, LedgerLine], result: ReconcileResult) -> No
     """
     now = datetime.now(UTC)
     due = [line for line in lines.values() if is_second_thought_due(line, now=now)]
-    for line in sorted(due, key=lambda line: line.next_try_at or now)[:LOOKS_A_TURN]:
+    for line in sorted(due, key=lambda line: line.next_try_at or now)[:THOUGHTS_A_TURN]:
         thoughts = line.attempts - LOOKS + 1
         later = to_gone_line(line.quick_test_id, now=now, thoughts=thoughts, since=line.updated_at)
         err = catch(partial(write_ledger, later))

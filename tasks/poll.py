@@ -13,9 +13,9 @@ from tasks.policy import effect
 
 
 @effect
-def find_job(job: Job) -> JobReport | None:
+def find_job(job: Job, by_name: bool = True, by_key: bool = True) -> JobReport | None:
     """The job as its launcher shows it now, by its name, else by its key; None: this look does not show it."""
-    return look_for(connect().launcher, job)
+    return look_for(connect().launcher, job, by_name=by_name, by_key=by_key)
 
 
 @partial(effect, retries=0)  # a launcher that is away is outlasted within: tried again, it would be six times as long

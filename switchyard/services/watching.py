@@ -31,13 +31,15 @@ class Watch(msgspec.Struct, frozen=True, kw_only=True):
     look: Look
 
 
-def look_for(launcher: Launcher, job: Job) -> JobReport | None:
+def look_for(launcher: Launcher, job: Job, *, by_name: bool = True, by_key: bool = True) -> JobReport | None:
     """The job as its launcher shows it: by its name, else by its key; with a `problem`, where it can be told neither to
     be there nor to be gone. None: neither way shows it."""
-    if job.job_name:
+    if job.job_name and by_name:
         report = launcher.report([job.job_name]).get(job.job_name)
         if report is not None:
             return report
+    if not by_key:
+        return None
     listed = launcher.list({KEY_LABEL: job.key}, job.claimed_at - CLOCKS)
     return choose_job(listed)[0] if listed else None
 

@@ -23,6 +23,7 @@ from switchyard.clients.connect import Outside, connect
 from switchyard.clients.launchers.vertex.custom_job import to_custom_job
 from switchyard.clients.results.migrate import migrate
 from switchyard.core.runs.jobs import JobOrder, JobState, to_labels
+from switchyard.core.runs.missing import LOOKS
 from switchyard.core.runs.rows import Claim, JobNews, NewRun
 from tests.emulators.certificate import make_certificate
 from tests.emulators.gcs import start_gcs
@@ -92,7 +93,7 @@ def turn(vertex: VertexEmulator) -> Turn:
     vertex.core.faults.forget()
     started = time.process_time()
     with disable_run_logger():
-        result = reconcile()
+        result = reconcile(missing_grace_s=0)
     cpu_ms = (time.process_time() - started) * 1_000
     assert isinstance(result, ReconcileResult)
     counts = Counter(vertex.core.faults.counts())
@@ -118,7 +119,8 @@ def measure(transport: str) -> dict[str, float | str]:
                 fleet.live_a_minute()
                 turns.append(turn(vertex))
             tracemalloc.stop()
-    assert all(one.settled == ENDING + VANISHING for one in turns)
+    # A deleted job is called gone by the third look that misses it.
+    assert all(one.settled == ENDING + VANISHING for one in turns[LOOKS - 1 :])
     held_kb = [one.held_bytes / 1024 for one in turns[4:]]
     growth_kb = statistics.linear_regression(range(len(held_kb)), held_kb).slope
     most = max(one.requests.total() for one in turns)

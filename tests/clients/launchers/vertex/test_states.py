@@ -72,7 +72,7 @@ FAILURES = [
     (5, 8, "STOCKOUT: no spot resources", Reason.CAPACITY),
     (5, 8, "The replica workerpool0-0 was preempted. STOCKOUT", Reason.PREEMPTED),
     (5, 8, "The following quota metrics exceed quota limits: custom_model_training_cpus", Reason.QUOTA),
-    (5, 13, "Internal error occurred for the current attempt", Reason.NEVER_STARTED),
+    (5, 13, "Internal error occurred for the current attempt", Reason.MACHINE_LOST),
     (5, 4, "The job took too long.", Reason.TIMED_OUT),
     (7, 1, "CustomJob was cancelled.", Reason.CANCEL_ASKED),
     (9, 0, "", Reason.NEVER_STARTED),
