@@ -1,11 +1,12 @@
 """The end of a run's walk, the same in every flow: what its job left is read, judged and published."""
 
+import time
 from typing import Any, Final
 
 import msgspec
 from prefect import get_run_logger
 
-from flows.steps.finding import find_metrics
+from flows.steps.finding import Found, find_metrics
 from switchyard.core.errors import (
     BadRecord,
     BadRequest,
@@ -30,6 +31,8 @@ from tasks.runs import end_run, record_error
 
 MAX_INTERVAL: Final = 2**53 - 1
 """The largest integer that every reader of JSON keeps."""
+_PAUSES_S: Final = (1.0, 2.0)
+"""Before the second and the third look at what a job that succeeded left, where the look before found nothing."""
 
 
 class Settled(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,7 +66,7 @@ def settle(run: QuickTest, job: Job | None, *, force: bool = False, sampling: Sa
     """
     state = job.state if job else None
     try:
-        found = find_metrics(run, job)
+        found = _find_surely(run, job)
     except (BadRecord, BadRequest) as err:
         return _end_unread(run, job, choose_outcome(state, None, run.status), refusal=err)
     except BadSetup as err:
@@ -94,6 +97,18 @@ def settle(run: QuickTest, job: Job | None, *, force: bool = False, sampling: Sa
         record_error(run.id, str(err))
         raise
     return _settled(run, job, outcome, publication, result)
+
+
+def _find_surely(run: QuickTest, job: Job | None) -> Found:
+    """As `find_metrics`; but that a job which succeeded left nothing at all is believed only when it is found again and
+    again, for it ends the run as failed."""
+    found = find_metrics(run, job)
+    for pause_s in _PAUSES_S:
+        if found.record is not None or job is None or job.state is not JobState.SUCCEEDED:
+            break
+        time.sleep(pause_s)
+        found = find_metrics(run, job)
+    return found
 
 
 def to_sampling(run: QuickTest, job: Job | None) -> Sampling:

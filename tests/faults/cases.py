@@ -300,6 +300,13 @@ INGEST: list[Case] = [
     ),
     Case(
         step="ingest",
+        fault="odd answer: 404 to the read of the metrics file",
+        flows=("ingest",),
+        unwatched=True,
+        gcs=(Fault(kind="objects.download", target=METRICS, status=404),),
+    ),
+    Case(
+        step="ingest",
         fault="odd answer: an empty list to reconcile",
         flows=("reconcile",),
         unwatched=True,
