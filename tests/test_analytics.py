@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prefect._internal.analytics.ci_detection import CI_ENV_VARS
@@ -34,7 +35,8 @@ PUSHING = {
     "PREFECT_API_URL": NO_SERVER,
 }
 
-# Runs a program of ours to its end, then asks Prefect, in the same process, and writes down what it says.
+# Runs a program to its end, then asks Prefect, in the same process, and writes down what it says. Prefect notes events
+# on disk even where it does not send them; the thread that sends them is started by the first that may be sent.
 ASK = """
 import json, pathlib, runpy, sys
 answer, sys.argv = pathlib.Path(sys.argv[1]), sys.argv[2:]
@@ -44,36 +46,44 @@ try:
 except SystemExit as ended:
     status = ended.code
 loaded = "prefect" in sys.modules
+from prefect._internal.analytics.service import AnalyticsService
 from prefect.analytics import is_telemetry_enabled
 from prefect.settings import get_current_settings
-server = get_current_settings().server
-answer.write_text(json.dumps([status, loaded, is_telemetry_enabled(), server.analytics_enabled, server.ui.v2_enabled]))
+settings = get_current_settings()
+answer.write_text(json.dumps({
+    "status": status,
+    "loaded": loaded,
+    "on": {
+        "predicate": is_telemetry_enabled(),
+        "thread": AnalyticsService.instance()._started,
+        "notice": (settings.home / ".sdk_telemetry" / "notice_shown").exists(),
+        "server": settings.server.analytics_enabled,
+        "pages": settings.server.ui.v2_enabled,
+    },
+}))
 """
 
 
-def run_in_terminal(*arguments: str, home: Path, **environ: str) -> Path:
-    """Runs Python in a terminal, where Prefect sends more than elsewhere, with nothing in the environment that would
-    keep Prefect quiet. Returns the folder in which Prefect notes what it has sent, or would have sent."""
+def ask_after(*arguments: str, home: Path, **environ: str) -> dict[str, Any]:
+    """What ASK answers after ``python -m <arguments>``. It runs in a terminal, where Prefect sends more than elsewhere,
+    and nothing in its environment would keep Prefect quiet."""
     reader, terminal = pty.openpty()
+    answer = home / "answer.json"
     bare = {"PATH": os.environ["PATH"], "HOME": str(home), "PREFECT_HOME": str(home / "prefect")}
-    command = [sys.executable, *arguments]
+    command = [sys.executable, "-c", ASK, str(answer), *arguments]
     with subprocess.Popen(command, cwd=ROOT, env=bare | environ, stdin=terminal, stdout=terminal, stderr=terminal):
         os.close(terminal)
         with contextlib.suppress(OSError):  # the end of a terminal that nobody writes to any more
             while os.read(reader, 65536):
                 pass
         os.close(reader)
-    return home / "prefect" / ".sdk_telemetry"
+    answered: dict[str, Any] = json.loads(answer.read_text())
+    return answered
 
 
-def ask_after(*arguments: str, home: Path, **environ: str) -> tuple[int, bool]:
-    """The status that the program ended with, and whether it had loaded Prefect; asserts that Prefect was quiet."""
-    answer = home / "answer.json"
-    notes = run_in_terminal("-c", ASK, str(answer), *arguments, home=home, **environ)
-    status, loaded, *left_on = json.loads(answer.read_text())
-    assert left_on == [False, False, False]
-    assert not notes.exists(), list(notes.iterdir())
-    return status, loaded
+def assert_quiet(answered: dict[str, Any], *, status: int, loaded: bool = True) -> None:
+    """The program ended with `status`, had loaded Prefect or not, and has left nothing on."""
+    assert answered == {"status": status, "loaded": loaded, "on": dict.fromkeys(answered["on"], False)}
 
 
 def test_prefect_says_that_it_is_off_in_the_tests(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,29 +102,28 @@ def test_the_server_of_the_tests_is_quiet(prefect_server: None) -> None:
 
 
 def test_prefect_alone_would_not_be_quiet(tmp_path: Path) -> None:
-    """What the tests below look for is there where nothing of ours has run. (Nothing is sent: Prefect prepares it, then
-    asks this setting.)"""
-    notes = run_in_terminal("-c", "import prefect", home=tmp_path, PREFECT_SERVER_ANALYTICS_ENABLED="false")
-    assert (notes / "notice_shown").exists()
-    assert (notes / "milestones.json").exists()
+    """What the tests below look for is found where nothing of ours has run. (Nothing is sent: the thread asks this
+    setting first.)"""
+    answered = ask_after("prefect", "version", home=tmp_path, PREFECT_SERVER_ANALYTICS_ENABLED="false")
+    assert answered["on"] == {"predicate": True, "thread": True, "notice": True, "server": False, "pages": True}
 
 
 def test_the_command_line_is_quiet(prefect_server: None, tmp_path: Path) -> None:
     """`switchyard`, and so `make run`; `python -m flows` runs the same."""
-    state = str(tmp_path / "state")
-    environ = {"STATE_DIR": state, "PREFECT_API_URL": str(PREFECT_API_URL.value())}
-    assert ask_after("switchyard.cli", "migrate", home=tmp_path, **environ) == (0, True)
+    environ = {"STATE_DIR": str(tmp_path / "state"), "PREFECT_API_URL": str(PREFECT_API_URL.value())}
+    migrate(read_settings(environ))
+    assert_quiet(ask_after("switchyard.cli", "reconcile", home=tmp_path, **environ), status=0)
 
 
-def test_the_limits_script_is_quiet(prefect_server: None, tmp_path: Path) -> None:
-    """It is a program of its own."""
+def test_the_limits_program_is_quiet(prefect_server: None, tmp_path: Path) -> None:
+    """`make up` and `make deploy` start it."""
     api_url = str(PREFECT_API_URL.value())
-    assert ask_after("deployments.limits", home=tmp_path, PREFECT_API_URL=api_url) == (0, True)
+    assert_quiet(ask_after("deployments.limits", home=tmp_path, PREFECT_API_URL=api_url), status=0)
 
 
 def test_deploy_is_quiet(tmp_path: Path) -> None:
     """Before it does anything; what it starts has its environment."""
-    assert ask_after("deployments.deploy", "machine", home=tmp_path) == (1, False)
+    assert_quiet(ask_after("deployments.deploy", "machine", home=tmp_path), status=1, loaded=False)
 
 
 def test_serving_is_quiet(tmp_path: Path) -> None:
@@ -123,7 +132,7 @@ def test_serving_is_quiet(tmp_path: Path) -> None:
     migrate(read_settings(environ))
     with socket.create_server(("127.0.0.1", 0)) as taken:  # so that it ends by itself, as late as may be
         port = f"--port={taken.getsockname()[1]}"
-        assert ask_after("serving", port, home=tmp_path, **environ) == (2, True)
+        assert_quiet(ask_after("serving", port, home=tmp_path, **environ), status=2)
 
 
 def test_every_make_target_is_quiet() -> None:
