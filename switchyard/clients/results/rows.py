@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from switchyard.clients.results.tables import Tables
 from switchyard.core.errors import BadRecord, NotFound, catch, to_message
 from switchyard.core.runs.jobs import JobState
-from switchyard.core.runs.rows import Job, QuickTest, RunStatus
+from switchyard.core.runs.rows import Job, QuickTest, RunStatus, RunSummary
 
 KNOWN_STATUSES = tuple(str(status) for status in RunStatus)
 OPEN_STATUSES = tuple(str(status) for status in RunStatus if not status.ended)
@@ -101,6 +101,18 @@ def to_quick_test(values: Mapping[str, Any]) -> QuickTest:
         raise BadRecord(f"quick test {values['id']}", problems)
     given = {name: values[name] for name in QuickTest.__struct_fields__ if values.get(name) is not None}
     return QuickTest(**{**given, "status": RunStatus(values["status"]), "parameters": parameters})
+
+
+def to_summary(row: Row[Any]) -> RunSummary:
+    """From a row with its columns; a status that is none of ours, or none at all, is shown as it is."""
+    return RunSummary(**{name: value for name, value in row._asdict().items() if value is not None})
+
+
+def to_unread_summary(quick_test_id: int, err: Exception) -> RunSummary:
+    """The line of a row that cannot be fetched."""
+    return RunSummary(
+        id=quick_test_id, error=f"the row of quick test {quick_test_id} cannot be read; {to_message(err)}"
+    )
 
 
 def to_job(values: Mapping[str, Any]) -> Job:

@@ -7,6 +7,7 @@ import msgspec
 from sqlalchemy import Connection, select, update
 
 from switchyard.clients.results.engine import Database
+from switchyard.clients.results.fetching import fetch_each
 from switchyard.clients.results.rows import (
     ENDED_STATUSES,
     Writing,
@@ -15,6 +16,8 @@ from switchyard.clients.results.rows import (
     no_such_run,
     run_columns,
     to_quick_test,
+    to_summary,
+    to_unread_summary,
     upsert,
     write_error,
 )
@@ -99,10 +102,7 @@ class SqlRuns:
         query = select(*shown, tables.has_history.label("available")).order_by(tables.runs.c.id.desc()).limit(limit)
         if before_id is not None:
             query = query.where(tables.runs.c.id < before_id)
-        return [
-            RunSummary(**{name: value for name, value in row._asdict().items() if value is not None})
-            for row in self._database.rows(query)
-        ]
+        return fetch_each(self._database, query, tables.runs.c.id, to_summary, to_unread_summary)
 
     def end_run(self, quick_test_id: int, status: RunStatus, *, error: str, now: datetime) -> None:
         """The error of a second call is the last word, but for a completed run, which has none."""

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import CompoundSelect, Row, Select, and_, bindparam, case, exists, or_, select, union
 
 from switchyard.clients.results.engine import Database
+from switchyard.clients.results.fetching import fetch_each
 from switchyard.clients.results.rows import (
     KNOWN_STATUSES,
     OPEN_STATES,
@@ -21,7 +22,7 @@ from switchyard.clients.results.rows import (
 from switchyard.clients.results.tables import Tables
 from switchyard.core.backfill.plan import KIND as BACKFILL
 from switchyard.core.backfill.plan import SKIPPED
-from switchyard.core.errors import BadSetup, SwitchyardError, TryAgain, catch, to_message
+from switchyard.core.errors import SwitchyardError, catch, to_message
 from switchyard.core.runs.rows import QuickTest, RunStatus, Unsettled
 
 REPAIR = "repair"
@@ -65,31 +66,15 @@ def select_unsettled(tables: Tables) -> Select[Any]:
 
 def read_unsettled(database: Database, *, now: datetime, limit: int) -> list[Unsettled]:
     """As `core.ports.Results.list_unsettled` says: one query, and more only where a row cannot be fetched."""
-    query = select_unsettled(database.tables)
-    rows = catch(lambda: database.rows(query, now=now, limit=limit))
-    if not isinstance(rows, Exception):
-        return [to_unsettled(row) for row in rows]
-    if isinstance(rows, TryAgain | BadSetup):
-        raise rows
-    # One value that is not of its column's type (SQLite keeps any) spoils the fetch of all rows: found by halves.
-    runs = database.tables.runs
-    ids = [row.id for row in database.rows(query.with_only_columns(runs.c.id), now=now, limit=limit)]
-    return _read_halves(database, ids, now)
+    query, runs = select_unsettled(database.tables), database.tables.runs
+    names = ("id", "status", "published_status", "repair_attempts")
+    few = query.with_only_columns(*(column for column in query.selected_columns if column.name in names))
 
+    def to_unread(quick_test_id: int, err: Exception) -> Unsettled:
+        (row,) = database.rows(few.where(runs.c.id == quick_test_id), now=now, limit=1)
+        return _to_unread(row._asdict(), err)
 
-def _read_halves(database: Database, ids: list[int], now: datetime) -> list[Unsettled]:
-    query = select_unsettled(database.tables).where(database.tables.runs.c.id.in_(ids))
-    rows = catch(lambda: database.rows(query, now=now, limit=len(ids)))
-    if not isinstance(rows, Exception):
-        return [to_unsettled(row) for row in rows]
-    if isinstance(rows, TryAgain | BadSetup):
-        raise rows
-    if len(ids) > 1:
-        half = len(ids) // 2
-        return _read_halves(database, ids[:half], now) + _read_halves(database, ids[half:], now)
-    names = ("status", "published_status", "repair_attempts")
-    kept = query.with_only_columns(*(column for column in query.selected_columns if column.name in names))
-    return [_to_unread(row._asdict() | {"id": ids[0]}, rows) for row in database.rows(kept, now=now, limit=1)]
+    return fetch_each(database, query, runs.c.id, to_unsettled, to_unread, now=now, limit=limit)
 
 
 def select_settled(tables: Tables, keys: Sequence[str]) -> Select[Any]:

@@ -1,6 +1,7 @@
 """The suite of the port `Runs`, on every database and every table of runs."""
 
 import json
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from switchyard.core.backfill.rows import AdoptedRun
 from switchyard.core.errors import BadRecord, BadRequest, NotFound
 from switchyard.core.runs.rows import NewRun, RunStatus
-from tests.clients.results.places import NOW, Place, later, publication, run_sql
+from tests.clients.results.places import NOW, Place, Places, later, publication, run_sql
 
 LEGACY = json.dumps({"available": True, "epochs": [0, 5], "loss": {"train": [0.5]}, "params": {"note": "x" * 400}})
 
@@ -200,3 +201,25 @@ def test_mlflow_runs_are_not_adopted_into_a_table_of_an_application(application_
     """Its owner makes the rows; of no run it is refused like of some."""
     with pytest.raises(BadRequest, match="RESULTS_TABLE"):
         application_place.runs.adopt_runs([], now=NOW)
+
+
+def test_row_that_cannot_be_fetched_hides_no_other_in_the_list(places: Places, tmp_path: Path) -> None:
+    """SQLite stores any value in any column; the line says so, and the others are as ever."""
+    place = places.make("sqlite", tmp_path)
+    runs = [place.add_run(str(number)) for number in range(5)]
+    before = place.runs.list_runs(limit=4)
+    place.sql("UPDATE quick_tests SET completed_at = 'noon' WHERE id = :id", id=runs[2])
+    after = place.runs.list_runs(limit=4)
+    assert [run.id for run in after] == runs[:0:-1]
+    assert [run for run in after if run.id != runs[2]] == [run for run in before if run.id != runs[2]]
+    assert "the row of quick test 3 cannot be read; ValueError" in after[2].error
+    assert place.runs.list_runs(limit=4, before_id=1) == []
+
+
+def test_row_without_a_status_is_listed(places: Places, tmp_path: Path) -> None:
+    """An application's own table may allow it."""
+    place = places.make("postgres with a json table", tmp_path, fresh=True)
+    runs = [place.add_run(), place.add_run()]
+    place.sql(f"ALTER TABLE {place.table} ALTER COLUMN status DROP NOT NULL")
+    place.sql(f"UPDATE {place.table} SET status = NULL WHERE id = :id", id=runs[0])
+    assert [(run.id, run.status) for run in place.runs.list_runs(limit=9)] == [(runs[1], "pending"), (runs[0], "")]
