@@ -7,7 +7,11 @@ right.
 
 import argparse
 import importlib
+import os
+import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -48,6 +52,8 @@ FLOWS: dict[str, type[msgspec.Struct]] = {
 _BY_ID = ("ingest", "cancel", "recover", "verify")
 
 FAILED, BAD_FLAGS, INTERRUPTED = 1, 2, 130
+_SAME_S = 1.0
+_CHANGE_OF_MIND_S = 3.0
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,8 +65,45 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     verbose: bool
 
 
+class Interrupts:
+    """Ctrl-C and SIGTERM, each a KeyboardInterrupt in the main thread while a command is at work.
+
+    Two of them within a second are one: `make` and `timeout` pass a SIGTERM on to a process that got it already.
+    """
+
+    def __init__(self) -> None:
+        self._before: dict[signal.Signals, Any] = {}
+        self._last = float("-inf")
+        self._is_over = False
+
+    def __enter__(self) -> "Interrupts":
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                if signal.getsignal(number) is not signal.SIG_IGN:  # a shell's background jobs ignore Ctrl-C
+                    self._before[number] = signal.signal(number, self._interrupt)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def end(self) -> None:
+        """Let the next one end the process at once, whatever still is to be done at its exit."""
+        self._is_over = True
+        self._before.clear()
+
+    def _interrupt(self, _number: int, _frame: object) -> None:
+        now = time.monotonic()
+        if now - self._last < _SAME_S:
+            return
+        self._last = now
+        if self._is_over:
+            os._exit(INTERRUPTED)
+        raise KeyboardInterrupt
+
+
 def main(arguments: Sequence[str], *, prog: str = "python -m flows") -> int:
-    """The exit status: 0 done; 1 failed, or the run ended without success; 2 wrong flags; 130 Ctrl-C.
+    """The exit status: 0 done; 1 failed, or the run ended without success; 2 wrong flags; 130 Ctrl-C or SIGTERM.
 
     `prog` is what the person typed: usage and errors say it.
     """
@@ -69,12 +112,20 @@ def main(arguments: Sequence[str], *, prog: str = "python -m flows") -> int:
     except BadRequest as err:
         print(f"{prog}: error: {err}", file=sys.stderr)
         return BAD_FLAGS
+    with Interrupts() as interrupts:
+        try:
+            return _run(command)
+        except KeyboardInterrupt:
+            say("interrupted")
+            if isinstance(command.parameters, TrainParameters):
+                _cancel_interrupted(command, command.parameters)
+            interrupts.end()
+            return INTERRUPTED
+
+
+def _run(command: Command) -> int:
     try:
         result = _run_plainly(command) if command.flow == "migrate" else _run_in_prefect(command)
-    except KeyboardInterrupt:
-        if isinstance(command.parameters, TrainParameters):
-            _cancel_interrupted(command, command.parameters)
-        return INTERRUPTED
     except SwitchyardError as err:
         if command.json and hasattr(err, "result"):
             print(_to_json(err.result))
@@ -151,20 +202,38 @@ def _run_in_prefect(command: Command) -> Any:
 
 
 def _cancel_interrupted(command: Command, parameters: TrainParameters) -> None:
-    """Ends the job of a training that Ctrl-C interrupted, and publishes what it left."""
-    from flows.cancel import cancel
-    from flows.terminal import print_result, to_console
-    from tasks.runs import find_claim
+    """Ends the job of a training that was interrupted, and publishes what it left.
 
-    job = find_claim.fn(parameters.request_key)
-    if job is None or job.state.ended:
-        return
-    id_ = job.quick_test_id
-    print(f"interrupted: cancelling quick test {id_}; Ctrl-C again leaves its job running", file=sys.stderr)
+    The job is asked to end before anything else, and without Prefect: its server may be what was interrupted.
+    """
+    id_, is_asked = 0, False
     try:
+        from flows.cancel import ask_to_cancel, cancel
+        from flows.terminal import print_result, to_console
+        from tasks.runs import find_claim, read_run
+
+        job = find_claim.fn(parameters.request_key)
+        if job is None or job.state.ended:
+            return
+        id_ = job.quick_test_id
+        say(f"cancelling quick test {id_} in {_CHANGE_OF_MIND_S:.0f} seconds; Ctrl-C again leaves its job running")
+        threading.Event().wait(_CHANGE_OF_MIND_S)
+        is_asked = True
+        ask_to_cancel(read_run.fn(id_), job)
         print_result(cancel(quick_test_id=id_), to_console(stderr=command.json))
-    except (KeyboardInterrupt, SwitchyardError) as err:
-        print(f"not cancelled yet: {err}; to cancel it: {to_command()} cancel {id_}", file=sys.stderr)
+    except KeyboardInterrupt:
+        if is_asked:
+            say(f"quick test {id_} was asked to end. To publish what it leaves: {to_command()} reconcile")
+        elif id_:
+            say(f"the job of quick test {id_} goes on. To cancel it: {to_command()} cancel {id_}")
+    except Exception as err:  # noqa: BLE001  (Prefect's own too: the person reads what to do, not where it broke)
+        again = f"cancel {id_}" if id_ else "reconcile"
+        say(f"not cancelled yet: {err or type(err).__name__}. To do it: {to_command()} {again}")
+
+
+def say(text: str) -> None:
+    """One line on stderr, where no result is expected."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def _to_json(result: Any) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from switchyard.clients.connect import connect
 from switchyard.clients.local_servers import find_local_servers, to_prefect_defaults
 from switchyard.clients.prefect.analytics import switch_off_analytics
+from switchyard.clients.prefect.temporary_server import start_temporary_server
 
 
 def prepare_prefect(*, quiet: bool) -> None:
@@ -14,8 +15,10 @@ def prepare_prefect(*, quiet: bool) -> None:
 
     `quiet` keeps Prefect's own log off the terminal (it stays in Prefect's UI): an error is said once, by us.
 
+    Where no server is named, it starts one for this process.
+
     Raises:
-        BadSetup: our own settings are wrong.
+        BadSetup: our own settings are wrong, or that server does not start.
     """
     switch_off_analytics()
     settings = connect().settings
@@ -29,4 +32,9 @@ def prepare_prefect(*, quiet: bool) -> None:
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
     # Prefect makes its own folder, but none above it.
-    Path(os.environ["PREFECT_HOME"]).parent.mkdir(parents=True, exist_ok=True)
+    home = Path(os.environ["PREFECT_HOME"])
+    home.parent.mkdir(parents=True, exist_ok=True)
+    if not os.environ.get("PREFECT_API_URL"):
+        url = start_temporary_server(home)
+        if url:
+            os.environ["PREFECT_API_URL"] = url
