@@ -31,7 +31,6 @@ setup: .venv/.installed ## set up .venv (the other targets do it themselves, onc
 	@touch $@
 
 run: setup ## train on made-up interactions, publish, print the result
-	@$(BIN)/switchyard migrate
 	@$(BIN)/switchyard train --name "make run"
 
 up: setup ## Prefect server, worker, deployments and the API on this machine; Ctrl-C stops all

@@ -26,7 +26,7 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy import table as table_clause
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.pool import QueuePool, StaticPool
 
 from switchyard.clients.results.errors import MIGRATE, translated
 from switchyard.clients.results.tables import (
@@ -166,8 +166,9 @@ class OneRow:
         return row
 
 
-def open_file(path: Path, *, create: bool = False) -> sqlite3.Connection:
-    """A connection without Python's own handling of transactions. Only `create` makes a file that is not there."""
+def open_file(path: Path, *, create: bool = False, alone: bool = False) -> sqlite3.Connection:
+    """A connection without Python's own handling of transactions. Only `create` makes a file that is not there; only
+    `alone` refuses a file that another process has open, from its first statement on."""
     connection = sqlite3.connect(
         f"file:{quote(str(path))}?mode={'rwc' if create else 'rw'}",
         uri=True,
@@ -176,7 +177,10 @@ def open_file(path: Path, *, create: bool = False) -> sqlite3.Connection:
         check_same_thread=False,  # the pool gives a connection to one thread at a time
     )
     connection.execute("PRAGMA foreign_keys = ON")
-    if create:
+    if alone:
+        # Before the first access: https://www.sqlite.org/wal.html#use_of_wal_without_shared_memory
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+    elif create:
         # Readers then never wait for a writer; the file remembers it: https://www.sqlite.org/wal.html
         connection.execute("PRAGMA journal_mode = WAL")
     return connection
@@ -225,13 +229,25 @@ def read_tables(connection: Connection, table: str, where: str) -> Tables:
     return to_tables(table, history_type=cast("HistoryType", kind) if kind in ("json", "jsonb") else "text")
 
 
+def find_file(url: str) -> tuple[Path | None, str]:
+    """The file of an SQLite database, and what to call the database in messages. Raises: BadSetup: `url` is none."""
+    parsed = _parse(url)
+    path = Path(parsed.database or "") if parsed.get_backend_name() == "sqlite" else None
+    return path, f"results database {_shown(parsed)}"
+
+
+def make_engine_alone(connection: sqlite3.Connection) -> Engine:
+    """An engine of this one connection."""
+    engine = create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool, hide_parameters=True)
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    return engine
+
+
 def make_engine_to_migrate(url: str) -> tuple[Engine, str]:
     """An engine that may create the SQLite file and its folder, and what to call the database in messages."""
-    parsed = _parse(url)
-    where = f"results database {_shown(parsed)}"
-    if parsed.get_backend_name() != "sqlite":
-        return _postgres_engines(parsed)[1], where
-    path = Path(parsed.database or "")
+    path, where = find_file(url)
+    if path is None:
+        return _postgres_engines(_parse(url))[1], where
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as err:

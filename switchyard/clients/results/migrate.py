@@ -1,5 +1,6 @@
 """Brings the results database to this version's schema: the only code that changes a schema, and it never goes back."""
 
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -8,7 +9,15 @@ from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy import Connection, inspect, text
 
-from switchyard.clients.results.engine import make_engine_to_migrate, read_tables, read_version
+from switchyard.clients.results.embedded import copy_alone, hold_file, is_outdated, read_file_version
+from switchyard.clients.results.engine import (
+    find_file,
+    make_engine_alone,
+    make_engine_to_migrate,
+    open_file,
+    read_tables,
+    read_version,
+)
 from switchyard.clients.results.errors import translated
 from switchyard.clients.results.tables import OWN_RUNS, SCHEMA
 from switchyard.clients.settings import Settings
@@ -20,14 +29,46 @@ _LOCK: Final = 0x5357_4954_4348  # "SWITCH": the advisory lock's number, the sam
 def migrate(settings: Settings) -> str:
     """Makes or updates the tables; says what was done. A second call, or one at the same time, changes nothing.
 
+    An older SQLite database of our own is copied first.
+
     Raises:
-        BadSetup: a newer version made the schema, a table is in the way, or RESULTS_TABLE is not what it must be.
-        TryAgain: the database is away, or locked for longer than its timeout.
+        BadSetup: a newer version made the schema, a table is in the way, or RESULTS_TABLE is not what it must be; or
+            another process has an older SQLite database open.
+        TryAgain: the database is away, or locked for longer than its timeout; or the disk is full.
     """
-    engine, where = make_engine_to_migrate(settings.results_url)
+    return bring_up_to_date(settings.results_url, settings.results_table) or _migrate_at(
+        settings.results_url, settings.results_table
+    )
+
+
+def bring_up_to_date(url: str, table: str = "") -> str:
+    """Makes or updates an SQLite database of our own; says what was done, or nothing where nothing was to do. Others
+    (Postgres, an application's table of runs) are left as they are.
+
+    Raises: BadSetup, TryAgain: as `migrate`."""
+    path, where = find_file(url)
+    if path is None or table or not is_outdated(path):
+        return ""
+    with hold_file(path, where):
+        if not is_outdated(path):  # another process did it meanwhile
+            return ""
+        return _migrate_alone(path, where) if read_file_version(path) else _migrate_at(url, table)
+
+
+def _migrate_alone(path: Path, where: str) -> str:
+    with closing(open_file(path, alone=True)) as file:
+        copy = copy_alone(file, path, where)
+        engine = make_engine_alone(file)
+        with translated(where), engine.begin() as connection:
+            done = _migrate(connection, "", where)
+        return f"{done}; as it was before: {copy}"
+
+
+def _migrate_at(url: str, table: str) -> str:
+    engine, where = make_engine_to_migrate(url)
     try:
         with translated(where), engine.begin() as connection:
-            return _migrate(connection, settings.results_table, where)
+            return _migrate(connection, table, where)
     finally:
         engine.dispose()
 

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from switchyard.clients.results.engine import Database
+from switchyard.clients.results.embedded import is_outdated
+from switchyard.clients.results.engine import Database, find_file
 from switchyard.clients.results.histories import SqlHistories
 from switchyard.clients.results.jobs import SqlJobs
 from switchyard.clients.results.ledger import SqlLedger
@@ -28,9 +29,18 @@ class ResultsPorts:
 def open_results(url: str, table: str = "") -> ResultsPorts:
     """The results database at `url`; `table` names an application's table of runs, empty for our own.
 
+    An SQLite file of our own that is missing, or of an older schema, is made or brought up to date.
+
     Raises:
         BadSetup: the URL is none, or the schema there is not this version's.
+        TryAgain: an SQLite file must be brought up to date, and the disk is full.
     """
+    path, _ = find_file(url)
+    if path is not None and not table and is_outdated(path):
+        # Alembic takes a while to import, and is needed here alone.
+        from switchyard.clients.results.migrate import bring_up_to_date
+
+        bring_up_to_date(url)
     database = Database(url, table)
     database.check()
     return ResultsPorts(

@@ -4,16 +4,18 @@ import json
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
+from switchyard.clients.results.embedded import read_file_version
 from switchyard.clients.results.migrate import migrate
 from switchyard.clients.results.open import open_results
 from switchyard.core.errors import SwitchyardError
 from switchyard.core.history.publication import Rank
-from switchyard.core.runs.rows import Claim, RunStatus
+from switchyard.core.runs.rows import Claim, NewRun, RunStatus
 from tests.clients.results.places import NOW, publication, to_settings
 
 
@@ -40,6 +42,13 @@ def make_schema(url: str, table: str) -> str:
     return migrate(to_settings(url, table))
 
 
+def open_first(url: str) -> str:
+    """Opens it, perhaps before anyone else has, and writes; the schema it then has."""
+    results = open_results(url)
+    results.runs.create_run(NewRun(request_key=str(os.getpid())), now=NOW)
+    return read_file_version(Path(url.removeprefix("sqlite:///"))) or ""
+
+
 def _die_after(statements: int) -> None:
     left = statements
 
@@ -52,7 +61,7 @@ def _die_after(statements: int) -> None:
     event.listen(Engine, "after_cursor_execute", count)
 
 
-ACTS: dict[str, Any] = {"publish": publish, "claim": claim, "make_schema": make_schema}
+ACTS: dict[str, Any] = {"publish": publish, "claim": claim, "make_schema": make_schema, "open_first": open_first}
 
 if __name__ == "__main__":
     sys.stdin.readline()  # all who take part begin when the test closes their input

@@ -167,10 +167,10 @@ def test_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     assert path.read_text().startswith("not a database")
 
 
-def test_missing_file_is_not_made_by_reading(tmp_path: Path) -> None:
-    """Only a migration makes it, and the error names that."""
+def test_missing_file_of_an_application_is_not_made(tmp_path: Path) -> None:
+    """With RESULTS_TABLE, only a migration makes anything, and the error names that."""
     with pytest.raises(BadSetup, match="switchyard migrate"):
-        open_results(f"sqlite:///{tmp_path / 'none' / 'results.db'}")
+        open_results(f"sqlite:///{tmp_path / 'none' / 'results.db'}", "quicktest")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -61,10 +61,10 @@ def test_second_migration_changes_nothing(url: str) -> None:
     assert open_results(url).runs.read_database_id() == first
 
 
-def test_database_without_a_schema_is_refused(url: str) -> None:
+def test_postgres_without_a_schema_is_refused(postgres: Postgres) -> None:
     """Everything but the migration names the command."""
     with pytest.raises(BadSetup, match="switchyard migrate"):
-        open_results(url)
+        open_results(postgres.url(postgres.make_database()))
 
 
 @pytest.mark.parametrize("found", ["0000", "9999"])

@@ -1,0 +1,128 @@
+"""An SQLite file of ours is brought up to date by the first process that opens it: no one is asked to migrate a laptop.
+
+Only a file that is missing or empty, or that has an older schema of ours. Postgres, and an application's own database,
+are changed by `switchyard migrate` alone. See docs/decisions/0017-sqlite-migrates-itself.md.
+"""
+
+import errno
+import fcntl
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+from switchyard.clients.results.engine import open_file
+from switchyard.clients.results.tables import SCHEMA, VERSION_TABLE
+from switchyard.core.errors import BadSetup, TryAgain
+
+_VERSIONS: Final = Path(__file__).parent / "migrations" / "versions"
+_BUSY: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def is_outdated(path: Path) -> bool:
+    """True where `path` has no database yet, or one of an older schema of ours. What cannot be read is not outdated:
+    whoever opens it says why."""
+    found = read_file_version(path)
+    return found == "" or (found not in (None, SCHEMA) and any(_VERSIONS.glob(f"{found}_*.py")))
+
+
+def read_file_version(path: Path) -> str | None:
+    """The schema that the file has; empty where there is no file, or no table in it; None where it has tables and none
+    of them is ours, or where it cannot be read."""
+    if not path.exists():
+        return ""
+    try:
+        return _find_version(open_file(path))
+    except (OSError, sqlite3.Error):
+        pass
+    try:
+        # On read-only media SQLite reads a file with a write-ahead log only if it is told that no one can write it.
+        return _find_version(sqlite3.connect(f"file:{quote(str(path))}?immutable=1", uri=True))
+    except (OSError, sqlite3.Error):
+        return None
+
+
+def _find_version(connection: sqlite3.Connection) -> str | None:
+    with closing(connection):
+        # One statement sees one state, also while another process makes the tables.
+        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        if VERSION_TABLE not in tables:
+            return None if tables else ""
+        return _read_version(connection)
+
+
+def _read_version(connection: sqlite3.Connection) -> str:
+    (version,) = connection.execute(f"SELECT version_num FROM {VERSION_TABLE}").fetchone()  # noqa: S608  (a constant)
+    return str(version)
+
+
+@contextmanager
+def hold_file(path: Path, where: str) -> Iterator[None]:
+    """The right to change the schema of the file at `path`, for one process at a time; others wait for it.
+
+    Raises:
+        BadSetup: the folder is not there and cannot be made, or cannot be written.
+        TryAgain: the disk is full.
+    """
+    lock = path.with_name(f"{path.name}.lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = lock.open("a")
+    except OSError as err:
+        if err.errno in _NO_SPACE:
+            raise TryAgain(_to_full(where, err)) from err
+        raise BadSetup(
+            f"{where} must be made or brought to schema {SCHEMA}, and its folder cannot be written: {err}. Put the "
+            "database into a folder that this user can write, and name it in RESULTS_URL"
+        ) from err
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def copy_alone(connection: sqlite3.Connection, path: Path, where: str) -> Path:
+    """The copy that it makes of an older database, beside it. A second call replaces the copy.
+
+    `connection` (`open_file(..., alone=True)`) then has the file for itself: no older process can write to it.
+
+    Raises:
+        BadSetup: another process has it open, or it cannot be written.
+        TryAgain: the disk is full.
+    """
+    try:
+        version = _read_version(connection)
+    except sqlite3.OperationalError as err:
+        if err.sqlite_errorcode & 0xFF not in _BUSY:
+            raise
+        raise BadSetup(
+            f"{where} has an older schema than {SCHEMA}, and another process has it open, which may be of an older "
+            "version. Stop it (`switchyard up`, `switchyard serve`, a training), then run your command again"
+        ) from err
+    copy = path.with_name(f"{path.name}.schema-{version}")
+    part = copy.with_name(f"{copy.name}.part")
+    try:
+        part.unlink(missing_ok=True)
+        with closing(_open_copy(part)) as target:
+            connection.backup(target)
+        part.replace(copy)
+    except (OSError, sqlite3.Error) as err:
+        part.unlink(missing_ok=True)
+        code = getattr(err, "sqlite_errorcode", 0) & 0xFF
+        if code == sqlite3.SQLITE_FULL or getattr(err, "errno", 0) in _NO_SPACE:
+            raise TryAgain(_to_full(where, err)) from err
+        raise BadSetup(
+            f"{where} has schema {version}, and cannot be copied to {copy} before it is brought to {SCHEMA}: {err}. "
+            "Free space there, or let this user write there, then run your command again"
+        ) from err
+    return copy
+
+
+def _open_copy(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(path)
+
+
+def _to_full(where: str, err: Exception) -> str:
+    return f"{where} must be brought to schema {SCHEMA}, and the disk is full ({err}). Free space there, then try again"
