@@ -4,7 +4,6 @@ Ctrl-C, SIGTERM, or the end of any one of them stops them all. Training jobs are
 started it, and the next `make up` publishes what it left.
 """
 
-import argparse
 import asyncio
 import contextlib
 import fcntl
@@ -23,6 +22,7 @@ from switchyard.clients.local_servers import LocalServers, is_answering, to_note
 from switchyard.clients.prefect.analytics import ANALYTICS_OFF
 from switchyard.clients.settings import Settings, read_settings
 from switchyard.core.errors import BadSetup, SwitchyardError
+from switchyard.core.runs.flags import FlagParser
 
 POOL = "switchyard"  # prefect.yaml names it too
 ROOT = Path(__file__).resolve().parent.parent
@@ -248,7 +248,7 @@ def main(arguments: Sequence[str] | None = None, *, prog: str = "make up") -> in
 
     `arguments` are the process's own by default; `prog` is what the person typed.
     """
-    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
+    parser = FlagParser(prog=prog, description=__doc__)
     parser.add_argument("--prefect-port", type=int, default=4200, help="Prefect's server and UI (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8000, help="the API and the pages (default: %(default)s)")
     parser.add_argument("--limit", type=int, default=4, help="flow runs at once (default: %(default)s)")

@@ -5,7 +5,6 @@ Importing Prefect takes a second and starting its server several, so that both w
 right.
 """
 
-import argparse
 import importlib
 import os
 import signal
@@ -13,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -34,7 +34,7 @@ from flows.parameters import (
 from switchyard.cli import to_command
 from switchyard.core.data.files import to_absolute
 from switchyard.core.errors import BadRequest, SwitchyardError
-from switchyard.core.runs.flags import add_flags, read_flags
+from switchyard.core.runs.flags import FlagParser, add_flags, read_flags
 from tasks.local_prefect import prepare_prefect
 
 FLOWS: dict[str, type[msgspec.Struct]] = {
@@ -125,7 +125,9 @@ def main(arguments: Sequence[str], *, prog: str = "python -m flows") -> int:
 
 def _run(command: Command) -> int:
     try:
-        result = _run_plainly(command) if command.flow == "migrate" else _run_in_prefect(command)
+        # Whatever else is printed, by a library too, must not stand before the JSON.
+        with redirect_stdout(sys.stderr if command.json else sys.stdout):
+            result = _run_plainly(command) if command.flow == "migrate" else _run_in_prefect(command)
     except SwitchyardError as err:
         if command.json and hasattr(err, "result"):
             print(_to_json(err.result))
@@ -148,16 +150,17 @@ def read_command(arguments: Sequence[str], *, prog: str = "python -m flows") -> 
         BadRequest: a value is missing, out of range, or contradicts another.
         SystemExit: 2 for an unknown flag, 0 after ``--help``; argparse's own.
     """
-    parser = argparse.ArgumentParser(prog=prog, description=__doc__.split("\n\n")[0], allow_abbrev=False)
+    parser = FlagParser(prog=prog, description=__doc__.split("\n\n")[0])
     flows = parser.add_subparsers(dest="flow", required=True, metavar="flow")
     for name, struct in FLOWS.items():
         first_line = (struct.__doc__ or "").partition("\n")[0]
-        one = flows.add_parser(name, help=first_line, description=struct.__doc__, allow_abbrev=False)
+        usage = f"{prog} {name} {'[id] ' if name in _BY_ID else ''}[flags]"
+        one = flows.add_parser(name, help=first_line, description=struct.__doc__, usage=usage)
         if name in _BY_ID:
             one.add_argument("id", nargs="?", help="the run's id; the same as --quick-test-id")
-        add_flags(one, struct, title="parameters")
+        add_flags(one, struct, grouped=True)
         output = one.add_argument_group("output")
-        output.add_argument("--json", action="store_true", help="print the result as one JSON line, the last of stdout")
+        output.add_argument("--json", action="store_true", help="print the result as one JSON line, alone on stdout")
         output.add_argument("--verbose", action="store_true", help="show Prefect's own log")
     values = vars(parser.parse_args(list(arguments)))
     if values.get("id") is not None:

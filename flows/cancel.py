@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from prefect import flow
+from prefect import flow, get_run_logger
 
 from flows.answers.run import RunResult, to_result
 from flows.parameters import CancelParameters
@@ -27,6 +27,9 @@ def cancel(wanted: CancelParameters) -> RunResult:
     """
     name_flow_run(f"cancel quick-test-{wanted.quick_test_id}")
     run, job = read_run(wanted.quick_test_id), read_job(wanted.quick_test_id)
+    if run.status.ended and (job is None or job.state.ended):
+        get_run_logger().info("quick test %d is %s already: there was nothing to cancel", run.id, run.status)
+        return to_result(run)
     ask_to_cancel(run, job)
     job = read_job(run.id)
     if job is None or not job.job_name or run.status.ended:

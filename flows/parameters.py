@@ -2,7 +2,7 @@
 limits that both check are all made from it (`flows.signatures`). Imports no Prefect, so that ``--help`` is quick.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
 from msgspec import Meta
@@ -19,6 +19,26 @@ class TrainParameters(TrainSpec, frozen=True, kw_only=True, forbid_unknown_field
 
     All of TrainSpec, flat, and how this run is named, waited for and published.
     """
+
+    GROUPS: ClassVar[dict[str, tuple[str, ...]]] = {
+        "common": (
+            "name", "experiment", "data_uri", "epochs", "batch_size", "learning_rate", "embedding_dim", "seed", "wait",
+        ),
+        "the data's columns": (
+            "buyer_column", "product_column", "time_column", "time_format", "quantity_column", "invoice_column",
+            "csv_separator", "csv_encoding", "csv_decimal", "csv_columns",
+        ),
+        "the data's rows": (
+            "cancellations", "missing_buyers", "non_positive_quantities", "validation_fraction", "test_fraction",
+            "synthetic_buyers", "synthetic_products", "synthetic_interactions",
+        ),
+        "the model and its training": ("optimizer", "temperature", "logq_correction", "l2", "early_stopping_patience"),
+        "what is kept and published": ("statistics", "top_k", "tracker", "interval", "keep_extremes"),
+        "the job": (
+            "timeout_s", "queue_timeout_s", "poll_interval_s", "quick_test_id", "request_key", "machine",
+        ),
+    }  # fmt: skip
+    """The flags of ``--help`` and the fields of the form, in this order."""
 
     name: Annotated[str, Meta(max_length=200, description="what people call the run")] = ""
     experiment: Annotated[

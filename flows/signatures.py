@@ -9,6 +9,7 @@ from pydantic import Field
 
 from flows.forms import to_annotation, to_limits
 from switchyard.core.errors import BadRequest
+from switchyard.core.runs.flags import to_groups
 
 S = TypeVar("S", bound=msgspec.Struct)
 R = TypeVar("R")
@@ -17,8 +18,8 @@ R = TypeVar("R")
 def takes(struct: type[S]) -> Callable[[Callable[[S], R]], Callable[..., R]]:
     """Lets a function of one `struct` be called with the struct's fields as keywords, and shows them as its signature.
 
-    Prefect makes a deployment's form from the signature, and binds and checks every call against it; writing some 40
-    parameters out there would say each name, limit and description a second time.
+    Prefect makes a deployment's form from the signature, in its order (`to_groups`), and binds and checks every call
+    against it; writing some 40 parameters out there would say each name, limit and description a second time.
     """
 
     def wrap(function: Callable[[S], R]) -> Callable[..., R]:
@@ -46,7 +47,8 @@ def to_parameters(given: dict[str, object], struct: type[S]) -> S:
 def _to_signature(struct: type[msgspec.Struct]) -> inspect.Signature:
     hints = get_type_hints(struct, include_extras=True)
     parameters = []
-    for field in msgspec.structs.fields(struct):
+    fields = {field.name: field for field in msgspec.structs.fields(struct)}
+    for field in (fields[name] for group in to_groups(struct).values() for name in group):
         hint, limits = to_limits(hints[field.name])
         default = ... if field.required else field.default
         if isinstance(hint, type) and issubclass(hint, msgspec.Struct):

@@ -1,6 +1,5 @@
 """The serving command line: parses, checks what can be checked before the first request, and runs the server."""
 
-import argparse
 import logging
 import socket
 import sys
@@ -13,6 +12,7 @@ from serving.app import create_app
 from switchyard.clients.connect import connect
 from switchyard.clients.prefect.analytics import switch_off_analytics
 from switchyard.core.errors import SwitchyardError
+from switchyard.core.runs.flags import FlagParser
 
 
 def main(arguments: Sequence[str] | None = None, *, prog: str = "python -m serving") -> int:
@@ -20,9 +20,7 @@ def main(arguments: Sequence[str] | None = None, *, prog: str = "python -m servi
 
     `arguments` are the process's own by default; `prog` is what the person typed.
     """
-    parser = argparse.ArgumentParser(
-        prog=prog, description="Serves published results: the JSON API and the pages of each run."
-    )
+    parser = FlagParser(prog=prog, description="Serves published results: the JSON API and the pages of each run.")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument(
         "--port", type=int, default=8000, help="port to listen on; 0: a free one (default: %(default)s)"

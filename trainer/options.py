@@ -1,6 +1,5 @@
 """The trainer's arguments: which run this is (`RunSpec`) and what to train (`core.runs.spec.TrainSpec`)."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +11,7 @@ from msgspec import Meta
 from switchyard.clients.objects.open import open_objects
 from switchyard.core.data.files import to_absolute
 from switchyard.core.errors import BadRequest
-from switchyard.core.runs.flags import add_flags, read_flags
+from switchyard.core.runs.flags import FlagParser, add_flags, read_flags
 from switchyard.core.runs.spec import TrainSpec
 from trainer.environment import Environment
 
@@ -54,7 +53,7 @@ def read_arguments(arguments: Sequence[str], environment: Environment) -> tuple[
         SystemExit: 2 for an unknown flag, 0 after ``--help``; argparse's own.
     """
     # Abbreviations off: a flag cut short would otherwise be another one as soon as a new flag is added.
-    parser = argparse.ArgumentParser(prog="python -m trainer", description=__doc__, allow_abbrev=False)
+    parser = FlagParser(prog="python -m trainer", description=__doc__)
     add_flags(parser, RunSpec, title="the run")
     add_flags(parser, TrainSpec, title="the training")
     values = vars(parser.parse_args(list(arguments)))

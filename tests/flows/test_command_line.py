@@ -5,18 +5,21 @@ import os
 import signal
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from prefect.settings import PREFECT_API_URL
+from prefect.utilities.callables import parameter_schema
 
-from flows.__main__ import FLOWS, read_command
-from flows.parameters import IngestParameters, TrainParameters
+from flows.__main__ import FLOWS, Command, main, read_command
+from flows.parameters import TrainParameters
+from flows.train import train
 from switchyard.clients.connect import Outside, connect
 from switchyard.core.errors import BadRequest
 from switchyard.core.runs.jobs import JobState
 from switchyard.core.runs.machine import MachineSpec
-from switchyard.core.runs.rows import RunStatus
+from switchyard.core.runs.rows import NewRun, RunStatus
 from tests.flows.polling import wait_for
 
 TOY = ["--epochs=3", "--synthetic-buyers=60", "--synthetic-products=40", "--synthetic-interactions=1000",
@@ -121,11 +124,11 @@ def test_migrate_works_without_prefect(tmp_path: Path) -> None:
     assert "already" in second.stdout
 
 
-def test_an_old_schema_names_the_command(tmp_path: Path, api_url: str) -> None:
-    """Before the first migration every flow says what to run."""
+def test_the_first_command_needs_no_migration(tmp_path: Path, api_url: str) -> None:
+    """The results database on this machine is made by whatever is run first."""
     done = run_flows("reconcile", state=str(tmp_path), api_url=api_url)
-    assert done.returncode == 1
-    assert "switchyard migrate" in done.stderr
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "results.db").exists()
 
 
 @pytest.mark.parametrize(
@@ -174,10 +177,54 @@ def test_every_flow_has_help(flow: str, capsys: pytest.CaptureFixture[str]) -> N
         assert name.replace("_", "-") in shown, name
 
 
-def test_ids_are_positional_too() -> None:
+@pytest.mark.parametrize("flow", ["ingest", "cancel", "recover", "verify"])
+def test_ids_are_positional_too(flow: str) -> None:
     """`ingest 12` and `ingest --quick-test-id 12` are the same."""
-    assert read_command(["ingest", "12"]).parameters == IngestParameters(quick_test_id=12)
-    assert read_command(["ingest", "--quick-test-id", "12"]).parameters == IngestParameters(quick_test_id=12)
+    expected = FLOWS[flow](quick_test_id=12)
+    assert read_command([flow, "12"]).parameters == expected
+    assert read_command([flow, "--quick-test-id", "12"]).parameters == expected
+
+
+def test_the_common_flags_of_train_come_first(capsys: pytest.CaptureFixture[str]) -> None:
+    """In groups, and each field in the group that someone chose for it."""
+    with pytest.raises(SystemExit):
+        read_command(["train", "--help"])
+    shown = capsys.readouterr().out
+    flags = ["--name", "--experiment", "--data-uri", "--epochs", "--csv-separator", "--machine-type"]
+    places = [shown.index(f"\n  {flag} ") for flag in flags]
+    assert places == sorted(places)
+    assert shown.index("\ncommon:\n") < places[0] < shown.index("\nthe data's columns:\n")
+
+
+def test_the_form_of_train_has_the_same_order() -> None:
+    """Prefect's UI draws the fields by their positions."""
+    properties = parameter_schema(train).model_dump()["properties"]
+    names = sorted(properties, key=lambda name: properties[name]["position"])
+    assert names[:4] == ["name", "experiment", "data_uri", "epochs"]
+    assert set(names) == set(TrainParameters.__struct_fields__)
+
+
+def test_json_is_alone_on_stdout(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever a library prints meanwhile goes to stderr."""
+
+    def migrate(command: Command) -> dict[str, str]:
+        print("a library's greeting")
+        return {"results": "done"}
+
+    monkeypatch.setattr("flows.__main__._run_plainly", migrate)
+    assert main(["migrate", "--json"]) == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out) == {"results": "done"}
+    assert "a library's greeting" in shown.err
+
+
+def test_cancel_of_an_ended_run_says_that_there_was_nothing_to_do(outside: Outside, api_url: str) -> None:
+    """Exit 0, its status, and nothing is asked of any job."""
+    run = outside.runs.create_run(NewRun(request_key="ended"), now=datetime.now(UTC))
+    outside.runs.end_run(run.id, RunStatus.CANCELLED, error="by hand", now=datetime.now(UTC))
+    done = run_flows("cancel", str(run.id), state=outside.settings.state_dir, api_url=api_url)
+    assert done.returncode == 0, done.stderr
+    assert f"quick test {run.id} is cancelled already: there was nothing to cancel" in done.stdout
 
 
 def test_flags_become_parameters() -> None:

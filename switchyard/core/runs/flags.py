@@ -5,16 +5,59 @@ A field that is a Struct itself becomes one flag for each of its fields: ``machi
 """
 
 import argparse
+import difflib
 import json
 import re
+import sys
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 
 from switchyard.core.errors import BadRequest
 
 T = TypeVar("T", bound=msgspec.Struct)
+
+
+class FlagParser(argparse.ArgumentParser):
+    """A parser without abbreviations. It answers a wrong flag in two lines: the flag that was probably meant, and where
+    all of them are listed."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **{"allow_abbrev": False} | named)
+
+    def parse_known_args(  # type: ignore[override]  # argparse's own is overloaded for namespaces of other types
+        self, args: Any = None, namespace: Any = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """As argparse's own, but unknown flags end the program here, where the flags of a subcommand are known."""
+        values, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{self._to_hint(unknown)}")
+        return values, unknown
+
+    def error(self, message: str) -> NoReturn:
+        """Says what is wrong on stderr, without the list of all flags, and exits with 2."""
+        sys.stderr.write(f"{self.prog}: error: {message}\nAll flags: {self.prog} --help\n")
+        raise SystemExit(2)
+
+    def _to_hint(self, unknown: list[str]) -> str:
+        """Each close flag once, in the order of what was typed."""
+        typed = [word.partition("=")[0].replace("_", "-") for word in unknown if word.startswith("-")]
+        close = [difflib.get_close_matches(word, self._option_string_actions, n=1) for word in typed]
+        meant = list(dict.fromkeys(flag for flags in close for flag in flags))
+        return f". Did you mean {' '.join(meant)}?" if meant else ""
+
+
+def to_groups(struct: type[msgspec.Struct]) -> dict[str, tuple[str, ...]]:
+    """The names of the fields of `struct` under the titles of its `GROUPS`, those that a person needs first in front.
+
+    A field that no group names is in a last group, "more"; without `GROUPS` all are "parameters", in their own order.
+    """
+    names = struct.__struct_fields__
+    groups: dict[str, tuple[str, ...]] = dict(getattr(struct, "GROUPS", {}))
+    grouped = {name for group in groups.values() for name in group}
+    left = tuple(name for name in names if name not in grouped)
+    return groups | ({"more" if groups else "parameters": left} if left else {})
 
 
 def to_flag(name: str) -> str:
@@ -25,10 +68,29 @@ def to_flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def add_flags(parser: argparse.ArgumentParser, struct: type[msgspec.Struct], *, title: str = "") -> None:
-    """Adds one flag a field of `struct`, all optional here: `read_flags` says what is missing or out of range."""
-    group = parser.add_argument_group(title) if title else parser
-    for field in _walk(struct):
+def add_flags(
+    parser: argparse.ArgumentParser, struct: type[msgspec.Struct], *, title: str = "", grouped: bool = False
+) -> None:
+    """Adds one flag a field of `struct`, all optional here: `read_flags` says what is missing or out of range.
+
+    They stand in `--help` under `title`, or `grouped`: under the titles of `to_groups`, and in that order.
+    """
+    fields = list(_walk(struct))
+    if not grouped:
+        _add_fields(parser.add_argument_group(title) if title else parser, fields)
+        return
+    for heading, names in to_groups(struct).items():
+        _add_fields(
+            parser.add_argument_group(heading), [field for name in names for field in fields if _is_of(field, name)]
+        )
+
+
+def _is_of(field: "_Field", name: str) -> bool:
+    return field.name.partition(".")[0] == name
+
+
+def _add_fields(group: argparse._ActionsContainer, fields: "list[_Field]") -> None:
+    for field in fields:
         if field.plain is bool:
             group.add_argument(
                 to_flag(field.name),

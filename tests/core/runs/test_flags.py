@@ -1,12 +1,13 @@
 """Flags made from a Struct, and what a wrong one is told."""
 
 import argparse
+from typing import ClassVar
 
 import msgspec
 import pytest
 
 from switchyard.core.errors import BadRequest
-from switchyard.core.runs.flags import add_flags, read_flags, to_flags
+from switchyard.core.runs.flags import FlagParser, add_flags, read_flags, to_flags, to_groups
 from switchyard.core.runs.spec import TrainSpec
 
 
@@ -85,3 +86,45 @@ def test_a_refused_flag_says_what_was_expected_and_received(arguments: list[str]
 def test_a_plain_path_becomes_a_uri(given: str, kept: str) -> None:
     """Whoever has a path need not know how it is written as a URI."""
     assert _parse("--data-uri", given).data_uri == kept
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        (["--epoch", "3"], "Did you mean --epochs?"),
+        (["--epoch=3"], "Did you mean --epochs?"),
+        (["--batch_size=3", "--learning-rte=1"], "Did you mean --batch-size --learning-rate?"),
+        (["--no-statistic"], "Did you mean --no-statistics?"),
+        (["--zzz"], "unrecognized arguments: --zzz\n"),
+    ],
+)
+def test_a_mistyped_flag_gets_the_one_that_was_meant(
+    typed: list[str], meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also behind a subcommand; the list of all flags is one command away."""
+    parser = FlagParser(prog="switchyard")
+    add_flags(parser.add_subparsers().add_parser("train"), TrainSpec)
+    with pytest.raises(SystemExit) as refused:
+        parser.parse_args(["train", *typed])
+    assert refused.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("switchyard train: error: unrecognized arguments: ")
+    assert meant in said
+    assert said.endswith("All flags: switchyard train --help\n")
+    assert said.count("\n") == 2
+
+
+class Grouped(Outer, frozen=True):
+    """Two of its fields are named; the others follow."""
+
+    GROUPS: ClassVar[dict[str, tuple[str, ...]]] = {"first": ("later",)}
+    first: int = 1
+    later: int = 2
+
+
+def test_fields_that_no_group_names_come_last() -> None:
+    """A new field is on the form and in --help, whether or not someone thought of its place."""
+    groups = to_groups(Grouped)
+    assert groups["first"] == ("later",)
+    assert set(groups["more"]) == set(Grouped.__struct_fields__) - {"later"}
+    assert to_groups(TrainSpec) == {"parameters": TrainSpec.__struct_fields__}
