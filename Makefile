@@ -24,6 +24,7 @@ setup: .venv/.installed ## set up .venv (the other targets do it themselves, onc
 
 .venv/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.11"; exit 1; }
+	@echo "Setting up .venv: Python packages, about 3 GB, nothing outside this folder. It takes some minutes, the first time only."
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@mkdir -p $(STATE)

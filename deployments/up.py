@@ -28,6 +28,7 @@ POOL = "switchyard"  # prefect.yaml names it too
 ROOT = Path(__file__).resolve().parent.parent
 HEALTH_DEADLINE_S = 180.0  # a fresh database's migrations take most of it on a loaded machine
 STOP_DEADLINE_S = 20.0
+_SAME_S = 1.0  # `make` passes on a SIGTERM that the whole group has had: two within a second are one
 _COLOURS = {"prefect": 36, "deploy": 35, "worker": 33, "api": 32, "up": 1}
 _PYTHON = sys.executable
 
@@ -63,15 +64,19 @@ class Children:
         self._running[name] = process
         return process
 
-    async def run(self, name: str, *arguments: str) -> None:
-        """Runs ``python <arguments>`` to its end; shows what it says only where it fails. Raises: BadSetup: it did."""
+    async def run(self, name: str, *arguments: str) -> list[str]:
+        """Runs ``python <arguments>`` to its end; the lines that it says, which are shown only where it fails.
+
+        Raises: BadSetup: it did."""
         process = await self._spawn(name, *arguments)
         output, _ = await process.communicate()
         del self._running[name]
+        lines = output.decode(errors="replace").splitlines()
         if process.returncode:
-            for line in output.decode(errors="replace").splitlines():
+            for line in lines:
                 say(line, name)
             raise BadSetup(f"`python {' '.join(arguments)}` must succeed; it exited with status {process.returncode}")
+        return lines
 
     async def wait_for_first_end(self) -> str:
         """What to say of the first one that ends by itself."""
@@ -178,13 +183,14 @@ async def bring_up(children: Children, servers: LocalServers, settings: Settings
     # From here on the command line's flows use this server instead of one of their own on the same database.
     to_note_path(settings).write_bytes(msgspec.json.encode(servers))
     await children.run("deploy", "-m", "prefect", "work-pool", "create", POOL, "--type=process", "--overwrite")
-    await children.run("deploy", "-m", "prefect", "--no-prompt", "deploy", "--all")
+    deployed = await children.run("deploy", "-m", "deployments.local")
     await children.run("deploy", "-m", "deployments.limits")
     await children.start(
         "worker", "-m", "prefect", "worker", "start", f"--pool={POOL}", "--type=process", f"--limit={limit}"
     )
     await wait_until_answering(f"{servers.serving_url}/health", "the API", serving)
-    say("deployed: train/manual, train/nightly, ingest/on-job-ended, reconcile/every-minute")
+    for line in deployed:
+        say(line)
     say(f"ready. Prefect: {servers.prefect_api_url.removesuffix('/api')}   runs: {servers.serving_url}/quick-tests/")
     say(f"train: {to_command('prefect')} deployment run train/manual, or {to_command()} train   Ctrl-C stops all")
 
@@ -193,12 +199,16 @@ async def supervise(children: Children, servers: LocalServers, settings: Setting
     """Runs everything until a signal or the first end; answers which, empty for a signal."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
+    asked_at = 0.0
 
     def ask_to_stop() -> None:
-        if stop.is_set():
+        nonlocal asked_at
+        if not stop.is_set():
+            asked_at = loop.time()
+            stop.set()
+        elif loop.time() - asked_at >= _SAME_S:
             say("killing what is left")
             children.kill()
-        stop.set()
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, ask_to_stop)

@@ -1,4 +1,4 @@
-"""Which Prefect the command line uses: the one of a running `make up`, else one of this state folder's own."""
+"""Which servers the command line uses: those of a running `make up`, else a Prefect server of its own."""
 
 import os
 from pathlib import Path
@@ -29,6 +29,8 @@ def prepare_prefect(*, quiet: bool) -> None:
     if servers is not None:
         # A second server on the same SQLite file would fight the first one for its lock.
         defaults["PREFECT_API_URL"] = servers.prefect_api_url
+        if not os.environ.get("SERVING_URL"):  # an empty one counts as not set
+            os.environ["SERVING_URL"] = servers.serving_url
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
     # Prefect makes its own folder, but none above it.

@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,6 +20,7 @@ import httpx
 import msgspec
 import psutil
 import pytest
+import yaml
 from playwright.sync_api import expect
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate
@@ -28,6 +29,7 @@ from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling
 
+from deployments.local import to_name
 from switchyard.clients.launchers.local.launcher import LocalLauncher
 from switchyard.clients.local_servers import find_local_servers
 from switchyard.clients.prefect.analytics import ANALYTICS_OFF
@@ -38,6 +40,7 @@ from switchyard.core.runs.rows import RunStatus
 from tests.chromium import open_browser, skip_without_chromium
 from tests.flows.polling import wait_for
 from tests.root import ROOT
+from tests.terminals import Terminal
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -240,6 +243,18 @@ def test_a_second_make_up_says_that_one_is_running(stack: Stack, tmp_path: Path)
     assert f"one is running already for {stack.folder / 'state'}" in (tmp_path / "second.log").read_text()
 
 
+def test_schedules_are_paused_but_reconciles_and_the_log_names_all(stack: Stack, client: SyncPrefectClient) -> None:
+    """A laptop does not train at night until someone wants it to."""
+    prefect_yaml = yaml.safe_load((ROOT / "prefect.yaml").read_text())
+    active: dict[str, bool] = {}
+    for deployment in prefect_yaml["deployments"]:
+        assert to_name(deployment) in stack.read_log()
+        found = client.read_deployment_by_name(to_name(deployment))
+        active |= {to_name(deployment): schedule.active for schedule in found.schedules}
+    assert active == {"train/nightly": False, "verify/weekly": False, "reconcile/every-minute": True}
+    assert "paused: the schedules of train/nightly, verify/weekly." in stack.read_log()
+
+
 def test_a_taken_port_is_named(tmp_path: Path) -> None:
     """The message says which port, and how to name another."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -290,6 +305,32 @@ def test_the_command_line_uses_the_running_server(stack: Stack) -> None:
     servers = find_local_servers(settings)
     assert servers is not None
     assert servers.prefect_api_url == stack.api_url
+
+
+@pytest.mark.slow  # a stack of its own
+@pytest.mark.parametrize(
+    ("interrupt", "status"), [(Terminal.press_ctrl_c, -signal.SIGINT), (Terminal.terminate, -signal.SIGTERM)]
+)
+def test_make_up_at_a_terminal_stops_in_order(
+    tmp_path: Path, interrupt: Callable[[Terminal], None], status: int
+) -> None:
+    """The whole group has the signal, and `make` passes SIGTERM on: nothing is killed, no process and no note stays,
+    and the shell sees that make was interrupted."""
+    ports = free_ports()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT")}
+    environment |= {"STATE_DIR": str(tmp_path / "state"), "TERM": "xterm"}
+    make = ["make", "up", f"UP=--prefect-port={ports[0]} --port={ports[1]}"]
+    with Terminal(make, cwd=ROOT, env=environment) as terminal:
+        wait_for(lambda: "ready. Prefect" in terminal.read() or terminal.process.poll() is not None, deadline_s=300)
+        processes = psutil.Process(terminal.process.pid).children(recursive=True)
+        interrupt(terminal)
+        assert terminal.process.wait(60) in (status, 2), terminal.read()
+        said = terminal.read()
+    assert "up | stopping" in said.replace("\033[0m", "")
+    assert "killing" not in said
+    assert "Traceback" not in said
+    wait_for(lambda: not [process for process in processes if process.is_running()], what=str(processes))
+    assert not (tmp_path / "state" / "up.json").exists()
 
 
 @pytest.mark.slow  # two stacks of its own, one after the other
