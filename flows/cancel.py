@@ -44,7 +44,7 @@ def cancel(wanted: CancelParameters) -> RunResult:
     run = read_run(run.id)  # the job took a while to end: anyone may have ended the run meanwhile
     settled = settle(run, job)
     announce_end(job)
-    return to_result(read_run(run.id), settled)  # settling has written when it ended: its machine hours
+    return to_result(run, settled)
 
 
 def ask_to_cancel(run: QuickTest, job: Job | None) -> None:

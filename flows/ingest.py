@@ -34,7 +34,7 @@ def ingest(wanted: IngestParameters) -> RunResult:
     settled = settle(run, job, force=wanted.force, sampling=_to_wanted_sampling(run, job, wanted))
     if settled.history:
         show_history(run.id, settled.history)
-    result = to_result(read_run(run.id), settled)  # settling has written when it ended: its machine hours
+    result = to_result(run, settled)
     if settled.refused:
         raise RunFailed(result)
     return result

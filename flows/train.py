@@ -78,7 +78,7 @@ def train(wanted: TrainParameters) -> RunResult:
     announce_end(job)
     if settled.history:
         show_history(run.id, settled.history)
-    result = to_result(read_run(run.id), settled)  # settling has written when it ended: its machine hours
+    result = to_result(run, settled)
     if result.status is not RunStatus.COMPLETED:
         raise RunFailed(result)
     return result

@@ -9,6 +9,7 @@ from switchyard.core.errors import JobFailed
 from switchyard.core.runs.machine_use import to_machine_use
 from switchyard.core.runs.rows import QuickTest, RunStatus
 from tasks.pages import to_page_url
+from tasks.runs import read_run
 
 
 class RunResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
@@ -42,7 +43,14 @@ def to_result(run: QuickTest, settled: Settled | None = None) -> RunResult:
         final_metrics=settled.final_metrics if settled else {},
         url=to_page_url(run.id),
         error=settled.error if settled else run.error,
-        machine=str(to_machine_use(run) or ""),
+        machine=_say_machine_use(run, settled),
         published=settled.published or "" if settled else "",
         history=settled.history if settled else {},
     )
+
+
+def _say_machine_use(run: QuickTest, settled: Settled | None) -> str:
+    """Settling has written the run's end: only one that trained on Vertex AI is read again for it."""
+    if settled is not None and run.completed_at is None and run.gcs_artifacts_path.startswith("gs://"):
+        run = read_run(run.id)
+    return str(to_machine_use(run) or "")
