@@ -132,7 +132,7 @@ def to_sampling(run: QuickTest, job: Job | None) -> Sampling:
             [
                 f"its parameters must have an `interval` that is an integer of at least 1 and at most {MAX_INTERVAL}, "
                 f"and a `keep_extremes` that is true or false; got {said}. To publish it all the same: "
-                f"python -m flows ingest {run.id} --interval 5"
+                f"switchyard ingest {run.id} --interval 5"
             ],
         )
     return found

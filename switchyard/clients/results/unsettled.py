@@ -65,7 +65,7 @@ def select_unsettled(tables: Tables) -> Select[Any]:
 
 
 def read_unsettled(database: Database, *, now: datetime, limit: int) -> list[Unsettled]:
-    """As `core.ports.Results.list_unsettled` says: one query, and more only where a row cannot be fetched."""
+    """As `core.ports.Ledger.list_unsettled` says: one query, and more only where a row cannot be fetched."""
     query, runs = select_unsettled(database.tables), database.tables.runs
     names = ("id", "status", "published_status", "repair_attempts")
     few = query.with_only_columns(*(column for column in query.selected_columns if column.name in names))

@@ -1,5 +1,5 @@
 """The mapping of docs/mapping.md as data: every MLflow key and what becomes of it, and what was decided for runs that
-are not as they should be. Tests hold `mlflow_points` to each line, and the page to these tables."""
+are not as they should be. Tests hold `mapping.py` to each line, and the page to these tables."""
 
 from typing import Final
 
