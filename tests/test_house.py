@@ -1,5 +1,6 @@
 """The rules of the house that no linter knows."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -47,6 +48,21 @@ def test_no_flow_file_shadows_a_room_or_a_dependency() -> None:
     flows = {path.stem for path in entries} - {"__init__", "__main__"}
     assert {"train", "steps"} <= flows
     assert flows & taken == set()
+
+
+def test_the_core_imports_python_and_msgspec_alone() -> None:
+    """pyproject.toml lists the vendors that the core must not import; one that comes later is on no list."""
+    known = {*sys.stdlib_module_names, "msgspec", "switchyard"}
+    files = [path for path in _tracked() if path.is_relative_to(ROOT / "switchyard" / "core") and path.suffix == ".py"]
+    assert files
+    found = set()
+    for path in files:
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            found |= {(path, name) for name in names if name.partition(".")[0] not in known}
+    assert found == set()
 
 
 def test_no_module_has_a_name_that_says_nothing() -> None:

@@ -138,7 +138,7 @@ RULES: Final[tuple[Rule, ...]] = (
         stored=(Stored.SAME,),
         standings=_NOT_LOWER,
         shown=(Shown.DIFFERENTLY,),
-        precedence=_publish("the record is the same, and its state, sampling or MLflow run is shown anew"),
+        precedence=_publish("the record is the same, and its state, sampling or MLflow run is shown as it is now"),
     ),
     # Of the charted series alone it knows less: another sampling is no reason to forget the rest.
     Rule(
