@@ -16,8 +16,8 @@ SUFFIXES: Final = (".parquet", ".csv", ".csv.gz")
 def to_absolute(data_uri: str, folder: str) -> str:
     """A plain path as an absolute one, seen from `folder`; anything with a scheme, or nothing, as it is.
 
-    >>> to_absolute("../orders.csv", "/home/me/runs"), to_absolute("gs://b/orders.csv", "/home")
-    ('/home/me/orders.csv', 'gs://b/orders.csv')
+    >>> to_absolute("../orders.csv", "/data/me/runs"), to_absolute("gs://b/orders.csv", "/data")
+    ('/data/me/orders.csv', 'gs://b/orders.csv')
     """
     return posixpath.normpath(posixpath.join(folder, data_uri)) if data_uri and "://" not in data_uri else data_uri
 
