@@ -216,10 +216,9 @@ def test_both_spellings_and_head_are_served(client: TestClient, place: Place, pa
         assert dict(head.headers) == dict(answer.headers)
 
 
-def test_a_database_without_a_schema_is_reported(tmp_path: Path) -> None:
-    """500 for the server must be set up first; the text names the command."""
-    settings = read_settings({"RESULTS_URL": f"sqlite:///{tmp_path / 'none.db'}"})
-    (tmp_path / "none.db").touch()
+def test_a_database_without_a_schema_is_reported(postgres: Postgres) -> None:
+    """500: a Postgres database must be set up first, and the text names the command."""
+    settings = read_settings({"RESULTS_URL": postgres.url(postgres.make_database())})
     with TestClient(create_app(Outside(settings)), raise_server_exceptions=False) as client:
         for path in (history_url(1), "/api/quick-tests/", "/health"):
             answer = client.get(path)

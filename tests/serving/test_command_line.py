@@ -10,6 +10,7 @@ import urllib.request
 from pathlib import Path
 
 from tests.clients.results.places import Place
+from tests.postgres import Postgres
 
 
 def start(url: str, *arguments: str, state_dir: Path) -> subprocess.Popen[str]:
@@ -52,12 +53,15 @@ def test_a_port_that_is_taken_is_named(place: Place, tmp_path: Path) -> None:
     assert "Traceback" not in said
 
 
-def test_an_old_schema_names_the_command(tmp_path: Path) -> None:
-    """Nothing is migrated by the server."""
-    (tmp_path / "empty.db").touch()
-    server = start(f"sqlite:///{tmp_path / 'empty.db'}", "--port", "0", state_dir=tmp_path)
-    said, _ = server.communicate(timeout=60)
-    assert server.returncode == 2
-    assert "switchyard migrate" in said
-    assert "Traceback" not in said
-    assert (tmp_path / "empty.db").stat().st_size == 0
+def test_an_old_schema_names_the_command(postgres: Postgres, tmp_path: Path) -> None:
+    """The server migrates no Postgres database."""
+    url = postgres.url(postgres.make_database())
+    for _ in range(2):  # the second finds it as the first one did
+        server = start(url, "--port", "0", state_dir=tmp_path)
+        try:
+            said, _ = server.communicate(timeout=60)
+        finally:
+            server.kill()
+        assert server.returncode == 2
+        assert "switchyard migrate" in said
+        assert "Traceback" not in said
