@@ -457,7 +457,7 @@ def test_the_commands_of_the_page_do_what_it_says(outside: Outside, runs: list[R
     lines = section.partition("```\n")[2].partition("```")[0].splitlines()
     results = []
     for line in lines:
-        command = read_command(shlex.split(line.partition("#")[0])[3:])
+        command = read_command(shlex.split(line.partition("#")[0])[1:])
         flow = getattr(importlib.import_module(f"flows.{command.flow}"), command.flow)
         results.append(flow(**msgspec.to_builtins(command.parameters)))
     assert [(found.to_do, found.published) for found in results[:-1]] == [
