@@ -32,7 +32,7 @@ class Standing(StrEnum):
     LOWER = "lower"
     EQUAL = "equal"
     HIGHER = "higher"
-    FORCED = "forced"  # somebody has decided: ranks are not asked
+    FORCED = "forced"  # a person has decided: ranks are not asked
 
 
 class Shown(StrEnum):
@@ -73,7 +73,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
 class Precedence(msgspec.Struct, frozen=True, kw_only=True):
     """What to do with the publication."""
 
-    result: PublishResult | None  # None: refused, for nobody can tell which of the two is right
+    result: PublishResult | None  # None: refused, because either of the two may be right
     reason: str
 
 
@@ -179,7 +179,7 @@ RULES: Final[tuple[Rule, ...]] = (
         stored=(Stored.OTHER,),
         standings=(Standing.EQUAL,),
         sources=(Sources.NO_MATTER,),
-        precedence=Precedence(result=None, reason="nobody can tell which is right: a person decides, by force"),
+        precedence=Precedence(result=None, reason="both may be right: a person decides, by force"),
     ),
 )
 
