@@ -17,12 +17,15 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
 
 import flows.backfill
 from switchyard.clients import connect
+from switchyard.clients.results.open import ResultsPorts
+from switchyard.clients.settings import Settings
 from switchyard.core.errors import SwitchyardError
 
 EFFECTS: Final = frozenset({"publish", "publish_many", "adopt_runs", "write_ledger", "write", "delete"})
@@ -130,8 +133,16 @@ def watch(board: Board) -> None:
     """Has `connect` hand out watched ports, in this process."""
     wiring: Any = connect
     outside: Any = connect.Outside
-    results, objects, read = wiring._results, outside.objects, outside.tracking.fget
-    wiring._results = lambda settings: Watched(results(settings), board)
+    open_results, objects, read = wiring._open_results, outside.objects, outside.tracking.fget
+
+    def open_watched(settings: Settings) -> ResultsPorts:
+        ports: ResultsPorts = open_results(settings)
+        watched: dict[str, Any] = {
+            name: Watched(getattr(ports, name), board) for name in ("runs", "jobs", "histories", "ledger")
+        }
+        return replace(ports, **watched)
+
+    wiring._open_results = open_watched
     outside.objects = lambda self, uri: Watched(objects(self, uri), board)
     outside.tracking = property(lambda self: Watched(read(self), board))
 

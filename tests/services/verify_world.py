@@ -27,7 +27,7 @@ Found = tuple[str, str, int | None]
 """Where a difference must be found: place, MLflow's key (else the path), epoch."""
 NORMAL = ("run-0000-adagrad", "run-0001-adam")
 """The names of two runs without anything awkward."""
-_TABLES = ("quick_tests", "switchyard_published", "switchyard_histograms")
+_TABLES = ("quick_tests", "switchyard_published", "switchyard_histograms", "switchyard_ledger")
 
 
 @dataclass
@@ -73,6 +73,7 @@ class World:
         shutil.copytree(self.folder, folder, dirs_exist_ok=True)
         copied = World(folder, folder / self.store.name, results_url or f"sqlite:///{folder / 'results.db'}")
         copied.ids, copied.run_ids = self.ids, self.run_ids
+        copied.sql("DELETE FROM switchyard_ledger WHERE kind LIKE 'verify%'")  # of tests that verified the original
         copied.sql(
             "UPDATE quick_tests SET gcs_artifacts_path = replace(gcs_artifacts_path, :old, :new)",
             old=self.folder.as_uri(),
@@ -88,7 +89,7 @@ class World:
 
     @contextmanager
     def put_back(self) -> Iterator[None]:
-        """Puts all that is published back to what it was."""
+        """Puts all that is published, and the ledger, back to what it was."""
         for table in _TABLES:
             self.sql(f"CREATE TABLE was_{table} AS SELECT * FROM {table}")
         yield
