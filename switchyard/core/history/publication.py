@@ -1,7 +1,7 @@
 """What one publish writes, and what it did."""
 
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -25,6 +25,38 @@ class Digests(msgspec.Struct, frozen=True, kw_only=True):
     series: dict[str, str] = {}
 
 
+class Versions(msgspec.Struct, frozen=True, kw_only=True):
+    """What a publication was made by. A stored history is compared and verified by its own versions, not by newer
+    ones."""
+
+    digest: int = 2
+    mapping: int = 2  # of MLflow's keys, docs/mapping.md; a file has no need of it
+    rules: str = ""  # a team's own rules for names, as TOML; empty: none
+
+
+FIRST_VERSIONS = Versions(digest=1, mapping=1)
+"""Of every history that was published before versions were stored."""
+
+ValueKind = Literal["final", "last", "best", "param", "tag"]
+
+
+class Value(msgspec.Struct, frozen=True, kw_only=True):
+    """One value of a run that lists, filters and comparisons ask for; at least one of the two is set."""
+
+    kind: ValueKind
+    name: str
+    number: float | None = None  # finite
+    text: str | None = None
+
+
+class FullSeries(msgspec.Struct, frozen=True, kw_only=True):
+    """Every scalar series of a run: gzip of the JSON that ``/series/`` answers, and its digest (``sha256:<hex>`` of the
+    JSON before gzip)."""
+
+    gzip_json: bytes
+    digest: str
+
+
 class HistogramRow(msgspec.Struct, frozen=True, kw_only=True):
     """One published histogram: gzip of the JSON that its endpoint answers."""
 
@@ -41,6 +73,10 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
     digests: Digests
     rank: Rank
     histograms: list[HistogramRow]
+    versions: Versions = Versions()
+    first_digests: Digests | None = None  # of the same source by FIRST_VERSIONS; None: not known
+    series: FullSeries | None = None  # None: nothing is known of them, and what is stored of an earlier publish goes
+    values: list[Value] = []
     row_status: RunStatus | None = None  # None: the row keeps its status
     error: str = ""
 
