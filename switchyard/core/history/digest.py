@@ -21,7 +21,7 @@ from switchyard.core.metrics.record import (
     TowerStatistics,
 )
 
-_FRAME = b"switchyard digest 1\n"
+_FRAMES = {1: b"switchyard digest 1\n", 2: b"switchyard digest 2\n"}
 _MISSING = b"\xff" * 8  # a NaN's bits too, but never those of _NON_FINITE
 _NON_FINITE = {kind: struct.pack("<d", float(kind)) for kind in ("inf", "-inf")} | {
     "nan": b"\x00\x00\x00\x00\x00\x00\xf8\x7f"
@@ -37,18 +37,39 @@ _Leaf = tuple[str, bytes]
 
 
 def to_digests(record: MetricsRecord) -> Digests:
-    """The digests of all that the record says of its run's epochs: never of `run`, `saved_at`, `status`, `available`
-    or `warnings`. Records that are equal but for those have equal digests, and only they. Of a `charted_only` record
-    there is no `full`: nobody knows what else the run has."""
+    """The digests, version 2, of all that the record says of its run's epochs: never of `run`, `saved_at`, `status`,
+    `available` or `warnings`. Records that are equal but for those have equal digests, and only they. `charted` covers
+    every curve, the final metrics and params; `full` the towers' statistics and histograms too. Of a `charted_only`
+    record there is no `full`: nobody knows what else the run has."""
+    return to_both_digests(record)[0]
+
+
+def to_first_digests(record: MetricsRecord) -> Digests:
+    """The same, version 1: `charted` covers losses, norms, final metrics and params alone."""
+    return to_both_digests(record)[1]
+
+
+def to_both_digests(record: MetricsRecord) -> tuple[Digests, Digests]:
+    """Versions 2 and 1; each series is hashed once for both."""
     places = Places(record)
-    charted = dict(_charted_leaves(record, places))
-    if record.charted_only:
-        return Digests(charted=_digest_set(charted), full=None, series=_to_texts(charted))
-    full = charted | dict(_other_leaves(record, places))
+    first = dict(_charted_leaves(record, places))
+    charted = first | dict(_curve_leaves(record, places))
+    full = None if record.charted_only else charted | dict(_other_leaves(record, places))
+    series = _to_texts(full or charted)
+    return (
+        _to_digests(2, charted, full, series),
+        _to_digests(1, first, full, series if full else _to_texts(first)),
+    )
+
+
+def _to_digests(
+    version: int, charted: Mapping[str, bytes], full: Mapping[str, bytes] | None, series: dict[str, str]
+) -> Digests:
+    frame = _FRAMES[version]
     return Digests(
-        charted=_digest_set(charted),
-        full=_digest_set(full),
-        series=_to_texts(full),
+        charted=_digest_set(frame, charted),
+        full=None if full is None else _digest_set(frame, full),
+        series=series,
     )
 
 
@@ -56,9 +77,9 @@ def _to_texts(leaves: Mapping[str, bytes]) -> dict[str, str]:
     return {path: f"sha256:{hashed.hex()}" for path, hashed in leaves.items()}
 
 
-def _digest_set(leaves: Mapping[str, bytes]) -> str:
+def _digest_set(frame: bytes, leaves: Mapping[str, bytes]) -> str:
     """Of all leaves, in the order of their paths' code points: length of the path, the path, the leaf's digest."""
-    parts = [_FRAME]
+    parts = [frame]
     for path in sorted(leaves):
         parts += (_pack_text(path), leaves[path])
     return f"sha256:{hashlib.sha256(b''.join(parts)).hexdigest()}"
@@ -75,15 +96,18 @@ def _charted_leaves(record: MetricsRecord, places: Places) -> Iterator[_Leaf]:
     yield from _json_leaves(record, ("params",), record.params)
 
 
-def _other_leaves(record: MetricsRecord, places: Places) -> Iterator[_Leaf]:
+def _curve_leaves(record: MetricsRecord, places: Places) -> Iterator[_Leaf]:
     yield from _series_leaves(record, ("metrics",), record.metrics, places)
-    for section in ("weight_stats", "gradient_stats"):
-        for tower, statistics in getattr(record, section).items():
-            yield from _tower_leaves(record, (section, tower), statistics, places)
     for name, other in record.other_series.items():
         found = places.kinds("other_series", name)
         yield to_path("other_series", name, "steps"), _hash(_INTEGERS, _pack_integers(other.steps))
         yield to_path("other_series", name, "values"), _hash(_NUMBERS, _pack_numbers(other.values, found))
+
+
+def _other_leaves(record: MetricsRecord, places: Places) -> Iterator[_Leaf]:
+    for section in ("weight_stats", "gradient_stats"):
+        for tower, statistics in getattr(record, section).items():
+            yield from _tower_leaves(record, (section, tower), statistics, places)
     kinds = record.non_finite.get("unknown", {})
     for path, value in record.unknown.items():
         yield path, _hash(_JSON, _pack_json(value, kinds.get(path, {})))

@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from switchyard.core.errors import StaleWrite
-from switchyard.core.history.publication import Digests, Publication, PublishResult, Rank
+from switchyard.core.history.publication import FIRST_VERSIONS, Digests, Publication, PublishResult, Rank, Versions
 from switchyard.core.runs.rows import RunStatus
 
 
@@ -59,6 +59,7 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
     digests: Digests | None = None
     rank: Rank | None = None
     cached_at: datetime | None = None
+    versions: Versions = FIRST_VERSIONS  # by which the digests were made
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,6 +99,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _OURS: Final = (Stored.SAME, Stored.MORE, Stored.CHARTED, Stored.OTHER)
+_SHOWN: Final[tuple[str, ...]] = ("status", "sampling", "mlflow_run_id", "best", "tags", "parent")
+_SHOWN_FIRST: Final = ("status", "interval", "keep_extremes", "mlflow_run_id")
 _RANKED: Final = (Standing.LOWER, Standing.EQUAL, Standing.HIGHER)
 _NOT_LOWER: Final = (Standing.EQUAL, Standing.HIGHER, Standing.FORCED)
 _ABOVE: Final = (Standing.HIGHER, Standing.FORCED)
@@ -195,7 +198,7 @@ def to_case(publication: Publication, kept: Kept | None, *, force: bool) -> Case
         return Case(stored=Stored.NOTHING, standing=Standing.FORCED if force else Standing.HIGHER)
     if kept.digests is None or kept.rank is None:
         return Case(stored=Stored.FOREIGN, standing=Standing.FORCED if force else Standing.HIGHER)
-    stored = _to_stored(publication.digests, kept.digests)
+    stored = _to_stored(_choose_digests(publication, kept), kept.digests)
     standing = Standing.FORCED if force else _to_standing(publication.rank, kept.rank)
     if standing is Standing.LOWER:
         return Case(stored=stored, standing=standing)  # kept out unread
@@ -229,7 +232,11 @@ def decide(publication: Publication, kept: Kept | None, *, force: bool) -> Publi
 
 def choose_cached_at(publication: Publication, kept: Kept | None, *, now: datetime) -> datetime:
     """The time that readers see: of the first publish of these charts."""
-    same = kept is not None and kept.digests is not None and kept.digests.charted == publication.digests.charted
+    same = (
+        kept is not None
+        and kept.digests is not None
+        and kept.digests.charted == _choose_digests(publication, kept).charted
+    )
     return kept.cached_at if kept is not None and same and kept.cached_at is not None else now.replace(microsecond=0)
 
 
@@ -255,6 +262,14 @@ def to_markdown() -> str:
     return "\n".join(lines) + "\n"
 
 
+def _choose_digests(publication: Publication, kept: Kept) -> Digests:
+    """Those of the publication's source by the versions that made what is stored: a newer version of ours is no other
+    content. Where nobody computed them the newest ones, which are never equal to older ones."""
+    if kept.versions == FIRST_VERSIONS and publication.first_digests is not None:
+        return publication.first_digests
+    return publication.digests
+
+
 def _to_stored(new: Digests, stored: Digests) -> Stored:
     if new.charted != stored.charted:
         return Stored.OTHER
@@ -272,8 +287,10 @@ def _to_standing(new: Rank, stored: Rank) -> Standing:
 
 
 def _to_shown(new: dict[str, Any], stored: dict[str, Any]) -> Shown:
-    alike = all(stored.get(part) == new.get(part) for part in ("status", "sampling", "mlflow_run_id"))
-    return Shown.ALIKE if alike else Shown.DIFFERENTLY
+    parts = _SHOWN
+    if stored.get("schema_version") == 1:  # it has nothing of the later parts, and stays as it is served
+        parts, new, stored = _SHOWN_FIRST, {**new, **new["sampling"]}, {**stored, **(stored.get("sampling") or {})}
+    return Shown.ALIKE if all(stored.get(part) == new.get(part) for part in parts) else Shown.DIFFERENTLY
 
 
 def _to_sources(stored: object, new: object) -> Sources:

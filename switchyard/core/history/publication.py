@@ -1,5 +1,6 @@
 """What one publish writes, and what it did."""
 
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -36,6 +37,22 @@ class Versions(msgspec.Struct, frozen=True, kw_only=True):
 
 FIRST_VERSIONS = Versions(digest=1, mapping=1)
 """Of every history that was published before versions were stored."""
+
+
+class Parent(msgspec.Struct, frozen=True, kw_only=True):
+    """The run that a nested run belongs to."""
+
+    quick_test_id: int | None  # None: no row is known of it, or it was deleted
+    mlflow_run_id: str
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a training is that goes on; `at` is when its trainer said so."""
+
+    epochs_done: int
+    epochs: int | None  # None: nobody knows how many were asked
+    at: datetime
+
 
 ValueKind = Literal["final", "last", "best", "param", "tag"]
 

@@ -1,23 +1,37 @@
-"""Builds what one publish writes: the published history, its digests, its rank and its histograms."""
+"""Builds what one publish writes: the published history, its digests, its rank, series, values and histograms."""
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, Final, Literal
 
-from switchyard.core.history.digest import to_digests
+import msgspec
+
+from switchyard.core.history.best import find_best
+from switchyard.core.history.digest import to_both_digests
+from switchyard.core.history.full_series import to_full_series
 from switchyard.core.history.histograms import to_histogram_rows
-from switchyard.core.history.publication import Publication, Rank
-from switchyard.core.history.sampling import choose_epochs
+from switchyard.core.history.publication import Digests, Parent, Progress, Publication, Rank, Versions
+from switchyard.core.history.sampling import Choice, choose_epochs, choose_points
+from switchyard.core.history.scalars import find_kinds, list_charted, to_json_steps
+from switchyard.core.history.values import to_values
 from switchyard.core.metrics.nonfinite import Places
 from switchyard.core.metrics.record import (
     GRADIENT_SERIES,
     PUBLISHED_LOSS,
-    SCHEMA_VERSION,
     MetricsRecord,
     NonFiniteKind,
     Sampling,
+    Series,
 )
 from switchyard.core.runs.rows import RunStatus
 
 Source = Literal["file", "mlflow"]
+
+HISTORY_VERSION: Final = 2
+"""The published history's `schema_version`."""
+MAX_CURVES_BYTES: Final = 700_000
+"""Of the series' JSON: with params, tags and the axis a history stays below 1 MB. The full series have all of them."""
+_NAMES_SHOWN: Final = 100
+_CHARACTERS_SHOWN: Final = 200
 
 _STATUS_RANK = {"partial": 0, "failed": 1, "completed": 2}
 
@@ -41,36 +55,54 @@ def to_publication(
     row_status: RunStatus | None = None,
     error: str = "",
     mlflow_run_id: str = "",
+    tags: Mapping[str, str] | None = None,
+    parent: Parent | None = None,
+    progress: Progress | None = None,
+    versions: Versions | None = None,
+    first_digests: Digests | None = None,
 ) -> Publication:
     """All that publishing the record writes. Everything in it is strict JSON: what is not finite is null.
+
+    Args:
+        first_digests: of the same source by the first versions; those of `record` itself where it comes from a file.
 
     Raises:
         BadRequest: `sampling` cannot be.
     """
-    positions = choose_epochs(record, sampling)
-    digests = to_digests(record)
+    places = Places(record)
+    choice = choose_epochs(record, sampling)
+    digests, first = to_both_digests(record)
     histograms = to_histogram_rows(record)
-    non_finite, dropped = _to_published_kinds(record, positions)
+    curves = _Curves(record, places, choice, sampling)
     history = {
         "available": record.available,
-        "epochs": [record.epochs[position] for position in positions],
-        "loss": {name: _sample(record.loss.get(key), positions) for name, key in PUBLISHED_LOSS.items()},
-        "gradient": {name: _sample(record.gradient.get(name), positions) for name in GRADIENT_SERIES},
+        "epochs": [record.epochs[position] for position in choice.positions],
+        "loss": {name: _sample(record.loss.get(key), choice) for name, key in PUBLISHED_LOSS.items()},
+        "gradient": {name: _sample(record.gradient.get(name), choice) for name in GRADIENT_SERIES},
+        "metrics": curves.metrics,
+        "series": curves.series,
+        "best": curves.best,
         "final_metrics": record.final_metrics,
         "params": record.params,
+        "tags": dict(tags or {}),
+        "parent": None if parent is None else msgspec.to_builtins(parent),
+        "progress": None if progress is None else msgspec.to_builtins(progress),
         "mlflow_run_id": mlflow_run_id,
         "histogram_available": bool(histograms),
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": HISTORY_VERSION,
         "status": record.status,
         "source": source,
         "sampling": {
             "interval": sampling.interval,
+            "by": choice.by,
+            "max_points": sampling.max_points,
             "keep_extremes": sampling.keep_extremes,
-            "kept": len(positions),
+            "kept": len(choice.positions),
             "total": len(record.epochs),
-            "non_finite_dropped": dropped,
-        },
-        "non_finite": non_finite,
+            "non_finite_dropped": curves.dropped,
+        }
+        | ({"cut": curves.cut} if curves.cut else {}),
+        "non_finite": curves.non_finite,
         "digest": {"charted": digests.charted, "full": digests.full},
     }
     return Publication(
@@ -79,32 +111,129 @@ def to_publication(
         digests=digests,
         rank=to_rank(record),
         histograms=histograms,
+        versions=versions or Versions(),
+        first_digests=first if source == "file" else first_digests,
+        series=to_full_series(record),
+        values=to_values(
+            final=record.final_metrics,
+            last={scalar.name: _find_last(scalar.values) for scalar in list_charted(record)},
+            best=curves.best,
+            params=record.params,
+            tags=tags or {},
+        ),
         row_status=row_status,
         error=error,
     )
 
 
-def _sample(series: list[float | None] | None, positions: list[int]) -> list[float | None]:
-    """The kept values; none at all of a series that the record does not have."""
-    return [] if series is None else [series[position] for position in positions]
+class _Curves:
+    """The charted series as they are published, and what is said of those that are not."""
 
+    def __init__(self, record: MetricsRecord, places: Places, choice: Choice, sampling: Sampling) -> None:
+        self.metrics: dict[str, Series] = {}
+        self.series: dict[str, dict[str, Any]] = {}
+        self.best: dict[str, dict[str, Any]] = {}
+        self.non_finite: dict[str, dict[str, Any]] = {}
+        self.dropped = 0
+        self.cut: dict[str, Any] = {}
+        self._record = record
+        self._places = places
+        self._choice = choice
+        self._kept = dict(zip(choice.positions, range(len(choice.positions)), strict=True))
+        self._left_out: list[str] = []
+        self._thinned = 1 if choice.cut else 0
+        self._bytes = 0
+        for name, key in PUBLISHED_LOSS.items():
+            self._add_kinds("loss", key, name)
+        for name in GRADIENT_SERIES:
+            self._add_kinds("gradient", name, name)
+        self._add_all(sampling)
+        for section in ("final_metrics", "params"):
+            if record.non_finite.get(section):
+                self.non_finite[section] = record.non_finite[section]
+        if self._left_out:
+            self.cut["left_out"] = len(self._left_out)
+            self.cut["names"] = [name[:_CHARACTERS_SHOWN] for name in self._left_out[:_NAMES_SHOWN]]
+        if self._thinned:
+            self.cut["by_max_points"] = self._thinned
 
-def _to_published_kinds(record: MetricsRecord, positions: list[int]) -> tuple[dict[str, Any], int]:
-    """`non_finite` of what is published, under the published names; and how many charted values were not finite in
-    epochs that were not kept."""
-    published: dict[str, Any] = {}
-    dropped = 0
-    kept = set(positions)
-    places = Places(record)
-    charted = [("loss", name, key) for name, key in PUBLISHED_LOSS.items()]
-    charted += [("gradient", name, name) for name in GRADIENT_SERIES]
-    for section, name, key in charted:
-        kinds: dict[int, NonFiniteKind] = places.kinds(section, key)
-        found = {str(record.epochs[position]): kind for position, kind in kinds.items() if position in kept}
-        dropped += len(kinds) - len(found)
+    def _add_all(self, sampling: Sampling) -> None:
+        own = len(self._record.other_series)
+        # Many series on steps of their own get fewer points each, rather than a few all of theirs.
+        few = Sampling(
+            interval=sampling.interval,
+            keep_extremes=sampling.keep_extremes,
+            max_points=max(2, min(sampling.max_points, MAX_CURVES_BYTES // 40 // own)) if own else sampling.max_points,
+        )
+        for scalar in list_charted(self._record):
+            steps = self._record.epochs if scalar.steps is None else scalar.steps
+            published = PUBLISHED_LOSS_KEYS if scalar.section == "loss" else frozenset()
+            if scalar.key not in published and not self._add(scalar, few):
+                self._left_out.append(scalar.name)
+                continue
+            best = find_best(scalar.name, steps, scalar.values, sampling.directions)
+            if best is not None:
+                step = best.pop("step")
+                if scalar.steps is None:
+                    self.best[scalar.name] = {"value": best["value"], "epoch": step, "direction": best["direction"]}
+                else:
+                    (as_json,) = to_json_steps([step])
+                    self.best[scalar.name] = {"value": best["value"], "step": as_json, "direction": best["direction"]}
+
+    def _add(self, scalar: Any, sampling: Sampling) -> bool:
+        """False: there is no more room."""
+        if scalar.steps is None:
+            values = _sample(scalar.values, self._choice)
+            if not self._has_room(scalar.name, values):
+                return False
+            self.metrics[scalar.name] = values
+            self._add_kinds(scalar.section, scalar.key, scalar.name, "metrics")
+            return True
+        choice = choose_points(scalar.steps, scalar.values, sampling)
+        entry = {
+            "steps": to_json_steps([scalar.steps[position] for position in choice.positions]),
+            "values": [scalar.values[position] for position in choice.positions],
+            "kept": len(choice.positions),
+            "total": len(scalar.values),
+        }
+        if not self._has_room(scalar.name, entry):
+            return False
+        self._thinned += choice.cut
+        self.series[scalar.name] = entry
+        kinds = find_kinds(self._record, self._places, scalar)
+        if kinds:
+            found = {str(at): kinds[position] for at, position in enumerate(choice.positions) if position in kinds}
+            self.dropped += len(kinds) - len(found)
+            if found:
+                self.non_finite.setdefault("series", {})[scalar.name] = found
+        return True
+
+    def _has_room(self, name: str, content: Any) -> bool:
+        # At most 25 characters a number. Only a history that may be too large is measured.
+        points = len(content) if isinstance(content, list) else 2 * len(content["values"])
+        self._bytes += 6 * len(name) + 80 + 25 * points
+        if self._bytes <= MAX_CURVES_BYTES:
+            return True
+        self._bytes -= 6 * len(name) + 80 + 25 * points
+        return False
+
+    def _add_kinds(self, section: str, key: str, name: str, published: str = "") -> None:
+        if key not in self._record.non_finite.get(section, {}):
+            return
+        kinds: dict[int, NonFiniteKind] = self._places.kinds(section, key)
+        found = {str(self._record.epochs[position]): kind for position, kind in kinds.items() if position in self._kept}
+        self.dropped += len(kinds) - len(found)
         if found:
-            published.setdefault(section, {})[name] = found
-    for section in ("final_metrics", "params"):
-        if record.non_finite.get(section):
-            published[section] = record.non_finite[section]
-    return published, dropped
+            self.non_finite.setdefault(published or section, {})[name] = found
+
+
+PUBLISHED_LOSS_KEYS: Final = frozenset(PUBLISHED_LOSS.values())
+
+
+def _sample(series: Series | None, choice: Choice) -> Series:
+    """The kept values; none at all of a series that the record does not have."""
+    return [] if series is None else [series[position] for position in choice.positions]
+
+
+def _find_last(series: Series) -> float | None:
+    return next((value for value in reversed(series) if value is not None), None)

@@ -97,7 +97,9 @@ class MetricsRecord(msgspec.Struct, kw_only=True):
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True):
-    """How epochs are chosen for the published history: every `interval`-th and the last, perhaps the extremes too."""
+    """How the published history is made: every `interval`-th epoch and the last, perhaps the extremes too."""
 
     interval: int = 5
     keep_extremes: bool = False
+    max_points: int = 500  # of the axis, and of each series on steps of its own
+    directions: dict[str, Literal["min", "max"]] = {}  # which way is better, of series whose names do not say so

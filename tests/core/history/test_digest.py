@@ -12,7 +12,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from switchyard.core.history.digest import to_digests
+from switchyard.core.history.digest import to_digests, to_first_digests
 from switchyard.core.metrics.reading import read_record
 from switchyard.core.metrics.record import MetricsRecord, OtherSeries, RunIdentity
 from switchyard.core.metrics.writing import to_json
@@ -25,7 +25,8 @@ NOT_DIGESTED: dict[str, Any] = {
     "available": True,
     "warnings": [],
 }
-CHARTED = ("epochs", "loss", "gradient", "final_metrics", "params")
+FIRST_CHARTED = ("epochs", "loss", "gradient", "final_metrics", "params")
+CHARTED = (*FIRST_CHARTED, "metrics", "other_series")
 
 
 def comparable(record: MetricsRecord) -> Any:
@@ -65,6 +66,9 @@ def test_a_change_anywhere_changes_the_digest(record: MetricsRecord, data: st.Da
     before, after = to_digests(record), to_digests(changed)
     assert after.full != before.full
     assert (after.charted != before.charted) is (section in CHARTED)
+    first = (to_first_digests(record), to_first_digests(changed))
+    assert first[0].full != first[1].full
+    assert (first[0].charted != first[1].charted) is (section in FIRST_CHARTED)
     different = {path for path in before.series if before.series[path] != after.series[path]}
     assert len(different) == 1
     assert different.pop().startswith(section) or section == "unknown"
@@ -156,12 +160,17 @@ def test_the_bytes_are_those_of_the_contract() -> None:
     non_finite = {"loss": {"val_loss": {"1": "nan"}}, "final_metrics": {"test_loss": {"": "-inf"}}}
     tree = make_tree(changes | {"non_finite": non_finite, "gradient_stats": {}})
     del tree["weight_stats"]["candidate"]
-    digests = to_digests(read_record(to_bytes(tree), where="a file"))
+    record = read_record(to_bytes(tree), where="a file")
+    digests, first = to_digests(record), to_first_digests(record)
     leaves = dict(_leaves(tree))
     assert digests.series == {path: _sha(content) for path, content in leaves.items()}
     charted = {path: content for path, content in leaves.items() if path.split(".")[0] in CHARTED}
     assert digests.charted == _set_digest(charted)
     assert digests.full == _set_digest(leaves)
+    first_charted = {path: content for path, content in leaves.items() if path.split(".")[0] in FIRST_CHARTED}
+    assert first.charted == _set_digest(first_charted, version=1)
+    assert first.full == _set_digest(leaves, version=1)
+    assert first.series == digests.series
 
 
 def _leaves(tree: dict[str, Any]) -> Iterator[tuple[str, bytes]]:
@@ -202,8 +211,8 @@ def _sha(content: bytes) -> str:
     return "sha256:" + hashlib.sha256(content).hexdigest()
 
 
-def _set_digest(leaves: dict[str, bytes]) -> str:
-    content = b"switchyard digest 1\n"
+def _set_digest(leaves: dict[str, bytes], version: int = 2) -> str:
+    content = f"switchyard digest {version}\n".encode()
     for path, leaf in sorted(leaves.items()):
         content += struct.pack("<q", len(path)) + path.encode() + hashlib.sha256(leaf).digest()
     return _sha(content)

@@ -5,11 +5,13 @@ from datetime import UTC, datetime
 from itertools import product
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from switchyard.core.errors import StaleWrite
+from switchyard.core.history.digest import to_first_digests
 from switchyard.core.history.precedence import (
     RULES,
     Case,
@@ -25,10 +27,14 @@ from switchyard.core.history.precedence import (
     to_case,
     to_markdown,
 )
-from switchyard.core.history.publication import Digests, Publication, PublishResult, Rank
+from switchyard.core.history.publication import FIRST_VERSIONS, Digests, Publication, PublishResult, Rank
+from switchyard.core.history.publishing import to_publication
+from switchyard.core.metrics.record import Sampling
 from switchyard.core.runs.rows import RunStatus
+from tests.core.metrics.factories import make_record
 from tests.root import ROOT
 
+changed = msgspec.structs.replace
 NOW = datetime(2026, 1, 15, 10, 30, 0, 999, tzinfo=UTC)
 BEFORE = datetime(2025, 12, 24, 18, 0, tzinfo=UTC)
 CASES = [
@@ -248,3 +254,31 @@ def test_the_page_shows_the_table() -> None:
 
 def _values(case: Case) -> list[str]:
     return [case.stored, case.standing, case.shown, case.sources]
+
+
+def test_a_newer_version_of_the_same_source_is_unchanged() -> None:
+    """What version 1 published stays as it is served; another source, another state or a force replaces it."""
+    record = make_record()
+    publication = to_publication(record, quick_test_id=1, source="file", sampling=Sampling())
+    first = to_first_digests(record)
+    history = {
+        **publication.history,
+        "schema_version": 1,
+        "sampling": {"interval": 5, "keep_extremes": False},
+        "digest": {"charted": first.charted, "full": first.full},
+    }
+    for name in ("metrics", "series", "best", "tags", "parent", "progress"):
+        del history[name]
+    kept = Kept(history_text=json.dumps(history), digests=first, rank=publication.rank, versions=FIRST_VERSIONS)
+    assert decide(publication, kept, force=False) is PublishResult.UNCHANGED
+    other = json.dumps(history | {"status": "partial"})
+    assert decide(publication, changed(kept, history_text=other), force=False) is PublishResult.PUBLISHED
+    with pytest.raises(StaleWrite):
+        decide(
+            publication,
+            changed(kept, digests=Digests(charted="sha256:0", full="sha256:0")),
+            force=False,
+        )
+    unknown = changed(publication, first_digests=None)
+    with pytest.raises(StaleWrite):
+        decide(unknown, kept, force=False)

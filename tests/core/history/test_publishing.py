@@ -3,6 +3,7 @@
 import gzip
 import json
 import math
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -11,10 +12,10 @@ from hypothesis import given, settings
 from switchyard.core.errors import BadRequest
 from switchyard.core.history.digest import to_digests
 from switchyard.core.history.histograms import to_histogram_rows
-from switchyard.core.history.publication import Publication, Rank
+from switchyard.core.history.publication import Parent, Progress, Publication, Rank
 from switchyard.core.history.publishing import to_publication, to_rank
 from switchyard.core.metrics.reading import read_record
-from switchyard.core.metrics.record import Histogram, MetricsRecord, RunIdentity, Sampling, TowerStatistics
+from switchyard.core.metrics.record import Histogram, MetricsRecord, OtherSeries, RunIdentity, Sampling, TowerStatistics
 from switchyard.core.runs.rows import RunStatus
 from tests.core.metrics.factories import EDGES, EVERY_EPOCH, make_record, make_version0, records, to_bytes
 
@@ -29,10 +30,20 @@ def test_the_history_is_the_published_contract() -> None:
         8,
         loss={"loss": [float(i) for i in range(8)], "total_loss": [i + 0.5 for i in range(8)], "aux": [0.0] * 8},
         gradient={"query": [1.0] * 8},
+        metrics={"learning_rate": [0.1] * 8},
+        other_series={"batch_loss": OtherSeries(steps=[0, 3, 5, 7], values=[None, 1.0, 2.0, 3.0])},
+        non_finite={"other_series": {"batch_loss": {"0": "nan"}}},
         final_metrics={"test_loss": 0.3},
         params={"optimizer": "adam"},
     )
-    publication = publish(record, mlflow_run_id="ab12")
+    at = datetime(2026, 1, 15, 10, 30, tzinfo=UTC)
+    publication = publish(
+        record,
+        mlflow_run_id="ab12",
+        tags={"stage": "draft"},
+        parent=Parent(quick_test_id=7, mlflow_run_id="cd34"),
+        progress=Progress(epochs_done=8, epochs=50, at=at),
+    )
     digests = to_digests(record)
     assert publication.history == {
         "available": True,
@@ -46,15 +57,33 @@ def test_the_history_is_the_published_contract() -> None:
             "val_total": [],
         },
         "gradient": {"total": [], "query": [1.0, 1.0, 1.0], "candidate": []},
+        "metrics": {"aux": [0.0, 0.0, 0.0], "learning_rate": [0.1, 0.1, 0.1]},
+        "series": {"batch_loss": {"steps": [0, 5, 7], "values": [None, 2.0, 3.0], "kept": 3, "total": 4}},
+        "best": {
+            "loss": {"value": 0.0, "epoch": 0, "direction": "min"},
+            "total_loss": {"value": 0.5, "epoch": 0, "direction": "min"},
+            "batch_loss": {"value": 1.0, "step": 3, "direction": "min"},
+        },
         "final_metrics": {"test_loss": 0.3},
         "params": {"optimizer": "adam"},
+        "tags": {"stage": "draft"},
+        "parent": {"quick_test_id": 7, "mlflow_run_id": "cd34"},
+        "progress": {"epochs_done": 8, "epochs": 50, "at": "2026-01-15T10:30:00Z"},
         "mlflow_run_id": "ab12",
         "histogram_available": False,
-        "schema_version": 1,
+        "schema_version": 2,
         "status": "completed",
         "source": "file",
-        "sampling": {"interval": 5, "keep_extremes": False, "kept": 3, "total": 8, "non_finite_dropped": 0},
-        "non_finite": {},
+        "sampling": {
+            "interval": 5,
+            "by": "epoch",
+            "max_points": 500,
+            "keep_extremes": False,
+            "kept": 3,
+            "total": 8,
+            "non_finite_dropped": 0,
+        },
+        "non_finite": {"series": {"batch_loss": {"0": "nan"}}},
         "digest": {"charted": digests.charted, "full": digests.full},
     }
     assert publication.digests == digests
@@ -79,7 +108,7 @@ def test_what_was_not_finite_is_named_or_counted() -> None:
         "loss": {"train": {"5": "-inf"}, "val": {"0": "nan"}},
         "final_metrics": {"test_loss": {"": "inf"}},
     }
-    assert history["sampling"]["non_finite_dropped"] == 3
+    assert history["sampling"]["non_finite_dropped"] == 5
     everything = publish(record, EVERY_EPOCH).history
     assert everything["non_finite"]["loss"]["train"] == {"1": "nan", "2": "inf", "5": "-inf"}
     assert everything["sampling"]["non_finite_dropped"] == 0
@@ -174,3 +203,49 @@ def test_equal_histograms_are_equal_bytes() -> None:
     first, second = to_histogram_rows(record), to_histogram_rows(record)
     assert first == second
     assert first[0].gzip_json[4:8] == bytes(4)  # where gzip keeps a time (RFC 1952, section 2.3.1)
+
+
+def test_a_run_with_very_many_series_is_cut_and_says_what() -> None:
+    """10,000 series of 50 points: below 1 MB, in the order of their names, what has no room is counted and named; the
+    full series have all."""
+    own = {f"m{i:05}": OtherSeries(steps=list(range(50)), values=[float(i)] * 50) for i in range(10_000)}
+    publication = publish(make_record(other_series=own))
+    assert len(json.dumps(publication.history)) < 1_000_000
+    cut = publication.history["sampling"]["cut"]
+    assert cut["left_out"] + len(publication.history["series"]) == 10_000
+    assert cut["by_max_points"] == len(publication.history["series"])
+    assert len(cut["names"]) == 100
+    assert cut["names"][0] == f"m{len(publication.history['series']):05}"
+    assert publication.series is not None
+    assert len(json.loads(gzip.decompress(publication.series.gzip_json))["series"]) >= 10_000
+
+
+def test_a_long_axis_is_thinned_and_keeps_its_extremes() -> None:
+    """1,000,000 epochs with one spike: 500 of them are published, the spike and the last among them."""
+    loss = [1.0] * 100_000
+    loss[77_777] = 9.0
+    history = publish(make_record(100_000, loss={"loss": loss}, metrics={}), Sampling(interval=1)).history
+    assert history["sampling"]["kept"] == len(history["epochs"]) <= 500
+    assert history["sampling"]["cut"] == {"by_max_points": 1}
+    assert {77_777, 99_999} <= set(history["epochs"])
+    assert max(history["loss"]["train"]) == 9.0
+
+
+def test_steps_that_json_cannot_hold_are_texts() -> None:
+    """Beyond 2^53 all steps of the series are texts, also the best one's; negative steps are numbers."""
+    steps = [-5, 2**53, 2**53 + 1]
+    history = publish(make_record(other_series={"loss_x": OtherSeries(steps=steps, values=[3.0, 1.0, 2.0])})).history
+    assert history["series"]["loss_x"]["steps"] == [str(step) for step in [-5, *steps[-1:]]]
+    best = publish(make_record(other_series={"x_loss": OtherSeries(steps=steps, values=[3.0, 1.0, 2.0])})).history
+    assert best["best"]["x_loss"] == {"value": 1.0, "step": str(2**53), "direction": "min"}
+
+
+def test_names_that_two_sections_share_are_told_apart() -> None:
+    """A loss a step beside a loss an epoch: both are published."""
+    record = make_record(2, loss={"loss": [1.0, 0.5]}, metrics={}, other_series={
+        "loss": OtherSeries(steps=[0, 1, 2, 3], values=[4.0, 3.0, 2.0, 1.0])})  # fmt: skip
+    publication = publish(record)
+    assert publication.history["loss"]["train"] == [1.0, 0.5]
+    assert publication.history["series"].keys() == {"other_series.loss"}
+    assert publication.series is not None
+    assert {"loss", "other_series.loss"} <= json.loads(gzip.decompress(publication.series.gzip_json))["series"].keys()

@@ -13,7 +13,7 @@ from tests.core.metrics.factories import make_record, records
 def kept(epochs: list[int], sampling: Sampling | None = None) -> list[int]:
     """The epochs themselves, not their positions."""
     record = make_record(epochs=epochs)
-    return [epochs[position] for position in choose_epochs(record, sampling or Sampling())]
+    return [epochs[position] for position in choose_epochs(record, sampling or Sampling()).positions]
 
 
 @pytest.mark.parametrize(
@@ -50,14 +50,14 @@ def test_extremes_of_every_loss_series_are_kept_when_asked() -> None:
         "aux_loss": [0.0, 0.0, 0.0, 7.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0],  # not charted
     }
     record = make_record(11, loss=loss, non_finite={"loss": {"val_loss": {"7": "inf"}}})
-    assert choose_epochs(record, Sampling(interval=100)) == [0, 10]
-    assert choose_epochs(record, Sampling(interval=100, keep_extremes=True)) == [0, 2, 5, 7, 8, 10]
+    assert choose_epochs(record, Sampling(interval=100)).positions == [0, 10]
+    assert choose_epochs(record, Sampling(interval=100, keep_extremes=True)).positions == [0, 2, 5, 7, 8, 10]
 
 
 def test_of_equal_extremes_the_first_is_kept() -> None:
     """A plateau is one extreme, not as many as it has epochs."""
     record = make_record(6, loss={"loss": [3.0, 1.0, 1.0, 1.0, 3.0, 2.0]})
-    assert choose_epochs(record, Sampling(interval=100, keep_extremes=True)) == [0, 1, 5]
+    assert choose_epochs(record, Sampling(interval=100, keep_extremes=True)).positions == [0, 1, 5]
 
 
 @given(records(), st.integers(1, 2**40), st.booleans())
@@ -65,10 +65,10 @@ def test_of_equal_extremes_the_first_is_kept() -> None:
 def test_sampling_keeps_order_and_ends(record: MetricsRecord, interval: int, keep_extremes: bool) -> None:
     """Ascending positions, each once, the last always, the first with the extremes; the same again for the same."""
     sampling = Sampling(interval=interval, keep_extremes=keep_extremes)
-    positions = choose_epochs(record, sampling)
-    assert positions == sorted(set(positions)) == choose_epochs(record, sampling)
+    positions = choose_epochs(record, sampling).positions
+    assert positions == sorted(set(positions)) == choose_epochs(record, sampling).positions
     assert set(positions) <= set(range(len(record.epochs)))
     if record.epochs:
         assert positions[-1] == len(record.epochs) - 1
         assert not keep_extremes or positions[0] == 0
-        assert set(choose_epochs(record, Sampling(interval=interval))) <= set(positions)
+        assert set(choose_epochs(record, Sampling(interval=interval)).positions) <= set(positions)

@@ -1,0 +1,67 @@
+"""The best value of a series, where its name says which way is better."""
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Final, Literal
+
+from switchyard.core.metrics.record import Series
+
+Direction = Literal["min", "max"]
+
+DIRECTIONS: Final[Mapping[str, Direction]] = {
+    "loss": "min",
+    "logloss": "min",
+    "error": "min",
+    "err": "min",
+    "rmse": "min",
+    "mse": "min",
+    "mae": "min",
+    "mape": "min",
+    "perplexity": "min",
+    "recall": "max",
+    "precision": "max",
+    "ndcg": "max",
+    "mrr": "max",
+    "accuracy": "max",
+    "acc": "max",
+    "auc": "max",
+    "auroc": "max",
+    "f1": "max",
+    "map": "max",
+}
+"""Which way is better, by a word of the series' name. Of two such words the last counts: `accuracy_loss` is a loss."""
+
+_WORD: Final = re.compile(r"[A-Za-z0-9]+")
+_CAMEL: Final = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z]+")
+
+
+@lru_cache(maxsize=4096)
+def find_direction(name: str) -> Direction | None:
+    """Which way is better, as the name says; None where it does not.
+
+    >>> find_direction("val_recall_at_10"), find_direction("eval/mAP_50"), find_direction("valLoss")
+    ('max', 'max', 'min')
+    >>> find_direction("learning_rate") is None
+    True
+    """
+    for word in reversed(_WORD.findall(name)):
+        if word.lower() in DIRECTIONS:
+            return DIRECTIONS[word.lower()]
+        for part in reversed(_CAMEL.findall(word)):
+            if part.lower() in DIRECTIONS:
+                return DIRECTIONS[part.lower()]
+    return None
+
+
+def find_best(name: str, steps: Sequence[int], values: Series, given: Mapping[str, Direction]) -> dict[str, Any] | None:
+    """The first best value, [points], with its step; None where no value is finite, or nothing says which way is
+    better. `given` goes before the name's own word."""
+    direction = given.get(name) or find_direction(name)
+    if direction is None:
+        return None
+    finite = values if None not in values else [value for value in values if value is not None]
+    if not finite:
+        return None
+    best = min(finite) if direction == "min" else max(finite)  # type: ignore[type-var]  # no None is left
+    return {"value": best, "step": steps[values.index(best)], "direction": direction}
