@@ -54,21 +54,20 @@ def to_both_digests(record: MetricsRecord) -> tuple[Digests, Digests]:
     places = Places(record)
     first = dict(_charted_leaves(record, places))
     charted = first | dict(_curve_leaves(record, places))
-    full = None if record.charted_only else charted | dict(_other_leaves(record, places))
-    series = _to_texts(full or charted)
-    return (
-        _to_digests(2, charted, full, series),
-        _to_digests(1, first, full, series if full else _to_texts(first)),
-    )
+    whole = charted if record.charted_only else charted | dict(_other_leaves(record, places))
+    packed = {path: _pack_text(path) + whole[path] for path in sorted(whole)}
+    full = None if record.charted_only else b"".join(packed.values())
+    series = _to_texts(whole)
+    first_series = _to_texts(first) if record.charted_only else series
+    return _to_set(2, packed, charted, full, series), _to_set(1, packed, first, full, first_series)
 
 
-def _to_digests(
-    version: int, charted: Mapping[str, bytes], full: Mapping[str, bytes] | None, series: dict[str, str]
+def _to_set(
+    version: int, packed: Mapping[str, bytes], charted: Mapping[str, bytes], full: bytes | None, series: dict[str, str]
 ) -> Digests:
-    frame = _FRAMES[version]
     return Digests(
-        charted=_digest_set(frame, charted),
-        full=None if full is None else _digest_set(frame, full),
+        charted=_digest_set(version, b"".join(text for path, text in packed.items() if path in charted)),
+        full=None if full is None else _digest_set(version, full),
         series=series,
     )
 
@@ -77,12 +76,9 @@ def _to_texts(leaves: Mapping[str, bytes]) -> dict[str, str]:
     return {path: f"sha256:{hashed.hex()}" for path, hashed in leaves.items()}
 
 
-def _digest_set(frame: bytes, leaves: Mapping[str, bytes]) -> str:
+def _digest_set(version: int, packed: bytes) -> str:
     """Of all leaves, in the order of their paths' code points: length of the path, the path, the leaf's digest."""
-    parts = [frame]
-    for path in sorted(leaves):
-        parts += (_pack_text(path), leaves[path])
-    return f"sha256:{hashlib.sha256(b''.join(parts)).hexdigest()}"
+    return f"sha256:{hashlib.sha256(_FRAMES[version] + packed).hexdigest()}"
 
 
 def _charted_leaves(record: MetricsRecord, places: Places) -> Iterator[_Leaf]:

@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from switchyard.core.history.publication import FullSeries
-from switchyard.core.history.scalars import find_kinds, list_charted, list_norms, to_json_steps
+from switchyard.core.history.scalars import Scalar, find_kinds, list_charted, list_norms, to_json_steps
 from switchyard.core.metrics.nonfinite import Places
 from switchyard.core.metrics.record import MetricsRecord, NonFiniteKind, Series
 
@@ -17,12 +17,13 @@ MAX_POINTS: Final = 2000
 _LEVEL: Final = 1  # numbers of 17 digits hardly get smaller with more
 
 
-def to_full_series(record: MetricsRecord) -> FullSeries:
-    """All series of `record`. Equal content gives equal bytes."""
+def to_full_series(record: MetricsRecord, charted: Sequence[Scalar] | None = None) -> FullSeries:
+    """All series of `record`; `charted` is `list_charted(record)`, where the caller has it already. Equal content gives
+    equal bytes."""
     places = Places(record)
     entries: dict[str, dict[str, Any]] = {}
     non_finite: dict[str, dict[str, NonFiniteKind]] = {}
-    for scalars in (list_charted(record), list_norms(record)):
+    for scalars in (list_charted(record) if charted is None else charted, list_norms(record)):
         for scalar in scalars:
             steps = record.epochs if scalar.steps is None else scalar.steps
             total = len(scalar.values)

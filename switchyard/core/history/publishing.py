@@ -1,6 +1,6 @@
 """Builds what one publish writes: the published history, its digests, its rank, series, values and histograms."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
 import msgspec
@@ -11,7 +11,7 @@ from switchyard.core.history.full_series import to_full_series
 from switchyard.core.history.histograms import to_histogram_rows
 from switchyard.core.history.publication import Digests, Parent, Progress, Publication, Rank, Versions
 from switchyard.core.history.sampling import Choice, choose_epochs, choose_points
-from switchyard.core.history.scalars import find_kinds, list_charted, to_json_steps
+from switchyard.core.history.scalars import Scalar, find_kinds, list_charted, to_json_steps
 from switchyard.core.history.values import to_values
 from switchyard.core.metrics.nonfinite import Places
 from switchyard.core.metrics.record import (
@@ -33,6 +33,7 @@ MAX_CURVES_BYTES: Final = 700_000
 _NAMES_SHOWN: Final = 100
 _CHARACTERS_SHOWN: Final = 200
 
+_PUBLISHED_LOSS_KEYS: Final = frozenset(PUBLISHED_LOSS.values())
 _STATUS_RANK = {"partial": 0, "failed": 1, "completed": 2}
 
 
@@ -69,11 +70,11 @@ def to_publication(
     Raises:
         BadRequest: `sampling` cannot be.
     """
-    places = Places(record)
     choice = choose_epochs(record, sampling)
     digests, first = to_both_digests(record)
     histograms = to_histogram_rows(record)
-    curves = _Curves(record, places, choice, sampling)
+    charted = list(list_charted(record))
+    curves = _Curves(record, charted, choice, sampling)
     history = {
         "available": record.available,
         "epochs": [record.epochs[position] for position in choice.positions],
@@ -113,10 +114,10 @@ def to_publication(
         histograms=histograms,
         versions=versions or Versions(),
         first_digests=first if source == "file" else first_digests,
-        series=to_full_series(record),
+        series=to_full_series(record, charted),
         values=to_values(
             final=record.final_metrics,
-            last={scalar.name: _find_last(scalar.values) for scalar in list_charted(record)},
+            last={scalar.name: _find_last(scalar.values) for scalar in charted},
             best=curves.best,
             params=record.params,
             tags=tags or {},
@@ -129,7 +130,7 @@ def to_publication(
 class _Curves:
     """The charted series as they are published, and what is said of those that are not."""
 
-    def __init__(self, record: MetricsRecord, places: Places, choice: Choice, sampling: Sampling) -> None:
+    def __init__(self, record: MetricsRecord, charted: Sequence[Scalar], choice: Choice, sampling: Sampling) -> None:
         self.metrics: dict[str, Series] = {}
         self.series: dict[str, dict[str, Any]] = {}
         self.best: dict[str, dict[str, Any]] = {}
@@ -137,7 +138,7 @@ class _Curves:
         self.dropped = 0
         self.cut: dict[str, Any] = {}
         self._record = record
-        self._places = places
+        self._places = Places(record)
         self._choice = choice
         self._kept = dict(zip(choice.positions, range(len(choice.positions)), strict=True))
         self._left_out: list[str] = []
@@ -147,7 +148,7 @@ class _Curves:
             self._add_kinds("loss", key, name)
         for name in GRADIENT_SERIES:
             self._add_kinds("gradient", name, name)
-        self._add_all(sampling)
+        self._add_all(charted, sampling)
         for section in ("final_metrics", "params"):
             if record.non_finite.get(section):
                 self.non_finite[section] = record.non_finite[section]
@@ -157,7 +158,7 @@ class _Curves:
         if self._thinned:
             self.cut["by_max_points"] = self._thinned
 
-    def _add_all(self, sampling: Sampling) -> None:
+    def _add_all(self, charted: Sequence[Scalar], sampling: Sampling) -> None:
         own = len(self._record.other_series)
         # Many series on steps of their own get fewer points each, rather than a few all of theirs.
         few = Sampling(
@@ -165,10 +166,10 @@ class _Curves:
             keep_extremes=sampling.keep_extremes,
             max_points=max(2, min(sampling.max_points, MAX_CURVES_BYTES // 40 // own)) if own else sampling.max_points,
         )
-        for scalar in list_charted(self._record):
+        for scalar in charted:
             steps = self._record.epochs if scalar.steps is None else scalar.steps
-            published = PUBLISHED_LOSS_KEYS if scalar.section == "loss" else frozenset()
-            if scalar.key not in published and not self._add(scalar, few):
+            is_loss = scalar.section == "loss" and scalar.key in _PUBLISHED_LOSS_KEYS
+            if not is_loss and not self._add(scalar, few):
                 self._left_out.append(scalar.name)
                 continue
             best = find_best(scalar.name, steps, scalar.values, sampling.directions)
@@ -180,7 +181,7 @@ class _Curves:
                     (as_json,) = to_json_steps([step])
                     self.best[scalar.name] = {"value": best["value"], "step": as_json, "direction": best["direction"]}
 
-    def _add(self, scalar: Any, sampling: Sampling) -> bool:
+    def _add(self, scalar: Scalar, sampling: Sampling) -> bool:
         """False: there is no more room."""
         if scalar.steps is None:
             values = _sample(scalar.values, self._choice)
@@ -225,9 +226,6 @@ class _Curves:
         self.dropped += len(kinds) - len(found)
         if found:
             self.non_finite.setdefault(published or section, {})[name] = found
-
-
-PUBLISHED_LOSS_KEYS: Final = frozenset(PUBLISHED_LOSS.values())
 
 
 def _sample(series: Series | None, choice: Choice) -> Series:
