@@ -30,6 +30,7 @@ from switchyard.core.backfill.plan import (
 )
 from switchyard.core.backfill.rows import BackfillRow
 from switchyard.core.errors import to_message
+from switchyard.core.history.best import parse_directions
 from tasks.backfill import adopt_runs, backfill_batch, count_settled, fail_batch, list_adoptable, list_backfill
 from tasks.show import BatchProgress, name_flow_run, show_backfill
 
@@ -81,6 +82,8 @@ def _to_how(wanted: BackfillParameters, *, since: datetime) -> How:
         force=wanted.force,
         interval=wanted.interval,
         keep_extremes=wanted.keep_extremes,
+        max_points=wanted.max_points,
+        directions=parse_directions(wanted.directions),
         export_uri=wanted.export_uri,
         since=since,
     )

@@ -10,6 +10,7 @@ from flows.signatures import takes
 from flows.steps.settling import settle, to_sampling
 from flows.steps.waiting import record_end
 from switchyard.core.errors import catch
+from switchyard.core.history.best import parse_directions
 from switchyard.core.metrics.record import Sampling
 from switchyard.core.runs.missing import Missing, add_look, to_missing_line
 from switchyard.core.runs.rows import Job, QuickTest, RunStatus
@@ -65,5 +66,8 @@ def _to_wanted_sampling(run: QuickTest, job: Job | None, wanted: IngestParameter
             raise asked
         asked = Sampling()
     return Sampling(
-        interval=wanted.interval or asked.interval, keep_extremes=wanted.keep_extremes or asked.keep_extremes
+        interval=wanted.interval or asked.interval,
+        keep_extremes=wanted.keep_extremes or asked.keep_extremes,
+        max_points=wanted.max_points or asked.max_points,
+        directions=asked.directions | parse_directions(wanted.directions),
     )

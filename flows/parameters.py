@@ -7,11 +7,14 @@ from typing import Annotated, ClassVar, Literal
 import msgspec
 from msgspec import Meta
 
+from switchyard.core.history.best import DIRECTION_PATTERN
 from switchyard.core.runs.machine import MachineSpec
 from switchyard.core.runs.missing import MISSING_FOR
 from switchyard.core.runs.spec import TrainSpec
 
 QuickTestId = Annotated[int, Meta(ge=1, description="the run's id, its row in the results database")]
+
+Direction = Annotated[str, Meta(pattern=DIRECTION_PATTERN)]
 
 
 class TrainParameters(TrainSpec, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -33,7 +36,9 @@ class TrainParameters(TrainSpec, frozen=True, kw_only=True, forbid_unknown_field
             "synthetic_buyers", "synthetic_products", "synthetic_interactions",
         ),
         "the model and its training": ("optimizer", "temperature", "logq_correction", "l2", "early_stopping_patience"),
-        "what is kept and published": ("statistics", "top_k", "tracker", "interval", "keep_extremes"),
+        "what is kept and published": (
+            "statistics", "top_k", "tracker", "interval", "keep_extremes", "max_points", "directions",
+        ),
         "the job": (
             "timeout_s", "queue_timeout_s", "poll_interval_s", "quick_test_id", "request_key", "machine",
         ),
@@ -58,10 +63,16 @@ class TrainParameters(TrainSpec, frozen=True, kw_only=True, forbid_unknown_field
     machine: Annotated[
         MachineSpec, Meta(description="where it runs on Vertex AI; a job on this machine ignores it")
     ] = MachineSpec()
-    interval: Annotated[int, Meta(ge=1, description="publish every so many epochs, and the last")] = 5
+    interval: Annotated[int, Meta(ge=1, description="publish every N-th epoch, and the last")] = 5
     keep_extremes: Annotated[
         bool, Meta(description="publish also the first epoch and those where a loss has its minimum or maximum")
     ] = False
+    max_points: Annotated[
+        int, Meta(ge=2, le=10_000, description="publish at most so many epochs, and points of a series on other steps")
+    ] = 500
+    directions: Annotated[
+        tuple[Direction, ...], Meta(description="which way is better, of series whose names do not say so: speed=max")
+    ] = ()
     wait: Annotated[bool, Meta(description="wait for the job and publish it; if not, reconcile does, or the event")] = (
         True
     )
@@ -109,11 +120,24 @@ class IngestParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     quick_test_id: QuickTestId
     force: Annotated[bool, Meta(description="replace what is published, a legacy or a newer history too")] = False
     interval: Annotated[
-        int, Meta(ge=0, description="publish every so many epochs, and the last; 0: as the run was asked to")
+        int, Meta(ge=0, description="publish every N-th epoch, and the last; 0: as the run was asked to")
     ] = 0
     keep_extremes: Annotated[
         bool, Meta(description="publish the extremes too, even where the run was not asked to")
     ] = False
+    max_points: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=10_000,
+            description="publish at most so many epochs, and points of a series on other steps; 0: as the run was "
+            "asked to",
+        ),
+    ] = 0
+    directions: Annotated[
+        tuple[Direction, ...],
+        Meta(description="which way is better, beside what the run was asked for: speed=max"),
+    ] = ()
 
 
 class ReconcileParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -163,10 +187,16 @@ class BackfillParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     full: Annotated[
         bool, Meta(description="also write each run's training_metrics.json, where there is none; reads all metrics")
     ] = False
-    interval: Annotated[int, Meta(ge=1, description="publish every so many epochs, and the last")] = 5
+    interval: Annotated[int, Meta(ge=1, description="publish every N-th epoch, and the last")] = 5
     keep_extremes: Annotated[
         bool, Meta(description="publish also the first epoch and those where a loss has its minimum or maximum")
     ] = False
+    max_points: Annotated[
+        int, Meta(ge=2, le=10_000, description="publish at most so many epochs, and points of a series on other steps")
+    ] = 500
+    directions: Annotated[
+        tuple[Direction, ...], Meta(description="which way is better, of series whose names do not say so: speed=max")
+    ] = ()
     concurrency: Annotated[int, Meta(ge=1, le=64, description="batches at once, in threads")] = 2
     batch_size: Annotated[
         int, Meta(ge=0, le=100_000, description="runs a batch, which is one task; 0: what suits the way they are read")

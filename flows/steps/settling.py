@@ -6,6 +6,7 @@ from typing import Any, Final
 import msgspec
 from prefect import get_run_logger
 
+from flows.parameters import Direction
 from flows.steps.finding import Found, find_metrics
 from switchyard.core.errors import (
     BadRecord,
@@ -17,6 +18,7 @@ from switchyard.core.errors import (
     catch,
     to_message,
 )
+from switchyard.core.history.best import parse_directions
 from switchyard.core.history.publication import Publication, PublishResult
 from switchyard.core.history.publishing import to_publication
 from switchyard.core.metrics.checks import describe
@@ -122,17 +124,19 @@ def to_sampling(run: QuickTest, job: Job | None) -> Sampling:
     asked = (job.parameters if job else None) or run.parameters
     known = {name: asked[name] for name in Sampling.__struct_fields__ if name in asked}
     try:
+        if "directions" in known:
+            known["directions"] = parse_directions(msgspec.convert(known["directions"], tuple[Direction, ...]))
         found = msgspec.convert(known, Sampling)
     except msgspec.ValidationError:
         found = None
-    if found is None or not 1 <= found.interval <= MAX_INTERVAL:
+    if found is None or not 1 <= found.interval <= MAX_INTERVAL or found.max_points < 2:
         said = ", ".join(f"{name} {describe(value)}" for name, value in known.items())
         raise BadRecord(
             f"quick test {run.id}",
             [
                 f"its parameters must have an `interval` that is an integer of at least 1 and at most {MAX_INTERVAL}, "
-                f"and a `keep_extremes` that is true or false; got {said}. To publish it all the same: "
-                f"switchyard ingest {run.id} --interval 5"
+                "a `keep_extremes` that is true or false, a `max_points` of at least 2, and `directions` such as "
+                f"`speed=max`; got {said}. To publish it all the same: switchyard ingest {run.id} --interval 5"
             ],
         )
     return found

@@ -101,7 +101,12 @@ def _to_publishable(outside: Outside, run: RawRun, item: Item, how: How) -> tupl
         record,
         quick_test_id=id_,
         source="mlflow",
-        sampling=Sampling(interval=how.interval, keep_extremes=how.keep_extremes),
+        sampling=Sampling(
+            interval=how.interval,
+            keep_extremes=how.keep_extremes,
+            max_points=how.max_points,
+            directions=how.directions,
+        ),
         mlflow_run_id=info.run_id,
     )
     draft = Draft(quick_test_id=id_, publication=publication, source_digest=digest)

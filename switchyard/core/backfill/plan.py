@@ -49,6 +49,8 @@ class How(msgspec.Struct, frozen=True, kw_only=True):
     force: bool = False
     interval: int = 5
     keep_extremes: bool = False
+    max_points: int = 500
+    directions: dict[str, Literal["min", "max"]] = {}
     export_uri: str = ""  # empty: from the MLflow that the settings name
     since: datetime  # when the flow began: ledger lines from then on are its own
 

@@ -32,6 +32,8 @@ DIRECTIONS: Final[Mapping[str, Direction]] = {
 }
 """Which way is better, by a word of the series' name. Of two such words the last counts: `accuracy_loss` is a loss."""
 
+DIRECTION_PATTERN: Final = "^(?s:.+)=(min|max)$"
+"""Of a parameter that says which way is better: the series' name, ``=``, ``min`` or ``max``."""
 _WORD: Final = re.compile(r"[A-Za-z0-9]+")
 _CAMEL: Final = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z]+")
 
@@ -52,6 +54,19 @@ def find_direction(name: str) -> Direction | None:
             if part.lower() in DIRECTIONS:
                 return DIRECTIONS[part.lower()]
     return None
+
+
+def parse_directions(given: Sequence[str]) -> dict[str, Direction]:
+    """By series. Each text has `DIRECTION_PATTERN`; of two for one series the last counts.
+
+    >>> parse_directions(["speed=max", "a=b=min"])
+    {'speed': 'max', 'a=b': 'min'}
+    """
+    found: dict[str, Direction] = {}
+    for text in given:
+        name, _, way = text.rpartition("=")
+        found[name] = "min" if way == "min" else "max"
+    return found
 
 
 def find_best(name: str, steps: Sequence[int], values: Series, given: Mapping[str, Direction]) -> dict[str, Any] | None:
