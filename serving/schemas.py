@@ -21,15 +21,32 @@ HISTORY_EXAMPLE: JsonDict = {
         "val_total": [6.32, 5.43, 5.33],
     },
     "gradient": {"total": [15.6, 18.0, 19.9], "query": [10.0, 11.5, 12.7], "candidate": [12.0, 13.9, 15.3]},
+    "metrics": {"val_recall_at_10": [0.01, 0.03, 0.04], "learning_rate": [0.1, 0.1, 0.1]},
+    "series": {"batch_loss": {"steps": [0, 500, 999], "values": [7.1, 5.6, 4.9], "kept": 3, "total": 1000}},
+    "best": {
+        "val_recall_at_10": {"value": 0.04, "epoch": 8, "direction": "max"},
+        "batch_loss": {"value": 4.8, "step": 987, "direction": "min"},
+    },
     "final_metrics": {"test_loss": 5.31, "test_recall_at_5": 0.038},
     "params": {"epochs": 10, "batch_size": 512},
+    "tags": {},
+    "parent": None,
+    "progress": None,
     "cached_at": "2026-01-02T10:30:00Z",
     "mlflow_run_id": "",
     "histogram_available": True,
-    "schema_version": 1,
+    "schema_version": 2,
     "status": "completed",
     "source": "file",
-    "sampling": {"interval": 5, "keep_extremes": False, "kept": 3, "total": 10, "non_finite_dropped": 0},
+    "sampling": {
+        "interval": 5,
+        "by": "epoch",
+        "max_points": 500,
+        "keep_extremes": False,
+        "kept": 3,
+        "total": 10,
+        "non_finite_dropped": 0,
+    },
     "non_finite": {},
     "digest": {"charted": "sha256:5f0c...", "full": None},
 }
@@ -74,12 +91,68 @@ class NormCurves(BaseModel):
     candidate: Series = []
 
 
+class OwnSeries(BaseModel):
+    """A series on steps of its own, sampled; steps above 2^53 are texts."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    steps: list[int] | list[str]
+    values: Series
+    kept: int
+    total: int
+
+
+class BestValue(BaseModel):
+    """The first best value of a series; `epoch` where it is on the run's epochs, else `step`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    value: float
+    epoch: int | None = None
+    step: int | str | None = None
+    direction: Literal["min", "max"]
+
+
+class ParentRun(BaseModel):
+    """The run that a nested run belongs to; `quick_test_id` is null where it has no row here."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    quick_test_id: int | None
+    mlflow_run_id: str
+
+
+class TrainingProgress(BaseModel):
+    """How far a training is that goes on."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    epochs_done: int
+    epochs: int | None
+    at: datetime
+
+
+class CutNote(BaseModel):
+    """What a history of limited size leaves out; the full series have all of it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    left_out: Annotated[int, Field(description="series that are not in this history")] = 0
+    names: Annotated[list[str], Field(description="the first hundred of them")] = []
+    by_max_points: Annotated[int, Field(description="series with fewer points than sampling would keep")] = 0
+
+
 class SamplingNote(BaseModel):
     """How the epochs were chosen."""
 
     model_config = ConfigDict(extra="forbid")
 
     interval: Annotated[int, Field(description="every epoch that this divides is kept, and the last one")]
+    by: Annotated[
+        Literal["epoch", "position"], Field(description="position: every interval-th logged epoch, whatever its number")
+    ] = "epoch"
+    max_points: int | None = None
+    cut: CutNote | None = None
     keep_extremes: bool
     kept: int
     total: int
@@ -98,8 +171,9 @@ class DigestNote(BaseModel):
 class TrainingHistory(BaseModel):
     """A run's published history: sampled epochs, every series as long as `epochs`, missing or non-finite as null.
 
-    Histories that the legacy application cached lack `schema_version` and everything after it, may have series of
-    unequal length, and may hold bare `NaN` tokens; they are sent as they were stored.
+    Histories of version 1 have none of `metrics`, `series`, `best`, `tags`, `parent` and `progress`. Those that the
+    legacy application cached lack `schema_version` and everything after it, may have series of unequal length, and may
+    hold bare `NaN` tokens; they are sent as they were stored.
     """
 
     model_config = ConfigDict(json_schema_extra={"examples": [HISTORY_EXAMPLE]})
@@ -108,8 +182,14 @@ class TrainingHistory(BaseModel):
     epochs: Annotated[list[int], Field(description="kept epochs, as the source counts them: our trainer from 0")]
     loss: LossCurves
     gradient: NormCurves
+    metrics: Annotated[dict[str, Series], Field(description="every other series on these epochs, by name")] = {}
+    series: Annotated[dict[str, OwnSeries], Field(description="series on other steps, by name")] = {}
+    best: dict[str, BestValue] = {}
     final_metrics: dict[str, float | None] = {}
     params: dict[str, Any] = {}
+    tags: dict[str, str] = {}
+    parent: ParentRun | None = None
+    progress: TrainingProgress | None = None
     cached_at: datetime
     mlflow_run_id: str = ""
     histogram_available: bool = False
