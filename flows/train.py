@@ -130,7 +130,7 @@ def _take_turn(run: QuickTest, request_key: str, wanted: TrainParameters) -> Non
         raise
     except SwitchyardError as err:
         if find_claim(request_key) is None:
-            end_run(run.id, RunStatus.FAILED, str(err))
+            end_run(run.id, RunStatus.FAILED, str(err), 0)
         raise
 
 
@@ -147,7 +147,7 @@ def _submit(run: QuickTest, claimed: ClaimedJob, wanted: TrainParameters, variab
     except SwitchyardError as err:
         refusal = to_refusal(err, job)
         record_job_end(job.key, JobState.FAILED, f"{Reason.REFUSED}: {err}")
-        end_run(run.id, RunStatus.FAILED, str(refusal))
+        end_run(run.id, RunStatus.FAILED, str(refusal), job.attempt)
         raise refusal from err
     recorded = record_job(job.key, report)
     show_job(run.id, report)

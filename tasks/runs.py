@@ -76,9 +76,10 @@ def record_job_end(key: str, state: JobState, reason: str) -> Job:
 
 
 @effect
-def end_run(quick_test_id: int, status: RunStatus, error: str) -> None:
-    """Ends a run that has nothing more to publish."""
-    connect().runs.end_run(quick_test_id, status, error=error, now=datetime.now(UTC))
+def end_run(quick_test_id: int, status: RunStatus, error: str, of_attempt: int | None = None) -> None:
+    """Ends a run that has nothing more to publish; not where a job after `of_attempt`, from which that was concluded
+    (0: from none), is to end it."""
+    connect().runs.end_run(quick_test_id, status, error=error, of_attempt=of_attempt, now=datetime.now(UTC))
 
 
 @effect

@@ -90,6 +90,7 @@ def settle(run: QuickTest, job: Job | None, *, force: bool = False, sampling: Sa
         source=found.source,
         sampling=sampling,
         row_status=outcome.row_status,
+        of_attempt=_to_attempt(job),
         error=_with_reason(outcome.error, run, job),
         mlflow_run_id=found.mlflow_run_id,
     )
@@ -164,7 +165,7 @@ def _end_unread(
     # The outcome speaks of a missing file: one that is there and refused was not written by this run, or not whole.
     unread = f"{ended}, and what it left is refused: {refusal}" if refused else outcome.error
     end_error = _with_reason("; ".join(filter(None, (unread, why))), run, job)
-    end_run(run.id, outcome.row_status, end_error)
+    end_run(run.id, outcome.row_status, end_error, _to_attempt(job))
     return Settled(
         quick_test_id=run.id,
         status=outcome.row_status,
@@ -180,7 +181,7 @@ def _settled(
     status = outcome.row_status or run.status
     if result is PublishResult.KEPT_NEWER and outcome.row_status is not None:
         # Nothing was written, the row's status neither: it must not stay open for that.
-        end_run(run.id, outcome.row_status, publication.error)
+        end_run(run.id, outcome.row_status, publication.error, _to_attempt(job))
     elif outcome.row_status is None and (run.error or (job is not None and job.error)):
         record_error(run.id, "")  # said before, of what is readable now
     return Settled(
@@ -192,6 +193,10 @@ def _settled(
         published=result,
         history=publication.history,
     )
+
+
+def _to_attempt(job: Job | None) -> int:
+    return job.attempt if job else 0
 
 
 def _with_reason(error: str, run: QuickTest, job: Job | None) -> str:

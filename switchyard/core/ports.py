@@ -162,9 +162,12 @@ class Runs(Protocol):
     def list_runs(self, *, limit: int, before_id: int | None = None) -> list[RunSummary]:
         """The newest runs first, by id, those below `before_id`."""
 
-    def end_run(self, quick_test_id: int, status: RunStatus, *, error: str, now: datetime) -> None:
+    def end_run(
+        self, quick_test_id: int, status: RunStatus, *, error: str, of_attempt: int | None = None, now: datetime
+    ) -> None:
         """Ends a run that has nothing (more) to publish. What is published stays. A second call changes nothing but
-        `error`; a run that is `completed` stays so.
+        `error`; a run that is `completed` stays so. Where the end was concluded from `of_attempt` (0: from no job) and
+        `core.runs.walk.may_end` says that another job is to end the run, nothing is written.
 
         Raises: NotFound."""
 
@@ -226,7 +229,8 @@ class Histories(Protocol):
         `cached_at` is set to `now` at the first publish and kept when the same charted digest is published again. A
         second call with the same publication answers UNCHANGED. `force` replaces what is there, whatever its rank, and
         keeps it for `recover`. A charted-only publication never replaces a whole one of the same charted digest, and a
-        whole one completes a charted-only one. Of equal rank, what the run's own file says goes before MLflow's.
+        whole one completes a charted-only one. Of equal rank, what the run's own file says goes before MLflow's. The
+        row's status and error stay where `core.runs.walk.may_end` says that another job is to end the run; forced too.
 
         Raises: NotFound: no such run; StaleWrite: equal rank, other content."""
 

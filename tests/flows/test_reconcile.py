@@ -15,6 +15,7 @@ from flows.cancel import cancel
 from flows.ingest import ingest
 from flows.parameters import TrainParameters
 from flows.reconcile import ReconcileResult, RepairsFailed, reconcile
+from flows.steps.finding import Found, find_metrics
 from flows.train import to_order
 from switchyard.clients.connect import Outside
 from switchyard.clients.launchers.local.job_folder import Exit, JobFolder
@@ -22,7 +23,7 @@ from switchyard.core.errors import to_message
 from switchyard.core.runs.jobs import JobReport, JobState, to_labels
 from switchyard.core.runs.ledger import LedgerLine
 from switchyard.core.runs.missing import LOOKS
-from switchyard.core.runs.rows import Claim, Job, JobNews, NewRun, RunStatus
+from switchyard.core.runs.rows import Claim, Job, JobNews, NewRun, QuickTest, RunStatus
 from tests.clients.launchers.local.strange_files import STRANGE
 from tests.clients.results.places import run_sql
 from tests.flows.polling import wait_for
@@ -255,6 +256,33 @@ def test_a_run_that_its_owner_ended_has_its_job_cancelled(scripted: Outside, tmp
     wait_for(lambda: state_of(scripted, report).ended)
     reconcile_now()
     assert read_status(scripted, job) is RunStatus.CANCELLED
+
+
+def test_a_run_that_is_trained_again_meanwhile_is_left_to_its_new_job(
+    scripted: Outside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look at what attempt 1 left and its end, somebody claims attempt 2: its job is not cancelled."""
+    job = claim(scripted, "lost", age=timedelta(minutes=20))
+    told = scripted.jobs.record_job(job.key, JobNews(state=JobState.FAILED, reason="exit status 9"), now=NOW)
+    again: list[Job] = []
+
+    def find_and_train_again(run: QuickTest, job: Job | None) -> Found:
+        again.append(
+            scripted.jobs.claim_job(Claim(quick_test_id=run.id, request_key="again", artifacts_uri="x"), now=NOW).job
+        )
+        return find_metrics(run, job)
+
+    # Only between these two lines can the claim come too late for one and too early for the other.
+    with monkeypatch.context() as patched:
+        patched.setattr("flows.steps.settling.find_metrics", find_and_train_again)
+        assert reconcile_now().settled == [job.quick_test_id]
+    assert (told.attempt, again[0].attempt) == (1, 2)
+    assert read_status(scripted, job) is RunStatus.SUBMITTED
+    report = submit(scripted, again[0], "works")
+    wait_for(lambda: state_of(scripted, report).ended)
+    turn = reconcile_now()
+    assert (turn.settled, turn.cancelled) == ([job.quick_test_id], [])
+    assert read_status(scripted, job) is RunStatus.COMPLETED
 
 
 def test_one_bad_run_does_not_stop_the_others(scripted: Outside) -> None:

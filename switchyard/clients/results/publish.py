@@ -15,12 +15,13 @@ import msgspec
 from sqlalchemy import Row, Text, bindparam, delete, insert, select, update
 
 from switchyard.clients.results.replaced import keep_replaced
-from switchyard.clients.results.rows import Writing, end_values, lock_runs, no_such_run
+from switchyard.clients.results.rows import Writing, end_values, lock_runs, newest_jobs, no_such_run
 from switchyard.clients.results.tables import is_history
 from switchyard.core.errors import BadRecord, SwitchyardError, catch, to_message
 from switchyard.core.history.precedence import Kept, choose_cached_at, choose_status, decide
 from switchyard.core.history.publication import Digests, Publication, PublishResult, Rank
 from switchyard.core.runs.rows import RunStatus
+from switchyard.core.runs.walk import may_end
 
 _NUL: Final = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")  # an escaped NUL, not an escaped backslash before u0000
 
@@ -74,10 +75,13 @@ def publish_all(
         keep_replaced(writing, replaced, reason="replaced by force")
     _write_all(writing, writes)
     _raise_ranks(writing, [p for p in publications if results[p.quick_test_id] is PublishResult.UNCHANGED])
+    ending = [publication.quick_test_id for publication in publications if publication.of_attempt is not None]
+    newest = newest_jobs(writing.connection, writing.tables, ending) if ending else {}
     for publication in publications:
-        result = results[publication.quick_test_id]
-        if not isinstance(result, SwitchyardError):
-            run = stored[publication.quick_test_id].run
+        id_ = publication.quick_test_id
+        result = results[id_]
+        if not isinstance(result, SwitchyardError) and may_end(publication.of_attempt, newest.get(id_)):
+            run = stored[id_].run
             status = choose_status(publication, result, run.status, force=force)
             _end(writing, run, status, publication.error)
     return results

@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from switchyard.clients.results.tables import Tables
 from switchyard.core.errors import BadRecord, NotFound, catch, to_message
 from switchyard.core.runs.jobs import JobState
-from switchyard.core.runs.rows import Job, QuickTest, RunStatus, RunSummary
+from switchyard.core.runs.rows import Job, NewestJob, QuickTest, RunStatus, RunSummary
 
 KNOWN_STATUSES = tuple(str(status) for status in RunStatus)
 OPEN_STATUSES = tuple(str(status) for status in RunStatus if not status.ended)
@@ -80,6 +80,18 @@ def newest_job(tables: Tables, quick_test_id: int) -> Select[Any]:
     return select(jobs).where(jobs.c.quick_test_id == quick_test_id).order_by(jobs.c.attempt.desc()).limit(1)
 
 
+def newest_jobs(connection: Connection, tables: Tables, quick_test_ids: list[int]) -> dict[int, NewestJob]:
+    """The last attempt of each run that has one; of a locked run, nobody claims another before the transaction ends."""
+    jobs = tables.jobs
+    query = (
+        select(jobs.c.quick_test_id, jobs.c.key, jobs.c.attempt, jobs.c.state)
+        .where(jobs.c.quick_test_id.in_(quick_test_ids))
+        .order_by(jobs.c.attempt)
+    )
+    newest = {row.quick_test_id: row._asdict() for row in connection.execute(query)}
+    return {id_: NewestJob(attempt=row["attempt"], state=to_state(row)) for id_, row in newest.items()}
+
+
 def write_error(connection: Connection, tables: Tables, quick_test_id: int, error: str) -> None:
     """Puts `error` on the row, or on the newest job where the row has no place for it."""
     runs, jobs = tables.runs, tables.jobs
@@ -120,14 +132,20 @@ def to_job(values: Mapping[str, Any]) -> Job:
     whose parameters are damaged can be recorded and cancelled like any other.
 
     Raises: BadRecord: a state that is none of ours."""
-    if values["state"] not in KNOWN_STATES:
-        said = f"state must be one of {', '.join(KNOWN_STATES)}; got {values['state']!r}"
-        raise BadRecord(f"job {values['key']} of quick test {values['quick_test_id']}", [said])
+    state = to_state(values)
     given = {name: values[name] for name in Job.__struct_fields__ if name in values}
     parameters, unread = _to_parameters(values["parameters"])
     if unread:
         unread = f"job {values['key']} of quick test {values['quick_test_id']}: {unread}"
-    return Job(**{**given, "state": JobState(values["state"]), "parameters": parameters, "unread": unread})
+    return Job(**{**given, "state": state, "parameters": parameters, "unread": unread})
+
+
+def to_state(values: Mapping[str, Any]) -> JobState:
+    """The state of a job's row. Raises: BadRecord: it is none of ours."""
+    if values["state"] not in KNOWN_STATES:
+        said = f"state must be one of {', '.join(KNOWN_STATES)}; got {values['state']!r}"
+        raise BadRecord(f"job {values['key']} of quick test {values['quick_test_id']}", [said])
+    return JobState(values["state"])
 
 
 def _to_parameters(text: str | None) -> tuple[dict[str, Any], str]:

@@ -13,6 +13,7 @@ from switchyard.clients.results.rows import (
     Writing,
     end_values,
     lock_run,
+    newest_jobs,
     no_such_run,
     run_columns,
     to_quick_test,
@@ -25,6 +26,7 @@ from switchyard.clients.results.tables import Tables
 from switchyard.core.backfill.rows import AdoptedRun
 from switchyard.core.errors import BadRequest
 from switchyard.core.runs.rows import NewRun, QuickTest, RunStatus, RunSummary
+from switchyard.core.runs.walk import may_end
 
 
 class SqlRuns:
@@ -104,13 +106,17 @@ class SqlRuns:
             query = query.where(tables.runs.c.id < before_id)
         return fetch_each(self._database, query, tables.runs.c.id, to_summary, to_unread_summary)
 
-    def end_run(self, quick_test_id: int, status: RunStatus, *, error: str, now: datetime) -> None:
+    def end_run(
+        self, quick_test_id: int, status: RunStatus, *, error: str, of_attempt: int | None = None, now: datetime
+    ) -> None:
         """The error of a second call is the last word, but for a completed run, which has none."""
         if not status.ended:
             raise BadRequest(f"a run must be ended as completed, failed or cancelled; got {str(status)!r}")
         tables = self._tables
         with self._database.writing() as connection:
             run = lock_run(connection, tables, quick_test_id)
+            if not may_end(of_attempt, newest_jobs(connection, tables, [run.id]).get(run.id)):
+                return
             if run.status not in ENDED_STATUSES:
                 values = end_values(Writing(connection, tables, now), run, status, error)
                 connection.execute(update(tables.runs).where(tables.runs.c.id == quick_test_id).values(values))

@@ -95,6 +95,7 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
     series: FullSeries | None = None  # None: nothing is known of them, and what is stored of an earlier publish goes
     values: list[Value] = []
     row_status: RunStatus | None = None  # None: the row keeps its status
+    of_attempt: int | None = None  # the attempt that `row_status` was concluded from: see runs.walk.may_end
     error: str = ""
 
 

@@ -54,6 +54,7 @@ def to_publication(
     source: Source,
     sampling: Sampling,
     row_status: RunStatus | None = None,
+    of_attempt: int | None = None,
     error: str = "",
     mlflow_run_id: str = "",
     tags: Mapping[str, str] | None = None,
@@ -123,6 +124,7 @@ def to_publication(
             tags=tags or {},
         ),
         row_status=row_status,
+        of_attempt=of_attempt,
         error=error,
     )
 

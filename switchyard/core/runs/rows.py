@@ -83,6 +83,13 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     ended_event_at: datetime | None = None
 
 
+class NewestJob(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked of a run's newest job where the run is ended."""
+
+    attempt: int
+    state: JobState
+
+
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """What is written of a job before any is created."""
 

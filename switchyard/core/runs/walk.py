@@ -11,7 +11,7 @@ import msgspec
 
 from switchyard.core.runs.jobs import JobReport, JobState, Reason, read_reason
 from switchyard.core.runs.missing import MISSING_FOR, Missing, is_gone
-from switchyard.core.runs.rows import Job, RunStatus
+from switchyard.core.runs.rows import Job, NewestJob, RunStatus
 
 MAX_BACKOFF = timedelta(days=1)
 FIRST_BACKOFF = timedelta(minutes=1)
@@ -119,6 +119,19 @@ def may_reopen(job: Job, status: RunStatus, *, is_newest: bool) -> bool:
     Not where its run has a newer attempt, or its owner has ended the run in another way since.
     """
     return is_newest and status is RunStatus.FAILED and is_doubtful(job)
+
+
+def may_end(of_attempt: int | None, newest: NewestJob | None) -> bool:
+    """Whether an ended status, and its error, go on a run's row; `newest` is the run's newest job as it is now (None:
+    it has none).
+
+    `of_attempt` is the attempt whose end they were concluded from: 0 for none, None where someone decided on the run
+    itself. What an attempt left takes a while to read. Meanwhile a request may have claimed the next one, or the
+    attempt may have been reopened: the row is then that job's to end. Ended all the same, its job would be cancelled.
+    """
+    if of_attempt is None or newest is None:
+        return True
+    return newest.attempt <= of_attempt and newest.state.ended
 
 
 def _after_end(job: Job, ingest: Step, now: datetime, graces: Graces) -> Step:

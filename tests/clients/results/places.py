@@ -138,6 +138,7 @@ def publication(
     rank: Rank = LAST,
     interval: int = 5,
     row_status: RunStatus | None = None,
+    of_attempt: int | None = None,
     error: str = "",
     kinds: tuple[str, ...] = ("weights", "gradients"),
     **more: object,
@@ -170,6 +171,7 @@ def publication(
             for tower in ("query", "candidate")
         ],
         row_status=row_status,
+        of_attempt=of_attempt,
         error=error,
     )
 

@@ -9,7 +9,8 @@ import pytest
 
 from switchyard.core.errors import BadRecord, NotFound, StaleWrite
 from switchyard.core.history.publication import Publication, PublishResult, Rank
-from switchyard.core.runs.rows import RunStatus
+from switchyard.core.runs.jobs import JobState
+from switchyard.core.runs.rows import JobNews, RunStatus
 from tests.clients.results.places import NOW, Place, Places, later, look, publication
 
 LEGACY = json.dumps({"available": True, "epochs": [0, 5], "loss": {"train": [0.5]}, "params": {"note": "x" * 400}})
@@ -197,6 +198,24 @@ def test_publish_ends_the_row(own_place: Place) -> None:
     assert (row.status, row.error, row.completed_at) == (RunStatus.FAILED, "exit status 9", later(3))
     own_place.histories.publish(failed, now=later(9))
     assert own_place.runs.read_run(run).completed_at == later(3)
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("status", [RunStatus.COMPLETED, RunStatus.FAILED])
+def test_publish_of_an_earlier_attempt_leaves_the_row(place: Place, status: RunStatus, force: bool) -> None:
+    """What it left is shown until attempt 2, which was claimed meanwhile, has more; that alone ends the row."""
+    run = place.add_run()
+    place.jobs.record_job(place.claim(run, "first").key, JobNews(state=JobState.FAILED), now=NOW)
+    second = place.claim(run, "second")
+    late = publication(run, rank=FIRST, row_status=status, of_attempt=1, error="of attempt 1")
+    for result in (PublishResult.PUBLISHED, PublishResult.UNCHANGED):
+        assert place.histories.publish(late, force=force, now=NOW) is result
+        row = place.runs.read_run(run)
+        assert (row.status, row.error) == (RunStatus.SUBMITTED, "")
+    place.jobs.record_job(second.key, JobNews(state=JobState.SUCCEEDED), now=NOW)
+    last = publication(run, "b", rank=Rank(attempt=2), row_status=RunStatus.COMPLETED, of_attempt=2)
+    assert place.histories.publish(last, now=NOW) is PublishResult.PUBLISHED
+    assert place.runs.read_run(run).status is RunStatus.COMPLETED
 
 
 def test_publish_of_a_running_job_leaves_the_row(place: Place) -> None:

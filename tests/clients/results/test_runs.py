@@ -8,7 +8,8 @@ import pytest
 
 from switchyard.core.backfill.rows import AdoptedRun
 from switchyard.core.errors import BadRecord, BadRequest, NotFound
-from switchyard.core.runs.rows import NewRun, RunStatus
+from switchyard.core.runs.jobs import JobState
+from switchyard.core.runs.rows import JobNews, NewRun, RunStatus
 from tests.clients.results.places import NOW, Place, Places, later, publication, run_sql
 
 LEGACY = json.dumps({"available": True, "epochs": [0, 5], "loss": {"train": [0.5]}, "params": {"note": "x" * 400}})
@@ -151,6 +152,37 @@ def test_completed_run_stays_completed(place: Place) -> None:
     ended = place.runs.read_run(run)
     assert (ended.status, ended.error) == (RunStatus.COMPLETED, "")
     assert place.histories.read_history(run).history_json is not None
+
+
+def test_run_is_not_ended_by_an_earlier_attempt(place: Place) -> None:
+    """Whoever settles attempt 1 is late: attempt 2 was claimed. Nor by a conclusion without a job; a person may."""
+    run = place.add_run()
+    first = place.claim(run, "first")
+    place.jobs.record_job(first.key, JobNews(state=JobState.FAILED), now=NOW)
+    second = place.claim(run, "second")
+    for of_attempt in (1, 0):
+        place.runs.end_run(run, RunStatus.FAILED, error="of attempt 1", of_attempt=of_attempt, now=NOW)
+        assert (place.runs.read_run(run).status, read_error(place, run)) == (RunStatus.SUBMITTED, "")
+    place.runs.end_run(run, RunStatus.FAILED, error="at work", of_attempt=2, now=NOW)
+    assert place.runs.read_run(run).status is RunStatus.SUBMITTED
+    place.jobs.record_job(second.key, JobNews(state=JobState.FAILED), now=NOW)
+    place.runs.end_run(run, RunStatus.FAILED, error="of attempt 2", of_attempt=2, now=NOW)
+    place.runs.end_run(run, RunStatus.FAILED, error="of attempt 1", of_attempt=1, now=later(1))
+    assert (place.runs.read_run(run).status, read_error(place, run)) == (RunStatus.FAILED, "of attempt 2")
+
+
+def test_run_whose_job_is_open_is_ended_by_a_person(place: Place) -> None:
+    """That is not concluded from a job: reconcile then cancels it."""
+    run = place.add_run()
+    place.claim(run)
+    place.runs.end_run(run, RunStatus.CANCELLED, error="", now=NOW)
+    assert place.runs.read_run(run).status is RunStatus.CANCELLED
+
+
+def read_error(place: Place, run: int) -> str:
+    """Where there is room for it: on our own row, else on the newest job."""
+    job = place.jobs.read_job(run)
+    return place.runs.read_run(run).error or (job.error if job else "")
 
 
 def test_run_is_ended_by_an_end_only(place: Place) -> None:

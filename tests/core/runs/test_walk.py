@@ -18,8 +18,8 @@ from switchyard.core.runs.missing import (
     to_missing_line,
     to_seen_line,
 )
-from switchyard.core.runs.rows import Job, RunStatus
-from switchyard.core.runs.walk import Action, Graces, Step, choose_job, may_reopen, next_action, to_next_try
+from switchyard.core.runs.rows import Job, NewestJob, RunStatus
+from switchyard.core.runs.walk import Action, Graces, Step, choose_job, may_end, may_reopen, next_action, to_next_try
 
 NOW = datetime(2026, 1, 15, 10, 30, tzinfo=UTC)
 PATIENT = Graces(claim=timedelta(minutes=10), event=timedelta(seconds=90))
@@ -216,6 +216,36 @@ def test_only_what_nobody_saw_end_is_reopened(
     job = make_job(JobState.FAILED, reason=reason)
     assert may_reopen(job, status, is_newest=is_newest) is expected
     assert not may_reopen(make_job(JobState.RUNNING, reason=reason), status, is_newest=is_newest)
+
+
+@pytest.mark.parametrize(
+    ("of_attempt", "newest", "expected"),
+    [
+        (1, (1, JobState.SUCCEEDED), True),
+        (1, (1, JobState.FAILED), True),
+        (2, (2, JobState.CANCELLED), True),
+        # claimed meanwhile, at work, or ended and still to be read
+        (1, (2, JobState.CLAIMED), False),
+        (1, (2, JobState.RUNNING), False),
+        (1, (2, JobState.FAILED), False),
+        # reopened meanwhile
+        (1, (1, JobState.CLAIMED), False),
+        (1, (1, JobState.RUNNING), False),
+        # concluded from no job
+        (0, None, True),
+        (0, (1, JobState.QUEUED), False),
+        (0, (1, JobState.FAILED), False),
+        # somebody has decided on the run itself
+        (None, None, True),
+        (None, (1, JobState.RUNNING), True),
+    ],
+)
+def test_a_run_is_ended_by_its_newest_job_alone(
+    of_attempt: int | None, newest: tuple[int, JobState] | None, expected: bool
+) -> None:
+    """Whoever reads what an attempt left may be late; and a person's word is not concluded from a job."""
+    job = NewestJob(attempt=newest[0], state=newest[1]) if newest else None
+    assert may_end(of_attempt, job) is expected
 
 
 def test_a_minute_is_the_least() -> None:
