@@ -82,6 +82,14 @@ resource "google_project_iam_member" "events_jobs" {
   member  = google_service_account.role["events"].member
 }
 
+# A flow asks for the digest that the trainer's tag names, so that the run's row names the very image that it ran.
+resource "google_artifact_registry_repository_iam_member" "worker_reads_digests" {
+  location   = google_artifact_registry_repository.images.location
+  repository = google_artifact_registry_repository.images.name
+  role       = "roles/artifactregistry.reader"
+  member     = google_service_account.role["worker"].member
+}
+
 # A job runs as the trainer: who submits it must be allowed to say so.
 resource "google_service_account_iam_member" "worker_acts_as_trainer" {
   service_account_id = google_service_account.role["trainer"].name

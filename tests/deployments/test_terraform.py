@@ -168,6 +168,20 @@ def test_flows_are_started_without_a_right_to_the_services() -> None:
     assert not [permission for permission in permissions if "services" in permission or "Iam" in permission]
 
 
+def test_flows_may_read_the_digest_of_the_trainer_s_image() -> None:
+    """In the one repository that has the images: else a run's row names a tag, which may move."""
+    granted = [
+        grant
+        for block in read_blocks("resource")
+        for grant in block.get('"google_artifact_registry_repository_iam_member"', {}).values()
+        if isinstance(grant, dict)
+    ]
+    assert [(grant["role"], grant["member"]) for grant in granted] == [
+        ('"roles/artifactregistry.reader"', '${google_service_account.role["worker"].member}')
+    ]
+    assert "google_artifact_registry_repository.images" in granted[0]["repository"]
+
+
 def test_no_account_may_do_everything() -> None:
     """One role a need: none of the basic roles, and no administrator."""
     roles = set(re.findall(r'"(roles/[\w.]+)"', TEXT))
