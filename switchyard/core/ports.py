@@ -91,8 +91,10 @@ class Launcher(Protocol):
         """The jobs as they are now, by name; a name that the launcher does not know is left out. What goes wrong with
         the look at one job is that report's `problem`; the others are reported."""
 
-    def list(self, labels: Mapping[str, str], since: datetime) -> list[JobReport]:
-        """All jobs that bear all of `labels` and were created at or after `since`, in any state, oldest first."""
+    def list(self, labels: Mapping[str, str], since: datetime, *, beside: str = "") -> list[JobReport]:
+        """All jobs that bear all of `labels` and were created at or after `since`, in any state, oldest first. Where
+        the platform keeps jobs by region: those of the region that new ones go to; with `beside`, a job's name, those
+        of that job's region."""
 
     def cancel(self, job_name: str) -> None:
         """Asks the job to end; it may run on for a while, and may still succeed. A second call, or one for a job that

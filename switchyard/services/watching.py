@@ -40,7 +40,7 @@ def look_for(launcher: Launcher, job: Job, *, by_name: bool = True, by_key: bool
             return report
     if not by_key:
         return None
-    listed = launcher.list({KEY_LABEL: job.key}, job.claimed_at - CLOCKS)
+    listed = launcher.list({KEY_LABEL: job.key}, job.claimed_at - CLOCKS, beside=job.job_name)
     return choose_job(listed)[0] if listed else None
 
 

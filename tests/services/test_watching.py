@@ -43,7 +43,8 @@ class Scripted:
     def submit(self, key: str, order: JobOrder) -> JobReport:
         raise NotImplementedError
 
-    def list(self, labels: Mapping[str, str], since: datetime) -> list[JobReport]:
+    def list(self, labels: Mapping[str, str], since: datetime, *, beside: str = "") -> list[JobReport]:
+        assert beside == JOB
         assert labels == {"switchyard-key": "key"}
         assert since < NOW
         return self.listed

@@ -87,7 +87,7 @@ class LocalLauncher:
                 reports[name] = seen.report
         return reports
 
-    def list(self, labels: Mapping[str, str], since: datetime) -> list[JobReport]:
+    def list(self, labels: Mapping[str, str], since: datetime, *, beside: str = "") -> list[JobReport]:
         """See the port. A folder that has not changed since `since` is not read: its job was created before that. Of
         the others, one small file is read for an ended job, and only the first time. A job whose order was damaged
         bears no labels; `report` says what is wrong with it."""

@@ -113,13 +113,15 @@ class VertexLauncher:
             raise BadSetup("; ".join(problems))
         return reports
 
-    def list(self, labels: Mapping[str, str], since: datetime) -> list[JobReport]:
-        """See `Launcher.list`: the jobs of the site's region, one LIST call for every 100.
+    def list(self, labels: Mapping[str, str], since: datetime, *, beside: str = "") -> list[JobReport]:
+        """See `Launcher.list`: the jobs of one region, one LIST call for every 100. Another launcher's name in `beside`
+        stands for none.
 
         A job in a state that this version does not know is left out: it must not hide the others. `report` names it.
         """
         reports = []
-        for job in self._read_pages(labels, since):
+        match = _NAME.fullmatch(beside)
+        for job in self._read_pages(labels, since, region=match["region"] if match else self._site.region):
             try:
                 reports.append(self._to_report(job))
             except BadSetup:
@@ -148,16 +150,16 @@ class VertexLauncher:
                 client.transport.close()
             self._clients.clear()
 
-    @property
-    def _parent(self) -> str:
-        return f"projects/{self._site.project_id}/locations/{self._site.region}"
+    def _to_parent(self, region: str) -> str:
+        return f"projects/{self._site.project_id}/locations/{region}"
 
     def _create(self, key: str, job: Any) -> JobReport:
         """The job of `key`, of which none was listed."""
         doing = f"submit the job with key {key} in {self._site.region}"
         client = self._client(self._site.region)
         try:
-            created = client.create_custom_job(parent=self._parent, custom_job=job, retry=None, timeout=self._timeout_s)
+            parent = self._to_parent(self._site.region)
+            created = client.create_custom_job(parent=parent, custom_job=job, retry=None, timeout=self._timeout_s)
         except VENDOR_ERRORS as err:
             error = translate(err, doing, self._site.project_id)
             if not is_refusal(err):
@@ -202,7 +204,7 @@ class VertexLauncher:
 
     def _list_key(self, key: str) -> Sequence[JobReport]:
         """The jobs of one key. One in an unknown state is an error here: it must not be taken for no job."""
-        return [self._to_report(job) for job in self._read_pages({KEY_LABEL: key}, None)]
+        return [self._to_report(job) for job in self._read_pages({KEY_LABEL: key}, None, region=self._site.region)]
 
     def list_old(self, labels: Mapping[str, str], before: datetime, limit: int) -> Sequence[JobReport]:
         """None: Vertex AI keeps its jobs, and a list of them has an index."""
@@ -212,18 +214,18 @@ class VertexLauncher:
         """Nothing, as `list_old` has none."""
         return 0
 
-    def _read_pages(self, labels: Mapping[str, str], since: datetime | None) -> Iterator[Any]:
+    def _read_pages(self, labels: Mapping[str, str], since: datetime | None, *, region: str) -> Iterator[Any]:
         terms = [f'labels.{name}="{value}"' for name, value in labels.items()]
         if since is not None:
             terms.append(f'create_time>="{since.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"')
         request = {
-            "parent": self._parent,
+            "parent": self._to_parent(region),
             "filter": " AND ".join(terms),
             "page_size": _PAGE_SIZE,
             "read_mask": _LISTED,
         }
-        with translated(f"list the jobs in {self._site.region}", self._site.project_id):
-            client = self._client(self._site.region)
+        with translated(f"list the jobs in {region}", self._site.project_id):
+            client = self._client(region)
             yield from client.list_custom_jobs(request=request, retry=None, timeout=self._timeout_s)
 
     def _to_report(self, job: Any) -> JobReport:

@@ -3,6 +3,7 @@ that runs jobs."""
 
 import re
 import tracemalloc
+from datetime import UTC, datetime
 
 import pytest
 from google.cloud.aiplatform_v1 import CustomJob
@@ -12,6 +13,8 @@ from switchyard.clients.connect import connect
 from switchyard.clients.launchers.vertex.launcher import VertexLauncher
 from switchyard.core.errors import NotFound
 from switchyard.core.runs.jobs import JobState, Reason
+from switchyard.core.runs.rows import Job
+from switchyard.services.watching import look_for
 from tests.clients.launchers.vertex.launching import (
     LONG_AGO,
     MakeLauncher,
@@ -45,6 +48,28 @@ def test_a_job_of_another_region_is_read_there(idle_vertex: VertexEmulator, make
     assert list(launcher.report([name])) == [name]
     launcher.cancel(name)
     assert idle_vertex.core.read(name).state == VertexState.JOB_STATE_CANCELLING
+
+
+def test_a_job_of_another_region_is_listed_beside_itself(
+    idle_vertex: VertexEmulator, make_launcher: MakeLauncher
+) -> None:
+    """A GET that misses it says nothing as long as the LIST that has the last word asks elsewhere."""
+    labels = {"switchyard-key": "key"}
+    custom_job = CustomJob.pb(CustomJob(make_job(labels=labels)))
+    parent = PARENT.replace("us-central1", "europe-west4")
+    name = idle_vertex.core.invoke(CREATE, REQUESTS[CREATE](parent=parent, custom_job=custom_job)).name
+    launcher = make_launcher(idle_vertex)
+    assert launcher.list(labels, LONG_AGO) == []
+    assert [report.job_name for report in launcher.list(labels, LONG_AGO, beside=name)] == [name]
+    for elsewhere in ("/srv/jobs/key", name.replace("europe-west4", "us-central1")):
+        assert launcher.list(labels, LONG_AGO, beside=elsewhere) == []
+    job = Job(
+        quick_test_id=1, attempt=1, key="key", request_key="r", state=JobState.RUNNING, job_name=name,
+        claimed_at=datetime.now(UTC),
+    )  # fmt: skip
+    found = look_for(launcher, job, by_name=False)
+    assert found is not None
+    assert found.job_name == name
 
 
 def test_a_cancelled_job_runs_on_until_it_has_ended(vertex: VertexEmulator, make_launcher: MakeLauncher) -> None:
