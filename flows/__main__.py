@@ -5,10 +5,16 @@ Importing Prefect takes a second and starting its server several, so that both w
 right.
 """
 
+import sys
+
+from switchyard.interrupted import INTERRUPTED, end_quietly, say_interrupted
+
+if __name__ == "__main__":  # the imports below take half a second, in which Ctrl-C may come
+    end_quietly()
+
 import importlib
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -51,7 +57,7 @@ FLOWS: dict[str, type[msgspec.Struct]] = {
 }
 _BY_ID = ("ingest", "cancel", "recover", "verify")
 
-FAILED, BAD_FLAGS, INTERRUPTED = 1, 2, 130
+FAILED, BAD_FLAGS = 1, 2
 _SAME_S = 1.0
 _CHANGE_OF_MIND_S = 3.0
 
@@ -116,7 +122,7 @@ def main(arguments: Sequence[str], *, prog: str = "python -m flows") -> int:
         try:
             return _run(command)
         except KeyboardInterrupt:
-            say("interrupted")
+            say_interrupted()
             if isinstance(command.parameters, TrainParameters):
                 _cancel_interrupted(command, command.parameters)
             interrupts.end()

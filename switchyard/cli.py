@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from switchyard.core.errors import BadSetup
+from switchyard.interrupted import say_interrupted
 
 USAGE_ERROR = 2
 _PROGRAMS = {
@@ -33,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         use_checkout(find_checkout(Path.cwd()))
         return _run(name, rest)
+    except KeyboardInterrupt:  # a program's imports take a while; at work it handles Ctrl-C itself
+        return say_interrupted()
     except BadSetup as err:
         asked = name in ("-h", "--help")
         if asked:

@@ -47,6 +47,34 @@ def checkout(tmp_path: Path) -> Path:
     return root
 
 
+@pytest.mark.parametrize(
+    ("program", "loaded"),
+    [
+        ([sys.executable, "-m", "flows", "train"], "flows.parameters"),
+        ([COMMAND, "train"], "flows.parameters"),
+        ([COMMAND, "serve"], "serving.app"),
+        ([COMMAND, "up"], "deployments.up"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "-".join(Path(part).name for part in value),
+)
+def test_ctrl_c_in_the_imports_shows_no_traceback(tmp_path: Path, program: list[str | Path], loaded: str) -> None:
+    """A person changes their mind at once: one line, and the status of an interruption."""
+    # Python imports this before anything else; the signal comes where a module of the program is looked for.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, signal, sys\n"
+        "class Interrupt:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == {loaded!r}:\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupt())\n"
+    )
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    done = subprocess.run(
+        program, cwd=ROOT, env=to_environment(PYTHONPATH=path), capture_output=True, text=True, timeout=240
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
+
+
 def test_help_lists_every_flow_and_program() -> None:
     """One line each; nothing is started."""
     done = run("--help")

@@ -15,6 +15,7 @@ import flows.__main__ as program
 from switchyard.clients.connect import Outside
 from switchyard.core.runs.jobs import JobState
 from switchyard.core.runs.rows import RunStatus
+from switchyard.interrupted import INTERRUPTED
 from tests.flows.polling import wait_for
 from tests.flows.test_command_line import TOY
 from tests.root import ROOT
@@ -73,7 +74,7 @@ def test_an_interrupted_training_is_cancelled(
         wait_until_training(outside, terminal)
         children = psutil.Process(terminal.process.pid).children(recursive=True)
         interrupt(terminal)
-        assert terminal.process.wait(120) == program.INTERRUPTED, terminal.read()
+        assert terminal.process.wait(120) == INTERRUPTED, terminal.read()
         said = terminal.read()
     assert "interrupted" in said
     assert "cancelling quick test 1" in said
@@ -93,7 +94,7 @@ def test_a_second_ctrl_c_leaves_the_job_running(outside: Outside, start: Callabl
         wait_for(lambda: "Ctrl-C again leaves its job running" in terminal.read(), what=terminal.read())
         # One within a second of the first is the same one.
         wait_for(lambda: press_until(terminal, "goes on"), what=terminal.read())
-        assert terminal.process.wait(120) == program.INTERRUPTED, terminal.read()
+        assert terminal.process.wait(120) == INTERRUPTED, terminal.read()
         said = terminal.read()
     job = outside.jobs.read_job(1)
     assert job is not None
