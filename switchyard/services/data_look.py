@@ -1,4 +1,5 @@
-"""A look at the data before a run is made of it: which files there are, and what the first one's first bytes show."""
+"""A look at the data before a run is made of it: which files there are, and what the first bytes of the first and of
+the last one show: of a folder that another export was added to, the two differ most likely."""
 
 from switchyard.core.data.dialect import HEAD_BYTES, PARQUET_MAGIC
 from switchyard.core.data.files import find_files
@@ -12,7 +13,7 @@ def look_at_data(objects: Objects, spec: TrainSpec) -> str:
     """What `spec.data_uri` names, in words: a list and a few ranged reads, of any size. A second call looks again.
 
     Raises:
-        NotFound: there is no file. BadRequest: the first file cannot be trained on as `spec` says.
+        NotFound: there is no file. BadRequest: the first or the last one cannot be trained on as `spec` says.
         BadSetup: we may not look there.
     """
 
@@ -24,15 +25,20 @@ def look_at_data(objects: Objects, spec: TrainSpec) -> str:
         return True
 
     files = find_files(spec.data_uri, is_file=is_file, list_files=objects.list)
-    first = files[0]
-    head = objects.read_range(first, start=0, length=HEAD_BYTES)
+    found = _look_at_file(objects, files[0], spec)
+    if len(files) == 1:
+        return f"{files[0]}: {found}"
+    _look_at_file(objects, files[-1], spec)
+    return f"{files[0]}: {found}; and {len(files) - 1} more files, of which the last was looked at"
+
+
+def _look_at_file(objects: Objects, uri: str, spec: TrainSpec) -> str:
+    head = objects.read_range(uri, start=0, length=HEAD_BYTES)
     try:
         if head.startswith(PARQUET_MAGIC):
             from switchyard.clients.parquet import read_column_names  # pyarrow: only where there is a Parquet file
 
-            found = look_at_parquet(read_column_names(objects, first), spec)
-        else:
-            found = look_at_csv(head, spec, is_whole=len(head) < HEAD_BYTES)
+            return look_at_parquet(read_column_names(objects, uri), spec)
+        return look_at_csv(head, spec, is_whole=len(head) < HEAD_BYTES)
     except BadRequest as err:
-        raise BadRequest(f"{first}: {err}") from err
-    return f"{first}: {found}" + (f"; and {len(files) - 1} more files" if len(files) > 1 else "")
+        raise BadRequest(f"{uri}: {err}") from err

@@ -212,6 +212,18 @@ def test_a_pattern_names_files(tmp_path: Path) -> None:
         read_interactions(TrainSpec(data_uri=f"{folder}/*.csv"))
 
 
+@pytest.mark.parametrize("wrong", ["a", "c"])
+def test_the_first_and_the_last_file_of_a_folder_are_looked_at(tmp_path: Path, wrong: str) -> None:
+    """A newer export with another column's name is told before a run exists, with the file's name."""
+    for name in ("a", "b", "c"):
+        columns = make_columns(5)
+        if name == wrong:
+            columns["who"] = columns.pop("customer_id")
+        write_parquet(tmp_path / f"{name}.parquet", columns)
+    with pytest.raises(BadRequest, match=rf"{wrong}\.parquet: columns 'customer_id' .*the file has .*'who'"):
+        look_at_data(open_objects(tmp_path.as_uri()), TrainSpec(data_uri=str(tmp_path)))
+
+
 def test_files_of_one_folder_may_count_time_differently(tmp_path: Path) -> None:
     """Seconds in one, milliseconds and ISO in others: rows are in order across all of them."""
     for name in ("seconds", "ms", "iso"):
