@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Final
 
 import msgspec
@@ -16,6 +16,7 @@ from sqlalchemy import Row, Text, bindparam, delete, insert, select, update
 
 from switchyard.clients.results.replaced import keep_replaced
 from switchyard.clients.results.rows import Writing, end_values, lock_runs, newest_jobs, no_such_run
+from switchyard.clients.results.series import SeriesAndValues, delete_series_and_values, insert_series_and_values
 from switchyard.clients.results.tables import is_history
 from switchyard.core.errors import BadRecord, SwitchyardError, catch, to_message
 from switchyard.core.history.precedence import Kept, choose_cached_at, choose_status, decide
@@ -43,6 +44,11 @@ class _Write:
     stored: _Stored
     text: str
     cached_at: datetime
+
+    @cached_property
+    def etag(self) -> str:
+        """Of the text, under which readers get it."""
+        return "sha256:" + hashlib.sha256(self.text.encode()).hexdigest()
 
 
 def publish(writing: Writing, publication: Publication, *, force: bool) -> PublishResult:
@@ -137,6 +143,8 @@ def _write_all(writing: Writing, writes: Sequence[_Write]) -> None:
         .values(training_history_json=tables.to_history(bindparam("history", type_=Text))),
         [{"run_id": write.publication.quick_test_id, "history": write.text} for write in writes],
     )
+    # Of a history of the legacy application there are values too.
+    delete_series_and_values(connection, tables, [write.publication.quick_test_id for write in writes])
     had = [write.publication.quick_test_id for write in writes if write.stored.has_digests]
     if had:
         connection.execute(delete(histograms).where(histograms.c.quick_test_id.in_(had)))
@@ -154,6 +162,16 @@ def _write_all(writing: Writing, writes: Sequence[_Write]) -> None:
     ]
     if rows:
         connection.execute(insert(histograms), rows)
+    insert_series_and_values(
+        connection,
+        tables,
+        [
+            SeriesAndValues(
+                write.publication.quick_test_id, write.etag, write.publication.series, write.publication.values
+            )
+            for write in writes
+        ],
+    )
 
 
 def _to_digest_row(write: _Write, now: datetime) -> dict[str, Any]:
@@ -163,10 +181,13 @@ def _to_digest_row(write: _Write, now: datetime) -> dict[str, Any]:
         "charted_digest": publication.digests.charted,
         "full_digest": publication.digests.full,
         "series_digests": msgspec.json.encode(publication.digests.series).decode(),
-        "etag": "sha256:" + hashlib.sha256(write.text.encode()).hexdigest(),
+        "etag": write.etag,
         "status": str(publication.history.get("status", "")),
         "cached_at": write.cached_at,
         "published_at": now,
+        "digest_version": publication.versions.digest,
+        "mapping_version": publication.versions.mapping,
+        "rules": publication.versions.rules,
         **_rank_values(publication.rank),
     }
 

@@ -8,8 +8,14 @@ import msgspec
 from sqlalchemy import Row, Text, bindparam, delete, insert, select, update
 
 from switchyard.clients.results.rows import Writing, lock_run
+from switchyard.clients.results.series import (
+    SeriesAndValues,
+    delete_series_and_values,
+    insert_series_and_values,
+    read_series_and_values,
+)
 from switchyard.clients.results.tables import is_history
-from switchyard.core.history.publication import HistogramRow
+from switchyard.core.history.publication import FIRST_VERSIONS, FullSeries, HistogramRow, Value
 
 RECOVERED: Final = "replaced by a recovery"
 
@@ -28,6 +34,17 @@ class _Published(msgspec.Struct, kw_only=True):
     rank_status: int
     cached_at: datetime
     published_at: datetime
+    # Of a history that was replaced before there were versions.
+    digest_version: int = FIRST_VERSIONS.digest
+    mapping_version: int = FIRST_VERSIONS.mapping
+    rules: str = FIRST_VERSIONS.rules
+
+
+class _Values(msgspec.Struct, kw_only=True):
+    """A run's values, as JSON keeps them."""
+
+    history_etag: str
+    values: list[Value]
 
 
 def keep_replaced(writing: Writing, runs: Sequence[Row[Any]], *, reason: str) -> None:
@@ -43,6 +60,7 @@ def keep_replaced(writing: Writing, runs: Sequence[Row[Any]], *, reason: str) ->
         kept.setdefault(row.quick_test_id, []).append(
             HistogramRow(kind=row.kind, tower=row.tower, gzip_json=row.gzip_json)
         )
+    more = read_series_and_values(connection, tables, ids)
     connection.execute(
         insert(tables.replaced),
         [
@@ -53,6 +71,7 @@ def keep_replaced(writing: Writing, runs: Sequence[Row[Any]], *, reason: str) ->
                 "history_text": run.history_text,
                 "published": _encode(_to_published(digests[run.id])) if run.id in digests else None,
                 "histograms": _encode(kept.get(run.id, [])),
+                **_to_more(more.get(run.id)),
             }
             for run in runs
         ],
@@ -75,6 +94,7 @@ def recover(writing: Writing, quick_test_id: int, replaced_id: int) -> bool:
         .where(runs.c.id == quick_test_id)
         .values(training_history_json=tables.to_history(bindparam("history", found.history_text, type_=Text)))
     )
+    delete_series_and_values(connection, tables, [quick_test_id])
     for table in (tables.histograms, tables.published):
         connection.execute(delete(table).where(table.c.quick_test_id == quick_test_id))
     if found.published is not None:
@@ -85,7 +105,28 @@ def recover(writing: Writing, quick_test_id: int, replaced_id: int) -> bool:
         connection.execute(
             insert(tables.histograms), [{"quick_test_id": quick_test_id, **msgspec.structs.asdict(row)} for row in rows]
         )
+    insert_series_and_values(connection, tables, [_from_more(quick_test_id, found)])
     return True
+
+
+def _to_more(found: SeriesAndValues | None) -> dict[str, str | None]:
+    """The two columns that hold them."""
+    if found is None:
+        return {"series": None, "run_values": None}
+    values = _Values(history_etag=found.etag, values=list(found.values))
+    return {
+        "series": _encode(found.series) if found.series is not None else None,
+        "run_values": _encode(values) if found.values else None,
+    }
+
+
+def _from_more(quick_test_id: int, row: Row[Any]) -> SeriesAndValues:
+    """Both are NULL of a history that was replaced before there were any."""
+    series = msgspec.json.decode(row.series, type=FullSeries) if row.series is not None else None
+    if row.run_values is None:
+        return SeriesAndValues(quick_test_id, "", series, [])
+    values = msgspec.json.decode(row.run_values, type=_Values)
+    return SeriesAndValues(quick_test_id, values.history_etag, series, values.values)
 
 
 def _of(table: Any, ids: list[int]) -> Any:

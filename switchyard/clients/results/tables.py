@@ -14,6 +14,7 @@ from sqlalchemy import (
     ColumnElement,
     DateTime,
     Dialect,
+    Double,
     ForeignKey,
     Index,
     Integer,
@@ -28,10 +29,11 @@ from sqlalchemy import (
     func,
     or_,
 )
+from sqlalchemy import text as sql
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA: Final = "0002"
+SCHEMA: Final = "0003"
 """The migration that this version's code fits (clients/migrations/versions/)."""
 VERSION_TABLE: Final = "switchyard_alembic_version"
 """Not `alembic_version`: MLflow may keep its own in the same database."""
@@ -66,6 +68,13 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+def to_storable(value: str) -> str:
+    """`value` with U+FFFD for what no database takes; nearly always the very same string."""
+    if "\0" in value:
+        value = value.replace("\0", "\ufffd")
+    return value if value.isascii() else value.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+
+
 class StorableText(TypeDecorator[str]):
     """Text in which what no database takes (NUL, lone surrogates, as log lines may hold) became U+FFFD."""
 
@@ -73,12 +82,8 @@ class StorableText(TypeDecorator[str]):
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        """The value as it can be stored; nearly always the very same string."""
-        if value is None:
-            return None
-        if "\0" in value:
-            value = value.replace("\0", "\ufffd")
-        return value if value.isascii() else value.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+        """The value as it can be stored."""
+        return None if value is None else to_storable(value)
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,8 @@ class Tables:
     jobs: Table
     published: Table
     histograms: Table
+    series: Table
+    values: Table
     ledger: Table
     replaced: Table
     database: Table
@@ -139,6 +146,8 @@ def to_tables(table: str = "", *, history_type: HistoryType = "text") -> Tables:
         jobs=_jobs(metadata),
         published=_published(metadata),
         histograms=_histograms(metadata),
+        series=_series(metadata),
+        values=_values(metadata),
         ledger=_ledger(metadata),
         replaced=_replaced(metadata),
         database=Table("switchyard_database", metadata, Column("id", Text, primary_key=True)),
@@ -232,6 +241,9 @@ def _published(metadata: MetaData) -> Table:
         Column("rank_status", Integer, nullable=False),
         Column("cached_at", UtcDateTime, nullable=False),
         Column("published_at", UtcDateTime, nullable=False),
+        Column("digest_version", Integer, nullable=False, server_default="1"),
+        Column("mapping_version", Integer, nullable=False, server_default="1"),
+        Column("rules", StorableText, nullable=False, server_default=""),
     )
 
 
@@ -244,6 +256,37 @@ def _histograms(metadata: MetaData) -> Table:
         Column("kind", Text, primary_key=True),
         Column("tower", Text, primary_key=True),
         Column("gzip_json", LargeBinary, nullable=False),
+    )
+
+
+def _series(metadata: MetaData) -> Table:
+    published = ForeignKey("switchyard_published.quick_test_id", ondelete="CASCADE")
+    return Table(
+        "switchyard_series",
+        metadata,
+        Column("quick_test_id", Integer, published, primary_key=True, autoincrement=False),
+        Column("digest", Text, nullable=False),  # of the JSON before gzip
+        Column("gzip_json", LargeBinary, nullable=False),
+    )
+
+
+def _values(metadata: MetaData) -> Table:
+    """No key over the names: two that differ by what no database takes (NUL) are the same here. No foreign key either:
+    a history of the legacy application, of which we have no row of digests, has values too."""
+    number, text = sql("number IS NOT NULL"), sql("text IS NOT NULL")
+    return Table(
+        "switchyard_values",
+        metadata,
+        Column("quick_test_id", Integer, nullable=False),
+        Column("kind", Text, nullable=False),
+        Column("name", StorableText, nullable=False),
+        Column("number", Double),
+        Column("text", StorableText),
+        # Of the history that they came from (`StoredHistory.etag`): they speak of no other.
+        Column("history_etag", Text, nullable=False),
+        Index("switchyard_values_quick_test_id", "quick_test_id"),
+        Index("switchyard_values_number", "kind", "name", "number", postgresql_where=number, sqlite_where=number),
+        Index("switchyard_values_text", "kind", "name", "text", postgresql_where=text, sqlite_where=text),
     )
 
 
@@ -274,6 +317,8 @@ def _replaced(metadata: MetaData) -> Table:
         Column("history_text", Text, nullable=False),
         Column("published", Text),  # JSON of our row of digests; NULL: another application's history
         Column("histograms", Text, nullable=False),  # JSON; the gzip bytes in base64
+        Column("series", Text),  # JSON, the same; NULL: it had none
+        Column("run_values", Text),  # JSON; NULL: it had none
         Index("switchyard_replaced_quick_test_id", "quick_test_id"),
         sqlite_autoincrement=True,  # an id that was recovered is not given again
     )

@@ -12,7 +12,7 @@ from sqlalchemy import create_engine, text
 from switchyard.clients.results.migrate import migrate
 from switchyard.clients.results.open import ResultsPorts, open_results
 from switchyard.clients.settings import Settings, read_settings
-from switchyard.core.history.publication import Digests, HistogramRow, Publication, Rank
+from switchyard.core.history.publication import Digests, FullSeries, HistogramRow, Publication, Rank, Value
 from switchyard.core.ports import Histories, Jobs, Ledger, Runs
 from switchyard.core.runs.jobs import JobState
 from switchyard.core.runs.rows import Claim, Job, JobNews, NewRun, RunStatus
@@ -170,17 +170,32 @@ def publication(
             for kind in kinds
             for tower in ("query", "candidate")
         ],
+        series=FullSeries(gzip_json=f"{charted} series".encode(), digest=f"sha256:{charted} series"),
+        values=[
+            Value(kind="last", name="loss", number=0.1 + 0.2),
+            Value(kind="param", name="learning_rate", number=0.01, text="0.01"),
+            Value(kind="tag", name="note", text=charted),
+        ],
         row_status=row_status,
         of_attempt=of_attempt,
         error=error,
     )
 
 
+_TABLES = (
+    ("published", "quick_test_id"),
+    ("histograms", "kind, tower"),
+    ("series", "quick_test_id"),
+    ("values", "kind, name, number, text"),
+    ("replaced", "id"),
+)
+
+
 def look(place: Place, run: int) -> dict[str, Any]:
     """All that is stored of a run, but for its id and what has it."""
     (row,) = place.sql(f"SELECT * FROM {place.runs_table} WHERE id = :id", id=run)
     found = {"row": {n: v for n, v in row._asdict().items() if n not in ("id", "request_key", "created_at")}}
-    for table, order in (("published", "quick_test_id"), ("histograms", "kind, tower"), ("replaced", "id")):
+    for table, order in _TABLES:
         rows = place.sql(f"SELECT * FROM switchyard_{table} WHERE quick_test_id = :id ORDER BY {order}", id=run)
         found[table] = [{n: v for n, v in r._asdict().items() if n not in ("id", "quick_test_id")} for r in rows]  # type: ignore[assignment]
     return found
@@ -255,7 +270,8 @@ class Places:
         if kind not in self._databases:
             self._databases[kind] = self._make_database(kind)
         runs = KINDS[kind][0] or "quick_tests"
-        ours = "switchyard_jobs, switchyard_published, switchyard_histograms, switchyard_ledger, switchyard_replaced"
+        names = ("jobs", "published", "histograms", "series", "values", "ledger", "replaced")
+        ours = ", ".join(f"switchyard_{name}" for name in names)
         run_sql(self._databases[kind], f"TRUNCATE {runs}, {ours} RESTART IDENTITY")
         return self._databases[kind]
 

@@ -7,22 +7,17 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from alembic import command
-from alembic.config import Config
 
 import switchyard.clients.results.embedded as embedded
-import switchyard.clients.results.migrations
-from switchyard.clients.results.engine import Database, make_engine_to_migrate
+from switchyard.clients.results.engine import Database
 from switchyard.clients.results.migrate import migrate
 from switchyard.clients.results.open import open_results
 from switchyard.clients.results.tables import SCHEMA, VERSION_TABLE
 from switchyard.core.errors import BadSetup, TryAgain
 from switchyard.core.runs.rows import NewRun
+from tests.clients.results.older import OLDER, make_schema
 from tests.clients.results.places import NOW, run_sql, to_settings
 from tests.root import ROOT
-
-VERSIONS = sorted(path.name[:4] for path in embedded._VERSIONS.glob("0*.py"))
-OLDER = [version for version in VERSIONS if version != SCHEMA]
 
 
 @pytest.fixture
@@ -37,16 +32,7 @@ def to_url(path: Path) -> str:
 
 def make_older(path: Path, version: str) -> None:
     """A database as an older version made it, with one row."""
-    path.parent.mkdir(parents=True)
-    engine, _ = make_engine_to_migrate(to_url(path))
-    config = Config()
-    folder = next(iter(switchyard.clients.results.migrations.__path__))
-    config.set_main_option("script_location", folder.replace("%", "%%"))
-    config.set_main_option("path_separator", "os")
-    with engine.begin() as connection:
-        config.attributes.update(connection=connection, results_table="")
-        command.upgrade(config, version)
-    engine.dispose()
+    make_schema(to_url(path), version)
     with closing(sqlite3.connect(path)) as file, file:
         columns = {row[1]: row for row in file.execute("PRAGMA table_info(quick_tests)")}
         needed = [name for name, row in columns.items() if row[3] and row[4] is None and not row[5]]

@@ -1,0 +1,110 @@
+"""A run's full series and values: written and taken away in the transaction that publishes the history they are of.
+
+A statement each, whatever the number of runs.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import Connection, Row, delete, insert, select, text
+
+from switchyard.clients.results.tables import Tables, to_storable
+from switchyard.core.history.publication import FullSeries, Value
+
+_AT_ONCE: Final = 500
+"""Runs whose values go in one statement: about 5 MB of parameters."""
+# One statement, for a million rows one by one take a minute.
+_INSERT_POSTGRES: Final = text(
+    "INSERT INTO switchyard_values (quick_test_id, kind, name, number, text, history_etag) "
+    "SELECT run.id, found.kind, found.name, found.number, found.text, run.etag "
+    'FROM json_to_recordset(CAST(:runs AS json)) AS run(id integer, etag text, "values" json), '
+    'json_to_recordset(run."values") AS found(kind text, name text, number double precision, text text)'
+)
+
+
+@dataclass(frozen=True)
+class SeriesAndValues:
+    """What is to be stored of one run, beside the history of `etag`."""
+
+    quick_test_id: int
+    etag: str
+    series: FullSeries | None
+    values: Sequence[Value]
+
+
+def delete_series_and_values(connection: Connection, tables: Tables, ids: Sequence[int]) -> None:
+    """Whatever there is of these runs."""
+    for table in (tables.series, tables.values):
+        connection.execute(delete(table).where(table.c.quick_test_id.in_(ids)))
+
+
+def insert_series_and_values(connection: Connection, tables: Tables, runs: Sequence[SeriesAndValues]) -> None:
+    """Of runs that have none; whose row of digests is there, where they have series."""
+    rows = [
+        {"quick_test_id": run.quick_test_id, "digest": run.series.digest, "gzip_json": run.series.gzip_json}
+        for run in runs
+        if run.series is not None
+    ]
+    if rows:
+        connection.execute(insert(tables.series), rows)
+    left = (run for run in runs if run.values)
+    while some := list(islice(left, _AT_ONCE)):
+        if connection.dialect.name == "sqlite":
+            connection.execute(insert(tables.values), list(_to_rows(some)))
+        else:
+            connection.execute(_INSERT_POSTGRES, {"runs": _to_json(some)})
+
+
+def read_series_and_values(connection: Connection, tables: Tables, ids: Sequence[int]) -> dict[int, SeriesAndValues]:
+    """What there is, by run id; values in no particular order."""
+    series, values = tables.series, tables.values
+    full = connection.execute(select(series).where(series.c.quick_test_id.in_(ids)))
+    return to_series_and_values(
+        list(full), list(connection.execute(select(values).where(values.c.quick_test_id.in_(ids))))
+    )
+
+
+def to_series_and_values(series: Sequence[Row[Any]], values: Sequence[Row[Any]]) -> dict[int, SeriesAndValues]:
+    """From rows of the two tables, by run id."""
+    full = {row.quick_test_id: FullSeries(gzip_json=row.gzip_json, digest=row.digest) for row in series}
+    found: dict[int, list[Value]] = {}
+    etags: dict[int, str] = {}
+    for row in values:
+        etags[row.quick_test_id] = row.history_etag  # of all values of a run the same: they are written together
+        value = Value(kind=row.kind, name=row.name, number=row.number, text=row.text)
+        found.setdefault(row.quick_test_id, []).append(value)
+    return {
+        id_: SeriesAndValues(id_, etags.get(id_, ""), full.get(id_), found.get(id_, [])) for id_ in full.keys() | found
+    }
+
+
+def _to_rows(runs: Sequence[SeriesAndValues]) -> Iterator[dict[str, Any]]:
+    for run in runs:
+        for value in run.values:
+            yield {
+                "quick_test_id": run.quick_test_id,
+                "kind": value.kind,
+                "name": value.name,
+                "number": value.number,
+                "text": value.text,
+                "history_etag": run.etag,
+            }
+
+
+def _to_json(runs: Sequence[SeriesAndValues]) -> str:
+    """As `_INSERT_POSTGRES` takes it; each number has the digits that make the same float64 of it again."""
+    return msgspec.json.encode(
+        [{"id": run.quick_test_id, "etag": run.etag, "values": [_to_storable(v) for v in run.values]} for run in runs]
+    ).decode()
+
+
+def _to_storable(value: Value) -> dict[str, Any]:
+    return {
+        "kind": value.kind,
+        "name": to_storable(value.name),
+        "number": value.number,
+        "text": None if value.text is None else to_storable(value.text),
+    }
