@@ -13,7 +13,8 @@ import msgspec
 
 from switchyard.core.backfill.rows import AdoptedRun, BackfillRow
 from switchyard.core.errors import SwitchyardError
-from switchyard.core.history.publication import Draft, Publication, PublishResult, StoredHistory
+from switchyard.core.history.filling import Fill, FillState, Unfilled
+from switchyard.core.history.publication import Draft, FullSeries, Publication, PublishResult, StoredHistory
 from switchyard.core.mlflow.raw_run import Keys, LostRun, RawRun, TrackedRun
 from switchyard.core.runs.jobs import JobOrder, JobReport
 from switchyard.core.runs.ledger import LedgerLine
@@ -227,12 +228,20 @@ class Histories(Protocol):
     """What is published of a run, as those ask who ingest one run, or read it. Each method is one transaction."""
 
     def publish(self, publication: Publication, *, force: bool = False, now: datetime) -> PublishResult:
-        """Writes history, digests, rank, histograms and the row's status and error, all or none, under the row's lock.
+        """Writes history, digests, versions, rank, histograms, full series, values and the row's status and error, all
+        or none, under the row's lock.
         `cached_at` is set to `now` at the first publish and kept when the same charted digest is published again. A
+<<<<<<< HEAD
         second call with the same publication answers UNCHANGED. `force` replaces what is there, whatever its rank, and
         keeps it for `recover`. A charted-only publication never replaces a whole one of the same charted digest, and a
         whole one completes a charted-only one. Of equal rank, what the run's own file says goes before MLflow's. The
         row's status and error stay where `core.runs.walk.may_end` says that another job is to end the run; forced too.
+=======
+        second call with the same publication answers UNCHANGED, and leaves series and values as they are. `force`
+        replaces what is there, whatever its rank, and keeps it for `recover`. A charted-only publication never replaces
+        a whole one of the same charted digest, and a whole one completes a charted-only one. Of equal rank, what the
+        run's own file says goes before MLflow's.
+>>>>>>> a523d86 (Ask the results ports for full series, and for what fill needs)
 
         Raises: NotFound: no such run; StaleWrite: equal rank, other content."""
 
@@ -242,7 +251,7 @@ class Histories(Protocol):
         Raises: NotFound: no such run."""
 
     def recover(self, quick_test_id: int, replaced_id: int, *, now: datetime) -> bool:
-        """Puts a replaced history back, with its digests and histograms, and keeps what it replaces in its place. A
+        """Puts a replaced history back, with all that was published with it, and keeps what it replaces in its place. A
         second call with the same `replaced_id` does nothing, and answers False.
 
         Raises: NotFound: no such run."""
@@ -252,6 +261,10 @@ class Histories(Protocol):
 
     def read_histogram(self, quick_test_id: int, kind: str, tower: str) -> bytes | None:
         """gzip JSON; None when the run has none of that kind and tower. Raises: NotFound: no such run."""
+
+    def read_series(self, quick_test_id: int) -> FullSeries | None:
+        """Every scalar series; None where none are stored, or those that are belong to a history that another
+        application has written over. Raises: NotFound: no such run."""
 
     def read_kept(self, quick_test_ids: Sequence[int]) -> list[KeptRun]:
         """All that is kept of these runs, for a comparison; by id, without those that have no row."""
@@ -278,6 +291,19 @@ class Ledger(Protocol):
         each publication, by run id. A draft without one writes its line alone. A run that cannot be published leaves
         the line of a failure, and the others are published. A second call answers UNCHANGED for each; only `attempts`
         of the lines grow."""
+
+    def list_unfilled(self) -> list[int]:
+        """One query: the ids of the runs whose history has no full series, ascending; of a legacy history always."""
+
+    def read_unfilled(self, quick_test_ids: Sequence[int]) -> list[Unfilled]:
+        """One query: what is stored of these runs, by id, without those that have no history (any more). Of a row that
+        cannot be read it says why, and the others are read."""
+
+    def fill_many(self, fills: Sequence[Fill], *, now: datetime) -> dict[int, FillState]:
+        """Writes series and values, with a ledger line of kind ``fill`` for each run, in one transaction; what became
+        of each, by run id. The histories stay as they are. Nothing is written of a run whose history is no longer the
+        one of its fill's `etag`. A run that cannot be filled leaves the line of a failure, and the others are filled.
+        A second call writes the same; only `attempts` of the lines grow."""
 
     def list_settled(self, keys: Sequence[str]) -> set[str]:
         """Those of the jobs of these keys for whose runs nothing is left to do: `list_unsettled` would not name them,

@@ -68,6 +68,12 @@ def publish_drafts(
     results = publish_all(writing, publications, force=force) if publications else {}
     _write_paths(writing, [draft for draft in drafts if draft.gcs_artifacts_path])
     lines = [_to_line(kind, draft, results.get(draft.quick_test_id), writing.now) for draft in drafts]
+    write_lines(writing, lines)
+    return results
+
+
+def write_lines(writing: Writing, lines: Sequence[dict[str, Any]]) -> None:
+    """Puts each in the place of the one that its run has of that kind, if any; its `attempts` grow by one."""
     ledger = writing.tables.ledger
     insert = upsert(writing.connection, ledger)
     replaced = {name: insert.excluded[name] for name in lines[0] if name not in ("kind", "quick_test_id")}
@@ -77,7 +83,6 @@ def publish_drafts(
         ),
         lines,
     )
-    return results
 
 
 def _write_paths(writing: Writing, drafts: Sequence[Draft]) -> None:

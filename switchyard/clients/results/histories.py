@@ -1,6 +1,5 @@
 """What is published of runs (`core.ports.Histories`), on SQLite and Postgres."""
 
-import hashlib
 from collections.abc import Sequence
 from datetime import datetime
 from functools import cached_property
@@ -8,12 +7,13 @@ from functools import cached_property
 from sqlalchemy import and_, bindparam, func, select
 
 from switchyard.clients.results.engine import Database, OneRow
-from switchyard.clients.results.kept import select_kept, select_kept_histograms, to_kept
+from switchyard.clients.results.kept import select_kept, select_kept_more, to_kept
 from switchyard.clients.results.publish import publish
 from switchyard.clients.results.replaced import recover
 from switchyard.clients.results.rows import Writing, no_such_run
-from switchyard.clients.results.tables import Tables, is_history
-from switchyard.core.history.publication import Publication, PublishResult, StoredHistory
+from switchyard.clients.results.series import to_series_and_values
+from switchyard.clients.results.tables import Tables, is_history, to_history_etag
+from switchyard.core.history.publication import FullSeries, Publication, PublishResult, StoredHistory
 from switchyard.core.verify.kept_run import KeptRun
 
 
@@ -72,10 +72,25 @@ class SqlHistories:
         text, charted_digest, etag = row
         if not is_history(text):
             return StoredHistory(None, None)
-        stored = text.encode()
-        if charted_digest is None or charted_digest not in text:
-            etag = "sha256:" + hashlib.sha256(stored).hexdigest()
-        return StoredHistory(stored, etag)
+        return StoredHistory(text.encode(), to_history_etag(text, charted_digest, etag))
+
+    def read_series(self, quick_test_id: int) -> FullSeries | None:
+        """The stored gzip JSON; not of a history that another application has written over."""
+        tables = self._tables
+        runs, published, series = tables.runs, tables.published, tables.series
+        rows = self._database.rows(
+            select(series.c.gzip_json, series.c.digest, published.c.charted_digest, tables.history_text.label("text"))
+            .select_from(runs)
+            .outerjoin(published, published.c.quick_test_id == runs.c.id)
+            .outerjoin(series, series.c.quick_test_id == runs.c.id)
+            .where(runs.c.id == quick_test_id)
+        )
+        if not rows:
+            raise no_such_run(tables, quick_test_id)
+        (row,) = rows
+        if row.gzip_json is None or not is_history(row.text) or row.charted_digest not in row.text:
+            return None
+        return FullSeries(gzip_json=row.gzip_json, digest=row.digest)
 
     def read_histogram(self, quick_test_id: int, kind: str, tower: str) -> bytes | None:
         """The stored gzip JSON."""
@@ -93,9 +108,11 @@ class SqlHistories:
         return found
 
     def read_kept(self, quick_test_ids: Sequence[int]) -> list[KeptRun]:
-        """Two queries, whatever their number."""
+        """Four queries, whatever their number."""
         if not quick_test_ids:
             return []
         rows = self._database.rows(select_kept(self._tables, quick_test_ids))
-        histograms = self._database.rows(select_kept_histograms(self._tables, quick_test_ids))
-        return to_kept(self._tables, rows, histograms)
+        histograms, series, values = (
+            self._database.rows(query) for query in select_kept_more(self._tables, quick_test_ids)
+        )
+        return to_kept(self._tables, rows, histograms, to_series_and_values(series, values))

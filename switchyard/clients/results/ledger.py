@@ -8,11 +8,14 @@ from sqlalchemy import delete, func, select
 
 from switchyard.clients.results.backfill import publish_drafts, select_backfill, to_backfill_row, to_failed
 from switchyard.clients.results.engine import Database
+from switchyard.clients.results.fetching import fetch_each
+from switchyard.clients.results.fill import fill_runs, select_to_fill, select_unfilled, to_unfilled, to_unread
 from switchyard.clients.results.rows import Writing, upsert
 from switchyard.clients.results.tables import Tables
 from switchyard.clients.results.unsettled import read_unsettled, select_settled
 from switchyard.core.backfill.rows import BackfillRow
 from switchyard.core.errors import BadRecord, BadSetup, SwitchyardError
+from switchyard.core.history.filling import Fill, FillState, Unfilled
 from switchyard.core.history.publication import Draft, PublishResult
 from switchyard.core.runs.ledger import LedgerLine
 from switchyard.core.runs.rows import Unsettled
@@ -62,6 +65,35 @@ class SqlLedger:
                 raise
             self.publish_many(kind, [to_failed(drafts[0], err)], now=now)
             return {drafts[0].quick_test_id: err}
+
+    def list_unfilled(self) -> list[int]:
+        """See `fill`."""
+        return [row.id for row in self._database.rows(select_unfilled(self._tables))]
+
+    def read_unfilled(self, quick_test_ids: Sequence[int]) -> list[Unfilled]:
+        """See `fill`."""
+        if not quick_test_ids:
+            return []
+        query = select_to_fill(self._tables, quick_test_ids)
+        return fetch_each(self._database, query, self._tables.runs.c.id, to_unfilled, to_unread)
+
+    def fill_many(self, fills: Sequence[Fill], *, now: datetime) -> dict[int, FillState]:
+        """All in one transaction; where the database refuses that, each run in one of its own."""
+        if not fills:
+            return {}
+        try:
+            with self._database.writing() as connection:
+                return fill_runs(Writing(connection, self._tables, now), fills)
+        except (BadRecord, BadSetup) as err:
+            if len(fills) > 1:
+                found: dict[int, FillState] = {}
+                for fill in fills:
+                    found |= self.fill_many([fill], now=now)
+                return found
+            if fills[0].state is FillState.FAILED:
+                raise
+            failed = Fill(quick_test_id=fills[0].quick_test_id, state=FillState.FAILED, error=str(err))
+            return self.fill_many([failed], now=now)
 
     def read_ledger(self, kind: str) -> list[LedgerLine]:
         """By run id."""

@@ -4,6 +4,7 @@ The table of runs is ours (`quick_tests`) or an application's (RESULTS_TABLE), o
 is changed. No foreign key points at it, so that its owner may delete rows, and so that both cases have one schema.
 """
 
+import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
@@ -135,6 +136,14 @@ def is_history(text: str | None) -> bool:
         return True
     bare = text.translate({ord(blank): None for blank in " \n\r\t"})
     return bare not in ("", "null") and '"available":false' not in bare
+
+
+def to_history_etag(text: str, charted_digest: str | None, etag: str | None) -> str:
+    """The ETag of a stored history: the one that was stored with it, where `charted_digest` and `etag` of our row of
+    digests speak of it; else its own hash, for another application may have written it, over ours perhaps."""
+    if etag is not None and charted_digest is not None and charted_digest in text:
+        return etag
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 
 def to_tables(table: str = "", *, history_type: HistoryType = "text") -> Tables:

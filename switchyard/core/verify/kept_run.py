@@ -4,7 +4,7 @@ from datetime import datetime
 
 import msgspec
 
-from switchyard.core.history.publication import Digests, HistogramRow
+from switchyard.core.history.publication import FIRST_VERSIONS, Digests, FullSeries, HistogramRow, Value, Versions
 
 
 class KeptRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -15,7 +15,12 @@ class KeptRun(msgspec.Struct, frozen=True, kw_only=True):
     gcs_artifacts_path: str = ""
     is_at_work: bool = False  # a job of the run is open
     history_text: str | None = None  # None: nothing is published
+    etag: str = ""  # the history's
     digests: Digests | None = None  # None: we have published nothing
+    versions: Versions = FIRST_VERSIONS  # by which it was published
     cached_at: datetime | None = None
     histograms: list[HistogramRow] = []
+    series: FullSeries | None = None
+    values: list[Value] = []
+    values_etag: str = ""  # of the history that they came from
     takes_nul: bool = True  # False: the column is jsonb, which has U+FFFD in place of NUL

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from switchyard.core.errors import BadRecord, NotFound, StaleWrite
-from switchyard.core.history.publication import Publication, PublishResult, Rank
+from switchyard.core.history.publication import FIRST_VERSIONS, Publication, PublishResult, Rank, Value, Versions
 from switchyard.core.runs.jobs import JobState
 from switchyard.core.runs.rows import JobNews, RunStatus
 from tests.clients.results.places import NOW, Place, Places, later, look, publication
@@ -39,6 +39,75 @@ def test_histograms_are_read_back(place: Place) -> None:
     assert place.histories.read_histogram(run, "weights", "candidate") == b"a weights candidate"
     assert place.histories.read_histogram(run, "gradients", "candidate") is None
     assert place.histories.read_histogram(other, "weights", "candidate") is None
+
+
+def test_series_and_values_are_written_with_the_history(place: Place) -> None:
+    """Numbers to the last bit; the values name the history that they came from, and the row its versions."""
+    run, other = place.add_run(), place.add_run("another request")
+    published = msgspec.structs.replace(publication(run), versions=Versions(digest=2, mapping=3, rules="a = 'b'"))
+    place.histories.publish(published, now=NOW)
+    assert place.histories.read_series(run) == published.series
+    assert place.histories.read_series(other) is None
+    (kept,) = place.histories.read_kept([run])
+    assert (kept.series, sorted(kept.values, key=str)) == (published.series, sorted(published.values, key=str))
+    assert kept.values_etag == kept.etag == place.histories.read_history(run).etag
+    assert kept.versions == published.versions
+
+
+def test_an_unchanged_publish_leaves_series_and_values(place: Place) -> None:
+    """A row that was published before there were any keeps none, and its versions: `fill` is for that."""
+    run = place.add_run()
+    bare = msgspec.structs.replace(publication(run), series=None, values=[], versions=FIRST_VERSIONS)
+    place.histories.publish(bare, now=NOW)
+    before = look(place, run)
+    assert place.histories.publish(publication(run), now=later(1)) is PublishResult.UNCHANGED
+    assert look(place, run) == before
+    assert (before["series"], before["values"]) == ([], [])
+
+
+def test_a_newer_publish_replaces_series_and_values(place: Place) -> None:
+    """Nothing of the old ones stays, also where the new one has none."""
+    run = place.add_run()
+    place.histories.publish(publication(run, "old", rank=FIRST), now=NOW)
+    newer = publication(run, "new")
+    place.histories.publish(newer, now=later(1))
+    assert place.histories.read_series(run) == newer.series
+    (kept,) = place.histories.read_kept([run])
+    assert sorted(kept.values, key=str) == sorted(newer.values, key=str)
+    bare = msgspec.structs.replace(publication(run, "bare", rank=Rank(attempt=2)), series=None, values=[])
+    place.histories.publish(bare, now=later(2))
+    assert place.histories.read_series(run) is None
+    assert look(place, run)["values"] == []
+
+
+def test_series_of_a_history_that_was_written_over_are_not_read(place: Place) -> None:
+    """The application has stored another history: ours are there, and speak of none that anybody reads."""
+    run = place.add_run()
+    place.histories.publish(publication(run), now=NOW)
+    place.set_history(run, LEGACY)
+    assert place.histories.read_series(run) is None
+    (kept,) = place.histories.read_kept([run])
+    assert kept.values_etag != kept.etag
+    place.set_history(run, None)
+    assert place.histories.read_series(run) is None
+
+
+def test_values_with_what_no_database_takes_are_stored(place: Place) -> None:
+    """NUL and lone surrogates become U+FFFD, two names that differ by them included; so do quotes stay quotes."""
+    run = place.add_run()
+    odd = [
+        Value(kind="param", name="a\0b", text="'\"\\ \0 \ud800 Übung 🚀"),
+        Value(kind="param", name="a\ufffdb", text="x", number=5e-324),
+        Value(kind="final", name="__proto__", number=-1.7976931348623157e308),
+    ]
+    place.histories.publish(msgspec.structs.replace(publication(run), values=odd), now=NOW)
+    (kept,) = place.histories.read_kept([run])
+    found = [(value.kind, value.name, value.number, value.text) for value in kept.values]
+    assert sorted(found, key=lambda value: (value[:2], value[2] is not None)) == [
+        ("final", "__proto__", -1.7976931348623157e308, None),
+        ("param", "a\ufffdb", None, "'\"\\ \ufffd \ufffd\ufffd\ufffd Übung 🚀"),
+        ("param", "a\ufffdb", 5e-324, "x"),
+    ]
 
 
 def test_second_publish_changes_nothing(place: Place) -> None:
@@ -338,6 +407,23 @@ def test_what_force_replaced_is_put_back(place: Place, legacy: bool) -> None:
         place.histories.find_replaced(4711)
 
 
+def test_what_was_replaced_before_there_were_series_is_put_back(place: Place) -> None:
+    """A row as the schema before had it: without series and values, and with no word of versions."""
+    run = place.add_run()
+    bare = msgspec.structs.replace(publication(run), series=None, values=[], versions=FIRST_VERSIONS)
+    place.histories.publish(bare, now=NOW)
+    before = {**look(place, run), "replaced": []}
+    place.histories.publish(publication(run, "b"), force=True, now=later(1))
+    (kept,) = place.sql("SELECT id, published, series, run_values FROM switchyard_replaced")
+    assert (kept.series, kept.run_values) == (None, None)
+    known = {
+        k: v for k, v in json.loads(kept.published).items() if k not in ("digest_version", "mapping_version", "rules")
+    }
+    place.sql("UPDATE switchyard_replaced SET published = :published", published=json.dumps(known))
+    assert place.histories.recover(run, kept.id, now=later(2))
+    assert {**look(place, run), "replaced": []} == before
+
+
 def test_publishing_without_force_keeps_nothing_of_what_it_replaces(place: Place) -> None:
     """A newer file of the same run is its history going on, not a replacement."""
     run = place.add_run()
@@ -374,6 +460,7 @@ def test_unknown_run_has_no_history(place: Place) -> None:
     for ask in (
         lambda: place.histories.read_history(404),
         lambda: place.histories.read_histogram(404, "weights", "query"),
+        lambda: place.histories.read_series(404),
         lambda: place.histories.publish(publication(404), now=NOW),
         lambda: place.histories.find_replaced(404),
         lambda: place.histories.recover(404, 1, now=NOW),
