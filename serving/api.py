@@ -1,4 +1,4 @@
-"""The JSON API: the list of runs, a run's history and histograms, and the server's health."""
+"""The JSON API: the list of runs, a run's history, histograms and full series, and the server's health."""
 
 import gzip
 from typing import Annotated, Any, Final, Literal
@@ -15,9 +15,10 @@ from starlette.responses import JSONResponse, Response
 
 from serving.conditional import NOSNIFF, accepts_gzip, answer, to_etag
 from serving.deadline import DEADLINE_S
-from serving.schemas import Health, HistogramData, NotPublished, Problem, RunList, TrainingHistory
+from serving.schemas import FullSeriesData, Health, HistogramData, NotPublished, Problem, RunList, TrainingHistory
 from switchyard.clients.connect import Outside
 from switchyard.core.errors import BadRequest, TryAgain
+from switchyard.core.history.stored_series import to_stored_series
 
 MAX_ID: Final = 2**63 - 1
 """The largest id that both databases can be asked for."""
@@ -81,14 +82,18 @@ class Api:
     ) -> Response:
         """The stored histogram: as stored (gzip) to whoever accepts it, unpacked to others."""
         packed = self.outside.histories.read_histogram(quick_test_id, kind, tower)
-        vary = {"Vary": "Accept-Encoding"}
-        if packed is None:
-            return answer(request, NOT_PUBLISHED, to_etag(NOT_PUBLISHED), media_type=JSON, headers=vary)
-        # Weak: one tag stands for both encodings. Made from the bytes, for the run's digest need not change with them.
-        etag = "W/" + to_etag(packed)
-        if accepts_gzip(request.headers.get("accept-encoding", "")):
-            return answer(request, packed, etag, media_type=JSON, headers={**vary, "Content-Encoding": "gzip"})
-        return answer(request, gzip.decompress(packed), etag, media_type=JSON, headers=vary)
+        return _answer_packed(request, packed)
+
+    def read_series(self, request: Request, quick_test_id: _PathId) -> Response:
+        """The stored series, as a histogram is sent; of a run that has none, the points of its history."""
+        found = self.outside.histories.read_series(quick_test_id)
+        packed = found.gzip_json if found else self._pack_stored(quick_test_id)
+        return _answer_packed(request, packed)
+
+    def _pack_stored(self, quick_test_id: int) -> bytes | None:
+        stored = self.outside.histories.read_history(quick_test_id).history_json
+        series = to_stored_series(stored) if stored is not None else None
+        return None if series is None else gzip.compress(msgspec.json.encode(series), compresslevel=4, mtime=0)
 
     async def read_health(self) -> Response:
         """`ok` when the database answers a one-row query in time."""
@@ -101,6 +106,18 @@ class Api:
 
     def _ask_database(self) -> None:
         self.outside.runs.list_runs(limit=1)
+
+
+def _answer_packed(request: Request, packed: bytes | None) -> Response:
+    """gzip JSON as it is to whoever accepts it, unpacked to others; None: nothing is published."""
+    vary = {"Vary": "Accept-Encoding"}
+    if packed is None:
+        return answer(request, NOT_PUBLISHED, to_etag(NOT_PUBLISHED), media_type=JSON, headers=vary)
+    # Weak: one tag stands for both encodings. Made from the bytes, for the run's digest need not change with them.
+    etag = "W/" + to_etag(packed)
+    if accepts_gzip(request.headers.get("accept-encoding", "")):
+        return answer(request, packed, etag, media_type=JSON, headers={**vary, "Content-Encoding": "gzip"})
+    return answer(request, gzip.decompress(packed), etag, media_type=JSON, headers=vary)
 
 
 def add_api(app: FastAPI, outside: Outside) -> None:
@@ -117,6 +134,13 @@ def add_api(app: FastAPI, outside: Outside) -> None:
         "/api/quick-tests/{quick_test_id}/histogram-data/",
         api.read_histogram,
         responses={200: {"model": HistogramData | NotPublished}, **_UNCHANGED, **_NO_RUN, **_PROBLEMS},
+        **documented,
+    )
+    _add(
+        app,
+        "/api/quick-tests/{quick_test_id}/series/",
+        api.read_series,
+        responses={200: {"model": FullSeriesData | NotPublished}, **_UNCHANGED, **_NO_RUN, **_PROBLEMS},
         **documented,
     )
     _add(

@@ -58,6 +58,17 @@ HISTOGRAM_EXAMPLE: JsonDict = {
     "sampled": False,
     "counts": [[10, 12], [9, 13]],
 }
+SERIES_EXAMPLE: JsonDict = {
+    "available": True,
+    "complete": True,
+    "epochs": [0, 1, 2],
+    "series": {
+        "val_loss": {"values": [6.3, 5.4, None], "kept": 3, "total": 3},
+        "batch_loss": {"steps": [99, 199], "values": [6.1, 5.9], "kept": 2, "total": 2},
+        "weight_stats.query.mean": {"values": [0.01, 0.02, 0.02], "kept": 3, "total": 3},
+    },
+    "non_finite": {"val_loss": {"2": "nan"}},
+}
 
 
 class NotPublished(BaseModel):
@@ -212,6 +223,30 @@ class HistogramData(BaseModel):
     edges_known: Literal["all", "first_epoch", "none"]
     sampled: Annotated[bool, Field(description="the counts are an estimate from part of the values")]
     counts: Annotated[list[list[int | None] | None], Field(description="one row an epoch; null: not recorded")]
+
+
+class SeriesPoints(BaseModel):
+    """One series' points. Without `steps` they are on the run's `epochs`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    steps: Annotated[list[int | str] | None, Field(description="a step above 2^53 is a string")] = None
+    values: Series
+    kept: int
+    total: Annotated[int, Field(description="more than `kept`: minimum, maximum and last of each bucket were kept")]
+
+
+class FullSeriesData(BaseModel):
+    """Every scalar series of a run. Of a run that was published before every series was, the points of its history:
+    ``complete: false``."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [SERIES_EXAMPLE]})
+
+    available: Literal[True]
+    complete: bool
+    epochs: list[int | str]
+    series: dict[str, SeriesPoints]
+    non_finite: dict[str, dict[str, Literal["nan", "inf", "-inf"]]]
 
 
 class RunLine(BaseModel):

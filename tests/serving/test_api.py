@@ -1,18 +1,20 @@
 """The JSON API over real databases: every status, ETag, 304, HEAD and encoding."""
 
 import gzip
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from starlette.testclient import TestClient
 
 from serving.app import create_app
-from serving.schemas import HistogramData, Problem, RunList, TrainingHistory
+from serving.schemas import SERIES_EXAMPLE, FullSeriesData, HistogramData, Problem, RunList, TrainingHistory
 from switchyard.clients.connect import Outside
 from switchyard.clients.settings import read_settings
-from switchyard.core.history.publication import PublishResult
+from switchyard.core.history.publication import FullSeries, PublishResult
 from switchyard.core.metrics.record import Sampling
 from switchyard.core.runs.rows import RunStatus
 from tests.clients.results.places import NOW, Place, publication
@@ -30,6 +32,10 @@ def history_url(quick_test_id: object) -> str:
 
 def histogram_url(quick_test_id: object, query: str = "") -> str:
     return f"/api/quick-tests/{quick_test_id}/histogram-data/{query}"
+
+
+def series_url(quick_test_id: object) -> str:
+    return f"/api/quick-tests/{quick_test_id}/series/"
 
 
 def test_the_stored_bytes_are_sent_as_stored(client: TestClient, place: Place) -> None:
@@ -67,6 +73,7 @@ def test_a_run_with_nothing_published_says_so(client: TestClient, place: Place, 
     answer = client.get(history_url(run))
     assert (answer.status_code, answer.json()) == (200, {"available": False})
     assert client.get(histogram_url(run)).json() == {"available": False}
+    assert client.get(series_url(run)).json() == {"available": False}
 
 
 def test_a_legacy_payload_is_served_byte_for_byte(client: TestClient, place: Place) -> None:
@@ -91,7 +98,7 @@ def test_the_tag_changes_whenever_the_bytes_do(client: TestClient, place: Place)
 
 
 @pytest.mark.parametrize("bad", BAD_IDS)
-@pytest.mark.parametrize("make_url", [history_url, histogram_url])
+@pytest.mark.parametrize("make_url", [history_url, histogram_url, series_url])
 def test_an_impossible_id_is_refused(client: TestClient, make_url: Any, bad: str) -> None:
     """Whatever stands where an id must: 404 or 422 with a short JSON text, never 500."""
     answer = client.get(make_url(bad))
@@ -99,7 +106,7 @@ def test_an_impossible_id_is_refused(client: TestClient, make_url: Any, bad: str
     assert len(Problem.model_validate(answer.json()).detail) < 300
 
 
-@pytest.mark.parametrize("make_url", [history_url, histogram_url])
+@pytest.mark.parametrize("make_url", [history_url, histogram_url, series_url])
 def test_an_unknown_run_is_not_found(client: TestClient, make_url: Any) -> None:
     """404, as JSON that names the run."""
     answer = client.get(make_url(2**63 - 1))
@@ -137,6 +144,73 @@ def test_histograms_are_sent_packed_to_whoever_accepts_it(client: TestClient, pl
     assert again.headers["etag"] == plain.headers["etag"]
     assert again.headers["vary"] == "Accept-Encoding"
     assert "content-encoding" not in again.headers
+
+
+def store_series(place: Place, run: int, found: dict[str, Any]) -> bytes:
+    """Stores it as a publish does; the gzip bytes."""
+    packed = gzip.compress(json.dumps(found).encode(), mtime=0)
+    series = FullSeries(gzip_json=packed, digest="sha256:" + hashlib.sha256(json.dumps(found).encode()).hexdigest())
+    made = msgspec.structs.replace(publication(run), series=series)
+    assert place.histories.publish(made, now=NOW) is PublishResult.PUBLISHED
+    return packed
+
+
+def test_every_kind_of_database_serves_full_series(any_client: TestClient, any_place: Place) -> None:
+    """As a histogram: gzip as stored or unpacked under one weak tag, 304, HEAD, and 404 of an unknown run."""
+    run = any_place.add_run()
+    stored = store_series(any_place, run, SERIES_EXAMPLE)
+    url = series_url(run)
+    plain = any_client.get(url)
+    assert (plain.status_code, plain.json()) == (200, SERIES_EXAMPLE)
+    with any_client.stream("GET", url, headers={"Accept-Encoding": "gzip"}) as packed:
+        assert packed.headers["content-encoding"] == "gzip"
+        assert b"".join(packed.iter_raw()) == stored
+    assert plain.headers["etag"] == packed.headers["etag"]
+    assert plain.headers["vary"] == packed.headers["vary"] == "Accept-Encoding"
+    again = any_client.get(url, headers={"If-None-Match": plain.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    head = any_client.head(url)
+    assert (head.status_code, head.content, head.headers["etag"]) == (200, b"", plain.headers["etag"])
+    assert any_client.get(series_url(run + 1)).status_code == 404
+
+
+def test_points_of_a_history_without_series_are_answered(any_client: TestClient, any_place: Place) -> None:
+    """It was published before: its stored points, marked as not complete, under a tag that stands."""
+    run = any_place.add_run()
+    any_place.histories.publish(msgspec.structs.replace(publication(run), series=None), now=NOW)
+    answer = any_client.get(series_url(run))
+    FullSeriesData.model_validate(answer.json())
+    assert answer.json() == {
+        "available": True,
+        "complete": False,
+        "epochs": [0, 5, 10],
+        "series": {
+            "loss": {"values": [0.9, 0.5, 0.25], "kept": 3, "total": 11},
+            "val_loss": {"values": [0.95, None, 0.35], "kept": 3, "total": 11},
+            "gradient.total": {"values": [1.5, 1e-07, 12345.678], "kept": 3, "total": 11},
+        },
+        "non_finite": {},
+    }
+    assert any_client.get(series_url(run), headers={"If-None-Match": answer.headers["etag"]}).status_code == 304
+    with any_client.stream("GET", series_url(run), headers={"Accept-Encoding": "gzip"}) as packed:
+        assert json.loads(gzip.decompress(b"".join(packed.iter_raw()))) == answer.json()
+
+
+def test_points_of_a_legacy_history_are_answered(client: TestClient, place: Place) -> None:
+    """Ragged, with bare tokens: strict JSON comes out. One that cannot be read has none."""
+    run = place.add_run(history=LEGACY)
+    assert client.get(series_url(run)).json() == {
+        "available": True,
+        "complete": False,
+        "epochs": [0, 5],
+        "series": {
+            "loss": {"values": [1.5, None], "kept": 2, "total": 2},
+            "val_loss": {"values": [1.6, None], "kept": 2, "total": 2},
+        },
+        "non_finite": {"loss": {"5": "nan"}},
+    }
+    place.set_history(run, "no JSON" * 100)
+    assert client.get(series_url(run)).json() == {"available": False}
 
 
 def test_a_histogram_is_of_the_type_and_tower_asked_for(client: TestClient, place: Place) -> None:
@@ -201,7 +275,13 @@ def test_a_page_that_cannot_be_is_refused(client: TestClient, query: str) -> Non
 
 @pytest.mark.parametrize(
     "path",
-    ["/api/quick-tests/", "/api/quick-tests/1/training-history/", "/api/quick-tests/1/histogram-data/", "/health"],
+    [
+        "/api/quick-tests/",
+        "/api/quick-tests/1/training-history/",
+        "/api/quick-tests/1/histogram-data/",
+        "/api/quick-tests/1/series/",
+        "/health",
+    ],
 )
 def test_both_spellings_and_head_are_served(client: TestClient, place: Place, path: str) -> None:
     """With and without the last slash, no redirect; HEAD has GET's headers."""
@@ -234,7 +314,14 @@ def test_a_database_that_went_away_is_asked_again(places: Any, tmp_path: Path, p
         assert client.get("/health").json() == {"status": "ok"}
         postgres.stop()
         try:
-            for path in ("/health", history_url(run), histogram_url(run), "/api/quick-tests/", f"/quick-tests/{run}"):
+            for path in (
+                "/health",
+                history_url(run),
+                histogram_url(run),
+                series_url(run),
+                "/api/quick-tests/",
+                f"/quick-tests/{run}",
+            ):
                 answer = client.get(path)
                 assert (path, answer.status_code) == (path, 503)
                 assert int(answer.headers["retry-after"]) >= 1

@@ -6,7 +6,14 @@ import pytest
 from pydantic import TypeAdapter
 from starlette.testclient import TestClient
 
-from serving.schemas import HISTOGRAM_EXAMPLE, HISTORY_EXAMPLE, HistogramData, TrainingHistory
+from serving.schemas import (
+    HISTOGRAM_EXAMPLE,
+    HISTORY_EXAMPLE,
+    SERIES_EXAMPLE,
+    FullSeriesData,
+    HistogramData,
+    TrainingHistory,
+)
 from tests.clients.results.places import Place
 from tests.serving.factories import publish_run
 
@@ -14,6 +21,7 @@ PATHS = {
     "/api/quick-tests/": {"limit", "before"},
     "/api/quick-tests/{quick_test_id}/training-history/": {"quick_test_id"},
     "/api/quick-tests/{quick_test_id}/histogram-data/": {"quick_test_id", "type", "tower"},
+    "/api/quick-tests/{quick_test_id}/series/": {"quick_test_id"},
     "/health": set(),
 }
 
@@ -75,6 +83,7 @@ def test_the_answers_are_what_the_document_says(client: TestClient, place: Place
     for name, path in (
         ("TrainingHistory", f"/api/quick-tests/{run}/training-history/"),
         ("HistogramData", f"/api/quick-tests/{run}/histogram-data/"),
+        ("FullSeriesData", f"/api/quick-tests/{run}/series/"),
         ("RunList", "/api/quick-tests/"),
         ("Health", "/health"),
     ):
@@ -88,3 +97,4 @@ def test_the_examples_are_valid() -> None:
     """What a reader copies from the document passes its own schema."""
     TypeAdapter(TrainingHistory).validate_python(HISTORY_EXAMPLE)
     TypeAdapter(HistogramData).validate_python(HISTOGRAM_EXAMPLE)
+    TypeAdapter(FullSeriesData).validate_python(SERIES_EXAMPLE)
