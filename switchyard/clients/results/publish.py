@@ -20,7 +20,7 @@ from switchyard.clients.results.series import SeriesAndValues, delete_series_and
 from switchyard.clients.results.tables import is_history
 from switchyard.core.errors import BadRecord, SwitchyardError, catch, to_message
 from switchyard.core.history.precedence import Kept, choose_cached_at, choose_status, decide
-from switchyard.core.history.publication import Digests, Publication, PublishResult, Rank
+from switchyard.core.history.publication import Digests, Publication, PublishResult, Rank, Versions
 from switchyard.core.runs.rows import RunStatus
 from switchyard.core.runs.walk import may_end
 
@@ -123,6 +123,7 @@ def _to_kept(run: Row[Any], row: Row[Any] | None) -> Kept | None:
         digests=Digests(charted=row.charted_digest, full=row.full_digest),
         rank=Rank(attempt=row.rank_attempt, restart=row.rank_restart, epochs=row.rank_epochs, status=row.rank_status),
         cached_at=row.cached_at,
+        versions=Versions(digest=row.digest_version, mapping=row.mapping_version, rules=row.rules),
     )
 
 
