@@ -176,6 +176,21 @@ def test_snapshots_are_written_first_at_once_and_then_with_a_pause(tmp_path: Pat
     assert read_metrics(tmp_path).status == "partial"
 
 
+def test_the_last_epochs_are_written_when_the_last_one_ends(tmp_path: Path) -> None:
+    """Before the evaluation and the export, which may take a while; once is enough."""
+    now, journal = [0.0], make_journal(tmp_path)
+    snapshots = Snapshots(journal, clock=lambda: now[0])
+    for epoch in range(3):
+        journal.record.add(epoch, "loss", {"loss": 1.0})
+        snapshots.on_epoch_end(epoch)
+    assert read_metrics(tmp_path).epochs == [0]
+    snapshots.on_train_end()
+    assert read_metrics(tmp_path).epochs == [0, 1, 2]
+    before = (tmp_path / "training_metrics.json").stat().st_mtime_ns
+    snapshots.on_train_end()
+    assert (tmp_path / "training_metrics.json").stat().st_mtime_ns == before
+
+
 def test_a_failing_snapshot_does_not_stop_the_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,5 +1,5 @@
-"""When the growing record is written: after the first epoch, then at most once in ten seconds, and at the end. MLflow
-is offered every epoch, and takes those that it has time for."""
+"""When the growing record is written: after the first epoch, at most once in ten seconds, and after the last. MLflow is
+offered every epoch, and takes those that it has time for."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -26,15 +26,25 @@ class Snapshots(keras.callbacks.Callback):
         self._journal = journal
         self._clock = clock
         self._written_at = float("-inf")
+        self._unwritten: int | None = None
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Writes a partial record when the last one is old enough; offers the epoch to MLflow."""
         self._journal.track()
-        if self._clock() - self._written_at < PAUSE_S:
-            return
+        self._unwritten = epoch
+        if self._clock() - self._written_at >= PAUSE_S:
+            self._write(epoch)
+
+    def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Writes what the last epochs added: the evaluation and the export, which come now, may take a while."""
+        if self._unwritten is not None:
+            self._write(self._unwritten)
+
+    def _write(self, epoch: int) -> None:
         try:
             self._journal.write("partial")
         except SwitchyardError as err:
             say(f"the snapshot after epoch {epoch + 1} was not written, the next one tries again: {err}", "WARNING")
         else:
             self._written_at = self._clock()
+            self._unwritten = None
