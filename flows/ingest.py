@@ -7,9 +7,10 @@ from prefect import flow
 from flows.answers.run import RunFailed, RunResult, to_result
 from flows.parameters import IngestParameters
 from flows.signatures import takes
-from flows.steps.settling import settle, to_sampling
+from flows.steps.settling import settle
 from flows.steps.waiting import record_end
 from switchyard.core.errors import catch
+from switchyard.core.history.asked_sampling import to_sampling
 from switchyard.core.history.best import parse_directions
 from switchyard.core.metrics.record import Sampling
 from switchyard.core.runs.missing import Missing, add_look, to_missing_line

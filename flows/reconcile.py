@@ -20,6 +20,7 @@ from flows.steps.waiting import record_end
 from switchyard.core.errors import BadRecord, NotFound, SwitchyardError, TryAgain, catch, to_message
 from switchyard.core.runs.jobs import JobReport, Reason
 from switchyard.core.runs.ledger import LedgerLine
+from switchyard.core.runs.live import list_training
 from switchyard.core.runs.missing import (
     LOOKS,
     Missing,
@@ -33,7 +34,7 @@ from switchyard.core.runs.missing import (
 from switchyard.core.runs.rows import Job, Unsettled
 from switchyard.core.runs.walk import Action, Graces, Step, choose_job, is_doubtful, next_action, to_next_try
 from tasks.announce import announce_end
-from tasks.poll import cancel_job, find_job, list_jobs
+from tasks.poll import cancel_job, find_job, list_jobs, publish_unwatched
 from tasks.prune import prune_jobs
 from tasks.runs import list_unsettled, read_job, read_missing_lines, read_run, record_job, reopen_job, write_ledger
 from tasks.show import name_flow_run
@@ -70,6 +71,8 @@ class ReconcileResult(msgspec.Struct, kw_only=True):
     missed: list[int] = []  # their jobs are not shown, which is not yet enough to call them gone
     reopened: list[int] = []  # their jobs were called gone, and are there
     announced: list[int] = []  # left to the ingest of their job-ended event
+    live: list[int] = []  # at work, and what they have trained so far is published
+    live_failed: dict[int, str] = {}  # that could not be published; each has its line in the ledger, and goes on
     pruned: int = 0  # jobs of settled runs whose folders were removed (JOB_FOLDERS_DAYS)
     cancelled: list[str] = []  # names of jobs that must not go on
     failed: dict[int, str] = {}  # the error that is in the ledger too
@@ -120,6 +123,7 @@ def reconcile(wanted: ReconcileParameters) -> ReconcileResult:
     _end_strays(jobs, result)
     _think_again(lines, result)
     _publish_others(others, wanted.without_job, graces, result)
+    _publish_training(ours, result)
     if not result.failed:  # what is wrong with a repair is told first; another turn prunes
         result.pruned = prune_jobs()
     get_run_logger().info("%s", msgspec.json.encode(result).decode())
@@ -237,6 +241,21 @@ def _publish_others(runs: list[Unsettled], limit: int, graces: Graces, result: R
             break
     result.looked_at += done
     result.left = len(runs) - done
+
+
+def _publish_training(runs: list[Unsettled], result: ReconcileResult) -> None:
+    """What the runs at work have trained so far, of those that no flow waits for. Their trouble fails no turn: they go
+    on, and their ends are published whatever became of that."""
+    jobs = list_training(runs, [*result.settled, *result.announced, *result.failed])
+    if not jobs:
+        return
+    turn = catch(partial(publish_unwatched, jobs))
+    if isinstance(turn, Exception):
+        get_run_logger().warning("what runs have trained so far is not published: %s", to_message(turn))
+        return
+    result.live, result.live_failed = turn.published, turn.failed
+    for id_, said in turn.failed.items():
+        get_run_logger().warning("quick test %d: what it has trained so far is not published: %s", id_, said)
 
 
 def _choose_report(

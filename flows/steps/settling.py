@@ -6,7 +6,6 @@ from typing import Any, Final
 import msgspec
 from prefect import get_run_logger
 
-from flows.parameters import Direction
 from flows.steps.finding import Found, find_metrics
 from switchyard.core.errors import (
     BadRecord,
@@ -18,10 +17,9 @@ from switchyard.core.errors import (
     catch,
     to_message,
 )
-from switchyard.core.history.best import parse_directions
+from switchyard.core.history.asked_sampling import to_sampling
 from switchyard.core.history.publication import Publication, PublishResult
 from switchyard.core.history.publishing import to_publication
-from switchyard.core.metrics.checks import describe
 from switchyard.core.metrics.record import Sampling
 from switchyard.core.runs.jobs import JobState
 from switchyard.core.runs.outcomes import Outcome, choose_outcome
@@ -31,8 +29,6 @@ from tasks.ingest import read_ended_file
 from tasks.publish import publish
 from tasks.runs import end_run, record_error
 
-MAX_INTERVAL: Final = 2**53 - 1
-"""The largest integer that every reader of JSON keeps."""
 _PAUSES_S: Final = (1.0, 2.0)
 """Before the second and the third look at what a job that succeeded left, where the look before found nothing."""
 
@@ -111,35 +107,6 @@ def _find_surely(run: QuickTest, job: Job | None) -> Found:
             break
         time.sleep(pause_s)
         found = find_metrics(run, job)
-    return found
-
-
-def to_sampling(run: QuickTest, job: Job | None) -> Sampling:
-    """The sampling that the run was asked for; the default where its parameters do not say (a run that is not ours).
-
-    Raises:
-        BadRecord: what they say of it is none, or they cannot be read.
-    """
-    if job is not None and job.unread:
-        raise BadRecord(f"quick test {run.id}", [job.unread])
-    asked = (job.parameters if job else None) or run.parameters
-    known = {name: asked[name] for name in Sampling.__struct_fields__ if name in asked}
-    try:
-        if "directions" in known:
-            known["directions"] = parse_directions(msgspec.convert(known["directions"], tuple[Direction, ...]))
-        found = msgspec.convert(known, Sampling)
-    except msgspec.ValidationError:
-        found = None
-    if found is None or not 1 <= found.interval <= MAX_INTERVAL or found.max_points < 2:
-        said = ", ".join(f"{name} {describe(value)}" for name, value in known.items())
-        raise BadRecord(
-            f"quick test {run.id}",
-            [
-                f"its parameters must have an `interval` that is an integer of at least 1 and at most {MAX_INTERVAL}, "
-                "a `keep_extremes` that is true or false, a `max_points` of at least 2, and `directions` such as "
-                f"`speed=max`; got {said}. To publish it all the same: switchyard ingest {run.id} --interval 5"
-            ],
-        )
     return found
 
 

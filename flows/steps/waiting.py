@@ -1,4 +1,5 @@
-"""Waiting for a job's end: looks, records what changed, shows how far it is, and knows when to stop."""
+"""Waiting for a job's end: looks, records what changed, shows how far it is, publishes what it has trained so far, and
+knows when to stop."""
 
 from datetime import UTC, datetime
 from typing import assert_never
@@ -8,6 +9,7 @@ from prefect import get_run_logger
 from flows.progress.bars import Bar
 from switchyard.core.errors import JobFailed
 from switchyard.core.runs.jobs import JobReport, Progress
+from switchyard.core.runs.live import LiveState
 from switchyard.core.runs.missing import Missing, to_gone_line
 from switchyard.core.runs.pacing import Look
 from switchyard.core.runs.rows import Job, RunStatus
@@ -27,6 +29,7 @@ def wait_for_end(job: Job, *, interval_s: float, deadline: datetime) -> Job:
     """
     started = datetime.now(UTC)
     seen: JobReport | None = None
+    live = LiveState()
     artifact = TrainingProgress(job.quick_test_id)
     while True:
         now = datetime.now(UTC)
@@ -38,7 +41,8 @@ def wait_for_end(job: Job, *, interval_s: float, deadline: datetime) -> Job:
             hold_s=max(1.0, waited_s / 20),
             for_s=max(0.0, (deadline - now).total_seconds()),
         )
-        found = watch_job(job, seen, look)
+        watched = watch_job(job, seen, look, live)
+        found, live = watched.job, watched.live
         # The row's own status decides nothing here: whoever ends it while the job runs has reconcile cancel the job.
         step = next_action(
             RunStatus.RUNNING,

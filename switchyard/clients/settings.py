@@ -25,6 +25,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     artifacts_uri: str
     results_url: str
     results_table: str = ""
+    live_history: Literal["", "no", "yes"] = ""
     serving_url: str = "http://127.0.0.1:8000"
     state_dir: str
     job_folders_days: int = 90
@@ -49,6 +50,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     mlflow_tracking_password: str = ""
     mlflow_experiment_name: str = ""
     mlflow_run_name: str = ""
+
+    @property
+    def publishes_live(self) -> bool:
+        """True where a run's history is published while it trains. Where not said: on our own table alone, for the
+        application of another one takes any history that is there for the final one."""
+        return self.live_history == "yes" or (not self.live_history and not self.results_table)
 
     def __repr__(self) -> str:
         """Without secrets: a password or token of its own, and the password that a URL may hold."""
@@ -100,6 +107,7 @@ _PATTERNS = {
     "training_backend": ("|".join(get_args(Backend)), "be local or vertex"),
     "artifacts_uri": (r"file:///[^?#]+|gs://[^/?#]+(/[^?#]+)?", "be file:///<absolute path> or gs://<bucket>/<path>"),
     "results_url": (r"sqlite:///.+|postgresql\+psycopg://.+", "start with sqlite:/// or postgresql+psycopg://"),
+    "live_history": ("yes|no", "be yes or no"),
     "serving_url": (r"https?://[^/]+.*", "start with http:// or https://"),
     "job_folders_days": (r"[0-9]{1,5}", "be a number of days; 0: for ever"),
     "gcp_project_id": (r"([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]", "be a project's id (not its number or name)"),

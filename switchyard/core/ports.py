@@ -229,21 +229,21 @@ class Histories(Protocol):
 
     def publish(self, publication: Publication, *, force: bool = False, now: datetime) -> PublishResult:
         """Writes history, digests, versions, rank, histograms, full series, values and the row's status and error, all
-        or none, under the row's lock.
-        `cached_at` is set to `now` at the first publish and kept when the same charted digest is published again. A
-<<<<<<< HEAD
-        second call with the same publication answers UNCHANGED. `force` replaces what is there, whatever its rank, and
-        keeps it for `recover`. A charted-only publication never replaces a whole one of the same charted digest, and a
-        whole one completes a charted-only one. Of equal rank, what the run's own file says goes before MLflow's. The
-        row's status and error stay where `core.runs.walk.may_end` says that another job is to end the run; forced too.
-=======
-        second call with the same publication answers UNCHANGED, and leaves series and values as they are. `force`
-        replaces what is there, whatever its rank, and keeps it for `recover`. A charted-only publication never replaces
-        a whole one of the same charted digest, and a whole one completes a charted-only one. Of equal rank, what the
-        run's own file says goes before MLflow's.
->>>>>>> a523d86 (Ask the results ports for full series, and for what fill needs)
+                or none, under the row's lock.
+                `cached_at` is set to `now` at the first publish and kept when the same charted digest is published again. A
+        <<<<<<< HEAD
+                second call with the same publication answers UNCHANGED. `force` replaces what is there, whatever its rank, and
+                keeps it for `recover`. A charted-only publication never replaces a whole one of the same charted digest, and a
+                whole one completes a charted-only one. Of equal rank, what the run's own file says goes before MLflow's. The
+                row's status and error stay where `core.runs.walk.may_end` says that another job is to end the run; forced too.
+        =======
+                second call with the same publication answers UNCHANGED, and leaves series and values as they are. `force`
+                replaces what is there, whatever its rank, and keeps it for `recover`. A charted-only publication never replaces
+                a whole one of the same charted digest, and a whole one completes a charted-only one. Of equal rank, what the
+                run's own file says goes before MLflow's.
+        >>>>>>> a523d86 (Ask the results ports for full series, and for what fill needs)
 
-        Raises: NotFound: no such run; StaleWrite: equal rank, other content."""
+                Raises: NotFound: no such run; StaleWrite: equal rank, other content."""
 
     def find_replaced(self, quick_test_id: int) -> int | None:
         """The number of the run's newest history that a forced publish, or a recovery, replaced; None: none was.

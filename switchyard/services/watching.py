@@ -12,7 +12,7 @@ import msgspec
 
 from switchyard.core.errors import BadSetup, TryAgain
 from switchyard.core.ports import Launcher
-from switchyard.core.runs.jobs import KEY_LABEL, JobReport
+from switchyard.core.runs.jobs import KEY_LABEL, JobReport, JobState
 from switchyard.core.runs.missing import Missing, is_gone
 from switchyard.core.runs.pacing import Look, Pace, to_interval_s
 from switchyard.core.runs.rows import Job
@@ -20,6 +20,7 @@ from switchyard.core.runs.walk import choose_job
 
 PATIENCE_S = 600.0
 """A launcher may be silent for so long before waiting fails: longer than a restart or a rolled back release takes."""
+_SHORTEST_S = 0.05
 CLOCKS = timedelta(minutes=1)
 """Clocks differ by less: a job was created after its claim, but perhaps not by its launcher's clock."""
 
@@ -71,13 +72,15 @@ def watch(
     seen: JobReport | None,
     how: Watch,
     *,
+    meanwhile: Callable[[], float] | None = None,
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
     chance: Callable[[], float] = random.random,
 ) -> JobReport | Missing:
     """The job as soon as its state is not `seen`'s; or its progress is not, after `hold_s`; or as it is after `for_s`.
     Missing: it is gone, by `core.runs.missing.is_gone`. A single look that does not show it, or that is refused (401,
-    403), is no news.
+    403), is no news. `meanwhile` is called between two looks while the job is at work, and again after as many seconds
+    as it says; it raises nothing.
 
     Raises:
         TryAgain: the launcher has not answered for PATIENCE_S, or at the very end of `for_s`.
@@ -86,6 +89,7 @@ def watch(
     look, started = how.look, clock()
     answered = started
     missed, refused = _InVain(), _InVain()
+    state = seen.state if seen is not None else job.state
     while True:
         passed_s = clock() - started
         is_last = passed_s >= look.for_s
@@ -107,6 +111,7 @@ def watch(
             refused.forget()
             if report is not None:
                 missed.forget()
+                state = report.state
                 if is_last or _is_news(report, seen, is_held=passed_s < look.hold_s):
                     return report
             else:
@@ -119,7 +124,22 @@ def watch(
                         "it goes on, and reconcile publishes its end"
                     )
         left_s = max(0.0, look.for_s - passed_s)
-        sleep(min(left_s, to_interval_s(how.pace, look.waited_s + passed_s, chance())))
+        pause_s = min(left_s, to_interval_s(how.pace, look.waited_s + passed_s, chance()))
+        _pause(pause_s, meanwhile if state is JobState.RUNNING else None, sleep, clock)
+
+
+def _pause(
+    for_s: float, meanwhile: Callable[[], float] | None, sleep: Callable[[float], None], clock: Callable[[], float]
+) -> None:
+    """Sleeps for so long, and does what is to be done meanwhile, which takes of that time."""
+    until_s = clock() + for_s
+    while meanwhile is not None:
+        due_s = max(_SHORTEST_S, meanwhile())
+        for_s = until_s - clock()
+        if for_s <= due_s:
+            break
+        sleep(due_s)
+    sleep(max(0.0, for_s))
 
 
 def _look(launcher: Launcher, job: Job) -> JobReport | None:

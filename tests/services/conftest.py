@@ -1,6 +1,6 @@
 """Fixtures of the services' tests: the databases that the clients' tests use, and what verify compares."""
 
-from tests.clients.results.fixtures import all_places, place, places
+from tests.clients.results.fixtures import all_places, own_place, place, places
 from tests.postgres import postgres
 from tests.services.verify_fixtures import charted, kept, legacy_store, on_postgres, published, world
 
@@ -10,6 +10,7 @@ __all__ = [
     "kept",
     "legacy_store",
     "on_postgres",
+    "own_place",
     "place",
     "places",
     "postgres",

@@ -1,6 +1,6 @@
 """Watching one job: what is news, how long a silent launcher is outlasted, and that time is kept to."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -58,9 +58,25 @@ class Scripted:
     def prune(self, job_names: Sequence[str]) -> int:
         raise NotImplementedError
 
-    def watch(self, seen: JobReport | None = None, *, for_s: float = 7_200, hold_s: float = 0) -> JobReport | Missing:
+    def watch(
+        self,
+        seen: JobReport | None = None,
+        *,
+        for_s: float = 7_200,
+        hold_s: float = 0,
+        meanwhile: Callable[[], float] | None = None,
+    ) -> JobReport | Missing:
         how = Watch(pace=ON_VERTEX, look=Look(for_s=for_s, hold_s=hold_s))
-        return watch(self, ROW, seen, how, sleep=self.sleep, clock=lambda: self.now_s, chance=lambda: 0.5)
+        return watch(
+            self,
+            ROW,
+            seen,
+            how,
+            meanwhile=meanwhile,
+            sleep=self.sleep,
+            clock=lambda: self.now_s,
+            chance=lambda: 0.5,
+        )
 
     def sleep(self, seconds: float) -> None:
         self.now_s += seconds
@@ -177,3 +193,29 @@ def test_a_look_that_failed_is_no_news() -> None:
     with pytest.raises(TryAgain, match="Permission denied"):
         launcher.watch(make_report())
     assert launcher.now_s >= PATIENCE_S
+
+
+def test_what_is_done_meanwhile_comes_as_often_as_it_asks() -> None:
+    """Between two looks of a job at work, which come no later for it; never longer than until the next look."""
+    running, ended = make_report(), make_report(JobState.SUCCEEDED)
+    launcher, done = Scripted(running, running, ended), list[float]()
+
+    def meanwhile() -> float:
+        done.append(launcher.now_s)
+        launcher.now_s += 1.0  # it takes a while itself
+        return 3.0
+
+    assert launcher.watch(running, meanwhile=meanwhile) == ended
+    assert launcher.looks == [0, 10, 20]
+    assert done == [0, 4, 8, 10, 14, 18]
+
+
+def test_nothing_is_done_meanwhile_where_the_job_waits() -> None:
+    """It has nothing to show before it is at work."""
+    queued, ended = make_report(JobState.QUEUED), make_report(JobState.SUCCEEDED)
+    launcher = Scripted(queued, ended)
+
+    def meanwhile() -> float:
+        raise AssertionError
+
+    assert launcher.watch(queued, meanwhile=meanwhile) == ended

@@ -36,8 +36,8 @@ class Standing(StrEnum):
 
 
 class Shown(StrEnum):
-    """Equal records may be published differently: as partial or completed, with other epochs sampled, or before anyone
-    knew of their MLflow run."""
+    """Equal records may be published differently: while the run trains, as partial or completed, with other epochs
+    sampled, or before anyone knew of their MLflow run."""
 
     ALIKE = "alike"
     DIFFERENTLY = "differently"
@@ -99,7 +99,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _OURS: Final = (Stored.SAME, Stored.MORE, Stored.CHARTED, Stored.OTHER)
-_SHOWN: Final[tuple[str, ...]] = ("status", "sampling", "mlflow_run_id", "best", "tags", "parent")
+_SHOWN: Final[tuple[str, ...]] = ("status", "sampling", "mlflow_run_id", "best", "tags", "parent", "progress")
 _SHOWN_FIRST: Final = ("status", "interval", "keep_extremes", "mlflow_run_id")
 _RANKED: Final = (Standing.LOWER, Standing.EQUAL, Standing.HIGHER)
 _NOT_LOWER: Final = (Standing.EQUAL, Standing.HIGHER, Standing.FORCED)

@@ -15,7 +15,7 @@ class Rank(msgspec.Struct, frozen=True, order=True):
     attempt: int = 0
     restart: int = 0
     epochs: int = 0
-    status: int = 0  # 0 partial, 1 failed, 2 completed
+    status: int = 0  # -1 partial while the run trains, 0 partial, 1 failed, 2 completed
 
 
 class Digests(msgspec.Struct, frozen=True, kw_only=True):
