@@ -23,6 +23,7 @@ from switchyard.core.backfill.plan import (
     How,
     Plan,
     PlannedRun,
+    Shown,
     make_plan,
     to_batches,
     to_export_only,
@@ -31,7 +32,15 @@ from switchyard.core.backfill.plan import (
 from switchyard.core.backfill.rows import BackfillRow
 from switchyard.core.errors import to_message
 from switchyard.core.history.best import parse_directions
-from tasks.backfill import adopt_runs, backfill_batch, count_settled, fail_batch, list_adoptable, list_backfill
+from tasks.backfill import (
+    adopt_runs,
+    backfill_batch,
+    count_settled,
+    count_shown,
+    fail_batch,
+    list_adoptable,
+    list_backfill,
+)
 from tasks.show import BatchProgress, name_flow_run, show_backfill
 
 CHARTED_BATCH: Final = 5_000
@@ -67,7 +76,8 @@ def backfill(wanted: BackfillParameters) -> BackfillResult:
         done = _run_shards(plan, how, wanted)
     else:
         done = _publish(plan, how, wanted)
-    result = _to_result(wanted, how, plan, adoption, done)
+    shown = _count_shown(wanted, plan, adoption) if wanted.dry_run else Shown()
+    result = _to_result(wanted, how, plan, adoption, done, shown)
     if not wanted.dry_run:
         show_backfill(result.table)
     if result.failed:
@@ -101,6 +111,11 @@ def _make_rows(adoption: Adoption) -> list[BackfillRow]:
         return []
     ids = adopt_runs(adoption.runs)
     return [to_row(run, ids[run.mlflow_run_id]) for run in adoption.runs]
+
+
+def _count_shown(wanted: BackfillParameters, plan: Plan, adoption: Adoption) -> Shown:
+    runs = [item.mlflow_run_id for item in plan.to_do] + [run.mlflow_run_id for run in adoption.runs]
+    return count_shown(runs, wanted.export_uri)
 
 
 def _publish(plan: Plan, how: How, wanted: BackfillParameters) -> BatchResult:
@@ -148,7 +163,7 @@ def _watch(plan: Plan, how: How) -> Watch:
 
 
 def _to_result(
-    wanted: BackfillParameters, how: How, plan: Plan, adoption: Adoption, done: BatchResult
+    wanted: BackfillParameters, how: How, plan: Plan, adoption: Adoption, done: BatchResult, shown: Shown
 ) -> BackfillResult:
     would_adopt = adoption.runs if wanted.dry_run else []
     runs = [run for run in plan.runs if run.todo is not None]
@@ -167,6 +182,8 @@ def _to_result(
         to_do=len(plan.to_do) + len(would_adopt),
         published=done.published,
         unchanged=done.unchanged,
+        values_alone=done.values_alone,
+        would_show=shown,
         skipped=done.skipped,
         failed=done.failed,
         left_out=[run for run in plan.runs if run.todo is None] + adoption.left_out,

@@ -115,6 +115,8 @@ def _print_run(result: RunResult, console: Console) -> None:
 def _print_backfill(result: BackfillResult, console: Console) -> None:
     """The counts, the first lines of each list, and what is not kept; ``--json`` has the lists whole."""
     console.print(_to_table("backfill (dry run)" if result.dry_run else "backfill", ["what", "runs"], result.counts))
+    if result.dry_run and result.would_show.sentence:
+        console.print(f"It {result.would_show.sentence}.")
     for title, lines in result.lists:
         table = Table(title=title, title_justify="left", show_header=False)
         for line in lines[:_LINES_SHOWN]:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from prefect.runtime import task_run
 
 from switchyard.clients.connect import connect
-from switchyard.core.backfill.plan import KIND, Adoption, Batch, BatchResult, How, StatusChoice, choose_adopted
+from switchyard.core.backfill.plan import KIND, Adoption, Batch, BatchResult, How, Shown, StatusChoice, choose_adopted
 from switchyard.core.backfill.rows import AdoptedRun, BackfillRow
 from switchyard.core.errors import TryAgain
 from switchyard.services import backfill as backfilling
@@ -31,6 +31,12 @@ def list_adoptable(known: set[str], experiments: Sequence[str], status: StatusCh
 def adopt_runs(runs: Sequence[AdoptedRun]) -> dict[str, int]:
     """The ids of their rows, by MLflow run id. Of no run: refused as of some, where rows are not ours to make."""
     return connect().runs.adopt_runs(runs, now=datetime.now(UTC))
+
+
+@effect
+def count_shown(run_ids: Sequence[str], export_uri: str = "") -> Shown:
+    """How many of these MLflow runs have curves, values alone, or nothing."""
+    return backfilling.count_shown(connect(), run_ids, export_uri)
 
 
 @effect

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from switchyard.core.backfill.plan import PlannedRun
+from switchyard.core.backfill.plan import PlannedRun, Shown
 from switchyard.core.errors import SwitchyardError
 
 _SHOWN, _ROWS_SHOWN = 20, 200
@@ -21,6 +21,8 @@ class BackfillResult(msgspec.Struct, frozen=True, kw_only=True):
     to_do: int
     published: int = 0
     unchanged: int = 0
+    values_alone: int = 0  # of the two above: without a curve, for no metric was logged more than once
+    would_show: Shown = Shown()  # of a dry run: what there is of the runs to do
     skipped: dict[int, str] = {}
     failed: dict[int, str] = {}
     left_out: list[PlannedRun] = []  # not to do, and why
@@ -33,8 +35,13 @@ class BackfillResult(msgspec.Struct, frozen=True, kw_only=True):
         names = ["rows", "completed", "with_mlflow_run", "already_published", "legacy", "adopted", "to_do"]
         counts: list[list[str | int]] = [[name.replace("_", " "), getattr(self, name)] for name in names]
         if self.dry_run:
-            return counts
+            shown = self.would_show
+            if shown.why_unknown:
+                return counts
+            would: list[list[str | int]] = [["with curves", shown.curves], ["with values alone", shown.values]]
+            return [*counts, *would, ["with nothing", shown.nothing]]
         done: list[list[str | int]] = [["published", self.published], ["unchanged", self.unchanged]]
+        done += [["of these with values alone", self.values_alone]]
         return [*counts, *done, ["skipped", len(self.skipped)], ["failed", len(self.failed)]]
 
     @property

@@ -106,7 +106,7 @@ def _read_mlflow(run: QuickTest, job: Job | None, choice: MlflowChoice, info: Ml
             continue
         record = from_points(raw)
         if not record.available:
-            problems.append(f"{where} holds no metrics")
+            problems.append(f"{where} holds no metric and no param")
             continue
         if run_id != choice.run_ids[0]:
             record_mlflow_run(run.id, run_id)

@@ -15,6 +15,7 @@ from switchyard.core.backfill.rows import AdoptedRun, BackfillRow
 from switchyard.core.errors import SwitchyardError
 from switchyard.core.history.filling import Fill, FillState, Unfilled
 from switchyard.core.history.publication import Draft, FullSeries, Publication, PublishResult, StoredHistory
+from switchyard.core.mlflow.facts import Look
 from switchyard.core.mlflow.raw_run import Keys, LostRun, RawRun, TrackedRun
 from switchyard.core.runs.jobs import JobOrder, JobReport
 from switchyard.core.runs.ledger import LedgerLine
@@ -131,6 +132,12 @@ class Tracking(Protocol):
 
         Raises: BadSetup: as `list_runs`; TryAgain: from then on no run could be read."""
 
+    def look_at_runs(self, run_ids: Iterable[str]) -> Iterator[Look]:
+        """What there is of each of the runs, once, in no particular order, and without reading its points where the
+        store can tell; one that is not there is left out. Memory is bounded by a batch.
+
+        Raises: BadSetup: as `list_runs`."""
+
     def describe(self) -> str:
         """Which MLflow is read, in words for a manifest that outlives it, with the schema's version where it can be
         known; never a password. Of an export every part is read, and must be what was exported. A second call looks
@@ -229,21 +236,15 @@ class Histories(Protocol):
 
     def publish(self, publication: Publication, *, force: bool = False, now: datetime) -> PublishResult:
         """Writes history, digests, versions, rank, histograms, full series, values and the row's status and error, all
-                or none, under the row's lock.
-                `cached_at` is set to `now` at the first publish and kept when the same charted digest is published again. A
-        <<<<<<< HEAD
-                second call with the same publication answers UNCHANGED. `force` replaces what is there, whatever its rank, and
-                keeps it for `recover`. A charted-only publication never replaces a whole one of the same charted digest, and a
-                whole one completes a charted-only one. Of equal rank, what the run's own file says goes before MLflow's. The
-                row's status and error stay where `core.runs.walk.may_end` says that another job is to end the run; forced too.
-        =======
-                second call with the same publication answers UNCHANGED, and leaves series and values as they are. `force`
-                replaces what is there, whatever its rank, and keeps it for `recover`. A charted-only publication never replaces
-                a whole one of the same charted digest, and a whole one completes a charted-only one. Of equal rank, what the
-                run's own file says goes before MLflow's.
-        >>>>>>> a523d86 (Ask the results ports for full series, and for what fill needs)
+        or none, under the row's lock.
+        `cached_at` is set to `now` at the first publish and kept when the same charted digest is published again. A
+        second call with the same publication answers UNCHANGED, and leaves series and values as they are. `force`
+        replaces what is there, whatever its rank, and keeps it for `recover`. A charted-only publication never replaces
+        a whole one of the same charted digest, and a whole one completes a charted-only one. Of equal rank, what the
+        run's own file says goes before MLflow's. The row's status and error stay where `core.runs.walk.may_end` says
+        that another job is to end the run; forced too.
 
-                Raises: NotFound: no such run; StaleWrite: equal rank, other content."""
+        Raises: NotFound: no such run; StaleWrite: equal rank, other content."""
 
     def find_replaced(self, quick_test_id: int) -> int | None:
         """The number of the run's newest history that a forced publish, or a recovery, replaced; None: none was.

@@ -1,7 +1,7 @@
 """Publishes one batch of MLflow's runs: read, mapped, published some hundred at a time, never all at once in memory."""
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from functools import partial
@@ -10,12 +10,13 @@ from typing import Final
 import msgspec
 
 from switchyard.clients.connect import Outside
-from switchyard.core.backfill.plan import KIND, SKIPPED, BatchResult, How, Item
+from switchyard.core.backfill.plan import KIND, NO_CURVE, SKIPPED, BatchResult, How, Item, Shown
 from switchyard.core.batches import batched
 from switchyard.core.errors import SwitchyardError, catch, to_message
 from switchyard.core.history.publication import Draft, PublishResult
 from switchyard.core.history.publishing import to_publication
 from switchyard.core.metrics.record import Sampling
+from switchyard.core.mlflow.facts import to_shows
 from switchyard.core.mlflow.mapping import CHARTED, from_points
 from switchyard.core.mlflow.raw_run import LostRun, RawRun, to_source_digest
 from switchyard.core.ports import Ledger
@@ -44,6 +45,31 @@ def backfill_runs(outside: Outside, items: Sequence[Item], how: How, *, again: b
         drafts = write_files(outside, some) if how.full else [draft for draft, _ in some]
         _count(result, drafts, ledger.publish_many(KIND, drafts, force=how.force, now=datetime.now(UTC)))
     return result
+
+
+def count_shown(outside: Outside, run_ids: Iterable[str], export_uri: str = "") -> Shown:
+    """What there is to show of these MLflow runs, without their points being read. An MLflow that cannot be asked is
+    no error, but said: a dry run is made before it is set, too."""
+    wanted = set(run_ids)
+    if not wanted:
+        return Shown()
+    counts: Counter[str] = Counter()
+
+    def look() -> None:
+        with closing(outside.open_tracking(export_uri)) as tracking:
+            counts.update(found.shows for found in tracking.look_at_runs(sorted(wanted)))
+
+    err = catch(look)
+    if isinstance(err, SwitchyardError):
+        return Shown(why_unknown=str(err))
+    if err is not None:
+        raise err
+    return Shown(
+        curves=counts["curves"],
+        values=counts["values"],
+        nothing=counts["nothing"],
+        not_there=len(wanted) - counts.total(),
+    )
 
 
 def fail_runs(ledger: Ledger, items: Sequence[Item], since: datetime, error: str) -> BatchResult:
@@ -94,8 +120,9 @@ def _to_publishable(outside: Outside, run: RawRun, item: Item, how: How) -> tupl
     if record.run and record.run.quick_test_id != id_:
         # Our trainer logged it for a row of another results database; its attempts are not this row's.
         record = msgspec.structs.replace(record, run=None)
+    shows = to_shows(run)
     if not record.available:
-        said = f"MLflow run {info.run_id} ({info.status}) has no charted metric: there is nothing to publish"
+        said = f"MLflow run {info.run_id} ({info.status}) has no metric and no param: there is nothing to publish"
         return Draft(quick_test_id=id_, state=SKIPPED, error=said, source_digest=digest), None
     publication = to_publication(
         record,
@@ -109,7 +136,8 @@ def _to_publishable(outside: Outside, run: RawRun, item: Item, how: How) -> tupl
         ),
         mlflow_run_id=info.run_id,
     )
-    draft = Draft(quick_test_id=id_, publication=publication, source_digest=digest)
+    note = NO_CURVE if shows == "values" else ""
+    draft = Draft(quick_test_id=id_, publication=publication, note=note, source_digest=digest)
     if not how.full:
         return draft, None
     folder = item.gcs_artifacts_path.rstrip("/") or f"{outside.settings.artifacts_uri}/quick_tests/{id_}"
@@ -126,6 +154,7 @@ def _count_settled(result: BatchResult, lines: Sequence[LedgerLine]) -> None:
             (result.failed if line.state == "failed" else result.skipped)[line.quick_test_id] = line.error
         else:
             result.published += 1
+            result.values_alone += line.error == NO_CURVE
 
 
 def _count(result: BatchResult, drafts: Sequence[Draft], outcomes: dict[int, PublishResult | SwitchyardError]) -> None:
@@ -133,8 +162,10 @@ def _count(result: BatchResult, drafts: Sequence[Draft], outcomes: dict[int, Pub
         outcome = outcomes.get(draft.quick_test_id)
         if outcome is PublishResult.PUBLISHED:
             result.published += 1
+            result.values_alone += draft.note == NO_CURVE
         elif outcome is PublishResult.UNCHANGED:
             result.unchanged += 1
+            result.values_alone += draft.note == NO_CURVE
         elif isinstance(outcome, PublishResult):
             result.skipped[draft.quick_test_id] = f"{outcome}: --force replaces it"
         elif isinstance(outcome, SwitchyardError) or draft.state == "failed":

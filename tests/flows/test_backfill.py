@@ -120,7 +120,7 @@ def test_every_run_of_the_legacy_database_is_published_or_listed(legacy: Outside
     result = backfill_now(adopt=True, status="all")
     assert (result.rows, result.adopted, result.published, result.failed) == (23, 23, 22, {})
     (skipped,) = result.skipped.values()
-    assert skipped.endswith("has no charted metric: there is nothing to publish")
+    assert skipped.endswith("has no metric and no param: there is nothing to publish")
     (deleted,) = result.left_out
     assert "deleted in MLflow" in deleted.why_not
     lines = {line.quick_test_id: line for line in legacy.ledger.read_ledger("backfill")}

@@ -242,7 +242,11 @@ def test_outcome_is_that_of_a_file_with_the_run_s_status(
     ("run", "error", "said"),
     [
         (None, NotFound, f"MLflow run {NOWHERE} of quick test 1 is not there: .*says that it is at http://mlflow/"),
-        (make_small({}, info=make_run(run_id=NOWHERE).info), NotFound, f"MLflow run {NOWHERE} .* holds no metrics"),
+        (
+            make_small({}, info=make_run(run_id=NOWHERE).info),
+            NotFound,
+            f"MLflow run {NOWHERE} .* holds no metric and no param",
+        ),
         (
             msgspec.structs.replace(
                 make_run(run_id=NOWHERE), tags=to_tags(RunIdentity(quick_test_id=7, key="k", attempt=1, restart=0))

@@ -5,19 +5,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from switchyard.clients.connect import Outside
 from switchyard.clients.results.migrate import migrate
 from switchyard.clients.settings import read_settings
-from switchyard.core.backfill.plan import How, Item
-from switchyard.core.errors import TryAgain
+from switchyard.core.backfill.plan import NO_CURVE, How, Item
+from switchyard.core.errors import NotFound, TryAgain
+from switchyard.core.mlflow.facts import Look, to_look
 from switchyard.core.mlflow.raw_run import Keys, LostRun, RawRun, TrackedRun
 from switchyard.core.ports import Tracking
 from switchyard.core.runs.rows import NewRun
 from switchyard.services import backfill as backfilling
-from switchyard.services.backfill import backfill_runs, fail_runs
-from tests.core.mlflow.factories import make_run
+from switchyard.services.backfill import backfill_runs, count_shown, fail_runs
+from tests.core.mlflow.factories import make_info, make_points, make_run, make_small
 
 
 class BreakingStore:
@@ -39,6 +41,9 @@ class BreakingStore:
             yield make_run(
                 {key: points for key, points in metrics.items() if key in keys} if keys else {}, run_id=run_id
             )
+
+    def look_at_runs(self, run_ids: Iterable[str]) -> Iterator[Look]:
+        return (to_look(run) for run in self.read_runs(run_ids) if isinstance(run, RawRun))
 
     def describe(self) -> str:
         return "a store that goes away"
@@ -117,3 +122,55 @@ def test_a_run_that_nobody_thought_of_does_not_stop_the_others(world: World) -> 
     assert (result.published, list(result.failed)) == (4, [3, 4])
     assert "MLflow run run3 cannot be mapped" in result.failed[3]
     assert "MLflow run run4 cannot be mapped: RecursionError" in result.failed[4]
+
+
+class Little(BreakingStore):
+    """Runs with less and less: curves, values, params alone, tags alone; and run6 is not there."""
+
+    def read_runs(self, run_ids: Iterable[str], *, keys: Keys | None = None) -> Iterator[RawRun | LostRun]:
+        for run_id in run_ids:
+            run = make_small({}, info=make_info(run_id=run_id))
+            if run_id in ("run1", "run2"):
+                yield make_run(run_id=run_id)
+            elif run_id == "run3":
+                yield make_small({"final_rmse": make_points((0, 3.2))}, info=run.info)
+            elif run_id == "run4":
+                yield msgspec.structs.replace(run, params={"lr": "0.1"})
+            elif run_id == "run5":
+                yield msgspec.structs.replace(run, tags={"stage": "draft"})
+            else:
+                yield LostRun(run_id=run_id, error=NotFound(f"there is no run {run_id}"))
+
+
+def test_params_and_last_values_are_published_of_a_run_without_curves(world: World) -> None:
+    """What is published, the ledger, the result and a dry run before it say the same of each run."""
+    world.store = Little(0)
+    shown = count_shown(world, [item.mlflow_run_id for item in world.items])
+    assert shown.sentence == "would publish 2 with curves, 2 with values alone, 1 have nothing, 1 are not in MLflow"
+    how = How(since=datetime.now(UTC), histograms=True)
+    result = backfill_runs(world, world.items, how)
+    assert (result.published, result.values_alone) == (shown.curves + shown.values, shown.values)
+    assert (list(result.skipped), list(result.failed)) == ([5], [6])
+    lines = [(line.state, line.error) for line in world.ledger.read_ledger("backfill")]
+    nothing = "MLflow run run5 (FINISHED) has no metric and no param: there is nothing to publish"
+    assert lines[:5] == [("done", "")] * 2 + [("done", NO_CURVE)] * 2 + [("skipped", nothing)]
+    histories = [msgspec.json.decode(world.histories.read_history(id_).history_json or b"{}") for id_ in (3, 4, 5)]
+    assert histories[0]["final_metrics"] == {"final_rmse": 3.2}
+    assert histories[1]["params"] == {"lr": "0.1"}
+    assert [(history.get("available"), history.get("epochs")) for history in histories] == [(True, [])] * 2 + [
+        (None, None)
+    ]
+    again = backfill_runs(world, world.items, how, again=True)
+    assert (again.published, again.values_alone, list(again.skipped)) == (4, 2, [5])
+
+
+def test_a_dry_run_that_cannot_ask_mlflow_says_so(world: World) -> None:
+    """It is no failure: what is to do is known without."""
+
+    class Away(BreakingStore):
+        def look_at_runs(self, run_ids: Iterable[str]) -> Iterator[Look]:
+            raise TryAgain("MLflow is away")
+
+    world.store = Away(0)
+    assert count_shown(world, ["run1"]).sentence == "cannot say how many have curves: MLflow is away"
+    assert count_shown(world, []).sentence == ""

@@ -19,6 +19,7 @@ from switchyard.clients.connect import Outside, connect
 from switchyard.clients.results.ledger import SqlLedger
 from switchyard.core.errors import TryAgain
 from switchyard.core.history.publication import Draft
+from switchyard.core.mlflow.facts import Look
 from switchyard.core.mlflow.raw_run import Keys, LostRun, RawRun, TrackedRun
 from switchyard.core.ports import Tracking
 from switchyard.core.verify.batches import VerifyBatch
@@ -46,6 +47,9 @@ class WatchedStore:
         yield from itertools.islice(self._store.read_runs(asked, keys=keys), self._breaks_after)
         if self._breaks_after is not None:
             raise TryAgain("MLflow is away")
+
+    def look_at_runs(self, run_ids: Iterable[str]) -> Iterator[Look]:
+        return self._store.look_at_runs(run_ids)
 
     def describe(self) -> str:
         return self._store.describe()

@@ -17,6 +17,7 @@ from switchyard.clients.mlflow.schema import RUNS, check_versions, to_tracked_ru
 from switchyard.clients.postgres.connection import BoundedConnection
 from switchyard.core.batches import batched
 from switchyard.core.errors import BadRecord, NotFound
+from switchyard.core.mlflow.facts import Look, choose_shows
 from switchyard.core.mlflow.raw_run import Keys, LostRun, Points, RawRun, TrackedRun, to_points
 
 CHOSEN_BATCH: Final = 5_000
@@ -44,6 +45,18 @@ _ROOM: Final = "SET LOCAL work_mem = '64MB'"
 _BY_HASH: Final = "SET LOCAL enable_sort = off"
 # One probe of the primary key, which starts with the key, for each key there is; not a scan of all points.
 # Source: https://wiki.postgresql.org/wiki/Loose_indexscan
+# LATERAL with LIMIT, or the server would read all points of all runs: the first other point of a run with curves is
+# found at once, and a run without has few points.
+_LOOKS: Final = """
+    SELECT r.run_uuid, n.newest, c.found IS NOT NULL, p.found IS NOT NULL
+    FROM runs r
+        LEFT JOIN LATERAL (SELECT max(l.timestamp) AS newest FROM latest_metrics l WHERE l.run_uuid = r.run_uuid) n
+            ON TRUE
+        LEFT JOIN LATERAL (SELECT 1 AS found FROM metrics m JOIN latest_metrics l
+            ON l.key = m.key AND l.run_uuid = m.run_uuid
+            WHERE m.run_uuid = r.run_uuid AND (m.step <> l.step OR m.timestamp <> l.timestamp) LIMIT 1) c ON TRUE
+        LEFT JOIN LATERAL (SELECT 1 AS found FROM params WHERE run_uuid = r.run_uuid LIMIT 1) p ON TRUE
+    WHERE r.run_uuid = ANY(%s)"""
 _ALL_KEYS: Final = """
     WITH RECURSIVE found AS (
         SELECT min(key) AS key FROM metrics
@@ -90,6 +103,18 @@ class PostgresTracking:
         size = WHOLE_BATCH if keys is None else CHOSEN_BATCH
         for batch in batched(run_ids, size):
             yield from self._read_some(sorted(set(batch)), keys)
+
+    def look_at_runs(self, run_ids: Iterable[str]) -> Iterator[Look]:
+        """See the port."""
+        for batch in batched(run_ids, _INFO_BATCH):
+            with self._reading() as connection:
+                self._check(connection)
+                chosen = sorted(set(batch))
+                infos = self._infos(connection, chosen)
+                for run_id, newest_ms, has_curve, has_param in connection.execute(_LOOKS, (chosen,)):
+                    shows = choose_shows(has_curve=has_curve, has_value=newest_ms is not None, has_param=has_param)
+                    if run_id in infos:
+                        yield Look(info=infos[run_id], shows=shows, newest_ms=newest_ms)
 
     def describe(self) -> str:
         """Says the address and the schema."""

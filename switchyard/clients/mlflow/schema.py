@@ -54,17 +54,30 @@ def check_versions(found: Sequence[str], where: str) -> str:
 
 
 def to_tracked_run(row: Sequence[Any]) -> TrackedRun:
-    """Of a row of RUNS."""
+    """Of a row of RUNS. An odd value (a status that is NULL, a time that is a text, of which SQLite has no fear) is as
+    good as none: whoever asks for all runs must get the others."""
     run_id, name, experiment_id, experiment, status, stage, experiment_stage, start, end, artifact_uri, tag = row
     return TrackedRun(
-        run_id=run_id,
-        name=choose_name(name, {"mlflow.runName": tag or ""}),
+        run_id=_to_text(run_id),
+        name=choose_name(_to_text(name), {"mlflow.runName": _to_text(tag)}),
         experiment_id=str(experiment_id),
-        experiment=experiment,
-        status=status,
+        experiment=_to_text(experiment),
+        status=_to_text(status),
         lifecycle=stage or "active",
         experiment_lifecycle=experiment_stage or "active",
-        started_at_ms=start,
-        ended_at_ms=end,
-        artifact_uri=artifact_uri or "",
+        started_at_ms=_to_ms(start),
+        ended_at_ms=_to_ms(end),
+        artifact_uri=_to_text(artifact_uri),
     )
+
+
+def _to_text(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    return "" if value is None else str(value)
+
+
+def _to_ms(value: Any) -> int | None:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int) else None

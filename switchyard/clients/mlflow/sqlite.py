@@ -14,10 +14,19 @@ from switchyard.clients.mlflow.errors import translated_sqlite
 from switchyard.clients.mlflow.schema import DBL_MAX, RUNS, check_versions, to_tracked_run
 from switchyard.core.batches import batched
 from switchyard.core.errors import BadRecord, NotFound
+from switchyard.core.mlflow.facts import Look, choose_shows
 from switchyard.core.mlflow.raw_run import Keys, LostRun, Points, RawRun, TrackedRun, to_points
 
 _BATCH: Final = 100
 _BUSY_TIMEOUT_S: Final = 10
+_LOOKS: Final = f"""
+    SELECT found.*,
+        (SELECT max(timestamp) FROM latest_metrics l WHERE l.run_uuid = found.run_uuid),
+        EXISTS (SELECT 1 FROM metrics m JOIN latest_metrics l ON l.key = m.key AND l.run_uuid = m.run_uuid
+            WHERE m.run_uuid = found.run_uuid AND (m.step <> l.step OR m.timestamp <> l.timestamp)),
+        EXISTS (SELECT 1 FROM params p WHERE p.run_uuid = found.run_uuid)
+    FROM ({RUNS} WHERE r.run_uuid IN (%s)) found"""  # noqa: S608 - of constants
+"""The first other point of a run with curves is found at once; a run without has few points."""
 
 
 class SqliteTracking:
@@ -39,6 +48,8 @@ class SqliteTracking:
         """In the order they were started."""
         query = RUNS
         with self._reading() as connection:
+            # A name that is no text must not hide the other runs; who reads its run hears of it.
+            connection.text_factory = _to_some_text
             if experiments:
                 known = {name for (name,) in connection.execute("SELECT name FROM experiments")}
                 missing = set(experiments) - known
@@ -63,6 +74,18 @@ class SqliteTracking:
                     except (TypeError, ValueError) as err:  # SQLite's columns take values of any type
                         where = f"run {run_id} of {self.where}"
                         yield LostRun(run_id=run_id, error=BadRecord(where, [f"a value has another type: {err}"]))
+
+    def look_at_runs(self, run_ids: Iterable[str]) -> Iterator[Look]:
+        """See the port."""
+        for batch in batched(run_ids, _BATCH):
+            with self._reading() as connection:
+                connection.text_factory = _to_some_text
+                chosen = list(dict.fromkeys(batch))
+                for *info, newest_ms, has_curve, has_param in connection.execute(_LOOKS % _marks(chosen), chosen):
+                    shows = choose_shows(
+                        has_curve=bool(has_curve), has_value=newest_ms is not None, has_param=bool(has_param)
+                    )
+                    yield Look(info=to_tracked_run(info), shows=shows, newest_ms=newest_ms)
 
     def describe(self) -> str:
         """Says the address and the schema."""
@@ -129,6 +152,10 @@ class SqliteTracking:
             else ()
         )
         return check_versions([version for (version,) in found], self.where)
+
+
+def _to_some_text(stored: bytes) -> str:
+    return stored.decode(errors="replace")
 
 
 def _marks(items: Sequence[str]) -> str:

@@ -103,6 +103,7 @@ def _to_line(kind: str, draft: Draft, result: PublishResult | SwitchyardError | 
     elif result in _KEPT:
         state, error = "skipped", _KEPT[result]
     elif result is not None and draft.publication is not None:
+        error = draft.note
         digest = draft.publication.digests.full or draft.publication.digests.charted
     return {
         "kind": kind,

@@ -25,6 +25,9 @@ ROW_STATUS: Final[Mapping[str, RunStatus]] = {
 }
 """The status of an adopted row, by MLflow's."""
 
+NO_CURVE: Final = "it has values alone: no metric of it was logged more than once, so that there is no curve"
+"""What the line of a run says whose params and last values are published."""
+
 _NEVER_READ: Final = (
     "tags, descriptions and the experiment",
     "the time of each point, and the values that a step logged again has overwritten",
@@ -79,6 +82,7 @@ class BatchResult(msgspec.Struct, kw_only=True):
 
     published: int = 0
     unchanged: int = 0
+    values_alone: int = 0  # of the two above: those without a curve
     skipped: dict[int, str] = {}
     failed: dict[int, str] = {}
 
@@ -91,8 +95,30 @@ class BatchResult(msgspec.Struct, kw_only=True):
         """Counts `other` in."""
         self.published += other.published
         self.unchanged += other.unchanged
+        self.values_alone += other.values_alone
         self.skipped.update(other.skipped)
         self.failed.update(other.failed)
+
+
+class Shown(msgspec.Struct, frozen=True, kw_only=True):
+    """How many runs have curves, values alone (params, or metrics that were logged once), or nothing to publish."""
+
+    curves: int = 0
+    values: int = 0
+    nothing: int = 0
+    not_there: int = 0  # in MLflow
+    why_unknown: str = ""  # why MLflow did not say
+
+    @property
+    def sentence(self) -> str:
+        """What a dry run says of it; empty: there is no run to speak of."""
+        if self.why_unknown:
+            return f"cannot say how many have curves: {self.why_unknown}"
+        if not any((self.curves, self.values, self.nothing, self.not_there)):
+            return ""
+        found = [f"would publish {self.curves} with curves", f"{self.values} with values alone"]
+        found += [f"{self.nothing} have nothing"]
+        return ", ".join(found + ([f"{self.not_there} are not in MLflow"] if self.not_there else []))
 
 
 class PlannedRun(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -213,6 +239,8 @@ def _to_why_not_adopted(run: TrackedRun, status: StatusChoice) -> str:
         what = "it" if run.lifecycle == "deleted" else f"its experiment {run.experiment!r}"
         return f"{what} is deleted in MLflow; restore it there to adopt it"
     if run.status not in ROW_STATUS:
+        if not run.status:
+            return "MLflow has no status of it, so that nobody can tell whether it ended; set one there to adopt it"
         return f"its status must be one of {', '.join(ROW_STATUS)}; got {run.status!r}"
     if status == "completed" and run.status != "FINISHED":
         return "it did not finish; --status all adopts it"

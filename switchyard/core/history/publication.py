@@ -115,6 +115,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     publication: Publication | None = None  # None: there is nothing to publish, and `state` and `error` say why
     state: str = "done"  # the line's, where the publication is stored or was before
     error: str = ""
+    note: str = ""  # for the line, where the publication is stored or was before
     source_digest: str = ""
     gcs_artifacts_path: str = ""  # for the row, where it has none yet
 

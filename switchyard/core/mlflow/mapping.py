@@ -57,7 +57,8 @@ def from_points(run: RawRun) -> MetricsRecord:
         )
     if run.info.status not in FILE_STATUS:
         expected = ", ".join(FILE_STATUS)
-        raise BadRecord(f"MLflow run {run.info.run_id}", [f"`status` must be one of {expected}; got {run.info.status}"])
+        got = run.info.status or "none: its row in MLflow has no status"
+        raise BadRecord(f"MLflow run {run.info.run_id}", [f"`status` must be one of {expected}; got {got}"])
     # In the order of their names, so that every way of reading gives the same bytes.
     metrics = {key: run.metrics[key] for key in sorted(run.metrics)}
     charted = {key: points for key, points in metrics.items() if key in CHARTED_KEYS}
@@ -81,7 +82,8 @@ class _Mapping:
         self._record = MetricsRecord(
             status=FILE_STATUS[run.info.status],
             saved_at=_to_saved_at(run.info, metrics.values()),
-            available=bool(self._epochs or final),
+            # A run of params or final values alone has no curves, and says so by having no epochs.
+            available=bool(self._epochs or final or metrics or run.params),
             epochs=self._epochs,
             run=from_tags(run.tags),
             params={name: run.params[name] for name in sorted(run.params)},

@@ -20,6 +20,7 @@ from switchyard.clients.mlflow.rest import RestTracking
 from switchyard.clients.mlflow.sql import open_store
 from switchyard.clients.objects.open import open_objects
 from switchyard.core.errors import BadRecord, BadSetup, NotFound
+from switchyard.core.mlflow.facts import to_look
 from switchyard.core.mlflow.mapping import CHARTED, from_points
 from switchyard.core.mlflow.raw_run import Keys, LostRun, RawRun, TrackedRun, to_source_digest
 from switchyard.core.ports import ANY, Tracking
@@ -266,6 +267,15 @@ def test_run_that_is_not_there_is_lost_and_the_others_follow(small: Store) -> No
     assert lost.keys() == {"0" * 32, "aa"}
     assert all(isinstance(error, NotFound) for error in lost.values())
     assert sorted(run.info.run_id for run in found if isinstance(run, RawRun)) == ["a" * 32, "c" * 32]
+
+
+def test_look_says_what_reading_says(small: Store) -> None:
+    """Its status, when it was last logged to, and whether there are curves, values or nothing; of no run that is not
+    there."""
+    ids = [run.info.run_id for run in SMALL]
+    looks = {look.info.run_id: look for look in small.tracking.look_at_runs([*ids, ids[0], "f" * 32])}
+    assert looks == {run_id: to_look(run) for run_id, run in small.read(ids).items()}
+    assert [looks[run_id].shows for run_id in ids] == ["curves", "curves", "nothing", "curves", "curves"]
 
 
 def test_runs_can_be_read_while_they_are_listed(small: Store) -> None:

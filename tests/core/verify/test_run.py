@@ -43,7 +43,7 @@ def charted(run: RawRun) -> RawRun:
             "nothing is published, and its other keys were not read", id="without a charted metric, and nobody read on",
         ),
         pytest.param(
-            UNPUBLISHED, NO_CHART, State.UNCHARTED, "nothing is published: it has no charted metric", id="uncharted"
+            UNPUBLISHED, NO_CHART, State.UNPUBLISHED, "nothing is published", id="no charted metric, but another one"
         ),
         pytest.param(
             kept(LEGACY, digests=None), RUN, State.LEGACY, "the legacy application stored its history", id="legacy"

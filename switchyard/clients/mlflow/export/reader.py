@@ -12,6 +12,7 @@ from switchyard.clients.mlflow.schema import DBL_MAX, check_versions, to_tracked
 from switchyard.core.batches import batched
 from switchyard.core.errors import BadRecord, BadSetup, NotFound
 from switchyard.core.mlflow.export import RUN_COLUMN, Export, ExportedTable, Part
+from switchyard.core.mlflow.facts import Look, to_look
 from switchyard.core.mlflow.raw_run import NAME_TAG, Keys, LostRun, Points, RawRun, TrackedRun, choose_name, to_points
 from switchyard.core.ports import Objects
 
@@ -86,6 +87,12 @@ class ExportTracking:
                     tags=tags.get(run_id, {}),
                     keys=keys,
                 )
+
+    def look_at_runs(self, run_ids: Iterable[str]) -> Iterator[Look]:
+        """By reading the runs: an export has no index."""
+        for run in self.read_runs(run_ids):
+            if isinstance(run, RawRun):
+                yield to_look(run)
 
     def describe(self) -> str:
         """Says where it lies, and of when and of what it is, once every part was found to be what was exported."""
