@@ -14,12 +14,12 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import Row, Text, bindparam, delete, insert, select, update
 
-from switchyard.clients.results.replaced import keep_replaced
+from switchyard.clients.results.replaced import CHANGED, CHANGES_KEPT, forget_replaced, keep_replaced
 from switchyard.clients.results.rows import Writing, end_values, lock_runs, newest_jobs, no_such_run
 from switchyard.clients.results.series import SeriesAndValues, delete_series_and_values, insert_series_and_values
 from switchyard.clients.results.tables import is_history
 from switchyard.core.errors import BadRecord, SwitchyardError, catch, to_message
-from switchyard.core.history.precedence import Kept, choose_cached_at, choose_status, decide
+from switchyard.core.history.precedence import Kept, choose_cached_at, choose_status, decide, is_kept_when_replaced
 from switchyard.core.history.publication import Digests, Publication, PublishResult, Rank, Versions
 from switchyard.core.runs.rows import RunStatus
 from switchyard.core.runs.walk import may_end
@@ -44,6 +44,7 @@ class _Write:
     stored: _Stored
     text: str
     cached_at: datetime
+    keeps_replaced: bool
 
     @cached_property
     def etag(self) -> str:
@@ -76,9 +77,12 @@ def publish_all(
             results[id_] = BadRecord(f"quick test {id_}", [f"its history cannot be stored: {to_message(found)}"])
         else:
             results[id_] = found
+    replaced = [write.stored.run for write in writes if write.keeps_replaced]
     if force:
-        replaced = [write.stored.run for write in writes if write.stored.kept is not None]
         keep_replaced(writing, replaced, reason="replaced by force")
+    else:
+        keep_replaced(writing, replaced, reason=CHANGED)
+        forget_replaced(writing, [run.id for run in replaced], reason=CHANGED, kept=CHANGES_KEPT)
     _write_all(writing, writes)
     _raise_ranks(writing, [p for p in publications if results[p.quick_test_id] is PublishResult.UNCHANGED])
     ending = [publication.quick_test_id for publication in publications if publication.of_attempt is not None]
@@ -99,7 +103,7 @@ def _choose(
     if stored is None:
         raise no_such_run(writing.tables, publication.quick_test_id)
     result = decide(publication, stored.kept, force=force)
-    return _prepare(writing, publication, stored) if result is PublishResult.PUBLISHED else result
+    return _prepare(writing, publication, stored, force=force) if result is PublishResult.PUBLISHED else result
 
 
 def _lock(writing: Writing, ids: list[int]) -> dict[int, _Stored]:
@@ -127,10 +131,10 @@ def _to_kept(run: Row[Any], row: Row[Any] | None) -> Kept | None:
     )
 
 
-def _prepare(writing: Writing, publication: Publication, stored: _Stored) -> _Write:
+def _prepare(writing: Writing, publication: Publication, stored: _Stored, *, force: bool) -> _Write:
     cached_at = choose_cached_at(publication, stored.kept, now=writing.now)
     text = _to_json(publication, cached_at, jsonb=writing.tables.history_type == "jsonb")
-    return _Write(publication, stored, text, cached_at)
+    return _Write(publication, stored, text, cached_at, is_kept_when_replaced(publication, stored.kept, force=force))
 
 
 def _write_all(writing: Writing, writes: Sequence[_Write]) -> None:

@@ -1,11 +1,11 @@
-"""Histories that were replaced by force: kept whole, and put back by `recover`."""
+"""Histories that were replaced by force, or because their MLflow run has changed: kept, and put back by `recover`."""
 
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Row, Text, bindparam, delete, insert, select, update
+from sqlalchemy import Row, Text, bindparam, delete, func, insert, select, update
 
 from switchyard.clients.results.rows import Writing, lock_run
 from switchyard.clients.results.series import (
@@ -18,6 +18,9 @@ from switchyard.clients.results.tables import is_history
 from switchyard.core.history.publication import FIRST_VERSIONS, FullSeries, HistogramRow, Value
 
 RECOVERED: Final = "replaced by a recovery"
+CHANGED: Final = "replaced by what its MLflow run says now"
+CHANGES_KEPT: Final = 3
+"""Of a run, the newest: a run that is logged to every day is no reason to keep a history a day."""
 
 
 class _Published(msgspec.Struct, kw_only=True):
@@ -76,6 +79,17 @@ def keep_replaced(writing: Writing, runs: Sequence[Row[Any]], *, reason: str) ->
             for run in runs
         ],
     )
+
+
+def forget_replaced(writing: Writing, quick_test_ids: Sequence[int], *, reason: str, kept: int) -> None:
+    """Deletes what was kept of each run for `reason`, but for the newest `kept`. A second call does nothing."""
+    if not quick_test_ids:
+        return
+    replaced = writing.tables.replaced
+    age = func.row_number().over(partition_by=replaced.c.quick_test_id, order_by=replaced.c.id.desc()).label("age")
+    chosen = replaced.c.quick_test_id.in_(quick_test_ids) & (replaced.c.reason == reason)
+    aged = select(replaced.c.id, age).where(chosen).subquery()
+    writing.connection.execute(delete(replaced).where(replaced.c.id.in_(select(aged.c.id).where(aged.c.age > kept))))
 
 
 def recover(writing: Writing, quick_test_id: int, replaced_id: int) -> bool:

@@ -44,11 +44,13 @@ class Shown(StrEnum):
 
 
 class Sources(StrEnum):
-    """Where both come from. At equal rank the run's own file goes before MLflow."""
+    """Where both come from. At equal rank the run's own file goes before MLflow. MLflow's runs may change after they
+    were published (params, tags, points that are logged late): of one MLflow run its newest word counts."""
 
     FILE_THEN_MLFLOW = "file, then MLflow"
     MLFLOW_THEN_FILE = "MLflow, then file"
-    NO_MATTER = "the same, or unknown"
+    MLFLOW_TWICE = "the same MLflow run"
+    NO_MATTER = "two files, or unknown"
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,9 +100,9 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-_OURS: Final = (Stored.SAME, Stored.MORE, Stored.CHARTED, Stored.OTHER)
 _SHOWN: Final[tuple[str, ...]] = ("status", "sampling", "mlflow_run_id", "best", "tags", "parent", "progress")
 _SHOWN_FIRST: Final = ("status", "interval", "keep_extremes", "mlflow_run_id")
+_NOT_MLFLOW_TWICE: Final = tuple(sources for sources in Sources if sources is not Sources.MLFLOW_TWICE)
 _RANKED: Final = (Standing.LOWER, Standing.EQUAL, Standing.HIGHER)
 _NOT_LOWER: Final = (Standing.EQUAL, Standing.HIGHER, Standing.FORCED)
 _ABOVE: Final = (Standing.HIGHER, Standing.FORCED)
@@ -127,8 +129,14 @@ RULES: Final[tuple[Rule, ...]] = (
         precedence=_publish("a person has decided to replace it"),
     ),
     Rule(
-        stored=_OURS,
+        stored=(Stored.SAME, Stored.MORE, Stored.CHARTED),
         standings=(Standing.LOWER,),
+        precedence=_leave(PublishResult.KEPT_NEWER, "a later attempt, restart, epoch or state is published"),
+    ),
+    Rule(
+        stored=(Stored.OTHER,),
+        standings=(Standing.LOWER,),
+        sources=_NOT_MLFLOW_TWICE,
         precedence=_leave(PublishResult.KEPT_NEWER, "a later attempt, restart, epoch or state is published"),
     ),
     Rule(
@@ -158,6 +166,12 @@ RULES: Final[tuple[Rule, ...]] = (
         shown=(Shown.DIFFERENTLY,),
         precedence=_publish("it is newer, or forced, though it knows less"),
     ),
+    Rule(
+        stored=(Stored.OTHER,),
+        standings=(Standing.LOWER, Standing.EQUAL),
+        sources=(Sources.MLFLOW_TWICE,),
+        precedence=_publish("the MLflow run says something else now; what it replaces is kept"),
+    ),
     Rule(stored=(Stored.CHARTED, Stored.OTHER), standings=_ABOVE, precedence=_publish("it is newer, or forced")),
     # Both tell of one training, in types of their own (params are texts in MLflow): that is no contradiction.
     Rule(
@@ -169,7 +183,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(
         stored=(Stored.CHARTED,),
         standings=(Standing.EQUAL,),
-        sources=(Sources.MLFLOW_THEN_FILE, Sources.NO_MATTER),
+        sources=(Sources.MLFLOW_THEN_FILE, Sources.MLFLOW_TWICE, Sources.NO_MATTER),
         precedence=_publish("it completes what is published: nothing that a reader saw changes"),
     ),
     Rule(
@@ -200,14 +214,14 @@ def to_case(publication: Publication, kept: Kept | None, *, force: bool) -> Case
         return Case(stored=Stored.FOREIGN, standing=Standing.FORCED if force else Standing.HIGHER)
     stored = _to_stored(_choose_digests(publication, kept), kept.digests)
     standing = Standing.FORCED if force else _to_standing(publication.rank, kept.rank)
-    if standing is Standing.LOWER:
+    if standing is Standing.LOWER and stored is not Stored.OTHER:
         return Case(stored=stored, standing=standing)  # kept out unread
     history = msgspec.json.decode(kept.history_text)
     return Case(
         stored=stored,
         standing=standing,
         shown=_to_shown(publication.history, history),
-        sources=_to_sources(history.get("source"), publication.history.get("source")),
+        sources=_to_sources(history, publication.history),
     )
 
 
@@ -228,6 +242,18 @@ def decide(publication: Publication, kept: Kept | None, *, force: bool) -> Publi
         f"content: stored {stored.full or stored.charted}, new {new.full or new.charted}; find out which is right, "
         "then publish it with force"
     )
+
+
+def is_kept_when_replaced(publication: Publication, kept: Kept | None, *, force: bool) -> bool:
+    """True where what is published goes to those that `recover` puts back, once `publication` replaces it: a person has
+    decided it, or the MLflow run says something else. What only grew is in the new one."""
+    if kept is None or force:
+        return kept is not None
+    case = to_case(publication, kept, force=False)
+    if case.stored is not Stored.OTHER or case.sources is not Sources.MLFLOW_TWICE:
+        return False
+    grew = msgspec.json.decode(kept.history_text).get("status") == "partial" and case.standing is Standing.HIGHER
+    return not grew
 
 
 def choose_cached_at(publication: Publication, kept: Kept | None, *, now: datetime) -> datetime:
@@ -293,10 +319,15 @@ def _to_shown(new: dict[str, Any], stored: dict[str, Any]) -> Shown:
     return Shown.ALIKE if all(stored.get(part) == new.get(part) for part in parts) else Shown.DIFFERENTLY
 
 
-def _to_sources(stored: object, new: object) -> Sources:
-    if (stored, new) == ("file", "mlflow"):
-        return Sources.FILE_THEN_MLFLOW
-    return Sources.MLFLOW_THEN_FILE if (stored, new) == ("mlflow", "file") else Sources.NO_MATTER
+def _to_sources(stored: dict[str, Any], new: dict[str, Any]) -> Sources:
+    match stored.get("source"), new.get("source"):
+        case "file", "mlflow":
+            return Sources.FILE_THEN_MLFLOW
+        case "mlflow", "file":
+            return Sources.MLFLOW_THEN_FILE
+        case "mlflow", "mlflow" if stored.get("mlflow_run_id") == new.get("mlflow_run_id"):
+            return Sources.MLFLOW_TWICE
+    return Sources.NO_MATTER
 
 
 def _say(rank: Rank) -> str:

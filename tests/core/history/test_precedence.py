@@ -24,6 +24,7 @@ from switchyard.core.history.precedence import (
     choose_precedence,
     choose_status,
     decide,
+    is_kept_when_replaced,
     to_case,
     to_markdown,
 )
@@ -43,16 +44,16 @@ CASES = [
 ]
 
 # Written by hand, apart from the rules: by what is stored and by rank, what is done. Where the answer depends on how
-# both are shown, `alike/differently`; where on their sources, `file then MLflow+MLflow then file+else`.
+# both are shown, `alike/differently`; where on their sources, `file then MLflow+MLflow then file+MLflow twice+else`.
 EXPECTED = """
-                         | lower       | equal                          | higher              | forced
-nothing                  | published   | published                      | published           | published
-another application's    | kept legacy | kept legacy                    | kept legacy         | published
-the same                 | kept newer  | unchanged/published            | unchanged/published | unchanged/published
-the same and more        | kept newer  | unchanged                      | unchanged/published | unchanged/published
-its charted series alone | kept newer  | kept newer+published+published | published           | published
-other content            | kept newer  | kept newer+published+refused   | published           | published
-"""
+                         | lower                                      | equal                                    | higher              | forced
+nothing                  | published                                  | published                                | published           | published
+another application's    | kept legacy                                | kept legacy                              | kept legacy         | published
+the same                 | kept newer                                 | unchanged/published                      | unchanged/published | unchanged/published
+the same and more        | kept newer                                 | unchanged                                | unchanged/published | unchanged/published
+its charted series alone | kept newer                                 | kept newer+published+published+published | published           | published
+other content            | kept newer+kept newer+published+kept newer | kept newer+published+published+refused   | published           | published
+"""  # noqa: E501
 
 
 def expect(case: Case) -> str:
@@ -145,7 +146,9 @@ def test_what_was_published_is_unchanged_by_the_same_again(new: Publication, oth
     for force in (False, True):
         assert decide(new, keep(new), force=force) is PublishResult.UNCHANGED
     if new.rank > other.rank:
-        assert decide(other, keep(new), force=False) is PublishResult.KEPT_NEWER
+        of_one_run = to_case(other, keep(new), force=False).sources is Sources.MLFLOW_TWICE
+        expected = PublishResult.PUBLISHED if of_one_run else PublishResult.KEPT_NEWER
+        assert decide(other, keep(new), force=False) is expected
 
 
 @given(publications, st.one_of(st.none(), foreign, publications.map(keep)))
@@ -186,11 +189,60 @@ def test_force_never_leaves_what_is_published_as_it_is(new: Publication, kept: K
                 stored=Stored.SAME, standing=Standing.EQUAL, shown=Shown.ALIKE, sources=Sources.MLFLOW_THEN_FILE
             ),
         ),
+        (
+            make_new(source="mlflow", charted="x", rank=Rank()),
+            make_new(source="mlflow"),
+            Case(stored=Stored.OTHER, standing=Standing.LOWER, shown=Shown.ALIKE, sources=Sources.MLFLOW_TWICE),
+        ),
+        # Another MLflow run may be an earlier attempt's.
+        (
+            make_new(source="mlflow", mlflow_run_id="x", charted="x", rank=Rank()),
+            make_new(source="mlflow", mlflow_run_id="y"),
+            Case(stored=Stored.OTHER, standing=Standing.LOWER),
+        ),
     ],
 )  # fmt: skip
 def test_two_histories_are_the_case_that_they_are(new: Publication, stored: Publication, case: Case) -> None:
     """Digests say what is the same, ranks what is newer, and the published text how it is shown."""
     assert to_case(new, keep(stored), force=False) == case
+
+
+MLFLOW = {"source": "mlflow"}
+KEPT = {
+    "nothing": (make_new(), None, False),
+    "by force": (make_new(), keep(make_new(charted="x")), True),
+    "another application's": (make_new(), Kept(history_text="{damaged"), False),
+    "changed": (make_new(charted="x", **MLFLOW), keep(make_new(**MLFLOW)), False),
+    "fewer points": (make_new(charted="x", rank=Rank(), **MLFLOW), keep(make_new(**MLFLOW)), False),
+    "grown": (
+        make_new(charted="x", rank=Rank(attempt=1, epochs=11), **MLFLOW),
+        keep(make_new(status="partial", **MLFLOW)),
+        False,
+    ),
+    "partial, and shrunk": (
+        make_new(charted="x", rank=Rank(), **MLFLOW), keep(make_new(status="partial", **MLFLOW)), False,
+    ),
+    "a later file": (make_new(charted="x", rank=Rank(attempt=2)), keep(make_new()), False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("nothing", False),
+        ("by force", True),
+        ("another application's", False),
+        ("changed", True),
+        ("fewer points", True),
+        ("grown", False),
+        ("partial, and shrunk", True),
+        ("a later file", False),
+    ],
+)
+def test_what_a_changed_mlflow_run_replaces_is_kept(name: str, expected: bool) -> None:
+    """But not what only grew."""
+    new, stored, force = KEPT[name]
+    assert is_kept_when_replaced(new, stored, force=force) is expected
 
 
 def test_a_history_that_has_no_digests_of_ours_is_anothers() -> None:
