@@ -239,10 +239,10 @@ class Histories(Protocol):
         or none, under the row's lock.
         `cached_at` is set to `now` at the first publish and kept when the same charted digest is published again. A
         second call with the same publication answers UNCHANGED, and leaves series and values as they are. `force`
-        replaces what is there, whatever its rank, and keeps it for `recover`. What the same MLflow run says now replaces
-        what it said before, whatever its rank, and the last three such are kept for `recover`. A charted-only publication
-        never replaces a whole one of the same charted digest, and a whole one completes a charted-only one. Of equal
-        rank, what the run's own file says goes before MLflow's. The row's status and error stay where
+        replaces what is there, whatever its rank, and keeps it for `recover`. What the same MLflow run says now
+        replaces what it said before, whatever its rank, and the last three such are kept for `recover`. A charted-only
+        publication never replaces a whole one of the same charted digest, and a whole one completes a charted-only one.
+        Of equal rank, what the run's own file says goes before MLflow's. The row's status and error stay where
         `core.runs.walk.may_end` says that another job is to end the run; forced too.
 
         Raises: NotFound: no such run; StaleWrite: equal rank, other content."""

@@ -5,7 +5,7 @@ import hashlib
 import json
 from typing import Any
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from switchyard.core.history.full_series import MAX_POINTS, choose_buckets, to_full_series
@@ -81,6 +81,7 @@ def test_buckets_keep_order_the_last_and_the_extremes(values: list[float | None]
 
 
 @given(records())
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 def test_any_record_has_series_in_strict_json(record: MetricsRecord) -> None:
     """Each with as many steps as values."""
     found = read(record)
