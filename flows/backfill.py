@@ -95,6 +95,7 @@ def _to_how(wanted: BackfillParameters, *, since: datetime) -> How:
         max_points=wanted.max_points,
         directions=parse_directions(wanted.directions),
         export_uri=wanted.export_uri,
+        rules=wanted.rules,
         since=since,
     )
 

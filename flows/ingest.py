@@ -33,7 +33,8 @@ def ingest(wanted: IngestParameters) -> RunResult:
     run, job = read_run(wanted.quick_test_id), read_job(wanted.quick_test_id)
     if job is not None and not job.state.ended:
         job = look_at_job(job)
-    settled = settle(run, job, force=wanted.force, sampling=_to_wanted_sampling(run, job, wanted))
+    sampling = _to_wanted_sampling(run, job, wanted)
+    settled = settle(run, job, force=wanted.force, sampling=sampling, rules=wanted.rules)
     if settled.history:
         show_history(run.id, settled.history)
     result = to_result(run, settled)

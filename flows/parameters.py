@@ -7,11 +7,21 @@ from typing import Annotated, ClassVar, Literal
 import msgspec
 from msgspec import Meta
 
+from switchyard.core.errors import BadRequest
 from switchyard.core.history.best import DIRECTION_PATTERN
+from switchyard.core.mlflow.rules import MAX_TEXT, parse_rules
 from switchyard.core.runs.machine import MachineSpec
 from switchyard.core.runs.missing import MISSING_FOR
 from switchyard.core.runs.spec import TrainSpec
 
+NameRules = Annotated[
+    str,
+    Meta(
+        max_length=MAX_TEXT,
+        description="your own rules for the names of an MLflow run's metrics, as TOML (docs/mapping.md); stored with "
+        "the run; empty: none",
+    ),
+]
 QuickTestId = Annotated[int, Meta(ge=1, description="the run's id, its row in the results database")]
 
 Direction = Annotated[str, Meta(pattern=DIRECTION_PATTERN)]
@@ -138,6 +148,10 @@ class IngestParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         tuple[Direction, ...],
         Meta(description="which way is better, beside what the run was asked for: speed=max"),
     ] = ()
+    rules: NameRules = ""
+
+    def __post_init__(self) -> None:
+        _check_rules(self.rules)
 
 
 class ReconcileParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -197,6 +211,7 @@ class BackfillParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     directions: Annotated[
         tuple[Direction, ...], Meta(description="which way is better, of series whose names do not say so: speed=max")
     ] = ()
+    rules: NameRules = ""
     concurrency: Annotated[int, Meta(ge=1, le=64, description="batches at once, in threads")] = 2
     batch_size: Annotated[
         int, Meta(ge=0, le=100_000, description="runs a batch, which is one task; 0: what suits the way they are read")
@@ -220,6 +235,7 @@ class BackfillParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     ] = 1800.0
 
     def __post_init__(self) -> None:
+        _check_rules(self.rules)
         if self.experiments and not self.adopt:
             raise ValueError("experiments choose among the runs to adopt: set adopt too, or leave them out")
         if self.limit and self.shards > 1:
@@ -321,3 +337,10 @@ class RestoreParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 
 class MigrateParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Bring the results database to this version's schema."""
+
+
+def _check_rules(text: str) -> None:
+    try:
+        parse_rules(text)
+    except BadRequest as err:
+        raise ValueError(str(err)) from err

@@ -4,11 +4,12 @@ beside its files."""
 import msgspec
 from prefect import get_run_logger
 
+from switchyard.core.backfill.mapped import to_first_digests_of, to_record
 from switchyard.core.errors import BadRecord, BadSetup, NotFound
+from switchyard.core.history.publication import Digests, Versions
 from switchyard.core.history.publishing import Source
 from switchyard.core.metrics.reading import read_record
 from switchyard.core.metrics.record import MetricsRecord
-from switchyard.core.mlflow.mapping import from_points
 from switchyard.core.mlflow.sources import MlflowChoice, MlflowInfo, choose_mlflow, read_mlflow_info, to_shown_uri
 from switchyard.core.runs.ownership import from_tags, is_of_job
 from switchyard.core.runs.rows import Job, QuickTest
@@ -22,13 +23,18 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     record: MetricsRecord | None
     source: Source = "file"
     mlflow_run_id: str = ""  # whichever the source is
+    versions: Versions = Versions()
+    first_digests: Digests | None = None  # of an MLflow run, by the first versions
     missing: str = ""  # that there is no metrics file, in words
     why: str = ""  # why its MLflow run gave nothing
 
 
-def find_metrics(run: QuickTest, job: Job | None) -> Found:
+def find_metrics(run: QuickTest, job: Job | None, *, rules: str = "") -> Found:
     """What `run`'s newest job left. The MLflow run that is most likely its own is written on the row, even where the
     file is what counts.
+
+    Args:
+        rules: a team's own, for the names of an MLflow run's metrics.
 
     Raises:
         BadRecord, BadRequest: what goes first is there, and is refused.
@@ -54,7 +60,7 @@ def find_metrics(run: QuickTest, job: Job | None) -> Found:
         # A training that ended before its first epoch says so in a file without any: there is nothing to read in it.
         kept = record if record.epochs or record.available else None
         return Found(record=kept, mlflow_run_id=next(iter(choice.run_ids), ""))
-    return _read_mlflow(run, job, choice, info, missing)
+    return _read_mlflow(run, job, choice, Versions(rules=rules), _to_elsewhere(info), missing)
 
 
 def _read_info(run: QuickTest) -> tuple[MlflowInfo | None, BadRecord | None]:
@@ -83,14 +89,19 @@ def _read_file(run: QuickTest, job: Job | None) -> tuple[MetricsRecord, bool]:
     return record, is_of_job(record.run, run.id, job, where=where)
 
 
-def _read_mlflow(run: QuickTest, job: Job | None, choice: MlflowChoice, info: MlflowInfo | None, missing: str) -> Found:
+def _to_elsewhere(info: MlflowInfo | None) -> str:
     # Whoever can write beside a run's files must not be able to send us, or a token of ours, to an address of theirs.
-    elsewhere = (
+    if info is None or not info.tracking_uri:
+        return ""
+    return (
         f"; mlflow_info.json says that it is at {to_shown_uri(info.tracking_uri)}, but only the MLflow that "
         "MLFLOW_BACKEND_STORE_URI or MLFLOW_TRACKING_URI names is ever read"
-        if info and info.tracking_uri
-        else ""
     )
+
+
+def _read_mlflow(
+    run: QuickTest, job: Job | None, choice: MlflowChoice, versions: Versions, elsewhere: str, missing: str
+) -> Found:
     problems = []
     for run_id in choice.run_ids:
         where = f"MLflow run {run_id} of quick test {run.id}"
@@ -104,11 +115,17 @@ def _read_mlflow(run: QuickTest, job: Job | None, choice: MlflowChoice, info: Ml
         if not is_of_job(from_tags(raw.tags), run.id, job, where=where):
             problems.append(f"{where} is an earlier attempt's")
             continue
-        record = from_points(raw)
+        record = to_record(raw, versions)
         if not record.available:
             problems.append(f"{where} holds no metric and no param")
             continue
         if run_id != choice.run_ids[0]:
             record_mlflow_run(run.id, run_id)
-        return Found(record=record, source="mlflow", mlflow_run_id=run_id)
+        return Found(
+            record=record,
+            source="mlflow",
+            mlflow_run_id=run_id,
+            versions=versions,
+            first_digests=to_first_digests_of(raw),
+        )
     return Found(record=None, missing=missing, why="; ".join(problems))

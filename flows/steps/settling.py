@@ -50,7 +50,9 @@ class Settled(msgspec.Struct, frozen=True, kw_only=True):
         return dict(self.history.get("final_metrics") or {})
 
 
-def settle(run: QuickTest, job: Job | None, *, force: bool = False, sampling: Sampling | None = None) -> Settled:
+def settle(
+    run: QuickTest, job: Job | None, *, force: bool = False, sampling: Sampling | None = None, rules: str = ""
+) -> Settled:
     """Publishes what the newest job of `run` left, or ends the run with the reason why there is nothing to publish.
 
     Safe to call at any time, twice, and by two at once. What is refused ends the run of an ended job as failed; what
@@ -64,7 +66,7 @@ def settle(run: QuickTest, job: Job | None, *, force: bool = False, sampling: Sa
     """
     state = job.state if job else None
     try:
-        found = _find_surely(run, job)
+        found = _find_surely(run, job, rules)
     except (BadRecord, BadRequest) as err:
         return _end_unread(run, job, choose_outcome(state, None, run.status), refusal=err)
     except BadSetup as err:
@@ -89,6 +91,8 @@ def settle(run: QuickTest, job: Job | None, *, force: bool = False, sampling: Sa
         of_attempt=_to_attempt(job),
         error=_with_reason(outcome.error, run, job),
         mlflow_run_id=found.mlflow_run_id,
+        versions=found.versions,
+        first_digests=found.first_digests,
     )
     try:
         result = publish(publication, force)
@@ -98,15 +102,15 @@ def settle(run: QuickTest, job: Job | None, *, force: bool = False, sampling: Sa
     return _settled(run, job, outcome, publication, result)
 
 
-def _find_surely(run: QuickTest, job: Job | None) -> Found:
+def _find_surely(run: QuickTest, job: Job | None, rules: str) -> Found:
     """As `find_metrics`; but that a job which succeeded left nothing at all is believed only when it is found again and
     again, for it ends the run as failed."""
-    found = find_metrics(run, job)
+    found = find_metrics(run, job, rules=rules)
     for pause_s in _PAUSES_S:
         if found.record is not None or job is None or job.state is not JobState.SUCCEEDED:
             break
         time.sleep(pause_s)
-        found = find_metrics(run, job)
+        found = find_metrics(run, job, rules=rules)
     return found
 
 

@@ -10,14 +10,15 @@ from typing import Final
 import msgspec
 
 from switchyard.clients.connect import Outside
+from switchyard.core.backfill.mapped import to_first_digests_of, to_record
 from switchyard.core.backfill.plan import KIND, NO_CURVE, SKIPPED, BatchResult, How, Item, Shown
 from switchyard.core.batches import batched
 from switchyard.core.errors import SwitchyardError, catch, to_message
-from switchyard.core.history.publication import Draft, PublishResult
+from switchyard.core.history.publication import Draft, PublishResult, Versions
 from switchyard.core.history.publishing import to_publication
 from switchyard.core.metrics.record import Sampling
 from switchyard.core.mlflow.facts import to_shows
-from switchyard.core.mlflow.mapping import CHARTED, from_points
+from switchyard.core.mlflow.keys import SCALARS
 from switchyard.core.mlflow.raw_run import LostRun, RawRun, to_source_digest
 from switchyard.core.ports import Ledger
 from switchyard.core.runs.ledger import LedgerLine
@@ -95,7 +96,7 @@ def _read(outside: Outside, items: Sequence[Item], how: How) -> Iterator[tuple[D
     if not by_run:
         return
     with closing(outside.open_tracking(how.export_uri)) as tracking:
-        for run in tracking.read_runs(by_run, keys=None if how.whole else CHARTED):
+        for run in tracking.read_runs(by_run, keys=None if how.whole else SCALARS):
             for item in by_run[run.run_id if isinstance(run, LostRun) else run.info.run_id]:
                 yield _to_draft(outside, run, item, how)
 
@@ -116,7 +117,8 @@ def _to_draft(outside: Outside, run: RawRun | LostRun, item: Item, how: How) -> 
 def _to_publishable(outside: Outside, run: RawRun, item: Item, how: How) -> tuple[Draft, RunFile | None]:
     id_, info = item.quick_test_id, run.info
     digest = to_source_digest(run)
-    record = from_points(run)
+    versions = Versions(rules=how.rules)
+    record = to_record(run, versions)
     if record.run and record.run.quick_test_id != id_:
         # Our trainer logged it for a row of another results database; its attempts are not this row's.
         record = msgspec.structs.replace(record, run=None)
@@ -135,6 +137,9 @@ def _to_publishable(outside: Outside, run: RawRun, item: Item, how: How) -> tupl
             directions=how.directions,
         ),
         mlflow_run_id=info.run_id,
+        versions=versions,
+        # What is published already, by whichever version, is met only where more of it is read than was before.
+        first_digests=to_first_digests_of(run) if how.whole else None,
     )
     note = NO_CURVE if shows == "values" else ""
     draft = Draft(quick_test_id=id_, publication=publication, note=note, source_digest=digest)

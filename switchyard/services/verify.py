@@ -17,7 +17,7 @@ from switchyard.core.batches import batched
 from switchyard.core.errors import BadRecord, SwitchyardError, TryAgain, catch, to_message
 from switchyard.core.history.publication import Draft
 from switchyard.core.metrics.record import MAX_FILE_BYTES
-from switchyard.core.mlflow.mapping import CHARTED
+from switchyard.core.mlflow.keys import SCALARS
 from switchyard.core.mlflow.raw_run import LostRun, RawRun
 from switchyard.core.ports import Tracking
 from switchyard.core.verify.batches import FOUND, to_found_prefix
@@ -135,7 +135,7 @@ class _Reading:
         by_run: dict[str, list[int]] = defaultdict(list)
         for id_, run_id in run_ids.items():
             by_run[run_id].append(id_)
-        runs = self._tracking.read_runs(by_run, keys=None if whole else CHARTED)
+        runs = self._tracking.read_runs(by_run, keys=None if whole else SCALARS)
         for some in batched(runs, WHOLE_RUNS if whole else CHARTED_RUNS):
             pairs = {id_: run for run in some for id_ in by_run[_to_id(run)]}
             kept = self._outside.histories.read_kept(list(pairs))

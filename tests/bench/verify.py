@@ -22,7 +22,7 @@ from switchyard.clients.connect import connect
 from switchyard.clients.results.migrate import migrate
 from switchyard.core.backfill.plan import How, Item
 from switchyard.core.backfill.rows import AdoptedRun
-from switchyard.core.mlflow.mapping import CHARTED
+from switchyard.core.mlflow.keys import SCALARS
 from switchyard.core.runs.rows import RunStatus
 from switchyard.core.verify.batches import Scope, to_batches
 from switchyard.core.verify.findings import State
@@ -69,7 +69,7 @@ def _measure(kind: str) -> dict[str, float]:
 
     def read() -> None:
         with closing(outside.tracking) as tracking:
-            for _ in tracking.read_runs(ids, keys=None if whole else CHARTED):
+            for _ in tracking.read_runs(ids, keys=None if whole else SCALARS):
                 pass
 
     def verify() -> None:

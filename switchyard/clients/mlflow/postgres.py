@@ -24,6 +24,8 @@ CHOSEN_BATCH: Final = 5_000
 """Runs a query, where some keys are read: it passes the index of those keys once, whatever the number of runs."""
 WHOLE_BATCH: Final = 25
 """Runs a query, where all points are read: 160,000 of them at 50 epochs. They are in memory at once."""
+_MANY_KEYS: Final = 1_000
+"""More than these are not asked for one by one: each is a walk of its own through the index."""
 _INFO_BATCH: Final = 500
 _PAGE: Final = 1_000
 _SILENCE_S: Final = 900.0
@@ -166,19 +168,25 @@ class PostgresTracking:
         self, connection: psycopg.Connection[TupleRow], run_ids: list[str], keys: Keys | None
     ) -> Iterator[TupleRow]:
         """Run id, key, steps, timestamps, values; the runs in the order of their ids."""
-        chosen, values = "run_uuid = ANY(%s)", [run_ids]
-        if keys is not None:
-            chosen, values = f"key = ANY(%s) AND {chosen}", [self._choose(connection, keys), run_ids]
+        chosen, values = self._choose(connection, keys)
         connection.execute(_ROOM if keys is not None else f"{_ROOM}; {_BY_HASH}".encode())
         with ServerCursor(connection, "points") as cursor:
             cursor.itersize = _PAGE
-            cursor.execute(f"{_POINTS} {chosen}{_GROUPED}".encode(), values, binary=True)
+            cursor.execute(f"{_POINTS} {chosen}run_uuid = ANY(%s){_GROUPED}".encode(), [*values, run_ids], binary=True)
             yield from cursor
 
-    def _choose(self, connection: psycopg.Connection[TupleRow], keys: Keys) -> list[str]:
-        if not keys.prefixes:
-            return sorted(keys.names)
-        return [key for (key,) in connection.execute(_ALL_KEYS) if key in keys]
+    def _choose(self, connection: psycopg.Connection[TupleRow], keys: Keys | None) -> tuple[str, list[list[str]]]:
+        """A condition on the key, and its values."""
+        if keys is None:
+            return "", []
+        names = sorted(keys.names)
+        if keys.prefixes or keys.without:
+            limit = f" LIMIT {_MANY_KEYS + 1}" if keys.without else ""
+            found = [key for (key,) in connection.execute(f"{_ALL_KEYS}{limit}".encode())]
+            if keys.without and len(found) > _MANY_KEYS:
+                return "key <> ALL(%s) AND ", [sorted(keys.without)]
+            names = [key for key in found if key in keys]
+        return "key = ANY(%s) AND ", [names]
 
     def _infos(self, connection: psycopg.Connection[TupleRow], run_ids: list[str]) -> dict[str, TrackedRun]:
         rows = connection.execute(f"{RUNS} WHERE r.run_uuid = ANY(%s)".encode(), (run_ids,))

@@ -2,7 +2,7 @@
 
 import math
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from itertools import groupby
 from operator import itemgetter
@@ -27,6 +27,8 @@ _LOOKS: Final = f"""
         EXISTS (SELECT 1 FROM params p WHERE p.run_uuid = found.run_uuid)
     FROM ({RUNS} WHERE r.run_uuid IN (%s)) found"""  # noqa: S608 - of constants
 """The first other point of a run with curves is found at once; a run without has few points."""
+
+_Chosen = tuple[str, list[str]]
 
 
 class SqliteTracking:
@@ -64,11 +66,11 @@ class SqliteTracking:
         """See the port."""
         for batch in batched(run_ids, _BATCH):
             with self._reading() as connection:
-                names = None if keys is None else self._choose(connection, keys)
+                chosen = self._choose(connection, keys)
                 for run_id in dict.fromkeys(batch):
                     try:
                         with translated_sqlite(f"run {run_id} of {self.where}"):
-                            yield self._read(connection, run_id, names, keys)
+                            yield self._read(connection, run_id, chosen, keys)
                     except (BadRecord, NotFound) as err:
                         yield LostRun(run_id=run_id, error=err)
                     except (TypeError, ValueError) as err:  # SQLite's columns take values of any type
@@ -94,12 +96,19 @@ class SqliteTracking:
     def close(self) -> None:
         """See the port: every connection ends with its walk through runs."""
 
-    def _choose(self, connection: sqlite3.Connection, keys: Keys) -> list[str]:
-        if not keys.prefixes:
-            return sorted(keys.names)
-        return [key for (key,) in connection.execute("SELECT DISTINCT key FROM metrics ORDER BY key") if key in keys]
+    def _choose(self, connection: sqlite3.Connection, keys: Keys | None) -> _Chosen:
+        """A condition on the key, and its values."""
+        if keys is None:
+            return "", []
+        if keys.without:
+            return f" AND key NOT IN ({_marks(keys.without)})", sorted(keys.without)
+        names = sorted(keys.names)
+        if keys.prefixes:
+            found = connection.execute("SELECT DISTINCT key FROM metrics ORDER BY key")
+            names = [key for (key,) in found if key in keys]
+        return f" AND key IN ({_marks(names)})", names
 
-    def _read(self, connection: sqlite3.Connection, run_id: str, names: list[str] | None, keys: Keys | None) -> RawRun:
+    def _read(self, connection: sqlite3.Connection, run_id: str, chosen: _Chosen, keys: Keys | None) -> RawRun:
         found = connection.execute(RUNS + " WHERE r.run_uuid = ?", (run_id,)).fetchone()
         if found is None:
             raise NotFound(f"{self.where} has no run {run_id} (any more)")
@@ -115,19 +124,17 @@ class SqliteTracking:
         }
         return RawRun(
             info=to_tracked_run(found),
-            metrics=dict(self._points(connection, run_id, names)),
+            metrics=dict(self._points(connection, run_id, chosen)),
             params=pairs["params"],
             tags=pairs["tags"],
             keys=keys,
         )
 
-    def _points(
-        self, connection: sqlite3.Connection, run_id: str, names: list[str] | None
-    ) -> Iterator[tuple[str, Points]]:
-        chosen = "" if names is None else f" AND key IN ({_marks(names)})"
+    def _points(self, connection: sqlite3.Connection, run_id: str, chosen: _Chosen) -> Iterator[tuple[str, Points]]:
+        condition, keys = chosen
         rows = connection.execute(
-            f"SELECT key, step, timestamp, value, is_nan FROM metrics WHERE run_uuid = ?{chosen} ORDER BY key",  # noqa: S608
-            (run_id, *(names or ())),
+            f"SELECT key, step, timestamp, value, is_nan FROM metrics WHERE run_uuid = ?{condition} ORDER BY key",  # noqa: S608
+            (run_id, *keys),
         )
         for key, found in groupby(rows, itemgetter(0)):
             _, steps, times, values, are_nan = zip(*found, strict=True)
@@ -158,7 +165,7 @@ def _to_some_text(stored: bytes) -> str:
     return stored.decode(errors="replace")
 
 
-def _marks(items: Sequence[str]) -> str:
+def _marks(items: Collection[str]) -> str:
     return ", ".join("?" * len(items))
 
 

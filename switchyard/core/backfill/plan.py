@@ -55,11 +55,12 @@ class How(msgspec.Struct, frozen=True, kw_only=True):
     max_points: int = 500
     directions: dict[str, Literal["min", "max"]] = {}
     export_uri: str = ""  # empty: from the MLflow that the settings name
+    rules: str = ""  # a team's own, for the names of metrics, as TOML
     since: datetime  # when the flow began: ledger lines from then on are its own
 
     @property
     def whole(self) -> bool:
-        """All metrics are read, not the charted ones alone."""
+        """All metrics are read, the histograms' bins too."""
         return self.histograms or self.full
 
 

@@ -1,34 +1,36 @@
-"""Makes the metrics record of an MLflow run's raw points: the mapping of docs/mapping.md, in code.
+"""Makes the metrics record of an MLflow run's raw points: version 2 of the mapping of docs/mapping.md, in code.
 
-It loses no step: what has no place among the run's epochs is kept whole in `other_series`, under its MLflow key. What
-it does lose (earlier values of a step that was logged again, timestamps, tags) docs/mapping.md names, with the reason.
+Every key of every run is charted, whoever trained it. Each series stands in one place: among the run's epochs where its
+steps are these, else in `other_series` on steps of its own. What is lost (earlier values of a step that was logged
+again, timestamps, tags) docs/mapping.md names, with the reason. `core.mlflow.mapping1` is version 1.
 """
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from operator import lt
 from typing import Final
 
+import msgspec
+
 from switchyard.core.errors import BadRecord, BadRequest
-from switchyard.core.metrics.legacy_names import CHARTED_KEYS, FINAL_PREFIXES, Place, to_place
+from switchyard.core.metrics.legacy_names import Place, to_place
 from switchyard.core.metrics.nonfinite import to_kind, to_series
 from switchyard.core.metrics.paths import to_path
 from switchyard.core.metrics.record import (
     FileStatus,
     MetricsRecord,
-    NonFiniteKind,
     OtherSeries,
     Series,
     TowerStatistics,
 )
+from switchyard.core.mlflow.axis import NO_AXIS, Line, choose_axis, to_line
 from switchyard.core.mlflow.histograms import BinColumn, to_histogram
-from switchyard.core.mlflow.raw_run import Keys, Points, RawRun, TrackedRun
+from switchyard.core.mlflow.keys import SCALARS
+from switchyard.core.mlflow.names import choose_names
+from switchyard.core.mlflow.raw_run import Points, RawRun, TrackedRun
+from switchyard.core.mlflow.rules import NO_RULES, Rules
 from switchyard.core.mlflow.tags import read_statistics_tag
 from switchyard.core.runs.ownership import from_tags
-
-CHARTED: Final = Keys(CHARTED_KEYS, FINAL_PREFIXES)
-"""All that a published history without histograms is made of: for `Tracking.read_runs(keys=...)`."""
 
 FILE_STATUS: Final[Mapping[str, FileStatus]] = {
     "FINISHED": "completed",
@@ -42,118 +44,110 @@ _EPOCH_START = datetime(1970, 1, 1, tzinfo=UTC)
 _NAMES_SHOWN: Final = 3
 
 
-def from_points(run: RawRun) -> MetricsRecord:
-    """The record of `run`. Of a run that was read with ``keys=CHARTED`` it is `charted_only`: equal to the whole run's
-    in all that its published history shows but the histograms, and in the `charted` digest.
+def from_points(run: RawRun, *, rules: Rules = NO_RULES) -> MetricsRecord:
+    """The record of `run`. Of a run that was read with ``keys=SCALARS`` it is `charted_only`: equal to the whole run's
+    in all but the histograms, and in the `charted` digest.
+
+    Args:
+        rules: a team's own, for the names of the series; they go before the table of docs/mapping.md.
 
     Raises:
         BadRequest: the run was read with another choice of keys, so that its record would claim too little.
         BadRecord: its status is none that we know.
     """
-    if run.keys is not None and run.keys != CHARTED:
+    if run.keys is not None and run.keys != SCALARS:
         raise BadRequest(
-            f"a record of MLflow run {run.info.run_id} needs all of its metrics, or those of `CHARTED`; "
+            f"a record of MLflow run {run.info.run_id} needs all of its metrics, or those of `SCALARS`; "
             "it was read with other keys"
         )
     if run.info.status not in FILE_STATUS:
         expected = ", ".join(FILE_STATUS)
         got = run.info.status or "none: its row in MLflow has no status"
         raise BadRecord(f"MLflow run {run.info.run_id}", [f"`status` must be one of {expected}; got {got}"])
-    # In the order of their names, so that every way of reading gives the same bytes.
-    metrics = {key: run.metrics[key] for key in sorted(run.metrics)}
-    charted = {key: points for key, points in metrics.items() if key in CHARTED_KEYS}
-    mapping = _Mapping(run, _number_by_time(charted, metrics))
-    for key in metrics:
-        mapping.add(key)
-    return mapping.to_record()
+    return _Mapping(run, rules).to_record()
+
+
+class _Series(msgspec.Struct):
+    """The points of one key, and what is decided of them."""
+
+    key: str
+    name: str
+    place: Place
+    points: Points
+    line: Line
 
 
 class _Mapping:
-    """One run's record while its keys are put in their places."""
+    """One run's record while its series are put in their places."""
 
-    def __init__(self, run: RawRun, metrics: Mapping[str, Points]) -> None:
+    def __init__(self, run: RawRun, rules: Rules) -> None:
         self._run = run
-        self._metrics = metrics
-        self._epochs = _to_epochs(points.steps for key, points in metrics.items() if key in CHARTED_KEYS)
-        self._bins: dict[tuple[str, str], dict[int, BinColumn]] = {}
         self._repeated: list[str] = []
-        self._renumbered = any(metrics[key] is not points for key, points in run.metrics.items())
-        final = [key for key in metrics if to_place(key).section == "final_metrics"]
+        names, warnings = choose_names(run.metrics, rules)
+        self._series, self._bins = _to_series(run.metrics, names)
+        self._axis = choose_axis([(one.name, one.place.section, one.line) for one in self._series])
         self._record = MetricsRecord(
             status=FILE_STATUS[run.info.status],
-            saved_at=_to_saved_at(run.info, metrics.values()),
-            # A run of params or final values alone has no curves, and says so by having no epochs.
-            available=bool(self._epochs or final or metrics or run.params),
-            epochs=self._epochs,
+            saved_at=_to_saved_at(run.info, run.metrics.values()),
+            epochs=list(self._axis.steps),
             run=from_tags(run.tags),
             params={name: run.params[name] for name in sorted(run.params)},
             charted_only=run.keys is not None,
+            warnings=warnings,
         )
 
-    def add(self, key: str) -> None:
-        """Puts the points of `key` where they belong."""
-        place = to_place(key)
-        points = self._metrics[key]
-        if place.section == "final_metrics":
-            self._add_final(key, points)
-            return
-        values, is_whole = _spread(points, self._epochs)
-        if not is_whole and (place.section == "metrics" or not self._epochs):
-            self._add_other(key, points)
-            return
-        if not is_whole:
-            self._add_other(key, points)
-        if is_whole and len(points.steps) > len(set(points.steps)):
-            self._repeated.append(key)
-        if place.bin is not None:
-            self._bins.setdefault((place.section, place.tower), {})[place.bin] = BinColumn(key, values)
-        else:
-            self._put(place, values)
-
     def to_record(self) -> MetricsRecord:
-        """The record, once all keys were added."""
+        """The record, with every series in its place."""
         record = self._record
-        for (section, tower), columns in self._bins.items():
-            histogram, kinds, odd = to_histogram(section, tower, columns, self._run, record.warnings)
-            self._statistics(section, tower).histogram = histogram
-            if kinds:
-                record.non_finite.setdefault(to_path(section, tower), {})["histogram"] = kinds
-            for key in odd:
-                self._add_other(key, self._metrics[key])
+        for one in self._series:
+            self._add(one)
+        self._add_histograms()
         for section in ("weight_stats", "gradient_stats"):
             for tower, statistics in getattr(record, section).items():
                 said = read_statistics_tag(self._run.tags, section, tower).other
                 statistics.other = {name: item for name, item in said.items() if name not in statistics.series}
-        if self._renumbered:
-            record.warnings.append("`epochs` are the order of logging: all points were logged at step 0")
-        if self._repeated:
-            more = len(self._repeated) - _NAMES_SHOWN
-            shown = ", ".join(self._repeated[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
-            record.warnings.append(f"some steps were logged again, and the last value counts: {shown}")
+        record.available = bool(record.epochs or record.other_series or record.final_metrics or record.params)
+        self._warn()
         return record
 
-    def _add_final(self, key: str, points: Points) -> None:
-        value: float | None = points.values[-1]
-        if value is not None and not math.isfinite(value):
-            self._record.non_finite.setdefault("final_metrics", {})[key] = {"": to_kind(value)}
-            value = None
-        self._record.final_metrics[key] = value
-        if self._record.charted_only or (len(points.steps) <= 2 and points.steps[0] == points.steps[-1]):
-            return  # said once, or said again at once
-        values, is_whole = _spread(points, self._epochs)
-        if is_whole:
-            self._put(Place("metrics", key), values)
-        else:
-            self._add_other(key, points)
-
-    def _add_other(self, key: str, points: Points) -> None:
-        if self._record.charted_only:
+    def _add(self, one: _Series) -> None:
+        place, line = one.place, one.line
+        if place.section == "final_metrics":
+            self._add_final(one)
+            if len(line.steps) == 1:
+                return  # said once, or said again at once
+            place = Place("metrics", one.name)
+        elif self._axis is NO_AXIS and place.section == "metrics" and len(line.steps) == 1:
+            self._add_final(one)  # of a run without a curve: a value, as of a model that is trained in one go
             return
-        values, kinds = to_series(points.values)
-        self._record.other_series[key] = OtherSeries(steps=list(points.steps), values=values)
-        if kinds:
-            found = {str(position): kind for position, kind in kinds.items()}
-            self._record.non_finite.setdefault("other_series", {})[key] = found
+        if not self._axis.holds(line, is_charted=not place.tower):
+            self._add_other(one)
+            return
+        if line.is_repeated:
+            self._repeated.append(one.key)
+        values = _to_values(one.points, line)
+        if line.steps != self._axis.steps:
+            by_step = dict(zip(line.steps, values, strict=True))
+            values = [by_step.get(epoch) for epoch in self._axis.steps]
+        self._put(place, values)
+
+    def _add_final(self, one: _Series) -> None:
+        value: float | None = one.points.values[-1]
+        if value is not None and not math.isfinite(value):
+            self._record.non_finite.setdefault("final_metrics", {})[one.name] = {"": to_kind(value)}
+            value = None
+        self._record.final_metrics[one.name] = value
+
+    def _add_other(self, one: _Series) -> None:
+        """Every point of it, also those of a step that was logged again: nothing has to be left out here."""
+        values: Series = list(one.points.values)
+        steps = one.line.steps if one.line.is_numbered else one.points.steps
+        if not _is_finite(values):
+            values, kinds = to_series(values)
+            if kinds:
+                found = {str(position): kind for position, kind in kinds.items()}
+                self._record.non_finite.setdefault("other_series", {})[one.name] = found
+        self._record.other_series[one.name] = OtherSeries(steps=list(steps), values=values)
 
     def _put(self, place: Place, values: Series) -> None:
         if place.tower:
@@ -163,74 +157,95 @@ class _Mapping:
             )
         else:
             section, series = place.section, getattr(self._record, place.section)
-        kinds: dict[int, NonFiniteKind] = {}
         if not _is_finite(values):
             values, kinds = to_series(values)
+            if kinds:
+                found = {str(self._axis.steps[position]): kind for position, kind in kinds.items()}
+                self._record.non_finite.setdefault(section, {})[place.name] = found
         series[place.name] = values
-        if kinds:
-            found = {str(self._epochs[position]): kind for position, kind in kinds.items()}
-            self._record.non_finite.setdefault(section, {})[place.name] = found
+
+    def _add_histograms(self) -> None:
+        """Those of the run's epochs. They alone say nothing of a run's epochs, for it may be read without them."""
+        columns: dict[tuple[str, str], dict[int, BinColumn]] = {}
+        beside: list[str] = []
+        for one in self._bins:
+            counts, is_whole = self._axis.spread(one.line, _to_values(one.points, one.line))
+            if not is_whole:
+                beside.append(one.key)
+            if counts is not None:
+                assert one.place.bin is not None
+                column = BinColumn(one.key, counts)
+                if one.line.is_repeated:
+                    self._repeated.append(one.key)
+                columns.setdefault((one.place.section, one.place.tower), {})[one.place.bin] = column
+        odd: list[str] = []
+        for (section, tower), found in columns.items():
+            histogram, kinds, wrong = to_histogram(section, tower, found, self._run, self._record.warnings)
+            self._statistics(section, tower).histogram = histogram
+            if kinds:
+                self._record.non_finite.setdefault(to_path(section, tower), {})["histogram"] = kinds
+            odd += wrong
+        warn = self._record.warnings.append
+        if odd:
+            warn(f"some counts of histograms are no whole numbers, and null: {_shorten(odd)}")
+        if beside:
+            warn(f"counts of histograms at steps that are no epochs of the run are left out: {_shorten(beside)}")
 
     def _statistics(self, section: str, tower: str) -> TowerStatistics:
         towers: dict[str, TowerStatistics] = getattr(self._record, section)
         return towers.setdefault(tower, TowerStatistics())
 
+    def _warn(self) -> None:
+        warn = self._record.warnings.append
+        if numbered := [one.key for one in self._series if one.line.is_numbered]:
+            warn(f"logged without steps (all at step 0), and numbered in the order of time: {_shorten(numbered)}")
+        if self._repeated:
+            warn(f"some steps were logged again, and the last value counts: {_shorten(self._repeated)}")
+        if outside := [one.key for one in self._series if one.line.is_outside]:
+            warn(f"steps below 0 or above 2^53 - 1 are no epochs; on steps of their own: {_shorten(outside)}")
+
+
+def _to_series(metrics: Mapping[str, Points], names: Mapping[str, str]) -> tuple[list[_Series], list[_Series]]:
+    """All series in the order of their keys, so that every way of reading gives the same bytes; and the bins."""
+    # In a run where nothing has a step, two points of different times are a series; elsewhere a repetition.
+    is_unstepped = all(points.steps[-1] == 0 == points.steps[0] for points in metrics.values()) and any(
+        points.timestamps_ms[0] != points.timestamps_ms[-1] for points in metrics.values()
+    )
+    lines: dict[tuple[int, ...], Line] = {}
+    series: list[_Series] = []
+    bins: list[_Series] = []
+    for key in sorted(metrics):
+        points = metrics[key]
+        name = names.get(key, key)
+        place = to_place(name)
+        steps = tuple(points.steps)
+        line = lines.get(steps)
+        if line is None:
+            line = lines[steps] = to_line(steps, is_unstepped=is_unstepped)
+        if line.is_numbered and len(steps) == 2 and place.section == "final_metrics":
+            line = to_line(steps)  # a test that was run again
+        (series if place.bin is None else bins).append(_Series(key, name, place, points, line))
+    return series, bins
+
+
+def _to_values(points: Points, line: Line) -> Series:
+    """One value for each of the line's steps."""
+    if line.is_repeated:  # of equal steps the last one stays
+        return list(dict(zip(points.steps, points.values, strict=True)).values())
+    return list(points.values)
+
 
 def _is_finite(values: Series) -> bool:
-    """True where no value is NaN or infinite; also False where one is missing, to be looked at more closely."""
+    """True where no value is missing, NaN or infinite; False also where that takes a closer look."""
     try:
-        return all(map(math.isfinite, values))  # type: ignore[arg-type]  # a None raises
+        return math.isfinite(sum(values))  # type: ignore[arg-type]  # a None raises
     except TypeError:
         return False
 
 
-def _to_epochs(charted: Iterable[Sequence[int]]) -> list[int]:
-    """The steps, from 0 on, at which any charted series has a point."""
-    found: list[int] = []
-    for steps in map(list, charted):
-        if steps == found:  # nearly always: all series are logged together
-            continue
-        if not found and steps[0] >= 0 and all(map(lt, steps, steps[1:])):
-            found = steps
-        else:
-            found = sorted({*found, *(step for step in steps if step >= 0)})
-    return found
-
-
-def _spread(points: Points, epochs: list[int]) -> tuple[Series, bool]:
-    """One value an epoch, and whether that is all there is to say of `points`: False where it has other steps too, or
-    so many points at one step that they are a series of their own, logged without steps."""
-    steps = list(points.steps)
-    if steps == epochs:
-        return list(points.values), True
-    last: Mapping[int, float] = dict(zip(steps, points.values, strict=True))  # of equal steps the last one stays
-    values = [last.get(epoch) for epoch in epochs]
-    # A repeated log, or a run resumed from its last checkpoint, says a step twice; more is no repetition.
-    is_whole = last.keys() <= set(epochs) and len(steps) <= 2 * len(last)
-    return values, is_whole
-
-
-def _number_by_time(charted: Mapping[str, Points], metrics: Mapping[str, Points]) -> Mapping[str, Points]:
-    """`metrics`, or where all charted points were logged without a step (at 0), these as epochs 0, 1, 2, ... by time.
-
-    Only where that is no guess: each charted series has as many points as the others, and no two at the same time.
-    """
-    if not any(points.steps[-1] == 0 and len(points.steps) > 1 for points in charted.values()):
-        return metrics
-    lengths = {len(points.steps) for points in charted.values()}
-    if len(lengths) != 1 or not all(map(_is_unstepped, charted.values())):
-        return metrics
-    return {
-        key: Points(range(len(points.steps)), points.timestamps_ms, points.values)
-        if len(points.steps) in lengths and _is_unstepped(points) and not key.startswith(FINAL_PREFIXES)
-        else points
-        for key, points in metrics.items()
-    }
-
-
-def _is_unstepped(points: Points) -> bool:
-    times = points.timestamps_ms
-    return points.steps[0] == points.steps[-1] == 0 and all(map(lt, times, times[1:]))
+def _shorten(names: Sequence[str]) -> str:
+    more = len(names) - _NAMES_SHOWN
+    return ", ".join(names[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _to_saved_at(info: TrackedRun, found: Iterable[Points]) -> datetime:

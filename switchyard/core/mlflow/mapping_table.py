@@ -45,25 +45,28 @@ METRICS: Final = (
     ),
     KeyRule(
         "`{tower}_hist_bin_{0-24}`", "query_hist_bin_7", "weight_stats.query.histogram.counts",
-        "column 7 of [epochs, 25]",
+        "column 7 of [epochs, 25]; at epochs alone",
     ),
     KeyRule(
         "`{tower}_grad_hist_bin_{0-24}`", "candidate_grad_hist_bin_24", "gradient_stats.candidate.histogram.counts",
         "column 24",
     ),
-    KeyRule("`final_*`", "final_val_loss", "final_metrics.final_val_loss", "the last value, by step, then time"),
-    KeyRule("`test_*`", "test_recall_at_10", "final_metrics.test_recall_at_10", "the last value, by step, then time"),
+    KeyRule(
+        "`final_*`", "final_val_loss", "final_metrics.final_val_loss",
+        "the last value, by step, then time; of several steps also a curve, as the last two lines",
+    ),
+    KeyRule("`test_*`", "test_recall_at_10", "final_metrics.test_recall_at_10", "as the line above"),
     KeyRule(
         "`popularity_recall_at_*`", "popularity_recall_at_10", "final_metrics.popularity_recall_at_10",
-        "our own trainer's, as the two above",
+        "our own trainer's, as the two lines above",
     ),
     KeyRule(
         "any other key, all steps of which are epochs", "val_recall_at_10", "metrics.val_recall_at_10",
-        "null at epochs without a point",
+        "null at epochs without a point, but see the sparse ones below",
     ),
     KeyRule(
-        "any other key with other steps", "batch_loss", "other_series.batch_loss.values",
-        "on its own steps, every point kept",
+        "every key with other steps, those above too", "batch_loss", "other_series.batch_loss.values",
+        "under its name, on its own steps, every point kept",
     ),
 )  # fmt: skip
 
@@ -92,25 +95,47 @@ CASES: Final = (
     ),
     Case(
         "more than two points a step, on average",
-        "no retry: a series logged without steps. Whole in `other_series`; at a charted key the last value also counts",
+        "no retry: batches, say, under the number of their epoch. Whole in `other_series`",
     ),
     Case(
-        "all points at step 0",
-        "where each charted series has as many points as the others, and none at the same time, the epochs are 0, 1, "
-        "2, ... in the order of time, with a warning; else as the line above",
-        "nothing; the step 0 was never one",
+        "all points of a series at step 0",
+        "logged without steps: more than two are numbered 0, 1, 2, ... in the order of time, each series for itself, "
+        "with a warning; also two, in a run where nothing has a step. Series of one length stand on one axis",
+        "nothing; the step 0 was never one. Of points of the same millisecond nobody knows the order: it is that of "
+        "their values",
     ),
     Case("steps from 1, or with strides", "the epochs are the steps as they were logged"),
     Case(
         "validation shifted by a step",
-        "the epochs are all steps of the charted series together; null where one has no point",
+        "losses and norms that share at least half of the longer one's steps are one axis: the epochs are all of their "
+        "steps; null where one has no point",
+    ),
+    Case(
+        "losses on clearly other steps",
+        "such as one a batch, and one each 250th: the epochs are the steps that most of the run's series share (ties: "
+        "more points, then the first name); a loss on other steps is whole in `other_series`, under its name",
+    ),
+    Case(
+        "no loss",
+        "the epochs are the steps that most series of two points and more share (ties as above); else those of a norm "
+        "or a tower's statistic; else there are none",
     ),
     Case(
         "missing steps", "null where the others have a point; no epoch where none has", "nothing: there is no point"
     ),
     Case(
-        "negative steps",
-        "no epoch is negative: a series with such a step is also whole in `other_series`",
+        "a sparse series",
+        "one point, or fewer than half of the epochs between its first and its last: in `other_series`, for sampled "
+        "with the epochs it would lose them; a tower's statistic, which is not sampled, stays among the epochs",
+    ),
+    Case(
+        "no curve at all",
+        "one point a key, and no loss: they are `final_metrics`, and `epochs` is empty",
+        "the step, which is one and says nothing; kept in an export",
+    ),
+    Case(
+        "negative steps, or above 2^53 - 1",
+        "no epoch: such a series is whole in `other_series`, with a warning",
     ),
     Case("NaN and infinities", "null, and their kind in `non_finite`"),
     Case(
@@ -119,7 +144,12 @@ CASES: Final = (
         "a true value of that size, which nobody can tell from one",
     ),
     Case("missing bins", "null, not 0, in every row; with a warning"),
-    Case("a bin that is no count", "null; its series is also whole in `other_series`"),
+    Case("a bin that is no count", "null, with a warning", "the number, which counts nothing; kept in an export"),
+    Case(
+        "bins at steps that are no epochs",
+        "left out, with a warning: a run must be the same whether its histograms are read or not",
+        "these counts; kept in an export",
+    ),
     Case("no histogram", "none; params with edges stay among the params"),
     Case(
         "no weight edges, or damaged ones",
@@ -135,7 +165,7 @@ CASES: Final = (
     Case("a single epoch", "its edges are all epochs' edges: `all`, where they rise"),
     Case("a run that died", "RUNNING or SCHEDULED, perhaps for ever: `partial`, with what it had logged"),
     Case("a failed or killed run", "FAILED and KILLED: `failed`, with what it had logged"),
-    Case("a run without a point", "`available` false: there is nothing to show"),
+    Case("a run without a point", "`available` where it has params; without these there is nothing to show"),
     Case("a deleted run or experiment", "read like any other; the readers say that it is deleted"),
     Case(
         "a run without a name",
@@ -144,7 +174,13 @@ CASES: Final = (
     ),
     Case("extra metrics", "`metrics` or `other_series`, as the table above says"),
     Case("a metric of 30,000 points", "whole, in `other_series`"),
-    Case("final metrics with several points", "the last value; the series also in `metrics` or `other_series`"),
+    Case("10,000 keys", "every one is charted"),
+    Case("final metrics with several steps", "the last value; the series also in `metrics` or `other_series`"),
+    Case(
+        "two keys that would be one series",
+        "`loss` and `train_loss`, say: the key of that very name has it, then what a team's rules name, then the "
+        "table, each in its order; the other is charted under its own name, with a warning",
+    ),
     Case("unicode and NUL in names", "kept; a Postgres jsonb table cannot hold NUL and refuses that one run"),
     Case(
         "timestamps",

@@ -49,12 +49,15 @@ class Points(msgspec.Struct, frozen=True):
 
 
 class Keys(msgspec.Struct, frozen=True):
-    """A choice of metric keys: those in `names`, and those that start with one of `prefixes`."""
+    """A choice of metric keys: those in `names`, and those that start with one of `prefixes`; or all but `without`."""
 
-    names: frozenset[str]
+    names: frozenset[str] = frozenset()
     prefixes: tuple[str, ...] = ()
+    without: frozenset[str] = frozenset()  # empty: `names` and `prefixes` choose
 
     def __contains__(self, key: str) -> bool:
+        if self.without:
+            return key not in self.without
         return key in self.names or key.startswith(self.prefixes)
 
 

@@ -5,10 +5,11 @@ from typing import Any, Final
 
 import msgspec
 
+from switchyard.core.backfill.mapped import to_record
 from switchyard.core.errors import BadRecord, BadRequest, NotFound, SwitchyardError
 from switchyard.core.history.digest import to_digests
+from switchyard.core.history.publication import Versions
 from switchyard.core.metrics.record import MetricsRecord
-from switchyard.core.mlflow.mapping import from_points
 from switchyard.core.mlflow.raw_run import LostRun, RawRun, to_source_digest
 from switchyard.core.verify.comparison import Comparison, Source
 from switchyard.core.verify.findings import State, VerifiedRun
@@ -38,7 +39,8 @@ def verify_run(
         return _replace(line, state=State.MISSING if gone else State.UNREAD, reason=told)
     line = _add_source(line, found)
     try:
-        record = from_points(found)
+        # Where nothing is published, whether there is something to publish is today's question.
+        record = to_record(found, kept.versions if kept.digests is not None else Versions())
     except (BadRecord, BadRequest) as err:
         return _replace(line, state=State.UNREAD, reason=str(err))
     digests = to_digests(record)

@@ -21,7 +21,7 @@ from switchyard.clients.mlflow.export.tables import open_tables
 from switchyard.clients.mlflow.http import MlflowServer
 from switchyard.clients.mlflow.rest import RestTracking
 from switchyard.clients.mlflow.sql import open_store
-from switchyard.core.mlflow.mapping import CHARTED
+from switchyard.core.mlflow.keys import CHARTED, SCALARS
 from switchyard.core.mlflow.raw_run import Keys, RawRun, to_source_digest
 from switchyard.core.ports import Tracking
 from tests.clients.mlflow.real_servers import find_environment, serve
@@ -73,7 +73,7 @@ def open_rest(url: str) -> RestTracking:
     return RestTracking(MlflowServer(url, requests.Session))
 
 
-@pytest.mark.parametrize("keys", [None, CHARTED], ids=["all keys", "charted keys"])
+@pytest.mark.parametrize("keys", [None, CHARTED, SCALARS], ids=["all keys", "charted keys", "scalars"])
 def test_server_and_database_say_the_same(store: tuple[str, str], server: str, keys: Keys | None) -> None:
     """All 24 runs of the legacy database, bit for bit, by REST and by SQL."""
     found = digests(open_rest(server), keys)

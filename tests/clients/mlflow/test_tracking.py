@@ -21,7 +21,8 @@ from switchyard.clients.mlflow.sql import open_store
 from switchyard.clients.objects.open import open_objects
 from switchyard.core.errors import BadRecord, BadSetup, NotFound
 from switchyard.core.mlflow.facts import to_look
-from switchyard.core.mlflow.mapping import CHARTED, from_points
+from switchyard.core.mlflow.keys import CHARTED, SCALARS
+from switchyard.core.mlflow.mapping import from_points
 from switchyard.core.mlflow.raw_run import Keys, LostRun, RawRun, TrackedRun, to_source_digest
 from switchyard.core.ports import ANY, Tracking
 from tests.clients.mlflow.export.exports import export_to
@@ -237,6 +238,19 @@ def test_every_point_param_and_tag_is_read(small: Store) -> None:
         got = found[run.info.run_id]
         assert (got.info, got.params, got.tags) == (expected.info, expected.params, expected.tags)
         assert got.metrics.keys() == expected.metrics.keys()
+        assert to_source_digest(got) == to_source_digest(expected)
+
+
+def test_all_but_the_bins_are_read(small: Store) -> None:
+    """Every key that is no histogram's bin; params and tags are whole."""
+    found = small.read([run.info.run_id for run in SMALL], SCALARS)
+    assert len(found["a" * 32].metrics) == len(SMALL[0].metrics) - 100
+    for run in SMALL:
+        scalars = {key: points for key, points in run.metrics.items() if key in SCALARS}
+        expected = msgspec.structs.replace(run, info=named(run), metrics=scalars)
+        got = found[run.info.run_id]
+        assert got.keys == SCALARS
+        assert (got.params, got.tags) == (expected.params, expected.tags)
         assert to_source_digest(got) == to_source_digest(expected)
 
 

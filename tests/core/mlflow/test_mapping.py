@@ -14,7 +14,8 @@ from switchyard.core.metrics.legacy_names import to_place
 from switchyard.core.metrics.reading import read_record
 from switchyard.core.metrics.record import RunIdentity, Sampling
 from switchyard.core.metrics.writing import to_json
-from switchyard.core.mlflow.mapping import CHARTED, from_points
+from switchyard.core.mlflow.keys import SCALARS
+from switchyard.core.mlflow.mapping import from_points
 from switchyard.core.mlflow.mapping_table import METRICS, PARAMS, KeyRule, to_markdown
 from switchyard.core.mlflow.raw_run import Keys, Points, RawRun
 from tests.core.mlflow.factories import NAN, NOTHING, make_points, make_run, make_series, make_small
@@ -23,10 +24,10 @@ from tests.root import ROOT
 PAGE = (ROOT / "docs" / "mapping.md").read_text()
 
 
-def charted(run: RawRun) -> RawRun:
-    """The run as it is when only the charted keys were read."""
+def scalars(run: RawRun) -> RawRun:
+    """The run as it is when all but the histograms was read."""
     return msgspec.structs.replace(
-        run, metrics={key: points for key, points in run.metrics.items() if key in CHARTED}, keys=CHARTED
+        run, metrics={key: points for key, points in run.metrics.items() if key in SCALARS}, keys=SCALARS
     )
 
 
@@ -82,7 +83,7 @@ def test_keys_that_only_look_known_are_extra_metrics(key: str, section: str) -> 
 def test_charted_keys_alone_give_the_same_history() -> None:
     """What is published without histograms does not depend on the keys that were not read."""
     run = make_run({"batch_loss": make_series([1.0] * 100), "test_loss": make_series([3.0, 2.0, NAN])})
-    whole, few = from_points(run), from_points(charted(run))
+    whole, few = from_points(run), from_points(scalars(run))
     assert few.charted_only
     assert to_digests(few).charted == to_digests(whole).charted
     assert to_digests(few).full is None
@@ -98,7 +99,7 @@ def test_charted_keys_alone_give_the_same_history() -> None:
 
 def test_record_of_charted_keys_alone_is_never_written_as_a_file() -> None:
     """Nobody would know later that the rest is missing."""
-    record = from_points(charted(make_run()))
+    record = from_points(scalars(make_run()))
     record.run = RunIdentity(quick_test_id=1, key="k", attempt=0, restart=0)
     with pytest.raises(BadRecord, match="charted series alone"):
         to_json(record)
@@ -116,7 +117,7 @@ POINTS = st.lists(
 KEYS = st.sampled_from(
     (
         *("loss", "val_loss", "weight_norm", "query_weights_mean", "query_hist_bin_0", "query_grad_hist_bin_24"),
-        *("final_loss", "test_x", "own", "a.b"),
+        *("final_loss", "test_x", "own", "a.b", "train_loss", "eval/loss"),
     )
 )
 
@@ -130,4 +131,5 @@ def test_any_points_make_a_record_that_files_can_hold(metrics: dict[str, Points]
     record.run = RunIdentity(quick_test_id=1, key="k", attempt=0, restart=0)
     written = read_record(to_json(record), where="a test")
     assert to_digests(written) == to_digests(record)
-    assert to_digests(from_points(charted(run))).charted == to_digests(record).charted
+    assert to_digests(from_points(scalars(run))).charted == to_digests(record).charted
+    assert from_points(scalars(run)).other_series == record.other_series

@@ -12,6 +12,7 @@ from switchyard.core.metrics.record import MetricsRecord, OtherSeries
 from switchyard.core.mlflow.mapping import from_points
 from switchyard.core.mlflow.mapping_table import CASES
 from switchyard.core.mlflow.raw_run import choose_name
+from switchyard.core.mlflow.rules import parse_rules
 from tests.core.mlflow.factories import (
     INF,
     NAN,
@@ -62,8 +63,7 @@ def many_points_a_step() -> None:
     whole = OtherSeries(steps=[0, 0, 0, 0, 1], values=[3.0, 2.0, None, 0.5, 1.0])
     assert record.other_series == {"custom": whole, "val_loss": whole}
     assert record.non_finite["other_series"] == {"custom": {"2": "nan"}, "val_loss": {"2": "nan"}}
-    assert record.loss["val_loss"] == [0.5, 1.0, None]
-    assert record.metrics == {}
+    assert (record.epochs, record.loss, record.metrics) == ([0, 1, 2], {"loss": [3.0, 2.0, 1.0]}, {})
 
 
 def all_at_step_0() -> None:
@@ -73,11 +73,20 @@ def all_at_step_0() -> None:
     assert (record.epochs, record.loss) == ([0, 1, 2], {"loss": [3.0, 2.0, 1.0], "val_loss": [6.0, 5.0, 4.0]})
     assert record.metrics["lr"] == [3.0, 2.0, 1.0]
     assert record.final_metrics == {"final_loss": 1.0}
-    assert any("order of logging" in warning for warning in record.warnings)
-    for other in (make_points((0, 5, 6.0), (0, 11, 5.0)), make_points((0, 5, 6.0), (0, 5, 5.0), (0, 16, 4.0))):
+    assert any("in the order of time: final_loss, loss, lr and 1 more" in warning for warning in record.warnings)
+    for other in (make_points((0, 5, 6.0), (0, 11, 5.0)), make_points(*((0, 5 * i, float(i)) for i in range(6)))):
         record = from_points(make_small({"loss": loss, "val_loss": other}))
-        assert (record.epochs, record.loss["loss"]) == ([0], [1.0])
-        assert record.other_series["loss"] == OtherSeries(steps=[0, 0, 0], values=[3.0, 2.0, 1.0])
+        drawn = [*record.loss.items(), *((name, found.values) for name, found in record.other_series.items())]
+        assert sorted(drawn) == [("loss", list(loss.values)), ("val_loss", list(other.values))]
+        assert len(record.epochs) == max(3, len(other.steps))
+        assert all(found.steps == list(range(len(found.values))) for found in record.other_series.values())
+    same_time = make_points((0, 5, 3.0), (0, 5, 2.0), (0, 16, 4.0))
+    assert from_points(make_small({"loss": same_time})).loss["loss"] == [2.0, 3.0, 4.0]
+    beside = from_points(make_small({"loss": LOSS, "lr": loss, "auc": make_points((0, 1, 0.5), (0, 2, 0.75))}))
+    assert beside.other_series == {
+        "auc": OtherSeries(steps=[0, 0], values=[0.5, 0.75]),
+        "lr": OtherSeries(steps=[0, 1, 2], values=[3.0, 2.0, 1.0]),
+    }
 
 
 def other_steps() -> None:
@@ -103,11 +112,72 @@ def missing_steps() -> None:
     assert alone.epochs == [0, 2]
 
 
+def clearly_other_steps() -> None:
+    each, some = make_series([0.5] * 1_000), make_series([0.25] * 4, first=249, stride=250)
+    record = from_points(make_small({"loss": each, "val_loss": some}))
+    assert (len(record.epochs), len(record.loss["loss"])) == (1_000, 1_000)
+    assert record.other_series == {"val_loss": OtherSeries(steps=[249, 499, 749, 999], values=[0.25] * 4)}
+    record = from_points(make_small({"train_loss": each, "eval_loss": some, "eval_auc": some}))
+    assert (record.epochs, record.loss, record.metrics) == (
+        [249, 499, 749, 999],
+        {"val_loss": [0.25] * 4},
+        {"eval_auc": [0.25] * 4},
+    )
+    assert len(record.other_series["loss"].steps) == 1_000
+    far = make_small({"loss": LOSS, "val_loss": make_series([6.0, 5.0, 4.0], first=10)})
+    assert (from_points(far).epochs, from_points(far).other_series["val_loss"].steps) == ([0, 1, 2], [10, 11, 12])
+
+
+def no_loss() -> None:
+    found = {"a": make_series([1.0] * 9), "b": make_series([1.0] * 4, first=5), "c": make_series([1.0] * 4, first=5)}
+    record = from_points(make_small(found | {"once": make_points((3, 0.5))}))
+    assert (record.epochs, set(record.metrics), set(record.other_series)) == ([5, 6, 7, 8], {"b", "c"}, {"a", "once"})
+    longer = from_points(make_small({"a": make_series([1.0] * 4, first=5), "b": make_series([1.0] * 9)}))
+    assert longer.epochs == list(range(9))
+    first = from_points(make_small({"b": make_series([1.0] * 3), "a": make_series([1.0] * 3, first=1)}))
+    assert first.epochs == [1, 2, 3]
+    norm = from_points(make_small({"weight_norm": make_points((7, 1.0)), "auc": make_points((7, 0.5))}))
+    assert (norm.epochs, norm.gradient, norm.metrics) == ([7], {"total": [1.0]}, {"auc": [0.5]})
+
+
+def sparse_series() -> None:
+    each, some = make_series([1.0] * 50), make_series([2.0] * 10, first=4, stride=5)
+    found = {"loss": each, "total_loss": each, "lr": each, "val_loss": some, "query_weights_mean": some}
+    record = from_points(make_small({**found, "once": make_points((7, 1.0))}))
+    assert record.epochs == list(range(50))
+    assert set(record.other_series) == {"val_loss", "once"}
+    assert record.weight_stats["query"].series["mean"][:5] == [None, None, None, None, 2.0]
+    begun, half = make_series([2.0] * 20), make_series([1.0] * 25, stride=2)
+    record = from_points(make_small({"loss": each, "auc": begun, "odd": half}))
+    assert (record.other_series, record.metrics["auc"]) == ({}, [2.0] * 20 + [None] * 30)
+
+
+def no_curve() -> None:
+    again = make_points((0, 0, 1.0), (0, 9, 2.0))
+    found = {"accuracy": make_points((0, 0.9)), "rmse": make_points((3, NAN)), "again": again}
+    record = from_points(make_small(found))
+    assert (record.epochs, record.metrics, record.other_series) == ([], {}, {})
+    assert record.final_metrics == {"accuracy": 0.9, "again": 2.0, "rmse": None}
+    assert record.non_finite == {"final_metrics": {"rmse": {"": "nan"}}}
+
+
 def negative_steps() -> None:
-    record = from_points(make_small({"loss": make_points((-1, 9.0), (0, 3.0)), "weight_norm": make_points((-2, 1.0))}))
-    assert (record.epochs, record.loss["loss"]) == ([0], [3.0])
+    points = {
+        "loss": make_points((-1, 9.0), (0, 3.0)),
+        "weight_norm": make_points((-2, 1.0)),
+        "val_loss": LOSS,
+        "lr": make_points((0, 1.0), (2**53, 2.0)),
+        "auc": make_points((0, 1.0), (2**53 - 1, 2.0)),
+    }
+    record = from_points(make_small(points))
+    assert (record.epochs, record.loss) == ([0, 1, 2], {"val_loss": [3.0, 2.0, 1.0]})
     assert record.other_series["loss"] == OtherSeries(steps=[-1, 0], values=[9.0, 3.0])
     assert record.other_series["weight_norm"].steps == [-2]
+    assert record.other_series["lr"].steps == [0, 2**53]
+    (warning,) = record.warnings
+    assert warning == "steps below 0 or above 2^53 - 1 are no epochs; on steps of their own: loss, lr, weight_norm"
+    alone = from_points(make_small({"loss": points["loss"]}))
+    assert (alone.epochs, alone.other_series["loss"].steps) == ([], [-1, 0])
 
 
 def not_finite() -> None:
@@ -152,7 +222,20 @@ def odd_bins() -> None:
     histogram = record.weight_stats["query"].histogram
     assert histogram is not None
     assert [row and row[1] for row in histogram.counts] == [None, None, None]
-    assert record.other_series["query_hist_bin_1"].values == [0.5, -1.0, 1e300]
+    assert record.other_series == {}
+    assert any("no whole numbers, and null: query_hist_bin_1" in warning for warning in record.warnings)
+
+
+def bins_beside_the_epochs() -> None:
+    bins = {"query_hist_bin_0": make_series([1.0, 2.0, 3.0], first=1), "candidate_hist_bin_0": make_points((-1, 1.0))}
+    record = from_points(make_small({"loss": LOSS, **bins}))
+    histogram = record.weight_stats["query"].histogram
+    assert histogram is not None
+    assert [row and row[0] for row in histogram.counts] == [None, 1, 2]
+    assert "candidate" not in record.weight_stats
+    assert record.other_series == {}
+    assert any("left out: candidate_hist_bin_0, query_hist_bin_0" in warning for warning in record.warnings)
+    assert from_points(make_small(bins)).weight_stats == {}
 
 
 def no_histogram() -> None:
@@ -210,6 +293,7 @@ def without_points() -> None:
     record = from_points(make_small({}, info=make_info(status="KILLED")))
     assert (record.available, record.epochs, record.status) == (False, [], "failed")
     assert from_points(make_small({"test_loss": make_points((0, 1.0))})).available
+    assert from_points(msgspec.structs.replace(make_small({}), params={"depth": "4"})).available
 
 
 def deleted() -> None:
@@ -226,9 +310,9 @@ def nameless() -> None:
 
 def extra_metrics() -> None:
     record = from_points(
-        make_small({"loss": LOSS, "auc": make_points((1, 0.5)), "batch_loss": make_points((0, 1.0), (100, 0.5))})
+        make_small({"loss": LOSS, "auc": make_series([0.5] * 2, 1), "batch_loss": make_points((0, 1.0), (100, 0.5))})
     )
-    assert record.metrics == {"auc": [None, 0.5, None]}
+    assert record.metrics == {"auc": [None, 0.5, 0.5]}
     assert record.other_series == {"batch_loss": OtherSeries(steps=[0, 100], values=[1.0, 0.5])}
 
 
@@ -236,6 +320,22 @@ def long_series() -> None:
     record = from_points(make_small({"loss": LOSS, "batch_loss": make_series([0.5] * 30_000)}))
     assert record.epochs == [0, 1, 2]
     assert len(record.other_series["batch_loss"].values) == 30_000
+
+
+def many_keys() -> None:
+    names = [f"m{i}" for i in range(10_000)]
+    record = from_points(make_small(dict.fromkeys(names, LOSS)))
+    assert (set(record.metrics), record.epochs) == (set(names), [0, 1, 2])
+    rules = parse_rules("".join(f'[[patterns]]\nmatch = "m{i}*7"\nname = "x{{1}}-{i}"\n' for i in range(100)))
+    renamed = from_points(make_small(dict.fromkeys(names, LOSS)), rules=rules)
+    assert len(renamed.metrics) == 10_000
+
+
+def one_series_twice() -> None:
+    other = make_series([6.0, 5.0, 4.0])
+    record = from_points(make_small({"train_loss": other, "loss": LOSS}))
+    assert (record.loss, record.metrics) == ({"loss": [3.0, 2.0, 1.0]}, {"train_loss": [6.0, 5.0, 4.0]})
+    assert record.warnings == ["`train_loss` and `loss` are both 'loss': `train_loss` is charted under its own name"]
 
 
 def final_series() -> None:
@@ -271,15 +371,20 @@ TRIED: dict[str, Callable[[], None]] = {
     "a step logged twice": a_step_logged_twice,
     "a resumed run that overlaps": a_resumed_run,
     "more than two points a step, on average": many_points_a_step,
-    "all points at step 0": all_at_step_0,
+    "all points of a series at step 0": all_at_step_0,
     "steps from 1, or with strides": other_steps,
     "validation shifted by a step": shifted_validation,
     "missing steps": missing_steps,
-    "negative steps": negative_steps,
+    "losses on clearly other steps": clearly_other_steps,
+    "no loss": no_loss,
+    "a sparse series": sparse_series,
+    "no curve at all": no_curve,
+    "negative steps, or above 2^53 - 1": negative_steps,
     "NaN and infinities": not_finite,
     "+-1.797e308": largest_numbers,
     "missing bins": missing_bins,
     "a bin that is no count": odd_bins,
+    "bins at steps that are no epochs": bins_beside_the_epochs,
     "no histogram": no_histogram,
     "no weight edges, or damaged ones": damaged_edges,
     "weight edges that repeat": repeated_edges,
@@ -292,7 +397,9 @@ TRIED: dict[str, Callable[[], None]] = {
     "a run without a name": nameless,
     "extra metrics": extra_metrics,
     "a metric of 30,000 points": long_series,
-    "final metrics with several points": final_series,
+    "10,000 keys": many_keys,
+    "two keys that would be one series": one_series_twice,
+    "final metrics with several steps": final_series,
     "unicode and NUL in names": strange_names,
     "timestamps": timestamps,
     "an unknown status": unknown_status,

@@ -13,7 +13,8 @@ from switchyard.core.history.digest import to_digests
 from switchyard.core.history.publication import HistogramRow
 from switchyard.core.metrics.record import MetricsRecord, OtherSeries, RunIdentity
 from switchyard.core.metrics.writing import to_json
-from switchyard.core.mlflow.mapping import CHARTED, from_points
+from switchyard.core.mlflow.keys import SCALARS
+from switchyard.core.mlflow.mapping import from_points
 from switchyard.core.mlflow.raw_run import RawRun
 from switchyard.core.verify.comparison import Comparison, Source
 from switchyard.core.verify.findings import State, VerifiedRun
@@ -26,7 +27,7 @@ Found = tuple[str, str, int | None]
 RECORD = from_points(RUN)
 LINE = VerifiedRun(quick_test_id=ID, mlflow_run_id=RUN_ID, state=State.VERIFIED)
 CHARTED_RUN = msgspec.structs.replace(
-    RUN, metrics={key: points for key, points in RUN.metrics.items() if key in CHARTED}, keys=CHARTED
+    RUN, metrics={key: points for key, points in RUN.metrics.items() if key in SCALARS}, keys=SCALARS
 )
 OURS = RunIdentity(quick_test_id=ID, key="0c4f", attempt=1, restart=0)
 

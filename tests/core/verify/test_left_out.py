@@ -7,7 +7,8 @@ import pytest
 
 from switchyard.core.history.publishing import to_publication
 from switchyard.core.metrics.record import Sampling
-from switchyard.core.mlflow.mapping import CHARTED, from_points
+from switchyard.core.mlflow.keys import SCALARS
+from switchyard.core.mlflow.mapping import from_points
 from switchyard.core.mlflow.raw_run import RawRun
 from switchyard.core.verify.findings import LeftOut
 from switchyard.core.verify.left_out import list_left_out
@@ -33,8 +34,8 @@ def list_all(run: RawRun, interval: int, has_file: bool, history: dict[str, Any]
 
 def charted(run: RawRun) -> RawRun:
     """As it is read where only charted keys are."""
-    metrics = {key: points for key, points in run.metrics.items() if key in CHARTED}
-    return msgspec.structs.replace(run, metrics=metrics, keys=CHARTED)
+    metrics = {key: points for key, points in run.metrics.items() if key in SCALARS}
+    return msgspec.structs.replace(run, metrics=metrics, keys=SCALARS)
 
 
 def small(**metrics: Any) -> RawRun:
@@ -52,8 +53,8 @@ BIN_NAMES = [f"query_hist_bin_{number}" for number in range(20)]
         pytest.param(small(), {}, {}, id="nothing"),
         pytest.param(small(), {"interval": 2}, {"values of charted series": (1, [])}, id="an epoch between others"),
         pytest.param(
-            small(val_loss=make_points((0, 1.0)), weight_norm=make_series([1.0, 1.0, 1.0])), {"interval": 2},
-            {"values of charted series": (2, [])}, id="only values that are there, of losses and norms",
+            small(val_loss=make_points((0, 1.0), (1, 1.0)), weight_norm=make_series([1.0, 1.0, 1.0])), {"interval": 2},
+            {"values of charted series": (3, [])}, id="only values that are there, of losses and norms",
         ),
         pytest.param(small(), {"epochs": None}, {"values of charted series": (3, [])}, id="no epochs at all"),
         pytest.param(

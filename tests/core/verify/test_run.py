@@ -7,7 +7,8 @@ import pytest
 
 from switchyard.core.errors import BadRecord, NotFound
 from switchyard.core.history.digest import to_digests
-from switchyard.core.mlflow.mapping import CHARTED, from_points
+from switchyard.core.mlflow.keys import SCALARS
+from switchyard.core.mlflow.mapping import from_points
 from switchyard.core.mlflow.raw_run import Keys, LostRun, RawRun, to_source_digest
 from switchyard.core.verify.findings import State
 from switchyard.core.verify.kept_run import KeptRun
@@ -18,7 +19,7 @@ from tests.core.verify.factories import ID, RUN, RUN_ID, make_kept, read_history
 KEPT = make_kept()
 UNPUBLISHED = KeptRun(quick_test_id=ID, mlflow_run_id=RUN_ID)
 NO_POINTS = make_small({})
-NO_CHART = make_small({"note": make_series([1.0])})
+NO_CHART = make_small({"query_hist_bin_0": make_series([1.0])})
 LEGACY = '{"loss": [1.0, NaN]}'
 
 
@@ -27,7 +28,7 @@ def kept(text: str | None, **changes: Any) -> KeptRun:
 
 
 def charted(run: RawRun) -> RawRun:
-    return msgspec.structs.replace(run, keys=CHARTED)
+    return msgspec.structs.replace(run, keys=SCALARS)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +109,7 @@ def test_a_run_that_makes_no_record_is_unread(run: RawRun, words: str) -> None:
     ("changes", "deleted"),
     [({}, False), ({"lifecycle": "deleted"}, True), ({"experiment_lifecycle": "deleted"}, True)],
 )
-@pytest.mark.parametrize("keys", [None, CHARTED])
+@pytest.mark.parametrize("keys", [None, SCALARS])
 def test_a_line_says_what_was_read(changes: dict[str, Any], deleted: bool, keys: Any) -> None:
     """Of the run, in counts and digests; a full one only where all was read."""
     run = msgspec.structs.replace(RUN, info=make_info(**changes), keys=keys)
