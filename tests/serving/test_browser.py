@@ -56,6 +56,11 @@ def site(all_places: Places, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         error="the process was killed: <i>-9</i>",
     )
     made.runs["no edges"] = publish_run(place, make_record(epochs=3, edges_known="none"), name="no edges")
+    assumed = make_record(epochs=3)
+    for statistics in assumed.gradient_stats.values():
+        assert statistics.histogram is not None
+        statistics.histogram.edges_assumed = True
+    made.runs["assumed edges"] = publish_run(place, assumed, name="assumed edges")
     made.runs["legacy"] = make_run(place, "legacy").id
     place.runs.end_run(made.runs["legacy"], RunStatus.COMPLETED, error="", now=NOW)
     place.set_history(made.runs["legacy"], LEGACY)
@@ -193,6 +198,13 @@ def test_bins_without_edges_are_numbered(visit: Visit) -> None:
     page = visit.open("no edges")
     assert page.evaluate("document.getElementById('weights-query-chart').layout.yaxis.ticktext")[0] == "bin 1"
     assert page.get_by_text("the bins' edges are not known").count() == 4
+
+
+def test_edges_that_nobody_logged_are_said_to_be_assumed(visit: Visit) -> None:
+    """Those of the gradients; nothing is said of those that are known."""
+    page = visit.open("assumed edges")
+    wait_until(page, "document.getElementById('gradients-candidate-chart').data.length > 0")
+    assert page.get_by_text("nobody logged the bins' edges").count() == 2
 
 
 def test_a_legacy_payload_is_drawn(visit: Visit) -> None:

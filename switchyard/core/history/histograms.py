@@ -29,6 +29,7 @@ def _to_gzip(epochs: list[int], histogram: Histogram | None) -> bytes:
         "epochs": epochs,
         "bin_edges": histogram.bin_edges,
         "edges_known": histogram.edges_known,
+        **({"edges_assumed": True} if histogram.edges_assumed else {}),
         "sampled": histogram.sampled,
         "counts": histogram.counts,
     }

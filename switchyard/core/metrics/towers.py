@@ -72,6 +72,10 @@ def _read_histogram(
     return Histogram(
         bin_edges=edges,
         edges_known=known,
+        edges_assumed=checks.convert(
+            found.get("edges_assumed", False), bool, f"{path}.edges_assumed", "be true or false"
+        )
+        or False,
         sampled=checks.convert(found.get("sampled", False), bool, f"{path}.sampled", "be true or false") or False,
         counts=checks.count_rows(found.get("counts", []), f"{path}.counts", length),
     )

@@ -8,7 +8,7 @@ from switchyard.core.errors import BadRecord
 from switchyard.core.metrics.nonfinite import take_non_finite
 from switchyard.core.metrics.paths import to_names, to_path
 from switchyard.core.metrics.reading import read_record
-from switchyard.core.metrics.record import SCHEMA_VERSION, MetricsRecord, TowerStatistics
+from switchyard.core.metrics.record import SCHEMA_VERSION, Histogram, MetricsRecord, TowerStatistics
 
 
 def to_json(record: MetricsRecord) -> bytes:
@@ -59,11 +59,18 @@ def _to_towers(towers: dict[str, TowerStatistics]) -> dict[str, Any]:
     return {
         name: {
             **tower.series,
-            **({} if tower.histogram is None else {"histogram": tower.histogram}),
+            **({} if tower.histogram is None else {"histogram": _to_histogram(tower.histogram)}),
             **tower.other,
         }
         for name, tower in towers.items()
     }
+
+
+def _to_histogram(histogram: Histogram) -> dict[str, Any]:
+    found = msgspec.structs.asdict(histogram)
+    if not histogram.edges_assumed:
+        del found["edges_assumed"]
+    return found
 
 
 def _put(tree: dict[str, Any], path: str, value: Any) -> None:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -62,11 +62,15 @@ def to_histogram(
         warnings.append(f"`{path}` lacks {missing} of its {HISTOGRAM_BINS} bins; their counts are null")
     tag = read_statistics_tag(run.tags, section, tower)
     edges, known = _choose_edges(section, tower, run, tag, epochs, warnings)
+    is_assumed = edges is not None and to_edges_param(_to_section(section), tower) not in run.params
     rows = [
         None if row.count(None) == HISTOGRAM_BINS and not _has_kind(kinds, i) else row
         for i, row in enumerate(map(list, zip(*whole, strict=True)))
     ]
-    return Histogram(bin_edges=edges, edges_known=known, sampled=tag.sampled, counts=rows), kinds, odd
+    histogram = Histogram(
+        bin_edges=edges, edges_known=known, edges_assumed=is_assumed, sampled=tag.sampled, counts=rows
+    )
+    return histogram, kinds, odd
 
 
 def _has_kind(kinds: Mapping[str, NonFiniteKind], position: int) -> bool:
@@ -93,7 +97,7 @@ def _to_count(value: float | None) -> int | None:
 def _choose_edges(
     section: str, tower: str, run: RawRun, tag: StatisticsTag, epochs: int, warnings: list[str]
 ) -> tuple[list[float] | None, EdgesKnown]:
-    param = to_edges_param("gradient_stats" if section == "gradient_stats" else "weight_stats", tower)
+    param = to_edges_param(_to_section(section), tower)
     path = to_path(section, tower, "histogram", "bin_edges")
     text = run.params.get(param)
     if text is None:
@@ -114,6 +118,10 @@ def _choose_edges(
     found = f"{text.count(',') + 1} parts in {len(text)} characters" if edges is None else "edges that do not rise"
     warnings.append(f"`{path}`: param {param} must hold {HISTOGRAM_BINS + 1} rising numbers; got {found}; not known")
     return None, "none"
+
+
+def _to_section(section: str) -> Literal["gradient_stats", "weight_stats"]:
+    return "gradient_stats" if section == "gradient_stats" else "weight_stats"
 
 
 def _parse(text: str) -> list[float] | None:

@@ -117,6 +117,8 @@ class _Mapping:
         record = self._record
         for (section, tower), columns in self._bins.items():
             histogram, kinds, odd = to_histogram(section, tower, columns, self._run, record.warnings)
+            # A stored histogram of those days does not say whether its edges were logged.
+            histogram = msgspec.structs.replace(histogram, edges_assumed=False)
             self._statistics(section, tower).histogram = histogram
             if kinds:
                 record.non_finite.setdefault(to_path(section, tower), {})["histogram"] = kinds

@@ -160,7 +160,8 @@ CASES: Final = (
     Case("weight edges that repeat", "taken as they are: rounding to 6 decimals made neighbours equal"),
     Case(
         "no gradient edges",
-        "the legacy code's fixed range, -1 to 1, with a warning; damaged or repeating ones are not known, as above",
+        "the legacy code's fixed range, -1 to 1, with a warning and `edges_assumed`; damaged or repeating ones are not "
+        "known, as above",
     ),
     Case("a single epoch", "its edges are all epochs' edges: `all`, where they rise"),
     Case("a run that died", "RUNNING or SCHEDULED, perhaps for ever: `partial`, with what it had logged"),

@@ -192,6 +192,7 @@ def _add_tower(cells: Cells, path: str, statistics: TowerStatistics, epochs: lis
         cells[f"{path}{_below(name)}", None] = to_text(value)
     if statistics.histogram is not None:
         histogram = msgspec.structs.asdict(statistics.histogram)
+        del histogram["edges_assumed"]  # it says whose the edges are, and changes no value
         _add_counts(cells, f"{path}.histogram.counts", histogram.pop("counts"), epochs)
         cells |= {(f"{path}.histogram.{name}", None): to_text(value) for name, value in histogram.items()}
 

@@ -197,6 +197,17 @@ def test_histograms_are_published_whole() -> None:
     }
 
 
+def test_assumed_edges_are_served_as_assumed() -> None:
+    """Where they are known nothing is said of it, so that what was stored before stays the same."""
+    known = Histogram(bin_edges=EDGES, edges_known="all", counts=[[1] * 25] * 3)
+    assumed = Histogram(bin_edges=EDGES, edges_known="all", edges_assumed=True, counts=[[1] * 25] * 3)
+    statistics = {"query": TowerStatistics(histogram=known), "candidate": TowerStatistics(histogram=assumed)}
+    record = make_record(gradient_stats=statistics, weight_stats={})
+    rows = {row.tower: json.loads(gzip.decompress(row.gzip_json)) for row in to_histogram_rows(record)}
+    assert rows["candidate"].pop("edges_assumed") is True
+    assert rows["candidate"] == rows["query"]
+
+
 def test_equal_histograms_are_equal_bytes() -> None:
     """No time of day goes into the compressed bytes: publishing again writes the same."""
     record = make_record(weight_stats={"query": TowerStatistics(histogram=Histogram(counts=[[1] * 25] * 3))})

@@ -198,6 +198,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
         HISTOGRAM_PATH + ".edges_known",
         "must be all, first_epoch or none",
     ),
+    "edges_assumed": (
+        {f"{HISTOGRAM}/edges_assumed": 1},
+        HISTOGRAM_PATH + ".edges_assumed",
+        "must be true or false; got 1",
+    ),
     "sampled": ({f"{HISTOGRAM}/sampled": 0}, HISTOGRAM_PATH + ".sampled", "must be true or false; got 0"),
     "other": (
         {"other_series/batch_loss": [1]},

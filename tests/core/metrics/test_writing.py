@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 
 from switchyard.core.errors import BadRecord
+from switchyard.core.history.digest import to_digests
 from switchyard.core.metrics.reading import read_record
-from switchyard.core.metrics.record import MetricsRecord
+from switchyard.core.metrics.record import Histogram, MetricsRecord, TowerStatistics
 from switchyard.core.metrics.writing import to_json
 from tests.core.metrics.factories import make_record, make_tree, records, to_bytes
 
@@ -27,6 +28,20 @@ def test_a_file_read_and_written_is_the_same_json() -> None:
     """Nothing of a version 1 file is lost or added on the way through a record, unknown keys included."""
     tree = make_tree({"extra": [1], "run/host": "a", "weight_stats/query/histogram/note": {"b": None}})
     assert json.loads(to_json(read_record(to_bytes(tree), where="a file"))) == tree
+
+
+def test_assumed_edges_are_written_where_they_are_assumed() -> None:
+    """A reader of the first version 1 files never sees a key that they did not have; a digest never changes by it."""
+    histogram = Histogram(bin_edges=[float(i) for i in range(26)], edges_known="all", counts=[[1] * 25] * 3)
+    record = make_record(3, weight_stats={"query": TowerStatistics(histogram=histogram)})
+    plain = json.loads(to_json(record))
+    assert "edges_assumed" not in plain["weight_stats"]["query"]["histogram"]
+    before = to_digests(record)
+    histogram.edges_assumed = True
+    found = json.loads(to_json(record))
+    assert found["weight_stats"]["query"]["histogram"].pop("edges_assumed") is True
+    assert found == plain
+    assert to_digests(record) == before
 
 
 def test_written_files_are_strict_json() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from switchyard.core.errors import BadRecord
 from switchyard.core.history.digest import to_digests
-from switchyard.core.metrics.record import MetricsRecord, OtherSeries
+from switchyard.core.metrics.record import TOWERS, MetricsRecord, OtherSeries
 from switchyard.core.mlflow.mapping import from_points
 from switchyard.core.mlflow.mapping_table import CASES
 from switchyard.core.mlflow.raw_run import choose_name
@@ -270,6 +270,14 @@ def no_gradient_edges() -> None:
     record = from_points(make_run(params={}))
     assert gradients(record) == gradients(logged)
     assert gradients(record)[0] == "all"
+    for found, is_assumed in ((record, True), (logged, False)):
+        for tower in TOWERS:
+            histogram = found.gradient_stats[tower].histogram
+            assert histogram is not None
+            assert histogram.edges_assumed is is_assumed
+            weights_of = found.weight_stats[tower].histogram
+            assert weights_of is not None
+            assert not weights_of.edges_assumed
     assert any("fixed range" in warning for warning in record.warnings)
 
 
