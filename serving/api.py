@@ -87,13 +87,10 @@ class Api:
     def read_series(self, request: Request, quick_test_id: _PathId) -> Response:
         """The stored series, as a histogram is sent; of a run that has none, the points of its history."""
         found = self.outside.histories.read_series(quick_test_id)
-        packed = found.gzip_json if found else self._pack_stored(quick_test_id)
-        return _answer_packed(request, packed)
-
-    def _pack_stored(self, quick_test_id: int) -> bytes | None:
-        stored = self.outside.histories.read_history(quick_test_id).history_json
-        series = to_stored_series(stored) if stored is not None else None
-        return None if series is None else gzip.compress(msgspec.json.encode(series), compresslevel=4, mtime=0)
+        if found is None:
+            stored = self.outside.histories.read_history(quick_test_id).history_json
+            found = to_stored_series(stored) if stored is not None else None
+        return _answer_packed(request, found.gzip_json if found is not None else None)
 
     async def read_health(self) -> Response:
         """`ok` when the database answers a one-row query in time."""

@@ -229,14 +229,14 @@ class HistogramData(BaseModel):
 
 
 class SeriesPoints(BaseModel):
-    """One series' points. Without `steps` they are on the run's `epochs`."""
+    """One series' points. Without `steps` they are on the answer's `epochs`."""
 
     model_config = ConfigDict(extra="forbid")
 
-    steps: Annotated[list[int | str] | None, Field(description="a step above 2^53 is a string")] = None
+    steps: Annotated[list[int] | list[str] | None, Field(description="texts, where one is above 2^53")] = None
     values: Series
     kept: int
-    total: Annotated[int, Field(description="more than `kept`: minimum, maximum and last of each bucket were kept")]
+    total: Annotated[int, Field(description="of all its points; more than `kept`: some were left out")]
 
 
 class FullSeriesData(BaseModel):
@@ -245,11 +245,14 @@ class FullSeriesData(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [SERIES_EXAMPLE]})
 
-    available: Literal[True]
+    available: Annotated[bool, Field(description="false: the run has no series at all")]
     complete: bool
-    epochs: list[int | str]
+    epochs: list[int]
     series: dict[str, SeriesPoints]
-    non_finite: dict[str, dict[str, Literal["nan", "inf", "-inf"]]]
+    non_finite: Annotated[
+        dict[str, dict[str, Literal["nan", "inf", "-inf"]]],
+        Field(description="what is null for that reason, by series and position in its `values`, from 0"),
+    ]
 
 
 class RunLine(BaseModel):

@@ -207,7 +207,7 @@ def test_points_of_a_legacy_history_are_answered(client: TestClient, place: Plac
             "loss": {"values": [1.5, None], "kept": 2, "total": 2},
             "val_loss": {"values": [1.6, None], "kept": 2, "total": 2},
         },
-        "non_finite": {"loss": {"5": "nan"}},
+        "non_finite": {"loss": {"1": "nan"}},
     }
     place.set_history(run, "no JSON" * 100)
     assert client.get(series_url(run)).json() == {"available": False}
