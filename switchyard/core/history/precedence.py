@@ -217,10 +217,12 @@ def to_case(publication: Publication, kept: Kept | None, *, force: bool) -> Case
     if standing is Standing.LOWER and stored is not Stored.OTHER:
         return Case(stored=stored, standing=standing)  # kept out unread
     history = msgspec.json.decode(kept.history_text)
+    # A person who forces an equal source wants it as the newest versions publish it: every curve, say.
+    renewed = force and kept.versions != publication.versions
     return Case(
         stored=stored,
         standing=standing,
-        shown=_to_shown(publication.history, history),
+        shown=Shown.DIFFERENTLY if renewed else _to_shown(publication.history, history),
         sources=_to_sources(history, publication.history),
     )
 

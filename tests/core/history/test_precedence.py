@@ -28,7 +28,7 @@ from switchyard.core.history.precedence import (
     to_case,
     to_markdown,
 )
-from switchyard.core.history.publication import FIRST_VERSIONS, Digests, Publication, PublishResult, Rank
+from switchyard.core.history.publication import FIRST_VERSIONS, Digests, Publication, PublishResult, Rank, Versions
 from switchyard.core.history.publishing import to_publication
 from switchyard.core.metrics.record import Sampling
 from switchyard.core.runs.rows import RunStatus
@@ -99,6 +99,7 @@ def keep(publication: Publication) -> Kept:
         digests=publication.digests,
         rank=publication.rank,
         cached_at=BEFORE,
+        versions=publication.versions,
     )
 
 
@@ -149,6 +150,15 @@ def test_what_was_published_is_unchanged_by_the_same_again(new: Publication, oth
         of_one_run = to_case(other, keep(new), force=False).sources is Sources.MLFLOW_TWICE
         expected = PublishResult.PUBLISHED if of_one_run else PublishResult.KEPT_NEWER
         assert decide(other, keep(new), force=False) is expected
+
+
+def test_force_publishes_an_equal_source_by_newer_versions() -> None:
+    """A person asks for what they show; without force an equal source changes nothing, and forced again neither."""
+    new = make_new()
+    older = msgspec.structs.replace(keep(new), versions=Versions(digest=2, mapping=1))
+    assert decide(new, older, force=False) is PublishResult.UNCHANGED
+    assert decide(new, older, force=True) is PublishResult.PUBLISHED
+    assert decide(new, keep(new), force=True) is PublishResult.UNCHANGED
 
 
 @given(publications, st.one_of(st.none(), foreign, publications.map(keep)))
