@@ -57,14 +57,39 @@ def history_cells(history: Mapping[str, Any]) -> Cells:
         cells[section, None] = "an object"  # an empty one is not the same as none
         for name, value in found.items():
             path = to_path(section, name)
-            if section in ("loss", "gradient"):
+            if section in ("loss", "gradient", "metrics"):
                 _add_series(cells, path, value, epochs, kinds.take(section, name))
+            elif section == "series":
+                add_entry(cells, path, value, None, kinds.take(section, name))
             elif section == "final_metrics":
                 cells[path, None] = _with_kind(value, kinds.take(section, name).pop("", None))
             else:
                 cells[path, None] = to_text(value)
     cells |= kinds.left()
     return cells | {(name, None): "no such key" for name in ("epochs", "non_finite") if name not in history}
+
+
+def add_entry(cells: Cells, path: str, entry: Any, epochs: Any, kinds: dict[str, Any] | None = None) -> None:
+    """Adds a series that says its own `steps`, or else is on `epochs`. What is no such series is one cell.
+
+    Args:
+        kinds: what its nulls are, by position; those that are used are taken out.
+    """
+    steps = entry.get("steps", epochs) if isinstance(entry, dict) else None
+    values = entry.get("values") if isinstance(entry, dict) else None
+    if not isinstance(steps, list) or not isinstance(values, list) or len(steps) != len(values):
+        cells[path, None] = to_text(entry)
+        return
+    for name, value in entry.items():
+        if name not in ("steps", "values"):
+            cells[f"{path}.{name}", None] = to_text(value)
+    for position, (step, value) in enumerate(zip(steps, values, strict=True)):
+        if not str(step).removeprefix("-").isdecimal():
+            cells[f"{path}.steps[{position}]", None] = to_text(step)
+            continue
+        text = _with_kind(value, kinds.pop(str(position), None) if kinds else None)
+        before = cells.get((path, int(step)))
+        cells[path, int(step)] = text if before is None else f"{before}, {text}"
 
 
 def histogram_cells(kind: str, tower: str, row: Mapping[str, Any]) -> Cells:

@@ -8,14 +8,14 @@ in all that both hold.
 import gzip
 import zlib
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from switchyard.core.errors import BadRecord, BadRequest, NotFound, SwitchyardError
-from switchyard.core.history.digest import to_digests
-from switchyard.core.history.publication import Digests, HistogramRow, Publication
-from switchyard.core.history.publishing import to_publication
+from switchyard.core.history.publication import FIRST_VERSIONS, Digests, HistogramRow, Publication
+from switchyard.core.history.values import to_values
+from switchyard.core.history.version1 import to_digests_of, to_publication_of
 from switchyard.core.metrics.legacy_names import to_key
 from switchyard.core.metrics.reading import read_record
 from switchyard.core.metrics.record import MetricsRecord, Sampling
@@ -24,7 +24,10 @@ from switchyard.core.verify.cells import Cells, compare_cells, histogram_cells, 
 from switchyard.core.verify.findings import Difference, LeftOut, Place, State, VerifiedRun
 from switchyard.core.verify.kept_run import KeptRun
 from switchyard.core.verify.left_out import list_left_out
+from switchyard.core.verify.series import compare_series, compare_values
 from switchyard.core.verify.two_sources import compare_sources
+
+_SAID: Final = ("tags", "parent", "progress")
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,7 @@ class Comparison:
         self._compare_digests(expected.digests)
         self._compare_history(expected)
         self._compare_histograms(expected)
+        self._compare_series(expected)
 
     def _publish(self, record: MetricsRecord) -> Publication | None:
         """The publication as it should be, sampled as the stored history says that it is."""
@@ -127,18 +131,52 @@ class Comparison:
         source = "file" if self._history.get("source") == "file" else "mlflow"
         try:
             known = {name: asked[name] for name in Sampling.__struct_fields__ if name in asked} if asked else {}
-            return to_publication(
+            found = to_publication_of(
+                self._kept.versions,
                 record,
                 quick_test_id=self._kept.quick_test_id,
                 source="file" if source == "file" else "mlflow",
-                sampling=msgspec.convert(known, Sampling),
+                sampling=msgspec.convert(known | {"directions": self._list_directions()}, Sampling),
                 mlflow_run_id=self._source.run.info.run_id
                 if source == "mlflow"
                 else self._history.get("mlflow_run_id", ""),
             )
+            return self._with_said(found)
         except (BadRequest, msgspec.ValidationError, TypeError) as err:
             self._add("history", "sampling", expected="how its epochs were chosen", found=str(err))
             return None
+
+    def _list_directions(self) -> dict[str, Any]:
+        """Which way was better, as the history says: a parameter of its publish, that nothing else keeps."""
+        best = self._history.get("best")
+        if not isinstance(best, dict):
+            return {}
+        said = {name: found.get("direction") for name, found in best.items() if isinstance(found, dict)}
+        return {name: direction for name, direction in said.items() if direction in ("min", "max")}
+
+    def _with_said(self, expected: Publication) -> Publication:
+        """With the tags, parent and progress of the stored history: they are no part of the record, and may change in
+        MLflow. They are compared with the values alone."""
+        said = {name: self._history[name] for name in _SAID if name in self._history and name in expected.history}
+        tags = said.get("tags")
+        texts = {name: text for name, text in tags.items() if isinstance(text, str)} if isinstance(tags, dict) else {}
+        values = to_values(final={}, last={}, best={}, params={}, tags=texts)
+        return msgspec.structs.replace(expected, history=expected.history | said, values=[*expected.values, *values])
+
+    def _compare_series(self, expected: Publication) -> None:
+        """Full series and values. What was published before there were any has none until `switchyard fill`, and of a
+        run of which it found no source values alone."""
+        kept, first = self._kept, self._kept.versions.digest == FIRST_VERSIONS.digest
+        if kept.series is not None:
+            self._compared.append("series")
+            self._differences += compare_series(expected.series, kept.series)
+        elif not first:
+            self._add("series", "", expected="the full series", found="nothing")
+        if kept.values or not first:
+            self._compared.append("values")
+            if kept.values and kept.values_etag != kept.etag:
+                self._add("values", "history_etag", expected=kept.etag, found=kept.values_etag)
+            self._differences += compare_values(expected.values, kept.values, whole=kept.series is not None)
 
     def _compare_digests(self, expected: Digests) -> None:
         kept = self._kept.digests
@@ -147,7 +185,8 @@ class Comparison:
             return
         charted_only = kept.full is None
         before = len(self._differences)
-        series = {path: digest for path, digest in expected.series.items() if not charted_only or _is_charted(path)}
+        is_charted = _is_first_charted if self._kept.versions.digest == FIRST_VERSIONS.digest else _is_charted
+        series = {path: digest for path, digest in expected.series.items() if not charted_only or is_charted(path)}
         for path in [*series, *(path for path in kept.series if path not in series)]:
             if series.get(path) != kept.series.get(path):
                 self._add("digests", path, expected=series.get(path), found=kept.series.get(path))
@@ -206,7 +245,7 @@ class Comparison:
         if file.run.quick_test_id != self._kept.quick_test_id:
             wanted, got = self._kept.quick_test_id, file.run.quick_test_id
             self._add("file", "run.quick_test_id", expected=str(wanted), found=str(got))
-        expected, found = self._source.digests, to_digests(file)
+        expected, found = self._source.digests, to_digests_of(self._kept.versions, file)
         states = (self._mlflow.status, self._mlflow.available)
         if expected.full == found.full and (file.status, file.available) == states:
             return [], True
@@ -247,6 +286,10 @@ class Comparison:
 
 
 def _is_charted(path: str) -> bool:
+    return _is_first_charted(path) or path.startswith(("metrics", "other_series"))
+
+
+def _is_first_charted(path: str) -> bool:
     return path == "epochs" or path.startswith(("loss", "gradient.", 'gradient["', "final_metrics", "params"))
 
 

@@ -9,9 +9,9 @@ KIND: Final = "verify"
 """Of the ledger's lines; each has one of State's words for its state."""
 
 
-Place = Literal["row", "history", "digests", "histograms", "file"]
-"""Where a kept value stands: the run's row, its published history, the digests beside it, its histograms' rows, or its
-``training_metrics.json``."""
+Place = Literal["row", "history", "digests", "histograms", "series", "values", "file"]
+"""Where a kept value stands: the run's row, its published history, the digests beside it, its histograms' rows, its
+full series, its values, or its ``training_metrics.json``. Manifests of format 1 have no series and values."""
 
 
 KeptIn = Literal["training_metrics.json", "an export"]

@@ -4,7 +4,7 @@ from datetime import datetime
 
 import msgspec
 
-from switchyard.core.history.publication import FIRST_VERSIONS, Digests, FullSeries, HistogramRow, Value, Versions
+from switchyard.core.history.publication import Digests, FullSeries, HistogramRow, Value, Versions
 
 
 class KeptRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -17,7 +17,7 @@ class KeptRun(msgspec.Struct, frozen=True, kw_only=True):
     history_text: str | None = None  # None: nothing is published
     etag: str = ""  # the history's
     digests: Digests | None = None  # None: we have published nothing
-    versions: Versions = FIRST_VERSIONS  # by which it was published
+    versions: Versions = Versions()  # by which it was published
     cached_at: datetime | None = None
     histograms: list[HistogramRow] = []
     series: FullSeries | None = None

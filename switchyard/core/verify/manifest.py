@@ -15,13 +15,14 @@ from switchyard.core.verify.batches import Scope
 from switchyard.core.verify.findings import KeptIn, LeftOut, State, UnknownRun, VerifiedRun
 from switchyard.core.verify.verdict import Verdict, to_verdict
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+"""Of what is written. Format 1, which compared no series and no values, can be read as well."""
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All that one verify found. `counts` has the runs by state, and `epochs`, `keys`, `points` of what was read."""
 
-    format: Literal[1] = 1
+    format: Literal[1, 2] = FORMAT
     verified_at: datetime
     database_id: str
     compared_with: str
@@ -115,4 +116,4 @@ def read_manifest(data: bytes, where: str) -> Manifest:
     try:
         return msgspec.json.decode(data, type=Manifest)
     except msgspec.DecodeError as err:
-        raise BadRecord(where, [f"it must be a verify's manifest of format {FORMAT}: {err}"]) from err
+        raise BadRecord(where, [f"it must be a verify's manifest of format 1 or {FORMAT}: {err}"]) from err

@@ -7,8 +7,8 @@ import msgspec
 
 from switchyard.core.backfill.mapped import to_record
 from switchyard.core.errors import BadRecord, BadRequest, NotFound, SwitchyardError
-from switchyard.core.history.digest import to_digests
 from switchyard.core.history.publication import Versions
+from switchyard.core.history.version1 import to_digests_of
 from switchyard.core.metrics.record import MetricsRecord
 from switchyard.core.mlflow.raw_run import LostRun, RawRun, to_source_digest
 from switchyard.core.verify.comparison import Comparison, Source
@@ -40,10 +40,11 @@ def verify_run(
     line = _add_source(line, found)
     try:
         # Where nothing is published, whether there is something to publish is today's question.
-        record = to_record(found, kept.versions if kept.digests is not None else Versions())
+        versions = kept.versions if kept.digests is not None else Versions()
+        record = to_record(found, versions)
     except (BadRecord, BadRequest) as err:
         return _replace(line, state=State.UNREAD, reason=str(err))
-    digests = to_digests(record)
+    digests = to_digests_of(versions, record)
     line = _replace(line, epochs=len(record.epochs), charted_digest=digests.charted, full_digest=digests.full or "")
     if state is State.UNPUBLISHED and not record.available:
         return _judge_empty(line, record)

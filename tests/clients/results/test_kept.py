@@ -64,7 +64,7 @@ def test_every_kind_of_column_keeps_the_same_values(place: Place, outside: Outsi
     id_ = publish(place, RUN)
     (run,) = verify_rows(outside, outside.ledger.list_backfill(), whole=True)
     assert (run.quick_test_id, run.differences, run.state) == (id_, [], State.VERIFIED)
-    assert run.compared == ["row", "history", "digests", "histograms"]
+    assert run.compared == ["row", "history", "digests", "histograms", "series", "values"]
 
 
 def test_a_value_changed_in_any_kind_of_column_is_named(place: Place, outside: Outside) -> None:

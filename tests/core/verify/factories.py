@@ -45,6 +45,8 @@ def make_kept(
         "digests": published.digests,
         "cached_at": CACHED_AT,
         "histograms": published.histograms,
+        "series": published.series,
+        "values": published.values,
     }
     return KeptRun(**(values | changes))
 

@@ -94,7 +94,10 @@ WITH_NUL = make_run(params={"optimizer": "a\0b", "layers": "[1]"})
         pytest.param(make_kept(interval=2), RUN, True, id="sampled"),
         pytest.param(with_history(KEPT, reorder), RUN, True, id="its keys in another order"),
         pytest.param(CHARTED_KEPT, CHARTED_RUN, False, id="charted keys, of which no more is read"),
-        pytest.param(replace(CHARTED_KEPT, histograms=[]), RUN, False, id="charted keys, of which all is read"),
+        pytest.param(
+                replace(CHARTED_KEPT, histograms=[], series=KEPT.series, values=KEPT.values), RUN, False,
+                id="charted keys, of which all is read",
+            ),
         pytest.param(
             replace(with_history(KEPT, put("histogram_available", False)), histograms=[]), RUN, False,
             id="published without histograms",
@@ -119,7 +122,7 @@ def test_what_is_kept_as_it_should_be_is_verified(kept: KeptRun, run: RawRun, co
     """However it was published, and however its column writes JSON."""
     line = judge(kept, run=run)
     assert places(line) == []
-    assert line.compared == ["row", "history", "digests", *(["histograms"] if compared else [])]
+    assert line.compared == ["row", "history", "digests", *(["histograms"] if compared else []), "series", "values"]
     assert kept.digests is not None
     assert (line.published_digest, line.kept_in_full) == (kept.digests.charted, False)
     assert {left.what for left in line.left_out} >= {"times of points", "tags"}

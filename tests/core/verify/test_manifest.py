@@ -45,10 +45,10 @@ def test_a_manifest_is_strict_json_and_read_back() -> None:
     assert sum(line.startswith(b'{"quick_test_id":') for line in data.splitlines()) == 2
 
 
-@pytest.mark.parametrize("data", [b"{", b"[]", b"{}", to_json(make()).replace(b'"format": 1', b'"format": 2')])
+@pytest.mark.parametrize("data", [b"{", b"[]", b"{}", to_json(make()).replace(b'"format": 2', b'"format": 3')])
 def test_what_is_no_manifest_is_refused(data: bytes) -> None:
     """Another format too."""
-    with pytest.raises(BadRecord, match=r"manifest\.json: it must be a verify's manifest of format 1"):
+    with pytest.raises(BadRecord, match=r"manifest\.json: it must be a verify's manifest of format 1 or 2"):
         read_manifest(data, "manifest.json")
 
 
