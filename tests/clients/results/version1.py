@@ -13,7 +13,7 @@ from switchyard.core.history.publication import Publication, Versions
 from switchyard.core.history.publishing import to_publication
 from switchyard.core.metrics.reading import read_record
 from switchyard.core.metrics.record import Sampling
-from switchyard.core.mlflow.mapping import CHARTED
+from switchyard.core.mlflow.keys import CHARTED
 from switchyard.core.mlflow.raw_run import Points, RawRun, TrackedRun
 from tests.clients.results.older import make_schema
 from tests.clients.results.places import KINDS, Place, run_sql, to_settings

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from switchyard.core.errors import BadRequest
-from switchyard.core.history.digest import to_digests
+from switchyard.core.history.digest import to_first_digests
 from switchyard.core.mlflow.keys import CHARTED, SCALARS
 from switchyard.core.mlflow.mapping1 import from_points
 from switchyard.core.mlflow.raw_run import Keys, Points, RawRun
@@ -106,10 +106,10 @@ def choose(run: RawRun, keys: Keys) -> RawRun:
 def test_runs_have_the_digests_that_they_always_had(name: str) -> None:
     """Read whole, with its charted keys, or with all scalars."""
     charted, full = GOLDEN[name]
-    found = to_digests(from_points(RUNS[name]))
+    found = to_first_digests(from_points(RUNS[name]))
     assert (found.charted, found.full) == (charted, full)
     for keys in (CHARTED, SCALARS):
-        few = to_digests(from_points(choose(RUNS[name], keys)))
+        few = to_first_digests(from_points(choose(RUNS[name], keys)))
         assert (few.charted, few.full) == (charted, None)
 
 
@@ -127,7 +127,7 @@ def test_scalars_are_as_good_as_charted_keys(metrics: dict[str, Points]) -> None
     """Whatever was logged: a row of version 1 can be verified by a run that was read for version 2."""
     run = make_small(metrics)
     assert from_points(choose(run, SCALARS)) == from_points(choose(run, CHARTED))
-    assert to_digests(from_points(choose(run, SCALARS))).charted == to_digests(from_points(run)).charted
+    assert to_first_digests(from_points(choose(run, SCALARS))).charted == to_first_digests(from_points(run)).charted
 
 
 def test_another_choice_of_keys_is_no_record() -> None:
