@@ -225,7 +225,8 @@ def test_a_clean_store_is_verified(published: World, charted: World) -> None:
 
 
 def test_charted_runs_name_the_key_of_a_value_that_is_not_kept(charted: World, tmp_path: Path) -> None:
-    """Between two sampled epochs nobody kept the value: its series is named, and no epoch."""
+    """Between two sampled epochs the history has no value: the digest names the series, and the full series the
+    epoch."""
     with closing(charted.copy(tmp_path)) as world:
         metric(world, ONE_BIT, "val_loss", 7)
         metric(world, "value = 0.5", "query_weight_norm", 20)
@@ -233,6 +234,8 @@ def test_charted_runs_name_the_key_of_a_value_that_is_not_kept(charted: World, t
         assert places(found) == {
             ("digests", "val_loss", None),
             ("digests", "query_weight_norm", None),
+            ("series", "val_loss", 7),
+            ("series", "query_weight_norm", 20),
             ("history", "query_weight_norm", 20),
             ("history", "digest.charted", None),
         }

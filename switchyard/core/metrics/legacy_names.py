@@ -99,6 +99,8 @@ def to_key(path: str) -> str:
             return name
         case "other_series", [name, *_]:
             return name
+        case "series", [name, *_]:  # of the full series, where norms and statistics go by their paths
+            return to_key(name) or name
         case (("weight_stats" | "gradient_stats"), [tower, "histogram", *below]):
             prefix = f"{tower}_grad_hist_bin_" if section == "gradient_stats" else f"{tower}_hist_bin_"
             return prefix + ((counts["bin"] or "*") if counts else "edges" if below == ["bin_edges"] else "*")

@@ -13,7 +13,7 @@ from switchyard.core.history.publication import Publication, Versions
 from switchyard.core.history.publishing import to_publication
 from switchyard.core.metrics.reading import read_record
 from switchyard.core.metrics.record import Sampling
-from switchyard.core.mlflow.keys import CHARTED
+from switchyard.core.mlflow.keys import SCALARS
 from switchyard.core.mlflow.raw_run import Points, RawRun, TrackedRun
 from tests.clients.results.older import make_schema
 from tests.clients.results.places import KINDS, Place, run_sql, to_settings
@@ -58,8 +58,8 @@ def to_current_publication(name: str) -> Publication:
         return to_publication(record, quick_test_id=IDS[name], source="file", sampling=Sampling())
     run = read_mlflow_run()
     if name == "mlflow charted":
-        metrics = {key: points for key, points in run.metrics.items() if key in CHARTED}
-        run = msgspec.structs.replace(run, keys=CHARTED, metrics=metrics)
+        metrics = {key: points for key, points in run.metrics.items() if key in SCALARS}
+        run = msgspec.structs.replace(run, keys=SCALARS, metrics=metrics)
     return to_publication(
         to_record(run, Versions()),
         quick_test_id=IDS[name],
