@@ -16,10 +16,12 @@ from flows.parameters import BackfillParameters
 from flows.progress.batches import Watch
 from flows.signatures import takes
 from flows.steps.sharding import run_shards
+from switchyard.core.backfill.behind import find_behind, list_open, to_unasked
 from switchyard.core.backfill.plan import (
     Adoption,
     Batch,
     BatchResult,
+    Behind,
     How,
     Plan,
     PlannedRun,
@@ -30,7 +32,7 @@ from switchyard.core.backfill.plan import (
     to_row,
 )
 from switchyard.core.backfill.rows import BackfillRow
-from switchyard.core.errors import to_message
+from switchyard.core.errors import catch, to_message
 from switchyard.core.history.best import parse_directions
 from tasks.backfill import (
     adopt_runs,
@@ -40,6 +42,8 @@ from tasks.backfill import (
     fail_batch,
     list_adoptable,
     list_backfill,
+    list_lost_parents,
+    look_at_runs,
 )
 from tasks.show import BatchProgress, name_flow_run, show_backfill
 
@@ -69,6 +73,7 @@ def backfill(wanted: BackfillParameters) -> BackfillResult:
         limit=wanted.limit,
         shards=wanted.shards if wanted.shard else 1,
         shard=wanted.shard,
+        behind=_find_behind(rows, how, wanted),
     )
     if wanted.dry_run:
         done = BatchResult()
@@ -96,6 +101,7 @@ def _to_how(wanted: BackfillParameters, *, since: datetime) -> How:
         directions=parse_directions(wanted.directions),
         export_uri=wanted.export_uri,
         rules=wanted.rules,
+        stale_after_hours=wanted.stale_after_hours,
         since=since,
     )
 
@@ -112,6 +118,18 @@ def _make_rows(adoption: Adoption) -> list[BackfillRow]:
         return []
     ids = adopt_runs(adoption.runs)
     return [to_row(run, ids[run.mlflow_run_id]) for run in adoption.runs]
+
+
+def _find_behind(rows: list[BackfillRow], how: How, wanted: BackfillParameters) -> Behind:
+    """The rows of runs that went on in MLflow, or have ended there, and those whose parent has a row now. An MLflow
+    that is away, or no more, is no obstacle to the others."""
+    opened = list_open(rows, how, status=wanted.status)
+    looks = catch(lambda: look_at_runs([row.mlflow_run_id for row in opened], wanted.export_uri)) if opened else {}
+    if isinstance(looks, Exception):
+        return Behind(unknown=to_unasked(opened, to_message(looks)))
+    lost = list_lost_parents()
+    known = {row.mlflow_run_id for row in rows} if lost else set()
+    return find_behind(opened, looks, how, lost_parents=lost, known=known)
 
 
 def _count_shown(wanted: BackfillParameters, plan: Plan, adoption: Adoption) -> Shown:

@@ -224,6 +224,15 @@ class BackfillParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
             "empty: the MLflow that the settings name",
         ),
     ] = ""
+    stale_after_hours: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=87_600,
+            description="hours after its last point that an adopted run, which MLflow still calls running, is taken "
+            "for dead: its row is failed, until it goes on",
+        ),
+    ] = 168
     shards: Annotated[
         int, Meta(ge=1, le=1000, description="parts, each a flow run of its own, perhaps on another machine")
     ] = 1

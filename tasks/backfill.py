@@ -7,9 +7,20 @@ from datetime import UTC, datetime
 from prefect.runtime import task_run
 
 from switchyard.clients.connect import connect
-from switchyard.core.backfill.plan import KIND, Adoption, Batch, BatchResult, How, Shown, StatusChoice, choose_adopted
+from switchyard.core.backfill.plan import (
+    KIND,
+    PARENT_KIND,
+    Adoption,
+    Batch,
+    BatchResult,
+    How,
+    Shown,
+    StatusChoice,
+    choose_adopted,
+)
 from switchyard.core.backfill.rows import AdoptedRun, BackfillRow
 from switchyard.core.errors import TryAgain
+from switchyard.core.mlflow.facts import Look
 from switchyard.services import backfill as backfilling
 from tasks.policy import effect
 
@@ -37,6 +48,18 @@ def adopt_runs(runs: Sequence[AdoptedRun]) -> dict[str, int]:
 def count_shown(run_ids: Sequence[str], export_uri: str = "") -> Shown:
     """How many of these MLflow runs have curves, values alone, or nothing."""
     return backfilling.count_shown(connect(), run_ids, export_uri)
+
+
+@effect
+def list_lost_parents() -> dict[int, str]:
+    """The nested runs whose parent had no row when they were published, and the parents' MLflow runs."""
+    return {line.quick_test_id: line.error for line in connect().ledger.read_ledger(PARENT_KIND)}
+
+
+@effect
+def look_at_runs(run_ids: Sequence[str], export_uri: str = "") -> dict[str, Look]:
+    """What MLflow says of these runs by now; one that is not there any more is left out."""
+    return backfilling.look_at_runs(connect(), run_ids, export_uri)
 
 
 @effect

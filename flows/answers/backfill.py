@@ -59,7 +59,7 @@ class BackfillResult(msgspec.Struct, frozen=True, kw_only=True):
         """Each list that has lines, with its title; a line is a run and what there is to say of it."""
         reasons = [("failed", self.failed), ("skipped", self.skipped)]
         lists = [(title, [[f"quick test {id_}", said] for id_, said in found.items()]) for title, found in reasons]
-        lists.append(("to do", [[_to_name(run), run.status, str(run.todo)] for run in self.runs]))
+        lists.append(("to do", [[_to_name(run), run.status, _to_todo(run)] for run in self.runs]))
         lists.append(("left out", [[_to_name(run), run.status, run.why_not] for run in self.left_out]))
         return [(title, lines) for title, lines in lists if lines]
 
@@ -92,3 +92,7 @@ def _to_name(run: PlannedRun) -> str:
     row = f"quick test {run.quick_test_id}" if run.quick_test_id is not None else ""
     mlflow = f"MLflow run {run.mlflow_run_id}" if run.mlflow_run_id else ""
     return ", ".join(filter(None, (row, mlflow)))
+
+
+def _to_todo(run: PlannedRun) -> str:
+    return f"{run.todo}: {run.why}" if run.why else str(run.todo)

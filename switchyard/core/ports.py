@@ -181,6 +181,10 @@ class Runs(Protocol):
 
         Raises: NotFound."""
 
+    def find_mlflow_runs(self, mlflow_run_ids: Sequence[str]) -> dict[str, int]:
+        """The rows that name these MLflow runs, by MLflow run id: the oldest, where several name one; those that no
+        row names are left out. One query, whatever their number."""
+
     def record_mlflow_run(self, quick_test_id: int, mlflow_run_id: str) -> None:
         """Writes on the row which MLflow run is this run's, in place of another one; everything else stays. A second
         call changes nothing.
@@ -236,14 +240,13 @@ class Histories(Protocol):
 
     def publish(self, publication: Publication, *, force: bool = False, now: datetime) -> PublishResult:
         """Writes history, digests, versions, rank, histograms, full series, values and the row's status and error, all
-        or none, under the row's lock.
-        `cached_at` is set to `now` at the first publish and kept when the same charted digest is published again. A
-        second call with the same publication answers UNCHANGED, and leaves series and values as they are. `force`
-        replaces what is there, whatever its rank, and keeps it for `recover`. What the same MLflow run says now
-        replaces what it said before, whatever its rank, and the last three such are kept for `recover`. A charted-only
-        publication never replaces a whole one of the same charted digest, and a whole one completes a charted-only one.
-        Of equal rank, what the run's own file says goes before MLflow's. The row's status and error stay where
-        `core.runs.walk.may_end` says that another job is to end the run; forced too.
+        or none, under the row's lock. `cached_at` is set to `now` at the first publish and kept when the same charted
+        digest is published again. A second call with the same publication answers UNCHANGED, and leaves series and
+        values as they are. `force` replaces what is there, whatever its rank, and keeps it for `recover`. What the same
+        MLflow run says now replaces what it said before, whatever its rank, and the last three such are kept for
+        `recover`. A charted-only publication never replaces a whole one of the same charted digest, and a whole one
+        completes a charted-only one. Of equal rank, what the run's own file says goes before MLflow's. The row's status
+        and error stay where `core.runs.walk.may_end` says that another job is to end the run; forced too.
 
         Raises: NotFound: no such run; StaleWrite: equal rank, other content."""
 

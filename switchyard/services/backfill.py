@@ -10,17 +10,19 @@ from typing import Final
 import msgspec
 
 from switchyard.clients.connect import Outside
+from switchyard.core.backfill.behind import to_news
 from switchyard.core.backfill.mapped import to_first_digests_of, to_record
-from switchyard.core.backfill.plan import KIND, NO_CURVE, SKIPPED, BatchResult, How, Item, Shown
+from switchyard.core.backfill.plan import KIND, NO_CURVE, SKIPPED, STALE, BatchResult, How, Item, Shown, to_ways
 from switchyard.core.batches import batched
 from switchyard.core.errors import SwitchyardError, catch, to_message
-from switchyard.core.history.publication import Draft, PublishResult, Versions
+from switchyard.core.history.following import to_parent, to_parent_of, to_progress, with_parent
+from switchyard.core.history.publication import Draft, Parent, PublishResult, Versions
 from switchyard.core.history.publishing import to_publication
 from switchyard.core.metrics.record import Sampling
-from switchyard.core.mlflow.facts import to_shows
+from switchyard.core.mlflow.facts import Look, to_look, to_parent_run_id, to_user_tags
 from switchyard.core.mlflow.keys import SCALARS
 from switchyard.core.mlflow.raw_run import LostRun, RawRun, to_source_digest
-from switchyard.core.ports import Ledger
+from switchyard.core.ports import Ledger, Runs
 from switchyard.core.runs.ledger import LedgerLine
 from switchyard.services.backfill_files import RunFile, to_file, write_files
 
@@ -42,10 +44,19 @@ def backfill_runs(outside: Outside, items: Sequence[Item], how: How, *, again: b
         settled = _list_settled(ledger, how.since)
         _count_settled(result, [settled[item.quick_test_id] for item in items if item.quick_test_id in settled])
         items = [item for item in items if item.quick_test_id not in settled]
-    for some in batched(_read(outside, items, how), WHOLE_RUNS if how.whole else CHARTED_RUNS):
-        drafts = write_files(outside, some) if how.full else [draft for draft, _ in some]
-        _count(result, drafts, ledger.publish_many(KIND, drafts, force=how.force, now=datetime.now(UTC)))
+    parents = Parents(outside.runs)
+    for way, chosen in to_ways(items, how):
+        for some in batched(_read(outside, chosen, way), WHOLE_RUNS if way.whole else CHARTED_RUNS):
+            drafts = write_files(outside, some) if way.full else [draft for draft, _ in some]
+            drafts = parents.find(drafts)
+            _count(result, drafts, ledger.publish_many(KIND, drafts, force=way.force, now=datetime.now(UTC)))
     return result
+
+
+def look_at_runs(outside: Outside, run_ids: Iterable[str], export_uri: str = "") -> dict[str, Look]:
+    """What MLflow says of these runs, by MLflow run id, without those that are not there."""
+    with closing(outside.open_tracking(export_uri)) as tracking:
+        return {look.info.run_id: look for look in tracking.look_at_runs(run_ids)}
 
 
 def count_shown(outside: Outside, run_ids: Iterable[str], export_uri: str = "") -> Shown:
@@ -88,6 +99,31 @@ def fail_runs(ledger: Ledger, items: Sequence[Item], since: datetime, error: str
     return result
 
 
+class Parents:
+    """The rows of parents, found with one query for many nested runs, and remembered while a batch lasts."""
+
+    def __init__(self, runs: Runs) -> None:
+        self._runs = runs
+        self._known: dict[str, int | None] = {}
+
+    def find(self, drafts: Sequence[Draft]) -> list[Draft]:
+        """The drafts with their parents' ids. A parent that no row names has none, and is noted (`Draft.lost_parent`):
+        a later backfill looks again. Which run is whose parent is only shown, so that a circle does no harm."""
+        wanted = [to_parent_of(draft.publication) for draft in drafts]
+        new = {run_id for run_id in wanted if run_id} - self._known.keys()
+        if new:
+            found = self._runs.find_mlflow_runs(sorted(new))
+            self._known |= {run_id: found.get(run_id) for run_id in new}
+        return [self._add(draft, run_id) for draft, run_id in zip(drafts, wanted, strict=True)]
+
+    def _add(self, draft: Draft, run_id: str) -> Draft:
+        if not run_id or draft.publication is None:
+            return draft
+        id_ = self._known[run_id]
+        publication = with_parent(draft.publication, Parent(quick_test_id=id_, mlflow_run_id=run_id))
+        return msgspec.structs.replace(draft, publication=publication, lost_parent="" if id_ else run_id)
+
+
 def _read(outside: Outside, items: Sequence[Item], how: How) -> Iterator[tuple[Draft, RunFile | None]]:
     """What to write of each run, and its file where one is wanted and the run can be published."""
     by_run: dict[str, list[Item]] = defaultdict(list)
@@ -122,10 +158,15 @@ def _to_publishable(outside: Outside, run: RawRun, item: Item, how: How) -> tupl
     if record.run and record.run.quick_test_id != id_:
         # Our trainer logged it for a row of another results database; its attempts are not this row's.
         record = msgspec.structs.replace(record, run=None)
-    shows = to_shows(run)
+    look = to_look(run)
+    news = to_news(info, look.newest_ms, how) if item.follows else None
+    stale = news.error if news is not None else ""
     if not record.available:
-        said = f"MLflow run {info.run_id} ({info.status}) has no metric and no param: there is nothing to publish"
-        return Draft(quick_test_id=id_, state=SKIPPED, error=said, source_digest=digest), None
+        said = (
+            stale or f"MLflow run {info.run_id} ({info.status}) has no metric and no param: there is nothing to publish"
+        )
+        state = STALE if stale else SKIPPED
+        return Draft(quick_test_id=id_, state=state, error=said, source_digest=digest, news=news), None
     publication = to_publication(
         record,
         quick_test_id=id_,
@@ -140,9 +181,12 @@ def _to_publishable(outside: Outside, run: RawRun, item: Item, how: How) -> tupl
         versions=versions,
         # What is published already, by whichever version, is met only where more of it is read than was before.
         first_digests=to_first_digests_of(run) if how.whole else None,
+        tags=to_user_tags(run.tags),
+        parent=to_parent(to_parent_run_id(run.tags)),
+        progress=to_progress(record),
     )
-    note = NO_CURVE if shows == "values" else ""
-    draft = Draft(quick_test_id=id_, publication=publication, note=note, source_digest=digest)
+    note = stale or (NO_CURVE if look.shows == "values" else "")
+    draft = Draft(quick_test_id=id_, publication=publication, note=note, source_digest=digest, news=news)
     if not how.full:
         return draft, None
     folder = item.gcs_artifacts_path.rstrip("/") or f"{outside.settings.artifacts_uri}/quick_tests/{id_}"
@@ -155,7 +199,7 @@ def _list_settled(ledger: Ledger, since: datetime) -> dict[int, LedgerLine]:
 
 def _count_settled(result: BatchResult, lines: Sequence[LedgerLine]) -> None:
     for line in lines:
-        if line.state in ("failed", "skipped"):
+        if line.state in ("failed", SKIPPED, STALE):
             (result.failed if line.state == "failed" else result.skipped)[line.quick_test_id] = line.error
         else:
             result.published += 1

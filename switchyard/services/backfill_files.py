@@ -11,7 +11,8 @@ from switchyard.clients.connect import Outside
 from switchyard.core.backfill.plan import FILED
 from switchyard.core.errors import BadRecord, StaleWrite, TryAgain, catch, to_message
 from switchyard.core.history.digest import to_digests
-from switchyard.core.history.publication import Draft
+from switchyard.core.history.publication import Draft, Rank
+from switchyard.core.history.publishing import to_rank
 from switchyard.core.metrics.reading import read_record
 from switchyard.core.metrics.record import MAX_FILE_BYTES, MetricsRecord, RunIdentity
 from switchyard.core.metrics.writing import to_json
@@ -29,6 +30,8 @@ class RunFile(msgspec.Struct, frozen=True, kw_only=True):
     folder: str
     data: bytes
     full_digest: str | None
+    key: str = ""  # of the run, as the file has it
+    rank: Rank = Rank()
 
 
 def to_file(record: MetricsRecord, *, quick_test_id: int, mlflow_run_id: str, name: str, folder: str) -> RunFile:
@@ -49,6 +52,8 @@ def to_file(record: MetricsRecord, *, quick_test_id: int, mlflow_run_id: str, na
         folder=folder,
         data=to_json(msgspec.structs.replace(record, run=identity)),
         full_digest=to_digests(record).full,
+        key=identity.key,
+        rank=to_rank(record),
     )
 
 
@@ -75,7 +80,8 @@ def _write(outside: Outside, draft: Draft, file: RunFile | None) -> Draft:
 
 
 def write_file(outside: Outside, file: RunFile) -> None:
-    """Writes it where none is; one that says the same is as good. A second call does nothing.
+    """Writes it where none is; one that says the same is as good, and one that was written of the same run while it
+    went on is replaced, unless it says more. A second call does nothing.
 
     Raises:
         StaleWrite: a file that says something else, or cannot be read, is there; it is left as it is.
@@ -88,12 +94,22 @@ def write_file(outside: Outside, file: RunFile) -> None:
         where = f"training_metrics.json of quick test {file.quick_test_id} ({uri})"
         left = f"it is left as it is. To publish MLflow run {file.mlflow_run_id}: backfill without --full"
         try:
-            record = read_record(objects.read(uri, max_bytes=MAX_FILE_BYTES)[0], where=where)
+            data, generation = objects.read(uri, max_bytes=MAX_FILE_BYTES)
+            record = read_record(data, where=where)
         except BadRecord as unreadable:
             raise StaleWrite(f"a file that cannot be read is there: {unreadable}; {left}") from err
+        if _is_earlier(record, file):
+            objects.write(uri, file.data, if_generation=generation)
+            return
         there = to_digests(record).full
         if there != file.full_digest:
             raise StaleWrite(
                 f"{where} must say what MLflow run {file.mlflow_run_id} says, with digest {file.full_digest}; "
                 f"its own is {there}; {left}. To publish the file: switchyard ingest {file.quick_test_id}"
             ) from err
+
+
+def _is_earlier(there: MetricsRecord, file: RunFile) -> bool:
+    """Of the same run, from when it had not ended."""
+    same_run = there.run is not None and there.run.key == file.key
+    return same_run and there.status == "partial" and to_rank(there) <= file.rank

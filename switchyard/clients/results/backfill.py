@@ -1,21 +1,24 @@
 """What is published of every row, and many publishes at once with their ledger lines."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Select, and_, bindparam, case, func, or_, select, update
+from sqlalchemy import Select, and_, bindparam, case, delete, exists, false, func, insert, or_, select, update
 
 from switchyard.clients.results.publish import publish_all
-from switchyard.clients.results.rows import Writing, upsert
+from switchyard.clients.results.rows import OPEN_STATUSES, Writing, upsert
 from switchyard.clients.results.tables import Tables
-from switchyard.core.backfill.plan import FILED
-from switchyard.core.backfill.rows import BackfillRow
-from switchyard.core.errors import SwitchyardError
+from switchyard.core.backfill.plan import FILED, PARENT_KIND, STALE
+from switchyard.core.backfill.rows import ADOPTED, BackfillRow
+from switchyard.core.errors import SwitchyardError, catch
 from switchyard.core.history.publication import Draft, PublishResult
+from switchyard.core.runs.ledger import LedgerLine
+from switchyard.core.runs.rows import RunStatus
 
 BACKFILL = "backfill"
+_COLUMNS = tuple(name for name in BackfillRow.__struct_fields__ if name not in ("is_partial", "seen_until"))
 _KEPT = {
     PublishResult.KEPT_NEWER: "something newer is published: a later attempt, more epochs, or the whole of what is "
     "partial here; --force replaces it",
@@ -25,9 +28,11 @@ _KEPT = {
 
 def select_backfill(tables: Tables) -> Select[Any]:
     """The query behind `core.ports.Ledger.list_backfill`."""
-    runs, published, ledger = tables.runs, tables.published, tables.ledger
+    runs, published, ledger, jobs = tables.runs, tables.published, tables.ledger, tables.jobs
+    adopted = func.substr(runs.c.request_key, 1, len(ADOPTED)) == ADOPTED if tables.own else false()
     # Another application may have taken back what we published: our row of its digests is still there then.
     ours = and_(published.c.quick_test_id.is_not(None), tables.has_history)
+    is_partial = and_(published.c.status == "partial", ours)
     return (
         select(
             runs.c.id,
@@ -47,6 +52,17 @@ def select_backfill(tables: Tables) -> Select[Any]:
                 ),
                 else_=False,
             ).label("lacks_file"),
+            adopted.label("adopted"),
+            # CASE again: of the few that have not ended, or not been read to their end.
+            case(
+                (
+                    or_(is_partial, runs.c.status.in_(OPEN_STATUSES), ledger.c.state == STALE),
+                    exists().where(jobs.c.quick_test_id == runs.c.id),
+                ),
+                else_=False,
+            ).label("has_job"),
+            func.coalesce(published.c.rules, "").label("rules"),
+            case((is_partial, tables.history_text)).label("partial_text"),
         )
         .select_from(runs)
         .outerjoin(published, published.c.quick_test_id == runs.c.id)
@@ -57,7 +73,28 @@ def select_backfill(tables: Tables) -> Select[Any]:
 
 def to_backfill_row(row: Sequence[Any]) -> BackfillRow:
     """A row of `select_backfill`."""
-    return BackfillRow(**dict(zip(BackfillRow.__struct_fields__, row, strict=True)))
+    *values, partial_text = row
+    found = BackfillRow(**dict(zip(_COLUMNS, values, strict=True)))
+    if partial_text is None:
+        return found
+    return msgspec.structs.replace(found, is_partial=True, seen_until=_read_seen_until(partial_text))
+
+
+class _Progress(msgspec.Struct):
+    at: datetime | None = None
+
+
+class _Partial(msgspec.Struct):
+    progress: _Progress | None = None
+
+
+def _read_seen_until(history_text: str) -> datetime | None:
+    """None: the history does not say; then its run is read again."""
+    found = catch(lambda: msgspec.json.decode(history_text, type=_Partial))
+    if isinstance(found, Exception) or found.progress is None:
+        return None
+    at = found.progress.at
+    return at if at is None or at.tzinfo is not None else at.replace(tzinfo=UTC)
 
 
 def publish_drafts(
@@ -67,6 +104,8 @@ def publish_drafts(
     publications = [draft.publication for draft in drafts if draft.publication is not None]
     results = publish_all(writing, publications, force=force) if publications else {}
     _write_paths(writing, [draft for draft in drafts if draft.gcs_artifacts_path])
+    _write_news(writing, [draft for draft in drafts if draft.news is not None])
+    _write_lost_parents(writing, [draft for draft in drafts if draft.publication is not None])
     lines = [_to_line(kind, draft, results.get(draft.quick_test_id), writing.now) for draft in drafts]
     write_lines(writing, lines)
     return results
@@ -75,10 +114,10 @@ def publish_drafts(
 def write_lines(writing: Writing, lines: Sequence[dict[str, Any]]) -> None:
     """Puts each in the place of the one that its run has of that kind, if any; its `attempts` grow by one."""
     ledger = writing.tables.ledger
-    insert = upsert(writing.connection, ledger)
-    replaced = {name: insert.excluded[name] for name in lines[0] if name not in ("kind", "quick_test_id")}
+    written = upsert(writing.connection, ledger)
+    replaced = {name: written.excluded[name] for name in lines[0] if name not in ("kind", "quick_test_id")}
     writing.connection.execute(
-        insert.on_conflict_do_update(
+        written.on_conflict_do_update(
             index_elements=["kind", "quick_test_id"], set_=replaced | {"attempts": ledger.c.attempts + 1}
         ),
         lines,
@@ -94,6 +133,55 @@ def _write_paths(writing: Writing, drafts: Sequence[Draft]) -> None:
         update(runs).where(runs.c.id == bindparam("run_id"), none).values(gcs_artifacts_path=bindparam("path")),
         [{"run_id": draft.quick_test_id, "path": draft.gcs_artifacts_path} for draft in drafts],
     )
+
+
+def _write_news(writing: Writing, drafts: Sequence[Draft]) -> None:
+    """On adopted rows alone. A completed one stays so."""
+    runs, jobs = writing.tables.runs, writing.tables.jobs
+    if not drafts or not writing.tables.own:
+        return
+    news = [(draft.quick_test_id, draft.news) for draft in drafts if draft.news is not None]
+    fields = ("status", "error", "display_name", "started_at", "completed_at")
+    types = {name: runs.c[name].type for name in fields}
+    writing.connection.execute(
+        update(runs)
+        .where(
+            runs.c.id == bindparam("run_id"),
+            func.substr(runs.c.request_key, 1, len(ADOPTED)) == ADOPTED,
+            or_(runs.c.status != str(RunStatus.COMPLETED), bindparam("new_status") == str(RunStatus.COMPLETED)),
+            ~exists().where(jobs.c.quick_test_id == runs.c.id),
+        )
+        .values({name: bindparam(f"new_{name}", type_=types[name]) for name in fields}),
+        [
+            {"run_id": id_, **{f"new_{name}": getattr(said, name) for name in fields}, "new_status": str(said.status)}
+            for id_, said in news
+        ],
+    )
+
+
+def _write_lost_parents(writing: Writing, drafts: Sequence[Draft]) -> None:
+    """Which of these runs wait for their parent's row; each has one line at most."""
+    if not drafts:
+        return
+    ledger = writing.tables.ledger
+    ids = [draft.quick_test_id for draft in drafts]
+    writing.connection.execute(delete(ledger).where(ledger.c.kind == PARENT_KIND, ledger.c.quick_test_id.in_(ids)))
+    lines = [to_parent_line(draft, writing.now) for draft in drafts if draft.lost_parent]
+    if lines:
+        writing.connection.execute(insert(ledger), lines)
+
+
+def to_parent_line(draft: Draft, now: datetime) -> dict[str, Any]:
+    """The line of a nested run whose parent has no row."""
+    line = LedgerLine(
+        kind=PARENT_KIND,
+        quick_test_id=draft.quick_test_id,
+        state="unknown",
+        attempts=1,
+        error=draft.lost_parent,
+        updated_at=now,
+    )
+    return msgspec.structs.asdict(line)
 
 
 def _to_line(kind: str, draft: Draft, result: PublishResult | SwitchyardError | None, now: datetime) -> dict[str, Any]:

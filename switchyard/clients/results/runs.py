@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, func, select, update
 
 from switchyard.clients.results.engine import Database
 from switchyard.clients.results.fetching import fetch_each
@@ -122,6 +122,16 @@ class SqlRuns:
                 connection.execute(update(tables.runs).where(tables.runs.c.id == quick_test_id).values(values))
             if run.status != RunStatus.COMPLETED or status is RunStatus.COMPLETED:
                 write_error(connection, tables, quick_test_id, error)
+
+    def find_mlflow_runs(self, mlflow_run_ids: Sequence[str]) -> dict[str, int]:
+        """One walk through all rows, for an application's table need not have an index of these ids."""
+        wanted = sorted({run_id for run_id in mlflow_run_ids if run_id})
+        if not wanted:
+            return {}
+        runs = self._tables.runs
+        query = select(runs.c.mlflow_run_id, func.min(runs.c.id).label("id"))
+        rows = self._database.rows(query.where(runs.c.mlflow_run_id.in_(wanted)).group_by(runs.c.mlflow_run_id))
+        return {row.mlflow_run_id: row.id for row in rows}
 
     def record_mlflow_run(self, quick_test_id: int, mlflow_run_id: str) -> None:
         """Under the row's lock; a row that says so already is not written."""

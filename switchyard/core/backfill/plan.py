@@ -16,6 +16,10 @@ FILED: Final = "filed"
 """The state of the line of a run whose ``training_metrics.json`` it has written."""
 SKIPPED: Final = "skipped"
 """The state of the line of a run that was read and not published. Where nothing else is, it has nothing to show."""
+STALE: Final = "stale"
+"""The state of the line of a run that has nothing to publish, never ended in MLflow, and is taken for dead."""
+PARENT_KIND: Final = "parent"
+"""The kind of the line of a nested run whose parent has no row yet: the parent's MLflow run is its `error`."""
 ROW_STATUS: Final[Mapping[str, RunStatus]] = {
     "FINISHED": RunStatus.COMPLETED,
     "FAILED": RunStatus.FAILED,
@@ -29,7 +33,7 @@ NO_CURVE: Final = "it has values alone: no metric of it was logged more than onc
 """What the line of a run says whose params and last values are published."""
 
 _NEVER_READ: Final = (
-    "tags, descriptions and the experiment",
+    "MLflow's own tags, and the experiment's",
     "the time of each point, and the values that a step logged again has overwritten",
     "the model registry, data sets and inputs",
 )
@@ -40,8 +44,10 @@ _NOT_CHARTED: Final = (
 )
 _HISTOGRAMS: Final = "histograms"
 
+_UNENDED: Final = frozenset(str(status) for status in RunStatus if not status.ended)
+
 StatusChoice = Literal["completed", "all"]
-ToDo = Literal["publish", "replace", "complete", "write the file", "adopt and publish"]
+ToDo = Literal["publish", "replace", "complete", "write the file", "bring up to date", "adopt and publish"]
 
 
 class How(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +62,7 @@ class How(msgspec.Struct, frozen=True, kw_only=True):
     directions: dict[str, Literal["min", "max"]] = {}
     export_uri: str = ""  # empty: from the MLflow that the settings name
     rules: str = ""  # a team's own, for the names of metrics, as TOML
+    stale_after_hours: float = 168  # after its last point a run that never ended in MLflow is taken for dead
     since: datetime  # when the flow began: ledger lines from then on are its own
 
     @property
@@ -70,6 +77,15 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     quick_test_id: int
     mlflow_run_id: str
     gcs_artifacts_path: str = ""
+    whole: bool = False  # it was published whole: all metrics are read again
+    filed: bool = False  # backfill has written its file, which is to say the same
+    follows: bool = False  # its row says what MLflow says of the run
+    rules: str = ""  # for names, by which it was published
+
+    def to_how(self, how: How) -> How:
+        """How this one is read and published: never with less than it was before."""
+        histograms, full = how.histograms or self.whole, how.full or self.filed
+        return msgspec.structs.replace(how, histograms=histograms, full=full, rules=how.rules or self.rules)
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -129,6 +145,7 @@ class PlannedRun(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     mlflow_run_id: str = ""
     status: str = ""  # the row's, or MLflow's of a run without a row
     todo: ToDo | None = None
+    why: str = ""
     why_not: str = ""
 
 
@@ -151,6 +168,36 @@ class Adoption(msgspec.Struct, frozen=True, kw_only=True):
     left_out: list[PlannedRun] = []
 
 
+class Behind(msgspec.Struct, frozen=True, kw_only=True):
+    """The rows that say less than MLflow does by now, and why, by id; and those of which nobody could say."""
+
+    why: dict[int, str] = {}
+    unknown: list[PlannedRun] = []
+
+
+NOTHING_BEHIND: Final = Behind()
+
+
+def is_chosen(row: BackfillRow, status: StatusChoice) -> bool:
+    """True for the rows that a flow run is about."""
+    return status == "all" or row.status == RunStatus.COMPLETED
+
+
+def is_unended(row: BackfillRow) -> bool:
+    """True where an adopted row waits for MLflow's last word."""
+    return row.adopted and (row.status in _UNENDED or row.ledger_state == STALE)
+
+
+def _is_filed(row: BackfillRow) -> bool:
+    """Backfill has written its file: an adopted row has no folder otherwise."""
+    return row.ledger_state == FILED or (row.adopted and bool(row.gcs_artifacts_path))
+
+
+def _choose_todo(row: BackfillRow, how: How, behind: Behind) -> ToDo | None:
+    is_behind = row.id in behind.why and bool(row.mlflow_run_id)
+    return choose_todo(row, how) or ("bring up to date" if is_behind else None)
+
+
 def make_plan(
     rows: Sequence[BackfillRow],
     how: How,
@@ -159,16 +206,18 @@ def make_plan(
     limit: int = 0,
     shards: int = 1,
     shard: int = 1,
+    behind: Behind = NOTHING_BEHIND,
 ) -> Plan:
-    """Which rows are to be published, by id; the first `limit` of them (0: all), and of those the ones of `shard`."""
-    chosen = [row for row in rows if status == "all" or row.status == RunStatus.COMPLETED]
-    todo = [(row, found) for row in chosen if (found := choose_todo(row, how)) is not None]
+    """Which rows are to be published, by id; the first `limit` of them (0: all), and of those the ones of `shard`.
+    A row that is behind is brought up to date whatever its status."""
+    chosen = [row for row in rows if is_chosen(row, status) or row.id in behind.why]
+    todo = [(row, found) for row in chosen if (found := _choose_todo(row, how, behind)) is not None]
     todo = todo[: limit or None]
     mine = [(row, found) for row, found in todo if row.id % shards == shard % shards]
     left_out = [
         PlannedRun(quick_test_id=row.id, mlflow_run_id=row.mlflow_run_id, status=row.status, why_not=why_not)
         for row in chosen
-        if choose_todo(row, how) is None and (why_not := _to_why_not(row))
+        if _choose_todo(row, how, behind) is None and (why_not := _to_why_not(row))
     ]
     return Plan(
         rows=len(rows),
@@ -181,14 +230,25 @@ def make_plan(
                 quick_test_id=row.id,
                 mlflow_run_id=row.mlflow_run_id,
                 gcs_artifacts_path=row.gcs_artifacts_path,
+                whole=found == "bring up to date" and row.full_digest is not None,
+                filed=found == "bring up to date" and _is_filed(row),
+                rules=row.rules if found == "bring up to date" else "",
+                follows=row.adopted and not row.has_job and (row.id in behind.why or is_unended(row)),
             )
-            for row, _ in mine
+            for row, found in mine
         ],
         runs=[
-            PlannedRun(quick_test_id=row.id, mlflow_run_id=row.mlflow_run_id, status=row.status, todo=found)
+            PlannedRun(
+                quick_test_id=row.id,
+                mlflow_run_id=row.mlflow_run_id,
+                status=row.status,
+                todo=found,
+                why=behind.why.get(row.id, ""),
+            )
             for row, found in mine
         ]
-        + left_out,
+        + left_out
+        + behind.unknown,
     )
 
 
@@ -250,7 +310,7 @@ def _to_why_not_adopted(run: TrackedRun, status: StatusChoice) -> str:
 
 def _to_adopted(run: TrackedRun) -> AdoptedRun:
     status = ROW_STATUS[run.status]
-    started_at = _to_time(run.started_at_ms)
+    started_at = to_time(run.started_at_ms)
     return AdoptedRun(
         mlflow_run_id=run.run_id,
         status=status,
@@ -258,12 +318,12 @@ def _to_adopted(run: TrackedRun) -> AdoptedRun:
         mlflow_experiment_name=run.experiment,
         created_at=started_at,
         started_at=started_at,
-        completed_at=_to_time(run.ended_at_ms) if status.ended else None,
+        completed_at=to_time(run.ended_at_ms) if status.ended else None,
     )
 
 
-def _to_time(at_ms: int | None) -> datetime | None:
-    """None also of what is no time: somebody logged nanoseconds as milliseconds."""
+def to_time(at_ms: int | None) -> datetime | None:
+    """That time; None also of what is no time: somebody logged nanoseconds as milliseconds."""
     try:
         return None if not at_ms or at_ms < 0 else datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=at_ms)
     except OverflowError:
@@ -272,12 +332,21 @@ def _to_time(at_ms: int | None) -> datetime | None:
 
 def to_row(run: AdoptedRun, quick_test_id: int) -> BackfillRow:
     """The row that an adoption has made."""
-    return BackfillRow(id=quick_test_id, status=str(run.status), mlflow_run_id=run.mlflow_run_id)
+    return BackfillRow(id=quick_test_id, status=str(run.status), mlflow_run_id=run.mlflow_run_id, adopted=True)
 
 
 def to_batches(items: Sequence[Item], size: int) -> list[Batch]:
     """`items` in their order, `size` a batch."""
     return [Batch(items[start : start + size]) for start in range(0, len(items), size)]
+
+
+def to_ways(items: Sequence[Item], how: How) -> list[tuple[How, list[Item]]]:
+    """The items by how they are read and published; one way, nearly always."""
+    found: dict[tuple[bool, bool, str], list[Item]] = {}
+    for item in items:
+        way = item.to_how(how)
+        found.setdefault((way.histograms, way.full, way.rules), []).append(item)
+    return [(some[0].to_how(how), some) for some in found.values()]
 
 
 def to_export_only(how: How) -> list[str]:

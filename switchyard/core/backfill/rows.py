@@ -1,11 +1,14 @@
 """Rows as backfill looks at them."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
 from switchyard.core.runs.rows import RunStatus
+
+ADOPTED: Final = "mlflow:"
+"""How the request key of an adopted row begins."""
 
 
 class AdoptedRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,7 +25,7 @@ class AdoptedRun(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def request_key(self) -> str:
         """The row's: a second adoption finds the first one's."""
-        return f"mlflow:{self.mlflow_run_id}"
+        return f"{ADOPTED}{self.mlflow_run_id}"
 
 
 class BackfillRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,3 +40,8 @@ class BackfillRow(msgspec.Struct, frozen=True, kw_only=True):
     full_digest: str | None = None  # None of ours: only the charted series were read
     ledger_state: str | None = None  # of its line of kind ``backfill``
     lacks_file: bool = False  # published whole of MLflow, by whichever flow, and no backfill has written its file
+    adopted: bool = False  # made for an MLflow run, in our own table: it says what MLflow says
+    has_job: bool = False  # a job of ours trains it, or has; only known of a row that has not ended, or is partial
+    rules: str = ""  # for names, by which it was published
+    is_partial: bool = False  # what we published was, when it was read
+    seen_until: datetime | None = None  # of a partial one: its newest point that is published

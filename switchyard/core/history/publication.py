@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from switchyard.core.runs.rows import RunStatus
+from switchyard.core.runs.rows import RowNews, RunStatus
 
 
 class Rank(msgspec.Struct, frozen=True, order=True):
@@ -118,6 +118,8 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     note: str = ""  # for the line, where the publication is stored or was before
     source_digest: str = ""
     gcs_artifacts_path: str = ""  # for the row, where it has none yet
+    news: RowNews | None = None  # for an adopted row, whatever becomes of the publication
+    lost_parent: str = ""  # the MLflow run that it is nested in, and that no row is known of
 
 
 class StoredHistory(msgspec.Struct, frozen=True):

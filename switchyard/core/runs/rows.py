@@ -129,3 +129,13 @@ class Unsettled(msgspec.Struct, frozen=True, kw_only=True):
     published_status: str | None  # partial | failed | completed; None: nothing published
     repair_attempts: int = 0
     unread: str = ""  # why the row, or its job's, cannot be read
+
+
+class RowNews(msgspec.Struct, frozen=True, kw_only=True):
+    """What an adopted row says of its run from now on."""
+
+    status: RunStatus
+    error: str = ""
+    display_name: str = ""
+    started_at: datetime | None = None
+    completed_at: datetime | None = None

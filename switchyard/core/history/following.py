@@ -1,0 +1,38 @@
+"""What a published history says of its run besides its metrics: the run that it is nested in, and how far it is."""
+
+from typing import Final
+
+import msgspec
+
+from switchyard.core.history.publication import Parent, Progress, Publication
+from switchyard.core.metrics.record import MetricsRecord
+
+_DIGITS: Final = 9  # of a number of epochs
+
+
+def to_parent(mlflow_run_id: str) -> Parent | None:
+    """The parent before anyone has looked for its row; None where the run is in no other."""
+    return Parent(quick_test_id=None, mlflow_run_id=mlflow_run_id) if mlflow_run_id else None
+
+
+def to_parent_of(publication: Publication | None) -> str:
+    """The MLflow run that the published run is nested in; empty: none."""
+    parent = publication.history.get("parent") if publication is not None else None
+    return str(parent["mlflow_run_id"]) if parent else ""
+
+
+def with_parent(publication: Publication, parent: Parent) -> Publication:
+    """The publication with that parent: no digest speaks of it, so that it can be found after the rest was made."""
+    history = publication.history | {"parent": msgspec.to_builtins(parent)}
+    return msgspec.structs.replace(publication, history=history)
+
+
+def to_progress(record: MetricsRecord) -> Progress | None:
+    """How far the run is, of which `record` is partial, and when its newest point was logged; None: it has ended. How
+    many epochs there are to be, a param `epochs` says."""
+    if record.status != "partial":
+        return None
+    said = str(record.params.get("epochs", ""))
+    epochs = int(said) if said.isascii() and said.isdigit() and len(said) <= _DIGITS else None
+    done = len(record.epochs)
+    return Progress(epochs_done=done, epochs=epochs if epochs and epochs >= done else None, at=record.saved_at)
