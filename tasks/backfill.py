@@ -9,7 +9,6 @@ from prefect.runtime import task_run
 from switchyard.clients.connect import connect
 from switchyard.core.backfill.plan import (
     KIND,
-    PARENT_KIND,
     Adoption,
     Batch,
     BatchResult,
@@ -18,7 +17,7 @@ from switchyard.core.backfill.plan import (
     StatusChoice,
     choose_adopted,
 )
-from switchyard.core.backfill.rows import AdoptedRun, BackfillRow
+from switchyard.core.backfill.rows import PARENT_KIND, AdoptedRun, BackfillRow
 from switchyard.core.errors import TryAgain
 from switchyard.core.mlflow.facts import Look
 from switchyard.services import backfill as backfilling

@@ -1,6 +1,6 @@
 """The runs' rows and their jobs' rows: each task is one transaction of the results database."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from prefect import get_run_logger
@@ -124,3 +124,9 @@ def reopen_job(key: str) -> Job:
 def write_ledger(line: LedgerLine) -> None:
     """Writes what became of a run in one kind of work."""
     connect().ledger.write_ledger(line)
+
+
+@effect
+def find_mlflow_runs(mlflow_run_ids: Sequence[str]) -> dict[str, int]:
+    """The rows that name these MLflow runs."""
+    return connect().runs.find_mlflow_runs(mlflow_run_ids)

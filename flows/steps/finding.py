@@ -6,15 +6,18 @@ from prefect import get_run_logger
 
 from switchyard.core.backfill.mapped import to_first_digests_of, to_record
 from switchyard.core.errors import BadRecord, BadSetup, NotFound
-from switchyard.core.history.publication import Digests, Versions
+from switchyard.core.history.following import to_parent
+from switchyard.core.history.publication import Digests, Parent, Versions
 from switchyard.core.history.publishing import Source
 from switchyard.core.metrics.reading import read_record
 from switchyard.core.metrics.record import MetricsRecord
+from switchyard.core.mlflow.facts import to_parent_run_id, to_user_tags
+from switchyard.core.mlflow.raw_run import RawRun
 from switchyard.core.mlflow.sources import MlflowChoice, MlflowInfo, choose_mlflow, read_mlflow_info, to_shown_uri
 from switchyard.core.runs.ownership import from_tags, is_of_job
 from switchyard.core.runs.rows import Job, QuickTest
 from tasks.ingest import read_metrics_file, read_mlflow_info_file, read_mlflow_run
-from tasks.runs import record_mlflow_run
+from tasks.runs import find_mlflow_runs, record_mlflow_run
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +28,8 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     mlflow_run_id: str = ""  # whichever the source is
     versions: Versions = Versions()
     first_digests: Digests | None = None  # of an MLflow run, by the first versions
+    tags: dict[str, str] = {}  # a user's own, of the MLflow run
+    parent: Parent | None = None  # that it is nested in
     missing: str = ""  # that there is no metrics file, in words
     why: str = ""  # why its MLflow run gave nothing
 
@@ -127,5 +132,16 @@ def _read_mlflow(
             mlflow_run_id=run_id,
             versions=versions,
             first_digests=to_first_digests_of(raw),
+            tags=to_user_tags(raw.tags),
+            parent=_find_parent(raw),
         )
     return Found(record=None, missing=missing, why="; ".join(problems))
+
+
+def _find_parent(raw: RawRun) -> Parent | None:
+    """With its row, where one is known."""
+    parent = to_parent(to_parent_run_id(raw.tags))
+    if parent is None:
+        return None
+    rows = find_mlflow_runs([parent.mlflow_run_id])
+    return msgspec.structs.replace(parent, quick_test_id=rows.get(parent.mlflow_run_id))

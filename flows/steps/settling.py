@@ -1,12 +1,14 @@
 """The end of a run's walk, the same in every flow: what its job left is read, judged and published."""
 
 import time
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
 from prefect import get_run_logger
 
 from flows.steps.finding import Found, find_metrics
+from switchyard.core.backfill.rows import to_parent_line
 from switchyard.core.errors import (
     BadRecord,
     BadRequest,
@@ -27,7 +29,7 @@ from switchyard.core.runs.own_words import read_own_words, to_end_error
 from switchyard.core.runs.rows import Job, QuickTest, RunStatus
 from tasks.ingest import read_ended_file
 from tasks.publish import publish
-from tasks.runs import end_run, record_error
+from tasks.runs import end_run, record_error, write_ledger
 
 _PAUSES_S: Final = (1.0, 2.0)
 """Before the second and the third look at what a job that succeeded left, where the look before found nothing."""
@@ -93,12 +95,16 @@ def settle(
         mlflow_run_id=found.mlflow_run_id,
         versions=found.versions,
         first_digests=found.first_digests,
+        tags=found.tags,
+        parent=found.parent,
     )
     try:
         result = publish(publication, force)
     except StaleWrite as err:
         record_error(run.id, str(err))
         raise
+    if found.parent is not None and found.parent.quick_test_id is None:
+        write_ledger(to_parent_line(run.id, found.parent.mlflow_run_id, now=datetime.now(UTC)))
     return _settled(run, job, outcome, publication, result)
 
 

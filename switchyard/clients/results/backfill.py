@@ -10,11 +10,10 @@ from sqlalchemy import Select, and_, bindparam, case, delete, exists, false, fun
 from switchyard.clients.results.publish import publish_all
 from switchyard.clients.results.rows import OPEN_STATUSES, Writing, upsert
 from switchyard.clients.results.tables import Tables
-from switchyard.core.backfill.plan import FILED, PARENT_KIND, STALE
-from switchyard.core.backfill.rows import ADOPTED, BackfillRow
+from switchyard.core.backfill.plan import FILED, STALE
+from switchyard.core.backfill.rows import ADOPTED, PARENT_KIND, BackfillRow, to_parent_line
 from switchyard.core.errors import SwitchyardError, catch
 from switchyard.core.history.publication import Draft, PublishResult
-from switchyard.core.runs.ledger import LedgerLine
 from switchyard.core.runs.rows import RunStatus
 
 BACKFILL = "backfill"
@@ -166,22 +165,10 @@ def _write_lost_parents(writing: Writing, drafts: Sequence[Draft]) -> None:
     ledger = writing.tables.ledger
     ids = [draft.quick_test_id for draft in drafts]
     writing.connection.execute(delete(ledger).where(ledger.c.kind == PARENT_KIND, ledger.c.quick_test_id.in_(ids)))
-    lines = [to_parent_line(draft, writing.now) for draft in drafts if draft.lost_parent]
-    if lines:
-        writing.connection.execute(insert(ledger), lines)
-
-
-def to_parent_line(draft: Draft, now: datetime) -> dict[str, Any]:
-    """The line of a nested run whose parent has no row."""
-    line = LedgerLine(
-        kind=PARENT_KIND,
-        quick_test_id=draft.quick_test_id,
-        state="unknown",
-        attempts=1,
-        error=draft.lost_parent,
-        updated_at=now,
-    )
-    return msgspec.structs.asdict(line)
+    lost = [draft for draft in drafts if draft.lost_parent]
+    if lost:
+        lines = [to_parent_line(draft.quick_test_id, draft.lost_parent, now=writing.now) for draft in lost]
+        writing.connection.execute(insert(ledger), [msgspec.structs.asdict(line) for line in lines])
 
 
 def _to_line(kind: str, draft: Draft, result: PublishResult | SwitchyardError | None, now: datetime) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from switchyard.clients.results.rows import Writing, end_values, lock_runs, newe
 from switchyard.clients.results.series import SeriesAndValues, delete_series_and_values, insert_series_and_values
 from switchyard.clients.results.tables import is_history
 from switchyard.core.errors import BadRecord, SwitchyardError, catch, to_message
+from switchyard.core.history.following import keep_told
 from switchyard.core.history.precedence import Kept, choose_cached_at, choose_status, decide, is_kept_when_replaced
 from switchyard.core.history.publication import Digests, Publication, PublishResult, Rank, Versions
 from switchyard.core.runs.rows import RunStatus
@@ -102,6 +103,8 @@ def _choose(
 ) -> _Write | PublishResult:
     if stored is None:
         raise no_such_run(writing.tables, publication.quick_test_id)
+    if stored.kept is not None and stored.kept.digests is not None:
+        publication = keep_told(publication, stored.kept.history_text)
     result = decide(publication, stored.kept, force=force)
     return _prepare(writing, publication, stored, force=force) if result is PublishResult.PUBLISHED else result
 

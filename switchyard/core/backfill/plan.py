@@ -18,8 +18,6 @@ SKIPPED: Final = "skipped"
 """The state of the line of a run that was read and not published. Where nothing else is, it has nothing to show."""
 STALE: Final = "stale"
 """The state of the line of a run that has nothing to publish, never ended in MLflow, and is taken for dead."""
-PARENT_KIND: Final = "parent"
-"""The kind of the line of a nested run whose parent has no row yet: the parent's MLflow run is its `error`."""
 ROW_STATUS: Final[Mapping[str, RunStatus]] = {
     "FINISHED": RunStatus.COMPLETED,
     "FAILED": RunStatus.FAILED,

@@ -5,10 +5,15 @@ from typing import Final, Literal
 
 import msgspec
 
+from switchyard.core.runs.ledger import LedgerLine
 from switchyard.core.runs.rows import RunStatus
 
 ADOPTED: Final = "mlflow:"
 """How the request key of an adopted row begins."""
+
+
+PARENT_KIND: Final = "parent"
+"""The kind of the line of a nested run whose parent has no row yet: the parent's MLflow run is its `error`."""
 
 
 class AdoptedRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,3 +50,10 @@ class BackfillRow(msgspec.Struct, frozen=True, kw_only=True):
     rules: str = ""  # for names, by which it was published
     is_partial: bool = False  # what we published was, when it was read
     seen_until: datetime | None = None  # of a partial one: its newest point that is published
+
+
+def to_parent_line(quick_test_id: int, mlflow_run_id: str, *, now: datetime) -> LedgerLine:
+    """The ledger's line of a nested run whose parent has no row: a later backfill looks again."""
+    return LedgerLine(
+        kind=PARENT_KIND, quick_test_id=quick_test_id, state="unknown", attempts=1, error=mlflow_run_id, updated_at=now
+    )

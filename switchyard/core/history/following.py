@@ -5,6 +5,7 @@ from typing import Final
 import msgspec
 
 from switchyard.core.history.publication import Parent, Progress, Publication
+from switchyard.core.history.values import to_values
 from switchyard.core.metrics.record import MetricsRecord
 
 _DIGITS: Final = 9  # of a number of epochs
@@ -25,6 +26,23 @@ def with_parent(publication: Publication, parent: Parent) -> Publication:
     """The publication with that parent: no digest speaks of it, so that it can be found after the rest was made."""
     history = publication.history | {"parent": msgspec.to_builtins(parent)}
     return msgspec.structs.replace(publication, history=history)
+
+
+def keep_told(publication: Publication, stored_text: str) -> Publication:
+    """`publication`; where it is of a run's own file, which knows neither tags nor parent, with those of its MLflow run
+    that are published already."""
+    history = publication.history
+    run_id = history.get("mlflow_run_id")
+    if history.get("source") != "file" or not run_id or history.get("tags") or history.get("parent"):
+        return publication
+    stored = msgspec.json.decode(stored_text)
+    tags, parent = stored.get("tags") or {}, stored.get("parent")
+    if stored.get("mlflow_run_id") != run_id or not (tags or parent):
+        return publication
+    values = to_values(final={}, last={}, best={}, params={}, tags=tags)
+    return msgspec.structs.replace(
+        publication, history=history | {"tags": tags, "parent": parent}, values=[*publication.values, *values]
+    )
 
 
 def to_progress(record: MetricsRecord) -> Progress | None:

@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from switchyard.core.backfill.plan import KIND, PARENT_KIND
-from switchyard.core.backfill.rows import AdoptedRun, BackfillRow
+from switchyard.core.backfill.plan import KIND
+from switchyard.core.backfill.rows import PARENT_KIND, AdoptedRun, BackfillRow
 from switchyard.core.history.publication import Draft
 from switchyard.core.runs.rows import RowNews, RunStatus
 from tests.clients.results.places import NOW, Place, later, publication
