@@ -15,8 +15,8 @@ class LedgerLine(msgspec.Struct, frozen=True, kw_only=True):
 
     kind: str
     quick_test_id: int
-    # done | failed; of `backfill` also filed (done, and its metrics file written) and skipped; of `verify` one of
-    # switchyard.core.verify.findings.State; of `missing` missing, gone or seen (switchyard.core.runs.missing)
+    # done | failed; of `backfill` also filed (done, and its metrics file written), skipped and stale; of `parent` unknown;
+    # of `verify` one of switchyard.core.verify.findings.State; of `missing` missing, gone or seen (switchyard.core.runs.missing)
     state: str
     attempts: int
     error: str = ""
