@@ -6,6 +6,7 @@ import json
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,6 +16,20 @@ from switchyard.core.metrics.writing import to_json
 from switchyard.core.ports import ANY
 from switchyard.core.runs.spec import TrainSpec
 from tests.core.metrics.factories import make_record
+
+
+def follow(script: Path, write: Callable[[int], None], say: Callable[[int], None]) -> None:
+    """Trains as many epochs as the script says, again whenever it says another number; returns when it says a word."""
+    done = 0
+    while True:
+        said = script.read_text()
+        if said and not said.isdecimal():
+            return
+        if said and int(said) != done:
+            done = int(said)
+            write(done)
+            say(done - 1)
+        time.sleep(0.02)
 
 
 def main() -> int:
@@ -66,6 +81,11 @@ def main() -> int:
             say(1)
             while not Path(gate).exists():
                 time.sleep(0.05)
+            write("completed", told.epochs)
+        case "told", _, script:
+            follow(Path(script), lambda epochs: write("partial", epochs), say)
+            if Path(script).read_text() == "exit":
+                return 1
             write("completed", told.epochs)
         case _:
             for epoch in range(told.epochs):

@@ -1,0 +1,251 @@
+"""Histories of runs that train, read over HTTP while they grow: real flows, real launcher, real database."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from prefect.settings import PREFECT_API_URL
+from starlette.testclient import TestClient
+
+from flows.answers.run import RunFailed
+from flows.reconcile import ReconcileResult, reconcile
+from flows.train import train
+from serving.app import create_app
+from switchyard.clients.connect import Outside
+from switchyard.clients.results.histories import SqlHistories
+from switchyard.clients.results.ledger import SqlLedger
+from switchyard.core.history.publication import Publication, PublishResult
+from switchyard.core.runs.ledger import LedgerLine
+from switchyard.core.runs.rows import RunStatus
+from tests.flows.polling import wait_for
+from tests.root import ROOT
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+OF_ONE_RUN = ("cached_at",)
+"""What differs between two runs of one training."""
+
+
+class Training(threading.Thread):
+    """A flow that trains and waits, in a thread; `script` tells the trainer how many epochs it has trained."""
+
+    def __init__(self, folder: Path, **parameters: Any) -> None:
+        super().__init__()
+        self.script = folder / "script"
+        self.script.write_text("")
+        self.parameters = {"name": f"told:{self.script}", "epochs": 6, "interval": 1, **parameters}
+        self.error: BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            train(**{"poll_interval_s": 0.05} | self.parameters)
+        except RunFailed as err:
+            self.error = err
+
+    def tell(self, said: object) -> None:
+        """Whole, or the trainer might read half of it."""
+        part = self.script.with_suffix(".part")
+        part.write_text(str(said))
+        part.rename(self.script)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A publish may follow the other at once: how long they wait, tests/core/runs/test_live.py tries."""
+    monkeypatch.setattr("switchyard.core.runs.live.PAUSE_S", 0.1)
+    monkeypatch.setattr("switchyard.core.runs.live.LOOK_S", 0.05)
+
+
+@pytest.fixture
+def client(scripted: Outside) -> Iterator[TestClient]:
+    """Serving, over the same database."""
+    with TestClient(create_app(scripted)) as made:
+        yield made
+
+
+def read(client: TestClient, quick_test_id: int = 1) -> dict[str, Any]:
+    answer = client.get(f"/api/quick-tests/{quick_test_id}/training-history/")
+    return answer.json() if answer.is_success else {}
+
+
+def wait_for_epochs(client: TestClient, epochs: int) -> None:
+    wait_for(lambda: (read(client).get("progress") or {}).get("epochs_done") == epochs)
+
+
+def without_times(history: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in history.items() if name not in OF_ONE_RUN}
+
+
+def reconcile_now() -> ReconcileResult:
+    result = reconcile()
+    assert isinstance(result, ReconcileResult)
+    return result
+
+
+@pytest.mark.usefixtures("quick")
+def test_epochs_appear_while_the_run_trains_and_its_end_is_as_if_nobody_had_watched(
+    scripted: Outside, client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Partial and never backwards; at the end the same as of a run whose history was published once."""
+    training = Training(tmp_path)
+    for epochs in (1, 2, 5):
+        training.tell(epochs)
+        wait_for_epochs(client, epochs)
+        history = read(client)
+        assert (history["status"], history["progress"]["epochs_done"]) == ("partial", epochs)
+        assert history["progress"]["epochs"] == 6
+        assert scripted.runs.read_run(1).status is RunStatus.RUNNING
+    training.tell("end")
+    training.join()
+    watched = read(client)
+    assert (watched["status"], watched["progress"], len(watched["epochs"])) == ("completed", None, 6)
+
+    published: list[Publication] = []
+    method = SqlHistories.publish
+
+    def note(self: SqlHistories, publication: Publication, **named: Any) -> PublishResult:
+        published.append(publication)
+        return method(self, publication, **named)
+
+    monkeypatch.setattr(SqlHistories, "publish", note)
+    monkeypatch.setenv("LIVE_HISTORY", "no")
+    (tmp_path / "second").mkdir()
+    unwatched = Training(tmp_path / "second")
+    unwatched.tell("end")
+    unwatched.join()
+    assert len(published) == 1
+    assert without_times(read(client, 2)) == without_times(watched)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_crash_leaves_what_was_trained_marked_as_failed(
+    scripted: Outside, client: TestClient, tmp_path: Path
+) -> None:
+    """Nothing more comes: the history is partial, without progress, and the row says why."""
+    training = Training(tmp_path)
+    training.tell(3)
+    wait_for_epochs(client, 3)
+    training.tell("exit")
+    training.join()
+    assert isinstance(training.error, RunFailed)
+    row, history = scripted.runs.read_run(1), read(client)
+    assert (row.status, history["status"], history["progress"]) == (RunStatus.FAILED, "partial", None)
+    assert history["epochs"] == [0, 1, 2]
+    assert "exit status 1" in row.error
+
+
+def test_reconcile_goes_on_where_a_waiting_flow_was_killed(
+    scripted: Outside, client: TestClient, tmp_path: Path
+) -> None:
+    """SIGKILL after a live publish: the job trains on, and reconcile publishes it, to its end."""
+    script = tmp_path / "script"
+    script.write_text("2")
+    command = [sys.executable, "-m", "tests.flows.waiting_process", "once", str(script), "6"]
+    variables = {"STATE_DIR": scripted.settings.state_dir, "PREFECT_API_URL": str(PREFECT_API_URL.value())}
+    waiting = subprocess.Popen(command, cwd=ROOT, env=os.environ | variables)
+    try:
+        wait_for_epochs(client, 2)
+    finally:
+        waiting.send_signal(signal.SIGKILL)
+        waiting.wait()
+    before = read(client)
+    assert (before["status"], before["progress"]["epochs_done"]) == ("partial", 2)
+    assert reconcile_now().live == []  # as far as reconcile knows, a flow looks after it
+    age_lines(scripted)
+    script.write_text("4")
+    uri = f"{scripted.runs.read_run(1).gcs_artifacts_path}/training_metrics.json"
+    generation = scripted.objects(uri).stat(uri).generation
+    wait_for(lambda: scripted.objects(uri).stat(uri).generation != generation)
+    assert reconcile_now().live == [1]
+    assert read(client)["progress"]["epochs_done"] == 4
+    assert scripted.runs.read_run(1).status is RunStatus.RUNNING
+    script.write_text("end")
+    wait_for(lambda: 1 in reconcile_now().settled)
+    after = read(client)
+    assert (after["status"], after["progress"], after["epochs"]) == ("completed", None, [0, 5])
+
+
+def age_lines(outside: Outside) -> None:
+    """As if a minute had passed since somebody looked at the run."""
+    for line in outside.ledger.read_ledger("live"):
+        outside.ledger.write_ledger(msgspec.structs.replace(line, updated_at=line.updated_at - timedelta(minutes=1)))
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_refused_snapshot_fails_neither_the_turn_nor_the_run(
+    scripted: Outside, client: TestClient, tmp_path: Path
+) -> None:
+    """Its line of the ledger says what is wrong with it; the run's end is published."""
+    script = tmp_path / "script"
+    script.write_text("2")
+    train(request_key="once", name=f"told:{script}", epochs=6, wait=False)
+    uri = f"{scripted.runs.read_run(1).gcs_artifacts_path}/training_metrics.json"
+    wait_for(lambda: Path(uri.removeprefix("file://")).exists())
+    Path(uri.removeprefix("file://")).write_text("not json")
+    wait_for(lambda: reconcile_now().live_failed)
+    (line,) = scripted.ledger.read_ledger("live")
+    assert (line.state, line.attempts) == ("failed", 1)
+    assert "training_metrics.json of quick test 1" in line.error
+    assert scripted.runs.read_run(1).status is RunStatus.RUNNING
+    script.write_text("end")
+    wait_for(lambda: 1 in reconcile_now().settled)
+    assert read(client)["status"] == "completed"
+
+
+def test_where_nothing_trains_a_turn_asks_nothing_more(scripted: Outside, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines of runs that were looked at while they trained are not read for runs that have ended."""
+    asked: list[str] = []
+    method = SqlLedger.read_ledger
+
+    def note(self: SqlLedger, kind: str) -> list[LedgerLine]:
+        asked.append(kind)
+        return method(self, kind)
+
+    train(epochs=3, poll_interval_s=0.05)
+    monkeypatch.setattr(SqlLedger, "read_ledger", note)
+    reconcile_now()
+    assert asked == ["missing"]
+
+
+@pytest.mark.slow
+def test_a_real_training_is_read_within_fifteen_seconds_of_each_epoch(outside: Outside) -> None:
+    """Asked over HTTP every second; what is answered never goes backwards."""
+    client = TestClient(create_app(outside))
+    shape = {
+        "epochs": 80, "synthetic_buyers": 200, "synthetic_products": 100, "synthetic_interactions": 20_000,
+        "batch_size": 64, "embedding_dim": 16, "top_k": 10, "interval": 1,
+    }  # fmt: skip
+    training = threading.Thread(target=lambda: train(request_key="watched", **shape))
+    training.start()
+    trained: list[tuple[float, int]] = []  # when so many epochs were first seen in the job's own log
+    answered: list[int] = []
+    late_s: list[float] = []  # how long an epoch was there to be seen, and not answered
+    while training.is_alive():
+        time.sleep(1)  # the reader's own pace
+        job, now = outside.jobs.find_claim("watched"), time.monotonic()
+        report = outside.launcher.report([job.job_name]).get(job.job_name) if job and job.job_name else None
+        progress = read(client).get("progress")
+        if progress is not None:
+            answered.append(progress["epochs_done"])
+        elif report is None or report.state.ended:
+            continue  # before the job, or its end is published
+        if report is not None and report.progress is not None:
+            trained.append((now, report.progress.epochs_done))
+        unanswered = (at for at, epochs in trained if epochs > (answered or [0])[-1])
+        late_s.append(now - next(unanswered, now))
+    training.join()
+    history = read(client)
+    assert (history["status"], history["progress"], history["epochs"][-1]) == ("completed", None, shape["epochs"] - 1)
+    assert len(set(answered)) >= 3
+    assert answered == sorted(answered)
+    assert max(late_s) <= 15, late_s
