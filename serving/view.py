@@ -24,6 +24,7 @@ _LOSS_LABELS: Final = {
 _NORM_LABELS: Final = {"total": "both towers", "query": "query tower", "candidate": "candidate tower"}
 _KIND_LABELS: Final = {"nan": "NaN", "inf": "+∞", "-inf": "-∞"}
 _MARKS_SAID: Final = 6
+_NAMES_SAID: Final = 20
 _RECALL: Final = re.compile(r"(?:test_)?(popularity_)?recall_at_(\d+)")
 
 
@@ -42,6 +43,45 @@ class Panel(msgspec.Struct, frozen=True):
     marks: list[Mark]
 
 
+class Line(msgspec.Struct, frozen=True):
+    """One curve of a small chart; without steps of its own it has a value an epoch of the page's."""
+
+    label: str
+    values: list[float | None]
+    steps: list[int | str] | None = None  # text: beyond what JavaScript counts exactly
+    best: tuple[int | str, float] | None = None  # at which epoch or step
+
+
+class SmallChart(msgspec.Struct, frozen=True):
+    """A series beside the losses and norms, its validation's with it where there is one."""
+
+    title: str
+    axis: Literal["epoch", "step"]
+    lines: list[Line]
+    marks: list[Mark]
+
+
+class Best(msgspec.Struct, frozen=True):
+    """The best value of a series whose name says which way is better."""
+
+    name: str
+    value: float | None
+    at: str  # "epoch 17"
+    direction: str  # lowest | highest
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far a run is that trains; `epochs` None: nobody knows how many were asked for."""
+
+    done: int
+    epochs: int | None
+
+    @property
+    def said(self) -> str:
+        """``12 of 50 epochs``."""
+        return f"{self.done} of {self.epochs} epochs" if self.epochs else f"{self.done} epochs"
+
+
 class Charts(msgspec.Struct, frozen=True):
     """What the page's script draws; epochs as they are stored: a run of MLflow may count from 1."""
 
@@ -49,6 +89,12 @@ class Charts(msgspec.Struct, frozen=True):
     loss: Panel
     norms: Panel
     histograms: bool
+    others: list[SmallChart] = []
+
+    @property
+    def empty(self) -> bool:
+        """True of a run that logged no curve."""
+        return not (self.loss.curves or self.norms.curves or self.others or self.histograms)
 
 
 class Note(msgspec.Struct, frozen=True):
@@ -77,6 +123,8 @@ class RunView(msgspec.Struct, frozen=True, kw_only=True):
 
     run: QuickTest
     charts: Charts | None = None  # None: nothing published, or nothing readable
+    progress: Progress | None = None  # None: it has ended, or does not say
+    best: list[Best] = []
     notes: list[Note] = []
     recalls: list[Recall] = []
     metrics: dict[str, Any] = {}
@@ -112,8 +160,11 @@ def to_view(run: QuickTest, stored: bytes | None) -> RunView:
     return RunView(
         run=run,
         charts=charts,
+        progress=None if run.status.ended else _to_progress(history),
+        best=_to_best(history),
         notes=[
             *_status_notes(run, history, charts),
+            *_curve_notes(history, charts),
             *_legacy_notes(history, ragged),
             *_mark_notes(charts, _section(history, "sampling")),
         ],
@@ -169,8 +220,70 @@ def _to_charts(history: dict[str, Any]) -> tuple[Charts, list[str]]:
                 marks += _own_marks(labels.get(key, key), epochs, values)
         marks += _recorded_marks(_section(non_finite, name), labels)
         panels.append(Panel(curves, {key: labels.get(key, key) for key in curves}, _without_doubles(marks)))
+    others, more = _to_others(history, epochs)
     histograms = bool(history.get("histogram_available"))
-    return Charts(epochs, panels[0], panels[1], histograms), ragged
+    return Charts(epochs, panels[0], panels[1], histograms, others), ragged + more
+
+
+def _to_others(history: dict[str, Any], epochs: list[int]) -> tuple[list[SmallChart], list[str]]:
+    """A chart for each other series, in the history's order, and which of them did not have one value an epoch."""
+    best, kinds = _section(history, "best"), _section(history, "non_finite")
+    charts: dict[tuple[str, str], SmallChart] = {}
+    ragged: list[str] = []
+
+    def add(axis: Literal["epoch", "step"], name: str, line: Line, marks: list[Mark]) -> None:
+        # A series and its validation's are read together.
+        title = name.removeprefix("val_") or name
+        chart = charts.setdefault((axis, title), SmallChart(title, axis, [], []))
+        chart.lines.append(line)
+        chart.marks.extend(marks)
+
+    for name, values in _section(history, "metrics").items():
+        values = _list(values)
+        if len(values) != len(epochs):
+            ragged.append(f"metrics.{name} has {len(values)} values for {len(epochs)} epochs")
+        curve = [_finite(value) for _, value in zip_longest(epochs, values[: len(epochs)])]
+        marks = _recorded_marks({name: _section(_section(kinds, "metrics"), name)}, {})
+        add("epoch", name, Line(name, curve, best=_to_best_point(best.get(name))), marks)
+    for name, entry in _section(history, "series").items():
+        entry = entry if isinstance(entry, dict) else {}
+        steps = [step for step in _list(entry.get("steps")) if isinstance(step, int | str)]
+        values = [_finite(value) for value in _list(entry.get("values"))]
+        marks = [
+            Mark(int(steps[int(at)]), f"{name} is {_KIND_LABELS[kind]}")
+            for at, kind in _section(_section(kinds, "series"), name).items()
+            if at.isdecimal() and int(at) < len(steps) and kind in _KIND_LABELS
+        ]
+        add("step", name, Line(name, values[: len(steps)], steps, _to_best_point(best.get(name))), marks)
+    return [msgspec.structs.replace(chart, marks=_without_doubles(chart.marks)) for chart in charts.values()], ragged
+
+
+def _to_best_point(best: Any) -> tuple[int | str, float] | None:
+    if not isinstance(best, dict) or _finite(best.get("value")) is None:
+        return None
+    at = best.get("epoch", best.get("step"))
+    return (at, best["value"]) if isinstance(at, int | str) else None
+
+
+def _to_best(history: dict[str, Any]) -> list[Best]:
+    """By name, as the history has them."""
+    words = {"min": "lowest", "max": "highest"}
+    return [
+        Best(
+            name,
+            _finite(best.get("value")),
+            f"epoch {best['epoch']}" if "epoch" in best else f"step {best.get('step', '?')}",
+            words.get(str(best.get("direction")), ""),
+        )
+        for name, best in _section(history, "best").items()
+        if isinstance(best, dict)
+    ]
+
+
+def _to_progress(history: dict[str, Any]) -> Progress | None:
+    progress = _section(history, "progress")
+    done, epochs = progress.get("epochs_done"), progress.get("epochs")
+    return Progress(done, epochs if isinstance(epochs, int) else None) if isinstance(done, int) else None
 
 
 def _own_marks(label: str, epochs: list[int], values: list[Any]) -> list[Mark]:
@@ -201,7 +314,10 @@ def _status_notes(run: QuickTest, history: dict[str, Any], charts: Charts) -> li
     notes = []
     upto = f"The last published is epoch {charts.epochs[-1]}." if charts.epochs else "No epoch is published."
     if not run.status.ended:
-        notes.append(Note("warning", "Partial: the run is still training", f"{upto} This page refreshes by itself."))
+        progress = _to_progress(history)
+        upto = f"{progress.said} are trained. {upto}" if progress is not None else upto
+        text = f"{upto} Nothing here is final. This page refreshes by itself."
+        notes.append(Note("warning", "Partial: the run is still training", text))
     elif run.status is not RunStatus.COMPLETED:
         notes.append(Note("warning", f"Partial: the run ended {run.status}", upto))
     elif history.get("status", "completed") != "completed":
@@ -212,6 +328,24 @@ def _status_notes(run: QuickTest, history: dict[str, Any], charts: Charts) -> li
         chosen += "; also the first and the extremes of each loss" if sampling.get("keep_extremes") else ""
         text = f"{sampling['kept']} of {sampling['total']} epochs: {chosen}. Histograms have all of them."
         notes.append(Note("info", "Sampled curves", text))
+    return notes
+
+
+def _curve_notes(history: dict[str, Any], charts: Charts) -> list[Note]:
+    """That there are no curves, or which are not here."""
+    notes = []
+    if charts.empty:
+        text = "The run logged no value at more than one step: its values and parameters are below."
+        notes.append(Note("info", "This run has no curves", text))
+    cut = _section(_section(history, "sampling"), "cut")
+    if cut.get("left_out"):
+        names = [str(name) for name in _list(cut.get("names"))]
+        said = ", ".join(names[:_NAMES_SAID]) + (", ..." if len(names) > _NAMES_SAID else ".")
+        text = f"{cut['left_out']} of this run's series are not drawn, for there are too many: {said}"
+        notes.append(Note("warning", "Series left out", text))
+    if cut.get("by_max_points"):
+        text = f"{cut['by_max_points']} of the curves have more points than are drawn; their extremes are kept."
+        notes.append(Note("info", "Thinned curves", text))
     return notes
 
 
@@ -228,11 +362,20 @@ def _legacy_notes(history: dict[str, Any], ragged: list[str]) -> list[Note]:
 
 
 def _mark_notes(charts: Charts, sampling: dict[str, Any]) -> list[Note]:
-    marks = _without_doubles([*charts.loss.marks, *charts.norms.marks])
+    marks = _without_doubles(
+        [
+            *charts.loss.marks,
+            *charts.norms.marks,
+            *(mark for chart in charts.others if chart.axis == "epoch" for mark in chart.marks),
+        ]
+    )
+    at_steps = sum(len(chart.marks) for chart in charts.others if chart.axis == "step")
     dropped = sampling.get("non_finite_dropped") or 0
     said = [f"epoch {mark.epoch}: {mark.label}" for mark in marks[:_MARKS_SAID]]
     if len(marks) > _MARKS_SAID:
         said.append(f"and {len(marks) - _MARKS_SAID} more")
+    if at_steps:
+        said.append(f"{at_steps} at steps of series of their own")
     parts = ["; ".join(said) + ". Crosses mark them on the charts."] if said else []
     if dropped:
         parts.append(f"In epochs that sampling left out: {dropped} (publish with keep_extremes to see where).")

@@ -64,13 +64,17 @@ const Charts = (() => {
     return [first - Math.min(0.9, room), last + room];
   }
 
+  /* Plotly reads a little HTML in every text; a name is only a name. */
+  const plain = (text) => String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+  const styleOf = (styles, name) => (Object.hasOwn(styles, name) ? styles[name] : OTHER);
+
   function curves(target, panel, epochs, styles, shown, yTitle, log) {
     const traces = Object.entries(panel.curves)
-      .filter(([name]) => shown.has((styles[name] ?? OTHER).group))
+      .filter(([name]) => shown.has(styleOf(styles, name).group))
       .map(([name, values]) => {
-        const style = styles[name] ?? OTHER;
+        const style = styleOf(styles, name);
         return {
-          name: panel.labels[name], type: "scatter", mode: "lines+markers", connectgaps: false,
+          name: plain(panel.labels[name]), type: "scatter", mode: "lines+markers", connectgaps: false,
           x: epochs, y: values, hovertemplate: "%{y:.6g}",
           line: { color: color(style.color), dash: style.dash, width: 2 },
           marker: { symbol: style.symbol, size: epochs.length > 60 ? 0.1 : 6, color: color(style.color) },
@@ -95,11 +99,16 @@ const Charts = (() => {
     if (document.getElementById("show-total").checked) shown.add("total");
     if (document.getElementById("show-regularization").checked) shown.add("regularization");
     const log = document.getElementById("log-scale").checked;
+    // A run without losses has its curves among the other series; an empty chart says nothing.
+    const has = (panel) => Object.keys(panel.curves).length > 0 || panel.marks.length > 0;
+    document.getElementById("loss-card").hidden = !has(charts.loss);
+    document.getElementById("norm-card").hidden = !has(charts.norms);
+    document.getElementById("main-charts").hidden = !has(charts.loss) && !has(charts.norms);
     return Promise.all([
       curves(document.getElementById("loss-chart"), charts.loss, charts.epochs, LOSS_STYLES, shown, "loss", log),
       curves(document.getElementById("norm-chart"), charts.norms, charts.epochs, NORM_STYLES, new Set([undefined, "loss"]), "L2 norm", false),
     ]);
   }
 
-  return { axis, color, config: CONFIG, draw, epochAxis, layout };
+  return { axis, color, config: CONFIG, crosses, draw, epochAxis, layout, plain, reach };
 })();

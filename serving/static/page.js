@@ -15,7 +15,7 @@
     const { charts, id } = shown;
     document.getElementById("charts").hidden = !charts;
     if (!charts) return;
-    await Charts.draw(charts);
+    await Promise.all([Charts.draw(charts), Series.draw(charts)]);
     if (charts.histograms) await Histograms.load(id);
   }
 
@@ -56,10 +56,11 @@
   for (const id of ["show-total", "show-regularization", "log-scale"]) {
     document.getElementById(id).addEventListener("change", () => Charts.draw(shown.charts));
   }
+  document.getElementById("more-series").addEventListener("click", () => Series.showAll(shown.charts));
   document.getElementById("epoch").addEventListener("input", () => Histograms.draw());
   document.addEventListener("visibilitychange", schedule);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
-    if (shown.charts) { Charts.draw(shown.charts); Histograms.draw(); }
+    if (shown.charts) { Charts.draw(shown.charts); Series.draw(shown.charts); Histograms.draw(); }
   });
 
   draw()

@@ -14,6 +14,9 @@ import uvicorn
 from playwright.sync_api import Browser, Page, Route, expect
 
 from serving.app import create_app
+from switchyard.core.history.publication import Progress
+from switchyard.core.history.publishing import to_publication
+from switchyard.core.metrics.record import MetricsRecord, OtherSeries, Sampling
 from switchyard.core.runs.rows import RunStatus
 from tests.chromium import open_browser, skip_without_chromium
 from tests.clients.results.places import NOW, Place, Places
@@ -61,6 +64,23 @@ def site(all_places: Places, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         assert statistics.histogram is not None
         statistics.histogram.edges_assumed = True
     made.runs["assumed edges"] = publish_run(place, assumed, name="assumed edges")
+    names = {"learning_rate": 1.0, "recall": 2.0, "val_recall": 3.0, HOSTILE: 4.0, "__proto__": 5.0}
+    made.runs["series"] = publish_run(
+        place,
+        make_record(
+            metrics={name: [first + epoch for epoch in range(50)] for name, first in names.items()},
+            other_series={"batch_loss": OtherSeries(steps=[0, 70, 140, 2**53 + 1], values=[3.0, 2.0, 1.5, 1.0])},
+        ),
+        name="every series",
+    )
+    made.runs["many"] = publish_run(
+        place, make_record(metrics={f"layer_{number}": [1.0] * 50 for number in range(100)}), name="many series"
+    )
+    made.runs["values"] = publish_run(
+        place,
+        MetricsRecord(status="completed", saved_at=NOW, final_metrics={"accuracy": 0.9}, params={"C": 1.0}),
+        name="values alone",
+    )
     made.runs["legacy"] = make_run(place, "legacy").id
     place.runs.end_run(made.runs["legacy"], RunStatus.COMPLETED, error="", now=NOW)
     place.set_history(made.runs["legacy"], LEGACY)
@@ -288,3 +308,83 @@ def test_the_list_leads_to_the_runs(visit: Visit, site: Site) -> None:
     visit.page.get_by_role("link", name="a completed run").click()
     expect(visit.page).to_have_url(f"{site.url}/quick-tests/{site.runs['completed']}")
     visit.page.wait_for_selector("body[data-drawn=yes]")
+
+
+def test_every_other_series_is_drawn(visit: Visit) -> None:
+    """A chart each, on the epochs or on steps of their own, whatever they are called; the best is starred."""
+    page = visit.open("series")
+    titles = page.locator("#series-charts h3")
+    expect(titles).to_have_text(["learning_rate", "recall", HOSTILE, "__proto__", "batch_loss"])
+    for number in range(5):
+        page.locator(f"#series-{number}-chart").scroll_into_view_if_needed()
+        wait_until(page, f"document.getElementById('series-{number}-chart').data?.length > 0")
+    recall = traces(page, "series-1-chart")
+    assert recall["recall"]["x"] == recall["val_recall"]["x"] == [0, 5, 10, 15, 20, 25, 30, 35, 40, 45, 49]
+    assert recall["best"]["x"] == [49, 49]
+    assert traces(page, "series-4-chart")["batch_loss"]["y"] == [3.0, 2.0, 1.5, 1.0]
+    assert "9007199254740993" in page.evaluate("document.getElementById('series-4-chart').data[0].customdata")
+    expect(page.get_by_role("row", name="val_recall")).to_contain_text("epoch 49, highest")
+
+
+def test_many_series_are_drawn_as_the_reader_comes_to_them(visit: Visit) -> None:
+    """The first of them have a card; a button brings the others."""
+    page = visit.open("many")
+    expect(page.locator("#series-charts .card")).to_have_count(48)
+    page.get_by_role("button", name="Show the other 52 series").click()
+    expect(page.locator("#series-charts .card")).to_have_count(100)
+    page.locator("#series-99-chart").scroll_into_view_if_needed()
+    wait_until(page, "document.getElementById('series-99-chart').data?.length === 1")
+
+
+def test_a_run_without_curves_shows_its_values(visit: Visit) -> None:
+    """And that it has none; no empty chart stands for them."""
+    page = visit.open("values")
+    expect(page.get_by_text("This run has no curves")).to_be_visible()
+    expect(page.get_by_role("row", name="accuracy")).to_contain_text("0.9")
+    for card in ("#loss-card", "#norm-card", "#series"):
+        expect(page.locator(card)).to_be_hidden()
+
+
+def test_a_run_that_trains_shows_how_far_it_is_and_grows(visit: Visit) -> None:
+    """The bar, the mark, the other series; at the end none of it is left."""
+    place = visit.site.place
+    run = make_run(place, "growing")
+    visit.site.runs["growing"] = run.id
+    metrics: dict[str, list[float | None]] = {"recall": [0.1 * epoch for epoch in range(50)]}
+
+    def publish(epochs: int) -> None:
+        publication = to_publication(
+            make_record(epochs=epochs, status="partial", metrics={"recall": metrics["recall"][:epochs]}),
+            quick_test_id=run.id,
+            source="file",
+            sampling=Sampling(interval=1),
+            progress=Progress(epochs_done=epochs, epochs=50, at=NOW),
+        )
+        place.histories.publish(publication, now=NOW)
+
+    publish(12)
+    page = visit.page
+    page.clock.install()
+    visit.open("growing")
+    expect(page.get_by_text("Trained so far: 12 of 50 epochs")).to_be_visible()
+    expect(page.get_by_text("not final", exact=True)).to_be_visible()
+    assert page.locator("progress").get_attribute("value") == "12"
+    page.locator("#series-0-chart").scroll_into_view_if_needed()
+    wait_until(page, "document.getElementById('series-0-chart').data?.[0].x.length === 12")
+    publish(30)
+    page.clock.run_for(6_000)
+    wait_until(page, "document.getElementById('series-0-chart').data?.[0].x.length === 30")
+    expect(page.get_by_text("Trained so far: 30 of 50 epochs")).to_be_visible()
+    publish_run(place, make_record(metrics=metrics), name="growing")
+    page.clock.run_for(6_000)
+    expect(page.locator("#news")).to_contain_text("The run has ended")
+    assert page.get_by_text("not final", exact=True).count() == 0
+
+
+@pytest.mark.parametrize("run", ["series", "values"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_every_series_fits_the_screen(visit: Visit, run: str, width: int) -> None:
+    """The page is as wide as the screen, however long a name is."""
+    visit.page.set_viewport_size({"width": width, "height": 800})
+    page = visit.open(run)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width

@@ -140,6 +140,7 @@ def test_scripts_may_be_kept_for_good(client: TestClient, place: Place) -> None:
         "plotly.min.js",
         "charts.js",
         "histograms.js",
+        "series.js",
         "page.js",
     }
     for url in urls:

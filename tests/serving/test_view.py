@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from serving.view import RunView, to_charts, to_view
+from switchyard.core.history.publication import Progress
 from switchyard.core.history.publishing import to_publication
-from switchyard.core.metrics.record import MetricsRecord, Sampling
+from switchyard.core.metrics.record import MetricsRecord, OtherSeries, Sampling
 from switchyard.core.runs.rows import QuickTest, RunStatus
-from tests.serving.factories import make_record
+from tests.serving.factories import NOW, make_record
 
 
 def make_view(
@@ -185,3 +186,103 @@ def test_nothing_published_shows_the_rows_parameters() -> None:
         view = to_view(run, stored)
         assert (view.charts, view.notes, view.params, view.live) == (None, [], {"epochs": 3}, True)
         assert view.title == "Quick test 3"
+
+
+EPOCHS = range(50)
+CURVES: dict[str, list[float | None]] = {
+    "learning_rate": [0.1] * 50,
+    "recall": [2.0 * epoch for epoch in EPOCHS],
+    "val_recall": [None if epoch == 10 else 1.0 * epoch for epoch in EPOCHS],
+    "val_speed": [1.0] * 50,
+}
+
+
+def test_every_other_series_has_a_chart() -> None:
+    """In the history's order; a validation's series with its own; a value an epoch, or on steps of its own."""
+    record = make_record(
+        metrics=CURVES,
+        other_series={
+            "batch_loss": OtherSeries(steps=[0, 50, 100], values=[3.0, None, 1.0]),
+            "far": OtherSeries(steps=[2**53 + 1, 2**53 + 3], values=[1.0, 2.0]),
+        },
+        non_finite={"metrics": {"val_recall": {"10": "nan"}}, "other_series": {"batch_loss": {"1": "inf"}}},
+    )
+    publication = to_publication(record, quick_test_id=1, source="file", sampling=Sampling(interval=1))
+    stored = json.dumps(publication.history, default=str).encode()
+    view = to_view(QuickTest(id=1, status=RunStatus.COMPLETED), stored)
+    assert view.charts is not None
+    found = {chart.title: chart for chart in view.charts.others}
+    assert {title: chart.axis for title, chart in found.items()} == {
+        "learning_rate": "epoch",
+        "recall": "epoch",
+        "speed": "epoch",
+        "batch_loss": "step",
+        "far": "step",
+    }
+    assert [line.label for line in found["recall"].lines] == ["recall", "val_recall"]
+    assert [line.best for line in found["recall"].lines] == [(49, 98.0), (49, 49.0)]
+    assert [(mark.epoch, mark.label) for mark in found["recall"].marks] == [(10, "val_recall is NaN")]
+    assert (found["batch_loss"].lines[0].steps, found["batch_loss"].lines[0].values) == ([0, 50, 100], [3.0, None, 1.0])
+    assert [(mark.epoch, mark.label) for mark in found["batch_loss"].marks] == [(50, "batch_loss is +\N{INFINITY}")]
+    assert found["far"].lines[0].steps == ["9007199254740993", "9007199254740995"]
+    best = {line.name: (line.value, line.at, line.direction) for line in view.best}
+    assert best["batch_loss"] == (1.0, "step 100", "lowest")
+    assert best["val_recall"] == (49.0, "epoch 49", "highest")
+    assert "learning_rate" not in best
+
+
+def test_a_run_that_trains_says_how_far_it_is() -> None:
+    """And that nothing is final; once it has ended it says nothing of that."""
+    publication = to_publication(
+        make_record(epochs=12, status="partial"),
+        quick_test_id=1,
+        source="file",
+        sampling=Sampling(),
+        progress=Progress(epochs_done=12, epochs=50, at=NOW),
+    )
+    stored = json.dumps(publication.history, default=str).encode()
+    view = to_view(QuickTest(id=1, status=RunStatus.RUNNING), stored)
+    assert view.progress is not None
+    assert view.progress.said == "12 of 50 epochs"
+    assert "12 of 50 epochs are trained" in view.notes[0].text
+    assert "Nothing here is final" in view.notes[0].text
+    assert to_view(QuickTest(id=1, status=RunStatus.FAILED), stored).progress is None
+
+
+def test_a_run_without_curves_says_so() -> None:
+    """It shows its values and parameters; nothing pretends that a chart is missing."""
+    record = MetricsRecord(status="completed", saved_at=NOW, final_metrics={"accuracy": 0.9}, params={"C": 1.0})
+    view = make_view(record)
+    assert titles(view) == ["This run has no curves"]
+    assert view.charts is not None
+    assert view.charts.empty
+    assert (view.metrics, view.params) == ({"accuracy": 0.9}, {"C": 1.0})
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"metrics": "no map"},
+        {"metrics": {"a": "no list", "b": [1]}},
+        {"series": {"a": None, "b": {"steps": [1, None], "values": [1.0]}}},
+        {"best": {"a": None, "b": {"value": "x"}, "c": {"value": 1.0, "epoch": [1]}}},
+        {"progress": {"epochs_done": "12"}},
+        {"sampling": {"cut": {"left_out": 3, "names": "none"}}},
+        {"non_finite": {"series": {"b": {"7": "nan", "x": "nan"}}}, "series": {"b": {"steps": [1], "values": [1.0]}}},
+    ],
+)
+def test_odd_parts_of_a_history_break_no_page(part: dict[str, Any]) -> None:
+    """Whoever wrote it: what can be drawn is."""
+    view = make_legacy(**part)
+    assert view.charts is not None
+    assert view.charts.loss.curves == {"train": [2.0, 1.0]}
+
+
+def test_series_that_were_cut_are_named() -> None:
+    """A history has room for so many."""
+    names = [f"layer_{number}" for number in range(30)]
+    view = make_legacy(sampling={"cut": {"left_out": 30, "names": names, "by_max_points": 2}})
+    said = {note.title: note.text for note in view.notes}
+    assert said["Series left out"].startswith("30 of this run's series are not drawn, for there are too many: layer_0,")
+    assert said["Series left out"].endswith("layer_19, ...")
+    assert said["Thinned curves"].startswith("2 of the curves")
