@@ -32,7 +32,16 @@ from switchyard.core.runs.missing import (
     to_seen_line,
 )
 from switchyard.core.runs.rows import Job, Unsettled
-from switchyard.core.runs.walk import Action, Graces, Step, choose_job, is_doubtful, next_action, to_next_try
+from switchyard.core.runs.walk import (
+    Action,
+    Graces,
+    Step,
+    choose_job,
+    is_doubtful,
+    is_published,
+    next_action,
+    to_next_try,
+)
 from tasks.announce import announce_end
 from tasks.poll import cancel_job, find_job, list_jobs, publish_unwatched
 from tasks.prune import prune_jobs
@@ -201,8 +210,7 @@ def _repair(
         raise TryAgain(report.problem)  # neither seen nor missed
     if report is not None and line is not None and line.state != "seen":
         write_ledger(to_seen_line(id_, now=now))
-    published = run.published_status is not None
-    step = next_action(run.quick_test.status, job, found, published=published, now=now, graces=graces)
+    step = next_action(run.quick_test.status, job, found, published=is_published(run), now=now, graces=graces)
     if step.action is Action.LOOK_AGAIN and isinstance(found, Missing):
         write_ledger(to_missing_line(id_, found))
         result.missed.append(id_)

@@ -6,8 +6,8 @@ import msgspec
 
 
 class LedgerLine(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one run in one kind of work (``repair``, ``backfill``, ``verify``, ``missing``), and when to try
-    again.
+    """What became of one run in one kind of work, and when to try again. Kinds: ``repair``, ``backfill``, ``verify``,
+    ``missing``, ``live``.
 
     Lines of a kind ``verify/<...>`` (`switchyard.core.verify.batches`) hold the manifest's line of that run, as JSON in
     `error`, until its manifest is written.
@@ -15,8 +15,9 @@ class LedgerLine(msgspec.Struct, frozen=True, kw_only=True):
 
     kind: str
     quick_test_id: int
-    # done | failed; of `backfill` also filed (done, and its metrics file written), skipped and stale; of `parent` unknown;
-    # of `verify` one of switchyard.core.verify.findings.State; of `missing` missing, gone or seen (switchyard.core.runs.missing)
+    # done | failed; of `backfill` also filed (done, and its metrics file written), skipped and stale; of `parent`
+    # unknown; of `verify` one of switchyard.core.verify.findings.State; of `missing` missing, gone or seen
+    # (switchyard.core.runs.missing); of `live` seen, failed or watched (switchyard.core.runs.live)
     state: str
     attempts: int
     error: str = ""

@@ -11,7 +11,7 @@ import msgspec
 
 from switchyard.core.runs.jobs import JobReport, JobState, Reason, read_reason
 from switchyard.core.runs.missing import MISSING_FOR, Missing, is_gone
-from switchyard.core.runs.rows import Job, NewestJob, RunStatus
+from switchyard.core.runs.rows import Job, NewestJob, RunStatus, Unsettled
 
 MAX_BACKOFF = timedelta(days=1)
 FIRST_BACKOFF = timedelta(minutes=1)
@@ -119,6 +119,14 @@ def may_reopen(job: Job, status: RunStatus, *, is_newest: bool) -> bool:
     Not where its run has a newer attempt, or its owner has ended the run in another way since.
     """
     return is_newest and status is RunStatus.FAILED and is_doubtful(job)
+
+
+def is_published(run: Unsettled) -> bool:
+    """Whether anything is published of the run that its end may leave as it is. Its partial history may not, where its
+    row is completed: an application's own, whose job was killed between its end and its last publish."""
+    if run.job is not None and run.quick_test.status is RunStatus.COMPLETED:
+        return run.published_status not in (None, "partial")
+    return run.published_status is not None
 
 
 def may_end(of_attempt: int | None, newest: NewestJob | None) -> bool:

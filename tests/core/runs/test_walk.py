@@ -18,8 +18,18 @@ from switchyard.core.runs.missing import (
     to_missing_line,
     to_seen_line,
 )
-from switchyard.core.runs.rows import Job, NewestJob, RunStatus
-from switchyard.core.runs.walk import Action, Graces, Step, choose_job, may_end, may_reopen, next_action, to_next_try
+from switchyard.core.runs.rows import Job, NewestJob, QuickTest, RunStatus, Unsettled
+from switchyard.core.runs.walk import (
+    Action,
+    Graces,
+    Step,
+    choose_job,
+    is_published,
+    may_end,
+    may_reopen,
+    next_action,
+    to_next_try,
+)
 
 NOW = datetime(2026, 1, 15, 10, 30, tzinfo=UTC)
 PATIENT = Graces(claim=timedelta(minutes=10), event=timedelta(seconds=90))
@@ -251,3 +261,24 @@ def test_a_run_is_ended_by_its_newest_job_alone(
 def test_a_minute_is_the_least() -> None:
     """The same three looks within a moment say nothing."""
     assert not is_gone(Missing(looks=LOOKS, since=NOW), now=NOW + MISSING_FOR - timedelta(seconds=1))
+
+
+@pytest.mark.parametrize(
+    ("status", "has_job", "published", "expected"),
+    [
+        (RunStatus.COMPLETED, True, None, False),
+        (RunStatus.COMPLETED, True, "partial", False),
+        (RunStatus.COMPLETED, True, "completed", True),
+        (RunStatus.COMPLETED, False, "partial", True),
+        (RunStatus.FAILED, True, "partial", True),
+        (RunStatus.RUNNING, True, "partial", True),
+        (RunStatus.RUNNING, True, None, False),
+    ],
+)
+def test_what_was_published_while_a_run_trained_is_not_its_last_word(
+    status: RunStatus, published: str | None, *, has_job: bool, expected: bool
+) -> None:
+    """An application completed its row before the end was published: it is published all the same."""
+    job = make_job(JobState.SUCCEEDED) if has_job else None
+    run = Unsettled(quick_test=QuickTest(id=12, status=status), job=job, published_status=published)
+    assert is_published(run) is expected
