@@ -13,12 +13,19 @@ from psycopg import IsolationLevel, ServerCursor, sql
 from psycopg.rows import TupleRow
 
 from switchyard.clients.mlflow.errors import translated_postgres
-from switchyard.clients.mlflow.schema import RUNS, check_versions, to_tracked_run
+from switchyard.clients.mlflow.schema import (
+    OWNED_COLUMNS,
+    OWNED_TABLE,
+    RUNS,
+    check_versions,
+    to_owned_points,
+    to_tracked_run,
+)
 from switchyard.clients.postgres.connection import BoundedConnection
 from switchyard.core.batches import batched
 from switchyard.core.errors import BadRecord, NotFound
 from switchyard.core.mlflow.facts import Look, choose_shows
-from switchyard.core.mlflow.raw_run import Keys, LostRun, Points, RawRun, TrackedRun, to_points
+from switchyard.core.mlflow.raw_run import Keys, LostRun, OwnedPoint, Points, RawRun, TrackedRun, to_points
 
 CHOSEN_BATCH: Final = 5_000
 """Runs a query, where some keys are read: it passes the index of those keys once, whatever the number of runs."""
@@ -151,6 +158,7 @@ class PostgresTracking:
         for some in batched(batch, _INFO_BATCH):
             infos = self._infos(connection, some)
             params, tags = self._pairs(connection, "params", some), self._pairs(connection, "tags", some)
+            owned = self._owned(connection, some)
             for run_id in some:
                 metrics: dict[str, Points] = {}
                 while current is not None and current[0] == run_id:
@@ -161,7 +169,12 @@ class PostgresTracking:
                     yield LostRun(run_id=run_id, error=NotFound(f"{self.where} has no run {run_id} (any more)"))
                     continue
                 yield RawRun(
-                    info=info, metrics=metrics, params=params.get(run_id, {}), tags=tags.get(run_id, {}), keys=keys
+                    info=info,
+                    metrics=metrics,
+                    params=params.get(run_id, {}),
+                    tags=tags.get(run_id, {}),
+                    keys=keys,
+                    owned=owned.get(run_id, ()),
                 )
 
     def _points(
@@ -200,6 +213,14 @@ class PostgresTracking:
         for run_id, key, value in connection.execute(query, (run_ids,)):
             found.setdefault(run_id, {})[key] = value or ""
         return found
+
+    def _owned(self, connection: psycopg.Connection[TupleRow], run_ids: list[str]) -> dict[str, list[OwnedPoint]]:
+        """None where the table is not there, or not ours to read: a role may have been made for MLflow 2."""
+        allowed = f"SELECT coalesce(has_table_privilege(to_regclass('{OWNED_TABLE}'), 'SELECT'), false)"
+        if connection.execute(allowed.encode()).fetchone() != (True,):
+            return {}
+        query = f"SELECT {', '.join(OWNED_COLUMNS)} FROM {OWNED_TABLE} WHERE run_id = ANY(%s)"  # noqa: S608
+        return to_owned_points(connection.execute(query.encode(), (run_ids,)))
 
     @contextmanager
     def _reading(self) -> Iterator[psycopg.Connection[TupleRow]]:

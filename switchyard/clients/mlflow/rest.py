@@ -18,7 +18,7 @@ from switchyard.clients.mlflow.schema import DBL_MAX
 from switchyard.core.batches import batched
 from switchyard.core.errors import BadRecord, BadRequest, BadSetup, NotFound, SwitchyardError, TryAgain
 from switchyard.core.mlflow.facts import Look, choose_shows
-from switchyard.core.mlflow.raw_run import Keys, LostRun, Points, RawRun, TrackedRun, choose_name, to_points
+from switchyard.core.mlflow.raw_run import Keys, LostRun, OwnedPoint, Points, RawRun, TrackedRun, choose_name, to_points
 
 _API: Final = "/api/2.0/mlflow"
 _BULK: Final = "/ajax-api/2.0/mlflow/metrics/get-history-bulk"
@@ -28,7 +28,7 @@ _PAGE_RUNS: Final = 200
 _PAGE_EXPERIMENTS: Final = 1_000
 _EXPERIMENTS_A_SEARCH: Final = 50
 
-_Columns = tuple[list[int], list[int], list[float]]
+_Columns = tuple[list[int], list[int], list[float], list[OwnedPoint]]
 
 
 class _Experiment(msgspec.Struct, frozen=True):
@@ -133,7 +133,7 @@ class RestTracking:
     def _has_curve(self, run_id: str, head: _Head) -> bool:
         with self._understood(f"a metric of MLflow run {run_id}"):
             for key, latest in sorted(head.latest.items(), key=lambda item: -item[1].step):
-                steps, times, _ = self._read_history(run_id, key)
+                steps, times, *_ = self._read_history(run_id, key)
                 if {*zip(steps, times, strict=True)} - {(latest.step, latest.timestamp_ms)}:
                     return True
         return False
@@ -185,20 +185,24 @@ class RestTracking:
     def _to_run(self, head: _Head, columns: Mapping[str, _Columns], keys: Keys | None) -> RawRun | LostRun:
         run_id = head.info.run_id
         metrics: dict[str, Points] = {}
+        owned: list[OwnedPoint] = []
         for key, latest in head.latest.items():
             if keys is not None and key not in keys:
                 continue
-            points = to_points(*columns.get(key, ([], [], [])))
+            found = columns.get(key, ([], [], [], []))
+            points = to_points(*found[:3])
             if not _reaches(points, latest):
                 try:
                     with self._understood(f"metric {key!r} of MLflow run {run_id}"):
-                        points = to_points(*self._read_history(run_id, key))
+                        found = self._read_history(run_id, key)
+                        points = to_points(*found[:3])
                 except SwitchyardError as err:
                     return self._lose(run_id, err)
             if not _reaches(points, latest):
                 return self._explain(run_id, key, points, latest)
             metrics[key] = points
-        return RawRun(info=head.info, metrics=metrics, params=head.params, tags=head.tags, keys=keys)
+            owned += found[3]
+        return RawRun(info=head.info, metrics=metrics, params=head.params, tags=head.tags, keys=keys, owned=owned)
 
     def _explain(self, run_id: str, key: str, points: Points, latest: _Latest) -> LostRun:
         """Why a history lacks its end: the run was deleted for good meanwhile, or the server keeps something back."""
@@ -236,7 +240,7 @@ class RestTracking:
         if len(points) < BULK_POINTS:
             found: dict[str, _Columns] = {}
             for point in points:
-                _append(found.setdefault(point["run_id"], ([], [], [])), point)
+                _append(found.setdefault(point["run_id"], ([], [], [], [])), key, point)
             return found
         if len(run_ids) == 1:
             return {run_ids[0]: self._read_history(run_ids[0], key)}
@@ -245,11 +249,11 @@ class RestTracking:
 
     def _read_history(self, run_id: str, key: str) -> _Columns:
         """All of it: a 2.9.2 server ignores the page's size and says everything at once."""
-        columns: _Columns = ([], [], [])
+        columns: _Columns = ([], [], [], [])
         query = {"run_id": run_id, "metric_key": key, "max_results": BULK_POINTS}
         for points in self._each_page(lambda token: self._server.read(f"{_API}/metrics/get-history", query | token)):
             for point in points.get("metrics", ()):
-                _append(columns, point)
+                _append(columns, key, point)
         return columns
 
     def _pages(
@@ -311,12 +315,15 @@ def _run_id_of(run: dict[str, Any]) -> str:
     return str(run["info"].get("run_id") or run["info"]["run_uuid"])
 
 
-def _append(columns: _Columns, point: Mapping[str, Any]) -> None:
-    steps, timestamps, values = columns
+def _append(columns: _Columns, key: str, point: Mapping[str, Any]) -> None:
+    steps, timestamps, values, owned = columns
     steps.append(int(point.get("step", 0)))
     timestamps.append(int(point.get("timestamp", 0)))
     value = float(point.get("value", 0.0))  # "NaN" is a text in one answer, and a token in another
     values.append(math.copysign(math.inf, value) if abs(value) >= DBL_MAX else value)
+    model_id, dataset = point.get("model_id") or "", point.get("dataset_name") or ""
+    if model_id or dataset:  # as a server of MLflow 3 over files says it; over a database it knows, and does not say
+        owned.append(OwnedPoint(key, steps[-1], timestamps[-1], values[-1], str(model_id), str(dataset)))
 
 
 def _reaches(points: Points, latest: _Latest) -> bool:

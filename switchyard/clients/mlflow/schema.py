@@ -1,10 +1,11 @@
 """The database schemas of MLflow that we know: those in which the tables of runs are as 2.9.2 has them."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from switchyard.core.errors import BadSetup
-from switchyard.core.mlflow.raw_run import TrackedRun, choose_name
+from switchyard.core.mlflow.raw_run import OwnedPoint, TrackedRun, choose_name
 
 LEGACY: Final = "acf3f17fdcc7"
 CURRENT: Final = "f4a9b2c7d1e6"
@@ -35,6 +36,26 @@ RUNS: Final = """
     FROM runs r JOIN experiments e ON e.experiment_id = r.experiment_id
         LEFT JOIN tags t ON t.run_uuid = r.run_uuid AND t.key = 'mlflow.runName'"""
 """Which `to_tracked_run` takes the rows of."""
+
+
+OWNED_TABLE: Final = "logged_model_metrics"
+"""Of MLflow 3: which points were logged for a model, on which data set; each is in `metrics` too, without a word of it.
+Source: SqlAlchemyStore.log_metric and revision 400f98739977, mlflow/store, 3.17.2."""
+OWNED_COLUMNS: Final = (
+    *("run_id", "metric_name", "metric_step", "metric_timestamp_ms", "metric_value", "model_id", "dataset_name"),
+)
+
+
+def to_owned_points(rows: Iterable[Sequence[Any]]) -> dict[str, list[OwnedPoint]]:
+    """By run, of rows of OWNED_COLUMNS."""
+    found: dict[str, list[OwnedPoint]] = {}
+    for run_id, key, step, timestamp_ms, value, model_id, dataset in rows:
+        number = math.nan if value is None else float(value)
+        if abs(number) >= DBL_MAX:
+            number = math.copysign(math.inf, number)
+        point = OwnedPoint(key, step, timestamp_ms, number, model_id or "", dataset or "")
+        found.setdefault(run_id, []).append(point)
+    return found
 
 
 def check_versions(found: Sequence[str], where: str) -> str:

@@ -10,12 +10,22 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
+import msgspec
+
 from switchyard.clients.mlflow.errors import translated_sqlite
-from switchyard.clients.mlflow.schema import DBL_MAX, RUNS, check_versions, to_tracked_run
+from switchyard.clients.mlflow.schema import (
+    DBL_MAX,
+    OWNED_COLUMNS,
+    OWNED_TABLE,
+    RUNS,
+    check_versions,
+    to_owned_points,
+    to_tracked_run,
+)
 from switchyard.core.batches import batched
 from switchyard.core.errors import BadRecord, NotFound
 from switchyard.core.mlflow.facts import Look, choose_shows
-from switchyard.core.mlflow.raw_run import Keys, LostRun, Points, RawRun, TrackedRun, to_points
+from switchyard.core.mlflow.raw_run import Keys, LostRun, OwnedPoint, Points, RawRun, TrackedRun, to_points
 
 _BATCH: Final = 100
 _BUSY_TIMEOUT_S: Final = 10
@@ -67,10 +77,12 @@ class SqliteTracking:
         for batch in batched(run_ids, _BATCH):
             with self._reading() as connection:
                 chosen = self._choose(connection, keys)
+                owned = self._owned(connection, batch)
                 for run_id in dict.fromkeys(batch):
                     try:
                         with translated_sqlite(f"run {run_id} of {self.where}"):
-                            yield self._read(connection, run_id, chosen, keys)
+                            run = self._read(connection, run_id, chosen, keys)
+                            yield msgspec.structs.replace(run, owned=owned.get(run_id, ()))
                     except (BadRecord, NotFound) as err:
                         yield LostRun(run_id=run_id, error=err)
                     except (TypeError, ValueError) as err:  # SQLite's columns take values of any type
@@ -129,6 +141,13 @@ class SqliteTracking:
             tags=pairs["tags"],
             keys=keys,
         )
+
+    def _owned(self, connection: sqlite3.Connection, run_ids: Sequence[str]) -> dict[str, list[OwnedPoint]]:
+        table = "SELECT 1 FROM sqlite_master WHERE name = ?"
+        if not connection.execute(table, (OWNED_TABLE,)).fetchone():
+            return {}
+        query = f"SELECT {', '.join(OWNED_COLUMNS)} FROM {OWNED_TABLE} WHERE run_id IN ({_marks(run_ids)})"  # noqa: S608
+        return to_owned_points(connection.execute(query, tuple(run_ids)))
 
     def _points(self, connection: sqlite3.Connection, run_id: str, chosen: _Chosen) -> Iterator[tuple[str, Points]]:
         condition, keys = chosen

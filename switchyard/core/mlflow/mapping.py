@@ -27,6 +27,7 @@ from switchyard.core.mlflow.axis import NO_AXIS, Line, choose_axis, to_line
 from switchyard.core.mlflow.histograms import BinColumn, to_histogram
 from switchyard.core.mlflow.keys import SCALARS
 from switchyard.core.mlflow.names import choose_names
+from switchyard.core.mlflow.owners import split_owned
 from switchyard.core.mlflow.raw_run import Points, RawRun, TrackedRun
 from switchyard.core.mlflow.rules import NO_RULES, Rules
 from switchyard.core.mlflow.tags import read_statistics_tag
@@ -83,8 +84,9 @@ class _Mapping:
     def __init__(self, run: RawRun, rules: Rules) -> None:
         self._run = run
         self._repeated: list[str] = []
-        names, warnings = choose_names(run.metrics, rules)
-        self._series, self._bins = _to_series(run.metrics, names)
+        metrics, warnings = split_owned(run.metrics, run.owned)
+        names, told = choose_names(metrics, rules)
+        self._series, self._bins = _to_series(metrics, names)
         self._axis = choose_axis([(one.name, one.place.section, one.line) for one in self._series])
         self._record = MetricsRecord(
             status=FILE_STATUS[run.info.status],
@@ -93,7 +95,7 @@ class _Mapping:
             run=from_tags(run.tags),
             params={name: run.params[name] for name in sorted(run.params)},
             charted_only=run.keys is not None,
-            warnings=warnings,
+            warnings=warnings + told,
         )
 
     def to_record(self) -> MetricsRecord:

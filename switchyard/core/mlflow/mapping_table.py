@@ -178,6 +178,13 @@ CASES: Final = (
     Case("10,000 keys", "every one is charted"),
     Case("final metrics with several steps", "the last value; the series also in `metrics` or `other_series`"),
     Case(
+        "points of a logged model, or of a data set (MLflow 3)",
+        "the run's curve, unless one shares a step with another's or the run's own: then each model or data set has a "
+        "series of its own, such as `rmse (holdout)`, with a warning. SQL and exports know whose a point is; a server "
+        "over REST says it for some of its stores alone",
+        "nothing; over REST, where the server does not say it, the last value of the step counts",
+    ),
+    Case(
         "two keys that would be one series",
         "`loss` and `train_loss`, say: the key of that very name has it, then what a team's rules name, then the "
         "table, each in its order; the other is charted under its own name, with a warning",

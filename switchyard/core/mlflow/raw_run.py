@@ -61,6 +61,17 @@ class Keys(msgspec.Struct, frozen=True):
         return key in self.names or key.startswith(self.prefixes)
 
 
+class OwnedPoint(msgspec.Struct, frozen=True):
+    """A point that MLflow 3 has also noted for a logged model, perhaps on a data set."""
+
+    key: str
+    step: int
+    timestamp_ms: int
+    value: float
+    model_id: str = ""
+    dataset: str = ""
+
+
 class RawRun(msgspec.Struct, frozen=True, kw_only=True):
     """One run, whole or (`keys`) only some of its metrics; params and tags are always whole."""
 
@@ -69,6 +80,7 @@ class RawRun(msgspec.Struct, frozen=True, kw_only=True):
     params: dict[str, str]
     tags: dict[str, str]
     keys: Keys | None = None  # None: all metrics that the run has
+    owned: Sequence[OwnedPoint] = ()  # of the points in `metrics`, those of a model or a data set, where that is known
 
 
 class LostRun(msgspec.Struct, frozen=True, kw_only=True):

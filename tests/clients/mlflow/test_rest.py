@@ -17,7 +17,8 @@ from switchyard.clients.mlflow.rest import RestTracking
 from switchyard.clients.mlflow.server import open_server
 from switchyard.clients.settings import read_settings
 from switchyard.core.errors import BadRecord, BadSetup, NotFound, TryAgain, TryLater
-from switchyard.core.mlflow.raw_run import Keys, LostRun, RawRun, to_source_digest
+from switchyard.core.mlflow.mapping import from_points
+from switchyard.core.mlflow.raw_run import Keys, LostRun, OwnedPoint, RawRun, to_source_digest
 from tests.clients.mlflow.stores import add_runs, make_sqlite
 from tests.core.mlflow.factories import make_info, make_points, make_series, make_small
 from tests.emulators.faults import Fault
@@ -349,6 +350,28 @@ def test_infinities_are_infinities_and_nan_is_nan(serve: Serve) -> None:
     values = make_points((0, float("inf")), (1, float("-inf")), (2, float("nan")), (3, 1.5))
     run = make_small({"loss": values})
     _, tracking, _ = serve([run])
-    bulk = tracking._read_key("loss", [run.info.run_id])[run.info.run_id]
-    single = tracking._read_history(run.info.run_id, "loss")
+    bulk = tracking._read_key("loss", [run.info.run_id])[run.info.run_id][:3]
+    single = tracking._read_history(run.info.run_id, "loss")[:3]
     assert str(bulk) == str(single) == "([0, 1, 2, 3], " + str(list(values.timestamps_ms)) + ", [inf, -inf, nan, 1.5])"
+
+
+def test_a_server_that_says_whose_a_point_is_is_understood(serve: Serve) -> None:
+    """MLflow 3 over files names the model and the data set of a point; the run's own points have neither."""
+    points = make_points((0, 3.0), (1, 2.0), (1, 1_500, 9.0))
+    emulator, tracking, _ = serve([make_small({"loss": points}, info=make_info(run_id="a" * 32))])
+
+    def tell(kind: str, query: Any) -> Response | None:
+        if not kind.startswith("metrics/"):
+            return None
+        told = [
+            {"key": "loss", "value": value, "timestamp": time, "step": step, "run_id": "a" * 32}
+            | ({"model_id": "m-1", "dataset_name": "holdout"} if value == 9.0 else {})
+            for step, time, value in zip(points.steps, points.timestamps_ms, points.values, strict=True)
+        ]
+        return JSONResponse({"metrics": told})
+
+    emulator.replace = tell
+    (found,) = tracking.read_runs(["a" * 32])
+    assert isinstance(found, RawRun)
+    assert found.owned == [OwnedPoint("loss", 1, points.timestamps_ms[-1], 9.0, "m-1", "holdout")]
+    assert from_points(found).loss == {"loss": [3.0, 2.0]}

@@ -4,7 +4,7 @@ import math
 import re
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from switchyard.core.errors import BadRecord, BadSetup, NotFound
 from switchyard.core.mlflow.facts import to_look
 from switchyard.core.mlflow.keys import CHARTED, SCALARS
 from switchyard.core.mlflow.mapping import from_points
-from switchyard.core.mlflow.raw_run import Keys, LostRun, RawRun, TrackedRun, to_source_digest
+from switchyard.core.mlflow.raw_run import Keys, LostRun, OwnedPoint, RawRun, TrackedRun, to_source_digest
 from switchyard.core.ports import ANY, Tracking
 from tests.clients.mlflow.export.exports import export_to
 from tests.clients.mlflow.stores import (
@@ -35,7 +35,7 @@ from tests.clients.mlflow.stores import (
     restore,
     to_libpq,
 )
-from tests.core.mlflow.factories import INF, NAN, make_info, make_points, make_run, make_series, make_small
+from tests.core.mlflow.factories import INF, NAN, START_MS, make_info, make_points, make_run, make_series, make_small
 from tests.emulators.mlflow_rest import MlflowEmulator
 from tests.emulators.server import serve_in_thread
 from tests.postgres import Postgres
@@ -252,6 +252,34 @@ def test_all_but_the_bins_are_read(small: Store) -> None:
         assert got.keys == SCALARS
         assert (got.params, got.tags) == (expected.params, expected.tags)
         assert to_source_digest(got) == to_source_digest(expected)
+
+
+@pytest.mark.parametrize("way", ["postgres", "sqlite", "export of postgres", "export of sqlite"])
+def test_points_of_models_and_data_sets_are_told_from_the_runs_own(way: str, opener: Opener, tmp_path: Path) -> None:
+    """MLflow 3 notes them in a table of their own, and in the run's; a store of MLflow 2 has no such table."""
+    run = make_small({"loss": make_points((0, 3.0), (1, 2.0), (1, 1_500, 9.0))}, info=make_info(run_id="a" * 32))
+    uri = opener.make(way.rpartition(" ")[2], f"owned by {way}", [run])
+    columns = "model_id VARCHAR(36), metric_name VARCHAR(500), metric_timestamp_ms BIGINT, metric_step BIGINT"
+    more = "metric_value FLOAT, experiment_id INTEGER, run_id VARCHAR(32), dataset_uuid VARCHAR(36)"
+    table = (
+        f"CREATE TABLE logged_model_metrics ({columns}, {more}, dataset_name VARCHAR(500), dataset_digest VARCHAR(36))"
+    )
+    row = f"'m-1', 'loss', {START_MS + 1_500}, 1, 9.0, 4, '{'a' * 32}', 'u', 'holdout', 'd'"
+    connect: Any = sqlite3.connect if "sqlite" in way else psycopg.connect
+    address = uri.removeprefix("sqlite:///") if "sqlite" in way else to_libpq(uri.replace("+psycopg2", "+psycopg"))
+    with closing(connect(address)) as database:
+        database.execute(table)
+        database.execute(f"INSERT INTO logged_model_metrics VALUES ({row})")
+        database.commit()
+    tracking: Tracking = open_store(uri)
+    if way.startswith("export"):
+        tracking = open_export(export_to(uri, (tmp_path / "export").as_uri()), open_objects(tmp_path.as_uri()))
+    with closing(tracking):
+        (found,) = tracking.read_runs(["a" * 32], keys=SCALARS)
+    assert isinstance(found, RawRun)
+    assert list(found.owned) == [OwnedPoint("loss", 1, START_MS + 1_500, 9.0, "m-1", "holdout")]
+    assert from_points(found).loss == {"loss": [3.0, 2.0]}
+    assert from_points(found).other_series["loss (holdout)"].values == [9.0]
 
 
 def test_chosen_keys_are_read_alone(small: Store) -> None:

@@ -9,9 +9,10 @@ import pytest
 from switchyard.core.errors import BadRecord
 from switchyard.core.history.digest import to_digests
 from switchyard.core.metrics.record import TOWERS, MetricsRecord, OtherSeries
+from switchyard.core.mlflow import mapping1
 from switchyard.core.mlflow.mapping import from_points
 from switchyard.core.mlflow.mapping_table import CASES
-from switchyard.core.mlflow.raw_run import choose_name
+from switchyard.core.mlflow.raw_run import OwnedPoint, choose_name
 from switchyard.core.mlflow.rules import parse_rules
 from tests.core.mlflow.factories import (
     INF,
@@ -339,6 +340,39 @@ def many_keys() -> None:
     assert len(renamed.metrics) == 10_000
 
 
+def owned_points() -> None:
+    points = make_points(
+        *((step, 10 * step, 3.0 - step) for step in range(3)), (2, 99, 0.5), (2, 100, 0.25), (2, 100, NAN)
+    )
+    owned = (
+        OwnedPoint("loss", 2, START_MS + 99, 0.5, "m-1", "holdout"),
+        OwnedPoint("loss", 2, START_MS + 100, 0.25, "m-1", "train"),
+        OwnedPoint("loss", 2, START_MS + 100, NAN, "m-1"),
+        OwnedPoint("no such key", 2, 0, 0.5, "m-1"),
+    )
+    record = from_points(make_small({"loss": points}, owned=owned))
+    assert record.loss == {"loss": [3.0, 2.0, 1.0]}
+    assert {name: other.values for name, other in record.other_series.items()} == {
+        "loss (holdout)": [0.5],
+        "loss (train)": [0.25],
+        "loss (m-1)": [None],
+    }
+    assert any("`loss` was also logged for a model or a data set" in warning for warning in record.warnings)
+    # Checkpoints, each a model of its own, make one curve; what is one's alone too.
+    each = tuple(OwnedPoint("loss", step, START_MS + 1_000 * step, 3.0 - step, f"m-{step}") for step in range(3))
+    assert from_points(make_small({"loss": LOSS}, owned=each)).loss == {"loss": [3.0, 2.0, 1.0]}
+    # Two models on one data set are told apart by their ids; without an own point there is no series of the bare name.
+    two = make_points((0, 1, 0.5), (0, 2, 0.25))
+    both = (OwnedPoint("rmse", 0, START_MS + 1, 0.5, "m-1", "d"), OwnedPoint("rmse", 0, START_MS + 2, 0.25, "m-2", "d"))
+    record = from_points(make_small({"rmse": two, "rmse (d, m-2)": LOSS}, owned=both))
+    assert record.metrics == {"rmse (d, m-2)": [3.0, 2.0, 1.0]}
+    assert {name: other.values for name, other in record.other_series.items()} == {
+        "rmse (d, m-1)": [0.5],
+        "rmse (d, m-2)*": [0.25],
+    }
+    assert mapping1.from_points(make_small({"loss": points}, owned=owned)).loss["loss"][2] == 0.25
+
+
 def one_series_twice() -> None:
     other = make_series([6.0, 5.0, 4.0])
     record = from_points(make_small({"train_loss": other, "loss": LOSS}))
@@ -406,6 +440,7 @@ TRIED: dict[str, Callable[[], None]] = {
     "extra metrics": extra_metrics,
     "a metric of 30,000 points": long_series,
     "10,000 keys": many_keys,
+    "points of a logged model, or of a data set (MLflow 3)": owned_points,
     "two keys that would be one series": one_series_twice,
     "final metrics with several steps": final_series,
     "unicode and NUL in names": strange_names,

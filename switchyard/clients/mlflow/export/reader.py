@@ -3,17 +3,34 @@
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Final
 
 from switchyard.clients.mlflow.export.parts import Row, read_rows, read_rows_of
 from switchyard.clients.mlflow.export.writer import check_export, read_export
-from switchyard.clients.mlflow.schema import DBL_MAX, check_versions, to_tracked_run
+from switchyard.clients.mlflow.schema import (
+    DBL_MAX,
+    OWNED_COLUMNS,
+    OWNED_TABLE,
+    check_versions,
+    to_owned_points,
+    to_tracked_run,
+)
 from switchyard.core.batches import batched
 from switchyard.core.errors import BadRecord, BadSetup, NotFound
 from switchyard.core.mlflow.export import RUN_COLUMN, Export, ExportedTable, Part
 from switchyard.core.mlflow.facts import Look, to_look
-from switchyard.core.mlflow.raw_run import NAME_TAG, Keys, LostRun, Points, RawRun, TrackedRun, choose_name, to_points
+from switchyard.core.mlflow.raw_run import (
+    NAME_TAG,
+    Keys,
+    LostRun,
+    OwnedPoint,
+    Points,
+    RawRun,
+    TrackedRun,
+    choose_name,
+    to_points,
+)
 from switchyard.core.ports import Objects
 
 _BATCH: Final = 50
@@ -86,6 +103,7 @@ class ExportTracking:
                     params=params.get(run_id, {}),
                     tags=tags.get(run_id, {}),
                     keys=keys,
+                    owned=self._owned.get(run_id, ()),
                 )
 
     def look_at_runs(self, run_ids: Iterable[str]) -> Iterator[Look]:
@@ -123,6 +141,16 @@ class ExportTracking:
         return {
             run_id: {name: to_points(*columns) for name, columns in by_key.items()} for run_id, by_key in found.items()
         }
+
+    @cached_property
+    def _owned(self) -> dict[str, list[OwnedPoint]]:
+        """Of all runs: the table's parts are not in the order of runs."""
+        if OWNED_TABLE not in {table.name for table in self._export.tables}:
+            return {}
+        table = self._export.table(OWNED_TABLE)
+        columns = list(map(table.columns.index, OWNED_COLUMNS))
+        rows = (row for part in table.parts for row in self._whole(part))
+        return to_owned_points([row[column] for column in columns] for row in rows)
 
     def _pairs(self, name: str, run_ids: set[str], only: str = "") -> dict[str, dict[str, str]]:
         found: dict[str, dict[str, str]] = {}
