@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from msgspec import Meta
 
+from flows.parameters import BackfillParameters, IngestParameters
 from flows.signatures import takes, to_parameters
 from switchyard.core.errors import BadRequest
 from tests.root import ROOT
@@ -69,3 +70,15 @@ def test_the_parameters_alone_load_neither_prefect_nor_what_makes_forms() -> Non
     code = "import sys, flows.parameters; print([name for name in ('prefect', 'pydantic') if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("struct", [IngestParameters, BackfillParameters])
+def test_rules_that_are_none_are_refused_before_anything_runs(
+    struct: type[IngestParameters] | type[BackfillParameters],
+) -> None:
+    """With the place in the text."""
+    given: dict[str, object] = {"quick_test_id": 1} if struct is IngestParameters else {}
+    good = '[names]\n"train/total" = "total_loss"\n'
+    assert to_parameters({**given, "rules": good}, struct).rules == good
+    with pytest.raises(BadRequest, match=r"patterns\[1\].match must have 1 to 9 `\*`"):
+        to_parameters({**given, "rules": "[[patterns]]\nmatch = 'a'\nname = 'b'"}, struct)

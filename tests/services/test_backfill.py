@@ -1,5 +1,6 @@
 """A batch of past runs that is broken off, and taken up again or given up: each run keeps what it has."""
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ from switchyard.clients.results.migrate import migrate
 from switchyard.clients.settings import read_settings
 from switchyard.core.backfill.plan import NO_CURVE, How, Item
 from switchyard.core.errors import NotFound, TryAgain
+from switchyard.core.history.publication import Versions
 from switchyard.core.mlflow.facts import Look, to_look
 from switchyard.core.mlflow.raw_run import Keys, LostRun, RawRun, TrackedRun
 from switchyard.core.ports import Tracking
@@ -174,3 +176,17 @@ def test_a_dry_run_that_cannot_ask_mlflow_says_so(world: World) -> None:
     world.store = Away(0)
     assert count_shown(world, ["run1"]).sentence == "cannot say how many have curves: MLflow is away"
     assert count_shown(world, []).sentence == ""
+
+
+@pytest.mark.parametrize("histograms", [False, True])
+def test_a_teams_rules_name_the_series_and_are_stored_with_the_run(world: World, *, histograms: bool) -> None:
+    """What is compared with it later is named by the same rules, whoever asks."""
+    rules = '[names]\nval_total_loss = "mine"\n[[patterns]]\nmatch = "query_weights_*"\nname = "w/{1}"\n'
+    result = backfill_runs(world, world.items[:1], How(since=datetime.now(UTC), rules=rules, histograms=histograms))
+    assert result.published == 1
+    (kept,) = world.histories.read_kept([world.items[0].quick_test_id])
+    assert kept.versions == Versions(rules=rules)
+    assert kept.history_text is not None
+    history = json.loads(kept.history_text)
+    assert history["loss"]["val_total"] == []
+    assert {"mine", "w/mean", "w/std", "w/min", "w/max"} <= history["metrics"].keys()

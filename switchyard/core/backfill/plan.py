@@ -35,11 +35,7 @@ _NEVER_READ: Final = (
     "the time of each point, and the values that a step logged again has overwritten",
     "the model registry, data sets and inputs",
 )
-_NOT_CHARTED: Final = (
-    "weight and gradient statistics",
-    "other metrics, and series on steps of their own",
-    "the epochs between the sampled ones",
-)
+_THINNED: Final = "of series above 2,000 points, those between each bucket's minimum, maximum and last"
 _HISTOGRAMS: Final = "histograms"
 
 _UNENDED: Final = frozenset(str(status) for status in RunStatus if not status.ended)
@@ -349,5 +345,5 @@ def to_ways(items: Sequence[Item], how: How) -> list[tuple[How, list[Item]]]:
 
 def to_export_only(how: How) -> list[str]:
     """What of a run is then kept by an export of the raw store alone: who deletes MLflow without one loses it."""
-    lost = [] if how.full else [*([] if how.histograms else [_HISTOGRAMS]), *_NOT_CHARTED]
+    lost = [] if how.full else [*([] if how.histograms else [_HISTOGRAMS]), _THINNED]
     return [*lost, *_NEVER_READ]

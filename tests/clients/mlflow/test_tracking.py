@@ -14,6 +14,7 @@ import psycopg
 import pytest
 import requests
 
+from switchyard.clients.mlflow import postgres as postgres_store
 from switchyard.clients.mlflow.export.reader import open_export
 from switchyard.clients.mlflow.http import MlflowServer, Patience
 from switchyard.clients.mlflow.rest import RestTracking
@@ -241,8 +242,11 @@ def test_every_point_param_and_tag_is_read(small: Store) -> None:
         assert to_source_digest(got) == to_source_digest(expected)
 
 
-def test_all_but_the_bins_are_read(small: Store) -> None:
-    """Every key that is no histogram's bin; params and tags are whole."""
+@pytest.mark.parametrize("many", [2, 1_000])
+def test_all_but_the_bins_are_read(small: Store, many: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every key that is no histogram's bin; params and tags are whole. Whether a store has more keys than are asked for
+    one by one is no matter."""
+    monkeypatch.setattr(postgres_store, "_MANY_KEYS", many)
     found = small.read([run.info.run_id for run in SMALL], SCALARS)
     assert len(found["a" * 32].metrics) == len(SMALL[0].metrics) - 100
     for run in SMALL:
