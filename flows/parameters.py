@@ -253,6 +253,25 @@ class BackfillParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
             raise ValueError(f"shard must be from 1 to {self.shards} (shards); got {self.shard}")
 
 
+class FillParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Make every curve of runs that were published before.
+
+    Of the runs without full series; the same command continues what was broken off. Histories stay as they are.
+    """
+
+    limit: Annotated[int, Meta(ge=0, description="fill at most so many runs, the lowest ids first; 0: all")] = 0
+    concurrency: Annotated[int, Meta(ge=1, le=64, description="batches at once, in threads")] = 2
+    batch_size: Annotated[int, Meta(ge=1, le=100_000, description="runs a batch, which is one task")] = 500
+    export_uri: Annotated[
+        str,
+        Meta(
+            pattern="^(|(file|gs)://.+)$",
+            description="read the export of MLflow there (file://... or gs://...), once MLflow is gone; "
+            "empty: the MLflow that the settings name",
+        ),
+    ] = ""
+
+
 class RecoverParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Put back the history that a forced publish replaced last."""
 

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.answers.backfill import BackfillResult
+from flows.answers.fill import FillResult
 from flows.answers.run import RunResult
 from flows.answers.store import ExportResult, RestoreResult
 from flows.answers.verify import VerifyResult
@@ -78,6 +79,9 @@ def print_result(result: object, console: Console) -> None:
         _print_run(result, console)
     elif isinstance(result, BackfillResult):
         _print_backfill(result, console)
+    elif isinstance(result, FillResult):
+        console.print(_to_table("fill", ["what", "runs"], result.counts))
+        _print_lists(result.lists, console)
     elif isinstance(result, ExportResult | RestoreResult):
         rows = [[row["table"], f"{row['rows']:,}", row["parts"]] for row in result.table]
         console.print(_to_table("MLflow's tables", ["table", "rows", "parts"], rows))
@@ -117,15 +121,19 @@ def _print_backfill(result: BackfillResult, console: Console) -> None:
     console.print(_to_table("backfill (dry run)" if result.dry_run else "backfill", ["what", "runs"], result.counts))
     if result.dry_run and result.would_show.sentence:
         console.print(f"It {result.would_show.sentence}.")
-    for title, lines in result.lists:
+    _print_lists(result.lists, console)
+    kept = "; ".join(result.export_only)
+    console.print(f"kept by an export of MLflow alone: {kept}", markup=False, highlight=False)
+
+
+def _print_lists(lists: list[tuple[str, list[list[str]]]], console: Console) -> None:
+    for title, lines in lists:
         table = Table(title=title, title_justify="left", show_header=False)
         for line in lines[:_LINES_SHOWN]:
             table.add_row(*map(Text, line))
         if len(lines) > _LINES_SHOWN:
             table.caption = f"and {len(lines) - _LINES_SHOWN} more; --json shows all"
         console.print(table)
-    kept = "; ".join(result.export_only)
-    console.print(f"kept by an export of MLflow alone: {kept}", markup=False, highlight=False)
 
 
 def _print_verify(result: VerifyResult, console: Console) -> None:

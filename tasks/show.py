@@ -128,6 +128,11 @@ def show_backfill(rows: list[dict[str, Any]]) -> None:
     create_table_artifact(table=rows, key="backfill", description="what the backfill did, and what it could not")
 
 
+def show_fill(rows: list[dict[str, Any]]) -> None:
+    """What a fill did: the counts, and the runs that have not both, series and values."""
+    create_table_artifact(table=rows, key="fill", description="which runs have every curve now, and which have not")
+
+
 def show_verify(rows: list[dict[str, Any]]) -> None:
     """What a verify found: the counts, whether MLflow may go, and the runs that are not verified."""
     create_table_artifact(table=rows, key="verify", description="what verify found, and where its manifest is")

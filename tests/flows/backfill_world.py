@@ -20,7 +20,16 @@ from tests.clients.mlflow.stores import FIXTURES, find_fixture, restore, to_libp
 from tests.postgres import Postgres
 
 MAKER = FIXTURES / "make_mlflow_runs.py"
-_OF_THE_TIME = {"cached_at", "published_at", "etag", "attempts", "updated_at", "next_try_at", "created_at"}
+_OF_THE_TIME = {
+    "cached_at",
+    "published_at",
+    "etag",
+    "history_etag",
+    "attempts",
+    "updated_at",
+    "next_try_at",
+    "created_at",
+}
 """What differs from one backfill to another by design: when it was, and how often it was tried. An ETag is of bytes
 that have a time in them."""
 
@@ -75,7 +84,7 @@ class Results:
                 run = runs.get(row.get("quick_test_id", row.get("id")), "no run")
                 known = {name: self._plain(value) for name, value in row.items() if name not in _OF_THE_TIME}
                 known = {name: value for name, value in known.items() if name not in ("id", "quick_test_id")}
-                found[f"{table} {run} {row.get('kind', '')} {row.get('tower', '')}"] = known
+                found[f"{table} {run} {row.get('kind', '')} {row.get('tower', row.get('name', ''))}"] = known
         for path in (self.folder / "artifacts").rglob("*"):
             if path.is_file():
                 name = str(path.relative_to(self.folder))

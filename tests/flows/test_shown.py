@@ -17,6 +17,7 @@ from rich.console import Console
 from flows.backfill import backfill
 from flows.cancel import cancel
 from flows.export import export
+from flows.fill import fill
 from flows.ingest import ingest
 from flows.progress import batches
 from flows.progress.batches import Watch
@@ -65,6 +66,7 @@ CALLS: list[tuple[Callable[..., Any], dict[str, object], str]] = [
     (recover, {"quick_test_id": 4711}, "recover quick-test-4711"),
     (reconcile, {}, "reconcile"),
     (backfill, {}, "backfill"),
+    (fill, {}, "fill"),
     (verify, {}, "verify"),
     (verify, {"quick_test_id": 4711}, "verify quick-test-4711"),
     (export, {}, "export"),

@@ -1,10 +1,17 @@
 """What a run that was published before there were series and values lacks, and what fills it (`switchyard fill`)."""
 
+import json
+from collections.abc import Mapping
 from enum import StrEnum
+from typing import Any, Final
 
 import msgspec
 
 from switchyard.core.history.publication import FIRST_VERSIONS, Digests, FullSeries, Value, Versions
+from switchyard.core.history.stored_values import to_history_values
+from switchyard.core.history.values import to_values
+from switchyard.core.history.version1 import to_digests_of, to_publication_of
+from switchyard.core.metrics.record import MetricsRecord, Sampling
 
 KIND = "fill"
 """Of the ledger's lines."""
@@ -42,3 +49,94 @@ class Fill(msgspec.Struct, frozen=True, kw_only=True):
     values: list[Value] | None = None  # None: the same
     state: FillState = FillState.DONE
     error: str = ""
+
+
+LEGACY: Final = (
+    "its history is the legacy application's: nothing says what it was made of. Publish the run again to have every "
+    "curve: switchyard backfill --force"
+)
+
+
+def read_history(unfilled: Unfilled) -> dict[str, Any] | None:
+    """The stored history; None: it is no JSON object."""
+    try:
+        found = json.loads(unfilled.history_text)  # takes the tokens NaN and Infinity, which legacy payloads have
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def is_source(unfilled: Unfilled, record: MetricsRecord) -> bool:
+    """Whether the published history was made of just these points: its versions make the same digests of them."""
+    stored = unfilled.digests
+    if stored is None:
+        return False
+    found = to_digests_of(unfilled.versions, record)
+    return found.charted == stored.charted and (None in (found.full, stored.full) or found.full == stored.full)
+
+
+def to_fill(unfilled: Unfilled, history: Mapping[str, Any], record: MetricsRecord) -> Fill:
+    """Series and values, of the record that the history was made of (`is_source`)."""
+    made = to_publication_of(
+        unfilled.versions,
+        record,
+        quick_test_id=unfilled.quick_test_id,
+        source="file" if history.get("source") == "file" else "mlflow",
+        sampling=Sampling(),
+    )
+    tags = history.get("tags")
+    texts = {name: text for name, text in tags.items() if isinstance(text, str)} if isinstance(tags, dict) else {}
+    return Fill(
+        quick_test_id=unfilled.quick_test_id,
+        etag=unfilled.etag,
+        series=made.series,
+        values=[*made.values, *to_values(final={}, last={}, best={}, params={}, tags=texts)],
+    )
+
+
+def to_values_alone(unfilled: Unfilled, why: str) -> Fill:
+    """What the stored history says by itself, and `why` there is no more."""
+    history = read_history(unfilled)
+    if history is None:
+        return to_failed(unfilled.quick_test_id, "its stored history is no JSON object; publish the run again")
+    return Fill(
+        quick_test_id=unfilled.quick_test_id,
+        etag=unfilled.etag,
+        values=None if unfilled.has_values else to_history_values(history),
+        state=FillState.VALUES,
+        error=why,
+    )
+
+
+def to_failed(quick_test_id: int, error: str) -> Fill:
+    """Nothing is written but the line."""
+    return Fill(quick_test_id=quick_test_id, state=FillState.FAILED, error=error)
+
+
+class FillBatch(msgspec.Struct):
+    """What became of some runs; grows. Reasons by quick test id."""
+
+    done: int = 0
+    values: dict[int, str] = {}
+    replaced: dict[int, str] = {}
+    failed: dict[int, str] = {}
+
+    @property
+    def settled(self) -> int:
+        """How many runs."""
+        return self.done + len(self.values) + len(self.replaced) + len(self.failed)
+
+    def count(self, quick_test_id: int, state: FillState, error: str) -> None:
+        """Adds one run."""
+        if state is FillState.DONE:
+            self.done += 1
+        else:
+            reasons = {FillState.VALUES: self.values, FillState.REPLACED: self.replaced, FillState.FAILED: self.failed}
+            reasons[state][quick_test_id] = error
+
+    def add(self, other: "FillBatch") -> None:
+        """Adds all of another batch."""
+        self.done += other.done
+        self.values |= other.values
+        self.replaced |= other.replaced
+        self.failed |= other.failed

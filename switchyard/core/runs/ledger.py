@@ -6,8 +6,8 @@ import msgspec
 
 
 class LedgerLine(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one run in one kind of work, and when to try again. Kinds: ``repair``, ``backfill``, ``verify``,
-    ``missing``, ``live``.
+    """What became of one run in one kind of work, and when to try again. Kinds: ``repair``, ``backfill``, ``parent``,
+    ``fill``, ``verify``, ``missing``, ``live``.
 
     Lines of a kind ``verify/<...>`` (`switchyard.core.verify.batches`) hold the manifest's line of that run, as JSON in
     `error`, until its manifest is written.
@@ -16,7 +16,7 @@ class LedgerLine(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     quick_test_id: int
     # done | failed; of `backfill` also filed (done, and its metrics file written), skipped and stale; of `parent`
-    # unknown; of `verify` one of switchyard.core.verify.findings.State; of `missing` missing, gone or seen
+    # unknown; of `fill` one of switchyard.core.history.filling.FillState; of `verify` one of switchyard.core.verify.findings.State; of `missing` missing, gone or seen
     # (switchyard.core.runs.missing); of `live` seen, failed or watched (switchyard.core.runs.live)
     state: str
     attempts: int

@@ -17,7 +17,7 @@ from switchyard.core.runs.rows import JobNews, RunStatus
 from tests.clients.results.places import NOW, Place, Places, publication, run_sql
 from tests.postgres import Postgres
 
-STATEMENTS_OF_A_PUBLISH = 8
+STATEMENTS_OF_A_PUBLISH = 12
 """At least; after the last of them nothing is left but the commit."""
 
 

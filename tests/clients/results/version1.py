@@ -46,6 +46,8 @@ def make_place(kind: str, folder: Path, postgres: Postgres | None) -> tuple[Plac
     for row in ROWS:
         _insert(url, table, history_type, row)
     runs = table or "quick_tests"
+    if not url.startswith("sqlite"):
+        run_sql(url, f"SELECT setval(pg_get_serial_sequence('{runs}', 'id'), {max(IDS.values())})")
     stored = run_sql(url, f"SELECT id, CAST(training_history_json AS text) AS history FROM {runs}")
     migrate(to_settings(url, table))
     return Place(url, table, history_type), {row.id: row.history for row in stored}
