@@ -86,9 +86,10 @@ class Snapshots:
     def _publish(self) -> Looked:
         self._uri = self._uri or find_uri(self._outside, self._job)
         looked = publish_snapshot(self._outside, self._job, self._uri, seen=self.state.generation)
-        if looked.was_read:
+        if looked.was_read and (looked.problem or self.state.is_line_due(self._clock())):
             line = to_live_line(self._job, looked, None, is_watched=True, now=datetime.now(UTC))
             self._outside.ledger.write_ledger(line)  # reconcile leaves the run alone for a while
+            self.state = msgspec.structs.replace(self.state, line_s=self._clock())
         return looked
 
 

@@ -21,6 +21,8 @@ LOOK_S: Final = 2.0
 PAUSE_S: Final = 10.0
 """Between two publishes of a run."""
 LONGEST_PAUSE_S: Final = 60.0
+LINE_S: Final = 25.0
+"""Between two ledger lines of a waiting flow: with a snapshot every ten seconds none is older than `FRESH`."""
 SHARE: Final = 20.0
 """A publish that took long (a file of 64 MB, a slow database) takes one part in so many of the time that is waited."""
 FILES_A_MINUTE: Final = 60
@@ -45,6 +47,11 @@ class LiveState(msgspec.Struct, frozen=True, kw_only=True):
     generation: int = 0  # of the snapshot that readers have, or that was refused
     next_s: float = 0.0
     failures: int = 0  # in a row; the first of them was told
+    line_s: float | None = None  # when its ledger line was written last
+
+    def is_line_due(self, now_s: float) -> bool:
+        """True where reconcile must hear again that a flow looks after the run."""
+        return self.line_s is None or now_s - self.line_s >= LINE_S
 
 
 def after_look(state: LiveState, looked: Looked, *, started_s: float, ended_s: float) -> LiveState:
@@ -53,12 +60,12 @@ def after_look(state: LiveState, looked: Looked, *, started_s: float, ended_s: f
         failures = state.failures + 1
         pause_s = min(LONGEST_PAUSE_S, PAUSE_S * 2 ** min(failures - 1, 10))
         next_s = ended_s + max(pause_s, SHARE * (ended_s - started_s))
-        return LiveState(generation=looked.generation, next_s=next_s, failures=failures)
+        return LiveState(generation=looked.generation, next_s=next_s, failures=failures, line_s=state.line_s)
     if not looked.was_read:
         # Nothing new says nothing of whether the next publish will work.
-        return LiveState(generation=state.generation, next_s=ended_s + LOOK_S, failures=state.failures)
+        return msgspec.structs.replace(state, next_s=ended_s + LOOK_S)
     next_s = started_s + max(PAUSE_S, SHARE * (ended_s - started_s))
-    return LiveState(generation=looked.generation, next_s=next_s)
+    return LiveState(generation=looked.generation, next_s=next_s, line_s=state.line_s)
 
 
 def list_training(runs: Iterable[Unsettled], done: Iterable[int]) -> list[Job]:

@@ -1,13 +1,16 @@
 """Whose snapshots are looked at now, and when again: tables of values."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
+import msgspec
 import pytest
 
 from switchyard.core.runs.jobs import JobState
 from switchyard.core.runs.ledger import LedgerLine
 from switchyard.core.runs.live import (
     FILES_A_MINUTE,
+    FRESH,
     LONGEST_PAUSE_S,
     LOOK_S,
     PAUSE_S,
@@ -129,6 +132,18 @@ def test_when_a_waiting_flow_looks_again(failures: int, looked: Looked, took_s: 
     after = after_look(before, looked, started_s=100, ended_s=100 + took_s)
     assert (after.generation, after.failures) == (expected.generation, expected.failures)
     assert after.next_s == pytest.approx(expected.next_s)
+
+
+def test_a_line_is_written_again_before_it_is_stale() -> None:
+    """With a snapshot every ten seconds; not with each of them."""
+    state, written = LiveState(), list[int]()
+    for now_s in range(0, 100, 10):
+        if state.is_line_due(now_s):
+            written.append(now_s)
+            state = msgspec.structs.replace(state, line_s=float(now_s))
+        state = after_look(state, READ, started_s=now_s, ended_s=now_s)
+    assert written == [0, 30, 60, 90]
+    assert max(after - before for before, after in pairwise(written)) + PAUSE_S < FRESH.total_seconds()
 
 
 def test_a_line_keeps_what_was_wrong_until_a_new_snapshot_is_read() -> None:
