@@ -6,12 +6,14 @@ from typing import Literal
 import msgspec
 
 from tests.emulators.faults import Fault
+from tests.faults.neighbours import POISONS, Poison
 from tests.faults.orders import ContainerAct, Kill, Point, Upload
 
 Step = Literal["submit", "wait", "upload", "ingest"]
 FlowName = Literal["train", "ingest", "reconcile"]
 
 METRICS = "training_metrics.json"
+LARGE = "model/variables"  # tests/faults/trainer.py: three chunks
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,6 +36,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     database: Literal["", "locked", "away"] = ""
     database_from: Literal["start", "running"] = "start"
     database_for_s: float = 0.0
+    neighbour: Poison | None = None  # another run, which reconcile comes to first; reconcile alone recovers
 
 
 def _kills(step: Step, points: Sequence[tuple[Point, str]], flow: FlowName = "train", nth: int = 1) -> list[Case]:
@@ -238,6 +241,19 @@ UPLOAD: list[Case] = [
         fault="503 after ended.json",
         gcs=(Fault(kind="objects.insert", target="ended.json", status=503, after=True),),
     ),
+    *[
+        Case(
+            step="upload",
+            fault=f"{words} of a large file, whose session is gone",
+            gcs=(Fault(kind="uploads.put", target=LARGE, nth=nth, status=status, after=after),),
+        )
+        for words, nth, status, after in (
+            ("404 to the second chunk", 2, 404, False),
+            ("409 to the second chunk", 2, 409, False),
+            ("410 to the second chunk", 2, 410, False),
+            ("410 after the last chunk", 3, 410, True),
+        )
+    ],
     Case(step="upload", fault="Cloud Storage away for seconds", gcs=(Fault(target="*", nth=6, times=4, status=503),)),
 ]
 
@@ -326,6 +342,17 @@ INGEST: list[Case] = [
         unwatched=True,
         vertex=(Fault(kind="ListCustomJobs", status=403),),
     ),
+    *[
+        Case(
+            step="ingest",
+            fault=f"poisoned neighbour: {poison}",
+            flows=("reconcile",),
+            unwatched=True,
+            neighbour=poison,
+            kill=Kill(point="read the file") if "killed" in poison else None,
+        )
+        for poison in POISONS
+    ],
     Case(step="ingest", fault="two ingests at once", flows=("ingest", "ingest"), unwatched=True),
     Case(
         step="ingest",

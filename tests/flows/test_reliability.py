@@ -105,6 +105,8 @@ QUICK = (
     "kill -9 of train before recording its end",
     "container killed before the complete metrics",
     "kill -9 of train after publishing",
+    "410 to the second chunk of a large file, whose session is gone",
+    "poisoned neighbour: parameters that hold NaN",
 )
 
 
