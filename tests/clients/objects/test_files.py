@@ -295,29 +295,35 @@ def test_part_left_behind_is_not_uploaded(tmp_path: Path) -> None:
     assert OBJECTS.upload_folder(tmp_path / "model", to_uri(tmp_path / "uploaded")) == 1
 
 
-def test_writer_killed_at_any_moment_loses_nothing(tmp_path: Path) -> None:
-    """Ten writers killed in the midst of their work: each time the object is whole, and the next writer goes on."""
+def test_writer_killed_before_any_effect_loses_nothing(tmp_path: Path) -> None:
+    """Each time the object is whole, the old one or the new one, and the next writer goes on."""
     uri = to_uri(tmp_path / "a.json")
     code = """if True:
-        import sys
+        import os, signal, sys
         from switchyard.clients.objects.files import FileObjects
-        objects, version = FileObjects(), 0
-        while True:
-            generation = objects.write(sys.argv[1], bytes([version % 256]) * 2_000_000, if_generation=-1)
-            print(generation, flush=True)
-            version += 1
+        effects, names = 0, ("open", "write", "flush", "fsync", "utime", "replace", "rename", "unlink", "flock")
+        def watch(frame, event, function):
+            global effects
+            if event == "c_call" and function.__name__ in names:
+                effects += 1
+                if effects == int(sys.argv[2]):
+                    os.kill(os.getpid(), signal.SIGKILL)
+        objects = FileObjects()
+        sys.setprofile(watch)
+        objects.write(sys.argv[1], b"new" * 500_000, if_generation=-1)
     """
-    last = 0
-    for lines in range(1, 11):
-        with subprocess.Popen([sys.executable, "-c", code, uri], stdout=subprocess.PIPE, text=True) as writer:
-            assert writer.stdout is not None
-            for _ in range(lines):
-                said = int(writer.stdout.readline())
-            writer.kill()
+    last, seen = 0, set()
+    for effect in range(1, 99):
+        last = OBJECTS.write(uri, b"old" * 500_000, if_generation=ANY)
+        killed = run_python(code, uri, str(effect))
         data, generation = OBJECTS.read(uri)
-        assert data == data[:1] * 2_000_000
-        assert generation >= said > last
-        last = generation
+        assert data in (b"old" * 500_000, b"new" * 500_000)
+        assert (generation > last) == data.startswith(b"new")
+        seen.add((killed.returncode, data[:3]))
+        if killed.returncode == 0:
+            break
+    assert effect > 6, "the hook saw no effects to be killed at"
+    assert {(-9, b"old"), (0, b"new")} <= seen <= {(-9, b"old"), (-9, b"new"), (0, b"new")}
 
 
 def test_one_of_many_processes_wins(tmp_path: Path) -> None:
