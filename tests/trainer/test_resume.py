@@ -176,7 +176,7 @@ def test_an_attempt_takes_nothing_of_another_run_or_configuration(tmp_path: Path
 def test_the_next_attempt_ends_in_the_same_numbers(uninterrupted: dict[str, Any], tmp_path: Path) -> None:
     """Killed, and trained again as the run's second attempt: data, order and optimizer go on, to the bit."""
     flags = [*FLAGS, f"--checkpoints-uri={(tmp_path / 'checkpoints').as_uri()}", "--quick-test-id=5"]
-    with started(tmp_path / "run", *flags, "--key=a", "--attempt=1") as process:
+    with started(tmp_path / "run", *flags, "--key=a", "--attempt=1", held_after=4) as process:
         wait_for_epoch(process, 4)
         process.kill()
         process.communicate(timeout=WAIT_S)
