@@ -13,7 +13,7 @@ def prefect_server() -> Iterator[None]:
 
     from tasks.turns import make_limit
 
-    with prefect_test_harness(server_startup_timeout=120):
+    with prefect_test_harness(server_startup_timeout=400):  # a busy machine takes minutes
         with get_client(sync_client=True) as client:
             make_limit(client)
         yield
