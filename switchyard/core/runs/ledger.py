@@ -16,8 +16,9 @@ class LedgerLine(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     quick_test_id: int
     # done | failed; of `backfill` also filed (done, and its metrics file written), skipped and stale; of `parent`
-    # unknown; of `fill` one of switchyard.core.history.filling.FillState; of `verify` one of switchyard.core.verify.findings.State; of `missing` missing, gone or seen
-    # (switchyard.core.runs.missing); of `live` seen, failed or watched (switchyard.core.runs.live)
+    # unknown; of `fill` one of switchyard.core.history.filling.FillState; of `verify` one of
+    # switchyard.core.verify.findings.State; of `missing` missing, gone or seen (switchyard.core.runs.missing); of
+    # `live` seen, failed or watched (switchyard.core.runs.live)
     state: str
     attempts: int
     error: str = ""
