@@ -287,7 +287,7 @@ class Ledger(Protocol):
         are read."""
 
     def list_backfill(self) -> list[BackfillRow]:
-        """One query: every row, by id."""
+        """Two queries: every row, by id, and more of those that may be behind MLflow."""
 
     def publish_many(
         self, kind: str, drafts: Sequence[Draft], *, force: bool = False, now: datetime

@@ -187,6 +187,8 @@ def _to_publishable(outside: Outside, run: RawRun, item: Item, how: How) -> tupl
     )
     note = stale or (NO_CURVE if look.shows == "values" else "")
     draft = Draft(quick_test_id=id_, publication=publication, note=note, source_digest=digest, news=news)
+    if stale:
+        draft = msgspec.structs.replace(draft, state=STALE)
     if not how.full:
         return draft, None
     folder = item.gcs_artifacts_path.rstrip("/") or f"{outside.settings.artifacts_uri}/quick_tests/{id_}"
@@ -199,7 +201,7 @@ def _list_settled(ledger: Ledger, since: datetime) -> dict[int, LedgerLine]:
 
 def _count_settled(result: BatchResult, lines: Sequence[LedgerLine]) -> None:
     for line in lines:
-        if line.state in ("failed", SKIPPED, STALE):
+        if line.state in ("failed", SKIPPED) or (line.state == STALE and not line.published_digest):
             (result.failed if line.state == "failed" else result.skipped)[line.quick_test_id] = line.error
         else:
             result.published += 1

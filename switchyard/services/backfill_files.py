@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from switchyard.clients.connect import Outside
-from switchyard.core.backfill.plan import FILED
+from switchyard.core.backfill.plan import FILED, STALE
 from switchyard.core.errors import BadRecord, StaleWrite, TryAgain, catch, to_message
 from switchyard.core.history.digest import to_digests
 from switchyard.core.history.publication import Draft, Rank
@@ -76,7 +76,8 @@ def _write(outside: Outside, draft: Draft, file: RunFile | None) -> Draft:
         raise err
     if err is not None:
         return msgspec.structs.replace(draft, publication=None, state="failed", error=to_message(err))
-    return msgspec.structs.replace(draft, state=FILED, gcs_artifacts_path=file.folder)
+    state = STALE if draft.state == STALE else FILED  # a stale run is found by that word
+    return msgspec.structs.replace(draft, state=state, gcs_artifacts_path=file.folder)
 
 
 def write_file(outside: Outside, file: RunFile) -> None:

@@ -135,7 +135,7 @@ def test_a_run_that_never_ends_is_called_stale_until_it_goes_on(outside: Outside
     assert row.status is RunStatus.FAILED
     assert row.error.startswith(f"stale: MLflow run {RUN} is RUNNING there, but nothing was logged to it since ")
     (line,) = outside.ledger.read_ledger("backfill")
-    assert (line.state, line.error) == ("done", row.error)
+    assert (line.state, line.error) == ("stale", row.error)
     assert read_published(outside, row.id)["status"] == "partial"
     store.log(RUN, 3, 0.125, at_ms=now_ms() - 60_000)
     assert run_now(stale_after_hours=3).published == 1

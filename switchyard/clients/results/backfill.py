@@ -5,7 +5,22 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Select, and_, bindparam, case, delete, exists, false, func, insert, or_, select, update
+from sqlalchemy import (
+    Row,
+    Select,
+    and_,
+    bindparam,
+    case,
+    delete,
+    exists,
+    false,
+    func,
+    insert,
+    or_,
+    select,
+    union,
+    update,
+)
 
 from switchyard.clients.results.publish import publish_all
 from switchyard.clients.results.rows import OPEN_STATUSES, Writing, upsert
@@ -17,7 +32,8 @@ from switchyard.core.history.publication import Draft, PublishResult
 from switchyard.core.runs.rows import RunStatus
 
 BACKFILL = "backfill"
-_COLUMNS = tuple(name for name in BackfillRow.__struct_fields__ if name not in ("is_partial", "seen_until"))
+_OF_OPEN = ("adopted", "has_job", "rules", "is_partial", "seen_until")
+_COLUMNS = tuple(name for name in BackfillRow.__struct_fields__ if name not in _OF_OPEN)
 _KEPT = {
     PublishResult.KEPT_NEWER: "something newer is published: a later attempt, more epochs, or the whole of what is "
     "partial here; --force replaces it",
@@ -27,11 +43,9 @@ _KEPT = {
 
 def select_backfill(tables: Tables) -> Select[Any]:
     """The query behind `core.ports.Ledger.list_backfill`."""
-    runs, published, ledger, jobs = tables.runs, tables.published, tables.ledger, tables.jobs
-    adopted = func.substr(runs.c.request_key, 1, len(ADOPTED)) == ADOPTED if tables.own else false()
+    runs, published, ledger = tables.runs, tables.published, tables.ledger
     # Another application may have taken back what we published: our row of its digests is still there then.
     ours = and_(published.c.quick_test_id.is_not(None), tables.has_history)
-    is_partial = and_(published.c.status == "partial", ours)
     return (
         select(
             runs.c.id,
@@ -51,17 +65,6 @@ def select_backfill(tables: Tables) -> Select[Any]:
                 ),
                 else_=False,
             ).label("lacks_file"),
-            adopted.label("adopted"),
-            # CASE again: of the few that have not ended, or not been read to their end.
-            case(
-                (
-                    or_(is_partial, runs.c.status.in_(OPEN_STATUSES), ledger.c.state == STALE),
-                    exists().where(jobs.c.quick_test_id == runs.c.id),
-                ),
-                else_=False,
-            ).label("has_job"),
-            func.coalesce(published.c.rules, "").label("rules"),
-            case((is_partial, tables.history_text)).label("partial_text"),
         )
         .select_from(runs)
         .outerjoin(published, published.c.quick_test_id == runs.c.id)
@@ -70,13 +73,48 @@ def select_backfill(tables: Tables) -> Select[Any]:
     )
 
 
-def to_backfill_row(row: Sequence[Any]) -> BackfillRow:
-    """A row of `select_backfill`."""
-    *values, partial_text = row
-    found = BackfillRow(**dict(zip(_COLUMNS, values, strict=True)))
-    if partial_text is None:
-        return found
-    return msgspec.structs.replace(found, is_partial=True, seen_until=_read_seen_until(partial_text))
+def select_open(tables: Tables) -> Select[Any]:
+    """What else there is to know of the rows that may be behind MLflow: those that have not ended, or were called
+    stale, or wait for their parent. Of all rows it would cost as much as the list of them."""
+    runs, published, ledger, jobs = tables.runs, tables.published, tables.ledger, tables.jobs
+    adopted = func.substr(runs.c.request_key, 1, len(ADOPTED)) == ADOPTED if tables.own else false()
+    is_partial = and_(published.c.status == "partial", tables.has_history)
+    candidates = union(
+        select(runs.c.id).where(runs.c.status.in_(OPEN_STATUSES)),
+        select(ledger.c.quick_test_id).where(ledger.c.kind == BACKFILL, ledger.c.state == STALE),
+        select(ledger.c.quick_test_id).where(ledger.c.kind == PARENT_KIND),
+    ).subquery()
+    return (
+        select(
+            runs.c.id,
+            adopted.label("adopted"),
+            exists().where(jobs.c.quick_test_id == runs.c.id).label("has_job"),
+            func.coalesce(published.c.rules, "").label("rules"),
+            case((is_partial, tables.history_text)).label("partial_text"),
+        )
+        .select_from(candidates)
+        .join(runs, runs.c.id == candidates.c[0])
+        .outerjoin(published, published.c.quick_test_id == runs.c.id)
+    )
+
+
+def to_backfill_rows(rows: Sequence[Row[Any]], opened: Sequence[Row[Any]]) -> list[BackfillRow]:
+    """The rows of `select_backfill`, with what `select_open` says of some."""
+    more = {row.id: row for row in opened}
+    found = [BackfillRow(**dict(zip(_COLUMNS, row, strict=True))) for row in rows]
+    return [_add(row, more[row.id]) if row.id in more else row for row in found] if more else found
+
+
+def _add(row: BackfillRow, more: Row[Any]) -> BackfillRow:
+    text = more.partial_text
+    return msgspec.structs.replace(
+        row,
+        adopted=bool(more.adopted),
+        has_job=bool(more.has_job),
+        rules=more.rules,
+        is_partial=text is not None,
+        seen_until=_read_seen_until(text) if text is not None else None,
+    )
 
 
 class _Progress(msgspec.Struct):

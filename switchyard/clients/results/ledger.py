@@ -6,7 +6,13 @@ from datetime import datetime
 import msgspec
 from sqlalchemy import delete, func, select
 
-from switchyard.clients.results.backfill import publish_drafts, select_backfill, to_backfill_row, to_failed
+from switchyard.clients.results.backfill import (
+    publish_drafts,
+    select_backfill,
+    select_open,
+    to_backfill_rows,
+    to_failed,
+)
 from switchyard.clients.results.engine import Database
 from switchyard.clients.results.fetching import fetch_each
 from switchyard.clients.results.fill import fill_runs, select_to_fill, select_unfilled, to_unfilled, to_unread
@@ -44,7 +50,8 @@ class SqlLedger:
 
     def list_backfill(self) -> list[BackfillRow]:
         """See `backfill`."""
-        return [to_backfill_row(row) for row in self._database.rows(select_backfill(self._tables))]
+        rows = self._database.rows(select_backfill(self._tables))
+        return to_backfill_rows(rows, self._database.rows(select_open(self._tables)))
 
     def publish_many(
         self, kind: str, drafts: Sequence[Draft], *, force: bool = False, now: datetime

@@ -17,7 +17,7 @@ FILED: Final = "filed"
 SKIPPED: Final = "skipped"
 """The state of the line of a run that was read and not published. Where nothing else is, it has nothing to show."""
 STALE: Final = "stale"
-"""The state of the line of a run that has nothing to publish, never ended in MLflow, and is taken for dead."""
+"""The state of the line of a run that never ended in MLflow, and is taken for dead."""
 ROW_STATUS: Final[Mapping[str, RunStatus]] = {
     "FINISHED": RunStatus.COMPLETED,
     "FAILED": RunStatus.FAILED,
