@@ -27,7 +27,6 @@ from switchyard.core.history.filling import (
 )
 from switchyard.core.metrics.reading import read_record
 from switchyard.core.metrics.record import MAX_FILE_BYTES, MetricsRecord
-from switchyard.core.mlflow.keys import SCALARS
 from switchyard.core.mlflow.raw_run import LostRun, RawRun
 from switchyard.core.ports import Ledger
 
@@ -128,7 +127,7 @@ def _read_mlflow(
     seen: set[int] = set()
     try:
         with closing(outside.open_tracking(export_uri)) as tracking:
-            for run in tracking.read_runs(by_run, keys=SCALARS):
+            for run in tracking.read_runs(by_run):  # whole: version 1's mapping knows no other choice with every curve
                 for id_ in by_run[run.run_id if isinstance(run, LostRun) else run.info.run_id]:
                     seen.add(id_)
                     yield id_, run

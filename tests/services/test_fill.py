@@ -80,6 +80,8 @@ def test_every_row_of_version_1_is_filled(place: Place, tmp_path: Path) -> None:
     assert [(run.state, run.differences, run.compared[-2:]) for run in found] == [
         (State.VERIFIED, [], ["series", "values"])
     ] * 2
+    (charted,) = verify_rows(outside, [row for row in rows if not row.full_digest], whole=False)
+    assert (charted.state, charted.differences, charted.keys_read) == (State.VERIFIED, [], "charted")
 
 
 def test_a_second_fill_changes_nothing(place: Place, tmp_path: Path) -> None:
