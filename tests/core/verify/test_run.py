@@ -19,7 +19,8 @@ from tests.core.verify.factories import ID, RUN, RUN_ID, make_kept, read_history
 KEPT = make_kept()
 UNPUBLISHED = KeptRun(quick_test_id=ID, mlflow_run_id=RUN_ID)
 NO_POINTS = make_small({})
-NO_CHART = make_small({"query_hist_bin_0": make_series([1.0])})
+NO_CHART = make_small({"note": make_series([1.0])})
+BINS_ALONE = make_small({"query_hist_bin_0": make_series([1.0])})
 LEGACY = '{"loss": [1.0, NaN]}'
 
 
@@ -45,6 +46,9 @@ def charted(run: RawRun) -> RawRun:
         ),
         pytest.param(
             UNPUBLISHED, NO_CHART, State.UNPUBLISHED, "nothing is published", id="no charted metric, but another one"
+        ),
+        pytest.param(
+            UNPUBLISHED, BINS_ALONE, State.UNCHARTED, "nothing is published: it has no charted metric", id="uncharted"
         ),
         pytest.param(
             kept(LEGACY, digests=None), RUN, State.LEGACY, "the legacy application stored its history", id="legacy"
