@@ -56,7 +56,7 @@ def test_runs_that_fail_are_listed_and_end_the_flow_as_failed(old: Place, monkey
     monkeypatch.setattr("switchyard.services.fill.fill_runs", give_up)
     with pytest.raises(FillFailed, match=r"3 of 3 runs.*burned down.*tries them again"):
         fill()
-    assert {line.error for line in old.ledger.read_ledger(KIND)} == {"the store burned down"}
+    assert {line.error for line in old.ledger.read_ledger(KIND)} == {"RuntimeError: the store burned down"}
 
 
 def test_fill_runs_from_the_shell(old: Place) -> None:
