@@ -27,7 +27,14 @@ Found = tuple[str, str, int | None]
 """Where a difference must be found: place, MLflow's key (else the path), epoch."""
 NORMAL = ("run-0000-adagrad", "run-0001-adam")
 """The names of two runs without anything awkward."""
-_TABLES = ("quick_tests", "switchyard_published", "switchyard_histograms", "switchyard_ledger")
+_TABLES = (
+    "quick_tests",
+    "switchyard_published",
+    "switchyard_histograms",
+    "switchyard_series",
+    "switchyard_values",
+    "switchyard_ledger",
+)
 
 
 @dataclass
