@@ -7,7 +7,7 @@ import msgspec
 
 from switchyard.core.backfill.mapped import to_record
 from switchyard.core.errors import BadRecord, BadRequest, NotFound, SwitchyardError
-from switchyard.core.history.publication import Versions
+from switchyard.core.history.publication import FIRST_VERSIONS, Versions
 from switchyard.core.history.version1 import to_digests_of
 from switchyard.core.metrics.record import MetricsRecord
 from switchyard.core.mlflow.raw_run import LostRun, RawRun, to_source_digest
@@ -40,7 +40,7 @@ def verify_run(
     line = _add_source(line, found)
     try:
         # Where nothing is published, whether there is something to publish is today's question.
-        versions = kept.versions if kept.digests is not None else Versions()
+        versions = kept.versions if kept.digests is not None else _to_versions(history)
         record = to_record(found, versions)
     except (BadRecord, BadRequest) as err:
         return _replace(line, state=State.UNREAD, reason=str(err))
@@ -50,7 +50,13 @@ def verify_run(
         return _judge_empty(line, record)
     if state is not State.VERIFIED or history is None:
         return _replace(line, state=state, reason=reason)
+    kept = msgspec.structs.replace(kept, versions=versions)
     return Comparison(kept, history, Source(found, record, digests), file, is_filed=is_filed).judge(line)
+
+
+def _to_versions(history: dict[str, Any] | None) -> Versions:
+    """Of a history whose digests are lost: those that publish such histories."""
+    return FIRST_VERSIONS if history is not None and history.get("schema_version") == 1 else Versions()
 
 
 def to_run_id(kept: KeptRun) -> str:
