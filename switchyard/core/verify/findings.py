@@ -14,7 +14,7 @@ Place = Literal["row", "history", "digests", "histograms", "series", "values", "
 full series, its values, or its ``training_metrics.json``. Manifests of format 1 have no series and values."""
 
 
-KeptIn = Literal["training_metrics.json", "an export"]
+KeptIn = Literal["the full series", "training_metrics.json", "an export"]
 
 
 class State(StrEnum):

@@ -5,8 +5,12 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
+from switchyard.core.history.full_series import MAX_POINTS
+from switchyard.core.history.publication import FIRST_VERSIONS
 from switchyard.core.metrics.legacy_names import to_place
+from switchyard.core.metrics.paths import to_path
 from switchyard.core.metrics.record import GRADIENT_SERIES, PUBLISHED_LOSS, MetricsRecord
+from switchyard.core.mlflow.facts import NOTE_TAG
 from switchyard.core.mlflow.mapping_table import CASES
 from switchyard.core.mlflow.raw_run import NAME_TAG, Points, RawRun
 from switchyard.core.verify.findings import KeptIn, LeftOut
@@ -14,6 +18,7 @@ from switchyard.core.verify.findings import KeptIn, LeftOut
 _NAMES: Final = 20
 _LOST: Final = {case.name: case.lost for case in CASES}
 _CHARTED: Final = ("loss", "gradient", "final_metrics")
+_STATISTICS: Final = ("weight_stats", "gradient_stats")
 
 
 def list_left_out(run: RawRun, record: MetricsRecord, history: dict[str, Any], *, has_file: bool) -> list[LeftOut]:
@@ -23,9 +28,10 @@ def list_left_out(run: RawRun, record: MetricsRecord, history: dict[str, Any], *
         has_file: the run's ``training_metrics.json`` holds the whole record; else an export alone does.
     """
     whole: KeptIn = "training_metrics.json" if has_file else "an export"
+    is_first = history.get("schema_version") == FIRST_VERSIONS.digest
     found = [
-        _to_unsampled(record, history, whole),
-        *_to_unpublished(run, record, history, whole),
+        _to_unsampled(record, history, whole) if is_first else _to_thinned(record, history, whole),
+        *(_to_uncharted if is_first else _to_unpublished)(run, record, history, whole),
         _to_overwritten(run, record),
         _to_infinities(run),
         LeftOut(
@@ -34,7 +40,7 @@ def list_left_out(run: RawRun, record: MetricsRecord, history: dict[str, Any], *
             kept_in="an export",
             why=_LOST["timestamps"],
         ),
-        _to_named("tags", sorted(run.tags.keys() - {NAME_TAG}), kept_in="an export", why=_LOST["a run without a name"]),
+        _to_named("tags", _find_tags(run, history), kept_in="an export", why=_LOST["a run without a name"]),
     ]
     return [left for left in found if left.count != 0]
 
@@ -53,8 +59,59 @@ def _to_unsampled(record: MetricsRecord, history: dict[str, Any], kept_in: KeptI
     )
 
 
-def _to_unpublished(run: RawRun, record: MetricsRecord, history: dict[str, Any], kept_in: KeptIn) -> list[LeftOut]:
-    """Keys that are no part of a published history."""
+def _to_thinned(record: MetricsRecord, history: dict[str, Any], whole: KeptIn) -> LeftOut:
+    """As `_to_unsampled`, of version 2: every series is charted, and the full series have what sampling left out, but
+    for very long ones."""
+    epochs = history.get("epochs")
+    kept = set(epochs) if isinstance(epochs, list) else set()
+    left = [position for position, epoch in enumerate(record.epochs) if epoch not in kept]
+    on_axis = [*record.loss.values(), *record.gradient.values(), *record.metrics.values()]
+    count = sum(values[position] is not None for values in on_axis for position in left)
+    own = history.get("series")
+    entries = own if isinstance(own, dict) else {}
+    for name, series in record.other_series.items():
+        entry = entries.get(name) or entries.get(to_path("other_series", name)) or {}
+        there = entry.get("values") if isinstance(entry, dict) else None
+        count += len(series.values) - (len(there) if isinstance(there, list) else 0)
+    lengths = [len(record.epochs), *(len(series.values) for series in record.other_series.values())]
+    return LeftOut(
+        what="values of charted series",
+        count=max(count, 0),
+        kept_in="the full series" if max(lengths) <= MAX_POINTS else whole,
+        why="their epochs are between the sampled ones; their digests are kept, and verified",
+    )
+
+
+def _to_unpublished(run: RawRun, record: MetricsRecord, history: dict[str, Any], whole: KeptIn) -> list[LeftOut]:
+    """Keys that are no part of a history of version 2: the towers' statistics, and their histograms where those are not
+    published."""
+    if record.charted_only:
+        left = LeftOut(
+            what="histogram keys",
+            kept_in=whole,
+            why="published without histograms; which of them the run has was not read (--whole lists them)",
+        )
+        return [left, _to_statistics(run)]
+    if history.get("histogram_available"):
+        return [_to_statistics(run)]
+    bins = [key for key in run.metrics if to_place(key).bin is not None]
+    return [_to_statistics(run), _to_named("histogram keys", bins, kept_in=whole, why="published without histograms")]
+
+
+def _to_statistics(run: RawRun) -> LeftOut:
+    places = {key: to_place(key) for key in run.metrics}
+    names = [key for key, place in places.items() if place.section in _STATISTICS and place.bin is None]
+    return _to_named("keys", names, kept_in="the full series", why="a history has no statistics of the towers")
+
+
+def _find_tags(run: RawRun, history: dict[str, Any]) -> list[str]:
+    published = history.get("tags")
+    shown = set(published) if isinstance(published, dict) else set()
+    return sorted(run.tags.keys() - {NAME_TAG} - shown - ({NOTE_TAG} if "note" in shown else set()))
+
+
+def _to_uncharted(run: RawRun, record: MetricsRecord, history: dict[str, Any], kept_in: KeptIn) -> list[LeftOut]:
+    """Keys that are no part of a history of version 1."""
     if record.charted_only:
         epochs = set(record.epochs)
         beside = {

@@ -29,7 +29,7 @@ def find(
 def list_all(run: RawRun, interval: int, has_file: bool, history: dict[str, Any]) -> list[LeftOut]:
     record = from_points(run)
     published = to_publication(record, quick_test_id=1, source="mlflow", sampling=Sampling(interval=interval)).history
-    return list_left_out(run, record, published | history, has_file=has_file)
+    return list_left_out(run, record, published | {"schema_version": 1} | history, has_file=has_file)
 
 
 def charted(run: RawRun) -> RawRun:
@@ -123,3 +123,41 @@ def test_it_is_said_where_it_is_kept_and_why_it_is_left_out(has_file: bool, kept
     assert found["keys"].kept_in == kept_in
     assert found["times of points"].count == sum(len(points.steps) for points in run.metrics.values())
     assert all(left.why for left in found.values())
+
+
+V2 = {"schema_version": 2}
+STATISTICS = {"query_weights_mean": make_series([1.0, 2.0, 3.0]), "query_grad_norm": make_series([1.0, 2.0, 3.0])}
+
+
+@pytest.mark.parametrize(
+    ("run", "how", "expected"),
+    [
+        pytest.param(small(), {}, {}, id="nothing"),
+        pytest.param(
+            small(recall=make_series([1.0, 2.0, 3.0])), {"interval": 2}, {"values of charted series": (2, [])},
+            id="an epoch between others, of every series",
+        ),
+        pytest.param(
+            small(batch_loss=make_series([1.0] * 9)), {"interval": 4}, {"values of charted series": (7, [])},
+            id="steps between others, of a series on its own",
+        ),
+        pytest.param(small(recall=make_series([1.0, 2.0, 3.0])), {}, {}, id="keys of any name are published"),
+        pytest.param(small(**STATISTICS), {}, {"keys": (2, list(STATISTICS))}, id="statistics of the towers"),
+        pytest.param(
+            small(**BINS), {"histogram_available": False}, {"histogram keys": (25, BIN_NAMES)},
+            id="histograms that are not published",
+        ),
+        pytest.param(charted(small(**BINS)), {}, {"histogram keys": (None, [])}, id="histograms that were not read"),
+        pytest.param(
+            make_small(LOSS, tags={"mlflow.note.content": "x", "mlflow.user": "y", "stage": "draft"}),
+            {"tags": {"note": "x", "stage": "draft"}}, {"tags": (1, ["mlflow.user"])}, id="tags that are not a user's",
+        ),
+    ],
+)  # fmt: skip
+def test_what_version_2_leaves_out_is_less(
+    run: RawRun, how: dict[str, Any], expected: dict[str, tuple[int | None, list[str]]]
+) -> None:
+    """Every series is published; between two samples the full series have the values."""
+    assert find(run, **how | V2) == expected
+    kept = {left.what: left.kept_in for left in list_all(run, how.get("interval", 1), False, V2)}
+    assert kept.get("values of charted series", "the full series") == "the full series"
