@@ -115,16 +115,17 @@ def test_the_manifest_counts_each_run_and_says_what_is_left_out(store: Path) -> 
     assert [run.quick_test_id for run in manifest.runs] == [1, 2, 3]
     assert (one.epochs, one.keys, one.points) == (12, len(RUNS[0].metrics), count_points(RUNS[0]))
     assert (one.keys_read, one.kept_in_full, one.compared) == (
-        "all", True, ["row", "history", "digests", "file", "histograms"],
+        "all", True, ["row", "history", "digests", "file", "histograms", "series", "values"],
     )  # fmt: skip
     assert (other.deleted, other.name, awkward.experiment) == (True, "the other", "second")
     assert all(run.source_digest.startswith("sha256:") for run in manifest.runs)
     assert all(run.published_digest == run.charted_digest for run in manifest.runs)
     assert len({run.full_digest for run in manifest.runs}) == 3
     left = {found.what: found for found in one.left_out}
-    assert left["keys"].kept_in == "training_metrics.json"
-    assert "val_recall_at_10" in left["keys"].names
-    assert (left["values of charted series"].count, left["times of points"].count) == (8 * 9, count_points(RUNS[0]))
+    assert left["keys"].kept_in == "the full series"
+    assert "query_weights_mean" in left["keys"].names
+    assert "val_recall_at_10" not in left["keys"].names
+    assert (left["values of charted series"].count, left["times of points"].count) == (8 * 10, count_points(RUNS[0]))
     assert left["tags"] == LeftOut(
         what="tags",
         count=1,
@@ -135,7 +136,6 @@ def test_the_manifest_counts_each_run_and_says_what_is_left_out(store: Path) -> 
     left = {found.what: found for found in awkward.left_out}
     assert left["values logged before another of their step"].names == ["loss"]
     assert (left["infinities"].count, left["infinities"].names) == (1, ["loss"])
-    assert {"batch_loss", "final_loss"} <= set(left["keys"].names)
     sums = {found.what: found.count for found in manifest.left_out}
     assert sums["times of points"] == sum(map(count_points, RUNS)) == manifest.counts["points"]
 
@@ -144,10 +144,10 @@ def count_points(run: RawRun) -> int:
     return sum(len(points.steps) for points in run.metrics.values())
 
 
-def test_charted_keys_alone_leave_the_others_uncounted_unless_asked(store: Path) -> None:
-    """Nobody read them: no number is made up. With `whole` they are read and named."""
+def test_histograms_that_nobody_read_are_not_counted_unless_asked(store: Path) -> None:
+    """No number is made up. With `whole` they are read and named."""
     backfill()
-    (keys,) = [left for left in read(verify_now()).left_out if left.what == "keys"]
+    (keys,) = [left for left in read(verify_now()).left_out if left.what == "histogram keys"]
     assert (keys.count, keys.kept_in) == (None, "an export")
     run = read(verify_now(whole=True)).runs[0]
     assert run.keys_read == "all"
