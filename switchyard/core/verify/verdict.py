@@ -20,7 +20,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 BEYOND_RUNS: Final = (
-    "tags that MLflow sets itself, the time of each point, values that were logged before another of the same key and step",
+    "tags that MLflow sets itself, the time of each point, values that were logged before another of the same key and "
+    "step",
     "the model registry, data sets, and the experiments themselves",
     "artifacts: they stay where they are, in the store that artifact_uri names",
 )
@@ -60,8 +61,8 @@ def to_verdict(
     sampled = sum(run.state is State.VERIFIED and not run.kept_in_full for run in runs)
     if sampled and not from_export:
         not_safe.append(
-            f"{sampled} verified runs are published but not kept in full (no histograms, or series of version 1); write their "
-            "training_metrics.json with switchyard backfill --full, or keep an export: switchyard export"
+            f"{sampled} verified runs are published but not kept in full (no histograms, or series of "
+            "version 1); write their training_metrics.json with switchyard backfill --full, or keep an export: switchyard export"
         )
     if not_safe:
         says = "It is NOT safe to delete this MLflow store: `not_safe` says why."
