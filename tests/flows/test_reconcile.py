@@ -266,11 +266,11 @@ def test_a_run_that_is_trained_again_meanwhile_is_left_to_its_new_job(
     told = scripted.jobs.record_job(job.key, JobNews(state=JobState.FAILED, reason="exit status 9"), now=NOW)
     again: list[Job] = []
 
-    def find_and_train_again(run: QuickTest, job: Job | None) -> Found:
+    def find_and_train_again(run: QuickTest, job: Job | None, **how: Any) -> Found:
         again.append(
             scripted.jobs.claim_job(Claim(quick_test_id=run.id, request_key="again", artifacts_uri="x"), now=NOW).job
         )
-        return find_metrics(run, job)
+        return find_metrics(run, job, **how)
 
     # Only between these two lines can the claim come too late for one and too early for the other.
     with monkeypatch.context() as patched:
