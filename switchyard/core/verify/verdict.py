@@ -62,7 +62,8 @@ def to_verdict(
     if sampled and not from_export:
         not_safe.append(
             f"{sampled} verified runs are published but not kept in full (no histograms, or series of "
-            "version 1); write their training_metrics.json with switchyard backfill --full, or keep an export: switchyard export"
+            "version 1); write their training_metrics.json with switchyard backfill --full, or keep an export: "
+            "switchyard export"
         )
     if not_safe:
         says = "It is NOT safe to delete this MLflow store: `not_safe` says why."
