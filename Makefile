@@ -65,7 +65,7 @@ test-mlflow: setup $(STATE)/mlflow-2.9.2/.installed $(STATE)/mlflow-current/.ins
 
 # In memory where that can be: hundreds of small databases, and each write of theirs waits for the disk.
 faults: setup ## every fault of docs/reliability.md, several times; writes its table
-	TMPDIR=$(firstword $(wildcard /dev/shm) /tmp) $(BIN)/python -m tests.faults
+	TMPDIR=$(firstword $(wildcard /dev/shm) /tmp) $(BIN)/python -m tests.faults $(if $(TRIES),--tries $(TRIES))
 
 check: setup ## lint, types, import rules
 	$(BIN)/ruff check .
