@@ -25,6 +25,14 @@ NameRules = Annotated[
 QuickTestId = Annotated[int, Meta(ge=1, description="the run's id, its row in the results database")]
 
 Direction = Annotated[str, Meta(pattern=DIRECTION_PATTERN)]
+ExportUri = Annotated[
+    str,
+    Meta(
+        pattern="^(|(file|gs)://.+)$",
+        description="read the export of MLflow there (file://... or gs://...), once MLflow is gone; "
+        "empty: the MLflow that the settings name",
+    ),
+]
 
 
 class TrainParameters(TrainSpec, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -78,7 +86,7 @@ class TrainParameters(TrainSpec, frozen=True, kw_only=True, forbid_unknown_field
         bool, Meta(description="publish also the first epoch and those where a loss has its minimum or maximum")
     ] = False
     max_points: Annotated[
-        int, Meta(ge=2, le=10_000, description="publish at most so many epochs, and points of a series on other steps")
+        int, Meta(ge=2, le=10_000, description="publish at most N epochs, and N points of a series on other steps")
     ] = 500
     directions: Annotated[
         tuple[Direction, ...], Meta(description="which way is better, of series whose names do not say so: speed=max")
@@ -140,8 +148,7 @@ class IngestParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         Meta(
             ge=0,
             le=10_000,
-            description="publish at most so many epochs, and points of a series on other steps; 0: as the run was "
-            "asked to",
+            description="publish at most N epochs, and N points of a series on other steps; 0: as the run was asked to",
         ),
     ] = 0
     directions: Annotated[
@@ -206,7 +213,7 @@ class BackfillParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
         bool, Meta(description="publish also the first epoch and those where a loss has its minimum or maximum")
     ] = False
     max_points: Annotated[
-        int, Meta(ge=2, le=10_000, description="publish at most so many epochs, and points of a series on other steps")
+        int, Meta(ge=2, le=10_000, description="publish at most N epochs, and N points of a series on other steps")
     ] = 500
     directions: Annotated[
         tuple[Direction, ...], Meta(description="which way is better, of series whose names do not say so: speed=max")
@@ -216,14 +223,7 @@ class BackfillParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     batch_size: Annotated[
         int, Meta(ge=0, le=100_000, description="runs a batch, which is one task; 0: what suits the way they are read")
     ] = 0
-    export_uri: Annotated[
-        str,
-        Meta(
-            pattern="^(|(file|gs)://.+)$",
-            description="read the export of MLflow there (file://... or gs://...), once MLflow is gone; "
-            "empty: the MLflow that the settings name",
-        ),
-    ] = ""
+    export_uri: ExportUri = ""
     stale_after_hours: Annotated[
         float,
         Meta(
@@ -259,17 +259,10 @@ class FillParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     Of the runs without full series; the same command continues what was broken off. Histories stay as they are.
     """
 
-    limit: Annotated[int, Meta(ge=0, description="fill at most so many runs, the lowest ids first; 0: all")] = 0
+    limit: Annotated[int, Meta(ge=0, description="fill at most N runs, the lowest ids first; 0: all")] = 0
     concurrency: Annotated[int, Meta(ge=1, le=64, description="batches at once, in threads")] = 2
     batch_size: Annotated[int, Meta(ge=1, le=100_000, description="runs a batch, which is one task")] = 500
-    export_uri: Annotated[
-        str,
-        Meta(
-            pattern="^(|(file|gs)://.+)$",
-            description="read the export of MLflow there (file://... or gs://...), once MLflow is gone; "
-            "empty: the MLflow that the settings name",
-        ),
-    ] = ""
+    export_uri: ExportUri = ""
 
 
 class RecoverParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -222,7 +222,7 @@ class HistogramData(BaseModel):
     bin_edges: Annotated[list[float] | None, Field(description="one more than there are counts; null: not known")]
     edges_known: Literal["all", "first_epoch", "none"]
     edges_assumed: Annotated[
-        bool, Field(description="nobody logged the edges: the legacy trainer's range, -1 to 1; absent where false")
+        bool, Field(description="the edges were not logged: the legacy trainer's range, -1 to 1; absent where false")
     ] = False
     sampled: Annotated[bool, Field(description="the counts are an estimate from part of the values")]
     counts: Annotated[list[list[int | None] | None], Field(description="one row an epoch; null: not recorded")]

@@ -97,7 +97,7 @@ const Histograms = (() => {
     made.setAttribute("aria-labelledby", `${id}-title`);
     const warning = WARNINGS[data.edges_known];
     if (warning) made.append(note("warning", ...warning));
-    if (data.edges_assumed) made.append(note("warning", "Edges assumed", "nobody logged the bins' edges: these are the legacy trainer's fixed range, −1 to 1. A run of another trainer may have other ones."));
+    if (data.edges_assumed) made.append(note("warning", "Edges assumed", "the bins' edges were not logged: these are the legacy trainer's fixed range, −1 to 1. A run of another trainer may have other ones."));
     if (data.sampled) made.append(note("info", "Estimate", "counted on a sample of the values."));
     made.append(target);
     return { data, made, target };

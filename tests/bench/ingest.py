@@ -27,7 +27,7 @@ from switchyard.core.runs.rows import NewRun, RunStatus
 EPOCHS = 50
 REPEATS = 200
 WARM_UP = 20
-LIMIT_MS = 10.0
+LIMIT_MS = 5.0
 
 
 def make_run(epochs: int = EPOCHS, *, metrics: int = 100, seed: int = 7) -> MetricsRecord:

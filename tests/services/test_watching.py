@@ -41,7 +41,7 @@ class Scripted:
         return {JOB: answer} if answer is not None else {}
 
     def submit(self, key: str, order: JobOrder) -> JobReport:
-        raise NotImplementedError
+        raise NotImplementedError  # a wait only looks and lists
 
     def list(self, labels: Mapping[str, str], since: datetime, *, beside: str = "") -> list[JobReport]:
         assert beside == JOB
@@ -50,13 +50,13 @@ class Scripted:
         return self.listed
 
     def cancel(self, job_name: str) -> None:
-        raise NotImplementedError
+        raise NotImplementedError  # a wait only looks and lists
 
     def list_old(self, labels: Mapping[str, str], before: datetime, limit: int) -> Sequence[JobReport]:
-        raise NotImplementedError
+        raise NotImplementedError  # a wait only looks and lists
 
     def prune(self, job_names: Sequence[str]) -> int:
-        raise NotImplementedError
+        raise NotImplementedError  # a wait only looks and lists
 
     def watch(
         self,

@@ -295,7 +295,7 @@ def _to_why_not_adopted(run: TrackedRun, status: StatusChoice) -> str:
         return f"{what} is deleted in MLflow; restore it there to adopt it"
     if run.status not in ROW_STATUS:
         if not run.status:
-            return "MLflow has no status of it, so that nobody can tell whether it ended; set one there to adopt it"
+            return "it has no status in MLflow, so whether it ended is not known. Set one there to adopt it"
         return f"its status must be one of {', '.join(ROW_STATUS)}; got {run.status!r}"
     if status == "completed" and run.status != "FINISHED":
         return "it did not finish; --status all adopts it"

@@ -1,6 +1,6 @@
 """Makes the metrics record of an MLflow run's raw points: version 2 of the mapping of docs/mapping.md, in code.
 
-Every key of every run is charted, whoever trained it. Each series stands in one place: among the run's epochs where its
+Every key of every run is charted. Each series stands in one place: among the run's epochs where its
 steps are these, else in `other_series` on steps of its own. What is lost (earlier values of a step that was logged
 again, timestamps, tags) docs/mapping.md names, with the reason. `core.mlflow.mapping1` is version 1.
 """
