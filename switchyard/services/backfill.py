@@ -19,7 +19,8 @@ from switchyard.core.history.following import to_parent, to_parent_of, to_progre
 from switchyard.core.history.publication import Draft, Parent, PublishResult, Versions
 from switchyard.core.history.publishing import to_publication
 from switchyard.core.metrics.record import Sampling
-from switchyard.core.mlflow.facts import Look, to_look, to_parent_run_id, to_user_tags
+from switchyard.core.metrics.showing import to_shows
+from switchyard.core.mlflow.facts import Look, to_newest_ms, to_parent_run_id, to_user_tags
 from switchyard.core.mlflow.keys import SCALARS
 from switchyard.core.mlflow.raw_run import LostRun, RawRun, to_source_digest
 from switchyard.core.ports import Ledger, Runs
@@ -158,8 +159,7 @@ def _to_publishable(outside: Outside, run: RawRun, item: Item, how: How) -> tupl
     if record.run and record.run.quick_test_id != id_:
         # Our trainer logged it for a row of another results database; its attempts are not this row's.
         record = msgspec.structs.replace(record, run=None)
-    look = to_look(run)
-    news = to_news(info, look.newest_ms, how) if item.follows else None
+    news = to_news(info, to_newest_ms(run), how) if item.follows else None
     stale = news.error if news is not None else ""
     if not record.available:
         said = (
@@ -185,7 +185,7 @@ def _to_publishable(outside: Outside, run: RawRun, item: Item, how: How) -> tupl
         parent=to_parent(to_parent_run_id(run.tags)),
         progress=to_progress(record),
     )
-    note = stale or (NO_CURVE if look.shows == "values" else "")
+    note = stale or (NO_CURVE if to_shows(record) == "values" else "")
     draft = Draft(quick_test_id=id_, publication=publication, note=note, source_digest=digest, news=news)
     if stale:
         draft = msgspec.structs.replace(draft, state=STALE)

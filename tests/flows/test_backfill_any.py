@@ -46,9 +46,11 @@ RUNS: dict[str, dict[str, Points]] = {
     "tags alone": {},
     "no status": {"loss": fall(range(5))},
     "a test series": {"loss": fall(range(20)), "test_accuracy": fall(range(20))},
+    "one epoch": {"train_loss": ONCE, "val_loss": ONCE},
+    "said again": {"rmse": make_points((4, 0, 2.0), (4, 500, 1.0))},
 }
 IDS = {name: f"{7_000 + number:032x}" for number, name in enumerate(RUNS, 1)}
-VALUES = ("values alone", "a search", "trial 0", "trial 1", "params alone")
+VALUES = ("values alone", "a search", "trial 0", "trial 1", "params alone", "said again")
 
 
 def make_store(path: Path) -> Path:
@@ -110,9 +112,9 @@ def list_curves(history: dict[str, Any]) -> dict[str, tuple[int, int]]:
 def test_a_reader_sees_every_run_of_any_framework(outside: Outside, path: Path, client: TestClient) -> None:
     """All curves, last values and params; the parent of a nested run; what has little says so, everywhere the same."""
     dry = run_now(dry_run=True, adopt=True, status="all")
-    assert dry.would_show.sentence == "would publish 8 with curves, 5 with values alone, 1 have nothing"
+    assert dry.would_show.sentence == "would publish 9 with curves, 6 with values alone, 1 have nothing"
     result = run_now(adopt=True, status="all")
-    assert (result.published, result.values_alone, len(result.skipped), result.failed) == (13, 5, 1, {})
+    assert (result.published, result.values_alone, len(result.skipped), result.failed) == (15, 6, 1, {})
     (left_out,) = result.left_out
     assert (left_out.mlflow_run_id, "no status" in left_out.why_not) == (IDS["no status"], True)
     found = read_all(outside, client)
@@ -122,6 +124,8 @@ def test_a_reader_sees_every_run_of_any_framework(outside: Outside, path: Path, 
         assert (name, history["available"], history["params"]) == (name, True, {"model": name})
         assert len(list_curves(history)) == (0 if name in VALUES else len(RUNS[name])), name
         assert (history["epochs"] == []) is (name in VALUES), name
+        page = client.get(f"/quick-tests/{history['id']}").text
+        assert ("This run has no curves" in page) is (name in VALUES), name
     lines = {line.quick_test_id: line.error for line in outside.ledger.read_ledger("backfill")}
     assert {name for name, history in found.items() if lines[history["id"]] == NO_CURVE} == set(VALUES)
     assert list_curves(found["steps of batches"]) == {"loss.val": (99, 3_999)}

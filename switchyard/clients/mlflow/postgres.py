@@ -24,7 +24,7 @@ from switchyard.clients.mlflow.schema import (
 from switchyard.clients.postgres.connection import BoundedConnection
 from switchyard.core.batches import batched
 from switchyard.core.errors import BadRecord, NotFound
-from switchyard.core.mlflow.facts import Look, choose_shows
+from switchyard.core.mlflow.facts import Look, choose_shows, look_closer
 from switchyard.core.mlflow.raw_run import Keys, LostRun, OwnedPoint, Points, RawRun, TrackedRun, to_points
 
 CHOSEN_BATCH: Final = 5_000
@@ -55,7 +55,7 @@ _BY_HASH: Final = "SET LOCAL enable_sort = off"
 # One probe of the primary key, which starts with the key, for each key there is; not a scan of all points.
 # Source: https://wiki.postgresql.org/wiki/Loose_indexscan
 # LATERAL with LIMIT, or the server would read all points of all runs: the first other point of a run with curves is
-# found at once, and a run without has few points.
+# found at once, and a run without has few points, and is read. What is logged of a tower may be no curve.
 _LOOKS: Final = """
     SELECT r.run_uuid, n.newest, c.found IS NOT NULL, p.found IS NOT NULL
     FROM runs r
@@ -63,7 +63,8 @@ _LOOKS: Final = """
             ON TRUE
         LEFT JOIN LATERAL (SELECT 1 AS found FROM metrics m JOIN latest_metrics l
             ON l.key = m.key AND l.run_uuid = m.run_uuid
-            WHERE m.run_uuid = r.run_uuid AND (m.step <> l.step OR m.timestamp <> l.timestamp) LIMIT 1) c ON TRUE
+            WHERE m.run_uuid = r.run_uuid AND m.step <> l.step
+                AND NOT starts_with(m.key, 'query_') AND NOT starts_with(m.key, 'candidate_') LIMIT 1) c ON TRUE
         LEFT JOIN LATERAL (SELECT 1 AS found FROM params WHERE run_uuid = r.run_uuid LIMIT 1) p ON TRUE
     WHERE r.run_uuid = ANY(%s)"""
 _ALL_KEYS: Final = """
@@ -116,14 +117,21 @@ class PostgresTracking:
     def look_at_runs(self, run_ids: Iterable[str]) -> Iterator[Look]:
         """See the port."""
         for batch in batched(run_ids, _INFO_BATCH):
+            unsure: dict[str, Look] = {}
             with self._reading() as connection:
                 self._check(connection)
                 chosen = sorted(set(batch))
                 infos = self._infos(connection, chosen)
                 for run_id, newest_ms, has_curve, has_param in connection.execute(_LOOKS, (chosen,)):
                     shows = choose_shows(has_curve=has_curve, has_value=newest_ms is not None, has_param=has_param)
-                    if run_id in infos:
-                        yield Look(info=infos[run_id], shows=shows, newest_ms=newest_ms)
+                    if run_id not in infos:
+                        continue
+                    look = Look(info=infos[run_id], shows=shows, newest_ms=newest_ms)
+                    if has_curve or newest_ms is None:
+                        yield look
+                    else:
+                        unsure[run_id] = look
+            yield from look_closer(unsure, self.read_runs(unsure))
 
     def describe(self) -> str:
         """Says the address and the schema."""

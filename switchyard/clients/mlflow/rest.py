@@ -17,7 +17,7 @@ from switchyard.clients.mlflow.http import MlflowServer
 from switchyard.clients.mlflow.schema import DBL_MAX
 from switchyard.core.batches import batched
 from switchyard.core.errors import BadRecord, BadRequest, BadSetup, NotFound, SwitchyardError, TryAgain
-from switchyard.core.mlflow.facts import Look, choose_shows
+from switchyard.core.mlflow.facts import Look, choose_shows, is_surely_curve, look_closer
 from switchyard.core.mlflow.raw_run import Keys, LostRun, OwnedPoint, Points, RawRun, TrackedRun, choose_name, to_points
 
 _API: Final = "/api/2.0/mlflow"
@@ -122,21 +122,16 @@ class RestTracking:
         head = self._try_head(run_id)
         if isinstance(head, LostRun):
             return None
-        return Look(
-            info=head.info,
-            shows=choose_shows(
-                has_curve=self._has_curve(run_id, head), has_value=bool(head.latest), has_param=bool(head.params)
-            ),
-            newest_ms=max((point.timestamp_ms for point in head.latest.values()), default=None),
-        )
-
-    def _has_curve(self, run_id: str, head: _Head) -> bool:
+        newest_ms = max((point.timestamp_ms for point in head.latest.values()), default=None)
+        shows = choose_shows(has_curve=False, has_value=bool(head.latest), has_param=bool(head.params))
+        look = Look(info=head.info, shows=shows, newest_ms=newest_ms)
+        columns: dict[str, _Columns] = {}
         with self._understood(f"a metric of MLflow run {run_id}"):
             for key, latest in sorted(head.latest.items(), key=lambda item: -item[1].step):
-                steps, times, *_ = self._read_history(run_id, key)
-                if {*zip(steps, times, strict=True)} - {(latest.step, latest.timestamp_ms)}:
-                    return True
-        return False
+                columns[key] = self._read_history(run_id, key)
+                if is_surely_curve(key) and set(columns[key][0]) - {latest.step}:
+                    return msgspec.structs.replace(look, shows="curves")
+        return next(look_closer({run_id: look}, [self._to_run(head, columns, None)])) if columns else look
 
     def _try_head(self, run_id: str) -> _Head | LostRun:
         try:

@@ -24,7 +24,7 @@ from switchyard.clients.mlflow.schema import (
 )
 from switchyard.core.batches import batched
 from switchyard.core.errors import BadRecord, NotFound
-from switchyard.core.mlflow.facts import Look, choose_shows
+from switchyard.core.mlflow.facts import Look, choose_shows, look_closer
 from switchyard.core.mlflow.raw_run import Keys, LostRun, OwnedPoint, Points, RawRun, TrackedRun, to_points
 
 _BATCH: Final = 100
@@ -33,10 +33,12 @@ _LOOKS: Final = f"""
     SELECT found.*,
         (SELECT max(timestamp) FROM latest_metrics l WHERE l.run_uuid = found.run_uuid),
         EXISTS (SELECT 1 FROM metrics m JOIN latest_metrics l ON l.key = m.key AND l.run_uuid = m.run_uuid
-            WHERE m.run_uuid = found.run_uuid AND (m.step <> l.step OR m.timestamp <> l.timestamp)),
+            WHERE m.run_uuid = found.run_uuid AND m.step <> l.step
+                AND m.key NOT LIKE 'query\\_%%' ESCAPE '\\' AND m.key NOT LIKE 'candidate\\_%%' ESCAPE '\\'),
         EXISTS (SELECT 1 FROM params p WHERE p.run_uuid = found.run_uuid)
     FROM ({RUNS} WHERE r.run_uuid IN (%s)) found"""  # noqa: S608 - of constants
-"""The first other point of a run with curves is found at once; a run without has few points."""
+"""The first other point of a run with curves is found at once; a run without has few points, and is read. What is
+logged of a tower may be no curve."""
 
 _Chosen = tuple[str, list[str]]
 
@@ -92,6 +94,7 @@ class SqliteTracking:
     def look_at_runs(self, run_ids: Iterable[str]) -> Iterator[Look]:
         """See the port."""
         for batch in batched(run_ids, _BATCH):
+            unsure: dict[str, Look] = {}
             with self._reading() as connection:
                 connection.text_factory = _to_some_text
                 chosen = list(dict.fromkeys(batch))
@@ -99,7 +102,12 @@ class SqliteTracking:
                     shows = choose_shows(
                         has_curve=bool(has_curve), has_value=newest_ms is not None, has_param=bool(has_param)
                     )
-                    yield Look(info=to_tracked_run(info), shows=shows, newest_ms=newest_ms)
+                    look = Look(info=to_tracked_run(info), shows=shows, newest_ms=newest_ms)
+                    if has_curve or newest_ms is None:
+                        yield look
+                    else:
+                        unsure[look.info.run_id] = look
+            yield from look_closer(unsure, self.read_runs(unsure))
 
     def describe(self) -> str:
         """Says the address and the schema."""

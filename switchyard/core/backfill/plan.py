@@ -27,7 +27,7 @@ ROW_STATUS: Final[Mapping[str, RunStatus]] = {
 }
 """The status of an adopted row, by MLflow's."""
 
-NO_CURVE: Final = "it has values alone: no metric of it was logged more than once, so that there is no curve"
+NO_CURVE: Final = "it has values alone: none of its metrics is a curve"
 """What the line of a run says whose params and last values are published."""
 
 _NEVER_READ: Final = (
@@ -112,7 +112,8 @@ class BatchResult(msgspec.Struct, kw_only=True):
 
 
 class Shown(msgspec.Struct, frozen=True, kw_only=True):
-    """How many runs have curves, values alone (params, or metrics that were logged once), or nothing to publish."""
+    """How many runs have curves, values alone (params, or metrics that were logged once), or nothing to publish, by
+    `core.metrics.showing.to_shows`."""
 
     curves: int = 0
     values: int = 0

@@ -2,12 +2,15 @@
 show."""
 
 import re
-from collections.abc import Mapping
-from typing import Final, Literal
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
 
 import msgspec
 
-from switchyard.core.mlflow.raw_run import Points, RawRun, TrackedRun
+from switchyard.core.metrics.legacy_names import to_place
+from switchyard.core.metrics.showing import Shows, to_shows
+from switchyard.core.mlflow.mapping import FILE_STATUS, from_points
+from switchyard.core.mlflow.raw_run import LostRun, RawRun, TrackedRun
 
 NOTE_TAG: Final = "mlflow.note.content"
 PARENT_TAG: Final = "mlflow.parentRunId"
@@ -15,10 +18,6 @@ NOTE: Final = "note"
 _OTHERS: Final = ("mlflow.", "switchyard.")
 """The tags that MLflow writes by itself, and our own bookkeeping (`core.runs.ownership`, `core.mlflow.tags`)."""
 _RUN_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")  # as in core.mlflow.sources
-
-Shows = Literal["curves", "values", "nothing"]
-"""What there is to look at: ``curves`` where a metric was logged more than once; ``values`` where each was logged once,
-or there are params alone; ``nothing`` where there is neither metric nor param."""
 
 
 class Look(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,18 +49,30 @@ def to_parent_run_id(tags: Mapping[str, str]) -> str:
 
 def to_look(run: RawRun) -> Look:
     """What a look at the store says of `run`, from its points."""
-    return Look(
-        info=run.info,
-        shows=to_shows(run),
-        newest_ms=max((max(points.timestamps_ms) for points in run.metrics.values()), default=None),
-    )
+    if run.info.status not in FILE_STATUS:  # it is refused where it is published; what it has can be said
+        known = msgspec.structs.replace(run, info=msgspec.structs.replace(run.info, status="FINISHED"))
+        return msgspec.structs.replace(to_look(known), info=run.info)
+    return Look(info=run.info, shows=to_shows(from_points(run)), newest_ms=to_newest_ms(run))
 
 
-def to_shows(run: RawRun) -> Shows:
-    """What there is to look at, of the metrics that were read."""
-    if any(map(_is_curve, run.metrics.values())):
-        return "curves"
-    return "values" if run.metrics or run.params else "nothing"
+def to_newest_ms(run: RawRun) -> int | None:
+    """The time of its newest point; None: it has none."""
+    return max((max(points.timestamps_ms) for points in run.metrics.values()), default=None)
+
+
+def is_surely_curve(key: str) -> bool:
+    """True for a metric that is a curve where it was logged at two steps, whatever else its run has."""
+    return not to_place(key).tower
+
+
+def look_closer(looks: Mapping[str, Look], runs: Iterable[RawRun | LostRun]) -> Iterator[Look]:
+    """`looks` of runs without such a curve, decided by their few points: `runs`. One that cannot be read stays as it
+    is."""
+    for run in runs:
+        if isinstance(run, LostRun):
+            yield looks[run.run_id]
+        else:
+            yield msgspec.structs.replace(looks[run.info.run_id], shows=to_look(run).shows)
 
 
 def choose_shows(*, has_curve: bool, has_value: bool, has_param: bool) -> Shows:
@@ -69,9 +80,3 @@ def choose_shows(*, has_curve: bool, has_value: bool, has_param: bool) -> Shows:
     if has_curve:
         return "curves"
     return "values" if has_value or has_param else "nothing"
-
-
-def _is_curve(points: Points) -> bool:
-    """Two points, at different steps or times."""
-    steps, times = points.steps, points.timestamps_ms
-    return steps[0] != steps[-1] or times[0] != times[-1]

@@ -82,6 +82,10 @@ SMALL = [
         run_id="d" * 32, experiment_id="7", experiment="Отчёты", experiment_lifecycle="deleted", lifecycle="deleted"
     ),
     make_small({"batch_loss": make_series([i / 7 for i in range(25_500)])}, info=make_info(run_id="e" * 32)),
+    make_small({"loss": make_points((0, 3.0)), "rmse": make_points((0, 2.0))}, info=make_info(run_id="f1" * 16)),
+    make_small({"rmse": make_points((4, 0, 2.0), (4, 500, 1.0))}, info=make_info(run_id="f2" * 16)),
+    make_small({"query_weights_mean": make_series([1.0, 2.0])}, info=make_info(run_id="f3" * 16)),
+    make_small({"query_hist_bin_3": make_series([1.0, 2.0])}, info=make_info(run_id="f4" * 16)),
 ]
 
 
@@ -321,7 +325,9 @@ def test_look_says_what_reading_says(small: Store) -> None:
     ids = [run.info.run_id for run in SMALL]
     looks = {look.info.run_id: look for look in small.tracking.look_at_runs([*ids, ids[0], "f" * 32])}
     assert looks == {run_id: to_look(run) for run_id, run in small.read(ids).items()}
-    assert [looks[run_id].shows for run_id in ids] == ["curves", "curves", "nothing", "curves", "curves"]
+    assert [looks[run_id].shows for run_id in ids[:5]] == ["curves", "curves", "nothing", "curves", "curves"]
+    # One epoch is a curve of one point; one step that was said again, and what is of no chart, is none.
+    assert [looks[run_id].shows for run_id in ids[5:]] == ["curves", "values", "values", "nothing"]
 
 
 def test_runs_can_be_read_while_they_are_listed(small: Store) -> None:
