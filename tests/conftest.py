@@ -7,8 +7,10 @@ import signal
 import tempfile
 
 from switchyard.clients.prefect.analytics import switch_off_analytics
+from tests.memory import keep_files_in_memory
 
 switch_off_analytics()
+keep_files_in_memory()
 
 # Prefect makes its home when it is imported, and reads it ever after: the tests' own, whatever the surroundings say.
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="switchyard-tests-prefect-")
