@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, func, literal_column, select, update
 
 from switchyard.clients.results.engine import Database
 from switchyard.clients.results.fetching import fetch_each
@@ -124,13 +124,15 @@ class SqlRuns:
                 write_error(connection, tables, quick_test_id, error)
 
     def find_mlflow_runs(self, mlflow_run_ids: Sequence[str]) -> dict[str, int]:
-        """One walk through all rows, for an application's table need not have an index of these ids."""
+        """By our table's index of these ids; an application's need not have one, and all its rows are walked."""
         wanted = sorted({run_id for run_id in mlflow_run_ids if run_id})
         if not wanted:
             return {}
         runs = self._tables.runs
         query = select(runs.c.mlflow_run_id, func.min(runs.c.id).label("id"))
-        rows = self._database.rows(query.where(runs.c.mlflow_run_id.in_(wanted)).group_by(runs.c.mlflow_run_id))
+        # Said though `wanted` implies it: the index has no other rows, and SQLite would not see that it serves.
+        named = runs.c.mlflow_run_id != literal_column("''")
+        rows = self._database.rows(query.where(named, runs.c.mlflow_run_id.in_(wanted)).group_by(runs.c.mlflow_run_id))
         return {row.mlflow_run_id: row.id for row in rows}
 
     def record_mlflow_run(self, quick_test_id: int, mlflow_run_id: str) -> None:

@@ -34,13 +34,15 @@ from sqlalchemy import text as sql
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA: Final = "0003"
+SCHEMA: Final = "0004"
 """The migration that this version's code fits (clients/migrations/versions/)."""
 VERSION_TABLE: Final = "switchyard_alembic_version"
 """Not `alembic_version`: MLflow may keep its own in the same database."""
 OWN_RUNS: Final = "quick_tests"
 NEEDED_COLUMNS: Final = ("id", "status", "gcs_artifacts_path", "mlflow_run_id", "training_history_json")
 """What a RESULTS_TABLE must have."""
+EXPRESSION_INDEXES: Final = ("quick_tests_name", "quick_tests_experiment", "quick_tests_duration")
+"""Of our own table of runs; migration 0004 alone writes them down, for the databases spell expressions differently."""
 NOTHING_MAX_CHARACTERS: Final = 400
 """A stored JSON shorter than this that says ``"available": false`` holds no history; a history is longer."""
 
@@ -189,8 +191,15 @@ def _own_runs(metadata: MetaData) -> Table:
         Column("completed_at", UtcDateTime),
         # Last, for SQLite walks past a long value to reach the columns after it.
         Column("training_history_json", Text),
+        # Added after it, and mostly NULL, for which SQLite walks nowhere.
+        Column("notes", StorableText),
+        Column("archived_at", UtcDateTime),
         UniqueConstraint("request_key", name="quick_tests_request_key"),
         Index("quick_tests_status", "status"),
+        # Beside these, three over expressions: `EXPRESSION_INDEXES`.
+        Index("quick_tests_created_at", "created_at", "id"),
+        Index("quick_tests_mlflow_run_id", "mlflow_run_id", postgresql_using="hash", **_where("mlflow_run_id <> ''")),
+        Index("quick_tests_archived_at", "archived_at", **_where("archived_at IS NOT NULL")),
         sqlite_autoincrement=True,  # an id names a run everywhere, so that of a deleted row is not given again
     )
 
@@ -282,7 +291,7 @@ def _series(metadata: MetaData) -> Table:
 def _values(metadata: MetaData) -> Table:
     """No key over the names: two that differ by what no database takes (NUL) are the same here. No foreign key either:
     a history of the legacy application, of which we have no row of digests, has values too."""
-    number, text = sql("number IS NOT NULL"), sql("text IS NOT NULL")
+    number, text = _where("number IS NOT NULL"), _where("text IS NOT NULL")
     return Table(
         "switchyard_values",
         metadata,
@@ -293,10 +302,15 @@ def _values(metadata: MetaData) -> Table:
         Column("text", StorableText),
         # Of the history that they came from (`StoredHistory.etag`): they speak of no other.
         Column("history_etag", Text, nullable=False),
-        Index("switchyard_values_quick_test_id", "quick_test_id"),
-        Index("switchyard_values_number", "kind", "name", "number", postgresql_where=number, sqlite_where=number),
-        Index("switchyard_values_text", "kind", "name", "text", postgresql_where=text, sqlite_where=text),
+        # Names and texts are in the order of their bytes there (migration 0004), on Postgres too: COLLATE "C".
+        Index("switchyard_values_of_run", "quick_test_id", "kind", "name"),
+        Index("switchyard_values_number", "kind", "name", "number", "quick_test_id", **number),
+        Index("switchyard_values_text", "kind", "name", "text", "quick_test_id", **text),
     )
+
+
+def _where(condition: str) -> dict[str, Any]:
+    return {"postgresql_where": sql(condition), "sqlite_where": sql(condition)}
 
 
 def _ledger(metadata: MetaData) -> Table:
