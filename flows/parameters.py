@@ -19,7 +19,7 @@ NameRules = Annotated[
     Meta(
         max_length=MAX_TEXT,
         description="your own rules for the names of an MLflow run's metrics, as TOML (docs/mapping.md); stored with "
-        "the run; empty: none",
+        "the run; empty: those that the run had; none: it has none any more",
     ),
 ]
 QuickTestId = Annotated[int, Meta(ge=1, description="the run's id, its row in the results database")]
@@ -55,7 +55,7 @@ class TrainParameters(TrainSpec, frozen=True, kw_only=True, forbid_unknown_field
         ),
         "the model and its training": ("optimizer", "temperature", "logq_correction", "l2", "early_stopping_patience"),
         "what is kept and published": (
-            "statistics", "top_k", "tracker", "interval", "keep_extremes", "max_points", "directions",
+            "statistics", "top_k", "tracker", "interval", "keep_extremes", "max_points", "directions", "rules",
         ),
         "the job": (
             "timeout_s", "queue_timeout_s", "poll_interval_s", "quick_test_id", "request_key", "machine",
@@ -91,6 +91,7 @@ class TrainParameters(TrainSpec, frozen=True, kw_only=True, forbid_unknown_field
     directions: Annotated[
         tuple[Direction, ...], Meta(description="which way is better, of series whose names do not say so: speed=max")
     ] = ()
+    rules: NameRules = ""
     wait: Annotated[bool, Meta(description="wait for the job and publish it; if not, reconcile does, or the event")] = (
         True
     )
@@ -120,6 +121,7 @@ class TrainParameters(TrainSpec, frozen=True, kw_only=True, forbid_unknown_field
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        _check_rules(self.rules)
         if self.attempts > 1 and not self.wait:
             raise ValueError(
                 "attempts above 1 needs wait: it is the waiting flow that starts the next job; reconcile never starts "

@@ -74,7 +74,7 @@ def train(wanted: TrainParameters) -> RunResult:
         get_run_logger().warning("attempt %d ended: %s; attempt %d starts", before.attempt, before.reason, job.attempt)
         announce_end(before)
     run = read_run(run.id)  # the training took a while: anyone may have ended the run meanwhile
-    settled = settle(run, job)
+    settled = settle(run, job, rules=wanted.rules)
     announce_end(job)
     if settled.history:
         show_history(run.id, settled.history)

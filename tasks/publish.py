@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 from switchyard.clients.connect import connect
+from switchyard.core.history.asked_rules import NO_KEPT_RULES, KeptRules
 from switchyard.core.history.publication import Publication, PublishResult, StoredHistory
 from tasks.policy import effect
 
@@ -17,3 +18,9 @@ def publish(publication: Publication, force: bool) -> PublishResult:
 def read_history(quick_test_id: int) -> StoredHistory:
     """What readers get."""
     return connect().histories.read_history(quick_test_id)
+
+
+@effect
+def read_rules(quick_test_id: int) -> KeptRules:
+    """The rules that the run had for the names of its series."""
+    return connect().histories.read_rules([quick_test_id]).get(quick_test_id, NO_KEPT_RULES)

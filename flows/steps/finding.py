@@ -6,6 +6,7 @@ from prefect import get_run_logger
 
 from switchyard.core.backfill.mapped import to_first_digests_of, to_record
 from switchyard.core.errors import BadRecord, BadSetup, NotFound
+from switchyard.core.history.asked_rules import choose_rules
 from switchyard.core.history.following import to_parent
 from switchyard.core.history.publication import Digests, Parent, Versions
 from switchyard.core.history.publishing import Source
@@ -17,6 +18,7 @@ from switchyard.core.mlflow.sources import MlflowChoice, MlflowInfo, choose_mlfl
 from switchyard.core.runs.ownership import from_tags, is_of_job
 from switchyard.core.runs.rows import Job, QuickTest
 from tasks.ingest import read_metrics_file, read_mlflow_info_file, read_mlflow_run
+from tasks.publish import read_rules
 from tasks.runs import find_mlflow_runs, record_mlflow_run
 
 
@@ -39,7 +41,7 @@ def find_metrics(run: QuickTest, job: Job | None, *, rules: str = "") -> Found:
     file is what counts.
 
     Args:
-        rules: a team's own, for the names of an MLflow run's metrics.
+        rules: a team's own, for the names of an MLflow run's metrics; empty: those that the run had.
 
     Raises:
         BadRecord, BadRequest: what goes first is there, and is refused.
@@ -65,7 +67,8 @@ def find_metrics(run: QuickTest, job: Job | None, *, rules: str = "") -> Found:
         # A training that ended before its first epoch says so in a file without any: there is nothing to read in it.
         kept = record if record.epochs or record.available else None
         return Found(record=kept, mlflow_run_id=next(iter(choice.run_ids), ""))
-    return _read_mlflow(run, job, choice, Versions(rules=rules), _to_elsewhere(info), missing)
+    versions = Versions(rules=choose_rules(rules, read_rules(run.id)))
+    return _read_mlflow(run, job, choice, versions, _to_elsewhere(info), missing)
 
 
 def _read_info(run: QuickTest) -> tuple[MlflowInfo | None, BadRecord | None]:

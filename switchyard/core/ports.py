@@ -13,6 +13,7 @@ import msgspec
 
 from switchyard.core.backfill.rows import AdoptedRun, BackfillRow
 from switchyard.core.errors import SwitchyardError
+from switchyard.core.history.asked_rules import KeptRules
 from switchyard.core.history.filling import Fill, FillState, Unfilled
 from switchyard.core.history.publication import Draft, FullSeries, Publication, PublishResult, StoredHistory
 from switchyard.core.mlflow.facts import Look
@@ -270,6 +271,10 @@ class Histories(Protocol):
     def read_series(self, quick_test_id: int) -> FullSeries | None:
         """Every scalar series; None where none are stored, or those that are belong to a history that another
         application has written over. Raises: NotFound: no such run."""
+
+    def read_rules(self, quick_test_ids: Sequence[int]) -> dict[int, KeptRules]:
+        """The rules that these runs had, by id, without those that had none; also of a history that another
+        application has replaced since."""
 
     def read_kept(self, quick_test_ids: Sequence[int]) -> list[KeptRun]:
         """All that is kept of these runs, for a comparison; by id, without those that have no row."""

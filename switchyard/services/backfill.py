@@ -15,6 +15,7 @@ from switchyard.core.backfill.mapped import to_first_digests_of, to_record
 from switchyard.core.backfill.plan import KIND, NO_CURVE, SKIPPED, STALE, BatchResult, How, Item, Shown, to_ways
 from switchyard.core.batches import batched
 from switchyard.core.errors import SwitchyardError, catch, to_message
+from switchyard.core.history.asked_rules import choose_rules
 from switchyard.core.history.following import to_parent, to_parent_of, to_progress, with_parent
 from switchyard.core.history.publication import Draft, Parent, PublishResult, Versions
 from switchyard.core.history.publishing import to_publication
@@ -23,7 +24,7 @@ from switchyard.core.metrics.showing import to_shows
 from switchyard.core.mlflow.facts import Look, to_newest_ms, to_parent_run_id, to_user_tags
 from switchyard.core.mlflow.keys import SCALARS
 from switchyard.core.mlflow.raw_run import LostRun, RawRun, to_source_digest
-from switchyard.core.ports import Ledger, Runs
+from switchyard.core.ports import Histories, Ledger, Runs
 from switchyard.core.runs.ledger import LedgerLine
 from switchyard.services.backfill_files import RunFile, to_file, write_files
 
@@ -46,12 +47,24 @@ def backfill_runs(outside: Outside, items: Sequence[Item], how: How, *, again: b
         _count_settled(result, [settled[item.quick_test_id] for item in items if item.quick_test_id in settled])
         items = [item for item in items if item.quick_test_id not in settled]
     parents = Parents(outside.runs)
+    items = _with_rules(outside.histories, items, how)
     for way, chosen in to_ways(items, how):
         for some in batched(_read(outside, chosen, way), WHOLE_RUNS if way.whole else CHARTED_RUNS):
             drafts = write_files(outside, some) if way.full else [draft for draft, _ in some]
             drafts = parents.find(drafts)
             _count(result, drafts, ledger.publish_many(KIND, drafts, force=way.force, now=datetime.now(UTC)))
     return result
+
+
+def _with_rules(histories: Histories, items: Sequence[Item], how: How) -> list[Item]:
+    """The items with the rules that their runs had, of which the call may give others (`Item.to_how`)."""
+    kept = histories.read_rules([item.quick_test_id for item in items])
+    return [
+        msgspec.structs.replace(item, rules=choose_rules(how.rules, kept[item.quick_test_id]))
+        if item.quick_test_id in kept
+        else item
+        for item in items
+    ]
 
 
 def look_at_runs(outside: Outside, run_ids: Iterable[str], export_uri: str = "") -> dict[str, Look]:
@@ -162,9 +175,8 @@ def _to_publishable(outside: Outside, run: RawRun, item: Item, how: How) -> tupl
     news = to_news(info, to_newest_ms(run), how) if item.follows else None
     stale = news.error if news is not None else ""
     if not record.available:
-        said = (
-            stale or f"MLflow run {info.run_id} ({info.status}) has no metric and no param: there is nothing to publish"
-        )
+        has = "the bins of histograms alone" if run.metrics else "no metric and no param"
+        said = stale or f"MLflow run {info.run_id} ({info.status}) has {has}: there is nothing to publish"
         state = STALE if stale else SKIPPED
         return Draft(quick_test_id=id_, state=state, error=said, source_digest=digest, news=news), None
     publication = to_publication(

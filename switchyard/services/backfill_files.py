@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from switchyard.clients.connect import Outside
-from switchyard.core.backfill.plan import FILED, STALE
+from switchyard.core.backfill.plan import BACKFILLED, FILED, STALE
 from switchyard.core.errors import BadRecord, StaleWrite, TryAgain, catch, to_message
 from switchyard.core.history.digest import to_digests
 from switchyard.core.history.publication import Draft, Rank
@@ -43,7 +43,7 @@ def to_file(record: MetricsRecord, *, quick_test_id: int, mlflow_run_id: str, na
     Raises:
         BadRecord: the record is not whole, or breaks the files' contract.
     """
-    key = f"mlflow:{mlflow_run_id}"
+    key = f"{BACKFILLED}{mlflow_run_id}"
     identity = record.run or RunIdentity(quick_test_id=quick_test_id, key=key, attempt=0, restart=0)
     identity = msgspec.structs.replace(identity, name=name)
     return RunFile(

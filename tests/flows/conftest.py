@@ -11,10 +11,12 @@ from switchyard.clients.launchers.local.launcher import LocalLauncher
 from switchyard.clients.results.migrate import migrate
 from switchyard.clients.settings import Settings
 from switchyard.core.ports import Launcher
+from tests.clients.results.fixtures import all_places, places
+from tests.clients.results.places import Place, Places
 from tests.flows.mlflow_world import Impatient
 from tests.postgres import postgres
 
-__all__ = ["postgres"]
+__all__ = ["all_places", "places", "postgres"]
 
 
 @pytest.fixture
@@ -40,6 +42,18 @@ def scripted(outside: Outside, monkeypatch: pytest.MonkeyPatch) -> Outside:
     # The wiring has no setting for the trainer's command: a setting could change a result unseen.
     monkeypatch.setattr(switchyard.clients.connect, "_launcher", wire)
     return connect()
+
+
+@pytest.fixture(params=["sqlite with a table", "postgres with a jsonb table"])
+def application(
+    request: pytest.FixtureRequest, outside: Outside, places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Place:
+    """A database in which an application has its own table of runs; `connect` finds it from then on."""
+    (tmp_path / "application").mkdir()
+    place = places.make(request.param, tmp_path / "application")
+    monkeypatch.setenv("RESULTS_URL", place.url)
+    monkeypatch.setenv("RESULTS_TABLE", place.table)
+    return place
 
 
 @pytest.fixture

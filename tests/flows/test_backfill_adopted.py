@@ -11,10 +11,11 @@ import pytest
 from flows.answers.backfill import BackfillResult
 from flows.backfill import backfill
 from flows.ingest import ingest
-from switchyard.clients.connect import Outside
+from switchyard.clients.connect import Outside, connect
 from switchyard.core.mlflow.raw_run import RawRun
 from switchyard.core.runs.rows import RunStatus
 from tests.clients.mlflow.stores import add_point, add_runs, make_sqlite
+from tests.clients.results.places import Place
 from tests.core.mlflow.factories import make_run, make_series
 from tests.flows.mlflow_world import read_published
 
@@ -123,6 +124,49 @@ def test_a_run_adopted_while_it_ran_is_brought_up_to_date(outside: Outside, stor
         found = msgspec.json.decode(data)
         assert (found["status"], found["epochs"]) == ("completed", [0, 1, 2, 3])
     assert not outside.histories.find_replaced(row.id)
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_a_run_that_an_application_calls_completed_is_brought_up_to_date(
+    application: Place, store: Store, full: bool
+) -> None:
+    """It went on in MLflow when its row's history was published; the next backfill, without any flag, replaces what we
+    have written ourselves. The row's status is its application's."""
+    store.add(make_running())
+    row = application.add_run(status="completed")
+    application.sql(f"UPDATE {application.table} SET mlflow_run_id = :run WHERE id = :id", run=RUN, id=row)
+    assert run_now(full=full).published == 1
+    before = read_published(connect(), row)
+    assert (before["status"], before["epochs"], before["progress"]["epochs_done"]) == ("partial", [0, 2], 3)
+    assert run_now().to_do == 0
+    at = now_ms() - 120_000
+    store.log(RUN, 3, 0.125, at_ms=at)
+    store.change(RUN, status="FINISHED", end_time=at + 1_000)
+    (line,) = run_now(dry_run=True).runs
+    assert (line.todo, line.why) == ("bring up to date", "MLflow says FINISHED")
+    assert run_now().published == 1
+    after = read_published(connect(), row)
+    assert (after["status"], after["progress"], after["epochs"]) == ("completed", None, [0, 3])
+    assert connect().runs.read_run(row).status is RunStatus.COMPLETED
+    assert run_now().to_do == 0
+    if full:
+        folder = connect().runs.read_run(row).gcs_artifacts_path
+        data, _ = connect().objects(folder).read(f"{folder}/training_metrics.json")
+        assert (msgspec.json.decode(data)["status"], after["histogram_available"]) == ("completed", True)
+
+
+def test_a_history_that_the_application_has_written_over_ours_is_final(application: Place, store: Store) -> None:
+    """Its run goes on in MLflow, and nobody asks about it any more."""
+    store.add(make_running())
+    row = application.add_run(status="done")
+    application.sql(f"UPDATE {application.table} SET mlflow_run_id = :run WHERE id = :id", run=RUN, id=row)
+    run_now(status="all")
+    theirs = {"available": True, "epochs": [0], "loss": {"train": [0.5]}, "status": "partial", "note": "x" * 400}
+    application.set_history(row, msgspec.json.encode(theirs).decode())
+    store.change(RUN, status="FINISHED", end_time=now_ms())
+    result = run_now()
+    assert (result.to_do, result.published, result.failed) == (0, 0, {})
+    assert read_published(connect(), row) == theirs
 
 
 def test_a_run_that_never_ends_is_called_stale_until_it_goes_on(outside: Outside, store: Store) -> None:

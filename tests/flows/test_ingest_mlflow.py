@@ -11,7 +11,9 @@ import pytest
 from starlette.responses import Response
 
 from flows.answers.run import RunFailed, RunResult
+from flows.backfill import backfill
 from flows.ingest import ingest
+from flows.reconcile import reconcile
 from switchyard.clients.connect import Outside
 from switchyard.core.errors import BadRecord, BadSetup, NotFound, SwitchyardError, TryAgain, TryLater
 from switchyard.core.history.digest import to_digests
@@ -23,7 +25,7 @@ from switchyard.core.runs.jobs import JobState
 from switchyard.core.runs.ownership import to_tags
 from switchyard.core.runs.rows import Claim, Job, JobNews, RunStatus
 from tasks.ingest import RETRIES
-from tests.clients.results.places import NOW
+from tests.clients.results.places import NOW, run_sql
 from tests.core.metrics.factories import make_record
 from tests.core.mlflow.factories import make_run, make_small
 from tests.emulators.faults import Fault
@@ -386,3 +388,66 @@ def test_without_any_mlflow_named_an_info_file_is_not_followed(
         ingest_now(row)
     assert theirs.faults.count() == 0
     assert outside.runs.read_run(row).mlflow_run_id == RUN
+
+
+RULES = '[names]\nval_total_loss = "mine"\n'
+
+
+def named(outside: Outside, quick_test_id: int) -> bool:
+    """Whether the series has the name that the rules give it."""
+    return "mine" in read_published(outside, quick_test_id)["metrics"]
+
+
+def take_back(outside: Outside, quick_test_id: int) -> None:
+    """As an application does that wants a run published anew."""
+    statement = "UPDATE quick_tests SET training_history_json = NULL WHERE id = :id"
+    run_sql(outside.settings.results_url, statement, id=quick_test_id)
+
+
+def test_a_series_keeps_the_name_that_rules_once_gave_it(
+    outside: Outside, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever publishes the run next, ingest or backfill, without being given any rules; until `none` is given, which
+    then holds, too."""
+    use_store(monkeypatch, tmp_path, make_run(epochs=7, run_id=RUN))
+    row = add_row(outside, RUN)
+    ingest_now(row, rules=RULES)
+    assert named(outside, row)
+    assert ingest_now(row).published == "unchanged"
+    ingest_now(row, interval=2)
+    assert named(outside, row)
+    backfill(force=True, interval=3)
+    assert named(outside, row)
+    take_back(outside, row)
+    backfill()
+    assert named(outside, row)
+    ingest_now(row, rules="none", force=True)
+    assert not named(outside, row)
+    ingest_now(row, interval=2, force=True)
+    backfill(force=True, interval=4)
+    assert not named(outside, row)
+
+
+def test_rules_of_a_training_name_what_it_logged_to_mlflow(
+    outside: Outside, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are in the parameters of its job: whoever publishes its end finds them there. A later training's go before
+    those that an earlier one was published by."""
+    row = add_row(outside, RUN, status="running")
+    for attempt, rules, name in ((1, RULES, "mine"), (2, RULES.replace("mine", "other"), "other")):
+        claim = Claim(
+            quick_test_id=row,
+            request_key=f"attempt {attempt}",
+            artifacts_uri=to_folder(outside, row),
+            parameters={"rules": rules, "interval": 5},
+        )
+        job = outside.jobs.claim_job(claim, now=NOW).job
+        state = JobState.FAILED if attempt == 1 else JobState.SUCCEEDED
+        outside.jobs.record_job(job.key, JobNews(state=state, job_name=f"job {attempt}"), now=NOW)
+        (tmp_path / str(attempt)).mkdir()
+        use_store(monkeypatch, tmp_path / str(attempt), to_tagged(make_run(epochs=7, run_id=RUN), job))
+        if attempt == 1:
+            reconcile()
+        else:
+            ingest_now(row)
+        assert name in read_published(outside, row)["metrics"], attempt

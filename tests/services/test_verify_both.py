@@ -12,6 +12,8 @@ import pytest
 from switchyard.clients.connect import Outside
 from switchyard.clients.results.migrate import migrate
 from switchyard.clients.settings import read_settings
+from switchyard.core.backfill.mapped import to_record
+from switchyard.core.history.publication import Versions
 from switchyard.core.history.publishing import to_publication
 from switchyard.core.metrics.record import MetricsRecord, RunIdentity, Sampling
 from switchyard.core.metrics.writing import to_json
@@ -102,6 +104,31 @@ def test_a_run_that_logged_to_both_is_verified_and_kept_in_full(both: Both) -> N
     run = both.verify()
     assert (run.state, run.differences, run.kept_in_full) == (State.VERIFIED, [], True)
     assert "file" in run.compared
+
+
+@pytest.mark.parametrize("by_backfill", [False, True])
+def test_rules_of_a_run_rename_no_key_of_its_trainers_file(both: Both, *, by_backfill: bool) -> None:
+    """They stay with the run, for when it is read from MLflow; the file has names of its own. One that backfill has
+    made of MLflow has the names of the rules."""
+    rules = '[names]\nval_recall_at_10 = "recall"\n'
+    (run,) = both.outside.tracking.read_runs([RUN_ID])
+    assert isinstance(run, RawRun)
+    ruled = to_record(run, Versions(rules=rules))
+    publication = to_publication(
+        ruled,
+        quick_test_id=1,
+        source="mlflow",
+        sampling=Sampling(),
+        mlflow_run_id=RUN_ID,
+        versions=Versions(rules=rules),
+    )
+    both.outside.histories.publish(publication, force=True, now=NOW)
+    key = RunIdentity(quick_test_id=1, key=f"mlflow:{RUN_ID}", attempt=1, restart=0)
+    both.ingest(msgspec.structs.replace(ruled, run=key) if by_backfill else both.record)
+    (kept,) = both.outside.histories.read_kept([1])
+    assert kept.versions.rules == rules
+    found = both.verify()
+    assert (found.state, found.differences, found.kept_in_full) == (State.VERIFIED, [], True)
 
 
 def test_what_mlflow_lacks_is_no_difference(both: Both) -> None:

@@ -32,7 +32,7 @@ from switchyard.core.history.publication import Draft, PublishResult
 from switchyard.core.runs.rows import RunStatus
 
 BACKFILL = "backfill"
-_OF_OPEN = ("adopted", "has_job", "rules", "is_partial", "seen_until")
+_OF_OPEN = ("adopted", "has_job", "is_partial", "seen_until")
 _COLUMNS = tuple(name for name in BackfillRow.__struct_fields__ if name not in _OF_OPEN)
 _KEPT = {
     PublishResult.KEPT_NEWER: "something newer is published: a later attempt, more epochs, or the whole of what is "
@@ -75,21 +75,25 @@ def select_backfill(tables: Tables) -> Select[Any]:
 
 def select_open(tables: Tables) -> Select[Any]:
     """What else there is to know of the rows that may be behind MLflow: those that have not ended, or were called
-    stale, or wait for their parent. Of all rows it would cost as much as the list of them."""
+    stale, or wait for their parent, or of which we have published a part. Of all rows it would cost as much as the list
+    of them."""
     runs, published, ledger, jobs = tables.runs, tables.published, tables.ledger, tables.jobs
     adopted = func.substr(runs.c.request_key, 1, len(ADOPTED)) == ADOPTED if tables.own else false()
     is_partial = and_(published.c.status == "partial", tables.has_history)
-    candidates = union(
+    waiting = [
         select(runs.c.id).where(runs.c.status.in_(OPEN_STATUSES)),
         select(ledger.c.quick_test_id).where(ledger.c.kind == BACKFILL, ledger.c.state == STALE),
         select(ledger.c.quick_test_id).where(ledger.c.kind == PARENT_KIND),
-    ).subquery()
+    ]
+    if not tables.own:
+        # An application has words of its own for a status, and may call a run completed that goes on in MLflow.
+        waiting.append(select(published.c.quick_test_id).where(published.c.status == "partial"))
+    candidates = union(*waiting).subquery()
     return (
         select(
             runs.c.id,
             adopted.label("adopted"),
             exists().where(jobs.c.quick_test_id == runs.c.id).label("has_job"),
-            func.coalesce(published.c.rules, "").label("rules"),
             case((is_partial, tables.history_text)).label("partial_text"),
         )
         .select_from(candidates)
@@ -107,11 +111,12 @@ def to_backfill_rows(rows: Sequence[Row[Any]], opened: Sequence[Row[Any]]) -> li
 
 def _add(row: BackfillRow, more: Row[Any]) -> BackfillRow:
     text = more.partial_text
+    if text is not None and (row.charted_digest is None or row.charted_digest not in text):
+        text = None  # the application has written its own over ours: that is final
     return msgspec.structs.replace(
         row,
         adopted=bool(more.adopted),
         has_job=bool(more.has_job),
-        rules=more.rules,
         is_partial=text is not None,
         seen_until=_read_seen_until(text) if text is not None else None,
     )

@@ -11,8 +11,10 @@ from switchyard.clients.results.kept import select_kept, select_kept_more, to_ke
 from switchyard.clients.results.publish import publish
 from switchyard.clients.results.replaced import recover
 from switchyard.clients.results.rows import Writing, no_such_run
+from switchyard.clients.results.rules import select_rules, to_kept_rules
 from switchyard.clients.results.series import to_series_and_values
 from switchyard.clients.results.tables import Tables, is_history, to_history_etag
+from switchyard.core.history.asked_rules import KeptRules
 from switchyard.core.history.publication import FullSeries, Publication, PublishResult, StoredHistory
 from switchyard.core.verify.kept_run import KeptRun
 
@@ -106,6 +108,13 @@ class SqlHistories:
             raise no_such_run(self._tables, quick_test_id)
         found: bytes | None = rows[0].gzip_json
         return found
+
+    def read_rules(self, quick_test_ids: Sequence[int]) -> dict[int, KeptRules]:
+        """Two queries, whatever their number."""
+        if not quick_test_ids:
+            return {}
+        published, asked = select_rules(self._tables, quick_test_ids)
+        return to_kept_rules(self._database.rows(published), self._database.rows(asked))
 
     def read_kept(self, quick_test_ids: Sequence[int]) -> list[KeptRun]:
         """Four queries, whatever their number."""

@@ -19,9 +19,16 @@ from switchyard.clients.results.rows import Writing, end_values, lock_runs, newe
 from switchyard.clients.results.series import SeriesAndValues, delete_series_and_values, insert_series_and_values
 from switchyard.clients.results.tables import is_history
 from switchyard.core.errors import BadRecord, SwitchyardError, catch, to_message
-from switchyard.core.history.following import keep_told
+from switchyard.core.history.following import keep_rules, keep_told
 from switchyard.core.history.precedence import Kept, choose_cached_at, choose_status, decide, is_kept_when_replaced
-from switchyard.core.history.publication import Digests, Publication, PublishResult, Rank, Versions
+from switchyard.core.history.publication import (
+    FIRST_VERSIONS,
+    Digests,
+    Publication,
+    PublishResult,
+    Rank,
+    Versions,
+)
 from switchyard.core.runs.rows import RunStatus
 from switchyard.core.runs.walk import may_end
 
@@ -30,11 +37,13 @@ _NUL: Final = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")  # an escaped NUL, not an
 
 @dataclass(frozen=True)
 class _Stored:
-    """A run's row, locked; what is published of it; whether we have a row of digests, of that or of an earlier one."""
+    """A run's row, locked; what is published of it; whether we have a row of digests, of that or of an earlier one, and
+    the rules in that."""
 
     run: Row[Any]
     kept: Kept | None
     has_digests: bool
+    rules: str = ""
 
 
 @dataclass(frozen=True)
@@ -85,7 +94,9 @@ def publish_all(
         keep_replaced(writing, replaced, reason=CHANGED)
         forget_replaced(writing, [run.id for run in replaced], reason=CHANGED, kept=CHANGES_KEPT)
     _write_all(writing, writes)
-    _raise_ranks(writing, [p for p in publications if results[p.quick_test_id] is PublishResult.UNCHANGED])
+    unchanged = [p for p in publications if results[p.quick_test_id] is PublishResult.UNCHANGED]
+    _raise_ranks(writing, unchanged)
+    _write_rules(writing, [p for p in unchanged if p.versions.rules not in ("", stored[p.quick_test_id].rules)])
     ending = [publication.quick_test_id for publication in publications if publication.of_attempt is not None]
     newest = newest_jobs(writing.connection, writing.tables, ending) if ending else {}
     for publication in publications:
@@ -105,6 +116,7 @@ def _choose(
         raise no_such_run(writing.tables, publication.quick_test_id)
     if stored.kept is not None and stored.kept.digests is not None:
         publication = keep_told(publication, stored.kept.history_text)
+    publication = keep_rules(publication, stored.rules)
     result = decide(publication, stored.kept, force=force)
     return _prepare(writing, publication, stored, force=force) if result is PublishResult.PUBLISHED else result
 
@@ -115,7 +127,11 @@ def _lock(writing: Writing, ids: list[int]) -> dict[int, _Stored]:
     published = tables.published
     rows = connection.execute(select(published).where(published.c.quick_test_id.in_(ids)))
     digests = {row.quick_test_id: row for row in rows}
-    return {run.id: _Stored(run, _to_kept(run, digests.get(run.id)), run.id in digests) for run in runs}
+    return {run.id: _to_stored(run, digests.get(run.id)) for run in runs}
+
+
+def _to_stored(run: Row[Any], row: Row[Any] | None) -> _Stored:
+    return _Stored(run, _to_kept(run, row), row is not None, row.rules if row is not None else "")
 
 
 def _to_kept(run: Row[Any], row: Row[Any] | None) -> Kept | None:
@@ -225,6 +241,20 @@ def _raise_ranks(writing: Writing, unchanged: Sequence[Publication]) -> None:
             | {f"new_{name}": value for name, value in msgspec.structs.asdict(publication.rank).items()}
             for publication in unchanged
         ],
+    )
+
+
+def _write_rules(writing: Writing, unchanged: Sequence[Publication]) -> None:
+    """The rules name what is there as it is named already, and perhaps what comes. Version 1 knew no rules: its
+    histories are compared without."""
+    if not unchanged:
+        return
+    published = writing.tables.published
+    writing.connection.execute(
+        update(published)
+        .where(published.c.quick_test_id == bindparam("run_id"), published.c.mapping_version > FIRST_VERSIONS.mapping)
+        .values(rules=bindparam("new_rules")),
+        [{"run_id": publication.quick_test_id, "new_rules": publication.versions.rules} for publication in unchanged],
     )
 
 

@@ -14,6 +14,8 @@ KIND: Final = "backfill"
 """The kind of its lines in the ledger."""
 FILED: Final = "filed"
 """The state of the line of a run whose ``training_metrics.json`` it has written."""
+BACKFILLED: Final = "mlflow:"
+"""How the key of a run begins in a ``training_metrics.json`` that backfill has made of its MLflow run."""
 SKIPPED: Final = "skipped"
 """The state of the line of a run that was read and not published. Where nothing else is, it has nothing to show."""
 STALE: Final = "stale"
@@ -74,12 +76,14 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     whole: bool = False  # it was published whole: all metrics are read again
     filed: bool = False  # backfill has written its file, which is to say the same
     follows: bool = False  # its row says what MLflow says of the run
-    rules: str = ""  # for names, by which it was published
+    rules: str = ""  # for names, where the call gives none: those that the run had
 
     def to_how(self, how: How) -> How:
         """How this one is read and published: never with less than it was before."""
         histograms, full = how.histograms or self.whole, how.full or self.filed
-        return msgspec.structs.replace(how, histograms=histograms, full=full, rules=how.rules or self.rules)
+        return msgspec.structs.replace(
+            how, histograms=histograms, full=full, rules=how.rules if how.rules.strip() else self.rules
+        )
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -227,7 +231,6 @@ def make_plan(
                 gcs_artifacts_path=row.gcs_artifacts_path,
                 whole=found == "bring up to date" and row.full_digest is not None,
                 filed=found == "bring up to date" and _is_filed(row),
-                rules=row.rules if found == "bring up to date" else "",
                 follows=row.adopted and not row.has_job and (row.id in behind.why or is_unended(row)),
             )
             for row, found in mine

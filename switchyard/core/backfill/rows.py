@@ -45,10 +45,9 @@ class BackfillRow(msgspec.Struct, frozen=True, kw_only=True):
     full_digest: str | None = None  # None of ours: only the charted series were read
     ledger_state: str | None = None  # of its line of kind ``backfill``
     lacks_file: bool = False  # published whole of MLflow, by whichever flow, and no backfill has written its file
-    # The five below are known of rows that have not ended, were called stale, or wait for their parent's row.
+    # The four below are known of rows that have not ended, were called stale, or wait for their parent's row.
     adopted: bool = False  # made for an MLflow run, in our own table: it says what MLflow says
     has_job: bool = False  # a job of ours trains it, or has
-    rules: str = ""  # for names, by which it was published
     is_partial: bool = False  # what we published was, when it was read
     seen_until: datetime | None = None  # of a partial one: its newest point that is published
 

@@ -1,4 +1,5 @@
-"""What a published history says of its run besides its metrics: the run that it is nested in, and how far it is."""
+"""What a published history says of its run besides its metrics: the run that it is nested in, and how far it is; and
+what a publish keeps of the one before."""
 
 from typing import Final
 
@@ -42,6 +43,18 @@ def keep_told(publication: Publication, stored_text: str) -> Publication:
     values = to_values(final={}, last={}, best={}, params={}, tags=tags)
     return msgspec.structs.replace(
         publication, history=history | {"tags": tags, "parent": parent}, values=[*publication.values, *values]
+    )
+
+
+def keep_rules(publication: Publication, stored: str) -> Publication:
+    """`publication`; where it is of a run's own file, whose names need no rules, with those that the run was published
+    by before: they are the run's, for when it is read from MLflow again."""
+    if publication.history.get("source") != "file" or publication.versions.rules:
+        return publication
+    return (
+        msgspec.structs.replace(publication, versions=msgspec.structs.replace(publication.versions, rules=stored))
+        if stored
+        else publication
     )
 
 

@@ -9,6 +9,9 @@
 
 A pattern is no regular expression: ``*`` stands for any characters, as few as will do, and ``{1}`` in the name for what
 the first one stood for. So each is tried in one pass over the key, whatever the pattern.
+
+An empty text says nothing of rules: those that a run was published by go on (`core.history.asked_rules`). The word
+``none``, which is no TOML, is the way to say that there are to be none.
 """
 
 import re
@@ -22,6 +25,8 @@ import msgspec
 from switchyard.core.errors import BadRequest
 from switchyard.core.mlflow.keys import BIN_KEYS
 
+NONE: Final = "none"
+"""What is given, and stored, where a run that had rules is to have none."""
 MAX_TEXT: Final = 64 * 1024
 MAX_NAMES: Final = 1_000
 MAX_PATTERNS: Final = 100
@@ -82,12 +87,12 @@ NO_RULES: Final = Rules()
 
 @lru_cache(maxsize=16)
 def parse_rules(text: str) -> Rules:
-    """The rules that `text` says; none of an empty one.
+    """The rules that `text` says; none of an empty one, and of `NONE`.
 
     Raises:
         BadRequest: it says none, with the line or the place in it; all problems at once.
     """
-    if not text.strip():
+    if text.strip() in ("", NONE):
         return NO_RULES
     if len(text) > MAX_TEXT:
         raise BadRequest(f"rules must be at most {MAX_TEXT:,} characters; got {len(text):,}")

@@ -6,7 +6,8 @@ from typing import Any, Final
 import msgspec
 
 from switchyard.core.backfill.mapped import to_record
-from switchyard.core.errors import BadRecord, BadRequest, NotFound, SwitchyardError
+from switchyard.core.backfill.plan import BACKFILLED
+from switchyard.core.errors import BadRecord, BadRequest, NotFound, SwitchyardError, catch
 from switchyard.core.history.publication import FIRST_VERSIONS, Versions
 from switchyard.core.history.version1 import to_digests_of
 from switchyard.core.metrics.record import MetricsRecord
@@ -41,6 +42,8 @@ def verify_run(
     try:
         # Where nothing is published, whether there is something to publish is today's question.
         versions = kept.versions if kept.digests is not None else _to_versions(history)
+        if not _has_ruled_names(history, file, is_filed=is_filed):
+            versions = msgspec.structs.replace(versions, rules="")
         record = to_record(found, versions)
     except (BadRecord, BadRequest) as err:
         return _replace(line, state=State.UNREAD, reason=str(err))
@@ -52,6 +55,23 @@ def verify_run(
         return _replace(line, state=state, reason=reason)
     kept = msgspec.structs.replace(kept, versions=versions)
     return Comparison(kept, history, Source(found, record, digests), file, is_filed=is_filed).judge(line)
+
+
+def _has_ruled_names(history: dict[str, Any] | None, file: bytes | SwitchyardError | None, *, is_filed: bool) -> bool:
+    """False of a history of a trainer's own file, whose names are the trainer's. One that backfill has made of MLflow
+    has the rules' names."""
+    if history is None or history.get("source") != "file" or is_filed or not isinstance(file, bytes):
+        return True
+    said = catch(lambda: msgspec.json.decode(file, type=_OfRun))
+    return isinstance(said, _OfRun) and said.run is not None and said.run.key.startswith(BACKFILLED)
+
+
+class _Key(msgspec.Struct):
+    key: str = ""
+
+
+class _OfRun(msgspec.Struct):
+    run: _Key | None = None
 
 
 def _to_versions(history: dict[str, Any] | None) -> Versions:
@@ -98,7 +118,9 @@ def _judge_unpublished(kept: KeptRun, history: dict[str, Any] | None) -> tuple[S
 def _judge_empty(line: VerifiedRun, record: MetricsRecord) -> VerifiedRun:
     """Nothing could be published of it."""
     if line.points:
-        return _replace(line, state=State.UNCHARTED, reason="nothing is published: it has no charted metric")
+        # Every other key is charted, and a param is enough to be published.
+        reason = "nothing is published: it has the bins of histograms alone, and no epoch that they are of"
+        return _replace(line, state=State.UNCHARTED, reason=reason)
     if record.charted_only:
         return _replace(line, state=State.UNPUBLISHED, reason="nothing is published, and its other keys were not read")
     return _replace(line, state=State.EMPTY, reason="nothing is published, and MLflow has not one point of it")

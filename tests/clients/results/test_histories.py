@@ -8,9 +8,10 @@ import msgspec
 import pytest
 
 from switchyard.core.errors import BadRecord, NotFound, StaleWrite
+from switchyard.core.history.asked_rules import KeptRules
 from switchyard.core.history.publication import FIRST_VERSIONS, Publication, PublishResult, Rank, Value, Versions
 from switchyard.core.runs.jobs import JobState
-from switchyard.core.runs.rows import JobNews, RunStatus
+from switchyard.core.runs.rows import Claim, JobNews, RunStatus
 from tests.clients.results.places import NOW, Place, Places, later, look, publication
 
 LEGACY = json.dumps({"available": True, "epochs": [0, 5], "loss": {"train": [0.5]}, "params": {"note": "x" * 400}})
@@ -52,6 +53,40 @@ def test_series_and_values_are_written_with_the_history(place: Place) -> None:
     assert (kept.series, sorted(kept.values, key=str)) == (published.series, sorted(published.values, key=str))
     assert kept.values_etag == kept.etag == place.histories.read_history(run).etag
     assert kept.versions == published.versions
+
+
+def test_rules_of_a_run_are_kept_by_whoever_publishes_it_next(place: Place) -> None:
+    """A file needs none, and leaves those that are there; what says the same under new rules has the new ones then, but
+    not a history of version 1, which knew none."""
+    run, other = place.add_run(), place.add_run("another request")
+    ruled = Versions(rules="a = 'b'")
+    place.histories.publish(msgspec.structs.replace(publication(run, source="mlflow"), versions=ruled), now=NOW)
+    assert place.histories.read_rules([run, other]) == {run: KeptRules(published="a = 'b'", published_attempt=1)}
+    live = msgspec.structs.replace(publication(run, "b"), rank=Rank(attempt=2, status=-1))
+    assert place.histories.publish(live, now=NOW) is PublishResult.PUBLISHED
+    assert place.histories.read_rules([run])[run].published == "a = 'b'"
+    again = msgspec.structs.replace(live, versions=Versions(rules="none"))
+    assert place.histories.publish(again, now=NOW) is PublishResult.UNCHANGED
+    assert place.histories.read_rules([run])[run].published == "none"
+    first = msgspec.structs.replace(publication(other), versions=FIRST_VERSIONS)
+    place.histories.publish(first, now=NOW)
+    place.histories.publish(msgspec.structs.replace(first, versions=ruled), now=NOW)
+    assert place.histories.read_rules([other]) == {}
+    assert place.histories.read_rules([]) == {}
+
+
+def test_rules_of_a_job_are_found_in_its_parameters(place: Place) -> None:
+    """Of the newest job that names some, beside what is published; what is no text, or no JSON, names none."""
+    run, other = place.add_run(), place.add_run("another request")
+    for number, rules in ((1, "x"), (2, "y"), (3, "")):
+        claim = Claim(
+            quick_test_id=run, request_key=f"{number}", artifacts_uri="file:///a", parameters={"rules": rules}
+        )
+        job = place.jobs.claim_job(claim, now=NOW).job
+        place.jobs.record_job(job.key, JobNews(state=JobState.FAILED), now=NOW)
+    job = place.claim(other)
+    place.sql("UPDATE switchyard_jobs SET parameters = :text WHERE key = :key", text='{"rules":"z"', key=job.key)
+    assert place.histories.read_rules([run, other]) == {run: KeptRules(asked="y", asked_attempt=2)}
 
 
 def test_an_unchanged_publish_leaves_series_and_values(place: Place) -> None:

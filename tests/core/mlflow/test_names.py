@@ -141,5 +141,5 @@ def test_one_rule_text_is_read_alike_each_time() -> None:
     """It travels with the run, and comes back."""
     rules = parse_rules(RULES)
     assert parse_rules(rules.text) == rules
-    assert parse_rules(" \n") == NO_RULES
+    assert parse_rules(" \n") == parse_rules("none") == parse_rules("none\n") == NO_RULES
     assert not NO_RULES
