@@ -26,7 +26,7 @@ class State(StrEnum):
     UNREAD = "unread"  # it could not be read, or not compared; `reason` says why
     LEGACY = "legacy"  # a history of the legacy application: nobody knows what it was made of
     UNPUBLISHED = "unpublished"
-    UNCHARTED = "uncharted"  # nothing is published, and never will be: MLflow has points of it, but no charted metric
+    UNCHARTED = "uncharted"  # nothing is published, nor will be: all that MLflow has of it are the bins of histograms
     EMPTY = "empty"  # nothing is published, and MLflow has not one point of it
     RUNNING = "running"  # a job of it is at work, so that MLflow moves on
 

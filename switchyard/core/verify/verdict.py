@@ -44,7 +44,7 @@ def to_verdict(
 ) -> Verdict:
     """Safe is what was looked at whole, has no run that MLflow alone could tell of, and is kept in full: in each run's
     ``training_metrics.json``, or in the export that it was compared with. An export also keeps what is never published:
-    runs without a charted metric, and runs that somebody has deleted."""
+    runs of bins of histograms alone, and runs that somebody has deleted."""
     found = Counter(run.state for run in runs)
     not_safe = [f"{found[state]} runs {words}" for state, words in _UNSAFE.items() if found[state]]
     if not scope.is_all:
@@ -79,7 +79,7 @@ def _list_export_only(uncharted: int, deleted: int) -> list[str]:
     """What no backfill publishes, so that only an export keeps it."""
     keep = "keep an export, and verify it: switchyard verify --export-uri"
     found = {
-        f"{uncharted} runs have no charted metric, so that nothing of them is published": uncharted,
+        f"{uncharted} runs have the bins of histograms alone, so that nothing of them is published": uncharted,
         f"{deleted} runs that are deleted in MLflow are known to no row (`unknown_runs`)": deleted,
     }
     return [f"{words}; {keep}" for words, count in found.items() if count]

@@ -66,7 +66,7 @@ SAFE: dict[str, tuple[Manifest, str]] = {
     "one is unknown to an export": (make(run(1), unknown=1, from_export=True), "1 runs of MLflow are known to no row"),
     "a deleted one is unknown": (make(run(1), deleted=1), "1 runs that are deleted in MLflow are known to no row"),
     "a deleted one is in the export": (make(run(1), deleted=1, from_export=True), ""),
-    "one has nothing to chart": (make(run(1), run(2, State.UNCHARTED)), "1 runs have no charted metric"),
+    "one has nothing to chart": (make(run(1), run(2, State.UNCHARTED)), "1 runs have the bins of histograms alone"),
     "one has nothing to chart, but an export": (make(run(1), run(2, State.UNCHARTED), from_export=True), ""),
     "part was looked at": (make(run(1), limit=1), "only some of the runs were looked at"),
     "one run was looked at": (make(run(1), quick_test_id=1), "only some of the runs were looked at"),

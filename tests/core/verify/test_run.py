@@ -48,7 +48,12 @@ def charted(run: RawRun) -> RawRun:
             UNPUBLISHED, NO_CHART, State.UNPUBLISHED, "nothing is published", id="no charted metric, but another one"
         ),
         pytest.param(
-            UNPUBLISHED, BINS_ALONE, State.UNCHARTED, "nothing is published: it has no charted metric", id="uncharted"
+            UNPUBLISHED, BINS_ALONE, State.UNCHARTED,
+            "nothing is published: it has the bins of histograms alone, and no epoch that they are of", id="uncharted",
+        ),
+        pytest.param(
+            UNPUBLISHED, msgspec.structs.replace(BINS_ALONE, params={"lr": "1"}), State.UNPUBLISHED,
+            "nothing is published", id="bins and a param",
         ),
         pytest.param(
             kept(LEGACY, digests=None), RUN, State.LEGACY, "the legacy application stored its history", id="legacy"
