@@ -3,15 +3,13 @@ another language can compute the same; this file must never change what it compu
 
 import hashlib
 import struct
-import sys
-from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
 from switchyard.core.history.publication import Digests
 from switchyard.core.metrics.nonfinite import Places
-from switchyard.core.metrics.paths import to_path, to_pointer
+from switchyard.core.metrics.paths import to_child, to_path, to_pointer
 from switchyard.core.metrics.record import (
     HISTOGRAM_BINS,
     Histogram,
@@ -29,6 +27,8 @@ _NON_FINITE = {kind: struct.pack("<d", float(kind)) for kind in ("inf", "-inf")}
 _MINUS_ZERO = struct.pack("<d", -0.0)
 _MISSING_COUNT = -1
 _MISSING_ROW = [-2] * HISTOGRAM_BINS
+
+_NO_KINDS: Mapping[int, NonFiniteKind] = {}
 
 # What a series is made of stands before its bytes, so that equal bytes of different kinds differ.
 _NUMBERS, _INTEGERS, _COUNTS, _JSON, _OBJECT = b"d", b"q", b"h", b"j", b"o"
@@ -55,25 +55,25 @@ def to_both_digests(record: MetricsRecord) -> tuple[Digests, Digests]:
     first = dict(_charted_leaves(record, places))
     charted = first | dict(_curve_leaves(record, places))
     whole = charted if record.charted_only else charted | dict(_other_leaves(record, places))
-    packed = {path: _pack_text(path) + whole[path] for path in sorted(whole)}
-    full = None if record.charted_only else b"".join(packed.values())
+    packed = [(path, _pack_text(path) + whole[path]) for path in sorted(whole)]
+    full = None if record.charted_only else b"".join([text for _, text in packed])
     series = _to_texts(whole)
     first_series = _to_texts(first) if record.charted_only else series
     return _to_set(2, packed, charted, full, series), _to_set(1, packed, first, full, first_series)
 
 
 def _to_set(
-    version: int, packed: Mapping[str, bytes], charted: Mapping[str, bytes], full: bytes | None, series: dict[str, str]
+    version: int, packed: Sequence[_Leaf], charted: Mapping[str, bytes], full: bytes | None, series: dict[str, str]
 ) -> Digests:
     return Digests(
-        charted=_digest_set(version, b"".join(text for path, text in packed.items() if path in charted)),
+        charted=_digest_set(version, b"".join([text for path, text in packed if path in charted])),
         full=None if full is None else _digest_set(version, full),
         series=series,
     )
 
 
 def _to_texts(leaves: Mapping[str, bytes]) -> dict[str, str]:
-    return {path: f"sha256:{hashed.hex()}" for path, hashed in leaves.items()}
+    return {path: "sha256:" + hashed.hex() for path, hashed in leaves.items()}
 
 
 def _digest_set(version: int, packed: bytes) -> str:
@@ -139,8 +139,8 @@ def _series_leaves(
     section = to_path(*names)
     has_kinds = record.non_finite.get(section, {})
     for name, series in found.items():
-        kinds = places.kinds(section, name) if name in has_kinds else {}
-        yield to_path(*names, name), _hash(_NUMBERS, _pack_numbers(series, kinds))
+        kinds = places.kinds(section, name) if name in has_kinds else _NO_KINDS
+        yield to_child(section, name), _hash(_NUMBERS, _pack_numbers(series, kinds))
 
 
 def _json_leaves(record: MetricsRecord, names: tuple[str, ...], found: Mapping[str, Any]) -> Iterator[_Leaf]:
@@ -156,11 +156,10 @@ def _hash(made_of: bytes, packed: bytes) -> bytes:
 def _pack_numbers(series: Sequence[float | None], kinds: Mapping[int, NonFiniteKind]) -> bytes:
     """Eight bytes a value, float64, little-endian; one pattern for missing, one for NaN, zero without a sign."""
     try:
-        packed = _to_bytes(array("d", series))  # a None raises, and is dealt with below
-    except TypeError:
-        gaps = [position for position, value in enumerate(series) if value is None]
-        filled = bytearray(_to_bytes(array("d", (0.0 if value is None else value for value in series))))
-        for position in gaps:
+        packed = struct.pack(f"<{len(series)}d", *series)  # a None raises, and is dealt with below
+    except struct.error:
+        filled = bytearray(struct.pack(f"<{len(series)}d", *[0.0 if value is None else value for value in series]))
+        for position in [position for position, value in enumerate(series) if value is None]:
             kind = kinds.get(position)
             filled[position * 8 : position * 8 + 8] = _MISSING if kind is None else _NON_FINITE[kind]
         packed = bytes(filled)
@@ -171,22 +170,16 @@ def _pack_numbers(series: Sequence[float | None], kinds: Mapping[int, NonFiniteK
 
 
 def _pack_integers(values: Sequence[int]) -> bytes:
-    return _to_bytes(array("q", values))
+    return struct.pack(f"<{len(values)}q", *values)
 
 
 def _pack_counts(rows: Sequence[Sequence[int | None] | None]) -> bytes:
     """Eight bytes a count, 25 a row; a missing count is -1, a missing row 25 times -2."""
     try:
         return _pack_integers(list(chain.from_iterable(rows)))  # type: ignore[arg-type]  # as above
-    except TypeError:
+    except (TypeError, struct.error):
         filled = (_MISSING_ROW if row is None else row for row in rows)
         return _pack_integers([_MISSING_COUNT if count is None else count for row in filled for count in row])
-
-
-def _to_bytes(values: "array[Any]") -> bytes:
-    if sys.byteorder == "big":
-        values.byteswap()
-    return values.tobytes()
 
 
 def _pack_json(value: Any, kinds: Mapping[str, NonFiniteKind] | None = None, pointer: str = "") -> bytes:

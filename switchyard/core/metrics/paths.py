@@ -15,12 +15,20 @@ def to_path(*names: str) -> str:
     """
     path = ""
     for name in names:
-        if _PLAIN.fullmatch(name):
-            path += f".{name}" if path else name
-        else:
-            quoted = name.replace("\\", "\\\\").replace('"', '\\"')
-            path += f'["{quoted}"]'
+        path = to_child(path, name)
     return path
+
+
+def to_child(path: str, name: str) -> str:
+    """``to_path(*names, name)``, where `path` is ``to_path(*names)``.
+
+    >>> to_child("metrics", "a.b")
+    'metrics["a.b"]'
+    """
+    if name.isidentifier() or _PLAIN.fullmatch(name):  # most are identifiers, which is asked faster
+        return f"{path}.{name}" if path else name
+    quoted = name.replace("\\", "\\\\").replace('"', '\\"')
+    return f'{path}["{quoted}"]'
 
 
 def to_names(path: str) -> list[str]:
