@@ -1,12 +1,12 @@
 """Every scalar series of a run as ``/series/`` answers it: one gzipped JSON, served as it is stored."""
 
-import gzip
 import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
+from switchyard.core.history.packing import to_gzip
 from switchyard.core.history.publication import FullSeries
 from switchyard.core.history.scalars import Scalar, find_kinds, list_charted, list_norms, to_json_steps
 from switchyard.core.metrics.nonfinite import Places
@@ -14,7 +14,6 @@ from switchyard.core.metrics.record import MetricsRecord, NonFiniteKind, Series
 
 MAX_POINTS: Final = 2000
 """Of a longer series each bucket's minimum, maximum and last point are kept."""
-_LEVEL: Final = 1  # numbers of 17 digits hardly get smaller with more
 
 
 def to_full_series(record: MetricsRecord, charted: Sequence[Scalar] | None = None) -> FullSeries:
@@ -66,7 +65,7 @@ def to_stored(
         }
     )
     return FullSeries(
-        gzip_json=gzip.compress(content, compresslevel=_LEVEL, mtime=0),
+        gzip_json=to_gzip(content),
         digest=f"sha256:{hashlib.sha256(content).hexdigest()}",
     )
 
