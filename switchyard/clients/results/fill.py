@@ -107,7 +107,7 @@ def fill_runs(writing: Writing, fills: Sequence[Fill]) -> dict[int, FillState]:
 def _lock_etags(writing: Writing, ids: list[int]) -> dict[int, str]:
     """Of the histories that the runs have now; their rows are locked."""
     tables, published = writing.tables, writing.tables.published
-    runs = lock_runs(writing.connection, tables, ids, tables.history_text.label("history_text"))
+    runs = lock_runs(writing.connection, tables, ids)
     rows = writing.connection.execute(
         select(published.c.quick_test_id, published.c.charted_digest, published.c.etag).where(
             published.c.quick_test_id.in_(ids)

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import cached_property
 
 import msgspec
-from sqlalchemy import delete, func, select
+from sqlalchemy import Executable, delete, func, select
 
 from switchyard.clients.results.backfill import (
     publish_drafts,
@@ -39,6 +40,12 @@ class SqlLedger:
     @property
     def _tables(self) -> Tables:
         return self._database.tables
+
+    @cached_property
+    def _write_line(self) -> Executable:
+        written = upsert(self._database.reader, self._tables.ledger)
+        replaced = {name: written.excluded[name] for name in LedgerLine.__struct_fields__}
+        return written.on_conflict_do_update(index_elements=["kind", "quick_test_id"], set_=replaced)
 
     def list_unsettled(self, *, now: datetime, limit: int) -> list[Unsettled]:
         """See `unsettled`."""
@@ -118,14 +125,8 @@ class SqlLedger:
 
     def write_ledger(self, line: LedgerLine) -> None:
         """Replaces the whole line."""
-        ledger = self._tables.ledger
-        values = msgspec.structs.asdict(line)
         with self._database.writing() as connection:
-            connection.execute(
-                upsert(connection, ledger)
-                .values(values)
-                .on_conflict_do_update(index_elements=["kind", "quick_test_id"], set_=values)
-            )
+            connection.execute(self._write_line, msgspec.structs.asdict(line))
 
     def clear_ledger(self, prefix: str, *, before: datetime | None = None) -> None:
         """One statement."""

@@ -8,16 +8,16 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Row, Text, bindparam, delete, insert, select, update
+from sqlalchemy import Delete, Insert, Row, Select, Text, Update, bindparam, delete, insert, select, update
 
 from switchyard.clients.results.replaced import CHANGED, CHANGES_KEPT, forget_replaced, keep_replaced
 from switchyard.clients.results.rows import Writing, end_values, lock_runs, newest_jobs, no_such_run
-from switchyard.clients.results.series import SeriesAndValues, delete_series_and_values, insert_series_and_values
-from switchyard.clients.results.tables import is_history
+from switchyard.clients.results.series import SeriesAndValues, delete_values, insert_series_and_values
+from switchyard.clients.results.tables import Tables, is_history
 from switchyard.core.errors import BadRecord, SwitchyardError, catch, to_message
 from switchyard.core.history.following import keep_rules, keep_told
 from switchyard.core.history.precedence import Kept, choose_cached_at, choose_status, decide, is_kept_when_replaced
@@ -62,6 +62,32 @@ class _Write:
         return "sha256:" + hashlib.sha256(self.text.encode()).hexdigest()
 
 
+@dataclass(frozen=True)
+class _Statements:
+    """What a publish executes, made once: SQLAlchemy takes as long to make a statement as to execute it."""
+
+    select_published: Select[Any]
+    update_history: Update
+    delete_published: Delete
+    insert_published: Insert
+    insert_histograms: Insert
+
+
+@lru_cache(maxsize=8)
+def _to_statements(tables: Tables) -> _Statements:
+    runs, published = tables.runs, tables.published
+    of_runs = published.c.quick_test_id.in_(bindparam("ids", expanding=True))
+    return _Statements(
+        select_published=select(published).where(of_runs),
+        update_history=update(runs)
+        .where(runs.c.id == bindparam("run_id"))
+        .values(training_history_json=tables.to_history(bindparam("history", type_=Text))),
+        delete_published=delete(published).where(of_runs),
+        insert_published=insert(published),
+        insert_histograms=insert(tables.histograms),
+    )
+
+
 def publish(writing: Writing, publication: Publication, *, force: bool) -> PublishResult:
     """As `core.ports.Histories.publish` says."""
     (result,) = publish_all(writing, [publication], force=force).values()
@@ -93,10 +119,7 @@ def publish_all(
     else:
         keep_replaced(writing, replaced, reason=CHANGED)
         forget_replaced(writing, [run.id for run in replaced], reason=CHANGED, kept=CHANGES_KEPT)
-    _write_all(writing, writes)
-    unchanged = [p for p in publications if results[p.quick_test_id] is PublishResult.UNCHANGED]
-    _raise_ranks(writing, unchanged)
-    _write_rules(writing, [p for p in unchanged if p.versions.rules not in ("", stored[p.quick_test_id].rules)])
+    # Before the histories: the statuses would be written by writing these long rows once more.
     ending = [publication.quick_test_id for publication in publications if publication.of_attempt is not None]
     newest = newest_jobs(writing.connection, writing.tables, ending) if ending else {}
     for publication in publications:
@@ -106,6 +129,10 @@ def publish_all(
             run = stored[id_].run
             status = choose_status(publication, result, run.status, force=force)
             _end(writing, run, status, publication.error)
+    _write_all(writing, writes)
+    unchanged = [p for p in publications if results[p.quick_test_id] is PublishResult.UNCHANGED]
+    _raise_ranks(writing, unchanged)
+    _write_rules(writing, [p for p in unchanged if p.versions.rules not in ("", stored[p.quick_test_id].rules)])
     return results
 
 
@@ -123,9 +150,8 @@ def _choose(
 
 def _lock(writing: Writing, ids: list[int]) -> dict[int, _Stored]:
     connection, tables = writing.connection, writing.tables
-    runs = lock_runs(connection, tables, ids, tables.history_text.label("history_text"))
-    published = tables.published
-    rows = connection.execute(select(published).where(published.c.quick_test_id.in_(ids)))
+    runs = lock_runs(connection, tables, ids)
+    rows = connection.execute(_to_statements(tables).select_published, {"ids": ids})
     digests = {row.quick_test_id: row for row in rows}
     return {run.id: _to_stored(run, digests.get(run.id)) for run in runs}
 
@@ -160,20 +186,17 @@ def _write_all(writing: Writing, writes: Sequence[_Write]) -> None:
     if not writes:
         return
     connection, tables = writing.connection, writing.tables
-    runs, published, histograms = tables.runs, tables.published, tables.histograms
+    statements = _to_statements(tables)
     connection.execute(
-        update(runs)
-        .where(runs.c.id == bindparam("run_id"))
-        .values(training_history_json=tables.to_history(bindparam("history", type_=Text))),
+        statements.update_history,
         [{"run_id": write.publication.quick_test_id, "history": write.text} for write in writes],
     )
-    # Of a history of the legacy application there are values too.
-    delete_series_and_values(connection, tables, [write.publication.quick_test_id for write in writes])
+    # Of a history of the legacy application there are values too. Histograms and series go with our row of digests.
+    delete_values(connection, tables, [write.publication.quick_test_id for write in writes])
     had = [write.publication.quick_test_id for write in writes if write.stored.has_digests]
     if had:
-        connection.execute(delete(histograms).where(histograms.c.quick_test_id.in_(had)))
-        connection.execute(delete(published).where(published.c.quick_test_id.in_(had)))
-    connection.execute(insert(published), [_to_digest_row(write, writing.now) for write in writes])
+        connection.execute(statements.delete_published, {"ids": had})
+    connection.execute(statements.insert_published, [_to_digest_row(write, writing.now) for write in writes])
     rows = [
         {
             "quick_test_id": write.publication.quick_test_id,
@@ -185,7 +208,7 @@ def _write_all(writing: Writing, writes: Sequence[_Write]) -> None:
         for row in write.publication.histograms
     ]
     if rows:
-        connection.execute(insert(histograms), rows)
+        connection.execute(statements.insert_histograms, rows)
     insert_series_and_values(
         connection,
         tables,

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import msgspec
-from sqlalchemy import Column, ColumnElement, Connection, Row, Select, Table, select, update
+from sqlalchemy import Column, ColumnElement, Connection, Engine, Row, Select, Table, bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from switchyard.clients.results.tables import Tables
@@ -45,13 +46,18 @@ def lock_run(connection: Connection, tables: Tables, quick_test_id: int, *more: 
     return row
 
 
-def lock_runs(
-    connection: Connection, tables: Tables, quick_test_ids: list[int], *more: ColumnElement[Any]
-) -> list[Row[Any]]:
-    """As `lock_run`, for those that there are, by id: two who lock the same never wait for each other in a ring."""
+def lock_runs(connection: Connection, tables: Tables, quick_test_ids: list[int]) -> list[Row[Any]]:
+    """As `lock_run`, with `history_text`, for those that there are, by id: two who lock the same never wait for each
+    other in a ring."""
+    return list(connection.execute(_to_lock(tables), {"ids": quick_test_ids}).all())
+
+
+@lru_cache(maxsize=8)
+def _to_lock(tables: Tables) -> Select[Any]:
     runs = tables.runs
-    query = select(*run_columns(tables), *more).where(runs.c.id.in_(quick_test_ids)).order_by(runs.c.id)
-    return list(connection.execute(query.with_for_update(key_share=True)).all())
+    columns = (*run_columns(tables), tables.history_text.label("history_text"))
+    query = select(*columns).where(runs.c.id.in_(bindparam("ids", expanding=True))).order_by(runs.c.id)
+    return query.with_for_update(key_share=True)
 
 
 def no_such_run(tables: Tables, quick_test_id: int) -> NotFound:
@@ -69,7 +75,7 @@ def end_values(writing: Writing, run: Row[Any], status: RunStatus, error: str) -
     return values
 
 
-def upsert(connection: Connection, table: Table) -> "sqlite.Insert | postgresql.Insert":
+def upsert(connection: Connection | Engine, table: Table) -> "sqlite.Insert | postgresql.Insert":
     """An INSERT that can say what to do ON CONFLICT; the two databases agree on how."""
     return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
 

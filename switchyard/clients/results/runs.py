@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import cached_property
+from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, func, literal_column, select, update
+from sqlalchemy import Connection, Select, bindparam, func, literal_column, select, update
 
 from switchyard.clients.results.engine import Database
 from switchyard.clients.results.fetching import fetch_each
@@ -41,6 +43,11 @@ class SqlRuns:
     @property
     def _tables(self) -> Tables:
         return self._database.tables
+
+    @cached_property
+    def _run(self) -> Select[Any]:
+        tables = self._tables
+        return select(*run_columns(tables)).where(tables.runs.c.id == bindparam("quick_test_id"))
 
     def read_database_id(self) -> str:
         """Made by the first migration; a copy of the database has the same."""
@@ -91,8 +98,7 @@ class SqlRuns:
 
     def read_run(self, quick_test_id: int) -> QuickTest:
         """The row; on a table that is not ours, the columns that we need of it."""
-        query = select(*run_columns(self._tables)).where(self._tables.runs.c.id == quick_test_id)
-        rows = self._database.rows(query)
+        rows = self._database.rows(self._run, quick_test_id=quick_test_id)
         if not rows:
             raise no_such_run(self._tables, quick_test_id)
         return to_quick_test(rows[0]._asdict())

@@ -5,17 +5,21 @@ A statement each, whatever the number of runs.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Row, delete, insert, select, text
+from sqlalchemy import Connection, Delete, Insert, Row, bindparam, delete, insert, select, text
 
 from switchyard.clients.results.tables import Tables, to_storable
 from switchyard.core.history.publication import FullSeries, Value
 
 _AT_ONCE: Final = 500
 """Runs whose values go in one statement: about 5 MB of parameters."""
+_INSERT_SQLITE: Final = (
+    "INSERT INTO switchyard_values (quick_test_id, kind, name, number, text, history_etag) VALUES (?, ?, ?, ?, ?, ?)"
+)
 # One statement, for a million rows one by one take a minute.
 _INSERT_POSTGRES: Final = text(
     "INSERT INTO switchyard_values (quick_test_id, kind, name, number, text, history_etag) "
@@ -37,8 +41,23 @@ class SeriesAndValues:
 
 def delete_series_and_values(connection: Connection, tables: Tables, ids: Sequence[int]) -> None:
     """Whatever there is of these runs."""
-    for table in (tables.series, tables.values):
-        connection.execute(delete(table).where(table.c.quick_test_id.in_(ids)))
+    connection.execute(delete(tables.series).where(tables.series.c.quick_test_id.in_(ids)))
+    delete_values(connection, tables, ids)
+
+
+def delete_values(connection: Connection, tables: Tables, ids: Sequence[int]) -> None:
+    """Whatever there is of these runs."""
+    connection.execute(_to_delete_values(tables), {"ids": ids})
+
+
+@lru_cache(maxsize=8)
+def _to_delete_values(tables: Tables) -> Delete:
+    return delete(tables.values).where(tables.values.c.quick_test_id.in_(bindparam("ids", expanding=True)))
+
+
+@lru_cache(maxsize=8)
+def _to_insert_series(tables: Tables) -> Insert:
+    return insert(tables.series)
 
 
 def insert_series_and_values(connection: Connection, tables: Tables, runs: Sequence[SeriesAndValues]) -> None:
@@ -49,11 +68,12 @@ def insert_series_and_values(connection: Connection, tables: Tables, runs: Seque
         if run.series is not None
     ]
     if rows:
-        connection.execute(insert(tables.series), rows)
+        connection.execute(_to_insert_series(tables), rows)
     left = (run for run in runs if run.values)
     while some := list(islice(left, _AT_ONCE)):
         if connection.dialect.name == "sqlite":
-            connection.execute(insert(tables.values), list(_to_rows(some)))
+            # Past SQLAlchemy's types, which take longer than the database.
+            connection.exec_driver_sql(_INSERT_SQLITE, list(_to_rows(some)))
         else:
             connection.execute(_INSERT_POSTGRES, {"runs": _to_json(some)})
 
@@ -81,17 +101,14 @@ def to_series_and_values(series: Sequence[Row[Any]], values: Sequence[Row[Any]])
     }
 
 
-def _to_rows(runs: Sequence[SeriesAndValues]) -> Iterator[dict[str, Any]]:
+def _to_rows(runs: Sequence[SeriesAndValues]) -> Iterator[tuple[Any, ...]]:
+    """As `_INSERT_SQLITE` takes them."""
     for run in runs:
         for value in run.values:
-            yield {
-                "quick_test_id": run.quick_test_id,
-                "kind": value.kind,
-                "name": value.name,
-                "number": value.number,
-                "text": value.text,
-                "history_etag": run.etag,
-            }
+            text = value.text
+            if text is not None:
+                text = to_storable(text)
+            yield run.quick_test_id, value.kind, to_storable(value.name), value.number, text, run.etag
 
 
 def _to_json(runs: Sequence[SeriesAndValues]) -> str:
