@@ -210,6 +210,9 @@ class TrainingHistory(BaseModel):
     sampling: SamplingNote | None = None
     non_finite: dict[str, dict[str, dict[str, Literal["nan", "inf", "-inf"]]]] = {}
     digest: DigestNote | None = None
+    warnings: Annotated[
+        list[str], Field(description="what a reader should know of the curves; absent where there is nothing")
+    ] = []
 
 
 class HistogramData(BaseModel):

@@ -167,6 +167,7 @@ def to_view(run: QuickTest, stored: bytes | None) -> RunView:
             *_curve_notes(history, charts),
             *_legacy_notes(history, ragged),
             *_mark_notes(charts, _section(history, "sampling")),
+            *_warning_notes(history),
         ],
         recalls=recalls,
         metrics={name: value for name, value in said.items() if not (recalls and _RECALL.fullmatch(name))},
@@ -347,6 +348,12 @@ def _curve_notes(history: dict[str, Any], charts: Charts) -> list[Note]:
         text = f"{cut['by_max_points']} of the curves have more points than are drawn; their extremes are kept."
         notes.append(Note("info", "Thinned curves", text))
     return notes
+
+
+def _warning_notes(history: dict[str, Any]) -> list[Note]:
+    """What was odd about the source of the curves."""
+    said = [str(text) for text in _list(history.get("warnings"))]
+    return [Note("info", "Noticed when this run was read", "; ".join(said) + ".")] if said else []
 
 
 def _legacy_notes(history: dict[str, Any], ragged: list[str]) -> list[Note]:

@@ -36,13 +36,15 @@ DIRECTION_PATTERN: Final = "^(?s:.+)=(min|max)$"
 """Of a parameter that says which way is better: the series' name, ``=``, ``min`` or ``max``."""
 _WORD: Final = re.compile(r"[A-Za-z0-9]+")
 _CAMEL: Final = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z]+")
+_NUMBERED: Final = re.compile(r"([a-z]+)[0-9]+[a-z]?")
+"""A word with the number that belongs to it: recall10, mAP50, mAP50B, loss2."""
 
 
 @lru_cache(maxsize=4096)
 def find_direction(name: str) -> Direction | None:
     """Which way is better, as the name says; None where it does not.
 
-    >>> find_direction("val_recall_at_10"), find_direction("eval/mAP_50"), find_direction("valLoss")
+    >>> find_direction("val_recall_at_10"), find_direction("metrics/mAP50-95"), find_direction("valLoss")
     ('max', 'max', 'min')
     >>> find_direction("learning_rate") is None
     True
@@ -50,6 +52,9 @@ def find_direction(name: str) -> Direction | None:
     for word in reversed(_WORD.findall(name)):
         if word.lower() in DIRECTIONS:
             return DIRECTIONS[word.lower()]
+        numbered = _NUMBERED.fullmatch(word.lower())
+        if numbered and numbered[1] in DIRECTIONS:
+            return DIRECTIONS[numbered[1]]
         for part in reversed(_CAMEL.findall(word)):
             if part.lower() in DIRECTIONS:
                 return DIRECTIONS[part.lower()]

@@ -32,6 +32,8 @@ MAX_CURVES_BYTES: Final = 700_000
 """Of the series' JSON: with params, tags and the axis a history stays below 1 MB. The full series have all of them."""
 _NAMES_SHOWN: Final = 100
 _CHARACTERS_SHOWN: Final = 200
+_WARNINGS_SHOWN: Final = 20
+_WARNING_CHARACTERS: Final = 500
 
 _PUBLISHED_LOSS_KEYS: Final = frozenset(PUBLISHED_LOSS.values())
 _STATUS_RANK = {"partial": 0, "failed": 1, "completed": 2}
@@ -107,6 +109,8 @@ def to_publication(
         "non_finite": curves.non_finite,
         "digest": {"charted": digests.charted, "full": digests.full},
     }
+    if record.warnings:
+        history["warnings"] = _shorten(record.warnings)
     return Publication(
         quick_test_id=quick_test_id,
         history=history,
@@ -146,6 +150,7 @@ class _Curves:
         self._left_out: list[str] = []
         self._thinned = 1 if choice.cut else 0
         self._bytes = 0
+        self._is_measured = False
         for name, key in PUBLISHED_LOSS.items():
             self._add_kinds("loss", key, name)
         for name in GRADIENT_SERIES:
@@ -169,25 +174,27 @@ class _Curves:
             max_points=max(2, min(sampling.max_points, MAX_CURVES_BYTES // 40 // own)) if own else sampling.max_points,
         )
         for scalar in charted:
-            steps = self._record.epochs if scalar.steps is None else scalar.steps
             is_loss = scalar.section == "loss" and scalar.key in _PUBLISHED_LOSS_KEYS
-            if not is_loss and not self._add(scalar, few):
+            best = self._find_best(scalar, sampling)
+            if not is_loss and not self._add(scalar, few, best):
                 self._left_out.append(scalar.name)
-                continue
-            best = find_best(scalar.name, steps, scalar.values, sampling.directions)
-            if best is not None:
-                step = best.pop("step")
-                if scalar.steps is None:
-                    self.best[scalar.name] = {"value": best["value"], "epoch": step, "direction": best["direction"]}
-                else:
-                    (as_json,) = to_json_steps([step])
-                    self.best[scalar.name] = {"value": best["value"], "step": as_json, "direction": best["direction"]}
+            elif best is not None:
+                self.best[scalar.name] = best
 
-    def _add(self, scalar: Scalar, sampling: Sampling) -> bool:
+    def _find_best(self, scalar: Scalar, sampling: Sampling) -> dict[str, Any] | None:
+        steps = self._record.epochs if scalar.steps is None else scalar.steps
+        best = find_best(scalar.name, steps, scalar.values, sampling.directions)
+        if best is None:
+            return None
+        step = best.pop("step")
+        at = {"epoch": step} if scalar.steps is None else {"step": to_json_steps([step])[0]}
+        return {"value": best["value"], **at, "direction": best["direction"]}
+
+    def _add(self, scalar: Scalar, sampling: Sampling, best: dict[str, Any] | None) -> bool:
         """False: there is no more room."""
         if scalar.steps is None:
             values = _sample(scalar.values, self._choice)
-            if not self._has_room(scalar.name, values):
+            if not self._has_room(scalar.name, values, best):
                 return False
             self.metrics[scalar.name] = values
             self._add_kinds(scalar.section, scalar.key, scalar.name, "metrics")
@@ -199,7 +206,7 @@ class _Curves:
             "kept": len(choice.positions),
             "total": len(scalar.values),
         }
-        if not self._has_room(scalar.name, entry):
+        if not self._has_room(scalar.name, entry, best):
             return False
         self._thinned += choice.cut
         self.series[scalar.name] = entry
@@ -211,14 +218,23 @@ class _Curves:
                 self.non_finite.setdefault("series", {})[scalar.name] = found
         return True
 
-    def _has_room(self, name: str, content: Any) -> bool:
-        # At most 25 characters a number. Only a history that may be too large is measured.
-        points = len(content) if isinstance(content, list) else 2 * len(content["values"])
-        self._bytes += 6 * len(name) + 80 + 25 * points
-        if self._bytes <= MAX_CURVES_BYTES:
-            return True
-        self._bytes -= 6 * len(name) + 80 + 25 * points
-        return False
+    def _has_room(self, name: str, content: Any, best: Any) -> bool:
+        # At most 25 characters a number, and a name three times. Only what may be too much is measured.
+        values = content if isinstance(content, list) else content["values"]
+        most = 25 * (len(values) if isinstance(content, list) else 2 * len(values)) + 18 * len(name) + 200
+        if not self._is_measured and self._bytes + most > MAX_CURVES_BYTES:
+            self._is_measured = True
+            known = (self.metrics, self.series, self.best, self.non_finite)
+            self._bytes = sum(len(msgspec.json.encode(found)) for found in known)
+        if self._is_measured:
+            most = len(msgspec.json.encode({name: [content, best]}))
+            # What is null may be named in `non_finite`, with its epoch.
+            nulls, again = values.count(None), len(msgspec.json.encode(name)) + 6
+            most += (again + 30 * nulls if nulls else 0) + (again if best is not None else 0)
+        if self._bytes + most > MAX_CURVES_BYTES:
+            return False
+        self._bytes += most
+        return True
 
     def _add_kinds(self, section: str, key: str, name: str, published: str = "") -> None:
         if key not in self._record.non_finite.get(section, {}):
@@ -228,6 +244,13 @@ class _Curves:
         self.dropped += len(kinds) - len(found)
         if found:
             self.non_finite.setdefault(published or section, {})[name] = found
+
+
+def _shorten(warnings: Sequence[str]) -> list[str]:
+    """What readers should know of the curves: a damaged source may have thousands of such lines."""
+    said = [text[:_WARNING_CHARACTERS] for text in warnings[:_WARNINGS_SHOWN]]
+    more = len(warnings) - len(said)
+    return [*said, f"and {more} more"] if more > 0 else said
 
 
 def _sample(series: Series | None, choice: Choice) -> Series:

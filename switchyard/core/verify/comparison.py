@@ -156,12 +156,16 @@ class Comparison:
 
     def _with_said(self, expected: Publication) -> Publication:
         """With the tags, parent and progress of the stored history: they are no part of the record, and may change in
-        MLflow. They are compared with the values alone."""
+        MLflow. They are compared with the values alone. And with its warnings, which say what was read."""
         said = {name: self._history[name] for name in _SAID if name in self._history and name in expected.history}
         tags = said.get("tags")
         texts = {name: text for name, text in tags.items() if isinstance(text, str)} if isinstance(tags, dict) else {}
         values = to_values(final={}, last={}, best={}, params={}, tags=texts)
-        return msgspec.structs.replace(expected, history=expected.history | said, values=[*expected.values, *values])
+        history = expected.history | said
+        history.pop("warnings", None)
+        if "warnings" in self._history:
+            history["warnings"] = self._history["warnings"]
+        return msgspec.structs.replace(expected, history=history, values=[*expected.values, *values])
 
     def _compare_series(self, expected: Publication) -> None:
         """Full series and values. What was published before there were any has none until `switchyard fill`, and of a

@@ -260,3 +260,30 @@ def test_names_that_two_sections_share_are_told_apart() -> None:
     assert publication.history["series"].keys() == {"other_series.loss"}
     assert publication.series is not None
     assert {"loss", "other_series.loss"} <= json.loads(gzip.decompress(publication.series.gzip_json))["series"].keys()
+
+
+def test_what_is_odd_about_the_source_is_said_to_readers() -> None:
+    """In the history, beside what is published; nothing where nothing is odd, and no more than a reader reads."""
+    assert "warnings" not in publish(make_record(3)).history
+    said = publish(make_record(3, warnings=["`host` is not a known key; it is kept"])).history["warnings"]
+    assert said == ["`host` is not a known key; it is kept"]
+    many = publish(make_record(3, warnings=["x" * 900] * 1_000)).history["warnings"]
+    assert (len(many), len(many[0]), many[-1]) == (21, 500, "and 980 more")
+
+
+def test_series_are_left_out_only_where_the_history_is_full() -> None:
+    """Ten thousand short series stay below 1 MB, so that all of them are there."""
+    few = publish(make_record(3, metrics={f"s{number:05}": [0.123456, 0.2, 0.3] for number in range(10_000)})).history
+    assert (len(few["metrics"]), "cut" in few["sampling"]) == (10_000, False)
+    assert len(json.dumps(few)) < 1_000_000
+
+
+@pytest.mark.parametrize("name", ["loss_{}", "\x01\x02{}_loss", "ndcg\U0001f600{}"])
+@pytest.mark.parametrize("value", [0.1 + 0.2, None])
+def test_a_history_of_too_many_series_stays_below_one_megabyte(name: str, value: float | None) -> None:
+    """Best values, kinds of what is not finite, and names in other alphabets included; what is cut is counted."""
+    metrics = {name.format(number): [value] * 20 for number in range(10_000)}
+    kinds = {} if value else {"metrics": {found: {str(at): "nan" for at in range(20)} for found in metrics}}
+    history = publish(make_record(20, metrics=metrics, non_finite=kinds), Sampling(interval=1)).history
+    assert 400_000 < len(json.dumps(history, ensure_ascii=False, separators=(",", ":")).encode()) < 1_000_000
+    assert len(history["metrics"]) + history["sampling"]["cut"]["left_out"] == 10_000
