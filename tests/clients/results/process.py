@@ -1,11 +1,19 @@
-"""What the results tests run in processes of their own: ``python -m tests.clients.results.process <act> <JSON>``."""
+"""What the results tests run in processes of their own.
+
+``python -m tests.clients.results.process`` reads one JSON line for all who begin at the same time, and answers with
+one. They are forked after the imports, which take longer than what they do.
+"""
 
 import json
 import os
 import signal
+import subprocess
 import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
@@ -17,6 +25,7 @@ from switchyard.core.errors import SwitchyardError
 from switchyard.core.history.publication import Rank
 from switchyard.core.runs.rows import Claim, NewRun, RunStatus
 from tests.clients.results.places import NOW, publication, to_settings
+from tests.root import ROOT
 
 
 def publish(url: str, table: str, run: int, charted: str, attempt: int, die_after: int = 0) -> str:
@@ -63,9 +72,75 @@ def _die_after(statements: int) -> None:
 
 ACTS: dict[str, Any] = {"publish": publish, "claim": claim, "make_schema": make_schema, "open_first": open_first}
 
-if __name__ == "__main__":
-    sys.stdin.readline()  # all who take part begin when the test closes their input
+
+class Ended(NamedTuple):
+    """How a process ended, and what it printed."""
+
+    returncode: int
+    said: str
+
+
+class Processes:
+    """Starts processes for a test."""
+
+    def __init__(self, server: "subprocess.Popen[str]") -> None:
+        self._server = server
+
+    def run(self, act: str, *parties: dict[str, Any]) -> list[Ended]:
+        """One process for each of `parties`; all begin when the last has started. Returns when all have ended."""
+        assert self._server.stdin is not None
+        assert self._server.stdout is not None
+        self._server.stdin.write(json.dumps([[act, arguments] for arguments in parties]) + "\n")
+        self._server.stdin.flush()
+        return [Ended(*answer) for answer in json.loads(self._server.stdout.readline())]
+
+
+@contextmanager
+def open_processes() -> Iterator[Processes]:
+    """The server that forks them, ended at the end."""
+    command = [sys.executable, "-m", "tests.clients.results.process"]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        yield Processes(server)
+        assert server.stdin is not None
+        server.stdin.close()  # its loop ends
+
+
+def _fork(act: str, arguments: dict[str, Any], gate: tuple[int, int]) -> tuple[int, int]:
+    """A process that waits at `gate`: its number, and where to read what it prints."""
+    read_end, write_end = os.pipe()
+    number = os.fork()
+    if number:
+        os.close(write_end)
+        return number, read_end
+    status = 1
     try:
-        print(ACTS[sys.argv[1]](**json.loads(sys.argv[2])))
-    except SwitchyardError as err:
-        print(type(err).__name__)
+        os.close(gate[1])
+        os.read(gate[0], 1)  # returns when no one has the other end any more
+        try:
+            said = ACTS[act](**arguments)
+        except SwitchyardError as err:
+            said = type(err).__name__
+        os.write(write_end, str(said).encode())
+        status = 0
+    finally:  # never on into what its parent does
+        if status:
+            traceback.print_exc()
+        os._exit(status)
+
+
+def _serve() -> None:
+    for line in sys.stdin:
+        gate = os.pipe()
+        parties = [_fork(act, arguments, gate) for act, arguments in json.loads(line)]
+        for end in gate:
+            os.close(end)
+        answers = []
+        for number, read_end in parties:
+            with os.fdopen(read_end) as printed:
+                said = printed.read()
+            answers.append((os.waitstatus_to_exitcode(os.waitpid(number, 0)[1]), said))
+        print(json.dumps(answers), flush=True)
+
+
+if __name__ == "__main__":
+    _serve()

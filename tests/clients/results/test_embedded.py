@@ -1,8 +1,6 @@
 """An SQLite file of our own is made, or brought up to date, by whoever opens it first."""
 
 import sqlite3
-import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -17,7 +15,7 @@ from switchyard.core.errors import BadSetup, TryAgain
 from switchyard.core.runs.rows import NewRun
 from tests.clients.results.older import OLDER, make_schema
 from tests.clients.results.places import NOW, run_sql, to_settings
-from tests.root import ROOT
+from tests.clients.results.process import open_processes
 
 
 @pytest.fixture
@@ -80,18 +78,9 @@ def test_of_two_at_once_one_migrates_and_both_work(path: Path, start: str) -> No
     """Four processes open it at the same time, and each writes a row."""
     if start != "none":
         make_older(path, start)
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.clients.results.process", "open_first", f'{{"url": "{to_url(path)}"}}'],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(4)
-    ]
-    answers = [process.communicate("\n", timeout=120)[0].strip() for process in processes]
-    assert answers == [SCHEMA] * 4
+    with open_processes() as processes:
+        answers = processes.run("open_first", *[{"url": to_url(path)}] * 4)
+    assert answers == [(0, SCHEMA)] * 4
     assert read_version(path) == SCHEMA
 
 
