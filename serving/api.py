@@ -2,7 +2,6 @@
 
 import gzip
 from typing import Annotated, Any, Final, Literal
-from urllib.parse import urlencode
 
 import anyio
 import msgspec
@@ -15,15 +14,14 @@ from starlette.responses import JSONResponse, Response
 
 from serving.conditional import NOSNIFF, accepts_gzip, answer, to_etag
 from serving.deadline import DEADLINE_S
+from serving.listing import JSON, LIST_PATH, MAX_ID, Listing
+from serving.parameters import only_known, refuse_others
 from serving.schemas import FullSeriesData, Health, HistogramData, NotPublished, Problem, RunList, TrainingHistory
 from switchyard.clients.connect import Outside
 from switchyard.core.errors import BadRequest, TryAgain
 from switchyard.core.history.stored_series import to_stored_series
 
-MAX_ID: Final = 2**63 - 1
-"""The largest id that both databases can be asked for."""
 HISTORY_PATH: Final = "/api/quick-tests/{quick_test_id}/training-history/"
-JSON: Final = "application/json"
 NOT_PUBLISHED: Final = b'{"available":false}'
 
 _ID = Annotated[int, Meta(ge=1, le=MAX_ID)]
@@ -50,23 +48,9 @@ class Api:
     def __init__(self, outside: Outside) -> None:
         self.outside = outside
 
-    def list_runs(
-        self,
-        request: Request,
-        limit: Annotated[int, Query(ge=1, le=200, description="runs a page")] = 50,
-        before: Annotated[int | None, Query(ge=1, le=MAX_ID, description="only runs with a smaller id")] = None,
-    ) -> Response:
-        """The runs, newest first; `next` is the URL of the page after this one."""
-        runs = self.outside.runs.list_runs(limit=limit + 1, before_id=before)
-        following = None
-        if len(runs) > limit:
-            runs = runs[:limit]
-            following = "/api/quick-tests/?" + urlencode({"limit": limit, "before": runs[-1].id})
-        content = msgspec.json.encode({"items": runs, "next": following})
-        return answer(request, content, to_etag(content), media_type=JSON)
-
     def read_history(self, request: Request) -> Response:
         """The stored bytes as they are, under the ETag that was stored with them."""
+        refuse_others(request, ())
         stored = self.outside.histories.read_history(read_id(request.path_params["quick_test_id"]))
         if stored.history_json is None:
             return answer(request, NOT_PUBLISHED, to_etag(NOT_PUBLISHED), media_type=JSON)
@@ -142,8 +126,8 @@ def add_api(app: FastAPI, outside: Outside) -> None:
     )
     _add(
         app,
-        "/api/quick-tests/",
-        api.list_runs,
+        LIST_PATH,
+        Listing(outside).list_runs,
         responses={200: {"model": RunList}, **_UNCHANGED, **_PROBLEMS},
         **documented,
     )
@@ -159,9 +143,10 @@ def add_health(app: FastAPI, outside: Outside) -> None:
 
 def _add(app: FastAPI, path: str, endpoint: Any, **documentation: Any) -> None:
     """GET at `path`, documented; also HEAD, and the same path with or without its last slash."""
-    app.add_api_route(path, endpoint, methods=["GET"], **documentation)
+    known = [only_known(path, endpoint)]
+    app.add_api_route(path, endpoint, methods=["GET"], dependencies=known, **documentation)
     for spelling in (path.rstrip("/"), path.rstrip("/") + "/"):
-        app.add_api_route(spelling, endpoint, methods=["GET", "HEAD"], include_in_schema=False)
+        app.add_api_route(spelling, endpoint, methods=["GET", "HEAD"], dependencies=known, include_in_schema=False)
 
 
 def _document(app: FastAPI, api: Api) -> dict[str, Any]:

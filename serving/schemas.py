@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
 Series = list[float | None]
+_MORE = "there where more than limit and before was asked"
 
 HISTORY_EXAMPLE: JsonDict = {
     "available": True,
@@ -270,10 +271,18 @@ class RunLine(BaseModel):
     error: str
     created_at: datetime | None
     completed_at: datetime | None
+    started_at: Annotated[datetime | None, Field(description=_MORE)] = None
+    experiment: Annotated[str, Field(description=_MORE)] = ""
+    duration_s: Annotated[float | None, Field(description=f"from start to end; {_MORE}")] = None
+    archived_at: Annotated[datetime | None, Field(description=_MORE)] = None
+    values: Annotated[
+        dict[str, float | str | None],
+        Field(description=f"by field, those of `fields`; null: the run has no such value; {_MORE}"),
+    ] = {}
 
 
 class RunList(BaseModel):
-    """Runs, newest first."""
+    """Runs, newest first or as asked."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -12,6 +12,7 @@ from typing import Final, Protocol
 import msgspec
 
 from switchyard.core.backfill.rows import AdoptedRun, BackfillRow
+from switchyard.core.comparison.found import RunPage, RunQuery
 from switchyard.core.errors import SwitchyardError
 from switchyard.core.history.asked_rules import KeptRules
 from switchyard.core.history.filling import Fill, FillState, Unfilled
@@ -171,7 +172,14 @@ class Runs(Protocol):
         """Raises: NotFound."""
 
     def list_runs(self, *, limit: int, before_id: int | None = None) -> list[RunSummary]:
-        """The newest runs first, by id, those below `before_id`."""
+        """The newest runs first, by id, those below `before_id`; archived ones are left out."""
+
+    def find_runs(self, query: RunQuery) -> RunPage:
+        """The runs of a filter, in an order, with those of their values that were asked for. Values that a run's
+        history no longer has, because another application has replaced or deleted it, are not used. A second call finds
+        what there is by then.
+
+        Raises: BadRequest: a column that an application's own table has not."""
 
     def end_run(
         self, quick_test_id: int, status: RunStatus, *, error: str, of_attempt: int | None = None, now: datetime

@@ -18,7 +18,16 @@ from tests.clients.results.places import Place
 from tests.serving.factories import publish_run
 
 PATHS = {
-    "/api/quick-tests/": {"limit", "before"},
+    "/api/quick-tests/": {
+        "limit",
+        "before",
+        "filter",
+        "order_by",
+        "experiment",
+        "fields",
+        "archived",
+        "after",
+    },
     "/api/quick-tests/{quick_test_id}/training-history/": {"quick_test_id"},
     "/api/quick-tests/{quick_test_id}/histogram-data/": {"quick_test_id", "type", "tower"},
     "/api/quick-tests/{quick_test_id}/series/": {"quick_test_id"},

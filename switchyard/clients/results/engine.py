@@ -3,6 +3,7 @@
 SQLite and Postgres differ here and in little else.
 """
 
+import hashlib
 import sqlite3
 import weakref
 from collections.abc import Iterator, Sequence
@@ -177,6 +178,7 @@ def open_file(path: Path, *, create: bool = False, alone: bool = False) -> sqlit
         check_same_thread=False,  # the pool gives a connection to one thread at a time
     )
     connection.execute("PRAGMA foreign_keys = ON")
+    connection.create_function("sha256_hex", 1, _sha256_hex, deterministic=True)  # as Postgres has it
     if alone:
         # Before the first access: https://www.sqlite.org/wal.html#use_of_wal_without_shared_memory
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -184,6 +186,10 @@ def open_file(path: Path, *, create: bool = False, alone: bool = False) -> sqlit
         # Readers then never wait for a writer; the file remembers it: https://www.sqlite.org/wal.html
         connection.execute("PRAGMA journal_mode = WAL")
     return connection
+
+
+def _sha256_hex(text: str | None) -> str | None:
+    return None if text is None else hashlib.sha256(text.encode()).hexdigest()
 
 
 def check_schema(connection: Connection, where: str) -> None:

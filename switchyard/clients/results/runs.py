@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Select, bindparam, func, literal_column, sele
 
 from switchyard.clients.results.engine import Database
 from switchyard.clients.results.fetching import fetch_each
+from switchyard.clients.results.finding import find_runs
 from switchyard.clients.results.rows import (
     ENDED_STATUSES,
     Writing,
@@ -26,6 +27,7 @@ from switchyard.clients.results.rows import (
 )
 from switchyard.clients.results.tables import Tables
 from switchyard.core.backfill.rows import AdoptedRun
+from switchyard.core.comparison.found import RunPage, RunQuery
 from switchyard.core.errors import BadRequest
 from switchyard.core.runs.rows import NewRun, QuickTest, RunStatus, RunSummary
 from switchyard.core.runs.walk import may_end
@@ -104,13 +106,19 @@ class SqlRuns:
         return to_quick_test(rows[0]._asdict())
 
     def list_runs(self, *, limit: int, before_id: int | None = None) -> list[RunSummary]:
-        """The newest first; a status that is none of ours is shown as it is."""
+        """The newest first, without the archived ones; a status that is none of ours is shown as it is."""
         tables = self._tables
         shown = [column for column in tables.runs.c if column.name in RunSummary.__struct_fields__]
         query = select(*shown, tables.has_history.label("available")).order_by(tables.runs.c.id.desc()).limit(limit)
         if before_id is not None:
             query = query.where(tables.runs.c.id < before_id)
+        if tables.own:
+            query = query.where(tables.runs.c.archived_at.is_(None))
         return fetch_each(self._database, query, tables.runs.c.id, to_summary, to_unread_summary)
+
+    def find_runs(self, query: RunQuery) -> RunPage:
+        """A few queries, whatever the number of runs."""
+        return find_runs(self._database, query)
 
     def end_run(
         self, quick_test_id: int, status: RunStatus, *, error: str, of_attempt: int | None = None, now: datetime

@@ -1,0 +1,34 @@
+"""Query parameters that an address does not take are refused by name: a misspelt one must not seem to work."""
+
+import difflib
+from collections.abc import Collection
+from typing import Any
+
+from fastapi.params import Depends
+from fastapi.routing import APIRoute
+from starlette.requests import Request
+
+from switchyard.core.errors import BadRequest
+
+
+def refuse_others(request: Request, known: Collection[str]) -> None:
+    """Raises: BadRequest: the request has a query parameter that is not one of `known`."""
+    if not request.scope["query_string"]:
+        return
+    for name in request.query_params:
+        if name not in known:
+            takes = f"it takes {', '.join(sorted(known))}" if known else "it takes none"
+            near = difflib.get_close_matches(name[:40], known, n=1)
+            meant = f"; did you mean `{near[0]}`?" if near else ""
+            raise BadRequest(f"`{name[:40]}` is not a parameter of {request.url.path}; {takes}{meant}")
+
+
+def only_known(path: str, endpoint: Any) -> Depends:
+    """A dependency of a route at `path` that refuses what `endpoint` does not declare."""
+    declared = APIRoute(path, endpoint).dependant.query_params
+    known = sorted(parameter.alias for parameter in declared)
+
+    async def check(request: Request) -> None:
+        refuse_others(request, known)
+
+    return Depends(check)

@@ -1,0 +1,230 @@
+"""A filter's tree as conditions of SQL; every constant is bound, never written into the text."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Select,
+    and_,
+    bindparam,
+    case,
+    collate,
+    false,
+    func,
+    literal,
+    literal_column,
+    not_,
+    null,
+    or_,
+    select,
+    type_coerce,
+)
+
+from switchyard.clients.results.tables import Tables, UtcDateTime, to_storable
+from switchyard.core.comparison.fields import Field
+from switchyard.core.comparison.filter import And, Compare, Constant, Expression, Not, Or
+from switchyard.core.comparison.found import list_fields
+from switchyard.core.comparison.like import find_end, find_prefix, to_glob, to_sql_like
+
+Sql = ColumnElement[Any]
+Condition = ColumnElement[bool]
+
+INDEXED_CHARACTERS: Final = 250
+"""Of a name and an experiment, as migration 0004 indexes them."""
+_DURATION: Final[Mapping[str, str]] = {
+    "sqlite": "round((julianday(quick_tests.completed_at) - julianday(quick_tests.started_at)) * 86400, 3)",
+    "postgresql": "(CAST(round(CAST(extract(epoch FROM (quick_tests.completed_at - quick_tests.started_at)) AS numeric)"
+    ", 3) AS double precision))",
+}
+"""As migration 0004 indexes it."""
+_COMPARISONS: Final[Mapping[str, Callable[[Sql, Any], Condition]]] = {
+    "=": lambda column, value: column == value,
+    "!=": lambda column, value: column != value,
+    "<": lambda column, value: column < value,
+    "<=": lambda column, value: column <= value,
+    ">": lambda column, value: column > value,
+    ">=": lambda column, value: column >= value,
+}
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """The conditions of one database: how it compares texts, and what its table of runs has."""
+
+    tables: Tables
+    dialect: str
+
+    def by_bytes(self, text: Sql) -> Sql:
+        """The text, compared byte by byte: SQLite always does."""
+        return text if self.dialect == "sqlite" else collate(text, "C")
+
+    def column(self, field: Field) -> Sql:
+        """What a field of the run itself is found and ordered by; of a long name its beginning."""
+        runs = self.tables.runs
+        if field.name in ("name", "experiment"):
+            column = runs.c["display_name" if field.name == "name" else "mlflow_experiment_name"]
+            first = func.substr(column, literal_column("1"), literal_column(str(INDEXED_CHARACTERS)))
+            return self.by_bytes(first)
+        if field.name == "duration_s":
+            return literal_column(_DURATION[self.dialect], type_=self.tables.values.c.number.type)
+        column = runs.c[field.name]
+        return self.by_bytes(column) if field.name == "status" else column
+
+    def value(self, field: Field, *, text: bool = False) -> Sql:
+        """A run's number, or text, of that field; NULL where it has none. Of two of one name the greater."""
+        found = [self._of_kind(kind, field.name, text=text) for kind in field.kinds]
+        return found[0] if len(found) == 1 else func.coalesce(*found)
+
+    def _of_kind(self, kind: str, name: str, *, text: bool) -> Sql:
+        values = self.tables.values.alias()
+        shown = self.by_bytes(values.c.text) if text else values.c.number
+        query = select(func.max(shown)).where(
+            values.c.quick_test_id == self.tables.runs.c.id, self.is_named(values, (kind,), name)
+        )
+        return query.correlate(self.tables.runs).scalar_subquery()
+
+    def is_named(self, values: Any, kinds: Sequence[str], name: str) -> Condition:
+        """Rows of values of that name."""
+        of_kind = values.c.kind == kinds[0] if len(kinds) == 1 else values.c.kind.in_(kinds)
+        return and_(of_kind, self.by_bytes(values.c.name) == to_storable(name))
+
+    def compare(self, column: Sql, term: Compare) -> Condition:
+        """`column`, a number, text or time, with the term's constants; NULL where it is."""
+        constants = [_to_bound(constant) for constant in term.constants]
+        match term.operator:
+            case "IN":
+                return column.in_(constants)
+            case "NOT IN":
+                return column.not_in(constants)
+            case "LIKE":
+                return self.like(column, str(term.constants[0]))
+            case "NOT LIKE":
+                return not_(self._is_like(column, str(term.constants[0])))
+            case operator:
+                return _COMPARISONS[operator](column, constants[0])
+
+    def like(self, column: Sql, pattern: str) -> Condition:
+        """With the range of what begins as the pattern does, which an index can be asked for."""
+        pattern = to_storable(pattern)
+        prefix = find_prefix(pattern)[:INDEXED_CHARACTERS]
+        end = find_end(prefix) if prefix else None
+        bounds = ([column >= literal(prefix)] if prefix else []) + ([column < literal(end)] if end else [])
+        return and_(*bounds, self._is_like(column, pattern))
+
+    def _is_like(self, column: Sql, pattern: str) -> Condition:
+        pattern = to_storable(pattern)
+        if self.dialect == "sqlite":
+            return column.op("GLOB", is_comparison=True, return_type=Boolean())(to_glob(pattern))
+        return column.like(to_sql_like(pattern), escape="\\")
+
+    def compare_run(self, term: Compare) -> Condition:
+        """The term of a column of the run: its indexed beginning, and the whole of it."""
+        indexed = self.column(term.field)
+        if term.field.name not in ("name", "experiment"):
+            return self.compare(indexed, term)
+        whole = self.tables.runs.c["display_name" if term.field.name == "name" else "mlflow_experiment_name"]
+        exact = self.compare(self.by_bytes(whole), term)
+        if term.operator in ("=", "IN"):
+            begins = [to_storable(str(constant))[:INDEXED_CHARACTERS] for constant in term.constants]
+            return and_(indexed.in_(begins), exact)
+        if term.operator == "LIKE":
+            prefix = find_prefix(to_storable(str(term.constants[0])))[:INDEXED_CHARACTERS]
+            end = find_end(prefix) if prefix else None
+            bounds = ([indexed >= prefix] if prefix else []) + ([indexed < end] if end else [])
+            return and_(*bounds, exact)
+        return exact
+
+    def holds(self, expression: Expression, *, values: bool = True) -> Condition:
+        """True or false of a run, never NULL. Without `values`: as of a run that has none."""
+        match expression:
+            case Compare(field=field):
+                if not field.section:
+                    return func.coalesce(self.compare_run(expression), false(), type_=Boolean())
+                if not values:
+                    return false()
+                found = self.compare(self.value(field, text=expression.is_text), expression)
+                return func.coalesce(found, false(), type_=Boolean())
+            case Not():
+                return not_(self.holds(expression.term, values=values))
+            case And() | Or():
+                joined = and_ if isinstance(expression, And) else or_
+                return joined(*map(partial(self.holds, values=values), expression.terms))
+
+    def holds_now(self, expression: Expression) -> Condition:
+        """The same, with values only where they are of the run's present history; that is looked at last."""
+        trusted = self.holds(expression)
+        if not any(field.section for field in list_fields(expression)):
+            return trusted
+        bare = self.holds(expression, values=False)
+        if isinstance(bare, type(false())):
+            return type_coerce(case((trusted, self.is_fresh()), else_=false()), Boolean())
+        without = case((bare, not_(self.is_fresh())), else_=false())
+        return type_coerce(
+            case((trusted, case((bare, literal(True)), else_=self.is_fresh())), else_=without), Boolean()
+        )
+
+    def is_fresh(self, *, full: bool = False) -> Condition:
+        """The run's values are of its present history. In our own table no one else writes, so that a history which is
+        there is the one that they are of; `full` looks all the same, at the whole of the history's text."""
+        tables = self.tables
+        runs, published, values = tables.runs, tables.published, tables.values.alias()
+        if tables.own and not full:
+            return runs.c.training_history_json.is_not(None)
+        of_run = published.c.quick_test_id == runs.c.id
+        etag, charted = (
+            select(column).where(of_run).correlate(runs).scalar_subquery()
+            for column in (published.c.etag, published.c.charted_digest)
+        )
+        text = tables.history_text
+        find = func.instr if self.dialect == "sqlite" else func.strpos
+        now = case(
+            (not_(tables.has_history), null()),
+            (find(text, func.coalesce(charted, " not published ")) > 0, etag),
+            else_=self._hash(text),
+        )
+        of_values = select(values.c.history_etag).where(values.c.quick_test_id == runs.c.id).limit(1)
+        return func.coalesce(of_values.correlate(runs).scalar_subquery() == now, false(), type_=Boolean())
+
+    def _hash(self, text: Sql) -> Sql:
+        if self.dialect == "sqlite":
+            return literal("sha256:").concat(func.sha256_hex(text))
+        return literal("sha256:").concat(func.encode(func.sha256(func.convert_to(text, "UTF8")), "hex"))
+
+    def is_among(self, ids: Sequence[int]) -> tuple[Condition, dict[str, Any]]:
+        """The run is one of `ids`, however many; with what is to be bound."""
+        runs = self.tables.runs
+        if self.dialect == "sqlite":
+            listed = func.json_each(bindparam("ids")).table_valued("value")
+            return runs.c.id.in_(select(listed.c.value)), {"ids": str(list(ids))}
+        return runs.c.id == func.any(bindparam("ids")), {"ids": list(ids)}
+
+    def select_ids(self, term: Compare, *, limit: int) -> Select[Any] | None:
+        """The ids of at least all runs of which the term holds, by an index, at most `limit` of them; None: no index
+        has them together."""
+        if term.operator in ("!=", "NOT IN", "NOT LIKE"):
+            return None
+        if term.operator == "LIKE" and not find_prefix(str(term.constants[0])):
+            return None
+        runs, values = self.tables.runs, self.tables.values
+        if not term.field.section:
+            if not self.tables.own and term.field.name != "id":
+                return None
+            column = runs.c.status if term.field.name == "status" else self.column(term.field)
+            found = self.compare(column, term) if term.field.name == "status" else self.compare_run(term)
+            return select(runs.c.id.label("id")).where(found).order_by(column, runs.c.id).limit(limit)
+        shown = self.by_bytes(values.c.text) if term.is_text else values.c.number
+        named = self.is_named(values, term.field.kinds, term.field.name)
+        there = (values.c.text if term.is_text else values.c.number).is_not(None)
+        found = and_(named, there, self.compare(shown, term))
+        query = select(values.c.quick_test_id.label("id")).where(found)
+        return query.order_by(values.c.kind, self.by_bytes(values.c.name), shown).limit(limit)
+
+
+def _to_bound(constant: Constant) -> Any:
+    if isinstance(constant, str):
+        return to_storable(constant)
+    return constant if isinstance(constant, int | float) else literal(constant, UtcDateTime())

@@ -1,0 +1,328 @@
+"""Finds, orders and shows runs among many (`core.ports.Runs.find_runs`), on SQLite and Postgres.
+
+The databases know too little of values to choose a way by themselves, so it is chosen here: where an index has few
+enough runs for some term of the filter, these are fetched and ordered; else the order's own index is walked, and each
+run is tried until the page is full.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import ColumnElement, Row, Select, and_, func, literal, not_, or_, select, tuple_
+
+from switchyard.clients.results.conditions import Condition, Conditions
+from switchyard.clients.results.engine import Database
+from switchyard.clients.results.fetching import fetch_each
+from switchyard.clients.results.rows import to_unread_summary
+from switchyard.clients.results.tables import UtcDateTime
+from switchyard.core.comparison.fields import ID, KINDS, Field, Section
+from switchyard.core.comparison.filter import And, Compare, Expression, Or
+from switchyard.core.comparison.found import ALL_NAMES, FoundRun, RunPage, RunQuery, check_columns, check_shown
+from switchyard.core.comparison.order import NOTHING, NUMBER, TEXT, Key, sort_keys, take_after
+from switchyard.core.errors import BadRequest
+
+FEW: Final = 2_000
+"""Runs that are fetched and ordered at once; tests/bench/finding.py has the figures."""
+MAX_PROBES: Final = 12
+"""Terms whose number of runs is counted, up to `FEW`."""
+MAX_SHOWN_VALUES: Final = 20_000
+"""Of all runs of a page."""
+_SECTIONS: Final[Mapping[str, Section]] = {kind: section for section, kinds in KINDS.items() for kind in kinds}
+
+
+def find_runs(database: Database, query: RunQuery) -> RunPage:
+    """As `core.ports.Runs.find_runs` says."""
+    if not database.tables.own:
+        check_columns(query, table=database.tables.runs.fullname)
+    check_shown(query.fields)
+    finder = _Finder(database, Conditions(database.tables, database.reader.dialect.name), query)
+    keys = finder.find()
+    shown = finder.show([key[2] for key in keys[: query.limit]])
+    return RunPage(runs=shown, following=keys[query.limit - 1] if len(keys) > query.limit else None)
+
+
+@dataclass(frozen=True)
+class _Finder:
+    """One query: the keys of its page, and the lines of the runs."""
+
+    database: Database
+    conditions: Conditions
+    query: RunQuery
+
+    @property
+    def _wanted(self) -> Expression | None:
+        """The filter, with the experiment that was asked for beside it."""
+        query = self.query
+        if query.experiment is None:
+            return query.filter
+        term = Compare(Field("", "experiment"), "=", (query.experiment,))
+        return term if query.filter is None else And((term, query.filter))
+
+    def find(self) -> list[Key]:
+        """The page's keys in order, and one more where there are more."""
+        few = self._find_few()
+        keys = self._walk() if few is None else self._order(few)
+        return keys[: self.query.limit + 1]
+
+    def _find_few(self) -> list[int] | None:
+        """The ids of at least all runs of which the filter holds, where an index has few enough of them."""
+        wanted = self._wanted
+        terms = list(dict.fromkeys(_list_terms(wanted)))[:MAX_PROBES] if wanted is not None else []
+        sources = {term: self.conditions.select_ids(term, limit=FEW + 1) for term in terms}
+        indexed = {term: source for term, source in sources.items() if source is not None}
+        if not indexed:
+            return None
+        counts = [select(func.count()).select_from(source.subquery()).scalar_subquery() for source in indexed.values()]
+        (row,) = self.database.rows(select(*counts))
+        assert wanted is not None
+        chosen = _choose(wanted, dict(zip(indexed, row, strict=True)))
+        if chosen is None or chosen[0] > FEW:
+            return None
+        return sorted({row.id for term in chosen[1] for row in self.database.rows(indexed[term])})
+
+    def _order(self, ids: Sequence[int]) -> list[Key]:
+        """Those of `ids` of which the filter holds, in order."""
+        conditions, order = self.conditions, self.query.order
+        among, bound = conditions.is_among(ids)
+        number, text = self._keys()
+        query = select(self._runs.c.id, number.label("number"), text.label("text")).where(among, *self._all())
+        rows = self.database.rows(query, **bound)
+        keys = sort_keys([_to_key(row.id, row.number, row.text) for row in rows], order)
+        return take_after(keys, self.query.after, order)
+
+    @property
+    def _runs(self) -> Any:
+        return self.database.tables.runs
+
+    def _keys(self) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+        """What a run is ordered by, as a number and as a text; NULL where it is not that."""
+        field = self.query.order.field
+        nothing = literal(None)
+        if field == ID:
+            return literal(0.0), nothing
+        if not field.section:
+            column = self.conditions.column(field)
+            return (column, nothing) if field.name == "duration_s" else (nothing, column)
+        text = self.conditions.value(field, text=True) if TEXT in self.query.order.ranks else nothing
+        return self.conditions.value(field), text
+
+    def _all(self) -> list[Condition]:
+        """What a run must be to be listed at all."""
+        query, runs = self.query, self._runs
+        found: list[Condition] = []
+        if query.before_id is not None:
+            found.append(runs.c.id < query.before_id)
+        if self.database.tables.own and query.archived != "any":
+            archived = runs.c.archived_at
+            found.append(archived.is_(None) if query.archived == "no" else archived.is_not(None))
+        wanted = self._wanted
+        return found if wanted is None else [*found, self.conditions.holds_now(wanted)]
+
+    def _walk(self) -> list[Key]:
+        """Part after part of the order, until the page is full."""
+        found: list[Key] = []
+        order, after = self.query.order, self.query.after
+        ranks = order.ranks if after is None else order.ranks[order.ranks.index(after[0]) :]
+        for rank in ranks:
+            missing = self.query.limit + 1 - len(found)
+            if missing > 0:
+                start = after if after is not None and after[0] == rank else None
+                found += self._walk_part(rank, start, missing)
+        return found
+
+    def _walk_part(self, rank: int, after: Key | None, limit: int) -> list[Key]:
+        order = self.query.order
+        if rank == NOTHING:
+            return self._walk_rest(after, limit)
+        if not order.field.section:
+            return self._walk_columns(after, limit)
+        parts = [self._walk_values(kind, rank, after, limit) for kind in order.field.kinds]
+        keys = dict.fromkeys(key for part in parts for key in part)
+        return sort_keys(list(keys), order)[:limit]
+
+    def _walk_columns(self, after: Key | None, limit: int) -> list[Key]:
+        order, runs = self.query.order, self._runs
+        if order.field == ID:
+            query = select(runs.c.id, literal(0.0).label("number"), literal(None).label("text"))
+            start = [] if after is None else [_is_beyond(order.descending, [runs.c.id], [after[2]])]
+            ordered = [runs.c.id]
+        else:
+            number, text = self._keys()
+            column = number if order.field.name == "duration_s" else text
+            query = select(runs.c.id, number.label("number"), text.label("text")).where(column.is_not(None))
+            value = None if after is None else _to_bound_key(order.field, after[1])
+            start = [] if after is None else [_is_beyond(order.descending, [column, runs.c.id], [value, after[2]])]
+            ordered = [column, runs.c.id]
+        rows = self.database.rows(query.where(*start, *self._all()).order_by(*self._way(ordered)).limit(limit))
+        return [_to_key(row.id, row.number, row.text) for row in rows]
+
+    def _walk_values(self, kind: str, rank: int, after: Key | None, limit: int) -> list[Key]:
+        """By the index of values of one kind and name; each run at the one value that counts."""
+        conditions, runs, order = self.conditions, self._runs, self.query.order
+        values = self.database.tables.values.alias("walked")
+        shown = conditions.by_bytes(values.c.text) if rank == TEXT else values.c.number
+        there = (values.c.text if rank == TEXT else values.c.number).is_not(None)
+        counts = shown == conditions.value(order.field, text=rank == TEXT)
+        if rank == TEXT:
+            counts = and_(counts, conditions.value(order.field).is_(None))
+        key = [shown, values.c.quick_test_id]
+        start = [] if after is None else [_is_beyond(order.descending, key, [after[1], after[2]])]
+        query = (
+            select(runs.c.id, shown.label("shown"))
+            .select_from(values.join(runs, runs.c.id == values.c.quick_test_id))
+            .where(conditions.is_named(values, (kind,), order.field.name), there, *start, *self._bounds(shown, rank))
+            .where(counts, *self._all(), conditions.is_fresh())
+            .order_by(*self._way(key))
+            .limit(limit)
+        )
+        return [(rank, row.shown, row.id) for row in self.database.rows(query)]
+
+    def _bounds(self, shown: ColumnElement[Any], rank: int) -> list[Condition]:
+        """What the filter says of the very field that the runs are ordered by: the walk begins and ends there."""
+        wanted = self._wanted
+        terms = wanted.terms if isinstance(wanted, And) else (wanted,)
+        return [
+            self.conditions.compare(shown, term)
+            for term in terms
+            if isinstance(term, Compare) and term.field == self.query.order.field and term.is_text == (rank == TEXT)
+        ]
+
+    def _walk_rest(self, after: Key | None, limit: int) -> list[Key]:
+        """The runs without what is ordered by, the newest first."""
+        runs, conditions = self._runs, self.conditions
+        number, text = self._keys()
+        missing = number.is_(None) if TEXT not in self.query.order.ranks else and_(number.is_(None), text.is_(None))
+        if self.query.order.field.section:
+            missing = or_(missing, not_(conditions.is_fresh()))
+        query = select(runs.c.id).where(missing, *self._all())
+        if after is not None:
+            query = query.where(runs.c.id < after[2])
+        return [(NOTHING, None, row.id) for row in self.database.rows(query.order_by(runs.c.id.desc()).limit(limit))]
+
+    def _way(self, columns: Sequence[ColumnElement[Any]]) -> list[ColumnElement[Any]]:
+        return [column.desc() if self.query.order.descending else column.asc() for column in columns]
+
+    def show(self, ids: Sequence[int]) -> list[FoundRun]:
+        """The lines, in the order of `ids`; a run that was deleted meanwhile has none."""
+        if not ids:
+            return []
+        tables, runs = self.database.tables, self._runs
+        names = [name for name in FoundRun.__struct_fields__ if name in runs.c]
+        columns = [runs.c[name] for name in names]
+        if tables.own:
+            columns.append(runs.c.mlflow_experiment_name.label("experiment"))
+        fresh = self.conditions.is_fresh(full=True) if self.query.fields else literal(False)
+        query = select(*columns, tables.has_history.label("available"), fresh.label("is_fresh")).where(
+            runs.c.id.in_(ids)
+        )
+        rows = fetch_each(self.database, query, runs.c.id, lambda row: row, _to_unread)
+        found = {row.id: row for row in rows}
+        values = self._read_values([row.id for row in rows if isinstance(row, Row) and row.is_fresh])
+        return [_to_found(found[id_], self.query.fields, values.get(id_, {})) for id_ in ids if id_ in found]
+
+    def _read_values(self, ids: Sequence[int]) -> dict[int, dict[Field, float | str]]:
+        if not ids or not self.query.fields:
+            return {}
+        values, conditions = self.database.tables.values, self.conditions
+        wanted = or_(
+            *(
+                values.c.kind.in_(field.kinds)
+                if field.name == ALL_NAMES
+                else conditions.is_named(values, field.kinds, field.name)
+                for field in self.query.fields
+            )
+        )
+        query: Select[Any] = select(
+            values.c.quick_test_id, values.c.kind, values.c.name, values.c.number, values.c.text
+        ).where(values.c.quick_test_id.in_(ids), wanted)
+        rows = self.database.rows(query.limit(MAX_SHOWN_VALUES + 1))
+        if len(rows) > MAX_SHOWN_VALUES:
+            raise BadRequest(
+                f"`fields`: the runs of this page have more than {MAX_SHOWN_VALUES} such values; name those to show, "
+                "or ask for fewer runs: limit=20"
+            )
+        return _to_values(rows)
+
+
+def _to_values(rows: Sequence[Row[Any]]) -> dict[int, dict[Field, float | str]]:
+    """By run and field; of two kinds the first that its section has."""
+    found: dict[int, dict[Field, float | str]] = {}
+    order = [kind for kinds in KINDS.values() for kind in kinds]
+    for row in sorted(rows, key=lambda row: (order.index(row.kind), row.name, row.number or 0.0), reverse=True):
+        value = row.number if row.number is not None else row.text
+        found.setdefault(row.quick_test_id, {})[Field(_SECTIONS[row.kind], row.name)] = value
+    return found
+
+
+def _to_found(row: Any, fields: Sequence[Field], values: Mapping[Field, float | str]) -> FoundRun:
+    if isinstance(row, FoundRun):
+        return row
+    known = {name: value for name, value in row._asdict().items() if value is not None and name != "is_fresh"}
+    started, completed = known.get("started_at"), known.get("completed_at")
+    duration = round((completed - started).total_seconds(), 3) if started and completed else None
+    shown: dict[str, float | str | None] = {}
+    for field in fields:
+        if field.name == ALL_NAMES:
+            mine = [other for other in values if other.section == field.section]
+            shown |= {str(other): values[other] for other in sorted(mine, key=lambda other: other.name)}
+        else:
+            shown[str(field)] = values.get(field)
+    return FoundRun(**known, duration_s=duration, values=shown)
+
+
+def _to_unread(quick_test_id: int, err: Exception) -> Any:
+    return FoundRun(**msgspec.structs.asdict(to_unread_summary(quick_test_id, err)))
+
+
+def _to_key(id_: int, number: float | None, text: Any) -> Key:
+    if number is not None:
+        return NUMBER, float(number), id_
+    if isinstance(text, datetime):
+        text = text.astimezone(UTC).isoformat(timespec="microseconds")
+    return (NOTHING, None, id_) if text is None else (TEXT, text, id_)
+
+
+def _to_bound_key(field: Field, value: Any) -> Any:
+    if field.name != "created_at":
+        return value
+    try:
+        return literal(datetime.fromisoformat(value), UtcDateTime())
+    except ValueError as err:
+        raise BadRequest("`after` must be taken from `next` of the page before, as it stands there") from err
+
+
+def _is_beyond(descending: bool, key: Sequence[ColumnElement[Any]], place: Sequence[Any]) -> Condition:
+    left, right = tuple_(*key), tuple_(*place)
+    return left < right if descending else left > right
+
+
+def _list_terms(expression: Expression) -> list[Compare]:
+    """Those from which the runs of the whole filter can be fetched, alone or together."""
+    match expression:
+        case Compare():
+            return [expression]
+        case And() | Or():
+            return [term for part in expression.terms for term in _list_terms(part)]
+        case _:
+            return []
+
+
+def _choose(expression: Expression, counts: Mapping[Compare, int]) -> tuple[int, list[Compare]] | None:
+    """The fewest runs from which those of the filter can be chosen, and the terms that have them; None: no terms do."""
+    match expression:
+        case Compare():
+            return (counts[expression], [expression]) if expression in counts else None
+        case And():
+            found = [one for part in expression.terms if (one := _choose(part, counts)) is not None]
+            return min(found, key=lambda one: one[0], default=None)
+        case Or():
+            parts = [_choose(part, counts) for part in expression.terms]
+            every = [part for part in parts if part is not None]
+            if len(every) < len(parts):
+                return None
+            return sum(count for count, _ in every), [term for _, terms in every for term in terms]
+        case _:
+            return None

@@ -1,0 +1,91 @@
+"""What is asked of the list of runs, and one line of its answer."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Final, Literal
+
+import msgspec
+
+from switchyard.core.comparison.fields import COLUMNS, FOREIGN_COLUMNS, Field
+from switchyard.core.comparison.filter import And, Compare, Expression, Not, Or
+from switchyard.core.comparison.order import Key, Order
+from switchyard.core.errors import BadRequest
+
+Archived = Literal["no", "only", "any"]
+
+ALL_NAMES: Final = "*"
+"""As a field's name: every value of its section."""
+
+
+class RunQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Which runs, in which order, with which of their values."""
+
+    limit: int
+    filter: Expression | None = None
+    order: Order = Order()
+    experiment: str | None = None  # exactly this one
+    fields: tuple[Field, ...] = ()
+    archived: Archived = "no"
+    before_id: int | None = None  # only runs with a smaller id
+    after: Key | None = None  # the place in `order` that the page begins after
+
+
+class FoundRun(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of the list. On a table that is not ours all but id, status and values keep their defaults."""
+
+    id: int
+    status: str = ""
+    display_name: str = ""
+    available: bool = False  # a history is published
+    error: str = ""
+    created_at: datetime | None = None
+    completed_at: datetime | None = None
+    started_at: datetime | None = None
+    experiment: str = ""
+    duration_s: float | None = None  # None: it has not started, or not ended
+    archived_at: datetime | None = None
+    values: Mapping[str, float | str | None] = {}  # by field, as asked; None: the run has no such value
+
+
+class RunPage(msgspec.Struct, frozen=True):
+    """The lines, and the place that the next page begins after; None: this is the last one."""
+
+    runs: Sequence[FoundRun]
+    following: Key | None
+
+
+def list_fields(expression: Expression | None) -> list[Field]:
+    """Every field that a filter compares."""
+    match expression:
+        case Compare():
+            return [expression.field]
+        case Not():
+            return list_fields(expression.term)
+        case And() | Or():
+            return [field for term in expression.terms for field in list_fields(term)]
+        case None:
+            return []
+
+
+def check_columns(query: RunQuery, *, table: str) -> None:
+    """Raises: BadRequest: `table`, an application's own, has no such column."""
+    asked = [field.name for field in (*list_fields(query.filter), query.order.field) if not field.section]
+    asked += ["experiment"] if query.experiment is not None else []
+    missing = sorted({name for name in asked if name not in FOREIGN_COLUMNS})
+    if missing:
+        raise BadRequest(
+            f"{', '.join(missing)}: {table} (RESULTS_TABLE) has no such column that Switchyard knows; runs of it are "
+            f"found by {', '.join(FOREIGN_COLUMNS)} and by their metrics, best, params and tags"
+        )
+    if query.archived != "no":
+        raise BadRequest(f"archived: runs of {table} (RESULTS_TABLE) cannot be archived by Switchyard; leave it out")
+
+
+def check_shown(fields: Sequence[Field]) -> None:
+    """Raises: BadRequest: one of the fields is a column, which every line has."""
+    columns = [field.name for field in fields if not field.section]
+    if columns:
+        raise BadRequest(f"`fields` names values: metrics, best, params, tags; {', '.join(columns)} is always there")
+
+
+assert set(FOREIGN_COLUMNS) < set(COLUMNS)
