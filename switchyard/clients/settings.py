@@ -8,6 +8,7 @@ from typing import Literal, cast, get_args
 
 import msgspec
 
+from switchyard.core.access.rules import find_bad_origins, list_origins
 from switchyard.core.errors import BadSetup
 
 Backend = Literal["local", "vertex"]
@@ -27,6 +28,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     results_table: str = ""
     live_history: Literal["", "no", "yes"] = ""
     serving_url: str = "http://127.0.0.1:8000"
+    serving_behind: Literal["", "iam"] = ""
+    api_tokens_file: str = ""
+    cors_origins: str = ""
     state_dir: str
     job_folders_days: int = 90
     gcp_project_id: str = ""
@@ -76,6 +80,8 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     given = {field: environ[field.upper()] for field in Settings.__struct_fields__ if environ.get(field.upper())}
     state_dir = Path(given.get("state_dir", ".switchyard")).expanduser().resolve()
     given["state_dir"] = str(state_dir)
+    if "api_tokens_file" in given:
+        given["api_tokens_file"] = str(Path(given["api_tokens_file"]).expanduser().absolute())
     given.setdefault("artifacts_uri", (state_dir / "artifacts").as_uri())
     given.setdefault("results_url", f"sqlite:///{state_dir / 'results.db'}")
     for field in ("artifacts_uri", "serving_url", "vertex_api_endpoint", "mlflow_tracking_uri"):
@@ -86,6 +92,7 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         for field, (pattern, expected) in _PATTERNS.items()
         if environ.get(field.upper()) and not re.fullmatch(pattern, given[field])
     ]
+    problems += [f"CORS_ORIGINS: {said}" for said in find_bad_origins(list_origins(given.get("cors_origins", "")))]
     if given.get("training_backend") == "vertex":
         problems += _find_missing_for_vertex(given)
     if "push_audience" in given or "push_service_account" in given:
@@ -109,6 +116,7 @@ _PATTERNS = {
     "results_url": (r"sqlite:///.+|postgresql\+psycopg://.+", "start with sqlite:/// or postgresql+psycopg://"),
     "live_history": ("yes|no", "be yes or no"),
     "serving_url": (r"https?://[^/]+.*", "start with http:// or https://"),
+    "serving_behind": ("iam", "be iam (Cloud Run's or a proxy's own check of who calls), or empty"),
     "job_folders_days": (r"[0-9]{1,5}", "be a number of days; 0: for ever"),
     "gcp_project_id": (r"([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]", "be a project's id (not its number or name)"),
     "gcp_region": (r"[a-z]+(-[a-z0-9]+)+", "be a region, such as us-central1"),
