@@ -31,6 +31,7 @@ from switchyard.core.runs.missing import (
     to_missing_line,
     to_seen_line,
 )
+from switchyard.core.runs.pulse import to_turn_line
 from switchyard.core.runs.rows import Job, Unsettled
 from switchyard.core.runs.walk import (
     Action,
@@ -136,6 +137,7 @@ def reconcile(wanted: ReconcileParameters) -> ReconcileResult:
     if not result.failed:  # what is wrong with a repair is told first; another turn prunes
         result.pruned = prune_jobs()
     get_run_logger().info("%s", msgspec.json.encode(result).decode())
+    write_ledger(to_turn_line(failed=len(result.failed) + len(result.failed_jobs), now=datetime.now(UTC)))
     if result.failed or result.failed_jobs:
         raise RepairsFailed(result)
     return result

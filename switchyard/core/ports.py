@@ -19,8 +19,10 @@ from switchyard.core.history.filling import Fill, FillState, Unfilled
 from switchyard.core.history.publication import Draft, FullSeries, Publication, PublishResult, StoredHistory
 from switchyard.core.mlflow.facts import Look
 from switchyard.core.mlflow.raw_run import Keys, LostRun, RawRun, TrackedRun
+from switchyard.core.runs.edits import RunEdit
 from switchyard.core.runs.jobs import JobOrder, JobReport
 from switchyard.core.runs.ledger import LedgerLine
+from switchyard.core.runs.pulse import Pulse
 from switchyard.core.runs.rows import (
     Claim,
     ClaimedJob,
@@ -200,6 +202,12 @@ class Runs(Protocol):
 
         Raises: NotFound: no such run; BadRecord: the table's column cannot hold that id."""
 
+    def edit_run(self, quick_test_id: int, edit: RunEdit, *, now: datetime) -> QuickTest:
+        """Writes what a person says of a run on its row, and returns the row; what `edit` leaves out stays. A second
+        call changes nothing: a run that is archived keeps the moment.
+
+        Raises: NotFound; BadRequest: the table is not ours (RESULTS_TABLE), so that its owner edits the rows."""
+
     def record_error(self, quick_test_id: int, error: str) -> None:
         """Writes why something went wrong on the row (a table that is not ours: its newest job); status unchanged."""
 
@@ -298,6 +306,9 @@ class Ledger(Protocol):
         that backs off (`LedgerLine.next_try_at` of kind ``repair`` after `now`). Those with a job come first, the
         oldest first; then those without, the newest first. Of a row that cannot be read it says why, and the others
         are read."""
+
+    def read_pulse(self) -> Pulse:
+        """How the work stands as a whole: three queries that read no history. A second call counts again."""
 
     def list_backfill(self) -> list[BackfillRow]:
         """Two queries: every row, by id, and more of those that may be behind MLflow."""

@@ -560,3 +560,17 @@ def test_old_jobs_of_settled_runs_are_pruned(scripted: Outside, monkeypatch: pyt
     assert [Path(job.job_name).exists() for job in (settled_job, unsettled_job, stray)] == [False, True, True]
     assert reconcile_now().pruned == 0
     assert read_status(scripted, settled) is RunStatus.COMPLETED
+
+
+def test_a_turn_that_came_to_its_end_says_so(scripted: Outside) -> None:
+    """Also one in which a repair failed; how long ago it was is the lag of reconcile."""
+    assert scripted.ledger.read_pulse().reconciled_at is None
+    began = datetime.now(UTC)
+    reconcile_now()
+    first = scripted.ledger.read_pulse().reconciled_at
+    assert first is not None
+    assert began <= first
+    reconcile_now()
+    second = scripted.ledger.read_pulse().reconciled_at
+    assert second is not None
+    assert second > first

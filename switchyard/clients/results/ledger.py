@@ -17,6 +17,7 @@ from switchyard.clients.results.backfill import (
 from switchyard.clients.results.engine import Database
 from switchyard.clients.results.fetching import fetch_each
 from switchyard.clients.results.fill import fill_runs, select_to_fill, select_unfilled, to_unfilled, to_unread
+from switchyard.clients.results.pulse import read_pulse
 from switchyard.clients.results.rows import Writing, upsert
 from switchyard.clients.results.tables import Tables
 from switchyard.clients.results.unsettled import read_unsettled, select_settled
@@ -25,6 +26,7 @@ from switchyard.core.errors import BadRecord, BadSetup, SwitchyardError
 from switchyard.core.history.filling import Fill, FillState, Unfilled
 from switchyard.core.history.publication import Draft, PublishResult
 from switchyard.core.runs.ledger import LedgerLine
+from switchyard.core.runs.pulse import Pulse
 from switchyard.core.runs.rows import Unsettled
 
 
@@ -54,6 +56,10 @@ class SqlLedger:
     def list_settled(self, keys: Sequence[str]) -> set[str]:
         """See `unsettled`."""
         return {row.key for row in self._database.rows(select_settled(self._tables, keys))}
+
+    def read_pulse(self) -> Pulse:
+        """See `pulse`."""
+        return read_pulse(self._database)
 
     def list_backfill(self) -> list[BackfillRow]:
         """See `backfill`."""

@@ -29,6 +29,7 @@ from switchyard.clients.results.tables import Tables
 from switchyard.core.backfill.rows import AdoptedRun
 from switchyard.core.comparison.found import RunPage, RunQuery
 from switchyard.core.errors import BadRequest
+from switchyard.core.runs.edits import RunEdit, apply_edit
 from switchyard.core.runs.rows import NewRun, QuickTest, RunStatus, RunSummary
 from switchyard.core.runs.walk import may_end
 
@@ -157,6 +158,23 @@ class SqlRuns:
             if run.mlflow_run_id != mlflow_run_id:
                 chosen = update(tables.runs).where(tables.runs.c.id == quick_test_id)
                 connection.execute(chosen.values(mlflow_run_id=mlflow_run_id))
+
+    def edit_run(self, quick_test_id: int, edit: RunEdit, *, now: datetime) -> QuickTest:
+        """Under the row's lock; a row that says so already is not written."""
+        tables = self._tables
+        if not tables.own:
+            raise BadRequest(
+                f"the runs of {tables.runs.fullname} (RESULTS_TABLE) are edited by the application that owns the "
+                "table; change the run there"
+            )
+        with self._database.writing() as connection:
+            before = to_quick_test(lock_run(connection, tables, quick_test_id)._asdict())
+            after = apply_edit(before, edit, now=now)
+            if after != before:
+                chosen = update(tables.runs).where(tables.runs.c.id == quick_test_id)
+                edited = {"display_name": after.display_name, "notes": after.notes, "archived_at": after.archived_at}
+                connection.execute(chosen.values(edited))
+        return after
 
     def record_error(self, quick_test_id: int, error: str) -> None:
         """An id that names no row is no error here: the caller is reporting another one."""

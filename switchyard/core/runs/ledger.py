@@ -7,7 +7,7 @@ import msgspec
 
 class LedgerLine(msgspec.Struct, frozen=True, kw_only=True):
     """What became of one run in one kind of work, and when to try again. Kinds: ``repair``, ``backfill``, ``parent``,
-    ``fill``, ``verify``, ``missing``, ``live``.
+    ``fill``, ``verify``, ``missing``, ``live``; ``reconcile`` has one line for all runs (`switchyard.core.runs.pulse`).
 
     Lines of a kind ``verify/<...>`` (`switchyard.core.verify.batches`) hold the manifest's line of that run, as JSON in
     `error`, until its manifest is written.

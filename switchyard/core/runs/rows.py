@@ -50,6 +50,8 @@ class QuickTest(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime | None = None
     started_at: datetime | None = None
     completed_at: datetime | None = None
+    notes: str = ""
+    archived_at: datetime | None = None  # None: it is not
 
 
 class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
