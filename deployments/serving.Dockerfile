@@ -45,6 +45,9 @@ ENV DO_NOT_TRACK=true \
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s \
     CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8080/health', timeout=4)"]
 
+# Others reach the container, so what stands in front of it checks who calls (Cloud Run's invokers). Where nothing does,
+# put tokens in its place: API_TOKENS_FILE=<file>; they count whatever this says. See docs/web-app.md.
+ENV SERVING_BEHIND=iam
 # 8080 is the port that Cloud Run expects.
 ENTRYPOINT ["python", "-m", "serving"]
 CMD ["--host", "0.0.0.0", "--port", "8080"]

@@ -8,6 +8,8 @@ from contextlib import suppress
 
 import uvicorn
 
+from serving.access import check_may_listen
+from serving.access_log import hide_tokens_in_logs
 from serving.app import create_app
 from switchyard.clients.connect import connect
 from switchyard.clients.prefect.analytics import switch_off_analytics
@@ -32,6 +34,7 @@ def main(arguments: Sequence[str] | None = None, *, prog: str = "python -m servi
     switch_off_analytics()  # create_app imports Prefect where pushes are taken
     try:
         outside = connect()
+        check_may_listen(flags.host, outside.settings, only_events=flags.only_events)
         _ = outside.histories  # an old schema ends the start; a database that is away for now does not
         app = create_app(outside, only_events=flags.only_events)
         listener = _listen(flags.host, flags.port)
@@ -45,6 +48,7 @@ def main(arguments: Sequence[str] | None = None, *, prog: str = "python -m servi
         config = uvicorn.Config(app, log_level="info", server_header=False)
         # The log is the access log, one line a request: of the server itself, warnings and errors alone.
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+        hide_tokens_in_logs()
         with suppress(KeyboardInterrupt):  # uvicorn raises it again after it has stopped in good order
             uvicorn.Server(config).run(sockets=[listener])
     return 0

@@ -1,4 +1,4 @@
-"""Errors as HTTP answers, in one place: JSON (RFC 9457) below /api, /events and /health, a page elsewhere."""
+"""Errors as HTTP answers, in one place: JSON (RFC 9457) below /api, /events, /health and /metrics, a page elsewhere."""
 
 from http import HTTPStatus
 from typing import Any, Final
@@ -12,11 +12,16 @@ from starlette.responses import Response
 
 from serving.conditional import NOSNIFF
 from serving.rendering import render
-from switchyard.core.errors import BadRequest, NotFound, SwitchyardError, TryAgain
+from switchyard.core.errors import BadRequest, NotFound, StaleWrite, SwitchyardError, TryAgain
 
 RETRY_AFTER_S: Final = 2
 PROBLEM_JSON: Final = "application/problem+json"
 """Source: RFC 9457, section 3."""
+
+
+def is_for_programs(path: str) -> bool:
+    """True where no person looks."""
+    return path.startswith(("/api", "/health", "/events", "/metrics"))
 
 
 def add_problem_handlers(app: FastAPI) -> None:
@@ -46,37 +51,40 @@ def document_problems(app: FastAPI) -> None:
 
 async def _answer_ours(request: Request, err: Exception) -> Response:
     if isinstance(err, NotFound):
-        return _problem(request, HTTPStatus.NOT_FOUND, str(err))
+        return to_problem(request, HTTPStatus.NOT_FOUND, str(err))
     if isinstance(err, TryAgain):
         headers = {"Retry-After": str(RETRY_AFTER_S)}
-        return _problem(request, HTTPStatus.SERVICE_UNAVAILABLE, str(err), headers)
+        return to_problem(request, HTTPStatus.SERVICE_UNAVAILABLE, str(err), headers)
+    if isinstance(err, StaleWrite):
+        return to_problem(request, HTTPStatus.CONFLICT, str(err))
     if isinstance(err, BadRequest):
-        return _problem(request, HTTPStatus.UNPROCESSABLE_ENTITY, str(err))
+        return to_problem(request, HTTPStatus.UNPROCESSABLE_ENTITY, str(err))
     # BadSetup (an old schema: the message names the command), BadRecord: somebody must mend something first.
-    return _problem(request, HTTPStatus.INTERNAL_SERVER_ERROR, str(err))
+    return to_problem(request, HTTPStatus.INTERNAL_SERVER_ERROR, str(err))
 
 
 async def _answer_invalid(request: Request, err: Exception) -> Response:
     assert isinstance(err, RequestValidationError)
     # What was received is cut: an id may have thousands of digits.
     said = [f"`{problem['loc'][-1]}`: {problem['msg']}; got {str(problem['input'])[:40]!r}" for problem in err.errors()]
-    return _problem(request, HTTPStatus.UNPROCESSABLE_ENTITY, "; ".join(said))
+    return to_problem(request, HTTPStatus.UNPROCESSABLE_ENTITY, "; ".join(said))
 
 
 async def _answer_http(request: Request, err: Exception) -> Response:
     assert isinstance(err, HTTPException)
     detail = f"nothing is served at {request.url.path}" if err.status_code == 404 else str(err.detail)
-    return _problem(request, HTTPStatus(err.status_code), detail, dict(err.headers or {}))
+    return to_problem(request, HTTPStatus(err.status_code), detail, dict(err.headers or {}))
 
 
 async def _answer_bug(request: Request, err: Exception) -> Response:
     # The traceback goes to the server's log, never to a client.
-    return _problem(request, HTTPStatus.INTERNAL_SERVER_ERROR, "an error inside the server; its log says more")
+    return to_problem(request, HTTPStatus.INTERNAL_SERVER_ERROR, "an error inside the server; its log says more")
 
 
-def _problem(request: Request, status: HTTPStatus, detail: str, headers: dict[str, str] | None = None) -> Response:
+def to_problem(request: Request, status: HTTPStatus, detail: str, headers: dict[str, str] | None = None) -> Response:
+    """The answer that says `detail`: JSON to programs, a page to people."""
     sent = {"Cache-Control": "no-store", **NOSNIFF, **(headers or {})}
-    if request.url.path.startswith(("/api", "/health", "/events")):
+    if is_for_programs(request.url.path):
         body = msgspec.json.encode({"title": status.phrase, "status": int(status), "detail": detail})
         return Response(body, int(status), sent, media_type=PROBLEM_JSON)
     page = render("problem.html", title=status.phrase, status=int(status), detail=detail)

@@ -72,6 +72,18 @@ SERIES_EXAMPLE: JsonDict = {
 }
 
 
+class EditedRun(BaseModel):
+    """What can be edited of a run, as it is now."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: int
+    display_name: str
+    notes: str
+    archived: bool
+    archived_at: datetime | None
+
+
 class NotPublished(BaseModel):
     """The run exists, and nothing of it is published."""
 

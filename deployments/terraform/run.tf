@@ -9,7 +9,8 @@ locals {
 
   # Two services of one image: what people read, and what Pub/Sub pushes to.
   web = {
-    serving = { args = [], settings = {}, secrets = {} }
+    # Cloud Run checks who may invoke it (the readers below).
+    serving = { args = [], settings = { SERVING_BEHIND = "iam" }, secrets = {} }
     events = {
       args    = ["--only-events"]
       secrets = local.prefect_auth

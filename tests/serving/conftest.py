@@ -53,7 +53,10 @@ class OverPlace(Outside):
 
 
 def open_client(place: Place) -> Iterator[TestClient]:
-    with TestClient(create_app(OverPlace(place)), raise_server_exceptions=False) as made:
+    """As a program of this machine asks."""
+    app = create_app(OverPlace(place))
+    here = {"base_url": "http://127.0.0.1:8000", "client": ("127.0.0.1", 5000)}
+    with TestClient(app, raise_server_exceptions=False, **here) as made:  # type: ignore[arg-type]  # of two types
         # httpx asks for gzip by itself: a test says what it accepts.
         made.headers["Accept-Encoding"] = "identity"
         yield made

@@ -33,6 +33,7 @@ PATHS = {
     "/api/quick-tests/{quick_test_id}/series/": {"quick_test_id"},
     "/health": set(),
 }
+EDITED = "/api/quick-tests/{quick_test_id}/"
 
 
 @pytest.fixture
@@ -43,7 +44,8 @@ def document(client: TestClient) -> Any:
 def test_every_endpoint_is_documented_once(document: Any) -> None:
     """GET under the contract's spelling, with its parameters; no page, no second spelling, no HEAD."""
     assert document["openapi"].startswith("3.1")
-    assert document["paths"].keys() == PATHS.keys()
+    assert document["paths"].keys() == {*PATHS, EDITED}
+    assert document["paths"][EDITED].keys() == {"patch"}
     for path, parameters in PATHS.items():
         assert document["paths"][path].keys() == {"get"}
         operation = document["paths"][path]["get"]
@@ -107,3 +109,13 @@ def test_the_examples_are_valid() -> None:
     TypeAdapter(TrainingHistory).validate_python(HISTORY_EXAMPLE)
     TypeAdapter(HistogramData).validate_python(HISTOGRAM_EXAMPLE)
     TypeAdapter(FullSeriesData).validate_python(SERIES_EXAMPLE)
+
+
+def test_an_edit_is_as_the_document_says(client: TestClient, place: Place, document: Any) -> None:
+    """Its example is taken, and the answer has the keys of its schema."""
+    operation = document["paths"][EDITED]["patch"]
+    example = operation["requestBody"]["content"]["application/json"]["schema"]["example"]
+    answer = client.patch(f"/api/quick-tests/{publish_run(place)}/", json=example)
+    assert answer.status_code == 200
+    assert answer.json().keys() == document["components"]["schemas"]["EditedRun"]["properties"].keys()
+    assert {"403", "404", "409", "413", "415", "422", "503"} <= operation["responses"].keys()

@@ -1,0 +1,213 @@
+"""The door: who may come in, asked before any route is. Programs send a token in a header, people's browsers a cookie.
+
+What is decided stands in `switchyard.core.access.rules`. Any application of ours can use it: `Door` takes a table of
+what its routes need.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from http import HTTPStatus
+from pathlib import Path
+from typing import Final
+
+from starlette.requests import Request, cookie_parser
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from serving.problems import is_for_programs, to_problem
+from serving.rendering import render
+from switchyard.clients.settings import Settings
+from switchyard.clients.token_file import TokenFile
+from switchyard.core.access.rules import (
+    SAFE_METHODS,
+    Caller,
+    Need,
+    Refusal,
+    choose_guard,
+    decide,
+    is_cross_origin,
+    is_this_machine,
+    may_listen,
+    to_host_name,
+)
+from switchyard.core.access.tokens import PREFIX, Token, find_token
+from switchyard.core.errors import BadSetup
+
+COOKIE: Final = "switchyard_token"
+SECURE_COOKIE: Final = "__Host-switchyard_token"
+"""Over https: browsers take it from this very host alone, and send it over https alone."""
+TOKEN: Final = "switchyard.token"  # noqa: S105  (a key, not a token)
+"""In the scope of a request that was let in: the token that it came with, or None."""
+REALM: Final = 'Bearer realm="switchyard"'
+
+_OPEN: Final = frozenset({"/health", "/login"})
+_FORMS: Final = frozenset({"/login", "/logout"})
+_OWN: Final = frozenset({"/events/training-job"})
+
+Needs = Callable[[str, str], Need]
+"""What a request of a method to a path needs."""
+
+
+def to_need(method: str, path: str) -> Need:
+    """What the results' routes need. A route that is not named here needs a token, so that none is forgotten."""
+    path = path.rstrip("/") or "/"
+    if path in _OWN:
+        return Need.OWN
+    if method in SAFE_METHODS:
+        return Need.NOTHING if path in _OPEN or path.startswith("/static/") else Need.READ
+    return Need.FORM if path in _FORMS else Need.WRITE
+
+
+class Access:
+    """What the settings say of who may come in; the tokens' file is open from here on.
+
+    Raises: BadSetup: API_TOKENS_FILE is missing, damaged, or holds no token that is valid now.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.tokens = TokenFile(Path(settings.api_tokens_file)) if settings.api_tokens_file else None
+        self.guard = choose_guard(has_tokens=self.tokens is not None, behind=settings.serving_behind)
+        now = datetime.now(UTC)
+        if self.tokens is not None and all(token.is_expired(now) for token in self.tokens.tokens):
+            raise BadSetup(
+                f"{self.tokens.path} (API_TOKENS_FILE) holds no token that is valid now, so nobody could come in. Make "
+                "one: switchyard token --name <name>"
+            )
+
+    def find_token(self, text: str) -> Token | None:
+        """The token of that text, expired or not; None: there is none."""
+        return find_token(self.tokens.tokens, text) if self.tokens is not None and text else None
+
+    def is_https(self, request: Request) -> bool:
+        """True where the browser speaks https, to us or to what ends TLS in front of us."""
+        if "https" in (request.url.scheme, request.headers.get("x-forwarded-proto", "")):
+            return True
+        public = self.settings.serving_url
+        return public.startswith("https://") and public.split("/")[2].lower() == request.headers.get("host", "").lower()
+
+
+def check_may_listen(host: str, settings: Settings, *, only_events: bool) -> None:
+    """Raises: BadSetup: others could reach a server that lets everyone in."""
+    guard = choose_guard(has_tokens=bool(settings.api_tokens_file), behind=settings.serving_behind)
+    if not may_listen(host, guard, checks_senders=only_events):
+        raise BadSetup(
+            f"--host {host} can be reached from other machines, and nothing says who may read the results. Make a "
+            "token and name its file: switchyard token --name <name>, then API_TOKENS_FILE=<the file that it names>. "
+            "Where something in front checks who calls (Cloud Run's invokers, a proxy), set SERVING_BEHIND=iam. To "
+            "serve this machine alone, leave --host out"
+        )
+
+
+class Door:
+    """The application behind the door (ASGI)."""
+
+    def __init__(self, app: ASGIApp, *, access: Access, needs: Needs = to_need) -> None:
+        self._app = app
+        self._access = access
+        self._needs = needs
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes a request on, or says why not."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        need, caller = self._needs(scope["method"], scope["path"]), self._read_caller(scope)
+        refusal = decide(self._access.guard, need, caller, now=datetime.now(UTC))
+        if refusal is None:
+            scope[TOKEN] = caller.token
+            await self._app(scope, receive, send)
+        else:
+            await refuse(Request(scope, receive), refusal, caller)(scope, receive, send)
+
+    def _read_caller(self, scope: Scope) -> Caller:
+        headers = {name: value.decode("latin-1") for name, value in scope["headers"] if name in _READ}
+        text, by_header = _read_bearer(headers.get(b"authorization", "")), True
+        if not text.startswith(PREFIX):
+            # Somebody else's token (Google's, which Cloud Run passes on) leaves room for the cookie.
+            cookie = read_cookie(headers.get(b"cookie", ""))
+            text, by_header = (cookie, False) if cookie else (text, True)
+        host = headers.get(b"host", "")
+        return Caller(
+            token=self._access.find_token(text),
+            presents=bool(text),
+            by_header=by_header and bool(text),
+            cross_origin=is_cross_origin(
+                fetch_site=headers.get(b"sec-fetch-site", ""), origin=headers.get(b"origin", ""), host=host
+            ),
+            on_this_machine=is_this_machine((scope.get("client") or ("", 0))[0])
+            and is_this_machine(to_host_name(host)),
+        )
+
+
+_READ: Final = frozenset({b"authorization", b"cookie", b"host", b"origin", b"sec-fetch-site"})
+
+
+def read_cookie(header: str) -> str:
+    """The token that a browser keeps; empty: none."""
+    found = cookie_parser(header) if header else {}
+    return found.get(SECURE_COOKIE) or found.get(COOKIE) or ""
+
+
+def _read_bearer(header: str) -> str:
+    scheme, _, text = header.partition(" ")
+    return text.strip() if scheme.lower() == "bearer" else ""
+
+
+def refuse(request: Request, refusal: Refusal, caller: Caller) -> Response:
+    """The answer to who is not let in. A person who asks for a page gets the form for a token in its place, under the
+    same address, so that the page is there once the token is."""
+    said = to_words(refusal, caller.token)
+    if refusal in (Refusal.CROSS_ORIGIN, Refusal.NO_TOKENS):
+        return to_problem(request, HTTPStatus.FORBIDDEN, said)
+    if refusal is Refusal.SCOPE:
+        headers = {"WWW-Authenticate": f'{REALM}, error="insufficient_scope", scope="write"'}
+        return to_problem(request, HTTPStatus.FORBIDDEN, said, headers)
+    headers = {"WWW-Authenticate": REALM if refusal is Refusal.MISSING else f'{REALM}, error="invalid_token"'}
+    if is_for_programs(request.url.path) or request.method not in SAFE_METHODS:
+        return to_problem(request, HTTPStatus.UNAUTHORIZED, said, headers)
+    query = f"?{request.url.query}" if request.url.query else ""
+    wrong = "" if refusal is Refusal.MISSING else said
+    return show_login(HTTPStatus.UNAUTHORIZED, following=request.url.path + query, wrong=wrong, headers=headers)
+
+
+def show_login(
+    status: HTTPStatus, *, following: str, wrong: str = "", name: str = "", headers: dict[str, str] | None = None
+) -> Response:
+    """The page where a person pastes a token; with the `name` of the one that the browser has, where it has one."""
+    page = render("login.html", following=following, wrong=wrong, name=name)
+    sent = {**page.headers, "Cache-Control": "no-store", **(headers or {})}
+    # The one page with forms: no other may send any.
+    policy = sent["Content-Security-Policy"].replace("form-action 'none'", "form-action 'self'")
+    sent["Content-Security-Policy"] = policy
+    return Response(page.content, int(status), sent, media_type="text/html")
+
+
+def to_words(refusal: Refusal, token: Token | None) -> str:
+    """Why a request is refused, and what to do."""
+    name = token.name if token else ""
+    if refusal is Refusal.EXPIRED and token is not None and token.expires_at is not None:
+        return f"The token {name} expired on {token.expires_at:%Y-%m-%d}. Make another: switchyard token --name <name>"
+    return {
+        Refusal.MISSING: (
+            "This server wants a token. Send it in a header: Authorization: Bearer <token>. Make one: switchyard token "
+            "--name <name>"
+        ),
+        Refusal.UNKNOWN: (
+            "This token is not known here: it was revoked, or it is not whole. Make another: switchyard token --name "
+            "<name>"
+        ),
+        Refusal.EXPIRED: "This token has expired. Make another: switchyard token --name <name>",
+        Refusal.SCOPE: (
+            f"The token {name} may only read. Make one that may write: switchyard token --name <name> --scope write"
+        ),
+        Refusal.CROSS_ORIGIN: (
+            "Another site's page sent this. Send it from a page of this server, or with a token in a header: "
+            "Authorization: Bearer <token>"
+        ),
+        Refusal.NO_TOKENS: (
+            "Editing needs a token with the scope write, and this server has no tokens. Make one and name its file in "
+            "API_TOKENS_FILE: switchyard token --name <name> --scope write. Without tokens only this machine may edit, "
+            "at http://127.0.0.1"
+        ),
+    }[refusal]

@@ -1,0 +1,25 @@
+"""uvicorn's access log without tokens: somebody will paste one into an address, and logs are kept and passed around."""
+
+import logging
+
+from switchyard.core.access.tokens import hide_tokens
+
+
+class HideTokens(logging.Filter):
+    """Lets every record pass, without the tokens that it holds."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Also of the arguments, which uvicorn's formatter reads one by one."""
+        if isinstance(record.msg, str):
+            record.msg = hide_tokens(record.msg)
+        if isinstance(record.args, tuple):
+            record.args = tuple(hide_tokens(part) if isinstance(part, str) else part for part in record.args)
+        return True
+
+
+def hide_tokens_in_logs() -> None:
+    """For uvicorn's loggers. A second call changes nothing."""
+    for name in ("uvicorn.access", "uvicorn.error"):
+        logger = logging.getLogger(name)
+        if not any(isinstance(known, HideTokens) for known in logger.filters):
+            logger.addFilter(HideTokens())
