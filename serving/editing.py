@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from serving.api import MAX_ID
+from serving.listing import MAX_ID
 from serving.conditional import NOSNIFF
 from serving.schemas import EditedRun, Problem
 from switchyard.clients.connect import Outside
