@@ -1,4 +1,4 @@
-"""The page's scripts and styles, ours and Plotly's, under URLs that change with their content and so may be kept for
+"""The pages' scripts and styles, ours and uPlot's, under URLs that change with their content and so may be kept for
 good."""
 
 import gzip
@@ -18,8 +18,9 @@ from switchyard.core.errors import BadSetup
 
 _FOLDER: Final = Path(__file__).parent / "static"
 _MEDIA_TYPES: Final = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+_UPLOT: Final = frozenset({"uplot.iife.min.js", "uplot.min.css"})
+"""They lie in the package `youplot`, as uPlot was released."""
 _FOR_GOOD: Final = "public, max-age=31536000, immutable"
-PLOTLY: Final = "plotly.min.js"
 
 
 @lru_cache
@@ -33,6 +34,11 @@ def add_assets(app: FastAPI) -> None:
     app.add_route("/static/{digest}/{name}", _send_asset, include_in_schema=False)
 
 
+def read_asset(name: str) -> bytes:
+    """The file as it lies here, or in the package that ships it. Raises: BadSetup: that package is not installed."""
+    return _path(name).read_bytes()
+
+
 def _send_asset(request: Request) -> Response:
     name = request.path_params["name"]
     if name not in _names() or request.path_params["digest"] != _digest(name):
@@ -41,32 +47,32 @@ def _send_asset(request: Request) -> Response:
     media_type = _MEDIA_TYPES[Path(name).suffix]
     if accepts_gzip(request.headers.get("accept-encoding", "")):
         return Response(_packed(name), headers={**headers, "Content-Encoding": "gzip"}, media_type=media_type)
-    return Response(_path(name).read_bytes(), headers=headers, media_type=media_type)
+    return Response(read_asset(name), headers=headers, media_type=media_type)
 
 
 @lru_cache
 def _names() -> frozenset[str]:
-    return frozenset({PLOTLY, *(path.name for path in _FOLDER.iterdir() if path.suffix in _MEDIA_TYPES)})
+    return _UPLOT | frozenset(path.name for path in _FOLDER.iterdir() if path.suffix in _MEDIA_TYPES)
 
 
 def _path(name: str) -> Path:
-    if name != PLOTLY:
+    if name not in _UPLOT:
         return _FOLDER / name
-    # Found, not imported: importing plotly takes longer than everything else here together.
-    spec = find_spec("plotly")
+    # Found, not imported: what else is in that package is not ours to run.
+    spec = find_spec("youplot")
     if spec is None or spec.origin is None:
         raise BadSetup(
-            "the page's charts need the package plotly; install the extra: pip install 'switchyard[serving]'"
+            "the pages' charts need the package youplot; install the extra: pip install 'switchyard[serving]'"
         )
-    return Path(spec.origin).parent / "package_data" / PLOTLY
+    return Path(spec.origin).parent / "vendor" / name
 
 
 @lru_cache
 def _digest(name: str) -> str:
-    return hashlib.sha256(_path(name).read_bytes()).hexdigest()[:16]
+    return hashlib.sha256(read_asset(name)).hexdigest()[:16]
 
 
 @lru_cache
 def _packed(name: str) -> bytes:
-    """Packed once, at the first request: Plotly's 5 MB take half a second, and a third of the bytes."""
-    return gzip.compress(_path(name).read_bytes(), 6, mtime=0)
+    """Packed once, at the first request."""
+    return gzip.compress(read_asset(name), 9, mtime=0)

@@ -11,8 +11,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from serving.listing import MAX_ID
 from serving.conditional import NOSNIFF
+from serving.listing import MAX_ID
 from serving.schemas import EditedRun, Problem
 from switchyard.clients.connect import Outside
 from switchyard.core.errors import BadRequest

@@ -1,5 +1,7 @@
 """The pages: the list of runs, one run, and the picture of its loss curves."""
 
+from collections import OrderedDict
+from threading import Lock
 from typing import Final
 
 import msgspec
@@ -8,14 +10,36 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from serving.api import read_id
-from serving.conditional import answer, to_etag
+from serving.conditional import Packable, answer, answer_packable, to_etag
+from serving.log_end import LogEnd, read_log_end
 from serving.rendering import Page, render
-from serving.view import to_view
+from serving.view.first import First, draw_first
+from serving.view.run import to_view
 from switchyard.clients.connect import Outside
 from switchyard.core.errors import BadRequest
+from switchyard.core.runs.rows import QuickTest
 
 RUNS_A_PAGE: Final = 50
+RUNS_KEPT: Final = 32
+"""So many runs' pages are kept as they were sent last: at most some 60 MB, for a history is below 1 MB."""
 SCALES: Final = ("auto", "linear", "log")
+
+
+class RunFacts(msgspec.Struct, frozen=True):
+    """All that a run's page is made of: equal facts make the same page."""
+
+    run: QuickTest
+    stored: bytes | None
+    before: int | None
+    after: int | None
+    log: LogEnd | None
+
+
+class Rendered(msgspec.Struct, frozen=True):
+    """A page as it is sent."""
+
+    content: Packable
+    headers: dict[str, str]
 
 
 class Pages:
@@ -23,6 +47,8 @@ class Pages:
 
     def __init__(self, outside: Outside) -> None:
         self.outside = outside
+        self._kept: OrderedDict[int, tuple[RunFacts, Rendered]] = OrderedDict()
+        self._keeping = Lock()
 
     def list_runs(self, request: Request) -> Response:
         """The runs, newest first, with links to their pages."""
@@ -37,9 +63,31 @@ class Pages:
         quick_test_id = read_id(request.path_params["quick_test_id"])
         # The row first: a history published in between is then news at the next refresh, never the other way round.
         run = self.outside.runs.read_run(quick_test_id)
-        view = to_view(run, self.outside.histories.read_history(quick_test_id).history_json)
-        charts = {"id": run.id, "live": view.live, "charts": msgspec.to_builtins(view.charts)}
-        return _send(request, render("run.html", view=view, charts=charts))
+        stored = self.outside.histories.read_history(quick_test_id).history_json
+        before, after = self.outside.runs.find_beside(quick_test_id)
+        facts = RunFacts(run, stored, before, after, read_log_end(self.outside, run))
+        rendered = self._render(facts)
+        return answer_packable(request, rendered.content, media_type="text/html", headers=rendered.headers)
+
+    def _render(self, facts: RunFacts) -> Rendered:
+        """Made once for all who watch a run: of two hundred that ask every five seconds, one pays."""
+        with self._keeping:
+            kept = self._kept.get(facts.run.id)
+        if kept is not None and kept[0] == facts:
+            return kept[1]
+        view = to_view(facts.run, facts.stored)
+        drawn = draw_first(view.charts) if view.charts is not None else First()
+        charts = {"id": facts.run.id, "live": view.live, "charts": msgspec.to_builtins(view.charts)}
+        page = render(
+            "run.html", view=view, charts=charts, drawn=drawn, before=facts.before, after=facts.after, log=facts.log
+        )
+        rendered = Rendered(Packable.of(page.content), page.headers)
+        with self._keeping:
+            self._kept[facts.run.id] = (facts, rendered)
+            self._kept.move_to_end(facts.run.id)
+            if len(self._kept) > RUNS_KEPT:
+                self._kept.popitem(last=False)
+        return rendered
 
     def draw_losses(self, request: Request) -> Response:
         """The loss curves as a PNG; ``?scale=`` auto (the default), linear or log."""
@@ -73,4 +121,4 @@ def _go_to_runs(request: Request) -> Response:
 
 
 def _send(request: Request, page: Page) -> Response:
-    return answer(request, page.content, to_etag(page.content), media_type="text/html", headers=page.headers)
+    return answer_packable(request, Packable.of(page.content), media_type="text/html", headers=page.headers)

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.ticker import LogFormatter, MaxNLocator
 
-from serving.view import Charts, to_charts
+from serving.view.charts import Charts, to_charts
 from switchyard.core.runs.rows import QuickTest
 
 _SIZE_INCHES: Final = (8.0, 4.5)

@@ -1,5 +1,6 @@
 """HTML from the templates: everything from the data is escaped, and no script runs that is not a file of ours."""
 
+import math
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final
@@ -7,14 +8,14 @@ from typing import Any, Final
 import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from serving.assets import PLOTLY, asset_url
+from serving.assets import asset_url
 from serving.conditional import NOSNIFF
+from serving.svg import to_short
 
-# Plotly writes style elements and attributes, hence 'unsafe-inline' for styles alone; its "download as PNG" makes a
-# data: image. Nothing may come from, or be sent to, another host.
+# Files of this server alone: no inline script or style, and nothing may come from, or be sent to, another host.
 _POLICY: Final = (
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
 
@@ -45,7 +46,6 @@ def _environment() -> Environment:
     )
     environment.policies["json.dumps_kwargs"] = {}  # not sorted: the curves have an order of their own
     environment.globals["asset_url"] = asset_url
-    environment.globals["plotly"] = PLOTLY
     environment.filters["moment"] = _moment
     environment.filters["number"] = _number
     return environment
@@ -57,9 +57,9 @@ def _moment(at: datetime) -> str:
 
 
 def _number(value: Any) -> str:
-    """A value as a table shows it: six significant digits; a missing one as a dash."""
+    """A value as a table shows it: four significant digits; a missing one as a dash."""
     if value is None:
         return "\N{EN DASH}"
-    if isinstance(value, float):
-        return f"{value:.6g}"
+    if isinstance(value, float) and math.isfinite(value):
+        return to_short(value)
     return str(value)

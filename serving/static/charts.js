@@ -1,114 +1,177 @@
 "use strict";
-/* The loss and norm curves. Epochs are counted from 0 in the data and from 1 on the screen. */
+/* Charts of lines, drawn by uPlot on a canvas, in the page's colours, for mouse, touch and keyboard.
+
+   Charts.draw(target, spec) draws into an element, or draws again what has changed there. The spec:
+     title, axis ("epoch", "step", a parameter), lines [{label, key? (where labels repeat), x, y, said?, color ("--first"), dash?, best?: [x, y], faint?}],
+     and where they are wanted: log, logX, smooth (0 to 0.99), yTitle, marks [{at, label}] (points that no line can show),
+     at (a rule at this x), bands [[upper line, lower line, color]], points (no lines between: a scatter),
+     categories (texts of x = 0, 1, ...), height, toggles (false: no legend).
+   The answer has target, spec, csv(), json(), png() -> Promise<Blob>, destroy(). */
 
 const Charts = (() => {
-  const LOSS_STYLES = {
-    train: { color: "--first", dash: "solid", symbol: "circle", group: "loss" },
-    val: { color: "--second", dash: "solid", symbol: "square", group: "loss" },
-    total: { color: "--first", dash: "dash", symbol: "circle-open", group: "total" },
-    val_total: { color: "--second", dash: "dash", symbol: "square-open", group: "total" },
-    regularization: { color: "--first", dash: "dot", symbol: "circle", group: "regularization" },
-    val_regularization: { color: "--second", dash: "dot", symbol: "square", group: "regularization" },
-  };
-  const NORM_STYLES = {
-    total: { color: "--third", dash: "solid", symbol: "diamond" },
-    query: { color: "--first", dash: "solid", symbol: "circle" },
-    candidate: { color: "--second", dash: "solid", symbol: "square" },
-  };
-  const OTHER = { color: "--soft", dash: "dashdot", symbol: "x", group: "loss" };
-  const CONFIG = { displaylogo: false, displayModeBar: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
+  const FONT = "12px system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', sans-serif";
+  const WHOLE = [1, 2, 5].flatMap((step) => [...Array(16).keys()].map((ten) => step * 10 ** ten)).sort((a, b) => a - b);
+  const RUN_COLORS = 8;
+  const RUN_DASHES = [[], [8, 4], [2, 3]];
+  const drawn = new Map();
 
   const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const { short } = ChartData;
 
-  /* What all charts share; an axis gives its own title. */
-  function axis(title) {
-    return {
-      title: { text: title, standoff: 8 }, gridcolor: color("--grid"), linecolor: color("--line"),
-      zeroline: false, automargin: true, fixedrange: false,
+  /* The look of the i-th run of a comparison, the same in every chart. */
+  const runStyle = (i) => ({ color: `--run-${i % RUN_COLORS}`, dash: RUN_DASHES[Math.floor(i / RUN_COLORS) % RUN_DASHES.length] });
+
+  function axes(spec) {
+    const common = {
+      font: FONT, labelFont: FONT, labelSize: 18, stroke: () => color("--soft"), ticks: { show: false },
+      grid: { stroke: () => color("--grid"), width: 1 },
     };
-  }
-
-  function layout(extra) {
-    return {
-      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-      font: { family: "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', sans-serif", size: 12, color: color("--ink") },
-      hoverlabel: { bgcolor: color("--card"), bordercolor: color("--line"), font: { color: color("--ink") }, namelength: -1 },
-      margin: { l: 56, r: 12, t: 12, b: 44 },
-      ...extra,
+    const categories = spec.categories && { splits: () => spec.categories.map((_, i) => i), values: (u, all) => all.map((i) => spec.categories[i] ?? "") };
+    const whole = spec.axis === "epoch" || spec.axis === "step";
+    const x = {
+      ...common, label: spec.axis, size: 26, space: 44, values: (u, all) => all.map((one) => (one === null ? "" : steps(one))),
+      ...(whole ? { incrs: WHOLE } : {}), ...(categories || {}),
     };
-  }
-
-  /* One cross an epoch at the chart's foot, with everything that is not finite there in its hover. */
-  function crosses(marks) {
-    const byEpoch = new Map();
-    for (const mark of marks) byEpoch.set(mark.epoch, [...(byEpoch.get(mark.epoch) ?? []), mark.label]);
-    return {
-      name: "not finite", type: "scatter", mode: "markers", yaxis: "y2",
-      x: [...byEpoch.keys()], y: [...byEpoch.keys()].map(() => 0.04),
-      text: [...byEpoch.values()].map((labels) => labels.join("<br>")), hovertemplate: "%{text}<extra></extra>",
-      marker: { symbol: "x", size: 11, color: color("--mark") },
+    const y = {
+      ...common, size: (u, values) => 14 + Math.max(20, ...(values ?? []).map((text) => width(u, text))), gap: 6, space: 32,
+      values: (u, all) => all.map((one) => (one === null ? "" : short(one))),
+      ...(spec.yTitle ? { label: spec.yTitle } : {}),
     };
+    return [x, y];
   }
 
-  /* Whole epochs alone have ticks, however few there are. */
-  function epochAxis(epochs) {
-    const few = epochs.length === 0 || epochs[epochs.length - 1] - epochs[0] < 8;
-    return { ...axis("epoch"), tickformat: "d", ...(few ? { tick0: 0, dtick: 1 } : {}) };
+  const steps = (value) => (Math.abs(value) >= 1e4 && value % 100 === 0 ? (Math.abs(value) >= 1e6 ? `${short(value / 1e6)}M` : `${value / 1000}k`) : short(value));
+
+  function width(u, text) {
+    u.ctx.font = FONT;
+    return Math.ceil(u.ctx.measureText(text ?? "").width);
   }
 
-  /* A little room on both sides, but no epoch below 0. */
-  function reach(epochs) {
-    const first = epochs[0] ?? 0;
-    const last = epochs[epochs.length - 1] ?? 0;
-    const room = Math.max(0.4, (last - first) * 0.02);
-    return [first - Math.min(0.9, room), last + room];
+  function range(u, low, high) {
+    if (low === null || high === null) return [0, 1];
+    const room = low === high ? Math.max(0.5, Math.abs(low) * 0.1) : (high - low) * 0.02;
+    return [low - room, high + room];
   }
 
-  /* Plotly reads a little HTML in every text; a name is only a name. */
-  const plain = (text) => String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
-  const styleOf = (styles, name) => (Object.hasOwn(styles, name) ? styles[name] : OTHER);
+  /* Each line as the library has it, a smoothed one over its own faint trace. */
+  function columns(spec) {
+    const [at, ...values] = ChartData.join(spec.lines, spec.marks);
+    const made = [];
+    spec.lines.forEach((line, i) => {
+      const y = spec.log ? values[i].map((value) => (value !== null && value <= 0 ? null : value)) : values[i];
+      const smoothed = spec.smooth > 0 && !spec.points && !line.faint;
+      if (smoothed) made.push({ line, y, faint: true });
+      made.push({ line, y: smoothed ? ChartData.smooth(y, spec.smooth) : y, faint: Boolean(line.faint) });
+    });
+    return { at, made };
+  }
 
-  function curves(target, panel, epochs, styles, shown, yTitle, log) {
-    const traces = Object.entries(panel.curves)
-      .filter(([name]) => shown.has(styleOf(styles, name).group))
-      .map(([name, values]) => {
-        const style = styleOf(styles, name);
-        return {
-          name: plain(panel.labels[name]), type: "scatter", mode: "lines+markers", connectgaps: false,
-          x: epochs, y: values, hovertemplate: "%{y:.6g}",
-          line: { color: color(style.color), dash: style.dash, width: 2 },
-          marker: { symbol: style.symbol, size: epochs.length > 60 ? 0.1 : 6, color: color(style.color) },
-        };
-      });
-    if (panel.marks.length) traces.push(crosses(panel.marks));
-    const stripes = [...new Set(panel.marks.map((mark) => mark.epoch))].map((epoch) => ({
-      type: "line", x0: epoch, x1: epoch, yref: "paper", y0: 0, y1: 1, layer: "below",
-      line: { color: color("--mark"), width: 1, dash: "dot" },
+  function series(spec, made) {
+    return made.map(({ line, faint }) => ({
+      label: line.label, stroke: () => color(line.color), width: faint ? 1 : 2, alpha: faint ? 0.35 : 1, dash: line.dash ?? [],
+      ...(spec.points ? { paths: () => null } : {}),
+      points: spec.points
+        ? { show: true, size: 11, fill: () => color(line.color), stroke: () => color("--card"), width: 1.5 }
+        : { show: faint ? false : undefined, size: 6, space: 14, fill: () => color(line.color) },
     }));
-    return Plotly.react(target, traces, layout({
-      hovermode: "x unified", showlegend: true, uirevision: log ? "log" : "linear", shapes: stripes,
-      legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" },
-      xaxis: { ...epochAxis(epochs), range: reach(epochs), hoverformat: "d", unifiedhovertitle: { text: "epoch %{x}" } },
-      yaxis: { ...axis(yTitle), type: log ? "log" : "linear", exponentformat: "power" },
-      yaxis2: { overlaying: "y", range: [0, 1], fixedrange: true, visible: false },
-    }), CONFIG);
   }
 
-  function draw(charts) {
-    const shown = new Set(["loss"]);
-    if (document.getElementById("show-total").checked) shown.add("total");
-    if (document.getElementById("show-regularization").checked) shown.add("regularization");
-    const log = document.getElementById("log-scale").checked;
-    // A run without losses has its curves among the other series; an empty chart says nothing.
-    const has = (panel) => Object.keys(panel.curves).length > 0 || panel.marks.length > 0;
-    document.getElementById("loss-card").hidden = !has(charts.loss);
-    document.getElementById("norm-card").hidden = !has(charts.norms);
-    document.getElementById("main-charts").hidden = !has(charts.loss) && !has(charts.norms);
-    return Promise.all([
-      curves(document.getElementById("loss-chart"), charts.loss, charts.epochs, LOSS_STYLES, shown, "loss", log),
-      curves(document.getElementById("norm-chart"), charts.norms, charts.epochs, NORM_STYLES, new Set([undefined, "loss"]), "L2 norm", false),
-    ]);
+  function overlay(chart) {
+    return (u) => {
+      const { ctx, bbox } = u;
+      const ratio = uPlot.pxRatio;
+      const { spec } = chart;
+      ctx.save();
+      const rule = (x, name, dash) => {
+        const at = u.valToPos(x, "x", true);
+        if (!(at >= bbox.left && at <= bbox.left + bbox.width)) return null;
+        ctx.strokeStyle = color(name);
+        ctx.lineWidth = ratio;
+        ctx.setLineDash(dash.map((one) => one * ratio));
+        ctx.beginPath();
+        ctx.moveTo(at, bbox.top);
+        ctx.lineTo(at, bbox.top + bbox.height);
+        ctx.stroke();
+        ctx.setLineDash([]);
+        return at;
+      };
+      if (spec.at !== undefined && spec.at !== null) rule(spec.at, "--second", []);
+      ctx.textAlign = "center";
+      ctx.textBaseline = "middle";
+      for (const x of new Set((spec.marks ?? []).map((mark) => mark.at))) {
+        const at = rule(x, "--mark", [2, 3]);
+        ctx.fillStyle = color("--mark");
+        ctx.font = `bold ${15 * ratio}px sans-serif`;
+        if (at !== null) ctx.fillText("×", at, bbox.top + bbox.height - 8 * ratio);
+      }
+      for (const { line } of chart.made.filter((one) => one.line.best && !chart.hidden.has(ChartParts.key(one.line)))) {
+        const [x, y] = line.best;
+        const [left, top] = [u.valToPos(Number(x), "x", true), u.valToPos(y, "y", true)];
+        if (!(left >= bbox.left - 1 && left <= bbox.left + bbox.width + 1) || !Number.isFinite(top)) continue;
+        ctx.font = `${17 * ratio}px sans-serif`;
+        ctx.lineWidth = 3 * ratio;
+        ctx.strokeStyle = color("--card");
+        ctx.fillStyle = color("--third");
+        ctx.strokeText("★", left, top);
+        ctx.fillText("★", left, top);
+      }
+      ctx.restore();
+    };
   }
 
-  return { axis, color, config: CONFIG, crosses, draw, epochAxis, layout, plain, reach };
+  function make(chart) {
+    const { spec, plot } = chart;
+    const { at, made } = columns(spec);
+    chart.made = made;
+    const log = spec.log && made.some(({ y }) => y.some((value) => value > 0));
+    const options = {
+      width: Math.max(120, plot.clientWidth), height: plot.clientHeight || spec.height || 240, padding: [10, 12, 0, 0],
+      legend: { show: false }, cursor: { drag: { x: true, y: false }, focus: { prox: 24 }, points: { size: 7 }, y: false },
+      scales: {
+        x: { time: false, distr: spec.logX ? 3 : 1, ...(spec.logX ? {} : { range }) },
+        y: log ? { distr: 3, range: (u, low, high) => (low === null ? [0.1, 1] : uPlot.rangeLog(low, high, 10, false)) } : {},
+      },
+      axes: axes(spec),
+      series: [{}, ...series(spec, made)],
+      bands: (spec.bands ?? []).map(([upper, lower, name]) => ({ series: [upper + 1, lower + 1], fill: () => `${color(name)}38` })),
+      hooks: { draw: [overlay(chart)], setCursor: [() => ChartParts.point(chart)], setSelect: [(u) => { chart.zoomed = u.select.width > 0; }] },
+    };
+    const kept = chart.zoomed && chart.u ? { min: chart.u.scales.x.min, max: chart.u.scales.x.max } : null;
+    chart.u?.destroy();
+    plot.replaceChildren();
+    chart.u = new uPlot(options, [at, ...made.map(({ y }) => y)], plot);
+    made.forEach(({ line }, i) => { if (chart.hidden.has(ChartParts.key(line))) chart.u.setSeries(i + 1, { show: false }); });
+    if (kept) chart.u.setScale("x", kept);
+  }
+
+  /* Draws; a second call for one target draws the new spec, and keeps what the reader has hidden. */
+  function draw(target, spec) {
+    let chart = drawn.get(target);
+    if (!chart) {
+      const plot = Object.assign(document.createElement("div"), { className: "plot" });
+      chart = { target, plot, hidden: new Set(), u: null, made: [] };
+      if (spec.height) plot.style.height = `${spec.height}px`;
+      target.replaceChildren(plot);
+      ChartParts.listen(chart);
+      plot.addEventListener("dblclick", () => { chart.zoomed = false; });
+      chart.csv = () => ChartData.toCsv(chart.spec.axis, chart.spec.lines);
+      chart.json = () => ChartData.toJson(chart.spec.title, chart.spec.axis, chart.spec.lines);
+      chart.png = () => ChartParts.png(chart);
+      chart.destroy = () => { chart.u?.destroy(); chart.resizing.disconnect(); drawn.delete(target); target.replaceChildren(); };
+      chart.resizing = new ResizeObserver(() => {
+        if (chart.u && plot.clientWidth > 0 && Math.abs(chart.u.width - plot.clientWidth) > 1) chart.u.setSize({ width: plot.clientWidth, height: chart.u.height });
+      });
+      chart.resizing.observe(plot);
+      drawn.set(target, chart);
+    }
+    chart.spec = spec;
+    ChartParts.legend(chart);
+    make(chart);
+    return chart;
+  }
+
+  const redrawAll = () => drawn.forEach((chart) => chart.u.redraw(false));
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redrawAll);
+
+  return { color, draw, of: (target) => drawn.get(target), redrawAll, runStyle, short };
 })();

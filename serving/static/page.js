@@ -1,69 +1,96 @@
 "use strict";
-/* Draws what the page holds, and while the run is alive asks the server for news: the page's ETag makes that cheap. */
+/* A run's page: draws what it holds, takes its news while the run is alive, and obeys the reader. */
 
 (() => {
-  const PERIOD_MS = 5000;
-  const LONGEST_PERIOD_MS = 60000;
-  let shown = JSON.parse(document.getElementById("chart-data").textContent);
-  let etag = null;
-  let period = PERIOD_MS;
-  let timer = 0;
+  const byId = (id) => document.getElementById(id);
+  const say = (text) => { byId("news").textContent = text; };
+  let shown = JSON.parse(byId("chart-data").textContent);
+  let full = null;
+  let histogramsNear = false;
+  let histogramsOf = null;
 
-  const say = (text) => { document.getElementById("news").textContent = text; };
+  const look = () => ({ log: byId("log-scale").checked, smooth: byId("smooth").valueAsNumber });
 
-  async function draw() {
-    const { charts, id } = shown;
-    document.getElementById("charts").hidden = !charts;
+  function draw() {
+    const { charts } = shown;
+    byId("charts").hidden = !charts;
+    byId("tools").hidden = !charts;
     if (!charts) return;
-    await Promise.all([Charts.draw(charts), Series.draw(charts)]);
-    if (charts.histograms) await Histograms.load(id);
+    charts.full = full;
+    Curves.draw(charts, look());
+    Series.draw(charts, look());
+    byId("histograms").hidden = !charts.histograms;
+    loadHistograms();
   }
 
-  async function refresh() {
-    const answer = await fetch(location.href, { cache: "no-cache" });
-    if (!answer.ok) throw new Error(`the server answers ${answer.status}`);
-    if (answer.headers.get("ETag") === etag) return;
-    etag = answer.headers.get("ETag");
-    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+  /* Four requests, and only for a reader who has come near them. */
+  function loadHistograms() {
+    if (!shown.charts?.histograms || !histogramsNear || histogramsOf === shown) return;
+    histogramsOf = shown;
+    Histograms.load(shown.id).catch((err) => say(`The histograms cannot be drawn: ${err.message}`));
+  }
+
+  function apply(fresh) {
     const news = fresh.getElementById("chart-data").textContent;
-    const before = document.getElementById("chart-data").textContent;
+    const before = byId("chart-data").textContent;
     for (const part of fresh.querySelectorAll("[data-fresh]")) {
-      const old = document.getElementById(part.id);
+      const old = byId(part.id);
       if (old.outerHTML !== part.outerHTML) old.replaceWith(document.adoptNode(part));
     }
     if (news === before) return;
     shown = JSON.parse(news);
-    await draw();
+    full = null;
+    byId("full").hidden = false;
+    byId("full-said").textContent = "";
+    draw();
     say(shown.live ? "The charts were updated." : "The run has ended; the charts are up to date.");
   }
 
-  /* Pauses in a hidden tab; asks less and less often where the server does not answer. */
-  function schedule() {
-    clearTimeout(timer);
-    if (!shown.live || document.hidden) return;
-    timer = setTimeout(async () => {
-      try {
-        await refresh();
-        period = PERIOD_MS;
-      } catch (err) {
-        period = Math.min(LONGEST_PERIOD_MS, period * 2);
-        say(`No news: ${err.message}. Asking again in ${period / 1000} seconds.`);
-      }
-      schedule();
-    }, period);
+  /* Every point of every series, and the towers' statistics, which the published history has not. */
+  async function loadFull() {
+    const answer = await fetch(`/api/quick-tests/${shown.id}/series/`, { cache: "no-cache" });
+    if (!answer.ok) throw new Error(`the server answers ${answer.status}`);
+    const data = await answer.json();
+    full = new Map(Object.entries(data.series ?? {}).map(([name, entry]) => [name, { x: entry.steps ?? data.epochs, y: entry.values }]));
+    const drawn = new Set(shown.charts.others.flatMap((chart) => chart.lines.map((line) => line.label)));
+    for (const [name, { x, y }] of full) {
+      const [kind, tower, ...rest] = name.split(".");
+      if (!["weight_stats", "gradient_stats"].includes(kind) || drawn.has(name)) continue;
+      shown.charts.others.push({
+        title: `${rest.join(".")}, ${tower} tower`, axis: "epoch", group: kind === "weight_stats" ? "Weight statistics" : "Gradient statistics",
+        lines: [{ label: name, values: y, steps: x, best: null }], marks: [],
+      });
+    }
+    byId("full-said").textContent = data.complete === false ? "These are the points that are kept: nothing else is left of this run." : "Every point is shown.";
+    byId("full").hidden = true;
+    draw();
   }
 
-  for (const id of ["show-total", "show-regularization", "log-scale"]) {
-    document.getElementById(id).addEventListener("change", () => Charts.draw(shown.charts));
-  }
-  document.getElementById("more-series").addEventListener("click", () => Series.showAll(shown.charts));
-  document.getElementById("epoch").addEventListener("input", () => Histograms.draw());
-  document.addEventListener("visibilitychange", schedule);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
-    if (shown.charts) { Charts.draw(shown.charts); Series.draw(shown.charts); Histograms.draw(); }
+  for (const id of ["show-total", "show-regularization", "log-scale"]) byId(id).addEventListener("change", draw);
+  byId("smooth").addEventListener("input", () => {
+    byId("smooth-said").textContent = byId("smooth").value;
+    draw();
+  });
+  byId("search").addEventListener("input", (event) => Series.search(event.target.value));
+  byId("full").addEventListener("click", () => loadFull().catch((err) => say(`The series cannot be read: ${err.message}`)));
+  byId("epoch").addEventListener("input", () => Histograms.draw());
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => Histograms.draw());
+
+  /* [ and ] go to the run before and after, where nobody is typing. */
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || (event.altKey && !event.getModifierState("AltGraph")) || event.target.closest("input, textarea, select, [contenteditable]")) return;
+    const link = { "[": byId("run-before"), "]": byId("run-after") }[event.key];
+    if (link) link.click();
   });
 
-  draw()
-    .catch((err) => say(`The charts cannot be drawn: ${err.message}`))
-    .finally(() => { document.body.dataset.drawn = "yes"; schedule(); });
+  const log = document.querySelector(".log pre");
+  if (log) log.scrollTop = log.scrollHeight;
+  ChartParts.whenNear(byId("histograms"), () => { histogramsNear = true; loadHistograms(); }, () => { histogramsNear = false; });
+  try {
+    draw();
+  } catch (err) {
+    say(`The charts cannot be drawn: ${err.message}`);
+  }
+  document.body.dataset.drawn = "yes";
+  Live.follow({ alive: () => shown.live, apply, say });
 })();

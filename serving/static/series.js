@@ -1,110 +1,103 @@
 "use strict";
-/* A small chart for every other series, drawn when it comes into view: a run may have thousands. */
+/* A small chart for every other series, in groups, drawn when it comes into view: a run may have thousands. */
 
 const Series = (() => {
   const FIRST = 48;
-  const STYLES = [["--first", "circle", "solid"], ["--second", "square", "dash"]];
+  const STYLES = [["--first", []], ["--second", [8, 4]], ["--third", [2, 3]], ["--run-3", []]];
+  const { element } = ChartParts;
   const cards = new Map();
-  let shown = [];
-  let epochs = [];
-  let limit = FIRST;
+  const groups = new Map();
+  let charts = null;
+  let look = {};
+  let words = [];
+  let made = 0;
 
-  const observer = new IntersectionObserver((entries) => {
-    for (const entry of entries) {
-      const card = cards.get(entry.target.dataset.key);
-      if (!card) continue;
-      card.visible = entry.isIntersecting;
-      if (card.visible && card.stale) plot(card);
-    }
-  }, { rootMargin: "200px" });
+  const key = (chart) => JSON.stringify([chart.axis, chart.title]);
+  const matches = (chart) => words.every((word) => [chart.title, ...chart.lines.map((line) => line.label)].some((text) => text.toLowerCase().includes(word)));
 
-  const key = (chart) => `${chart.axis} ${chart.title}`;
-
-  function make(chart, number) {
-    const made = document.createElement("section");
-    const title = document.createElement("h3");
-    const target = document.createElement("div");
-    title.id = `series-${number}-title`;
-    title.textContent = chart.title;
-    target.id = `series-${number}-chart`;
-    target.className = "chart";
-    target.setAttribute("role", "figure");
-    target.setAttribute("aria-label", `${chart.title} by ${chart.axis}`);
-    made.className = "card";
-    made.dataset.key = key(chart);
-    made.setAttribute("aria-labelledby", title.id);
-    made.append(title, target);
-    observer.observe(made);
-    return { made, target, visible: false, stale: true, chart };
+  function toSpec(chart) {
+    const lines = chart.lines.map((line, i) => {
+      const [color, dash] = STYLES[i % STYLES.length];
+      const full = charts.full?.get(line.label);
+      const at = full?.x ?? line.steps ?? charts.epochs;
+      // Steps beyond 2^53 come as text, drawn as near as a number can be and said as they are.
+      return { label: line.label, color, dash, x: at.map(Number), y: full?.y ?? line.values, said: at.some((one) => typeof one === "string") ? at : undefined, best: line.best ?? undefined };
+    });
+    return { title: chart.title, axis: chart.axis, lines, marks: chart.marks.map((mark) => ({ at: mark.epoch, label: mark.label })), ...look };
   }
 
-  function plot(card) {
-    const { chart, target } = card;
-    card.stale = false;
-    const ofEpochs = chart.axis === "epoch";
-    const traces = chart.lines.map((line, i) => {
-      const [color, symbol, dash] = STYLES[i % STYLES.length];
-      // Steps beyond 2^53 come as text, drawn as near as a number can be and said as they are.
-      const at = ofEpochs ? epochs : line.steps;
-      return {
-        name: Charts.plain(line.label), type: "scatter", mode: "lines+markers", connectgaps: false,
-        x: at.map(Number), y: line.values, customdata: at.map(String),
-        hovertemplate: `${chart.axis} %{customdata}: %{y:.6g}`,
-        line: { color: Charts.color(color), dash, width: 2 },
-        marker: { symbol, size: at.length > 60 ? 0.1 : 5, color: Charts.color(color) },
-      };
-    });
-    const best = chart.lines.flatMap((line) => (line.best ? [line.best] : []));
-    if (best.length) {
-      traces.push({
-        name: "best", type: "scatter", mode: "markers", showlegend: false,
-        x: best.map(([at]) => Number(at)), y: best.map(([, value]) => value), customdata: best.map(([at]) => String(at)),
-        hovertemplate: `best: %{y:.6g} at ${chart.axis} %{customdata}<extra></extra>`,
-        marker: { symbol: "star", size: 12, color: Charts.color("--third"), line: { width: 1, color: Charts.color("--card") } },
-      });
-    }
-    if (chart.marks.length) traces.push({ ...Charts.crosses(chart.marks), showlegend: false });
-    const xaxis = ofEpochs ? { ...Charts.epochAxis(epochs), range: Charts.reach(epochs) } : { ...Charts.axis("step"), tickformat: "~s", nticks: 5 };
-    return Plotly.react(target, traces, Charts.layout({
-      showlegend: chart.lines.length > 1, legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" }, uirevision: "kept",
-      margin: { l: 44, r: 10, t: 8, b: 36 }, hovermode: "closest",
-      xaxis, yaxis: { ...Charts.axis(""), nticks: 5, exponentformat: "power" },
-      yaxis2: { overlaying: "y", range: [0, 1], fixedrange: true, visible: false },
-    }), Charts.config);
+  function makeCard(chart) {
+    const made_ = ChartParts.card(`series-${made++}`, chart.title, `${chart.title.slice(0, 200)} by ${chart.axis}`, "h4");
+    const card = { ...made_, chart, near: false };
+    const draw = () => Charts.draw(card.target, toSpec(card.chart));
+    card.made.querySelector(".cardhead").append(ChartParts.downloads(chart.title, () => Charts.of(card.target) ?? draw()));
+    card.draw = () => { if (card.near) draw(); };
+    card.leave = ChartParts.whenNear(card.made, () => { card.near = true; draw(); }, () => { card.near = false; Charts.of(card.target)?.destroy(); });
+    return card;
+  }
+
+  function makeGroup(name) {
+    const id = `group-${groups.size}`;
+    const heading = element("h3", { id });
+    const grid = element("div", { className: "grid" });
+    const more = element("button", { type: "button" });
+    const section = element("section", { className: "group" }, heading, grid, element("p", {}, more));
+    section.setAttribute("aria-labelledby", id);
+    const group = { name, heading, grid, more, section, limit: FIRST };
+    more.addEventListener("click", () => { group.limit = Infinity; show(); });
+    groups.set(name, group);
+    return group;
+  }
+
+  function dropCard(name) {
+    const card = cards.get(name);
+    card.leave();
+    Charts.of(card.target)?.destroy();
+    card.made.remove();
+    cards.delete(name);
   }
 
   /* Makes the cards that are missing, takes away those that are gone; what is in view is drawn at once. */
-  function draw(charts) {
-    shown = charts.others;
-    epochs = charts.epochs;
-    document.getElementById("series").hidden = shown.length === 0;
-    const part = shown.slice(0, limit);
-    const kept = new Set(part.map(key));
-    for (const [name, card] of cards) {
-      if (kept.has(name)) continue;
-      observer.unobserve(card.made);
-      Plotly.purge(card.target);
-      card.made.remove();
-      cards.delete(name);
-    }
+  function show() {
+    const byGroup = new Map();
+    for (const chart of charts.others.filter(matches)) byGroup.set(chart.group, [...(byGroup.get(chart.group) ?? []), chart]);
     const holder = document.getElementById("series-charts");
-    part.forEach((chart, number) => {
-      const name = key(chart);
-      if (!cards.has(name)) cards.set(name, make(chart, number));
-      const card = cards.get(name);
-      Object.assign(card, { chart, stale: true });
-      if (holder.children[number] !== card.made) holder.insertBefore(card.made, holder.children[number] ?? null);
-    });
-    const more = document.getElementById("more-series");
-    more.hidden = shown.length <= limit;
-    more.textContent = `Show the other ${shown.length - part.length} series`;
-    return Promise.all([...cards.values()].filter((card) => card.visible).map(plot));
+    const kept = new Set();
+    const sections = [];
+    for (const [name, all] of byGroup) {
+      const group = groups.get(name) ?? makeGroup(name);
+      const part = all.slice(0, group.limit);
+      group.heading.replaceChildren(element("span", { className: "cut", textContent: name }), element("span", { className: "count", textContent: ` ${all.length}` }));
+      group.section.className = `group ${{ 1: "one", 2: "two" }[all.length] ?? ""}`;
+      const inside = part.map((chart) => {
+        kept.add(key(chart));
+        if (!cards.has(key(chart))) cards.set(key(chart), makeCard(chart));
+        const card = cards.get(key(chart));
+        card.chart = chart;
+        return card.made;
+      });
+      if (inside.length !== group.grid.children.length || inside.some((one, i) => group.grid.children[i] !== one)) group.grid.replaceChildren(...inside);
+      group.more.hidden = all.length <= part.length;
+      group.more.textContent = `Show the other ${all.length - part.length} series`;
+      sections.push(group.section);
+    }
+    for (const name of [...cards.keys()]) if (!kept.has(name)) dropCard(name);
+    if (sections.length !== holder.children.length || sections.some((one, i) => holder.children[i] !== one)) holder.replaceChildren(...sections);
+    document.getElementById("series-none").hidden = sections.length > 0;
+    cards.forEach((card) => card.draw());
   }
 
-  function showAll(charts) {
-    limit = Infinity;
-    return draw(charts);
+  function draw(of, with_) {
+    charts = of;
+    look = with_;
+    document.getElementById("series").hidden = charts.others.length === 0;
+    show();
   }
 
-  return { draw, showAll };
+  function search(text) {
+    words = text.toLowerCase().split(/\s+/).filter(Boolean);
+    if (charts) show();
+  }
+
+  return { draw, search };
 })();

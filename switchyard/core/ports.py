@@ -173,6 +173,9 @@ class Runs(Protocol):
     def read_run(self, quick_test_id: int) -> QuickTest:
         """Raises: NotFound."""
 
+    def find_beside(self, quick_test_id: int) -> tuple[int | None, int | None]:
+        """The ids of the run before and of the run after, by id; None at either end. The run itself need not exist."""
+
     def list_runs(self, *, limit: int, before_id: int | None = None) -> list[RunSummary]:
         """The newest runs first, by id, those below `before_id`; archived ones are left out."""
 

@@ -1,17 +1,18 @@
 """The pages as a client without a browser gets them, and the pictures and scripts beside them."""
 
 import gzip
+import hashlib
 import io
 import re
 import subprocess
 import sys
 from html import unescape
-from importlib.metadata import version
 
 import matplotlib.image
 import pytest
 from starlette.testclient import TestClient
 
+import serving.assets
 from switchyard.core.runs.rows import RunStatus
 from tests.clients.results.places import NOW, Place
 from tests.serving.factories import make_record, make_run, publish_run
@@ -20,6 +21,8 @@ HOSTILE = (
     "<script>alert('1')</script>\"&amp; {{ 7*7 }} </script><!-- $\\frac$ "
     "\N{GRINNING FACE} \N{CJK UNIFIED IDEOGRAPH-65E5}"
 )
+UPLOT_JS = "2d27e8ad3d228164525ce213f9dc716f39b4e3aee0cc773fb3491c96cf4921a2"
+UPLOT_CSS = "df630c6a8d6f8eeaff264b50f73ce5b114f646ffd9a0bb74f049b0a00135fa04"
 LEGACY = '{"available": true, "epochs": [0, 5], "loss": {"train": [1.5, NaN]}, "params": {"x": "</script><img>"}}'
 
 
@@ -131,17 +134,21 @@ def test_pages_answer_both_spellings_and_head(client: TestClient, place: Place) 
 
 
 def test_scripts_may_be_kept_for_good(client: TestClient, place: Place) -> None:
-    """Their URLs change with their content; Plotly's bundle is the installed package's own, packed for the way."""
+    """Their URLs change with their content, and they are packed for the way."""
     page = client.get(f"/quick-tests/{publish_run(place)}").text
     urls = re.findall(r'"(/static/[^"]+)"', page)
     assert {url.rsplit("/", 1)[1] for url in urls} == {
-        "icon.svg",
-        "page.css",
-        "plotly.min.js",
-        "charts.js",
-        "histograms.js",
-        "series.js",
-        "page.js",
+        *("icon.svg", "page.css", "uplot.min.css", "uplot.iife.min.js"),
+        *(
+            "chart-data.js",
+            "chart-parts.js",
+            "charts.js",
+            "curves.js",
+            "series.js",
+            "histograms.js",
+            "live.js",
+            "page.js",
+        ),
     }
     for url in urls:
         plain = client.get(url)
@@ -153,7 +160,13 @@ def test_scripts_may_be_kept_for_good(client: TestClient, place: Place) -> None:
         assert packed.headers["content-encoding"] == "gzip"
         assert gzip.decompress(body) == plain.content
         assert len(body) < len(plain.content)
-    assert version("plotly")
+
+
+def test_the_chart_library_is_the_one_that_was_published() -> None:
+    """What `youplot` ships is uPlot 1.6.31 as the npm registry has it; whoever pins another one renews this too."""
+    names = ("uplot.iife.min.js", "uplot.min.css")
+    digests = [hashlib.sha256(serving.assets.read_asset(name)).hexdigest() for name in names]
+    assert digests == [UPLOT_JS, UPLOT_CSS]
 
 
 def test_the_loss_curves_are_a_picture(client: TestClient, place: Place) -> None:
@@ -180,7 +193,7 @@ def test_every_run_has_a_picture(client: TestClient, place: Place, history: str 
 
 
 def test_the_server_loads_no_drawing_library_before_the_first_picture() -> None:
-    """matplotlib, plotly and numpy would double the start's time."""
-    code = "import sys, serving.app; print(sorted({'matplotlib', 'plotly', 'numpy', 'prefect'} & set(sys.modules)))"
+    """matplotlib and numpy would double the start's time."""
+    code = "import sys, serving.app; print(sorted({'matplotlib', 'numpy', 'prefect'} & set(sys.modules)))"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert said.strip() == "[]"

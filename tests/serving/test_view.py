@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from serving.view import RunView, to_charts, to_view
+from serving.view.charts import to_charts
+from serving.view.run import RunView, to_view
 from switchyard.core.history.publication import Progress
 from switchyard.core.history.publishing import to_publication
 from switchyard.core.metrics.record import MetricsRecord, OtherSeries, Sampling

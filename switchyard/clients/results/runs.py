@@ -106,6 +106,14 @@ class SqlRuns:
             raise no_such_run(self._tables, quick_test_id)
         return to_quick_test(rows[0]._asdict())
 
+    def find_beside(self, quick_test_id: int) -> tuple[int | None, int | None]:
+        """Two looks into the primary key, in one query."""
+        ids = self._tables.runs.c.id
+        before = select(func.max(ids)).where(ids < quick_test_id).scalar_subquery()
+        after = select(func.min(ids)).where(ids > quick_test_id).scalar_subquery()
+        row = self._database.rows(select(before.label("before"), after.label("after")))[0]
+        return row.before, row.after
+
     def list_runs(self, *, limit: int, before_id: int | None = None) -> list[RunSummary]:
         """The newest first, without the archived ones; a status that is none of ours is shown as it is."""
         tables = self._tables

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from switchyard.clients.launchers.local.plain_files import StrangeFile, open_plain
+from switchyard.clients.objects.file_uris import to_path
+from switchyard.core.errors import BadRequest
 from switchyard.core.runs.jobs import Progress
 
 TAIL_BYTES = 64 * 1024
@@ -25,6 +27,19 @@ def read_tail(log: Path) -> str:
             return file.read(TAIL_BYTES).decode("utf-8", errors="replace")
     except (OSError, StrangeFile):
         return ""
+
+
+def read_end(log_uri: str, state_dir: str, *, lines: int) -> str:
+    """The last `lines` that say something of a log in `state_dir`'s jobs, each cut at 2,000 characters; empty where it
+    is not there any more. A log that lies elsewhere is not read: a row of a database must not open any file."""
+    try:
+        log = to_path(log_uri).resolve()
+    except (BadRequest, OSError, ValueError, RuntimeError):
+        return ""
+    if not log.is_relative_to(Path(state_dir).resolve() / "jobs") or log.name != "log.txt":
+        return ""
+    said = [line.rstrip()[:_LAST_CHARACTERS] for line in read_tail(log).splitlines() if line.strip()]
+    return "\n".join(said[-lines:])
 
 
 def find_error(tail: str) -> str:

@@ -1,0 +1,63 @@
+"""A run's parameters in the order in which a reader needs them: what differs from the defaults, what was counted in the
+data, and the rest."""
+
+from typing import Any, Final, TypeGuard
+
+import msgspec
+
+from switchyard.core.runs.spec import TrainSpec
+
+_DEFAULTS: Final[dict[str, Any]] = {field.name: field.default for field in msgspec.structs.fields(TrainSpec)}
+_LEAST_OURS: Final = 8
+"""So many names of our trainer's make the parameters its own: another tool's `epochs` and `batch_size` have no default
+that we know."""
+
+
+class Parameters(msgspec.Struct, frozen=True):
+    """Each as name and value, in the order of the source."""
+
+    changed: dict[str, Any] = {}
+    defaults: dict[str, Any] = {}
+    counts: dict[str, Any] = {}
+    given: dict[str, Any] = {}  # of a run that our trainer did not train: nobody knows the defaults
+
+    @property
+    def empty(self) -> bool:
+        """True where nothing is recorded."""
+        return not (self.changed or self.defaults or self.counts or self.given)
+
+
+def to_parameters(params: dict[str, Any]) -> Parameters:
+    """Sorted into the four."""
+    if len(_DEFAULTS.keys() & params.keys()) < _LEAST_OURS:
+        return Parameters(given=params)
+    known = {name: value for name, value in params.items() if name in _DEFAULTS}
+    rest = {name: value for name, value in params.items() if name not in _DEFAULTS}
+    changed = {name: value for name, value in known.items() if not _same(value, _DEFAULTS[name])}
+    return Parameters(
+        changed=changed,
+        defaults={name: value for name, value in known.items() if name not in changed},
+        counts={name: value for name, value in rest.items() if _is_count(value)},
+        given={name: value for name, value in rest.items() if not _is_count(value)},
+    )
+
+
+def _same(value: Any, default: Any) -> bool:
+    """Also of texts, as MLflow keeps every parameter."""
+    if isinstance(value, str) and not isinstance(default, str):
+        if _is_number(default):
+            try:
+                return float(value) == default
+            except ValueError:
+                return False
+        return value.lower() == str(default).lower()
+    return bool(value == default)
+
+
+def _is_number(value: Any) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_count(value: Any) -> bool:
+    """Of texts too, as MLflow keeps every parameter."""
+    return _is_number(value) or (isinstance(value, str) and value.isdecimal())

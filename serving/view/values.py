@@ -1,0 +1,138 @@
+"""The values of a run's page: how far it is, what it measured, its best, and where its history came from."""
+
+import re
+from typing import Any, Final
+
+import msgspec
+
+from serving.view.charts import KIND_LABELS
+from serving.view.stored import finite, section
+from switchyard.core.runs.machine_use import to_machine_use
+from switchyard.core.runs.rows import QuickTest
+
+RECALL: Final = re.compile(r"(?:test_)?(popularity_)?recall_at_(\d+)")
+_HEADLINE_K: Final = 10
+_HEADLINES: Final = ("recall", "ndcg", "hit", "map", "mrr", "precision", "auc", "f1", "acc", "loss")
+"""Words of names, the most telling first; the losses last."""
+
+
+class Best(msgspec.Struct, frozen=True):
+    """The best value of a series whose name says which way is better."""
+
+    name: str
+    value: float | None
+    at: str  # "epoch 17"
+    direction: str  # lowest | highest
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far a run is that trains; `epochs` None: nobody knows how many were asked for."""
+
+    done: int
+    epochs: int | None
+
+    @property
+    def said(self) -> str:
+        """``12 of 50 epochs``."""
+        return f"{self.done} of {self.epochs} epochs" if self.epochs else f"{self.done} epochs"
+
+
+class Recall(msgspec.Struct, frozen=True):
+    """Test recall at k beside what always answering the most popular products would reach; None: not measured."""
+
+    k: int
+    model: float | None
+    popularity: float | None
+
+    @property
+    def times(self) -> float | None:
+        """The model's recall as a multiple of popularity's."""
+        return self.model / self.popularity if self.model is not None and self.popularity else None
+
+
+def to_best(history: dict[str, Any]) -> list[Best]:
+    """By name, as the history has them."""
+    words = {"min": "lowest", "max": "highest"}
+    return [
+        Best(
+            name,
+            finite(best.get("value")),
+            f"epoch {best['epoch']}" if "epoch" in best else f"step {best.get('step', '?')}",
+            words.get(str(best.get("direction")), ""),
+        )
+        for name, best in section(history, "best").items()
+        if isinstance(best, dict)
+    ]
+
+
+class Headline(msgspec.Struct, frozen=True):
+    """What a reader wants to know first."""
+
+    best: Best | None = None
+    recall: Recall | None = None  # the one whose ratio to popularity is said
+    duration: str = ""
+
+
+def to_headline(run: QuickTest, best: list[Best], recalls: list[Recall]) -> Headline:
+    """The best of the metric that says most of a recommender, the test's ratio to popularity, and how long it took."""
+    known = [one for one in best if one.value is not None]
+    chosen = min(known, key=_rank, default=None)
+    compared = [line for line in recalls if line.times is not None]
+    recall = next((line for line in compared if line.k == _HEADLINE_K), compared[0] if compared else None)
+    return Headline(chosen, recall, _to_duration(run))
+
+
+def _rank(best: Best) -> tuple[int, bool, bool]:
+    """Least first: by what is measured, then of the validation, then at 10."""
+    name = best.name.lower()
+    place = next((place for place, word in enumerate(_HEADLINES) if word in name), len(_HEADLINES))
+    if best.direction != "highest" and "loss" not in name:
+        place = len(_HEADLINES) + 1
+    return place, not name.startswith(("val", "eval")), not name.endswith(f"{_HEADLINE_K}")
+
+
+def _to_duration(run: QuickTest) -> str:
+    """``3 min 12 s``; empty where the run has not ended, or does not say when it started."""
+    if run.started_at is None or run.completed_at is None:
+        return ""
+    seconds = max(0, round((run.completed_at - run.started_at).total_seconds()))
+    hours, minutes = seconds // 3600, seconds // 60 % 60
+    if hours:
+        return f"{hours} h {minutes:02} min"
+    return f"{minutes} min {seconds % 60:02} s" if minutes else f"{seconds} s"
+
+
+def to_progress(history: dict[str, Any]) -> Progress | None:
+    """None where the history does not say."""
+    progress = section(history, "progress")
+    done, epochs = progress.get("epochs_done"), progress.get("epochs")
+    return Progress(done, epochs if isinstance(epochs, int) else None) if isinstance(done, int) else None
+
+
+def kinds_by_name(recorded: dict[str, Any]) -> dict[str, str]:
+    """Final metrics that are not finite, by name: they are null among the values."""
+    return {
+        name: KIND_LABELS.get(str(next(iter(kinds.values()), "")), "?") for name, kinds in recorded.items() if kinds
+    }
+
+
+def to_recalls(final_metrics: dict[str, Any]) -> list[Recall]:
+    """One line a k, ascending; empty where no model's recall was measured."""
+    found: dict[int, dict[bool, float | None]] = {}
+    for name, value in final_metrics.items():
+        if match := RECALL.fullmatch(name):
+            found.setdefault(int(match[2]), {})[bool(match[1])] = finite(value)
+    lines = [Recall(k, both.get(False), both.get(True)) for k, both in sorted(found.items())]
+    return lines if any(line.model is not None for line in lines) else []
+
+
+def to_facts(history: dict[str, Any], run: QuickTest) -> dict[str, str]:
+    """Where the history came from, and what its training used."""
+    facts = {
+        "source": {"file": "training_metrics.json", "mlflow": "MLflow"}.get(str(history.get("source")), "legacy cache"),
+        "MLflow run": str(history.get("mlflow_run_id") or ""),
+        "published": str(history.get("cached_at") or ""),
+        "digest": str(section(history, "digest").get("charted") or ""),
+        "machines": str(to_machine_use(run) or ""),
+    }
+    return {name: value for name, value in facts.items() if value}
