@@ -98,18 +98,21 @@ def choose_axis(found: Sequence[tuple[str, str, Line]]) -> Axis:
     theirs. Without a loss: the steps that most series of two points and more share; else those of a tower's or a norm.
     """
     able = [(name, section, line) for name, section, line in found if line.may_be_axis]
+    named: dict[int, tuple[Line, list[str]]] = {}  # most series share one line: its steps are hashed once
+    for name, _, line in able:
+        named.setdefault(id(line), (line, []))[1].append(name)
     shared: dict[_Kind, int] = {}
     names: dict[_Kind, str] = {}
-    for name, _, line in able:
+    for line, found_names in named.values():
         kind = (line.is_numbered, line.steps)
-        shared[kind] = shared.get(kind, 0) + 1
-        names[kind] = min(name, names.get(kind, name))
+        shared[kind] = shared.get(kind, 0) + len(found_names)
+        names[kind] = min(*found_names, names.get(kind, found_names[0]))
     for chosen in (
         [line for _, section, line in able if section == "loss"],
         [line for _, _, line in able if len(line.steps) > 1],
         [line for _, section, line in able if section not in ("metrics", "final_metrics")],
     ):
-        kinds = {(line.is_numbered, line.steps) for line in chosen}
+        kinds = {(line.is_numbered, line.steps) for line in {id(line): line for line in chosen}.values()}
         # A value that was logged once at the end says nothing of epochs, however many there are of it.
         kinds = {kind for kind in kinds if len(kind[1]) > 1} or kinds
         if kinds:
@@ -125,7 +128,8 @@ def choose_axis(found: Sequence[tuple[str, str, Line]]) -> Axis:
 
 def _join(steps: tuple[int, ...], lines: Sequence[Line]) -> tuple[int, ...]:
     """`steps`, and those of the lines that are about the same."""
-    others = {line.steps for line in lines if not line.is_numbered and line.steps != steps}
+    distinct = {id(line): line for line in lines}.values()
+    others = {line.steps for line in distinct if not line.is_numbered and line.steps != steps}
     if not others:
         return steps
     base = set(steps)

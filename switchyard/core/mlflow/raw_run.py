@@ -4,9 +4,7 @@ decides what the points mean (`core.mlflow.mapping` does)."""
 import hashlib
 import math
 import struct
-from array import array
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from operator import lt
 from typing import Literal
 
@@ -95,9 +93,11 @@ def to_points(steps: Sequence[int], timestamps_ms: Sequence[int], values: Sequen
     if all(map(lt, steps, steps[1:])):
         return Points(steps, timestamps_ms, values)
     found = sorted(zip(steps, timestamps_ms, values, strict=True))
-    if not all(left[0] < right[0] for left, right in pairwise(found)):  # only then do the other columns matter
+    columns = list(map(list, zip(*found, strict=True)))
+    if not all(map(lt, columns[0], columns[0][1:])):  # only then do the other columns matter
         found.sort(key=lambda at: (at[0], at[1], not math.isnan(at[2]), at[2]))
-    return Points(*map(list, zip(*found, strict=True)))
+        columns = list(map(list, zip(*found, strict=True)))
+    return Points(*columns)
 
 
 def choose_name(name: str | None, tags: Mapping[str, str]) -> str:
@@ -112,21 +112,20 @@ def to_source_digest(run: RawRun) -> str:
     MLflow's own side effects change it (a renamed or deleted run, a new tag); for the values alone there is
     `core.history.digest.to_digests`.
     """
-    found = hashlib.sha256(b"switchyard source 1\n")
     info = msgspec.structs.asdict(run.info)
+    found = hashlib.sha256(b"switchyard source 1\n")
     found.update(msgspec.json.encode([info, sorted(run.params.items()), sorted(run.tags.items())]))
     for key in sorted(run.metrics):
         points = run.metrics[key]
-        name = key.encode()
-        found.update(struct.pack("<qq", len(name), len(points.steps)) + name)
-        found.update(array("q", points.steps).tobytes() + array("q", points.timestamps_ms).tobytes())
-        found.update(_pack(points.values))
+        name, count = key.encode(), len(points.steps)
+        head = struct.pack(f"<qq{len(name)}s", len(name), count, name)
+        found.update(head + struct.pack(f"<{2 * count}q", *points.steps, *points.timestamps_ms) + _pack(points.values))
     return f"sha256:{found.hexdigest()}"
 
 
 def _pack(values: Sequence[float]) -> bytes:
     """Eight bytes a value, one pattern for NaN, zero without a sign."""
-    packed = array("d", values).tobytes()
+    packed = struct.pack(f"<{len(values)}d", *values)
     if _MINUS_ZERO in packed or math.isnan(sum(values)):  # perhaps of two infinities, or across two values
-        return array("d", (math.nan if value != value else value + 0.0 for value in values)).tobytes()
+        return struct.pack(f"<{len(values)}d", *[math.nan if value != value else value + 0.0 for value in values])
     return packed
