@@ -20,13 +20,19 @@ from flows.answers.run import RunFailed
 from flows.reconcile import ReconcileResult, reconcile
 from flows.train import train
 from serving.app import create_app
-from switchyard.clients.connect import Outside
+from switchyard.clients.connect import Outside, connect
 from switchyard.clients.results.histories import SqlHistories
 from switchyard.clients.results.ledger import SqlLedger
+from switchyard.clients.results.migrate import migrate
+from switchyard.clients.results.series import insert_series_and_values
 from switchyard.core.history.publication import Publication, PublishResult
 from switchyard.core.runs.ledger import LedgerLine
-from switchyard.core.runs.rows import RunStatus
+from switchyard.core.runs.live import Looked
+from switchyard.core.runs.rows import Job, RunStatus
+from switchyard.services import live as living
+from tests.clients.results.places import Place
 from tests.flows.polling import wait_for
+from tests.postgres import Postgres
 from tests.root import ROOT
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -200,6 +206,91 @@ def test_a_refused_snapshot_fails_neither_the_turn_nor_the_run(
     script.write_text("end")
     wait_for(lambda: 1 in reconcile_now().settled)
     assert read(client)["status"] == "completed"
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_database_that_is_lost_in_the_middle_of_a_live_publish_costs_no_epoch(
+    scripted: Outside, postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real Postgres, stopped after the history was written in the transaction and before the rest was: nothing of it
+    stays. The run trains on meanwhile; once the server is back that is published, and its end, too."""
+    monkeypatch.setenv("RESULTS_URL", postgres.url(postgres.make_database()))
+    migrate(connect().settings)
+    outside = connect()
+    may_stop, lost = threading.Event(), threading.Event()
+
+    def stop(*arguments: Any) -> None:
+        # The server goes away at this very statement, and not by a clock.
+        if may_stop.is_set() and not lost.is_set():
+            postgres.stop()
+            lost.set()
+        insert_series_and_values(*arguments)
+
+    monkeypatch.setattr("switchyard.clients.results.publish.insert_series_and_values", stop)
+    with TestClient(create_app(outside)) as client:
+        training = Training(tmp_path)
+        training.tell(2)
+        wait_for_epochs(client, 2)
+        uri = f"{outside.runs.read_run(1).gcs_artifacts_path}/training_metrics.json"
+        objects = outside.objects(uri)
+        may_stop.set()
+        training.tell(4)
+        try:
+            wait_for(lost.is_set)
+            generation = objects.stat(uri).generation
+            training.tell(5)
+            wait_for(lambda: objects.stat(uri).generation != generation)
+        finally:
+            postgres.start()
+        done = read(client)["progress"]["epochs_done"]
+        assert done in (2, 5)  # what was broken off is not there
+        wait_for_epochs(client, 5)
+        series = client.get("/api/quick-tests/1/series/").json()
+        assert series["epochs"] == [0, 1, 2, 3, 4]
+        assert outside.runs.read_run(1).status is RunStatus.RUNNING
+        training.tell("end")
+        training.join()
+        history = read(client)
+    assert (training.error, history["status"], history["progress"]) == (None, "completed", None)
+    assert history["epochs"] == [0, 1, 2, 3, 4, 5]
+    assert outside.runs.read_run(1).status is RunStatus.COMPLETED
+
+
+@pytest.mark.usefixtures("quick", "scripted")
+@pytest.mark.parametrize("is_on", [False, True])
+def test_an_applications_table_has_live_history_only_where_it_asks_for_it(
+    application: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_on: bool
+) -> None:
+    """It takes any stored history as final: off by default, and the row has none until the end; with LIVE_HISTORY=yes
+    it grows, and the last one replaces it."""
+    if is_on:
+        monkeypatch.setenv("LIVE_HISTORY", "yes")
+    row = application.add_run()
+    looks: list[int] = []
+    method = living.publish_snapshot
+
+    def note(outside: Outside, job: Job, uri: str, *, seen: int) -> Looked:
+        looks.append(seen)
+        return method(outside, job, uri, seen=seen)
+
+    monkeypatch.setattr(living, "publish_snapshot", note)
+    with TestClient(create_app(connect())) as client:
+        training = Training(tmp_path, quick_test_id=row)
+        uri = f"{connect().settings.artifacts_uri}/quick_tests/{row}/training_metrics.json"
+        training.tell(3)
+        wait_for(lambda: Path(uri.removeprefix("file://")).exists())
+        if is_on:
+            wait_for_epochs(client, 3)
+            assert read(client)["status"] == "partial"
+        else:
+            reconcile_now()  # the other one that publishes while a run trains
+            assert read(client) == {"available": False}
+        training.tell("end")
+        training.join()
+        history = read(client)
+    assert (training.error, history["status"], history["progress"]) == (None, "completed", None)
+    assert history["epochs"] == [0, 1, 2, 3, 4, 5]
+    assert bool(looks) is is_on
 
 
 def test_where_nothing_trains_a_turn_asks_nothing_more(scripted: Outside, monkeypatch: pytest.MonkeyPatch) -> None:
