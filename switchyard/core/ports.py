@@ -124,7 +124,8 @@ class Tracking(Protocol):
 
     def list_runs(self, *, experiments: Sequence[str] = ()) -> Iterator[TrackedRun]:
         """Every run once, deleted ones and those of deleted experiments too, in no particular order; only those of
-        `experiments` (names), where some are given. Read in pages: memory does not grow with their number.
+        `experiments` (names), where some are given. Read in pages: memory does not grow with their number. A run that
+        the store can tell of, and not name, has an entry without a status whose `run_id` says so.
 
         Raises: NotFound: no experiment has one of these names; BadSetup: what is there is no MLflow store that we
         know, or we may not read it."""

@@ -183,6 +183,8 @@ class MlflowEmulator:
 
     def _to_run(self, row: sqlite3.Row) -> dict[str, Any]:
         run_id = row["run_uuid"]
+        if row["status"] is None:  # RunInfo, mlflow/entities/run_info.py; as test_real_servers.py has found
+            raise Refused(500, "INTERNAL_ERROR", "status cannot be None")
         info = {
             "run_uuid": run_id,
             "run_id": run_id,

@@ -211,10 +211,13 @@ class Writing:
 
 
 def choose_by_tag(query: Body) -> tuple[str, list[str]]:
-    """SQL for the search's filter: nothing, or ``tags.`<key>` = '<value>'``; others this emulator does not know."""
+    """SQL for the search's filter: nothing, ``tags.`<key>` = '<value>'``, or that there is a status; others this
+    emulator does not know."""
     text = query.get("filter", "")
     if not text:
         return "", []
+    if text == "attributes.status != ''":
+        return "AND status != ''", []
     found = re.fullmatch(r"tags\.`([^`]+)` = '([^']*)'", text)
     if found is None:
         raise _invalid(f"Invalid clause(s) in filter string: '{text}'")

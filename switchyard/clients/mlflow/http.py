@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 import requests
 
-from switchyard.core.errors import BadRequest, BadSetup, NotFound, SwitchyardError, TryAgain, TryLater
+from switchyard.core.errors import BadRecord, BadRequest, BadSetup, NotFound, SwitchyardError, TryAgain, TryLater
 
 _TIMEOUT_S: Final = (10.0, 120.0)  # to connect; between two bytes
 _ANSWER_S: Final = 300.0
@@ -22,6 +22,8 @@ _PASSING: Final = frozenset({408, 425, 429})
 _ATTEMPTS: Final = 5
 COLD_START_S: Final = 120.0
 _SHOWN: Final = 200
+_NO_STATUS: Final = "status cannot be None"
+"""Source: mlflow/entities/run_info.py, 2.9.2, which the server makes of every row before it answers."""
 
 
 class Patience(msgspec.Struct, frozen=True):
@@ -171,6 +173,10 @@ class MlflowServer:
         return session
 
 
+class NoStatus(BadRecord):
+    """A run has no status in MLflow's database: its server then answers for no page of runs that has it."""
+
+
 class _Later(TryAgain):
     """The server said how long to wait."""
 
@@ -191,6 +197,9 @@ def _to_error(response: requests.Response, data: bytes, where: str) -> Switchyar
     code = response.status_code
     said = _read_message(data) or _shorten(data) or response.reason
     failed = f"{where} answered {code}: {said}"
+    if code >= 500 and _NO_STATUS in said:
+        problem = "a run has no status in MLflow's database, and its server cannot answer for it. Set one there"
+        return NoStatus(where, [problem])
     if code in _PASSING or code >= 500:
         after = response.headers.get("Retry-After", "")
         return _Later(failed, min(float(after), 60.0)) if after.isdigit() else TryAgain(failed)

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from switchyard.clients.mlflow.http import MlflowServer
+from switchyard.clients.mlflow.http import MlflowServer, NoStatus
 from switchyard.clients.mlflow.schema import DBL_MAX
 from switchyard.core.batches import batched
 from switchyard.core.errors import BadRecord, BadRequest, BadSetup, NotFound, SwitchyardError, TryAgain
@@ -21,6 +21,7 @@ from switchyard.core.mlflow.facts import Look, choose_shows, is_surely_curve, lo
 from switchyard.core.mlflow.raw_run import Keys, LostRun, OwnedPoint, Points, RawRun, TrackedRun, choose_name, to_points
 
 _API: Final = "/api/2.0/mlflow"
+_HAS_STATUS: Final = "attributes.status != ''"  # in SQL, NULL is not unequal to anything
 _BULK: Final = "/ajax-api/2.0/mlflow/metrics/get-history-bulk"
 BULK_RUNS: Final = 20  # MAX_RUN_IDS_PER_REQUEST of get_metric_history_bulk_handler, mlflow/server/handlers.py, 2.9.2
 BULK_POINTS: Final = 25_000  # MAX_HISTORY_RESULTS, same place
@@ -77,16 +78,45 @@ class RestTracking:
             raise NotFound(f"{self._server.url} has no experiment named {', '.join(map(repr, sorted(missing)))}")
         chosen = [number for number, found in self._experiments.items() if not experiments or found.name in experiments]
         for some in batched(chosen, _EXPERIMENTS_A_SEARCH):
-            body = {
-                "experiment_ids": some,
-                "run_view_type": "ALL",
-                "max_results": _PAGE_RUNS,
-                "order_by": ["attributes.start_time ASC"],
-            }
-            for run in self._pages("/runs/search", body, "runs", _run_id_of):
-                with self._understood(f"MLflow run {_run_id_of(run)}"):
-                    info = self._to_info(run)
-                yield info
+            yield from self._list_some(some)
+
+    def _list_some(self, numbers: Sequence[str]) -> Iterator[TrackedRun]:
+        """The runs of these experiments. The server refuses a page that has a run without a status, and cannot name it:
+        then its experiment has an entry in its place, so that nobody takes the list for whole."""
+        listed: set[str] = set()
+        is_whole = True
+        try:
+            for run in self._search_runs(numbers):
+                listed.add(run.run_id)
+                yield run
+        except NoStatus:
+            is_whole = False
+        if is_whole:
+            return
+        if len(numbers) > 1:
+            for number in numbers:
+                yield from (run for run in self._list_some([number]) if run.run_id not in listed)
+            return
+        yield from (run for run in self._search_runs(numbers, _HAS_STATUS) if run.run_id not in listed)
+        yield TrackedRun(
+            run_id=f"without a status, in experiment {numbers[0]}",
+            name="",
+            experiment_id=numbers[0],
+            experiment=self._experiments[numbers[0]].name,
+            status="",
+        )
+
+    def _search_runs(self, numbers: Sequence[str], condition: str = "") -> Iterator[TrackedRun]:
+        body: dict[str, Any] = {
+            "experiment_ids": numbers,
+            "run_view_type": "ALL",
+            "max_results": _PAGE_RUNS,
+            "order_by": ["attributes.start_time ASC"],
+        }
+        for run in self._pages("/runs/search", body | ({"filter": condition} if condition else {}), "runs", _run_id_of):
+            with self._understood(f"MLflow run {_run_id_of(run)}"):
+                info = self._to_info(run)
+            yield info
 
     def read_runs(self, run_ids: Iterable[str], *, keys: Keys | None = None) -> Iterator[RawRun | LostRun]:
         """See the port. A run that is still being logged to is read as it was at some moment of the reading."""
@@ -137,6 +167,9 @@ class RestTracking:
         try:
             with self._understood(f"MLflow run {run_id}"):
                 return self._read_head(run_id)
+        except NoStatus:
+            said = "its row in MLflow has no status, and MLflow's server cannot answer for it. Set one there"
+            return LostRun(run_id=run_id, error=BadRecord(f"MLflow run {run_id} at {self._server.url}", [said]))
         except SwitchyardError as err:
             return self._lose(run_id, err)
 

@@ -8,6 +8,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,11 @@ from switchyard.clients.mlflow.export.tables import open_tables
 from switchyard.clients.mlflow.http import MlflowServer
 from switchyard.clients.mlflow.rest import RestTracking
 from switchyard.clients.mlflow.sql import open_store
+from switchyard.core.backfill.plan import choose_adopted
+from switchyard.core.errors import BadRecord, catch
 from switchyard.core.mlflow.keys import CHARTED, SCALARS
-from switchyard.core.mlflow.raw_run import Keys, RawRun, to_source_digest
+from switchyard.core.mlflow.mapping import from_points
+from switchyard.core.mlflow.raw_run import Keys, LostRun, RawRun, to_source_digest
 from switchyard.core.ports import Tracking
 from tests.clients.mlflow.real_servers import find_environment, serve
 from tests.clients.mlflow.stores import find_fixture, restore, to_libpq
@@ -86,6 +91,38 @@ def test_upgraded_database_holds_what_the_legacy_one_did(store: tuple[str, str],
     database = postgres.make_database()
     restore(postgres, database, find_fixture())
     assert digests(open_store(store[1])) == digests(open_store(postgres.url(database)))
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_run_without_a_status_is_alone_with_it(version: str, postgres: Postgres, tmp_path: Path) -> None:
+    """MLflow's schema lets it be NULL, and its server then answers for no page of runs that has it. Over REST, too, the
+    others are adopted and read; where a row names the odd one, it alone fails."""
+    environment = find_environment(version)
+    database = postgres.make_database()
+    restore(postgres, database, find_fixture())
+    with psycopg.connect(to_libpq(postgres.url(database))) as connection:
+        rows = connection.execute("SELECT run_uuid FROM runs WHERE lifecycle_stage = 'active' ORDER BY run_uuid")
+        odd, good, *others = [run_id for (run_id,) in rows]
+        connection.execute("UPDATE runs SET status = NULL WHERE run_uuid = %s", (odd,))
+    uri = postgres.url(database).replace("+psycopg", "+psycopg2")
+    if version == "current":
+        subprocess.run([environment / "mlflow", "db", "upgrade", uri], check=True, capture_output=True)
+    with serve(version, uri, tmp_path / "server") as url:
+        for store in (open_rest(url), open_store(uri)):
+            with closing(store):
+                adoption = choose_adopted(store.list_runs(), set(), status="all")
+                assert {good, *others} <= {run.mlflow_run_id for run in adoption.runs}
+                assert "" in {run.status for run in adoption.left_out}  # by its id, or its experiment's
+                assert odd not in {run.mlflow_run_id for run in adoption.runs}
+                found = list(store.read_runs([odd, good], keys=SCALARS))
+                assert good in {look.info.run_id for look in store.look_at_runs([odd, good])}
+            runs = {run.info.run_id: run for run in found if isinstance(run, RawRun)}
+            assert from_points(runs[good]).epochs
+            lost = {run.run_id: run.error for run in found if isinstance(run, LostRun)}
+            refused: object = lost[odd] if odd in lost else catch(partial(from_points, runs[odd]))
+            assert isinstance(refused, BadRecord)
+            assert odd in str(refused)
+            assert "no status" in str(refused)
 
 
 def run_flow(*arguments: str, **settings: str) -> dict[str, Any]:
