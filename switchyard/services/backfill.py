@@ -15,7 +15,7 @@ from switchyard.core.backfill.mapped import to_first_digests_of, to_record
 from switchyard.core.backfill.plan import KIND, NO_CURVE, SKIPPED, STALE, BatchResult, How, Item, Shown, to_ways
 from switchyard.core.batches import batched
 from switchyard.core.errors import SwitchyardError, catch, to_message
-from switchyard.core.history.asked_rules import choose_rules
+from switchyard.core.history.asked_rules import KeptRules, choose_rules
 from switchyard.core.history.following import to_parent, to_parent_of, to_progress, with_parent
 from switchyard.core.history.publication import Draft, Parent, PublishResult, Versions
 from switchyard.core.history.publishing import to_publication
@@ -32,6 +32,8 @@ CHARTED_RUNS: Final = 200
 """Runs a transaction: 2 MB of history. What was committed is not done again, so that fewer would only cost more."""
 WHOLE_RUNS: Final = 50
 """The same with histograms and files, of which a run has 20 times as much."""
+IDS_AT_ONCE: Final = 5_000
+"""Ids a query: a database takes some 30,000 values, and a batch may have more runs."""
 
 
 def backfill_runs(outside: Outside, items: Sequence[Item], how: How, *, again: bool = False) -> BatchResult:
@@ -58,7 +60,9 @@ def backfill_runs(outside: Outside, items: Sequence[Item], how: How, *, again: b
 
 def _with_rules(histories: Histories, items: Sequence[Item], how: How) -> list[Item]:
     """The items with the rules that their runs had, of which the call may give others (`Item.to_how`)."""
-    kept = histories.read_rules([item.quick_test_id for item in items])
+    kept: dict[int, KeptRules] = {}
+    for some in batched([item.quick_test_id for item in items], IDS_AT_ONCE):
+        kept |= histories.read_rules(some)
     return [
         msgspec.structs.replace(item, rules=choose_rules(how.rules, kept[item.quick_test_id]))
         if item.quick_test_id in kept

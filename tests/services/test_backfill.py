@@ -178,6 +178,18 @@ def test_a_dry_run_that_cannot_ask_mlflow_says_so(world: World) -> None:
     assert count_shown(world, []).sentence == ""
 
 
+def test_the_rules_of_a_batch_larger_than_a_query_are_found(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each run keeps its own, whatever the batch's size."""
+    monkeypatch.setattr(backfilling, "IDS_AT_ONCE", 2)
+    for number, item in enumerate(world.items):
+        rules = f'[names]\nval_total_loss = "mine{number}"\n'
+        backfill_runs(world, [item], How(since=datetime.now(UTC), rules=rules))
+    result = backfill_runs(world, world.items, How(since=datetime.now(UTC), force=True, interval=2))
+    assert (result.published, result.failed) == (len(world.items), {})
+    for number, kept in enumerate(world.histories.read_kept([item.quick_test_id for item in world.items])):
+        assert f"mine{number}" in json.loads(kept.history_text or "{}")["metrics"]
+
+
 @pytest.mark.parametrize("histograms", [False, True])
 def test_a_teams_rules_name_the_series_and_are_stored_with_the_run(world: World, *, histograms: bool) -> None:
     """What is compared with it later is named by the same rules, whoever asks."""
