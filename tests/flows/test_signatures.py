@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from msgspec import Meta
 
-from flows.parameters import BackfillParameters, IngestParameters
+from flows.parameters import BackfillParameters, IngestParameters, TrainParameters
 from flows.signatures import takes, to_parameters
 from switchyard.core.errors import BadRequest
 from tests.root import ROOT
@@ -72,13 +72,14 @@ def test_the_parameters_alone_load_neither_prefect_nor_what_makes_forms() -> Non
     assert found.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("struct", [IngestParameters, BackfillParameters])
+@pytest.mark.parametrize("struct", [IngestParameters, BackfillParameters, TrainParameters])
 def test_rules_that_are_none_are_refused_before_anything_runs(
-    struct: type[IngestParameters] | type[BackfillParameters],
+    struct: type[IngestParameters] | type[BackfillParameters] | type[TrainParameters],
 ) -> None:
-    """With the place in the text."""
+    """With the place in the text; the word that drops a run's rules is none of them."""
     given: dict[str, object] = {"quick_test_id": 1} if struct is IngestParameters else {}
     good = '[names]\n"train/total" = "total_loss"\n'
-    assert to_parameters({**given, "rules": good}, struct).rules == good
+    for text in (good, "none"):
+        assert to_parameters({**given, "rules": text}, struct).rules == text
     with pytest.raises(BadRequest, match=r"patterns\[1\].match must have 1 to 9 `\*`"):
         to_parameters({**given, "rules": "[[patterns]]\nmatch = 'a'\nname = 'b'"}, struct)
