@@ -129,6 +129,8 @@ def _print_backfill(result: BackfillResult, console: Console) -> None:
 def _print_lists(lists: list[tuple[str, list[list[str]]]], console: Console) -> None:
     for title, lines in lists:
         table = Table(title=title, title_justify="left", show_header=False)
+        for _ in max(lines, key=len, default=[]):
+            table.add_column(overflow="fold")  # an id that is cut short names no run
         for line in lines[:_LINES_SHOWN]:
             table.add_row(*map(Text, line))
         if len(lines) > _LINES_SHOWN:

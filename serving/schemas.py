@@ -156,14 +156,26 @@ class TrainingProgress(BaseModel):
     at: datetime
 
 
+class CutFacts(BaseModel):
+    """Params, say, for which there was no room."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    left_out: int
+    names: Annotated[list[str], Field(description="the first hundred of them")]
+
+
 class CutNote(BaseModel):
-    """What a history of limited size leaves out; the full series have all of it."""
+    """What a history of limited size leaves out; the full series have every series."""
 
     model_config = ConfigDict(extra="forbid")
 
     left_out: Annotated[int, Field(description="series that are not in this history")] = 0
     names: Annotated[list[str], Field(description="the first hundred of them")] = []
     by_max_points: Annotated[int, Field(description="series with fewer points than sampling would keep")] = 0
+    final_metrics: CutFacts | None = None
+    params: CutFacts | None = None
+    tags: CutFacts | None = None
 
 
 class SamplingNote(BaseModel):

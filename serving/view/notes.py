@@ -51,14 +51,22 @@ def curve_notes(history: dict[str, Any], charts: Charts) -> list[Note]:
         notes.append(Note("info", "This run has no curves", text))
     cut = section(section(history, "sampling"), "cut")
     if cut.get("left_out"):
-        names = [str(name) for name in as_list(cut.get("names"))]
-        said = ", ".join(names[:_NAMES_SAID]) + (", ..." if len(names) > _NAMES_SAID else ".")
-        text = f"{cut['left_out']} of this run's series are not drawn, for there are too many: {said}"
+        text = f"{cut['left_out']} of this run's series are not drawn, for there are too many: {_to_names(cut)}"
         notes.append(Note("warning", "Series left out", text))
+    for name, what in (("final_metrics", "final metrics"), ("params", "parameters"), ("tags", "tags")):
+        found = section(cut, name)
+        if found.get("left_out"):
+            text = f"{found['left_out']} of this run's {what} are not here, for they are too long: {_to_names(found)}"
+            notes.append(Note("warning", f"{what.capitalize()} left out", text))
     if cut.get("by_max_points"):
         text = f"{cut['by_max_points']} of the curves have more points than are drawn; their extremes are kept."
         notes.append(Note("info", "Thinned curves", text))
     return notes
+
+
+def _to_names(cut: dict[str, Any]) -> str:
+    names = [str(name) for name in as_list(cut.get("names"))]
+    return ", ".join(names[:_NAMES_SAID]) + (", ..." if len(names) > _NAMES_SAID else ".")
 
 
 def warning_notes(history: dict[str, Any]) -> list[Note]:

@@ -12,11 +12,13 @@ import pytest
 from rich.console import Console
 
 import flows.terminal
+from flows.answers.backfill import BackfillResult
 from flows.answers.run import RunResult
 from flows.progress.bars import Bar
 from flows.terminal import FlowLog, print_result
 from flows.train import train
 from switchyard.clients.connect import Outside
+from switchyard.core.backfill.plan import PlannedRun
 from switchyard.core.runs.rows import RunStatus
 from tests.flows.polling import wait_for
 
@@ -122,3 +124,24 @@ def test_the_lines_of_a_trainings_steps_reach_the_terminal(
     said = shown.getvalue()
     assert "quick test 1 trains in" in said
     assert "of 3 epochs, loss 0.5000" in said
+
+
+def test_an_id_in_a_narrow_terminal_is_whole() -> None:
+    """On two lines rather than cut short: it is what the reader looks for."""
+    run_id = "0123456789abcdef" * 2
+    why_not = "it is deleted in MLflow; restore it there to adopt it"
+    result = BackfillResult(
+        dry_run=False,
+        rows=0,
+        completed=0,
+        with_mlflow_run=0,
+        already_published=0,
+        legacy=0,
+        adopted=0,
+        to_do=0,
+        left_out=[PlannedRun(mlflow_run_id=run_id, status="FINISHED", why_not=why_not)],
+    )
+    shown = io.StringIO()
+    print_result(result, Console(file=shown, width=80))
+    column = [line.split("\u2502")[1].strip() for line in shown.getvalue().splitlines() if line.startswith("\u2502")]
+    assert run_id in "".join(column)

@@ -93,6 +93,21 @@ def test_points_in_epochs_left_out_are_counted() -> None:
     assert [mark.epoch for mark in kept.charts.loss.marks] == [21]
 
 
+def test_what_was_noticed_of_the_source_is_said() -> None:
+    """Such as two keys of one name, or steps that no chart counts exactly."""
+    view = make_view(make_record(warnings=["`train_loss` is charted under its own name", "`host` is kept"]))
+    (note,) = [note for note in view.notes if note.title == "Noticed when this run was read"]
+    assert note.text == "`train_loss` is charted under its own name; `host` is kept."
+    assert not [note for note in make_view(make_record()).notes if note.title.startswith("Noticed")]
+
+
+def test_params_that_are_left_out_are_named() -> None:
+    """A history has room for so much text alone."""
+    view = make_view(make_record(params={f"p{number}": "v" * 100_000 for number in range(4)}))
+    (note,) = [note for note in view.notes if note.title == "Parameters left out"]
+    assert note.text.startswith("2 of this run's parameters are not here, for they are too long: p")
+
+
 def test_a_final_metric_that_is_not_finite_is_named() -> None:
     """Null among the values; the page says which it was."""
     record = make_record(

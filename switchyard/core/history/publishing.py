@@ -29,7 +29,11 @@ Source = Literal["file", "mlflow"]
 HISTORY_VERSION: Final = 2
 """The published history's `schema_version`."""
 MAX_CURVES_BYTES: Final = 700_000
-"""Of the series' JSON: with params, tags and the axis a history stays below 1 MB. The full series have all of them."""
+"""Of the series' JSON. The full series have all of them."""
+MAX_FACTS_BYTES: Final = 300_000
+"""Of the JSON of final metrics and params, and a third of it of tags. The values have all of the first two."""
+_MAX_BOTH_BYTES: Final = 800_000
+"""Of all these: with the losses, the norms and their axis a history stays below 1 MB."""
 _NAMES_SHOWN: Final = 100
 _CHARACTERS_SHOWN: Final = 200
 _WARNINGS_SHOWN: Final = 20
@@ -77,7 +81,9 @@ def to_publication(
     digests, first = to_both_digests(record)
     histograms = to_histogram_rows(record)
     charted = list(list_charted(record))
-    curves = _Curves(record, charted, choice, sampling)
+    facts = _Facts(record, tags or {})
+    curves = _Curves(record, charted, choice, sampling, room=min(MAX_CURVES_BYTES, _MAX_BOTH_BYTES - facts.bytes))
+    cut = curves.cut | facts.cut
     history = {
         "available": record.available,
         "epochs": [record.epochs[position] for position in choice.positions],
@@ -86,9 +92,9 @@ def to_publication(
         "metrics": curves.metrics,
         "series": curves.series,
         "best": curves.best,
-        "final_metrics": record.final_metrics,
-        "params": record.params,
-        "tags": dict(tags or {}),
+        "final_metrics": facts.final_metrics,
+        "params": facts.params,
+        "tags": facts.tags,
         "parent": None if parent is None else msgspec.to_builtins(parent),
         "progress": None if progress is None else msgspec.to_builtins(progress),
         "mlflow_run_id": mlflow_run_id,
@@ -105,7 +111,7 @@ def to_publication(
             "total": len(record.epochs),
             "non_finite_dropped": curves.dropped,
         }
-        | ({"cut": curves.cut} if curves.cut else {}),
+        | ({"cut": cut} if cut else {}),
         "non_finite": curves.non_finite,
         "digest": {"charted": digests.charted, "full": digests.full},
     }
@@ -125,7 +131,7 @@ def to_publication(
             last={scalar.name: _find_last(scalar.values) for scalar in charted},
             best=curves.best,
             params=record.params,
-            tags=tags or {},
+            tags=facts.tags,
         ),
         row_status=row_status,
         of_attempt=of_attempt,
@@ -133,10 +139,42 @@ def to_publication(
     )
 
 
+class _Facts:
+    """What a history has beside its curves. One text of 6,000 characters is no reason to have none of the others: what
+    does not fit is left out, and named."""
+
+    def __init__(self, record: MetricsRecord, tags: Mapping[str, str]) -> None:
+        self.bytes = 0
+        self.cut: dict[str, Any] = {}
+        self.tags = self._fit("tags", tags, MAX_FACTS_BYTES // 3)
+        most = self.bytes + MAX_FACTS_BYTES
+        self.final_metrics = self._fit("final_metrics", record.final_metrics, most)
+        self.params = self._fit("params", record.params, most)
+
+    def _fit(self, section: str, found: Mapping[str, Any], most: int) -> dict[str, Any]:
+        size = len(msgspec.json.encode(found))
+        if self.bytes + size <= most:
+            self.bytes += size
+            return dict(found)
+        kept: dict[str, Any] = {}
+        left_out: list[str] = []
+        for name, value in found.items():
+            size = len(msgspec.json.encode({name: value}))
+            if self.bytes + size > most:
+                left_out.append(name)
+                continue
+            self.bytes += size
+            kept[name] = value
+        self.cut[section] = _to_cut(left_out)
+        return kept
+
+
 class _Curves:
     """The charted series as they are published, and what is said of those that are not."""
 
-    def __init__(self, record: MetricsRecord, charted: Sequence[Scalar], choice: Choice, sampling: Sampling) -> None:
+    def __init__(
+        self, record: MetricsRecord, charted: Sequence[Scalar], choice: Choice, sampling: Sampling, *, room: int
+    ) -> None:
         self.metrics: dict[str, Series] = {}
         self.series: dict[str, dict[str, Any]] = {}
         self.best: dict[str, dict[str, Any]] = {}
@@ -151,27 +189,27 @@ class _Curves:
         self._thinned = 1 if choice.cut else 0
         self._bytes = 0
         self._is_measured = False
+        self._room = room
         for name, key in PUBLISHED_LOSS.items():
             self._add_kinds("loss", key, name)
         for name in GRADIENT_SERIES:
             self._add_kinds("gradient", name, name)
-        self._add_all(charted, sampling)
+        self._add_all(charted, sampling, room)
         for section in ("final_metrics", "params"):
             if record.non_finite.get(section):
                 self.non_finite[section] = record.non_finite[section]
         if self._left_out:
-            self.cut["left_out"] = len(self._left_out)
-            self.cut["names"] = [name[:_CHARACTERS_SHOWN] for name in self._left_out[:_NAMES_SHOWN]]
+            self.cut |= _to_cut(self._left_out)
         if self._thinned:
             self.cut["by_max_points"] = self._thinned
 
-    def _add_all(self, charted: Sequence[Scalar], sampling: Sampling) -> None:
+    def _add_all(self, charted: Sequence[Scalar], sampling: Sampling, room: int) -> None:
         own = len(self._record.other_series)
         # Many series on steps of their own get fewer points each, rather than a few all of theirs.
         few = Sampling(
             interval=sampling.interval,
             keep_extremes=sampling.keep_extremes,
-            max_points=max(2, min(sampling.max_points, MAX_CURVES_BYTES // 40 // own)) if own else sampling.max_points,
+            max_points=max(2, min(sampling.max_points, room // 40 // own)) if own else sampling.max_points,
         )
         for scalar in charted:
             is_loss = scalar.section == "loss" and scalar.key in _PUBLISHED_LOSS_KEYS
@@ -222,7 +260,7 @@ class _Curves:
         # At most 25 characters a number, and a name three times. Only what may be too much is measured.
         values = content if isinstance(content, list) else content["values"]
         most = 25 * (len(values) if isinstance(content, list) else 2 * len(values)) + 18 * len(name) + 200
-        if not self._is_measured and self._bytes + most > MAX_CURVES_BYTES:
+        if not self._is_measured and self._bytes + most > self._room:
             self._is_measured = True
             known = (self.metrics, self.series, self.best, self.non_finite)
             self._bytes = sum(len(msgspec.json.encode(found)) for found in known)
@@ -231,7 +269,7 @@ class _Curves:
             # What is null may be named in `non_finite`, with its epoch.
             nulls, again = values.count(None), len(msgspec.json.encode(name)) + 6
             most += (again + 30 * nulls if nulls else 0) + (again if best is not None else 0)
-        if self._bytes + most > MAX_CURVES_BYTES:
+        if self._bytes + most > self._room:
             return False
         self._bytes += most
         return True
@@ -244,6 +282,10 @@ class _Curves:
         self.dropped += len(kinds) - len(found)
         if found:
             self.non_finite.setdefault(published or section, {})[name] = found
+
+
+def _to_cut(left_out: Sequence[str]) -> dict[str, Any]:
+    return {"left_out": len(left_out), "names": [name[:_CHARACTERS_SHOWN] for name in left_out[:_NAMES_SHOWN]]}
 
 
 def _shorten(warnings: Sequence[str]) -> list[str]:

@@ -287,3 +287,31 @@ def test_a_history_of_too_many_series_stays_below_one_megabyte(name: str, value:
     history = publish(make_record(20, metrics=metrics, non_finite=kinds), Sampling(interval=1)).history
     assert 400_000 < len(json.dumps(history, ensure_ascii=False, separators=(",", ":")).encode()) < 1_000_000
     assert len(history["metrics"]) + history["sampling"]["cut"]["left_out"] == 10_000
+
+
+def test_long_params_and_tags_are_left_out_by_name_and_the_short_ones_stay() -> None:
+    """The history stays below 1 MB with as many series as fit beside them; the values know every param."""
+    params = {f"p{number:04}": "v" * 6_000 for number in range(400)} | {"z": "short"}
+    tags = {f"t{number:03}": "t" * 5_000 for number in range(100)}
+    record = make_record(
+        100,
+        metrics={f"loss_{number}": [0.1 + 0.2] * 100 for number in range(10_000)},
+        final_metrics={f"test_{number}": 0.1 + 0.2 for number in range(10_000)},
+        params=params,
+    )
+    publication = publish(record, Sampling(interval=1), tags=tags)
+    history = publication.history
+    assert len(json.dumps(history, separators=(",", ":"))) < 1_000_000
+    cut = history["sampling"]["cut"]
+    for section, all_of_them in (("params", params), ("tags", tags), ("final_metrics", record.final_metrics)):
+        assert len(history[section]) + cut.get(section, {"left_out": 0})["left_out"] == len(all_of_them)
+    assert (history["params"]["z"], cut["params"]["names"][-1][0]) == ("short", "p")
+    assert sum(value.kind == "param" for value in publication.values) == 401
+    assert sum(value.kind == "tag" for value in publication.values) == len(history["tags"])
+
+
+def test_ordinary_params_and_tags_are_whole() -> None:
+    """Nothing is said of a cut."""
+    history = publish(make_record(3, params={"a": "x" * 6_000, "b": [1, {}]}), tags={"t": "y" * 5_000}).history
+    assert (history["params"], history["tags"]) == ({"a": "x" * 6_000, "b": [1, {}]}, {"t": "y" * 5_000})
+    assert "cut" not in history["sampling"]
