@@ -41,7 +41,7 @@ deploy: setup ## a work pool and all deployments on the server of PREFECT_API_UR
 	@$(BIN)/python -m deployments.deploy $(POOL)
 
 test: setup ## all tests but the slow ones
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: setup ## the slow tests
 	$(BIN)/python -m pytest -m slow

@@ -4,7 +4,11 @@ import atexit
 import os
 import shutil
 import signal
+import sys
 import tempfile
+from pathlib import Path
+
+import pytest
 
 from switchyard.clients.prefect.analytics import switch_off_analytics
 from tests.memory import keep_files_in_memory
@@ -15,6 +19,10 @@ keep_files_in_memory()
 # Prefect makes its home when it is imported, and reads it ever after: the tests' own, whatever the surroundings say.
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="switchyard-tests-prefect-")
 atexit.register(shutil.rmtree, os.environ["PREFECT_HOME"], ignore_errors=True)
+
+# The tests start hundreds of processes: each would compile our code again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # A shell that starts the tests in its background has Ctrl-C ignored, by them and by every process that they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -32,6 +40,16 @@ from tests.emulators.vertex_fixture import (  # noqa: E402  # as above
     vertex_server,
 )
 from tests.prefect_server import prefect_server  # noqa: E402  # as above
+
+HERE = Path(__file__).parent
+LONG_FILES = ("flows", "trainer", "deployments", "releases", "test_command.py")
+"""Where a file takes minutes. At the end of all, one worker would wait for another's; `make test` keeps this order."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first."""
+    items.sort(key=lambda item: item.path.relative_to(HERE).parts[0] not in LONG_FILES)
+
 
 __all__ = [
     "gcs",
