@@ -4,10 +4,11 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import create_engine, text
+from sqlalchemy import Engine, NullPool, create_engine, text
 
 from switchyard.clients.results.migrate import migrate
 from switchyard.clients.results.open import ResultsPorts, open_results
@@ -278,10 +279,12 @@ class Places:
 
 def run_sql(url: str, statement: str, **values: object) -> list[Any]:
     """Runs one statement in a transaction and on a connection of its own."""
-    engine = create_engine(url)
-    try:
-        with engine.begin() as connection:
-            result = connection.execute(text(statement), values)
-            return list(result) if result.returns_rows else []
-    finally:
-        engine.dispose()
+    with _make_engine(url).begin() as connection:
+        result = connection.execute(text(statement), values)
+        return list(result) if result.returns_rows else []
+
+
+@lru_cache(maxsize=16)
+def _make_engine(url: str) -> Engine:
+    """It keeps no connection, but what it has learnt of the server: a new one asks five questions first."""
+    return create_engine(url, poolclass=NullPool)
