@@ -10,6 +10,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
+import msgspec
 from starlette.requests import Request, cookie_parser
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -112,7 +113,8 @@ class Door:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        need, caller = self._needs(scope["method"], scope["path"]), self._read_caller(scope)
+        need = self._needs(scope["method"], scope["path"])
+        caller = self._read_caller(scope, need)
         refusal = decide(self._access.guard, need, caller, now=datetime.now(UTC))
         if refusal is None:
             scope[TOKEN] = caller.token
@@ -120,18 +122,19 @@ class Door:
         else:
             await refuse(Request(scope, receive), refusal, caller)(scope, receive, send)
 
-    def _read_caller(self, scope: Scope) -> Caller:
+    def _read_caller(self, scope: Scope, need: Need) -> Caller:
         headers = {name: value.decode("latin-1") for name, value in scope["headers"] if name in _READ}
         text, by_header = _read_bearer(headers.get(b"authorization", "")), True
         if not text.startswith(PREFIX):
             # Somebody else's token (Google's, which Cloud Run passes on) leaves room for the cookie.
             cookie = read_cookie(headers.get(b"cookie", ""))
             text, by_header = (cookie, False) if cookie else (text, True)
+        caller = Caller(token=self._access.find_token(text), presents=bool(text), by_header=by_header and bool(text))
+        if need not in (Need.WRITE, Need.FORM):
+            return caller  # the rest makes no difference to what only reads
         host = headers.get(b"host", "")
-        return Caller(
-            token=self._access.find_token(text),
-            presents=bool(text),
-            by_header=by_header and bool(text),
+        return msgspec.structs.replace(
+            caller,
             cross_origin=is_cross_origin(
                 fetch_site=headers.get(b"sec-fetch-site", ""), origin=headers.get(b"origin", ""), host=host
             ),
