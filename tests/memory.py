@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 ROOM_BYTES = 4 << 30
-"""What must be free: all tests have some 2 GB at once at most. A container has 64 MB there by itself."""
+"""What must be free: all tests write 2.4 GB, and most of it is deleted as they pass. A container has 64 MB there."""
 
 
 def keep_files_in_memory(folder: Path = Path("/dev/shm")) -> bool:

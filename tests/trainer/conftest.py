@@ -3,12 +3,22 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from tests.trainer.forked_trainers import Trainers, open_trainers
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+
+
+@pytest.fixture(scope="session")
+def trainers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trainers]:
+    """Trainers that need not load TensorFlow."""
+    with open_trainers(tmp_path_factory.mktemp("trainers")) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,8 @@ import pytest
 from switchyard.core.errors import JobFailed
 from switchyard.core.metrics.record import MetricsRecord
 from tests.trainer.factories import TINY_FLAGS, make_spec
-from tests.trainer.test_process import read_ended, read_lines, read_metrics, run
+from tests.trainer.forked_trainers import Trainers
+from tests.trainer.test_process import read_ended, read_lines, read_metrics
 from trainer.data.preparing import prepare
 from trainer.options import RunSpec
 from trainer.output.checkpoints import CheckpointStore
@@ -132,11 +133,11 @@ def test_early_stopping_does_not_hold_up_the_end(tmp_path: Path, monkeypatch: py
     assert "diverged" in said
 
 
-def test_a_diverged_run_fails_as_a_process(tmp_path: Path) -> None:
+def test_a_diverged_run_fails_as_a_process(tmp_path: Path, trainers: Trainers) -> None:
     """Without any finite epoch: exit 1, a failed file with its partial history, no model, and the reason in the log
     and the last file. Restarted, it fails the same way."""
     for restart in range(2):
-        done = run(tmp_path, *TINY_FLAGS, "--epochs=5", "--temperature=1e-39")
+        done = trainers.run(tmp_path, *TINY_FLAGS, "--epochs=5", "--temperature=1e-39")
         assert done.returncode == 1
         assert "Traceback" not in done.stdout + done.stderr
         last = read_lines(done.stdout)[-1]

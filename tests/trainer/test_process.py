@@ -17,6 +17,7 @@ import pytest
 from switchyard.core.metrics.reading import read_record
 from switchyard.core.metrics.record import MetricsRecord
 from tests.trainer.factories import TINY_FLAGS, make_columns, write_parquet
+from tests.trainer.forked_trainers import Trainers
 
 WAIT_S = 120
 
@@ -145,11 +146,11 @@ def test_the_model_answers_in_another_process(trained: tuple[Path, str]) -> None
     assert 1 / 8 <= scores[1][0] <= 1 / 4
 
 
-def test_one_seed_gives_one_result(tmp_path: Path) -> None:
+def test_one_seed_gives_one_result(tmp_path: Path, trainers: Trainers) -> None:
     """Two processes with the same flags write the same numbers; another seed writes others."""
     records = []
     for name, seed in (("a", 7), ("b", 7), ("c", 8)):
-        assert run(tmp_path / name, *TINY_FLAGS, f"--seed={seed}").returncode == 0
+        assert trainers.run(tmp_path / name, *TINY_FLAGS, f"--seed={seed}").returncode == 0
         metrics = read_metrics(tmp_path / name)
         del metrics.metrics["epoch_seconds"]
         records.append((metrics.loss, metrics.gradient_stats, metrics.weight_stats, metrics.final_metrics))
@@ -172,7 +173,7 @@ def test_sigterm_leaves_a_last_snapshot(tmp_path: Path) -> None:
     assert (read_ended(tmp_path)["status"], read_ended(tmp_path)["exit"]) == ("stopped", 143)
 
 
-def test_kill_loses_only_what_came_after_the_last_snapshot(tmp_path: Path) -> None:
+def test_kill_loses_only_what_came_after_the_last_snapshot(tmp_path: Path, trainers: Trainers) -> None:
     """kill -9 leaves the last snapshot whole, and no last file; the same job started again is restart 1."""
     with started(tmp_path, *TINY_FLAGS, "--epochs=100000") as process:
         wait_for_epoch(process, 3)
@@ -182,7 +183,7 @@ def test_kill_loses_only_what_came_after_the_last_snapshot(tmp_path: Path) -> No
     assert metrics.status == "partial"
     assert len(metrics.epochs) >= 1
     assert not (tmp_path / "ended.json").exists()
-    assert run(tmp_path, *TINY_FLAGS).returncode == 0
+    assert trainers.run(tmp_path, *TINY_FLAGS).returncode == 0
     again = read_metrics(tmp_path)
     assert again.run is not None
     assert (again.status, again.run.restart, again.epochs) == ("completed", 1, [0, 1])
@@ -251,13 +252,13 @@ BAD_DATA: list[tuple[dict[str, Any] | None, list[str], str]] = [
 
 @pytest.mark.parametrize(("columns", "flags", "message"), BAD_DATA)
 def test_bad_data_fails_the_run_with_one_line(
-    columns: dict[str, Any] | None, flags: list[str], message: str, tmp_path: Path
+    columns: dict[str, Any] | None, flags: list[str], message: str, tmp_path: Path, trainers: Trainers
 ) -> None:
     """Exit 1, the reason as one ERROR line without a traceback, a failed record without epochs, and the last file."""
     path = tmp_path / "orders.parquet"
     if columns is not None:
         write_parquet(path, make_columns(64, **columns))
-    done = run(tmp_path / "run", f"--data-uri={path.as_uri()}", "--top-k=3", *flags)
+    done = trainers.run(tmp_path / "run", f"--data-uri={path.as_uri()}", "--top-k=3", *flags)
     assert done.returncode == 1
     assert "Traceback" not in done.stdout + done.stderr
     last = read_lines(done.stdout)[-1]
@@ -282,10 +283,10 @@ def test_a_wish_to_stop_before_the_first_epoch_ends_too(tmp_path: Path) -> None:
     assert not (tmp_path / "training_metrics.json").exists()
 
 
-def test_early_stopping_stops_only_when_asked(tmp_path: Path) -> None:
+def test_early_stopping_stops_only_when_asked(tmp_path: Path, trainers: Trainers) -> None:
     """Without it all epochs asked are trained, whatever the loss does; with it, no more than the patience allows."""
     flags = [*TINY_FLAGS, "--epochs=6", "--learning-rate=1e-12"]
     for name, patience, epochs in (("never", 0, 6), ("soon", 2, 3)):
-        assert run(tmp_path / name, *flags, f"--early-stopping-patience={patience}").returncode == 0
+        assert trainers.run(tmp_path / name, *flags, f"--early-stopping-patience={patience}").returncode == 0
         metrics = read_metrics(tmp_path / name)
         assert (metrics.status, len(metrics.epochs)) == ("completed", epochs)

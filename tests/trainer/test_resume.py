@@ -12,6 +12,7 @@ import pytest
 from switchyard.core.errors import BadRecord
 from switchyard.core.metrics.writing import to_json
 from tests.trainer.factories import LONGER_EPOCHS, LONGER_FLAGS, TINY_FLAGS, make_spec, to_numbers
+from tests.trainer.forked_trainers import Trainers
 from tests.trainer.test_process import WAIT_S, read_ended, read_lines, read_metrics, run, started, wait_for_epoch
 from trainer.options import RunSpec
 from trainer.output.checkpoints import RECORD_NAME, CheckpointStore
@@ -46,16 +47,16 @@ def test_an_interrupted_training_ends_in_the_same_numbers(
     assert not [path for path in (tmp_path / "checkpoints").rglob("*") if path.is_file()]
 
 
-def test_a_completed_job_that_is_started_again_does_nothing(tmp_path: Path) -> None:
+def test_a_completed_job_that_is_started_again_does_nothing(tmp_path: Path, trainers: Trainers) -> None:
     """Exit 0, the files untouched, and a last file where the first process had no time for it; other flags are an
     error."""
-    assert run(tmp_path, *TINY_FLAGS).returncode == 0
+    assert trainers.run(tmp_path, *TINY_FLAGS).returncode == 0
     before = (tmp_path / "training_metrics.json").read_bytes()
     (tmp_path / "ended.json").unlink()
-    again = run(tmp_path, *TINY_FLAGS)
+    again = trainers.run(tmp_path, *TINY_FLAGS)
     assert (again.returncode, read_ended(tmp_path)["status"]) == (0, "completed")
     assert "completed already" in again.stdout
-    other = run(tmp_path, *TINY_FLAGS, "--epochs=3")
+    other = trainers.run(tmp_path, *TINY_FLAGS, "--epochs=3")
     assert other.returncode == 1
     assert "epochs 2, not 3" in other.stdout
     assert (tmp_path / "training_metrics.json").read_bytes() == before
