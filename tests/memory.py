@@ -13,7 +13,8 @@ ROOM_BYTES = 4 << 30
 
 
 def keep_files_in_memory(folder: Path = Path("/dev/shm")) -> bool:
-    """Makes `folder` the temporary folder of this process and of those it starts, and says whether it did.
+    """Makes a folder in `folder` the temporary one of this process and of those it starts, and says whether it did. It
+    stays, with what failed tests and killed processes left there.
 
     It does not where TMPDIR names one, where there is no room, or where no program may be run from there.
     """
@@ -22,7 +23,9 @@ def keep_files_in_memory(folder: Path = Path("/dev/shm")) -> bool:
     found = os.statvfs(folder)
     if not has_room(found.f_bavail * found.f_frsize, found.f_flag):
         return False
-    os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
+    own = folder / f"switchyard-tests-{os.getuid()}"
+    own.mkdir(exist_ok=True)
+    os.environ["TMPDIR"] = tempfile.tempdir = str(own)
     return True
 
 

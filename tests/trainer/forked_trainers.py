@@ -8,7 +8,6 @@ import json
 import os
 import subprocess
 import sys
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,22 +46,15 @@ def open_trainers(folder: Path) -> Iterator[Trainers]:
         server.stdin.close()  # its loop ends
 
 
-def _train(order: dict[str, Any]) -> None:
-    """What the process does that was forked; does not return."""
+def _train(order: dict[str, Any]) -> int:
+    """What the process does that was forked: its exit status."""
     from trainer.starting import start
 
     for number, name in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(order[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     os.environ.clear()
     os.environ.update(order["environ"])
-    status = 1
-    try:
-        status = start(order["arguments"], os.environ)
-    finally:  # never on into what its parent does
-        if sys.exc_info()[0]:
-            traceback.print_exc()
-        sys.stdout.flush()
-        os._exit(status)
+    return start(order["arguments"], os.environ)
 
 
 def _serve() -> None:
@@ -72,7 +64,7 @@ def _serve() -> None:
     for line in sys.stdin:
         number = os.fork()
         if not number:
-            _train(json.loads(line))
+            sys.exit(_train(json.loads(line)))  # as `python -m trainer` ends, with TensorFlow's clearing up
         print(os.waitstatus_to_exitcode(os.waitpid(number, 0)[1]), flush=True)
 
 
