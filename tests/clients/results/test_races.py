@@ -16,7 +16,7 @@ from tests.clients.results.places import NOW, Place, Places, publication, run_sq
 from tests.clients.results.process import Processes, open_processes
 from tests.postgres import Postgres
 
-STATEMENTS_OF_A_PUBLISH = 12
+STATEMENTS_OF_A_PUBLISH = 10
 """At least; after the last of them nothing is left but the commit."""
 
 
