@@ -19,6 +19,7 @@ from sqlalchemy import Text, cast, insert, literal, literal_column, select
 
 from switchyard.clients.results.migrate import migrate
 from switchyard.clients.results.open import ResultsPorts, open_results
+from switchyard.clients.results.tables import to_tables
 from switchyard.clients.settings import read_settings
 from switchyard.core.backfill.plan import How, make_plan
 from switchyard.core.history.publishing import to_publication
@@ -35,7 +36,6 @@ PAGE = 51
 """Runs that one page of the list asks for."""
 LIMIT = 500
 """Runs that a turn of reconcile asks for."""
-_TABLES = {"quick_tests": "id", "switchyard_jobs": "quick_test_id", "switchyard_published": "quick_test_id"}
 _UNLIKE = {"key": "job", "request_key": "request", "job_name": "name", "mlflow_run_id": "mlflow"}
 """Texts that differ from run to run."""
 
@@ -100,13 +100,15 @@ def multiply(results: ResultsPorts, url: str, runs: int) -> None:
     results.histories.publish(publication, now=now)
     results.jobs.claim_ended_event(job.key, now=now)
     engine = sqlalchemy.create_engine(url)
-    tables = sqlalchemy.MetaData()
-    tables.reflect(engine, only=list(_TABLES))
+    tables = to_tables()
     with engine.begin() as connection:
         numbers = select(literal(2).label("n")).cte("numbers", recursive=True)
         numbers = numbers.union_all(select(numbers.c.n + 1).where(numbers.c.n < runs))
-        for name, id_column in _TABLES.items():
-            table = tables.tables[name]
+        for table, id_column in (
+            (tables.runs, "id"),
+            (tables.jobs, "quick_test_id"),
+            (tables.published, "quick_test_id"),
+        ):
             columns = [_copied(column, id_column, numbers.c.n) for column in table.c]
             copied = select(*columns).select_from(table.join(numbers, literal_column("1") == 1))
             connection.execute(insert(table).from_select([column.name for column in table.c], copied))
