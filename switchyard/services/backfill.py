@@ -196,7 +196,7 @@ def _to_publishable(outside: Outside, run: RawRun, item: Item, how: How) -> tupl
         mlflow_run_id=info.run_id,
         versions=versions,
         # What is published already, by whichever version, is met only where more of it is read than was before.
-        first_digests=to_first_digests_of(run) if how.whole else None,
+        first_digests=to_first_digests_of(run) if how.whole and not item.is_new else None,
         tags=to_user_tags(run.tags),
         parent=to_parent(to_parent_run_id(run.tags)),
         progress=to_progress(record),

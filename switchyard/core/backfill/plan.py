@@ -77,6 +77,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     filed: bool = False  # backfill has written its file, which is to say the same
     follows: bool = False  # its row says what MLflow says of the run
     rules: str = ""  # for names, where the call gives none: those that the run had
+    is_new: bool = False  # nothing is published of it: no other version's digests need be made
 
     def to_how(self, how: How) -> How:
         """How this one is read and published: never with less than it was before."""
@@ -232,6 +233,7 @@ def make_plan(
                 whole=found == "bring up to date" and row.full_digest is not None,
                 filed=found == "bring up to date" and _is_filed(row),
                 follows=row.adopted and not row.has_job and (row.id in behind.why or is_unended(row)),
+                is_new=row.published == "nothing",
             )
             for row, found in mine
         ],

@@ -163,3 +163,9 @@ def test_what_only_an_export_keeps_depends_on_what_is_read() -> None:
     assert "histograms" in charted
     assert "histograms" not in histograms
     assert any("time of each point" in line for line in full)
+
+
+def test_only_a_run_of_which_nothing_is_published_is_new() -> None:
+    """Of the others the digests of an earlier version may be met, and are made."""
+    plan = make_plan([make_row(1), make_row(2, published="legacy"), make_row(3, **WHOLE)], how(force=True))
+    assert [item.is_new for item in plan.to_do] == [True, False, False]
