@@ -34,6 +34,13 @@ def test_images_say_what_they_are(image: Image) -> None:
     assert {"org.opencontainers.image.title", "org.opencontainers.image.description"} <= set(image.labels)
 
 
+def test_the_serving_image_says_that_something_stands_in_front(context: Path) -> None:
+    """It listens for others, as Cloud Run needs it, and would not start otherwise; a file of tokens counts besides."""
+    image = read_image("serving", context)
+    assert image.environ["SERVING_BEHIND"] == "iam"
+    assert image.command[:2] == ("--host", "0.0.0.0")  # noqa: S104  (what is tested)
+
+
 def test_images_start_without_a_shell(image: Image) -> None:
     """A shell would keep SIGTERM from the process that must write its last snapshot."""
     assert image.entrypoint or image.command

@@ -86,6 +86,13 @@ def test_services_get_settings_that_exist() -> None:
     assert {"PUSH_AUDIENCE", "PUSH_SERVICE_ACCOUNT", "TRAINER_IMAGE"} <= settings
 
 
+def test_cloud_run_stands_in_front_of_what_people_read() -> None:
+    """The service whose invokers it checks says so; the one that checks no invokers does not."""
+    assert re.search(r'serving = \{.*SERVING_BEHIND = "iam"', TEXT)
+    assert TEXT.count("SERVING_BEHIND") == 1
+    assert 'invoker_iam_disabled = each.key == "events"' in TEXT
+
+
 def test_pushes_go_where_serving_takes_them() -> None:
     """To its one path, as the account it is told to believe, for the audience it expects."""
     assert f'push_endpoint = "${{local.events_url}}{PATH}"' in TEXT

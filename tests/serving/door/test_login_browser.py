@@ -1,0 +1,47 @@
+"""The form in a real browser, by the keyboard alone."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.chromium import open_browser, skip_without_chromium
+from tests.clients.results.places import Place
+from tests.serving.door.conftest import Tokens, run_server
+from tests.serving.factories import publish_run
+
+pytestmark = [pytest.mark.needs_browser, skip_without_chromium]
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_a_person_comes_in_and_goes_out_by_the_keyboard(
+    place: Place, tokens: Tokens, tmp_path: Path, width: int, scheme: str
+) -> None:
+    """The page that was asked for opens; no script can read the token; out, it asks again. Nothing overflows."""
+    run = publish_run(place, name="a run to see")
+    with (
+        run_server(place, state_dir=tmp_path, API_TOKENS_FILE=str(tokens.path)) as (url, _),
+        open_browser() as browser,
+    ):
+        context = browser.new_context(viewport={"width": width, "height": 700}, color_scheme=scheme)  # type: ignore[arg-type]  # one of its words
+        page = context.new_page()
+        page.goto(f"{url}/quick-tests/{run}")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert page.evaluate("document.activeElement.id") == "token"
+        page.keyboard.type("swy_wrong")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("[role=alert]")
+        page.keyboard.type(tokens.reads)
+        page.keyboard.press("Enter")
+        page.wait_for_selector("h1:has-text('a run to see')")
+        assert page.url == f"{url}/quick-tests/{run}"
+        assert page.evaluate("document.cookie") == ""
+        [cookie] = context.cookies()
+        assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Lax")
+        page.goto(f"{url}/login")
+        page.focus("button")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#token")
+        assert context.cookies() == []
+        answer = page.goto(f"{url}/quick-tests/{run}")
+        assert answer is not None
+        assert answer.status == 401
