@@ -22,8 +22,8 @@ class Choice(msgspec.Struct, frozen=True):
 def choose_epochs(record: MetricsRecord, sampling: Sampling) -> Choice:
     """The positions in `record.epochs` to keep: epochs that `interval` divides, and the last.
 
-    Where those are fewer than floor(epochs / interval), as of steps 99, 199, ..., every interval-th position is kept
-    instead, and the last. `keep_extremes` adds the first epoch, and of each loss series the first position of its
+    Where those are fewer than floor(epochs / interval), as of steps 99, 199, ..., or one of several, as of epochs 1 to
+    4, every interval-th position is kept instead, and the last. `keep_extremes` adds the first epoch, and of each loss series the first position of its
     minimum, of its maximum, and every non-finite value: a spike between two samples must not vanish unseen. Where more
     than `max_points` are left, some are taken away evenly, but for the last and those extremes.
 
@@ -72,7 +72,8 @@ def _choose(steps: Sequence[int], sampling: Sampling) -> Choice:
     by: By = "epoch"
     if not kept or kept[-1] != last:
         kept.append(last)
-    if len(kept) < len(steps) // interval:
+    # Two at least: one point of a few steps that `interval` does not divide would be no line.
+    if len(kept) < max(len(steps) // interval, min(2, len(steps))):
         kept, by = list(range(0, len(steps), interval)), "position"
         if kept[-1] != last:
             kept.append(last)

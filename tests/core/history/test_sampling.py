@@ -26,6 +26,9 @@ def kept(epochs: list[int], sampling: Sampling | None = None) -> list[int]:
         (list(range(1, 51)), 5, [*range(5, 51, 5)]),  # epochs from 1, as other trainers count
         (list(range(7, 12)), 5, [10, 11]),  # resumed
         ([3, 10, 17], 5, [10, 17]),  # every seventh epoch was logged
+        ([1, 2, 3, 4], 5, [1, 4]),  # the last alone would be no line
+        ([6, 7], 5, [6, 7]),
+        ([*range(99, 2000, 100)], 5, [99, 599, 1099, 1599, 1999]),
         ([2], 5, [2]),
         ([], 5, []),
     ],

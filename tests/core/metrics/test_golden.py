@@ -28,7 +28,9 @@ def make_expected(case: str) -> dict[str, bytes]:
         "histograms.json": {
             f"{row.kind}.{row.tower}": msgspec.Raw(gzip.decompress(row.gzip_json)) for row in publication.histograms
         },
-        "2/history.json": publication.history,
+        # What was odd came later: it is no part of the digests, and a history without it stays what it is.
+        "2/history.json": {name: part for name, part in publication.history.items() if name != "warnings"},
+        "2/warnings.json": publication.history.get("warnings", []),
         "2/digests.json": publication.digests,
         "2/series.json": msgspec.Raw(gzip.decompress(publication.series.gzip_json)),
         "2/values.json": publication.values,
