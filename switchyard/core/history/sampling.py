@@ -22,10 +22,11 @@ class Choice(msgspec.Struct, frozen=True):
 def choose_epochs(record: MetricsRecord, sampling: Sampling) -> Choice:
     """The positions in `record.epochs` to keep: epochs that `interval` divides, and the last.
 
-    Where those are fewer than floor(epochs / interval), as of steps 99, 199, ..., or one of several, as of epochs 1 to
-    4, every interval-th position is kept instead, and the last. `keep_extremes` adds the first epoch, and of each loss series the first position of its
-    minimum, of its maximum, and every non-finite value: a spike between two samples must not vanish unseen. Where more
-    than `max_points` are left, some are taken away evenly, but for the last and those extremes.
+    Where those are fewer than floor(epochs / interval), as of steps 99, 199, ..., or one of several, as of epochs 1
+    to 4, every interval-th position is kept instead, and the last. `keep_extremes` adds the first epoch, and of
+    each loss series the first position of its minimum, of its maximum, and every non-finite value: a spike between
+    two samples must not vanish unseen. Where more than `max_points` are left, some are taken away evenly, but for
+    the last and those extremes.
 
     Raises:
         BadRequest: `interval` is below 1, or `max_points` below 2.
