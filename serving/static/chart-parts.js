@@ -40,7 +40,8 @@ const ChartParts = (() => {
     const x = u.data[0][i];
     const rows = chart.made.flatMap(({ line, faint, y }) => {
       const shown = y[i] !== undefined && !chart.hidden.has(key(line)) && (!faint || line.faint);
-      return shown ? [{ line, text: `${line.label}: ${ChartData.short(y[i])}` }] : [];
+      const logged = chart.made.find((one) => one.line === line && one.faint && !line.faint);
+      return shown ? [{ line, text: `${line.label}: ${ChartData.short(y[i])}${logged ? ` (logged ${ChartData.short(logged.y[i])})` : ""}` }] : [];
     });
     const marks = (spec.marks ?? []).filter((mark) => mark.at === x).map((mark) => ({ line: null, text: mark.label }));
     const name = spec.categories?.[x] ?? ChartData.texts(spec.lines).get(x) ?? ChartData.short(x);

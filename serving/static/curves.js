@@ -51,5 +51,5 @@ const Curves = (() => {
     document.querySelector(`#${card} .cardhead`).append(ChartParts.downloads(title, () => Charts.of(document.getElementById(chart))));
   }
 
-  return { draw };
+  return { draw, has };
 })();

@@ -14,7 +14,7 @@
   function draw() {
     const { charts } = shown;
     byId("charts").hidden = !charts;
-    byId("tools").hidden = !charts;
+    byId("tools").hidden = !charts || ![charts.loss, charts.norms].some(Curves.has) && !charts.others.length;
     if (!charts) return;
     charts.full = full;
     Curves.draw(charts, look());

@@ -1,5 +1,6 @@
-"""The page in a real, headless Chromium that reaches nothing but this machine."""
+"""A run's page in a real, headless Chromium that reaches nothing but this machine."""
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import uvicorn
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, Route, expect
 
 from serving.app import create_app
@@ -24,8 +26,10 @@ from tests.serving.conftest import OverPlace
 from tests.serving.factories import make_record, make_run, publish_run
 
 HOSTILE = "<img src=x onerror=alert(1)><b>bold</b>"
+CURVE = "Charts.of(document.getElementById('loss-chart'))?.spec.lines[0]"
 LEGACY = '{"available": true, "epochs": [0, 5, 10], "loss": {"train": [1.5, NaN, 0.9], "val": [1.6]}, "gradient": {}}'
 
+expect.set_options(timeout=20_000)  # a loaded machine is slow, not wrong
 pytestmark = [pytest.mark.needs_browser, skip_without_chromium]
 
 
@@ -74,7 +78,15 @@ def site(all_places: Places, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         name="every series",
     )
     made.runs["many"] = publish_run(
-        place, make_record(metrics={f"layer_{number}": [1.0] * 50 for number in range(100)}), name="many series"
+        place,
+        MetricsRecord(
+            status="completed",
+            saved_at=NOW,
+            epochs=[0, 1, 2],
+            metrics={f"layer_{number}": [1.0, 2.0, float(number)] for number in range(2000)},
+            params={"text": "x" * 5000},
+        ),
+        name="many " + "series" * 800,
     )
     made.runs["values"] = publish_run(
         place,
@@ -96,6 +108,16 @@ def browser() -> Iterator[Browser]:
     """Chromium, once for the module."""
     with open_browser() as browser:
         yield browser
+
+
+@pytest.fixture(scope="module")
+def shared(browser: Browser, site: Site) -> Iterator[Page]:
+    """One page for all tests that only ask its scripts."""
+    page = browser.new_page()
+    page.goto(f"{site.url}/quick-tests/{site.runs['legacy']}")
+    page.wait_for_selector("body[data-drawn=yes]")
+    yield page
+    page.close()
 
 
 @dataclass
@@ -131,17 +153,48 @@ def visit(browser: Browser, site: Site, tmp_path: Path) -> Iterator[Visit]:
     made.page.on("pageerror", lambda error: made.complaints.append(str(error)))
     made.page.on("dialog", lambda dialog: made.complaints.append(f"dialog: {dialog.message}"))
     yield made
-    made.page.screenshot(path=tmp_path / "page.png", full_page=True)
+    made.page.screenshot(path=tmp_path / "page.png")
     context.close()
     assert made.complaints == []
 
 
-def traces(page: Page, chart: str) -> dict[str, Any]:
-    """What Plotly holds of a chart: by name, how many points have a value, and where they lie."""
+def curves(page: Page, chart: str) -> dict[str, Any]:
+    """What the chart library holds of a chart: by name, the points of each line, a gap as null."""
     found: dict[str, Any] = page.evaluate(
-        """(id) => Object.fromEntries(document.getElementById(id).data.map((trace) => [trace.name, {
-            x: Array.from(trace.x), y: Array.from(trace.y, (one) => one ?? null), type: trace.type }]))""",
+        """(id) => { const { made, spec, u } = Charts.of(document.getElementById(id));
+            return Object.fromEntries(made.map(({ line, faint }, i) => [
+                faint && spec.smooth ? `${line.label}, as logged` : line.label, {
+                    x: u.data[0].filter((_, at) => u.data[i + 1][at] !== undefined),
+                    y: u.data[i + 1].filter((value) => value !== undefined), best: line.best ?? null }])); }""",
         chart,
+    )
+    return found
+
+
+def marks(page: Page, chart: str) -> list[int]:
+    """Where a chart has crosses."""
+    found: list[int] = page.evaluate(
+        "(id) => Charts.of(document.getElementById(id)).spec.marks.map((mark) => mark.at)", chart
+    )
+    return found
+
+
+def has_ink(page: Page, chart: str, name: str) -> bool:
+    """True where the canvas has a pixel of one of the page's colours."""
+    found: bool = page.evaluate(
+        """([id, name]) => {
+            const { canvas } = Charts.of(document.getElementById(id)).u.ctx;
+            const { width, height } = canvas;
+            const copy = Object.assign(document.createElement("canvas"), { width, height });
+            const ctx = copy.getContext("2d", { willReadFrequently: true });
+            ctx.drawImage(canvas, 0, 0);
+            const wanted = Charts.color(name).slice(1).match(/../g).map((two) => parseInt(two, 16));
+            const { data } = ctx.getImageData(0, 0, ctx.canvas.width, ctx.canvas.height);
+            for (let at = 0; at < data.length; at += 4) {
+                if (data[at + 3] === 255 && wanted.every((value, i) => data[at + i] === value)) return true;
+            }
+            return false; }""",
+        [chart, name],
     )
     return found
 
@@ -155,51 +208,118 @@ def wait_until(page: Page, condition: str) -> None:
 
 
 def test_the_curves_have_every_kept_epoch(visit: Visit) -> None:
-    """Numbered as they are stored; a point that is not finite is a gap with a cross."""
+    """Numbered as they are stored; a point that is not finite is a gap with a cross; each line is there to be seen."""
     page = visit.open("completed")
-    loss = traces(page, "loss-chart")
-    assert set(loss) == {"training", "validation", "not finite"}
+    loss = curves(page, "loss-chart")
+    assert set(loss) == {"training", "validation"}
     assert loss["training"]["x"] == [0, 5, 10, 15, 20, 25, 30, 35, 40, 45, 49]
     assert [place for place, value in enumerate(loss["validation"]["y"]) if value is None] == [4]
     assert None not in loss["training"]["y"]
-    assert loss["not finite"]["x"] == [20]
-    norms = traces(page, "norm-chart")
+    assert marks(page, "loss-chart") == [20]
+    assert [has_ink(page, "loss-chart", name) for name in ("--first", "--second", "--mark", "--third")] == [
+        True
+    ] * 3 + [False]
+    norms = curves(page, "norm-chart")
     assert list(norms) == ["both towers", "query tower", "candidate tower"]
     assert {len(curve["y"]) for curve in norms.values()} == {11}
     expect(page.get_by_text("epoch 20: validation is NaN")).to_be_visible()
     expect(page.get_by_text("11 of 50 epochs: every 5th, and the last")).to_be_visible()
+    expect(page.locator(".tiles")).to_contain_text("2.95\N{MULTIPLICATION SIGN}")
 
 
-def test_the_reader_chooses_what_the_loss_chart_shows(visit: Visit) -> None:
-    """Totals, regularisation, and the axis, by keyboard too."""
+def test_the_reader_chooses_what_the_charts_show(visit: Visit) -> None:
+    """Totals, regularisation, smoothing, the axis and the lines, by keyboard too; each point is said."""
     page = visit.open("completed")
     page.get_by_label("with regularisation").check()
-    assert {"training + regularisation", "validation + regularisation"} <= set(traces(page, "loss-chart"))
+    assert {"training + regularisation", "validation + regularisation"} <= set(curves(page, "loss-chart"))
     page.get_by_label("regularisation alone").check()
-    assert {"regularisation", "regularisation (validation)"} <= set(traces(page, "loss-chart"))
+    assert {"regularisation", "regularisation (validation)"} <= set(curves(page, "loss-chart"))
     page.get_by_label("logarithmic axis").focus()
     page.keyboard.press("Space")
-    wait_until(page, "document.getElementById('loss-chart').layout.yaxis.type === 'log'")
+    wait_until(page, "Charts.of(document.getElementById('loss-chart')).u.scales.y.distr === 3")
+    page.get_by_label("Smoothing").fill("0.5")
+    smoothed = curves(page, "loss-chart")
+    first, second = smoothed["training, as logged"]["y"][:2]
+    assert smoothed["training"]["y"][1] == pytest.approx((0.25 * first + 0.5 * second) / 0.75)
+    button = page.locator("#loss-chart .legend button", has_text="validation").first
+    button.focus()
+    page.keyboard.press("Enter")
+    expect(button).to_have_attribute("aria-pressed", "false")
+    assert page.evaluate("Charts.of(document.getElementById('loss-chart')).u.series.some((one) => one.show === false)")
+    page.locator("#norm-chart").focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#chart-said")).to_contain_text(
+        "epoch 5. both towers: 22.81 (logged 26.41), query tower: 14.78"
+    )
+
+
+def test_every_chart_can_be_kept(visit: Visit) -> None:
+    """As CSV, JSON and a picture, by keyboard; no spreadsheet runs a name from a person as a formula."""
+    page = visit.open("completed")
+    said = {}
+    for kind in ("CSV", "JSON", "PNG"):
+        page.get_by_label("Download Loss").focus()
+        page.keyboard.press("Enter")
+        with page.expect_download() as download:
+            page.locator("#loss-card").get_by_role("button", name=kind).press("Enter")
+        assert download.value.suggested_filename == f"Loss.{kind.lower()}"
+        said[kind] = Path(download.value.path()).read_bytes()
+    lines = said["CSV"].decode().split("\r\n")
+    assert [lines[0], lines[5][:3], len(lines)] == ["epoch,training,validation", "20,", 13]
+    assert lines[5].endswith(",")
+    kept = json.loads(said["JSON"])["series"]["validation"]
+    assert [len(kept["epochs"]), kept["values"][4]] == [11, None]
+    assert said["PNG"].startswith(b"\x89PNG")
+    row = "ChartData.toCsv('step', [{label: '=1+1', x: [1], y: [2]}, {label: 'a,\"b\"', x: [1, 2], y: [null, 3]}])"
+    assert page.evaluate(row) == 'step,\'=1+1,"a,""b"""\r\n1,2,\r\n2,,3\r\n'
 
 
 def test_the_histograms_show_every_epoch_and_the_slider_picks_one(visit: Visit) -> None:
-    """Four of them, shares that sum to one, all epochs, not only the sampled ones."""
+    """Four of them: percentiles of all epochs, not only the sampled ones; a heat map where it is asked for."""
     page = visit.open("completed")
+    page.locator("#histograms").scroll_into_view_if_needed()
+    expect(page.locator("#histogram-charts .bars")).to_have_count(4)
     for chart in ("weights-query", "weights-candidate", "gradients-query", "gradients-candidate"):
-        heat = traces(page, f"{chart}-chart")["share"]
-        assert (heat["type"], heat["x"], len(heat["y"])) == ("heatmap", list(range(50)), 25)
-        bars = traces(page, f"{chart}-chart")["epoch 49"]
-        assert sum(bars["x"]) == pytest.approx(1)
+        bands = curves(page, f"{chart}-chart")
+        assert list(bands) == ["95 %", "75 %", "median", "25 %", "5 %"]
+        assert bands["median"]["x"] == list(range(50))
+        ranked = [bands[name]["y"] for name in reversed(bands)]
+        assert all(sorted(values) == list(values) for values in zip(*ranked, strict=True))
     expect(page.locator("#epoch-said")).to_have_text("49")
     page.locator("#epoch").focus()
     page.keyboard.press("ArrowLeft")
     expect(page.locator("#epoch-said")).to_have_text("48")
-    wait_until(page, "document.getElementById('weights-query-chart').data.some((trace) => trace.name === 'epoch 48')")
-    ticks = page.evaluate("document.getElementById('weights-query-chart').layout.yaxis.ticktext")
-    assert ticks[0].endswith("1")
-    assert "0" in ticks
+    expect(page.locator("#histogram-charts .side").first).to_contain_text("Epoch 48; the mark is epoch 0")
+    shares = [float(text.split()[0]) for text in page.locator(".bars").first.locator(".number").all_inner_texts()]
+    assert sum(shares) == pytest.approx(100, abs=1)
+    page.get_by_label("heat map").first.check()
+    assert page.locator(".heat canvas").first.evaluate("(one) => one.toDataURL().length") > 1000
     assert page.get_by_text("counted on a sample of the values").count() == 2
     assert page.get_by_text("Not comparable").count() == 0
+    page.mouse.wheel(0, 300)
+    assert page.locator(".slider-row").evaluate("(one) => getComputedStyle(one).position") == "sticky"
+
+
+@pytest.mark.parametrize(
+    ("counts", "edges", "share", "expected"),
+    [
+        ([0, 4, 0], [0, 1, 2, 3], 0.5, 1.5),
+        ([1, 1, 2], [0, 1, 2, 3], 0.25, 1),
+        ([1, 1, 2], [0, 1, 2, 3], 0.75, 2.5),
+        ([2, None, 2], [-1, -0.1, 0.1, 1], 0.95, 0.91),
+        ([0, 10], None, 0.5, 2),
+        ([0, 0], [0, 1, 2], 0.5, None),
+    ],
+)
+def test_percentiles_come_from_the_counts(
+    shared: Page, counts: list[int | None], edges: list[float] | None, share: float, expected: float | None
+) -> None:
+    """Even within a bin; bins without edges are one wide, and centred on their number."""
+    found = shared.evaluate(
+        "([counts, edges, share]) => Histograms.percentile(counts, edges, share)", [counts, edges, share]
+    )
+    assert found == (None if expected is None else pytest.approx(expected))
 
 
 def test_a_partial_run_with_incomparable_histograms_is_marked(visit: Visit) -> None:
@@ -208,32 +328,31 @@ def test_a_partial_run_with_incomparable_histograms_is_marked(visit: Visit) -> N
     expect(page.get_by_role("heading", level=1)).to_have_text(HOSTILE)
     expect(page.get_by_text("Partial: the run ended failed")).to_be_visible()
     expect(page.get_by_text("the process was killed: <i>-9</i>")).to_be_visible()
-    assert page.get_by_text("Not comparable across epochs").count() == 4
+    page.locator("#histograms").scroll_into_view_if_needed()
+    expect(page.get_by_text("Not comparable across epochs")).to_have_count(4)
     assert page.get_by_text("only the first epoch's edges are known").count() == 4
-    assert page.locator("main b, main img").count() == 0
+    assert page.locator("main img").count() == 0
+    assert page.get_by_text("bold").locator("xpath=self::b").count() == 0
 
 
-def test_bins_without_edges_are_numbered(visit: Visit) -> None:
-    """No value is made up for them."""
+def test_what_is_not_known_of_bins_is_not_made_up(visit: Visit) -> None:
+    """Bins without edges are numbered; edges that nobody logged are said to be assumed, those of the gradients."""
     page = visit.open("no edges")
-    assert page.evaluate("document.getElementById('weights-query-chart').layout.yaxis.ticktext")[0] == "bin 1"
-    assert page.get_by_text("the bins' edges are not known").count() == 4
-
-
-def test_edges_that_nobody_logged_are_said_to_be_assumed(visit: Visit) -> None:
-    """Those of the gradients; nothing is said of those that are known."""
+    page.locator("#histograms").scroll_into_view_if_needed()
+    expect(page.get_by_text("the bins' edges are not known")).to_have_count(4)
+    expect(page.locator(".bars span").first).to_contain_text("bin ")
     page = visit.open("assumed edges")
-    wait_until(page, "document.getElementById('gradients-candidate-chart').data.length > 0")
-    assert page.get_by_text("the bins' edges were not logged").count() == 2
+    page.locator("#histograms").scroll_into_view_if_needed()
+    expect(page.get_by_text("the bins' edges were not logged")).to_have_count(2)
 
 
 def test_a_legacy_payload_is_drawn(visit: Visit) -> None:
     """NaN tokens, ragged series and no histogram: what can be drawn is, the rest is said."""
     page = visit.open("legacy")
-    loss = traces(page, "loss-chart")
+    loss = curves(page, "loss-chart")
     assert loss["training"]["y"] == [1.5, None, 0.9]
     assert loss["validation"]["y"] == [1.6, None, None]
-    assert loss["not finite"]["x"] == [5]
+    assert marks(page, "loss-chart") == [5]
     expect(page.get_by_text("Cached by the legacy application")).to_be_visible()
     expect(page.get_by_text("loss.val has 1 values for 3 epochs")).to_be_visible()
     expect(page.locator("#histograms")).to_be_hidden()
@@ -248,7 +367,8 @@ def test_a_run_without_a_history_says_why(visit: Visit) -> None:
 
 
 def test_a_live_page_follows_the_run(visit: Visit) -> None:
-    """Charts appear when the first epochs are published, and the end is told; the reader's choices are kept."""
+    """Charts appear when the first epochs are published, and the end is told; the reader's choices are kept. A page
+    that watches costs one conditional request an interval."""
     place = visit.site.place
     visit.site.runs["live"] = make_run(place, "live").id
     page = visit.page
@@ -257,49 +377,92 @@ def test_a_live_page_follows_the_run(visit: Visit) -> None:
     expect(page.locator("#charts")).to_be_hidden()
     publish_run(place, make_record(epochs=6, status="partial"), name="live", row_status=None)
     page.clock.run_for(6_000)
-    wait_until(page, "document.getElementById('loss-chart').data?.[0].x.length === 2")
+    wait_until(page, f"{CURVE}?.x.length === 2")
     expect(page.get_by_text("Partial: the run is still training")).to_be_visible()
     page.get_by_label("with regularisation").check()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    for _ in range(3):
+        with page.expect_response("**/quick-tests/*"):
+            page.clock.run_for(5_000)
+    assert [urlsplit(url).path for url in asked] == [f"/quick-tests/{visit.site.runs['live']}"] * 3
     publish_run(place, make_record(epochs=11), name="live")
     page.clock.run_for(6_000)
-    wait_until(page, "document.getElementById('loss-chart').data?.[0].x.length === 3")
+    wait_until(page, f"{CURVE}?.x.length === 3")
     expect(page.locator(".badge").first).to_contain_text("completed")
     expect(page.locator("#news")).to_contain_text("The run has ended")
-    assert "training + regularisation" in traces(page, "loss-chart")
+    assert "training + regularisation" in curves(page, "loss-chart")
     assert page.get_by_text("Partial").count() == 0
 
 
-def test_the_page_reads_without_seeing_it(visit: Visit) -> None:
-    """One h1, no level left out, a name for every chart, table and control, and a language."""
-    page = visit.open("completed")
+@pytest.mark.parametrize(
+    ("run", "width", "scheme"),
+    [
+        ("completed", 1280, "light"),
+        ("series", 390, "dark"),
+        ("hostile", 390, "light"),
+        ("empty", 1280, "dark"),
+        ("many", 1280, "light"),
+    ],
+)
+def test_axe_finds_nothing_and_the_page_fits(visit: Visit, run: str, width: int, scheme: Any) -> None:
+    """Nor a level left out, a control without a name, or a sideways scroll."""
+    visit.page.set_viewport_size({"width": width, "height": 900})
+    visit.page.emulate_media(color_scheme=scheme)
+    page = visit.open(run)
+    if page.locator("#histograms").is_visible():
+        page.locator("#histograms").scroll_into_view_if_needed()
+        expect(page.locator("#histogram-charts .bars")).to_have_count(4)
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.evaluate("document.documentElement.lang") == "en"
-    levels = page.eval_on_selector_all("h1, h2, h3", "(all) => all.map((one) => Number(one.tagName[1]))")
+    levels = page.eval_on_selector_all("h1, h2, h3, h4", "(all) => all.map((one) => Number(one.tagName[1]))")
     assert levels.count(1) == 1
     assert all(after - before <= 1 for before, after in pairwise(levels))
     assert page.locator("table:not(:has(caption))").count() == 0
-    assert page.locator("th:not([scope])").count() == 0
     assert page.locator(".chart:not([aria-label])").count() == 0
-    unnamed = "(all) => all.filter((one) => !one.labels.length).length"
-    assert page.eval_on_selector_all("main input", unnamed) == 0
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
 
 
-@pytest.mark.parametrize("width", [360, 820])
-def test_narrow_screens_need_no_sideways_scroll(visit: Visit, width: int) -> None:
-    """The page is as wide as the screen."""
-    visit.page.set_viewport_size({"width": width, "height": 800})
+def test_the_keyboard_reaches_everything(visit: Visit) -> None:
+    """Every control and chart that is to be seen."""
+    page = visit.open("series")
+    wanted = page.eval_on_selector_all(
+        "a[href], button, input, summary, .chart, [tabindex='0']",
+        # The legends of small charts come and go with the view.
+        """(all) => all.filter((one) => one.checkVisibility() && !one.closest('.save div, .grid .legend'))
+            .map((one, i) => { one.dataset.n = i; return i; })""",
+    )
+    reached = set()
+    for _ in range(len(wanted) + 40):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("Number(document.activeElement.dataset.n ?? -1)"))
+    assert set(wanted) - reached == set()
+
+
+def test_keys_lead_to_the_runs_beside(visit: Visit) -> None:
+    """[ and ], but not where someone types."""
     page = visit.open("hostile")
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.keyboard.press("]")
+    expect(page).to_have_url(f"{visit.site.url}/quick-tests/{visit.site.runs['no edges']}")
+    page.keyboard.press("[")
+    expect(page).to_have_url(f"{visit.site.url}/quick-tests/{visit.site.runs['hostile']}")
+    page = visit.open("series")
+    page.locator("#search").press_sequentially("[]")
+    expect(page).to_have_url(f"{visit.site.url}/quick-tests/{visit.site.runs['series']}")
+    expect(page.get_by_text("No series has such a name")).to_be_visible()
 
 
 def test_the_page_follows_the_readers_colours(visit: Visit) -> None:
     """Dark where the system is; the charts' ink too, while the page is open."""
     page = visit.open("completed")
-    read_ink = "document.getElementById('loss-chart').layout.font.color"
-    light = page.evaluate(read_ink)
+    assert has_ink(page, "loss-chart", "--first")
+    light = page.evaluate("Charts.color('--first')")
     visit.page.emulate_media(color_scheme="dark")
-    wait_until(page, f"{read_ink} !== '{light}'")
+    wait_until(page, f"Charts.color('--first') !== '{light}'")
+    assert has_ink(page, "loss-chart", "--first")
 
 
 def test_the_list_leads_to_the_runs(visit: Visit, site: Site) -> None:
@@ -310,30 +473,58 @@ def test_the_list_leads_to_the_runs(visit: Visit, site: Site) -> None:
     visit.page.wait_for_selector("body[data-drawn=yes]")
 
 
+def find_chart(page: Page, title: str) -> str:
+    """The id of a series' chart, scrolled into view and drawn."""
+    found: str = page.evaluate(
+        """(title) => { const all = [...document.querySelectorAll("#series-charts h4")];
+            const heading = all.find((one) => one.textContent === title);
+            heading.closest(".card").scrollIntoView({ block: "center" });
+            return heading.closest(".card").querySelector(".chart").id; }""",
+        title,
+    )
+    expect(page.locator(f"#{found} canvas")).to_be_visible()
+    return found
+
+
 def test_every_other_series_is_drawn(visit: Visit) -> None:
-    """A chart each, on the epochs or on steps of their own, whatever they are called; the best is starred."""
+    """A chart each in its group, on the epochs or on steps of their own, whatever they are called; the best is starred.
+    Every point and the towers' statistics on request."""
     page = visit.open("series")
-    titles = page.locator("#series-charts h3")
-    expect(titles).to_have_text(["learning_rate", "recall", HOSTILE, "__proto__", "batch_loss"])
-    for number in range(5):
-        page.locator(f"#series-{number}-chart").scroll_into_view_if_needed()
-        wait_until(page, f"document.getElementById('series-{number}-chart').data?.length > 0")
-    recall = traces(page, "series-1-chart")
+    expect(page.locator("#series-charts h4")).to_have_text(
+        ["batch_loss", "recall", "learning_rate", HOSTILE, "__proto__"]
+    )
+    expect(page.locator("#series-charts h3")).to_have_text(["Losses 1", "Metrics 1", "Optimizer 1", "Others 2"])
+    recall = curves(page, find_chart(page, "recall"))
     assert recall["recall"]["x"] == recall["val_recall"]["x"] == [0, 5, 10, 15, 20, 25, 30, 35, 40, 45, 49]
-    assert recall["best"]["x"] == [49, 49]
-    assert traces(page, "series-4-chart")["batch_loss"]["y"] == [3.0, 2.0, 1.5, 1.0]
-    assert "9007199254740993" in page.evaluate("document.getElementById('series-4-chart').data[0].customdata")
+    assert [line["best"][0] for line in recall.values()] == [49, 49]
+    batches = find_chart(page, "batch_loss")
+    assert curves(page, batches)["batch_loss"]["y"] == [3.0, 2.0, 1.5, 1.0]
+    assert has_ink(page, batches, "--third")
+    page.locator(f"#{batches}").press("End")
+    expect(page.locator("#chart-said")).to_contain_text("step 9007199254740993. batch_loss: 1")
     expect(page.get_by_role("row", name="val_recall")).to_contain_text("epoch 49, highest")
+    page.get_by_label("Search the series").fill("VAL_rec")
+    expect(page.locator("#series-charts h4")).to_have_text(["recall"])
+    page.get_by_label("Search the series").fill("")
+    page.get_by_role("button", name="All points and statistics").click()
+    expect(page.get_by_text("Every point is shown")).to_be_visible()
+    assert len(curves(page, find_chart(page, "recall"))["recall"]["x"]) == 50
+    assert len(curves(page, "loss-chart")["training"]["x"]) == 50
 
 
-def test_many_series_are_drawn_as_the_reader_comes_to_them(visit: Visit) -> None:
-    """The first of them have a card; a button brings the others."""
+def test_two_thousand_series_and_a_long_name_break_nothing(visit: Visit) -> None:
+    """What is in view is drawn, the others have a card at most; a search finds each; a name of 5,000 letters fits."""
     page = visit.open("many")
     expect(page.locator("#series-charts .card")).to_have_count(48)
-    page.get_by_role("button", name="Show the other 52 series").click()
-    expect(page.locator("#series-charts .card")).to_have_count(100)
-    page.locator("#series-99-chart").scroll_into_view_if_needed()
-    wait_until(page, "document.getElementById('series-99-chart').data?.length === 1")
+    page.get_by_role("button", name="Show the other 1952 series").click()
+    expect(page.locator("#series-charts .card")).to_have_count(2000)
+    find_chart(page, "layer_1999")
+    assert page.locator("#series-charts canvas").count() < 60
+    page.locator("#search").fill("layer_1234")
+    expect(page.locator("#series-charts h4")).to_have_text(["layer_1234"])
+    assert page.locator("h1").evaluate("(one) => one.getBoundingClientRect().height") < 250
+    visit.page.set_viewport_size({"width": 360, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
 def test_a_run_without_curves_shows_its_values(visit: Visit) -> None:
@@ -341,7 +532,7 @@ def test_a_run_without_curves_shows_its_values(visit: Visit) -> None:
     page = visit.open("values")
     expect(page.get_by_text("This run has no curves")).to_be_visible()
     expect(page.get_by_role("row", name="accuracy")).to_contain_text("0.9")
-    for card in ("#loss-card", "#norm-card", "#series"):
+    for card in ("#loss-card", "#norm-card", "#series", "#tools"):
         expect(page.locator(card)).to_be_hidden()
 
 
@@ -369,22 +560,13 @@ def test_a_run_that_trains_shows_how_far_it_is_and_grows(visit: Visit) -> None:
     expect(page.get_by_text("Trained so far: 12 of 50 epochs")).to_be_visible()
     expect(page.get_by_text("not final", exact=True)).to_be_visible()
     assert page.locator("progress").get_attribute("value") == "12"
-    page.locator("#series-0-chart").scroll_into_view_if_needed()
-    wait_until(page, "document.getElementById('series-0-chart').data?.[0].x.length === 12")
+    chart = find_chart(page, "recall")
+    assert len(curves(page, chart)["recall"]["x"]) == 12
     publish(30)
     page.clock.run_for(6_000)
-    wait_until(page, "document.getElementById('series-0-chart').data?.[0].x.length === 30")
+    wait_until(page, f"Charts.of(document.getElementById('{chart}')).u.data[0].length === 30")
     expect(page.get_by_text("Trained so far: 30 of 50 epochs")).to_be_visible()
     publish_run(place, make_record(metrics=metrics), name="growing")
     page.clock.run_for(6_000)
     expect(page.locator("#news")).to_contain_text("The run has ended")
     assert page.get_by_text("not final", exact=True).count() == 0
-
-
-@pytest.mark.parametrize("run", ["series", "values"])
-@pytest.mark.parametrize("width", [390, 1280])
-def test_every_series_fits_the_screen(visit: Visit, run: str, width: int) -> None:
-    """The page is as wide as the screen, however long a name is."""
-    visit.page.set_viewport_size({"width": width, "height": 800})
-    page = visit.open(run)
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
