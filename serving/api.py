@@ -12,6 +12,8 @@ from msgspec import Meta
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from serving.comparing import COMPARE_PATH, FIELDS_PATH, Comparing
+from serving.comparison_schemas import ComparedRuns, KnownFields
 from serving.conditional import NOSNIFF, accepts_gzip, answer, to_etag
 from serving.deadline import DEADLINE_S
 from serving.listing import JSON, LIST_PATH, MAX_ID, Listing
@@ -104,11 +106,14 @@ def _answer_packed(request: Request, packed: bytes | None) -> Response:
 def add_api(app: FastAPI, outside: Outside) -> None:
     """Adds the API's routes to `app`, and documents them."""
     api = Api(outside)
-    # The one hot route goes past FastAPI's machinery, which took a sixth of its throughput (wrk, 4 connections, one
+    comparing = Comparing(outside)
+    # The hot routes go past FastAPI's machinery, which took a sixth of its throughput (wrk, 4 connections, one
     # 5 kB row of SQLite: 1,970 requests/s with it, 2,340 without; tests/bench/serving.py holds what is left against a
-    # bare route). It comes first, so that no other pattern is tried before it.
+    # bare route). They come first, so that no other pattern is tried before them.
     for path in (HISTORY_PATH, HISTORY_PATH.rstrip("/")):
         app.add_route(path, api.read_history, include_in_schema=False)
+    for path in (COMPARE_PATH, COMPARE_PATH.rstrip("/")):
+        app.add_route(path, comparing.answer, include_in_schema=False)
     documented: dict[str, Any] = {"tags": ["results"]}
     _add(
         app,
@@ -126,13 +131,20 @@ def add_api(app: FastAPI, outside: Outside) -> None:
     )
     _add(
         app,
+        FIELDS_PATH,
+        comparing.list_fields,
+        responses={200: {"model": KnownFields}, **_UNCHANGED, **_PROBLEMS},
+        **documented,
+    )
+    _add(
+        app,
         LIST_PATH,
         Listing(outside).list_runs,
         responses={200: {"model": RunList}, **_UNCHANGED, **_PROBLEMS},
         **documented,
     )
     add_health(app, outside)
-    app.openapi = lambda: _document(app, api)  # type: ignore[method-assign]  # the way FastAPI's own docs extend it
+    app.openapi = lambda: _document(app, api, comparing)  # type: ignore[method-assign]  # the way FastAPI's own docs extend it
 
 
 def add_health(app: FastAPI, outside: Outside) -> None:
@@ -149,8 +161,8 @@ def _add(app: FastAPI, path: str, endpoint: Any, **documentation: Any) -> None:
         app.add_api_route(spelling, endpoint, methods=["GET", "HEAD"], dependencies=known, include_in_schema=False)
 
 
-def _document(app: FastAPI, api: Api) -> dict[str, Any]:
-    """The OpenAPI document, made once; with the hot route, which FastAPI does not serve and so would not describe."""
+def _document(app: FastAPI, api: Api, comparing: Comparing) -> dict[str, Any]:
+    """The OpenAPI document, made once; with the hot routes, which FastAPI does not serve and so would not describe."""
     if app.openapi_schema is None:
         hot = APIRouter()
         hot.add_api_route(
@@ -171,6 +183,13 @@ def _document(app: FastAPI, api: Api) -> dict[str, Any]:
                     }
                 ]
             },
+        )
+        hot.add_api_route(
+            COMPARE_PATH,
+            comparing.compare,
+            methods=["GET"],
+            tags=["results"],
+            responses={200: {"model": ComparedRuns}, **_UNCHANGED, **_NO_RUN, **_PROBLEMS},
         )
         app.openapi_schema = get_openapi(
             title=app.title,

@@ -13,6 +13,8 @@ _TAG: Final = re.compile(r'(?:W/)?("[^"]*")')
 
 REVALIDATE: Final = "no-cache"
 """`Cache-Control` of everything that may change: keep it, but ask before each use."""
+PACKED_BYTES: Final = 1_000
+"""What is larger is worth packing."""
 NOSNIFF: Final = {"X-Content-Type-Options": "nosniff"}
 
 
@@ -75,3 +77,13 @@ def answer_packable(
         packed = {**sent, "Content-Encoding": "gzip"}
         return answer(request, content.packed, content.etag, media_type=media_type, headers=packed)
     return answer(request, content.plain, content.etag, media_type=media_type, headers=sent)
+
+
+def answer_json(request: Request, content: bytes) -> Response:
+    """JSON made for this request, packed for whoever accepts it. One weak tag stands for both encodings."""
+    headers, etag = {"Vary": "Accept-Encoding"}, "W/" + to_etag(content)
+    if len(content) > PACKED_BYTES and accepts_gzip(request.headers.get("accept-encoding", "")):
+        headers["Content-Encoding"] = "gzip"
+        if not has_already(request, etag):
+            content = gzip.compress(content, compresslevel=1, mtime=0)
+    return answer(request, content, etag, media_type="application/json", headers=headers)

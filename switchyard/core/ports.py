@@ -12,7 +12,8 @@ from typing import Final, Protocol
 import msgspec
 
 from switchyard.core.backfill.rows import AdoptedRun, BackfillRow
-from switchyard.core.comparison.found import RunPage, RunQuery
+from switchyard.core.comparison.compared import ComparedRun
+from switchyard.core.comparison.found import KnownField, RunPage, RunQuery
 from switchyard.core.errors import SwitchyardError
 from switchyard.core.history.asked_rules import KeptRules
 from switchyard.core.history.filling import Fill, FillState, Unfilled
@@ -187,6 +188,10 @@ class Runs(Protocol):
 
         Raises: BadRequest: a column that an application's own table has not."""
 
+    def list_fields(self, prefix: str, *, limit: int) -> list[KnownField]:
+        """At most `limit` of the fields that begin with `prefix`, by section and name: columns first, then metrics,
+        best, params and tags that some run has or had. Its time grows with `limit`, not with the number of runs."""
+
     def end_run(
         self, quick_test_id: int, status: RunStatus, *, error: str, of_attempt: int | None = None, now: datetime
     ) -> None:
@@ -295,6 +300,10 @@ class Histories(Protocol):
     def read_rules(self, quick_test_ids: Sequence[int]) -> dict[int, KeptRules]:
         """The rules that these runs had, by id, without those that had none; also of a history that another
         application has replaced since."""
+
+    def read_compared(self, quick_test_ids: Sequence[int]) -> list[ComparedRun]:
+        """What a comparison shows of these runs, in no particular order; those that have no row are left out. Values
+        are None where none are of the run's present history. Two queries."""
 
     def read_kept(self, quick_test_ids: Sequence[int]) -> list[KeptRun]:
         """All that is kept of these runs, for a comparison; by id, without those that have no row."""

@@ -28,6 +28,8 @@ PATHS = {
         "archived",
         "after",
     },
+    "/api/quick-tests/compare/": {"ids"},
+    "/api/quick-tests/fields/": {"prefix", "limit"},
     "/api/quick-tests/{quick_test_id}/training-history/": {"quick_test_id"},
     "/api/quick-tests/{quick_test_id}/histogram-data/": {"quick_test_id", "type", "tower"},
     "/api/quick-tests/{quick_test_id}/series/": {"quick_test_id"},
@@ -96,10 +98,14 @@ def test_the_answers_are_what_the_document_says(client: TestClient, place: Place
         ("HistogramData", f"/api/quick-tests/{run}/histogram-data/"),
         ("FullSeriesData", f"/api/quick-tests/{run}/series/"),
         ("RunList", "/api/quick-tests/"),
+        ("RunLine", "/api/quick-tests/?filter=id>0"),
+        ("ComparedRuns", f"/api/quick-tests/compare/?ids={run}"),
+        ("KnownFields", "/api/quick-tests/fields/"),
         ("Health", "/health"),
     ):
         schema = document["components"]["schemas"][name]
         answer = client.get(path).json()
+        answer = answer["items"][0] if name == "RunLine" else answer
         assert answer.keys() <= schema["properties"].keys()
         assert set(schema["required"]) <= answer.keys()
 

@@ -1,11 +1,13 @@
 """A filter's tree as conditions of SQL; every constant is bound, never written into the text."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     ColumnElement,
     Select,
@@ -53,14 +55,24 @@ _COMPARISONS: Final[Mapping[str, Callable[[Sql, Any], Condition]]] = {
 
 @dataclass(frozen=True)
 class Conditions:
-    """The conditions of one database: how it compares texts, and what its table of runs has."""
+    """The conditions of one database: how it compares texts, and what its table of runs has.
+
+    In our own table of runs no one else writes, so that a run's values are of its history (`is_fresh`). To look at
+    every history that a filter meets would take longer than all the rest.
+    """
 
     tables: Tables
     dialect: str
+    kinds: Mapping[Field, tuple[str, ...]] = field(default_factory=dict)
+    """Of some fields the kinds that any run has; of the others all that they may have."""
 
     def by_bytes(self, text: Sql) -> Sql:
         """The text, compared byte by byte: SQLite always does."""
         return text if self.dialect == "sqlite" else collate(text, "C")
+
+    def kinds_of(self, field: Field) -> tuple[str, ...]:
+        """The kinds of values that are looked for, the first that a run has."""
+        return self.kinds.get(field, field.kinds)
 
     def column(self, field: Field) -> Sql:
         """What a field of the run itself is found and ordered by; of a long name its beginning."""
@@ -72,20 +84,25 @@ class Conditions:
         if field.name == "duration_s":
             return literal_column(_DURATION[self.dialect], type_=self.tables.values.c.number.type)
         column = runs.c[field.name]
-        return self.by_bytes(column) if field.name == "status" else column
+        return self.by_bytes(func.coalesce(column, "")) if field.name == "status" else column
 
-    def value(self, field: Field, *, text: bool = False) -> Sql:
-        """A run's number, or text, of that field; NULL where it has none. Of two of one name the greater."""
-        found = [self._of_kind(kind, field.name, text=text) for kind in field.kinds]
+    def value(self, field: Field, *, text: bool = False, of: Sql | None = None) -> Sql:
+        """A run's number, or text, of that field; NULL where it has none. Of two of one name the greater. The run is
+        that of the query's row, or of the id `of`."""
+        id_ = self.tables.runs.c.id if of is None else of
+        found = [self._of_kind(kind, field.name, id_, text=text) for kind in self.kinds_of(field)]
         return found[0] if len(found) == 1 else func.coalesce(*found)
 
-    def _of_kind(self, kind: str, name: str, *, text: bool) -> Sql:
+    def value_now(self, field: Field, *, text: bool = False) -> Sql:
+        """The same, NULL also where the run's values are not of its present history."""
+        found = self.value(field, text=text)
+        return found if self.tables.own else case((self.is_fresh(), found))
+
+    def _of_kind(self, kind: str, name: str, id_: Sql, *, text: bool) -> Sql:
         values = self.tables.values.alias()
         shown = self.by_bytes(values.c.text) if text else values.c.number
-        query = select(func.max(shown)).where(
-            values.c.quick_test_id == self.tables.runs.c.id, self.is_named(values, (kind,), name)
-        )
-        return query.correlate(self.tables.runs).scalar_subquery()
+        query = select(func.max(shown)).where(values.c.quick_test_id == id_, self.is_named(values, (kind,), name))
+        return query.correlate_except(values).scalar_subquery()
 
     def is_named(self, values: Any, kinds: Sequence[str], name: str) -> Condition:
         """Rows of values of that name."""
@@ -94,7 +111,7 @@ class Conditions:
 
     def compare(self, column: Sql, term: Compare) -> Condition:
         """`column`, a number, text or time, with the term's constants; NULL where it is."""
-        constants = [_to_bound(constant) for constant in term.constants]
+        constants = [to_bound(constant) for constant in term.constants]
         match term.operator:
             case "IN":
                 return column.in_(constants)
@@ -127,7 +144,9 @@ class Conditions:
         if term.field.name not in ("name", "experiment"):
             return self.compare(indexed, term)
         whole = self.tables.runs.c["display_name" if term.field.name == "name" else "mlflow_experiment_name"]
-        exact = self.compare(self.by_bytes(whole), term)
+        # Hidden from SQLite, which would put the constant into the expression that the index is over, and not use it.
+        hidden = func.coalesce(whole, literal_column("''")) if self.dialect == "sqlite" else self.by_bytes(whole)
+        exact = self.compare(hidden, term)
         if term.operator in ("=", "IN"):
             begins = [to_storable(str(constant))[:INDEXED_CHARACTERS] for constant in term.constants]
             return and_(indexed.in_(begins), exact)
@@ -141,12 +160,12 @@ class Conditions:
     def holds(self, expression: Expression, *, values: bool = True) -> Condition:
         """True or false of a run, never NULL. Without `values`: as of a run that has none."""
         match expression:
-            case Compare(field=field):
-                if not field.section:
+            case Compare(field=named):
+                if not named.section:
                     return func.coalesce(self.compare_run(expression), false(), type_=Boolean())
                 if not values:
                     return false()
-                found = self.compare(self.value(field, text=expression.is_text), expression)
+                found = self.compare(self.value(named, text=expression.is_text), expression)
                 return func.coalesce(found, false(), type_=Boolean())
             case Not():
                 return not_(self.holds(expression.term, values=values))
@@ -157,7 +176,7 @@ class Conditions:
     def holds_now(self, expression: Expression) -> Condition:
         """The same, with values only where they are of the run's present history; that is looked at last."""
         trusted = self.holds(expression)
-        if not any(field.section for field in list_fields(expression)):
+        if self.tables.own or not any(field.section for field in list_fields(expression)):
             return trusted
         bare = self.holds(expression, values=False)
         if isinstance(bare, type(false())):
@@ -167,13 +186,11 @@ class Conditions:
             case((trusted, case((bare, literal(True)), else_=self.is_fresh())), else_=without), Boolean()
         )
 
-    def is_fresh(self, *, full: bool = False) -> Condition:
-        """The run's values are of its present history. In our own table no one else writes, so that a history which is
-        there is the one that they are of; `full` looks all the same, at the whole of the history's text."""
+    def is_fresh(self) -> Condition:
+        """The run's values are of its present history: another application may have written it over, or deleted it.
+        The whole text is looked at."""
         tables = self.tables
         runs, published, values = tables.runs, tables.published, tables.values.alias()
-        if tables.own and not full:
-            return runs.c.training_history_json.is_not(None)
         of_run = published.c.quick_test_id == runs.c.id
         etag, charted = (
             select(column).where(of_run).correlate(runs).scalar_subquery()
@@ -194,13 +211,30 @@ class Conditions:
             return literal("sha256:").concat(func.sha256_hex(text))
         return literal("sha256:").concat(func.encode(func.sha256(func.convert_to(text, "UTF8")), "hex"))
 
-    def is_among(self, ids: Sequence[int]) -> tuple[Condition, dict[str, Any]]:
-        """The run is one of `ids`, however many; with what is to be bound."""
-        runs = self.tables.runs
+    def is_among(self, column: Sql) -> Condition:
+        """`column` is one of the ids that are bound as ``ids`` (`to_ids`), however many."""
         if self.dialect == "sqlite":
             listed = func.json_each(bindparam("ids")).table_valued("value")
-            return runs.c.id.in_(select(listed.c.value)), {"ids": str(list(ids))}
-        return runs.c.id == func.any(bindparam("ids")), {"ids": list(ids)}
+            return column.in_(select(listed.c.value))
+        return column == func.any(bindparam("ids"))
+
+    def to_ids(self, ids: Sequence[int]) -> Any:
+        """As they are bound."""
+        return str(list(ids)) if self.dialect == "sqlite" else list(ids)
+
+    def select_kinds(self, fields: Sequence[Field]) -> Select[Any]:
+        """One row: whether any run has a value of each field's kinds, one after the other."""
+        values = self.tables.values
+        asked = [(named, kind) for named in fields for kind in named.kinds]
+        return select(
+            *(
+                select(literal(1))
+                .where(self.is_named(values, (kind,), named.name), values.c.number.is_not(None))
+                .limit(1)
+                .scalar_subquery()
+                for named, kind in asked
+            )
+        )
 
     def select_ids(self, term: Compare, *, limit: int) -> Select[Any] | None:
         """The ids of at least all runs of which the term holds, by an index, at most `limit` of them; None: no index
@@ -215,16 +249,27 @@ class Conditions:
                 return None
             column = runs.c.status if term.field.name == "status" else self.column(term.field)
             found = self.compare(column, term) if term.field.name == "status" else self.compare_run(term)
-            return select(runs.c.id.label("id")).where(found).order_by(column, runs.c.id).limit(limit)
+            return self._by_index(select(runs.c.id.label("id")).where(found), column, runs.c.id).limit(limit)
         shown = self.by_bytes(values.c.text) if term.is_text else values.c.number
-        named = self.is_named(values, term.field.kinds, term.field.name)
+        named = self.is_named(values, self.kinds_of(term.field), term.field.name)
         there = (values.c.text if term.is_text else values.c.number).is_not(None)
         found = and_(named, there, self.compare(shown, term))
         query = select(values.c.quick_test_id.label("id")).where(found)
-        return query.order_by(values.c.kind, self.by_bytes(values.c.name), shown).limit(limit)
+        return self._by_index(query, values.c.kind, self.by_bytes(values.c.name), shown).limit(limit)
+
+    def _by_index(self, query: Select[Any], *columns: Sql) -> Select[Any]:
+        """Postgres, which expects too many rows, would read the whole table; the order makes it take the index."""
+        return query if self.dialect == "sqlite" else query.order_by(*columns)
 
 
-def _to_bound(constant: Constant) -> Any:
-    if isinstance(constant, str):
-        return to_storable(constant)
-    return constant if isinstance(constant, int | float) else literal(constant, UtcDateTime())
+def to_bound(constant: Constant) -> Any:
+    """As it is bound. A whole number is a large one, for SQLAlchemy would call it an INTEGER, as the column is."""
+    match constant:
+        case str():
+            return to_storable(constant)
+        case int():
+            return literal(constant, BigInteger())
+        case datetime():
+            return literal(constant, UtcDateTime())
+        case _:
+            return constant

@@ -5,6 +5,7 @@ SQLite and Postgres differ here and in little else.
 
 import hashlib
 import sqlite3
+import time
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ from sqlalchemy import (
 from sqlalchemy import table as table_clause
 from sqlalchemy.pool import QueuePool, StaticPool
 
+from switchyard.clients.postgres.deadlines import find_allowance
 from switchyard.clients.results.errors import MIGRATE, translated
 from switchyard.clients.results.tables import (
     NEEDED_COLUMNS,
@@ -43,6 +45,8 @@ from switchyard.clients.results.tables import (
 from switchyard.core.errors import BadSetup, TryAgain
 
 LOCK_TIMEOUT_S: Final = 10
+_STEPS: Final = 10_000
+"""Of SQLite's machine, between two looks at the time: about a millisecond."""
 _POSTGRES_ARGS: Final[dict[str, Any]] = {
     "connect_timeout": 10,  # seconds, as those below but the last
     "keepalives_idle": 30,
@@ -120,8 +124,25 @@ class Database:
         _dispose(self.reader, self._writer)
 
     def _select(self, statement: Executable, values: dict[str, object]) -> Sequence[Row[Any]]:
-        with self.reader.connect() as connection:
+        with self.reader.connect() as connection, _stopped_in_time(connection):
             return connection.execute(statement, values).all()
+
+
+@contextmanager
+def _stopped_in_time(connection: Connection) -> Iterator[None]:
+    """SQLite works in this very thread: what it does there is stopped once whoever asks has no time left for it."""
+    allowance = find_allowance()
+    if allowance is None or connection.dialect.name != "sqlite":
+        yield
+        return
+    file = cast("sqlite3.Connection", connection.connection.dbapi_connection)
+    until = time.thread_time() + allowance.left_s  # of work: a busy machine is no reason
+    file.set_progress_handler(lambda: time.thread_time() > until, _STEPS)
+    try:
+        yield
+    finally:
+        file.set_progress_handler(None, 0)
+        allowance.left_s = until - time.thread_time()
 
 
 def _dispose(*engines: Engine) -> None:

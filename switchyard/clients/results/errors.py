@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from sqlalchemy import exc
 
-from switchyard.core.errors import BadRecord, BadSetup, SwitchyardError, TryAgain
+from switchyard.core.errors import BadRecord, BadRequest, BadSetup, SwitchyardError, TryAgain
 
 MIGRATE = "run: switchyard migrate"
 
@@ -34,6 +34,7 @@ def translated(where: str) -> Iterator[None]:
         TryAgain: locked, away, out of connections, out of disk, or the loser of a deadlock.
         BadSetup: the schema, the permissions or the table's own constraints do not let us.
         BadRecord: the database cannot hold a value.
+        BadRequest: SQLite was stopped, because the caller has no time left (`engine`).
     """
     try:
         yield
@@ -60,6 +61,11 @@ def _from_sqlite(err: exc.DBAPIError, cause: sqlite3.Error, where: str) -> Switc
     said = _first_line(cause)
     if code == sqlite3.SQLITE_FULL:
         return TryAgain(f"{where}: the disk is full ({said}); free space at that path, then try again")
+    if code == sqlite3.SQLITE_INTERRUPT:
+        return BadRequest(
+            "the answer takes longer than a request may; ask for less: a filter with a term that few runs meet, and "
+            "without `not` before it (docs/api.md)"
+        )
     if code in _BUSY:
         return TryAgain(f"{where}: {said}; another process holds it, or its disk fails; try again")
     if code == sqlite3.SQLITE_CANTOPEN:

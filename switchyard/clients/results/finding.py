@@ -6,31 +6,34 @@ run is tried until the page is full.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-import msgspec
-from sqlalchemy import ColumnElement, Row, Select, and_, func, literal, not_, or_, select, tuple_
+from sqlalchemy import ColumnElement, and_, func, literal, select, tuple_
 
-from switchyard.clients.results.conditions import Condition, Conditions
+from switchyard.clients.results.conditions import Condition, Conditions, to_bound
 from switchyard.clients.results.engine import Database
-from switchyard.clients.results.fetching import fetch_each
-from switchyard.clients.results.rows import to_unread_summary
+from switchyard.clients.results.showing import show_runs
 from switchyard.clients.results.tables import UtcDateTime
-from switchyard.core.comparison.fields import ID, KINDS, Field, Section
+from switchyard.core.comparison.fields import ID, Field
 from switchyard.core.comparison.filter import And, Compare, Expression, Or
-from switchyard.core.comparison.found import ALL_NAMES, FoundRun, RunPage, RunQuery, check_columns, check_shown
+from switchyard.core.comparison.found import (
+    RunPage,
+    RunQuery,
+    check_columns,
+    check_shown,
+    list_fields,
+)
 from switchyard.core.comparison.order import NOTHING, NUMBER, TEXT, Key, sort_keys, take_after
 from switchyard.core.errors import BadRequest
 
 FEW: Final = 2_000
 """Runs that are fetched and ordered at once; tests/bench/finding.py has the figures."""
+TRIED: Final = 400
+"""Of these at a time, whether the filter holds of them."""
 MAX_PROBES: Final = 12
 """Terms whose number of runs is counted, up to `FEW`."""
-MAX_SHOWN_VALUES: Final = 20_000
-"""Of all runs of a page."""
-_SECTIONS: Final[Mapping[str, Section]] = {kind: section for section, kinds in KINDS.items() for kind in kinds}
 
 
 def find_runs(database: Database, query: RunQuery) -> RunPage:
@@ -38,10 +41,23 @@ def find_runs(database: Database, query: RunQuery) -> RunPage:
     if not database.tables.own:
         check_columns(query, table=database.tables.runs.fullname)
     check_shown(query.fields)
-    finder = _Finder(database, Conditions(database.tables, database.reader.dialect.name), query)
+    finder = _Finder(database, _make_conditions(database, query), query)
     keys = finder.find()
-    shown = finder.show([key[2] for key in keys[: query.limit]])
+    shown = show_runs(database, [key[2] for key in keys[: query.limit]], query.fields)
     return RunPage(runs=shown, following=keys[query.limit - 1] if len(keys) > query.limit else None)
+
+
+def _make_conditions(database: Database, query: RunQuery) -> Conditions:
+    """A metric may be a final value or the last one of a series; mostly all runs have it as one of the two."""
+    conditions = Conditions(database.tables, database.reader.dialect.name)
+    asked = dict.fromkeys([*list_fields(query.filter), query.order.field])
+    double = [field for field in asked if len(field.kinds) > 1]
+    if not double:
+        return conditions
+    (row,) = database.rows(conditions.select_kinds(double))
+    there = iter(row)
+    kinds = {field: tuple(kind for kind in field.kinds if next(there)) or field.kinds[:1] for field in double}
+    return replace(conditions, kinds=kinds)
 
 
 @dataclass(frozen=True)
@@ -83,15 +99,29 @@ class _Finder:
             return None
         return sorted({row.id for term in chosen[1] for row in self.database.rows(indexed[term])})
 
-    def _order(self, ids: Sequence[int]) -> list[Key]:
-        """Those of `ids` of which the filter holds, in order."""
-        conditions, order = self.conditions, self.query.order
-        among, bound = conditions.is_among(ids)
+    def _order(self, few: Sequence[int]) -> list[Key]:
+        """Those of `few` of which the filter holds, in order: as many are tried at a time as may fill the page."""
+        limit, order = self.query.limit, self.query.order
+        keys = take_after(sort_keys(self._read_keys(few), order), self.query.after, order)
+        found: list[Key] = []
+        for at in range(0, len(keys), TRIED):
+            some = keys[at : at + TRIED]
+            query = select(self._runs.c.id).where(self.conditions.is_among(self._runs.c.id), *self._all())
+            ids = self.conditions.to_ids([key[2] for key in some])
+            good = {row.id for row in self.database.rows(query, ids=ids)}
+            found += [key for key in some if key[2] in good]
+            if len(found) > limit:
+                break
+        return found
+
+    def _read_keys(self, ids: Sequence[int]) -> list[Key]:
+        if self.query.order.field == ID:
+            return [_to_key(id_, 0.0, None) for id_ in ids]
         number, text = self._keys()
-        query = select(self._runs.c.id, number.label("number"), text.label("text")).where(among, *self._all())
-        rows = self.database.rows(query, **bound)
-        keys = sort_keys([_to_key(row.id, row.number, row.text) for row in rows], order)
-        return take_after(keys, self.query.after, order)
+        query = select(self._runs.c.id, number.label("number"), text.label("text"))
+        query = query.where(self.conditions.is_among(self._runs.c.id))
+        rows = self.database.rows(query, ids=self.conditions.to_ids(ids))
+        return [_to_key(row.id, row.number, row.text) for row in rows]
 
     @property
     def _runs(self) -> Any:
@@ -106,15 +136,15 @@ class _Finder:
         if not field.section:
             column = self.conditions.column(field)
             return (column, nothing) if field.name == "duration_s" else (nothing, column)
-        text = self.conditions.value(field, text=True) if TEXT in self.query.order.ranks else nothing
-        return self.conditions.value(field), text
+        number = self.conditions.value_now(field)
+        return number, self.conditions.value_now(field, text=True) if TEXT in self.query.order.ranks else nothing
 
     def _all(self) -> list[Condition]:
         """What a run must be to be listed at all."""
         query, runs = self.query, self._runs
         found: list[Condition] = []
         if query.before_id is not None:
-            found.append(runs.c.id < query.before_id)
+            found.append(runs.c.id < to_bound(query.before_id))
         if self.database.tables.own and query.archived != "any":
             archived = runs.c.archived_at
             found.append(archived.is_(None) if query.archived == "no" else archived.is_not(None))
@@ -139,7 +169,7 @@ class _Finder:
             return self._walk_rest(after, limit)
         if not order.field.section:
             return self._walk_columns(after, limit)
-        parts = [self._walk_values(kind, rank, after, limit) for kind in order.field.kinds]
+        parts = [self._walk_values(kind, rank, after, limit) for kind in self.conditions.kinds_of(order.field)]
         keys = dict.fromkeys(key for part in parts for key in part)
         return sort_keys(list(keys), order)[:limit]
 
@@ -147,14 +177,18 @@ class _Finder:
         order, runs = self.query.order, self._runs
         if order.field == ID:
             query = select(runs.c.id, literal(0.0).label("number"), literal(None).label("text"))
-            start = [] if after is None else [_is_beyond(order.descending, [runs.c.id], [after[2]])]
+            start = [] if after is None else [_is_beyond(order.descending, [runs.c.id], [to_bound(after[2])])]
             ordered = [runs.c.id]
         else:
             number, text = self._keys()
             column = number if order.field.name == "duration_s" else text
             query = select(runs.c.id, number.label("number"), text.label("text")).where(column.is_not(None))
             value = None if after is None else _to_bound_key(order.field, after[1])
-            start = [] if after is None else [_is_beyond(order.descending, [column, runs.c.id], [value, after[2]])]
+            start = (
+                []
+                if after is None
+                else [_is_beyond(order.descending, [column, runs.c.id], [value, to_bound(after[2])])]
+            )
             ordered = [column, runs.c.id]
         rows = self.database.rows(query.where(*start, *self._all()).order_by(*self._way(ordered)).limit(limit))
         return [_to_key(row.id, row.number, row.text) for row in rows]
@@ -165,16 +199,19 @@ class _Finder:
         values = self.database.tables.values.alias("walked")
         shown = conditions.by_bytes(values.c.text) if rank == TEXT else values.c.number
         there = (values.c.text if rank == TEXT else values.c.number).is_not(None)
-        counts = shown == conditions.value(order.field, text=rank == TEXT)
+        # Of the value's own run, not of the joined row: Postgres would join by it, and compute it for every run.
+        id_ = values.c.quick_test_id
+        counts = shown == conditions.value(order.field, text=rank == TEXT, of=id_)
         if rank == TEXT:
-            counts = and_(counts, conditions.value(order.field).is_(None))
-        key = [shown, values.c.quick_test_id]
-        start = [] if after is None else [_is_beyond(order.descending, key, [after[1], after[2]])]
+            counts = and_(counts, conditions.value(order.field, of=id_).is_(None))
+        key = [shown, id_]
+        start = [] if after is None else [_is_beyond(order.descending, key, [after[1], to_bound(after[2])])]
         query = (
-            select(runs.c.id, shown.label("shown"))
+            select(values.c.quick_test_id.label("id"), shown.label("shown"))
+            .distinct()  # a run may have the same value twice
             .select_from(values.join(runs, runs.c.id == values.c.quick_test_id))
             .where(conditions.is_named(values, (kind,), order.field.name), there, *start, *self._bounds(shown, rank))
-            .where(counts, *self._all(), conditions.is_fresh())
+            .where(counts, *self._all(), *([] if self.database.tables.own else [conditions.is_fresh()]))
             .order_by(*self._way(key))
             .limit(limit)
         )
@@ -192,89 +229,16 @@ class _Finder:
 
     def _walk_rest(self, after: Key | None, limit: int) -> list[Key]:
         """The runs without what is ordered by, the newest first."""
-        runs, conditions = self._runs, self.conditions
+        runs = self._runs
         number, text = self._keys()
         missing = number.is_(None) if TEXT not in self.query.order.ranks else and_(number.is_(None), text.is_(None))
-        if self.query.order.field.section:
-            missing = or_(missing, not_(conditions.is_fresh()))
         query = select(runs.c.id).where(missing, *self._all())
         if after is not None:
-            query = query.where(runs.c.id < after[2])
+            query = query.where(runs.c.id < to_bound(after[2]))
         return [(NOTHING, None, row.id) for row in self.database.rows(query.order_by(runs.c.id.desc()).limit(limit))]
 
     def _way(self, columns: Sequence[ColumnElement[Any]]) -> list[ColumnElement[Any]]:
         return [column.desc() if self.query.order.descending else column.asc() for column in columns]
-
-    def show(self, ids: Sequence[int]) -> list[FoundRun]:
-        """The lines, in the order of `ids`; a run that was deleted meanwhile has none."""
-        if not ids:
-            return []
-        tables, runs = self.database.tables, self._runs
-        names = [name for name in FoundRun.__struct_fields__ if name in runs.c]
-        columns = [runs.c[name] for name in names]
-        if tables.own:
-            columns.append(runs.c.mlflow_experiment_name.label("experiment"))
-        fresh = self.conditions.is_fresh(full=True) if self.query.fields else literal(False)
-        query = select(*columns, tables.has_history.label("available"), fresh.label("is_fresh")).where(
-            runs.c.id.in_(ids)
-        )
-        rows = fetch_each(self.database, query, runs.c.id, lambda row: row, _to_unread)
-        found = {row.id: row for row in rows}
-        values = self._read_values([row.id for row in rows if isinstance(row, Row) and row.is_fresh])
-        return [_to_found(found[id_], self.query.fields, values.get(id_, {})) for id_ in ids if id_ in found]
-
-    def _read_values(self, ids: Sequence[int]) -> dict[int, dict[Field, float | str]]:
-        if not ids or not self.query.fields:
-            return {}
-        values, conditions = self.database.tables.values, self.conditions
-        wanted = or_(
-            *(
-                values.c.kind.in_(field.kinds)
-                if field.name == ALL_NAMES
-                else conditions.is_named(values, field.kinds, field.name)
-                for field in self.query.fields
-            )
-        )
-        query: Select[Any] = select(
-            values.c.quick_test_id, values.c.kind, values.c.name, values.c.number, values.c.text
-        ).where(values.c.quick_test_id.in_(ids), wanted)
-        rows = self.database.rows(query.limit(MAX_SHOWN_VALUES + 1))
-        if len(rows) > MAX_SHOWN_VALUES:
-            raise BadRequest(
-                f"`fields`: the runs of this page have more than {MAX_SHOWN_VALUES} such values; name those to show, "
-                "or ask for fewer runs: limit=20"
-            )
-        return _to_values(rows)
-
-
-def _to_values(rows: Sequence[Row[Any]]) -> dict[int, dict[Field, float | str]]:
-    """By run and field; of two kinds the first that its section has."""
-    found: dict[int, dict[Field, float | str]] = {}
-    order = [kind for kinds in KINDS.values() for kind in kinds]
-    for row in sorted(rows, key=lambda row: (order.index(row.kind), row.name, row.number or 0.0), reverse=True):
-        value = row.number if row.number is not None else row.text
-        found.setdefault(row.quick_test_id, {})[Field(_SECTIONS[row.kind], row.name)] = value
-    return found
-
-
-def _to_found(row: Any, fields: Sequence[Field], values: Mapping[Field, float | str]) -> FoundRun:
-    if isinstance(row, FoundRun):
-        return row
-    known = {name: value for name, value in row._asdict().items() if value is not None and name != "is_fresh"}
-    started, completed = known.get("started_at"), known.get("completed_at")
-    duration = round((completed - started).total_seconds(), 3) if started and completed else None
-    shown: dict[str, float | str | None] = {}
-    for field in fields:
-        if field.name == ALL_NAMES:
-            mine = [other for other in values if other.section == field.section]
-            shown |= {str(other): values[other] for other in sorted(mine, key=lambda other: other.name)}
-        else:
-            shown[str(field)] = values.get(field)
-    return FoundRun(**known, duration_s=duration, values=shown)
-
-
-def _to_unread(quick_test_id: int, err: Exception) -> Any:
-    return FoundRun(**msgspec.structs.asdict(to_unread_summary(quick_test_id, err)))
 
 
 def _to_key(id_: int, number: float | None, text: Any) -> Key:

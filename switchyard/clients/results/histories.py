@@ -6,6 +6,7 @@ from functools import cached_property
 
 from sqlalchemy import and_, bindparam, func, select
 
+from switchyard.clients.results.comparing import ComparedQueries, make_queries, read_compared
 from switchyard.clients.results.engine import Database, OneRow
 from switchyard.clients.results.kept import select_kept, select_kept_more, to_kept
 from switchyard.clients.results.publish import publish
@@ -14,6 +15,7 @@ from switchyard.clients.results.rows import Writing, no_such_run
 from switchyard.clients.results.rules import select_rules, to_kept_rules
 from switchyard.clients.results.series import to_series_and_values
 from switchyard.clients.results.tables import Tables, is_history, to_history_etag
+from switchyard.core.comparison.compared import ComparedRun
 from switchyard.core.history.asked_rules import KeptRules
 from switchyard.core.history.publication import FullSeries, Publication, PublishResult, StoredHistory
 from switchyard.core.verify.kept_run import KeptRun
@@ -43,6 +45,10 @@ class SqlHistories:
             .outerjoin(published, published.c.quick_test_id == runs.c.id)
             .where(runs.c.id == bindparam("quick_test_id")),
         )
+
+    @cached_property
+    def _compared(self) -> ComparedQueries:
+        return make_queries(self._database)
 
     def publish(self, publication: Publication, *, force: bool = False, now: datetime) -> PublishResult:
         """What was done; `core.history.precedence` decides it."""
@@ -115,6 +121,10 @@ class SqlHistories:
             return {}
         published, asked = select_rules(self._tables, quick_test_ids)
         return to_kept_rules(self._database.rows(published), self._database.rows(asked))
+
+    def read_compared(self, quick_test_ids: Sequence[int]) -> list[ComparedRun]:
+        """A query of the rows, and one of the values."""
+        return read_compared(self._database, self._compared, quick_test_ids)
 
     def read_kept(self, quick_test_ids: Sequence[int]) -> list[KeptRun]:
         """Four queries, whatever their number."""

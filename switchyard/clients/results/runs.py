@@ -8,9 +8,11 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Select, bindparam, func, literal_column, select, update
 
+from switchyard.clients.results.conditions import to_bound
 from switchyard.clients.results.engine import Database
 from switchyard.clients.results.fetching import fetch_each
 from switchyard.clients.results.finding import find_runs
+from switchyard.clients.results.names import list_fields
 from switchyard.clients.results.rows import (
     ENDED_STATUSES,
     Writing,
@@ -27,7 +29,7 @@ from switchyard.clients.results.rows import (
 )
 from switchyard.clients.results.tables import Tables
 from switchyard.core.backfill.rows import AdoptedRun
-from switchyard.core.comparison.found import RunPage, RunQuery
+from switchyard.core.comparison.found import KnownField, RunPage, RunQuery
 from switchyard.core.errors import BadRequest
 from switchyard.core.runs.edits import RunEdit, apply_edit
 from switchyard.core.runs.rows import NewRun, QuickTest, RunStatus, RunSummary
@@ -120,7 +122,7 @@ class SqlRuns:
         shown = [column for column in tables.runs.c if column.name in RunSummary.__struct_fields__]
         query = select(*shown, tables.has_history.label("available")).order_by(tables.runs.c.id.desc()).limit(limit)
         if before_id is not None:
-            query = query.where(tables.runs.c.id < before_id)
+            query = query.where(tables.runs.c.id < to_bound(before_id))
         if tables.own:
             query = query.where(tables.runs.c.archived_at.is_(None))
         return fetch_each(self._database, query, tables.runs.c.id, to_summary, to_unread_summary)
@@ -128,6 +130,10 @@ class SqlRuns:
     def find_runs(self, query: RunQuery) -> RunPage:
         """A few queries, whatever the number of runs."""
         return find_runs(self._database, query)
+
+    def list_fields(self, prefix: str, *, limit: int) -> list[KnownField]:
+        """From name to name by the indexes of values."""
+        return list_fields(self._database, prefix, limit=limit)
 
     def end_run(
         self, quick_test_id: int, status: RunStatus, *, error: str, of_attempt: int | None = None, now: datetime

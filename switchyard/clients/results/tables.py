@@ -303,7 +303,7 @@ def _values(metadata: MetaData) -> Table:
         # Of the history that they came from (`StoredHistory.etag`): they speak of no other.
         Column("history_etag", Text, nullable=False),
         # Names and texts are in the order of their bytes there (migration 0004), on Postgres too: COLLATE "C".
-        Index("switchyard_values_of_run", "quick_test_id", "kind", "name"),
+        Index("switchyard_values_of_run", "quick_test_id", "kind", "name", "number"),
         Index("switchyard_values_number", "kind", "name", "number", "quick_test_id", **number),
         Index("switchyard_values_text", "kind", "name", "text", "quick_test_id", **text),
     )

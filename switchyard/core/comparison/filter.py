@@ -33,6 +33,8 @@ MAX_DEPTH: Final = 50
 """Parentheses and ``not`` within each other."""
 MAX_CONSTANTS: Final = 500
 """In one ``in (...)``."""
+MAX_FIELDS: Final = 100
+"""Shown at once."""
 MAX_TEXT: Final = 1_000
 """Characters of one text."""
 _MAX_WHOLE: Final = 2**63 - 1
@@ -102,6 +104,8 @@ def parse_fields(text: str, *, of: str) -> tuple[Field, ...]:
         return ()
     found = [parser.parse_field(many=True)]
     while parser.take("punctuation", ","):
+        if len(found) == MAX_FIELDS:
+            raise parser.refused(f"at most {MAX_FIELDS} fields")
         found.append(parser.parse_field(many=True))
     if not parser.is_done():
         raise parser.refused("a comma must stand between fields")

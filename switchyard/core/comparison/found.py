@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from switchyard.core.comparison.fields import COLUMNS, FOREIGN_COLUMNS, Field
+from switchyard.core.comparison.fields import COLUMNS, FOREIGN_COLUMNS, OPERATORS, SECTIONS, Field, Section
 from switchyard.core.comparison.filter import And, Compare, Expression, Not, Or
 from switchyard.core.comparison.order import Key, Order
 from switchyard.core.errors import BadRequest
@@ -52,6 +52,39 @@ class RunPage(msgspec.Struct, frozen=True):
 
     runs: Sequence[FoundRun]
     following: Key | None
+
+
+class KnownField(msgspec.Struct, frozen=True):
+    """A field that some run has; `type` says what it is compared with."""
+
+    name: str  # as a filter has it
+    type: Literal["number", "text", "number or text", "whole number", "time"]
+
+
+def list_columns(prefix: str, *, own: bool) -> list[KnownField]:
+    """The columns of a run that begin so, and that its table has."""
+    return [
+        KnownField(name, next(iter(OPERATORS[name])))
+        for name in COLUMNS
+        if name.startswith(prefix.lower()) and (own or name in FOREIGN_COLUMNS)
+    ]
+
+
+def choose_sections(prefix: str) -> list[tuple[Section, str]]:
+    """The sections that have fields which begin with `prefix`, and how their names begin. Without a dot it may be the
+    beginning of the section, or of a name in any.
+
+    >>> choose_sections("metrics.test"), choose_sections("par")[:2]
+    ([('metrics', 'test')], [('metrics', 'par'), ('best', 'par')])
+    >>> choose_sections("par")[2]
+    ('params', '')
+    """
+    section, dot, name = prefix.partition(".")
+    if dot and section.lower() in SECTIONS:
+        # An odd name is written in backticks, and may be on its way to be.
+        name = name.removeprefix("`").removesuffix("`").replace("``", "`")
+        return [(known, name) for known in SECTIONS if known == section.lower()]
+    return [(known, "" if known.startswith(prefix.lower()) else prefix) for known in SECTIONS]
 
 
 def list_fields(expression: Expression | None) -> list[Field]:

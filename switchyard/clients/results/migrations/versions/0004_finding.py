@@ -24,7 +24,7 @@ def _widen_indexes_of_values() -> None:
     name, text = sa.text(f"name{by_bytes}"), sa.text(f"text{by_bytes}")
     for index in ("quick_test_id", "number", "text"):
         op.drop_index(f"switchyard_values_{index}", "switchyard_values")
-    op.create_index("switchyard_values_of_run", "switchyard_values", ["quick_test_id", "kind", name])
+    op.create_index("switchyard_values_of_run", "switchyard_values", ["quick_test_id", "kind", name, "number"])
     for column, shown in (("number", "number"), ("text", text)):
         there = sa.text(f"{column} IS NOT NULL")
         op.create_index(
