@@ -12,7 +12,18 @@ import platform
 
 from switchyard.clients.prefect.analytics import switch_off_analytics
 
-BENCHMARKS = ("ingest", "live", "serving", "many_runs", "reconcile", "vertex", "statistics", "evaluation", "backfill")
+BENCHMARKS = (
+    "ingest",
+    "live",
+    "serving",
+    "many_runs",
+    "finding",
+    "reconcile",
+    "vertex",
+    "statistics",
+    "evaluation",
+    "backfill",
+)
 
 
 def main() -> None:
