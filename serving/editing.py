@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from serving.conditional import NOSNIFF
 from serving.listing import MAX_ID
+from serving.parameters import refuse_others
 from serving.schemas import EditedRun, Problem
 from switchyard.clients.connect import Outside
 from switchyard.core.errors import BadRequest
@@ -48,6 +49,7 @@ class Editing:
         quick_test_id: Annotated[int, Path(ge=1, le=MAX_ID, description="the run's id", examples=[12])],
     ) -> Response:
         """Changes what the body names; what it leaves out stays. The same once more changes nothing."""
+        refuse_others(request, ())
         # No form of another site can send this type without the browser asking first.
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the body must be sent as application/json")

@@ -61,6 +61,15 @@ def test_what_is_no_edit_is_refused(
         assert place.runs.read_run(run).notes == ""
 
 
+def test_a_parameter_in_the_address_is_refused_by_name(client: TestClient, place: Place) -> None:
+    """What is to change stands in the body; a misplaced one must not seem to work."""
+    run = make_run(place).id
+    answer = client.patch(f"{path_of(run)}?archived=true", json={"notes": "n"})
+    assert answer.status_code == 422
+    assert "`archived` is not a parameter" in answer.json()["detail"]
+    assert place.runs.read_run(run).notes == ""
+
+
 @pytest.mark.parametrize(("quick_test_id", "status"), [("99", 404), ("0", 422), ("x", 422), (str(2**63), 422)])
 def test_a_run_that_is_not_there_is_not_found(client: TestClient, quick_test_id: str, status: int) -> None:
     """An id that none can have is refused as such."""
