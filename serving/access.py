@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.problems import is_for_programs, to_problem
-from serving.rendering import render
+from serving.rendering import CALLER, render
 from switchyard.clients.settings import Settings
 from switchyard.clients.token_file import TokenFile
 from switchyard.core.access.rules import (
@@ -118,7 +118,11 @@ class Door:
         refusal = decide(self._access.guard, need, caller, now=datetime.now(UTC))
         if refusal is None:
             scope[TOKEN] = caller.token
-            await self._app(scope, receive, send)
+            shown = CALLER.set(caller.token.name if caller.token else "")
+            try:
+                await self._app(scope, receive, send)
+            finally:
+                CALLER.reset(shown)
         else:
             await refuse(Request(scope, receive), refusal, caller)(scope, receive, send)
 
@@ -178,7 +182,7 @@ def show_login(
     status: HTTPStatus, *, following: str, wrong: str = "", name: str = "", headers: dict[str, str] | None = None
 ) -> Response:
     """The page where a person pastes a token; with the `name` of the one that the browser has, where it has one."""
-    page = render("login.html", following=following, wrong=wrong, name=name)
+    page = render("login.html", following=following, wrong=wrong, name=name, caller="")
     sent = {**page.headers, "Cache-Control": "no-store", **(headers or {})}
     # The one page with forms: no other may send any.
     policy = sent["Content-Security-Policy"].replace("form-action 'none'", "form-action 'self'")

@@ -1,6 +1,7 @@
 """HTML from the templates: everything from the data is escaped, and no script runs that is not a file of ours."""
 
 import math
+from contextvars import ContextVar
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final
@@ -19,6 +20,10 @@ _POLICY: Final = (
 )
 
 
+CALLER: Final[ContextVar[str]] = ContextVar("caller", default="")
+"""The name of the token that the request at hand came with; empty: none. Every page shows it."""
+
+
 class Page(msgspec.Struct, frozen=True):
     """A rendered page and the headers that go with it."""
 
@@ -28,7 +33,7 @@ class Page(msgspec.Struct, frozen=True):
 
 def render(template: str, **values: Any) -> Page:
     """The page that `template` makes of `values`."""
-    text = _environment().get_template(template).render(**values)
+    text = _environment().get_template(template).render(**{"caller": CALLER.get(), **values})
     return Page(
         text.encode(),
         {"Content-Security-Policy": _POLICY, "Referrer-Policy": "same-origin", **NOSNIFF},

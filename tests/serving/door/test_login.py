@@ -1,10 +1,12 @@
 """How a person shows a token to the browser, and takes it back."""
 
+import re
+
 import pytest
 
 from serving.login import to_local_path
 from switchyard.clients.token_file import revoke_token
-from tests.serving.door.conftest import Open, Tokens
+from tests.serving.door.conftest import Open, Tokens, bearer
 
 OURS = {"Origin": "http://127.0.0.1:8000"}
 
@@ -23,6 +25,17 @@ def test_a_token_is_pasted_once(open_app: Open, tokens: Tokens) -> None:
     assert client.get("/quick-tests/").status_code == 200
     assert client.get("/api/quick-tests/").status_code == 200
     assert "<code>reads</code>" in client.get("/login").text
+
+
+def test_every_page_says_whose_token_it_was_opened_with(open_app: Open, tokens: Tokens) -> None:
+    """With the way out; the next request is another one's, and its page has another tag."""
+    client = open_app(api_tokens_file=str(tokens.path))
+    pages = [client.get("/quick-tests/", headers=bearer(token)) for token in (tokens.reads, tokens.writes)]
+    for name, page in zip(("reads", "writes"), pages, strict=True):
+        assert re.findall(r'<a class="caller[^>]*href="/login"[^>]*>([^<]+)</a>', page.text) == [name]
+    assert pages[0].headers["etag"] != pages[1].headers["etag"]
+    assert "caller" not in client.get("/quick-tests/").text
+    assert "caller" not in open_app().get("/quick-tests/").text
 
 
 @pytest.mark.parametrize(
