@@ -86,11 +86,18 @@
   const log = document.querySelector(".log pre");
   if (log) log.scrollTop = log.scrollHeight;
   ChartParts.whenNear(byId("histograms"), () => { histogramsNear = true; loadHistograms(); }, () => { histogramsNear = false; });
-  try {
-    draw();
-  } catch (err) {
-    say(`The charts cannot be drawn: ${err.message}`);
+  function start() {
+    try {
+      draw();
+    } catch (err) {
+      say(`The charts cannot be drawn: ${err.message}`);
+    }
+    performance.mark("drawn");
+    document.body.dataset.drawn = "yes";
+    Live.follow({ alive: () => shown.live, apply, say });
   }
-  document.body.dataset.drawn = "yes";
-  Live.follow({ alive: () => shown.live, apply, say });
+
+  // The charts that the server drew are painted first.
+  if (document.hidden) start();
+  else requestAnimationFrame(() => setTimeout(start, 0));
 })();

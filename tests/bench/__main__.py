@@ -16,6 +16,7 @@ BENCHMARKS = (
     "ingest",
     "live",
     "serving",
+    "page",
     "many_runs",
     "finding",
     "reconcile",

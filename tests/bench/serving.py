@@ -64,7 +64,7 @@ def _measure(name: str, url: str, folder: Path) -> dict[str, float | str]:
     settings = read_settings(environment)
     migrate(settings)
     publish_run(Outside(settings), make_record(epochs=50))
-    with _server(environment) as (port, process):
+    with running_server(environment) as (port, process):
         for path in (OURS, BARE):  # warm: pools, caches, the interpreter's specialised bytecode
             _load(port, path)
         pairs = []
@@ -98,7 +98,7 @@ def _median_with_interval(values: list[float]) -> tuple[float, float, float]:
 
 
 @contextmanager
-def _server(environment: dict[str, str]) -> Iterator[tuple[int, psutil.Process]]:
+def running_server(environment: dict[str, str]) -> Iterator[tuple[int, psutil.Process]]:
     """The server in a process of its own, with its port."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

@@ -475,15 +475,18 @@ def test_the_list_leads_to_the_runs(visit: Visit, site: Site) -> None:
 
 def find_chart(page: Page, title: str) -> str:
     """The id of a series' chart, scrolled into view and drawn."""
-    found: str = page.evaluate(
-        """(title) => { const all = [...document.querySelectorAll("#series-charts h4")];
-            const heading = all.find((one) => one.textContent === title);
-            heading.closest(".card").scrollIntoView({ block: "center" });
-            return heading.closest(".card").querySelector(".chart").id; }""",
-        title,
-    )
-    expect(page.locator(f"#{found} canvas")).to_be_visible()
-    return found
+    script = """(title) => {
+        const heading = [...document.querySelectorAll("#series-charts h4")].find((one) => one.textContent === title);
+        const chart = heading.closest(".card").querySelector(".chart");
+        if (!chart.querySelector("canvas")) chart.scrollIntoView({ block: "center" });
+        return [chart.id, chart.querySelector("canvas") !== null]; }"""
+    deadline = time.monotonic() + 20
+    while True:
+        found, drawn = page.evaluate(script, title)
+        if drawn:
+            return str(found)
+        assert time.monotonic() < deadline, f"{title} is not drawn within 20 s"
+        page.wait_for_timeout(50)
 
 
 def test_every_other_series_is_drawn(visit: Visit) -> None:

@@ -137,19 +137,7 @@ def test_scripts_may_be_kept_for_good(client: TestClient, place: Place) -> None:
     """Their URLs change with their content, and they are packed for the way."""
     page = client.get(f"/quick-tests/{publish_run(place)}").text
     urls = re.findall(r'"(/static/[^"]+)"', page)
-    assert {url.rsplit("/", 1)[1] for url in urls} == {
-        *("icon.svg", "page.css", "uplot.min.css", "uplot.iife.min.js"),
-        *(
-            "chart-data.js",
-            "chart-parts.js",
-            "charts.js",
-            "curves.js",
-            "series.js",
-            "histograms.js",
-            "live.js",
-            "page.js",
-        ),
-    }
+    assert {url.rsplit("/", 1)[1] for url in urls} == {"icon.svg", "site.css", "run.js"}
     for url in urls:
         plain = client.get(url)
         assert plain.headers["cache-control"] == "public, max-age=31536000, immutable"
