@@ -1,4 +1,4 @@
-"""The pages: the list of runs, one run, and the picture of its loss curves."""
+"""The pages: the list of runs, one run, the picture of its loss curves, and runs side by side."""
 
 from collections import OrderedDict
 from threading import Lock
@@ -10,16 +10,18 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from serving.api import read_id
+from serving.compare.page import PATH as COMPARE
+from serving.compare.page import ComparePage
 from serving.conditional import Packable, answer, answer_packable, to_etag
+from serving.lists.page import RunsPage
 from serving.log_end import LogEnd, read_log_end
-from serving.rendering import Page, render
+from serving.rendering import render
 from serving.view.first import First, draw_first
 from serving.view.run import to_view
 from switchyard.clients.connect import Outside
 from switchyard.core.errors import BadRequest
 from switchyard.core.runs.rows import QuickTest
 
-RUNS_A_PAGE: Final = 50
 RUNS_KEPT: Final = 32
 """So many runs' pages are kept as they were sent last: at most some 60 MB, for a history is below 1 MB."""
 SCALES: Final = ("auto", "linear", "log")
@@ -49,14 +51,6 @@ class Pages:
         self.outside = outside
         self._kept: OrderedDict[int, tuple[RunFacts, Rendered]] = OrderedDict()
         self._keeping = Lock()
-
-    def list_runs(self, request: Request) -> Response:
-        """The runs, newest first, with links to their pages."""
-        before = request.query_params.get("before")
-        before_id = None if before is None else read_id(before)
-        runs = self.outside.runs.list_runs(limit=RUNS_A_PAGE + 1, before_id=before_id)
-        older = f"/quick-tests/?before={runs[RUNS_A_PAGE - 1].id}" if len(runs) > RUNS_A_PAGE else ""
-        return _send(request, render("runs.html", runs=runs[:RUNS_A_PAGE], older=older, first=before is None))
 
     def show_run(self, request: Request) -> Response:
         """Everything that is known of one run, or why nothing is; its tag changes with anything shown."""
@@ -108,7 +102,8 @@ def add_pages(app: FastAPI, outside: Outside) -> None:
     pages = Pages(outside)
     app.add_route("/", _go_to_runs, include_in_schema=False)
     for path, endpoint in (
-        ("/quick-tests", pages.list_runs),
+        ("/quick-tests", RunsPage(outside).list_runs),
+        (COMPARE, ComparePage(outside).show),
         ("/quick-tests/{quick_test_id}", pages.show_run),
         ("/quick-tests/{quick_test_id}/loss-curves.png", pages.draw_losses),
     ):
@@ -118,7 +113,3 @@ def add_pages(app: FastAPI, outside: Outside) -> None:
 
 def _go_to_runs(request: Request) -> Response:
     return RedirectResponse("quick-tests/")
-
-
-def _send(request: Request, page: Page) -> Response:
-    return answer_packable(request, Packable.of(page.content), media_type="text/html", headers=page.headers)

@@ -40,6 +40,12 @@ def render(template: str, **values: Any) -> Page:
     )
 
 
+def with_forms(page: Page) -> Page:
+    """The page, which may send its forms to this server."""
+    policy = page.headers["Content-Security-Policy"].replace("form-action 'none'", "form-action 'self'")
+    return Page(page.content, {**page.headers, "Content-Security-Policy": policy})
+
+
 @lru_cache
 def _environment() -> Environment:
     environment = Environment(

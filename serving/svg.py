@@ -95,7 +95,7 @@ class _Frame(msgspec.Struct, frozen=True):
         values = [value for line in lines for value in line.y if value is not None and (value > 0 or not log)]
         heights = [math.log10(value) for value in values] if log else values
         places = [place for line in lines for place in line.x]
-        return cls(_reach(places), _reach(heights), height, log)
+        return cls(to_reach(places), to_reach(heights), height, log)
 
     def left_of(self, value: float) -> float:
         low, high = self.x
@@ -107,11 +107,11 @@ class _Frame(msgspec.Struct, frozen=True):
         return _TOP + (high - value) / (high - low) * (self.height - _TOP - _BOTTOM)
 
     def x_ticks(self) -> list[float]:
-        return [value for value in _ticks(*self.x) if value == int(value)]
+        return [value for value in to_ticks(*self.x) if value == int(value)]
 
     def y_ticks(self) -> list[float]:
         if not self.log:
-            return _ticks(*self.y)
+            return to_ticks(*self.y)
         tens = [10.0**ten for ten in range(math.ceil(self.y[0]), math.floor(self.y[1]) + 1)]
         return tens if len(tens) > 1 else [10**value for value in self.y]
 
@@ -125,7 +125,7 @@ class _Frame(msgspec.Struct, frozen=True):
         )
 
 
-def _reach(values: Sequence[float]) -> tuple[float, float]:
+def to_reach(values: Sequence[float]) -> tuple[float, float]:
     """From the least to the greatest, with a little room."""
     if not values:
         return 0.0, 1.0
@@ -134,7 +134,7 @@ def _reach(values: Sequence[float]) -> tuple[float, float]:
     return (low - room, high + room) if math.isfinite(high - low) else (-1.7e308 / 4, 1.7e308 / 4)
 
 
-def _ticks(low: float, high: float) -> list[float]:
+def to_ticks(low: float, high: float) -> list[float]:
     """Round numbers between the two, about five."""
     step = 10.0 ** math.floor(math.log10((high - low) / _TICKS))
     step *= next(times for times in (1, 2, 5, 10) if (high - low) / (step * times) <= _TICKS)

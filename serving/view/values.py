@@ -95,7 +95,14 @@ def _to_duration(run: QuickTest) -> str:
     """``3 min 12 s``; empty where the run has not ended, or does not say when it started."""
     if run.started_at is None or run.completed_at is None:
         return ""
-    seconds = max(0, round((run.completed_at - run.started_at).total_seconds()))
+    return say_duration((run.completed_at - run.started_at).total_seconds())
+
+
+def say_duration(duration_s: float | None) -> str:
+    """``3 min 12 s``; empty for None."""
+    if duration_s is None:
+        return ""
+    seconds = max(0, round(duration_s))
     hours, minutes = seconds // 3600, seconds // 60 % 60
     if hours:
         return f"{hours} h {minutes:02} min"

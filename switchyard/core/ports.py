@@ -14,6 +14,7 @@ import msgspec
 from switchyard.core.backfill.rows import AdoptedRun, BackfillRow
 from switchyard.core.comparison.compared import ComparedRun
 from switchyard.core.comparison.found import KnownField, RunPage, RunQuery
+from switchyard.core.comparison.outline import Outline
 from switchyard.core.errors import SwitchyardError
 from switchyard.core.history.asked_rules import KeptRules
 from switchyard.core.history.filling import Fill, FillState, Unfilled
@@ -304,6 +305,10 @@ class Histories(Protocol):
     def read_compared(self, quick_test_ids: Sequence[int]) -> list[ComparedRun]:
         """What a comparison shows of these runs, in no particular order; those that have no row are left out. Values
         are None where none are of the run's present history. Two queries."""
+
+    def read_outlines(self, quick_test_ids: Sequence[int]) -> dict[int, Outline]:
+        """What a list of runs shows of these beside their rows and values, by id; those that have no row are left out.
+        One query."""
 
     def read_kept(self, quick_test_ids: Sequence[int]) -> list[KeptRun]:
         """All that is kept of these runs, for a comparison; by id, without those that have no row."""

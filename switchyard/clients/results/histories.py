@@ -9,6 +9,7 @@ from sqlalchemy import and_, bindparam, func, select
 from switchyard.clients.results.comparing import ComparedQueries, make_queries, read_compared
 from switchyard.clients.results.engine import Database, OneRow
 from switchyard.clients.results.kept import select_kept, select_kept_more, to_kept
+from switchyard.clients.results.outlines import read_outlines
 from switchyard.clients.results.publish import publish
 from switchyard.clients.results.replaced import recover
 from switchyard.clients.results.rows import Writing, no_such_run
@@ -16,6 +17,7 @@ from switchyard.clients.results.rules import select_rules, to_kept_rules
 from switchyard.clients.results.series import to_series_and_values
 from switchyard.clients.results.tables import Tables, is_history, to_history_etag
 from switchyard.core.comparison.compared import ComparedRun
+from switchyard.core.comparison.outline import Outline
 from switchyard.core.history.asked_rules import KeptRules
 from switchyard.core.history.publication import FullSeries, Publication, PublishResult, StoredHistory
 from switchyard.core.verify.kept_run import KeptRun
@@ -125,6 +127,10 @@ class SqlHistories:
     def read_compared(self, quick_test_ids: Sequence[int]) -> list[ComparedRun]:
         """A query of the rows, and one of the values."""
         return read_compared(self._database, self._compared, quick_test_ids)
+
+    def read_outlines(self, quick_test_ids: Sequence[int]) -> dict[int, Outline]:
+        """One query."""
+        return read_outlines(self._database, quick_test_ids)
 
     def read_kept(self, quick_test_ids: Sequence[int]) -> list[KeptRun]:
         """Four queries, whatever their number."""
