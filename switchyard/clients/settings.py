@@ -29,6 +29,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     live_history: Literal["", "no", "yes"] = ""
     serving_url: str = "http://127.0.0.1:8000"
     serving_behind: Literal["", "iam"] = ""
+    api_token: str = ""
     api_tokens_file: str = ""
     cors_origins: str = ""
     state_dir: str
@@ -108,7 +109,7 @@ def read_storage_emulator(environ: Mapping[str, str] = os.environ) -> str:
     return environ.get("STORAGE_EMULATOR_HOST", "")
 
 
-_SECRETS = frozenset({"mlflow_tracking_token", "mlflow_tracking_password"})
+_SECRETS = frozenset({"api_token", "mlflow_tracking_token", "mlflow_tracking_password"})
 
 _PATTERNS = {
     "training_backend": ("|".join(get_args(Backend)), "be local or vertex"),

@@ -7,7 +7,7 @@ lists only what else it raises. Times are aware UTC.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -312,6 +312,23 @@ class Histories(Protocol):
 
     def read_kept(self, quick_test_ids: Sequence[int]) -> list[KeptRun]:
         """All that is kept of these runs, for a comparison; by id, without those that have no row."""
+
+
+class Published(Protocol):
+    """What is published, for whoever reads it into tables: from a results database, or from the JSON API over one."""
+
+    def read_history(self, quick_test_id: int) -> bytes:
+        """JSON, as ``/training-history/`` answers it. Raises: NotFound: no run has this id."""
+
+    def read_series(self, quick_test_id: int) -> bytes:
+        """JSON, as ``/series/`` answers it. Raises: NotFound: no run has this id."""
+
+    def find_runs(self, question: Mapping[str, str]) -> Iterator[Mapping[str, Any]]:
+        """The lines of the list, page after page. `question` has what the list's address takes: filter, order_by,
+        experiment, fields, archived, and limit, the lines a page. Raises: BadRequest."""
+
+    def compare(self, ids: Sequence[int]) -> bytes:
+        """JSON, as ``/compare/`` answers it. Raises: BadRequest: too many. NotFound: no run has any of these ids."""
 
 
 class Ledger(Protocol):

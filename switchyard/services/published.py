@@ -1,0 +1,58 @@
+"""What is published, read from a results database in the words of the API: `core.ports.Published` without a server."""
+
+import gzip
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from switchyard.clients.connect import Outside
+from switchyard.core.comparison.compared import choose_ids, compare
+from switchyard.core.comparison.filter import parse_fields, parse_filter
+from switchyard.core.comparison.found import Archived, RunQuery
+from switchyard.core.comparison.order import Order, parse_order
+from switchyard.core.history.stored_series import to_stored_series
+
+NOT_PUBLISHED: Final = b'{"available":false}'
+_ARCHIVED: Final[Mapping[str, Archived]] = {"true": "only", "any": "any"}
+
+
+class DatabasePublished:
+    """Over the ports of one wiring."""
+
+    def __init__(self, outside: Outside) -> None:
+        self._outside = outside
+
+    def read_history(self, quick_test_id: int) -> bytes:
+        """The stored bytes as they are."""
+        return self._outside.histories.read_history(quick_test_id).history_json or NOT_PUBLISHED
+
+    def read_series(self, quick_test_id: int) -> bytes:
+        """The stored series; of a run that has none, the points of its history."""
+        found = self._outside.histories.read_series(quick_test_id)
+        if found is None:
+            found = to_stored_series(self.read_history(quick_test_id))
+        return gzip.decompress(found.gzip_json) if found is not None else NOT_PUBLISHED
+
+    def find_runs(self, question: Mapping[str, str]) -> Iterator[Mapping[str, Any]]:
+        """A page a query, each from where the last one ended."""
+        asked = question.get("order_by", "")
+        query = RunQuery(
+            limit=int(question["limit"]),
+            filter=parse_filter(question.get("filter", "")),
+            order=parse_order(asked) if asked.strip() else Order(),
+            experiment=question.get("experiment") or None,
+            fields=parse_fields(question.get("fields", ""), of="fields"),
+            archived=_ARCHIVED.get(question.get("archived", ""), "no"),
+        )
+        while True:
+            page = self._outside.runs.find_runs(query)
+            yield from msgspec.to_builtins(page.runs)
+            if page.following is None:
+                return
+            query = msgspec.structs.replace(query, after=page.following)
+
+    def compare(self, ids: Sequence[int]) -> bytes:
+        """Two queries."""
+        chosen = choose_ids(ids)
+        return msgspec.json.encode(compare(chosen, self._outside.histories.read_compared(chosen)))
