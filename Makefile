@@ -15,7 +15,7 @@ export PYTHONUNBUFFERED := 1
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up deploy test test-slow test-kills test-mlflow faults check bench clean
+.PHONY: help setup run up deploy test test-slow test-kills test-mlflow test-reader faults check bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -62,6 +62,14 @@ $(STATE)/mlflow-2.9.2/.installed $(STATE)/mlflow-current/.installed: $(STATE)/ml
 
 test-mlflow: setup $(STATE)/mlflow-2.9.2/.installed $(STATE)/mlflow-current/.installed ## the readers against real MLflow servers, 2.9.2 and a current one
 	$(BIN)/python -m pytest -m needs_mlflow
+
+$(STATE)/reader/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[reader]' "nbclient==0.11.0" "ipykernel==7.4.0"
+	@touch $@
+
+test-reader: setup $(STATE)/reader/.installed ## the tables of switchyard.reader and their notebook, with pandas
+	$(BIN)/python -m pytest -m needs_reader
 
 # In memory where that can be: hundreds of small databases, and each write of theirs waits for the disk.
 faults: setup ## every fault of docs/reliability.md, several times; writes its table
