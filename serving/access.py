@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.problems import is_for_programs, to_problem
-from serving.rendering import CALLER, render
+from serving.rendering import CALLER, render, with_forms
 from switchyard.clients.settings import Settings
 from switchyard.clients.token_file import TokenFile
 from switchyard.core.access.rules import (
@@ -182,11 +182,8 @@ def show_login(
     status: HTTPStatus, *, following: str, wrong: str = "", name: str = "", headers: dict[str, str] | None = None
 ) -> Response:
     """The page where a person pastes a token; with the `name` of the one that the browser has, where it has one."""
-    page = render("login.html", following=following, wrong=wrong, name=name, caller="")
+    page = with_forms(render("login.html", following=following, wrong=wrong, name=name, caller=""))
     sent = {**page.headers, "Cache-Control": "no-store", **(headers or {})}
-    # The one page with forms: no other may send any.
-    policy = sent["Content-Security-Policy"].replace("form-action 'none'", "form-action 'self'")
-    sent["Content-Security-Policy"] = policy
     return Response(page.content, int(status), sent, media_type="text/html")
 
 
