@@ -32,7 +32,7 @@ _BUNDLES: Final = {
             "series.js",
             "histograms.js",
         ),
-        *("live.js", "page.js"),
+        *("live.js", "page.js", "edit.js"),
     ),
 }
 """Files that are sent as one: a page of a dozen files waits for a dozen answers. The first script makes all strict."""

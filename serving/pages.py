@@ -15,7 +15,7 @@ from serving.compare.page import ComparePage
 from serving.conditional import Packable, answer, answer_packable, to_etag
 from serving.lists.page import RunsPage
 from serving.log_end import LogEnd, read_log_end
-from serving.rendering import render
+from serving.rendering import CALLER, render
 from serving.view.first import First, draw_first
 from serving.view.run import to_view
 from switchyard.clients.connect import Outside
@@ -35,6 +35,7 @@ class RunFacts(msgspec.Struct, frozen=True):
     before: int | None
     after: int | None
     log: LogEnd | None
+    caller: str  # every page names whose token it was opened with
 
 
 class Rendered(msgspec.Struct, frozen=True):
@@ -49,7 +50,7 @@ class Pages:
 
     def __init__(self, outside: Outside) -> None:
         self.outside = outside
-        self._kept: OrderedDict[int, tuple[RunFacts, Rendered]] = OrderedDict()
+        self._kept: OrderedDict[tuple[int, str], tuple[RunFacts, Rendered]] = OrderedDict()
         self._keeping = Lock()
 
     def show_run(self, request: Request) -> Response:
@@ -59,26 +60,34 @@ class Pages:
         run = self.outside.runs.read_run(quick_test_id)
         stored = self.outside.histories.read_history(quick_test_id).history_json
         before, after = self.outside.runs.find_beside(quick_test_id)
-        facts = RunFacts(run, stored, before, after, read_log_end(self.outside, run))
+        facts = RunFacts(run, stored, before, after, read_log_end(self.outside, run), CALLER.get())
         rendered = self._render(facts)
         return answer_packable(request, rendered.content, media_type="text/html", headers=rendered.headers)
 
     def _render(self, facts: RunFacts) -> Rendered:
         """Made once for all who watch a run: of two hundred that ask every five seconds, one pays."""
         with self._keeping:
-            kept = self._kept.get(facts.run.id)
+            kept = self._kept.get((facts.run.id, facts.caller))
         if kept is not None and kept[0] == facts:
             return kept[1]
         view = to_view(facts.run, facts.stored)
         drawn = draw_first(view.charts) if view.charts is not None else First()
         charts = {"id": facts.run.id, "live": view.live, "charts": msgspec.to_builtins(view.charts)}
         page = render(
-            "run.html", view=view, charts=charts, drawn=drawn, before=facts.before, after=facts.after, log=facts.log
+            "run.html",
+            view=view,
+            charts=charts,
+            drawn=drawn,
+            before=facts.before,
+            after=facts.after,
+            log=facts.log,
+            caller=facts.caller,
+            editable=not self.outside.settings.results_table,  # an application's own table is its own to change
         )
         rendered = Rendered(Packable.of(page.content), page.headers)
         with self._keeping:
-            self._kept[facts.run.id] = (facts, rendered)
-            self._kept.move_to_end(facts.run.id)
+            self._kept[facts.run.id, facts.caller] = (facts, rendered)
+            self._kept.move_to_end((facts.run.id, facts.caller))
             if len(self._kept) > RUNS_KEPT:
                 self._kept.popitem(last=False)
         return rendered

@@ -447,12 +447,37 @@ def test_keys_lead_to_the_runs_beside(visit: Visit) -> None:
     page = visit.open("hostile")
     page.keyboard.press("]")
     expect(page).to_have_url(f"{visit.site.url}/quick-tests/{visit.site.runs['no edges']}")
+    page.wait_for_selector("body[data-drawn=yes]")
     page.keyboard.press("[")
     expect(page).to_have_url(f"{visit.site.url}/quick-tests/{visit.site.runs['hostile']}")
     page = visit.open("series")
     page.locator("#search").press_sequentially("[]")
     expect(page).to_have_url(f"{visit.site.url}/quick-tests/{visit.site.runs['series']}")
     expect(page.get_by_text("No series has such a name")).to_be_visible()
+
+
+def test_a_run_is_renamed_annotated_and_archived(visit: Visit) -> None:
+    """Only what was changed is sent; what is refused is said, and what was typed stays."""
+    visit.site.runs["renamed"] = make_run(visit.site.place, "renamed").id
+    page = visit.open("renamed")
+    page.get_by_text("Edit the name and notes").click()
+    page.get_by_label("Notes").fill("first line\nsecond <b>line</b>")
+    page.get_by_label("archived").check()
+    with page.expect_request("**/api/quick-tests/*/") as asked:
+        page.get_by_role("button", name="Save").click()
+    assert asked.value.method == "PATCH"
+    assert asked.value.post_data_json == {"notes": "first line\nsecond <b>line</b>", "archived": True}
+    expect(page.locator(".notes")).to_have_text("first line\nsecond <b>line</b>")
+    expect(page.locator("#head .mark")).to_contain_text("archived")
+    run = visit.site.place.runs.read_run(visit.site.runs["renamed"])
+    assert (run.display_name, run.notes) == ("renamed", "first line\nsecond <b>line</b>")
+    page.get_by_text("Edit the name and notes").click()
+    page.get_by_label("Name").fill("a\u0007b")
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator("#edit-said")).to_contain_text("Not saved: ")
+    assert page.get_by_label("Name").input_value() == "a\u0007b"
+    complaints, visit.complaints = visit.complaints, []
+    assert all("422" in complaint for complaint in complaints)
 
 
 def test_the_page_follows_the_readers_colours(visit: Visit) -> None:
