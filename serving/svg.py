@@ -13,6 +13,7 @@ _WIDTH: Final = 600
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 10, 44
 _MOST_POINTS: Final = 400  # a line: more than a chart has pixels for
 _TICKS: Final = 5
+_LARGEST: Final = 1e250
 
 Numbers = Sequence[float | None]
 
@@ -49,13 +50,15 @@ def draw_lines(lines: Sequence[SvgLine], *, title: str, axis: str, height: int =
 
 def draw_sparkline(values: Numbers, *, label: str, width: int = 96, height: int = 24) -> Markup:
     """One line without axes, its last point marked; an empty text where there are fewer than two values."""
-    finite = [value for value in values if value is not None]
+    kept = [(at, None if value is None else _clip(value)) for at, value in _thin(values)]
+    finite = [value for _, value in kept if value is not None]
     if len(finite) < 2:
         return Markup("")
     low, high = min(finite), max(finite)
-    step, scale = (width - 6) / (len(values) - 1), (height - 6) / ((high - low) or 1)
+    step, reach = (width - 6) / (len(values) - 1), (high - low) or 1
     points = [
-        None if value is None else (3 + at * step, height - 3 - (value - low) * scale) for at, value in _thin(values)
+        None if value is None else (3 + at * step, height - 3 - (value - low) / reach * (height - 6))
+        for at, value in kept
     ]
     last = [point for point in points if point][-1]
     return Markup(  # noqa: S704  (numbers, and a label that is escaped)
@@ -92,8 +95,8 @@ class _Frame(msgspec.Struct, frozen=True):
 
     @classmethod
     def around(cls, lines: Sequence[SvgLine], height: int, log: bool) -> "_Frame":
-        values = [value for line in lines for value in line.y if value is not None and (value > 0 or not log)]
-        heights = [math.log10(value) for value in values] if log else values
+        values = [_clip(value) for line in lines for value in line.y if value is not None and (value > 0 or not log)]
+        heights = [_log(value) for value in values] if log else values
         places = [place for line in lines for place in line.x]
         return cls(to_reach(places), to_reach(heights), height, log)
 
@@ -103,7 +106,7 @@ class _Frame(msgspec.Struct, frozen=True):
 
     def top_of(self, value: float) -> float:
         low, high = self.y
-        value = math.log10(value) if self.log else value
+        value = _log(value) if self.log else _clip(value)
         return _TOP + (high - value) / (high - low) * (self.height - _TOP - _BOTTOM)
 
     def x_ticks(self) -> list[float]:
@@ -113,7 +116,7 @@ class _Frame(msgspec.Struct, frozen=True):
         if not self.log:
             return to_ticks(*self.y)
         tens = [10.0**ten for ten in range(math.ceil(self.y[0]), math.floor(self.y[1]) + 1)]
-        return tens if len(tens) > 1 else [10**value for value in self.y]
+        return tens if len(tens) > 1 else [10.0**value for value in self.y]
 
     def path(self, line: SvgLine) -> str:
         return _to_path(
@@ -131,17 +134,23 @@ def to_reach(values: Sequence[float]) -> tuple[float, float]:
         return 0.0, 1.0
     low, high = min(values), max(values)
     room = (high - low) * 0.02 or max(0.5, abs(low) * 0.1)
-    return (low - room, high + room) if math.isfinite(high - low) else (-1.7e308 / 4, 1.7e308 / 4)
+    return low - room, high + room
+
+
+def _clip(value: float) -> float:
+    """Within what a difference of two can say."""
+    return max(-_LARGEST, min(_LARGEST, value))
+
+
+def _log(value: float) -> float:
+    return math.log10(max(1 / _LARGEST, min(_LARGEST, value)))
 
 
 def to_ticks(low: float, high: float) -> list[float]:
     """Round numbers between the two, about five."""
     step = 10.0 ** math.floor(math.log10((high - low) / _TICKS))
-    step *= next(times for times in (1, 2, 5, 10) if (high - low) / (step * times) <= _TICKS)
-    return [
-        round(number * step, 12) if step < 1e6 else number * step
-        for number in range(math.ceil(low / step), math.floor(high / step) + 1)
-    ]
+    step *= next(times for times in (1, 2, 5, 10, 20) if (high - low) / (step * times) <= _TICKS)
+    return [float(f"{number * step:.12g}") for number in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
 def _thin(values: Numbers) -> list[tuple[int, float | None]]:

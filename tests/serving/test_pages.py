@@ -13,6 +13,7 @@ import pytest
 from starlette.testclient import TestClient
 
 import serving.assets
+from switchyard.core.metrics.record import MetricsRecord
 from switchyard.core.runs.rows import RunStatus
 from tests.clients.results.places import NOW, Place
 from tests.serving.factories import make_record, make_run, publish_run
@@ -62,6 +63,32 @@ def test_a_page_changes_its_tag_with_the_run(client: TestClient, place: Place) -
     place.runs.end_run(run, RunStatus.CANCELLED, error="asked to", now=NOW)
     tags.append(client.get(url).headers["etag"])
     assert len(set(tags)) == 3
+
+
+def test_pages_are_packed_for_the_way(client: TestClient, place: Place) -> None:
+    """One weak tag stands for both encodings; who does not take gzip gets the same page plain."""
+    url = f"/quick-tests/{publish_run(place)}"
+    plain = client.get(url)
+    assert plain.headers["vary"] == "Accept-Encoding"
+    assert plain.headers["etag"].startswith('W/"')
+    with client.stream("GET", url, headers={"Accept-Encoding": "gzip"}) as packed:
+        body = b"".join(packed.iter_raw())
+    assert packed.headers["content-encoding"] == "gzip"
+    assert gzip.decompress(body) == plain.content
+    assert packed.headers["etag"] == plain.headers["etag"]
+    again = client.get(url, headers={"Accept-Encoding": "gzip", "If-None-Match": plain.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    assert "content-encoding" not in again.headers
+
+
+def test_a_page_has_its_first_charts_before_any_script(client: TestClient, place: Place) -> None:
+    """The losses and norms, else the first of the other series; names from people are escaped."""
+    page = client.get(f"/quick-tests/{publish_run(place)}").text
+    assert page.count('<svg class="drawn"') == 2
+    record = MetricsRecord(status="completed", saved_at=NOW, epochs=[0, 1], metrics={HOSTILE: [1.0, 2.0]})
+    page = client.get(f"/quick-tests/{publish_run(place, record, name='other')}").text
+    assert page.count('<svg class="drawn"') == 1
+    assert "<script>alert" not in page
 
 
 @pytest.mark.parametrize(

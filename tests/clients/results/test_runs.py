@@ -34,6 +34,15 @@ def test_created_run_is_read_back(own_place: Place) -> None:
     assert own_place.runs.read_run(created.id) == created
 
 
+def test_the_runs_beside_one_are_found(place: Place) -> None:
+    """By id, whether the run is there or not; none at either end."""
+    first, second, third = (place.add_run(name) for name in ("a", "b", "c"))
+    assert place.runs.find_beside(first) == (None, second)
+    assert place.runs.find_beside(second) == (first, third)
+    assert place.runs.find_beside(third) == (second, None)
+    assert place.runs.find_beside(third + 7) == (third, None)
+
+
 def test_same_request_finds_the_same_run(own_place: Place) -> None:
     """A repeated request gets the first one's row unchanged; another request gets another row."""
     first = own_place.runs.create_run(NewRun(request_key="r", display_name="first"), now=NOW)
