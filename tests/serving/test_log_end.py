@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+import msgspec
 from starlette.testclient import TestClient
 
+from serving.app import create_app
 from switchyard.clients.launchers.local.job_log import read_end
 from switchyard.core.runs.jobs import JobState
 from switchyard.core.runs.rows import Claim, JobNews, RunStatus
 from tests.clients.results.places import NOW, Place
+from tests.serving.conftest import OverPlace
 from tests.serving.factories import make_run
 
 
@@ -21,9 +24,12 @@ def fail(place: Place, name: str, log_uri: str) -> int:
     return run
 
 
-def test_a_failed_run_shows_how_its_log_ends(client: TestClient, place: Place) -> None:
+def test_a_failed_run_shows_how_its_log_ends(place: Place, tmp_path: Path) -> None:
     """Of a job of this machine the last lines, escaped; of Vertex AI a link; of anything else where it is."""
-    log = Path(place.settings.state_dir) / "jobs" / "k" / "log.txt"
+    outside = OverPlace(place)
+    outside.settings = msgspec.structs.replace(place.settings, state_dir=str(tmp_path))
+    client = TestClient(create_app(outside))
+    log = tmp_path / "jobs" / "k" / "log.txt"
     log.parent.mkdir(parents=True)
     log.write_text("\n".join(f"line {number}" for number in range(100)) + "\nValueError: <b>no rows</b>\n\n")
     here = client.get(f"/quick-tests/{fail(place, 'here', log.as_uri())}").text

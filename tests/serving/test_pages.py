@@ -10,12 +10,16 @@ from html import unescape
 
 import matplotlib.image
 import pytest
+from starlette.requests import Request
 from starlette.testclient import TestClient
 
 import serving.assets
+from serving.pages import Pages
+from serving.rendering import CALLER
 from switchyard.core.metrics.record import MetricsRecord
 from switchyard.core.runs.rows import RunStatus
 from tests.clients.results.places import NOW, Place
+from tests.serving.conftest import OverPlace
 from tests.serving.factories import make_record, make_run, publish_run
 
 HOSTILE = (
@@ -79,6 +83,19 @@ def test_pages_are_packed_for_the_way(client: TestClient, place: Place) -> None:
     again = client.get(url, headers={"Accept-Encoding": "gzip", "If-None-Match": plain.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
     assert "content-encoding" not in again.headers
+
+
+def test_a_page_that_is_kept_names_its_own_caller(place: Place) -> None:
+    """What was made for one reader is not sent to another, and for the same one it is not made again."""
+    pages = Pages(OverPlace(place))
+    scope = {"type": "http", "method": "GET", "headers": [], "path_params": {"quick_test_id": str(publish_run(place))}}
+    sent = []
+    for name in ("ann", "bob", "ann"):
+        shown = CALLER.set(name)
+        sent.append(bytes(pages.show_run(Request(dict(scope))).body))
+        CALLER.reset(shown)
+    assert [b">ann</a>" in body for body in sent] == [True, False, True]
+    assert b">bob</a>" in sent[1]
 
 
 def test_a_page_has_its_first_charts_before_any_script(client: TestClient, place: Place) -> None:
