@@ -168,6 +168,15 @@ def test_unknown_parameter_is_refused_by_name_everywhere(client: TestClient, pla
         assert (answer.status_code, "`nothing` is not a parameter of" in answer.json()["detail"]) == (422, True)
 
 
+def test_unknown_parameter_of_a_change_is_refused(client: TestClient, place: Place) -> None:
+    """Nothing is changed then."""
+    run = publish_run(place, name="as it was")
+    for spelling in (f"{LIST}{run}/", f"{LIST}{run}"):
+        answer = client.patch(f"{spelling}?dry_run=1", json={"display_name": "other"})
+        assert (answer.status_code, "`dry_run` is not a parameter of" in answer.json()["detail"]) == (422, True)
+    assert place.runs.read_run(run).display_name == "as it was"
+
+
 def test_comparison_shows_what_the_histories_say(client: TestClient, place: Place) -> None:
     """Curves, what differs, the best marked, what a run lacks."""
     one, two = publish_some(place, 2)

@@ -140,22 +140,24 @@ class Conditions:
 
     def compare_run(self, term: Compare) -> Condition:
         """The term of a column of the run: its indexed beginning, and the whole of it."""
-        indexed = self.column(term.field)
         if term.field.name not in ("name", "experiment"):
-            return self.compare(indexed, term)
+            return self.compare(self.column(term.field), term)
         whole = self.tables.runs.c["display_name" if term.field.name == "name" else "mlflow_experiment_name"]
         # Hidden from SQLite, which would put the constant into the expression that the index is over, and not use it.
         hidden = func.coalesce(whole, literal_column("''")) if self.dialect == "sqlite" else self.by_bytes(whole)
-        exact = self.compare(hidden, term)
+        return and_(*self._begin(term), self.compare(hidden, term))
+
+    def _begin(self, term: Compare) -> list[Condition]:
+        """What an index says of a name or an experiment: its beginning; at least for all runs of which the term
+        holds."""
+        indexed = self.column(term.field)
         if term.operator in ("=", "IN"):
-            begins = [to_storable(str(constant))[:INDEXED_CHARACTERS] for constant in term.constants]
-            return and_(indexed.in_(begins), exact)
+            return [indexed.in_([to_storable(str(one))[:INDEXED_CHARACTERS] for one in term.constants])]
         if term.operator == "LIKE":
             prefix = find_prefix(to_storable(str(term.constants[0])))[:INDEXED_CHARACTERS]
             end = find_end(prefix) if prefix else None
-            bounds = ([indexed >= prefix] if prefix else []) + ([indexed < end] if end else [])
-            return and_(*bounds, exact)
-        return exact
+            return ([indexed >= prefix] if prefix else []) + ([indexed < end] if end else [])
+        return []
 
     def holds(self, expression: Expression, *, values: bool = True) -> Condition:
         """True or false of a run, never NULL. Without `values`: as of a run that has none."""
@@ -248,7 +250,8 @@ class Conditions:
             if not self.tables.own and term.field.name != "id":
                 return None
             column = runs.c.status if term.field.name == "status" else self.column(term.field)
-            found = self.compare(column, term) if term.field.name == "status" else self.compare_run(term)
+            begins = self._begin(term) if term.field.name in ("name", "experiment") else []
+            found = and_(*begins) if begins else self.compare(column, term)
             return self._by_index(select(runs.c.id.label("id")).where(found), column, runs.c.id).limit(limit)
         shown = self.by_bytes(values.c.text) if term.is_text else values.c.number
         named = self.is_named(values, self.kinds_of(term.field), term.field.name)

@@ -25,7 +25,7 @@ from switchyard.core.comparison.found import (
     check_shown,
     list_fields,
 )
-from switchyard.core.comparison.order import NOTHING, NUMBER, TEXT, Key, sort_keys, take_after
+from switchyard.core.comparison.order import NOTHING, NUMBER, TEXT, Key, Order, sort_keys, take_after
 from switchyard.core.errors import BadRequest
 
 FEW: Final = 2_000
@@ -117,11 +117,24 @@ class _Finder:
     def _read_keys(self, ids: Sequence[int]) -> list[Key]:
         if self.query.order.field == ID:
             return [_to_key(id_, 0.0, None) for id_ in ids]
+        if self.database.tables.own and _is_number_of_one_kind(self.conditions, self.query.order):
+            return self._read_numbers(ids)
         number, text = self._keys()
         query = select(self._runs.c.id, number.label("number"), text.label("text"))
         query = query.where(self.conditions.is_among(self._runs.c.id))
         rows = self.database.rows(query, ids=self.conditions.to_ids(ids))
         return [_to_key(row.id, row.number, row.text) for row in rows]
+
+    def _read_numbers(self, ids: Sequence[int]) -> list[Key]:
+        """From the index of a run's values alone, which has the numbers."""
+        conditions, field = self.conditions, self.query.order.field
+        values = self.database.tables.values
+        id_ = values.c.quick_test_id
+        query = select(id_.label("id"), func.max(values.c.number).label("number")).group_by(id_)
+        named = conditions.is_named(values, conditions.kinds_of(field), field.name)
+        rows = self.database.rows(query.where(conditions.is_among(id_), named), ids=conditions.to_ids(ids))
+        numbers = {row.id: row.number for row in rows}
+        return [_to_key(one, numbers.get(one), None) for one in ids]
 
     @property
     def _runs(self) -> Any:
@@ -256,6 +269,10 @@ def _to_bound_key(field: Field, value: Any) -> Any:
         return literal(datetime.fromisoformat(value), UtcDateTime())
     except ValueError as err:
         raise BadRequest("`after` must be taken from `next` of the page before, as it stands there") from err
+
+
+def _is_number_of_one_kind(conditions: Conditions, order: Order) -> bool:
+    return bool(order.field.section) and TEXT not in order.ranks and len(conditions.kinds_of(order.field)) == 1
 
 
 def _is_beyond(descending: bool, key: Sequence[ColumnElement[Any]], place: Sequence[Any]) -> Condition:

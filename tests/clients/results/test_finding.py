@@ -6,9 +6,11 @@ from typing import Any
 
 import msgspec
 import pytest
+from sqlalchemy import event
 
 from switchyard.clients.postgres.deadlines import waiting_at_most
 from switchyard.clients.results import engine, finding, showing
+from switchyard.clients.results.conditions import Conditions
 from switchyard.core.comparison.fields import COLUMNS, FOREIGN_COLUMNS, Field
 from switchyard.core.comparison.filter import And, Compare, Expression, Not, Or, parse_fields, parse_filter, to_text
 from switchyard.core.comparison.found import RunQuery, check_shown
@@ -312,3 +314,54 @@ def test_question_that_takes_too_long_is_stopped(places: Any, tmp_path: Any, mon
     with waiting_at_most(0.0), pytest.raises(BadRequest, match="takes longer than a request may"):
         find(place, "not params.optimizer LIKE '%a%b%c%'")
     assert len(find(place, "id > 0")) == 16
+
+
+SEARCHED = {
+    "metrics.recall > 0.1": "switchyard_values_number",
+    "best.`val loss` in (0.1, 3)": "switchyard_values_number",
+    "params.optimizer = 'adam'": "switchyard_values_text",
+    "tags.team like 'a%'": "switchyard_values_text",
+    "experiment = 'one'": "quick_tests_experiment",
+    "name like 'n%'": "quick_tests_name",
+    "name in ('a', 'b')": "quick_tests_name",
+    "status = 'failed'": "quick_tests_status",
+    "created_at > '2026-01-01'": "quick_tests_created_at",
+    "duration_s > 60": "quick_tests_duration",
+}
+
+
+@pytest.mark.parametrize("text", SEARCHED)
+def test_term_is_looked_up_in_its_index(places: Any, tmp_path: Any, text: str) -> None:
+    """SQLite searches it, and walks no table; one over an expression only where the term is written as the index."""
+    place = places.make("sqlite", tmp_path)
+    term = parse_filter(text)
+    assert isinstance(term, Compare)
+    query = Conditions(place.ports.database.tables, "sqlite").select_ids(term, limit=9)
+    assert query is not None
+    with place.ports.database.reader.connect() as connection:
+        compiled = query.compile(connection, compile_kwargs={"render_postcompile": True})
+        values = tuple(compiled.params[name] for name in compiled.positiontup or ())
+        plan = [row[-1] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}", values)]
+    assert any(detail.startswith("SEARCH") and f"INDEX {SEARCHED[text]} " in detail for detail in plan), plan
+
+
+@pytest.mark.parametrize(
+    "field", ["metrics.recall", "params.optimizer", "name", "experiment", "created_at", "duration_s"]
+)
+def test_order_is_walked_in_its_index(places: Any, tmp_path: Any, field: str) -> None:
+    """SQLite sorts nothing: a page is read, and no more."""
+    place = places.make("sqlite", tmp_path)
+    make_runs(place, 3)
+    asked: list[tuple[str, Any]] = []
+    event.listen(
+        place.ports.database.reader, "before_cursor_execute", lambda *given: asked.append((given[2], given[3]))
+    )
+    find(place, "", f"{field} desc")
+    with place.ports.database.reader.connect() as connection:
+        plans = [
+            [row[-1] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", values)]
+            for sql, values in list(asked)
+            if "LIMIT" in sql
+        ]
+    assert plans
+    assert not [detail for plan in plans for detail in plan if "TEMP B-TREE" in detail]
