@@ -87,8 +87,8 @@ def test_the_axes_of_the_scatter_are_chosen_in_the_address(client: TestClient, p
     page = client.get("/compare", params={"ids": ids}).text
     assert "test_recall_at_10 by learning_rate of 2 runs" in page
     assert f"Left out, because they lack one of the two: {ids[2]}" in page
-    asked = {"ids": ids, "x": "params.depth", "y": "best.val_loss", "log_x": "on"}
-    page = client.get("/compare", params=asked).text
+    axes = {"x": "params.depth", "y": "best.val_loss", "log_x": "on"}
+    page = client.get("/compare", params={"ids": ids, **axes}).text
     assert "val_loss by depth of 2 runs" in page
     assert f"or are not above 0: {ids[0]}" in page
     assert page.count('<g class="point run-') == 2

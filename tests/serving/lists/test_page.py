@@ -224,7 +224,9 @@ def test_an_empty_list_says_what_to_do(client: TestClient, place: Place) -> None
     assert "There is no run yet." in client.get(LIST).text
     make_run(place)
     assert "No run is found." in client.get(LIST, params={"filter": "status = 'failed'"}).text
-    assert "There is no run after these." in client.get(LIST, params={"before": 1}).text
+    assert "There is no older run." in client.get(LIST, params={"before": 1}).text
+    ordered = client.get(LIST, params={"before": 1, "order_by": "name asc"}).text
+    assert "There is no run after these." in ordered
 
 
 def test_names_and_values_are_escaped_wherever_they_stand(client: TestClient, place: Place) -> None:
