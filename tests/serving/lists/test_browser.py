@@ -137,7 +137,6 @@ def visit(browser: Browser, site: Site) -> Iterator[Visit]:
         ("/quick-tests/?filter=metrics.x+>>+3", 390, "light"),
         ("/compare?ids=2,3", 390, "light"),
         (f"/compare?ids={','.join(map(str, range(4, RUNS + 2)))}", 1280, "dark"),
-        ("/compare?ids=", 1280, "light"),
     ],
 )
 def test_axe_finds_nothing_and_the_page_fits(visit: Visit, address: str, width: int, scheme: Any) -> None:
