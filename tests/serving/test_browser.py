@@ -19,7 +19,8 @@ from serving.app import create_app
 from switchyard.core.history.publication import Progress
 from switchyard.core.history.publishing import to_publication
 from switchyard.core.metrics.record import MetricsRecord, OtherSeries, Sampling
-from switchyard.core.runs.rows import RunStatus
+from switchyard.core.runs.jobs import JobState
+from switchyard.core.runs.rows import Claim, JobNews, RunStatus
 from tests.chromium import open_browser, skip_without_chromium
 from tests.clients.results.places import NOW, Place, Places
 from tests.serving.conftest import OverPlace
@@ -97,6 +98,11 @@ def site(all_places: Places, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     place.runs.end_run(made.runs["legacy"], RunStatus.COMPLETED, error="", now=NOW)
     place.set_history(made.runs["legacy"], LEGACY)
     made.runs["empty"] = make_run(place, "empty").id
+    job = place.jobs.claim_job(
+        Claim(quick_test_id=made.runs["empty"], request_key="empty", artifacts_uri="file:///nowhere"), now=NOW
+    ).job
+    news = JobNews(state=JobState.FAILED, log_uri=f"file:///{'long' * 50}/log.txt")
+    place.jobs.record_job(job.key, news, now=NOW)
     place.runs.end_run(made.runs["empty"], RunStatus.FAILED, error="no such column", now=NOW)
     yield made
     server.should_exit = True
@@ -401,7 +407,7 @@ def test_a_live_page_follows_the_run(visit: Visit) -> None:
         ("completed", 1280, "light"),
         ("series", 390, "dark"),
         ("hostile", 390, "light"),
-        ("empty", 1280, "dark"),
+        ("empty", 390, "dark"),
         ("many", 1280, "light"),
     ],
 )
