@@ -34,6 +34,9 @@ _BUNDLES: Final = {
         ),
         *("live.js", "page.js", "edit.js"),
     ),
+    "list.js": ("suggest.js", "lists.js"),
+    "sides.css": ("lists.css", "compare.css"),
+    "sides.js": ("chart-data.js", "uplot.iife.min.js", "chart-parts.js", "charts.js", "compare.js"),
 }
 """Files that are sent as one: a page of a dozen files waits for a dozen answers. The first script makes all strict."""
 _FOR_GOOD: Final = "public, max-age=31536000, immutable"

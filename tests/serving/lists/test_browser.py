@@ -245,6 +245,8 @@ LINES = """(name) => {
 def test_a_run_has_one_look_in_every_chart_and_can_be_hidden(visit: Visit) -> None:
     """20 runs, 20 looks; a switch takes its lines out of all charts, and its point out of the scatter."""
     page = visit.compare(20)
+    for place in range(2):
+        expect(page.locator("#curves .card").nth(place).locator("canvas")).to_have_count(1)
     looks = page.evaluate(LINES, "val_loss")
     assert len({(color, dash) for _, color, dash in looks}) == len(looks) == 19
     assert page.evaluate(LINES, "loss") == looks
