@@ -82,7 +82,7 @@ def parse_filter(text: str) -> Expression | None:
     """The tree; None for a text of nothing but spaces. Raises: BadFilter.
 
     >>> to_text(parse_filter("not (Status = 'failed') AND params.lr in (0.1, 1)"))
-    "not status = 'failed' and params.lr IN (0.1, 1)"
+    "not status = 'failed' and params.lr IN (0.1, 1.0)"
     """
     parser = _Parser(text, of="filter")
     return None if parser.is_done() else parser.parse()
