@@ -8,6 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from switchyard.clients.prefect.analytics import switch_off_analytics
@@ -23,6 +24,10 @@ atexit.register(shutil.rmtree, os.environ["PREFECT_HOME"], ignore_errors=True)
 # The tests start hundreds of processes: each would compile our code again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# No example is refused for its time: a busy machine is slow.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 # A shell that starts the tests in its background has Ctrl-C ignored, by them and by every process that they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
