@@ -3,6 +3,7 @@
 MLflow's own store class is never used: one of MLflow 3 migrates a legacy database silently.
 """
 
+import struct
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -39,19 +40,24 @@ _SILENCE_S: Final = 900.0
 """Of a server that sorts the points of a batch: minutes, with 5,000 runs on a small machine."""
 
 # The infinities are stored as the largest numbers: `mlflow_schema.DBL_MAX`.
+# Packed by the server (step, timestamp, value): three arrays take it half as long again, and are unpacked one element
+# after the other.
 _POINTS: Final = """
-    SELECT run_uuid, key, array_agg(step), array_agg(timestamp), array_agg(CASE
+    SELECT run_uuid, key, string_agg(int8send(step) || int8send(timestamp) || float8send(CASE
         WHEN is_nan THEN 'NaN'
         WHEN value >= 1.7976931348623157e308 THEN 'Infinity'
         WHEN value <= -1.7976931348623157e308 THEN '-Infinity'
-        ELSE value END)
+        ELSE value END), '')
     FROM metrics WHERE"""
+_POINT: Final = "qqd"
+_POINT_BYTES: Final = struct.calcsize(f">{_POINT}")
 _GROUPED: Final = ' GROUP BY run_uuid, key ORDER BY run_uuid COLLATE "C"'
 # The server's default of 4 MB has it sort on disk.
 _ROOM: Final = "SET LOCAL work_mem = '64MB'"
 # It takes the points of a batch for more groups than they are, and sorts them by two texts, to group them afterwards;
-# by hash it needs less than half of its processor time, and 9 MB.
-_BY_HASH: Final = "SET LOCAL enable_sort = off"
+# by hash it needs less than half of its processor time, and 9 MB (all points of 25 runs). Points then stay in the order
+# of the index: by time, and nearly always by step.
+_BY_HASH: Final = "SET LOCAL enable_sort = off; SET LOCAL enable_incremental_sort = off"
 # One probe of the primary key, which starts with the key, for each key there is; not a scan of all points.
 # Source: https://wiki.postgresql.org/wiki/Loose_indexscan
 # LATERAL with LIMIT, or the server would read all points of all runs: the first other point of a run with curves is
@@ -170,7 +176,7 @@ class PostgresTracking:
             for run_id in some:
                 metrics: dict[str, Points] = {}
                 while current is not None and current[0] == run_id:
-                    metrics[current[1]] = to_points(*current[2:])
+                    metrics[current[1]] = _unpack(current[2])
                     current = next(points, None)
                 info = infos.get(run_id)
                 if info is None:
@@ -188,9 +194,9 @@ class PostgresTracking:
     def _points(
         self, connection: psycopg.Connection[TupleRow], run_ids: list[str], keys: Keys | None
     ) -> Iterator[TupleRow]:
-        """Run id, key, steps, timestamps, values; the runs in the order of their ids."""
+        """Run id, key, packed points; the runs in the order of their ids."""
         chosen, values = self._choose(connection, keys)
-        connection.execute(_ROOM if keys is not None else f"{_ROOM}; {_BY_HASH}".encode())
+        connection.execute(f"{_ROOM}; {_BY_HASH}".encode())
         with ServerCursor(connection, "points") as cursor:
             cursor.itersize = _PAGE
             cursor.execute(f"{_POINTS} {chosen}run_uuid = ANY(%s){_GROUPED}".encode(), [*values, run_ids], binary=True)
@@ -255,3 +261,9 @@ class PostgresTracking:
         (table,) = connection.execute("SELECT to_regclass('alembic_version')").fetchone() or (None,)
         found = connection.execute("SELECT version_num FROM alembic_version").fetchall() if table else []
         return check_versions([version for (version,) in found], self.where)
+
+
+def _unpack(packed: bytes) -> Points:
+    """What `_POINTS` packs of one key."""
+    found = struct.unpack(f">{len(packed) // _POINT_BYTES * _POINT}", packed)
+    return to_points(list(found[0::3]), list(found[1::3]), list(found[2::3]))

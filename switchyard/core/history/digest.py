@@ -41,25 +41,39 @@ def to_digests(record: MetricsRecord) -> Digests:
     `available` or `warnings`. Records that are equal but for those have equal digests, and only they. `charted` covers
     every curve, the final metrics and params; `full` the towers' statistics and histograms too. Of a `charted_only`
     record there is no `full`: nobody knows what else the run has."""
-    return to_both_digests(record)[0]
+    return _Leaves(record).to_second()
 
 
 def to_first_digests(record: MetricsRecord) -> Digests:
     """The same, version 1: `charted` covers losses, norms, final metrics and params alone."""
-    return to_both_digests(record)[1]
+    return _Leaves(record).to_first()
 
 
 def to_both_digests(record: MetricsRecord) -> tuple[Digests, Digests]:
     """Versions 2 and 1; each series is hashed once for both."""
-    places = Places(record)
-    first = dict(_charted_leaves(record, places))
-    charted = first | dict(_curve_leaves(record, places))
-    whole = charted if record.charted_only else charted | dict(_other_leaves(record, places))
-    packed = [(path, _pack_text(path) + whole[path]) for path in sorted(whole)]
-    full = None if record.charted_only else b"".join([text for _, text in packed])
-    series = _to_texts(whole)
-    first_series = _to_texts(first) if record.charted_only else series
-    return _to_set(2, packed, charted, full, series), _to_set(1, packed, first, full, first_series)
+    leaves = _Leaves(record)
+    return leaves.to_second(), leaves.to_first()
+
+
+class _Leaves:
+    """The digest of each part of a record, by its path."""
+
+    def __init__(self, record: MetricsRecord) -> None:
+        places = Places(record)
+        self._is_charted_only = record.charted_only
+        self._first = dict(_charted_leaves(record, places))
+        self._charted = self._first | dict(_curve_leaves(record, places))
+        self._whole = self._charted if record.charted_only else self._charted | dict(_other_leaves(record, places))
+        self._packed = [(path, _pack_text(path) + self._whole[path]) for path in sorted(self._whole)]
+        self._full = None if record.charted_only else b"".join([text for _, text in self._packed])
+        self._series = _to_texts(self._whole)
+
+    def to_second(self) -> Digests:
+        return _to_set(2, self._packed, self._charted, self._full, self._series)
+
+    def to_first(self) -> Digests:
+        series = _to_texts(self._first) if self._is_charted_only else self._series
+        return _to_set(1, self._packed, self._first, self._full, series)
 
 
 def _to_set(

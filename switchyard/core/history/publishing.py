@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from switchyard.core.history.best import find_best
-from switchyard.core.history.digest import to_both_digests
+from switchyard.core.history.digest import to_both_digests, to_digests
 from switchyard.core.history.full_series import to_full_series
 from switchyard.core.history.histograms import to_histogram_rows
 from switchyard.core.history.publication import Digests, Parent, Progress, Publication, Rank, Versions
@@ -78,7 +78,10 @@ def to_publication(
         BadRequest: `sampling` cannot be.
     """
     choice = choose_epochs(record, sampling)
-    digests, first = to_both_digests(record)
+    if source == "file":
+        digests, first_digests = to_both_digests(record)
+    else:
+        digests = to_digests(record)
     histograms = to_histogram_rows(record)
     charted = list(list_charted(record))
     facts = _Facts(record, tags or {})
@@ -124,7 +127,7 @@ def to_publication(
         rank=to_rank(record),
         histograms=histograms,
         versions=versions or Versions(),
-        first_digests=first if source == "file" else first_digests,
+        first_digests=first_digests,
         series=to_full_series(record, charted),
         values=to_values(
             final=record.final_metrics,

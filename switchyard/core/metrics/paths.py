@@ -1,6 +1,7 @@
 """JSON paths and pointers: how a place inside a record is named, in messages, in `unknown` and in `non_finite`."""
 
 import re
+from functools import lru_cache
 from typing import Any
 
 _PLAIN = re.compile(r'[^.\[\]"\\]+')
@@ -19,6 +20,7 @@ def to_path(*names: str) -> str:
     return path
 
 
+@lru_cache(maxsize=4096)  # runs have the same names, and each of them stands in several places
 def to_child(path: str, name: str) -> str:
     """``to_path(*names, name)``, where `path` is ``to_path(*names)``.
 
