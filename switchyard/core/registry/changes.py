@@ -1,0 +1,92 @@
+"""A change of a model as a value: decided from the rows as they are under the lock, then written whole or not at all.
+
+Nothing here reads or writes. `promotion` and `staging` say what each request does.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from switchyard.core.errors import BadRequest, NotFound
+from switchyard.core.registry.rows import Model, ModelVersion, Transition
+from switchyard.core.registry.stages import Act, Stage, may_move
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """One line for the history, and the version's new stage."""
+
+    version: int
+    act: Act
+    from_stage: Stage
+    to_stage: Stage
+    reason: str = ""
+    forced: bool = False
+    replaced: int | None = None
+    share: float | None = None
+    evidence: dict[str, Any] = {}
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """The model's row after it, and the steps in the order in which they are written; the last one answers the request.
+
+    Nothing to write: no steps. The stage that is left comes first, for two versions are never in Production at once.
+    """
+
+    model: Model
+    steps: tuple[Step, ...] = ()
+
+
+class Held(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a model while its row is held."""
+
+    model: Model
+    versions: Mapping[int, ModelVersion]  # at least those that the request and the model's row name
+    served: frozenset[int] = frozenset()  # those of them that were champion once
+    last: Transition | None = None  # the line by which Production changed last
+
+    def read(self, version: int) -> ModelVersion:
+        """Raises: NotFound."""
+        if version not in self.versions:
+            raise NotFound(f"model {self.model.name} has no version {version}; its highest is {self.model.last_number}")
+        return self.versions[version]
+
+
+def to_replaced(version: ModelVersion, stage: Stage, by: int) -> Step:
+    """The step by which a version makes room for version `by`."""
+    return Step(
+        version=version.version,
+        act=Act.REPLACED,
+        from_stage=version.stage,
+        to_stage=stage,
+        reason=f"replaced by version {by}",
+    )
+
+
+def to_change(model: Model, steps: list[Step], changed: Mapping[str, Any]) -> Change:
+    """The change of `steps`, after which the model's row has what `changed` says."""
+    after = msgspec.structs.replace(model, **changed, revision=model.revision + len(steps))
+    return Change(model=after, steps=tuple(steps))
+
+
+def check_move(version: ModelVersion, stage: Stage, act: Act) -> None:
+    """Raises: BadRequest: the table of moves has no such move."""
+    if not may_move(version.stage, stage, act):
+        raise BadRequest(
+            f"version {version.version} of model {version.name} is in {version.stage}, and cannot go to {stage}"
+        )
+
+
+def refuse_tombstoned(version: ModelVersion) -> None:
+    """Raises: BadRequest: it is tombstoned."""
+    if version.tombstoned_at is not None:
+        raise BadRequest(
+            f"version {version.version} of model {version.name} was tombstoned at "
+            f"{version.tombstoned_at:%Y-%m-%d %H:%M} UTC, and stays so. Use another version, or "
+            "register the run under another name"
+        )
+
+
+def say_version(version: object) -> str:
+    """A version, or that there is none, as `--expect` takes it."""
+    return "none" if version is None else str(version)

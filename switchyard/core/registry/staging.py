@@ -1,0 +1,168 @@
+"""What people decide of a version that is not champion: its stage, the challenger's share, a judgement, its end."""
+
+from typing import Any, Final
+
+import msgspec
+
+from switchyard.core.errors import BadRequest, StaleWrite
+from switchyard.core.registry.changes import (
+    Change,
+    Held,
+    Step,
+    check_move,
+    refuse_tombstoned,
+    say_version,
+    to_change,
+    to_replaced,
+)
+from switchyard.core.registry.rows import Model, ShareChange, StageMove, Tombstone, Verdict
+from switchyard.core.registry.stages import Act, Stage, Validation
+
+MAX_SHARE: Final = 0.5
+"""Of the traffic: a challenger that answers more than the champion would be the champion."""
+
+
+def move(held: Held, wanted: StageMove) -> Change:
+    """To Staging (the challenger, in the place of the one before, which goes back to None), None or Archived. A version
+    that is there already stays; a share is changed by `share`.
+
+    Raises:
+        NotFound: no such version.
+        StaleWrite: the challenger is not `expected_challenger`.
+        BadRequest: there is no such move, the share is out of range, or the champion's end gives no reason.
+    """
+    model, version = held.model, held.read(wanted.version)
+    if wanted.stage is Stage.PRODUCTION:
+        raise BadRequest("a version enters Production by `switchyard promote`, which names the champion it replaces")
+    if version.stage is wanted.stage:
+        return Change(model=model)
+    refuse_tombstoned(version)
+    check_move(version, wanted.stage, Act.MOVED)
+    to_staging = wanted.stage is Stage.STAGING
+    if to_staging:
+        check_share(wanted.share)
+        _expect_challenger(model, wanted.expected_challenger)
+    steps = []
+    changed: dict[str, Any] = {}
+    if to_staging and model.challenger is not None:
+        steps.append(to_replaced(held.versions[model.challenger], Stage.NONE, version.version))
+    if to_staging:
+        changed = {"challenger": version.version, "share": wanted.share}
+    elif version.version == model.challenger:
+        changed = {"challenger": None, "share": 0.0}
+    elif version.version == model.production:
+        if not wanted.reason.strip():
+            raise BadRequest(
+                f"version {version.version} of model {model.name} is in Production, and archiving it leaves none "
+                "there. Say why with a reason, or promote another version instead"
+            )
+        changed = {"production": None, "previous": version.version}
+    steps.append(
+        Step(
+            version=version.version,
+            act=Act.MOVED,
+            from_stage=version.stage,
+            to_stage=wanted.stage,
+            reason=wanted.reason,
+            replaced=model.challenger if to_staging else None,
+            share=wanted.share if to_staging else None,
+        )
+    )
+    return to_change(model, steps, changed)
+
+
+def share(held: Held, wanted: ShareChange) -> Change:
+    """Another share for the challenger. The same share: nothing.
+
+    Raises:
+        StaleWrite: another version is the challenger, or none is.
+        BadRequest: the share is out of range.
+    """
+    model = held.model
+    check_share(wanted.share)
+    _expect_challenger(model, wanted.version)
+    if model.share == wanted.share:
+        return Change(model=model)
+    stage = held.read(wanted.version).stage
+    step = Step(
+        version=wanted.version,
+        act=Act.SHARED,
+        from_stage=stage,
+        to_stage=stage,
+        reason=wanted.reason,
+        share=wanted.share,
+    )
+    return to_change(model, [step], {"share": wanted.share})
+
+
+def validate(held: Held, wanted: Verdict) -> Change:
+    """What a comparison said, kept on the version and in the history. The very same judgement again: nothing.
+
+    Raises:
+        NotFound: no such version, or no such champion.
+        StaleWrite: the files compared are not the version's, or not those of the champion that is named.
+        BadRequest: the judgement says nothing, or the version is tombstoned.
+    """
+    model, version, judged = held.model, held.read(wanted.version), wanted.judgement
+    if version.judgement == judged:
+        return Change(model=model)
+    refuse_tombstoned(version)
+    if judged.status is Validation.PENDING:
+        raise BadRequest("a judgement is passed or failed; pending is what a version is before the first one")
+    expected = {version.version: (version.digest, judged.digest)}
+    if judged.against is not None:
+        expected[judged.against] = (held.read(judged.against).digest, judged.against_digest)
+    for number, (digest, found) in expected.items():
+        if digest != found:
+            raise StaleWrite(f"version {number} of model {model.name} has digest {digest}; compared was {found}")
+    step = Step(
+        version=version.version,
+        act=Act.VALIDATED,
+        from_stage=version.stage,
+        to_stage=version.stage,
+        reason=wanted.reason or str(judged.status),
+        evidence=msgspec.to_builtins(judged),
+    )
+    return to_change(model, [step], {})
+
+
+def tombstone(held: Held, wanted: Tombstone) -> Change:
+    """A version's end for ever. One that is tombstoned: nothing.
+
+    Raises:
+        NotFound: no such version.
+        BadRequest: it is in Production or Staging, or no reason is given.
+    """
+    model, version = held.model, held.read(wanted.version)
+    if version.tombstoned_at is not None:
+        return Change(model=model)
+    if version.stage in (Stage.PRODUCTION, Stage.STAGING):
+        raise BadRequest(
+            f"version {version.version} of model {model.name} is in {version.stage}. Archive it first, then "
+            "tombstone it"
+        )
+    if not wanted.reason.strip():
+        raise BadRequest("a tombstone needs a reason, which the history shows for ever")
+    step = Step(
+        version=version.version,
+        act=Act.TOMBSTONED,
+        from_stage=version.stage,
+        to_stage=version.stage,
+        reason=wanted.reason,
+    )
+    return to_change(model, [step], {"previous": None} if model.previous == version.version else {})
+
+
+def check_share(share: float) -> None:
+    """Raises: BadRequest: it is no share of the traffic that a challenger may have."""
+    if not 0 <= share <= MAX_SHARE:
+        raise BadRequest(f"a challenger's share of the traffic is from 0 to {MAX_SHARE}; got {share}")
+
+
+def _expect_challenger(model: Model, expected: int | msgspec.UnsetType | None) -> None:
+    if expected is msgspec.UNSET or expected == model.challenger:
+        return
+    found = "no version is" if model.challenger is None else f"version {model.challenger} is"
+    raise StaleWrite(
+        f"{found} the challenger of model {model.name}; expected was {say_version(expected)}. Nothing was changed"
+    )
