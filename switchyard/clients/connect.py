@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from switchyard.clients.objects.open import open_objects
 from switchyard.clients.settings import Settings, read_settings
 from switchyard.core.errors import BadSetup
-from switchyard.core.ports import Histories, Jobs, Launcher, Ledger, Objects, Runs, Tracking
+from switchyard.core.ports import Histories, Jobs, Launcher, Ledger, Models, Objects, Runs, Tracking
 
 if TYPE_CHECKING:
     import requests
@@ -28,7 +28,7 @@ class Outside:
 
     @property
     def runs(self) -> Runs:
-        """The rows of runs in the results database, as the three below.
+        """The rows of runs in the results database, as the four below.
 
         Raises: BadSetup: its schema is not this version's (`switchyard migrate`)."""
         return self._results.runs
@@ -47,6 +47,11 @@ class Outside:
     def ledger(self) -> Ledger:
         """Work on many runs. Raises: BadSetup, as `runs`."""
         return self._results.ledger
+
+    @property
+    def models(self) -> Models:
+        """The registry of models. Raises: BadSetup, as `runs`."""
+        return self._results.models
 
     def close(self) -> None:
         """Closes the results database's connections; a later use opens new ones."""

@@ -21,6 +21,21 @@ from switchyard.core.history.filling import Fill, FillState, Unfilled
 from switchyard.core.history.publication import Draft, FullSeries, Publication, PublishResult, StoredHistory
 from switchyard.core.mlflow.facts import Look
 from switchyard.core.mlflow.raw_run import Keys, LostRun, RawRun, TrackedRun
+from switchyard.core.registry.manifest import Manifest
+from switchyard.core.registry.rows import (
+    Model,
+    ModelVersion,
+    NewVersion,
+    Outcome,
+    Promotion,
+    Registered,
+    Rollback,
+    ShareChange,
+    StageMove,
+    Tombstone,
+    Transition,
+    Verdict,
+)
 from switchyard.core.runs.edits import RunEdit
 from switchyard.core.runs.jobs import JobOrder, JobReport
 from switchyard.core.runs.ledger import LedgerLine
@@ -385,3 +400,85 @@ class Ledger(Protocol):
     def clear_ledger(self, prefix: str, *, before: datetime | None = None) -> None:
         """Deletes all lines of the kinds of work that start with `prefix`; with `before`, only those written before
         then. A second call does nothing."""
+
+
+class Models(Protocol):
+    """The registry: named models, their versions, and who answers. Each method is one transaction; each that writes
+    takes the model's row first, and decides from the rows as they are then (`core.registry`).
+
+    A request with a `request_key` is done once: a second call answers what the first one did, whatever happened since.
+    Times are the database's own, taken while the row is held, so that a history's times never go back.
+    """
+
+    def register(self, new: NewVersion) -> Registered:
+        """Makes the next version of the model, pending and in stage None, with its files; and the model where it is the
+        first. A second call with the same `source_key` answers the version of the first one, wherever it is by then.
+
+        Raises: BadRequest: no name of a model; StaleWrite: that source is a version already, with other files."""
+
+    def promote(self, wanted: Promotion) -> Outcome:
+        """Archives the champion that is expected and makes the version champion; readers see the one or the other. A
+        second call, or one for the champion, writes nothing.
+
+        Raises: NotFound; StaleWrite: another one is champion, and the message says which; BadRequest: it has not passed
+        against this champion, or may not be promoted."""
+
+    def roll_back(self, wanted: Rollback) -> Outcome:
+        """Makes the champion before, or the one that is named, champion again. A second call with the same request key
+        writes nothing; one without is refused, for there is nothing more to go back to.
+
+        Raises: as `promote`; BadRequest: there is none to go back to."""
+
+    def move(self, wanted: StageMove) -> Outcome:
+        """Moves a version to Staging, None or Archived. A second call writes nothing.
+
+        Raises: NotFound; StaleWrite: another challenger is there; BadRequest: there is no such move."""
+
+    def share(self, wanted: ShareChange) -> Outcome:
+        """Gives the challenger another share. A second call writes nothing.
+
+        Raises: NotFound; StaleWrite: another version is the challenger; BadRequest: no such share."""
+
+    def validate(self, wanted: Verdict) -> Outcome:
+        """Keeps what a comparison said, on the version and in the history. A second call writes nothing.
+
+        Raises: NotFound; StaleWrite: the files compared are not those of the versions; BadRequest."""
+
+    def tombstone(self, wanted: Tombstone) -> Outcome:
+        """Retires a version for ever; its number, files and history stay listed. A second call writes nothing.
+
+        Raises: NotFound; BadRequest: it still answers, or no reason is given."""
+
+    def set_alias(self, name: str, alias: str, version: int | None) -> None:
+        """Lets a free alias name a version, and no other; None: none any more. A second call changes nothing.
+
+        Raises: NotFound; BadRequest: the registry keeps this alias itself, or the version is tombstoned."""
+
+    def list_aliases(self, name: str) -> dict[str, int]:
+        """All aliases with their versions, those that the registry keeps too, by alias."""
+
+    def list_models(self) -> list[Model]:
+        """All models, by name."""
+
+    def read_model(self, name: str) -> Model:
+        """Raises: NotFound."""
+
+    def list_versions(self, name: str) -> list[ModelVersion]:
+        """All versions, tombstoned ones too, the newest first; empty where there is no such model."""
+
+    def find_version(self, name: str, reference: str) -> ModelVersion:
+        """The version that ``3``, ``Production``, ``Staging`` or ``@alias`` names.
+
+        Raises: NotFound: it names none; BadRequest: it is no reference."""
+
+    def find_source(self, name: str, source_key: str) -> ModelVersion | None:
+        """The version that was registered from a source; None: none was."""
+
+    def read_files(self, name: str, version: int) -> Manifest:
+        """The files of a version: all that may be read of it. Raises: NotFound."""
+
+    def list_transitions(self, name: str) -> list[Transition]:
+        """The whole history of a model, the oldest first; empty where there is no such model."""
+
+    def find_production(self, name: str, at: datetime) -> int | None:
+        """The version that was in Production at a moment; None: none was. One query."""

@@ -26,7 +26,8 @@ from sqlalchemy import (
     type_coerce,
 )
 
-from switchyard.clients.results.tables import Tables, UtcDateTime, to_storable
+from switchyard.clients.results.column_types import UtcDateTime, to_storable
+from switchyard.clients.results.tables import Tables
 from switchyard.core.comparison.fields import Field
 from switchyard.core.comparison.filter import And, Compare, Constant, Expression, Not, Or
 from switchyard.core.comparison.found import list_fields

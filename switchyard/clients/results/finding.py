@@ -12,10 +12,10 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, and_, func, literal, select, tuple_
 
+from switchyard.clients.results.column_types import UtcDateTime
 from switchyard.clients.results.conditions import Condition, Conditions, to_bound
 from switchyard.clients.results.engine import Database
 from switchyard.clients.results.showing import show_runs
-from switchyard.clients.results.tables import UtcDateTime
 from switchyard.core.comparison.fields import ID, Field
 from switchyard.core.comparison.filter import And, Compare, Expression, Or
 from switchyard.core.comparison.found import (

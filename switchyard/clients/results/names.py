@@ -5,9 +5,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, func, literal, select
 from sqlalchemy import exists as sql_exists
 
+from switchyard.clients.results.column_types import to_storable
 from switchyard.clients.results.conditions import Conditions
 from switchyard.clients.results.engine import Database
-from switchyard.clients.results.tables import to_storable
 from switchyard.core.comparison.fields import KINDS, Field, Section
 from switchyard.core.comparison.found import KnownField, choose_sections, list_columns
 from switchyard.core.comparison.like import find_end

@@ -1,4 +1,4 @@
-"""Opens a results database: four ports over one `Database`."""
+"""Opens a results database: five ports over one `Database`."""
 
 from dataclasses import dataclass
 
@@ -7,8 +7,9 @@ from switchyard.clients.results.engine import Database, find_file
 from switchyard.clients.results.histories import SqlHistories
 from switchyard.clients.results.jobs import SqlJobs
 from switchyard.clients.results.ledger import SqlLedger
+from switchyard.clients.results.models import SqlModels
 from switchyard.clients.results.runs import SqlRuns
-from switchyard.core.ports import Histories, Jobs, Ledger, Runs
+from switchyard.core.ports import Histories, Jobs, Ledger, Models, Runs
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class ResultsPorts:
     jobs: Jobs
     histories: Histories
     ledger: Ledger
+    models: Models
 
     def close(self) -> None:
         """Closes the connections; a later call opens new ones."""
@@ -49,4 +51,5 @@ def open_results(url: str, table: str = "") -> ResultsPorts:
         jobs=SqlJobs(database),
         histories=SqlHistories(database),
         ledger=SqlLedger(database),
+        models=SqlModels(database),
     )

@@ -12,7 +12,8 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import Connection, Delete, Insert, Row, bindparam, delete, insert, select, text
 
-from switchyard.clients.results.tables import Tables, to_storable
+from switchyard.clients.results.column_types import to_storable
+from switchyard.clients.results.tables import Tables
 from switchyard.core.history.publication import FullSeries, Value
 
 _AT_ONCE: Final = 500

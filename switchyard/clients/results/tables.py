@@ -6,15 +6,12 @@ is changed. No foreign key points at it, so that its owner may delete rows, and 
 
 import hashlib
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 from sqlalchemy import (
     JSON,
     Column,
     ColumnElement,
-    DateTime,
-    Dialect,
     Double,
     ForeignKey,
     Index,
@@ -30,11 +27,12 @@ from sqlalchemy import (
     func,
     or_,
 )
-from sqlalchemy import text as sql
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.types import TypeDecorator
 
-SCHEMA: Final = "0004"
+from switchyard.clients.results.column_types import StorableText, UtcDateTime, to_condition
+from switchyard.clients.results.model_tables import ModelTables, make_model_tables
+
+SCHEMA: Final = "0005"
 """The migration that this version's code fits (clients/migrations/versions/)."""
 VERSION_TABLE: Final = "switchyard_alembic_version"
 """Not `alembic_version`: MLflow may keep its own in the same database."""
@@ -47,46 +45,6 @@ NOTHING_MAX_CHARACTERS: Final = 400
 """A stored JSON shorter than this that says ``"available": false`` holds no history; a history is longer."""
 
 HistoryType = Literal["text", "json", "jsonb"]
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """Aware UTC in and out; SQLite, which keeps no zone, stores the UTC time without one."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Refuses a time without a zone: nobody could say later which hour it meant."""
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError(f"a time must have a zone; got {value.isoformat()}")
-        utc = value.astimezone(UTC)
-        return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """The stored time as aware UTC."""
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-def to_storable(value: str) -> str:
-    """`value` with U+FFFD for what no database takes; nearly always the very same string."""
-    if "\0" in value:
-        value = value.replace("\0", "\ufffd")
-    return value if value.isascii() else value.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
-
-
-class StorableText(TypeDecorator[str]):
-    """Text in which what no database takes (NUL, lone surrogates, as log lines may hold) became U+FFFD."""
-
-    impl = Text
-    cache_ok = True
-
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        """The value as it can be stored."""
-        return None if value is None else to_storable(value)
 
 
 @dataclass(frozen=True)
@@ -103,6 +61,7 @@ class Tables:
     ledger: Table
     replaced: Table
     database: Table
+    models: ModelTables
     own: bool  # the runs' table is ours
     history_type: HistoryType = "text"
 
@@ -162,6 +121,7 @@ def to_tables(table: str = "", *, history_type: HistoryType = "text") -> Tables:
         ledger=_ledger(metadata),
         replaced=_replaced(metadata),
         database=Table("switchyard_database", metadata, Column("id", Text, primary_key=True)),
+        models=make_model_tables(metadata),
         own=not table,
         history_type=history_type,
     )
@@ -198,8 +158,10 @@ def _own_runs(metadata: MetaData) -> Table:
         Index("quick_tests_status", "status"),
         # Beside these, three over expressions: `EXPRESSION_INDEXES`.
         Index("quick_tests_created_at", "created_at", "id"),
-        Index("quick_tests_mlflow_run_id", "mlflow_run_id", postgresql_using="hash", **_where("mlflow_run_id <> ''")),
-        Index("quick_tests_archived_at", "archived_at", **_where("archived_at IS NOT NULL")),
+        Index(
+            "quick_tests_mlflow_run_id", "mlflow_run_id", postgresql_using="hash", **to_condition("mlflow_run_id <> ''")
+        ),
+        Index("quick_tests_archived_at", "archived_at", **to_condition("archived_at IS NOT NULL")),
         sqlite_autoincrement=True,  # an id names a run everywhere, so that of a deleted row is not given again
     )
 
@@ -291,7 +253,7 @@ def _series(metadata: MetaData) -> Table:
 def _values(metadata: MetaData) -> Table:
     """No key over the names: two that differ by what no database takes (NUL) are the same here. No foreign key either:
     a history of the legacy application, of which we have no row of digests, has values too."""
-    number, text = _where("number IS NOT NULL"), _where("text IS NOT NULL")
+    number, text = to_condition("number IS NOT NULL"), to_condition("text IS NOT NULL")
     return Table(
         "switchyard_values",
         metadata,
@@ -307,10 +269,6 @@ def _values(metadata: MetaData) -> Table:
         Index("switchyard_values_number", "kind", "name", "number", "quick_test_id", **number),
         Index("switchyard_values_text", "kind", "name", "text", "quick_test_id", **text),
     )
-
-
-def _where(condition: str) -> dict[str, Any]:
-    return {"postgresql_where": sql(condition), "sqlite_where": sql(condition)}
 
 
 def _ledger(metadata: MetaData) -> Table:

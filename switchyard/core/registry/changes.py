@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from switchyard.core.errors import BadRequest, NotFound
+from switchyard.core.errors import BadRecord, BadRequest, NotFound
 from switchyard.core.registry.rows import Model, ModelVersion, Transition
 from switchyard.core.registry.stages import Act, Stage, may_move
 
@@ -53,7 +53,14 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def to_replaced(version: ModelVersion, stage: Stage, by: int) -> Step:
-    """The step by which a version makes room for version `by`."""
+    """The step by which a version makes room for version `by`.
+
+    Raises:
+        BadRecord: its stage is not what the model's row says: another program has written past the registry.
+    """
+    if not may_move(version.stage, stage, Act.REPLACED):
+        said = f"must be in the stage that the model's row says; it is in {version.stage}, for another program wrote it"
+        raise BadRecord(f"version {version.version} of model {version.name}", [said])
     return Step(
         version=version.version,
         act=Act.REPLACED,

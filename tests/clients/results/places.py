@@ -14,7 +14,7 @@ from switchyard.clients.results.migrate import migrate
 from switchyard.clients.results.open import ResultsPorts, open_results
 from switchyard.clients.settings import Settings, read_settings
 from switchyard.core.history.publication import Digests, FullSeries, HistogramRow, Publication, Rank, Value
-from switchyard.core.ports import Histories, Jobs, Ledger, Runs
+from switchyard.core.ports import Histories, Jobs, Ledger, Models, Runs
 from switchyard.core.runs.jobs import JobState
 from switchyard.core.runs.rows import Claim, Job, JobNews, NewRun, RunStatus
 from tests.postgres import Postgres
@@ -62,6 +62,10 @@ class Place:
     @property
     def ledger(self) -> Ledger:
         return self.ports.ledger
+
+    @property
+    def models(self) -> Models:
+        return self.ports.models
 
     @property
     def runs_table(self) -> str:
@@ -271,7 +275,8 @@ class Places:
         if kind not in self._databases:
             self._databases[kind] = self._make_database(kind)
         runs = KINDS[kind][0] or "quick_tests"
-        names = ("jobs", "published", "histograms", "series", "values", "ledger", "replaced")
+        names = ["jobs", "published", "histograms", "series", "values", "ledger", "replaced", "models"]
+        names += ["model_versions", "model_files", "model_transitions", "model_aliases"]
         ours = ", ".join(f"switchyard_{name}" for name in names)
         run_sql(self._databases[kind], f"TRUNCATE {runs}, {ours} RESTART IDENTITY")
         return self._databases[kind]

@@ -1,0 +1,146 @@
+"""The registry's tables as SQLAlchemy sees them; migration 0005 makes them, with the triggers that keep a history, a
+list of files and a version from ever being changed or deleted.
+
+They name no table of runs: with an application's own (RESULTS_TABLE) the registry is the same.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Double,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+from switchyard.clients.results.column_types import StorableText, UtcDateTime, to_condition
+
+APPEND_ONLY: Final = ("switchyard_model_transitions", "switchyard_model_files")
+"""Of these no row is ever changed or deleted; of `switchyard_model_versions` none is deleted."""
+
+
+@dataclass(frozen=True)
+class ModelTables:
+    """A model's row is the lock of all that belongs to it: whoever writes takes it first."""
+
+    models: Table
+    versions: Table
+    files: Table
+    transitions: Table
+    aliases: Table
+
+
+def make_model_tables(metadata: MetaData) -> ModelTables:
+    """The tables, added to `metadata`."""
+    return ModelTables(
+        models=_models(metadata),
+        versions=_versions(metadata),
+        files=_files(metadata),
+        transitions=_transitions(metadata),
+        aliases=_aliases(metadata),
+    )
+
+
+def _models(metadata: MetaData) -> Table:
+    return Table(
+        "switchyard_models",
+        metadata,
+        Column("name", Text, primary_key=True),
+        Column("production", Integer),
+        Column("previous", Integer),
+        Column("challenger", Integer),
+        Column("share", Double, nullable=False),
+        Column("last_number", Integer, nullable=False),
+        Column("revision", Integer, nullable=False),
+    )
+
+
+def _versions(metadata: MetaData) -> Table:
+    return Table(
+        "switchyard_model_versions",
+        metadata,
+        Column("name", Text, primary_key=True),
+        Column("version", Integer, primary_key=True, autoincrement=False),
+        Column("stage", Text, nullable=False),
+        Column("validation_status", Text, nullable=False),
+        Column("judgement", StorableText, nullable=False),  # JSON
+        Column("digest", Text, nullable=False),
+        Column("source_key", StorableText, nullable=False),
+        Column("source_uri", StorableText, nullable=False),
+        Column("quick_test_id", Integer),
+        Column("lineage", StorableText, nullable=False),  # JSON
+        Column("description", StorableText, nullable=False),
+        Column("created_at", UtcDateTime, nullable=False),
+        Column("created_by", StorableText, nullable=False),
+        Column("tombstoned_at", UtcDateTime),
+        ForeignKeyConstraint(["name"], ["switchyard_models.name"], name="switchyard_model_versions_of_model"),
+        UniqueConstraint("name", "source_key", name="switchyard_model_versions_source"),
+        CheckConstraint(
+            "stage IN ('None', 'Staging', 'Production', 'Archived')", name="switchyard_model_versions_stage"
+        ),
+        CheckConstraint(
+            "validation_status IN ('pending', 'passed', 'failed')", name="switchyard_model_versions_validation"
+        ),
+        # The model's row says who is champion; this is the proof that no other writer makes a second one.
+        Index("switchyard_one_production", "name", unique=True, **to_condition("stage = 'Production'")),
+        Index("switchyard_model_versions_of_run", "quick_test_id"),
+    )
+
+
+def _files(metadata: MetaData) -> Table:
+    return Table(
+        "switchyard_model_files",
+        metadata,
+        Column("name", Text, primary_key=True),
+        Column("version", Integer, primary_key=True, autoincrement=False),
+        Column("path", Text, primary_key=True),
+        Column("size_bytes", BigInteger, nullable=False),
+        Column("sha256", Text, nullable=False),
+    )
+
+
+def _transitions(metadata: MetaData) -> Table:
+    return Table(
+        "switchyard_model_transitions",
+        metadata,
+        Column("name", Text, primary_key=True),
+        Column("seq", Integer, primary_key=True, autoincrement=False),
+        Column("version", Integer, nullable=False),
+        Column("act", Text, nullable=False),
+        Column("from_stage", Text, nullable=False),
+        Column("to_stage", Text, nullable=False),
+        Column("at", UtcDateTime, nullable=False),
+        Column("by", StorableText, nullable=False),
+        Column("reason", StorableText, nullable=False),
+        Column("forced", Boolean, nullable=False),
+        Column("replaced", Integer),
+        Column("share", Double),
+        Column("evidence", StorableText, nullable=False),  # JSON
+        Column("request_key", StorableText),
+        UniqueConstraint("name", "request_key", name="switchyard_model_transitions_request_key"),
+        Index(
+            "switchyard_model_transitions_production",
+            "name",
+            "seq",
+            **to_condition("from_stage = 'Production' OR to_stage = 'Production'"),
+        ),
+    )
+
+
+def _aliases(metadata: MetaData) -> Table:
+    return Table(
+        "switchyard_model_aliases",
+        metadata,
+        Column("name", Text, primary_key=True),
+        Column("alias", Text, primary_key=True),
+        Column("version", Integer, nullable=False),
+    )
