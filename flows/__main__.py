@@ -32,16 +32,19 @@ from flows.parameters import (
     FillParameters,
     IngestParameters,
     MigrateParameters,
+    PromoteParameters,
     ReconcileParameters,
     RecoverParameters,
+    RegisterParameters,
     RestoreParameters,
+    RollbackParameters,
     TrainParameters,
     VerifyParameters,
 )
 from switchyard.cli import to_command
 from switchyard.core.data.files import to_absolute
 from switchyard.core.errors import BadRequest, SwitchyardError
-from switchyard.core.runs.flags import FlagParser, add_flags, read_flags
+from switchyard.core.runs.flags import FlagParser, add_flags, read_flags, to_flag
 from tasks.local_prefect import prepare_prefect
 
 FLOWS: dict[str, type[msgspec.Struct]] = {
@@ -56,8 +59,18 @@ FLOWS: dict[str, type[msgspec.Struct]] = {
     "verify": VerifyParameters,
     "export": ExportParameters,
     "restore": RestoreParameters,
+    "register": RegisterParameters,
+    "promote": PromoteParameters,
+    "rollback": RollbackParameters,
 }
-_BY_ID = ("ingest", "cancel", "recover", "verify")
+_RUN = {"id": "quick_test_id"}
+_PLACES: dict[str, dict[str, str]] = {
+    **dict.fromkeys(("ingest", "cancel", "recover", "verify", "register"), _RUN),
+    "promote": {"model": "name", "number": "version"},
+    "rollback": {"model": "name"},
+}
+"""What may stand without a flag, in its order: the word in the usage, and the field that it is."""
+_PLACE_HELP = {"id": "the run's id", "model": "the model's name", "number": "its version"}
 
 FAILED, BAD_FLAGS = 1, 2
 _SAME_S = 1.0
@@ -162,19 +175,20 @@ def read_command(arguments: Sequence[str], *, prog: str = "python -m flows") -> 
     flows = parser.add_subparsers(dest="flow", required=True, metavar="flow")
     for name, struct in FLOWS.items():
         first_line = (struct.__doc__ or "").partition("\n")[0]
-        usage = f"{prog} {name} {'[id] ' if name in _BY_ID else ''}[flags]"
+        places = _PLACES.get(name, {})
+        usage = " ".join([prog, name, *(f"[{place}]" for place in places), "[flags]"])
         one = flows.add_parser(name, help=first_line, description=struct.__doc__, usage=usage)
-        if name in _BY_ID:
-            one.add_argument("id", nargs="?", help="the run's id; the same as --quick-test-id")
+        for place, field in places.items():
+            one.add_argument(place, nargs="?", help=f"{_PLACE_HELP[place]}; the same as {to_flag(field)}")
         add_flags(one, struct, grouped=True)
         output = one.add_argument_group("output")
         output.add_argument("--json", action="store_true", help="print the result as one JSON line, alone on stdout")
         output.add_argument("--verbose", action="store_true", help="show Prefect's own log")
     values = vars(parser.parse_args(list(arguments)))
-    if values.get("id") is not None:
-        if values.get("quick_test_id", values["id"]) != values["id"]:
-            raise BadRequest(f"one run's id; got {values['id']} and --quick-test-id {values['quick_test_id']}")
-        values["quick_test_id"] = values["id"]
+    for place, field in _PLACES.get(values["flow"], {}).items():
+        given = values.get(place)
+        if given is not None and str(values.setdefault(field, given)) != given:
+            raise BadRequest(f"{_PLACE_HELP[place]}, once; got {given} and {to_flag(field)} {values[field]}")
     if values["flow"] == "train":
         # Known before the flow run is, so that Ctrl-C finds its job again.
         values.setdefault("request_key", str(uuid4()))

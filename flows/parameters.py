@@ -10,6 +10,7 @@ from msgspec import Meta
 from switchyard.core.errors import BadRequest
 from switchyard.core.history.best import DIRECTION_PATTERN
 from switchyard.core.mlflow.rules import MAX_TEXT, parse_rules
+from switchyard.core.registry.names import EXPECTED_PATTERN, MAX_VERSION, MODEL_PATTERN
 from switchyard.core.runs.machine import MachineSpec
 from switchyard.core.runs.missing import MISSING_FOR
 from switchyard.core.runs.spec import TrainSpec
@@ -356,6 +357,64 @@ class RestoreParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
             description="where the export is (file://... or gs://...); empty: mlflow-export below ARTIFACTS_URI",
         ),
     ] = ""
+
+
+ModelName = Annotated[str, Meta(pattern=MODEL_PATTERN, description="the model's name")]
+By = Annotated[str, Meta(max_length=200, description="who asks, for the model's history")]
+Reason = Annotated[str, Meta(max_length=2_000, description="why, for the model's history, which keeps it for ever")]
+RequestKey = Annotated[
+    str,
+    Meta(max_length=200, description="the same key is done once, whatever happened since; empty: the flow run's id"),
+]
+
+
+class RegisterParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Make a completed run's model the next version of a named model."""
+
+    quick_test_id: QuickTestId
+    name: ModelName = "two-tower"
+    description: Annotated[str, Meta(max_length=2_000, description="what people should know of this version")] = ""
+    by: By = ""
+
+
+class PromoteParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Make a version the champion, in the place of the one that you expect there."""
+
+    name: ModelName
+    version: Annotated[int, Meta(ge=1, le=MAX_VERSION, description="the version to promote")]
+    expect: Annotated[
+        str,
+        Meta(
+            pattern=EXPECTED_PATTERN,
+            description="the champion that it replaces, by its version; none: there is none yet. Where it is another "
+            "one by then, nothing is changed",
+        ),
+    ] = "none"
+    force: Annotated[
+        bool, Meta(description="promote without a passed comparison with the champion; needs a reason")
+    ] = False
+    reason: Reason = ""
+    by: By = ""
+    request_key: RequestKey = ""
+
+
+class RollbackParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Take the champion back: the one before it answers again."""
+
+    name: ModelName
+    expect: Annotated[
+        str,
+        Meta(
+            pattern=f"^$|{EXPECTED_PATTERN}",
+            description="the champion to take back, by its version; empty: the one of the moment",
+        ),
+    ] = ""
+    to: Annotated[
+        int, Meta(ge=0, le=MAX_VERSION, description="the version to go back to; 0: who was champion before")
+    ] = 0
+    reason: Reason = ""
+    by: By = ""
+    request_key: RequestKey = ""
 
 
 class MigrateParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

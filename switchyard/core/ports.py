@@ -95,6 +95,10 @@ class Objects(Protocol):
     def list_stats(self, prefix: str) -> Iterator[tuple[str, Stat]]:
         """The same objects with what `stat` says of each, sorted; one that is deleted meanwhile is left out."""
 
+    def list_odd(self, prefix: str) -> Iterator[str]:
+        """The URIs of what starts with `prefix` and is no object of its own, sorted: symbolic links, to files and to
+        folders, devices, pipes. Always empty where the store has nothing of the kind."""
+
     def delete(self, uri: str, *, if_generation: int) -> None:
         """A second call does nothing: an object that is not there is deleted already.
 
@@ -448,6 +452,9 @@ class Models(Protocol):
         """Retires a version for ever; its number, files and history stay listed. A second call writes nothing.
 
         Raises: NotFound; BadRequest: it still answers, or no reason is given."""
+
+    def find_request(self, name: str, request_key: str) -> Outcome | None:
+        """What the request of that key did; None: it has done nothing yet."""
 
     def set_alias(self, name: str, alias: str, version: int | None) -> None:
         """Lets a free alias name a version, and no other; None: none any more. A second call changes nothing.

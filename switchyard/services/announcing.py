@@ -6,8 +6,10 @@ Tasks and serving both do this: what differs is only who noticed.
 from datetime import datetime
 from enum import Enum, auto
 
-from switchyard.clients.prefect.events import emit_job_ended
-from switchyard.core.ports import Jobs
+from switchyard.clients.prefect.events import emit_job_ended, emit_model_event
+from switchyard.core.ports import Jobs, Models, Runs
+from switchyard.core.registry.rows import ModelVersion, Outcome
+from switchyard.core.registry.stages import Act
 from switchyard.core.runs.jobs import JobReport
 from switchyard.core.runs.rows import Job, JobNews
 
@@ -41,3 +43,22 @@ def announce_end(jobs: Jobs, job: Job, *, now: datetime) -> Announcement:
     if not jobs.claim_ended_event(job.key, now=now):
         return Announcement.SENT_BEFORE
     return Announcement.SENT if emit_job_ended(job) else Announcement.LOST
+
+
+def announce_model(runs: Runs, models: Models, outcome: Outcome) -> bool:
+    """Emits the event of what became of a model's version; False: it has none, or no Prefect server took it.
+
+    A second call emits the same one, which a server acts on once: a flow killed before it sends it when run again.
+    """
+    if outcome.act is None:
+        return False
+    digest = models.find_version(outcome.name, str(outcome.version)).digest
+    return emit_model_event(outcome, runs.read_database_id(), digest=digest)
+
+
+def announce_registered(runs: Runs, models: Models, version: ModelVersion) -> bool:
+    """The same of a version's registration, whenever that was."""
+    lines = models.list_transitions(version.name)
+    made = next(line for line in lines if line.act is Act.REGISTERED and line.version == version.version)
+    outcome = Outcome(name=version.name, version=version.version, act=made.act, seq=made.seq, at=made.at)
+    return announce_model(runs, models, outcome)

@@ -65,6 +65,12 @@ class FileObjects:
             with contextlib.suppress(NotFound):
                 yield uri, self.stat(uri)
 
+    def list_odd(self, prefix: str) -> Iterator[str]:
+        """See the port. Folders behind a link are not entered."""
+        folder, name_prefix = to_prefix(prefix)
+        with translated(f"list {prefix}"):
+            yield from sorted(to_uri(path) for path in _walk_odd(folder, name_prefix))
+
     def delete(self, uri: str, *, if_generation: int) -> None:
         """See the port."""
         _check_generation(if_generation)
@@ -159,6 +165,21 @@ def _walk(folder: Path, name_prefix: str, inside: frozenset[tuple[int, int]] = f
         if entry.is_dir():
             yield from _walk(folder / entry.name, "", inside | {identity})
         elif entry.is_file():
+            yield folder / entry.name
+
+
+def _walk_odd(folder: Path, name_prefix: str) -> Iterator[Path]:
+    """Every entry below `folder` that is neither a folder nor a file of its own."""
+    try:
+        entries = list(os.scandir(folder))
+    except _GONE:
+        return
+    for entry in entries:
+        if not entry.name.startswith(name_prefix):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk_odd(folder / entry.name, "")
+        elif not entry.is_file(follow_symlinks=False):
             yield folder / entry.name
 
 

@@ -183,6 +183,10 @@ class GcsObjects:
         for blob in self._list(prefix, "name,size,generation"):
             yield f"gs://{blob.bucket.name}/{blob.name}", _to_stat(blob)
 
+    def list_odd(self, prefix: str) -> Iterator[str]:
+        """See the port: a bucket holds objects alone."""
+        return iter(())
+
     def _list(self, prefix: str, fields: str) -> Iterator[Any]:
         bucket, name_prefix = _split(prefix)
         with translated("list", prefix, "storage.objects.list"):

@@ -1,10 +1,11 @@
-"""The job-ended event, sent to Prefect's server so that it has arrived when the call returns.
+"""The job-ended event, and those of models, sent to Prefect's server so that it has arrived when the call returns.
 
 Prefect's own `emit_event` hands the event to a thread, and a process that ends hard at once loses it. A post that was
 answered cannot be lost that way.
 """
 
 import logging
+from uuid import NAMESPACE_URL, uuid5
 
 import httpx
 from prefect.client.orchestration import get_client
@@ -12,6 +13,8 @@ from prefect.events.schemas.events import Event, Resource
 from prefect.settings import get_current_settings
 
 from switchyard.core.errors import BadSetup
+from switchyard.core.registry.rows import Outcome
+from switchyard.core.registry.stages import Act
 from switchyard.core.runs.jobs import JobState
 from switchyard.core.runs.rows import Job
 
@@ -19,6 +22,11 @@ _EVENT_NAMES = {
     JobState.SUCCEEDED: "training-job.succeeded",
     JobState.FAILED: "training-job.failed",
     JobState.CANCELLED: "training-job.cancelled",
+}
+_MODEL_EVENT_NAMES = {
+    Act.REGISTERED: "model.registered",
+    Act.PROMOTED: "model.promoted",
+    Act.ROLLED_BACK: "model.rolled-back",
 }
 
 _log = logging.getLogger(__name__)
@@ -51,12 +59,41 @@ def emit_job_ended(job: Job) -> bool:
             "key": job.key,
         },
     )
+    return _send(event, f"quick test {job.quick_test_id}")
+
+
+def emit_model_event(outcome: Outcome, database_id: str, *, digest: str) -> bool:
+    """Sends the event of what became of a model's version; False, and a line in the log, where no server took it. A
+    second call sends the same event, by its id: a server keeps it, and acts on it, once.
+
+    The registry's history may not be written to, so that no one could claim the right to the one event there."""
+    name = _MODEL_EVENT_NAMES.get(outcome.act) if outcome.act else None
+    if name is None:
+        return False
+    event = Event(
+        id=uuid5(NAMESPACE_URL, f"switchyard/{database_id}/{outcome.name}/{outcome.seq}"),
+        event=name,
+        resource=Resource.model_validate(
+            {"prefect.resource.id": f"model.{outcome.name}", "prefect.resource.name": f"model {outcome.name}"}
+        ),
+        payload={
+            "name": outcome.name,
+            "version": outcome.version,
+            "replaced": outcome.replaced,
+            "seq": outcome.seq,
+            "digest": digest,
+        },
+    )
+    return _send(event, f"version {outcome.version} of model {outcome.name}")
+
+
+def _send(event: Event, whose: str) -> bool:
     try:
         with get_client(sync_client=True) as client:
             # `/events` is a route of the server, but not in the list of those that the client's type names.
             path: str = "/events"
             client.request("POST", path, json=[event.model_dump(mode="json")]).raise_for_status()  # type: ignore[arg-type]
     except httpx.HTTPError as err:
-        _log.warning("the event %s of quick test %d reached no Prefect server: %s", event.event, job.quick_test_id, err)
+        _log.warning("the event %s of %s reached no Prefect server: %s", event.event, whose, err)
         return False
     return True

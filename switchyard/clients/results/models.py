@@ -26,6 +26,7 @@ from switchyard.clients.results.model_rows import (
     to_file_rows,
     to_manifest,
     to_model,
+    to_outcome,
     to_transition,
     to_version,
     to_version_row,
@@ -129,6 +130,12 @@ class SqlModels:
             written = write_change(holding, model, change, wanted)
             standing = version if version is not None else model.production
             return written or Outcome(name=model.name, version=standing or 0, act=None)
+
+    def find_request(self, name: str, request_key: str) -> Outcome | None:
+        """See the port."""
+        lines = self._tables.transitions
+        rows = self._database.rows(select(lines).where(lines.c.name == name, lines.c.request_key == request_key))
+        return to_outcome(to_transition(rows[0])) if rows else None
 
     def set_alias(self, name: str, alias: str, version: int | None) -> None:
         """See the port."""

@@ -11,6 +11,8 @@ from switchyard.core.registry.stages import Stage
 MODEL_PATTERN: Final = "^[A-Za-z0-9]([A-Za-z0-9 ._-]{0,118}[A-Za-z0-9])?$"
 """Legal in an MLflow registry of any version, in a URL's path and in a folder's name."""
 ALIAS_PATTERN: Final = "^[A-Za-z][A-Za-z0-9_-]{0,62}$"
+EXPECTED_PATTERN: Final = "^(none|[1-9][0-9]{0,8})$"
+"""What ``--expect`` takes: the champion's version, or that there is none."""
 CHAMPION: Final = "champion"
 CHALLENGER: Final = "challenger"
 # The first two are kept by the registry; MLflow takes none of the others, or they would read like a stage or a number.
@@ -68,3 +70,12 @@ def read_reference(text: str) -> Reference:
         if text.lower() == str(stage).lower():
             return Reference(stage=stage)
     raise BadRequest(f"a version is a number, Production, Staging or @alias; got {text!r}")
+
+
+def read_expected(text: str) -> int | None:
+    """The champion that ``--expect`` names; None: there is none.
+
+    >>> read_expected("3"), read_expected("none")
+    (3, None)
+    """
+    return None if text == "none" else int(text)
