@@ -23,6 +23,8 @@ from switchyard.clients.results.migrate import migrate
 from switchyard.clients.results.open import open_results
 from switchyard.core.errors import SwitchyardError
 from switchyard.core.history.publication import Rank
+from switchyard.core.registry.manifest import ModelFile, to_manifest
+from switchyard.core.registry.rows import NewVersion, Promotion
 from switchyard.core.runs.rows import Claim, NewRun, RunStatus
 from tests.clients.results.places import NOW, publication, to_settings
 from tests.root import ROOT
@@ -44,6 +46,29 @@ def claim(url: str, table: str, run: int, request_key: str) -> str:
     return results.jobs.claim_job(
         Claim(quick_test_id=run, request_key=request_key, artifacts_uri="file:///a"), now=NOW
     ).job.key
+
+
+def register(url: str, table: str, source: str, die_after: int = 0) -> str:
+    """Registers a version; after `die_after` statements of its transaction this process is killed."""
+    results = open_results(url, table)
+    file = ModelFile(path="a", size_bytes=1, sha256="ab" * 32)
+    new = NewVersion(name="killed", source_key=source, source_uri="", manifest=to_manifest([file], ""))
+    if die_after:
+        _ = results.database.tables
+        _die_after(die_after)
+    return str(results.models.register(new).version.version)
+
+
+def promote(url: str, table: str, version: int, expected: int | None, die_after: int = 0) -> str:
+    """Promotes, once; after `die_after` statements of its transaction this process is killed."""
+    results = open_results(url, table)
+    wanted = Promotion(
+        name="killed", version=version, expected=expected, force=True, reason="test", request_key=f"to {version}"
+    )
+    if die_after:
+        _ = results.database.tables
+        _die_after(die_after)
+    return str(results.models.promote(wanted).seq)
 
 
 def make_schema(url: str, table: str) -> str:
@@ -70,7 +95,14 @@ def _die_after(statements: int) -> None:
     event.listen(Engine, "after_cursor_execute", count)
 
 
-ACTS: dict[str, Any] = {"publish": publish, "claim": claim, "make_schema": make_schema, "open_first": open_first}
+ACTS: dict[str, Any] = {
+    "publish": publish,
+    "claim": claim,
+    "register": register,
+    "promote": promote,
+    "make_schema": make_schema,
+    "open_first": open_first,
+}
 
 
 class Ended(NamedTuple):
