@@ -30,8 +30,10 @@ def read_ids(text: str) -> list[int]:
     >>> read_ids("1, 3,9")
     [1, 3, 9]
     """
+    parts = [part.strip() for part in text.split(",")]
+    plain = [part if part.isascii() and part.isdecimal() else "" for part in parts]  # msgspec also reads 1e1 and 1.0
     try:
-        return choose_ids(msgspec.convert([part.strip() for part in text.split(",")], _IDS, strict=False))
+        return choose_ids(msgspec.convert(plain, _IDS, strict=False))
     except msgspec.ValidationError as err:
         said = repr(text if len(text) <= 40 else text[:40] + "...")
         raise BadRequest(

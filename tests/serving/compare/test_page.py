@@ -114,6 +114,7 @@ def test_twenty_runs_each_have_a_look_of_their_own(client: TestClient, place: Pl
         ("", 422, "No runs are named."),
         ("1,x", 422, "`ids` must be whole numbers"),
         ("0", 422, "`ids` must be whole numbers"),
+        ("1e1,1.0", 422, "`ids` must be whole numbers"),
         (",".join(map(str, range(1, 22))), 422, "`ids` must name 1 to 20 runs"),
         ("9" * 5_000, 422, "`ids` must be whole numbers"),
         ("998,999", 404, "none of these runs is there (any more): 998, 999"),
