@@ -5,6 +5,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Final
 
 import uvicorn
 
@@ -15,6 +16,10 @@ from switchyard.clients.connect import connect
 from switchyard.clients.prefect.analytics import switch_off_analytics
 from switchyard.core.errors import SwitchyardError
 from switchyard.core.runs.flags import FlagParser
+
+LONGEST_HEAD: Final = 512 * 1024
+"""Bytes of a request's address and headers. uvicorn's own 64 KiB answer a filter of 10,000 terms with `Invalid HTTP
+request received`, and hang up before it was read."""
 
 
 def main(arguments: Sequence[str] | None = None, *, prog: str = "python -m serving") -> int:
@@ -45,7 +50,7 @@ def main(arguments: Sequence[str] | None = None, *, prog: str = "python -m servi
         host, port = listener.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
         print(f"Serving http://{shown}:{port}/quick-tests/ (Ctrl-C stops)", flush=True)
-        config = uvicorn.Config(app, log_level="info", server_header=False)
+        config = uvicorn.Config(app, log_level="info", server_header=False, h11_max_incomplete_event_size=LONGEST_HEAD)
         # The log is the access log, one line a request: of the server itself, warnings and errors alone.
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
         hide_tokens_in_logs()

@@ -6,8 +6,12 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
+
+import pytest
 
 from tests.clients.results.places import Place
 from tests.postgres import Postgres
@@ -37,6 +41,28 @@ def test_it_serves_until_interrupted(place: Place, tmp_path: Path) -> None:
         said, _ = server.communicate(timeout=30)
         assert said.count("/health") == 3
         assert server.returncode == 0
+    finally:
+        server.kill()
+        server.communicate()
+
+
+def test_a_filter_of_ten_thousand_terms_gets_a_clear_answer(place: Place, tmp_path: Path) -> None:
+    """The server reads an address to its end, says what may stand in it, and logs its beginning."""
+    server = start(place.url, "--port", "0", state_dir=tmp_path)
+    assert server.stdout is not None
+    try:
+        found = re.search(r"Serving (http://127\.0\.0\.1:\d+)/quick-tests/", server.stdout.readline())
+        assert found
+        query = urllib.parse.urlencode({"filter": " or ".join(["id = 1"] * 10_000)}, quote_via=urllib.parse.quote)
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(f"{found[1]}/api/quick-tests/?{query}", timeout=30)
+        with refused.value as answer:
+            assert answer.code == 422
+            assert "`filter`, character 20001: at most 20000 characters" in answer.read().decode()
+        server.send_signal(signal.SIGINT)
+        said, _ = server.communicate(timeout=30)
+        assert "... (200017 characters)" in said
+        assert len(said) < 10_000
     finally:
         server.kill()
         server.communicate()
