@@ -1,4 +1,4 @@
-"""Query parameters that an address does not take are refused by name: a misspelt one must not seem to work."""
+"""Query parameters that an address does not take, or takes once, are refused by name: none must only seem to work."""
 
 import difflib
 from collections.abc import Collection
@@ -11,16 +11,21 @@ from starlette.requests import Request
 from switchyard.core.errors import BadRequest
 
 
-def refuse_others(request: Request, known: Collection[str]) -> None:
-    """Raises: BadRequest: the request has a query parameter that is not one of `known`."""
+def refuse_others(request: Request, known: Collection[str], *, repeated: bool = False) -> None:
+    """Raises: BadRequest: the request has a query parameter that is not one of `known`; or has one twice, unless
+    parameters may be `repeated`.
+    """
     if not request.scope["query_string"]:
         return
+    given = [name for name, _ in request.query_params.multi_items()]
     for name in request.query_params:
         if name not in known:
             takes = f"it takes {', '.join(sorted(known))}" if known else "it takes none"
             near = difflib.get_close_matches(name[:40], known, n=1)
             meant = f"; did you mean `{near[0]}`?" if near else ""
             raise BadRequest(f"`{name[:40]}` is not a parameter of {request.url.path}; {takes}{meant}")
+        if not repeated and given.count(name) > 1:
+            raise BadRequest(f"`{name}` is there {given.count(name)} times; it may be there once")
 
 
 def only_known(path: str, endpoint: Any) -> Depends:

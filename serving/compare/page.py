@@ -28,7 +28,7 @@ class ComparePage:
     def show(self, request: Request) -> Response:
         """The runs of `ids`, in their order: between commas, or one a parameter, as a form sends them."""
         query = request.query_params
-        refuse_others(request, NAMES)
+        refuse_others(request, NAMES, repeated=True)
         given = ",".join(part for part in query.getlist("ids") if part.strip())
         if not given:
             raise BadRequest("No runs are named. Select them in the list of runs, or write them: /compare?ids=1,3,9")

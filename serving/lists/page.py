@@ -47,7 +47,7 @@ class RunsPage:
 
     def list_runs(self, request: Request) -> Response:
         """The runs as the address asks; what is wrong with a filter is said beside it (422)."""
-        refuse_others(request, NAMES)
+        refuse_others(request, NAMES, repeated=True)
         asked = read_asked(request.query_params)
         try:
             columns = read_columns(asked.columns)

@@ -168,6 +168,17 @@ def test_unknown_parameter_is_refused_by_name_everywhere(client: TestClient, pla
         assert (answer.status_code, "`nothing` is not a parameter of" in answer.json()["detail"]) == (422, True)
 
 
+@pytest.mark.parametrize(
+    "query", ["filter=id+%3D+1&filter=id+%3D+2", "limit=1&limit=2", "ids=1&ids=2", "prefix=a&prefix=b"]
+)
+def test_parameter_that_is_there_twice_is_refused(client: TestClient, query: str) -> None:
+    """One of two filters must not seem to be both."""
+    path = {"ids": COMPARE, "pre": FIELDS}.get(query[:3], LIST)
+    answer = client.get(f"{path}?{query}")
+    name = query.partition("=")[0]
+    assert (answer.status_code, answer.json()["detail"]) == (422, f"`{name}` is there 2 times; it may be there once")
+
+
 def test_unknown_parameter_of_a_change_is_refused(client: TestClient, place: Place) -> None:
     """Nothing is changed then."""
     run = publish_run(place, name="as it was")
@@ -226,6 +237,8 @@ BAD_IDS = [
     "0",
     "-1",
     "1.5",
+    "1.0,2",
+    "1e1",
     "9" * 30,
     "9" * 5000,
     "1," * 9_000,
