@@ -121,4 +121,5 @@ def add_pages(app: FastAPI, outside: Outside) -> None:
 
 
 def _go_to_runs(request: Request) -> Response:
-    return RedirectResponse("quick-tests/")
+    asked = request.url.query
+    return RedirectResponse(f"quick-tests/?{asked}" if asked else "quick-tests/")

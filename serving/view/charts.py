@@ -9,6 +9,7 @@ import msgspec
 
 from serving.view.groups import in_order, split_name, to_groups
 from serving.view.stored import as_list, finite, read_stored, section
+from switchyard.core.metrics.record import PUBLISHED_LOSS
 
 _LOSS_LABELS: Final = {
     "train": "training",
@@ -64,6 +65,7 @@ class Charts(msgspec.Struct, frozen=True):
     norms: Panel
     histograms: bool
     others: list[SmallChart] = []
+    best: dict[str, tuple[int | str, float]] = {}  # of the losses, under the names that the full series have
 
     @property
     def empty(self) -> bool:
@@ -104,7 +106,9 @@ def draw_charts(history: dict[str, Any]) -> tuple[Charts, list[str]]:
         panels.append(Panel(curves, {key: labels.get(key, key) for key in curves}, without_doubles(marks)))
     others, more = _to_others(history, epochs)
     histograms = bool(history.get("histogram_available"))
-    return Charts(epochs, panels[0], panels[1], histograms, others), ragged + more
+    found = {name: _to_best_point(section(history, "best").get(name)) for name in PUBLISHED_LOSS.values()}
+    best = {name: point for name, point in found.items() if point is not None}
+    return Charts(epochs, panels[0], panels[1], histograms, others, best), ragged + more
 
 
 def _to_others(history: dict[str, Any], epochs: list[int]) -> tuple[list[SmallChart], list[str]]:

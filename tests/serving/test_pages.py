@@ -155,6 +155,7 @@ def test_the_list_of_runs_is_paged(client: TestClient, place: Place) -> None:
     """Fifty a page; the root leads there."""
     for number in range(51):
         make_run(place, f"run {number}")
+    assert client.get("/?archived=any", follow_redirects=False).headers["location"] == "quick-tests/?archived=any"
     page = client.get("/")
     assert [str(page.url.path), page.text.count("<tr>")] == ["/quick-tests/", 51]
     older = client.get("/quick-tests/?before=2").text

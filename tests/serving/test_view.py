@@ -53,6 +53,17 @@ def test_a_completed_run_has_only_its_sampling_note() -> None:
     assert {len(curve) for curve in view.charts.loss.curves.values()} == {11}
 
 
+def test_the_best_value_of_each_loss_is_marked() -> None:
+    """At its epoch of all epochs, also of one that sampling left out; a metric's is with its own chart."""
+    record = make_record(metrics={"val_recall_at_10": [0.1] * 50})
+    charts = make_view(record).charts
+    assert charts is not None
+    losses = record.loss["val_loss"]
+    lowest = min(value for value in losses if value is not None)
+    assert charts.best["val_loss"] == (losses.index(lowest), lowest)
+    assert "val_recall_at_10" not in charts.best
+
+
 @pytest.mark.parametrize(
     ("row_status", "file_status", "expected"),
     [
