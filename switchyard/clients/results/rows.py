@@ -62,7 +62,7 @@ def _to_lock(tables: Tables) -> Select[Any]:
 
 def no_such_run(tables: Tables, quick_test_id: int) -> NotFound:
     """The error to raise where an id names no row."""
-    return NotFound(f"quick test {quick_test_id} must be a row of {tables.runs.fullname}; there is none of that id")
+    return NotFound(f"there is no quick test {quick_test_id} in {tables.runs.fullname}")
 
 
 def end_values(writing: Writing, run: Row[Any], status: RunStatus, error: str) -> dict[str, Any]:
