@@ -168,9 +168,9 @@ def test_reconcile_goes_on_where_a_waiting_flow_was_killed(
     assert (before["status"], before["progress"]["epochs_done"]) == ("partial", 2)
     assert reconcile_now().live == []  # as far as reconcile knows, a flow looks after it
     age_lines(scripted)
-    script.write_text("4")
     uri = f"{scripted.runs.read_run(1).gcs_artifacts_path}/training_metrics.json"
     generation = scripted.objects(uri).stat(uri).generation
+    script.write_text("4")
     wait_for(lambda: scripted.objects(uri).stat(uri).generation != generation)
     assert reconcile_now().live == [1]
     assert read(client)["progress"]["epochs_done"] == 4

@@ -65,8 +65,8 @@ def on_vertex(
         yield outside
 
 
-def train(outside: Outside, vertex: VertexEmulator, name: str) -> Job:
-    """A run whose job has succeeded on Vertex AI and left its file, while nobody looked."""
+def train(outside: Outside, vertex: VertexEmulator, name: str, state: int = SUCCEEDED) -> Job:
+    """A run whose job has come to `state` on Vertex AI and left its file, while nobody looked."""
     now = datetime.now(UTC)
     run = outside.runs.create_run(NewRun(request_key=name, display_name=name), now=now)
     folder = f"{outside.settings.artifacts_uri}/quick_tests/{run.id}"
@@ -80,7 +80,7 @@ def train(outside: Outside, vertex: VertexEmulator, name: str) -> Job:
     identity = msgspec.structs.replace(record.run, quick_test_id=run.id, key=job.key, attempt=job.attempt)
     data = to_json(msgspec.structs.replace(record, run=identity))
     outside.objects(folder).write(f"{folder}/training_metrics.json", data, if_generation=ABSENT)
-    vertex.core.move(report.job_name, SUCCEEDED)
+    vertex.core.move(report.job_name, state)
     return job
 
 
@@ -136,8 +136,7 @@ def test_a_bucket_s_notification_is_sent_again_until_the_job_has_ended(
 ) -> None:
     """The bucket pushes by itself as ended.json is written, before Vertex AI calls the job ended; its snapshots too,
     which are no hint. One event comes of it, and it comes by the repeated push."""
-    job = train(on_vertex, idle_vertex, "notified")
-    idle_vertex.core.move(job.job_name, RUNNING)
+    job = train(on_vertex, idle_vertex, "notified", RUNNING)
     folder = on_vertex.runs.read_run(job.quick_test_id).gcs_artifacts_path
     bucket, _, prefix = folder.removeprefix("gs://").partition("/")
     token = ISSUER.make_id_token(AUDIENCE, ACCOUNT)
