@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
@@ -147,13 +148,15 @@ def test_each_application_counts_for_itself(place: Place) -> None:
     assert not [family.name for family in REGISTRY.collect() if family.name.startswith("switchyard")]
 
 
-def test_a_server_of_events_alone_has_none(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_of_events_alone_has_none(place: Place) -> None:
     """It is open to the world."""
-    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:4200/api")
     outside = OverPlace(place)
     outside.settings = msgspec.structs.replace(
         place.settings, push_audience="https://events.example", push_service_account="a@b.iam.gserviceaccount.com"
     )
-    with TestClient(create_app(outside, only_events=True)) as client:
+    with (
+        temporary_settings({PREFECT_API_URL: "http://127.0.0.1:4200/api"}),
+        TestClient(create_app(outside, only_events=True)) as client,
+    ):
         assert client.get("/health").status_code == 200
         assert client.get("/metrics").status_code == 404
