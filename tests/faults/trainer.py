@@ -36,10 +36,15 @@ from trainer.stopping import Stopped, StopWish
 DOOR, NOTES = "FAULTS_DOOR", "FAULTS_NOTES"
 """Where the endpoint takes orders, and a folder that outlives the container: which jobs were acted on."""
 
+START_S = 1.5
+"""A container takes longer to start than a submission takes to look for a twin of its job."""
+EPOCH_S = 0.3
+"""Three polls of `tests.faults.trial`: a job that ended before the second look at it would meet no fault of looks."""
+
 
 def train(run: RunSpec, spec: TrainSpec, journal: Journal, wish: StopWish) -> CheckpointStore | None:
     """What stands for `trainer.starting`'s own stages: the same writes in the same order, each epoch a snapshot and a
-    checkpoint, with no training between them."""
+    checkpoint, with no training between them but the time that an epoch takes."""
     store = CheckpointStore(run, "made up") if run.checkpoints_uri else None
     found = store.read() if store else None
     if found is not None:
@@ -48,6 +53,7 @@ def train(run: RunSpec, spec: TrainSpec, journal: Journal, wish: StopWish) -> Ch
         folder = Path(name)
         try:
             for epoch in range(len(journal.record.epochs), spec.epochs):
+                time.sleep(EPOCH_S)
                 _add_epoch(journal, epoch)
                 _try_write(lambda: journal.write("partial"), "snapshot")
                 if store:
@@ -164,6 +170,7 @@ def _act(region: str, wanted: ContainerAct) -> None:
 def main() -> int:
     """The real trainer's exit status."""
     lower_limits()
+    time.sleep(START_S)
     starting._run_stages = train  # TensorFlow takes ten times as long as all the rest
     name = next((flag.partition("=")[2] for flag in sys.argv if flag.startswith("--name=")), "")
     with suppress(msgspec.DecodeError):  # a run that nothing is done to has no such name
