@@ -1,4 +1,4 @@
-"""What is published, from the JSON API of a Switchyard server: for whoever has its address and no database."""
+"""What is published, from the JSON API of a Switchyard server: its address is enough, without the database."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final

@@ -334,7 +334,7 @@ class Histories(Protocol):
 
 
 class Published(Protocol):
-    """What is published, for whoever reads it into tables: from a results database, or from the JSON API over one."""
+    """What is published, to be read into tables: from a results database, or from the JSON API over one."""
 
     def read_history(self, quick_test_id: int) -> bytes:
         """JSON, as ``/training-history/`` answers it. Raises: NotFound: no run has this id."""
