@@ -137,6 +137,19 @@ def test_folder_refuses_to_overwrite_a_second_process(tmp_path: Path) -> None:
         write(second, make_record(2))
 
 
+def test_who_lost_the_folder_leaves_the_other_ones_end(tmp_path: Path) -> None:
+    """The process that trains on may have completed before the other one finds out and fails."""
+    first, second = (RunFolder(make_run(tmp_path), seed=7) for _ in range(2))
+    write(first, make_record(2))
+    with pytest.raises(StaleWrite):
+        write(second, make_record(1))
+    second.write_ended("failed", 1, "none was there yet")
+    first.write_ended("completed", 0)
+    with pytest.raises(StaleWrite):
+        second.write_ended("failed", 1, "somebody else wrote")
+    assert json.loads((tmp_path / "ended.json").read_bytes())["status"] == "completed"
+
+
 def test_ended_says_how_and_whose(tmp_path: Path) -> None:
     """The last file names the status, the exit, and this process."""
     RunFolder(make_run(tmp_path), seed=7).write_ended("failed", 1, "why")

@@ -48,6 +48,7 @@ class RunFolder:
         self.finished_params: dict[str, Any] | None = None
         self._objects = open_objects(self.uri, retries_itself=True)
         self._generation = ABSENT
+        self._ended_over = ANY
         restart = 0
         before = self._read_before(run) or self._read_ended(run)
         if before is not None and before.run.attempt == run.attempt:
@@ -71,7 +72,11 @@ class RunFolder:
             TryAgain: the disk or the store did not answer.
         """
         data = to_json(record)
-        self._generation = self._objects.write(f"{self.uri}/{METRICS_NAME}", data, if_generation=self._generation)
+        try:
+            self._generation = self._objects.write(f"{self.uri}/{METRICS_NAME}", data, if_generation=self._generation)
+        except StaleWrite:
+            self._ended_over = ABSENT  # the folder is another process' now, and so is the end that stands there
+            raise
 
     def read_metrics(self) -> MetricsRecord:
         """The file as it is. Raises: NotFound; BadRecord: it is damaged."""
@@ -92,12 +97,16 @@ class RunFolder:
         self, status: EndStatus, exit_status: int, message: str = "", *, params: Mapping[str, Any] | None = None
     ) -> None:
         """Says how this process ended; nothing is written after it. `params`: of a training without a metrics file, by
-        which a restart sees what has completed."""
+        which a restart sees what has completed.
+
+        Raises:
+            StaleWrite: another process has written the metrics file since, and its end is there already.
+        """
         run = {name: getattr(self.identity, name) for name in ("quick_test_id", "key", "attempt", "restart")}
         ended_at = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         ended = {"status": status, "exit": exit_status, "ended_at": ended_at, "message": message, "run": run}
         ended |= {} if params is None else {"params": dict(params)}
-        self._objects.write(f"{self.uri}/{ENDED_NAME}", json.dumps(ended).encode(), if_generation=ANY)
+        self._objects.write(f"{self.uri}/{ENDED_NAME}", json.dumps(ended).encode(), if_generation=self._ended_over)
 
     def _read_before(self, run: RunSpec) -> "_Stored | None":
         uri = f"{self.uri}/{METRICS_NAME}"
