@@ -21,6 +21,7 @@ from switchyard.core.history.filling import Fill, FillState, Unfilled
 from switchyard.core.history.publication import Draft, FullSeries, Publication, PublishResult, StoredHistory
 from switchyard.core.mlflow.facts import Look
 from switchyard.core.mlflow.raw_run import Keys, LostRun, RawRun, TrackedRun
+from switchyard.core.predictions.answers import Recommendation
 from switchyard.core.registry.manifest import Manifest
 from switchyard.core.registry.rows import (
     Model,
@@ -489,3 +490,31 @@ class Models(Protocol):
 
     def find_production(self, name: str, at: datetime) -> int | None:
         """The version that was in Production at a moment; None: none was. One query."""
+
+
+class Recommender(Protocol):
+    """A model that is in memory, ready to answer. It never changes, so any number of threads may ask it; a second call
+    answers the same. Serving and `validate` ask the same one."""
+
+    @property
+    def products(self) -> Sequence[str]:
+        """All that it can recommend, each once."""
+
+    @property
+    def has_purchases(self) -> bool:
+        """True where it knows what each buyer bought, so that `without_bought` can be asked for."""
+
+    @property
+    def popularity(self) -> str:
+        """By what products are popular for a buyer whom it does not know: prior, purchases or mean buyer."""
+
+    def knows(self, buyer_id: str) -> bool:
+        """True where it has seen the buyer; others get popular products."""
+
+    def recommend(
+        self, buyer_id: str, k: int, *, only: frozenset[str] | None = None, without_bought: bool = False
+    ) -> Recommendation:
+        """The `k` best products, or all that are left where these are fewer: of `only` (those it does not have are left
+        out), and without what the buyer bought.
+
+        Raises: BadRequest: `k` below 1, or `without_bought` where `has_purchases` is false."""

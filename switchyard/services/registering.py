@@ -110,22 +110,29 @@ def read_manifest(objects: Objects, folder_uri: str, where: str) -> Manifest:
 
 def read_files(objects: Objects, folder_uri: str, where: str) -> dict[str, ModelFile]:
     """The files of the model in a run's folder as they are now, by path. Raises: BadRecord, StaleWrite."""
+    before = list_files(objects, folder_uri, where)
+    found = [_read_file(objects, uri, path, stat) for path, (uri, stat) in before.items()]
+    if list_files(objects, folder_uri, where) != before:
+        raise StaleWrite(
+            f"{where}: files changed while they were read; wait until nothing writes there, then try again"
+        )
+    return {file.path: file for file in found}
+
+
+def list_files(objects: Objects, folder_uri: str, where: str) -> dict[str, tuple[str, Stat]]:
+    """The files of the model in a run's folder by path, each with its URI and what it is; none is read.
+
+    Raises: BadRecord: there is a link or a device, or a path that no model may have; all of them."""
     root = f"{folder_uri.rstrip('/')}/"
     odd = [path for path in (_to_path(uri, root) for uri in objects.list_odd(root)) if _is_part(path)]
     if odd:
         raise BadRecord(
             where, [f"{path!r} is a link or no regular file: a model has plain files alone" for path in odd]
         )
-    before = _list_files(objects, root)
-    paths = {uri: _to_path(uri, root) for uri in before}
-    if paths and (problems := find_path_problems(paths.values())):
+    found = {_to_path(uri, root): (uri, stat) for part in PARTS for uri, stat in objects.list_stats(f"{root}{part}/")}
+    if found and (problems := find_path_problems(found)):
         raise BadRecord(where, problems)
-    found = [_read_file(objects, uri, paths[uri], stat) for uri, stat in before.items()]
-    if _list_files(objects, root) != before:
-        raise StaleWrite(
-            f"{where}: files changed while they were read; wait until nothing writes there, then try again"
-        )
-    return {file.path: file for file in found}
+    return found
 
 
 def check_files(models: Models, open_objects: OpenObjects, name: str, version: int) -> Manifest:
@@ -144,10 +151,6 @@ def check_files(models: Models, open_objects: OpenObjects, name: str, version: i
     if problems:
         raise BadRecord(where, [*problems, "nothing was changed; put the files back from a backup, or use another one"])
     return manifest
-
-
-def _list_files(objects: Objects, root: str) -> dict[str, Stat]:
-    return {uri: stat for part in PARTS for uri, stat in objects.list_stats(f"{root}{part}/")}
 
 
 def _read_file(objects: Objects, uri: str, path: str, stat: Stat) -> ModelFile:

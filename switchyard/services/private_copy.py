@@ -1,0 +1,197 @@
+"""The one door to a model's files: they are copied to a private folder and hashed on the way, and only a folder that
+holds exactly the version's files, to the last byte, is ever handed to a loader.
+
+No format is safe before that (a damaged file can end the process that reads it), so nothing else opens a model's files
+to answer from them.
+"""
+
+import hashlib
+import logging
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from switchyard.clients.objects.folders import open_folder, translated, try_lock
+from switchyard.core.errors import BadRecord, NotFound
+from switchyard.core.ports import Objects
+from switchyard.core.registry.manifest import Manifest, ModelFile, find_differences, to_manifest
+from switchyard.services.registering import CHUNK_BYTES, list_files
+
+PRIVATE: Final = 0o700
+_PART: Final = "part-"
+"""How a folder is called that is not whole yet; who fills it holds its lock."""
+
+_log = logging.getLogger("switchyard.models")
+
+
+def fetch(manifest: Manifest, objects: Objects, source_uri: str, folder: Path) -> None:
+    """Copies the manifest's files, and no others, from below `source_uri` to `folder`, which is made here for this user
+    alone. On an error the folder is removed. A second call refuses the folder that is there.
+
+    Raises:
+        BadRecord: a file is missing, is another one than registered, or is one too many; a link, a device, a path that
+            is none; all of them.
+        BadSetup: the folder is there already, or cannot be written.
+    """
+    to_manifest(manifest.files, f"the list of files of {source_uri}")  # a path with `..` never becomes a path of ours
+    with translated(f"make {folder}"):
+        folder.mkdir(PRIVATE, parents=False)
+    try:
+        _fill(manifest, objects, source_uri, folder)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def take_copy(manifest: Manifest, objects: Objects, source_uri: str, cache: Path) -> Path:
+    """The folder in `cache` that holds exactly the manifest's files: named by their digest, read to the last byte now.
+
+    Where it is not there, or was damaged, the files are fetched; else `objects` is not asked. Several processes may
+    call at once: each makes a folder of its own, and the first to be ready names it for all. A process that is killed
+    leaves nothing under the name; what it left beside is removed by the next one.
+
+    Raises: as `fetch`, and what `objects` raises.
+    """
+    with translated(f"make {cache}"):
+        cache.mkdir(PRIVATE, parents=True, exist_ok=True)
+    _discard_abandoned(cache)
+    ready = cache / manifest.digest.replace(":", "-")
+    problems = _find_damage(manifest, ready)
+    if not problems:
+        return ready
+    if os.path.lexists(ready):
+        _log.warning("the copy of a model in %s was changed, and is fetched again: %s", ready, "; ".join(problems))
+    with _making(cache) as part:
+        _fill(manifest, objects, source_uri, part)
+        _put_in_place(part, ready, manifest)
+    return ready
+
+
+def _fill(manifest: Manifest, objects: Objects, source_uri: str, folder: Path) -> None:
+    """Copies, then says all that is wrong."""
+    where = f"the model in {source_uri}"
+    there = {path: uri for path, (uri, _) in list_files(objects, source_uri, where).items()}
+    found = {path: ModelFile(path=path, size_bytes=0, sha256="") for path in there}
+    sizes = {file.path: file.size_bytes for file in manifest.files}
+    for path, uri in there.items():
+        if path in sizes:  # of one too many only the name is looked at
+            found[path] = _copy(objects, uri, path, folder, sizes[path])
+    if problems := find_differences(manifest, found):
+        raise BadRecord(where, [*problems, "nothing of it was loaded; put the registered files back from a backup"])
+
+
+def _copy(objects: Objects, uri: str, path: str, folder: Path, expected_bytes: int) -> ModelFile:
+    """One file, part by part: what is hashed is what is written. One that is longer than it should be is not read to
+    its end: it may have none."""
+    target = folder / path
+    hashed, size = hashlib.sha256(), 0
+    with translated(f"write {target}"):
+        target.parent.mkdir(PRIVATE, parents=True, exist_ok=True)
+        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o400)
+        with os.fdopen(descriptor, "wb") as file:
+            while chunk := _read_part(objects, uri, size):
+                hashed.update(chunk)
+                file.write(chunk)
+                size += len(chunk)
+                if len(chunk) < CHUNK_BYTES or size > expected_bytes:
+                    break
+    return ModelFile(path=path, size_bytes=size, sha256=hashed.hexdigest())
+
+
+def _read_part(objects: Objects, uri: str, start: int) -> bytes:
+    try:
+        return objects.read_range(uri, start=start, length=CHUNK_BYTES)
+    except NotFound as err:
+        raise BadRecord(uri, ["it was deleted while the model was copied"]) from err
+
+
+def _find_damage(manifest: Manifest, folder: Path) -> list[str]:
+    """What keeps a folder of the cache from being used; empty: nothing."""
+    try:
+        found = folder.lstat()
+    except FileNotFoundError:
+        return ["it is not there"]
+    if not stat.S_ISDIR(found.st_mode):
+        return ["it is no folder"]
+    if found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077:
+        return ["others can read or write it"]
+    with translated(f"read {folder}"):
+        odd = [path for path, mode in _walk(folder) if not stat.S_ISREG(mode)]
+        if odd:
+            return [f"{path.relative_to(folder).as_posix()!r} is a link or no regular file" for path in odd]
+        files = {path.relative_to(folder).as_posix(): _hash(path, folder) for path, _ in _walk(folder)}
+    return find_differences(manifest, files)
+
+
+def _walk(folder: Path) -> Iterator[tuple[Path, int]]:
+    """All that is no folder, with its mode; links are not followed."""
+    for path in folder.rglob("*"):
+        mode = path.lstat().st_mode
+        if not stat.S_ISDIR(mode):
+            yield path, mode
+
+
+def _hash(path: Path, folder: Path) -> ModelFile:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        size = os.fstat(file.fileno()).st_size
+    return ModelFile(path=path.relative_to(folder).as_posix(), size_bytes=size, sha256=digest)
+
+
+@contextmanager
+def _making(cache: Path) -> Iterator[Path]:
+    """A new folder of the cache, with its lock held until it is filled, or this process is dead."""
+    with translated(f"write {cache}"):
+        while (made := _make_locked(cache)) is None:
+            pass  # another process took it for abandoned before it was locked
+    part, held = made
+    try:
+        yield part
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+        os.close(held)
+
+
+def _make_locked(cache: Path) -> tuple[Path, int] | None:
+    part = Path(tempfile.mkdtemp(prefix=_PART, dir=cache))  # for this user alone
+    held = -1
+    try:
+        held = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        if try_lock(held) and os.path.samestat(part.stat(), os.fstat(held)):
+            return part, held
+    except FileNotFoundError:
+        pass
+    if held >= 0:
+        os.close(held)
+    return None
+
+
+def _put_in_place(part: Path, ready: Path, manifest: Manifest) -> None:
+    """Gives the whole folder its name. One that is there by now is another process's, and as good, or damaged: then it
+    goes out of the way first, in one step."""
+    with translated(f"write {ready}"):
+        while True:
+            try:
+                part.rename(ready)  # refused where there is a folder with files
+            except OSError:
+                if not os.path.lexists(ready):
+                    raise
+            if not _find_damage(manifest, ready):
+                return
+            away = Path(tempfile.mkdtemp(prefix=_PART, dir=ready.parent))
+            with suppress(FileNotFoundError):  # another process was faster
+                ready.rename(away / "damaged")
+            shutil.rmtree(away, ignore_errors=True)
+
+
+def _discard_abandoned(cache: Path) -> None:
+    """Removes what killed processes left: nobody holds its lock."""
+    for part in cache.glob(f"{_PART}*"):
+        with suppress(OSError), open_folder(part) as held:
+            if try_lock(held):
+                shutil.rmtree(part, ignore_errors=True)
