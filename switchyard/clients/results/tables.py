@@ -31,8 +31,9 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from switchyard.clients.results.column_types import StorableText, UtcDateTime, to_condition
 from switchyard.clients.results.model_tables import ModelTables, make_model_tables
+from switchyard.clients.results.prediction_tables import PredictionTables, make_prediction_tables
 
-SCHEMA: Final = "0005"
+SCHEMA: Final = "0006"
 """The migration that this version's code fits (clients/migrations/versions/)."""
 VERSION_TABLE: Final = "switchyard_alembic_version"
 """Not `alembic_version`: MLflow may keep its own in the same database."""
@@ -62,6 +63,7 @@ class Tables:
     replaced: Table
     database: Table
     models: ModelTables
+    predictions: PredictionTables
     own: bool  # the runs' table is ours
     history_type: HistoryType = "text"
 
@@ -122,6 +124,7 @@ def to_tables(table: str = "", *, history_type: HistoryType = "text") -> Tables:
         replaced=_replaced(metadata),
         database=Table("switchyard_database", metadata, Column("id", Text, primary_key=True)),
         models=make_model_tables(metadata),
+        predictions=make_prediction_tables(metadata),
         own=not table,
         history_type=history_type,
     )

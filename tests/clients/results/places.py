@@ -276,7 +276,7 @@ class Places:
             self._databases[kind] = self._make_database(kind)
         runs = KINDS[kind][0] or "quick_tests"
         names = ["jobs", "published", "histograms", "series", "values", "ledger", "replaced", "models"]
-        names += ["model_versions", "model_files", "model_transitions", "model_aliases"]
+        names += ["model_versions", "model_files", "model_transitions", "model_aliases", "predictions", "feedback"]
         ours = ", ".join(f"switchyard_{name}" for name in names)
         run_sql(self._databases[kind], f"TRUNCATE {runs}, {ours} RESTART IDENTITY")
         return self._databases[kind]
