@@ -15,7 +15,7 @@ export PYTHONUNBUFFERED := 1
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up deploy test test-slow test-kills test-mlflow test-reader faults check bench clean
+.PHONY: help setup run up deploy test test-flows test-slow test-kills test-mlflow test-reader faults check bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -40,8 +40,12 @@ up: setup ## Prefect server, worker, deployments and the API on this machine; Ct
 deploy: setup ## a work pool and all deployments on the server of PREFECT_API_URL: make deploy POOL=cloud-run
 	@$(BIN)/python -m deployments.deploy $(POOL)
 
-test: setup ## all tests but the slow ones
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
+test: setup ## the tests but for whole flows and the slow ones
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder --ignore=tests/flows
+
+# Three at a time: a flow waits for its server, its job and its worker in turn.
+test-flows: setup ## whole flows, each with its real database, server and job
+	$(BIN)/python -m pytest -m "not slow" -n 3 --dist loadfile --no-loadscope-reorder tests/flows
 
 test-slow: setup ## the slow tests
 	$(BIN)/python -m pytest -m slow
