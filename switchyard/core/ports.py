@@ -23,6 +23,16 @@ from switchyard.core.mlflow.facts import Look
 from switchyard.core.mlflow.raw_run import Keys, LostRun, RawRun, TrackedRun
 from switchyard.core.predictions.answers import Recommendation
 from switchyard.core.registry.manifest import Manifest
+from switchyard.core.registry.mirroring import (
+    CreateModel,
+    CreateVersion,
+    Mirror,
+    MirrorLook,
+    MoveStage,
+    RemoveAlias,
+    SetAlias,
+    SetTags,
+)
 from switchyard.core.registry.rows import (
     Model,
     ModelVersion,
@@ -407,6 +417,66 @@ class Ledger(Protocol):
         then. A second call does nothing."""
 
 
+class ModelMirror(Protocol):
+    """Another registry that shows what ours has, for those who still look there. Each method is one call."""
+
+    target: str
+    """Which registry it is: what the numbers of versions there are noted under."""
+
+    def read(self, name: str) -> Mirror | None:
+        """The model as it is there, with all its versions; None: it is not there.
+
+        Raises: TryAgain: the registry is away; BadSetup: it does not let us in, or is none."""
+
+    def create_model(self, name: str, change: CreateModel) -> None:
+        """A second call changes nothing. Raises: as `read`; BadRequest: it takes no such name."""
+
+    def create_version(self, name: str, change: CreateVersion) -> int:
+        """Makes a version and answers its number there. A second call makes a second one: whoever does not know how the
+        first one ended reads, and finds it by its tags.
+
+        Raises: as `read`; BadRequest: it takes no such source."""
+
+    def set_tags(self, name: str, change: SetTags) -> None:
+        """A second call changes nothing. Raises: as `read`; NotFound."""
+
+    def set_alias(self, name: str, change: SetAlias) -> None:
+        """A second call changes nothing. Raises: as `set_tags`."""
+
+    def remove_alias(self, name: str, change: RemoveAlias) -> None:
+        """A second call changes nothing. Raises: as `read`."""
+
+    def move(self, name: str, change: MoveStage) -> None:
+        """A second call changes nothing, or archives who came to Production meanwhile. Raises: as `set_tags`."""
+
+    def close(self) -> None:
+        """Ends what connections there are."""
+
+
+class MirrorNotes(Protocol):
+    """What is known of the mirrors of our registry, by `target`: which version has which number there, and when a model
+    was looked at last."""
+
+    def list_pairs(self, target: str, name: str) -> dict[int, int]:
+        """The numbers there, by our versions."""
+
+    def keep_pairs(self, target: str, name: str, pairs: Mapping[int, int]) -> None:
+        """Replaces all pairs of that model there. A second call changes nothing."""
+
+    def list_looks(self, target: str) -> dict[str, MirrorLook]:
+        """The last look at each model, by name."""
+
+    def hold(self, target: str, name: str, holder: str, *, now: datetime, until: datetime) -> bool:
+        """True where nobody else looks at that mirror until then: two at once would make a version twice. A second call
+        by the same holder prolongs it. A holder that was killed is forgotten when its time is over."""
+
+    def note_look(self, target: str, name: str, holder: str, look: MirrorLook) -> None:
+        """Replaces the last look, and lets go of what `holder` held. A second call changes nothing."""
+
+    def list_origins(self, name: str) -> dict[int, int]:
+        """When the versions that were imported were made where they come from, in ms, by version."""
+
+
 class Models(Protocol):
     """The registry: named models, their versions, and who answers. Each method is one transaction; each that writes
     takes the model's row first, and decides from the rows as they are then (`core.registry`).
@@ -478,6 +548,9 @@ class Models(Protocol):
         """The version that ``3``, ``Production``, ``Staging`` or ``@alias`` names.
 
         Raises: NotFound: it names none; BadRequest: it is no reference."""
+
+    def list_tags(self, name: str) -> dict[int, dict[str, str]]:
+        """The tags of a model's versions, by version; 0: the model's own."""
 
     def find_source(self, name: str, source_key: str) -> ModelVersion | None:
         """The version that was registered from a source; None: none was."""

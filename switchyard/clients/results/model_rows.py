@@ -49,6 +49,7 @@ def to_version(row: Row[Any]) -> ModelVersion:
         created_at=row.created_at,
         created_by=row.created_by,
         tombstoned_at=row.tombstoned_at,
+        flavor=row.flavor,
     )
 
 
@@ -80,6 +81,7 @@ def to_version_row(new: NewVersion, number: int, now: datetime) -> dict[str, Any
         "description": new.description,
         "created_at": now,
         "created_by": new.by,
+        "flavor": new.flavor,
     }
 
 

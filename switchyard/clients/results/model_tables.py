@@ -1,5 +1,5 @@
-"""The registry's tables as SQLAlchemy sees them; migration 0005 makes them, with the triggers that keep a history, a
-list of files and a version from ever being changed or deleted.
+"""The registry's tables as SQLAlchemy sees them; migrations 0005 and 0007 make them, with the triggers that keep a
+history, a list of files and a version from ever being changed or deleted.
 
 They name no table of runs: with an application's own (RESULTS_TABLE) the registry is the same.
 """
@@ -37,6 +37,10 @@ class ModelTables:
     files: Table
     transitions: Table
     aliases: Table
+    tags: Table  # of version 0: the model's own
+    imports: Table  # likewise
+    pairs: Table
+    mirrors: Table
 
 
 def make_model_tables(metadata: MetaData) -> ModelTables:
@@ -47,6 +51,10 @@ def make_model_tables(metadata: MetaData) -> ModelTables:
         files=_files(metadata),
         transitions=_transitions(metadata),
         aliases=_aliases(metadata),
+        tags=_tags(metadata),
+        imports=_imports(metadata),
+        pairs=_pairs(metadata),
+        mirrors=_mirrors(metadata),
     )
 
 
@@ -61,6 +69,7 @@ def _models(metadata: MetaData) -> Table:
         Column("share", Double, nullable=False),
         Column("last_number", Integer, nullable=False),
         Column("revision", Integer, nullable=False),
+        Column("description", StorableText, nullable=False, server_default=""),
     )
 
 
@@ -82,6 +91,7 @@ def _versions(metadata: MetaData) -> Table:
         Column("created_at", UtcDateTime, nullable=False),
         Column("created_by", StorableText, nullable=False),
         Column("tombstoned_at", UtcDateTime),
+        Column("flavor", Text, nullable=False, server_default=""),
         ForeignKeyConstraint(["name"], ["switchyard_models.name"], name="switchyard_model_versions_of_model"),
         UniqueConstraint("name", "source_key", name="switchyard_model_versions_source"),
         CheckConstraint(
@@ -143,4 +153,55 @@ def _aliases(metadata: MetaData) -> Table:
         Column("name", Text, primary_key=True),
         Column("alias", Text, primary_key=True),
         Column("version", Integer, nullable=False),
+    )
+
+
+def _tags(metadata: MetaData) -> Table:
+    return Table(
+        "switchyard_model_tags",
+        metadata,
+        Column("name", Text, primary_key=True),
+        Column("version", Integer, primary_key=True, autoincrement=False),
+        Column("key", StorableText, primary_key=True),
+        Column("value", StorableText, nullable=False),
+    )
+
+
+def _imports(metadata: MetaData) -> Table:
+    """What the registry that a model or a version was imported from said of it, whole."""
+    return Table(
+        "switchyard_model_imports",
+        metadata,
+        Column("name", Text, primary_key=True),
+        Column("version", Integer, primary_key=True, autoincrement=False),
+        Column("origin", StorableText, nullable=False),  # JSON
+        Column("at", UtcDateTime, nullable=False),
+    )
+
+
+def _pairs(metadata: MetaData) -> Table:
+    """Which number a version has in the registry that mirrors ours."""
+    return Table(
+        "switchyard_model_pairs",
+        metadata,
+        Column("target", Text, primary_key=True),
+        Column("name", Text, primary_key=True),
+        Column("version", Integer, primary_key=True, autoincrement=False),
+        Column("theirs", Integer, nullable=False),
+        UniqueConstraint("target", "name", "theirs", name="switchyard_model_pairs_theirs"),
+    )
+
+
+def _mirrors(metadata: MetaData) -> Table:
+    """When a model was compared with its mirror last, and how that ended."""
+    return Table(
+        "switchyard_model_mirrors",
+        metadata,
+        Column("target", Text, primary_key=True),
+        Column("name", Text, primary_key=True),
+        Column("revision", Integer, nullable=False),
+        Column("looked_at", UtcDateTime, nullable=False),
+        Column("error", StorableText, nullable=False),
+        Column("holder", Text, nullable=False),  # who looks at it now; empty: nobody
+        Column("held_until", UtcDateTime),
     )

@@ -215,6 +215,14 @@ class SqlModels:
         query = select(lines).where(lines.c.name == name).order_by(lines.c.seq)
         return [to_transition(row) for row in self._database.rows(query)]
 
+    def list_tags(self, name: str) -> dict[int, dict[str, str]]:
+        """See the port."""
+        tags, found = self._tables.tags, dict[int, dict[str, str]]()
+        rows = self._database.rows(select(tags).where(tags.c.name == name))
+        for row in sorted(rows, key=lambda row: (row.version, row.key)):
+            found.setdefault(row.version, {})[row.key] = row.value
+        return found
+
     def find_production(self, name: str, at: datetime) -> int | None:
         """The last change of Production until then; it may be that none was there after it."""
         until = self._tables.transitions.c.at <= at

@@ -1,4 +1,4 @@
-"""Opens a results database: five ports over one `Database`."""
+"""Opens a results database: six ports over one `Database`."""
 
 from dataclasses import dataclass
 
@@ -7,9 +7,10 @@ from switchyard.clients.results.engine import Database, find_file
 from switchyard.clients.results.histories import SqlHistories
 from switchyard.clients.results.jobs import SqlJobs
 from switchyard.clients.results.ledger import SqlLedger
+from switchyard.clients.results.mirrors import SqlMirrorNotes
 from switchyard.clients.results.models import SqlModels
 from switchyard.clients.results.runs import SqlRuns
-from switchyard.core.ports import Histories, Jobs, Ledger, Models, Runs
+from switchyard.core.ports import Histories, Jobs, Ledger, MirrorNotes, Models, Runs
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class ResultsPorts:
     histories: Histories
     ledger: Ledger
     models: Models
+    mirrors: MirrorNotes
 
     def close(self) -> None:
         """Closes the connections; a later call opens new ones."""
@@ -52,4 +54,5 @@ def open_results(url: str, table: str = "") -> ResultsPorts:
         histories=SqlHistories(database),
         ledger=SqlLedger(database),
         models=SqlModels(database),
+        mirrors=SqlMirrorNotes(database),
     )

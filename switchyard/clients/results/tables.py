@@ -33,7 +33,7 @@ from switchyard.clients.results.column_types import StorableText, UtcDateTime, t
 from switchyard.clients.results.model_tables import ModelTables, make_model_tables
 from switchyard.clients.results.prediction_tables import PredictionTables, make_prediction_tables
 
-SCHEMA: Final = "0006"
+SCHEMA: Final = "0007"
 """The migration that this version's code fits (clients/migrations/versions/)."""
 VERSION_TABLE: Final = "switchyard_alembic_version"
 """Not `alembic_version`: MLflow may keep its own in the same database."""

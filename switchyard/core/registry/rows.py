@@ -19,6 +19,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     share: float = 0.0  # of the traffic, that the challenger answers; 0: it is only asked, never heard
     last_number: int = 0  # the highest version number ever given
     revision: int = 0  # lines in its history; grows with every change
+    description: str = ""
 
 
 class Lineage(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +43,7 @@ class NewVersion(msgspec.Struct, frozen=True, kw_only=True):
     lineage: Lineage = Lineage()
     by: str = ""
     description: str = ""
+    flavor: str = ""  # what kind of model it is, and so who can load it; empty: nobody knows
 
 
 class Judgement(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,7 +61,7 @@ class ModelVersion(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     version: int  # from 1; never given again
-    digest: str  # the manifest's
+    digest: str  # the manifest's; empty: it was imported, and its files could not be read
     stage: Stage = Stage.NONE
     judgement: Judgement = Judgement()
     source_key: str = ""
@@ -69,6 +71,7 @@ class ModelVersion(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     created_by: str = ""
     tombstoned_at: datetime | None = None  # None: it is not
+    flavor: str = ""
 
 
 class Registered(msgspec.Struct, frozen=True, kw_only=True):

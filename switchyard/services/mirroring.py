@@ -1,0 +1,173 @@
+"""Our registry's models into the registry that mirrors it: read, plan, do, read again, until it shows what ours has.
+
+Nothing waits for this: a promotion is done when our registry has it, and what is wrong here is repaired at the next
+look. One model's trouble is that model's.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Final
+from uuid import uuid4
+
+import msgspec
+
+from switchyard.core.errors import NotFound, StaleWrite, TryAgain, catch, to_message
+from switchyard.core.ports import MirrorNotes, ModelMirror, Models
+from switchyard.core.registry.mirroring import (
+    CreateModel,
+    CreateVersion,
+    Mirror,
+    MirrorChange,
+    MirrorLook,
+    MoveStage,
+    Ours,
+    RemoveAlias,
+    SetAlias,
+    SetTags,
+    choose_due,
+    find_doubles,
+    find_pairs,
+    find_several,
+    plan,
+)
+
+ROUNDS: Final = 6
+"""Model and versions; tags, aliases, stages; a look; and as many again, should others be at it meanwhile."""
+HELD: Final = timedelta(minutes=5)
+"""How long a model is ours to look after; one look takes seconds."""
+
+
+class MirrorResult(msgspec.Struct, kw_only=True):
+    """What one turn over the mirror did."""
+
+    target: str = ""  # empty: no mirror is set
+    looked_at: int = 0
+    changed: dict[str, int] = {}  # models that were not as ours, and how much was done there
+    created: dict[str, list[int]] = {}  # our versions that were made there
+    several: dict[str, list[int]] = {}  # the mirror's versions found in Production together, which are repaired
+    doubles: dict[str, list[int]] = {}  # the mirror's versions that were made twice; nothing uses them
+    busy: list[str] = []  # another process looks after them now
+    left: int = 0  # for the next turns
+    failed: dict[str, str] = {}  # by model
+    away: str = ""  # why no model could be looked at
+
+
+def read_now() -> datetime:
+    """What time it is."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Mirroring:
+    """What mirroring reaches, and how long it may take."""
+
+    models: Models
+    notes: MirrorNotes
+    mirror: ModelMirror
+    budget_s: float = 0  # no model is begun after that; 0: all are
+    now: Callable[[], datetime] = read_now
+    clock: Callable[[], float] = time.monotonic
+
+
+def mirror_models(ports: Mirroring, names: Sequence[str] = ()) -> MirrorResult:
+    """Looks at the mirrors of all models, or of `names`, and repairs them. A second call finds nothing to do. What goes
+    wrong is in the answer, by model.
+
+    Raises:
+        NotFound: no model of ours has one of the names.
+    """
+    result, begun, holder = MirrorResult(target=ports.mirror.target), ports.clock(), uuid4().hex
+    models = {model.name: model for model in ports.models.list_models()}
+    if unknown := sorted(set(names) - set(models)):
+        raise NotFound(f"there is no model {', '.join(unknown)}")
+    wanted = [models[name] for name in names] if names else list(models.values())
+    due = choose_due(wanted, ports.notes.list_looks(ports.mirror.target))
+    for done, name in enumerate(due):
+        if ports.budget_s and ports.clock() - begun > ports.budget_s:
+            result.left = len(due) - done
+            break
+        if isinstance(err := _look_at(ports, name, holder, result), TryAgain):  # as for this one, so for all others
+            result.away, result.left = str(err), len(due) - done
+            break
+    return result
+
+
+def _look_at(ports: Mirroring, name: str, holder: str, result: MirrorResult) -> Exception | None:
+    target, now = ports.mirror.target, ports.now()
+    if not ports.notes.hold(target, name, holder, now=now, until=now + HELD):
+        result.busy.append(name)
+        return None
+    revision = ports.models.read_model(name).revision
+    result.looked_at += 1
+    err = catch(partial(mirror_model, ports, name, result))
+    error = to_message(err) if isinstance(err, Exception) else ""
+    if error and not isinstance(err, TryAgain):
+        result.failed[name] = error
+    ports.notes.note_look(target, name, holder, MirrorLook(revision=revision, looked_at=ports.now(), error=error))
+    return err
+
+
+def mirror_model(ports: Mirroring, name: str, result: MirrorResult) -> None:
+    """Makes the model's mirror show what ours has.
+
+    Raises:
+        StaleWrite: others change it all the time. BadRequest, NotFound, TryAgain, BadSetup: as `ModelMirror`.
+    """
+    notes, target = ports.notes, ports.mirror.target
+    for _ in range(ROUNDS):
+        ours, mirror = read_ours(ports, name), ports.mirror.read(name)
+        pairs = notes.list_pairs(target, name)
+        if mirror is not None:
+            found = find_pairs(ours, mirror, pairs)
+            if found != pairs:
+                notes.keep_pairs(target, name, found)
+                pairs = found
+            _say_odd(name, ours, mirror, pairs, result)
+        changes = plan(ours, mirror, pairs)
+        if not changes:
+            return
+        for change in changes:
+            _carry_out(ports.mirror, name, change, result)
+            result.changed[name] = result.changed.get(name, 0) + 1
+    raise StaleWrite(
+        f"model {name} of {target} is changed by others as fast as it is repaired; it is looked at again. Let nobody "
+        "but Switchyard change its stages and aliases there"
+    )
+
+
+def read_ours(ports: Mirroring, name: str) -> Ours:
+    """The model as our registry has it. A promotion may come between two of its queries: the next round sees it."""
+    return Ours(
+        model=ports.models.read_model(name),
+        versions=ports.models.list_versions(name),
+        aliases=ports.models.list_aliases(name),
+        tags=ports.models.list_tags(name),
+        origins=ports.notes.list_origins(name),
+    )
+
+
+def _say_odd(name: str, ours: Ours, mirror: Mirror, pairs: dict[int, int], result: MirrorResult) -> None:
+    if several := find_several(mirror):
+        result.several.setdefault(name, several)
+    if doubles := find_doubles(ours, mirror, pairs):
+        result.doubles[name] = doubles
+
+
+def _carry_out(mirror: ModelMirror, name: str, change: MirrorChange, result: MirrorResult) -> None:
+    match change:
+        case CreateModel():
+            mirror.create_model(name, change)
+        case CreateVersion():
+            mirror.create_version(name, change)  # its number is read, as that of a call whose answer is lost
+            result.created.setdefault(name, []).append(change.version)
+        case SetTags():
+            mirror.set_tags(name, change)
+        case SetAlias():
+            mirror.set_alias(name, change)
+        case RemoveAlias():
+            mirror.remove_alias(name, change)
+        case MoveStage():
+            mirror.move(name, change)
