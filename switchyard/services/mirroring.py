@@ -68,6 +68,7 @@ class Mirroring:
     notes: MirrorNotes
     mirror: ModelMirror
     budget_s: float = 0  # no model is begun after that; 0: all are
+    every: timedelta = timedelta(0)  # a model that has not changed is looked at so seldom
     now: Callable[[], datetime] = read_now
     clock: Callable[[], float] = time.monotonic
 
@@ -84,7 +85,7 @@ def mirror_models(ports: Mirroring, names: Sequence[str] = ()) -> MirrorResult:
     if unknown := sorted(set(names) - set(models)):
         raise NotFound(f"there is no model {', '.join(unknown)}")
     wanted = [models[name] for name in names] if names else list(models.values())
-    due = choose_due(wanted, ports.notes.list_looks(ports.mirror.target))
+    due = choose_due(wanted, ports.notes.list_looks(ports.mirror.target), now=ports.now(), every=ports.every)
     for done, name in enumerate(due):
         if ports.budget_s and ports.clock() - begun > ports.budget_s:
             result.left = len(due) - done

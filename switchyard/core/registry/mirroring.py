@@ -6,7 +6,7 @@ nothing is left.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
@@ -233,9 +233,15 @@ def _plan_stages(ours: Ours, mirror: Mirror, found: Mapping[int, int]) -> list[M
     return changes
 
 
-def choose_due(models: Iterable[Model], looks: Mapping[str, MirrorLook]) -> list[str]:
+def choose_due(
+    models: Iterable[Model],
+    looks: Mapping[str, MirrorLook],
+    *,
+    now: datetime | None = None,
+    every: timedelta = timedelta(0),
+) -> list[str]:
     """The models in the order in which their mirrors are looked at: those that have changed since the last look, then
-    the one that was looked at longest ago."""
+    the one that was looked at longest ago. With `every`, one that has not changed waits so long."""
 
     def to_rank(model: Model) -> tuple[bool, float, str]:
         look = looks.get(model.name)
@@ -243,7 +249,11 @@ def choose_due(models: Iterable[Model], looks: Mapping[str, MirrorLook]) -> list
             return (False, 0.0, model.name)
         return (look.revision == model.revision, look.looked_at.timestamp(), model.name)
 
-    return [model.name for model in sorted(models, key=to_rank)]
+    def is_due(model: Model) -> bool:
+        look = looks.get(model.name)
+        return look is None or now is None or look.revision != model.revision or look.looked_at + every <= now
+
+    return [model.name for model in sorted(models, key=to_rank) if is_due(model)]
 
 
 def find_doubles(ours: Ours, mirror: Mirror, found: Mapping[int, int]) -> list[int]:
