@@ -32,6 +32,7 @@ from flows.parameters import (
     FillParameters,
     IngestParameters,
     MigrateParameters,
+    MirrorParameters,
     PromoteParameters,
     ReconcileParameters,
     RecoverParameters,
@@ -62,12 +63,14 @@ FLOWS: dict[str, type[msgspec.Struct]] = {
     "register": RegisterParameters,
     "promote": PromoteParameters,
     "rollback": RollbackParameters,
+    "mirror": MirrorParameters,
 }
 _RUN = {"id": "quick_test_id"}
 _PLACES: dict[str, dict[str, str]] = {
     **dict.fromkeys(("ingest", "cancel", "recover", "verify", "register"), _RUN),
     "promote": {"model": "name", "number": "version"},
     "rollback": {"model": "name"},
+    "mirror": {"model": "name"},
 }
 """What may stand without a flag, in its order: the word in the usage, and the field that it is."""
 _PLACE_HELP = {"id": "the run's id", "model": "the model's name", "number": "its version"}
@@ -212,7 +215,8 @@ def _run_plainly(command: Command) -> Any:
 
 def _run_in_prefect(command: Command) -> Any:
     prepare_prefect(quiet=not command.verbose)
-    flow: Callable[..., Any] = getattr(importlib.import_module(f"flows.{command.flow}"), command.flow)
+    name = command.flow.replace("-", "_")
+    flow: Callable[..., Any] = getattr(importlib.import_module(f"flows.{name}"), name)
     from flows.terminal import FlowLog, print_result, to_console
 
     console = to_console(stderr=command.json)

@@ -426,3 +426,12 @@ def _check_rules(text: str) -> None:
         parse_rules(text)
     except BadRequest as err:
         raise ValueError(str(err)) from err
+
+
+class MirrorParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Make MLflow's registry show what ours has.
+
+    Needs MLFLOW_MIRROR=yes. Reconcile does the same by itself; this says what was done, and what is wrong.
+    """
+
+    name: Annotated[str, Meta(pattern=f"^$|{MODEL_PATTERN}", description="one model; empty: all")] = ""

@@ -44,6 +44,7 @@ from switchyard.core.runs.walk import (
     to_next_try,
 )
 from tasks.announce import announce_end
+from tasks.mirroring import mirror_models
 from tasks.poll import cancel_job, find_job, list_jobs, publish_unwatched
 from tasks.prune import prune_jobs
 from tasks.runs import list_unsettled, read_job, read_missing_lines, read_run, record_job, reopen_job, write_ledger
@@ -68,6 +69,10 @@ thousand jobs, and the five looks that messages may cause (serving/push.py), it 
 each job that is about to be called gone."""
 THOUGHTS_A_TURN = 2
 """Jobs that were called gone, and are looked for once more: two requests each."""
+MIRROR_S = 10
+"""Seconds for the registry's mirror in MLflow; the call that is under way then may take ten more."""
+MIRROR_EVERY_S = 300
+"""A model that has not changed here is looked at there so seldom: two requests each."""
 
 
 class ReconcileResult(msgspec.Struct, kw_only=True):
@@ -88,6 +93,7 @@ class ReconcileResult(msgspec.Struct, kw_only=True):
     failed: dict[int, str] = {}  # the error that is in the ledger too
     # By name: jobs of no run that is open, which could not be recorded, cancelled or looked for.
     failed_jobs: dict[str, str] = {}
+    mirrored: list[str] = []  # models whose mirror in MLflow's registry was not as ours
 
 
 class RepairsFailed(SwitchyardError):
@@ -136,8 +142,9 @@ def reconcile(wanted: ReconcileParameters) -> ReconcileResult:
     _publish_training(ours, result)
     if not result.failed:  # what is wrong with a repair is told first; another turn prunes
         result.pruned = prune_jobs()
-    get_run_logger().info("%s", msgspec.json.encode(result).decode())
     write_ledger(to_turn_line(failed=len(result.failed) + len(result.failed_jobs), now=datetime.now(UTC)))
+    _mirror(result)
+    get_run_logger().info("%s", msgspec.json.encode(result).decode())
     if result.failed or result.failed_jobs:
         raise RepairsFailed(result)
     return result
@@ -266,6 +273,25 @@ def _publish_training(runs: list[Unsettled], result: ReconcileResult) -> None:
     result.live, result.live_failed = turn.published, turn.failed
     for id_, said in turn.failed.items():
         get_run_logger().warning("quick test %d: what it has trained so far is not published: %s", id_, said)
+
+
+def _mirror(result: ReconcileResult) -> None:
+    """The registry's mirror in MLflow, last of all: its trouble fails no turn, and takes it a few seconds at most."""
+    turn = catch(partial(mirror_models, [], MIRROR_S, MIRROR_EVERY_S))
+    if isinstance(turn, Exception):
+        get_run_logger().warning("MLflow's registry was not looked at: %s", to_message(turn))
+        return
+    result.mirrored = sorted(turn.changed)
+    if turn.away:
+        get_run_logger().warning("MLflow's registry waits for the next turn: %s", turn.away)
+    for name, said in turn.failed.items():
+        get_run_logger().warning("model %s: MLflow's registry does not show what ours has: %s", name, said)
+    for name, numbers in turn.several.items():
+        get_run_logger().warning(
+            "model %s: MLflow had versions %s in Production; ours alone stayed there",
+            name,
+            ", ".join(map(str, numbers)),
+        )
 
 
 def _choose_report(

@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Any
 from switchyard.clients.objects.open import open_objects
 from switchyard.clients.settings import Settings, read_settings
 from switchyard.core.errors import BadSetup
-from switchyard.core.ports import Histories, Jobs, Launcher, Ledger, Models, Objects, Runs, Tracking
+from switchyard.core.ports import (
+    Histories,
+    Jobs,
+    Launcher,
+    Ledger,
+    MirrorNotes,
+    ModelMirror,
+    Models,
+    Objects,
+    Runs,
+    Tracking,
+)
 
 if TYPE_CHECKING:
     import requests
@@ -52,6 +63,20 @@ class Outside:
     def models(self) -> Models:
         """The registry of models. Raises: BadSetup, as `runs`."""
         return self._results.models
+
+    @property
+    def mirror_notes(self) -> MirrorNotes:
+        """What is known of the registry's mirror. Raises: BadSetup, as `runs`."""
+        return self._results.mirrors
+
+    @property
+    def mirror(self) -> ModelMirror | None:
+        """The MLflow registry that shows what ours has; None: the settings want none. Connected at its first use."""
+        if self.settings.mlflow_mirror != "yes":
+            return None
+        from switchyard.clients.mlflow.registry_mirror import MlflowMirror
+
+        return MlflowMirror(self.settings.mlflow_tracking_uri)
 
     def close(self) -> None:
         """Closes the results database's connections; a later use opens new ones."""

@@ -53,6 +53,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     mlflow_tracking_token: str = ""
     mlflow_tracking_username: str = ""
     mlflow_tracking_password: str = ""
+    mlflow_mirror: Literal["no", "yes"] = "no"
     mlflow_experiment_name: str = ""
     mlflow_run_name: str = ""
 
@@ -96,6 +97,8 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     problems += [f"CORS_ORIGINS: {said}" for said in find_bad_origins(list_origins(given.get("cors_origins", "")))]
     if given.get("training_backend") == "vertex":
         problems += _find_missing_for_vertex(given)
+    if given.get("mlflow_mirror") == "yes" and "mlflow_tracking_uri" not in given:
+        problems.append("MLFLOW_TRACKING_URI must name the server that MLFLOW_MIRROR=yes is for; it is not set")
     if "push_audience" in given or "push_service_account" in given:
         problems += _find_missing_for_push(given)
     if problems:
@@ -127,6 +130,7 @@ _PATTERNS = {
     "vertex_api_endpoint": (r"(https?://)?[^/\s]+", "be host:port, or http(s)://host:port"),
     "vertex_transport": ("|".join(get_args(Transport)), "be grpc or rest"),
     "vertex_service_account": (r"[^@\s]+@[^@\s]+\.gserviceaccount\.com", "be a service account's email address"),
+    "mlflow_mirror": ("yes|no", "be yes or no"),
     "push_audience": (r"\S+", "be the audience of the push subscriptions' tokens, without spaces"),
     "push_service_account": (r"[^@\s]+@[^@\s]+\.gserviceaccount\.com", "be a service account's email address"),
     "push_certs_url": (

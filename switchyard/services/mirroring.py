@@ -4,6 +4,7 @@ Nothing waits for this: a promotion is done when our registry has it, and what i
 look. One model's trouble is that model's.
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,8 +12,6 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Final
 from uuid import uuid4
-
-import msgspec
 
 from switchyard.core.errors import NotFound, StaleWrite, TryAgain, catch, to_message
 from switchyard.core.ports import MirrorNotes, ModelMirror, Models
@@ -22,6 +21,7 @@ from switchyard.core.registry.mirroring import (
     Mirror,
     MirrorChange,
     MirrorLook,
+    MirrorResult,
     MoveStage,
     Ours,
     RemoveAlias,
@@ -36,23 +36,10 @@ from switchyard.core.registry.mirroring import (
 
 ROUNDS: Final = 6
 """Model and versions; tags, aliases, stages; a look; and as many again, should others be at it meanwhile."""
+UNDONE: Final = -2
+"""The revision of a look that could not do what it wanted: no model has it, so that the next turn looks again."""
 HELD: Final = timedelta(minutes=5)
 """How long a model is ours to look after; one look takes seconds."""
-
-
-class MirrorResult(msgspec.Struct, kw_only=True):
-    """What one turn over the mirror did."""
-
-    target: str = ""  # empty: no mirror is set
-    looked_at: int = 0
-    changed: dict[str, int] = {}  # models that were not as ours, and how much was done there
-    created: dict[str, list[int]] = {}  # our versions that were made there
-    several: dict[str, list[int]] = {}  # the mirror's versions found in Production together, which are repaired
-    doubles: dict[str, list[int]] = {}  # the mirror's versions that were made twice; nothing uses them
-    busy: list[str] = []  # another process looks after them now
-    left: int = 0  # for the next turns
-    failed: dict[str, str] = {}  # by model
-    away: str = ""  # why no model could be looked at
 
 
 def read_now() -> datetime:
@@ -67,10 +54,15 @@ class Mirroring:
     models: Models
     notes: MirrorNotes
     mirror: ModelMirror
-    budget_s: float = 0  # no model is begun after that; 0: all are
+    deadline: float = math.inf  # by `clock`; what is not done by then waits for the next turn
     every: timedelta = timedelta(0)  # a model that has not changed is looked at so seldom
     now: Callable[[], datetime] = read_now
     clock: Callable[[], float] = time.monotonic
+
+    @property
+    def is_over(self) -> bool:
+        """True where the turn's time is over."""
+        return self.clock() > self.deadline
 
 
 def mirror_models(ports: Mirroring, names: Sequence[str] = ()) -> MirrorResult:
@@ -80,14 +72,14 @@ def mirror_models(ports: Mirroring, names: Sequence[str] = ()) -> MirrorResult:
     Raises:
         NotFound: no model of ours has one of the names.
     """
-    result, begun, holder = MirrorResult(target=ports.mirror.target), ports.clock(), uuid4().hex
+    result, holder = MirrorResult(target=ports.mirror.target), uuid4().hex
     models = {model.name: model for model in ports.models.list_models()}
     if unknown := sorted(set(names) - set(models)):
         raise NotFound(f"there is no model {', '.join(unknown)}")
     wanted = [models[name] for name in names] if names else list(models.values())
     due = choose_due(wanted, ports.notes.list_looks(ports.mirror.target), now=ports.now(), every=ports.every)
     for done, name in enumerate(due):
-        if ports.budget_s and ports.clock() - begun > ports.budget_s:
+        if done and ports.is_over:
             result.left = len(due) - done
             break
         if isinstance(err := _look_at(ports, name, holder, result), TryAgain):  # as for this one, so for all others
@@ -105,7 +97,9 @@ def _look_at(ports: Mirroring, name: str, holder: str, result: MirrorResult) -> 
     result.looked_at += 1
     err = catch(partial(mirror_model, ports, name, result))
     error = to_message(err) if isinstance(err, Exception) else ""
-    if error and not isinstance(err, TryAgain):
+    if isinstance(err, TryAgain):
+        revision = UNDONE
+    elif error:
         result.failed[name] = error
     ports.notes.note_look(target, name, holder, MirrorLook(revision=revision, looked_at=ports.now(), error=error))
     return err
@@ -133,6 +127,8 @@ def mirror_model(ports: Mirroring, name: str, result: MirrorResult) -> None:
         for change in changes:
             _carry_out(ports.mirror, name, change, result)
             result.changed[name] = result.changed.get(name, 0) + 1
+            if ports.is_over:
+                raise TryAgain(f"the time for this turn is over; the mirror of model {name} goes on at the next one")
     raise StaleWrite(
         f"model {name} of {target} is changed by others as fast as it is repaired; it is looked at again. Let nobody "
         "but Switchyard change its stages and aliases there"

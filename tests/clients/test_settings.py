@@ -203,3 +203,10 @@ def test_what_push_could_not_use_is_refused(variable: str, value: str) -> None:
     """Certificates by plain http from elsewhere could be anybody's."""
     with pytest.raises(BadSetup, match=f"{variable} must .*{re.escape(repr(value))}"):
         read_settings(PUSH | {variable: value})
+
+
+def test_mirror_needs_a_server() -> None:
+    """It is one of MLflow's: the message names the setting."""
+    with pytest.raises(BadSetup, match="MLFLOW_TRACKING_URI must name the server that MLFLOW_MIRROR=yes is for"):
+        read_settings({"MLFLOW_MIRROR": "yes"})
+    assert read_settings({"MLFLOW_MIRROR": "yes", "MLFLOW_TRACKING_URI": "http://m"}).mlflow_mirror == "yes"

@@ -70,7 +70,9 @@ def test_the_trainer_for_gpus_differs_in_its_tensorflow_alone() -> None:
     assert "ARG EXTRA=trainer\n" in (ROOT / "deployments" / "trainer.Dockerfile").read_text()
 
 
-@pytest.mark.parametrize("extras", [["trainer"], ["trainer-gpu"], ["worker", "kubernetes"], ["serving", "push"]])
+@pytest.mark.parametrize(
+    "extras", [["trainer"], ["trainer-gpu"], ["worker", "kubernetes", "mlflow"], ["serving", "push"]]
+)
 def test_every_requirement_of_an_image_has_a_pin(extras: list[str]) -> None:
     """constraints.txt knows each by name; what builds the package, too."""
     pins = {

@@ -31,7 +31,7 @@ CLIENT_SETTINGS: Final = {
     # Source: mlflow/telemetry/utils.py and mlflow/environment_variables.py, 3.17.2
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
 """Variables of MLflow's client for this process; it has no arguments for them."""
 _PAGE: Final = 200

@@ -100,6 +100,21 @@ class MirrorLook(msgspec.Struct, frozen=True, kw_only=True):
     error: str = ""  # what was wrong; empty: nothing
 
 
+class MirrorResult(msgspec.Struct, kw_only=True):
+    """What one turn over the mirror did."""
+
+    target: str = ""  # empty: no mirror is set
+    looked_at: int = 0
+    changed: dict[str, int] = {}  # models that were not as ours, and how much was done there
+    created: dict[str, list[int]] = {}  # our versions that were made there
+    several: dict[str, list[int]] = {}  # the mirror's versions found in Production together, which are repaired
+    doubles: dict[str, list[int]] = {}  # the mirror's versions that were made twice; nothing uses them
+    busy: list[str] = []  # another process looks after them now
+    left: int = 0  # for the next turns
+    failed: dict[str, str] = {}  # by model
+    away: str = ""  # why no model could be looked at
+
+
 MirrorChange = CreateModel | CreateVersion | SetTags | SetAlias | RemoveAlias | MoveStage
 
 
