@@ -1,7 +1,6 @@
 """The serving command line: parses, checks what can be checked before the first request, and runs the server."""
 
 import logging
-import socket
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -12,6 +11,7 @@ import uvicorn
 from serving.access import check_may_listen
 from serving.access_log import hide_tokens_in_logs
 from serving.app import create_app
+from serving.listening import listen
 from switchyard.clients.connect import connect
 from switchyard.clients.prefect.analytics import switch_off_analytics
 from switchyard.core.errors import SwitchyardError
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None, *, prog: str = "python -m servi
         check_may_listen(flags.host, outside.settings, only_events=flags.only_events)
         _ = outside.histories  # an old schema ends the start; a database that is away for now does not
         app = create_app(outside, only_events=flags.only_events)
-        listener = _listen(flags.host, flags.port)
+        listener = listen(flags.host, flags.port)
     except (SwitchyardError, OSError, OverflowError) as err:
         print(f"serving cannot start: {err}", file=sys.stderr)
         return 2
@@ -57,18 +57,6 @@ def main(arguments: Sequence[str] | None = None, *, prog: str = "python -m servi
         with suppress(KeyboardInterrupt):  # uvicorn raises it again after it has stopped in good order
             uvicorn.Server(config).run(sockets=[listener])
     return 0
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises: OSError: the port is taken, or the address is not this machine's."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family)
-    except OSError as err:
-        raise OSError(
-            f"port {port} of {host} cannot be listened on ({err.strerror}); stop what listens there, "
-            "or name another with --port"
-        ) from err
 
 
 if __name__ == "__main__":

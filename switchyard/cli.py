@@ -21,6 +21,7 @@ from switchyard.interrupted import say_interrupted
 USAGE_ERROR = 2
 _PROGRAMS = {
     "serve": ("serving.__main__", "the JSON API and the pages, until Ctrl-C"),
+    "predict": ("serving.predictions.__main__", "predictions of a registered model over HTTP, until Ctrl-C"),
     "token": ("serving.token_command", "a token for the API and the pages; --list, --revoke"),
     "up": ("deployments.up", "Prefect's server, a worker, all deployments and the API on this machine, until Ctrl-C"),
 }

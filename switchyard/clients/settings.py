@@ -46,6 +46,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     push_audience: str = ""
     push_service_account: str = ""
     push_certs_url: str = "https://www.googleapis.com/oauth2/v1/certs"
+    model_variant: str = ""
+    mlflow_model_uri: str = ""
+    model_run_id: str = ""
+    run_id: str = ""
+    model_run_name: str = ""
+    model_file: str = ""
+    model_name: str = "served"
+    model_cache_dir: str
+    predict_rate: str = "1000/second"
+    aip_http_port: int = 0
+    aip_predict_route: str = ""
+    aip_health_route: str = ""
+    aip_storage_uri: str = ""
     mlflow_backend_store_uri: str = ""
     mlflow_restore_store_uri: str = ""
     mlflow_tracking_uri: str = ""
@@ -84,6 +97,7 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     given["state_dir"] = str(state_dir)
     if "api_tokens_file" in given:
         given["api_tokens_file"] = str(Path(given["api_tokens_file"]).expanduser().absolute())
+    given["model_cache_dir"] = str(Path(given.get("model_cache_dir", state_dir / "models")).expanduser().absolute())
     given.setdefault("artifacts_uri", (state_dir / "artifacts").as_uri())
     given.setdefault("results_url", f"sqlite:///{state_dir / 'results.db'}")
     for field in ("artifacts_uri", "serving_url", "vertex_api_endpoint", "mlflow_tracking_uri"):
@@ -137,6 +151,12 @@ _PATTERNS = {
         r"https://[^/\s]+/\S*|http://(localhost|127\.0\.0\.1)(:\d+)?/\S*",
         "be https://..., or http:// on this machine",
     ),
+    "mlflow_model_uri": (r"models:/.+", "be models:/<name>/Production, /Staging, /<version> or models:/<name>@<alias>"),
+    "model_name": ("[A-Za-z0-9]([A-Za-z0-9 ._-]{0,118}[A-Za-z0-9])?", "be a model's name"),
+    "aip_http_port": (r"[0-9]{1,5}", "be a port"),
+    "aip_predict_route": (r"/\S*", "be a path that starts with /"),
+    "aip_health_route": (r"/\S*", "be a path that starts with /"),
+    "aip_storage_uri": (r"(gs|file)://\S+", "be gs://<bucket>/<path>"),
     "trainer_image": (
         r"[^/\s@]+\.[^/\s@]+/[^\s@]+(@sha256:[0-9a-f]{64})?",
         "be an image in a registry, such as us-docker.pkg.dev/<project>/<repository>/trainer:<tag> or "

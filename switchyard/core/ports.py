@@ -581,6 +581,9 @@ class Recommender(Protocol):
     def popularity(self) -> str:
         """By what products are popular for a buyer whom it does not know: prior, purchases or mean buyer."""
 
+    def list_buyers(self, limit: int) -> Sequence[str]:
+        """At most `limit` of the buyers whom it knows, to try it with."""
+
     def knows(self, buyer_id: str) -> bool:
         """True where it has seen the buyer; others get popular products."""
 

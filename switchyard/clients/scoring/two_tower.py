@@ -9,6 +9,7 @@ A buyer who is not in the query tower gets popular products; `TwoTower.popularit
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
@@ -46,6 +47,10 @@ class TwoTower:
 
     def __repr__(self) -> str:
         return f"TwoTower({len(self._buyers):,} buyers, {len(self.products):,} products)"
+
+    def list_buyers(self, limit: int) -> Sequence[str]:
+        """See the port: the first ones of the file."""
+        return list(islice(self._buyers, limit))
 
     def knows(self, buyer_id: str) -> bool:
         """See the port."""

@@ -1,0 +1,92 @@
+"""From what is asked and who answers to what is sent. Pure: the same state answers the same."""
+
+import uuid
+
+import msgspec
+
+from serving.predictions.state import Loaded, State
+from switchyard.core.errors import TryAgain
+from switchyard.core.predictions.requests import PredictRequest
+from switchyard.core.predictions.sources import Tried
+
+CHAMPION = "champion"
+
+
+class Prediction(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One buyer's answer, which names who gave it: what stands around it may be dropped on the way."""
+
+    product_ids: tuple[str, ...]
+    scores: tuple[float, ...]
+    known: bool
+    popular_by: str | msgspec.UnsetType = msgspec.UNSET  # of a buyer who is not known: what made these popular
+    prediction_id: str
+    model: str
+    version: int
+    digest: str
+    source: str
+    arm: str
+    fallback: bool
+
+
+class ModelBlock(msgspec.Struct, frozen=True, kw_only=True):
+    """Who answers, where nothing else is said."""
+
+    name: str
+    version: int
+    digest: str
+    source: str
+    arm: str
+    fallback: bool
+    tried: tuple[Tried, ...] = ()  # what was asked before this source, and why it is not the one
+
+
+class Answered(msgspec.Struct, frozen=True, kw_only=True):
+    """The body of an answer: one prediction for each instance, in order."""
+
+    predictions: list[Prediction]
+    model: ModelBlock
+
+
+def answer(request: PredictRequest, state: State) -> Answered:
+    """The predictions for all buyers of `request`.
+
+    Raises: TryAgain: no model is loaded. BadRequest: the model cannot do what is asked.
+    """
+    champion = state.champion
+    if champion is None:
+        raise TryAgain(f"no model is loaded: {state.problem}")
+    return Answered(
+        predictions=[ask(champion, CHAMPION, request, buyer_id) for buyer_id in request.buyer_ids],
+        model=to_block(champion, CHAMPION, state.tried),
+    )
+
+
+def ask(loaded: Loaded, arm: str, request: PredictRequest, buyer_id: str) -> Prediction:
+    """One buyer's answer of one model. Raises: BadRequest: the model cannot do what is asked."""
+    found = loaded.recommender.recommend(buyer_id, request.k, only=request.only, without_bought=request.without_bought)
+    return Prediction(
+        product_ids=found.product_ids,
+        scores=found.scores,
+        known=found.known,
+        popular_by=msgspec.UNSET if found.known else loaded.recommender.popularity,
+        prediction_id=str(uuid.uuid4()),
+        model=loaded.name,
+        version=loaded.version,
+        digest=loaded.digest,
+        source=loaded.source.setting,
+        arm=arm,
+        fallback=loaded.fallback,
+    )
+
+
+def to_block(loaded: Loaded, arm: str, tried: tuple[Tried, ...] = ()) -> ModelBlock:
+    """The model's own words of itself."""
+    return ModelBlock(
+        name=loaded.name,
+        version=loaded.version,
+        digest=loaded.digest,
+        source=str(loaded.source),
+        arm=arm,
+        fallback=loaded.fallback,
+        tried=tried,
+    )

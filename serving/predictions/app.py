@@ -1,0 +1,130 @@
+"""The application that answers with models: routes behind the door, and the thread that looks who answers."""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from serving.access import Access, Door
+from serving.predictions.counts import Counts
+from serving.predictions.holder import POLL_S, Holder
+from serving.predictions.rate import Rate
+from serving.predictions.routes import Routes, to_need
+from switchyard.clients.connect import Outside, connect
+from switchyard.clients.settings import Settings
+from switchyard.core.errors import NotFound
+from switchyard.core.ports import Models
+from switchyard.core.predictions.sources import Kind, Source, list_sources
+from switchyard.services import model_sources
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says."""
+
+    model: str = ""  # in the place of all settings that name one
+    rate: str = ""
+    workers: int = 1
+    poll_s: float = POLL_S
+
+
+class Application:
+    """Routes behind the door, for as long as the server runs (ASGI)."""
+
+    def __init__(self, routes: Routes, door: ASGIApp, *, poll_s: float) -> None:
+        self.routes = routes
+        self._door = door
+        self._looking = threading.Thread(target=routes.holder.run, args=(poll_s,), name="models", daemon=True)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Starts and stops with the server; passes requests on."""
+        if scope["type"] == "http":
+            await self._door(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._live(receive, send)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                self._looking.start()
+                await send({"type": "lifespan.startup.complete"})
+            elif message["type"] == "lifespan.shutdown":
+                self.routes.holder.stop()
+                self.routes.work.close()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+
+def create_app(outside: Outside, options: Options) -> Application:
+    """The application over what `outside` is connected to; the first model is loaded once the server runs.
+
+    Raises: BadSetup: API_TOKENS_FILE or the rate is not what it must be.
+    """
+    settings = outside.settings
+    holder = Holder(partial(to_ports, outside), partial(choose_sources, outside, options.model))
+    rate = Rate(options.rate or settings.predict_rate, workers=options.workers)
+    routes = Routes(
+        holder,
+        Counts(holder),
+        rate,
+        predict_route=settings.aip_predict_route,
+        health_route=settings.aip_health_route,
+    )
+    needs = partial(to_need, health_route=settings.aip_health_route)
+    return Application(routes, Door(routes, access=Access(settings), needs=needs), poll_s=options.poll_s)
+
+
+def create_from_environment(options: Options) -> Application:
+    """The application of a worker's process."""
+    return create_app(connect(), options)
+
+
+def to_ports(outside: Outside) -> model_sources.Ports:
+    """What finding a model reaches, of `outside`. Raises: BadSetup: the database's schema is not this version's."""
+    settings = outside.settings
+    return model_sources.Ports(
+        runs=outside.runs,
+        jobs=outside.jobs,
+        models=outside.models,
+        open_objects=outside.objects,
+        model_name=settings.model_name,
+        cache=Path(settings.model_cache_dir),
+    )
+
+
+def choose_sources(outside: Outside, model: str) -> Sequence[Source]:
+    """The sources in order: `model` alone where the command line names one, else the settings'; where none is set, the
+    champion of the only model that there is.
+
+    Raises: NotFound: there is none, or there are several.
+    """
+    if model:
+        return [Source("--model", Kind.REGISTRY, model)]
+    found = list_sources(to_named(outside.settings))
+    return found or [Source("default", Kind.REGISTRY, f"models:/{_find_only(outside.models)}/Production")]
+
+
+def to_named(settings: Settings) -> dict[str, str]:
+    """The settings that name a model, by variable."""
+    return {
+        "MODEL_VARIANT": settings.model_variant,
+        "MLFLOW_MODEL_URI": settings.mlflow_model_uri,
+        "MODEL_RUN_ID": settings.model_run_id,
+        "RUN_ID": settings.run_id,
+        "MODEL_RUN_NAME": settings.model_run_name,
+        "MODEL_FILE": settings.model_file,
+        "AIP_STORAGE_URI": settings.aip_storage_uri,
+    }
+
+
+def _find_only(models: Models) -> str:
+    names = [model.name for model in models.list_models()]
+    if len(names) == 1:
+        return names[0]
+    if not names:
+        raise NotFound("no model is registered yet: switchyard register <run> --name <model>, then switchyard promote")
+    raise NotFound(f"there are several models ({', '.join(names)}); name one: switchyard predict --model {names[0]}")

@@ -1,0 +1,92 @@
+"""/metrics of the predictions: what is served, how often it was asked, and how long that took."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from serving.predictions.answering import Answered
+from serving.predictions.holder import Holder
+
+BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+
+
+class StateMetrics(Collector):
+    """What the holder's state says at a scrape."""
+
+    def __init__(self, holder: Holder) -> None:
+        self._holder = holder
+
+    def collect(self) -> Iterator[Metric]:
+        """Reads no database."""
+        state = self._holder.state
+        ready = GaugeMetricFamily("switchyard_model_ready", "1 where a model is loaded and answers, else 0")
+        ready.add_metric([], float(state.is_ready))
+        yield ready
+        degraded = GaugeMetricFamily(
+            "switchyard_model_degraded", "1 where it is not what was asked for, or that is not known; /health says why"
+        )
+        degraded.add_metric([], float(state.is_degraded))
+        yield degraded
+        model = GaugeMetricFamily(
+            "switchyard_model_info",
+            "1 for each model in memory",
+            labels=["model", "version", "digest", "source", "arm", "fallback"],
+        )
+        for arm, loaded in (("champion", state.champion), ("challenger", state.challenger)):
+            if loaded is not None:
+                labels = [loaded.name, str(loaded.version), loaded.digest, loaded.source.setting, arm]
+                model.add_metric([*labels, str(loaded.fallback).lower()], 1.0)
+        yield model
+        loads = CounterMetricFamily(
+            "switchyard_model_loads", "Models that were loaded, or would not", labels=["result"]
+        )
+        loads.add_metric(["ok"], self._holder.loads)
+        loads.add_metric(["failed"], self._holder.failed_loads)
+        yield loads
+
+
+class Counts:
+    """Counts this process's requests and predictions."""
+
+    def __init__(self, holder: Holder) -> None:
+        self.registry = CollectorRegistry()
+        self.registry.register(StateMetrics(holder))
+        ProcessCollector(registry=self.registry)
+        self._predictions = Counter(
+            "switchyard_predictions_total",
+            "Predictions by who answered, and whether the buyer was known",
+            ["model", "version", "arm", "known", "fallback"],
+            registry=self.registry,
+        )
+        self._requests = Counter(
+            "switchyard_http_requests_total",
+            "Requests by route and status",
+            ["route", "status"],
+            registry=self.registry,
+        )
+        self._seconds = Histogram(
+            "switchyard_http_request_duration_seconds",
+            "Time from a request's head to the end of its answer",
+            ["route"],
+            buckets=BUCKETS,
+            registry=self.registry,
+        )
+
+    def add_request(self, route: str, status: int, seconds: float) -> None:
+        """One request that was answered."""
+        self._requests.labels(route, str(status)).inc()
+        self._seconds.labels(route).observe(seconds)
+
+    def add_answer(self, answered: Answered) -> None:
+        """All predictions of one answer."""
+        for said in answered.predictions:
+            self._predictions.labels(said.model, str(said.version), said.arm, str(said.known), str(said.fallback)).inc()
+
+    def encode(self, accept: str) -> tuple[bytes, str]:
+        """What Prometheus asks for, in the format that it asks for; and the format."""
+        encode, media_type = choose_encoder(accept)
+        return encode(self.registry), media_type

@@ -1,0 +1,177 @@
+"""Holds who answers, and looks every few seconds whether someone else should: loaded, verified, tried, and only then
+put in place, by one assignment. Whatever goes wrong, the model that answers goes on."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from serving.predictions.state import Loaded, State
+from switchyard.clients.postgres.deadlines import waiting_at_most
+from switchyard.core.errors import SwitchyardError, catch, to_message
+from switchyard.core.ports import Recommender
+from switchyard.core.predictions.sources import Fate, Source, Tried, choose_fate
+from switchyard.core.registry.rows import Model
+from switchyard.services import model_sources
+from switchyard.services.model_loading import load_model
+from switchyard.services.model_sources import Found
+
+POLL_S: Final = 1.0
+"""Between two looks: a promotion is to be served within 5 s, loading included."""
+WHOLE_LOOK_S: Final = 4.0
+"""The same, where more than one row, or another registry, has to be asked."""
+DATABASE_S: Final = 3.0
+LONGEST_PAUSE_S: Final = 60.0
+"""Between two tries of files that would not load."""
+
+_log = logging.getLogger("switchyard.models")
+
+
+@dataclass(frozen=True)
+class _Failure:
+    error: Exception
+    times: int
+    not_before: float
+
+
+class Holder:
+    """`state` is read by every request; one thread alone changes it, by `look`."""
+
+    def __init__(
+        self,
+        ports: Callable[[], model_sources.Ports],
+        list_sources: Callable[[], Sequence[Source]],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.state = State()
+        self.loads = 0  # models put in place
+        self.failed_loads = 0
+        self._ports = ports  # a database that is away at the start is connected to later
+        self._list_sources = list_sources
+        self._clock = clock
+        self._failures: dict[tuple[str, int, str], _Failure] = {}
+        self._next_whole_look = 0.0
+        self._stop = threading.Event()
+
+    def run(self, poll_s: float = POLL_S) -> None:
+        """Looks until `stop` is called."""
+        while not self._stop.is_set():
+            self.look()
+            self._stop.wait(poll_s)
+
+    def stop(self) -> None:
+        """Ends `run` after its look. A second call does nothing."""
+        self._stop.set()
+
+    def look(self) -> None:
+        """One turn: whoever should answer by now does, or `state.problem` says why not. Never raises. A second call
+        changes nothing, unless somebody promoted."""
+        with waiting_at_most(DATABASE_S):
+            found = catch(self._find_state)
+        if isinstance(found, Exception):
+            # One that is no error of ours is a bug, and ends neither this thread nor the answers.
+            if not isinstance(found, SwitchyardError):
+                _log.error("looking for the model to serve failed", exc_info=found)
+            found = replace(self.state, problem=to_message(found))
+        if found is self.state:
+            return
+        _report(self.state, found)
+        self.state = found
+
+    def _find_state(self) -> State:
+        ports = self._ports()
+        if self._is_unchanged(ports):
+            return self.state
+        self._next_whole_look = self._clock() + WHOLE_LOOK_S
+        tried: list[Tried] = []
+        for source in self._list_sources():
+            made = catch(lambda source=source: self._take(ports, source))  # type: ignore[misc]
+            if isinstance(made, State):
+                assert made.champion is not None
+                champion = replace(made.champion, fallback=bool(tried))
+                return replace(made, champion=champion, tried=tuple(tried))
+            assert isinstance(made, Exception)
+            tried.append(Tried(str(source), to_message(made)))
+            old = self.state.champion
+            if choose_fate(made) is Fate.STOP or (old is not None and old.source == source):
+                # Nothing that comes later may take the place of what should have answered, or of what does.
+                return replace(self.state, problem=tried[-1].why_not)
+        said = "; ".join(f"{each.source}: {each.why_not}" for each in tried)
+        return replace(self.state, problem=said or "no setting names a model", tried=tuple(tried))
+
+    def _is_unchanged(self, ports: model_sources.Ports) -> bool:
+        """One read by a key, in nearly every turn; none where what is served cannot change."""
+        state = self.state
+        if state.champion is None or state.problem or state.tried:
+            return False
+        if not model_sources.may_change(state.champion.source):
+            return True
+        if state.revision is None:  # no single row says it
+            return self._clock() < self._next_whole_look
+        model = model_sources.read_row(ports, state.champion.source)
+        return model is not None and model.revision == state.revision
+
+    def _take(self, ports: model_sources.Ports, source: Source) -> State:
+        """The state in which what `source` names answers. Raises: as `find_model` and `load_model`."""
+        found = model_sources.find_model(ports, source)
+        champion = self._load(ports, found)
+        model = found.model
+        if model is None or model.production != found.version.version:
+            return State(champion=champion, revision=model.revision if model else None, problem="")
+        challenger, problem = self._take_challenger(ports, source, model)
+        return State(
+            champion=champion, challenger=challenger, share=model.share, revision=model.revision, problem=problem
+        )
+
+    def _take_challenger(self, ports: model_sources.Ports, source: Source, model: Model) -> tuple[Loaded | None, str]:
+        """One that cannot be loaded is no reason for the champion not to answer."""
+        number = model.challenger
+        if number is None:
+            return None, ""
+        made = catch(lambda: self._load(ports, model_sources.find_version(ports, source, model.name, number)))
+        if isinstance(made, Loaded):
+            return made, ""
+        assert isinstance(made, Exception)
+        return None, f"the challenger, version {number}, does not answer: {to_message(made)}"
+
+    def _load(self, ports: model_sources.Ports, found: Found) -> Loaded:
+        """The one that is in memory already, or a new one. Files that would not load are tried again after a pause."""
+        for known in (self.state.champion, self.state.challenger):
+            if known is not None and known.identity == found.identity:
+                return replace(known, source=found.source)
+        failure = self._failures.get(found.identity)
+        if failure is not None and self._clock() < failure.not_before:
+            raise failure.error
+        made = catch(lambda: load_model(found.version, found.manifest, ports.open_objects, ports.cache))
+        if isinstance(made, Exception):
+            times = failure.times + 1 if failure else 1
+            pause_s = min(LONGEST_PAUSE_S, 2.0**times)
+            self._failures[found.identity] = _Failure(made, times, self._clock() + pause_s)
+            self.failed_loads += 1
+            raise made
+        self._failures.pop(found.identity, None)
+        self.loads += 1
+        return _to_loaded(found, made)
+
+
+def _to_loaded(found: Found, recommender: Recommender) -> Loaded:
+    name, version, digest = found.identity
+    return Loaded(recommender=recommender, name=name, version=version, digest=digest, source=found.source)
+
+
+def _report(before: State, after: State) -> None:
+    """One line in the log for each change that people ask about."""
+    if after.champion is not None and (before.champion is None or before.champion.identity != after.champion.identity):
+        champion = after.champion
+        _log.warning(
+            "version %d of model %s answers now (%s, %s)",
+            champion.version,
+            champion.name,
+            champion.digest,
+            champion.source,
+        )
+    if after.problem and after.problem != before.problem:
+        _log.error("%s: %s", "degraded" if after.champion else "not ready", after.problem)

@@ -1,0 +1,243 @@
+"""The routes of every contract over one handler: ours, Vertex AI's, KServe's (v1) and MLflow's."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from http import HTTPStatus
+from importlib.metadata import version
+from typing import Any, Final
+
+import msgspec
+from starlette.types import Receive, Scope, Send
+
+from serving.predictions.answering import Answered, answer, to_block
+from serving.predictions.counts import Counts
+from serving.predictions.holder import Holder
+from serving.predictions.rate import Rate
+from serving.predictions.replies import (
+    RETRY_AFTER_S,
+    Disconnected,
+    Handler,
+    Refused,
+    Reply,
+    read_body,
+    send_reply,
+    to_json,
+    to_problem,
+    to_refusal,
+)
+from serving.predictions.state import Loaded, State
+from serving.predictions.work import Work
+from switchyard.core.access.rules import SAFE_METHODS, Need
+from switchyard.core.errors import TryAgain
+from switchyard.core.predictions.requests import PredictRequest, read_invocations, read_predict
+from switchyard.core.predictions.sources import Tried
+
+PREDICT: Final = "/predict"
+HEALTH: Final = "/health"
+METRICS: Final = "/metrics"
+INVOCATIONS: Final = "/invocations"
+KSERVE: Final = "/v1/models"
+_UNKNOWN: Final = "none"
+_OPEN: Final = frozenset({"/", HEALTH, "/ping", "/version"})
+
+Answer = Callable[[PredictRequest, State], Answered]
+OnAnswered = Callable[[PredictRequest, State, Answered], None]
+"""Called once an answer was sent: what it costs is no one's waiting."""
+
+_log = logging.getLogger("switchyard.predictions")
+
+
+def to_need(method: str, path: str, *, health_route: str = "") -> Need:
+    """What a route needs. Health checks come from load balancers, which have no token; a prediction changes nothing, so
+    a token that may read is enough. A route that is not named here needs more, so that none is forgotten."""
+    if method in SAFE_METHODS:
+        is_open = path in _OPEN or path == health_route or path.startswith(KSERVE)
+        return Need.NOTHING if is_open else Need.READ
+    return Need.READ if path in (PREDICT, INVOCATIONS) or path.startswith(KSERVE) else Need.WRITE
+
+
+class Routes:
+    """The application (ASGI). `add` takes further routes, before the first request."""
+
+    def __init__(
+        self,
+        holder: Holder,
+        counts: Counts,
+        rate: Rate,
+        *,
+        answer: Answer = answer,
+        on_answered: OnAnswered | None = None,
+        predict_route: str = "",
+        health_route: str = "",
+    ) -> None:
+        self.holder, self.counts = holder, counts
+        self.work = Work()
+        self._rate, self._answer, self._on_answered = rate, answer, on_answered
+        self._handlers: dict[tuple[str, str], Handler] = {}
+        for path in filter(None, (PREDICT, predict_route)):
+            self.add("POST", path, self._predict)
+        self.add("POST", INVOCATIONS, self._invoke)
+        for path in filter(None, (HEALTH, health_route)):
+            self.add("GET", path, self._tell_health)
+        self.add("GET", "/ping", self._ping)
+        self.add("GET", "/version", self._tell_version)
+        self.add("GET", "/", self._tell_alive)
+        self.add("GET", METRICS, self._tell_metrics)
+        self.add("GET", KSERVE, self._list_models)
+
+    def add(self, method: str, path: str, handler: Handler) -> None:
+        """A route, with or without a slash at its end; of a GET also HEAD."""
+        path = path.rstrip("/") or "/"
+        for each in ("GET", "HEAD") if method == "GET" else (method,):
+            self._handlers[each, path] = handler
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers a request, whatever happens inside."""
+        began = time.perf_counter()
+        path = scope["path"]
+        if len(path) > 1 and path[-1] == "/":
+            path = path.rstrip("/") or "/"
+        handler, route = self._find(scope["method"], path)
+        try:
+            reply = await handler(scope, receive)
+        except Disconnected:
+            return
+        except Exception as err:  # noqa: BLE001 - who asks gets an answer, whatever went wrong
+            refusal = to_refusal(err)
+            if refusal is None:
+                _log.exception("a request to %s failed", route)
+                said = "an error inside the server; its log says more"
+                refusal = to_problem(HTTPStatus.INTERNAL_SERVER_ERROR, said)
+            reply = refusal
+        await send_reply(reply, send, has_body=scope["method"] != "HEAD")
+        self.counts.add_request(route, reply.status, time.perf_counter() - began)
+        if reply.after is not None:
+            reply.after()
+
+    def _find(self, method: str, path: str) -> tuple[Handler, str]:
+        handler = self._handlers.get((method, path))
+        if handler is not None:
+            return handler, path
+        if path.startswith(f"{KSERVE}/"):
+            if method == "POST" and path.endswith(":predict"):
+                return self._predict_named, f"{KSERVE}/{{name}}:predict"
+            if method in ("GET", "HEAD"):
+                return self._tell_ready, f"{KSERVE}/{{name}}"
+        allowed = sorted(other for other, known in self._handlers if known == path)
+        return _refuse(path, allowed), path if allowed else _UNKNOWN
+
+    async def _predict(self, scope: Scope, receive: Receive) -> Reply:
+        return await self._reply(scope, receive, read_predict)
+
+    async def _invoke(self, scope: Scope, receive: Receive) -> Reply:
+        return await self._reply(scope, receive, read_invocations)
+
+    async def _predict_named(self, scope: Scope, receive: Receive) -> Reply:
+        self._check_name(scope["path"].removeprefix(f"{KSERVE}/").rstrip("/").removesuffix(":predict"))
+        return await self._reply(scope, receive, read_predict)
+
+    async def _reply(self, scope: Scope, receive: Receive, read: Callable[[bytes], PredictRequest]) -> Reply:
+        """The state is read once: all of an answer is of it, whoever is put in place meanwhile."""
+        self._rate.check(scope)
+        request = read(await read_body(scope, receive))
+        state = self.holder.state
+        champion = state.champion
+        if champion is None:
+            raise TryAgain(f"no model is loaded: {state.problem}")
+        scores = len(request.buyer_ids) * len(champion.recommender.products)
+
+        def work() -> tuple[Answered, bytes]:
+            answered = self._answer(request, state)
+            return answered, msgspec.json.encode(answered)
+
+        answered, body = await self.work.do(work, scores=scores)
+        return Reply(body, after=lambda: self._note(request, state, answered))
+
+    def _note(self, request: PredictRequest, state: State, answered: Answered) -> None:
+        self.counts.add_answer(answered)
+        if self._on_answered is not None:
+            try:
+                self._on_answered(request, state, answered)
+            except Exception:  # noqa: BLE001 - the answer was sent
+                _log.exception("what follows an answer failed; the answer was sent")
+
+    async def _tell_health(self, scope: Scope, receive: Receive) -> Reply:
+        health = to_health(self.holder.state)
+        if health["ready"]:
+            return to_json(health)
+        headers = ((b"retry-after", str(RETRY_AFTER_S).encode()),)
+        return Reply(msgspec.json.encode(health), int(HTTPStatus.SERVICE_UNAVAILABLE), headers=headers)
+
+    async def _ping(self, scope: Scope, receive: Receive) -> Reply:
+        if not self.holder.state.is_ready:
+            raise TryAgain(f"no model is loaded: {self.holder.state.problem}")
+        return Reply(b"\n", media_type="text/plain")
+
+    async def _tell_version(self, scope: Scope, receive: Receive) -> Reply:
+        return Reply(version("switchyard").encode(), media_type="text/plain")
+
+    async def _tell_alive(self, scope: Scope, receive: Receive) -> Reply:
+        return to_json({"status": "alive"})
+
+    async def _tell_metrics(self, scope: Scope, receive: Receive) -> Reply:
+        accept = next((value for name, value in scope["headers"] if name == b"accept"), b"")
+        content, media_type = self.counts.encode(accept.decode("latin-1"))
+        return Reply(content, media_type=media_type)
+
+    async def _list_models(self, scope: Scope, receive: Receive) -> Reply:
+        champion = self.holder.state.champion
+        return to_json({"models": [champion.name] if champion else []})
+
+    async def _tell_ready(self, scope: Scope, receive: Receive) -> Reply:
+        name = scope["path"].removeprefix(f"{KSERVE}/").rstrip("/")
+        self._check_name(name)
+        ready = self.holder.state.is_ready
+        status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
+        return to_json({"name": name, "ready": ready}, int(status))
+
+    def _check_name(self, name: str) -> None:
+        champion = self.holder.state.champion
+        if champion is not None and name != champion.name:
+            raise Refused(HTTPStatus.NOT_FOUND, f"no model {name[:80]!r} is served here; this is {champion.name}")
+
+
+def _refuse(path: str, allowed: list[str]) -> Handler:
+    async def refuse(scope: Scope, receive: Receive) -> Reply:
+        if not allowed:
+            raise Refused(HTTPStatus.NOT_FOUND, f"nothing is served at {path[:200]}; predictions are at POST {PREDICT}")
+        reply = to_problem(HTTPStatus.METHOD_NOT_ALLOWED, f"{path} takes {', '.join(allowed)}")
+        return replace(reply, headers=((b"allow", ", ".join(allowed).encode()),))
+
+    return refuse
+
+
+def to_health(state: State) -> dict[str, Any]:
+    """What /health says: ready or not, as it should be or not, and why."""
+    status = "not ready" if not state.is_ready else "degraded" if state.is_degraded else "ready"
+    why = state.problem
+    if not why and state.tried:
+        why = "; ".join(f"{each.source}: {each.why_not}" for each in state.tried)
+    return {
+        "status": status,
+        "ready": state.is_ready,
+        "degraded": state.is_degraded,
+        "why": why,
+        "model": _describe(state.champion, "champion", state.tried),
+        "challenger": _describe(state.challenger, "challenger"),
+        "share": state.share,
+        "tried": msgspec.to_builtins(state.tried),
+    }
+
+
+def _describe(loaded: Loaded | None, arm: str, tried: tuple[Tried, ...] = ()) -> dict[str, Any] | None:
+    if loaded is None:
+        return None
+    recommender = loaded.recommender
+    return {
+        **msgspec.to_builtins(to_block(loaded, arm, tried)),
+        "products": len(recommender.products),
+        "popular_by": recommender.popularity,
+        "without_bought": recommender.has_purchases,
+    }

@@ -1,0 +1,141 @@
+"""Where a served model comes from: the order of the sources, and what goes on to the next one, as tables."""
+
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from switchyard.core.errors import (
+    BadRecord,
+    BadRequest,
+    BadSetup,
+    NotFound,
+    StaleWrite,
+    SwitchyardError,
+    TryAgain,
+)
+from switchyard.core.registry.names import Reference, check_model_name, read_reference
+from switchyard.core.registry.stages import Stage
+
+
+class Kind(StrEnum):
+    """What a source names."""
+
+    REGISTRY = "registry"  # models:/name/..., in a registry
+    RUN_ID = "run id"
+    RUN_NAME = "run name"
+    FOLDER = "folder"
+
+
+SETTINGS: Final = (
+    ("MODEL_VARIANT", Kind.REGISTRY),
+    ("MLFLOW_MODEL_URI", Kind.REGISTRY),
+    ("MODEL_RUN_ID", Kind.RUN_ID),
+    ("RUN_ID", Kind.RUN_ID),
+    ("MODEL_RUN_NAME", Kind.RUN_NAME),
+    ("MODEL_FILE", Kind.FOLDER),
+    ("AIP_STORAGE_URI", Kind.FOLDER),
+)
+"""In this order they are tried; Vertex AI's own name for a folder comes last."""
+
+
+class Source(msgspec.Struct, frozen=True):
+    """One setting that names a model."""
+
+    setting: str
+    kind: Kind
+    value: str
+
+    def __str__(self) -> str:
+        return f"{self.setting}={self.value}"
+
+
+class Tried(msgspec.Struct, frozen=True):
+    """A source that was asked before the one in use, and why it is not the one."""
+
+    source: str
+    why_not: str
+
+
+class Fate(StrEnum):
+    """What becomes of a source that gives no model."""
+
+    NEXT = "next"  # the next source is asked
+    STOP = "stop"  # nothing else is loaded
+
+
+FATES: Final[tuple[tuple[type[SwitchyardError], Fate], ...]] = (
+    (NotFound, Fate.NEXT),  # no such model, stage, version or run
+    (TryAgain, Fate.NEXT),  # it cannot be reached
+    (BadSetup, Fate.STOP),  # we may not read it: an older model must not answer because a right was taken away
+    (BadRecord, Fate.STOP),  # other files than registered, or files that are no model
+    (StaleWrite, Fate.STOP),  # other files than when it was first seen
+    (BadRequest, Fate.STOP),  # the setting is wrong, or the version is retired
+)
+
+
+def choose_fate(err: Exception) -> Fate:
+    """What becomes of a source that raised `err`. What is not in the table is a bug, and stops."""
+    return next((fate for kind, fate in FATES if isinstance(err, kind)), Fate.STOP)
+
+
+def list_sources(settings: Mapping[str, str]) -> list[Source]:
+    """The sources that `settings` name (by variable, an empty one counts as none), in the order in which they are
+    tried."""
+    return [Source(name, kind, settings[name]) for name, kind in SETTINGS if settings.get(name)]
+
+
+class ModelUri(msgspec.Struct, frozen=True):
+    """What a registry's URI says."""
+
+    name: str
+    reference: str  # as `read_reference` takes it
+
+    @property
+    def asked(self) -> Reference:
+        """The reference, read."""
+        return read_reference(self.reference)
+
+
+_URI: Final = re.compile(r"(?:models:/)?(?P<name>[^/@]+)(?:/(?P<stage>[^/@]+)|(?P<alias>@[^/@]+))?")
+
+
+def read_model_uri(text: str) -> ModelUri:
+    """What ``models:/name/Production``, ``/Staging``, ``/3`` or ``@champion`` names; the prefix may be left out, and so
+    may Production.
+
+    >>> read_model_uri("models:/shop@champion")
+    ModelUri(name='shop', reference='@champion')
+    >>> read_model_uri("shop")
+    ModelUri(name='shop', reference='Production')
+
+    Raises:
+        BadRequest: it is no such URI.
+    """
+    found = _URI.fullmatch(text)
+    if found is None:
+        raise BadRequest(
+            f"{text!r} names no model. Write models:/<name>/Production, /Staging, /<version> or models:/<name>@<alias>"
+        )
+    reference = found["alias"] or found["stage"] or str(Stage.PRODUCTION)
+    check_model_name(found["name"])
+    read_reference(reference)
+    return ModelUri(found["name"], reference)
+
+
+SAFE_SUFFIXES: Final = (".parquet", ".json")
+_SAVED_MODEL: Final = re.compile(
+    r"model/(saved_model\.pb|fingerprint\.pb|variables/variables\.(index|data-\d{5}-of-\d{5})|assets/[^/]+)"
+)
+
+
+def find_unsafe(paths: list[str]) -> list[str]:
+    """Of the files of a source that no one has judged: those that are neither data nor a SavedModel's, which is listed
+    and never opened here. A pickle is a program.
+
+    >>> find_unsafe(["embeddings/query.parquet", "model/saved_model.pb", "model/model.pkl"])
+    ['model/model.pkl']
+    """
+    return [path for path in paths if not path.endswith(SAFE_SUFFIXES) and not _SAVED_MODEL.fullmatch(path)]
