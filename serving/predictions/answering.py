@@ -1,15 +1,17 @@
-"""From what is asked and who answers to what is sent. Pure: the same state answers the same."""
+"""From what is asked and who answers to what is sent: but for the ids, the same state answers the same."""
 
-import uuid
+from typing import Final
 
 import msgspec
 
+from serving.predictions.ids import Ids
 from serving.predictions.state import Loaded, State
 from switchyard.core.errors import TryAgain
 from switchyard.core.predictions.requests import PredictRequest
 from switchyard.core.predictions.sources import Tried
 
-CHAMPION = "champion"
+CHAMPION: Final = "champion"
+_IDS: Final = Ids()
 
 
 class Prediction(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -69,7 +71,7 @@ def ask(loaded: Loaded, arm: str, request: PredictRequest, buyer_id: str) -> Pre
         scores=found.scores,
         known=found.known,
         popular_by=msgspec.UNSET if found.known else loaded.recommender.popularity,
-        prediction_id=str(uuid.uuid4()),
+        prediction_id=_IDS.make(),
         model=loaded.name,
         version=loaded.version,
         digest=loaded.digest,

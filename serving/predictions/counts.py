@@ -76,15 +76,30 @@ class Counts:
             registry=self.registry,
         )
 
+        # Finding a metric by its labels takes longer than counting.
+        self._of_route: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
+        self._of_answer: dict[tuple[str, int, str, bool, bool], Counter] = {}
+
     def add_request(self, route: str, status: int, seconds: float) -> None:
         """One request that was answered."""
-        self._requests.labels(route, str(status)).inc()
-        self._seconds.labels(route).observe(seconds)
+        key = (route, status)
+        counted = self._of_route.get(key)
+        if counted is None:
+            counted = self._requests.labels(route, str(status)), self._seconds.labels(route)
+            self._of_route[key] = counted
+        counted[0].inc()
+        counted[1].observe(seconds)
 
     def add_answer(self, answered: Answered) -> None:
         """All predictions of one answer."""
         for said in answered.predictions:
-            self._predictions.labels(said.model, str(said.version), said.arm, str(said.known), str(said.fallback)).inc()
+            key = (said.model, said.version, said.arm, said.known, said.fallback)
+            counted = self._of_answer.get(key)
+            if counted is None:
+                labels = [said.model, said.version, said.arm, str(said.known).lower(), str(said.fallback).lower()]
+                counted = self._predictions.labels(*labels)
+                self._of_answer[key] = counted
+            counted.inc()
 
     def encode(self, accept: str) -> tuple[bytes, str]:
         """What Prometheus asks for, in the format that it asks for; and the format."""

@@ -16,6 +16,7 @@ BENCHMARKS = (
     "ingest",
     "live",
     "serving",
+    "predict",
     "page",
     "many_runs",
     "finding",
