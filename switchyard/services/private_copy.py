@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from switchyard.clients.objects.folders import open_folder, translated, try_lock
+from switchyard.clients.objects.folders import locked_folder, open_folder, translated, try_lock
 from switchyard.core.errors import BadRecord, NotFound
 from switchyard.core.ports import Objects
 from switchyard.core.registry.manifest import Manifest, ModelFile, find_differences, to_manifest
@@ -67,8 +67,9 @@ def take_copy(manifest: Manifest, objects: Objects, source_uri: str, cache: Path
     if os.path.lexists(ready):
         _log.warning("the copy of a model in %s was changed, and is fetched again: %s", ready, "; ".join(problems))
     with _making(cache) as part:
-        _fill(manifest, objects, source_uri, part)
-        _put_in_place(part, ready, manifest)
+        files = part / "files"
+        fetch(manifest, objects, source_uri, files)
+        _put_in_place(files, ready, manifest)
     return ready
 
 
@@ -91,7 +92,8 @@ def _copy(objects: Objects, uri: str, path: str, folder: Path, expected_bytes: i
     target = folder / path
     hashed, size = hashlib.sha256(), 0
     with translated(f"write {target}"):
-        target.parent.mkdir(PRIVATE, parents=True, exist_ok=True)
+        for part in reversed(target.relative_to(folder).parents[:-1]):
+            (folder / part).mkdir(PRIVATE, exist_ok=True)
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o400)
         with os.fdopen(descriptor, "wb") as file:
             while chunk := _read_part(objects, uri, size):
@@ -120,11 +122,13 @@ def _find_damage(manifest: Manifest, folder: Path) -> list[str]:
         return ["it is no folder"]
     if found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077:
         return ["others can read or write it"]
-    with translated(f"read {folder}"):
+    try:
         odd = [path for path, mode in _walk(folder) if not stat.S_ISREG(mode)]
         if odd:
             return [f"{path.relative_to(folder).as_posix()!r} is a link or no regular file" for path in odd]
         files = {path.relative_to(folder).as_posix(): _hash(path, folder) for path, _ in _walk(folder)}
+    except OSError as err:  # also one that another process is about to replace
+        return [f"it cannot be read: {err.strerror}"]
     return find_differences(manifest, files)
 
 
@@ -171,22 +175,15 @@ def _make_locked(cache: Path) -> tuple[Path, int] | None:
     return None
 
 
-def _put_in_place(part: Path, ready: Path, manifest: Manifest) -> None:
-    """Gives the whole folder its name. One that is there by now is another process's, and as good, or damaged: then it
-    goes out of the way first, in one step."""
-    with translated(f"write {ready}"):
-        while True:
-            try:
-                part.rename(ready)  # refused where there is a folder with files
-            except OSError:
-                if not os.path.lexists(ready):
-                    raise
-            if not _find_damage(manifest, ready):
-                return
-            away = Path(tempfile.mkdtemp(prefix=_PART, dir=ready.parent))
-            with suppress(FileNotFoundError):  # another process was faster
-                ready.rename(away / "damaged")
-            shutil.rmtree(away, ignore_errors=True)
+def _put_in_place(files: Path, ready: Path, manifest: Manifest) -> None:
+    """Gives the whole folder its name, one process at a time. One that is there by now is another process's, and as
+    good; or damaged: then it goes out of the way first, to where it is removed."""
+    with translated(f"write {ready}"), locked_folder(ready.parent):
+        if not _find_damage(manifest, ready):
+            return
+        with suppress(FileNotFoundError):
+            ready.rename(files.parent / "damaged")
+        files.rename(ready)
 
 
 def _discard_abandoned(cache: Path) -> None:

@@ -37,6 +37,7 @@ def test_with_nothing_set_everything_is_under_one_folder(tmp_path: Path, monkeyp
         results_table="",
         serving_url="http://127.0.0.1:8000",
         state_dir=str(state),
+        model_cache_dir=f"{state}/models",
     )
 
 
