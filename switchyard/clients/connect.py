@@ -16,6 +16,7 @@ from switchyard.core.ports import (
     ModelMirror,
     Models,
     Objects,
+    Predictions,
     Runs,
     Tracking,
 )
@@ -77,6 +78,11 @@ class Outside:
         from switchyard.clients.mlflow.registry_mirror import MlflowMirror
 
         return MlflowMirror(self.settings.mlflow_tracking_uri)
+
+    @property
+    def predictions(self) -> Predictions:
+        """What was answered, and the feedback on it. Raises: BadSetup, as `runs`."""
+        return self._results.predictions
 
     def close(self) -> None:
         """Closes the results database's connections; a later use opens new ones."""

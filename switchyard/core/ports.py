@@ -22,6 +22,7 @@ from switchyard.core.history.publication import Draft, FullSeries, Publication, 
 from switchyard.core.mlflow.facts import Look
 from switchyard.core.mlflow.raw_run import Keys, LostRun, RawRun, TrackedRun
 from switchyard.core.predictions.answers import Recommendation
+from switchyard.core.predictions.rows import Counts, Given, NewFeedback, Prediction, Pruned, Window
 from switchyard.core.registry.manifest import Manifest
 from switchyard.core.registry.mirroring import (
     CreateModel,
@@ -594,3 +595,27 @@ class Recommender(Protocol):
         out), and without what the buyer bought.
 
         Raises: BadRequest: `k` below 1, or `without_bought` where `has_purchases` is false."""
+
+
+class Predictions(Protocol):
+    """What was answered, and what became of it. Each method but `prune` is one transaction."""
+
+    def record(self, predictions: Sequence[Prediction]) -> None:
+        """Keeps them. A second call, with some or all of them, adds nothing and changes nothing."""
+
+    def read_prediction(self, prediction_id: str) -> Prediction:
+        """Raises: NotFound: no row is there yet, or retention has removed it."""
+
+    def give(self, feedback: NewFeedback, *, now: datetime) -> Given:
+        """Keeps feedback, with the version and arm of its prediction; where that has no row yet, they are added once it
+        has. A second call with the same key and body answers what is kept; of two at once one keeps it.
+
+        Raises: StaleWrite: another body was kept under that key."""
+
+    def count(self, window: Window, *, waiting_since: datetime) -> Counts:
+        """Counts predictions of a window and what was said of them. Feedback without a prediction is of any model and
+        `waiting` if it came at or after `waiting_since`; it is of the window by the time at which it came."""
+
+    def prune(self, *, predictions_before: datetime | None, feedback_before: datetime | None, limit: int) -> Pruned:
+        """Removes at most `limit` rows of each table that are older; None: none. Feedback keeps the version and arm of
+        a prediction that is removed. A second call goes on with others."""

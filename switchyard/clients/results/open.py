@@ -1,4 +1,4 @@
-"""Opens a results database: six ports over one `Database`."""
+"""Opens a results database: its ports over one `Database`."""
 
 from dataclasses import dataclass
 
@@ -9,8 +9,9 @@ from switchyard.clients.results.jobs import SqlJobs
 from switchyard.clients.results.ledger import SqlLedger
 from switchyard.clients.results.mirrors import SqlMirrorNotes
 from switchyard.clients.results.models import SqlModels
+from switchyard.clients.results.predictions import SqlPredictions
 from switchyard.clients.results.runs import SqlRuns
-from switchyard.core.ports import Histories, Jobs, Ledger, MirrorNotes, Models, Runs
+from switchyard.core.ports import Histories, Jobs, Ledger, MirrorNotes, Models, Predictions, Runs
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class ResultsPorts:
     ledger: Ledger
     models: Models
     mirrors: MirrorNotes
+    predictions: Predictions
 
     def close(self) -> None:
         """Closes the connections; a later call opens new ones."""
@@ -55,4 +57,5 @@ def open_results(url: str, table: str = "") -> ResultsPorts:
         ledger=SqlLedger(database),
         models=SqlModels(database),
         mirrors=SqlMirrorNotes(database),
+        predictions=SqlPredictions(database),
     )

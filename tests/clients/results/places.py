@@ -14,7 +14,7 @@ from switchyard.clients.results.migrate import migrate
 from switchyard.clients.results.open import ResultsPorts, open_results
 from switchyard.clients.settings import Settings, read_settings
 from switchyard.core.history.publication import Digests, FullSeries, HistogramRow, Publication, Rank, Value
-from switchyard.core.ports import Histories, Jobs, Ledger, Models, Runs
+from switchyard.core.ports import Histories, Jobs, Ledger, Models, Predictions, Runs
 from switchyard.core.runs.jobs import JobState
 from switchyard.core.runs.rows import Claim, Job, JobNews, NewRun, RunStatus
 from tests.postgres import Postgres
@@ -66,6 +66,10 @@ class Place:
     @property
     def models(self) -> Models:
         return self.ports.models
+
+    @property
+    def predictions(self) -> Predictions:
+        return self.ports.predictions
 
     @property
     def runs_table(self) -> str:
