@@ -46,7 +46,7 @@ from switchyard.core.runs.walk import (
 from tasks.announce import announce_end
 from tasks.mirroring import mirror_models
 from tasks.poll import cancel_job, find_job, list_jobs, publish_unwatched
-from tasks.prune import prune_jobs
+from tasks.prune import prune_jobs, prune_predictions
 from tasks.runs import list_unsettled, read_job, read_missing_lines, read_run, record_job, reopen_job, write_ledger
 from tasks.show import name_flow_run
 
@@ -89,6 +89,8 @@ class ReconcileResult(msgspec.Struct, kw_only=True):
     live: list[int] = []  # at work, and what they have trained so far is published
     live_failed: dict[int, str] = {}  # that could not be published; each has its line in the ledger, and goes on
     pruned: int = 0  # jobs of settled runs whose folders were removed (JOB_FOLDERS_DAYS)
+    pruned_predictions: int = 0  # older than PREDICTIONS_DAYS
+    pruned_feedback: int = 0  # older than FEEDBACK_DAYS
     cancelled: list[str] = []  # names of jobs that must not go on
     failed: dict[int, str] = {}  # the error that is in the ledger too
     # By name: jobs of no run that is open, which could not be recorded, cancelled or looked for.
@@ -142,6 +144,8 @@ def reconcile(wanted: ReconcileParameters) -> ReconcileResult:
     _publish_training(ours, result)
     if not result.failed:  # what is wrong with a repair is told first; another turn prunes
         result.pruned = prune_jobs()
+    old = prune_predictions()  # whatever else is wrong: what is kept of buyers is kept no longer than was said
+    result.pruned_predictions, result.pruned_feedback = old.predictions, old.feedback
     write_ledger(to_turn_line(failed=len(result.failed) + len(result.failed_jobs), now=datetime.now(UTC)))
     _mirror(result)
     get_run_logger().info("%s", msgspec.json.encode(result).decode())

@@ -1,12 +1,14 @@
-"""Prune: what a launcher keeps of jobs that ended long ago."""
+"""Prune: what a launcher keeps of jobs that ended long ago, and old predictions and feedback."""
 
 from datetime import UTC, datetime, timedelta
 
 from switchyard.clients.connect import connect
+from switchyard.core.predictions.rows import Pruned
 from switchyard.services import pruning
 from tasks.policy import effect
 
 _A_TURN = 200
+_TRANSACTIONS = 20
 
 
 @effect
@@ -18,3 +20,16 @@ def prune_jobs() -> int:
         return 0
     before = datetime.now(UTC) - timedelta(days=days)
     return pruning.prune_jobs(outside.launcher, outside.runs, outside.ledger, before=before, limit=_A_TURN)
+
+
+@effect
+def prune_predictions() -> Pruned:
+    """How many rows were removed that are older than PREDICTIONS_DAYS and FEEDBACK_DAYS; some thousands in one call."""
+    outside = connect()
+    return pruning.prune_predictions(
+        outside.predictions,
+        predictions_days=outside.settings.predictions_days,
+        feedback_days=outside.settings.feedback_days,
+        now=datetime.now(UTC),
+        turns=_TRANSACTIONS,
+    )

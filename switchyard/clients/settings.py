@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Final, Literal, cast, get_args
 
 import msgspec
 
@@ -13,6 +13,9 @@ from switchyard.core.errors import BadSetup
 
 Backend = Literal["local", "vertex"]
 Transport = Literal["grpc", "rest"]
+
+BUYER_KEY: Final = "buyer.key"
+"""Below STATE_DIR: the key that this machine makes, where no other file is named."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,6 +37,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cors_origins: str = ""
     state_dir: str
     job_folders_days: int = 90
+    predictions_days: int = 30
+    feedback_days: int = 365
+    buyer_key_file: str = ""
     gcp_project_id: str = ""
     gcp_region: str = ""
     gcp_credentials_block: str = ""
@@ -95,10 +101,12 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     given = {field: environ[field.upper()] for field in Settings.__struct_fields__ if environ.get(field.upper())}
     state_dir = Path(given.get("state_dir", ".switchyard")).expanduser().resolve()
     given["state_dir"] = str(state_dir)
-    if "api_tokens_file" in given:
-        given["api_tokens_file"] = str(Path(given["api_tokens_file"]).expanduser().absolute())
+    for field in ("api_tokens_file", "buyer_key_file"):
+        if field in given:
+            given[field] = str(Path(given[field]).expanduser().absolute())
     given["model_cache_dir"] = str(Path(given.get("model_cache_dir", state_dir / "models")).expanduser().absolute())
     given.setdefault("artifacts_uri", (state_dir / "artifacts").as_uri())
+    given.setdefault("buyer_key_file", str(state_dir / BUYER_KEY))
     given.setdefault("results_url", f"sqlite:///{state_dir / 'results.db'}")
     for field in ("artifacts_uri", "serving_url", "vertex_api_endpoint", "mlflow_tracking_uri"):
         if field in given:
@@ -135,7 +143,10 @@ _PATTERNS = {
     "live_history": ("yes|no", "be yes or no"),
     "serving_url": (r"https?://[^/]+.*", "start with http:// or https://"),
     "serving_behind": ("iam", "be iam (Cloud Run's or a proxy's own check of who calls), or empty"),
-    "job_folders_days": (r"[0-9]{1,5}", "be a number of days; 0: for ever"),
+    **dict.fromkeys(
+        ("job_folders_days", "predictions_days", "feedback_days"),
+        (r"[0-9]{1,5}", "be a number of days; 0: for ever"),
+    ),
     "gcp_project_id": (r"([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]", "be a project's id (not its number or name)"),
     "gcp_region": (r"[a-z]+(-[a-z0-9]+)+", "be a region, such as us-central1"),
     "gcp_credentials_block": (r"[a-z0-9-]+", "be a Prefect block's name: lowercase letters, digits and dashes"),

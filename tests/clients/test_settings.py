@@ -38,6 +38,7 @@ def test_with_nothing_set_everything_is_under_one_folder(tmp_path: Path, monkeyp
         serving_url="http://127.0.0.1:8000",
         state_dir=str(state),
         model_cache_dir=f"{state}/models",
+        buyer_key_file=f"{state}/buyer.key",
     )
 
 

@@ -19,7 +19,10 @@ from flows.steps.finding import Found, find_metrics
 from flows.train import to_order
 from switchyard.clients.connect import Outside
 from switchyard.clients.launchers.local.job_folder import Exit, JobFolder
-from switchyard.core.errors import to_message
+from switchyard.core.errors import NotFound, to_message
+from switchyard.core.predictions.arms import Arm
+from switchyard.core.predictions.feedback import Kind
+from switchyard.core.predictions.rows import NewFeedback, Prediction
 from switchyard.core.runs.jobs import JobReport, JobState, to_labels
 from switchyard.core.runs.ledger import LedgerLine
 from switchyard.core.runs.missing import LOOKS
@@ -560,6 +563,34 @@ def test_old_jobs_of_settled_runs_are_pruned(scripted: Outside, monkeypatch: pyt
     assert [Path(job.job_name).exists() for job in (settled_job, unsettled_job, stray)] == [False, True, True]
     assert reconcile_now().pruned == 0
     assert read_status(scripted, settled) is RunStatus.COMPLETED
+
+
+def test_old_predictions_and_feedback_are_pruned(scripted: Outside, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After PREDICTIONS_DAYS and FEEDBACK_DAYS; 0 is for ever."""
+    now = datetime.now(UTC)
+    for days, id_ in ((31, "old"), (29, "young")):
+        predicted = Prediction(
+            id=id_,
+            at=now - timedelta(days=days),
+            model="shop",
+            version=1,
+            digest="sha256:a",
+            arm=Arm.CHAMPION,
+            product_ids=(),
+            latency_ms=1.0,
+        )
+        scripted.predictions.record([predicted])
+        said = NewFeedback(idempotency_key=id_, body_digest="", prediction_id=id_, kind=Kind.CLICK)
+        scripted.predictions.give(said, now=now - timedelta(days=days))
+    monkeypatch.setenv("PREDICTIONS_DAYS", "0")
+    assert reconcile_now().pruned_predictions == 0
+    monkeypatch.setenv("PREDICTIONS_DAYS", "30")
+    monkeypatch.setenv("FEEDBACK_DAYS", "30")
+    result = reconcile_now()
+    assert (result.pruned_predictions, result.pruned_feedback) == (1, 1)
+    assert scripted.predictions.read_prediction("young").id == "young"
+    with pytest.raises(NotFound):
+        scripted.predictions.read_prediction("old")
 
 
 def test_a_turn_that_came_to_its_end_says_so(scripted: Outside) -> None:
