@@ -134,7 +134,7 @@ class Door:
             cookie = read_cookie(headers.get(b"cookie", ""))
             text, by_header = (cookie, False) if cookie else (text, True)
         caller = Caller(token=self._access.find_token(text), presents=bool(text), by_header=by_header and bool(text))
-        if need not in (Need.WRITE, Need.FORM):
+        if need not in (Need.WRITE, Need.TELL, Need.FORM):
             return caller  # the rest makes no difference to what only reads
         host = headers.get(b"host", "")
         return msgspec.structs.replace(

@@ -30,6 +30,7 @@ class Need(StrEnum):
     FORM = "form"  # nothing, but only from a page of ours
     READ = "read"
     WRITE = "write"
+    TELL = "tell"  # it adds what it says, and changes nothing that is there
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,17 +65,20 @@ def decide(guard: Guard, need: Need, caller: Caller, *, now: datetime) -> Refusa
     """Why `caller` is refused; None: it is let in.
 
     - What only reads is for all who are past the guard. What changes something needs the scope `write`; without any
-      tokens it is for this machine alone, because what stands in front does not tell us who may edit.
+      tokens it is for this machine alone, because what stands in front does not tell us who may edit. What only adds
+      what it says needs the same token, and is for all whom that lets through.
     - A browser sends cookies, and reaches servers on its own machine, for the page of any site. So whatever is not a
       read, and is not proven by a header, must come from our own page.
     """
     if need is Need.OWN:
         return None
-    changes = need is Need.WRITE
+    changes = need in (Need.WRITE, Need.TELL)
     proven = changes and guard is Guard.TOKENS and caller.by_header
     if (changes or need is Need.FORM) and caller.cross_origin and not proven:
         return Refusal.CROSS_ORIGIN
     if need in (Need.NOTHING, Need.FORM):
+        return None
+    if guard is Guard.FRONT and need is Need.TELL:
         return None
     if guard is not Guard.TOKENS:
         return Refusal.NO_TOKENS if changes and not (guard is Guard.MACHINE and caller.on_this_machine) else None

@@ -58,6 +58,10 @@ def other(caller: Caller) -> Caller:
         (Guard.TOKENS, Need.WRITE, COOKIE, None),
         (Guard.TOKENS, Need.WRITE, other(COOKIE), Refusal.CROSS_ORIGIN),
         (Guard.TOKENS, Need.WRITE, other(WRITER), None),
+        (Guard.TOKENS, Need.TELL, NOBODY, Refusal.MISSING),
+        (Guard.TOKENS, Need.TELL, READER, Refusal.SCOPE),
+        (Guard.TOKENS, Need.TELL, WRITER, None),
+        (Guard.TOKENS, Need.TELL, other(COOKIE), Refusal.CROSS_ORIGIN),
         (Guard.TOKENS, Need.FORM, NOBODY, None),
         (Guard.TOKENS, Need.FORM, other(NOBODY), Refusal.CROSS_ORIGIN),
         (Guard.TOKENS, Need.FORM, other(WRITER), Refusal.CROSS_ORIGIN),
@@ -69,11 +73,16 @@ def other(caller: Caller) -> Caller:
         (Guard.FRONT, Need.READ, WRONG, None),
         (Guard.FRONT, Need.WRITE, NOBODY, Refusal.NO_TOKENS),
         (Guard.FRONT, Need.WRITE, HERE, Refusal.NO_TOKENS),
+        # What stands in front lets no one through who may not ask at all; an answer's end is theirs to say.
+        (Guard.FRONT, Need.TELL, NOBODY, None),
+        (Guard.FRONT, Need.TELL, other(NOBODY), Refusal.CROSS_ORIGIN),
         # On this machine: all read, and its own programs and pages edit.
         (Guard.MACHINE, Need.READ, NOBODY, None),
         (Guard.MACHINE, Need.WRITE, HERE, None),
         (Guard.MACHINE, Need.WRITE, NOBODY, Refusal.NO_TOKENS),
         (Guard.MACHINE, Need.WRITE, other(HERE), Refusal.CROSS_ORIGIN),
+        (Guard.MACHINE, Need.TELL, HERE, None),
+        (Guard.MACHINE, Need.TELL, NOBODY, Refusal.NO_TOKENS),
         (Guard.MACHINE, Need.WRITE, other(Caller(presents=True, by_header=True, on_this_machine=True)), "cross-origin"),
     ],
 )
