@@ -1,12 +1,13 @@
 """Rates with intervals, made of what was counted."""
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from math import sqrt
 from typing import Final
 
 import msgspec
 
+from switchyard.core.errors import BadRequest
 from switchyard.core.predictions.arms import Arm
 from switchyard.core.predictions.feedback import Kind
 from switchyard.core.predictions.rows import Counts, Said, Traffic, Unmatched, Window
@@ -100,6 +101,49 @@ def _to_kind(kind: Kind, said: Iterable[Said], predictions: int) -> KindStatisti
         values=values,
         mean_value=sum(one.total for one in said) / values if values else None,
     )
+
+
+def read_window(asked: Iterable[tuple[str, str]], *, model: str) -> Window:
+    """The window that a question's parameters name; of `model`, where they name none.
+
+    >>> read_window([("since", "2026-01-15"), ("until", "2026-01-16T12:00:00Z")], model="shop").since.isoformat()
+    '2026-01-15T00:00:00+00:00'
+
+    Raises: BadRequest: a parameter that is not known, stands twice, or is no time; all problems at once."""
+    problems, found = [], {"model": model}
+    times: dict[str, datetime] = {}
+    seen: set[str] = set()
+    for name, value in asked:
+        if name not in ("model", "since", "until"):
+            problems.append(f"{name[:40]!r} is no parameter here: there are model, since and until")
+        elif name in seen:
+            problems.append(f"{name} stands twice")
+        elif name == "model":
+            found["model"] = value
+        elif (at := _read_time(value)) is None:
+            problems.append(
+                f"{name} must be a day (2026-01-15, from its beginning in UTC) or a time with its zone "
+                f"(2026-01-15T10:30:00Z); got {value[:40]!r}"
+            )
+        else:
+            times[name] = at
+        seen.add(name)
+    if not found["model"]:
+        problems.append("model must name a model: none is served here at the moment")
+    if problems:
+        raise BadRequest("; ".join(problems))
+    return Window(model=found["model"], since=times.get("since"), until=times.get("until"))
+
+
+def _read_time(text: str) -> datetime | None:
+    try:
+        # A plus sign that was not escaped in an address comes as a blank.
+        at = datetime.fromisoformat(text.replace(" ", "+"))
+        if at.tzinfo is None and len(text) == len("2026-01-15"):
+            at = at.replace(tzinfo=UTC)
+        return None if at.tzinfo is None else at.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
 def to_rate(part: int, whole: int) -> Rate:
