@@ -63,8 +63,11 @@ def answer(request: PredictRequest, state: State) -> Answered:
     )
 
 
-def ask(loaded: Loaded, arm: str, request: PredictRequest, buyer_id: str) -> Prediction:
-    """One buyer's answer of one model. Raises: BadRequest: the model cannot do what is asked."""
+def ask(loaded: Loaded, arm: str, request: PredictRequest, buyer_id: str, *, fallback: bool = False) -> Prediction:
+    """One buyer's answer of one model; with `fallback` it is in the place of another's.
+
+    Raises: BadRequest: the model cannot do what is asked.
+    """
     found = loaded.recommender.recommend(buyer_id, request.k, only=request.only, without_bought=request.without_bought)
     return Prediction(
         product_ids=found.product_ids,
@@ -77,11 +80,11 @@ def ask(loaded: Loaded, arm: str, request: PredictRequest, buyer_id: str) -> Pre
         digest=loaded.digest,
         source=loaded.source.setting,
         arm=arm,
-        fallback=loaded.fallback,
+        fallback=fallback or loaded.fallback,
     )
 
 
-def to_block(loaded: Loaded, arm: str, tried: tuple[Tried, ...] = ()) -> ModelBlock:
+def to_block(loaded: Loaded, arm: str, tried: tuple[Tried, ...] = (), *, fallback: bool = False) -> ModelBlock:
     """The model's own words of itself."""
     return ModelBlock(
         name=loaded.name,
@@ -89,6 +92,6 @@ def to_block(loaded: Loaded, arm: str, tried: tuple[Tried, ...] = ()) -> ModelBl
         digest=loaded.digest,
         source=str(loaded.source),
         arm=arm,
-        fallback=loaded.fallback,
+        fallback=fallback or loaded.fallback,
         tried=tried,
     )

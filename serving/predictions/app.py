@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from anyio.to_thread import run_sync
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.access import Access, Door
+from serving.predictions.behind import Behind, make_behind
 from serving.predictions.counts import Counts
 from serving.predictions.holder import POLL_S, Holder
 from serving.predictions.rate import Rate
@@ -34,9 +36,10 @@ class Options:
 class Application:
     """Routes behind the door, for as long as the server runs (ASGI)."""
 
-    def __init__(self, routes: Routes, door: ASGIApp, *, poll_s: float) -> None:
+    def __init__(self, routes: Routes, door: ASGIApp, behind: Behind, *, poll_s: float) -> None:
         self.routes = routes
         self._door = door
+        self._behind = behind
         self._looking = threading.Thread(target=routes.holder.run, args=(poll_s,), name="models", daemon=True)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -51,10 +54,12 @@ class Application:
             message = await receive()
             if message["type"] == "lifespan.startup":
                 self._looking.start()
+                self._behind.start()
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":
                 self.routes.holder.stop()
                 self.routes.work.close()
+                await run_sync(self._behind.stop)
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 
@@ -62,20 +67,25 @@ class Application:
 def create_app(outside: Outside, options: Options) -> Application:
     """The application over what `outside` is connected to; the first model is loaded once the server runs.
 
-    Raises: BadSetup: API_TOKENS_FILE or the rate is not what it must be.
+    Raises: BadSetup: API_TOKENS_FILE, BUYER_KEY_FILE or the rate is not what it must be.
     """
     settings = outside.settings
     holder = Holder(partial(to_ports, outside), partial(choose_sources, outside, options.model))
     rate = Rate(options.rate or settings.predict_rate, workers=options.workers)
+    counts = Counts(holder)
+    behind = make_behind(outside, holder, rate, counts.registry)
     routes = Routes(
         holder,
-        Counts(holder),
+        counts,
         rate,
+        answer=behind.router.answer,
+        on_answered=behind.note,
         predict_route=settings.aip_predict_route,
         health_route=settings.aip_health_route,
     )
+    behind.add_routes(routes)
     needs = partial(to_need, health_route=settings.aip_health_route)
-    return Application(routes, Door(routes, access=Access(settings), needs=needs), poll_s=options.poll_s)
+    return Application(routes, Door(routes, access=Access(settings), needs=needs), behind, poll_s=options.poll_s)
 
 
 def create_from_environment(options: Options) -> Application:

@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from serving.predictions.answering import Answered, answer, to_block
 from serving.predictions.counts import Counts
+from serving.predictions.feedback import FEEDBACK
 from serving.predictions.holder import Holder
 from serving.predictions.rate import Rate
 from serving.predictions.replies import (
@@ -43,7 +44,7 @@ _UNKNOWN: Final = "none"
 _OPEN: Final = frozenset({"/", HEALTH, "/ping", "/version"})
 
 Answer = Callable[[PredictRequest, State], Answered]
-OnAnswered = Callable[[PredictRequest, State, Answered], None]
+OnAnswered = Callable[[PredictRequest, State, Answered, float], None]
 """Called once an answer was sent: what it costs is no one's waiting."""
 
 _log = logging.getLogger("switchyard.predictions")
@@ -55,6 +56,8 @@ def to_need(method: str, path: str, *, health_route: str = "") -> Need:
     if method in SAFE_METHODS:
         is_open = path in _OPEN or path == health_route or path.startswith(KSERVE)
         return Need.NOTHING if is_open else Need.READ
+    if path.rstrip("/") == FEEDBACK:
+        return Need.TELL
     return Need.READ if path in (PREDICT, INVOCATIONS) or path.startswith(KSERVE) else Need.WRITE
 
 
@@ -148,18 +151,20 @@ class Routes:
             raise TryAgain(f"no model is loaded: {state.problem}")
         scores = len(request.buyer_ids) * len(champion.recommender.products)
 
-        def work() -> tuple[Answered, bytes]:
+        def work() -> tuple[Answered, bytes, float]:
+            began = time.perf_counter()
             answered = self._answer(request, state)
-            return answered, msgspec.json.encode(answered)
+            seconds = time.perf_counter() - began
+            return answered, msgspec.json.encode(answered), seconds
 
-        answered, body = await self.work.do(work, scores=scores)
-        return Reply(body, after=lambda: self._note(request, state, answered))
+        answered, body, seconds = await self.work.do(work, scores=scores)
+        return Reply(body, after=lambda: self._note(request, state, answered, seconds))
 
-    def _note(self, request: PredictRequest, state: State, answered: Answered) -> None:
+    def _note(self, request: PredictRequest, state: State, answered: Answered, seconds: float) -> None:
         self.counts.add_answer(answered)
         if self._on_answered is not None:
             try:
-                self._on_answered(request, state, answered)
+                self._on_answered(request, state, answered, seconds)
             except Exception:  # noqa: BLE001 - the answer was sent
                 _log.exception("what follows an answer failed; the answer was sent")
 

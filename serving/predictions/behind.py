@@ -1,0 +1,63 @@
+"""What goes on behind the answers, put together: predictions are written, feedback is kept, challengers are watched."""
+
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry
+
+from serving.predictions.answering import Answered
+from serving.predictions.feedback import FEEDBACK, STATISTICS, FeedbackRoutes
+from serving.predictions.holder import Holder
+from serving.predictions.rate import Rate
+from serving.predictions.recording import Recorder
+from serving.predictions.routes import Routes
+from serving.predictions.routing import Router
+from serving.predictions.shadow import Shadow
+from serving.predictions.state import State
+from switchyard.clients.buyer_key import read_buyer_key
+from switchyard.clients.connect import Outside
+from switchyard.core.predictions.requests import PredictRequest
+
+
+@dataclass(frozen=True)
+class Behind:
+    """One of each, for one process."""
+
+    router: Router
+    recorder: Recorder
+    shadow: Shadow
+    feedback: FeedbackRoutes
+
+    def add_routes(self, routes: Routes) -> None:
+        """Adds those of feedback."""
+        routes.add("POST", FEEDBACK, self.feedback.give)
+        routes.add("GET", STATISTICS, self.feedback.tell_statistics)
+
+    def note(self, request: PredictRequest, state: State, answered: Answered, seconds: float) -> None:
+        """What follows an answer that was sent."""
+        self.recorder.note(request, state, answered, seconds)
+        self.shadow.note(request, state, answered, seconds)
+
+    def start(self) -> None:
+        """Starts the threads."""
+        self.recorder.start()
+        self.shadow.start()
+
+    def stop(self) -> None:
+        """Ends them; what waits to be written is written first. A second call does nothing."""
+        self.router.stop()
+        self.shadow.stop()
+        self.feedback.close()
+        self.recorder.stop()
+
+
+def make_behind(outside: Outside, holder: Holder, rate: Rate, registry: CollectorRegistry) -> Behind:
+    """All of it over what `outside` is connected to, which is asked once there is something to do; with its numbers in
+    `registry`. Raises: BadSetup: BUYER_KEY_FILE is not what it must be."""
+    recorder = Recorder(lambda: outside.predictions, read_buyer_key(outside.settings))
+    registry.register(recorder)
+    return Behind(
+        router=Router(lambda: outside.models, lambda: holder.state, registry),
+        recorder=recorder,
+        shadow=Shadow(registry),
+        feedback=FeedbackRoutes(lambda: outside.predictions, lambda: holder.state, rate, registry),
+    )

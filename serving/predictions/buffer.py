@@ -1,0 +1,45 @@
+"""What is done behind the answers waits here: so much at most, and whoever brings more is never kept waiting."""
+
+from collections import deque
+from collections.abc import Sequence
+from threading import Condition
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Buffer(Generic[T]):
+    """A queue with a bound. Many threads put, one takes."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._items: deque[T] = deque()
+        self._changed = Condition()
+        self._is_closed = False
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def put(self, items: Sequence[T]) -> int:
+        """Takes what there is room for, and answers how many were left out. Never waits for whoever takes."""
+        with self._changed:
+            room = 0 if self._is_closed else max(0, self._most - len(self._items))
+            self._items.extend(items[:room])
+            if items:
+                self._changed.notify()
+        return max(0, len(items) - room)
+
+    def take(self, most: int, *, gather_s: float = 0.0) -> list[T]:
+        """Waits until there is something, then for `gather_s` until there are `most`; what is there then, the oldest
+        first. Empty once `close` was called and nothing is left."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._items or self._is_closed)
+            if gather_s and not self._is_closed:
+                self._changed.wait_for(lambda: len(self._items) >= most or self._is_closed, gather_s)
+            return [self._items.popleft() for _ in range(min(most, len(self._items)))]
+
+    def close(self) -> None:
+        """Takes nothing more; what is there can still be taken. A second call does nothing."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()

@@ -1,0 +1,150 @@
+"""POST /feedback and GET /feedback/stats: what became of predictions, credited to the version that made them.
+
+The database is asked in threads of their own, so that no answer waits for it.
+"""
+
+import asyncio
+import contextvars
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from http import HTTPStatus
+from typing import Any, Final, TypeVar
+from urllib.parse import parse_qsl
+
+import msgspec
+from prometheus_client import CollectorRegistry, Counter
+from starlette.types import Receive, Scope
+
+from serving.predictions.rate import Rate
+from serving.predictions.replies import Refused, Reply, read_body, to_json
+from serving.predictions.state import State
+from switchyard.clients.postgres.deadlines import waiting_at_most
+from switchyard.core.errors import StaleWrite, TryAgain
+from switchyard.core.ports import Predictions
+from switchyard.core.predictions.feedback import (
+    KEY_HEADER,
+    MAX_BODY_BYTES,
+    WAITING_S,
+    Kind,
+    choose_key,
+    read_feedback,
+    to_body_digest,
+)
+from switchyard.core.predictions.rows import Feedback, NewFeedback
+from switchyard.core.predictions.statistics import read_window, to_statistics
+
+FEEDBACK: Final = "/feedback"
+STATISTICS: Final = "/feedback/stats"
+DATABASE_S: Final = 3.0
+THREADS: Final = 4
+WAITING: Final = 64
+"""Requests; beyond these a refusal is kinder than a queue."""
+
+T = TypeVar("T")
+
+
+class Told(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to feedback."""
+
+    prediction_id: str
+    kind: Kind
+    product_id: str | None
+    value: float | None
+    at: datetime
+    matched: bool  # False: the prediction's row is not there (yet), so that nobody knows its version
+    model: str | None
+    version: int | None
+    arm: str | None
+
+
+class FeedbackRoutes:
+    """The handlers over one wiring."""
+
+    def __init__(
+        self,
+        predictions: Callable[[], Predictions],
+        read_state: Callable[[], State],
+        rate: Rate,
+        registry: CollectorRegistry,
+    ) -> None:
+        self._predictions, self._read_state, self._rate = predictions, read_state, rate
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="feedback")
+        self._pending = 0
+        self._count = Counter(
+            "switchyard_feedback",
+            "Feedback by kind, and by what became of it: new, again (kept before), refused (another has its key)",
+            ["kind", "result"],
+            registry=registry,
+        )
+
+    async def give(self, scope: Scope, receive: Receive) -> Reply:
+        """Keeps what a caller says, once for each key."""
+        self._rate.check(scope)
+        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        if headers.get(b"content-type", "").partition(";")[0].strip().lower() != "application/json":
+            # As the API's PATCH: no form of another site can send this type without the browser asking first.
+            raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the body must be sent as application/json")
+        said = read_feedback(await _read(scope, receive))
+        new = NewFeedback(
+            idempotency_key=choose_key(headers.get(KEY_HEADER.lower().encode()), said),
+            body_digest=to_body_digest(said),
+            **msgspec.structs.asdict(said),
+        )
+        try:
+            given = await self._ask(lambda: self._predictions().give(new, now=datetime.now(UTC)))
+        except StaleWrite:
+            self._count.labels(said.kind, "refused").inc()
+            raise
+        self._count.labels(said.kind, "new" if given.is_new else "again").inc()
+        replayed = () if given.is_new else ((b"idempotent-replayed", b"true"),)
+        return Reply(msgspec.json.encode(to_told(given.feedback)), headers=replayed)
+
+    async def tell_statistics(self, scope: Scope, receive: Receive) -> Reply:
+        """How often what was said of each version's predictions."""
+        self._rate.check(scope)
+        champion = self._read_state().champion
+        asked = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        window = read_window(asked, model=champion.name if champion else "")
+        since = datetime.now(UTC) - timedelta(seconds=WAITING_S)
+        counts = await self._ask(lambda: self._predictions().count(window, waiting_since=since))
+        return to_json(to_statistics(window, counts))
+
+    def close(self) -> None:
+        """Waits for no one. A second call does nothing."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _ask(self, ask: Callable[[], T]) -> T:
+        """What the database answers. Raises: TryAgain: it is away, or too many wait for it."""
+        if self._pending >= WAITING:
+            raise TryAgain(f"{self._pending} requests wait for the results database already; try again")
+        self._pending += 1
+        try:
+            with waiting_at_most(DATABASE_S):
+                run: Any = partial(contextvars.copy_context().run, ask)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, run)
+        finally:
+            self._pending -= 1
+
+
+async def _read(scope: Scope, receive: Receive) -> bytes:
+    try:
+        return await read_body(scope, receive, MAX_BODY_BYTES)
+    except Refused as err:
+        raise Refused(err.status, f"the body must have at most {MAX_BODY_BYTES:,} bytes") from err
+
+
+def to_told(feedback: Feedback) -> Told:
+    """What is answered of it, as it is kept now."""
+    return Told(
+        prediction_id=feedback.prediction_id,
+        kind=feedback.kind,
+        product_id=feedback.product_id,
+        value=feedback.value,
+        at=feedback.at,
+        matched=feedback.predicted_at is not None,
+        model=feedback.model,
+        version=feedback.version,
+        arm=feedback.arm,
+    )

@@ -1,0 +1,142 @@
+"""Writes predictions behind the answers, in batches: a database that is slow or away costs rows, never an answer.
+
+A row is written about `GATHER_S` after its answer. What waits when the process is killed is lost; a server that is
+stopped writes it first.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from serving.predictions import answering
+from serving.predictions.buffer import Buffer
+from serving.predictions.state import State
+from switchyard.clients.postgres.deadlines import waiting_at_most
+from switchyard.core.errors import BadRecord, SwitchyardError, catch, to_message
+from switchyard.core.ports import Predictions
+from switchyard.core.predictions.arms import Arm
+from switchyard.core.predictions.feedback import hash_buyer
+from switchyard.core.predictions.requests import PredictRequest
+from switchyard.core.predictions.rows import Prediction
+
+WAITING: Final = 20_000
+"""Predictions, of this process: some 20 MB with 20 products each."""
+BATCH: Final = 500
+GATHER_S: Final = 0.25
+PAUSES_S: Final = (1.0, 2.0, 4.0, 8.0)
+"""Between two tries, while the database is away; the last one again and again."""
+DATABASE_S: Final = 5.0
+STOP_S: Final = 5.0
+
+_log = logging.getLogger("switchyard.predictions")
+
+
+class Noted(msgspec.Struct, frozen=True, gc=False):
+    """A prediction that was sent, as it waits to be written."""
+
+    buyer_id: str
+    said: answering.Prediction
+    at: datetime
+    latency_ms: float
+
+
+class Recorder(Collector):
+    """One thread that writes what the others note."""
+
+    def __init__(
+        self, predictions: Callable[[], Predictions], buyer_key: bytes, *, waiting: int = WAITING, batch: int = BATCH
+    ) -> None:
+        self._predictions, self._key, self._batch = predictions, buyer_key, batch
+        self._waiting: Buffer[Noted] = Buffer(waiting)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="predictions", daemon=True)
+        self._problem = ""
+        self.written = 0
+        self.dropped = 0
+
+    def note(self, request: PredictRequest, state: State, answered: answering.Answered, seconds: float) -> None:
+        """Notes what was answered; what there is no room for is counted, and forgotten."""
+        at, latency_ms = datetime.now(UTC), 1000 * seconds / len(answered.predictions)
+        noted = [
+            Noted(buyer_id, said, at, latency_ms)
+            for buyer_id, said in zip(request.buyer_ids, answered.predictions, strict=True)
+        ]
+        self.dropped += self._waiting.put(noted)
+
+    def start(self) -> None:
+        """Begins to write."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Writes what waits, for some seconds at most. A second call does nothing."""
+        self._stopping.set()
+        self._waiting.close()
+        if self._thread.is_alive():
+            self._thread.join(STOP_S)
+
+    def collect(self) -> Iterator[Metric]:
+        """For /metrics."""
+        written = CounterMetricFamily("switchyard_predictions_written", "Predictions written to the results database")
+        written.add_metric([], self.written)
+        yield written
+        dropped = CounterMetricFamily(
+            "switchyard_predictions_dropped", "Predictions that were answered and could not be written"
+        )
+        dropped.add_metric([], self.dropped)
+        yield dropped
+        queued = GaugeMetricFamily("switchyard_predictions_queued", "Predictions that wait to be written")
+        queued.add_metric([], len(self._waiting))
+        yield queued
+
+    def _run(self) -> None:
+        while noted := self._waiting.take(self._batch, gather_s=GATHER_S):
+            self._write([_to_row(one, self._key) for one in noted])
+
+    def _write(self, rows: list[Prediction]) -> None:
+        """Until it is done, or cannot be: a batch that was written and not confirmed may be written again."""
+        tries = 0
+        while True:
+            err = catch(lambda: self._record(rows))
+            if not isinstance(err, Exception):
+                self.written += len(rows)
+                self._problem = ""
+                return
+            self._report(err)
+            if self._stopping.is_set() or isinstance(err, BadRecord) or not isinstance(err, SwitchyardError):
+                self.dropped += len(rows)
+                return
+            self._stopping.wait(PAUSES_S[min(tries, len(PAUSES_S) - 1)])
+            tries += 1
+
+    def _record(self, rows: list[Prediction]) -> None:
+        with waiting_at_most(DATABASE_S):
+            self._predictions().record(rows)
+
+    def _report(self, err: Exception) -> None:
+        """Once for each new trouble, not for each try."""
+        said = to_message(err)
+        if said != self._problem:
+            _log.error("predictions are answered, and not written: %s", said)
+            self._problem = said
+
+
+def _to_row(noted: Noted, key: bytes) -> Prediction:
+    said = noted.said
+    return Prediction(
+        id=said.prediction_id,
+        at=noted.at,
+        model=said.model,
+        version=said.version,
+        digest=said.digest,
+        arm=Arm(said.arm),
+        buyer_hash=hash_buyer(key, noted.buyer_id),
+        product_ids=said.product_ids,
+        latency_ms=noted.latency_ms,
+        fallback=said.fallback,
+    )
