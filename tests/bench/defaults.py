@@ -33,11 +33,11 @@ def main() -> None:
 
 def measure(fields: dict[str, Any], window: str) -> tuple[str, str]:
     """Both recalls in the window, after a training without statistics."""
+    from switchyard.clients.interactions.made_up import make_interactions
     from switchyard.core.runs.spec import TrainSpec
     from trainer.data.batches import to_train_batches
     from trainer.data.reading import read_interactions
     from trainer.data.splitting import split_by_time
-    from trainer.data.synthetic import make_interactions
     from trainer.model.evaluation import rank_by_model, rank_by_popularity, to_recalls
     from trainer.training import build_model
 

@@ -7,9 +7,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pa_parquet
 
+from switchyard.clients.interactions.rows import Interactions
 from switchyard.core.metrics.record import MetricsRecord
 from switchyard.core.runs.spec import TrainSpec
-from trainer.data.interactions import Interactions
 
 TINY_FLAGS = ["--epochs=2", "--batch-size=64", "--embedding-dim=8", "--top-k=5", "--synthetic-buyers=40"]
 TINY_FLAGS += ["--synthetic-products=30", "--synthetic-interactions=600"]

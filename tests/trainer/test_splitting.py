@@ -6,10 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from switchyard.clients.interactions.made_up import make_interactions as make_up
 from switchyard.core.errors import BadRequest
 from tests.trainer.factories import make_interactions, make_spec
 from trainer.data.splitting import split_by_time
-from trainer.data.synthetic import make_interactions as make_up
 
 
 def test_split_is_by_time_and_in_the_asked_shares() -> None:

@@ -5,11 +5,11 @@ import hashlib
 
 import msgspec
 
+from switchyard.clients.interactions.made_up import make_interactions
 from switchyard.core.runs.spec import TrainSpec
 from trainer.console import say
 from trainer.data.reading import read_interactions
 from trainer.data.splitting import Dataset, split_by_time
-from trainer.data.synthetic import make_interactions
 from trainer.output.journal import Journal
 
 

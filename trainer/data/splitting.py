@@ -7,9 +7,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from switchyard.clients.interactions.rows import Interactions
 from switchyard.core.errors import BadRequest
 from switchyard.core.runs.spec import TrainSpec
-from trainer.data.interactions import Interactions
 
 Ints = np.ndarray[Any, np.dtype[np.int32]]
 

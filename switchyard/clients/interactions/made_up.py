@@ -4,8 +4,8 @@ shops."""
 import numpy as np
 import pyarrow as pa
 
+from switchyard.clients.interactions.rows import Interactions
 from switchyard.core.runs.spec import TrainSpec
-from trainer.data.interactions import Interactions
 
 LATENT_DIM = 8
 TASTE = 2.5  # how much a taste weighs against popularity, in units of the logit

@@ -1,4 +1,4 @@
-"""What the trainer learns from: who bought what, when; whether read from files or made up."""
+"""What a model is trained and judged on: who bought what, when; whether read from files or made up."""
 
 from dataclasses import dataclass, field
 from typing import Any

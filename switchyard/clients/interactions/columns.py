@@ -1,4 +1,4 @@
-"""Columns as files happen to store them, made into what the trainer works on: ids as text, times and quantities as
+"""Columns as files happen to store them, made into what is trained and judged on: ids as text, times and quantities as
 numbers."""
 
 from typing import Any
@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as kinds
 
+from switchyard.core.data.moments import find_unit_us
 from switchyard.core.errors import BadRequest
 
 
@@ -74,15 +75,13 @@ def _read_numbers(column: Any, decimal: str) -> Any:
 
 
 def _to_microseconds(column: Any) -> Any:
-    """Of numbers that can only be a time since 1970 in another unit, from 1973 to the year 5138; others as they are.
+    """Of numbers that can only be a time since 1970 in another unit; others as they are.
 
     Files of one folder may count in different units, and rows are ordered across all of them.
     """
     largest = pc.max(column).as_py()
-    for unit_us, least in ((1e-3, 1e17), (1.0, 1e14), (1e3, 1e11), (1e6, 1e8)):
-        if largest is not None and least <= largest < 1e20:
-            return pc.multiply(column, unit_us)
-    return column
+    unit_us = None if largest is None else find_unit_us(largest)
+    return column if unit_us is None else pc.multiply(column, unit_us)
 
 
 def _parse_times(column: Any, name: str, time_format: str) -> Any:
