@@ -2,13 +2,16 @@
 against. The rows are the registry's; nothing here decides who answers."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
-from typing import Final
+from typing import Any, Final
 from urllib.parse import unquote
 
 from switchyard.core.errors import BadRecord, BadRequest, NotFound, StaleWrite, TryAgain
+from switchyard.core.metrics.reading import read_record
+from switchyard.core.metrics.record import MAX_FILE_BYTES
 from switchyard.core.ports import Jobs, Models, Objects, Runs, Stat
 from switchyard.core.registry.manifest import (
     Manifest,
@@ -17,9 +20,10 @@ from switchyard.core.registry.manifest import (
     find_path_problems,
     to_manifest,
 )
-from switchyard.core.registry.registration import to_run_source
+from switchyard.core.registry.registration import to_run_source, to_trained_until
 from switchyard.core.registry.rows import Lineage, NewVersion, Registered
 from switchyard.core.runs.jobs import JobState
+from switchyard.core.runs.own_words import read_ended_params
 from switchyard.core.runs.rows import Job, QuickTest, RunStatus
 
 PARTS: Final = ("model", "embeddings", "score")
@@ -64,7 +68,7 @@ def register_run(ports: Ports, quick_test_id: int, name: str, *, by: str = "", d
             source_key=source_key,
             source_uri=run.gcs_artifacts_path,
             manifest=read_manifest(ports.open_objects(run.gcs_artifacts_path), run.gcs_artifacts_path, where),
-            lineage=to_lineage(run, job),
+            lineage=to_lineage(run, job, read_params(ports.open_objects, run.gcs_artifacts_path)),
             by=by,
             description=description,
         )
@@ -84,8 +88,25 @@ def check_completed(run: QuickTest, job: Job | None) -> None:
         raise NotFound(f"quick test {run.id} has no folder of files, so there is no model to register")
 
 
-def to_lineage(run: QuickTest, job: Job | None) -> Lineage:
-    """Where the run's model comes from. On an application's table the job alone knows the parameters."""
+def read_params(open_objects: OpenObjects, folder_uri: str) -> dict[str, Any]:
+    """What the training said of itself, in the file of its metrics or, where it has none, of its end; empty where
+    neither can be read: a model is one all the same. A second call reads again."""
+    objects, folder = open_objects(folder_uri), folder_uri.rstrip("/")
+    for name in ("training_metrics.json", "ended.json"):
+        with suppress(NotFound, BadRecord):
+            uri = f"{folder}/{name}"
+            data, _ = objects.read(uri, max_bytes=MAX_FILE_BYTES)
+            if name == "ended.json":
+                return read_ended_params(data)
+            return read_record(data, where=uri).params
+    return {}
+
+
+def to_lineage(run: QuickTest, job: Job | None, params: Mapping[str, Any]) -> Lineage:
+    """Where the run's model comes from. On an application's table the job alone knows the parameters.
+
+    Args:
+        params: what the training said of itself."""
     parameters = dict(run.parameters or (job.parameters if job else {}))
     return Lineage(
         quick_test_id=run.id,
@@ -94,6 +115,7 @@ def to_lineage(run: QuickTest, job: Job | None) -> Lineage:
         parameters=parameters,
         image=job.image if job else "",
         code_version=metadata.version("switchyard"),
+        trained_until=to_trained_until(params),
     )
 
 

@@ -1,5 +1,6 @@
 """Files into the registry: what is read, what is refused, and what has changed since."""
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +22,18 @@ FILES = {
     "model/variables/v.data": b"x" * 100,
     "embeddings/product embeddings.npy": b"1234",
     "score/größe.parquet": b"",
+}
+
+SEEN = {"last_train_time": "2023-11-14T21:00:00+00:00", "last_validation_time": "2023-11-14T22:13:20+00:00"}
+METRICS = {
+    "schema_version": 1,
+    "status": "completed",
+    "available": True,
+    "saved_at": "2026-01-15T10:30:00Z",
+    "run": {"quick_test_id": 1, "key": "k", "attempt": 1, "restart": 0, "name": "", "seed": 7},
+    "epochs": [0],
+    "loss": {"loss": [0.5]},
+    "params": SEEN,
 }
 
 
@@ -80,6 +93,28 @@ def test_model_of_a_completed_run_is_a_version(place: Place, folder: Path) -> No
     (folder / "model" / "saved_model.pb").unlink()
     again = register(place, run)
     assert (again.version, again.is_new) == (made, False)
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"training_metrics.json": METRICS}, "2023-11-14T22:13:20+00:00"),
+        ({"ended.json": {"status": "completed", "params": SEEN}}, "2023-11-14T22:13:20+00:00"),
+        ({"training_metrics.json": {**METRICS, "params": {"epochs": 3}}}, ""),
+        ({"training_metrics.json": {**METRICS, "params": {"last_validation_time": ["now"]}}}, ""),
+        ({"ended.json": {"status": "completed"}}, ""),
+        ({}, ""),
+    ],
+    ids=["the metrics file", "the end's file", "an older trainer", "no time", "an end alone", "neither"],
+)
+def test_version_says_until_when_its_training_has_seen(
+    place: Place, folder: Path, files: dict[str, object], expected: str
+) -> None:
+    """As the training wrote it; a model whose training did not is registered all the same."""
+    (folder / "training_metrics.json").unlink()
+    for name, content in files.items():
+        (folder / name).write_text(json.dumps(content))
+    assert register(place, make_run(place, folder)).version.lineage.trained_until == expected
 
 
 def test_large_file_is_read_in_parts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

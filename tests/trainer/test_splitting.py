@@ -49,6 +49,15 @@ def test_split_knows_only_what_train_knows() -> None:
     assert dataset.counts["test_pairs"] + dataset.counts["test_rows_dropped_repeated_pair"] == 7
 
 
+def test_split_says_until_when_it_has_seen() -> None:
+    """What is newer than the last validation row is new to the model: dates in words, a source's own numbers as they
+    are."""
+    dataset = split_by_time(make_interactions(80), make_spec())
+    assert dataset.last_times == {"last_train_time": "63", "last_validation_time": "71"}
+    dated = split_by_time(make_interactions(80, times=1.7e15 + np.arange(80) * 1e6), make_spec())
+    assert dated.last_times["last_validation_time"] == "2023-11-14T22:14:31+00:00"
+
+
 BAD: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({"times": np.zeros(80)}, {}, "80 rows over 1 instants leave none for train and validation|--validation-fraction"),
     ({}, {"top_k": 9}, r"9 products \(--top-k\).*only 8"),

@@ -20,7 +20,7 @@ def prepare(spec: TrainSpec, journal: Journal) -> Dataset:
     """
     interactions = read_interactions(spec) if spec.data_uri else make_interactions(spec)
     dataset = split_by_time(interactions, spec)
-    journal.count(dataset.counts)
+    journal.describe_data(dataset.counts, dataset.last_times)
     dropped = ", ".join(f"{count} {name}" for name, count in dataset.counts.items() if "dropped" in name and count)
     say(
         f"{dataset.counts['rows_read']} rows read, {dataset.counts['train_rows']} to train on: "

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from switchyard.clients.interactions.rows import Interactions
 from switchyard.core.errors import BadRequest
+from switchyard.core.runs.moments import say_moment
 from switchyard.core.runs.spec import TrainSpec
 
 Ints = np.ndarray[Any, np.dtype[np.int32]]
@@ -36,6 +37,7 @@ class Dataset:
     test: Pairs  # distinct pairs
     product_counts: np.ndarray[Any, np.dtype[np.int64]]  # purchases in train, [products]
     counts: dict[str, int]
+    last_times: dict[str, str]  # as `core.runs.moments` says them: what is newer, the training has not seen
 
 
 def split_by_time(interactions: Interactions, spec: TrainSpec) -> Dataset:
@@ -91,6 +93,11 @@ def split_by_time(interactions: Interactions, spec: TrainSpec) -> Dataset:
         train=train,
         product_counts=np.bincount(train.products, minlength=len(product_ids)),
         counts=counts,
+        # Validation rows are none to learn from, but they say when to stop, and which settings are good.
+        last_times={
+            "last_train_time": say_moment(float(times[validation_from - 1])),
+            "last_validation_time": say_moment(float(times[test_from - 1])),
+        },
         **parts,
     )
 

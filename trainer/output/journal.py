@@ -57,9 +57,10 @@ class Journal:
         self.record = EpochRecord(record)
         self._restored = len(record.epochs)
 
-    def count(self, counts: Mapping[str, int]) -> None:
-        """Adds what was counted in the data to the params."""
+    def describe_data(self, counts: Mapping[str, int], last_times: Mapping[str, str]) -> None:
+        """Adds to the params what was counted in the data, and until when they are."""
         self.params.update(counts)
+        self.params.update(last_times)
 
     def to_record(self, status: FileStatus) -> MetricsRecord:
         """The record as of now."""

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as kinds
 
-from switchyard.core.data.moments import find_unit_us
 from switchyard.core.errors import BadRequest
+from switchyard.core.runs.moments import find_unit_us
 
 
 def to_ids(column: Any, name: str) -> Any:

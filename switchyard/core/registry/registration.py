@@ -1,8 +1,12 @@
 """Registering: which source is which version."""
 
-from switchyard.core.errors import StaleWrite
+from collections.abc import Mapping
+from typing import Any
+
+from switchyard.core.errors import BadRequest, StaleWrite
 from switchyard.core.registry.names import check_model_name
 from switchyard.core.registry.rows import ModelVersion, NewVersion
+from switchyard.core.runs.moments import read_moment, say_moment
 
 
 def to_run_source(quick_test_id: int, run_key: str) -> str:
@@ -14,6 +18,19 @@ def to_run_source(quick_test_id: int, run_key: str) -> str:
     'quick-test:12'
     """
     return f"run:{run_key}" if run_key else f"quick-test:{quick_test_id}"
+
+
+def to_trained_until(params: Mapping[str, Any]) -> str:
+    """The newest purchase that a training has seen, by the params that it left; empty: they do not say.
+
+    >>> to_trained_until({"last_validation_time": "2023-11-14T22:13:20+00:00"}), to_trained_until({"epochs": 3})
+    ('2023-11-14T22:13:20+00:00', '')
+    """
+    said = str(params.get("last_validation_time", ""))
+    try:
+        return say_moment(read_moment(said))
+    except BadRequest:
+        return ""
 
 
 def check_new(new: NewVersion) -> None:

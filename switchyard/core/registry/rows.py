@@ -31,6 +31,7 @@ class Lineage(msgspec.Struct, frozen=True, kw_only=True):
     parameters: dict[str, Any] = {}
     image: str = ""  # the trainer's, by its digest where that could be read
     code_version: str = ""
+    trained_until: str = ""  # the newest purchase that the training has seen (`core.runs.moments`)
 
 
 class NewVersion(msgspec.Struct, frozen=True, kw_only=True):

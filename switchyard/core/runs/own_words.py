@@ -1,6 +1,6 @@
-"""Why a training failed, in its own words: what it wrote last, where it still could."""
+"""What a training wrote last, where it still could: why it failed, and its params where no other file has them."""
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -20,6 +20,7 @@ class _Ended(msgspec.Struct):
     status: str = ""
     message: str = ""
     run: _Run = msgspec.field(default_factory=_Run)
+    params: dict[str, Any] | None = None
 
 
 def read_own_words(ended: bytes, job: Job) -> str:
@@ -29,6 +30,12 @@ def read_own_words(ended: bytes, job: Job) -> str:
     if isinstance(found, Exception) or found.status != "failed" or found.run.key != job.key:
         return ""
     return found.message.strip()[:_SHOWN]
+
+
+def read_ended_params(ended: bytes) -> dict[str, Any]:
+    """The params of a training that wrote no file of metrics; empty where it says none, or cannot be read."""
+    found = catch(lambda: msgspec.json.decode(ended, type=_Ended))
+    return {} if isinstance(found, Exception) else found.params or {}
 
 
 def to_end_error(error: str, job: Job, own_words: str) -> str:
