@@ -40,6 +40,7 @@ from flows.parameters import (
     RestoreParameters,
     RollbackParameters,
     TrainParameters,
+    ValidateParameters,
     VerifyParameters,
 )
 from switchyard.cli import to_command
@@ -61,14 +62,16 @@ FLOWS: dict[str, type[msgspec.Struct]] = {
     "export": ExportParameters,
     "restore": RestoreParameters,
     "register": RegisterParameters,
+    "validate": ValidateParameters,
     "promote": PromoteParameters,
     "rollback": RollbackParameters,
     "mirror": MirrorParameters,
 }
 _RUN = {"id": "quick_test_id"}
+_VERSION = {"model": "name", "number": "version"}
 _PLACES: dict[str, dict[str, str]] = {
     **dict.fromkeys(("ingest", "cancel", "recover", "verify", "register"), _RUN),
-    "promote": {"model": "name", "number": "version"},
+    **dict.fromkeys(("validate", "promote"), _VERSION),
     "rollback": {"model": "name"},
     "mirror": {"model": "name"},
 }
@@ -195,8 +198,8 @@ def read_command(arguments: Sequence[str], *, prog: str = "python -m flows") -> 
     if values["flow"] == "train":
         # Known before the flow run is, so that Ctrl-C finds its job again.
         values.setdefault("request_key", str(uuid4()))
-        if "data_uri" in values:  # the flow may run in another folder
-            values["data_uri"] = to_absolute(values["data_uri"], str(Path.cwd()))
+    if "data_uri" in values:  # the flow may run in another folder
+        values["data_uri"] = to_absolute(values["data_uri"], str(Path.cwd()))
     return Command(
         flow=values["flow"],
         parameters=read_flags(values, FLOWS[values["flow"]]),

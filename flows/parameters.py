@@ -10,9 +10,11 @@ from msgspec import Meta
 from switchyard.core.errors import BadRequest
 from switchyard.core.history.best import DIRECTION_PATTERN
 from switchyard.core.mlflow.rules import MAX_TEXT, parse_rules
+from switchyard.core.registry.judging import Thresholds
 from switchyard.core.registry.names import EXPECTED_PATTERN, MAX_VERSION, MODEL_PATTERN
 from switchyard.core.runs.machine import MachineSpec
 from switchyard.core.runs.missing import MISSING_FOR
+from switchyard.core.runs.moments import read_moment
 from switchyard.core.runs.spec import TrainSpec
 
 NameRules = Annotated[
@@ -375,6 +377,108 @@ class RegisterParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     name: ModelName = "two-tower"
     description: Annotated[str, Meta(max_length=2_000, description="what people should know of this version")] = ""
     by: By = ""
+
+
+MaxLoss = Annotated[
+    float,
+    Meta(
+        ge=-1,
+        le=1,
+        description="by what share of the champion's the interval's lower end may be below it; below 0: must be above",
+    ),
+]
+Least = Annotated[float, Meta(ge=0, le=1, description="the version's own number must be at least this; 0: any")]
+OtherColumn = Annotated[str, Meta(max_length=1_000, description="as train takes it; empty: as the version was trained")]
+MaybeNoColumn = Annotated[
+    str, Meta(max_length=1_000, description="as train takes it; empty: as the version was trained; none: there is none")
+]
+
+
+class ValidateParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Compare a version with the champion on purchases that both have not seen.
+
+    It passes or fails by the thresholds; the numbers are kept with it, and in the model's history.
+    """
+
+    GROUPS: ClassVar[dict[str, tuple[str, ...]]] = {
+        "common": ("name", "version", "data_uri", "trained_until", "whole_days"),
+        "thresholds": (
+            "k", "max_recall_loss", "max_ndcg_loss", "max_coverage_loss", "min_recall", "min_ndcg", "min_coverage",
+            "beat_popularity",
+        ),
+        "how it is measured": ("buyers", "min_buyers", "resamples", "confidence", "seed"),
+        "the data's columns": (
+            "buyer_column", "product_column", "time_column", "time_format", "quantity_column", "invoice_column",
+            "csv_separator", "csv_encoding", "csv_decimal", "csv_columns",
+        ),
+        "for the history": ("reason", "by", "request_key"),
+    }  # fmt: skip
+
+    name: ModelName
+    version: Annotated[int, Meta(ge=1, le=MAX_VERSION, description="the version that would be champion")]
+    data_uri: Annotated[
+        str,
+        Meta(
+            description="held-out purchases as Parquet or CSV: a file, a folder or a pattern (a path, file://, gs://); "
+            "empty: those that the version was trained on, of which the newest are new to it"
+        ),
+    ] = ""
+    trained_until: Annotated[
+        str,
+        Meta(
+            description="the last day or time that training has seen, of a version whose training did not say: "
+            "2024-02-29; where it did, that counts"
+        ),
+    ] = ""
+    whole_days: Annotated[
+        bool,
+        Meta(description="purchases count from the day (UTC) after the last training day; no: from the next moment"),
+    ] = True
+    k: Annotated[
+        int, Meta(ge=1, le=1_000, description="recall, NDCG and coverage are judged at the first K products")
+    ] = 10
+    max_recall_loss: MaxLoss = Thresholds().max_recall_loss
+    max_ndcg_loss: MaxLoss = Thresholds().max_ndcg_loss
+    max_coverage_loss: MaxLoss = Thresholds().max_coverage_loss
+    min_recall: Least = 0.0
+    min_ndcg: Least = 0.0
+    min_coverage: Least = 0.0
+    beat_popularity: Annotated[
+        bool, Meta(description="recall must surely be above that of the most bought products, where these are known")
+    ] = True
+    buyers: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="ask for at most N buyers, drawn by the seed where there are more")
+    ] = 10_000
+    min_buyers: Annotated[
+        int, Meta(ge=2, le=1_000_000, description="refuse to judge by fewer buyers with a held-out purchase")
+    ] = 50
+    resamples: Annotated[int, Meta(ge=100, le=100_000, description="resamples of the bootstrap")] = 1_000
+    confidence: Annotated[float, Meta(ge=0.5, le=0.999, description="of the intervals")] = 0.95
+    seed: Annotated[
+        int, Meta(ge=0, le=2**31 - 1, description="draws buyers and resamples; the same inputs give the same numbers")
+    ] = 7
+    buyer_column: OtherColumn = ""
+    product_column: OtherColumn = ""
+    time_column: OtherColumn = ""
+    time_format: OtherColumn = ""
+    quantity_column: MaybeNoColumn = ""
+    invoice_column: MaybeNoColumn = ""
+    csv_separator: OtherColumn = ""
+    csv_encoding: OtherColumn = ""
+    csv_decimal: OtherColumn = ""
+    csv_columns: OtherColumn = ""
+    reason: Reason = ""
+    by: By = ""
+    request_key: RequestKey = ""
+
+    def __post_init__(self) -> None:
+        if self.trained_until:
+            try:
+                read_moment(self.trained_until)
+            except BadRequest as err:
+                raise ValueError(f"trained_until: {err}") from err
+        if self.min_buyers > self.buyers:
+            raise ValueError(f"min_buyers must be at most buyers ({self.buyers}); got {self.min_buyers}")
 
 
 class PromoteParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from flows.answers.backfill import BackfillResult
 from flows.answers.fill import FillResult
+from flows.answers.judged import ValidateResult
 from flows.answers.run import RunResult
 from flows.answers.store import ExportResult, RestoreResult
 from flows.answers.verify import VerifyResult
@@ -88,6 +89,8 @@ def print_result(result: object, console: Console) -> None:
         console.print("\n".join(result.notes), markup=False, highlight=False, soft_wrap=True)
     elif isinstance(result, VerifyResult):
         _print_verify(result, console)
+    elif isinstance(result, ValidateResult):
+        _print_validate(result, console)
     elif isinstance(result, msgspec.Struct):
         for name, value in msgspec.to_builtins(result).items():
             console.print(f"{name.replace('_', ' ')}: {value or 'none'}", highlight=False, markup=False)
@@ -124,6 +127,36 @@ def _print_backfill(result: BackfillResult, console: Console) -> None:
     _print_lists(result.lists, console)
     kept = "; ".join(result.export_only)
     console.print(f"kept by an export of MLflow alone: {kept}", markup=False, highlight=False)
+
+
+def _print_validate(result: ValidateResult, console: Console) -> None:
+    """The numbers side by side, each threshold in words, and what comes next."""
+    rows = []
+    for one in result.measured:
+        difference = one["to_champion"] or {}
+        interval = f"{difference['low']:+.4f} to {difference['high']:+.4f}" if difference else ""
+        numbers = (one["challenger"], one["champion"], one["popularity"])
+        shown = ["" if number is None else f"{number:.4f}" for number in numbers]
+        rows.append([f"{one['name']}@{one['k']}", *shown, interval])
+    champion = "no champion" if result.against is None else f"version {result.against}"
+    columns = ["metric", f"version {result.version}", champion, "popularity", "difference, interval"]
+    console.print(_to_table(f"model {result.name}", columns, rows))
+    for check in result.checks:
+        sign = "passed" if check["passed"] else "FAILED"
+        console.print(f"{sign}  {check['said']}", highlight=False, markup=False, soft_wrap=True)
+    console.print(
+        f"version {result.version} of model {result.name} {result.status} against {champion}",
+        highlight=False,
+        markup=False,
+    )
+    if result.status == "passed":
+        expected = "none" if result.against is None else result.against
+        console.print(
+            f"next   {to_command()} promote '{result.name}' {result.version} --expect {expected}",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
 
 
 def _print_lists(lists: list[tuple[str, list[list[str]]]], console: Console) -> None:

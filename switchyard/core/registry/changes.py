@@ -97,3 +97,19 @@ def refuse_tombstoned(version: ModelVersion) -> None:
 def say_version(version: object) -> str:
     """A version, or that there is none, as `--expect` takes it."""
     return "none" if version is None else str(version)
+
+
+def say_champion(held: Held) -> str:
+    """Who is in Production, since when, and by whom."""
+    model, last = held.model, held.last
+    found = "no version is" if model.production is None else f"version {model.production} is"
+    since = ""
+    if last is not None:
+        by = f" by {last.by}" if last.by else ""
+        since = f" since {last.at:%Y-%m-%d %H:%M:%S} UTC ({last.act}{by})"
+    return f"{found} in Production of model {model.name}{since}"
+
+
+def say_compared(version: int | None) -> str:
+    """With whom a version was compared."""
+    return "no champion" if version is None else f"version {version}"

@@ -11,6 +11,8 @@ from switchyard.core.registry.changes import (
     Step,
     check_move,
     refuse_tombstoned,
+    say_champion,
+    say_compared,
     say_version,
     to_change,
     to_replaced,
@@ -69,8 +71,7 @@ def find_gate_problem(version: ModelVersion, champion: ModelVersion | None) -> s
     if judged.status is not Validation.PASSED:
         return f"{what} was not compared with {against}: its validation is {judged.status}"
     if not _speaks_of(judged, version, champion):
-        other = "no champion" if judged.against is None else f"version {judged.against}"
-        return f"{what} passed against {other}, and not against {against}"
+        return f"{what} passed against {say_compared(judged.against)}, and not against {against}"
     return ""
 
 
@@ -152,15 +153,10 @@ def _replace(held: Held, step: Step, *, previous: int | None) -> Change:
 
 
 def _expect_champion(held: Held, expected: int | None) -> None:
-    model, last = held.model, held.last
+    model = held.model
     if model.production == expected:
         return
-    found = "no version is" if model.production is None else f"version {model.production} is"
-    since = ""
-    if last is not None:
-        by = f" by {last.by}" if last.by else ""
-        since = f" since {last.at:%Y-%m-%d %H:%M:%S} UTC ({last.act}{by})"
     raise StaleWrite(
-        f"{found} in Production of model {model.name}{since}; expected was {say_version(expected)}. Nothing "
+        f"{say_champion(held)}; expected was {say_version(expected)}. Nothing "
         f"was changed. If it still is to be replaced: --expect {say_version(model.production)}"
     )

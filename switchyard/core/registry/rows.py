@@ -147,6 +147,8 @@ class Verdict(Request, frozen=True, kw_only=True):
 
     version: int
     judgement: Judgement
+    # The champion must still be the one compared with. False: a judgement of another pair is kept too.
+    of_champion: bool = False
 
 
 class Tombstone(Request, frozen=True, kw_only=True):

@@ -11,6 +11,8 @@ from switchyard.core.registry.changes import (
     Step,
     check_move,
     refuse_tombstoned,
+    say_champion,
+    say_compared,
     say_version,
     to_change,
     to_replaced,
@@ -100,10 +102,16 @@ def validate(held: Held, wanted: Verdict) -> Change:
 
     Raises:
         NotFound: no such version, or no such champion.
-        StaleWrite: the files compared are not the version's, or not those of the champion that is named.
+        StaleWrite: the files compared are not the version's, or not those of the champion that is named; or another one
+            is champion by now, where that is asked for.
         BadRequest: the judgement says nothing, or the version is tombstoned.
     """
     model, version, judged = held.model, held.read(wanted.version), wanted.judgement
+    if wanted.of_champion and model.production != judged.against:
+        raise StaleWrite(
+            f"{say_champion(held)}; version {version.version} was compared with {say_compared(judged.against)}. "
+            f"Nothing was written. To compare it again: switchyard validate '{model.name}' {version.version}"
+        )
     if version.judgement == judged:
         return Change(model=model)
     refuse_tombstoned(version)
