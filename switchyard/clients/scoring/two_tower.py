@@ -144,7 +144,8 @@ def _to_shares(purchases: Purchases) -> Floats:
 
 
 def _take_best(scores: Floats, k: int) -> tuple[Places, Floats]:
-    """The places of the `k` highest, best first; equal ones by their place.
+    """The places of the `k` highest, best first; equal ones by their place, also those of which some are left out:
+    the trainer's evaluation ranks so.
 
     A sample says what a high score is, and only what is that high is sorted: half the time of parting all. Whatever the
     sample says, the answer is exact: where fewer than `k` are that high, all are parted.
@@ -156,7 +157,6 @@ def _take_best(scores: Floats, k: int) -> tuple[Places, Floats]:
         rank = len(sample) - (2 * k // _STRIDE + _SPARE)
         near = np.flatnonzero(scores >= np.partition(sample, rank)[rank])
     if near is None or len(near) < k:
-        near = np.argpartition(scores, count - k)[count - k :] if k < count else np.arange(count)
-        near.sort()
+        near = np.flatnonzero(scores >= np.partition(scores, count - k)[count - k]) if k < count else np.arange(count)
     best = near[np.argsort(-scores[near], kind="stable")[:k]]
     return best, scores[best]
