@@ -133,7 +133,7 @@ def judge(measured: Sequence[Measured], thresholds: Thresholds, confidence: floa
 
 def _judge_one(one: Measured, max_loss: float, least: float, confidence: float) -> Iterator[Check]:
     if one.to_champion is not None and one.champion is not None:
-        allowed = max_loss * one.champion
+        allowed = round(max_loss * one.champion, DIGITS)  # as the numbers themselves: 0.1 * 0.2 is above 0.02
         asked = (
             f"its lower end must be at least {-allowed:+.4f} ({-max_loss:+.0%} of the champion's)"
             if max_loss

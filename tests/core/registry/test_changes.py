@@ -325,6 +325,26 @@ def test_judgement_is_of_the_versions_own_files() -> None:
         validate(before, Verdict(name="fraud", version=2, judgement=Judgement(digest="sha256:2")))
 
 
+@pytest.mark.parametrize(
+    ("champion", "against", "told"),
+    [
+        (None, 1, "no version is in Production .*compared with version 1"),
+        (3, 1, r"version 3 is in Production of model fraud since .* \(promoted by ann\); .*compared with version 1"),
+        (3, None, "version 3 is in Production .*compared with no champion"),
+    ],
+)
+def test_judgement_against_another_champion_is_refused_where_it_is_asked_for(
+    champion: int | None, against: int | None, told: str
+) -> None:
+    """Who compared hears who is champion by now; a program that keeps a judgement of another pair may do so."""
+    others = [version(3, Stage.PRODUCTION)] if champion else []
+    before = held(version(1, Stage.ARCHIVED), version(2, judgement=judged(2, against=against)), *others)
+    wanted = Verdict(name="fraud", version=2, judgement=judged(2, against=against), of_champion=True)
+    with pytest.raises(StaleWrite, match=told):
+        validate(before, wanted)
+    assert validate(before, msgspec.structs.replace(wanted, of_champion=False)).steps == ()
+
+
 @pytest.mark.parametrize("stage", [Stage.PRODUCTION, Stage.STAGING])
 def test_version_that_answers_is_not_tombstoned(stage: Stage) -> None:
     """It is archived first."""
