@@ -215,7 +215,8 @@ def _resample(rng: np.random.Generator, buyers: int) -> Ints:
 def _to_difference(value: float, drawn: Floats, confidence: float) -> Difference:
     outside = (1 - confidence) / 2
     low, high = np.quantile(drawn, [outside, 1 - outside]).tolist()
-    return Difference(value=_round(value), low=_round(low), high=_round(high))
+    # Where hardly a resample differs from another, the interval could lie beside what was observed.
+    return Difference(value=_round(value), low=_round(min(low, value)), high=_round(max(high, value)))
 
 
 def _to_measured(name: str, k: int, numbers: Mapping[str, float], differences: Mapping[str, Difference]) -> Measured:

@@ -50,13 +50,14 @@ class Shop:
         number: int,
         *,
         noise: float = 0.0,
+        seed: int = 0,
         buyers: int = BUYERS,
         products: int = PRODUCTS,
         trained_until: str = UNTIL,
         parameters: dict[str, Any] | None = None,
     ) -> ModelVersion:
         """The next version, whose number must be `number`; it knows the first `buyers` and `products`."""
-        rng = np.random.default_rng(number)
+        rng = np.random.default_rng(seed)
         query, candidate = (true + noise * rng.normal(size=true.shape) for true in (self.tastes, self.traits))
         own = self.folder / f"run {number}"
         write_model(own, to_ids("b", buyers), to_ids("p", products), query[:buyers], candidate[:products])

@@ -117,9 +117,16 @@ def test_read_refuses_a_bad_file_by_name(tmp_path: Path, name: str, data: bytes,
 
 BAD_COLUMNS: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({"invoice_date": ["yesterday"] * 4}, {}, "'yesterday'.*--time-format"),
-    ({"invoice_date": ["1/13/2010"] * 4}, {"time_format": "%d/%m/%Y"}, "4 of 4 are not, the first is '1/13/2010'"),
+    (
+        {"invoice_date": ["1/13/2010"] * 4},
+        {"time_format": "%d/%m/%Y"},
+        "4 of 4 are not, the first is '1/13/2010' in row 1",
+    ),
     ({"invoice_date": [[1], [2], [3], [4]]}, {}, "'invoice_date' must hold times"),
-    ({"quantity": ["many"] * 4}, {}, "'quantity' must hold numbers"),
+    ({"quantity": ["many"] * 4}, {}, "'quantity' must hold numbers.* row 1 has 'many'"),
+    ({"quantity": ["1", "NaN", "many", "2"]}, {}, "'quantity' must hold numbers.* row 3 has 'many'"),
+    ({"invoice_date": ["2020-01-01T00:00Z", "2020-01-01T00:00Z", "soon", "now"]}, {}, "times.*row 3 has 'soon'"),
+    ({"invoice_date": ["2020-01-01", "", "2020-01-02", "soon"]}, {}, "'invoice_date': times.*row 2 has ''"),
     ({"customer_id": [[1], [2], [3], [4]]}, {}, "'customer_id' must hold ids"),
     ({"customer_id": [None] * 4}, {}, "none of 4 rows.*'rows_dropped_missing_buyer': 4"),
     ({"invoice_no": ["C1"] * 4}, {}, "none of 4 rows.*'rows_dropped_cancellation': 4"),

@@ -89,19 +89,21 @@ def _parse_times(column: Any, name: str, time_format: str) -> Any:
         times = pc.strptime(column, format=time_format, unit="us", error_is_null=True)
         wrong = pc.filter(column, pc.and_(pc.is_null(times), pc.is_valid(column)))
         if len(wrong):
+            row = pc.index(pc.and_(pc.is_null(times), pc.is_valid(column)), True).as_py() + 1
             raise BadRequest(
                 f"column {name!r}: times as --time-format {time_format!r} says were expected; "
-                f"{len(wrong)} of {len(column)} are not, the first is {wrong[0].as_py()!r}"
+                f"{len(wrong)} of {len(column)} are not, the first is {wrong[0].as_py()!r} in row {row}"
             )
         return times
     problem: Exception | None = None
-    for zone in (None, "UTC"):  # Arrow reads times with an offset only where a zone is asked for
+    shapes = (pa.timestamp("us"), pa.timestamp("us", "UTC"))  # Arrow reads an offset only where a zone is asked for
+    for shape in shapes:
         try:
-            return column.cast(pa.timestamp("us", zone))
+            return column.cast(shape)
         except pa.ArrowInvalid as err:
             problem = problem or err
     raise BadRequest(
-        f"column {name!r}: times such as 2010-12-01 08:26:00 were expected; {problem}; "
+        f"column {name!r}: times such as 2010-12-01 08:26:00 were expected; {_find_row(column, *shapes)}; "
         "say how they are written with --time-format, for example '%m/%d/%Y %H:%M'"
     ) from problem
 
@@ -127,4 +129,25 @@ def _cast(column: Any, kind: Any, name: str, expected: str) -> Any:
     try:
         return column.cast(kind)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as err:
-        raise BadRequest(f"column {name!r} must hold {expected}; it holds {column.type}: {err}") from err
+        found = _find_row(column, kind) if kinds.is_string(column.type) else f"it holds {column.type}: {err}"
+        raise BadRequest(f"column {name!r} must hold {expected}; {found}") from err
+
+
+def _find_row(column: Any, *shapes: Any) -> str:
+    """What is said of the row of a column of texts from which on it is none of `shapes`; none of them takes all."""
+    row = max(_count_good(column, shape) for shape in shapes)
+    return f"row {row + 1} has {column[row].as_py()!r}"
+
+
+def _count_good(column: Any, shape: Any) -> int:
+    """How many rows from the first on can be cast; not all of them can."""
+    good, bad = 0, len(column)
+    while bad - good > 1:
+        middle = (good + bad) // 2
+        try:
+            column.slice(good, middle - good).cast(shape)
+        except pa.ArrowInvalid:
+            bad = middle
+        else:
+            good = middle
+    return good

@@ -49,7 +49,7 @@ def check_rows(dialect: Dialect, columns: Mapping[str, str], spec: TrainSpec) ->
             )
     _check_times(_take(dialect, columns["time"]), columns["time"], spec)
     if "quantity" in columns:
-        _check_numbers(_take(dialect, columns["quantity"]), columns["quantity"], spec)
+        _check_numbers(dialect, columns["quantity"], spec)
 
 
 def describe_times(values: Sequence[str]) -> str:
@@ -105,10 +105,15 @@ def _is_time(value: str, shape: str) -> bool:
     return True
 
 
-def _check_numbers(values: Sequence[str], name: str, spec: TrainSpec) -> None:
-    wrong = [value for value in values if not is_number(value, spec.csv_decimal)]
+def _check_numbers(dialect: Dialect, name: str, spec: TrainSpec) -> None:
+    place = dialect.columns.index(name)
+    cells = [(row, cells[place]) for row, cells in enumerate(dialect.rows, start=1)]
+    wrong = [
+        (row, value) for row, value in cells if value.strip() not in _NULLS and not is_number(value, spec.csv_decimal)
+    ]
     if not wrong:
         return
     other = "," if spec.csv_decimal == "." else "."
-    advice = f"; pass --csv-decimal {other}" if all(is_number(value, other) for value in wrong) else ""
-    raise BadRequest(f"column {name!r} must hold numbers; the first that is none is {wrong[0]!r}{advice}")
+    advice = f"; pass --csv-decimal {other}" if all(is_number(value, other) for _, value in wrong) else ""
+    row, value = wrong[0]
+    raise BadRequest(f"column {name!r} must hold numbers; the first that is none is in row {row}: {value!r}{advice}")
