@@ -15,7 +15,7 @@ export PYTHONUNBUFFERED := 1
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up deploy test test-flows test-slow test-kills test-mlflow test-reader faults check bench clean
+.PHONY: help setup run up deploy test test-flows test-slow test-kills test-races test-mlflow test-reader faults check bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -63,6 +63,9 @@ $(STATE)/mlflow-2.9.2/.installed $(STATE)/mlflow-current/.installed: $(STATE)/ml
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $(if $(filter 2.9.2,$*),$(MLFLOW_292),$(MLFLOW_CURRENT)) psycopg2-binary google-auth requests msgspec
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
+
+test-races: setup ## 1,000 races of promoters and rollbacks on SQLite and on Postgres, and what they ended as
+	$(BIN)/python -m pytest -m slow -rP tests/clients/results/test_models_races.py
 
 test-mlflow: setup $(STATE)/mlflow-2.9.2/.installed $(STATE)/mlflow-current/.installed ## the readers against real MLflow servers, 2.9.2 and a current one
 	$(BIN)/python -m pytest -m needs_mlflow

@@ -59,6 +59,7 @@ class TrainParameters(TrainSpec, frozen=True, kw_only=True, forbid_unknown_field
         "the model and its training": ("optimizer", "temperature", "logq_correction", "l2", "early_stopping_patience"),
         "what is kept and published": (
             "statistics", "top_k", "tracker", "interval", "keep_extremes", "max_points", "directions", "rules",
+            "register_as",
         ),
         "the job": (
             "timeout_s", "queue_timeout_s", "poll_interval_s", "quick_test_id", "request_key", "machine",
@@ -95,6 +96,14 @@ class TrainParameters(TrainSpec, frozen=True, kw_only=True, forbid_unknown_field
         tuple[Direction, ...], Meta(description="which way is better, of series whose names do not say so: speed=max")
     ] = ()
     rules: NameRules = ""
+    register_as: Annotated[
+        str,
+        Meta(
+            pattern=f"^$|{MODEL_PATTERN}",
+            description="register the run's model under this name when the run is completed (docs/registry.md); "
+            "empty: not",
+        ),
+    ] = ""
     wait: Annotated[bool, Meta(description="wait for the job and publish it; if not, reconcile does, or the event")] = (
         True
     )

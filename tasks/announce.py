@@ -1,9 +1,10 @@
-"""The job-ended event: a hint to whoever wants to act at once. Reconcile does not depend on it."""
+"""The events of a job's end and of a completed run: hints to whoever wants to act at once. Reconcile does not depend on
+them."""
 
 from datetime import UTC, datetime
 
 from switchyard.clients.connect import connect
-from switchyard.core.runs.rows import Job
+from switchyard.core.runs.rows import Job, QuickTest
 from switchyard.services import announcing
 from tasks.policy import effect
 
@@ -13,3 +14,9 @@ def announce_end(job: Job) -> bool:
     """True for the one call in a job's life that emitted its event."""
     sent = announcing.announce_end(connect().jobs, job, now=datetime.now(UTC))
     return sent is announcing.Announcement.SENT
+
+
+@effect
+def announce_completed(run: QuickTest, job: Job | None) -> bool:
+    """True where a Prefect server took the event."""
+    return announcing.announce_completed(connect().runs, run, job)

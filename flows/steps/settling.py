@@ -27,6 +27,7 @@ from switchyard.core.runs.jobs import JobState
 from switchyard.core.runs.outcomes import Outcome, choose_outcome
 from switchyard.core.runs.own_words import read_own_words, to_end_error
 from switchyard.core.runs.rows import Job, QuickTest, RunStatus
+from tasks.announce import announce_completed
 from tasks.ingest import read_ended_file
 from tasks.publish import publish
 from tasks.runs import end_run, record_error, write_ledger
@@ -161,6 +162,8 @@ def _settled(
         end_run(run.id, outcome.row_status, publication.error, _to_attempt(job))
     elif outcome.row_status is None and (run.error or (job is not None and job.error)):
         record_error(run.id, "")  # said before, of what is readable now
+    if status is RunStatus.COMPLETED:
+        announce_completed(run, job)
     return Settled(
         quick_test_id=run.id,
         status=status,

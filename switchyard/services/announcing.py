@@ -1,4 +1,5 @@
-"""A job's state as its launcher reports it, written on its row; and its end, told to Prefect once.
+"""A job's state as its launcher reports it, written on its row; and what Prefect is told: a job's end (once), a
+completed run, and what became of a model.
 
 Tasks and serving both do this: what differs is only who noticed.
 """
@@ -6,12 +7,12 @@ Tasks and serving both do this: what differs is only who noticed.
 from datetime import datetime
 from enum import Enum, auto
 
-from switchyard.clients.prefect.events import emit_job_ended, emit_model_event
+from switchyard.clients.prefect.events import emit_job_ended, emit_model_event, emit_run_completed
 from switchyard.core.ports import Jobs, Models, Runs
 from switchyard.core.registry.rows import ModelVersion, Outcome
 from switchyard.core.registry.stages import Act
 from switchyard.core.runs.jobs import JobReport
-from switchyard.core.runs.rows import Job, JobNews
+from switchyard.core.runs.rows import Job, JobNews, QuickTest
 
 
 class Announcement(Enum):
@@ -43,6 +44,21 @@ def announce_end(jobs: Jobs, job: Job, *, now: datetime) -> Announcement:
     if not jobs.claim_ended_event(job.key, now=now):
         return Announcement.SENT_BEFORE
     return Announcement.SENT if emit_job_ended(job) else Announcement.LOST
+
+
+def announce_completed(runs: Runs, run: QuickTest, job: Job | None) -> bool:
+    """Emits the event of a run that is completed and published; False: no Prefect server took it.
+
+    A second call for the same job emits the same event, which a server acts on once. It comes before the job's end is
+    told, so that who is killed before it leaves that end owed: its ingest comes here again.
+    """
+    asked = job.parameters if job is not None and job.parameters else run.parameters
+    return emit_run_completed(
+        run,
+        runs.read_database_id(),
+        key=job.key if job else "",
+        register_as=str(asked.get("register_as") or ""),
+    )
 
 
 def announce_model(runs: Runs, models: Models, outcome: Outcome) -> bool:

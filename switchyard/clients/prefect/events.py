@@ -1,4 +1,4 @@
-"""The job-ended event, and those of models, sent to Prefect's server so that it has arrived when the call returns.
+"""The events of jobs, runs and models, sent to Prefect's server so that it has arrived when the call returns.
 
 Prefect's own `emit_event` hands the event to a thread, and a process that ends hard at once loses it. A post that was
 answered cannot be lost that way.
@@ -16,7 +16,7 @@ from switchyard.core.errors import BadSetup
 from switchyard.core.registry.rows import Outcome
 from switchyard.core.registry.stages import Act
 from switchyard.core.runs.jobs import JobState
-from switchyard.core.runs.rows import Job
+from switchyard.core.runs.rows import Job, QuickTest
 
 _EVENT_NAMES = {
     JobState.SUCCEEDED: "training-job.succeeded",
@@ -60,6 +60,34 @@ def emit_job_ended(job: Job) -> bool:
         },
     )
     return _send(event, f"quick test {job.quick_test_id}")
+
+
+def emit_run_completed(run: QuickTest, database_id: str, *, key: str, register_as: str) -> bool:
+    """Sends the event of a run that is completed and published; False, and a line in the log, where no server took it.
+    A second call for the same job's `key` sends the same event, by its id.
+
+    `register_as` is among the resource's labels only where the run names a model: an automation that matches the label
+    then starts nothing for the others.
+    """
+    labels = {
+        "prefect.resource.id": f"training-run.{run.id}",
+        "prefect.resource.name": f"quick test {run.id}",
+        "switchyard.experiment": run.mlflow_experiment_name,
+        "switchyard.register-as": register_as,
+    }
+    event = Event(
+        id=uuid5(NAMESPACE_URL, f"switchyard/{database_id}/training-run/{run.id}/{key}"),
+        event="training-run.completed",
+        resource=Resource.model_validate({label: value for label, value in labels.items() if value}),
+        payload={
+            "quick_test_id": run.id,
+            "name": run.display_name,
+            "experiment": run.mlflow_experiment_name,
+            "register_as": register_as,
+            "key": key,
+        },
+    )
+    return _send(event, f"quick test {run.id}")
 
 
 def emit_model_event(outcome: Outcome, database_id: str, *, digest: str) -> bool:

@@ -67,8 +67,13 @@ def test_races_of_promoters_and_rollbacks_leave_one_production(own_place: Place)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1_800)
 def test_a_thousand_races(own_place: Place) -> None:
-    """As above, more often."""
+    """As above, more often. Prints what was answered and seen: `make test-races` shows it."""
     seen = race(own_place, 1_000)
+    print(f"{own_place.url.partition(':')[0]}: {PROMOTERS} promoters and {ROLLBACKS} rollbacks, 1,000 races")
+    print("answered:", ", ".join(f"{said} {count:,}" for said, count in seen.said.most_common()))
+    print("looks, by the versions in Production:", dict(seen.productions))
+    print("a loser was told:", seen.losers[-1])
     check(own_place, seen, 1_000)
     assert seen.said.total() == 1_000 * (PROMOTERS + ROLLBACKS)
