@@ -20,6 +20,7 @@ from switchyard.interrupted import say_interrupted
 
 USAGE_ERROR = 2
 _PROGRAMS = {
+    "models": ("switchyard.models_command.command", "what the registry of models holds; stages, shares, aliases"),
     "serve": ("serving.__main__", "the JSON API and the pages, until Ctrl-C"),
     "predict": ("serving.predictions.__main__", "predictions of a registered model over HTTP, until Ctrl-C"),
     "token": ("serving.token_command", "a token for the API and the pages; --list, --revoke"),

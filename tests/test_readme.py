@@ -24,7 +24,7 @@ COMMANDS = [
     if line.startswith("$ ")
 ]
 PLACEHOLDER = "file:///path/to/interactions.parquet"
-COMMANDS_THERE_ARE = {*FLOWS, "serve", "token", "up"}
+COMMANDS_THERE_ARE = {*FLOWS, "models", "serve", "token", "up"}
 ANSWERS = {
     "switchyard serve": "http://127.0.0.1:8000/health",
     "make up": "http://127.0.0.1:4200/api/deployments/name/train/manual",
