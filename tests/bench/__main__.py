@@ -20,6 +20,7 @@ BENCHMARKS = (
     "page",
     "many_runs",
     "finding",
+    "promotions",
     "reconcile",
     "vertex",
     "statistics",

@@ -56,6 +56,9 @@ TOY: dict[str, object] = {
 }
 
 
+MODEL = "by event"
+
+
 class Stack:
     """A running `switchyard up`."""
 
@@ -143,7 +146,7 @@ def started(client: SyncPrefectClient) -> dict[str, UUID]:
     scheduled = DeploymentScheduleCreate(schedule=soon, active=True, parameters=TOY | {"name": "scheduled"})
     client.create_deployment_schedules(nightly, [scheduled])
     return {
-        "manual": run_deployment(client, "train/manual", TOY | {"name": "by hand"}),
+        "manual": run_deployment(client, "train/manual", TOY | {"name": "by hand", "register_as": MODEL}),
         "left": run_deployment(client, "train/manual", TOY | {"name": "left", "wait": False}),
         "nightly": nightly,
     }
@@ -208,6 +211,46 @@ def test_a_job_s_end_starts_its_ingest(stack: Stack, client: SyncPrefectClient, 
     ]
     assert ingests, stack.read_log()[-5_000:]
     wait_for_state(client, ingests[0].id, "Completed", stack)
+
+
+def test_a_completed_run_that_names_a_model_is_registered_by_its_event(
+    stack: Stack, client: SyncPrefectClient, started: dict[str, UUID]
+) -> None:
+    """By register/on-run-completed, once, though its ingest sends the event again; nothing is started for the run that
+    names none. Other deployments promote versions and take them back by their forms, and the server has the events."""
+    first, left = wait_for_result(stack.results, "by hand"), wait_for_result(stack.results, "left")
+    results = stack.results
+    wait_for(lambda: results.models.list_versions(MODEL), deadline_s=240, what=f"a version of {MODEL}")
+    [made] = results.models.list_versions(MODEL)
+    assert (made.lineage.quick_test_id, made.created_by) == (first, "register/on-run-completed")
+    by_hand: list[tuple[str, dict[str, object]]] = [
+        ("register/manual", {"quick_test_id": left, "name": MODEL}),
+        ("promote/manual", {"name": MODEL, "version": 1}),
+        ("promote/manual", {"name": MODEL, "version": 2, "expect": "1", "force": True, "reason": "new"}),
+        ("rollback/manual", {"name": MODEL}),
+    ]
+    for deployment, parameters in by_hand:
+        wait_for_state(client, run_deployment(client, deployment, parameters), "Completed", stack)
+    assert results.models.read_model(MODEL).production == 1
+    results.close()
+    asked = {"filter": {"resource": {"id": [f"model.{MODEL}"]}, "order": "ASC"}, "limit": 50}
+
+    def read_events() -> list[str]:
+        found = httpx.post(f"{stack.api_url}/events/filter", json=asked).raise_for_status().json()["events"]
+        return [f"{event['event']} {event['payload']['version']}" for event in found]
+
+    wait_for(lambda: "model.rolled-back 1" in read_events(), what="the last event")
+    assert read_events() == [
+        "model.registered 1",
+        "model.registered 2",
+        "model.promoted 1",
+        "model.promoted 2",
+        "model.rolled-back 1",
+    ]
+    registers = client.read_deployment_by_name("register/on-run-completed").id
+    by_deployment = FlowRunFilter(deployment_id=FlowRunFilterDeploymentId(any_=[registers]))
+    started_for = [run.parameters["quick_test_id"] for run in client.read_flow_runs(flow_run_filter=by_deployment)]
+    assert set(started_for) == {first}
 
 
 def test_cancelling_a_waiting_flow_run_cancels_its_job(stack: Stack, client: SyncPrefectClient) -> None:
