@@ -76,6 +76,16 @@ resource "google_secret_manager_secret" "prefect_auth" {
   depends_on = [google_project_service.api]
 }
 
+# The hashes of the API's tokens (variable api_guard); the value is the file that `switchyard token` writes, put in by
+# hand (docs/google-cloud.md).
+resource "google_secret_manager_secret" "api_tokens" {
+  secret_id = "switchyard-api-tokens"
+  replication {
+    auto {}
+  }
+  depends_on = [google_project_service.api]
+}
+
 resource "google_secret_manager_secret_iam_member" "results_url_readers" {
   for_each  = toset(["worker", "serving", "events"])
   secret_id = google_secret_manager_secret.results_url.id
@@ -88,4 +98,10 @@ resource "google_secret_manager_secret_iam_member" "prefect_auth_readers" {
   secret_id = google_secret_manager_secret.prefect_auth.id
   role      = "roles/secretmanager.secretAccessor"
   member    = google_service_account.role[each.value].member
+}
+
+resource "google_secret_manager_secret_iam_member" "api_tokens_reader" {
+  secret_id = google_secret_manager_secret.api_tokens.id
+  role      = "roles/secretmanager.secretAccessor"
+  member    = google_service_account.role["serving"].member
 }

@@ -7,10 +7,19 @@ locals {
     auth_string = { PREFECT_API_AUTH_STRING = google_secret_manager_secret.prefect_auth.secret_id }
   }[var.prefect_auth]
 
+  # The tokens' hashes, as a file of the service that people read; its secret's value is put in by hand.
+  has_tokens    = var.api_guard == "tokens"
+  tokens_folder = "/secrets/api-tokens"
+  tokens_file   = "${local.tokens_folder}/tokens.json"
+
   # Two services of one image: what people read, and what Pub/Sub pushes to.
   web = {
     # Cloud Run checks who may invoke it (the readers below).
-    serving = { args = [], settings = { SERVING_BEHIND = "iam" }, secrets = {} }
+    serving = {
+      args     = []
+      settings = merge({ SERVING_BEHIND = "iam" }, local.has_tokens ? { API_TOKENS_FILE = local.tokens_file } : {})
+      secrets  = {}
+    }
     events = {
       args    = ["--only-events"]
       secrets = local.prefect_auth
@@ -50,6 +59,20 @@ resource "google_cloud_run_v2_service" "web" {
         name = volumes.value
         cloud_sql_instance {
           instances = local.database_sockets
+        }
+      }
+    }
+
+    dynamic "volumes" {
+      for_each = each.key == "serving" && local.has_tokens ? ["api-tokens"] : []
+      content {
+        name = volumes.value
+        secret {
+          secret = google_secret_manager_secret.api_tokens.secret_id
+          items {
+            version = "latest"
+            path    = basename(local.tokens_file)
+          }
         }
       }
     }
@@ -107,10 +130,21 @@ resource "google_cloud_run_v2_service" "web" {
           mount_path = "/cloudsql"
         }
       }
+
+      dynamic "volume_mounts" {
+        for_each = each.key == "serving" && local.has_tokens ? ["api-tokens"] : []
+        content {
+          name       = volume_mounts.value
+          mount_path = local.tokens_folder
+        }
+      }
     }
   }
 
-  depends_on = [google_secret_manager_secret_iam_member.results_url_readers]
+  depends_on = [
+    google_secret_manager_secret_iam_member.results_url_readers,
+    google_secret_manager_secret_iam_member.api_tokens_reader,
+  ]
 }
 
 # Who may open the pages and the API.

@@ -86,6 +86,17 @@ variable "readers" {
   default     = []
 }
 
+variable "api_guard" {
+  description = "Who is let in to the pages and the API: iam (the readers above alone), or tokens: whoever Cloud Run lets through must also present a token of the secret switchyard-api-tokens. With tokens the readers may be allUsers."
+  type        = string
+  default     = "iam"
+
+  validation {
+    condition     = contains(["iam", "tokens"], var.api_guard)
+    error_message = "The guard must be iam or tokens."
+  }
+}
+
 variable "noncurrent_days" {
   description = "Days that a replaced or deleted object can still be brought back."
   type        = number

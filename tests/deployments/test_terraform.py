@@ -88,9 +88,40 @@ def test_services_get_settings_that_exist() -> None:
 
 def test_cloud_run_stands_in_front_of_what_people_read() -> None:
     """The service whose invokers it checks says so; the one that checks no invokers does not."""
-    assert re.search(r'serving = \{.*SERVING_BEHIND = "iam"', TEXT)
+    assert re.search(r'serving = \{[^}]*SERVING_BEHIND = "iam"', TEXT)
     assert TEXT.count("SERVING_BEHIND") == 1
     assert 'invoker_iam_disabled = each.key == "events"' in TEXT
+
+
+def test_tokens_are_a_file_of_what_people_read() -> None:
+    """Where they are asked for: mounted from the secret in the folder that API_TOKENS_FILE names, into that service
+    alone, whose account may read the secret and no other account may."""
+    [service] = [
+        found
+        for block in read_blocks("resource")
+        for name, found in block.get('"google_cloud_run_v2_service"', {}).items()
+        if name == '"web"'
+    ]
+    [template] = service["template"]
+    only_serving = '${each.key == "serving" && local.has_tokens ? ["api-tokens"] : []}'
+    [volume] = [one['"volumes"'] for one in template["dynamic"] if "api-tokens" in str(one)]
+    [secret] = volume["content"][0]["secret"]
+    assert volume["for_each"] == only_serving
+    assert secret["secret"] == "${google_secret_manager_secret.api_tokens.secret_id}"
+    assert secret["items"][0]["path"] == "${basename(local.tokens_file)}"
+    [mount] = [one['"volume_mounts"'] for one in template["containers"][0]["dynamic"] if "api-tokens" in str(one)]
+    assert (mount["for_each"], mount["content"][0]["mount_path"]) == (only_serving, "${local.tokens_folder}")
+    locals_ = {name: value for block in read_blocks("locals") for name, value in block.items()}
+    assert locals_["tokens_file"] == '"${local.tokens_folder}/tokens.json"'
+    assert "API_TOKENS_FILE = local.tokens_file" in locals_["web"]["serving"]["settings"]
+    assert "API_TOKENS_FILE" not in str(locals_["web"]["events"])
+    readers = [
+        grant["member"]
+        for block in read_blocks("resource")
+        for grant in block.get('"google_secret_manager_secret_iam_member"', {}).values()
+        if isinstance(grant, dict) and "api_tokens" in str(grant["secret_id"])
+    ]
+    assert readers == ['${google_service_account.role["serving"].member}']
 
 
 def test_pushes_go_where_serving_takes_them() -> None:
