@@ -8,6 +8,7 @@ waiting itself is bounded here, where it is done: Psycopg asks for data in a loo
 
 import time
 from collections.abc import Generator
+from contextlib import suppress
 from typing import Any, Self
 
 import psycopg
@@ -20,9 +21,15 @@ SILENCE_S = 90.0
 only an error."""
 
 
+CANCEL_S = 1.0
+"""How long to tell the server that its work is in vain. One that does not even take that has other troubles."""
+
+
 class BoundedConnection(psycopg.Connection[TupleRow]):
     """Gives up when the server was silent for `silence_s`, or when whoever asks has waited as long as it can
-    (`deadlines`), and closes itself: what comes later would be the answer to another question.
+    (`deadlines`), and closes itself: what comes later would be the answer to another question. The server is told to
+    stop what it was doing; it would go on to the end of its own `statement_timeout`, and sees no sooner that no one
+    listens.
 
     Raises: psycopg.OperationalError, as for any connection that is lost.
     """
@@ -34,6 +41,9 @@ class BoundedConnection(psycopg.Connection[TupleRow]):
         try:
             return super().wait(_give_up(gen, self.silence_s), *arguments, **options)
         except GaveUp:
+            # Of a connection that is still being made there is nothing to stop.
+            with suppress(psycopg.Error):
+                self.cancel_safe(timeout=CANCEL_S)
             self.pgconn.finish()
             raise
 

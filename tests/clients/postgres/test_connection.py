@@ -1,5 +1,6 @@
 """A Postgres that is silent is given up, by whoever asks it, and only then."""
 
+import time
 from collections.abc import Iterator
 
 import psycopg
@@ -60,6 +61,22 @@ def test_past_deadline_asks_nothing_more(proxied: tuple[SilentProxy, str]) -> No
     _, url = proxied
     with connect(url) as connection, waiting_at_most(0), pytest.raises(psycopg.OperationalError, match="no answer"):
         connection.execute("SELECT pg_sleep(60)")
+
+
+def test_what_is_given_up_ends_at_the_server_too(proxied: tuple[SilentProxy, str]) -> None:
+    """At once: it would hold a core and a connection of the server's for a minute."""
+    _, url = proxied
+    with connect(url) as watcher:
+        with connect(url) as connection:
+            pid = connection.info.backend_pid
+            with waiting_at_most(0.3), pytest.raises(psycopg.OperationalError, match="no answer"):
+                connection.execute("SELECT pg_sleep(60)")
+            assert connection.closed
+        ended = "SELECT count(*) FROM pg_stat_activity WHERE pid = %s AND state = 'active'"
+        until = time.monotonic() + 30
+        while watcher.execute(ended, [pid]).fetchone() != (0,):
+            assert time.monotonic() < until, "the server still works on what no one waits for"
+            watcher.commit()
 
 
 def test_flows_give_a_silent_database_up_too(proxied: tuple[SilentProxy, str], monkeypatch: pytest.MonkeyPatch) -> None:
