@@ -38,7 +38,8 @@ def status_notes(run: QuickTest, history: dict[str, Any], charts: Charts) -> lis
     if {"interval", "kept", "total"} <= sampling.keys() and sampling["kept"] != sampling["total"]:
         chosen = f"every {_ordinal(sampling['interval'])}, and the last"
         chosen += "; also the first and the extremes of each loss" if sampling.get("keep_extremes") else ""
-        text = f"{sampling['kept']} of {sampling['total']} epochs: {chosen}. Histograms have all of them."
+        text = f"{sampling['kept']} of {sampling['total']} epochs: {chosen}."
+        text += " Histograms have all of them." if charts.histograms else ""
         notes.append(Note("info", "Sampled curves", text))
     return notes
 

@@ -40,6 +40,8 @@ def test_a_completed_run_has_only_its_sampling_note() -> None:
     view = make_view()
     assert titles(view) == ["Sampled curves"]
     assert view.notes[0].text == "11 of 50 epochs: every 5th, and the last. Histograms have all of them."
+    bare = make_view(make_record(histograms=False))
+    assert bare.notes[0].text == "11 of 50 epochs: every 5th, and the last."
     assert view.charts is not None
     assert view.charts.epochs == [0, 5, 10, 15, 20, 25, 30, 35, 40, 45, 49]
     assert list(view.charts.loss.curves) == [
