@@ -76,9 +76,22 @@
   byId("epoch").addEventListener("input", () => Histograms.draw());
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => Histograms.draw());
 
-  /* [ and ] go to the run before and after, where nobody is typing. */
+  /* [ and ] go to the run before and after, where nobody is typing; they can be switched off, for who dictates or has a
+     tremor presses what was not meant (WCAG 2.1.4). The browser remembers it, where it may. */
+  const keys = byId("beside-keys");
+  const remember = (value) => { try { localStorage.setItem("beside-keys", value); } catch { /* not allowed to: until the next page */ } };
+  const remembered = () => { try { return localStorage.getItem("beside-keys"); } catch { return null; } };
+  function showKeys() {
+    for (const hint of document.querySelectorAll(".beside kbd")) hint.hidden = !keys.checked;
+  }
+  if (keys) {
+    keys.checked = remembered() !== "off";
+    keys.addEventListener("change", () => { remember(keys.checked ? "on" : "off"); showKeys(); });
+    byId("keys").hidden = false;
+    showKeys();
+  }
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || (event.altKey && !event.getModifierState("AltGraph")) || event.target.closest("input, textarea, select, [contenteditable]")) return;
+    if (!keys?.checked || event.ctrlKey || event.metaKey || (event.altKey && !event.getModifierState("AltGraph")) || event.target.closest("input, textarea, select, [contenteditable]")) return;
     const link = { "[": byId("run-before"), "]": byId("run-after") }[event.key];
     if (link) link.click();
   });

@@ -461,6 +461,22 @@ def test_keys_lead_to_the_runs_beside(visit: Visit) -> None:
     expect(page.get_by_text("No series has such a name")).to_be_visible()
 
 
+def test_keys_can_be_switched_off(visit: Visit) -> None:
+    """Who dictates presses what was not meant; the next page, and the next visit, remember it."""
+    page = visit.open("hostile")
+    expect(page.locator(".beside kbd").first).to_be_visible()
+    page.get_by_label("The keys [ and ]").uncheck()
+    for _ in range(2):
+        page.keyboard.press("]")
+        page.keyboard.press("[")
+        expect(page.locator(".beside kbd").first).to_be_hidden()
+        expect(page).to_have_url(f"{visit.site.url}/quick-tests/{visit.site.runs['hostile']}")
+        visit.open("hostile")
+    page.get_by_label("The keys [ and ]").check()
+    page.keyboard.press("]")
+    expect(page).to_have_url(f"{visit.site.url}/quick-tests/{visit.site.runs['no edges']}")
+
+
 def test_a_run_is_renamed_annotated_and_archived(visit: Visit) -> None:
     """Only what was changed is sent; what is refused is said, and what was typed stays."""
     visit.site.runs["renamed"] = make_run(visit.site.place, "renamed").id
