@@ -29,7 +29,8 @@ KNOWN: Final = {
     CREATED: "created",
 }
 """What may be chosen without naming a field, and how it is called."""
-DEFAULT: Final = tuple(KNOWN)
+DEFAULT: Final = tuple(key for key in KNOWN if key != CREATED)
+"""So many as 1,280 pixels hold; the newest run is first anyway."""
 MOST: Final = 30
 """Columns that a reader may choose."""
 _PART: Final = re.compile(r"(?:`(?:[^`]|``)*`|[^,`])+")

@@ -30,7 +30,7 @@ from switchyard.core.comparison.found import FoundRun
 from switchyard.core.comparison.outline import Drawn, Outline
 from switchyard.core.history.best import find_direction
 
-_MOST_DIFFERING: Final = 4
+_MOST_DIFFERING: Final = 3
 _SPARK_POINTS: Final = 48
 _ERROR_CHARACTERS: Final = 120
 _METRICS_OFFERED: Final = 200
