@@ -1,5 +1,6 @@
 """The values of a run that lists, filters and comparisons ask for: one row each in `switchyard_values`."""
 
+import json
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -23,8 +24,8 @@ def to_values(
     params: Mapping[str, Any],
     tags: Mapping[str, str],
 ) -> list[Value]:
-    """All values, by kind and name. What is missing or not finite has none, nor has a param that is a list or an
-    object. A text that is a number has both."""
+    """All values, by kind and name. What is missing or not finite has none. A text that is a number has both; a param
+    that is a list or an object is the JSON of it."""
     return [
         *_to_numbers("final", final),
         *_to_numbers("last", last),
@@ -50,6 +51,16 @@ def _to_texts(kind: ValueKind, found: Mapping[str, Any]) -> Iterator[Value]:
             yield Value(kind=kind, name=name, number=to_number(value), text=value[:MAX_TEXT])
         elif isinstance(value, int | float):
             yield Value(kind=kind, name=name, number=to_number(str(value)), text=str(value)[:MAX_TEXT])
+        elif isinstance(value, list | dict):
+            yield Value(kind=kind, name=name, text=json.dumps(value, ensure_ascii=False)[:MAX_TEXT])
+
+
+def without_later(wanted: list[Value], found: list[Value], params: Mapping[str, Any]) -> list[Value]:
+    """`wanted` without params that are lists or objects and not in `found`: what was published before these had values
+    has none, and is no less right."""
+    there = {(value.kind, value.name) for value in found}
+    later = {("param", name) for name, value in params.items() if isinstance(value, list | dict)} - there
+    return [value for value in wanted if (value.kind, value.name) not in later]
 
 
 def to_number(text: str) -> float | None:

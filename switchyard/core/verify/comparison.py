@@ -14,7 +14,7 @@ import msgspec
 
 from switchyard.core.errors import BadRecord, BadRequest, NotFound, SwitchyardError
 from switchyard.core.history.publication import FIRST_VERSIONS, Digests, HistogramRow, Publication, Value
-from switchyard.core.history.values import to_values
+from switchyard.core.history.values import to_values, without_later
 from switchyard.core.history.version1 import to_digests_of, to_publication_of
 from switchyard.core.metrics.legacy_names import to_key
 from switchyard.core.metrics.reading import read_record
@@ -123,7 +123,7 @@ class Comparison:
         self._compare_digests(expected.digests)
         self._compare_history(expected)
         self._compare_histograms(expected)
-        self._compare_series(expected)
+        self._compare_series(expected, record)
 
     def _publish(self, record: MetricsRecord) -> Publication | None:
         """The publication as it should be, sampled as the stored history says that it is."""
@@ -167,7 +167,7 @@ class Comparison:
             history["warnings"] = self._history["warnings"]
         return msgspec.structs.replace(expected, history=history, values=[*expected.values, *values])
 
-    def _compare_series(self, expected: Publication) -> None:
+    def _compare_series(self, expected: Publication, record: MetricsRecord) -> None:
         """Full series and values. What was published before there were any has none until `switchyard fill`, and of a
         run of which it found no source values alone."""
         kept, first = self._kept, self._kept.versions.digest == FIRST_VERSIONS.digest
@@ -183,7 +183,8 @@ class Comparison:
             if kept.values and kept.values_etag != kept.etag:
                 self._add("values", "history_etag", expected=kept.etag, found=kept.values_etag)
             found = kept.values if knows_all else _choose_values(kept.values, expected.values)
-            self._differences += compare_values(expected.values, found, whole=kept.series is not None)
+            wanted = without_later(expected.values, found, record.params)
+            self._differences += compare_values(wanted, found, whole=kept.series is not None)
 
     def _compare_digests(self, expected: Digests) -> None:
         kept = self._kept.digests

@@ -28,6 +28,7 @@ def test_each_kind_has_its_values() -> None:
         Value(kind="best", name="loss", number=0.2),
         Value(kind="param", name="amp", text="true"),
         Value(kind="param", name="epochs", number=50.0, text="50"),
+        Value(kind="param", name="layers", text="[1, 2]"),
         Value(kind="param", name="lr", number=0.001, text="1e-3"),
         Value(kind="param", name="optimizer", text="adam"),
         Value(kind="tag", name="stage", text="draft"),

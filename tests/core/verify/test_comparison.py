@@ -333,6 +333,23 @@ def test_a_history_of_a_file_is_compared_with_it_and_the_file_with_mlflow(
     assert [left.names for left in line.left_out if "metrics file" in left.what] == ([left_out] if left_out else [])
 
 
+LISTED_RECORD = msgspec.structs.replace(FILE_RECORD, params={**FILE_RECORD.params, "layers": [64, 32], "epochs": 3})
+OF_LISTED = make_kept(LISTED_RECORD, source="file")
+
+
+@pytest.mark.parametrize(
+    ("without", "expected"),
+    [((), []), (("layers",), []), (("epochs",), [("values", "param.epochs", None)])],
+    ids=["published now", "published before lists had values", "another value is missing"],
+)
+def test_param_that_is_a_list_may_have_no_value(without: tuple[str, ...], expected: list[Found]) -> None:
+    """What was published before these had values is no less right; any other value must be there."""
+    assert {value.name: value.text for value in OF_LISTED.values}["layers"] == "[64, 32]"
+    kept = replace(OF_LISTED, values=[value for value in OF_LISTED.values if value.name not in without])
+    line = judge(kept, make_file(LISTED_RECORD))
+    assert [found for found in places(line) if found[0] == "values"] == expected
+
+
 @pytest.mark.parametrize(
     ("file", "reason"),
     [(None, "it was not looked for"), (NotFound("it is not there"), "it is not there"),
