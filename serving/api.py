@@ -21,10 +21,9 @@ from serving.parameters import only_known, refuse_others
 from serving.schemas import FullSeriesData, Health, HistogramData, NotPublished, Problem, RunList, TrainingHistory
 from switchyard.clients.connect import Outside
 from switchyard.core.errors import BadRequest, TryAgain
-from switchyard.core.history.stored_series import to_stored_series
+from switchyard.services.published import NOT_PUBLISHED, find_series
 
 HISTORY_PATH: Final = "/api/quick-tests/{quick_test_id}/training-history/"
-NOT_PUBLISHED: Final = b'{"available":false}'
 
 _ID = Annotated[int, Meta(ge=1, le=MAX_ID)]
 _PathId = Annotated[int, Path(ge=1, le=MAX_ID, description="the run's id", examples=[12])]
@@ -72,10 +71,7 @@ class Api:
 
     def read_series(self, request: Request, quick_test_id: _PathId) -> Response:
         """The stored series, as a histogram is sent; of a run that has none, the points of its history."""
-        found = self.outside.histories.read_series(quick_test_id)
-        if found is None:
-            stored = self.outside.histories.read_history(quick_test_id).history_json
-            found = to_stored_series(stored) if stored is not None else None
+        found = find_series(self.outside.histories, quick_test_id)
         return _answer_packed(request, found.gzip_json if found is not None else None)
 
     async def read_health(self) -> Response:

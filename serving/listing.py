@@ -74,7 +74,7 @@ class Listing:
         order = parse_order(order_by) if order_by and not order_by.isspace() else Order()
         query = RunQuery(
             limit=limit,
-            filter=parse_filter(filter or ""),
+            filter=parse_filter(filter or "", any_status=bool(self.outside.settings.results_table)),
             order=order,
             experiment=experiment or None,
             fields=parse_fields(fields or "", of="fields"),

@@ -36,7 +36,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     is_narrow: bool = False  # the runs have too many values to look through them all
 
 
-def to_question(asked: Asked, columns: tuple[str, ...]) -> Question:
+def to_question(asked: Asked, columns: tuple[str, ...], *, any_status: bool = False) -> Question:
     """Raises: BadRequest: the filter, the order or the place is not in the grammar."""
     order = parse_order(asked.order_by) if asked.order_by else Order()
     chosen = columns or DEFAULT
@@ -47,7 +47,7 @@ def to_question(asked: Asked, columns: tuple[str, ...]) -> Question:
     every += [Field("params", ALL_NAMES)] if DIFFERING in chosen else []
     narrow = RunQuery(
         limit=asked.limit,
-        filter=parse_filter(asked.filter),
+        filter=parse_filter(asked.filter, any_status=any_status),
         order=order,
         experiment=asked.experiment or None,
         fields=tuple(dict.fromkeys(named)),

@@ -51,7 +51,7 @@ class RunsPage:
         asked = read_asked(request.query_params)
         try:
             columns = read_columns(asked.columns)
-            question = to_question(asked, columns)
+            question = to_question(asked, columns, any_status=bool(self.outside.settings.results_table))
             found = find(self.outside, question)
         except BadRequest as err:
             page = with_forms(_refuse(asked, err))

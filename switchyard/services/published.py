@@ -11,10 +11,21 @@ from switchyard.core.comparison.compared import choose_ids, compare
 from switchyard.core.comparison.filter import parse_fields, parse_filter
 from switchyard.core.comparison.found import Archived, RunQuery
 from switchyard.core.comparison.order import Order, parse_order
+from switchyard.core.history.publication import FullSeries
 from switchyard.core.history.stored_series import to_stored_series
+from switchyard.core.ports import Histories
 
 NOT_PUBLISHED: Final = b'{"available":false}'
 _ARCHIVED: Final[Mapping[str, Archived]] = {"true": "only", "any": "any"}
+
+
+def find_series(histories: Histories, quick_test_id: int) -> FullSeries | None:
+    """The stored series of a run; of a run that has none, the points of its history. None: nothing is published."""
+    found = histories.read_series(quick_test_id)
+    if found is None:
+        stored = histories.read_history(quick_test_id).history_json
+        found = to_stored_series(stored) if stored is not None else None
+    return found
 
 
 class DatabasePublished:
@@ -28,10 +39,8 @@ class DatabasePublished:
         return self._outside.histories.read_history(quick_test_id).history_json or NOT_PUBLISHED
 
     def read_series(self, quick_test_id: int) -> bytes:
-        """The stored series; of a run that has none, the points of its history."""
-        found = self._outside.histories.read_series(quick_test_id)
-        if found is None:
-            found = to_stored_series(self.read_history(quick_test_id))
+        """As `find_series` says, as JSON."""
+        found = find_series(self._outside.histories, quick_test_id)
         return gzip.decompress(found.gzip_json) if found is not None else NOT_PUBLISHED
 
     def find_runs(self, question: Mapping[str, str]) -> Iterator[Mapping[str, Any]]:
@@ -39,7 +48,7 @@ class DatabasePublished:
         asked = question.get("order_by", "")
         query = RunQuery(
             limit=int(question["limit"]),
-            filter=parse_filter(question.get("filter", "")),
+            filter=parse_filter(question.get("filter", ""), any_status=bool(self._outside.settings.results_table)),
             order=parse_order(asked) if asked.strip() else Order(),
             experiment=question.get("experiment") or None,
             fields=parse_fields(question.get("fields", ""), of="fields"),

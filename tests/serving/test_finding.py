@@ -115,6 +115,7 @@ def test_archived_runs_are_listed_where_asked(client: TestClient, place: Place) 
 REFUSED = {
     "filter=metrics.x = 'a'": "`filter`, character 13: metrics.x is compared with a number",
     "filter=(((": "`filter`, character 4",
+    "filter=status = 'done'": "`filter`, character 10: a run's status must be one of pending, submitted, running, ",
     "order_by=recall": "`order_by`, character 1: the field must be one of",
     "order_by=metrics.x down": "`order_by`, character 11",
     "fields=metrics.x,": "`fields`, character 11",

@@ -7,6 +7,8 @@ from typing import Final, Literal, get_args
 
 import msgspec
 
+from switchyard.core.runs.rows import RunStatus
+
 Section = Literal["metrics", "best", "params", "tags"]
 """Of the values of a run (`switchyard_values`), by what people call them."""
 Operator = Literal["=", "!=", "<", "<=", ">", ">=", "LIKE", "NOT LIKE", "IN", "NOT IN"]
@@ -20,11 +22,11 @@ KINDS: Final[Mapping[Section, tuple[str, ...]]] = {
     "tags": ("tag",),
 }
 """The kinds of stored values that a section has, the first that is there."""
-_EQUAL: Final[tuple[Operator, ...]] = ("=", "!=", "IN", "NOT IN")
+EQUAL: Final[tuple[Operator, ...]] = ("=", "!=", "IN", "NOT IN")
 _RANGE: Final[tuple[Operator, ...]] = ("<", "<=", ">", ">=")
 _LIKE: Final[tuple[Operator, ...]] = ("LIKE", "NOT LIKE")
-_NUMBER: Final[Mapping[ConstantType, tuple[Operator, ...]]] = {"number": _EQUAL + _RANGE}
-_TEXT: Final[Mapping[ConstantType, tuple[Operator, ...]]] = {"text": _EQUAL + _LIKE}
+_NUMBER: Final[Mapping[ConstantType, tuple[Operator, ...]]] = {"number": EQUAL + _RANGE}
+_TEXT: Final[Mapping[ConstantType, tuple[Operator, ...]]] = {"text": EQUAL + _LIKE}
 
 OPERATORS: Final[Mapping[str, Mapping[ConstantType, tuple[Operator, ...]]]] = {
     "metrics": _NUMBER,
@@ -34,8 +36,8 @@ OPERATORS: Final[Mapping[str, Mapping[ConstantType, tuple[Operator, ...]]]] = {
     "status": _TEXT,
     "experiment": _TEXT,
     "name": _TEXT,
-    "id": {"whole number": _EQUAL + _RANGE},
-    "created_at": {"time": _EQUAL + _RANGE},
+    "id": {"whole number": EQUAL + _RANGE},
+    "created_at": {"time": EQUAL + _RANGE},
     "duration_s": _NUMBER,
 }
 """By section or column: which constants it is compared with, and by which operators."""
@@ -79,6 +81,9 @@ class Field(msgspec.Struct, frozen=True):
 
 
 ID: Final = Field("", "id")
+STATUS: Final = Field("", "status")
+STATUSES: Final = tuple(status.value for status in RunStatus)
+"""Those that a run of our own table can have."""
 
 
 def suggest(word: str) -> str:
@@ -87,6 +92,17 @@ def suggest(word: str) -> str:
     near = difflib.get_close_matches(word.lower()[:40], [*SECTIONS, *COLUMNS], n=1)
     meant = f"; did you mean {near[0]}?" if near else ""
     return f"must be one of {', '.join(known)}{meant}"
+
+
+def suggest_status(word: str) -> str:
+    """A sentence that names every status, and the one that was probably meant.
+
+    >>> suggest_status("Failed")
+    'must be one of pending, submitted, running, completed, failed, cancelled; did you mean failed?'
+    """
+    near = difflib.get_close_matches(word.lower()[:40], STATUSES, n=1)
+    meant = f"; did you mean {near[0]}?" if near else ""
+    return f"must be one of {', '.join(STATUSES)}{meant}"
 
 
 def is_keyword(word: str) -> bool:

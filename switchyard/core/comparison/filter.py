@@ -15,13 +15,17 @@ import msgspec
 
 from switchyard.core.comparison.fields import (
     COLUMNS,
+    EQUAL,
     MAX_NAME,
     SECTIONS,
+    STATUS,
+    STATUSES,
     ConstantType,
     Field,
     Operator,
     is_keyword,
     suggest,
+    suggest_status,
 )
 from switchyard.core.comparison.tokens import BadFilter, Token, to_tokens
 
@@ -78,13 +82,14 @@ class Or(msgspec.Struct, frozen=True, tag=True):
 Expression = Compare | Not | And | Or
 
 
-def parse_filter(text: str) -> Expression | None:
-    """The tree; None for a text of nothing but spaces. Raises: BadFilter.
+def parse_filter(text: str, *, any_status: bool = False) -> Expression | None:
+    """The tree; None for a text of nothing but spaces. A status that no run can have is refused, unless `any_status`:
+    an application's own table may have others. Raises: BadFilter.
 
     >>> to_text(parse_filter("not (Status = 'failed') AND params.lr in (0.1, 1)"))
     "not status = 'failed' and params.lr IN (0.1, 1.0)"
     """
-    parser = _Parser(text, of="filter")
+    parser = _Parser(text, of="filter", any_status=any_status)
     return None if parser.is_done() else parser.parse()
 
 
@@ -142,7 +147,8 @@ def _to_constant_text(constant: Constant) -> str:
 class _Parser:
     """One reading of one text: a token ahead decides. Depth and number of terms are bounded, so recursion is."""
 
-    def __init__(self, text: str, *, of: str) -> None:
+    def __init__(self, text: str, *, of: str, any_status: bool = False) -> None:
+        self._any_status = any_status
         self._text = text
         self._of = of
         self._tokens = to_tokens(text, of=of)
@@ -279,11 +285,11 @@ class _Parser:
                 if operator not in operators:
                     what = f"{field} is compared with a {type_} by {' '.join(operators)}"
                     raise self.refused(f"{what}, and not by {operator}", at)
-                return self._to_constant(token, type_)
+                return self._to_constant(token, type_, field, operator)
         wanted = " or ".join(field.operators)
         raise self.refused(f"{field} is compared with a {wanted}, and this is a {token.kind}", token)
 
-    def _to_constant(self, token: Token, type_: ConstantType) -> Constant:
+    def _to_constant(self, token: Token, type_: ConstantType, field: Field, operator: Operator) -> Constant:
         if type_ == "number":
             number = float(token.value)
             if number in (float("inf"), float("-inf")):
@@ -296,6 +302,8 @@ class _Parser:
             return int(token.value)
         if len(token.value) > MAX_TEXT:
             raise self.refused(f"a text may have {MAX_TEXT} characters; it has {len(token.value)}", token)
+        if field == STATUS and operator in EQUAL and not self._any_status and token.value not in STATUSES:
+            raise self.refused("a run's status " + suggest_status(token.value), token)
         return self._to_time(token) if type_ == "time" else token.value
 
     def _to_time(self, token: Token) -> datetime:
