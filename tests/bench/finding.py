@@ -1,4 +1,5 @@
-"""The list of runs with a filter or an order, among 200,000 runs of 30 values each; and a comparison of 10 runs.
+"""The list of runs with a filter or an order, among 200,000 runs of 30 values each, as JSON and as a page, in our own
+table and in an application's; and a comparison of 10 runs.
 
 Times are of one request to the application in this process, the smallest and the median of several, and the least work
 of this process: on a machine that others use the work says most. SQLite works in this process, Postgres in its own.
@@ -8,10 +9,11 @@ of this process: on a machine that others use the work says most. SQLite works i
 import argparse
 import json
 import random
+import sqlite3
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -84,6 +86,9 @@ SCANS: Final = {
     "a scan: NOT LIKE that no run meets": {"filter": "params.optimizer NOT LIKE '%a%' and params.optimizer != 'sgd'"},
 }
 """What docs/api.md says walks all runs."""
+PAGES: Final = ("newest", "one value, 0.5 %", "ordered by a metric", "ordered by a metric, an experiment of 1 in 100")
+"""Of which the page is asked for too."""
+APPLICATION_TABLE: Final = "app_tests"
 _SHOWN: Final = "metrics.test_recall_at_10,best.val_loss,params.optimizer,params.learning_rate"
 
 
@@ -92,25 +97,32 @@ def main(runs: int = RUNS) -> dict[str, float | str]:
     figures: dict[str, float | str] = {"runs": float(runs)}
     with tempfile.TemporaryDirectory() as folder:
         figures |= _compare(Path(folder))
-        for name, url in _databases(Path(folder)):
-            settings = read_settings({"RESULTS_URL": url, "STATE_DIR": folder})
+        for name, url, table in _databases(Path(folder)):
+            if table:
+                _make_application_table(url)
+            settings = read_settings({"RESULTS_URL": url, "RESULTS_TABLE": table, "STATE_DIR": folder})
             migrate(settings)
             began = time.perf_counter()
-            fill(url, runs)
+            fill(url, runs, table=table)
             print(f"{name}: {runs} runs of 30 values made in {time.perf_counter() - began:.0f} s", flush=True)
             with TestClient(create_app(Outside(settings))) as client:
-                figures |= {f"{name}: {shape}": ms for shape, ms in _measure_all(client)}
+                figures |= {f"{name}: {shape}": ms for shape, ms in _measure_all(client, own=not table)}
     return figures
 
 
-def _measure_all(client: TestClient) -> Iterator[tuple[str, float]]:
+def _measure_all(client: TestClient, *, own: bool) -> Iterator[tuple[str, float]]:
     print("    CPU     min  median  ms")
     for shape, asked in {**SHAPES, **SCANS}.items():
+        if not own and ("experiment" in asked or asked.get("order_by", "").startswith(("name", "duration"))):
+            continue  # an application's table has no such columns
         fields = {"fields": _SHOWN} if asked else {}
-        path = "/api/quick-tests/?" + urlencode({**asked, **fields})
-        found = measure(client, path, repeats=REPEATS if shape in SHAPES else SCAN_REPEATS)
-        print(f"{found.cpu:7.1f} {found.least:7.1f} {found.median:7.1f}  {shape} ({found.items})", flush=True)
-        yield shape, round(found.least, 1)
+        paths = {shape: "/api/quick-tests/?" + urlencode({**asked, **fields})}
+        if shape in PAGES:
+            paths[f"page: {shape}"] = "/quick-tests/?" + urlencode(asked)
+        for title, path in paths.items():
+            found = measure(client, path, repeats=REPEATS if shape in SHAPES else SCAN_REPEATS)
+            print(f"{found.cpu:7.1f} {found.least:7.1f} {found.median:7.1f}  {title} ({found.items})", flush=True)
+            yield title, round(found.least, 1)
 
 
 def _compare(folder: Path) -> dict[str, float | str]:
@@ -149,17 +161,44 @@ def measure(client: TestClient, path: str, *, repeats: int) -> Measured:
         times.append((time.perf_counter() - began) * 1000)
         work.append((time.process_time() - worked) * 1000)
         assert answer.status_code == 200 or repeats == SCAN_REPEATS, answer.text
-    items = f"{len(answer.json().get('items', ()))} runs" if answer.status_code == 200 else str(answer.status_code)
+    items = str(answer.status_code)
+    if answer.status_code == 200:
+        count = answer.text.count('name="ids"') if path.startswith("/quick") else len(answer.json().get("items", ()))
+        items = f"{count} runs"
     return Measured(min(work[1:]), min(times[1:]), statistics.median(times[1:]), items)
 
 
-def _databases(folder: Path) -> Iterator[tuple[str, str]]:
-    yield "sqlite", f"sqlite:///{folder / 'results.db'}"
+def _databases(folder: Path) -> Iterator[tuple[str, str, str]]:
+    """A name, the URL, and RESULTS_TABLE."""
+    yield "sqlite", f"sqlite:///{folder / 'results.db'}", ""
+    (folder / "results.db").unlink()
+    yield "sqlite, an application's table", f"sqlite:///{folder / 'application.db'}", APPLICATION_TABLE
+    (folder / "application.db").unlink()
     server = Postgres(folder)
     try:
-        yield "postgres", server.url("postgres")
+        yield "postgres", server.url(server.make_database()), ""
+        yield "postgres, an application's table", server.url(server.make_database()), APPLICATION_TABLE
     finally:
         server.remove()
+
+
+def _make_application_table(url: str) -> None:
+    """As Django would make it, with jsonb on Postgres."""
+    columns = (
+        "id integer PRIMARY KEY, status varchar(20) NOT NULL, gcs_artifacts_path varchar(500), "
+        "mlflow_run_id varchar(64), training_history_json "
+    )
+    if url.startswith("sqlite"):
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute(f"CREATE TABLE {APPLICATION_TABLE} ({columns} text)")
+    else:
+        with psycopg.connect(_to_plain(url)) as connection:
+            connection.execute(f"CREATE TABLE {APPLICATION_TABLE} ({columns} jsonb)")
+
+
+def _to_plain(url: str) -> str:
+    return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
 
 
 _RUN_COLUMNS: Final = (
@@ -167,43 +206,61 @@ _RUN_COLUMNS: Final = (
     "error, created_at, started_at, completed_at, training_history_json"
 )
 _VALUE_COLUMNS: Final = "quick_test_id, kind, name, number, text, history_etag"
+_PUBLISHED_COLUMNS: Final = (
+    "quick_test_id, charted_digest, series_digests, etag, status, rank_attempt, rank_restart, rank_epochs, "
+    "rank_status, cached_at, published_at"
+)
+_APPLICATION_COLUMNS: Final = "id, status, gcs_artifacts_path, mlflow_run_id, training_history_json"
 
 
-def fill(url: str, runs: int) -> None:
+def fill(url: str, runs: int, *, table: str = "") -> None:
     """Writes the rows past the ports, which publish one run in 2 ms."""
-    if url.startswith("sqlite"):
-        _fill_sqlite(Path(url.removeprefix("sqlite:///")), runs)
+    is_file = url.startswith("sqlite")
+    zone = "" if is_file else "+00"
+    cells = (_to_row(id_, zone) for id_ in _ids(runs))
+    parts: list[tuple[str, Iterator[tuple[Any, ...]]]] = [(f"quick_tests ({_RUN_COLUMNS})", cells)]
+    if table:
+        published = (_to_published(id_, zone) for id_ in _ids(runs))
+        parts = [
+            (f"{table} ({_APPLICATION_COLUMNS})", ((*row[:4], row[-1]) for row in cells)),
+            (f"switchyard_published ({_PUBLISHED_COLUMNS})", published),
+        ]
+    parts.append((f"switchyard_values ({_VALUE_COLUMNS})", _list_values(runs)))
+    if is_file:
+        _fill_sqlite(Path(url.removeprefix("sqlite:///")), parts)
     else:
-        _fill_postgres(url, runs)
+        _fill_postgres(url, parts)
 
 
-def _fill_sqlite(path: Path, runs: int) -> None:
+_Parts = Sequence[tuple[str, Iterator[tuple[Any, ...]]]]
+"""A table with its columns, and the rows for it."""
+
+
+def _fill_sqlite(path: Path, parts: _Parts) -> None:
     with closing(open_file(path)) as connection:
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute("PRAGMA cache_size = -400000")
         connection.execute("BEGIN")
-        marks = ", ".join("?" * 13)
-        connection.executemany(
-            f"INSERT INTO quick_tests ({_RUN_COLUMNS}) VALUES ({marks})", (_to_row(id_, "") for id_ in _ids(runs))
-        )
-        connection.executemany(
-            f"INSERT INTO switchyard_values ({_VALUE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)", _list_values(runs)
-        )
+        for target, rows in parts:
+            marks = ", ".join("?" * (target.count(",") + 1))
+            connection.executemany(f"INSERT INTO {target} VALUES ({marks})", rows)
         connection.execute("COMMIT")
 
 
-def _fill_postgres(url: str, runs: int) -> None:
-    plain = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
-    with psycopg.connect(plain) as connection, connection.cursor() as cursor:
-        with cursor.copy(f"COPY quick_tests ({_RUN_COLUMNS}) FROM STDIN") as copy:
-            for id_ in _ids(runs):
-                copy.write_row(_to_row(id_, "+00"))
-        with cursor.copy(f"COPY switchyard_values ({_VALUE_COLUMNS}) FROM STDIN") as copy:
-            for row in _list_values(runs):
-                copy.write_row(row)
+def _fill_postgres(url: str, parts: _Parts) -> None:
+    with psycopg.connect(_to_plain(url)) as connection, connection.cursor() as cursor:
+        for target, rows in parts:
+            with cursor.copy(f"COPY {target} FROM STDIN") as copy:
+                for row in rows:
+                    copy.write_row(row)
         connection.commit()
-    with psycopg.connect(plain, autocommit=True) as connection:
+    with psycopg.connect(_to_plain(url), autocommit=True) as connection:
         connection.execute("VACUUM ANALYZE")  # as autovacuum does, soon after so many rows
+
+
+def _to_published(id_: int, zone: str) -> tuple[Any, ...]:
+    at = _START.strftime("%Y-%m-%d %H:%M:%S.%f") + zone
+    return (id_, "sha256:a", "{}", "e", "completed", 1, 0, 50, 2, at, at)
 
 
 def _ids(runs: int) -> range:
