@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 
 from tests.chromium import open_browser, skip_without_chromium
 from tests.clients.results.places import Place
@@ -16,8 +17,10 @@ pytestmark = [pytest.mark.needs_browser, skip_without_chromium]
 def test_a_person_comes_in_and_goes_out_by_the_keyboard(
     place: Place, tokens: Tokens, tmp_path: Path, width: int, scheme: str
 ) -> None:
-    """The page that was asked for opens; no script can read the token; out, it asks again. Nothing overflows."""
-    run = publish_run(place, name="a run to see")
+    """The page that was asked for opens; no script can read the token; out, it asks again. Nothing overflows, axe finds
+    nothing, and the name of the token stands beside the links to other runs."""
+    runs = [publish_run(place, name=name) for name in ("a run before", "a run to see")]
+    run = runs[-1]
     with (
         run_server(place, state_dir=tmp_path, API_TOKENS_FILE=str(tokens.path)) as (url, _),
         open_browser() as browser,
@@ -30,14 +33,20 @@ def test_a_person_comes_in_and_goes_out_by_the_keyboard(
         page.keyboard.type("swy_wrong")
         page.keyboard.press("Enter")
         page.wait_for_selector("[role=alert]")
+        assert Axe().run(page).violations_count == 0
         page.keyboard.type(tokens.reads)
         page.keyboard.press("Enter")
         page.wait_for_selector("h1:has-text('a run to see')")
         assert page.url == f"{url}/quick-tests/{run}"
+        left, right = (page.locator(part).bounding_box() for part in (".beside", ".caller"))
+        assert left is not None
+        assert right is not None
+        assert right["x"] - (left["x"] + left["width"]) < 30
         assert page.evaluate("document.cookie") == ""
         [cookie] = context.cookies()
         assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Lax")
         page.goto(f"{url}/login")
+        assert Axe().run(page).violations_count == 0
         page.focus("button")
         page.keyboard.press("Enter")
         page.wait_for_selector("#token")
