@@ -39,7 +39,6 @@ def test_with_nothing_set_everything_is_under_one_folder(tmp_path: Path, monkeyp
         state_dir=str(state),
         model_cache_dir=f"{state}/models",
         buyer_key_file=f"{state}/buyer.key",
-        model_cache_dir=f"{state}/models",
     )
 
 

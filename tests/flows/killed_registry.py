@@ -52,8 +52,8 @@ def run(flow: str, folder: Path, effect: str, parameters: dict[str, Any]) -> Non
     os.environ["STATE_DIR"] = str(folder / "state")
     os.environ["LIVE_HISTORY"] = "no"
     opened = open_results(connect.connect().settings.results_url)
-    deadly = replace(opened, models=Deadly(opened.models, effect), histories=Deadly(opened.histories, effect))  # type: ignore[arg-type]  # each stands for its port
-    open_objects = connect.open_objects
+    deadly = replace(opened, models=Deadly(opened.models, effect), histories=Deadly(opened.histories, effect))
+    open_objects = vars(connect)["open_objects"]
 
     def results(settings: Settings) -> Any:
         return deadly
@@ -61,7 +61,8 @@ def run(flow: str, folder: Path, effect: str, parameters: dict[str, Any]) -> Non
     def objects(uri: str, **named: Any) -> Any:
         return Deadly(open_objects(uri, **named), effect)
 
-    connect._open_results, connect.open_objects = results, objects  # type: ignore[assignment]  # as the tests' conftest does
+    connect._open_results = results  # type: ignore[assignment]  # as the tests' conftest does
+    vars(connect)["open_objects"] = objects
     if effect.startswith("emit"):
         setattr(announcing, effect, die)
     FLOWS[flow](**parameters)

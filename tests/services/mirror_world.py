@@ -69,8 +69,8 @@ class Counted:
 def to_counted(
     ports: ResultsPorts, mirror: ModelMirror, before: Callable[[str], None], after: Callable[[str], None]
 ) -> Mirroring:
-    notes: MirrorNotes = Counted(ports.mirrors, before, after)  # type: ignore[assignment]
-    counted: ModelMirror = Counted(mirror, before, after)  # type: ignore[assignment]
+    notes: MirrorNotes = Counted(ports.mirrors, before, after)
+    counted: ModelMirror = Counted(mirror, before, after)
     return Mirroring(models=ports.models, notes=notes, mirror=counted)
 
 

@@ -169,7 +169,12 @@ def _race(
     failures: list[BaseException] = []
 
     def there(number: int) -> None:
-        body = {"name": name, "version": str(pairs[number]), "stage": "Production", "archive_existing_versions": True}
+        body: Any = {
+            "name": name,
+            "version": str(pairs[number]),
+            "stage": "Production",
+            "archive_existing_versions": True,
+        }
         with requests.Session() as session:
             session.get(f"{mirror.target}/health", timeout=60)
             barrier.wait(60)
