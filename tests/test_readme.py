@@ -24,9 +24,10 @@ COMMANDS = [
     if line.startswith("$ ")
 ]
 PLACEHOLDER = "file:///path/to/interactions.parquet"
-COMMANDS_THERE_ARE = {*FLOWS, "models", "serve", "token", "up"}
+COMMANDS_THERE_ARE = {*FLOWS, "models", "predict", "serve", "token", "up"}
 ANSWERS = {
     "switchyard serve": "http://127.0.0.1:8000/health",
+    "switchyard predict": "http://127.0.0.1:8080/health",
     "make up": "http://127.0.0.1:4200/api/deployments/name/train/manual",
 }
 
