@@ -7,6 +7,8 @@ Tasks and serving both do this: what differs is only who noticed.
 from datetime import datetime
 from enum import Enum, auto
 
+import msgspec
+
 from switchyard.clients.prefect.events import emit_job_ended, emit_model_event, emit_run_completed
 from switchyard.core.ports import Jobs, Models, Runs
 from switchyard.core.registry.rows import ModelVersion, Outcome
@@ -52,9 +54,14 @@ def announce_completed(runs: Runs, run: QuickTest, job: Job | None) -> bool:
     A second call for the same job emits the same event, which a server acts on once. It comes before the job's end is
     told, so that who is killed before it leaves that end owed: its ingest comes here again.
     """
+    # On an application's table the job alone knows what was asked for.
     asked = job.parameters if job is not None and job.parameters else run.parameters
     return emit_run_completed(
-        run,
+        msgspec.structs.replace(
+            run,
+            display_name=run.display_name or str(asked.get("name") or ""),
+            mlflow_experiment_name=run.mlflow_experiment_name or str(asked.get("experiment") or ""),
+        ),
         runs.read_database_id(),
         key=job.key if job else "",
         register_as=str(asked.get("register_as") or ""),

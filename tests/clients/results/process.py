@@ -24,7 +24,8 @@ from switchyard.clients.results.open import open_results
 from switchyard.core.errors import SwitchyardError
 from switchyard.core.history.publication import Rank
 from switchyard.core.registry.manifest import ModelFile, to_manifest
-from switchyard.core.registry.rows import NewVersion, Promotion
+from switchyard.core.registry.rows import NewVersion, Promotion, Rollback, StageMove
+from switchyard.core.registry.stages import Stage
 from switchyard.core.runs.rows import Claim, NewRun, RunStatus
 from tests.clients.results.places import NOW, publication, to_settings
 from tests.root import ROOT
@@ -71,6 +72,25 @@ def promote(url: str, table: str, version: int, expected: int | None, die_after:
     return str(results.models.promote(wanted).seq)
 
 
+def roll_back(url: str, table: str, expected: int, die_after: int = 0) -> str:
+    """Rolls back, once; after `die_after` statements of its transaction this process is killed."""
+    results = open_results(url, table)
+    if die_after:
+        _ = results.database.tables
+        _die_after(die_after)
+    return str(results.models.roll_back(Rollback(name="killed", expected=expected, request_key="back")).seq)
+
+
+def move(url: str, table: str, version: int, die_after: int = 0) -> str:
+    """Moves a version to Staging; after `die_after` statements of its transaction this process is killed."""
+    results = open_results(url, table)
+    if die_after:
+        _ = results.database.tables
+        _die_after(die_after)
+    wanted = StageMove(name="killed", version=version, stage=Stage.STAGING, request_key=f"stage {version}")
+    return str(results.models.move(wanted).seq)
+
+
 def make_schema(url: str, table: str) -> str:
     """Migrates."""
     return migrate(to_settings(url, table))
@@ -100,6 +120,8 @@ ACTS: dict[str, Any] = {
     "claim": claim,
     "register": register,
     "promote": promote,
+    "roll_back": roll_back,
+    "move": move,
     "make_schema": make_schema,
     "open_first": open_first,
 }

@@ -58,6 +58,25 @@ def test_promotion_is_killed_between_its_statements(own_place: Place, processes:
     assert own_place.models.read_model("killed").production == 2
 
 
+def test_rollback_and_move_are_killed_between_their_statements(own_place: Place, processes: Processes) -> None:
+    """Before its end nothing of it is there; the same request is done once after it."""
+    at = {"url": own_place.url, "table": own_place.table}
+    for number in (1, 2, 3, 4):
+        processes.run("register", {**at, "source": f"run:{number}"})
+    processes.run("promote", {**at, "version": 1, "expected": None})
+    processes.run("promote", {**at, "version": 2, "expected": 1})
+    assert kill_everywhere(own_place, processes, "move", version=3) >= 8
+    assert kill_everywhere(own_place, processes, "move", version=4) >= 10
+    assert kill_everywhere(own_place, processes, "roll_back", expected=2) >= 10
+    after = look(own_place)
+    (again,) = processes.run("roll_back", {**at, "expected": 2})
+    (moved,) = processes.run("move", {**at, "version": 3})
+    assert (again.said, moved.said) == ("12", "8")
+    assert look(own_place) == after
+    model = own_place.models.read_model("killed")
+    assert (model.production, model.previous, model.challenger) == (1, None, 4)
+
+
 def test_races_of_promoters_and_rollbacks_leave_one_production(own_place: Place) -> None:
     """Never two, never none in between; who lost was told who won."""
     seen = race(own_place, 200)
