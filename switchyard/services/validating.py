@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -19,12 +18,12 @@ from switchyard.clients.interactions.made_up import make_interactions
 from switchyard.clients.interactions.reading import read_interactions
 from switchyard.clients.interactions.rows import Interactions
 from switchyard.clients.scoring.open import open_recommender
-from switchyard.core.errors import BadRecord, BadRequest, NotFound
+from switchyard.core.errors import BadRecord, BadRequest
 from switchyard.core.ports import Models, Objects, Recommender
 from switchyard.core.registry.changes import refuse_tombstoned
 from switchyard.core.registry.held_out import Limit, Wish, to_data_spec, to_first_moment, to_limit
 from switchyard.core.registry.judging import Bootstrap, Comparison, HeldOut, Side
-from switchyard.core.registry.rows import Judgement, ModelVersion
+from switchyard.core.registry.rows import ModelVersion
 from switchyard.core.runs.moments import say_moment
 from switchyard.core.runs.spec import TrainSpec
 from switchyard.services.measuring import Answers, Positives, ask, ask_all_alike, choose_ks, measure
@@ -234,14 +233,3 @@ def _ask_popular(newer: _Newer, challenger: Recommender, positives: Positives, k
         answer = challenger.recommend(_NOBODY, k)
         return ask_all_alike([places[product] for product in answer.product_ids], positives, k), challenger.popularity
     return None, ""
-
-
-def read_judgement(models: Models, name: str, version: int, seq: int) -> Judgement:
-    """The judgement that line `seq` of the model's history keeps, though the version may have another one since; of
-    line 0 the version's own. A second call reads again. Raises: NotFound."""
-    if not seq:
-        return models.find_version(name, str(version)).judgement
-    for line in models.list_transitions(name):
-        if line.seq == seq:
-            return msgspec.convert(line.evidence, Judgement)
-    raise NotFound(f"the history of model {name} has no line {seq}")
