@@ -1,0 +1,14 @@
+"""Fixtures of the predictions' tests."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.clients.results.places import Place
+from tests.serving.predictions.world import World
+
+
+@pytest.fixture
+def world(place: Place, tmp_path: Path) -> World:
+    """An empty registry."""
+    return World(place, tmp_path)
