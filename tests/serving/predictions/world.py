@@ -38,13 +38,13 @@ class World:
         """Where `add` writes."""
         return self.root / f"model{seed}"
 
-    def add(self, seed: int = 1, *, name: str = "shop", **sizes: int) -> ModelVersion:
+    def add(self, seed: int = 1, name: str = "shop", **sizes: int) -> ModelVersion:
         """The next version, of a model that is like no other seed's."""
         return register_folder(self.place.models, write_model(self.folder(seed), seed=seed, **sizes), name)
 
     def add_champion(self, seed: int = 1, **sizes: int) -> ModelVersion:
         """The same, promoted."""
-        version = self.add(seed, **sizes)
+        version = self.add(seed, "shop", **sizes)
         promote(self.place.models, version)
         return version
 

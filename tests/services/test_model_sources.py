@@ -1,0 +1,167 @@
+"""Which version a setting names, and what becomes of models that were never registered."""
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from switchyard.clients.objects.open import open_objects
+from switchyard.core.errors import BadRecord, BadRequest, NotFound, TryAgain
+from switchyard.core.predictions.sources import Kind, Source
+from switchyard.core.runs.jobs import JobState
+from switchyard.core.runs.rows import Claim, JobNews, NewRun, RunStatus
+from switchyard.services import model_sources, registering
+from switchyard.services.model_loading import load_model
+from switchyard.services.model_sources import Found, Ports, find_model
+from tests.clients.results.places import NOW, Place, Places, publication
+from tests.predicting import register_folder, write_model
+
+LATER = NOW + timedelta(hours=1)
+
+
+@pytest.fixture
+def place(places: Places, tmp_path: Path) -> Place:
+    return places.make("sqlite", tmp_path)
+
+
+@pytest.fixture
+def ports(place: Place, tmp_path: Path) -> Ports:
+    return Ports(place.runs, place.jobs, place.models, open_objects, "served", tmp_path / "cache")
+
+
+def add_run(place: Place, folder: Path, *, name: str = "", at: datetime = NOW) -> int:
+    """A completed run that left a model in `folder`."""
+    run = place.runs.create_run(NewRun(request_key=str(folder), display_name=name), now=NOW).id
+    claim = Claim(quick_test_id=run, request_key=str(folder), artifacts_uri=write_model(folder, seed=run).as_uri())
+    job = place.jobs.claim_job(claim, now=NOW).job
+    place.jobs.record_job(job.key, JobNews(state=JobState.SUCCEEDED), now=NOW)
+    place.histories.publish(publication(run, row_status=RunStatus.COMPLETED), now=at)
+    return run
+
+
+def run_id(value: object) -> Source:
+    return Source("MODEL_RUN_ID", Kind.RUN_ID, str(value))
+
+
+def folder_of(path: object) -> Source:
+    return Source("MODEL_FILE", Kind.FOLDER, str(path))
+
+
+def load(ports: Ports, found: Found) -> object:
+    return load_model(found.version, found.manifest, ports.open_objects, ports.cache)
+
+
+def test_run_is_the_version_that_it_was_registered_as(place: Place, ports: Ports, tmp_path: Path) -> None:
+    """In whichever model; one that never was is registered now, once, under MODEL_NAME."""
+    run = add_run(place, tmp_path / "run")
+    first = find_model(ports, run_id(run)).version
+    assert (first.name, first.version, first.lineage.quick_test_id) == ("served", 1, run)
+    assert first.description == model_sources.FIRST_SEEN
+    assert find_model(ports, run_id(run)).version == first
+    other = add_run(place, tmp_path / "other")
+    reached = registering.Ports(place.runs, place.jobs, place.models, open_objects)
+    registered = registering.register_run(reached, other, "shop").version
+    assert find_model(ports, run_id(other)).version == registered
+
+
+def test_run_is_found_by_its_mlflow_run_too(place: Place, ports: Ports, tmp_path: Path) -> None:
+    """Where its row names one; another MLflow run is told of honestly."""
+    run = add_run(place, tmp_path / "run")
+    place.runs.record_mlflow_run(run, "a" * 32)
+    assert find_model(ports, run_id("a" * 32)).version.lineage.quick_test_id == run
+    with pytest.raises(NotFound, match="no MLflow registry can be read here"):
+        find_model(ports, run_id("b" * 32))
+
+
+def test_newest_completed_run_of_a_name(place: Place, ports: Ports, tmp_path: Path) -> None:
+    """By when it was completed, not by when it began; of one moment, the higher id; names are taken as they are."""
+    name = "it's \\ nightly"
+    late = add_run(place, tmp_path / "1", name=name, at=LATER)
+    add_run(place, tmp_path / "2", name=name)
+    add_run(place, tmp_path / "3", name="another", at=LATER)
+    place.runs.create_run(NewRun(request_key="x", display_name=name), now=LATER)
+    found = find_model(ports, Source("MODEL_RUN_NAME", Kind.RUN_NAME, name))
+    assert found.version.lineage.quick_test_id == late
+    with pytest.raises(NotFound, match="no completed run is named 'nightly'"):
+        find_model(ports, Source("MODEL_RUN_NAME", Kind.RUN_NAME, "nightly"))
+
+
+def test_folder_is_a_version_from_when_it_is_first_seen(place: Place, ports: Ports, tmp_path: Path) -> None:
+    """By path or by URI; from then on only those very files load."""
+    folder = write_model(tmp_path / "a model")
+    found = find_model(ports, folder_of(folder))
+    assert (found.version.name, found.version.version) == ("served", 1)
+    assert find_model(ports, folder_of(folder.as_uri() + "/")).version == found.version
+    path = folder / "embeddings" / "query.parquet"
+    path.write_bytes(path.read_bytes() + b"x")
+    again = find_model(ports, folder_of(folder))
+    assert again.version == found.version
+    with pytest.raises(BadRecord, match=r"'embeddings/query\.parquet' must have .* bytes"):
+        load(ports, again)
+
+
+def test_folder_with_what_may_be_a_program_is_refused(place: Place, ports: Ports, tmp_path: Path) -> None:
+    """And is no version."""
+    folder = write_model(tmp_path / "model")
+    (folder / "model").mkdir()
+    (folder / "model" / "model.pkl").write_bytes(b"x")
+    with pytest.raises(BadRecord, match=r"'model/model\.pkl' may hold a program"):
+        find_model(ports, folder_of(folder))
+    assert place.models.list_models() == []
+
+
+def test_folder_loads_without_the_database_once_it_was_seen(
+    place: Place, ports: Ports, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only those very files; one that was never seen is not taken on trust."""
+    folder = write_model(tmp_path / "model")
+    seen = find_model(ports, folder_of(folder))
+    monkeypatch.setattr(type(place.models), "find_source", _away)
+    found = find_model(ports, folder_of(folder))
+    assert (found.version, found.manifest) == (seen.version, seen.manifest)
+    load(ports, found)
+    with pytest.raises(TryAgain, match="was never seen here"):
+        find_model(ports, folder_of(write_model(tmp_path / "new")))
+
+
+def _away(*_: object) -> None:
+    raise TryAgain("no connection")
+
+
+@pytest.mark.parametrize("source", [run_id(99), folder_of("/no/such/folder")])
+def test_what_is_not_there_is_not_found(ports: Ports, source: Source) -> None:
+    """So that the next source is asked."""
+    with pytest.raises(NotFound):
+        find_model(ports, source)
+
+
+def test_other_schemes_are_refused(ports: Ports) -> None:
+    """A setting that is wrong is no reason to ask the next source."""
+    with pytest.raises(BadRequest, match="must start with file:// or gs://"):
+        find_model(ports, folder_of("s3://bucket/model"))
+
+
+def test_name_that_is_not_ours_is_asked_of_mlflow(place: Place, ports: Ports, tmp_path: Path) -> None:
+    """Ours goes first where it exists, also without the version that is asked for."""
+    imported = register_folder(place.models, write_model(tmp_path / "theirs"), "imported")
+    asked: list[Source] = []
+
+    def import_from_mlflow(source: Source) -> object:
+        asked.append(source)
+        return imported
+
+    with_mlflow = Ports(
+        place.runs,
+        place.jobs,
+        place.models,
+        open_objects,
+        "served",
+        ports.cache,
+        import_from_mlflow,  # type: ignore[arg-type]
+    )
+    theirs = Source("MLFLOW_MODEL_URI", Kind.REGISTRY, "models:/theirs/Production")
+    assert find_model(with_mlflow, theirs).version == imported
+    register_folder(place.models, write_model(tmp_path / "ours"), "theirs")
+    with pytest.raises(NotFound, match="model theirs has no version Production"):
+        find_model(with_mlflow, theirs)
+    assert asked == [theirs]
