@@ -6,15 +6,17 @@ import hashlib
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
 from serving.conditional import NOSNIFF, accepts_gzip
 from switchyard.core.errors import BadSetup
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 _FOLDER: Final = Path(__file__).parent / "static"
 _MEDIA_TYPES: Final = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
@@ -48,7 +50,7 @@ def asset_url(name: str) -> str:
     return f"/static/{_digest(name)}/{name}"
 
 
-def add_assets(app: FastAPI) -> None:
+def add_assets(app: "FastAPI") -> None:
     """Adds the route that serves them."""
     app.add_route("/static/{digest}/{name}", _send_asset, include_in_schema=False)
 

@@ -1,11 +1,9 @@
 """Errors as HTTP answers, in one place: JSON (RFC 9457) below /api, /events, /health and /metrics, a page elsewhere."""
 
 from http import HTTPStatus
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from fastapi import FastAPI
-from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -13,6 +11,10 @@ from starlette.responses import Response
 from serving.conditional import NOSNIFF
 from serving.rendering import render
 from switchyard.core.errors import BadRequest, NotFound, StaleWrite, SwitchyardError, TryAgain
+
+if TYPE_CHECKING:
+    # Loading it takes longer than all that the predictions, which do without it, load beside their model.
+    from fastapi import FastAPI
 
 RETRY_AFTER_S: Final = 2
 PROBLEM_JSON: Final = "application/problem+json"
@@ -24,15 +26,17 @@ def is_for_programs(path: str) -> bool:
     return path.startswith(("/api", "/health", "/events", "/metrics"))
 
 
-def add_problem_handlers(app: FastAPI) -> None:
+def add_problem_handlers(app: "FastAPI") -> None:
     """Every error that a route raises becomes an answer with a clear text; only a bug (500) is also logged."""
+    from fastapi.exceptions import RequestValidationError
+
     app.add_exception_handler(SwitchyardError, _answer_ours)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
     app.add_exception_handler(HTTPException, _answer_http)
     app.add_exception_handler(Exception, _answer_bug)
 
 
-def document_problems(app: FastAPI) -> None:
+def document_problems(app: "FastAPI") -> None:
     """Has the OpenAPI document say of each problem what it is sent as; FastAPI says ``application/json`` of all."""
     describe = app.openapi
 
@@ -64,6 +68,8 @@ async def _answer_ours(request: Request, err: Exception) -> Response:
 
 
 async def _answer_invalid(request: Request, err: Exception) -> Response:
+    from fastapi.exceptions import RequestValidationError
+
     assert isinstance(err, RequestValidationError)
     # What was received is cut: an id may have thousands of digits.
     said = [f"`{problem['loc'][-1]}`: {problem['msg']}; got {str(problem['input'])[:40]!r}" for problem in err.errors()]

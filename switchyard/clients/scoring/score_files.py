@@ -10,7 +10,6 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pa_compute
 
 from switchyard.clients.scoring.embeddings import Floats, Tower, read_column, read_table, read_texts, show
 from switchyard.core.strict_json import decode_strictly
@@ -141,6 +140,8 @@ def _read_purchases(folder: Path, candidate: Tower, problems: list[str]) -> Purc
 def _to_purchases(
     buyers: Any, products: Any, counts: npt.NDArray[Any], candidate: Tower, problems: list[str]
 ) -> Purchases | None:
+    import pyarrow.compute as pa_compute  # slow to load, and most models have no purchases
+
     if counts.min() < 1:
         problems.append(f"{PURCHASES}: every count must be at least 1; the smallest is {counts.min()}")
         return None
