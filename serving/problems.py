@@ -1,4 +1,4 @@
-"""Errors as HTTP answers, in one place: JSON (RFC 9457) below /api, /events, /health and /metrics, a page elsewhere."""
+"""Errors as HTTP answers, in one place: JSON (RFC 9457) to programs, a page to people."""
 
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
@@ -21,9 +21,15 @@ PROBLEM_JSON: Final = "application/problem+json"
 """Source: RFC 9457, section 3."""
 
 
+_FOR_PROGRAMS: Final = (
+    *("/api", "/health", "/events", "/metrics"),
+    *("/predict", "/invocations", "/v1", "/feedback"),  # of the application that answers with models
+)
+
+
 def is_for_programs(path: str) -> bool:
     """True where no person looks."""
-    return path.startswith(("/api", "/health", "/events", "/metrics"))
+    return path.startswith(_FOR_PROGRAMS)
 
 
 def add_problem_handlers(app: "FastAPI") -> None:

@@ -84,7 +84,7 @@ def create_app(outside: Outside, options: Options) -> Application:
         health_route=settings.aip_health_route,
     )
     behind.add_routes(routes)
-    needs = partial(to_need, health_route=settings.aip_health_route)
+    needs = partial(to_need, predict_route=settings.aip_predict_route, health_route=settings.aip_health_route)
     return Application(routes, Door(routes, access=Access(settings), needs=needs), behind, poll_s=options.poll_s)
 
 

@@ -50,7 +50,7 @@ OnAnswered = Callable[[PredictRequest, State, Answered, float], None]
 _log = logging.getLogger("switchyard.predictions")
 
 
-def to_need(method: str, path: str, *, health_route: str = "") -> Need:
+def to_need(method: str, path: str, *, predict_route: str = "", health_route: str = "") -> Need:
     """What a route needs. Health checks come from load balancers, which have no token; a prediction changes nothing, so
     a token that may read is enough. A route that is not named here needs more, so that none is forgotten."""
     if method in SAFE_METHODS:
@@ -58,7 +58,8 @@ def to_need(method: str, path: str, *, health_route: str = "") -> Need:
         return Need.NOTHING if is_open else Need.READ
     if path.rstrip("/") == FEEDBACK:
         return Need.TELL
-    return Need.READ if path in (PREDICT, INVOCATIONS) or path.startswith(KSERVE) else Need.WRITE
+    is_asked = path in (PREDICT, INVOCATIONS, predict_route) or path.startswith(KSERVE)
+    return Need.READ if is_asked else Need.WRITE
 
 
 class Routes:

@@ -349,12 +349,14 @@ def test_tokens_that_read_predict_and_tokens_that_write_tell(shop: Place, serve:
     wanted = {Scope.READ: (200, 403, 200), Scope.WRITE: (200, 200, 200), None: (401, 401, 401)}
     for asked, statuses in wanted.items():
         client.headers["Authorization"] = f"Bearer {texts[asked]}" if asked else "Basic none"
-        found = (
-            client.post("/predict", json={"instances": ["b1"]}).status_code,
-            tell(client, NOBODYS).status_code,
-            client.get("/feedback/stats").status_code,
+        answers = (
+            client.post("/predict", json={"instances": ["b1"]}),
+            tell(client, NOBODYS),
+            client.get("/feedback/stats"),
         )
-        assert found == statuses, asked
+        assert tuple(answer.status_code for answer in answers) == statuses, asked
+        for answer in answers:
+            assert answer.is_success or answer.headers["content-type"] == "application/problem+json"
 
 
 def test_behind_a_check_of_who_calls_feedback_needs_no_token(shop: Place, serve: Serve) -> None:
@@ -363,6 +365,13 @@ def test_behind_a_check_of_who_calls_feedback_needs_no_token(shop: Place, serve:
     assert tell(client, NOBODYS).status_code == 200
     client.headers["Origin"] = "https://elsewhere.example.com"
     assert tell(client, NOBODYS).status_code == 403
+
+
+def test_vertex_ais_own_path_needs_what_predict_needs(shop: Place, serve: Serve) -> None:
+    """Behind its check of who calls there is no token."""
+    path = "/v1/endpoints/1/deployedModels/2:predict"
+    client = serve(shop, SERVING_BEHIND="iam", AIP_PREDICT_ROUTE=path)
+    assert client.post(path, json={"instances": ["b1"]}).status_code == 200
 
 
 def test_no_buyer_is_stored_or_logged(shop: Place, serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
