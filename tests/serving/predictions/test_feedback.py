@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from httpx2 import Response
 from starlette.testclient import TestClient
@@ -17,13 +18,13 @@ from switchyard.clients.results.open import ResultsPorts
 from switchyard.clients.settings import read_settings
 from switchyard.clients.token_file import add_token
 from switchyard.core.access.tokens import Scope, make_token
-from switchyard.core.predictions.arms import Arm
+from switchyard.core.predictions.arms import MIN_CALLS, Arm
 from switchyard.core.registry.rows import StageMove
 from switchyard.core.registry.stages import Stage
 from tests.clients.results.places import Place, Places
 from tests.flows.polling import wait_for
 from tests.postgres import Postgres
-from tests.predicting import promote, register_folder, write_model
+from tests.predicting import promote, register_folder, write_model, write_score
 from tests.serving.predictions.two_models import find_buyers
 from tests.silent_proxy import silent_proxy
 
@@ -382,3 +383,28 @@ def test_no_buyer_is_stored_or_logged(shop: Place, serve: Serve, caplog: pytest.
     rows = shop.sql("SELECT * FROM switchyard_predictions")
     assert len({row.buyer_hash for row in rows}) == 2
     assert "example.com" not in str(rows) + caplog.text
+
+
+def test_challenger_that_fails_is_stopped_for_all_servers(shop: Place, serve: Serve, tmp_path: Path) -> None:
+    """It does not know what buyers bought, and is asked for that: the champion answers, its share is set to 0 with the
+    reason in the history, and from then on it is in the shadow."""
+    folder = write_model(tmp_path / "model 2", seed=2)
+    bought = pa.table({"buyer": ["b1"], "product": ["p1"], "count": [1], "last_at": [datetime(2026, 1, 1, tzinfo=UTC)]})
+    write_score(folder, {"purchases": bought})
+    promote(shop.models, register_folder(shop.models, folder))
+    third = register_folder(shop.models, write_model(tmp_path / "model 3", seed=3))
+    shop.models.move(StageMove(name="shop", version=3, stage=Stage.STAGING, share=0.5))
+    client, other = serve(shop), serve(shop)
+    theirs = find_buyers(Arm.CHALLENGER, MIN_CALLS, digest=third.digest, version=3)
+    body = {"instances": theirs, "parameters": {"k": 3, "without_bought": True}}
+    said = client.post("/predict", json=body).json()
+    assert {(one["version"], one["arm"], one["fallback"]) for one in said["predictions"]} == {(2, "challenger", True)}
+    assert (said["model"]["version"], said["model"]["arm"], said["model"]["fallback"]) == (2, "challenger", True)
+    wait_for(lambda: shop.models.read_model("shop").share == 0)
+    assert "answers failed" in shop.models.list_transitions("shop")[-1].reason
+    for each in (client, other):
+        app_of(each).routes.holder.look()
+        (one,) = each.post("/predict", json={"instances": theirs[:1]}).json()["predictions"]
+        assert (one["version"], one["arm"], one["fallback"]) == (2, "champion", False)
+        assert each.get("/health").json()["share"] == 0
+    assert 'switchyard_challenger_errors_total{model="shop",version="3"} 50.0' in client.get("/metrics").text
