@@ -9,15 +9,23 @@ from typing import Any, Final
 import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from serving.assets import asset_url
+from serving.assets import asset_url, inline_asset, inline_source
 from serving.conditional import NOSNIFF
 from serving.svg import to_short
 
-# Files of this server alone: no inline script or style, and nothing may come from, or be sent to, another host.
-_POLICY: Final = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
+STYLE: Final = "site.css"
+BEGIN: Final = "begin.js"
+"""The two files that stand in the pages themselves."""
+
+
+@lru_cache
+def _to_policy() -> str:
+    """Files of this server alone, two of them inline, by their hashes; nothing may come from, or be sent to, another
+    host."""
+    return (
+        f"default-src 'none'; script-src 'self' {inline_source(BEGIN)}; style-src 'self' {inline_source(STYLE)}; "
+        "img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
 
 
 CALLER: Final[ContextVar[str]] = ContextVar("caller", default="")
@@ -36,7 +44,7 @@ def render(template: str, **values: Any) -> Page:
     text = _environment().get_template(template).render(**{"caller": CALLER.get(), **values})
     return Page(
         text.encode(),
-        {"Content-Security-Policy": _POLICY, "Referrer-Policy": "same-origin", **NOSNIFF},
+        {"Content-Security-Policy": _to_policy(), "Referrer-Policy": "same-origin", **NOSNIFF},
     )
 
 
@@ -57,6 +65,7 @@ def _environment() -> Environment:
     )
     environment.policies["json.dumps_kwargs"] = {}  # not sorted: the curves have an order of their own
     environment.globals["asset_url"] = asset_url
+    environment.globals["inline_asset"] = inline_asset
     environment.filters["moment"] = _moment
     environment.filters["number"] = _number
     return environment

@@ -91,7 +91,7 @@
     showKeys();
   }
   document.addEventListener("keydown", (event) => {
-    if (!keys?.checked || event.ctrlKey || event.metaKey || (event.altKey && !event.getModifierState("AltGraph")) || event.target.closest("input, textarea, select, [contenteditable]")) return;
+    if (!keys?.checked || event.ctrlKey || event.metaKey || (event.altKey && !event.getModifierState("AltGraph")) || event.target.closest("input:not([type=checkbox], [type=range]), textarea, select, [contenteditable]")) return;
     const link = { "[": byId("run-before"), "]": byId("run-after") }[event.key];
     if (link) link.click();
   });
@@ -110,7 +110,5 @@
     Live.follow({ alive: () => shown.live, apply, say });
   }
 
-  // The charts that the server drew are painted first.
-  if (document.hidden) start();
-  else requestAnimationFrame(() => setTimeout(start, 0));
+  start();
 })();

@@ -232,6 +232,22 @@ def test_the_curves_have_every_kept_epoch(visit: Visit) -> None:
     expect(page.locator(".tiles")).to_contain_text("2.95\N{MULTIPLICATION SIGN}")
 
 
+def test_the_first_chart_needs_one_answer(visit: Visit) -> None:
+    """It has its place and its colour while the script has not come; nothing else is asked for before it but the icon,
+    and the script is asked for once."""
+    page, asked = visit.page, []
+    page.on("request", lambda request: asked.append(request.url.rsplit("/", 1)[1]))
+    page.context.route("**/run.js", lambda route: None)
+    page.goto(f"{visit.site.url}/quick-tests/{visit.site.runs['completed']}", wait_until="commit")
+    line = page.locator("#loss-chart svg .line").first
+    line.wait_for()
+    assert line.evaluate("(one) => getComputedStyle(one).stroke") == "rgb(0, 114, 178)"
+    assert line.evaluate("(one) => one.getBoundingClientRect().width") > 300
+    wait_until(page, "document.querySelector('script[src]') !== null")
+    assert set(asked) - {"icon.svg"} == {str(visit.site.runs["completed"]), "run.js"}
+    assert asked.count("run.js") == 1
+
+
 def test_the_reader_chooses_what_the_charts_show(visit: Visit) -> None:
     """Totals, regularisation, smoothing, the axis and the lines, by keyboard too; each point is said."""
     page = visit.open("completed")

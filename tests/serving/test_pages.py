@@ -1,5 +1,6 @@
 """The pages as a client without a browser gets them, and the pictures and scripts beside them."""
 
+import base64
 import gzip
 import hashlib
 import io
@@ -45,14 +46,20 @@ def test_names_from_people_are_escaped(client: TestClient, place: Place) -> None
 
 
 def test_no_script_runs_that_is_not_a_file_of_ours(client: TestClient, place: Place) -> None:
-    """The policy allows scripts from this server alone, and the page has no inline one."""
+    """The policy allows scripts and styles from this server alone, and inline just the two files that stand there."""
     answer = client.get(f"/quick-tests/{publish_run(place)}")
     policy = dict(part.strip().split(" ", 1) for part in answer.headers["content-security-policy"].split(";"))
     assert policy["default-src"] == "'none'"
-    assert policy["script-src"] == policy["connect-src"] == "'self'"
+    assert policy["connect-src"] == "'self'"
+    for kind, element in (("script-src", r"<script data-src=[^>]*>"), ("style-src", "<style>")):
+        [inline] = re.findall(element + r"(.*?)</(?:script|style)>", answer.text, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()
+        assert policy[kind] == f"'self' 'sha256-{digest}'"
+        name = {"script-src": "begin.js", "style-src": "site.css"}[kind]
+        assert inline == serving.assets.inline_asset(name)
     assert answer.headers["x-content-type-options"] == "nosniff"
     for attributes in re.findall(r"<script([^>]*)>", answer.text):
-        assert 'src="/static/' in attributes or 'type="application/json"' in attributes
+        assert 'data-src="/static/' in attributes or 'type="application/json"' in attributes
     assert not re.search(r"\son[a-z]+=|style=|https?://", answer.text)
 
 
@@ -182,7 +189,7 @@ def test_scripts_may_be_kept_for_good(client: TestClient, place: Place) -> None:
     """Their URLs change with their content, and they are packed for the way."""
     page = client.get(f"/quick-tests/{publish_run(place)}").text
     urls = re.findall(r'"(/static/[^"]+)"', page)
-    assert {url.rsplit("/", 1)[1] for url in urls} == {"icon.svg", "site.css", "run.js"}
+    assert {url.rsplit("/", 1)[1] for url in urls} == {"icon.svg", "run.js"}
     for url in urls:
         plain = client.get(url)
         assert plain.headers["cache-control"] == "public, max-age=31536000, immutable"

@@ -58,7 +58,7 @@ def test_health_and_assets_stay_open(open_app: Open, tokens: Tokens) -> None:
     client = open_app(api_tokens_file=str(tokens.path))
     for path in ("/health", "/health/"):
         assert client.get(path).json() == {"status": "ok"}
-    style = re.search(r'href="(/static/[^"]+site.css)"', client.get("/quick-tests/").text)
+    style = re.search(r'href="(/static/[^"]+login.css)"', client.get("/quick-tests/").text)
     assert style
     assert client.get(style[1]).status_code == 200
 

@@ -1,0 +1,2 @@
+"use strict"; /* Loads the page's script once its first frame is painted: the charts that the server drew are not to wait until it is read. In a tab that is not looked at there is no frame. */
+((at) => { const load = () => at.after(Object.assign(document.createElement("script"), { src: at.dataset.src })); if (document.hidden) load(); else requestAnimationFrame(() => setTimeout(load, 0)); })(document.currentScript);
