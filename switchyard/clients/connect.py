@@ -8,6 +8,7 @@ from switchyard.clients.objects.open import open_objects
 from switchyard.clients.settings import Settings, read_settings
 from switchyard.core.errors import BadSetup
 from switchyard.core.ports import (
+    Catalogue,
     Histories,
     Jobs,
     Launcher,
@@ -83,6 +84,11 @@ class Outside:
     def predictions(self) -> Predictions:
         """What was answered, and the feedback on it. Raises: BadSetup, as `runs`."""
         return self._results.predictions
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The registry of models, page by page. Raises: BadSetup, as `runs`."""
+        return self._results.catalogue
 
     def close(self) -> None:
         """Closes the results database's connections; a later use opens new ones."""

@@ -23,6 +23,7 @@ from switchyard.core.mlflow.facts import Look
 from switchyard.core.mlflow.raw_run import Keys, LostRun, RawRun, TrackedRun
 from switchyard.core.predictions.answers import Recommendation
 from switchyard.core.predictions.rows import Counts, Given, NewFeedback, Prediction, Pruned, Window
+from switchyard.core.registry.listing import LineQuery, ModelLine
 from switchyard.core.registry.manifest import Manifest
 from switchyard.core.registry.mirroring import (
     CreateModel,
@@ -564,6 +565,31 @@ class Models(Protocol):
 
     def find_production(self, name: str, at: datetime) -> int | None:
         """The version that was in Production at a moment; None: none was. One query."""
+
+
+class Catalogue(Protocol):
+    """The registry as pages and programs read it: in pages, for a model may have ten thousand versions and a hundred
+    thousand lines of history. It writes nothing; what is asked for again is read again."""
+
+    def list_models(self, *, after: str = "", limit: int) -> list[ModelLine]:
+        """Models by the bytes of their names, those after `after`."""
+
+    def read_line(self, name: str) -> ModelLine:
+        """One model, as the list has it. Raises: NotFound."""
+
+    def list_versions(self, name: str, *, before: int | None = None, limit: int) -> list[ModelVersion]:
+        """Versions, the newest first, tombstoned ones too; with `before` only those with a smaller number. Empty where
+        there is no such model."""
+
+    def list_of_run(self, quick_test_id: int) -> list[ModelVersion]:
+        """The versions that were made of a run, by model and number; of any model."""
+
+    def list_lines(self, name: str, asked: LineQuery) -> list[Transition]:
+        """Lines of a model's history, the newest first. Empty where there is no such model."""
+
+    def find_standing(self, name: str, at: datetime) -> Transition | None:
+        """The line by which Production had changed last at a moment; None: it never had. It may be that nothing was
+        there after it."""
 
 
 class Recommender(Protocol):

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Row, Select, func, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, func, select
 
 from switchyard.clients.results.model_tables import ModelTables
 from switchyard.core.errors import NotFound
@@ -104,8 +104,13 @@ def to_json(value: object) -> str:
 def select_production(tables: ModelTables, name: str) -> Select[Any]:
     """The lines by which Production changed, the newest first."""
     lines = tables.transitions
-    changed = (lines.c.from_stage == _PRODUCTION) | (lines.c.to_stage == _PRODUCTION)
-    return select(lines).where(lines.c.name == name, changed).order_by(lines.c.seq.desc())
+    return select(lines).where(lines.c.name == name, changes_production(lines.c)).order_by(lines.c.seq.desc())
+
+
+def changes_production(columns: Any) -> ColumnElement[bool]:
+    """Of a line: a version entered or left Production by it."""
+    changed: ColumnElement[bool] = (columns.from_stage == _PRODUCTION) | (columns.to_stage == _PRODUCTION)
+    return changed
 
 
 def select_served(tables: ModelTables, name: str, numbers: list[int]) -> Select[Any]:

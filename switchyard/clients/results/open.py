@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from switchyard.clients.results.catalogue import SqlCatalogue
 from switchyard.clients.results.embedded import is_outdated
 from switchyard.clients.results.engine import Database, find_file
 from switchyard.clients.results.histories import SqlHistories
@@ -11,7 +12,7 @@ from switchyard.clients.results.mirrors import SqlMirrorNotes
 from switchyard.clients.results.models import SqlModels
 from switchyard.clients.results.predictions import SqlPredictions
 from switchyard.clients.results.runs import SqlRuns
-from switchyard.core.ports import Histories, Jobs, Ledger, MirrorNotes, Models, Predictions, Runs
+from switchyard.core.ports import Catalogue, Histories, Jobs, Ledger, MirrorNotes, Models, Predictions, Runs
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class ResultsPorts:
     models: Models
     mirrors: MirrorNotes
     predictions: Predictions
+    catalogue: Catalogue
 
     def close(self) -> None:
         """Closes the connections; a later call opens new ones."""
@@ -58,4 +60,5 @@ def open_results(url: str, table: str = "") -> ResultsPorts:
         models=SqlModels(database),
         mirrors=SqlMirrorNotes(database),
         predictions=SqlPredictions(database),
+        catalogue=SqlCatalogue(database),
     )

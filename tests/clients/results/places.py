@@ -14,7 +14,7 @@ from switchyard.clients.results.migrate import migrate
 from switchyard.clients.results.open import ResultsPorts, open_results
 from switchyard.clients.settings import Settings, read_settings
 from switchyard.core.history.publication import Digests, FullSeries, HistogramRow, Publication, Rank, Value
-from switchyard.core.ports import Histories, Jobs, Ledger, Models, Predictions, Runs
+from switchyard.core.ports import Catalogue, Histories, Jobs, Ledger, Models, Predictions, Runs
 from switchyard.core.runs.jobs import JobState
 from switchyard.core.runs.rows import Claim, Job, JobNews, NewRun, RunStatus
 from tests.postgres import Postgres
@@ -70,6 +70,10 @@ class Place:
     @property
     def predictions(self) -> Predictions:
         return self.ports.predictions
+
+    @property
+    def catalogue(self) -> Catalogue:
+        return self.ports.catalogue
 
     @property
     def runs_table(self) -> str:
