@@ -1,4 +1,5 @@
-"""The JSON API: the list of runs, a run's history, histograms and full series, and the server's health."""
+"""The JSON API: the list of runs, a run's history, histograms and full series, the
+registry of models, and the server's health."""
 
 import gzip
 from typing import Annotated, Any, Final, Literal
@@ -17,6 +18,10 @@ from serving.comparison_schemas import ComparedRuns, KnownFields
 from serving.conditional import NOSNIFF, accepts_gzip, answer, to_etag
 from serving.deadline import DEADLINE_S
 from serving.listing import JSON, LIST_PATH, MAX_ID, Listing
+from serving.models.api import HISTORY_PATH as MODEL_HISTORY_PATH
+from serving.models.api import LIST_PATH as MODELS_PATH
+from serving.models.api import MODEL_PATH, VERSION_PATH, ModelsApi
+from serving.models.schemas import ModelHistory, ModelWithVersions, RegisteredModels, VersionDetails
 from serving.parameters import only_known, refuse_others
 from serving.schemas import FullSeriesData, Health, HistogramData, NotPublished, Problem, RunList, TrainingHistory
 from switchyard.clients.connect import Outside
@@ -139,8 +144,23 @@ def add_api(app: FastAPI, outside: Outside) -> None:
         responses={200: {"model": RunList}, **_UNCHANGED, **_PROBLEMS},
         **documented,
     )
+    _add_models(app, outside)
     add_health(app, outside)
     app.openapi = lambda: _document(app, api, comparing)  # type: ignore[method-assign]  # the way FastAPI's own docs extend it
+
+
+def _add_models(app: FastAPI, outside: Outside) -> None:
+    """The registry of models, read only."""
+    models = ModelsApi(outside)
+    no_model: dict[int | str, dict[str, Any]] = {404: {"model": Problem, "description": "No model, or no such version"}}
+    for path, endpoint, shape, missing in (
+        (VERSION_PATH, models.read_version, VersionDetails, no_model),
+        (MODEL_HISTORY_PATH, models.read_history, ModelHistory, no_model),
+        (MODEL_PATH, models.read_model, ModelWithVersions, no_model),
+        (MODELS_PATH, models.list_models, RegisteredModels, {}),
+    ):
+        responses = {200: {"model": shape}, **_UNCHANGED, **missing, **_PROBLEMS}
+        _add(app, path, endpoint, responses=responses, tags=["models"])
 
 
 def add_health(app: FastAPI, outside: Outside) -> None:

@@ -6,6 +6,8 @@ import pytest
 from pydantic import TypeAdapter
 from starlette.testclient import TestClient
 
+from serving.models.schemas import HISTORY_EXAMPLE as MODEL_HISTORY_EXAMPLE
+from serving.models.schemas import ModelHistory
 from serving.schemas import (
     HISTOGRAM_EXAMPLE,
     HISTORY_EXAMPLE,
@@ -16,6 +18,7 @@ from serving.schemas import (
 )
 from tests.clients.results.places import Place
 from tests.serving.factories import publish_run
+from tests.serving.models.factories import register
 
 PATHS = {
     "/api/quick-tests/": {
@@ -33,6 +36,10 @@ PATHS = {
     "/api/quick-tests/{quick_test_id}/training-history/": {"quick_test_id"},
     "/api/quick-tests/{quick_test_id}/histogram-data/": {"quick_test_id", "type", "tower"},
     "/api/quick-tests/{quick_test_id}/series/": {"quick_test_id"},
+    "/api/models/": {"limit", "after"},
+    "/api/models/{name}/": {"name", "limit", "before"},
+    "/api/models/{name}/versions/{version}/": {"name", "version"},
+    "/api/models/{name}/history/": {"name", "limit", "before", "at", "version", "act", "forced"},
     "/health": set(),
 }
 EDITED = "/api/quick-tests/{quick_test_id}/"
@@ -93,6 +100,7 @@ def test_every_reference_of_the_document_is_there(document: Any) -> None:
 def test_the_answers_are_what_the_document_says(client: TestClient, place: Place, document: Any) -> None:
     """Every key of a real answer is in its schema, and every required key is in the answer."""
     run = publish_run(place)
+    register(place)
     for name, path in (
         ("TrainingHistory", f"/api/quick-tests/{run}/training-history/"),
         ("HistogramData", f"/api/quick-tests/{run}/histogram-data/"),
@@ -101,6 +109,10 @@ def test_the_answers_are_what_the_document_says(client: TestClient, place: Place
         ("RunLine", "/api/quick-tests/?filter=id>0"),
         ("ComparedRuns", f"/api/quick-tests/compare/?ids={run}"),
         ("KnownFields", "/api/quick-tests/fields/"),
+        ("RegisteredModels", "/api/models/"),
+        ("ModelWithVersions", "/api/models/shop/"),
+        ("VersionDetails", "/api/models/shop/versions/1/"),
+        ("ModelHistory", "/api/models/shop/history/"),
         ("Health", "/health"),
     ):
         schema = document["components"]["schemas"][name]
@@ -115,6 +127,7 @@ def test_the_examples_are_valid() -> None:
     TypeAdapter(TrainingHistory).validate_python(HISTORY_EXAMPLE)
     TypeAdapter(HistogramData).validate_python(HISTOGRAM_EXAMPLE)
     TypeAdapter(FullSeriesData).validate_python(SERIES_EXAMPLE)
+    TypeAdapter(ModelHistory).validate_python(MODEL_HISTORY_EXAMPLE)
 
 
 def test_an_edit_is_as_the_document_says(client: TestClient, place: Place, document: Any) -> None:
