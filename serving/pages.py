@@ -1,4 +1,4 @@
-"""The pages: the list of runs, one run, the picture of its loss curves, and runs side by side."""
+"""The pages: the list of runs, one run, the picture of its loss curves, runs side by side, and models."""
 
 from collections import OrderedDict
 from threading import Lock
@@ -15,11 +15,15 @@ from serving.compare.page import ComparePage
 from serving.conditional import Packable, answer, answer_packable, to_etag
 from serving.lists.page import RunsPage
 from serving.log_end import LogEnd, read_log_end
+from serving.models.asked import to_page
+from serving.models.page import DIFFERENCES_PATH, MODEL_PATH, VERSION_PATH, ModelPages
+from serving.models.page import PATH as MODELS
 from serving.rendering import CALLER, render
 from serving.view.first import First, draw_first
 from serving.view.run import to_view
 from switchyard.clients.connect import Outside
 from switchyard.core.errors import BadRequest
+from switchyard.core.registry.rows import ModelVersion
 from switchyard.core.runs.rows import QuickTest
 
 RUNS_KEPT: Final = 32
@@ -36,6 +40,7 @@ class RunFacts(msgspec.Struct, frozen=True):
     after: int | None
     log: LogEnd | None
     caller: str  # every page names whose token it was opened with
+    versions: tuple[ModelVersion, ...] = ()  # of the registry, that came of it
 
 
 class Rendered(msgspec.Struct, frozen=True):
@@ -60,7 +65,8 @@ class Pages:
         run = self.outside.runs.read_run(quick_test_id)
         stored = self.outside.histories.read_history(quick_test_id).history_json
         before, after = self.outside.runs.find_beside(quick_test_id)
-        facts = RunFacts(run, stored, before, after, read_log_end(self.outside, run), CALLER.get())
+        versions = tuple(self.outside.catalogue.list_of_run(quick_test_id))
+        facts = RunFacts(run, stored, before, after, read_log_end(self.outside, run), CALLER.get(), versions)
         rendered = self._render(facts)
         return answer_packable(request, rendered.content, media_type="text/html", headers=rendered.headers)
 
@@ -81,6 +87,8 @@ class Pages:
             before=facts.before,
             after=facts.after,
             log=facts.log,
+            versions=facts.versions,
+            page_of=to_page,
             caller=facts.caller,
             editable=not self.outside.settings.results_table,  # an application's own table is its own to change
         )
@@ -110,7 +118,12 @@ def add_pages(app: FastAPI, outside: Outside) -> None:
     """Adds the pages' routes to `app`; GET and HEAD, with and without a last slash."""
     pages = Pages(outside)
     app.add_route("/", _go_to_runs, include_in_schema=False)
+    models = ModelPages(outside)
     for path, endpoint in (
+        (MODELS, models.list_models),
+        (MODEL_PATH, models.show_model),
+        (VERSION_PATH, models.show_version),
+        (DIFFERENCES_PATH, models.show_differences),
         ("/quick-tests", RunsPage(outside).list_runs),
         (COMPARE, ComparePage(outside).show),
         ("/quick-tests/{quick_test_id}", pages.show_run),
