@@ -43,7 +43,7 @@ def render(template: str, **values: Any) -> Page:
     """The page that `template` makes of `values`."""
     text = _environment().get_template(template).render(**{"caller": CALLER.get(), **values})
     return Page(
-        text.encode(),
+        text.replace("\0", "\ufffd").encode(),  # as a browser reads a NUL, which JSON can hold
         {"Content-Security-Policy": _to_policy(), "Referrer-Policy": "same-origin", **NOSNIFF},
     )
 

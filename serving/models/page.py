@@ -80,6 +80,7 @@ class ModelPages:
             asked=asked,
             following=following,
             pair=_choose_pair(line),
+            suggested=line.model.challenger or next((one.version for one in versions if not one.tombstoned_at), None),
         )
 
     def show_version(self, request: Request) -> Response:

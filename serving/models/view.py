@@ -10,7 +10,7 @@ from serving.models.words import say_judgement, say_line
 from switchyard.core.registry.rows import Lineage, ModelVersion, Transition
 from switchyard.core.registry.stages import Act
 
-_MOST_DIFFERING: Final = 8
+_MOST_DIFFERING: Final = 5
 _LONG: Final = 60
 
 
