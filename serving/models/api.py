@@ -67,6 +67,7 @@ class ModelsApi:
             request,
             {
                 **to_plain_model(line),
+                "tags": self.outside.catalogue.read_tags(name, 0),
                 "aliases": self.outside.models.list_aliases(name),
                 "versions": [to_plain_version(version) for version in found[:limit]],
                 "next": following,
@@ -77,7 +78,8 @@ class ModelsApi:
         """One version: its files, where it comes from, and what its last comparison said, with the evidence."""
         found = self.outside.models.find_version(read_name(name), str(version))
         aliases = self.outside.models.list_aliases(name)
-        return _answer(request, to_plain_details(found, read_files(self.outside, found), aliases))
+        tags = self.outside.catalogue.read_tags(name, version)
+        return _answer(request, to_plain_details(found, read_files(self.outside, found), aliases, tags))
 
     def read_history(
         self,

@@ -71,6 +71,7 @@ class ModelPages:
             "model.html",
             name=name,
             line=line,
+            tags=catalogue.read_tags(name, 0),
             aliases=self.outside.models.list_aliases(name),
             rows=to_rows(versions[:VERSIONS_A_PAGE]),
             judged=[to_judged(one) for one in judged[:JUDGED_A_PAGE]],
@@ -79,7 +80,7 @@ class ModelPages:
             entries=[to_entry(one) for one in lines[:LINES_A_PAGE]],
             asked=asked,
             following=following,
-            pair=_choose_pair(line),
+            pair=_choose_pair(line, catalogue.list_versions(name, limit=2)),
             suggested=line.model.challenger or next((one.version for one in versions if not one.tombstoned_at), None),
         )
 
@@ -103,6 +104,7 @@ class ModelPages:
             model=self.outside.models.read_model(version.name),
             aliases=[alias for alias, number in aliases.items() if number == version.version],
             origins=to_origins(version.lineage),
+            tags=self.outside.catalogue.read_tags(version.name, version.version),
             parameters=to_parameters(version.lineage.parameters),
             judged=[to_judged(line) for line in last],
             files=manifest.files[:MOST_FILES],
@@ -118,7 +120,8 @@ class ModelPages:
         name = read_name(request.path_params["name"])
         line = self.outside.catalogue.read_line(name)
         chosen = [read_whole(key, request.query_params.get(key)) for key in ("from", "to")]
-        pair = [number or usual for number, usual in zip(chosen, _choose_pair(line), strict=True)]
+        usual = _choose_pair(line, self.outside.catalogue.list_versions(name, limit=2))
+        pair = [number or other for number, other in zip(chosen, usual, strict=True)]
         versions: list[ModelVersion] = []
         missing: list[str] = []
         for number in pair:
@@ -149,15 +152,12 @@ class ModelPages:
         return self.outside.models.find_version(name, str(read_whole("version", number)))
 
 
-def _choose_pair(line: ModelLine) -> tuple[int, int]:
-    """The two that a reader wants first: the champion and its challenger, else the newest."""
-    model = line.model
-    newest = model.last_number
-    after = model.challenger or newest
-    before = model.production or model.previous or max(1, newest - 1)
-    if before == after:
-        before = model.previous or max(1, after - 1)
-    return before, after
+def _choose_pair(line: ModelLine, newest: list[ModelVersion]) -> tuple[int, int]:
+    """The two that a reader wants first: the champion and its challenger, else the two newest."""
+    model, numbers = line.model, [version.version for version in newest]
+    after = model.challenger or next(iter(numbers), 1)
+    others = [model.production, model.previous, *numbers]
+    return next((other for other in others if other not in (None, after)), None) or after, after
 
 
 def _answer(request: Request, template: str, *, status: int = 200, **values: Any) -> Response:

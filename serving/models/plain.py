@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import msgspec
+
 from switchyard.core.registry.listing import ModelLine, enters_production
 from switchyard.core.registry.manifest import Manifest
 from switchyard.core.registry.rows import ModelVersion, Transition
@@ -16,6 +18,7 @@ def to_plain_model(line: ModelLine) -> dict[str, Any]:
         change = {"seq": last.seq, "version": last.version, "act": str(last.act), "at": last.at, "by": last.by}
     return {
         "name": model.name,
+        "description": model.description,
         "production": to_plain_champion(line.standing, model.production),
         "previous": model.previous,
         "challenger": challenger,
@@ -51,6 +54,7 @@ def to_plain_version(version: ModelVersion) -> dict[str, Any]:
         "compared_with": version.judgement.against,
         "digest": version.digest,
         "quick_test_id": version.lineage.quick_test_id,
+        "flavor": version.flavor,
         "description": version.description,
         "created_at": version.created_at,
         "created_by": version.created_by,
@@ -58,29 +62,18 @@ def to_plain_version(version: ModelVersion) -> dict[str, Any]:
     }
 
 
-def to_plain_details(version: ModelVersion, manifest: Manifest, aliases: dict[str, int]) -> dict[str, Any]:
+def to_plain_details(
+    version: ModelVersion, manifest: Manifest, aliases: dict[str, int], tags: dict[str, str]
+) -> dict[str, Any]:
     """A version with its files, where it comes from, and what its last comparison said."""
-    lineage, judged = version.lineage, version.judgement
     return {
         "name": version.name,
         **to_plain_version(version),
         "aliases": [alias for alias, number in aliases.items() if number == version.version],
+        "tags": tags,
         "source_uri": version.source_uri,
-        "lineage": {
-            "quick_test_id": lineage.quick_test_id,
-            "run_key": lineage.run_key,
-            "data_uri": lineage.data_uri,
-            "image": lineage.image,
-            "code_version": lineage.code_version,
-            "parameters": lineage.parameters,
-        },
-        "judgement": {
-            "status": str(judged.status),
-            "digest": judged.digest,
-            "against": judged.against,
-            "against_digest": judged.against_digest,
-            "evidence": judged.evidence,
-        },
+        "lineage": msgspec.to_builtins(version.lineage),
+        "judgement": msgspec.to_builtins(version.judgement),
         "size_bytes": manifest.size_bytes,
         "files": [{"path": file.path, "size_bytes": file.size_bytes, "sha256": file.sha256} for file in manifest.files],
     }

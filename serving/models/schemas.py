@@ -81,6 +81,7 @@ class RegisteredModel(BaseModel):
     model_config = _STRICT
 
     name: str
+    description: str
     production: Annotated[Champion | None, Field(description="null: nothing is in Production")]
     previous: Annotated[int | None, Field(description="what a rollback goes back to")]
     challenger: Challenger | None
@@ -110,6 +111,7 @@ class VersionLine(BaseModel):
     compared_with: Annotated[int | None, Field(description="the champion of its last comparison")]
     digest: Annotated[str, Field(description="of its list of files")]
     quick_test_id: Annotated[int | None, Field(description="the run that it was made of")]
+    flavor: Annotated[str, Field(description="what kind of model it is; empty: nobody knows")]
     description: str
     created_at: datetime
     created_by: str
@@ -119,6 +121,7 @@ class VersionLine(BaseModel):
 class ModelWithVersions(RegisteredModel):
     """A model, its aliases, and a page of its versions, the newest first."""
 
+    tags: Annotated[dict[str, str], Field(description="of the model itself")]
     aliases: Annotated[dict[str, int], Field(description="`champion` and `challenger` follow by themselves")]
     versions: list[VersionLine]
     next: Annotated[str | None, Field(description="path and query of the next page; null: this is the last one")]
@@ -164,6 +167,7 @@ class VersionDetails(VersionLine):
 
     name: str
     aliases: list[str]
+    tags: dict[str, str]
     source_uri: str
     lineage: VersionLineage
     judgement: VersionJudgement

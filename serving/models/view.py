@@ -32,6 +32,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     said: str
     reason: str
     compared: str = ""  # what the comparison said that let a version through
+    kept: Evidence | None = None  # of other acts than a comparison or a promotion
 
 
 class VersionRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,10 +65,12 @@ def to_judged(line: Transition) -> Judged:
 
 def to_entry(line: Transition) -> Entry:
     """A line, in words."""
-    passed = line.act in (Act.PROMOTED, Act.ROLLED_BACK) and bool(line.evidence)
-    return Entry(
-        line=line, said=say_line(line), reason=to_reason(line), compared=say_judgement(line.evidence) if passed else ""
-    )
+    compared, kept = "", None
+    if line.act in (Act.PROMOTED, Act.ROLLED_BACK):
+        compared = say_judgement(line.evidence) if line.evidence else ""
+    elif line.act is not Act.VALIDATED and line.evidence:
+        kept = to_evidence(line.evidence)
+    return Entry(line=line, said=say_line(line), reason=to_reason(line), compared=compared, kept=kept)
 
 
 def to_reason(line: Transition) -> str:

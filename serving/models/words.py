@@ -53,7 +53,8 @@ def say_line(line: Transition) -> str:
             return f"moved from {line.from_stage} to {line.to_stage}"
         case Act.TOMBSTONED:
             return "tombstoned: it never answers again"
-    return str(line.act)
+    moved = f", from {line.from_stage} to {line.to_stage}" if line.from_stage is not line.to_stage else ""
+    return f"{line.act}{moved}"
 
 
 def say_judgement(judged: dict[str, Any]) -> str:

@@ -584,6 +584,9 @@ class Catalogue(Protocol):
     def list_of_run(self, quick_test_id: int) -> list[ModelVersion]:
         """The versions that were made of a run, by model and number; of any model."""
 
+    def read_tags(self, name: str, version: int) -> dict[str, str]:
+        """The tags of a version, by key; of version 0 the model's own. Empty where there is no such version."""
+
     def list_lines(self, name: str, asked: LineQuery) -> list[Transition]:
         """Lines of a model's history, the newest first. Empty where there is no such model."""
 

@@ -64,6 +64,12 @@ class SqlCatalogue:
         rows = self._database.rows(select(versions).where(versions.c.quick_test_id == quick_test_id))
         return sorted((to_version(row) for row in rows), key=lambda one: (one.name, one.version))
 
+    def read_tags(self, name: str, version: int) -> dict[str, str]:
+        """See the port."""
+        tags = self._tables.tags
+        rows = self._database.rows(select(tags).where(tags.c.name == name, tags.c.version == version))
+        return {row.key: row.value for row in sorted(rows, key=lambda row: row.key)}
+
     def list_lines(self, name: str, asked: LineQuery) -> list[Transition]:
         """See the port."""
         lines = self._tables.transitions

@@ -116,3 +116,18 @@ def test_versions_of_a_run_are_found_in_every_model(place: Place) -> None:
     register(place, "a", "run:2", run=13)
     register(place, "a", "run:1", run=12)
     assert [(one.name, one.version) for one in place.catalogue.list_of_run(12)] == [("a", 2), ("b", 1)]
+
+
+def test_tags_are_those_of_one_version(place: Place) -> None:
+    """By key; version 0 is the model itself."""
+    add(place, 2)
+    for version, key in ((0, "team"), (2, "b"), (2, "a")):
+        place.sql(
+            "INSERT INTO switchyard_model_tags (name, version, key, value) VALUES (:name, :version, :key, 'x')",
+            name=NAME,
+            version=version,
+            key=key,
+        )
+    assert place.catalogue.read_tags(NAME, 0) == {"team": "x"}
+    assert list(place.catalogue.read_tags(NAME, 2)) == ["a", "b"]
+    assert place.catalogue.read_tags(NAME, 1) == place.catalogue.read_tags("nothing", 1) == {}

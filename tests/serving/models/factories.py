@@ -59,6 +59,17 @@ def register(
     return place.models.register(new).version.version
 
 
+def tag(place: Place, version: int, key: str, value: str, *, name: str = SHOP) -> None:
+    """As an import leaves them; of version 0 the model's own."""
+    place.sql(
+        "INSERT INTO switchyard_model_tags (name, version, key, value) VALUES (:name, :version, :key, :value)",
+        name=name,
+        version=version,
+        key=key,
+        value=value,
+    )
+
+
 def judge(
     place: Place,
     version: int,

@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 from switchyard.core.registry.rows import Tombstone
 from switchyard.core.registry.stages import Stage, Validation
 from tests.clients.results.places import Place
-from tests.serving.models.factories import EVIDENCE, SHOP, files, judge, promote, register, stage
+from tests.serving.models.factories import EVIDENCE, SHOP, files, judge, promote, register, stage, tag
 
 
 def get(client: TestClient, path: str, **asked: Any) -> Any:
@@ -216,5 +216,6 @@ def test_version_without_files_is_answered(client: TestClient, place: Place) -> 
     register(place)
     place.sql("DROP TRIGGER switchyard_model_files_no_delete")
     place.sql("DELETE FROM switchyard_model_files")
+    tag(place, 1, "team", "search")
     found = get(client, f"/api/models/{SHOP}/versions/1/")
-    assert (found["files"], found["size_bytes"]) == ([], 0)
+    assert (found["files"], found["size_bytes"], found["tags"]) == ([], 0, {"team": "search"})

@@ -11,7 +11,7 @@ from switchyard.core.registry.rows import Tombstone
 from switchyard.core.registry.stages import Stage, Validation
 from tests.clients.results.places import Place
 from tests.serving.factories import publish_run
-from tests.serving.models.factories import EVIDENCE, SHOP, files, judge, promote, register, stage
+from tests.serving.models.factories import EVIDENCE, SHOP, files, judge, promote, register, stage, tag
 
 HOSTILE = "<script>alert(1)</script>\"'&{{ 7*7 }}\u202eevil\u202c \0 \N{GRINNING FACE}"
 STORED = HOSTILE.replace("\0", "\ufffd")
@@ -254,12 +254,24 @@ def test_pages_of_a_large_model_lead_to_everything_once(client: TestClient, plac
 
 
 def test_version_without_files_stands_and_says_so(client: TestClient, place: Place) -> None:
-    """As an import leaves one whose files cannot be read."""
+    """As an import leaves one whose files cannot be read; with its tags, after numbers that were never given."""
     register(place)
+    place.sql("UPDATE switchyard_models SET last_number = 8, description = :said", said=HOSTILE.replace("\0", ""))
     register(place)
+    place.sql("UPDATE switchyard_model_versions SET digest = '', version = 2 WHERE version = 9")
+    place.sql("DROP TRIGGER switchyard_model_files_no_update")
+    place.sql("UPDATE switchyard_model_files SET version = 2 WHERE version = 9")
+    tag(place, 2, "team", HOSTILE)
+    tag(place, 0, "owner", "search")
     place.sql("DROP TRIGGER switchyard_model_files_no_delete")
     place.sql("DELETE FROM switchyard_model_files WHERE version = 2")
-    assert "It has no files" in get(client, f"/models/{SHOP}/versions/2/")
+    page = text(get(client, f"/models/{SHOP}/versions/2/"))
+    assert "It has no files" in page
+    assert "digest none: it was imported without its files" in page
+    assert f"team : {STORED.split('{{')[0]}" in page
+    model = get(client, f"/models/{SHOP}/")
+    assert "owner : search" in text(model)
+    assert re.findall(r'name="(?:from|to)"[^>]* value="(\d+)"', model) == ["1", "2"]
     removed: list[Any] = rows(get(client, f"/models/{SHOP}/differences/?from=1&to=2"), "files-caption")
     assert [row[1] for row in removed] == ["removed"] * 3
 

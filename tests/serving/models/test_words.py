@@ -42,6 +42,7 @@ def line(act: Act, from_stage: Stage, to_stage: Stage, **more: Any) -> Transitio
             "brought back to Production by a rollback, in the place of version 4",
         ),
         (line(Act.REPLACED, PRODUCTION, ARCHIVED), "moved from Production to Archived"),
+        (line("imported", NONE, ARCHIVED), "imported, from None to Archived"),  # type: ignore[arg-type]  # a later act
         (line(Act.TOMBSTONED, NONE, NONE), "tombstoned: it never answers again"),
     ],
 )
@@ -61,6 +62,9 @@ def test_reason_that_only_says_the_verdict_again_is_left_out() -> None:
     entry = to_entry(line(Act.VALIDATED, NONE, NONE, evidence=FAILED, reason="failed"))
     assert (entry.reason, entry.compared) == ("", "")
     assert to_entry(line(Act.VALIDATED, NONE, NONE, evidence=FAILED, reason="too slow")).reason == "too slow"
+    other = to_entry(line(Act.MOVED, NONE, STAGING, evidence={"from": "elsewhere"}))
+    assert other.kept is not None
+    assert [group.values for group in other.kept.groups] == [[("from", "elsewhere")]]
     forced = to_entry(line(Act.PROMOTED, NONE, PRODUCTION, evidence=FAILED, reason="needed", forced=True))
     assert (forced.reason, forced.compared) == ("needed", "failed against version 2")
 
