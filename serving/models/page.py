@@ -10,6 +10,7 @@ from serving.conditional import Packable, answer_packable
 from serving.models.asked import read_after, read_name, read_whole, to_api, to_page
 from serving.models.evidence import to_text
 from serving.models.reading import read_files
+from serving.models.traffic import DAYS, USUAL_DAYS, TrafficReader, say_rate
 from serving.models.view import to_entry, to_judged, to_origins, to_rows
 from serving.models.words import say_share, say_size
 from serving.parameters import refuse_others
@@ -40,6 +41,7 @@ class ModelPages:
 
     def __init__(self, outside: Outside) -> None:
         self.outside = outside
+        self.traffic = TrafficReader(outside)
 
     def list_models(self, request: Request) -> Response:
         """All models, by name."""
@@ -51,9 +53,10 @@ class ModelPages:
 
     def show_model(self, request: Request) -> Response:
         """Who answers, the versions, what comparisons said, and the history."""
-        refuse_others(request, (_VERSIONS, _LINES, _JUDGED))
+        refuse_others(request, (_VERSIONS, _LINES, _JUDGED, "days"))
         name = read_name(request.path_params["name"])
         asked = {key: read_whole(key, request.query_params.get(key)) for key in (_VERSIONS, _LINES, _JUDGED)}
+        days = read_whole("days", request.query_params.get("days"), max(DAYS)) or USUAL_DAYS
         catalogue = self.outside.catalogue
         line = catalogue.read_line(name)
         versions = catalogue.list_versions(name, before=asked[_VERSIONS], limit=VERSIONS_A_PAGE + 1)
@@ -79,6 +82,9 @@ class ModelPages:
             more_forced=len(forced) > MOST_FORCED,
             entries=[to_entry(one) for one in lines[:LINES_A_PAGE]],
             asked=asked,
+            traffic=self.traffic.read(name, days),
+            choices=DAYS,
+            rate=say_rate,
             following=following,
             pair=_choose_pair(line, catalogue.list_versions(name, limit=2)),
             suggested=line.model.challenger or next((one.version for one in versions if not one.tombstoned_at), None),

@@ -137,6 +137,7 @@ class VersionLineage(BaseModel):
     data_uri: str
     image: str
     code_version: str
+    trained_until: Annotated[str, Field(description="the newest purchase that the training has seen")]
     parameters: dict[str, Any]
 
 

@@ -1,8 +1,11 @@
 """Models with versions, judgements and a history, through the real port; a test names what differs."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
+from switchyard.core.predictions.feedback import Kind
+from switchyard.core.predictions.rows import NewFeedback, Prediction
 from switchyard.core.registry.manifest import ModelFile, to_manifest
 from switchyard.core.registry.rows import (
     Judgement,
@@ -97,3 +100,25 @@ def promote(place: Place, version: int, expected: int | None, *, name: str = SHO
 
 def stage(place: Place, version: int, to: Stage = Stage.STAGING, *, name: str = SHOP, **more: Any) -> None:
     place.models.move(StageMove(name=name, version=version, stage=to, **{"by": "eve", **more}))
+
+
+def predict(place: Place, number: int, *, name: str = SHOP, **more: Any) -> None:
+    """A prediction; its id is made of its number."""
+    values = {"digest": "sha256:d", "product_ids": ("p1",), "latency_ms": 1.0, **more}
+    place.predictions.record([Prediction(id=to_prediction_id(number), model=name, **values)])
+
+
+def say(place: Place, number: int, kind: Kind, *, now: datetime, value: float | None = None) -> None:
+    """Feedback on the prediction of that number."""
+    new = NewFeedback(
+        idempotency_key=f"given:{number} {kind}",
+        body_digest="sha256:b",
+        prediction_id=to_prediction_id(number),
+        kind=kind,
+        value=value,
+    )
+    place.predictions.give(new, now=now)
+
+
+def to_prediction_id(number: int) -> str:
+    return f"00000000-0000-4000-8000-{number:012x}"

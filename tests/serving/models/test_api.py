@@ -98,6 +98,7 @@ def test_version_has_its_files_lineage_and_evidence(any_client: TestClient, any_
         "data_uri": "gs://data",
         "image": "i@sha256:1",
         "code_version": "0.2.0",
+        "trained_until": "",
         "parameters": {"epochs": 5},
     }
 

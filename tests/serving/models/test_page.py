@@ -1,17 +1,22 @@
 """The pages of models, as a client without a browser gets them."""
 
 import re
+from datetime import UTC, datetime, timedelta
 from html import unescape
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
+from switchyard.core.errors import TryAgain
+from switchyard.core.predictions.arms import Arm
+from switchyard.core.predictions.feedback import Kind
 from switchyard.core.registry.rows import Tombstone
 from switchyard.core.registry.stages import Stage, Validation
 from tests.clients.results.places import Place
+from tests.serving.conftest import open_client
 from tests.serving.factories import publish_run
-from tests.serving.models.factories import EVIDENCE, SHOP, files, judge, promote, register, stage, tag
+from tests.serving.models.factories import EVIDENCE, SHOP, files, judge, predict, promote, register, say, stage, tag
 
 HOSTILE = "<script>alert(1)</script>\"'&{{ 7*7 }}\u202eevil\u202c \0 \N{GRINNING FACE}"
 STORED = HOSTILE.replace("\0", "\ufffd")
@@ -212,6 +217,7 @@ def test_texts_from_people_are_escaped_and_long_ones_fit(client: TestClient, pla
         ("shop/?versions_before=x", 422),
         ("shop/?versions_before=1&versions_before=2", 422),
         ("shop/?page=2", 422),
+        ("shop/?days=31", 422),
         ("shop/differences/?from=0", 422),
         ("?after=%00", 422),
         ("?limit=3", 422),
@@ -274,6 +280,46 @@ def test_version_without_files_stands_and_says_so(client: TestClient, place: Pla
     assert re.findall(r'name="(?:from|to)"[^>]* value="(\d+)"', model) == ["1", "2"]
     removed: list[Any] = rows(get(client, f"/models/{SHOP}/differences/?from=1&to=2"), "files-caption")
     assert [row[1] for row in removed] == ["removed"] * 3
+
+
+def test_traffic_and_feedback_of_both_arms(any_client: TestClient, any_place: Place) -> None:
+    """Of the days that are asked for: predictions, fallbacks, rates with intervals, and mean values."""
+    register(any_place)
+    register(any_place)
+    promote(any_place, 1, None)
+    stage(any_place, 2)
+    now = datetime.now(UTC)
+    for number in range(20):
+        arm, version = (Arm.CHAMPION, 1) if number < 15 else (Arm.CHALLENGER, 2)
+        at = now - timedelta(days=3 if number == 0 else 0, minutes=1)
+        predict(any_place, number, at=at, version=version, arm=arm, fallback=number == 19)
+    for number in (1, 2, 3):
+        say(any_place, number, Kind.PURCHASE, value=10.0 * number, now=now)
+    say(any_place, 15, Kind.CLICK, now=now)
+    page = get(any_client, f"/models/{SHOP}/")
+    second, first = rows(page, "traffic-caption")
+    assert (second[:2], first[:2]) == (["version 2", "challenger"], ["version 1", "champion"])
+    assert (first[2], first[3], second[2], second[3]) == ("15 75 %", "0", "5 25 %", "1")
+    assert (first[4], first[5]) == ("none", "20 % (7.05 to 45.2) 3 times, mean value 20")
+    assert (second[4], second[5]) == ("20 % (3.62 to 62.4) 1 times", "none")
+    day = rows(get(any_client, f"/models/{SHOP}/?days=1"), "traffic-caption")
+    assert day[1][2] == "14 73.7 %"
+    register(any_place, "other")
+    assert "Nothing was predicted in these days" in get(any_client, "/models/other/")
+
+
+def test_page_stands_where_counting_takes_too_long(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And says so in the place of the numbers."""
+
+    def give_up(*_: object, **__: object) -> None:
+        raise TryAgain("the database takes too long")
+
+    register(place)
+    monkeypatch.setattr(place.predictions, "count", give_up)
+    for client in open_client(place):
+        page = get(client, f"/models/{SHOP}/")
+        assert "Counting it takes too long" in page
+        assert "1 of 1 versions" in page
 
 
 def test_pages_are_sent_once_to_who_has_them(client: TestClient, place: Place) -> None:
