@@ -19,8 +19,10 @@ class ModelLine(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def champion(self) -> Transition | None:
-        """The line by which the champion became it; None: nothing is in Production."""
-        return self.standing if enters_production(self.standing) else None
+        """The line by which the champion became it; None: nothing is in Production, or the history does not say."""
+        line = self.standing
+        is_it = line is not None and line.version == self.model.production and enters_production(line)
+        return line if is_it else None
 
 
 class LineQuery(msgspec.Struct, frozen=True, kw_only=True):
