@@ -30,6 +30,7 @@ from flows.parameters import (
     CancelParameters,
     ExportParameters,
     FillParameters,
+    ImportModelsParameters,
     IngestParameters,
     MigrateParameters,
     MirrorParameters,
@@ -66,6 +67,7 @@ FLOWS: dict[str, type[msgspec.Struct]] = {
     "promote": PromoteParameters,
     "rollback": RollbackParameters,
     "mirror": MirrorParameters,
+    "import-models": ImportModelsParameters,
 }
 _RUN = {"id": "quick_test_id"}
 _VERSION = {"model": "name", "number": "version"}

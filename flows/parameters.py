@@ -548,3 +548,32 @@ class MirrorParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """
 
     name: Annotated[str, Meta(pattern=f"^$|{MODEL_PATTERN}", description="one model; empty: all")] = ""
+
+
+class ImportModelsParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Import the models of an MLflow registry.
+
+    Reads MLFLOW_BACKEND_STORE_URI, else MLFLOW_TRACKING_URI, or an export; the same command continues what was broken
+    off, and brings what is new.
+    """
+
+    only: Annotated[tuple[str, ...], Meta(description="import this model, by its name there; none: all")] = ()
+    name: Annotated[
+        tuple[str, ...], Meta(description="<its name there>=<its name here>, for a name that is none here, or taken")
+    ] = ()
+    production: Annotated[
+        tuple[str, ...],
+        Meta(description="<its name there>=<version>: the champion of a model that has several in Production there"),
+    ] = ()
+    workspace: Annotated[
+        str, Meta(max_length=63, description="import from this workspace, where MLflow has several")
+    ] = ""
+    export_uri: ExportUri = ""
+    artifacts_destination: Annotated[
+        str,
+        Meta(
+            pattern="^(|(file|gs)://.+|/.+)$",
+            description="the MLflow server's own --artifacts-destination, where what it calls mlflow-artifacts:/ lies",
+        ),
+    ] = ""
+    by: By = ""

@@ -14,10 +14,12 @@ from switchyard.core.ports import (
     Launcher,
     Ledger,
     MirrorNotes,
+    ModelImports,
     ModelMirror,
     Models,
     Objects,
     Predictions,
+    RegistrySource,
     Runs,
     Tracking,
 )
@@ -89,6 +91,24 @@ class Outside:
     def catalogue(self) -> Catalogue:
         """The registry of models, page by page. Raises: BadSetup, as `runs`."""
         return self._results.catalogue
+
+    @property
+    def model_imports(self) -> ModelImports:
+        """Another registry's models, written into ours. Raises: BadSetup, as `runs`."""
+        return self._results.imports
+
+    def open_registry(self, export_uri: str = "") -> RegistrySource:
+        """The MLflow registry to import from: the export at `export_uri`; where that is empty, the database of the
+        settings, else their server. The caller closes it. Raises: BadSetup: none is named."""
+        from switchyard.clients.mlflow.registry_sources import DatabaseSource, ExportSource, ServerSource
+
+        if export_uri:
+            return ExportSource(export_uri, self.objects(export_uri))
+        if self.settings.mlflow_backend_store_uri:
+            return DatabaseSource(self.settings.mlflow_backend_store_uri)
+        if self.settings.mlflow_tracking_uri:
+            return ServerSource(self.settings.mlflow_tracking_uri)
+        raise BadSetup("no MLflow is named: set MLFLOW_BACKEND_STORE_URI or MLFLOW_TRACKING_URI; see .env.example")
 
     def close(self) -> None:
         """Closes the results database's connections; a later use opens new ones."""

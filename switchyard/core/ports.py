@@ -23,6 +23,7 @@ from switchyard.core.mlflow.facts import Look
 from switchyard.core.mlflow.raw_run import Keys, LostRun, RawRun, TrackedRun
 from switchyard.core.predictions.answers import Recommendation
 from switchyard.core.predictions.rows import Counts, Given, NewFeedback, Prediction, Pruned, Window
+from switchyard.core.registry.importing import ImportedVersion, LostModel, ModelOrigin, SourceModel, VersionOrigin
 from switchyard.core.registry.listing import LineQuery, ModelLine
 from switchyard.core.registry.manifest import Manifest
 from switchyard.core.registry.mirroring import (
@@ -477,6 +478,49 @@ class MirrorNotes(Protocol):
 
     def list_origins(self, name: str) -> dict[int, int]:
         """When the versions that were imported were made where they come from, in ms, by version."""
+
+
+class ModelImports(Protocol):
+    """Another registry's models, written into ours with their own numbers. Each method that writes is one transaction,
+    which takes the model's row first; killed between any two, a second call goes on."""
+
+    def begin(self, name: str, model: SourceModel) -> None:
+        """Makes the model where it is not there, and reserves all numbers that were ever given, so that no version that
+        is registered meanwhile gets one of them. A second call reserves what came since.
+
+        Raises: BadRequest: no name of a model; StaleWrite: it has a version of its own with such a number."""
+
+    def add_version(self, name: str, model: ModelOrigin, version: ImportedVersion, *, where: str, by: str) -> bool:
+        """True where the version was not there yet: with its files, tags, stage, origin and a line of history. In
+        Production it is champion, unless there is one by now: then it is archived. A second call changes nothing, but
+        that files are added to a version that had none.
+
+        Raises: StaleWrite: another version has this number, or it has other files."""
+
+    def finish(self, name: str, model: ModelOrigin, aliases: Mapping[str, int]) -> None:
+        """Keeps what was said of the model, its tags, and those aliases that are new since the last call, or differ
+        from it. A second call changes nothing."""
+
+    def read_model_origin(self, name: str) -> ModelOrigin | None:
+        """What `finish` kept; None: nothing."""
+
+    def list_version_origins(self, name: str) -> dict[int, VersionOrigin]:
+        """What was said of the imported versions, by number."""
+
+
+class RegistrySource(Protocol):
+    """Another registry, read only; a second call reads again."""
+
+    where: str
+    """Which it is, in words, without a password."""
+
+    def read_models(self, workspace: str = "") -> list[SourceModel | LostModel]:
+        """All its models, by name; one that cannot be read has an entry that says why.
+
+        Raises: BadSetup: it is none that we know, we may not read it, or none of its several workspaces is chosen."""
+
+    def close(self) -> None:
+        """Ends what connections there are."""
 
 
 class Models(Protocol):

@@ -206,7 +206,11 @@ class SqlModels:
         files = self._tables.files
         rows = self._database.rows(select(files).where(files.c.name == name, files.c.version == version))
         if not rows:
-            raise NotFound(f"model {name} has no version {version}")
+            self.find_version(name, str(version))
+            raise NotFound(
+                f"version {version} of model {name} has no files here: they could not be read when it was imported, so "
+                "that it cannot be loaded. To import them once they can be read: switchyard import-models"
+            )
         return to_manifest(list(rows))
 
     def list_transitions(self, name: str) -> list[Transition]:

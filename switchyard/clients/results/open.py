@@ -6,13 +6,24 @@ from switchyard.clients.results.catalogue import SqlCatalogue
 from switchyard.clients.results.embedded import is_outdated
 from switchyard.clients.results.engine import Database, find_file
 from switchyard.clients.results.histories import SqlHistories
+from switchyard.clients.results.imports import SqlModelImports
 from switchyard.clients.results.jobs import SqlJobs
 from switchyard.clients.results.ledger import SqlLedger
 from switchyard.clients.results.mirrors import SqlMirrorNotes
 from switchyard.clients.results.models import SqlModels
 from switchyard.clients.results.predictions import SqlPredictions
 from switchyard.clients.results.runs import SqlRuns
-from switchyard.core.ports import Catalogue, Histories, Jobs, Ledger, MirrorNotes, Models, Predictions, Runs
+from switchyard.core.ports import (
+    Catalogue,
+    Histories,
+    Jobs,
+    Ledger,
+    MirrorNotes,
+    ModelImports,
+    Models,
+    Predictions,
+    Runs,
+)
 
 
 @dataclass(frozen=True)
@@ -28,6 +39,7 @@ class ResultsPorts:
     mirrors: MirrorNotes
     predictions: Predictions
     catalogue: Catalogue
+    imports: ModelImports
 
     def close(self) -> None:
         """Closes the connections; a later call opens new ones."""
@@ -61,4 +73,5 @@ def open_results(url: str, table: str = "") -> ResultsPorts:
         mirrors=SqlMirrorNotes(database),
         predictions=SqlPredictions(database),
         catalogue=SqlCatalogue(database),
+        imports=SqlModelImports(database),
     )

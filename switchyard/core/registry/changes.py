@@ -94,6 +94,15 @@ def refuse_tombstoned(version: ModelVersion) -> None:
         )
 
 
+def refuse_without_files(version: ModelVersion) -> None:
+    """Raises: BadRequest: it was imported, and its files could not be read."""
+    if not version.digest:
+        raise BadRequest(
+            f"version {version.version} of model {version.name} has no files here, so that it cannot be loaded. To "
+            "import them once they can be read: switchyard import-models"
+        )
+
+
 def say_version(version: object) -> str:
     """A version, or that there is none, as `--expect` takes it."""
     return "none" if version is None else str(version)

@@ -57,6 +57,12 @@ class SourceModel(msgspec.Struct, frozen=True, kw_only=True):
 
     origin: ModelOrigin
     versions: Sequence[VersionOrigin] = ()  # by number
+    places: Mapping[int, str] = {}  # the URIs below which their files lie; empty: nobody knows
+
+    @property
+    def name(self) -> str:
+        """Its name there."""
+        return self.origin.name
 
     @property
     def last_number(self) -> int:
@@ -169,6 +175,26 @@ class ImportedVersion(msgspec.Struct, frozen=True, kw_only=True):
     flavor: str = ""
 
 
+class VersionImport(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one version."""
+
+    number: int
+    is_new: bool = False
+    files: int = 0  # copied in this call
+    size_bytes: int = 0
+    no_files: str = ""  # why there are none
+
+
+class ModelVerified(msgspec.Struct, kw_only=True):
+    """What of a model here is as its own registry has it."""
+
+    versions: int = 0  # every field of which is the same, and every file to the last byte
+    files: int = 0
+    size_bytes: int = 0
+    without_files: list[int] = []
+    differs: dict[str, list[str]] = {}  # by version; "model": the model itself
+
+
 def to_source_key(origin: ModelOrigin, number: int) -> str:
     """What an imported version was made from.
 
@@ -177,6 +203,21 @@ def to_source_key(origin: ModelOrigin, number: int) -> str:
     """
     workspace = f"{origin.workspace}:" if origin.workspace else ""
     return f"mlflow:{workspace}{origin.name}/{number}"
+
+
+def find_conflicts(name: str, model: SourceModel, source_keys: Mapping[int, str]) -> str:
+    """Why the model cannot be imported as `name`, whose versions here have these source keys; empty: it can."""
+    ours = [
+        number
+        for number, key in sorted(source_keys.items())
+        if number <= model.last_number and key != to_source_key(model.origin, number)
+    ]
+    if not ours:
+        return ""
+    return (
+        f"model {name} has versions of its own here, with numbers that model {model.origin.name} has there too "
+        f"({', '.join(map(str, ours))}). Import it under another name: --name '{model.origin.name}=<another name>'"
+    )
 
 
 def to_time(ms: int | None, otherwise: datetime) -> datetime:
@@ -224,3 +265,26 @@ def find_field_differences(
         if expected != found:
             problems.append(f"{what}: there {expected!r}, here {found!r}")
     return problems
+
+
+def read_pairs(pairs: Sequence[str]) -> dict[str, str]:
+    """Pairs such as ``shop/v2=shop``, by what stands before the last ``=``. Raises: BadRequest.
+
+    >>> read_pairs(["shop/v2=shop"])
+    {'shop/v2': 'shop'}
+    """
+    found: dict[str, str] = {}
+    for pair in pairs:
+        there, _, here = pair.rpartition("=")
+        if not there or not here:
+            raise BadRequest(f"{pair!r} must be a model's name there, an equals sign, and what it is here")
+        found[there] = here
+    return found
+
+
+def read_productions(pairs: Sequence[str]) -> dict[str, int]:
+    """Pairs such as ``shop=3``: the champions that a person says. Raises: BadRequest."""
+    found = read_pairs(pairs)
+    if bad := [f"{name}={number}" for name, number in found.items() if not number.isdecimal()]:
+        raise BadRequest(f"a version is a number, as in shop=3; got {', '.join(bad)}")
+    return {name: int(number) for name, number in found.items()}

@@ -11,6 +11,7 @@ from switchyard.core.registry.changes import (
     Step,
     check_move,
     refuse_tombstoned,
+    refuse_without_files,
     say_champion,
     say_compared,
     say_version,
@@ -35,6 +36,7 @@ def promote(held: Held, wanted: Promotion) -> Change:
     refuse_tombstoned(version)
     _expect_champion(held, wanted.expected)
     check_move(version, Stage.PRODUCTION, Act.PROMOTED)
+    refuse_without_files(version)
     if wanted.force and not wanted.reason.strip():
         raise BadRequest("a forced promotion needs a reason, which its history shows for ever: --reason '...'")
     champion = held.versions[model.production] if model.production is not None else None
@@ -129,6 +131,7 @@ def roll_back(held: Held, wanted: Rollback) -> Change:
             f"Promote it: switchyard promote '{model.name}' {target.version} --expect {say_version(model.production)}"
         )
     check_move(target, Stage.PRODUCTION, Act.ROLLED_BACK)
+    refuse_without_files(target)
     step = Step(
         version=target.version,
         act=Act.ROLLED_BACK,

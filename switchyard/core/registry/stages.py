@@ -33,6 +33,7 @@ class Act(StrEnum):
     ROLLED_BACK = "rolled back"
     REPLACED = "replaced"  # made room for another version, which the history's next line names
     TOMBSTONED = "tombstoned"
+    IMPORTED = "imported"  # from another registry, with the stage that it had there
 
 
 MOVES: Final[Mapping[Stage, Mapping[Stage, frozenset[Act]]]] = {

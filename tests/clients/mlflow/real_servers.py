@@ -25,7 +25,7 @@ def find_environment(version: str) -> Path:
 
 
 @contextmanager
-def serve(version: str, store_uri: str, folder: Path) -> Iterator[str]:
+def serve(version: str, store_uri: str, folder: Path, *, workers: int = 2) -> Iterator[str]:
     """A server of that version over the store."""
     environment = find_environment(version)
     folder.mkdir(exist_ok=True)
@@ -35,7 +35,7 @@ def serve(version: str, store_uri: str, folder: Path) -> Iterator[str]:
     command = [
         str(environment / "mlflow"),
         "server",
-        *("--host", "127.0.0.1", "--port", url.rpartition(":")[2], "--workers", "2"),
+        *("--host", "127.0.0.1", "--port", url.rpartition(":")[2], "--workers", str(workers)),
         *("--backend-store-uri", store_uri, "--artifacts-destination", str(folder / "artifacts")),
     ]
     # mlflow starts gunicorn or uvicorn by name.

@@ -67,6 +67,9 @@ class Tables(Protocol):
     def snapshot(self) -> AbstractContextManager[Snapshot]:
         """All that is read from it is of one moment."""
 
+    def lenient_snapshot(self) -> AbstractContextManager[Snapshot]:
+        """The same, where a text that is damaged must not hide the others."""
+
 
 NO_OTHER: Final = "no other store can be exported or restored"
 
@@ -103,6 +106,10 @@ class PostgresTables:
             connection.read_only = True
             connection.isolation_level = IsolationLevel.REPEATABLE_READ
             yield PostgresSnapshot(connection)
+
+    def lenient_snapshot(self) -> AbstractContextManager[Snapshot]:
+        """The same: Postgres holds nothing that is no UTF-8."""
+        return self.snapshot()
 
 
 class PostgresSnapshot:
@@ -196,6 +203,14 @@ class SqliteTables:
     def snapshot(self) -> Iterator[Snapshot]:
         """See `Tables`."""
         with translated_sqlite(self.where), closing(connect_read_only(self._store.path)) as connection:
+            connection.execute("BEGIN")
+            yield SqliteSnapshot(connection)
+
+    @contextmanager
+    def lenient_snapshot(self) -> Iterator[Snapshot]:
+        """The same; what is no UTF-8 is read with U+FFFD for what it is not."""
+        with translated_sqlite(self.where), closing(connect_read_only(self._store.path)) as connection:
+            connection.text_factory = lambda stored: stored.decode(errors="replace")
             connection.execute("BEGIN")
             yield SqliteSnapshot(connection)
 

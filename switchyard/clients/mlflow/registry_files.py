@@ -1,0 +1,48 @@
+"""Files that only an MLflow server hands through, or that MLflow's own client can reach, copied to this machine."""
+
+import contextlib
+import io
+import os
+import shutil
+import warnings
+from pathlib import Path
+from typing import Any
+
+from switchyard.clients.mlflow.registry_errors import translated
+from switchyard.clients.mlflow.registry_mirror import open_client
+from switchyard.core.errors import NotFound
+
+
+def download(tracking_uri: str, uri: str, folder: Path) -> int:
+    """Copies all files at or below `uri` to `folder`, which is empty; how many.
+
+    Raises:
+        NotFound, TryAgain, BadSetup, BadRequest: they cannot be read, as the server or the store says.
+    """
+    open_client(tracking_uri)  # sets what its calls obey
+    from mlflow.artifacts import download_artifacts
+
+    with (
+        translated(f"the files at {uri}"),
+        warnings.catch_warnings(),
+        contextlib.redirect_stderr(io.StringIO()),  # a progress bar a file
+    ):
+        warnings.simplefilter("ignore")
+        try:
+            found: Any = download_artifacts(artifact_uri=uri, dst_path=str(folder), tracking_uri=tracking_uri)
+        except ImportError as err:  # the store's own client, such as boto3
+            raise NotFound(f"the files at {uri} need a package that is not installed: {err}") from err
+    return _lift(Path(found), folder)
+
+
+def _lift(found: Path, folder: Path) -> int:
+    """What was downloaded lies in a folder of the source's last name: one up, as of a bucket."""
+    if found.is_dir() and found != folder and found.parent == folder:
+        aside = folder.with_name(f"{folder.name}-aside")
+        found.rename(aside)
+        shutil.rmtree(folder)
+        aside.rename(folder)
+    count = sum(len(files) for _, _, files in os.walk(folder))
+    if not count:
+        raise NotFound("nothing is there")
+    return count

@@ -1,0 +1,199 @@
+"""Another registry's models into ours: files are copied and hashed, rows written version by version. Killed at any
+point, a second call goes on where it was; what is there already is not read again."""
+
+import hashlib
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+from switchyard.core.errors import BadRecord, BadSetup, NotFound, SwitchyardError, catch, to_message
+from switchyard.core.ports import ModelImports, Models, Objects
+from switchyard.core.registry.flavors import choose_flavor
+from switchyard.core.registry.importing import (
+    Chosen,
+    ImportedVersion,
+    ModelOrigin,
+    ModelVerified,
+    SourceModel,
+    VersionImport,
+    VersionOrigin,
+    find_field_differences,
+    to_source_key,
+)
+from switchyard.core.registry.manifest import Manifest, ModelFile, find_differences, to_manifest
+from switchyard.core.registry.rows import ModelVersion, Promotion
+from switchyard.services.registering import PARTS, read_files
+
+_CHUNK_BYTES: Final = 8 * 1024 * 1024
+FOLDER: Final = "models"
+"""Below ARTIFACTS_URI: where copied files lie."""
+
+
+CopyFiles = Callable[[str, Path], int]
+"""Copies what is at a URI to an empty folder, and says how many files that were. Raises any of our errors."""
+
+
+@dataclass(frozen=True)
+class Importing:
+    """What importing reaches."""
+
+    models: Models
+    imports: ModelImports
+    open_objects: Callable[[str], Objects]
+    copy_files: CopyFiles
+    to_uri: str  # below which files are copied
+    where: str = ""  # the registry, in words
+    by: str = ""
+
+
+def import_version(ports: Importing, name: str, model: SourceModel, number: int, chosen: Chosen) -> VersionImport:
+    """Makes version `number` of the model `name` here, with its files. A second call reads no file, unless there were
+    none: then they are tried again.
+
+    Raises:
+        StaleWrite: another version has this number here.
+    """
+    origin = next(version for version in model.versions if version.number == number)
+    known = ports.models.find_source(name, to_source_key(model.origin, number))
+    if known is not None and known.digest:
+        return VersionImport(number=number)
+    copied = catch(lambda: _copy_version(ports, name, model, origin))
+    if isinstance(copied, Exception) and not isinstance(copied, SwitchyardError):
+        raise copied
+    why = to_message(copied) if isinstance(copied, Exception) else ""
+    manifest, folder = (None, "") if isinstance(copied, Exception) else copied
+    version = ImportedVersion(
+        origin=origin,
+        stage=chosen.stages[number],
+        manifest=manifest,
+        why_no_files=why,
+        source_uri=folder or origin.source,
+        flavor=choose_flavor(file.path for file in manifest.files) if manifest else "",
+    )
+    is_new = ports.imports.add_version(name, model.origin, version, where=ports.where, by=ports.by)
+    return VersionImport(
+        number=number,
+        is_new=is_new,
+        files=len(manifest.files) if manifest else 0,
+        size_bytes=manifest.size_bytes if manifest else 0,
+        no_files=why,
+    )
+
+
+def _copy_version(ports: Importing, name: str, model: SourceModel, origin: VersionOrigin) -> tuple[Manifest, str]:
+    """The manifest of the files, and the folder of ours in which they lie by then."""
+    with tempfile.TemporaryDirectory(prefix="switchyard-import-") as made:
+        raw, kept = Path(made, "raw"), Path(made, "kept")
+        raw.mkdir()
+        ports.copy_files(model.places.get(origin.number, ""), raw)
+        # As the trainer's own models lie: what a version may be made of is below these folders.
+        is_ours = all(path.name in PARTS and path.is_dir() for path in raw.iterdir())
+        kept.mkdir()
+        raw.rename(kept if is_ours else kept / PARTS[0])
+        where = f"version {origin.number} of model {name}"
+        manifest = to_manifest([_hash(path, kept) for path in sorted(kept.rglob("*")) if not path.is_dir()], where)
+        folder = to_folder(ports.to_uri, name, origin.number, manifest)
+        ports.open_objects(folder).upload_folder(kept, folder)
+        return manifest, folder
+
+
+def to_folder(to_uri: str, name: str, number: int, manifest: Manifest) -> str:
+    """Where the files of a version are copied to: never where other files of it are.
+
+    >>> to_folder("file:///a", "my model", 3, Manifest(()))
+    'file:///a/models/my%20model/3-48702aa3ae1d'
+    """
+    digest = manifest.digest.removeprefix("sha256:")[:12]
+    return f"{to_uri.rstrip('/')}/{FOLDER}/{quote(name, safe='')}/{number}-{digest}"
+
+
+def _hash(path: Path, root: Path) -> ModelFile:
+    if path.is_symlink():
+        raise BadRecord(str(path.relative_to(root)), ["it is a link: a model has plain files alone"])
+    hashed, size = hashlib.sha256(), 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            hashed.update(chunk)
+            size += len(chunk)
+    return ModelFile(path=path.relative_to(root).as_posix(), size_bytes=size, sha256=hashed.hexdigest())
+
+
+def finish_model(ports: Importing, name: str, model: SourceModel, chosen: Chosen, production: int | None) -> list[str]:
+    """Takes aliases, and the champion that a person says, where none is here yet; what was not taken, in words. A
+    second call changes nothing."""
+    ports.imports.finish(name, model.origin, chosen.aliases)
+    here = ports.models.read_model(name)
+    if production is None or here.production == production:
+        return []
+    if here.production is not None:
+        return [
+            f"version {here.production} is in Production here by now. To replace it: switchyard promote '{name}' "
+            f"{production} --expect {here.production}"
+        ]
+    wanted = Promotion(
+        name=name,
+        version=production,
+        expected=None,
+        by=ports.by,
+        reason=f"said at the import from {ports.where}",
+        request_key=f"import:{to_source_key(model.origin, production)}",
+    )
+    refused = catch(lambda: ports.models.promote(wanted))
+    return [to_message(refused)] if isinstance(refused, SwitchyardError) else []
+
+
+def verify_model(ports: Importing, name: str, model: SourceModel) -> ModelVerified:
+    """Compares the model here with `model`, field by field, and reads every file again. Changes nothing.
+
+    Raises: TryAgain: the files cannot be read now."""
+    found = ModelVerified()
+    kept, versions = ports.imports.list_version_origins(name), {v.version: v for v in ports.models.list_versions(name)}
+    tags = ports.models.list_tags(name)
+    if problems := _find_model_differences(ports, name, model.origin, tags.get(0, {})):
+        found.differs["model"] = problems
+    for origin in model.versions:
+        version = versions.get(origin.number)
+        if version is None or version.source_key != to_source_key(model.origin, origin.number):
+            found.differs[str(origin.number)] = ["it is not here: import again"]
+            continue
+        problems = find_field_differences(origin, version, tags.get(origin.number, {}), kept.get(origin.number))
+        problems += _verify_files(ports, version, found)
+        if problems:
+            found.differs[str(origin.number)] = problems
+        else:
+            found.versions += 1
+    return found
+
+
+def _find_model_differences(ports: Importing, name: str, origin: ModelOrigin, tags: dict[str, str]) -> list[str]:
+    problems = []
+    if ports.imports.read_model_origin(name) != origin:
+        problems.append("what is kept of its origin differs from what is there now: import again")
+    if tags != origin.tags:
+        problems.append(f"tags: there {origin.tags!r}, here {tags!r}")
+    given = max([*origin.deleted, *origin.aliases.values()], default=0)
+    if origin.deleted and ports.models.read_model(name).last_number < max(origin.deleted):
+        problems.append(f"numbers up to {given} were given there, and could be given again here")
+    return problems
+
+
+def _verify_files(ports: Importing, version: ModelVersion, found: ModelVerified) -> list[str]:
+    if not version.digest:
+        found.without_files.append(version.version)
+        return []
+    manifest = ports.models.read_files(version.name, version.version)
+    if manifest.digest != version.digest:
+        return [f"its list of files has digest {manifest.digest}, and not {version.digest}"]
+    where = f"version {version.version} of model {version.name}"
+    try:
+        there = read_files(ports.open_objects(version.source_uri), version.source_uri, where)
+    except (BadRecord, NotFound, BadSetup) as err:
+        return [str(err)]
+    problems = find_differences(manifest, there)
+    if not problems:
+        found.files += len(manifest.files)
+        found.size_bytes += manifest.size_bytes
+    return problems

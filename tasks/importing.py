@@ -1,0 +1,65 @@
+"""Importing another registry's models: one task for each thing that may be killed and done again."""
+
+from collections.abc import Sequence
+from contextlib import closing
+from functools import partial
+
+from switchyard.clients.connect import connect
+from switchyard.core.registry.importing import Chosen, LostModel, ModelVerified, SourceModel, VersionImport
+from switchyard.services import importing
+from switchyard.services.importing import Importing
+from switchyard.services.importing_files import SourceFiles
+from tasks.policy import effect
+
+
+@effect
+def read_registry(export_uri: str, workspace: str) -> tuple[str, Sequence[SourceModel | LostModel]]:
+    """The MLflow registry, or its export, in words; and its models."""
+    with closing(connect().open_registry(export_uri)) as source:
+        return source.where, source.read_models(workspace)
+
+
+@effect
+def begin_model(name: str, model: SourceModel) -> None:
+    """Makes the model, and reserves its numbers."""
+    connect().model_imports.begin(name, model)
+
+
+@effect
+def import_version(
+    name: str, model: SourceModel, number: int, chosen: Chosen, where: str, destination: str, by: str
+) -> VersionImport:
+    """One version with its files, made once."""
+    return importing.import_version(_open(where, destination, by), name, model, number, chosen)
+
+
+@effect
+def finish_model(
+    name: str, model: SourceModel, chosen: Chosen, production: int | None, where: str, by: str
+) -> list[str]:
+    """Takes what was chosen of aliases, and the champion that a person says; what was not taken."""
+    return importing.finish_model(_open(where, "", by), name, model, chosen, production)
+
+
+@effect
+def verify_model(name: str, model: SourceModel) -> ModelVerified:
+    """Compares the model here with the one there, to the last byte of its files."""
+    return importing.verify_model(_open("", "", ""), name, model)
+
+
+def _open(where: str, destination: str, by: str) -> Importing:
+    outside = connect()
+    settings, download = outside.settings, None
+    if settings.mlflow_tracking_uri:
+        from switchyard.clients.mlflow import registry_files
+
+        download = partial(registry_files.download, settings.mlflow_tracking_uri)
+    return Importing(
+        models=outside.models,
+        imports=outside.model_imports,
+        open_objects=outside.objects,
+        copy_files=SourceFiles(outside.objects, destination, download).copy,
+        to_uri=settings.artifacts_uri,
+        where=where,
+        by=by,
+    )
