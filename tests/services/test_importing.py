@@ -1,6 +1,9 @@
 """Importing an MLflow registry: rows, numbers, stages, aliases and files, from its database on this machine."""
 
+import json
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +21,7 @@ from switchyard.core.registry.rows import NewVersion, Promotion
 from switchyard.core.registry.stages import Act, Stage
 from switchyard.services.importing import Importing, verify_model
 from switchyard.services.registering import check_files
+from tests.root import ROOT
 from tests.services.import_world import (
     LONG,
     MADE_MS,
@@ -282,3 +286,24 @@ def test_export_holds_the_registry(store: Path, tmp_path: Path) -> None:
     assert ExportSource(at, open_objects(at)).read_models() == DatabaseSource(f"sqlite:///{store}").read_models()
     with pytest.raises(BadSetup, match="name the folder that an export was written to"):
         ExportSource((tmp_path / "none").as_uri(), open_objects(at)).read_models()
+
+
+def test_killed_at_any_point_the_next_one_ends_it(tmp_path: Path) -> None:
+    """SIGKILL before and after every effect, then one more call: all is there and verified, and nothing twice."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.services.killed_import", tmp_path],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stderr
+    kills = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {kill["effect"].partition(" ")[2] for kill in kills} == {"begin", "upload_folder", "add_version", "finish"}
+    assert len(kills) == 2 * (2 + 6 + 6 + 2)  # two models, six versions
+    for kill in kills:
+        assert (kill["again"], kill["copied again"], kill["differs"]) == (0, 0, []), kill
+        assert (kill["verified"], kill["files"]) == (6, 12), kill
+        assert kill["history"] == {"shop": [1, 2, 3, 4], "two": [1, 2]}, kill
+        assert (kill["production"], kill["last"]) == ({"shop": 3, "two": 1}, {"shop": 7, "two": 2}), kill
+        assert kill["aliases"] == {"champion": 3, "challenger": 4, "old": 1}, kill

@@ -1,0 +1,84 @@
+"""Importing an MLflow registry as people start it."""
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flows.__main__ import main
+from flows.answers.imported import ImportFailed
+from flows.import_models import import_models
+from switchyard.clients.connect import Outside
+from switchyard.clients.settings import read_settings
+from switchyard.core.errors import BadRequest, BadSetup
+from tests.services.import_world import make_store
+
+
+@pytest.fixture
+def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefect_server: None) -> Iterator[Outside]:
+    store = make_store(tmp_path)
+    monkeypatch.setenv("STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("MLFLOW_BACKEND_STORE_URI", f"sqlite:///{store}")
+    found = Outside(read_settings())
+    yield found
+    found.close()
+
+
+def test_models_are_imported_and_the_others_named(outside: Outside) -> None:
+    """A name that is none here fails at the end, and says what to do; a second call with it brings nothing but that."""
+    with pytest.raises(ImportFailed, match=r"model a/b: .*cannot be a model's name") as failed:
+        import_models(by="bob")
+    result = failed.value.result
+    assert set(result.failed) == {"a/b", "モデル"}
+    assert (result.models, result.versions, result.there, result.differs) == (5, 8, 0, {})
+    assert (result.verified, result.verified_files, result.files) == (8, 14, 14)
+    assert result.without_files.keys() == {"aliases only"}
+    assert "--production 'two=2'" in result.listed["two"][0]
+    again = import_models(name=["a/b=a-b", "モデル=moderu"], production=["two=2"])
+    assert (again.versions, again.there, again.files, again.failed) == (0, 8, 0, {})
+    assert {model.name: model.production for model in outside.models.list_models()} == {
+        "a-b": None,
+        "aliases only": 1,
+        "moderu": None,
+        "shop": 3,
+        "two": 2,
+    }
+
+
+def test_one_model_may_be_chosen(outside: Outside, capsys: pytest.CaptureFixture[str]) -> None:
+    """By the command, whose answer is one line."""
+    assert main(["import-models", "--only", "shop", "--name", "shop=my shop", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["models"], answer["versions"], answer["verified"]) == (1, 4, 4)
+    assert [model.name for model in outside.models.list_models()] == ["my shop"]
+
+
+def test_what_is_asked_wrongly_is_said_before_anything_is_read(
+    outside: Outside, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A model that is not there, a pair that is none, a workspace of a store that has none, no MLflow at all."""
+    for wrong in ({"only": ["nope"]}, {"name": ["nope=x"]}, {"production": ["shop=x"]}, {"production": ["shop"]}):
+        with pytest.raises(BadRequest, match=r"no model nope|must be|is a number"):
+            import_models(**wrong)
+    with pytest.raises(BadSetup, match="no workspace 'x'"):
+        import_models(workspace="x")
+    monkeypatch.setenv("MLFLOW_BACKEND_STORE_URI", "")
+    with pytest.raises(BadSetup, match="no MLflow is named"):
+        import_models()
+    assert outside.models.list_models() == []
+
+
+def test_several_workspaces_are_refused_until_one_is_chosen(outside: Outside, tmp_path: Path) -> None:
+    """Of MLflow 3.17: their models may have the same names."""
+    with sqlite3.connect(tmp_path / "mlflow.db") as store:
+        for table in ("registered_models", "registered_model_tags", "registered_model_aliases", "model_versions",
+                      "model_version_tags"):  # fmt: skip
+            store.execute(f"ALTER TABLE {table} ADD COLUMN workspace VARCHAR(63) NOT NULL DEFAULT 'default'")
+            store.execute(f"UPDATE {table} SET workspace = 'team b' WHERE name = 'two'")
+    with pytest.raises(BadSetup, match=r"2 workspaces \(default, team b\).*--workspace default"):
+        import_models()
+    result = import_models(workspace="team b", production=["two=1"])
+    assert (result.models, result.versions) == (1, 2)
+    assert outside.models.find_version("two", "1").source_key == "mlflow:team b:two/1"
