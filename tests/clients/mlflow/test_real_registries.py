@@ -113,8 +113,8 @@ def test_races_leave_several_there_and_one_here_then_the_mirror_repairs(
     server: tuple[str, str], mirror: MlflowMirror, ours: ResultsPorts, record_property: Callable[[str, object], None]
 ) -> None:
     """Fifty races of three promoters and two rollbacks, at once in both registries. Ours never has but one in
-    Production and tells the losers; MLflow's is left with several in most, each reply a success. The mirror then leaves
-    ours alone in Production there."""
+    Production and tells the losers; MLflow's is left with several, though it called each promotion a success. The
+    mirror then leaves ours alone in Production there."""
     name = f"raced on {server[0]}"
     for number in range(1, PROMOTERS + ROLLBACKS + 1):
         add(ours, number, name)
@@ -145,7 +145,9 @@ def test_races_leave_several_there_and_one_here_then_the_mirror_repairs(
         reader.join()
     print(f"\nMLflow {server[0]}: several in Production after {several} of {RACES} races, replies {dict(replies)}; "
           f"ours: {dict(said)}, {productions.total()} looks")  # fmt: skip
-    assert set(replies) == {200}
+    # A current server says 503 of a deadlock of its database, and the client asks again.
+    assert set(replies) <= {200, 503}
+    assert replies[200] > 0.9 * replies.total()
     assert several > 0
     assert set(productions) == {1}
     assert set(said) <= {"promoted", "rolled back", "replaced", "lost", "nothing to go back to", "so already"}
