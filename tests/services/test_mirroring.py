@@ -2,7 +2,6 @@
 tests/clients/mlflow/test_real_registries.py."""
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -28,6 +27,8 @@ AS_OURS = {1: "Production", 2: "Staging", 3: "None"}
 @pytest.fixture(autouse=True)
 def mlflow_in_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    # Its store in a folder opens the tracking server's too, which by default is a database in the working folder.
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:4")
     for name in CLIENT_SETTINGS:  # set for the process by the client; put back after the test
         monkeypatch.setenv(name, "")
 
@@ -211,10 +212,9 @@ def test_server_that_is_away_is_said(tmp_path: Path, uri: str, raised: type[Exce
 
 def test_killed_at_any_point_the_next_one_ends_it(tmp_path: Path) -> None:
     """SIGKILL before and after every effect, then one more turn: all is there, and nothing twice."""
-    environ = os.environ | {"MLFLOW_ALLOW_FILE_STORE": "true"}
     done = subprocess.run(
         [sys.executable, "-m", "tests.services.killed_mirror", tmp_path],
-        cwd=ROOT, env=environ, capture_output=True, text=True, timeout=280,
+        cwd=ROOT, capture_output=True, text=True, timeout=280,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     kills = [json.loads(line) for line in done.stdout.splitlines()]
