@@ -1,7 +1,7 @@
 """An MLflow registry to import from: rows as its own store writes them, and files on this machine's disk."""
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,29 +19,44 @@ TAG = "t" * 5_000
 ODD = "ünï\u2603\U0001f680 'quoted' \"twice\"; DROP TABLE runs; --"
 
 
-def make_store(folder: Path) -> Path:
-    """A store of MLflow 2.9.2 with models of every kind; `files_of` says where their files are."""
+ALL = ("shop", "two", "aliases only", "a/b", "モデル", "a prompt")
+
+
+def make_store(folder: Path, names: Sequence[str] = ALL) -> Path:
+    """A store of MLflow 2.9.2 with these models, one of a kind; `files_of` says where their files are."""
     path = make_sqlite(folder / "mlflow.db")
+    makers = {"shop": _make_shop, "two": _make_two, "aliases only": _make_aliases}
     with sqlite3.connect(path) as store:
-        aliases = {"champion": 3, "old": 1, "gone": 2, "v9": 1}
-        add_model(store, "shop", description=LONG, tags={"team": ODD}, aliases=aliases)
-        for number, stage in ((1, "Archived"), (3, "Production"), (4, "Staging"), (5, "None")):
-            write_files(folder, "shop", number)
-            add_version(store, "shop", number, stage, source=files_of(folder, "shop", number).as_uri())
-        add_version(store, "shop", 2, "Deleted_Internal", source="REDACTED-SOURCE-PATH")
-        add_version(store, "shop", 7, "Deleted_Internal", source="REDACTED-SOURCE-PATH")
-        add_model(store, "two", aliases={"latest-good": 2})
-        for number in (1, 2):
-            write_files(folder, "two", number)
-            add_version(store, "two", number, "Production", source=str(files_of(folder, "two", number)))
-        add_model(store, "aliases only", aliases={"champion": 1})
-        write_files(folder, "aliases only", 1)
-        add_version(store, "aliases only", 1, "None", source=files_of(folder, "aliases only", 1).as_uri())
-        add_version(store, "aliases only", 2, "None", source="s3://elsewhere/model")
-        add_model(store, "a/b")
-        add_model(store, "モデル", tags={"mlflow.prompt.is_prompt": "false"})
-        add_model(store, "a prompt", tags={"mlflow.prompt.is_prompt": "true"})
+        for name in names:
+            if name in makers:
+                makers[name](store, folder)
+            else:
+                add_model(store, name, tags={"mlflow.prompt.is_prompt": str(name == "a prompt").lower()})
     return path
+
+
+def _make_shop(store: sqlite3.Connection, folder: Path) -> None:
+    aliases = {"champion": 3, "old": 1, "gone": 2, "v9": 1}
+    add_model(store, "shop", description=LONG, tags={"team": ODD}, aliases=aliases)
+    for number, stage in ((1, "Archived"), (3, "Production"), (4, "Staging"), (5, "None")):
+        write_files(folder, "shop", number)
+        add_version(store, "shop", number, stage, source=files_of(folder, "shop", number).as_uri())
+    for number in (2, 7):
+        add_version(store, "shop", number, "Deleted_Internal", source="REDACTED-SOURCE-PATH")
+
+
+def _make_two(store: sqlite3.Connection, folder: Path) -> None:
+    add_model(store, "two", aliases={"latest-good": 2})
+    for number in (1, 2):
+        write_files(folder, "two", number)
+        add_version(store, "two", number, "Production", source=str(files_of(folder, "two", number)))
+
+
+def _make_aliases(store: sqlite3.Connection, folder: Path) -> None:
+    add_model(store, "aliases only", aliases={"champion": 1})
+    write_files(folder, "aliases only", 1)
+    add_version(store, "aliases only", 1, "None", source=files_of(folder, "aliases only", 1).as_uri())
+    add_version(store, "aliases only", 2, "None", source="s3://elsewhere/model")
 
 
 def files_of(folder: Path, name: str, number: int) -> Path:

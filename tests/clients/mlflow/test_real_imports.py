@@ -16,7 +16,7 @@ from switchyard.clients.mlflow.registry_mirror import CLIENT_SETTINGS, MlflowMir
 from switchyard.clients.mlflow.registry_sources import DatabaseSource, ServerSource
 from switchyard.clients.objects.open import open_objects
 from switchyard.core.errors import NotFound
-from switchyard.core.registry.importing import SourceModel
+from switchyard.core.registry.importing import SourceModel, VersionOrigin
 from switchyard.services.importing import Importing
 from switchyard.services.importing_files import SourceFiles
 from switchyard.services.mirroring import Mirroring, mirror_models
@@ -85,6 +85,12 @@ def client_settings(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, "")
 
 
+def to_facts(version: VersionOrigin) -> tuple[Any, ...]:
+    """What a server says of a version as its database does."""
+    texts = (version.stage, version.description, version.user_id, version.run_id, version.source)
+    return (version.number, *texts, version.tags, version.created_at_ms, version.updated_at_ms)
+
+
 def to_ports(folder: Path, files: SourceFiles) -> Importing:
     ours = open_ours(folder)
     return Importing(
@@ -120,10 +126,7 @@ def test_server_is_imported_by_mlflow_s_client(server: Server, tmp_path: Path) -
     (there,), (model,) = DatabaseSource(server.store_uri).read_models(), ServerSource(server.url).read_models()
     assert isinstance(model, SourceModel)
     assert isinstance(there, SourceModel)
-    expected = [
-        (v.number, v.stage, v.description, v.tags, v.created_at_ms, v.user_id, v.run_id) for v in there.versions
-    ]
-    found = [(v.number, v.stage, v.description, v.tags, v.created_at_ms, v.user_id, v.run_id) for v in model.versions]
+    expected, found = ([to_facts(version) for version in one.versions] for one in (there, model))
     assert found == expected
     assert (model.origin.tags, model.origin.description) == (there.origin.tags, TEXT)
     ports = to_ports(tmp_path, SourceFiles(open_objects, "", partial(registry_files.download, server.url)))
