@@ -49,10 +49,12 @@ def translated(where: str) -> Iterator[None]:
 
 def _to_ours(code: str, said: str, where: str) -> SwitchyardError:
     told = f"{where}: {_shorten(said)}"
-    # What is no answer of MLflow's own (a proxy's, a login page's) has its status in the words alone.
-    status = re.search("failed with error code ([0-9]{3})", said)
+    # What is no answer of its API (a proxy's, a login page's, its artifact proxy's) has its status in the words alone.
+    status = re.search("failed with error code ([0-9]{3})|([0-9]{3}) (?:Client|Server) Error", said)
     if status is not None:
-        number = int(status[1])
+        number = int(status[1] or status[2])
+        if number == 404 and status[2]:
+            return NotFound(told)
         if number in (401, 403):
             return BadSetup(f"{told}; {_LET_US_IN}")
         if number < 500 and number not in (408, 425, 429):

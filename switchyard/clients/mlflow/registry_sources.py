@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from switchyard.clients.mlflow.export.parts import read_rows
 from switchyard.clients.mlflow.export.tables import Snapshot, open_tables
@@ -24,7 +24,13 @@ from switchyard.core.registry.mlflow_rows import (
     to_place,
 )
 
-_PAGE = 100
+_PAGE: Final = 100
+_ALL: Final = f"name != '{PROMPT_TAG}'"
+"""MLflow 3's client adds that the prompts' tag must not be true, unless the filter speaks of it already. A server of
+2.9.2 takes that for models that have the tag, and would answer with none.
+
+Source: mlflow/prompt/registry_utils.py, 3.17.2.
+"""
 
 
 class DatabaseSource:
@@ -133,7 +139,7 @@ class ServerSource:
 def _list_models(client: Any) -> Iterator[Any]:
     token: str | None = None
     while True:
-        page = client.search_registered_models(max_results=_PAGE, page_token=token)
+        page = client.search_registered_models(_ALL, max_results=_PAGE, page_token=token)
         yield from page
         token = page.token
         if not token:
