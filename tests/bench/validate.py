@@ -48,8 +48,8 @@ def main() -> dict[str, float | str]:
         ratio = took["ask"] / _time_products(2 * BUYERS)
         print(
             f"{buyers:7,} buyers x {PRODUCTS:,} products, {BUYERS:,} asked for: {all_s:.1f} s of a processor "
-            f"({parts}), {clock_s:.1f} s by the clock; asking {ratio:.1f} times its products; memory {before_mb:.0f} -> "
-            f"{_peak_mb():.0f} MB"
+            f"({parts}), {clock_s:.1f} s by the clock; asking {ratio:.1f} times its products; "
+            f"memory {before_mb:.0f} -> {_peak_mb():.0f} MB"
         )
         figures |= {f"cpu_s_{buyers}": all_s, f"clock_s_{buyers}": clock_s, f"mb_{buyers}": _peak_mb()}
         figures |= {f"asking_ratio_{buyers}": ratio}
