@@ -80,7 +80,7 @@ def test_help_lists_every_flow_and_program() -> None:
     done = run("--help")
     listed = {line.split()[0] for line in done.stdout.splitlines() if re.match("  [a-z]", line)}
     assert done.returncode == 0, done.stderr
-    assert listed == {*FLOWS, "models", "serve", "token", "up"}
+    assert listed == {*FLOWS, "models", "predict", "serve", "token", "up"}
 
 
 def test_no_command_lists_them_too_and_exits_2() -> None:
@@ -112,7 +112,7 @@ def test_an_unknown_command_is_told_what_there_is(typed: str, said: str) -> None
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("command", [*FLOWS, "models", "serve", "token", "up"])
+@pytest.mark.parametrize("command", [*FLOWS, "models", "predict", "serve", "token", "up"])
 def test_usage_says_what_was_typed(command: str) -> None:
     """`usage: switchyard train ...`; python -m flows says its own."""
     done = run(command, "--help")
