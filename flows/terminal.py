@@ -141,6 +141,17 @@ def _print_validate(result: ValidateResult, console: Console) -> None:
     champion = "no champion" if result.against is None else f"version {result.against}"
     columns = ["metric", f"version {result.version}", champion, "popularity", "difference, interval"]
     console.print(_to_table(f"model {result.name}", columns, rows))
+    for arm in (result.feedback or {}).get("arms", []):
+        for kind in arm["kinds"]:
+            rate = kind["rate"]
+            said = f"{rate['rate']:.4f}, {rate['low']:.4f} to {rate['high']:.4f}" if rate else "no rate"
+            console.print(
+                f"feedback  version {arm['version']} ({arm['arm']}), {kind['kind']}: {said}, of "
+                f"{arm['predictions']:,} predictions",
+                highlight=False,
+                markup=False,
+                soft_wrap=True,
+            )
     for check in result.checks:
         sign = "passed" if check["passed"] else "FAILED"
         console.print(f"{sign}  {check['said']}", highlight=False, markup=False, soft_wrap=True)

@@ -19,7 +19,7 @@ def compare_versions(wish: Wish) -> Comparison:
     from switchyard.services import validating
 
     outside = connect()
-    return validating.compare(validating.Ports(outside.models, outside.objects), wish)
+    return validating.compare(validating.Ports(outside.models, outside.objects, outside.predictions), wish)
 
 
 @effect

@@ -17,6 +17,7 @@ class ValidateResult(msgspec.Struct, frozen=True, kw_only=True):
     checks: list[dict[str, Any]]  # name, passed, said: one a threshold
     measured: list[dict[str, Any]]  # one a metric and k
     held_out: dict[str, Any]  # which purchases: fingerprint, dates, rows
+    feedback: dict[str, Any] | None  # what became of both versions' predictions; None: nothing was said of any
     is_new: bool  # False: this very judgement was there already, and nothing was written
     seq: int  # of its line in the model's history; 0: none was written
 
@@ -32,6 +33,7 @@ def to_result(outcome: Outcome, judgement: Judgement) -> ValidateResult:
         checks=evidence.get("checks", []),
         measured=compared.get("measured", []),
         held_out=compared.get("held_out", {}),
+        feedback=compared.get("feedback"),
         is_new=outcome.act is not None,
         seq=outcome.seq,
     )

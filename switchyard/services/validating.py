@@ -6,9 +6,11 @@ import logging
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -19,7 +21,9 @@ from switchyard.clients.interactions.reading import read_interactions
 from switchyard.clients.interactions.rows import Interactions
 from switchyard.clients.scoring.open import open_recommender
 from switchyard.core.errors import BadRecord, BadRequest
-from switchyard.core.ports import Models, Objects, Recommender
+from switchyard.core.ports import Models, Objects, Predictions, Recommender
+from switchyard.core.predictions.rows import Window
+from switchyard.core.predictions.statistics import to_statistics
 from switchyard.core.registry.changes import refuse_tombstoned
 from switchyard.core.registry.held_out import Limit, Wish, to_data_spec, to_first_moment, to_limit
 from switchyard.core.registry.judging import Bootstrap, Comparison, HeldOut, Side
@@ -34,6 +38,8 @@ Ints = npt.NDArray[np.int64]
 _NOBODY: Final = "\x00"
 """No buyer: who is unknown gets popular products."""
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
 _log = logging.getLogger("switchyard.models")
 
 
@@ -43,6 +49,7 @@ class Ports:
 
     models: Models
     open_objects: OpenObjects
+    predictions: Predictions | None = None  # None: nothing is said of feedback
 
 
 @dataclass(frozen=True)
@@ -104,6 +111,7 @@ def compare(ports: Ports, wish: Wish) -> Comparison:
         bootstrap=bootstrap,
         measured=measure(positives, ks, answers[0], answers[1] if champion else None, popular, wish.k, bootstrap),
         popularity_by=popularity_by,
+        feedback=read_feedback(ports.predictions, versions) if ports.predictions else None,
     )
 
 
@@ -148,6 +156,16 @@ def to_fingerprint(rows: Interactions) -> str:
             hashed.update("".join(texts[begin : begin + (1 << 16)].to_pylist()).encode())
     hashed.update(np.ascontiguousarray(rows.times, "<f8").tobytes())
     return f"sha256:{hashed.hexdigest()}"
+
+
+def read_feedback(predictions: Predictions, versions: list[ModelVersion]) -> dict[str, Any] | None:
+    """What became of the predictions of these versions, by version and arm; None: nothing was predicted, or said."""
+    window = Window(model=versions[0].name)
+    # What was said of predictions that are not there is of no version, whether it waits for them or not.
+    found = to_statistics(window, predictions.count(window, waiting_since=_EPOCH))
+    numbers = {version.version for version in versions}
+    arms = [msgspec.json.decode(msgspec.json.encode(arm)) for arm in found.arms if arm.version in numbers]
+    return {"interval": found.interval, "arms": arms} if any(arm["kinds"] for arm in arms) else None
 
 
 def _open(ports: Ports, version: ModelVersion, folder: Path) -> Recommender:

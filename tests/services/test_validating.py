@@ -10,11 +10,13 @@ import pytest
 import switchyard.services.validating as validating
 from switchyard.clients.objects.open import open_objects
 from switchyard.core.errors import BadRecord, BadRequest, NotFound
+from switchyard.core.predictions.arms import Arm
 from switchyard.core.registry.held_out import Wish
 from switchyard.core.registry.judging import Comparison, Measured, Thresholds, to_judgement
 from switchyard.core.registry.rows import Promotion, Tombstone
 from switchyard.core.registry.stages import Validation
-from tests.clients.results.places import Place, Places
+from tests.clients.results.places import NOW, Place, Places
+from tests.clients.results.test_predictions import feedback, prediction
 from tests.services.validation_world import BUYERS, NAME, PRODUCTS, UNTIL, Shop, to_ids
 
 
@@ -162,6 +164,29 @@ def test_version_that_does_not_say_until_when_needs_the_caller(shop: Shop) -> No
         compare(shop, 1, uri)
     side = compare(shop, 1, uri, trained_until="2026-02-01").challenger
     assert (side.trained_until, side.said_by) == ("2026-02-01T23:59:59.999999+00:00", "caller")
+
+
+def test_feedback_of_both_stands_beside_the_numbers(shop: Shop, place: Place) -> None:
+    """Of these two versions alone, with intervals; nothing where nobody said anything. It is judged by no threshold."""
+    shop.register(1, noise=0.5)
+    promote(shop, 1)
+    shop.register(2)
+    uri = shop.write(shop.list_purchases())
+    ports = validating.Ports(shop.models, open_objects, place.predictions)
+    wish = Wish(name=NAME, version=2, data_uri=uri, resamples=100)
+    place.predictions.record(
+        [prediction(number, model=NAME, version=number % 3 + 1, arm=Arm.CHAMPION) for number in range(1, 31)]
+    )
+    assert validating.compare(ports, wish).feedback is None
+    for number in (3, 4, 5):  # of versions 1, 2 and 3
+        place.predictions.give(feedback(number, f"given:{number}"), now=NOW)
+    found = validating.compare(ports, wish)
+    assert found.feedback is not None
+    assert [(arm["version"], arm["predictions"]) for arm in found.feedback["arms"]] == [(2, 10), (1, 10)]
+    rate = found.feedback["arms"][0]["kinds"][0]["rate"]
+    assert rate["low"] < rate["rate"] == 0.1 < rate["high"]
+    judgement = to_judgement(found, Thresholds())
+    assert judgement.evidence["comparison"]["feedback"] == found.feedback
 
 
 def _flip(path: Path) -> None:
