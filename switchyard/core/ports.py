@@ -563,7 +563,8 @@ class Models(Protocol):
     def validate(self, wanted: Verdict) -> Outcome:
         """Keeps what a comparison said, on the version and in the history. A second call writes nothing.
 
-        Raises: NotFound; StaleWrite: the files compared are not those of the versions; BadRequest."""
+        Raises: NotFound; StaleWrite: the files compared are not those of the versions, or another version is champion
+            than `of_champion` asks for, and the message says which; BadRequest."""
 
     def tombstone(self, wanted: Tombstone) -> Outcome:
         """Retires a version for ever; its number, files and history stay listed. A second call writes nothing.

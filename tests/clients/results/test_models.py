@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from switchyard.clients.results.engine import Database
@@ -103,6 +104,27 @@ def test_same_source_registers_once(place: Place) -> None:
     assert place.models.register(new(name="other")).version.version == 1
     assert [model.name for model in place.models.list_models()] == [NAME, "other"]
     assert len(place.models.list_transitions(NAME)) == 2
+
+
+def test_judgement_against_who_was_champion_is_told_who_is(place: Place) -> None:
+    """Under the lock of the model's row; the same request key answers what was kept, whoever is champion since."""
+    add(place, 3)
+    promote(place, 1, None)
+    judgement = pass_(place, 2, 1)
+    kept = Verdict(
+        name=NAME,
+        version=2,
+        judgement=msgspec.structs.replace(judgement, status=Validation.FAILED),
+        of_champion=True,
+        request_key="once",
+    )
+    first = place.models.validate(kept)
+    promote(place, 3, 1)
+    before = place.models.list_transitions(NAME)
+    with pytest.raises(StaleWrite, match=r"version 3 is in Production .*by bob.*compared with version 1"):
+        place.models.validate(msgspec.structs.replace(kept, request_key="another"))
+    assert place.models.validate(kept) == first
+    assert place.models.list_transitions(NAME) == before
 
 
 def test_unknown_model_or_version_is_not_found(place: Place) -> None:
