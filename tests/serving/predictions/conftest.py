@@ -5,7 +5,10 @@ from pathlib import Path
 import pytest
 
 from tests.clients.results.places import Place
+from tests.serving.door.conftest import tokens
 from tests.serving.predictions.world import World
+
+__all__ = ["tokens"]
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from switchyard.core.registry.rows import StageMove
 from switchyard.core.registry.stages import Stage
 from tests.predicting import promote
 from tests.serving.conftest import OverPlace
+from tests.serving.door.conftest import Tokens, bearer
 from tests.serving.predictions.world import World, open_client
 
 
@@ -259,3 +260,19 @@ def test_answer_is_strict_json(client: TestClient) -> None:
     answer = client.post("/predict", json={"instances": ["b0"], "parameters": {"k": 1000}})
     json.loads(answer.content, parse_constant=pytest.fail)
     assert answer.headers["content-type"] == "application/json"
+
+
+def test_refusals_of_the_door_are_for_programs(world: World, tokens: Tokens) -> None:
+    """JSON at every path; Vertex AI's own path needs no more than ours."""
+    world.add_champion(1)
+    app = world.application(api_tokens_file=str(tokens.path), aip_predict_route="/vertex")
+    with open_client(app) as client:
+        for path in ("/predict", "/vertex", "/v1/models/shop:predict", "/invocations"):
+            answer = client.post(path, json={"instances": ["b0"]})
+            assert (answer.status_code, answer.headers["content-type"]) == (401, "application/problem+json")
+            answer = client.post(path, json={"instances": ["b0"]}, headers=bearer(tokens.reads))
+            assert answer.status_code == 200
+        assert client.post("/other", json={}, headers=bearer(tokens.reads)).status_code == 403
+        for path in ("/health", "/ping", "/v1/models/shop", "/"):
+            assert client.get(path).status_code == 200
+        assert client.get("/metrics").status_code == 401
