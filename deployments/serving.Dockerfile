@@ -1,4 +1,5 @@
 # The image of the API and the pages, and of the endpoint that Pub/Sub pushes to.
+# It answers with models too: --entrypoint python, then -m serving.predictions --host 0.0.0.0 (docs/predict.md).
 # Build from the repository's root:
 #   docker build --file deployments/serving.Dockerfile --tag <registry>/serving:<tag> .
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
