@@ -20,8 +20,8 @@ from starlette.types import Receive, Scope
 from serving.predictions.rate import Rate
 from serving.predictions.replies import Refused, Reply, read_body, to_json
 from serving.predictions.state import State
-from switchyard.clients.postgres.deadlines import waiting_at_most
-from switchyard.core.errors import StaleWrite, TryAgain
+from switchyard.clients.postgres.deadlines import find_allowance, waiting_at_most
+from switchyard.core.errors import BadRequest, StaleWrite, TryAgain
 from switchyard.core.ports import Predictions
 from switchyard.core.predictions.feedback import (
     KEY_HEADER,
@@ -32,15 +32,18 @@ from switchyard.core.predictions.feedback import (
     read_feedback,
     to_body_digest,
 )
-from switchyard.core.predictions.rows import Feedback, NewFeedback
+from switchyard.core.predictions.rows import Counts, Feedback, NewFeedback, Window
 from switchyard.core.predictions.statistics import read_window, to_statistics
 
 FEEDBACK: Final = "/feedback"
 STATISTICS: Final = "/feedback/stats"
 DATABASE_S: Final = 3.0
+STATISTICS_S: Final = 20.0
 THREADS: Final = 4
 WAITING: Final = 64
 """Requests; beyond these a refusal is kinder than a queue."""
+COUNTING: Final = 4
+"""The same, of statistics, which are counted one after the other: feedback does not wait for them."""
 
 T = TypeVar("T")
 
@@ -70,8 +73,8 @@ class FeedbackRoutes:
         registry: CollectorRegistry,
     ) -> None:
         self._predictions, self._read_state, self._rate = predictions, read_state, rate
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="feedback")
-        self._pending = 0
+        self._keeping = Asking(THREADS, most=WAITING, seconds=DATABASE_S)
+        self._counting = Asking(1, most=COUNTING, seconds=STATISTICS_S)
         self._count = Counter(
             "switchyard_feedback",
             "Feedback by kind, and by what became of it: new, again (kept before), refused (another has its key)",
@@ -93,7 +96,7 @@ class FeedbackRoutes:
             **msgspec.structs.asdict(said),
         )
         try:
-            given = await self._ask(lambda: self._predictions().give(new, now=datetime.now(UTC)))
+            given = await self._keeping.ask(lambda: self._predictions().give(new, now=datetime.now(UTC)))
         except StaleWrite:
             self._count.labels(said.kind, "refused").inc()
             raise
@@ -108,24 +111,50 @@ class FeedbackRoutes:
         asked = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         window = read_window(asked, model=champion.name if champion else "")
         since = datetime.now(UTC) - timedelta(seconds=WAITING_S)
-        counts = await self._ask(lambda: self._predictions().count(window, waiting_since=since))
+        counts = await self._counting.ask(lambda: self._count_window(window, since))
         return to_json(to_statistics(window, counts))
 
     def close(self) -> None:
         """Waits for no one. A second call does nothing."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._keeping.close()
+        self._counting.close()
 
-    async def _ask(self, ask: Callable[[], T]) -> T:
+    def _count_window(self, window: Window, since: datetime) -> Counts:
+        """Raises: BadRequest: it takes too long."""
+        try:
+            return self._predictions().count(window, waiting_since=since)
+        except BadRequest as err:
+            allowance = find_allowance()
+            if allowance is None or allowance.left_s > 0:
+                raise
+            said = f"counting takes longer than {STATISTICS_S:.0f} s: ask for a shorter time, with since and until"
+            raise BadRequest(said) from err
+
+
+class Asking:
+    """Threads that ask the database, with a bound on what waits for them and for how long."""
+
+    def __init__(self, threads: int, *, most: int, seconds: float) -> None:
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="feedback")
+        self._most, self._seconds = most, seconds
+        self._pending = 0
+
+    async def ask(self, ask: Callable[[], T]) -> T:
         """What the database answers. Raises: TryAgain: it is away, or too many wait for it."""
-        if self._pending >= WAITING:
+        if self._pending >= self._most:
             raise TryAgain(f"{self._pending} requests wait for the results database already; try again")
         self._pending += 1
         try:
-            with waiting_at_most(DATABASE_S):
+            with waiting_at_most(self._seconds):
                 run: Any = partial(contextvars.copy_context().run, ask)
-            return await asyncio.get_running_loop().run_in_executor(self._threads, run)
+            found: T = await asyncio.get_running_loop().run_in_executor(self._threads, run)
+            return found
         finally:
             self._pending -= 1
+
+    def close(self) -> None:
+        """Waits for no one. A second call does nothing."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 async def _read(scope: Scope, receive: Receive) -> bytes:

@@ -79,6 +79,7 @@ def test_numbers_are_those_of_the_code() -> None:
     assert f"longer than {MAX_BODY_BYTES // 1024} KB" in PAGE
     assert (MAX_VALUE, WAITING_S) == (10**12, 3_600)
     assert f"slower than {feedback.DATABASE_S:.0f} s" in PAGE
+    assert f"longer than {feedback.STATISTICS_S:.0f} s is refused" in PAGE
     assert f"up to {recording.WAITING:,} wait in memory, and are written {recording.BATCH} at a time" in PAGE
     assert f"for {recording.STOP_S:.0f} s at most" in PAGE
     assert recording.GATHER_S == 0.25

@@ -12,6 +12,7 @@ import pytest
 from httpx2 import Response
 from starlette.testclient import TestClient
 
+import serving.predictions.feedback
 from serving.predictions.app import Application, Options, create_app
 from switchyard.clients.connect import Outside
 from switchyard.clients.results.open import ResultsPorts
@@ -408,3 +409,21 @@ def test_challenger_that_fails_is_stopped_for_all_servers(shop: Place, serve: Se
         assert (one["version"], one["arm"], one["fallback"]) == (2, "champion", False)
         assert each.get("/health").json()["share"] == 0
     assert 'switchyard_challenger_errors_total{model="shop",version="3"} 50.0' in client.get("/metrics").text
+
+
+def test_statistics_that_take_too_long_are_refused(shop: Place, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what to do; feedback goes on, and so does a question for less."""
+    monkeypatch.setattr(serving.predictions.feedback, "STATISTICS_S", 0.0)
+    client = serve(shop)
+    predict(client, *(f"b{number}" for number in range(256)))
+    shop.sql(
+        "WITH RECURSIVE many(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM many WHERE n < 5000) "
+        "INSERT INTO switchyard_predictions SELECT 'copy' || n, '2026-01-15 10:30:00.000000', model, version, digest, "
+        "arm, buyer_hash, product_ids, latency_ms, fallback FROM many, "
+        "(SELECT * FROM switchyard_predictions LIMIT 1) one"
+    )
+    refused = client.get("/feedback/stats")
+    assert refused.status_code == 422
+    assert "since and until" in refused.json()["detail"]
+    assert tell(client, NOBODYS).status_code == 200
+    assert client.get("/feedback/stats?since=2026-01-16").status_code == 200
