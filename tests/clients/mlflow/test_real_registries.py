@@ -110,7 +110,7 @@ def test_name_that_the_server_refuses_is_said(server: tuple[str, str], mirror: M
 
 
 def test_races_leave_several_there_and_one_here_then_the_mirror_repairs(
-    server: tuple[str, str], mirror: MlflowMirror, ours: ResultsPorts, record_property: Callable[[str, object], None]
+    server: tuple[str, str], mirror: MlflowMirror, ours: ResultsPorts
 ) -> None:
     """Fifty races of three promoters and two rollbacks, at once in both registries. Ours never has but one in
     Production and tells the losers; MLflow's is left with several, though it called each promotion a success. The
@@ -145,7 +145,7 @@ def test_races_leave_several_there_and_one_here_then_the_mirror_repairs(
         reader.join()
     print(f"\nMLflow {server[0]}: several in Production after {several} of {RACES} races, replies {dict(replies)}; "
           f"ours: {dict(said)}, {productions.total()} looks")  # fmt: skip
-    # A current server says 503 of a deadlock of its database, and the client asks again.
+    # A current server answers 503 where its database has ended a deadlock.
     assert set(replies) <= {200, 503}
     assert replies[200] > 0.9 * replies.total()
     assert several > 0
@@ -172,7 +172,7 @@ def _race(
     failures: list[BaseException] = []
 
     def there(number: int) -> None:
-        body: dict[str, Any] = {
+        body: Any = {
             "name": name,
             "version": str(pairs[number]),
             "stage": "Production",
