@@ -51,6 +51,14 @@ def _import(
     result.models += 1
     if isinstance(model, LostModel):
         raise model.error
+    if not wanted.verify_only:
+        _bring(model, name, production, wanted, result)
+    result.add_verified(name, verify_model(name, model))
+
+
+def _bring(
+    model: SourceModel, name: str, production: int | None, wanted: ImportModelsParameters, result: ImportModelsResult
+) -> None:
     where, by = result.source, wanted.by
     chosen = choose(model, production)
     begin_model(name, model)
@@ -63,4 +71,3 @@ def _import(
     for said in [*chosen.listed, *finish_model(name, model, chosen, production, where, by)]:
         result.listed.setdefault(name, []).append(said)
         get_run_logger().warning("model %s: %s", name, said)
-    result.add_verified(name, verify_model(name, model))

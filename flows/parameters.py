@@ -565,6 +565,9 @@ class ImportModelsParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_u
         tuple[str, ...],
         Meta(description="<its name there>=<version>: the champion of a model that has several in Production there"),
     ] = ()
+    verify_only: Annotated[
+        bool, Meta(description="only compare what was imported with what is there; changes nothing")
+    ] = False
     workspace: Annotated[
         str, Meta(max_length=63, description="import from this workspace, where MLflow has several")
     ] = ""

@@ -492,8 +492,8 @@ class ModelImports(Protocol):
 
     def add_version(self, name: str, model: ModelOrigin, version: ImportedVersion, *, where: str, by: str) -> bool:
         """True where the version was not there yet: with its files, tags, stage, origin and a line of history. In
-        Production it is champion, unless there is one by now: then it is archived. A second call changes nothing, but
-        that files are added to a version that had none.
+        Production it is champion, unless there is one by now: then it is archived. A second call changes nothing but
+        texts and tags that have changed there, and adds files to a version that had none.
 
         Raises: StaleWrite: another version has this number, or it has other files."""
 

@@ -59,6 +59,9 @@ def import_version(ports: Importing, name: str, model: SourceModel, number: int,
     origin = next(version for version in model.versions if version.number == number)
     known = ports.models.find_source(name, to_source_key(model.origin, number))
     if known is not None and known.digest:
+        # Its files are here; what people have written there since comes too.
+        same = ImportedVersion(origin=origin, stage=chosen.stages[number])
+        ports.imports.add_version(name, model.origin, same, where=ports.where, by=ports.by)
         return VersionImport(number=number)
     copied = catch(lambda: _copy_version(ports, name, model, origin))
     if isinstance(copied, Exception) and not isinstance(copied, SwitchyardError):

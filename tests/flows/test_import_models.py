@@ -53,6 +53,10 @@ def test_one_model_may_be_chosen(outside: Outside, capsys: pytest.CaptureFixture
     answer = json.loads(capsys.readouterr().out)
     assert (answer["models"], answer["versions"], answer["verified"]) == (1, 4, 4)
     assert [model.name for model in outside.models.list_models()] == ["my shop"]
+    compared = import_models(only=["shop"], name=["shop=my shop"], verify_only=True)
+    assert (compared.versions, compared.there, compared.verified, compared.verified_files) == (0, 0, 4, 8)
+    with pytest.raises(ImportFailed, match="it is not here"):
+        import_models(only=["two"], verify_only=True)
 
 
 def test_what_is_asked_wrongly_is_said_before_anything_is_read(

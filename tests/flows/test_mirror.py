@@ -8,7 +8,8 @@ import pytest
 from flows.mirror import MirrorFailed, mirror
 from flows.reconcile import reconcile
 from switchyard.clients.connect import Outside
-from switchyard.clients.mlflow.registry_mirror import CLIENT_SETTINGS, MlflowMirror
+from switchyard.clients.mlflow.registry_client import CLIENT_SETTINGS
+from switchyard.clients.mlflow.registry_mirror import MlflowMirror
 from switchyard.clients.settings import read_settings
 from switchyard.core.errors import BadSetup
 from switchyard.core.ports import ModelMirror

@@ -271,12 +271,34 @@ def test_changes_after_the_import_are_found(store: Path, ours: ResultsPorts, por
     missing.unlink()
     model = read_source(store)["shop"]
     assert isinstance(model, SourceModel)
+    kept = [version for version in model.versions if version.number == 1]
+    assert kept[0].tags["validation_status"] == "failed"
     found = verify_model(ports, "shop", model)
     assert found.versions == 1
     assert set(found.differs) == {"1", "3", "4"}
     assert any("tags" in said for said in found.differs["1"])
     assert any("sha256" in said for said in found.differs["3"])
     assert any("missing" in said for said in found.differs["4"])
+
+
+def test_texts_and_tags_that_changed_there_come_with_the_next_call(
+    store: Path, ours: ResultsPorts, ports: Importing
+) -> None:
+    """Not the stage, which is ours since the import; nor the tags that a mirror of ours has set there."""
+    import_model(ports, read_source(store)["shop"])
+    with sqlite3.connect(store) as database:
+        database.execute("UPDATE model_versions SET description = 'new', current_stage = 'Archived' WHERE version = 3")
+        database.execute("UPDATE model_version_tags SET value = 'failed' WHERE version = 3 AND value = 'passed'")
+        database.execute("INSERT INTO model_version_tags VALUES ('switchyard.version', '3', 'shop', 3)")
+        database.execute("UPDATE registered_models SET description = 'newer' WHERE name = 'shop'")
+    done, _, verified = import_model(ports, read_source(store)["shop"])
+    assert [(one.is_new, one.files) for one in done] == [(False, 0)] * 4
+    assert (verified.versions, verified.differs) == (4, {})
+    version = ours.models.find_version("shop", "3")
+    assert (version.description, version.stage) == ("new", Stage.PRODUCTION)
+    assert ours.models.list_tags("shop")[3] == {"validation_status": "failed", "long": TAG, "empty": ""}
+    assert ours.models.read_model("shop").description == "newer"
+    assert len(ours.models.list_transitions("shop")) == 4
 
 
 def test_export_holds_the_registry(store: Path, tmp_path: Path) -> None:

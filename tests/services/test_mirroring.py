@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from switchyard.clients.mlflow.registry_mirror import CLIENT_SETTINGS, MlflowMirror
+from switchyard.clients.mlflow.registry_client import CLIENT_SETTINGS
+from switchyard.clients.mlflow.registry_mirror import MlflowMirror
 from switchyard.clients.results.open import ResultsPorts
 from switchyard.core.errors import BadRequest, NotFound, TryAgain
 from switchyard.core.registry.mirroring import CreateModel, CreateVersion, MoveStage, SetAlias, SetTags

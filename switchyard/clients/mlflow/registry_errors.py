@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from switchyard.clients.mlflow.registry_client import prepare_client
 from switchyard.core.errors import BadRequest, BadSetup, NotFound, SwitchyardError, TryAgain
 
 _CLASSES: Final[dict[str, type[SwitchyardError]]] = {
@@ -36,6 +37,7 @@ def translated(where: str) -> Iterator[None]:
     Raises:
         TryAgain: the server is away or fails. NotFound, BadRequest, BadSetup: as the server says.
     """
+    prepare_client()
     import requests
     from mlflow.exceptions import MlflowException
 

@@ -8,8 +8,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from switchyard.clients.mlflow.registry_client import open_client
 from switchyard.clients.mlflow.registry_errors import translated
-from switchyard.clients.mlflow.registry_mirror import open_client
 from switchyard.core.errors import NotFound
 
 

@@ -4,15 +4,14 @@ is loaded before the first call.
 Its own retries are off: a version whose creation is asked for again after a lost answer would be there twice.
 """
 
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
+from switchyard.clients.mlflow.registry_client import open_client
 from switchyard.clients.mlflow.registry_errors import translated
-from switchyard.core.errors import BadSetup
 from switchyard.core.registry.mirroring import (
     CreateModel,
     CreateVersion,
@@ -27,26 +26,7 @@ from switchyard.core.registry.mirroring import (
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-CLIENT_SETTINGS: Final = {
-    # Source: mlflow/telemetry/utils.py and mlflow/environment_variables.py, 3.17.2
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-}
-"""Variables of MLflow's client for this process; it has no arguments for them."""
 _PAGE: Final = 200
-
-
-def open_client(uri: str) -> "MlflowClient":
-    """MLflow's client for the registry at `uri`. Raises: BadSetup: the package is not installed."""
-    os.environ.update(CLIENT_SETTINGS)  # before the import, which looks at them
-    try:
-        from mlflow import MlflowClient
-    except ImportError as err:
-        raise BadSetup(
-            "MLflow's own client is not installed: pip install 'switchyard[mlflow]' (the worker's image has it)"
-        ) from err
-    return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
 class MlflowMirror:

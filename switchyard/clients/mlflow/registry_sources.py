@@ -7,8 +7,9 @@ from typing import Any, Final
 from switchyard.clients.mlflow.export.parts import read_rows
 from switchyard.clients.mlflow.export.tables import Snapshot, open_tables
 from switchyard.clients.mlflow.export.writer import check_export, read_export
+from switchyard.clients.mlflow.registry_client import open_client
 from switchyard.clients.mlflow.registry_errors import translated
-from switchyard.clients.mlflow.registry_mirror import list_versions, open_client
+from switchyard.clients.mlflow.registry_mirror import list_versions
 from switchyard.clients.mlflow.schema import check_versions
 from switchyard.core.errors import BadRecord, BadSetup, NotFound, SwitchyardError, catch
 from switchyard.core.mlflow.export import Export
@@ -16,6 +17,7 @@ from switchyard.core.ports import Objects
 from switchyard.core.registry.importing import LostModel, ModelOrigin, SourceModel, VersionOrigin
 from switchyard.core.registry.mlflow_rows import (
     DEFAULT_WORKSPACE,
+    OWN_TAGS,
     PROMPT_TAG,
     RUNS,
     TABLES,
@@ -181,5 +183,5 @@ def _to_version(version: Any) -> VersionOrigin:
         status_message=version.status_message or "",
         created_at_ms=version.creation_timestamp,
         updated_at_ms=version.last_updated_timestamp,
-        tags=dict(sorted(version.tags.items())),
+        tags={key: value for key, value in sorted(version.tags.items()) if not key.startswith(OWN_TAGS)},
     )

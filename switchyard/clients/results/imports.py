@@ -91,6 +91,7 @@ class SqlModelImports:
                     f"version {found.version} of model {name} was not imported from there: it is {found.source_key}. "
                     f"Import that model under another name: --name '{model.name}=<another name>'"
                 )
+            _refresh(holding, held, version)
             if version.manifest is None or version.manifest.digest == found.digest:
                 return False
             if found.digest:
@@ -121,6 +122,8 @@ class SqlModelImports:
                     written = upsert(connection, tables.aliases).values(row)
                     keys = ["name", "alias"]
                     connection.execute(written.on_conflict_do_update(index_elements=keys, set_={"version": number}))
+            described = update(tables.models).where(tables.models.c.name == name)
+            connection.execute(described.values(description=model.description))
             _write_tags(connection, tables, name, _MODEL, model.tags)
             _write_origin(connection, tables, name, _MODEL, model, read_time(holding, held))
 
@@ -166,6 +169,20 @@ def _insert(
         evidence=to_evidence(version, where),
     )
     write_line(holding, held.name, held.revision + 1, step, now, by=by)
+
+
+def _refresh(holding: Holding, held: Model, version: ImportedVersion) -> None:
+    """What people have changed there since: texts and tags, which nobody changes here."""
+    connection, tables, origin = holding.connection, holding.tables, version.origin
+    imports, versions = tables.imports, tables.versions
+    same = (imports.c.name == held.name, imports.c.version == origin.number)
+    kept = connection.execute(select(imports.c.origin).where(*same)).scalar_one_or_none()
+    if kept is not None and msgspec.json.decode(kept, type=VersionOrigin) == origin:
+        return
+    whose = (versions.c.name == held.name, versions.c.version == origin.number)
+    connection.execute(update(versions).where(*whose).values(description=origin.description))
+    _write_tags(connection, tables, held.name, origin.number, origin.tags)
+    _write_origin(connection, tables, held.name, origin.number, origin, read_time(holding, held))
 
 
 def _to_row(name: str, model: ModelOrigin, version: ImportedVersion, stage: Stage, now: datetime) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from switchyard.core.registry.stages import Stage
 VERSION_TAG: Final = "switchyard.version"
 DIGEST_TAG: Final = "switchyard.digest"
 SOURCE_TAG: Final = "switchyard.source"
-STATUS_TAG: Final = "validation_status"
+STATUS_TAG: Final = "switchyard.validation_status"
 MAX_TEXT: Final = 5_000
 """Characters of a description and of a tag's value. Source: mlflow/store/model_registry/dbmodels/models.py, 2.9.2."""
 MAX_KEY: Final = 250

@@ -23,6 +23,9 @@ DEFAULT_WORKSPACE: Final = "default"
 PROMPT_TAG: Final = "mlflow.prompt.is_prompt"
 """MLflow 3 keeps prompts among the models."""
 
+OWN_TAGS: Final = "switchyard."
+"""Tags that a mirror of ours has set there (`core.registry.mirroring`): they are no part of what they say."""
+
 Row = Mapping[str, Any]
 
 
@@ -99,7 +102,8 @@ def _to_model(name: str, rows: Mapping[str, list[Row]], artifact_uris: Mapping[s
     (model,) = rows["registered_models"]
     tags: dict[int, dict[str, str]] = defaultdict(dict)
     for row in rows["model_version_tags"]:
-        tags[_to_int(row["version"])][_to_text(row["key"])] = _to_text(row["value"])
+        if not _to_text(row["key"]).startswith(OWN_TAGS):
+            tags[_to_int(row["version"])][_to_text(row["key"])] = _to_text(row["value"])
     workspace = _to_text(model.get("workspace"))
     versions, deleted = [], []
     for row in rows["model_versions"]:

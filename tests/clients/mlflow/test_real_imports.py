@@ -12,10 +12,11 @@ import pytest
 import requests
 
 from switchyard.clients.mlflow import registry_files
-from switchyard.clients.mlflow.registry_mirror import CLIENT_SETTINGS, MlflowMirror
+from switchyard.clients.mlflow.registry_client import CLIENT_SETTINGS
+from switchyard.clients.mlflow.registry_mirror import MlflowMirror
 from switchyard.clients.mlflow.registry_sources import DatabaseSource, ServerSource
 from switchyard.clients.objects.open import open_objects
-from switchyard.core.errors import NotFound
+from switchyard.core.errors import NotFound, TryAgain
 from switchyard.core.registry.importing import SourceModel, VersionOrigin
 from switchyard.services.importing import Importing
 from switchyard.services.importing_files import SourceFiles
@@ -135,7 +136,7 @@ def test_server_is_imported_by_mlflow_s_client(server: Server, tmp_path: Path) -
     assert (verified.versions, verified.files, verified.differs) == (3, 6, {})
     again, _, _ = import_model(ports, model)
     assert [(one.is_new, one.files) for one in again] == [(False, 0)] * 3
-    with pytest.raises(NotFound):
+    with pytest.raises((NotFound, TryAgain)):  # 2.9.2 answers 500 for a file that is not there
         registry_files.download(server.url, f"{model.versions[0].source}/nope", tmp_path)
 
 

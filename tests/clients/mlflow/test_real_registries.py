@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import requests
 
-from switchyard.clients.mlflow.registry_mirror import CLIENT_SETTINGS, MlflowMirror
+from switchyard.clients.mlflow.registry_client import CLIENT_SETTINGS
+from switchyard.clients.mlflow.registry_mirror import MlflowMirror
 from switchyard.clients.results.open import ResultsPorts
 from switchyard.core.errors import BadRequest, StaleWrite, SwitchyardError
 from switchyard.core.registry.mirroring import CreateModel, CreateVersion, MoveStage, RemoveAlias, SetAlias, SetTags

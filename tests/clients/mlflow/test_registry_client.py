@@ -7,7 +7,9 @@ import sys
 
 import pytest
 
+from switchyard.clients.mlflow.registry_client import CLIENT_SETTINGS
 from switchyard.clients.mlflow.registry_errors import translated
+from switchyard.clients.mlflow.registry_mirror import MlflowMirror
 from switchyard.core.errors import BadRequest, BadSetup, NotFound, SwitchyardError, TryAgain
 from tests.root import ROOT
 
@@ -76,3 +78,12 @@ def test_lost_connection_may_be_tried_again() -> None:
     """It is no error of MLflow's own."""
     with pytest.raises(TryAgain, match="no answer"), translated("there"):
         raise ConnectionResetError("by peer")
+
+
+def test_client_that_is_not_installed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what installs it."""
+    for name in CLIENT_SETTINGS:  # put back after the test
+        monkeypatch.setenv(name, "")
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    with pytest.raises(BadSetup, match=r"pip install 'switchyard\[mlflow\]'"):
+        MlflowMirror("http://127.0.0.1:4").read("shop")

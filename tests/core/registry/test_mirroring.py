@@ -117,7 +117,7 @@ CASES: dict[str, tuple[Ours, Mirror | None, list[MirrorChange]]] = {
     ),
     "a tag that was changed or removed is put back": (
         ours(NONE),
-        Mirror(versions=[msgspec.structs.replace(theirs(11), tags={"validation_status": "passed"})]),
+        Mirror(versions=[msgspec.structs.replace(theirs(11), tags={"switchyard.validation_status": "passed"})]),
         [SetTags(number=11, tags=tags_of(1))],
     ),
     "a promotion between two reads of ours": (
