@@ -18,7 +18,7 @@ def test_a_person_comes_in_and_goes_out_by_the_keyboard(
     place: Place, tokens: Tokens, tmp_path: Path, width: int, scheme: str
 ) -> None:
     """The page that was asked for opens; no script can read the token; out, it asks again. Nothing overflows, axe finds
-    nothing, and the name of the token stands beside the links to other runs."""
+    nothing, and the name of the token stands beside the links to other runs and to the models."""
     runs = [publish_run(place, name=name) for name in ("a run before", "a run to see")]
     run = runs[-1]
     with (
@@ -38,10 +38,12 @@ def test_a_person_comes_in_and_goes_out_by_the_keyboard(
         page.keyboard.press("Enter")
         page.wait_for_selector("h1:has-text('a run to see')")
         assert page.url == f"{url}/quick-tests/{run}"
-        left, right = (page.locator(part).bounding_box() for part in (".beside", ".caller"))
-        assert left is not None
-        assert right is not None
-        assert right["x"] - (left["x"] + left["width"]) < 30
+        for before, after in (".beside", ".rooms"), (".rooms", ".caller"):
+            left, right = page.locator(before).bounding_box(), page.locator(after).bounding_box()
+            assert left is not None
+            assert right is not None
+            assert 0 < right["x"] - (left["x"] + left["width"]) < 30
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         assert page.evaluate("document.cookie") == ""
         [cookie] = context.cookies()
         assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Lax")
