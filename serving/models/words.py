@@ -3,7 +3,7 @@
 from typing import Any
 
 from switchyard.core.registry.rows import Transition
-from switchyard.core.registry.stages import Act
+from switchyard.core.registry.stages import Act, Stage
 
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
@@ -38,6 +38,8 @@ def say_line(line: Transition) -> str:
     match line.act:
         case Act.REGISTERED:
             return "registered"
+        case Act.IMPORTED:
+            return "imported" if line.to_stage is Stage.NONE else f"imported as {line.to_stage}"
         case Act.VALIDATED:
             return say_judgement(line.evidence)
         case Act.MOVED:

@@ -42,7 +42,9 @@ def line(act: Act, from_stage: Stage, to_stage: Stage, **more: Any) -> Transitio
             "brought back to Production by a rollback, in the place of version 4",
         ),
         (line(Act.REPLACED, PRODUCTION, ARCHIVED), "moved from Production to Archived"),
-        (line("imported", NONE, ARCHIVED), "imported, from None to Archived"),  # type: ignore[arg-type]  # a later act
+        (line(Act.IMPORTED, NONE, PRODUCTION), "imported as Production"),
+        (line(Act.IMPORTED, NONE, NONE), "imported"),
+        (line("later", NONE, ARCHIVED), "later, from None to Archived"),  # type: ignore[arg-type]  # of a later version
         (line(Act.TOMBSTONED, NONE, NONE), "tombstoned: it never answers again"),
     ],
 )
