@@ -13,6 +13,7 @@ from switchyard.core.errors import BadRecord, BadRequest, NotFound, StaleWrite, 
 from switchyard.core.metrics.reading import read_record
 from switchyard.core.metrics.record import MAX_FILE_BYTES
 from switchyard.core.ports import Jobs, Models, Objects, Runs, Stat
+from switchyard.core.registry.flavors import choose_flavor
 from switchyard.core.registry.manifest import (
     Manifest,
     ModelFile,
@@ -62,15 +63,17 @@ def register_run(ports: Ports, quick_test_id: int, name: str, *, by: str = "", d
         return Registered(version=found, is_new=False)
     check_completed(run, job)
     where = f"the model of quick test {run.id} ({run.gcs_artifacts_path})"
+    manifest = read_manifest(ports.open_objects(run.gcs_artifacts_path), run.gcs_artifacts_path, where)
     return ports.models.register(
         NewVersion(
             name=name,
             source_key=source_key,
             source_uri=run.gcs_artifacts_path,
-            manifest=read_manifest(ports.open_objects(run.gcs_artifacts_path), run.gcs_artifacts_path, where),
+            manifest=manifest,
             lineage=to_lineage(run, job, read_params(ports.open_objects, run.gcs_artifacts_path)),
             by=by,
             description=description,
+            flavor=choose_flavor(file.path for file in manifest.files),
         )
     )
 

@@ -89,6 +89,7 @@ def test_model_of_a_completed_run_is_a_version(place: Place, folder: Path) -> No
     assert (lineage.quick_test_id, lineage.run_key, lineage.image) == (run, job.key, "trainer@sha256:1")
     assert (lineage.data_uri, lineage.parameters["epochs"]) == ("file:///data.csv", 3)
     assert lineage.code_version
+    assert made.flavor == "two-tower"
     check(place)
     (folder / "model" / "saved_model.pb").unlink()
     again = register(place, run)
