@@ -9,6 +9,8 @@ import requests
 
 from switchyard.clients.google.identity import IdTokenAuth
 from switchyard.clients.mlflow.auth_plugin import GoogleIdTokenProvider
+from switchyard.clients.mlflow.registry_client import CLIENT_SETTINGS
+from switchyard.clients.mlflow.registry_mirror import MlflowMirror
 from switchyard.core.errors import BadSetup
 from tests.clients.google.test_identity import key_file, metadata, servers, service
 from tests.emulators.cloud_run import CloudRun
@@ -41,3 +43,17 @@ def test_whom_to_trust_must_be_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     with pytest.raises(BadSetup, match="MLFLOW_TRACKING_URI must name the server"):
         GoogleIdTokenProvider().get_auth()
+
+
+def test_mirror_s_calls_bear_the_token(service: CloudRun, key_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By MLflow's own client and this plugin; without it the server's refusal says which setting is missing."""
+    for name in CLIENT_SETTINGS:  # put back after the test
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", service.url)
+    with pytest.raises(BadSetup, match="see MLFLOW_TRACKING_AUTH"):
+        MlflowMirror(service.url).read("shop")
+    assert service.tokens == [""]
+    monkeypatch.setenv("MLFLOW_TRACKING_AUTH", "google-id-token")
+    MlflowMirror(service.url).read("shop")
+    assert len(service.tokens) > 1
+    assert all(service.tokens[1:])
