@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from switchyard.clients.scoring.embeddings import Floats, Tower, read_tower
+from switchyard.clients.scoring.exported_products import find_other_products
 from switchyard.clients.scoring.score_files import Purchases, Score, read_score
 from switchyard.core.errors import BadRecord, BadRequest
 from switchyard.core.predictions.answers import Recommendation
@@ -120,6 +121,8 @@ def open_two_tower(folder: Path) -> TwoTower:
     if query is not None and candidate is not None and query.dim != candidate.dim:
         problems.append(f"both towers must have one dimension; query has {query.dim}, candidate has {candidate.dim}")
     score = read_score(folder, candidate, problems) if candidate is not None else Score()
+    if candidate is not None:
+        find_other_products(folder, candidate.ids, problems)
     if problems or query is None or candidate is None:
         raise BadRecord(f"the two-tower model in {folder}", problems)
     return TwoTower(query, candidate, score)

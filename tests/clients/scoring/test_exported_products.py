@@ -1,0 +1,53 @@
+"""Embeddings beside a model that the trainer exported: the same products, or they are refused."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pa_parquet
+import pytest
+
+from switchyard.clients.scoring.open import open_recommender
+from switchyard.core.errors import BadRecord
+from tests.root import ROOT
+
+EXPORT = """
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+import numpy as np, pyarrow as pa
+from trainer.model.export import export_embeddings, export_model
+products = pa.array([f"p{number}" for number in range(40)] + ["größe " + "x" * 200])
+dataset = SimpleNamespace(buyer_ids=pa.array(["b0", "b1"]), product_ids=products, product_counts=np.arange(41))
+draw = np.random.default_rng(1)
+query, candidate = (draw.normal(size=(count, 4)).astype("f4") for count in (2, 41))
+folder = Path(sys.argv[1])
+export_model(dataset, query, candidate, top_k=5, folder=folder)
+export_embeddings(dataset, query, candidate, folder=folder)
+"""
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the trainer writes, by the trainer."""
+    folder = tmp_path_factory.mktemp("exported")
+    subprocess.run([sys.executable, "-c", EXPORT, str(folder)], cwd=ROOT, check=True, capture_output=True)
+    return folder
+
+
+def rewrite(folder: Path, ids: list[str]) -> None:
+    path = folder / "embeddings" / "candidate.parquet"
+    table = pa_parquet.read_table(path)
+    pa_parquet.write_table(table.slice(0, len(ids)).set_column(0, "id", [ids]), path)
+
+
+def test_export_is_opened_as_it_is_and_refused_with_other_products(exported: Path) -> None:
+    """One product renamed, two exchanged; without the graph there is nothing to hold them against."""
+    products = list(open_recommender(exported).products)
+    assert len(products) == 41
+    for others in (["other", *products[1:]], [products[1], products[0], *products[2:]]):
+        rewrite(exported, others)
+        with pytest.raises(BadRecord, match=r"has other products than model/saved_model\.pb, or in another order"):
+            open_recommender(exported)
+    (exported / "model" / "saved_model.pb").unlink()
+    assert len(open_recommender(exported).products) == 41
