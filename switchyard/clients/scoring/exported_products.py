@@ -1,5 +1,5 @@
-"""Are the embeddings those of the model beside them? `model/` is a program, which is not run to ask it. But the products
-that it answers lie in its graph as one run of texts, in the order of the embeddings."""
+"""Are the embeddings those of the model beside them? `model/` is a program, which is not run to ask it. But its
+products lie in its graph as one run of texts, in the order of the embeddings."""
 
 import mmap
 from collections.abc import Sequence
