@@ -1,7 +1,7 @@
 """The application that answers with models: routes behind the door, and the thread that looks who answers."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from switchyard.clients.settings import Settings
 from switchyard.core.errors import NotFound
 from switchyard.core.ports import Models
 from switchyard.core.predictions.sources import Kind, Source, list_sources
+from switchyard.core.registry.rows import ModelVersion
 from switchyard.services import model_sources
 
 
@@ -70,7 +71,7 @@ def create_app(outside: Outside, options: Options) -> Application:
     Raises: BadSetup: API_TOKENS_FILE, BUYER_KEY_FILE or the rate is not what it must be.
     """
     settings = outside.settings
-    holder = Holder(partial(to_ports, outside), partial(choose_sources, outside, options.model))
+    holder = Holder(partial(to_ports, outside, to_mlflow(outside)), partial(choose_sources, outside, options.model))
     rate = Rate(options.rate or settings.predict_rate, workers=options.workers)
     counts = Counts(holder)
     behind = make_behind(outside, holder, rate, counts.registry)
@@ -93,7 +94,34 @@ def create_from_environment(options: Options) -> Application:
     return create_app(connect(), options)
 
 
-def to_ports(outside: Outside) -> model_sources.Ports:
+def to_mlflow(outside: Outside) -> Callable[[Source], ModelVersion]:
+    """What knows the models that are not ours: the MLflow that the settings name, or no one."""
+    settings = outside.settings
+    if not (settings.mlflow_tracking_uri or settings.mlflow_backend_store_uri):
+        return model_sources.no_mlflow
+    # Only here: loading what reads MLflow takes time, and most servers have none.
+    from switchyard.services.importing import Importing
+    from switchyard.services.importing_files import SourceFiles
+    from switchyard.services.mlflow_models import MlflowModels
+
+    def importing() -> Importing:
+        download = None
+        if settings.mlflow_tracking_uri:
+            from switchyard.clients.mlflow import registry_files
+
+            download = partial(registry_files.download, settings.mlflow_tracking_uri)
+        return Importing(
+            models=outside.models,
+            imports=outside.model_imports,
+            open_objects=outside.objects,
+            copy_files=SourceFiles(outside.objects, "", download).copy,
+            to_uri=settings.artifacts_uri,
+        )
+
+    return MlflowModels(outside.open_registry, importing, settings.model_name).take
+
+
+def to_ports(outside: Outside, import_from_mlflow: Callable[[Source], ModelVersion]) -> model_sources.Ports:
     """What finding a model reaches, of `outside`. Raises: BadSetup: the database's schema is not this version's."""
     settings = outside.settings
     return model_sources.Ports(
@@ -103,6 +131,7 @@ def to_ports(outside: Outside) -> model_sources.Ports:
         open_objects=outside.objects,
         model_name=settings.model_name,
         cache=Path(settings.model_cache_dir),
+        import_from_mlflow=import_from_mlflow,
     )
 
 

@@ -63,7 +63,7 @@ def import_version(ports: Importing, name: str, model: SourceModel, number: int,
         same = ImportedVersion(origin=origin, stage=chosen.stages[number])
         ports.imports.add_version(name, model.origin, same, where=ports.where, by=ports.by)
         return VersionImport(number=number)
-    copied = catch(lambda: _copy_version(ports, name, model, origin))
+    copied = catch(lambda: copy_version(ports, name, model, origin))
     if isinstance(copied, Exception) and not isinstance(copied, SwitchyardError):
         raise copied
     why = to_message(copied) if isinstance(copied, Exception) else ""
@@ -86,7 +86,7 @@ def import_version(ports: Importing, name: str, model: SourceModel, number: int,
     )
 
 
-def _copy_version(ports: Importing, name: str, model: SourceModel, origin: VersionOrigin) -> tuple[Manifest, str]:
+def copy_version(ports: Importing, name: str, model: SourceModel, origin: VersionOrigin) -> tuple[Manifest, str]:
     """The manifest of the files, and the folder of ours in which they lie by then."""
     with tempfile.TemporaryDirectory(prefix="switchyard-import-") as made:
         raw, kept = Path(made, "raw"), Path(made, "kept")

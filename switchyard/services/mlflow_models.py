@@ -1,0 +1,112 @@
+"""A model or run of MLflow's to serve from: found in its registry, copied and hashed, and recorded as a version of ours
+when it is first seen. From then on only those very files load."""
+
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Final
+
+from switchyard.core.errors import BadRecord, NotFound
+from switchyard.core.ports import RegistrySource
+from switchyard.core.predictions.sources import Kind, Source, find_unsafe, read_model_uri
+from switchyard.core.registry.importing import LostModel, SourceModel, VersionOrigin, to_source_key
+from switchyard.core.registry.names import Reference
+from switchyard.core.registry.rows import ModelVersion, NewVersion
+from switchyard.services.importing import Importing, copy_version
+from switchyard.services.model_sources import FIRST_SEEN
+
+LOOK_S: Final = 30.0
+"""Between two looks at MLflow's registry, which has to be read whole."""
+
+
+@dataclass
+class MlflowModels:
+    """`model_sources.Ports.import_from_mlflow`; one thread asks it."""
+
+    open_registry: Callable[[], RegistrySource]
+    importing: Callable[[], Importing]
+    model_name: str  # of ours, under which a version is recorded
+    clock: Callable[[], float] = time.monotonic
+    _known: dict[Source, tuple[float, ModelVersion]] = field(default_factory=dict)
+
+    def take(self, source: Source) -> ModelVersion:
+        """The version of ours that `source` is. A second call within `LOOK_S` asks no one; a later one finds what
+        MLflow names by then, and copies nothing that was copied.
+
+        Raises:
+            NotFound: MLflow has no such model, version, stage, alias or run. TryAgain: it cannot be reached.
+            BadSetup: we may not read it. BadRecord: two versions are in that stage, or its files may hold a program.
+        """
+        until, version = self._known.get(source, (0.0, None))
+        if version is None or self.clock() >= until:
+            version = self._find(source)
+            self._known[source] = self.clock() + LOOK_S, version
+        return version
+
+    def _find(self, source: Source) -> ModelVersion:
+        with closing(self.open_registry()) as registry:
+            models = registry.read_models()
+            where = registry.where
+        model, origin = choose_of_run(models, source) if source.kind is Kind.RUN_ID else choose_of_name(models, source)
+        ports, key = self.importing(), to_source_key(model.origin, origin.number)
+        known = ports.models.find_source(self.model_name, key)
+        return known or self._register(ports, model, origin, f"version {origin.number} of {model.name} in {where}")
+
+    def _register(self, ports: Importing, model: SourceModel, origin: VersionOrigin, where: str) -> ModelVersion:
+        manifest, folder = copy_version(ports, self.model_name, model, origin)
+        if unsafe := find_unsafe([file.path for file in manifest.files]):
+            raise BadRecord(
+                where,
+                [f"{path!r} may hold a program, and no one has judged it: only data is served" for path in unsafe],
+            )
+        new = NewVersion(
+            name=self.model_name,
+            source_key=to_source_key(model.origin, origin.number),
+            source_uri=folder,
+            manifest=manifest,
+            description=f"{where}, {FIRST_SEEN}",
+        )
+        return ports.models.register(new).version
+
+
+def choose_of_name(models: list[SourceModel | LostModel], source: Source) -> tuple[SourceModel, VersionOrigin]:
+    """The version that ``models:/name/...`` names. Raises: NotFound; BadRecord: it names two."""
+    uri = read_model_uri(source.value)
+    found = next((model for model in models if model.name == uri.name), None)
+    if isinstance(found, LostModel):
+        raise found.error
+    if found is None:
+        raise NotFound(f"neither the results database nor MLflow has a model {uri.name}")
+    named = [version for version in found.versions if _is_named(found, version, uri.asked)]
+    if not named:
+        raise NotFound(f"MLflow's model {uri.name} has no version {uri.reference}")
+    if len(named) > 1:
+        numbers = ", ".join(str(version.number) for version in named)
+        raise BadRecord(
+            str(source), [f"MLflow has several versions there ({numbers}); name one: models:/{uri.name}/<number>"]
+        )
+    return found, named[0]
+
+
+def _is_named(model: SourceModel, version: VersionOrigin, asked: Reference) -> bool:
+    if asked.version is not None:
+        return version.number == asked.version
+    if asked.stage is not None:
+        return version.stage == asked.stage
+    return model.origin.aliases.get(asked.alias) == version.number
+
+
+def choose_of_run(models: list[SourceModel | LostModel], source: Source) -> tuple[SourceModel, VersionOrigin]:
+    """The newest version that was registered from an MLflow run. Raises: NotFound: none was."""
+    found = [
+        (version.number, model, version)
+        for model in models
+        if isinstance(model, SourceModel)
+        for version in model.versions
+        if version.run_id == source.value
+    ]
+    if not found:
+        raise NotFound(f"no model in MLflow's registry was made from the run {source.value}")
+    _, model, version = max(found, key=lambda each: (each[0], each[1].name))
+    return model, version

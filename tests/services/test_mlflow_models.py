@@ -1,0 +1,119 @@
+"""Models of MLflow's registry that are served: found, copied once, and held to what they were when first seen."""
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from switchyard.clients.mlflow.registry_sources import DatabaseSource
+from switchyard.clients.results.open import ResultsPorts
+from switchyard.core.errors import BadRecord, NotFound
+from switchyard.core.predictions.sources import Kind, Source
+from switchyard.services.mlflow_models import LOOK_S, MlflowModels
+from tests.predicting import write_model
+from tests.services.import_world import add_model, add_version, files_of, make_store, open_ours, to_importing
+
+
+@pytest.fixture
+def ours(tmp_path: Path) -> Iterator[ResultsPorts]:
+    made = open_ours(tmp_path)
+    yield made
+    made.close()
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """Two two-tower models of `tower`, the first in Production, and MLflow's own kinds."""
+    path = make_store(tmp_path, ("shop", "two"))
+    with sqlite3.connect(path) as connection:
+        add_model(connection, "tower", aliases={"canary": 2})
+        for number, stage in ((1, "Production"), (2, "None")):
+            folder = write_model(files_of(tmp_path, "tower", number), seed=number)
+            add_version(connection, "tower", number, stage, source=folder.as_uri())
+    return path
+
+
+@pytest.fixture
+def mlflow(ours: ResultsPorts, store: Path, tmp_path: Path, clock: Clock) -> MlflowModels:
+    return MlflowModels(
+        lambda: DatabaseSource(f"sqlite:///{store}"), lambda: to_importing(ours, tmp_path), "served", clock
+    )
+
+
+def named(uri: str) -> Source:
+    return Source("MLFLOW_MODEL_URI", Kind.REGISTRY, uri)
+
+
+def test_stage_alias_and_number_are_found(mlflow: MlflowModels, ours: ResultsPorts) -> None:
+    """Each is a version of ours, under MODEL_NAME. MLflow's model gets no name here, so that its stage is followed."""
+    first = mlflow.take(named("models:/tower/Production"))
+    assert (first.name, first.source_key) == ("served", "mlflow:tower/1")
+    assert mlflow.take(named("models:/tower/1")) == first
+    assert mlflow.take(named("models:/tower@canary")).source_key == "mlflow:tower/2"
+    assert [model.name for model in ours.models.list_models()] == ["served"]
+    assert {file.path for file in ours.models.read_files("served", first.version).files} == {
+        "embeddings/query.parquet",
+        "embeddings/candidate.parquet",
+    }
+
+
+def test_promotion_in_mlflow_is_followed(mlflow: MlflowModels, store: Path, clock: Clock) -> None:
+    """After a while: its registry is read whole."""
+    assert mlflow.take(named("models:/tower/Production")).source_key == "mlflow:tower/1"
+    with sqlite3.connect(store) as connection:
+        connection.execute("UPDATE model_versions SET current_stage = 'Archived' WHERE name = 'tower' AND version = 1")
+        connection.execute(
+            "UPDATE model_versions SET current_stage = 'Production' WHERE name = 'tower' AND version = 2"
+        )
+    assert mlflow.take(named("models:/tower/Production")).source_key == "mlflow:tower/1"
+    clock.now = LOOK_S
+    assert mlflow.take(named("models:/tower/Production")).source_key == "mlflow:tower/2"
+
+
+def test_two_in_production_are_not_guessed_at(mlflow: MlflowModels) -> None:
+    """MLflow lets that happen."""
+    with pytest.raises(BadRecord, match=r"several versions there \(1, 2\); name one: models:/two/<number>"):
+        mlflow.take(named("models:/two/Production"))
+
+
+def test_what_may_be_a_program_is_not_served(mlflow: MlflowModels, ours: ResultsPorts) -> None:
+    """And is no version."""
+    with pytest.raises(BadRecord, match="may hold a program"):
+        mlflow.take(named("models:/shop/Production"))
+    assert ours.models.list_models() == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        named("models:/nobody/Production"),
+        named("models:/tower/Staging"),
+        named("models:/tower/9"),
+        named("models:/tower@nobody"),
+        Source("MODEL_RUN_ID", Kind.RUN_ID, "f" * 32),
+    ],
+)
+def test_what_mlflow_has_not_is_not_found(mlflow: MlflowModels, source: Source) -> None:
+    """So that the next source is asked."""
+    with pytest.raises(NotFound):
+        mlflow.take(source)
+
+
+def test_run_is_the_version_that_was_made_from_it(mlflow: MlflowModels, store: Path) -> None:
+    """Where MLflow's registry has one."""
+    with sqlite3.connect(store) as connection:
+        connection.execute("UPDATE model_versions SET run_id = 'abc' WHERE name = 'tower' AND version = 2")
+    assert mlflow.take(Source("MODEL_RUN_ID", Kind.RUN_ID, "abc")).source_key == "mlflow:tower/2"
