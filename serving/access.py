@@ -171,7 +171,7 @@ def refuse(request: Request, refusal: Refusal, caller: Caller) -> Response:
         headers = {"WWW-Authenticate": f'{REALM}, error="insufficient_scope", scope="write"'}
         return to_problem(request, HTTPStatus.FORBIDDEN, said, headers)
     headers = {"WWW-Authenticate": REALM if refusal is Refusal.MISSING else f'{REALM}, error="invalid_token"'}
-    if is_for_programs(request.url.path) or request.method not in SAFE_METHODS:
+    if is_for_programs(request) or request.method not in SAFE_METHODS:
         return to_problem(request, HTTPStatus.UNAUTHORIZED, said, headers)
     query = f"?{request.url.query}" if request.url.query else ""
     wrong = "" if refusal is Refusal.MISSING else said

@@ -21,15 +21,14 @@ PROBLEM_JSON: Final = "application/problem+json"
 """Source: RFC 9457, section 3."""
 
 
-_FOR_PROGRAMS: Final = (
-    *("/api", "/health", "/events", "/metrics"),
-    *("/predict", "/invocations", "/v1", "/feedback"),  # of the application that answers with models
-)
+_FOR_PROGRAMS: Final = ("/api", "/health", "/events", "/metrics")
+FOR_PROGRAMS: Final = "switchyard.for-programs"
+"""In the scope of an application's requests: no person looks at any path of it."""
 
 
-def is_for_programs(path: str) -> bool:
+def is_for_programs(request: Request) -> bool:
     """True where no person looks."""
-    return path.startswith(_FOR_PROGRAMS)
+    return FOR_PROGRAMS in request.scope or request.url.path.startswith(_FOR_PROGRAMS)
 
 
 def add_problem_handlers(app: "FastAPI") -> None:
@@ -96,7 +95,7 @@ async def _answer_bug(request: Request, err: Exception) -> Response:
 def to_problem(request: Request, status: HTTPStatus, detail: str, headers: dict[str, str] | None = None) -> Response:
     """The answer that says `detail`: JSON to programs, a page to people."""
     sent = {"Cache-Control": "no-store", **NOSNIFF, **(headers or {})}
-    if is_for_programs(request.url.path):
+    if is_for_programs(request):
         body = msgspec.json.encode({"title": status.phrase, "status": int(status), "detail": detail})
         return Response(body, int(status), sent, media_type=PROBLEM_JSON)
     page = render("problem.html", title=status.phrase, status=int(status), detail=detail)

@@ -15,6 +15,7 @@ from serving.predictions.counts import Counts
 from serving.predictions.holder import POLL_S, Holder
 from serving.predictions.rate import Rate
 from serving.predictions.routes import Routes, to_need
+from serving.problems import FOR_PROGRAMS
 from switchyard.clients.connect import Outside, connect
 from switchyard.clients.settings import Settings
 from switchyard.core.errors import NotFound
@@ -46,6 +47,7 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Starts and stops with the server; passes requests on."""
         if scope["type"] == "http":
+            scope[FOR_PROGRAMS] = True  # also of the paths that Vertex AI chooses
             await self._door(scope, receive, send)
         elif scope["type"] == "lifespan":
             await self._live(receive, send)
