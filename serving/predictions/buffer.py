@@ -9,10 +9,14 @@ T = TypeVar("T")
 
 
 class Buffer(Generic[T]):
-    """A queue with a bound. Many threads put, one takes."""
+    """A queue with a bound. Many threads put, one takes.
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    Who takes is woken by the first item, and by each from `wake_at` waiting ones on: it may not gather more than these.
+    To be woken in between takes the processor from an answer.
+    """
+
+    def __init__(self, most: int, *, wake_at: int = 1) -> None:
+        self._most, self._wake_at = most, wake_at
         self._items: deque[T] = deque()
         self._changed = Condition()
         self._is_closed = False
@@ -23,9 +27,10 @@ class Buffer(Generic[T]):
     def put(self, items: Sequence[T]) -> int:
         """Takes what there is room for, and answers how many were left out. Never waits for whoever takes."""
         with self._changed:
-            room = 0 if self._is_closed else max(0, self._most - len(self._items))
+            before = len(self._items)
+            room = 0 if self._is_closed else max(0, self._most - before)
             self._items.extend(items[:room])
-            if items:
+            if items and (not before or len(self._items) >= self._wake_at):
                 self._changed.notify()
         return max(0, len(items) - room)
 

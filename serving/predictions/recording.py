@@ -53,7 +53,7 @@ class Recorder(Collector):
         self, predictions: Callable[[], Predictions], buyer_key: bytes, *, waiting: int = WAITING, batch: int = BATCH
     ) -> None:
         self._predictions, self._key, self._batch = predictions, buyer_key, batch
-        self._waiting: Buffer[Noted] = Buffer(waiting)
+        self._waiting: Buffer[Noted] = Buffer(waiting, wake_at=batch)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="predictions", daemon=True)
         self._problem = ""

@@ -29,7 +29,7 @@ FIELDS = [
     Field("params", "`odd` ü"),
     Field("tags", "team"),
 ]
-TRIES = 60
+TRIES = 24
 
 
 @pytest.fixture(params=["few", "walk", "both"])
