@@ -93,7 +93,14 @@ def print_result(result: object, console: Console) -> None:
         _print_validate(result, console)
     elif isinstance(result, msgspec.Struct):
         for name, value in msgspec.to_builtins(result).items():
-            console.print(f"{name.replace('_', ' ')}: {value or 'none'}", highlight=False, markup=False)
+            console.print(f"{name.replace('_', ' ')}: {_say(value)}", highlight=False, markup=False)
+
+
+def _say(value: object) -> object:
+    """Yes or no of what is true or not; a number as it is, 0 too; none of what is empty."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return value if value or isinstance(value, int | float) else "none"
 
 
 def _print_run(result: RunResult, console: Console) -> None:

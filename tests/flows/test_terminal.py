@@ -13,6 +13,7 @@ from rich.console import Console
 
 import flows.terminal
 from flows.answers.backfill import BackfillResult
+from flows.answers.champion import ChampionResult
 from flows.answers.run import RunResult
 from flows.progress.bars import Bar
 from flows.terminal import FlowLog, print_result
@@ -145,3 +146,12 @@ def test_an_id_in_a_narrow_terminal_is_whole() -> None:
     print_result(result, Console(file=shown, width=80))
     column = [line.split("\u2502")[1].strip() for line in shown.getvalue().splitlines() if line.startswith("\u2502")]
     assert run_id in "".join(column)
+
+
+@pytest.mark.parametrize(("is_new", "said"), [(True, "is new: yes"), (False, "is new: no")])
+def test_a_yes_or_no_is_said_as_such(is_new: bool, said: str) -> None:
+    """What was not new reads "no"; a number of 0 is a number, and what is not there is none."""
+    shown = io.StringIO()
+    result = ChampionResult(name="shop", version=1, replaced=None, is_new=is_new, seq=0)
+    print_result(result, Console(file=shown, width=80))
+    assert shown.getvalue().splitlines() == ["name: shop", "version: 1", "replaced: none", said, "seq: 0"]

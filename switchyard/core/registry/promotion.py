@@ -1,5 +1,6 @@
 """Promotion and rollback: who becomes champion, in whose place, and by what right."""
 
+import shlex
 from typing import Any
 
 import msgspec
@@ -70,10 +71,11 @@ def find_gate_problem(version: ModelVersion, champion: ModelVersion | None) -> s
     if champion is None:
         return ""
     against = f"the champion, version {champion.version}"
+    first = f"compare them first: switchyard validate {shlex.quote(version.name)} {version.version}"
     if judged.status is not Validation.PASSED:
-        return f"{what} was not compared with {against}: its validation is {judged.status}"
+        return f"{what} was not compared with {against}: its validation is {judged.status}; {first}"
     if not _speaks_of(judged, version, champion):
-        return f"{what} passed against {say_compared(judged.against)}, and not against {against}"
+        return f"{what} passed against {say_compared(judged.against)}, and not against {against}; {first}"
     return ""
 
 

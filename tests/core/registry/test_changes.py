@@ -121,6 +121,17 @@ def test_gate_takes_what_passed_for_these_files_against_this_champion(judgement:
 
 
 @pytest.mark.parametrize(
+    ("judgement", "is_told"),
+    [(Judgement(), True), (judged(2, against=3), True), (judged(2, status=Validation.FAILED), False)],
+)
+def test_who_has_to_compare_first_reads_the_command(judgement: Judgement, is_told: bool) -> None:
+    """What failed against this very champion would fail again."""
+    with pytest.raises(BadRequest) as refused:
+        promote(held(CHAMPION, version(2, judgement=judgement)), Promotion(name="fraud", version=2, expected=1))
+    assert ("; compare them first: switchyard validate fraud 2. To promote" in str(refused.value)) is is_told
+
+
+@pytest.mark.parametrize(
     ("judgement", "problem"),
     [(Judgement(), ""), (judged(2, None), ""), (judged(2, None, Validation.FAILED), "failed its comparison")],
 )
