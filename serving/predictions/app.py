@@ -163,7 +163,9 @@ def to_named(settings: Settings) -> dict[str, str]:
 
 
 def _find_only(models: Models) -> str:
-    names = [model.name for model in models.list_models()]
+    found = models.list_models()
+    answering = [model.name for model in found if model.production is not None]
+    names = answering or [model.name for model in found]  # a folder or run seen once is a model without a champion
     if len(names) == 1:
         return names[0]
     if not names:

@@ -245,6 +245,13 @@ def test_without_a_setting_the_only_model_is_served(world: World) -> None:
     assert [str(source) for source in choose_sources(outside, "shop")] == ["--model=shop"]
 
 
+def test_without_a_setting_the_only_champion_is_served(world: World) -> None:
+    """A folder that was served once is a model too, and has none."""
+    world.add_champion(1)
+    world.add(2, name="served")
+    assert [source.value for source in choose_sources(OverPlace(world.place), "")] == ["models:/shop/Production"]
+
+
 def test_challenger_is_told_of(world: World) -> None:
     """In health and metrics, with its share."""
     world.add_champion(1)
