@@ -21,7 +21,7 @@ from switchyard.core.registry.manifest import (
     find_path_problems,
     to_manifest,
 )
-from switchyard.core.registry.registration import to_run_source, to_trained_until
+from switchyard.core.registry.registration import to_run_source, to_trained_parameters, to_trained_until
 from switchyard.core.registry.rows import Lineage, NewVersion, Registered
 from switchyard.core.runs.jobs import JobState
 from switchyard.core.runs.own_words import read_ended_params
@@ -110,7 +110,7 @@ def to_lineage(run: QuickTest, job: Job | None, params: Mapping[str, Any]) -> Li
 
     Args:
         params: what the training said of itself."""
-    parameters = dict(run.parameters or (job.parameters if job else {}))
+    parameters = to_trained_parameters(run.parameters or (job.parameters if job else {}))
     return Lineage(
         quick_test_id=run.id,
         run_key=job.key if job else "",

@@ -1,12 +1,15 @@
 """Registering: which source is which version."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from switchyard.core.errors import BadRequest, StaleWrite
 from switchyard.core.registry.names import check_model_name
 from switchyard.core.registry.rows import ModelVersion, NewVersion
 from switchyard.core.runs.moments import read_moment, say_moment
+from switchyard.core.runs.spec import TrainSpec
+
+_TRAINED: Final = frozenset(TrainSpec.__struct_fields__)
 
 
 def to_run_source(quick_test_id: int, run_key: str) -> str:
@@ -31,6 +34,19 @@ def to_trained_until(params: Mapping[str, Any]) -> str:
         return say_moment(read_moment(said))
     except BadRequest:
         return ""
+
+
+def to_trained_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Of what was asked for, what the model depends on: not how often its job is looked at. Another trainer's
+    parameters, which have none of our names, are all kept.
+
+    >>> to_trained_parameters({"epochs": 3, "poll_interval_s": 5})
+    {'epochs': 3}
+    >>> to_trained_parameters({"lr": 0.1})
+    {'lr': 0.1}
+    """
+    ours = {name: value for name, value in parameters.items() if name in _TRAINED}
+    return ours or dict(parameters)
 
 
 def check_new(new: NewVersion) -> None:
