@@ -59,7 +59,7 @@ def keep_replaced(writing: Writing, runs: Sequence[Row[Any]], *, reason: str) ->
     published, histograms = tables.published, tables.histograms
     digests = {row.quick_test_id: row for row in connection.execute(_of(published, ids))}
     kept: dict[int, list[HistogramRow]] = {}
-    for row in connection.execute(_of(histograms, ids)):
+    for row in connection.execute(_of(histograms, ids).order_by(histograms.c.kind, histograms.c.tower)):
         kept.setdefault(row.quick_test_id, []).append(
             HistogramRow(kind=row.kind, tower=row.tower, gzip_json=row.gzip_json)
         )
@@ -127,7 +127,9 @@ def _to_more(found: SeriesAndValues | None) -> dict[str, str | None]:
     """The two columns that hold them."""
     if found is None:
         return {"series": None, "run_values": None}
-    values = _Values(history_etag=found.etag, values=list(found.values))
+    # In one order, whatever the database answered in: what is kept of the same history is the same.
+    ordered = sorted(found.values, key=lambda value: (value.kind, value.name, value.text or "", repr(value.number)))
+    values = _Values(history_etag=found.etag, values=ordered)
     return {
         "series": _encode(found.series) if found.series is not None else None,
         "run_values": _encode(values) if found.values else None,

@@ -26,6 +26,7 @@ def test_a_history_says_its_values() -> None:
         ("last", "learning_rate", 0.05, None),
         ("last", "loss", 0.25, None),
         ("best", "val_loss", 0.125, None),
+        ("param", "layers", None, "[1]"),
         ("param", "lr", 0.1, "0.1"),
         ("tag", "team", None, "search"),
     ]
