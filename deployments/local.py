@@ -24,8 +24,12 @@ ALWAYS = ("reconcile/every-minute",)
 
 def to_name(deployment: Mapping[str, Any]) -> str:
     """A deployment's name with its flow's, as Prefect shows it: ``train/nightly``. Our flows are named as their
-    functions."""
-    return f"{deployment['entrypoint'].rpartition(':')[2]}/{deployment['name']}"
+    functions, with hyphens, which is Prefect's own default.
+
+    >>> to_name({"entrypoint": "flows/import_models.py:import_models", "name": "manual"})
+    'import-models/manual'
+    """
+    return f"{deployment['entrypoint'].rpartition(':')[2].replace('_', '-')}/{deployment['name']}"
 
 
 def find_pausable(prefect_yaml: Mapping[str, Any]) -> list[str]:

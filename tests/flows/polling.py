@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 
-def wait_for(condition: Callable[[], object], *, deadline_s: float = 60.0, what: str = "") -> None:
+def wait_for(condition: Callable[[], object], *, deadline_s: float = 180.0, what: str = "") -> None:
     """Returns once `condition` is true. Raises: AssertionError: it was not in time."""
     until = time.monotonic() + deadline_s
     while not condition():

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -166,8 +166,9 @@ def test_reconcile_goes_on_where_a_waiting_flow_was_killed(
         waiting.wait()
     before = read(client)
     assert (before["status"], before["progress"]["epochs_done"]) == ("partial", 2)
+    age_lines(scripted, datetime.now(UTC))  # of this moment, however long the flow took to die
     assert reconcile_now().live == []  # as far as reconcile knows, a flow looks after it
-    age_lines(scripted)
+    age_lines(scripted, datetime.now(UTC) - timedelta(minutes=1))
     uri = f"{scripted.runs.read_run(1).gcs_artifacts_path}/training_metrics.json"
     generation = scripted.objects(uri).stat(uri).generation
     script.write_text("4")
@@ -181,10 +182,10 @@ def test_reconcile_goes_on_where_a_waiting_flow_was_killed(
     assert (after["status"], after["progress"], after["epochs"]) == ("completed", None, [0, 5])
 
 
-def age_lines(outside: Outside) -> None:
-    """As if a minute had passed since somebody looked at the run."""
+def age_lines(outside: Outside, at: datetime) -> None:
+    """As if somebody had looked at the run then."""
     for line in outside.ledger.read_ledger("live"):
-        outside.ledger.write_ledger(msgspec.structs.replace(line, updated_at=line.updated_at - timedelta(minutes=1)))
+        outside.ledger.write_ledger(msgspec.structs.replace(line, updated_at=at))
 
 
 @pytest.mark.usefixtures("quick")
