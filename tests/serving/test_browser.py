@@ -524,7 +524,10 @@ def test_the_page_follows_the_readers_colours(visit: Visit) -> None:
     light = page.evaluate("Charts.color('--first')")
     visit.page.emulate_media(color_scheme="dark")
     wait_until(page, f"Charts.color('--first') !== '{light}'")
-    assert has_ink(page, "loss-chart", "--first")
+    deadline = time.monotonic() + 20  # the style is new at once; the charts are drawn again after it
+    while not has_ink(page, "loss-chart", "--first"):
+        assert time.monotonic() < deadline
+        page.wait_for_timeout(50)
 
 
 def test_the_list_leads_to_the_runs(visit: Visit, site: Site) -> None:
