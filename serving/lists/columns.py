@@ -30,7 +30,7 @@ KNOWN: Final = {
 }
 """What may be chosen without naming a field, and how it is called."""
 DEFAULT: Final = tuple(key for key in KNOWN if key != CREATED)
-"""So many as 1,280 pixels hold; the newest run is first anyway."""
+"""What fits into 1,280 pixels; the newest run is first anyway."""
 MOST: Final = 30
 """Columns that a reader may choose."""
 _PART: Final = re.compile(r"(?:`(?:[^`]|``)*`|[^,`])+")

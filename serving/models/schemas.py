@@ -111,7 +111,7 @@ class VersionLine(BaseModel):
     compared_with: Annotated[int | None, Field(description="the champion of its last comparison")]
     digest: Annotated[str, Field(description="of its list of files")]
     quick_test_id: Annotated[int | None, Field(description="the run that it was made of")]
-    flavor: Annotated[str, Field(description="what kind of model it is; empty: nobody knows")]
+    flavor: Annotated[str, Field(description="what kind of model it is; empty: unknown")]
     description: str
     created_at: datetime
     created_by: str

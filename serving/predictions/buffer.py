@@ -1,4 +1,4 @@
-"""What is done behind the answers waits here: so much at most, and whoever brings more is never kept waiting."""
+"""A queue for the work that follows an answer. It has a limit, and putting more into it never waits."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ class Buffer(Generic[T]):
         return len(self._items)
 
     def put(self, items: Sequence[T]) -> int:
-        """Takes what there is room for, and answers how many were left out. Never waits for whoever takes."""
+        """Takes what there is room for, and returns how many items were left out. Never waits for room."""
         with self._changed:
             before = len(self._items)
             room = 0 if self._is_closed else max(0, self._most - before)

@@ -56,7 +56,7 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     product_id: str | None
     value: float | None
     at: datetime
-    matched: bool  # False: the prediction's row is not there (yet), so that nobody knows its version
+    matched: bool  # False: the prediction's row is not there (yet), so its version is not known
     model: str | None
     version: int | None
     arm: str | None

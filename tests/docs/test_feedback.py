@@ -3,63 +3,44 @@
 import json
 import re
 import shutil
-import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from serving.predictions import feedback, recording
-from switchyard.clients.results.open import open_results
 from switchyard.clients.settings import Settings, read_settings
 from switchyard.core.predictions import arms
 from switchyard.core.predictions.feedback import MAX_BODY_BYTES, MAX_PRODUCT, MAX_VALUE, WAITING_S, FeedbackBody, Kind
 from switchyard.core.predictions.statistics import KindStatistics, to_rate
 from tests.clients.results.places import run_sql
-from tests.docs.pages import Folder, open_folder, read_blocks, read_commands, read_page
+from tests.docs.pages import Folder, read_blocks, read_commands, read_page
 from tests.flows.polling import wait_for
-from tests.predicting import promote, register_folder, write_model
 
 PAGE = read_page("feedback.md")
 
 
-@pytest.fixture
-def port() -> int:
-    """A free port, in the place of the page's 8080."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Folder]:
-    """With one model in Production."""
-    with open_folder(tmp_path / "checkout") as made:
-        ports = open_results(f"sqlite:///{made.path / '.switchyard' / 'results.db'}")
-        promote(ports.models, register_folder(ports.models, write_model(tmp_path / "model")))
-        ports.close()
-        yield made
-
-
 @pytest.mark.skipif(not (shutil.which("curl") and shutil.which("openssl")), reason="no curl or openssl on the PATH")
-def test_every_command_runs_as_it_stands(folder: Folder, port: int) -> None:
+def test_every_command_runs_as_it_stands(predicting_folder: Folder, port: int) -> None:
     """In order; the click is credited to the version that answered, and every metric of the page is there."""
     start, *commands = (command.replace("8080", str(port)) for command in read_commands(PAGE))
-    folder.run(start.replace("--model", f"--port {port} --model"), health=f"http://127.0.0.1:{port}/health")
+    predicting_folder.run(start.replace("--model", f"--port {port} --model"), health=f"http://127.0.0.1:{port}/health")
     predict, click, tell, read, hash_ = commands
-    folder.run(predict)
-    folder.run(click)
-    wait_for(lambda: json.loads(folder.run(tell))["matched"])
+    predicting_folder.run(predict)
+    predicting_folder.run(click)
+    wait_for(lambda: json.loads(predicting_folder.run(tell))["matched"])
     [example] = read_blocks(PAGE, "json")
-    told = json.loads(folder.run(tell))
+    told = json.loads(predicting_folder.run(tell))
     assert set(told) == set(json.loads(example))
     same = ("kind", "product_id", "value", "matched", "model", "version", "arm")
     assert {key: told[key] for key in same} == {key: json.loads(example)[key] for key in same}
-    (arm,) = json.loads(folder.run(read))["arms"]
+    (arm,) = json.loads(predicting_folder.run(read))["arms"]
     assert (arm["version"], arm["predictions"], arm["kinds"][0]["rate"]["rate"]) == (1, 1, 1.0)
-    [row] = run_sql(f"sqlite:///{folder.path}/.switchyard/results.db", "SELECT buyer_hash FROM switchyard_predictions")
-    assert row.buyer_hash in folder.run(hash_)
-    metrics = folder.run(f"curl -s http://127.0.0.1:{port}/metrics")
+    [row] = run_sql(
+        f"sqlite:///{predicting_folder.path}/.switchyard/results.db", "SELECT buyer_hash FROM switchyard_predictions"
+    )
+    assert row.buyer_hash in predicting_folder.run(hash_)
+    metrics = predicting_folder.run(f"curl -s http://127.0.0.1:{port}/metrics")
     for name in re.findall(r"^\| `(switchyard_[a-z_]+)` \|", PAGE, re.MULTILINE):
         assert f"# TYPE {name} " in metrics, name
 

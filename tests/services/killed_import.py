@@ -2,11 +2,8 @@
 that is not; prints what was left as JSON. A program of its own: it forks."""
 
 import json
-import os
 import shutil
-import signal
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -16,6 +13,7 @@ from switchyard.clients.objects.files import FileObjects
 from switchyard.core.registry.importing import SourceModel
 from switchyard.services.importing import Importing
 from tests.services.import_world import import_model, make_store, open_ours, read_source, to_importing
+from tests.services.killing import Step, run_killed
 
 NAMES = ("shop", "two")
 EFFECTS = ("begin", "add_version", "finish", "upload_folder", "promote")
@@ -39,7 +37,7 @@ def main(folder: Path) -> None:
 
 
 class _Counted:
-    def __init__(self, port: object, step: Callable[[str], None]) -> None:
+    def __init__(self, port: object, step: Step) -> None:
         self._port, self._step = port, step
 
     def __getattr__(self, name: str) -> Any:
@@ -58,18 +56,8 @@ class _Counted:
 
 def _import_killed(place: Path, models: list[Any], point: int) -> str | None:
     """The effect beside which the process was killed; None: it came to its end."""
-    said = place / "said"
-    child = os.fork()
-    if child == 0:
-        passed = 0
 
-        def step(where: str) -> None:
-            nonlocal passed
-            passed += 1
-            if passed == point:
-                said.write_text(where)
-                os.kill(os.getpid(), signal.SIGKILL)
-
+    def work(step: Step) -> None:
         ports = to_importing(open_ours(place), place)
         objects: Any = _Counted(FileObjects(), step)
         counted: Any = replace(
@@ -79,13 +67,8 @@ def _import_killed(place: Path, models: list[Any], point: int) -> str | None:
             open_objects=lambda uri: objects,
         )
         _import_all(counted, models)
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status):
-        return said.read_text()
-    if os.waitstatus_to_exitcode(status) != 0:
-        sys.exit("the import failed by itself")
-    return None
+
+    return run_killed(place, point, work)
 
 
 def _import_all(ports: Importing, models: list[SourceModel]) -> list[Any]:

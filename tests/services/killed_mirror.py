@@ -2,9 +2,7 @@
 that is not; prints what was left as JSON. A program of its own: it forks."""
 
 import json
-import os
 import shutil
-import signal
 import sys
 from datetime import timedelta
 from itertools import count
@@ -12,6 +10,7 @@ from pathlib import Path
 
 from switchyard.clients.results.open import open_results
 from switchyard.services.mirroring import HELD, Mirroring, mirror_models, read_now
+from tests.services.killing import Step, run_killed
 from tests.services.mirror_world import aliases_of, make_ours, open_mirror, stages_of, to_counted
 
 
@@ -30,31 +29,16 @@ def main(folder: Path) -> None:
 
 def _mirror_killed(place: Path, point: int) -> str | None:
     """The effect beside which the process was killed; None: it came to its end."""
-    said = place / "said"
-    child = os.fork()
-    if child == 0:
-        passed = 0
 
-        def step(where: str) -> None:
-            nonlocal passed
-            passed += 1
-            if passed == point:
-                said.write_text(where)
-                os.kill(os.getpid(), signal.SIGKILL)
-
+    def work(step: Step) -> None:
         ports = open_results(f"sqlite:///{place / 'results.db'}")
         mirror_models(
             to_counted(
                 ports, open_mirror(place), lambda name: step(f"before {name}"), lambda name: step(f"after {name}")
             )
         )
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status):
-        return said.read_text()
-    if os.waitstatus_to_exitcode(status) != 0:
-        sys.exit("the mirroring failed by itself")
-    return None
+
+    return run_killed(place, point, work)
 
 
 def _mirror(place: Path) -> dict[str, object]:

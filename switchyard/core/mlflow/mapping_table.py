@@ -99,7 +99,7 @@ CASES: Final = (
     ),
     Case(
         "all points of a series at step 0",
-        "logged without steps: more than two are numbered 0, 1, 2, ... in the order of time, each series for itself, "
+        "logged without steps: more than two are numbered 0, 1, 2, ... in the order of time, each series on its own, "
         "with a warning; also two, in a run where nothing has a step. Series of one length stand on one axis",
         "nothing; the step 0 was never one. Of points of the same millisecond nobody knows the order: it is that of "
         "their values",

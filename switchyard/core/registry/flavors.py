@@ -8,7 +8,7 @@ MLFLOW: Final = "mlflow"
 
 
 def choose_flavor(paths: Iterable[str]) -> str:
-    """The flavor of a version with these files; empty: nobody knows it.
+    """The flavor of a version with these files; empty: unknown.
 
     >>> choose_flavor(["embeddings/products.parquet", "model/saved_model.pb"])
     'two-tower'

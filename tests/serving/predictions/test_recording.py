@@ -43,13 +43,13 @@ class Breaking:
         raise NotFound(prediction_id)
 
     def give(self, feedback: NewFeedback, *, now: datetime) -> Given:
-        raise NotImplementedError
+        raise NotImplementedError  # a recorder only writes predictions
 
     def count(self, window: Window, *, waiting_since: datetime) -> Counts:
-        raise NotImplementedError
+        raise NotImplementedError  # a recorder only writes predictions
 
     def prune(self, **bounds: Any) -> Pruned:
-        raise NotImplementedError
+        raise NotImplementedError  # a recorder only writes predictions
 
 
 def note(recorder: Recorder, *buyer_ids: str) -> Answered:
