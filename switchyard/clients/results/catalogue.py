@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, collate, func, select
+from sqlalchemy import text as sql
 
 from switchyard.clients.results.engine import Database
 from switchyard.clients.results.model_rows import (
@@ -15,9 +16,10 @@ from switchyard.clients.results.model_rows import (
     to_transition,
     to_version,
 )
-from switchyard.clients.results.model_tables import ModelTables
+from switchyard.clients.results.model_tables import NOTED, ModelTables
 from switchyard.core.registry.listing import LineQuery, ModelLine
 from switchyard.core.registry.rows import ModelVersion, Transition
+from switchyard.core.registry.stages import Act
 
 
 class SqlCatalogue:
@@ -84,7 +86,10 @@ class SqlCatalogue:
             wanted.append(lines.c.act.in_([str(act) for act in asked.acts]))
         if asked.forced:
             wanted.append(lines.c.forced.is_(True))
-        query = select(lines).where(*wanted).order_by(lines.c.seq.desc()).limit(asked.limit)
+        query = select(lines).where(*wanted)
+        if asked.forced or set(asked.acts) == {Act.VALIDATED}:
+            query = query.where(sql(f"({NOTED})"))  # follows from what was asked, and names the index
+        query = query.order_by(lines.c.seq.desc()).limit(asked.limit)
         return [to_transition(row) for row in self._database.rows(query)]
 
     def find_standing(self, name: str, at: datetime) -> Transition | None:

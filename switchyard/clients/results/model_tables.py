@@ -1,5 +1,5 @@
-"""The registry's tables as SQLAlchemy sees them; migrations 0005 and 0007 make them, with the triggers that keep a
-history, a list of files and a version from ever being changed or deleted.
+"""The registry's tables as SQLAlchemy sees them; migrations 0005, 0007 and 0008 make them, with the triggers that
+keep a history, a list of files and a version from ever being changed or deleted.
 
 They name no table of runs: with an application's own (RESULTS_TABLE) the registry is the same.
 """
@@ -26,6 +26,9 @@ from switchyard.clients.results.column_types import StorableText, UtcDateTime, t
 
 APPEND_ONLY: Final = ("switchyard_model_transitions", "switchyard_model_files")
 """Of these no row is ever changed or deleted; of `switchyard_model_versions` none is deleted."""
+NOTED: Final = "forced OR act = 'validated'"
+"""The few lines of a long history that a model's page shows whatever their age. A query says it in the same words, or
+SQLite does not see that the index of them will do: https://www.sqlite.org/partialindex.html"""
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,8 @@ def _transitions(metadata: MetaData) -> Table:
             "seq",
             **to_condition("from_stage = 'Production' OR to_stage = 'Production'"),
         ),
+        Index("switchyard_model_transitions_noted", "name", "seq", **to_condition(NOTED)),
+        Index("switchyard_model_transitions_of_version", "name", "version", "seq"),
     )
 
 

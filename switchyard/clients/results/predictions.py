@@ -213,15 +213,16 @@ def _select_traffic(tables: PredictionTables, window: Window) -> Select[Any]:
 def _select_said(tables: PredictionTables, window: Window) -> Select[Any]:
     """Of predictions that are there: joined by their rows, so that it does not matter which of the two came first.
 
-    From the feedback to its prediction by its key: of most predictions nothing is ever said. The sum of texts keeps
-    SQLite, which counts no rows beforehand, from walking through all of a model's predictions instead.
+    From the feedback to its prediction by its key: of most predictions nothing is ever said. What is put around the
+    two columns keeps SQLite, which counts no rows beforehand, from walking through all of a model's predictions, or of
+    a window's, instead.
     """
     of, said = tables.predictions, tables.feedback
     said_of = func.count(said.c.prediction_id.distinct()).label("predictions")
     return (
         select(of.c.version, of.c.arm, said.c.kind, said_of, *_sums(tables))
         .join(said, said.c.prediction_id == of.c.id)
-        .where(literal("") + of.c.model == window.model, _is_in(window, of.c.at))
+        .where(literal("") + of.c.model == window.model, _is_in(window, func.coalesce(of.c.at, of.c.at)))
         .group_by(of.c.version, of.c.arm, said.c.kind)
     )
 

@@ -33,7 +33,7 @@ from switchyard.clients.results.column_types import StorableText, UtcDateTime, t
 from switchyard.clients.results.model_tables import ModelTables, make_model_tables
 from switchyard.clients.results.prediction_tables import PredictionTables, make_prediction_tables
 
-SCHEMA: Final = "0007"
+SCHEMA: Final = "0008"
 """The migration that this version's code fits (clients/migrations/versions/)."""
 VERSION_TABLE: Final = "switchyard_alembic_version"
 """Not `alembic_version`: MLflow may keep its own in the same database."""
@@ -201,10 +201,16 @@ def _jobs(metadata: MetaData) -> Table:
         Column("claimed_at", UtcDateTime, nullable=False),
         Column("started_at", UtcDateTime),
         Column("ended_event_at", UtcDateTime),
+        Column("completed_event_at", UtcDateTime),
         UniqueConstraint("quick_test_id", "attempt", name="switchyard_jobs_attempt"),
         UniqueConstraint("request_key", name="switchyard_jobs_request_key"),
         Index("switchyard_jobs_state", "state"),
         Index("switchyard_jobs_ended_event_at", "ended_event_at"),
+        Index(
+            "switchyard_jobs_completed_event_at",
+            "quick_test_id",
+            **to_condition("completed_event_at IS NULL AND state = 'succeeded'"),
+        ),
     )
 
 

@@ -2,8 +2,10 @@
 
 from datetime import timedelta
 from itertools import pairwise
+from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from switchyard.core.errors import NotFound
 from switchyard.core.registry.listing import LineQuery
@@ -131,3 +133,30 @@ def test_tags_are_those_of_one_version(place: Place) -> None:
     assert place.catalogue.read_tags(NAME, 0) == {"team": "x"}
     assert list(place.catalogue.read_tags(NAME, 2)) == ["a", "b"]
     assert place.catalogue.read_tags(NAME, 1) == place.catalogue.read_tags("nothing", 1) == {}
+
+
+@pytest.mark.parametrize(
+    ("asked", "index"),
+    [
+        (LineQuery(limit=9, acts=(Act.VALIDATED,)), "switchyard_model_transitions_noted (name=?)"),
+        (LineQuery(limit=9, acts=(Act.VALIDATED,), before=7), "switchyard_model_transitions_noted (name=? AND seq<?)"),
+        (LineQuery(limit=9, forced=True), "switchyard_model_transitions_noted (name=?)"),
+        (LineQuery(limit=9, version=2), "switchyard_model_transitions_of_version (name=? AND version=?)"),
+    ],
+)
+def test_lines_of_a_long_history_are_found_by_an_index(
+    places: Any, tmp_path: Any, asked: LineQuery, index: str
+) -> None:
+    """SQLite searches those that are asked for alone, and sorts nothing: a page's time does not grow with the rest."""
+    place = places.make("sqlite", tmp_path)
+    plans: list[list[str]] = []
+
+    def explain(*given: Any) -> None:
+        connection, sql, values = given[0], given[2], given[3]
+        if not sql.startswith("EXPLAIN"):
+            plans.append([row[-1] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", values)])
+
+    assert place.catalogue.list_lines(NAME, asked) == []
+    event.listen(place.ports.database.reader, "before_cursor_execute", explain)
+    place.catalogue.list_lines(NAME, asked)
+    assert plans == [[f"SEARCH switchyard_model_transitions USING INDEX {index}"]]

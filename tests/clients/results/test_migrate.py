@@ -218,6 +218,41 @@ def test_runs_of_every_older_schema_are_neither_archived_nor_have_notes(url: str
     assert (run.status, len(run.display_name)) == ("completed", 5_000)
 
 
+OLD_JOB = {
+    "attempt": 1,
+    "state": "succeeded",
+    "job_name": "",
+    "reason": "",
+    "error": "",
+    "log_uri": "",
+    "image": "",
+    "parameters": "{}",
+    "claimed_at": "2026-01-15 10:30:00",
+}
+
+
+@pytest.mark.parametrize("version", OLDER)
+def test_completions_that_were_told_before_are_owed_to_nobody(url: str, version: str) -> None:
+    """An upgrade starts nothing for runs of before; of one whose end is still to be told, it is owed as ever."""
+    make_schema(url, version)
+    for key, ended in (("told", "2026-01-15 11:30:00"), ("owed", None)):
+        row = {
+            **OLD_JOB,
+            "key": key,
+            "request_key": key,
+            "quick_test_id": len(key + str(ended)),
+            "ended_event_at": ended,
+        }
+        marks = ", ".join(f":{name}" for name in row)
+        run_sql(url, f"INSERT INTO switchyard_jobs ({', '.join(row)}) VALUES ({marks})", **row)
+    migrate(to_settings(url))
+    found = run_sql(url, "SELECT key, completed_event_at FROM switchyard_jobs ORDER BY key")
+    assert [(row.key, str(row.completed_event_at)[:19]) for row in found] == [
+        ("owed", "None"),
+        ("told", "2026-01-15 11:30:00"),
+    ]
+
+
 def test_mlflow_runs_are_found_by_the_index(tmp_path: Path) -> None:
     """SQLite walks no row: the condition names the part of the table that the index is of."""
     url = f"sqlite:///{tmp_path / 'results.db'}"

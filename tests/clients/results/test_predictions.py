@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 from threading import Barrier
 from typing import Any
 
 import msgspec
 import pytest
+from sqlalchemy import event
 
 from switchyard.core.errors import NotFound, StaleWrite
 from switchyard.core.predictions.arms import Arm
@@ -198,3 +199,27 @@ def test_pruning_removes_the_oldest_a_few_at_a_time(place: Place) -> None:
     assert [msgspec.structs.astuple(call) for call in calls] == [(3, 0), (1, 2), (0, 0)]
     assert [row.id for row in place.sql("SELECT id FROM switchyard_predictions")] == [to_id(4)]
     assert [row.idempotency_key for row in place.sql("SELECT idempotency_key FROM switchyard_feedback")] == ["given:2"]
+
+
+@pytest.mark.parametrize("since", [None, NOW])
+def test_counting_reads_one_index_and_joins_from_the_feedback(
+    places: Any, tmp_path: Any, since: datetime | None
+) -> None:
+    """SQLite neither visits the rows of predictions to count them nor sorts them, and of those that nothing was said of
+    it looks none up."""
+    place = places.make("sqlite", tmp_path)
+    asked: list[tuple[str, Any]] = []
+    count(place)
+    event.listen(
+        place.ports.database.reader, "before_cursor_execute", lambda *given: asked.append((given[2], given[3]))
+    )
+    count(place, since=since)
+    with place.ports.database.reader.connect() as connection:
+        plans = [
+            [row[-1] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", values)]
+            for sql, values in list(asked)
+        ]
+    counting = "SEARCH switchyard_predictions USING COVERING INDEX switchyard_predictions_counted (model=?)"
+    assert [counting] in plans
+    assert any(plan[0] == "SCAN switchyard_feedback" and "predictions_1 (id=?)" in plan[1] for plan in plans), plans
+    assert not [plan for plan in plans if "switchyard_predictions_at" in str(plan)]
