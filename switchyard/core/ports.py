@@ -20,6 +20,7 @@ from switchyard.core.history.asked_rules import KeptRules
 from switchyard.core.history.filling import Fill, FillState, Unfilled
 from switchyard.core.history.publication import Draft, FullSeries, Publication, PublishResult, StoredHistory
 from switchyard.core.mlflow.facts import Look
+from switchyard.core.mlflow.marks import RunMark
 from switchyard.core.mlflow.raw_run import Keys, LostRun, RawRun, TrackedRun
 from switchyard.core.predictions.answers import Recommendation
 from switchyard.core.predictions.rows import Counts, Given, NewFeedback, Prediction, Pruned, Window
@@ -177,6 +178,13 @@ class Tracking(Protocol):
         store can tell; one that is not there is left out. Memory is bounded by a batch.
 
         Raises: BadSetup: as `list_runs`."""
+
+    def read_marks(self, *, experiments: Sequence[str] = ()) -> Iterator[RunMark]:
+        """A mark for each run, as `list_runs` lists them, without reading their points: it differs from an earlier one
+        of the same way (its beginning) where the run's row, experiment, params, tags or latest metrics differ. A run
+        that the store cannot name, or not tell the whole of, is left out. Memory is bounded by a page.
+
+        Raises: as `list_runs`."""
 
     def describe(self) -> str:
         """Which MLflow is read, in words for a manifest that outlives it, with the schema's version where it can be

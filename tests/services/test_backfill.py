@@ -16,6 +16,7 @@ from switchyard.core.backfill.plan import NO_CURVE, How, Item
 from switchyard.core.errors import NotFound, TryAgain
 from switchyard.core.history.publication import Versions
 from switchyard.core.mlflow.facts import Look, to_look
+from switchyard.core.mlflow.marks import RunMark
 from switchyard.core.mlflow.raw_run import Keys, LostRun, RawRun, TrackedRun
 from switchyard.core.ports import Tracking
 from switchyard.core.runs.rows import NewRun
@@ -46,6 +47,9 @@ class BreakingStore:
 
     def look_at_runs(self, run_ids: Iterable[str]) -> Iterator[Look]:
         return (to_look(run) for run in self.read_runs(run_ids) if isinstance(run, RawRun))
+
+    def read_marks(self, *, experiments: Sequence[str] = ()) -> Iterator[RunMark]:
+        return iter(())
 
     def describe(self) -> str:
         return "a store that goes away"

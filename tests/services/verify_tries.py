@@ -20,6 +20,7 @@ from switchyard.clients.results.ledger import SqlLedger
 from switchyard.core.errors import TryAgain
 from switchyard.core.history.publication import Draft
 from switchyard.core.mlflow.facts import Look
+from switchyard.core.mlflow.marks import RunMark
 from switchyard.core.mlflow.raw_run import Keys, LostRun, RawRun, TrackedRun
 from switchyard.core.ports import Tracking
 from switchyard.core.verify.batches import VerifyBatch
@@ -50,6 +51,9 @@ class WatchedStore:
 
     def look_at_runs(self, run_ids: Iterable[str]) -> Iterator[Look]:
         return self._store.look_at_runs(run_ids)
+
+    def read_marks(self, *, experiments: Sequence[str] = ()) -> Iterator[RunMark]:
+        return self._store.read_marks(experiments=experiments)
 
     def describe(self) -> str:
         return self._store.describe()

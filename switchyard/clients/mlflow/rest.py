@@ -18,6 +18,7 @@ from switchyard.clients.mlflow.schema import DBL_MAX
 from switchyard.core.batches import batched
 from switchyard.core.errors import BadRecord, BadRequest, BadSetup, NotFound, SwitchyardError, TryAgain
 from switchyard.core.mlflow.facts import Look, choose_shows, is_surely_curve, look_closer
+from switchyard.core.mlflow.marks import RunMark, to_mark
 from switchyard.core.mlflow.raw_run import Keys, LostRun, OwnedPoint, Points, RawRun, TrackedRun, choose_name, to_points
 
 _API: Final = "/api/2.0/mlflow"
@@ -29,6 +30,8 @@ _PAGE_RUNS: Final = 200
 _PAGE_EXPERIMENTS: Final = 1_000
 _EXPERIMENTS_A_SEARCH: Final = 50
 
+_Listed = tuple[TrackedRun, dict[str, Any] | None]
+"""A run and what else the server said of it; None: it stands for runs that the server cannot name."""
 _Columns = tuple[list[int], list[int], list[float], list[OwnedPoint]]
 
 
@@ -67,6 +70,20 @@ class RestTracking:
 
     def list_runs(self, *, experiments: Sequence[str] = ()) -> Iterator[TrackedRun]:
         """By the order they were started in, experiment by experiment (50 a search)."""
+        return (info for info, _ in self._list(experiments))
+
+    def read_marks(self, *, experiments: Sequence[str] = ()) -> Iterator[RunMark]:
+        """See the port. The server says the params, tags and latest metrics of each run that it lists."""
+        for info, data in self._list(experiments):
+            if data is None:
+                continue
+            try:
+                with self._understood(f"MLflow run {info.run_id}"):
+                    yield _to_mark(info, data)
+            except BadRecord:
+                continue  # whoever reads it hears of it
+
+    def _list(self, experiments: Sequence[str]) -> Iterator[_Listed]:
         body: dict[str, Any] = {"view_type": "ALL", "max_results": _PAGE_EXPERIMENTS}
         with self._understood("the list of experiments"):
             self._experiments = {
@@ -80,14 +97,14 @@ class RestTracking:
         for some in batched(chosen, _EXPERIMENTS_A_SEARCH):
             yield from self._list_some(some)
 
-    def _list_some(self, numbers: Sequence[str]) -> Iterator[TrackedRun]:
+    def _list_some(self, numbers: Sequence[str]) -> Iterator[_Listed]:
         """The runs of these experiments. The server refuses a page that has a run without a status, and cannot name it:
         then its experiment has an entry in its place, so that nobody takes the list for whole."""
         listed: set[str] = set()
         is_whole = True
         try:
             for run in self._search_runs(numbers):
-                listed.add(run.run_id)
+                listed.add(run[0].run_id)
                 yield run
         except NoStatus:
             is_whole = False
@@ -95,18 +112,19 @@ class RestTracking:
             return
         if len(numbers) > 1:
             for number in numbers:
-                yield from (run for run in self._list_some([number]) if run.run_id not in listed)
+                yield from (run for run in self._list_some([number]) if run[0].run_id not in listed)
             return
-        yield from (run for run in self._search_runs(numbers, _HAS_STATUS) if run.run_id not in listed)
-        yield TrackedRun(
+        yield from (run for run in self._search_runs(numbers, _HAS_STATUS) if run[0].run_id not in listed)
+        unnamed = TrackedRun(
             run_id=f"without a status, in experiment {numbers[0]}",
             name="",
             experiment_id=numbers[0],
             experiment=self._experiments[numbers[0]].name,
             status="",
         )
+        yield unnamed, None
 
-    def _search_runs(self, numbers: Sequence[str], condition: str = "") -> Iterator[TrackedRun]:
+    def _search_runs(self, numbers: Sequence[str], condition: str = "") -> Iterator[_Listed]:
         body: dict[str, Any] = {
             "experiment_ids": numbers,
             "run_view_type": "ALL",
@@ -115,8 +133,8 @@ class RestTracking:
         }
         for run in self._pages("/runs/search", body | ({"filter": condition} if condition else {}), "runs", _run_id_of):
             with self._understood(f"MLflow run {_run_id_of(run)}"):
-                info = self._to_info(run)
-            yield info
+                info, data = self._to_info(run), run.get("data", {})
+            yield info, data
 
     def read_runs(self, run_ids: Iterable[str], *, keys: Keys | None = None) -> Iterator[RawRun | LostRun]:
         """See the port. A run that is still being logged to is read as it was at some moment of the reading."""
@@ -206,8 +224,8 @@ class RestTracking:
                 point["key"]: _Latest(int(point.get("step", 0)), int(point.get("timestamp", 0)))
                 for point in data.get("metrics", ())
             },
-            params={param["key"]: param.get("value", "") for param in data.get("params", ())},
-            tags={tag["key"]: tag.get("value", "") for tag in data.get("tags", ())},
+            params=_to_pairs(data, "params"),
+            tags=_to_pairs(data, "tags"),
         )
 
     def _to_run(self, head: _Head, columns: Mapping[str, _Columns], keys: Keys | None) -> RawRun | LostRun:
@@ -319,7 +337,7 @@ class RestTracking:
         if number not in self._experiments:
             found = self._server.read(f"{_API}/experiments/get", {"experiment_id": number})["experiment"]
             self._experiments[number] = _Experiment(found["name"], found.get("lifecycle_stage", "active"))
-        tags = {tag["key"]: tag.get("value", "") for tag in run.get("data", {}).get("tags", ())}
+        tags = _to_pairs(run.get("data", {}), "tags")
         start, end = info.get("start_time"), info.get("end_time")
         return TrackedRun(
             run_id=info.get("run_id") or info["run_uuid"],
@@ -343,12 +361,28 @@ def _run_id_of(run: dict[str, Any]) -> str:
     return str(run["info"].get("run_id") or run["info"]["run_uuid"])
 
 
+def _to_pairs(data: Mapping[str, Any], name: str) -> dict[str, str]:
+    return {pair["key"]: pair.get("value", "") for pair in data.get(name, ())}
+
+
+def _to_mark(info: TrackedRun, data: Mapping[str, Any]) -> RunMark:
+    latest = (
+        (point["key"], int(point.get("step", 0)), int(point.get("timestamp", 0)), _to_value(point))
+        for point in data.get("metrics", ())
+    )
+    return to_mark(info, _to_pairs(data, "params"), _to_pairs(data, "tags"), latest)
+
+
+def _to_value(point: Mapping[str, Any]) -> float:
+    value = float(point.get("value", 0.0))  # "NaN" is a text in one answer, and a token in another
+    return math.copysign(math.inf, value) if abs(value) >= DBL_MAX else value
+
+
 def _append(columns: _Columns, key: str, point: Mapping[str, Any]) -> None:
     steps, timestamps, values, owned = columns
     steps.append(int(point.get("step", 0)))
     timestamps.append(int(point.get("timestamp", 0)))
-    value = float(point.get("value", 0.0))  # "NaN" is a text in one answer, and a token in another
-    values.append(math.copysign(math.inf, value) if abs(value) >= DBL_MAX else value)
+    values.append(_to_value(point))
     model_id, dataset = point.get("model_id") or "", point.get("dataset_name") or ""
     if model_id or dataset:  # as a server of MLflow 3 over files says it; over a database it knows, and does not say
         owned.append(OwnedPoint(key, steps[-1], timestamps[-1], values[-1], str(model_id), str(dataset)))

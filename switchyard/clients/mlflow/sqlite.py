@@ -25,6 +25,7 @@ from switchyard.clients.mlflow.schema import (
 from switchyard.core.batches import batched
 from switchyard.core.errors import BadRecord, NotFound
 from switchyard.core.mlflow.facts import Look, choose_shows, look_closer
+from switchyard.core.mlflow.marks import RunMark, hash_mark
 from switchyard.core.mlflow.raw_run import Keys, LostRun, OwnedPoint, Points, RawRun, TrackedRun, to_points
 
 _BATCH: Final = 100
@@ -39,6 +40,14 @@ _LOOKS: Final = f"""
     FROM ({RUNS} WHERE r.run_uuid IN (%s)) found"""  # noqa: S608 - of constants
 """The first other point of a run with curves is found at once; a run without has few points, and is read. What is
 logged of a tower may be no curve."""
+
+_MADE: Final = "sqlite1:"
+# A query a run, by the index on run_uuid: quicker than one sorted walk through all rows, and without its memory.
+_MARKED: Final = (
+    "SELECT key, value FROM params WHERE run_uuid = ? ORDER BY key",
+    "SELECT key, value FROM tags WHERE run_uuid = ? ORDER BY key",
+    "SELECT key, step, timestamp, value, is_nan FROM latest_metrics WHERE run_uuid = ? ORDER BY key",
+)
 
 _Chosen = tuple[str, list[str]]
 
@@ -60,19 +69,22 @@ class SqliteTracking:
 
     def list_runs(self, *, experiments: Sequence[str] = ()) -> Iterator[TrackedRun]:
         """In the order they were started."""
-        query = RUNS
         with self._reading() as connection:
-            # A name that is no text must not hide the other runs; who reads its run hears of it.
-            connection.text_factory = _to_some_text
-            if experiments:
-                known = {name for (name,) in connection.execute("SELECT name FROM experiments")}
-                missing = set(experiments) - known
-                if missing:
-                    raise NotFound(f"{self.where} has no experiment named {', '.join(map(repr, sorted(missing)))}")
-                query += f" WHERE e.name IN ({_marks(experiments)})"
-            query += " ORDER BY r.start_time, r.run_uuid"
-            for row in connection.execute(query, tuple(experiments)):
-                yield to_tracked_run(row)
+            yield from self._list(connection, experiments)
+
+    def _list(self, connection: sqlite3.Connection, experiments: Sequence[str]) -> Iterator[TrackedRun]:
+        query = RUNS
+        # A name that is no text must not hide the other runs; who reads its run hears of it.
+        connection.text_factory = _to_some_text
+        if experiments:
+            known = {name for (name,) in connection.execute("SELECT name FROM experiments")}
+            missing = set(experiments) - known
+            if missing:
+                raise NotFound(f"{self.where} has no experiment named {', '.join(map(repr, sorted(missing)))}")
+            query += f" WHERE e.name IN ({_marks(experiments)})"
+        query += " ORDER BY r.start_time, r.run_uuid"
+        for row in connection.execute(query, tuple(experiments)):
+            yield to_tracked_run(row)
 
     def read_runs(self, run_ids: Iterable[str], *, keys: Keys | None = None) -> Iterator[RawRun | LostRun]:
         """See the port."""
@@ -108,6 +120,18 @@ class SqliteTracking:
                     else:
                         unsure[look.info.run_id] = look
             yield from look_closer(unsure, self.read_runs(unsure))
+
+    def read_marks(self, *, experiments: Sequence[str] = ()) -> Iterator[RunMark]:
+        """See the port. SQLite can neither hash, nor print a number to its last bit: that is done here."""
+        with self._reading() as connection:
+            for info in self._list(connection, experiments):
+                found = [connection.execute(query, (info.run_id,)).fetchall() for query in _MARKED]
+                yield RunMark(
+                    run_id=info.run_id,
+                    mark=hash_mark(_MADE, [msgspec.structs.astuple(info), *found]),
+                    lifecycle=info.lifecycle,
+                    experiment_lifecycle=info.experiment_lifecycle,
+                )
 
     def describe(self) -> str:
         """Says the address and the schema."""

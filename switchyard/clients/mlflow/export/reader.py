@@ -20,6 +20,7 @@ from switchyard.core.batches import batched
 from switchyard.core.errors import BadRecord, BadSetup, NotFound
 from switchyard.core.mlflow.export import RUN_COLUMN, Export, ExportedTable, Part
 from switchyard.core.mlflow.facts import Look, to_look
+from switchyard.core.mlflow.marks import LatestPoint, RunMark, to_mark
 from switchyard.core.mlflow.raw_run import (
     NAME_TAG,
     Keys,
@@ -111,6 +112,18 @@ class ExportTracking:
         for run in self.read_runs(run_ids):
             if isinstance(run, RawRun):
                 yield to_look(run)
+
+    def read_marks(self, *, experiments: Sequence[str] = ()) -> Iterator[RunMark]:
+        """See the port: as a server of that store would be marked."""
+        for batch in batched(self.list_runs(experiments=experiments), _BATCH):
+            wanted = {info.run_id for info in batch}
+            params, tags = self._pairs("params", wanted), self._pairs("tags", wanted)
+            latest: dict[str, list[LatestPoint]] = {}
+            for row in self._rows_of("latest_metrics", wanted):
+                point = (row["key"], row["step"], row["timestamp"], _to_value(row["value"], row["is_nan"]))
+                latest.setdefault(row["run_uuid"], []).append(point)
+            for info in batch:
+                yield to_mark(info, params.get(info.run_id, {}), tags.get(info.run_id, {}), latest.get(info.run_id, ()))
 
     def describe(self) -> str:
         """Says where it lies, and of when and of what it is, once every part was found to be what was exported."""
