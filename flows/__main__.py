@@ -2,7 +2,7 @@
 that are the user's to read.
 
 Importing Prefect takes a second and starting its server several, so that both wait until the flags are known to be
-right.
+right; and what must be quick (a rollback, say) does without both where no Prefect server is named.
 """
 
 import sys
@@ -48,7 +48,7 @@ from switchyard.cli import to_command
 from switchyard.core.data.files import to_absolute
 from switchyard.core.errors import BadRequest, SwitchyardError
 from switchyard.core.runs.flags import FlagParser, add_flags, read_flags, to_flag
-from tasks.local_prefect import prepare_prefect
+from tasks.local_prefect import is_without_server, prepare_prefect
 
 FLOWS: dict[str, type[msgspec.Struct]] = {
     "migrate": MigrateParameters,
@@ -156,7 +156,7 @@ def _run(command: Command) -> int:
     try:
         # Whatever else is printed, by a library too, must not stand before the JSON.
         with redirect_stdout(sys.stderr if command.json else sys.stdout):
-            result = _run_plainly(command) if command.flow == "migrate" else _run_in_prefect(command)
+            result = _choose_way(command)(command)
     except SwitchyardError as err:
         if command.json and hasattr(err, "result"):
             print(_to_json(err.result))
@@ -210,7 +210,14 @@ def read_command(arguments: Sequence[str], *, prog: str = "python -m flows") -> 
     )
 
 
-def _run_plainly(command: Command) -> Any:
+def _choose_way(command: Command) -> Callable[[Command], Any]:
+    if command.flow == "migrate":
+        return _migrate
+    is_quick = isinstance(command.parameters, RegisterParameters | PromoteParameters | RollbackParameters)
+    return _run_without_prefect if is_quick and is_without_server() else _run_in_prefect
+
+
+def _migrate(command: Command) -> Any:
     from flows.migrate import migrate
 
     result = migrate()
@@ -218,11 +225,34 @@ def _run_plainly(command: Command) -> Any:
     return result
 
 
+def _run_without_prefect(command: Command) -> Any:
+    """The same steps and answer as a flow run's, of which no server keeps anything, and that sends no event."""
+    from flows.answers import champion, registered
+    from flows.answers.printing import print_fields, to_console
+    from flows.steps.champion import promote_version, register_run, roll_back
+    from tasks.plain_registry import make_plain_acts
+
+    acts, wanted = make_plain_acts(), command.parameters
+    result: msgspec.Struct
+    match wanted:
+        case RegisterParameters():
+            result = registered.to_result(register_run(acts, wanted))
+        case PromoteParameters():
+            result = champion.to_result(promote_version(acts, wanted, wanted.request_key or str(uuid4())))
+        case RollbackParameters():
+            result = champion.to_result(roll_back(acts, wanted, wanted.request_key or str(uuid4())))
+        case _:
+            raise AssertionError(f"{command.flow} needs Prefect")
+    print_fields(result, to_console(stderr=command.json))
+    return result
+
+
 def _run_in_prefect(command: Command) -> Any:
     prepare_prefect(quiet=not command.verbose)
     name = command.flow.replace("-", "_")
     flow: Callable[..., Any] = getattr(importlib.import_module(f"flows.{name}"), name)
-    from flows.terminal import FlowLog, print_result, to_console
+    from flows.answers.printing import to_console
+    from flows.terminal import FlowLog, print_result
 
     console = to_console(stderr=command.json)
     try:
@@ -242,8 +272,9 @@ def _cancel_interrupted(command: Command, parameters: TrainParameters) -> None:
     """
     id_, is_asked = 0, False
     try:
+        from flows.answers.printing import to_console
         from flows.cancel import ask_to_cancel, cancel
-        from flows.terminal import print_result, to_console
+        from flows.terminal import print_result
         from tasks.runs import find_claim, read_run
 
         job = find_claim.fn(parameters.request_key)

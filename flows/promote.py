@@ -5,9 +5,8 @@ from prefect import flow, runtime
 from flows.answers.champion import ChampionResult, to_result
 from flows.parameters import PromoteParameters
 from flows.signatures import takes
-from switchyard.core.registry.names import read_expected
-from switchyard.core.registry.rows import Promotion
-from tasks.registry import announce_model, check_files, find_request, promote_version
+from flows.steps.champion import promote_version
+from tasks.registry import ACTS
 from tasks.show import name_flow_run
 
 
@@ -22,18 +21,4 @@ def promote(wanted: PromoteParameters) -> ChampionResult:
     """
     name_flow_run(f"promote {wanted.name} {wanted.version}")
     key = wanted.request_key or str(runtime.flow_run.id)
-    if find_request(wanted.name, key) is None:
-        check_files(wanted.name, wanted.version)
-    outcome = promote_version(
-        Promotion(
-            name=wanted.name,
-            version=wanted.version,
-            expected=read_expected(wanted.expect),
-            request_key=key,
-            by=wanted.by,
-            reason=wanted.reason,
-            force=wanted.force,
-        )
-    )
-    announce_model(outcome)
-    return to_result(outcome)
+    return to_result(promote_version(ACTS, wanted, key))

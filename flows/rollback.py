@@ -5,10 +5,8 @@ from prefect import flow, runtime
 from flows.answers.champion import ChampionResult, to_result
 from flows.parameters import RollbackParameters
 from flows.signatures import takes
-from switchyard.core.registry.names import read_expected
-from switchyard.core.registry.promotion import choose_rollback
-from switchyard.core.registry.rows import Rollback
-from tasks.registry import announce_model, check_files, find_request, read_model, roll_back
+from flows.steps.champion import roll_back
+from tasks.registry import ACTS
 from tasks.show import name_flow_run
 
 
@@ -22,19 +20,4 @@ def rollback(wanted: RollbackParameters) -> ChampionResult:
     """
     name_flow_run(f"rollback {wanted.name}")
     key = wanted.request_key or str(runtime.flow_run.id)
-    outcome = find_request(wanted.name, key)
-    if outcome is None:
-        model = read_model(wanted.name)
-        back = Rollback(
-            name=wanted.name,
-            expected=read_expected(wanted.expect) if wanted.expect else model.production,
-            to=wanted.to or None,
-            request_key=key,
-            by=wanted.by,
-            reason=wanted.reason,
-        )
-        if back.expected == model.production:  # else the registry says who is champion, and changes nothing
-            check_files(wanted.name, choose_rollback(model, back))
-        outcome = roll_back(back)
-    announce_model(outcome)
-    return to_result(outcome)
+    return to_result(roll_back(ACTS, wanted, key))

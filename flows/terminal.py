@@ -1,7 +1,6 @@
 """What a person at a terminal sees of a flow: a progress bar while a job trains, and the result as tables."""
 
 import logging
-import sys
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,6 +14,7 @@ from rich.text import Text
 from flows.answers.backfill import BackfillResult
 from flows.answers.fill import FillResult
 from flows.answers.judged import ValidateResult
+from flows.answers.printing import print_fields
 from flows.answers.run import RunResult
 from flows.answers.store import ExportResult, RestoreResult
 from flows.answers.verify import VerifyResult
@@ -92,15 +92,7 @@ def print_result(result: object, console: Console) -> None:
     elif isinstance(result, ValidateResult):
         _print_validate(result, console)
     elif isinstance(result, msgspec.Struct):
-        for name, value in msgspec.to_builtins(result).items():
-            console.print(f"{name.replace('_', ' ')}: {_say(value)}", highlight=False, markup=False)
-
-
-def _say(value: object) -> object:
-    """Yes or no of what is true or not; a number as it is, 0 too; none of what is empty."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return value if value or isinstance(value, int | float) else "none"
+        print_fields(result, console)
 
 
 def _print_run(result: RunResult, console: Console) -> None:
@@ -220,8 +212,3 @@ def _to_table(title: str, columns: list[str], rows: list[list[Any]]) -> Table:
             *("" if cell is None else f"{cell:.4f}" if isinstance(cell, float) else str(cell) for cell in row)
         )
     return table
-
-
-def to_console(*, stderr: bool) -> Console:
-    """Where a person reads: stdout, or stderr where stdout belongs to ``--json``."""
-    return Console(file=sys.stderr if stderr else sys.stdout)

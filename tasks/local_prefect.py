@@ -1,12 +1,43 @@
 """Which servers the command line uses: those of a running `make up`, else a Prefect server of its own."""
 
 import os
+import re
 from pathlib import Path
+from typing import Final
 
 from switchyard.clients.connect import connect
 from switchyard.clients.local_servers import find_local_servers, to_prefect_defaults
 from switchyard.clients.prefect.analytics import switch_off_analytics
 from switchyard.clients.prefect.temporary_server import start_temporary_server
+
+_IN_ENV_FILE: Final = re.compile(r"^\s*(export\s+)?PREFECT_(API_URL|PROFILE|PROFILES_PATH)\s*=\s*\S", re.MULTILINE)
+
+
+def is_without_server() -> bool:
+    """True where no Prefect server is named, so that a flow run would need one that ends with it.
+
+    Prefect is not imported: where one of the files that it reads may name a server, the answer is False, and Prefect
+    itself decides. Source: https://docs.prefect.io/v3/concepts/settings-and-profiles
+
+    Raises:
+        BadSetup: our own settings are wrong.
+    """
+    if any(os.environ.get(name) for name in ("PREFECT_API_URL", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH")):
+        return False
+    settings = connect().settings
+    home = Path(os.environ.get("PREFECT_HOME") or to_prefect_defaults(settings)["PREFECT_HOME"])
+    if Path("prefect.toml").exists() or (home / "profiles.toml").exists():
+        return False
+    if "[tool.prefect" in _read(Path("pyproject.toml")) or _IN_ENV_FILE.search(_read(Path(".env"))):
+        return False
+    return find_local_servers(settings) is None
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
 
 
 def prepare_prefect(*, quiet: bool) -> None:

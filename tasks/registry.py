@@ -1,48 +1,18 @@
 """The registry of models: what a flow registers, promotes and takes back, and what it tells Prefect of it."""
 
 from switchyard.clients.connect import connect
-from switchyard.core.registry.rows import Model, ModelVersion, Outcome, Promotion, Registered, Rollback
-from switchyard.services import announcing, registering
+from switchyard.core.registry.acts import Acts
+from switchyard.core.registry.rows import ModelVersion, Outcome
+from switchyard.services import announcing
+from tasks import plain_registry
 from tasks.policy import effect
 
-
-@effect
-def register_run(quick_test_id: int, name: str, by: str, description: str) -> Registered:
-    """The version that the run's model is, made once."""
-    outside = connect()
-    ports = registering.Ports(outside.runs, outside.jobs, outside.models, outside.objects)
-    return registering.register_run(ports, quick_test_id, name, by=by, description=description)
-
-
-@effect
-def read_model(name: str) -> Model:
-    """The model's row."""
-    return connect().models.read_model(name)
-
-
-@effect
-def find_request(name: str, request_key: str) -> Outcome | None:
-    """What the request of that key has done; None: nothing yet."""
-    return connect().models.find_request(name, request_key)
-
-
-@effect
-def check_files(name: str, version: int) -> str:
-    """The version's digest, which its files still have to the last byte."""
-    outside = connect()
-    return registering.check_files(outside.models, outside.objects, name, version).digest
-
-
-@effect
-def promote_version(wanted: Promotion) -> Outcome:
-    """Makes the version champion, once."""
-    return connect().models.promote(wanted)
-
-
-@effect
-def roll_back(wanted: Rollback) -> Outcome:
-    """Takes the champion back, once."""
-    return connect().models.roll_back(wanted)
+register_run = effect(plain_registry.register_run)
+read_model = effect(plain_registry.read_model)
+find_request = effect(plain_registry.find_request)
+check_files = effect(plain_registry.check_files)
+promote_version = effect(plain_registry.promote_version)
+roll_back = effect(plain_registry.roll_back)
 
 
 @effect
@@ -57,3 +27,16 @@ def announce_registered(version: ModelVersion) -> bool:
     """True where a Prefect server took the event."""
     outside = connect()
     return announcing.announce_registered(outside.runs, outside.models, version)
+
+
+ACTS = Acts(
+    register_run=register_run,
+    read_model=read_model,
+    find_request=find_request,
+    check_files=check_files,
+    promote_version=promote_version,
+    roll_back=roll_back,
+    announce_model=announce_model,
+    announce_registered=announce_registered,
+)
+"""All of them, as the flows' steps take them."""

@@ -37,10 +37,10 @@ def events(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, int]]:
 
 
 def make_run(outside: Outside, folder: Path, number: int) -> int:
-    run = outside.runs.create_run(NewRun(request_key=f"run {number}"), now=NOW).id
+    run = outside.runs.create_run(NewRun(request_key=f"run {folder} {number}"), now=NOW).id
     uri = (folder / str(number)).as_uri()
     job = outside.jobs.claim_job(
-        Claim(quick_test_id=run, request_key=f"claim {number}", artifacts_uri=uri), now=NOW
+        Claim(quick_test_id=run, request_key=f"claim {folder} {number}", artifacts_uri=uri), now=NOW
     ).job
     outside.jobs.record_job(job.key, JobNews(state=JobState.SUCCEEDED), now=NOW)
     outside.histories.publish(publication(run, row_status=RunStatus.COMPLETED), now=NOW)

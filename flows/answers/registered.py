@@ -1,0 +1,28 @@
+"""What register answers: the version that a run's model is."""
+
+import msgspec
+
+from switchyard.core.registry.rows import Registered
+
+
+class RegisterResult(msgspec.Struct, frozen=True, kw_only=True):
+    """The version that the run's model is."""
+
+    name: str
+    version: int
+    stage: str
+    digest: str  # of its list of files
+    is_new: bool  # False: the run was registered before
+    source_uri: str  # the folder of its files
+
+
+def to_result(made: Registered) -> RegisterResult:
+    """The answer of a flow that registered."""
+    return RegisterResult(
+        name=made.version.name,
+        version=made.version.version,
+        stage=made.version.stage,
+        digest=made.version.digest,
+        is_new=made.is_new,
+        source_uri=made.version.source_uri,
+    )

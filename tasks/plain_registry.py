@@ -1,0 +1,81 @@
+"""What the tasks of the registry do, as plain functions: for the command line where no Prefect server is named, which
+then needs neither Prefect's import nor a server of its own. Imports no Prefect."""
+
+import time
+from collections.abc import Callable
+from functools import wraps
+from typing import Final, ParamSpec, TypeVar
+
+from switchyard.clients.connect import connect
+from switchyard.core.errors import TryAgain, TryLater
+from switchyard.core.registry.acts import Acts
+from switchyard.core.registry.rows import Model, Outcome, Promotion, Registered, Rollback
+from switchyard.services import registering
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_DELAYS_S: Final = (1, 2, 4, 8, 16)
+"""As a task's (`tasks.policy`)."""
+
+
+def register_run(quick_test_id: int, name: str, by: str, description: str) -> Registered:
+    """The version that the run's model is, made once."""
+    outside = connect()
+    ports = registering.Ports(outside.runs, outside.jobs, outside.models, outside.objects)
+    return registering.register_run(ports, quick_test_id, name, by=by, description=description)
+
+
+def read_model(name: str) -> Model:
+    """The model's row."""
+    return connect().models.read_model(name)
+
+
+def find_request(name: str, request_key: str) -> Outcome | None:
+    """What the request of that key has done; None: nothing yet."""
+    return connect().models.find_request(name, request_key)
+
+
+def check_files(name: str, version: int) -> str:
+    """The version's digest, which its files still have to the last byte."""
+    outside = connect()
+    return registering.check_files(outside.models, outside.objects, name, version).digest
+
+
+def promote_version(wanted: Promotion) -> Outcome:
+    """Makes the version champion, once."""
+    return connect().models.promote(wanted)
+
+
+def roll_back(wanted: Rollback) -> Outcome:
+    """Takes the champion back, once."""
+    return connect().models.roll_back(wanted)
+
+
+def make_plain_acts() -> Acts:
+    """The functions above, with a task's patience. No event is sent: there is no server that somebody watches."""
+    return Acts(
+        register_run=_patient(register_run),
+        read_model=_patient(read_model),
+        find_request=_patient(find_request),
+        check_files=_patient(check_files),
+        promote_version=_patient(promote_version),
+        roll_back=_patient(roll_back),
+        announce_model=lambda _: False,
+        announce_registered=lambda _: False,
+    )
+
+
+def _patient(function: Callable[P, R]) -> Callable[P, R]:
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        for delay_s in _DELAYS_S:
+            try:
+                return function(*args, **kwargs)
+            except TryLater:
+                raise
+            except TryAgain:
+                time.sleep(delay_s)
+        return function(*args, **kwargs)
+
+    return call
