@@ -1,9 +1,16 @@
-"""Predictions: /predict against a bare route in the same server, against the numpy call itself, the time until ready,
+"""Predictions: /predict against bare routes in the same server, against the numpy call itself, the time until ready,
 memory, and swaps under load.
 
+Two bare routes, of Starlette in the same process, with the same body and as many bytes in the answer:
+
+- with the call: decodes the body, makes the numpy call on the same arrays, and encodes products and scores. It is what
+  one would write who wants the products and nothing else: no checks, no ids, no counting, no recording. The share of a
+  bare route's throughput that is asked for is of this one.
+- without: reads the body and sends bytes that are ready. What the server and the sockets cost alone.
+
 The server is one process; a second one loads it over kept connections, in turns, so that a slower moment of the machine
-meets both. The bare route reads the body and sends as many bytes. Ratios are the medians of pairs; those of CPU count
-the server's own time, which neighbours on the machine change little.
+meets all. Ratios are the medians of rounds; those of CPU count the server's own time, which neighbours on the machine
+change less.
 """
 
 import argparse
@@ -33,11 +40,12 @@ SIZES = (10_000, 100_000)
 BUYERS = 5_000
 DIM = 64
 K = 100
-PAIRS = 15
+ROUNDS = 15
 BLOCK_S = 1.0
 CONNECTIONS = 4
 SWAPS = 5
-PREDICT, BARE = "/predict", "/bare"
+PREDICT, CALL, BARE = "/predict", "/bare/call", "/bare"
+ROUTES = (PREDICT, CALL, BARE)
 
 
 def main() -> dict[str, float | str]:
@@ -65,35 +73,42 @@ def _measure(products: int, folder: Path) -> dict[str, float | str]:
     promote(outside.models, versions[0])
     figures = _measure_start(products, environment)
     with running_server(environment) as (port, process, _):
-        for path in (PREDICT, BARE):  # warm: the interpreter's specialised bytecode
+        for path in ROUTES:  # warm: the interpreter's specialised bytecode
             _load(port, path)
-        pairs = []
-        for pair in range(PAIRS):
-            first, second = (PREDICT, BARE) if pair % 2 else (BARE, PREDICT)
-            rates = {path: _rate(process, port, path) for path in (first, second)}
-            numpy_s = _ask(port, "/numpy")
-            pairs.append((rates[PREDICT], rates[BARE], numpy_s))
+        rounds, calls = [], []
+        for number in range(ROUNDS):
+            first = number % len(ROUTES)
+            rounds.append({path: _rate(process, port, path) for path in ROUTES[first:] + ROUTES[:first]})
+            calls.append(_ask(port, "/numpy"))
         one_model = process.memory_info().rss / 2**20
         figures |= _measure_swaps(products, outside, versions, port)
         two_models = process.memory_info().rss / 2**20
-    rate = statistics.median(ours[0] / bare[0] for ours, bare, _ in pairs)
-    cpu = statistics.median(bare[1] / ours[1] for ours, bare, _ in pairs)
-    call = statistics.median(ours[1] / numpy_s for ours, _, numpy_s in pairs)
-    ours_s, bare_s, numpy_s = (
-        statistics.median(values) for values in zip(*[(o[1], b[1], n) for o, b, n in pairs], strict=True)
-    )
-    print(f"{products:,} products, {PAIRS} pairs of {BLOCK_S:.0f} s, {CONNECTIONS} connections, k = {K}")
-    print(f"  /predict to the bare route: {rate:.2f} of its requests/s, {cpu:.2f} by CPU")
-    print(f"  CPU a request: {ours_s * 1e3:.2f} ms, bare {bare_s * 1e3:.2f} ms; the numpy call {numpy_s * 1e3:.2f} ms")
-    print(f"  CPU of a request to CPU of the numpy call: {call:.2f}")
+    figures |= _tell_rates(products, rounds, calls)
     print(f"  memory: {one_model:.0f} MB with one model, {two_models:.0f} MB after {SWAPS} swaps", flush=True)
-    return figures | {
-        f"{products} to bare": round(rate, 3),
-        f"{products} to bare, cpu": round(cpu, 3),
-        f"{products} to the numpy call, cpu": round(call, 3),
-        f"{products} MB": round(one_model),
-        f"{products} MB after swaps": round(two_models),
-    }
+    return figures | {f"{products} MB": round(one_model), f"{products} MB after swaps": round(two_models)}
+
+
+def _tell_rates(
+    products: int, rounds: list[dict[str, tuple[float, float]]], calls: list[float]
+) -> dict[str, float | str]:
+    """Prints what the rounds say; a route's pair is its requests a second, and its CPU seconds a request."""
+    per_s, cpu_s = (
+        {path: statistics.median(found[path][place] for found in rounds) for path in ROUTES} for place in (0, 1)
+    )
+    figures: dict[str, float | str] = {}
+    print(f"{products:,} products, {ROUNDS} rounds of {BLOCK_S:.0f} s a route, {CONNECTIONS} connections, k = {K}")
+    for path, name in ((CALL, "the bare route with the numpy call"), (BARE, "the bare route without it")):
+        rate = statistics.median(found[PREDICT][0] / found[path][0] for found in rounds)
+        cpu = statistics.median(found[path][1] / found[PREDICT][1] for found in rounds)
+        print(f"  /predict to {name}: {rate:.2f} of its requests/s, {cpu:.2f} by CPU")
+        figures |= {f"{products} to {path}": round(rate, 3), f"{products} to {path}, cpu": round(cpu, 3)}
+    call_s = statistics.median(calls)
+    call = statistics.median(found[PREDICT][1] / seconds for found, seconds in zip(rounds, calls, strict=True))
+    print("  requests/s: " + ", ".join(f"{path} {per_s[path]:,.0f}" for path in ROUTES))
+    said = ", ".join(f"{path} {cpu_s[path] * 1e3:.2f} ms" for path in ROUTES)
+    print(f"  CPU a request: {said}; the numpy call alone {call_s * 1e3:.2f} ms")
+    print(f"  CPU of a request to CPU of the numpy call: {call:.2f}")
+    return figures | {f"{products} to the numpy call, cpu": round(call, 3)}
 
 
 def _measure_start(products: int, environment: dict[str, str]) -> dict[str, float | str]:
@@ -178,11 +193,11 @@ def _is_ready(port: int) -> bool:
 
 
 def _serve(port: int) -> None:
-    """Our application, with two routes beside it: a bare one, and one that times the numpy call."""
+    """Our application, with three routes beside it: the bare ones, and one that times the numpy call."""
     import uvicorn
     from starlette.applications import Starlette
     from starlette.requests import Request
-    from starlette.responses import Response
+    from starlette.responses import JSONResponse, Response
     from starlette.routing import Route
 
     from serving.predictions.app import Options, create_from_environment
@@ -196,14 +211,28 @@ def _serve(port: int) -> None:
             sent.append(make_answer(ours))
         return Response(sent[0], media_type="application/json")
 
+    async def call(request: Request) -> Response:
+        asked = await request.json()
+        (instance,) = asked["instances"]
+        recommender = ours.routes.holder.state.champion.recommender
+        best, scores = call_numpy(recommender, instance["buyer_id"], asked["parameters"]["k"])
+        products = [recommender.products[place] for place in best.tolist()]
+        return JSONResponse({"predictions": [{"product_ids": products, "scores": scores.tolist()}]})
+
     async def numpy(request: Request) -> Response:
         recommender = ours.routes.holder.state.champion.recommender
         return Response(repr(_time_numpy(recommender)))
 
-    beside = Starlette(routes=[Route(BARE, bare, methods=["POST"]), Route("/numpy", numpy)])
+    beside = Starlette(
+        routes=[
+            Route(BARE, bare, methods=["POST"]),
+            Route(CALL, call, methods=["POST"]),
+            Route("/numpy", numpy),
+        ]
+    )
 
     async def both(scope: Any, receive: Any, send: Any) -> None:
-        beside_it = scope["type"] == "http" and scope["path"] in (BARE, "/numpy")
+        beside_it = scope["type"] == "http" and scope["path"] in (CALL, BARE, "/numpy")
         await (beside if beside_it else ours)(scope, receive, send)
 
     uvicorn.run(both, host="127.0.0.1", port=port, access_log=False, log_level="warning")
@@ -219,16 +248,21 @@ def make_answer(ours: Any) -> bytes:
     return msgspec.json.encode(answer(read_predict(to_body(0)), ours.routes.holder.state))
 
 
-def _time_numpy(recommender: Any, times: int = 100) -> float:
-    """CPU seconds of the product, the parting and the sorting alone, as one would write them."""
+def call_numpy(recommender: Any, buyer_id: str, k: int) -> tuple[Any, Any]:
+    """The product, the parting and the sorting, as one would write them: the places of the best, and their scores."""
     import numpy as np
 
-    query, candidate = recommender._query, np.ascontiguousarray(recommender._candidate.T)
+    scores = recommender._query[recommender._buyers[buyer_id]] @ recommender._candidate
+    best = np.argpartition(scores, -k)[-k:]
+    best = best[np.argsort(-scores[best])]
+    return best, scores[best]
+
+
+def _time_numpy(recommender: Any, times: int = 100) -> float:
+    """CPU seconds of the numpy call alone."""
     began = time.process_time()
     for row in range(times):
-        scores = candidate @ query[row]
-        best = np.argpartition(scores, -K)[-K:]
-        best = best[np.argsort(-scores[best])]
+        call_numpy(recommender, f"b{row}", K)
     return (time.process_time() - began) / times
 
 
