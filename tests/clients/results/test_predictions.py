@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from sqlalchemy import event
+from sqlalchemy import Engine, event
 
 from switchyard.core.errors import NotFound, StaleWrite
 from switchyard.core.predictions.arms import Arm
@@ -58,6 +58,35 @@ def test_prediction_is_read_as_it_was_recorded(place: Place) -> None:
     place.predictions.record([])
     with pytest.raises(NotFound, match="PREDICTIONS_DAYS"):
         place.predictions.read_prediction(to_id(3))
+
+
+def test_many_predictions_are_recorded_whole(place: Place) -> None:
+    """Each row with its own values, however many a call has; ids that are there already keep theirs."""
+    place.predictions.record([prediction(150, version=8)])
+    rows = [prediction(number, version=number, latency_ms=number / 8) for number in range(1, 452)]
+    place.predictions.record(rows)
+    for number in (1, 89, 90, 91, 180, 181, 450, 451):
+        assert place.predictions.read_prediction(to_id(number)) == rows[number - 1]
+    assert place.predictions.read_prediction(to_id(150)).version == 8
+    assert sum(one.predictions for one in count(place).traffic) == 451
+
+
+def test_predictions_take_few_statements(place: Place) -> None:
+    """One for each row would give the interpreter away as often, which costs the answers beside it."""
+    place.predictions.record([prediction(1)])
+    inserts: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, _: Any, many: bool) -> None:
+        # Postgres' driver sends many in one go; SQLite's runs each alone.
+        times = len(parameters) if many and place.url.startswith("sqlite") else 1
+        inserts.extend([statement] * times * statement.startswith("INSERT"))
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        place.predictions.record([prediction(number) for number in range(2, 502)])
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    assert 1 <= len(inserts) <= 6
 
 
 def test_text_that_no_database_takes_is_kept_without_it(place: Place) -> None:
