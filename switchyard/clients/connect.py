@@ -5,7 +5,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from switchyard.clients.objects.open import open_objects
-from switchyard.clients.settings import Settings, read_settings
+from switchyard.clients.settings import Settings, is_folder, read_settings
 from switchyard.core.errors import BadSetup
 from switchyard.core.ports import (
     Catalogue,
@@ -139,7 +139,7 @@ class Outside:
     @property
     def tracking(self) -> Tracking:
         """The MLflow store that the settings name, opened anew; the caller closes it. Its database goes before its
-        server. Raises: BadSetup: none is named, or by a URI that we do not read."""
+        server or folder. Raises: BadSetup: none is named, or by a URI that we do not read."""
         settings = self.settings
         if settings.mlflow_backend_store_uri:
             from switchyard.clients.mlflow.sql import open_store
@@ -147,6 +147,10 @@ class Outside:
             return open_store(settings.mlflow_backend_store_uri)
         if not settings.mlflow_tracking_uri:
             raise BadSetup("no MLflow is named: set MLFLOW_BACKEND_STORE_URI or MLFLOW_TRACKING_URI; see .env.example")
+        if is_folder(settings.mlflow_tracking_uri):
+            from switchyard.clients.mlflow.file_store.tracking import FolderTracking
+
+            return FolderTracking(settings.mlflow_tracking_uri, self.objects(settings.mlflow_tracking_uri))
         from switchyard.clients.mlflow.server import open_server
 
         return open_server(settings, lambda: self.session(settings.mlflow_tracking_uri))

@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Literal, cast, get_args
+from urllib.parse import unquote
 
 import msgspec
 
@@ -111,6 +112,8 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     for field in ("artifacts_uri", "serving_url", "vertex_api_endpoint", "mlflow_tracking_uri"):
         if field in given:
             given[field] = given[field].rstrip("/")
+    if "mlflow_tracking_uri" in given:
+        given["mlflow_tracking_uri"] = _to_tracking_uri(given["mlflow_tracking_uri"])
     problems = [
         f"{field.upper()} must {expected}; got {_without_password(environ[field.upper()])!r}"
         for field, (pattern, expected) in _PATTERNS.items()
@@ -128,10 +131,28 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     return msgspec.convert(cast("dict[str, object]", given), Settings, strict=False)  # numbers come as text
 
 
+def is_folder(tracking_uri: str) -> bool:
+    """True where `mlflow_tracking_uri` names a folder of MLflow's (``mlruns``), on this machine or in a bucket."""
+    return tracking_uri.startswith(("file://", "gs://"))
+
+
 def read_storage_emulator(environ: Mapping[str, str] = os.environ) -> str:
     """``STORAGE_EMULATOR_HOST``, or nothing. Google's own client obeys it, in every process; we only have to know of
     it, so that a client made for one address is not used for another."""
     return environ.get("STORAGE_EMULATOR_HOST", "")
+
+
+def _to_tracking_uri(text: str) -> str:
+    """A folder's path as a URI, from the working directory, as MLflow takes it; anything else as it is.
+
+    Source: mlflow/tracking/_tracking_service/utils.py (`databricks` alone is no folder) and
+    mlflow/utils/file_utils.py (`local_file_uri_to_path`: ``file:`` and a path, perhaps a relative one), 3.17.2.
+    """
+    if re.match(r"file:(?!//)", text):
+        text = unquote(text.removeprefix("file:"))
+    elif text == "databricks" or re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", text):
+        return text
+    return Path(text).expanduser().absolute().as_uri()
 
 
 _SECRETS = frozenset({"api_token", "mlflow_tracking_token", "mlflow_tracking_password"})

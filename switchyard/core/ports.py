@@ -104,6 +104,13 @@ class Objects(Protocol):
 
         Raises: StaleWrite: the object's generation is not `if_generation` (ABSENT: it exists)."""
 
+    def list_folders(self, prefix: str) -> list[str]:
+        """The URIs of the folders directly below `prefix`, which ends with a slash, as each of them does; sorted, those
+        behind symbolic links too. In a bucket a folder is what names have before their next slash. Takes no time for
+        what lies in the folders.
+
+        Raises: BadSetup: it may not be read."""
+
     def list(self, prefix: str) -> list[str]:
         """The URIs of all objects that start with `prefix`, sorted; empty when there is none."""
 

@@ -53,6 +53,16 @@ class FileObjects:
         _check_generation(if_generation)
         return _put(uri, lambda file: file.write(data), if_generation=if_generation, data=data)
 
+    def list_folders(self, prefix: str) -> list[str]:
+        """See the port."""
+        folder, name_prefix = to_prefix(prefix)
+        with translated(f"list {prefix}"):
+            try:
+                found = [entry.name for entry in os.scandir(folder) if entry.is_dir()]
+            except _GONE:
+                return []
+        return sorted(f"{to_uri(folder / name)}/" for name in found if name.startswith(name_prefix))
+
     def list(self, prefix: str) -> list[str]:
         """See the port. Entering a folder that may not be read is an error, not an empty answer."""
         folder, name_prefix = to_prefix(prefix)

@@ -174,6 +174,21 @@ class GcsObjects:
             )
         return int(blob.generation)
 
+    def list_folders(self, prefix: str) -> list[str]:
+        """See the port."""
+        bucket, name_prefix = _split(prefix)
+        with translated("list", prefix, "storage.objects.list"):
+            found = self._client.list_blobs(
+                bucket,
+                prefix=name_prefix or None,
+                delimiter="/",
+                fields="prefixes,nextPageToken",
+                page_size=1000,
+                **self._how,
+            )
+            names = {name for page in found.pages for name in page.prefixes}
+        return sorted(f"gs://{bucket}/{name}" for name in names)
+
     def list(self, prefix: str) -> list[str]:
         """See the port. The empty objects that the console makes for folders (``runs/``) are left out."""
         return sorted(f"gs://{blob.bucket.name}/{blob.name}" for blob in self._list(prefix, "name"))

@@ -252,6 +252,16 @@ def test_listed_stats_are_those_of_each_object(objects: Objects, root: str) -> N
     assert list(objects.list_stats(f"{root}/none/")) == []
 
 
+def test_folders_directly_below_are_listed(objects: Objects, root: str) -> None:
+    """Each once, however much lies in it, and no object among them."""
+    write_all(objects, root, "q/8/a.json", "q/8/b/c.json", "q/81/a.json", "q/9.json", "q/b-1/a.json")
+    assert objects.list_folders(f"{root}/q/8/") == [f"{root}/q/8/b/"]
+    assert objects.list_folders(f"{root}/q/8/b/") == []
+    assert objects.list_folders(f"{root}/none/") == []
+    assert objects.list_folders(f"{root}/q/9.json/") == []
+    assert len(objects.list_folders(f"{root}/q/")) == 3
+
+
 def test_list_of_nothing_is_empty(objects: Objects, root: str) -> None:
     """A place that does not exist has no objects."""
     write_all(objects, root, "a.json")

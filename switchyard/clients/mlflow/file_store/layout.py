@@ -1,0 +1,207 @@
+"""Where the experiments, runs and keys of an MLflow folder lie.
+
+Source: FileStore, mlflow/store/tracking/file_store.py, 2.9.2 and 3.17.2:
+``<root>/<experiment>/<run>/{meta.yaml,metrics/<key>,params/<key>,tags/<key>}``, deleted experiments in ``.trash``.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import Final, TypeVar
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+
+from switchyard.clients.mlflow.file_store.meta import Experiment, to_experiment, to_run, to_unknown_run
+from switchyard.clients.mlflow.file_store.yaml_files import MAX_BYTES, read_mapping
+from switchyard.core.errors import BadRecord, BadRequest, BadSetup, NotFound, SwitchyardError
+from switchyard.core.mlflow.raw_run import NAME_TAG, Lifecycle, TrackedRun, choose_name
+from switchyard.core.ports import Objects
+
+META: Final = "meta.yaml"
+MODELS: Final = "models"
+"""At the root: the registry; in an experiment: the logged models of MLflow 3."""
+TRASH: Final = ".trash"
+MAX_TEXT_BYTES: Final = 16 << 20
+"""Of one param or tag; MLflow itself takes 6,000 and 8,000 characters, and older versions any."""
+_NO_RUNS: Final = frozenset(("tags", "datasets", "traces", MODELS))
+_RUN_FOLDERS: Final = ("metrics", "params", "tags")
+_RUN_ID: Final = re.compile(r"[0-9a-f]{32}")
+_OF_ONE: Final = (NotFound, BadRecord, BadSetup, BadRequest)
+"""What may be wrong with one file, while the others can be read."""
+
+T = TypeVar("T")
+S = TypeVar("S")
+Each = Callable[[Callable[[T], S], Iterable[T]], Iterable[S]]
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """One run's folder."""
+
+    run_id: str
+    folder: str  # its URI, with a slash at its end
+    experiment: Experiment
+    error: SwitchyardError | None = None  # why it cannot be told which folder is the run's
+
+
+class Layout:
+    """The folder at `root`, a URI without a slash at its end.
+
+    Args:
+        each: as `map`, perhaps several at once.
+    """
+
+    def __init__(self, root: str, objects: Objects, each: "Each") -> None:  # type: ignore[type-arg]
+        self.root = root
+        self._objects = objects
+        self._each = each
+
+    def list_experiments(self) -> list[Experiment]:
+        """All of them, deleted and damaged ones too.
+
+        Raises:
+            BadSetup: this is no MLflow folder, or it may not be read.
+        """
+        trash = f"{self.root}/{TRASH}/"
+        places: list[tuple[str, Lifecycle]] = [
+            *((folder, "active") for folder in self._objects.list_folders(f"{self.root}/") if folder != trash),
+            *((folder, "deleted") for folder in self._objects.list_folders(trash)),
+        ]
+        found = [
+            Experiment(experiment_id=self.to_id(folder), folder=folder, lifecycle=lifecycle)
+            for folder, lifecycle in places
+            if folder != f"{self.root}/{MODELS}/"
+        ]
+        experiments = list(self._each(self._read_experiment, found))
+        if not any(not isinstance(experiment.error, NotFound) for experiment in experiments):
+            self._check_store(experiments)
+        return experiments
+
+    def find_runs(self, experiments: Iterable[Experiment]) -> dict[str, list[Place]]:
+        """Where runs may lie, by id, of names alone."""
+        found: dict[str, list[Place]] = defaultdict(list)
+        experiments = list(experiments)
+        for experiment, folders in zip(experiments, self._each(self._list_runs, experiments), strict=True):
+            for run_id, folder in folders:
+                found[run_id].append(Place(run_id=run_id, folder=folder, experiment=experiment))
+        return found
+
+    def choose(self, places: list[Place]) -> Place:
+        """The folder that is the run's: MLflow ignores one that lies in another experiment than it says."""
+        if len(places) == 1:
+            return places[0]
+        good = [place for place in places if self.read_info(place)[1] is None]
+        if len(good) == 1:
+            return good[0]
+        shown = " and ".join(place.folder for place in good or places)
+        error = BadRecord(f"MLflow run {places[0].run_id}", [f"it must be in one experiment; it is at {shown}"])
+        return msgspec.structs.replace((good or places)[0], error=error)
+
+    def read_info(self, place: Place) -> tuple[TrackedRun | None, SwitchyardError | None]:
+        """What there is to say of the run, and why it cannot be read. No run: the folder is none's."""
+        unknown = to_unknown_run(place.run_id, place.experiment)
+        if place.error:
+            return unknown, place.error
+        where = place.folder + META
+        try:
+            meta = read_mapping(self._objects.read(where, max_bytes=MAX_BYTES)[0], where)
+        except NotFound:
+            if not self._is_run(place):
+                return None, None
+            return unknown, BadRecord(where, ["it must be there; it is not. Without it MLflow knows no such run"])
+        except _OF_ONE as err:
+            return unknown, err
+        info, problems = to_run(meta, place.run_id, place.experiment)
+        if not info.name:
+            info = msgspec.structs.replace(info, name=self._read_name_tag(place))
+        return info, BadRecord(where, problems) if problems else place.experiment.error
+
+    def list_keys(self, place: Place, kind: str) -> dict[str, str]:
+        """The URIs of one kind of a run's files (`metrics`, `params`, `tags`), by key.
+
+        Raises:
+            BadRecord: one is a link, which could lead anywhere, or its name is no key.
+        """
+        prefix = f"{place.folder}{kind}/"
+        for uri in self._objects.list_odd(prefix[:-1]):
+            if uri == prefix[:-1] or uri.startswith(prefix):
+                raise BadRecord(uri, ["it is a link, or no regular file: not followed. Put the file itself there"])
+        return {self._to_name(uri, prefix): uri for uri in self._objects.list(prefix)}
+
+    def list_model_keys(self, experiment: Experiment) -> list[tuple[str, dict[str, str]]]:
+        """The URI of each logged model's folder, and of its metrics by key."""
+        folders = self._objects.list_folders(f"{experiment.folder}{MODELS}/")
+        found = []
+        for folder in folders:
+            prefix = f"{folder}metrics/"
+            found.append((folder, {self._to_name(uri, prefix): uri for uri in self._objects.list(prefix)}))
+        return found
+
+    def read_text(self, uri: str) -> str:
+        """One param's or tag's. Raises: BadRecord: it is no text."""
+        data, _ = self._objects.read(uri, max_bytes=MAX_TEXT_BYTES)
+        try:
+            return data.decode()
+        except UnicodeDecodeError as err:
+            raise BadRecord(uri, [f"it must be text in UTF-8; byte {err.start}: {err.reason}"]) from err
+
+    def to_id(self, folder: str) -> str:
+        """The last name of a folder's URI."""
+        parent, _, _ = folder.rstrip("/").rpartition("/")
+        return self._to_name(folder, f"{parent}/").rstrip("/")
+
+    def check_unlinked(self, uri: str) -> None:
+        """Raises: BadRecord: a link lies there."""
+        if uri in self._objects.list_odd(uri):
+            raise BadRecord(uri, ["it is a link: not followed. Put the file itself there"])
+
+    def _list_runs(self, experiment: Experiment) -> list[tuple[str, str]]:
+        folders = self._objects.list_folders(experiment.folder)
+        named = ((self._to_name(folder, experiment.folder).rstrip("/"), folder) for folder in folders)
+        return [(name, folder) for name, folder in named if name not in _NO_RUNS]
+
+    def _read_experiment(self, known: Experiment) -> Experiment:
+        where = known.folder + META
+        try:
+            meta = read_mapping(self._objects.read(where, max_bytes=MAX_BYTES)[0], where)
+        except _OF_ONE as err:
+            return msgspec.structs.replace(known, error=err)
+        found, problems = to_experiment(meta, known)
+        return msgspec.structs.replace(found, error=BadRecord(where, problems)) if problems else found
+
+    def _is_run(self, place: Place) -> bool:
+        """True for a folder without its file that only a run can be."""
+        if isinstance(place.experiment.error, NotFound):
+            return False
+        if _RUN_ID.fullmatch(place.run_id):
+            return True
+        return any(f"{place.folder}{name}/" in self._objects.list_folders(place.folder) for name in _RUN_FOLDERS)
+
+    def _read_name_tag(self, place: Place) -> str:
+        try:
+            return choose_name("", {NAME_TAG: self.read_text(f"{place.folder}tags/{NAME_TAG}")})
+        except _OF_ONE:  # reading the run says so, if it is more than that there is none
+            return ""
+
+    def _check_store(self, experiments: list[Experiment]) -> None:
+        """Raises: BadSetup: nothing here is MLflow's."""
+        if f"{self.root}/{TRASH}/" in self._objects.list_folders(f"{self.root}/"):
+            return
+        inner = [experiment for experiment in experiments if experiment.experiment_id == "mlruns"]
+        advice = f"Is it {inner[0].folder}?" if inner else "For a server, the address begins with http:// or https://"
+        raise BadSetup(
+            f"{self.root} is no folder of MLflow's (mlruns): no <experiment>/{META} and no {TRASH} was found in it. "
+            f"{advice}"
+        )
+
+    def _to_name(self, uri: str, prefix: str) -> str:
+        """What follows `prefix` in `uri`, as a key."""
+        name = uri[len(prefix) :]
+        if uri.startswith("file://"):  # nothing is encoded in a gs:// URI
+            try:
+                name = unquote_to_bytes(name).decode()
+            except UnicodeDecodeError as err:
+                raise BadRecord(uri, ["its name must be UTF-8"]) from err
+        if {"", ".", ".."} & set(name.rstrip("/").split("/")):
+            raise BadRecord(uri, [f"{name!r} is no name that MLflow gives"])
+        return name

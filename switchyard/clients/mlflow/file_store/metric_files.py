@@ -1,0 +1,113 @@
+"""The metric files of an MLflow folder: one a key, a line a point.
+
+Source: FileStore._log_run_metric, _get_metric_from_line and _log_model_metric, mlflow/store/tracking/file_store.py,
+2.9.2 and 3.17.2.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Final
+
+from switchyard.clients.mlflow.schema import DBL_MAX
+from switchyard.core.errors import BadRecord
+from switchyard.core.mlflow.raw_run import OwnedPoint, Points, to_points
+
+_LEAST, _MOST = -(2**63), 2**63 - 1
+_WORDS: Final = "<timestamp> <value> <step>"
+
+
+def read_points(data: bytes, key: str, where: str) -> tuple[Points, list[OwnedPoint]]:
+    """The points of one file, and those that were logged on a data set. The same point twice is one, as in a database.
+
+    Raises:
+        BadRecord: a line is none of MLflow's, or the last one is not whole. A value is never guessed.
+    """
+    steps: list[int] = []
+    times: list[int] = []
+    values: list[float] = []
+    owned: list[OwnedPoint] = []
+    for number, parts in _split(data, where):
+        try:
+            # Two before MLflow 1.0; from the fifth on a data set's name, which may have spaces, and its digest.
+            _check_columns(len(parts), known=(2, 3), least=5)
+            step = int(parts[2]) if len(parts) > 2 else 0
+            time, value = int(parts[0]), _to_value(parts[1])
+            _check_range(step, time)
+        except ValueError as err:
+            raise _odd_line(where, number, parts, _WORDS, err) from err
+        steps.append(step)
+        times.append(time)
+        values.append(value)
+        if len(parts) > 3:
+            owned.append(OwnedPoint(key, step, time, value, dataset=" ".join(parts[3:-1])))
+    return _once(to_points(steps, times, values)), owned
+
+
+def read_model_points(
+    data: bytes, key: str, model_id: str, where: str, *, is_wanted: Callable[[str], bool]
+) -> Iterator[tuple[str, OwnedPoint]]:
+    """The points of a logged model's file, each with its run, of the runs that are wanted.
+
+    Raises:
+        BadRecord: as `read_points`.
+    """
+    for number, parts in _split(data, where):
+        try:
+            _check_columns(len(parts), known=(4,), least=6)
+            if not is_wanted(parts[3]):
+                continue
+            step, time, value = int(parts[2]), int(parts[0]), _to_value(parts[1])
+            _check_range(step, time)
+        except ValueError as err:
+            raise _odd_line(where, number, parts, f"{_WORDS} <run>", err) from err
+        yield parts[3], OwnedPoint(key, step, time, value, model_id, " ".join(parts[4:-1]))
+
+
+def _split(data: bytes, where: str) -> Iterator[tuple[int, list[str]]]:
+    """Each line's number and columns."""
+    if not data:
+        raise BadRecord(where, ["it has no point: a writer was killed, is at work, or had no room. Remove the file"])
+    try:
+        lines = data.decode("utf-8-sig").split("\n")
+    except UnicodeDecodeError as err:
+        number = data.count(b"\n", 0, err.start) + 1
+        raise BadRecord(where, [f"line {number}: it must be text in UTF-8; {err.reason}"]) from err
+    if lines.pop():  # a number that is cut short is a number, too
+        said = f"line {len(lines) + 1}: it must end with a line break; a writer was killed, or is at work"
+        raise BadRecord(where, [f"{said}. If none is, finish the line or remove it"])
+    for number, line in enumerate(lines, 1):
+        yield number, line.strip().split(" ")
+
+
+def _to_value(text: str) -> float:
+    """As a database of MLflow's has it, which stores an infinity as the largest number."""
+    value = float(text)
+    return math.copysign(math.inf, value) if abs(value) >= DBL_MAX else value
+
+
+def _check_columns(count: int, *, known: tuple[int, ...], least: int) -> None:
+    if count not in known and count < least:
+        raise ValueError(f"it has {count} columns")
+
+
+def _check_range(step: int, time: int) -> None:
+    if not (_LEAST <= step <= _MOST and _LEAST <= time <= _MOST):
+        raise ValueError("a whole number there has more than 64 bits")
+
+
+def _odd_line(where: str, number: int, parts: list[str], words: str, err: ValueError) -> BadRecord:
+    shown = " ".join(parts)
+    shown = repr(shown if len(shown) <= 80 else shown[:80] + "...")
+    return BadRecord(where, [f"line {number}: it must be `{words}`; got {shown} ({str(err)[:100]})"])
+
+
+def _once(points: Points) -> Points:
+    """Source: the primary key of `metrics`, mlflow/store/tracking/dbmodels/models.py."""
+    rows = list(zip(points.steps, points.timestamps_ms, points.values, strict=True))
+    kept = [rows[0], *(row for before, row in pairwise(rows) if not _is_same(before, row))]
+    return points if len(kept) == len(rows) else Points(*map(list, zip(*kept, strict=True)))
+
+
+def _is_same(one: tuple[int, int, float], other: tuple[int, int, float]) -> bool:
+    return one == other or (one[:2] == other[:2] and math.isnan(one[2]) and math.isnan(other[2]))

@@ -1,0 +1,220 @@
+"""MLflow's file store (`mlruns`), in a folder of this machine or of a bucket, read without the mlflow package."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, Final, TypeVar
+
+from switchyard.clients.mlflow.file_store.layout import META, Layout, Place
+from switchyard.clients.mlflow.file_store.meta import Experiment
+from switchyard.clients.mlflow.file_store.metric_files import read_model_points, read_points
+from switchyard.clients.mlflow.file_store.yaml_files import MAX_BYTES, read_mapping
+from switchyard.core.batches import batched
+from switchyard.core.errors import BadRecord, BadRequest, BadSetup, NotFound, SwitchyardError, TryAgain, catch
+from switchyard.core.mlflow.facts import Look, is_surely_curve, to_look, to_newest_ms
+from switchyard.core.mlflow.raw_run import Keys, LostRun, OwnedPoint, RawRun, TrackedRun
+from switchyard.core.ports import Objects
+
+_BATCH: Final = 100
+_PARALLEL: Final = 16
+"""Files of a bucket that are read at once; on a disk threads gain nothing."""
+_PROBLEMS: Final = 10
+"""Of one run, that are told; a damaged disk may have a thousand."""
+
+T = TypeVar("T")
+S = TypeVar("S")
+_Owned = dict[str, list[OwnedPoint]]
+
+
+class FolderTracking:
+    """`core.ports.Tracking` on a folder. What is wrong with a file is its run's trouble alone.
+
+    Args:
+        root: the folder's URI, ``file:///...`` or ``gs://...``.
+    """
+
+    def __init__(self, root: str, objects: Objects) -> None:
+        self.root = root.rstrip("/")
+        self.where = f"the MLflow folder {self.root}"
+        self._objects = objects
+        self._pool = ThreadPoolExecutor(_PARALLEL, "mlruns") if self.root.startswith("gs://") else None
+        self._layout = Layout(self.root, objects, self._each)
+
+    def __repr__(self) -> str:
+        return f"FolderTracking({self.root})"
+
+    def list_runs(self, *, experiments: Sequence[str] = ()) -> Iterator[TrackedRun]:
+        """Experiment by experiment. Of a damaged run its id, its experiment, and what else can be read."""
+        known = self._layout.list_experiments()
+        missing = set(experiments) - {experiment.name for experiment in known if not experiment.error}
+        if missing:
+            damaged = [str(found.error) for found in known if found.error and not isinstance(found.error, NotFound)]
+            also = f"; of these the name cannot be read: {'; '.join(damaged)}" if damaged else ""
+            raise NotFound(f"{self.where} has no experiment named {', '.join(map(repr, sorted(missing)))}{also}")
+        for batch in batched(self._layout.find_runs(known).values(), _BATCH):
+            for place, (info, _) in self._each(self._read_chosen, batch):
+                if info is not None and (not experiments or place.experiment.name in experiments):
+                    yield info
+
+    def read_runs(self, run_ids: Iterable[str], *, keys: Keys | None = None) -> Iterator[RawRun | LostRun]:
+        """See the port."""
+        for places, lost in self._find(run_ids):
+            yield from lost
+            owned, odd = self._read_owned(places)
+            for place in places:
+                run_id = place.run_id
+                yield self._try_read(place, keys, owned.get(run_id, []), odd.get(run_id))
+
+    def look_at_runs(self, run_ids: Iterable[str]) -> Iterator[Look]:
+        """See the port. All points are read: the files have no summary."""
+        for places, _ in self._find(run_ids):
+            for place in places:
+                found = self._try_read(place, None, [], None)
+                if isinstance(found, RawRun):
+                    yield _look(found)
+                    continue
+                info, _ = self._layout.read_info(place)
+                if info is not None:  # whoever reads it hears why it cannot be
+                    yield Look(info=info, shows="values")
+
+    def describe(self) -> str:
+        """Says the address; files have no schema.
+
+        Raises: BadSetup: as `list_runs`."""
+        self._layout.list_experiments()
+        return self.where
+
+    def close(self) -> None:
+        """See the port."""
+        if self._pool:
+            self._pool.shutdown(cancel_futures=True)
+
+    def _each(self, work: Callable[[T], S], items: Iterable[T]) -> Iterable[S]:
+        return self._pool.map(work, items) if self._pool else map(work, items)
+
+    def _read_chosen(self, places: list[Place]) -> tuple[Place, tuple[TrackedRun | None, SwitchyardError | None]]:
+        place = self._layout.choose(places)
+        return place, self._layout.read_info(place)
+
+    def _find(self, run_ids: Iterable[str]) -> Iterator[tuple[list[Place], list[LostRun]]]:
+        """The places of a batch of runs, and those that are not there. Names are listed once, and again where one is
+        missing by then."""
+        index: Mapping[str, list[Place]] = {}
+        for batch in batched(run_ids, _BATCH):
+            wanted = list(dict.fromkeys(batch))
+            if not index.keys() >= set(wanted):
+                index = self._layout.find_runs(self._layout.list_experiments())
+            places = [self._layout.choose(index[run_id]) for run_id in wanted if run_id in index]
+            lost = [LostRun(run_id=run_id, error=self._none(run_id)) for run_id in wanted if run_id not in index]
+            yield places, lost
+
+    def _none(self, run_id: str) -> NotFound:
+        return NotFound(f"{self.where} has no run {run_id} (any more)")
+
+    def _try_read(
+        self, place: Place, keys: Keys | None, owned: list[OwnedPoint], odd: SwitchyardError | None
+    ) -> RawRun | LostRun:
+        try:
+            if odd:
+                raise odd
+            return self._read(place, keys, owned)
+        except (TryAgain, BadSetup) as err:
+            self._objects.list_folders(f"{self.root}/")  # raises where no other run could be read either
+            return LostRun(run_id=place.run_id, error=err)
+        except SwitchyardError as err:
+            return LostRun(run_id=place.run_id, error=err)
+
+    def _read(self, place: Place, keys: Keys | None, owned: list[OwnedPoint]) -> RawRun:
+        info, error = self._layout.read_info(place)
+        if info is None:
+            raise self._none(place.run_id)
+        if error:
+            raise error
+        self._layout.check_unlinked(place.folder + META)
+        metrics = {
+            key: uri for key, uri in self._layout.list_keys(place, "metrics").items() if keys is None or key in keys
+        }
+        params, tags = (self._layout.list_keys(place, kind) for kind in ("params", "tags"))
+        texts = self._read_all(place, self._layout.read_text, [*params.values(), *tags.values()])
+        read = partial(self._read_metric, {uri: key for key, uri in metrics.items()})
+        points = self._read_all(place, read, list(metrics.values()))
+        on_data = [point for _, found in points.values() for point in found]
+        return RawRun(
+            info=info,
+            metrics={key: points[uri][0] for key, uri in metrics.items()},
+            params={key: texts[uri] for key, uri in params.items()},
+            tags={key: texts[uri] for key, uri in tags.items()},
+            keys=keys,
+            owned=_join(owned, on_data),
+        )
+
+    def _read_metric(self, keys: Mapping[str, str], uri: str) -> Any:
+        return read_points(self._objects.read(uri)[0], keys[uri], uri)
+
+    def _read_all(self, place: Place, read: Callable[[str], S], uris: list[str]) -> dict[str, S]:
+        """What each file has. Raises: BadRecord: with all that is wrong with them; or as the store says."""
+        found: dict[str, S] = {}
+        problems = []
+        for uri, answer in zip(uris, self._each(lambda uri: catch(partial(read, uri)), uris), strict=True):
+            if isinstance(answer, NotFound):
+                problems.append(f"{uri}: it was there a moment ago: the run is being moved or deleted. Read it again")
+            elif isinstance(answer, BadRecord | BadRequest):
+                problems.append(str(answer))
+            elif isinstance(answer, Exception):
+                raise answer
+            else:
+                found[uri] = answer
+        if problems:
+            more = [f"and {len(problems) - _PROBLEMS} files more"] if len(problems) > _PROBLEMS else []
+            raise BadRecord(f"MLflow run {place.run_id}", problems[:_PROBLEMS] + more)
+        return found
+
+    def _read_owned(self, places: Sequence[Place]) -> tuple[_Owned, dict[str, SwitchyardError]]:
+        """The points that MLflow 3 noted for logged models, of these runs, by run; and the runs whose model has a file
+        that cannot be read."""
+        by_experiment: dict[str, tuple[Experiment, set[str]]] = {}
+        for place in places:
+            by_experiment.setdefault(place.experiment.folder, (place.experiment, set()))[1].add(place.run_id)
+        owned: _Owned = {}
+        odd: dict[str, SwitchyardError] = {}
+        for experiment, run_ids in by_experiment.values():
+            for folder, keys in self._layout.list_model_keys(experiment):
+                model_id = self._layout.to_id(folder)
+                for key, uri in keys.items():
+                    try:
+                        data, _ = self._objects.read(uri)
+                        found = list(read_model_points(data, key, model_id, uri, is_wanted=run_ids.__contains__))
+                    except (BadRecord, NotFound) as err:
+                        odd[self._read_source_run(folder)] = err
+                        continue
+                    for run_id, point in found:
+                        owned.setdefault(run_id, []).append(point)
+        return owned, odd
+
+    def _read_source_run(self, model: str) -> str:
+        """The run that made a logged model; empty: nobody can tell."""
+        where = model + META
+        try:
+            return str(read_mapping(self._objects.read(where, max_bytes=MAX_BYTES)[0], where).get("source_run_id"))
+        except (BadRecord, NotFound):
+            return ""
+
+
+def _join(owned: list[OwnedPoint], on_data: list[OwnedPoint]) -> list[OwnedPoint]:
+    """A point that the model's file has too is there with the model alone."""
+    known = set(map(_to_identity, owned))
+    return owned + [point for point in on_data if _to_identity(point) not in known]
+
+
+def _to_identity(point: OwnedPoint) -> tuple[str, int, int, float | None, str]:
+    value = None if math.isnan(point.value) else point.value
+    return point.key, point.step, point.timestamp_ms, value, point.dataset
+
+
+def _look(run: RawRun) -> Look:
+    """As `to_look`, which makes a record of the run, only where that is needed."""
+    for key, points in run.metrics.items():
+        if is_surely_curve(key) and points.steps[0] != points.steps[-1]:
+            return Look(info=run.info, shows="curves", newest_ms=to_newest_ms(run))
+    return to_look(run)
