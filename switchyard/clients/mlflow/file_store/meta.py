@@ -86,9 +86,8 @@ def _to_status(value: Any, problems: list[str]) -> str:
         return _STATUS[value]
     if value in _STATUS.values():
         return str(value)
-    problems.append(
-        f"`status` must be {', '.join(f'{number} ({name})' for number, name in _STATUS.items())}; got {value!r}"
-    )
+    known = ", ".join(f"{number} ({name})" for number, name in _STATUS.items())
+    problems.append(f"`status` must be one of {known}; got {str(value)[:80]!r}")
     return ""
 
 
