@@ -7,6 +7,7 @@ Source: FileStore._log_run_metric, _get_metric_from_line and _log_model_metric, 
 import math
 from collections.abc import Callable, Iterator
 from itertools import pairwise
+from operator import lt
 from typing import Final
 
 from switchyard.clients.mlflow.schema import DBL_MAX
@@ -23,19 +24,37 @@ def read_points(data: bytes, key: str, where: str) -> tuple[Points, list[OwnedPo
     Raises:
         BadRecord: a line is none of MLflow's, or the last one is not whole. A value is never guessed.
     """
+    lines = _split(data, where)
+    try:
+        return _once(_read_plain(lines)), []
+    except ValueError:  # of another form, or damaged: line by line
+        return _read_each(lines, key, where)
+
+
+def _read_plain(lines: list[str]) -> Points:
+    """All at once, for there are millions. Raises: ValueError: a line is not of three columns."""
+    rows = [line.split(" ") for line in lines]
+    times, values, steps = zip(*rows, strict=True)
+    points = to_points(list(map(int, steps)), list(map(int, times)), list(map(float, values)))
+    for extreme in (min(points.steps), max(points.steps), min(points.timestamps_ms), max(points.timestamps_ms)):
+        _check_range(extreme)
+    return Points(points.steps, points.timestamps_ms, list(map(_to_stored, points.values)))
+
+
+def _read_each(lines: list[str], key: str, where: str) -> tuple[Points, list[OwnedPoint]]:
     steps: list[int] = []
     times: list[int] = []
     values: list[float] = []
     owned: list[OwnedPoint] = []
-    for number, parts in _split(data, where):
+    for number, line in enumerate(lines, 1):
+        parts = line.strip().split(" ")
         try:
             # Two before MLflow 1.0; from the fifth on a data set's name, which may have spaces, and its digest.
             _check_columns(len(parts), known=(2, 3), least=5)
-            step = int(parts[2]) if len(parts) > 2 else 0
-            time, value = int(parts[0]), _to_value(parts[1])
-            _check_range(step, time)
+            step = _check_range(int(parts[2])) if len(parts) > 2 else 0
+            time, value = _check_range(int(parts[0])), _to_stored(float(parts[1]))
         except ValueError as err:
-            raise _odd_line(where, number, parts, _WORDS, err) from err
+            raise _odd_line(where, number, line, _WORDS, err) from err
         steps.append(step)
         times.append(time)
         values.append(value)
@@ -52,20 +71,21 @@ def read_model_points(
     Raises:
         BadRecord: as `read_points`.
     """
-    for number, parts in _split(data, where):
+    for number, line in enumerate(_split(data, where), 1):
+        parts = line.strip().split(" ")
         try:
             _check_columns(len(parts), known=(4,), least=6)
             if not is_wanted(parts[3]):
                 continue
-            step, time, value = int(parts[2]), int(parts[0]), _to_value(parts[1])
-            _check_range(step, time)
+            step, time = _check_range(int(parts[2])), _check_range(int(parts[0]))
+            value = _to_stored(float(parts[1]))
         except ValueError as err:
-            raise _odd_line(where, number, parts, f"{_WORDS} <run>", err) from err
+            raise _odd_line(where, number, line, f"{_WORDS} <run>", err) from err
         yield parts[3], OwnedPoint(key, step, time, value, model_id, " ".join(parts[4:-1]))
 
 
-def _split(data: bytes, where: str) -> Iterator[tuple[int, list[str]]]:
-    """Each line's number and columns."""
+def _split(data: bytes, where: str) -> list[str]:
+    """Its whole lines."""
     if not data:
         raise BadRecord(where, ["it has no point: a writer was killed, is at work, or had no room. Remove the file"])
     try:
@@ -76,14 +96,12 @@ def _split(data: bytes, where: str) -> Iterator[tuple[int, list[str]]]:
     if lines.pop():  # a number that is cut short is a number, too
         said = f"line {len(lines) + 1}: it must end with a line break; a writer was killed, or is at work"
         raise BadRecord(where, [f"{said}. If none is, finish the line or remove it"])
-    for number, line in enumerate(lines, 1):
-        yield number, line.strip().split(" ")
+    return lines
 
 
-def _to_value(text: str) -> float:
+def _to_stored(value: float) -> float:
     """As a database of MLflow's has it, which stores an infinity as the largest number."""
-    value = float(text)
-    return math.copysign(math.inf, value) if abs(value) >= DBL_MAX else value
+    return value if -DBL_MAX < value < DBL_MAX else value * math.inf  # NaN stays NaN
 
 
 def _check_columns(count: int, *, known: tuple[int, ...], least: int) -> None:
@@ -91,19 +109,21 @@ def _check_columns(count: int, *, known: tuple[int, ...], least: int) -> None:
         raise ValueError(f"it has {count} columns")
 
 
-def _check_range(step: int, time: int) -> None:
-    if not (_LEAST <= step <= _MOST and _LEAST <= time <= _MOST):
+def _check_range(number: int) -> int:
+    if not _LEAST <= number <= _MOST:
         raise ValueError("a whole number there has more than 64 bits")
+    return number
 
 
-def _odd_line(where: str, number: int, parts: list[str], words: str, err: ValueError) -> BadRecord:
-    shown = " ".join(parts)
-    shown = repr(shown if len(shown) <= 80 else shown[:80] + "...")
+def _odd_line(where: str, number: int, line: str, words: str, err: ValueError) -> BadRecord:
+    shown = repr(line if len(line) <= 80 else line[:80] + "...")
     return BadRecord(where, [f"line {number}: it must be `{words}`; got {shown} ({str(err)[:100]})"])
 
 
 def _once(points: Points) -> Points:
     """Source: the primary key of `metrics`, mlflow/store/tracking/dbmodels/models.py."""
+    if all(map(lt, points.steps, points.steps[1:])):
+        return points
     rows = list(zip(points.steps, points.timestamps_ms, points.values, strict=True))
     kept = [rows[0], *(row for before, row in pairwise(rows) if not _is_same(before, row))]
     return points if len(kept) == len(rows) else Points(*map(list, zip(*kept, strict=True)))
