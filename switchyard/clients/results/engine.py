@@ -288,7 +288,25 @@ def _sqlite_engines(path: Path, *, create: bool = False) -> tuple[Engine, Engine
     # Not a plain BEGIN: one that reads and then writes loses to another writer at once, whatever the timeout.
     # Source: https://www.sqlite.org/lang_transaction.html#deferred_immediate_and_exclusive_transactions
     event.listen(writer, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    # An open connection follows a file that is moved away, and would read and write there for ever.
+    event.listen(reader, "connect", lambda _file, record: record.info.update(place=_find_place(path)))
+    event.listen(reader, "checkout", lambda _file, record, _proxy: _check_place(path, record.info["place"]))
     return reader, writer
+
+
+def _find_place(path: Path) -> tuple[int, int] | None:
+    """What tells this file from another one that takes its name; None: there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _check_place(path: Path, place: tuple[int, int] | None) -> None:
+    """Raises: exc.DisconnectionError, for the pool, which connects again: another file is there by now, or none."""
+    if _find_place(path) != place:
+        raise exc.DisconnectionError(f"{path} was moved away or replaced")
 
 
 def _postgres_engines(url: URL) -> tuple[Engine, Engine]:

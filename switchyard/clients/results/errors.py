@@ -69,7 +69,10 @@ def _from_sqlite(err: exc.DBAPIError, cause: sqlite3.Error, where: str) -> Switc
     if code in _BUSY:
         return TryAgain(f"{where}: {said}; another process holds it, or its disk fails; try again")
     if code == sqlite3.SQLITE_CANTOPEN:
-        return BadSetup(f"{where}: {said}; its folder cannot be written, or the file is missing: to make it, {MIGRATE}")
+        return BadSetup(
+            f"{where}: {said}; its folder cannot be written, or the file is missing: put it back, or, for a new "
+            f"one, {MIGRATE}"
+        )
     if code == sqlite3.SQLITE_READONLY:
         return BadSetup(f"{where}: {said}; this user must be able to write the file and its folder")
     if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):

@@ -6,7 +6,10 @@ import pytest
 
 from switchyard.clients.results.open import open_results
 from switchyard.core.errors import BadSetup
-from tests.clients.results.places import KINDS, Place, Places
+from switchyard.core.runs.rows import NewRun
+from tests.clients.results.places import KINDS, NOW, Place, Places
+from tests.clients.results.test_predictions import prediction
+from tests.predicting import register_folder, write_model
 
 
 @pytest.mark.parametrize("kind", [kind for kind, (table, _) in KINDS.items() if table])
@@ -31,6 +34,31 @@ def test_application_that_was_forgotten_is_pointed_out(application_place: Place)
     """A database that was migrated for an application's table has none of ours."""
     with pytest.raises(BadSetup, match="RESULTS_TABLE"):
         open_results(application_place.url)
+
+
+def test_file_that_is_moved_away_is_noticed_and_may_come_back(places: Places, tmp_path: Path) -> None:
+    """An open connection would go on with the moved file for ever, without a word."""
+    place = places.make("sqlite", tmp_path)
+    run = place.runs.create_run(NewRun(request_key="r", display_name="first"), now=NOW)
+    file = Path(place.url.removeprefix("sqlite:///"))
+    file.rename(tmp_path / "elsewhere.db")
+    for ask in (lambda: place.runs.read_run(run.id), lambda: place.predictions.record([prediction()])):
+        with pytest.raises(BadSetup, match="the file is missing"):
+            ask()
+    (tmp_path / "elsewhere.db").rename(file)
+    assert place.runs.read_run(run.id) == run
+
+
+def test_file_that_takes_anothers_place_is_read(places: Places, tmp_path: Path) -> None:
+    """Restored from a copy, say, under a running server."""
+    place = places.make("sqlite", tmp_path)
+    place.models.list_models()
+    (tmp_path / "other").mkdir()
+    other = places.make("sqlite", tmp_path / "other")
+    register_folder(other.models, write_model(tmp_path / "model"))
+    other.ports.close()
+    Path(other.url.removeprefix("sqlite:///")).replace(place.url.removeprefix("sqlite:///"))
+    assert [model.name for model in place.models.list_models()] == ["shop"]
 
 
 @pytest.mark.parametrize(

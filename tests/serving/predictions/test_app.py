@@ -13,6 +13,7 @@ from switchyard.core.errors import NotFound
 from switchyard.core.predictions.requests import MAX_BODY_BYTES
 from switchyard.core.registry.rows import StageMove
 from switchyard.core.registry.stages import Stage
+from tests.clients.results.places import Places
 from tests.predicting import promote
 from tests.serving.conftest import OverPlace
 from tests.serving.door.conftest import Tokens, bearer
@@ -134,6 +135,26 @@ def test_health_and_metrics_tell_of_a_model_that_would_not_load(world: World) ->
         assert "switchyard_model_degraded 1.0" in metrics
         assert 'switchyard_model_loads_total{result="failed"} 1.0' in metrics
         assert ask(client)["model"]["version"] == 1
+
+
+def test_health_tells_of_a_results_file_that_was_moved_away(places: Places, tmp_path: Path) -> None:
+    """Degraded, and why; the model in memory answers on, and all is well once the file is back."""
+    place = places.make("sqlite", tmp_path)
+    world = World(place, tmp_path)
+    world.add_champion(1)
+    app = world.application()
+    file = Path(place.url.removeprefix("sqlite:///"))
+    with open_client(app) as client:
+        assert client.get("/health").json()["status"] == "ready"
+        file.rename(tmp_path / "elsewhere.db")
+        app.routes.holder.look()
+        health = client.get("/health")
+        assert (health.status_code, health.json()["status"], health.json()["ready"]) == (200, "degraded", True)
+        assert "the file is missing: put it back" in health.json()["why"]
+        assert ask(client)["model"]["version"] == 1
+        (tmp_path / "elsewhere.db").rename(file)
+        app.routes.holder.look()
+        assert client.get("/health").json()["status"] == "ready"
 
 
 def test_answer_says_that_it_is_a_fallback_and_why(world: World, tmp_path: Path) -> None:
