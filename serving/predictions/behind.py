@@ -59,5 +59,7 @@ def make_behind(outside: Outside, holder: Holder, rate: Rate, registry: Collecto
         router=Router(lambda: outside.models, lambda: holder.state, registry),
         recorder=recorder,
         shadow=Shadow(registry),
-        feedback=FeedbackRoutes(lambda: outside.predictions, lambda: holder.state, rate, registry),
+        feedback=FeedbackRoutes(
+            lambda: outside.predictions, lambda: outside.models, lambda: holder.state, rate, registry
+        ),
     )

@@ -21,8 +21,8 @@ from serving.predictions.rate import Rate
 from serving.predictions.replies import Refused, Reply, read_body, to_json
 from serving.predictions.state import State
 from switchyard.clients.postgres.deadlines import find_allowance, waiting_at_most
-from switchyard.core.errors import BadRequest, StaleWrite, TryAgain
-from switchyard.core.ports import Predictions
+from switchyard.core.errors import BadRequest, NotFound, StaleWrite, TryAgain
+from switchyard.core.ports import Models, Predictions
 from switchyard.core.predictions.feedback import (
     KEY_HEADER,
     MAX_BODY_BYTES,
@@ -68,11 +68,12 @@ class FeedbackRoutes:
     def __init__(
         self,
         predictions: Callable[[], Predictions],
+        models: Callable[[], Models],
         read_state: Callable[[], State],
         rate: Rate,
         registry: CollectorRegistry,
     ) -> None:
-        self._predictions, self._read_state, self._rate = predictions, read_state, rate
+        self._predictions, self._models, self._read_state, self._rate = predictions, models, read_state, rate
         self._keeping = Asking(THREADS, most=WAITING, seconds=DATABASE_S)
         self._counting = Asking(1, most=COUNTING, seconds=STATISTICS_S)
         self._count = Counter(
@@ -120,15 +121,26 @@ class FeedbackRoutes:
         self._counting.close()
 
     def _count_window(self, window: Window, since: datetime) -> Counts:
-        """Raises: BadRequest: it takes too long."""
+        """Raises: BadRequest: it takes too long. NotFound: there is no such model, and nothing was said of one."""
         try:
-            return self._predictions().count(window, waiting_since=since)
+            counts = self._predictions().count(window, waiting_since=since)
         except BadRequest as err:
             allowance = find_allowance()
             if allowance is None or allowance.left_s > 0:
                 raise
             said = f"counting takes longer than {STATISTICS_S:.0f} s: ask for a shorter time, with since and until"
             raise BadRequest(said) from err
+        if not (counts.traffic or counts.said or counts.said_of_removed):
+            self._check_known(window.model)
+        return counts
+
+    def _check_known(self, name: str) -> None:
+        """Raises: NotFound: the registry has no such model."""
+        try:
+            self._models().read_model(name)
+        except NotFound as err:
+            said = f"There is no model {name[:80]!r}. List the models: switchyard models, or the page /models"
+            raise NotFound(said) from err
 
 
 class Asking:

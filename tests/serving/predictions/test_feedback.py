@@ -107,6 +107,18 @@ def tell(client: TestClient, prediction_id: str, kind: str = "click", key: str =
     return client.post("/feedback", json=body, headers=headers)
 
 
+def test_statistics_of_a_model_that_is_not_there_say_so(shop: Place, serve: Serve) -> None:
+    """A name misspelt is no model without traffic; of one that is there, and was asked nothing, there is nothing."""
+    client = serve(shop)
+    answer = client.get("/feedback/stats?model=shoop")
+    assert answer.status_code == 404
+    assert (
+        answer.json()["detail"] == "There is no model 'shoop'. List the models: switchyard models, or the page /models"
+    )
+    answer = client.get("/feedback/stats?model=shop")
+    assert (answer.status_code, answer.json()["arms"]) == (200, [])
+
+
 def test_feedback_is_credited_to_the_version_that_answered(any_shop: Place, serve: Serve) -> None:
     """From an answer to a rate with its interval."""
     client = serve(any_shop)
@@ -218,9 +230,10 @@ def test_challenger_in_the_shadow_answers_nobody(shop: Place, serve: Serve, tmp_
     wait_for(lambda: line in client.get("/metrics").text)
 
 
-def test_window_bounds_the_statistics(shop: Place, serve: Serve) -> None:
+def test_window_bounds_the_statistics(shop: Place, serve: Serve, tmp_path: Path) -> None:
     """By the time of the predictions, from `since` on and before `until`."""
     client = serve(shop)
+    register_folder(shop.models, write_model(tmp_path / "another", seed=2), "other")
     predict(client, "b1", "b2")
     shop.sql(
         "UPDATE switchyard_predictions SET at = '2026-01-15 10:30:00.000000' "
