@@ -317,6 +317,13 @@ class VerifyParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
             "empty: with the MLflow that the settings name",
         ),
     ] = ""
+    models: Annotated[
+        bool,
+        Meta(
+            description="compare the models that were imported with MLflow's registry too, to the last byte of their "
+            "files; not where only some of the runs are looked at"
+        ),
+    ] = True
     require_safe: Annotated[
         bool, Meta(description="fail also where MLflow could not be deleted without loss of a run")
     ] = False

@@ -188,6 +188,11 @@ def _print_verify(result: VerifyResult, console: Console) -> None:
         console.print(said, markup=False, highlight=False, soft_wrap=True)
     if len(result.failed) > _LINES_SHOWN:
         console.print(f"and {len(result.failed) - _LINES_SHOWN} more, in the manifest")
+    for said in result.failed_models[:_LINES_SHOWN]:
+        console.print(said, markup=False, highlight=False, soft_wrap=True)
+    if result.models_unread:
+        said = f"MLflow's registry could not be read: {result.models_unread}"
+        console.print(said, markup=False, highlight=False, soft_wrap=True)
     for line in (result.says, *(f"- {reason}" for reason in result.not_safe), f"manifest  {result.manifest_uri}"):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 

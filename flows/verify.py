@@ -16,6 +16,7 @@ from flows.answers.verify import NOTHING_TO_VERIFY, VerifyFailed, VerifyResult, 
 from flows.parameters import VerifyParameters
 from flows.progress.batches import Watch
 from flows.signatures import takes
+from flows.steps.imported_models import verify_models
 from switchyard.core.errors import NotFound, SwitchyardError, TryAgain, to_message
 from switchyard.core.verify.batches import Scope, VerifyBatch, to_batches
 from switchyard.core.verify.findings import VerifiedRun
@@ -44,7 +45,8 @@ WHOLE_BATCH: Final = 250
 def verify(wanted: VerifyParameters) -> VerifyResult:
     """Compares every run that has an MLflow run, and writes the manifest.
 
-    Fails after all runs were compared, naming those that differ, are gone from MLflow, or could not be read.
+    Fails after all were compared, naming the runs that differ, are gone from MLflow, or could not be read, and the
+    imported models that differ from MLflow's registry.
     """
     name_flow_run(f"verify quick-test-{wanted.quick_test_id}" if wanted.quick_test_id else "verify")
     started = datetime.now(UTC)
@@ -65,11 +67,19 @@ def verify(wanted: VerifyParameters) -> VerifyResult:
     source = read_source(wanted.export_uri)
     unknown = list_unknown_runs(wanted.experiments, wanted.export_uri) if scope.is_all else []
     runs = _verify(batches, started, wanted.concurrency)
-    manifest = to_manifest(runs, unknown, source, scope=scope, verified_at=started, from_export=bool(wanted.export_uri))
+    manifest = to_manifest(
+        runs,
+        unknown,
+        source,
+        scope=scope,
+        verified_at=started,
+        from_export=bool(wanted.export_uri),
+        models=verify_models(wanted.export_uri) if wanted.models and scope.is_all else None,
+    )
     result = to_result(manifest, write_manifest(manifest))
     forget_found(key, datetime.now(UTC))
     show_verify(to_table(result))
-    if result.differs or result.missing or result.unread or (wanted.require_safe and not result.safe):
+    if result.failed or result.failed_models or (wanted.require_safe and not result.safe):
         raise VerifyFailed(result)
     return result
 

@@ -42,6 +42,13 @@ def finish_model(
 
 
 @effect
+def list_imported() -> dict[tuple[str, str], list[str]]:
+    """The names here of the models that were imported, by their workspace and name there."""
+    outside = connect()
+    return importing.list_imported(outside.models, outside.model_imports)
+
+
+@effect
 def verify_model(name: str, model: SourceModel) -> ModelVerified:
     """Compares the model here with the one there, to the last byte of its files."""
     return importing.verify_model(_open("", "", ""), name, model)

@@ -28,6 +28,9 @@ class VerifyResult(msgspec.Struct, frozen=True, kw_only=True):
     safe: bool  # to delete MLflow
     says: str
     not_safe: list[str] = []
+    models: dict[str, int] = {}  # of MLflow's registry, by what was found; empty: it was not looked at
+    models_unread: str = ""  # why the registry could not be read
+    failed_models: list[str] = []  # what differs of the models that were imported
     manifest_uri: str
 
     @property
@@ -50,7 +53,13 @@ class VerifyResult(msgspec.Struct, frozen=True, kw_only=True):
         }
         found = [("looked at", self.looked_at), ("verified", self.verified)]
         found += [(name, len(ids)) for name, ids in lists.items()]
-        return [*found, ("in MLflow, known to no row", self.unknown_runs)]
+        found.append(("in MLflow, known to no row", self.unknown_runs))
+        return found + [(f"MLflow's registry: {name.replace('_', ' ')}", count) for name, count in self.models.items()]
+
+
+def _join(lines: list[str]) -> str:
+    more = len(lines) - _SHOWN
+    return "; ".join(lines[:_SHOWN]) + (f"; and {more} more, see the manifest" if more > 0 else "")
 
 
 NOTHING_TO_VERIFY = VerifyResult(
@@ -67,11 +76,12 @@ class VerifyFailed(SwitchyardError):
 
     def __init__(self, result: VerifyResult) -> None:
         self.result = result
-        lines = list(result.failed.values())[:_SHOWN]
-        more = len(result.failed) - len(lines)
-        said = f"{len(result.failed)} of {result.looked_at} runs are not verified: {'; '.join(lines)}"
-        said += f"; and {more} more, see the manifest" if more else ""
-        if not lines:
+        found = [
+            (f"{len(result.failed)} of {result.looked_at} runs are not verified", list(result.failed.values())),
+            (f"{len(result.failed_models)} imported models are not verified", result.failed_models),
+        ]
+        said = ". ".join(f"{what}: {_join(lines)}" for what, lines in found if lines)
+        if not said:
             said = f"all that could be compared is right, but MLflow must not go yet: {'; '.join(result.not_safe)}"
         super().__init__(f"{said}. The manifest: {result.manifest_uri}")
 
@@ -103,6 +113,9 @@ def to_result(manifest: Manifest, uri: str) -> VerifyResult:
         safe=manifest.verdict.safe,
         says=manifest.verdict.says,
         not_safe=manifest.verdict.not_safe,
+        models=manifest.models.counts if manifest.models and not manifest.models.unread else {},
+        models_unread=manifest.models.unread if manifest.models else "",
+        failed_models=manifest.models.failed if manifest.models else [],
         manifest_uri=uri,
     )
 
@@ -113,4 +126,6 @@ def to_table(result: VerifyResult) -> list[dict[str, Any]]:
     rows += [{"what": "safe to delete MLflow", "value": result.says}]
     rows += [{"what": "not safe", "value": reason} for reason in result.not_safe]
     rows += [{"what": f"quick test {id_}", "value": said} for id_, said in list(result.failed.items())[:_SHOWN]]
+    rows += [{"what": "imported model", "value": said} for said in result.failed_models[:_SHOWN]]
+    rows += [{"what": "MLflow's registry", "value": result.models_unread}] if result.models_unread else []
     return [*rows, {"what": "manifest", "value": result.manifest_uri}]

@@ -13,6 +13,7 @@ from switchyard.core.errors import BadRecord, BadSetup, NotFound, SwitchyardErro
 from switchyard.core.ports import ModelImports, Models, Objects
 from switchyard.core.registry.flavors import choose_flavor
 from switchyard.core.registry.importing import (
+    NOT_HERE,
     Chosen,
     ImportedVersion,
     ModelOrigin,
@@ -148,6 +149,16 @@ def finish_model(ports: Importing, name: str, model: SourceModel, chosen: Chosen
     return [to_message(refused)] if isinstance(refused, SwitchyardError) else []
 
 
+def list_imported(models: Models, imports: ModelImports) -> dict[tuple[str, str], list[str]]:
+    """The names here of the models that were imported, by their workspace and name there."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for model in models.list_models():
+        origin = imports.read_model_origin(model.name)
+        if origin is not None:
+            found.setdefault((origin.workspace, origin.name), []).append(model.name)
+    return found
+
+
 def verify_model(ports: Importing, name: str, model: SourceModel) -> ModelVerified:
     """Compares the model here with `model`, field by field, and reads every file again. Changes nothing.
 
@@ -160,7 +171,7 @@ def verify_model(ports: Importing, name: str, model: SourceModel) -> ModelVerifi
     for origin in model.versions:
         version = versions.get(origin.number)
         if version is None or version.source_key != to_source_key(model.origin, origin.number):
-            found.differs[str(origin.number)] = ["it is not here: import again"]
+            found.differs[str(origin.number)] = [NOT_HERE]
             continue
         problems = find_field_differences(origin, version, tags.get(origin.number, {}), kept.get(origin.number))
         problems += _verify_files(ports, version, found)

@@ -9,10 +9,13 @@ import pytest
 
 from flows.__main__ import main
 from flows.answers.imported import ImportFailed
+from flows.answers.verify import VerifyFailed
 from flows.import_models import import_models
+from flows.verify import verify
 from switchyard.clients.connect import Outside
 from switchyard.clients.settings import read_settings
 from switchyard.core.errors import BadRequest, BadSetup
+from switchyard.core.verify.manifest import read_manifest
 from tests.services.import_world import make_store
 
 
@@ -74,15 +77,58 @@ def test_what_is_asked_wrongly_is_said_before_anything_is_read(
     assert outside.models.list_models() == []
 
 
-def test_several_workspaces_are_refused_until_one_is_chosen(outside: Outside, tmp_path: Path) -> None:
-    """Of MLflow 3.17: their models may have the same names."""
-    with sqlite3.connect(tmp_path / "mlflow.db") as store:
+def _split_into_workspaces(path: Path) -> None:
+    with sqlite3.connect(path) as store:
         for table in ("registered_models", "registered_model_tags", "registered_model_aliases", "model_versions",
                       "model_version_tags"):  # fmt: skip
             store.execute(f"ALTER TABLE {table} ADD COLUMN workspace VARCHAR(63) NOT NULL DEFAULT 'default'")
             store.execute(f"UPDATE {table} SET workspace = 'team b' WHERE name = 'two'")
+
+
+def test_several_workspaces_are_refused_until_one_is_chosen(outside: Outside, tmp_path: Path) -> None:
+    """Of MLflow 3.17: their models may have the same names."""
+    _split_into_workspaces(tmp_path / "mlflow.db")
     with pytest.raises(BadSetup, match=r"2 workspaces \(default, team b\).*--workspace default"):
         import_models()
     result = import_models(workspace="team b", production=["two=1"])
     assert (result.models, result.versions) == (1, 2)
     assert outside.models.find_version("two", "1").source_key == "mlflow:team b:two/1"
+
+
+def test_verify_counts_what_was_imported(outside: Outside, tmp_path: Path) -> None:
+    """Equal, missing and without files; the registry is read, and nothing of it is written."""
+    with pytest.raises(ImportFailed):
+        import_models(name=["shop=my shop"])
+    result = verify()
+    assert result.models == {
+        "models": 5,
+        "models_imported": 3,
+        "versions": 8,
+        "equal": 7,
+        "differ": 0,
+        "models_differ": 0,
+        "without_files": 1,
+        "missing": 0,
+        "unread": 0,
+    }
+    assert (result.models_unread, result.failed_models) == ("", [])
+    manifest = read_manifest(outside.objects(result.manifest_uri).read(result.manifest_uri)[0], "it")
+    assert manifest.models is not None
+    assert manifest.models.counts == result.models
+    assert {one.name: one.here for one in manifest.models.models}["shop"] == "my shop"
+    assert verify(models=False).models == {}
+    with sqlite3.connect(tmp_path / "mlflow.db") as store:
+        store.execute("UPDATE model_versions SET description = 'new' WHERE name = 'two' AND version = 1")
+        store.execute("UPDATE model_versions SET version = 9 WHERE name = 'shop' AND version = 5")
+    with pytest.raises(VerifyFailed, match=r"1 imported models .*: model two: version 1: .*'new'") as failed:
+        verify()
+    counts = failed.value.result.models
+    assert (counts["equal"], counts["differ"], counts["missing"]) == (5, 1, 1)
+
+
+def test_registry_that_cannot_be_read_is_said_and_hides_no_run(outside: Outside, tmp_path: Path) -> None:
+    """The runs are verified all the same."""
+    _split_into_workspaces(tmp_path / "mlflow.db")
+    result = verify()
+    assert result.models == {}
+    assert "2 workspaces (default, team b)" in result.models_unread

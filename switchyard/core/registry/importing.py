@@ -20,6 +20,9 @@ DELETED: Final = "Deleted_Internal"
 """The stage of a version that was deleted: its row stays. Source: mlflow/entities/model_registry/
 model_version_stages.py, 2.9.2."""
 
+NOT_HERE: Final = "it is not here: import again"
+"""What a comparison says of a version that was not imported."""
+
 
 class VersionOrigin(msgspec.Struct, frozen=True, kw_only=True):
     """A version as its own registry has it."""

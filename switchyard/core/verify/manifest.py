@@ -13,16 +13,18 @@ import msgspec
 from switchyard.core.errors import BadRecord
 from switchyard.core.verify.batches import Scope
 from switchyard.core.verify.findings import KeptIn, LeftOut, State, UnknownRun, VerifiedRun
+from switchyard.core.verify.models import VerifiedModels
 from switchyard.core.verify.verdict import Verdict, to_verdict
 
-FORMAT: Final = 2
-"""Of what is written. Format 1, which compared no series and no values, can be read as well."""
+FORMAT: Final = 3
+"""Of what is written. Format 1, which compared no series and no values, and format 2, which looked at runs alone, can
+be read as well."""
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All that one verify found. `counts` has the runs by state, and `epochs`, `keys`, `points` of what was read."""
 
-    format: Literal[1, 2] = FORMAT
+    format: Literal[1, 2, 3] = FORMAT
     verified_at: datetime
     database_id: str
     compared_with: str
@@ -34,6 +36,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     left_out: list[LeftOut]  # summed over the runs
     runs: list[VerifiedRun]
     unknown_runs: list[UnknownRun]
+    models: VerifiedModels | None = None  # None: they were not looked at
 
 
 class SourceOfTruth(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +55,7 @@ def to_manifest(
     scope: Scope,
     verified_at: datetime,
     from_export: bool,
+    models: VerifiedModels | None = None,
 ) -> Manifest:
     """The manifest of `runs`; histories that seem swapped are named on their lines."""
     runs = name_swapped(sorted(runs, key=lambda run: run.quick_test_id))
@@ -70,6 +74,7 @@ def to_manifest(
         left_out=_sum_up(runs),
         runs=list(runs),
         unknown_runs=list(unknown),
+        models=models,
     )
 
 
@@ -116,4 +121,4 @@ def read_manifest(data: bytes, where: str) -> Manifest:
     try:
         return msgspec.json.decode(data, type=Manifest)
     except msgspec.DecodeError as err:
-        raise BadRecord(where, [f"it must be a verify's manifest of format 1 or {FORMAT}: {err}"]) from err
+        raise BadRecord(where, [f"it must be a verify's manifest of format 1 to {FORMAT}: {err}"]) from err

@@ -45,11 +45,20 @@ def test_a_manifest_is_strict_json_and_read_back() -> None:
     assert sum(line.startswith(b'{"quick_test_id":') for line in data.splitlines()) == 2
 
 
-@pytest.mark.parametrize("data", [b"{", b"[]", b"{}", to_json(make()).replace(b'"format": 2', b'"format": 3')])
+@pytest.mark.parametrize("data", [b"{", b"[]", b"{}", to_json(make()).replace(b'"format": 3', b'"format": 4')])
 def test_what_is_no_manifest_is_refused(data: bytes) -> None:
     """Another format too."""
-    with pytest.raises(BadRecord, match=r"manifest\.json: it must be a verify's manifest of format 1 or 2"):
+    with pytest.raises(BadRecord, match=r"manifest\.json: it must be a verify's manifest of format 1 to 3"):
         read_manifest(data, "manifest.json")
+
+
+@pytest.mark.parametrize("older", [b"1", b"2"])
+def test_manifest_of_an_older_format_is_read(older: bytes) -> None:
+    """It had no models, and says nothing of them."""
+    data = to_json(make(run(1))).replace(b'"format": 3', b'"format": ' + older).replace(b',\n"models": null', b"")
+    assert b"models" not in data
+    found = read_manifest(data, "it")
+    assert (found.format, found.models, len(found.runs)) == (int(older), None, 1)
 
 
 SAFE: dict[str, tuple[Manifest, str]] = {
