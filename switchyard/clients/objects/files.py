@@ -71,9 +71,17 @@ class FileObjects:
 
     def list_stats(self, prefix: str) -> Iterator[tuple[str, Stat]]:
         """See the port."""
-        for uri in self.list(prefix):
-            with contextlib.suppress(NotFound):
-                yield uri, self.stat(uri)
+        folder, name_prefix = to_prefix(prefix)
+        with translated(f"list {prefix}"):
+            found = sorted((to_uri(path), path) for path in _walk(folder, name_prefix))
+        for uri, path in found:
+            with translated(f"read {uri}"):
+                try:
+                    stated = path.stat()
+                except _GONE:
+                    continue
+            if stat.S_ISREG(stated.st_mode):
+                yield uri, Stat(size_bytes=stated.st_size, generation=_to_generation(stated))
 
     def list_odd(self, prefix: str) -> Iterator[str]:
         """See the port. Folders behind a link are not entered."""

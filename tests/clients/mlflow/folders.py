@@ -16,29 +16,36 @@ STATUS = {"RUNNING": 1, "SCHEDULED": 2, "FINISHED": 3, "FAILED": 4, "KILLED": 5}
 
 
 def write_folder(root: str, runs: list[RawRun]) -> dict[str, str]:
-    """Writes the runs to below `root`, a URI; their folders' URIs, with a slash at the end, by run id."""
+    """Makes the folder at `root`, a URI, one of just these runs; their folders' URIs, with a slash at the end, by run
+    id. What is there already, and is as it should be, is not touched."""
     objects = open_objects(root)
     to_name = quote if root.startswith("file:") else str
     folders: dict[str, str] = {}
+    files: dict[str, bytes] = {}
     for run in runs:
         info = run.info
         parent = f"{root}/.trash" if info.experiment_lifecycle == "deleted" else root
         folder = f"{parent}/{info.experiment_id}/"
         folders[info.run_id] = f"{folder}{info.run_id}/"
         experiment = {
-            "artifact_location": f"{folder}",
+            "artifact_location": folder,
             "creation_time": 1_690_000_000_000,
             "experiment_id": info.experiment_id,
             "last_update_time": 1_690_000_000_000,
             "lifecycle_stage": info.experiment_lifecycle,
             "name": info.experiment,
         }
-        files = {f"{folder}meta.yaml": to_yaml(experiment), f"{folders[info.run_id]}meta.yaml": to_yaml(to_meta(run))}
+        files[f"{folder}meta.yaml"] = to_yaml(experiment)
+        files[f"{folders[info.run_id]}meta.yaml"] = to_yaml(to_meta(run))
         for kind, texts in (("params", run.params), ("tags", run.tags)):
             files |= {f"{folders[info.run_id]}{kind}/{to_name(key)}": text.encode() for key, text in texts.items()}
         for key, points in run.metrics.items():
             files[f"{folders[info.run_id]}metrics/{to_name(key)}"] = to_lines(points)
-        for uri, data in files.items():
+    there = set(objects.list(f"{root}/"))
+    for uri in there - files.keys():
+        objects.delete(uri, if_generation=ANY)
+    for uri, data in files.items():
+        if uri not in there or objects.read(uri)[0] != data:
             objects.write(uri, data, if_generation=ANY)
     return folders
 

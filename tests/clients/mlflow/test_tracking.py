@@ -153,16 +153,17 @@ class Opener:
 
     def _write_folder(self, way: str, name: str, runs: list[RawRun] | None, uri: str) -> str:
         """The URI of the folder; written once a session."""
-        key = f"{way} {name}"
-        if key not in self._made:
+        # What became of a folder is in the same place: marks are of the files that are there.
+        key = f"{way} {name.replace('after', 'before')}"
+        if f"{way} {name}" not in self._made:
             root = "gs://switchyard-test/tracking" if "gs" in way else self._folder.as_uri()
-            self._made[key] = f"{root}/{key.replace(' ', '-')}"
             if runs is None:
                 with closing(open_store(uri)) as store:
                     ids = [run.run_id for run in store.list_runs()]
                     runs = [run for run in store.read_runs(ids) if isinstance(run, RawRun)]
-            write_folder(self._made[key], runs)
-        return self._made[key]
+            self._made[f"{way} {name}"] = f"{root}/{key.replace(' ', '-')}"
+            write_folder(self._made[f"{way} {name}"], runs)
+        return self._made[f"{way} {name}"]
 
     def make(self, kind: str, name: str, runs: list[RawRun] | None) -> str:
         """The store's URI; made once a session."""

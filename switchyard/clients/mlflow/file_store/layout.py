@@ -25,7 +25,8 @@ TRASH: Final = ".trash"
 MAX_TEXT_BYTES: Final = 16 << 20
 """Of one param or tag; MLflow itself takes 6,000 and 8,000 characters, and older versions any."""
 _NO_RUNS: Final = frozenset(("tags", "datasets", "traces", MODELS))
-_RUN_FOLDERS: Final = ("metrics", "params", "tags")
+KINDS: Final = ("metrics", "params", "tags")
+"""A run's folders of keys."""
 _RUN_ID: Final = re.compile(r"[0-9a-f]{32}")
 _OF_ONE: Final = (NotFound, BadRecord, BadSetup, BadRequest)
 """What may be wrong with one file, while the others can be read."""
@@ -175,7 +176,7 @@ class Layout:
             return False
         if _RUN_ID.fullmatch(place.run_id):
             return True
-        return any(f"{place.folder}{name}/" in self._objects.list_folders(place.folder) for name in _RUN_FOLDERS)
+        return any(f"{place.folder}{name}/" in self._objects.list_folders(place.folder) for name in KINDS)
 
     def _read_name_tag(self, place: Place) -> str:
         try:

@@ -6,19 +6,23 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from switchyard.clients.mlflow.file_store.layout import META, Layout, Place
+import msgspec
+
+from switchyard.clients.mlflow.file_store.layout import KINDS, META, Layout, Place
 from switchyard.clients.mlflow.file_store.meta import Experiment
 from switchyard.clients.mlflow.file_store.metric_files import read_model_points, read_points
 from switchyard.clients.mlflow.file_store.yaml_files import MAX_BYTES, read_mapping
 from switchyard.core.batches import batched
 from switchyard.core.errors import BadRecord, BadRequest, BadSetup, NotFound, SwitchyardError, TryAgain, catch
 from switchyard.core.mlflow.facts import Look, is_surely_curve, to_look, to_newest_ms
+from switchyard.core.mlflow.marks import RunMark, hash_mark
 from switchyard.core.mlflow.raw_run import Keys, LostRun, OwnedPoint, RawRun, TrackedRun
 from switchyard.core.ports import Objects
 
 _BATCH: Final = 100
 _PARALLEL: Final = 16
 """Files of a bucket that are read at once; on a disk threads gain nothing."""
+_MADE: Final = "files1:"
 _PROBLEMS: Final = 10
 """Of one run, that are told; a damaged disk may have a thousand."""
 
@@ -46,16 +50,8 @@ class FolderTracking:
 
     def list_runs(self, *, experiments: Sequence[str] = ()) -> Iterator[TrackedRun]:
         """Experiment by experiment. Of a damaged run its id, its experiment, and what else can be read."""
-        known = self._layout.list_experiments()
-        missing = set(experiments) - {experiment.name for experiment in known if not experiment.error}
-        if missing:
-            damaged = [str(found.error) for found in known if found.error and not isinstance(found.error, NotFound)]
-            also = f"; of these the name cannot be read: {'; '.join(damaged)}" if damaged else ""
-            raise NotFound(f"{self.where} has no experiment named {', '.join(map(repr, sorted(missing)))}{also}")
-        for batch in batched(self._layout.find_runs(known).values(), _BATCH):
-            for place, (info, _) in self._each(self._read_chosen, batch):
-                if info is not None and (not experiments or place.experiment.name in experiments):
-                    yield info
+        for _, info, _ in self._list(experiments):
+            yield info
 
     def read_runs(self, run_ids: Iterable[str], *, keys: Keys | None = None) -> Iterator[RawRun | LostRun]:
         """See the port."""
@@ -78,6 +74,20 @@ class FolderTracking:
                 if info is not None:  # whoever reads it hears why it cannot be
                     yield Look(info=info, shows="values")
 
+    def read_marks(self, *, experiments: Sequence[str] = ()) -> Iterator[RunMark]:
+        """See the port. Made of the files' sizes and times (in a bucket: generations), so that a copy whose files are
+        newer has other marks, and an earlier point that was changed is seen, too."""
+        for place, info, error in self._list(experiments):
+            if error is None:
+                yield RunMark(
+                    run_id=info.run_id,
+                    mark=hash_mark(
+                        _MADE, [msgspec.structs.astuple(info), *self._each(partial(self._stat, place), KINDS)]
+                    ),
+                    lifecycle=info.lifecycle,
+                    experiment_lifecycle=info.experiment_lifecycle,
+                )
+
     def describe(self) -> str:
         """Says the address; files have no schema.
 
@@ -92,6 +102,24 @@ class FolderTracking:
 
     def _each(self, work: Callable[[T], S], items: Iterable[T]) -> Iterable[S]:
         return self._pool.map(work, items) if self._pool else map(work, items)
+
+    def _list(self, experiments: Sequence[str]) -> Iterator[tuple[Place, TrackedRun, SwitchyardError | None]]:
+        """The runs of these experiments, each with why it cannot be read."""
+        known = self._layout.list_experiments()
+        missing = set(experiments) - {experiment.name for experiment in known if not experiment.error}
+        if missing:
+            damaged = [str(found.error) for found in known if found.error and not isinstance(found.error, NotFound)]
+            also = f"; of these the name cannot be read: {'; '.join(damaged)}" if damaged else ""
+            raise NotFound(f"{self.where} has no experiment named {', '.join(map(repr, sorted(missing)))}{also}")
+        for batch in batched(self._layout.find_runs(known).values(), _BATCH):
+            for place, (info, error) in self._each(self._read_chosen, batch):
+                if info is not None and (not experiments or place.experiment.name in experiments):
+                    yield place, info, error
+
+    def _stat(self, place: Place, kind: str) -> list[tuple[str, int, int]]:
+        prefix = f"{place.folder}{kind}/"
+        found = self._objects.list_stats(prefix)
+        return [(uri.removeprefix(prefix), stat.size_bytes, stat.generation) for uri, stat in found]
 
     def _read_chosen(self, places: list[Place]) -> tuple[Place, tuple[TrackedRun | None, SwitchyardError | None]]:
         place = self._layout.choose(places)
