@@ -57,10 +57,10 @@ def verify_model(name: str, model: SourceModel) -> ModelVerified:
 def _open(where: str, destination: str, by: str) -> Importing:
     outside = connect()
     settings, download = outside.settings, None
-    if settings.mlflow_tracking_uri:
+    if settings.mlflow_server_uri:
         from switchyard.clients.mlflow import registry_files
 
-        download = partial(registry_files.download, settings.mlflow_tracking_uri)
+        download = partial(registry_files.download, settings.mlflow_server_uri)
     return Importing(
         models=outside.models,
         imports=outside.model_imports,

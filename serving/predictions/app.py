@@ -108,10 +108,10 @@ def to_mlflow(outside: Outside) -> Callable[[Source], ModelVersion]:
 
     def importing() -> Importing:
         download = None
-        if settings.mlflow_tracking_uri:
+        if settings.mlflow_server_uri:
             from switchyard.clients.mlflow import registry_files
 
-            download = partial(registry_files.download, settings.mlflow_tracking_uri)
+            download = partial(registry_files.download, settings.mlflow_server_uri)
         return Importing(
             models=outside.models,
             imports=outside.model_imports,

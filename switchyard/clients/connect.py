@@ -99,13 +99,17 @@ class Outside:
 
     def open_registry(self, export_uri: str = "") -> RegistrySource:
         """The MLflow registry to import from: the export at `export_uri`; where that is empty, the database of the
-        settings, else their server. The caller closes it. Raises: BadSetup: none is named."""
+        settings, else their server or folder. The caller closes it. Raises: BadSetup: none is named."""
         from switchyard.clients.mlflow.registry_sources import DatabaseSource, ExportSource, ServerSource
 
         if export_uri:
             return ExportSource(export_uri, self.objects(export_uri))
         if self.settings.mlflow_backend_store_uri:
             return DatabaseSource(self.settings.mlflow_backend_store_uri)
+        if is_folder(self.settings.mlflow_tracking_uri):
+            from switchyard.clients.mlflow.file_store.registry import FolderSource
+
+            return FolderSource(self.settings.mlflow_tracking_uri, self.objects(self.settings.mlflow_tracking_uri))
         if self.settings.mlflow_tracking_uri:
             return ServerSource(self.settings.mlflow_tracking_uri)
         raise BadSetup("no MLflow is named: set MLFLOW_BACKEND_STORE_URI or MLFLOW_TRACKING_URI; see .env.example")

@@ -83,6 +83,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         application of another one takes any history that is there for the final one."""
         return self.live_history == "yes" or (not self.live_history and not self.results_table)
 
+    @property
+    def mlflow_server_uri(self) -> str:
+        """The MLflow server that can be asked and logged to; empty: none is named, or a folder, which is only read."""
+        return "" if is_folder(self.mlflow_tracking_uri) else self.mlflow_tracking_uri
+
     def __repr__(self) -> str:
         """Without secrets: a password or token of its own, and the password that a URL may hold."""
         shown = ", ".join(
@@ -124,6 +129,8 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         problems += _find_missing_for_vertex(given)
     if given.get("mlflow_mirror") == "yes" and "mlflow_tracking_uri" not in given:
         problems.append("MLFLOW_TRACKING_URI must name the server that MLFLOW_MIRROR=yes is for; it is not set")
+    elif given.get("mlflow_mirror") == "yes" and is_folder(given["mlflow_tracking_uri"]):
+        problems.append("MLFLOW_TRACKING_URI must name the server that MLFLOW_MIRROR=yes is for; a folder is only read")
     if "push_audience" in given or "push_service_account" in given:
         problems += _find_missing_for_push(given)
     if problems:
@@ -148,11 +155,11 @@ def _to_tracking_uri(text: str) -> str:
     Source: mlflow/tracking/_tracking_service/utils.py (`databricks` alone is no folder) and
     mlflow/utils/file_utils.py (`local_file_uri_to_path`: ``file:`` and a path, perhaps a relative one), 3.17.2.
     """
-    if re.match(r"file:(?!//)", text):
-        text = unquote(text.removeprefix("file:"))
+    if text.startswith("file:"):
+        text = unquote(re.sub(r"^file:(//(?=/))?", "", text))
     elif text == "databricks" or re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", text):
         return text
-    return Path(text).expanduser().absolute().as_uri()
+    return Path(os.path.normpath(Path(text or "/").expanduser().absolute())).as_uri()
 
 
 _SECRETS = frozenset({"api_token", "mlflow_tracking_token", "mlflow_tracking_password"})

@@ -43,7 +43,7 @@ class SourceFiles:
         if not isinstance(place, Unlisted):
             return _copy(self.open_objects(place), place, folder)
         if self.download is None:
-            raise NotFound(f"{uri} cannot be read from here: {place.reason}, and no MLFLOW_TRACKING_URI is set")
+            raise NotFound(f"{uri} cannot be read from here: {place.reason}, and MLFLOW_TRACKING_URI names no server")
         return self.download(uri, folder)
 
 

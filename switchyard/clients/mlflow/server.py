@@ -10,7 +10,7 @@ import requests
 
 from switchyard.clients.mlflow.http import MlflowServer, Patience
 from switchyard.clients.mlflow.rest import RestTracking
-from switchyard.clients.settings import Settings
+from switchyard.clients.settings import Settings, is_folder
 from switchyard.core.errors import BadSetup
 
 GOOGLE_ID_TOKEN: Final = "google-id-token"  # noqa: S105 - the name of a way, not a token
@@ -62,12 +62,24 @@ def open_http(
 def check_access(access: Access) -> None:
     """Raises: BadSetup: the address is none, or the settings contradict each other."""
     if not re.fullmatch(r"https?://[^/?#\s@]+(/[^?#\s]*)?", access.uri):
-        raise BadSetup(
-            "MLFLOW_TRACKING_URI must be http(s)://<host>, without a name or password in it (see "
-            "MLFLOW_TRACKING_USERNAME); a database's URL belongs into MLFLOW_BACKEND_STORE_URI"
-        )
+        raise BadSetup(f"MLFLOW_TRACKING_URI must be {_to_wanted(access.uri)}")
     if access.auth not in ("", GOOGLE_ID_TOKEN):
         raise BadSetup(f"MLFLOW_TRACKING_AUTH must be {GOOGLE_ID_TOKEN}, or not set; got {access.auth!r}")
+
+
+def _to_wanted(uri: str) -> str:
+    if is_folder(uri):
+        return f"a server's http(s)://<host> here: the folder {uri} is only read, to log to it start `mlflow server`"
+    if uri.startswith("databricks"):
+        return (
+            "http(s)://<host> also of a hosted server: what is set names a profile of Databricks' own client. Set "
+            "https://<workspace's host> and MLFLOW_TRACKING_TOKEN"
+        )
+    return (
+        "http(s)://<host>, without a name or password in it (see MLFLOW_TRACKING_USERNAME), or, to read from, MLflow's "
+        "folder (mlruns): a path, file:///<path> or gs://<bucket>/<path>. A database's URL belongs into "
+        "MLFLOW_BACKEND_STORE_URI; of any other store run `mlflow server` and name its address"
+    )
 
 
 def _open_session(access: Access) -> requests.Session:

@@ -12,6 +12,7 @@ import pytest
 import requests
 from starlette.responses import JSONResponse, Response
 
+from switchyard.clients.connect import Outside
 from switchyard.clients.mlflow.http import COLD_START_S, MlflowServer, Patience
 from switchyard.clients.mlflow.rest import RestTracking
 from switchyard.clients.mlflow.server import open_server
@@ -324,13 +325,22 @@ def test_token_of_the_settings_goes_to_the_server(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize(
-    "uri", ["postgresql://user:s3cret@host/db", "https://user:s3cret@host", "./mlruns", "databricks"]
+    ("uri", "said"),
+    [
+        ("postgresql://user:s3cret@host/db", "database's URL belongs into MLFLOW_BACKEND_STORE_URI"),
+        ("https://user:s3cret@host", "without a name or password in it"),
+        ("s3://bucket/mlruns", "a path, file:///<path> or gs://"),
+        ("localhost:5000", "without a name or password in it"),
+        ("databricks", "https://<workspace's host> and MLFLOW_TRACKING_TOKEN"),
+        ("databricks://profile", "https://<workspace's host> and MLFLOW_TRACKING_TOKEN"),
+    ],
 )
-def test_address_that_is_no_server_is_refused_without_its_password(uri: str) -> None:
-    """Only when MLflow is used: the variable may be set for other programs."""
-    settings = read_settings({"MLFLOW_TRACKING_URI": uri})
-    with pytest.raises(BadSetup, match="MLFLOW_TRACKING_URI must be") as raised:
-        open_server(settings, requests.Session)
+def test_address_that_is_no_server_is_refused_without_its_password(uri: str, said: str) -> None:
+    """Only when MLflow is used: the variable may be set for other programs. The message names what is known."""
+    outside = Outside(read_settings({"MLFLOW_TRACKING_URI": uri}))
+    with pytest.raises(BadSetup, match=f"MLFLOW_TRACKING_URI must be .*{said}") as raised:
+        outside.tracking  # noqa: B018 - opening it raises
+    settings = outside.settings
     assert "s3cret" not in str(raised.value) + repr(settings)
 
 

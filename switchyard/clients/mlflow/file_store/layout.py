@@ -117,13 +117,13 @@ class Layout:
             info = msgspec.structs.replace(info, name=self._read_name_tag(place))
         return info, BadRecord(where, problems) if problems else place.experiment.error
 
-    def list_keys(self, place: Place, kind: str) -> dict[str, str]:
-        """The URIs of one kind of a run's files (`metrics`, `params`, `tags`), by key.
+    def list_files(self, folder: str, kind: str) -> dict[str, str]:
+        """The URIs of one kind of a run's, or a model's, files (`metrics`, `params`, `tags`), by key.
 
         Raises:
             BadRecord: one is a link, which could lead anywhere, or its name is no key.
         """
-        prefix = f"{place.folder}{kind}/"
+        prefix = f"{folder}{kind}/"
         for uri in self._objects.list_odd(prefix[:-1]):
             if uri == prefix[:-1] or uri.startswith(prefix):
                 raise BadRecord(uri, ["it is a link, or no regular file: not followed. Put the file itself there"])

@@ -161,9 +161,11 @@ class FolderTracking:
             raise error
         self._layout.check_unlinked(place.folder + META)
         metrics = {
-            key: uri for key, uri in self._layout.list_keys(place, "metrics").items() if keys is None or key in keys
+            key: uri
+            for key, uri in self._layout.list_files(place.folder, "metrics").items()
+            if keys is None or key in keys
         }
-        params, tags = (self._layout.list_keys(place, kind) for kind in ("params", "tags"))
+        params, tags = (self._layout.list_files(place.folder, kind) for kind in ("params", "tags"))
         texts = self._read_all(place, self._layout.read_text, [*params.values(), *tags.values()])
         read = partial(self._read_metric, {uri: key for key, uri in metrics.items()})
         points = self._read_all(place, read, list(metrics.values()))

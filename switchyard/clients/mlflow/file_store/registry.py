@@ -1,0 +1,110 @@
+"""The registry in an MLflow folder (`mlruns/models`), read without the mlflow package, which makes folders where it
+reads.
+
+Source: mlflow/store/model_registry/file_store.py, 2.9.2 and 3.17.2:
+``models/<name>/{meta.yaml,tags/<key>,aliases/<alias>}`` and ``models/<name>/version-<number>/{meta.yaml,tags/<key>}``.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from switchyard.clients.mlflow.file_store.layout import META, MODELS, Layout
+from switchyard.clients.mlflow.file_store.yaml_files import MAX_BYTES, read_mapping
+from switchyard.core.errors import BadRecord, BadRequest, BadSetup, NotFound, catch
+from switchyard.core.ports import Objects
+from switchyard.core.registry.importing import LostModel, SourceModel
+from switchyard.core.registry.mlflow_rows import list_run_ids, to_models
+
+_VERSION: Final = "version-"
+_COLUMNS: Final = (
+    *("current_stage", "description", "source", "run_id", "run_link", "user_id", "status", "status_message"),
+)
+"""Of a version's row; the older the folder, the fewer it has."""
+
+_Rows = dict[str, list[dict[str, Any]]]
+
+
+class FolderSource:
+    """The registry in the folder at `root`, a URI. What is wrong with a file is its model's trouble alone."""
+
+    def __init__(self, root: str, objects: Objects) -> None:
+        self._root = root.rstrip("/")
+        self._objects = objects
+        self._layout = Layout(self._root, objects, map)
+        self.where = f"the registry in the MLflow folder {self._root}"
+
+    def read_models(self, workspace: str = "") -> list[SourceModel | LostModel]:
+        """See the port."""
+        if workspace:
+            raise BadSetup(f"{self.where} knows no workspaces: leave --workspace out")
+        self._layout.list_experiments()  # raises where this is no MLflow folder
+        found: list[SourceModel | LostModel] = []
+        for folder in self._objects.list_folders(f"{self._root}/{MODELS}/"):
+            name = self._layout.to_id(folder)
+            rows = catch(lambda folder=folder, name=name: self._read_rows(folder, name))  # type: ignore[misc]
+            if isinstance(rows, BadRecord | BadRequest | BadSetup | NotFound):
+                found.append(LostModel(name, rows))
+            elif isinstance(rows, Exception):
+                raise rows
+            else:
+                places = self._find_artifacts(list_run_ids(rows["model_versions"]))
+                found += to_models(rows, places, where=self.where)
+        return found
+
+    def close(self) -> None:
+        """See the port: there is nothing to end."""
+
+    def _read_rows(self, folder: str, name: str) -> _Rows:
+        """As a database has them."""
+        rows: _Rows = {
+            "registered_models": [{"name": name, "description": None, **self._read_meta(folder, name)}],
+            "registered_model_tags": [
+                {"name": name, "key": key, "value": value} for key, value in self._read_texts(folder, "tags")
+            ],
+            "registered_model_aliases": [
+                {"name": name, "alias": alias, "version": version}
+                for alias, version in self._read_texts(folder, "aliases")
+            ],
+            "model_versions": [],
+            "model_version_tags": [],
+        }
+        for inner in self._objects.list_folders(folder):
+            if not self._layout.to_id(inner).startswith(_VERSION):
+                continue
+            number = self._layout.to_id(inner).removeprefix(_VERSION)
+            version = self._read_meta(inner, name)
+            if str(said := version.get("version")) != number:
+                raise BadRecord(inner + META, [f"`version` must be {number}, as its folder's; got {said!r}"])
+            rows["model_versions"].append(dict.fromkeys(_COLUMNS) | version)
+            rows["model_version_tags"] += [
+                {"name": name, "version": number, "key": key, "value": value}
+                for key, value in self._read_texts(inner, "tags")
+            ]
+        return rows
+
+    def _read_meta(self, folder: str, name: str) -> dict[str, Any]:
+        where = folder + META
+        try:
+            found = read_mapping(self._objects.read(where, max_bytes=MAX_BYTES)[0], where)
+        except NotFound as err:
+            raise BadRecord(where, ["it must be there; it is not"]) from err
+        if str(found.get("name")) != name:
+            raise BadRecord(where, [f"`name` must be {name!r}, as its folder's; got {found.get('name')!r}"])
+        times = {"creation_time": "creation_timestamp", "last_updated_time": "last_updated_timestamp"}
+        return found | {column: found.get(key) for column, key in times.items()}
+
+    def _read_texts(self, folder: str, kind: str) -> Iterator[tuple[str, str]]:
+        for key, uri in self._layout.list_files(folder, kind).items():
+            yield key, self._layout.read_text(uri)
+
+    def _find_artifacts(self, run_ids: set[str]) -> dict[str, str]:
+        """Where the runs that `runs:/` sources name have their artifacts."""
+        if not run_ids:
+            return {}
+        index = self._layout.find_runs(self._layout.list_experiments())
+        found = {}
+        for run_id in run_ids & index.keys():
+            info, _ = self._layout.read_info(self._layout.choose(index[run_id]))
+            if info is not None and info.artifact_uri:
+                found[run_id] = info.artifact_uri
+        return found
