@@ -60,7 +60,7 @@ MLFLOW_CURRENT := "mlflow==3.17.2"
 
 $(STATE)/mlflow-2.9.2/.installed $(STATE)/mlflow-current/.installed: $(STATE)/mlflow-%/.installed:
 	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $(if $(filter 2.9.2,$*),$(MLFLOW_292),$(MLFLOW_CURRENT)) psycopg2-binary google-auth requests msgspec
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $(if $(filter 2.9.2,$*),$(MLFLOW_292),$(MLFLOW_CURRENT)) psycopg2-binary pymysql google-auth requests msgspec
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
 

@@ -46,6 +46,13 @@ OWNED_COLUMNS: Final = (
 )
 
 
+def to_value(value: float | None, is_nan: bool | int) -> float:
+    """What was logged, of what MLflow stores for it: NaN is a flag beside 0, an infinity the largest number."""
+    if is_nan or value is None:
+        return math.nan
+    return math.copysign(math.inf, value) if abs(value) >= DBL_MAX else float(value)
+
+
 def to_owned_points(rows: Iterable[Sequence[Any]]) -> dict[str, list[OwnedPoint]]:
     """By run, of rows of OWNED_COLUMNS."""
     found: dict[str, list[OwnedPoint]] = {}

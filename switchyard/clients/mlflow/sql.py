@@ -8,16 +8,18 @@ from sqlalchemy import exc, make_url
 from switchyard.core.errors import BadSetup
 
 if TYPE_CHECKING:
+    from switchyard.clients.mlflow.mysql import MysqlTracking
     from switchyard.clients.mlflow.postgres import PostgresTracking
     from switchyard.clients.mlflow.sqlite import SqliteTracking
 
 _POSTGRES: Final = ("postgresql", "postgres", "postgresql+psycopg2", "postgresql+psycopg")
+_MYSQL: Final = ("mysql", "mariadb")  # by any driver: MLflow's own is not used
 _OVER_REST: Final = "read any other store over REST (MLFLOW_TRACKING_URI)"
 
 
 def open_store(
     uri: str, *, setting: str = "MLFLOW_BACKEND_STORE_URI", otherwise: str = _OVER_REST
-) -> "PostgresTracking | SqliteTracking":
+) -> "PostgresTracking | SqliteTracking | MysqlTracking":
     """The backend store at `uri`, as the MLflow server's ``--backend-store-uri`` names it; connected at its first use.
     An error names the `setting` that `uri` is of, and what to do `otherwise`.
 
@@ -43,8 +45,13 @@ def open_store(
         options = {name: ",".join(values) for name, values in url.normalized_query.items()}
         found = url.translate_connect_args(username="user", database="dbname")
         return PostgresTracking(make_conninfo(**found, **options), f"MLflow store {shown}")
+    if url.get_backend_name() in _MYSQL and url.database:
+        from switchyard.clients.mlflow.mysql import MysqlTracking
+        from switchyard.clients.mlflow.mysql_connection import MysqlServer
+
+        return MysqlTracking(MysqlServer(url, setting))
     shown = url.set(query={}).render_as_string(hide_password=True)
     raise BadSetup(
-        f"{setting} must be postgresql://..., postgresql+psycopg2://..., postgresql+psycopg://... or "
-        f"sqlite:///<path of a file>; got {shown}; {otherwise}"
+        f"{setting} must be postgresql://..., postgresql+psycopg2://..., postgresql+psycopg://..., "
+        f"mysql+pymysql://..., mysql://... or sqlite:///<path of a file>; got {shown}; {otherwise}"
     )

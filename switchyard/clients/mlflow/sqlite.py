@@ -1,6 +1,5 @@
 """MLflow's backend store in an SQLite file, which is opened read only."""
 
-import math
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -14,13 +13,13 @@ import msgspec
 
 from switchyard.clients.mlflow.errors import translated_sqlite
 from switchyard.clients.mlflow.schema import (
-    DBL_MAX,
     OWNED_COLUMNS,
     OWNED_TABLE,
     RUNS,
     check_versions,
     to_owned_points,
     to_tracked_run,
+    to_value,
 )
 from switchyard.core.batches import batched
 from switchyard.core.errors import BadRecord, NotFound
@@ -189,7 +188,7 @@ class SqliteTracking:
         )
         for key, found in groupby(rows, itemgetter(0)):
             _, steps, times, values, are_nan = zip(*found, strict=True)
-            yield key, to_points(steps, times, list(map(_to_value, values, are_nan)))
+            yield key, to_points(steps, times, list(map(to_value, values, are_nan)))
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
@@ -218,10 +217,3 @@ def _to_some_text(stored: bytes) -> str:
 
 def _marks(items: Collection[str]) -> str:
     return ", ".join("?" * len(items))
-
-
-def _to_value(value: float | None, is_nan: int) -> float:
-    """SQLite has no NaN of its own either: it would be NULL."""
-    if is_nan or value is None:
-        return math.nan
-    return math.copysign(math.inf, value) if abs(value) >= DBL_MAX else float(value)

@@ -13,7 +13,7 @@ MARKER: Final = "export.json"
 FORMAT: Final = 1
 RUN_COLUMN: Final = "run_uuid"
 
-Dialect = Literal["postgresql", "sqlite"]
+Dialect = Literal["postgresql", "sqlite", "mysql"]
 
 
 class Moved(msgspec.Struct, frozen=True):
@@ -57,7 +57,7 @@ class StoreSchema(msgspec.Struct, frozen=True, kw_only=True):
 
     before: list[str]
     after: list[str]
-    left_out: list[str] = []  # Postgres views, types, aggregates: MLflow has none, so somebody else made them
+    left_out: list[str] = []  # views, types, routines: MLflow has none, so somebody else made them
 
 
 class Unlisted(msgspec.Struct, frozen=True, kw_only=True):

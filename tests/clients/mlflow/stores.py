@@ -7,17 +7,21 @@ import math
 import re
 import sqlite3
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from pymysql.cursors import Cursor
 
 from switchyard.core.mlflow.raw_run import RawRun
+from tests.mariadb import MariaDB
 from tests.postgres import Postgres
 from tests.root import ROOT
 
 FIXTURES = ROOT.parent / "shared" / "fixtures"
+MYSQL_SCHEMA = Path(__file__).with_name("mlflow292_mysql.sql")
 SQLITE_SCHEMA = Path(__file__).with_name("mlflow292_sqlite.sql")
 POSTGRES_SCHEMA = FIXTURES / "empty292.sql.gz"
 FIXTURE = FIXTURES / "mlflow292.sql.gz"
@@ -72,26 +76,46 @@ def make_sqlite(path: Path, dump: Path | None = None) -> Path:
     connection.executescript(f"BEGIN; {SQLITE_SCHEMA.read_text()} COMMIT;")
     if dump is not None:
         connection.execute("BEGIN")
-        for statement, rows in read_dump(dump):
-            found = _COPY.match(statement + ";") if rows is not None else None
-            if found is None or found[1] == "alembic_version":
-                continue
-            columns = [name.strip().strip('"') for name in found[2].split(",")]
-            is_metric = found[1].endswith("metrics")
+        for table, columns, rows in read_tables(dump):
+            names = ", ".join(f'"{name}"' for name in columns)
             marks = ", ".join("?" * len(columns))
-            connection.executemany(
-                f"INSERT INTO {found[1]} ({found[2]}) VALUES ({marks})",
-                (
-                    [
-                        _to_value(name, text, is_metric=is_metric)
-                        for name, text in zip(columns, row.rstrip("\n").split("\t"), strict=True)
-                    ]
-                    for row in rows or ()
-                ),
-            )
+            connection.executemany(f"INSERT INTO {table} ({names}) VALUES ({marks})", rows)
         connection.execute("COMMIT")
     connection.close()
     return path
+
+
+def read_tables(dump: Path) -> Iterator[tuple[str, list[str], Iterator[list[Any]]]]:
+    """The tables of a dump of pg_dump but for `alembic_version`: name, columns, rows as values."""
+    for statement, rows in read_dump(dump):
+        found = _COPY.match(statement + ";") if rows is not None else None
+        if found is None or found[1] == "alembic_version":
+            continue
+        columns = [name.strip().strip('"') for name in found[2].split(",")]
+        yield found[1], columns, _to_rows(rows or [], columns, is_metric=found[1].endswith("metrics"))
+
+
+def _to_rows(lines: list[str], columns: list[str], *, is_metric: bool) -> Iterator[list[Any]]:
+    for line in lines:
+        texts = line.rstrip("\n").split("\t")
+        yield [_to_value(name, text, is_metric=is_metric) for name, text in zip(columns, texts, strict=True)]
+
+
+def make_mysql(server: MariaDB, dump: Path | None = None) -> str:
+    """A database with the tables of MLflow 2.9.2, empty or with the rows of `dump`; its name."""
+    database = server.make_database()
+    statements = MYSQL_SCHEMA.read_text().split(";\n")
+    server.execute(*(statement for statement in statements if statement.strip()), database=database)
+    if dump is None:
+        return database
+    with closing(server.connect(database)) as connection, connection.cursor() as cursor:
+        cursor.execute("SET foreign_key_checks = 0, sql_mode = 'STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO'")
+        for table, columns, rows in read_tables(dump):
+            names = ", ".join(f"`{name}`" for name in columns)
+            marks = ", ".join(["%s"] * len(columns))
+            cursor.executemany(f"INSERT INTO {table} ({names}) VALUES ({marks})", list(rows))
+        connection.commit()
+    return database
 
 
 def _to_value(column: str, text: str, *, is_metric: bool) -> Any:
@@ -107,7 +131,7 @@ def _to_value(column: str, text: str, *, is_metric: bool) -> Any:
 def add_runs(database: Any, runs: list[RawRun]) -> None:
     """Stores runs as MLflow's own store does: NaN as 0 with a flag, infinities as the largest numbers.
 
-    `database` is a connection of psycopg or sqlite3 in a transaction; the caller commits.
+    `database` is a connection of psycopg or sqlite3, or a cursor of PyMySQL, in a transaction; the caller commits.
     """
     mark = "?" if isinstance(database, sqlite3.Connection) else "%s"
     for run in runs:
@@ -165,6 +189,10 @@ def _to_stored(value: float) -> dict[str, Any]:
 
 
 def _insert(database: Any, mark: str, table: str, row: Mapping[str, Any]) -> None:
-    columns = ", ".join(row)
     marks = ", ".join([mark] * len(row))
+    if isinstance(database, Cursor):
+        names = ", ".join(f"`{name}`" for name in row)
+        database.execute(f"INSERT IGNORE INTO {table} ({names}) VALUES ({marks})", tuple(row.values()))
+        return
+    columns = ", ".join(row)
     database.execute(f"INSERT INTO {table} ({columns}) VALUES ({marks}) ON CONFLICT DO NOTHING", tuple(row.values()))

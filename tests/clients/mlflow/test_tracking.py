@@ -35,6 +35,7 @@ from tests.clients.mlflow.stores import (
     add_point,
     add_runs,
     find_fixture,
+    make_mysql,
     make_sqlite,
     restore,
     to_libpq,
@@ -42,6 +43,7 @@ from tests.clients.mlflow.stores import (
 from tests.core.mlflow.factories import INF, NAN, START_MS, make_info, make_points, make_run, make_series, make_small
 from tests.emulators.mlflow_rest import MlflowEmulator
 from tests.emulators.server import serve_in_thread
+from tests.mariadb import MariaDB
 from tests.postgres import Postgres
 
 WAYS = (
@@ -55,17 +57,21 @@ WAYS = (
     "export on gs",
     "folder",
     "folder on gs",
+    # On a real MariaDB, which `make test-mlflow` has: `make test` needs none.
+    *(pytest.param(way, marks=[pytest.mark.slow, pytest.mark.needs_mlflow]) for way in ("mysql", "export of mysql")),
 )
 SECRET = "s3cret"
 SCHEMA = "schema acf3f17fdcc7"
 DESCRIBED = {
     "postgres": f"MLflow store {{address}} by SQL ({SCHEMA})",
     "sqlite": f"MLflow store {{address}} by SQL ({SCHEMA})",
+    "mysql": f"MLflow store {{address}} by SQL ({SCHEMA})",
     "rest 2.9.2": "the MLflow server {address} over REST",
     "rest 3": "the MLflow server {address} over REST",
     "rest without bulk": "the MLflow server {address} over REST",
     "export of postgres": f"the export at {{address}}, taken at TIME (postgresql, MLflow {SCHEMA}, ROWS rows)",
     "export of sqlite": f"the export at {{address}}, taken at TIME (sqlite, MLflow {SCHEMA}, ROWS rows)",
+    "export of mysql": f"the export at {{address}}, taken at TIME (mysql, MLflow {SCHEMA}, ROWS rows)",
     "export on gs": f"the export at {{address}}, taken at TIME (sqlite, MLflow {SCHEMA}, ROWS rows)",
     "folder": "the MLflow folder {address}",
     "folder on gs": "the MLflow folder {address}",
@@ -115,16 +121,17 @@ class Store:
 class Opener:
     """Opens a store of given runs, or the fixture's, by any way."""
 
-    def __init__(self, folder: Path, postgres: Callable[[], Postgres]) -> None:
+    def __init__(self, folder: Path, postgres: Callable[[], Postgres], mariadb: Callable[[], MariaDB]) -> None:
         self._folder = folder
         self._postgres = postgres
+        self._mariadb = mariadb
         self._made: dict[str, str] = {}
         self._exports: dict[str, str] = {}
 
     def open(self, way: str, runs: list[RawRun] | None, stack: ExitStack, *, name: str = "small") -> Store:
         """`runs` None: the fixture's. Other runs have another `name`."""
         name = "fixture" if runs is None else name
-        kind = "postgres" if "postgres" in way else "sqlite"
+        kind = next((kind for kind in ("postgres", "mysql") if kind in way), "sqlite")
         uri = self.make(kind, name, runs)
         tracking: Tracking
         if way.startswith("folder"):
@@ -148,6 +155,7 @@ class Opener:
         else:
             tracking = open_store(uri.replace("postgres:@", f"postgres:{SECRET}@"))  # the tests' server asks for none
             address = uri.partition("?")[0].replace("+psycopg2", "").replace("postgres:@", "postgres:***@")
+            address = address.replace("+pymysql", "").replace(f":{SECRET}@", ":***@")
         stack.callback(tracking.close)
         return Store(tracking, way, address)
 
@@ -169,10 +177,20 @@ class Opener:
         """The store's URI; made once a session."""
         key = f"{kind} {name}"
         if key not in self._made:
-            self._made[key] = self._make_postgres(runs) if kind == "postgres" else self._make_sqlite(name, runs)
+            make = {"postgres": self._make_postgres, "mysql": self._make_mysql, "sqlite": self._make_sqlite}[kind]
+            self._made[key] = make(name, runs)
         return self._made[key]
 
-    def _make_postgres(self, runs: list[RawRun] | None) -> str:
+    def _make_mysql(self, name: str, runs: list[RawRun] | None) -> str:
+        server = self._mariadb()
+        database = make_mysql(server, find_fixture() if runs is None else None)
+        if runs is not None:
+            with closing(server.connect(database)) as connection, connection.cursor() as cursor:
+                add_runs(cursor, runs)
+                connection.commit()
+        return server.url(database)
+
+    def _make_postgres(self, name: str, runs: list[RawRun] | None) -> str:
         dump = find_fixture()
         server = self._postgres()
         database = server.make_database()
@@ -212,7 +230,12 @@ def opener(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         assert isinstance(found, Postgres)
         return found
 
-    return Opener(tmp_path_factory.mktemp("mlflow"), server)
+    def mysql_server() -> MariaDB:
+        found = request.getfixturevalue("mariadb")
+        assert isinstance(found, MariaDB)
+        return found
+
+    return Opener(tmp_path_factory.mktemp("mlflow"), server, mysql_server)
 
 
 def _reach(request: pytest.FixtureRequest) -> None:
@@ -564,13 +587,16 @@ def test_schema_that_we_do_not_know_is_refused(versions: tuple[str, ...] | None,
 @pytest.mark.parametrize(
     ("uri", "words"),
     [
-        ("mysql+pymysql://user:s3cret@host/db", "read any other store over REST"),
+        ("mssql+pyodbc://user:s3cret@host/db", r"read any other store over REST \(MLFLOW_TRACKING_URI\)"),
+        ("mysql+pymysql://user:s3cret@host/db?ssl_ca=/none", "no file is at /none, which ssl_ca names"),
+        ("mysql+pymysql://user:s3cret@host/db?sslmode=require", "has the option sslmode, which we do not know. Known"),
+        ("mysql+pymysql://user:s3cret@host", "must be postgresql"),
         ("not a url", "must be a database URL"),
         ("sqlite://", "sqlite:///<path of a file>"),
     ],
 )
 def test_store_that_sql_does_not_read_is_refused_without_its_password(uri: str, words: str) -> None:
-    """MySQL and the rest go over REST."""
+    """SQL Server and the rest go over REST."""
     with pytest.raises(BadSetup, match=words) as raised:
         open_store(uri)
     assert "s3cret" not in str(raised.value)

@@ -1,6 +1,5 @@
 """An export of an MLflow store, read like the store itself (`core.ports.Tracking`): for when MLflow is gone."""
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property, lru_cache
@@ -9,12 +8,12 @@ from typing import Any, Final
 from switchyard.clients.mlflow.export.parts import Row, read_rows, read_rows_of
 from switchyard.clients.mlflow.export.writer import check_export, read_export
 from switchyard.clients.mlflow.schema import (
-    DBL_MAX,
     OWNED_COLUMNS,
     OWNED_TABLE,
     check_versions,
     to_owned_points,
     to_tracked_run,
+    to_value,
 )
 from switchyard.core.batches import batched
 from switchyard.core.errors import BadRecord, BadSetup, NotFound
@@ -150,7 +149,7 @@ class ExportTracking:
             steps, times, values = found.setdefault(row[run], {}).setdefault(row[key], ([], [], []))
             steps.append(row[step])
             times.append(row[time])
-            values.append(_to_value(row[value], row[nan]))
+            values.append(to_value(row[value], row[nan]))
         return {
             run_id: {name: to_points(*columns) for name, columns in by_key.items()} for run_id, by_key in found.items()
         }
@@ -225,10 +224,3 @@ class ExportTracking:
                 None,
             )
         )
-
-
-def _to_value(value: float | None, is_nan: bool | int) -> float:
-    """As the store's own readers take it."""
-    if is_nan or value is None:
-        return math.nan
-    return math.copysign(math.inf, value) if abs(value) >= DBL_MAX else float(value)

@@ -27,7 +27,8 @@ SETTING: Final = "MLFLOW_RESTORE_STORE_URI"
 def restore_store(
     at_uri: str, objects: Objects, to_store_uri: str, *, watch: Watcher = lambda moved: None
 ) -> tuple[Export, bool]:
-    """Fills the empty database at `to_store_uri` from the export at `at_uri`, in one transaction: all of it or nothing.
+    """Fills the empty database at `to_store_uri` from the export at `at_uri`, in one transaction: all of it or nothing
+    (on MySQL, whose CREATE TABLE ends a transaction, what a killed call leaves is marked, and made anew by the next).
     Then reads it back, and compares every row. True beside the export: this call filled it; False, on a second one: it
     held exactly the export already.
 
@@ -39,14 +40,21 @@ def restore_store(
     at_uri = at_uri.rstrip("/")
     export = read_export(at_uri, objects)
     store = open_store(to_store_uri, setting=SETTING, otherwise=NO_OTHER)
-    dialect = "postgresql" if isinstance(store, PostgresTracking) else "sqlite"
+    dialect = open_tables(to_store_uri, setting=SETTING).dialect
     if dialect != export.dialect:
         raise BadRequest(
             f"an export of {export.dialect} is restored into {export.dialect}, whose types and statements it has; "
             f"{SETTING} names a {dialect} database"
         )
     source = _Source(export, at_uri, objects, watch)
-    found = _restore_postgres(source, store) if isinstance(store, PostgresTracking) else _restore_sqlite(source, store)
+    if isinstance(store, PostgresTracking):
+        found = _restore_postgres(source, store)
+    elif isinstance(store, SqliteTracking):
+        found = _restore_sqlite(source, store)
+    else:
+        from switchyard.clients.mlflow.export.mysql_restore import fill_mysql
+
+        found = fill_mysql(export, source.rows, store.server)
     if not found:
         compare_store(export, to_store_uri, watch)
         return export, True

@@ -22,7 +22,8 @@ from switchyard.clients.mlflow.sqlite import SqliteTracking
 from switchyard.core.mlflow.export import RUN_COLUMN, Dialect, StoreSchema
 
 _PAGE: Final = 2_000
-_LARGE: Final = 200_000  # rows; a larger table of runs' rows is read some runs at a time, by the index on their id
+LARGE: Final = 200_000
+"""Rows; a larger table of runs' rows is read some runs at a time, by the index on their id."""
 
 
 class Table(msgspec.Struct, frozen=True):
@@ -74,10 +75,16 @@ class Tables(Protocol):
 NO_OTHER: Final = "no other store can be exported or restored"
 
 
-def open_tables(uri: str, *, setting: str = "MLFLOW_BACKEND_STORE_URI") -> "PostgresTables | SqliteTables":
+def open_tables(uri: str, *, setting: str = "MLFLOW_BACKEND_STORE_URI") -> Tables:
     """The store at `uri`, as `clients.mlflow.sql.open_store` takes it. Raises: BadSetup."""
     store = open_store(uri, setting=setting, otherwise=NO_OTHER)
-    return PostgresTables(store) if isinstance(store, PostgresTracking) else SqliteTables(store)
+    if isinstance(store, PostgresTracking):
+        return PostgresTables(store)
+    if isinstance(store, SqliteTracking):
+        return SqliteTables(store)
+    from switchyard.clients.mlflow.export.mysql_tables import MysqlTables
+
+    return MysqlTables(store)
 
 
 class PostgresTables:
@@ -136,7 +143,7 @@ class PostgresSnapshot:
             WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r'
             GROUP BY c.oid, c.relname ORDER BY c.relname"""
         ).fetchall()
-        return [_to_table(name, columns, key, as_text) for name, columns, as_text, key in rows]
+        return [to_table(name, columns, key, as_text) for name, columns, as_text, key in rows]
 
     def count(self, table: Table) -> int:
         """See `Snapshot`."""
@@ -168,17 +175,17 @@ class PostgresSnapshot:
         )
 
     def _groups(self, table: Table) -> Iterator[list[str] | None]:
-        """Runs whose rows together are no more than _LARGE, in the order of their ids: no large sort for the server."""
+        """Runs whose rows together are no more than LARGE, in the order of their ids: no large sort for the server."""
         counting = sql.SQL('SELECT {0}, count(*) FROM {1} GROUP BY {0} ORDER BY {0} COLLATE "C"')
         query = counting.format(sql.Identifier(RUN_COLUMN), sql.Identifier(table.name))
         counts = self._connection.execute(query).fetchall()
-        if sum(count for _, count in counts) <= _LARGE or any(run_id is None for run_id, _ in counts):
+        if sum(count for _, count in counts) <= LARGE or any(run_id is None for run_id, _ in counts):
             yield None
             return
         group: list[str] = []
         size = 0
         for run_id, count in counts:
-            if group and size + count > _LARGE:
+            if group and size + count > LARGE:
                 yield group
                 group, size = [], 0
             group.append(run_id)
@@ -243,7 +250,7 @@ class SqliteSnapshot:
             columns = self._connection.execute("SELECT name, pk FROM pragma_table_xinfo(?) WHERE hidden = 0", (name,))
             keyed = columns.fetchall()
             key = [column for column, position in sorted(keyed, key=lambda at: at[1]) if position]
-            found.append(_to_table(name, [column for column, _ in keyed], key, None))
+            found.append(to_table(name, [column for column, _ in keyed], key, None))
         return found
 
     def count(self, table: Table) -> int:
@@ -267,7 +274,8 @@ def quote_name(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _to_table(name: str, columns: Sequence[str], key: Sequence[str] | None, as_text: Sequence[str] | None) -> Table:
+def to_table(name: str, columns: Sequence[str], key: Sequence[str] | None, as_text: Sequence[str] | None) -> Table:
+    """Sorted by its key, and by run first where its rows are of runs."""
     order = list(key or columns)
     if RUN_COLUMN in columns:
         order = [RUN_COLUMN, *(column for column in order if column != RUN_COLUMN)]

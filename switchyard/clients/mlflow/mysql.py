@@ -1,0 +1,189 @@
+"""MLflow's backend store on MySQL or MariaDB, read by our own SQL in transactions that can change nothing.
+
+A column's collation may hold "Loss", "loss" and "loss " for the same, and MLflow's primary keys follow it. What is
+chosen in SQL is therefore only as narrow as the collation, so that the indexes help; Python takes what is the same to
+the letter. Which run a row belongs to is the collation's to say: its foreign key does.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from switchyard.clients.mlflow.mysql_connection import MysqlServer, execute, stream
+from switchyard.clients.mlflow.schema import (
+    OWNED_COLUMNS,
+    OWNED_TABLE,
+    RUNS,
+    check_versions,
+    to_owned_points,
+    to_tracked_run,
+    to_value,
+)
+from switchyard.core.batches import batched
+from switchyard.core.errors import NotFound
+from switchyard.core.mlflow.facts import Look, choose_shows, look_closer
+from switchyard.core.mlflow.raw_run import Keys, LostRun, OwnedPoint, Points, RawRun, TrackedRun, to_points
+
+if TYPE_CHECKING:
+    from pymysql.connections import Connection
+
+_BATCH: Final = 100
+"""Runs a transaction: no version of a row is kept for long."""
+_RUNS: Final = f"{RUNS} AND CAST(t.`key` AS BINARY) = 'mlflow.runName'"
+_LOOKS: Final = """
+    SELECT r.run_uuid,
+        (SELECT max(l.timestamp) FROM latest_metrics l WHERE l.run_uuid = r.run_uuid),
+        EXISTS (SELECT 1 FROM metrics m JOIN latest_metrics l ON l.run_uuid = m.run_uuid AND l.`key` = m.`key`
+            WHERE m.run_uuid = r.run_uuid AND m.step <> l.step AND CAST(m.`key` AS BINARY) = CAST(l.`key` AS BINARY)
+                AND CAST(LEFT(m.`key`, 6) AS BINARY) <> 'query_' AND CAST(LEFT(m.`key`, 10) AS BINARY) <> 'candidate_'),
+        EXISTS (SELECT 1 FROM params p WHERE p.run_uuid = r.run_uuid)
+    FROM runs r WHERE r.run_uuid IN %s"""
+"""The first other point of a run with curves is found at once; a run without has few points, and is read. What is
+logged of a tower may be no curve. Of two keys that are one to the collation, only one has a latest value."""
+# InnoDB appends the primary key to the index on `run_uuid`, which so has the whole row, by key and time.
+_POINTS: Final = "SELECT `key`, step, timestamp, value, is_nan FROM metrics WHERE run_uuid = %s"
+
+_Chosen = tuple[str, list[Any]]
+
+
+class MysqlTracking:
+    """`core.ports.Tracking` on a MySQL or MariaDB database. One transaction, and one connection, a batch of runs."""
+
+    def __init__(self, server: MysqlServer) -> None:
+        self.server = server
+        self.where = server.where
+
+    def __repr__(self) -> str:
+        return f"MysqlTracking({self.where})"
+
+    def read_version(self) -> str:
+        """The schema's. Raises: BadSetup: it is none that we know."""
+        with self.server.reading() as connection:
+            return self._check(connection)
+
+    def list_runs(self, *, experiments: Sequence[str] = ()) -> Iterator[TrackedRun]:
+        """In the order they were started."""
+        query, values = _RUNS, None
+        with self.server.reading() as connection:
+            self._check(connection)
+            if experiments:
+                known = {name for (name,) in execute(connection, "SELECT name FROM experiments")}
+                missing = set(experiments) - known
+                if missing:
+                    raise NotFound(f"{self.where} has no experiment named {', '.join(map(repr, sorted(missing)))}")
+                query, values = f"{query} WHERE e.name IN %s", (list(experiments),)
+            for run in map(to_tracked_run, stream(connection, f"{query} ORDER BY r.start_time, r.run_uuid", values)):
+                if not experiments or run.experiment in experiments:
+                    yield run
+
+    def read_runs(self, run_ids: Iterable[str], *, keys: Keys | None = None) -> Iterator[RawRun | LostRun]:
+        """See the port."""
+        condition, chosen = _choose(keys)
+        for batch in batched(run_ids, _BATCH):
+            wanted = sorted(set(batch))
+            with self.server.reading() as connection:
+                self._check(connection)
+                infos = self._infos(connection, wanted)
+                params, tags = (_read_pairs(connection, table, wanted) for table in ("params", "tags"))
+                owned = self._owned(connection, wanted)
+                for run_id in wanted:
+                    if run_id not in infos:
+                        yield LostRun(run_id=run_id, error=NotFound(f"{self.where} has no run {run_id} (any more)"))
+                        continue
+                    rows = stream(connection, f"{_POINTS}{condition}", (run_id, *chosen))
+                    yield RawRun(
+                        info=infos[run_id],
+                        metrics=_to_metrics(rows, keys),
+                        params=params.get(run_id, {}),
+                        tags=tags.get(run_id, {}),
+                        keys=keys,
+                        owned=owned.get(run_id, ()),
+                    )
+
+    def look_at_runs(self, run_ids: Iterable[str]) -> Iterator[Look]:
+        """See the port."""
+        for batch in batched(run_ids, _BATCH):
+            unsure: dict[str, Look] = {}
+            with self.server.reading() as connection:
+                self._check(connection)
+                wanted = sorted(set(batch))
+                infos = self._infos(connection, wanted)
+                for run_id, newest_ms, has_curve, has_param in execute(connection, _LOOKS, (wanted,)):
+                    shows = choose_shows(
+                        has_curve=bool(has_curve), has_value=newest_ms is not None, has_param=bool(has_param)
+                    )
+                    if run_id not in infos:
+                        continue
+                    look = Look(info=infos[run_id], shows=shows, newest_ms=newest_ms)
+                    if has_curve or newest_ms is None:
+                        yield look
+                    else:
+                        unsure[run_id] = look
+            yield from look_closer(unsure, self.read_runs(unsure))
+
+    def describe(self) -> str:
+        """Says the address and the schema."""
+        return f"{self.where} by SQL (schema {self.read_version()})"
+
+    def close(self) -> None:
+        """See the port: every connection ends with its walk through runs."""
+
+    def _infos(self, connection: "Connection", run_ids: Collection[str]) -> dict[str, TrackedRun]:
+        """Of those ids, to the letter."""
+        rows = execute(connection, f"{_RUNS} WHERE r.run_uuid IN %s", (list(run_ids),))
+        return {run.run_id: run for run in map(to_tracked_run, rows) if run.run_id in run_ids}
+
+    def _owned(self, connection: "Connection", run_ids: Collection[str]) -> dict[str, list[OwnedPoint]]:
+        """None where the table is not there, or not ours to read: a role may have been made for MLflow 2."""
+        if not _has_table(connection, OWNED_TABLE):
+            return {}
+        query = f"SELECT {', '.join(OWNED_COLUMNS)} FROM {OWNED_TABLE} WHERE run_id IN %s"  # noqa: S608 - constants
+        return to_owned_points(execute(connection, query, (list(run_ids),)))
+
+    def _check(self, connection: "Connection") -> str:
+        has_versions = _has_table(connection, "alembic_version")
+        found = execute(connection, "SELECT version_num FROM alembic_version") if has_versions else []
+        return check_versions([version for (version,) in found], self.where)
+
+
+def _has_table(connection: "Connection", name: str) -> bool:
+    """The server names only those that we may read."""
+    query = "SELECT 1 FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = %s"
+    return bool(execute(connection, query, (name,)))
+
+
+def _read_pairs(connection: "Connection", table: str, run_ids: Collection[str]) -> dict[str, dict[str, str]]:
+    query = f"""SELECT r.run_uuid, p.`key`, p.value FROM runs r JOIN {table} p ON p.run_uuid = r.run_uuid
+        WHERE r.run_uuid IN %s"""  # noqa: S608 - one of two constants
+    found: dict[str, dict[str, str]] = {}
+    for run_id, key, value in execute(connection, query, (list(run_ids),)):
+        found.setdefault(run_id, {})[key] = value or ""
+    return found
+
+
+def _choose(keys: Keys | None) -> _Chosen:
+    """A condition that holds for the rows of these keys, and perhaps of some that are the same to the collation."""
+    if keys is None:
+        return "", []
+    if keys.without:
+        # Not by the collation: it would leave out what is only alike.
+        return " AND CAST(`key` AS BINARY) NOT IN %s", [[key.encode() for key in sorted(keys.without)]]
+    conditions = [*(["`key` IN %s"] if keys.names else []), *["`key` LIKE %s ESCAPE '|'"] * len(keys.prefixes)]
+    values: list[Any] = [sorted(keys.names)] if keys.names else []
+    for prefix in keys.prefixes:
+        escaped = prefix.replace("|", "||").replace("%", "|%").replace("_", "|_")
+        values.append(f"{escaped}%")
+    return f" AND ({' OR '.join(conditions) or 'FALSE'})", values
+
+
+def _to_metrics(rows: Iterable[Sequence[Any]], keys: Keys | None) -> dict[str, Points]:
+    found: dict[str, tuple[list[int], list[int], list[float]]] = {}
+    for key, step, timestamp_ms, value, is_nan in rows:
+        columns = found.get(key)
+        if columns is None:
+            if keys is not None and key not in keys:
+                continue
+            columns = found[key] = ([], [], [])
+        columns[0].append(step)
+        columns[1].append(timestamp_ms)
+        columns[2].append(to_value(value, is_nan))
+    return {key: to_points(*columns) for key, columns in found.items()}

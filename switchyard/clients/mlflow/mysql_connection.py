@@ -1,0 +1,181 @@
+"""Connections to MLflow's backend store on MySQL or MariaDB: what a store's URI says of them, and sessions whose
+answers are exact, whatever the server's own settings are. PyMySQL is the extra `mysql`, and imported at first use."""
+
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import URL
+
+from switchyard.clients.mlflow.errors import MISSING_DRIVER, translated_mysql
+from switchyard.core.errors import BadSetup
+
+if TYPE_CHECKING:
+    from pymysql.connections import Connection
+
+CONNECT_S: Final = 10
+_SILENCE_S: Final = 900
+"""Of a server that looks for the rows of a query: minutes, where it must sort them."""
+_IDLE_S: Final = 3_600
+"""Of us, who write what was read before we ask for more. The server's default for a reader that is slow is a minute."""
+_PAGE: Final = 1_000
+
+# A session's own: the server's may say less of a text, sort by its beginning, or tell a time in another zone.
+_SESSION: Final = (
+    f"SET SESSION net_write_timeout = {_IDLE_S}, wait_timeout = {_IDLE_S}, time_zone = '+00:00', max_sort_length = 4096"
+)
+_ISOLATION: Final = "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ"
+_READ_ONLY: Final = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"
+_SQL_MODE: Final = "STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION"
+"""The default experiment's id is 0, for which MySQL would take the next number otherwise."""
+
+_ONLY_FOR_OTHERS: Final = frozenset(
+    ("autocommit", "binary_prefix", "charset", "client_flag", "collation", "local_infile", "use_unicode")
+)
+"""Of MLflow's driver, and of no use to a reader: what it reads is always utf8mb4."""
+_NUMBERS: Final = frozenset(("connect_timeout", "read_timeout", "write_timeout"))
+_TLS_FILES: Final = {"ssl_ca": "ca", "ssl_capath": "capath", "ssl_cert": "cert", "ssl_key": "key"}
+_TLS: Final = frozenset(
+    (*_TLS_FILES, "ssl", "ssl_check_hostname", "ssl_disabled", "ssl_mode", "ssl_verify_cert", "ssl_verify_identity")
+)
+_MODES: Final = ("DISABLED", "PREFERRED", "REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY")
+"""Source: https://dev.mysql.com/doc/refman/8.4/en/connection-options.html#option_general_ssl-mode"""
+
+
+class MysqlServer:
+    """Where a store is, and how it is asked; `where` names it without its password."""
+
+    def __init__(self, url: URL, setting: str) -> None:
+        shown = url.set(drivername="mysql", query={}).render_as_string(hide_password=True)
+        self.where = f"MLflow store {shown}"
+        self._setting = setting
+        self._arguments: dict[str, Any] = {
+            "host": url.host or "localhost",
+            "port": url.port or 3306,
+            "user": url.username or "",
+            "password": str(url.password or "").encode(),
+            "database": url.database,
+            "connect_timeout": CONNECT_S,
+            **_to_arguments(url.normalized_query, setting),
+        }
+
+    def __repr__(self) -> str:
+        """Without the password."""
+        return f"MysqlServer({self.where})"
+
+    @contextmanager
+    def reading(self) -> Iterator["Connection"]:
+        """One transaction of one moment, which can change nothing, whoever's rights we have. A connection of its own:
+        one that was kept might be ended by the server meanwhile.
+
+        Raises: as `translated_mysql`."""
+        with self.connected() as connection:
+            execute(connection, _READ_ONLY)
+            yield connection
+
+    @contextmanager
+    def connected(self) -> Iterator["Connection"]:
+        """A session without a transaction. Raises: as `translated_mysql`."""
+        with translated_mysql(self.where, self._setting), closing(self._connect()) as connection:
+            execute(connection, _SESSION)
+            execute(connection, _ISOLATION)
+            yield connection
+
+    def _connect(self) -> "Connection":
+        try:
+            from pymysql.connections import Connection
+            from pymysql.constants import FIELD_TYPE
+            from pymysql.converters import encoders
+        except ImportError as err:
+            raise BadSetup(MISSING_DRIVER) from err
+        # Numbers as numbers, bytes as bytes; whatever else there is as the text that the server makes of it.
+        whole = (FIELD_TYPE.TINY, FIELD_TYPE.SHORT, FIELD_TYPE.INT24, FIELD_TYPE.LONG, FIELD_TYPE.LONGLONG)
+        decoders = dict.fromkeys(whole, int) | dict.fromkeys((FIELD_TYPE.FLOAT, FIELD_TYPE.DOUBLE), float)
+        arguments = {"read_timeout": CONNECT_S, "write_timeout": _SILENCE_S} | self._arguments
+        try:
+            connection = Connection(
+                **arguments,
+                charset="utf8mb4",
+                sql_mode=_SQL_MODE,
+                conv=encoders | decoders,
+                autocommit=True,
+                program_name="switchyard",
+            )
+        except (OSError, RuntimeError, ValueError) as err:  # a certificate's file; `cryptography` is not installed
+            raise BadSetup(f"{self.where}: no connection can be made: {err}; see {self._setting}") from err
+        # PyMySQL has one timeout for the greeting and for all answers, and looks it up each time.
+        connection._read_timeout = self._arguments.get("read_timeout", _SILENCE_S)
+        return connection
+
+
+def execute(connection: "Connection", query: str, values: Any = None) -> list[tuple[Any, ...]]:
+    """All rows of a small answer."""
+    with connection.cursor() as cursor:
+        cursor.execute(query, values)
+        return list(cursor.fetchall())
+
+
+def stream(connection: "Connection", query: str, values: Any = None) -> Generator[tuple[Any, ...], None, None]:
+    """The rows as they come, a page in memory. Nothing else can be asked of the connection until it is closed."""
+    from pymysql.cursors import SSCursor
+
+    with closing(SSCursor(connection)) as cursor:
+        cursor.execute(query, values)
+        while rows := cursor.fetchmany(_PAGE):
+            yield from rows
+
+
+def quote_mysql(name: str) -> str:
+    """A name as MySQL takes it."""
+    return "`" + name.replace("`", "``") + "`"
+
+
+def _to_arguments(query: Mapping[str, Sequence[str]], setting: str) -> dict[str, Any]:
+    """PyMySQL's, of a URI's query as MLflow's drivers know it. Raises: BadSetup: an option that we do not know."""
+    options = {name: values[-1] for name, values in query.items() if name not in _ONLY_FOR_OTHERS}
+    unknown = sorted(options.keys() - _NUMBERS - _TLS - {"unix_socket"})
+    if unknown:
+        known = ", ".join(sorted((*_NUMBERS, *_TLS, "unix_socket")))
+        raise BadSetup(f"{setting} has the option {unknown[0]}, which we do not know. Known are {known}")
+    found: dict[str, Any] = {}
+    for name in sorted(_NUMBERS & options.keys()):
+        if not options[name].isdecimal() or not int(options[name]):
+            raise BadSetup(f"{setting}: {name} must be a number of seconds; got {options[name]!r}")
+        found[name] = int(options[name])
+    if "unix_socket" in options:
+        found["unix_socket"] = options["unix_socket"]
+    return found | _to_tls({name: value for name, value in options.items() if name in _TLS}, setting)
+
+
+def _to_tls(options: Mapping[str, str], setting: str) -> dict[str, Any]:
+    """An encrypted connection where the server has one, unless the URI asks for more, or for none. With a CA's file the
+    server must prove who it is, as with SQLAlchemy."""
+    files = {_TLS_FILES[name]: value for name, value in options.items() if name in _TLS_FILES}
+    for name, path in files.items():
+        if not Path(path).exists():
+            raise BadSetup(f"{setting}: no file is at {path}, which ssl_{name} names")
+    mode = options.get("ssl_mode", "").upper() or _choose_mode(options, has_ca=bool({"ca", "capath"} & files.keys()))
+    if mode not in _MODES:
+        raise BadSetup(f"{setting}: ssl_mode must be one of {', '.join(_MODES)}; got {options['ssl_mode']!r}")
+    if mode == "DISABLED":
+        return {"ssl_disabled": True}
+    if mode == "PREFERRED":
+        return {}
+    is_checked = mode.startswith("VERIFY")
+    if is_checked and not {"ca", "capath"} & files.keys():
+        raise BadSetup(f"{setting}: ssl_ca must name the file of the CA that the server's certificate is of")
+    return {"ssl": files | {"verify_mode": is_checked, "check_hostname": mode == "VERIFY_IDENTITY"}}
+
+
+def _choose_mode(options: Mapping[str, str], *, has_ca: bool) -> str:
+    is_on = {name: value.lower() in ("1", "true", "yes", "on") for name, value in options.items()}
+    if is_on.get("ssl_disabled"):
+        return "DISABLED"
+    if is_on.get("ssl_verify_identity") or is_on.get("ssl_check_hostname"):
+        return "VERIFY_IDENTITY"
+    if is_on.get("ssl_verify_cert") or (has_ca and is_on.get("ssl_check_hostname") is False):
+        return "VERIFY_CA"
+    if has_ca:
+        return "VERIFY_IDENTITY"
+    return "REQUIRED" if options.keys() - {"ssl"} or is_on.get("ssl") else "PREFERRED"
