@@ -21,6 +21,7 @@ from switchyard.clients.mlflow.schema import (
 from switchyard.core.batches import batched
 from switchyard.core.errors import NotFound
 from switchyard.core.mlflow.facts import Look, choose_shows, look_closer
+from switchyard.core.mlflow.marks import RunMark, hash_mark
 from switchyard.core.mlflow.raw_run import Keys, LostRun, OwnedPoint, Points, RawRun, TrackedRun, to_points
 
 if TYPE_CHECKING:
@@ -39,6 +40,20 @@ _LOOKS: Final = """
     FROM runs r WHERE r.run_uuid IN %s"""
 """The first other point of a run with curves is found at once; a run without has few points, and is read. What is
 logged of a tower may be no curve. Of two keys that are one to the collation, only one has a latest value."""
+_MADE: Final = "mysql1:"
+# One hash of 64 bits a row, of its columns' hashes (or of the shortest text that reads as the number), and their sum
+# for each run: no list that the server would cut in silence (GROUP_CONCAT), whatever the order of rows. By the index on
+# `run_uuid`, run by run.
+_HASH: Final = "SUM(CAST(CONV(LEFT(MD5(%s), 16), 16, 10) AS UNSIGNED))"
+_PAIR: Final = _HASH % "CONCAT(MD5(p.`key`), MD5(COALESCE(p.value, '')))"
+_POINT: Final = _HASH % "CONCAT_WS(':', MD5(p.`key`), p.step, COALESCE(p.timestamp, ''), p.value, p.is_nan)"
+_MARKED: Final = f"""
+    SELECT r.run_uuid, r.lifecycle_stage, e.lifecycle_stage, r.name, r.experiment_id, e.name, r.status, r.start_time,
+        r.end_time, r.artifact_uri,
+        (SELECT {_PAIR} FROM params p WHERE p.run_uuid = r.run_uuid),
+        (SELECT {_PAIR} FROM tags p WHERE p.run_uuid = r.run_uuid),
+        (SELECT {_POINT} FROM latest_metrics p WHERE p.run_uuid = r.run_uuid)
+    FROM runs r JOIN experiments e ON e.experiment_id = r.experiment_id"""  # noqa: S608 - of constants
 # InnoDB appends the primary key to the index on `run_uuid`, which so has the whole row, by key and time.
 _POINTS: Final = "SELECT `key`, step, timestamp, value, is_nan FROM metrics WHERE run_uuid = %s"
 
@@ -62,15 +77,9 @@ class MysqlTracking:
 
     def list_runs(self, *, experiments: Sequence[str] = ()) -> Iterator[TrackedRun]:
         """In the order they were started."""
-        query, values = _RUNS, None
         with self.server.reading() as connection:
             self._check(connection)
-            if experiments:
-                known = {name for (name,) in execute(connection, "SELECT name FROM experiments")}
-                missing = set(experiments) - known
-                if missing:
-                    raise NotFound(f"{self.where} has no experiment named {', '.join(map(repr, sorted(missing)))}")
-                query, values = f"{query} WHERE e.name IN %s", (list(experiments),)
+            query, values = self._of(connection, _RUNS, experiments)
             for run in map(to_tracked_run, stream(connection, f"{query} ORDER BY r.start_time, r.run_uuid", values)):
                 if not experiments or run.experiment in experiments:
                     yield run
@@ -120,12 +129,37 @@ class MysqlTracking:
                         unsure[run_id] = look
             yield from look_closer(unsure, self.read_runs(unsure))
 
+    def read_marks(self, *, experiments: Sequence[str] = ()) -> Iterator[RunMark]:
+        """See the port. Hashed by the server, row by row, and summed."""
+        with self.server.reading() as connection:
+            self._check(connection)
+            for row in stream(connection, *self._of(connection, _MARKED, experiments)):
+                run_id, stage, experiment_stage, _, _, experiment = row[:6]
+                if not experiments or experiment in experiments:
+                    yield RunMark(
+                        run_id=run_id,
+                        mark=hash_mark(_MADE, list(row)),
+                        lifecycle="deleted" if stage == "deleted" else "active",
+                        experiment_lifecycle="deleted" if experiment_stage == "deleted" else "active",
+                    )
+
     def describe(self) -> str:
         """Says the address and the schema."""
         return f"{self.where} by SQL (schema {self.read_version()})"
 
     def close(self) -> None:
         """See the port: every connection ends with its walk through runs."""
+
+    def _of(self, connection: "Connection", query: str, experiments: Sequence[str]) -> tuple[str, Any]:
+        """A query of runs for those of these experiments, and perhaps of some whose names are the same to the
+        collation. Raises: NotFound: one is not there."""
+        if not experiments:
+            return query, None
+        known = {name for (name,) in execute(connection, "SELECT name FROM experiments")}
+        missing = set(experiments) - known
+        if missing:
+            raise NotFound(f"{self.where} has no experiment named {', '.join(map(repr, sorted(missing)))}")
+        return f"{query} WHERE e.name IN %s", (list(experiments),)
 
     def _infos(self, connection: "Connection", run_ids: Collection[str]) -> dict[str, TrackedRun]:
         """Of those ids, to the letter."""

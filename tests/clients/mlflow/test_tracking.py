@@ -46,6 +46,10 @@ from tests.emulators.server import serve_in_thread
 from tests.mariadb import MariaDB
 from tests.postgres import Postgres
 
+MYSQL_WAYS = [
+    pytest.param(way, marks=[pytest.mark.slow, pytest.mark.needs_mlflow]) for way in ("mysql", "export of mysql")
+]
+"""On a real MariaDB, which `make test-mlflow` has: `make test` needs none."""
 WAYS = (
     "postgres",
     "sqlite",
@@ -57,8 +61,7 @@ WAYS = (
     "export on gs",
     "folder",
     "folder on gs",
-    # On a real MariaDB, which `make test-mlflow` has: `make test` needs none.
-    *(pytest.param(way, marks=[pytest.mark.slow, pytest.mark.needs_mlflow]) for way in ("mysql", "export of mysql")),
+    *MYSQL_WAYS,
 )
 SECRET = "s3cret"
 SCHEMA = "schema acf3f17fdcc7"
@@ -310,8 +313,10 @@ def test_all_but_the_bins_are_read(small: Store, many: int, monkeypatch: pytest.
         assert to_source_digest(got) == to_source_digest(expected)
 
 
-@pytest.mark.parametrize("way", ["postgres", "sqlite", "export of postgres", "export of sqlite"])
-def test_points_of_models_and_data_sets_are_told_from_the_runs_own(way: str, opener: Opener, tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", ["postgres", "sqlite", "export of postgres", "export of sqlite", *MYSQL_WAYS])
+def test_points_of_models_and_data_sets_are_told_from_the_runs_own(
+    way: str, opener: Opener, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     """MLflow 3 notes them in a table of their own, and in the run's; a store of MLflow 2 has no such table."""
     run = make_small({"loss": make_points((0, 3.0), (1, 2.0), (1, 1_500, 9.0))}, info=make_info(run_id="a" * 32))
     uri = opener.make(way.rpartition(" ")[2], f"owned by {way}", [run])
@@ -321,12 +326,16 @@ def test_points_of_models_and_data_sets_are_told_from_the_runs_own(way: str, ope
         f"CREATE TABLE logged_model_metrics ({columns}, {more}, dataset_name VARCHAR(500), dataset_digest VARCHAR(36))"
     )
     row = f"'m-1', 'loss', {START_MS + 1_500}, 1, 9.0, 4, '{'a' * 32}', 'u', 'holdout', 'd'"
-    connect: Any = sqlite3.connect if "sqlite" in way else psycopg.connect
-    address = uri.removeprefix("sqlite:///") if "sqlite" in way else to_libpq(uri.replace("+psycopg2", "+psycopg"))
-    with closing(connect(address)) as database:
-        database.execute(table)
-        database.execute(f"INSERT INTO logged_model_metrics VALUES ({row})")
-        database.commit()
+    statements = (table.replace("FLOAT", "DOUBLE PRECISION"), f"INSERT INTO logged_model_metrics VALUES ({row})")
+    if "mysql" in way:
+        request.getfixturevalue("mariadb").execute(*statements, database=uri.rpartition("/")[2])
+    else:
+        connect: Any = sqlite3.connect if "sqlite" in way else psycopg.connect
+        address = uri.removeprefix("sqlite:///") if "sqlite" in way else to_libpq(uri.replace("+psycopg2", "+psycopg"))
+        with closing(connect(address)) as database:
+            for statement in statements:
+                database.execute(statement)
+            database.commit()
     tracking: Tracking = open_store(uri)
     if way.startswith("export"):
         tracking = open_export(export_to(uri, (tmp_path / "export").as_uri()), open_objects(tmp_path.as_uri()))

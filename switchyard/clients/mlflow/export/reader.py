@@ -119,7 +119,7 @@ class ExportTracking:
             params, tags = self._pairs("params", wanted), self._pairs("tags", wanted)
             latest: dict[str, list[LatestPoint]] = {}
             for row in self._rows_of("latest_metrics", wanted):
-                point = (row["key"], row["step"], row["timestamp"], _to_value(row["value"], row["is_nan"]))
+                point = (row["key"], row["step"], row["timestamp"], to_value(row["value"], row["is_nan"]))
                 latest.setdefault(row["run_uuid"], []).append(point)
             for info in batch:
                 yield to_mark(info, params.get(info.run_id, {}), tags.get(info.run_id, {}), latest.get(info.run_id, ()))
