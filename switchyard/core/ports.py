@@ -19,6 +19,7 @@ from switchyard.core.errors import SwitchyardError
 from switchyard.core.history.asked_rules import KeptRules
 from switchyard.core.history.filling import Fill, FillState, Unfilled
 from switchyard.core.history.publication import Draft, FullSeries, Publication, PublishResult, StoredHistory
+from switchyard.core.mlflow.contents import ExperimentDetails, LoggedModel, RunDetails
 from switchyard.core.mlflow.facts import Look
 from switchyard.core.mlflow.marks import RunMark
 from switchyard.core.mlflow.raw_run import Keys, LostRun, RawRun, TrackedRun
@@ -37,6 +38,7 @@ from switchyard.core.registry.mirroring import (
     SetAlias,
     SetTags,
 )
+from switchyard.core.registry.mlflow_rows import RegistryTables
 from switchyard.core.registry.rows import (
     Model,
     ModelVersion,
@@ -202,6 +204,33 @@ class Tracking(Protocol):
 
     def close(self) -> None:
         """Ends all connections. A second call does nothing."""
+
+
+class TrackingDetails(Protocol):
+    """What an MLflow store tells besides `Tracking`, read only: for an export that is made of answers (of a server, of
+    a folder) where no database can be read. A second call reads again."""
+
+    def list_experiments(self) -> Iterator[ExperimentDetails]:
+        """Every experiment once, deleted ones too.
+
+        Raises: BadSetup, TryAgain: as `Tracking.list_runs`."""
+
+    def read_details(self, run_ids: Iterable[str]) -> Iterator[RunDetails | LostRun]:
+        """Each of the runs once, in no particular order, as `Tracking.read_runs` reads it, without its points and with
+        its inputs. Memory is bounded by a batch.
+
+        Raises: BadSetup, TryAgain: as `Tracking.read_runs`."""
+
+    def list_logged_models(self) -> Iterator[LoggedModel]:
+        """Every logged model once, with its points; none where the store knows no such thing (MLflow 2).
+
+        Raises: BadSetup, TryAgain: as `Tracking.list_runs`."""
+
+    def list_not_kept(self) -> list[str]:
+        """What the store, or the database behind it, may hold and this way of reading does not tell: a plain sentence
+        each, with the number where it can be known.
+
+        Raises: BadSetup, TryAgain: as `Tracking.list_runs`."""
 
 
 class Runs(Protocol):
@@ -536,6 +565,16 @@ class RegistrySource(Protocol):
 
     def close(self) -> None:
         """Ends what connections there are."""
+
+
+class RegistryRows(Protocol):
+    """Another registry, as the rows of its tables (`core.registry.mlflow_rows.TABLES`), for an export; read only."""
+
+    def read_rows(self) -> RegistryTables:
+        """All models, prompts among them where the registry tells of them, and those that could not be read. A second
+        call reads again.
+
+        Raises: BadSetup, TryAgain: it cannot be read."""
 
 
 class Models(Protocol):

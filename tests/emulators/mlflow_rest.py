@@ -6,7 +6,6 @@ Sources, below as [handlers] and [store]: mlflow/server/handlers.py and mlflow/s
 2.9.2, and of 3.17.2 where `pages_histories`.
 """
 
-import base64
 import json
 import math
 import sqlite3
@@ -22,6 +21,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from tests.emulators.faults import Faults
+from tests.emulators.mlflow_beside import Beside, page
 from tests.emulators.mlflow_refused import Refused
 from tests.emulators.mlflow_writing import Writing, choose_by_tag
 
@@ -58,6 +58,7 @@ class MlflowEmulator:
         self._has_bulk = has_bulk
         self._token = token
         self._writing = Writing(self._sql, repeats_batches=pages_histories)
+        self.beside = Beside(self._sql, is_3=pages_histories)
         self.faults = Faults()
         self.replace: Callable[[str, Any], Response | None] = lambda _kind, _question: None
         """What a test answers instead; None: the true answer."""
@@ -69,8 +70,8 @@ class MlflowEmulator:
     async def _answer(self, request: Request) -> Response:
         path = request.url.path
         query: Any = request.query_params if request.method == "GET" else json.loads(await request.body() or b"{}")
-        kind = path.removeprefix(_API).removeprefix("/ajax-api/2.0/mlflow").strip("/")
-        target = str(query.get("metric_key") or query.get("run_id") or "")
+        kind = path.removeprefix(_API).removeprefix("/api/3.0/mlflow").removeprefix("/ajax-api/2.0/mlflow").strip("/")
+        target = str(query.get("metric_key") or query.get("run_id") or query.get("name") or "")
         fault = self.faults.take(kind, target)
         if fault.hold:
             await run_in_threadpool(self.faults.wait_released, fault)
@@ -107,6 +108,7 @@ class MlflowEmulator:
             "metrics/get-history": self._read_history,
             **self._writing.calls(),
             "runs/create": self._create_run,
+            **self.beside.calls(),
         }
 
     def _create_run(self, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -116,13 +118,13 @@ class MlflowEmulator:
         # [store] _search_experiments: ACTIVE_ONLY unless asked; newest first, then by id; offsets for tokens.
         where = "" if query.get("view_type") == "ALL" else " WHERE lifecycle_stage = 'active'"
         rows = self._sql(f"SELECT * FROM experiments{where} ORDER BY creation_time DESC, experiment_id ASC")
-        return _page([_to_experiment(row) for row in rows], "experiments", query, 1000)
+        return page([self._to_experiment(row) for row in rows], "experiments", query, 1000)
 
     def _get_experiment(self, query: Mapping[str, Any]) -> dict[str, Any]:
         rows = self._sql("SELECT * FROM experiments WHERE experiment_id = ?", query["experiment_id"])
         if not rows:
             raise Refused(404, "RESOURCE_DOES_NOT_EXIST", f"No Experiment with id={query['experiment_id']} exists")
-        return {"experiment": _to_experiment(rows[0])}
+        return {"experiment": self._to_experiment(rows[0])}
 
     def _search_runs(self, query: Mapping[str, Any]) -> dict[str, Any]:
         # [store] _search_runs: an id that names no experiment finds nothing; max_results above 50,000 is refused.
@@ -140,7 +142,7 @@ class MlflowEmulator:
             *stages,
             *values,
         )
-        found = _page(list(rows), "runs", query, 1000)
+        found = page(list(rows), "runs", query, 1000)
         return found | {"runs": [self._to_run(row) for row in found["runs"]]} if "runs" in found else found
 
     def _get_run(self, query: Mapping[str, Any]) -> dict[str, Any]:
@@ -158,7 +160,7 @@ class MlflowEmulator:
         )
         points = [_to_point(row) for row in rows]
         if self._pages_histories and "max_results" in query:
-            return _page(points, "metrics", query, 0)
+            return page(points, "metrics", query, 0)
         return {"metrics": points} if points else {}
 
     def _read_bulk(self, run_ids: list[str], query: Mapping[str, Any]) -> Response:
@@ -208,7 +210,18 @@ class MlflowEmulator:
         return {
             "info": {name: value for name, value in info.items() if value is not None},
             "data": {name: value for name, value in data.items() if value},
+            **self.beside.to_inputs(run_id),
         }
+
+    def _to_experiment(self, row: sqlite3.Row) -> dict[str, Any]:
+        names = ("name", "artifact_location", "lifecycle_stage", "creation_time", "last_update_time")
+        found = {name: row[name] for name in names if row[name] is not None}
+        tags = self._sql("SELECT key, value FROM experiment_tags WHERE experiment_id = ?", row["experiment_id"])
+        return (
+            found
+            | {"experiment_id": str(row["experiment_id"])}
+            | ({"tags": [dict(tag) for tag in tags]} if tags else {})
+        )
 
     def _pairs(self, table: str, run_id: str) -> list[dict[str, Any]]:
         return [
@@ -221,32 +234,11 @@ class MlflowEmulator:
             return self._database.execute(statement, values).fetchall()
 
 
-def _to_experiment(row: sqlite3.Row) -> dict[str, Any]:
-    return {
-        "experiment_id": str(row["experiment_id"]),
-        "name": row["name"],
-        "artifact_location": row["artifact_location"],
-        "lifecycle_stage": row["lifecycle_stage"],
-    }
-
-
 def _to_point(row: sqlite3.Row) -> dict[str, Any]:
     # A double that is not finite is a text in protocol buffers' JSON; infinities are stored as the largest number.
     # Source: https://protobuf.dev/programming-guides/json/
     value = "NaN" if row["is_nan"] else row["value"]
     return {"key": row["key"], "value": value, "timestamp": row["timestamp"], "step": row["step"]}
-
-
-def _page(items: list[Any], name: str, query: Mapping[str, Any], default: int) -> dict[str, Any]:
-    # SearchUtils.paginate, mlflow/utils/search_utils.py: a token is an offset in base64; a last page has none.
-    limit = int(query.get("max_results", default))
-    token = query.get("page_token")
-    offset = json.loads(base64.b64decode(token))["offset"] if token else 0
-    page = items[offset : offset + limit]
-    found: dict[str, Any] = {name: page} if page else {}
-    if offset + limit < len(items):
-        found["next_page_token"] = base64.b64encode(json.dumps({"offset": offset + limit}).encode()).decode()
-    return found
 
 
 def _to_response(body: dict[str, Any], status: int = 200) -> Response:

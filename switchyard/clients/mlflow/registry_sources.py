@@ -10,7 +10,7 @@ from switchyard.clients.mlflow.export.writer import check_export, read_export
 from switchyard.clients.mlflow.registry_client import open_client
 from switchyard.clients.mlflow.registry_errors import translated
 from switchyard.clients.mlflow.registry_mirror import list_versions
-from switchyard.clients.mlflow.schema import check_versions
+from switchyard.clients.mlflow.schema import check_exported
 from switchyard.core.errors import BadRecord, BadSetup, NotFound, SwitchyardError, catch
 from switchyard.core.mlflow.export import Export
 from switchyard.core.ports import Objects
@@ -76,7 +76,7 @@ class ExportSource:
         """See the port."""
         try:
             export = read_export(self._at_uri, self._objects)
-            check_versions([export.alembic_version], self.where)
+            check_exported(export, self.where)
             check_export(export, self._at_uri, self._objects)
             tables = {name: list(self._to_dicts(export, name)) for name in TABLES}
             wanted = list_run_ids(tables["model_versions"])

@@ -224,8 +224,8 @@ class RestTracking:
                 point["key"]: _Latest(int(point.get("step", 0)), int(point.get("timestamp", 0)))
                 for point in data.get("metrics", ())
             },
-            params=_to_pairs(data, "params"),
-            tags=_to_pairs(data, "tags"),
+            params=to_pairs(data, "params"),
+            tags=to_pairs(data, "tags"),
         )
 
     def _to_run(self, head: _Head, columns: Mapping[str, _Columns], keys: Keys | None) -> RawRun | LostRun:
@@ -337,7 +337,7 @@ class RestTracking:
         if number not in self._experiments:
             found = self._server.read(f"{_API}/experiments/get", {"experiment_id": number})["experiment"]
             self._experiments[number] = _Experiment(found["name"], found.get("lifecycle_stage", "active"))
-        tags = _to_pairs(run.get("data", {}), "tags")
+        tags = to_pairs(run.get("data", {}), "tags")
         start, end = info.get("start_time"), info.get("end_time")
         return TrackedRun(
             run_id=info.get("run_id") or info["run_uuid"],
@@ -361,19 +361,21 @@ def _run_id_of(run: dict[str, Any]) -> str:
     return str(run["info"].get("run_id") or run["info"]["run_uuid"])
 
 
-def _to_pairs(data: Mapping[str, Any], name: str) -> dict[str, str]:
+def to_pairs(data: Mapping[str, Any], name: str) -> dict[str, str]:
+    """Params or tags, as every answer of a server has them."""
     return {pair["key"]: pair.get("value", "") for pair in data.get(name, ())}
 
 
 def _to_mark(info: TrackedRun, data: Mapping[str, Any]) -> RunMark:
     latest = (
-        (point["key"], int(point.get("step", 0)), int(point.get("timestamp", 0)), _to_value(point))
+        (point["key"], int(point.get("step", 0)), int(point.get("timestamp", 0)), to_value(point))
         for point in data.get("metrics", ())
     )
-    return to_mark(info, _to_pairs(data, "params"), _to_pairs(data, "tags"), latest)
+    return to_mark(info, to_pairs(data, "params"), to_pairs(data, "tags"), latest)
 
 
-def _to_value(point: Mapping[str, Any]) -> float:
+def to_value(point: Mapping[str, Any]) -> float:
+    """A point's value, with true infinities."""
     value = float(point.get("value", 0.0))  # "NaN" is a text in one answer, and a token in another
     return math.copysign(math.inf, value) if abs(value) >= DBL_MAX else value
 
@@ -382,7 +384,7 @@ def _append(columns: _Columns, key: str, point: Mapping[str, Any]) -> None:
     steps, timestamps, values, owned = columns
     steps.append(int(point.get("step", 0)))
     timestamps.append(int(point.get("timestamp", 0)))
-    values.append(_to_value(point))
+    values.append(to_value(point))
     model_id, dataset = point.get("model_id") or "", point.get("dataset_name") or ""
     if model_id or dataset:  # as a server of MLflow 3 over files says it; over a database it knows, and does not say
         owned.append(OwnedPoint(key, steps[-1], timestamps[-1], values[-1], str(model_id), str(dataset)))

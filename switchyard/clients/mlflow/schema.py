@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from switchyard.core.errors import BadSetup
+from switchyard.core.mlflow.export import API, Export
 from switchyard.core.mlflow.raw_run import OwnedPoint, TrackedRun, choose_name
 
 LEGACY: Final = "acf3f17fdcc7"
@@ -79,6 +80,13 @@ def check_versions(found: Sequence[str], where: str) -> str:
         "mean something else there: read that server over REST (MLFLOW_TRACKING_URI), or use a Switchyard that "
         "knows it. Nothing was changed"
     )
+
+
+def check_exported(export: Export, where: str) -> None:
+    """Raises: BadSetup: the export is of a database whose version we do not know. One of what a store answered has our
+    own tables."""
+    if export.dialect != API:
+        check_versions([export.alembic_version], where)
 
 
 def to_tracked_run(row: Sequence[Any]) -> TrackedRun:

@@ -13,18 +13,21 @@ MARKER: Final = "export.json"
 FORMAT: Final = 1
 RUN_COLUMN: Final = "run_uuid"
 
-Dialect = Literal["postgresql", "sqlite", "mysql"]
+API: Final = "api"
+Dialect = Literal["postgresql", "sqlite", "mysql", "api"]
+"""Which database it is of; `API`: of none, but of what a store answered, in tables like those of MLflow 2.9.2."""
 
 
 class Moved(msgspec.Struct, frozen=True):
     """How far an export or a restore is: its `stage` (such as "exporting"), what of, and rows done of `rows`; 0: nobody
-    knows how many."""
+    knows how many. `unit` says what is counted where it is no rows."""
 
     stage: str
     table: str
     done: int
     rows: int
     written: int = 0  # parts that were not there yet
+    unit: str = "rows"
 
 
 Watcher = Callable[[Moved], None]
@@ -85,8 +88,23 @@ class Artifacts(msgspec.Struct, frozen=True, kw_only=True):
         return [self.locations, *([self.objects] if self.objects else [])]
 
 
-class Export(msgspec.Struct, frozen=True, kw_only=True):
-    """One finished export: all tables as of one moment, `taken_at`; the artifacts' objects as of just after it."""
+class Missing(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that is in the store and not in the export, and why. An export that has one is not whole."""
+
+    kind: Literal["run", "model"]
+    id: str  # a run's, or the name of a registered model
+    reason: str
+    name: str = ""  # of a run
+    experiment_id: str = ""
+    experiment: str = ""
+
+
+class Export(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One finished export: all tables as of one moment, `taken_at`; the artifacts' objects as of just after it.
+
+    One of `API` has no schema, and is not of one moment: all that was logged before `taken_at` is in it, and perhaps
+    what was logged later.
+    """
 
     format: int
     dialect: Dialect
@@ -95,6 +113,10 @@ class Export(msgspec.Struct, frozen=True, kw_only=True):
     schema: StoreSchema
     tables: list[ExportedTable]
     artifacts: Artifacts
+    source: str = ""  # of API: which store answered, in words, without a password
+    missing: list[Missing] = []  # the same command reads these again
+    not_kept: list[str] = []  # what the store may hold and does not tell, one sentence each
+    noted: list[str] = []  # what was odd while it was read, one sentence each
 
     @property
     def parts(self) -> list[Part]:
@@ -114,6 +136,11 @@ class Export(msgspec.Struct, frozen=True, kw_only=True):
 def is_part(name: str) -> bool:
     """True for what only an export names so: nothing else below its folder is ever deleted."""
     return re.fullmatch(r"(tables|artifact_lists)/[A-Za-z0-9_-]+/\d{6,}-[0-9a-f]{16}\.parquet", name) is not None
+
+
+def is_batch(name: str) -> bool:
+    """The same for the record of a batch (`core.mlflow.export_batches`)."""
+    return re.fullmatch(r"batches/\d{6,}\.json", name) is not None
 
 
 def read_marker(data: bytes, where: str) -> Export:

@@ -3,12 +3,12 @@ copied: artifacts outlive MLflow where they are, as long as somebody knows where
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
 from switchyard.clients.mlflow.export.parts import Row
-from switchyard.clients.mlflow.export.tables import Snapshot, Table
+from switchyard.clients.mlflow.export.tables import Table
 from switchyard.core.errors import SwitchyardError, TryAgain
 from switchyard.core.mlflow.export import Unlisted
 from switchyard.core.ports import Objects
@@ -39,7 +39,14 @@ class Places(msgspec.Struct, frozen=True):
     destination: str = ""
 
 
-def read_locations(snapshot: Snapshot, tables: Sequence[Table]) -> Generator[Row, None, None]:
+class TableRows(Protocol):
+    """What tables' rows can be read from: a database's snapshot, or an export that is being written."""
+
+    def rows(self, table: Table) -> Generator[Row, None, None]:
+        """All rows of one table."""
+
+
+def read_locations(snapshot: TableRows, tables: Sequence[Table]) -> Generator[Row, None, None]:
     """LOCATION_COLUMNS of all experiments, runs, model versions, logged models and traces that name a place."""
     named = {table.name: table for table in tables}
     for name, kind, ids, run, uri in _COLUMNS:

@@ -10,14 +10,14 @@ from switchyard.clients.mlflow.export.writer import check_export, read_export
 from switchyard.clients.mlflow.schema import (
     OWNED_COLUMNS,
     OWNED_TABLE,
-    check_versions,
+    check_exported,
     to_owned_points,
     to_tracked_run,
     to_value,
 )
 from switchyard.core.batches import batched
 from switchyard.core.errors import BadRecord, BadSetup, NotFound
-from switchyard.core.mlflow.export import RUN_COLUMN, Export, ExportedTable, Part
+from switchyard.core.mlflow.export import API, RUN_COLUMN, Export, ExportedTable, Part
 from switchyard.core.mlflow.facts import Look, to_look
 from switchyard.core.mlflow.marks import LatestPoint, RunMark, to_mark
 from switchyard.core.mlflow.raw_run import (
@@ -51,7 +51,7 @@ def open_export(at_uri: str, objects: Objects) -> "ExportTracking":
         export = read_export(at_uri, objects)
     except (NotFound, BadRecord) as err:
         raise BadSetup(f"{err}; name the folder that an export was written to") from err
-    check_versions([export.alembic_version], f"the export at {at_uri}")
+    check_exported(export, f"the export at {at_uri}")
     return ExportTracking(at_uri, objects, export)
 
 
@@ -65,12 +65,14 @@ class ExportTracking:
         self._export = export
         self._read_part = lru_cache(maxsize=_CACHED_PARTS)(self._read_part_now)
         self._experiments: dict[Any, tuple[str, str]] = {}
+        self._missing = {missing.id: missing for missing in export.missing if missing.kind == "run"}
 
     def __repr__(self) -> str:
         return f"ExportTracking({self._at_uri})"
 
     def list_runs(self, *, experiments: Sequence[str] = ()) -> Iterator[TrackedRun]:
-        """By run id."""
+        """By run id; those that could not be read when the export was made last, without a status, and as if none were
+        deleted: nobody knows what goes with them."""
         known = {name for name, _ in self._read_experiments().values()}
         if missing := set(experiments) - known:
             raise NotFound(f"{self._at_uri} has no experiment named {', '.join(map(repr, sorted(missing)))}")
@@ -82,6 +84,15 @@ class ExportTracking:
                 info = self._to_info(row, names.get(row["run_uuid"], {}))
                 if not experiments or info.experiment in experiments:
                     yield info
+        for lost in self._missing.values():
+            if not experiments or lost.experiment in experiments:
+                yield TrackedRun(
+                    run_id=lost.id,
+                    name=lost.name,
+                    experiment_id=lost.experiment_id,
+                    experiment=lost.experiment,
+                    status="",
+                )
 
     def read_runs(self, run_ids: Iterable[str], *, keys: Keys | None = None) -> Iterator[RawRun | LostRun]:
         """See the port."""
@@ -95,7 +106,7 @@ class ExportTracking:
             }
             for run_id in sorted(wanted):
                 if run_id not in infos:
-                    yield LostRun(run_id=run_id, error=NotFound(f"{self._at_uri} has no run {run_id}"))
+                    yield self._lose(run_id)
                     continue
                 yield RawRun(
                     info=infos[run_id],
@@ -114,7 +125,8 @@ class ExportTracking:
 
     def read_marks(self, *, experiments: Sequence[str] = ()) -> Iterator[RunMark]:
         """See the port: as a server of that store would be marked."""
-        for batch in batched(self.list_runs(experiments=experiments), _BATCH):
+        infos = (run for run in self.list_runs(experiments=experiments) if run.run_id not in self._missing)
+        for batch in batched(infos, _BATCH):
             wanted = {info.run_id for info in batch}
             params, tags = self._pairs("params", wanted), self._pairs("tags", wanted)
             latest: dict[str, list[LatestPoint]] = {}
@@ -128,14 +140,23 @@ class ExportTracking:
         """Says where it lies, and of when and of what it is, once every part was found to be what was exported."""
         # A manifest calls MLflow safe to delete because of it: all of it, also tables that no history is made of.
         check_export(self._export, self._at_uri, self._objects)
-        return (
-            f"the export at {self._named_uri}, taken at {self._export.taken_at:%Y-%m-%dT%H:%M:%SZ} "
-            f"({self._export.dialect}, MLflow schema {self._export.alembic_version}, {self._export.rows} rows)"
-        )
+        export = self._export
+        said = f"the export at {self._named_uri}, taken at {export.taken_at:%Y-%m-%dT%H:%M:%SZ}"
+        if export.dialect != API:
+            return f"{said} ({export.dialect}, MLflow schema {export.alembic_version}, {export.rows} rows)"
+        missing = f"; {len(export.missing)} of its runs and models could not be read" if export.missing else ""
+        return f"{said} ({export.source}, {export.rows} rows{missing})"
 
     def close(self) -> None:
         """See the port."""
         self._read_part.cache_clear()
+
+    def _lose(self, run_id: str) -> LostRun:
+        missing = self._missing.get(run_id)
+        if missing is None:
+            return LostRun(run_id=run_id, error=NotFound(f"{self._at_uri} has no run {run_id}"))
+        problem = f"it could not be read when the export was made: {missing.reason}; export again"
+        return LostRun(run_id=run_id, error=BadRecord(f"MLflow run {run_id} in {self._at_uri}", [problem]))
 
     def _metrics(self, run_ids: set[str], keys: Keys | None) -> dict[str, dict[str, Points]]:
         found: dict[str, dict[str, _Columns]] = {}

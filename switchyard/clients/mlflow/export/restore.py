@@ -18,7 +18,7 @@ from switchyard.clients.mlflow.postgres import PostgresTracking
 from switchyard.clients.mlflow.sql import open_store
 from switchyard.clients.mlflow.sqlite import SqliteTracking
 from switchyard.core.errors import BadRecord, BadRequest, BadSetup, NotFound
-from switchyard.core.mlflow.export import Export, ExportedTable, Moved, Watcher
+from switchyard.core.mlflow.export import API, Export, ExportedTable, Moved, Watcher
 from switchyard.core.ports import Objects
 
 SETTING: Final = "MLFLOW_RESTORE_STORE_URI"
@@ -40,6 +40,12 @@ def restore_store(
     at_uri = at_uri.rstrip("/")
     export = read_export(at_uri, objects)
     store = open_store(to_store_uri, setting=SETTING, otherwise=NO_OTHER)
+    if export.dialect == API:
+        raise BadRequest(
+            f"the export at {at_uri} was made of what {export.source} answered: it has no schema, and not all that a "
+            "database holds, so that no MLflow could go on with it. Nothing was restored; publish from it instead: "
+            f"switchyard backfill --export-uri {at_uri}"
+        )
     dialect = open_tables(to_store_uri, setting=SETTING).dialect
     if dialect != export.dialect:
         raise BadRequest(

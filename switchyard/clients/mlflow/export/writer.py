@@ -42,8 +42,8 @@ from switchyard.core.ports import ABSENT, ANY, Objects
 
 PART_ROWS: Final = 200_000
 """One part is in memory at a time: of `metrics`, about 20 MB, and 2 MB of Parquet."""
-_PART_TEXT_BYTES: Final = 32 * 1024 * 1024
-_PAGE: Final = 1_000
+PART_TEXT_BYTES: Final = 32 * 1024 * 1024
+PAGE: Final = 1_000
 
 
 def export_store(
@@ -65,8 +65,8 @@ def export_store(
     to_uri = to_uri.rstrip("/")
     store = open_tables(uri)
     version = store.read_version()
-    old, generation = _find_marker(to_uri, objects)
-    journal = _Journal(to_uri, objects, old.parts if old else (), part_rows)
+    old, generation = find_marker(to_uri, objects)
+    journal = Journal(to_uri, objects, old.parts if old else (), part_rows)
     roots = Roots()
     with store.snapshot() as snapshot:
         taken_at = datetime.now(UTC)
@@ -76,7 +76,7 @@ def export_store(
         tables = [_export_table(snapshot, table, count, journal) for table, count in counts.values()]
         journal.watch("looking for artifacts", 0, watch)
         rows = read_locations(snapshot, [table for table, _ in counts.values()])
-        locations = journal.put_all("artifact_lists/locations", LOCATION_COLUMNS, _noting(rows, roots))
+        locations = journal.put_all("artifact_lists/locations", LOCATION_COLUMNS, noting(rows, roots))
     export = Export(
         format=FORMAT,
         dialect=store.dialect,
@@ -84,7 +84,7 @@ def export_store(
         taken_at=taken_at,
         schema=schema,
         tables=tables,
-        artifacts=_list_artifacts(locations, roots, places, journal),
+        artifacts=list_artifacts(locations, roots, places, journal),
     )
     check_export(export, to_uri, objects, journal.tell)
     if old is None or msgspec.structs.replace(old, taken_at=taken_at) != export:
@@ -94,7 +94,7 @@ def export_store(
         except StaleWrite as err:
             raise StaleWrite(f"another export to {to_uri} ended meanwhile: export again, or to another place") from err
         old = export
-    _delete_others(old, to_uri, objects)
+    delete_others(old, to_uri, objects)
     return old
 
 
@@ -127,14 +127,14 @@ def read_export(at_uri: str, objects: Objects) -> Export:
         raise NotFound(f"no finished export is at {at_uri}: {MARKER}, which is written last, is not there") from err
 
 
-class _Journal:
+class Journal:
     """Writes parts; what is there already is not written again."""
 
     def __init__(self, to_uri: str, objects: Objects, earlier: Iterable[Part], part_rows: int) -> None:
         self.to_uri = to_uri
+        self.part_rows = part_rows
         self._objects = objects
         self._earlier = {part.name: part for part in earlier}
-        self._part_rows = part_rows
         self._written = 0
         self.watch("", 0, lambda moved: None)
 
@@ -153,8 +153,8 @@ class _Journal:
         name = name or folder.rpartition("/")[2]
         parts: list[Part] = []
         with contextlib.closing(rows):  # a cursor must be closed before its connection is, when we fail
-            for chunk in _cut(rows, columns, self._part_rows):
-                parts.append(self._put(f"{folder}/{len(parts):06}", columns, chunk))
+            for chunk in _cut(rows, columns, self.part_rows):
+                parts.append(self.put(f"{folder}/{len(parts):06}", columns, chunk))
                 self._done += chunk.rows
                 self.tell(Moved(self._stage, name, self._done, self._rows))
         return ExportedTable(
@@ -165,7 +165,7 @@ class _Journal:
             parts=parts,
         )
 
-    def _put(self, name: str, columns: Sequence[str], rows: PartWriter) -> Part:
+    def put(self, name: str, columns: Sequence[str], rows: PartWriter) -> Part:
         """The part's name holds its rows' digest: one that is there is whole and right (objects are seen whole or not
         at all, and the check at the end reads it again)."""
         name = f"{name}-{rows.digest.removeprefix('sha256:')[:16]}.parquet"
@@ -186,7 +186,7 @@ class _Journal:
         )
 
 
-def _export_table(snapshot: Snapshot, table: Table, count: int, journal: _Journal) -> ExportedTable:
+def _export_table(snapshot: Snapshot, table: Table, count: int, journal: Journal) -> ExportedTable:
     # A table's name may hold what no path can; its parts are told apart by the marker.
     folder = "".join(c if c.isascii() and (c.isalnum() or c == "_") else "-" for c in table.name)
     if folder != table.name:
@@ -198,14 +198,16 @@ def _export_table(snapshot: Snapshot, table: Table, count: int, journal: _Journa
     return exported
 
 
-def _noting(rows: Generator[Row, None, None], roots: Roots) -> Generator[Row, None, None]:
+def noting(rows: Generator[Row, None, None], roots: Roots) -> Generator[Row, None, None]:
+    """The rows, of which each one's place is added to `roots` as it passes."""
     with contextlib.closing(rows):
         for row in rows:
             roots.add(row[-1])
             yield row
 
 
-def _list_artifacts(locations: ExportedTable, roots: Roots, places: Places | None, journal: _Journal) -> Artifacts:
+def list_artifacts(locations: ExportedTable, roots: Roots, places: Places | None, journal: Journal) -> Artifacts:
+    """What is found below the roots; the locations alone where there are no `places`."""
     if places is None:
         return Artifacts(locations=locations)
     unlisted: list[Unlisted] = []
@@ -224,16 +226,16 @@ def _list_artifacts(locations: ExportedTable, roots: Roots, places: Places | Non
 def _cut(rows: Iterator[Row], columns: Sequence[str], part_rows: int) -> Iterator[PartWriter]:
     """At most `part_rows` rows, and about 32 MB of text, at a time."""
     part = PartWriter(columns)
-    while page := list(islice(rows, min(part_rows - part.rows, _PAGE))):
+    while page := list(islice(rows, min(part_rows - part.rows, PAGE))):
         part.add(page)
-        if part.rows >= part_rows or part.text_bytes >= _PART_TEXT_BYTES:
+        if part.rows >= part_rows or part.text_bytes >= PART_TEXT_BYTES:
             yield part
             part = PartWriter(columns)
     if part.rows:
         yield part
 
 
-def _find_marker(to_uri: str, objects: Objects) -> tuple[Export | None, int]:
+def find_marker(to_uri: str, objects: Objects) -> tuple[Export | None, int]:
     """The export that is there, and its marker's generation."""
     where = f"{to_uri}/{MARKER}"
     try:
@@ -246,9 +248,9 @@ def _find_marker(to_uri: str, objects: Objects) -> tuple[Export | None, int]:
         raise BadRecord(where, [*err.problems, "export to another place, or delete it"]) from err
 
 
-def _delete_others(export: Export, to_uri: str, objects: Objects) -> None:
+def delete_others(export: Export, to_uri: str, objects: Objects, keep: frozenset[str] = frozenset()) -> None:
     """Parts of an export before this one, or of one that was killed, which nothing names any more."""
-    named = {part.name for part in export.parts}
+    named = {part.name for part in export.parts} | keep
     for folder in ("tables", "artifact_lists"):
         for found in objects.list(f"{to_uri}/{folder}/"):
             name = found.removeprefix(f"{to_uri}/")

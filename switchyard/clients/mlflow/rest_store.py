@@ -1,0 +1,278 @@
+"""All that an MLflow server tells over REST: its runs (`RestTracking`), and what an export takes of it besides
+(`core.ports.TrackingDetails`, `RegistryRows`)."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, Final
+
+from switchyard.clients.mlflow.rest import BULK_RUNS, RestTracking, to_pairs, to_value
+from switchyard.core.batches import batched
+from switchyard.core.errors import BadRecord, BadRequest, NotFound, SwitchyardError
+from switchyard.core.mlflow.contents import (
+    DatasetUse,
+    ExperimentDetails,
+    LatestValue,
+    LoggedModel,
+    ModelPoint,
+    ModelUse,
+    RunDetails,
+)
+from switchyard.core.mlflow.raw_run import LostRun
+from switchyard.core.registry.importing import LostModel, SourceModel
+from switchyard.core.registry.mlflow_rows import PROMPT_TAG, TABLES, RegistryTables, list_run_ids, to_models
+
+_API: Final = "/api/2.0/mlflow"
+_TRACES: Final = "/api/3.0/mlflow/traces/search"
+_PAGE_EXPERIMENTS: Final = 1_000
+_PAGE_MODELS: Final = 100  # SEARCH_REGISTERED_MODEL_MAX_RESULTS_DEFAULT, mlflow/store/model_registry, 2.9.2 and 3.17.2
+_PAGE_VERSIONS: Final = 200
+_PAGE_LOGGED: Final = 100  # SEARCH_LOGGED_MODEL_MAX_RESULTS_DEFAULT, mlflow/store/tracking, 3.17.2
+_PAGE_TRACES: Final = 500  # the most that _search_traces_v3 takes, mlflow/server/handlers.py, 3.17.2
+_EXPERIMENTS_A_SEARCH: Final = 50
+_IS_PROMPT: Final = f"tags.`{PROMPT_TAG}` = 'true'"
+
+NOT_KEPT: Final = (
+    "numbers and sources of model versions that were deleted, and where MLflow keeps the files of a version whose "
+    "source is another one",
+    "data sets that no run uses, and MLflow's own ids of data sets and inputs: the export has ids of its own",
+    "when a run was deleted, and the columns source_type, source_name, source_version and entry_point_name of old "
+    "runs: what MLflow shows of them are tags",
+)
+"""Of every server."""
+NOT_KEPT_3: Final = (
+    "logged models that were deleted",
+    "assessments, evaluation data sets, scorers, issues, labels, webhooks, and everything else of MLflow 3 that no run "
+    "and no model has",
+    "users and permissions",
+)
+"""Of a server of MLflow 3."""
+
+
+class RestStore(RestTracking):
+    """`core.ports.TrackingDetails`, `RegistryRows` and `RegistrySource` on a server, beside `Tracking`."""
+
+    @property
+    def where(self) -> str:
+        """See `RegistrySource`."""
+        return f"the MLflow registry {self._server.url}"
+
+    def list_experiments(self) -> Iterator[ExperimentDetails]:
+        """See the port."""
+        body: dict[str, Any] = {"view_type": "ALL", "max_results": _PAGE_EXPERIMENTS}
+        for found in self._pages("/experiments/search", body, "experiments", lambda one: str(one["experiment_id"])):
+            with self._understood("the list of experiments"):
+                experiment = ExperimentDetails(
+                    experiment_id=str(found["experiment_id"]),
+                    name=found["name"],
+                    artifact_location=found.get("artifact_location", ""),
+                    lifecycle="deleted" if found.get("lifecycle_stage") == "deleted" else "active",
+                    created_at_ms=_to_int(found.get("creation_time")),
+                    updated_at_ms=_to_int(found.get("last_update_time")),
+                    tags=to_pairs(found, "tags"),
+                )
+            yield experiment
+
+    def read_details(self, run_ids: Iterable[str]) -> Iterator[RunDetails | LostRun]:
+        """See the port: one call a run."""
+        for batch in batched(run_ids, BULK_RUNS):
+            yield from self._pool.map(self._try_details, dict.fromkeys(batch))
+
+    def list_logged_models(self) -> Iterator[LoggedModel]:
+        """See the port."""
+        for some in batched([one.experiment_id for one in self.list_experiments()], _EXPERIMENTS_A_SEARCH):
+            body = {"experiment_ids": some, "max_results": _PAGE_LOGGED}
+            try:
+                for found in self._pages("/logged-models/search", body, "models", lambda one: one["info"]["model_id"]):
+                    with self._understood("the list of logged models"):
+                        model = _to_logged_model(found)
+                    yield model
+            except NotFound:  # MLflow 2 knows no such call
+                return
+
+    def list_not_kept(self) -> list[str]:
+        """See the port. Traces are counted, where there are any."""
+        traces = self._count_traces()
+        if traces is None:
+            return list(NOT_KEPT)
+        counted = [f"{traces} traces, and their spans"] if traces else []
+        return [*NOT_KEPT, *counted, *NOT_KEPT_3]
+
+    def read_rows(self) -> RegistryTables:
+        """See the port; with the prompts of MLflow 3, which are kept among the models."""
+        rows: dict[str, list[Mapping[str, Any]]] = {name: [] for name in TABLES}
+        lost: list[LostModel] = []
+        for name, condition in self._list_models().items():
+            try:
+                for table, found in self._read_model(name, condition).items():
+                    rows[table] += found
+            except (NotFound, BadRecord, BadRequest) as err:
+                lost.append(LostModel(name, err))
+            except SwitchyardError as err:
+                if not self._answers():
+                    raise
+                lost.append(LostModel(name, err))
+        return RegistryTables(tables=rows, lost=lost)
+
+    def read_models(self, workspace: str = "") -> list[SourceModel | LostModel]:
+        """See `RegistrySource`."""
+        found = self.read_rows()
+        details = self.read_details(sorted(list_run_ids(found.tables["model_versions"])))
+        runs = {one.info.run_id: one.info.artifact_uri for one in details if isinstance(one, RunDetails)}
+        models = to_models(found.tables, runs, where=self.where, workspace=workspace)
+        return sorted([*models, *found.lost], key=lambda model: model.name)
+
+    def _try_details(self, run_id: str) -> RunDetails | LostRun:
+        try:
+            with self._understood(f"MLflow run {run_id}"):
+                run = self._server.read(f"{_API}/runs/get", {"run_id": run_id})["run"]
+                data, inputs, outputs = (run.get(name, {}) for name in ("data", "inputs", "outputs"))
+                return RunDetails(
+                    info=self._to_info(run),
+                    params=to_pairs(data, "params"),
+                    tags=to_pairs(data, "tags"),
+                    latest=[_to_latest(point) for point in data.get("metrics", ())],
+                    own_name=run["info"].get("run_name", ""),
+                    user_id=run["info"].get("user_id", ""),
+                    datasets=sorted(map(_to_dataset, inputs.get("dataset_inputs", ())), key=_to_order),
+                    models=[
+                        *(ModelUse(model_id=found["model_id"]) for found in inputs.get("model_inputs", ())),
+                        *(
+                            ModelUse(model_id=found["model_id"], is_output=True, step=int(found.get("step", 0)))
+                            for found in outputs.get("model_outputs", ())
+                        ),
+                    ],
+                )
+        except SwitchyardError as err:
+            return self._lose(run_id, err)
+
+    def _list_models(self) -> dict[str, str]:
+        """By name, the condition by which a model's versions are found: of a prompt a server of MLflow 3 says nothing
+        unless it is asked for one."""
+        names = {found["name"]: "" for found in self._search("/registered-models/search", {}, "registered_models")}
+        for found in self._search("/registered-models/search", {"filter": _IS_PROMPT}, "registered_models"):
+            names[found["name"]] = f" AND {_IS_PROMPT}" if found["name"] not in names else ""
+        return dict(sorted(names.items()))
+
+    def _read_model(self, name: str, condition: str) -> dict[str, list[Mapping[str, Any]]]:
+        model = self._server.read(f"{_API}/registered-models/get", {"name": name})["registered_model"]
+        quoted = f'"{name}"' if "'" in name else f"'{name}'"
+        query = {"filter": f"name = {quoted}{condition}", "max_results": _PAGE_VERSIONS}
+        versions = list(self._search("/model-versions/search", query, "model_versions"))
+        with self._understood(f"model {name}"):
+            rows: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+            rows["registered_models"].append(
+                {
+                    "name": name,
+                    "creation_time": _to_int(model.get("creation_timestamp")),
+                    "last_updated_time": _to_int(model.get("last_updated_timestamp")),
+                    "description": model.get("description"),
+                }
+            )
+            rows["registered_model_tags"] += [{**_to_pair(tag), "name": name} for tag in model.get("tags", ())]
+            rows["registered_model_aliases"] += [
+                {"alias": found["alias"], "version": int(found["version"]), "name": name}
+                for found in model.get("aliases", ())
+            ]
+            for version in versions:
+                number = int(version["version"])
+                rows["model_versions"].append(_to_version(name, number, version))
+                rows["model_version_tags"] += [
+                    {**_to_pair(tag), "name": name, "version": number} for tag in version.get("tags", ())
+                ]
+        return rows
+
+    def _search(self, path: str, query: Mapping[str, Any], items: str) -> Iterator[dict[str, Any]]:
+        """By GET: these calls know no other way."""
+        asked = {"max_results": _PAGE_MODELS, **query}
+        for page in self._each_page(lambda token: self._server.read(_API + path, {**asked, **token})):
+            with self._understood(f"the page of {items}"):
+                found = list(page.get(items, ()))
+            yield from found
+
+    def _count_traces(self) -> int | None:
+        """None: the server knows no traces. They are counted a page at a time, for there is no call that counts."""
+        count = 0
+        experiments: Sequence[str] = [one.experiment_id for one in self.list_experiments()]
+        for some in batched(experiments, _EXPERIMENTS_A_SEARCH):
+            places = [{"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": number}} for number in some]
+            body: dict[str, Any] = {"locations": places, "max_results": _PAGE_TRACES}
+            try:
+                for page in self._each_page(partial(self._ask_traces, body)):
+                    count += len(page.get("traces", ()))
+            except (NotFound, BadRequest):  # MLflow 2, and the first of MLflow 3
+                return None
+        return count
+
+    def _ask_traces(self, body: Mapping[str, Any], token: Mapping[str, str]) -> dict[str, Any]:
+        return self._server.search(_TRACES, {**body, **token})
+
+
+def _to_latest(point: Mapping[str, Any]) -> LatestValue:
+    return point["key"], int(point.get("step", 0)), int(point.get("timestamp", 0)), to_value(point)
+
+
+def _to_dataset(found: Mapping[str, Any]) -> DatasetUse:
+    dataset = found["dataset"]
+    return DatasetUse(
+        name=dataset["name"],
+        digest=dataset["digest"],
+        source_type=dataset.get("source_type", ""),
+        source=dataset.get("source", ""),
+        schema=dataset.get("schema"),
+        profile=dataset.get("profile"),
+        tags=to_pairs(found, "tags"),
+    )
+
+
+def _to_order(use: DatasetUse) -> tuple[str, str]:
+    return use.name, use.digest
+
+
+def _to_logged_model(found: Mapping[str, Any]) -> LoggedModel:
+    info, data = found["info"], found.get("data", {})
+    return LoggedModel(
+        model_id=info["model_id"],
+        experiment_id=str(info["experiment_id"]),
+        name=info.get("name", ""),
+        artifact_uri=info.get("artifact_uri", ""),
+        created_at_ms=_to_int(info.get("creation_timestamp_ms")),
+        updated_at_ms=_to_int(info.get("last_updated_timestamp_ms")),
+        status=info.get("status", ""),
+        status_message=info.get("status_message", ""),
+        model_type=info.get("model_type", ""),
+        run_id=info.get("source_run_id", ""),
+        params=to_pairs(data, "params"),
+        tags=to_pairs(info, "tags"),
+        points=[
+            ModelPoint(
+                run_id=point["run_id"],
+                key=point["key"],
+                step=int(point.get("step", 0)),
+                timestamp_ms=int(point.get("timestamp", 0)),
+                value=to_value(point),
+                dataset=point.get("dataset_name", ""),
+                dataset_digest=point.get("dataset_digest", ""),
+            )
+            for point in data.get("metrics", ())
+        ],
+    )
+
+
+def _to_version(name: str, number: int, version: Mapping[str, Any]) -> Mapping[str, Any]:
+    same = ("description", "user_id", "current_stage", "source", "run_id", "status", "status_message", "run_link")
+    return {
+        "name": name,
+        "version": number,
+        "creation_time": _to_int(version.get("creation_timestamp")),
+        "last_updated_time": _to_int(version.get("last_updated_timestamp")),
+        **{column: version.get(column) for column in same},
+    }
+
+
+def _to_pair(tag: Mapping[str, Any]) -> dict[str, Any]:
+    return {"key": tag["key"], "value": tag.get("value", "")}
+
+
+def _to_int(value: Any) -> int | None:
+    return None if value is None else int(value)
