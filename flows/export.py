@@ -1,8 +1,9 @@
-"""Export: MLflow's whole database as files that outlive it, from which `restore` makes it anew."""
+"""Export: MLflow's whole database as files that outlive it, from which `restore` makes it anew; or all that its server
+tells, where no database can be read."""
 
 from prefect import flow
 
-from flows.answers.store import ExportResult, to_export_result
+from flows.answers.store import ExportFailed, ExportResult, to_export_result
 from flows.parameters import ExportParameters
 from flows.progress.stores import run_watched
 from flows.signatures import takes
@@ -17,6 +18,8 @@ def export(wanted: ExportParameters) -> ExportResult:
 
     Killed at any point and run again, it ends as if it had not been: there is no export before its marker, and parts
     that are there already are not written again. One that is old is brought up to date.
+
+    Fails after all others were exported, naming the runs and models that a server could not tell.
     """
     name_flow_run("export")
     to_uri = to_export_uri(wanted.to_uri)
@@ -30,4 +33,6 @@ def export(wanted: ExportParameters) -> ExportResult:
     moved = read_moved(to_uri)
     result = to_export_result(to_uri, found, written=moved.written if moved else 0)
     show_export("export", result.table)
+    if result.missing:
+        raise ExportFailed(result)
     return result

@@ -336,7 +336,8 @@ _EXPORT_URI = "^(|(file|gs)://.+)$"
 class ExportParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Export MLflow's database, whole, to files that outlive it.
 
-    Reads MLFLOW_BACKEND_STORE_URI, in one transaction; the same command continues what was broken off.
+    Reads MLFLOW_BACKEND_STORE_URI, in one transaction; where that is not set, all that the server at
+    MLFLOW_TRACKING_URI tells. The same command continues what was broken off.
     """
 
     to_uri: Annotated[

@@ -1,7 +1,10 @@
-"""MLflow's raw store, exported and restored: a task is one of both, whole, for each is one transaction."""
+"""MLflow's raw store, exported and restored: a task is one of both, whole. Of a database each is one transaction."""
+
+from contextlib import closing
 
 from switchyard.clients.connect import connect
 from switchyard.clients.mlflow.export.artifacts import Places
+from switchyard.clients.mlflow.export.from_tracking import export_answers
 from switchyard.clients.mlflow.export.restore import restore_store
 from switchyard.clients.mlflow.export.writer import export_store
 from switchyard.core.mlflow.export import Export, Moved, Watcher
@@ -13,9 +16,21 @@ _interrupted: set[str] = set()
 
 @effect
 def export_mlflow(to_uri: str, part_rows: int, list_objects: bool, artifacts_destination: str) -> Export:
-    """Exports the MLflow database that the settings name; a second call writes only what is not there yet."""
+    """Exports the MLflow database that the settings name, or where they name none what their server tells; a second
+    call writes only what is not there yet, and reads no run again that an unfinished one has read of a server."""
     outside = connect()
     places = Places(outside.objects, artifacts_destination) if list_objects else None
+    if outside.settings.mlflow_tracking_uri and not outside.settings.mlflow_backend_store_uri:
+        store = outside.open_answers()
+        with closing(store.tracking):
+            return export_answers(
+                store,
+                to_uri,
+                outside.objects(to_uri),
+                part_rows=part_rows,
+                places=places,
+                watch=_to_watcher(to_uri),
+            )
     return export_store(
         outside.settings.mlflow_backend_store_uri,
         to_uri,

@@ -90,8 +90,8 @@ class StoreProgress(_ProgressArtifact):
 
     def show(self, moved: Moved) -> None:
         """Shows the rows of one stage and table."""
-        rows = max(moved.rows, moved.done)
-        self._show(100 * moved.done / max(rows, 1), f"{moved.stage} {moved.table}: {moved.done} of {rows} rows")
+        rows, what = max(moved.rows, moved.done), f"{moved.stage} {moved.table}".strip()
+        self._show(100 * moved.done / max(rows, 1), f"{what}: {moved.done} of {rows} {moved.unit}")
 
 
 def show_job(quick_test_id: int, report: JobReport) -> None:

@@ -5,7 +5,10 @@ from typing import Any
 
 import msgspec
 
-from switchyard.core.mlflow.export import Export, Unlisted
+from switchyard.core.errors import SwitchyardError
+from switchyard.core.mlflow.export import Export, Missing, Unlisted
+
+_SHOWN = 20
 
 
 class TableResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,6 +34,9 @@ class ExportResult(msgspec.Struct, frozen=True, kw_only=True):
     objects: int | None  # that are there; None: they were not listed
     size_bytes: int
     unlisted: list[Unlisted]
+    missing: list[Missing]  # runs and models that a server could not tell; the same command reads them again
+    not_kept: list[str]  # what a server's database may hold, and the server does not tell
+    noted: list[str]  # what was odd while a server was read
 
     @property
     def table(self) -> list[dict[str, Any]]:
@@ -45,14 +51,31 @@ class ExportResult(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def notes(self) -> list[str]:
         """What somebody should know of it."""
-        shown = [f"artifacts not listed: {place.uri}: {place.reason}" for place in self.unlisted[:20]]
-        more = [f"and {len(self.unlisted) - 20} more places; --json shows all"] if len(self.unlisted) > 20 else []
+        shown = [f"artifacts not listed: {place.uri}: {place.reason}" for place in self.unlisted[:_SHOWN]]
+        left = len(self.unlisted) - _SHOWN
+        more = [f"and {left} more places; --json shows all"] if left > 0 else []
         return [
             f"exported to {self.uri}; {self.written} of {self.parts} parts are new",
             *(f"left out: {what}" for what in self.left_out),
+            *(f"not kept, for no server tells it: {what}" for what in self.not_kept),
+            *self.noted[:_SHOWN],
             *shown,
             *more,
         ]
+
+
+class ExportFailed(SwitchyardError):
+    """Some runs or models could not be read; `result` says what is exported all the same."""
+
+    def __init__(self, result: ExportResult) -> None:
+        self.result = result
+        lines = [f"{missing.kind} {missing.id}: {missing.reason}" for missing in result.missing[:_SHOWN]]
+        more = len(result.missing) - len(lines)
+        said = "; ".join(lines) + (f"; and {more} more, see {result.uri}/export.json" if more else "")
+        super().__init__(
+            f"{len(result.missing)} runs or models could not be read: {said}. All others are exported to {result.uri}. "
+            "The same command reads these again"
+        )
 
 
 class RestoreResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,6 +116,9 @@ def to_export_result(uri: str, export: Export, *, written: int) -> ExportResult:
         objects=artifacts.objects.rows if artifacts.objects else None,
         size_bytes=artifacts.size_bytes,
         unlisted=artifacts.unlisted,
+        missing=export.missing,
+        not_kept=export.not_kept,
+        noted=export.noted,
     )
 
 

@@ -53,7 +53,7 @@ class _Watch:
             return
         self._seen = moved
         bar = Bar(
-            label=moved.stage, unit="rows", done=moved.done, total=max(moved.rows, moved.done), detail=moved.table
+            label=moved.stage, unit=moved.unit, done=moved.done, total=max(moved.rows, moved.done), detail=moved.table
         )
         get_run_logger().info("%s %s", moved.stage, bar, extra=bar.extra)
         if monotonic() - self._shown_at > SHOW_S:

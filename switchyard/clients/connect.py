@@ -27,6 +27,7 @@ from switchyard.core.ports import (
 if TYPE_CHECKING:
     import requests
 
+    from switchyard.clients.mlflow.export.from_tracking import Answers
     from switchyard.clients.results.open import ResultsPorts
 
 
@@ -158,6 +159,18 @@ class Outside:
         from switchyard.clients.mlflow.server import open_server
 
         return open_server(settings, lambda: self.session(settings.mlflow_tracking_uri))
+
+    def open_answers(self) -> "Answers":
+        """What an export takes of the MLflow that the settings name where they name no database; the caller closes its
+        `tracking`. Raises: BadSetup: none is named, or one that answers no more than `Tracking`."""
+        from switchyard.clients.mlflow.export.from_tracking import Answers
+        from switchyard.clients.mlflow.rest_store import RestStore
+
+        tracking = self.tracking
+        if isinstance(tracking, RestStore):
+            return Answers(tracking, tracking, tracking)
+        tracking.close()
+        raise BadSetup("MLFLOW_TRACKING_URI must be a server's address to export what it tells; it names a folder")
 
     def open_export(self, uri: str) -> Tracking:
         """The MLflow store that was exported to `uri`. Raises: BadSetup: no finished export is there."""

@@ -9,7 +9,7 @@ import msgspec
 import requests
 
 from switchyard.clients.mlflow.http import MlflowServer, Patience
-from switchyard.clients.mlflow.rest import RestTracking
+from switchyard.clients.mlflow.rest_store import RestStore
 from switchyard.clients.settings import Settings, is_folder
 from switchyard.core.errors import BadSetup
 
@@ -31,7 +31,7 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
         return f"Access(uri={self.uri!r}, auth={self.auth!r}, username={self.username!r})"
 
 
-def open_server(settings: Settings, open_identified: Callable[[], requests.Session]) -> RestTracking:
+def open_server(settings: Settings, open_identified: Callable[[], requests.Session]) -> RestStore:
     """The server at MLFLOW_TRACKING_URI, to read from. Args and Raises: as `open_http`."""
     access = Access(
         uri=settings.mlflow_tracking_uri,
@@ -40,7 +40,7 @@ def open_server(settings: Settings, open_identified: Callable[[], requests.Sessi
         username=settings.mlflow_tracking_username,
         password=settings.mlflow_tracking_password,
     )
-    return RestTracking(open_http(access, open_identified))
+    return RestStore(open_http(access, open_identified))
 
 
 def open_http(

@@ -101,8 +101,7 @@ def export_answers(
             "another place"
         )
     journal = Journal(to_uri, objects, old.parts if old else (), part_rows)
-    journal.watch("exporting", 0, watch)
-    exporter = _Exporter(store, to_uri, objects, journal)
+    exporter = _Exporter(store, to_uri, objects, journal, watch)
     export = exporter.export(places)
     try:
         check_export(export, to_uri, objects, journal.tell)
@@ -123,7 +122,8 @@ def export_answers(
 
 
 class _Exporter:
-    def __init__(self, store: Answers, to_uri: str, objects: Objects, journal: Journal) -> None:
+    def __init__(self, store: Answers, to_uri: str, objects: Objects, journal: Journal, watch: Watcher) -> None:
+        self._watch = watch
         self._store = store
         self._to_uri = to_uri
         self._objects = objects
@@ -137,6 +137,7 @@ class _Exporter:
     def export(self, places: Places | None) -> Export:
         """All of it, written but for the marker."""
         began_at = datetime.now(UTC)
+        self._journal.watch("reading", 0, self._watch)
         plan = self._plan()
         self._batches = list(plan.kept)
         done = sum(len(batch.runs) for batch in plan.kept)
@@ -149,7 +150,7 @@ class _Exporter:
         experiments, noted = self._list_experiments()
         tables = self._put_tables(experiments)
         roots = Roots()
-        self._tell("looking for artifacts", "", 0, 0)
+        self._journal.watch("looking for artifacts", 0, self._watch)
         rows = read_locations(_Written(self._read_table, tables), [_to_table(table) for table in tables])
         locations = self._journal.put_all("artifact_lists/locations", LOCATION_COLUMNS, noting(rows, roots))
         return Export(
@@ -304,7 +305,7 @@ class _Exporter:
             tables.add(to_model_rows(model))
             if at % PAGE == 0:
                 self._tell("reading", "logged models", at, 0)
-        self._tell("reading", "registered models", 0, 0)
+        self._journal.watch("exporting", 0, self._watch)
         registry = self._store.registry.read_rows()
         self._missing += [Missing(kind="model", id=lost.name, reason=to_message(lost.error)) for lost in registry.lost]
         for name in REGISTRY:
@@ -341,7 +342,7 @@ class _Exporter:
             raise BadRecord(where, ["a part of the export must be there; it is not: export again"]) from err
 
     def _tell(self, stage: str, what: str, done: int, of: int) -> None:
-        self._journal.tell(Moved(stage, what, done, of, unit=what or "rows"))
+        self._journal.tell(Moved(stage, "", done, of, unit=what))
 
 
 _Read = tuple[RawRun | LostRun, RunDetails, str]

@@ -33,7 +33,7 @@ RUNS = [
 """A deleted run, one of a deleted experiment, one that goes on; odd values and odd texts."""
 _REST: tuple[tuple[str, tuple[object, ...]], ...] = (
     ("UPDATE experiments SET artifact_location = 'mlflow-artifacts:/' || experiment_id, last_update_time = 5", ()),
-    ("INSERT INTO experiments VALUES (99, 'nothing in it', 'gs://b/99', 'deleted', 6, 7)", ()),
+    ("INSERT INTO experiments VALUES (99, 'nothing in it', 's3://b/99', 'deleted', 6, 7)", ()),
     ("INSERT INTO experiment_tags VALUES ('team', 'über', 7), ('note', '', 7)", ()),
     ("INSERT INTO datasets VALUES ('u1', 4, 'sales', 'd1', 'local', '{\"uri\": \"x\"}', '{\"s\": 1}', NULL)", ()),
     ("INSERT INTO datasets VALUES ('u2', 7, 'sales', 'd1', 'local', '{\"uri\": \"y\"}', NULL, '{\"rows\": 3}')", ()),
@@ -48,7 +48,7 @@ _REST: tuple[tuple[str, tuple[object, ...]], ...] = (
     ("INSERT INTO registered_model_aliases VALUES ('champion', 3, 'shop')", ()),
     (
         "INSERT INTO model_versions VALUES ('shop', 1, 10, 11, 'd', 'ann', 'Archived', 'runs:/' || ? || '/model', ?, "
-        "'READY', NULL, NULL, NULL), ('shop', 3, 12, 13, NULL, NULL, 'Production', 'gs://b/3', NULL, 'READY', NULL, "
+        "'READY', NULL, NULL, NULL), ('shop', 3, 12, 13, NULL, NULL, 'Production', 's3://b/3', NULL, 'READY', NULL, "
         "NULL, NULL), ('prompt', 1, 14, 15, NULL, NULL, 'None', 'x', NULL, 'READY', NULL, NULL, NULL)",
         ("a" * 32, "a" * 32),
     ),
