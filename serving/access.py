@@ -134,7 +134,7 @@ class Door:
             cookie = read_cookie(headers.get(b"cookie", ""))
             text, by_header = (cookie, False) if cookie else (text, True)
         caller = Caller(token=self._access.find_token(text), presents=bool(text), by_header=by_header and bool(text))
-        if need not in (Need.WRITE, Need.TELL, Need.FORM):
+        if need not in (Need.WRITE, Need.TELL, Need.FORM, Need.ASK):
             return caller  # the rest makes no difference to what only reads
         host = headers.get(b"host", "")
         return msgspec.structs.replace(
@@ -165,7 +165,7 @@ def refuse(request: Request, refusal: Refusal, caller: Caller) -> Response:
     """The answer to who is not let in. A person who asks for a page gets the form for a token in its place, under the
     same address, so that the page is there once the token is."""
     said = to_words(refusal, caller.token)
-    if refusal in (Refusal.CROSS_ORIGIN, Refusal.NO_TOKENS):
+    if refusal in (Refusal.CROSS_ORIGIN, Refusal.NO_TOKENS, Refusal.NAME):
         return to_problem(request, HTTPStatus.FORBIDDEN, said)
     if refusal is Refusal.SCOPE:
         headers = {"WWW-Authenticate": f'{REALM}, error="insufficient_scope", scope="write"'}
@@ -213,5 +213,11 @@ def to_words(refusal: Refusal, token: Token | None) -> str:
             "Editing needs a token with the scope write, and this server has no tokens. Make one and name its file in "
             "API_TOKENS_FILE: switchyard token --name <name> --scope write. Without tokens only this machine may edit, "
             "at http://127.0.0.1"
+        ),
+        Refusal.NAME: (
+            "This server answers this machine alone, and the request calls it by another name. Call it "
+            "http://127.0.0.1 or http://localhost. Where something in front passes requests on, and checks who calls, "
+            "set SERVING_BEHIND=iam. For other machines make a token and name its file in API_TOKENS_FILE: switchyard "
+            "token --name <name>"
         ),
     }[refusal]

@@ -52,14 +52,16 @@ _log = logging.getLogger("switchyard.predictions")
 
 def to_need(method: str, path: str, *, predict_route: str = "", health_route: str = "") -> Need:
     """What a route needs. Health checks come from load balancers, which have no token; a prediction changes nothing, so
-    a token that may read is enough. A route that is not named here needs more, so that none is forgotten."""
+    a token that may read is enough. A route that is not named here needs more, so that none is forgotten. A slash at
+    its end makes no difference, as for `Routes`."""
+    path = path.rstrip("/") or "/"
     if method in SAFE_METHODS:
-        is_open = path in _OPEN or path == health_route or path.startswith(KSERVE)
-        return Need.NOTHING if is_open else Need.READ
-    if path.rstrip("/") == FEEDBACK:
+        is_open = path in _OPEN or path == health_route.rstrip("/") or path.startswith(KSERVE)
+        return Need.NOTHING if is_open else Need.ASK
+    if path == FEEDBACK:
         return Need.TELL
-    is_asked = path in (PREDICT, INVOCATIONS, predict_route) or path.startswith(KSERVE)
-    return Need.READ if is_asked else Need.WRITE
+    is_asked = path in (PREDICT, INVOCATIONS, predict_route.rstrip("/")) or path.startswith(KSERVE)
+    return Need.ASK if is_asked else Need.WRITE
 
 
 class Routes:

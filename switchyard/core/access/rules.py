@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
@@ -29,6 +30,7 @@ class Need(StrEnum):
     OWN = "own"  # its route checks the sender itself
     FORM = "form"  # nothing, but only from a page of ours
     READ = "read"
+    ASK = "ask"  # as a read, for programs alone: a server of this machine answers only who calls it by its name
     WRITE = "write"
     TELL = "tell"  # it adds what it says, and changes nothing that is there
 
@@ -52,6 +54,7 @@ class Refusal(StrEnum):
     SCOPE = "scope"
     CROSS_ORIGIN = "cross-origin"
     NO_TOKENS = "no tokens"
+    NAME = "name"  # of this machine: it is called by another one
 
 
 def choose_guard(*, has_tokens: bool, behind: str) -> Guard:
@@ -69,6 +72,8 @@ def decide(guard: Guard, need: Need, caller: Caller, *, now: datetime) -> Refusa
       what it says needs the same token, and is for all whom that lets through.
     - A browser sends cookies, and reaches servers on its own machine, for the page of any site. So whatever is not a
       read, and is not proven by a header, must come from our own page.
+    - A site may give this machine's address to a name of its own (DNS rebinding), and its page then reads what is
+      answered. Only the name in the request tells. Who asks a model of this machine must use this machine's.
     """
     if need is Need.OWN:
         return None
@@ -80,6 +85,8 @@ def decide(guard: Guard, need: Need, caller: Caller, *, now: datetime) -> Refusa
         return None
     if guard is Guard.FRONT and need is Need.TELL:
         return None
+    if guard is Guard.MACHINE and need is Need.ASK:
+        return _find_stranger(caller)
     if guard is not Guard.TOKENS:
         return Refusal.NO_TOKENS if changes and not (guard is Guard.MACHINE and caller.on_this_machine) else None
     if caller.token is None:
@@ -87,6 +94,12 @@ def decide(guard: Guard, need: Need, caller: Caller, *, now: datetime) -> Refusa
     if caller.token.is_expired(now):
         return Refusal.EXPIRED
     return None if caller.token.allows(Scope.WRITE if changes else Scope.READ) else Refusal.SCOPE
+
+
+def _find_stranger(caller: Caller) -> Refusal | None:
+    if caller.cross_origin:
+        return Refusal.CROSS_ORIGIN
+    return None if caller.on_this_machine else Refusal.NAME
 
 
 def is_cross_origin(*, fetch_site: str, origin: str, host: str) -> bool:
@@ -111,6 +124,7 @@ def is_cross_origin(*, fetch_site: str, origin: str, host: str) -> bool:
         return True
 
 
+@lru_cache(128)  # nearly all requests have the same, and it is asked for each
 def is_this_machine(host: str) -> bool:
     """True for a name or address (without a port) that only this machine's own programs reach."""
     if host.lower().rstrip(".") == "localhost":
@@ -121,6 +135,7 @@ def is_this_machine(host: str) -> bool:
         return False
 
 
+@lru_cache(128)
 def to_host_name(host: str) -> str:
     """The name in a Host header, without its port."""
     try:

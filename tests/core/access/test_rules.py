@@ -76,6 +76,17 @@ def other(caller: Caller) -> Caller:
         # What stands in front lets no one through who may not ask at all; an answer's end is theirs to say.
         (Guard.FRONT, Need.TELL, NOBODY, None),
         (Guard.FRONT, Need.TELL, other(NOBODY), Refusal.CROSS_ORIGIN),
+        # Who asks a model: as who reads, but on this machine, where a name of another site's may lead here.
+        (Guard.TOKENS, Need.ASK, HERE, Refusal.MISSING),
+        (Guard.TOKENS, Need.ASK, READER, None),
+        (Guard.TOKENS, Need.ASK, Caller(token=LATE, presents=True), Refusal.EXPIRED),
+        (Guard.TOKENS, Need.ASK, other(COOKIE), None),
+        (Guard.FRONT, Need.ASK, NOBODY, None),
+        (Guard.FRONT, Need.ASK, other(NOBODY), None),
+        (Guard.MACHINE, Need.ASK, HERE, None),
+        (Guard.MACHINE, Need.ASK, NOBODY, Refusal.NAME),
+        (Guard.MACHINE, Need.ASK, READER, Refusal.NAME),
+        (Guard.MACHINE, Need.ASK, other(HERE), Refusal.CROSS_ORIGIN),
         # On this machine: all read, and its own programs and pages edit.
         (Guard.MACHINE, Need.READ, NOBODY, None),
         (Guard.MACHINE, Need.WRITE, HERE, None),

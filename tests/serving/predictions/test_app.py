@@ -290,6 +290,47 @@ def test_answer_is_strict_json(client: TestClient) -> None:
     assert answer.headers["content-type"] == "application/json"
 
 
+ASKED = (
+    ("POST", "/predict"),
+    ("POST", "/predict/"),
+    ("POST", "/invocations"),
+    ("POST", "/v1/models/shop:predict"),
+    ("GET", "/metrics"),
+    ("GET", "/feedback/stats"),
+)
+
+
+@pytest.mark.parametrize(("method", "path"), ASKED)
+def test_on_this_machine_only_its_own_names_are_answered(client: TestClient, method: str, path: str) -> None:
+    """Another site's name may lead to 127.0.0.1 (DNS rebinding), and its page then read the answers."""
+    sent: dict[str, Any] = {"json": {"instances": ["b0"]}} if method == "POST" else {}
+    for host in ("evil.example", "evil.example:8080", "127.0.0.1.evil.example", "10.0.0.7:8080"):
+        answer = client.request(method, path, headers={"Host": host}, **sent)
+        assert (answer.status_code, answer.headers["content-type"]) == (403, "application/problem+json")
+        assert "Call it http://127.0.0.1" in answer.json()["detail"]
+        assert client.get("/health", headers={"Host": host}).status_code == 200  # what a probe calls us is its own
+    for host in ("127.0.0.1", "localhost:8080", "[::1]:8080"):
+        assert client.request(method, path, headers={"Host": host}, **sent).status_code == 200
+    answer = client.request(method, path, headers={"Origin": "https://evil.example"}, **sent)
+    assert (answer.status_code, "Another site" in answer.json()["detail"]) == (403, True)
+
+
+@pytest.mark.parametrize(("method", "path"), ASKED)
+def test_behind_something_or_with_a_token_any_name_is_answered(
+    world: World, tokens: Tokens, method: str, path: str
+) -> None:
+    """No one but this machine knows all names under which a server is reached."""
+    world.add_champion(1)
+    sent: dict[str, Any] = {"json": {"instances": ["b0"]}} if method == "POST" else {}
+    behind = world.application(serving_behind="iam")
+    with_tokens = world.application(api_tokens_file=str(tokens.path))
+    nothing: dict[str, str] = {}
+    for app, headers in ((behind, nothing), (with_tokens, bearer(tokens.reads))):
+        with open_client(app) as client:
+            answer = client.request(method, path, headers={"Host": "models.example", **headers}, **sent)
+            assert answer.status_code == 200
+
+
 def test_refusals_of_the_door_are_for_programs(world: World, tokens: Tokens) -> None:
     """JSON at every path; Vertex AI's own path needs no more than ours."""
     world.add_champion(1)
