@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from switchyard.core.errors import BadRequest
 from switchyard.core.registry.names import EXPECTED_PATTERN, MAX_VERSION, MODEL_PATTERN
-from switchyard.core.registry.staging import MAX_SHARE
+from switchyard.core.registry.staging import FIRST_SHARE, MAX_SHARE
 
 Name = Annotated[str, Meta(pattern=MODEL_PATTERN, description="the model's name")]
 Version = Annotated[int, Meta(ge=1, le=MAX_VERSION, description="the version's number")]
@@ -80,8 +80,14 @@ class MoveParameters(msgspec.Struct, frozen=True, kw_only=True):
 
     name: Name
     version: Version
-    stage: Literal["Staging", "None", "Archived"]
-    share: Share = 0.05
+    stage: Literal["Staging", "None", "Archived", "Production"]  # the last is refused, with the command that does it
+    share: Annotated[
+        Annotated[float, Meta(ge=0, le=MAX_SHARE)] | None,
+        Meta(
+            description=f"share of the traffic that the challenger answers, up to {MAX_SHARE}; 0: it is only asked; "
+            f"none: {FIRST_SHARE} for a new challenger; one that is it already keeps its own",
+        ),
+    ] = None
     expect: Annotated[
         str,
         Meta(

@@ -223,7 +223,7 @@ def test_a_version_enters_staging_with_its_share_and_leaves(own_place: Place, ru
         0,
         "version 1 of model shop is in Staging, with 5 % of the traffic. See: switchyard models history 'shop'\n",
     )
-    _, out, _ = run("move", "shop", "1", "Staging", "--share=0.2")
+    _, out, _ = run("move", "shop", "1", "Staging")
     assert (
         out == "Nothing was changed: version 1 of model shop is in Staging already, with 5 % of the traffic. "
         "For another share: switchyard models share 'shop' 1 <share>\n"
@@ -236,15 +236,41 @@ def test_a_version_enters_staging_with_its_share_and_leaves(own_place: Place, ru
     assert own_place.models.read_model("shop").challenger is None
 
 
-def test_who_lost_a_race_for_staging_is_told_who_won(own_place: Place, run: Run) -> None:
-    """Nothing is changed, and the status says that it was refused."""
+def test_move_of_the_challenger_to_staging_changes_its_share(own_place: Place, run: Run) -> None:
+    """If it is the challenger that is expected; without a share it keeps its own."""
     run("move", "shop", "1", "Staging")
+    found = read(run, "move", "shop", "1", "Staging", "--share=0.2", "--expect=1", "--reason=well")
+    assert (found["share"], found["outcome"]["act"]) == (0.2, "share changed")
+    line = own_place.models.list_transitions("shop")[-1]
+    assert (line.share, line.reason, line.to_stage) == (0.2, "well", "Staging")
+    status, _, err = run("move", "shop", "1", "Staging", "--share=0.3", "--expect=none")
+    assert status == 1
+    assert "version 1 is the challenger" in err
+    assert read(run, "move", "shop", "1", "Staging")["outcome"]["act"] is None
+    assert read(run, "move", "shop", "1", "Staging", "--share=0.2")["outcome"]["act"] is None
+    assert own_place.models.read_model("shop").share == 0.2
+
+
+def test_move_to_production_names_the_promotion_as_it_would_be_typed(own_place: Place, run: Run) -> None:
+    """With the champion of the moment, and nothing is changed."""
+    status, out, err = run("move", "shop", "1", "Production")
+    assert (status, out) == (1, "")
+    champion = own_place.models.read_model("shop").production
+    assert f": switchyard promote shop 1 --expect {champion or 'none'}" in err
+
+
+def test_who_lost_a_race_for_staging_is_told_who_won(own_place: Place, run: Run) -> None:
+    """Who, since when, by whom and with which share. Nothing is changed, and the status says that it was refused."""
+    run("move", "shop", "1", "Staging", "--by=ann")
+    run("share", "shop", "1", "0.1", "--by=eve")
+    at = own_place.models.list_transitions("shop")[-2].at
+    won = f"version 1 is the challenger of model shop since {at:%Y-%m-%d %H:%M:%S} UTC (moved by ann), with share 0.1"
     status, out, err = run("move", "shop", "2", "Staging", "--expect", "none")
     assert (status, out) == (1, "")
-    assert "version 1 is the challenger of model shop; expected was none. Nothing was changed" in err
+    assert f"{won}; expected was none. Nothing was changed. If it still is to be replaced: --expect 1" in err
     status, _, err = run("share", "shop", "2", "0.1")
     assert status == 1
-    assert "version 1 is the challenger of model shop; expected was 2" in err
+    assert f"{won}; expected was 2. Nothing was changed. To see who is: switchyard models show shop Staging" in err
     assert own_place.models.read_model("shop").challenger == 1
 
 
@@ -298,7 +324,6 @@ def test_a_version_is_tombstoned_with_a_reason(own_place: Place, run: Run) -> No
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["move", "shop", "1", "Production"],
         ["move", "shop", "1"],
         ["move", "shop", "x", "Staging"],
         ["move", "shop", "1", "Staging", "--share=0.6"],

@@ -23,7 +23,7 @@ from switchyard.clients.results.model_tables import ModelTables
 from switchyard.core.errors import BadRequest, StaleWrite
 from switchyard.core.registry.changes import Change, Held, Step
 from switchyard.core.registry.rows import Model, Outcome, Request, Transition
-from switchyard.core.registry.stages import Act
+from switchyard.core.registry.stages import Act, Stage
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,18 @@ def read_held(holding: Holding, model: Model, numbers: Iterable[int | None]) -> 
         versions={version.version: version for version in versions},
         served=frozenset(served),
         last=None if last is None else to_transition(last),
+        challenged=_read_challenged(holding, model),
     )
+
+
+def _read_challenged(holding: Holding, model: Model) -> Transition | None:
+    if model.challenger is None:
+        return None
+    lines = holding.tables.transitions
+    entered = (lines.c.name == model.name, lines.c.version == model.challenger, lines.c.to_stage == str(Stage.STAGING))
+    came = select(lines).where(*entered, lines.c.from_stage != str(Stage.STAGING)).order_by(lines.c.seq.desc()).limit(1)
+    row = holding.connection.execute(came).one_or_none()
+    return None if row is None else to_transition(row)
 
 
 def write_change(holding: Holding, before: Model, change: Change, wanted: Request) -> Outcome | None:

@@ -44,6 +44,7 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
     versions: Mapping[int, ModelVersion]  # at least those that the request and the model's row name
     served: frozenset[int] = frozenset()  # those of them that were champion once
     last: Transition | None = None  # the line by which Production changed last
+    challenged: Transition | None = None  # the line by which the challenger became it
 
     def read(self, version: int) -> ModelVersion:
         """Raises: NotFound."""
@@ -117,6 +118,18 @@ def say_champion(held: Held) -> str:
         by = f" by {last.by}" if last.by else ""
         since = f" since {last.at:%Y-%m-%d %H:%M:%S} UTC ({last.act}{by})"
     return f"{found} in Production of model {model.name}{since}"
+
+
+def say_challenger(held: Held) -> str:
+    """Who is the challenger, since when, by whom, and with which share."""
+    model, line = held.model, held.challenged
+    if model.challenger is None:
+        return f"no version is the challenger of model {model.name}"
+    since = ""
+    if line is not None:
+        by = f" by {line.by}" if line.by else ""
+        since = f" since {line.at:%Y-%m-%d %H:%M:%S} UTC ({line.act}{by})"
+    return f"version {model.challenger} is the challenger of model {model.name}{since}, with share {model.share:g}"
 
 
 def say_compared(version: int | None) -> str:

@@ -126,11 +126,12 @@ class Rollback(Request, frozen=True, kw_only=True):
 
 
 class StageMove(Request, frozen=True, kw_only=True):
-    """Move a version to a stage that is not Production. In Staging it is the challenger, with `share`."""
+    """Move a version to a stage that is not Production. In Staging it is the challenger, with `share`; None: 5 %, or
+    the share that it has, where it is the challenger already."""
 
     version: int
     stage: Stage
-    share: float = 0.05
+    share: float | None = None
     # The challenger that a move to Staging replaces; UNSET: whichever it is.
     expected_challenger: int | msgspec.UnsetType | None = msgspec.UNSET
 

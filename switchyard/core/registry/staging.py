@@ -1,5 +1,6 @@
 """What people decide of a version that is not champion: its stage, the challenger's share, a judgement, its end."""
 
+import shlex
 from typing import Any, Final
 
 import msgspec
@@ -11,22 +12,26 @@ from switchyard.core.registry.changes import (
     Step,
     check_move,
     refuse_tombstoned,
+    say_challenger,
     say_champion,
     say_compared,
     say_version,
     to_change,
     to_replaced,
 )
-from switchyard.core.registry.rows import Model, ShareChange, StageMove, Tombstone, Verdict
+from switchyard.core.registry.rows import ShareChange, StageMove, Tombstone, Verdict
 from switchyard.core.registry.stages import Act, Stage, Validation
 
 MAX_SHARE: Final = 0.5
 """Of the traffic: a challenger that answers more than the champion would be the champion."""
+FIRST_SHARE: Final = 0.05
+"""Of a new challenger, where nobody says another one."""
+_TO_REPLACE: Final = "If it still is to be replaced: --expect {challenger}"
 
 
 def move(held: Held, wanted: StageMove) -> Change:
     """To Staging (the challenger, in the place of the one before, which goes back to None), None or Archived. A version
-    that is there already stays; a share is changed by `share`.
+    that is there already stays; the challenger gets the share that is asked for.
 
     Raises:
         NotFound: no such version.
@@ -35,21 +40,28 @@ def move(held: Held, wanted: StageMove) -> Change:
     """
     model, version = held.model, held.read(wanted.version)
     if wanted.stage is Stage.PRODUCTION:
-        raise BadRequest("a version enters Production by `switchyard promote`, which names the champion it replaces")
+        raise BadRequest(
+            "a version enters Production by a promotion, which names the champion that it replaces: switchyard promote "
+            f"{shlex.quote(model.name)} {version.version} --expect {say_version(model.production)}"
+        )
     if version.stage is wanted.stage:
-        return Change(model=model)
+        if wanted.share is None or wanted.stage is not Stage.STAGING:
+            return Change(model=model)
+        _expect_challenger(held, wanted.expected_challenger, _TO_REPLACE)
+        return _share(held, version.version, wanted.share, wanted.reason)
     refuse_tombstoned(version)
     check_move(version, wanted.stage, Act.MOVED)
     to_staging = wanted.stage is Stage.STAGING
+    begun = FIRST_SHARE if wanted.share is None else wanted.share
     if to_staging:
-        check_share(wanted.share)
-        _expect_challenger(model, wanted.expected_challenger)
+        check_share(begun)
+        _expect_challenger(held, wanted.expected_challenger, _TO_REPLACE)
     steps = []
     changed: dict[str, Any] = {}
     if to_staging and model.challenger is not None:
         steps.append(to_replaced(held.versions[model.challenger], Stage.NONE, version.version))
     if to_staging:
-        changed = {"challenger": version.version, "share": wanted.share}
+        changed = {"challenger": version.version, "share": begun}
     elif version.version == model.challenger:
         changed = {"challenger": None, "share": 0.0}
     elif version.version == model.production:
@@ -67,7 +79,7 @@ def move(held: Held, wanted: StageMove) -> Change:
             to_stage=wanted.stage,
             reason=wanted.reason,
             replaced=model.challenger if to_staging else None,
-            share=wanted.share if to_staging else None,
+            share=begun if to_staging else None,
         )
     )
     return to_change(model, steps, changed)
@@ -80,21 +92,18 @@ def share(held: Held, wanted: ShareChange) -> Change:
         StaleWrite: another version is the challenger, or none is.
         BadRequest: the share is out of range.
     """
-    model = held.model
     check_share(wanted.share)
-    _expect_challenger(model, wanted.version)
-    if model.share == wanted.share:
-        return Change(model=model)
-    stage = held.read(wanted.version).stage
-    step = Step(
-        version=wanted.version,
-        act=Act.SHARED,
-        from_stage=stage,
-        to_stage=stage,
-        reason=wanted.reason,
-        share=wanted.share,
-    )
-    return to_change(model, [step], {"share": wanted.share})
+    _expect_challenger(held, wanted.version, "To see who is: switchyard models show {name} Staging")
+    return _share(held, wanted.version, wanted.share, wanted.reason)
+
+
+def _share(held: Held, version: int, share: float, reason: str) -> Change:
+    check_share(share)
+    if held.model.share == share:
+        return Change(model=held.model)
+    stage = held.read(version).stage
+    step = Step(version=version, act=Act.SHARED, from_stage=stage, to_stage=stage, reason=reason, share=share)
+    return to_change(held.model, [step], {"share": share})
 
 
 def validate(held: Held, wanted: Verdict) -> Change:
@@ -167,10 +176,9 @@ def check_share(share: float) -> None:
         raise BadRequest(f"a challenger's share of the traffic is from 0 to {MAX_SHARE}; got {share}")
 
 
-def _expect_challenger(model: Model, expected: int | msgspec.UnsetType | None) -> None:
+def _expect_challenger(held: Held, expected: int | msgspec.UnsetType | None, do: str) -> None:
+    model = held.model
     if expected is msgspec.UNSET or expected == model.challenger:
         return
-    found = "no version is" if model.challenger is None else f"version {model.challenger} is"
-    raise StaleWrite(
-        f"{found} the challenger of model {model.name}; expected was {say_version(expected)}. Nothing was changed"
-    )
+    done = do.format(challenger=say_version(model.challenger), name=shlex.quote(model.name))
+    raise StaleWrite(f"{say_challenger(held)}; expected was {say_version(expected)}. Nothing was changed. {done}")
