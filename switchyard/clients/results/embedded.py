@@ -6,6 +6,7 @@ are changed by `switchyard migrate` alone. See docs/decisions/0017-sqlite-migrat
 
 import errno
 import fcntl
+import shlex
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -27,6 +28,33 @@ def is_outdated(path: Path) -> bool:
     whoever opens it says why."""
     found = read_file_version(path)
     return found == "" or (found not in (None, SCHEMA) and any(_VERSIONS.glob(f"{found}_*.py")))
+
+
+def refuse_without_file(path: Path, where: str) -> None:
+    """Refuses to make a database where one was: what SQLite keeps beside a file is there, and the file is not.
+
+    Raises: BadSetup: so it is; what is left beside it is as it was.
+    """
+    left = [beside for beside in _list_beside(path) if beside.exists()]
+    log = _list_beside(path)[0]
+    # A log with something in it has a file with something in it: SQLite deletes one beside an empty file.
+    is_emptied = path.exists() and not path.stat().st_size and log.exists() and log.stat().st_size
+    if not left or (path.exists() and not is_emptied):
+        return
+    copies = sorted(path.parent.glob(f"{path.name}.schema-*"))
+    copy = f" The copy of before its last upgrade is {copies[-1]}." if copies else ""
+    names = " ".join(shlex.quote(str(one)) for one in left)
+    raise BadSetup(
+        f"{where} is gone: {'the file is empty' if is_emptied else 'there is no such file'}, and "
+        f"{' and '.join(str(one) for one in left)} of it is still there, which may hold the last changes. It was "
+        "deleted or moved alone. Put the file back beside it, then run your command again."
+        f"{copy} To begin with an empty database instead: rm {names}"
+    )
+
+
+def _list_beside(path: Path) -> list[Path]:
+    """Source: https://www.sqlite.org/tempfiles.html"""
+    return [path.with_name(f"{path.name}{end}") for end in ("-wal", "-shm", "-journal")]
 
 
 def read_file_version(path: Path) -> str | None:

@@ -9,7 +9,13 @@ from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy import Connection, inspect, text
 
-from switchyard.clients.results.embedded import copy_alone, hold_file, is_outdated, read_file_version
+from switchyard.clients.results.embedded import (
+    copy_alone,
+    hold_file,
+    is_outdated,
+    read_file_version,
+    refuse_without_file,
+)
 from switchyard.clients.results.engine import (
     find_file,
     make_engine_alone,
@@ -33,7 +39,7 @@ def migrate(settings: Settings) -> str:
 
     Raises:
         BadSetup: a newer version made the schema, a table is in the way, or RESULTS_TABLE is not what it must be; or
-            another process has an older SQLite database open.
+            another process has an older SQLite database open; or its file is gone, and its log is there.
         TryAgain: the database is away, or locked for longer than its timeout; or the disk is full.
     """
     return bring_up_to_date(settings.results_url, settings.results_table) or _migrate_at(
@@ -47,6 +53,8 @@ def bring_up_to_date(url: str, table: str = "") -> str:
 
     Raises: BadSetup, TryAgain: as `migrate`."""
     path, where = find_file(url)
+    if path is not None:
+        refuse_without_file(path, where)
     if path is None or table or not is_outdated(path):
         return ""
     with hold_file(path, where):

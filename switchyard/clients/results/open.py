@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from switchyard.clients.results.catalogue import SqlCatalogue
-from switchyard.clients.results.embedded import is_outdated
+from switchyard.clients.results.embedded import is_outdated, refuse_without_file
 from switchyard.clients.results.engine import Database, find_file
 from switchyard.clients.results.histories import SqlHistories
 from switchyard.clients.results.imports import SqlModelImports
@@ -52,10 +52,12 @@ def open_results(url: str, table: str = "") -> ResultsPorts:
     An SQLite file of our own that is missing, or of an older schema, is made or brought up to date.
 
     Raises:
-        BadSetup: the URL is none, or the schema there is not this version's.
+        BadSetup: the URL is none, the schema there is not this version's, or the file is gone and its log is not.
         TryAgain: an SQLite file must be brought up to date, and the disk is full.
     """
-    path, _ = find_file(url)
+    path, where = find_file(url)
+    if path is not None:
+        refuse_without_file(path, where)
     if path is not None and not table and is_outdated(path):
         # Alembic takes a while to import, and is needed here alone.
         from switchyard.clients.results.migrate import bring_up_to_date

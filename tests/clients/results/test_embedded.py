@@ -1,6 +1,7 @@
 """An SQLite file of our own is made, or brought up to date, by whoever opens it first."""
 
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -51,6 +52,39 @@ def test_a_missing_file_is_made(path: Path) -> None:
     run = open_results(to_url(path)).runs.create_run(NewRun(request_key="first"), now=NOW)
     assert open_results(to_url(path)).runs.read_run(run.id) == run
     assert not list(path.parent.glob("*.schema-*"))
+
+
+@pytest.mark.parametrize("kept", [("-wal", "-shm"), ("-wal",), ("-shm",), ("-journal",)])
+@pytest.mark.parametrize("opened", [open_results, lambda url: migrate(to_settings(url))])
+def test_a_file_that_is_gone_is_not_made_anew_beside_its_log(
+    path: Path, kept: tuple[str, ...], opened: Callable[[str], object]
+) -> None:
+    """Where it was, what is left of it, and what to do; what is left stays as it is, and without it one is made."""
+    path.parent.mkdir()
+    left = [path.with_name(path.name + end) for end in kept]
+    for one in left:
+        one.write_bytes(b"changes")
+    path.with_name(f"{path.name}.schema-0003").touch()
+    with pytest.raises(BadSetup, match=r"is gone: there is no such file.*results\.db-.*schema-0003.* rm ") as refused:
+        opened(to_url(path))
+    assert all(str(one) in str(refused.value) for one in left)
+    assert not path.exists()
+    assert all(one.read_bytes() == b"changes" for one in left)
+    for one in left:
+        one.unlink()
+    opened(to_url(path))
+    assert read_version(path) == SCHEMA
+
+
+def test_a_file_that_was_emptied_is_not_filled_beside_its_log(path: Path) -> None:
+    """SQLite would delete the log."""
+    path.parent.mkdir()
+    path.touch()
+    log = path.with_name(f"{path.name}-wal")
+    log.write_bytes(b"changes")
+    with pytest.raises(BadSetup, match=r"is gone: the file is empty"):
+        open_results(to_url(path))
+    assert log.read_bytes() == b"changes"
 
 
 def test_an_empty_file_is_filled(path: Path) -> None:
