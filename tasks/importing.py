@@ -69,4 +69,5 @@ def _open(where: str, destination: str, by: str) -> Importing:
         to_uri=settings.artifacts_uri,
         where=where,
         by=by,
+        runs=outside.runs,
     )

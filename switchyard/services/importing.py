@@ -10,7 +10,7 @@ from typing import Final
 from urllib.parse import quote
 
 from switchyard.core.errors import BadRecord, BadSetup, NotFound, SwitchyardError, catch, to_message
-from switchyard.core.ports import ModelImports, Models, Objects
+from switchyard.core.ports import ModelImports, Models, Objects, Runs
 from switchyard.core.registry.flavors import choose_flavor
 from switchyard.core.registry.importing import (
     NOT_HERE,
@@ -25,7 +25,7 @@ from switchyard.core.registry.importing import (
     to_source_key,
 )
 from switchyard.core.registry.manifest import Manifest, ModelFile, find_differences, to_manifest
-from switchyard.core.registry.rows import ModelVersion, Promotion
+from switchyard.core.registry.rows import Lineage, ModelVersion, Promotion
 from switchyard.services.registering import PARTS, read_files
 
 _CHUNK_BYTES: Final = 8 * 1024 * 1024
@@ -48,6 +48,7 @@ class Importing:
     to_uri: str  # below which files are copied
     where: str = ""  # the registry, in words
     by: str = ""
+    runs: Runs | None = None  # ours, of which some may be the MLflow runs that versions came from; None: not looked for
 
 
 def import_version(ports: Importing, name: str, model: SourceModel, number: int, chosen: Chosen) -> VersionImport:
@@ -61,7 +62,7 @@ def import_version(ports: Importing, name: str, model: SourceModel, number: int,
     known = ports.models.find_source(name, to_source_key(model.origin, number))
     if known is not None and known.digest:
         # Its files are here; what people have written there since comes too.
-        same = ImportedVersion(origin=origin, stage=chosen.stages[number])
+        same = ImportedVersion(origin=origin, stage=chosen.stages[number], lineage=_find_lineage(ports, origin))
         ports.imports.add_version(name, model.origin, same, where=ports.where, by=ports.by)
         return VersionImport(number=number)
     copied = catch(lambda: copy_version(ports, name, model, origin))
@@ -76,6 +77,7 @@ def import_version(ports: Importing, name: str, model: SourceModel, number: int,
         why_no_files=why,
         source_uri=folder or origin.source,
         flavor=choose_flavor(file.path for file in manifest.files) if manifest else "",
+        lineage=_find_lineage(ports, origin),
     )
     is_new = ports.imports.add_version(name, model.origin, version, where=ports.where, by=ports.by)
     return VersionImport(
@@ -85,6 +87,16 @@ def import_version(ports: Importing, name: str, model: SourceModel, number: int,
         size_bytes=manifest.size_bytes if manifest else 0,
         no_files=why,
     )
+
+
+def _find_lineage(ports: Importing, origin: VersionOrigin) -> Lineage:
+    """The run of ours whose MLflow run the version came from, with what it was trained with; empty: none is known."""
+    if ports.runs is None or not origin.run_id:
+        return Lineage()
+    id_ = ports.runs.find_mlflow_runs([origin.run_id]).get(origin.run_id)
+    if id_ is None:
+        return Lineage()
+    return Lineage(quick_test_id=id_, parameters=ports.runs.read_run(id_).parameters)
 
 
 def copy_version(ports: Importing, name: str, model: SourceModel, origin: VersionOrigin) -> tuple[Manifest, str]:

@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,10 +18,12 @@ from switchyard.clients.results.open import ResultsPorts
 from switchyard.core.errors import BadRequest, BadSetup, NotFound, StaleWrite
 from switchyard.core.registry.importing import LostModel, SourceModel
 from switchyard.core.registry.manifest import ModelFile, to_manifest
-from switchyard.core.registry.rows import NewVersion, Promotion
+from switchyard.core.registry.rows import Lineage, NewVersion, Promotion
 from switchyard.core.registry.stages import Act, Stage
+from switchyard.core.runs.rows import NewRun
 from switchyard.services.importing import Importing, verify_model
 from switchyard.services.registering import check_files
+from tests.clients.results.places import NOW
 from tests.root import ROOT
 from tests.services.import_world import (
     LONG,
@@ -78,6 +81,24 @@ def test_model_comes_with_all_that_is_its(store: Path, ours: ResultsPorts, ports
     assert check_files(ours.models, open_objects, "shop", 3).digest == third.digest
     assert ours.models.list_aliases("shop") == {"champion": 3, "challenger": 4, "old": 1}
     assert [said.partition(" names")[0].partition(" of ")[0] for said in listed] == ["the alias gone", "the alias v9"]
+
+
+def test_version_of_a_run_of_ours_is_linked_to_it(store: Path, ours: ResultsPorts, ports: Importing) -> None:
+    """By the MLflow run that both name; one whose run gets its row later is linked by the next call, and stays so."""
+    ports = replace(ports, runs=ours.runs)
+    import_model(ports, read_source(store)["shop"])
+    third = ours.models.find_version("shop", "3")
+    assert (third.lineage, ours.catalogue.list_of_run(1)) == (Lineage(), [])
+    row = ours.runs.create_run(NewRun(request_key="a", parameters={"epochs": 7}), now=NOW)
+    ours.runs.record_mlflow_run(row.id, "r1")
+    import_model(ports, read_source(store)["shop"])
+    import_model(ports, read_source(store)["two"])
+    linked = Lineage(quick_test_id=row.id, parameters={"epochs": 7})
+    for name, number in (("shop", "3"), ("shop", "1"), ("two", "2")):
+        assert ours.models.find_version(name, number).lineage == linked
+    assert len(ours.catalogue.list_of_run(row.id)) == 6
+    _, _, verified = import_model(ports, read_source(store)["shop"])
+    assert (verified.versions, verified.differs) == (4, {})
 
 
 def test_history_says_that_it_was_imported(store: Path, ours: ResultsPorts, ports: Importing) -> None:

@@ -92,6 +92,9 @@ class SqlModelImports:
                     f"Import that model under another name: --name '{model.name}=<another name>'"
                 )
             _refresh(holding, held, version)
+            if found.lineage == Lineage() != version.lineage:  # its run was published here since
+                linked = {"quick_test_id": version.lineage.quick_test_id, "lineage": to_json(version.lineage)}
+                holding.connection.execute(update(versions).where(*same).values(linked))
             if version.manifest is None or version.manifest.digest == found.digest:
                 return False
             if found.digest:
@@ -196,8 +199,8 @@ def _to_row(name: str, model: ModelOrigin, version: ImportedVersion, stage: Stag
         "digest": version.manifest.digest if version.manifest else "",
         "source_key": to_source_key(model, origin.number),
         "source_uri": version.source_uri,
-        "quick_test_id": None,
-        "lineage": to_json(Lineage()),
+        "quick_test_id": version.lineage.quick_test_id,
+        "lineage": to_json(version.lineage),
         "description": origin.description,
         "created_at": to_time(origin.created_at_ms, now),
         "created_by": origin.user_id,

@@ -13,7 +13,7 @@ import msgspec
 from switchyard.core.errors import BadRequest, SwitchyardError, catch
 from switchyard.core.registry.manifest import Manifest
 from switchyard.core.registry.names import CHALLENGER, CHAMPION, check_free_alias
-from switchyard.core.registry.rows import ModelVersion
+from switchyard.core.registry.rows import Lineage, ModelVersion
 from switchyard.core.registry.stages import Stage
 
 DELETED: Final = "Deleted_Internal"
@@ -176,6 +176,7 @@ class ImportedVersion(msgspec.Struct, frozen=True, kw_only=True):
     why_no_files: str = ""
     source_uri: str = ""  # the folder of the copied files
     flavor: str = ""
+    lineage: Lineage = Lineage()  # the run of ours that its MLflow run is, where one is
 
 
 class VersionImport(msgspec.Struct, frozen=True, kw_only=True):
