@@ -10,6 +10,7 @@ from switchyard.core.mlflow.raw_run import OwnedPoint, TrackedRun, choose_name
 
 LEGACY: Final = "acf3f17fdcc7"
 CURRENT: Final = "f4a9b2c7d1e6"
+"""3.18's; 3.17.2's is dc11669786a5."""
 # Every revision from 2.9.2's to 3.18's. None of them changes a column of `metrics`, `latest_metrics`, `params`, `runs`;
 # `tags.value` grows longer, and `experiments` gains `workspace`.
 # Source: mlflow/store/db_migrations/versions of 2.9.2 and 3.17.2; 3.18's, from a database that it made.
@@ -24,6 +25,18 @@ KNOWN: Final = frozenset(
         "a5b4c3d2e1f0", "ae8bbe7743c9", "7d34483879f0", "da6fb0208061", "89d3d66ed43f", "b7e4c1a90f23",
         "a8b9c0d1e2f3", "c1d2e3f4a5b6", "c3d9e7f1a2b4", "6f8d9c3b2a1e", "1971f2d9a75b", "17e22815139b",
         "b7e2c1a4d9f3", "75868b020152", "dc11669786a5", "f4a9b2c7d1e6",
+    )
+)
+# fmt: on
+
+# Every revision before 2.9.2's, from the first one. Source: mlflow/store/db_migrations/versions of 2.9.2.
+# fmt: off
+EARLIER: Final = frozenset(
+    (
+        "451aebb31d03", "90e64c465722", "181f10493468", "df50e92ffc5e", "7ac759974ad8", "89d4b8295536",
+        "2b4d017a5e9b", "cfd24bdc0731", "0a8213491aaa", "728d730b5ebd", "27a6a02d2cf1", "84291f40a231",
+        "a8c4a736bde6", "39d1c3be5f05", "c48cb773bb87", "bd07f7e963c5", "0c779009ac13", "cc1f77228345",
+        "97727af70f4d", "3500859a5d39", "7f2a7d5fae7d", "2d6e25af4d3e",
     )
 )
 # fmt: on
@@ -75,10 +88,21 @@ def check_versions(found: Sequence[str], where: str) -> str:
     if len(found) == 1 and found[0] in KNOWN:
         return found[0]
     shown = ", ".join(map(repr, found)) or "nothing in alembic_version"
+    if found and EARLIER.issuperset(found):
+        advice = (
+            "That is older. Copy the database, upgrade the copy by a newer MLflow (pip install mlflow==3.17.2, then "
+            "`mlflow db upgrade <URL of the copy>`), and name the copy; see docs/mlflow.md"
+        )
+    elif not found:
+        advice = "It is no database of MLflow's: name the one that the server's --backend-store-uri names"
+    else:
+        advice = (
+            "Its tables may mean something else there: read that server over REST (MLFLOW_TRACKING_URI), or use a "
+            "Switchyard that knows it"
+        )
     raise BadSetup(
-        f"{where} must have a schema of MLflow 2.9.2 to 3.18 ({LEGACY} to {CURRENT}); found {shown}. Its tables may "
-        "mean something else there: read that server over REST (MLFLOW_TRACKING_URI), or use a Switchyard that "
-        "knows it. Nothing was changed"
+        f"{where} must have a schema of MLflow 2.9.2 to 3.18 ({LEGACY} to {CURRENT}); found {shown}. {advice}. "
+        "Nothing was changed"
     )
 
 

@@ -34,7 +34,13 @@ def open_store(
     if url.drivername == "sqlite" and url.database and url.database != ":memory:":
         from switchyard.clients.mlflow.sqlite import SqliteTracking
 
-        return SqliteTracking(Path(url.database).absolute())
+        path = Path(url.database).absolute()
+        if path.is_dir():
+            raise BadSetup(
+                f"{setting} must name a file after sqlite:///; {path} is a folder. MLflow's own folder (mlruns) is "
+                f"read by MLFLOW_TRACKING_URI={path}"
+            )
+        return SqliteTracking(path)
     if url.drivername in _POSTGRES and url.database:
         from psycopg.conninfo import make_conninfo
 

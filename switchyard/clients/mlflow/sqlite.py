@@ -22,7 +22,7 @@ from switchyard.clients.mlflow.schema import (
     to_value,
 )
 from switchyard.core.batches import batched
-from switchyard.core.errors import BadRecord, NotFound
+from switchyard.core.errors import BadRecord, BadSetup, NotFound
 from switchyard.core.mlflow.facts import Look, choose_shows, look_closer
 from switchyard.core.mlflow.marks import RunMark, hash_mark
 from switchyard.core.mlflow.raw_run import Keys, LostRun, OwnedPoint, Points, RawRun, TrackedRun, to_points
@@ -40,6 +40,8 @@ _LOOKS: Final = f"""
 """The first other point of a run with curves is found at once; a run without has few points, and is read. What is
 logged of a tower may be no curve."""
 
+_HEAD: Final = b"SQLite format 3\0"
+"""Source: https://www.sqlite.org/fileformat.html#magic_header_string"""
 _MADE: Final = "sqlite1:"
 # A query a run, by the index on run_uuid: quicker than one sorted walk through all rows, and without its memory.
 _MARKED: Final = (
@@ -192,6 +194,7 @@ class SqliteTracking:
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
+        self._check_file()
         uri = f"file:{quote(str(self.path))}?mode=ro"
         with (
             translated_sqlite(self.where),
@@ -200,6 +203,33 @@ class SqliteTracking:
             connection.execute("BEGIN")  # all statements see the file as the first one does
             self._check(connection)
             yield connection
+
+    def _check_file(self) -> None:
+        """SQLite itself takes a folder for a failing disk, and an empty file for a database.
+
+        Raises:
+            BadSetup: what is there can be no database.
+        """
+        problem = ""
+        try:
+            with self.path.open("rb") as file:
+                head = file.read(len(_HEAD))
+        except IsADirectoryError:
+            problem = f"it is a folder; MLflow's own (mlruns) is read by MLFLOW_TRACKING_URI={self.path}"
+        except (FileNotFoundError, NotADirectoryError):
+            problem = "there is no such file"
+        except OSError:
+            return  # SQLite says it
+        else:
+            if not head:
+                problem = "the file is empty"
+            elif head != _HEAD:
+                problem = "the file is not a database of SQLite's"
+        if problem:
+            raise BadSetup(
+                f"{self.where}: {problem}. MLFLOW_BACKEND_STORE_URI must name an MLflow backend store, as the server's "
+                "--backend-store-uri does"
+            )
 
     def _check(self, connection: sqlite3.Connection) -> str:
         table = "SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'"

@@ -612,14 +612,47 @@ def test_store_that_sql_does_not_read_is_refused_without_its_password(uri: str, 
 
 
 def test_file_that_is_no_store_is_refused(tmp_path: Path) -> None:
-    """Nothing is created, and what is there is named."""
-    store = open_store(f"sqlite:///{tmp_path / 'none.db'}")
-    with pytest.raises(BadSetup, match=r"none\.db.* must name an MLflow backend store"):
-        list(store.list_runs())
+    """At once, and not tried again as a disk that fails; nothing is created, and what is there is named."""
     (tmp_path / "text.db").write_text("hello, this is no database" * 100)
-    with pytest.raises(BadSetup, match="must name an MLflow backend store"):
-        list(open_store(f"sqlite:///{tmp_path / 'text.db'}").list_runs())
-    assert [path.name for path in tmp_path.iterdir()] == ["text.db"]
+    (tmp_path / "short.db").write_text("hello")
+    (tmp_path / "empty.db").touch()
+    (tmp_path / "other.db").write_bytes(b"")
+    with closing(sqlite3.connect(tmp_path / "other.db")) as connection:
+        connection.execute("CREATE TABLE runs (a)")
+    for name, said in (
+        ("none.db", "there is no such file"),
+        ("none/none.db", "there is no such file"),
+        ("text.db/none.db", "there is no such file"),
+        ("text.db", "not a database of SQLite's"),
+        ("short.db", "not a database of SQLite's"),
+        ("empty.db", "the file is empty"),
+        ("other.db", "found nothing in alembic_version. It is no database of MLflow's"),
+    ):
+        with pytest.raises(BadSetup, match=rf"{re.escape(name)}.*{said}.*--backend-store-uri"):
+            list(open_store(f"sqlite:///{tmp_path / name}").list_runs())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty.db", "other.db", "short.db", "text.db"]
+
+
+@pytest.mark.parametrize("setting", ["MLFLOW_BACKEND_STORE_URI", "MLFLOW_RESTORE_STORE_URI"])
+def test_folder_is_no_database(setting: str, tmp_path: Path) -> None:
+    """SQLite calls it a disk I/O error, which may pass; the message says what reads MLflow's own folder."""
+    with pytest.raises(BadSetup, match=rf"{setting} must name a file .* is read by MLFLOW_TRACKING_URI={tmp_path}"):
+        open_store(f"sqlite:///{tmp_path}", setting=setting)
+    store = open_store(f"sqlite:///{tmp_path / 'made later'}")
+    (tmp_path / "made later").mkdir()
+    with pytest.raises(BadSetup, match=r"it is a folder; MLflow's own .* is read by MLFLOW_TRACKING_URI="):
+        list(store.list_runs())
+
+
+@pytest.mark.parametrize("version", ["3500859a5d39", "451aebb31d03"])
+def test_schema_before_2_9_2_is_refused_with_the_way_out(version: str, tmp_path: Path) -> None:
+    """On a copy, for MLflow upgrades what it is given."""
+    path = make_sqlite(tmp_path / "mlflow.db")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = ?", (version,))
+        connection.commit()
+    with pytest.raises(BadSetup, match=rf"'{version}'. That is older. Copy .* `mlflow db upgrade <URL of the copy>`"):
+        list(open_store(f"sqlite:///{path}").list_runs())
 
 
 def test_run_with_bytes_that_are_no_text_is_lost_alone(tmp_path: Path) -> None:
