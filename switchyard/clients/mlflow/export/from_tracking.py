@@ -172,8 +172,8 @@ class _Exporter:
         kept = [] if not export.missing else self._batches
         staged = frozenset(part.name for batch in kept for part in batch.parts.get("datasets", ()))
         records = {batch.name for batch in kept}
-        # Records first: without its record, nobody takes a batch for one whose parts are there.
-        for found in self._objects.list(f"{self._to_uri}/{FOLDER}/"):
+        # The last ones first: killed among them, the next call reads the last batches again, by their own numbers.
+        for found in reversed(self._objects.list(f"{self._to_uri}/{FOLDER}/")):
             name = found.removeprefix(f"{self._to_uri}/")
             if name not in records and is_batch(name):
                 self._objects.delete(found, if_generation=ANY)
