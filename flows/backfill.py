@@ -15,8 +15,10 @@ from flows.answers.backfill import BackfillFailed, BackfillResult
 from flows.parameters import BackfillParameters
 from flows.progress.batches import Watch
 from flows.signatures import takes
+from flows.steps.following import look_for_changes, note_seen
 from flows.steps.sharding import run_shards
 from switchyard.core.backfill.behind import find_behind, list_open, to_unasked
+from switchyard.core.backfill.following import merge
 from switchyard.core.backfill.plan import (
     Adoption,
     Batch,
@@ -44,6 +46,7 @@ from tasks.backfill import (
     list_backfill,
     list_lost_parents,
     look_at_runs,
+    name_mlflow,
 )
 from tasks.show import BatchProgress, name_flow_run, show_backfill
 
@@ -66,14 +69,16 @@ def backfill(wanted: BackfillParameters) -> BackfillResult:
     adoption = _adopt(wanted, rows)
     if not wanted.dry_run:
         rows = rows + _make_rows(adoption)
+    seen = look_for_changes(rows, how)
     plan = make_plan(
-        rows,
+        seen.rows,
         how,
         status=wanted.status,
         limit=wanted.limit,
         shards=wanted.shards if wanted.shard else 1,
         shard=wanted.shard,
-        behind=_find_behind(rows, how, wanted),
+        behind=merge(_find_behind(seen.unchanged_rows, how, wanted), seen.changes),
+        marks=seen.marks,
     )
     if wanted.dry_run:
         done = BatchResult()
@@ -81,6 +86,8 @@ def backfill(wanted: BackfillParameters) -> BackfillResult:
         done = _run_shards(plan, how, wanted)
     else:
         done = _publish(plan, how, wanted)
+    if not wanted.dry_run:
+        note_seen(seen, how, failed=len(done.failed), is_whole=not wanted.limit and not wanted.shard)
     shown = _count_shown(wanted, plan, adoption) if wanted.dry_run else Shown()
     result = _to_result(wanted, how, plan, adoption, done, shown)
     if not wanted.dry_run:
@@ -102,6 +109,7 @@ def _to_how(wanted: BackfillParameters, *, since: datetime) -> How:
         export_uri=wanted.export_uri,
         rules=wanted.rules,
         stale_after_hours=wanted.stale_after_hours,
+        store="" if wanted.export_uri else name_mlflow(),
         since=since,
     )
 

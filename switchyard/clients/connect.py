@@ -9,6 +9,7 @@ from switchyard.clients.settings import Settings, is_folder, read_settings
 from switchyard.core.errors import BadSetup
 from switchyard.core.ports import (
     Catalogue,
+    Followed,
     Histories,
     Jobs,
     Launcher,
@@ -63,6 +64,11 @@ class Outside:
     def ledger(self) -> Ledger:
         """Work on many runs. Raises: BadSetup, as `runs`."""
         return self._results.ledger
+
+    @property
+    def followed(self) -> Followed:
+        """What was read of MLflow's runs. Raises: BadSetup, as `runs`."""
+        return self._results.followed
 
     @property
     def models(self) -> Models:
@@ -171,6 +177,13 @@ class Outside:
             return Answers(tracking, tracking, tracking)
         tracking.close()
         raise BadSetup("MLFLOW_TRACKING_URI must be a server's address to export what it tells; it names a folder")
+
+    @property
+    def mlflow_name(self) -> str:
+        """The MLflow that `tracking` reads, in words without a user or a password; empty: the settings name none."""
+        from switchyard.core.mlflow.sources import to_shown_uri
+
+        return to_shown_uri(self.settings.mlflow_backend_store_uri or self.settings.mlflow_tracking_uri)
 
     def open_export(self, uri: str) -> Tracking:
         """The MLflow store that was exported to `uri`. Raises: BadSetup: no finished export is there."""

@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from switchyard.core.backfill.following import FollowedRun, FollowedStore, Lifecycle, RowFacts
 from switchyard.core.backfill.rows import AdoptedRun, BackfillRow
 from switchyard.core.comparison.compared import ComparedRun
 from switchyard.core.comparison.found import KnownField, RunPage, RunQuery
@@ -462,6 +463,30 @@ class Ledger(Protocol):
     def clear_ledger(self, prefix: str, *, before: datetime | None = None) -> None:
         """Deletes all lines of the kinds of work that start with `prefix`; with `before`, only those written before
         then. A second call does nothing."""
+
+
+class Followed(Protocol):
+    """What was read last of each row's MLflow run, and until when MLflow was followed. That a run was read is noted by
+    `Ledger.publish_many`, with what became of it (`Draft.seen`)."""
+
+    def list_known(self) -> dict[int, FollowedRun]:
+        """All there is, by quick test id; also of rows that are gone, or name another run by now."""
+
+    def read_facts(self, quick_test_ids: Sequence[int]) -> dict[int, RowFacts]:
+        """What a list of rows does not say of these, by id; those that have no row are left out."""
+
+    def note_lifecycles(self, lifecycles: Sequence[Lifecycle]) -> None:
+        """Since when these runs are missing, or deleted. A second call writes the same."""
+
+    def note_follow(self, store: str, *, began_at: datetime, failed: int, error: str = "", is_whole: bool) -> None:
+        """How a follow of `store` that began then has ended. It is followed until then where none `failed`, there is no
+        `error`, and `is_whole`: it looked at all runs. A second call writes the same; one of an earlier follow, too."""
+
+    def list_stores(self) -> list[FollowedStore]:
+        """Each MLflow that was followed; the one that was tried last comes first."""
+
+    def find_deleted(self, quick_test_ids: Sequence[int]) -> dict[int, datetime]:
+        """Those of these runs whose MLflow run is deleted there, and since when that is known. One query."""
 
 
 class ModelMirror(Protocol):

@@ -1,6 +1,6 @@
 """What is published of every row, and many publishes at once with their ledger lines."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,6 +22,7 @@ from sqlalchemy import (
     update,
 )
 
+from switchyard.clients.results.followed import write_seen
 from switchyard.clients.results.publish import publish_all
 from switchyard.clients.results.rows import OPEN_STATUSES, Writing, upsert
 from switchyard.clients.results.tables import Tables
@@ -150,7 +151,24 @@ def publish_drafts(
     _write_lost_parents(writing, [draft for draft in drafts if draft.publication is not None])
     lines = [_to_line(kind, draft, results.get(draft.quick_test_id), writing.now) for draft in drafts]
     write_lines(writing, lines)
+    _write_seen(writing, drafts, lines, results)
     return results
+
+
+def _write_seen(
+    writing: Writing,
+    drafts: Sequence[Draft],
+    lines: Sequence[dict[str, Any]],
+    results: Mapping[int, PublishResult | SwitchyardError],
+) -> None:
+    """What was read of each, but for those that failed: they are read again, whether they change or not."""
+    settled = [
+        (draft.quick_test_id, draft.seen)
+        for draft, line in zip(drafts, lines, strict=True)
+        if draft.seen is not None and line["state"] != "failed"
+    ]
+    elsewhere = [id_ for id_, seen in settled if not seen.mark and results.get(id_) is PublishResult.PUBLISHED]
+    write_seen(writing, [(id_, seen) for id_, seen in settled if seen.mark], elsewhere)
 
 
 def write_lines(writing: Writing, lines: Sequence[dict[str, Any]]) -> None:
@@ -185,6 +203,15 @@ def _write_news(writing: Writing, drafts: Sequence[Draft]) -> None:
     news = [(draft.quick_test_id, draft.news) for draft in drafts if draft.news is not None]
     fields = ("status", "error", "display_name", "started_at", "completed_at")
     types = {name: runs.c[name].type for name in fields}
+    # A name that somebody gave the run here stays: the one that MLflow had then tells it from MLflow's.
+    followed = writing.tables.followed
+    named_here = exists().where(
+        followed.c.quick_test_id == runs.c.id,
+        followed.c.mark != "",
+        followed.c.name != runs.c.display_name,
+    )
+    new_name = bindparam("new_display_name", type_=types["display_name"])
+    shown = case((named_here, runs.c.display_name), else_=new_name)
     writing.connection.execute(
         update(runs)
         .where(
@@ -193,7 +220,7 @@ def _write_news(writing: Writing, drafts: Sequence[Draft]) -> None:
             or_(runs.c.status != str(RunStatus.COMPLETED), bindparam("new_status") == str(RunStatus.COMPLETED)),
             ~exists().where(jobs.c.quick_test_id == runs.c.id),
         )
-        .values({name: bindparam(f"new_{name}", type_=types[name]) for name in fields}),
+        .values({name: bindparam(f"new_{name}", type_=types[name]) for name in fields} | {"display_name": shown}),
         [
             {"run_id": id_, **{f"new_{name}": getattr(said, name) for name in fields}, "new_status": str(said.status)}
             for id_, said in news

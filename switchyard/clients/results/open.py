@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from switchyard.clients.results.catalogue import SqlCatalogue
 from switchyard.clients.results.embedded import is_outdated, refuse_without_file
 from switchyard.clients.results.engine import Database, find_file
+from switchyard.clients.results.followed import SqlFollowed
 from switchyard.clients.results.histories import SqlHistories
 from switchyard.clients.results.imports import SqlModelImports
 from switchyard.clients.results.jobs import SqlJobs
@@ -15,6 +16,7 @@ from switchyard.clients.results.predictions import SqlPredictions
 from switchyard.clients.results.runs import SqlRuns
 from switchyard.core.ports import (
     Catalogue,
+    Followed,
     Histories,
     Jobs,
     Ledger,
@@ -35,6 +37,7 @@ class ResultsPorts:
     jobs: Jobs
     histories: Histories
     ledger: Ledger
+    followed: Followed
     models: Models
     mirrors: MirrorNotes
     predictions: Predictions
@@ -71,6 +74,7 @@ def open_results(url: str, table: str = "") -> ResultsPorts:
         jobs=SqlJobs(database),
         histories=SqlHistories(database),
         ledger=SqlLedger(database),
+        followed=SqlFollowed(database),
         models=SqlModels(database),
         mirrors=SqlMirrorNotes(database),
         predictions=SqlPredictions(database),

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 
 from sqlalchemy import (
     JSON,
+    Boolean,
     Column,
     ColumnElement,
     Double,
@@ -33,7 +34,7 @@ from switchyard.clients.results.column_types import StorableText, UtcDateTime, t
 from switchyard.clients.results.model_tables import ModelTables, make_model_tables
 from switchyard.clients.results.prediction_tables import PredictionTables, make_prediction_tables
 
-SCHEMA: Final = "0008"
+SCHEMA: Final = "0009"
 """The migration that this version's code fits (clients/migrations/versions/)."""
 VERSION_TABLE: Final = "switchyard_alembic_version"
 """Not `alembic_version`: MLflow may keep its own in the same database."""
@@ -61,6 +62,8 @@ class Tables:
     values: Table
     ledger: Table
     replaced: Table
+    followed: Table
+    followed_stores: Table
     database: Table
     models: ModelTables
     predictions: PredictionTables
@@ -122,6 +125,8 @@ def to_tables(table: str = "", *, history_type: HistoryType = "text") -> Tables:
         values=_values(metadata),
         ledger=_ledger(metadata),
         replaced=_replaced(metadata),
+        followed=_followed(metadata),
+        followed_stores=_followed_stores(metadata),
         database=Table("switchyard_database", metadata, Column("id", Text, primary_key=True)),
         models=make_model_tables(metadata),
         predictions=make_prediction_tables(metadata),
@@ -311,4 +316,33 @@ def _replaced(metadata: MetaData) -> Table:
         Column("run_values", Text),  # JSON; NULL: it had none
         Index("switchyard_replaced_quick_test_id", "quick_test_id"),
         sqlite_autoincrement=True,  # an id that was recovered is not given again
+    )
+
+
+def _followed(metadata: MetaData) -> Table:
+    return Table(
+        "switchyard_followed",
+        metadata,
+        Column("quick_test_id", Integer, primary_key=True, autoincrement=False),
+        Column("mlflow_run_id", Text, nullable=False),
+        Column("store", StorableText, nullable=False),
+        Column("name", StorableText, nullable=False),  # MLflow's, when it was read
+        Column("mark", Text, nullable=False),
+        Column("whole", Boolean, nullable=False),  # all its metrics were read
+        Column("seen_at", UtcDateTime),  # NULL: it was never read
+        Column("missing_at", UtcDateTime),
+        Column("deleted_at", UtcDateTime),
+        Index("switchyard_followed_deleted_at", "deleted_at", **to_condition("deleted_at IS NOT NULL")),
+    )
+
+
+def _followed_stores(metadata: MetaData) -> Table:
+    return Table(
+        "switchyard_followed_stores",
+        metadata,
+        Column("store", StorableText, primary_key=True),
+        Column("tried_at", UtcDateTime, nullable=False),
+        Column("failed", Integer, nullable=False),
+        Column("error", StorableText, nullable=False),
+        Column("followed_until", UtcDateTime),
     )

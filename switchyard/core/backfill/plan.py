@@ -7,6 +7,7 @@ from typing import Final, Literal
 import msgspec
 
 from switchyard.core.backfill.rows import AdoptedRun, BackfillRow
+from switchyard.core.mlflow.marks import RunMark
 from switchyard.core.mlflow.raw_run import TrackedRun
 from switchyard.core.runs.rows import RunStatus
 
@@ -57,6 +58,7 @@ class How(msgspec.Struct, frozen=True, kw_only=True):
     max_points: int = 500
     directions: dict[str, Literal["min", "max"]] = {}
     export_uri: str = ""  # empty: from the MLflow that the settings name
+    store: str = ""  # the MLflow that is followed, in words; empty: none is
     rules: str = ""  # a team's own, for the names of metrics, as TOML
     stale_after_hours: float = 168  # after its last point a run that never ended in MLflow is taken for dead
     since: datetime  # when the flow began: ledger lines from then on are its own
@@ -77,6 +79,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     filed: bool = False  # backfill has written its file, which is to say the same
     follows: bool = False  # its row says what MLflow says of the run
     rules: str = ""  # for names, where the call gives none: those that the run had
+    mark: str = ""  # of the run, before its points are read; empty: not known
     is_new: bool = False  # nothing is published of it: no other version's digests need be made
 
     def to_how(self, how: How) -> How:
@@ -173,9 +176,11 @@ class Behind(msgspec.Struct, frozen=True, kw_only=True):
 
     why: dict[int, str] = {}
     unknown: list[PlannedRun] = []
+    settled: frozenset[int] = frozenset()  # nothing to publish when they were read, and not changed since
 
 
 NOTHING_BEHIND: Final = Behind()
+NO_MARKS: Final[Mapping[str, RunMark]] = {}
 
 
 def is_chosen(row: BackfillRow, status: StatusChoice) -> bool:
@@ -194,6 +199,8 @@ def _is_filed(row: BackfillRow) -> bool:
 
 
 def _choose_todo(row: BackfillRow, how: How, behind: Behind) -> ToDo | None:
+    if row.id in behind.settled:
+        return None
     is_behind = row.id in behind.why and bool(row.mlflow_run_id)
     return choose_todo(row, how) or ("bring up to date" if is_behind else None)
 
@@ -207,9 +214,10 @@ def make_plan(
     shards: int = 1,
     shard: int = 1,
     behind: Behind = NOTHING_BEHIND,
+    marks: Mapping[str, RunMark] = NO_MARKS,
 ) -> Plan:
     """Which rows are to be published, by id; the first `limit` of them (0: all), and of those the ones of `shard`.
-    A row that is behind is brought up to date whatever its status."""
+    A row that is behind is brought up to date whatever its status. `marks` were taken before, by MLflow run."""
     chosen = [row for row in rows if is_chosen(row, status) or row.id in behind.why]
     todo = [(row, found) for row in chosen if (found := _choose_todo(row, how, behind)) is not None]
     todo = todo[: limit or None]
@@ -217,7 +225,7 @@ def make_plan(
     left_out = [
         PlannedRun(quick_test_id=row.id, mlflow_run_id=row.mlflow_run_id, status=row.status, why_not=why_not)
         for row in chosen
-        if _choose_todo(row, how, behind) is None and (why_not := _to_why_not(row))
+        if _choose_todo(row, how, behind) is None and (why_not := _to_why_not(row, behind))
     ]
     return Plan(
         rows=len(rows),
@@ -233,6 +241,7 @@ def make_plan(
                 whole=found == "bring up to date" and row.full_digest is not None,
                 filed=found == "bring up to date" and _is_filed(row),
                 follows=row.adopted and not row.has_job and (row.id in behind.why or is_unended(row)),
+                mark=found_mark.mark if (found_mark := marks.get(row.mlflow_run_id)) else "",
                 is_new=row.published == "nothing",
             )
             for row, found in mine
@@ -271,7 +280,9 @@ def choose_todo(row: BackfillRow, how: How) -> ToDo | None:
     return None
 
 
-def _to_why_not(row: BackfillRow) -> str:
+def _to_why_not(row: BackfillRow, behind: Behind) -> str:
+    if row.id in behind.settled:
+        return "MLflow had nothing to publish of it when it was read, and it has not changed since"
     if row.published == "legacy":
         return "a history of the legacy application is published; --force replaces it"
     if row.published == "nothing" and not row.mlflow_run_id:

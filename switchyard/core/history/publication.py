@@ -108,6 +108,16 @@ class PublishResult(StrEnum):
     KEPT_LEGACY = "kept legacy"  # a history of the legacy application is there, and no force was given
 
 
+class SeenRun(msgspec.Struct, frozen=True, kw_only=True):
+    """What was read of an MLflow run: noted where that is settled, so that a later look sees what has changed."""
+
+    mlflow_run_id: str
+    name: str = ""
+    store: str = ""  # the MLflow that it was read from, in words without a secret
+    whole: bool = False  # all its metrics were read
+    mark: str = ""  # taken before it was read (`core.mlflow.marks`); empty: it was read from elsewhere
+
+
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
     """What a bulk publish writes of one run: its publication and its line of the ledger, both or none."""
 
@@ -120,6 +130,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     gcs_artifacts_path: str = ""  # for the row, where it has none yet
     news: RowNews | None = None  # for an adopted row, whatever becomes of the publication
     lost_parent: str = ""  # the MLflow run that it is nested in, and that no row is known of
+    seen: SeenRun | None = None  # noted with a line that says anything but `failed`
 
 
 class StoredHistory(msgspec.Struct, frozen=True):

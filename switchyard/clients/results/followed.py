@@ -1,0 +1,125 @@
+"""What was read last of each MLflow run, and until when MLflow was followed (`core.ports.Followed`)."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import and_, exists, false, func, or_, select, update
+
+from switchyard.clients.results.engine import Database
+from switchyard.clients.results.rows import Writing, upsert
+from switchyard.clients.results.tables import Tables
+from switchyard.core.backfill.following import FollowedRun, FollowedStore, Lifecycle, RowFacts
+from switchyard.core.backfill.rows import ADOPTED
+from switchyard.core.batches import batched
+from switchyard.core.history.publication import SeenRun
+
+_IDS_AT_ONCE = 5_000
+"""A database takes some 30,000 values a query."""
+_SEEN = ("mlflow_run_id", "store", "name", "mark", "whole", "seen_at")
+_RUN_FIELDS = FollowedRun.__struct_fields__
+_STORE_FIELDS = FollowedStore.__struct_fields__
+
+
+class SqlFollowed:
+    """`core.ports.Followed`, which has the contracts. Safe for several threads and processes."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def __repr__(self) -> str:
+        return f"SqlFollowed({self._database.where})"
+
+    @property
+    def _tables(self) -> Tables:
+        return self._database.tables
+
+    def list_known(self) -> dict[int, FollowedRun]:
+        """One query."""
+        followed = self._tables.followed
+        rows = self._database.rows(select(*(followed.c[name] for name in _RUN_FIELDS)))
+        return {row.quick_test_id: FollowedRun(**row._asdict()) for row in rows}
+
+    def read_facts(self, quick_test_ids: Sequence[int]) -> dict[int, RowFacts]:
+        """A query for each 5,000 runs; it looks into the histories of these alone."""
+        tables = self._tables
+        runs, published, jobs = tables.runs, tables.published, tables.jobs
+        adopted = func.substr(runs.c.request_key, 1, len(ADOPTED)) == ADOPTED if tables.own else false()
+        of_mlflow = or_(*(tables.history_text.like(f'%"source":{blank}"mlflow"%') for blank in ("", " ")))
+        query = select(
+            runs.c.id,
+            adopted.label("adopted"),
+            exists().where(jobs.c.quick_test_id == runs.c.id).label("has_job"),
+            and_(published.c.quick_test_id.is_not(None), of_mlflow).label("of_mlflow"),
+        ).outerjoin_from(runs, published, published.c.quick_test_id == runs.c.id)
+        found = {}
+        for some in batched(quick_test_ids, _IDS_AT_ONCE):
+            for row in self._database.rows(query.where(runs.c.id.in_(some))):
+                found[row.id] = RowFacts(
+                    adopted=bool(row.adopted), has_job=bool(row.has_job), of_mlflow=bool(row.of_mlflow)
+                )
+        return found
+
+    def note_lifecycles(self, lifecycles: Sequence[Lifecycle]) -> None:
+        """One transaction. What was read of a run stays."""
+        if not lifecycles:
+            return
+        followed = self._tables.followed
+        with self._database.writing() as connection:
+            written = upsert(connection, followed)
+            same_run = followed.c.mlflow_run_id == written.excluded.mlflow_run_id
+            times = {name: written.excluded[name] for name in ("missing_at", "deleted_at")}
+            connection.execute(
+                written.on_conflict_do_update(index_elements=["quick_test_id"], set_=times, where=same_run),
+                [{**msgspec.structs.asdict(one), "name": "", "mark": "", "whole": False} for one in lifecycles],
+            )
+
+    def note_follow(self, store: str, *, began_at: datetime, failed: int, error: str = "", is_whole: bool) -> None:
+        """One statement."""
+        stores = self._tables.followed_stores
+        until = began_at if is_whole and not failed and not error else None
+        row = {"store": store, "tried_at": began_at, "failed": failed, "error": error, "followed_until": until}
+        with self._database.writing() as connection:
+            written = upsert(connection, stores)
+            replaced: dict[str, Any] = {name: written.excluded[name] for name in ("tried_at", "failed", "error")}
+            replaced["followed_until"] = func.coalesce(written.excluded.followed_until, stores.c.followed_until)
+            connection.execute(
+                written.on_conflict_do_update(index_elements=["store"], set_=replaced).values(row),
+            )
+
+    def list_stores(self) -> list[FollowedStore]:
+        """One query."""
+        stores = self._tables.followed_stores
+        rows = self._database.rows(select(stores).order_by(stores.c.tried_at.desc(), stores.c.store))
+        return [FollowedStore(**row._asdict()) for row in rows]
+
+    def find_deleted(self, quick_test_ids: Sequence[int]) -> dict[int, datetime]:
+        """One query."""
+        if not quick_test_ids:
+            return {}
+        followed, runs = self._tables.followed, self._tables.runs
+        query = (
+            select(followed.c.quick_test_id, followed.c.deleted_at)
+            .join(runs, and_(runs.c.id == followed.c.quick_test_id, runs.c.mlflow_run_id == followed.c.mlflow_run_id))
+            .where(followed.c.quick_test_id.in_(list(quick_test_ids)), followed.c.deleted_at.is_not(None))
+        )
+        return {row.quick_test_id: row.deleted_at for row in self._database.rows(query)}
+
+
+def write_seen(writing: Writing, seen: Sequence[tuple[int, SeenRun]], replaced_elsewhere: Sequence[int]) -> None:
+    """Notes what was read of these runs, in the transaction that settles them; of those in `replaced_elsewhere`, whose
+    history is of another source now, that it is not known."""
+    followed = writing.tables.followed
+    if seen:
+        written = upsert(writing.connection, followed)
+        writing.connection.execute(
+            written.on_conflict_do_update(
+                index_elements=["quick_test_id"], set_={name: written.excluded[name] for name in _SEEN}
+            ),
+            [{"quick_test_id": id_, **msgspec.structs.asdict(one), "seen_at": writing.now} for id_, one in seen],
+        )
+    if replaced_elsewhere:
+        writing.connection.execute(
+            update(followed).where(followed.c.quick_test_id.in_(list(replaced_elsewhere))).values(mark="")
+        )
