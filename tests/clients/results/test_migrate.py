@@ -231,7 +231,7 @@ OLD_JOB = {
 }
 
 
-@pytest.mark.parametrize("version", OLDER)
+@pytest.mark.parametrize("version", [version for version in OLDER if version < "0008"])
 def test_completions_that_were_told_before_are_owed_to_nobody(url: str, version: str) -> None:
     """An upgrade starts nothing for runs of before; of one whose end is still to be told, it is owed as ever."""
     make_schema(url, version)
