@@ -4,6 +4,7 @@ import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -13,12 +14,14 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from serving.app import create_app
+from switchyard.core.predictions.arms import Arm
+from switchyard.core.predictions.feedback import Kind
 from switchyard.core.registry.rows import Tombstone
 from switchyard.core.registry.stages import Stage, Validation
 from tests.chromium import open_browser, skip_without_chromium
 from tests.clients.results.places import Places
 from tests.serving.conftest import OverPlace
-from tests.serving.models.factories import EVIDENCE, SHOP, files, judge, promote, register, stage
+from tests.serving.models.factories import EVIDENCE, SHOP, files, judge, predict, promote, register, say, stage
 
 HOSTILE = "\u202eevil\u202c <img src=x onerror=alert(1)>\"'` "
 
@@ -37,6 +40,13 @@ def site(all_places: Places, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     judge(place, 3, 2, status=Validation.FAILED, evidence={**EVIDENCE, HOSTILE: "x" * 9_000, "list": list(range(900))})
     promote(place, 3, 2, force=True, reason=HOSTILE * 200)
     stage(place, 4)
+    now = datetime.now(UTC)
+    for number in range(20):
+        arm, version = (Arm.CHAMPION, 3) if number < 15 else (Arm.CHALLENGER, 4)
+        predict(place, number, at=now - timedelta(minutes=1), version=version, arm=arm)
+    for number in (1, 15, 16):
+        say(place, number, Kind.PURCHASE, value=10.0 * number, now=now)
+    say(place, 2, Kind.CLICK, now=now)
     register(place, "odd", description=HOSTILE * 30, listed=files(**{"é" * 300: "e"}))
     register(place, "odd")
     promote(place, 1, None, name="odd", reason="x" * 5_000)
@@ -117,6 +127,34 @@ def test_axe_finds_nothing_and_the_page_fits(visit: Visit, address: str, width: 
     assert levels.count(1) == 1
     assert all(after - before <= 1 for before, after in pairwise(levels))
     assert page.locator("table:not(:has(caption))").count() == 0
+
+
+@pytest.mark.parametrize(
+    ("address", "table", "shown"),
+    [
+        (f"/models/{SHOP}/", "#traffic table", "6.67 %"),  # 1 of 15
+        (f"/models/{SHOP}/versions/3/", "table.files", "copy"),
+        ("/models/odd/versions/1/", "table.files", "copy"),
+    ],
+)
+def test_on_a_phone_no_column_is_cut(visit: Visit, address: str, table: str, shown: str) -> None:
+    """A row is a card there: each value stands under its name, inside the window."""
+    visit.page.set_viewport_size({"width": 390, "height": 900})
+    page = visit.open(address)
+    found = page.locator(table)
+    assert shown in found.inner_text()
+    outside = found.evaluate(
+        """(table) => [...table.querySelectorAll("tbody *")].filter((one) => one.checkVisibility() &&
+            !one.closest(".hidden") && one.getBoundingClientRect().right > 390).map((one) => one.outerHTML)"""
+    )
+    assert outside == []
+    assert found.evaluate("(table) => table.parentElement.scrollWidth <= table.parentElement.clientWidth")
+    named = found.evaluate(
+        """(table) => [...table.querySelectorAll("tbody td")].filter((one) => one.checkVisibility())
+            .map((one) => getComputedStyle(one, "::before").content)"""
+    )
+    assert len(named) >= 2
+    assert all(name not in ("none", "normal", '""') for name in named)
 
 
 def test_the_keyboard_reaches_everything(visit: Visit) -> None:

@@ -301,7 +301,7 @@ def test_traffic_and_feedback_of_both_arms(any_client: TestClient, any_place: Pl
     assert (second[:2], first[:2]) == (["version 2", "challenger"], ["version 1", "champion"])
     assert (first[2], first[3], second[2], second[3]) == ("15 75 %", "0", "5 25 %", "1")
     assert (first[4], first[5]) == ("none", "20 % (7.05 to 45.2) 3 times, mean value 20")
-    assert (second[4], second[5]) == ("20 % (3.62 to 62.4) 1 times", "none")
+    assert (second[4], second[5]) == ("20 % (3.62 to 62.4) once", "none")
     day = rows(get(any_client, f"/models/{SHOP}/?days=1"), "traffic-caption")
     assert day[1][2] == "14 73.7 %"
     register(any_place, "other")
