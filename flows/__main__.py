@@ -44,6 +44,7 @@ from flows.parameters import (
     ValidateParameters,
     VerifyParameters,
 )
+from switchyard.asker import with_user
 from switchyard.cli import to_command
 from switchyard.core.data.files import to_absolute
 from switchyard.core.errors import BadRequest, SwitchyardError
@@ -141,6 +142,7 @@ def main(arguments: Sequence[str], *, prog: str = "python -m flows") -> int:
     except BadRequest as err:
         print(f"{prog}: error: {err}", file=sys.stderr)
         return BAD_FLAGS
+    command = msgspec.structs.replace(command, parameters=with_user(command.parameters))
     with Interrupts() as interrupts:
         try:
             return _run(command)

@@ -11,6 +11,7 @@ from switchyard.core.errors import BadRequest, catch, to_message
 from switchyard.core.registry.importing import LostModel, SourceModel, choose, read_pairs, read_productions
 from tasks.importing import begin_model, finish_model, import_version, read_registry, verify_model
 from tasks.show import name_flow_run
+from tasks.starter import with_starter
 
 
 @flow(name="import-models")
@@ -21,6 +22,7 @@ def import_models(wanted: ImportModelsParameters) -> ImportModelsResult:
 
     Fails after all others were imported, naming the models that could not be, and what differs.
     """
+    wanted = with_starter(wanted)
     name_flow_run("import-models")
     names, productions = read_pairs(wanted.name), read_productions(wanted.production)
     where, found = read_registry(wanted.export_uri, wanted.workspace)

@@ -379,7 +379,14 @@ class RestoreParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 
 
 ModelName = Annotated[str, Meta(pattern=MODEL_PATTERN, description="the model's name")]
-By = Annotated[str, Meta(max_length=200, description="who asks, for the model's history")]
+By = Annotated[
+    str,
+    Meta(
+        max_length=200,
+        description="who asks, for the model's history; empty: your user name on the command line; in a flow run of a "
+        "deployment what started it, where Prefect knows",
+    ),
+]
 Reason = Annotated[str, Meta(max_length=2_000, description="why, for the model's history, which keeps it for ever")]
 RequestKey = Annotated[
     str,

@@ -8,6 +8,7 @@ from flows.signatures import takes
 from flows.steps.champion import promote_version
 from tasks.registry import ACTS
 from tasks.show import name_flow_run
+from tasks.starter import with_starter
 
 
 @flow(name="promote")
@@ -19,6 +20,7 @@ def promote(wanted: PromoteParameters) -> ChampionResult:
     It must have passed a comparison with this champion; `force` goes past that, for a reason that the history shows for
     ever.
     """
+    wanted = with_starter(wanted)
     name_flow_run(f"promote {wanted.name} {wanted.version}")
     key = wanted.request_key or str(runtime.flow_run.id)
     return to_result(promote_version(ACTS, wanted, key))

@@ -8,6 +8,7 @@ from flows.signatures import takes
 from flows.steps.champion import register_run
 from tasks.registry import ACTS
 from tasks.show import name_flow_run
+from tasks.starter import with_starter
 
 
 @flow(name="register")
@@ -17,5 +18,6 @@ def register(wanted: RegisterParameters) -> RegisterResult:
 
     The same run registers once: a second call finds its version.
     """
+    wanted = with_starter(wanted)
     name_flow_run(f"register quick-test-{wanted.quick_test_id}")
     return to_result(register_run(ACTS, wanted))

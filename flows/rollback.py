@@ -8,6 +8,7 @@ from flows.signatures import takes
 from flows.steps.champion import roll_back
 from tasks.registry import ACTS
 from tasks.show import name_flow_run
+from tasks.starter import with_starter
 
 
 @flow(name="rollback")
@@ -18,6 +19,7 @@ def rollback(wanted: RollbackParameters) -> ChampionResult:
     The champion of the moment is taken back, or the one that `expect` names. A second call with the same request key
     changes nothing; one without is refused, for there is nothing more to go back to.
     """
+    wanted = with_starter(wanted)
     name_flow_run(f"rollback {wanted.name}")
     key = wanted.request_key or str(runtime.flow_run.id)
     return to_result(roll_back(ACTS, wanted, key))

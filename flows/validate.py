@@ -12,6 +12,7 @@ from switchyard.core.registry.judging import Thresholds, to_judgement, to_reason
 from switchyard.core.registry.rows import Verdict
 from tasks.registry import find_request
 from tasks.show import name_flow_run
+from tasks.starter import with_starter
 from tasks.validation import compare_versions, keep_verdict, read_judgement
 
 _COLUMNS = (
@@ -28,6 +29,7 @@ def validate(wanted: ValidateParameters) -> ValidateResult:
 
     The same inputs give the same judgement, and the same judgement again writes nothing.
     """
+    wanted = with_starter(wanted)
     name_flow_run(f"validate {wanted.name} {wanted.version}")
     key = wanted.request_key or str(runtime.flow_run.id)
     outcome = find_request(wanted.name, key)

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from switchyard.asker import with_user
 from switchyard.clients.connect import connect
 from switchyard.core.errors import BadRequest, SwitchyardError
 from switchyard.core.ports import Models
@@ -120,7 +121,7 @@ def main(arguments: Sequence[str] | None = None, *, prog: str = "python -m switc
         sys.stderr.write(f"{prog}: error: {err}\n")
         return BAD_FLAGS
     try:
-        answer = COMMANDS[name].run(connect().models, wanted)
+        answer = COMMANDS[name].run(connect().models, with_user(wanted))
     except SwitchyardError as err:
         sys.stderr.write(f"{prog} {name}: {err}\n")
         return FAILED

@@ -17,7 +17,9 @@ Share = Annotated[
     Meta(ge=0, le=MAX_SHARE, description="share of the traffic that the challenger answers; 0: it is only asked"),
 ]
 Reason = Annotated[str, Meta(max_length=2_000, description="why, for the model's history, which keeps it for ever")]
-By = Annotated[str, Meta(max_length=200, description="who asks, for the model's history")]
+By = Annotated[
+    str, Meta(max_length=200, description="who asks, for the model's history; empty: your user name on this machine")
+]
 Key = Annotated[
     str, Meta(max_length=200, description="the same key is done once, whatever happened since; empty: no key")
 ]

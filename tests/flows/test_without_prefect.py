@@ -48,8 +48,9 @@ def test_model_is_registered_promoted_and_taken_back_without_loading_prefect(out
         assert (done.returncode, loaded) == (0, False), done.stderr
         answer = json.loads(done.stdout)
         assert (answer["version"], answer["stage"], answer["is_new"]) == (number, "None", True)
-    done, loaded = run(outside, tmp_path, "promote", "shop", "1")
+    done, loaded = run(outside, tmp_path, "promote", "shop", "1", LOGNAME="eve")
     assert (done.returncode, loaded) == (0, False), done.stderr
+    assert outside.models.list_transitions("shop")[-1].by == "eve"
     assert done.stdout == "name: shop\nversion: 1\nreplaced: none\nis new: yes\nseq: 3\n"
     done, _ = run(outside, tmp_path, "promote", "shop", "2", "--expect", "1")
     assert (done.returncode, done.stdout) == (1, "")

@@ -251,6 +251,13 @@ def test_move_of_the_challenger_to_staging_changes_its_share(own_place: Place, r
     assert own_place.models.read_model("shop").share == 0.2
 
 
+def test_change_without_a_name_is_the_user_s(own_place: Place, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the history, which would not say it otherwise."""
+    monkeypatch.setenv("LOGNAME", "eve")
+    run("move", "shop", "1", "Staging")
+    assert own_place.models.list_transitions("shop")[-1].by == "eve"
+
+
 def test_move_to_production_names_the_promotion_as_it_would_be_typed(own_place: Place, run: Run) -> None:
     """With the champion of the moment, and nothing is changed."""
     status, out, err = run("move", "shop", "1", "Production")

@@ -1,0 +1,24 @@
+"""Who is said to have asked for a change of a model, on a command line that does not say."""
+
+import getpass
+from typing import Final, TypeVar
+
+import msgspec
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+_MAX_NAME: Final = 200
+"""Characters, as `by` takes them."""
+
+
+def with_user(value: S) -> S:
+    """`value`, whose empty `by` is the system's name of the user; without such a field as it is.
+
+    Empty still where the system has no name for the user: in a container with a user id of its own, say.
+    """
+    if getattr(value, "by", None) != "":
+        return value
+    try:
+        return msgspec.structs.replace(value, by=getpass.getuser()[:_MAX_NAME])
+    except (OSError, KeyError, ImportError):  # which of them, the version of Python and the system say
+        return value
