@@ -14,6 +14,7 @@ if __name__ == "__main__":  # the imports below take half a second, in which Ctr
 
 import importlib
 import os
+import shlex
 import signal
 import threading
 import time
@@ -47,7 +48,8 @@ from flows.parameters import (
 from switchyard.asker import with_user
 from switchyard.cli import to_command
 from switchyard.core.data.files import to_absolute
-from switchyard.core.errors import BadRequest, SwitchyardError
+from switchyard.core.errors import BadRequest, SwitchyardError, catch
+from switchyard.core.registry.choosing import say_choice
 from switchyard.core.runs.flags import FlagParser, add_flags, read_flags, to_flag
 from tasks.local_prefect import is_without_server, prepare_prefect
 
@@ -95,6 +97,14 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     verbose: bool
 
 
+class NoVersion(BadRequest):
+    """A flow of one version was asked for without its number."""
+
+    def __init__(self, flow: str, name: str) -> None:
+        self.flow, self.name = flow, name
+        super().__init__(f"--version is needed: {flow} {shlex.quote(name)} <number>; see --help")
+
+
 class Interrupts:
     """Ctrl-C and SIGTERM, each a KeyboardInterrupt in the main thread while a command is at work.
 
@@ -139,6 +149,9 @@ def main(arguments: Sequence[str], *, prog: str = "python -m flows") -> int:
     """
     try:
         command = read_command(arguments, prog=prog)
+    except NoVersion as err:
+        print(f"{prog}: error: {_say_versions(err, prog)}", file=sys.stderr)
+        return BAD_FLAGS
     except BadRequest as err:
         print(f"{prog}: error: {err}", file=sys.stderr)
         return BAD_FLAGS
@@ -199,6 +212,8 @@ def read_command(arguments: Sequence[str], *, prog: str = "python -m flows") -> 
         given = values.get(place)
         if given is not None and str(values.setdefault(field, given)) != given:
             raise BadRequest(f"{_PLACE_HELP[place]}, once; got {given} and {to_flag(field)} {values[field]}")
+    if _PLACES.get(values["flow"]) is _VERSION and "name" in values and "version" not in values:
+        raise NoVersion(values["flow"], values["name"])
     if values["flow"] == "train":
         # Known before the flow run is, so that Ctrl-C finds its job again.
         values.setdefault("request_key", str(uuid4()))
@@ -210,6 +225,13 @@ def read_command(arguments: Sequence[str], *, prog: str = "python -m flows") -> 
         json=values["json"],
         verbose=values["verbose"],
     )
+
+
+def _say_versions(err: NoVersion, prog: str) -> str:
+    from tasks.plain_registry import list_versions
+
+    found = catch(lambda: list_versions(err.name))
+    return say_choice(f"{prog} {err.flow}", err.name, [] if isinstance(found, Exception) else found)
 
 
 def _choose_way(command: Command) -> Callable[[Command], Any]:

@@ -9,7 +9,7 @@ from typing import Final, ParamSpec, TypeVar
 from switchyard.clients.connect import connect
 from switchyard.core.errors import TryAgain, TryLater
 from switchyard.core.registry.acts import Acts
-from switchyard.core.registry.rows import Model, Outcome, Promotion, Registered, Rollback
+from switchyard.core.registry.rows import Model, ModelVersion, Outcome, Promotion, Registered, Rollback
 from switchyard.services import registering
 
 P = ParamSpec("P")
@@ -29,6 +29,11 @@ def register_run(quick_test_id: int, name: str, by: str, description: str) -> Re
 def read_model(name: str) -> Model:
     """The model's row."""
     return connect().models.read_model(name)
+
+
+def list_versions(name: str) -> list[ModelVersion]:
+    """The model's versions, the newest first."""
+    return connect().models.list_versions(name)
 
 
 def find_request(name: str, request_key: str) -> Outcome | None:

@@ -75,6 +75,23 @@ def test_model_is_registered_promoted_and_taken_back_without_loading_prefect(out
     assert "--to" in done.stderr
 
 
+def test_promote_without_a_version_says_which_there_are(outside: Outside, tmp_path: Path) -> None:
+    """And the command as it is typed; a model that is not there has none to name."""
+    for number in (1, 2):
+        make_run(outside, tmp_path, number)
+        assert run(outside, tmp_path, "register", str(number), "--name", "my shop")[0].returncode == 0
+    assert run(outside, tmp_path, "promote", "my shop", "1")[0].returncode == 0
+    done, loaded = run(outside, tmp_path, "promote", "my shop")
+    assert (done.returncode, done.stdout, loaded) == (2, "", False)
+    assert done.stderr.splitlines()[0] == (
+        "switchyard: error: name a version of model my shop: 2 (pending), 1 (Production, pending). "
+        "For example: switchyard promote 'my shop' 2 --expect 1"
+    )
+    done, _ = run(outside, tmp_path, "validate", "other")
+    assert done.returncode == 2
+    assert "name a version: switchyard validate other <number>" in done.stderr
+
+
 def test_files_that_have_changed_stop_a_rollback_without_prefect_too(outside: Outside, tmp_path: Path) -> None:
     """The bad champion answers on, and the file is named."""
     for number in (1, 2):
