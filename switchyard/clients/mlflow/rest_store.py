@@ -33,8 +33,8 @@ _EXPERIMENTS_A_SEARCH: Final = 50
 _IS_PROMPT: Final = f"tags.`{PROMPT_TAG}` = 'true'"
 
 NOT_KEPT: Final = (
-    "numbers and sources of model versions that were deleted, and where MLflow keeps the files of a version whose "
-    "source is another one",
+    "numbers, sources and tags of model versions that were deleted, and where MLflow keeps the files of a version "
+    "whose source is another one",
     "data sets that no run uses, and MLflow's own ids of data sets and inputs: the export has ids of its own",
     "when a run was deleted, and the columns source_type, source_name, source_version and entry_point_name of old "
     "runs: what MLflow shows of them are tags",
