@@ -170,13 +170,18 @@ class Outside:
         """What an export takes of the MLflow that the settings name where they name no database; the caller closes its
         `tracking`. Raises: BadSetup: none is named, or one that answers no more than `Tracking`."""
         from switchyard.clients.mlflow.export.from_tracking import Answers
+        from switchyard.clients.mlflow.file_store.details import FolderDetails
+        from switchyard.clients.mlflow.file_store.registry import FolderSource
+        from switchyard.clients.mlflow.file_store.tracking import FolderTracking
         from switchyard.clients.mlflow.rest_store import RestStore
 
         tracking = self.tracking
+        if isinstance(tracking, FolderTracking):
+            return Answers(tracking, FolderDetails(tracking), FolderSource(tracking.root, self.objects(tracking.root)))
         if isinstance(tracking, RestStore):
             return Answers(tracking, tracking, tracking)
         tracking.close()
-        raise BadSetup("MLFLOW_TRACKING_URI must be a server's address to export what it tells; it names a folder")
+        raise BadSetup("MLFLOW_TRACKING_URI must name a server or a folder to export what it tells")
 
     @property
     def mlflow_name(self) -> str:

@@ -300,6 +300,8 @@ def test_what_is_no_run_is_none(root: Path) -> None:
     """The registry, data sets, traces, logged models, an editor's folders, files that lie about."""
     for name in ("models/a/version-1", "4/datasets/x", "4/traces/y", "4/tags", "4/models/m-1/metrics", ".trash"):
         (root / name).mkdir(parents=True)
+    for odd in (root / os.fsdecode(b"l\xff"), root / EXPERIMENT / os.fsdecode(b"l\xff")):
+        odd.mkdir()
     for name in ("models/a/meta.yaml", "4/datasets/x/meta.yaml", "4/notes.txt", "4/.ipynb_checkpoints/a", "tmp/x/y"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text("a: b")

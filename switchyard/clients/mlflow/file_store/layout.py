@@ -7,7 +7,7 @@ Source: FileStore, mlflow/store/tracking/file_store.py, 2.9.2 and 3.17.2:
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -129,14 +129,21 @@ class Layout:
                 raise BadRecord(uri, ["it is a link, or no regular file: not followed. Put the file itself there"])
         return {self._to_name(uri, prefix): uri for uri in self._objects.list(prefix)}
 
-    def list_model_keys(self, experiment: Experiment) -> list[tuple[str, dict[str, str]]]:
-        """The URI of each logged model's folder, and of its metrics by key."""
-        folders = self._objects.list_folders(f"{experiment.folder}{MODELS}/")
-        found = []
-        for folder in folders:
-            prefix = f"{folder}metrics/"
-            found.append((folder, {self._to_name(uri, prefix): uri for uri in self._objects.list(prefix)}))
-        return found
+    def list_folders(self, prefix: str) -> list[str]:
+        """As of the port `Objects`."""
+        return self._objects.list_folders(prefix)
+
+    def read_meta(self, folder: str) -> dict[str, Any]:
+        """What a folder's own file says. Raises: BadRecord: it is damaged, or not there."""
+        where = folder + META
+        try:
+            return read_mapping(self._objects.read(where, max_bytes=MAX_BYTES)[0], where)
+        except NotFound as err:
+            raise BadRecord(where, ["it must be there; it is not"]) from err
+
+    def read_bytes(self, uri: str) -> bytes:
+        """All of a file. Raises: NotFound."""
+        return self._objects.read(uri)[0]
 
     def read_text(self, uri: str) -> str:
         """One param's or tag's. Raises: BadRecord: it is no text."""
@@ -147,9 +154,9 @@ class Layout:
             raise BadRecord(uri, [f"it must be text in UTF-8; byte {err.start}: {err.reason}"]) from err
 
     def to_id(self, folder: str) -> str:
-        """The last name of a folder's URI."""
-        parent, _, _ = folder.rstrip("/").rpartition("/")
-        return self._to_name(folder, f"{parent}/").rstrip("/")
+        """The last name of a folder's URI. One that is no UTF-8 is none of MLflow's, and hides no other."""
+        name = folder.rstrip("/").rpartition("/")[2]
+        return unquote_to_bytes(name).decode(errors="replace") if folder.startswith("file://") else name
 
     def check_unlinked(self, uri: str) -> None:
         """Raises: BadRecord: a link lies there."""
@@ -158,7 +165,7 @@ class Layout:
 
     def _list_runs(self, experiment: Experiment) -> list[tuple[str, str]]:
         folders = self._objects.list_folders(experiment.folder)
-        named = ((self._to_name(folder, experiment.folder).rstrip("/"), folder) for folder in folders)
+        named = ((self.to_id(folder), folder) for folder in folders)
         return [(name, folder) for name, folder in named if name not in _NO_RUNS]
 
     def _read_experiment(self, known: Experiment) -> Experiment:
@@ -203,6 +210,6 @@ class Layout:
                 name = unquote_to_bytes(name).decode()
             except UnicodeDecodeError as err:
                 raise BadRecord(uri, ["its name must be UTF-8"]) from err
-        if {"", ".", ".."} & set(name.rstrip("/").split("/")):
+        if {"", ".", ".."} & set(name.split("/")):
             raise BadRecord(uri, [f"{name!r} is no name that MLflow gives"])
         return name

@@ -65,8 +65,8 @@ def _read_each(lines: list[str], key: str, where: str) -> tuple[Points, list[Own
 
 def read_model_points(
     data: bytes, key: str, model_id: str, where: str, *, is_wanted: Callable[[str], bool]
-) -> Iterator[tuple[str, OwnedPoint]]:
-    """The points of a logged model's file, each with its run, of the runs that are wanted.
+) -> Iterator[tuple[str, OwnedPoint, str]]:
+    """The points of a logged model's file, of the runs that are wanted: each with its run, and its data set's digest.
 
     Raises:
         BadRecord: as `read_points`.
@@ -81,7 +81,8 @@ def read_model_points(
             value = _to_stored(float(parts[1]))
         except ValueError as err:
             raise _odd_line(where, number, line, f"{_WORDS} <run>", err) from err
-        yield parts[3], OwnedPoint(key, step, time, value, model_id, " ".join(parts[4:-1]))
+        digest = parts[-1] if len(parts) > 4 else ""
+        yield parts[3], OwnedPoint(key, step, time, value, model_id, " ".join(parts[4:-1])), digest
 
 
 def _split(data: bytes, where: str) -> list[str]:

@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from switchyard.clients.mlflow.file_store.layout import META, MODELS, Layout
-from switchyard.clients.mlflow.file_store.yaml_files import MAX_BYTES, read_mapping
-from switchyard.core.errors import BadRecord, BadRequest, BadSetup, NotFound, catch
+from switchyard.core.errors import BadRecord, BadRequest, BadSetup, NotFound
 from switchyard.core.ports import Objects
 from switchyard.core.registry.importing import LostModel, SourceModel
-from switchyard.core.registry.mlflow_rows import list_run_ids, to_models
+from switchyard.core.registry.mlflow_rows import TABLES, RegistryTables, list_run_ids, to_models
 
 _VERSION: Final = "version-"
 _COLUMNS: Final = (
@@ -37,19 +36,23 @@ class FolderSource:
         """See the port."""
         if workspace:
             raise BadSetup(f"{self.where} knows no workspaces: leave --workspace out")
+        found = self.read_rows()
+        places = self._find_artifacts(list_run_ids(found.tables["model_versions"]))
+        return sorted([*to_models(found.tables, places, where=self.where), *found.lost], key=lambda model: model.name)
+
+    def read_rows(self) -> RegistryTables:
+        """See `core.ports.RegistryRows`: with the prompts of MLflow 3."""
         self._layout.list_experiments()  # raises where this is no MLflow folder
-        found: list[SourceModel | LostModel] = []
+        tables: _Rows = {name: [] for name in TABLES}
+        lost: list[LostModel] = []
         for folder in self._objects.list_folders(f"{self._root}/{MODELS}/"):
             name = self._layout.to_id(folder)
-            rows = catch(lambda folder=folder, name=name: self._read_rows(folder, name))  # type: ignore[misc]
-            if isinstance(rows, BadRecord | BadRequest | BadSetup | NotFound):
-                found.append(LostModel(name, rows))
-            elif isinstance(rows, Exception):
-                raise rows
-            else:
-                places = self._find_artifacts(list_run_ids(rows["model_versions"]))
-                found += to_models(rows, places, where=self.where)
-        return found
+            try:
+                for table, rows in self._read_rows(folder, name).items():
+                    tables[table] += rows
+            except (BadRecord, BadRequest, BadSetup, NotFound) as err:
+                lost.append(LostModel(name, err))
+        return RegistryTables(tables=tables, lost=lost)
 
     def close(self) -> None:
         """See the port: there is nothing to end."""
@@ -83,13 +86,9 @@ class FolderSource:
         return rows
 
     def _read_meta(self, folder: str, name: str) -> dict[str, Any]:
-        where = folder + META
-        try:
-            found = read_mapping(self._objects.read(where, max_bytes=MAX_BYTES)[0], where)
-        except NotFound as err:
-            raise BadRecord(where, ["it must be there; it is not"]) from err
+        found = self._layout.read_meta(folder)
         if str(found.get("name")) != name:
-            raise BadRecord(where, [f"`name` must be {name!r}, as its folder's; got {found.get('name')!r}"])
+            raise BadRecord(folder + META, [f"`name` must be {name!r}, as its folder's; got {found.get('name')!r}"])
         times = {"creation_time": "creation_timestamp", "last_updated_time": "last_updated_timestamp"}
         return found | {column: found.get(key) for column, key in times.items()}
 

@@ -8,10 +8,9 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from switchyard.clients.mlflow.file_store.layout import KINDS, META, Layout, Place
+from switchyard.clients.mlflow.file_store.layout import KINDS, META, MODELS, Layout, Place
 from switchyard.clients.mlflow.file_store.meta import Experiment
 from switchyard.clients.mlflow.file_store.metric_files import read_model_points, read_points
-from switchyard.clients.mlflow.file_store.yaml_files import MAX_BYTES, read_mapping
 from switchyard.core.batches import batched
 from switchyard.core.errors import BadRecord, BadRequest, BadSetup, NotFound, SwitchyardError, TryAgain, catch
 from switchyard.core.mlflow.facts import Look, is_surely_curve, to_look, to_newest_ms
@@ -43,7 +42,7 @@ class FolderTracking:
         self.where = f"the MLflow folder {self.root}"
         self._objects = objects
         self._pool = ThreadPoolExecutor(_PARALLEL, "mlruns") if self.root.startswith("gs://") else None
-        self._layout = Layout(self.root, objects, self._each)
+        self.layout = Layout(self.root, objects, self._each)
 
     def __repr__(self) -> str:
         return f"FolderTracking({self.root})"
@@ -59,18 +58,28 @@ class FolderTracking:
             yield from lost
             owned, odd = self._read_owned(places)
             for place in places:
-                run_id = place.run_id
-                yield self._try_read(place, keys, owned.get(run_id, []), odd.get(run_id))
+                error = odd.get(place.run_id)
+                if error:
+                    yield LostRun(run_id=place.run_id, error=error)
+                else:
+                    yield self._try(place, partial(self._read, place, keys, owned.get(place.run_id, [])))
+
+    def read_each(self, run_ids: Iterable[str], to: Callable[[Place, RawRun], T]) -> Iterator[T | LostRun]:
+        """What `to` makes of each of the runs and its folder; as `read_runs` otherwise."""
+        for places, lost in self._find(run_ids):
+            yield from lost
+            for place in places:
+                yield self._try(place, lambda place=place: to(place, self._read(place, None, [])))  # type: ignore[misc]
 
     def look_at_runs(self, run_ids: Iterable[str]) -> Iterator[Look]:
         """See the port. All points are read: the files have no summary."""
         for places, _ in self._find(run_ids):
             for place in places:
-                found = self._try_read(place, None, [], None)
+                found = self._try(place, partial(self._read, place, None, []))
                 if isinstance(found, RawRun):
                     yield _look(found)
                     continue
-                info, _ = self._layout.read_info(place)
+                info, _ = self.layout.read_info(place)
                 if info is not None:  # whoever reads it hears why it cannot be
                     yield Look(info=info, shows="values")
 
@@ -92,7 +101,7 @@ class FolderTracking:
         """Says the address; files have no schema.
 
         Raises: BadSetup: as `list_runs`."""
-        self._layout.list_experiments()
+        self.layout.list_experiments()
         return self.where
 
     def close(self) -> None:
@@ -105,13 +114,13 @@ class FolderTracking:
 
     def _list(self, experiments: Sequence[str]) -> Iterator[tuple[Place, TrackedRun, SwitchyardError | None]]:
         """The runs of these experiments, each with why it cannot be read."""
-        known = self._layout.list_experiments()
+        known = self.layout.list_experiments()
         missing = set(experiments) - {experiment.name for experiment in known if not experiment.error}
         if missing:
             damaged = [str(found.error) for found in known if found.error and not isinstance(found.error, NotFound)]
             also = f"; of these the name cannot be read: {'; '.join(damaged)}" if damaged else ""
             raise NotFound(f"{self.where} has no experiment named {', '.join(map(repr, sorted(missing)))}{also}")
-        for batch in batched(self._layout.find_runs(known).values(), _BATCH):
+        for batch in batched(self.layout.find_runs(known).values(), _BATCH):
             for place, (info, error) in self._each(self._read_chosen, batch):
                 if info is not None and (not experiments or place.experiment.name in experiments):
                     yield place, info, error
@@ -122,8 +131,8 @@ class FolderTracking:
         return [(uri.removeprefix(prefix), stat.size_bytes, stat.generation) for uri, stat in found]
 
     def _read_chosen(self, places: list[Place]) -> tuple[Place, tuple[TrackedRun | None, SwitchyardError | None]]:
-        place = self._layout.choose(places)
-        return place, self._layout.read_info(place)
+        place = self.layout.choose(places)
+        return place, self.layout.read_info(place)
 
     def _find(self, run_ids: Iterable[str]) -> Iterator[tuple[list[Place], list[LostRun]]]:
         """The places of a batch of runs, and those that are not there. Names are listed once, and again where one is
@@ -132,21 +141,17 @@ class FolderTracking:
         for batch in batched(run_ids, _BATCH):
             wanted = list(dict.fromkeys(batch))
             if not index.keys() >= set(wanted):
-                index = self._layout.find_runs(self._layout.list_experiments())
-            places = [self._layout.choose(index[run_id]) for run_id in wanted if run_id in index]
+                index = self.layout.find_runs(self.layout.list_experiments())
+            places = [self.layout.choose(index[run_id]) for run_id in wanted if run_id in index]
             lost = [LostRun(run_id=run_id, error=self._none(run_id)) for run_id in wanted if run_id not in index]
             yield places, lost
 
     def _none(self, run_id: str) -> NotFound:
         return NotFound(f"{self.where} has no run {run_id} (any more)")
 
-    def _try_read(
-        self, place: Place, keys: Keys | None, owned: list[OwnedPoint], odd: SwitchyardError | None
-    ) -> RawRun | LostRun:
+    def _try(self, place: Place, work: Callable[[], T]) -> T | LostRun:
         try:
-            if odd:
-                raise odd
-            return self._read(place, keys, owned)
+            return work()
         except (TryAgain, BadSetup) as err:
             self._objects.list_folders(f"{self.root}/")  # raises where no other run could be read either
             return LostRun(run_id=place.run_id, error=err)
@@ -154,19 +159,19 @@ class FolderTracking:
             return LostRun(run_id=place.run_id, error=err)
 
     def _read(self, place: Place, keys: Keys | None, owned: list[OwnedPoint]) -> RawRun:
-        info, error = self._layout.read_info(place)
+        info, error = self.layout.read_info(place)
         if info is None:
             raise self._none(place.run_id)
         if error:
             raise error
-        self._layout.check_unlinked(place.folder + META)
+        self.layout.check_unlinked(place.folder + META)
         metrics = {
             key: uri
-            for key, uri in self._layout.list_files(place.folder, "metrics").items()
+            for key, uri in self.layout.list_files(place.folder, "metrics").items()
             if keys is None or key in keys
         }
-        params, tags = (self._layout.list_files(place.folder, kind) for kind in ("params", "tags"))
-        texts = self._read_all(place, self._layout.read_text, [*params.values(), *tags.values()])
+        params, tags = (self.layout.list_files(place.folder, kind) for kind in ("params", "tags"))
+        texts = self._read_all(place, self.layout.read_text, [*params.values(), *tags.values()])
         read = partial(self._read_metric, {uri: key for key, uri in metrics.items()})
         points = self._read_all(place, read, list(metrics.values()))
         on_data = [point for _, found in points.values() for point in found]
@@ -209,25 +214,26 @@ class FolderTracking:
         owned: _Owned = {}
         odd: dict[str, SwitchyardError] = {}
         for experiment, run_ids in by_experiment.values():
-            for folder, keys in self._layout.list_model_keys(experiment):
-                model_id = self._layout.to_id(folder)
-                for key, uri in keys.items():
-                    try:
-                        data, _ = self._objects.read(uri)
-                        found = list(read_model_points(data, key, model_id, uri, is_wanted=run_ids.__contains__))
-                    except (BadRecord, NotFound) as err:
-                        odd[self._read_source_run(folder)] = err
-                        continue
-                    for run_id, point in found:
+            for folder in self.layout.list_folders(f"{experiment.folder}{MODELS}/"):
+                try:
+                    for run_id, point in self._read_model(folder, run_ids):
                         owned.setdefault(run_id, []).append(point)
+                except (BadRecord, BadSetup, NotFound) as err:
+                    odd[self._read_source_run(folder)] = err
         return owned, odd
+
+    def _read_model(self, folder: str, run_ids: set[str]) -> Iterator[tuple[str, OwnedPoint]]:
+        model_id = self.layout.to_id(folder)
+        for key, uri in self.layout.list_files(folder, "metrics").items():
+            data = self.layout.read_bytes(uri)
+            for run_id, point, _ in read_model_points(data, key, model_id, uri, is_wanted=run_ids.__contains__):
+                yield run_id, point
 
     def _read_source_run(self, model: str) -> str:
         """The run that made a logged model; empty: nobody can tell."""
-        where = model + META
         try:
-            return str(read_mapping(self._objects.read(where, max_bytes=MAX_BYTES)[0], where).get("source_run_id"))
-        except (BadRecord, NotFound):
+            return str(self.layout.read_meta(model).get("source_run_id"))
+        except (BadRecord, BadSetup):
             return ""
 
 
