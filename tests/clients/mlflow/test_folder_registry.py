@@ -22,7 +22,8 @@ def root(tmp_path: Path) -> Path:
     root = tmp_path / "mlruns"
     write_folder(root.as_uri(), [make_small({}, info=make_info(run_id=RUN, artifact_uri="gs://b/4/a/artifacts"))])
     times = {"creation_timestamp": 1, "last_updated_timestamp": 2}
-    write(root / "models/two tower/meta.yaml", {"name": "two tower", "description": None, **times})
+    written_by_3 = {"name": "two tower", "description": None, "workspace": "default", "aliases": {"champion": "2"}}
+    write(root / "models/two tower/meta.yaml", written_by_3 | times)
     write(root / "models/two tower/tags/team/a", "search")
     write(root / "models/two tower/aliases/champion", "2")
     for number, stage, source in (

@@ -89,6 +89,7 @@ class FolderSource:
         found = self._layout.read_meta(folder)
         if str(found.get("name")) != name:
             raise BadRecord(folder + META, [f"`name` must be {name!r}, as its folder's; got {found.get('name')!r}"])
+        found.pop("workspace", None)  # 3.17.2 writes `default`; a folder has no other
         times = {"creation_time": "creation_timestamp", "last_updated_time": "last_updated_timestamp"}
         return found | {column: found.get(key) for column, key in times.items()}
 
