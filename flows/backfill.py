@@ -77,7 +77,7 @@ def backfill(wanted: BackfillParameters) -> BackfillResult:
         limit=wanted.limit,
         shards=wanted.shards if wanted.shard else 1,
         shard=wanted.shard,
-        behind=merge(_find_behind(seen.unchanged_rows, how, wanted), seen.changes),
+        behind=merge(_find_behind(seen.rows, how, wanted), seen.changes),
         marks=seen.marks,
     )
     if wanted.dry_run:

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from serving.conditional import answer, to_etag
 from switchyard.clients.connect import Outside
 from switchyard.core.comparison.filter import parse_fields, parse_filter
-from switchyard.core.comparison.found import RunQuery
+from switchyard.core.comparison.found import RunQuery, with_deleted
 from switchyard.core.comparison.order import Order, from_cursor, parse_order, to_cursor
 
 MAX_ID: Final = 2**63 - 1
@@ -87,7 +87,8 @@ class Listing:
         if page.following is not None:
             asked = {name: value for name, value in request.query_params.items() if name not in ("limit", "after")}
             following = _to_address(limit=limit, **asked, after=to_cursor(page.following, order))
-        return _answer(request, {"items": page.runs, "next": following})
+        runs = with_deleted(page.runs, self.outside.followed.find_deleted([run.id for run in page.runs]))
+        return _answer(request, {"items": runs, "next": following})
 
     def _list_newest(self, request: Request, limit: int, before: int | None) -> Response:
         runs = self.outside.runs.list_runs(limit=limit + 1, before_id=before)

@@ -1,6 +1,7 @@
 """The pages: the list of runs, one run, the picture of its loss curves, runs side by side, and models."""
 
 from collections import OrderedDict
+from datetime import datetime
 from threading import Lock
 from typing import Final
 
@@ -41,6 +42,7 @@ class RunFacts(msgspec.Struct, frozen=True):
     log: LogEnd | None
     caller: str  # every page names whose token it was opened with
     versions: tuple[ModelVersion, ...] = ()  # of the registry, that came of it
+    deleted_at: datetime | None = None  # since when its MLflow run is known to be deleted there
 
 
 class Rendered(msgspec.Struct, frozen=True):
@@ -66,7 +68,9 @@ class Pages:
         stored = self.outside.histories.read_history(quick_test_id).history_json
         before, after = self.outside.runs.find_beside(quick_test_id)
         versions = tuple(self.outside.catalogue.list_of_run(quick_test_id))
-        facts = RunFacts(run, stored, before, after, read_log_end(self.outside, run), CALLER.get(), versions)
+        deleted_at = self.outside.followed.find_deleted([quick_test_id]).get(quick_test_id)
+        log = read_log_end(self.outside, run)
+        facts = RunFacts(run, stored, before, after, log, CALLER.get(), versions, deleted_at)
         rendered = self._render(facts)
         return answer_packable(request, rendered.content, media_type="text/html", headers=rendered.headers)
 
@@ -88,6 +92,7 @@ class Pages:
             after=facts.after,
             log=facts.log,
             versions=facts.versions,
+            deleted_at=facts.deleted_at,
             page_of=to_page,
             caller=facts.caller,
             editable=not self.outside.settings.results_table,  # an application's own table is its own to change

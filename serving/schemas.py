@@ -299,6 +299,9 @@ class RunLine(BaseModel):
     experiment: Annotated[str, Field(description=_MORE)] = ""
     duration_s: Annotated[float | None, Field(description=f"from start to end; {_MORE}")] = None
     archived_at: Annotated[datetime | None, Field(description=_MORE)] = None
+    mlflow_deleted_at: Annotated[
+        datetime | None, Field(description=f"since when its MLflow run is known to be deleted there; {_MORE}")
+    ] = None
     values: Annotated[
         dict[str, float | str | None],
         Field(description=f"by field, those of `fields`; null: the run has no such value; {_MORE}"),

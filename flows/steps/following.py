@@ -23,19 +23,14 @@ from tasks.backfill import list_known, list_lost, note_follow, note_lifecycles, 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
     """What a look at MLflow has found."""
 
-    rows: Sequence[BackfillRow]
+    rows: list[BackfillRow]
     marks: Mapping[str, RunMark] = {}
     changes: Changes = Changes()
     lifecycles: Sequence[Lifecycle] = ()
     error: str = ""  # why nobody could look
 
-    @property
-    def unchanged_rows(self) -> list[BackfillRow]:
-        """The rows that are not to be read anyway."""
-        return [row for row in self.rows if row.id not in self.changes.why and row.id not in self.changes.settled]
 
-
-def look_for_changes(rows: Sequence[BackfillRow], how: How) -> Seen:
+def look_for_changes(rows: list[BackfillRow], how: How) -> Seen:
     """The rows whose run has changed since it was read, by marks that are taken now: before any point is read, so that
     a run that changes while it is read is found by the next look. Nothing is written."""
     if not how.store or not any(row.mlflow_run_id for row in rows):

@@ -10,7 +10,7 @@ from serving.lists.metric import USUAL, to_metric
 from switchyard.clients.connect import Outside
 from switchyard.core.comparison.fields import Field
 from switchyard.core.comparison.filter import parse_filter
-from switchyard.core.comparison.found import ALL_NAMES, FoundRun, RunQuery
+from switchyard.core.comparison.found import ALL_NAMES, FoundRun, RunQuery, with_deleted
 from switchyard.core.comparison.order import Order, from_cursor, parse_order, to_cursor
 from switchyard.core.comparison.outline import Drawn, Outline, read_outline
 from switchyard.core.errors import BadRequest
@@ -73,7 +73,7 @@ def find(outside: Outside, question: Question) -> Found:
     chosen = question.columns or DEFAULT
     needed = CURVE in chosen or question.asked.group == "parent"
     return Found(
-        runs=list(page.runs),
+        runs=with_deleted(page.runs, outside.followed.find_deleted([run.id for run in page.runs])),
         outlines=outlines,
         drawn={id_: read_outline(one.history_json) for id_, one in outlines.items()} if needed else {},
         following=to_cursor(page.following, question.order) if page.following is not None else "",

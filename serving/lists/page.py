@@ -66,6 +66,7 @@ class RunsPage:
                 orders=_to_orders(asked, table),
                 following=following,
                 is_narrow=found.is_narrow,
+                followed=next(iter(self.outside.followed.list_stores()), None),
                 wrong=None,
             )
         )
@@ -89,7 +90,9 @@ def _refuse(asked: Asked, err: BadRequest) -> Page:
     wrong = Wrong(str(err), err.of, err.position) if isinstance(err, BadFilter) else Wrong(str(err))
     orders = _ORDERS | ({asked.order_by: asked.order_by} if asked.order_by not in _ORDERS else {})
     common = _common(asked, (), Order())
-    return render("runs.html", **common, table=None, orders=orders, following="", is_narrow=False, wrong=wrong)
+    return render(
+        "runs.html", **common, table=None, orders=orders, following="", is_narrow=False, followed=None, wrong=wrong
+    )
 
 
 def _to_orders(asked: Asked, table: Table) -> dict[str, str]:

@@ -73,7 +73,14 @@ def test_line_of_a_new_request_says_more(client: TestClient, place: Place) -> No
     publish_some(place, 1)
     (line,) = client.get(LIST, params={"order_by": ""}).json()["items"]
     assert list(line)[: len(OLD_KEYS)] == OLD_KEYS
-    assert set(line) - set(OLD_KEYS) == {"started_at", "experiment", "duration_s", "archived_at", "values"}
+    assert set(line) - set(OLD_KEYS) == {
+        "started_at",
+        "experiment",
+        "duration_s",
+        "archived_at",
+        "mlflow_deleted_at",
+        "values",
+    }
 
 
 def test_empty_parameters_are_as_none(client: TestClient, place: Place) -> None:

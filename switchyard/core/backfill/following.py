@@ -127,8 +127,8 @@ def with_facts(row: BackfillRow, facts: RowFacts | None) -> BackfillRow:
 
 
 def merge(behind: Behind, changes: Changes) -> Behind:
-    """All rows that say less than MLflow does by now."""
-    return msgspec.structs.replace(behind, why=behind.why | changes.why, settled=changes.settled)
+    """All rows that say less than MLflow does by now; what was found by looking closer says why."""
+    return msgspec.structs.replace(behind, why=changes.why | behind.why, settled=changes.settled)
 
 
 def list_doubtful(

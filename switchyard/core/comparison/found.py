@@ -44,7 +44,15 @@ class FoundRun(msgspec.Struct, frozen=True, kw_only=True):
     experiment: str = ""
     duration_s: float | None = None  # None: it has not started, or not ended
     archived_at: datetime | None = None
+    mlflow_deleted_at: datetime | None = None  # since when its MLflow run is known to be deleted there
     values: Mapping[str, float | str | None] = {}  # by field, as asked; None: the run has no such value
+
+
+def with_deleted(runs: Sequence[FoundRun], deleted: Mapping[int, datetime]) -> list[FoundRun]:
+    """The lines, of which `deleted` says whose MLflow run is gone, and since when."""
+    return [
+        msgspec.structs.replace(run, mlflow_deleted_at=deleted[run.id]) if run.id in deleted else run for run in runs
+    ]
 
 
 class RunPage(msgspec.Struct, frozen=True):
