@@ -16,6 +16,7 @@ from switchyard.core.runs.machine import MachineSpec
 from switchyard.core.runs.missing import MISSING_FOR
 from switchyard.core.runs.moments import read_moment
 from switchyard.core.runs.spec import TrainSpec
+from switchyard.core.verify.kinds import KindName
 
 NameRules = Annotated[
     str,
@@ -324,8 +325,20 @@ class VerifyParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
             "files; not where only some of the runs are looked at"
         ),
     ] = True
+    kept_export_uri: Annotated[
+        str,
+        Meta(
+            pattern="^(|(file|gs)://.+)$",
+            description="an export that is kept (file://... or gs://...): what it holds of the registry, data sets, "
+            "traces and so on counts as kept; empty: none",
+        ),
+    ] = ""
+    give_up: Annotated[
+        tuple[KindName, ...],
+        Meta(description="what may be lost with MLflow, by name, so that it does not make it unsafe to delete"),
+    ] = ()
     require_safe: Annotated[
-        bool, Meta(description="fail also where MLflow could not be deleted without loss of a run")
+        bool, Meta(description="fail also where something that MLflow holds is kept nowhere else")
     ] = False
     concurrency: Annotated[int, Meta(ge=1, le=64, description="batches at once")] = 1
 

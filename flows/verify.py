@@ -23,6 +23,7 @@ from switchyard.core.verify.findings import VerifiedRun
 from switchyard.core.verify.manifest import to_manifest
 from tasks.show import BatchProgress, name_flow_run, show_verify
 from tasks.verify import (
+    count_kinds,
     count_verified,
     forget_found,
     give_up_batch,
@@ -66,6 +67,7 @@ def verify(wanted: VerifyParameters) -> VerifyResult:
         return NOTHING_TO_VERIFY  # a team without MLflow has the weekly deployment too
     source = read_source(wanted.export_uri)
     unknown = list_unknown_runs(wanted.experiments, wanted.export_uri) if scope.is_all else []
+    kinds, untold = count_kinds(wanted.export_uri, wanted.kept_export_uri, wanted.give_up) if scope.is_all else ([], [])
     runs = _verify(batches, started, wanted.concurrency)
     manifest = to_manifest(
         runs,
@@ -75,6 +77,8 @@ def verify(wanted: VerifyParameters) -> VerifyResult:
         verified_at=started,
         from_export=bool(wanted.export_uri),
         models=verify_models(wanted.export_uri) if wanted.models and scope.is_all else None,
+        kinds=kinds,
+        untold=untold,
     )
     result = to_result(manifest, write_manifest(manifest))
     forget_found(key, datetime.now(UTC))

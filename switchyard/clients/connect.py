@@ -21,6 +21,7 @@ from switchyard.core.ports import (
     Objects,
     Predictions,
     RegistrySource,
+    RowCounts,
     Runs,
     Tracking,
 )
@@ -120,6 +121,17 @@ class Outside:
         if self.settings.mlflow_tracking_uri:
             return ServerSource(self.settings.mlflow_tracking_uri)
         raise BadSetup("no MLflow is named: set MLFLOW_BACKEND_STORE_URI or MLFLOW_TRACKING_URI; see .env.example")
+
+    def open_row_counts(self, export_uri: str = "") -> RowCounts:
+        """What the export at `export_uri` holds; where that is empty, the MLflow that the settings name. Raises:
+        BadSetup: none is named."""
+        from switchyard.clients.mlflow.row_counts import DatabaseCounts, ExportCounts
+
+        if export_uri:
+            return ExportCounts(export_uri, self.objects(export_uri))
+        if self.settings.mlflow_backend_store_uri:
+            return DatabaseCounts(self.settings.mlflow_backend_store_uri)
+        raise BadSetup("TODO")
 
     def close(self) -> None:
         """Closes the results database's connections; a later use opens new ones."""

@@ -24,6 +24,7 @@ from switchyard.core.mlflow.contents import ExperimentDetails, LoggedModel, RunD
 from switchyard.core.mlflow.facts import Look
 from switchyard.core.mlflow.marks import RunMark
 from switchyard.core.mlflow.raw_run import Keys, LostRun, RawRun, TrackedRun
+from switchyard.core.mlflow.store_rows import StoreRows
 from switchyard.core.predictions.answers import Recommendation
 from switchyard.core.predictions.rows import Counts, Given, NewFeedback, Prediction, Pruned, Window
 from switchyard.core.registry.importing import ImportedVersion, LostModel, ModelOrigin, SourceModel, VersionOrigin
@@ -232,6 +233,16 @@ class TrackingDetails(Protocol):
         each, with the number where it can be known.
 
         Raises: BadSetup, TryAgain: as `Tracking.list_runs`."""
+
+
+class RowCounts(Protocol):
+    """What an MLflow store holds, runs and all else, read only."""
+
+    def count_rows(self) -> StoreRows:
+        """Every table's rows, all of one moment where the store can do that; of model versions those that were not
+        deleted. A second call counts again.
+
+        Raises: BadSetup: as `Tracking.list_runs`."""
 
 
 class Runs(Protocol):

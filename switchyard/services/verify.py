@@ -1,7 +1,7 @@
 """Verifies one batch of runs: what is kept of them is read, some at a time, beside MLflow's points as they come."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -23,6 +23,7 @@ from switchyard.core.ports import Tracking
 from switchyard.core.verify.batches import FOUND, to_found_prefix
 from switchyard.core.verify.findings import KIND, State, UnknownRun, VerifiedRun
 from switchyard.core.verify.kept_run import KeptRun
+from switchyard.core.verify.kinds import KindFound, KindName, find_kinds
 from switchyard.core.verify.run import to_run_id, verify_run
 
 CHARTED_RUNS: Final = 200
@@ -102,6 +103,22 @@ def list_unknown(outside: Outside, *, experiments: Sequence[str], export_uri: st
             for run in tracking.list_runs(experiments=experiments)
             if run.run_id not in known
         ]
+
+
+def count_kinds(
+    outside: Outside, *, export_uri: str = "", kept_export_uri: str = "", give_up: Collection[KindName] = ()
+) -> tuple[list[KindFound], list[str]]:
+    """What the store holds besides runs, and what of that is kept nowhere else; and, in words, what nobody could count.
+    A second call counts again.
+
+    Raises:
+        TryAgain, BadSetup: MLflow, the export or the results cannot be read.
+    """
+    store = outside.open_row_counts(export_uri).count_rows()
+    kept = store if export_uri else None
+    if kept_export_uri and not export_uri:
+        kept = outside.open_row_counts(kept_export_uri).count_rows()
+    return find_kinds(store, kept=kept, give_up=give_up), store.untold
 
 
 def count_lines(outside: Outside, since: datetime) -> int | None:

@@ -1,5 +1,7 @@
 """The verify flow: what it answers, the manifest that it leaves, and when it fails."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +106,40 @@ def test_runs_that_are_kept_in_full_make_mlflow_safe_to_delete(store: Path) -> N
     verdict = read(result).verdict
     assert verdict.not_safe == []
     assert "if what `lost` names is not needed" in verdict.says
-    assert any("model registry" in lost for lost in verdict.lost)
+    assert any("the time of each point" in lost for lost in verdict.lost)
+
+
+def test_a_registry_that_nobody_keeps_makes_mlflow_unsafe_to_delete(store: Path, tmp_path: Path) -> None:
+    """Counted by table; an export that is named, or giving it up by name, makes it safe again."""
+    backfill(full=True)
+    with closing(sqlite3.connect(store, isolation_level=None)) as connection:
+        connection.execute("INSERT INTO registered_models (name) VALUES ('ranker')")
+        for number, stage in ((1, "Production"), (2, "Deleted_Internal")):
+            connection.execute(
+                "INSERT INTO model_versions (name, version, current_stage) VALUES ('ranker', ?, ?)", (number, stage)
+            )
+        connection.execute(
+            "INSERT INTO datasets VALUES "
+            "('d', (SELECT min(experiment_id) FROM experiments), 'n', 'x', 't', 's', '', '')"
+        )
+    result = verify_now()
+    assert result.not_safe == [
+        "registry: 1 registered_models, 1 model_versions are kept nowhere else; import it: switchyard import-models; "
+        "or keep an export and name it: switchyard export, then switchyard verify --kept-export-uri <where>; or say "
+        "that it may be lost: --give-up registry",
+        "datasets: 1 datasets are kept nowhere else; keep an export and name it: switchyard export, then switchyard "
+        "verify --kept-export-uri <where>; or say that it may be lost: --give-up datasets",
+    ]
+    given_up = read(verify_now(give_up=["registry", "datasets"], require_safe=True)).verdict
+    assert given_up.safe
+    assert "registry, given up by name: 1 registered_models, 1 model_versions" in given_up.lost
+    export_uri = export_to_folder(f"sqlite:///{store}", tmp_path / "export")
+    kept = read(verify_now(kept_export_uri=export_uri, require_safe=True))
+    assert [(kind.kind, kind.missing, kind.kept_in) for kind in kept.kinds] == [
+        ("registry", {}, ["an export"]),
+        ("datasets", {}, ["an export"]),
+    ]
+    assert verify_now(export_uri=export_uri, require_safe=True).safe
 
 
 def test_the_manifest_counts_each_run_and_says_what_is_left_out(store: Path) -> None:

@@ -100,12 +100,15 @@ def _add_fields(group: argparse._ActionsContainer, fields: "list[_Field]") -> No
                 help=field.help,
             )
             continue
-        if field.plain == tuple[str, ...]:
+        if get_origin(field.plain) is tuple:
+            inner = get_args(field.plain)[0]
+            names = get_args(inner) if get_origin(inner) is Literal else None
             group.add_argument(
                 to_flag(field.name),
                 dest=field.name,
                 action="append",
-                metavar="NAME",
+                choices=names,
+                metavar=None if names else "NAME",
                 default=argparse.SUPPRESS,
                 help=f"{field.help}; may be given again".replace("%", "%%"),
             )

@@ -13,6 +13,7 @@ import msgspec
 from switchyard.core.errors import BadRecord
 from switchyard.core.verify.batches import Scope
 from switchyard.core.verify.findings import KeptIn, LeftOut, State, UnknownRun, VerifiedRun
+from switchyard.core.verify.kinds import KindFound
 from switchyard.core.verify.models import VerifiedModels
 from switchyard.core.verify.verdict import Verdict, to_verdict
 
@@ -37,6 +38,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     runs: list[VerifiedRun]
     unknown_runs: list[UnknownRun]
     models: VerifiedModels | None = None  # None: they were not looked at
+    kinds: list[KindFound] = []  # what the store holds besides runs
 
 
 class SourceOfTruth(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,8 +58,11 @@ def to_manifest(
     verified_at: datetime,
     from_export: bool,
     models: VerifiedModels | None = None,
+    kinds: Sequence[KindFound] = (),
+    untold: Sequence[str] = (),
 ) -> Manifest:
-    """The manifest of `runs`; histories that seem swapped are named on their lines."""
+    """The manifest of `runs`; histories that seem swapped are named on their lines. `kinds` and `untold` are as
+    `to_verdict` takes them."""
     runs = name_swapped(sorted(runs, key=lambda run: run.quick_test_id))
     counts = Counter({state.value: 0 for state in State})
     for run in runs:
@@ -69,12 +74,13 @@ def to_manifest(
         from_export=from_export,
         versions=source.versions,
         scope=scope,
-        verdict=to_verdict(runs, unknown, scope=scope, from_export=from_export),
+        verdict=to_verdict(runs, unknown, scope=scope, from_export=from_export, kinds=kinds, untold=untold),
         counts={"runs": len(runs), "unknown": len(unknown), **counts},
         left_out=_sum_up(runs),
         runs=list(runs),
         unknown_runs=list(unknown),
         models=models,
+        kinds=list(kinds),
     )
 
 

@@ -8,6 +8,7 @@ import msgspec
 
 from switchyard.core.verify.batches import Scope
 from switchyard.core.verify.findings import State, UnknownRun, VerifiedRun
+from switchyard.core.verify.kinds import KindFound
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -20,12 +21,11 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 BEYOND_RUNS: Final = (
-    "tags that MLflow sets itself, the time of each point, values that were logged before another of the same key and "
-    "step",
-    "the model registry, data sets, and the experiments themselves",
-    "artifacts: they stay where they are, in the store that artifact_uri names",
+    "tags that MLflow sets itself, the time of each point, and values that were logged before another of the same key "
+    "and step"
 )
-"""What MLflow holds besides the records of its runs; docs/mapping.md."""
+"""What MLflow holds of a run that no published history has; docs/mapping.md. What it holds besides runs is counted:
+`core.verify.kinds`."""
 
 
 _UNSAFE: Final = {
@@ -40,11 +40,22 @@ _UNSAFE: Final = {
 
 
 def to_verdict(
-    runs: Sequence[VerifiedRun], unknown: Sequence[UnknownRun], *, scope: Scope, from_export: bool
+    runs: Sequence[VerifiedRun],
+    unknown: Sequence[UnknownRun],
+    *,
+    scope: Scope,
+    from_export: bool,
+    kinds: Sequence[KindFound] = (),
+    untold: Sequence[str] = (),
 ) -> Verdict:
     """Safe is what was looked at whole, has no run that MLflow alone could tell of, and is kept in full: in each run's
     ``training_metrics.json``, or in the export that it was compared with. An export also keeps what is never published:
-    runs of bins of histograms alone, and runs that somebody has deleted."""
+    runs of bins of histograms alone, and runs that somebody has deleted. Of what the store holds besides, `kinds`,
+    nothing may be kept nowhere that was not given up by name.
+
+    Args:
+        untold: what nobody could count, for the way that the store was read shows nothing of it.
+    """
     found = Counter(run.state for run in runs)
     not_safe = [f"{found[state]} runs {words}" for state, words in _UNSAFE.items() if found[state]]
     if not scope.is_all:
@@ -65,13 +76,16 @@ def to_verdict(
             "version 1); write their training_metrics.json with switchyard backfill --full, or keep an export: "
             "switchyard export"
         )
+    not_safe += [str(kind) for kind in kinds if not kind.is_safe]
     if not_safe:
         says = "It is NOT safe to delete this MLflow store: `not_safe` says why."
     elif from_export:
         says = "It is safe to delete the MLflow store as it was when it was exported, as long as the export is kept."
     else:
         says = "It is safe to delete this MLflow store if what `lost` names is not needed; an export would keep it."
-    lost = list(BEYOND_RUNS[-1:] if from_export else BEYOND_RUNS)
+    lost = [] if from_export else [BEYOND_RUNS]
+    lost += [f"{kind.kind}, given up by name: {kind.words_missing}" for kind in kinds if kind.given_up]
+    lost += untold
     return Verdict(safe=not not_safe, says=says, not_safe=not_safe, lost=lost)
 
 

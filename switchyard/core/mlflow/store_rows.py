@@ -1,0 +1,11 @@
+"""What an MLflow store holds, table by table, as far as whoever reads it can count."""
+
+import msgspec
+
+
+class StoreRows(msgspec.Struct, frozen=True, kw_only=True):
+    """Rows by table, named as MLflow's database names them, however they were counted; a table without a row may be
+    left out."""
+
+    rows: dict[str, int]
+    untold: list[str] = []  # what nobody can count this way, in words

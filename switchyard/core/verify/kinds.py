@@ -1,0 +1,145 @@
+"""What an MLflow store holds besides its runs, and which of it is kept nowhere else."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final, Literal, get_args
+
+import msgspec
+
+from switchyard.core.mlflow.store_rows import StoreRows
+
+KindName = Literal["registry", "logged-models", "traces", "datasets", "experiment-tags", "other", "artifacts"]
+KINDS: Final[tuple[KindName, ...]] = get_args(KindName)
+
+
+class Kind(msgspec.Struct, frozen=True, kw_only=True):
+    """One kind of what MLflow holds."""
+
+    tables: tuple[str, ...]
+    keep: str  # how it is kept, as a command
+
+
+_EXPORT: Final = "keep an export and name it: switchyard export, then switchyard verify --kept-export-uri <where>"
+_KINDS: Final[Mapping[KindName, Kind]] = {
+    "registry": Kind(
+        tables=(
+            *("registered_models", "registered_model_tags", "registered_model_aliases"),
+            *("model_versions", "model_version_tags"),
+        ),
+        keep=f"import it: switchyard import-models; or {_EXPORT}",
+    ),
+    "logged-models": Kind(
+        tables=("logged_models", "logged_model_metrics", "logged_model_params", "logged_model_tags"), keep=_EXPORT
+    ),
+    "traces": Kind(
+        tables=(
+            *("trace_info", "trace_tags", "trace_request_metadata", "trace_metrics"),
+            *("spans", "span_metrics", "assessments"),
+        ),
+        keep=_EXPORT,
+    ),
+    "datasets": Kind(tables=("datasets", "inputs", "input_tags"), keep=_EXPORT),
+    "experiment-tags": Kind(tables=("experiment_tags",), keep=_EXPORT),
+    "other": Kind(tables=(), keep=_EXPORT),  # every table that is named nowhere here
+    "artifacts": Kind(tables=(), keep="copy them: switchyard artifacts copy"),
+}
+_OF_RUNS: Final = frozenset(("experiments", "runs", "metrics", "latest_metrics", "params", "tags"))
+"""What verify compares run by run; an experiment's name is in its runs' rows."""
+_HOUSEKEEPING: Final = frozenset(("alembic_version", "workspaces"))
+"""Not what a team has put there. Source: mlflow/store/db_migrations/versions, 3.17.2."""
+_IMPORTED: Final = ("registered_models", "model_versions")
+"""An imported model has its tags and aliases with it, and a version its own tags: `core.registry.importing`."""
+
+
+class KindFound(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What there is of one kind in the store, and what of that is kept elsewhere. Rows by table; artifacts by the runs
+    that name a place of their own."""
+
+    kind: KindName
+    stored: dict[str, int] = {}
+    missing: dict[str, int] = {}  # of those, what is kept nowhere
+    kept_in: list[str] = []
+    given_up: bool = False  # by name: whoever called says that it may be lost
+
+    @property
+    def is_safe(self) -> bool:
+        """True where nothing is lost that was not given up."""
+        return not self.missing or self.given_up
+
+    @property
+    def words_missing(self) -> str:
+        """What is kept nowhere, by table and number."""
+        if self.kind == "artifacts":
+            return f"those of {self.missing.get('runs', 0)} runs"
+        return ", ".join(f"{count} {name}" for name, count in self.missing.items())
+
+    def __str__(self) -> str:
+        said = f"{self.kind}: {self.words_missing} are kept nowhere else"
+        return f"{said}; {_KINDS[self.kind].keep}; or say that it may be lost: --give-up {self.kind}"
+
+
+class Artifacts(msgspec.Struct, frozen=True, kw_only=True):
+    """The runs whose artifacts MLflow knows a place for, and those whose artifacts were copied."""
+
+    stored: frozenset[str] = frozenset()
+    copied: frozenset[str] = frozenset()
+
+
+def find_kinds(
+    store: StoreRows,
+    *,
+    kept: StoreRows | None = None,
+    imported: Mapping[str, int] | None = None,
+    artifacts: Artifacts | None = None,
+    give_up: Collection[KindName] = (),
+) -> list[KindFound]:
+    """Each kind of which the store has anything, in the order of KINDS.
+
+    Args:
+        kept: the rows of an export that outlives the store.
+        imported: registered models and versions that our registry has of this store's, found equal, by MLflow's table.
+        artifacts: None: nobody looked, and nothing is said of them.
+        give_up: kinds that may be lost.
+    """
+    found: list[KindFound] = []
+    for kind in KINDS:
+        if kind == "artifacts":
+            line = _find_artifacts(artifacts) if artifacts else None
+        else:
+            line = _find_rows(kind, store, kept, imported or {})
+        if line is not None:
+            found.append(msgspec.structs.replace(line, given_up=kind in give_up and bool(line.missing)))
+    return found
+
+
+def _find_rows(
+    kind: KindName, store: StoreRows, kept: StoreRows | None, imported: Mapping[str, int]
+) -> KindFound | None:
+    stored = {table: count for table in _to_tables(kind, store) if (count := store.rows.get(table, 0))}
+    if not stored:
+        return None
+    exported = kept.rows if kept else {}
+    missing = {table: left for table, count in stored.items() if (left := count - exported.get(table, 0)) > 0}
+    kept_in = ["an export"] if kept and missing != stored else []
+    if missing and kind == "registry" and all(imported.get(table, 0) >= stored.get(table, 0) for table in _IMPORTED):
+        missing = {}
+        kept_in.append("our registry")
+    return KindFound(kind=kind, stored=stored, missing=missing, kept_in=kept_in)
+
+
+def _to_tables(kind: KindName, store: StoreRows) -> Sequence[str]:
+    if kind != "other":
+        return _KINDS[kind].tables
+    named = {table for found in _KINDS.values() for table in found.tables}
+    return sorted(store.rows.keys() - named - _OF_RUNS - _HOUSEKEEPING)
+
+
+def _find_artifacts(artifacts: Artifacts) -> KindFound | None:
+    if not artifacts.stored:
+        return None
+    left = artifacts.stored - artifacts.copied
+    return KindFound(
+        kind="artifacts",
+        stored={"runs": len(artifacts.stored)},
+        missing={"runs": len(left)} if left else {},
+        kept_in=["copies"] if artifacts.stored & artifacts.copied else [],
+    )

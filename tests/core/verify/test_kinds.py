@@ -1,0 +1,91 @@
+"""What an MLflow store holds besides runs: what of it is kept nowhere, as a table."""
+
+from typing import Any
+
+import pytest
+
+from switchyard.core.mlflow.store_rows import StoreRows
+from switchyard.core.verify.kinds import KINDS, Artifacts, KindFound, find_kinds
+
+REGISTRY = {"registered_models": 2, "model_versions": 5, "model_version_tags": 1}
+
+
+def rows(**tables: int) -> StoreRows:
+    return StoreRows(rows=tables)
+
+
+def artifacts(stored: str, copied: str = "") -> Artifacts:
+    return Artifacts(stored=frozenset(stored), copied=frozenset(copied))
+
+
+FOUND: dict[str, tuple[dict[str, Any], list[tuple[str, dict[str, int], list[str]]]]] = {
+    "runs alone": ({"store": rows(runs=3, metrics=9, alembic_version=1, datasets=0)}, []),
+    "a registry": ({"store": StoreRows(rows=REGISTRY)}, [("registry", REGISTRY, [])]),
+    "a registry that an export has": (
+        {"store": StoreRows(rows=REGISTRY), "kept": StoreRows(rows=REGISTRY)},
+        [("registry", {}, ["an export"])],
+    ),
+    "a registry that went on since the export": (
+        {"store": StoreRows(rows=REGISTRY), "kept": StoreRows(rows=REGISTRY | {"model_versions": 4})},
+        [("registry", {"model_versions": 1}, ["an export"])],
+    ),
+    "an export that is older than the registry": (
+        {"store": StoreRows(rows=REGISTRY), "kept": rows(runs=3)},
+        [("registry", REGISTRY, [])],
+    ),
+    "a registry that was imported": (
+        {"store": StoreRows(rows=REGISTRY), "imported": {"registered_models": 2, "model_versions": 5}},
+        [("registry", {}, ["our registry"])],
+    ),
+    "a registry that was imported in part": (
+        {"store": StoreRows(rows=REGISTRY), "imported": {"registered_models": 2, "model_versions": 4}},
+        [("registry", REGISTRY, [])],
+    ),
+    "tables that a newer MLflow has": (
+        {"store": rows(webhooks=2, scorers=0, trace_info=4, spans=8)},
+        [("traces", {"trace_info": 4, "spans": 8}, []), ("other", {"webhooks": 2}, [])],
+    ),
+    "artifacts that nobody copied": (
+        {"store": rows(), "artifacts": artifacts("abc", "b")},
+        [("artifacts", {"runs": 2}, ["copies"])],
+    ),
+    "artifacts that were all copied": (
+        {"store": rows(), "artifacts": artifacts("ab", "abc")},
+        [("artifacts", {}, ["copies"])],
+    ),
+    "runs that name no place": ({"store": rows(), "artifacts": artifacts("", "a")}, []),
+}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_what_is_kept_nowhere_is_told_by_name_and_number(name: str) -> None:
+    """Each kind that the store has anything of, in one order."""
+    asked, expected = FOUND[name]
+    found = find_kinds(**asked)
+    assert [(kind.kind, kind.missing, kind.kept_in) for kind in found] == expected
+    assert [kind.is_safe for kind in found] == [not kind.missing for kind in found]
+    assert [KINDS.index(kind.kind) for kind in found] == sorted(KINDS.index(kind.kind) for kind in found)
+
+
+def test_a_kind_that_is_kept_nowhere_is_safe_only_when_it_is_given_up_by_name() -> None:
+    """And what is kept anyway is not called given up."""
+    store = rows(registered_models=1, datasets=2)
+    lost, kept = find_kinds(store, kept=rows(datasets=2), give_up=["registry", "datasets"])
+    assert (lost.given_up, lost.is_safe, kept.given_up, kept.is_safe) == (True, True, False, True)
+    (other, _) = find_kinds(store, give_up=["datasets"])
+    assert (other.given_up, other.is_safe) == (False, False)
+
+
+def test_a_kind_says_what_to_do() -> None:
+    """The number, the table, and the commands that keep it or give it up."""
+    said = str(KindFound(kind="registry", stored=REGISTRY, missing=REGISTRY))
+    assert said == (
+        "registry: 2 registered_models, 5 model_versions, 1 model_version_tags are kept nowhere else; import it: "
+        "switchyard import-models; or keep an export and name it: switchyard export, then switchyard verify "
+        "--kept-export-uri <where>; or say that it may be lost: --give-up registry"
+    )
+    copied = str(KindFound(kind="artifacts", stored={"runs": 3}, missing={"runs": 3}))
+    assert copied == (
+        "artifacts: those of 3 runs are kept nowhere else; copy them: switchyard artifacts copy; or say that it "
+        "may be lost: --give-up artifacts"
+    )
