@@ -67,8 +67,11 @@ def verify(wanted: VerifyParameters) -> VerifyResult:
         return NOTHING_TO_VERIFY  # a team without MLflow has the weekly deployment too
     source = read_source(wanted.export_uri)
     unknown = list_unknown_runs(wanted.experiments, wanted.export_uri) if scope.is_all else []
-    kinds, untold = count_kinds(wanted.export_uri, wanted.kept_export_uri, wanted.give_up) if scope.is_all else ([], [])
     runs = _verify(batches, started, wanted.concurrency)
+    models = verify_models(wanted.export_uri) if wanted.models and scope.is_all else None
+    kinds, untold = (
+        count_kinds(wanted.export_uri, wanted.kept_export_uri, models, wanted.give_up) if scope.is_all else ([], [])
+    )
     manifest = to_manifest(
         runs,
         unknown,
@@ -76,7 +79,7 @@ def verify(wanted: VerifyParameters) -> VerifyResult:
         scope=scope,
         verified_at=started,
         from_export=bool(wanted.export_uri),
-        models=verify_models(wanted.export_uri) if wanted.models and scope.is_all else None,
+        models=models,
         kinds=kinds,
         untold=untold,
     )

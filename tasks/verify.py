@@ -14,6 +14,7 @@ from switchyard.core.verify.batches import VerifyBatch
 from switchyard.core.verify.findings import KIND, UnknownRun, VerifiedRun
 from switchyard.core.verify.kinds import KindFound, KindName
 from switchyard.core.verify.manifest import Manifest, SourceOfTruth, to_json
+from switchyard.core.verify.models import VerifiedModels
 from switchyard.services import verify as verifying
 from tasks.policy import effect
 
@@ -51,10 +52,12 @@ def list_unknown_runs(experiments: Sequence[str], export_uri: str) -> list[Unkno
 
 @effect
 def count_kinds(
-    export_uri: str, kept_export_uri: str, give_up: Sequence[KindName]
+    export_uri: str, kept_export_uri: str, models: VerifiedModels | None, give_up: Sequence[KindName]
 ) -> tuple[list[KindFound], list[str]]:
     """What the store holds besides runs, and what of that is kept nowhere else; and what nobody could count."""
-    return verifying.count_kinds(connect(), export_uri=export_uri, kept_export_uri=kept_export_uri, give_up=give_up)
+    return verifying.count_kinds(
+        connect(), export_uri=export_uri, kept_export_uri=kept_export_uri, models=models, give_up=give_up
+    )
 
 
 @effect

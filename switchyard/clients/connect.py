@@ -125,13 +125,13 @@ class Outside:
     def open_row_counts(self, export_uri: str = "") -> RowCounts:
         """What the export at `export_uri` holds; where that is empty, the MLflow that the settings name. Raises:
         BadSetup: none is named."""
-        from switchyard.clients.mlflow.row_counts import DatabaseCounts, ExportCounts
+        from switchyard.clients.mlflow.row_counts import AnswersCounts, DatabaseCounts, ExportCounts
 
         if export_uri:
             return ExportCounts(export_uri, self.objects(export_uri))
         if self.settings.mlflow_backend_store_uri:
             return DatabaseCounts(self.settings.mlflow_backend_store_uri)
-        raise BadSetup("TODO")
+        return AnswersCounts(self.open_answers())
 
     def close(self) -> None:
         """Closes the results database's connections; a later use opens new ones."""

@@ -234,6 +234,12 @@ class TrackingDetails(Protocol):
 
         Raises: BadSetup, TryAgain: as `Tracking.list_runs`."""
 
+    def count_not_kept(self) -> dict[str, int]:
+        """The rows of which the store tells how many there are, and no more, by MLflow's table (``trace_info``); a
+        table without one is left out.
+
+        Raises: BadSetup, TryAgain: as `Tracking.list_runs`."""
+
 
 class RowCounts(Protocol):
     """What an MLflow store holds, runs and all else, read only."""

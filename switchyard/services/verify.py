@@ -24,6 +24,7 @@ from switchyard.core.verify.batches import FOUND, to_found_prefix
 from switchyard.core.verify.findings import KIND, State, UnknownRun, VerifiedRun
 from switchyard.core.verify.kept_run import KeptRun
 from switchyard.core.verify.kinds import KindFound, KindName, find_kinds
+from switchyard.core.verify.models import VerifiedModels
 from switchyard.core.verify.run import to_run_id, verify_run
 
 CHARTED_RUNS: Final = 200
@@ -106,7 +107,12 @@ def list_unknown(outside: Outside, *, experiments: Sequence[str], export_uri: st
 
 
 def count_kinds(
-    outside: Outside, *, export_uri: str = "", kept_export_uri: str = "", give_up: Collection[KindName] = ()
+    outside: Outside,
+    *,
+    export_uri: str = "",
+    kept_export_uri: str = "",
+    models: VerifiedModels | None = None,
+    give_up: Collection[KindName] = (),
 ) -> tuple[list[KindFound], list[str]]:
     """What the store holds besides runs, and what of that is kept nowhere else; and, in words, what nobody could count.
     A second call counts again.
@@ -117,8 +123,10 @@ def count_kinds(
     store = outside.open_row_counts(export_uri).count_rows()
     kept = store if export_uri else None
     if kept_export_uri and not export_uri:
+        with closing(outside.open_export(kept_export_uri)) as exported:
+            exported.describe()  # reads every part: it must be what was exported
         kept = outside.open_row_counts(kept_export_uri).count_rows()
-    return find_kinds(store, kept=kept, give_up=give_up), store.untold
+    return find_kinds(store, kept=kept, models=models, give_up=give_up), store.untold
 
 
 def count_lines(outside: Outside, since: datetime) -> int | None:

@@ -116,6 +116,7 @@ class Export(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     source: str = ""  # of API: which store answered, in words, without a password
     missing: list[Missing] = []  # the same command reads these again
     not_kept: list[str] = []  # what the store may hold and does not tell, one sentence each
+    not_kept_rows: dict[str, int] = {}  # of these the ones that could be counted, by MLflow's table
     noted: list[str] = []  # what was odd while it was read, one sentence each
 
     @property

@@ -8,4 +8,5 @@ class StoreRows(msgspec.Struct, frozen=True, kw_only=True):
     left out."""
 
     rows: dict[str, int]
+    unkept: dict[str, int] = {}  # of an export: rows that the store had and the export has not, as far as known
     untold: list[str] = []  # what nobody can count this way, in words

@@ -6,6 +6,7 @@ from typing import Final, Literal, get_args
 import msgspec
 
 from switchyard.core.mlflow.store_rows import StoreRows
+from switchyard.core.verify.models import VerifiedModels
 
 KindName = Literal["registry", "logged-models", "traces", "datasets", "experiment-tags", "other", "artifacts"]
 KINDS: Final[tuple[KindName, ...]] = get_args(KindName)
@@ -46,8 +47,6 @@ _OF_RUNS: Final = frozenset(("experiments", "runs", "metrics", "latest_metrics",
 """What verify compares run by run; an experiment's name is in its runs' rows."""
 _HOUSEKEEPING: Final = frozenset(("alembic_version", "workspaces"))
 """Not what a team has put there. Source: mlflow/store/db_migrations/versions, 3.17.2."""
-_IMPORTED: Final = ("registered_models", "model_versions")
-"""An imported model has its tags and aliases with it, and a version its own tags: `core.registry.importing`."""
 
 
 class KindFound(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -88,7 +87,7 @@ def find_kinds(
     store: StoreRows,
     *,
     kept: StoreRows | None = None,
-    imported: Mapping[str, int] | None = None,
+    models: VerifiedModels | None = None,
     artifacts: Artifacts | None = None,
     give_up: Collection[KindName] = (),
 ) -> list[KindFound]:
@@ -96,7 +95,7 @@ def find_kinds(
 
     Args:
         kept: the rows of an export that outlives the store.
-        imported: registered models and versions that our registry has of this store's, found equal, by MLflow's table.
+        models: what of the store's registry our own has, and found equal; None: nobody looked.
         artifacts: None: nobody looked, and nothing is said of them.
         give_up: kinds that may be lost.
     """
@@ -105,32 +104,41 @@ def find_kinds(
         if kind == "artifacts":
             line = _find_artifacts(artifacts) if artifacts else None
         else:
-            line = _find_rows(kind, store, kept, imported or {})
+            line = _find_rows(kind, store, kept, models)
         if line is not None:
             found.append(msgspec.structs.replace(line, given_up=kind in give_up and bool(line.missing)))
     return found
 
 
 def _find_rows(
-    kind: KindName, store: StoreRows, kept: StoreRows | None, imported: Mapping[str, int]
+    kind: KindName, store: StoreRows, kept: StoreRows | None, models: VerifiedModels | None
 ) -> KindFound | None:
-    stored = {table: count for table in _to_tables(kind, store) if (count := store.rows.get(table, 0))}
+    tables = _to_tables(kind, store)
+    stored = {table: n for table in tables if (n := store.rows.get(table, 0) + store.unkept.get(table, 0))}
     if not stored:
         return None
     exported = kept.rows if kept else {}
     missing = {table: left for table, count in stored.items() if (left := count - exported.get(table, 0)) > 0}
     kept_in = ["an export"] if kept and missing != stored else []
-    if missing and kind == "registry" and all(imported.get(table, 0) >= stored.get(table, 0) for table in _IMPORTED):
+    if missing and kind == "registry" and models is not None and _is_imported(models):
         missing = {}
         kept_in.append("our registry")
     return KindFound(kind=kind, stored=stored, missing=missing, kept_in=kept_in)
+
+
+def _is_imported(models: VerifiedModels) -> bool:
+    """True where every model, with every version and its files, is in our registry and equal."""
+    return not models.unread and all(
+        model.here and model.equal == model.versions and not (model.differs or model.missing or model.unread)
+        for model in models.models
+    )
 
 
 def _to_tables(kind: KindName, store: StoreRows) -> Sequence[str]:
     if kind != "other":
         return _KINDS[kind].tables
     named = {table for found in _KINDS.values() for table in found.tables}
-    return sorted(store.rows.keys() - named - _OF_RUNS - _HOUSEKEEPING)
+    return sorted((store.rows.keys() | store.unkept.keys()) - named - _OF_RUNS - _HOUSEKEEPING)
 
 
 def _find_artifacts(artifacts: Artifacts) -> KindFound | None:

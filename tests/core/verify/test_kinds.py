@@ -6,12 +6,21 @@ import pytest
 
 from switchyard.core.mlflow.store_rows import StoreRows
 from switchyard.core.verify.kinds import KINDS, Artifacts, KindFound, find_kinds
+from switchyard.core.verify.models import VerifiedModel, VerifiedModels
 
 REGISTRY = {"registered_models": 2, "model_versions": 5, "model_version_tags": 1}
 
 
 def rows(**tables: int) -> StoreRows:
     return StoreRows(rows=tables)
+
+
+def models(*found: VerifiedModel, unread: str = "") -> VerifiedModels:
+    return VerifiedModels(models=list(found), unread=unread)
+
+
+WHOLE = VerifiedModel(name="a", here="a", versions=3, equal=3)
+HALF = VerifiedModel(name="b", here="b", versions=2, equal=1, missing=[2])
 
 
 def artifacts(stored: str, copied: str = "") -> Artifacts:
@@ -34,12 +43,27 @@ FOUND: dict[str, tuple[dict[str, Any], list[tuple[str, dict[str, int], list[str]
         [("registry", REGISTRY, [])],
     ),
     "a registry that was imported": (
-        {"store": StoreRows(rows=REGISTRY), "imported": {"registered_models": 2, "model_versions": 5}},
+        {"store": StoreRows(rows=REGISTRY), "models": models(WHOLE, WHOLE)},
         [("registry", {}, ["our registry"])],
     ),
     "a registry that was imported in part": (
-        {"store": StoreRows(rows=REGISTRY), "imported": {"registered_models": 2, "model_versions": 4}},
+        {"store": StoreRows(rows=REGISTRY), "models": models(WHOLE, HALF)},
         [("registry", REGISTRY, [])],
+    ),
+    "a registry of which a version has no files here": (
+        {
+            "store": StoreRows(rows=REGISTRY),
+            "models": models(VerifiedModel(name="a", here="a", versions=2, equal=1, without_files=[1])),
+        },
+        [("registry", REGISTRY, [])],
+    ),
+    "a registry that could not be read": (
+        {"store": StoreRows(rows=REGISTRY), "models": models(unread="it is away")},
+        [("registry", REGISTRY, [])],
+    ),
+    "traces that a server counts and an export of it has not": (
+        {"store": StoreRows(rows={}, unkept={"trace_info": 4}), "kept": StoreRows(rows={}, unkept={"trace_info": 4})},
+        [("traces", {"trace_info": 4}, [])],
     ),
     "tables that a newer MLflow has": (
         {"store": rows(webhooks=2, scorers=0, trace_info=4, spans=8)},

@@ -164,6 +164,7 @@ class _Exporter:
             source=self._source,
             missing=sorted(self._missing, key=lambda missing: (missing.kind, missing.id)),
             not_kept=self._store.details.list_not_kept(),
+            not_kept_rows=self._store.details.count_not_kept(),
             noted=[*noted, *(said for batch in self._batches for said in batch.noted)],
         )
 
