@@ -1,6 +1,7 @@
 """The registry in a folder of MLflow's, imported from without MLflow's client; and what a folder is no use for."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,8 +22,13 @@ def root(tmp_path: Path) -> Path:
     """A folder of one run, and two models: one of three versions, of which one was deleted."""
     root = tmp_path / "mlruns"
     write_folder(root.as_uri(), [make_small({}, info=make_info(run_id=RUN, artifact_uri="gs://b/4/a/artifacts"))])
-    times = {"creation_timestamp": 1, "last_updated_timestamp": 2}
-    written_by_3 = {"name": "two tower", "description": None, "workspace": "default", "aliases": {"champion": "2"}}
+    times: dict[str, Any] = {"creation_timestamp": 1, "last_updated_timestamp": 2}
+    written_by_3: dict[str, Any] = {
+        "name": "two tower",
+        "description": None,
+        "workspace": "default",
+        "aliases": {"champion": "2"},
+    }
     write(root / "models/two tower/meta.yaml", written_by_3 | times)
     write(root / "models/two tower/tags/team/a", "search")
     write(root / "models/two tower/aliases/champion", "2")

@@ -51,7 +51,7 @@ class Client:
         tags = [{"key": "note", "value": TEXT}, {"key": "mlflow.user", "value": "ann"}]
         run = self.call("runs/create", experiment_id=experiment, run_name=name, start_time=1_700_000_000_000, tags=tags)
         run_id: str = run["run"]["info"]["run_id"]
-        values = [1 / (epoch + 1) for epoch in range(epochs)]
+        values: list[float | str] = [1 / (epoch + 1) for epoch in range(epochs)]
         if epochs > 3:
             values[1:3] = ["NaN", "Infinity"]
         points = [

@@ -80,12 +80,18 @@ class FolderDetails:
 
     def list_not_kept(self) -> list[str]:
         """See the port. Traces are counted, where there are any."""
-        traces = sum(
-            len(self._layout.list_folders(f"{experiment.folder}traces/"))
-            for experiment in self._layout.list_experiments()
-        )
+        traces = self._count_traces()
         counted = [f"{traces} traces, and their spans and assessments"] if traces else []
         return [*_NOT_KEPT, *counted, *(f"{what}: {said}" for what, said in sorted(self._damaged.items()))]
+
+    def count_not_kept(self) -> dict[str, int]:
+        """See the port: traces, which are folders of their own."""
+        traces = self._count_traces()
+        return {"trace_info": traces} if traces else {}
+
+    def _count_traces(self) -> int:
+        experiments = self._layout.list_experiments()
+        return sum(len(self._layout.list_folders(f"{experiment.folder}traces/")) for experiment in experiments)
 
     @contextmanager
     def _noting(self, what: str) -> Iterator[None]:
