@@ -8,6 +8,7 @@ from switchyard.clients.objects.open import open_objects
 from switchyard.clients.settings import Settings, is_folder, read_settings
 from switchyard.core.errors import BadSetup
 from switchyard.core.ports import (
+    ArtifactCopies,
     Catalogue,
     Followed,
     Histories,
@@ -104,6 +105,11 @@ class Outside:
     def model_imports(self) -> ModelImports:
         """Another registry's models, written into ours. Raises: BadSetup, as `runs`."""
         return self._results.imports
+
+    @property
+    def artifact_copies(self) -> ArtifactCopies:
+        """Where the artifacts of MLflow's runs were copied to. Raises: BadSetup, as `runs`."""
+        return self._results.artifact_copies
 
     def open_registry(self, export_uri: str = "") -> RegistrySource:
         """The MLflow registry to import from: the export at `export_uri`; where that is empty, the database of the

@@ -7,10 +7,12 @@ lists only what else it raises. Times are aware UTC.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, BinaryIO, Final, Protocol
 
 import msgspec
 
+from switchyard.core.artifacts.copies import ArtifactCopy
+from switchyard.core.artifacts.manifest import LeftOut, SourceObject
 from switchyard.core.backfill.following import FollowedRun, FollowedStore, Lifecycle, RowFacts
 from switchyard.core.backfill.rows import AdoptedRun, BackfillRow
 from switchyard.core.comparison.compared import ComparedRun
@@ -102,6 +104,12 @@ class Objects(Protocol):
 
         Raises: NotFound."""
 
+    def read_into(self, uri: str, file: BinaryIO) -> Stat:
+        """Adds the object's bytes, as they are stored, to `file`, part by part: a large object is never in memory. What
+        is answered is of exactly these bytes. A second call adds them again.
+
+        Raises: NotFound; StaleWrite: it changed while it was read; what `file` has of it is of no use."""
+
     def write(self, uri: str, data: bytes, *, if_generation: int) -> int:
         """Writes and returns the new generation. A second call with the same positive or ABSENT `if_generation`
         raises StaleWrite, unless what is there is byte for byte `data` (an own write whose answer was lost).
@@ -115,11 +123,17 @@ class Objects(Protocol):
 
         Raises: BadSetup: it may not be read."""
 
+    def write_from(self, uri: str, file: BinaryIO, *, if_generation: int) -> int:
+        """As `write`, of all bytes of `file`, from its begin, part by part.
+
+        Raises: as `write`."""
+
     def list(self, prefix: str) -> list[str]:
         """The URIs of all objects that start with `prefix`, sorted; empty when there is none."""
 
-    def list_stats(self, prefix: str) -> Iterator[tuple[str, Stat]]:
-        """The same objects with what `stat` says of each, sorted; one that is deleted meanwhile is left out."""
+    def list_stats(self, prefix: str, *, follow_links: bool = True) -> Iterator[tuple[str, Stat]]:
+        """The same objects with what `stat` says of each, sorted; one that is deleted meanwhile is left out. Without
+        `follow_links`, so is what is or lies behind a symbolic link."""
 
     def list_odd(self, prefix: str) -> Iterator[str]:
         """The URIs of what starts with `prefix` and is no object of its own, sorted: symbolic links, to files and to
@@ -564,6 +578,38 @@ class MirrorNotes(Protocol):
 
     def list_origins(self, name: str) -> dict[int, int]:
         """When the versions that were imported were made where they come from, in ms, by version."""
+
+
+class ArtifactSource(Protocol):
+    """Where the artifacts of MLflow's runs are, read only: a bucket or a disk, or whatever MLflow's own artifact
+    repositories reach. `place` has no slash at its end."""
+
+    def list(self, place: str) -> Iterator[SourceObject | LeftOut]:
+        """All artifacts below `place`, each once, in no particular order; what cannot be copied (a link, a pipe, a name
+        that is none) says why. Empty where there are none. A second call lists again.
+
+        Raises: NotFound: no such place can be seen from here; BadSetup: it may not be read, or what reads it is not
+        installed; BadRequest: it is no place."""
+
+    def fetch(self, place: str, found: SourceObject, file: BinaryIO) -> SourceObject:
+        """Adds the artifact's bytes to `file`, which is empty, part by part; answers what it was then. A second call
+        reads again.
+
+        Raises: NotFound: it is gone; StaleWrite: it changed while it was read; BadSetup, BadRequest: as `list`."""
+
+
+class ArtifactCopies(Protocol):
+    """Where the artifacts of MLflow's runs were copied to, by MLflow run id. Each method that writes is one
+    transaction."""
+
+    def keep(self, copy: ArtifactCopy) -> None:
+        """Replaces what is known of that run's copy. A second call changes nothing."""
+
+    def read(self, mlflow_run_ids: Sequence[str]) -> dict[str, ArtifactCopy]:
+        """The copies of these runs, by run; those that have none are left out."""
+
+    def list_ids(self) -> list[str]:
+        """All runs that have a copy, ascending."""
 
 
 class ModelImports(Protocol):

@@ -5,6 +5,7 @@ folder take turns by a lock on the folder itself, so no lock file lies about and
 """
 
 import contextlib
+import io
 import os
 import shutil
 import stat
@@ -13,10 +14,11 @@ from pathlib import Path
 from typing import BinaryIO, NoReturn
 
 from switchyard.clients.objects.file_uris import to_path, to_prefix, to_uri
-from switchyard.clients.objects.folders import PART_NAME, locked_folder, make_folder, replace_file, translated
+from switchyard.clients.objects.folders import PART_NAME, locked_folder, make_folder, replace_file, to_error, translated
 from switchyard.core.errors import BadRecord, BadRequest, NotFound, StaleWrite, SwitchyardError
 from switchyard.core.ports import ABSENT, ANY, Stat
 
+_CHUNK_BYTES = 1 << 20
 _GONE = (FileNotFoundError, NotADirectoryError)
 
 
@@ -48,10 +50,33 @@ class FileObjects:
             file.seek(start)
             return file.read(length)
 
+    def read_into(self, uri: str, file: BinaryIO) -> Stat:
+        """See the port. A file that was replaced meanwhile is read as it was; one that was written into is told by its
+        time or size."""
+        with _opened(uri) as (source, found):
+            left = found.st_size  # one that somebody goes on adding to has no end
+            while left and (chunk := source.read(min(left, _CHUNK_BYTES))):
+                _pass_on(chunk, file)
+                left -= len(chunk)
+            after = os.fstat(source.fileno())
+            if (after.st_size, after.st_mtime_ns) != (found.st_size, found.st_mtime_ns):
+                raise StaleWrite(f"{uri} changed while it was read: read it again")
+            return Stat(size_bytes=found.st_size, generation=_to_generation(found))
+
     def write(self, uri: str, data: bytes, *, if_generation: int) -> int:
         """See the port."""
         _check_generation(if_generation)
-        return _put(uri, lambda file: file.write(data), if_generation=if_generation, data=data)
+        return _put(uri, lambda file: file.write(data), if_generation=if_generation, same=io.BytesIO(data))
+
+    def write_from(self, uri: str, file: BinaryIO, *, if_generation: int) -> int:
+        """See the port."""
+        _check_generation(if_generation)
+
+        def copy(target: BinaryIO) -> None:
+            file.seek(0)
+            shutil.copyfileobj(file, target, _CHUNK_BYTES)
+
+        return _put(uri, copy, if_generation=if_generation, same=file)
 
     def list_folders(self, prefix: str) -> list[str]:
         """See the port."""
@@ -69,11 +94,11 @@ class FileObjects:
         with translated(f"list {prefix}"):
             return sorted(to_uri(path) for path in _walk(folder, name_prefix))
 
-    def list_stats(self, prefix: str) -> Iterator[tuple[str, Stat]]:
+    def list_stats(self, prefix: str, *, follow_links: bool = True) -> Iterator[tuple[str, Stat]]:
         """See the port."""
         folder, name_prefix = to_prefix(prefix)
         with translated(f"list {prefix}"):
-            found = sorted((to_uri(path), path) for path in _walk(folder, name_prefix))
+            found = sorted((to_uri(path), path) for path in _walk(folder, name_prefix, follow_links=follow_links))
         for uri, path in found:
             with translated(f"read {uri}"):
                 try:
@@ -146,7 +171,7 @@ def _opened(uri: str) -> Iterator[tuple[BinaryIO, os.stat_result]]:
             os.close(descriptor)
 
 
-def _put(uri: str, write: Callable[[BinaryIO], object], *, if_generation: int, data: bytes | None = None) -> int:
+def _put(uri: str, write: Callable[[BinaryIO], object], *, if_generation: int, same: BinaryIO | None = None) -> int:
     path = to_path(uri)
     with translated(f"write {uri}"):
         make_folder(path.parent)
@@ -159,15 +184,35 @@ def _put(uri: str, write: Callable[[BinaryIO], object], *, if_generation: int, d
                 _check_is_file(uri, found)
                 generation = _to_generation(found)
             if if_generation not in (ANY, generation):
-                if generation != ABSENT and data is not None and found.st_size == len(data):
-                    with path.open("rb") as file:
-                        if file.read() == data:  # our own write, whose answer was lost
-                            return generation
+                if generation != ABSENT and same is not None and _holds(path, found.st_size, same):
+                    return generation  # our own write, whose answer was lost
                 _refuse(uri, if_generation, generation)
             return replace_file(folder, path.name, write, newer_than_ns=generation)
 
 
-def _walk(folder: Path, name_prefix: str, inside: frozenset[tuple[int, int]] = frozenset()) -> Iterator[Path]:
+def _holds(path: Path, size_bytes: int, same: BinaryIO) -> bool:
+    """True where the file has the bytes of `same`, and no more."""
+    if size_bytes != same.seek(0, os.SEEK_END):
+        return False
+    same.seek(0)
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            if chunk != same.read(len(chunk)):
+                return False
+    return True
+
+
+def _pass_on(chunk: bytes, file: BinaryIO) -> None:
+    """Trouble with the file that is written must not be told as trouble with the one that is read."""
+    try:
+        file.write(chunk)
+    except OSError as err:
+        raise to_error(err, "write to a temporary file (TMPDIR names its folder)") from err
+
+
+def _walk(
+    folder: Path, name_prefix: str, inside: frozenset[tuple[int, int]] = frozenset(), *, follow_links: bool = True
+) -> Iterator[Path]:
     """Every file below `folder` whose path there starts with `name_prefix`."""
     try:
         here = folder.stat()
@@ -180,9 +225,9 @@ def _walk(folder: Path, name_prefix: str, inside: frozenset[tuple[int, int]] = f
     for entry in entries:
         if not entry.name.startswith(name_prefix) or entry.name == PART_NAME:
             continue
-        if entry.is_dir():
-            yield from _walk(folder / entry.name, "", inside | {identity})
-        elif entry.is_file():
+        if entry.is_dir(follow_symlinks=follow_links):
+            yield from _walk(folder / entry.name, "", inside | {identity}, follow_links=follow_links)
+        elif entry.is_file(follow_symlinks=follow_links):
             yield folder / entry.name
 
 

@@ -25,6 +25,7 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 
 from switchyard.clients.objects.file_uris import to_path, to_uri
 from switchyard.clients.objects.files import FileObjects
+from switchyard.clients.objects.folders import to_error
 from switchyard.clients.objects.gcs_errors import no_bucket, translated
 from switchyard.clients.objects.gcs_sending import find_pace
 from switchyard.clients.objects.gcs_sessions import send
@@ -120,6 +121,22 @@ class GcsObjects:
             )
         return data
 
+    def read_into(self, uri: str, file: BinaryIO) -> Stat:
+        """See the port. Of one generation, with its checksum; where the client's own retry continues a broken answer,
+        it continues that generation."""
+        found = self.stat(uri)
+        blob, summed = self._blob(uri), _Summed(file)
+        try:
+            with self._asking("read", uri, "storage.objects.get"):
+                blob.download_to_file(
+                    summed, raw_download=True, if_generation_match=found.generation, checksum=None, **self._how
+                )
+        except NotFound as err:
+            raise StaleWrite(f"{uri} was deleted while it was read") from err
+        if (summed.size_bytes, summed.crc32c) != (found.size_bytes, blob.crc32c):
+            raise TryAgain(f"could not read {uri}: expected crc32c {blob.crc32c}; got {summed.crc32c}")
+        return found
+
     def _download(self, uri: str, generation: int | None, max_bytes: int | None) -> tuple[bytes, int]:
         data, blob = self._download_stored(uri, generation)
         if blob.content_encoding == "gzip":
@@ -138,16 +155,21 @@ class GcsObjects:
 
     def write(self, uri: str, data: bytes, *, if_generation: int) -> int:
         """See the port."""
+        return self.write_from(uri, io.BytesIO(data), if_generation=if_generation)
+
+    def write_from(self, uri: str, file: BinaryIO, *, if_generation: int) -> int:
+        """See the port."""
         _check_generation(if_generation)
         _check_name(uri)
+        size_bytes = file.seek(0, os.SEEK_END)
         for _ in range(_WRITES if self._retries_itself else 1):
             try:
-                return self._send(uri, io.BytesIO(data), len(data), if_generation)
+                return self._send(uri, file, size_bytes, if_generation)
             except StaleWrite as err:
                 found = self._find(uri)
                 there = found.generation if found else ABSENT
                 if if_generation not in (ANY, there):
-                    generation = self._find_own(uri, found, data)
+                    generation = self._find_own(uri, found, file)
                     if generation is not None:
                         return generation
                     wanted = "not to exist" if if_generation == ABSENT else f"to have generation {if_generation}"
@@ -193,8 +215,8 @@ class GcsObjects:
         """See the port. The empty objects that the console makes for folders (``runs/``) are left out."""
         return sorted(f"gs://{blob.bucket.name}/{blob.name}" for blob in self._list(prefix, "name"))
 
-    def list_stats(self, prefix: str) -> Iterator[tuple[str, Stat]]:
-        """See the port: page by page, in the service's own order, which is that of the names' bytes."""
+    def list_stats(self, prefix: str, *, follow_links: bool = True) -> Iterator[tuple[str, Stat]]:
+        """See the port: a bucket has no links; page by page, in the service's own order, which is that of the names' bytes."""
         for blob in self._list(prefix, "name,size,generation"):
             yield f"gs://{blob.bucket.name}/{blob.name}", _to_stat(blob)
 
@@ -257,16 +279,21 @@ class GcsObjects:
         except NotFound:
             return None
 
-    def _find_own(self, uri: str, found: Stat | None, data: bytes) -> int | None:
-        """The generation of what was `found`, if it is `data`: then the refused write had been carried out before, and
-        its answer was lost (or the same was written twice, which is no harm)."""
-        if found is None or found.size_bytes != len(data):
+    def _find_own(self, uri: str, found: Stat | None, file: BinaryIO) -> int | None:
+        """The generation of what was `found`, if it is what `file` has: then the refused write had been carried out
+        before, and its answer was lost (or the same was written twice, which is no harm)."""
+        if found is None or found.size_bytes != file.seek(0, os.SEEK_END):
             return None
+        file.seek(0)
+        compared = _Compared(file)
         try:
-            there, _ = self._download_stored(uri, found.generation)
+            with self._asking("read", uri, "storage.objects.get"):
+                self._blob(uri).download_to_file(
+                    compared, raw_download=True, if_generation_match=found.generation, checksum=None, **self._how
+                )
         except (NotFound, StaleWrite):  # gone, or written anew by now
             return None
-        return found.generation if there == data else None
+        return found.generation if compared.is_same else None
 
     @contextlib.contextmanager
     def _asking(self, action: str, uri: str, permission: str) -> Iterator[None]:
@@ -302,6 +329,55 @@ class GcsObjects:
     def _blob(self, uri: str, *, chunk_size: int | None = None) -> Any:
         bucket, name = _check_name(uri)
         return self._client.bucket(bucket).blob(name, chunk_size=chunk_size)
+
+
+class _Summed(io.RawIOBase):
+    """Passes on what is written, and sums it up: the client checks the sum of a whole answer, but not of one that it
+    continued after a break."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._sum = 0
+        self.size_bytes = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, chunk: Any) -> int:
+        try:
+            self._file.write(chunk)
+        except OSError as err:
+            raise to_error(err, "write to a temporary file (TMPDIR names its folder)") from err
+        self._sum = google_crc32c.extend(self._sum, bytes(chunk))
+        self.size_bytes += len(chunk)
+        return len(chunk)
+
+    def tell(self) -> int:
+        return self.size_bytes
+
+    @property
+    def crc32c(self) -> str:
+        return _to_text(self._sum)
+
+
+class _Compared(io.RawIOBase):
+    """Compares what is written with a file that is read along; nothing is kept."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._size = 0
+        self.is_same = True
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, chunk: Any) -> int:
+        self.is_same = self.is_same and self._file.read(len(chunk)) == bytes(chunk)
+        self._size += len(chunk)
+        return len(chunk)
+
+    def tell(self) -> int:
+        return self._size
 
 
 def open_gcs(*, credentials: Credentials | None = None, retries_itself: bool = False) -> GcsObjects:
@@ -380,7 +456,11 @@ def _content_type(uri: str) -> str:
 
 def _to_crc32c(data: bytes) -> str:
     """Big-endian, in base64. Source: https://cloud.google.com/storage/docs/data-validation"""
-    return base64.b64encode(google_crc32c.value(data).to_bytes(4, "big")).decode()
+    return _to_text(google_crc32c.value(data))
+
+
+def _to_text(crc32c: int) -> str:
+    return base64.b64encode(crc32c.to_bytes(4, "big")).decode()
 
 
 def _unpack(uri: str, data: bytes, max_bytes: int | None) -> bytes:

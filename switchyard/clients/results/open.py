@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from switchyard.clients.results.artifact_copies import SqlArtifactCopies
 from switchyard.clients.results.catalogue import SqlCatalogue
 from switchyard.clients.results.embedded import is_outdated, refuse_without_file
 from switchyard.clients.results.engine import Database, find_file
@@ -15,6 +16,7 @@ from switchyard.clients.results.models import SqlModels
 from switchyard.clients.results.predictions import SqlPredictions
 from switchyard.clients.results.runs import SqlRuns
 from switchyard.core.ports import (
+    ArtifactCopies,
     Catalogue,
     Followed,
     Histories,
@@ -43,6 +45,7 @@ class ResultsPorts:
     predictions: Predictions
     catalogue: Catalogue
     imports: ModelImports
+    artifact_copies: ArtifactCopies
 
     def close(self) -> None:
         """Closes the connections; a later call opens new ones."""
@@ -80,4 +83,5 @@ def open_results(url: str, table: str = "") -> ResultsPorts:
         predictions=SqlPredictions(database),
         catalogue=SqlCatalogue(database),
         imports=SqlModelImports(database),
+        artifact_copies=SqlArtifactCopies(database),
     )

@@ -30,11 +30,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from switchyard.clients.results.artifact_tables import make_copies_table
 from switchyard.clients.results.column_types import StorableText, UtcDateTime, to_condition
 from switchyard.clients.results.model_tables import ModelTables, make_model_tables
 from switchyard.clients.results.prediction_tables import PredictionTables, make_prediction_tables
 
-SCHEMA: Final = "0009"
+SCHEMA: Final = "0010"
 """The migration that this version's code fits (clients/migrations/versions/)."""
 VERSION_TABLE: Final = "switchyard_alembic_version"
 """Not `alembic_version`: MLflow may keep its own in the same database."""
@@ -67,6 +68,7 @@ class Tables:
     database: Table
     models: ModelTables
     predictions: PredictionTables
+    artifact_copies: Table
     own: bool  # the runs' table is ours
     history_type: HistoryType = "text"
 
@@ -130,6 +132,7 @@ def to_tables(table: str = "", *, history_type: HistoryType = "text") -> Tables:
         database=Table("switchyard_database", metadata, Column("id", Text, primary_key=True)),
         models=make_model_tables(metadata),
         predictions=make_prediction_tables(metadata),
+        artifact_copies=make_copies_table(metadata),
         own=not table,
         history_type=history_type,
     )

@@ -1,10 +1,12 @@
 """What is particular to objects on a local disk: their URIs, the disk's errors, killed writers, other processes."""
 
+import io
 import os
 import resource
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -383,3 +385,39 @@ def test_every_error_of_the_disk_is_ours(tmp_path: Path) -> None:
         for act in (OBJECTS.stat, OBJECTS.read):
             with pytest.raises(SwitchyardError, match=r"loop|file|nnn|none"):
                 act(to_uri(tmp_path / name))
+
+
+def test_file_that_is_written_into_while_it_is_streamed_is_told(tmp_path: Path) -> None:
+    """Programs other than ours do not replace a file, but write into it: what was read of it is no version of it."""
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"a" * 3_000_000)
+
+    class Slow(io.BytesIO):
+        def write(self, part: Any) -> int:
+            with path.open("ab") as file:
+                file.write(b"more")
+            return super().write(part)
+
+    with pytest.raises(StaleWrite, match="changed while it was read"):
+        FileObjects().read_into(path.as_uri(), Slow())
+
+
+def test_full_temporary_disk_is_not_the_objects_fault(tmp_path: Path) -> None:
+    """It may pass, and the message names what to mend."""
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"a")
+    with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(TryAgain, match="TMPDIR"):
+        FileObjects().read_into(path.as_uri(), full)
+
+
+def test_links_are_left_out_where_that_is_asked(tmp_path: Path) -> None:
+    """A link may lead anywhere on the disk: behind it nothing is looked at."""
+    (tmp_path / "place").mkdir()
+    (tmp_path / "place" / "a").write_text("a")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "b").write_text("b")
+    (tmp_path / "place" / "folder").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "place" / "file").symlink_to(tmp_path / "elsewhere" / "b")
+    prefix = (tmp_path / "place").as_uri() + "/"
+    assert [uri for uri, _ in OBJECTS.list_stats(prefix, follow_links=False)] == [f"{prefix}a"]
+    assert len(list(OBJECTS.list_stats(prefix))) == 3

@@ -1,14 +1,16 @@
 """The suite of the port `Objects`, for every implementation."""
 
+import io
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from switchyard.clients.objects.open import open_objects
-from switchyard.core.errors import BadRecord, BadRequest, NotFound, StaleWrite
+from switchyard.core.errors import BadRecord, BadRequest, NotFound, StaleWrite, TryAgain
 from switchyard.core.ports import ABSENT, ANY, Objects, Stat
 
 
@@ -334,3 +336,65 @@ def test_upload_of_no_folder_is_not_found(objects: Objects, root: str, tmp_path:
     for name in ("missing", "file"):
         with pytest.raises(NotFound, match=name):
             objects.upload_folder(tmp_path / name, f"{root}/model")
+
+
+@pytest.mark.parametrize("data", [b"", b"small", bytes(range(256)) * 50_000])
+def test_streamed_copy_is_the_same_bytes(objects: Objects, root: str, data: bytes) -> None:
+    """A file goes in and comes out part by part, wherever the file stood; what is answered is of these bytes."""
+    uri = f"{root}/q/a.bin"
+    given = io.BytesIO(data)
+    given.seek(0, io.SEEK_END)
+    generation = objects.write_from(uri, given, if_generation=ABSENT)
+    assert objects.read(uri) == (data, generation)
+    found = io.BytesIO()
+    assert objects.read_into(uri, found) == Stat(size_bytes=len(data), generation=generation)
+    assert found.getvalue() == data
+
+
+def test_streamed_write_obeys_generations(objects: Objects, root: str) -> None:
+    """As a write of bytes: an own write whose answer was lost is found, another one's is not overwritten."""
+    uri = f"{root}/a.bin"
+    first = objects.write_from(uri, io.BytesIO(b"first"), if_generation=ABSENT)
+    assert objects.write_from(uri, io.BytesIO(b"first"), if_generation=ABSENT) == first
+    for other in (b"other", b"longer than it"):
+        with pytest.raises(StaleWrite, match=r"a\.bin"):
+            objects.write_from(uri, io.BytesIO(other), if_generation=ABSENT)
+    assert objects.read(uri) == (b"first", first)
+    second = objects.write_from(uri, io.BytesIO(b"other"), if_generation=first)
+    assert objects.read(uri) == (b"other", second)
+    with pytest.raises(BadRequest, match="if_generation"):
+        objects.write_from(uri, io.BytesIO(b"x"), if_generation=-2)
+
+
+def test_streamed_read_of_nothing_is_not_found(objects: Objects, root: str) -> None:
+    """The message names the URI, and nothing is written."""
+    found = io.BytesIO()
+    with pytest.raises(NotFound, match=r"none\.bin"):
+        objects.read_into(f"{root}/none.bin", found)
+    assert found.getvalue() == b""
+
+
+def test_object_that_changes_while_it_is_streamed_is_told_or_whole(objects: Objects, root: str) -> None:
+    """A reader that is overtaken by a writer has all of one version, or is told; never a mixture."""
+    uri = f"{root}/a.bin"
+    size = 3_000_000
+    objects.write(uri, b"a" * size, if_generation=ABSENT)
+
+    class Slow(io.BytesIO):
+        """Has the object written anew when the first part has come."""
+
+        written = False
+
+        def write(self, part: Any) -> int:
+            if not self.written:
+                self.written = True
+                objects.write(uri, b"b" * size, if_generation=ANY)
+            return super().write(part)
+
+    found = Slow()
+    try:
+        stat = objects.read_into(uri, found)
+    except (StaleWrite, TryAgain):
+        return
+    assert stat.size_bytes == size
+    assert found.getvalue() == b"a" * size

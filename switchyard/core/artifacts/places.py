@@ -1,0 +1,103 @@
+"""Where the artifacts of a run are, by what MLflow says of it: who can read that place, or why no one can."""
+
+import re
+from pathlib import PurePosixPath
+from typing import Final, Literal
+
+import msgspec
+
+_PROXIED: Final = "mlflow-artifacts:"
+_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
+_NEEDS: Final = {"s3": "boto3", "wasbs": "azure-storage-blob", "abfss": "azure-storage-file-datalake"}
+"""What MLflow's own readers import beside MLflow. Source: mlflow/store/artifact/, 3.17.2"""
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """A place, and who reads it: our own adapters (`objects`), or MLflow's artifact repositories (`mlflow`)."""
+
+    uri: str  # without a slash at its end
+    reader: Literal["objects", "mlflow"]
+
+
+class Unreachable(msgspec.Struct, frozen=True, kw_only=True):
+    """A place that no one can read from here, and why."""
+
+    uri: str
+    reason: str
+
+
+def to_place(artifact_uri: str, *, destination: str = "", has_server: bool = False) -> Place | Unreachable:
+    """Who reads `artifact_uri`.
+
+    Args:
+        destination: the MLflow server's own ``--artifacts-destination``, where ``mlflow-artifacts:/`` lies: our own
+            adapters read it then. Empty: not known; the server is asked, where there is one.
+
+    >>> to_place("gs://bucket/0/a/artifacts/").reader
+    'objects'
+    >>> to_place("mlflow-artifacts:/0/a/artifacts", destination="gs://bucket/mlflow").uri
+    'gs://bucket/mlflow/0/a/artifacts'
+    >>> to_place("s3://bucket/0/a/artifacts").reader
+    'mlflow'
+    """
+    shown = without_password(artifact_uri)
+    uri = artifact_uri
+    if uri.startswith(_PROXIED):
+        if not destination:
+            if has_server:
+                return Place(uri=uri.rstrip("/"), reader="mlflow")
+            return Unreachable(
+                uri=shown,
+                reason="an MLflow server hands these through: set MLFLOW_TRACKING_URI, or name the server's own "
+                "--artifacts-destination",
+            )
+        # ``mlflow-artifacts:/path``, or with the server's address: ``mlflow-artifacts://host:port/path``
+        path = uri.removeprefix(_PROXIED)
+        if path.startswith("//"):
+            path = "/" + path[2:].partition("/")[2]
+        if ".." in path.split("/"):
+            return Unreachable(uri=shown, reason="its path has `..` in it")
+        uri = destination.rstrip("/") + "/" + path.strip("/")
+    if uri.startswith("file:/") and not uri.startswith("file://"):
+        uri = "file://" + uri.removeprefix("file:")
+    if uri.startswith("file://localhost/"):
+        uri = "file://" + uri.removeprefix("file://localhost")
+    if uri.startswith("/"):
+        uri = PurePosixPath(uri).as_uri()
+    found = _SCHEME.match(uri)
+    if found is None:
+        return Unreachable(
+            uri=shown, reason="it is relative to the folder in which MLflow ran, which is not known here"
+        )
+    scheme = found[1].lower()
+    if len(scheme) == 1:
+        return Unreachable(uri=shown, reason="it is a path of a Windows machine")
+    if scheme == "file" and not uri.startswith("file:///"):
+        return Unreachable(uri=shown, reason="it is a path on another machine")
+    if scheme in ("gs", "file"):
+        return Place(uri=uri.rstrip("/"), reader="objects")
+    return Place(uri=uri.rstrip("/"), reader="mlflow")
+
+
+def find_needed_package(uri: str) -> str:
+    """The package that MLflow's own reader of such a place imports; empty: not known, or none."""
+    return _NEEDS.get(uri.partition(":")[0].lower(), "")
+
+
+def without_password(uri: str) -> str:
+    """The URI as it may be shown and stored.
+
+    >>> without_password("sftp://user:secret@host/a?sig=abc")
+    'sftp://host/a'
+    """
+    if uri.startswith(("gs://", "file:", "/")):  # there `?` and `@` are a part of the name
+        return uri
+    uri = uri.partition("?")[0]  # it may hold a signature
+    if uri.startswith(("wasbs:", "abfss:", "wasb:", "abfs:")):  # what stands before the `@` is a container
+        return uri
+    return re.sub(r"^([A-Za-z][A-Za-z0-9+.-]*://)[^/@]*@", r"\1", uri)
+
+
+def lies_in(uri: str, other: str) -> bool:
+    """True where `uri` is `other`, or a place within it."""
+    return uri == other or uri.startswith(f"{other}/")

@@ -1,0 +1,72 @@
+"""Who reads the place of a run's artifacts."""
+
+import pytest
+
+from switchyard.core.artifacts.places import Place, Unreachable, find_needed_package, to_place, without_password
+
+
+@pytest.mark.parametrize(
+    ("uri", "expected"),
+    [
+        ("gs://bucket/0/a/artifacts/", "objects gs://bucket/0/a/artifacts"),
+        ("file:///srv/mlruns/0/a/artifacts", "objects file:///srv/mlruns/0/a/artifacts"),
+        ("file:/srv/mlruns/0/a", "objects file:///srv/mlruns/0/a"),
+        ("file://localhost/srv/a", "objects file:///srv/a"),
+        ("/srv/ml runs/a", "objects file:///srv/ml%20runs/a"),
+        ("s3://bucket/a", "mlflow s3://bucket/a"),
+        ("dbfs:/databricks/mlflow/0/a/artifacts", "mlflow dbfs:/databricks/mlflow/0/a/artifacts"),
+        ("hdfs://host/a", "mlflow hdfs://host/a"),
+        ("mlflow-artifacts:/0/a/artifacts", "mlflow mlflow-artifacts:/0/a/artifacts"),
+    ],
+)
+def test_places_are_read_by_our_own_adapters_where_we_have_one(uri: str, expected: str) -> None:
+    """All else that names a scheme is MLflow's to read, or to refuse."""
+    found = to_place(uri, has_server=True)
+    assert isinstance(found, Place)
+    assert f"{found.reader} {found.uri}" == expected
+
+
+@pytest.mark.parametrize(
+    ("uri", "reason"),
+    [
+        ("mlruns/0/a/artifacts", "relative"),
+        ("./mlruns/0/a", "relative"),
+        ("C:/mlruns/0", "Windows"),
+        ("file://otherhost/a", "another machine"),
+        ("mlflow-artifacts:/0/a", "MLFLOW_TRACKING_URI"),
+    ],
+)
+def test_places_that_no_one_reaches_say_why(uri: str, reason: str) -> None:
+    """With what to do, where something can be done."""
+    found = to_place(uri)
+    assert isinstance(found, Unreachable)
+    assert reason in found.reason
+
+
+@pytest.mark.parametrize("uri", ["mlflow-artifacts:/0/a", "mlflow-artifacts://host:5000/0/a"])
+def test_a_servers_destination_is_read_without_the_server(uri: str) -> None:
+    """What the server hands through lies below it; a path that leads out of it is refused."""
+    assert to_place(uri, destination="gs://bucket/x/", has_server=True) == Place(
+        uri="gs://bucket/x/0/a", reader="objects"
+    )
+    assert isinstance(to_place(f"{uri}/../../b", destination="gs://bucket/x"), Unreachable)
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("sftp://user:secret@host/a", "sftp://host/a"),
+        ("https://host/a?sig=secret", "https://host/a"),
+        ("gs://bucket/a?b@c", "gs://bucket/a?b@c"),
+        ("wasbs://container@account.blob.core.windows.net/a", "wasbs://container@account.blob.core.windows.net/a"),
+    ],
+)
+def test_no_password_is_shown(uri: str, shown: str) -> None:
+    """What is no password stays."""
+    assert without_password(uri) == shown
+
+
+def test_the_package_of_a_scheme_is_known() -> None:
+    """For the message of a place whose reader is not installed."""
+    assert find_needed_package("s3://bucket/a") == "boto3"
+    assert find_needed_package("dbfs:/a") == ""
