@@ -2,13 +2,14 @@
 loaded."""
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from switchyard.clients.objects.open import open_objects
 from switchyard.clients.settings import Settings, is_folder, read_settings
 from switchyard.core.errors import BadSetup
 from switchyard.core.ports import (
     ArtifactCopies,
+    ArtifactSource,
     Catalogue,
     Followed,
     Histories,
@@ -110,6 +111,17 @@ class Outside:
     def artifact_copies(self) -> ArtifactCopies:
         """Where the artifacts of MLflow's runs were copied to. Raises: BadSetup, as `runs`."""
         return self._results.artifact_copies
+
+    def open_artifacts(self, reader: Literal["objects", "mlflow"]) -> ArtifactSource:
+        """Reads the artifacts of MLflow's runs: by our own adapters, or by MLflow's artifact repositories, which are
+        imported at their first use."""
+        if reader == "objects":
+            from switchyard.clients.mlflow.artifact_sources import ObjectsSource
+
+            return ObjectsSource(self.objects)
+        from switchyard.clients.mlflow.artifact_repositories import RepositorySource
+
+        return RepositorySource(self.settings.mlflow_tracking_uri)
 
     def open_registry(self, export_uri: str = "") -> RegistrySource:
         """The MLflow registry to import from: the export at `export_uri`; where that is empty, the database of the

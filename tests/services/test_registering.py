@@ -209,7 +209,7 @@ class Bucket:
     def list_odd(self, prefix: str) -> Iterator[str]:
         return iter(())
 
-    def list_stats(self, prefix: str) -> Iterator[tuple[str, Stat]]:
+    def list_stats(self, prefix: str, *, follow_links: bool = True) -> Iterator[tuple[str, Stat]]:
         self._listed += 1
         for name in self._names:
             if f"gs://b/run/{name}".startswith(prefix):

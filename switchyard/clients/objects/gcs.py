@@ -216,7 +216,7 @@ class GcsObjects:
         return sorted(f"gs://{blob.bucket.name}/{blob.name}" for blob in self._list(prefix, "name"))
 
     def list_stats(self, prefix: str, *, follow_links: bool = True) -> Iterator[tuple[str, Stat]]:
-        """See the port: a bucket has no links; page by page, in the service's own order, which is that of the names' bytes."""
+        """See the port: page by page, in the service's own order, that of the names' bytes. A bucket has no links."""
         for blob in self._list(prefix, "name,size,generation"):
             yield f"gs://{blob.bucket.name}/{blob.name}", _to_stat(blob)
 

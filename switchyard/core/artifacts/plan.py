@@ -21,6 +21,17 @@ class ArtifactRun(msgspec.Struct, frozen=True, kw_only=True):
     problem: str = ""  # MLflow does not know it (any more), or cannot tell
 
 
+class How(msgspec.Struct, frozen=True, kw_only=True):
+    """How artifacts are copied."""
+
+    to_uri: str  # without a slash at its end
+    destination: str = ""  # the MLflow server's own --artifacts-destination; empty: not known
+    has_server: bool = False  # an MLflow server is named, which hands artifacts through
+    concurrency: int = 8  # objects at once
+    in_flight_bytes: int = 1 << 30  # of the objects that are read at once, unless one alone is larger
+    again: bool = False  # reads also what is kept already, and mends what is damaged
+
+
 class RunPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What there is of a run's artifacts, and what of it is kept already."""
 

@@ -7,7 +7,8 @@ import msgspec
 
 class LedgerLine(msgspec.Struct, frozen=True, kw_only=True):
     """What became of one run in one kind of work, and when to try again. Kinds: ``repair``, ``backfill``, ``parent``,
-    ``fill``, ``verify``, ``missing``, ``live``; ``reconcile`` has one line for all runs (`switchyard.core.runs.pulse`).
+    ``fill``, ``verify``, ``missing``, ``live``, ``artifacts``; ``reconcile`` has one line for all runs
+    (`switchyard.core.runs.pulse`).
 
     Lines of a kind ``verify/<...>`` (`switchyard.core.verify.batches`) hold the manifest's line of that run, as JSON in
     `error`, until its manifest is written.
@@ -18,7 +19,8 @@ class LedgerLine(msgspec.Struct, frozen=True, kw_only=True):
     # done | failed; of `backfill` also filed (done, and its metrics file written), skipped and stale; of `parent`
     # unknown; of `fill` one of switchyard.core.history.filling.FillState; of `verify` one of
     # switchyard.core.verify.findings.State; of `missing` missing, gone or seen (switchyard.core.runs.missing); of
-    # `live` seen, failed or watched (switchyard.core.runs.live)
+    # `live` seen, failed or watched (switchyard.core.runs.live); of `artifacts` one of
+    # switchyard.core.artifacts.copies.RunCopied
     state: str
     attempts: int
     error: str = ""

@@ -1,0 +1,69 @@
+"""The artifacts of MLflow's runs on a bucket or on this machine's disk, read by our own adapters
+(`core.ports.ArtifactSource`)."""
+
+from collections.abc import Callable, Iterator
+from typing import BinaryIO
+from urllib.parse import quote_from_bytes, unquote
+
+from switchyard.clients.objects.file_uris import to_path, to_uri
+from switchyard.core.artifacts.manifest import LeftOut, SourceObject
+from switchyard.core.artifacts.names import find_name_problem, to_text
+from switchyard.core.errors import NotFound
+from switchyard.core.ports import Objects
+
+_LINK = "it is a link, a pipe or a device, and what is behind it may lie anywhere: copy that by itself"
+
+
+class ObjectsSource:
+    """`core.ports.ArtifactSource`, which has the contracts, over the port `Objects`."""
+
+    def __init__(self, open_objects: Callable[[str], Objects]) -> None:
+        self._open_objects = open_objects
+
+    def list(self, place: str) -> Iterator[SourceObject | LeftOut]:
+        """See the port."""
+        objects, root = self._open_objects(place), _to_root(place)
+        is_empty = True
+        for uri, stat in objects.list_stats(root, follow_links=False):
+            is_empty = False
+            path = _to_name(uri, root)
+            problem = find_name_problem(path)
+            if problem:
+                yield LeftOut(path=to_text(path), reason=problem)
+            else:
+                yield SourceObject(path=path, size_bytes=stat.size_bytes, generation=stat.generation)
+        for uri in objects.list_odd(root):
+            is_empty = False
+            yield LeftOut(path=to_text(_to_name(uri, root)), reason=_LINK)
+        if is_empty and place.startswith("file:"):
+            _check_is_seen(place)
+
+    def fetch(self, place: str, found: SourceObject, file: BinaryIO) -> SourceObject:
+        """See the port."""
+        name = found.path if not place.startswith("file:") else quote_from_bytes(found.path.encode())
+        stat = self._open_objects(place).read_into(f"{_to_root(place)}{name}", file)
+        return SourceObject(path=found.path, size_bytes=stat.size_bytes, generation=stat.generation)
+
+
+def _to_root(place: str) -> str:
+    """What the URIs of all that lies in the place begin with, spelled as our adapter does."""
+    return (to_uri(to_path(place)) if place.startswith("file:") else place) + "/"
+
+
+def _to_name(uri: str, root: str) -> str:
+    path = uri.removeprefix(root)
+    return unquote(path, errors="surrogateescape") if root.startswith("file:") else path
+
+
+def _check_is_seen(place: str) -> None:
+    """A run that logged no artifact has no folder, and neither has one whose artifacts are on another machine. MLflow
+    makes ``<root>/<experiment>/<run>/artifacts``: where even the root is missing, it is not this machine's.
+
+    Raises: NotFound.
+    """
+    path = to_path(place)
+    above = [path, *path.parents][:3]
+    if above[-1].name.isdecimal():  # an experiment's id, so that the folder above it is MLflow's
+        above.append(above[-1].parent)
+    if not any(folder.is_dir() for folder in above):
+        raise NotFound(f"no folder {above[-1]} is on this machine: the artifacts are on another one")

@@ -1,0 +1,430 @@
+"""Copies the artifacts of one run: each object is read once, hashed on the way, kept under its hash, and read back.
+
+There is no copy before its manifest, which is written when all objects are there. Until then notes say which are, so
+that a copy that was killed goes on with the others.
+"""
+
+import hashlib
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from io import RawIOBase
+from typing import Any, BinaryIO, Final, TypeVar
+
+import msgspec
+
+from switchyard.core.artifacts.copies import ArtifactCopy, RunCopied
+from switchyard.core.artifacts.manifest import (
+    Copied,
+    LeftOut,
+    Manifest,
+    SourceObject,
+    is_run_id,
+    read_manifest,
+    to_manifest,
+    to_manifest_uri,
+    to_notes_prefix,
+    to_object_uri,
+)
+from switchyard.core.artifacts.places import Place, without_password
+from switchyard.core.artifacts.plan import ArtifactRun, How, choose, is_up_to_date
+from switchyard.core.errors import BadRecord, NotFound, StaleWrite, SwitchyardError, TryAgain, to_message
+from switchyard.core.ports import ABSENT, ANY, ArtifactCopies, ArtifactSource, Objects
+from switchyard.core.strict_json import decode_strictly
+
+TRIES: Final = 3
+"""So often is an object read that changes meanwhile, and a place listed in which something does."""
+IN_MEMORY_BYTES: Final = 8 * 1024 * 1024
+"""A larger object is put on this machine's disk (TMPDIR) on its way: nobody knows its name before it was hashed."""
+NOTE_OBJECTS: Final = 500
+NOTE_BYTES: Final = 256 * 1024 * 1024
+"""So much is read again at most after a kill."""
+GIVE_UP_AFTER: Final = 20
+"""So many objects in a row that fail for what may pass: then it is the store that is away, not an object."""
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class OurTrouble(Exception):
+    """Where artifacts are copied to cannot be written or read: no fault of any artifact."""
+
+    def __init__(self, error: SwitchyardError) -> None:
+        self.error = error
+        super().__init__(str(error))
+
+
+@dataclass
+class Progress:
+    """How far the copies of this process are; whoever copies counts, whoever shows it looks."""
+
+    objects: int = 0
+    size_bytes: int = 0
+    is_interrupted: bool = False  # end at the next object
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def note(self, size_bytes: int) -> None:
+        """One object more. Raises: KeyboardInterrupt: someone wants it to end."""
+        with self._lock:
+            self.objects += 1
+            self.size_bytes += size_bytes
+        if self.is_interrupted:
+            raise KeyboardInterrupt
+
+
+class Gate:
+    """Lets so many bytes in at once; a larger object goes alone."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit = limit_bytes
+        self._inside = 0
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def holding(self, size_bytes: int) -> Iterator[None]:
+        """Waits until there is room."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._inside or self._inside + size_bytes <= self._limit)
+            self._inside += size_bytes
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._inside -= size_bytes
+                self._changed.notify_all()
+
+
+class Patience:
+    """Counts failures that may pass. Raises: TryAgain: there were too many in a row."""
+
+    def __init__(self) -> None:
+        self._in_a_row = 0
+        self._lock = threading.Lock()
+
+    def note_done(self) -> None:
+        """It answers."""
+        with self._lock:
+            self._in_a_row = 0
+
+    def note_trouble(self, err: TryAgain) -> None:
+        """One more."""
+        with self._lock:
+            self._in_a_row += 1
+            if self._in_a_row >= GIVE_UP_AFTER:
+                raise TryAgain(f"{self._in_a_row} artifacts in a row could not be copied; the last one: {err}") from err
+
+
+@dataclass(frozen=True)
+class Copying:
+    """What the copies of one batch share."""
+
+    target: Objects
+    copies: ArtifactCopies
+    how: How
+    pool: ThreadPoolExecutor
+    gate: Gate
+    patience: Patience
+    progress: Progress
+
+    def copy_run(
+        self, run: ArtifactRun, place: Place, source: ArtifactSource, read_before: Mapping[str, Copied]
+    ) -> tuple[RunCopied, Manifest | None]:
+        """What became of the run's artifacts, and its manifest. A second call copies what is new or has changed since;
+        one after a killed one goes on.
+
+        Args:
+            read_before: objects that another run's copy has just read, by their path below `place`.
+
+        Raises:
+            TryAgain: the store is away. OurTrouble: what is copied cannot be kept.
+        """
+        shown = without_password(place.uri)
+        found, refused = _split(source.list(place.uri))
+        before = self._read_before(run.mlflow_run_id)
+        if before is not None and not self.how.again and is_up_to_date(before, shown, found, refused):
+            return self._say(run, "unchanged" if before.objects else "nothing", before), before
+        known = dict(read_before)
+        if not self.how.again:
+            known |= self._read_notes(run.mlflow_run_id, shown)
+            if before is not None and before.source == shown:
+                known |= {one.path: one for one in before.objects}
+        reading = _Reading(self, run, place, shown, source)
+        for _ in range(TRIES):
+            todo = choose(found, known)
+            failed = reading.copy_all(todo.copy, known)
+            after, refused = _split(source.list(place.uri))
+            changed = [one for one in choose(after, known).copy if one.path not in failed]
+            found = after
+            if not changed:
+                break
+        else:
+            reason = f"it is written anew again and again: {TRIES} times while it was copied"
+            failed |= {one.path: LeftOut(path=one.path, reason=reason) for one in changed}
+        passing = [err for err in reading.passing.values() if isinstance(err, TryAgain)]
+        # Of one that could not be read as it is now, what was read before is kept.
+        kept = {one.path: known[one.path] for one in found if one.path in known}
+        manifest = self._finish(run, shown, before, kept, [*refused, *failed.values()])
+        state = "nothing"
+        if manifest.objects or manifest.left_out:
+            state = ("partial" if manifest.objects else "failed") if manifest.left_out else "copied"
+        done = self._say(run, state, manifest, copied=reading.copied, copied_bytes=reading.copied_bytes)
+        if passing:
+            raise PassingTrouble(done, passing[0])
+        return done, manifest
+
+    def find_kept(self, run: ArtifactRun) -> RunCopied | None:
+        """What is kept of a run that MLflow cannot tell of any more; None: nothing is."""
+        before = self._read_before(run.mlflow_run_id) if is_run_id(run.mlflow_run_id) else None
+        if before is None:
+            return None
+        return self._say(run, "unchanged" if before.objects else "nothing", before)
+
+    def keep_nothing(self, run: ArtifactRun) -> RunCopied:
+        """Notes that the run has no artifacts, so that no one looks for a copy. A second call changes nothing."""
+        return self._say(run, "nothing", self._finish(run, "", None, {}, ()))
+
+    def _read_before(self, run_id: str) -> Manifest | None:
+        """The manifest of the run's copy, where there is one that is whole."""
+        row = self.copies.read([run_id]).get(run_id)
+        if row is None or row.to_uri != self.how.to_uri:
+            return None
+        uri = to_manifest_uri(row.to_uri, run_id, row.digest)
+        with suppress(NotFound, BadRecord), ours():
+            return read_manifest(self.target.read(uri)[0], uri, digest=row.digest)
+        return None
+
+    def _read_notes(self, run_id: str, shown: str) -> dict[str, Copied]:
+        """What a copy that was killed has copied."""
+        known: dict[str, Copied] = {}
+        with ours():
+            for uri in self.target.list(to_notes_prefix(self.how.to_uri, run_id)):
+                with suppress(NotFound, ValueError):  # another process's copy has just ended; or it is none of ours
+                    note = decode_strictly(self.target.read(uri)[0], Note)
+                    if note.source == shown:
+                        known |= {one.path: one for one in note.objects}
+        return known
+
+    def _finish(
+        self,
+        run: ArtifactRun,
+        shown: str,
+        before: Manifest | None,
+        kept: dict[str, Copied],
+        left_out: Iterable[LeftOut],
+    ) -> Manifest:
+        """Writes the manifest, then the row, and clears the notes."""
+        # What is deleted where it was stays here: a copy loses nothing.
+        gone = {one.path: one for one in before.objects} if before is not None else {}
+        every = {one.path: one for one in left_out}
+        manifest = to_manifest(run.mlflow_run_id, shown, (gone | kept).values(), every.values())
+        copy = ArtifactCopy(
+            mlflow_run_id=run.mlflow_run_id,
+            to_uri=self.how.to_uri,
+            digest=manifest.digest,
+            objects=len(manifest.objects),
+            size_bytes=manifest.size_bytes,
+            left_out=len(manifest.left_out),
+            copied_at=datetime.now(UTC),
+        )
+        with ours():
+            uri = to_manifest_uri(self.how.to_uri, run.mlflow_run_id, manifest.digest)
+            self.target.write(uri, manifest.to_json(), if_generation=ANY)
+            self.copies.keep(copy)
+            for uri in self.target.list(to_notes_prefix(self.how.to_uri, run.mlflow_run_id)):
+                self.target.delete(uri, if_generation=ANY)
+        return manifest
+
+    def _say(self, run: ArtifactRun, state: Any, manifest: Manifest, **more: Any) -> RunCopied:
+        return RunCopied(
+            mlflow_run_id=run.mlflow_run_id,
+            quick_test_ids=run.quick_test_ids,
+            state="partial" if state == "unchanged" and manifest.left_out else state,
+            digest=manifest.digest,
+            objects=len(manifest.objects),
+            size_bytes=manifest.size_bytes,
+            failed=manifest.left_out,
+            **more,
+        )
+
+    def keep_note(self, run_id: str, shown: str, objects: list[Copied]) -> None:
+        """Says that these objects are there. A second call writes the same."""
+        if not objects:
+            return
+        data = msgspec.json.encode(Note(source=shown, objects=tuple(objects)))
+        name = hashlib.sha256(data).hexdigest()
+        with ours():
+            self.target.write(f"{to_notes_prefix(self.how.to_uri, run_id)}{name}.json", data, if_generation=ANY)
+
+    def store(self, file: BinaryIO, sha256: str, size_bytes: int) -> None:
+        """Keeps the content of `file`, and reads it back. A second call finds it there. Raises: OurTrouble."""
+        uri = to_object_uri(self.how.to_uri, sha256)
+        with ours():
+            generation = ABSENT
+            with suppress(NotFound):
+                there = self.target.stat(uri)
+                if there.size_bytes == size_bytes and (not self.how.again or hash_object(self.target, uri) == sha256):
+                    return
+                generation = there.generation
+            with suppress(StaleWrite):  # another run's copy has just kept the same
+                self.target.write_from(uri, file, if_generation=generation)
+            found = hash_object(self.target, uri)
+            if found != sha256:
+                raise TryAgain(f"{uri} was written, and read back it has sha256 {found}: copy it again")
+
+
+class PassingTrouble(Exception):
+    """A run of which some artifacts could not be read for what may pass; `done` is what became of the others."""
+
+    def __init__(self, done: RunCopied, error: TryAgain) -> None:
+        self.done, self.error = done, error
+        super().__init__(str(error))
+
+
+class Note(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Objects of a run that are copied, while the others are not yet."""
+
+    source: str
+    objects: tuple[Copied, ...]
+
+
+class _Reading:
+    """The objects of one run, some at once."""
+
+    def __init__(self, copying: Copying, run: ArtifactRun, place: Place, shown: str, source: ArtifactSource) -> None:
+        self._copying, self._run, self._place, self._shown, self._source = copying, run, place, shown, source
+        self.copied = 0
+        self.copied_bytes = 0
+        self.passing: dict[str, SwitchyardError] = {}
+
+    def copy_all(self, objects: Iterable[SourceObject], known: dict[str, Copied]) -> dict[str, LeftOut]:
+        """Adds what is copied to `known`; answers what is not, and why."""
+        failed: dict[str, LeftOut] = {}
+        noted: list[Copied] = []
+        noted_bytes = 0
+        try:
+            for one, found in run_bounded(self._copying.pool, self._copy, objects, 4 * self._copying.how.concurrency):
+                if isinstance(found, Copied):
+                    self._copying.patience.note_done()
+                    self.passing.pop(one.path, None)
+                    known[one.path] = found
+                    self.copied += 1
+                    self.copied_bytes += found.size_bytes
+                    noted.append(found)
+                    noted_bytes += found.size_bytes
+                    if len(noted) >= NOTE_OBJECTS or noted_bytes >= NOTE_BYTES:
+                        self._keep(noted)
+                        noted, noted_bytes = [], 0
+                elif isinstance(found, OurTrouble | KeyboardInterrupt) or not isinstance(found, Exception):
+                    raise found
+                else:
+                    if isinstance(found, TryAgain):
+                        self.passing[one.path] = found
+                        self._copying.patience.note_trouble(found)
+                    failed[one.path] = LeftOut(path=one.path, reason=to_message(found))
+                self._copying.progress.note(one.size_bytes)
+        finally:
+            with suppress(OurTrouble):  # the first trouble is the one to tell
+                self._keep(noted)
+        return failed
+
+    def _keep(self, noted: list[Copied]) -> None:
+        self._copying.keep_note(self._run.mlflow_run_id, self._shown, noted)
+
+    def _copy(self, one: SourceObject) -> Copied:
+        for _ in range(TRIES):
+            with self._copying.gate.holding(one.size_bytes), suppress(StaleWrite):
+                return self._copy_once(one)
+        raise StaleWrite(f"it changed while it was read, {TRIES} times")
+
+    def _copy_once(self, one: SourceObject) -> Copied:
+        with tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES, prefix="switchyard-artifact-") as file:
+            hashed = Hashed(file)
+            was = self._source.fetch(self._place.uri, one, hashed)  # type: ignore[arg-type]  # a file that is written
+            if hashed.size_bytes != was.size_bytes:
+                raise StaleWrite(f"it has {was.size_bytes:,} bytes, and {hashed.size_bytes:,} came")
+            self._copying.store(file, hashed.sha256, was.size_bytes)  # type: ignore[arg-type]  # it is one
+        return Copied(path=one.path, size_bytes=was.size_bytes, sha256=hashed.sha256, generation=was.generation)
+
+
+class Hashed(RawIOBase):
+    """Hashes what is written, and passes it on, where there is something to pass it on to."""
+
+    def __init__(self, file: Any = None) -> None:
+        self._file = file
+        self._hash = hashlib.sha256()
+        self.size_bytes = 0
+
+    def writable(self) -> bool:
+        """It is."""
+        return True
+
+    def write(self, chunk: Any) -> int:
+        """All of it, or an error."""
+        if self._file is not None:
+            self._file.write(chunk)
+        self._hash.update(chunk)
+        self.size_bytes += len(chunk)
+        return len(chunk)
+
+    @property
+    def sha256(self) -> str:
+        """64 hex digits, of all that was written."""
+        return self._hash.hexdigest()
+
+
+def hash_object(objects: Objects, uri: str) -> str:
+    """The SHA-256 of a stored object, read part by part. Raises: NotFound, TryAgain."""
+    hashed = Hashed()
+    objects.read_into(uri, hashed)  # type: ignore[arg-type]  # a file that is written
+    return hashed.sha256
+
+
+@contextmanager
+def ours() -> Iterator[None]:
+    """What goes wrong within is our side's trouble. Raises: OurTrouble; NotFound and BadRecord as they are."""
+    try:
+        yield
+    except (NotFound, BadRecord):
+        raise
+    except SwitchyardError as err:
+        raise OurTrouble(err) from err
+
+
+def run_bounded(
+    pool: ThreadPoolExecutor, work: Callable[[T], R], items: Iterable[T], window: int
+) -> Iterator[tuple[T, R | BaseException]]:
+    """What `work` makes of each item, or raises, as it is done; at most `window` items wait or are at work."""
+    pending: dict[Future[R], T] = {}
+    remaining = iter(items)
+    is_left = True
+    try:
+        while is_left or pending:
+            while is_left and len(pending) < window:
+                try:
+                    item = next(remaining)
+                except StopIteration:
+                    is_left = False
+                else:
+                    pending[pool.submit(work, item)] = item
+            done, _ = wait(pending, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield pending.pop(future), future.exception() or future.result()
+    finally:
+        for future in pending:
+            future.cancel()
+        wait(pending)
+
+
+def _split(listed: Iterator[SourceObject | LeftOut]) -> tuple[list[SourceObject], list[LeftOut]]:
+    found: dict[str, SourceObject] = {}
+    refused = []
+    for one in listed:
+        if isinstance(one, LeftOut):
+            refused.append(one)
+        else:
+            found[one.path] = one
+    return list(found.values()), refused

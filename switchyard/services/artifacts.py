@@ -1,0 +1,399 @@
+"""The artifacts of MLflow's runs, a batch of runs at a time: what there is, copied, and what of the copies is whole."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Final
+
+from switchyard.clients.connect import Outside
+from switchyard.core.artifacts.copies import RunCopied, RunVerified
+from switchyard.core.artifacts.manifest import (
+    Copied,
+    LeftOut,
+    Manifest,
+    SourceObject,
+    is_run_id,
+    read_manifest,
+    to_manifest_uri,
+    to_object_uri,
+)
+from switchyard.core.artifacts.places import Place, Unreachable, lies_in, to_place, without_password
+from switchyard.core.artifacts.plan import KIND, ArtifactRun, How, RunPlan, choose
+from switchyard.core.errors import BadRecord, NotFound, StaleWrite, SwitchyardError, TryAgain, catch, to_message
+from switchyard.core.history.publication import Draft
+from switchyard.core.ports import ArtifactSource
+from switchyard.services.artifact_copying import (
+    Copying,
+    Gate,
+    Hashed,
+    OurTrouble,
+    PassingTrouble,
+    Patience,
+    Progress,
+    hash_object,
+    run_bounded,
+)
+
+_LINES: Final = 100
+"""Ledger lines in one transaction."""
+
+
+def find_runs(
+    outside: Outside,
+    *,
+    quick_test_id: int = 0,
+    all_runs: bool = False,
+    experiments: Sequence[str] = (),
+    export_uri: str = "",
+) -> list[ArtifactRun]:
+    """The runs whose artifacts are meant: those that a row names, or one row's; with `all_runs` every run of the store,
+    deleted ones too. A row's run that MLflow does not have has a `problem`.
+
+    Raises: NotFound: no such row, or it names no MLflow run; or no such experiment.
+    """
+    rows = _find_rows(outside, quick_test_id)
+    found: dict[str, ArtifactRun] = {}
+    with closing(outside.open_tracking(export_uri)) as tracking:
+        for run in tracking.list_runs(experiments=experiments):
+            ids = rows.get(run.run_id, ())
+            if ids or (all_runs and not quick_test_id):
+                problem = "" if is_run_id(run.run_id) else f"MLflow cannot name it: {run.run_id}"
+                found[run.run_id] = ArtifactRun(
+                    mlflow_run_id=run.run_id, artifact_uri=run.artifact_uri, quick_test_ids=ids, problem=problem
+                )
+    if not experiments:
+        for run_id, ids in rows.items():
+            if run_id not in found:
+                found[run_id] = ArtifactRun(
+                    mlflow_run_id=run_id, quick_test_ids=ids, problem="MLflow does not have this run (any more)"
+                )
+    return list(found.values())
+
+
+def find_copied_runs(outside: Outside, *, quick_test_id: int = 0, all_runs: bool = False) -> list[ArtifactRun]:
+    """The runs whose copies are meant, without asking MLflow: as `find_runs`; with `all_runs` also each that has a
+    copy."""
+    rows = _find_rows(outside, quick_test_id)
+    if all_runs and not quick_test_id:
+        rows = dict.fromkeys(outside.artifact_copies.list_ids(), ()) | rows
+    return [ArtifactRun(mlflow_run_id=run_id, quick_test_ids=ids) for run_id, ids in rows.items()]
+
+
+def plan_runs(outside: Outside, runs: Sequence[ArtifactRun], how: How) -> list[RunPlan]:
+    """What there is of each run's artifacts, and what of it is kept; a place that cannot be listed says why. Touches
+    nothing.
+
+    Raises: TryAgain: no place answers, or not where the copies are.
+    """
+    batch, patience = _Batch(outside, how), Patience()
+    return [batch.plan(run, patience) for run in runs]
+
+
+def copy_runs(
+    outside: Outside,
+    runs: Sequence[ArtifactRun],
+    how: How,
+    *,
+    gives_up: bool = False,
+    progress: Progress | None = None,
+    settled: Callable[[RunCopied], object] = lambda done: None,
+) -> list[RunCopied]:
+    """What became of each run's artifacts; each row has its ledger line afterwards. A second call copies what is new or
+    has changed, and one after a killed one goes on.
+
+    Args:
+        gives_up: records what does not pass as each run's failure, instead of raising it.
+        settled: told of each run that needs no other try.
+
+    Raises:
+        TryAgain: some of it may pass, and everything else is done. BadSetup: what is copied cannot be kept.
+    """
+    batch = _Batch(outside, how)
+    passing: list[TryAgain] = []
+    done: list[RunCopied] = []
+    with ThreadPoolExecutor(how.concurrency, thread_name_prefix="artifacts") as pool:
+        copying = Copying(
+            target=outside.objects(how.to_uri),
+            copies=outside.artifact_copies,
+            how=how,
+            pool=pool,
+            gate=Gate(how.in_flight_bytes),
+            patience=Patience(),
+            progress=progress or Progress(),
+        )
+        earlier = _Earlier()
+        for run in runs:
+            try:
+                found = batch.copy(run, copying, earlier)
+            except PassingTrouble as err:
+                passing.append(err.error)
+                found = err.done
+            except OurTrouble as err:
+                if not gives_up or not isinstance(err.error, TryAgain):
+                    raise err.error from err
+                found = _to_failed(run, err.error)
+            except TryAgain as err:
+                passing.append(err)
+                found = _to_failed(run, err)
+                if not gives_up:
+                    continue
+            done.append(found)
+            _record(outside, [found])
+            settled(found)
+    if passing and not gives_up:
+        raise TryAgain(f"{len(passing)} runs' artifacts could not all be read; the first: {passing[0]}") from passing[0]
+    return done
+
+
+def verify_runs(
+    outside: Outside, runs: Sequence[ArtifactRun], how: How, *, against_source: bool = False
+) -> list[RunVerified]:
+    """What is whole of each run's copy: each object is read again. With `against_source` each artifact too, where it
+    was. Changes nothing.
+
+    Raises: TryAgain: where the copies are, or the source, does not answer.
+    """
+    batch = _Batch(outside, how)
+    with ThreadPoolExecutor(how.concurrency, thread_name_prefix="artifacts") as pool:
+        return [batch.verify(run, pool, against_source=against_source) for run in runs]
+
+
+def _find_rows(outside: Outside, quick_test_id: int) -> dict[str, tuple[int, ...]]:
+    """The ids of the rows that name an MLflow run, by that run."""
+    rows: dict[str, tuple[int, ...]] = {}
+    for row in outside.ledger.list_backfill():
+        if row.mlflow_run_id and quick_test_id in (0, row.id):
+            rows[row.mlflow_run_id] = (*rows.get(row.mlflow_run_id, ()), row.id)
+    if quick_test_id and not rows:
+        outside.runs.read_run(quick_test_id)
+        raise NotFound(f"Quick test {quick_test_id} has no MLflow run, so MLflow has no artifacts of it.")
+    return rows
+
+
+class _Earlier:
+    """What the run before has copied: a run of the same place, or of one within it, need not read it again."""
+
+    def __init__(self) -> None:
+        self._place = ""
+        self._objects: tuple[Copied, ...] = ()
+
+    def find(self, place: str) -> dict[str, Copied]:
+        """By the path below `place`."""
+        if not self._place or not lies_in(place, self._place):
+            return {}
+        below = place.removeprefix(self._place).lstrip("/")
+        start = f"{below}/" if below else ""
+        found = {}
+        for one in self._objects:
+            if one.path.startswith(start):
+                path = one.path[len(start) :]
+                found[path] = Copied(path=path, size_bytes=one.size_bytes, sha256=one.sha256, generation=one.generation)
+        return found
+
+    def note(self, place: str, manifest: Manifest | None) -> None:
+        """Remembers the widest place of those that follow each other."""
+        if manifest is not None and not (self._place and lies_in(place, self._place)):
+            self._place, self._objects = place, manifest.objects
+
+
+class _Batch:
+    """What all runs of one call share."""
+
+    def __init__(self, outside: Outside, how: How) -> None:
+        self._outside = outside
+        self._how = how
+        self._open = lru_cache(maxsize=2)(outside.open_artifacts)
+        self._whole: set[str] = set()  # the hashes whose objects were read and found whole
+
+    def plan(self, run: ArtifactRun, patience: Patience) -> RunPlan:
+        """What there is of one run."""
+        place = self._find_place(run)
+        if isinstance(place, Unreachable):
+            return self._to_plan(run, place.uri, state="unreachable", reason=place.reason)
+        if place is None:
+            return self._to_plan(run, "", state="nothing", reason="MLflow names no place for its artifacts")
+        shown = without_password(place.uri)
+        listed = catch(lambda: list(self._open(place.reader).list(place.uri)))
+        if isinstance(listed, TryAgain):
+            patience.note_trouble(listed)
+        else:
+            patience.note_done()
+        if isinstance(listed, Exception):
+            return self._to_plan(run, shown, state="unreachable", reader=place.reader, reason=to_message(listed))
+        found = {one.path: one for one in listed if isinstance(one, SourceObject)}
+        left_out = tuple(one for one in listed if isinstance(one, LeftOut))
+        copy = self._find_copy(run.mlflow_run_id)
+        is_known = copy is not None and copy.source == shown and not self._how.again
+        known = {one.path: one for one in copy.objects} if copy is not None and is_known else {}
+        todo = choose(found.values(), known).copy
+        return self._to_plan(
+            run,
+            shown,
+            state="to copy" if todo else "copied" if found or (copy is not None and copy.objects) else "nothing",
+            reader=place.reader,
+            objects=len(found),
+            size_bytes=sum(one.size_bytes for one in found.values()),
+            to_copy=len(todo),
+            to_copy_bytes=sum(one.size_bytes for one in todo),
+            left_out=left_out,
+        )
+
+    def copy(self, run: ArtifactRun, copying: Copying, earlier: _Earlier) -> RunCopied:
+        """What became of one run. Raises: TryAgain, PassingTrouble, OurTrouble."""
+        place = self._find_place(run)
+        if run.problem:
+            return copying.find_kept(run) or _to_failed(run, run.problem)
+        if isinstance(place, Unreachable):
+            return _to_failed(run, f"{place.uri}: {place.reason}")
+        if place is None:
+            return copying.find_kept(run) or copying.keep_nothing(run)
+        try:
+            done, manifest = copying.copy_run(run, place, self._open(place.reader), earlier.find(place.uri))
+        except TryAgain:
+            raise
+        except SwitchyardError as err:
+            return _to_failed(run, err)
+        earlier.note(place.uri, manifest)
+        return done
+
+    def verify(self, run: ArtifactRun, pool: ThreadPoolExecutor, *, against_source: bool) -> RunVerified:
+        """What is whole of one run's copy."""
+        try:
+            manifest = self._read_copy(run.mlflow_run_id)
+        except NotFound as err:
+            return self._to_verified(run, "missing", None, [str(err)])
+        except BadRecord as err:
+            return self._to_verified(run, "differs", None, [str(err)])
+        problems = self._find_damage(manifest, pool)
+        if against_source:
+            problems += self._compare(run, manifest, pool)
+        state = "differs" if problems else "partial" if manifest.left_out else "kept" if manifest.objects else "nothing"
+        return self._to_verified(run, state, manifest, problems or [str(one) for one in manifest.left_out])
+
+    def _find_place(self, run: ArtifactRun) -> Place | Unreachable | None:
+        if run.problem:
+            return Unreachable(uri=run.artifact_uri, reason=run.problem)
+        if not run.artifact_uri:
+            return None
+        return to_place(run.artifact_uri, destination=self._how.destination, has_server=self._how.has_server)
+
+    def _find_copy(self, run_id: str) -> Manifest | None:
+        try:
+            return self._read_copy(run_id)
+        except (NotFound, BadRecord):
+            return None
+
+    def _read_copy(self, run_id: str) -> Manifest:
+        """Raises: NotFound: there is no copy; BadRecord: its manifest is not the one that was written."""
+        row = self._outside.artifact_copies.read([run_id]).get(run_id)
+        if row is None or row.to_uri != self._how.to_uri:
+            elsewhere = f"; there is one at {row.to_uri}" if row is not None else ""
+            raise NotFound(f"MLflow run {run_id} has no copy at {self._how.to_uri}{elsewhere}")
+        uri = to_manifest_uri(row.to_uri, run_id, row.digest)
+        try:
+            return read_manifest(self._outside.objects(uri).read(uri)[0], uri, digest=row.digest)
+        except NotFound as err:
+            raise BadRecord(uri, ["the manifest of the run's artifacts is gone: copy them again"]) from err
+
+    def _find_damage(self, manifest: Manifest, pool: ThreadPoolExecutor) -> list[str]:
+        target = self._outside.objects(self._how.to_uri)
+        names: dict[str, Copied] = {}
+        for one in manifest.objects:
+            if one.sha256 not in self._whole:
+                names.setdefault(one.sha256, one)
+
+        def check(one: Copied) -> str:
+            uri = to_object_uri(self._how.to_uri, one.sha256)
+            try:
+                found = hash_object(target, uri)
+            except NotFound:
+                return f"{one.path!r} is gone: no object is at {uri}"
+            except StaleWrite as err:
+                return str(err)
+            return "" if found == one.sha256 else f"{one.path!r} is damaged: {uri} has sha256 {found}"
+
+        problems = []
+        for one, said in run_bounded(pool, check, names.values(), 4 * self._how.concurrency):
+            if isinstance(said, TryAgain) or not isinstance(said, str | SwitchyardError):
+                assert isinstance(said, BaseException)
+                raise said
+            if said:
+                problems.append(str(said))
+            else:
+                self._whole.add(one.sha256)
+        return sorted(problems)
+
+    def _compare(self, run: ArtifactRun, manifest: Manifest, pool: ThreadPoolExecutor) -> list[str]:
+        place = self._find_place(run)
+        if place is None:
+            return []
+        if isinstance(place, Unreachable):
+            return [f"it cannot be compared with its source {place.uri}: {place.reason}"]
+        source = self._open(place.reader)
+        kept = {one.path: one for one in manifest.objects}
+        known_left_out = {one.path for one in manifest.left_out}
+
+        def check(one: SourceObject) -> str:
+            return "" if _hash(source, place.uri, one) == kept[one.path].sha256 else f"{one.path!r} is another one now"
+
+        problems = []
+        try:
+            found = [one for one in source.list(place.uri) if one.path not in known_left_out]
+        except TryAgain:
+            raise
+        except SwitchyardError as err:
+            return [f"it cannot be compared with its source: {err}"]
+        problems += [f"{one.path!r} is not copied" for one in found if one.path not in kept]
+        there = [one for one in found if isinstance(one, SourceObject) and one.path in kept]
+        for one, said in run_bounded(pool, check, there, 4 * self._how.concurrency):
+            if isinstance(said, TryAgain) or not isinstance(said, str | SwitchyardError):
+                assert isinstance(said, BaseException)
+                raise said
+            if isinstance(said, SwitchyardError):
+                problems.append(f"{one.path!r} cannot be compared with its source: {said}")
+            elif said:
+                problems.append(said)
+        return sorted(problems)
+
+    def _to_plan(self, run: ArtifactRun, place: str, **more: object) -> RunPlan:
+        return RunPlan(
+            mlflow_run_id=run.mlflow_run_id,
+            quick_test_ids=run.quick_test_ids,
+            place=place,
+            **more,  # type: ignore[arg-type]
+        )
+
+    def _to_verified(
+        self, run: ArtifactRun, state: str, manifest: Manifest | None, problems: Sequence[str]
+    ) -> RunVerified:
+        return RunVerified(
+            mlflow_run_id=run.mlflow_run_id,
+            quick_test_ids=run.quick_test_ids,
+            state=state,  # type: ignore[arg-type]
+            objects=len(manifest.objects) if manifest else 0,
+            size_bytes=manifest.size_bytes if manifest else 0,
+            problems=tuple(problems),
+        )
+
+
+def _hash(source: ArtifactSource, place: str, one: SourceObject) -> str:
+    hashed = Hashed()
+    source.fetch(place, one, hashed)  # type: ignore[arg-type]  # a file that is written
+    return hashed.sha256
+
+
+def _to_failed(run: ArtifactRun, why: SwitchyardError | str) -> RunCopied:
+    reason = why if isinstance(why, str) else to_message(why)
+    return RunCopied(mlflow_run_id=run.mlflow_run_id, quick_test_ids=run.quick_test_ids, state="failed", reason=reason)
+
+
+def _record(outside: Outside, done: Sequence[RunCopied]) -> None:
+    drafts = [
+        Draft(quick_test_id=id_, state=one.state, error=one.problem, source_digest=one.digest)
+        for one in done
+        for id_ in one.quick_test_ids
+    ]
+    for start in range(0, len(drafts), _LINES):
+        outside.ledger.publish_many(KIND, drafts[start : start + _LINES], now=datetime.now(UTC))
