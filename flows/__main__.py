@@ -27,6 +27,9 @@ from uuid import uuid4
 import msgspec
 
 from flows.parameters import (
+    ArtifactsCopyParameters,
+    ArtifactsPlanParameters,
+    ArtifactsVerifyParameters,
     BackfillParameters,
     CancelParameters,
     ExportParameters,
@@ -71,7 +74,12 @@ FLOWS: dict[str, type[msgspec.Struct]] = {
     "rollback": RollbackParameters,
     "mirror": MirrorParameters,
     "import-models": ImportModelsParameters,
+    "artifacts-plan": ArtifactsPlanParameters,
+    "artifacts-copy": ArtifactsCopyParameters,
+    "artifacts-verify": ArtifactsVerifyParameters,
 }
+GROUPS = {"artifacts": ("plan", "copy", "verify")}
+"""Flows that are typed as two words: `artifacts plan` is `artifacts-plan`."""
 _RUN = {"id": "quick_test_id"}
 _VERSION = {"model": "name", "number": "version"}
 _PLACES: dict[str, dict[str, str]] = {
@@ -175,12 +183,12 @@ def _run(command: Command) -> int:
     except SwitchyardError as err:
         if command.json and hasattr(err, "result"):
             print(_to_json(err.result))
-        print(f"{command.flow} failed: {err}", file=sys.stderr)
+        print(f"{_to_words(command.flow)} failed: {err}", file=sys.stderr)
         return FAILED
     except Exception as err:  # the outermost frame: Prefect's own errors end here too
         if command.verbose:
             raise
-        print(f"{command.flow} failed: {type(err).__name__}: {err}; --verbose shows where", file=sys.stderr)
+        print(f"{_to_words(command.flow)} failed: {type(err).__name__}: {err}; --verbose shows where", file=sys.stderr)
         return FAILED
     if command.json:
         print(_to_json(result))
@@ -199,7 +207,7 @@ def read_command(arguments: Sequence[str], *, prog: str = "python -m flows") -> 
     for name, struct in FLOWS.items():
         first_line = (struct.__doc__ or "").partition("\n")[0]
         places = _PLACES.get(name, {})
-        usage = " ".join([prog, name, *(f"[{place}]" for place in places), "[flags]"])
+        usage = " ".join([prog, _to_words(name), *(f"[{place}]" for place in places), "[flags]"])
         one = flows.add_parser(name, help=first_line, description=struct.__doc__, usage=usage)
         for place, field in places.items():
             one.add_argument(place, nargs="?", help=f"{_PLACE_HELP[place]}; the same as {to_flag(field)}")
@@ -207,7 +215,7 @@ def read_command(arguments: Sequence[str], *, prog: str = "python -m flows") -> 
         output = one.add_argument_group("output")
         output.add_argument("--json", action="store_true", help="print the result as one JSON line, alone on stdout")
         output.add_argument("--verbose", action="store_true", help="show Prefect's own log")
-    values = vars(parser.parse_args(list(arguments)))
+    values = vars(parser.parse_args(_join_words(arguments, prog)))
     for place, field in _PLACES.get(values["flow"], {}).items():
         given = values.get(place)
         if given is not None and str(values.setdefault(field, given)) != given:
@@ -225,6 +233,27 @@ def read_command(arguments: Sequence[str], *, prog: str = "python -m flows") -> 
         json=values["json"],
         verbose=values["verbose"],
     )
+
+
+def _join_words(arguments: Sequence[str], prog: str) -> list[str]:
+    """Raises: BadRequest: the second word is none of the group's. SystemExit: 0 after ``--help``."""
+    first, *rest = [*arguments] or [""]
+    if first not in GROUPS:
+        return list(arguments)
+    acts = GROUPS[first]
+    if rest[:1] in (["-h"], ["--help"]):
+        lines = [f"  {act:<8}{(FLOWS[f'{first}-{act}'].__doc__ or '').partition(chr(10))[0]}" for act in acts]
+        print("\n".join([f"usage: {prog} {first} <{'|'.join(acts)}> [flags]", "", *lines]))
+        raise SystemExit(0)
+    if not rest or rest[0] not in acts:
+        got = f"; got {rest[0]!r}" if rest else ""
+        raise BadRequest(f"{first} takes {', '.join(acts[:-1])} or {acts[-1]}{got}. See: {prog} {first} --help")
+    return [f"{first}-{rest[0]}", *rest[1:]]
+
+
+def _to_words(name: str) -> str:
+    group, _, act = name.partition("-")
+    return f"{group} {act}" if act in GROUPS.get(group, ()) else name
 
 
 def _say_versions(err: NoVersion, prog: str) -> str:

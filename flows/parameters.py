@@ -608,3 +608,75 @@ class ImportModelsParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_u
         ),
     ] = ""
     by: By = ""
+
+
+ArtifactsUri = Annotated[
+    str,
+    Meta(
+        pattern=_EXPORT_URI,
+        description="where the copies are (file://... or gs://...); empty: mlflow-artifacts below ARTIFACTS_URI",
+    ),
+]
+ArtifactsDestination = Annotated[
+    str,
+    Meta(
+        pattern="^(|(file|gs)://.+|/.+)$",
+        description="the MLflow server's own --artifacts-destination: what it calls mlflow-artifacts:/ is read there, "
+        "and not through the server",
+    ),
+]
+OneRun = Annotated[int, Meta(ge=0, description="one run's id; 0: every run that has an MLflow run")]
+EveryRun = Annotated[bool, Meta(description="also the MLflow runs that no row names")]
+Experiments = Annotated[
+    tuple[str, ...], Meta(description="only runs of this MLflow experiment, by its name; none given: of all")
+]
+
+
+class ArtifactsPlanParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Say what artifacts MLflow's runs have: objects, bytes, and what cannot be reached.
+
+    Touches nothing. `switchyard artifacts copy` copies what this lists.
+    """
+
+    quick_test_id: OneRun = 0
+    all_runs: EveryRun = False
+    experiments: Experiments = ()
+    to_uri: ArtifactsUri = ""
+    artifacts_destination: ArtifactsDestination = ""
+    export_uri: ExportUri = ""
+
+
+class ArtifactsCopyParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Copy the artifacts of MLflow's runs to a place of ours.
+
+    Each is hashed and read back. The same command continues what was broken off, and copies what is new.
+    """
+
+    quick_test_id: OneRun = 0
+    all_runs: EveryRun = False
+    experiments: Experiments = ()
+    to_uri: ArtifactsUri = ""
+    artifacts_destination: ArtifactsDestination = ""
+    export_uri: ExportUri = ""
+    again: Annotated[bool, Meta(description="read all again, and replace copies that are damaged")] = False
+    concurrency: Annotated[int, Meta(ge=1, le=64, description="objects that are copied at once")] = 8
+    in_flight_bytes: Annotated[
+        int, Meta(ge=1, description="bytes of the objects that are copied at once; a larger object goes alone")
+    ] = 1 << 30
+
+
+class ArtifactsVerifyParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Read the copies of MLflow's artifacts again, and compare their hashes.
+
+    Needs no MLflow, unless they are compared with their source too.
+    """
+
+    quick_test_id: OneRun = 0
+    all_runs: EveryRun = False
+    against_source: Annotated[
+        bool, Meta(description="also read every artifact where it was, and compare it with its copy")
+    ] = False
+    to_uri: ArtifactsUri = ""
+    artifacts_destination: ArtifactsDestination = ""
+    export_uri: ExportUri = ""
+    concurrency: Annotated[int, Meta(ge=1, le=64, description="objects that are read at once")] = 8

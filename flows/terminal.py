@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
+from flows.answers.artifacts import CopyResult, PlanResult, VerifyArtifactsResult
 from flows.answers.backfill import BackfillResult
 from flows.answers.fill import FillResult
 from flows.answers.judged import ValidateResult
@@ -86,6 +87,9 @@ def print_result(result: object, console: Console) -> None:
     elif isinstance(result, ExportResult | RestoreResult):
         rows = [[row["table"], f"{row['rows']:,}", row["parts"]] for row in result.table]
         console.print(_to_table("MLflow's tables", ["table", "rows", "parts"], rows))
+        console.print("\n".join(result.notes), markup=False, highlight=False, soft_wrap=True)
+    elif isinstance(result, PlanResult | CopyResult | VerifyArtifactsResult):
+        console.print(_to_table("artifacts", ["what", "how many"], [list(pair) for pair in result.counts]))
         console.print("\n".join(result.notes), markup=False, highlight=False, soft_wrap=True)
     elif isinstance(result, VerifyResult):
         _print_verify(result, console)

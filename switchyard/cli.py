@@ -98,8 +98,11 @@ def to_command(name: str = "switchyard") -> str:
 
 def _run(name: str, arguments: Sequence[str]) -> int:
     flows: Any = importlib.import_module("flows.__main__")
-    lines = {flow: _to_line(struct.__doc__ or "") for flow, struct in flows.FLOWS.items()}
-    if name in lines:
+    groups = getattr(flows, "GROUPS", {})  # a checkout of before has none
+    grouped = {f"{group}-{act}" for group, acts in groups.items() for act in acts}
+    lines = {flow: _to_line(struct.__doc__ or "") for flow, struct in flows.FLOWS.items() if flow not in grouped}
+    lines |= {group: f"the {group} of MLflow's runs: {', '.join(acts)}" for group, acts in groups.items()}
+    if name in lines or name in grouped:
         return int(flows.main([name, *arguments], prog="switchyard"))
     if name in _PROGRAMS:
         return int(_load(name).main(arguments, prog=f"switchyard {name}"))

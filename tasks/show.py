@@ -138,6 +138,11 @@ def show_verify(rows: list[dict[str, Any]]) -> None:
     create_table_artifact(table=rows, key="verify", description="what verify found, and where its manifest is")
 
 
+def show_artifacts(act: str, rows: list[dict[str, Any]]) -> None:
+    """What there is of MLflow's artifacts, was copied, or is kept, and what is not."""
+    create_table_artifact(table=rows, key=f"artifacts-{act}", description=f"what artifacts {act} found")
+
+
 def show_export(flow: str, rows: list[dict[str, Any]]) -> None:
     """The tables that were exported or restored."""
     create_table_artifact(table=rows, key=flow, description=f"what the {flow} holds, read back and compared")

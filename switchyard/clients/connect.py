@@ -116,10 +116,10 @@ class Outside:
         """Reads the artifacts of MLflow's runs: by our own adapters, or by MLflow's artifact repositories, which are
         imported at their first use."""
         if reader == "objects":
-            from switchyard.clients.mlflow.artifact_sources import ObjectsSource
+            from switchyard.clients.artifacts.own import ObjectsSource
 
             return ObjectsSource(self.objects)
-        from switchyard.clients.mlflow.artifact_repositories import RepositorySource
+        from switchyard.clients.artifacts.repositories import RepositorySource
 
         return RepositorySource(self.settings.mlflow_tracking_uri)
 

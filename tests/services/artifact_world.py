@@ -66,7 +66,8 @@ class ArtifactWorld:
         return target
 
     def how(self, **changes: Any) -> How:
-        return How(**({"to_uri": self.to_uri, "concurrency": 4} | changes))
+        values: dict[str, Any] = {"to_uri": self.to_uri, "concurrency": 4}
+        return How(**(values | changes))
 
     def runs(self, **scope: Any) -> list[ArtifactRun]:
         return sorted(find_runs(self.outside, **scope), key=lambda run: run.mlflow_run_id)

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 import pytest
 
-from switchyard.clients.mlflow.artifact_sources import ObjectsSource
+from switchyard.clients.artifacts.own import ObjectsSource
 from switchyard.clients.objects.files import FileObjects
 from switchyard.core.artifacts.manifest import SourceObject, to_object_uri
 from switchyard.core.errors import BadSetup, NotFound, TryAgain

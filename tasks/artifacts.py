@@ -1,0 +1,83 @@
+"""The outside effects of `artifacts plan`, `copy` and `verify`: a task is one query, or one batch of runs; never one
+object."""
+
+from collections.abc import Sequence
+
+from switchyard.clients.connect import connect
+from switchyard.core.artifacts.copies import RunCopied, RunVerified
+from switchyard.core.artifacts.plan import ArtifactRun, How, RunPlan
+from switchyard.services import artifacts
+from switchyard.services.artifact_copying import Progress
+from tasks.policy import effect
+
+_progress: dict[str, Progress] = {}
+
+
+@effect
+def find_artifact_runs(
+    quick_test_id: int, all_runs: bool, experiments: Sequence[str], export_uri: str
+) -> list[ArtifactRun]:
+    """The runs whose artifacts are meant, as MLflow says where they are."""
+    return artifacts.find_runs(
+        connect(), quick_test_id=quick_test_id, all_runs=all_runs, experiments=experiments, export_uri=export_uri
+    )
+
+
+@effect
+def find_copied_runs(quick_test_id: int, all_runs: bool) -> list[ArtifactRun]:
+    """The runs whose copies are meant; MLflow is not asked."""
+    return artifacts.find_copied_runs(connect(), quick_test_id=quick_test_id, all_runs=all_runs)
+
+
+@effect
+def plan_artifacts(runs: Sequence[ArtifactRun], how: How) -> list[RunPlan]:
+    """What there is of these runs' artifacts."""
+    return artifacts.plan_runs(connect(), runs, how)
+
+
+@effect
+def copy_artifacts(runs: Sequence[ArtifactRun], how: How, key: str) -> list[RunCopied]:
+    """Copies these runs' artifacts. A retry copies what the try before did not."""
+    return artifacts.copy_runs(connect(), runs, how, progress=to_progress(key))
+
+
+@effect
+def settle_artifacts(runs: Sequence[ArtifactRun], how: How, key: str) -> list[RunCopied]:
+    """Copies what can be copied, and writes in the ledger why the rest cannot. A second call writes the same."""
+    return artifacts.copy_runs(connect(), runs, how, gives_up=True, progress=to_progress(key))
+
+
+@effect
+def verify_artifacts(runs: Sequence[ArtifactRun], how: How, against_source: bool) -> list[RunVerified]:
+    """Reads these runs' copies again."""
+    return artifacts.verify_runs(connect(), runs, how, against_source=against_source)
+
+
+def to_how(
+    to_uri: str,
+    destination: str,
+    *,
+    concurrency: int = 8,
+    in_flight_bytes: int = 1 << 30,
+    again: bool = False,
+) -> How:
+    """With where the settings keep artifacts, and whether a server is named. No task: nothing is asked."""
+    settings = connect().settings
+    return How(
+        to_uri=to_uri.rstrip("/") or f"{settings.artifacts_uri}/mlflow-artifacts",
+        destination=destination,
+        has_server=settings.mlflow_tracking_uri.startswith(("http://", "https://")),
+        concurrency=concurrency,
+        in_flight_bytes=in_flight_bytes,
+        again=again,
+    )
+
+
+def to_progress(key: str) -> Progress:
+    """How far this process's copies of that key are. No task: only a progress bar depends on it."""
+    return _progress.setdefault(key, Progress())
+
+
+def forget_progress(key: str) -> None:
+    """Once its copies have ended."""
+    _progress.pop(key, None)
