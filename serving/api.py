@@ -13,6 +13,11 @@ from msgspec import Meta
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from serving.artifacts.api import LIST_PATH as ARTIFACTS_PATH
+from serving.artifacts.api import ONE_PATH as ARTIFACT_PATH
+from serving.artifacts.api import ArtifactsApi
+from serving.artifacts.schemas import CopiedArtifacts
+from serving.artifacts.sending import MEDIA_TYPE
 from serving.comparing import COMPARE_PATH, FIELDS_PATH, Comparing
 from serving.comparison_schemas import ComparedRuns, KnownFields
 from serving.conditional import NOSNIFF, accepts_gzip, answer, to_etag
@@ -144,9 +149,40 @@ def add_api(app: FastAPI, outside: Outside) -> None:
         responses={200: {"model": RunList}, **_UNCHANGED, **_PROBLEMS},
         **documented,
     )
+    _add_artifacts(app, outside)
     _add_models(app, outside)
     add_health(app, outside)
     app.openapi = lambda: _document(app, api, comparing)  # type: ignore[method-assign]  # the way FastAPI's own docs extend it
+
+
+def _add_artifacts(app: FastAPI, outside: Outside) -> None:
+    """The copies of artifacts. What is sent of one is bytes, of which the document cannot say more."""
+    artifacts = ArtifactsApi(outside)
+    documented: dict[str, Any] = {"tags": ["artifacts"]}
+    responses = {200: {"model": CopiedArtifacts | NotPublished}, **_UNCHANGED, **_NO_RUN, **_PROBLEMS}
+    _add(app, ARTIFACTS_PATH, artifacts.list_artifacts, responses=responses, **documented)
+    known = [only_known(ARTIFACT_PATH, artifacts.read_artifact)]
+    some = {"content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
+    sent: dict[int | str, dict[str, Any]] = {
+        200: {"description": "All bytes", **some},
+        206: {"description": "The bytes that Range asks for", **some},
+        404: {"model": Problem, "description": "No run has this id, or no artifact of it this name"},
+        416: {"model": Problem, "description": "Range begins after the end"},
+        **_UNCHANGED,
+        **_PROBLEMS,
+    }
+    app.add_api_route(
+        ARTIFACT_PATH,
+        artifacts.read_artifact,
+        methods=["GET"],
+        dependencies=known,
+        response_class=Response,
+        responses=sent,
+        **documented,
+    )
+    app.add_api_route(
+        ARTIFACT_PATH, artifacts.read_artifact, methods=["HEAD"], dependencies=known, include_in_schema=False
+    )
 
 
 def _add_models(app: FastAPI, outside: Outside) -> None:

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from serving.api import read_id
+from serving.artifacts.api import to_address
 from serving.compare.page import PATH as COMPARE
 from serving.compare.page import ComparePage
 from serving.conditional import Packable, answer, answer_packable, to_etag
@@ -26,9 +27,11 @@ from switchyard.clients.connect import Outside
 from switchyard.core.errors import BadRequest
 from switchyard.core.registry.rows import ModelVersion
 from switchyard.core.runs.rows import QuickTest
+from switchyard.services.artifact_reading import ArtifactSummary, summarize
 
 RUNS_KEPT: Final = 32
 """So many runs' pages are kept as they were sent last: at most some 60 MB, for a history is below 1 MB."""
+ARTIFACTS_SHOWN: Final = 200
 SCALES: Final = ("auto", "linear", "log")
 
 
@@ -43,6 +46,7 @@ class RunFacts(msgspec.Struct, frozen=True):
     caller: str  # every page names whose token it was opened with
     versions: tuple[ModelVersion, ...] = ()  # of the registry, that came of it
     deleted_at: datetime | None = None  # since when its MLflow run is known to be deleted there
+    artifacts: ArtifactSummary | None = None  # that were copied from MLflow
 
 
 class Rendered(msgspec.Struct, frozen=True):
@@ -69,8 +73,9 @@ class Pages:
         before, after = self.outside.runs.find_beside(quick_test_id)
         versions = tuple(self.outside.catalogue.list_of_run(quick_test_id))
         deleted_at = self.outside.followed.find_deleted([quick_test_id]).get(quick_test_id)
+        artifacts = summarize(self.outside, run.mlflow_run_id, limit=ARTIFACTS_SHOWN)
         log = read_log_end(self.outside, run)
-        facts = RunFacts(run, stored, before, after, log, CALLER.get(), versions, deleted_at)
+        facts = RunFacts(run, stored, before, after, log, CALLER.get(), versions, deleted_at, artifacts)
         rendered = self._render(facts)
         return answer_packable(request, rendered.content, media_type="text/html", headers=rendered.headers)
 
@@ -94,6 +99,8 @@ class Pages:
             versions=facts.versions,
             deleted_at=facts.deleted_at,
             page_of=to_page,
+            artifacts=facts.artifacts,
+            address_of=to_address,
             caller=facts.caller,
             editable=not self.outside.settings.results_table,  # an application's own table is its own to change
         )

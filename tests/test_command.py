@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from prefect.settings import PREFECT_API_URL
 
-from flows.__main__ import FLOWS
+from flows.__main__ import FLOWS, GROUPS
 from switchyard.cli import to_command
 from switchyard.clients.settings import Settings
 from tests.root import ROOT
@@ -27,6 +27,10 @@ def to_environment(**more: str) -> dict[str, str]:
     """The surroundings' variables without those that say where our programs and files are."""
     ours = {name.upper() for name in Settings.__struct_fields__} | {"PYTHONPATH", "PYTHONSAFEPATH"}
     return {name: value for name, value in os.environ.items() if name not in ours} | {"COLUMNS": "120"} | more
+
+
+TWO_WORDS = [f"{group} {act}" for group, acts in GROUPS.items() for act in acts]
+ALONE = sorted(FLOWS.keys() - {words.replace(" ", "-") for words in TWO_WORDS})
 
 
 def run(*arguments: str, cwd: Path = ROOT, **more: str) -> subprocess.CompletedProcess[str]:
@@ -80,7 +84,7 @@ def test_help_lists_every_flow_and_program() -> None:
     done = run("--help")
     listed = {line.split()[0] for line in done.stdout.splitlines() if re.match("  [a-z]", line)}
     assert done.returncode == 0, done.stderr
-    assert listed == {*FLOWS, "models", "predict", "serve", "token", "up"}
+    assert listed == {*ALONE, *GROUPS, "models", "predict", "serve", "token", "up"}
 
 
 def test_no_command_lists_them_too_and_exits_2() -> None:
@@ -112,10 +116,10 @@ def test_an_unknown_command_is_told_what_there_is(typed: str, said: str) -> None
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("command", [*FLOWS, "models", "predict", "serve", "token", "up"])
+@pytest.mark.parametrize("command", [*ALONE, *TWO_WORDS, "models", "predict", "serve", "token", "up"])
 def test_usage_says_what_was_typed(command: str) -> None:
     """`usage: switchyard train ...`; python -m flows says its own."""
-    done = run(command, "--help")
+    done = run(*command.split(), "--help")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"usage: switchyard {command} ")
 

@@ -36,6 +36,8 @@ PATHS = {
     "/api/quick-tests/{quick_test_id}/training-history/": {"quick_test_id"},
     "/api/quick-tests/{quick_test_id}/histogram-data/": {"quick_test_id", "type", "tower"},
     "/api/quick-tests/{quick_test_id}/series/": {"quick_test_id"},
+    "/api/quick-tests/{quick_test_id}/artifacts/": {"quick_test_id", "limit", "after"},
+    "/api/quick-tests/{quick_test_id}/artifacts/{path}": {"quick_test_id", "path"},
     "/api/models/": {"limit", "after"},
     "/api/models/{name}/": {"name", "limit", "before"},
     "/api/models/{name}/versions/{version}/": {"name", "version"},
@@ -59,7 +61,8 @@ def test_every_endpoint_is_documented_once(document: Any) -> None:
         assert document["paths"][path].keys() == {"get"}
         operation = document["paths"][path]["get"]
         assert {parameter["name"] for parameter in operation.get("parameters", [])} == parameters
-        assert operation["responses"]["200"]["content"]["application/json"]["schema"]
+        media_type = "application/octet-stream" if path.endswith("{path}") else "application/json"
+        assert operation["responses"]["200"]["content"][media_type]["schema"]
 
 
 def test_problems_are_documented_as_they_are_sent(client: TestClient, document: Any) -> None:

@@ -36,6 +36,8 @@ OPERATIONS = (
     "/api/quick-tests/{quick_test_id}/histogram-data/",
     "/api/quick-tests/{quick_test_id}/series/",
     "/api/quick-tests/{quick_test_id}/training-history/",
+    "/api/quick-tests/{quick_test_id}/artifacts/",
+    "/api/quick-tests/{quick_test_id}/artifacts/{path}",
     "/api/models/",
     "/api/models/{name}/",
     "/api/models/{name}/versions/{version}/",

@@ -1,0 +1,130 @@
+"""The copied artifacts of a run, as serving lists and sends them: by their names, and by the hash that each has."""
+
+import hashlib
+from bisect import bisect_left
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from switchyard.clients.connect import Outside
+from switchyard.core.artifacts.copies import ArtifactCopy
+from switchyard.core.artifacts.manifest import Copied, Manifest, read_manifest, to_manifest_uri, to_object_uri
+from switchyard.core.errors import BadRecord, NotFound, SwitchyardError
+from switchyard.core.ports import Objects
+
+PART_BYTES: Final = 1024 * 1024
+"""So much of an object is in memory, twice, for each who reads one."""
+
+
+class KeptArtifacts(msgspec.Struct, frozen=True):
+    """The copy of a run's artifacts, and its manifest."""
+
+    copy: ArtifactCopy
+    manifest: Manifest
+
+    def find(self, path: str) -> Copied:
+        """The artifact of that name. Raises: NotFound."""
+        objects = self.manifest.objects  # by path, so that one of 100,000 is found by 17 looks
+        at = bisect_left(objects, path, key=lambda one: one.path)
+        if at == len(objects) or objects[at].path != path:
+            raise NotFound(f"MLflow run {self.copy.mlflow_run_id} has no copied artifact of the name {path[:200]!r}")
+        return objects[at]
+
+
+class ArtifactSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run's page shows of its artifacts."""
+
+    objects: tuple[Copied, ...]  # the first ones, by name
+    count: int
+    size_bytes: int
+    left_out: int
+    problem: str = ""  # why they cannot be listed
+
+
+def find_artifacts(outside: Outside, mlflow_run_id: str) -> KeptArtifacts | None:
+    """The copied artifacts of an MLflow run; None: there is no copy.
+
+    Raises: BadRecord: its manifest is gone, or another one. TryAgain: it cannot be read now.
+    """
+    if not mlflow_run_id:
+        return None
+    copy = outside.artifact_copies.read([mlflow_run_id]).get(mlflow_run_id)
+    if copy is None:
+        return None
+    return KeptArtifacts(copy, _read_manifest(outside.objects(copy.to_uri), copy.to_uri, mlflow_run_id, copy.digest))
+
+
+def summarize(outside: Outside, mlflow_run_id: str, *, limit: int) -> ArtifactSummary | None:
+    """What a page shows; None: nothing was copied. A copy that cannot be read is told, and costs no page."""
+    try:
+        kept = find_artifacts(outside, mlflow_run_id)
+    except SwitchyardError as err:
+        return ArtifactSummary(objects=(), count=0, size_bytes=0, left_out=0, problem=str(err))
+    if kept is None or not (kept.manifest.objects or kept.manifest.left_out):
+        return None
+    return ArtifactSummary(
+        objects=kept.manifest.objects[:limit],
+        count=len(kept.manifest.objects),
+        size_bytes=kept.copy.size_bytes,
+        left_out=len(kept.manifest.left_out),
+    )
+
+
+def read_object(outside: Outside, kept: KeptArtifacts, found: Copied) -> Iterator[bytes]:
+    """The bytes of an artifact, part by part. The last part is answered when all of them have the hash that they should
+    have, so that what is damaged never comes whole.
+
+    Raises: BadRecord: it is damaged, or gone.
+    """
+    uri = to_object_uri(kept.copy.to_uri, found.sha256)
+    hashed, waiting = hashlib.sha256(), b""
+    for part in _read(outside, uri, 0, found.size_bytes):
+        hashed.update(part)
+        if waiting:
+            yield waiting
+        waiting = part
+    if hashed.hexdigest() != found.sha256:
+        raise BadRecord(uri, ["its content is not what was copied: copy it again (switchyard artifacts copy --again)"])
+    yield waiting
+
+
+def read_part(outside: Outside, kept: KeptArtifacts, found: Copied, start: int, length: int) -> Iterator[bytes]:
+    """`length` bytes of an artifact from `start` on. A part has no hash.
+
+    Raises: BadRecord: it is shorter, or gone.
+    """
+    return _read(outside, to_object_uri(kept.copy.to_uri, found.sha256), start, length)
+
+
+def _read(outside: Outside, uri: str, start: int, length: int) -> Iterator[bytes]:
+    objects, end = outside.objects(uri), start + length
+    while start < end:
+        try:
+            part = objects.read_range(uri, start=start, length=min(PART_BYTES, end - start))
+        except NotFound as err:
+            raise BadRecord(uri, ["it is gone: copy it again (switchyard artifacts copy --again)"]) from err
+        if not part:
+            raise BadRecord(uri, [f"it must have {end:,} bytes or more; it has {start:,}"])
+        yield part
+        start += len(part)
+
+
+_manifests: dict[tuple[str, str], Manifest] = {}
+_MANIFESTS_KEPT: Final = 16
+
+
+def _read_manifest(objects: Objects, to_uri: str, run_id: str, digest: str) -> Manifest:
+    """A manifest never changes, so that it is read once."""
+    known = _manifests.get((to_uri, digest))
+    if known is not None:
+        return known
+    uri = to_manifest_uri(to_uri, run_id, digest)
+    try:
+        found = read_manifest(objects.read(uri)[0], uri, digest=digest)
+    except NotFound as err:
+        raise BadRecord(uri, ["the manifest of the run's artifacts is gone: copy them again"]) from err
+    while len(_manifests) >= _MANIFESTS_KEPT:
+        _manifests.pop(next(iter(_manifests)), None)
+    _manifests[to_uri, digest] = found
+    return found

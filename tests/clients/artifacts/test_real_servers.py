@@ -1,0 +1,117 @@
+"""Artifacts behind real MLflow servers, 2.9.2 and a current one, which hand them through; `make test-mlflow` runs
+this."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from switchyard.clients.connect import Outside
+from switchyard.clients.mlflow.registry_client import CLIENT_SETTINGS
+from switchyard.clients.results.migrate import migrate
+from switchyard.clients.settings import read_settings
+from switchyard.core.artifacts.plan import How
+from switchyard.core.errors import TryAgain
+from switchyard.services import artifact_copying
+from switchyard.services.artifacts import copy_runs, find_runs, plan_runs, verify_runs
+from tests.clients.mlflow.real_servers import serve
+
+pytestmark = [pytest.mark.slow, pytest.mark.needs_mlflow, pytest.mark.timeout(900)]
+
+FILES = {
+    "a.txt": b"a",
+    "model/data/weights.bin": bytes(range(256)) * 20_000,
+    "plots/Größe 1%.png": b"png",
+    **{f"many/{number:03}": b"%d" % number for number in range(60)},
+}
+
+
+@pytest.fixture(scope="module", params=["2.9.2", "current"])
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """A server that hands artifacts through, and the folder that it keeps them in."""
+    folder = tmp_path_factory.mktemp("server")
+    with serve(request.param, f"sqlite:///{folder / 'mlflow.db'}", folder, workers=1) as url:
+        yield url, folder / "artifacts"
+
+
+@pytest.fixture
+def outside(server: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Outside]:
+    for name in [*CLIENT_SETTINGS, "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"]:  # put back after the test
+        monkeypatch.setenv(name, os.environ.get(name, ""))
+    made = Outside(read_settings({"STATE_DIR": str(tmp_path / "state"), "MLFLOW_TRACKING_URI": server[0]}))
+    migrate(made.settings)
+    yield made
+    made.close()
+
+
+def log_run(url: str, name: str, files: dict[str, bytes]) -> dict[str, Any]:
+    """A run of an experiment of that name, with these artifacts, as any client would log them; what MLflow says."""
+    made = requests.post(f"{url}/api/2.0/mlflow/experiments/create", json={"name": name}, timeout=60).json()
+    asked = {"experiment_id": made["experiment_id"], "start_time": 1}
+    run = requests.post(f"{url}/api/2.0/mlflow/runs/create", json=asked, timeout=60).json()["run"]["info"]
+    assert run["artifact_uri"].startswith("mlflow-artifacts:/")
+    path = run["artifact_uri"].removeprefix("mlflow-artifacts:/").lstrip("/")
+    for file, data in files.items():
+        address = f"{url}/api/2.0/mlflow-artifacts/artifacts/{path}/{requests.utils.quote(file)}"  # type: ignore[attr-defined]
+        requests.put(address, data=data, timeout=60).raise_for_status()
+    info: dict[str, Any] = run
+    return info
+
+
+def how(tmp_path: Path, **changes: Any) -> How:
+    values: dict[str, Any] = {"to_uri": (tmp_path / "copies").as_uri(), "has_server": True, "concurrency": 4}
+    return How(**(values | changes))
+
+
+def test_a_servers_artifacts_are_copied_through_it(server: tuple[str, Path], outside: Outside, tmp_path: Path) -> None:
+    """By MLflow's own repository: planned, copied once, compared with their source, and read where the server keeps
+    them, when that is said: the same."""
+    url, folder = server
+    info = log_run(url, f"through {tmp_path.name}", FILES)
+    [run] = find_runs(outside, all_runs=True, experiments=[f"through {tmp_path.name}"])
+    assert run.artifact_uri == info["artifact_uri"]
+    [plan] = plan_runs(outside, [run], how(tmp_path))
+    assert (plan.reader, plan.objects, plan.size_bytes) == ("mlflow", len(FILES), sum(map(len, FILES.values())))
+    [done] = copy_runs(outside, [run], how(tmp_path))
+    assert (done.state, done.objects, done.copied) == ("copied", len(FILES), len(FILES))
+    [again] = copy_runs(outside, [run], how(tmp_path))
+    assert (again.state, again.copied) == ("unchanged", 0)
+    [found] = verify_runs(outside, [run], how(tmp_path), against_source=True)
+    assert (found.state, found.problems) == ("kept", ())
+    direct = how(tmp_path, to_uri=(tmp_path / "direct").as_uri(), destination=folder.as_uri())
+    [other] = copy_runs(outside, [run], direct)
+    assert (other.state, other.objects) == ("copied", len(FILES))
+    for kind in ("copies", "direct"):
+        names = {path.name for path in (tmp_path / kind / "objects").rglob("*") if path.is_file()}
+        assert len(names) == len(set(FILES.values()))
+
+
+def test_a_server_that_goes_away_costs_what_was_not_copied(
+    server: tuple[str, Path], outside: Outside, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told as what may pass; the same call goes on where it was."""
+    url, _ = server
+    log_run(url, f"away {tmp_path.name}", FILES)
+    [run] = find_runs(outside, all_runs=True, experiments=[f"away {tmp_path.name}"])
+    store, stored = artifact_copying.Copying.store, []
+
+    def lose(self: Any, file: Any, sha256: str, size_bytes: int) -> None:
+        store(self, file, sha256, size_bytes)
+        stored.append(sha256)
+        if len(stored) == 20:
+            monkeypatch.setattr("requests.Session.send", _refuse)
+
+    def _refuse(*_: object, **__: object) -> None:
+        raise requests.ConnectionError("refused")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(artifact_copying.Copying, "store", lose)
+        with pytest.raises(TryAgain):
+            copy_runs(outside, [run], how(tmp_path))
+    monkeypatch.undo()
+    [done] = copy_runs(outside, [run], how(tmp_path))
+    assert (done.state, done.objects) == ("copied", len(FILES))
+    assert 0 < done.copied <= len(FILES) - 20
