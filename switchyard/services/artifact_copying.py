@@ -27,6 +27,7 @@ from switchyard.core.artifacts.manifest import (
     read_manifest,
     to_manifest,
     to_manifest_uri,
+    to_manifests_prefix,
     to_notes_prefix,
     to_object_uri,
 )
@@ -150,6 +151,7 @@ class Copying:
         known = dict(read_before)
         if not self.how.again:
             known |= self._read_notes(run.mlflow_run_id, shown)
+            before = before or self._find_unnamed(run.mlflow_run_id)
             if before is not None and before.source == shown:
                 known |= {one.path: one for one in before.objects}
         reading = _Reading(self, run, place, shown, source)
@@ -197,6 +199,18 @@ class Copying:
             return read_manifest(self.target.read(uri)[0], uri, digest=row.digest)
         return None
 
+    def _find_unnamed(self, run_id: str) -> Manifest | None:
+        """The newest manifest that is there, though no row names it: of a copy that was killed just before its end, or
+        of a results database that was lost."""
+        newest = None
+        with ours():
+            for uri, stat in self.target.list_stats(to_manifests_prefix(self.how.to_uri, run_id)):
+                with suppress(NotFound, BadRecord):
+                    digest = f"sha256:{uri.rpartition('/')[2].removesuffix('.json')}"
+                    if newest is None or stat.generation > newest[0]:
+                        newest = (stat.generation, read_manifest(self.target.read(uri)[0], uri, digest=digest))
+        return newest[1] if newest is not None and newest[1].mlflow_run_id == run_id else None
+
     def _read_notes(self, run_id: str, shown: str) -> dict[str, Copied]:
         """What a copy that was killed has copied."""
         known: dict[str, Copied] = {}
@@ -216,7 +230,7 @@ class Copying:
         kept: dict[str, Copied],
         left_out: Iterable[LeftOut],
     ) -> Manifest:
-        """Writes the manifest, then the row, and clears the notes."""
+        """Writes the manifest, clears the notes, of which it has all, and writes the row."""
         # What is deleted where it was stays here: a copy loses nothing.
         gone = {one.path: one for one in before.objects} if before is not None else {}
         every = {one.path: one for one in left_out}
@@ -233,9 +247,9 @@ class Copying:
         with ours():
             uri = to_manifest_uri(self.how.to_uri, run.mlflow_run_id, manifest.digest)
             self.target.write(uri, manifest.to_json(), if_generation=ANY)
-            self.copies.keep(copy)
             for uri in self.target.list(to_notes_prefix(self.how.to_uri, run.mlflow_run_id)):
                 self.target.delete(uri, if_generation=ANY)
+            self.copies.keep(copy)
         return manifest
 
     def _say(self, run: ArtifactRun, state: Any, manifest: Manifest, **more: Any) -> RunCopied:

@@ -2,6 +2,7 @@
 
 import io
 import os
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -443,3 +444,22 @@ def test_bytes_in_flight_are_bounded() -> None:
     for thread in threads:
         thread.join()
     assert most == 500
+
+
+def test_a_lost_results_database_costs_no_reading(make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The manifests are beside the objects: the row is written anew from them."""
+    world = make_world()
+    copy_runs(world.outside, world.runs(), world.how())
+    rows = world.outside.artifact_copies.read(["a" * 32, "b" * 32])
+    before = {run_id: (row.digest, row.objects) for run_id, row in rows.items()}
+    with sqlite3.connect(world.outside.settings.results_url.removeprefix("sqlite:///")) as connection:
+        connection.execute("DELETE FROM switchyard_artifact_copies")
+    connection.close()
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("it must not read")
+
+    monkeypatch.setattr(ObjectsSource, "fetch", refuse)
+    copy_runs(world.outside, world.runs(), world.how())
+    rows = world.outside.artifact_copies.read(["a" * 32, "b" * 32])
+    assert {run_id: (row.digest, row.objects) for run_id, row in rows.items()} == before
