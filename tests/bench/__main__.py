@@ -27,6 +27,7 @@ BENCHMARKS = (
     "evaluation",
     "backfill",
     "validate",
+    "artifacts",
 )
 
 

@@ -155,8 +155,8 @@ def test_the_runs_page_lists_them(client: TestClient, world: ArtifactWorld) -> N
     objects = world.outside.objects(world.to_uri)
     for uri in objects.list(f"{world.to_uri}/runs/"):
         objects.delete(uri, if_generation=-1)
-    page = client.get(f"/quick-tests/{world.ids['a']}")
-    assert (page.status_code, "Their copies cannot be read" in page.text) == (200, True)
+    again = client.get(f"/quick-tests/{world.ids['a']}")
+    assert (again.status_code, "Their copies cannot be read" in again.text) == (200, True)
 
 
 def test_a_token_is_needed_where_tokens_are(world: ArtifactWorld) -> None:
