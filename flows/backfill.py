@@ -7,6 +7,7 @@ in the ledger (kind ``backfill``); a bad one is listed at the end and does not s
 from datetime import UTC, datetime
 from typing import Any, Final
 
+import msgspec
 from prefect import flow
 from prefect.futures import PrefectConcurrentFuture, PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
@@ -90,9 +91,10 @@ def backfill(wanted: BackfillParameters) -> BackfillResult:
         note_seen(seen, how, failed=len(done.failed), is_whole=not wanted.limit and not wanted.shard)
     shown = _count_shown(wanted, plan, adoption) if wanted.dry_run else Shown()
     result = _to_result(wanted, how, plan, adoption, done, shown)
+    result = msgspec.structs.replace(result, unasked=seen.error)
     if not wanted.dry_run:
         show_backfill(result.table)
-    if result.failed:
+    if result.failed or (result.unasked and not wanted.dry_run):
         raise BackfillFailed(result)
     return result
 

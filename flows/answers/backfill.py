@@ -25,6 +25,7 @@ class BackfillResult(msgspec.Struct, frozen=True, kw_only=True):
     would_show: Shown = Shown()  # of a dry run: what there is of the runs to do
     skipped: dict[int, str] = {}
     failed: dict[int, str] = {}
+    unasked: str = ""  # why MLflow could not be asked what has changed
     left_out: list[PlannedRun] = []  # not to do, and why
     runs: list[PlannedRun] = []
     export_only: list[str] = []  # what is then kept by an export of MLflow's store alone
@@ -65,7 +66,7 @@ class BackfillResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BackfillFailed(SwitchyardError):
-    """Some runs could not be published; `result` says which, and what became of the others."""
+    """Some runs could not be published, or MLflow could not be asked; `result` says what became of the rest."""
 
     def __init__(self, result: BackfillResult) -> None:
         self.result = result
@@ -75,10 +76,15 @@ class BackfillFailed(SwitchyardError):
         lines = [f"{_to_names(ids)}: {error}" for error, ids in list(by_error.items())[:_SHOWN]]
         more = sum(map(len, list(by_error.values())[_SHOWN:]))
         said = "; ".join(lines) + (f"; and {more} more, see the ledger" if more else "")
-        super().__init__(
-            f"{len(result.failed)} of {result.to_do} runs could not be published: {said}. "
-            "The same command tries them again"
-        )
+        told = []
+        if result.failed:
+            told.append(
+                f"{len(result.failed)} of {result.to_do} runs could not be published: {said}. "
+                "The same command tries them again"
+            )
+        if result.unasked:
+            told.append(f"MLflow cannot be asked what has changed: {result.unasked}")
+        super().__init__(". ".join(told))
 
 
 def _to_names(ids: list[int]) -> str:

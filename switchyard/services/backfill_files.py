@@ -111,6 +111,10 @@ def write_file(outside: Outside, file: RunFile) -> None:
 
 
 def _is_earlier(there: MetricsRecord, file: RunFile) -> bool:
-    """Of the same run, from when it had not ended."""
-    same_run = there.run is not None and there.run.key == file.key
-    return same_run and there.status == "partial" and to_rank(there) <= file.rank
+    """Of the same run: from when it had not ended; or made of the same MLflow run, which says something else by now, by
+    a backfill before."""
+    if there.run is None or there.run.key != file.key:
+        return False
+    if there.status == "partial":
+        return to_rank(there) <= file.rank
+    return file.key == f"{BACKFILLED}{file.mlflow_run_id}"

@@ -26,6 +26,7 @@ BENCHMARKS = (
     "statistics",
     "evaluation",
     "backfill",
+    "follow",
     "validate",
     "artifacts",
 )

@@ -14,6 +14,8 @@ from tests.deployments.test_deploy import read_prefect_yaml
 from tests.root import ROOT
 
 NIGHTLY, WEEKLY, MINUTELY = "train/nightly", "verify/weekly", "reconcile/every-minute"
+HOURLY = "backfill/hourly"
+"""Off everywhere until a person switches it on."""
 
 
 @pytest.mark.parametrize("resumed", [set(), {NIGHTLY}, {NIGHTLY, WEEKLY}])
@@ -24,10 +26,10 @@ def test_schedules_are_paused_until_a_person_resumes_them(resumed: set[str]) -> 
     active = {
         to_name(one): schedule.pop("active") for one in local["deployments"] for schedule in one.get("schedules", [])
     }
-    assert active == {NIGHTLY: NIGHTLY in resumed, WEEKLY: WEEKLY in resumed, MINUTELY: True}
+    assert active == {HOURLY: False, NIGHTLY: NIGHTLY in resumed, WEEKLY: WEEKLY in resumed, MINUTELY: True}
     for one in prefect_yaml["deployments"]:
         for schedule in one.get("schedules", []):
-            assert schedule.pop("active") is True  # what `make deploy` deploys
+            assert schedule.pop("active") is (to_name(one) != HOURLY)  # what `make deploy` deploys
     assert local == prefect_yaml
 
 
@@ -36,7 +38,7 @@ def test_the_lines_name_all_deployments_and_those_that_are_paused() -> None:
     prefect_yaml = read_prefect_yaml()
     deployed, paused = to_lines(prefect_yaml, {WEEKLY})
     assert deployed == f"deployed: {', '.join(map(to_name, prefect_yaml['deployments']))}"
-    assert paused.startswith(f"paused: the schedules of {NIGHTLY}. ")
+    assert paused.startswith(f"paused: the schedules of {NIGHTLY}, {HOURLY}. ")
     assert len(to_lines(prefect_yaml, find_pausable(prefect_yaml))) == 1
 
 

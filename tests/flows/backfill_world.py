@@ -29,6 +29,11 @@ _OF_THE_TIME = {
     "updated_at",
     "next_try_at",
     "created_at",
+    "seen_at",
+    "tried_at",
+    "followed_until",
+    "deleted_at",
+    "replaced_at",
 }
 """What differs from one backfill to another by design: when it was, and how often it was tried. An ETag is of bytes
 that have a time in them."""
@@ -98,7 +103,8 @@ class Results:
         """Without the folder and ids in paths, and of a history what a clock did not write."""
         if isinstance(value, str) and value.startswith("{"):
             value = msgspec.json.decode(value)
-            value.pop("cached_at", None)
+            for name in _OF_THE_TIME & value.keys():
+                del value[name]
         if isinstance(value, str):
             value = re.sub(r"quick_tests/\d+", "quick_tests/<id>", value.replace(str(self.folder), "<folder>"))
             value = re.sub(r"quick test \d+", "quick test <id>", value)

@@ -28,7 +28,9 @@ from switchyard.clients.results.open import ResultsPorts
 from switchyard.clients.settings import Settings
 from switchyard.core.errors import SwitchyardError
 
-EFFECTS: Final = frozenset({"publish", "publish_many", "adopt_runs", "write_ledger", "write", "delete"})
+EFFECTS: Final = frozenset(
+    ("publish", "publish_many", "adopt_runs", "write_ledger", "write", "delete", "note_lifecycles", "note_follow")
+)
 _HEAD: Final = struct.Struct("<qdd")
 _STAGE_BYTES: Final = 100
 _LONGEST_S: Final = 120
@@ -138,7 +140,7 @@ def watch(board: Board) -> None:
     def open_watched(settings: Settings) -> ResultsPorts:
         ports: ResultsPorts = open_results(settings)
         watched: dict[str, Any] = {
-            name: Watched(getattr(ports, name), board) for name in ("runs", "jobs", "histories", "ledger")
+            name: Watched(getattr(ports, name), board) for name in ("runs", "jobs", "histories", "ledger", "followed")
         }
         return replace(ports, **watched)
 

@@ -1,15 +1,20 @@
 """Killed with SIGKILL at any point and run again, a backfill ends as one that nothing happened to."""
 
+import itertools
 import os
 import random
+import shutil
+import sqlite3
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any
 
 import msgspec
+import psycopg
 import pytest
 from prefect.settings import PREFECT_API_URL
 
@@ -27,6 +32,7 @@ FEW = 12
 MANY = 200
 KILLS = {"sqlite": 35, "postgres": 15}
 KILLS_OF_TWO = 10
+KILLS_OF_FOLLOW = 30
 KILLS_IN_A_ROW = 3
 """At most so many of one database, before it is run to the end and compared."""
 
@@ -159,6 +165,82 @@ def many(
     assert len(run_ids) >= MANY
     with open_killer(source) as killer:
         yield killer, Maker(tmp_path_factory.mktemp("many"), postgres, run_ids)
+
+
+class Followed(World):
+    """A source that has changed since each of the databases was filled from it: what a follow of that makes of one that
+    nothing happened to, and others to kill follows over."""
+
+    def __init__(self, killer: Killer, maker: Maker, parameters: dict[str, Any], source: str) -> None:
+        self._filled = maker.make("sqlite")
+        assert killer.run(self._filled, parameters).exits == [0]
+        with closing(sqlite3.connect(self._filled.folder / "results.db")) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the process left without a word
+        self.changed = change(source)
+        super().__init__(killer, maker, parameters)
+
+    def make(self) -> Results:
+        results = super().make()
+        shutil.copy(self._filled.folder / "results.db", results.folder / "results.db")
+        return results
+
+
+def change(source: str) -> set[str]:
+    """As people use MLflow: tags, params, late points, ends, deletions, and runs that are gone for good. The runs that
+    are to be read again."""
+    with psycopg.connect(source) as connection:
+        found = connection.execute("SELECT run_uuid FROM runs WHERE lifecycle_stage = 'active' ORDER BY run_uuid")
+        ids = [run_id for (run_id,) in found]
+        tagged, logged, ended, deleted = (ids[start::5][:8] for start in range(4))
+        cursor = connection.cursor()
+        cursor.executemany("INSERT INTO tags VALUES ('seen', 'yes', %s)", [(run,) for run in tagged])
+        cursor.executemany("INSERT INTO params VALUES ('late', '1', %s)", [(run,) for run in tagged[:4]])
+        for table in ("metrics", "latest_metrics"):
+            connection.execute(
+                f"UPDATE {table} m SET value = value + 1 WHERE run_uuid = ANY(%s) AND key = 'loss' AND step = "
+                "(SELECT max(step) FROM latest_metrics WHERE run_uuid = m.run_uuid AND key = 'loss')",
+                (logged,),
+            )
+        connection.execute("UPDATE runs SET name = name || ' again' WHERE run_uuid = ANY(%s)", (ended,))
+        connection.execute("UPDATE runs SET lifecycle_stage = 'deleted' WHERE run_uuid = ANY(%s)", (deleted,))
+    return {*tagged, *logged, *ended, *deleted}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_killed_at_random_points_a_follow_ends_as_if_nothing_happened(
+    prefect_server: None, postgres: Postgres, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rows, histories, what was replaced, marks, and which runs are deleted in MLflow."""
+    source = make_source(postgres, runs=60)
+    parameters = {"adopt": True, "status": "all", "histograms": True, "batch_size": 4}
+    chance = random.Random(f"{SEED} follow")
+    stages: Counter[str] = Counter()
+    with open_killer(source) as killer:
+        world = Followed(killer, Maker(tmp_path, postgres, list_run_ids(source)), parameters, source)
+        marked = [row for name, row in world.expected.items() if name.startswith("switchyard_followed ")]
+        assert len(world.changed) > 20
+        assert len(marked) > 60
+        for turn in itertools.count():
+            if stages.total() >= KILLS_OF_FOLLOW:
+                break
+            results = world.make()
+            left_s = world.plain.seconds
+            for _ in range(KILLS_IN_A_ROW):
+                # By the effect, so that each is met however short it is; or by time, in the midst of one.
+                how: dict[str, Any] = {"kill_before": chance.randint(1, world.plain.effects)}
+                if turn % 2:
+                    how = {"kill_after_s": chance.random() * left_s}
+                answer = world.run(results, **how)
+                if not answer.killed:
+                    break
+                stages[answer.stage] += 1
+                left_s = max(left_s - answer.seconds, 0.05)
+            world.finish(results)
+    with capsys.disabled():
+        shown = ", ".join(f"{stage} {count}" for stage, count in stages.most_common())
+        print(f"\nseed {SEED}, follow: {stages.total()} kills: {shown}")
+    assert len(stages) > 1
 
 
 @pytest.mark.slow

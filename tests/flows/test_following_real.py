@@ -1,0 +1,93 @@
+"""MLflow is used, followed, and switched off: real servers of 2.9.2 and of a current version, and their own client.
+
+`make test-mlflow` runs it; FOLLOW_S=600 has the client log for ten minutes.
+"""
+
+import json
+import math
+import os
+import subprocess
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.answers.backfill import BackfillResult
+from flows.answers.verify import VerifyResult
+from flows.backfill import backfill
+from flows.export import export
+from flows.verify import verify
+from switchyard.clients.connect import Outside
+from switchyard.core.mlflow.facts import to_user_tags
+from switchyard.core.mlflow.raw_run import RawRun
+from tests.clients.mlflow.real_servers import find_environment, serve
+from tests.flows.mlflow_world import read_published
+from tests.postgres import Postgres
+from tests.root import ROOT
+
+pytestmark = [pytest.mark.slow, pytest.mark.needs_mlflow, pytest.mark.usefixtures("prefect_server")]
+
+SECONDS = float(os.environ.get("FOLLOW_S", "20"))
+"""Of a minute's test: the servers' start and the rest take the others."""
+
+
+def follow() -> BackfillResult:
+    result = backfill(adopt=True, status="all", full=True)
+    assert isinstance(result, BackfillResult)
+    return result
+
+
+@pytest.mark.timeout(900 + int(SECONDS))
+@pytest.mark.parametrize("version", ["2.9.2", "current"])
+def test_mlflow_is_followed_while_it_is_used_and_nothing_is_lost_when_it_is_gone(
+    version: str, outside: Outside, postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client's own diary, the export, and what is published say the same, to the last bit."""
+    environment = find_environment(version)
+    database = postgres.make_database()
+    store = postgres.url(database).replace("+psycopg", "+psycopg2")
+    monkeypatch.setenv("MLFLOW_BACKEND_STORE_URI", store)
+    to_uri = (tmp_path / "export").as_uri()
+    with serve(version, store, tmp_path / "server") as url:
+        script = str(ROOT / "tests" / "flows" / "mlflow_client.py")
+        command = [str(environment / "python"), script, url, str(SECONDS), version]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as client:
+            looks = [follow()]
+            while client.poll() is None:
+                looks.append(follow())
+            said, _ = client.communicate()
+            assert client.returncode == 0
+        diary: dict[str, Any] = json.loads(said)
+        looks.append(follow())
+        assert follow().to_do == 0
+        export(to_uri=to_uri)
+    postgres.execute(f"DROP DATABASE {database} WITH (FORCE)")
+    monkeypatch.delenv("MLFLOW_BACKEND_STORE_URI")
+
+    answer = verify(whole=True, require_safe=True, export_uri=to_uri)
+    assert isinstance(answer, VerifyResult)
+    assert len([look for look in looks if look.published]) > 1  # it was followed while it was used
+
+    with closing(outside.open_export(to_uri)) as tracking:
+        kept = {run.info.run_id: run for run in tracking.read_runs(diary) if isinstance(run, RawRun)}
+    assert kept.keys() == diary.keys()
+    rows = {row.mlflow_run_id: row.id for row in outside.ledger.list_backfill()}
+    deleted = outside.followed.find_deleted(list(rows.values()))
+    for run_id, run in diary.items():
+        points = {key: zip(p.steps, p.timestamps_ms, p.values, strict=True) for key, p in kept[run_id].metrics.items()}
+        said_of = run["metrics"].items()
+        assert {key: to_bits(of_key) for key, of_key in points.items()} == {key: to_bits(one) for key, one in said_of}
+        assert kept[run_id].params == run["params"]
+        assert to_user_tags(kept[run_id].tags) == run["tags"]
+        if run_id not in rows:
+            assert run["deleted"]  # before anybody looked
+            continue
+        history = read_published(outside, rows[run_id])
+        assert (history["params"], history["tags"]) == (run["params"], run["tags"])
+        assert (rows[run_id] in deleted) == run["deleted"]
+
+
+def to_bits(points: Any) -> list[tuple[int, int, str]]:
+    """In one order; NaN as a text, for it is unequal to itself."""
+    return sorted((step, at, "nan" if math.isnan(value) else (value + 0.0).hex()) for step, at, value in points)
