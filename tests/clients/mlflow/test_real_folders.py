@@ -5,12 +5,15 @@
 
 import json
 import os
+import shutil
 import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
+from prefect.settings import PREFECT_API_URL
 
 from switchyard.clients.connect import Outside
 from switchyard.clients.mlflow.file_store.registry import FolderSource
@@ -21,6 +24,7 @@ from switchyard.clients.settings import read_settings
 from switchyard.core.mlflow.raw_run import RawRun, to_points, to_source_digest
 from switchyard.core.ports import Tracking
 from tests.clients.mlflow.real_servers import find_environment
+from tests.root import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs_mlflow]
 
@@ -45,11 +49,22 @@ def run_in(version: str, *command: str) -> str:
     return done.stdout
 
 
+class Folder(NamedTuple):
+    """A folder that a client wrote: as it was before it logged more (`earlier`), and in the end, with what the client
+    says of it then."""
+
+    earlier: Path
+    root: Path
+    answers: dict[str, Any]
+
+
 @pytest.fixture(scope="module", params=VERSIONS)
-def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    """A folder that this version's client wrote, and what the client says of it."""
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    """By this version's client."""
     root = tmp_path_factory.mktemp("folder") / "mlruns"
-    return root, log(request.param, str(root), "first") and log(request.param, str(root), "more")
+    log(request.param, str(root), "first")
+    earlier = shutil.copytree(root, root.with_name("earlier"))  # with the files' times
+    return Folder(earlier, root, log(request.param, str(root), "more"))
 
 
 def open_folder(root: Path) -> Tracking:
@@ -63,9 +78,9 @@ def read(tracking: Tracking) -> dict[str, RawRun]:
     return {run.info.run_id: run for run in found if isinstance(run, RawRun)}
 
 
-def test_folder_says_what_its_own_client_says(folder: tuple[Path, dict[str, Any]]) -> None:
+def test_folder_says_what_its_own_client_says(folder: Folder) -> None:
     """Every point, param, tag and state, deleted runs too, to the last bit."""
-    root, answers = folder
+    root, answers = folder.root, folder.answers
     found = read(open_folder(root))
     assert found.keys() == answers.keys()
     for run_id, run in found.items():
@@ -84,10 +99,10 @@ def test_folder_says_what_its_own_client_says(folder: tuple[Path, dict[str, Any]
             assert repr(points) == repr(to_points(steps, times, values))  # NaN, and the sign of zero
 
 
-def test_migrated_folder_says_by_sql_what_the_folder_says(folder: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+def test_migrated_folder_says_by_sql_what_the_folder_says(folder: Folder, tmp_path: Path) -> None:
     """`mlflow migrate-filestore` of the current version, over a folder of either: the same digests, owners of points
     and models of the registry."""
-    root, _ = folder
+    root = folder.root
     uri = f"sqlite:///{tmp_path / 'migrated.db'}"
     run_in("current", "mlflow", "migrate-filestore", "--source", str(root), "--target", uri)
     ours, theirs = read(open_folder(root)), read(open_store(uri))
@@ -100,6 +115,41 @@ def test_migrated_folder_says_by_sql_what_the_folder_says(folder: tuple[Path, di
     models = folder_source.read_models()
     assert [model.name for model in models] == ["shop"]
     assert models == DatabaseSource(uri).read_models()
+
+
+def run_flow(*arguments: str, **settings: str) -> dict[str, Any]:
+    """The answer of ``python -m flows``."""
+    environ = os.environ | settings | {"PREFECT_API_URL": str(PREFECT_API_URL.value())}
+    command = [sys.executable, "-m", "flows", *arguments, "--json"]
+    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stdout + done.stderr
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_folder_is_followed_exported_and_left(folder: Folder, tmp_path: Path) -> None:
+    """Backfill while it is used, again after more was logged and runs were deleted, then the export: with the folder
+    gone, all that is published is what the export says, value by value. The folder is only read."""
+    root = tmp_path / "mlruns"
+    settings = {"STATE_DIR": str(tmp_path / "state"), "MLFLOW_TRACKING_URI": str(root)}
+    shutil.copytree(folder.earlier, root)
+    first = run_flow("backfill", "--adopt", "--status", "all", **settings)
+    assert (first["failed"], first["published"] > 3) == ({}, True)
+    shutil.rmtree(root)
+    shutil.copytree(folder.root, root)
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+    second = run_flow("backfill", "--adopt", "--status", "all", **settings)
+    assert second["failed"] == {}
+    assert 0 < second["published"] < first["published"]  # what changed, and what is new
+    exported = run_flow("export", **settings)
+    assert exported["missing"] == []
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
+    shutil.rmtree(root)
+    settings["MLFLOW_TRACKING_URI"] = ""
+    found = run_flow("verify", "--whole", "--no-models", "--export-uri", exported["uri"], **settings)
+    assert (found["differs"], found["missing"], found["unread"]) == ({}, {}, {}), found
+    assert found["verified"] == found["looked_at"] > first["published"]
 
 
 def test_database_of_an_earlier_schema_is_read_once_its_copy_is_upgraded(tmp_path: Path) -> None:
