@@ -55,7 +55,7 @@ def _measure(objects: int, folder: Path) -> dict[str, float]:
     how = world.how(concurrency=8)
     for name, work in (("plan", plan_runs), ("copy", copy_runs), ("again", copy_runs), ("verify", verify_runs)):
         began = time.perf_counter()
-        [done] = work(world.outside, world.runs(), how)  # type: ignore[operator]  # each takes more, by its name
+        [done] = work(world.outside, world.runs(), how)
         measure(name, began)
         assert done.objects == objects
     figures["rss_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
