@@ -50,8 +50,8 @@ test-flows: setup ## whole flows, each with its real database, server and job
 test-slow: setup ## the slow tests
 	$(BIN)/python -m pytest -m slow
 
-test-kills: setup ## kill backfills and exports at random points, 90 times, and compare what they end as
-	$(BIN)/python -m pytest -m slow tests/flows/test_backfill_killed.py tests/clients/mlflow/export/test_answers_killed.py
+test-kills: setup ## kill backfills, exports and artifact copies at random points, 120 times, and compare what they end as
+	$(BIN)/python -m pytest -m slow tests/flows/test_backfill_killed.py tests/clients/mlflow/export/test_answers_killed.py tests/services/test_artifacts_killed.py
 
 # SQLAlchemy 2.1 breaks MLflow 2.9.2 at import. Ours is installed for its plugin, without what it needs.
 MLFLOW_292 := "mlflow==2.9.2" "setuptools<70" "sqlalchemy==2.0.23" "alembic==1.13.0" "Flask==3.0.0" "Werkzeug==3.0.1"
