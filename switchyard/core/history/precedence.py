@@ -131,7 +131,34 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(
         stored=(Stored.SAME, Stored.MORE, Stored.CHARTED),
         standings=(Standing.LOWER,),
+        sources=_NOT_MLFLOW_TWICE,
         precedence=_leave(PublishResult.KEPT_NEWER, "a later attempt, restart, epoch or state is published"),
+    ),
+    Rule(
+        stored=(Stored.SAME,),
+        standings=(Standing.LOWER,),
+        shown=(Shown.ALIKE,),
+        sources=(Sources.MLFLOW_TWICE,),
+        precedence=_leave(PublishResult.UNCHANGED, "readers have it already; the rank becomes the new one's"),
+    ),
+    Rule(
+        stored=(Stored.SAME,),
+        standings=(Standing.LOWER,),
+        shown=(Shown.DIFFERENTLY,),
+        sources=(Sources.MLFLOW_TWICE,),
+        precedence=_publish("the MLflow run has another state, or other tags, now"),
+    ),
+    Rule(
+        stored=(Stored.MORE,),
+        standings=(Standing.LOWER,),
+        sources=(Sources.MLFLOW_TWICE,),
+        precedence=_leave(PublishResult.KEPT_NEWER, "what is published knows more, and is of a later state"),
+    ),
+    Rule(
+        stored=(Stored.CHARTED,),
+        standings=(Standing.LOWER,),
+        sources=(Sources.MLFLOW_TWICE,),
+        precedence=_publish("it completes what is published, as the MLflow run is now"),
     ),
     Rule(
         stored=(Stored.OTHER,),
@@ -214,7 +241,8 @@ def to_case(publication: Publication, kept: Kept | None, *, force: bool) -> Case
         return Case(stored=Stored.FOREIGN, standing=Standing.FORCED if force else Standing.HIGHER)
     stored = _to_stored(_choose_digests(publication, kept), kept.digests)
     standing = Standing.FORCED if force else _to_standing(publication.rank, kept.rank)
-    if standing is Standing.LOWER and stored is not Stored.OTHER:
+    is_file = publication.history.get("source") != "mlflow"
+    if standing is Standing.LOWER and stored is not Stored.OTHER and is_file:
         return Case(stored=stored, standing=standing)  # kept out unread
     history = msgspec.json.decode(kept.history_text)
     # A person who forces an equal source wants it as the newest versions publish it: every curve, say.
