@@ -85,9 +85,12 @@ class FolderDetails:
         return [*_NOT_KEPT, *counted, *(f"{what}: {said}" for what, said in sorted(self._damaged.items()))]
 
     def count_not_kept(self) -> dict[str, int]:
-        """See the port: traces, which are folders of their own."""
-        traces = self._count_traces()
-        return {"trace_info": traces} if traces else {}
+        """See the port: traces, and logged models that are deleted or damaged."""
+        counts = {"trace_info": self._count_traces(), "logged_models": self._count_lost_models()}
+        return {table: count for table, count in counts.items() if count}
+
+    def _count_lost_models(self) -> int:
+        return sum(1 for _ in self._list_models()) - sum(1 for _ in self.list_logged_models())
 
     def _count_traces(self) -> int:
         experiments = self._layout.list_experiments()

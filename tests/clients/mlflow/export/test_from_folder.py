@@ -120,6 +120,7 @@ def test_export_of_a_folder_names_what_it_does_not_keep(root: Path) -> None:
     found = export(root)
     assert {(missing.kind, missing.id) for missing in found.missing} == {("run", A), ("model", "odd")}
     assert any("line 2: it must end with a line break" in missing.reason for missing in found.missing)
+    assert found.not_kept_rows == {"trace_info": 2, "logged_models": 2}
     assert "2 traces, and their spans and assessments" in found.not_kept
     assert "the logged model m-2: it is deleted" in found.not_kept
     assert any(said.startswith("the logged model m-3: ") and "it is empty" in said for said in found.not_kept)
