@@ -16,6 +16,7 @@ from switchyard.clients.mlflow.file_store.tracking import FolderTracking
 from switchyard.clients.mlflow.file_store.yaml_files import read_mapping
 from switchyard.clients.objects.open import open_objects
 from switchyard.clients.settings import read_settings
+from switchyard.core.backfill.plan import choose_adopted
 from switchyard.core.errors import BadRecord, BadSetup, NotFound, TryAgain
 from switchyard.core.mlflow.raw_run import LostRun, OwnedPoint, RawRun, to_points
 from switchyard.core.ports import ANY
@@ -324,6 +325,10 @@ def test_runs_of_an_experiment_without_its_file_are_listed_and_lost(root: Path) 
     runs, lost = read(root, A, B, C)
     assert set(runs) == {C}
     assert "4/meta.yaml: " in lost[A]
+    adoption = choose_adopted(open_folder(root).list_runs(), set())
+    assert [run.mlflow_run_id for run in adoption.runs] == [C]
+    assert all("got 'unreadable: " in run.why_not and "4/meta.yaml: " in run.why_not for run in adoption.left_out)
+    assert {run.mlflow_run_id for run in adoption.left_out} == {A, B}
     with pytest.raises(NotFound, match=r"no experiment named 'two-tower'; of these the name cannot be read: .*4/meta"):
         list(open_folder(root).list_runs(experiments=["two-tower"]))
 

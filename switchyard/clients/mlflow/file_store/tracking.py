@@ -48,9 +48,10 @@ class FolderTracking:
         return f"FolderTracking({self.root})"
 
     def list_runs(self, *, experiments: Sequence[str] = ()) -> Iterator[TrackedRun]:
-        """Experiment by experiment. Of a damaged run its id, its experiment, and what else can be read."""
-        for _, info, _ in self._list(experiments):
-            yield info
+        """Experiment by experiment. Of a damaged run its id, its experiment, what else can be read, and in the place of
+        its status why it cannot be: whoever adopts runs then says so."""
+        for _, info, error in self._list(experiments):
+            yield msgspec.structs.replace(info, status=f"unreadable: {error}") if error else info
 
     def read_runs(self, run_ids: Iterable[str], *, keys: Keys | None = None) -> Iterator[RawRun | LostRun]:
         """See the port."""
