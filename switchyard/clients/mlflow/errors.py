@@ -95,8 +95,6 @@ def _from_mysql(err: "mysql.Error", where: str, setting: str) -> SwitchyardError
     refused = getattr(err, "original_exception", None)
     if isinstance(refused, ssl.SSLError):
         return BadSetup(f"{where}: no encrypted connection: {said}; see the TLS options of {setting}")
-    if isinstance(refused, FileNotFoundError):
-        return BadSetup(f"{where}: {said}; see unix_socket in {setting}")
     if code in _MYSQL_TRY_AGAIN or (not code and isinstance(err, mysql.InterfaceError | mysql.InternalError)):
         # Without a number: PyMySQL's own word of a connection that is gone.
         return TryAgain(f"{where}: {said}; try again")

@@ -92,8 +92,8 @@ class MysqlTracking:
             with self.server.reading() as connection:
                 self._check(connection)
                 infos = self._infos(connection, wanted)
-                params, tags = (_read_pairs(connection, table, wanted) for table in ("params", "tags"))
-                owned = self._owned(connection, wanted)
+                params, tags = (_read_pairs(connection, table, list(infos)) for table in ("params", "tags"))
+                owned = self._owned(connection, list(infos))
                 for run_id in wanted:
                     if run_id not in infos:
                         yield LostRun(run_id=run_id, error=NotFound(f"{self.where} has no run {run_id} (any more)"))
@@ -116,12 +116,11 @@ class MysqlTracking:
                 self._check(connection)
                 wanted = sorted(set(batch))
                 infos = self._infos(connection, wanted)
-                for run_id, newest_ms, has_curve, has_param in execute(connection, _LOOKS, (wanted,)):
+                rows = execute(connection, _LOOKS, (list(infos),)) if infos else ()
+                for run_id, newest_ms, has_curve, has_param in rows:
                     shows = choose_shows(
                         has_curve=bool(has_curve), has_value=newest_ms is not None, has_param=bool(has_param)
                     )
-                    if run_id not in infos:
-                        continue
                     look = Look(info=infos[run_id], shows=shows, newest_ms=newest_ms)
                     if has_curve or newest_ms is None:
                         yield look
@@ -159,16 +158,16 @@ class MysqlTracking:
         missing = set(experiments) - known
         if missing:
             raise NotFound(f"{self.where} has no experiment named {', '.join(map(repr, sorted(missing)))}")
-        return f"{query} WHERE e.name IN %s", (list(experiments),)
+        return f"{query} WHERE {_to_column('e.name', experiments)} IN %s", (list(experiments),)
 
     def _infos(self, connection: "Connection", run_ids: Collection[str]) -> dict[str, TrackedRun]:
         """Of those ids, to the letter."""
-        rows = execute(connection, f"{_RUNS} WHERE r.run_uuid IN %s", (list(run_ids),))
+        rows = execute(connection, f"{_RUNS} WHERE {_to_column('r.run_uuid', run_ids)} IN %s", (list(run_ids),))
         return {run.run_id: run for run in map(to_tracked_run, rows) if run.run_id in run_ids}
 
     def _owned(self, connection: "Connection", run_ids: Collection[str]) -> dict[str, list[OwnedPoint]]:
         """None where the table is not there, or not ours to read: a role may have been made for MLflow 2."""
-        if not _has_table(connection, OWNED_TABLE):
+        if not run_ids or not _has_table(connection, OWNED_TABLE):
             return {}
         query = f"SELECT {', '.join(OWNED_COLUMNS)} FROM {OWNED_TABLE} WHERE run_id IN %s"  # noqa: S608 - constants
         return to_owned_points(execute(connection, query, (list(run_ids),)))
@@ -189,7 +188,7 @@ def _read_pairs(connection: "Connection", table: str, run_ids: Collection[str]) 
     query = f"""SELECT r.run_uuid, p.`key`, p.value FROM runs r JOIN {table} p ON p.run_uuid = r.run_uuid
         WHERE r.run_uuid IN %s"""  # noqa: S608 - one of two constants
     found: dict[str, dict[str, str]] = {}
-    for run_id, key, value in execute(connection, query, (list(run_ids),)):
+    for run_id, key, value in execute(connection, query, (list(run_ids),)) if run_ids else ():
         found.setdefault(run_id, {})[key] = value or ""
     return found
 
@@ -201,12 +200,19 @@ def _choose(keys: Keys | None) -> _Chosen:
     if keys.without:
         # Not by the collation: it would leave out what is only alike.
         return " AND CAST(`key` AS BINARY) NOT IN %s", [[key.encode() for key in sorted(keys.without)]]
-    conditions = [*(["`key` IN %s"] if keys.names else []), *["`key` LIKE %s ESCAPE '|'"] * len(keys.prefixes)]
+    column = _to_column("`key`", (*keys.names, *keys.prefixes))
+    conditions = [*([f"{column} IN %s"] if keys.names else []), *[f"{column} LIKE %s ESCAPE '|'"] * len(keys.prefixes)]
     values: list[Any] = [sorted(keys.names)] if keys.names else []
     for prefix in keys.prefixes:
         escaped = prefix.replace("|", "||").replace("%", "|%").replace("_", "|_")
         values.append(f"{escaped}%")
     return f" AND ({' OR '.join(conditions) or 'FALSE'})", values
+
+
+def _to_column(name: str, values: Iterable[str]) -> str:
+    """The column as it can be compared with these values: one of latin1 cannot with most that are not ASCII. Then no
+    index helps."""
+    return name if all(map(str.isascii, values)) else f"CONVERT({name} USING utf8mb4)"
 
 
 def _to_metrics(rows: Iterable[Sequence[Any]], keys: Keys | None) -> dict[str, Points]:

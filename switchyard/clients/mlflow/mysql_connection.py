@@ -13,6 +13,7 @@ from switchyard.core.errors import BadSetup
 
 if TYPE_CHECKING:
     from pymysql.connections import Connection
+    from pymysql.cursors import SSCursor
 
 CONNECT_S: Final = 10
 _SILENCE_S: Final = 900
@@ -89,6 +90,9 @@ class MysqlServer:
             from pymysql.converters import encoders
         except ImportError as err:
             raise BadSetup(MISSING_DRIVER) from err
+        socket = self._arguments.get("unix_socket")
+        if socket and not Path(socket).exists():
+            raise BadSetup(f"{self.where}: no socket is at {socket}; see unix_socket in {self._setting}")
         # Numbers as numbers, bytes as bytes; whatever else there is as the text that the server makes of it.
         whole = (FIELD_TYPE.TINY, FIELD_TYPE.SHORT, FIELD_TYPE.INT24, FIELD_TYPE.LONG, FIELD_TYPE.LONGLONG)
         decoders = dict.fromkeys(whole, int) | dict.fromkeys((FIELD_TYPE.FLOAT, FIELD_TYPE.DOUBLE), float)
@@ -120,10 +124,25 @@ def stream(connection: "Connection", query: str, values: Any = None) -> Generato
     """The rows as they come, a page in memory. Nothing else can be asked of the connection until it is closed."""
     from pymysql.cursors import SSCursor
 
-    with closing(SSCursor(connection)) as cursor:
+    cursor = SSCursor(connection)
+    try:
         cursor.execute(query, values)
         while rows := cursor.fetchmany(_PAGE):
             yield from rows
+    finally:
+        _close(cursor)
+
+
+def _close(cursor: "SSCursor") -> None:
+    """Reads what is left of the answer. PyMySQL would do so even where the connection is gone, and fail over that in
+    the place of its first error."""
+    try:
+        if cursor.connection is not None and cursor.connection.open:
+            cursor.close()
+    finally:
+        if cursor._result is not None:
+            cursor._result.unbuffered_active = False
+        cursor.connection = None
 
 
 def quote_mysql(name: str) -> str:

@@ -101,10 +101,11 @@ def _to_rows(lines: list[str], columns: list[str], *, is_metric: bool) -> Iterat
         yield [_to_value(name, text, is_metric=is_metric) for name, text in zip(columns, texts, strict=True)]
 
 
-def make_mysql(server: MariaDB, dump: Path | None = None) -> str:
+def make_mysql(server: MariaDB, dump: Path | None = None, *, charset: str = "utf8mb4") -> str:
     """A database with the tables of MLflow 2.9.2, empty or with the rows of `dump`; its name."""
-    database = server.make_database()
-    statements = MYSQL_SCHEMA.read_text().split(";\n")
+    database = server.make_database(f"CHARACTER SET {charset}")
+    tables = MYSQL_SCHEMA.read_text().replace("utf8mb4 COLLATE=utf8mb4_general_ci", charset)
+    statements = tables.split(";\n")
     server.execute(*(statement for statement in statements if statement.strip()), database=database)
     if dump is None:
         return database

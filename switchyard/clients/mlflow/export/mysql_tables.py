@@ -1,7 +1,8 @@
 """The raw tables of an MLflow backend store on MySQL or MariaDB, for export and restore, and the statements that make
 them anew: the server's own, with its types, collations and next numbers."""
 
-from collections.abc import Generator, Iterator
+import re
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -43,6 +44,8 @@ _OTHERS: Final = """
 _NUMBERS: Final = frozenset(("tinyint", "smallint", "mediumint", "int", "bigint", "float", "double"))
 _BYTES: Final = frozenset(("tinyblob", "blob", "mediumblob", "longblob", "binary", "varbinary", "bit"))
 _TEXTS: Final = frozenset(("char", "varchar", "tinytext", "text", "mediumtext", "longtext"))
+_HEX: Final = re.compile("[0-9a-f]*")
+"""Which every collation sorts as code points do: MLflow's own ids."""
 
 
 class MysqlTables:
@@ -82,6 +85,7 @@ class MysqlSnapshot:
     def __init__(self, connection: "Connection") -> None:
         self._connection = connection
         self._kinds: dict[tuple[str, str], str] = {}
+        self._keyed: set[str] = set()  # tables with a primary key
 
     def schema(self) -> StoreSchema:
         """See `Snapshot`."""
@@ -113,6 +117,7 @@ class MysqlSnapshot:
         keys: dict[str, list[str]] = {}
         for table, name in execute(self._connection, _KEYS):
             keys.setdefault(table, []).append(name)
+        self._keyed = set(keys)
         return [
             to_table(name, columns[name], keys.get(name), sorted(as_text.get(name, ())))
             for (name,) in execute(self._connection, TABLE_NAMES)
@@ -124,13 +129,15 @@ class MysqlSnapshot:
         return int(count)
 
     def rows(self, table: Table) -> Generator[Row, None, None]:
-        """See `Snapshot`."""
+        """See `Snapshot`. No two rows are the same to a primary key, whatever its collation takes for the same: its own
+        order, in which the index has them, is always the same one."""
+        counts = self._count_by_run(table) if table.by_run else {}
+        is_keyed = table.name in self._keyed and all(map(_HEX.fullmatch, counts))
         columns = ", ".join(self._select(table, name) for name in table.columns)
-        order = ", ".join(self._sort(table, name) for name in table.order)
+        order = ", ".join(quote_mysql(name) if is_keyed else self._to_points(table, name) for name in table.order)
         query = f"SELECT {columns} FROM {quote_mysql(table.name)}"  # noqa: S608 - quoted names
-        run = quote_mysql(RUN_COLUMN)
-        for group in list(self._groups(table)) if table.by_run else [None]:
-            where, values = ("", None) if group is None else (f" WHERE {run} IN %s", (group,))
+        for group in _group(counts):
+            where, values = ("", None) if group is None else (f" WHERE {quote_mysql(RUN_COLUMN)} IN %s", (group,))
             with closing(stream(self._connection, f"{query}{where} ORDER BY {order}", values)) as rows:
                 yield from rows
 
@@ -140,34 +147,37 @@ class MysqlSnapshot:
             return f"CAST({column} AS DOUBLE)"
         return f"CAST({column} AS CHAR)" if name in table.as_text else column
 
-    def _sort(self, table: Table, name: str) -> str:
-        """By code points, which a collation is not; numbers as such."""
+    def _to_points(self, table: Table, name: str) -> str:
+        """What sorts by code points, as our readers of runs want it; numbers as such."""
         column = quote_mysql(name)
         kind = self._kinds.get((table.name, name))
         if kind in _NUMBERS:
             return column
-        if kind in _BYTES:
-            return f"CAST({column} AS BINARY)"
-        return f"CAST(CONVERT({column} USING utf8mb4) AS BINARY)"
+        return f"CAST({column if kind in _BYTES else f'CONVERT({column} USING utf8mb4)'} AS BINARY)"
 
-    def _groups(self, table: Table) -> Iterator[list[str] | None]:
-        """Runs whose rows together are no more than LARGE, in the order of their ids: no large sort for the server."""
-        run, name = quote_mysql(RUN_COLUMN), quote_mysql(table.name)
-        query = f"SELECT {run}, count(*) FROM {name} GROUP BY {run} ORDER BY CAST({run} AS BINARY)"  # noqa: S608 - quoted
-        counts = execute(self._connection, query)
-        if sum(count for _, count in counts) <= LARGE or any(run_id is None for run_id, _ in counts):
-            yield None
-            return
-        group: list[str] = []
-        size = 0
-        for run_id, count in counts:
-            if group and size + count > LARGE:
-                yield group
-                group, size = [], 0
-            group.append(run_id)
-            size += count
-        yield group
+    def _count_by_run(self, table: Table) -> dict[str, int]:
+        """By the letter. A run is nobody's where it is NULL: such a table is read in one piece."""
+        run = f"CAST(CONVERT({quote_mysql(RUN_COLUMN)} USING utf8mb4) AS BINARY)"
+        query = f"SELECT {run}, count(*) FROM {quote_mysql(table.name)} GROUP BY 1 ORDER BY 1"  # noqa: S608 - quoted
+        return {"NULL" if found is None else found.decode(): count for found, count in execute(self._connection, query)}
 
     def _may_see_triggers(self) -> bool:
         grants: list[Any] = [found for (found,) in execute(self._connection, "SHOW GRANTS")]
         return any("TRIGGER" in str(grant) or "ALL PRIVILEGES" in str(grant) for grant in grants)
+
+
+def _group(counts: Mapping[str, int]) -> Iterator[list[str] | None]:
+    """Runs whose rows together are no more than LARGE, in the order of their ids: no large sort for the server. None:
+    all rows at once. What is not hexadecimal may be the same to a collation, and is not divided."""
+    if sum(counts.values()) <= LARGE or not all(map(_HEX.fullmatch, counts)):
+        yield None
+        return
+    group: list[str] = []
+    size = 0
+    for run_id, count in counts.items():
+        if group and size + count > LARGE:
+            yield group
+            group, size = [], 0
+        group.append(run_id)
+        size += count
+    yield group
