@@ -14,9 +14,10 @@ from switchyard.core.ports import Launcher
 from tests.clients.results.fixtures import all_places, places
 from tests.clients.results.places import Place, Places
 from tests.flows.mlflow_world import Impatient
+from tests.mariadb import mariadb
 from tests.postgres import postgres
 
-__all__ = ["all_places", "places", "postgres"]
+__all__ = ["all_places", "mariadb", "places", "postgres"]
 
 
 @pytest.fixture

@@ -22,7 +22,9 @@ from switchyard.clients.connect import Outside
 from switchyard.core.mlflow.facts import to_user_tags
 from switchyard.core.mlflow.raw_run import RawRun
 from tests.clients.mlflow.real_servers import find_environment, serve
+from tests.clients.mlflow.stores import make_mysql
 from tests.flows.mlflow_world import read_published
+from tests.mariadb import MariaDB
 from tests.postgres import Postgres
 from tests.root import ROOT
 
@@ -39,14 +41,20 @@ def follow() -> BackfillResult:
 
 
 @pytest.mark.timeout(900 + int(SECONDS))
-@pytest.mark.parametrize("version", ["2.9.2", "current"])
+@pytest.mark.parametrize(("version", "kind"), [("2.9.2", "postgres"), ("current", "postgres"), ("2.9.2", "mariadb")])
 def test_mlflow_is_followed_while_it_is_used_and_nothing_is_lost_when_it_is_gone(
-    version: str, outside: Outside, postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    version: str,
+    kind: str,
+    outside: Outside,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The client's own diary, the export, and what is published say the same, to the last bit."""
     environment = find_environment(version)
-    database = postgres.make_database()
-    store = postgres.url(database).replace("+psycopg", "+psycopg2")
+    server: Postgres | MariaDB = request.getfixturevalue(kind)
+    database = make_mysql(server) if isinstance(server, MariaDB) else server.make_database()
+    store = server.url(database).replace("+psycopg", "+psycopg2")
     monkeypatch.setenv("MLFLOW_BACKEND_STORE_URI", store)
     to_uri = (tmp_path / "export").as_uri()
     with serve(version, store, tmp_path / "server") as url:
@@ -62,7 +70,7 @@ def test_mlflow_is_followed_while_it_is_used_and_nothing_is_lost_when_it_is_gone
         looks.append(follow())
         assert follow().to_do == 0
         export(to_uri=to_uri)
-    postgres.execute(f"DROP DATABASE {database} WITH (FORCE)")
+    server.execute(f"DROP DATABASE {database}{' WITH (FORCE)' if kind == 'postgres' else ''}")
     monkeypatch.delenv("MLFLOW_BACKEND_STORE_URI")
 
     answer = verify(whole=True, require_safe=True, export_uri=to_uri)
