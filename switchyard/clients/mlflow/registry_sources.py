@@ -12,7 +12,7 @@ from switchyard.clients.mlflow.registry_errors import translated
 from switchyard.clients.mlflow.registry_mirror import list_versions
 from switchyard.clients.mlflow.schema import check_exported
 from switchyard.core.errors import BadRecord, BadSetup, NotFound, SwitchyardError, catch
-from switchyard.core.mlflow.export import Export
+from switchyard.core.mlflow.export import Export, Missing
 from switchyard.core.ports import Objects
 from switchyard.core.registry.importing import LostModel, ModelOrigin, SourceModel, VersionOrigin
 from switchyard.core.registry.mlflow_rows import (
@@ -83,7 +83,9 @@ class ExportSource:
             runs = _to_artifact_uris(self._to_dicts(export, RUNS) if wanted else (), wanted)
         except (NotFound, BadRecord) as err:
             raise BadSetup(f"{err}; name the folder that an export was written to") from err
-        return to_models(tables, runs, where=self.where, workspace=workspace)
+        models = to_models(tables, runs, where=self.where, workspace=workspace)
+        lost = [_to_lost(missing, self.where) for missing in export.missing if missing.kind == "model"]
+        return sorted([*models, *lost], key=lambda model: model.name)
 
     def close(self) -> None:
         """See the port: there is nothing to end."""
@@ -93,6 +95,11 @@ class ExportSource:
             for part in table.parts if table.name == name else ():
                 data, _ = self._objects.read(f"{self._at_uri}/{part.name}")
                 yield from (dict(zip(table.columns, row, strict=True)) for row in read_rows(data, part.name))
+
+
+def _to_lost(missing: Missing, where: str) -> LostModel:
+    problem = f"it could not be read when the export was made: {missing.reason}; export again"
+    return LostModel(missing.id, BadRecord(f"model {missing.id} of {where}", [problem]))
 
 
 class ServerSource:

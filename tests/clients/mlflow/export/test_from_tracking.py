@@ -21,6 +21,7 @@ from switchyard.core.mlflow import export_batches
 from switchyard.core.mlflow.export import MARKER, Export, Moved
 from switchyard.core.mlflow.raw_run import LostRun, OwnedPoint, RawRun, to_source_digest
 from switchyard.core.ports import ANY
+from switchyard.core.registry.importing import LostModel
 from tests.clients.mlflow.export.answering import RUNS, make_store, serve_store
 from tests.clients.mlflow.stores import add_point
 from tests.core.mlflow.factories import START_MS, make_info, make_points, make_run, make_small
@@ -296,11 +297,15 @@ def test_run_without_a_status_is_missing_by_its_experiment(one: Server) -> None:
 
 
 def test_model_that_the_server_fails_at_is_missing(one: Server) -> None:
-    """The others, and the runs, are exported."""
+    """The others, and the runs, are exported; whoever imports or counts models hears of it."""
     one.emulator.faults.order(Fault(kind="registered-models/get", target="shop", times=10_000, status=500))
     export = one.export()
     assert [(missing.kind, missing.id) for missing in export.missing] == [("model", "shop")]
-    assert [model.name for model in ExportSource(one.uri, OBJECTS).read_models()] == ["it's"]
+    found = {model.name: model for model in ExportSource(one.uri, OBJECTS).read_models()}
+    assert list(found) == ["it's", "shop"]
+    lost = found["shop"]
+    assert isinstance(lost, LostModel)
+    assert "answered 500" in str(lost.error)
     one.emulator.faults.forget()
     assert one.export().missing == []
 
