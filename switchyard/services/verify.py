@@ -23,7 +23,7 @@ from switchyard.core.ports import Tracking
 from switchyard.core.verify.batches import FOUND, to_found_prefix
 from switchyard.core.verify.findings import KIND, State, UnknownRun, VerifiedRun
 from switchyard.core.verify.kept_run import KeptRun
-from switchyard.core.verify.kinds import KindFound, KindName, find_kinds
+from switchyard.core.verify.kinds import Artifacts, KindFound, KindName, find_kinds
 from switchyard.core.verify.models import VerifiedModels
 from switchyard.core.verify.run import to_run_id, verify_run
 
@@ -126,7 +126,16 @@ def count_kinds(
         with closing(outside.open_export(kept_export_uri)) as exported:
             exported.describe()  # reads every part: it must be what was exported
         kept = outside.open_row_counts(kept_export_uri).count_rows()
-    return find_kinds(store, kept=kept, models=models, give_up=give_up), store.untold
+    artifacts = _find_artifacts(outside, export_uri)
+    return find_kinds(store, kept=kept, models=models, artifacts=artifacts, give_up=give_up), store.untold
+
+
+def _find_artifacts(outside: Outside, export_uri: str) -> Artifacts:
+    with closing(outside.open_tracking(export_uri)) as tracking:
+        stored = frozenset(run.run_id for run in tracking.list_runs() if run.artifact_uri)
+    copies = outside.artifact_copies
+    found = copies.read(copies.list_ids())
+    return Artifacts(stored=stored, copied=frozenset(id_ for id_, copy in found.items() if not copy.left_out))
 
 
 def count_lines(outside: Outside, since: datetime) -> int | None:

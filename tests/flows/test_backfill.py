@@ -463,9 +463,9 @@ def test_the_command_prints_counts_reasons_and_the_exit_status(
 
 
 def test_the_commands_of_the_page_do_what_it_says(outside: Outside, runs: list[RawRun]) -> None:
-    """docs/mlflow.md, in its order, on one row and three runs."""
+    """docs/mlflow-reference.md, in its order, on one row and three runs."""
     row = add_row(outside, runs[0].info.run_id)
-    section = (ROOT / "docs" / "mlflow.md").read_text().partition("\n## Backfill\n")[2].partition("\n## ")[0]
+    section = (ROOT / "docs" / "mlflow-reference.md").read_text().partition("\n## Backfill\n")[2].partition("\n## ")[0]
     lines = section.partition("```\n")[2].partition("```")[0].splitlines()
     results = []
     for line in lines:

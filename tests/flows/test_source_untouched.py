@@ -22,7 +22,7 @@ from tests.postgres import Postgres
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
 READER = "switchyard_reader"
-"""docs/mlflow.md gives it these rights, and no others."""
+"""docs/mlflow-reference.md gives it these rights, and no others."""
 RUNS = 24
 
 

@@ -134,7 +134,10 @@ def _from_sqlite(err: sqlite3.Error, where: str, setting: str) -> SwitchyardErro
 
 def _to_wanted(setting: str) -> str:
     if setting == _SETTING:
-        return "an MLflow backend store, and a role that may SELECT from its tables (for an export: docs/mlflow.md)"
+        return (
+            "an MLflow backend store, and a role that may SELECT from its tables (for an export: "
+            "docs/mlflow-reference.md)"
+        )
     return "an empty database, and a role that may create tables in it"
 
 

@@ -7,6 +7,7 @@ from switchyard.clients.mlflow.export.tables import open_tables
 from switchyard.clients.mlflow.export.writer import read_export
 from switchyard.core.errors import BadRecord, BadSetup, NotFound
 from switchyard.core.mlflow.contents import RunDetails
+from switchyard.core.mlflow.export import Export
 from switchyard.core.mlflow.store_rows import StoreRows
 from switchyard.core.ports import Objects
 from switchyard.core.registry.importing import DELETED
@@ -45,9 +46,15 @@ class ExportCounts:
             raise BadSetup(f"{err}; name the folder that an export was written to") from err
         return StoreRows(
             rows={table.name: table.rows for table in export.tables},
-            unkept=export.not_kept_rows,
+            unkept=_count_missing(export),
             untold=export.not_kept,
         )
+
+
+def _count_missing(export: Export) -> dict[str, int]:
+    """Models that could not be read are missing, too; so are runs, which whoever lists them hears of."""
+    lost = sum(missing.kind == "model" for missing in export.missing)
+    return export.not_kept_rows | ({"registered_models": lost} if lost else {})
 
 
 class AnswersCounts:

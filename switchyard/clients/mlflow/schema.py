@@ -91,7 +91,7 @@ def check_versions(found: Sequence[str], where: str) -> str:
     if found and EARLIER.issuperset(found):
         advice = (
             "That is older. Copy the database, upgrade the copy by a newer MLflow (pip install mlflow==3.17.2, then "
-            "`mlflow db upgrade <URL of the copy>`), and name the copy; see docs/mlflow.md"
+            "`mlflow db upgrade <URL of the copy>`), and name the copy; see docs/mlflow-reference.md"
         )
     elif not found:
         advice = "It is no database of MLflow's: name the one that the server's --backend-store-uri names"

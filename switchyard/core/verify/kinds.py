@@ -41,7 +41,7 @@ _KINDS: Final[Mapping[KindName, Kind]] = {
     "datasets": Kind(tables=("datasets", "inputs", "input_tags"), keep=_EXPORT),
     "experiment-tags": Kind(tables=("experiment_tags",), keep=_EXPORT),
     "other": Kind(tables=(), keep=_EXPORT),  # every table that is named nowhere here
-    "artifacts": Kind(tables=(), keep="copy them: switchyard artifacts copy"),
+    "artifacts": Kind(tables=(), keep="copy them: switchyard artifacts copy --all-runs"),
 }
 _OF_RUNS: Final = frozenset(("experiments", "runs", "metrics", "latest_metrics", "params", "tags"))
 """What verify compares run by run; an experiment's name is in its runs' rows."""
@@ -50,8 +50,8 @@ _HOUSEKEEPING: Final = frozenset(("alembic_version", "workspaces"))
 
 
 class KindFound(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What there is of one kind in the store, and what of that is kept elsewhere. Rows by table; artifacts by the runs
-    that name a place of their own."""
+    """What there is of one kind in the store, and what of that is kept elsewhere. Rows by table; artifacts by whose
+    they are, as far as it names a place for them."""
 
     kind: KindName
     stored: dict[str, int] = {}
@@ -68,7 +68,7 @@ class KindFound(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     def words_missing(self) -> str:
         """What is kept nowhere, by table and number."""
         if self.kind == "artifacts":
-            return f"those of {self.missing.get('runs', 0)} runs"
+            return " and ".join(f"those of {count} {owner}" for owner, count in self.missing.items())
         return ", ".join(f"{count} {name}" for name, count in self.missing.items())
 
     def __str__(self) -> str:
@@ -77,7 +77,7 @@ class KindFound(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class Artifacts(msgspec.Struct, frozen=True, kw_only=True):
-    """The runs whose artifacts MLflow knows a place for, and those whose artifacts were copied."""
+    """The runs whose artifacts MLflow knows a place for, and those whose artifacts were all copied."""
 
     stored: frozenset[str] = frozenset()
     copied: frozenset[str] = frozenset()
@@ -102,7 +102,7 @@ def find_kinds(
     found: list[KindFound] = []
     for kind in KINDS:
         if kind == "artifacts":
-            line = _find_artifacts(artifacts) if artifacts else None
+            line = _find_artifacts(artifacts, store.rows.get("logged_models", 0)) if artifacts else None
         else:
             line = _find_rows(kind, store, kept, models)
         if line is not None:
@@ -141,13 +141,15 @@ def _to_tables(kind: KindName, store: StoreRows) -> Sequence[str]:
     return sorted((store.rows.keys() | store.unkept.keys()) - named - _OF_RUNS - _HOUSEKEEPING)
 
 
-def _find_artifacts(artifacts: Artifacts) -> KindFound | None:
-    if not artifacts.stored:
+def _find_artifacts(artifacts: Artifacts, logged_models: int) -> KindFound | None:
+    """A logged model of MLflow 3 has a folder of its own, which nothing copies."""
+    stored = {"runs": len(artifacts.stored), "logged_models": logged_models}
+    if not any(stored.values()):
         return None
-    left = artifacts.stored - artifacts.copied
+    left = {"runs": len(artifacts.stored - artifacts.copied), "logged_models": logged_models}
     return KindFound(
         kind="artifacts",
-        stored={"runs": len(artifacts.stored)},
-        missing={"runs": len(left)} if left else {},
+        stored={owner: count for owner, count in stored.items() if count},
+        missing={owner: count for owner, count in left.items() if count},
         kept_in=["copies"] if artifacts.stored & artifacts.copied else [],
     )

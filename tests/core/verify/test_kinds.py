@@ -77,6 +77,10 @@ FOUND: dict[str, tuple[dict[str, Any], list[tuple[str, dict[str, int], list[str]
         {"store": rows(), "artifacts": artifacts("ab", "abc")},
         [("artifacts", {}, ["copies"])],
     ),
+    "logged models, whose artifacts nothing copies": (
+        {"store": rows(logged_models=2), "kept": rows(logged_models=2), "artifacts": artifacts("a", "a")},
+        [("logged-models", {}, ["an export"]), ("artifacts", {"logged_models": 2}, ["copies"])],
+    ),
     "runs that name no place": ({"store": rows(), "artifacts": artifacts("", "a")}, []),
 }
 
@@ -110,6 +114,6 @@ def test_a_kind_says_what_to_do() -> None:
     )
     copied = str(KindFound(kind="artifacts", stored={"runs": 3}, missing={"runs": 3}))
     assert copied == (
-        "artifacts: those of 3 runs are kept nowhere else; copy them: switchyard artifacts copy; or say that it "
-        "may be lost: --give-up artifacts"
+        "artifacts: those of 3 runs are kept nowhere else; copy them: switchyard artifacts copy --all-runs; or say "
+        "that it may be lost: --give-up artifacts"
     )
