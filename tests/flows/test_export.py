@@ -100,8 +100,8 @@ def test_command_lines_show_tables_and_answer_json(prefect_server: None, store: 
     ("flow", "settings", "error", "words"),
     [
         (export, {"MLFLOW_BACKEND_STORE_URI": ""}, BadSetup, "MLFLOW_BACKEND_STORE_URI .* it is not set"),
-        (export, {"MLFLOW_BACKEND_STORE_URI": "mysql://u:s3cret@h/d"}, BadSetup, "no other store can be exported"),
-        (export, {"MLFLOW_BACKEND_STORE_URI": "sqlite:////none/mlflow.db"}, BadSetup, "unable to open"),
+        (export, {"MLFLOW_BACKEND_STORE_URI": "mssql://u:s3cret@h/d"}, BadSetup, "no other store can be exported"),
+        (export, {"MLFLOW_BACKEND_STORE_URI": "sqlite:////none/mlflow.db"}, BadSetup, "there is no such file"),
         (restore, {}, NotFound, "no finished export is at .*mlflow-export"),
     ],
 )
