@@ -5,6 +5,7 @@ from typing import Annotated, Final
 import msgspec
 from fastapi import Query
 from msgspec import Meta
+from msgspec.structs import replace
 from pydantic.config import JsonDict
 from starlette.requests import Request
 from starlette.responses import Response
@@ -56,7 +57,14 @@ class Comparing:
     ) -> Response:
         """The runs side by side, in the order of `ids`; `missing` has the ids that name no run. 404 where none does."""
         chosen = read_ids(ids)
-        found = compare(chosen, self.outside.histories.read_compared(chosen))
+        deleted = self.outside.followed.find_deleted(chosen)
+        found = compare(
+            chosen,
+            [
+                replace(one, run=replace(one.run, mlflow_deleted_at=deleted.get(one.run.id)))
+                for one in self.outside.histories.read_compared(chosen)
+            ],
+        )
         return answer_json(request, msgspec.json.encode(found))
 
     def answer(self, request: Request) -> Response:

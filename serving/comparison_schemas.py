@@ -26,6 +26,7 @@ COMPARISON_EXAMPLE: JsonDict = {
             "experiment": "embeddings",
             "duration_s": 540.0,
             "archived_at": None,
+            "mlflow_deleted_at": None,
             "history_status": "completed",
             "progress": None,
             "parent": None,
@@ -73,6 +74,9 @@ class ComparedRunLine(BaseModel):
     experiment: str
     duration_s: float | None
     archived_at: datetime | None
+    mlflow_deleted_at: Annotated[
+        datetime | None, Field(description="since when its MLflow run is known to be deleted there")
+    ]
     history_status: Annotated[str | None, Field(description="partial: the run goes on; null: nobody said")]
     progress: TrainingProgress | None
     parent: ParentRun | None
