@@ -17,7 +17,7 @@ resource "google_service_account" "role" {
 }
 
 # The bucket: the trainer replaces its metrics file and reads data, so it needs create and delete on objects; the worker
-# reads all: what it left, and data. Serving reads the database alone.
+# reads all: what it left, and data. Serving reads the copies of MLflow's artifacts, and nothing else of it.
 resource "google_storage_bucket_iam_member" "trainer" {
   bucket = google_storage_bucket.artifacts.name
   role   = "roles/storage.objectUser"
@@ -28,6 +28,17 @@ resource "google_storage_bucket_iam_member" "worker" {
   bucket = google_storage_bucket.artifacts.name
   role   = "roles/storage.objectViewer"
   member = google_service_account.role["worker"].member
+}
+
+resource "google_storage_bucket_iam_member" "serving" {
+  bucket = google_storage_bucket.artifacts.name
+  role   = "roles/storage.objectViewer"
+  member = google_service_account.role["serving"].member
+
+  condition {
+    title      = "the copies of MLflow's artifacts"
+    expression = "resource.name.startsWith('projects/_/buckets/${google_storage_bucket.artifacts.name}/objects/${var.artifacts_prefix}/mlflow-artifacts/')"
+  }
 }
 
 # What flows write themselves: verify its manifests, export the copy of MLflow, backfill --full the metrics files of past

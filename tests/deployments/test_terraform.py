@@ -167,8 +167,11 @@ def test_flows_may_write_below_the_artifacts_folder_alone() -> None:
         if '"google_storage_bucket_iam_member"' in block
         for name in block['"google_storage_bucket_iam_member"']
     }
-    assert set(roles) == {"trainer", "worker", "worker_writes"}
+    assert set(roles) == {"trainer", "worker", "worker_writes", "serving"}
     assert roles["worker"]["role"] == '"roles/storage.objectViewer"'
+    copies = "objects/${var.artifacts_prefix}/mlflow-artifacts/"
+    assert roles["serving"]["role"] == '"roles/storage.objectViewer"'
+    assert copies in roles["serving"]["condition"][0]["expression"]
     assert roles["worker_writes"]["role"] == '"roles/storage.objectUser"'
     [condition] = roles["worker_writes"]["condition"]
     folder = "projects/_/buckets/${google_storage_bucket.artifacts.name}/objects/${var.artifacts_prefix}/"

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from switchyard.core.errors import BadRequest
+from switchyard.core.errors import BadRequest, BadSetup
 from switchyard.core.ports import Objects
 
 
@@ -16,7 +16,8 @@ def open_objects(uri: str, *, credentials: Any = None, retries_itself: bool = Fa
             inside, for minutes, before `TryAgain` is raised.
 
     Raises:
-        BadRequest: a scheme that no adapter serves. BadSetup: no credentials can be found.
+        BadRequest: a scheme that no adapter serves. BadSetup: no credentials can be found, or the
+            vendor's package is not installed.
     """
     scheme = uri.partition("://")[0]
     if scheme == "file":
@@ -24,7 +25,10 @@ def open_objects(uri: str, *, credentials: Any = None, retries_itself: bool = Fa
 
         return FileObjects()
     if scheme == "gs":
-        from switchyard.clients.objects.gcs import open_gcs
+        try:
+            from switchyard.clients.objects.gcs import open_gcs
+        except ImportError as err:
+            raise BadSetup(f"{uri} is read by google-cloud-storage, which is not installed: {err}") from err
 
         return open_gcs(credentials=credentials, retries_itself=retries_itself)
     raise BadRequest(f"a URI must start with file:// or gs://; got {uri!r}")

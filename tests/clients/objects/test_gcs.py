@@ -541,3 +541,10 @@ def test_file_that_changed_on_its_way_may_be_tried_again(
     with pytest.raises(TryAgain, match="1 of 1 files"):
         objects.upload_folder(tmp_path, gcs_root)
     assert objects.upload_folder(tmp_path, gcs_root) == 1
+
+
+def test_a_missing_package_is_a_setup_to_mend(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server without it still answers all that needs no bucket, and says why of what does."""
+    monkeypatch.setitem(sys.modules, "switchyard.clients.objects.gcs", None)
+    with pytest.raises(BadSetup, match="google-cloud-storage, which is not installed"):
+        open_objects("gs://bucket/a")
