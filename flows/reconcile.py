@@ -43,7 +43,7 @@ from switchyard.core.runs.walk import (
     next_action,
     to_next_try,
 )
-from tasks.announce import announce_end
+from tasks.announce import announce_completed, announce_end
 from tasks.mirroring import mirror_models
 from tasks.poll import cancel_job, find_job, list_jobs, publish_unwatched
 from tasks.prune import prune_jobs, prune_predictions
@@ -57,7 +57,7 @@ _SHOWN = 20
 """Errors in the message; the ledger has all."""
 
 
-_REPAIRS = frozenset((Action.RECORD, Action.CANCEL, Action.ANNOUNCE, Action.INGEST))
+_REPAIRS = frozenset((Action.RECORD, Action.CANCEL, Action.ANNOUNCE, Action.ANNOUNCE_COMPLETED, Action.INGEST))
 _BEGUN = (
     "its repair was begun and did not come to an end: it is under way now, or its process was killed, perhaps because "
     "what the run left takes more memory than there is; see the log of reconcile's flow run of that time"
@@ -86,6 +86,7 @@ class ReconcileResult(msgspec.Struct, kw_only=True):
     missed: list[int] = []  # their jobs are not shown, which is not yet enough to call them gone
     reopened: list[int] = []  # their jobs were called gone, and are there
     announced: list[int] = []  # left to the ingest of their job-ended event
+    told: list[int] = []  # completed before, and their event training-run.completed is sent now
     live: list[int] = []  # at work, and what they have trained so far is published
     live_failed: dict[int, str] = {}  # that could not be published; each has its line in the ledger, and goes on
     pruned: int = 0  # jobs of settled runs whose folders were removed (JOB_FOLDERS_DAYS)
@@ -246,6 +247,13 @@ def _act(run: Unsettled, report: JobReport | None, step: Step, result: Reconcile
         case Action.ANNOUNCE if job is not None:
             if announce_end(record_end(job, report, step)):
                 result.announced.append(id_)
+        case Action.ANNOUNCE_COMPLETED if job is not None:
+            if not announce_completed(run.quick_test, job):
+                raise TryAgain(
+                    f"the event training-run.completed of quick test {id_} reached no Prefect server "
+                    "(PREFECT_API_URL); reconcile sends it again later"
+                )
+            result.told.append(id_)
         case Action.INGEST:
             _settle(run, report, step, result)
         case _:  # of the others each needs a job, or the launcher's report of it, and next_action has seen to that

@@ -1,5 +1,5 @@
 """The events of a job's end and of a completed run: hints to whoever wants to act at once. Reconcile does not depend on
-them."""
+them, and sends the second one where it was not sent."""
 
 from datetime import UTC, datetime
 
@@ -19,4 +19,5 @@ def announce_end(job: Job) -> bool:
 @effect
 def announce_completed(run: QuickTest, job: Job | None) -> bool:
     """True where a Prefect server took the event."""
-    return announcing.announce_completed(connect().runs, run, job)
+    outside = connect()
+    return announcing.announce_completed(outside.runs, outside.jobs, run, job, now=datetime.now(UTC))

@@ -70,7 +70,9 @@ def wait_for_end(job: Job, *, interval_s: float, deadline: datetime) -> Job:
                     "It is left to run and reconcile publishes its end; to end it now: "
                     f"switchyard cancel {job.quick_test_id}"
                 )
-            case Action.WAIT | Action.LOOK_AGAIN | Action.NOTHING | Action.ANNOUNCE | Action.CANCEL:
+            case Action.WAIT | Action.LOOK_AGAIN | Action.NOTHING | Action.CANCEL:
+                continue
+            case Action.ANNOUNCE | Action.ANNOUNCE_COMPLETED:
                 continue
             case _:
                 assert_never(step.action)

@@ -370,6 +370,10 @@ class Jobs(Protocol):
     def claim_ended_event(self, key: str, *, now: datetime) -> bool:
         """True once in a job's life: for the call that sets `ended_event_at`."""
 
+    def note_completed_event(self, key: str, *, now: datetime) -> None:
+        """Sets `completed_event_at`: a Prefect server has the event of the run that this job completed. A second call
+        changes nothing."""
+
 
 class Histories(Protocol):
     """What is published of a run, as those ask who ingest one run, or read it. Each method is one transaction."""
@@ -446,10 +450,10 @@ class Ledger(Protocol):
 
     def list_unsettled(self, *, now: datetime, limit: int) -> list[Unsettled]:
         """One query: every run with an open job, or with an ended job whose row has not ended or whose end is not
-        published, or that is completed without a history, unless backfill has listed it as having nothing to show; none
-        that backs off (`LedgerLine.next_try_at` of kind ``repair`` after `now`). Those with a job come first, the
-        oldest first; then those without, the newest first. Of a row that cannot be read it says why, and the others
-        are read."""
+        published, or that is completed without a history, unless backfill has listed it as having nothing to show, or
+        that its job completed and published, which was not told (`Job.completed_event_at`); none that backs off
+        (`LedgerLine.next_try_at` of kind ``repair`` after `now`). Those with a job come first, the oldest first; then
+        those without, the newest first. Of a row that cannot be read it says why, and the others are read."""
 
     def read_pulse(self) -> Pulse:
         """How the work stands as a whole: three queries that read no history. A second call counts again."""

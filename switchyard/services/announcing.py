@@ -48,15 +48,17 @@ def announce_end(jobs: Jobs, job: Job, *, now: datetime) -> Announcement:
     return Announcement.SENT if emit_job_ended(job) else Announcement.LOST
 
 
-def announce_completed(runs: Runs, run: QuickTest, job: Job | None) -> bool:
-    """Emits the event of a run that is completed and published; False: no Prefect server took it.
+def announce_completed(runs: Runs, jobs: Jobs, run: QuickTest, job: Job | None, *, now: datetime) -> bool:
+    """Emits the event of a run that is completed and published, and notes on its job that this is done; False: no
+    Prefect server took it, and reconcile sends it later.
 
-    A second call for the same job emits the same event, which a server acts on once. It comes before the job's end is
-    told, so that who is killed before it leaves that end owed: its ingest comes here again.
+    A second call for the same job emits the same event, which a server acts on once. Killed before the note, the event
+    is still owed, and reconcile comes here again. A run without a job has no place for the note: its event is sent by
+    each ingest, and by no one else.
     """
     # On an application's table the job alone knows what was asked for.
     asked = job.parameters if job is not None and job.parameters else run.parameters
-    return emit_run_completed(
+    is_sent = emit_run_completed(
         msgspec.structs.replace(
             run,
             display_name=run.display_name or str(asked.get("name") or ""),
@@ -66,6 +68,9 @@ def announce_completed(runs: Runs, run: QuickTest, job: Job | None) -> bool:
         key=job.key if job else "",
         register_as=str(asked.get("register_as") or ""),
     )
+    if is_sent and job is not None:
+        jobs.note_completed_event(job.key, now=now)
+    return is_sent
 
 
 def announce_model(runs: Runs, models: Models, outcome: Outcome) -> bool:

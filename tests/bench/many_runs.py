@@ -98,6 +98,7 @@ def multiply(results: ResultsPorts, url: str, runs: int) -> None:
         row_status=RunStatus.COMPLETED,
     )
     results.histories.publish(publication, now=now)
+    results.jobs.note_completed_event(job.key, now=now)
     results.jobs.claim_ended_event(job.key, now=now)
     engine = sqlalchemy.create_engine(url)
     tables = to_tables()

@@ -25,8 +25,8 @@ from switchyard.clients.settings import Settings
 from switchyard.core.errors import SwitchyardError
 
 EFFECTS = {
-    "create_run", "claim_job", "record_job", "claim_ended_event", "end_run", "record_error", "publish", "write_ledger",
-    "submit", "cancel",
+    "create_run", "claim_job", "record_job", "claim_ended_event", "note_completed_event", "end_run", "record_error",
+    "publish", "write_ledger", "submit", "cancel",
 }  # fmt: skip
 
 

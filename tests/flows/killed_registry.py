@@ -52,7 +52,8 @@ def run(flow: str, folder: Path, effect: str, parameters: dict[str, Any]) -> Non
     os.environ["STATE_DIR"] = str(folder / "state")
     os.environ["LIVE_HISTORY"] = "no"
     opened = open_results(connect.connect().settings.results_url)
-    deadly = replace(opened, models=Deadly(opened.models, effect), histories=Deadly(opened.histories, effect))
+    ports = {name: Deadly(getattr(opened, name), effect) for name in ("models", "histories", "jobs")}
+    deadly = replace(opened, **ports)  # type: ignore[arg-type]  # each stands for its port
     open_objects = vars(connect)["open_objects"]
 
     def results(settings: Settings) -> Any:

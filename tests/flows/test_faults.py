@@ -32,10 +32,12 @@ __all__ = ["postgres"]
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
 TRAIN: dict[str, Any] = {"request_key": "once", "epochs": 6, "poll_interval_s": 0.05}
-TRAIN_KILLS = 10
+TRAIN_KILLS = 11
 """One more than train has effects: how often it records the job's state depends on when it looks."""
 INGEST_EFFECTS = 2
-RECONCILE_EFFECTS = ["write_ledger", "record_job", "publish", "claim_ended_event", "write_ledger"]
+RECONCILE_EFFECTS = [
+    "write_ledger", "record_job", "publish", "note_completed_event", "claim_ended_event", "write_ledger",
+]  # fmt: skip
 
 
 def wire(monkeypatch: pytest.MonkeyPatch, state: Path) -> Outside:
@@ -113,7 +115,7 @@ def test_the_kills_cover_every_effect_of_train(killed: Path) -> None:
     whole = effects[-1]
     assert len(whole) < TRAIN_KILLS
     assert whole[:4] == ["create_run", "claim_job", "submit", "record_job"]
-    assert whole[-2:] == ["publish", "claim_ended_event"]
+    assert whole[-3:] == ["publish", "note_completed_event", "claim_ended_event"]
 
 
 @pytest.mark.parametrize(("n", "reconciled"), [(n, bool(n % 2)) for n in range(1, TRAIN_KILLS)])
@@ -129,6 +131,9 @@ def test_killed_before_any_effect_train_is_taken_up(
     assert len(list_jobs(outside)) == 1
     assert outside.runs.read_run(1).status is RunStatus.COMPLETED
     assert read_published(outside) == uninterrupted
+    job = outside.jobs.read_job(1)
+    assert job is not None
+    assert job.completed_event_at is not None
 
 
 def test_killed_between_its_effects_ingest_is_repeated(

@@ -3,16 +3,19 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from prefect.client.orchestration import get_client
 
 from flows.ingest import ingest
 from flows.promote import promote
+from flows.reconcile import RepairsFailed, reconcile
 from flows.register import register
 from flows.rollback import rollback
 from flows.train import train
 from switchyard.clients.connect import Outside
 from switchyard.core.errors import JobFailed
+from switchyard.services import announcing
 from tests.flows.polling import wait_for
 from tests.flows.test_registry import make_run
 
@@ -94,3 +97,26 @@ def test_a_failed_run_has_no_event_of_its_completion(scripted: Outside) -> None:
     job = scripted.jobs.read_job(run)
     assert job is not None
     assert [e for e in read_events(f"training-run.{run}") if e["payload"]["key"] == job.key] == []
+
+
+def test_a_completed_run_s_event_that_no_server_took_is_sent_later(
+    scripted: Outside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run is completed all the same; reconcile tries again, ever more seldom, until a server takes it."""
+    with monkeypatch.context() as away:
+        # The flows' own server cannot be taken away from them: they would not run.
+        away.setattr(announcing, "emit_run_completed", lambda *_, **__: False)
+        run = train(epochs=3, poll_interval_s=0.05, register_as="late").quick_test_id
+        with pytest.raises(
+            RepairsFailed, match=rf"training-run\.completed of quick test {run} reached no Prefect server"
+        ):
+            reconcile()
+        [line] = scripted.ledger.read_ledger("repair")
+        assert (line.state, line.attempts) == ("failed", 1)
+        assert reconcile().looked_at == 0  # it backs off
+    scripted.ledger.write_ledger(msgspec.structs.replace(line, next_try_at=line.updated_at))
+    assert reconcile().told == [run]
+    job = scripted.jobs.read_job(run)
+    assert job is not None
+    wait_for(lambda: any(event["payload"]["key"] == job.key for event in read_events(f"training-run.{run}")))
+    assert reconcile().looked_at == 0

@@ -22,6 +22,7 @@ from switchyard.clients.results.migrate import migrate
 from switchyard.core.registry.rows import Promotion
 from switchyard.core.runs.rows import RunStatus
 from switchyard.services.registering import Ports, register_run
+from tests.flows.polling import wait_for
 from tests.flows.test_faults import wait_for_success, wire
 from tests.flows.test_registry import make_run
 from tests.flows.test_registry_events import read_events, wait_for_event
@@ -143,3 +144,44 @@ def test_a_run_whose_flow_is_killed_before_its_event_is_told_all_the_same(
     ingest(quick_test_id=run)  # as ingest/on-job-ended does
     wait_for_event(f"training-run.{run}", "training-run.completed")
     assert [event["payload"]["register_as"] for event in list_told()] == ["killed"]
+
+
+def test_a_run_whose_ingest_is_killed_after_its_end_was_told_is_told_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reconcile told the job's end, and the ingest that this started published and was killed before the event of the
+    completed run, or before it noted the event: reconcile sends it later, and a server has it once."""
+    effects = ("note_completed_event", "emit_run_completed")
+    states: dict[str, Outside] = {}
+    for effect in effects:
+        own = tmp_path / f"ingest-{effect}"
+        own.mkdir()
+        (own / "more.json").write_text("{}")
+        monkeypatch.setenv("STATE_DIR", str(own / "state"))
+        migrate(connect().settings)
+        states[effect] = wire(monkeypatch, own / "state")
+        assert train(request_key="once", epochs=3, wait=False, register_as=effect).quick_test_id == 1
+        wait_for_success(states[effect])
+        assert reconcile(grace_s=3600).announced == [1]
+    kill(tmp_path, "ingest", effects, quick_test_id=1)
+
+    def list_told(effect: str) -> list[Any]:
+        return [event for event in read_events("training-run.1") if event["payload"]["register_as"] == effect]
+
+    wait_for(lambda: bool(list_told("note_completed_event")))
+    assert list_told("emit_run_completed") == []
+    for effect in effects:
+        outside = wire(monkeypatch, tmp_path / f"ingest-{effect}" / "state")
+        job = outside.jobs.read_job(1)
+        assert outside.runs.read_run(1).status is RunStatus.COMPLETED
+        assert job is not None
+        assert (job.ended_event_at is None, job.completed_event_at) == (False, None)
+        assert reconcile(grace_s=3600).told == []  # that ingest may still be at work
+        assert reconcile().told == [1]
+        noted = outside.jobs.read_job(1)
+        assert noted is not None
+        assert noted.completed_event_at is not None
+        assert reconcile().looked_at == 0
+    # The server keeps them in the order they came in: a second one of the first run would be there by now.
+    wait_for(lambda: bool(list_told("emit_run_completed")))
+    assert [len(list_told(effect)) for effect in effects] == [1, 1]

@@ -91,8 +91,9 @@ class SqlJobs:
                 if tables.own:
                     values |= {"error": "", "completed_at": None}
                 connection.execute(update(tables.runs).where(tables.runs.c.id == run.id).values(values))
-                reopened = {"state": str(JobState.CLAIMED), "reason": "", "error": "", "ended_event_at": None}
-                write = update(jobs).where(jobs.c.key == key).values(reopened).returning(*jobs.c)
+                reopened = {"state": str(JobState.CLAIMED), "reason": "", "error": ""}
+                untold = {"ended_event_at": None, "completed_event_at": None}
+                write = update(jobs).where(jobs.c.key == key).values(reopened | untold).returning(*jobs.c)
                 row = connection.execute(write).one()
         return to_job(row._asdict())
 
@@ -102,6 +103,13 @@ class SqlJobs:
         first = update(jobs).where(jobs.c.key == key, jobs.c.ended_event_at.is_(None)).values(ended_event_at=now)
         with self._database.writing() as connection:
             return connection.execute(first).rowcount == 1
+
+    def note_completed_event(self, key: str, *, now: datetime) -> None:
+        """One UPDATE, which keeps the time that is there."""
+        jobs = self._tables.jobs
+        untold = jobs.c.key == key, jobs.c.completed_event_at.is_(None)
+        with self._database.writing() as connection:
+            connection.execute(update(jobs).where(*untold).values(completed_event_at=now))
 
 
 def _find_own(connection: Connection, tables: Tables, claim: Claim) -> Row[Any] | None:

@@ -83,6 +83,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     unread: str = ""  # why its parameters cannot be read; they are empty then
     claimed_at: datetime
     ended_event_at: datetime | None = None
+    completed_event_at: datetime | None = None  # None: no one was told, or no one will be, that it completed its run
 
 
 class NewestJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,8 +121,8 @@ class JobNews(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Unsettled(msgspec.Struct, frozen=True, kw_only=True):
-    """A run that reconcile must look at: its newest job is open, its end was not published, or it is completed without
-    a history.
+    """A run that reconcile must look at: its newest job is open, its end was not published, it is completed without a
+    history, or its completion was not told.
 
     A row that cannot be read is listed with `unread`, so that it is its own trouble and not that of the others;
     `quick_test` then has what could be read of it, which is at least its id."""

@@ -25,6 +25,7 @@ class Action(StrEnum):
     LOOK_AGAIN = "look again"  # no look shows the job, and that is not yet enough to call it gone: remember it
     RECORD = "record"  # write what the launcher said
     ANNOUNCE = "announce"  # write the job's end and emit its event; the event's ingest comes first
+    ANNOUNCE_COMPLETED = "announce completed"  # emit the event of the completed run, which it still owes
     INGEST = "ingest"  # write the job's end, then publish what it left, or end the run
     CANCEL = "cancel"  # ask the launcher to end the job
     GIVE_UP = "give up"  # stop waiting; the job is left to run
@@ -70,8 +71,7 @@ def next_action(
         return Step(action=Action.INGEST if unread else Action.NOTHING)
     if job.state.ended:
         if status.ended and (published or status is not RunStatus.COMPLETED):
-            # Published and ended in one transaction, then killed before the event: it is still owed, once.
-            return Step(action=Action.NOTHING if job.ended_event_at else Action.ANNOUNCE)
+            return _after_publish(status, job, now, graces)
         # The job's end was recorded, and whoever recorded it was killed, or failed, before publishing.
         return _after_end(job, Step(action=Action.INGEST), now, graces)
     if not isinstance(report, JobReport):
@@ -93,6 +93,23 @@ def next_action(
         # Only the waiting gives up. The launcher holds the job to its own timeout, and reconcile publishes its end.
         return Step(action=Action.GIVE_UP)
     return Step(action=Action.WAIT)
+
+
+def _after_publish(status: RunStatus, job: Job, now: datetime, graces: Graces) -> Step:
+    """What is still to be told of a run that has ended and is published where it is completed."""
+    if job.ended_event_at is None:
+        # Published and ended in one transaction, then killed before the event: it is still owed, once. The ingest that
+        # it starts tells the completion too.
+        return Step(action=Action.ANNOUNCE)
+    # A completed run whose job failed, or was cancelled, is its owner's doing: of that no one is told later.
+    owed = status is RunStatus.COMPLETED and job.state is JobState.SUCCEEDED and job.completed_event_at is None
+    if not owed:
+        return Step(action=Action.NOTHING)
+    if now - job.ended_event_at < graces.event:
+        # The ingest that the job-ended event starts may be between its publish and its event this second.
+        return Step(action=Action.WAIT)
+    # That ingest was killed between the two, or no Prefect server took the event. The same event twice is one.
+    return Step(action=Action.ANNOUNCE_COMPLETED)
 
 
 def _without_report(job: Job, missing: Missing, now: datetime, graces: Graces) -> Step:

@@ -135,6 +135,7 @@ class Place:
         job = self.claim(run, f"claim {number}")
         self.jobs.record_job(job.key, JobNews(state=JobState.SUCCEEDED), now=NOW)
         self.histories.publish(publication(run, row_status=RunStatus.COMPLETED), now=NOW)
+        self.jobs.note_completed_event(job.key, now=NOW)
         self.jobs.claim_ended_event(job.key, now=NOW)
         return run
 

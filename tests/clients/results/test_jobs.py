@@ -170,9 +170,10 @@ def test_a_job_called_gone_is_reopened_once(place: Place, reason: Reason) -> Non
     place.jobs.record_job(job.key, JobNews(state=JobState.FAILED, job_name="jobs/1", reason=reason), now=NOW)
     place.runs.end_run(run, RunStatus.FAILED, error="gone", now=NOW)
     assert place.jobs.claim_ended_event(job.key, now=NOW)
+    place.jobs.note_completed_event(job.key, now=NOW)
     reopened = place.jobs.reopen_job(job.key)
     assert (reopened.state, reopened.job_name, reopened.reason) == (JobState.CLAIMED, "jobs/1", "")
-    assert reopened.ended_event_at is None
+    assert (reopened.ended_event_at, reopened.completed_event_at) == (None, None)
     row = place.runs.read_run(run)
     assert (row.status, row.error, row.completed_at) == (RunStatus.SUBMITTED, "", None)
     running = place.jobs.record_job(job.key, JobNews(state=JobState.RUNNING), now=NOW)
@@ -216,6 +217,16 @@ def test_end_is_told_once(place: Place) -> None:
     told = place.jobs.read_job(first.quick_test_id)
     assert told is not None
     assert told.ended_event_at == NOW
+
+
+def test_that_a_completion_was_told_is_noted_once(place: Place) -> None:
+    """With the first call's time; another job keeps its own, and a key of no job changes nothing."""
+    first, second = place.claim(place.add_run("1"), "1"), place.claim(place.add_run("2"), "2")
+    assert first.completed_event_at is None
+    for minutes, key in ((0, first.key), (1, first.key), (2, "nobody's")):
+        place.open().jobs.note_completed_event(key, now=later(minutes))
+    found = [place.jobs.read_job(job.quick_test_id) for job in (first, second)]
+    assert [job and job.completed_event_at for job in found] == [NOW, None]
 
 
 def test_job_is_found_by_its_number_until_its_end_is_told(place: Place) -> None:

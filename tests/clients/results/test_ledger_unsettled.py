@@ -1,6 +1,7 @@
 """Which runs reconcile is told to look at, and that finding them costs one query, on every database."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import event
@@ -8,7 +9,7 @@ from sqlalchemy.engine import Engine
 
 from switchyard.core.runs.jobs import JobState
 from switchyard.core.runs.ledger import LedgerLine
-from switchyard.core.runs.rows import JobNews, RunStatus
+from switchyard.core.runs.rows import Job, JobNews, RunStatus
 from tests.clients.results.places import NOW, Place, Places, later, publication
 
 
@@ -50,6 +51,59 @@ def test_end_that_nobody_was_told_of_is_listed(place: Place) -> None:
     assert unsettled(place) == []
 
 
+def end(place: Place, run: int, state: JobState, status: RunStatus, published: str) -> Job:
+    """The run's job, ended, published and told of."""
+    job = place.claim(run, f"claim {run}")
+    place.jobs.record_job(job.key, JobNews(state=state), now=NOW)
+    place.histories.publish(publication(run, status=published, row_status=status), now=NOW)
+    place.jobs.claim_ended_event(job.key, now=NOW)
+    return job
+
+
+def test_completion_that_nobody_was_told_of_is_listed(place: Place) -> None:
+    """Its end was told, and its ingest was killed between publishing and the event of the completed run."""
+    run = place.add_run()
+    job = end(place, run, JobState.SUCCEEDED, RunStatus.COMPLETED, "completed")
+    (found,) = place.ledger.list_unsettled(now=NOW, limit=100)
+    assert (found.job and found.job.key, found.published_status) == (job.key, "completed")
+    assert place.ledger.list_settled([job.key]) == set()
+    place.jobs.note_completed_event(job.key, now=NOW)
+    assert unsettled(place) == []
+    assert place.ledger.list_settled([job.key]) == {job.key}
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "published"),
+    [
+        (JobState.SUCCEEDED, RunStatus.FAILED, "failed"),
+        (JobState.SUCCEEDED, RunStatus.CANCELLED, "completed"),
+        (JobState.FAILED, RunStatus.COMPLETED, "completed"),
+        (JobState.SUCCEEDED, RunStatus.COMPLETED, "partial"),
+    ],
+)
+def test_no_completion_is_owed_of_what_its_job_did_not_complete(
+    place: Place, state: JobState, status: RunStatus, published: str
+) -> None:
+    """A run that failed after its job succeeded, one whose owner ended it, one of which only a part is published."""
+    end(place, place.add_run(), state, status, published)
+    assert unsettled(place) == []
+
+
+def test_completions_that_nobody_was_told_of_are_found_by_an_index_of_theirs(tmp_path: Path, places: Places) -> None:
+    """SQLite reads the jobs that owe one, and not those that have told it."""
+    place = places.make("sqlite", tmp_path)
+    asked: list[tuple[str, Any]] = []
+    event.listen(
+        place.ports.database.reader, "before_cursor_execute", lambda *given: asked.append((given[2], given[3]))
+    )
+    unsettled(place)
+    [(sql, values)] = asked
+    with place.ports.database.reader.connect() as connection:
+        plan = [row[-1] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", values)]
+    assert "SEARCH newest USING INDEX switchyard_jobs_completed_event_at (quick_test_id>?)" in plan, plan
+    assert plan.count("SEARCH newest USING INDEX switchyard_jobs_state (state=?)") == 1, plan  # the open ones
+
+
 def test_open_job_of_an_ended_run_is_listed(place: Place) -> None:
     """A late submit made a job after all; it must be found to be cancelled."""
     run = place.add_run()
@@ -88,6 +142,7 @@ def test_newest_attempt_alone_counts(place: Place) -> None:
     assert found.job == second
     place.jobs.record_job(second.key, JobNews(state=JobState.SUCCEEDED), now=NOW)
     place.histories.publish(publication(run, row_status=RunStatus.COMPLETED), now=NOW)
+    place.jobs.note_completed_event(second.key, now=NOW)
     place.jobs.claim_ended_event(second.key, now=NOW)
     assert unsettled(place) == []
 

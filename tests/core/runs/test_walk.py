@@ -41,6 +41,7 @@ def make_job(
     name: str = "job-1",
     claimed_s: float = 60,
     announced_s: float | None = None,
+    told: bool = False,
     reason: str = "",
 ) -> Job:
     return Job(
@@ -53,6 +54,7 @@ def make_job(
         reason=reason,
         claimed_at=NOW - timedelta(seconds=claimed_s),
         ended_event_at=None if announced_s is None else NOW - timedelta(seconds=announced_s),
+        completed_event_at=NOW if told else None,
     )
 
 
@@ -120,9 +122,17 @@ UNSEEN = msgspec.structs.replace(make_report(JobState.RUNNING), problem="Permiss
         (RunStatus.RUNNING, make_job(JobState.FAILED), None, True, Action.INGEST),
         (RunStatus.COMPLETED, make_job(JobState.SUCCEEDED), None, False, Action.INGEST),
         # ended and settled
-        (RunStatus.COMPLETED, make_job(JobState.SUCCEEDED, announced_s=1), None, True, Action.NOTHING),
+        (RunStatus.COMPLETED, make_job(JobState.SUCCEEDED, announced_s=1, told=True), None, True, Action.NOTHING),
         (RunStatus.FAILED, make_job(JobState.FAILED, announced_s=1), None, False, Action.NOTHING),
         (RunStatus.COMPLETED, make_job(JobState.SUCCEEDED), None, True, Action.ANNOUNCE),
+        (RunStatus.COMPLETED, make_job(JobState.SUCCEEDED, told=True), None, True, Action.ANNOUNCE),
+        # its end is told, that it completed its run is not
+        (RunStatus.COMPLETED, make_job(JobState.SUCCEEDED, announced_s=1), None, True, Action.ANNOUNCE_COMPLETED),
+        (RunStatus.COMPLETED, make_job(JobState.SUCCEEDED, announced_s=1), None, False, Action.INGEST),
+        (RunStatus.FAILED, make_job(JobState.SUCCEEDED, announced_s=1), None, True, Action.NOTHING),
+        (RunStatus.CANCELLED, make_job(JobState.SUCCEEDED, announced_s=1), None, False, Action.NOTHING),
+        (RunStatus.COMPLETED, make_job(JobState.FAILED, announced_s=1), None, True, Action.NOTHING),
+        (RunStatus.COMPLETED, make_job(JobState.CANCELLED, announced_s=1), None, True, Action.NOTHING),
     ],
 )
 def test_next_action(
@@ -137,6 +147,16 @@ def test_the_event_s_ingest_comes_first_for_a_while(announced_s: float | None, a
     """With a grace, an end is announced, then left to the event's ingest, then published after all."""
     job = make_job(JobState.RUNNING, announced_s=announced_s)
     assert decide(RunStatus.RUNNING, job, make_report(JobState.SUCCEEDED), graces=PATIENT).action is action
+
+
+@pytest.mark.parametrize(
+    ("announced_s", "action"),
+    [(None, Action.ANNOUNCE), (89, Action.WAIT), (90, Action.ANNOUNCE_COMPLETED)],
+)
+def test_the_event_s_ingest_tells_the_completion_first(announced_s: float | None, action: Action) -> None:
+    """With a grace, a completed run whose completion is not told is left to that ingest for as long."""
+    job = make_job(JobState.SUCCEEDED, announced_s=announced_s)
+    assert decide(RunStatus.COMPLETED, job, published=True, graces=PATIENT).action is action
 
 
 @pytest.mark.parametrize(
