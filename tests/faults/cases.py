@@ -263,6 +263,8 @@ INGEST: list[Case] = [
         [
             ("read the file", "reading the file"),
             ("publish", "publishing"),
+            ("tell the completion", "telling the run's completion"),
+            ("note the completion", "noting that its completion was told"),
             ("claim the event", "claiming the event"),
             ("emit the event", "emitting the event"),
         ],
@@ -274,6 +276,8 @@ INGEST: list[Case] = [
             ("record its end", "recording its end"),
             ("read the file", "reading the file"),
             ("publish", "publishing"),
+            ("tell the completion", "telling the run's completion"),
+            ("note the completion", "noting that its completion was told"),
         ],
         "ingest",
     ),

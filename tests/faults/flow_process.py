@@ -48,6 +48,8 @@ _POINTS: list[tuple[Any, str, Point]] = [
     (VertexLauncher, "report", "look at the job"),
     (GcsObjects, "read", "read the file"),
     (SqlHistories, "publish", "publish"),
+    (switchyard.services.announcing, "emit_run_completed", "tell the completion"),
+    (SqlJobs, "note_completed_event", "note the completion"),
     (SqlJobs, "claim_ended_event", "claim the event"),
     (switchyard.services.announcing, "emit_job_ended", "emit the event"),
 ]

@@ -15,6 +15,8 @@ Point = Literal[
     "record its end",
     "read the file",
     "publish",
+    "tell the completion",
+    "note the completion",
     "claim the event",
     "emit the event",
 ]
