@@ -57,6 +57,7 @@ def read_table(folder: Path, path: str, problems: list[str]) -> Any:
     try:
         with (folder / path).open("rb") as file:
             table = pa_parquet.ParquetFile(file).read()
+        table.validate(full=True)  # text that is not UTF-8 would end in an error that names no file
     except FileNotFoundError:
         problems.append(f"{path} is missing")
         return None
@@ -114,7 +115,8 @@ def _read_vectors(table: Any, path: str, problems: list[str]) -> Floats | None:
     if not len(values):
         problems.append(f"{path}: the vectors have no numbers")
         return None
-    numbers = np.ascontiguousarray(values.to_numpy(zero_copy_only=False), np.float32)
+    with np.errstate(over="ignore"):  # what becomes infinite is refused, by its row
+        numbers = np.ascontiguousarray(values.to_numpy(zero_copy_only=False), np.float32)
     return numbers.reshape(len(column), -1)
 
 

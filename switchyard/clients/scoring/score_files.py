@@ -93,7 +93,8 @@ def _read_prior(folder: Path, candidate: Tower, problems: list[str]) -> Floats |
     if not (pa.types.is_floating(priors.type) or pa.types.is_integer(priors.type)):
         problems.append(f"{PRIOR}: `prior` must be a number; it is {priors.type}")
         return None
-    numbers = priors.to_numpy(zero_copy_only=False).astype(np.float32)
+    with np.errstate(over="ignore"):  # what becomes infinite is refused
+        numbers = priors.to_numpy(zero_copy_only=False).astype(np.float32)
     if not np.isfinite(numbers).all():
         problems.append(f"{PRIOR}: every prior must be finite; there is NaN or infinity")
         return None

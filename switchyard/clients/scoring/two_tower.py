@@ -25,6 +25,8 @@ from switchyard.core.predictions.answers import Recommendation
 Places = npt.NDArray[np.intp]
 """Positions of products in `TwoTower.products`."""
 
+MAX_SCORE: Final = 1e38
+"""What a float32 holds, with room for rounding."""
 _NONE: Final = np.empty(0, np.intp)
 _STRIDE: Final = 16
 """Each so many products one is in the sample."""
@@ -123,9 +125,28 @@ def open_two_tower(folder: Path) -> TwoTower:
     score = read_score(folder, candidate, problems) if candidate is not None else Score()
     if candidate is not None:
         find_other_products(folder, candidate.ids, problems)
+    if query is not None and candidate is not None:
+        _find_too_large(query, candidate, score, problems)
     if problems or query is None or candidate is None:
         raise BadRecord(f"the two-tower model in {folder}", problems)
     return TwoTower(query, candidate, score)
+
+
+def _find_too_large(query: Tower, candidate: Tower, score: Score, problems: list[str]) -> None:
+    """Adds to `problems` where finite vectors may have an infinite product: few buyers are tried before a model answers
+    all of them. The bound holds for every pair, and for every sum on the way."""
+    largest = _measure(query.vectors) * max(1.0, abs(score.cosine)) * _measure(candidate.vectors) * candidate.dim
+    if score.prior is not None:
+        largest += _measure(score.prior) * max(1.0, abs(score.prior_weight))
+    if largest > MAX_SCORE:
+        problems.append(
+            f"the numbers are so large that a score may be infinite: up to {largest:.1e}, and a score is at most "
+            f"{MAX_SCORE:.1e}"
+        )
+
+
+def _measure(numbers: Floats) -> float:
+    return max(1.0, float(numbers.max()), -float(numbers.min()))
 
 
 def _rank(query: Tower, candidate: Tower, score: Score) -> tuple[str, Floats]:

@@ -125,9 +125,25 @@ def _cut(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[:-20])
 
 
+def _write_bytes_as_text(folder: Path) -> None:
+    not_utf8 = pa.Array.from_buffers(
+        pa.string(), 2, [None, pa.py_buffer(np.array([0, 1, 2], np.int32)), pa.py_buffer(b"\xff\xfe")]
+    )
+    table = pa.table({"id": not_utf8, "embedding": [[1.0, 0.0], [0.0, 1.0]]})
+    pa_parquet.write_table(table, folder / "embeddings" / "query.parquet")
+
+
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
+        (
+            lambda folder: pa_parquet.write_table(
+                pa.table({"id": ["b0", "b1"], "embedding": [[1e300, 0.0], [0.0, 1.0]]}),
+                folder / "embeddings" / "query.parquet",
+            ),
+            "these buyers have NaN or infinity: 'b0'",
+        ),
+        (_write_bytes_as_text, r"embeddings/query\.parquet: it is no Parquet file that can be read: .*UTF8"),
         (
             lambda folder: _write_vectors(folder, "candidate", ["p0", "p1"], [[np.nan, 0], [0, 1]]),
             r"candidate\.parquet: every number must be finite; these products have NaN or infinity: 'p0'",
@@ -170,6 +186,23 @@ def test_embeddings_that_are_none_are_refused(folder: Path, damage: Callable[[Pa
         open_model(folder)
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_vectors_whose_product_is_infinite_are_refused(folder: Path, sign: int) -> None:
+    """Each is finite, and so are the answers to the buyers who are tried first: the last one's score is not."""
+    ids = [f"b{row}" for row in range(9)]
+    _write_vectors(folder, "query", ids, [*[[1, 0]] * 8, [sign * 3e38, 3e38]])
+    _write_vectors(folder, "candidate", ["p0", "p1"], [[100, 100], [1, 1]])
+    with pytest.raises(BadRecord, match=r"the numbers are so large that a score may be infinite: up to 6\.0e\+40"):
+        open_model(folder)
+
+
+def test_a_prior_that_is_infinite_with_its_weight_is_refused(folder: Path) -> None:
+    """The same of what is added to every buyer's score."""
+    write_score(folder, {"prior": to_prior(p0=3e37, p1=1.0, p2=1.0, p3=1.0)}, to_weights(1, 100))
+    with pytest.raises(BadRecord, match="a score may be infinite"):
+        open_model(folder)
+
+
 @pytest.mark.parametrize(
     ("tables", "weights", "said"),
     [
@@ -181,6 +214,11 @@ def test_embeddings_that_are_none_are_refused(folder: Path, damage: Callable[[Pa
         ({"prior": to_prior(p0=1.0, p1=1.0, p2=1.0, p3=float("nan"))}, to_weights(1, 1), "every prior must be finite"),
         ({"prior": to_prior(p0=1.0, p1=1.0, p2=1.0, p3=1.0)}, "", r"score/weights\.json is missing"),
         ({}, to_weights(1, 1), r"score/prior\.parquet is missing: score/weights\.json gives it the weight 1\.0"),
+        (
+            {"prior": to_prior(p0=1e300, p1=1.0, p2=1.0, p3=1.0)},
+            to_weights(1, 1),
+            "every prior must be finite; there is NaN or infinity",
+        ),
         ({}, '{"version": 2, "cosine": 1}', r"weights\.json: Invalid enum value 2"),
         ({}, '{"version": 1, "cosine": NaN}', r"weights\.json: NaN is no JSON"),
         ({}, '{"version": 1, "cosine": 1, "recency": 3}', "unknown field `recency`"),
