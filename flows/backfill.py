@@ -4,6 +4,7 @@ What is published already is not read again, so that a second flow run does what
 in the ledger (kind ``backfill``); a bad one is listed at the end and does not stop the others.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -47,8 +48,8 @@ from tasks.backfill import (
     list_backfill,
     list_lost_parents,
     look_at_runs,
-    name_mlflow,
 )
+from tasks.following import name_mlflow
 from tasks.show import BatchProgress, name_flow_run, show_backfill
 
 CHARTED_BATCH: Final = 5_000
@@ -130,7 +131,7 @@ def _make_rows(adoption: Adoption) -> list[BackfillRow]:
     return [to_row(run, ids[run.mlflow_run_id]) for run in adoption.runs]
 
 
-def _find_behind(rows: list[BackfillRow], how: How, wanted: BackfillParameters) -> Behind:
+def _find_behind(rows: Sequence[BackfillRow], how: How, wanted: BackfillParameters) -> Behind:
     """The rows of runs that went on in MLflow, or have ended there, and those whose parent has a row now. An MLflow
     that is away, or no more, is no obstacle to the others."""
     opened = list_open(rows, how, status=wanted.status)

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from prefect.runtime import task_run
 
 from switchyard.clients.connect import connect
-from switchyard.core.backfill.following import FollowedRun, Lifecycle, RowFacts
 from switchyard.core.backfill.plan import (
     KIND,
     Adoption,
@@ -21,7 +20,6 @@ from switchyard.core.backfill.plan import (
 from switchyard.core.backfill.rows import PARENT_KIND, AdoptedRun, BackfillRow
 from switchyard.core.errors import TryAgain
 from switchyard.core.mlflow.facts import Look
-from switchyard.core.mlflow.marks import RunMark
 from switchyard.services import backfill as backfilling
 from tasks.policy import effect
 
@@ -61,47 +59,6 @@ def list_lost_parents() -> dict[int, str]:
 def look_at_runs(run_ids: Sequence[str], export_uri: str = "") -> dict[str, Look]:
     """What MLflow says of these runs by now; one that is not there any more is left out."""
     return backfilling.look_at_runs(connect(), run_ids, export_uri)
-
-
-def name_mlflow() -> str:
-    """The MLflow that the settings name, in words without a secret; empty: none. No task: nothing is asked."""
-    return connect().mlflow_name
-
-
-@effect
-def read_marks() -> dict[str, RunMark]:
-    """The marks of all runs of MLflow, by MLflow run id."""
-    return backfilling.read_marks(connect())
-
-
-@effect
-def list_known() -> dict[int, FollowedRun]:
-    """What was read last of each row's run."""
-    return connect().followed.list_known()
-
-
-@effect
-def read_facts(quick_test_ids: Sequence[int]) -> dict[int, RowFacts]:
-    """What the list of rows does not say of these."""
-    return connect().followed.read_facts(quick_test_ids)
-
-
-@effect
-def list_lost(run_ids: Sequence[str]) -> list[str]:
-    """Those of these MLflow runs that are not there when each is asked for."""
-    return backfilling.list_lost(connect(), run_ids)
-
-
-@effect
-def note_lifecycles(lifecycles: Sequence[Lifecycle]) -> None:
-    """Which runs are deleted in MLflow, or are there again."""
-    connect().followed.note_lifecycles(lifecycles)
-
-
-@effect
-def note_follow(store: str, began_at: datetime, failed: int, error: str, is_whole: bool) -> None:
-    """Until when MLflow is followed."""
-    connect().followed.note_follow(store, began_at=began_at, failed=failed, error=error, is_whole=is_whole)
 
 
 @effect

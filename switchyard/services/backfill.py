@@ -14,7 +14,7 @@ from switchyard.core.backfill.behind import to_news
 from switchyard.core.backfill.mapped import to_first_digests_of, to_record
 from switchyard.core.backfill.plan import KIND, NO_CURVE, SKIPPED, STALE, BatchResult, How, Item, Shown, to_ways
 from switchyard.core.batches import batched
-from switchyard.core.errors import NotFound, SwitchyardError, catch, to_message
+from switchyard.core.errors import SwitchyardError, catch, to_message
 from switchyard.core.history.asked_rules import KeptRules, choose_rules
 from switchyard.core.history.following import to_parent, to_parent_of, to_progress, with_parent
 from switchyard.core.history.publication import Draft, Parent, PublishResult, SeenRun, Versions
@@ -23,8 +23,7 @@ from switchyard.core.metrics.record import Sampling
 from switchyard.core.metrics.showing import to_shows
 from switchyard.core.mlflow.facts import Look, to_newest_ms, to_parent_run_id, to_user_tags
 from switchyard.core.mlflow.keys import SCALARS
-from switchyard.core.mlflow.marks import RunMark
-from switchyard.core.mlflow.raw_run import Keys, LostRun, RawRun, to_source_digest
+from switchyard.core.mlflow.raw_run import LostRun, RawRun, to_source_digest
 from switchyard.core.ports import Histories, Ledger, Runs
 from switchyard.core.runs.ledger import LedgerLine
 from switchyard.services.backfill_files import RunFile, to_file, write_files
@@ -76,19 +75,6 @@ def look_at_runs(outside: Outside, run_ids: Iterable[str], export_uri: str = "")
     """What MLflow says of these runs, by MLflow run id, without those that are not there."""
     with closing(outside.open_tracking(export_uri)) as tracking:
         return {look.info.run_id: look for look in tracking.look_at_runs(run_ids)}
-
-
-def read_marks(outside: Outside) -> dict[str, RunMark]:
-    """The marks of all runs of the MLflow that the settings name, by MLflow run id."""
-    with closing(outside.tracking) as tracking:
-        return {mark.run_id: mark for mark in tracking.read_marks()}
-
-
-def list_lost(outside: Outside, run_ids: Sequence[str]) -> list[str]:
-    """Those of these runs that are nowhere in that MLflow when each is asked for by itself."""
-    with closing(outside.tracking) as tracking:
-        runs = tracking.read_runs(run_ids, keys=Keys())
-        return [run.run_id for run in runs if isinstance(run, LostRun) and isinstance(run.error, NotFound)]
 
 
 def count_shown(outside: Outside, run_ids: Iterable[str], export_uri: str = "") -> Shown:

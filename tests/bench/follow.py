@@ -104,7 +104,8 @@ def count_read(url: str) -> int:
 
 def change(source: str, run_ids: list[str], turn: int) -> None:
     """A new tag on each, as people write who look at runs."""
-    rows = [(run_id, f"seen {turn}", "yes") for run_id in run_ids]
+    way = source.partition(":")[0]  # the file is a copy of the other, tags and all
+    rows = [(run_id, f"seen by {way} {turn}", "yes") for run_id in run_ids]
     with connect(source) as connection:
         mark = "?" if source.startswith("sqlite") else "%s"
         insert = f"INSERT INTO tags (run_uuid, key, value) VALUES ({mark}, {mark}, {mark})"

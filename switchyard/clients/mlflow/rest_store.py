@@ -6,6 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
+import msgspec
+
+from switchyard.clients.mlflow.http import MlflowServer
 from switchyard.clients.mlflow.rest import BULK_RUNS, RestTracking, to_pairs, to_value
 from switchyard.core.batches import batched
 from switchyard.core.errors import BadRecord, BadRequest, NotFound, SwitchyardError
@@ -18,7 +21,7 @@ from switchyard.core.mlflow.contents import (
     ModelUse,
     RunDetails,
 )
-from switchyard.core.mlflow.raw_run import LostRun
+from switchyard.core.mlflow.raw_run import Keys, LostRun, OwnedPoint, RawRun
 from switchyard.core.registry.importing import LostModel, SourceModel
 from switchyard.core.registry.mlflow_rows import PROMPT_TAG, TABLES, RegistryTables, list_run_ids, to_models
 
@@ -52,6 +55,11 @@ NOT_KEPT_3: Final = (
 class RestStore(RestTracking):
     """`core.ports.TrackingDetails`, `RegistryRows` and `RegistrySource` on a server, beside `Tracking`."""
 
+    def __init__(self, server: MlflowServer, *, parallel: int = 4) -> None:
+        super().__init__(server, parallel=parallel)
+        self._has_models = True
+        self._model_points: dict[str, Mapping[str, Sequence[OwnedPoint]]] = {}
+
     @property
     def where(self) -> str:
         """See `RegistrySource`."""
@@ -78,17 +86,48 @@ class RestStore(RestTracking):
         for batch in batched(run_ids, BULK_RUNS):
             yield from self._pool.map(self._try_details, dict.fromkeys(batch))
 
+    def read_runs(self, run_ids: Iterable[str], *, keys: Keys | None = None) -> Iterator[RawRun | LostRun]:
+        """See `Tracking`. A server over a database says of no point for which logged model it was logged: the models of
+        an experiment are asked for, once, at the first of its runs."""
+        for run in super().read_runs(run_ids, keys=keys):
+            if isinstance(run, LostRun):
+                yield run
+                continue
+            of_models = self._points_of_models(run.info.experiment_id).get(run.info.run_id, ())
+            owned = [point for point in run.owned if not point.model_id]
+            owned += [point for point in of_models if point.key in run.metrics]
+            yield msgspec.structs.replace(run, owned=owned)
+
+    def _points_of_models(self, experiment_id: str) -> Mapping[str, Sequence[OwnedPoint]]:
+        """By run id. Kept for the experiments of the runs that come, some at a time."""
+        if experiment_id not in self._model_points:
+            found: dict[str, list[OwnedPoint]] = defaultdict(list)
+            for model in self._search_models([experiment_id]):
+                for point in model.points:
+                    found[point.run_id].append(
+                        OwnedPoint(
+                            point.key, point.step, point.timestamp_ms, point.value, model.model_id, point.dataset
+                        )
+                    )
+            self._model_points[experiment_id] = found
+        return self._model_points[experiment_id]
+
     def list_logged_models(self) -> Iterator[LoggedModel]:
         """See the port."""
         for some in batched([one.experiment_id for one in self.list_experiments()], _EXPERIMENTS_A_SEARCH):
-            body = {"experiment_ids": some, "max_results": _PAGE_LOGGED}
+            yield from self._search_models(some)
+
+    def _search_models(self, experiment_ids: Sequence[str]) -> Iterator[LoggedModel]:
+        """None where the server is of MLflow 2, which knows no such call."""
+        if self._has_models:
+            body = {"experiment_ids": experiment_ids, "max_results": _PAGE_LOGGED}
             try:
                 for found in self._pages("/logged-models/search", body, "models", lambda one: one["info"]["model_id"]):
                     with self._understood("the list of logged models"):
                         model = _to_logged_model(found)
                     yield model
-            except NotFound:  # MLflow 2 knows no such call
-                return
+            except NotFound:
+                self._has_models = False
 
     def list_not_kept(self) -> list[str]:
         """See the port. Traces are counted, where there are any."""

@@ -65,6 +65,34 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     settled: frozenset[int] = frozenset()  # those that were read, have nothing to publish, and have not changed
 
 
+class Look(msgspec.Struct, frozen=True):
+    """What a look is for."""
+
+    rows: Sequence[BackfillRow]
+    how: How
+
+
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """What a look at MLflow has found."""
+
+    rows: Sequence[BackfillRow]
+    marks: Mapping[str, RunMark] = {}
+    changes: Changes = Changes()
+    lifecycles: Sequence[Lifecycle] = ()
+    error: str = ""  # why nobody could look
+
+
+class Followed(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of a backfill that has looked."""
+
+    store: str
+    began_at: datetime
+    lifecycles: Sequence[Lifecycle] = ()
+    failed: int = 0
+    error: str = ""
+    is_whole: bool = True  # all that had to be done was tried
+
+
 def list_candidates(
     rows: Sequence[BackfillRow], marks: Mapping[str, RunMark], known: Mapping[int, FollowedRun]
 ) -> dict[int, str]:

@@ -158,10 +158,13 @@ def test_logged_models_and_whose_a_point_is_are_kept(tmp_path: Path) -> None:
             {"info": info, "data": {"metrics": [metric], "params": [{"key": "p", "value": "2"}]}}
         ]
         emulator.beside.traces = 1_201
+        (read,) = store.read_runs([run_id])
         export = server.export()
     (run,) = open_export(server.uri, OBJECTS).read_runs([run_id])
     assert isinstance(run, RawRun)
     assert list(run.owned) == [OwnedPoint("loss", 1, START_MS + 1_500, 9.0, "m-1", "holdout")]
+    assert isinstance(read, RawRun)
+    assert list(read.owned) == list(run.owned), "what is published from the server is compared with its export"
     (model,) = read_table(export, server.uri, "logged_models")
     assert (model["model_id"], model["name"], model["status"], model["source_run_id"]) == ("m-1", "ünï", 2, run_id)
     rows = {name: export.table(name).rows for name in ("logged_model_params", "logged_model_tags")}

@@ -1,0 +1,23 @@
+"""Following MLflow: a task is one look at all of it, or all that came of it."""
+
+from switchyard.clients.connect import connect
+from switchyard.core.backfill.following import Followed, Look, Seen
+from switchyard.services import following
+from tasks.policy import effect
+
+
+def name_mlflow() -> str:
+    """The MLflow that the settings name, in words without a secret; empty: none. No task: nothing is asked."""
+    return connect().mlflow_name
+
+
+@effect
+def look_at_mlflow(look: Look) -> Seen:
+    """Which rows' runs have changed, or are gone, by one look at the marks of all runs."""
+    return following.look_for_changes(connect(), look)
+
+
+@effect
+def note_follow(found: Followed) -> None:
+    """Which runs are deleted in MLflow, and until when it is followed."""
+    following.note(connect(), found)
