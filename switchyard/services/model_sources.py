@@ -201,7 +201,10 @@ def to_folder_uri(value: str) -> str:
         return value.rstrip("/")
     if "://" in value:
         raise BadRequest(f"a folder's URI must start with file:// or gs://; got {value!r}")
-    return Path(value).expanduser().absolute().as_uri()
+    path = Path(value).expanduser().absolute()
+    # A URI with `..` is refused wherever it is listed. Only where there is one: a folder that was seen by the name of a
+    # link to it is known by that name.
+    return (path.resolve() if ".." in path.parts else path).as_uri()
 
 
 def _register_folder(ports: Ports, uri: str, key: str) -> ModelVersion:

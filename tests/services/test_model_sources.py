@@ -100,6 +100,19 @@ def test_folder_is_a_version_from_when_it_is_first_seen(place: Place, ports: Por
         load(ports, again)
 
 
+def test_folder_is_named_by_a_path_with_two_dots(
+    place: Place, ports: Ports, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a shell's user writes it: it is the same folder. A URI with `..` is refused."""
+    first = find_model(ports, folder_of(write_model(tmp_path / "model"))).version
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert find_model(ports, folder_of("../model")).version == first
+    assert find_model(ports, folder_of(f"{tmp_path}/here/../model/")).version == first
+    with pytest.raises(BadRequest, match=r"its path contains \. or \.\."):
+        find_model(ports, folder_of(f"{(tmp_path / 'here').as_uri()}/../model"))
+
+
 def test_folder_with_what_may_be_a_program_is_refused(place: Place, ports: Ports, tmp_path: Path) -> None:
     """And is no version."""
     folder = write_model(tmp_path / "model")
