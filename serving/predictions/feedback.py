@@ -21,7 +21,7 @@ from serving.predictions.rate import Rate
 from serving.predictions.replies import Refused, Reply, read_body, to_json
 from serving.predictions.state import State
 from switchyard.clients.postgres.deadlines import find_allowance, waiting_at_most
-from switchyard.core.errors import BadRequest, NotFound, StaleWrite, TryAgain
+from switchyard.core.errors import BadRequest, BadSetup, NotFound, StaleWrite, TryAgain
 from switchyard.core.ports import Models, Predictions
 from switchyard.core.predictions.feedback import (
     KEY_HEADER,
@@ -160,6 +160,9 @@ class Asking:
             with waiting_at_most(self._seconds):
                 run: Any = partial(contextvars.copy_context().run, ask)
             found: T = await asyncio.get_running_loop().run_in_executor(self._threads, run)
+        except BadSetup as err:  # a file that was moved away, a password that was changed: once mended, it is kept
+            raise TryAgain(str(err)) from err
+        else:
             return found
         finally:
             self._pending -= 1

@@ -351,6 +351,24 @@ def test_silent_database_stops_feedback_and_no_prediction(
         outside.close()
 
 
+def test_database_that_was_moved_away_is_one_to_try_again(shop: Place, serve: Serve, tmp_path: Path) -> None:
+    """503, as of one that cannot be reached: whoever sends feedback again loses none."""
+    client = serve(shop)
+    (one,) = predict(client, "b1")
+    assert tell(client, one["prediction_id"]).status_code == 200
+    files = [path for path in Path(shop.url.removeprefix("sqlite:///")).parent.glob("results.db*") if path.is_file()]
+    away = tmp_path / "away"
+    away.mkdir()
+    moved = [(path, path.rename(away / path.name)) for path in files]
+    refused = tell(client, one["prediction_id"], "like")
+    assert (refused.status_code, int(refused.headers["retry-after"])) == (503, 2)
+    assert client.get("/feedback/stats").status_code == 503
+    for path, there in moved:
+        path.unlink(missing_ok=True)
+        there.rename(path)
+    assert tell(client, one["prediction_id"], "like").status_code == 200
+
+
 def test_tokens_that_read_predict_and_tokens_that_write_tell(shop: Place, serve: Serve, tmp_path: Path) -> None:
     """Statistics are read."""
     path, now = tmp_path / "tokens.json", datetime.now(UTC)
