@@ -181,8 +181,8 @@ CASES: Final = (
         "points of a logged model, or of a data set (MLflow 3)",
         "the run's curve, unless one shares a step with another's or the run's own: then each model or data set has a "
         "series of its own, such as `rmse (holdout)`, with a warning. SQL and exports know whose a point is; a server "
-        "over REST says it for some of its stores alone",
-        "nothing; over REST, where the server does not say it, the last value of the step counts",
+        "tells it of logged models alone",
+        "nothing; of a point that a server tells for a data set and no model, the last value of the step counts",
     ),
     Case(
         "two keys that would be one series",
