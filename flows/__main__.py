@@ -227,6 +227,8 @@ def read_command(arguments: Sequence[str], *, prog: str = "python -m flows") -> 
         values.setdefault("request_key", str(uuid4()))
     if "data_uri" in values:  # the flow may run in another folder
         values["data_uri"] = to_absolute(values["data_uri"], str(Path.cwd()))
+    if values["flow"] == "register" and "source" in values and not values["source"].startswith(("models:", "runs:")):
+        values["source"] = to_absolute(values["source"], str(Path.cwd()))
     return Command(
         flow=values["flow"],
         parameters=read_flags(values, FLOWS[values["flow"]]),

@@ -408,12 +408,26 @@ RequestKey = Annotated[
 
 
 class RegisterParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Make a completed run's model the next version of a named model."""
+    """Make a completed run's model, or another one, the next version of a named model."""
 
-    quick_test_id: QuickTestId
+    quick_test_id: Annotated[
+        int, Meta(ge=0, description="the run's id, its row in the results database; 0: `source` names the model")
+    ] = 0
+    source: Annotated[
+        str,
+        Meta(
+            max_length=4_000,
+            description="in place of a run: a folder (a path, file://... or gs://...), a model of MLflow's registry "
+            "(models:/shop/3, models:/shop/Production, models:/shop@champion) or of an MLflow run (runs:/<id>/model)",
+        ),
+    ] = ""
     name: ModelName = "two-tower"
     description: Annotated[str, Meta(max_length=2_000, description="what people should know of this version")] = ""
     by: By = ""
+
+    def __post_init__(self) -> None:
+        if bool(self.quick_test_id) == bool(self.source):
+            raise ValueError("name one model: a run by its id, or `source`")
 
 
 MaxLoss = Annotated[

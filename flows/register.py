@@ -1,4 +1,4 @@
-"""Register: a completed run's model becomes the next version of a named model."""
+"""Register: a completed run's model, or one from elsewhere, becomes the next version of a named model."""
 
 from prefect import flow
 
@@ -14,10 +14,10 @@ from tasks.starter import with_starter
 @flow(name="register")
 @takes(RegisterParameters)
 def register(wanted: RegisterParameters) -> RegisterResult:
-    """Reads and hashes the files of the run's model, and lists them as a version, pending and in no stage.
+    """Reads and hashes the files of the model, and lists them as a version, pending and in no stage.
 
-    The same run registers once: a second call finds its version.
+    The same run, or other source, registers once: a second call finds its version.
     """
     wanted = with_starter(wanted)
-    name_flow_run(f"register quick-test-{wanted.quick_test_id}")
+    name_flow_run(f"register quick-test-{wanted.quick_test_id}" if wanted.quick_test_id else f"register {wanted.name}")
     return to_result(register_run(ACTS, wanted))

@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 from contextlib import closing
-from functools import partial
 
 from switchyard.clients.connect import connect
 from switchyard.core.registry.importing import Chosen, LostModel, ModelVerified, SourceModel, VersionImport
 from switchyard.services import importing
 from switchyard.services.importing import Importing
-from switchyard.services.importing_files import SourceFiles
+from tasks.plain_registry import open_importing
 from tasks.policy import effect
 
 
@@ -55,19 +54,4 @@ def verify_model(name: str, model: SourceModel) -> ModelVerified:
 
 
 def _open(where: str, destination: str, by: str) -> Importing:
-    outside = connect()
-    settings, download = outside.settings, None
-    if settings.mlflow_server_uri:
-        from switchyard.clients.mlflow import registry_files
-
-        download = partial(registry_files.download, settings.mlflow_server_uri)
-    return Importing(
-        models=outside.models,
-        imports=outside.model_imports,
-        open_objects=outside.objects,
-        copy_files=SourceFiles(outside.objects, destination, download).copy,
-        to_uri=settings.artifacts_uri,
-        where=where,
-        by=by,
-        runs=outside.runs,
-    )
+    return open_importing(connect(), where, destination, by)

@@ -8,6 +8,7 @@ from tasks import plain_registry
 from tasks.policy import effect
 
 register_run = effect(plain_registry.register_run)
+register_source = effect(plain_registry.register_source)
 read_model = effect(plain_registry.read_model)
 find_request = effect(plain_registry.find_request)
 check_files = effect(plain_registry.check_files)
@@ -31,6 +32,7 @@ def announce_registered(version: ModelVersion) -> bool:
 
 ACTS = Acts(
     register_run=register_run,
+    register_source=register_source,
     read_model=read_model,
     find_request=find_request,
     check_files=check_files,

@@ -9,8 +9,11 @@ from switchyard.core.registry.rows import Outcome, Promotion, Registered, Rollba
 
 
 def register_run(acts: Acts, wanted: RegisterParameters) -> Registered:
-    """Makes the run's model a version. A second call finds it."""
-    made = acts.register_run(wanted.quick_test_id, wanted.name, wanted.by, wanted.description)
+    """Makes the run's model, or the one at `source`, a version. A second call finds it."""
+    if wanted.source:
+        made = acts.register_source(wanted.source, wanted.name, wanted.by, wanted.description)
+    else:
+        made = acts.register_run(wanted.quick_test_id, wanted.name, wanted.by, wanted.description)
     acts.announce_registered(made.version)
     return made
 

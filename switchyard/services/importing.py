@@ -62,7 +62,7 @@ def import_version(ports: Importing, name: str, model: SourceModel, number: int,
     known = ports.models.find_source(name, to_source_key(model.origin, number))
     if known is not None and known.digest:
         # Its files are here; what people have written there since comes too.
-        same = ImportedVersion(origin=origin, stage=chosen.stages[number], lineage=_find_lineage(ports, origin))
+        same = ImportedVersion(origin=origin, stage=chosen.stages[number], lineage=find_lineage(ports, origin.run_id))
         ports.imports.add_version(name, model.origin, same, where=ports.where, by=ports.by)
         return VersionImport(number=number)
     copied = catch(lambda: copy_version(ports, name, model, origin))
@@ -77,7 +77,7 @@ def import_version(ports: Importing, name: str, model: SourceModel, number: int,
         why_no_files=why,
         source_uri=folder or origin.source,
         flavor=choose_flavor(file.path for file in manifest.files) if manifest else "",
-        lineage=_find_lineage(ports, origin),
+        lineage=find_lineage(ports, origin.run_id),
     )
     is_new = ports.imports.add_version(name, model.origin, version, where=ports.where, by=ports.by)
     return VersionImport(
@@ -89,11 +89,11 @@ def import_version(ports: Importing, name: str, model: SourceModel, number: int,
     )
 
 
-def _find_lineage(ports: Importing, origin: VersionOrigin) -> Lineage:
-    """The run of ours whose MLflow run the version came from, with what it was trained with; empty: none is known."""
-    if ports.runs is None or not origin.run_id:
+def find_lineage(ports: Importing, mlflow_run_id: str) -> Lineage:
+    """The run of ours whose MLflow run a version came from, with what it was trained with; empty: none is known."""
+    if ports.runs is None or not mlflow_run_id:
         return Lineage()
-    id_ = ports.runs.find_mlflow_runs([origin.run_id]).get(origin.run_id)
+    id_ = ports.runs.find_mlflow_runs([mlflow_run_id]).get(mlflow_run_id)
     if id_ is None:
         return Lineage()
     return Lineage(quick_test_id=id_, parameters=ports.runs.read_run(id_).parameters)
@@ -101,29 +101,35 @@ def _find_lineage(ports: Importing, origin: VersionOrigin) -> Lineage:
 
 def copy_version(ports: Importing, name: str, model: SourceModel, origin: VersionOrigin) -> tuple[Manifest, str]:
     """The manifest of the files, and the folder of ours in which they lie by then."""
+    where = f"version {origin.number} of model {name}"
+    return copy_place(ports, model.places.get(origin.number, ""), f"{quote(name, safe='')}/{origin.number}", where)
+
+
+def copy_place(ports: Importing, place: str, folder_name: str, where: str) -> tuple[Manifest, str]:
+    """The manifest of the files below `place`, and the folder of ours in which they lie by then. A second call copies
+    the same to the same folder."""
     with tempfile.TemporaryDirectory(prefix="switchyard-import-") as made:
         raw, kept = Path(made, "raw"), Path(made, "kept")
         raw.mkdir()
-        ports.copy_files(model.places.get(origin.number, ""), raw)
+        ports.copy_files(place, raw)
         # As the trainer's own models lie: what a version may be made of is below these folders.
         is_ours = all(path.name in PARTS and path.is_dir() for path in raw.iterdir())
         kept.mkdir()
         raw.rename(kept if is_ours else kept / PARTS[0])
-        where = f"version {origin.number} of model {name}"
         manifest = to_manifest([_hash(path, kept) for path in sorted(kept.rglob("*")) if not path.is_dir()], where)
-        folder = to_folder(ports.to_uri, name, origin.number, manifest)
+        folder = to_folder(ports.to_uri, folder_name, manifest)
         ports.open_objects(folder).upload_folder(kept, folder)
         return manifest, folder
 
 
-def to_folder(to_uri: str, name: str, number: int, manifest: Manifest) -> str:
+def to_folder(to_uri: str, name: str, manifest: Manifest) -> str:
     """Where the files of a version are copied to: never where other files of it are.
 
-    >>> to_folder("file:///a", "my model", 3, Manifest(()))
+    >>> to_folder("file:///a", "my%20model/3", Manifest(()))
     'file:///a/models/my%20model/3-48702aa3ae1d'
     """
     digest = manifest.digest.removeprefix("sha256:")[:12]
-    return f"{to_uri.rstrip('/')}/{FOLDER}/{quote(name, safe='')}/{number}-{digest}"
+    return f"{to_uri.rstrip('/')}/{FOLDER}/{name}-{digest}"
 
 
 def _hash(path: Path, root: Path) -> ModelFile:

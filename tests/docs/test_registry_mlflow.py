@@ -18,10 +18,10 @@ def list_commands(section: str) -> list[list[str]]:
     """What stands after ``switchyard`` in a section. They are no `console` blocks: they need an MLflow."""
     text = (ROOT / "docs" / "registry.md").read_text()
     body = text.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
-    return [shlex.split(line)[1:] for line in re.findall(r"^switchyard .*$", body, re.MULTILINE)]
+    return [shlex.split(line, comments=True)[1:] for line in re.findall(r"^switchyard .*$", body, re.MULTILINE)]
 
 
-@pytest.mark.parametrize("section", ["Mirror", "Import"])
+@pytest.mark.parametrize("section", ["Register", "Mirror", "Import"])
 def test_each_command_is_one_that_there_is(section: str) -> None:
     """With flags that it takes."""
     commands = list_commands(section)

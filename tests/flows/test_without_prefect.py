@@ -18,6 +18,7 @@ from switchyard.core.errors import BadSetup, TryAgain, TryLater
 from tasks import plain_registry
 from tasks.local_prefect import is_without_server
 from tests.flows.test_registry import make_run
+from tests.predicting import write_model
 
 CODE = """if True:
     import sys
@@ -38,6 +39,23 @@ def run(outside: Outside, folder: Path, *arguments: str, **more: str) -> tuple[s
     )  # fmt: skip
     *_, last = done.stderr.splitlines()
     return done, last == "PREFECT True"
+
+
+def test_folder_is_registered_by_a_path_that_is_relative(outside: Outside, tmp_path: Path) -> None:
+    """As a shell takes it; a run and a source at once are refused, and so is neither."""
+    write_model(tmp_path / "exports" / "shop")
+    (tmp_path / "here").mkdir()
+    done, loaded = run(
+        outside, tmp_path / "here", "register", "--source", "../exports/shop", "--name", "shop", "--json"
+    )
+    assert (done.returncode, loaded) == (0, False), done.stderr
+    answer = json.loads(done.stdout)
+    assert (answer["version"], answer["source_uri"]) == (1, (tmp_path / "exports" / "shop").as_uri())
+    for wrong in (["register", "1", "--source", "x"], ["register"]):
+        done, _ = run(outside, tmp_path, *wrong)
+        assert (done.returncode, "name one model: a run by its id, or `source`" in done.stderr) == (2, True), (
+            done.stderr
+        )
 
 
 def test_model_is_registered_promoted_and_taken_back_without_loading_prefect(outside: Outside, tmp_path: Path) -> None:

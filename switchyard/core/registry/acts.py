@@ -11,6 +11,7 @@ class Acts:
     """Each is what the function of its name in `tasks.registry` is, or as that function without Prefect."""
 
     register_run: Callable[[int, str, str, str], Registered]
+    register_source: Callable[[str, str, str, str], Registered]
     read_model: Callable[[str], Model]
     find_request: Callable[[str, str], Outcome | None]
     check_files: Callable[[str, int], str]

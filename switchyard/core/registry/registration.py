@@ -1,7 +1,10 @@
 """Registering: which source is which version."""
 
+import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
+
+import msgspec
 
 from switchyard.core.errors import BadRequest, StaleWrite
 from switchyard.core.registry.names import check_model_name
@@ -9,6 +12,42 @@ from switchyard.core.registry.rows import ModelVersion, NewVersion
 from switchyard.core.runs.moments import read_moment, say_moment
 from switchyard.core.runs.spec import TrainSpec
 
+
+class ModelSource(msgspec.Struct, frozen=True):
+    """Where a model that no run of ours left comes from."""
+
+    kind: Literal["folder", "MLflow model", "MLflow run"]
+    value: str  # a path or URI; ``models:/...``; the run's id
+    path: str = ""  # below the run's artifacts
+
+
+def read_source(text: str) -> ModelSource:
+    """What `text` names.
+
+    >>> read_source("runs:/0bf8d36e/model")
+    ModelSource(kind='MLflow run', value='0bf8d36e', path='model')
+    >>> read_source("models:/shop/3").kind, read_source("../exports/shop").kind
+    ('MLflow model', 'folder')
+
+    Raises:
+        BadRequest: it names nothing that we read.
+    """
+    if text.startswith("models:/"):
+        return ModelSource("MLflow model", text)
+    found = _RUN.fullmatch(text)
+    if found and ".." not in (found[2] or "").split("/"):
+        return ModelSource("MLflow run", found[1], found[2] or "model")
+    scheme = _SCHEME.match(text)
+    if found or not text.strip() or (scheme and scheme[1] not in ("file", "gs")):
+        raise BadRequest(
+            "a model is registered from a folder (a path, file://... or gs://...), from MLflow's registry "
+            f"(models:/<name>/<version>, /<stage> or @<alias>), or from an MLflow run (runs:/<id>/<path>); got {text!r}"
+        )
+    return ModelSource("folder", text.rstrip("/") or text)
+
+
+_RUN: Final = re.compile(r"runs:/([A-Za-z0-9][A-Za-z0-9_-]{0,31})(?:/([^/].*?))?/?")
+_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 _TRAINED: Final = frozenset(TrainSpec.__struct_fields__)
 
 

@@ -1,0 +1,110 @@
+"""Models that no run of ours left, into the registry: of a folder, of MLflow's registry, of an MLflow run. What lies in
+MLflow is copied, for it goes when MLflow does; a folder stays where it is."""
+
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Final
+
+from switchyard.core.errors import NotFound
+from switchyard.core.mlflow.raw_run import Keys, LostRun
+from switchyard.core.ports import RegistrySource, Tracking
+from switchyard.core.predictions.sources import Kind, Source
+from switchyard.core.registry.flavors import choose_flavor
+from switchyard.core.registry.importing import to_source_key
+from switchyard.core.registry.manifest import Manifest
+from switchyard.core.registry.registration import ModelSource, read_source
+from switchyard.core.registry.rows import Lineage, NewVersion, Registered
+from switchyard.services.importing import Importing, copy_place, copy_version, find_lineage
+from switchyard.services.mlflow_models import choose_of_name
+from switchyard.services.model_sources import to_folder_uri
+from switchyard.services.registering import read_manifest
+
+_NO_KEYS: Final = Keys()
+
+
+@dataclass(frozen=True)
+class Ports:
+    """What registering from elsewhere reaches."""
+
+    importing: Importing
+    open_registry: Callable[[], RegistrySource]
+    open_tracking: Callable[[], Tracking]
+
+
+def register_source(ports: Ports, text: str, name: str, *, by: str = "", description: str = "") -> Registered:
+    """Makes the model that `text` names (`core.registry.registration.read_source`) the next version of `name`. A second
+    call finds the first one's version, and reads no file of MLflow's; of a folder it reads all, for a version's files
+    never change.
+
+    Raises:
+        BadRequest: `text` names no source, or `name` is no name of a model.
+        NotFound: no model is there. BadRecord: its files are none that a loader should see, or two versions are meant.
+        StaleWrite: the folder is a version already, and its files have changed since.
+        TryAgain, BadSetup: MLflow cannot be reached, or not be read.
+    """
+    source = read_source(text)
+    if source.kind == "folder":
+        return _register_folder(ports.importing, source, name, by, description)
+    find = _find_version if source.kind == "MLflow model" else _find_run
+    key, copy, run_id = find(ports, source, name)
+    known = ports.importing.models.find_source(name, key)
+    if known is not None:
+        return Registered(version=known, is_new=False)
+    manifest, folder = copy()
+    lineage = find_lineage(ports.importing, run_id)
+    return _register(ports.importing, name, key, folder, manifest, lineage, by, description)
+
+
+_Copy = Callable[[], tuple[Manifest, str]]
+
+
+def _register_folder(ports: Importing, source: ModelSource, name: str, by: str, description: str) -> Registered:
+    uri = to_folder_uri(source.value)
+    manifest = read_manifest(ports.open_objects(uri), uri, f"the model in {uri}")
+    return _register(ports, name, f"folder:{uri}", uri, manifest, Lineage(), by, description)
+
+
+def _find_version(ports: Ports, source: ModelSource, name: str) -> tuple[str, _Copy, str]:
+    with closing(ports.open_registry()) as registry:
+        models = registry.read_models()
+    model, origin = choose_of_name(models, Source("source", Kind.REGISTRY, source.value))
+    key = to_source_key(model.origin, origin.number)
+    return key, lambda: copy_version(ports.importing, name, model, origin), origin.run_id
+
+
+def _find_run(ports: Ports, source: ModelSource, name: str) -> tuple[str, _Copy, str]:
+    with closing(ports.open_tracking()) as tracking:
+        (run,) = tracking.read_runs([source.value], keys=_NO_KEYS)
+    if isinstance(run, LostRun):
+        raise run.error
+    if not run.info.artifact_uri:
+        raise NotFound(f"MLflow run {source.value} names no place for its artifacts, so there is no model to register")
+    place = f"{run.info.artifact_uri.rstrip('/')}/{source.path}"
+    where = f"the model {source.path} of MLflow run {source.value}"
+    key = f"mlflow-run:{source.value}/{source.path}"
+    return key, lambda: copy_place(ports.importing, place, f"mlflow-runs/{source.value}", where), source.value
+
+
+def _register(
+    ports: Importing,
+    name: str,
+    key: str,
+    folder: str,
+    manifest: Manifest,
+    lineage: Lineage,
+    by: str,
+    description: str,
+) -> Registered:
+    return ports.models.register(
+        NewVersion(
+            name=name,
+            source_key=key,
+            source_uri=folder,
+            manifest=manifest,
+            lineage=lineage,
+            by=by,
+            description=description,
+            flavor=choose_flavor(file.path for file in manifest.files),
+        )
+    )
