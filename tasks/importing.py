@@ -7,7 +7,7 @@ from switchyard.clients.connect import connect
 from switchyard.core.registry.importing import Chosen, LostModel, ModelVerified, SourceModel, VersionImport
 from switchyard.services import importing
 from switchyard.services.importing import Importing
-from tasks.plain_registry import open_importing
+from switchyard.services.importing_files import open_importing
 from tasks.policy import effect
 
 

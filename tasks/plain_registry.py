@@ -3,17 +3,14 @@ then needs neither Prefect's import nor a server of its own. Imports no Prefect.
 
 import time
 from collections.abc import Callable
-from functools import partial, wraps
+from functools import wraps
 from typing import Final, ParamSpec, TypeVar
 
-from switchyard.clients.connect import Outside, connect
+from switchyard.clients.connect import connect
 from switchyard.core.errors import TryAgain, TryLater
 from switchyard.core.registry.acts import Acts
 from switchyard.core.registry.rows import Model, ModelVersion, Outcome, Promotion, Registered, Rollback
-from switchyard.services import registering, registering_elsewhere
-from switchyard.services.importing import Importing
-from switchyard.services.importing_files import SourceFiles
-from switchyard.services.registering_elsewhere import Ports
+from switchyard.services import registering
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -31,28 +28,13 @@ def register_run(quick_test_id: int, name: str, by: str, description: str) -> Re
 
 def register_source(source: str, name: str, by: str, description: str) -> Registered:
     """The version that the model at `source` is, made once."""
+    # Only here: loading what reads MLflow takes time, and a rollback needs none of it.
+    from switchyard.services import registering_elsewhere
+    from switchyard.services.importing_files import open_importing
+
     outside = connect()
-    ports = Ports(open_importing(outside), outside.open_registry, lambda: outside.tracking)
+    ports = registering_elsewhere.Ports(open_importing(outside), outside.open_registry, lambda: outside.tracking)
     return registering_elsewhere.register_source(ports, source, name, by=by, description=description)
-
-
-def open_importing(outside: Outside, where: str = "", destination: str = "", by: str = "") -> Importing:
-    """What copying a model of MLflow's reaches. Nothing is asked."""
-    settings, download = outside.settings, None
-    if settings.mlflow_server_uri:
-        from switchyard.clients.mlflow import registry_files
-
-        download = partial(registry_files.download, settings.mlflow_server_uri)
-    return Importing(
-        models=outside.models,
-        imports=outside.model_imports,
-        open_objects=outside.objects,
-        copy_files=SourceFiles(outside.objects, destination, download).copy,
-        to_uri=settings.artifacts_uri,
-        where=where,
-        by=by,
-        runs=outside.runs,
-    )
 
 
 def read_model(name: str) -> Model:

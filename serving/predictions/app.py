@@ -102,25 +102,10 @@ def to_mlflow(outside: Outside) -> Callable[[Source], ModelVersion]:
     if not (settings.mlflow_tracking_uri or settings.mlflow_backend_store_uri):
         return model_sources.no_mlflow
     # Only here: loading what reads MLflow takes time, and most servers have none.
-    from switchyard.services.importing import Importing
-    from switchyard.services.importing_files import SourceFiles
+    from switchyard.services.importing_files import open_importing
     from switchyard.services.mlflow_models import MlflowModels
 
-    def importing() -> Importing:
-        download = None
-        if settings.mlflow_server_uri:
-            from switchyard.clients.mlflow import registry_files
-
-            download = partial(registry_files.download, settings.mlflow_server_uri)
-        return Importing(
-            models=outside.models,
-            imports=outside.model_imports,
-            open_objects=outside.objects,
-            copy_files=SourceFiles(outside.objects, "", download).copy,
-            to_uri=settings.artifacts_uri,
-        )
-
-    return MlflowModels(outside.open_registry, importing, settings.model_name).take
+    return MlflowModels(outside.open_registry, partial(open_importing, outside), settings.model_name).take
 
 
 def to_ports(outside: Outside, import_from_mlflow: Callable[[Source], ModelVersion]) -> model_sources.Ports:

@@ -1,18 +1,21 @@
-"""The files of a version of another registry, copied to a folder on this machine: from a bucket or a disk, or by whom
-else can reach them."""
+"""The files of a version of another registry, copied to a folder on this machine: from a bucket or a disk, or by
+whatever else can reach them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
+from switchyard.clients.connect import Outside
 from switchyard.clients.mlflow.export.artifacts import to_place
 from switchyard.clients.objects.folders import translated
 from switchyard.core.errors import BadRecord, NotFound
 from switchyard.core.mlflow.export import Unlisted
 from switchyard.core.ports import Objects
 from switchyard.core.registry.manifest import find_path_problems
+from switchyard.services.importing import Importing
 
 _CHUNK_BYTES: Final = 8 * 1024 * 1024
 
@@ -45,6 +48,29 @@ class SourceFiles:
         if self.download is None:
             raise NotFound(f"{uri} cannot be read from here: {place.reason}, and MLFLOW_TRACKING_URI names no server")
         return self.download(uri, folder)
+
+
+def open_importing(outside: Outside, where: str = "", destination: str = "", by: str = "") -> Importing:
+    """What copying a model of MLflow's reaches, by the settings. Nothing is asked.
+
+    Args:
+        where: the registry, in words. destination: as `SourceFiles` has it.
+    """
+    settings, download = outside.settings, None
+    if settings.mlflow_server_uri:
+        from switchyard.clients.mlflow import registry_files
+
+        download = partial(registry_files.download, settings.mlflow_server_uri)
+    return Importing(
+        models=outside.models,
+        imports=outside.model_imports,
+        open_objects=outside.objects,
+        copy_files=SourceFiles(outside.objects, destination, download).copy,
+        to_uri=settings.artifacts_uri,
+        where=where,
+        by=by,
+        runs=outside.runs,
+    )
 
 
 def _copy(objects: Objects, place: str, folder: Path) -> int:
