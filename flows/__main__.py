@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import msgspec
@@ -55,6 +55,9 @@ from switchyard.core.errors import BadRequest, SwitchyardError, catch
 from switchyard.core.registry.choosing import say_choice
 from switchyard.core.runs.flags import FlagParser, add_flags, read_flags, to_flag
 from tasks.local_prefect import is_without_server, prepare_prefect
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 FLOWS: dict[str, type[msgspec.Struct]] = {
     "migrate": MigrateParameters,
@@ -303,6 +306,7 @@ def _run_without_prefect(command: Command) -> Any:
 
 
 def _run_in_prefect(command: Command) -> Any:
+    is_alone = is_without_server()
     prepare_prefect(quiet=not command.verbose)
     name = command.flow.replace("-", "_")
     flow: Callable[..., Any] = getattr(importlib.import_module(f"flows.{name}"), name)
@@ -317,7 +321,26 @@ def _run_in_prefect(command: Command) -> Any:
         print_result(getattr(err, "result", None), console)
         raise
     print_result(result, console)
+    if is_alone and isinstance(command.parameters, TrainParameters) and command.parameters.register_as:
+        _register_trained(command.parameters.register_as, result.quick_test_id, result.status, console)
     return result
+
+
+def _register_trained(name: str, quick_test_id: int, status: str, console: "Console") -> None:
+    """What the deployment `register/on-run-completed` would do, where no server is there to start it."""
+    from flows.steps.champion import register_run
+    from tasks.plain_registry import make_plain_acts
+
+    as_name = f"--name {shlex.quote(name)}"
+    if status != "completed":
+        said = (
+            f"No Prefect server waits for its end. Once it is completed: switchyard register {quick_test_id} {as_name}"
+        )
+    else:
+        made = register_run(make_plain_acts(), RegisterParameters(quick_test_id=quick_test_id, name=name)).version
+        said = f"It is version {made.version} of model {name}. To promote it: switchyard promote {shlex.quote(name)} "
+        said += str(made.version)
+    console.print(said, markup=False, highlight=False, soft_wrap=True)
 
 
 def _cancel_interrupted(command: Command, parameters: TrainParameters) -> None:

@@ -58,6 +58,30 @@ def test_folder_is_registered_by_a_path_that_is_relative(outside: Outside, tmp_p
         )
 
 
+def test_training_that_names_a_model_registers_it_where_no_server_is_named(outside: Outside, tmp_path: Path) -> None:
+    """No deployment is there to be started by its end; stdout of ``--json`` is the run's answer alone."""
+    small = ("--synthetic-buyers", "60", "--synthetic-products", "40", "--synthetic-interactions", "1000")
+    done, _ = run(
+        outside,
+        tmp_path,
+        "train",
+        *small,
+        "--epochs",
+        "1",
+        "--top-k",
+        "9",
+        "--no-statistics",
+        "--register-as",
+        "my shop",
+        "--json",
+    )
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    (version,) = outside.models.list_versions("my shop")
+    assert version.lineage.quick_test_id == answer["quick_test_id"]
+    assert "It is version 1 of model my shop. To promote it: switchyard promote 'my shop' 1" in done.stderr
+
+
 def test_model_is_registered_promoted_and_taken_back_without_loading_prefect(outside: Outside, tmp_path: Path) -> None:
     """The answers, the exit status and the history are those of a flow run; only events are not sent."""
     for number in (1, 2):
