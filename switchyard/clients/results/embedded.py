@@ -45,9 +45,9 @@ def refuse_without_file(path: Path, where: str) -> None:
     copy = f" The copy of before its last upgrade is {copies[-1]}." if copies else ""
     names = " ".join(shlex.quote(str(one)) for one in left)
     raise BadSetup(
-        f"{where} is gone: {'the file is empty' if is_emptied else 'there is no such file'}, and "
-        f"{' and '.join(str(one) for one in left)} of it is still there, which may hold the last changes. It was "
-        "deleted or moved alone. Put the file back beside it, then run your command again."
+        f"{where} is gone: {'the file is empty' if is_emptied else 'there is no such file'}. It was deleted or moved "
+        f"alone: {' and '.join(str(one) for one in left)} may hold its last changes. Put the file back, then run your "
+        "command again."
         f"{copy} To begin with an empty database instead: rm {names}"
     )
 
