@@ -33,7 +33,7 @@ ExportUri = Annotated[
     str,
     Meta(
         pattern="^(|(file|gs)://.+)$",
-        description="read the export of MLflow there (file://... or gs://...), once MLflow is gone; "
+        description="read this export of MLflow (file://... or gs://...) once MLflow is gone; "
         "empty: the MLflow that the settings name",
     ),
 ]
@@ -204,11 +204,11 @@ class ReconcileParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
 class BackfillParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Publish past runs from MLflow.
 
-    Of the rows that have an MLflow run and nothing published; the same command continues what was broken off.
+    Takes the rows that have an MLflow run and nothing published. After an interruption the same command goes on.
     """
 
     dry_run: Annotated[bool, Meta(description="only say what would be done; touch nothing")] = False
-    limit: Annotated[int, Meta(ge=0, description="publish at most so many runs, the lowest ids first; 0: all")] = 0
+    limit: Annotated[int, Meta(ge=0, description="publish at most N runs, the lowest ids first; 0: all")] = 0
     force: Annotated[
         bool, Meta(description="replace what is published, legacy histories too; `recover` puts it back")
     ] = False
@@ -217,11 +217,11 @@ class BackfillParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     ] = "completed"
     adopt: Annotated[bool, Meta(description="also make rows for the MLflow runs that no row knows")] = False
     experiments: Annotated[
-        tuple[str, ...], Meta(description="adopt runs of these MLflow experiments only, by name; none: of all")
+        tuple[str, ...], Meta(description="adopt only runs of these MLflow experiments, by name; none: of all")
     ] = ()
     histograms: Annotated[bool, Meta(description="publish the histograms too; reads all metrics")] = False
     full: Annotated[
-        bool, Meta(description="also write each run's training_metrics.json, where there is none; reads all metrics")
+        bool, Meta(description="also write each run's training_metrics.json if there is none; reads all metrics")
     ] = False
     interval: Annotated[int, Meta(ge=1, description="publish every N-th epoch, and the last")] = 5
     keep_extremes: Annotated[
@@ -236,7 +236,7 @@ class BackfillParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     rules: NameRules = ""
     concurrency: Annotated[int, Meta(ge=1, le=64, description="batches at once, in threads")] = 2
     batch_size: Annotated[
-        int, Meta(ge=0, le=100_000, description="runs a batch, which is one task; 0: what suits the way they are read")
+        int, Meta(ge=0, le=100_000, description="runs in a batch, which is one task; 0: what suits the way of reading")
     ] = 0
     export_uri: ExportUri = ""
     stale_after_hours: Annotated[
@@ -244,18 +244,18 @@ class BackfillParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
         Meta(
             gt=0,
             le=87_600,
-            description="hours after its last point that an adopted run, which MLflow still calls running, is taken "
-            "for dead: its row is failed, until it goes on",
+            description="hours without a new point after which an adopted run that MLflow still calls running is "
+            "failed here, until it goes on",
         ),
     ] = 168
     shards: Annotated[
         int, Meta(ge=1, le=1000, description="parts, each a flow run of its own, perhaps on another machine")
     ] = 1
     shard: Annotated[
-        int, Meta(ge=0, description="do this part only (from 1); 0 with shards: start all parts and wait for them")
+        int, Meta(ge=0, description="do only this part (from 1); 0 with shards: start all parts and wait for them")
     ] = 0
     shard_patience_s: Annotated[
-        float, Meta(gt=0, description="seconds without any news of the parts, after which waiting for them is given up")
+        float, Meta(gt=0, description="seconds without news of the parts after which the flow stops waiting for them")
     ] = 1800.0
 
     def __post_init__(self) -> None:
@@ -296,16 +296,16 @@ class CancelParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 
 
 class VerifyParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Compare all that is published and kept of MLflow's runs with MLflow, value by value.
+    """Compare everything that is published and kept of MLflow's runs with MLflow, value by value.
 
     Changes nothing but the ledger, and writes a manifest: what was compared, what was found, what is left out.
     """
 
     quick_test_id: Annotated[int, Meta(ge=0, description="verify this run only; 0: every run with an MLflow run")] = 0
-    limit: Annotated[int, Meta(ge=0, description="verify at most so many runs, the lowest ids first; 0: all")] = 0
+    limit: Annotated[int, Meta(ge=0, description="verify at most N runs, the lowest ids first; 0: all")] = 0
     experiments: Annotated[
         tuple[str, ...],
-        Meta(description="MLflow experiments of which every run must be known to a row, by name; none: of all"),
+        Meta(description="MLflow experiments, by name, in which every run must have a row; none: all experiments"),
     ] = ()
     whole: Annotated[
         bool, Meta(description="read every metric of every run, to name all that a published history leaves out")
@@ -314,32 +314,30 @@ class VerifyParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         str,
         Meta(
             pattern="^(|(file|gs)://.+)$",
-            description="compare with the export of MLflow there (file://... or gs://...); "
+            description="compare with this export of MLflow (file://... or gs://...); "
             "empty: with the MLflow that the settings name",
         ),
     ] = ""
     models: Annotated[
         bool,
         Meta(
-            description="compare the models that were imported with MLflow's registry too, to the last byte of their "
-            "files; not where only some of the runs are looked at"
+            description="also compare the imported models with MLflow's registry, to the last byte of their files; not "
+            "if only some of the runs are verified"
         ),
     ] = True
     kept_export_uri: Annotated[
         str,
         Meta(
             pattern="^(|(file|gs)://.+)$",
-            description="an export that is kept (file://... or gs://...): what it holds of the registry, data sets, "
-            "traces and so on counts as kept; empty: none",
+            description="an export that you keep (file://... or gs://...): its registry, data sets, traces and so on "
+            "count as kept; empty: none",
         ),
     ] = ""
     give_up: Annotated[
         tuple[KindName, ...],
-        Meta(description="what may be lost with MLflow, by name, so that it does not make it unsafe to delete"),
+        Meta(description="what may be lost with MLflow, by name: it does not make MLflow unsafe to delete"),
     ] = ()
-    require_safe: Annotated[
-        bool, Meta(description="fail also where something that MLflow holds is kept nowhere else")
-    ] = False
+    require_safe: Annotated[bool, Meta(description="also fail if something in MLflow is kept nowhere else")] = False
     concurrency: Annotated[int, Meta(ge=1, le=64, description="batches at once")] = 1
 
 
@@ -347,36 +345,34 @@ _EXPORT_URI = "^(|(file|gs)://.+)$"
 
 
 class ExportParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Export MLflow's database, whole, to files that outlive it.
+    """Export the whole of MLflow's database to files that outlive it.
 
-    Reads MLFLOW_BACKEND_STORE_URI, in one transaction; where that is not set, all that the server at
-    MLFLOW_TRACKING_URI tells. The same command continues what was broken off.
+    Reads MLFLOW_BACKEND_STORE_URI, in one transaction. If that is not set, it reads everything that the server at
+    MLFLOW_TRACKING_URI tells. After an interruption the same command goes on.
     """
 
     to_uri: Annotated[
         str,
         Meta(
             pattern=_EXPORT_URI,
-            description="where to (file://... or gs://...); empty: mlflow-export below ARTIFACTS_URI",
+            description="where to write it (file://... or gs://...); empty: mlflow-export below ARTIFACTS_URI",
         ),
     ] = ""
     part_rows: Annotated[
-        int, Meta(ge=1_000, le=1_000_000, description="rows a file at most; one file's rows are in memory at a time")
+        int, Meta(ge=1_000, le=1_000_000, description="at most N rows a file; one file's rows are in memory at a time")
     ] = 200_000
-    list_objects: Annotated[
-        bool, Meta(description="also list the objects that artifacts consist of, where they can be listed")
-    ] = True
+    list_objects: Annotated[bool, Meta(description="also list the artifacts' objects, if they can be listed")] = True
     artifacts_destination: Annotated[
         str,
         Meta(
             pattern="^(|(file|gs)://.+|/.+)$",
-            description="the MLflow server's own --artifacts-destination, where what it calls mlflow-artifacts:/ lies",
+            description="the MLflow server's own --artifacts-destination: the place that it calls mlflow-artifacts:/",
         ),
     ] = ""
 
 
 class RestoreParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Make MLflow's database anew from an export alone.
+    """Make MLflow's database again from an export alone.
 
     Fills the empty database that the setting MLFLOW_RESTORE_STORE_URI names: an address with a password is no
     parameter.
@@ -396,8 +392,8 @@ By = Annotated[
     str,
     Meta(
         max_length=200,
-        description="who asks, for the model's history; empty: your user name on the command line; in a flow run of a "
-        "deployment what started it, where Prefect knows",
+        description="who asks, for the model's history; empty: your user name on the command line, or what started the "
+        "deployment's flow run, if Prefect knows",
     ),
 ]
 Reason = Annotated[str, Meta(max_length=2_000, description="why, for the model's history, which keeps it for ever")]
@@ -408,7 +404,7 @@ RequestKey = Annotated[
 
 
 class RegisterParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Make a completed run's model, or another one, the next version of a named model."""
+    """Make the model of a completed run, or of another source, the next version of a named model."""
 
     quick_test_id: Annotated[
         int, Meta(ge=0, description="the run's id, its row in the results database; 0: `source` names the model")
@@ -417,12 +413,12 @@ class RegisterParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
         str,
         Meta(
             max_length=4_000,
-            description="in place of a run: a folder (a path, file://... or gs://...), a model of MLflow's registry "
+            description="instead of a run: a folder (a path, file://... or gs://...), a model of MLflow's registry "
             "(models:/shop/3, models:/shop/Production, models:/shop@champion) or of an MLflow run (runs:/<id>/model)",
         ),
     ] = ""
     name: ModelName = "two-tower"
-    description: Annotated[str, Meta(max_length=2_000, description="what people should know of this version")] = ""
+    description: Annotated[str, Meta(max_length=2_000, description="what people should know about this version")] = ""
     by: By = ""
 
     def __post_init__(self) -> None:
@@ -618,7 +614,7 @@ class ImportModelsParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_u
         str,
         Meta(
             pattern="^(|(file|gs)://.+|/.+)$",
-            description="the MLflow server's own --artifacts-destination, where what it calls mlflow-artifacts:/ lies",
+            description="the MLflow server's own --artifacts-destination: the place that it calls mlflow-artifacts:/",
         ),
     ] = ""
     by: By = ""
@@ -636,20 +632,18 @@ ArtifactsDestination = Annotated[
     Meta(
         pattern="^(|(file|gs)://.+|/.+)$",
         description="the MLflow server's own --artifacts-destination: what it calls mlflow-artifacts:/ is read there, "
-        "and not through the server",
+        "not through the server",
     ),
 ]
 OneRun = Annotated[int, Meta(ge=0, description="one run's id; 0: every run that has an MLflow run")]
-EveryRun = Annotated[bool, Meta(description="also the MLflow runs that no row names")]
-Experiments = Annotated[
-    tuple[str, ...], Meta(description="only runs of this MLflow experiment, by its name; none given: of all")
-]
+EveryRun = Annotated[bool, Meta(description="also MLflow runs without a row")]
+Experiments = Annotated[tuple[str, ...], Meta(description="only runs of this MLflow experiment, by name; none: of all")]
 
 
 class ArtifactsPlanParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Say what artifacts MLflow's runs have: objects, bytes, and what cannot be reached.
+    """List the artifacts of MLflow's runs: objects, bytes, and what cannot be reached.
 
-    Touches nothing. `switchyard artifacts copy` copies what this lists.
+    Changes nothing. `switchyard artifacts copy` copies what this lists.
     """
 
     quick_test_id: OneRun = 0
@@ -663,7 +657,7 @@ class ArtifactsPlanParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_
 class ArtifactsCopyParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Copy the artifacts of MLflow's runs to a place of ours.
 
-    Each is hashed and read back. The same command continues what was broken off, and copies what is new.
+    Each artifact is hashed and read back. Run again, the same command goes on, and copies what is new.
     """
 
     quick_test_id: OneRun = 0
@@ -672,25 +666,25 @@ class ArtifactsCopyParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_
     to_uri: ArtifactsUri = ""
     artifacts_destination: ArtifactsDestination = ""
     export_uri: ExportUri = ""
-    again: Annotated[bool, Meta(description="read all again, and replace copies that are damaged")] = False
-    concurrency: Annotated[int, Meta(ge=1, le=64, description="objects that are copied at once")] = 8
+    again: Annotated[bool, Meta(description="read all artifacts again, and replace damaged copies")] = False
+    concurrency: Annotated[int, Meta(ge=1, le=64, description="objects copied at once")] = 8
     in_flight_bytes: Annotated[
-        int, Meta(ge=1, description="bytes of the objects that are copied at once; a larger object goes alone")
+        int, Meta(ge=1, description="bytes copied at once, of all objects together; a larger object is copied alone")
     ] = 1 << 30
 
 
 class ArtifactsVerifyParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Read the copies of MLflow's artifacts again, and compare their hashes.
 
-    Needs no MLflow, unless they are compared with their source too.
+    Needs MLflow only if the copies are also compared with their source.
     """
 
     quick_test_id: OneRun = 0
     all_runs: EveryRun = False
     against_source: Annotated[
-        bool, Meta(description="also read every artifact where it was, and compare it with its copy")
+        bool, Meta(description="also read every artifact at its source, and compare it with its copy")
     ] = False
     to_uri: ArtifactsUri = ""
     artifacts_destination: ArtifactsDestination = ""
     export_uri: ExportUri = ""
-    concurrency: Annotated[int, Meta(ge=1, le=64, description="objects that are read at once")] = 8
+    concurrency: Annotated[int, Meta(ge=1, le=64, description="objects read at once")] = 8
