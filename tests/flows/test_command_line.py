@@ -211,7 +211,7 @@ def test_json_is_alone_on_stdout(monkeypatch: pytest.MonkeyPatch, capsys: pytest
         print("a library's greeting")
         return {"results": "done"}
 
-    monkeypatch.setattr("flows.__main__._run_plainly", migrate)
+    monkeypatch.setattr("flows.__main__._migrate", migrate)
     assert main(["migrate", "--json"]) == 0
     shown = capsys.readouterr()
     assert json.loads(shown.out) == {"results": "done"}
