@@ -66,7 +66,7 @@ def to_how(
     return How(
         to_uri=to_uri.rstrip("/") or f"{settings.artifacts_uri}/mlflow-artifacts",
         destination=destination,
-        has_server=settings.mlflow_tracking_uri.startswith(("http://", "https://")),
+        server=settings.mlflow_server_uri,
         concurrency=concurrency,
         in_flight_bytes=in_flight_bytes,
         again=again,

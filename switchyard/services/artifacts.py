@@ -277,7 +277,7 @@ class _Batch:
             return Unreachable(uri=run.artifact_uri, reason=run.problem)
         if not run.artifact_uri:
             return None
-        return to_place(run.artifact_uri, destination=self._how.destination, has_server=self._how.has_server)
+        return to_place(run.artifact_uri, destination=self._how.destination, server=self._how.server)
 
     def _find_copy(self, run_id: str) -> Manifest | None:
         try:

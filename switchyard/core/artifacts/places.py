@@ -3,6 +3,7 @@
 import re
 from pathlib import PurePosixPath
 from typing import Final, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -10,6 +11,10 @@ _PROXIED: Final = "mlflow-artifacts:"
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _NEEDS: Final = {"s3": "boto3", "wasbs": "azure-storage-blob", "abfss": "azure-storage-file-datalake"}
 """What MLflow's own readers import beside MLflow. Source: mlflow/store/artifact/, 3.17.2"""
+
+
+_PORTS: Final = {"http": 80, "https": 443}
+_FOREIGN: Final = "it is on a server other than that of MLFLOW_TRACKING_URI, which alone is called and gets our token"
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,12 +31,14 @@ class Unreachable(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
-def to_place(artifact_uri: str, *, destination: str = "", has_server: bool = False) -> Place | Unreachable:
+def to_place(artifact_uri: str, *, destination: str = "", server: str = "") -> Place | Unreachable:
     """Who reads `artifact_uri`.
 
     Args:
         destination: the MLflow server's own ``--artifacts-destination``, where ``mlflow-artifacts:/`` lies: our own
             adapters read it then. Empty: not known; the server is asked, where there is one.
+        server: the MLflow server that the settings name, the only one that is ever called: whoever may create an
+            experiment there says where its artifacts are, and whoever is called gets our token. Empty: none.
 
     >>> to_place("gs://bucket/0/a/artifacts/").reader
     'objects'
@@ -44,7 +51,9 @@ def to_place(artifact_uri: str, *, destination: str = "", has_server: bool = Fal
     uri = artifact_uri
     if uri.startswith(_PROXIED):
         if not destination:
-            if has_server:
+            if server and not _is_of(uri, server):
+                return Unreachable(uri=shown, reason=_FOREIGN)
+            if server:
                 return Place(uri=uri.rstrip("/"), reader="mlflow")
             return Unreachable(
                 uri=shown,
@@ -76,7 +85,19 @@ def to_place(artifact_uri: str, *, destination: str = "", has_server: bool = Fal
         return Unreachable(uri=shown, reason="it is a path on another machine")
     if scheme in ("gs", "file"):
         return Place(uri=uri.rstrip("/"), reader="objects")
+    if scheme in ("http", "https") and not (server and _is_of(uri, server)):
+        return Unreachable(uri=shown, reason=_FOREIGN)
     return Place(uri=uri.rstrip("/"), reader="mlflow")
+
+
+def _is_of(uri: str, server: str) -> bool:
+    """True where `uri` names no host, or that of `server`."""
+    try:
+        named, ours = urlsplit(uri), urlsplit(server)
+        ports = named.port, ours.port or _PORTS.get(ours.scheme)
+    except ValueError:
+        return False
+    return not named.netloc or (named.hostname == ours.hostname and ports[0] in (None, ports[1]))
 
 
 def find_needed_package(uri: str) -> str:

@@ -26,7 +26,7 @@ class How(msgspec.Struct, frozen=True, kw_only=True):
 
     to_uri: str  # without a slash at its end
     destination: str = ""  # the MLflow server's own --artifacts-destination; empty: not known
-    has_server: bool = False  # an MLflow server is named, which hands artifacts through
+    server: str = ""  # the MLflow server that the settings name, which hands artifacts through; empty: none
     concurrency: int = 8  # objects at once
     in_flight_bytes: int = 1 << 30  # of the objects that are read at once, unless one alone is larger
     again: bool = False  # reads also what is kept already, and mends what is damaged

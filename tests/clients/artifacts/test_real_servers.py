@@ -62,7 +62,7 @@ def log_run(url: str, name: str, files: dict[str, bytes]) -> dict[str, Any]:
 
 
 def how(tmp_path: Path, **changes: Any) -> How:
-    values: dict[str, Any] = {"to_uri": (tmp_path / "copies").as_uri(), "has_server": True, "concurrency": 4}
+    values: dict[str, Any] = {"to_uri": (tmp_path / "copies").as_uri(), "concurrency": 4}
     return How(**(values | changes))
 
 

@@ -4,6 +4,8 @@ import pytest
 
 from switchyard.core.artifacts.places import Place, Unreachable, find_needed_package, to_place, without_password
 
+SERVER = "https://mlflow.example"
+
 
 @pytest.mark.parametrize(
     ("uri", "expected"),
@@ -17,11 +19,13 @@ from switchyard.core.artifacts.places import Place, Unreachable, find_needed_pac
         ("dbfs:/databricks/mlflow/0/a/artifacts", "mlflow dbfs:/databricks/mlflow/0/a/artifacts"),
         ("hdfs://host/a", "mlflow hdfs://host/a"),
         ("mlflow-artifacts:/0/a/artifacts", "mlflow mlflow-artifacts:/0/a/artifacts"),
+        ("mlflow-artifacts://mlflow.example/0/a", "mlflow mlflow-artifacts://mlflow.example/0/a"),
+        ("https://mlflow.example:443/0/a", "mlflow https://mlflow.example:443/0/a"),
     ],
 )
 def test_places_are_read_by_our_own_adapters_where_we_have_one(uri: str, expected: str) -> None:
     """All else that names a scheme is MLflow's to read, or to refuse."""
-    found = to_place(uri, has_server=True)
+    found = to_place(uri, server=SERVER)
     assert isinstance(found, Place)
     assert f"{found.reader} {found.uri}" == expected
 
@@ -43,10 +47,27 @@ def test_places_that_no_one_reaches_say_why(uri: str, reason: str) -> None:
     assert reason in found.reason
 
 
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "mlflow-artifacts://evil.example/0/a",
+        "mlflow-artifacts://mlflow.example:8080/0/a",
+        "mlflow-artifacts://mlflow.example@evil.example/0/a",
+        "https://evil.example/a",
+        "http://169.254.169.254/computeMetadata/v1",
+        "https://mlflow.example:99999/a",
+    ],
+)
+@pytest.mark.parametrize("server", ["https://mlflow.example", ""])
+def test_no_server_but_the_configured_one_is_called(uri: str, server: str) -> None:
+    """Who may create an experiment in MLflow would else be told our token, or choose what is read here."""
+    assert isinstance(to_place(uri, server=server), Unreachable)
+
+
 @pytest.mark.parametrize("uri", ["mlflow-artifacts:/0/a", "mlflow-artifacts://host:5000/0/a"])
 def test_a_servers_destination_is_read_without_the_server(uri: str) -> None:
     """What the server hands through lies below it; a path that leads out of it is refused."""
-    assert to_place(uri, destination="gs://bucket/x/", has_server=True) == Place(
+    assert to_place(uri, destination="gs://bucket/x/", server=SERVER) == Place(
         uri="gs://bucket/x/0/a", reader="objects"
     )
     assert isinstance(to_place(f"{uri}/../../b", destination="gs://bucket/x"), Unreachable)
