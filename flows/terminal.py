@@ -197,7 +197,9 @@ def _print_verify(result: VerifyResult, console: Console) -> None:
     if result.models_unread:
         said = f"MLflow's registry could not be read: {result.models_unread}"
         console.print(said, markup=False, highlight=False, soft_wrap=True)
-    for line in (result.says, *(f"- {reason}" for reason in result.not_safe), f"manifest  {result.manifest_uri}"):
+    reasons = [f"- {reason}" for reason in result.not_safe]
+    lost = [f"- lost: {what}" for what in result.lost] if result.safe else []
+    for line in (result.says, *reasons, *lost, f"manifest  {result.manifest_uri}"):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 

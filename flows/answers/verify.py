@@ -28,6 +28,7 @@ class VerifyResult(msgspec.Struct, frozen=True, kw_only=True):
     safe: bool  # to delete MLflow
     says: str
     not_safe: list[str] = []
+    lost: list[str] = []  # what goes with MLflow even so
     models: dict[str, int] = {}  # of MLflow's registry, by what was found; empty: it was not looked at
     models_unread: str = ""  # why the registry could not be read
     failed_models: list[str] = []  # what differs of the models that were imported
@@ -113,6 +114,7 @@ def to_result(manifest: Manifest, uri: str) -> VerifyResult:
         safe=manifest.verdict.safe,
         says=manifest.verdict.says,
         not_safe=manifest.verdict.not_safe,
+        lost=manifest.verdict.lost,
         models=manifest.models.counts if manifest.models and not manifest.models.unread else {},
         models_unread=manifest.models.unread if manifest.models else "",
         failed_models=manifest.models.failed if manifest.models else [],
@@ -125,6 +127,7 @@ def to_table(result: VerifyResult) -> list[dict[str, Any]]:
     rows = [{"what": name, "value": str(count)} for name, count in result.counts]
     rows += [{"what": "safe to delete MLflow", "value": result.says}]
     rows += [{"what": "not safe", "value": reason} for reason in result.not_safe]
+    rows += [{"what": "lost with MLflow", "value": what} for what in result.lost]
     rows += [{"what": f"quick test {id_}", "value": said} for id_, said in list(result.failed.items())[:_SHOWN]]
     rows += [{"what": "imported model", "value": said} for said in result.failed_models[:_SHOWN]]
     rows += [{"what": "MLflow's registry", "value": result.models_unread}] if result.models_unread else []

@@ -120,18 +120,24 @@ def _find_rows(
     exported = kept.rows if kept else {}
     missing = {table: left for table, count in stored.items() if (left := count - exported.get(table, 0)) > 0}
     kept_in = ["an export"] if kept and missing != stored else []
-    if missing and kind == "registry" and models is not None and _is_imported(models):
+    if missing and kind == "registry" and models is not None and _is_imported(models, stored):
         missing = {}
         kept_in.append("our registry")
     return KindFound(kind=kind, stored=stored, missing=missing, kept_in=kept_in)
 
 
-def _is_imported(models: VerifiedModels) -> bool:
-    """True where every model, with every version and its files, is in our registry and equal."""
-    return not models.unread and all(
-        model.here and model.equal == model.versions and not (model.differs or model.missing or model.unread)
+def _is_imported(models: VerifiedModels, stored: Mapping[str, int]) -> bool:
+    """True where every model that is stored, with every version and its files, is in our registry and equal. Prompts
+    are registered models for MLflow, and none for us."""
+    if models.unread or any(
+        not model.here or model.equal != model.versions or model.differs or model.missing or model.unread
         for model in models.models
-    )
+    ):
+        return False
+    found = {"registered_models": len({model.name for model in models.models}), "model_versions": 0}
+    for model in {model.name: model for model in models.models}.values():
+        found["model_versions"] += model.versions
+    return all(stored.get(table, 0) <= count for table, count in found.items())
 
 
 def _to_tables(kind: KindName, store: StoreRows) -> Sequence[str]:

@@ -77,15 +77,16 @@ def to_verdict(
             "switchyard export"
         )
     not_safe += [str(kind) for kind in kinds if not kind.is_safe]
-    if not_safe:
-        says = "It is NOT safe to delete this MLflow store: `not_safe` says why."
-    elif from_export:
-        says = "It is safe to delete the MLflow store as it was when it was exported, as long as the export is kept."
-    else:
-        says = "It is safe to delete this MLflow store if what `lost` names is not needed; an export would keep it."
     lost = [] if from_export else [BEYOND_RUNS]
     lost += [f"{kind.kind}, given up by name: {kind.words_missing}" for kind in kinds if kind.given_up]
     lost += untold
+    if not_safe:
+        says = "It is NOT safe to delete this MLflow store: `not_safe` says why."
+    elif from_export:
+        says = "It is safe to delete the MLflow store as it was when it was exported, as long as the export is kept"
+        says += ", if what `lost` names is not needed." if lost else "."
+    else:
+        says = "It is safe to delete this MLflow store if what `lost` names is not needed; an export would keep it."
     return Verdict(safe=not not_safe, says=says, not_safe=not_safe, lost=lost)
 
 

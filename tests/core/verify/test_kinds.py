@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from switchyard.core.mlflow.store_rows import StoreRows
@@ -20,6 +21,7 @@ def models(*found: VerifiedModel, unread: str = "") -> VerifiedModels:
 
 
 WHOLE = VerifiedModel(name="a", here="a", versions=3, equal=3)
+ANOTHER = VerifiedModel(name="c", here="c", versions=2, equal=2)
 HALF = VerifiedModel(name="b", here="b", versions=2, equal=1, missing=[2])
 
 
@@ -43,11 +45,19 @@ FOUND: dict[str, tuple[dict[str, Any], list[tuple[str, dict[str, int], list[str]
         [("registry", REGISTRY, [])],
     ),
     "a registry that was imported": (
-        {"store": StoreRows(rows=REGISTRY), "models": models(WHOLE, WHOLE)},
+        {"store": StoreRows(rows=REGISTRY), "models": models(WHOLE, ANOTHER)},
         [("registry", {}, ["our registry"])],
     ),
     "a registry that was imported in part": (
         {"store": StoreRows(rows=REGISTRY), "models": models(WHOLE, HALF)},
+        [("registry", REGISTRY, [])],
+    ),
+    "a registry with prompts, which are no models of ours": (
+        {"store": StoreRows(rows=REGISTRY), "models": models()},
+        [("registry", REGISTRY, [])],
+    ),
+    "a model that was imported twice, and another that was not read": (
+        {"store": StoreRows(rows=REGISTRY), "models": models(WHOLE, msgspec.structs.replace(WHOLE, here="d"))},
         [("registry", REGISTRY, [])],
     ),
     "a registry of which a version has no files here": (
