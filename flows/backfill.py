@@ -20,7 +20,7 @@ from flows.signatures import takes
 from flows.steps.following import look_for_changes, note_seen
 from flows.steps.sharding import run_shards
 from switchyard.core.backfill.behind import find_behind, list_open, to_unasked
-from switchyard.core.backfill.following import merge
+from switchyard.core.backfill.following import Seen, merge
 from switchyard.core.backfill.plan import (
     Adoption,
     Batch,
@@ -36,7 +36,7 @@ from switchyard.core.backfill.plan import (
     to_row,
 )
 from switchyard.core.backfill.rows import BackfillRow
-from switchyard.core.errors import catch, to_message
+from switchyard.core.errors import BadSetup, TryAgain, catch, to_message
 from switchyard.core.history.best import parse_directions
 from tasks.backfill import (
     adopt_runs,
@@ -68,7 +68,11 @@ def backfill(wanted: BackfillParameters) -> BackfillResult:
     name_flow_run(f"backfill shard {wanted.shard} of {wanted.shards}" if wanted.shard else "backfill")
     how = _to_how(wanted, since=datetime.now(UTC))
     rows = list_backfill()
-    adoption = _adopt(wanted, rows)
+    adoption = catch(lambda: _adopt(wanted, rows))
+    if isinstance(adoption, Exception):
+        if isinstance(adoption, TryAgain | BadSetup) and not wanted.dry_run:
+            note_seen(Seen(rows=rows, error=to_message(adoption)), how, failed=0, is_whole=False)
+        raise adoption
     if not wanted.dry_run:
         rows = rows + _make_rows(adoption)
     seen = look_for_changes(rows, how)

@@ -14,6 +14,7 @@ from flows.recover import recover
 from serving.app import create_app
 from switchyard.clients.connect import Outside
 from switchyard.core.backfill.following import CHANGED, NOT_KNOWN
+from switchyard.core.errors import BadSetup
 from switchyard.core.mlflow.raw_run import RawRun
 from tests.clients.mlflow.stores import add_runs
 from tests.clients.results.places import NOW, publication, run_sql
@@ -205,6 +206,11 @@ def test_an_mlflow_that_is_away_is_said(outside: Outside, store: Store) -> None:
     (found,) = outside.followed.list_stores()
     assert "must name an MLflow backend store" in found.error
     assert "could not ask it" in show(outside, "/quick-tests/")
+    with pytest.raises(BadSetup, match="must name an MLflow"):
+        run_now(adopt=True, status="all")  # as backfill/hourly does
+    (later,) = outside.followed.list_stores()
+    assert later.tried_at > found.tried_at
+    assert "must name an MLflow backend store" in later.error
     moved.rename(store.path)
     run_now(limit=1)
     (found,) = outside.followed.list_stores()

@@ -99,7 +99,7 @@ class RestStore(RestTracking):
             yield msgspec.structs.replace(run, owned=owned)
 
     def _points_of_models(self, experiment_id: str) -> Mapping[str, Sequence[OwnedPoint]]:
-        """By run id. Kept for the experiments of the runs that come, some at a time."""
+        """By run id. Kept for the experiments that were asked for last, as many as one listing of runs mixes."""
         if experiment_id not in self._model_points:
             found: dict[str, list[OwnedPoint]] = defaultdict(list)
             for model in self._search_models([experiment_id]):
@@ -110,6 +110,8 @@ class RestStore(RestTracking):
                         )
                     )
             self._model_points[experiment_id] = found
+            if len(self._model_points) > _EXPERIMENTS_A_SEARCH:
+                del self._model_points[next(iter(self._model_points))]
         return self._model_points[experiment_id]
 
     def list_logged_models(self) -> Iterator[LoggedModel]:

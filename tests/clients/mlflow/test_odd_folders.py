@@ -414,3 +414,24 @@ def test_folder_may_have_any_name(tmp_path: Path) -> None:
     root = make_folder(tmp_path / "my %41 данные #1?")
     assert len(list(open_folder(str(root)).list_runs())) == 2
     assert len(list(open_folder(root.as_uri()).list_runs())) == 2
+
+
+def test_runs_of_an_experiment_without_its_file_are_damaged_and_not_gone(root: Path) -> None:
+    """Else whoever follows this folder would take them for deleted."""
+    (root / "9").mkdir()
+    (root / EXPERIMENT / "meta.yaml").rename(root / "9" / "meta.yaml")
+    tracking = open_folder(root)
+    found = list(tracking.read_runs([A]))
+    tracking.close()
+    assert [type(run.error) for run in found if isinstance(run, LostRun)] == [BadRecord]
+    assert "it must be there, for the runs below it" in str(found)
+
+
+def test_metric_file_that_is_too_large_is_its_runs_trouble(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its size is asked first: it would not fit in memory."""
+    monkeypatch.setattr("switchyard.clients.mlflow.file_store.tracking._MAX_METRIC_BYTES", 100)
+    file = root / EXPERIMENT / A / "metrics" / "loss"
+    file.write_text(file.read_text() * 20)
+    runs, lost = read(root)
+    assert list(runs) == [B]
+    assert "at most 100 bytes" in lost[A]

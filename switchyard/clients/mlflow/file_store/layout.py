@@ -45,6 +45,13 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     error: SwitchyardError | None = None  # why it cannot be told which folder is the run's
 
 
+def _to_run_error(experiment: Experiment) -> SwitchyardError | None:
+    """What the experiment's trouble is to its runs: they are there, so that no one takes them for deleted."""
+    if isinstance(experiment.error, NotFound):
+        return BadRecord(experiment.folder + META, ["it must be there, for the runs below it; it is not"])
+    return experiment.error
+
+
 class Layout:
     """The folder at `root`, a URI without a slash at its end.
 
@@ -115,7 +122,7 @@ class Layout:
         info, problems = to_run(meta, place.run_id, place.experiment)
         if not info.name:
             info = msgspec.structs.replace(info, name=self._read_name_tag(place))
-        return info, BadRecord(where, problems) if problems else place.experiment.error
+        return info, BadRecord(where, problems) if problems else _to_run_error(place.experiment)
 
     def list_files(self, folder: str, kind: str) -> dict[str, str]:
         """The URIs of one kind of a run's, or a model's, files (`metrics`, `params`, `tags`), by key.

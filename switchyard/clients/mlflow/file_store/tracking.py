@@ -20,6 +20,8 @@ from switchyard.core.ports import Objects
 
 _BATCH: Final = 100
 _PARALLEL: Final = 16
+_MAX_METRIC_BYTES: Final = 256 << 20
+"""Of one metric's file, some five million points: a larger one is its run's trouble, and not the process'."""
 """Files of a bucket that are read at once; on a disk threads gain nothing."""
 _MADE: Final = "files1:"
 _PROBLEMS: Final = 10
@@ -186,7 +188,7 @@ class FolderTracking:
         )
 
     def _read_metric(self, keys: Mapping[str, str], uri: str) -> Any:
-        return read_points(self._objects.read(uri)[0], keys[uri], uri)
+        return read_points(self._objects.read(uri, max_bytes=_MAX_METRIC_BYTES)[0], keys[uri], uri)
 
     def _read_all(self, place: Place, read: Callable[[str], S], uris: list[str]) -> dict[str, S]:
         """What each file has. Raises: BadRecord: with all that is wrong with them; or as the store says."""
