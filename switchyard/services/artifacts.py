@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Final
 
 from switchyard.clients.connect import Outside
-from switchyard.core.artifacts.copies import RunCopied, RunVerified
+from switchyard.core.artifacts.copies import ArtifactCopy, RunCopied, RunVerified
 from switchyard.core.artifacts.manifest import (
     Copied,
     LeftOut,
@@ -24,6 +24,7 @@ from switchyard.core.artifacts.plan import KIND, ArtifactRun, How, RunPlan, choo
 from switchyard.core.errors import BadRecord, NotFound, StaleWrite, SwitchyardError, TryAgain, catch, to_message
 from switchyard.core.history.publication import Draft
 from switchyard.core.ports import ArtifactSource
+from switchyard.core.verify.kinds import Artifacts
 from switchyard.services.artifact_copying import (
     Copying,
     Gate,
@@ -36,6 +37,7 @@ from switchyard.services.artifact_copying import (
     run_bounded,
 )
 
+_MANIFESTS_AT_ONCE: Final = 8  # a read from a bucket takes some 50 ms, most of it waiting
 _LINES: Final = 100
 """Ledger lines in one transaction."""
 
@@ -158,6 +160,38 @@ def verify_runs(
     batch = _Batch(outside, how)
     with ThreadPoolExecutor(how.concurrency, thread_name_prefix="artifacts") as pool:
         return [batch.verify(run, pool, against_source=against_source) for run in runs]
+
+
+def find_kept(outside: Outside) -> Artifacts:
+    """The runs of which every artifact that was found was copied, and is there by name and size; no object is read.
+    `stored` is left to whoever asks MLflow. A second call looks again.
+
+    Raises: TryAgain: where the copies are does not answer.
+    """
+    copies = outside.artifact_copies.read(outside.artifact_copies.list_ids())
+    sizes = {to_uri: _list_sizes(outside, to_uri) for to_uri in {copy.to_uri for copy in copies.values()}}
+
+    def check(copy: ArtifactCopy) -> bool:
+        uri = to_manifest_uri(copy.to_uri, copy.mlflow_run_id, copy.digest)
+        try:
+            manifest = read_manifest(outside.objects(uri).read(uri)[0], uri, digest=copy.digest)
+        except (NotFound, BadRecord):
+            return False
+        there = sizes[copy.to_uri]
+        return not manifest.left_out and all(there.get(one.sha256) == one.size_bytes for one in manifest.objects)
+
+    with ThreadPoolExecutor(_MANIFESTS_AT_ONCE, thread_name_prefix="manifests") as pool:
+        whole = dict(zip(copies, pool.map(check, copies.values()), strict=True))
+    return Artifacts(
+        copied=frozenset(run_id for run_id, is_whole in whole.items() if is_whole),
+        empty=frozenset(run_id for run_id, copy in copies.items() if not copy.objects),
+    )
+
+
+def _list_sizes(outside: Outside, to_uri: str) -> dict[str, int]:
+    """By hash, the size of each object that is kept there."""
+    found = outside.objects(to_uri).list_stats(f"{to_uri}/objects/")
+    return {uri.rpartition("/")[2]: stat.size_bytes for uri, stat in found}
 
 
 def _find_rows(outside: Outside, quick_test_id: int) -> dict[str, tuple[int, ...]]:

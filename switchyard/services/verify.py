@@ -14,7 +14,7 @@ from switchyard.clients.connect import Outside
 from switchyard.core.backfill.plan import FILED
 from switchyard.core.backfill.rows import BackfillRow
 from switchyard.core.batches import batched
-from switchyard.core.errors import BadRecord, SwitchyardError, TryAgain, catch, to_message
+from switchyard.core.errors import BadRecord, BadRequest, SwitchyardError, TryAgain, catch, to_message
 from switchyard.core.history.publication import Draft
 from switchyard.core.metrics.record import MAX_FILE_BYTES
 from switchyard.core.mlflow.keys import SCALARS
@@ -23,9 +23,10 @@ from switchyard.core.ports import Tracking
 from switchyard.core.verify.batches import FOUND, to_found_prefix
 from switchyard.core.verify.findings import KIND, State, UnknownRun, VerifiedRun
 from switchyard.core.verify.kept_run import KeptRun
-from switchyard.core.verify.kinds import Artifacts, KindFound, KindName, find_kinds
+from switchyard.core.verify.kinds import KindFound, KindName, find_kinds, list_beside
 from switchyard.core.verify.models import VerifiedModels
 from switchyard.core.verify.run import to_run_id, verify_run
+from switchyard.services.artifacts import find_kept
 
 CHARTED_RUNS: Final = 200
 """Runs compared at once, and whose ledger lines are one transaction: 2 MB of histories, 20 MB of points."""
@@ -121,21 +122,38 @@ def count_kinds(
         TryAgain, BadSetup: MLflow, the export or the results cannot be read.
     """
     store = outside.open_row_counts(export_uri).count_rows()
+    placed, run_ids = _list_stored(outside, export_uri)
     kept = store if export_uri else None
     if kept_export_uri and not export_uri:
-        with closing(outside.open_export(kept_export_uri)) as exported:
-            exported.describe()  # reads every part: it must be what was exported
+        _check_kept(outside, kept_export_uri, run_ids)
         kept = outside.open_row_counts(kept_export_uri).count_rows()
-    artifacts = _find_artifacts(outside, export_uri)
-    return find_kinds(store, kept=kept, models=models, artifacts=artifacts, give_up=give_up), store.untold
+    artifacts = msgspec.structs.replace(find_kept(outside), stored=placed)
+    kinds = find_kinds(store, kept=kept, models=models, artifacts=artifacts, give_up=give_up)
+    return kinds, [*store.untold, *list_beside(kinds, artifacts)]
 
 
-def _find_artifacts(outside: Outside, export_uri: str) -> Artifacts:
+def _list_stored(outside: Outside, export_uri: str) -> tuple[frozenset[str], frozenset[str]]:
+    """The runs that name a place for artifacts; and all."""
+    placed, all_ = set(), set()
     with closing(outside.open_tracking(export_uri)) as tracking:
-        stored = frozenset(run.run_id for run in tracking.list_runs() if run.artifact_uri)
-    copies = outside.artifact_copies
-    found = copies.read(copies.list_ids())
-    return Artifacts(stored=stored, copied=frozenset(id_ for id_, copy in found.items() if not copy.left_out))
+        for run in tracking.list_runs():
+            all_.add(run.run_id)
+            if run.artifact_uri:
+                placed.add(run.run_id)
+    return frozenset(placed), frozenset(all_)
+
+
+def _check_kept(outside: Outside, export_uri: str, run_ids: frozenset[str]) -> None:
+    """Raises: BadRequest: the export lacks runs of the store: it is another one's, or older. BadRecord: it was
+    changed."""
+    with closing(outside.open_export(export_uri)) as exported:
+        exported.describe()  # reads every part: it must be what was exported
+        lacking = run_ids - {run.run_id for run in exported.list_runs()}
+    if lacking:
+        raise BadRequest(
+            f"the export at {export_uri} lacks {len(lacking)} runs of this MLflow (such as {min(lacking)}), so that it "
+            f"keeps nothing of it for sure. Export again: switchyard export --to-uri {export_uri}"
+        )
 
 
 def count_lines(outside: Outside, since: datetime) -> int | None:

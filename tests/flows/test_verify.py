@@ -14,7 +14,7 @@ from flows.answers.verify import VerifyFailed, VerifyResult
 from flows.verify import verify
 from switchyard.clients.connect import Outside, connect
 from switchyard.core.backfill.plan import How, Item
-from switchyard.core.errors import BadRecord, BadSetup, NotFound
+from switchyard.core.errors import BadRecord, BadRequest, BadSetup, NotFound
 from switchyard.core.mlflow.raw_run import RawRun
 from switchyard.core.ports import Tracking
 from switchyard.core.verify.findings import LeftOut, State
@@ -22,6 +22,7 @@ from switchyard.core.verify.manifest import Manifest, read_manifest
 from switchyard.services import verify as verifying
 from switchyard.services.backfill import backfill_runs
 from tests.clients.mlflow.export.exports import export_to_folder
+from tests.clients.mlflow.stores import add_runs
 from tests.clients.results.places import NOW, run_sql
 from tests.core.mlflow.factories import INF, make_points, make_run, make_series
 from tests.flows.mlflow_world import add_row, make_sqlite_store, serve_store
@@ -140,6 +141,10 @@ def test_a_registry_that_nobody_keeps_makes_mlflow_unsafe_to_delete(store: Path,
         ("datasets", {}, ["an export"]),
     ]
     assert verify_now(export_uri=export_uri, require_safe=True).safe
+    with closing(sqlite3.connect(store)) as connection, connection:
+        add_runs(connection, [make_run(run_id="9" * 32)])
+    with pytest.raises(BadRequest, match=f"lacks 1 runs of this MLflow .such as {'9' * 32}.*Export again"):
+        verify_now(kept_export_uri=export_uri)
 
 
 def test_the_manifest_counts_each_run_and_says_what_is_left_out(store: Path) -> None:

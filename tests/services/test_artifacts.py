@@ -14,10 +14,10 @@ from switchyard.clients.artifacts.own import ObjectsSource
 from switchyard.clients.objects.files import FileObjects
 from switchyard.core.artifacts.manifest import SourceObject, to_object_uri
 from switchyard.core.errors import BadSetup, NotFound, TryAgain
-from switchyard.core.ports import Stat
+from switchyard.core.ports import ANY, Stat
 from switchyard.services import artifact_copying
 from switchyard.services.artifact_copying import Gate, Progress
-from switchyard.services.artifacts import copy_runs, find_copied_runs, plan_runs, verify_runs
+from switchyard.services.artifacts import copy_runs, find_copied_runs, find_kept, plan_runs, verify_runs
 from tests.clients.mlflow.stores import make_sqlite
 from tests.clients.objects.small_disk import small_disk
 from tests.services.artifact_world import ArtifactWorld
@@ -64,6 +64,26 @@ def test_what_is_copied_is_what_was_there(world: ArtifactWorld) -> None:
     assert len(blobs) == len({data for files in FILES.values() for data in files.values()})
     assert world.lines() == {"a": ("copied", ""), "b": ("copied", ""), "c": ("nothing", "")}
     assert world.outside.objects(world.to_uri).list(f"{world.to_uri}/unfinished/") == []
+
+
+def test_runs_are_kept_only_as_long_as_their_copies_are_there(world: ArtifactWorld) -> None:
+    """What verify calls kept: the manifest, and each object by its size; a row of the database alone proves nothing."""
+    outside = world.outside
+    assert find_kept(outside).copied == frozenset()
+    copy_runs(outside, world.runs(), world.how())
+    found = find_kept(outside)
+    assert {run_id[0] for run_id in found.copied} == set("abc")
+    assert {run_id[0] for run_id in found.empty} == {"c"}
+    objects = outside.objects(world.to_uri)
+    sizes = {uri: stat.size_bytes for uri, stat in objects.list_stats(f"{world.to_uri}/objects/")}
+    shared = next(uri for uri, size in sizes.items() if size == 5_000)
+    data, generation = objects.read(shared)
+    objects.write(shared, data[:-1], if_generation=generation)
+    assert {run_id[0] for run_id in find_kept(outside).copied} == {"c"}
+    objects.write(shared, data, if_generation=ANY)
+    (manifest,) = objects.list(f"{world.to_uri}/runs/{'b' * 32}/")
+    objects.delete(manifest, if_generation=ANY)
+    assert {run_id[0] for run_id in find_kept(outside).copied} == {"a", "c"}
 
 
 def test_a_second_copy_reads_nothing(world: ArtifactWorld, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 (`core.ports.TrackingDetails`, `RegistryRows`)."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -31,6 +31,7 @@ _PAGE_EXPERIMENTS: Final = 1_000
 _PAGE_MODELS: Final = 100  # SEARCH_REGISTERED_MODEL_MAX_RESULTS_DEFAULT, mlflow/store/model_registry, 2.9.2 and 3.17.2
 _PAGE_VERSIONS: Final = 200
 _PAGE_LOGGED: Final = 100  # SEARCH_LOGGED_MODEL_MAX_RESULTS_DEFAULT, mlflow/store/tracking, 3.17.2
+_PAGE_OLD_TRACES: Final = 100
 _PAGE_TRACES: Final = 500  # the most that _search_traces_v3 takes, mlflow/server/handlers.py, 3.17.2
 _EXPERIMENTS_A_SEARCH: Final = 50
 _IS_PROMPT: Final = f"tags.`{PROMPT_TAG}` = 'true'"
@@ -50,6 +51,10 @@ NOT_KEPT_3: Final = (
     "users and permissions",
 )
 """Of a server of MLflow 3."""
+
+
+_Ask = Callable[[Sequence[str], Mapping[str, str]], dict[str, Any]]
+"""A page of the traces of some experiments, by its token."""
 
 
 class RestStore(RestTracking):
@@ -132,10 +137,10 @@ class RestStore(RestTracking):
                 self._has_models = False
 
     def list_not_kept(self) -> list[str]:
-        """See the port. Traces are counted, where there are any."""
+        """See the port. Traces are counted, where the server can."""
         traces = self._count_traces()
         if traces is None:
-            return list(NOT_KEPT)
+            return [*NOT_KEPT, "traces, if there are any: this server does not count them"]
         counted = [f"{traces} traces, and their spans"] if traces else []
         return [*NOT_KEPT, *counted, *NOT_KEPT_3]
 
@@ -237,21 +242,31 @@ class RestStore(RestTracking):
             yield from found
 
     def _count_traces(self) -> int | None:
-        """None: the server knows no traces. They are counted a page at a time, for there is no call that counts."""
-        count = 0
+        """None: the server knows no such call. They are counted a page at a time, for there is no call that counts."""
         experiments: Sequence[str] = [one.experiment_id for one in self.list_experiments()]
-        for some in batched(experiments, _EXPERIMENTS_A_SEARCH):
-            places = [{"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": number}} for number in some]
-            body: dict[str, Any] = {"locations": places, "max_results": _PAGE_TRACES}
+        for ask in (self._ask_traces, self._ask_old_traces):
             try:
-                for page in self._each_page(partial(self._ask_traces, body)):
-                    count += len(page.get("traces", ()))
-            except (NotFound, BadRequest):  # MLflow 2, and the first of MLflow 3
-                return None
-        return count
+                return sum(self._count_some(ask, some) for some in batched(experiments, _EXPERIMENTS_A_SEARCH))
+            except (NotFound, BadRequest):  # an older MLflow
+                continue
+        return None
 
-    def _ask_traces(self, body: Mapping[str, Any], token: Mapping[str, str]) -> dict[str, Any]:
-        return self._server.search(_TRACES, {**body, **token})
+    def _count_some(
+        self, ask: Callable[[Sequence[str], Mapping[str, str]], dict[str, Any]], some: Sequence[str]
+    ) -> int:
+        return sum(len(page.get("traces", ())) for page in self._each_page(partial(ask, some)))
+
+    def _ask_traces(self, experiment_ids: Sequence[str], token: Mapping[str, str]) -> dict[str, Any]:
+        """Source: search_traces_v3, mlflow/server/handlers.py, 3.17.2."""
+        places = [
+            {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": number}} for number in experiment_ids
+        ]
+        return self._server.search(_TRACES, {"locations": places, "max_results": _PAGE_TRACES, **token})
+
+    def _ask_old_traces(self, experiment_ids: Sequence[str], token: Mapping[str, str]) -> dict[str, Any]:
+        """Of MLflow 2.14 to 2.22. Source: SearchTraces, mlflow/protos/service.proto, 3.17.2, which still names it."""
+        query = {"experiment_ids": list(experiment_ids), "max_results": _PAGE_OLD_TRACES, **token}
+        return self._server.read(f"{_API}/traces", query)
 
 
 def _to_latest(point: Mapping[str, Any]) -> LatestValue:

@@ -8,7 +8,9 @@ import msgspec
 from switchyard.core.mlflow.store_rows import StoreRows
 from switchyard.core.verify.models import VerifiedModels
 
-KindName = Literal["registry", "logged-models", "traces", "datasets", "experiment-tags", "other", "artifacts"]
+KindName = Literal[
+    "registry", "logged-models", "traces", "datasets", "experiment-tags", "other", "artifacts", "logged-model-artifacts"
+]
 KINDS: Final[tuple[KindName, ...]] = get_args(KindName)
 
 
@@ -42,6 +44,9 @@ _KINDS: Final[Mapping[KindName, Kind]] = {
     "experiment-tags": Kind(tables=("experiment_tags",), keep=_EXPORT),
     "other": Kind(tables=(), keep=_EXPORT),  # every table that is named nowhere here
     "artifacts": Kind(tables=(), keep="copy them: switchyard artifacts copy --all-runs"),
+    "logged-model-artifacts": Kind(
+        tables=(), keep="copy the folders that artifact_location names in the export's table logged_models"
+    ),
 }
 _OF_RUNS: Final = frozenset(("experiments", "runs", "metrics", "latest_metrics", "params", "tags"))
 """What verify compares run by run; an experiment's name is in its runs' rows."""
@@ -67,7 +72,7 @@ class KindFound(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     @property
     def words_missing(self) -> str:
         """What is kept nowhere, by table and number."""
-        if self.kind == "artifacts":
+        if self.kind.endswith("artifacts"):
             return " and ".join(f"those of {count} {owner}" for owner, count in self.missing.items())
         return ", ".join(f"{count} {name}" for name, count in self.missing.items())
 
@@ -77,10 +82,11 @@ class KindFound(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class Artifacts(msgspec.Struct, frozen=True, kw_only=True):
-    """The runs whose artifacts MLflow knows a place for, and those whose artifacts were all copied."""
+    """The runs whose artifacts MLflow knows a place for, and those whose artifacts were all copied and are there."""
 
     stored: frozenset[str] = frozenset()
     copied: frozenset[str] = frozenset()
+    empty: frozenset[str] = frozenset()  # of these, the ones of which nothing was found to copy
 
 
 def find_kinds(
@@ -102,7 +108,9 @@ def find_kinds(
     found: list[KindFound] = []
     for kind in KINDS:
         if kind == "artifacts":
-            line = _find_artifacts(artifacts, store.rows.get("logged_models", 0)) if artifacts else None
+            line = _find_artifacts(artifacts) if artifacts else None
+        elif kind == "logged-model-artifacts":
+            line = _find_model_artifacts(store) if artifacts else None
         else:
             line = _find_rows(kind, store, kept, models)
         if line is not None:
@@ -147,15 +155,34 @@ def _to_tables(kind: KindName, store: StoreRows) -> Sequence[str]:
     return sorted((store.rows.keys() | store.unkept.keys()) - named - _OF_RUNS - _HOUSEKEEPING)
 
 
-def _find_artifacts(artifacts: Artifacts, logged_models: int) -> KindFound | None:
-    """A logged model of MLflow 3 has a folder of its own, which nothing copies."""
-    stored = {"runs": len(artifacts.stored), "logged_models": logged_models}
-    if not any(stored.values()):
+def _find_artifacts(artifacts: Artifacts) -> KindFound | None:
+    if not artifacts.stored:
         return None
-    left = {"runs": len(artifacts.stored - artifacts.copied), "logged_models": logged_models}
+    left = artifacts.stored - artifacts.copied
     return KindFound(
         kind="artifacts",
-        stored={owner: count for owner, count in stored.items() if count},
-        missing={owner: count for owner, count in left.items() if count},
+        stored={"runs": len(artifacts.stored)},
+        missing={"runs": len(left)} if left else {},
         kept_in=["copies"] if artifacts.stored & artifacts.copied else [],
     )
+
+
+def _find_model_artifacts(store: StoreRows) -> KindFound | None:
+    """A logged model of MLflow 3 has a folder of its own, beside those of runs, which nothing copies."""
+    count = store.rows.get("logged_models", 0)
+    if not count:
+        return None
+    return KindFound(kind="logged-model-artifacts", stored={"logged_models": count}, missing={"logged_models": count})
+
+
+def list_beside(kinds: Sequence[KindFound], artifacts: Artifacts) -> list[str]:
+    """What goes with MLflow although its kind is kept, in words: an export keeps rows, and no files."""
+    said = []
+    by_export = {kind.kind for kind in kinds if kind.kept_in == ["an export"] and not kind.missing}
+    if "registry" in by_export:
+        said.append("files of registered versions that lie in no run: switchyard import-models copies them")
+    if "traces" in by_export:
+        said.append("spans that MLflow keeps as a trace's artifact, and not in its database")
+    if empty := len(artifacts.empty & artifacts.stored):
+        said.append(f"artifacts of {empty} runs, if they have any: none was found where MLflow says that they are")
+    return said

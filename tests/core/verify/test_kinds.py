@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from switchyard.core.mlflow.store_rows import StoreRows
-from switchyard.core.verify.kinds import KINDS, Artifacts, KindFound, find_kinds
+from switchyard.core.verify.kinds import KINDS, Artifacts, KindFound, find_kinds, list_beside
 from switchyard.core.verify.models import VerifiedModel, VerifiedModels
 
 REGISTRY = {"registered_models": 2, "model_versions": 5, "model_version_tags": 1}
@@ -89,7 +89,11 @@ FOUND: dict[str, tuple[dict[str, Any], list[tuple[str, dict[str, int], list[str]
     ),
     "logged models, whose artifacts nothing copies": (
         {"store": rows(logged_models=2), "kept": rows(logged_models=2), "artifacts": artifacts("a", "a")},
-        [("logged-models", {}, ["an export"]), ("artifacts", {"logged_models": 2}, ["copies"])],
+        [
+            ("logged-models", {}, ["an export"]),
+            ("artifacts", {}, ["copies"]),
+            ("logged-model-artifacts", {"logged_models": 2}, []),
+        ],
     ),
     "runs that name no place": ({"store": rows(), "artifacts": artifacts("", "a")}, []),
 }
@@ -112,6 +116,16 @@ def test_a_kind_that_is_kept_nowhere_is_safe_only_when_it_is_given_up_by_name() 
     assert (lost.given_up, lost.is_safe, kept.given_up, kept.is_safe) == (True, True, False, True)
     (other, _) = find_kinds(store, give_up=["datasets"])
     assert (other.given_up, other.is_safe) == (False, False)
+
+
+def test_what_an_export_keeps_the_rows_of_alone_is_said() -> None:
+    """Files are in no export, and a place in which nothing was found may be the wrong one."""
+    store = rows(registered_models=1, trace_info=2)
+    found = Artifacts(stored=frozenset("ab"), copied=frozenset("ab"), empty=frozenset("bc"))
+    said = list_beside(find_kinds(store, kept=store, artifacts=found), found)
+    assert [line.split()[0] for line in said] == ["files", "spans", "artifacts"]
+    assert "artifacts of 1 runs" in said[-1]
+    assert list_beside(find_kinds(store), Artifacts()) == []
 
 
 def test_a_kind_says_what_to_do() -> None:
