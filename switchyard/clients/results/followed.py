@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from sqlalchemy import and_, exists, false, func, or_, select, update
@@ -20,6 +20,10 @@ _IDS_AT_ONCE = 5_000
 _SEEN = ("mlflow_run_id", "store", "name", "mark", "whole", "seen_at")
 _RUN_FIELDS = FollowedRun.__struct_fields__
 _STORE_FIELDS = FollowedStore.__struct_fields__
+
+
+_MAX_ID: Final = 2**31 - 1
+"""Of Postgres' integer, which a larger number is an error to."""
 
 
 class SqlFollowed:
@@ -95,14 +99,15 @@ class SqlFollowed:
         return [FollowedStore(**row._asdict()) for row in rows]
 
     def find_deleted(self, quick_test_ids: Sequence[int]) -> dict[int, datetime]:
-        """One query."""
-        if not quick_test_ids:
+        """One query; a number that no row can have is no row's."""
+        possible = [id_ for id_ in quick_test_ids if 0 < id_ <= _MAX_ID]
+        if not possible:
             return {}
         followed, runs = self._tables.followed, self._tables.runs
         query = (
             select(followed.c.quick_test_id, followed.c.deleted_at)
             .join(runs, and_(runs.c.id == followed.c.quick_test_id, runs.c.mlflow_run_id == followed.c.mlflow_run_id))
-            .where(followed.c.quick_test_id.in_(list(quick_test_ids)), followed.c.deleted_at.is_not(None))
+            .where(followed.c.quick_test_id.in_(possible), followed.c.deleted_at.is_not(None))
         )
         return {row.quick_test_id: row.deleted_at for row in self._database.rows(query)}
 

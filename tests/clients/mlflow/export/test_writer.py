@@ -284,7 +284,7 @@ def test_large_tables_are_read_some_runs_at_a_time(
     postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The export is the same as in one piece, so that a run's rows are together either way."""
-    monkeypatch.setattr("switchyard.clients.mlflow.export.tables._LARGE", 700)
+    monkeypatch.setattr("switchyard.clients.mlflow.export.tables.LARGE", 700)
     name = postgres.make_database()
     find_fixture()
     restore(postgres, name, find_fixture().with_name("empty292.sql.gz"))
@@ -292,6 +292,6 @@ def test_large_tables_are_read_some_runs_at_a_time(
         add_runs(connection, [*RUNS, make_run({"long": make_series([1.0] * 900)}, run_id="0" * 32)])
         add_point(connection, "a" * 32, "again", -5, 1, 2.0)
     grouped = export_store(postgres.url(name), (tmp_path / "grouped").as_uri(), FileObjects(), part_rows=250)
-    monkeypatch.setattr("switchyard.clients.mlflow.export.tables._LARGE", 10**9)
+    monkeypatch.setattr("switchyard.clients.mlflow.export.tables.LARGE", 10**9)
     whole = export_store(postgres.url(name), (tmp_path / "whole").as_uri(), FileObjects(), part_rows=250)
     assert grouped.table("metrics").digest == whole.table("metrics").digest
