@@ -60,13 +60,13 @@ def test_mlflow_is_followed_while_it_is_used_and_nothing_is_lost_when_it_is_gone
     with serve(version, store, tmp_path / "server") as url:
         script = str(ROOT / "tests" / "flows" / "mlflow_client.py")
         command = [str(environment / "python"), script, url, str(SECONDS), version]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as client:
+        told = tmp_path / "diary.json"  # a file: a pipe that no one reads meanwhile would fill, and hold the client up
+        with told.open("w") as file, subprocess.Popen(command, stdout=file) as client:
             looks = [follow()]
             while client.poll() is None:
                 looks.append(follow())
-            said, _ = client.communicate()
             assert client.returncode == 0
-        diary: dict[str, Any] = json.loads(said)
+        diary: dict[str, Any] = json.loads(told.read_text())
         looks.append(follow())
         assert follow().to_do == 0
         export(to_uri=to_uri)
