@@ -61,8 +61,8 @@ def log_run(url: str, name: str, files: dict[str, bytes]) -> dict[str, Any]:
     return info
 
 
-def how(tmp_path: Path, **changes: Any) -> How:
-    values: dict[str, Any] = {"to_uri": (tmp_path / "copies").as_uri(), "concurrency": 4}
+def how(tmp_path: Path, url: str, **changes: Any) -> How:
+    values: dict[str, Any] = {"to_uri": (tmp_path / "copies").as_uri(), "server": url, "concurrency": 4}
     return How(**(values | changes))
 
 
@@ -73,15 +73,15 @@ def test_a_servers_artifacts_are_copied_through_it(server: tuple[str, Path], out
     info = log_run(url, f"through {tmp_path.name}", FILES)
     [run] = find_runs(outside, all_runs=True, experiments=[f"through {tmp_path.name}"])
     assert run.artifact_uri == info["artifact_uri"]
-    [plan] = plan_runs(outside, [run], how(tmp_path))
+    [plan] = plan_runs(outside, [run], how(tmp_path, url))
     assert (plan.reader, plan.objects, plan.size_bytes) == ("mlflow", len(FILES), sum(map(len, FILES.values())))
-    [done] = copy_runs(outside, [run], how(tmp_path))
+    [done] = copy_runs(outside, [run], how(tmp_path, url))
     assert (done.state, done.objects, done.copied) == ("copied", len(FILES), len(FILES))
-    [again] = copy_runs(outside, [run], how(tmp_path))
+    [again] = copy_runs(outside, [run], how(tmp_path, url))
     assert (again.state, again.copied) == ("unchanged", 0)
-    [found] = verify_runs(outside, [run], how(tmp_path), against_source=True)
+    [found] = verify_runs(outside, [run], how(tmp_path, url), against_source=True)
     assert (found.state, found.problems) == ("kept", ())
-    direct = how(tmp_path, to_uri=(tmp_path / "direct").as_uri(), destination=folder.as_uri())
+    direct = how(tmp_path, url, to_uri=(tmp_path / "direct").as_uri(), destination=folder.as_uri())
     [other] = copy_runs(outside, [run], direct)
     assert (other.state, other.objects) == ("copied", len(FILES))
     for kind in ("copies", "direct"):
@@ -110,8 +110,8 @@ def test_a_server_that_goes_away_costs_what_was_not_copied(
     with monkeypatch.context() as patched:
         patched.setattr(artifact_copying.Copying, "store", lose)
         with pytest.raises(TryAgain):
-            copy_runs(outside, [run], how(tmp_path))
+            copy_runs(outside, [run], how(tmp_path, url))
     monkeypatch.undo()
-    [done] = copy_runs(outside, [run], how(tmp_path))
+    [done] = copy_runs(outside, [run], how(tmp_path, url))
     assert (done.state, done.objects) == ("copied", len(FILES))
     assert 0 < done.copied <= len(FILES) - 10
