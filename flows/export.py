@@ -1,5 +1,5 @@
-"""Export: MLflow's whole database as files that outlive it, from which `restore` makes it anew; or all that its server
-tells, where no database can be read."""
+"""Export: MLflow's whole database as files that outlive it, and that `restore` fills a database from; or, where no
+database can be read, all that its server tells."""
 
 from prefect import flow
 

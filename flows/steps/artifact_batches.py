@@ -15,7 +15,7 @@ from tasks.artifacts import copy_artifacts, forget_progress, settle_artifacts, t
 from tasks.show import BatchProgress
 
 BATCH_RUNS: Final = 50
-"""A retry lists the places of so many runs again."""
+"""A retry lists the places of this number of runs again."""
 LOOK_S: Final = 0.5
 
 T = TypeVar("T")

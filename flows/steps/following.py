@@ -8,7 +8,7 @@ from tasks.following import look_at_mlflow, note_follow
 
 
 def look_for_changes(rows: list[BackfillRow], how: How) -> Seen:
-    """The rows whose run has changed since it was read; where nobody could look, why. Nothing is written."""
+    """The rows whose run has changed since it was read; where MLflow could not be asked, why. Nothing is written."""
     if not how.store or not any(row.mlflow_run_id for row in rows):
         return Seen(rows=rows)
     found = catch(lambda: look_at_mlflow(Look(rows, how)))
@@ -17,7 +17,7 @@ def look_for_changes(rows: list[BackfillRow], how: How) -> Seen:
 
 def note_seen(seen: Seen, how: How, *, failed: int, is_whole: bool) -> None:
     """Notes which runs are deleted in MLflow, and until when it is followed, if `is_whole`: all that had to be done was
-    tried. Where nobody was to look, nothing is noted."""
+    tried. Where MLflow was not to be asked, nothing is noted."""
     if how.store and (seen.marks or seen.error):
         note_follow(
             Followed(

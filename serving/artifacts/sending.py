@@ -1,5 +1,5 @@
 """One artifact as it is sent: its bytes and nothing of a page, whatever they are. What a run has logged may be HTML by
-whoever logged it, and must not run as if it were ours."""
+the user who logged it, and must not run as if it were ours."""
 
 import re
 from collections.abc import Callable, Iterator

@@ -66,58 +66,6 @@ def to_models(
     return models
 
 
-def to_tables(models: Iterable[SourceModel | LostModel]) -> RegistryTables:
-    """The rows that `to_models` makes the same models of: for a registry that has no tables of its own. Versions that
-    were deleted have their number alone."""
-    rows: dict[str, list[Row]] = {name: [] for name in TABLES}
-    lost = []
-    for model in models:
-        if isinstance(model, LostModel):
-            lost.append(model)
-            continue
-        origin, name = model.origin, model.origin.name
-        rows["registered_models"].append(
-            {
-                "name": name,
-                "creation_time": origin.created_at_ms,
-                "last_updated_time": origin.updated_at_ms,
-                "description": origin.description or None,
-            }
-        )
-        rows["registered_model_tags"] += [{"key": k, "value": v, "name": name} for k, v in origin.tags.items()]
-        rows["registered_model_aliases"] += [
-            {"alias": alias, "version": number, "name": name} for alias, number in origin.aliases.items()
-        ]
-        rows["model_versions"] += [_to_version_row(name, version) for version in model.versions]
-        rows["model_versions"] += [
-            {"name": name, "version": number, "current_stage": DELETED} for number in origin.deleted
-        ]
-        rows["model_version_tags"] += [
-            {"key": key, "value": value, "name": name, "version": version.number}
-            for version in model.versions
-            for key, value in version.tags.items()
-        ]
-    return RegistryTables(tables=rows, lost=lost)
-
-
-def _to_version_row(name: str, version: VersionOrigin) -> Row:
-    return {
-        "name": name,
-        "version": version.number,
-        "creation_time": version.created_at_ms,
-        "last_updated_time": version.updated_at_ms,
-        "description": version.description or None,
-        "user_id": version.user_id or None,
-        "current_stage": version.stage,
-        "source": version.source,
-        "run_id": version.run_id or None,
-        "status": version.status or None,
-        "status_message": version.status_message or None,
-        "run_link": version.run_link or None,
-        "storage_location": version.storage or None,
-    }
-
-
 def list_run_ids(versions: Iterable[Row]) -> set[str]:
     """The runs that `runs:/` sources name."""
     sources = (str(row.get("source") or "") for row in versions)

@@ -457,4 +457,4 @@ def test_statistics_that_take_too_long_are_refused(shop: Place, serve: Serve, mo
     assert refused.status_code == 422
     assert "since and until" in refused.json()["detail"]
     assert tell(client, NOBODYS).status_code == 200
-    assert client.get("/feedback/stats?since=2026-01-16&until=2026-01-17").status_code == 200
+    assert client.get("/feedback/stats?since=2026-01-16").status_code == 200

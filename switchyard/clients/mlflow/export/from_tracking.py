@@ -1,4 +1,4 @@
-"""Exports an MLflow store whose database nobody can read, from what it answers (`Tracking`, `TrackingDetails`,
+"""Exports an MLflow store whose database cannot be read, from what it answers (`Tracking`, `TrackingDetails`,
 `RegistryRows`): in the layout of an export of a database, which whatever reads one of those reads too.
 
 It takes hours over REST, so that it goes on where it was broken off: runs are read some at a time, and each batch has a

@@ -23,7 +23,7 @@ _LOCK: Final = "SELECT GET_LOCK(CONCAT('switchyard ', MD5(DATABASE())), 0)"
 
 def fill_mysql(export: Export, rows: Callable[[ExportedTable], Iterator[Row]], server: MysqlServer) -> int:
     """Fills it; or, where there are tables already, does nothing and returns how many. What a killed call left is
-    dropped, and made anew.
+    dropped, and made again.
 
     Raises: BadRequest: another restore into it is under way.
     """

@@ -28,7 +28,7 @@ def restore_store(
     at_uri: str, objects: Objects, to_store_uri: str, *, watch: Watcher = lambda moved: None
 ) -> tuple[Export, bool]:
     """Fills the empty database at `to_store_uri` from the export at `at_uri`, in one transaction: all of it or nothing
-    (on MySQL, whose CREATE TABLE ends a transaction, what a killed call leaves is marked, and made anew by the next).
+    (on MySQL, whose CREATE TABLE ends a transaction, what a killed call leaves is marked, and made again by the next).
     Then reads it back, and compares every row. True beside the export: this call filled it; False, on a second one: it
     held exactly the export already.
 
