@@ -1,0 +1,100 @@
+"""Google Cloud as a decommission sees it: the ports of its resources, their use and their costs.
+
+As in `switchyard.core.ports`: each port has one test suite that every implementation passes, every method says what a
+second, identical call does, and all raise `TryAgain` when the outside may answer later.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+from switchyard.core.decommission.resources import (
+    Caller,
+    Cost,
+    Found,
+    Kept,
+    Kind,
+    Operation,
+    Progress,
+    Resource,
+    Sought,
+)
+
+
+class Cloud(Protocol):
+    """One kind of resource of an MLflow deployment, on Google Cloud. All methods raise BadSetup where a permission is
+    missing (its name is in the message): that is never "gone"."""
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of all that it finds."""
+
+    def find(self, sought: Sought) -> Found:
+        """What whole lists, in every place and with all pages, hold of what is sought. A second call lists again.
+
+        Raises: BadRecord: the control is not in the lists, so that an empty list says nothing."""
+
+    def describe(self, name: str) -> Resource:
+        """That resource as it is now.
+
+        Raises: NotFound."""
+
+    def list_missing_permissions(self, resource: Resource) -> tuple[str, ...]:
+        """What the caller may not do of all that `prepare`, `stop`, `start`, `delete` and `recover` need."""
+
+    def prepare(self, resource: Resource) -> Operation:
+        """Sees to it that what a deletion takes can be brought back: backups that outlive their instance, a delay of
+        destruction. A second call changes nothing, and makes no second backup.
+
+        Raises: StaleWrite: it is not as `resource` has it; NotFound."""
+
+    def stop(self, resource: Resource) -> Operation:
+        """Stops it so that `start` takes that back. A second call changes nothing.
+
+        Raises: StaleWrite, NotFound: as `prepare`."""
+
+    def start(self, saved: Resource) -> Operation:
+        """Makes it again what `saved`, read before `stop`, says of what `stop` changes. A second call changes nothing.
+
+        Raises: NotFound; StaleWrite: a namesake with another unique id is there."""
+
+    def delete(self, resource: Resource) -> Operation:
+        """Deletes it, with what `prepare` arranged. A second call does nothing: one that is not there is deleted.
+
+        Raises: StaleWrite: it is not as `resource` has it; BadRequest: something guards it."""
+
+    def recover(self, saved: Resource) -> Operation:
+        """Brings back what was deleted, from what the vendor keeps, else by making it anew from `saved`. A second call
+        changes nothing.
+
+        Raises: NotFound: too late, there is no way; StaleWrite: a namesake is there."""
+
+    def poll(self, operation: Operation) -> Progress:
+        """How far it is. A second call asks again."""
+
+    def list_kept(self, saved: Resource) -> tuple[Kept, ...]:
+        """What is kept of it, whether it is still there or not."""
+
+
+class CloudUse(Protocol):
+    """Who uses an MLflow deployment, by Google Cloud's own records."""
+
+    def list_callers(self, service: Resource, since: datetime, until: datetime) -> tuple[Caller, ...]:
+        """Who asked `service` in that time, refused or not, most requests first. A second call asks again."""
+
+    def count_requests(self, service: Resource, since: datetime, until: datetime) -> int:
+        """How many requests the service's metric counts in that time."""
+
+    def list_starts(self, resource: Resource, since: datetime) -> tuple[str, ...]:
+        """What was started since, a sentence each: operations on an instance, revisions of a service; without what was
+        done by an operation of ours, which the caller leaves out by name."""
+
+
+class CloudCosts(Protocol):
+    """What resources cost, from a billing export."""
+
+    def to_query(self, resources: Sequence[Resource], since: datetime, until: datetime) -> str:
+        """The query, for a person who asks the export."""
+
+    def read(self, resources: Sequence[Resource], since: datetime, until: datetime) -> tuple[Cost, ...]:
+        """The same query's answer. Raises: BadSetup: no export is named; NotFound: it has no such table."""
