@@ -28,6 +28,7 @@ def artifacts_copy(wanted: ArtifactsCopyParameters) -> CopyResult:
     how = to_how(
         wanted.to_uri,
         wanted.artifacts_destination,
+        wanted.artifacts_roots,
         concurrency=wanted.concurrency,
         in_flight_bytes=wanted.in_flight_bytes,
         again=wanted.again,

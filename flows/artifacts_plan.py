@@ -16,7 +16,7 @@ from tasks.show import name_flow_run, show_artifacts
 def artifacts_plan(wanted: ArtifactsPlanParameters) -> PlanResult:
     """Lists every run's artifacts: objects, bytes, and what cannot be reached or copied, with the reason."""
     name_flow_run("artifacts plan")
-    how = to_how(wanted.to_uri, wanted.artifacts_destination)
+    how = to_how(wanted.to_uri, wanted.artifacts_destination, wanted.artifacts_roots)
     runs = find_artifact_runs(wanted.quick_test_id, wanted.all_runs, wanted.experiments, wanted.export_uri)
     plans = in_batches("artifacts plan", to_batches(runs, BATCH_RUNS), lambda batch: plan_artifacts(batch, how))
     result = to_plan_result(how.to_uri, plans)

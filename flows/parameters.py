@@ -635,6 +635,13 @@ ArtifactsDestination = Annotated[
         "not through the server",
     ),
 ]
+ArtifactsRoots = Annotated[
+    tuple[Annotated[str, Meta(pattern="^((file|gs)://.+|/.*)$")], ...],
+    Meta(
+        description="the folders of this machine in which MLflow keeps artifacts (a path, or file:///...); no file "
+        "outside them is read. None: the folder of MLFLOW_TRACKING_URI, if it is one, and --artifacts-destination"
+    ),
+]
 OneRun = Annotated[int, Meta(ge=0, description="one run's id; 0: every run that has an MLflow run")]
 EveryRun = Annotated[bool, Meta(description="also MLflow runs without a row")]
 Experiments = Annotated[tuple[str, ...], Meta(description="only runs of this MLflow experiment, by name; none: of all")]
@@ -651,6 +658,7 @@ class ArtifactsPlanParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_
     experiments: Experiments = ()
     to_uri: ArtifactsUri = ""
     artifacts_destination: ArtifactsDestination = ""
+    artifacts_roots: ArtifactsRoots = ()
     export_uri: ExportUri = ""
 
 
@@ -665,6 +673,7 @@ class ArtifactsCopyParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_
     experiments: Experiments = ()
     to_uri: ArtifactsUri = ""
     artifacts_destination: ArtifactsDestination = ""
+    artifacts_roots: ArtifactsRoots = ()
     export_uri: ExportUri = ""
     again: Annotated[bool, Meta(description="read all artifacts again, and replace damaged copies")] = False
     concurrency: Annotated[int, Meta(ge=1, le=64, description="objects copied at once")] = 8
@@ -686,5 +695,6 @@ class ArtifactsVerifyParameters(msgspec.Struct, frozen=True, kw_only=True, forbi
     ] = False
     to_uri: ArtifactsUri = ""
     artifacts_destination: ArtifactsDestination = ""
+    artifacts_roots: ArtifactsRoots = ()
     export_uri: ExportUri = ""
     concurrency: Annotated[int, Meta(ge=1, le=64, description="objects read at once")] = 8

@@ -2,9 +2,12 @@
 object."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from switchyard.clients.connect import connect
+from switchyard.clients.settings import is_folder
 from switchyard.core.artifacts.copies import RunCopied, RunVerified
+from switchyard.core.artifacts.places import to_allowed
 from switchyard.core.artifacts.plan import ArtifactRun, How, RunPlan
 from switchyard.services import artifacts
 from switchyard.services.artifact_copying import Progress
@@ -56,16 +59,22 @@ def verify_artifacts(runs: Sequence[ArtifactRun], how: How, against_source: bool
 def to_how(
     to_uri: str,
     destination: str,
+    roots: Sequence[str] = (),
     *,
     concurrency: int = 8,
     in_flight_bytes: int = 1 << 30,
     again: bool = False,
 ) -> How:
-    """With where the settings keep artifacts, and whether a server is named. No task: nothing is asked."""
+    """With where the settings keep artifacts, what of this machine they say is MLflow's, and whether a server is named.
+    No task: nothing is asked."""
     settings = connect().settings
+    to_uri = to_uri.rstrip("/") or f"{settings.artifacts_uri}/mlflow-artifacts"
+    folder = settings.mlflow_tracking_uri if is_folder(settings.mlflow_tracking_uri) else ""
+    ours = (Path(settings.state_dir).as_uri(), settings.artifacts_uri, to_uri)
     return How(
-        to_uri=to_uri.rstrip("/") or f"{settings.artifacts_uri}/mlflow-artifacts",
+        to_uri=to_uri,
         destination=destination,
+        allowed=to_allowed([*roots, destination, folder], ours),
         server=settings.mlflow_server_uri,
         concurrency=concurrency,
         in_flight_bytes=in_flight_bytes,

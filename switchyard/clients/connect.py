@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from switchyard.clients.objects.open import open_objects
 from switchyard.clients.settings import Settings, is_folder, read_settings
+from switchyard.core.artifacts.places import Allowed
 from switchyard.core.errors import BadSetup
 from switchyard.core.ports import (
     ArtifactCopies,
@@ -112,13 +113,13 @@ class Outside:
         """Where the artifacts of MLflow's runs were copied to. Raises: BadSetup, as `runs`."""
         return self._results.artifact_copies
 
-    def open_artifacts(self, reader: Literal["objects", "mlflow"]) -> ArtifactSource:
-        """Reads the artifacts of MLflow's runs: by our own adapters, or by MLflow's artifact repositories, which are
-        imported at their first use."""
+    def open_artifacts(self, reader: Literal["objects", "mlflow"], allowed: Allowed) -> ArtifactSource:
+        """Reads the artifacts of MLflow's runs: by our own adapters, only what is `allowed`; or by MLflow's artifact
+        repositories, which are imported at their first use."""
         if reader == "objects":
             from switchyard.clients.artifacts.own import ObjectsSource
 
-            return ObjectsSource(self.objects)
+            return ObjectsSource(self.objects, allowed)
         from switchyard.clients.artifacts.repositories import RepositorySource
 
         return RepositorySource(self.settings.mlflow_tracking_uri)

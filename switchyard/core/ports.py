@@ -104,9 +104,10 @@ class Objects(Protocol):
 
         Raises: NotFound."""
 
-    def read_into(self, uri: str, file: BinaryIO) -> Stat:
+    def read_into(self, uri: str, file: BinaryIO, *, follow_links: bool = True) -> Stat:
         """Adds the object's bytes, as they are stored, to `file`, part by part: a large object is never in memory. What
-        is answered is of exactly these bytes. A second call adds them again.
+        is answered is of exactly these bytes. A second call adds them again. Without `follow_links` an object that is a
+        symbolic link, or lies behind one, is not found.
 
         Raises: NotFound; StaleWrite: it changed while it was read; what `file` has of it is of no use."""
 

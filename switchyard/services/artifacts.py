@@ -238,7 +238,7 @@ class _Batch:
     def __init__(self, outside: Outside, how: How) -> None:
         self._outside = outside
         self._how = how
-        self._open = lru_cache(maxsize=2)(outside.open_artifacts)
+        self._open = lru_cache(maxsize=2)(lambda reader: outside.open_artifacts(reader, how.allowed))
         self._whole: set[str] = set()  # the hashes whose objects were read and found whole
 
     def plan(self, run: ArtifactRun, patience: Patience) -> RunPlan:

@@ -20,6 +20,7 @@ from switchyard.core.backfill.rows import AdoptedRun
 from switchyard.core.errors import TryAgain
 from switchyard.core.runs.rows import RunStatus
 from switchyard.services import artifacts
+from tasks.artifacts import to_how
 from tests.clients.mlflow.stores import add_runs, make_sqlite
 from tests.clients.results.places import NOW
 from tests.core.mlflow.factories import make_run
@@ -52,14 +53,15 @@ def run_command(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 def test_plan_copy_and_verify_are_one_walk(prefect_server: None, places: dict[str, Path]) -> None:
     """Planned, copied, copied again without reading, and verified when MLflow is gone; damage fails it."""
-    planned = artifacts_plan()
+    roots = [str(places["a"].parents[2])]
+    planned = artifacts_plan(artifacts_roots=roots)
     assert (planned.totals.objects, planned.totals.size_bytes, planned.totals.to_copy_runs) == (4, 202, 2)
-    done = artifacts_copy()
+    done = artifacts_copy(artifacts_roots=roots)
     assert done.to_uri == f"{connect().settings.artifacts_uri}/mlflow-artifacts"
     assert sorted(run.state for run in done.runs) == ["copied", "copied", "nothing"]
-    assert sum(run.copied for run in artifacts_copy().runs) == 0
-    assert artifacts_plan().totals.copied_runs == 2
-    assert not artifacts_verify(against_source=True).failed
+    assert sum(run.copied for run in artifacts_copy(artifacts_roots=roots).runs) == 0
+    assert artifacts_plan(artifacts_roots=roots).totals.copied_runs == 2
+    assert not artifacts_verify(against_source=True, artifacts_roots=roots).failed
     Path(os.environ["MLFLOW_BACKEND_STORE_URI"].removeprefix("sqlite:///")).unlink()
     assert not artifacts_verify().failed
     objects = connect().objects(done.to_uri)
@@ -81,9 +83,10 @@ def test_a_batch_that_does_not_come_to_its_end_is_settled(
             raise TryAgain("no answer")
         return copy_runs(outside, runs, *rest, **more)  # type: ignore[arg-type]
 
+    roots = [str(places["a"].parents[2])]
     monkeypatch.setattr("tasks.artifacts.copy_artifacts.retries", 0)
     monkeypatch.setattr(artifacts, "copy_runs", fail)
-    done = artifacts_copy()
+    done = artifacts_copy(artifacts_roots=roots)
     assert sorted(run.state for run in done.runs) == ["copied", "copied", "nothing"]
 
 
@@ -92,14 +95,29 @@ def test_the_command_exits_1_where_something_is_not_kept(
 ) -> None:
     """`artifacts copy` is two words; --json prints what became of each run, failed or not; the plan is for people."""
     (places["a"] / "link").symlink_to(tmp_path)
-    done = run_command("artifacts", "copy", "--json")
+    roots = f"--artifacts-roots={tmp_path / 'mlruns'}"
+    refused = run_command("artifacts", "copy", "--quick-test-id=1")
+    assert (refused.returncode, "--artifacts-roots" in refused.stderr) == (1, True)
+    done = run_command("artifacts", "copy", "--json", roots)
     assert done.returncode == 1, done.stderr
     answer = json.loads(done.stdout)
     assert {run["state"] for run in answer["runs"]} == {"partial", "copied", "nothing"}
     assert done.stderr.rstrip().endswith("The same command tries these again.")
     assert "artifacts copy failed: the artifacts of 1 of 3 runs are not all copied" in done.stderr
-    shown = run_command("artifacts", "plan", "--quick-test-id=1")
+    shown = run_command("artifacts", "plan", "--quick-test-id=1", roots)
     assert shown.returncode == 0, shown.stderr
     assert "will be left out: quick test 1: 'link': it is a link" in shown.stdout.replace("\n", " ")
     wrong = run_command("artifacts", "delete")
     assert (wrong.returncode, "artifacts takes plan, copy or verify; got 'delete'" in wrong.stderr) == (2, True)
+
+
+def test_the_settings_say_what_may_be_read(outside: Outside, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder that is MLflow's store, and the server's destination; of our own files none, wherever they are."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", str(tmp_path / "mlruns"))
+    how = to_how("", "/srv/artifacts", ["/srv/more"])
+    folder = (tmp_path / "mlruns").as_uri()
+    assert how.allowed.roots == ("file:///srv/more", "file:///srv/artifacts", folder)
+    settings = connect().settings
+    assert how.allowed.ours == (Path(settings.state_dir).as_uri(), settings.artifacts_uri, how.to_uri)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://mlflow.example")
+    assert to_how("", "").allowed.roots == ()

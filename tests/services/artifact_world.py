@@ -11,6 +11,7 @@ from switchyard.clients.connect import Outside
 from switchyard.clients.results.migrate import migrate
 from switchyard.clients.settings import read_settings
 from switchyard.core.artifacts.manifest import Manifest, read_manifest, to_manifest_uri, to_object_uri
+from switchyard.core.artifacts.places import to_allowed
 from switchyard.core.artifacts.plan import ArtifactRun, How
 from switchyard.core.backfill.rows import AdoptedRun
 from switchyard.core.runs.rows import RunStatus
@@ -66,7 +67,7 @@ class ArtifactWorld:
         return target
 
     def how(self, **changes: Any) -> How:
-        values: dict[str, Any] = {"to_uri": self.to_uri, "concurrency": 4}
+        values: dict[str, Any] = {"to_uri": self.to_uri, "concurrency": 4, "allowed": to_allowed(["/"], [])}
         return How(**(values | changes))
 
     def runs(self, **scope: Any) -> list[ArtifactRun]:

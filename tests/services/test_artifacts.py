@@ -206,10 +206,10 @@ def test_an_object_that_cannot_be_read_is_its_own_failure(
     world = make_world({"a": {"good": b"good", "locked": b"x"}, "b": {"good": b"b"}})
     read_into = FileObjects.read_into
 
-    def refuse(self: FileObjects, uri: str, file: BinaryIO) -> Stat:
+    def refuse(self: FileObjects, uri: str, file: BinaryIO, **how: Any) -> Stat:
         if uri.endswith("locked"):
             raise BadSetup(f"could not read {uri}: Permission denied")
-        return read_into(self, uri, file)
+        return read_into(self, uri, file, **how)
 
     with monkeypatch.context() as patched:
         patched.setattr(FileObjects, "read_into", refuse)
@@ -226,10 +226,10 @@ def test_what_may_pass_is_raised_when_all_else_is_done(make_world: MakeWorld, mo
     world = make_world({"a": {"bad": b"x", "good": b"good"}, "b": {"good": b"b"}})
     read_into = FileObjects.read_into
 
-    def fail(self: FileObjects, uri: str, file: BinaryIO) -> Stat:
+    def fail(self: FileObjects, uri: str, file: BinaryIO, **how: Any) -> Stat:
         if uri.endswith("bad"):
             raise TryAgain(f"could not read {uri}: the connection broke")
-        return read_into(self, uri, file)
+        return read_into(self, uri, file, **how)
 
     with monkeypatch.context() as patched:
         patched.setattr(FileObjects, "read_into", fail)
@@ -249,12 +249,12 @@ def test_a_store_that_is_away_is_not_asked_for_ever(make_world: MakeWorld, monke
     read: list[str] = []
     read_into = FileObjects.read_into
 
-    def fail(self: FileObjects, uri: str, file: BinaryIO) -> Stat:
+    def fail(self: FileObjects, uri: str, file: BinaryIO, **how: Any) -> Stat:
         if "/mlruns/" in uri:
             read.append(uri)
             if uri[-3:] >= "030":
                 raise TryAgain("no answer")
-        return read_into(self, uri, file)
+        return read_into(self, uri, file, **how)
 
     with monkeypatch.context() as patched:
         patched.setattr(FileObjects, "read_into", fail)

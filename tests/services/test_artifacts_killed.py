@@ -16,7 +16,7 @@ from switchyard.clients.objects.files import FileObjects
 from switchyard.clients.objects.folders import PART_NAME
 from switchyard.clients.results.artifact_copies import SqlArtifactCopies
 from switchyard.clients.results.ledger import SqlLedger
-from switchyard.core.artifacts.plan import ArtifactRun, How
+from switchyard.core.artifacts.plan import ArtifactRun
 from switchyard.services import artifact_copying
 from switchyard.services.artifacts import copy_runs
 from tests.services.artifact_world import ArtifactWorld
@@ -120,7 +120,7 @@ def work(world: ArtifactWorld, folder: Path, runs: list[ArtifactRun], step: Step
         patched.setattr(artifact_copying, "NOTE_OBJECTS", 4)
         patched.setattr(artifact_copying, "NOTE_BYTES", 10_000_000)
         outside = to_outside(world, folder)
-        copy_runs(outside, runs, How(to_uri=(folder / "copies").as_uri(), concurrency=3))
+        copy_runs(outside, runs, world.how(to_uri=(folder / "copies").as_uri(), concurrency=3))
         outside.close()
 
 
@@ -173,10 +173,10 @@ def test_what_was_noted_is_not_read_again(world: World, monkeypatch: pytest.Monk
     read: list[str] = []
     read_into = FileObjects.read_into
 
-    def count(self: FileObjects, uri: str, file: Any) -> Any:
+    def count(self: FileObjects, uri: str, file: Any, **how: Any) -> Any:
         if "/mlruns/" in uri:
             read.append(uri)
-        return read_into(self, uri, file)
+        return read_into(self, uri, file, **how)
 
     monkeypatch.setattr(FileObjects, "read_into", count)
     assert world.finish(folder) == world.plain

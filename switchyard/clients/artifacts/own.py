@@ -1,28 +1,41 @@
 """The artifacts of MLflow's runs on a bucket or on this machine's disk, read by our own adapters
 (`core.ports.ArtifactSource`)."""
 
+import os
 from collections.abc import Callable, Iterator
+from functools import lru_cache
+from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote_from_bytes, unquote
 
 from switchyard.clients.objects.file_uris import to_path, to_uri
 from switchyard.core.artifacts.manifest import LeftOut, SourceObject
 from switchyard.core.artifacts.names import find_name_problem, to_text
-from switchyard.core.errors import NotFound
+from switchyard.core.artifacts.places import Allowed, find_refusal, without_password
+from switchyard.core.errors import BadSetup, NotFound
 from switchyard.core.ports import Objects
 
 _LINK = "it is a link, a pipe or a device, and what is behind it may lie anywhere: copy that by itself"
 
 
 class ObjectsSource:
-    """`core.ports.ArtifactSource`, which has the contracts, over the port `Objects`."""
+    """`core.ports.ArtifactSource`, which has the contracts, over the port `Objects`.
 
-    def __init__(self, open_objects: Callable[[str], Objects]) -> None:
+    A place is looked at only where `allowed` has it. Links in its path are resolved first, once; from there on no link
+    is followed, so that one that is made later leads nowhere.
+    """
+
+    def __init__(self, open_objects: Callable[[str], Objects], allowed: Allowed) -> None:
         self._open_objects = open_objects
+        self._allowed = Allowed(
+            roots=tuple(_resolve(root) for root in allowed.roots), ours=tuple(_resolve(own) for own in allowed.ours)
+        )
+        self._find = lru_cache(maxsize=64)(self._find_once)
 
     def list(self, place: str) -> Iterator[SourceObject | LeftOut]:
         """See the port."""
-        objects, root = self._open_objects(place), _to_root(place)
+        place = self._find(place)
+        objects, root = self._open_objects(place), f"{place}/"
         is_empty = True
         for uri, stat in objects.list_stats(root, follow_links=False):
             is_empty = False
@@ -40,14 +53,26 @@ class ObjectsSource:
 
     def fetch(self, place: str, found: SourceObject, file: BinaryIO) -> SourceObject:
         """See the port."""
+        place = self._find(place)
         name = found.path if not place.startswith("file:") else quote_from_bytes(found.path.encode())
-        stat = self._open_objects(place).read_into(f"{_to_root(place)}{name}", file)
+        stat = self._open_objects(place).read_into(f"{place}/{name}", file, follow_links=False)
         return SourceObject(path=found.path, size_bytes=stat.size_bytes, generation=stat.generation)
 
+    def _find_once(self, place: str) -> str:
+        """The place behind links, spelled as our adapter does. Raises: BadSetup: it may not be read."""
+        found = _resolve(place)
+        refusal = find_refusal(found, self._allowed)
+        if refusal:
+            raise BadSetup(f"{without_password(place)} is not read: {refusal}")
+        return found
 
-def _to_root(place: str) -> str:
-    """What the URIs of all that lies in the place begin with, spelled as our adapter does."""
-    return (to_uri(to_path(place)) if place.startswith("file:") else place) + "/"
+
+def _resolve(uri: str) -> str:
+    if not uri.startswith("file:"):
+        return uri
+    if uri == "file:":  # the whole disk, without the slashes at its end
+        return uri
+    return to_uri(Path(os.path.realpath(to_path(uri))))
 
 
 def _to_name(uri: str, root: str) -> str:

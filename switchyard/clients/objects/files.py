@@ -5,6 +5,7 @@ folder take turns by a lock on the folder itself, so no lock file lies about and
 """
 
 import contextlib
+import errno
 import io
 import os
 import shutil
@@ -19,6 +20,7 @@ from switchyard.core.errors import BadRecord, BadRequest, NotFound, StaleWrite, 
 from switchyard.core.ports import ABSENT, ANY, Stat
 
 _CHUNK_BYTES = 1 << 20
+_FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY  # Linux enters a folder that may not be listed
 _GONE = (FileNotFoundError, NotADirectoryError)
 
 
@@ -50,10 +52,10 @@ class FileObjects:
             file.seek(start)
             return file.read(length)
 
-    def read_into(self, uri: str, file: BinaryIO) -> Stat:
+    def read_into(self, uri: str, file: BinaryIO, *, follow_links: bool = True) -> Stat:
         """See the port. A file that was replaced meanwhile is read as it was; one that was written into is told by its
         time or size."""
-        with _opened(uri) as (source, found):
+        with _opened(uri, _open if follow_links else _open_without_links) as (source, found):
             left = found.st_size  # one that somebody goes on adding to has no end
             while left and (chunk := source.read(min(left, _CHUNK_BYTES))):
                 _pass_on(chunk, file)
@@ -151,14 +153,36 @@ class FileObjects:
         return len(sources)
 
 
+def _open(path: Path) -> int:
+    # Without O_NONBLOCK, opening a named pipe would wait for its writer.
+    return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+def _open_without_links(path: Path) -> int:
+    """Folder by folder: a look before the file is opened would not see a link that is made in between."""
+    flags = os.O_NOFOLLOW | os.O_CLOEXEC
+    folder = os.open("/", _FOLDER | flags)
+    try:
+        for name in path.parts[1:-1]:
+            inner = os.open(name, _FOLDER | flags, dir_fd=folder)
+            os.close(folder)
+            folder = inner
+        return os.open(path.name, os.O_RDONLY | os.O_NONBLOCK | flags, dir_fd=folder)
+    except OSError as err:
+        if err.errno != errno.ELOOP:
+            raise
+        raise FileNotFoundError(errno.ENOENT, "it is a symbolic link", str(path)) from err
+    finally:
+        os.close(folder)
+
+
 @contextlib.contextmanager
-def _opened(uri: str) -> Iterator[tuple[BinaryIO, os.stat_result]]:
+def _opened(uri: str, open_: Callable[[Path], int] = _open) -> Iterator[tuple[BinaryIO, os.stat_result]]:
     """A file for reading, and what it is."""
     path = to_path(uri)
     with translated(f"read {uri}"):
         try:
-            # Without O_NONBLOCK, opening a named pipe would wait for its writer.
-            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            descriptor = open_(path)
         except _GONE as err:
             raise _missing(uri) from err
         try:

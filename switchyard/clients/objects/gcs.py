@@ -121,7 +121,7 @@ class GcsObjects:
             )
         return data
 
-    def read_into(self, uri: str, file: BinaryIO) -> Stat:
+    def read_into(self, uri: str, file: BinaryIO, *, follow_links: bool = True) -> Stat:
         """See the port. Of one generation, with its checksum; where the client's own retry continues a broken answer,
         it continues that generation."""
         found = self.stat(uri)

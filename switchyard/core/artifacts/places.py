@@ -1,6 +1,8 @@
-"""Where the artifacts of a run are, by what MLflow says of it: who can read that place, or why no one can."""
+"""Where the artifacts of a run are, by what MLflow says of it: who can read that place, or why no one can; and which
+places no one may read, whatever MLflow says."""
 
 import re
+from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import Final, Literal
 from urllib.parse import urlsplit
@@ -13,6 +15,8 @@ _NEEDS: Final = {"s3": "boto3", "wasbs": "azure-storage-blob", "abfss": "azure-s
 """What MLflow's own readers import beside MLflow. Source: mlflow/store/artifact/, 3.17.2"""
 
 
+_NAMES_ANOTHER: Final = ("runs", "models")
+"""MLflow's reader of these asks where that one's artifacts are, and reads there: also on this machine's disk."""
 _PORTS: Final = {"http": 80, "https": 443}
 _FOREIGN: Final = "it is on a server other than that of MLFLOW_TRACKING_URI, which alone is called and gets our token"
 
@@ -29,6 +33,53 @@ class Unreachable(msgspec.Struct, frozen=True, kw_only=True):
 
     uri: str
     reason: str
+
+
+class Allowed(msgspec.Struct, frozen=True, kw_only=True):
+    """What our own adapters may read. Who may log to MLflow chooses a run's place, and it is read with our rights.
+
+    URIs without a slash at their end: `roots` are the folders that the operator names, `ours` those of our own files.
+    """
+
+    roots: tuple[str, ...] = ()
+    ours: tuple[str, ...] = ()
+
+
+def find_refusal(uri: str, allowed: Allowed) -> str:
+    """Why the place `uri` is not read; empty: it may be. All URIs name what is behind links: this compares text.
+
+    A place on this machine lies below a root. None lies in our own files, or holds them; in a bucket a root that lies
+    in ours says otherwise, for a team may have one bucket for all.
+
+    >>> find_refusal("file:///srv/mlruns/0/a/artifacts", Allowed(roots=("file:///srv/mlruns",)))
+    ''
+    >>> find_refusal("file:///etc", Allowed(roots=("file:///srv/mlruns",)))[:44]
+    'it is below no folder that may be read here:'
+    """
+    is_file = uri.startswith("file:")
+    roots = [root for root in allowed.roots if lies_in(uri, root)]
+    for own in allowed.ours:
+        inner = [root for root in roots if root != own and lies_in(root, own)]
+        if lies_in(own, uri) or (lies_in(uri, own) and (is_file or not inner)):
+            return f"our own files are at {own}, and they are no artifacts of MLflow's"
+    if is_file and not roots:
+        return (
+            "it is below no folder that may be read here: name the folder in which MLflow keeps artifacts: "
+            "--artifacts-roots <folder>"
+        )
+    return ""
+
+
+def to_allowed(roots: Iterable[str], ours: Iterable[str]) -> Allowed:
+    """With paths as URIs. A text that names no path or URI allows nothing.
+
+    >>> to_allowed(["/srv/ml runs/"], ["file:///srv/state"]).roots
+    ('file:///srv/ml%20runs',)
+    """
+    return Allowed(
+        roots=tuple(_to_file_uri(root).rstrip("/") for root in roots if root),
+        ours=tuple(own.rstrip("/") for own in ours),
+    )
 
 
 def to_place(artifact_uri: str, *, destination: str = "", server: str = "") -> Place | Unreachable:
@@ -48,7 +99,8 @@ def to_place(artifact_uri: str, *, destination: str = "", server: str = "") -> P
     'mlflow'
     """
     shown = without_password(artifact_uri)
-    uri = artifact_uri
+    named = _SCHEME.match(artifact_uri)
+    uri = named[0].lower() + artifact_uri[named.end() :] if named else artifact_uri
     if uri.startswith(_PROXIED):
         if not destination:
             if server and not _is_of(uri, server):
@@ -67,27 +119,33 @@ def to_place(artifact_uri: str, *, destination: str = "", server: str = "") -> P
         if ".." in path.split("/"):
             return Unreachable(uri=shown, reason="its path has `..` in it")
         uri = destination.rstrip("/") + "/" + path.strip("/")
-    if uri.startswith("file:/") and not uri.startswith("file://"):
-        uri = "file://" + uri.removeprefix("file:")
-    if uri.startswith("file://localhost/"):
-        uri = "file://" + uri.removeprefix("file://localhost")
-    if uri.startswith("/"):
-        uri = PurePosixPath(uri).as_uri()
+    uri = _to_file_uri(uri)
     found = _SCHEME.match(uri)
     if found is None:
         return Unreachable(
             uri=shown, reason="it is relative to the folder in which MLflow ran, which is not known here"
         )
-    scheme = found[1].lower()
+    scheme = found[1]
     if len(scheme) == 1:
         return Unreachable(uri=shown, reason="it is a path of a Windows machine")
     if scheme == "file" and not uri.startswith("file:///"):
         return Unreachable(uri=shown, reason="it is a path on another machine")
     if scheme in ("gs", "file"):
         return Place(uri=uri.rstrip("/"), reader="objects")
+    if scheme in _NAMES_ANOTHER:
+        return Unreachable(uri=shown, reason=f"it is no place: {scheme}:/ names that of another run or model")
     if scheme in ("http", "https") and not (server and _is_of(uri, server)):
         return Unreachable(uri=shown, reason=_FOREIGN)
     return Place(uri=uri.rstrip("/"), reader="mlflow")
+
+
+def _to_file_uri(uri: str) -> str:
+    """A path of this machine, and the other ways to write such a URI, as ``file:///``; anything else as it is."""
+    if uri.startswith("file:/") and not uri.startswith("file://"):
+        uri = "file://" + uri.removeprefix("file:")
+    if uri.startswith("file://localhost/"):
+        uri = "file://" + uri.removeprefix("file://localhost")
+    return PurePosixPath(uri).as_uri() if uri.startswith("/") else uri
 
 
 def _is_of(uri: str, server: str) -> bool:

@@ -13,6 +13,7 @@ from switchyard.clients.connect import Outside
 from switchyard.clients.mlflow.registry_client import CLIENT_SETTINGS
 from switchyard.clients.results.migrate import migrate
 from switchyard.clients.settings import read_settings
+from switchyard.core.artifacts.places import to_allowed
 from switchyard.core.artifacts.plan import How
 from switchyard.core.errors import TryAgain
 from switchyard.services import artifact_copying
@@ -63,6 +64,7 @@ def log_run(url: str, name: str, files: dict[str, bytes]) -> dict[str, Any]:
 
 def how(tmp_path: Path, url: str, **changes: Any) -> How:
     values: dict[str, Any] = {"to_uri": (tmp_path / "copies").as_uri(), "server": url, "concurrency": 4}
+    values["allowed"] = to_allowed([changes.get("destination", "")], [])
     return How(**(values | changes))
 
 

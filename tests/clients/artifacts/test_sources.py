@@ -15,6 +15,7 @@ from switchyard.clients.artifacts.repositories import RepositorySource
 from switchyard.clients.mlflow.registry_client import CLIENT_SETTINGS
 from switchyard.clients.objects.open import open_objects
 from switchyard.core.artifacts.manifest import LeftOut, SourceObject
+from switchyard.core.artifacts.places import Allowed, to_allowed
 from switchyard.core.errors import BadRequest, BadSetup, NotFound, StaleWrite, SwitchyardError
 from switchyard.core.ports import ANY, ArtifactSource
 
@@ -25,6 +26,7 @@ FILES = {
     "model/MLmodel": b"m",
     "plots/Größe 1.png": b"png",
 }
+EVERYTHING = to_allowed(["/"], [])
 KINDS = ("own on file", "own on gcs", "mlflow on file")
 
 
@@ -52,7 +54,7 @@ def place(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def source(kind: str) -> ArtifactSource:
-    return RepositorySource() if kind.startswith("mlflow") else ObjectsSource(open_objects)
+    return RepositorySource() if kind.startswith("mlflow") else ObjectsSource(open_objects, EVERYTHING)
 
 
 def write(place: str, files: dict[str, bytes]) -> None:
@@ -114,7 +116,7 @@ def test_a_place_with_nothing_is_empty(source: ArtifactSource, place: str) -> No
 
 def test_a_folder_on_another_machine_is_told(tmp_path: Path) -> None:
     """Neither the run's folder is there, nor its experiment's, nor the root of all: nothing is known of it."""
-    source = ObjectsSource(open_objects)
+    source = ObjectsSource(open_objects, EVERYTHING)
     with pytest.raises(NotFound, match="another one"):
         list(source.list("file:///no/such/mlruns/0/run/artifacts"))
     (tmp_path / "mlruns").mkdir()
@@ -132,12 +134,81 @@ def test_links_and_odd_names_say_why_they_are_left_out(tmp_path: Path) -> None:
     (place / "file").symlink_to("/etc/passwd")
     (place / "new\nline").write_bytes(b"1")
     os.mkfifo(place / "pipe")
-    found = list(ObjectsSource(open_objects).list(place.as_uri()))
+    found = list(ObjectsSource(open_objects, EVERYTHING).list(place.as_uri()))
     assert [one.path for one in found if isinstance(one, SourceObject)] == ["sub/100%#?"]
     assert {one.path for one in found if isinstance(one, LeftOut)} == {"root", "file", "pipe", "new\nline"}
     file = io.BytesIO()
-    ObjectsSource(open_objects).fetch(place.as_uri(), SourceObject(path="sub/100%#?", size_bytes=1), file)
+    ObjectsSource(open_objects, EVERYTHING).fetch(place.as_uri(), SourceObject(path="sub/100%#?", size_bytes=1), file)
     assert file.getvalue() == b"1"
+
+
+def read_all(place: str, allowed: Allowed) -> dict[str, bytes]:
+    source, found = ObjectsSource(open_objects, allowed), {}
+    for one in source.list(place):
+        file = io.BytesIO()
+        if isinstance(one, SourceObject):
+            source.fetch(place, one, file)
+            found[one.path] = file.getvalue()
+    return found
+
+
+def test_only_places_below_a_root_are_read(tmp_path: Path) -> None:
+    """A run's place is written by whoever may log: it may be the worker's keys, or lead there by a link. Neither the
+    place nor what lies in it says anything then; a root that is a link is where it leads."""
+    mlruns, secret = tmp_path / "mlruns", tmp_path / "secret"
+    for folder in (mlruns / "0" / "run" / "artifacts", secret):
+        folder.mkdir(parents=True)
+        (folder / "file").write_bytes(folder.name.encode())
+    (mlruns / "0" / "link").symlink_to(secret)
+    (tmp_path / "alias").symlink_to(mlruns)
+    allowed = to_allowed([str(tmp_path / "alias")], [])
+    place = mlruns / "0" / "run" / "artifacts"
+    assert read_all(place.as_uri(), allowed) == {"file": b"artifacts"}
+    assert read_all((tmp_path / "alias" / "0" / "run" / "artifacts").as_uri(), allowed) == {"file": b"artifacts"}
+    for refused in (secret, mlruns / "0" / "link", tmp_path, Path("/etc")):
+        source = ObjectsSource(open_objects, allowed)
+        with pytest.raises(BadSetup, match="--artifacts-roots"):
+            list(source.list(refused.as_uri()))
+        with pytest.raises(BadSetup, match="--artifacts-roots"):
+            source.fetch(refused.as_uri(), SourceObject(path="file", size_bytes=6), io.BytesIO())
+
+
+def test_our_own_files_are_never_read(tmp_path: Path) -> None:
+    """Neither from within a root, nor by a place that holds them, nor by a link: STATE_DIR has the worker's keys."""
+    state = tmp_path / "srv" / "state"
+    (state / "run").mkdir(parents=True)
+    (state / "run" / "buyer.key").write_bytes(b"key")
+    (tmp_path / "srv" / "link").symlink_to(state / "run")
+    (tmp_path / "other").symlink_to(state)
+    allowed = to_allowed([str(tmp_path / "srv"), str(state / "run")], [(tmp_path / "other").as_uri()])
+    for place in (state, state / "run", tmp_path / "srv", tmp_path / "srv" / "link"):
+        with pytest.raises(BadSetup, match="our own files"):
+            read_all(place.as_uri(), allowed)
+
+
+def test_a_link_that_is_made_after_the_look_leads_nowhere(tmp_path: Path) -> None:
+    """An artifact, or a folder above it, that has become a link when it is fetched is not there; not one byte comes."""
+    place, secret = tmp_path / "mlruns" / "a", tmp_path / "secret"
+    (place / "sub").mkdir(parents=True)
+    secret.mkdir()
+    for folder in (place, place / "sub", secret):
+        (folder / "file").write_bytes(b"secret")
+    source = ObjectsSource(open_objects, to_allowed([str(place.parent)], []))
+    found = [one for one in source.list(place.as_uri()) if isinstance(one, SourceObject)]
+    assert len(found) == 2
+    (place / "file").unlink()
+    (place / "file").symlink_to(secret / "file")
+    (place / "sub").rename(place / "was")
+    (place / "sub").symlink_to(secret)
+    for one in found:
+        file = io.BytesIO()
+        with pytest.raises(NotFound):
+            source.fetch(place.as_uri(), one, file)
+        assert file.getvalue() == b""
+    place.rename(tmp_path / "mlruns" / "was")
+    place.symlink_to(secret)
+    with pytest.raises(NotFound):
+        source.fetch(place.as_uri(), SourceObject(path="file", size_bytes=6), io.BytesIO())
 
 
 class Repository:

@@ -2,7 +2,15 @@
 
 import pytest
 
-from switchyard.core.artifacts.places import Place, Unreachable, find_needed_package, to_place, without_password
+from switchyard.core.artifacts.places import (
+    Place,
+    Unreachable,
+    find_needed_package,
+    find_refusal,
+    to_allowed,
+    to_place,
+    without_password,
+)
 
 SERVER = "https://mlflow.example"
 
@@ -38,6 +46,9 @@ def test_places_are_read_by_our_own_adapters_where_we_have_one(uri: str, expecte
         ("C:/mlruns/0", "Windows"),
         ("file://otherhost/a", "another machine"),
         ("mlflow-artifacts:/0/a", "MLFLOW_TRACKING_URI"),
+        ("runs:/0123/model", "it is no place"),
+        ("models:/name/1", "it is no place"),
+        ("FILE:etc", "another machine"),
     ],
 )
 def test_places_that_no_one_reaches_say_why(uri: str, reason: str) -> None:
@@ -52,6 +63,7 @@ def test_places_that_no_one_reaches_say_why(uri: str, reason: str) -> None:
     [
         "mlflow-artifacts://evil.example/0/a",
         "mlflow-artifacts://mlflow.example:8080/0/a",
+        "MLFlow-Artifacts://evil.example/0/a",
         "mlflow-artifacts://mlflow.example@evil.example/0/a",
         "https://evil.example/a",
         "http://169.254.169.254/computeMetadata/v1",
@@ -91,3 +103,35 @@ def test_the_package_of_a_scheme_is_known() -> None:
     """For the message of a place whose reader is not installed."""
     assert find_needed_package("s3://bucket/a") == "boto3"
     assert find_needed_package("dbfs:/a") == ""
+
+
+ALLOWED = to_allowed(
+    ["/srv/mlruns", "file:/mnt/ml%20flow/", "/srv/state/mlruns", "gs://bucket/mlflow"],
+    ["file:///srv/state", "gs://bucket", "file:///mnt/ml%20flow/copies"],
+)
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("file:///srv/mlruns/0/a/artifacts", ""),
+        ("file:///srv/mlruns", ""),
+        ("file:///mnt/ml%20flow/0/a", ""),
+        ("file:///srv/mlruns-not/0", "--artifacts-roots"),
+        ("file:///srv", "our own files are at file:///srv/state"),
+        ("file:", "our own files are at file:///srv/state"),
+        ("file:///etc", "--artifacts-roots"),
+        ("file:///srv/state/runs", "our own files are at file:///srv/state"),
+        ("file:///srv/state/mlruns/0", "our own files are at file:///srv/state"),
+        ("file:///mnt/ml%20flow/copies/objects", "our own files are at file:///mnt/ml%20flow/copies"),
+        ("file:///mnt/ml%20flow", "our own files are at file:///mnt/ml%20flow/copies"),
+        ("gs://other/0/a", ""),
+        ("gs://bucket/mlflow/0/a", ""),
+        ("gs://bucket/quick_tests/1", "our own files are at gs://bucket"),
+    ],
+)
+def test_places_are_read_only_where_the_operator_says(uri: str, said: str) -> None:
+    """On this machine below a root alone; never where our own files are, except for a root of a bucket we share."""
+    found = find_refusal(uri, ALLOWED)
+    assert said in found
+    assert bool(said) == bool(found)
