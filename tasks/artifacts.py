@@ -33,9 +33,9 @@ def find_copied_runs(quick_test_id: int, all_runs: bool) -> list[ArtifactRun]:
 
 
 @effect
-def plan_artifacts(runs: Sequence[ArtifactRun], how: How) -> list[RunPlan]:
+def plan_artifacts(runs: Sequence[ArtifactRun], how: How, key: str) -> list[RunPlan]:
     """What there is of these runs' artifacts."""
-    return artifacts.plan_runs(connect(), runs, how)
+    return artifacts.plan_runs(connect(), runs, how, progress=to_progress(key))
 
 
 @effect
@@ -83,7 +83,8 @@ def to_how(
 
 
 def to_progress(key: str) -> Progress:
-    """How far this process's copies of that key are. No task: only a progress bar depends on it."""
+    """What this process's copies of that key share. No task: only a progress bar depends on it, and how often a folder
+    is listed."""
     return _progress.setdefault(key, Progress())
 
 

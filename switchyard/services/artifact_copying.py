@@ -36,6 +36,7 @@ from switchyard.core.artifacts.plan import ArtifactRun, How, choose, is_up_to_da
 from switchyard.core.errors import BadRecord, NotFound, StaleWrite, SwitchyardError, TryAgain, to_message
 from switchyard.core.ports import ABSENT, ANY, ArtifactCopies, ArtifactSource, Objects
 from switchyard.core.strict_json import decode_strictly
+from switchyard.services.artifact_objects import Stored
 
 TRIES: Final = 3
 """So often is an object read that changes meanwhile, and a place listed in which something does."""
@@ -46,6 +47,8 @@ NOTE_BYTES: Final = 256 * 1024 * 1024
 """So much is read again at most after a kill."""
 GIVE_UP_AFTER: Final = 20
 """So many objects in a row that fail for what may pass: then it is the store that is away, not an object."""
+
+_LOST: Final = "its copy is gone, and its source has it no longer"
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -61,8 +64,10 @@ class OurTrouble(Exception):
 
 @dataclass
 class Progress:
-    """How far the copies of this process are; whoever copies counts, whoever shows it looks."""
+    """What the copies of one flow run share in this process: how far they are, for whoever shows it; and which objects
+    are there already."""
 
+    stored: Stored = field(default_factory=Stored)
     objects: int = 0
     size_bytes: int = 0
     is_interrupted: bool = False  # end at the next object
@@ -146,14 +151,17 @@ class Copying:
         shown = without_password(place.uri)
         found, refused = _split(source.list(place.uri))
         before = self._read_before(run.mlflow_run_id)
-        if before is not None and not self.how.again and is_up_to_date(before, shown, found, refused):
+        missing = self._find_missing(before.objects if before else ())
+        if before and not missing and not self.how.again and is_up_to_date(before, shown, found, refused):
             return self._say(run, "unchanged" if before.objects else "nothing", before), before
         known = dict(read_before)
         if not self.how.again:
-            known |= self._read_notes(run.mlflow_run_id, shown)
+            said = self._read_notes(run.mlflow_run_id, shown)
             before = before or self._find_unnamed(run.mlflow_run_id)
             if before is not None and before.source == shown:
-                known |= {one.path: one for one in before.objects}
+                said |= {one.path: one for one in before.objects}
+            missing |= self._find_missing(said.values())
+            known |= {path: one for path, one in said.items() if one.sha256 not in missing}
         reading = _Reading(self, run, place, shown, source)
         for _ in range(TRIES):
             todo = choose(found, known)
@@ -170,10 +178,11 @@ class Copying:
         # Of one that could not be read as it is now, what was read before is kept.
         kept = {one.path: known[one.path] for one in found if one.path in known}
         manifest = self._finish(run, shown, before, kept, [*refused, *failed.values()])
+        lost = self._find_lost(manifest, missing)
         state = "nothing"
         if manifest.objects or manifest.left_out:
             state = ("partial" if manifest.objects else "failed") if manifest.left_out else "copied"
-        done = self._say(run, state, manifest, copied=reading.copied, copied_bytes=reading.copied_bytes)
+        done = self._say(run, state, manifest, lost, copied=reading.copied, copied_bytes=reading.copied_bytes)
         if passing:
             raise PassingTrouble(done, passing[0])
         return done, manifest
@@ -183,11 +192,24 @@ class Copying:
         before = self._read_before(run.mlflow_run_id) if is_run_id(run.mlflow_run_id) else None
         if before is None:
             return None
-        return self._say(run, "unchanged" if before.objects else "nothing", before)
+        lost = self._find_lost(before, self._find_missing(before.objects))
+        return self._say(run, "unchanged" if before.objects else "nothing", before, lost)
 
     def keep_nothing(self, run: ArtifactRun) -> RunCopied:
         """Notes that the run has no artifacts, so that no one looks for a copy. A second call changes nothing."""
         return self._say(run, "nothing", self._finish(run, "", None, {}, ()))
+
+    def _find_missing(self, said: Iterable[Copied]) -> frozenset[str]:
+        """The hashes of what a manifest or a note names, and that is not there: either is only a list of what was there
+        when it was written."""
+        with ours():
+            return self.progress.stored.find_missing(self.target, self.how.to_uri, said)
+
+    def _find_lost(self, manifest: Manifest, missing: frozenset[str]) -> tuple[LeftOut, ...]:
+        """Of what was missing, what still is: its source has it no longer. The manifest goes on naming it."""
+        named = [one for one in manifest.objects if one.sha256 in missing]
+        still = self._find_missing(named)
+        return tuple(LeftOut(path=one.path, reason=_LOST) for one in named if one.sha256 in still)
 
     def _read_before(self, run_id: str) -> Manifest | None:
         """The manifest of the run's copy, where there is one that is whole."""
@@ -252,15 +274,22 @@ class Copying:
             self.copies.keep(copy)
         return manifest
 
-    def _say(self, run: ArtifactRun, state: Any, manifest: Manifest, **more: Any) -> RunCopied:
+    def _say(
+        self, run: ArtifactRun, state: Any, manifest: Manifest, lost: tuple[LeftOut, ...] = (), **more: Any
+    ) -> RunCopied:
+        left_out = {one.path for one in manifest.left_out}
+        lost_paths = {one.path for one in lost}
+        kept = [one for one in manifest.objects if one.path not in lost_paths]
+        if lost or (state == "unchanged" and manifest.left_out):
+            state = "partial" if kept else "failed"
         return RunCopied(
             mlflow_run_id=run.mlflow_run_id,
             quick_test_ids=run.quick_test_ids,
-            state="partial" if state == "unchanged" and manifest.left_out else state,
+            state=state,
             digest=manifest.digest,
-            objects=len(manifest.objects),
-            size_bytes=manifest.size_bytes,
-            failed=manifest.left_out,
+            objects=len(kept),
+            size_bytes=sum(one.size_bytes for one in kept),
+            failed=(*manifest.left_out, *(one for one in lost if one.path not in left_out)),
             **more,
         )
 
@@ -275,6 +304,10 @@ class Copying:
 
     def store(self, file: BinaryIO, sha256: str, size_bytes: int) -> None:
         """Keeps the content of `file`, and reads it back. A second call finds it there. Raises: OurTrouble."""
+        self._store(file, sha256, size_bytes)
+        self.progress.stored.note(sha256, size_bytes)
+
+    def _store(self, file: BinaryIO, sha256: str, size_bytes: int) -> None:
         uri = to_object_uri(self.how.to_uri, sha256)
         with ours():
             generation = ABSENT

@@ -103,7 +103,7 @@ def _read(outside: Outside, uri: str, start: int, length: int) -> Iterator[bytes
         try:
             part = objects.read_range(uri, start=start, length=min(PART_BYTES, end - start))
         except NotFound as err:
-            raise BadRecord(uri, ["it is gone: copy it again (switchyard artifacts copy --again)"]) from err
+            raise BadRecord(uri, ["it is gone: copy it again (switchyard artifacts copy)"]) from err
         if not part:
             raise BadRecord(uri, [f"it must have {end:,} bytes or more; it has {start:,}"])
         yield part

@@ -36,6 +36,7 @@ from switchyard.services.artifact_copying import (
     hash_object,
     run_bounded,
 )
+from switchyard.services.artifact_objects import Stored
 
 _MANIFESTS_AT_ONCE: Final = 8  # a read from a bucket takes some 50 ms, most of it waiting
 _LINES: Final = 100
@@ -83,14 +84,17 @@ def find_copied_runs(outside: Outside, *, quick_test_id: int = 0, all_runs: bool
     return [ArtifactRun(mlflow_run_id=run_id, quick_test_ids=ids) for run_id, ids in rows.items()]
 
 
-def plan_runs(outside: Outside, runs: Sequence[ArtifactRun], how: How) -> list[RunPlan]:
+def plan_runs(
+    outside: Outside, runs: Sequence[ArtifactRun], how: How, *, progress: Progress | None = None
+) -> list[RunPlan]:
     """What there is of each run's artifacts, and what of it is kept; a place that cannot be listed says why. Touches
     nothing.
 
     Raises: TryAgain: no place answers, or not where the copies are.
     """
     batch, patience = _Batch(outside, how), Patience()
-    return [batch.plan(run, patience) for run in runs]
+    stored = (progress or Progress()).stored
+    return [batch.plan(run, patience, stored) for run in runs]
 
 
 def copy_runs(
@@ -241,7 +245,7 @@ class _Batch:
         self._open = lru_cache(maxsize=2)(lambda reader: outside.open_artifacts(reader, how.allowed))
         self._whole: set[str] = set()  # the hashes whose objects were read and found whole
 
-    def plan(self, run: ArtifactRun, patience: Patience) -> RunPlan:
+    def plan(self, run: ArtifactRun, patience: Patience, stored: Stored) -> RunPlan:
         """What there is of one run."""
         place = self._find_place(run)
         if isinstance(place, Unreachable):
@@ -260,7 +264,9 @@ class _Batch:
         left_out = tuple(one for one in listed if isinstance(one, LeftOut))
         copy = self._find_copy(run.mlflow_run_id)
         is_known = copy is not None and copy.source == shown and not self._how.again
-        known = {one.path: one for one in copy.objects} if copy is not None and is_known else {}
+        objects = copy.objects if copy is not None and is_known else ()
+        missing = stored.find_missing(self._outside.objects(self._how.to_uri), self._how.to_uri, objects)
+        known = {one.path: one for one in objects if one.sha256 not in missing}
         todo = choose(found.values(), known).copy
         return self._to_plan(
             run,

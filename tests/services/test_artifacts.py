@@ -12,11 +12,12 @@ import pytest
 
 from switchyard.clients.artifacts.own import ObjectsSource
 from switchyard.clients.objects.files import FileObjects
-from switchyard.core.artifacts.manifest import SourceObject, to_object_uri
+from switchyard.core.artifacts.manifest import Copied, SourceObject, to_object_uri
 from switchyard.core.errors import BadSetup, NotFound, TryAgain
 from switchyard.core.ports import ANY, Stat
-from switchyard.services import artifact_copying
+from switchyard.services import artifact_copying, artifact_objects
 from switchyard.services.artifact_copying import Gate, Progress
+from switchyard.services.artifact_objects import Stored
 from switchyard.services.artifacts import copy_runs, find_copied_runs, find_kept, plan_runs, verify_runs
 from tests.clients.mlflow.stores import make_sqlite
 from tests.clients.objects.small_disk import small_disk
@@ -144,6 +145,84 @@ def test_what_is_copied_is_verified_without_mlflow(world: ArtifactWorld) -> None
     copy_runs(world.outside, world.runs(), world.how(again=True))
     assert [one.state for one in verify_runs(world.outside, runs, world.how())] == ["kept", "kept", "nothing"]
     assert world.kept("b") == FILES["b"]
+
+
+def test_a_copy_whose_objects_are_gone_is_copied_again(world: ArtifactWorld) -> None:
+    """The manifest only says what was there once. A plain copy mends what is gone or cut; the plan counts it, verify
+    names it; of what the source has no longer, the run's line says that it is lost, each time."""
+    copy_runs(world.outside, world.runs(), world.how())
+    objects = world.outside.objects(world.to_uri)
+    sha256 = {one.path: one.sha256 for one in world.manifest("b").objects}
+    cut, gone = (to_object_uri(world.to_uri, sha256[path]) for path in ("A", "a"))
+    objects.write(cut, b"", if_generation=ANY)
+    objects.delete(gone, if_generation=ANY)
+    assert "'a' is gone" in by_letter(verify_runs(world.outside, world.runs(), world.how()))["b"].problem
+    plans = by_letter(plan_runs(world.outside, world.runs(), world.how()))
+    assert (plans["a"].to_copy, plans["b"].to_copy, plans["b"].state) == (0, 2, "to copy")
+    done = by_letter(copy_runs(world.outside, world.runs(), world.how()))
+    assert (done["a"].state, done["b"].state, done["b"].copied) == ("unchanged", "copied", 2)
+    assert world.kept("b") == FILES["b"]
+    (world.place("b") / "a").unlink()
+    objects.delete(gone, if_generation=ANY)
+    for _ in range(2):
+        done = by_letter(copy_runs(world.outside, world.runs(), world.how()))
+        assert (done["b"].state, done["b"].objects, [one.path for one in done["b"].failed]) == ("partial", 2, ["a"])
+        assert world.lines()["b"][1].endswith("'a': its copy is gone, and its source has it no longer")
+    world.write("b", "a", b"2")
+    assert by_letter(copy_runs(world.outside, world.runs(), world.how()))["b"].state == "copied"
+    assert world.kept("b") == FILES["b"]
+
+
+def test_a_run_that_mlflow_has_no_longer_says_what_is_lost_of_its_copy(make_world: MakeWorld) -> None:
+    """Its copy is all there is: an object of it that is gone makes it partial, and the command fails."""
+    world = make_world({"a": {"x": b"1", "y": b"2"}})
+    copy_runs(world.outside, world.runs(), world.how())
+    [gone] = [one.sha256 for one in world.manifest("a").objects if one.path == "x"]
+    (world.folder / "mlflow.db").unlink()
+    make_sqlite(world.folder / "mlflow.db")
+    world.outside.objects(world.to_uri).delete(to_object_uri(world.to_uri, gone), if_generation=ANY)
+    [done] = copy_runs(world.outside, world.runs(), world.how())
+    assert (done.state, done.objects, [one.path for one in done.failed]) == ("partial", 1, ["x"])
+
+
+def test_a_note_whose_objects_are_gone_is_not_believed(make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interrupted copy goes on with what is there, and copies again what was lost since."""
+    world = make_world({"a": {f"{number:02}": b"%d" % number for number in range(10)}})
+    progress = Progress()
+
+    def end(self: Any, *arguments: Any, **more: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(artifact_copying.Copying, "_finish", end)
+        with pytest.raises(KeyboardInterrupt):
+            copy_runs(world.outside, world.runs(), world.how(), progress=progress)
+    objects = world.outside.objects(world.to_uri)
+    stored = objects.list(f"{world.to_uri}/objects/")
+    assert len(stored) == 10
+    objects.delete(stored[3], if_generation=ANY)
+    [done] = copy_runs(world.outside, world.runs(), world.how())
+    assert (done.state, done.copied, done.objects) == ("copied", 1, 10)
+    assert world.kept("a") == world.files["a"]
+
+
+@pytest.mark.parametrize("remembered", [0, 2_000])
+@pytest.mark.parametrize("listed_for", [0, 100])
+def test_what_is_there_is_found_however_many_there_are(
+    world: ArtifactWorld, monkeypatch: pytest.MonkeyPatch, remembered: int, listed_for: int
+) -> None:
+    """Few objects are remembered by one listing; of a large folder they are asked for, or listed for this run alone."""
+    monkeypatch.setattr(artifact_objects, "REMEMBERED", remembered)
+    monkeypatch.setattr(artifact_objects, "LISTED_FOR", listed_for)
+    copy_runs(world.outside, world.runs(), world.how())
+    objects, stored = world.outside.objects(world.to_uri), Stored()
+    named = world.manifest("b").objects
+    assert stored.find_missing(objects, world.to_uri, named) == frozenset()
+    other = Copied(path="x", size_bytes=1, sha256=named[0].sha256[:2] + "0" * 62)
+    longer = Copied(path="y", size_bytes=9, sha256=named[1].sha256)
+    missing = frozenset((other.sha256, longer.sha256))
+    assert stored.find_missing(objects, world.to_uri, [*named, other]) == {other.sha256}
+    assert stored.find_missing(objects, world.to_uri, [longer, other]) == missing
 
 
 def test_copies_are_compared_with_their_source(world: ArtifactWorld) -> None:
