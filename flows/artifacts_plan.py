@@ -9,7 +9,7 @@ from flows.parameters import ArtifactsPlanParameters
 from flows.signatures import takes
 from flows.steps.artifact_batches import BATCH_RUNS, in_batches
 from switchyard.core.artifacts.plan import to_batches
-from tasks.artifacts import find_artifact_runs, forget_progress, plan_artifacts, to_how
+from tasks.artifacts import find_artifact_runs, forget_progress, plan_artifacts, settle_plan, to_how
 from tasks.show import name_flow_run, show_artifacts
 
 
@@ -21,7 +21,12 @@ def artifacts_plan(wanted: ArtifactsPlanParameters) -> PlanResult:
     how = to_how(wanted.to_uri, wanted.artifacts_destination, wanted.artifacts_roots)
     runs = find_artifact_runs(wanted.quick_test_id, wanted.all_runs, wanted.experiments, wanted.export_uri)
     key = uuid4().hex
-    plans = in_batches("artifacts plan", to_batches(runs, BATCH_RUNS), lambda batch: plan_artifacts(batch, how, key))
+    plans = in_batches(
+        "artifacts plan",
+        to_batches(runs, BATCH_RUNS),
+        lambda batch: plan_artifacts(batch, how, key),
+        lambda batch: settle_plan(batch, how, key),
+    )
     forget_progress(key)
     result = to_plan_result(how.to_uri, plans)
     show_artifacts("plan", to_rows(result))

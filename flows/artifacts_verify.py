@@ -7,7 +7,7 @@ from flows.parameters import ArtifactsVerifyParameters
 from flows.signatures import takes
 from flows.steps.artifact_batches import BATCH_RUNS, in_batches
 from switchyard.core.artifacts.plan import to_batches
-from tasks.artifacts import find_artifact_runs, find_copied_runs, to_how, verify_artifacts
+from tasks.artifacts import find_artifact_runs, find_copied_runs, settle_verify, to_how, verify_artifacts
 from tasks.show import name_flow_run, show_artifacts
 
 
@@ -25,6 +25,7 @@ def artifacts_verify(wanted: ArtifactsVerifyParameters) -> VerifyArtifactsResult
         "artifacts verify",
         to_batches(runs, BATCH_RUNS),
         lambda batch: verify_artifacts(batch, how, wanted.against_source),
+        lambda batch: settle_verify(batch, how, wanted.against_source),
     )
     result = VerifyArtifactsResult(to_uri=how.to_uri, runs=found)
     show_artifacts("verify", to_rows(result))

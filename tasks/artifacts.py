@@ -39,6 +39,12 @@ def plan_artifacts(runs: Sequence[ArtifactRun], how: How, key: str) -> list[RunP
 
 
 @effect
+def settle_plan(runs: Sequence[ArtifactRun], how: How, key: str) -> list[RunPlan]:
+    """What there is of these runs' artifacts, and of each place that does not answer, that it cannot be reached."""
+    return artifacts.plan_runs(connect(), runs, how, gives_up=True, progress=to_progress(key))
+
+
+@effect
 def copy_artifacts(runs: Sequence[ArtifactRun], how: How, key: str) -> list[RunCopied]:
     """Copies these runs' artifacts. A retry copies what the try before did not."""
     return artifacts.copy_runs(connect(), runs, how, progress=to_progress(key))
@@ -54,6 +60,12 @@ def settle_artifacts(runs: Sequence[ArtifactRun], how: How, key: str) -> list[Ru
 def verify_artifacts(runs: Sequence[ArtifactRun], how: How, against_source: bool) -> list[RunVerified]:
     """Reads these runs' copies again."""
     return artifacts.verify_runs(connect(), runs, how, against_source=against_source)
+
+
+@effect
+def settle_verify(runs: Sequence[ArtifactRun], how: How, against_source: bool) -> list[RunVerified]:
+    """Reads these runs' copies again, and says of which it could not."""
+    return artifacts.verify_runs(connect(), runs, how, against_source=against_source, gives_up=True)
 
 
 def to_how(

@@ -11,7 +11,7 @@ from switchyard.core.errors import SwitchyardError
 
 _SHOWN = 20
 _COPIED = ("copied", "unchanged", "nothing", "partial", "failed")
-_VERIFIED = ("kept", "partial", "nothing", "differs", "missing")
+_VERIFIED = ("kept", "partial", "nothing", "differs", "missing", "unread")
 
 
 class PlanResult(msgspec.Struct, frozen=True, kw_only=True):

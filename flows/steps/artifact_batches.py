@@ -22,13 +22,19 @@ T = TypeVar("T")
 
 
 def in_batches(
-    label: str, batches: Sequence[Sequence[ArtifactRun]], work: Callable[[Sequence[ArtifactRun]], Sequence[T]]
+    label: str,
+    batches: Sequence[Sequence[ArtifactRun]],
+    work: Callable[[Sequence[ArtifactRun]], Sequence[T]],
+    settle: Callable[[Sequence[ArtifactRun]], Sequence[T]],
 ) -> list[T]:
-    """What `work` makes of all batches, in order."""
+    """What `work` makes of all batches, in order; of a batch that its retries have not finished, what `settle` does."""
     total, done = sum(map(len, batches)), 0
     found: list[T] = []
     for batch in batches:
-        found += work(batch)
+        try:
+            found += work(batch)
+        except TryAgain:
+            found += settle(batch)
         done += len(batch)
         _say(label, done, total)
     return found

@@ -46,7 +46,7 @@ NOTE_OBJECTS: Final = 500
 NOTE_BYTES: Final = 256 * 1024 * 1024
 """So much is read again at most after a kill."""
 GIVE_UP_AFTER: Final = 20
-"""So many objects in a row that fail for what may pass: then it is the store that is away, not an object."""
+"""So many objects in a row that fail for what may pass: then the store is asked whether it is away."""
 
 _LOST: Final = "its copy is gone, and its source has it no longer"
 
@@ -109,19 +109,25 @@ class Patience:
 
     def __init__(self) -> None:
         self._in_a_row = 0
+        self._limit = GIVE_UP_AFTER
         self._lock = threading.Lock()
 
     def note_done(self) -> None:
         """It answers."""
         with self._lock:
-            self._in_a_row = 0
+            self._in_a_row, self._limit = 0, GIVE_UP_AFTER
+
+    def note_answer(self) -> None:
+        """It answers, and only these objects cannot be read: bear with twice as many before it is asked again."""
+        with self._lock:
+            self._in_a_row, self._limit = 0, 2 * self._limit
 
     def note_trouble(self, err: TryAgain) -> None:
         """One more."""
         with self._lock:
             self._in_a_row += 1
-            if self._in_a_row >= GIVE_UP_AFTER:
-                raise TryAgain(f"{self._in_a_row} artifacts in a row could not be copied; the last one: {err}") from err
+            if self._in_a_row >= self._limit:
+                raise TryAgain(f"{self._in_a_row} artifacts in a row could not be read; the last one: {err}") from err
 
 
 @dataclass(frozen=True)
@@ -370,13 +376,21 @@ class _Reading:
                 else:
                     if isinstance(found, TryAgain):
                         self.passing[one.path] = found
-                        self._copying.patience.note_trouble(found)
+                        self._note_trouble(found)
                     failed[one.path] = LeftOut(path=one.path, reason=to_message(found))
                 self._copying.progress.note(one.size_bytes)
         finally:
             with suppress(OurTrouble):  # the first trouble is the one to tell
                 self._keep(noted)
         return failed
+
+    def _note_trouble(self, err: TryAgain) -> None:
+        """Goes on with the other objects as long as their store answers. Raises: TryAgain: it is away."""
+        try:
+            self._copying.patience.note_trouble(err)
+        except TryAgain:
+            next(iter(self._source.list(self._place.uri)), None)
+            self._copying.patience.note_answer()
 
     def _keep(self, noted: list[Copied]) -> None:
         self._copying.keep_note(self._run.mlflow_run_id, self._shown, noted)

@@ -85,14 +85,22 @@ def find_copied_runs(outside: Outside, *, quick_test_id: int = 0, all_runs: bool
 
 
 def plan_runs(
-    outside: Outside, runs: Sequence[ArtifactRun], how: How, *, progress: Progress | None = None
+    outside: Outside,
+    runs: Sequence[ArtifactRun],
+    how: How,
+    *,
+    gives_up: bool = False,
+    progress: Progress | None = None,
 ) -> list[RunPlan]:
     """What there is of each run's artifacts, and what of it is kept; a place that cannot be listed says why. Touches
     nothing.
 
+    Args:
+        gives_up: asks every place, however many before it did not answer.
+
     Raises: TryAgain: no place answers, or not where the copies are.
     """
-    batch, patience = _Batch(outside, how), Patience()
+    batch, patience = _Batch(outside, how), None if gives_up else Patience()
     stored = (progress or Progress()).stored
     return [batch.plan(run, patience, stored) for run in runs]
 
@@ -154,16 +162,33 @@ def copy_runs(
 
 
 def verify_runs(
-    outside: Outside, runs: Sequence[ArtifactRun], how: How, *, against_source: bool = False
+    outside: Outside,
+    runs: Sequence[ArtifactRun],
+    how: How,
+    *,
+    against_source: bool = False,
+    gives_up: bool = False,
 ) -> list[RunVerified]:
     """What is whole of each run's copy: each object is read again. With `against_source` each artifact too, where it
     was. Changes nothing.
 
+    Args:
+        gives_up: answers `unread` of a run whose copy or source does not answer, instead of raising it.
+
     Raises: TryAgain: where the copies are, or the source, does not answer.
     """
     batch = _Batch(outside, how)
+
+    def verify(run: ArtifactRun) -> RunVerified:
+        try:
+            return batch.verify(run, pool, against_source=against_source)
+        except TryAgain as err:
+            if not gives_up:
+                raise
+            return batch.to_verified(run, "unread", None, [to_message(err)])
+
     with ThreadPoolExecutor(how.concurrency, thread_name_prefix="artifacts") as pool:
-        return [batch.verify(run, pool, against_source=against_source) for run in runs]
+        return [verify(run) for run in runs]
 
 
 def find_kept(outside: Outside) -> Artifacts:
@@ -245,7 +270,7 @@ class _Batch:
         self._open = lru_cache(maxsize=2)(lambda reader: outside.open_artifacts(reader, how.allowed))
         self._whole: set[str] = set()  # the hashes whose objects were read and found whole
 
-    def plan(self, run: ArtifactRun, patience: Patience, stored: Stored) -> RunPlan:
+    def plan(self, run: ArtifactRun, patience: Patience | None, stored: Stored) -> RunPlan:
         """What there is of one run."""
         place = self._find_place(run)
         if isinstance(place, Unreachable):
@@ -254,9 +279,9 @@ class _Batch:
             return self._to_plan(run, "", state="nothing", reason="MLflow names no place for its artifacts")
         shown = without_password(place.uri)
         listed = catch(lambda: list(self._open(place.reader).list(place.uri)))
-        if isinstance(listed, TryAgain):
+        if patience is not None and isinstance(listed, TryAgain):
             patience.note_trouble(listed)
-        else:
+        elif patience is not None:
             patience.note_done()
         if isinstance(listed, Exception):
             return self._to_plan(run, shown, state="unreachable", reader=place.reader, reason=to_message(listed))
@@ -303,14 +328,14 @@ class _Batch:
         try:
             manifest = self._read_copy(run.mlflow_run_id)
         except NotFound as err:
-            return self._to_verified(run, "missing", None, [str(err)])
+            return self.to_verified(run, "missing", None, [str(err)])
         except BadRecord as err:
-            return self._to_verified(run, "differs", None, [str(err)])
+            return self.to_verified(run, "differs", None, [str(err)])
         problems = self._find_damage(manifest, pool)
         if against_source:
             problems += self._compare(run, manifest, pool)
         state = "differs" if problems else "partial" if manifest.left_out else "kept" if manifest.objects else "nothing"
-        return self._to_verified(run, state, manifest, problems or [str(one) for one in manifest.left_out])
+        return self.to_verified(run, state, manifest, problems or [str(one) for one in manifest.left_out])
 
     def _find_place(self, run: ArtifactRun) -> Place | Unreachable | None:
         if run.problem:
@@ -405,9 +430,10 @@ class _Batch:
             **more,  # type: ignore[arg-type]
         )
 
-    def _to_verified(
+    def to_verified(
         self, run: ArtifactRun, state: str, manifest: Manifest | None, problems: Sequence[str]
     ) -> RunVerified:
+        """What is said of the run's copy."""
         return RunVerified(
             mlflow_run_id=run.mlflow_run_id,
             quick_test_ids=run.quick_test_ids,

@@ -12,7 +12,8 @@ import pytest
 
 from switchyard.clients.artifacts.own import ObjectsSource
 from switchyard.clients.objects.files import FileObjects
-from switchyard.core.artifacts.manifest import Copied, SourceObject, to_object_uri
+from switchyard.core.artifacts.manifest import Copied, LeftOut, SourceObject, to_object_uri
+from switchyard.core.artifacts.plan import ArtifactRun
 from switchyard.core.errors import BadSetup, NotFound, TryAgain
 from switchyard.core.ports import ANY, Stat
 from switchyard.services import artifact_copying, artifact_objects
@@ -322,26 +323,121 @@ def test_what_may_pass_is_raised_when_all_else_is_done(make_world: MakeWorld, mo
     assert world.lines()["a"] == ("copied", "")
 
 
+class Weather:
+    """Breaks the reading of artifacts whose names `is_bad` says, and with `is_away` also the listing of places once one
+    was broken."""
+
+    def __init__(self, patched: pytest.MonkeyPatch, is_bad: Callable[[str], bool], *, is_away: bool) -> None:
+        self.read: list[str] = []
+        self.broken = 0
+        read_into, list_place = FileObjects.read_into, ObjectsSource.list
+
+        def read(objects: FileObjects, uri: str, file: BinaryIO, **how: Any) -> Stat:
+            if "/mlruns/" in uri:
+                self.read.append(uri)
+                if is_bad(uri):
+                    self.broken += 1
+                    raise TryAgain("no answer")
+            return read_into(objects, uri, file, **how)
+
+        def list_(source: ObjectsSource, place: str) -> Iterator[SourceObject | LeftOut]:
+            if is_away and self.broken:
+                raise TryAgain("no answer")
+            return list_place(source, place)
+
+        patched.setattr(FileObjects, "read_into", read)
+        patched.setattr(ObjectsSource, "list", list_)
+
+
 def test_a_store_that_is_away_is_not_asked_for_ever(make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Twenty in a row are enough; what was copied before is not read again afterwards."""
+    """After twenty in a row it is asked whether it is there; what was copied before is not read again afterwards."""
     world = make_world({"a": {f"{number:03}": b"%d" % number for number in range(100)}})
-    read: list[str] = []
+    with monkeypatch.context() as patched:
+        weather = Weather(patched, lambda uri: uri[-3:] >= "030", is_away=True)
+        with pytest.raises(TryAgain, match="no answer"):
+            copy_runs(world.outside, world.runs(), world.how(concurrency=1))
+    assert len(weather.read) < 60
+    [done] = copy_runs(world.outside, world.runs(), world.how())
+    assert (done.state, done.copied, done.objects) == ("copied", 70, 100)
+
+
+def test_a_store_that_goes_away_while_it_is_settled_is_its_runs_line(
+    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The call ends, each run has its line, and the same call goes on with what was copied."""
+    world = make_world({letter: {f"{letter}{number:02}": b"%d" % number for number in range(40)} for letter in "abc"})
+    with monkeypatch.context() as patched:
+        Weather(patched, lambda uri: uri[-3:] >= "b10", is_away=True)
+        copy_runs(world.outside, world.runs(), world.how(concurrency=1), gives_up=True)
+    assert {letter: state for letter, (state, _) in world.lines().items()} == {
+        "a": "copied",
+        "b": "failed",
+        "c": "failed",
+    }
+    assert "no answer" in world.lines()["b"][1]
+    done = by_letter(copy_runs(world.outside, world.runs(), world.how()))
+    assert {letter: (one.state, one.copied) for letter, one in done.items()} == {
+        "a": ("unchanged", 0),
+        "b": ("copied", 30),
+        "c": ("copied", 40),
+    }
+
+
+def test_many_objects_that_do_not_come_hold_up_no_other(make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that answers is not away: each of the 70 objects that it does not give is named, all others are kept."""
+    world = make_world({"a": {f"{number:03}": b"%d" % number for number in range(100)}, "b": {"x": b"1"}})
+    with monkeypatch.context() as patched:
+        Weather(patched, lambda uri: "010" <= uri[-3:] < "080", is_away=False)
+        with pytest.raises(TryAgain, match="no answer"):
+            copy_runs(world.outside, world.runs(), world.how(concurrency=1))
+        done = by_letter(copy_runs(world.outside, world.runs(), world.how(), gives_up=True))
+    assert (done["a"].state, done["a"].objects, len(done["a"].failed)) == ("partial", 30, 70)
+    assert done["b"].objects == 1
+    assert world.lines()["a"][0] == "partial"
+    done = by_letter(copy_runs(world.outside, world.runs(), world.how()))
+    assert (done["a"].state, done["a"].copied) == ("copied", 70)
+
+
+def test_places_that_do_not_answer_are_settled_as_unreachable(
+    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twenty in a row end a plan that is tried again; the last try asks each place, and answers for all."""
+    letters = [f"{number:02x}" for number in range(24)]
+    world = make_world({"a": {"x": b"1"}}, uris={"a": "gs://bucket/a"})
+    runs = [ArtifactRun(mlflow_run_id=letter * 16, artifact_uri=f"gs://bucket/{letter}") for letter in letters]
+
+    def fail(source: ObjectsSource, place: str) -> Iterator[SourceObject | LeftOut]:
+        if place.endswith("17"):
+            return iter([SourceObject(path="x", size_bytes=1)])
+        raise TryAgain("no answer")
+
+    monkeypatch.setattr(ObjectsSource, "list", fail)
+    with pytest.raises(TryAgain, match="20 artifacts in a row"):
+        plan_runs(world.outside, runs, world.how())
+    plans = plan_runs(world.outside, runs, world.how(), gives_up=True)
+    assert [plan.state for plan in plans] == ["unreachable"] * 23 + ["to copy"]
+
+
+def test_copies_that_do_not_answer_are_settled_as_unread(
+    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A verify that is tried again ends with what is known of the others; `unread` is not kept."""
+    world = make_world()
+    copy_runs(world.outside, world.runs(), world.how())
+    [bad] = [one.sha256 for one in world.manifest("b").objects if one.path == "A"]
     read_into = FileObjects.read_into
 
     def fail(self: FileObjects, uri: str, file: BinaryIO, **how: Any) -> Stat:
-        if "/mlruns/" in uri:
-            read.append(uri)
-            if uri[-3:] >= "030":
-                raise TryAgain("no answer")
+        if uri.endswith(bad):
+            raise TryAgain("no answer")
         return read_into(self, uri, file, **how)
 
-    with monkeypatch.context() as patched:
-        patched.setattr(FileObjects, "read_into", fail)
-        with pytest.raises(TryAgain, match="20 artifacts in a row"):
-            copy_runs(world.outside, world.runs(), world.how(concurrency=1))
-    assert len(read) < 60
-    [done] = copy_runs(world.outside, world.runs(), world.how())
-    assert (done.state, done.copied, done.objects) == ("copied", 70, 100)
+    monkeypatch.setattr(FileObjects, "read_into", fail)
+    with pytest.raises(TryAgain, match="no answer"):
+        verify_runs(world.outside, world.runs(), world.how())
+    found = by_letter(verify_runs(world.outside, world.runs(), world.how(), gives_up=True))
+    assert {letter: one.state for letter, one in found.items()} == {"a": "kept", "b": "unread", "c": "nothing"}
+    assert found["b"].problem == "no answer"
 
 
 def test_an_object_that_changes_while_it_is_read_is_read_again(

@@ -53,12 +53,12 @@ class RunVerified(msgspec.Struct, frozen=True, kw_only=True):
 
     States: `kept`: every artifact is there, with its hash; `partial`: and some were left out when it was copied;
     `differs`: `problems` says what is missing or another one; `missing`: there is no copy; `nothing`: it has none to
-    copy, as far as its copy says.
+    copy, as far as its copy says; `unread`: its copy or its source did not answer, so that nothing is known.
     """
 
     mlflow_run_id: str
     quick_test_ids: tuple[int, ...] = ()
-    state: Literal["kept", "partial", "differs", "missing", "nothing"]
+    state: Literal["kept", "partial", "differs", "missing", "nothing", "unread"]
     objects: int = 0
     size_bytes: int = 0
     problems: tuple[str, ...] = ()
