@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from switchyard.core.artifacts.copies import RunCopied, RunVerified
+from switchyard.core.artifacts.owners import say_owner
 from switchyard.core.artifacts.plan import RunPlan, Totals, to_totals
 from switchyard.core.errors import SwitchyardError
 
@@ -132,7 +133,7 @@ def to_rows(result: PlanResult | CopyResult | VerifyArtifactsResult) -> list[dic
 
 def _name(run: RunPlan | RunCopied | RunVerified) -> str:
     ids = ", ".join(str(id_) for id_ in run.quick_test_ids)
-    return f"quick test {ids}" if ids else f"MLflow run {run.mlflow_run_id}"
+    return f"quick test {ids}" if ids else say_owner(run.mlflow_run_id)
 
 
 def _cut(said: Sequence[str]) -> list[str]:

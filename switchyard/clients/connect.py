@@ -10,6 +10,7 @@ from switchyard.core.artifacts.places import Allowed
 from switchyard.core.errors import BadSetup
 from switchyard.core.ports import (
     ArtifactCopies,
+    ArtifactOwners,
     ArtifactSource,
     Catalogue,
     Followed,
@@ -123,6 +124,17 @@ class Outside:
         from switchyard.clients.artifacts.repositories import RepositorySource
 
         return RepositorySource(self.settings.mlflow_tracking_uri)
+
+    def open_artifact_owners(self, export_uri: str = "") -> ArtifactOwners:
+        """What has files besides runs in the export at `export_uri`; where that is empty, in the MLflow that the
+        settings name. Raises: BadSetup: none is named."""
+        from switchyard.clients.artifacts.owners import AnswersOwners, DatabaseOwners, ExportOwners
+
+        if export_uri:
+            return ExportOwners(export_uri, self.objects(export_uri))
+        if self.settings.mlflow_backend_store_uri:
+            return DatabaseOwners(self.settings.mlflow_backend_store_uri)
+        return AnswersOwners(self.open_answers())
 
     def open_registry(self, export_uri: str = "") -> RegistrySource:
         """The MLflow registry to import from: the export at `export_uri`; where that is empty, the database of the

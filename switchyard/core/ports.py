@@ -13,6 +13,7 @@ import msgspec
 
 from switchyard.core.artifacts.copies import ArtifactCopy
 from switchyard.core.artifacts.manifest import LeftOut, SourceObject
+from switchyard.core.artifacts.owners import ArtifactOwner
 from switchyard.core.backfill.following import FollowedRun, FollowedStore, Lifecycle, RowFacts
 from switchyard.core.backfill.rows import AdoptedRun, BackfillRow
 from switchyard.core.comparison.compared import ComparedRun
@@ -240,6 +241,11 @@ class TrackingDetails(Protocol):
 
     def list_logged_models(self) -> Iterator[LoggedModel]:
         """Every logged model once, with its points; none where the store knows no such thing (MLflow 2).
+
+        Raises: BadSetup, TryAgain: as `Tracking.list_runs`."""
+
+    def list_traces(self) -> Iterator[ArtifactOwner]:
+        """Every trace once that names a place for its files; none where the store knows no such thing.
 
         Raises: BadSetup, TryAgain: as `Tracking.list_runs`."""
 
@@ -601,6 +607,20 @@ class ArtifactSource(Protocol):
         reads again.
 
         Raises: NotFound: it is gone; StaleWrite: it changed while it was read; BadSetup, BadRequest: as `list`."""
+
+
+class ArtifactOwners(Protocol):
+    """What of an MLflow store has files besides runs, read only. A second call reads again."""
+
+    def list_models(self) -> list[ArtifactOwner]:
+        """The logged models of MLflow 3; none of an older one.
+
+        Raises: BadSetup, TryAgain: as `Tracking.list_runs`."""
+
+    def list_traces(self) -> list[ArtifactOwner]:
+        """The traces that name a place, as far as the store tells.
+
+        Raises: BadSetup, TryAgain: as `Tracking.list_runs`."""
 
 
 class ArtifactCopies(Protocol):

@@ -1,6 +1,6 @@
 """The artifacts of MLflow's runs, a batch of runs at a time: what there is, copied, and what of the copies is whole."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
@@ -19,6 +19,7 @@ from switchyard.core.artifacts.manifest import (
     to_manifest_uri,
     to_object_uri,
 )
+from switchyard.core.artifacts.owners import ArtifactOwner
 from switchyard.core.artifacts.places import Place, Unreachable, lies_in, to_place, without_password
 from switchyard.core.artifacts.plan import KIND, ArtifactRun, How, RunPlan, choose
 from switchyard.core.errors import BadRecord, NotFound, StaleWrite, SwitchyardError, TryAgain, catch, to_message
@@ -52,7 +53,8 @@ def find_runs(
     export_uri: str = "",
 ) -> list[ArtifactRun]:
     """The runs whose artifacts are meant: those that a row names, or one row's; with `all_runs` every run of the store,
-    deleted ones too. A row's run that MLflow does not have has a `problem`.
+    deleted ones too. A row's run that MLflow does not have has a `problem`. With them go the logged models that they
+    have made; and with `all_runs` of all experiments every other logged model, and every trace.
 
     Raises: NotFound: no such row, or it names no MLflow run; or no such experiment.
     """
@@ -66,6 +68,10 @@ def find_runs(
                 found[run.run_id] = ArtifactRun(
                     mlflow_run_id=run.run_id, artifact_uri=run.artifact_uri, quick_test_ids=ids, problem=problem
                 )
+    is_whole = all_runs and not quick_test_id and not experiments
+    for owner in _find_owners(outside, export_uri, found if not is_whole else None):
+        problem = "" if is_run_id(owner.id) else f"MLflow cannot name it: {owner.id}"
+        found[owner.id] = ArtifactRun(mlflow_run_id=owner.id, artifact_uri=owner.artifact_uri, problem=problem)
     if not experiments:
         for run_id, ids in rows.items():
             if run_id not in found:
@@ -73,6 +79,28 @@ def find_runs(
                     mlflow_run_id=run_id, quick_test_ids=ids, problem="MLflow does not have this run (any more)"
                 )
     return list(found.values())
+
+
+def _find_owners(outside: Outside, export_uri: str, of: Container[str] | None) -> list[ArtifactOwner]:
+    """What has files besides runs: all of it, or only what these runs have made. What names no place has none."""
+    owners = outside.open_artifact_owners(export_uri)
+    found = [model for model in owners.list_models() if of is None or model.run_id in of]
+    if of is None:
+        found += outside.open_artifact_owners(export_uri).list_traces()
+    return [owner for owner in found if owner.artifact_uri]
+
+
+def find_owner_ids(outside: Outside, export_uri: str = "") -> tuple[frozenset[str], frozenset[str]]:
+    """The logged models that name a place for files, and the traces. A second call asks again.
+
+    Raises: TryAgain, BadSetup: MLflow or the export cannot be read.
+    """
+    models = outside.open_artifact_owners(export_uri).list_models()
+    traces = outside.open_artifact_owners(export_uri).list_traces()
+    return (
+        frozenset(one.id for one in models if one.artifact_uri),
+        frozenset(one.id for one in traces if one.artifact_uri),
+    )
 
 
 def find_copied_runs(outside: Outside, *, quick_test_id: int = 0, all_runs: bool = False) -> list[ArtifactRun]:

@@ -26,7 +26,7 @@ from switchyard.core.verify.kept_run import KeptRun
 from switchyard.core.verify.kinds import KindFound, KindName, find_kinds, list_beside
 from switchyard.core.verify.models import VerifiedModels
 from switchyard.core.verify.run import to_run_id, verify_run
-from switchyard.services.artifacts import find_kept
+from switchyard.services.artifacts import find_kept, find_owner_ids
 
 CHARTED_RUNS: Final = 200
 """Runs compared at once, and whose ledger lines are one transaction: 2 MB of histories, 20 MB of points."""
@@ -127,7 +127,8 @@ def count_kinds(
     if kept_export_uri and not export_uri:
         _check_kept(outside, kept_export_uri, run_ids)
         kept = outside.open_row_counts(kept_export_uri).count_rows()
-    artifacts = msgspec.structs.replace(find_kept(outside), stored=placed)
+    models_placed, traces_placed = find_owner_ids(outside, export_uri)
+    artifacts = msgspec.structs.replace(find_kept(outside), stored=placed, models=models_placed, traces=traces_placed)
     kinds = find_kinds(store, kept=kept, models=models, artifacts=artifacts, give_up=give_up)
     return kinds, [*store.untold, *list_beside(kinds, artifacts)]
 

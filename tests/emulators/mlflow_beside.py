@@ -130,7 +130,11 @@ class Beside:
     def _search_traces(self, query: Mapping[str, Any]) -> dict[str, Any]:
         if int(query["max_results"]) > 500:  # [handlers] _search_traces_v3
             raise Refused(400, "INVALID_PARAMETER_VALUE", "max_results")
-        return page([{"trace_id": f"tr-{number}"} for number in range(self.traces)], "traces", query, 100)
+        traces = [
+            {"trace_id": f"tr-{number}", "tags": {"mlflow.artifactLocation": f"mlflow-artifacts:/4/traces/tr-{number}"}}
+            for number in range(self.traces)
+        ]
+        return page(traces, "traces", query, 100)
 
 
 def page(items: list[Any], name: str, query: Mapping[str, Any], default: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -20,6 +21,8 @@ from switchyard.services import artifact_copying, artifact_objects
 from switchyard.services.artifact_copying import Gate, Progress
 from switchyard.services.artifact_objects import Stored
 from switchyard.services.artifacts import copy_runs, find_copied_runs, find_kept, plan_runs, verify_runs
+from switchyard.services.verify import count_kinds
+from tests.clients.artifacts.owner_rows import add_owners
 from tests.clients.mlflow.stores import make_sqlite
 from tests.clients.objects.small_disk import small_disk
 from tests.services.artifact_world import ArtifactWorld
@@ -658,3 +661,64 @@ def test_a_lost_results_database_costs_no_reading(make_world: MakeWorld, monkeyp
     copy_runs(world.outside, world.runs(), world.how())
     rows = world.outside.artifact_copies.read(["a" * 32, "b" * 32])
     assert {run_id: (row.digest, row.objects) for run_id, row in rows.items()} == before
+
+
+MODEL, TRACE, LOOSE = "m-" + "1" * 32, "tr-" + "2" * 32, "m-" + "3" * 32
+
+
+def make_owners(make_world: MakeWorld) -> ArtifactWorld:
+    """A run that has made a logged model; a model that none has; a trace; and a trace whose files are elsewhere."""
+    world = make_world({"a": {"x": b"run"}})
+    root = world.place("a").parents[1]
+    places = {id_: root / kind / id_ / "artifacts" for kind, id_ in
+              (("models", MODEL), ("models", LOOSE), ("traces", TRACE))}  # fmt: skip
+    for id_, place in places.items():
+        place.mkdir(parents=True)
+        (place / "file").write_bytes(id_.encode())
+    add_owners(
+        world.folder / "mlflow.db",
+        {MODEL: (places[MODEL].as_uri(), "a" * 32), LOOSE: (places[LOOSE].as_uri(), None)},
+        {TRACE: places[TRACE].as_uri(), "tr-gone": "file:///no/such/machine/mlruns/4/traces/tr-gone/artifacts"},
+    )
+    return world
+
+
+def test_logged_models_and_traces_are_planned_copied_and_verified(make_world: MakeWorld) -> None:
+    """Their files are beside those of runs: with every run all of them, and with a run the models that it made. A trace
+    in whose place no one can look is named."""
+    world = make_owners(make_world)
+    ids = {run.mlflow_run_id for run in world.runs()}
+    assert ids == {"a" * 32, MODEL}
+    assert {run.mlflow_run_id for run in world.runs(quick_test_id=world.ids["a"])} == ids
+    runs = world.runs(all_runs=True)
+    plans = {one.mlflow_run_id: one.state for one in plan_runs(world.outside, runs, world.how())}
+    expected = dict.fromkeys(("a" * 32, MODEL, LOOSE, TRACE), "to copy") | {"tr-gone": "unreachable"}
+    assert plans == expected
+    done = {one.mlflow_run_id: one.state for one in copy_runs(world.outside, runs, world.how())}
+    assert done == dict.fromkeys(("a" * 32, MODEL, LOOSE, TRACE), "copied") | {"tr-gone": "failed"}
+    row = world.outside.artifact_copies.read([TRACE])[TRACE]
+    assert (row.objects, row.size_bytes) == (1, len(TRACE))
+    found = verify_runs(world.outside, find_copied_runs(world.outside, all_runs=True), world.how())
+    assert {one.mlflow_run_id: one.state for one in found} == dict.fromkeys(("a" * 32, MODEL, LOOSE, TRACE), "kept")
+
+
+def test_files_of_logged_models_and_traces_count_for_what_is_kept(make_world: MakeWorld) -> None:
+    """Before the copy they are kept nowhere; afterwards only those of the trace that no one can read."""
+    world = make_owners(make_world)
+    names = ("artifacts", "logged-model-artifacts", "trace-artifacts")
+
+    def count() -> dict[str, dict[str, int]]:
+        kinds, _ = count_kinds(world.outside)
+        return {kind.kind: kind.missing for kind in kinds if kind.kind in names}
+
+    assert count() == {"artifacts": {"runs": 1}, names[1]: {"logged_models": 2}, names[2]: {"traces": 2}}
+    copy_runs(world.outside, world.runs(all_runs=True), world.how())
+    assert count() == {"artifacts": {}, names[1]: {}, names[2]: {"traces": 1}}
+
+
+def test_a_logged_model_without_files_has_none(make_world: MakeWorld) -> None:
+    """Its experiment's folder is here, so that it is not on another machine."""
+    world = make_owners(make_world)
+    shutil.rmtree(world.place("a").parents[1] / "models")
+    [done] = [one for one in copy_runs(world.outside, world.runs(), world.how()) if one.mlflow_run_id == MODEL]
+    assert done.state == "nothing"

@@ -15,6 +15,8 @@ from switchyard.core.artifacts.places import Allowed, find_refusal, without_pass
 from switchyard.core.errors import BadSetup, NotFound
 from switchyard.core.ports import Objects
 
+_BESIDE_RUNS = ("models", "traces")
+"""Folders of an experiment. Source: mlflow/store/tracking/file_store.py and sqlalchemy_store.py, 3.17.2"""
 _LINK = "it is a link, a pipe or a device, and what is behind it may lie anywhere: copy that by itself"
 
 
@@ -82,12 +84,15 @@ def _to_name(uri: str, root: str) -> str:
 
 def _check_is_seen(place: str) -> None:
     """A run that logged no artifact has no folder, and neither has one whose artifacts are on another machine. MLflow
-    makes ``<root>/<experiment>/<run>/artifacts``: where even the root is missing, it is not this machine's.
+    makes ``<root>/<experiment>/<run>/artifacts``, and ``<root>/<experiment>/models/<id>/artifacts``: where even
+    the root is missing, it is not this machine's.
 
     Raises: NotFound.
     """
     path = to_path(place)
     above = [path, *path.parents][:3]
+    if above[-1].name in _BESIDE_RUNS:
+        above.append(above[-1].parent)
     if above[-1].name.isdecimal():  # an experiment's id, so that the folder above it is MLflow's
         above.append(above[-1].parent)
     if not any(folder.is_dir() for folder in above):

@@ -10,6 +10,7 @@ import msgspec
 
 from switchyard.clients.mlflow.http import MlflowServer
 from switchyard.clients.mlflow.rest import BULK_RUNS, RestTracking, to_pairs, to_value
+from switchyard.core.artifacts.owners import LOCATION_TAG, ArtifactOwner
 from switchyard.core.batches import batched
 from switchyard.core.errors import BadRecord, BadRequest, NotFound, SwitchyardError
 from switchyard.core.mlflow.contents import (
@@ -135,6 +136,33 @@ class RestStore(RestTracking):
                     yield model
             except NotFound:
                 self._has_models = False
+
+    def list_traces(self) -> Iterator[ArtifactOwner]:
+        """See the port."""
+        experiments: Sequence[str] = [one.experiment_id for one in self.list_experiments()]
+        for ask in (self._ask_traces, self._ask_old_traces):
+            try:
+                return iter(
+                    [
+                        found
+                        for some in batched(experiments, _EXPERIMENTS_A_SEARCH)
+                        for page in self._each_page(partial(ask, some))
+                        for found in self._to_owners(page)
+                    ]
+                )
+            except (NotFound, BadRequest):  # an older MLflow
+                continue
+        return iter(())
+
+    def _to_owners(self, page: Mapping[str, Any]) -> Iterator[ArtifactOwner]:
+        """Tags are an object, and were a list of pairs in MLflow 2."""
+        with self._understood("a page of traces"):
+            for trace in page.get("traces", ()):
+                tags = trace.get("tags", {})
+                tags = tags if isinstance(tags, dict) else to_pairs(trace, "tags")
+                if tags.get(LOCATION_TAG):
+                    id_ = trace.get("trace_id") or trace["request_id"]
+                    yield ArtifactOwner(id=id_, artifact_uri=tags[LOCATION_TAG])
 
     def list_not_kept(self) -> list[str]:
         """See the port. Traces are counted, where the server can."""

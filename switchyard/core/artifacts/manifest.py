@@ -14,7 +14,7 @@ from switchyard.core.strict_json import decode_strictly
 FORMAT: Final = 1
 _SHA256: Final = re.compile("[0-9a-f]{64}")
 _DIGEST: Final = re.compile("sha256:[0-9a-f]{64}")
-_RUN_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")  # as in core.mlflow.sources
+_OWNER_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,49}")  # a trace's has 35, and its column takes 50
 
 
 class SourceObject(msgspec.Struct, frozen=True, kw_only=True, order=True):
@@ -53,7 +53,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """All artifacts of one run, by path; `to_manifest` makes it."""
 
     format: int = FORMAT
-    mlflow_run_id: str
+    mlflow_run_id: str  # or the id of a logged model, or of a trace
     source: str  # the place that was read, without a password
     objects: tuple[Copied, ...]
     left_out: tuple[LeftOut, ...] = ()
@@ -120,8 +120,8 @@ def to_notes_prefix(to_uri: str, mlflow_run_id: str) -> str:
 
 
 def is_run_id(text: str) -> bool:
-    """True for what can name a run of MLflow's, and a folder of ours."""
-    return _RUN_ID.fullmatch(text) is not None
+    """True for what can name a run of MLflow's, a logged model or a trace, and a folder of ours."""
+    return _OWNER_ID.fullmatch(text) is not None
 
 
 def _check(manifest: Manifest, where: str) -> None:

@@ -13,9 +13,9 @@ KIND = "artifacts"
 
 
 class ArtifactRun(msgspec.Struct, frozen=True, kw_only=True):
-    """A run of MLflow's whose artifacts are meant."""
+    """A run of MLflow's whose artifacts are meant; or a logged model or a trace, which no row names."""
 
-    mlflow_run_id: str
+    mlflow_run_id: str  # or the id of the model, or of the trace
     artifact_uri: str = ""  # as MLflow says; empty: it says none
     quick_test_ids: tuple[int, ...] = ()  # the rows that name it
     problem: str = ""  # MLflow does not know it (any more), or cannot tell

@@ -9,7 +9,15 @@ from switchyard.core.mlflow.store_rows import StoreRows
 from switchyard.core.verify.models import VerifiedModels
 
 KindName = Literal[
-    "registry", "logged-models", "traces", "datasets", "experiment-tags", "other", "artifacts", "logged-model-artifacts"
+    "registry",
+    "logged-models",
+    "traces",
+    "datasets",
+    "experiment-tags",
+    "other",
+    "artifacts",
+    "logged-model-artifacts",
+    "trace-artifacts",
 ]
 KINDS: Final[tuple[KindName, ...]] = get_args(KindName)
 
@@ -22,6 +30,7 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _EXPORT: Final = "keep an export and name it: switchyard export, then switchyard verify --kept-export-uri <where>"
+_COPY: Final = "copy them: switchyard artifacts copy --all-runs"
 _KINDS: Final[Mapping[KindName, Kind]] = {
     "registry": Kind(
         tables=(
@@ -43,10 +52,9 @@ _KINDS: Final[Mapping[KindName, Kind]] = {
     "datasets": Kind(tables=("datasets", "inputs", "input_tags"), keep=_EXPORT),
     "experiment-tags": Kind(tables=("experiment_tags",), keep=_EXPORT),
     "other": Kind(tables=(), keep=_EXPORT),  # every table that is named nowhere here
-    "artifacts": Kind(tables=(), keep="copy them: switchyard artifacts copy --all-runs"),
-    "logged-model-artifacts": Kind(
-        tables=(), keep="copy the folders that artifact_location names in the export's table logged_models"
-    ),
+    "artifacts": Kind(tables=(), keep=_COPY),
+    "logged-model-artifacts": Kind(tables=(), keep=_COPY),
+    "trace-artifacts": Kind(tables=(), keep=_COPY),
 }
 _OF_RUNS: Final = frozenset(("experiments", "runs", "metrics", "latest_metrics", "params", "tags"))
 """What verify compares run by run; an experiment's name is in its runs' rows."""
@@ -82,9 +90,12 @@ class KindFound(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class Artifacts(msgspec.Struct, frozen=True, kw_only=True):
-    """The runs whose artifacts MLflow knows a place for, and those whose artifacts were all copied and are there."""
+    """The runs, logged models and traces whose artifacts MLflow knows a place for, and those whose artifacts were all
+    copied and are there."""
 
-    stored: frozenset[str] = frozenset()
+    stored: frozenset[str] = frozenset()  # runs
+    models: frozenset[str] = frozenset()
+    traces: frozenset[str] = frozenset()
     copied: frozenset[str] = frozenset()
     empty: frozenset[str] = frozenset()  # of these, the ones of which nothing was found to copy
 
@@ -108,9 +119,13 @@ def find_kinds(
     found: list[KindFound] = []
     for kind in KINDS:
         if kind == "artifacts":
-            line = _find_artifacts(artifacts) if artifacts else None
+            line = _find_artifacts(kind, "runs", artifacts.stored, artifacts) if artifacts else None
         elif kind == "logged-model-artifacts":
-            line = _find_model_artifacts(store) if artifacts else None
+            # Some are counted and not listed: deleted or damaged ones, whose place no one tells.
+            untold = max(0, store.rows.get("logged_models", 0) - len(artifacts.models)) if artifacts else 0
+            line = _find_artifacts(kind, "logged_models", artifacts.models, artifacts, untold) if artifacts else None
+        elif kind == "trace-artifacts":
+            line = _find_artifacts(kind, "traces", artifacts.traces, artifacts) if artifacts else None
         else:
             line = _find_rows(kind, store, kept, models)
         if line is not None:
@@ -155,24 +170,18 @@ def _to_tables(kind: KindName, store: StoreRows) -> Sequence[str]:
     return sorted((store.rows.keys() | store.unkept.keys()) - named - _OF_RUNS - _HOUSEKEEPING)
 
 
-def _find_artifacts(artifacts: Artifacts) -> KindFound | None:
-    if not artifacts.stored:
+def _find_artifacts(
+    kind: KindName, owner: str, stored: frozenset[str], artifacts: Artifacts, untold: int = 0
+) -> KindFound | None:
+    if not stored and not untold:
         return None
-    left = artifacts.stored - artifacts.copied
+    left = len(stored - artifacts.copied) + untold
     return KindFound(
-        kind="artifacts",
-        stored={"runs": len(artifacts.stored)},
-        missing={"runs": len(left)} if left else {},
-        kept_in=["copies"] if artifacts.stored & artifacts.copied else [],
+        kind=kind,
+        stored={owner: len(stored) + untold},
+        missing={owner: left} if left else {},
+        kept_in=["copies"] if stored & artifacts.copied else [],
     )
-
-
-def _find_model_artifacts(store: StoreRows) -> KindFound | None:
-    """A logged model of MLflow 3 has a folder of its own, beside those of runs, which nothing copies."""
-    count = store.rows.get("logged_models", 0)
-    if not count:
-        return None
-    return KindFound(kind="logged-model-artifacts", stored={"logged_models": count}, missing={"logged_models": count})
 
 
 def list_beside(kinds: Sequence[KindFound], artifacts: Artifacts) -> list[str]:
@@ -181,8 +190,10 @@ def list_beside(kinds: Sequence[KindFound], artifacts: Artifacts) -> list[str]:
     by_export = {kind.kind for kind in kinds if kind.kept_in == ["an export"] and not kind.missing}
     if "registry" in by_export:
         said.append("files of registered versions that lie in no run: switchyard import-models copies them")
-    if "traces" in by_export:
+    if "traces" in by_export and not (artifacts.traces and artifacts.traces <= artifacts.copied):
         said.append("spans that MLflow keeps as a trace's artifact, and not in its database")
     if empty := len(artifacts.empty & artifacts.stored):
         said.append(f"artifacts of {empty} runs, if they have any: none was found where MLflow says that they are")
+    if empty := len(artifacts.empty & artifacts.models):
+        said.append(f"files of {empty} logged models: none was found where MLflow says that they are")
     return said

@@ -25,8 +25,10 @@ ANOTHER = VerifiedModel(name="c", here="c", versions=2, equal=2)
 HALF = VerifiedModel(name="b", here="b", versions=2, equal=1, missing=[2])
 
 
-def artifacts(stored: str, copied: str = "") -> Artifacts:
-    return Artifacts(stored=frozenset(stored), copied=frozenset(copied))
+def artifacts(stored: str, copied: str = "", *, models: str = "", traces: str = "") -> Artifacts:
+    return Artifacts(
+        stored=frozenset(stored), copied=frozenset(copied), models=frozenset(models), traces=frozenset(traces)
+    )
 
 
 FOUND: dict[str, tuple[dict[str, Any], list[tuple[str, dict[str, int], list[str]]]]] = {
@@ -87,7 +89,25 @@ FOUND: dict[str, tuple[dict[str, Any], list[tuple[str, dict[str, int], list[str]
         {"store": rows(), "artifacts": artifacts("ab", "abc")},
         [("artifacts", {}, ["copies"])],
     ),
-    "logged models, whose artifacts nothing copies": (
+    "logged models and traces, whose artifacts were copied in part": (
+        {"store": rows(logged_models=2), "artifacts": artifacts("a", "amt", models="mn", traces="tuv")},
+        [
+            ("logged-models", {"logged_models": 2}, []),
+            ("artifacts", {}, ["copies"]),
+            ("logged-model-artifacts", {"logged_models": 1}, ["copies"]),
+            ("trace-artifacts", {"traces": 2}, ["copies"]),
+        ],
+    ),
+    "logged models and traces, whose artifacts were all copied": (
+        {"store": rows(logged_models=1), "artifacts": artifacts("a", "amt", models="m", traces="t")},
+        [
+            ("logged-models", {"logged_models": 1}, []),
+            ("artifacts", {}, ["copies"]),
+            ("logged-model-artifacts", {}, ["copies"]),
+            ("trace-artifacts", {}, ["copies"]),
+        ],
+    ),
+    "logged models that are counted, and whose places nobody tells": (
         {"store": rows(logged_models=2), "kept": rows(logged_models=2), "artifacts": artifacts("a", "a")},
         [
             ("logged-models", {}, ["an export"]),

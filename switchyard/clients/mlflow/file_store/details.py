@@ -11,6 +11,7 @@ from typing import Any, Final
 from switchyard.clients.mlflow.file_store.layout import MODELS, Layout, Place
 from switchyard.clients.mlflow.file_store.metric_files import read_model_points
 from switchyard.clients.mlflow.file_store.tracking import FolderTracking
+from switchyard.core.artifacts.owners import LOCATION_TAG, ArtifactOwner
 from switchyard.core.errors import BadRecord, BadRequest, BadSetup, NotFound
 from switchyard.core.mlflow.contents import (
     DatasetUse,
@@ -77,6 +78,16 @@ class FolderDetails:
                 found = self._read_model(folder, model_id, experiment_id)
             if found:
                 yield found
+
+    def list_traces(self) -> Iterator[ArtifactOwner]:
+        """See the port."""
+        for experiment in self._layout.list_experiments():
+            for folder in self._layout.list_folders(f"{experiment.folder}traces/"):
+                trace_id, place = self._layout.to_id(folder), ""
+                with self._noting(f"the trace {trace_id}"):
+                    place = self._read_texts(folder, "tags").get(LOCATION_TAG, "")
+                if place:
+                    yield ArtifactOwner(id=trace_id, artifact_uri=place)
 
     def list_not_kept(self) -> list[str]:
         """See the port. Traces are counted, where there are any."""
