@@ -29,6 +29,7 @@ def artifacts_copy(wanted: ArtifactsCopyParameters) -> CopyResult:
         wanted.to_uri,
         wanted.artifacts_destination,
         wanted.artifacts_roots,
+        wanted.artifacts_from,
         concurrency=wanted.concurrency,
         in_flight_bytes=wanted.in_flight_bytes,
         again=wanted.again,

@@ -18,7 +18,7 @@ from tasks.show import name_flow_run, show_artifacts
 def artifacts_plan(wanted: ArtifactsPlanParameters) -> PlanResult:
     """Lists every run's artifacts: objects, bytes, and what cannot be reached or copied, with the reason."""
     name_flow_run("artifacts plan")
-    how = to_how(wanted.to_uri, wanted.artifacts_destination, wanted.artifacts_roots)
+    how = to_how(wanted.to_uri, wanted.artifacts_destination, wanted.artifacts_roots, wanted.artifacts_from)
     runs = find_artifact_runs(wanted.quick_test_id, wanted.all_runs, wanted.experiments, wanted.export_uri)
     key = uuid4().hex
     plans = in_batches(

@@ -16,7 +16,13 @@ from tasks.show import name_flow_run, show_artifacts
 def artifacts_verify(wanted: ArtifactsVerifyParameters) -> VerifyArtifactsResult:
     """Reads every copy again. Fails after all were read, naming the runs whose artifacts are not all kept."""
     name_flow_run("artifacts verify")
-    how = to_how(wanted.to_uri, wanted.artifacts_destination, wanted.artifacts_roots, concurrency=wanted.concurrency)
+    how = to_how(
+        wanted.to_uri,
+        wanted.artifacts_destination,
+        wanted.artifacts_roots,
+        wanted.artifacts_from,
+        concurrency=wanted.concurrency,
+    )
     if wanted.against_source:
         runs = find_artifact_runs(wanted.quick_test_id, wanted.all_runs, (), wanted.export_uri)
     else:

@@ -642,6 +642,13 @@ ArtifactsRoots = Annotated[
         "outside them is read. None: the folder of MLFLOW_TRACKING_URI, if it is one, and --artifacts-destination"
     ),
 ]
+ArtifactsFrom = Annotated[
+    tuple[Annotated[str, Meta(pattern="^[^=]+=.*[/:].*$")], ...],
+    Meta(
+        description="OLD=NEW: what MLflow says is in OLD is read in NEW (a path or a URI), as in "
+        "mlruns=/srv/mlflow/mlruns; NEW is then also one of --artifacts-roots"
+    ),
+]
 OneRun = Annotated[int, Meta(ge=0, description="one run's id; 0: every run that has an MLflow run")]
 EveryRun = Annotated[bool, Meta(description="also MLflow runs without a row")]
 Experiments = Annotated[tuple[str, ...], Meta(description="only runs of this MLflow experiment, by name; none: of all")]
@@ -659,6 +666,7 @@ class ArtifactsPlanParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_
     to_uri: ArtifactsUri = ""
     artifacts_destination: ArtifactsDestination = ""
     artifacts_roots: ArtifactsRoots = ()
+    artifacts_from: ArtifactsFrom = ()
     export_uri: ExportUri = ""
 
 
@@ -674,6 +682,7 @@ class ArtifactsCopyParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_
     to_uri: ArtifactsUri = ""
     artifacts_destination: ArtifactsDestination = ""
     artifacts_roots: ArtifactsRoots = ()
+    artifacts_from: ArtifactsFrom = ()
     export_uri: ExportUri = ""
     again: Annotated[bool, Meta(description="read all artifacts again, and replace damaged copies")] = False
     concurrency: Annotated[int, Meta(ge=1, le=64, description="objects copied at once")] = 8
@@ -696,5 +705,6 @@ class ArtifactsVerifyParameters(msgspec.Struct, frozen=True, kw_only=True, forbi
     to_uri: ArtifactsUri = ""
     artifacts_destination: ArtifactsDestination = ""
     artifacts_roots: ArtifactsRoots = ()
+    artifacts_from: ArtifactsFrom = ()
     export_uri: ExportUri = ""
     concurrency: Annotated[int, Meta(ge=1, le=64, description="objects read at once")] = 8

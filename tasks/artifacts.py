@@ -7,7 +7,7 @@ from pathlib import Path
 from switchyard.clients.connect import connect
 from switchyard.clients.settings import is_folder
 from switchyard.core.artifacts.copies import RunCopied, RunVerified
-from switchyard.core.artifacts.places import to_allowed
+from switchyard.core.artifacts.places import to_allowed, to_moved
 from switchyard.core.artifacts.plan import ArtifactRun, How, RunPlan
 from switchyard.services import artifacts
 from switchyard.services.artifact_copying import Progress
@@ -72,6 +72,7 @@ def to_how(
     to_uri: str,
     destination: str,
     roots: Sequence[str] = (),
+    moved: Sequence[str] = (),
     *,
     concurrency: int = 8,
     in_flight_bytes: int = 1 << 30,
@@ -82,11 +83,13 @@ def to_how(
     settings = connect().settings
     to_uri = to_uri.rstrip("/") or f"{settings.artifacts_uri}/mlflow-artifacts"
     folder = settings.mlflow_tracking_uri if is_folder(settings.mlflow_tracking_uri) else ""
+    moves = to_moved(moved)
     ours = (Path(settings.state_dir).as_uri(), settings.artifacts_uri, to_uri)
     return How(
         to_uri=to_uri,
         destination=destination,
-        allowed=to_allowed([*roots, destination, folder], ours),
+        moved=moves,
+        allowed=to_allowed([*roots, destination, folder, *(one.new for one in moves)], ours),
         server=settings.mlflow_server_uri,
         concurrency=concurrency,
         in_flight_bytes=in_flight_bytes,

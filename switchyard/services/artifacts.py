@@ -20,7 +20,7 @@ from switchyard.core.artifacts.manifest import (
     to_object_uri,
 )
 from switchyard.core.artifacts.owners import ArtifactOwner
-from switchyard.core.artifacts.places import Place, Unreachable, lies_in, to_place, without_password
+from switchyard.core.artifacts.places import Place, Unreachable, follow_move, lies_in, to_place, without_password
 from switchyard.core.artifacts.plan import KIND, ArtifactRun, How, RunPlan, choose
 from switchyard.core.errors import BadRecord, NotFound, StaleWrite, SwitchyardError, TryAgain, catch, to_message
 from switchyard.core.history.publication import Draft
@@ -370,7 +370,8 @@ class _Batch:
             return Unreachable(uri=run.artifact_uri, reason=run.problem)
         if not run.artifact_uri:
             return None
-        return to_place(run.artifact_uri, destination=self._how.destination, server=self._how.server)
+        uri = follow_move(run.artifact_uri, self._how.moved)
+        return to_place(uri, destination=self._how.destination, server=self._how.server)
 
     def _find_copy(self, run_id: str) -> Manifest | None:
         try:

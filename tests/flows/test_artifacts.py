@@ -114,9 +114,9 @@ def test_the_command_exits_1_where_something_is_not_kept(
 def test_the_settings_say_what_may_be_read(outside: Outside, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The folder that is MLflow's store, and the server's destination; of our own files none, wherever they are."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", str(tmp_path / "mlruns"))
-    how = to_how("", "/srv/artifacts", ["/srv/more"])
+    how = to_how("", "/srv/artifacts", ["/srv/more"], ["mlruns=/srv/old"])
     folder = (tmp_path / "mlruns").as_uri()
-    assert how.allowed.roots == ("file:///srv/more", "file:///srv/artifacts", folder)
+    assert how.allowed.roots == ("file:///srv/more", "file:///srv/artifacts", folder, "file:///srv/old")
     settings = connect().settings
     assert how.allowed.ours == (Path(settings.state_dir).as_uri(), settings.artifacts_uri, how.to_uri)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://mlflow.example")

@@ -14,6 +14,7 @@ import pytest
 from switchyard.clients.artifacts.own import ObjectsSource
 from switchyard.clients.objects.files import FileObjects
 from switchyard.core.artifacts.manifest import Copied, LeftOut, SourceObject, to_object_uri
+from switchyard.core.artifacts.places import to_allowed, to_moved
 from switchyard.core.artifacts.plan import ArtifactRun
 from switchyard.core.errors import BadSetup, NotFound, TryAgain
 from switchyard.core.ports import ANY, Stat
@@ -534,6 +535,20 @@ def test_places_that_no_one_reaches_are_their_runs_failures(make_world: MakeWorl
         "e": "nothing",
     }
     assert "--artifacts-destination" in world.lines()["c"][1]
+
+
+def test_relative_places_are_read_where_their_folder_is(make_world: MakeWorld) -> None:
+    """Old clients wrote them so. One that leads out of that folder is not read."""
+    uris = {letter: f"./mlruns/4/{letter * 32}/artifacts" for letter in "ab"} | {"c": "mlruns/../secret"}
+    world = make_world({"a": {"x y": b"1"}, "b": {"z": b"2"}, "c": {}}, uris=uris)
+    (world.folder / "secret").mkdir()
+    (world.folder / "secret" / "key").write_bytes(b"key")
+    root = str(world.folder / "mlruns")
+    how = world.how(moved=to_moved([f"mlruns={root}"]), allowed=to_allowed([root], []))
+    done = by_letter(copy_runs(world.outside, world.runs(), how))
+    assert {letter: one.state for letter, one in done.items()} == {"a": "copied", "b": "copied", "c": "failed"}
+    assert world.kept("a") == {"x y": b"1"}
+    assert ".." in done["c"].reason
 
 
 def test_a_run_that_mlflow_has_no_longer_keeps_its_copy(make_world: MakeWorld) -> None:

@@ -17,6 +17,7 @@ from switchyard.core.ports import Objects
 
 _BESIDE_RUNS = ("models", "traces")
 """Folders of an experiment. Source: mlflow/store/tracking/file_store.py and sqlalchemy_store.py, 3.17.2"""
+_MOVED = "; if they are in another folder here, say where: --artifacts-from <old folder>=<new folder>"
 _LINK = "it is a link, a pipe or a device, and what is behind it may lie anywhere: copy that by itself"
 
 
@@ -96,4 +97,4 @@ def _check_is_seen(place: str) -> None:
     if above[-1].name.isdecimal():  # an experiment's id, so that the folder above it is MLflow's
         above.append(above[-1].parent)
     if not any(folder.is_dir() for folder in above):
-        raise NotFound(f"no folder {above[-1]} is on this machine: the artifacts are on another one")
+        raise NotFound(f"no folder {above[-1]} is on this machine: the artifacts are on another one{_MOVED}")

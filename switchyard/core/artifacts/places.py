@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import Final, Literal
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import msgspec
 
@@ -15,6 +15,7 @@ _NEEDS: Final = {"s3": "boto3", "wasbs": "azure-storage-blob", "abfss": "azure-s
 """What MLflow's own readers import beside MLflow. Source: mlflow/store/artifact/, 3.17.2"""
 
 
+_SAY_WHERE: Final = "; if its files are on this one now, say where: --artifacts-from <old folder>=<new folder>"
 _NAMES_ANOTHER: Final = ("runs", "models")
 """MLflow's reader of these asks where that one's artifacts are, and reads there: also on this machine's disk."""
 _PORTS: Final = {"http": 80, "https": 443}
@@ -82,6 +83,43 @@ def to_allowed(roots: Iterable[str], ours: Iterable[str]) -> Allowed:
     )
 
 
+class Moved(msgspec.Struct, frozen=True, kw_only=True):
+    """What lies at `old`, as MLflow writes it, is at `new` now. Neither has a slash at its end."""
+
+    old: str
+    new: str
+
+
+def to_moved(texts: Iterable[str]) -> tuple[Moved, ...]:
+    """From ``OLD=NEW``; the longest `old` first, for it says most. A relative path is the same with and without ``./``.
+
+    >>> to_moved(["./mlruns=/srv/ml runs/"])
+    (Moved(old='mlruns', new='file:///srv/ml%20runs'),)
+    """
+    pairs = (text.partition("=") for text in texts)
+    found = [
+        Moved(old=old.removeprefix("./").rstrip("/"), new=_to_file_uri(new.strip()).rstrip("/"))
+        for old, _, new in pairs
+    ]
+    return tuple(sorted(found, key=lambda one: len(one.old), reverse=True))
+
+
+def follow_move(artifact_uri: str, moved: Iterable[Moved]) -> str:
+    """Where the place is now; as MLflow has it, if nothing is said of it.
+
+    >>> follow_move("./mlruns/0/a/artifacts", to_moved(["mlruns=/srv/mlruns"]))
+    'file:///srv/mlruns/0/a/artifacts'
+    """
+    uri = artifact_uri.removeprefix("./")
+    for one in moved:
+        if lies_in(uri, one.old):
+            rest = uri[len(one.old) :]
+            named = _SCHEME.match(uri)
+            is_path = named is None or len(named[1]) == 1  # and not percent-encoded, as a URI is
+            return one.new + (quote(rest) if is_path and one.new.startswith("file:") else rest)
+    return artifact_uri
+
+
 def to_place(artifact_uri: str, *, destination: str = "", server: str = "") -> Place | Unreachable:
     """Who reads `artifact_uri`.
 
@@ -123,13 +161,15 @@ def to_place(artifact_uri: str, *, destination: str = "", server: str = "") -> P
     found = _SCHEME.match(uri)
     if found is None:
         return Unreachable(
-            uri=shown, reason="it is relative to the folder in which MLflow ran, which is not known here"
+            uri=shown,
+            reason="it is relative to the folder in which MLflow ran, which is not known here; say where its first "
+            "folder is: --artifacts-from mlruns=/srv/mlflow/mlruns",
         )
     scheme = found[1]
     if len(scheme) == 1:
-        return Unreachable(uri=shown, reason="it is a path of a Windows machine")
+        return Unreachable(uri=shown, reason=f"it is a path of a Windows machine{_SAY_WHERE}")
     if scheme == "file" and not uri.startswith("file:///"):
-        return Unreachable(uri=shown, reason="it is a path on another machine")
+        return Unreachable(uri=shown, reason=f"it is a path on another machine{_SAY_WHERE}")
     if scheme in ("gs", "file"):
         return Place(uri=uri.rstrip("/"), reader="objects")
     if scheme in _NAMES_ANOTHER:

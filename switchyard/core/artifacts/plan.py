@@ -6,7 +6,7 @@ from typing import Literal
 import msgspec
 
 from switchyard.core.artifacts.manifest import Copied, LeftOut, Manifest, SourceObject
-from switchyard.core.artifacts.places import Allowed, lies_in
+from switchyard.core.artifacts.places import Allowed, Moved, lies_in
 
 KIND = "artifacts"
 """The kind of the ledger's lines."""
@@ -26,6 +26,7 @@ class How(msgspec.Struct, frozen=True, kw_only=True):
 
     to_uri: str  # without a slash at its end
     destination: str = ""  # the MLflow server's own --artifacts-destination; empty: not known
+    moved: tuple[Moved, ...] = ()  # what lies elsewhere than MLflow says
     allowed: Allowed = Allowed()  # what our own adapters may read
     server: str = ""  # the MLflow server that the settings name, which hands artifacts through; empty: none
     concurrency: int = 8  # objects at once

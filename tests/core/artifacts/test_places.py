@@ -7,7 +7,9 @@ from switchyard.core.artifacts.places import (
     Unreachable,
     find_needed_package,
     find_refusal,
+    follow_move,
     to_allowed,
+    to_moved,
     to_place,
     without_password,
 )
@@ -41,9 +43,9 @@ def test_places_are_read_by_our_own_adapters_where_we_have_one(uri: str, expecte
 @pytest.mark.parametrize(
     ("uri", "reason"),
     [
-        ("mlruns/0/a/artifacts", "relative"),
+        ("mlruns/0/a/artifacts", "--artifacts-from mlruns="),
         ("./mlruns/0/a", "relative"),
-        ("C:/mlruns/0", "Windows"),
+        ("C:/mlruns/0", "Windows machine; if its files are on this one now, say where: --artifacts-from"),
         ("file://otherhost/a", "another machine"),
         ("mlflow-artifacts:/0/a", "MLFLOW_TRACKING_URI"),
         ("runs:/0123/model", "it is no place"),
@@ -135,3 +137,28 @@ def test_places_are_read_only_where_the_operator_says(uri: str, said: str) -> No
     found = find_refusal(uri, ALLOWED)
     assert said in found
     assert bool(said) == bool(found)
+
+
+MOVED = to_moved(
+    ["mlruns=/srv/ml flow", "./mlruns/7=gs://bucket/7", "C:/ml=/srv/ml", "file:///old=/srv/old", "s3://a=s3://b/c/"]
+)
+
+
+@pytest.mark.parametrize(
+    ("uri", "expected"),
+    [
+        ("./mlruns/1/a/artifacts", "file:///srv/ml%20flow/1/a/artifacts"),
+        ("mlruns/1/a b/artifacts", "file:///srv/ml%20flow/1/a%20b/artifacts"),
+        ("mlruns", "file:///srv/ml%20flow"),
+        ("mlruns/7/a/artifacts", "gs://bucket/7/a/artifacts"),
+        ("mlruns2/1/a", "mlruns2/1/a"),
+        ("C:/ml/1/a", "file:///srv/ml/1/a"),
+        ("file:///old/a%20b", "file:///srv/old/a%20b"),
+        ("s3://a/1", "s3://b/c/1"),
+        ("/mlruns/1", "/mlruns/1"),
+        ("", ""),
+    ],
+)
+def test_a_place_is_where_its_folder_is_now(uri: str, expected: str) -> None:
+    """The longest folder that is named counts, by whole parts of its path, as text of the one kind or the other."""
+    assert follow_move(uri, MOVED) == expected
