@@ -139,7 +139,6 @@ class Copying:
     how: How
     pool: ThreadPoolExecutor
     gate: Gate
-    patience: Patience
     progress: Progress
 
     def copy_run(
@@ -352,6 +351,7 @@ class _Reading:
         self.copied = 0
         self.copied_bytes = 0
         self.passing: dict[str, SwitchyardError] = {}
+        self._patience = Patience()
 
     def copy_all(self, objects: Iterable[SourceObject], known: dict[str, Copied]) -> dict[str, LeftOut]:
         """Adds what is copied to `known`; answers what is not, and why."""
@@ -361,7 +361,7 @@ class _Reading:
         try:
             for one, found in run_bounded(self._copying.pool, self._copy, objects, 4 * self._copying.how.concurrency):
                 if isinstance(found, Copied):
-                    self._copying.patience.note_done()
+                    self._patience.note_done()
                     self.passing.pop(one.path, None)
                     known[one.path] = found
                     self.copied += 1
@@ -387,10 +387,10 @@ class _Reading:
     def _note_trouble(self, err: TryAgain) -> None:
         """Goes on with the other objects as long as their store answers. Raises: TryAgain: it is away."""
         try:
-            self._copying.patience.note_trouble(err)
+            self._patience.note_trouble(err)
         except TryAgain:
             next(iter(self._source.list(self._place.uri)), None)
-            self._copying.patience.note_answer()
+            self._patience.note_answer()
 
     def _keep(self, noted: list[Copied]) -> None:
         self._copying.keep_note(self._run.mlflow_run_id, self._shown, noted)

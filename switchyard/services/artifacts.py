@@ -1,5 +1,6 @@
 """The artifacts of MLflow's runs, a batch of runs at a time: what there is, copied, and what of the copies is whole."""
 
+import threading
 from collections.abc import Callable, Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -21,7 +22,7 @@ from switchyard.core.artifacts.manifest import (
 )
 from switchyard.core.artifacts.owners import ArtifactOwner
 from switchyard.core.artifacts.places import Place, Unreachable, follow_move, lies_in, to_place, without_password
-from switchyard.core.artifacts.plan import KIND, ArtifactRun, How, RunPlan, choose
+from switchyard.core.artifacts.plan import KIND, ArtifactRun, How, RunPlan, choose, to_groups
 from switchyard.core.errors import BadRecord, NotFound, StaleWrite, SwitchyardError, TryAgain, catch, to_message
 from switchyard.core.history.publication import Draft
 from switchyard.core.ports import ArtifactSource
@@ -40,6 +41,9 @@ from switchyard.services.artifact_copying import (
 from switchyard.services.artifact_objects import Stored
 
 _MANIFESTS_AT_ONCE: Final = 8  # a read from a bucket takes some 50 ms, most of it waiting
+RUNS_AT_ONCE: Final = 8
+"""Of many runs with few objects, most of the time is waiting: for a list, a row, a manifest. Their lists of objects are
+in memory."""
 _LINES: Final = 100
 """Ledger lines in one transaction."""
 
@@ -130,7 +134,8 @@ def plan_runs(
     """
     batch, patience = _Batch(outside, how), None if gives_up else Patience()
     stored = (progress or Progress()).stored
-    return [batch.plan(run, patience, stored) for run in runs]
+    with ThreadPoolExecutor(min(RUNS_AT_ONCE, how.concurrency), thread_name_prefix="runs") as pool:
+        return list(pool.map(lambda run: batch.plan(run, patience, stored), runs))
 
 
 def copy_runs(
@@ -154,39 +159,51 @@ def copy_runs(
     """
     batch = _Batch(outside, how)
     passing: list[TryAgain] = []
-    done: list[RunCopied] = []
-    with ThreadPoolExecutor(how.concurrency, thread_name_prefix="artifacts") as pool:
+    done: dict[str, RunCopied] = {}
+    recording = threading.Lock()
+
+    def note(found: RunCopied) -> None:
+        with recording:
+            done[found.mlflow_run_id] = found
+            _record(outside, [found])
+            settled(found)
+
+    def copy_group(group: Sequence[ArtifactRun]) -> None:
+        earlier = _Earlier()
+        for run in group:
+            try:
+                note(batch.copy(run, copying, earlier))
+            except PassingTrouble as err:
+                passing.append(err.error)
+                note(err.done)
+            except OurTrouble as err:
+                if not gives_up or not isinstance(err.error, TryAgain):
+                    raise err.error from err
+                note(_to_failed(run, err.error))
+            except TryAgain as err:
+                passing.append(err)
+                if gives_up:
+                    note(_to_failed(run, err))
+
+    at_once = min(RUNS_AT_ONCE, how.concurrency)
+    with (
+        ThreadPoolExecutor(how.concurrency, thread_name_prefix="artifacts") as pool,
+        ThreadPoolExecutor(at_once, thread_name_prefix="runs") as runs_pool,
+    ):
         copying = Copying(
             target=outside.objects(how.to_uri),
             copies=outside.artifact_copies,
             how=how,
             pool=pool,
             gate=Gate(how.in_flight_bytes),
-            patience=Patience(),
             progress=progress or Progress(),
         )
-        earlier = _Earlier()
-        for run in runs:
-            try:
-                found = batch.copy(run, copying, earlier)
-            except PassingTrouble as err:
-                passing.append(err.error)
-                found = err.done
-            except OurTrouble as err:
-                if not gives_up or not isinstance(err.error, TryAgain):
-                    raise err.error from err
-                found = _to_failed(run, err.error)
-            except TryAgain as err:
-                passing.append(err)
-                found = _to_failed(run, err)
-                if not gives_up:
-                    continue
-            done.append(found)
-            _record(outside, [found])
-            settled(found)
+        for _, trouble in run_bounded(runs_pool, copy_group, to_groups(runs), at_once):
+            if trouble is not None:
+                raise trouble
     if passing and not gives_up:
         raise TryAgain(f"{len(passing)} runs' artifacts could not all be read; the first: {passing[0]}") from passing[0]
-    return done
+    return [done[run.mlflow_run_id] for run in runs if run.mlflow_run_id in done]
 
 
 def verify_runs(
@@ -215,8 +232,11 @@ def verify_runs(
                 raise
             return batch.to_verified(run, "unread", None, [to_message(err)])
 
-    with ThreadPoolExecutor(how.concurrency, thread_name_prefix="artifacts") as pool:
-        return [verify(run) for run in runs]
+    with (
+        ThreadPoolExecutor(how.concurrency, thread_name_prefix="artifacts") as pool,
+        ThreadPoolExecutor(min(RUNS_AT_ONCE, how.concurrency), thread_name_prefix="runs") as runs_pool,
+    ):
+        return list(runs_pool.map(verify, runs))
 
 
 def find_kept(outside: Outside) -> Artifacts:

@@ -6,7 +6,7 @@ from flows.__main__ import FLOWS, GROUPS
 from flows.parameters import ArtifactsCopyParameters
 from flows.steps.artifact_batches import BATCH_RUNS
 from switchyard.core.runs.flags import to_flag
-from switchyard.services import artifact_copying
+from switchyard.services import artifact_copying, artifacts
 from tests.docs.pages import read_page
 
 PAGE = read_page("artifacts.md")
@@ -29,3 +29,4 @@ def test_its_numbers_are_the_codes() -> None:
     assert f"at most {artifact_copying.NOTE_OBJECTS} objects or {artifact_copying.NOTE_BYTES >> 20} MB" in PAGE
     assert f"above {artifact_copying.IN_MEMORY_BYTES >> 20} MiB" in PAGE
     assert f"a batch of {BATCH_RUNS} runs" in PAGE
+    assert f"of at most {artifacts.RUNS_AT_ONCE} runs" in PAGE

@@ -576,6 +576,57 @@ def test_rows_choose_the_runs_unless_all_are_asked_for(make_world: MakeWorld) ->
         world.runs(quick_test_id=7)
 
 
+def test_runs_are_copied_several_at_once(make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as objects at most: each first object waits until those of the other runs are there, too. The answer is
+    in the order that was asked for, and each run has its line."""
+    world = make_world({letter: {f"{letter}{number}": letter.encode() for number in range(2)} for letter in "abcdef"})
+    barrier, fetch = threading.Barrier(3, timeout=30), ObjectsSource.fetch
+    at_once, most, lock = 0, 0, threading.Lock()
+    copy_run = artifact_copying.Copying.copy_run
+
+    def meet(self: ObjectsSource, place: str, found: SourceObject, file: BinaryIO) -> SourceObject:
+        if found.path.endswith("0"):
+            barrier.wait()
+        return fetch(self, place, found, file)
+
+    def count(*arguments: Any) -> Any:
+        nonlocal at_once, most
+        with lock:
+            at_once += 1
+            most = max(most, at_once)
+        found = copy_run(*arguments)
+        with lock:
+            at_once -= 1
+        return found
+
+    monkeypatch.setattr(ObjectsSource, "fetch", meet)
+    monkeypatch.setattr(artifact_copying.Copying, "copy_run", count)
+    runs = world.runs()[::-1]
+    done = copy_runs(world.outside, runs, world.how(concurrency=3))
+    assert [one.mlflow_run_id[0] for one in done] == list("fedcba")
+    assert {one.state for one in done} == {"copied"}
+    assert most == 3
+    assert world.lines() == dict.fromkeys("abcdef", ("copied", ""))
+
+
+def test_an_interrupt_ends_all_runs(make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that are copied at the same time end at their next object, and those that wait do not begin."""
+    world = make_world({letter: {f"{number:02}": b"%d" % number for number in range(40)} for letter in "abcdefgh"})
+    progress, seen = Progress(), set()
+    fetch = ObjectsSource.fetch
+
+    def interrupt(self: ObjectsSource, place: str, found: SourceObject, file: BinaryIO) -> SourceObject:
+        seen.add(place)
+        progress.is_interrupted = True
+        return fetch(self, place, found, file)
+
+    monkeypatch.setattr(ObjectsSource, "fetch", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        copy_runs(world.outside, world.runs(), world.how(concurrency=2), progress=progress)
+    assert len(seen) <= 2
+    assert world.lines() == {}
+
+
 def test_two_at_once_end_as_one(make_world: MakeWorld) -> None:
     """Each writes what the other does; no note is left."""
     world = make_world({letter: {f"{number}": b"%d" % (number % 7) for number in range(40)} for letter in "ab"})

@@ -9,6 +9,7 @@ import re
 import shutil
 import tempfile
 import threading
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,8 @@ from switchyard.core.artifacts.names import find_name_problem, to_text
 from switchyard.core.artifacts.places import find_needed_package, without_password
 from switchyard.core.errors import BadRequest, BadSetup, NotFound, StaleWrite, SwitchyardError, TryAgain
 
+_OPENED: Final = 16
+"""More than there are runs at once."""
 _CHUNK_BYTES: Final = 1 << 20
 _WRITING: Final = "write to a temporary file (TMPDIR names its folder)"
 _QUERY: Final = re.compile(r"\?[^\s'\"]*")
@@ -38,7 +41,7 @@ class RepositorySource:
 
     def __init__(self, tracking_uri: str = "") -> None:
         self._tracking_uri = tracking_uri
-        self._opened: dict[str, Any] = {}
+        self._opened: OrderedDict[str, Any] = OrderedDict()
         self._opening = threading.Lock()
 
     def list(self, place: str) -> Iterator[SourceObject | LeftOut]:
@@ -82,7 +85,7 @@ class RepositorySource:
         return found
 
     def _open(self, place: str) -> Any:
-        """One repository a place: each makes a pool of threads."""
+        """One repository a place, of the last few: each makes a pool of threads."""
         with self._opening:
             if place not in self._opened:
                 prepare_client()
@@ -90,12 +93,14 @@ class RepositorySource:
                 os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
                 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-                self._opened.clear()  # runs come one after the other
+                while len(self._opened) >= _OPENED:
+                    self._opened.popitem(last=False)
                 self._opened[place] = (
                     get_artifact_repository(place, tracking_uri=self._tracking_uri)
                     if self._tracking_uri
                     else get_artifact_repository(place)
                 )
+            self._opened.move_to_end(place)
             return self._opened[place]
 
 

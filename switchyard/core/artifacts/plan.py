@@ -79,19 +79,28 @@ def is_up_to_date(manifest: Manifest, source: str, found: Sequence[SourceObject]
     )
 
 
-def to_batches(runs: Iterable[ArtifactRun], size: int) -> list[list[ArtifactRun]]:
-    """The runs, about `size` a batch, by place; those of one place, or of a place within it, are in one batch, next to
-    each other: there an object of two runs is read once."""
-    batches: list[list[ArtifactRun]] = []
+def to_groups(runs: Iterable[ArtifactRun]) -> list[list[ArtifactRun]]:
+    """The runs by place: those of one place, or of a place within it, are one group, the widest place first. An object
+    of two runs is read once when the runs of a group are copied one after the other."""
+    groups: list[list[ArtifactRun]] = []
     root = ""
     for run in sorted(runs, key=lambda run: (run.artifact_uri.rstrip("/") + "/", run.mlflow_run_id)):
         place = run.artifact_uri.rstrip("/")
-        within = bool(root) and lies_in(place, root)
-        if not within:
+        if root and lies_in(place, root):
+            groups[-1].append(run)
+        else:
+            groups.append([run])
             root = place
-        if not batches or (len(batches[-1]) >= size and not within):
+    return groups
+
+
+def to_batches(runs: Iterable[ArtifactRun], size: int) -> list[list[ArtifactRun]]:
+    """The runs, about `size` a batch, by place; a group is in one batch."""
+    batches: list[list[ArtifactRun]] = []
+    for group in to_groups(runs):
+        if not batches or len(batches[-1]) >= size:
             batches.append([])
-        batches[-1].append(run)
+        batches[-1] += group
     return batches
 
 
