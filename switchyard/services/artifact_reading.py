@@ -1,7 +1,9 @@
 """The copied artifacts of a run, as serving lists and sends them: by their names, and by the hash that each has."""
 
 import hashlib
+import threading
 from bisect import bisect_left
+from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Final
 
@@ -110,21 +112,54 @@ def _read(outside: Outside, uri: str, start: int, length: int) -> Iterator[bytes
         start += len(part)
 
 
-_manifests: dict[tuple[str, str], Manifest] = {}
-_MANIFESTS_KEPT: Final = 16
+MANIFESTS_BYTES: Final = 32 * 1024 * 1024
+"""Of the files of the manifests that are remembered. In memory one is about twice its file; one of 100,000
+artifacts has some 15 MB."""
+
+
+class Manifests:
+    """The manifests that were read last, as many as `limit_bytes` of their files; a larger one is not remembered. Safe
+    for several threads."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit_bytes = limit_bytes
+        self._kept: OrderedDict[tuple[str, str], tuple[Manifest, int]] = OrderedDict()
+        self._lock = threading.Lock()
+        self.size_bytes = 0
+
+    def find(self, to_uri: str, digest: str) -> Manifest | None:
+        """None: it is not remembered."""
+        with self._lock:
+            found = self._kept.get((to_uri, digest))
+            if found is not None:
+                self._kept.move_to_end((to_uri, digest))
+        return found[0] if found is not None else None
+
+    def keep(self, to_uri: str, digest: str, manifest: Manifest, size_bytes: int) -> None:
+        """Forgets those that were used longest ago, where there is no room. A second call changes nothing."""
+        with self._lock:
+            if size_bytes > self._limit_bytes or (to_uri, digest) in self._kept:
+                return
+            while self.size_bytes + size_bytes > self._limit_bytes:
+                _, (_, forgotten_bytes) = self._kept.popitem(last=False)
+                self.size_bytes -= forgotten_bytes
+            self._kept[to_uri, digest] = (manifest, size_bytes)
+            self.size_bytes += size_bytes
+
+
+_manifests: Final = Manifests(MANIFESTS_BYTES)
 
 
 def _read_manifest(objects: Objects, to_uri: str, run_id: str, digest: str) -> Manifest:
-    """A manifest never changes, so that it is read once."""
-    known = _manifests.get((to_uri, digest))
+    """A manifest never changes, so that it is read once, as long as it is remembered."""
+    known = _manifests.find(to_uri, digest)
     if known is not None:
         return known
     uri = to_manifest_uri(to_uri, run_id, digest)
     try:
-        found = read_manifest(objects.read(uri)[0], uri, digest=digest)
+        data, _ = objects.read(uri)
     except NotFound as err:
         raise BadRecord(uri, ["the manifest of the run's artifacts is gone: copy them again"]) from err
-    while len(_manifests) >= _MANIFESTS_KEPT:
-        _manifests.pop(next(iter(_manifests)), None)
-    _manifests[to_uri, digest] = found
+    found = read_manifest(data, uri, digest=digest)
+    _manifests.keep(to_uri, digest, found, len(data))
     return found
