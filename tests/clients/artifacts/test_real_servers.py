@@ -2,6 +2,7 @@
 this."""
 
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from switchyard.core.artifacts.plan import How
 from switchyard.core.errors import TryAgain
 from switchyard.services import artifact_copying
 from switchyard.services.artifacts import copy_runs, find_runs, plan_runs, verify_runs
-from tests.clients.mlflow.real_servers import serve
+from tests.clients.mlflow.real_servers import find_environment, serve
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs_mlflow, pytest.mark.timeout(900)]
 
@@ -60,6 +61,25 @@ def log_run(url: str, name: str, files: dict[str, bytes]) -> dict[str, Any]:
         requests.put(address, data=data, timeout=60).raise_for_status()
     info: dict[str, Any] = run
     return info
+
+
+LOG_OWNERS = """
+import sys, mlflow, pathlib
+mlflow.set_tracking_uri(sys.argv[1])
+mlflow.set_experiment(sys.argv[2])
+folder = pathlib.Path(sys.argv[3])
+folder.mkdir()
+(folder / "weights.bin").write_bytes(b"w" * 1000)
+with mlflow.start_run():
+    model = mlflow.initialize_logged_model(name="shop")
+    mlflow.MlflowClient().log_model_artifacts(model.model_id, str(folder))
+    mlflow.finalize_logged_model(model.model_id, "READY")
+with mlflow.start_span(name="predict") as span:
+    span.set_inputs({"x": 1})
+mlflow.flush_trace_async_logging()
+print(model.model_id, mlflow.get_last_active_trace_id())
+"""
+"""Logs, as a client of MLflow 3 does, a logged model of a run, and a trace; prints their ids."""
 
 
 def how(tmp_path: Path, url: str, **changes: Any) -> How:
@@ -117,3 +137,27 @@ def test_a_server_that_goes_away_costs_what_was_not_copied(
     [done] = copy_runs(outside, [run], how(tmp_path, url))
     assert (done.state, done.objects) == ("copied", len(FILES))
     assert 0 < done.copied <= len(FILES) - 10
+
+
+def test_logged_models_and_traces_of_mlflow_3_are_copied(outside: Outside, tmp_path: Path) -> None:
+    """By the server's own answers, and by its own client's files: found, copied and verified."""
+    python = find_environment("current") / "python"
+    folder = tmp_path / "server"
+    with serve("current", f"sqlite:///{tmp_path / 'mlflow.db'}", folder, workers=1) as url:
+        command = [str(python), "-c", LOG_OWNERS, url, "owners", str(tmp_path / "logged")]
+        said = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
+        model_id, trace_id = said.split("\n")[-2].split()
+        store = Outside(
+            read_settings({"STATE_DIR": str(tmp_path / "state"), "MLFLOW_TRACKING_URI": url})  # with the same results
+        )
+        runs = {run.mlflow_run_id: run for run in find_runs(store, all_runs=True)}
+        assert runs[model_id].artifact_uri.startswith("mlflow-artifacts:/")
+        assert runs[trace_id].artifact_uri.startswith("mlflow-artifacts:/")
+        wanted = [runs[model_id], runs[trace_id]]
+        done = copy_runs(store, wanted, how(tmp_path, url))
+        assert (done[0].state, done[0].objects) == ("copied", 1)
+        assert done[1].state in ("copied", "nothing")  # its spans are in the database, or a file
+        verified = verify_runs(store, wanted, how(tmp_path, url), against_source=True)
+        assert {one.state for one in verified} <= {"kept", "nothing"}
+        database = {"STATE_DIR": str(tmp_path / "state"), "MLFLOW_BACKEND_STORE_URI": f"sqlite:///{tmp_path}/mlflow.db"}
+        assert {run.mlflow_run_id for run in find_runs(Outside(read_settings(database)), all_runs=True)} == set(runs)
