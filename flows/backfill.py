@@ -20,7 +20,7 @@ from flows.signatures import takes
 from flows.steps.following import look_for_changes, note_seen
 from flows.steps.sharding import run_shards
 from switchyard.core.backfill.behind import find_behind, list_open, to_unasked
-from switchyard.core.backfill.following import Seen, merge
+from switchyard.core.backfill.following import Accept, Seen, merge, to_unadopted
 from switchyard.core.backfill.plan import (
     Adoption,
     Batch,
@@ -41,8 +41,8 @@ from switchyard.core.history.best import parse_directions
 from tasks.backfill import (
     adopt_runs,
     backfill_batch,
-    count_settled,
     count_shown,
+    count_tries,
     fail_batch,
     list_adoptable,
     list_backfill,
@@ -67,15 +67,16 @@ def backfill(wanted: BackfillParameters) -> BackfillResult:
     """
     name_flow_run(f"backfill shard {wanted.shard} of {wanted.shards}" if wanted.shard else "backfill")
     how = _to_how(wanted, since=datetime.now(UTC))
+    accept = Accept(store=wanted.accept_store, missing=wanted.accept_missing)
     rows = list_backfill()
-    adoption = catch(lambda: _adopt(wanted, rows))
+    adoption = catch(lambda: _adopt(wanted, rows, how, accept))
     if isinstance(adoption, Exception):
         if isinstance(adoption, TryAgain | BadSetup) and not wanted.dry_run:
             note_seen(Seen(rows=rows, error=to_message(adoption)), how, failed=0, is_whole=False)
         raise adoption
     if not wanted.dry_run:
         rows = rows + _make_rows(adoption)
-    seen = look_for_changes(rows, how)
+    seen = look_for_changes(rows, how, accept, dry_run=wanted.dry_run)
     plan = make_plan(
         seen.rows,
         how,
@@ -89,17 +90,19 @@ def backfill(wanted: BackfillParameters) -> BackfillResult:
     if wanted.dry_run:
         done = BatchResult()
     elif wanted.shards > 1 and not wanted.shard:
-        done = _run_shards(plan, how, wanted)
+        done = _run_shards(plan, wanted)
     else:
         done = _publish(plan, how, wanted)
     if not wanted.dry_run:
-        note_seen(seen, how, failed=len(done.failed), is_whole=not wanted.limit and not wanted.shard)
+        unadopted = to_unadopted(adoption, wanted.experiments) if wanted.adopt else None
+        is_whole = _is_whole(wanted, seen) and not any(run.is_unasked for run in plan.runs)
+        note_seen(seen, how, failed=len(done.failed), is_whole=is_whole, unadopted=unadopted)
     shown = _count_shown(wanted, plan, adoption) if wanted.dry_run else Shown()
     result = _to_result(wanted, how, plan, adoption, done, shown)
-    result = msgspec.structs.replace(result, unasked=seen.error)
+    result = msgspec.structs.replace(result, unasked=seen.error, doubt=seen.doubt)
     if not wanted.dry_run:
         show_backfill(result.table)
-    if result.failed or (result.unasked and not wanted.dry_run):
+    if result.failed or ((result.unasked or result.doubt or result.unadopted) and not wanted.dry_run):
         raise BackfillFailed(result)
     return result
 
@@ -121,11 +124,19 @@ def _to_how(wanted: BackfillParameters, *, since: datetime) -> How:
     )
 
 
-def _adopt(wanted: BackfillParameters, rows: list[BackfillRow]) -> Adoption:
+def _is_whole(wanted: BackfillParameters, seen: Seen) -> bool:
+    """True of a flow run that leaves no run of the whole store aside: those without a row are adopted, or there is
+    none."""
+    adopts_all = wanted.adopt and not wanted.experiments
+    return wanted.status == "all" and not wanted.limit and not wanted.shard and (adopts_all or not seen.unknown)
+
+
+def _adopt(wanted: BackfillParameters, rows: list[BackfillRow], how: How, accept: Accept) -> Adoption:
     if not wanted.adopt:
         return Adoption()
     adopt_runs([])
-    return list_adoptable({row.mlflow_run_id for row in rows}, wanted.experiments, wanted.status, wanted.export_uri)
+    known = {row.mlflow_run_id for row in rows}
+    return list_adoptable(known, wanted.experiments, wanted.status, wanted.export_uri, how.store, accept)
 
 
 def _make_rows(adoption: Adoption) -> list[BackfillRow]:
@@ -159,41 +170,47 @@ def _publish(plan: Plan, how: How, wanted: BackfillParameters) -> BatchResult:
     result = BatchResult()
     if not batches:
         return result
-    watch = _watch(plan, how)
+    watch = _watch(plan)
     runner: TaskRunner[PrefectConcurrentFuture[Any]] = ThreadPoolTaskRunner(max_workers=wanted.concurrency)
     with runner:
         futures = [(batch, runner.submit(backfill_batch, {"batch": batch, "how": how})) for batch in batches]
         for batch, future in futures:
             watch.wait(future)
-            result.add(_take(batch, future, how))
+            result.add(_take(batch, future))
     watch.end(result.settled)
     return result
 
 
-def _take(batch: Batch, future: "PrefectFuture[BatchResult]", how: How) -> BatchResult:
+def _take(batch: Batch, future: "PrefectFuture[BatchResult]") -> BatchResult:
     found = future.result(raise_on_failure=False)
     if isinstance(found, Exception):
-        return fail_batch(batch, how.since, to_message(found))
+        return fail_batch(batch, to_message(found))
     if isinstance(found, BaseException):
         raise found
     return found
 
 
-def _run_shards(plan: Plan, how: How, wanted: BackfillParameters) -> BatchResult:
+def _run_shards(plan: Plan, wanted: BackfillParameters) -> BatchResult:
     """Each part as a flow run of the deployment, at once; what became of each run, the ledger says."""
     if not plan.to_do:
         return BatchResult()
-    watch = _watch(plan, how)
+    watch = _watch(plan)
     broken = run_shards(wanted, watch)
     why = f"no shard has settled it; of {wanted.shards} shards these did not end well: {'; '.join(broken) or 'none'}"
-    result = fail_batch(Batch(plan.to_do), how.since, why)
+    result = fail_batch(Batch(plan.to_do), why)
     watch.end(result.settled)
     return result
 
 
-def _watch(plan: Plan, how: How) -> Watch:
+def _watch(plan: Plan) -> Watch:
     artifact = BatchProgress("backfill", "published, or listed with a reason")
-    return Watch("backfill", len(plan.to_do), lambda: count_settled(how.since), artifact.show)
+    before = count_tries()
+
+    def count() -> int | None:
+        now = count_tries()
+        return None if now is None or before is None else now - before
+
+    return Watch("backfill", len(plan.to_do), count, artifact.show)
 
 
 def _to_result(

@@ -202,9 +202,11 @@ class ReconcileParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
 
 
 class BackfillParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Publish past runs from MLflow.
+    """Publish past runs from MLflow, and read again what has changed there.
 
-    Takes the rows that have an MLflow run and nothing published. After an interruption the same command goes on.
+    Takes the rows that have an MLflow run and nothing published, and those whose run has changed in MLflow since it was
+    read (a new point, param or tag). After an interruption the same command goes on. Run it again and again, with
+    --adopt --status all, to follow an MLflow that is in use.
     """
 
     dry_run: Annotated[bool, Meta(description="only say what would be done; touch nothing")] = False
@@ -248,6 +250,14 @@ class BackfillParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
             "failed here, until it goes on",
         ),
     ] = 168
+    accept_store: Annotated[
+        bool,
+        Meta(description="follow the MLflow that the settings name though it is another one than was followed before"),
+    ] = False
+    accept_missing: Annotated[
+        bool,
+        Meta(description="mark the runs that MLflow lacks as deleted there, however many they are"),
+    ] = False
     shards: Annotated[
         int, Meta(ge=1, le=1000, description="parts, each a flow run of its own, perhaps on another machine")
     ] = 1
@@ -305,7 +315,10 @@ class VerifyParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     limit: Annotated[int, Meta(ge=0, description="verify at most N runs, the lowest ids first; 0: all")] = 0
     experiments: Annotated[
         tuple[str, ...],
-        Meta(description="MLflow experiments, by name, in which every run must have a row; none: all experiments"),
+        Meta(
+            description="MLflow experiments, by name, in which every run must have a row; runs of others without a row "
+            "are counted apart, and must be kept or given up; none: all experiments"
+        ),
     ] = ()
     whole: Annotated[
         bool, Meta(description="read every metric of every run, to name all that a published history leaves out")

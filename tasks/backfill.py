@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from prefect.runtime import task_run
 
 from switchyard.clients.connect import connect
+from switchyard.core.backfill.following import Accept
 from switchyard.core.backfill.plan import (
     KIND,
     Adoption,
@@ -21,6 +22,7 @@ from switchyard.core.backfill.rows import PARENT_KIND, AdoptedRun, BackfillRow
 from switchyard.core.errors import TryAgain
 from switchyard.core.mlflow.facts import Look
 from switchyard.services import backfill as backfilling
+from switchyard.services.following import identify
 from tasks.policy import effect
 
 
@@ -31,9 +33,20 @@ def list_backfill() -> list[BackfillRow]:
 
 
 @effect
-def list_adoptable(known: set[str], experiments: Sequence[str], status: StatusChoice, export_uri: str = "") -> Adoption:
-    """The runs that no row knows, of the export at `export_uri`, or of the MLflow that the settings name."""
-    with closing(connect().open_tracking(export_uri)) as tracking:
+def list_adoptable(
+    known: set[str],
+    experiments: Sequence[str],
+    status: StatusChoice,
+    export_uri: str,
+    store: str,
+    accept: Accept,
+) -> Adoption:
+    """The runs that no row knows, of the export at `export_uri`, or of the MLflow that the settings name, which must be
+    the `store` that was followed (empty: of an export)."""
+    outside = connect()
+    with closing(outside.open_tracking(export_uri)) as tracking:
+        if store:
+            identify(outside, tracking, store, accept)
         return choose_adopted(tracking.list_runs(experiments=experiments), known, status=status)
 
 
@@ -68,14 +81,15 @@ def backfill_batch(batch: Batch, how: How) -> BatchResult:
 
 
 @effect
-def fail_batch(batch: Batch, since: datetime, error: str) -> BatchResult:
+def fail_batch(batch: Batch, error: str) -> BatchResult:
     """Writes in the ledger why the rest of the batch was given up."""
-    return backfilling.fail_runs(connect().ledger, batch.items, since, error)
+    return backfilling.fail_runs(connect().ledger, batch.items, error)
 
 
-def count_settled(since: datetime) -> int | None:
-    """How many runs have their ledger line; None: not known just now. No task: only a progress bar depends on it."""
+def count_tries() -> int | None:
+    """How often lines of backfill were written, of all time; None: not known just now. No task: only a progress bar,
+    and whether parts are at work, depend on it."""
     try:
-        return connect().ledger.count_ledger(KIND, since=since)
+        return connect().ledger.count_tries(KIND)
     except TryAgain:
         return None

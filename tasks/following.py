@@ -1,7 +1,7 @@
 """Following MLflow: a task is one look at all of it, or all that came of it."""
 
 from switchyard.clients.connect import connect
-from switchyard.core.backfill.following import Followed, Look, Seen
+from switchyard.core.backfill.following import Followed, Identified, Look, Seen
 from switchyard.services import following
 from tasks.policy import effect
 
@@ -15,6 +15,12 @@ def name_mlflow() -> str:
 def look_at_mlflow(look: Look) -> Seen:
     """Which rows' runs have changed, or are gone, by one look at the marks of all runs."""
     return following.look_for_changes(connect(), look)
+
+
+@effect
+def replace_store(look: Look, identified: Identified) -> None:
+    """From now on another store is followed under the name of the settings."""
+    following.replace_store(connect(), look, identified)
 
 
 @effect

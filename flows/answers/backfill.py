@@ -26,9 +26,15 @@ class BackfillResult(msgspec.Struct, frozen=True, kw_only=True):
     skipped: dict[int, str] = {}
     failed: dict[int, str] = {}
     unasked: str = ""  # why MLflow could not be asked what has changed
+    doubt: str = ""  # why the runs that MLflow lacks were not marked as deleted
     left_out: list[PlannedRun] = []  # not to do, and why
     runs: list[PlannedRun] = []
     export_only: list[str] = []  # what is then kept by an export of MLflow's store alone
+
+    @property
+    def unadopted(self) -> dict[str, str]:
+        """The MLflow runs that were to be adopted and could not be, with the reason."""
+        return {run.mlflow_run_id: run.why_not for run in self.left_out if run.odd}
 
     @property
     def counts(self) -> list[list[str | int]]:
@@ -53,6 +59,10 @@ class BackfillResult(msgspec.Struct, frozen=True, kw_only=True):
         ]
         for id_, error in list(self.failed.items())[:_ROWS_SHOWN]:
             rows.append({"what": "failed", "runs": f"quick test {id_}", "why": error})
+        for run_id, error in list(self.unadopted.items())[:_ROWS_SHOWN]:
+            rows.append({"what": "not adopted", "runs": f"MLflow run {run_id}", "why": error})
+        if self.doubt:
+            rows.append({"what": "missing in MLflow", "runs": "", "why": self.doubt})
         return rows
 
     @property
@@ -84,6 +94,13 @@ class BackfillFailed(SwitchyardError):
             )
         if result.unasked:
             told.append(f"MLflow cannot be asked what has changed: {result.unasked}")
+        if result.unadopted:
+            odd = [f"MLflow run {run_id}: {why}" for run_id, why in list(result.unadopted.items())[:_SHOWN]]
+            more = len(result.unadopted) - len(odd)
+            also = f"; and {more} more, see the ledger" if more else ""
+            told.append(f"{len(result.unadopted)} runs of MLflow could not be adopted: {'; '.join(odd)}{also}")
+        if result.doubt:
+            told.append(result.doubt)
         super().__init__(". ".join(told))
 
 

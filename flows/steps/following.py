@@ -1,31 +1,47 @@
 """Looks for what has changed in MLflow since it was read, and notes what came of it."""
 
-from switchyard.core.backfill.following import Followed, Look, Seen
+from switchyard.core.backfill.following import Accept, Followed, Look, OtherStore, Seen, Unadopted
 from switchyard.core.backfill.plan import How
 from switchyard.core.backfill.rows import BackfillRow
 from switchyard.core.errors import catch, to_message
-from tasks.following import look_at_mlflow, note_follow
+from tasks.following import look_at_mlflow, note_follow, replace_store
 
 
-def look_for_changes(rows: list[BackfillRow], how: How) -> Seen:
-    """The rows whose run has changed since it was read; where MLflow could not be asked, why. Nothing is written."""
+def look_for_changes(rows: list[BackfillRow], how: How, accept: Accept, *, dry_run: bool) -> Seen:
+    """The rows whose run has changed since it was read; where MLflow could not be asked, why. Nothing is written, but
+    where another store is accepted, that it is.
+
+    Raises:
+        OtherStore: the settings name another MLflow than the one that was followed.
+    """
     if not how.store or not any(row.mlflow_run_id for row in rows):
         return Seen(rows=rows)
-    found = catch(lambda: look_at_mlflow(Look(rows, how)))
-    return Seen(rows=rows, error=to_message(found)) if isinstance(found, Exception) else found
+    look = Look(rows, how, accept)
+    found = catch(lambda: look_at_mlflow(look))
+    if isinstance(found, OtherStore):
+        if not dry_run:
+            note_seen(Seen(rows=rows, error=to_message(found)), how, failed=0, is_whole=False)
+        raise found
+    if isinstance(found, Exception):
+        return Seen(rows=rows, error=to_message(found))
+    if found.identified.replaces and not dry_run:
+        replace_store(look, found.identified)
+    return found
 
 
-def note_seen(seen: Seen, how: How, *, failed: int, is_whole: bool) -> None:
+def note_seen(seen: Seen, how: How, *, failed: int, is_whole: bool, unadopted: Unadopted | None = None) -> None:
     """Notes which runs are deleted in MLflow, and until when it is followed, if `is_whole`: all that had to be done was
     tried. Where MLflow was not to be asked, nothing is noted."""
-    if how.store and (seen.marks or seen.error):
+    if how.store and (seen.marks or seen.error or seen.doubt or unadopted is not None):
         note_follow(
             Followed(
                 store=how.store,
                 began_at=how.since,
                 lifecycles=seen.lifecycles,
-                failed=failed,
-                error=seen.error,
+                identity=None if seen.error or seen.identified.is_noted else seen.identified.identity,
+                failed=failed + (len(unadopted.why) if unadopted else 0),
+                error=seen.error or seen.doubt,
                 is_whole=is_whole,
+                unadopted=unadopted,
             )
         )

@@ -14,7 +14,7 @@ import msgspec
 from switchyard.core.artifacts.copies import ArtifactCopy
 from switchyard.core.artifacts.manifest import LeftOut, SourceObject
 from switchyard.core.artifacts.owners import ArtifactOwner
-from switchyard.core.backfill.following import FollowedRun, FollowedStore, Lifecycle, RowFacts
+from switchyard.core.backfill.following import FollowedRun, FollowedStore, Lifecycle, RowFacts, Unadopted
 from switchyard.core.backfill.rows import AdoptedRun, BackfillRow
 from switchyard.core.comparison.compared import ComparedRun
 from switchyard.core.comparison.found import KnownField, RunPage, RunQuery
@@ -27,6 +27,7 @@ from switchyard.core.mlflow.contents import ExperimentDetails, LoggedModel, RunD
 from switchyard.core.mlflow.facts import Look
 from switchyard.core.mlflow.marks import RunMark
 from switchyard.core.mlflow.raw_run import Keys, LostRun, RawRun, TrackedRun
+from switchyard.core.mlflow.store_identity import StoreIdentity
 from switchyard.core.mlflow.store_rows import StoreRows
 from switchyard.core.predictions.answers import Recommendation
 from switchyard.core.predictions.rows import Counts, Given, NewFeedback, Prediction, Pruned, Window
@@ -209,9 +210,15 @@ class Tracking(Protocol):
     def read_marks(self, *, experiments: Sequence[str] = ()) -> Iterator[RunMark]:
         """A mark for each run, as `list_runs` lists them, without reading their points: it differs from an earlier one
         of the same way (its beginning) where the run's row, experiment, params, tags or latest metrics differ. A run
-        that the store cannot name, or not tell the whole of, is left out. Memory is bounded by a page.
+        that the store can name, and not tell the whole of, has an `error` and no mark; an export leaves out what it
+        lacks. Memory is bounded by a page.
 
         Raises: as `list_runs`."""
+
+    def identify(self) -> StoreIdentity:
+        """Which store it is, whatever its address and the way that it is read.
+
+        Raises: BadSetup: as `list_runs`."""
 
     def describe(self) -> str:
         """Which MLflow is read, in words for a manifest that outlives it, with the schema's version where it can be
@@ -499,6 +506,9 @@ class Ledger(Protocol):
     def count_ledger(self, kind: str, *, since: datetime) -> int:
         """How many lines of that kind were written at or after `since`."""
 
+    def count_tries(self, kind: str) -> int:
+        """How often lines of that kind were written in all: the sum of their attempts, which no clock can make less."""
+
     def write_ledger(self, line: LedgerLine) -> None:
         """Replaces the line of that kind and run. A second call writes the same."""
 
@@ -523,6 +533,21 @@ class Followed(Protocol):
     def note_follow(self, store: str, *, began_at: datetime, failed: int, error: str = "", is_whole: bool) -> None:
         """How a follow of `store` that began then has ended. It is followed until then where none `failed`, there is no
         `error`, and `is_whole`: it looked at all runs. A second call writes the same; one of an earlier follow, too."""
+
+    def list_identities(self) -> dict[str, StoreIdentity]:
+        """By name, which stores they are that were followed; without those of which nobody has noted it."""
+
+    def note_identity(self, store: str, identity: StoreIdentity, *, now: datetime) -> None:
+        """Which store it is that has that name. A second call writes the same."""
+
+    def replace_store(self, store: str, identity: StoreIdentity, *, now: datetime) -> None:
+        """Another store has that name from now on, which is not followed yet; the runs of the one before keep their
+        notes, under another name, so that nobody looks for them in the new one. A second call renames those that were
+        noted between the two."""
+
+    def note_unadopted(self, store: str, found: Unadopted, *, now: datetime) -> None:
+        """A ledger line for each run of that store without a row, and for which none can be made; where all were looked
+        at, the lines of others go. A second call writes the same; only `attempts` grow."""
 
     def list_stores(self) -> list[FollowedStore]:
         """Each MLflow that was followed; the one that was tried last comes first."""

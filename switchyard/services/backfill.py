@@ -45,7 +45,7 @@ def backfill_runs(outside: Outside, items: Sequence[Item], how: How, *, again: b
     """
     ledger, result = outside.ledger, BatchResult()
     if again:
-        settled = _list_settled(ledger, how.since)
+        settled = _list_settled(ledger, items)
         _count_settled(result, [settled[item.quick_test_id] for item in items if item.quick_test_id in settled])
         items = [item for item in items if item.quick_test_id not in settled]
     parents = Parents(outside.runs)
@@ -102,10 +102,10 @@ def count_shown(outside: Outside, run_ids: Iterable[str], export_uri: str = "") 
     )
 
 
-def fail_runs(ledger: Ledger, items: Sequence[Item], since: datetime, error: str) -> BatchResult:
-    """Writes `error` on the ledger line of each run that has none since `since`: its batch was given up. A second call
-    finds the first one's lines and writes nothing."""
-    settled, result = _list_settled(ledger, since), BatchResult()
+def fail_runs(ledger: Ledger, items: Sequence[Item], error: str) -> BatchResult:
+    """Writes `error` on the ledger line of each run whose line was not written since the items were planned: its batch
+    was given up. A second call finds the first one's lines and writes nothing."""
+    settled, result = _list_settled(ledger, items), BatchResult()
     _count_settled(result, [settled[item.quick_test_id] for item in items if item.quick_test_id in settled])
     left = [
         Draft(quick_test_id=item.quick_test_id, state="failed", error=error)
@@ -176,7 +176,7 @@ def _to_publishable(outside: Outside, run: RawRun, item: Item, how: How) -> tupl
     if record.run and record.run.quick_test_id != id_:
         # Our trainer logged it for a row of another results database; its attempts are not this row's.
         record = msgspec.structs.replace(record, run=None)
-    news = to_news(info, to_newest_ms(run), how) if item.follows else None
+    news = to_news(info, to_newest_ms(run), how, is_moving=item.is_moving) if item.follows else None
     stale = news.error if news is not None else ""
     seen = SeenRun(
         mlflow_run_id=info.run_id, name=info.name, store=how.store, whole=how.whole, mark=item.mark if how.store else ""
@@ -214,8 +214,12 @@ def _to_publishable(outside: Outside, run: RawRun, item: Item, how: How) -> tupl
     return draft, to_file(record, quick_test_id=id_, mlflow_run_id=info.run_id, name=info.name, folder=folder)
 
 
-def _list_settled(ledger: Ledger, since: datetime) -> dict[int, LedgerLine]:
-    return {line.quick_test_id: line for line in ledger.read_ledger(KIND) if line.updated_at >= since}
+def _list_settled(ledger: Ledger, items: Sequence[Item]) -> dict[int, LedgerLine]:
+    """The lines that were written since the items were planned, by how often each was: clocks may be set back, or
+    differ from machine to machine."""
+    before = {item.quick_test_id: item.attempts for item in items}
+    lines = ledger.read_ledger(KIND)
+    return {line.quick_test_id: line for line in lines if line.attempts > before.get(line.quick_test_id, 0)}
 
 
 def _count_settled(result: BatchResult, lines: Sequence[LedgerLine]) -> None:

@@ -5,60 +5,102 @@ from contextlib import closing
 
 from switchyard.clients.connect import Outside
 from switchyard.core.backfill.following import (
+    NOT_LISTED,
+    Accept,
     Followed,
+    Identified,
     Look,
     Seen,
     choose_changes,
     choose_lifecycles,
+    count_unknown,
+    find_doubt,
+    identify_store,
     list_candidates,
     list_doubtful,
     with_facts,
 )
 from switchyard.core.errors import NotFound
-from switchyard.core.mlflow.marks import RunMark
 from switchyard.core.mlflow.raw_run import Keys, LostRun
+from switchyard.core.ports import Tracking
 
 
 def look_for_changes(outside: Outside, look: Look) -> Seen:
     """The rows whose run has changed since it was read, by marks that are taken now: before any point is read, so that
-    a run that changes while it is read is found by the next look. Nothing is written; a second call looks again.
+    a run that changes while it is read is found by the next look. A run that the store does not list is asked for by
+    itself: it is gone, or it is to be read like one that has changed, which then fails with the reason. Nothing is
+    written; a second call looks again.
 
     Raises:
         TryAgain, BadSetup: MLflow or the results cannot be read.
+        OtherStore: this MLflow is none of those that were followed.
     """
     rows, how = look.rows, look.how
-    marks = _read_marks(outside)
-    known = outside.followed.list_known()
-    candidates = list_candidates(rows, marks, known)
+    with closing(outside.tracking) as tracking:
+        identified = identify(outside, tracking, how.store, look.accept)
+        marks = {mark.run_id: mark for mark in tracking.read_marks()}
+        known = outside.followed.list_known()
+        doubtful = list_doubtful(rows, marks, known, identified.names)
+        lost, there = _ask(tracking, doubtful) if doubtful else ([], set())
+    also = {row.id: NOT_LISTED for row in rows if row.mlflow_run_id in there}
+    candidates = list_candidates(rows, marks, known) | also
     facts = outside.followed.read_facts(list(candidates)) if candidates else {}
-    doubtful = list_doubtful(rows, marks, known, how.store)
-    lost = _list_lost(outside, doubtful) if doubtful else []
+    doubt = "" if look.accept.missing else find_doubt(rows, marks, known, identified.names, lost)
     return Seen(
         rows=[with_facts(row, facts.get(row.id)) for row in rows],
         marks=marks,
-        changes=choose_changes(rows, marks, known, facts, how),
-        lifecycles=choose_lifecycles(rows, marks, known, lost, store=how.store, now=how.since),
+        changes=choose_changes(rows, marks, known, facts, how, also),
+        lifecycles=choose_lifecycles(
+            rows,
+            marks,
+            known,
+            [] if doubt else lost,
+            store=how.store,
+            now=how.since,
+            is_sure=look.accept.missing,
+        ),
+        identified=identified,
+        unknown=count_unknown(rows, marks),
+        doubt=doubt,
     )
+
+
+def identify(outside: Outside, tracking: Tracking, store: str, accept: Accept) -> Identified:
+    """Which of the stores that were followed `tracking` reads. Nothing is written; a second call asks again.
+
+    Raises:
+        OtherStore: it is none of them, and nobody said that this is right.
+    """
+    recorded = outside.followed.list_identities()
+    followed = [found.store for found in outside.followed.list_stores() if found.followed_until is not None]
+    return identify_store(store, tracking.identify(), recorded, followed, accept)
+
+
+def replace_store(outside: Outside, look: Look, identified: Identified) -> None:
+    """Begins to follow another store under the name of one that was followed: before anything of it is published, so
+    that no run of it is taken for one of the other. A second call changes nothing of what was published before both."""
+    assert identified.identity is not None
+    outside.followed.replace_store(look.how.store, identified.identity, now=look.how.since)
 
 
 def note(outside: Outside, found: Followed) -> None:
-    """Which runs are deleted in MLflow, or are there again; then, until when MLflow is followed. A second call writes
-    the same."""
+    """Which runs are deleted in MLflow, or are there again, which store it is, and which runs have no row; then, until
+    when MLflow is followed. A second call writes the same."""
+    followed, began_at = outside.followed, found.began_at
     if found.lifecycles:
-        outside.followed.note_lifecycles(found.lifecycles)
-    outside.followed.note_follow(
-        found.store, began_at=found.began_at, failed=found.failed, error=found.error, is_whole=found.is_whole
+        followed.note_lifecycles(found.lifecycles)
+    if found.identity is not None:
+        followed.note_identity(found.store, found.identity, now=began_at)
+    if found.unadopted is not None:
+        followed.note_unadopted(found.store, found.unadopted, now=began_at)
+    followed.note_follow(
+        found.store, began_at=began_at, failed=found.failed, error=found.error, is_whole=found.is_whole
     )
 
 
-def _read_marks(outside: Outside) -> dict[str, RunMark]:
-    """The marks of all runs of the MLflow that the settings name, by MLflow run id."""
-    with closing(outside.tracking) as tracking:
-        return {mark.run_id: mark for mark in tracking.read_marks()}
-
-
-def _list_lost(outside: Outside, run_ids: Sequence[str]) -> list[str]:
-    """Those of these runs that are nowhere in that MLflow when each is asked for by itself."""
-    with closing(outside.tracking) as tracking:
-        runs = tracking.read_runs(run_ids, keys=Keys())
-        return [run.run_id for run in runs if isinstance(run, LostRun) and isinstance(run.error, NotFound)]
+def _ask(tracking: Tracking, run_ids: Sequence[str]) -> tuple[list[str], set[str]]:
+    """Those of these runs that are nowhere in that MLflow when each is asked for by itself; and those that are there,
+    or of which it cannot be told."""
+    found = tracking.read_runs(run_ids, keys=Keys())
+    lost = [run.run_id for run in found if isinstance(run, LostRun) and isinstance(run.error, NotFound)]
+    return lost, set(run_ids) - set(lost)

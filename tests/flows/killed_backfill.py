@@ -29,7 +29,10 @@ from switchyard.clients.settings import Settings
 from switchyard.core.errors import SwitchyardError
 
 EFFECTS: Final = frozenset(
-    ("publish", "publish_many", "adopt_runs", "write_ledger", "write", "delete", "note_lifecycles", "note_follow")
+    (
+        *("publish", "publish_many", "adopt_runs", "write_ledger", "write", "delete"),
+        *("note_lifecycles", "note_identity", "replace_store", "note_unadopted", "note_follow"),
+    )
 )
 _HEAD: Final = struct.Struct("<qdd")
 _STAGE_BYTES: Final = 100

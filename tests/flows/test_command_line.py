@@ -166,6 +166,15 @@ def test_unknown_flags_and_flows_exit_2(arguments: list[str]) -> None:
     assert refused.value.code == 2
 
 
+def test_help_of_backfill_says_that_changed_runs_are_read_again(capsys: pytest.CaptureFixture[str]) -> None:
+    """And how to follow an MLflow that is in use."""
+    with pytest.raises(SystemExit):
+        read_command(["backfill", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "read again what has changed" in said
+    assert "with --adopt --status all, to follow an MLflow that is in use" in said
+
+
 @pytest.mark.parametrize("flow", FLOWS)
 def test_every_flow_has_help(flow: str, capsys: pytest.CaptureFixture[str]) -> None:
     """--help lists each parameter with what it means."""

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from switchyard.core.history.publication import Versions
 from switchyard.core.mlflow.facts import Look, to_look
 from switchyard.core.mlflow.marks import RunMark
 from switchyard.core.mlflow.raw_run import Keys, LostRun, RawRun, TrackedRun
+from switchyard.core.mlflow.store_identity import StoreIdentity
 from switchyard.core.ports import Tracking
 from switchyard.core.runs.rows import NewRun
 from switchyard.services import backfill as backfilling
@@ -50,6 +51,9 @@ class BreakingStore:
 
     def read_marks(self, *, experiments: Sequence[str] = ()) -> Iterator[RunMark]:
         return iter(())
+
+    def identify(self) -> StoreIdentity:
+        return StoreIdentity()
 
     def describe(self) -> str:
         return "a store that goes away"
@@ -101,10 +105,36 @@ def test_a_batch_that_is_given_up_says_why_of_each_run_that_is_left(world: World
     with pytest.raises(TryAgain):
         backfill_runs(world, world.items, how)
     for _ in range(2):
-        result = fail_runs(world.ledger, world.items, how.since, "MLflow is away")
+        result = fail_runs(world.ledger, world.items, "MLflow is away")
         assert (result.published, result.failed) == (2, dict.fromkeys((3, 4, 5, 6), "MLflow is away"))
     lines = world.ledger.read_ledger("backfill")
     assert [(line.state, line.attempts) for line in lines] == [("done", 1)] * 2 + [("failed", 1)] * 4
+
+
+def test_a_clock_that_is_set_back_within_a_flow_makes_nothing_twice(world: World) -> None:
+    """The lines that the flow writes are then older than its beginning, and its own all the same."""
+    how = How(since=datetime.now(UTC) + timedelta(hours=1), histograms=True)
+    world.store = BreakingStore(5)
+    with pytest.raises(TryAgain):
+        backfill_runs(world, world.items, how)
+    world.store = BreakingStore(0)
+    assert backfill_runs(world, world.items, how, again=True).published == 6
+    assert world.store.read == ["run5", "run6"]
+    assert fail_runs(world.ledger, world.items, "no part has settled it").failed == {}
+    assert world.ledger.count_tries("backfill") == 6
+
+
+def test_lines_of_an_earlier_flow_whose_clock_was_ahead_settle_nothing(world: World) -> None:
+    """They are newer than the flow's beginning, and say nothing of what it was to do."""
+    backfill_runs(world, world.items, How(since=datetime.now(UTC), histograms=True))
+    how = How(since=datetime.now(UTC) - timedelta(hours=1), histograms=True)
+    items = [msgspec.structs.replace(item, attempts=row.ledger_attempts) for item, row in zip(
+        world.items, world.ledger.list_backfill(), strict=True
+    )]  # fmt: skip
+    world.store = BreakingStore(0)
+    assert backfill_runs(world, items[:3], how, again=True).settled == 3
+    assert world.store.read == ["run1", "run2", "run3"]
+    assert fail_runs(world.ledger, items, "MLflow is away").failed == dict.fromkeys((4, 5, 6), "MLflow is away")
 
 
 def test_a_run_that_nobody_thought_of_does_not_stop_the_others(world: World) -> None:

@@ -22,6 +22,7 @@ from switchyard.core.history.publication import Draft
 from switchyard.core.mlflow.facts import Look
 from switchyard.core.mlflow.marks import RunMark
 from switchyard.core.mlflow.raw_run import Keys, LostRun, RawRun, TrackedRun
+from switchyard.core.mlflow.store_identity import StoreIdentity
 from switchyard.core.ports import Tracking
 from switchyard.core.verify.batches import VerifyBatch
 from switchyard.services import verify as verifying
@@ -54,6 +55,9 @@ class WatchedStore:
 
     def read_marks(self, *, experiments: Sequence[str] = ()) -> Iterator[RunMark]:
         return self._store.read_marks(experiments=experiments)
+
+    def identify(self) -> StoreIdentity:
+        return self._store.identify()
 
     def describe(self) -> str:
         return self._store.describe()

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from switchyard.clients.mlflow.mysql_connection import MysqlServer, execute, stream
 from switchyard.clients.mlflow.schema import (
+    EXPERIMENTS,
     OWNED_COLUMNS,
     OWNED_TABLE,
     RUNS,
     check_versions,
     to_owned_points,
+    to_store_identity,
     to_tracked_run,
     to_value,
 )
@@ -23,6 +25,7 @@ from switchyard.core.errors import NotFound
 from switchyard.core.mlflow.facts import Look, choose_shows, look_closer
 from switchyard.core.mlflow.marks import RunMark, hash_mark
 from switchyard.core.mlflow.raw_run import Keys, LostRun, OwnedPoint, Points, RawRun, TrackedRun, to_points
+from switchyard.core.mlflow.store_identity import StoreIdentity
 
 if TYPE_CHECKING:
     from pymysql.connections import Connection
@@ -141,6 +144,12 @@ class MysqlTracking:
                         lifecycle="deleted" if stage == "deleted" else "active",
                         experiment_lifecycle="deleted" if experiment_stage == "deleted" else "active",
                     )
+
+    def identify(self) -> StoreIdentity:
+        """See the port."""
+        with self.server.reading() as connection:
+            self._check(connection)
+            return to_store_identity(execute(connection, EXPERIMENTS))
 
     def describe(self) -> str:
         """Says the address and the schema."""

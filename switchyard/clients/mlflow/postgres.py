@@ -15,11 +15,13 @@ from psycopg.rows import TupleRow
 
 from switchyard.clients.mlflow.errors import translated_postgres
 from switchyard.clients.mlflow.schema import (
+    EXPERIMENTS,
     OWNED_COLUMNS,
     OWNED_TABLE,
     RUNS,
     check_versions,
     to_owned_points,
+    to_store_identity,
     to_tracked_run,
 )
 from switchyard.clients.postgres.connection import BoundedConnection
@@ -28,6 +30,7 @@ from switchyard.core.errors import BadRecord, NotFound
 from switchyard.core.mlflow.facts import Look, choose_shows, look_closer
 from switchyard.core.mlflow.marks import RunMark, hash_mark
 from switchyard.core.mlflow.raw_run import Keys, LostRun, OwnedPoint, Points, RawRun, TrackedRun, to_points
+from switchyard.core.mlflow.store_identity import StoreIdentity
 
 CHOSEN_BATCH: Final = 5_000
 """Runs a query, where some keys are read: it passes the index of those keys once, whatever the number of runs."""
@@ -178,6 +181,12 @@ class PostgresTracking:
                         lifecycle="deleted" if stage == "deleted" else "active",
                         experiment_lifecycle="deleted" if experiment_stage == "deleted" else "active",
                     )
+
+    def identify(self) -> StoreIdentity:
+        """See the port."""
+        with self._reading() as connection:
+            self._check(connection)
+            return to_store_identity(connection.execute(EXPERIMENTS))
 
     def describe(self) -> str:
         """Says the address and the schema."""

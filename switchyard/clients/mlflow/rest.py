@@ -20,6 +20,7 @@ from switchyard.core.errors import BadRecord, BadRequest, BadSetup, NotFound, Sw
 from switchyard.core.mlflow.facts import Look, choose_shows, is_surely_curve, look_closer
 from switchyard.core.mlflow.marks import RunMark, to_mark
 from switchyard.core.mlflow.raw_run import Keys, LostRun, OwnedPoint, Points, RawRun, TrackedRun, choose_name, to_points
+from switchyard.core.mlflow.store_identity import StoreIdentity, to_experiment, to_identity
 
 _API: Final = "/api/2.0/mlflow"
 _HAS_STATUS: Final = "attributes.status != ''"  # in SQL, NULL is not unequal to anything
@@ -76,19 +77,35 @@ class RestTracking:
         """See the port. The server says the params, tags and latest metrics of each run that it lists."""
         for info, data in self._list(experiments):
             if data is None:
+                yield RunMark(run_id=info.run_id, mark="", error="it has no status, and the server does not name it")
                 continue
             try:
                 with self._understood(f"MLflow run {info.run_id}"):
-                    yield _to_mark(info, data)
-            except BadRecord:
-                continue  # whoever reads it hears of it
+                    mark = _to_mark(info, data)
+            except BadRecord as err:
+                mark = RunMark(run_id=info.run_id, mark="", error=str(err))
+            yield mark
+
+    def identify(self) -> StoreIdentity:
+        """See the port."""
+        with self._understood("the list of experiments"):
+            return to_identity(
+                (
+                    found["experiment_id"],
+                    to_experiment(found["name"], found.get("artifact_location"), _to_time(found.get("creation_time"))),
+                )
+                for found in self._search_experiments()
+            )
+
+    def _search_experiments(self) -> Iterator[dict[str, Any]]:
+        body: dict[str, Any] = {"view_type": "ALL", "max_results": _PAGE_EXPERIMENTS}
+        yield from self._pages("/experiments/search", body, "experiments", _id_of)
 
     def _list(self, experiments: Sequence[str]) -> Iterator[_Listed]:
-        body: dict[str, Any] = {"view_type": "ALL", "max_results": _PAGE_EXPERIMENTS}
         with self._understood("the list of experiments"):
             self._experiments = {
                 str(found["experiment_id"]): _Experiment(found["name"], found.get("lifecycle_stage", "active"))
-                for found in self._pages("/experiments/search", body, "experiments", _id_of)
+                for found in self._search_experiments()
             }
         known = {experiment.name for experiment in self._experiments.values()}
         if missing := set(experiments) - known:
@@ -355,6 +372,10 @@ class RestTracking:
 
 def _id_of(experiment: dict[str, Any]) -> str:
     return str(experiment["experiment_id"])
+
+
+def _to_time(value: Any) -> int | None:
+    return None if value is None else int(value)
 
 
 def _run_id_of(run: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ from typing import Any, Final
 from switchyard.core.errors import BadSetup
 from switchyard.core.mlflow.export import API, Export
 from switchyard.core.mlflow.raw_run import OwnedPoint, TrackedRun, choose_name
+from switchyard.core.mlflow.store_identity import StoreIdentity, to_experiment, to_identity
 
 LEGACY: Final = "acf3f17fdcc7"
 CURRENT: Final = "f4a9b2c7d1e6"
@@ -51,6 +52,9 @@ RUNS: Final = """
         LEFT JOIN tags t ON t.run_uuid = r.run_uuid AND t.key = 'mlflow.runName'"""
 """Which `to_tracked_run` takes the rows of."""
 
+
+EXPERIMENTS: Final = "SELECT experiment_id, name, artifact_location, creation_time FROM experiments"
+"""Which `to_store_identity` takes the rows of."""
 
 OWNED_TABLE: Final = "logged_model_metrics"
 """Of MLflow 3: which points were logged for a model, on which data set; each is in `metrics` too, without a word of it.
@@ -128,6 +132,14 @@ def to_tracked_run(row: Sequence[Any]) -> TrackedRun:
         started_at_ms=_to_ms(start),
         ended_at_ms=_to_ms(end),
         artifact_uri=_to_text(artifact_uri),
+    )
+
+
+def to_store_identity(rows: Iterable[Sequence[Any]]) -> StoreIdentity:
+    """Of rows of EXPERIMENTS."""
+    return to_identity(
+        (number, to_experiment(_to_text(name), _to_text(location), _to_ms(created)))
+        for number, name, location, created in rows
     )
 
 

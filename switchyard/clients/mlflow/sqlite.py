@@ -13,11 +13,13 @@ import msgspec
 
 from switchyard.clients.mlflow.errors import translated_sqlite
 from switchyard.clients.mlflow.schema import (
+    EXPERIMENTS,
     OWNED_COLUMNS,
     OWNED_TABLE,
     RUNS,
     check_versions,
     to_owned_points,
+    to_store_identity,
     to_tracked_run,
     to_value,
 )
@@ -26,6 +28,7 @@ from switchyard.core.errors import BadRecord, BadSetup, NotFound
 from switchyard.core.mlflow.facts import Look, choose_shows, look_closer
 from switchyard.core.mlflow.marks import RunMark, hash_mark
 from switchyard.core.mlflow.raw_run import Keys, LostRun, OwnedPoint, Points, RawRun, TrackedRun, to_points
+from switchyard.core.mlflow.store_identity import StoreIdentity
 
 _BATCH: Final = 100
 _BUSY_TIMEOUT_S: Final = 10
@@ -133,6 +136,12 @@ class SqliteTracking:
                     lifecycle=info.lifecycle,
                     experiment_lifecycle=info.experiment_lifecycle,
                 )
+
+    def identify(self) -> StoreIdentity:
+        """See the port."""
+        with self._reading() as connection:
+            connection.text_factory = _to_some_text
+            return to_store_identity(connection.execute(EXPERIMENTS))
 
     def describe(self) -> str:
         """Says the address and the schema."""

@@ -24,12 +24,13 @@ from sqlalchemy import (
 
 from switchyard.clients.results.followed import write_seen
 from switchyard.clients.results.publish import publish_all
-from switchyard.clients.results.rows import OPEN_STATUSES, Writing, upsert
+from switchyard.clients.results.rows import OPEN_STATUSES, Writing, write_lines
 from switchyard.clients.results.tables import Tables
+from switchyard.core.backfill.following import to_unpublished_mark
 from switchyard.core.backfill.plan import FILED, STALE
 from switchyard.core.backfill.rows import ADOPTED, PARENT_KIND, BackfillRow, to_parent_line
 from switchyard.core.errors import SwitchyardError, catch
-from switchyard.core.history.publication import Draft, PublishResult
+from switchyard.core.history.publication import Draft, PublishResult, SeenRun
 from switchyard.core.runs.rows import RunStatus
 
 BACKFILL = "backfill"
@@ -57,6 +58,7 @@ def select_backfill(tables: Tables) -> Select[Any]:
             published.c.charted_digest,
             published.c.full_digest,
             ledger.c.state.label("ledger_state"),
+            func.coalesce(ledger.c.attempts, 0).label("ledger_attempts"),
             # CASE, because only it keeps a database from looking into every text: only into those of what ingest or
             # reconcile have published.
             case(
@@ -163,7 +165,7 @@ def _write_seen(
 ) -> None:
     """What was read of each, but for those that failed: they are read again, whether they change or not."""
     settled = [
-        (draft.quick_test_id, draft.seen)
+        (draft.quick_test_id, _to_seen(draft.seen, results.get(draft.quick_test_id)))
         for draft, line in zip(drafts, lines, strict=True)
         if draft.seen is not None and line["state"] != "failed"
     ]
@@ -171,17 +173,11 @@ def _write_seen(
     write_seen(writing, [(id_, seen) for id_, seen in settled if seen.mark], elsewhere)
 
 
-def write_lines(writing: Writing, lines: Sequence[dict[str, Any]]) -> None:
-    """Puts each in the place of the one that its run has of that kind, if any; its `attempts` grow by one."""
-    ledger = writing.tables.ledger
-    written = upsert(writing.connection, ledger)
-    replaced = {name: written.excluded[name] for name in lines[0] if name not in ("kind", "quick_test_id")}
-    writing.connection.execute(
-        written.on_conflict_do_update(
-            index_elements=["kind", "quick_test_id"], set_=replaced | {"attempts": ledger.c.attempts + 1}
-        ),
-        lines,
-    )
+def _to_seen(seen: SeenRun, result: PublishResult | SwitchyardError | None) -> SeenRun:
+    """Which says so where what was read is not what is published."""
+    if result not in _KEPT:
+        return seen
+    return msgspec.structs.replace(seen, mark=to_unpublished_mark(seen.mark))
 
 
 def _write_paths(writing: Writing, drafts: Sequence[Draft]) -> None:

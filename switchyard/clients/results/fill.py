@@ -7,8 +7,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import ColumnElement, Row, Select, delete, func, or_, select
 
-from switchyard.clients.results.backfill import write_lines
-from switchyard.clients.results.rows import Writing, lock_runs
+from switchyard.clients.results.rows import Writing, lock_runs, write_lines
 from switchyard.clients.results.series import SeriesAndValues, insert_series_and_values
 from switchyard.clients.results.tables import Tables, is_history, to_history_etag
 from switchyard.core.errors import to_message

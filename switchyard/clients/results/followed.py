@@ -5,15 +5,26 @@ from datetime import datetime
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import and_, exists, false, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, exists, false, func, or_, select, update
 
 from switchyard.clients.results.engine import Database
-from switchyard.clients.results.rows import Writing, upsert
+from switchyard.clients.results.rows import Writing, upsert, write_lines
 from switchyard.clients.results.tables import Tables
-from switchyard.core.backfill.following import FollowedRun, FollowedStore, Lifecycle, RowFacts
+from switchyard.core.backfill.following import (
+    NO_ROW,
+    STORE_KIND,
+    FollowedRun,
+    FollowedStore,
+    Lifecycle,
+    RowFacts,
+    Unadopted,
+    to_unadopted_kind,
+)
 from switchyard.core.backfill.rows import ADOPTED
 from switchyard.core.batches import batched
 from switchyard.core.history.publication import SeenRun
+from switchyard.core.mlflow.store_identity import StoreIdentity
+from switchyard.core.runs.ledger import LedgerLine
 
 _IDS_AT_ONCE = 5_000
 """A database takes some 30,000 values a query."""
@@ -92,6 +103,45 @@ class SqlFollowed:
                 written.on_conflict_do_update(index_elements=["store"], set_=replaced).values(row),
             )
 
+    def list_identities(self) -> dict[str, StoreIdentity]:
+        """One query."""
+        kind = self._tables.ledger.c.kind
+        lines = select(kind, self._tables.ledger.c.error).where(_begins_with(kind, STORE_KIND))
+        return {
+            row.kind.removeprefix(STORE_KIND): msgspec.json.decode(row.error, type=StoreIdentity)
+            for row in self._database.rows(lines)
+        }
+
+    def note_identity(self, store: str, identity: StoreIdentity, *, now: datetime) -> None:
+        """One statement."""
+        with self._database.writing() as connection:
+            self._write_identity(connection, store, identity, now)
+
+    def replace_store(self, store: str, identity: StoreIdentity, *, now: datetime) -> None:
+        """One transaction."""
+        followed, stores = self._tables.followed, self._tables.followed_stores
+        before = f"{store} (another one, until {now:%Y-%m-%dT%H:%M:%SZ})"
+        with self._database.writing() as connection:
+            connection.execute(update(followed).where(followed.c.store == store).values(store=before, missing_at=None))
+            connection.execute(update(stores).where(stores.c.store == store).values(followed_until=None))
+            self._write_identity(connection, store, identity, now)
+
+    def note_unadopted(self, store: str, found: Unadopted, *, now: datetime) -> None:
+        """One transaction."""
+        ledger = self._tables.ledger
+        lines = [_to_line(to_unadopted_kind(store, run_id), why, now, "failed") for run_id, why in found.why.items()]
+        with self._database.writing() as connection:
+            if found.is_all:
+                others = _begins_with(ledger.c.kind, to_unadopted_kind(store))
+                kept = [line["kind"] for line in lines]
+                connection.execute(delete(ledger).where(others, ledger.c.kind.not_in(kept)))
+            if lines:
+                write_lines(Writing(connection, self._tables, now), lines)
+
+    def _write_identity(self, connection: Connection, store: str, identity: StoreIdentity, now: datetime) -> None:
+        said = msgspec.json.encode(identity, order="deterministic").decode()
+        write_lines(Writing(connection, self._tables, now), [_to_line(f"{STORE_KIND}{store}", said, now, "followed")])
+
     def list_stores(self) -> list[FollowedStore]:
         """One query."""
         stores = self._tables.followed_stores
@@ -110,6 +160,16 @@ class SqlFollowed:
             .where(followed.c.quick_test_id.in_(possible), followed.c.deleted_at.is_not(None))
         )
         return {row.quick_test_id: row.deleted_at for row in self._database.rows(query)}
+
+
+def _begins_with(column: ColumnElement[str], prefix: str) -> ColumnElement[bool]:
+    """Not LIKE, for which a letter's case is all one to SQLite."""
+    return func.substr(column, 1, len(prefix)) == prefix
+
+
+def _to_line(kind: str, error: str, now: datetime, state: str) -> dict[str, Any]:
+    line = LedgerLine(kind=kind, quick_test_id=NO_ROW, state=state, attempts=1, error=error, updated_at=now)
+    return msgspec.structs.asdict(line)
 
 
 def write_seen(writing: Writing, seen: Sequence[tuple[int, SeenRun]], replaced_elsewhere: Sequence[int]) -> None:

@@ -129,6 +129,13 @@ class SqlLedger:
         )
         return int(row.lines)
 
+    def count_tries(self, kind: str) -> int:
+        """One number."""
+        ledger = self._tables.ledger
+        total = func.coalesce(func.sum(ledger.c.attempts), 0).label("tries")
+        (row,) = self._database.rows(select(total).where(ledger.c.kind == kind))
+        return int(row.tries)
+
     def write_ledger(self, line: LedgerLine) -> None:
         """Replaces the whole line."""
         with self._database.writing() as connection:

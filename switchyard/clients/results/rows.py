@@ -1,6 +1,6 @@
 """The rows of runs and of their jobs, read and written within a transaction that the caller holds."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -78,6 +78,19 @@ def end_values(writing: Writing, run: Row[Any], status: RunStatus, error: str) -
 def upsert(connection: Connection | Engine, table: Table) -> "sqlite.Insert | postgresql.Insert":
     """An INSERT that can say what to do ON CONFLICT; the two databases agree on how."""
     return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
+
+
+def write_lines(writing: Writing, lines: Sequence[dict[str, Any]]) -> None:
+    """Puts each in the place of the one that its run has of that kind, if any; its `attempts` grow by one."""
+    ledger = writing.tables.ledger
+    written = upsert(writing.connection, ledger)
+    replaced = {name: written.excluded[name] for name in lines[0] if name not in ("kind", "quick_test_id")}
+    writing.connection.execute(
+        written.on_conflict_do_update(
+            index_elements=["kind", "quick_test_id"], set_=replaced | {"attempts": ledger.c.attempts + 1}
+        ),
+        lines,
+    )
 
 
 def newest_job(tables: Tables, quick_test_id: int) -> Select[Any]:

@@ -64,7 +64,13 @@ def to_unasked(opened: Sequence[BackfillRow], error: str) -> list[PlannedRun]:
     """The lines of the open rows where MLflow could not be asked."""
     why_not = f"it had not ended when it was last read, and MLflow cannot be asked what became of it: {error}"
     return [
-        PlannedRun(quick_test_id=row.id, mlflow_run_id=row.mlflow_run_id, status=row.status, why_not=why_not)
+        PlannedRun(
+            quick_test_id=row.id,
+            mlflow_run_id=row.mlflow_run_id,
+            status=row.status,
+            why_not=why_not,
+            is_unasked=True,
+        )
         for row in opened
     ]
 
@@ -84,11 +90,12 @@ def _to_why_behind(row: BackfillRow, look: Look, how: How) -> str:
     return "it has been logged to since" if newest and (row.seen_until is None or newest > row.seen_until) else ""
 
 
-def to_news(info: TrackedRun, newest_ms: int | None, how: How) -> RowNews | None:
+def to_news(info: TrackedRun, newest_ms: int | None, how: How, *, is_moving: bool = False) -> RowNews | None:
     """What the adopted row of that run is to say now; None: MLflow's status is none that we know.
 
     A run whose process died is RUNNING in MLflow for ever: once nothing was logged to it for `stale_after_hours`, its
-    row is failed, until it goes on."""
+    row is failed, until it goes on. One that `is_moving` goes on, whatever times its points have: the clock of the
+    machine that logs them may be wrong."""
     status = ROW_STATUS.get(info.status)
     if status is None:
         return None
@@ -100,7 +107,7 @@ def to_news(info: TrackedRun, newest_ms: int | None, how: How) -> RowNews | None
         completed_at=to_time(info.ended_at_ms) if status.ended else None,
     )
     last = max(filter(None, (to_time(newest_ms), started_at)), default=None)
-    if status.ended or last is None or how.since - last <= timedelta(hours=how.stale_after_hours):
+    if status.ended or is_moving or last is None or how.since - last <= timedelta(hours=how.stale_after_hours):
         return news
     error = (
         f"stale: MLflow run {info.run_id} is {info.status} there, but nothing was logged to it since "

@@ -81,6 +81,8 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     rules: str = ""  # for names, where the call gives none: those that the run had
     mark: str = ""  # of the run, before its points are read; empty: not known
     is_new: bool = False  # nothing is published of it: no other version's digests need be made
+    attempts: int = 0  # how often its ledger line was written before: one more, and this flow has settled it
+    is_moving: bool = False  # it was logged to since it was read, whatever its clock says
 
     def to_how(self, how: How) -> How:
         """How this one is read and published: never with less than it was before."""
@@ -150,6 +152,8 @@ class PlannedRun(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     todo: ToDo | None = None
     why: str = ""
     why_not: str = ""
+    is_unasked: bool = False  # MLflow could not be asked what became of it
+    odd: bool = False  # it could not be adopted though it was to be: something is wrong with it
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -177,6 +181,7 @@ class Behind(msgspec.Struct, frozen=True, kw_only=True):
     why: dict[int, str] = {}
     unknown: list[PlannedRun] = []
     settled: frozenset[int] = frozenset()  # nothing to publish when they were read, and not changed since
+    moving: frozenset[int] = frozenset()  # of `why`: what MLflow has of them differs from what was read
 
 
 NOTHING_BEHIND: Final = Behind()
@@ -243,6 +248,8 @@ def make_plan(
                 follows=row.adopted and not row.has_job and (row.id in behind.why or is_unended(row)),
                 mark=found_mark.mark if (found_mark := marks.get(row.mlflow_run_id)) else "",
                 is_new=row.published == "nothing",
+                attempts=row.ledger_attempts,
+                is_moving=row.id in behind.moving,
             )
             for row, found in mine
         ],
@@ -300,14 +307,15 @@ def choose_adopted(tracked: Iterable[TrackedRun], known: set[str], *, status: St
     for run in unknown:
         why_not = _to_why_not_adopted(run, status)
         if why_not:
-            left_out.append(PlannedRun(mlflow_run_id=run.run_id, status=run.status, why_not=why_not))
+            odd = run.status not in ROW_STATUS and not _is_deleted(run)
+            left_out.append(PlannedRun(mlflow_run_id=run.run_id, status=run.status, why_not=why_not, odd=odd))
         else:
             adopted.append(_to_adopted(run))
     return Adoption(runs=adopted, left_out=left_out)
 
 
 def _to_why_not_adopted(run: TrackedRun, status: StatusChoice) -> str:
-    if "deleted" in (run.lifecycle, run.experiment_lifecycle):
+    if _is_deleted(run):
         what = "it" if run.lifecycle == "deleted" else f"its experiment {run.experiment!r}"
         return f"{what} is deleted in MLflow; restore it there to adopt it"
     if run.status not in ROW_STATUS:
@@ -317,6 +325,10 @@ def _to_why_not_adopted(run: TrackedRun, status: StatusChoice) -> str:
     if status == "completed" and run.status != "FINISHED":
         return "it did not finish; --status all adopts it"
     return ""
+
+
+def _is_deleted(run: TrackedRun) -> bool:
+    return "deleted" in (run.lifecycle, run.experiment_lifecycle)
 
 
 def _to_adopted(run: TrackedRun) -> AdoptedRun:

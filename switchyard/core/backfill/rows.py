@@ -44,6 +44,7 @@ class BackfillRow(msgspec.Struct, frozen=True, kw_only=True):
     charted_digest: str | None = None
     full_digest: str | None = None  # None of ours: only the charted series were read
     ledger_state: str | None = None  # of its line of kind ``backfill``
+    ledger_attempts: int = 0  # how often that line was written
     lacks_file: bool = False  # published whole of MLflow, by whichever flow, and no backfill has written its file
     # The four below are known of rows that have not ended, were called stale, or wait for their parent's row.
     adopted: bool = False  # made for an MLflow run, in our own table: it says what MLflow says

@@ -25,6 +25,7 @@ class RunMark(msgspec.Struct, frozen=True, kw_only=True):
     mark: str
     lifecycle: Lifecycle = "active"
     experiment_lifecycle: Lifecycle = "active"
+    error: str = ""  # why it has no mark: the run is there, and cannot be read
 
     @property
     def is_deleted(self) -> bool:

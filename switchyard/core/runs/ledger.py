@@ -11,7 +11,8 @@ class LedgerLine(msgspec.Struct, frozen=True, kw_only=True):
     (`switchyard.core.runs.pulse`).
 
     Lines of a kind ``verify/<...>`` (`switchyard.core.verify.batches`) hold the manifest's line of that run, as JSON in
-    `error`, until its manifest is written.
+    `error`, until its manifest is written. Those of the kinds ``store/<...>`` and ``unadopted/<...>`` are of no run
+    (`switchyard.core.backfill.following`).
     """
 
     kind: str

@@ -492,6 +492,14 @@ def test_marks_of_named_experiments_are_read_alone(small: Store) -> None:
         list(small.tracking.read_marks(experiments=["two-tower", "two-towers"]))
 
 
+def test_store_is_identified_the_same_by_every_way(small: Store) -> None:
+    """By its experiments' ids, and when each was made, to the millisecond."""
+    identity = small.tracking.identify()
+    made = {id_: one.created_at_ms for id_, one in identity.experiments.items() if id_ != "0"}  # MLflow's own
+    assert made == dict.fromkeys({run.info.experiment_id for run in SMALL}, 1_690_000_000_000)
+    assert identity.is_of(small.tracking.identify())
+
+
 def test_runs_can_be_read_while_they_are_listed(small: Store) -> None:
     """The natural loop works, and one that is left early leaves nothing behind."""
     found = [small.read([run.run_id], CHARTED)[run.run_id].info for run in small.tracking.list_runs()]

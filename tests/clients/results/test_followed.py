@@ -7,10 +7,19 @@ import pytest
 
 from switchyard.clients.results.backfill import publish_drafts
 from switchyard.clients.results.rows import Writing
-from switchyard.core.backfill.following import FollowedRun, FollowedStore, Lifecycle, RowFacts
+from switchyard.core.backfill.following import (
+    FollowedRun,
+    FollowedStore,
+    Lifecycle,
+    RowFacts,
+    Unadopted,
+    to_unadopted_kind,
+    to_unpublished_mark,
+)
 from switchyard.core.backfill.rows import AdoptedRun
 from switchyard.core.errors import StaleWrite
-from switchyard.core.history.publication import Draft, PublishResult, SeenRun
+from switchyard.core.history.publication import Draft, PublishResult, Rank, SeenRun
+from switchyard.core.mlflow.store_identity import StoreIdentity, to_experiment
 from switchyard.core.runs.edits import RunEdit
 from switchyard.core.runs.rows import RowNews, RunStatus
 from tests.clients.results.places import NOW, Place, later, publication
@@ -172,3 +181,58 @@ def test_until_when_a_store_is_followed_is_the_start_of_the_last_that_did_all(pl
     # A clock that went back: what the last one says counts.
     followed.note_follow(HERE, began_at=NOW, failed=0, is_whole=True)
     assert followed.list_stores()[1] == done
+
+
+IDENTITY = StoreIdentity({"0": to_experiment("Default", "gs://b", 1)})
+
+
+def test_which_store_has_a_name_is_noted_and_replaced(place: Place) -> None:
+    """What was read of the one before is kept under another name, and its follow begins anew."""
+    followed = place.ports.followed
+    assert followed.list_identities() == {}
+    run = add_run(place)
+    place.ledger.publish_many("backfill", [make_draft(run)], now=NOW)
+    followed.note_follow(HERE, began_at=NOW, failed=0, is_whole=True)
+    for _ in range(2):
+        followed.note_identity(HERE, IDENTITY, now=NOW)
+    followed.note_identity("another/one", StoreIdentity(), now=NOW)
+    assert followed.list_identities() == {HERE: IDENTITY, "another/one": StoreIdentity()}
+    other = StoreIdentity({"0": to_experiment("Default", "gs://b", 2)})
+    followed.replace_store(HERE, other, now=later(1))
+    assert followed.list_identities() == {HERE: other, "another/one": StoreIdentity()}
+    assert followed.list_known()[run].store.startswith(f"{HERE} (another one, until 20")
+    assert list_marks(place) == {run: "sql1:a"}
+    (found,) = followed.list_stores()
+    assert (found.store, found.followed_until) == (HERE, None)
+
+
+def test_runs_that_could_not_be_adopted_have_a_line_until_they_are(place: Place) -> None:
+    """Each by its store and run; a look at some experiments takes no other's line away."""
+    followed = place.ports.followed
+
+    def list_lines(*names: tuple[str, str]) -> list[tuple[str, int]]:
+        kinds = [to_unadopted_kind(*name) for name in names]
+        return [(line.error, line.attempts) for kind in kinds for line in place.ledger.read_ledger(kind)]
+
+    a, b, c, other = (HERE, "a"), (HERE, "b"), (HERE, "c"), (f"{HERE}/a", "a")
+    followed.note_unadopted(HERE, Unadopted(why={"a": "no status", "b": "damaged"}), now=NOW)
+    followed.note_unadopted(other[0], Unadopted(why={"a": "elsewhere"}), now=NOW)
+    followed.note_unadopted(HERE, Unadopted(why={"c": "damaged"}, is_all=False), now=NOW)
+    assert list_lines(a, b, c, other) == [("no status", 1), ("damaged", 1), ("damaged", 1), ("elsewhere", 1)]
+    followed.note_unadopted(HERE, Unadopted(why={"a": "no status"}), now=NOW)
+    assert list_lines(a, b, c, other) == [("no status", 2), ("elsewhere", 1)]
+    followed.note_unadopted(HERE, Unadopted(), now=NOW)
+    assert list_lines(a, b, c, other) == [("elsewhere", 1)]
+
+
+def test_what_was_read_and_not_published_says_so(place: Place) -> None:
+    """Its own file is published: a later change of the MLflow run is seen, and where nothing is published any more, it
+    is read again."""
+    run = add_run(place)
+    place.histories.publish(publication(run, "file"), now=NOW)
+    older = msgspec.structs.replace(of_mlflow(run, "b"), rank=Rank())
+    results = place.ledger.publish_many("backfill", [make_draft(run, publication=older)], now=NOW)
+    assert results == {run: PublishResult.KEPT_NEWER}
+    assert list_marks(place) == {run: to_unpublished_mark("sql1:a")}
+    place.ledger.publish_many("backfill", [make_draft(run)], force=True, now=NOW)
+    assert list_marks(place) == {run: "sql1:a"}

@@ -92,6 +92,9 @@ def test_run_that_never_ends_is_called_stale_and_opened_again_when_it_goes_on() 
     assert behind.why[1].startswith("stale: ")
     # A second backfill has nothing to do: the row says so already.
     assert not find_behind([make_row(**FAILED)], {"a": make_look()}, LATER, lost_parents={}, known=set()).why
+    moving = to_news(make_info(status="RUNNING", ended_at_ms=None), START_MS + 3_600_000, LATER, is_moving=True)
+    assert moving is not None
+    assert moving.status == "running"  # it is logged to by a machine whose clock is behind
     news = to_news(make_info(status="RUNNING", ended_at_ms=None), START_MS + 199 * 3_600_000, LATER)
     assert news is not None
     assert (news.status, news.error, news.completed_at) == (RunStatus.RUNNING, "", None)

@@ -8,17 +8,24 @@ import pytest
 from switchyard.core.backfill.following import (
     CHANGED,
     NOT_KNOWN,
+    Accept,
     FollowedRun,
     Lifecycle,
+    OtherStore,
     RowFacts,
     choose_changes,
     choose_lifecycles,
+    count_unknown,
+    find_doubt,
+    identify_store,
     list_candidates,
     list_doubtful,
     merge,
+    to_unpublished_mark,
 )
 from switchyard.core.backfill.plan import SKIPPED, STALE, Behind, How, make_plan
 from switchyard.core.mlflow.marks import RunMark
+from switchyard.core.mlflow.store_identity import StoreIdentity, to_experiment
 from tests.core.backfill.test_behind import make_row
 
 NOW = datetime(2026, 1, 15, 12, tzinfo=UTC)
@@ -53,6 +60,11 @@ CANDIDATES: list[tuple[dict[str, Any], RunMark | None, FollowedRun | None, str]]
     (EMPTY, make_mark(), make_known(), ""),
     (EMPTY, make_mark("sql1:b"), make_known(), CHANGED),
     (OURS | {"mlflow_run_id": ""}, make_mark(), None, ""),
+    (OURS, make_mark("", error="no status"), make_known(), "MLflow lists it, and it cannot be read: no status"),
+    (OURS, make_mark("", error="no status"), make_known(""), "MLflow lists it, and it cannot be read: no status"),
+    ({"published": "legacy"}, make_mark("", error="no status"), make_known(), ""),
+    (OURS, make_mark(), make_known(to_unpublished_mark("sql1:a")), ""),  # something newer is published, and stayed
+    (OURS, make_mark("sql1:b"), make_known(to_unpublished_mark("sql1:a")), CHANGED),
 ]
 
 
@@ -97,6 +109,8 @@ SETTLED: list[tuple[dict[str, Any], FollowedRun | None, How, bool]] = [
     (EMPTY | {"status": "running", "adopted": True}, make_known(), HOW, False),  # it may have to be called stale
     (EMPTY, make_known(), How(since=NOW, store="here", force=True), False),
     (OURS, make_known(), HOW, False),
+    # Something else was published when it was read; that has been taken back since.
+    (EMPTY, make_known(to_unpublished_mark("sql1:a")), HOW, False),
 ]
 
 
@@ -140,8 +154,91 @@ def test_a_run_that_is_not_named_any_more_is_asked_for() -> None:
         3: make_known(quick_test_id=3, mlflow_run_id="c", store="elsewhere"),
         4: make_known(quick_test_id=4, mlflow_run_id="d", deleted_at=BEFORE),
     }
-    assert list_doubtful(rows, {"a": make_mark()}, known, "here") == ["b"]
-    assert list_doubtful(rows, {}, known, "here") == []
+    assert list_doubtful(rows, {"a": make_mark()}, known, {"here"}) == ["b"]
+    assert list_doubtful(rows, {}, known, {"here"}) == ["a", "b"]
+    assert list_doubtful(rows, {"a": make_mark()}, known, {"here", "elsewhere"}) == ["b", "c"]
+
+
+DOUBTS: list[tuple[int, int, bool]] = [
+    # followed, gone at once, and believed
+    (100, 0, True),
+    (100, 10, True),
+    (100, 11, False),
+    (5, 3, True),
+    (5, 4, False),
+    (1_000, 100, True),
+    (1_000, 101, False),
+]
+
+
+@pytest.mark.parametrize(("followed", "gone", "expected"), DOUBTS)
+def test_a_store_that_lacks_many_runs_at_once_is_not_believed(followed: int, gone: int, expected: bool) -> None:
+    """It is a part of what it was; the message names a run, and says what to type."""
+    rows = [make_row(id=number, mlflow_run_id=f"run {number:04}") for number in range(1, followed + 1)]
+    known = {row.id: make_known(quick_test_id=row.id, mlflow_run_id=row.mlflow_run_id) for row in rows}
+    lost = [row.mlflow_run_id for row in rows[:gone]]
+    marks = {row.mlflow_run_id: make_mark() for row in rows[gone:]}
+    doubt = find_doubt(rows, marks, known, {"here"}, lost)
+    assert (doubt == "") is expected
+    if doubt:
+        assert doubt.startswith(f"{gone} of the {followed} runs that were followed are not in MLflow any more")
+        assert "run 0001" in doubt
+        assert "switchyard backfill --accept-missing" in doubt
+    if gone:
+        assert find_doubt(rows, {}, known, {"here"}, lost[:1]) != ""  # it names no run at all
+
+
+IDENTITY = StoreIdentity({"0": to_experiment("Default", "", 1)})
+OTHER = StoreIdentity({"0": to_experiment("Default", "", 2)})
+STORES: list[tuple[StoreIdentity, dict[str, StoreIdentity], set[str], bool, set[str] | None]] = [
+    # what is found, what is noted, what was followed, whether somebody accepts it; the names, None: refused
+    (IDENTITY, {}, set(), False, {"here"}),
+    (IDENTITY, {}, {"here", "there"}, False, {"here"}),
+    (IDENTITY, {"here": IDENTITY}, {"here"}, False, {"here"}),
+    (IDENTITY, {"there": IDENTITY}, {"there"}, False, {"here", "there"}),  # moved, or read by another way
+    (OTHER, {"here": IDENTITY}, {"here"}, False, None),
+    (OTHER, {"here": IDENTITY}, {"here"}, True, set()),
+    (OTHER, {"there": IDENTITY}, {"there"}, False, None),
+    (OTHER, {"there": IDENTITY}, {"there"}, True, {"here"}),
+    (OTHER, {"there": IDENTITY}, {"here", "there"}, False, {"here"}),  # followed when nobody noted which it is
+    (OTHER, {"there": OTHER, "here": IDENTITY}, {"here", "there"}, False, None),  # two addresses were swapped
+    (StoreIdentity(), {"here": IDENTITY}, {"here"}, False, None),
+]
+
+
+@pytest.mark.parametrize(("found", "recorded", "followed", "accepted", "expected"), STORES)
+def test_another_store_than_was_followed_is_refused(
+    found: StoreIdentity,
+    recorded: dict[str, StoreIdentity],
+    followed: set[str],
+    accepted: bool,
+    expected: set[str] | None,
+) -> None:
+    """Whatever its address; one that somebody accepts in the place of another has none of the other's runs."""
+    accept = Accept(store=accepted)
+    if expected is None:
+        with pytest.raises(OtherStore, match="--accept-store"):
+            identify_store("here", found, recorded, followed, accept)
+        return
+    identified = identify_store("here", found, recorded, followed, accept)
+    assert identified.names == expected
+    assert identified.replaces is ("here" not in expected)
+    assert identified.is_noted is (recorded.get("here") == found)
+
+
+def test_a_run_that_is_lost_is_deleted_at_once_where_somebody_says_so() -> None:
+    """No second look is needed; what MLflow itself says of the others counts."""
+    rows = [make_row(), make_row(id=2, mlflow_run_id="b")]
+    known = {1: make_known(), 2: make_known(quick_test_id=2, mlflow_run_id="b")}
+    found = choose_lifecycles(rows, {"a": make_mark()}, known, ["b"], store="here", now=NOW, is_sure=True)
+    assert found == [Lifecycle(quick_test_id=2, mlflow_run_id="b", store="here", missing_at=NOW, deleted_at=NOW)]
+
+
+def test_runs_without_a_row_are_counted() -> None:
+    """Those that are deleted in MLflow are left to it."""
+    deleted = RunMark(run_id="c", mark="sql1:c", lifecycle="deleted")
+    marks = {"a": make_mark(), "b": RunMark(run_id="b", mark=""), "c": deleted}
+    assert count_unknown([make_row()], marks) == 1
 
 
 LIFECYCLES: list[tuple[FollowedRun | None, RunMark | None, bool, tuple[datetime | None, datetime | None] | None]] = [

@@ -186,7 +186,8 @@ class _Exporter:
             if len(self._listed) % PAGE == 0:
                 self._tell("listing", "runs", len(self._listed), 0)
         batches = self._read_batches()
-        marks = {found.run_id: found.mark for found in self._store.tracking.read_marks()} if batches else {}
+        found = self._store.tracking.read_marks() if batches else ()
+        marks = {mark.run_id: mark.mark for mark in found if not mark.error}
         return plan_batches(
             self._listed,
             marks,

@@ -12,6 +12,7 @@ from switchyard.clients.mlflow.schema import (
     OWNED_TABLE,
     check_exported,
     to_owned_points,
+    to_store_identity,
     to_tracked_run,
     to_value,
 )
@@ -31,6 +32,7 @@ from switchyard.core.mlflow.raw_run import (
     choose_name,
     to_points,
 )
+from switchyard.core.mlflow.store_identity import StoreIdentity
 from switchyard.core.ports import Objects
 
 _BATCH: Final = 50
@@ -135,6 +137,13 @@ class ExportTracking:
                 latest.setdefault(row["run_uuid"], []).append(point)
             for info in batch:
                 yield to_mark(info, params.get(info.run_id, {}), tags.get(info.run_id, {}), latest.get(info.run_id, ()))
+
+    def identify(self) -> StoreIdentity:
+        """See the port: of the store that was exported."""
+        table = self._export.table("experiments")
+        rows = (row for part in table.parts for row in self._to_dicts(table, self._whole(part)))
+        names = ("experiment_id", "name", "artifact_location", "creation_time")
+        return to_store_identity([row[name] for name in names] for row in rows)
 
     def describe(self) -> str:
         """Says where it lies, and of when and of what it is, once every part was found to be what was exported."""

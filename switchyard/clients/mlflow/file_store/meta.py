@@ -23,6 +23,8 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
     folder: str  # its URI, with a slash at its end
     name: str = ""
     lifecycle: Lifecycle = "active"
+    artifact_location: str = ""
+    created_at_ms: int | None = None  # None: not known
     error: SwitchyardError | None = None  # why its name cannot be known
 
 
@@ -39,7 +41,14 @@ def to_experiment(meta: Mapping[str, Any], known: Experiment) -> tuple[Experimen
     lifecycle = _to_lifecycle(meta, problems)
     if known.lifecycle == "deleted":  # in .trash, whatever it says: MLflow moves it and writes it one after the other
         lifecycle = "deleted"
-    return msgspec.structs.replace(known, name="" if name is None else str(name), lifecycle=lifecycle), problems
+    found = msgspec.structs.replace(
+        known,
+        name="" if name is None else str(name),
+        lifecycle=lifecycle,
+        artifact_location=_to_text(meta.get("artifact_location")),
+        created_at_ms=_to_ms(meta, "creation_time", []),  # an odd one harms no run
+    )
+    return found, problems
 
 
 def to_run(meta: Mapping[str, Any], run_id: str, experiment: Experiment) -> tuple[TrackedRun, list[str]]:

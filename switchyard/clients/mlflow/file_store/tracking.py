@@ -16,6 +16,7 @@ from switchyard.core.errors import BadRecord, BadRequest, BadSetup, NotFound, Sw
 from switchyard.core.mlflow.facts import Look, is_surely_curve, to_look, to_newest_ms
 from switchyard.core.mlflow.marks import RunMark, hash_mark
 from switchyard.core.mlflow.raw_run import Keys, LostRun, OwnedPoint, RawRun, TrackedRun
+from switchyard.core.mlflow.store_identity import StoreIdentity, to_experiment, to_identity
 from switchyard.core.ports import Objects
 
 _BATCH: Final = 100
@@ -90,15 +91,22 @@ class FolderTracking:
         """See the port. Made of the files' sizes and times (in a bucket: generations), so that a copy whose files are
         newer has other marks, and an earlier point that was changed is seen, too."""
         for place, info, error in self._list(experiments):
-            if error is None:
-                yield RunMark(
-                    run_id=info.run_id,
-                    mark=hash_mark(
-                        _MADE, [msgspec.structs.astuple(info), *self._each(partial(self._stat, place), KINDS)]
-                    ),
-                    lifecycle=info.lifecycle,
-                    experiment_lifecycle=info.experiment_lifecycle,
-                )
+            found = [] if error else [msgspec.structs.astuple(info), *self._each(partial(self._stat, place), KINDS)]
+            yield RunMark(
+                run_id=info.run_id,
+                mark="" if error else hash_mark(_MADE, found),
+                lifecycle=info.lifecycle,
+                experiment_lifecycle=info.experiment_lifecycle,
+                error=str(error or ""),
+            )
+
+    def identify(self) -> StoreIdentity:
+        """See the port. A damaged experiment says nothing of it."""
+        return to_identity(
+            (found.experiment_id, to_experiment(found.name, found.artifact_location, found.created_at_ms))
+            for found in self.layout.list_experiments()
+            if not found.error
+        )
 
     def describe(self) -> str:
         """Says the address; files have no schema.
