@@ -19,7 +19,7 @@ from flows.signatures import takes
 from flows.steps.imported_models import verify_models
 from switchyard.core.errors import NotFound, SwitchyardError, TryAgain, to_message
 from switchyard.core.verify.batches import Scope, VerifyBatch, to_batches
-from switchyard.core.verify.findings import VerifiedRun
+from switchyard.core.verify.findings import VerifiedRun, count_others
 from switchyard.core.verify.manifest import to_manifest
 from tasks.show import BatchProgress, name_flow_run, show_verify
 from tasks.verify import (
@@ -69,8 +69,11 @@ def verify(wanted: VerifyParameters) -> VerifyResult:
     unknown = list_unknown_runs(wanted.experiments, wanted.export_uri) if scope.is_all else []
     runs = _verify(batches, started, wanted.concurrency)
     models = verify_models(wanted.export_uri) if wanted.models and scope.is_all else None
+    others = count_others(unknown, scope.has)
     kinds, untold = (
-        count_kinds(wanted.export_uri, wanted.kept_export_uri, models, wanted.give_up) if scope.is_all else ([], [])
+        count_kinds(wanted.export_uri, wanted.kept_export_uri, models, others, wanted.give_up)
+        if scope.is_all
+        else ([], [])
     )
     manifest = to_manifest(
         runs,

@@ -2,7 +2,7 @@
 
 import hashlib
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
 from importlib.metadata import version
@@ -46,17 +46,21 @@ def list_rows() -> list[BackfillRow]:
 
 @effect
 def list_unknown_runs(experiments: Sequence[str], export_uri: str) -> list[UnknownRun]:
-    """The MLflow runs that no row names."""
+    """The MLflow runs that no row names; experiments must have those names."""
     return verifying.list_unknown(connect(), experiments=experiments, export_uri=export_uri)
 
 
 @effect
 def count_kinds(
-    export_uri: str, kept_export_uri: str, models: VerifiedModels | None, give_up: Sequence[KindName]
+    export_uri: str,
+    kept_export_uri: str,
+    models: VerifiedModels | None,
+    others: Mapping[str, int],
+    give_up: Sequence[KindName],
 ) -> tuple[list[KindFound], list[str]]:
     """What the store holds besides runs, and what of that is kept nowhere else; and what nobody could count."""
     return verifying.count_kinds(
-        connect(), export_uri=export_uri, kept_export_uri=kept_export_uri, models=models, give_up=give_up
+        connect(), export_uri=export_uri, kept_export_uri=kept_export_uri, models=models, others=others, give_up=give_up
     )
 
 

@@ -164,6 +164,13 @@ class Outside:
             return DatabaseCounts(self.settings.mlflow_backend_store_uri)
         return AnswersCounts(self.open_answers())
 
+    @property
+    def own_tables(self) -> frozenset[str]:
+        """The names of our own tables, which may lie in MLflow's database."""
+        from switchyard.clients.results.tables import list_own_tables
+
+        return list_own_tables(self.settings.results_table)
+
     def close(self) -> None:
         """Closes the results database's connections; a later use opens new ones."""
         self._results.close()

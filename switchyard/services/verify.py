@@ -23,7 +23,7 @@ from switchyard.core.ports import Tracking
 from switchyard.core.verify.batches import FOUND, to_found_prefix
 from switchyard.core.verify.findings import KIND, State, UnknownRun, VerifiedRun
 from switchyard.core.verify.kept_run import KeptRun
-from switchyard.core.verify.kinds import KindFound, KindName, find_kinds, list_beside
+from switchyard.core.verify.kinds import NO_OTHERS, KindFound, KindName, find_kinds, list_beside, without_tables
 from switchyard.core.verify.models import VerifiedModels
 from switchyard.core.verify.run import to_run_id, verify_run
 from switchyard.services.artifacts import find_kept, find_owner_ids
@@ -33,6 +33,8 @@ CHARTED_RUNS: Final = 200
 WHOLE_RUNS: Final = 25
 """The same with all keys, histograms and files."""
 _FOUND_KEPT: Final = timedelta(days=7)  # of a verify that never came to its manifest
+_OURS: Final = "switchyard_database"
+"""A table that every results database has, and no other."""
 _FILES_AT_ONCE: Final = 8  # a file in a bucket takes some 50 ms, most of it waiting
 
 
@@ -92,9 +94,10 @@ def forget_found(outside: Outside, key: str, *, now: datetime) -> None:
 
 
 def list_unknown(outside: Outside, *, experiments: Sequence[str], export_uri: str = "") -> list[UnknownRun]:
-    """The MLflow runs that no row names. Raises: NotFound: no experiment has one of these names."""
+    """The MLflow runs that no row names, of all experiments. Raises: NotFound: none has one of these names."""
     known = {row.mlflow_run_id for row in outside.ledger.list_backfill()}
     with closing(outside.open_tracking(export_uri)) as tracking:
+        next(iter(tracking.list_runs(experiments=experiments)), None)
         return [
             UnknownRun(
                 mlflow_run_id=run.run_id,
@@ -102,7 +105,7 @@ def list_unknown(outside: Outside, *, experiments: Sequence[str], export_uri: st
                 experiment=run.experiment,
                 deleted="deleted" in (run.lifecycle, run.experiment_lifecycle),
             )
-            for run in tracking.list_runs(experiments=experiments)
+            for run in tracking.list_runs()
             if run.run_id not in known
         ]
 
@@ -113,6 +116,7 @@ def count_kinds(
     export_uri: str = "",
     kept_export_uri: str = "",
     models: VerifiedModels | None = None,
+    others: Mapping[str, int] = NO_OTHERS,
     give_up: Collection[KindName] = (),
 ) -> tuple[list[KindFound], list[str]]:
     """What the store holds besides runs, and what of that is kept nowhere else; and, in words, what nobody could count.
@@ -129,7 +133,9 @@ def count_kinds(
         kept = outside.open_row_counts(kept_export_uri).count_rows()
     models_placed, traces_placed = find_owner_ids(outside, export_uri)
     artifacts = msgspec.structs.replace(find_kept(outside), stored=placed, models=models_placed, traces=traces_placed)
-    kinds = find_kinds(store, kept=kept, models=models, artifacts=artifacts, give_up=give_up)
+    if _OURS in store.rows:  # the results are in MLflow's database
+        store = without_tables(store, outside.own_tables)
+    kinds = find_kinds(store, kept=kept, models=models, artifacts=artifacts, others=others, give_up=give_up)
     return kinds, [*store.untold, *list_beside(kinds, artifacts)]
 
 

@@ -213,14 +213,23 @@ def test_what_differs_fails_the_flow_after_all_were_compared(store: Path) -> Non
 
 
 def test_runs_that_no_row_knows_are_listed(store: Path) -> None:
-    """They would go with MLflow; those of experiments that do not count are left aside."""
+    """They would go with MLflow; those of experiments that were not asked about too, unless they are given up by
+    name."""
     backfill(full=True)
     sql("DELETE FROM quick_tests WHERE id = 3")
     result = verify_now()
     assert (result.unknown_runs, result.safe) == (1, False)
     (unknown,) = read(result).unknown_runs
     assert (unknown.mlflow_run_id, unknown.experiment) == (AWKWARD, "second")
-    assert verify_now(experiments=["two-tower"]).safe
+    apart = verify_now(experiments=["two-tower"])
+    assert (apart.unknown_runs, apart.safe) == (1, False)
+    (said,) = apart.not_safe
+    assert said.startswith("other-experiments: 1 runs that no row names (1 of 'second') are kept nowhere else")
+    given = verify_now(experiments=["two-tower"], give_up=["other-experiments"])
+    assert given.safe
+    assert "other-experiments, given up by name: 1 runs that no row names (1 of 'second')" in given.lost
+    (within,) = verify_now(experiments=["second"]).not_safe
+    assert within.startswith("1 runs of MLflow are known to no row")
     with pytest.raises(VerifyFailed, match="MLflow must not go yet: 1 runs of MLflow are known to no row"):
         verify_now(require_safe=True)
     with pytest.raises(NotFound, match="no experiment named 'two-towers'"):

@@ -1,5 +1,6 @@
 """Verify finds every planted corruption of MLflow and of the kept files, and names run, key and epoch."""
 
+import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -7,9 +8,13 @@ from typing import Any
 
 import pytest
 
+from switchyard.clients.connect import Outside
+from switchyard.clients.results.migrate import migrate
+from switchyard.clients.settings import read_settings
 from switchyard.core.verify.findings import State
+from switchyard.services import verify as verifying
 from tests.clients.mlflow.export.exports import export_to_folder
-from tests.clients.mlflow.stores import DBL_MAX
+from tests.clients.mlflow.stores import DBL_MAX, make_sqlite
 from tests.services.verify_world import NORMAL, Found, World, places
 
 A, B = NORMAL
@@ -294,3 +299,24 @@ def test_the_source_is_not_touched(published: World) -> None:
     before = published.store.read_bytes()
     published.verify()
     assert published.store.read_bytes() == before
+
+
+def test_our_own_tables_in_mlflows_database_are_not_mlflows(tmp_path: Path) -> None:
+    """They do not keep it from being deleted; a table that only has a name like ours does."""
+    path = tmp_path / "mlflow.db"
+    make_sqlite(path)
+    uri = f"sqlite:///{path}"
+    environ = {"STATE_DIR": str(tmp_path), "RESULTS_URL": uri, "MLFLOW_BACKEND_STORE_URI": uri}
+    outside = Outside(read_settings(environ))
+    migrate(outside.settings)
+
+    def list_others() -> dict[str, int]:
+        kinds, _ = verifying.count_kinds(outside)
+        return {table: count for kind in kinds if kind.kind == "other" for table, count in kind.missing.items()}
+
+    assert list_others() == {}
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE switchyard_notes (note TEXT)")
+        connection.execute("INSERT INTO switchyard_notes VALUES ('mine')")
+    assert list_others() == {"switchyard_notes": 1}
+    outside.close()

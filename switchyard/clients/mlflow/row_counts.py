@@ -52,9 +52,10 @@ class ExportCounts:
 
 
 def _count_missing(export: Export) -> dict[str, int]:
-    """Models that could not be read are missing, too; so are runs, which whoever lists them hears of."""
-    lost = sum(missing.kind == "model" for missing in export.missing)
-    return export.not_kept_rows | ({"registered_models": lost} if lost else {})
+    """Models and runs that could not be read are missing, too."""
+    tables = {"model": "registered_models", "run": "runs"}
+    lost = Counter(tables[missing.kind] for missing in export.missing)
+    return {**export.not_kept_rows, **lost}
 
 
 class AnswersCounts:

@@ -138,6 +138,13 @@ def to_tables(table: str = "", *, history_type: HistoryType = "text") -> Tables:
     )
 
 
+def list_own_tables(table: str = "") -> frozenset[str]:
+    """The names of all tables that are ours: not `table`, where an application's holds the runs."""
+    found = to_tables(table)
+    names = {known.name for known in found.metadata.tables.values()} | {VERSION_TABLE}
+    return frozenset(names if found.own else names - {found.runs.name})
+
+
 def split_name(table: str) -> tuple[str | None, str]:
     """``app.quicktest`` -> (``app``, ``quicktest``); without a dot the schema is None, the connection's own."""
     schema, _, name = table.rpartition(".")

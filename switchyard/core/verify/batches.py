@@ -21,8 +21,12 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     quick_test_id: int = 0  # 0: any
     limit: int = 0  # 0: all
-    experiments: list[str] = []  # of which no run may be unknown; empty: all
+    experiments: list[str] = []  # of which every run must have a row; empty: all
     whole: bool = False  # every key was read, also where only charted ones are published
+
+    def has(self, experiment: str) -> bool:
+        """True of an experiment in which every run must have a row."""
+        return not self.experiments or experiment in self.experiments
 
     @property
     def is_all(self) -> bool:

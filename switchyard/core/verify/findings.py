@@ -1,5 +1,7 @@
 """What verify found of one run, and where."""
 
+from collections import Counter
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Final, Literal
 
@@ -110,3 +112,8 @@ class UnknownRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     name: str
     experiment: str
     deleted: bool = False
+
+
+def count_others(unknown: Sequence[UnknownRun], has: Callable[[str], bool]) -> dict[str, int]:
+    """How many runs no row names, by experiment, of the experiments that are not asked about."""
+    return dict(Counter(run.experiment for run in unknown if not has(run.experiment)))

@@ -15,6 +15,7 @@ KindName = Literal[
     "datasets",
     "experiment-tags",
     "other",
+    "other-experiments",
     "artifacts",
     "logged-model-artifacts",
     "trace-artifacts",
@@ -52,6 +53,7 @@ _KINDS: Final[Mapping[KindName, Kind]] = {
     "datasets": Kind(tables=("datasets", "inputs", "input_tags"), keep=_EXPORT),
     "experiment-tags": Kind(tables=("experiment_tags",), keep=_EXPORT),
     "other": Kind(tables=(), keep=_EXPORT),  # every table that is named nowhere here
+    "other-experiments": Kind(tables=(), keep=f"publish them: switchyard backfill --adopt --status all; or {_EXPORT}"),
     "artifacts": Kind(tables=(), keep=_COPY),
     "logged-model-artifacts": Kind(tables=(), keep=_COPY),
     "trace-artifacts": Kind(tables=(), keep=_COPY),
@@ -60,11 +62,16 @@ _OF_RUNS: Final = frozenset(("experiments", "runs", "metrics", "latest_metrics",
 """What verify compares run by run; an experiment's name is in its runs' rows."""
 _HOUSEKEEPING: Final = frozenset(("alembic_version", "workspaces"))
 """Not what a team has put there. Source: mlflow/store/db_migrations/versions, 3.17.2."""
+_NAMED: Final = 20
+"""Experiments that a message names; the manifest has all."""
+
+
+NO_OTHERS: Final[Mapping[str, int]] = {}
 
 
 class KindFound(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What there is of one kind in the store, and what of that is kept elsewhere. Rows by table; artifacts by whose
-    they are, as far as it names a place for them."""
+    they are, as far as it names a place for them; runs of other experiments than were asked about by experiment."""
 
     kind: KindName
     stored: dict[str, int] = {}
@@ -82,6 +89,11 @@ class KindFound(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         """What is kept nowhere, by table and number."""
         if self.kind.endswith("artifacts"):
             return " and ".join(f"those of {count} {owner}" for owner, count in self.missing.items())
+        if self.kind == "other-experiments":
+            named = [f"{count} of {name!r}" for name, count in list(self.missing.items())[:_NAMED]]
+            more = len(self.missing) - len(named)
+            also = f", and those of {more} experiments more" if more else ""
+            return f"{sum(self.missing.values())} runs that no row names ({', '.join(named)}{also})"
         return ", ".join(f"{count} {name}" for name, count in self.missing.items())
 
     def __str__(self) -> str:
@@ -106,6 +118,7 @@ def find_kinds(
     kept: StoreRows | None = None,
     models: VerifiedModels | None = None,
     artifacts: Artifacts | None = None,
+    others: Mapping[str, int] = NO_OTHERS,
     give_up: Collection[KindName] = (),
 ) -> list[KindFound]:
     """Each kind of which the store has anything, in the order of KINDS.
@@ -114,6 +127,7 @@ def find_kinds(
         kept: the rows of an export that outlives the store.
         models: what of the store's registry our own has, and found equal; None: nobody looked.
         artifacts: None: nobody looked, and nothing is said of them.
+        others: how many runs of other experiments than were asked about have no row, by experiment.
         give_up: kinds that may be lost.
     """
     found: list[KindFound] = []
@@ -126,6 +140,8 @@ def find_kinds(
             line = _find_artifacts(kind, "logged_models", artifacts.models, artifacts, untold) if artifacts else None
         elif kind == "trace-artifacts":
             line = _find_artifacts(kind, "traces", artifacts.traces, artifacts) if artifacts else None
+        elif kind == "other-experiments":
+            line = _find_others(others, kept)
         else:
             line = _find_rows(kind, store, kept, models)
         if line is not None:
@@ -181,6 +197,28 @@ def _find_artifacts(
         stored={owner: len(stored) + untold},
         missing={owner: left} if left else {},
         kept_in=["copies"] if stored & artifacts.copied else [],
+    )
+
+
+def _find_others(others: Mapping[str, int], kept: StoreRows | None) -> KindFound | None:
+    """An export has all runs, but for those that could not be read when it was made: which they are of, it need not
+    know."""
+    if not others:
+        return None
+    stored = dict(sorted(others.items()))
+    is_kept = kept is not None and not kept.unkept.get("runs")
+    return KindFound(
+        kind="other-experiments",
+        stored=stored,
+        missing={} if is_kept else stored,
+        kept_in=["an export"] if is_kept else [],
+    )
+
+
+def without_tables(store: StoreRows, names: Collection[str]) -> StoreRows:
+    """The store without these tables, which are not MLflow's."""
+    return msgspec.structs.replace(
+        store, rows={table: count for table, count in store.rows.items() if table not in names}
     )
 
 

@@ -54,9 +54,11 @@ def to_verdict(
     nothing may be kept nowhere that was not given up by name.
 
     Args:
+        unknown: also those of experiments that were not asked about, which are one of the `kinds`.
         untold: what nobody could count, for the way that the store was read shows nothing of it.
     """
     found = Counter(run.state for run in runs)
+    unknown = [run for run in unknown if scope.has(run.experiment)]
     not_safe = [f"{found[state]} runs {words}" for state, words in _UNSAFE.items() if found[state]]
     if not scope.is_all:
         not_safe.append("only some of the runs were looked at (quick_test_id, limit)")

@@ -5,8 +5,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from switchyard.clients.results.tables import list_own_tables
 from switchyard.core.mlflow.store_rows import StoreRows
-from switchyard.core.verify.kinds import KINDS, Artifacts, KindFound, find_kinds, list_beside
+from switchyard.core.verify.kinds import KINDS, Artifacts, KindFound, find_kinds, list_beside, without_tables
 from switchyard.core.verify.models import VerifiedModel, VerifiedModels
 
 REGISTRY = {"registered_models": 2, "model_versions": 5, "model_version_tags": 1}
@@ -31,8 +32,21 @@ def artifacts(stored: str, copied: str = "", *, models: str = "", traces: str = 
     )
 
 
+OTHERS = {"b": 2, "a": 1}
 FOUND: dict[str, tuple[dict[str, Any], list[tuple[str, dict[str, int], list[str]]]]] = {
     "runs alone": ({"store": rows(runs=3, metrics=9, alembic_version=1, datasets=0)}, []),
+    "runs of other experiments that no row names": (
+        {"store": rows(runs=3), "others": OTHERS},
+        [("other-experiments", {"a": 1, "b": 2}, [])],
+    ),
+    "runs of other experiments that an export has": (
+        {"store": rows(runs=3), "kept": rows(runs=3), "others": OTHERS},
+        [("other-experiments", {}, ["an export"])],
+    ),
+    "runs of other experiments, and an export that lacks runs": (
+        {"store": rows(runs=3), "kept": StoreRows(rows={"runs": 3}, unkept={"runs": 1}), "others": OTHERS},
+        [("other-experiments", {"a": 1, "b": 2}, [])],
+    ),
     "a registry": ({"store": StoreRows(rows=REGISTRY)}, [("registry", REGISTRY, [])]),
     "a registry that an export has": (
         {"store": StoreRows(rows=REGISTRY), "kept": StoreRows(rows=REGISTRY)},
@@ -161,3 +175,24 @@ def test_a_kind_says_what_to_do() -> None:
         "artifacts: those of 3 runs are kept nowhere else; copy them: switchyard artifacts copy --all-runs; or say "
         "that it may be lost: --give-up artifacts"
     )
+
+
+def test_other_experiments_are_named_and_counted() -> None:
+    """The first of many; what is missing says how it is kept, and how it is given up."""
+    others = {f"e{number:02}": number + 1 for number in range(30)}
+    (found,) = find_kinds(rows(runs=500), others=others)
+    said = str(found)
+    assert said.startswith("other-experiments: 465 runs that no row names (1 of 'e00', 2 of 'e01', ")
+    assert ", 20 of 'e19', and those of 10 experiments more) are kept nowhere else; publish them: " in said
+    assert said.endswith("--give-up other-experiments")
+    (given,) = find_kinds(rows(runs=500), others=others, give_up=["other-experiments"])
+    assert (given.is_safe, given.given_up) == (True, True)
+
+
+def test_our_own_tables_are_left_out_by_their_exact_names() -> None:
+    """What is only alike is MLflow's, or somebody else's, and is counted."""
+    ours = list_own_tables()
+    assert {"quick_tests", "switchyard_ledger", "switchyard_alembic_version"} <= ours
+    assert list_own_tables("quicktest") == ours - {"quick_tests"}
+    found = without_tables(StoreRows(rows={**dict.fromkeys(ours, 1), "switchyard_other": 2, "runs": 3}), ours)
+    assert found.rows == {"switchyard_other": 2, "runs": 3}
