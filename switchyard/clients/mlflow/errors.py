@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-import psycopg
-
 from switchyard.core.errors import BadRecord, BadSetup, SwitchyardError, TryAgain
 
 if TYPE_CHECKING:
+    import psycopg
     from pymysql import err as mysql
 
 _SETTING: Final = "MLFLOW_BACKEND_STORE_URI"
@@ -52,6 +51,8 @@ def translated_postgres(where: str, setting: str = _SETTING) -> Iterator[None]:
         TryAgain: the server is away, busy, or ended the connection. BadSetup: it refuses us, or is no MLflow store.
         BadRecord: what is stored cannot be read.
     """
+    import psycopg  # takes a fifth of a second, which who reads a file or a server need not pay
+
     try:
         yield
     except (psycopg.DataError, UnicodeError) as err:
@@ -105,7 +106,9 @@ def _from_mysql(err: "mysql.Error", where: str, setting: str) -> SwitchyardError
     return SwitchyardError(f"{where}: {type(err).__name__}: {said}")
 
 
-def _from_postgres(err: psycopg.Error, where: str, setting: str) -> SwitchyardError:
+def _from_postgres(err: "psycopg.Error", where: str, setting: str) -> SwitchyardError:
+    import psycopg
+
     said = _first_line(err)
     code = err.sqlstate or ""
     if not code and isinstance(err, psycopg.OperationalError | psycopg.InterfaceError):

@@ -128,11 +128,10 @@ class SqliteTracking:
     def read_marks(self, *, experiments: Sequence[str] = ()) -> Iterator[RunMark]:
         """See the port. SQLite can neither hash, nor print a number to its last bit: that is done here."""
         with self._reading() as connection:
-            for info in self._list(connection, experiments):
-                found = [connection.execute(query, (info.run_id,)).fetchall() for query in _MARKED]
+            for info in list(self._list(connection, experiments)):
                 yield RunMark(
                     run_id=info.run_id,
-                    mark=hash_mark(_MADE, [msgspec.structs.astuple(info), *found]),
+                    mark=hash_mark(_MADE, [msgspec.structs.astuple(info), *_read_marked(connection, info.run_id)]),
                     lifecycle=info.lifecycle,
                     experiment_lifecycle=info.experiment_lifecycle,
                 )
@@ -248,6 +247,16 @@ class SqliteTracking:
             else ()
         )
         return check_versions([version for (version,) in found], self.where)
+
+
+def _read_marked(connection: sqlite3.Connection, run_id: str) -> list[list[tuple[object, ...]]]:
+    """Texts as SQLite's driver reads them, a fifth quicker; where bytes are no text, as near to one as can be."""
+    connection.text_factory = str
+    try:
+        return [connection.execute(query, (run_id,)).fetchall() for query in _MARKED]
+    except sqlite3.OperationalError:
+        connection.text_factory = _to_some_text
+        return [connection.execute(query, (run_id,)).fetchall() for query in _MARKED]
 
 
 def _to_some_text(stored: bytes) -> str:

@@ -417,6 +417,7 @@ def marked_runs() -> dict[str, tuple[RawRun, RawRun]]:
     points = {
         "last bit": {"loss": make_points((0, 0.1), (1, math.nextafter(0.1, 1)))},
         "later step": {"loss": make_points((0, 0.1), (2, NAN))},
+        "step of the same halves": {"loss": make_points((0, 0.1), (2**32, 1_000, NAN))},
         "later time": {"loss": make_points((0, 0.1), (1, 1_001, NAN))},
         "no longer NaN": {"loss": make_points((0, 0.1), (1, 0.0))},
         "infinite": {"loss": make_points((0, 0.1), (1, INF))},
