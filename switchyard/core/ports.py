@@ -246,6 +246,12 @@ class TrackingDetails(Protocol):
 
         Raises: BadSetup, TryAgain: as `Tracking.read_runs`."""
 
+    def take_marks(self, run_ids: Iterable[str]) -> dict[str, str]:
+        """The marks of these runs by id, now, where `Tracking.read_marks` makes them of something else than what
+        `read_details` says (a folder's are of its files); none otherwise, and none of a run that cannot be read.
+
+        Raises: BadSetup, TryAgain: as `Tracking.read_runs`."""
+
     def list_logged_models(self) -> Iterator[LoggedModel]:
         """Every logged model once, with its points; none where the store knows no such thing (MLflow 2).
 

@@ -220,14 +220,16 @@ class _Exporter:
         missing: list[Missing] = []
         for some in batched(run_ids, _RUNS_AT_ONCE):
             self._tell("reading", "runs", done, len(self._listed))
+            # Before anything is read: what changes meanwhile is read again where the same command goes on.
+            taken = self._store.details.take_marks(some)
             for run_id, (run, details, said) in sorted(self._read_runs(some).items()):
                 if isinstance(run, LostRun):
                     missing += self._lose(run)
                     continue
                 tables.add(to_run_rows(run, details))
                 experiments[run.info.experiment_id] = run.info.experiment
-                # A run that never stood still is read again where the same command goes on.
-                marks[run_id] = "" if said else to_mark(details.info, details.params, details.tags, details.latest).mark
+                # A run that never stood still is read again there, too.
+                marks[run_id] = "" if said else taken.get(run_id) or _to_mark(details)
                 noted += [said] if said else []
             done += len(some)
         self._tell("reading", "runs", done, len(self._listed))
@@ -407,6 +409,10 @@ def _silent(run_id: str) -> LostRun:
 
 def _to_id(run: RawRun | RunDetails | LostRun) -> str:
     return run.run_id if isinstance(run, LostRun) else run.info.run_id
+
+
+def _to_mark(details: RunDetails) -> str:
+    return to_mark(details.info, details.params, details.tags, details.latest).mark
 
 
 def _to_missing(run: LostRun, listed: TrackedRun) -> Missing:

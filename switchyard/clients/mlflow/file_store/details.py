@@ -69,6 +69,10 @@ class FolderDetails:
         """See the port. The files have no summary: points are read for the newest of each key."""
         return self._tracking.read_each(run_ids, self._to_details)
 
+    def take_marks(self, run_ids: Iterable[str]) -> dict[str, str]:
+        """See the port: of the files that are there."""
+        return self._tracking.take_marks(run_ids)
+
     def list_logged_models(self) -> Iterator[LoggedModel]:
         """See the port; those that were deleted are not among them."""
         for folder, experiment_id in self._list_models():

@@ -91,14 +91,17 @@ class FolderTracking:
         """See the port. Made of the files' sizes and times (in a bucket: generations), so that a copy whose files are
         newer has other marks, and an earlier point that was changed is seen, too."""
         for place, info, error in self._list(experiments):
-            found = [] if error else [msgspec.structs.astuple(info), *self._each(partial(self._stat, place), KINDS)]
-            yield RunMark(
-                run_id=info.run_id,
-                mark="" if error else hash_mark(_MADE, found),
-                lifecycle=info.lifecycle,
-                experiment_lifecycle=info.experiment_lifecycle,
-                error=str(error or ""),
-            )
+            yield self._to_mark(place, info, error)
+
+    def take_marks(self, run_ids: Iterable[str]) -> dict[str, str]:
+        """The marks of these runs, as `read_marks` has them, by run id; of those that can be read."""
+        marks = {}
+        for places, _ in self._find(run_ids):
+            for place in places:
+                info, error = self.layout.read_info(place)
+                if info is not None and error is None:
+                    marks[info.run_id] = self._to_mark(place, info).mark
+        return marks
 
     def identify(self) -> StoreIdentity:
         """See the port. A damaged experiment says nothing of it."""
@@ -106,6 +109,16 @@ class FolderTracking:
             (found.experiment_id, to_experiment(found.name, found.artifact_location, found.created_at_ms))
             for found in self.layout.list_experiments()
             if not found.error
+        )
+
+    def _to_mark(self, place: Place, info: TrackedRun, error: SwitchyardError | None = None) -> RunMark:
+        found = [] if error else [msgspec.structs.astuple(info), *self._each(partial(self._stat, place), KINDS)]
+        return RunMark(
+            run_id=info.run_id,
+            mark="" if error else hash_mark(_MADE, found),
+            lifecycle=info.lifecycle,
+            experiment_lifecycle=info.experiment_lifecycle,
+            error=str(error or ""),
         )
 
     def describe(self) -> str:

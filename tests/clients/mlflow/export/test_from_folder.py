@@ -6,11 +6,16 @@ from typing import Any
 import pytest
 
 from switchyard.clients.connect import Outside
-from switchyard.clients.mlflow.export.from_tracking import export_answers
+from switchyard.clients.mlflow.export.from_tracking import Answers, export_answers
 from switchyard.clients.mlflow.export.parts import read_rows
 from switchyard.clients.mlflow.export.reader import open_export
+from switchyard.clients.mlflow.file_store.details import FolderDetails
+from switchyard.clients.mlflow.file_store.registry import FolderSource
+from switchyard.clients.mlflow.file_store.tracking import FolderTracking
 from switchyard.clients.objects.files import FileObjects
 from switchyard.clients.settings import read_settings
+from switchyard.core.errors import TryAgain
+from switchyard.core.mlflow import export_batches
 from switchyard.core.mlflow.export import Export
 from switchyard.core.mlflow.raw_run import RawRun, to_source_digest
 from switchyard.core.ports import Tracking
@@ -127,3 +132,69 @@ def test_export_of_a_folder_names_what_it_does_not_keep(root: Path) -> None:
     (root / "4" / A / "metrics" / "loss").write_bytes(b"5 1.5 0\n6 1.25 1\n")
     assert {missing.id for missing in export(root).missing} == {"odd"}
     assert len(digests(open_export(to_uri(root), OBJECTS))) == len(RUNS)
+
+
+class Noted(FileObjects):
+    """Files that note of which runs a metric is read, and whose disk is full from one write on."""
+
+    def __init__(self, room: int = 1_000) -> None:
+        self.runs: set[str] = set()
+        self._room = room
+
+    def read(self, uri: str, *, max_bytes: int | None = None) -> tuple[bytes, int]:
+        if "/mlruns/" in uri and "/metrics/" in uri and "/models/" not in uri:
+            self.runs.add(uri.split("/metrics/")[0].rpartition("/")[2])
+        return super().read(uri, max_bytes=max_bytes)
+
+    def write(self, uri: str, data: bytes, *, if_generation: int) -> int:
+        if self._room == 0:
+            raise TryAgain(f"could not write {uri}: the disk is full: make room, then try again; nothing was changed")
+        self._room -= 1
+        return super().write(uri, data, if_generation=if_generation)
+
+
+def export_noting(root: Path, room: int = 1_000) -> set[str]:
+    """Exports; returns the runs of which a metric was read."""
+    noted = Noted(room)
+    tracking = FolderTracking(root.as_uri(), noted)
+    export_answers(Answers(tracking, FolderDetails(tracking), FolderSource(root.as_uri(), noted)), to_uri(root), noted)
+    return noted.runs
+
+
+def count_batches(root: Path) -> int:
+    return len(OBJECTS.list(f"{to_uri(root)}/batches/"))
+
+
+def break_off(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An export that ended after its second batch of two runs."""
+    monkeypatch.setattr(export_batches, "RUNS", 2)
+    for room in range(1, 100):
+        with pytest.raises(TryAgain, match="the disk is full"):
+            export_noting(root, room)
+        if count_batches(root) == 2:
+            return
+    raise AssertionError("no export ended after its second batch")
+
+
+def test_export_of_a_folder_that_ended_goes_on_where_it_was(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No file of a run is read again whose batch was written; what is exported is all there is."""
+    break_off(root, monkeypatch)
+    assert export_noting(root) == {"e" * 32}
+    folder = Outside(read_settings({"MLFLOW_TRACKING_URI": str(root)})).tracking
+    assert digests(open_export(to_uri(root), OBJECTS)) == digests(folder)
+
+
+def test_run_of_a_folder_that_changed_since_its_batch_is_read_again(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An earlier point, too, which no summary of the run says; the other batch stays."""
+    break_off(root, monkeypatch)
+    (loss,) = root.glob(f"4/{A}/metrics/loss")
+    first, *others = loss.read_text().splitlines(keepends=True)
+    time, _, step = first.split()
+    loss.write_text("".join([f"{time} 77.5 {step}\n", *others]))
+    read = export_noting(root)
+    assert A in read
+    assert D not in read
+    kept = next(run for run in open_export(to_uri(root), OBJECTS).read_runs([A]) if isinstance(run, RawRun))
+    assert kept.metrics["loss"].values[0] == 77.5
