@@ -15,7 +15,7 @@ export PYTHONUNBUFFERED := 1
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up deploy test test-flows test-slow test-kills test-races test-mlflow test-reader faults check bench clean
+.PHONY: help setup run up deploy test test-flows test-slow test-kills test-races test-mlflow mlflow test-reader faults check bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -53,16 +53,16 @@ test-slow: setup ## the slow tests
 test-kills: setup ## kill backfills, exports and artifact copies at random points, 120 times, and compare what they end as
 	$(BIN)/python -m pytest -m slow tests/flows/test_backfill_killed.py tests/clients/mlflow/export/test_answers_killed.py tests/services/test_artifacts_killed.py
 
-# SQLAlchemy 2.1 breaks MLflow 2.9.2 at import. Ours is installed for its plugin, without what it needs.
-MLFLOW_292 := "mlflow==2.9.2" "setuptools<70" "sqlalchemy==2.0.23" "alembic==1.13.0" "Flask==3.0.0" "Werkzeug==3.0.1"
-# Not 3.18.0 yet: it asks for mlflow-skinny 3.18.0, which was not released beside it when we looked (2026-11-28).
-MLFLOW_CURRENT := "mlflow==3.17.2"
-
-$(STATE)/mlflow-2.9.2/.installed $(STATE)/mlflow-current/.installed: $(STATE)/mlflow-%/.installed:
+# Exact versions: those of the images. Not 3.18.0 yet: it asks for mlflow-skinny 3.18.0, which was not released beside it
+# when we looked (2026-11-28). Ours is installed for its plugin, without what it needs.
+$(STATE)/mlflow-2.9.2/.installed $(STATE)/mlflow-current/.installed: $(STATE)/mlflow-%/.installed: deployments/mlflow/constraints-%.txt
 	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $(if $(filter 2.9.2,$*),$(MLFLOW_292),$(MLFLOW_CURRENT)) psycopg2-binary pymysql google-auth requests msgspec
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -c $< mlflow psycopg2-binary google-cloud-storage boto3 setuptools pymysql google-auth requests msgspec
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
+
+mlflow: setup $(STATE)/mlflow-current/.installed ## an MLflow server on this machine, its database beside it; Ctrl-C stops both
+	@exec $(BIN)/python -m deployments.mlflow.local --environment $(STATE)/mlflow-current $(MLFLOW)
 
 test-races: setup ## 1,000 races of promoters and rollbacks on SQLite and on Postgres, and what they ended as
 	$(BIN)/python -m pytest -m slow -rP tests/clients/results/test_models_races.py

@@ -22,6 +22,8 @@ from docker.utils.build import exclude_paths
 from tests.root import ROOT
 
 NAMES = ("trainer", "worker", "serving")
+OF_A_FOLDER = {"mlflow": Path("deployments/mlflow")}
+"""Images that are built from one folder, which has their Dockerfile."""
 # How pip reaches the index that this machine uses is the machine's affair, and nothing of the image's.
 _INDEX = tuple(name for name in os.environ if re.match("PIP_|SSL_CERT|(HTTPS?|NO)_PROXY$", name, re.IGNORECASE))
 _READ_ONLY = ("LABEL", "EXPOSE")
@@ -53,9 +55,11 @@ class Image(msgspec.Struct):
 
 def read_commands(name: str) -> list[Command]:
     """The instructions, as Docker's own parser reads them."""
+    folder = OF_A_FOLDER.get(name)
+    path = folder / "Dockerfile" if folder else Path("deployments") / f"{name}.Dockerfile"
     return [
         Command(command.cmd.upper(), command.flags, command.value, command.json)
-        for command in dockerfile.parse_file(str(ROOT / "deployments" / f"{name}.Dockerfile"))
+        for command in dockerfile.parse_file(str(ROOT / path))
     ]
 
 
@@ -181,21 +185,44 @@ def _listen_on(image: Image, port: int) -> None:
 
 class Container:
     """The built files of one image on disk, and processes in a namespace where they are at /srv. What the image has on
-    its port 8080 is on `port` here."""
+    its port 8080 is on `port` here.
 
-    def __init__(self, name: str, folder: Path) -> None:
-        self.image = read_image(name, make_context(folder))
+    Args:
+        venv: an environment that is there already, in the place of the one that the RUN lines would install.
+    """
+
+    def __init__(self, name: str, folder: Path, *, venv: Path | None = None) -> None:
+        context = ROOT / OF_A_FOLDER[name] if name in OF_A_FOLDER else make_context(folder)
+        self.image = read_image(name, context)
         self.port = find_free_port()
         _listen_on(self.image, self.port)
         self._files = folder / "srv"
         self._files.mkdir()
+        self._venv = venv
 
     def build(self) -> None:
         """Runs the COPY, WORKDIR and RUN lines, as root. Raises: AssertionError: one failed; with its last words."""
+        steps = self.image.steps
+        if self._venv:
+            steps = [re.sub(r"python -m pip install [^&]*", "true ", step) for step in steps]
+            steps = [step.replace("python -m venv", "python -m venv --without-pip") for step in steps]
         done = subprocess.run(
-            self._enter(" && ".join(self.image.steps), "/"), capture_output=True, text=True, timeout=1500
+            self._enter(" && ".join(steps), "/", is_built=False), capture_output=True, text=True, timeout=1500
         )
         assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+        if self._venv:
+            self._take_programs(self._venv)
+
+    def _take_programs(self, venv: Path) -> None:
+        """Those that the packages of `venv` have in its bin/, with the image's own Python."""
+        inside = f"{self.image.workdir}/venv/bin/python"
+        for program in filter(Path.is_file, (venv / "bin").iterdir()):
+            with program.open("rb") as file:
+                is_script = file.read(2) == b"#!"
+            there = self._files / inside.removeprefix("/srv/").replace("/python", f"/{program.name}")
+            if is_script and not there.exists():
+                there.write_text(re.sub(r"^#!.*", f"#!{inside}", program.read_text(), count=1))
+                there.chmod(0o755)
 
     def run(self, *arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
         """The ENTRYPOINT with `arguments` in the place of CMD, as the image's user, to its end."""
@@ -216,11 +243,13 @@ class Container:
     def _to_line(self, command: list[str], environ: dict[str, str]) -> str:
         return _in(self.image, command, user=self.image.user, more=environ)
 
-    def _enter(self, line: str, workdir: str = "") -> list[str]:
+    def _enter(self, line: str, workdir: str = "", *, is_built: bool = True) -> list[str]:
         """Mounts are the process's own, and end with it. The image's user needs no way to our folder but /srv."""
         script = f"mount --bind {shlex.quote(str(self._files))} /srv || exit 97; "
         if sys.base_prefix != "/usr":
             script += f"mount --bind {shlex.quote(sys.base_prefix)} /usr/local || exit 97; "
             script += "export LD_LIBRARY_PATH=/usr/local/lib; " if _library_path() else ""
+        if self._venv and is_built:
+            script += f"mount --bind {shlex.quote(str(self._venv / 'lib'))} {self.image.workdir}/venv/lib || exit 97; "
         script += f"cd {workdir or self.image.workdir} && {line}"
         return ["unshare", "--mount", "--propagation=private", "/bin/sh", "-c", script]
