@@ -59,8 +59,8 @@ class TrainParameters(TrainSpec, frozen=True, kw_only=True, forbid_unknown_field
         ),
         "the model and its training": ("optimizer", "temperature", "logq_correction", "l2", "early_stopping_patience"),
         "what is kept and published": (
-            "statistics", "top_k", "tracker", "interval", "keep_extremes", "max_points", "directions", "rules",
-            "register_as",
+            "statistics", "top_k", "tracker", "mlflow_model", "interval", "keep_extremes", "max_points", "directions",
+            "rules", "register_as",
         ),
         "the job": (
             "timeout_s", "queue_timeout_s", "poll_interval_s", "quick_test_id", "request_key", "machine",

@@ -99,7 +99,8 @@ def _leave(
     if folder.has_metrics and (tracker := open_tracker(run, spec, folder)):
         # The process before this one may have ended before MLflow had all of it.
         record = folder.read_metrics()
-        tracker.finish(record, "FINISHED", len(record.epochs))
+        model_uri = folder.model_uri if spec.mlflow_model else ""
+        tracker.finish(record, "FINISHED", len(record.epochs), model_uri=model_uri)
     folder.write_ended("completed", 0, params=None if folder.has_metrics else params)
     return 0
 

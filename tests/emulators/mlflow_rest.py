@@ -27,6 +27,7 @@ from tests.emulators.mlflow_writing import Writing, choose_by_tag
 
 _MAX_BULK_POINTS: Final = 25_000  # [handlers] MAX_HISTORY_RESULTS
 _API: Final = "/api/2.0/mlflow"
+_ARTIFACTS: Final = "/api/2.0/mlflow-artifacts/artifacts"
 
 
 class MlflowEmulator:
@@ -62,13 +63,19 @@ class MlflowEmulator:
         self.faults = Faults()
         self.replace: Callable[[str, Any], Response | None] = lambda _kind, _question: None
         """What a test answers instead; None: the true answer."""
-        self.app = Starlette(routes=[Route("/{path:path}", self._answer, methods=["GET", "POST"])])
+        self.artifacts: dict[str, bytes] = {}
+        """What was put through the server, by the path below its artifacts."""
+        self.app = Starlette(routes=[Route("/{path:path}", self._answer, methods=["GET", "POST", "PUT"])])
 
     def close(self) -> None:
         self._database.close()
 
     async def _answer(self, request: Request) -> Response:
         path = request.url.path
+        if request.method == "PUT":
+            return await self._put_artifact(path, request)
+        if path.startswith(f"{_ARTIFACTS}/"):
+            return Response(self.artifacts[path.removeprefix(f"{_ARTIFACTS}/")])
         query: Any = request.query_params if request.method == "GET" else json.loads(await request.body() or b"{}")
         kind = path.removeprefix(_API).removeprefix("/api/3.0/mlflow").removeprefix("/ajax-api/2.0/mlflow").strip("/")
         target = str(query.get("metric_key") or query.get("run_id") or query.get("name") or "")
@@ -88,6 +95,18 @@ class MlflowEmulator:
         except Refused as err:
             answer = _to_response(err.body, err.status)
         return Response(b"<html>lost</html>", fault.status or 502) if fault.after else answer
+
+    async def _put_artifact(self, path: str, request: Request) -> Response:
+        # [handlers] _upload_artifact: whoever may call may replace; 200 and an empty message.
+        data, at = await request.body(), path.removeprefix(f"{_ARTIFACTS}/")
+        fault = self.faults.take("artifacts", at)
+        if fault.hold:
+            await run_in_threadpool(self.faults.wait_released, fault)
+        if at == path:
+            return Response("<!doctype html><title>404 Not Found</title>", 404, media_type="text/html")
+        if not fault.status or fault.after:
+            self.artifacts[at] = data
+        return Response(fault.message, fault.status, media_type="text/html") if fault.status else _to_response({})
 
     def _dispatch(self, path: str, kind: str, query: Mapping[str, Any], request: Request) -> Response:
         if path == "/health":

@@ -99,11 +99,13 @@ class Writing:
         run_id = uuid.uuid4().hex
         self._sql(
             "INSERT INTO runs (run_uuid, name, status, lifecycle_stage, start_time, experiment_id, artifact_uri, "
-            "user_id) VALUES (?, ?, 'RUNNING', 'active', ?, ?, 'mlflow-artifacts:/', '')",
+            "user_id) VALUES (?, ?, 'RUNNING', 'active', ?, ?, ?, '')",
             run_id,
             body.get("run_name") or "a-random-name",
             body.get("start_time"),
             body["experiment_id"],
+            # [store] create_run: below the experiment's location, which is the server's own here.
+            f"mlflow-artifacts:/{body['experiment_id']}/{run_id}/artifacts",
         )
         self._set_tags(run_id, [*body.get("tags", ()), {"key": "mlflow.runName", "value": body.get("run_name", "")}])
         return {"run_id": run_id}  # the caller of this method shows the run

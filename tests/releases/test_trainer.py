@@ -62,7 +62,7 @@ def send(parameters: TrainParameters) -> list[str]:
     return to_order(job, "file:///runs/12", parameters, experiment="toys").arguments
 
 
-NEWER = frozenset(("csv_columns", "csv_decimal", "csv_encoding", "csv_separator"))
+NEWER = frozenset(("csv_columns", "csv_decimal", "csv_encoding", "csv_separator", "mlflow_model"))
 """Fields that came after that release, whose defaults mean what it did; it refuses others of their values."""
 
 

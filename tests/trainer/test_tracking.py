@@ -271,6 +271,125 @@ def test_a_later_attempt_has_a_run_of_its_own(url: str) -> None:
     assert sorted(run.info.status for run in read_runs(url)) == ["FAILED", "FINISHED"]
 
 
+# The model beside its run --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> str:
+    """An exported model, as far as MLflow is concerned: files in folders."""
+    folder = tmp_path / "run" / "model"
+    for name, data in (("saved_model.pb", b"graph"), ("variables/variables.index", b""), ("fingerprint.pb", b"f")):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    return folder.as_uri()
+
+
+def finish(url: str, model_uri: str, ids: list[str] | None = None) -> bool:
+    return start(url, ids=ids).finish(view(make_record(1)), "FINISHED", 0, model_uri=model_uri)
+
+
+def below_run(emulator: MlflowEmulator, run_id: str) -> dict[str, bytes]:
+    """The run's artifacts, by their paths."""
+    return {
+        path.partition(f"/{run_id}/artifacts/")[2]: data for path, data in emulator.artifacts.items() if run_id in path
+    }
+
+
+MODEL = {"model/saved_model.pb": b"graph", "model/variables/variables.index": b"", "model/fingerprint.pb": b"f"}
+
+
+def test_the_model_is_put_under_model_of_the_run(emulator: MlflowEmulator, url: str, model: str) -> None:
+    """Every file, before the run is FINISHED, so that who waits for that finds it; a tag says what it is, last."""
+    ids: list[str] = []
+    assert finish(url, model, ids)
+    assert below_run(emulator, ids[0]) == MODEL
+    (run,) = read_runs(url)
+    assert (run.info.status, run.tags["switchyard.model"][:7]) == ("FINISHED", "sha256:")
+
+
+def test_without_a_model_nothing_is_put(emulator: MlflowEmulator, url: str) -> None:
+    """A run that failed has none, and most trainings ask for none."""
+    assert finish(url, "")
+    (run,) = read_runs(url)
+    assert (emulator.artifacts, "switchyard.model" in run.tags) == ({}, False)
+
+
+def test_the_same_model_is_put_once(emulator: MlflowEmulator, url: str, model: str, tmp_path: Path) -> None:
+    """A process that starts again after the end finds its tag and sends nothing; another model replaces it."""
+    ids: list[str] = []
+    assert finish(url, model, ids)
+    assert finish(url, model, ids)
+    assert emulator.faults.count("artifacts") == len(MODEL)
+    (tmp_path / "run" / "model" / "fingerprint.pb").write_bytes(b"another")
+    assert finish(url, model, ids)
+    assert emulator.faults.count("artifacts") == 2 * len(MODEL)
+    assert len(set(ids)) == 1
+    assert below_run(emulator, ids[0])["model/fingerprint.pb"] == b"another"
+
+
+def test_a_model_that_was_put_in_part_is_put_again(emulator: MlflowEmulator, url: str, model: str) -> None:
+    """The process before ended in the middle: without its tag the model counts as missing."""
+    ids: list[str] = []
+    emulator.faults.order(Fault(kind="artifacts", nth=2, times=99, status=403, message="no entry"))
+    assert finish(url, model, ids)
+    assert len(below_run(emulator, ids[0])) == 1
+    emulator.faults.forget()
+    assert finish(url, model, ids)
+    assert below_run(emulator, ids[0]) == MODEL
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 413])
+def test_a_model_that_is_refused_is_a_warning(
+    status: int, emulator: MlflowEmulator, url: str, model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Told once, with the server's words and where the model is; the run has its metrics, and is closed."""
+    emulator.faults.order(Fault(kind="artifacts", times=99, status=status, message="too large"))
+    assert finish(url, model)
+    (said,) = warnings(capsys)
+    assert said.startswith("the model is not in MLflow: ")
+    assert "too large" in said and said.endswith(f"It is in {model}")
+    (run,) = read_runs(url)
+    assert (run.info.status, "switchyard.model" in run.tags) == ("FINISHED", False)
+
+
+def test_a_model_that_is_not_there_is_a_warning(url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Somebody has removed it since; the run is closed all the same."""
+    assert finish(url, (tmp_path / "gone").as_uri())
+    assert "there is none" in warnings(capsys)[0]
+    assert read_runs(url)[0].info.status == "FINISHED"
+
+
+def test_a_lost_reply_to_a_file_is_made_up_for(emulator: MlflowEmulator, url: str, model: str) -> None:
+    """Before and after it is stored: the file is sent again, and is the same."""
+    ids: list[str] = []
+    emulator.faults.order(Fault(kind="artifacts", nth=1, status=503))
+    emulator.faults.order(Fault(kind="artifacts", nth=3, status=502, after=True))
+    assert finish(url, model, ids)
+    assert below_run(emulator, ids[0]) == MODEL
+
+
+def test_a_server_that_takes_no_files_holds_nothing_up_for_long(
+    emulator: MlflowEmulator, url: str, model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The wait ends, one warning says so, and the run is closed with all of its metrics."""
+    monkeypatch.setattr(tracking, "MODEL_S", 0.5)  # what is tried is the end of the waits, not their length
+    ids: list[str] = []
+    tracker = start(url, ids=ids)
+    wait_until(lambda: bool(ids))
+    emulator.faults.order(Fault(kind="artifacts", times=99, status=503))
+    assert tracker.finish(view(make_record(1)), "FINISHED", 0, model_uri=model)
+    assert "the model is not in MLflow" in warnings(capsys)[-1]
+    assert read_runs(url)[0].info.status == "FINISHED"
+
+
+def test_a_training_of_before_models_could_be_put_goes_on_in_its_run() -> None:
+    """What names it on the server is what the release before named it; one that asks for its model is another."""
+    spec = TrainSpec(tracker="both")
+    assert tracking._to_training(spec, IDENTITY, "file:///r") == "fb8fc7fa3322766a9d375cc12f2a5657"
+    asked = TrainSpec(tracker="both", mlflow_model=True)
+    assert tracking._to_training(asked, IDENTITY, "file:///r") != "fb8fc7fa3322766a9d375cc12f2a5657"
+
+
 # The trainer as a process --------------------------------------------------------------------------------------------
 
 
@@ -332,6 +451,27 @@ def test_with_both_the_file_and_mlflow_say_the_same(tmp_path: Path, url: str) ->
     assert (run.info.status, run.info.name, run.info.experiment) == ("FINISHED", "quick-test-12", "two towers")
     assert read_json(tmp_path / "run" / "mlflow_info.json") == {"run_id": run.info.run_id, "tracking_uri": url}
     assert found.run == RunIdentity(quick_test_id=12, key="abc", attempt=1, restart=0)
+
+
+@pytest.mark.slow
+def test_the_exported_model_is_put_beside_its_run_once(tmp_path: Path, url: str, emulator: MlflowEmulator) -> None:
+    """Byte for byte what is in the run's folder; the same job started again after its end sends nothing."""
+    folder, flags = tmp_path / "run", [*TINY_FLAGS, "--tracker=both", "--mlflow-model"]
+    done = train(folder, url, *flags)
+    assert (done.returncode, done.stderr) == (0, "")
+    (run,) = read_runs(url)
+    there = {
+        f"model/{path.relative_to(folder / 'model')}": path.read_bytes()
+        for path in (folder / "model").rglob("*")
+        if path.is_file()
+    }
+    assert below_run(emulator, run.info.run_id) == there
+    assert {"model/saved_model.pb", "model/variables/variables.index"} <= set(there)
+    sent = emulator.faults.count("artifacts")
+    again = train(folder, url, *flags)
+    assert (again.returncode, "completed already" in again.stdout) == (0, True)
+    assert "the model is in MLflow already" in again.stdout
+    assert emulator.faults.count("artifacts") == sent
 
 
 @pytest.mark.slow

@@ -36,6 +36,7 @@ class Journal:
     def __init__(self, folder: RunFolder, spec: TrainSpec, tracker: Tracker | None = None) -> None:
         self.folder = folder
         self._tracker = tracker
+        self._model_uri = folder.model_uri if spec.mlflow_model else ""
         # A file that is there goes before MLflow when the run is ingested, so that it must not fall behind.
         self._has_file = spec.tracker != "mlflow" or folder.has_metrics
         self.record = EpochRecord()
@@ -83,7 +84,8 @@ class Journal:
         if self._tracker is None:
             return
         record = self.to_record(_FILE_STATUSES[status])
-        is_whole = self._tracker.finish(record, _RUN_ENDS[status], self._restored)
+        model_uri = self._model_uri if status == "completed" else ""
+        is_whole = self._tracker.finish(record, _RUN_ENDS[status], self._restored, model_uri=model_uri)
         if not is_whole and not self._has_file and (self.has_news or status != "stopped"):
             say(f"the metrics are written to {self.folder.uri}/{METRICS_NAME} instead", "WARNING")
             self._has_file = True

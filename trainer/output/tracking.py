@@ -2,20 +2,25 @@
 server that is away is tried again until the training's end, and then missed."""
 
 import hashlib
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
+from switchyard.clients.objects.open import open_objects
 from switchyard.core.errors import SwitchyardError, TryAgain
 from switchyard.core.metrics.record import MetricsRecord, RunIdentity
 from switchyard.core.mlflow.logged import LoggedPoint, list_last_points, list_points, to_logged_params, to_logged_tags
+from switchyard.core.ports import Objects
 from switchyard.core.runs.spec import TrainSpec
 from trainer.console import say
 from trainer.environment import MlflowEnvironment
+from trainer.output.model_parts import MODEL_FOLDER, MODEL_TAG, ModelPart, fetch_model, to_digest
 from trainer.stopping import StopWish
 
 if TYPE_CHECKING:
@@ -24,6 +29,8 @@ if TYPE_CHECKING:
 COLD_START_S: Final = 120.0
 FLUSH_S: Final = 30.0
 """At the training's end, for what is not logged yet; longer where the server, being cold, has not answered at all."""
+MODEL_S: Final = 120.0
+"""The same for the model, which goes last; anew for each of its files."""
 STOP_FLUSH_S: Final = 8.0
 """The same after SIGTERM: Google Cloud and our own launcher kill 30 s later, and a checkpoint may have taken half."""
 EPOCHS_AT_ONCE: Final = 20
@@ -75,8 +82,10 @@ class Tracker:
         self._next: int | None = None  # the first epoch, by position, that was not handed over; None: not known yet
         self._handed: _Handed | None = None
         self._is_idle = False
-        self._last: tuple[MetricsRecord, RunEnd, int] | None = None
+        self._last: tuple[MetricsRecord, RunEnd, int, str] | None = None
         self._deadline: float | None = None
+        self._model_until: float | None = None  # while the model is put: earlier than the deadline, so that the run is
+        # still closed in time
         self._is_hurried = False
         self._is_whole = False
         self._problem = ""
@@ -100,15 +109,16 @@ class Tracker:
             self._handed, self._next, self._is_idle = handed, last, False
             self._changed.notify_all()
 
-    def finish(self, record: MetricsRecord, end: "RunEnd", restored: int) -> bool:
-        """Logs what is left of `record` and closes the run; True when MLflow has all of it. A second call answers the
-        same. Waits for at most FLUSH_S, or STOP_FLUSH_S after SIGTERM; for a server that has not answered yet at least
-        until COLD_START_S from the start, where there are epochs to lose."""
+    def finish(self, record: MetricsRecord, end: "RunEnd", restored: int, *, model_uri: str = "") -> bool:
+        """Logs what is left of `record`, and the model at `model_uri` if one is named, and closes the run; True when
+        MLflow has all of the record. A second call answers the same. Waits for at most FLUSH_S, or STOP_FLUSH_S after
+        SIGTERM; for a server that has not answered yet at least until COLD_START_S from the start, where there are
+        epochs to lose; and for each file of the model at most MODEL_S."""
         with self._changed:
             if self._last is None:
                 now = self._clock()
                 cold_until = self._started_at + COLD_START_S if self._run is None and record.epochs else now
-                self._last, self._deadline = (record, end, restored), max(now + FLUSH_S, cold_until)
+                self._last, self._deadline = (record, end, restored, model_uri), max(now + FLUSH_S, cold_until)
                 self._changed.notify_all()
         while self._thread.is_alive() and self._clock() < self._shorten_deadline():
             self._thread.join(_LOOK_S)
@@ -173,7 +183,7 @@ class Tracker:
         self._end(run, *self._last)
         self._is_whole = True
 
-    def _end(self, run: "LoggedRun", record: MetricsRecord, end: "RunEnd", restored: int) -> None:
+    def _end(self, run: "LoggedRun", record: MetricsRecord, end: "RunEnd", restored: int, model_uri: str) -> None:
         self._insist(partial(run.log_params, to_logged_params(record)))
         self._insist(partial(run.log_tags, to_logged_tags(record)))
         for first in range(self._find_next(record, restored), len(record.epochs), EPOCHS_AT_ONCE):
@@ -181,7 +191,45 @@ class Tracker:
         # An earlier process may have come so far, too.
         known = {(key, point.step): point.value for key, point in run.latest.items()}
         self._log(run, [p for p in list_last_points(record) if known.get((p.key, p.step)) != p.value])
+        if model_uri:
+            self._put_model(run, model_uri)
         self._insist(partial(run.end, end, _now_ms()))
+
+    def _put_model(self, run: "LoggedRun", model_uri: str) -> None:
+        """Puts the model under ``model/`` of the run, unless it is there; what goes wrong is a warning of this run."""
+        try:
+            with tempfile.TemporaryDirectory(prefix="switchyard-model-") as folder:
+                self._extend()
+                self._put_files(run, fetch_model(model_uri, Path(folder)))
+        except _OutOfTime:
+            if self._is_hurried:
+                raise
+            said = self._problem or "the server did not take it in time"
+            say(f"the model is not in MLflow: {said}. It is in {model_uri}", "WARNING")
+        except Exception as err:  # noqa: BLE001 - whatever it is, the training has its model, and the run must be closed
+            what = str(err) if isinstance(err, SwitchyardError) else f"{type(err).__name__}: {err}"
+            say(f"the model is not in MLflow: {what}. It is in {model_uri}", "WARNING")
+        finally:
+            self._model_until = None
+
+    def _put_files(self, run: "LoggedRun", files: Sequence[ModelPart]) -> None:
+        digest = to_digest(files)
+        if run.tags.get(MODEL_TAG) == digest:
+            say("the model is in MLflow already")
+            return
+        for part in files:
+            self._extend()
+            self._insist(partial(run.log_file, f"{MODEL_FOLDER}/{part.path}", part.file, _open_objects))
+        # Last: it says that all of them are there.
+        self._insist(partial(run.log_tags, {MODEL_TAG: digest}))
+        say(f"the model is in MLflow, under {MODEL_FOLDER}/ of run {run.run_id}: {len(files)} files")
+
+    def _extend(self) -> None:
+        """Gives the next file its time, unless the process is asked to end."""
+        with self._changed:
+            if self._deadline is not None and not self._is_hurried:
+                self._model_until = self._clock() + MODEL_S
+                self._deadline = max(self._deadline, self._model_until + FLUSH_S)
 
     def _log(self, run: "LoggedRun", points: Sequence[LoggedPoint]) -> None:
         now_ms = _now_ms()
@@ -213,7 +261,7 @@ class Tracker:
             until = self._clock() + seconds
             ended = self._last is not None
             while (now := self._clock()) < until:
-                if self._deadline is not None and now >= self._deadline:
+                if any(end is not None and now >= end for end in (self._deadline, self._model_until)):
                     raise _OutOfTime
                 if not ended and self._last is not None:
                     return
@@ -269,8 +317,16 @@ def start_tracking(
 def _to_training(spec: TrainSpec, identity: RunIdentity, folder_uri: str) -> str:
     """The same for every process of one job; a later attempt, or another configuration, has a run of its own, for
     MLflow lets no param be changed."""
-    said = [folder_uri, identity.key, identity.attempt, identity.quick_test_id, msgspec.structs.asdict(spec)]
+    asked = msgspec.structs.asdict(spec)
+    if not asked["mlflow_model"]:
+        del asked["mlflow_model"]  # a training of before this setting was there goes on in its run
+    said = [folder_uri, identity.key, identity.attempt, identity.quick_test_id, asked]
     return hashlib.sha256(msgspec.json.encode(said, order="sorted")).hexdigest()[:32]
+
+
+def _open_objects(uri: str) -> Objects:
+    """Not trying again by itself: `_insist` does, and knows until when."""
+    return open_objects(uri)
 
 
 def _now_ms() -> int:

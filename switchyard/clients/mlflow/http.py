@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -76,6 +77,13 @@ class MlflowServer:
         whether the first one took effect. Raises: as `search`; TryAgain: it may have."""
         self._wake()
         return self._ask_once("POST", path, json=body)
+
+    def put(self, path: str, file: Path) -> None:
+        """Sends the file's bytes, part by part, once; a second call replaces what is there. Raises: as `search`."""
+        self._wake()
+        with file.open("rb") as opened:
+            # Of an empty stream requests does not say the length, and sends it in chunks.
+            self._call("PUT", path, data=opened if file.stat().st_size else b"")
 
     def close(self) -> None:
         """Ends all connections."""

@@ -6,8 +6,10 @@ already when that has more than 100 values, or a NaN among them (`SqlAlchemyStor
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final, Literal
+from urllib.parse import quote, urlsplit
 
 import msgspec
 import requests
@@ -17,6 +19,7 @@ from switchyard.clients.mlflow.server import Access, check_access, open_http
 from switchyard.core.batches import batched
 from switchyard.core.errors import BadRequest, BadSetup, NotFound
 from switchyard.core.mlflow.logged import LoggedPoint
+from switchyard.core.ports import ANY, Objects
 
 RunEnd = Literal["FINISHED", "FAILED", "KILLED"]
 TRAINING_TAG: Final = "switchyard.training"
@@ -26,6 +29,8 @@ TRAINING_TAG: Final = "switchyard.training"
 MAX_METRICS: Final = 1000
 MAX_PAIRS: Final = 100
 _API: Final = "/api/2.0/mlflow"
+_ARTIFACTS: Final = "/api/2.0/mlflow-artifacts/artifacts"
+"""Source: _upload_artifact, mlflow/server/handlers.py, 2.9.2 and 3.17.2."""
 
 __all__ = ["Access", "LoggedRun", "Patience", "RunEnd", "RunOrder", "check_access", "open_log"]
 
@@ -51,13 +56,16 @@ class LoggedRun:
 
     Attributes:
         latest: by key, what the run had when it was opened; empty in a new one.
+        tags: those that it had then.
     """
 
     def __init__(self, server: MlflowServer, run_id: str, run: Mapping[str, Any]) -> None:
         self.run_id = run_id
         self._server = server
         self._unsure: tuple[LoggedPoint, int] | None = None
+        self._artifact_uri = str(run.get("info", {}).get("artifact_uri", ""))
         self._params = _to_pairs(run, "params")
+        self.tags = _to_pairs(run, "tags")
         self.latest = {
             point["key"]: LatestPoint(int(point.get("step", 0)), float(point.get("value", 0.0)))
             for point in run.get("data", {}).get("metrics", ())
@@ -93,6 +101,23 @@ class LoggedRun:
         for batch in batched(tags.items(), MAX_PAIRS):
             self._server.search(f"{_API}/runs/log-batch", {"run_id": self.run_id, "tags": list(map(_to_pair, batch))})
 
+    def log_file(self, path: str, file: Path, open_objects: Callable[[str], Objects]) -> None:
+        """Puts the file under `path` of the run's artifacts: through the server, or where they are, if that is a bucket
+        or a folder of this machine. A second call replaces it with the same.
+
+        Args:
+            open_objects: the adapter for a URI.
+
+        Raises:
+            BadSetup: the artifacts are where neither way leads. Else as `log_points`.
+        """
+        place = to_place(self._artifact_uri, path)
+        if place.through_server:
+            self._server.put(f"{_ARTIFACTS}/{quote(place.at)}", file)
+            return
+        with file.open("rb") as opened:
+            open_objects(place.at).write_from(place.at, opened, if_generation=ANY)
+
     def end(self, status: RunEnd, at_ms: int) -> None:
         """Closes the run; a later end replaces an earlier one. Raises: as `log_points`."""
         self._server.search(f"{_API}/runs/update", {"run_id": self.run_id, "status": status, "end_time": at_ms})
@@ -106,6 +131,31 @@ class LoggedRun:
         found = self._server.read(f"{_API}/metrics/get-history", {"run_id": self.run_id, "metric_key": point.key})
         at = (point.step, timestamp_ms)
         return any((int(one.get("step", 0)), int(one.get("timestamp", 0))) == at for one in found.get("metrics", ()))
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where an artifact goes: a path below the server's artifacts, or a URI."""
+
+    at: str
+    through_server: bool
+
+
+def to_place(artifact_uri: str, path: str) -> Place:
+    """Of the artifact `path` of a run whose artifacts are at `artifact_uri`.
+
+    Raises: BadSetup: neither the server nor our own adapters lead there."""
+    found = urlsplit(artifact_uri)
+    below = f"{found.path.strip('/')}/{path}".lstrip("/")
+    if found.scheme == "mlflow-artifacts" and not found.netloc:
+        return Place(below, through_server=True)
+    if found.scheme == "gs":
+        return Place(f"gs://{found.netloc}/{below}", through_server=False)
+    if found.scheme in ("", "file") and found.path.startswith("/"):
+        return Place(f"file:///{below if found.scheme else quote(below)}", through_server=False)
+    raise BadSetup(
+        f"the run's artifacts are at {artifact_uri or 'no place'}, where only MLflow's own client can write. Let the "
+        "server hand artifacts through (see docs/mlflow-server.md), and use a new experiment"
+    )
 
 
 def open_log(

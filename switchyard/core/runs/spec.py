@@ -124,6 +124,10 @@ class TrainSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             "(mlflow; needs MLFLOW_TRACKING_URI), or both"
         ),
     ] = "file"
+    mlflow_model: Annotated[
+        bool,
+        Meta(description="also put the exported model under model/ of its MLflow run; needs tracker mlflow or both"),
+    ] = False
 
     def __post_init__(self) -> None:
         problems = self._find_unread()
@@ -157,6 +161,8 @@ class TrainSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             problems.append("non_positive_quantities cannot be fail without a quantity_column")
         if not self.invoice_column and self.cancellations == "fail":
             problems.append("cancellations cannot be fail without an invoice_column")
+        if self.mlflow_model and self.tracker == "file":
+            problems.append("mlflow_model needs an MLflow run: set tracker to both or mlflow, or leave it out")
         if not self.data_uri and self.top_k > self.synthetic_products:
             problems.append(f"top_k must be at most synthetic_products ({self.synthetic_products}); got {self.top_k}")
         if self.early_stopping_patience >= self.epochs:

@@ -15,8 +15,19 @@ import pytest
 import requests
 
 from switchyard.clients.mlflow.http import MlflowServer
-from switchyard.clients.mlflow.log import MAX_METRICS, Access, LatestPoint, LoggedRun, Patience, RunOrder, open_log
+from switchyard.clients.mlflow.log import (
+    MAX_METRICS,
+    Access,
+    LatestPoint,
+    LoggedRun,
+    Patience,
+    Place,
+    RunOrder,
+    open_log,
+    to_place,
+)
 from switchyard.clients.mlflow.rest import RestTracking
+from switchyard.clients.objects.open import open_objects
 from switchyard.core.errors import BadRequest, BadSetup, NotFound, SwitchyardError, TryAgain
 from switchyard.core.mlflow.logged import LoggedPoint
 from switchyard.core.mlflow.raw_run import RawRun
@@ -44,7 +55,7 @@ def url(emulator: MlflowEmulator) -> Iterator[str]:
         yield found
 
 
-class Place(msgspec.Struct, frozen=True):
+class Server(msgspec.Struct, frozen=True):
     """A server, and an experiment there that is the test's own and does not exist yet."""
 
     url: str
@@ -74,15 +85,15 @@ def real_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
         pytest.param("current", marks=REAL),
     ]
 )
-def place(request: pytest.FixtureRequest, tmp_path: Path, real_servers: Callable[[str], str]) -> Iterator[Place]:
+def place(request: pytest.FixtureRequest, tmp_path: Path, real_servers: Callable[[str], str]) -> Iterator[Server]:
     """On each kind of server."""
     experiment = f"two towers {uuid4()}"
     if not request.param.startswith("emulator"):
-        yield Place(real_servers(request.param), experiment)
+        yield Server(real_servers(request.param), experiment)
         return
     emulator = MlflowEmulator(make_sqlite(tmp_path / "mlflow.db"), pages_histories=request.param.endswith("3.17.2"))
     with serve_in_thread(emulator.app) as found:
-        yield Place(found, experiment)
+        yield Server(found, experiment)
     emulator.close()
 
 
@@ -117,7 +128,7 @@ def make_points(count: int, *, step: int = 0) -> list[LoggedPoint]:
     return [LoggedPoint(f"key_{number}", step, number / 7) for number in range(count)]
 
 
-def test_a_run_is_logged_as_it_is_read_again(place: Place) -> None:
+def test_a_run_is_logged_as_it_is_read_again(place: Server) -> None:
     """Name, experiment, tags, params, and each value to the last bit: NaN, infinities and a subnormal number too."""
     run = open_run(place.url, experiment=place.experiment)
     values = [0.1, 1 / 3, 5e-324, math.nan, math.inf, -math.inf, -0.0, 1e300]
@@ -140,7 +151,7 @@ def test_a_run_is_logged_as_it_is_read_again(place: Place) -> None:
     assert found.metrics["loss"].steps == list(range(8))
 
 
-def test_a_second_process_of_the_training_goes_on_in_its_run(place: Place) -> None:
+def test_a_second_process_of_the_training_goes_on_in_its_run(place: Server) -> None:
     """The run is found by its training, runs again, and says what it has; another training has a run of its own."""
     first = open_run(place.url, experiment=place.experiment)
     first.log_points([LoggedPoint("loss", 3, 0.25), LoggedPoint("loss", 4, math.inf)], NOW_MS)
@@ -157,7 +168,7 @@ def test_a_second_process_of_the_training_goes_on_in_its_run(place: Place) -> No
     assert count_runs(place.url, place.experiment) == 2
 
 
-def test_racing_creators_share_the_experiment(place: Place) -> None:
+def test_racing_creators_share_the_experiment(place: Server) -> None:
     """Four trainings that begin at once make one experiment and four runs, and none of them fails."""
     with ThreadPoolExecutor(4) as pool:
         runs = list(
@@ -167,7 +178,7 @@ def test_racing_creators_share_the_experiment(place: Place) -> None:
     assert {read_run(place.url, run.run_id).info.experiment for run in runs} == {place.experiment}
 
 
-def test_a_batch_whose_answer_was_lost_is_not_logged_twice(place: Place) -> None:
+def test_a_batch_whose_answer_was_lost_is_not_logged_twice(place: Server) -> None:
     """The same call again, after TryAgain, leaves each point once: with 134 keys and a NaN, which 2.9.2 would refuse
     as a repetition, and also where the first call had not come through."""
     run = open_run(place.url, experiment=place.experiment)
@@ -191,7 +202,7 @@ def test_a_batch_whose_answer_was_lost_is_not_logged_twice(place: Place) -> None
     assert found.metrics["key_1"].timestamps_ms == [NOW_MS, NOW_MS + 1]
 
 
-def test_a_full_batch_is_taken(place: Place) -> None:
+def test_a_full_batch_is_taken(place: Server) -> None:
     """MAX_METRICS points in one call; one more is what the server refuses."""
     run = open_run(place.url, experiment=place.experiment)
     points = [LoggedPoint("batch_loss", step, step / 7) for step in range(MAX_METRICS + 1)]
@@ -217,14 +228,14 @@ REFUSED: list[tuple[str, Callable[[LoggedRun], None], str]] = [
 
 @pytest.mark.parametrize(("call", "message"), [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED])
 def test_what_the_server_refuses_is_an_error_in_its_words(
-    call: Callable[[LoggedRun], None], message: str, place: Place
+    call: Callable[[LoggedRun], None], message: str, place: Server
 ) -> None:
     """BadRequest, which nobody tries again."""
     with pytest.raises(BadRequest, match=message):
         call(open_run(place.url, experiment=place.experiment))
 
 
-def test_a_deleted_run_or_experiment_says_what_to_do(place: Place) -> None:
+def test_a_deleted_run_or_experiment_says_what_to_do(place: Server) -> None:
     """Neither is logged to: the run's deletion is the server's word, the experiment's comes with the way back."""
     api = f"{place.url}/api/2.0/mlflow"
     run = open_run(place.url, experiment=place.experiment)
@@ -291,3 +302,65 @@ def test_the_newest_value_is_known_when_a_run_is_opened_again(url: str) -> None:
     run = open_run(url)
     run.log_points([LoggedPoint("test_loss", 2, 0.125)], NOW_MS)
     assert open_run(url).latest == {"test_loss": LatestPoint(2, 0.125)}
+
+
+@pytest.mark.parametrize(
+    ("artifact_uri", "place"),
+    [
+        ("mlflow-artifacts:/1/ab/artifacts", Place("1/ab/artifacts/model/a", through_server=True)),
+        ("mlflow-artifacts:/", Place("model/a", through_server=True)),
+        ("gs://bucket/mlflow/1/ab/artifacts", Place("gs://bucket/mlflow/1/ab/artifacts/model/a", through_server=False)),
+        ("gs://bucket", Place("gs://bucket/model/a", through_server=False)),
+        ("file:///data/my%20runs/1", Place("file:///data/my%20runs/1/model/a", through_server=False)),
+        ("/data/my runs/1", Place("file:///data/my%20runs/1/model/a", through_server=False)),
+    ],
+)
+def test_an_artifact_goes_where_the_run_keeps_its_own(artifact_uri: str, place: Place) -> None:
+    """Through the server, or to the bucket or folder that its URI names."""
+    assert to_place(artifact_uri, "model/a") == place
+
+
+@pytest.mark.parametrize("artifact_uri", ["s3://bucket/1", "mlflow-artifacts://other/1", "dbfs:/1", "mlruns/1", ""])
+def test_an_artifact_goes_nowhere_else(artifact_uri: str) -> None:
+    """Other stores are MLflow's own client's; another server than the one that is logged to is no one's."""
+    with pytest.raises(BadSetup, match="only MLflow's own client can write"):
+        to_place(artifact_uri, "model/a")
+
+
+@pytest.mark.parametrize("data", [b"", b"some bytes", bytes(range(256)) * 8192], ids=len)
+def test_a_file_goes_through_the_server(place: Server, tmp_path: Path, data: bytes) -> None:
+    """Whole, an empty one too, under a name that is no URL as it is; a second call replaces it."""
+    run = open_run(place.url, experiment=place.experiment)
+    file = tmp_path / "file"
+    for content in (b"other", data):
+        file.write_bytes(content)
+        run.log_file("model/Größe 1%.bin", file, open_objects)
+    run.close()
+    found = requests.get(f"{place.url}/api/2.0/mlflow/runs/get", params={"run_id": run.run_id}, timeout=60).json()
+    below = found["run"]["info"]["artifact_uri"].removeprefix("mlflow-artifacts:/")
+    address = f"{place.url}/api/2.0/mlflow-artifacts/artifacts/{below}/model/Gr%C3%B6%C3%9Fe%201%25.bin"
+    answer = requests.get(address, timeout=60)
+    assert (answer.status_code, answer.content) == (200, data)
+
+
+def test_a_file_goes_to_the_bucket_that_the_run_names(gcs_root: str, tmp_path: Path) -> None:
+    """By our own adapter, without the server; so does one to a folder of this machine. A second call changes nothing
+    there."""
+    file = tmp_path / "file"
+    file.write_bytes(b"weights")
+    for root in (gcs_root, tmp_path.as_uri()):
+        server = MlflowServer("http://127.0.0.1:1", requests.Session)
+        run = LoggedRun(server, "ab", {"info": {"artifact_uri": f"{root}/1/ab/artifacts"}})
+        for _ in range(2):
+            run.log_file("model/weights.bin", file, open_objects)
+        assert open_objects(root).read(f"{root}/1/ab/artifacts/model/weights.bin")[0] == b"weights"
+
+
+def test_a_run_says_which_tags_it_has(place: Server) -> None:
+    """To the process that opens it again; another process may have set them."""
+    first = open_run(place.url, experiment=place.experiment)
+    first.log_tags({"switchyard.model": "sha256:0a"})
+    first.close()
+    second = open_run(place.url, experiment=place.experiment)
+    second.close()
+    assert second.tags.items() >= {"switchyard.model": "sha256:0a", "switchyard.key": "k"}.items()
