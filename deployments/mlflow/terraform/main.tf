@@ -8,7 +8,7 @@ locals {
     "sqladmin.googleapis.com",
     "storage.googleapis.com",
   ]
-  image = "${var.region}-docker.pkg.dev/${var.project_id}/${google_artifact_registry_repository.images.repository_id}/mlflow:${var.image_tag}"
+  registry = "${var.region}-docker.pkg.dev/${var.project_id}/${google_artifact_registry_repository.images.repository_id}"
   # The address that Cloud Run gives every service, known before the service is made. Its older, random one is refused
   # unless extra_hosts names it.
   host  = "switchyard-mlflow-${data.google_project.this.number}.${var.region}.run.app"

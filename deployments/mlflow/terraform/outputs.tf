@@ -1,6 +1,6 @@
 output "registry" {
   description = "Where the image is pushed: <registry>/mlflow:<tag>."
-  value       = "${var.region}-docker.pkg.dev/${var.project_id}/${google_artifact_registry_repository.images.repository_id}"
+  value       = local.registry
 }
 
 output "tracking_uri" {

@@ -24,7 +24,7 @@ resource "google_cloud_run_v2_service" "mlflow" {
     }
 
     containers {
-      image = local.image
+      image = "${local.registry}/mlflow:${var.image_tag}"
       args  = ["serve"]
 
       ports {
@@ -91,10 +91,11 @@ resource "google_cloud_run_v2_service_iam_member" "callers" {
   member   = each.value
 }
 
-# Makes the tables, and brings them to a newer image's schema; the server never does. Run it before each new image serves:
+# Makes the tables, and brings them to a newer image's schema; the server never does, and starts with no other schema than
+# its own. So the job has its tag first, runs, and then the server gets the same one:
 #   gcloud run jobs execute switchyard-mlflow-upgrade --region <region> --wait
 resource "google_cloud_run_v2_job" "upgrade" {
-  count               = var.image_tag == "" ? 0 : 1
+  count               = var.upgrade_image_tag == "" ? 0 : 1
   name                = "switchyard-mlflow-upgrade"
   location            = var.region
   deletion_protection = false
@@ -116,7 +117,7 @@ resource "google_cloud_run_v2_job" "upgrade" {
       }
 
       containers {
-        image = local.image
+        image = "${local.registry}/mlflow:${var.upgrade_image_tag}"
         args  = ["upgrade"]
 
         resources {

@@ -13,8 +13,14 @@ variable "bucket_name" {
   type        = string
 }
 
+variable "upgrade_image_tag" {
+  description = "The tag of the image, in the repository that this makes, of the job that makes and upgrades the database. Empty: no job yet, for the repository must be there before an image can be pushed to it."
+  type        = string
+  default     = ""
+}
+
 variable "image_tag" {
-  description = "The tag of the image in the repository that this makes. Empty: no server yet, for the repository must be there before an image can be pushed to it."
+  description = "The tag of the server's image; set it once the job has run with the same one. Empty: no server yet."
   type        = string
   default     = ""
 }

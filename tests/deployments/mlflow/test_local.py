@@ -17,12 +17,18 @@ import pytest
 import requests
 
 from deployments.mlflow import local
-from switchyard.clients.mlflow.http import Patience
+from switchyard.clients.mlflow.http import MlflowServer, Patience
 from switchyard.clients.mlflow.log import Access, RunOrder, open_log
-from switchyard.core.mlflow.logged import LoggedPoint
+from switchyard.clients.mlflow.rest import RestTracking
+from switchyard.core.history.digest import to_digests
+from switchyard.core.metrics.reading import read_record
+from switchyard.core.mlflow.logged import LoggedPoint, choose_shared
+from switchyard.core.mlflow.mapping import from_points
+from switchyard.core.mlflow.raw_run import RawRun
 from tests.clients.mlflow.real_servers import find_environment
 from tests.deployments.image import find_free_port
 from tests.root import ROOT
+from tests.trainer.factories import TINY_FLAGS
 
 START_S = 180
 ORDER = RunOrder(experiment="two towers", name="quick-test-7", training="0a1b", tags={})
@@ -70,11 +76,38 @@ def running(state: Path, port: int) -> Iterator[dict[str, str]]:
         process.kill()
 
 
+def read_runs(url: str, experiment: str) -> list[RawRun]:
+    tracking = RestTracking(MlflowServer(url, requests.Session))
+    try:
+        ids = [run.run_id for run in tracking.list_runs(experiments=[experiment])]
+        return [run for run in tracking.read_runs(ids) if isinstance(run, RawRun)]
+    finally:
+        tracking.close()
+
+
+def read_folder(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def train(folder: Path, url: str) -> "subprocess.CompletedProcess[str]":
+    """The trainer's own process, which has no mlflow package."""
+    flags = [*TINY_FLAGS, "--tracker=both", "--mlflow-model", "--quick-test-id=12", "--key=abc"]
+    return subprocess.run(
+        [sys.executable, "-m", "trainer", f"--artifacts-uri={folder.as_uri()}", *flags],
+        cwd=ROOT,
+        env=os.environ | {"MLFLOW_TRACKING_URI": url},
+        capture_output=True,
+        text=True,
+        timeout=START_S,
+    )
+
+
 @pytest.mark.slow
 @pytest.mark.needs_mlflow
 @pytest.mark.timeout(600)
 def test_what_was_logged_is_there_again(state: Path) -> None:
-    """A run in Postgres and an artifact in a folder outlive the server; Ctrl-C leaves no process, and no port taken."""
+    """A run in Postgres, and a training's with its model in a folder, outlive the server; Ctrl-C leaves no process, and
+    no port taken."""
     port = find_free_port()
     url = f"http://127.0.0.1:{port}"
     with running(state, port) as said:
@@ -87,6 +120,12 @@ def test_what_was_logged_is_there_again(state: Path) -> None:
         run.close()
         file = f"{url}/api/2.0/mlflow-artifacts/artifacts/1/{run.run_id}/artifacts/a.txt"
         requests.put(file, data=b"kept", timeout=60).raise_for_status()
+        done = train(state / "run", url)
+        assert (done.returncode, done.stderr, "WARNING" in done.stdout) == (0, "", False), done.stdout
+        (trained,) = read_runs(url, "Default")
+        assert (trained.info.status, trained.tags["switchyard.model"][:7]) == ("FINISHED", "sha256:")
+        record = read_record((state / "run" / "training_metrics.json").read_bytes(), where="the file")
+        assert choose_shared(to_digests(from_points(trained)).series) == choose_shared(to_digests(record).series)
         other = subprocess.run(
             to_command(find_free_port()),
             cwd=ROOT,
@@ -97,8 +136,13 @@ def test_what_was_logged_is_there_again(state: Path) -> None:
         assert (other.returncode, "is running already" in other.stdout) == (1, True), other.stdout
         database = said["read its database"].removeprefix("MLFLOW_BACKEND_STORE_URI=").strip("'")
         with psycopg.connect(database) as connection:
-            assert connection.execute("SELECT value FROM metrics").fetchall() == [(0.25,)]
+            assert connection.execute("SELECT value FROM metrics WHERE run_uuid = %s", (run.run_id,)).fetchall() == [
+                (0.25,)
+            ]
     assert (state / f"mlflow/artifacts/1/{run.run_id}/artifacts/a.txt").read_bytes() == b"kept"
+    put = state / f"mlflow/artifacts/0/{trained.info.run_id}/artifacts/model"
+    assert read_folder(put) == read_folder(state / "run" / "model")
+    assert "saved_model.pb" in read_folder(put)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", port))
     lines = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout.splitlines()

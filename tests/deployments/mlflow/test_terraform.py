@@ -80,12 +80,16 @@ def test_every_reference_leads_to_something() -> None:
     assert set(re.findall(r"^(\w+)\s+=", example, re.MULTILINE)) <= variables
 
 
-@pytest.mark.parametrize(("resource", "command"), [(SERVICE, "serve"), (JOB, "upgrade")])
-def test_service_and_job_run_the_entrypoint(resource: tuple[str, str], command: str) -> None:
-    """One image, by its subcommand; the database's address is a secret, and its socket is there."""
+@pytest.mark.parametrize(
+    ("resource", "command", "tag"), [(SERVICE, "serve", "image_tag"), (JOB, "upgrade", "upgrade_image_tag")]
+)
+def test_service_and_job_run_the_entrypoint(resource: tuple[str, str], command: str, tag: str) -> None:
+    """One image, by its subcommand; the job's has a tag of its own, because it runs before the server may start. The
+    database's address is a secret, and its socket is there."""
     template, container = read_container(*resource)
     assert container["args"] == [f'"{command}"']
-    assert container["image"] == "${local.image}"
+    assert container["image"] == f'"${{local.registry}}/mlflow:${{var.{tag}}}"'
+    assert read_resource(*resource)["count"] == f'${{var.{tag} == "" ? 0 : 1}}'
     (secret,) = container["env"]
     assert secret["name"] == '"MLFLOW_BACKEND_STORE_URI"'
     assert "store_uri.secret_id" in secret["value_source"][0]["secret_key_ref"][0]["secret"]
