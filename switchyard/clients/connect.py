@@ -2,6 +2,7 @@
 loaded."""
 
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from switchyard.clients.objects.open import open_objects
@@ -33,6 +34,7 @@ from switchyard.core.ports import (
 if TYPE_CHECKING:
     import requests
 
+    from switchyard.clients.approvals.reading import ApprovalFiles
     from switchyard.clients.mlflow.export.from_tracking import Answers
     from switchyard.clients.results.open import ResultsPorts
 
@@ -113,6 +115,28 @@ class Outside:
     def artifact_copies(self) -> ArtifactCopies:
         """Where the artifacts of MLflow's runs were copied to. Raises: BadSetup, as `runs`."""
         return self._results.artifact_copies
+
+    @property
+    def approvals(self) -> "ApprovalFiles":
+        """Who has approved what, by signatures and tokens of those whom the settings name. Raises: BadSetup: what
+        checks tokens is not installed."""
+        from switchyard.clients.approvals.reading import ApprovalFiles
+        from switchyard.clients.approvals.ssh import SshSignatures
+
+        settings, tokens = self.settings, None
+        if settings.approvers:
+            try:
+                from switchyard.clients.approvals.google_tokens import GoogleTokens
+            except ModuleNotFoundError as err:
+                raise BadSetup(f"Google's tokens need the extra push: pip install 'switchyard[push]' ({err})") from err
+
+            tokens = GoogleTokens(
+                [address.strip() for address in settings.approvers.split(",")],
+                audience=settings.approvers_audience,
+                certs_url=settings.push_certs_url,
+            )
+        signatures = SshSignatures(Path(settings.approvers_file)) if settings.approvers_file else None
+        return ApprovalFiles(signatures=signatures, tokens=tokens)
 
     def open_artifacts(self, reader: Literal["objects", "mlflow"], allowed: Allowed) -> ArtifactSource:
         """Reads the artifacts of MLflow's runs: by our own adapters, only what is `allowed`; or by MLflow's artifact

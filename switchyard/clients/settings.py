@@ -53,6 +53,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     push_audience: str = ""
     push_service_account: str = ""
     push_certs_url: str = "https://www.googleapis.com/oauth2/v1/certs"
+    approvers_file: str = ""
+    approvers: str = ""
+    approvers_audience: str = ""
     model_variant: str = ""
     mlflow_model_uri: str = ""
     model_run_id: str = ""
@@ -107,7 +110,7 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     given = {field: environ[field.upper()] for field in Settings.__struct_fields__ if environ.get(field.upper())}
     state_dir = Path(given.get("state_dir", ".switchyard")).expanduser().resolve()
     given["state_dir"] = str(state_dir)
-    for field in ("api_tokens_file", "buyer_key_file"):
+    for field in ("api_tokens_file", "approvers_file", "buyer_key_file"):
         if field in given:
             given[field] = str(Path(given[field]).expanduser().absolute())
     given["model_cache_dir"] = str(Path(given.get("model_cache_dir", state_dir / "models")).expanduser().absolute())
@@ -190,6 +193,8 @@ _PATTERNS = {
         r"https://[^/\s]+/\S*|http://(localhost|127\.0\.0\.1)(:\d+)?/\S*",
         "be https://..., or http:// on this machine",
     ),
+    "approvers": (r"[^@\s,]+@[^@\s,]+(\s*,\s*[^@\s,]+@[^@\s,]+)*", "be e-mail addresses, with commas between them"),
+    "approvers_audience": (r"\S+", "be an OAuth client's id, without spaces"),
     "mlflow_model_uri": (r"models:/.+", "be models:/<name>/Production, /Staging, /<version> or models:/<name>@<alias>"),
     "model_name": ("[A-Za-z0-9]([A-Za-z0-9 ._-]{0,118}[A-Za-z0-9])?", "be a model's name"),
     "aip_http_port": (r"[0-9]{1,5}", "be a port"),

@@ -1,9 +1,10 @@
-"""Who pushed a message: Google's token on a Pub/Sub push, verified by google-auth.
+"""Who pushed a message, or approved something: Google's ID token, verified by google-auth.
 
 Source: https://cloud.google.com/pubsub/docs/authenticate-push-subscriptions
 """
 
 import json
+from collections.abc import Sequence
 from typing import Any, Final
 
 import cachecontrol
@@ -37,7 +38,7 @@ class _Request(Request):
 
 
 class TokenVerifier:
-    """Verifies tokens made for `audience`. Thread-safe.
+    """Verifies tokens made for `audience`, or for one of several. Thread-safe.
 
     Google's certificates are kept as long as their own Cache-Control says, which is hours: CacheControl is what
     google-auth's documentation names for it.
@@ -46,8 +47,10 @@ class TokenVerifier:
         certs_url: answers ``{key id: X.509 certificate}``.
     """
 
-    def __init__(self, audience: str, certs_url: str) -> None:
-        self._audience = audience
+    def __init__(self, audience: str | Sequence[str], certs_url: str) -> None:
+        self._audience = (
+            audience if isinstance(audience, str) else list(audience)
+        )  # google-auth knows no other sequence
         self._certs_url = certs_url
         self._fetch = _Request(session=cachecontrol.CacheControl(requests.Session()))
 
@@ -67,15 +70,23 @@ class TokenVerifier:
                 "the token's signature was removed by Cloud Run, and nobody else can verify it; make the endpoint a "
                 "service of its own that checks no invokers (switchyard serve --only-events; docs/google-cloud.md)"
             )
-        claims = self._read_claims(token.strip())
+        return str(self.read_claims(token.strip())["email"])
+
+    def read_claims(self, token: str) -> dict[str, Any]:
+        """What the token says, of whom its ``email`` names: a verified address.
+
+        Raises:
+            BadToken, TryAgain: as `read_account`.
+        """
+        claims = self._verify(token)
         if claims.get("iss") not in ISSUERS:
             raise BadToken(f"the token's issuer must be {ISSUERS[0]}; got {claims.get('iss')!r}")
         email = claims.get("email")
         if not isinstance(email, str) or claims.get("email_verified") is not True:
             raise BadToken(f"the token must name a verified email address; got {email!r}")
-        return email
+        return claims
 
-    def _read_claims(self, token: str) -> dict[str, Any]:
+    def _verify(self, token: str) -> dict[str, Any]:
         try:
             claims = id_token.verify_token(
                 token,

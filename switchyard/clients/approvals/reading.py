@@ -1,0 +1,85 @@
+"""Approvals as people hand them in: below one address a statement (``alice.txt``), and beside it its SSH signature
+(``alice.txt.sig``, where ssh-keygen puts it) or a Google ID token (``alice.txt.token``)."""
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+from switchyard.clients.approvals.ssh import MAX_SIGNATURE_BYTES, SshSignatures
+from switchyard.core.decommission.approvals import MAX_BYTES, Approval, Unproved, read_statement
+from switchyard.core.errors import BadRecord, BadRequest, NotFound
+from switchyard.core.ports import Objects
+
+if TYPE_CHECKING:  # what it needs is not installed everywhere
+    from switchyard.clients.approvals.google_tokens import GoogleTokens
+
+MAX_FILES: Final = 200
+MAX_TOKEN_BYTES: Final = 16_000
+STATEMENT, SIGNATURE, TOKEN = ".txt", ".sig", ".token"
+
+
+class ApprovalFiles:
+    """Reads approvals, and says of each who is proved to have made it.
+
+    Args:
+        signatures: None: no allow-list is set, so that no signature counts.
+        tokens: None: no accounts are set, so that no token counts.
+    """
+
+    def __init__(self, *, signatures: SshSignatures | None, tokens: "GoogleTokens | None") -> None:
+        self._signatures = signatures
+        self._tokens = tokens
+
+    def read(self, objects: Objects, folder: str, now: datetime) -> list[Approval | Unproved]:
+        """Everything below `folder` (a URI that ends with a slash), by name; what proves nothing says why, and the
+        others are read. Which of them count is `core.decommission.approvals.rule`'s. A second call reads again.
+
+        Raises:
+            BadSetup: ssh-keygen or the allow-list is not there, and a signature is to be checked.
+            BadRequest: too many files.
+            TryAgain: as `Objects`, or Google's certificates could not be fetched.
+        """
+        uris = objects.list(folder)
+        if len(uris) > MAX_FILES:
+            raise BadRequest(
+                f"{folder} holds {len(uris):,} files; approvals are {MAX_FILES} at most. Name their own folder"
+            )
+        there = set(uris)
+        return [self._read_one(objects, uri, there, now) for uri in uris if not _is_beside(uri, there)]
+
+    def _read_one(self, objects: Objects, uri: str, there: set[str], now: datetime) -> Approval | Unproved:
+        name = uri.rpartition("/")[2]
+        if not uri.endswith(STATEMENT):
+            return Unproved(source=name, reason=f"it is no statement ({STATEMENT}), and no signature of one")
+        try:
+            data, _ = objects.read(uri, max_bytes=MAX_BYTES)
+            statement = read_statement(data, name)
+            if uri + SIGNATURE in there and self._signatures is not None:
+                signature, _ = objects.read(uri + SIGNATURE, max_bytes=MAX_SIGNATURE_BYTES)
+                proof = self._signatures.read_fingerprint(data, signature, statement.approver, now)
+                return Approval(
+                    statement=statement, how="ssh", proof=proof, expires_at=statement.expires_at, source=name
+                )
+            if uri + TOKEN in there and self._tokens is not None:
+                token, _ = objects.read(uri + TOKEN, max_bytes=MAX_TOKEN_BYTES)
+                proved = self._tokens.read_proof(statement, token.decode("ascii", errors="replace"))
+                return Approval(
+                    statement=statement,
+                    how="google",
+                    proof=proved.account,
+                    expires_at=min(statement.expires_at, proved.expires_at),
+                    source=name,
+                )
+        except (BadRequest, BadRecord, NotFound) as err:
+            return Unproved(source=name, reason=str(err))
+        return Unproved(source=name, reason=self._say_unsigned(uri, there))
+
+    def _say_unsigned(self, uri: str, there: set[str]) -> str:
+        if uri + SIGNATURE in there:
+            return "it is signed with SSH, and APPROVERS_FILE names no allow-list"
+        if uri + TOKEN in there:
+            return "it has a Google token, and APPROVERS names no accounts"
+        return f"nothing beside it proves who made it ({SIGNATURE} or {TOKEN})"
+
+
+def _is_beside(uri: str, there: set[str]) -> bool:
+    return any(uri.endswith(end) and uri.removesuffix(end) in there for end in (SIGNATURE, TOKEN))
