@@ -26,6 +26,7 @@ from uuid import uuid4
 
 import msgspec
 
+from flows.leaving_parameters import CleanParameters
 from flows.parameters import (
     ArtifactsCopyParameters,
     ArtifactsPlanParameters,
@@ -80,6 +81,7 @@ FLOWS: dict[str, type[msgspec.Struct]] = {
     "artifacts-plan": ArtifactsPlanParameters,
     "artifacts-copy": ArtifactsCopyParameters,
     "artifacts-verify": ArtifactsVerifyParameters,
+    "clean": CleanParameters,
 }
 GROUPS = {"artifacts": ("plan", "copy", "verify")}
 """Flows that are typed as two words: `artifacts plan` is `artifacts-plan`."""

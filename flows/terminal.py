@@ -13,6 +13,7 @@ from rich.text import Text
 
 from flows.answers.artifacts import CopyResult, PlanResult, VerifyArtifactsResult
 from flows.answers.backfill import BackfillResult
+from flows.answers.clean import CleanResult
 from flows.answers.fill import FillResult
 from flows.answers.judged import ValidateResult
 from flows.answers.printing import print_fields
@@ -90,6 +91,11 @@ def print_result(result: object, console: Console) -> None:
         console.print("\n".join(result.notes), markup=False, highlight=False, soft_wrap=True)
     elif isinstance(result, PlanResult | CopyResult | VerifyArtifactsResult):
         console.print(_to_table("artifacts", ["what", "how many"], [list(pair) for pair in result.counts]))
+        console.print("\n".join(result.notes), markup=False, highlight=False, soft_wrap=True)
+    elif isinstance(result, CleanResult):
+        console.print(
+            _to_table("clean", ["what", "kept", "stale", "bytes stale"], [list(row) for row in result.counts])
+        )
         console.print("\n".join(result.notes), markup=False, highlight=False, soft_wrap=True)
     elif isinstance(result, VerifyResult):
         _print_verify(result, console)

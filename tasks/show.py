@@ -143,6 +143,11 @@ def show_artifacts(act: str, rows: list[dict[str, Any]]) -> None:
     create_table_artifact(table=rows, key=f"artifacts-{act}", description=f"what artifacts {act} found")
 
 
+def show_clean(rows: list[dict[str, Any]]) -> None:
+    """What is stale, or was deleted, and what is not recognised."""
+    create_table_artifact(table=rows, key="clean", description="what clean found, and what became of it")
+
+
 def show_export(flow: str, rows: list[dict[str, Any]]) -> None:
     """The tables that were exported or restored."""
     create_table_artifact(table=rows, key=flow, description=f"what the {flow} holds, read back and compared")

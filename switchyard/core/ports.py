@@ -89,6 +89,14 @@ class Stat(msgspec.Struct, frozen=True):
     generation: int
 
 
+class Dated(msgspec.Struct, frozen=True):
+    """An object as a list has it: what `stat` says, and when this generation was written, by the store's clock."""
+
+    uri: str
+    stat: Stat
+    written_at: datetime
+
+
 class Objects(Protocol):
     """Whole objects under URIs (``file:///...``, ``gs://...``); a write is seen whole or not at all."""
 
@@ -137,6 +145,9 @@ class Objects(Protocol):
     def list_stats(self, prefix: str, *, follow_links: bool = True) -> Iterator[tuple[str, Stat]]:
         """The same objects with what `stat` says of each, sorted; one that is deleted meanwhile is left out. Without
         `follow_links`, so is what is or lies behind a symbolic link."""
+
+    def list_dated(self, prefix: str) -> Iterator[Dated]:
+        """As `list_stats` without following links, with the time at which each was written."""
 
     def list_odd(self, prefix: str) -> Iterator[str]:
         """The URIs of what starts with `prefix` and is no object of its own, sorted: symbolic links, to files and to

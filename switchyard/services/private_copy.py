@@ -73,6 +73,16 @@ def take_copy(manifest: Manifest, objects: Objects, source_uri: str, cache: Path
     return ready
 
 
+def discard_copy(cache: Path, name: str) -> None:
+    """Removes the folder `name` of the cache: it goes out of the way as a whole, so that no one finds half of it. A
+    second call, and the next `take_copy`, remove what a killed one has left of it."""
+    if not cache.is_dir():
+        return
+    _discard_abandoned(cache)
+    with _making(cache) as part, locked_folder(cache), suppress(FileNotFoundError):
+        (cache / name).rename(part / "files")
+
+
 def _fill(manifest: Manifest, objects: Objects, source_uri: str, folder: Path) -> None:
     """Copies, then says all that is wrong."""
     where = f"the model in {source_uri}"

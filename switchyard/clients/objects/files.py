@@ -11,13 +11,14 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
 from switchyard.clients.objects.file_uris import to_path, to_prefix, to_uri
 from switchyard.clients.objects.folders import PART_NAME, locked_folder, make_folder, replace_file, to_error, translated
 from switchyard.core.errors import BadRecord, BadRequest, NotFound, StaleWrite, SwitchyardError
-from switchyard.core.ports import ABSENT, ANY, Stat
+from switchyard.core.ports import ABSENT, ANY, Dated, Stat
 
 _CHUNK_BYTES = 1 << 20
 _FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY  # Linux enters a folder that may not be listed
@@ -109,6 +110,11 @@ class FileObjects:
                     continue
             if stat.S_ISREG(stated.st_mode):
                 yield uri, Stat(size_bytes=stated.st_size, generation=_to_generation(stated))
+
+    def list_dated(self, prefix: str) -> Iterator[Dated]:
+        """See the port: the generation is the time."""
+        for uri, found in self.list_stats(prefix, follow_links=False):
+            yield Dated(uri, found, datetime.fromtimestamp(found.generation / 1e9, UTC))
 
     def list_odd(self, prefix: str) -> Iterator[str]:
         """See the port. Folders behind a link are not entered."""

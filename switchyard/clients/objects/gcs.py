@@ -31,7 +31,7 @@ from switchyard.clients.objects.gcs_sending import find_pace
 from switchyard.clients.objects.gcs_sessions import send
 from switchyard.clients.settings import read_storage_emulator
 from switchyard.core.errors import BadRecord, BadRequest, BadSetup, NotFound, StaleWrite, SwitchyardError, TryAgain
-from switchyard.core.ports import ABSENT, ANY, Stat
+from switchyard.core.ports import ABSENT, ANY, Dated, Stat
 
 TIMEOUT_S: Final = (10.0, 60.0)
 """A service that does not even answer slowly is better asked again. What is sent has more, by its size."""
@@ -219,6 +219,11 @@ class GcsObjects:
         """See the port: page by page, in the service's own order, that of the names' bytes. A bucket has no links."""
         for blob in self._list(prefix, "name,size,generation"):
             yield f"gs://{blob.bucket.name}/{blob.name}", _to_stat(blob)
+
+    def list_dated(self, prefix: str) -> Iterator[Dated]:
+        """See the port: when the generation was made; a later change of its metadata alone is none."""
+        for blob in self._list(prefix, "name,size,generation,timeCreated"):
+            yield Dated(f"gs://{blob.bucket.name}/{blob.name}", _to_stat(blob), blob.time_created)
 
     def list_odd(self, prefix: str) -> Iterator[str]:
         """See the port: a bucket holds objects alone."""

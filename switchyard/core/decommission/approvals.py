@@ -105,6 +105,11 @@ def to_digest(text: str) -> str:
     return digits
 
 
+def is_digest(text: str) -> bool:
+    """True for 64 hex digits."""
+    return _DIGEST.fullmatch(text) is not None
+
+
 def to_text(statement: Statement) -> str:
     """The statement's one text, which is what is signed: equal statements, and only those, have equal texts.
 

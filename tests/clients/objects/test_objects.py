@@ -4,6 +4,7 @@ import io
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -252,6 +253,19 @@ def test_listed_stats_are_those_of_each_object(objects: Objects, root: str) -> N
     assert [uri for uri, _ in found] == objects.list(f"{root}/q/8")
     assert found == [(uri, objects.stat(uri)) for uri in sorted(uris)]
     assert list(objects.list_stats(f"{root}/none/")) == []
+
+
+def test_dated_objects_say_when_they_were_written(objects: Objects, root: str) -> None:
+    """As `list_stats`; a later write has a later time, of this generation."""
+    uris = write_all(objects, root, "q/8/b.json", "q/8/a.json")
+    first = {one.uri: one.written_at for one in objects.list_dated(f"{root}/q/")}
+    objects.write(uris[0], b"longer", if_generation=ANY)
+    found = list(objects.list_dated(f"{root}/q/"))
+    assert [(one.uri, one.stat) for one in found] == list(objects.list_stats(f"{root}/q/"))
+    assert all(one.written_at.utcoffset() == timedelta(0) for one in found)
+    assert abs(datetime.now(UTC) - found[0].written_at) < timedelta(minutes=5)
+    assert {one.uri: one.written_at > first[one.uri] for one in found} == {uris[1]: False, uris[0]: True}
+    assert list(objects.list_dated(f"{root}/none/")) == []
 
 
 def test_folders_directly_below_are_listed(objects: Objects, root: str) -> None:
