@@ -26,7 +26,7 @@ from uuid import uuid4
 
 import msgspec
 
-from flows.leaving_parameters import CleanParameters
+from flows.leaving_parameters import CleanParameters, DecommissionScanParameters
 from flows.parameters import (
     ArtifactsCopyParameters,
     ArtifactsPlanParameters,
@@ -82,9 +82,12 @@ FLOWS: dict[str, type[msgspec.Struct]] = {
     "artifacts-copy": ArtifactsCopyParameters,
     "artifacts-verify": ArtifactsVerifyParameters,
     "clean": CleanParameters,
+    "decommission-scan": DecommissionScanParameters,
 }
-GROUPS = {"artifacts": ("plan", "copy", "verify")}
+GROUPS = {"artifacts": ("plan", "copy", "verify"), "decommission": ("scan",)}
 """Flows that are typed as two words: `artifacts plan` is `artifacts-plan`."""
+GROUP_LINES = {"artifacts": "the artifacts of MLflow's runs", "decommission": "an MLflow deployment's end"}
+SCAN = "decommission-scan"
 _RUN = {"id": "quick_test_id"}
 _VERSION = {"model": "name", "number": "version"}
 _PLACES: dict[str, dict[str, str]] = {
@@ -92,11 +95,13 @@ _PLACES: dict[str, dict[str, str]] = {
     **dict.fromkeys(("validate", "promote"), _VERSION),
     "rollback": {"model": "name"},
     "mirror": {"model": "name"},
+    SCAN: {"path": "path"},
 }
 """What may stand without a flag, in its order: the word in the usage, and the field that it is."""
-_PLACE_HELP = {"id": "the run's id", "model": "the model's name", "number": "its version"}
+_PLACE_HELP = {"id": "the run's id", "model": "the model's name", "number": "its version", "path": "the folder or file"}
 
 FAILED, BAD_FLAGS = 1, 2
+FOUND, SCAN_FAILED = 1, 2  # as grep has it, so that a script can tell them apart
 _SAME_S = 1.0
 _CHANGE_OF_MIND_S = 3.0
 
@@ -189,7 +194,7 @@ def _run(command: Command) -> int:
         if command.json and hasattr(err, "result"):
             print(_to_json(err.result))
         print(f"{_to_words(command.flow)} failed: {err}", file=sys.stderr)
-        return FAILED
+        return SCAN_FAILED if command.flow == SCAN else FAILED
     except Exception as err:  # the outermost frame: Prefect's own errors end here too
         if command.verbose:
             raise
@@ -197,6 +202,8 @@ def _run(command: Command) -> int:
         return FAILED
     if command.json:
         print(_to_json(result))
+    if command.flow == SCAN:
+        return FOUND if result.mentions else 0
     return FAILED if command.flow != "cancel" and getattr(result, "status", "") in ("failed", "cancelled") else 0
 
 
@@ -254,8 +261,13 @@ def _join_words(arguments: Sequence[str], prog: str) -> list[str]:
         raise SystemExit(0)
     if not rest or rest[0] not in acts:
         got = f"; got {rest[0]!r}" if rest else ""
-        raise BadRequest(f"{first} takes {', '.join(acts[:-1])} or {acts[-1]}{got}. See: {prog} {first} --help")
+        raise BadRequest(f"{first} takes {_to_choice(acts)}{got}. See: {prog} {first} --help")
     return [f"{first}-{rest[0]}", *rest[1:]]
+
+
+def _to_choice(acts: Sequence[str]) -> str:
+    *others, last = acts
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def _to_words(name: str) -> str:
@@ -273,6 +285,8 @@ def _say_versions(err: NoVersion, prog: str) -> str:
 def _choose_way(command: Command) -> Callable[[Command], Any]:
     if command.flow == "migrate":
         return _migrate
+    if command.flow == SCAN:
+        return _scan
     is_quick = isinstance(command.parameters, RegisterParameters | PromoteParameters | RollbackParameters)
     return _run_without_prefect if is_quick and is_without_server() else _run_in_prefect
 
@@ -282,6 +296,17 @@ def _migrate(command: Command) -> Any:
 
     result = migrate()
     print("\n".join(result.values()), file=sys.stderr if command.json else sys.stdout)
+    return result
+
+
+def _scan(command: Command) -> Any:
+    from flows.answers.printing import to_console
+    from flows.answers.scan import print_scan
+    from flows.decommission_scan import decommission_scan
+
+    assert isinstance(command.parameters, DecommissionScanParameters)
+    result = decommission_scan(command.parameters)
+    print_scan(result, to_console(stderr=command.json))
     return result
 
 

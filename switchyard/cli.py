@@ -101,7 +101,8 @@ def _run(name: str, arguments: Sequence[str]) -> int:
     groups = getattr(flows, "GROUPS", {})  # a checkout of before has none
     grouped = {f"{group}-{act}" for group, acts in groups.items() for act in acts}
     lines = {flow: _to_line(struct.__doc__ or "") for flow, struct in flows.FLOWS.items() if flow not in grouped}
-    lines |= {group: f"the {group} of MLflow's runs: {', '.join(acts)}" for group, acts in groups.items()}
+    said = getattr(flows, "GROUP_LINES", {})
+    lines |= {group: f"{said.get(group, group)}: {', '.join(acts)}" for group, acts in groups.items()}
     if name in lines or name in grouped:
         return int(flows.main([name, *arguments], prog="switchyard"))
     if name in _PROGRAMS:

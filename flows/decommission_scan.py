@@ -1,0 +1,11 @@
+"""Decommission, scan: where a team's own files still name MLflow. No flow of Prefect's: it reads the caller's files."""
+
+from flows.answers.scan import ScanResult, to_scan_result
+from flows.leaving_parameters import DecommissionScanParameters
+from tasks.scan import scan_files
+
+
+def decommission_scan(wanted: DecommissionScanParameters) -> ScanResult:
+    """Everything that is found. Edits nothing; a second call looks again."""
+    found = scan_files(wanted.path)
+    return to_scan_result(found.where, found.files, found.mentions, found.prose, found.left_out)
