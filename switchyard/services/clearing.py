@@ -149,6 +149,7 @@ class _Look:
         self._rows: dict[str, list[BackfillRow]] = {}
         self._clock, self._read_at = clock, float("-inf")
         self._places: dict[tuple[What, str], Found] = {}
+        self._known: dict[str, Facts] = {}  # of runs' folders, while everything is listed: a folder has several things
         self.sizes: dict[str, int] = {}  # of the objects that were looked at again
 
     def list_all(self) -> Iterator[Thing]:
@@ -156,8 +157,9 @@ class _Look:
         self._read()
         found = list_places(self._site.open_objects(self._root), self._root, self._copies.list_roots())
         self._copies.read(found)
+        self._known = {}
         for one in found:
-            yield one.to_thing(self._to_facts(one))
+            yield one.to_thing(self._to_facts(one, again=False))
         yield from self._list_jobs()
         yield from self._models.list_cached()
         yield from self._list_state()
@@ -203,9 +205,11 @@ class _Look:
                 self._rows.setdefault(to_real(row.gcs_artifacts_path), []).append(row)
         self._read_at = self._clock()
 
-    def _to_facts(self, one: Found) -> Facts:
+    def _to_facts(self, one: Found, *, again: bool = True) -> Facts:
         if one.quick_test_id and one.what is not What.UNKNOWN:
-            return self._to_run_facts(one)
+            if again or one.folder not in self._known:
+                self._known[one.folder] = self._to_run_facts(one)
+            return self._known[one.folder]
         if one.what is What.IMPORTED_MODEL:
             return self._models.to_facts(one.name)
         if one.what in (What.COPIED_OBJECT, What.COPY_MANIFEST, What.UNFINISHED_COPY):

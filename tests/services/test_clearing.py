@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Barrier
 
@@ -14,8 +14,9 @@ import pytest
 
 from switchyard.clients.launchers.local.launcher import LocalLauncher
 from switchyard.clients.objects.files import FileObjects
+from switchyard.clients.objects.open import open_objects
 from switchyard.core.decommission.clearing import Plan, Policy, What, to_digest
-from switchyard.core.ports import ANY
+from switchyard.core.ports import ABSENT, ANY
 from switchyard.core.registry.rows import Promotion, StageMove, Tombstone
 from switchyard.core.registry.stages import Stage
 from switchyard.core.runs.jobs import JobReport, JobState
@@ -459,6 +460,33 @@ def test_what_is_written_again_after_the_plan_stays(world: ClearingWorld) -> Non
         == "something was written there since the plan was made"
     )
     assert file.read_bytes() == b"new"
+
+
+def test_a_bucket_is_cleaned_as_a_folder_is(world: ClearingWorld, gcs_root: str) -> None:
+    """By generation: of two objects the one that was written again after the plan stays."""
+    later = datetime.now(UTC) + timedelta(days=200)  # the endpoint's clock says when an object was written
+    site = replace(world.site, artifacts_uri=gcs_root)
+    id_, objects = world.add_run(RunStatus.FAILED), open_objects(gcs_root)
+    uris = [f"{gcs_root}/quick_tests/{id_}/{path}" for path in ("checkpoints/a", "checkpoints/b", "ended.json")]
+    for uri in uris:
+        objects.write(uri, b"x", if_generation=ABSENT)
+    plan = plan_clearing(site, Policy(), later)
+    assert [one.thing.name for one in plan.deletes] == [f"{gcs_root}/quick_tests/{id_}/checkpoints/"]
+
+    class WrittenAgain:
+        def __getattr__(self, name: str) -> object:
+            return getattr(objects, name)
+
+        def delete(self, uri: str, *, if_generation: int) -> None:
+            if uri == uris[1]:
+                objects.write(uri, b"new", if_generation=ANY)
+            objects.delete(uri, if_generation=if_generation)
+
+    (done,) = carry_out(with_objects(site, WrittenAgain()), plan, later)
+    assert (done.deleted, done.kept) == (1, "it was written again just now")
+    assert objects.list(f"{gcs_root}/quick_tests/") == uris[1:]
+    carry_out(site, plan_clearing(site, Policy(), later), later)
+    assert objects.list(f"{gcs_root}/") == uris[2:]
 
 
 def test_two_at_once_delete_the_same_as_one(world: ClearingWorld) -> None:
