@@ -710,8 +710,9 @@ class ModelImports(Protocol):
 class RegistrySource(Protocol):
     """Another registry, read only; a second call reads again."""
 
-    where: str
-    """Which it is, in words, without a password."""
+    @property
+    def where(self) -> str:
+        """Which it is, in words, without a password."""
 
     def read_models(self, workspace: str = "") -> list[SourceModel | LostModel]:
         """All its models, by name; one that cannot be read has an entry that says why.
