@@ -22,20 +22,21 @@ def drill(
     (export, export_models), (mlflow, mlflow_models) = exported, answered
     ids = [run.run_id for run in export.list_runs()]
     chosen = choose_runs(ids, runs)
-    found = compare_runs(chosen, list(export.read_runs(chosen)), list(mlflow.read_runs(chosen)))
+    of_runs = compare_runs(chosen, list(export.read_runs(chosen)), list(mlflow.read_runs(chosen)))
     here = len(list(mlflow.list_runs()))
-    if here != len(ids):
-        found.insert(0, f"the export holds {len(ids)} runs, and the server tells of {here}")
+    absent = [f"the export holds {len(ids)} runs, and the server tells of {here}"] if here != len(ids) else []
     models = export_models.read_models()
-    found += compare_models(models, mlflow_models.read_models())
+    of_models = compare_models(models, mlflow_models.read_models())
     return Drilled(
         export_uri=export_uri,
         schema=schema,
         server=server,
         runs=chosen,
         of_runs=len(ids),
+        equal_runs=0 if absent else len(chosen) - len(of_runs),
         models=len(models),
         versions=sum(len(model.versions) for model in models if isinstance(model, SourceModel)),
-        differences=cut(found),
+        registry_equal=not of_models,
+        differences=cut([*absent, *of_runs, *of_models]),
         drilled_at=datetime.now(UTC),
     )

@@ -65,7 +65,7 @@ def test_a_server_over_the_same_rows_differs_in_nothing(store: Path, tmp_path: P
     export_store(f"sqlite:///{store}", uri, OBJECTS)
     found = run_drill(uri, store)
     assert (found.differences, len(found.runs), found.of_runs) == ((), 5, len(RUNS))
-    assert (found.models, found.versions) == (1, 1)
+    assert (found.equal_runs, found.models, found.versions, found.registry_equal) == (5, 1, 1, True)
     again = run_drill(uri, store)
     assert msgspec.structs.replace(again, drilled_at=found.drilled_at) == found
 
@@ -97,3 +97,4 @@ def test_what_a_restored_database_lost_is_named(store: Path, tmp_path: Path, sta
         database.commit()
     found = run_drill(uri, store, runs=len(RUNS))
     assert found.differences[0].startswith(expected.format(search=search))
+    assert (found.equal_runs == len(RUNS), found.registry_equal) == ("model" in expected, "model" not in expected)

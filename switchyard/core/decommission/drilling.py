@@ -24,8 +24,10 @@ class Drilled(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     server: str  # the MLflow that answered, e.g. "3.17.2"
     runs: tuple[str, ...]  # that were compared whole, by MLflow run id
     of_runs: int  # that the export holds
+    equal_runs: int
     models: int
     versions: int
+    registry_equal: bool
     differences: tuple[str, ...]  # a sentence each; empty: the server tells what the export holds
     drilled_at: datetime
 
