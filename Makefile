@@ -50,7 +50,7 @@ test-flows: setup ## whole flows, each with its real database, server and job
 test-slow: setup ## the slow tests
 	$(BIN)/python -m pytest -m slow
 
-test-kills: setup ## kill backfills, exports and artifact copies at random points, 120 times, and compare what they end as
+test-kills: setup ## kill backfills, exports and artifact copies at random points, some 160 times, and compare what they end as
 	$(BIN)/python -m pytest -m slow tests/flows/test_backfill_killed.py tests/clients/mlflow/export/test_answers_killed.py tests/services/test_artifacts_killed.py
 
 # Exact versions: those of the images. Not 3.18.0 yet: it asks for mlflow-skinny 3.18.0, which was not released beside it

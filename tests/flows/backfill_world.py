@@ -124,9 +124,7 @@ class Maker:
 
     def make(self, kind: str = "sqlite") -> Results:
         """A new one, with nothing published."""
-        self._count += 1
-        folder = self._folder / str(self._count)
-        folder.mkdir()
+        folder = self._make_folder()
         if kind == "sqlite":
             if not self._template.exists():
                 fill(f"sqlite:///{self._template}", self._run_ids)
@@ -138,6 +136,23 @@ class Maker:
         name = f"{self._database}_{self._count}"
         self._postgres.execute(f"CREATE DATABASE {name} TEMPLATE {self._database}")
         return Results(self._postgres.url(name), folder)
+
+    def copy(self, results: Results) -> Results:
+        """Another one, with what those have in their database; nobody may be connected to it."""
+        folder = self._make_folder()
+        url = sqlalchemy.make_url(results.url)
+        if url.get_backend_name() == "sqlite":
+            shutil.copy(str(url.database), folder / "results.db")
+            return Results(f"sqlite:///{folder / 'results.db'}", folder)
+        name = f"{url.database}_of_{self._count}"
+        self._postgres.execute(f"CREATE DATABASE {name} TEMPLATE {url.database}")
+        return Results(self._postgres.url(name), folder)
+
+    def _make_folder(self) -> Path:
+        self._count += 1
+        folder = self._folder / str(self._count)
+        folder.mkdir()
+        return folder
 
 
 def fill(url: str, run_ids: Sequence[str]) -> None:

@@ -3,7 +3,6 @@
 import itertools
 import os
 import random
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -32,7 +31,7 @@ FEW = 12
 MANY = 200
 KILLS = {"sqlite": 35, "postgres": 15}
 KILLS_OF_TWO = 10
-KILLS_OF_FOLLOW = 30
+KILLS_OF_FOLLOW = {"sqlite": 30, "postgres": 15}
 KILLS_IN_A_ROW = 3
 """At most so many of one database, before it is run to the end and compared."""
 
@@ -171,18 +170,17 @@ class Followed(World):
     """A source that has changed since each of the databases was filled from it: what a follow of that makes of one that
     nothing happened to, and others to kill follows over."""
 
-    def __init__(self, killer: Killer, maker: Maker, parameters: dict[str, Any], source: str) -> None:
-        self._filled = maker.make("sqlite")
+    def __init__(self, killer: Killer, maker: Maker, parameters: dict[str, Any], source: str, kind: str) -> None:
+        self._filled = maker.make(kind)
         assert killer.run(self._filled, parameters).exits == [0]
-        with closing(sqlite3.connect(self._filled.folder / "results.db")) as connection:
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the process left without a word
+        if kind == "sqlite":
+            with closing(sqlite3.connect(self._filled.folder / "results.db")) as connection:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the process left without a word
         self.changed = change(source)
-        super().__init__(killer, maker, parameters)
+        super().__init__(killer, maker, parameters, kind)
 
     def make(self) -> Results:
-        results = super().make()
-        shutil.copy(self._filled.folder / "results.db", results.folder / "results.db")
-        return results
+        return self._maker.copy(self._filled)
 
 
 def change(source: str) -> set[str]:
@@ -208,21 +206,22 @@ def change(source: str) -> set[str]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
 def test_killed_at_random_points_a_follow_ends_as_if_nothing_happened(
-    prefect_server: None, postgres: Postgres, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    prefect_server: None, postgres: Postgres, tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Rows, histories, what was replaced, marks, and which runs are deleted in MLflow."""
     source = make_source(postgres, runs=60)
     parameters = {"adopt": True, "status": "all", "histograms": True, "batch_size": 4}
-    chance = random.Random(f"{SEED} follow")
+    chance = random.Random(f"{SEED} follow {kind}")
     stages: Counter[str] = Counter()
     with open_killer(source) as killer:
-        world = Followed(killer, Maker(tmp_path, postgres, list_run_ids(source)), parameters, source)
+        world = Followed(killer, Maker(tmp_path, postgres, list_run_ids(source)), parameters, source, kind)
         marked = [row for name, row in world.expected.items() if name.startswith("switchyard_followed ")]
         assert len(world.changed) > 20
         assert len(marked) > 60
         for turn in itertools.count():
-            if stages.total() >= KILLS_OF_FOLLOW:
+            if stages.total() >= KILLS_OF_FOLLOW[kind]:
                 break
             results = world.make()
             left_s = world.plain.seconds
@@ -239,7 +238,7 @@ def test_killed_at_random_points_a_follow_ends_as_if_nothing_happened(
             world.finish(results)
     with capsys.disabled():
         shown = ", ".join(f"{stage} {count}" for stage, count in stages.most_common())
-        print(f"\nseed {SEED}, follow: {stages.total()} kills: {shown}")
+        print(f"\nseed {SEED}, follow, {kind}: {stages.total()} kills: {shown}")
     assert len(stages) > 1
 
 
