@@ -143,8 +143,7 @@ def test_what_was_logged_is_there_again(state: Path) -> None:
     put = state / f"mlflow/artifacts/0/{trained.info.run_id}/artifacts/model"
     assert read_folder(put) == read_folder(state / "run" / "model")
     assert "saved_model.pb" in read_folder(put)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", port))
+    local.check_port(port)
     lines = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout.splitlines()
     assert [line for line in lines if str(state) in line] == []
     with running(state, port):
