@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 import requests
 
+from switchyard.clients.objects.open import open_objects
 from tests.clients.mlflow.real_servers import find_environment
 from tests.deployments.image import Container, find_obstacle
+from tests.emulators.gcs import Gcs
 from tests.flows.polling import wait_for
 
 pytestmark = [
@@ -46,9 +48,9 @@ def to_variables(**changes: str) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def serving(container: Container, log: Path) -> Iterator["subprocess.Popen[Any]"]:
+def serving(container: Container, log: Path, **changes: str) -> Iterator["subprocess.Popen[Any]"]:
     """CMD, once the HEALTHCHECK says that it is up; ended as `docker stop` does it: SIGTERM to the one process."""
-    process = container.start(log=log, **to_variables())
+    process = container.start(log=log, **to_variables(**changes))
     try:
         wait_for(lambda: process.poll() is not None or container.is_healthy(), deadline_s=180)
         assert process.poll() is None, log.read_text()[-3000:]
@@ -68,9 +70,11 @@ def list_of_group(container: Container) -> list[str]:
 
 
 @pytest.mark.parametrize("version", ["2.9.2", "current"])
-def test_each_entry_line_does_what_it_says(version: str, tmp_path: Path) -> None:
+def test_each_entry_line_does_what_it_says(version: str, tmp_path: Path, gcs: Gcs, gcs_root: str) -> None:
     """Without variables it says what it needs; it serves no empty database, makes one once, serves runs and artifacts
-    to the hosts that are named, and ends at SIGTERM with nothing left behind."""
+    to the hosts that are named, and ends at SIGTERM with nothing left behind. The older one keeps artifacts in a
+    folder, the newer one in a bucket of our endpoint for Cloud Storage."""
+    bucket = {} if version == "2.9.2" else {**gcs.environ, "MLFLOW_ARTIFACTS_DESTINATION": gcs_root}
     container = make(version, tmp_path)
     bare = container.run()
     assert bare.returncode == 2
@@ -83,7 +87,7 @@ def test_each_entry_line_does_what_it_says(version: str, tmp_path: Path) -> None
     assert (made.returncode, "it was empty" in made.stdout) == (0, True), made.stderr
     again = container.run("upgrade", **to_variables())
     assert (again.returncode, "nothing was done" in again.stdout) == (0, True), again.stderr
-    with serving(container, tmp_path / "server.log"):
+    with serving(container, tmp_path / "server.log", **bucket):
         api = f"http://127.0.0.1:{container.port}/api/2.0"
         found = requests.get(f"{api}/mlflow/experiments/search?max_results=1", headers={"Host": HOST}, timeout=60)
         assert found.json()["experiments"][0]["artifact_location"].startswith("mlflow-artifacts:/")
@@ -93,9 +97,12 @@ def test_each_entry_line_does_what_it_says(version: str, tmp_path: Path) -> None
         for host in ("10.evil.example", "127.0.0.1"):
             other = requests.get(f"{api}/mlflow/experiments/search?max_results=1", headers={"Host": host}, timeout=60)
             assert other.status_code == (200 if version == "2.9.2" else 403)  # 2.9.2 checks no hosts, and says so
+    assert "Traceback" not in (tmp_path / "server.log").read_text()
+    if bucket:
+        assert open_objects(gcs_root).read(f"{gcs_root}/0/run/artifacts/a.txt")[0] == b"kept"
+        return
     written = container._files / "mlflow" / "home" / "artifacts" / "0/run/artifacts/a.txt"
     assert (written.read_bytes(), written.stat().st_uid) == (b"kept", 10001)
-    assert "Traceback" not in (tmp_path / "server.log").read_text()
 
 
 def test_a_database_of_2_9_2_is_upgraded_by_a_person_and_not_by_a_start(tmp_path: Path) -> None:
