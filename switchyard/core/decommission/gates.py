@@ -1,0 +1,501 @@
+"""The gates: each says why a state may not be entered, from evidence, rules and the time alone.
+
+A refusal is a sentence: the fact, where, and what to do. No refusal: the gate is passed. Evidence that is missing, of
+another inventory, from the future or too old refuses in every gate.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+
+from switchyard.core.decommission.evidence import (
+    AnyEvidence,
+    ApprovalEvidence,
+    CostEvidence,
+    DrillEvidence,
+    EvidenceSet,
+    ExportEvidence,
+    GoneEvidence,
+    InventoryEvidence,
+    KeptEvidence,
+    PublishedEvidence,
+    QuietEvidence,
+    ResourceNow,
+    StopEvidence,
+    UseEvidence,
+    VerifyEvidence,
+)
+from switchyard.core.decommission.resources import Activity, Caller, Kept, Kind
+from switchyard.core.decommission.rules import Rules
+from switchyard.core.decommission.states import MOVES, EvidenceName, State
+
+FRESH: Final = timedelta(hours=1)
+"""Evidence is read just before it is used; older than this, the flow was asleep in between."""
+WAIT: Final = timedelta(hours=24)
+"""Between an account's stop and its deletion, so that what still needs it is noticed. Source: the IAM API's document on
+`serviceAccounts.delete` advises to disable an account and wait."""
+_SHOWN: Final = 5
+_FINAL: Final = "FINAL"
+_SUCCESSFUL: Final = "SUCCESSFUL"
+_VERIFY: Final = "switchyard verify --require-safe"
+
+
+class Against(msgspec.Struct, frozen=True, kw_only=True):
+    """What evidence is held against."""
+
+    inventory: str  # the walk's digest
+    rules: Rules
+    now: datetime
+
+
+def check(state: State, found: EvidenceSet, against: Against, *, proves: bool = False) -> tuple[str, ...]:
+    """Why `state` may not be entered, from all that its gate looks at; empty: it may. With `proves`, what is read after
+    its acts is looked at."""
+    move = MOVES[state]
+    return check_evidence(move.proves if proves else move.needs, found, against, of=state)
+
+
+def check_evidence(
+    names: Sequence[EvidenceName], found: EvidenceSet, against: Against, *, of: State
+) -> tuple[str, ...]:
+    """The refusals of these pieces, in their order. `of` says which approvals count."""
+    refusals: list[str] = []
+    for name in names:
+        piece = found.get(name)
+        stale = find_stale(piece, name, against)
+        refusals += [stale] if stale else _CHECKS[name](piece, found, against, of)
+    return tuple(dict.fromkeys(refusals))
+
+
+def find_stale(piece: AnyEvidence | None, name: str, against: Against) -> str:
+    """Why that piece says nothing of this walk now; empty: it does."""
+    if piece is None:
+        return f"No evidence of {name} was read. Run: switchyard decommission next"
+    if piece.inventory != against.inventory:
+        return (
+            f"The evidence of {name} is of inventory {piece.inventory or 'none'}; this walk's is {against.inventory}. "
+            "Run: switchyard decommission next"
+        )
+    if piece.read_at > against.now:
+        return f"The evidence of {name} was read at {_say(piece.read_at)}, later than now. Set this machine's clock."
+    if against.now - piece.read_at > FRESH:
+        return (
+            f"The evidence of {name} was read at {_say(piece.read_at)}, more than {_span(FRESH)} ago. "
+            "Run: switchyard decommission next"
+        )
+    return ""
+
+
+def check_inventory(found: InventoryEvidence) -> list[str]:
+    """All that could hold up an act, before the first one."""
+    refusals = [_find_change(one) for one in found.resources]
+    for one in found.resources:
+        if one.managed_by == "terraform":
+            refusals.append(to_terraform_change(one.kind, one.name))
+        elif one.managed_by:
+            refusals.append(f"{one.kind} {one.name} is managed by {one.managed_by}. Delete it there, then plan again.")
+        refusals += [f"{one.kind} {one.name} is guarded: {guard} Take the guard away first." for guard in one.guards]
+        if one.missing_permissions:
+            refusals.append(
+                f"You may not {', '.join(one.missing_permissions)} on {one.name}. Grant these permissions first."
+            )
+    refusals += [
+        f"{name} belongs to the deployment and is not in the inventory. Run: switchyard decommission plan"
+        for name in found.unlisted
+    ]
+    refusals += [
+        f"After the deletion the list of every {kind} would be empty, which proves nothing. Make or name a {kind} that "
+        "stays: switchyard decommission plan --controls"
+        for kind in found.without_control
+    ]
+    return [refusal for refusal in [*refusals, *found.folder_problems] if refusal]
+
+
+def check_verify(found: VerifyEvidence, against: Against) -> list[str]:
+    """A whole, young manifest of our own database, safe, that names every run of MLflow's."""
+    refusals = []
+    where = f"manifest {found.manifest_uri}"
+    age = against.now - found.verified_at
+    if found.verified_at > against.now:
+        refusals.append(f"{where} is of {_say(found.verified_at)}, later than now. Set this machine's clock.")
+    if age > timedelta(hours=against.rules.max_age_hours):
+        refusals.append(f"{where} is {_span(age)} old; at most {against.rules.max_age_hours} h count. Run: {_VERIFY}")
+    if found.database_id != found.own_database_id:
+        refusals.append(
+            f"{where} is of database {found.database_id or 'unknown'}; RESULTS_URL is {found.own_database_id}. "
+            f"Run here: {_VERIFY}"
+        )
+    if not found.is_all:
+        refusals.append(f"{where} looked at some of the runs only. Run without --quick-test-id and --limit: {_VERIFY}")
+    if found.failed:
+        refusals.append(f"{found.failed} runs failed in {where}. Repair them, then run: {_VERIFY}")
+    if not found.safe:
+        said = "; ".join(found.not_safe) or "it does not say why"
+        refusals.append(f"{where} does not call MLflow safe to delete: {said}")
+    if found.unseen:
+        refusals.append(f"MLflow has runs that {where} does not name: {_list(found.unseen)}. Run: {_VERIFY}")
+    if found.mlflow_runs != found.manifest_runs and not found.unseen:
+        refusals.append(f"MLflow has {found.mlflow_runs} runs now; {where} names {found.manifest_runs}. Run: {_VERIFY}")
+    return refusals
+
+
+def check_published(found: PublishedEvidence, rules: Rules) -> list[str]:
+    """The last runs came without MLflow, after the switch."""
+    if rules.switched_at is None:
+        return ["Since when no training needs MLflow is not known. Name the time: --switched-at 2026-11-01T00:00:00Z"]
+    runs = found.runs[: rules.last_runs]
+    refusals = []
+    if len(runs) < rules.last_runs:
+        refusals.append(
+            f"{rules.last_runs} completed runs are needed; there are {len(runs)}. Train more: switchyard train"
+        )
+    for run in runs:
+        where = f"Quick test {run.quick_test_id}"
+        if run.completed_at < rules.switched_at:
+            refusals.append(
+                f"{where} was completed at {_say(run.completed_at)}, before the switch at {_say(rules.switched_at)}. "
+                "Train a run since: switchyard train"
+            )
+        if run.source != "file":
+            refusals.append(
+                f"{where} was published from {run.source or 'nothing'}, not from its own file. "
+                "Train without MLflow: switchyard train --tracker none"
+            )
+        if run.page_problem:
+            refusals.append(f"The page of {where.lower()} does not open: {run.page_problem}. Run: switchyard serve")
+    return refusals
+
+
+def check_kept(found: KeptEvidence, rules: Rules) -> list[str]:
+    """All that MLflow holds besides its runs is kept, or given up by name."""
+    given_up = set(rules.give_up)
+    if not found.counted:
+        return [
+            f"The manifest does not say whether MLflow's {kind} are kept. Run: {_VERIFY}; or give them up: "
+            f"--give-up {kind}"
+            for kind in ("artifacts", "registry")
+            if kind not in given_up
+        ]
+    return [
+        f"MLflow's {kind.kind} are kept nowhere else: {kind.missing}. Keep them (docs/mlflow.md), or give them up: "
+        f"--give-up {kind.kind}"
+        for kind in found.kinds
+        if kind.missing and kind.kind not in given_up
+    ]
+
+
+def check_export(found: ExportEvidence) -> list[str]:
+    """The export is whole, and has as many runs as MLflow."""
+    again = "Run: switchyard export"
+    refusals = []
+    if found.problem:
+        refusals.append(f"The export at {found.uri} is damaged: {found.problem}. {again}")
+    if found.missing:
+        refusals.append(f"The export at {found.uri} lacks what could not be read: {_list(found.missing)}. {again}")
+    if found.runs != found.mlflow_runs:
+        refusals.append(f"The export at {found.uri} has {found.runs} runs; MLflow has {found.mlflow_runs}. {again}")
+    return refusals
+
+
+def check_drill(found: DrillEvidence, export: AnyEvidence | None, against: Against) -> list[str]:
+    """A real MLflow answered from that export."""
+    again = "Run the drill again: switchyard decommission drill"
+    refusals = []
+    if not isinstance(export, ExportEvidence) or export.digest != found.export_digest:
+        of = export.digest if isinstance(export, ExportEvidence) else "not read"
+        refusals.append(f"The drill is of export {found.export_digest}; the export is {of} now. {again}")
+    age = against.now - found.drilled_at
+    if age > timedelta(hours=against.rules.max_age_hours) or found.drilled_at > against.now:
+        refusals.append(
+            f"The drill was at {_say(found.drilled_at)}; at most {against.rules.max_age_hours} h count. {again}"
+        )
+    if not found.mlflow_version:
+        refusals.append(f"No MLflow answered in the drill. {again}")
+    if found.asked_runs < against.rules.drill_runs:
+        refusals.append(f"The drill asked for {found.asked_runs} runs; {against.rules.drill_runs} are needed. {again}")
+    if found.equal_runs != found.asked_runs:
+        refusals.append(
+            f"{found.asked_runs - found.equal_runs} of {found.asked_runs} runs differ in the restored MLflow: "
+            f"{_list(found.differences)}. {again}"
+        )
+    if not found.registry_equal:
+        refusals.append(f"The registry differs in the restored MLflow: {_list(found.differences)}. {again}")
+    if not found.artifacts_equal:
+        refusals.append(f"Artifacts differ from their hashes: {_list(found.differences)}. {again}")
+    return refusals
+
+
+def check_quiet(found: QuietEvidence, verify: AnyEvidence | None, against: Against) -> list[str]:
+    """Nothing was logged since the manifest, and only known callers asked."""
+    refusals = []
+    if isinstance(verify, VerifyEvidence) and verify.verified_at != found.verified_at:
+        refusals.append(
+            f"What is newest in MLflow was compared with a manifest of {_say(found.verified_at)}, not of "
+            f"{_say(verify.verified_at)}. Run: switchyard decommission next"
+        )
+    if found.newest_run_at and found.newest_run_at > found.verified_at:
+        refusals.append(
+            f"MLflow run {found.newest_run or 'unknown'} was started or ended at {_say(found.newest_run_at)}, after "
+            f"verify at {_say(found.verified_at)}. Find who logs to MLflow, then run: {_VERIFY}"
+        )
+    if found.newest_point_at and found.newest_point_at > found.verified_at:
+        refusals.append(
+            f"A metric was logged to MLflow at {_say(found.newest_point_at)}, after verify at "
+            f"{_say(found.verified_at)}. Find who logs to MLflow, then run: {_VERIFY}"
+        )
+    span = found.until - found.since
+    if span < timedelta(days=against.rules.quiet_days):
+        refusals.append(
+            f"Requests were looked at for {_span(span)}; {against.rules.quiet_days} days are needed. "
+            "Run: switchyard decommission next"
+        )
+    known = sum(caller.requests for caller in found.callers)
+    if found.requests > known:
+        refusals.append(
+            f"The service counts {found.requests} requests in that time, and its log names callers of {known}. "
+            "Turn its request log on, and wait until the log covers that time."
+        )
+    return refusals + _list_callers(found.callers, against.rules, "asked MLflow")
+
+
+def check_stop(found: StopEvidence) -> list[str]:
+    """All is stopped as we left it, and a backup is there."""
+    refusals = []
+    for one in found.resources:
+        is_variable = one.kind is Kind.VARIABLE
+        if not one.is_there and is_variable:
+            continue
+        change = _find_change(one)
+        if change:
+            refusals.append(change)
+        elif one.activity is Activity.ACTIVE:
+            refusals.append(
+                f"{one.kind} {one.name} is at work again. Find who started it, then run: switchyard decommission undo"
+            )
+    for name, kept in found.backups:
+        if not any(one.state == _SUCCESSFUL for one in kept):
+            refusals.append(
+                f"sql instance {name} has no backup in state {_SUCCESSFUL}: {_say_kept(kept)}. "
+                "Make one (gcloud sql backups create), then run: switchyard decommission next"
+            )
+    return refusals
+
+
+def check_use(found: UseEvidence, against: Against) -> list[str]:
+    """Long enough no one missed it, and no one started it."""
+    due = found.stopped_at + timedelta(days=against.rules.quiet_again_days)
+    refusals = check_unused(found, against.rules)
+    if against.now < due:
+        refusals.append(
+            f"All was stopped at {_say(found.stopped_at)}; {against.rules.quiet_again_days} days of quiet end at "
+            f"{_say(due)}. Run again then: switchyard decommission next"
+        )
+    if found.since > found.stopped_at:
+        refusals.append(
+            f"Use was looked at since {_say(found.since)}, which leaves a gap after the stop at "
+            f"{_say(found.stopped_at)}. Run: switchyard decommission next"
+        )
+    return refusals
+
+
+def check_unused(found: UseEvidence, rules: Rules) -> list[str]:
+    """Since MLflow was looked at last, no one asked for it, and no one started anything."""
+    refusals = [
+        f"Something was started since: {start}. Find who needs it, then run: switchyard decommission undo"
+        for start in found.starts
+    ]
+    if not found.frozen_digest:
+        refusals.append(
+            "What MLflow said before the stop is not stored. Run: switchyard decommission undo, then plan again."
+        )
+    return refusals + _list_callers(found.callers, rules, "still asks for MLflow")
+
+
+def check_approval(found: ApprovalEvidence, against: Against, of: State) -> list[str]:
+    """Enough people approved this inventory, for this, and still do."""
+    refusals = []
+    valid: set[str] = set()
+    for one in found.approvers:
+        who = one.who or "someone without a name"
+        if one.digest != against.inventory:
+            refusals.append(f"{who} approved inventory {one.digest}, not {against.inventory}. Ask again.")
+        elif one.state not in (State.APPROVED, State.DELETING):
+            refusals.append(f"{who} approved {one.state!r}, not {State.APPROVED.value!r}. Ask again.")
+        elif one.approved_at > against.now:
+            refusals.append(f"{who}'s approval is of {_say(one.approved_at)}, later than now. Set the clocks.")
+        elif one.expires_at is not None and one.expires_at <= against.now:
+            refusals.append(f"{who}'s approval expired at {_say(one.expires_at)}. Ask again.")
+        elif against.rules.approvals > 1 and one.how == "typed":
+            refusals.append(
+                f"{who} typed the digest; with --approvals {against.rules.approvals} a signature is needed."
+            )
+        elif against.rules.approvals > 1 and found.flow_account and one.who == found.flow_account:
+            refusals.append(f"{who} runs this flow, and cannot approve it too. Ask someone else.")
+        elif one.who:
+            valid.add(one.who)
+    if len(valid) < against.rules.approvals:
+        refusals.append(
+            f"{len(valid)} of {against.rules.approvals} approvals of {against.inventory} are there to enter "
+            f"{of.value!r}. To approve: switchyard decommission next --confirm {against.inventory}"
+            + (", or signed statements (docs/decommission.md)" if against.rules.approvals > 1 else "")
+        )
+    return refusals if len(valid) < against.rules.approvals else []
+
+
+def check_account_wait(stopped_at: datetime, now: datetime) -> str:
+    """Why an account may not be deleted yet; empty: it may."""
+    if now < stopped_at + WAIT:
+        return (
+            f"The account was disabled at {_say(stopped_at)}; it is deleted {_span(WAIT)} after that at the earliest. "
+            f"Run again at {_say(stopped_at + WAIT)}: switchyard decommission next"
+        )
+    return ""
+
+
+def check_gone(found: GoneEvidence) -> list[str]:
+    """Whole lists without any of it, each with its control, and final backups."""
+    refusals = []
+    listed = {one.kind: one for one in found.found}
+    for kind in Kind:
+        one = listed.get(kind)
+        if one is None:
+            refusals.append(f"No list of every {kind} was read. Run: switchyard decommission next")
+            continue
+        refusals += [
+            f"{kind} {name} is still listed. Wait a minute, then run: switchyard decommission next"
+            for name in one.still_there
+        ]
+        if not one.places:
+            refusals.append(
+                f"The list of every {kind} names no place that was asked. Run: switchyard decommission next"
+            )
+        if kind in found.controls and not one.control:
+            refusals.append(
+                f"The list of every {kind} does not hold its control, so what is missing in it proves nothing. Check "
+                "project, region and permissions."
+            )
+        elif one.had and not one.listed and not one.control:
+            refusals.append(
+                f"The list of every {kind} is empty, and no control is named, so it proves nothing. Name a {kind} that "
+                "is known to exist: switchyard decommission next --controls"
+            )
+    for name, kept in found.backups:
+        if not any(backup.state == _SUCCESSFUL and _FINAL in backup.what.upper() for backup in kept):
+            refusals.append(
+                f"sql instance {name} has no final backup in state {_SUCCESSFUL}: {_say_kept(kept)}. "
+                "Restore the instance while another backup is there: switchyard decommission undo"
+            )
+    refusals += [
+        f"{member} is left in a policy. Remove it (gcloud ... remove-iam-policy-binding)."
+        for member in found.deleted_members
+    ]
+    refusals += [f"Variable {name} still points to MLflow. Remove it." for name in found.variables]
+    return refusals
+
+
+def check_cost(found: CostEvidence, against: Against) -> list[str]:
+    """Full days after the last deletion, nothing costs anything but what is kept on purpose."""
+    first = to_midnight_after(found.deleted_at)
+    due = first + timedelta(days=against.rules.cost_days)
+    if against.now < due:
+        return [
+            f"The last deletion was at {_say(found.deleted_at)}; {against.rules.cost_days} full days end at "
+            f"{_say(due)}. Run again then: switchyard decommission next"
+        ]
+    if not found.was_asked:
+        if against.rules.costs_seen:
+            return []
+        return [
+            "No billing export is named, so no one has looked at the bill. Name it (GCP_BILLING_EXPORT), or run the "
+            "query that `switchyard decommission status` prints, then: switchyard decommission next --costs-seen"
+        ]
+    if found.since < first or found.until - found.since < timedelta(days=against.rules.cost_days):
+        return [
+            f"Costs were read from {_say(found.since)} to {_say(found.until)}; {against.rules.cost_days} full days "
+            f"since {_say(first)} are needed. Run: switchyard decommission next"
+        ]
+    expected = set(found.expected)
+    return [
+        f"{cost.resource} still cost {cost.amount:.2f} {cost.currency} since {_say(found.since)}. Look for it in the "
+        "console's billing report."
+        for cost in found.costs
+        if cost.amount > 0 and cost.resource not in expected
+    ]
+
+
+def to_midnight_after(moment: datetime) -> datetime:
+    """The first moment of the next day, UTC: from there on days are full."""
+    return datetime(moment.year, moment.month, moment.day, tzinfo=UTC) + timedelta(days=1)
+
+
+def is_known(caller: Caller, rules: Rules) -> bool:
+    """True where its user agent or account was named as ours."""
+    return any(known and known in caller.who for known in rules.known_callers)
+
+
+def to_terraform_change(kind: Kind, name: str) -> str:
+    """What to do with a resource that would come back with the next apply."""
+    return (
+        f"{kind} {name} is managed by Terraform, and the next apply would make it again. Remove its block from the "
+        "code, run `terraform state rm <its address>`, remove the label goog-terraform-provisioned, then plan again."
+    )
+
+
+def _find_change(one: ResourceNow) -> str:
+    what = f"{one.kind} {one.name}"
+    if not one.is_there:
+        return f"{what} is gone, and no act of this walk deleted it. Run: switchyard decommission plan"
+    if not one.is_same:
+        return f"{what} is another one than in the inventory: it was made again. Run: switchyard decommission plan"
+    if one.version != one.expected_version:
+        return (
+            f"{what} was changed by someone: version {one.expected_version or 'none'} expected, "
+            f"{one.version or 'none'} found. Find out who and why."
+        )
+    return ""
+
+
+def _list_callers(callers: Sequence[Caller], rules: Rules, does: str) -> list[str]:
+    return [
+        f"{caller.who or 'An unknown caller'} {does}: {caller.requests} requests, the last at {_say(caller.last_at)}. "
+        "Switch it over; if it is one of ours, name it: --known-callers"
+        for caller in callers
+        if not is_known(caller, rules)
+    ]
+
+
+def _say_kept(kept: Sequence[Kept]) -> str:
+    return ", ".join(f"{one.what} {one.state}" for one in kept) or "there is none"
+
+
+def _say(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _span(span: timedelta) -> str:
+    hours = int(span.total_seconds() // 3600)
+    return f"{hours // 24} days" if hours >= 48 else f"{hours} h"
+
+
+def _list(names: Sequence[str]) -> str:
+    more = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+_Check = Callable[[Any, EvidenceSet, Against, State], "list[str]"]
+_CHECKS: Final[Mapping[EvidenceName, _Check]] = {
+    "inventory": lambda found, _all, _against, _of: check_inventory(found),
+    "verify": lambda found, _all, against, _of: check_verify(found, against),
+    "published": lambda found, _all, against, _of: check_published(found, against.rules),
+    "kept": lambda found, _all, against, _of: check_kept(found, against.rules),
+    "export": lambda found, _all, _against, _of: check_export(found),
+    "drill": lambda found, all_, against, _of: check_drill(found, all_.get("export"), against),
+    "quiet": lambda found, all_, against, _of: check_quiet(found, all_.get("verify"), against),
+    "stop": lambda found, _all, _against, _of: check_stop(found),
+    "use": lambda found, _all, against, _of: check_use(found, against),
+    "approval": lambda found, _all, against, of: check_approval(found, against, of),
+    "gone": lambda found, _all, _against, _of: check_gone(found),
+    "cost": lambda found, _all, against, _of: check_cost(found, against),
+}

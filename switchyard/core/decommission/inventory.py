@@ -1,0 +1,81 @@
+"""The inventory: all that a deployment consists of, as it was before anything was touched; its digest is what people
+approve."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Final, Literal
+
+import msgspec
+
+from switchyard.core.decommission.resources import Found, Kind, Resource, Sought
+from switchyard.core.errors import BadRecord, NotFound
+from switchyard.core.strict_json import decode_strictly
+
+FORMAT: Final = 1
+
+
+class Inventory(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What was found, whole. Its descriptions may hold what a service's variables hold: its file is for few eyes."""
+
+    format: Literal[1] = FORMAT
+    sought: Sought
+    found: tuple[Found, ...]  # one a kind, in the order of `Kind`
+
+    @property
+    def resources(self) -> tuple[Resource, ...]:
+        """All of every kind."""
+        return tuple(resource for one in self.found for resource in one.resources)
+
+    @property
+    def digest(self) -> str:
+        """``sha256:`` and the hash of the saved file, as ``sha256sum`` says it too."""
+        return to_digest(to_json(self))
+
+    @property
+    def by_name(self) -> Mapping[str, Resource]:
+        """The resources by their full names, which no two share."""
+        return {resource.name: resource for resource in self.resources}
+
+    def read(self, name: str) -> Resource:
+        """Raises: NotFound."""
+        found = self.by_name.get(name)
+        if found is None:
+            raise NotFound(f"{name} is not in the inventory {self.digest}")
+        return found
+
+
+def to_digest(data: bytes) -> str:
+    """``sha256:`` and 64 hex digits."""
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def to_json(inventory: Inventory) -> bytes:
+    """The file: the same inventory has the same bytes."""
+    return msgspec.json.encode(inventory, order="deterministic") + b"\n"
+
+
+def read_inventory(data: bytes, where: str, *, digest: str) -> Inventory:
+    """The saved inventory. Raises: BadRecord: it is none, or not the one of that digest."""
+    if (found := to_digest(data)) != digest:
+        raise BadRecord(where, [f"its digest must be {digest}; got {found}: it was changed, so nothing may rest on it"])
+    try:
+        return decode_strictly(data, Inventory)
+    except ValueError as err:
+        raise BadRecord(where, [f"it must be an inventory of format {FORMAT}: {err}"]) from err
+
+
+def to_inventory_uri(folder: str, digest: str) -> str:
+    """Where an inventory lies below `folder`."""
+    return f"{folder.rstrip('/')}/inventory-{digest.removeprefix('sha256:')}.json"
+
+
+def find_folder_problem(inventory: Inventory, uri: str, what: str) -> str:
+    """Why nothing that must outlive the deletion may lie at `uri`: its bucket is one of those to delete. Empty: it
+    may."""
+    bucket = uri.removeprefix("gs://").partition("/")[0] if uri.startswith("gs://") else ""
+    for resource in inventory.resources:
+        if bucket and resource.kind is Kind.BUCKET and resource.name.rpartition("/")[2] == bucket:
+            return (
+                f"The {what} is at {uri}, in bucket {bucket}, which the plan deletes. Choose a place in another bucket."
+            )
+    return ""

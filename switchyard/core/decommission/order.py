@@ -1,0 +1,101 @@
+"""The acts of a decommission in their order.
+
+Backups and delays first, then what can be started again, then what cannot. The account is stopped and deleted last:
+the service runs by it. Source: docs/decommission.md has the reason of each place.
+"""
+
+from collections.abc import Sequence
+from typing import Final, Literal
+
+import msgspec
+
+from switchyard.core.decommission.inventory import Inventory
+from switchyard.core.decommission.resources import Kind, Resource
+
+Verb = Literal["prepare", "stop", "delete", "recover", "start"]
+
+PREPARED: Final = (Kind.SQL_INSTANCE, Kind.SECRET, Kind.BUCKET)
+"""What a deletion would take for ever; a backup is made while the instance still runs, so before any stop."""
+STOPPED: Final = (
+    Kind.BUILD_TRIGGER,  # or a push deploys the service again
+    Kind.VARIABLE,
+    Kind.RUN_SERVICE,
+    Kind.SQL_INSTANCE,
+    Kind.SECRET,
+    Kind.SERVICE_ACCOUNT,
+)
+"""Buckets and bindings have no stop."""
+DELETED: Final = (
+    Kind.VARIABLE,
+    Kind.BINDING,  # before the account, or the policies keep a member that is `deleted:`
+    Kind.BUILD_TRIGGER,
+    Kind.RUN_SERVICE,
+    Kind.SECRET,
+    Kind.SQL_INSTANCE,
+    Kind.BUCKET,
+    Kind.SERVICE_ACCOUNT,
+)
+
+
+class Act(msgspec.Struct, frozen=True, kw_only=True):
+    """One outside effect."""
+
+    verb: Verb
+    kind: Kind
+    resource: str
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.kind} {self.resource}"
+
+
+def list_stops(inventory: Inventory) -> tuple[Act, ...]:
+    """All preparations, then all stops."""
+    return (*_list_acts(inventory, "prepare", PREPARED), *_list_acts(inventory, "stop", STOPPED))
+
+
+def list_deletions(inventory: Inventory) -> tuple[Act, ...]:
+    """What is within something before that, replicas before their instance."""
+    return _list_acts(inventory, "delete", DELETED)
+
+
+def list_undo(begun: Sequence[Act]) -> tuple[Act, ...]:
+    """Takes back what was `begun`, in reverse: what was deleted is brought back, what was stopped is started. What was
+    prepared stays: more backups and longer delays harm no one."""
+    deleted = dict.fromkeys((act.kind, act.resource) for act in begun if act.verb == "delete")
+    stopped = dict.fromkeys((act.kind, act.resource) for act in begun if act.verb == "stop")
+    return (
+        *(Act(verb="recover", kind=kind, resource=name) for kind, name in reversed(deleted)),
+        *(Act(verb="start", kind=kind, resource=name) for kind, name in reversed(stopped)),
+    )
+
+
+def find_owner(name: str) -> str:
+    """The resource that a variable or binding is part of; of any other the name itself. Two of one owner share its
+    version."""
+    return name.partition("#")[0]
+
+
+def list_replicas(resource: Resource) -> tuple[str, ...]:
+    """The short names of an instance's replicas. Source: `replicaNames` of the sqladmin API's DatabaseInstance."""
+    found = resource.description.get("replicaNames", ())
+    return tuple(name for name in found if isinstance(name, str)) if isinstance(found, list | tuple) else ()
+
+
+def list_open_guards(resource: Resource, inventory: Inventory) -> tuple[str, ...]:
+    """What forbids a deletion and is not taken away by an earlier act: replicas that the plan deletes first do not."""
+    replicas = set(list_replicas(resource))
+    planned = {one.name.rpartition("/")[2] for one in inventory.resources if one.kind is Kind.SQL_INSTANCE}
+    if replicas and replicas <= planned:
+        return tuple(guard for guard in resource.guards if "replica" not in guard.lower())
+    return resource.guards
+
+
+def _list_acts(inventory: Inventory, verb: Verb, kinds: Sequence[Kind]) -> tuple[Act, ...]:
+    return tuple(
+        Act(verb=verb, kind=kind, resource=resource.name)
+        for kind in kinds
+        for resource in sorted(
+            (one for one in inventory.resources if one.kind is kind),
+            key=lambda one: (not one.description.get("masterInstanceName"), one.name),
+        )
+    )
