@@ -14,6 +14,7 @@ from switchyard.core.ports import (
     ArtifactOwners,
     ArtifactSource,
     Catalogue,
+    Decommissions,
     Followed,
     Histories,
     Jobs,
@@ -137,6 +138,11 @@ class Outside:
             )
         signatures = SshSignatures(Path(settings.approvers_file)) if settings.approvers_file else None
         return ApprovalFiles(signatures=signatures, tokens=tokens)
+
+    @property
+    def decommissions(self) -> Decommissions:
+        """How far the decommission of an MLflow deployment is. Raises: BadSetup, as `runs`."""
+        return self._results.decommissions
 
     def open_artifacts(self, reader: Literal["objects", "mlflow"], allowed: Allowed) -> ArtifactSource:
         """Reads the artifacts of MLflow's runs: by our own adapters, only what is `allowed`; or by MLflow's artifact

@@ -19,6 +19,9 @@ from switchyard.core.backfill.rows import AdoptedRun, BackfillRow
 from switchyard.core.comparison.compared import ComparedRun
 from switchyard.core.comparison.found import KnownField, RunPage, RunQuery
 from switchyard.core.comparison.outline import Outline
+from switchyard.core.decommission.rows import Step, Walk
+from switchyard.core.decommission.rules import Rules
+from switchyard.core.decommission.states import State
 from switchyard.core.errors import SwitchyardError
 from switchyard.core.history.asked_rules import KeptRules
 from switchyard.core.history.filling import Fill, FillState, Unfilled
@@ -677,6 +680,44 @@ class ArtifactCopies(Protocol):
 
     def list_ids(self) -> list[str]:
         """All runs that have a copy, ascending."""
+
+
+class Decommissions(Protocol):
+    """How far the decommission of an MLflow deployment is, by its name, and every step of it. Each method that writes
+    is one transaction, and refuses a revision that is not the row's: of two callers at once, one goes on."""
+
+    def find(self, name: str) -> Walk | None:
+        """The decommission; None: none was begun."""
+
+    def begin(self, wanted: Walk, *, revision: int) -> Walk:
+        """Makes it, where `revision` is 0, or begins it again with another inventory; answers it with its new revision.
+        A second call with the same revision is refused, and its caller reads again.
+
+        Raises: StaleWrite: its revision is another one."""
+
+    def hold(self, name: str, *, revision: int) -> Walk:
+        """Gives it a new revision, so that whoever held the one before can write no more. A second call is refused.
+
+        Raises: NotFound; StaleWrite."""
+
+    def move(self, name: str, state: State, *, revision: int, by: str, now: datetime) -> Walk:
+        """Writes that `state` is reached. A second call is refused, for the revision grows.
+
+        Raises: NotFound; StaleWrite."""
+
+    def change_rules(self, name: str, rules: Rules, *, revision: int) -> Walk:
+        """Replaces what is asked of its evidence. A second call is refused, as `move`.
+
+        Raises: NotFound; StaleWrite."""
+
+    def add_step(self, name: str, step: Step, *, revision: int) -> Step:
+        """Adds a step with the next number; steps are never changed. The revision stays. A second call adds a second
+        step: whoever reads them takes the last one of an act.
+
+        Raises: StaleWrite: the revision is not the row's, or there is no such decommission."""
+
+    def list_steps(self, name: str, *, walk: int | None = None) -> list[Step]:
+        """Its steps, the oldest first; only those since that plan, where `walk` is given."""
 
 
 class ModelImports(Protocol):

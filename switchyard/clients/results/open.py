@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from switchyard.clients.results.artifact_copies import SqlArtifactCopies
 from switchyard.clients.results.catalogue import SqlCatalogue
+from switchyard.clients.results.decommission import SqlDecommissions
 from switchyard.clients.results.embedded import is_outdated, refuse_without_file
 from switchyard.clients.results.engine import Database, find_file
 from switchyard.clients.results.followed import SqlFollowed
@@ -18,6 +19,7 @@ from switchyard.clients.results.runs import SqlRuns
 from switchyard.core.ports import (
     ArtifactCopies,
     Catalogue,
+    Decommissions,
     Followed,
     Histories,
     Jobs,
@@ -46,6 +48,7 @@ class ResultsPorts:
     catalogue: Catalogue
     imports: ModelImports
     artifact_copies: ArtifactCopies
+    decommissions: Decommissions
 
     def close(self) -> None:
         """Closes the connections; a later call opens new ones."""
@@ -84,4 +87,5 @@ def open_results(url: str, table: str = "") -> ResultsPorts:
         catalogue=SqlCatalogue(database),
         imports=SqlModelImports(database),
         artifact_copies=SqlArtifactCopies(database),
+        decommissions=SqlDecommissions(database),
     )

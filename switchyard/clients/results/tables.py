@@ -32,10 +32,11 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from switchyard.clients.results.artifact_tables import make_copies_table
 from switchyard.clients.results.column_types import StorableText, UtcDateTime, to_condition
+from switchyard.clients.results.decommission_tables import DecommissionTables, make_decommission_tables
 from switchyard.clients.results.model_tables import ModelTables, make_model_tables
 from switchyard.clients.results.prediction_tables import PredictionTables, make_prediction_tables
 
-SCHEMA: Final = "0010"
+SCHEMA: Final = "0011"
 """The migration that this version's code fits (clients/migrations/versions/)."""
 VERSION_TABLE: Final = "switchyard_alembic_version"
 """Not `alembic_version`: MLflow may keep its own in the same database."""
@@ -69,6 +70,7 @@ class Tables:
     models: ModelTables
     predictions: PredictionTables
     artifact_copies: Table
+    decommission: DecommissionTables
     own: bool  # the runs' table is ours
     history_type: HistoryType = "text"
 
@@ -133,6 +135,7 @@ def to_tables(table: str = "", *, history_type: HistoryType = "text") -> Tables:
         models=make_model_tables(metadata),
         predictions=make_prediction_tables(metadata),
         artifact_copies=make_copies_table(metadata),
+        decommission=make_decommission_tables(metadata),
         own=not table,
         history_type=history_type,
     )

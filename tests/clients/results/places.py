@@ -287,6 +287,7 @@ class Places:
         names = ["jobs", "published", "histograms", "series", "values", "ledger", "replaced", "models"]
         names += ["model_versions", "model_files", "model_transitions", "model_aliases", "predictions", "feedback"]
         names += ["model_tags", "model_imports", "model_pairs", "model_mirrors", "followed", "followed_stores"]
+        names += ["decommission", "decommission_steps"]
         ours = ", ".join(f"switchyard_{name}" for name in names)
         run_sql(self._databases[kind], f"TRUNCATE {runs}, {ours} RESTART IDENTITY")
         return self._databases[kind]
