@@ -4,7 +4,8 @@ As in `switchyard.core.ports`: each port has one test suite that every implement
 second, identical call does, and all raise `TryAgain` when the outside may answer later.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
@@ -98,3 +99,12 @@ class CloudCosts(Protocol):
 
     def read(self, resources: Sequence[Resource], since: datetime, until: datetime) -> tuple[Cost, ...]:
         """The same query's answer. Raises: BadSetup: no export is named; NotFound: it has no such table."""
+
+
+@dataclass(frozen=True)
+class Clouds:
+    """Google Cloud as one decommission sees it: a `Cloud` for each kind."""
+
+    kinds: Mapping[Kind, Cloud]
+    use: CloudUse
+    costs: CloudCosts

@@ -378,8 +378,8 @@ def check_gone(found: GoneEvidence) -> list[str]:
             )
         elif one.had and not one.listed and not one.control:
             refusals.append(
-                f"The list of every {kind} is empty, and no control is named, so it proves nothing. Name a {kind} that "
-                "is known to exist: switchyard decommission next --controls"
+                f"The list of every {kind} is empty, so it proves nothing. Make any other {kind}, then run: switchyard "
+                "decommission next"
             )
     for name, kept in found.backups:
         if not any(backup.state == _SUCCESSFUL and _FINAL in backup.what.upper() for backup in kept):

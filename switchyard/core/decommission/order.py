@@ -75,6 +75,16 @@ def find_owner(name: str) -> str:
     return name.partition("#")[0]
 
 
+def list_touched(inventory: Inventory, act: Act) -> tuple[str, ...]:
+    """The other resources whose versions `act` may change: those of the same owner, and an instance's replicas."""
+    owner = find_owner(act.resource)
+    return tuple(
+        one.name
+        for one in inventory.resources
+        if one.name != act.resource and (find_owner(one.name) == owner or (one.kind is act.kind is Kind.SQL_INSTANCE))
+    )
+
+
 def list_replicas(resource: Resource) -> tuple[str, ...]:
     """The short names of an instance's replicas. Source: `replicaNames` of the sqladmin API's DatabaseInstance."""
     found = resource.description.get("replicaNames", ())

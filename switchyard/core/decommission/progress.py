@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal, get_args
 
 import msgspec
 
@@ -13,6 +13,7 @@ from switchyard.core.decommission.resources import Activity, Kept, Kind, Resourc
 from switchyard.core.decommission.rows import Step
 from switchyard.core.decommission.states import State
 
+VERBS: Final[tuple[Verb, ...]] = get_args(Verb)
 ActState = Literal["open", "begun", "running", "done"]
 
 
@@ -47,9 +48,9 @@ class Progress:
             self._take(step)
 
     def _take(self, step: Step) -> None:
-        if not step.resource or step.act not in ("prepare", "stop", "delete", "recover", "start"):
+        if not step.resource or step.act not in VERBS:
             return
-        verb: Verb = step.act  # type: ignore[assignment]  # checked the line above
+        verb: Verb = step.act
         act = Act(verb=verb, kind=self._inventory.read(step.resource).kind, resource=step.resource)
         if step.outcome == "begun":
             self.begun.append(act)
@@ -75,6 +76,15 @@ class Progress:
         """True once it was read back."""
         return self._acts.get((verb, resource), ActProgress()).state == "done"
 
+    def is_begun(self, verb: Verb, resource: str) -> bool:
+        """True from its note on, whether it is done or not."""
+        return (verb, resource) in self._acts
+
+    def find_done(self, verb: Verb, resource: str) -> datetime | None:
+        """When it was read back; None: it was not."""
+        found = [s.at for s in self.steps if (s.act, s.resource, s.outcome) == (verb, resource, "done")]
+        return found[-1] if found else None
+
     def expected_version(self, resource: str) -> str:
         """What the last act of ours left; before any, the inventory's."""
         return self._versions[resource]
@@ -86,7 +96,7 @@ class Progress:
     @property
     def has_acted(self) -> bool:
         """True once an act was begun, whether it was done or not."""
-        return bool(self.begun)
+        return has_acted(self.steps)
 
     @property
     def has_undone(self) -> bool:
@@ -108,6 +118,11 @@ class Progress:
     def find_last(self, verb: Verb) -> datetime | None:
         """When the last act of that verb was done; None: none was."""
         return max((s.at for s in self.steps if s.act == verb and s.outcome == "done"), default=None)
+
+
+def has_acted(steps: Sequence[Step]) -> bool:
+    """True once an outside effect was noted."""
+    return any(step.act in VERBS and step.outcome == "begun" for step in steps)
 
 
 def find_surprise(act: Act, progress: Progress, saved: Resource, fresh: Resource | None) -> str:

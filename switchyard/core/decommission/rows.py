@@ -33,7 +33,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     walk: int
     state: State  # that the step leads to
     resource: str = ""  # empty: it is of none, or of all
-    act: str  # `acts.Verb`, "gate", "look", "move", "save"
+    act: str  # `order.Verb`, or "save", "rules", "gate", "look"
     outcome: Outcome
     operation: str = ""  # the vendor's name of it
     evidence: str = ""  # JSON

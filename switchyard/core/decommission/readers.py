@@ -1,0 +1,68 @@
+"""The evidence that Google Cloud does not have, as ports: what MLflow, our results and people say."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+import msgspec
+
+from switchyard.core.decommission.evidence import (
+    Approver,
+    DrillEvidence,
+    ExportEvidence,
+    KeptEvidence,
+    PublishedEvidence,
+    VerifyEvidence,
+)
+from switchyard.core.decommission.gates import Against
+
+
+class Newest(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest of what an MLflow store holds."""
+
+    run_at: datetime | None = None  # a run was started or ended then
+    run_id: str = ""
+    point_at: datetime | None = None
+
+
+class EvidenceReader(Protocol):
+    """Reads what the gates look at, all of it anew at each call, and changes nothing."""
+
+    def read_verify(self, against: Against) -> VerifyEvidence:
+        """The newest manifest of verify, beside MLflow's runs of now.
+
+        Raises: NotFound: there is none; BadRecord: it is damaged; BadSetup: no MLflow is named."""
+
+    def read_kept(self, against: Against) -> KeptEvidence:
+        """What the same manifest says of all that MLflow holds besides runs. Raises: as `read_verify`."""
+
+    def read_published(self, against: Against) -> PublishedEvidence:
+        """The newest completed runs of ours, and whether their pages open."""
+
+    def read_export(self, against: Against) -> ExportEvidence:
+        """The export, every part of it. Raises: NotFound: there is none; BadSetup: no MLflow is named."""
+
+    def drill(self, against: Against, export: ExportEvidence) -> DrillEvidence:
+        """What a real MLflow answers over a database that is restored from the export. It takes minutes.
+
+        Raises: BadSetup: there is nowhere to drill, and the message says how to make it."""
+
+    def read_newest(self) -> Newest:
+        """The newest run and point of MLflow's. Raises: BadSetup: no MLflow is named."""
+
+    def read_approvals(self, against: Against, state: str) -> Sequence[Approver]:
+        """Whose approvals of that inventory and state are verified."""
+
+
+class Drill(Protocol):
+    """Restores an export into an empty database, and asks a real MLflow over it."""
+
+    def __call__(self, against: Against, export: ExportEvidence) -> DrillEvidence:
+        """What was compared. A second call drills again, and leaves nothing behind. Raises: BadSetup."""
+
+
+class Approvals(Protocol):
+    """Verifies who approved."""
+
+    def __call__(self, against: Against, state: str) -> Sequence[Approver]:
+        """Those whose approval of the inventory and state is proved. A second call reads again."""

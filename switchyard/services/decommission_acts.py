@@ -1,0 +1,202 @@
+"""One act of a decommission after the other: noted, done, waited for, read back. What was noted is never lost: a walk
+that was killed anywhere goes on from its steps."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final, NoReturn
+
+import msgspec
+
+from switchyard.core.decommission.cloud import Cloud
+from switchyard.core.decommission.inventory import Inventory
+from switchyard.core.decommission.order import Act, list_touched
+from switchyard.core.decommission.progress import Progress, Proof, find_surprise, has_effect
+from switchyard.core.decommission.resources import Kind, Operation, Resource
+from switchyard.core.decommission.rows import Outcome, Step, Walk
+from switchyard.core.decommission.states import State
+from switchyard.core.errors import NotFound, StaleWrite, SwitchyardError, TryAgain, TryLater, to_message
+from switchyard.services.decommission_looking import Site, describe
+
+LOOKS: Final = 60
+"""At one operation, before a person is asked to come back."""
+PAUSE_S: Final = 5.0
+_READ_BACKS: Final = 5
+_CHECKED: Final = ("prepare", "stop", "delete")
+
+Still = Callable[[Act], "tuple[str, ...]"]
+"""Why the gate does not hold any more, right before that act; empty: it holds."""
+
+
+class Refused(SwitchyardError):
+    """A gate does not hold any more in the middle of the acts; `refusals` says why. What is done stays done."""
+
+    def __init__(self, refusals: tuple[str, ...]) -> None:
+        self.refusals = refusals
+        super().__init__("; ".join(refusals))
+
+
+class Lost(SwitchyardError):
+    """Undo went on to its end, and something could not be brought back."""
+
+
+class Acting:
+    """The acts of one call, under a revision that only it holds."""
+
+    def __init__(self, site: Site, walk: Walk, inventory: Inventory, state: State, by: str) -> None:
+        self._site = site
+        self._walk = walk
+        self._inventory = inventory
+        self._state = state
+        self._by = by
+
+    def read_progress(self) -> Progress:
+        """What the steps of this walk say now."""
+        return Progress(self._inventory, self._site.decommissions.list_steps(self._walk.name, walk=self._walk.walk))
+
+    def note(self, act: str, outcome: Outcome, *, resource: str = "", **more: Any) -> None:
+        """Adds a step. Raises: StaleWrite: another call has taken over."""
+        step = Step(
+            walk=self._walk.walk,
+            state=self._state,
+            resource=resource,
+            act=act,
+            outcome=outcome,
+            by=self._by,
+            at=self._site.clock(),
+            **more,
+        )
+        self._site.decommissions.add_step(self._walk.name, step, revision=self._walk.revision)
+
+    def perform(self, acts: Iterable[Act], still: Still) -> list[Act]:
+        """Does what is not done yet, in its order; answers that. The first trouble ends it, and is noted by name where
+        it does not pass by itself.
+
+        Raises: Refused; StaleWrite: someone changed what is there; BadSetup: a permission is missing; BadRequest:
+            something guards it; TryAgain, TryLater: an operation is not over, or has failed."""
+        done: list[Act] = []
+        for act in acts:
+            progress = self.read_progress()
+            if progress.read(act).state != "done":
+                self._perform(act, progress, still)
+                done.append(act)
+        return done
+
+    def take_back(self, acts: Iterable[Act]) -> tuple[list[Act], list[str]]:
+        """As `perform`, of undo: the trouble of one resource does not stop the others. Answers what was done, and what
+        cannot be brought back any more.
+
+        Raises: the first trouble but that, once all others were tried."""
+        done: list[Act] = []
+        lost: dict[str, str] = {}
+        troubles: list[SwitchyardError] = []
+        for act in acts:
+            progress = self.read_progress()
+            if progress.read(act).state == "done" or act.resource in lost:
+                continue
+            try:
+                self._perform(act, progress, lambda _act: ())
+            except NotFound as err:
+                lost[act.resource] = to_message(err)
+            except SwitchyardError as err:
+                troubles.append(err)
+            else:
+                done.append(act)
+        if troubles:
+            raise troubles[0]
+        return done, list(lost.values())
+
+    def _perform(self, act: Act, progress: Progress, still: Still) -> None:
+        cloud = self._site.clouds.kinds[act.kind]
+        seen = progress.read(act)
+        was_so = False
+        if seen.state == "running":
+            self._wait(cloud, Operation(kind=act.kind, resource=act.resource, name=seen.operation), act)
+        else:
+            saved = self._inventory.read(act.resource)
+            fresh = describe(cloud, act.resource)
+            if act.verb in _CHECKED and (surprise := find_surprise(act, progress, saved, fresh)):
+                self._stop(
+                    act, StaleWrite(f"{surprise} Nothing was done to it. Find out who, then plan again or undo.")
+                )
+            if refusals := still(act):
+                raise Refused(refusals)
+            if seen.state == "open":
+                self.note(act.verb, "begun", resource=act.resource)
+            was_so = has_effect(act, act.kind, fresh)
+            if not was_so:
+                self._begin(cloud, act, saved if act.verb in ("recover", "start") else fresh)
+        self.note(act.verb, "done", resource=act.resource, proof=self._read_back(cloud, act, was_so=was_so))
+
+    def _begin(self, cloud: Cloud, act: Act, resource: Resource | None) -> None:
+        assert resource is not None, "find_surprise has named what is not there"
+        calls: dict[str, Callable[[Resource], Operation]] = {
+            "prepare": cloud.prepare,
+            "stop": cloud.stop,
+            "delete": cloud.delete,
+            "recover": cloud.recover,
+            "start": cloud.start,
+        }
+        try:
+            operation = calls[act.verb](resource)
+        except TryAgain:
+            raise
+        except SwitchyardError as err:
+            self._stop(act, err)
+        if operation.name:
+            self.note(act.verb, "running", resource=act.resource, operation=operation.name)
+            self._wait(cloud, operation, act)
+
+    def _wait(self, cloud: Cloud, operation: Operation, act: Act) -> None:
+        for look in range(LOOKS):
+            try:
+                found = cloud.poll(operation)
+            except TryAgain:
+                raise
+            except SwitchyardError as err:
+                self._stop(act, err)
+            if found.done:
+                break
+            if look < LOOKS - 1:
+                self._site.pause(PAUSE_S)
+        else:
+            raise TryLater(
+                f"Operation {operation.name} on {act.resource} is not over yet. It goes on by itself. "
+                "Run later: switchyard decommission next"
+            )
+        if found.problem:
+            self._stop(
+                act,
+                TryLater(
+                    f"Operation {operation.name} ({act}) has failed: {found.problem}. Nothing after it was done. "
+                    "Remove the cause, then run the same command again."
+                ),
+            )
+
+    def _read_back(self, cloud: Cloud, act: Act, *, was_so: bool) -> str:
+        """The proof, once what is there is what the act makes of it."""
+        fresh = describe(cloud, act.resource)
+        for _ in range(_READ_BACKS):
+            if act.verb in ("prepare", "start") or has_effect(act, act.kind, fresh):
+                break
+            self._site.pause(PAUSE_S)
+            fresh = describe(cloud, act.resource)
+        else:
+            raise TryAgain(f"{act.kind} {act.resource} does not show yet what was done to it ({act.verb})")
+        left = {fresh.name: fresh.version} if fresh is not None else {}
+        for name in list_touched(self._inventory, act):
+            other = describe(self._site.clouds.kinds[self._inventory.read(name).kind], name)
+            left |= {name: other.version} if other is not None else {}
+        kept = cloud.list_kept(self._inventory.read(act.resource)) if act.verb in ("prepare", "delete") else ()
+        unique_id = fresh.unique_id if fresh is not None and act.verb == "recover" else ""
+        proof = Proof(left=left, unique_id=unique_id, kept=tuple(kept), was_so=was_so)
+        return msgspec.json.encode(proof).decode()
+
+    def _stop(self, act: Act, err: SwitchyardError) -> NoReturn:
+        """Keeps by what the act was stopped, then raises it."""
+        proof = msgspec.json.encode({"why": to_message(err)}).decode()
+        self.note(act.verb, "stopped", resource=act.resource, proof=proof)
+        raise err
+
+
+def is_account(act: Act) -> bool:
+    """True where the deployment's own account is deleted."""
+    return act.verb == "delete" and act.kind is Kind.SERVICE_ACCOUNT

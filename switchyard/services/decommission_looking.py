@@ -1,0 +1,287 @@
+"""What Google Cloud says of a deployment that is being taken away, read as evidence. Changes nothing."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from switchyard.core.decommission.cloud import Cloud, Clouds
+from switchyard.core.decommission.evidence import (
+    CostEvidence,
+    FoundNow,
+    GoneEvidence,
+    InventoryEvidence,
+    QuietEvidence,
+    ResourceNow,
+    StopEvidence,
+    UseEvidence,
+)
+from switchyard.core.decommission.gates import Against, to_midnight_after
+from switchyard.core.decommission.inventory import Inventory, find_folder_problem
+from switchyard.core.decommission.order import STOPPED, list_open_guards
+from switchyard.core.decommission.progress import Progress
+from switchyard.core.decommission.readers import EvidenceReader, Newest
+from switchyard.core.decommission.resources import Activity, Caller, Cost, Found, Kept, Kind, Resource, Sought
+from switchyard.core.errors import BadRecord, BadRequest, BadSetup, NotFound
+from switchyard.core.ports import Decommissions, Objects
+
+COST_DAYS = 30
+"""For which costs are shown before anything is touched."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """All that one decommission works with."""
+
+    clouds: Clouds
+    decommissions: Decommissions
+    objects: Callable[[str], Objects]
+    evidence: EvidenceReader
+    clock: Callable[[], datetime]
+    pause: Callable[[float], None]  # between two looks at an operation, in seconds
+
+
+def take_inventory(clouds: Clouds, sought: Sought) -> Inventory:
+    """All that there is, each described by itself.
+
+    Raises: BadRequest: nothing was found; BadRecord: a control is not in its list; BadSetup: a permission is missing.
+    """
+    found = tuple(_find_whole(clouds.kinds[kind], sought) for kind in Kind)
+    inventory = Inventory(sought=sought, found=found)
+    if not inventory.resources:
+        places = sorted({place for one in found for place in one.places})
+        raise BadRequest(
+            f"Nothing of this deployment was found in project {sought.project} ({', '.join(places)}). Name what to "
+            "look for: switchyard decommission plan --names, --labels, --references"
+        )
+    return inventory
+
+
+def _find_whole(cloud: Cloud, sought: Sought) -> Found:
+    found = cloud.find(sought)
+    described = []
+    for listed in found.resources:
+        if listed.activity is Activity.DELETED:  # what can still be brought back is not there
+            continue
+        one = describe(cloud, listed.name)
+        if one is not None:
+            described.append(
+                msgspec.structs.replace(
+                    one,
+                    found_by=listed.found_by,
+                    managed_by=one.managed_by or listed.managed_by,
+                    guards=tuple(dict.fromkeys((*one.guards, *listed.guards))),
+                )
+            )
+    return msgspec.structs.replace(found, resources=tuple(described))
+
+
+def describe(cloud: Cloud, name: str) -> Resource | None:
+    """As the port says; None: it is not there."""
+    try:
+        return cloud.describe(name)
+    except NotFound:
+        return None
+
+
+def read_inventory_evidence(
+    site: Site, inventory: Inventory, progress: Progress, against: Against
+) -> InventoryEvidence:
+    """Whether all is as the inventory, or our own last act, left it; and whether anything came since."""
+    known = set(inventory.by_name)
+    unlisted: list[str] = []
+    without: list[Kind] = []
+    now: list[ResourceNow | None] = []
+    for kind, had in zip(Kind, inventory.found, strict=True):
+        cloud = site.clouds.kinds[kind]
+        found = cloud.find(inventory.sought)
+        unlisted += [
+            one.name for one in found.resources if one.name not in known and one.activity is not Activity.DELETED
+        ]
+        if had.resources and not had.control and had.listed <= len(had.resources):
+            without.append(kind)
+        now += [_to_now(cloud, saved, inventory, progress, asks=True) for saved in had.resources]
+    rules = against.rules
+    folders = (("inventory", rules.folder_uri), ("export", rules.export_uri))
+    return InventoryEvidence(
+        inventory=against.inventory,
+        read_at=site.clock(),
+        resources=tuple(one for one in now if one is not None),
+        unlisted=tuple(unlisted),
+        without_control=tuple(without),
+        folder_problems=tuple(
+            problem for what, uri in folders if uri and (problem := find_folder_problem(inventory, uri, what))
+        ),
+    )
+
+
+def read_stop_evidence(site: Site, inventory: Inventory, progress: Progress, against: Against) -> StopEvidence:
+    """What was stopped and is not deleted yet, read back, and the backups of instances."""
+    there = [
+        saved for saved in inventory.resources if saved.kind in STOPPED and not progress.is_begun("delete", saved.name)
+    ]
+    now = [_to_now(site.clouds.kinds[saved.kind], saved, inventory, progress, asks=False) for saved in there]
+    return StopEvidence(
+        inventory=against.inventory,
+        read_at=site.clock(),
+        resources=tuple(one for one in now if one is not None),
+        backups=_read_backups(site, inventory),
+    )
+
+
+def _to_now(
+    cloud: Cloud, saved: Resource, inventory: Inventory, progress: Progress, *, asks: bool
+) -> ResourceNow | None:
+    """None: an act of ours has taken it away."""
+    fresh = describe(cloud, saved.name)
+    expected = progress.expected_version(saved.name)
+    is_there = fresh is not None and fresh.activity is not Activity.DELETED
+    if not is_there and (
+        progress.is_begun("delete", saved.name)
+        or (saved.kind is Kind.VARIABLE and progress.is_begun("stop", saved.name))
+    ):
+        return None
+    if fresh is None or not is_there:
+        return ResourceNow(kind=saved.kind, name=saved.name, expected_version=expected, is_there=False)
+    expected_id = progress.expected_id(saved.name)
+    return ResourceNow(
+        kind=saved.kind,
+        name=saved.name,
+        expected_version=expected,
+        version=fresh.version,
+        is_same=not expected_id or fresh.unique_id == expected_id,
+        activity=fresh.activity,
+        managed_by=fresh.managed_by,
+        guards=list_open_guards(fresh, inventory),
+        missing_permissions=cloud.list_missing_permissions(fresh) if asks else (),
+    )
+
+
+def _read_backups(site: Site, inventory: Inventory) -> tuple[tuple[str, tuple[Kept, ...]], ...]:
+    """Of instances alone; a replica has its primary's."""
+    cloud = site.clouds.kinds[Kind.SQL_INSTANCE]
+    return tuple(
+        (one.name, tuple(cloud.list_kept(one)))
+        for one in inventory.resources
+        if one.kind is Kind.SQL_INSTANCE and not one.description.get("masterInstanceName")
+    )
+
+
+def read_quiet_evidence(site: Site, inventory: Inventory, against: Against, verified_at: datetime) -> QuietEvidence:
+    """What is newest in MLflow, and who asked its services."""
+    newest: Newest = site.evidence.read_newest()
+    until = site.clock()
+    since = until - timedelta(days=against.rules.quiet_days)
+    services = _list_services(inventory)
+    return QuietEvidence(
+        inventory=against.inventory,
+        read_at=until,
+        verified_at=verified_at,
+        newest_run_at=newest.run_at,
+        newest_run=newest.run_id,
+        newest_point_at=newest.point_at,
+        since=since,
+        until=until,
+        requests=sum(site.clouds.use.count_requests(one, since, until) for one in services),
+        callers=_list_callers(site, services, since, until),
+    )
+
+
+def read_use_evidence(
+    site: Site, inventory: Inventory, progress: Progress, against: Against, *, frozen_digest: str, looked_at: datetime
+) -> UseEvidence:
+    """Who asked since MLflow was looked at, and what was started since it was seen to be stopped. Our own operations
+    are no starts: they came before a stop was read back, or are left out by name."""
+    now = site.clock()
+    ours = tuple(name.rpartition("/")[2] for name in progress.operations if name)
+    starts: list[str] = []
+    for saved in inventory.resources:
+        stopped_at = progress.find_done("stop", saved.name)
+        if saved.kind not in (Kind.RUN_SERVICE, Kind.SQL_INSTANCE) or stopped_at is None:
+            continue
+        if not progress.is_begun("delete", saved.name):
+            starts += site.clouds.use.list_starts(saved, stopped_at)
+    return UseEvidence(
+        inventory=against.inventory,
+        read_at=now,
+        stopped_at=progress.find_last("stop") or now,
+        since=looked_at,
+        frozen_digest=frozen_digest,
+        callers=_list_callers(site, _list_services(inventory), looked_at, now),
+        starts=tuple(start for start in starts if not any(name in start for name in ours)),
+    )
+
+
+def read_gone_evidence(site: Site, inventory: Inventory, against: Against) -> GoneEvidence:
+    """The whole lists of every kind, asked again."""
+    found = [_find_now(site.clouds.kinds[one.kind], one, inventory) for one in inventory.found]
+    lists = {one.kind: one for one in found}
+    bindings, variables = lists[Kind.BINDING].still_there, lists[Kind.VARIABLE].still_there
+    deleted = tuple(name for name in bindings if "deleted:" in name)
+    plain = {
+        Kind.BINDING: tuple(name for name in bindings if name not in deleted),
+        Kind.VARIABLE: (),
+    }
+    return GoneEvidence(
+        inventory=against.inventory,
+        read_at=site.clock(),
+        found=tuple(msgspec.structs.replace(one, still_there=plain.get(one.kind, one.still_there)) for one in found),
+        asked_places=inventory.sought.regions,
+        controls=tuple(inventory.sought.controls),
+        backups=_read_backups(site, inventory),
+        deleted_members=deleted,
+        variables=variables,
+    )
+
+
+def _find_now(cloud: Cloud, had: Found, inventory: Inventory) -> FoundNow:
+    count = len(had.resources)
+    try:
+        found = cloud.find(inventory.sought)
+    except BadRecord:  # its control is not in the lists; the gate says so
+        return FoundNow(kind=had.kind, had=count, listed=0, places=had.places)
+    return FoundNow(
+        kind=had.kind,
+        had=count,
+        still_there=tuple(one.name for one in found.resources if one.activity is not Activity.DELETED),
+        listed=found.listed,
+        places=found.places,
+        control=found.control,
+    )
+
+
+def read_cost_evidence(site: Site, inventory: Inventory, against: Against, deleted_at: datetime) -> CostEvidence:
+    """What was paid for each resource in the full days since the last deletion."""
+    now = site.clock()
+    since = to_midnight_after(deleted_at)
+    until = max(since, datetime(now.year, now.month, now.day, tzinfo=UTC))
+    costs = read_costs(site.clouds, inventory.resources, since, until) if until > since else None
+    kept = (one.name for one in inventory.resources if site.clouds.kinds[one.kind].list_kept(one))
+    return CostEvidence(
+        inventory=against.inventory,
+        read_at=now,
+        deleted_at=deleted_at,
+        since=since,
+        until=until,
+        query=site.clouds.costs.to_query(inventory.resources, since, until),
+        was_asked=costs is not None,
+        costs=tuple(costs or ()),
+        expected=tuple(kept),
+    )
+
+
+def read_costs(clouds: Clouds, resources: Sequence[Resource], since: datetime, until: datetime) -> list[Cost] | None:
+    """None: no billing export answers."""
+    try:
+        return list(clouds.costs.read(resources, since, until))
+    except (BadSetup, NotFound):
+        return None
+
+
+def _list_services(inventory: Inventory) -> list[Resource]:
+    return [one for one in inventory.resources if one.kind is Kind.RUN_SERVICE]
+
+
+def _list_callers(site: Site, services: Sequence[Resource], since: datetime, until: datetime) -> tuple[Caller, ...]:
+    return tuple(caller for one in services for caller in site.clouds.use.list_callers(one, since, until))
