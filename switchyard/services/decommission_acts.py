@@ -123,10 +123,11 @@ class Acting:
                 self.note(act.verb, "begun", resource=act.resource)
             was_so = has_effect(act, act.kind, fresh)
             if not was_so:
-                self._begin(cloud, act, saved if act.verb in ("recover", "start") else fresh)
+                resource = saved if act.verb in ("recover", "start") else fresh
+                self._begin(cloud, act, resource, was_begun=seen.state == "begun")
         self.note(act.verb, "done", resource=act.resource, proof=self._read_back(cloud, act, was_so=was_so))
 
-    def _begin(self, cloud: Cloud, act: Act, resource: Resource | None) -> None:
+    def _begin(self, cloud: Cloud, act: Act, resource: Resource | None, *, was_begun: bool) -> None:
         assert resource is not None, "find_surprise has named what is not there"
         calls: dict[str, Callable[[Resource], Operation]] = {
             "prepare": cloud.prepare,
@@ -139,6 +140,10 @@ class Acting:
             operation = calls[act.verb](resource)
         except TryAgain:
             raise
+        except StaleWrite as err:
+            if was_begun and act.verb in ("prepare", "stop"):
+                raise TryAgain(f"what an earlier call began with {act.resource} is not over: {err}") from err
+            self._stop(act, err)
         except SwitchyardError as err:
             self._stop(act, err)
         if operation.name:

@@ -136,6 +136,8 @@ def _to_now(
     """None: an act of ours has taken it away."""
     fresh = describe(cloud, saved.name)
     expected = progress.expected_version(saved.name)
+    if fresh is not None and progress.is_unsettled(saved.name):
+        expected = fresh.version  # by an act of ours that was broken off; it goes first, and looks for itself
     is_there = fresh is not None and fresh.activity is not Activity.DELETED
     if not is_there and (
         progress.is_begun("delete", saved.name)

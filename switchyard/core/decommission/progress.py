@@ -8,7 +8,7 @@ import msgspec
 
 from switchyard.core.decommission.evidence import AnyEvidence, EvidenceSet, from_json
 from switchyard.core.decommission.inventory import Inventory
-from switchyard.core.decommission.order import Act, Verb
+from switchyard.core.decommission.order import Act, Verb, list_touched
 from switchyard.core.decommission.resources import Activity, Kept, Kind, Resource
 from switchyard.core.decommission.rows import Step
 from switchyard.core.decommission.states import State
@@ -92,6 +92,11 @@ class Progress:
     def expected_id(self, resource: str) -> str:
         """The unique id of the inventory, or of what undo has made anew."""
         return self._ids[resource]
+
+    def is_unsettled(self, resource: str) -> bool:
+        """True where an act that was begun, and not read back, may have changed its version."""
+        open_acts = [act for act in self.begun if self.read(act).state in ("begun", "running")]
+        return any(resource in (act.resource, *list_touched(self._inventory, act)) for act in open_acts)
 
     @property
     def has_acted(self) -> bool:
