@@ -113,7 +113,8 @@ class Acting:
         else:
             saved = self._inventory.read(act.resource)
             fresh = describe(cloud, act.resource)
-            if act.verb in _CHECKED and (surprise := find_surprise(act, progress, saved, fresh)):
+            surprise = find_surprise(act, progress, saved, fresh) or self._find_beside(act, progress)
+            if act.verb in _CHECKED and surprise:
                 self._stop(
                     act, StaleWrite(f"{surprise} Nothing was done to it. Find out who, then plan again or undo.")
                 )
@@ -126,6 +127,21 @@ class Acting:
                 resource = saved if act.verb in ("recover", "start") else fresh
                 self._begin(cloud, act, resource, was_begun=seen.state == "begun")
         self.note(act.verb, "done", resource=act.resource, proof=self._read_back(cloud, act, was_so=was_so))
+
+    def _find_beside(self, act: Act, progress: Progress) -> str:
+        """Who changed a resource whose version the act changes too: afterwards no one could tell."""
+        if progress.read(act).state != "open":
+            return ""
+        for name in list_touched(self._inventory, act):
+            kind = self._inventory.read(name).kind
+            fresh = describe(self._site.clouds.kinds[kind], name)
+            expected = progress.expected_version(name)
+            if fresh is not None and fresh.version != expected and not progress.is_unsettled(name):
+                return (
+                    f"{kind} {name} was changed by someone: version {expected or 'none'} expected, "
+                    f"{fresh.version or 'none'} found."
+                )
+        return ""
 
     def _begin(self, cloud: Cloud, act: Act, resource: Resource | None, *, was_begun: bool) -> None:
         assert resource is not None, "find_surprise has named what is not there"

@@ -196,7 +196,6 @@ def read_use_evidence(
     """Who asked since MLflow was looked at, and what was started since it was seen to be stopped. Our own operations
     are no starts: they came before a stop was read back, or are left out by name."""
     now = site.clock()
-    ours = tuple(name.rpartition("/")[2] for name in progress.operations if name)
     starts: list[str] = []
     for saved in inventory.resources:
         stopped_at = progress.find_done("stop", saved.name)
@@ -211,7 +210,7 @@ def read_use_evidence(
         since=looked_at,
         frozen_digest=frozen_digest,
         callers=_list_callers(site, _list_services(inventory), looked_at, now),
-        starts=tuple(start for start in starts if not any(name in start for name in ours)),
+        starts=tuple(start for start in starts if not any(name in start for name in progress.operations)),
     )
 
 

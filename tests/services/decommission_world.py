@@ -22,7 +22,7 @@ from switchyard.core.decommission.evidence import (
     VerifyEvidence,
 )
 from switchyard.core.decommission.gates import Against
-from switchyard.core.decommission.order import find_owner
+from switchyard.core.decommission.order import STOPPED, find_owner
 from switchyard.core.decommission.readers import Newest
 from switchyard.core.decommission.resources import (
     Activity,
@@ -142,7 +142,7 @@ class FakeGoogle:
                 again = {**msgspec.structs.asdict(resource)}
                 if resource.kind in LONG:  # made anew
                     again["unique_id"] = f"another {resource.unique_id}"
-                if resource.kind is not Kind.BINDING:
+                if resource.kind in STOPPED:
                     again["activity"] = Activity.STOPPED
                 self.there[name] = Resource(**again)
                 self.change(name)
@@ -201,7 +201,15 @@ class FakeCloud:
         if control and not any(control in one.name for one in listed):
             raise BadRecord(f"the lists of every {self._kind}", [f"they do not hold the control {control}"])
         names = sought.names.get(self._kind, ())
-        found = sorted((one for one in listed if one.name.rpartition("/")[2] in names), key=lambda one: one.name)
+        tails = {name.partition("#")[2] for name in names} - {""}
+        found = sorted(
+            (
+                one
+                for one in listed
+                if one.name.rpartition("/")[2] in names or one.name.partition("#")[2] in tails  # by reference
+            ),
+            key=lambda one: one.name,
+        )
         return Found(
             kind=self._kind, resources=tuple(found), listed=len(listed), places=sought.regions, control=control
         )
@@ -420,6 +428,14 @@ class World:
 
     def next(self, **wanted: Any) -> Taken:
         return decommission.take_next(self.site, "mlflow", Wanted(by="ann", **wanted))
+
+    def settle(self) -> Taken:
+        """The same command again, as a task does it, until what is under way is over."""
+        while True:
+            try:
+                return self.next(**self.confirm())
+            except TryAgain:
+                self.wait(10)
 
     def undo(self, **more: Any) -> Taken:
         return decommission.undo(self.site, "mlflow", by="ann", **more)

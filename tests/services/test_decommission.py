@@ -1,14 +1,19 @@
 """A decommission, walked over a deployment in memory."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from switchyard.core.decommission.inventory import read_inventory
+from switchyard.core.decommission.resources import Caller, Cost, Kind, Operation, Resource
 from switchyard.core.decommission.states import MOVES, State
-from switchyard.core.errors import BadRequest
-from tests.core.decommission.world import ACCOUNT
-from tests.services.decommission_world import OTHERS, World
+from switchyard.core.errors import BadRecord, BadRequest, BadSetup, StaleWrite, TryAgain
+from switchyard.services import decommission
+from tests.core.decommission.world import ACCOUNT, INSTANCE, SECRET, SERVICE, SOUGHT, VARIABLE
+from tests.services.decommission_world import OTHERS, START, World
 
 
 @pytest.fixture
@@ -36,3 +41,370 @@ def test_the_walk_goes_from_the_inventory_to_the_bill(world: World) -> None:
     verbs = [verb for verb, _ in world.google.writes]
     assert verbs == sorted(verbs, key=("prepare", "stop", "delete").index)
     assert world.google.writes[-1] == ("delete", ACCOUNT)
+
+
+STATES = [State.INVENTORY, *MOVES]
+
+
+def freeze(world: World) -> object:
+    """All that a dry run must leave: every row, every file, all of Google Cloud."""
+    files = {path.name: path.read_bytes() for path in world.folder.glob("decommission/*")}
+    google = (dict(world.google.there), list(world.google.writes), dict(world.google.kept))
+    walk = world.ports.decommissions.find("mlflow")
+    return walk, world.steps, files, google
+
+
+@pytest.mark.parametrize("state", [*STATES, None])
+def test_a_dry_run_changes_nothing(world: World, state: State | None) -> None:
+    """Neither a row nor a file nor a resource, whatever comes next."""
+    if state is not None:
+        world.plan()
+        if state is not State.INVENTORY:
+            world.go(state)
+    before, effects = freeze(world), world.faults.count
+    if state is None or state in (State.INVENTORY, State.VERIFIED):
+        assert world.plan(dry_run=True).walk is None
+    if state is not None:
+        if state is not State.COST_CHECKED:
+            taken = world.next(**world.confirm(), dry_run=True)
+            assert taken.dry_run
+            assert taken.state is state
+        undone = world.undo(dry_run=True)
+        assert bool(undone.acts) is (state not in STATES[:4])
+        decommission.write_record(world.site, "mlflow", dry_run=True)
+        decommission.read_status(world.site, "mlflow")
+    assert freeze(world) == before
+    assert world.faults.count == effects
+
+
+def test_a_dry_run_says_what_would_be_done(world: World) -> None:
+    """The acts in their order, or why none would be."""
+    world.plan()
+    world.go(State.QUIET)
+    taken = world.next(dry_run=True)
+    assert taken.acts[0].startswith("prepare sql instance")
+    assert taken.acts[-1] == f"stop service account {ACCOUNT}"
+    world.use.callers = [STRANGER]
+    refused = world.next(dry_run=True)
+    assert refused.acts == ()
+    assert "python-requests" in refused.refusals[0]
+
+
+def test_a_dry_run_does_not_drill(world: World) -> None:
+    """A drill restores a database: it is no look."""
+    world.plan()
+    world.go(State.VERIFIED)
+    taken = world.next(dry_run=True)
+    assert taken.refusals == ("No evidence of drill was read. Run: switchyard decommission next",)
+    assert "drill" not in world.evidence.asked
+
+
+STRANGER = Caller(who="python-requests/2.32", requests=4, last_at=START)
+
+
+@pytest.mark.parametrize("state", [State.SOFT_STOPPED, State.QUIET_AGAIN, State.APPROVED])
+def test_undo_of_what_was_stopped_restores_all_that_was(world: World, state: State) -> None:
+    """From every state before the deletion; then a new plan begins, and can be walked to its end."""
+    before = world.google.look()
+    world.plan()
+    world.go(state)
+    assert world.google.look() != before
+    taken = world.undo()
+    assert (taken.state, taken.lost) == (State.UNDONE, ())
+    assert world.google.look() == before
+    with pytest.raises(BadRequest, match="was undone"):
+        world.next()
+    with pytest.raises(BadRequest, match="undone already"):
+        world.undo()
+    assert world.plan().is_new
+    assert (world.walk.walk, world.walk.state) == (2, State.INVENTORY)
+    world.go(State.COST_CHECKED)
+
+
+@pytest.mark.parametrize("state", [State.DELETING, State.GONE, State.COST_CHECKED])
+def test_undo_of_a_deletion_restores_all_but_what_is_lost_for_good(world: World, state: State) -> None:
+    """The secret's values are; everything else is there, and at work."""
+    before = world.google.look()
+    world.plan()
+    world.go(state)
+    taken = world.undo()
+    (lost,) = taken.lost
+    assert "was deleted for good" in lost
+    assert world.google.look() == {name: one for name, one in before.items() if name != SECRET}
+    assert world.walk.state is State.UNDONE
+
+
+def test_undo_before_anything_was_stopped_only_ends_the_walk(world: World) -> None:
+    """Nothing is touched."""
+    world.plan()
+    world.go(State.QUIET)
+    assert world.undo().acts == ()
+    assert world.google.writes == []
+    assert world.walk.state is State.UNDONE
+
+
+def test_undo_goes_on_where_one_resource_cannot_be_started(world: World) -> None:
+    """The others are; the trouble is told, and the same command tries again."""
+    before = world.google.look()
+    world.plan()
+    world.go(State.SOFT_STOPPED)
+    world.google.broken[("start", INSTANCE)] = BadSetup("403: cloudsql.instances.update is missing")
+    with pytest.raises(BadSetup, match=r"cloudsql\.instances\.update"):
+        world.undo()
+    assert world.walk.state is State.SOFT_STOPPED
+    different = [name for name, one in world.google.look().items() if one != before[name]]
+    assert different == [INSTANCE]
+    with pytest.raises(BadRequest, match="being undone"):
+        world.next()
+    world.google.broken.clear()
+    world.undo()
+    assert world.google.look() == before
+
+
+def test_a_plan_that_finds_the_same_changes_nothing(world: World) -> None:
+    """Another inventory begins a new walk, until something was stopped."""
+    first = world.plan()
+    world.go(State.VERIFIED)
+    steps = world.steps
+    again = world.plan()
+    assert (again.is_new, again.walk, world.steps) == (False, world.walk, steps)
+    assert world.walk.state is State.VERIFIED
+    world.google.change(SERVICE, description={"changed": "by someone"})
+    other = world.plan()
+    assert other.is_new
+    assert other.plan.digest != first.plan.digest
+    assert (world.walk.walk, world.walk.state) == (2, State.INVENTORY)
+    world.go(State.SOFT_STOPPED)
+    with pytest.raises(BadRequest, match="has begun to stop things"):
+        world.plan()
+
+
+def test_the_inventory_is_saved_whole_before_anything_is_touched(world: World) -> None:
+    """Descriptions, ids and versions, under the digest that people approve."""
+    planned = world.plan()
+    data = Path(planned.inventory_uri.removeprefix("file://")).read_bytes()
+    saved = read_inventory(data, "here", digest=planned.plan.digest)
+    assert saved.read(SERVICE).description == world.google.there[SERVICE].description
+    assert {one.name for one in saved.resources} == set(world.google.there) - {name for _, name in OTHERS}
+    Path(planned.inventory_uri.removeprefix("file://")).write_bytes(data.replace(b"v1", b"v2"))
+    with pytest.raises(BadRecord, match="it was changed"):
+        world.next()
+
+
+def test_a_plan_of_nothing_is_refused(world: World) -> None:
+    """An empty inventory would pass every gate."""
+    nothing = msgspec.structs.replace(SOUGHT, names={})
+    with pytest.raises(BadRequest, match="Nothing of this deployment"):
+        world.plan(sought=nothing)
+    missing = msgspec.structs.replace(SOUGHT, controls={Kind.BUCKET: "not there"})
+    with pytest.raises(BadRecord, match="control"):
+        world.plan(sought=missing)
+    assert world.ports.decommissions.find("mlflow") is None
+
+
+@pytest.mark.parametrize(
+    ("state", "name", "planted", "said"),
+    [
+        (State.INVENTORY, "verify", {"failed": 2}, "2 runs failed"),
+        (State.INVENTORY, "published", {"runs": ()}, "there are 0"),
+        (State.INVENTORY, "kept", {"counted": False}, "--give-up"),
+        (State.VERIFIED, "export", {"runs": 1}, "has 1 runs"),
+        (State.VERIFIED, "drill", {"equal_runs": 0}, "3 of 3 runs differ"),
+        (State.QUIET, "verify", {"unseen": ("a" * 32,), "mlflow_runs": 41}, "does not name"),
+    ],
+)
+def test_a_refusal_is_stored_and_leaves_the_state(
+    world: World, state: State, name: str, planted: dict[str, object], said: str
+) -> None:
+    """With the evidence that it rests on; once that is right, the same command goes on."""
+    world.plan()
+    if state is not State.INVENTORY:
+        world.go(state)
+    world.evidence.planted[name] = planted
+    taken = world.next()
+    assert any(said in refusal for refusal in taken.refusals)
+    assert world.walk.state is state
+    assert world.google.writes == []
+    last = world.steps[-1]
+    assert (last.act, last.outcome) == ("gate", "refused")
+    assert said in decommission.read_status(world.site, "mlflow").said_last
+    assert name in taken.evidence
+    world.evidence.planted.clear()
+    assert world.next().refusals == ()
+
+
+CHANGES = [State.QUIET, State.APPROVED]
+
+
+@pytest.mark.parametrize("state", CHANGES)
+def test_a_resource_that_someone_changes_between_two_acts_stops_the_walk(world: World, state: State) -> None:
+    """By name, before it is touched: whichever it is."""
+    world.plan()
+    world.go(state)
+    saved = world.save()
+    world.next(**world.confirm())
+    verb = "stop" if state is State.QUIET else "delete"
+    acts = [act for act in world.google.writes if act[0] == verb]
+    assert len(acts) >= 6
+    for _, name in acts[1:]:
+        world.load(saved)
+        meddle(world, acts[0], name)
+        with pytest.raises(StaleWrite, match=r"was changed by someone|is gone"):
+            world.next(**world.confirm())
+        assert (verb, name) not in world.google.writes
+        step = [step for step in world.steps if step.outcome == "stopped"][-1]
+        assert name in step.proof
+
+
+def meddle(world: World, after: tuple[str, str], name: str) -> None:
+    """Right after that act, someone changes that resource."""
+    cloud = type(world.google).act
+
+    def act(verb: str, resource: Resource) -> Operation:
+        found = cloud(world.google, verb, resource)
+        if (verb, resource.name) == after:
+            world.google.change(name, description={"changed": "by someone"})
+        return found
+
+    world.google.act = act  # type: ignore[method-assign]
+
+
+def test_a_run_that_comes_during_the_stop_is_not_overlooked(world: World) -> None:
+    """Someone asked the service after MLflow was looked at: the stop does not go on, and can be taken back."""
+    before = world.google.look()
+    world.plan()
+    world.go(State.QUIET)
+    world.faults.at, world.faults.error = world.faults.count + 12, TryAgain("503")
+    with pytest.raises(TryAgain):
+        world.next()
+    world.use.callers = [STRANGER]
+    taken = world.next()
+    assert "python-requests/2.32 still asks" in taken.refusals[0]
+    assert world.walk.state is State.QUIET
+    world.undo()
+    assert world.google.look() == before
+
+
+def test_what_mlflow_said_last_is_frozen_before_the_first_stop(world: World) -> None:
+    """With its digest; nothing asks MLflow afterwards."""
+    world.plan()
+    world.go(State.SOFT_STOPPED)
+    asked = list(world.evidence.asked)
+    look = [step for step in world.steps if step.act == "look"][-1]
+    first = next(step for step in world.steps if step.act in ("prepare", "stop"))
+    assert look.seq < first.seq
+    frozen = msgspec.json.decode(look.evidence)
+    assert sorted(frozen) == ["drill", "export", "quiet", "verify"]
+    world.go(State.COST_CHECKED)
+    assert world.evidence.asked == asked
+    use = world.steps[-1]
+    assert use.outcome in ("passed", "done")
+
+
+def test_seven_days_of_quiet_are_waited_for(world: World) -> None:
+    """And what was started in them is named; our own operations are no starts."""
+    world.plan()
+    world.go(State.SOFT_STOPPED)
+    assert "7 days of quiet end at" in world.next().refusals[0]
+    world.now += timedelta(days=8)
+    ours = next(step.operation for step in world.steps if step.operation)
+    world.use.starts = [f"UPDATE {ours} by our account", "revision mlflow-2 by ann"]
+    refusals = world.next().refusals
+    assert [refusal for refusal in refusals if "started" in refusal] == [
+        "Something was started since: revision mlflow-2 by ann. Find who needs it, then run: switchyard decommission "
+        "undo"
+    ]
+    world.use.starts = []
+    assert world.next().state is State.QUIET_AGAIN
+
+
+def test_nothing_is_deleted_without_the_digest(world: World) -> None:
+    """Typed whole; another one counts for nothing, and one that was typed counts for a day."""
+    world.plan()
+    world.go(State.QUIET_AGAIN)
+    assert "0 of 1 approvals" in world.next().refusals[-1]
+    assert world.next(confirm="sha256:" + "0" * 64).refusals
+    assert world.next(confirm=world.walk.inventory).state is State.APPROVED
+    world.now += timedelta(hours=25)
+    assert "expired" in world.next().refusals[0]
+    assert not [act for act in world.google.writes if act[0] == "delete"]
+    assert world.next(confirm=world.walk.inventory).state is State.DELETING
+
+
+def test_a_permission_that_is_missing_is_said_before_the_first_act(world: World) -> None:
+    """Not in the middle of them."""
+    world.plan()
+    world.go(State.QUIET)
+    world.google.forbidden = {"run.services.delete"}
+    taken = world.next()
+    assert any("You may not run.services.delete" in refusal for refusal in taken.refusals)
+    assert world.google.writes == []
+
+
+def test_a_resource_that_comes_later_is_a_surprise(world: World) -> None:
+    """It belongs to the deployment, and no one approved it."""
+    world.plan()
+    name = VARIABLE.replace("api#", "web#")
+    world.google.there[name] = msgspec.structs.replace(world.google.there[VARIABLE], name=name)
+    assert any(f"{name} belongs to the deployment" in refusal for refusal in world.next().refusals)
+
+
+def test_of_two_calls_at_once_the_later_one_goes_on(world: World) -> None:
+    """The earlier one writes nothing more, and touches nothing more."""
+    world.plan()
+    world.go(State.QUIET)
+    cloud = type(world.google).act
+    calls: list[str] = []
+
+    def act(verb: str, resource: Resource) -> Operation:
+        if not calls:
+            calls.append(verb)
+            world.ports.decommissions.hold("mlflow", revision=world.walk.revision)
+        return cloud(world.google, verb, resource)
+
+    world.google.act = act  # type: ignore[method-assign]
+    with pytest.raises(StaleWrite, match="Another call went on"):
+        world.next()
+    assert len(world.google.writes) == 1
+    assert world.settle().state is State.SOFT_STOPPED
+
+
+def test_costs_are_compared_after_seven_full_days(world: World) -> None:
+    """Where an export is named: what still costs something is named, and what the record saves is counted."""
+    world.costs.costs = [Cost(resource=SERVICE, amount=30.0, currency="EUR")]
+    world.plan()
+    world.go(State.GONE)
+    assert "7 full days end at" in world.next().refusals[0]
+    world.now += timedelta(days=9)
+    assert f"{SERVICE} still cost 30.00 EUR" in world.next().refusals[0]
+    assert decommission.read_status(world.site, "mlflow").cost_query == "SELECT cost OF 10"
+    world.costs.costs = []
+    assert world.next().state is State.COST_CHECKED
+    record, files = decommission.write_record(world.site, "mlflow")
+    assert record.saved_a_year == (("EUR", 365.0),)
+    text = Path(files[0].removeprefix("file://")).read_text()
+    assert "365.00 EUR a year" in text
+    assert "Approved by: ann (typed)" in text
+    assert msgspec.json.decode(Path(files[1].removeprefix("file://")).read_bytes())["state"] == "cost checked"
+
+
+def test_a_list_that_lags_is_waited_for(world: World) -> None:
+    """What is still listed is named; the same command goes on once it is not."""
+    world.plan()
+    world.go(State.DELETING)
+    saved = dict(world.google.there)
+    world.google.there[SERVICE] = world.google.deleted[SERVICE]
+    assert f"run service {SERVICE} is still listed" in world.next().refusals[0]
+    world.google.there = saved
+    assert world.next().state is State.GONE
+
+
+def test_known_callers_that_are_named_later_are_kept(world: World) -> None:
+    """With the walk's other rules."""
+    world.plan()
+    world.go(State.VERIFIED)
+    world.use.callers = [STRANGER]
+    world.go(State.EXPORTED)
+    assert world.next().refusals
+    assert world.next(known_callers=("python-requests/",)).state is State.QUIET
+    assert world.walk.rules.known_callers == ("switchyard/", "python-requests/")

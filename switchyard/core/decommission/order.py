@@ -76,12 +76,15 @@ def find_owner(name: str) -> str:
 
 
 def list_touched(inventory: Inventory, act: Act) -> tuple[str, ...]:
-    """The other resources whose versions `act` may change: those of the same owner, and an instance's replicas."""
+    """The other resources whose versions `act` may change: those of the same owner, and an instance whose replica
+    goes or comes."""
     owner = find_owner(act.resource)
+    is_replica = act.kind is Kind.SQL_INSTANCE and act.verb in ("delete", "recover")
     return tuple(
         one.name
         for one in inventory.resources
-        if one.name != act.resource and (find_owner(one.name) == owner or (one.kind is act.kind is Kind.SQL_INSTANCE))
+        if one.name != act.resource
+        and (find_owner(one.name) == owner or (is_replica and one.kind is Kind.SQL_INSTANCE))
     )
 
 

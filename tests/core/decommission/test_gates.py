@@ -159,7 +159,7 @@ WRONG: list[tuple[State, str, dict[str, Any], str]] = [
     (State.GONE, "gone", {"found": found_with(control="")}, "does not hold its control"),
     (State.GONE, "gone", {"found": found_with(places=())}, "names no place"),
     (State.GONE, "gone", {"found": found_with()[1:]}, "No list of every run service"),
-    (State.GONE, "gone", {"controls": (), "found": found_with(control="", listed=0)}, "is empty, and no control"),
+    (State.GONE, "gone", {"controls": (), "found": found_with(control="", listed=0)}, "is empty, so it proves nothing"),
     (State.GONE, "gone", {"backups": ((INSTANCE, (Kept(what="x FINAL", state="FAILED"),)),)}, "no final backup"),
     (State.GONE, "gone", {"backups": ((INSTANCE, (Kept(what="on demand", state="SUCCESSFUL"),)),)}, "no final backup"),
     (State.GONE, "gone", {"deleted_members": ("deleted:serviceAccount:m?uid=1",)}, "is left in a policy"),
