@@ -26,6 +26,13 @@ from uuid import uuid4
 
 import msgspec
 
+from flows.decommission_parameters import (
+    DecommissionNextParameters,
+    DecommissionPlanParameters,
+    DecommissionRecordParameters,
+    DecommissionStatusParameters,
+    DecommissionUndoParameters,
+)
 from flows.leaving_parameters import CleanParameters, DecommissionScanParameters
 from flows.parameters import (
     ArtifactsCopyParameters,
@@ -83,8 +90,16 @@ FLOWS: dict[str, type[msgspec.Struct]] = {
     "artifacts-verify": ArtifactsVerifyParameters,
     "clean": CleanParameters,
     "decommission-scan": DecommissionScanParameters,
+    "decommission-plan": DecommissionPlanParameters,
+    "decommission-status": DecommissionStatusParameters,
+    "decommission-next": DecommissionNextParameters,
+    "decommission-undo": DecommissionUndoParameters,
+    "decommission-record": DecommissionRecordParameters,
 }
-GROUPS = {"artifacts": ("plan", "copy", "verify"), "decommission": ("scan",)}
+GROUPS = {
+    "artifacts": ("plan", "copy", "verify"),
+    "decommission": ("scan", "plan", "status", "next", "undo", "record"),
+}
 """Flows that are typed as two words: `artifacts plan` is `artifacts-plan`."""
 GROUP_LINES = {"artifacts": "the artifacts of MLflow's runs", "decommission": "an MLflow deployment's end"}
 SCAN = "decommission-scan"

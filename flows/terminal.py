@@ -14,6 +14,7 @@ from rich.text import Text
 from flows.answers.artifacts import CopyResult, PlanResult, VerifyArtifactsResult
 from flows.answers.backfill import BackfillResult
 from flows.answers.clean import CleanResult
+from flows.answers.decommission import DecommissionResult
 from flows.answers.fill import FillResult
 from flows.answers.judged import ValidateResult
 from flows.answers.printing import print_fields
@@ -97,6 +98,8 @@ def print_result(result: object, console: Console) -> None:
             _to_table("clean", ["what", "kept", "stale", "bytes stale"], [list(row) for row in result.counts])
         )
         console.print("\n".join(result.notes), markup=False, highlight=False, soft_wrap=True)
+    elif isinstance(result, DecommissionResult):
+        console.print("\n".join(result.lines), markup=False, highlight=False, soft_wrap=True)
     elif isinstance(result, VerifyResult):
         _print_verify(result, console)
     elif isinstance(result, ValidateResult):

@@ -8,6 +8,7 @@ from prefect import get_run_logger
 from prefect.artifacts import (
     create_image_artifact,
     create_link_artifact,
+    create_markdown_artifact,
     create_progress_artifact,
     create_table_artifact,
     update_progress_artifact,
@@ -146,6 +147,16 @@ def show_artifacts(act: str, rows: list[dict[str, Any]]) -> None:
 def show_clean(rows: list[dict[str, Any]]) -> None:
     """What is stale, or was deleted, and what is not recognised."""
     create_table_artifact(table=rows, key="clean", description="what clean found, and what became of it")
+
+
+def show_decommission(act: str, lines: list[str]) -> None:
+    """What a decommission's flow said."""
+    text = "\n".join(lines)
+    create_markdown_artifact(
+        markdown=text if act == "record" else f"```text\n{text}\n```",
+        key=f"decommission-{act}",
+        description=f"what decommission {act} said",
+    )
 
 
 def show_export(flow: str, rows: list[dict[str, Any]]) -> None:

@@ -2,6 +2,7 @@
 loaded."""
 
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from switchyard.clients.approvals.reading import ApprovalFiles
     from switchyard.clients.mlflow.export.from_tracking import Answers
     from switchyard.clients.results.open import ResultsPorts
+    from switchyard.core.decommission.cloud import Clouds
 
 
 class Outside:
@@ -143,6 +145,21 @@ class Outside:
     def decommissions(self) -> Decommissions:
         """How far the decommission of an MLflow deployment is. Raises: BadSetup, as `runs`."""
         return self._results.decommissions
+
+    def open_clouds(self) -> "Clouds":
+        """Google Cloud's resources, as a decommission reads, stops and deletes them.
+
+        Raises: BadSetup: what reads them is not there."""
+        name = "switchyard.clients.google.decommission.opening"
+        try:
+            opening = import_module(name)
+        except ModuleNotFoundError as err:
+            raise BadSetup(
+                f"Google Cloud's resources cannot be read: {err}. Install what reads them: "
+                "pip install -c constraints.txt -e '.[decommission]'"
+            ) from err
+        found: Clouds = opening.open_clouds(self.settings)
+        return found
 
     def open_artifacts(self, reader: Literal["objects", "mlflow"], allowed: Allowed) -> ArtifactSource:
         """Reads the artifacts of MLflow's runs: by our own adapters, only what is `allowed`; or by MLflow's artifact

@@ -9,6 +9,7 @@ import msgspec
 from switchyard.clients.settings import Settings
 
 _TIMEOUT_S = 2.0
+_PAGE_TIMEOUT_S = 30.0
 
 
 class LocalServers(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +42,20 @@ def is_answering(url: str) -> bool:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError, ValueError):
         return False
+
+
+def find_page_problem(url: str, token: str = "") -> str:
+    """Why a GET of `url`, a page of serving, does not answer 200 in time; empty: it does. `token`: API_TOKEN, where
+    serving asks for one."""
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})  # noqa: S310
+    try:
+        with urllib.request.urlopen(request, timeout=_PAGE_TIMEOUT_S) as answer:  # noqa: S310  (settings' own address)
+            return "" if answer.status == 200 else f"status {answer.status}"
+    except urllib.error.HTTPError as err:
+        err.close()
+        return f"{url} answered status {err.code}"
+    except (urllib.error.URLError, OSError, ValueError) as err:
+        return f"{url} did not answer: {err}"
 
 
 def to_prefect_defaults(settings: Settings) -> dict[str, str]:

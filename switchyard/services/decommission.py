@@ -4,7 +4,7 @@ What a gate asks is in switchyard/core/decommission/gates.py, which states there
 things are done in order.py.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Final
 
@@ -37,7 +37,8 @@ from switchyard.core.decommission.inventory import (
 )
 from switchyard.core.decommission.inventory import to_json as inventory_to_json
 from switchyard.core.decommission.order import Act, list_deletions, list_stops, list_undo
-from switchyard.core.decommission.plan import Plan, to_plan
+from switchyard.core.decommission.outcomes import Planned, Status, Taken, Wanted
+from switchyard.core.decommission.plan import to_plan
 from switchyard.core.decommission.progress import Progress, has_acted
 from switchyard.core.decommission.record import Record, to_markdown, to_record
 from switchyard.core.decommission.record import to_json as record_to_json
@@ -64,54 +65,6 @@ from switchyard.services.decommission_looking import (
 TYPED_FOR: Final = timedelta(hours=24)
 """A digest that was typed counts so long; a signed statement has an expiry of its own."""
 _FROZEN: Final = ("verify", "export", "drill", "quiet")
-
-
-class Planned(msgspec.Struct, frozen=True, kw_only=True):
-    """A plan, and the walk that it began; None: a dry run."""
-
-    plan: Plan
-    walk: Walk | None
-    inventory_uri: str
-    is_new: bool
-
-
-class Taken(msgspec.Struct, frozen=True, kw_only=True):
-    """What one call did, or would do."""
-
-    name: str
-    before: State
-    state: State
-    refusals: tuple[str, ...] = ()
-    acts: tuple[str, ...] = ()
-    evidence: Mapping[str, Any] = {}
-    lost: tuple[str, ...] = ()  # what undo cannot bring back
-    dry_run: bool = False
-    digest: str
-
-
-class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a walk is."""
-
-    walk: Walk
-    following: State | None
-    needs: tuple[EvidenceName, ...]
-    stops: str
-    back: str
-    done: tuple[str, ...]
-    open: tuple[str, ...]
-    said_last: str  # the last refusal or stop
-    cost_query: str
-
-
-class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """What one `next` was told."""
-
-    by: str
-    confirm: str = ""  # the inventory's digest, as a person typed it
-    known_callers: tuple[str, ...] = ()  # besides those of the plan
-    costs_seen: bool = False
-    flow_account: str = ""
-    dry_run: bool = False
 
 
 def plan(site: Site, name: str, sought: Sought, rules: Rules, *, by: str, dry_run: bool = False) -> Planned:
@@ -207,7 +160,7 @@ class _Next:
         self._state = following
         self._wanted = wanted
         self._acting = Acting(site, walk, inventory, following, wanted.by)
-        self._progress = self._acting.read_progress()
+        self._progress = self._acting.progress
 
     def take(self) -> Taken:
         """See `take_next`."""
@@ -233,7 +186,6 @@ class _Next:
         except Refused as err:
             self._acting.note("gate", "refused", proof=_to_why(err.refusals))
             return self._to_taken(found, self._walk.state, err.refusals, ())
-        self._progress = self._acting.read_progress()
         proofs = self._read(move.proves)
         refusals = self._check(proofs, proves=True)
         if refusals:
@@ -271,7 +223,6 @@ class _Next:
         """The gate once more, right before each act."""
 
         def still(act: Act) -> tuple[str, ...]:
-            self._progress = self._acting.read_progress()
             if act.verb != "delete":
                 return self._check_since(self._read(("use",)))
             needs: tuple[EvidenceName, ...] = ("use", "approval")
@@ -333,9 +284,9 @@ class _Next:
         """The drill of before, while it is young and of the same export; else a new one, which a dry run leaves out."""
         export = found["export"]
         assert isinstance(export, ExportEvidence), "read just before"
-        kept = self._progress.find_evidence("drill", State.EXPORTED)
+        kept = self._progress.find_drill()
         youngest = against.now - timedelta(hours=against.rules.max_age_hours)
-        if isinstance(kept, DrillEvidence) and kept.export_digest == export.digest and kept.drilled_at >= youngest:
+        if kept is not None and kept.export_digest == export.digest and kept.drilled_at >= youngest:
             return msgspec.structs.replace(kept, read_at=against.now)
         if self._wanted.dry_run:
             return None
@@ -390,7 +341,7 @@ def undo(site: Site, name: str, *, by: str, dry_run: bool = False) -> Taken:
     if not dry_run:
         walk = site.decommissions.hold(name, revision=walk.revision)
     acting = Acting(site, walk, inventory, State.UNDONE, by)
-    acts = list_undo(acting.read_progress().begun)
+    acts = list_undo(acting.progress.begun)
     taken = Taken(
         name=name,
         before=walk.state,

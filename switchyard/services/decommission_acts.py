@@ -47,10 +47,8 @@ class Acting:
         self._inventory = inventory
         self._state = state
         self._by = by
-
-    def read_progress(self) -> Progress:
-        """What the steps of this walk say now."""
-        return Progress(self._inventory, self._site.decommissions.list_steps(self._walk.name, walk=self._walk.walk))
+        # Read once: no one else adds a step as long as the revision is ours.
+        self.progress = Progress(inventory, site.decommissions.list_steps(walk.name, walk=walk.walk))
 
     def note(self, act: str, outcome: Outcome, *, resource: str = "", **more: Any) -> None:
         """Adds a step. Raises: StaleWrite: another call has taken over."""
@@ -64,7 +62,7 @@ class Acting:
             at=self._site.clock(),
             **more,
         )
-        self._site.decommissions.add_step(self._walk.name, step, revision=self._walk.revision)
+        self.progress.add(self._site.decommissions.add_step(self._walk.name, step, revision=self._walk.revision))
 
     def perform(self, acts: Iterable[Act], still: Still) -> list[Act]:
         """Does what is not done yet, in its order; answers that. The first trouble ends it, and is noted by name where
@@ -74,9 +72,8 @@ class Acting:
             something guards it; TryAgain, TryLater: an operation is not over, or has failed."""
         done: list[Act] = []
         for act in acts:
-            progress = self.read_progress()
-            if progress.read(act).state != "done":
-                self._perform(act, progress, still)
+            if self.progress.read(act).state != "done":
+                self._perform(act, self.progress, still)
                 done.append(act)
         return done
 
@@ -89,11 +86,10 @@ class Acting:
         lost: dict[str, str] = {}
         troubles: list[SwitchyardError] = []
         for act in acts:
-            progress = self.read_progress()
-            if progress.read(act).state == "done" or act.resource in lost:
+            if self.progress.read(act).state == "done" or act.resource in lost:
                 continue
             try:
-                self._perform(act, progress, lambda _act: ())
+                self._perform(act, self.progress, lambda _act: ())
             except NotFound as err:
                 lost[act.resource] = to_message(err)
             except SwitchyardError as err:

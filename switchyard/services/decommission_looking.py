@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 
 import msgspec
 
@@ -34,12 +35,17 @@ COST_DAYS = 30
 class Site:
     """All that one decommission works with."""
 
-    clouds: Clouds
+    open_clouds: Callable[[], Clouds]  # at its first use: status and record need none
     decommissions: Decommissions
     objects: Callable[[str], Objects]
     evidence: EvidenceReader
     clock: Callable[[], datetime]
     pause: Callable[[float], None]  # between two looks at an operation, in seconds
+
+    @cached_property
+    def clouds(self) -> Clouds:
+        """Google Cloud. Raises: BadSetup: what reads it is not installed, or no one says who asks."""
+        return self.open_clouds()
 
 
 def take_inventory(clouds: Clouds, sought: Sought) -> Inventory:

@@ -23,6 +23,7 @@ from switchyard.core.decommission.evidence import (
 )
 from switchyard.core.decommission.gates import Against
 from switchyard.core.decommission.order import STOPPED, find_owner
+from switchyard.core.decommission.outcomes import Planned, Taken, Wanted
 from switchyard.core.decommission.readers import Newest
 from switchyard.core.decommission.resources import (
     Activity,
@@ -42,7 +43,6 @@ from switchyard.core.decommission.states import State
 from switchyard.core.errors import BadRecord, BadRequest, BadSetup, NotFound, StaleWrite, TryAgain
 from switchyard.core.ports import Objects
 from switchyard.services import decommission
-from switchyard.services.decommission import Planned, Taken, Wanted
 from switchyard.services.decommission_looking import Site
 from tests.clients.results.places import to_settings
 from tests.core.decommission.world import NAMES, SOUGHT, make_evidence, make_resource
@@ -415,7 +415,7 @@ class World:
     @property
     def site(self) -> Site:
         return Site(
-            clouds=self.clouds,
+            open_clouds=lambda: self.clouds,
             decommissions=FaultyDecommissions(self.ports, self.faults),
             objects=lambda uri: FaultyObjects(open_objects(uri), self.faults),
             evidence=self.evidence,

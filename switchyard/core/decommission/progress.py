@@ -6,7 +6,7 @@ from typing import Final, Literal, get_args
 
 import msgspec
 
-from switchyard.core.decommission.evidence import AnyEvidence, EvidenceSet, from_json
+from switchyard.core.decommission.evidence import AnyEvidence, DrillEvidence, EvidenceSet, from_json
 from switchyard.core.decommission.inventory import Inventory
 from switchyard.core.decommission.order import Act, Verb, list_touched
 from switchyard.core.decommission.resources import Activity, Kept, Kind, Resource
@@ -38,16 +38,18 @@ class Progress:
 
     def __init__(self, inventory: Inventory, steps: Sequence[Step]) -> None:
         self._inventory = inventory
-        self.steps = tuple(steps)
+        self.steps: list[Step] = []
         self._acts: dict[tuple[str, str], ActProgress] = {}
         self._versions = {one.name: one.version for one in inventory.resources}
         self._ids = {one.name: one.unique_id for one in inventory.resources}
         self.begun: list[Act] = []
         self.operations: list[str] = []
         for step in steps:
-            self._take(step)
+            self.add(step)
 
-    def _take(self, step: Step) -> None:
+    def add(self, step: Step) -> None:
+        """Takes one step more."""
+        self.steps.append(step)
         if not step.resource or step.act not in VERBS:
             return
         verb: Verb = step.act
@@ -118,6 +120,14 @@ class Progress:
         for step in reversed(self.steps):
             if step.act == "gate" and step.outcome == "passed" and step.state is state:
                 return from_json(step.evidence).get(name)
+        return None
+
+    def find_drill(self) -> DrillEvidence | None:
+        """The last drill, whether the gate that asked for it was passed or not; None: there was none."""
+        for step in reversed(self.steps):
+            found = from_json(step.evidence).get("drill") if step.act == "gate" and step.evidence else None
+            if isinstance(found, DrillEvidence):
+                return found
         return None
 
     def find_last(self, verb: Verb) -> datetime | None:

@@ -1,0 +1,19 @@
+"""Decommission, status: how far it is, and what comes next."""
+
+from prefect import flow
+
+from flows.answers.decommission import DecommissionStatusResult, to_status_result
+from flows.decommission_parameters import DecommissionStatusParameters
+from flows.signatures import takes
+from tasks.decommission import read_decommission
+from tasks.show import name_flow_run, show_decommission
+
+
+@flow(name="decommission-status")
+@takes(DecommissionStatusParameters)
+def decommission_status(wanted: DecommissionStatusParameters) -> DecommissionStatusResult:
+    """Reads the stored steps alone."""
+    name_flow_run(f"decommission status {wanted.name}")
+    result = to_status_result(read_decommission(wanted.name))
+    show_decommission("status", result.lines)
+    return result

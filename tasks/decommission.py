@@ -1,0 +1,73 @@
+"""The outside effects of `decommission`: each task is one call, which goes on where a try before was broken off."""
+
+import time
+from datetime import UTC, datetime
+
+from switchyard.clients.connect import connect
+from switchyard.clients.local_servers import find_page_problem
+from switchyard.core.decommission.outcomes import Planned, Status, Taken, Wanted
+from switchyard.core.decommission.record import Record
+from switchyard.core.decommission.resources import Sought
+from switchyard.core.decommission.rules import Rules
+from switchyard.services import decommission
+from switchyard.services.decommission_evidence import OutsideEvidence
+from switchyard.services.decommission_looking import Site
+from tasks.pages import to_page_url
+from tasks.policy import effect
+
+
+@effect
+def plan_decommission(name: str, sought: Sought, rules: Rules, by: str, dry_run: bool) -> Planned:
+    """Finds all, saves it, and begins the walk. A second call that finds the same changes nothing."""
+    return decommission.plan(_to_site(), name, sought, rules, by=by, dry_run=dry_run)
+
+
+@effect
+def read_decommission(name: str) -> Status:
+    """How far it is."""
+    return decommission.read_status(_to_site(), name)
+
+
+@effect
+def take_next_state(name: str, wanted: Wanted) -> Taken:
+    """Goes one state further. A retry goes on with what the try before has noted."""
+    return decommission.take_next(_to_site(), name, wanted)
+
+
+@effect
+def undo_decommission(name: str, by: str, dry_run: bool) -> Taken:
+    """Takes back what was done. A retry goes on with what is left."""
+    return decommission.undo(_to_site(), name, by=by, dry_run=dry_run)
+
+
+@effect
+def record_decommission(name: str, dry_run: bool) -> tuple[Record, tuple[str, ...]]:
+    """Writes the record. A second call writes over it."""
+    return decommission.write_record(_to_site(), name, dry_run=dry_run)
+
+
+def to_default_places(export_uri: str, folder_uri: str) -> tuple[str, str]:
+    """Where the export is, and where inventory and record are kept. No task: nothing is asked."""
+    at = connect().settings.artifacts_uri
+    return export_uri.rstrip("/") or f"{at}/mlflow-export", folder_uri.rstrip("/") or f"{at}/decommission"
+
+
+def to_default_project(project: str, regions: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    """Whose resources are meant. No task: nothing is asked."""
+    settings = connect().settings
+    return project or settings.gcp_project_id, regions or tuple(filter(None, (settings.gcp_region,)))
+
+
+def _to_site() -> Site:
+    outside = connect()
+    evidence = OutsideEvidence(
+        outside, find_page_problem=lambda id_: find_page_problem(to_page_url(id_), outside.settings.api_token)
+    )
+    return Site(
+        open_clouds=outside.open_clouds,
+        decommissions=outside.decommissions,
+        objects=outside.objects,
+        evidence=evidence,
+        clock=lambda: datetime.now(UTC),
+        pause=time.sleep,
+    )
