@@ -58,6 +58,11 @@ def to_default_project(project: str, regions: tuple[str, ...]) -> tuple[str, tup
     return project or settings.gcp_project_id, regions or tuple(filter(None, (settings.gcp_region,)))
 
 
+def now() -> datetime:
+    """This moment. No task: nothing is asked."""
+    return datetime.now(UTC)
+
+
 def _to_site() -> Site:
     outside = connect()
     evidence = OutsideEvidence(
@@ -68,6 +73,6 @@ def _to_site() -> Site:
         decommissions=outside.decommissions,
         objects=outside.objects,
         evidence=evidence,
-        clock=lambda: datetime.now(UTC),
+        clock=now,
         pause=time.sleep,
     )

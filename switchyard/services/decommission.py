@@ -25,6 +25,7 @@ from switchyard.core.decommission.gates import (
     Against,
     check,
     check_account_wait,
+    check_drill,
     check_evidence,
     check_unused,
     find_stale,
@@ -281,12 +282,11 @@ class _Next:
                 found[name] = read_cost_evidence(site, inventory, against, deleted_at)
 
     def _drill(self, found: EvidenceSet, against: Against) -> DrillEvidence | None:
-        """The drill of before, while it is young and of the same export; else a new one, which a dry run leaves out."""
+        """The drill of before, while it passes; else a new one, which a dry run leaves out."""
         export = found["export"]
         assert isinstance(export, ExportEvidence), "read just before"
         kept = self._progress.find_drill()
-        youngest = against.now - timedelta(hours=against.rules.max_age_hours)
-        if kept is not None and kept.export_digest == export.digest and kept.drilled_at >= youngest:
+        if kept is not None and not check_drill(kept, export, against):
             return msgspec.structs.replace(kept, read_at=against.now)
         if self._wanted.dry_run:
             return None

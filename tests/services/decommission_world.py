@@ -201,6 +201,8 @@ class FakeCloud:
         if control and not any(control in one.name for one in listed):
             raise BadRecord(f"the lists of every {self._kind}", [f"they do not hold the control {control}"])
         names = sought.names.get(self._kind, ())
+        if sought.names and self._kind in (Kind.VARIABLE, Kind.BINDING):  # of these no one knows a name before
+            names = tuple(name.rpartition("/")[2] for name in NAMES[self._kind])
         tails = {name.partition("#")[2] for name in names} - {""}
         found = sorted(
             (
