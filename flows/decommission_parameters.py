@@ -40,8 +40,8 @@ class DecommissionPlanParameters(msgspec.Struct, frozen=True, kw_only=True, forb
     GROUPS: ClassVar[dict[str, tuple[str, ...]]] = {
         "common": ("name", "switched_at", "dry_run", "by"),
         "what to look for": (
-            "services", "instances", "triggers", "buckets", "accounts", "secrets", "labels", "references", "controls",
-            "project", "regions",
+            "services", "instances", "triggers", "buckets", "accounts", "secrets", "variables", "labels", "references",
+            "controls", "regions",
         ),
         "what the gates ask": (
             "max_age_hours", "last_runs", "quiet_days", "quiet_again_days", "cost_days", "drill_runs", "approvals",
@@ -64,6 +64,10 @@ class DecommissionPlanParameters(msgspec.Struct, frozen=True, kw_only=True, forb
     buckets: Annotated[tuple[str, ...], Meta(description="a bucket, without gs://")] = ()
     accounts: Annotated[tuple[str, ...], Meta(description="the e-mail address of a service account")] = ()
     secrets: Annotated[tuple[str, ...], Meta(description="a secret of Secret Manager")] = ()
+    variables: Annotated[
+        tuple[str, ...],
+        Meta(description="a variable of other services and jobs that points to it, perhaps with *: 'MLFLOW_*'"),
+    ] = ()
     labels: Annotated[tuple[str, ...], Meta(description="a label that its resources have: app=mlflow")] = ()
     references: Annotated[
         tuple[str, ...],
@@ -76,7 +80,6 @@ class DecommissionPlanParameters(msgspec.Struct, frozen=True, kw_only=True, forb
             "kinds: run-service, sql-instance, build-trigger, bucket, service-account, secret"
         ),
     ] = ()
-    project: Annotated[str, Meta(description="the project's id; empty: GCP_PROJECT_ID")] = ""
     regions: Annotated[tuple[str, ...], Meta(description="a region to look in; none: GCP_REGION")] = ()
     max_age_hours: Annotated[
         int, Meta(ge=1, le=168, description="how old verify's manifest and the drill may be at most")

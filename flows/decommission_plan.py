@@ -33,9 +33,9 @@ def decommission_plan(wanted: DecommissionPlanParameters) -> DecommissionPlanRes
 
 def to_sought(wanted: DecommissionPlanParameters) -> Sought:
     """By what resources are found. Raises: BadRequest: by nothing, or in no project or region; or no such control."""
-    project, regions = to_default_project(wanted.project, wanted.regions)
+    project, regions = to_default_project(wanted.regions)
     if not project or not regions:
-        raise BadRequest("name the project and its regions: --project, --regions, or GCP_PROJECT_ID and GCP_REGION")
+        raise BadRequest("name the project and its regions: GCP_PROJECT_ID, and --regions or GCP_REGION")
     names = {
         Kind.RUN_SERVICE: wanted.services,
         Kind.SQL_INSTANCE: wanted.instances,
@@ -43,6 +43,7 @@ def to_sought(wanted: DecommissionPlanParameters) -> Sought:
         Kind.BUCKET: wanted.buckets,
         Kind.SERVICE_ACCOUNT: wanted.accounts,
         Kind.SECRET: wanted.secrets,
+        Kind.VARIABLE: wanted.variables,
     }
     if not any(names.values()) and not wanted.labels:
         raise BadRequest("name what the deployment consists of: --services, --instances, --buckets, ...; or --labels")

@@ -52,10 +52,10 @@ def to_default_places(export_uri: str, folder_uri: str) -> tuple[str, str]:
     return export_uri.rstrip("/") or f"{at}/mlflow-export", folder_uri.rstrip("/") or f"{at}/decommission"
 
 
-def to_default_project(project: str, regions: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+def to_default_project(regions: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
     """Whose resources are meant. No task: nothing is asked."""
     settings = connect().settings
-    return project or settings.gcp_project_id, regions or tuple(filter(None, (settings.gcp_region,)))
+    return settings.gcp_project_id, regions or tuple(filter(None, (settings.gcp_region,)))
 
 
 def now() -> datetime:

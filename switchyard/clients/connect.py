@@ -158,7 +158,8 @@ class Outside:
                 f"Google Cloud's resources cannot be read: {err}. Install what reads them: "
                 "pip install -c constraints.txt -e '.[decommission]'"
             ) from err
-        found: Clouds = opening.open_clouds(self.settings)
+        credentials = _credentials(self.settings.gcp_credentials_block)
+        found: Clouds = opening.open_clouds(self.settings, credentials=credentials)
         return found
 
     def open_artifacts(self, reader: Literal["objects", "mlflow"], allowed: Allowed) -> ArtifactSource:

@@ -25,12 +25,18 @@ from tests.core.decommission.world import NAMES, SERVICE
 from tests.services.decommission_world import FakeEvidence, World
 
 FLAGS = (
-    *("--project", "shop-1", "--regions", "europe-west1", "--switched-at", "2026-11-01T00:00:00+01:00"),
+    *("--regions", "europe-west1", "--switched-at", "2026-11-01T00:00:00+01:00"),
     *("--services", "mlflow", "--instances", "mlflow-db", "--instances", "a-replica", "--triggers", "mlflow-push"),
     *("--buckets", "mlflow-artifacts", "--accounts", "mlflow@shop-1.iam.gserviceaccount.com"),
     *("--secrets", "mlflow-password", "--references", "mlflow-abc.a.run.app", "--controls", "run-service=serving"),
     *("--known-callers", "switchyard/", "--by", "ann"),
 )
+
+
+@pytest.fixture(autouse=True)
+def project(outside: Outside, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The settings name it."""
+    monkeypatch.setenv("GCP_PROJECT_ID", "shop-1")
 
 
 @pytest.fixture
@@ -71,10 +77,10 @@ def test_flags_say_what_is_sought_and_what_is_asked(outside: Outside) -> None:
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (("--project", "p", "--regions", "r"), "name what the deployment consists of"),
-        (("--services", "mlflow"), "GCP_PROJECT_ID"),
-        (("--services", "m", "--project", "p", "--regions", "r", "--labels", "app"), "key=value"),
-        (("--services", "m", "--project", "p", "--regions", "r", "--controls", "disk=x"), "run-service"),
+        (("--regions", "r"), "name what the deployment consists of"),
+        (("--services", "mlflow"), "GCP_REGION"),
+        (("--services", "m", "--regions", "r", "--labels", "app"), "key=value"),
+        (("--services", "m", "--regions", "r", "--controls", "disk=x"), "run-service"),
     ],
 )
 def test_flags_that_say_too_little_are_refused(outside: Outside, flags: tuple[str, ...], said: str) -> None:

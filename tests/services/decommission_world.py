@@ -292,7 +292,7 @@ class FakeCosts:
 
     def read(self, resources: Sequence[Resource], since: datetime, until: datetime) -> tuple[Cost, ...]:
         if self.costs is None:
-            raise BadSetup("no billing export is named: set GCP_BILLING_EXPORT")
+            raise BadSetup("no billing export is named: set BILLING_EXPORT_TABLE")
         return tuple(self.costs)
 
 

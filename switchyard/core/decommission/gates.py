@@ -408,7 +408,7 @@ def check_cost(found: CostEvidence, against: Against) -> list[str]:
         if against.rules.costs_seen:
             return []
         return [
-            "No billing export is named, so no one has looked at the bill. Name it (GCP_BILLING_EXPORT), or run the "
+            "No billing export is named, so no one has looked at the bill. Name it (BILLING_EXPORT_TABLE), or run the "
             "query that `switchyard decommission status` prints, then: switchyard decommission next --costs-seen"
         ]
     if found.since < first or found.until - found.since < timedelta(days=against.rules.cost_days):

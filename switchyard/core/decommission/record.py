@@ -139,7 +139,7 @@ def to_markdown(record: Record) -> str:
         "",
     ]
     lines += [f"{amount:,.2f} {currency} a year" for currency, amount in record.saved_a_year] or [
-        "Not known: no billing export was named (GCP_BILLING_EXPORT)."
+        "Not known: no billing export was named (BILLING_EXPORT_TABLE)."
     ]
     return "\n".join(lines) + "\n"
 

@@ -166,7 +166,7 @@ WRONG: list[tuple[State, str, dict[str, Any], str]] = [
     (State.GONE, "gone", {"variables": ("api#env MLFLOW",)}, "still points to MLflow"),
     # cost
     (State.COST_CHECKED, "cost", {"deleted_at": NOW - timedelta(days=7)}, "7 full days end at"),
-    (State.COST_CHECKED, "cost", {"was_asked": False}, "GCP_BILLING_EXPORT"),
+    (State.COST_CHECKED, "cost", {"was_asked": False}, "BILLING_EXPORT_TABLE"),
     (State.COST_CHECKED, "cost", {"costs": (Cost(resource="disk", amount=1.5, currency="EUR"),)}, "still cost 1.50"),
     (State.COST_CHECKED, "cost", {"since": datetime(2026, 11, 15, tzinfo=UTC)}, "7 full days since"),
 ]
