@@ -20,7 +20,7 @@ from switchyard.core.decommission.evidence import (
 )
 from switchyard.core.decommission.gates import Against, to_midnight_after
 from switchyard.core.decommission.inventory import Inventory, find_folder_problem
-from switchyard.core.decommission.order import STOPPED, list_open_guards
+from switchyard.core.decommission.order import STOPPED, is_replica, list_open_guards
 from switchyard.core.decommission.progress import Progress
 from switchyard.core.decommission.readers import EvidenceReader, Newest
 from switchyard.core.decommission.resources import Activity, Caller, Cost, Found, Kept, Kind, Resource, Sought
@@ -172,7 +172,7 @@ def _read_backups(site: Site, inventory: Inventory) -> tuple[tuple[str, tuple[Ke
     return tuple(
         (one.name, tuple(cloud.list_kept(one)))
         for one in inventory.resources
-        if one.kind is Kind.SQL_INSTANCE and not one.description.get("masterInstanceName")
+        if one.kind is Kind.SQL_INSTANCE and not is_replica(one)
     )
 
 

@@ -50,7 +50,11 @@ class Act(msgspec.Struct, frozen=True, kw_only=True):
 
 def list_stops(inventory: Inventory) -> tuple[Act, ...]:
     """All preparations, then all stops."""
-    return (*_list_acts(inventory, "prepare", PREPARED), *_list_acts(inventory, "stop", STOPPED))
+    prepared = _list_acts(inventory, "prepare", PREPARED)
+    return (
+        *(act for act in prepared if not is_replica(inventory.read(act.resource))),  # it has its primary's backups
+        *_list_acts(inventory, "stop", STOPPED),
+    )
 
 
 def list_deletions(inventory: Inventory) -> tuple[Act, ...]:
@@ -79,13 +83,18 @@ def list_touched(inventory: Inventory, act: Act) -> tuple[str, ...]:
     """The other resources whose versions `act` may change: those of the same owner, and an instance whose replica
     goes or comes."""
     owner = find_owner(act.resource)
-    is_replica = act.kind is Kind.SQL_INSTANCE and act.verb in ("delete", "recover")
+    is_of_set = act.kind is Kind.SQL_INSTANCE and act.verb in ("delete", "recover")
     return tuple(
         one.name
         for one in inventory.resources
-        if one.name != act.resource
-        and (find_owner(one.name) == owner or (is_replica and one.kind is Kind.SQL_INSTANCE))
+        if one.name != act.resource and (find_owner(one.name) == owner or (is_of_set and one.kind is Kind.SQL_INSTANCE))
     )
+
+
+def is_replica(resource: Resource) -> bool:
+    """True for an instance that follows another one. Source: `masterInstanceName` of the sqladmin API's
+    DatabaseInstance."""
+    return bool(resource.description.get("masterInstanceName"))
 
 
 def list_replicas(resource: Resource) -> tuple[str, ...]:
@@ -109,6 +118,6 @@ def _list_acts(inventory: Inventory, verb: Verb, kinds: Sequence[Kind]) -> tuple
         for kind in kinds
         for resource in sorted(
             (one for one in inventory.resources if one.kind is kind),
-            key=lambda one: (not one.description.get("masterInstanceName"), one.name),
+            key=lambda one: (not is_replica(one), one.name),
         )
     )

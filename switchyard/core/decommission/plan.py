@@ -7,7 +7,7 @@ import msgspec
 
 from switchyard.core.decommission.gates import to_terraform_change
 from switchyard.core.decommission.inventory import Inventory
-from switchyard.core.decommission.order import PREPARED, STOPPED, list_deletions, list_open_guards
+from switchyard.core.decommission.order import PREPARED, STOPPED, is_replica, list_deletions, list_open_guards
 from switchyard.core.decommission.resources import Activity, Cost, Kind, Resource
 from switchyard.core.decommission.rules import Rules
 from switchyard.core.decommission.states import MOVES
@@ -139,7 +139,7 @@ def _to_line(resource: Resource, inventory: Inventory, cost: str) -> PlanLine:
         name=resource.name,
         found_by=resource.found_by,
         is_active=resource.activity is Activity.ACTIVE,
-        prepare=words.prepare if resource.kind in PREPARED else "",
+        prepare=words.prepare if resource.kind in PREPARED and not is_replica(resource) else "",
         stop=words.stop if resource.kind in STOPPED else "",
         delete=words.delete,
         back=words.back,

@@ -67,7 +67,6 @@ def test_all_is_prepared_before_anything_is_stopped_and_the_account_is_last() ->
     """The service runs by the account, and a backup needs the instance at work."""
     acts = [(act.verb, act.resource) for act in list_stops(INVENTORY)]
     assert acts == [
-        ("prepare", REPLICA),
         ("prepare", INSTANCE),
         ("prepare", SECRET),
         ("prepare", BUCKET),
@@ -101,7 +100,7 @@ def test_children_are_deleted_before_their_parents() -> None:
 
 def test_undo_goes_back_the_way_that_was_gone() -> None:
     """What was deleted is brought back first, the last one first; then what was stopped is started."""
-    begun = [*list_stops(INVENTORY)[4:], *list_deletions(INVENTORY)[:5]]
+    begun = [*list_stops(INVENTORY)[3:], *list_deletions(INVENTORY)[:5]]
     undone = [(act.verb, act.resource) for act in list_undo(begun)]
     assert undone == [
         ("recover", SERVICE),
@@ -117,7 +116,7 @@ def test_undo_goes_back_the_way_that_was_gone() -> None:
         ("start", VARIABLE),
         ("start", TRIGGER),
     ]
-    assert list_undo(list_stops(INVENTORY)[:4]) == ()
+    assert list_undo(list_stops(INVENTORY)[:3]) == ()
 
 
 def test_a_replica_that_goes_first_is_no_guard() -> None:
