@@ -165,4 +165,4 @@ def test_the_command_line_prints_words_or_one_json_line(
     assert main(["decommission", "undo", "--by", "ann"]) == 0
     capsys.readouterr()
     assert main(["decommission", "next", "--by", "ann"]) == 1
-    assert "decommission next failed: Decommission 'mlflow' was undone" in capsys.readouterr().err
+    assert "decommission next failed: This decommission was undone" in capsys.readouterr().err
