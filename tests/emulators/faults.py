@@ -19,6 +19,8 @@ class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     after: bool = False  # the call takes effect before its answer is replaced or lost
     flip: bool = False  # one bit of what the call brings is another when it arrives
     empty: bool = False  # a list answers as if there were nothing to list
+    stale: bool = False  # a list still shows what was deleted
+    error: str = ""  # the long operation that the call begins ends with this error, and without its effect
     broken: bool = False  # the connection is cut in mid-answer
     delay_s: float = 0.0  # wait before the answer; the call has taken effect if `after`
     hold: bool = False  # wait until the fault is forgotten (DELETE): stops a caller at an exact point

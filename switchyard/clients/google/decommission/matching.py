@@ -1,0 +1,100 @@
+"""What all adapters decide alike: which of a list is sought, and whether a resource is still the one that was read."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from switchyard.core.decommission.resources import Found, Kind, Operation, Resource, Sought
+from switchyard.core.errors import BadRecord, NotFound, StaleWrite
+
+
+class Listed(msgspec.Struct, frozen=True, kw_only=True):
+    """One item of a list."""
+
+    name: str  # in full
+    handles: tuple[str, ...]  # by what it may be named: short name, e-mail, address, connection name
+    labels: Mapping[str, str] = {}
+    found_by: tuple[str, ...] = ()  # references that its adapter found by itself
+
+
+def find(
+    kind: Kind, sought: Sought, listed: Sequence[Listed], places: Iterable[str], describe: Callable[[str], Resource]
+) -> Found:
+    """What of `listed` is sought, each described as it is now.
+
+    Raises: BadRecord: the control is not listed."""
+    control = sought.controls.get(kind, "")
+    if control and not any(control in (item.name, *item.handles) for item in listed):
+        raise BadRecord(
+            f"the lists of {kind}s in {', '.join(places)}",
+            [
+                f"{control!r} is known to exist and is not among the {len(listed)} listed: the project, a region or a "
+                "permission is wrong, and an empty list would prove nothing"
+            ],
+        )
+    found = []
+    for item in listed:
+        why = find_reasons(kind, sought, item)
+        if not why or (control and control in (item.name, *item.handles)):
+            continue
+        try:
+            found.append(msgspec.structs.replace(describe(item.name), found_by=why))
+        except NotFound:  # the list lags: what it shows is gone
+            continue
+    return Found(
+        kind=kind,
+        resources=tuple(sorted(found, key=lambda resource: resource.name)),
+        listed=len(listed),
+        places=tuple(places),
+        control=control,
+    )
+
+
+def find_reasons(kind: Kind, sought: Sought, item: Listed) -> tuple[str, ...]:
+    """Why an item is one of those that are sought; empty: it is none."""
+    names = {item.name, *item.handles}
+    why = ["name"] if names & set(sought.names.get(kind, ())) else []
+    if sought.labels and sought.labels.items() <= dict(item.labels).items():
+        why.append("label")
+    why += [f"reference {reference}" for reference in sought.references if reference in names]
+    return (*why, *item.found_by)
+
+
+def check_same(resource: Resource, now: Resource) -> None:
+    """Raises: StaleWrite: what is there now is another one of the same name."""
+    if resource.unique_id and resource.unique_id != now.unique_id:
+        raise StaleWrite(
+            f"{now.name} is not the one that was read: its unique id was {resource.unique_id}, and is {now.unique_id}. "
+            "Make the inventory again"
+        )
+
+
+def check_unchanged(resource: Resource, now: Resource) -> None:
+    """Raises: StaleWrite: it is another one, or it changed since `resource` was read."""
+    check_same(resource, now)
+    if resource.version != now.version:
+        raise StaleWrite(
+            f"{now.name} changed since it was read: its version was {resource.version}, and is {now.version}. "
+            "Look at what changed, then make the inventory again"
+        )
+
+
+def to_digest(value: Any) -> str:
+    """A short digest of JSON: a version, for what has none of its own."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def over(resource: Resource, name: str = "") -> Operation:
+    """An act on `resource` that was begun; without `name`, it was over with its answer, or there was nothing to do."""
+    return Operation(kind=resource.kind, resource=resource.name, name=name)
+
+
+def find_manager(labels: Mapping[str, str]) -> str:
+    """Who would bring it back: the label is that of Terraform's provider, since 5.16.
+
+    Source: https://registry.terraform.io/providers/hashicorp/google/latest/docs/guides/provider_reference
+    """
+    return "terraform" if labels.get("goog-terraform-provisioned") == "true" else ""

@@ -1,0 +1,37 @@
+"""What the caller may not do: asked before the first act, at the project and then at the resource itself.
+
+Source: https://cloud.google.com/iam/docs/testing-permissions. A permission that is given at the resource alone does
+not show at the project, and one of the project (to create, to list) cannot be asked at a resource.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from switchyard.clients.google.decommission.access import Access, Api
+
+Test = Callable[[list[str]], Iterable[str]]
+
+
+class Permissions:
+    """What the caller may do in one project."""
+
+    def __init__(self, access: Access, project: str) -> None:
+        self._projects = Api(access, "cloudresourcemanager", "v3")
+        self._project = project
+
+    def find_missing(self, needed: Sequence[str], at_resource: Test | None = None) -> tuple[str, ...]:
+        """Those of `needed` that the caller has neither at the project nor, where it can be asked, at the resource."""
+        missing = [name for name in needed if name not in set(self._test_project(list(needed)))]
+        if missing and at_resource:
+            held = set(at_resource(missing))
+            missing = [name for name in missing if name not in held]
+        return tuple(missing)
+
+    def _test_project(self, needed: list[str]) -> list[str]:
+        where = f"projects/{self._project}"
+
+        def make(client: Any) -> Any:
+            return client.projects().testIamPermissions(resource=where, body={"permissions": needed})
+
+        answer = self._projects.call(make, action="test permissions on", where=where, permission="")
+        return list(answer.get("permissions", ()))
