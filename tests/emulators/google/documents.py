@@ -56,6 +56,9 @@ class Method:
                 continue
             if len(values) > 1 and not schema.get("repeated"):
                 raise Refused(400, f"{name}: expected one value, received {len(values)}")
+            if schema.get("type") == "boolean":
+                # google-cloud-storage sends Python's own True, and Cloud Storage takes it.
+                values[:] = [value.lower() for value in values]
             for value in values:
                 _check_text(value, schema, name)
         for name, schema in self.parameters.items():
@@ -174,10 +177,14 @@ def _check_text(value: str, schema: Any, where: str) -> None:
 
 
 @functools.cache
-def read_methods() -> tuple[Method, ...]:
-    """All methods of all APIs; those with the most of their path written out come first."""
-    found = [method for name in APIS for method in Document(name).methods]
-    return tuple(sorted(found, key=lambda method: -method.literal))
+def read_methods() -> dict[tuple[str, int], list[Method]]:
+    """All methods of all APIs by verb and length of path; those with the most of it written out come first."""
+    found: dict[tuple[str, int], list[Method]] = {}
+    everything = (method for name in APIS for method in Document(name).methods)
+    for method in sorted(everything, key=lambda method: -method.literal):
+        segments = re.sub(r"\[\^/\]", "", method.pattern.pattern).count("/")
+        found.setdefault((method.verb, segments), []).append(method)
+    return found
 
 
 def match(verb: str, raw_path: str) -> list[tuple[Method, dict[str, str]]]:
@@ -187,6 +194,6 @@ def match(verb: str, raw_path: str) -> list[tuple[Method, dict[str, str]]]:
     """
     return [
         (method, {name: unquote(text) for name, text in found.groupdict().items()})
-        for method in read_methods()
-        if method.verb == verb and (found := method.pattern.fullmatch(raw_path))
+        for method in read_methods().get((verb, raw_path.count("/")), ())
+        if (found := method.pattern.fullmatch(raw_path))
     ]

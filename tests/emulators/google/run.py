@@ -57,18 +57,31 @@ class Run(Service):
 
     @route("run.projects.locations.services.create", "run.services.create")
     def create(self, call: Call) -> Json:
+        """It is there at once, and not ready. Source: the description of Service.reconciling."""
         full = f"{call.path}/{call.one('serviceId')}"
         if full in self.services:
             said = f"Resource '{call.one('serviceId')}' already exists."
             raise Refused(409, said, status="ALREADY_EXISTS", reason="alreadyExists")
         if not call.body.get("template", {}).get("containers"):
             raise Refused(400, "template.containers: at least one container is required")
-        return self._begin(call, full, lambda: self._make(full, call.body))
+        self._check_act_as(call.body)
+        self._make(full, call.body)
+        self.services[full]["reconciling"] = True
+
+        def ready() -> None:
+            self.services[full].pop("reconciling", None)
+
+        def failed() -> None:
+            ready()
+            self.services[full]["terminalCondition"] = {"type": "Ready", "state": "CONDITION_FAILED"}
+
+        return self._begin(call, full, ready, failed)
 
     @route("run.projects.locations.services.patch", "run.services.update")
     def patch(self, call: Call) -> Json:
         service = self._service(call.path)
         self._check_etag(service, call.body.get("etag", ""))
+        self._check_act_as(service)
         given = {key: value for key, value in call.body.items() if key not in _OURS}
         mask = [path for path in call.one("updateMask").split(",") if path] or list(given)
         if unknown := [path for path in mask if path not in self._fields()]:
@@ -123,6 +136,16 @@ class Run(Service):
         self._service(call.path)
         return self.policies.write(f"run/{call.path}", call.body["policy"])
 
+    @route("run.projects.locations.jobs.getIamPolicy", "run.jobs.getIamPolicy")
+    def get_job_policy(self, call: Call) -> Json:
+        self._job(call.path)
+        return self.policies.answer_get(f"run/{call.path}", call)
+
+    @route("run.projects.locations.jobs.setIamPolicy", "run.jobs.setIamPolicy")
+    def set_job_policy(self, call: Call) -> Json:
+        self._job(call.path)
+        return self.policies.write(f"run/{call.path}", call.body["policy"])
+
     @route("run.projects.locations.services.testIamPermissions")
     @route("run.projects.locations.jobs.testIamPermissions")
     def test(self, call: Call) -> Json:
@@ -142,6 +165,7 @@ class Run(Service):
     def patch_job(self, call: Call) -> Json:
         job = self._job(call.path)
         self._check_etag(job, call.body.get("etag", ""))
+        self._check_act_as(job)
         before = copy.deepcopy(job)
         kept = {key: value for key, value in job.items() if key in _OURS}
         job.clear()
@@ -235,6 +259,13 @@ class Run(Service):
         if name and f"{service['name']}/revisions/{name}" in self.revisions and not same:
             said = f"Revision named '{name}' with different configuration already exists."
             raise Refused(409, said, status="ALREADY_EXISTS", reason="alreadyExists")
+
+    def _check_act_as(self, resource: Json) -> None:
+        """Source: https://cloud.google.com/run/docs/reference/iam/roles#additional-configuration"""
+        template = resource.get("template", {})
+        account = template.get("template", template).get("serviceAccount", "")
+        if account:
+            self.world.check_allowed("iam.serviceAccounts.actAs", account, "run")
 
     @staticmethod
     def _check_etag(resource: Json, etag: str) -> None:

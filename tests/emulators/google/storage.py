@@ -179,6 +179,7 @@ class Storage(Service):
     def restore_object(self, call: Call) -> Json:
         """A copy of it becomes the live version, with a new generation. Source: https://cloud.google.com/storage/docs/use-soft-deleted-objects"""
         bucket = self._bucket(call.params["bucket"])
+        self.world.check_allowed("storage.objects.create", bucket["name"], "storage")
         key = f"{_place(bucket)}/{call.params['object']}#{call.one('generation')}"
         if key not in self.deleted_objects:
             raise Refused(404, f"No such soft-deleted object: {bucket['name']}/{call.params['object']}")

@@ -118,15 +118,7 @@ class Api:
 
     def __init__(self, access: Access, name: str, version: str) -> None:
         self._access = access
-        endpoint = access.endpoint and access.endpoint + _SERVICE_PATHS.get(name, "/")
-        self._client = build(
-            name,
-            version,
-            http=httplib2.Http(),  # none of its calls goes through it
-            static_discovery=True,
-            cache_discovery=False,
-            client_options=ClientOptions(api_endpoint=endpoint or None),
-        )
+        self._client = _build(name, version, access.endpoint and access.endpoint + _SERVICE_PATHS.get(name, "/"))
 
     def call(self, make: Callable[[Any], Any], *, action: str, where: str, permission: str) -> dict[str, Any]:
         """What the API answers to the request that `make` makes of the client. Raises: see `errors.translated`."""
@@ -152,6 +144,36 @@ class Api:
             token = page.get("nextPageToken")
             if not token:
                 return items
+
+
+@functools.lru_cache(maxsize=64)
+def _build(name: str, version: str, endpoint: str) -> Any:
+    """A client holds nothing but its document: each call brings its own connection."""
+    client = build(
+        name,
+        version,
+        http=httplib2.Http(),  # none of its calls goes through it
+        static_discovery=True,
+        cache_discovery=False,
+        client_options=ClientOptions(api_endpoint=endpoint or None),
+    )
+    return _Kept(client)
+
+
+class _Kept:
+    """A client whose collections are made once: it would make each of the document anew with every call."""
+
+    def __init__(self, resource: Any) -> None:
+        self._resource = resource
+        self._made: dict[str, _Kept] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._resource, name)
+        if not getattr(found, "__is_resource__", False):
+            return found
+        if name not in self._made:
+            self._made[name] = _Kept(found())
+        return lambda: self._made[name]
 
 
 def _ask_page(make: Callable[[Any, str | None], Any], token: str | None, client: Any) -> Any:

@@ -37,6 +37,8 @@ _NEEDED: Final = (
     "run.services.getIamPolicy", "run.services.setIamPolicy", "run.revisions.list", "run.operations.get",
 )  # fmt: skip
 _CLOSED: Final = ("INGRESS_TRAFFIC_INTERNAL_ONLY", "INGRESS_TRAFFIC_NONE")
+_STOPPING: Final = ("scaling", "ingress", "traffic")
+"""What a stop changes."""
 _SETTABLE: Final = (
     "description", "labels", "annotations", "ingress", "launchStage", "binaryAuthorization", "template", "traffic",
     "scaling", "invokerIamDisabled", "defaultUriDisabled", "customAudiences", "iapEnabled", "buildConfig",
@@ -143,8 +145,9 @@ class CloudRun:
     def start(self, saved: Resource) -> Operation:
         """See the port."""
         now = self.describe(saved.name)
-        check_same(saved, now)
-        wanted = {key: saved.description.get(key) for key in ("scaling", "ingress", "traffic")}
+        if not _is_remade(saved, now):
+            check_same(saved, now)
+        wanted = {key: saved.description.get(key) for key in _STOPPING}
         held = {key: now.description.get(key) for key in wanted}
         if held == wanted and not _has_failed(now):
             return over(now)
@@ -270,6 +273,15 @@ def _to_new(description: Mapping[str, Any]) -> dict[str, Any]:
     elif named:
         found["traffic"] = [{"type": "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST", "percent": 100}]
     return found
+
+
+def _is_remade(saved: Resource, now: Resource) -> bool:
+    """Whether it is what `recover` makes of `saved`, stopped or not."""
+    before, after = (
+        {key: value for key, value in to_settable(one.description).items() if key not in _STOPPING}
+        for one in (saved, now)
+    )
+    return saved.unique_id != now.unique_id and before == after
 
 
 def _is_stopped(item: Mapping[str, Any]) -> bool:

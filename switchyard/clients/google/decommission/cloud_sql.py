@@ -118,19 +118,16 @@ class CloudSql:
         """See the port. Lets backups outlive the instance, then makes one on demand; the operation is the backup's.
 
         Raises also: TryAgain: the settings are not there yet: call again."""
+        if under_way := self._find_operation(resource, "UPDATE"):
+            self._wait(under_way)
+        backing_up = self._find_operation(resource, "BACKUP_VOLUME", "BACKUP")
         now = self.describe(resource.name)
         check_same(resource, now)
+        if backing_up:
+            return backing_up
         if not _keeps_backups(now):
             check_unchanged(resource, now)
-            begun = self._patch(now, "keep the backups of", _KEEPING)
-            wait(
-                lambda: self.poll(begun),
-                f"the operation {begun.name} on {now.name}",
-                pause=self._pause,
-                patience_s=self._patience_s,
-            )
-        if under_way := self._find_operation(now, "BACKUP_VOLUME", "BACKUP"):
-            return under_way
+            self._wait(self._patch(now, "keep the backups of", _KEEPING))
         if any(_is_ours(backup) and backup.get("state") != "FAILED" for backup in self._list_backups(now.name)):
             return over(now)
         body = {"instance": _split(now.name)[1], "description": f"{PREPARED_BY}: before the stop of {now.name}"}
@@ -144,9 +141,10 @@ class CloudSql:
 
     def stop(self, resource: Resource) -> Operation:
         """See the port. Instance charges end, those for storage and addresses go on."""
+        under_way = self._find_operation(resource, "UPDATE")
         now = self.describe(resource.name)
         check_same(resource, now)
-        if under_way := self._find_operation(now, "UPDATE"):
+        if under_way:
             return under_way
         if now.activity is Activity.STOPPED:
             return over(now)
@@ -155,9 +153,11 @@ class CloudSql:
 
     def start(self, saved: Resource) -> Operation:
         """See the port."""
+        under_way = self._find_operation(saved, "UPDATE")
         now = self.describe(saved.name)
-        check_same(saved, now)
-        if under_way := self._find_operation(now, "UPDATE"):
+        if not _is_remade(saved, now):
+            check_same(saved, now)
+        if under_way:
             return under_way
         wanted = saved.description["settings"].get("activationPolicy", "ALWAYS")
         if now.description["settings"].get("activationPolicy", "ALWAYS") == wanted:
@@ -167,12 +167,13 @@ class CloudSql:
     def delete(self, resource: Resource) -> Operation:
         """See the port. A final backup is made, and asked for with the request too; what `prepare` set is read back
         first, for without it the backups are lost."""
+        under_way = self._find_operation(resource, "DELETE")
         try:
             now = self.describe(resource.name)
         except NotFound:
             return over(resource)
         check_same(resource, now)
-        if under_way := self._find_operation(now, "DELETE"):
+        if under_way:
             return under_way
         check_unchanged(resource, now)
         _check_deletable(now)
@@ -275,8 +276,18 @@ class CloudSql:
         )
         return over(saved, answer["name"])
 
+    def _wait(self, begun: Operation) -> None:
+        wait(
+            lambda: self.poll(begun),
+            f"the operation {begun.name} on {begun.resource}",
+            pause=self._pause,
+            patience_s=self._patience_s,
+        )
+
     def _find_operation(self, resource: Resource, *kinds: str) -> Operation | None:
-        """One that is under way: where its begin was not heard of, it is found again here."""
+        """One that is under way: where its begin was not heard of, it is found again here.
+
+        Before the instance is read: what is over by then shows in what is read."""
         for operation in self.list_operations(resource.name):
             if operation["status"] != "DONE" and operation.get("operationType") in kinds:
                 return over(resource, operation["name"])
@@ -323,6 +334,14 @@ def _to_time(backup: Mapping[str, Any]) -> str:
 def _to_settable(resource: Resource) -> dict[str, Any]:
     settings = {key: value for key, value in resource.description["settings"].items() if key != "settingsVersion"}
     return {"settings": settings, "databaseVersion": resource.description.get("databaseVersion")}
+
+
+def _is_remade(saved: Resource, now: Resource) -> bool:
+    """Whether it is what `recover` makes of `saved`, stopped or not."""
+    before, after = _to_settable(saved), _to_settable(now)
+    for one in (before, after):
+        one["settings"].pop("activationPolicy", None)
+    return saved.unique_id != now.unique_id and before == after
 
 
 def _to_name(item: Mapping[str, Any]) -> str:

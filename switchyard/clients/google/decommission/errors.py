@@ -74,7 +74,7 @@ def to_error(code: int, body: Mapping[str, Any], action: str, where: str, permis
     if code == 409 and ("operationInProgress" in reasons or "concurrent policy changes" in said):
         return TryAgain(f"{failed}: something else is under way there: {said}")
     if code in (409, 412) or (code == 400 and "etag" in said):
-        return StaleWrite(f"{failed}: it is not as it was read: {said}. Read it again")
+        return StaleWrite(f"{failed}: it is not as it was read: {said.rstrip('.')}. Read it again")
     return BadRequest(f"{failed}: Google refused it with {code}: {said}")
 
 

@@ -60,7 +60,7 @@ def find_reasons(kind: Kind, sought: Sought, item: Listed) -> tuple[str, ...]:
     if sought.labels and sought.labels.items() <= dict(item.labels).items():
         why.append("label")
     why += [f"reference {reference}" for reference in sought.references if reference in names]
-    return (*why, *item.found_by)
+    return tuple(dict.fromkeys((*why, *item.found_by)))
 
 
 def check_same(resource: Resource, now: Resource) -> None:

@@ -15,6 +15,7 @@ VERSION: Final = 3
 _SORTS: Final = (
     ("project", re.compile(r"projects/[^/]+")),
     ("service", re.compile(r"projects/[^/]+/locations/[^/]+/services/[^/]+")),
+    ("job", re.compile(r"projects/[^/]+/locations/[^/]+/jobs/[^/]+")),
     ("secret", re.compile(r"projects/[^/]+/secrets/[^/]+")),
     ("account", re.compile(r"projects/[^/]+/serviceAccounts/[^/]+")),
     ("bucket", re.compile(r"projects/_/buckets/[^/]+")),
@@ -22,6 +23,7 @@ _SORTS: Final = (
 _PERMISSIONS: Final = {
     "project": "resourcemanager.projects",
     "service": "run.services",
+    "job": "run.jobs",
     "secret": "secretmanager.secrets",
     "account": "iam.serviceAccounts",
     "bucket": "storage.buckets",
@@ -29,12 +31,13 @@ _PERMISSIONS: Final = {
 
 
 class Policies:
-    """The policy of a project, a Cloud Run service, a secret, an account or a bucket, by its full name."""
+    """The policy of a project, a Cloud Run service or job, a secret, an account or a bucket, by its full name."""
 
     def __init__(self, access: Access) -> None:
         self._apis = {
             "project": Api(access, "cloudresourcemanager", "v3"),
-            "service": Api(access, "run", "v2"),
+            "service": (run := Api(access, "run", "v2")),
+            "job": run,
             "secret": Api(access, "secretmanager", "v1"),
             "account": Api(access, "iam", "v1"),
             "bucket": Api(access, "storage", "v1"),
@@ -103,6 +106,8 @@ def _collection(client: Any, sort: str) -> Any:
     projects = client.projects()
     if sort == "service":
         return projects.locations().services()
+    if sort == "job":
+        return projects.locations().jobs()
     if sort == "secret":
         return projects.secrets()
     return projects.serviceAccounts() if sort == "account" else projects

@@ -1,0 +1,231 @@
+"""What policies give to the deployment's accounts, on every policy: the project's, and those of services, jobs,
+secrets, buckets and accounts. One resource for each policy and member, with all its roles: one write takes them away.
+
+A deleted account stays in policies as ``deleted:serviceAccount:...``; that form is found too.
+Source: https://cloud.google.com/iam/docs/policies, /iam/docs/principals-overview#deleted-principals
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from switchyard.clients.google.decommission.access import Access, Api
+from switchyard.clients.google.decommission.matching import Listed, check_unchanged, find, over, to_digest
+from switchyard.clients.google.decommission.permissions import Permissions
+from switchyard.clients.google.decommission.policies import Policies, to_permissions
+from switchyard.core.decommission.resources import (
+    Found,
+    Kept,
+    Kind,
+    Operation,
+    Progress,
+    Resource,
+    Sought,
+)
+from switchyard.core.errors import NotFound, StaleWrite
+
+_ACCOUNT: Final = "serviceAccount:"
+
+
+class Bindings:
+    """`Cloud` over policies. A binding is named ``<owner>#<member>``; its version is a digest of what the policy gives
+    to that member, for the policy's own etag changes with everybody's. May be shared by threads."""
+
+    kind = Kind.BINDING
+
+    def __init__(self, access: Access, project: str) -> None:
+        self._policies = Policies(access)
+        self._permissions = Permissions(access, project)
+        self._owners = _Owners(access)
+
+    def find(self, sought: Sought) -> Found:
+        """See the port. `names` of accounts (or of this kind), and references that are e-mails, are the members that
+        are sought. Each policy is read: one call a resource of the project."""
+        wanted = {*sought.names.get(Kind.SERVICE_ACCOUNT, ()), *sought.names.get(Kind.BINDING, ())}
+        wanted |= {reference for reference in sought.references if "@" in reference}
+        listed, places = [], []
+        for owner in self._owners.list_all(sought.project, sought.regions):
+            try:
+                policy = self._policies.read(owner)
+            except NotFound:  # it went since it was listed
+                continue
+            places.append(owner)
+            for member in sorted({member for binding in policy.get("bindings", ()) for member in binding["members"]}):
+                email = _to_email(member)
+                listed.append(
+                    Listed(
+                        name=f"{owner}#{member}",
+                        handles=(member,),
+                        found_by=(f"member {email}",) if email in wanted else (),
+                    )
+                )
+        return find(self.kind, sought, listed, places, self.describe)
+
+    def describe(self, name: str) -> Resource:
+        """See the port. NotFound also where the policy gives that member nothing."""
+        owner, member = name.split("#", 1)
+        policy = self._policies.read(owner)
+        roles = _find_roles(policy, member)
+        if not roles:
+            raise NotFound(f"{owner} gives nothing to {member}")
+        return Resource(
+            kind=self.kind,
+            name=name,
+            unique_id=member,
+            version=to_digest(roles),
+            description={"owner": owner, "member": member, "roles": roles},
+            policy=policy,
+        )
+
+    def list_missing_permissions(self, resource: Resource) -> tuple[str, ...]:
+        """See the port."""
+        owner = resource.name.split("#", 1)[0]
+        return self._permissions.find_missing(to_permissions(owner), lambda asked: self._policies.test(owner, asked))
+
+    def prepare(self, resource: Resource) -> Operation:
+        """See the port. The policy was saved; there is nothing else."""
+        return over(self.describe(resource.name))
+
+    def stop(self, resource: Resource) -> Operation:
+        """See the port. A binding has no stop: it stays as it is, and ACTIVE. Stop its account."""
+        return over(self.describe(resource.name))
+
+    def start(self, saved: Resource) -> Operation:
+        """See the port: nothing, as `stop`."""
+        return over(self.describe(saved.name))
+
+    def delete(self, resource: Resource) -> Operation:
+        """See the port. All roles of the member in that policy, and nothing else of it.
+
+        Raises also: TryAgain: someone wrote the policy in between."""
+        try:
+            now = self.describe(resource.name)
+        except NotFound:
+            return over(resource)
+        check_unchanged(resource, now)
+        member = now.unique_id
+        bindings = [
+            {**binding, "members": [other for other in binding["members"] if other != member]}
+            for binding in now.policy["bindings"]
+        ]
+        kept = [binding for binding in bindings if binding["members"]]
+        self._policies.write(now.description["owner"], {**now.policy, "bindings": kept})
+        return over(now)
+
+    def recover(self, saved: Resource) -> Operation:
+        """See the port. The same roles, into the policy as it is now.
+
+        Raises: StaleWrite: the member has other roles there now; BadRequest: the account is not there; NotFound: the
+        owner is not."""
+        owner, member = saved.name.split("#", 1)
+        policy = self._policies.read(owner)
+        held = _find_roles(policy, member)
+        wanted = saved.description["roles"]
+        if held == wanted:
+            return over(saved)
+        if any(role not in wanted for role in held):
+            raise StaleWrite(f"{owner} gives {member} other roles now: {held}. Decide which are right")
+        bindings = [dict(binding) for binding in policy.get("bindings", ())]
+        for role in wanted:
+            same = [binding for binding in bindings if _to_role(binding) == role]
+            if same and member not in same[0]["members"]:
+                same[0]["members"] = _insert(same[0]["members"], member, _find_before(saved.policy, role))
+            elif not same:
+                bindings.append({**role, "members": [member]})
+        self._policies.write(owner, {**policy, "bindings": _order(bindings, saved.policy)})
+        return over(saved)
+
+    def poll(self, operation: Operation) -> Progress:
+        """See the port. Policies have no long operations."""
+        return Progress(done=True)
+
+    def list_kept(self, saved: Resource) -> tuple[Kept, ...]:
+        """See the port: nothing but what was saved."""
+        return ()
+
+
+class _Owners:
+    """Everything in a project that has a policy of its own, of the kinds that a deployment of MLflow has."""
+
+    def __init__(self, access: Access) -> None:
+        self._run = Api(access, "run", "v2")
+        self._secrets = Api(access, "secretmanager", "v1")
+        self._accounts = Api(access, "iam", "v1")
+        self._storage = Api(access, "storage", "v1")
+
+    def list_all(self, project: str, regions: Sequence[str]) -> list[str]:
+        parent = f"projects/{project}"
+        owners = [parent]
+        for region in regions:
+            owners += self._list_runners(f"{parent}/locations/{region}")
+        secrets = self._secrets.list_all(
+            lambda client, token: client.projects().secrets().list(parent=parent, pageToken=token),
+            "secrets",
+            where=f"the secrets of {parent}",
+            permission="secretmanager.secrets.list",
+        )
+        accounts = self._accounts.list_all(
+            lambda client, token: client.projects().serviceAccounts().list(name=parent, pageToken=token),
+            "accounts",
+            where=f"the service accounts of {parent}",
+            permission="iam.serviceAccounts.list",
+        )
+        buckets = self._storage.list_all(
+            lambda client, token: client.buckets().list(project=project, pageToken=token),
+            "items",
+            where=f"the buckets of {parent}",
+            permission="storage.buckets.list",
+        )
+        owners += [f"{parent}/secrets/{item['name'].split('/')[-1]}" for item in secrets]
+        owners += [f"{parent}/serviceAccounts/{item['email']}" for item in accounts]
+        owners += [f"projects/_/buckets/{item['name']}" for item in buckets]
+        return owners
+
+    def _list_runners(self, place: str) -> list[str]:
+        services = self._run.list_all(
+            lambda client, token: client.projects().locations().services().list(parent=place, pageToken=token),
+            "services",
+            where=f"the services of {place}",
+            permission="run.services.list",
+        )
+        jobs = self._run.list_all(
+            lambda client, token: client.projects().locations().jobs().list(parent=place, pageToken=token),
+            "jobs",
+            where=f"the jobs of {place}",
+            permission="run.jobs.list",
+        )
+        return [item["name"] for item in (*services, *jobs)]
+
+
+def _to_email(member: str) -> str:
+    """The account that a member is, deleted or not; empty: it is none."""
+    live = member.removeprefix("deleted:")
+    return live.removeprefix(_ACCOUNT).split("?")[0] if live.startswith(_ACCOUNT) else ""
+
+
+def _to_role(binding: Mapping[str, Any]) -> dict[str, Any]:
+    """A binding without its members: the role, and on what condition."""
+    return {key: value for key, value in binding.items() if key != "members"}
+
+
+def _find_roles(policy: Mapping[str, Any], member: str) -> list[dict[str, Any]]:
+    found = [_to_role(binding) for binding in policy.get("bindings", ()) if member in binding["members"]]
+    return sorted(found, key=to_digest)
+
+
+def _find_before(policy: Mapping[str, Any], role: Mapping[str, Any]) -> list[str]:
+    """The members of a role as they were saved, in their order."""
+    return next((binding["members"] for binding in policy["bindings"] if _to_role(binding) == role), [])
+
+
+def _insert(members: Iterable[str], member: str, before: Sequence[str]) -> list[str]:
+    """In the order that was saved; those that came since are at the end."""
+    order = {name: place for place, name in enumerate(before)}
+    return sorted({*members, member}, key=lambda name: (order.get(name, len(order)), name))
+
+
+def _order(bindings: list[dict[str, Any]], saved: Mapping[str, Any]) -> list[dict[str, Any]]:
+    places = [_to_role(binding) for binding in saved.get("bindings", ())]
+    return sorted(
+        bindings,
+        key=lambda binding: places.index(_to_role(binding)) if _to_role(binding) in places else len(places),
+    )

@@ -1,0 +1,131 @@
+"""Who uses a deployment, by Google's own records: Monitoring's request counts, the request log, operations.
+
+A query of the log gives its own time: Google's logging client adds one that looks at a day where there is none.
+Source: https://cloud.google.com/logging/docs/view/logging-query-language, https://cloud.google.com/run/docs/logging
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from switchyard.clients.google.decommission.access import Access, Api
+from switchyard.clients.google.decommission.cloud_sql import CloudSql
+from switchyard.core.decommission.resources import Caller, Kind, Resource
+from switchyard.core.errors import BadRequest
+
+
+class Use:
+    """`CloudUse` over Monitoring v3, Logging v2, Cloud SQL Admin v1 and Cloud Run v2. May be shared by threads."""
+
+    def __init__(self, access: Access, project: str, *, sql: Callable[[], CloudSql] | None = None) -> None:
+        self._monitoring = Api(access, "monitoring", "v3")
+        self._logging = Api(access, "logging", "v2")
+        self._run = Api(access, "run", "v2")
+        self._sql = sql() if sql else CloudSql(access, project)
+        self._project = project
+
+    def list_callers(self, service: Resource, since: datetime, until: datetime) -> tuple[Caller, ...]:
+        """See the port. The request log has user agents; accounts only where an audit entry names one."""
+        region, short = _split(service)
+        clauses = (
+            f'logName = "projects/{self._project}/logs/run.googleapis.com%2Frequests"',
+            'resource.type = "cloud_run_revision"',
+            f'resource.labels.service_name = "{short}"',
+            f'resource.labels.location = "{region}"',
+            f'timestamp >= "{_to_stamp(since)}"',
+            f'timestamp < "{_to_stamp(until)}"',
+        )
+        body = {
+            "resourceNames": [f"projects/{self._project}"],
+            "filter": " AND ".join(clauses),
+            "orderBy": "timestamp asc",
+            "pageSize": 1000,
+        }
+        entries = self._logging.list_all(
+            lambda client, token: client.entries().list(body={**body, **({"pageToken": token} if token else {})}),
+            "entries",
+            where=f"the request log of {service.name}",
+            permission="logging.logEntries.list",
+        )
+        found: dict[str, tuple[int, datetime]] = {}
+        for entry in entries:
+            who, at = _to_who(entry), datetime.fromisoformat(entry["timestamp"])
+            requests, last_at = found.get(who, (0, at))
+            found[who] = (requests + 1, max(last_at, at))
+        callers = [Caller(who=who, requests=requests, last_at=last_at) for who, (requests, last_at) in found.items()]
+        return tuple(sorted(callers, key=lambda caller: (-caller.requests, caller.who)))
+
+    def count_requests(self, service: Resource, since: datetime, until: datetime) -> int:
+        """See the port. A point of the metric is a minute, which counts where it ends."""
+        region, short = _split(service)
+        clauses = (
+            'metric.type = "run.googleapis.com/request_count"',
+            'resource.type = "cloud_run_revision"',
+            f'resource.labels.service_name = "{short}"',
+            f'resource.labels.location = "{region}"',
+        )
+        series = self._monitoring.list_all(
+            lambda client, token: (
+                client.projects()
+                .timeSeries()
+                .list(
+                    name=f"projects/{self._project}",
+                    filter=" AND ".join(clauses),
+                    interval_startTime=_to_stamp(since),
+                    interval_endTime=_to_stamp(until),
+                    view="FULL",
+                    pageToken=token,
+                )
+            ),
+            "timeSeries",
+            where=f"the request counts of {service.name}",
+            permission="monitoring.timeSeries.list",
+        )
+        return sum(int(point["value"]["int64Value"]) for one in series for point in one.get("points", ()))
+
+    def list_starts(self, resource: Resource, since: datetime) -> tuple[str, ...]:
+        """See the port, for an instance or a service. Each sentence has the name of the operation or revision in it."""
+        if resource.kind is Kind.SQL_INSTANCE:
+            return tuple(
+                f"{operation['operationType']} of {resource.name} by {operation.get('user', 'someone unnamed')} at "
+                f"{operation['insertTime']}: operation {operation['name']}"
+                for operation in reversed(self._sql.list_operations(resource.name))
+                if datetime.fromisoformat(operation["insertTime"]) >= since
+            )
+        if resource.kind is not Kind.RUN_SERVICE:
+            raise BadRequest(
+                f"a {resource.kind} has no starts: ask about an instance or a service; got {resource.name}"
+            )
+        revisions = self._run.list_all(
+            lambda client, token: (
+                client.projects()
+                .locations()
+                .services()
+                .revisions()
+                .list(parent=resource.name, pageToken=token, showDeleted=True)
+            ),
+            "revisions",
+            where=f"the revisions of {resource.name}",
+            permission="run.revisions.list",
+        )
+        return tuple(
+            f"revision {revision['name'].split('/')[-1]} of {resource.name} deployed at {revision['createTime']}"
+            for revision in sorted(revisions, key=lambda revision: str(revision["createTime"]))
+            if datetime.fromisoformat(revision["createTime"]) >= since
+        )
+
+
+def _to_who(entry: dict[str, Any]) -> str:
+    agent = entry.get("httpRequest", {}).get("userAgent") or "no user agent"
+    account = entry.get("protoPayload", {}).get("authenticationInfo", {}).get("principalEmail")
+    return f"{agent} as {account}" if account else str(agent)
+
+
+def _split(service: Resource) -> tuple[str, str]:
+    """The region and the short name."""
+    _, _, _, region, _, short = service.name.split("/")
+    return region, short
+
+
+def _to_stamp(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
