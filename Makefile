@@ -15,7 +15,7 @@ export PYTHONUNBUFFERED := 1
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up deploy test test-flows test-slow test-kills test-races test-mlflow mlflow test-reader faults check bench clean
+.PHONY: help setup run up deploy test test-flows test-slow test-kills test-races test-mlflow mlflow test-reader test-decommission faults check bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -77,6 +77,15 @@ $(STATE)/reader/.installed: pyproject.toml constraints.txt
 
 test-reader: setup $(STATE)/reader/.installed ## the tables of switchyard.reader and their notebook, with pandas
 	$(BIN)/python -m pytest -m needs_reader
+
+# One package that only a decommission needs, beside .venv: no other test may come to need it.
+$(STATE)/google-run/.installed: constraints.txt
+	rm -rf $(@D)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(@D) $$(grep '^google-cloud-run==' constraints.txt)
+	@touch $@
+
+test-decommission: setup $(STATE)/google-run/.installed ## the adapter of Cloud Run, by google-cloud-run, against the local endpoint
+	PYTHONPATH=$(STATE)/google-run $(BIN)/python -m pytest -m "needs_google_run and not slow" -n 2 tests/clients/google tests/emulators/google
 
 # In memory where that can be: hundreds of small databases, and each write of theirs waits for the disk.
 faults: setup ## every fault of docs/reliability.md, several times; writes its table

@@ -49,6 +49,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     vertex_api_endpoint: str = ""
     vertex_transport: Transport = "grpc"
     vertex_service_account: str = ""
+    google_apis_endpoint: str = ""
+    billing_export_table: str = ""
     trainer_image: str = ""
     push_audience: str = ""
     push_service_account: str = ""
@@ -117,7 +119,7 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     given.setdefault("artifacts_uri", (state_dir / "artifacts").as_uri())
     given.setdefault("buyer_key_file", str(state_dir / BUYER_KEY))
     given.setdefault("results_url", f"sqlite:///{state_dir / 'results.db'}")
-    for field in ("artifacts_uri", "serving_url", "vertex_api_endpoint", "mlflow_tracking_uri"):
+    for field in ("artifacts_uri", "serving_url", "vertex_api_endpoint", "google_apis_endpoint", "mlflow_tracking_uri"):
         if field in given:
             given[field] = given[field].rstrip("/")
     if "mlflow_tracking_uri" in given:
@@ -184,6 +186,14 @@ _PATTERNS = {
     "identity_service_account": (r"[^@\s]+@[^@\s]+\.gserviceaccount\.com", "be a service account's email address"),
     "identity_from_gcloud": ("yes|no", "be yes or no"),
     "vertex_api_endpoint": (r"(https?://)?[^/\s]+", "be host:port, or http(s)://host:port"),
+    "google_apis_endpoint": (
+        r"https://[^/\s]+|http://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?",
+        "be https://<host>, or http:// on this machine",
+    ),
+    "billing_export_table": (
+        r"[a-z0-9:.-]+\.[A-Za-z0-9_]+\.gcp_billing_export_resource_v1_[A-Za-z0-9_]+",
+        "be the detailed export: <project>.<dataset>.gcp_billing_export_resource_v1_<billing account>",
+    ),
     "vertex_transport": ("|".join(get_args(Transport)), "be grpc or rest"),
     "vertex_service_account": (r"[^@\s]+@[^@\s]+\.gserviceaccount\.com", "be a service account's email address"),
     "mlflow_mirror": ("yes|no", "be yes or no"),

@@ -166,6 +166,20 @@ def test_what_vertex_could_not_use_is_refused(variable: str, value: str) -> None
         read_settings(VERTEX | {variable: value})
 
 
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("GOOGLE_APIS_ENDPOINT", "http://example.com"),
+        ("GOOGLE_APIS_ENDPOINT", "127.0.0.1:8080"),
+        ("BILLING_EXPORT_TABLE", "p.d.gcp_billing_export_v1_0A1B"),
+    ],
+)
+def test_what_a_decommission_could_not_use_is_refused(variable: str, value: str) -> None:
+    """Plain http leaves no machine; only the detailed export names resources."""
+    with pytest.raises(BadSetup, match=f"{variable} must .*{re.escape(repr(value))}"):
+        read_settings({variable: value})
+
+
 PUSH = VERTEX | {
     "PUSH_AUDIENCE": "https://serving.example",
     "PUSH_SERVICE_ACCOUNT": "push-invoker@demo-project.iam.gserviceaccount.com",

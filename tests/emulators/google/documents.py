@@ -71,7 +71,7 @@ class Method:
             if body not in (None, {}):
                 raise Refused(400, f"{self.id} takes no body")
             return {}
-        return self.api.take(body or {}, {"$ref": self.request}, self.request)
+        return self.api.take(body or {}, {"$ref": self.request}, self.request, asked=True)
 
     def check_reply(self, reply: Any) -> None:
         """Raises Refused (500) where our own answer is none of this API's."""
@@ -115,25 +115,29 @@ class Document:
         for resource in node.get("resources", {}).values():
             yield from self._walk(resource, service_path)
 
-    def take(self, value: Any, schema: Any, where: str) -> Any:
-        """`value` as `schema` has it, enums by their names. Raises Refused."""
+    def take(self, value: Any, schema: Any, where: str, *, asked: bool = False) -> Any:
+        """`value` as `schema` has it, enums by their names. Raises Refused.
+
+        Args:
+            asked: it is a request's: clients may send numbers for enums and for int64, and Google takes them.
+        """
         schema = self.schemas[schema["$ref"]] if "$ref" in schema else schema
         kind = schema.get("type")
         if kind == "object" or "properties" in schema:
-            return self._take_object(value, schema, where)
+            return self._take_object(value, schema, where, asked)
         if kind == "array":
             if not isinstance(value, list):
                 raise Refused(400, f"{where}: expected an array, received {value!r}")
-            return [self.take(item, schema["items"], f"{where}[{n}]") for n, item in enumerate(value)]
+            return [self.take(item, schema["items"], f"{where}[{n}]", asked=asked) for n, item in enumerate(value)]
         if kind == "string":
-            return _take_string(value, schema, where)
+            return _take_string(value, schema, where, asked)
         if kind == "boolean" and not isinstance(value, bool):
             raise Refused(400, f"{where}: expected true or false, received {value!r}")
         if kind in ("integer", "number") and (isinstance(value, bool) or not isinstance(value, int | float)):
             raise Refused(400, f"{where}: expected a {kind}, received {value!r}")
         return value
 
-    def _take_object(self, value: Any, schema: Any, where: str) -> dict[str, Any]:
+    def _take_object(self, value: Any, schema: Any, where: str, asked: bool) -> dict[str, Any]:
         if not isinstance(value, dict):
             raise Refused(400, f"{where}: expected an object, received {value!r}")
         properties, others = schema.get("properties", {}), schema.get("additionalProperties")
@@ -143,13 +147,17 @@ class Document:
                 raise Refused(
                     400, f'Invalid JSON payload received. Unknown name "{name}" at "{where}": Cannot find field.'
                 )
-            taken[name] = self.take(inner, properties.get(name, others), f"{where}.{name}")
+            taken[name] = self.take(inner, properties.get(name, others), f"{where}.{name}", asked=asked)
         return taken
 
 
-def _take_string(value: Any, schema: Any, where: str) -> str:
+def _take_string(value: Any, schema: Any, where: str, asked: bool) -> str:
     names = schema.get("enum")
-    if names and isinstance(value, int) and not isinstance(value, bool):
+    number = asked and isinstance(value, int) and not isinstance(value, bool)
+    if number and schema.get("format") in ("int64", "uint64"):
+        # Source: https://protobuf.dev/programming-guides/json/ (int64: "either numbers or strings are accepted")
+        value = str(value)
+    if names and number:
         # A generated client sends numbers for enums ($alt=json;enum-encoding=int). That a document lists them in the
         # order of their numbers is assumed; test_endpoint.py compares those that matter with google-cloud-run's.
         if not 0 <= value < len(names):
@@ -173,7 +181,7 @@ def _check_text(value: str, schema: Any, where: str) -> None:
     if kind == "integer" and not re.fullmatch(r"-?\d+", value):
         raise Refused(400, f"Invalid value at '{where}' (TYPE_INT32), {value!r}")
     if kind == "string" and value:
-        _take_string(value, schema, where)
+        _take_string(value, schema, where, asked=True)
 
 
 @functools.cache

@@ -38,7 +38,10 @@ class Storage(Service):
             "storageClass": "STANDARD",
             "timeCreated": self.world.stamp(),
             "updated": self.world.stamp(),
-            "softDeletePolicy": {"retentionDurationSeconds": str(soft_delete_s)},
+            "softDeletePolicy": {
+                "retentionDurationSeconds": str(soft_delete_s),
+                "effectiveTime": self.world.stamp(),  # the service's own. Source: the discovery document
+            },
             **fields,
         }
         return name

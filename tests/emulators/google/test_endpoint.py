@@ -94,7 +94,7 @@ def test_a_path_is_the_method_with_most_of_it_written_out() -> None:
         ("PATCH", MLFLOW, {"traffic": {"percent": 100}}, 400, "expected an array"),
         ("PATCH", f"{MLFLOW}?updateMask=scale", {}, 400, "Invalid update mask"),
         ("GET", f"{MLFLOW}/revisions", {"pageSize": 3}, 400, "takes no body"),
-        ("PATCH", INSTANCE, {"settings": {"settingsVersion": 1}}, 400, "expected a string"),
+        ("PATCH", INSTANCE, {"settings": {"settingsVersion": True}}, 400, "expected a string"),
         ("PATCH", INSTANCE, {"settings": {"settingsVersion": "one"}}, 400, "int64"),
         ("PATCH", f"{SECRET}?updateMask=versionDestroyTtl", {"versionDestroyTtl": "a week"}, 400, "seconds"),
         ("PATCH", f"{SECRET}?updateMask=version_destroy_ttl", {"versionDestroyTtl": "60s"}, 400, "24 hours"),

@@ -107,7 +107,9 @@ class Buckets:
             return over(now)
         check_unchanged(resource, now)
         with translated("set the soft delete of", now.name, "storage.buckets.update"):
-            bucket = self._client.bucket(_to_short(now.name))
+            bucket = self._get(
+                now.name
+            )  # of a bucket that was not read, the client would send an effectiveTime of null
             bucket.soft_delete_policy.retention_duration_seconds = SOFT_DELETE_S
             bucket.patch(if_metageneration_match=int(now.version), **_HOW)
         return over(now)

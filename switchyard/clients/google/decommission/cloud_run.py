@@ -4,6 +4,7 @@ Source: https://cloud.google.com/run/docs/reference/rest/v2/projects.locations.s
 https://cloud.google.com/run/docs/configuring/services/manual-scaling
 """
 
+import importlib
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -308,10 +309,9 @@ def _to_listed(item: Mapping[str, Any]) -> Listed:
 
 def _import_run() -> Any:
     try:
-        from google.cloud import run_v2
+        return importlib.import_module("google.cloud.run_v2")
     except ImportError as err:
         raise BadSetup(
             "Cloud Run services need the package google-cloud-run, which is not installed. Install it: "
             "pip install -c constraints.txt 'switchyard[decommission]'"
         ) from err
-    return run_v2

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
 
 from switchyard.clients.google.decommission.access import Access, open_access
 from switchyard.clients.google.decommission.bindings import Bindings
@@ -14,13 +15,57 @@ from switchyard.clients.google.decommission.secrets import Secrets
 from switchyard.clients.google.decommission.service_accounts import ServiceAccounts
 from switchyard.clients.google.decommission.use import Use
 from switchyard.clients.google.decommission.variables import Variables
-from switchyard.core.decommission.cloud import Cloud, CloudCosts, CloudUse
+from switchyard.clients.google.identity import Caller
+from switchyard.core.decommission.cloud import Cloud, Clouds
 from switchyard.core.decommission.resources import Kind
+from switchyard.core.errors import BadSetup
 
-__all__ = ["open_access", "open_clouds", "open_costs", "open_use"]
+
+class Where(Protocol):
+    """What is read of the settings."""
+
+    @property
+    def gcp_project_id(self) -> str:
+        """The project of the deployment, and of the questions to BigQuery."""
+
+    @property
+    def google_apis_endpoint(self) -> str:
+        """An address in place of all of Google's; empty: Google's own."""
+
+    @property
+    def billing_export_table(self) -> str:
+        """The detailed billing export; empty: none is named."""
+
+    @property
+    def identity_service_account(self) -> str:
+        """Whom to impersonate."""
+
+    @property
+    def identity_from_gcloud(self) -> str:
+        """yes: gcloud may be asked for a token."""
 
 
-def open_clouds(
+def open_clouds(settings: Where, *, credentials: Any = None, pause: Callable[[float], None] = time.sleep) -> Clouds:
+    """Google Cloud as a decommission sees it. Asks nothing of it yet.
+
+    Args:
+        credentials: a service account's; default: whom the settings name, else this machine's.
+        pause: waits between two looks at an operation.
+
+    Raises: BadSetup: no project or no identity is named, or google-cloud-run is not installed."""
+    if not settings.gcp_project_id:
+        raise BadSetup("No project is named. Set it: GCP_PROJECT_ID=<the project's id>")
+    caller = Caller(impersonate=settings.identity_service_account, gcloud=settings.identity_from_gcloud == "yes")
+    access = open_access(endpoint=settings.google_apis_endpoint, caller=caller, credentials=credentials)
+    project = settings.gcp_project_id
+    return Clouds(
+        kinds=open_kinds(project, access, pause=pause),
+        use=Use(access, project),
+        costs=Costs(access, project, settings.billing_export_table, pause=pause),
+    )
+
+
+def open_kinds(
     project: str,
     access: Access,
     *,
@@ -45,17 +90,3 @@ def open_clouds(
         Kind.BINDING: lambda: Bindings(access, project),
     }
     return {kind: makers[kind]() for kind in kinds}
-
-
-def open_use(project: str, access: Access) -> CloudUse:
-    """Who uses the deployment. Asks nothing of Google."""
-    return Use(access, project)
-
-
-def open_costs(
-    project: str, access: Access, table: str = "", *, pause: Callable[[float], None] = time.sleep
-) -> CloudCosts:
-    """What resources cost, by the billing export `table`; without one, only the query is told.
-
-    Raises: BadSetup: `table` is no detailed export."""
-    return Costs(access, project, table, pause=pause)

@@ -45,7 +45,7 @@ _OURS: Final = (  # output only, in both
 class Variables:
     """`Cloud` over the environment of Cloud Run's services and jobs. A variable is named ``<owner>#<name>``; its
     version is a digest of it, for its owner changes with each of its deployments. One that was taken out is
-    STOPPED while its owner is there. May be shared by threads."""
+    not there. May be shared by threads."""
 
     kind = Kind.VARIABLE
 
@@ -69,10 +69,13 @@ class Variables:
         return find(self.kind, quiet, listed, sought.regions, self.describe)
 
     def describe(self, name: str) -> Resource:
-        """See the port. NotFound: its owner is not there; one that was taken out of its owner is STOPPED."""
+        """See the port. NotFound also where the variable was taken out."""
         owner_name, variable = name.split("#", 1)
         owner = self._get(owner_name)
-        return self._to_resource(owner, variable, list(_list_entries(owner, variable)))
+        entries = list(_list_entries(owner, variable))
+        if not entries:
+            raise NotFound(f"{owner_name} has no variable {variable}")
+        return self._to_resource(owner, variable, entries)
 
     def list_missing_permissions(self, resource: Resource) -> tuple[str, ...]:
         """See the port. To deploy, one must be allowed to act as the owner's account."""
@@ -219,7 +222,7 @@ class Variables:
             name=name,
             unique_id=owner.get("uid", ""),
             version=to_digest(_to_values(entries)),
-            activity=Activity.ACTIVE if entries else Activity.STOPPED,
+            activity=Activity.ACTIVE,
             description=owner,
             parts={"entries": entries},
             managed_by=find_manager(owner.get("labels", {})),

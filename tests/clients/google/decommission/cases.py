@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from switchyard.core.decommission.cloud import Cloud
 from switchyard.core.decommission.resources import Kind, Operation, Progress, Resource, Sought
-from switchyard.core.errors import TryAgain
+from switchyard.core.errors import NotFound, TryAgain
 from tests.emulators.google.documents import Method
 from tests.emulators.google.project import CONNECTION, EMAIL, OTHER_REGION, REGION, Project
 
@@ -224,12 +224,20 @@ def walk(cloud: Cloud, name: str, *acts: str) -> Resource:
     `start` and `recover` are given what was read after `prepare`."""
     saved = insist(lambda: cloud.describe(name))
     for act in acts:
-        given = saved if act in ("start", "recover") else insist(lambda: cloud.describe(name))
+        given = saved if act in ("start", "recover") else describe_or(cloud, name, saved)
         progress = finish(cloud, insist(partial(getattr(cloud, act), given)))
         assert not progress.problem, progress.problem
         if act == "prepare":
             saved = insist(lambda: cloud.describe(name))
     return saved
+
+
+def describe_or(cloud: Cloud, name: str, saved: Resource) -> Resource:
+    """As it is now; what was saved, where it is not there: a variable that was taken out is not."""
+    try:
+        return insist(lambda: cloud.describe(name))
+    except NotFound:
+        return saved
 
 
 def is_change(method: Method) -> bool:
@@ -249,7 +257,7 @@ _VOLATILE = frozenset(
         "metageneration",
         "latestReadyRevision", "latestCreatedRevision", "updated", "timeCreated", "timeDeleted", "softDeleteTime",
         "hardDeleteTime", "scheduledDestroyTime", "destroyTime", "expiryTime", "instanceDeletionTime", "backupInterval",
-        "deletedAt", "name", "version", "revision",
+        "deletedAt", "effectiveTime", "name", "version", "revision",
     }
 )  # fmt: skip
 

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 import pytest
 
 from switchyard.clients.google.decommission.access import Access, open_access
-from switchyard.clients.google.decommission.opening import open_clouds
+from switchyard.clients.google.decommission.opening import open_kinds
 from switchyard.core.decommission.cloud import Cloud
 from switchyard.core.decommission.resources import Kind
 from tests.clients.google.decommission.cases import CASES, Case
@@ -44,7 +44,7 @@ def access(project: Project) -> Iterator[Access]:
 @pytest.fixture
 def open_cloud(access: Access) -> Callable[[Kind], Cloud]:
     """Opens the adapter of a kind; it never waits."""
-    return lambda kind: open_clouds("acme-ml", access, kinds=[kind], pause=lambda _: None)[kind]
+    return lambda kind: open_kinds("acme-ml", access, kinds=[kind], pause=lambda _: None)[kind]
 
 
 @pytest.fixture(
