@@ -18,6 +18,7 @@ from switchyard.clients.google.decommission.matching import (
     check_unchanged,
     find,
     find_manager,
+    looked_at_again,
     over,
 )
 from switchyard.clients.google.decommission.permissions import Permissions
@@ -145,7 +146,7 @@ class Buckets:
                     bucket.delete_blob(one["name"], generation=int(one["generation"]), **_HOW)
                 except _not_found():
                     continue  # a first call's, whose answer was lost
-        with translated("delete", now.name, "storage.buckets.delete"):
+        with looked_at_again(now.name), translated("delete", now.name, "storage.buckets.delete"):
             bucket.delete(if_metageneration_match=int(now.version), **_HOW)
         return over(now)
 

@@ -13,6 +13,7 @@ from switchyard.clients.google.decommission.matching import (
     check_same,
     check_unchanged,
     find,
+    looked_at_again,
     over,
     to_digest,
 )
@@ -111,12 +112,13 @@ class BuildTriggers:
         except NotFound:
             return over(resource)
         check_unchanged(resource, now)
-        self._api.call(
-            lambda client: client.projects().locations().triggers().delete(name=_to_path(now)),
-            action="delete",
-            where=now.name,
-            permission="cloudbuild.builds.update",
-        )
+        with looked_at_again(now.name):
+            self._api.call(
+                lambda client: client.projects().locations().triggers().delete(name=_to_path(now)),
+                action="delete",
+                where=now.name,
+                permission="cloudbuild.builds.update",
+            )
         return over(now)
 
     def recover(self, saved: Resource) -> Operation:

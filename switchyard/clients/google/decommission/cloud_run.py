@@ -17,6 +17,7 @@ from switchyard.clients.google.decommission.matching import (
     check_unchanged,
     find,
     find_manager,
+    looked_at_again,
     over,
 )
 from switchyard.clients.google.decommission.permissions import Permissions
@@ -161,7 +162,7 @@ class CloudRun:
         except NotFound:
             return over(resource)
         check_unchanged(resource, now)
-        with translated("delete", now.name, "run.services.delete"):
+        with looked_at_again(now.name), translated("delete", now.name, "run.services.delete"):
             begun = self._services.delete_service(request={"name": now.name, "etag": now.version}, **_HOW)
         return over(now, begun.operation.name)
 

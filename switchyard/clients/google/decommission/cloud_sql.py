@@ -16,6 +16,7 @@ from switchyard.clients.google.decommission.matching import (
     check_unchanged,
     find,
     find_manager,
+    looked_at_again,
     over,
 )
 from switchyard.clients.google.decommission.permissions import Permissions
@@ -178,18 +179,19 @@ class CloudSql:
         check_unchanged(resource, now)
         _check_deletable(now)
         project, short = _split(now.name)
-        answer = self._api.call(
-            lambda client: client.instances().delete(
-                project=project,
-                instance=short,
-                enableFinalBackup=True,
-                finalBackupTtlDays=str(FINAL_BACKUP_DAYS),
-                finalBackupDescription=f"{PREPARED_BY}: the last of {now.name}",
-            ),
-            action="delete",
-            where=now.name,
-            permission="cloudsql.instances.delete",
-        )
+        with looked_at_again(now.name):
+            answer = self._api.call(
+                lambda client: client.instances().delete(
+                    project=project,
+                    instance=short,
+                    enableFinalBackup=True,
+                    finalBackupTtlDays=str(FINAL_BACKUP_DAYS),
+                    finalBackupDescription=f"{PREPARED_BY}: the last of {now.name}",
+                ),
+                action="delete",
+                where=now.name,
+                permission="cloudsql.instances.delete",
+            )
         return over(now, answer["name"])
 
     def recover(self, saved: Resource) -> Operation:

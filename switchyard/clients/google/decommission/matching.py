@@ -1,14 +1,15 @@
 """What all adapters decide alike: which of a list is sought, and whether a resource is still the one that was read."""
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from switchyard.core.decommission.resources import Found, Kind, Operation, Resource, Sought
-from switchyard.core.errors import BadRecord, NotFound, StaleWrite
+from switchyard.core.errors import BadRecord, NotFound, StaleWrite, TryAgain
 
 
 class Listed(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,6 +91,17 @@ def to_digest(value: Any) -> str:
 def over(resource: Resource, name: str = "") -> Operation:
     """An act on `resource` that was begun; without `name`, it was over with its answer, or there was nothing to do."""
     return Operation(kind=resource.kind, resource=resource.name, name=name)
+
+
+@contextlib.contextmanager
+def looked_at_again(name: str) -> Iterator[None]:
+    """For a deletion of what was there a moment ago: that it is not there now is for the next call to find out.
+
+    Raises: TryAgain: NotFound in the block."""
+    try:
+        yield
+    except NotFound as err:
+        raise TryAgain(f"{name} went while it was being deleted; look again: {err}") from err
 
 
 def find_manager(labels: Mapping[str, str]) -> str:

@@ -15,6 +15,7 @@ from switchyard.clients.google.decommission.matching import (
     check_unchanged,
     find,
     find_manager,
+    looked_at_again,
     over,
     to_digest,
 )
@@ -153,12 +154,13 @@ class Secrets:
         left = [version for version in now.parts["versions"] if version["state"] != "DESTROYED"]
         if not left:
             etag = now.description.get("etag", "")
-            self._call(
-                lambda secrets: secrets.delete(name=now.name, etag=etag),
-                "delete",
-                now.name,
-                "secretmanager.secrets.delete",
-            )
+            with looked_at_again(now.name):
+                self._call(
+                    lambda secrets: secrets.delete(name=now.name, etag=etag),
+                    "delete",
+                    now.name,
+                    "secretmanager.secrets.delete",
+                )
             return over(now)
         if not now.description.get("versionDestroyTtl"):
             raise BadRequest(

@@ -12,6 +12,7 @@ from switchyard.clients.google.decommission.matching import (
     check_same,
     check_unchanged,
     find,
+    looked_at_again,
     over,
     to_digest,
 )
@@ -123,7 +124,8 @@ class ServiceAccounts:
         except NotFound:
             return over(resource)
         check_unchanged(resource, now)
-        self._call("delete", _by_id(now), "delete", "iam.serviceAccounts.delete")
+        with looked_at_again(now.name):
+            self._call("delete", _by_id(now), "delete", "iam.serviceAccounts.delete")
         return over(now)
 
     def recover(self, saved: Resource) -> Operation:

@@ -10,7 +10,7 @@ from switchyard.clients.google.decommission.access import open_access
 from switchyard.clients.google.decommission.opening import open_kinds
 from switchyard.core.decommission.cloud import Cloud
 from switchyard.core.decommission.resources import Activity, Kind
-from switchyard.core.errors import BadRecord, BadSetup, StaleWrite, TryAgain
+from switchyard.core.errors import BadRecord, BadSetup, NotFound, StaleWrite, TryAgain
 from tests.clients.google.decommission.cases import (
     Case,
     count_changes,
@@ -228,6 +228,17 @@ def test_a_refusal_at_each_act_says_what_is_missing(case: Case) -> None:
     for method_id in dict(acts):
         with pytest.raises(BadSetup, match=r"the permission [a-z]+\.[A-Za-z.]+ is missing"):
             _walk_with(case, Fault(kind=method_id, status=403, times=100))
+
+
+def test_a_404_at_each_act_is_not_taken_for_done(case: Case) -> None:
+    """Of what was there a moment ago: it is looked at again, or the walk stops; what is there is never left behind."""
+    acts, expected = _record(case)
+    for method_id in dict(acts):
+        try:
+            assert (method_id, _walk_with(case, Fault(kind=method_id, status=404))) == (method_id, expected)
+        except (NotFound, StaleWrite):
+            # Told to the caller. Only a bucket's deletion ends so: an object is left, and the bucket is not empty.
+            assert method_id.split(".")[-1] != "delete" or method_id == "storage.objects.delete"
 
 
 def test_a_conflict_at_each_act_is_said(case: Case) -> None:
