@@ -28,6 +28,7 @@ def decommission_next(wanted: DecommissionNextParameters) -> DecommissionTakenRe
             flow_account=wanted.by,
             dry_run=wanted.dry_run,
         ),
+        wanted.mlflow_environment,
     )
     result = to_taken_result(taken)
     show_decommission("next", result.lines)

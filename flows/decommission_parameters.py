@@ -137,6 +137,13 @@ class DecommissionNextParameters(msgspec.Struct, frozen=True, kw_only=True, forb
     costs_seen: Annotated[
         bool, Meta(description="you have looked at the bill yourself, where no billing export is named")
     ] = False
+    mlflow_environment: Annotated[
+        str,
+        Meta(
+            description="for the restore drill: the folder of a Python environment whose MLflow has the exported "
+            "schema; empty: the one below STATE_DIR that `make mlflow` or `make test-mlflow` made"
+        ),
+    ] = ""
     dry_run: DryRun = False
     by: By = ""
 

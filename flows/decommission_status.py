@@ -5,7 +5,8 @@ from prefect import flow
 from flows.answers.decommission import DecommissionStatusResult, to_status_result
 from flows.decommission_parameters import DecommissionStatusParameters
 from flows.signatures import takes
-from tasks.decommission import read_decommission
+from switchyard.core.decommission.rules import to_approvals_folder
+from tasks.decommission import now, read_decommission
 from tasks.show import name_flow_run, show_decommission
 
 
@@ -14,6 +15,7 @@ from tasks.show import name_flow_run, show_decommission
 def decommission_status(wanted: DecommissionStatusParameters) -> DecommissionStatusResult:
     """Reads the stored steps alone."""
     name_flow_run(f"decommission status {wanted.name}")
-    result = to_status_result(read_decommission(wanted.name))
+    status = read_decommission(wanted.name)
+    result = to_status_result(status, to_approvals_folder(status.walk.rules), now())
     show_decommission("status", result.lines)
     return result

@@ -2,6 +2,7 @@
 
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 
 from switchyard.clients.connect import connect
 from switchyard.clients.local_servers import find_page_problem
@@ -10,10 +11,14 @@ from switchyard.core.decommission.record import Record
 from switchyard.core.decommission.resources import Sought
 from switchyard.core.decommission.rules import Rules
 from switchyard.services import decommission
+from switchyard.services.decommission_approvals import FolderApprovals
 from switchyard.services.decommission_evidence import OutsideEvidence
 from switchyard.services.decommission_looking import Site
+from switchyard.services.drill import RestoreDrill
 from tasks.pages import to_page_url
 from tasks.policy import effect
+
+_ENTRYPOINT = Path(__file__).parents[1] / "deployments" / "mlflow" / "entrypoint.py"
 
 
 @effect
@@ -29,9 +34,9 @@ def read_decommission(name: str) -> Status:
 
 
 @effect
-def take_next_state(name: str, wanted: Wanted) -> Taken:
+def take_next_state(name: str, wanted: Wanted, mlflow_environment: str = "") -> Taken:
     """Goes one state further. A retry goes on with what the try before has noted."""
-    return decommission.take_next(_to_site(), name, wanted)
+    return decommission.take_next(_to_site(mlflow_environment), name, wanted)
 
 
 @effect
@@ -63,10 +68,13 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def _to_site() -> Site:
+def _to_site(mlflow_environment: str = "") -> Site:
     outside = connect()
     evidence = OutsideEvidence(
-        outside, find_page_problem=lambda id_: find_page_problem(to_page_url(id_), outside.settings.api_token)
+        outside,
+        find_page_problem=lambda id_: find_page_problem(to_page_url(id_), outside.settings.api_token),
+        drill=RestoreDrill(outside, entrypoint=_ENTRYPOINT, environment=mlflow_environment),
+        approvals=FolderApprovals(outside),
     )
     return Site(
         open_clouds=outside.open_clouds,

@@ -1,16 +1,19 @@
 """What `decommission plan`, `status`, `next`, `undo` and `record` answer, and how it is shown."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
 
 import msgspec
 
+from switchyard.core.decommission.approvals import Statement, to_commands
 from switchyard.core.decommission.outcomes import Planned, Status, Taken
 from switchyard.core.decommission.plan import Plan, to_text
 from switchyard.core.decommission.record import Record, to_markdown
 from switchyard.core.decommission.states import State
 from switchyard.core.errors import SwitchyardError
+
+_SIGNED_FOR: Final = timedelta(days=7)
 
 
 class DecommissionPlanResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +47,7 @@ class DecommissionStatusResult(msgspec.Struct, frozen=True, kw_only=True):
     back: str
     said_last: str
     cost_query: str
+    to_sign: str = ""  # what each of several people pastes to approve; empty: nothing is to be signed now
 
     @property
     def lines(self) -> list[str]:
@@ -61,6 +65,7 @@ class DecommissionStatusResult(msgspec.Struct, frozen=True, kw_only=True):
                 f"next       {self.following.value}; looks at {', '.join(self.needs)}",
                 f"           is held up by {self.stops}",
             ]
+        found += ["", "To approve, each person runs this with their own address:", self.to_sign] if self.to_sign else []
         found += ["", "What it costs now:", self.cost_query] if self.cost_query else []
         return found
 
@@ -130,9 +135,14 @@ def to_plan_result(planned: Planned) -> DecommissionPlanResult:
     )
 
 
-def to_status_result(status: Status) -> DecommissionStatusResult:
-    """Of a walk's rows."""
+def to_status_result(status: Status, approvals_folder: str, now: datetime) -> DecommissionStatusResult:
+    """Of a walk's rows, with what is to be signed now, which expires a week later."""
     walk = status.walk
+    is_signed = walk.rules.approvals > 1 and status.following in (State.APPROVED, State.DELETING)
+    expires_at = (now + _SIGNED_FOR).replace(microsecond=0)
+    statement = Statement(
+        digest=walk.inventory, state=State.APPROVED.value, approver="you@example.com", expires_at=expires_at
+    )
     return DecommissionStatusResult(
         name=walk.name,
         state=walk.state,
@@ -147,6 +157,7 @@ def to_status_result(status: Status) -> DecommissionStatusResult:
         back=status.back,
         said_last=status.said_last,
         cost_query=status.cost_query,
+        to_sign=to_commands(statement, approvals_folder) if is_signed else "",
     )
 
 

@@ -295,7 +295,8 @@ class _Next:
     def _read_approval(self, against: Against) -> ApprovalEvidence:
         """Signed statements are verified again; a digest that was typed counts for a day."""
         now, wanted = against.now, self._wanted
-        approvers = list(self._site.evidence.read_approvals(against, State.APPROVED.value))
+        handed_in = self._site.evidence.read_approvals(against, State.APPROVED.value)
+        approvers = list(handed_in.approvers)
         if wanted.confirm:
             approvers.append(
                 Approver(
@@ -312,7 +313,11 @@ class _Next:
             if isinstance(kept, ApprovalEvidence):
                 approvers += [one for one in kept.approvers if one.how == "typed"]
         return ApprovalEvidence(
-            inventory=against.inventory, read_at=now, approvers=tuple(approvers), flow_account=wanted.flow_account
+            inventory=against.inventory,
+            read_at=now,
+            approvers=tuple(approvers),
+            refused=handed_in.refused,
+            flow_account=wanted.flow_account,
         )
 
     def _to_taken(self, found: EvidenceSet, state: State, refusals: tuple[str, ...], acts: tuple[str, ...]) -> Taken:

@@ -2,7 +2,7 @@
 outside systems of the settings. Changes nothing."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
 from typing import Final
@@ -13,7 +13,6 @@ from switchyard.clients.connect import Outside
 from switchyard.core.comparison.filter import parse_filter
 from switchyard.core.comparison.found import FoundRun, RunQuery
 from switchyard.core.decommission.evidence import (
-    Approver,
     DrillEvidence,
     ExportEvidence,
     KeptEvidence,
@@ -23,7 +22,7 @@ from switchyard.core.decommission.evidence import (
     VerifyEvidence,
 )
 from switchyard.core.decommission.gates import Against
-from switchyard.core.decommission.readers import Approvals, Drill, Newest
+from switchyard.core.decommission.readers import Approvals, Drill, HandedIn, Newest
 from switchyard.core.errors import BadRecord, BadSetup, NotFound, catch, to_message
 from switchyard.core.mlflow.export import MARKER, read_marker
 from switchyard.core.verify.findings import KIND, State
@@ -159,9 +158,9 @@ class OutsideEvidence:
                 newest_point = max(newest_point, -1 if look.newest_ms is None else look.newest_ms)
         return Newest(run_at=_to_moment(newest_run[0]), run_id=newest_run[1], point_at=_to_moment(newest_point))
 
-    def read_approvals(self, against: Against, state: str) -> Sequence[Approver]:
+    def read_approvals(self, against: Against, state: str) -> HandedIn:
         """See the port."""
-        return self._approvals(against, state) if self._approvals else ()
+        return self._approvals(against, state) if self._approvals else HandedIn()
 
     def _read_manifest(self) -> tuple[str, bytes, Manifest]:
         folder = f"{self._outside.settings.artifacts_uri}/manifests/"

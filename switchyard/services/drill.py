@@ -1,10 +1,104 @@
 """A restore drill: what an MLflow server answers over a restored database, held against the export."""
 
+from contextlib import closing
 from datetime import UTC, datetime
+from pathlib import Path
 
-from switchyard.core.decommission.drilling import Drilled, choose_runs, compare_models, compare_runs, cut
+import requests
+
+from switchyard.clients.connect import Outside
+from switchyard.clients.mlflow.export.restore import restore_store
+from switchyard.clients.mlflow.http import MlflowServer
+from switchyard.clients.mlflow.rest_store import RestStore
+from switchyard.clients.mlflow.temporary_server import read_version, run_server
+from switchyard.core.artifacts.plan import ArtifactRun, How
+from switchyard.core.decommission.drilling import (
+    Drilled,
+    choose_runs,
+    compare_models,
+    compare_runs,
+    cut,
+    to_environment_name,
+)
+from switchyard.core.decommission.evidence import DrillEvidence, ExportEvidence
+from switchyard.core.decommission.gates import Against
+from switchyard.core.errors import BadSetup
 from switchyard.core.ports import RegistrySource, Tracking
 from switchyard.core.registry.importing import SourceModel
+from switchyard.services import artifacts
+
+
+class RestoreDrill:
+    """`core.decommission.readers.Drill` on this machine.
+
+    Args:
+        entrypoint: `deployments/mlflow/entrypoint.py`, which starts the server.
+        environment: the folder of a Python with MLflow; empty: the one of STATE_DIR that has the exported schema.
+    """
+
+    def __init__(self, outside: Outside, *, entrypoint: Path, environment: str = "") -> None:
+        self._outside = outside
+        self._entrypoint = entrypoint
+        self._environment = environment
+
+    def __call__(self, against: Against, export: ExportEvidence) -> DrillEvidence:
+        """See the port. The database of MLFLOW_RESTORE_STORE_URI is filled, and stays; a second call compares every row
+        of it before it drills again."""
+        found = self._drill(export.uri, against.rules.drill_runs)
+        damaged = self._find_damaged(found.runs)
+        return DrillEvidence(
+            inventory=against.inventory,
+            read_at=datetime.now(UTC),
+            export_digest=export.digest,
+            drilled_at=found.drilled_at,
+            mlflow_version=found.server,
+            asked_runs=len(found.runs),
+            of_runs=found.of_runs,
+            equal_runs=found.equal_runs,
+            registry_equal=found.registry_equal,
+            artifacts_equal=not damaged,
+            differences=(*found.differences, *cut(damaged)),
+        )
+
+    def _drill(self, export_uri: str, runs: int) -> Drilled:
+        outside = self._outside
+        settings = outside.settings
+        if not settings.mlflow_restore_store_uri:
+            raise BadSetup(
+                "A drill needs an empty database of the kind that was exported. Make one, then name it: "
+                "export MLFLOW_RESTORE_STORE_URI=postgresql://<user>:<password>@<host>/<database>"
+            )
+        export, _ = restore_store(export_uri, outside.objects(export_uri), settings.mlflow_restore_store_uri)
+        folder = Path(self._environment or Path(settings.state_dir) / to_environment_name(export.alembic_version))
+        python = folder / "bin" / "python"
+        if not python.exists():
+            raise BadSetup(f"{folder} has no MLflow. Make it: make {folder}/.installed")
+        with (
+            run_server(python, self._entrypoint, settings.mlflow_restore_store_uri) as url,
+            closing(RestStore(MlflowServer(url, requests.Session))) as store,
+            closing(outside.open_export(export_uri)) as exported,
+            closing(outside.open_registry(export_uri)) as models,
+        ):
+            return drill(
+                export_uri,
+                schema=export.alembic_version,
+                server=read_version(python),
+                exported=(exported, models),
+                answered=(store, store),
+                runs=runs,
+            )
+
+    def _find_damaged(self, run_ids: tuple[str, ...]) -> list[str]:
+        """What of the copied artifacts of these runs is not what was copied; every byte of them is read."""
+        copies = self._outside.artifact_copies.read(run_ids)
+        found = []
+        for run_id, copy in copies.items():
+            how = How(to_uri=copy.to_uri)
+            verified = artifacts.verify_runs(
+                self._outside, [ArtifactRun(mlflow_run_id=run_id)], how, against_source=False
+            )
+            found += [f"artifacts of run {run_id}: {one}" for line in verified for one in line.problems]
+        return found
 
 
 def drill(

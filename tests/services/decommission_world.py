@@ -24,7 +24,7 @@ from switchyard.core.decommission.evidence import (
 from switchyard.core.decommission.gates import Against
 from switchyard.core.decommission.order import STOPPED, find_owner
 from switchyard.core.decommission.outcomes import Planned, Taken, Wanted
-from switchyard.core.decommission.readers import Newest
+from switchyard.core.decommission.readers import HandedIn, Newest
 from switchyard.core.decommission.resources import (
     Activity,
     Caller,
@@ -334,8 +334,8 @@ class FakeEvidence:
     def read_newest(self) -> Newest:
         return self.newest
 
-    def read_approvals(self, against: Against, state: str) -> Sequence[Approver]:
-        return self.approvers
+    def read_approvals(self, against: Against, state: str) -> HandedIn:
+        return HandedIn(approvers=tuple(self.approvers))
 
 
 class FaultyDecommissions:

@@ -16,6 +16,7 @@ from switchyard.clients.local_servers import find_page_problem
 from switchyard.clients.settings import read_settings
 from switchyard.core.decommission.evidence import DrillEvidence, ExportEvidence
 from switchyard.core.decommission.gates import Against, check_kept, check_published, check_verify
+from switchyard.core.decommission.readers import HandedIn
 from switchyard.core.decommission.rules import Rules
 from switchyard.core.errors import BadSetup, NotFound
 from switchyard.core.ports import ANY
@@ -197,7 +198,7 @@ def test_a_drill_and_approvals_are_asked_for_where_there_are_any(stores: Stores)
     export: ExportEvidence = evidence["export"]
     with pytest.raises(BadSetup, match="restore drill"):
         stores.reader().drill(stores.against(), export)
-    assert stores.reader().read_approvals(stores.against(), "approved") == ()
+    assert stores.reader().read_approvals(stores.against(), "approved") == HandedIn()
     asked: list[str] = []
 
     def drill(against: Against, of: ExportEvidence) -> DrillEvidence:
@@ -205,11 +206,13 @@ def test_a_drill_and_approvals_are_asked_for_where_there_are_any(stores: Stores)
         found: DrillEvidence = evidence["drill"]
         return found
 
-    approvers = evidence["approval"].approvers
-    reader = stores.reader(drill=drill, approvals=lambda _against, state: approvers if state == "approved" else ())
+    handed_in = HandedIn(approvers=evidence["approval"].approvers)
+    reader = stores.reader(
+        drill=drill, approvals=lambda _against, state: handed_in if state == "approved" else HandedIn()
+    )
     assert reader.drill(stores.against(), export) == evidence["drill"]
     assert asked == [export.digest]
-    assert reader.read_approvals(stores.against(), "approved") == approvers
+    assert reader.read_approvals(stores.against(), "approved") == handed_in
 
 
 def test_a_page_that_does_not_open_says_why() -> None:

@@ -106,6 +106,7 @@ class DrillEvidence(Evidence, frozen=True, kw_only=True, tag="drill"):
     drilled_at: datetime
     mlflow_version: str
     asked_runs: int
+    of_runs: int  # that the export holds
     equal_runs: int
     registry_equal: bool
     artifacts_equal: bool
@@ -157,6 +158,7 @@ class ApprovalEvidence(Evidence, frozen=True, kw_only=True, tag="approval"):
     """Who approved, as far as it could be verified."""
 
     approvers: tuple[Approver, ...]
+    refused: tuple[str, ...] = ()  # what was handed in, and proves nothing
     flow_account: str = ""  # who runs the flow: no approver of their own act where two are asked for
 
 

@@ -201,7 +201,7 @@ def check_export(found: ExportEvidence) -> list[str]:
 
 def check_drill(found: DrillEvidence, export: AnyEvidence | None, against: Against) -> list[str]:
     """A real MLflow answered from that export."""
-    again = "Run the drill again: switchyard decommission drill"
+    again = "Run: switchyard decommission next"
     refusals = []
     if not isinstance(export, ExportEvidence) or export.digest != found.export_digest:
         of = export.digest if isinstance(export, ExportEvidence) else "not read"
@@ -213,8 +213,9 @@ def check_drill(found: DrillEvidence, export: AnyEvidence | None, against: Again
         )
     if not found.mlflow_version:
         refusals.append(f"No MLflow answered in the drill. {again}")
-    if found.asked_runs < against.rules.drill_runs:
-        refusals.append(f"The drill asked for {found.asked_runs} runs; {against.rules.drill_runs} are needed. {again}")
+    wanted = min(against.rules.drill_runs, found.of_runs)
+    if found.asked_runs < wanted:
+        refusals.append(f"The drill asked for {found.asked_runs} runs; {wanted} are needed. {again}")
     if found.equal_runs != found.asked_runs:
         refusals.append(
             f"{found.asked_runs - found.equal_runs} of {found.asked_runs} runs differ in the restored MLflow: "
@@ -315,7 +316,7 @@ def check_unused(found: UseEvidence, rules: Rules) -> list[str]:
 
 def check_approval(found: ApprovalEvidence, against: Against, of: State) -> list[str]:
     """Enough people approved this inventory, for this, and still do."""
-    refusals = []
+    refusals = list(found.refused)
     valid: set[str] = set()
     for one in found.approvers:
         who = one.who or "someone without a name"

@@ -1,6 +1,5 @@
 """The evidence that Google Cloud does not have, as ports: what MLflow, our results and people say."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -23,6 +22,13 @@ class Newest(msgspec.Struct, frozen=True, kw_only=True):
     run_at: datetime | None = None  # a run was started or ended then
     run_id: str = ""
     point_at: datetime | None = None
+
+
+class HandedIn(msgspec.Struct, frozen=True, kw_only=True):
+    """The approvals that people handed in."""
+
+    approvers: tuple[Approver, ...] = ()  # who is proved to approve
+    refused: tuple[str, ...] = ()  # what else was handed in, and why it does not count
 
 
 class EvidenceReader(Protocol):
@@ -50,7 +56,7 @@ class EvidenceReader(Protocol):
     def read_newest(self) -> Newest:
         """The newest run and point of MLflow's. Raises: BadSetup: no MLflow is named."""
 
-    def read_approvals(self, against: Against, state: str) -> Sequence[Approver]:
+    def read_approvals(self, against: Against, state: str) -> HandedIn:
         """Whose approvals of that inventory and state are verified."""
 
 
@@ -64,5 +70,5 @@ class Drill(Protocol):
 class Approvals(Protocol):
     """Verifies who approved."""
 
-    def __call__(self, against: Against, state: str) -> Sequence[Approver]:
+    def __call__(self, against: Against, state: str) -> HandedIn:
         """Those whose approval of the inventory and state is proved. A second call reads again."""

@@ -21,3 +21,8 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     export_uri: str = ""
     folder_uri: str = ""  # where inventory and record are kept
     costs_seen: bool = False  # a person has looked at the bill, where no billing export is named
+
+
+def to_approvals_folder(rules: Rules) -> str:
+    """Where the statements and their signatures are, with a slash at its end."""
+    return f"{rules.folder_uri.rstrip('/')}/approvals/"

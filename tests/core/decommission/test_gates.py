@@ -114,6 +114,7 @@ WRONG: list[tuple[State, str, dict[str, Any], str]] = [
     (State.EXPORTED, "export", {"digest": "sha256:" + "9" * 64}, "The drill is of export sha256:222"),
     (State.EXPORTED, "drill", {"drilled_at": NOW - timedelta(hours=25)}, "at most 24 h count"),
     (State.EXPORTED, "drill", {"asked_runs": 2, "equal_runs": 2}, "asked for 2 runs; 3 are needed"),
+    (State.EXPORTED, "drill", {"asked_runs": 1, "equal_runs": 1, "of_runs": 2}, "asked for 1 runs; 2 are needed"),
     (State.EXPORTED, "drill", {"equal_runs": 2, "differences": ("run a: loss",)}, "1 of 3 runs differ"),
     (State.EXPORTED, "drill", {"registry_equal": False}, "registry differs"),
     (State.EXPORTED, "drill", {"artifacts_equal": False}, "Artifacts differ"),

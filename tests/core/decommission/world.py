@@ -158,6 +158,7 @@ def make_evidence() -> EvidenceSet:
             drilled_at=NOW - timedelta(hours=2),
             mlflow_version="3.17.2",
             asked_runs=3,
+            of_runs=5,
             equal_runs=3,
             registry_equal=True,
             artifacts_equal=True,
