@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
+from docker.utils.build import exclude_paths
 
 from deployments.mlflow.entrypoint import FIXED, FRONTS, REFUSED
 from tests.deployments.image import Image, read_commands, read_image
@@ -120,3 +121,11 @@ def test_with_a_bucket_of_google_cloud_there_is_no_minio() -> None:
     assert set(server["depends_on"]) == {"upgrade"}
     assert server["environment"]["MLFLOW_ARTIFACTS_DESTINATION"].startswith("gs://")
     assert server["environment"]["MLFLOW_S3_ENDPOINT_URL"] == ""
+
+
+def test_passwords_are_no_part_of_a_build() -> None:
+    """What the Dockerfile copies is sent to the engine, and nothing else of the folder."""
+    patterns = [line for line in (FOLDER / ".dockerignore").read_text().splitlines() if line and line[0] != "#"]
+    sent = {name for name in exclude_paths(str(FOLDER), patterns) if (FOLDER / name).is_file()}
+    copied = {word for command in read_commands("mlflow") if command.name == "COPY" for word in command.value[:-1]}
+    assert sent - {"Dockerfile", ".dockerignore"} == copied  # those two are read by the engine, and copied nowhere
