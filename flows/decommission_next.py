@@ -17,12 +17,11 @@ def decommission_next(wanted: DecommissionNextParameters) -> DecommissionTakenRe
     """Evidence, gate, acts, proof. Fails where the gate refuses; run again, it goes on where it was."""
     wanted = with_starter(wanted)
     name_flow_run(f"decommission next {wanted.name}")
-    confirm = wanted.confirm
     taken = take_next_state(
         wanted.name,
         Wanted(
             by=wanted.by,
-            confirm=f"sha256:{confirm.removeprefix('sha256:')}" if confirm else "",
+            confirm=wanted.confirm,
             known_callers=wanted.known_callers,
             costs_seen=wanted.costs_seen,
             flow_account=wanted.by,

@@ -129,8 +129,9 @@ class DecommissionNextParameters(msgspec.Struct, frozen=True, kw_only=True, forb
     confirm: Annotated[
         str,
         Meta(
-            pattern="^(|(sha256:)?[0-9a-f]{64})$",
-            description="the inventory's digest, as the plan shows it: you approve the deletion of all that it lists",
+            pattern="^(|(sha256:)?[0-9a-f]{12,64})$",
+            description="the inventory's digest, as the plan shows it, or its first 12 digits or more: you approve the "
+            "deletion of all that it lists",
         ),
     ] = ""
     known_callers: KnownCallers = ()

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from switchyard.core.decommission.approvals import is_typed
 from switchyard.core.decommission.evidence import (
     ApprovalEvidence,
     Approver,
@@ -302,7 +303,7 @@ class _Next:
                 Approver(
                     who=wanted.by,
                     how="typed",
-                    digest=wanted.confirm,
+                    digest=against.inventory if is_typed(against.inventory, wanted.confirm) else wanted.confirm,
                     state=State.APPROVED.value,
                     approved_at=now,
                     expires_at=now + TYPED_FOR,

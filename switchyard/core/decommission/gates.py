@@ -340,7 +340,7 @@ def check_approval(found: ApprovalEvidence, against: Against, of: State) -> list
         refusals.append(
             f"{len(valid)} of {against.rules.approvals} approvals of {against.inventory} are there to enter "
             f"{of.value!r}. To approve: switchyard decommission next --confirm {against.inventory}"
-            + (", or signed statements (docs/decommission.md)" if against.rules.approvals > 1 else "")
+            + (", or signed statements (docs/approvals.md)" if against.rules.approvals > 1 else "")
         )
     return refusals if len(valid) < against.rules.approvals else []
 
