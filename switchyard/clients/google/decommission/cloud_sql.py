@@ -334,7 +334,9 @@ def _to_time(backup: Mapping[str, Any]) -> str:
 
 
 def _to_settable(resource: Resource) -> dict[str, Any]:
-    settings = {key: value for key, value in resource.description["settings"].items() if key != "settingsVersion"}
+    """Without what `prepare` sets: an inventory is older than that, and a backup is not."""
+    ours = {"settingsVersion", *_KEEPING}
+    settings = {key: value for key, value in resource.description["settings"].items() if key not in ours}
     return {"settings": settings, "databaseVersion": resource.description.get("databaseVersion")}
 
 

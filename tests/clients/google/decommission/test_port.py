@@ -108,6 +108,17 @@ def test_undo_of_a_delete_is_what_was_saved(project: Project, case: Case, cloud:
     assert to_saved(cloud.describe(case.name)) == to_saved(saved)
 
 
+def test_undo_goes_by_an_inventory_that_is_older_than_the_preparation(case: Case, cloud: Cloud) -> None:
+    """Brought back, then started, each twice: all by what was read before anything was touched."""
+    inventory = cloud.describe(case.name)
+    walk(cloud, case.name, "prepare", "stop", "delete")
+    for act in (cloud.recover, cloud.recover, cloud.start, cloud.start):
+        assert not finish(cloud, act(inventory)).problem
+    after = cloud.describe(case.name)
+    assert after.activity is inventory.activity
+    assert after.policy.get("bindings", []) == inventory.policy.get("bindings", [])
+
+
 def test_what_is_deleted_is_gone_from_the_lists(project: Project, case: Case, cloud: Cloud) -> None:
     """By whole lists. A secret waits for its destruction, which is said."""
     walk(cloud, case.name, "prepare", "delete")
