@@ -137,6 +137,8 @@ class Storage(Service):
             policy = self.policies.write(f"storage/{bucket['name']}", call.body)
         except Refused as err:
             raise Refused(412, err.message) if err.code == 409 else err from err
+        # Whether this changes the bucket's metageneration, no source says; who reads it again is right either way.
+        self._touch(bucket)
         return {"kind": "storage#policy", **policy}
 
     @route("storage.buckets.testIamPermissions")
