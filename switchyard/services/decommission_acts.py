@@ -121,6 +121,8 @@ class Acting:
             was_so = has_effect(act, act.kind, fresh)
             if not was_so:
                 resource = saved if act.verb in ("recover", "start") else fresh
+                if act.verb == "start":  # undo may have made it anew, and then has noted its id
+                    resource = msgspec.structs.replace(saved, unique_id=progress.expected_id(act.resource))
                 self._begin(cloud, act, resource, was_begun=seen.state == "begun")
         self.note(act.verb, "done", resource=act.resource, proof=self._read_back(cloud, act, was_so=was_so))
 

@@ -240,6 +240,8 @@ class FakeCloud:
     def start(self, saved: Resource) -> Operation:
         if saved.name not in self._google.there and self._kind is not Kind.VARIABLE:
             raise NotFound(f"there is no {self._kind} {saved.name}")
+        if self._google.there.get(saved.name, saved).unique_id != saved.unique_id:
+            raise StaleWrite(f"{saved.name} is another one than {saved.unique_id}")
         if self._google.there.get(saved.name, saved).activity is saved.activity and saved.name in self._google.there:
             return Operation(kind=self._kind, resource=saved.name)
         return self._google.act("start", saved)

@@ -51,7 +51,7 @@ _WORDS: Final[Mapping[Kind, Words]] = {
         prepare="versions are destroyed with a delay",
         stop="all versions disabled",
         delete="its versions first",
-        back="never; a copy of its values is not saved",
+        back="until the delay of its versions' destruction is over; its values are saved nowhere",
     ),
     Kind.VARIABLE: Words(
         stop="taken from the service, which gets a new revision",
@@ -97,7 +97,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 def to_plan(inventory: Inventory, rules: Rules, costs: Sequence[Cost] = ()) -> Plan:
     """What `switchyard decommission next` will do, state by state."""
     paid = {cost.resource: f"{cost.amount:.2f} {cost.currency}" for cost in costs}
-    places = sorted({place for found in inventory.found for place in found.places})
+    places = sorted({place for found in inventory.found for place in found.places if "/" not in place})
     return Plan(
         digest=inventory.digest,
         project=inventory.sought.project,
