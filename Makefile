@@ -15,7 +15,7 @@ export PYTHONUNBUFFERED := 1
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up deploy test test-flows test-slow test-kills test-races test-mlflow mlflow test-reader test-decommission faults check bench clean
+.PHONY: help setup run up deploy test test-flows test-slow test-kills test-races test-mlflow mlflow test-reader test-decommission test-decommission-faults faults check bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -85,7 +85,10 @@ $(STATE)/google-run/.installed: constraints.txt
 	@touch $@
 
 test-decommission: setup $(STATE)/google-run/.installed ## the adapter of Cloud Run, by google-cloud-run, against the local endpoint
-	PYTHONPATH=$(STATE)/google-run $(BIN)/python -m pytest -m "needs_google_run and not slow" -n 2 tests/clients/google tests/emulators/google
+	PYTHONPATH=$(STATE)/google-run $(BIN)/python -m pytest -m "needs_google_run and not slow" -n 2 tests/clients/google tests/emulators/google tests/services/test_decommission_endpoint.py
+
+test-decommission-faults: setup $(STATE)/google-run/.installed ## each fault of Google's at each act of a decommission
+	PYTHONPATH=$(STATE)/google-run $(BIN)/python -m pytest -m "needs_google_run and slow" -n 2 tests/services/test_decommission_endpoint.py
 
 # In memory where that can be: hundreds of small databases, and each write of theirs waits for the disk.
 faults: setup ## every fault of docs/reliability.md, several times; writes its table
