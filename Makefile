@@ -15,7 +15,8 @@ export PYTHONUNBUFFERED := 1
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up deploy test test-flows test-slow test-kills test-races test-mlflow mlflow test-reader test-decommission test-decommission-faults faults check bench clean
+.PHONY: help setup run up deploy test test-flows test-slow test-kills test-races test-mlflow mlflow test-models test-reader \
+	test-decommission test-decommission-faults faults check bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -89,6 +90,15 @@ test-decommission: setup $(STATE)/google-run/.installed ## the adapter of Cloud 
 
 test-decommission-faults: setup $(STATE)/google-run/.installed ## each fault of Google's at each act of a decommission
 	PYTHONPATH=$(STATE)/google-run $(BIN)/python -m pytest -m "needs_google_run and slow" -n 2 tests/services/test_decommission_endpoint.py
+
+# Beside what the extra brings: what trains the models, with which XGBoost's classes come.
+$(STATE)/models-xgboost/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[xgboost]' "scikit-learn==1.9.1"
+	@touch $@
+
+test-models: setup $(STATE)/models-xgboost/.installed ## models that XGBoost has trained, and damaged ones (DAMAGED=200 of each format)
+	DAMAGED=$(or $(DAMAGED),6) $(BIN)/python -m pytest -m needs_models
 
 # In memory where that can be: hundreds of small databases, and each write of theirs waits for the disk.
 faults: setup ## every fault of docs/reliability.md, several times; writes its table

@@ -1,13 +1,14 @@
 """From what is asked and who answers to what is sent: but for the ids, the same state answers the same."""
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from serving.predictions.ids import Ids
 from serving.predictions.state import Loaded, State
-from switchyard.core.errors import TryAgain
-from switchyard.core.predictions.requests import PredictRequest
+from switchyard.core.errors import BadRequest, TryAgain
+from switchyard.core.predictions.requests import PredictRequest, RowsRequest
+from switchyard.core.predictions.signature import read_rows
 from switchyard.core.predictions.sources import Tried
 
 CHAMPION: Final = "champion"
@@ -21,6 +22,19 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     scores: tuple[float, ...]
     known: bool
     popular_by: str | msgspec.UnsetType = msgspec.UNSET  # of a buyer who is not known: what made these popular
+    prediction_id: str
+    model: str
+    version: int
+    digest: str
+    source: str
+    arm: str
+    fallback: bool
+
+
+class RowPrediction(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The answer to one row; the rest as in `Prediction`."""
+
+    prediction: Any  # a number, a text, true or false, or a list of these
     prediction_id: str
     model: str
     version: int
@@ -49,6 +63,41 @@ class Answered(msgspec.Struct, frozen=True, kw_only=True):
     model: ModelBlock
 
 
+class RowsAnswered(msgspec.Struct, frozen=True, kw_only=True):
+    """The body of an answer to rows: one prediction for each, in order."""
+
+    predictions: list[RowPrediction]
+    model: ModelBlock
+
+
+def answer_rows(request: RowsRequest, state: State) -> RowsAnswered:
+    """The predictions for all rows of `request`, of the champion: rows name no buyer who could be the challenger's.
+
+    Raises: TryAgain: no model is loaded, or its process has ended. BadRequest: the rows are not what it takes; names
+    columns and types. BadRecord: it failed on these rows.
+    """
+    champion = state.champion
+    if champion is None or champion.rows is None:
+        raise TryAgain(f"no model is loaded: {state.problem}")
+    rows = read_rows(request.instances, champion.rows.signature)
+    return RowsAnswered(
+        predictions=[
+            RowPrediction(
+                prediction=value,
+                prediction_id=_IDS.make(),
+                model=champion.name,
+                version=champion.version,
+                digest=champion.digest,
+                source=champion.source.setting,
+                arm=CHAMPION,
+                fallback=champion.fallback,
+            )
+            for value in champion.rows.answer(rows)
+        ],
+        model=to_block(champion, CHAMPION, state.tried),
+    )
+
+
 def answer(request: PredictRequest, state: State) -> Answered:
     """The predictions for all buyers of `request`.
 
@@ -68,6 +117,8 @@ def ask(loaded: Loaded, arm: str, request: PredictRequest, buyer_id: str, *, fal
 
     Raises: BadRequest: the model cannot do what is asked.
     """
+    if loaded.recommender is None:
+        raise BadRequest(f"version {loaded.version} of model {loaded.name} answers rows, and recommends nothing")
     found = loaded.recommender.recommend(buyer_id, request.k, only=request.only, without_bought=request.without_bought)
     return Prediction(
         product_ids=found.product_ids,

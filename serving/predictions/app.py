@@ -13,6 +13,7 @@ from serving.access import Access, Door
 from serving.predictions.behind import Behind, make_behind
 from serving.predictions.counts import Counts
 from serving.predictions.holder import POLL_S, Holder
+from serving.predictions.loader_process import RowLoader
 from serving.predictions.rate import Rate
 from serving.predictions.routes import Routes, to_need
 from serving.problems import FOR_PROGRAMS
@@ -23,6 +24,7 @@ from switchyard.core.ports import Models
 from switchyard.core.predictions.sources import Kind, Source, list_sources
 from switchyard.core.registry.rows import ModelVersion
 from switchyard.services import model_sources
+from switchyard.services.model_loading import OpenRows
 
 
 @dataclass(frozen=True)
@@ -63,17 +65,22 @@ class Application:
                 self.routes.holder.stop()
                 self.routes.work.close()
                 await run_sync(self._behind.stop)
+                await run_sync(self.routes.holder.close)
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 
 
-def create_app(outside: Outside, options: Options) -> Application:
+def create_app(outside: Outside, options: Options, open_rows: OpenRows | None = None) -> Application:
     """The application over what `outside` is connected to; the first model is loaded once the server runs.
 
     Raises: BadSetup: API_TOKENS_FILE, BUYER_KEY_FILE or the rate is not what it must be.
     """
     settings = outside.settings
-    holder = Holder(partial(to_ports, outside, to_mlflow(outside)), partial(choose_sources, outside, options.model))
+    holder = Holder(
+        partial(to_ports, outside, to_mlflow(outside)),
+        partial(choose_sources, outside, options.model),
+        open_rows=open_rows or RowLoader(settings.model_loader_python),
+    )
     rate = Rate(options.rate or settings.predict_rate, workers=options.workers)
     counts = Counts(holder)
     behind = make_behind(outside, holder, rate, counts.registry)
@@ -83,6 +90,7 @@ def create_app(outside: Outside, options: Options) -> Application:
         rate,
         answer=behind.router.answer,
         on_answered=behind.note,
+        on_rows_answered=behind.note_rows,
         predict_route=settings.aip_predict_route,
         health_route=settings.aip_health_route,
     )

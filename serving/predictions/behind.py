@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
 
-from serving.predictions.answering import Answered
+from serving.predictions.answering import Answered, RowsAnswered
 from serving.predictions.feedback import FEEDBACK, STATISTICS, FeedbackRoutes
 from serving.predictions.holder import Holder
 from serving.predictions.rate import Rate
@@ -15,7 +15,7 @@ from serving.predictions.shadow import Shadow
 from serving.predictions.state import State
 from switchyard.clients.buyer_key import read_buyer_key
 from switchyard.clients.connect import Outside
-from switchyard.core.predictions.requests import PredictRequest
+from switchyard.core.predictions.requests import PredictRequest, RowsRequest
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,10 @@ class Behind:
         """What follows an answer that was sent."""
         self.recorder.note(request, state, answered, seconds)
         self.shadow.note(request, state, answered, seconds)
+
+    def note_rows(self, request: RowsRequest, state: State, answered: RowsAnswered, seconds: float) -> None:
+        """The same of rows, for which no challenger is asked."""
+        self.recorder.note(request, state, answered, seconds)
 
     def start(self) -> None:
         """Starts the threads."""

@@ -8,7 +8,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from serving.predictions.answering import Answered
+from serving.predictions.answering import Answered, Prediction, RowsAnswered
 from serving.predictions.holder import Holder
 
 BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -78,7 +78,7 @@ class Counts:
 
         # Finding a metric by its labels takes longer than counting.
         self._of_route: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
-        self._of_answer: dict[tuple[str, int, str, bool, bool], Counter] = {}
+        self._of_answer: dict[tuple[str, int, str, bool | None, bool], Counter] = {}
 
     def add_request(self, route: str, status: int, seconds: float) -> None:
         """One request that was answered."""
@@ -90,13 +90,15 @@ class Counts:
         counted[0].inc()
         counted[1].observe(seconds)
 
-    def add_answer(self, answered: Answered) -> None:
-        """All predictions of one answer."""
+    def add_answer(self, answered: Answered | RowsAnswered) -> None:
+        """All predictions of one answer. Rows name no buyer who could be known."""
         for said in answered.predictions:
-            key = (said.model, said.version, said.arm, said.known, said.fallback)
+            known = said.known if isinstance(said, Prediction) else None
+            key = (said.model, said.version, said.arm, known, said.fallback)
             counted = self._of_answer.get(key)
             if counted is None:
-                labels = [said.model, said.version, said.arm, str(said.known).lower(), str(said.fallback).lower()]
+                shown = "" if known is None else str(known).lower()
+                labels = [said.model, said.version, said.arm, shown, str(said.fallback).lower()]
                 counted = self._predictions.labels(*labels)
                 self._of_answer[key] = counted
             counted.inc()

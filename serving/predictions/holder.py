@@ -8,14 +8,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from serving.predictions.loader_process import RowLoader
 from serving.predictions.state import Loaded, State
 from switchyard.clients.postgres.deadlines import waiting_at_most
 from switchyard.core.errors import SwitchyardError, catch, to_message
-from switchyard.core.ports import Recommender
 from switchyard.core.predictions.sources import Fate, Source, Tried, choose_fate
+from switchyard.core.registry.flavors import OF_ROWS, choose_flavor
 from switchyard.core.registry.rows import Model
 from switchyard.services import model_sources
-from switchyard.services.model_loading import load_model
+from switchyard.services.model_loading import OpenRows, load_model, load_rows
 from switchyard.services.model_sources import Found
 
 POLL_S: Final = 1.0
@@ -44,6 +45,7 @@ class Holder:
         ports: Callable[[], model_sources.Ports],
         list_sources: Callable[[], Sequence[Source]],
         *,
+        open_rows: OpenRows | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.state = State()
@@ -51,6 +53,7 @@ class Holder:
         self.failed_loads = 0
         self._ports = ports  # a database that is away at the start is connected to later
         self._list_sources = list_sources
+        self._open_rows = open_rows or RowLoader()
         self._clock = clock
         self._failures: dict[tuple[str, int, str], _Failure] = {}
         self._next_whole_look = 0.0
@@ -66,6 +69,10 @@ class Holder:
         """Ends `run` after its look. A second call does nothing."""
         self._stop.set()
 
+    def close(self) -> None:
+        """Ends the processes of loaders. A second call does nothing."""
+        _close_unused(self.state, State())
+
     def look(self) -> None:
         """One turn: whoever should answer by now does, or `state.problem` says why not. Never raises. A second call
         changes nothing, unless somebody promoted."""
@@ -76,10 +83,12 @@ class Holder:
             if not isinstance(found, SwitchyardError):
                 _log.error("looking for the model to serve failed", exc_info=found)
             found = replace(self.state, problem=to_message(found))
-        if found is self.state:
+        before = self.state
+        if found is before:
             return
-        _report(self.state, found)
+        _report(before, found)
         self.state = found
+        _close_unused(before, found)
 
     def _find_state(self) -> State:
         ports = self._ports()
@@ -106,6 +115,8 @@ class Holder:
         """One read by a key, in nearly every turn; none where what is served cannot change."""
         state = self.state
         if state.champion is None or state.problem or state.tried:
+            return False
+        if not all(loaded.is_alive for loaded in state.list_loaded()):
             return False
         if not model_sources.may_change(state.champion.source):
             return True
@@ -139,13 +150,13 @@ class Holder:
 
     def _load(self, ports: model_sources.Ports, found: Found) -> Loaded:
         """The one that is in memory already, or a new one. Files that would not load are tried again after a pause."""
-        for known in (self.state.champion, self.state.challenger):
-            if known is not None and known.identity == found.identity:
+        for known in self.state.list_loaded():
+            if known.identity == found.identity and known.is_alive:
                 return replace(known, source=found.source)
         failure = self._failures.get(found.identity)
         if failure is not None and self._clock() < failure.not_before:
             raise failure.error
-        made = catch(lambda: load_model(found.version, found.manifest, ports.open_objects, ports.cache))
+        made = catch(lambda: self._open(ports, found))
         if isinstance(made, Exception):
             times = failure.times + 1 if failure else 1
             pause_s = min(LONGEST_PAUSE_S, 2.0**times)
@@ -154,12 +165,24 @@ class Holder:
             raise made
         self._failures.pop(found.identity, None)
         self.loads += 1
-        return _to_loaded(found, made)
+        return made
+
+    def _open(self, ports: model_sources.Ports, found: Found) -> Loaded:
+        name, version, digest = found.identity
+        loaded = Loaded(name=name, version=version, digest=digest, source=found.source)
+        if choose_flavor(file.path for file in found.manifest.files) in OF_ROWS:
+            rows = load_rows(found.version, found.manifest, ports.open_objects, ports.cache, self._open_rows)
+            return replace(loaded, rows=rows)
+        recommender = load_model(found.version, found.manifest, ports.open_objects, ports.cache)
+        return replace(loaded, recommender=recommender)
 
 
-def _to_loaded(found: Found, recommender: Recommender) -> Loaded:
-    name, version, digest = found.identity
-    return Loaded(recommender=recommender, name=name, version=version, digest=digest, source=found.source)
+def _close_unused(before: State, after: State) -> None:
+    """Ends the processes of models that no new request will ask, once those that ask are answered."""
+    kept = [loaded.rows for loaded in after.list_loaded()]
+    for loaded in before.list_loaded():
+        if loaded.rows is not None and not any(rows is loaded.rows for rows in kept):
+            loaded.rows.close()
 
 
 def _report(before: State, after: State) -> None:

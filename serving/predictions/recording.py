@@ -6,7 +6,7 @@ stopped writes it first.
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -22,7 +22,7 @@ from switchyard.core.errors import BadRecord, SwitchyardError, catch, to_message
 from switchyard.core.ports import Predictions
 from switchyard.core.predictions.arms import Arm
 from switchyard.core.predictions.feedback import hash_buyer
-from switchyard.core.predictions.requests import PredictRequest
+from switchyard.core.predictions.requests import PredictRequest, RowsRequest
 from switchyard.core.predictions.rows import Prediction
 
 WAITING: Final = 20_000
@@ -41,7 +41,7 @@ class Noted(msgspec.Struct, frozen=True, gc=False):
     """A prediction that was sent, as it waits to be written."""
 
     buyer_id: str
-    said: answering.Prediction
+    said: answering.Prediction | answering.RowPrediction
     at: datetime
     latency_ms: float
 
@@ -60,13 +60,19 @@ class Recorder(Collector):
         self.written = 0
         self.dropped = 0
 
-    def note(self, request: PredictRequest, state: State, answered: answering.Answered, seconds: float) -> None:
-        """Notes what was answered; what there is no room for is counted, and forgotten."""
+    def note(
+        self,
+        request: PredictRequest | RowsRequest,
+        state: State,
+        answered: answering.Answered | answering.RowsAnswered,
+        seconds: float,
+    ) -> None:
+        """Notes what was answered; what there is no room for is counted, and forgotten. Of rows nothing is kept that
+        they say."""
         at, latency_ms = datetime.now(UTC), 1000 * seconds / len(answered.predictions)
-        noted = [
-            Noted(buyer_id, said, at, latency_ms)
-            for buyer_id, said in zip(request.buyer_ids, answered.predictions, strict=True)
-        ]
+        predictions: Sequence[answering.Prediction | answering.RowPrediction] = answered.predictions
+        pairs = zip(request.buyer_ids, predictions, strict=True)
+        noted = [Noted(buyer_id, said, at, latency_ms) for buyer_id, said in pairs]
         self.dropped += self._waiting.put(noted)
 
     def start(self) -> None:
@@ -136,7 +142,7 @@ def _to_row(noted: Noted, key: bytes) -> Prediction:
         digest=said.digest,
         arm=Arm(said.arm),
         buyer_hash=hash_buyer(key, noted.buyer_id),
-        product_ids=said.product_ids,
+        product_ids=said.product_ids if isinstance(said, answering.Prediction) else (),
         latency_ms=noted.latency_ms,
         fallback=said.fallback,
     )

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any, Final
@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from serving.predictions.answering import Answered, answer, to_block
+from serving.predictions.answering import Answered, RowsAnswered, answer, answer_rows, to_block
 from serving.predictions.counts import Counts
 from serving.predictions.feedback import FEEDBACK
 from serving.predictions.holder import Holder
@@ -29,10 +29,17 @@ from serving.predictions.replies import (
     to_refusal,
 )
 from serving.predictions.state import Loaded, State
-from serving.predictions.work import Work
+from serving.predictions.work import WAITS, Work
 from switchyard.core.access.rules import SAFE_METHODS, Need
 from switchyard.core.errors import TryAgain
-from switchyard.core.predictions.requests import PredictRequest, read_invocations, read_predict
+from switchyard.core.predictions.requests import (
+    PredictRequest,
+    RowsRequest,
+    read_invocations,
+    read_predict,
+    read_rows_invocations,
+    read_rows_predict,
+)
 from switchyard.core.predictions.sources import Tried
 
 PREDICT: Final = "/predict"
@@ -46,6 +53,19 @@ _OPEN: Final = frozenset({"/", HEALTH, "/ping", "/version"})
 Answer = Callable[[PredictRequest, State], Answered]
 OnAnswered = Callable[[PredictRequest, State, Answered, float], None]
 """Called once an answer was sent: what it costs is no one's waiting."""
+OnRowsAnswered = Callable[[RowsRequest, State, RowsAnswered, float], None]
+
+
+@dataclass(frozen=True)
+class _Contract:
+    """How a body is read, by what kind of model answers it."""
+
+    read: Callable[[bytes], PredictRequest]
+    read_rows: Callable[[bytes], RowsRequest]
+
+
+_OURS: Final = _Contract(read_predict, read_rows_predict)
+_MLFLOW: Final = _Contract(read_invocations, read_rows_invocations)
 
 _log = logging.getLogger("switchyard.predictions")
 
@@ -75,12 +95,14 @@ class Routes:
         *,
         answer: Answer = answer,
         on_answered: OnAnswered | None = None,
+        on_rows_answered: OnRowsAnswered | None = None,
         predict_route: str = "",
         health_route: str = "",
     ) -> None:
         self.holder, self.counts = holder, counts
         self.work = Work()
-        self._rate, self._answer, self._on_answered = rate, answer, on_answered
+        self._rate, self._answer = rate, answer
+        self._on_answered, self._on_rows_answered = on_answered, on_rows_answered
         self._handlers: dict[tuple[str, str], Handler] = {}
         for path in filter(None, (PREDICT, predict_route)):
             self.add("POST", path, self._predict)
@@ -135,22 +157,27 @@ class Routes:
         return _refuse(path, allowed), path if allowed else _UNKNOWN
 
     async def _predict(self, scope: Scope, receive: Receive) -> Reply:
-        return await self._reply(scope, receive, read_predict)
+        return await self._reply(scope, receive, _OURS)
 
     async def _invoke(self, scope: Scope, receive: Receive) -> Reply:
-        return await self._reply(scope, receive, read_invocations)
+        return await self._reply(scope, receive, _MLFLOW)
 
     async def _predict_named(self, scope: Scope, receive: Receive) -> Reply:
         self._check_name(scope["path"].removeprefix(f"{KSERVE}/").rstrip("/").removesuffix(":predict"))
-        return await self._reply(scope, receive, read_predict)
+        return await self._reply(scope, receive, _OURS)
 
-    async def _reply(self, scope: Scope, receive: Receive, read: Callable[[bytes], PredictRequest]) -> Reply:
+    async def _reply(self, scope: Scope, receive: Receive, contract: _Contract) -> Reply:
         """The state is read once: all of an answer is of it, whoever is put in place meanwhile."""
         self._rate.check(scope)
-        request = read(await read_body(scope, receive))
+        body = await read_body(scope, receive)
         state = self.holder.state
+        if state.champion is not None and state.champion.recommender is None:
+            return await self._reply_rows(contract.read_rows(body), state)
+        return await self._reply_buyers(contract.read(body), state)
+
+    async def _reply_buyers(self, request: PredictRequest, state: State) -> Reply:
         champion = state.champion
-        if champion is None:
+        if champion is None or champion.recommender is None:
             raise TryAgain(f"no model is loaded: {state.problem}")
         scores = len(request.buyer_ids) * len(champion.recommender.products)
 
@@ -163,12 +190,39 @@ class Routes:
         answered, body, seconds = await self.work.do(work, scores=scores)
         return Reply(body, after=lambda: self._note(request, state, answered, seconds))
 
+    async def _reply_rows(self, request: RowsRequest, state: State) -> Reply:
+        """A model that was replaced, and its process ended, after the state was read: its successor answers."""
+
+        def work() -> tuple[State, RowsAnswered, bytes, float]:
+            began = time.perf_counter()
+            asked = state
+            try:
+                answered = answer_rows(request, asked)
+            except TryAgain:
+                asked = self.holder.state
+                if asked is state:
+                    raise
+                answered = answer_rows(request, asked)
+            seconds = time.perf_counter() - began
+            return asked, answered, msgspec.json.encode(answered), seconds
+
+        asked, answered, body, seconds = await self.work.do(work, scores=WAITS)
+        return Reply(body, after=lambda: self._note_rows(request, asked, answered, seconds))
+
     def _note(self, request: PredictRequest, state: State, answered: Answered, seconds: float) -> None:
         self.counts.add_answer(answered)
         if self._on_answered is not None:
             try:
                 self._on_answered(request, state, answered, seconds)
             except Exception:  # noqa: BLE001 - the answer was sent
+                _log.exception("what follows an answer failed; the answer was sent")
+
+    def _note_rows(self, request: RowsRequest, state: State, answered: RowsAnswered, seconds: float) -> None:
+        self.counts.add_answer(answered)
+        if self._on_rows_answered is not None:
+            try:
+                self._on_rows_answered(request, state, answered, seconds)
+            except Exception:  # noqa: BLE001 - as above
                 _log.exception("what follows an answer failed; the answer was sent")
 
     async def _tell_health(self, scope: Scope, receive: Receive) -> Reply:
@@ -180,7 +234,7 @@ class Routes:
 
     async def _ping(self, scope: Scope, receive: Receive) -> Reply:
         if not self.holder.state.is_ready:
-            raise TryAgain(f"no model is loaded: {self.holder.state.problem}")
+            raise TryAgain(f"no model is loaded: {self.holder.state.why_not_ready}")
         return Reply(b"\n", media_type="text/plain")
 
     async def _tell_version(self, scope: Scope, receive: Receive) -> Reply:
@@ -224,7 +278,7 @@ def _refuse(path: str, allowed: list[str]) -> Handler:
 def to_health(state: State) -> dict[str, Any]:
     """What /health says: ready or not, as it should be or not, and why."""
     status = "not ready" if not state.is_ready else "degraded" if state.is_degraded else "ready"
-    why = state.problem
+    why = state.problem if state.is_ready else state.why_not_ready
     if not why and state.tried:
         why = "; ".join(f"{each.source}: {each.why_not}" for each in state.tried)
     return {
@@ -242,9 +296,13 @@ def to_health(state: State) -> dict[str, Any]:
 def _describe(loaded: Loaded | None, arm: str, tried: tuple[Tried, ...] = ()) -> dict[str, Any] | None:
     if loaded is None:
         return None
+    block: dict[str, Any] = msgspec.to_builtins(to_block(loaded, arm, tried))
+    if loaded.rows is not None:
+        return {**block, "library": loaded.rows.library, **msgspec.to_builtins(loaded.rows.signature)}
     recommender = loaded.recommender
+    assert recommender is not None
     return {
-        **msgspec.to_builtins(to_block(loaded, arm, tried)),
+        **block,
         "products": len(recommender.products),
         "popular_by": recommender.popularity,
         "without_bought": recommender.has_purchases,

@@ -65,7 +65,7 @@ class Router:
 
     def choose_challenger(self, state: State) -> Loaded | None:
         """The challenger that answers buyers; None: there is none, or it has no share, or it was stopped."""
-        if state.challenger is None or state.share <= 0:
+        if state.challenger is None or state.challenger.recommender is None or state.share <= 0:
             return None
         with self._lock:
             return None if self._stopped == (_to_subject(state), state.revision) else state.challenger

@@ -75,7 +75,7 @@ class Shadow:
     def note(self, request: PredictRequest, state: State, answered: Answered, seconds: float) -> None:
         """Notes what was answered, where a challenger is in the shadow."""
         challenger = state.challenger
-        if challenger is None or state.share > 0:
+        if challenger is None or challenger.recommender is None or state.share > 0:
             return
         pairs = zip(request.buyer_ids, answered.predictions, strict=True)
         dropped = self._waiting.put([Shadowed(buyer_id, request, said, challenger) for buyer_id, said in pairs])
@@ -99,10 +99,12 @@ class Shadow:
 
     def _compare(self, noted: Shadowed) -> None:
         challenger, request = noted.challenger, noted.request
+        recommender = challenger.recommender
+        assert recommender is not None  # `note` takes no others
         labels = challenger.name, str(challenger.version)
         began = time.perf_counter()
         found = catch(
-            lambda: challenger.recommender.recommend(
+            lambda: recommender.recommend(
                 noted.buyer_id, request.k, only=request.only, without_bought=request.without_bought
             )
         )

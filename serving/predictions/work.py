@@ -13,6 +13,8 @@ T = TypeVar("T")
 
 SHORT: Final = 400_000
 """Scores: about four milliseconds."""
+WAITS: Final = SHORT + 1
+"""In the place of a number of scores, where another process is waited for."""
 THREADS: Final = 2
 WAITING: Final = 32
 

@@ -66,6 +66,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     model_file: str = ""
     model_name: str = "served"
     model_cache_dir: str
+    model_loader_python: str = ""
     predict_rate: str = "1000/second"
     aip_http_port: int = 0
     aip_predict_route: str = ""
@@ -112,7 +113,7 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     given = {field: environ[field.upper()] for field in Settings.__struct_fields__ if environ.get(field.upper())}
     state_dir = Path(given.get("state_dir", ".switchyard")).expanduser().resolve()
     given["state_dir"] = str(state_dir)
-    for field in ("api_tokens_file", "approvers_file", "buyer_key_file"):
+    for field in ("api_tokens_file", "approvers_file", "buyer_key_file", "model_loader_python"):
         if field in given:
             given[field] = str(Path(given[field]).expanduser().absolute())
     given["model_cache_dir"] = str(Path(given.get("model_cache_dir", state_dir / "models")).expanduser().absolute())

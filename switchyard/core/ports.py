@@ -34,6 +34,7 @@ from switchyard.core.mlflow.store_identity import StoreIdentity
 from switchyard.core.mlflow.store_rows import StoreRows
 from switchyard.core.predictions.answers import Recommendation
 from switchyard.core.predictions.rows import Counts, Given, NewFeedback, Prediction, Pruned, Window
+from switchyard.core.predictions.signature import Row, Signature
 from switchyard.core.registry.importing import ImportedVersion, LostModel, ModelOrigin, SourceModel, VersionOrigin
 from switchyard.core.registry.listing import LineQuery, ModelLine
 from switchyard.core.registry.manifest import Manifest
@@ -920,6 +921,32 @@ class Recommender(Protocol):
         out), and without what the buyer bought.
 
         Raises: BadRequest: `k` below 1, or `without_bought` where `has_purchases` is false."""
+
+
+class RowModel(Protocol):
+    """A model that answers rows of columns, in a process of its own: it may end at any time. Any number of threads may
+    ask it; a second call answers the same."""
+
+    @property
+    def signature(self) -> Signature:
+        """What it takes."""
+
+    @property
+    def library(self) -> str:
+        """What reads it, with its version."""
+
+    @property
+    def is_alive(self) -> bool:
+        """False once its process has ended, or was ended: this model never answers again, and is to be loaded anew."""
+
+    def answer(self, rows: Sequence[Row]) -> list[Any]:
+        """One answer for each row (`core.predictions.signature.read_rows` makes rows), in order: numbers, texts, true
+        or false, or lists of these.
+
+        Raises: BadRecord: it failed on these rows. TryAgain: its process ended, or was too slow and was ended."""
+
+    def close(self) -> None:
+        """Ends its process, after the answer that is being made. A second call does nothing."""
 
 
 class Predictions(Protocol):

@@ -25,6 +25,7 @@ from switchyard.core.ports import Models, Objects, Predictions, Recommender
 from switchyard.core.predictions.rows import Window
 from switchyard.core.predictions.statistics import to_statistics
 from switchyard.core.registry.changes import refuse_tombstoned
+from switchyard.core.registry.flavors import OF_ROWS, choose_flavor
 from switchyard.core.registry.held_out import Limit, Wish, to_data_spec, to_first_moment, to_limit
 from switchyard.core.registry.judging import Bootstrap, Comparison, HeldOut, Side
 from switchyard.core.registry.rows import ModelVersion
@@ -173,6 +174,12 @@ def _open(ports: Ports, version: ModelVersion, folder: Path) -> Recommender:
     where = f"version {version.version} of model {version.name} ({version.source_uri})"
     if manifest.digest != version.digest:
         raise BadRecord(where, [f"its list of files has digest {manifest.digest}; registered was {version.digest}"])
+    flavor = choose_flavor(file.path for file in manifest.files)
+    if flavor in OF_ROWS:
+        raise BadRequest(
+            f"{where} is of the flavor {flavor}, which recommends no products: only recommenders are compared. To "
+            f'promote it all the same: switchyard promote "{version.name}" {version.version} --force --reason <why>'
+        )
     own = folder / str(version.version)
     fetch(manifest, ports.open_objects(version.source_uri), version.source_uri, own)
     return open_recommender(own)

@@ -5,8 +5,11 @@ from pathlib import Path
 from switchyard.clients.scoring.two_tower import TwoTower, open_two_tower
 from switchyard.core.errors import BadRequest
 
-FLAVORS = {"two-tower": "embeddings/query.parquet and embeddings/candidate.parquet"}
-"""What can be read, and the files that show it."""
+FLAVORS = {
+    "two-tower": "embeddings/query.parquet and embeddings/candidate.parquet",
+    "xgboost": "one model/*.ubj, or model/model.json",
+}
+"""What can be served, and the files that show it; only the first one recommends products, and is read here."""
 
 
 def open_recommender(folder: Path) -> TwoTower:

@@ -49,6 +49,17 @@ class PredictRequest(msgspec.Struct, frozen=True, kw_only=True):
     without_bought: bool = False
 
 
+class RowsRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What every contract asks of a model of rows, before anyone has held it against the model's columns."""
+
+    instances: tuple[Any, ...]
+
+    @property
+    def buyer_ids(self) -> tuple[str, ...]:
+        """Rows name no buyer."""
+        return ("",) * len(self.instances)
+
+
 class _Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     instances: list[Instance | _Id]
     parameters: Parameters | UnsetType = UNSET
@@ -69,6 +80,20 @@ class _Invocation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     parameters: Parameters | UnsetType = UNSET
 
 
+class _RowsBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    instances: list[Any]
+    parameters: dict[str, Any] | UnsetType = UNSET
+
+
+class _RowsInvocation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    dataframe_split: _Split | UnsetType = UNSET
+    dataframe_records: list[dict[str, Any]] | UnsetType = UNSET
+    instances: list[Any] | UnsetType = UNSET
+    inputs: list[Any] | dict[str, list[Any]] | UnsetType = UNSET
+    params: dict[str, Any] | UnsetType = UNSET
+    parameters: dict[str, Any] | UnsetType = UNSET
+
+
 _FORMS: Final = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
 
@@ -81,14 +106,72 @@ def read_predict(body: bytes) -> PredictRequest:
 def read_invocations(body: bytes) -> PredictRequest:
     """The body of MLflow's ``/invocations``. Raises: BadRequest: it is none, and why."""
     found = _decode(body, _Invocation)
+    _check_form(found)
+    if found.params is not UNSET and found.parameters is not UNSET:
+        raise BadRequest("the body must have `params` or `parameters`; it has both")
+    return _to_request(_list_ids(found), found.parameters if found.params is UNSET else found.params)
+
+
+def read_rows_predict(body: bytes) -> RowsRequest:
+    """As `read_predict`, for a model of rows. Raises: BadRequest: it is no such body, and why."""
+    found = _decode(body, _RowsBody, _ROWS_EXAMPLE)
+    return _to_rows_request(found.instances, found.parameters)
+
+
+def read_rows_invocations(body: bytes) -> RowsRequest:
+    """As `read_invocations`, for a model of rows. Raises: BadRequest: it is no such body, and why."""
+    found = _decode(body, _RowsInvocation, _ROWS_EXAMPLE)
+    _check_form(found)
+    for said in (found.params, found.parameters):
+        _check_no_parameters(said)
+    if found.dataframe_split is not UNSET:
+        return _to_rows_request(_to_records(found.dataframe_split))
+    if isinstance(found.inputs, dict):
+        return _to_rows_request(_to_records(_transpose(found.inputs)))
+    rows = next(rows for rows in (found.dataframe_records, found.instances, found.inputs) if rows is not UNSET)
+    return _to_rows_request(rows)
+
+
+def _check_form(found: _Invocation | _RowsInvocation) -> None:
     given = [name for name in _FORMS if getattr(found, name) is not UNSET]
     if len(given) != 1:
         raise BadRequest(
             f"the body must have exactly one of {', '.join(_FORMS)}; it has {', '.join(given) or 'none of them'}"
         )
-    if found.params is not UNSET and found.parameters is not UNSET:
-        raise BadRequest("the body must have `params` or `parameters`; it has both")
-    return _to_request(_list_ids(found), found.parameters if found.params is UNSET else found.params)
+
+
+def _check_no_parameters(said: dict[str, Any] | UnsetType) -> None:
+    if said is not UNSET and said:
+        raise BadRequest(f"this model takes no parameters; the body has {_show(list(said))}. Leave them out")
+
+
+def _to_rows_request(instances: list[Any], said: dict[str, Any] | UnsetType = UNSET) -> RowsRequest:
+    _check_no_parameters(said)
+    _check_count(len(instances))
+    return RowsRequest(instances=tuple(instances))
+
+
+def _transpose(columns: dict[str, list[Any]]) -> _Split:
+    lengths = {len(values) for values in columns.values()}
+    if len(lengths) != 1:
+        raise BadRequest(f"the columns of `inputs` must have one length; they have {sorted(lengths) or 'no columns'}")
+    return _Split(list(columns), [list(row) for row in zip(*columns.values(), strict=True)])
+
+
+def _to_records(split: _Split) -> list[dict[str, Any]]:
+    if len(set(split.columns)) < len(split.columns):
+        raise BadRequest(f"`dataframe_split` must have each column once; it has {_show(split.columns)}")
+    for number, row in enumerate(split.data):
+        if len(row) != len(split.columns):
+            raise BadRequest(
+                f"row {number} must have {len(split.columns):,} values, as there are columns; it has {len(row):,}"
+            )
+    return [dict(zip(split.columns, row, strict=True)) for row in split.data]
+
+
+def _check_count(count: int) -> None:
+    if not 0 < count <= MAX_INSTANCES:
+        raise BadRequest(f"a request must have 1 to {MAX_INSTANCES} instances; it has {count:,}")
 
 
 def _list_ids(found: _Invocation) -> list[str]:
@@ -117,8 +200,7 @@ def _to_id(instance: Any) -> str:
 
 
 def _to_request(buyer_ids: list[str], said: Parameters | UnsetType) -> PredictRequest:
-    if not 0 < len(buyer_ids) <= MAX_INSTANCES:
-        raise BadRequest(f"a request must have 1 to {MAX_INSTANCES} instances; it has {len(buyer_ids):,}")
+    _check_count(len(buyer_ids))
     if said is UNSET:
         return PredictRequest(buyer_ids=tuple(buyer_ids))
     return PredictRequest(
@@ -129,7 +211,11 @@ def _to_request(buyer_ids: list[str], said: Parameters | UnsetType) -> PredictRe
     )
 
 
-def _decode(body: bytes, type_: type[Any]) -> Any:
+_BUYERS_EXAMPLE: Final = '{"instances": [{"buyer_id": "b1"}], "parameters": {"k": 20}}'
+_ROWS_EXAMPLE: Final = '{"instances": [{"column": 1.5}]}'
+
+
+def _decode(body: bytes, type_: type[Any], example: str = _BUYERS_EXAMPLE) -> Any:
     """Strictly. What no decoder could read otherwise takes the fast way: plain ASCII without escapes, with as many
     colons as what was read from it has. A key that stands twice has one more."""
     if body.isascii() and b"\\" not in body:
@@ -140,10 +226,7 @@ def _decode(body: bytes, type_: type[Any]) -> Any:
     try:
         return decode_strictly(body, type_)
     except ValueError as err:
-        raise BadRequest(
-            f'the body is not what this address takes: {err}. An example: {{"instances": [{{"buyer_id": "b1"}}], '
-            '"parameters": {"k": 20}}'
-        ) from err
+        raise BadRequest(f"the body is not what this address takes: {err}. An example: {example}") from err
 
 
 def _show(names: list[str]) -> str:

@@ -125,7 +125,7 @@ def read_model_uri(text: str) -> ModelUri:
     return ModelUri(found["name"], reference)
 
 
-SAFE_SUFFIXES: Final = (".parquet", ".json")
+SAFE_SUFFIXES: Final = (".parquet", ".json", ".ubj")
 _SAVED_MODEL: Final = re.compile(
     r"model/(saved_model\.pb|fingerprint\.pb|variables/variables\.(index|data-\d{5}-of-\d{5})|assets/[^/]+)"
 )

@@ -5,6 +5,11 @@ from typing import Final
 
 TWO_TOWER: Final = "two-tower"
 MLFLOW: Final = "mlflow"
+XGBOOST: Final = "xgboost"
+
+_XGBOOST_JSON: Final = "model/model.json"
+OF_ROWS: Final = frozenset({XGBOOST})
+"""Flavors that answer rows of columns, and are read by a process of their own."""
 
 
 def choose_flavor(paths: Iterable[str]) -> str:
@@ -14,8 +19,25 @@ def choose_flavor(paths: Iterable[str]) -> str:
     'two-tower'
     >>> choose_flavor(["model/MLmodel", "model/data/model.keras"])
     'mlflow'
+    >>> choose_flavor(["model/churn.ubj", "model/notes.json"])
+    'xgboost'
     """
     listed = list(paths)
     if any(path.startswith("embeddings/") for path in listed):
         return TWO_TOWER
-    return MLFLOW if "model/MLmodel" in listed else ""
+    if "model/MLmodel" in listed:
+        return MLFLOW
+    return XGBOOST if find_xgboost_file(listed) else ""
+
+
+def find_xgboost_file(paths: Iterable[str]) -> str | None:
+    """The one ``*.ubj`` in ``model/``, else ``model/model.json``; None: there is none, or there are two.
+
+    >>> find_xgboost_file(["model/churn.ubj", "model/notes.json"])
+    'model/churn.ubj'
+    >>> find_xgboost_file(["model/a.ubj", "model/b.ubj"]) is None
+    True
+    """
+    listed = [path for path in paths if path.startswith("model/") and path.count("/") == 1]
+    found = [path for path in listed if path.endswith(".ubj")] or [path for path in listed if path == _XGBOOST_JSON]
+    return found[0] if len(found) == 1 else None

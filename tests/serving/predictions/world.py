@@ -14,6 +14,7 @@ from switchyard.core.ports import Objects
 from switchyard.core.predictions.sources import Kind, Source
 from switchyard.core.registry.rows import ModelVersion
 from switchyard.services import model_sources
+from switchyard.services.model_loading import OpenRows
 from tests.clients.results.places import Place
 from tests.predicting import promote, register_folder, write_model
 from tests.serving.conftest import OverPlace
@@ -52,20 +53,25 @@ class World:
         place = self.place
         return model_sources.Ports(place.runs, place.jobs, place.models, self.open_objects, "served", self.cache)
 
-    def hold(self, *sources: Source, looked: bool = True) -> Holder:
+    def hold(self, *sources: Source, looked: bool = True, open_rows: OpenRows | None = None) -> Holder:
         """A holder of these sources, by default the champion; it has looked once."""
         found: Sequence[Source] = sources or (CHAMPION,)
-        holder = Holder(self.ports, lambda: found, clock=lambda: self.now)
+        holder = Holder(self.ports, lambda: found, open_rows=open_rows, clock=lambda: self.now)
         if looked:
             holder.look()
         return holder
 
-    def application(self, options: Options = Options(poll_s=3600), **settings: Any) -> Application:  # noqa: B008
+    def application(
+        self,
+        options: Options = Options(poll_s=3600),  # noqa: B008
+        open_rows: OpenRows | None = None,
+        **settings: Any,
+    ) -> Application:
         """The application, which has looked once."""
         outside = OverPlace(self.place)
         given = {"model_cache_dir": str(self.cache), **settings}
         outside.settings = replace_settings(outside.settings, **given)
-        made = create_app(outside, options)
+        made = create_app(outside, options, open_rows)
         made.routes.holder.look()
         return made
 

@@ -1,0 +1,111 @@
+"""The process of a loader: reads one model, then answers rows, until its input ends.
+
+It is started with an empty environment (`serving.predictions.loader_process`), and bounds itself before any library is
+imported: no file can be written, and memory is limited. Nothing here reads a setting.
+"""
+
+import faulthandler
+import os
+import sys
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from serving.predictions.loaders.loading import LoadedRows, NotLoaded, load
+from serving.predictions.loaders.wire import Answers, Ask, Load, Ready, Refused, Reply, encode, read_order
+from switchyard.core.predictions.signature import find_bad_answers
+
+MAX_SAID: Final = 500
+_SPARE_S: Final = 5.0
+"""The server ends a process that is late. This process ends itself a little later, where the server is gone."""
+
+
+def main() -> int:
+    """The exit status: 0 the input ended, 1 the model was refused."""
+    orders, replies = _take_pipes()
+    order = read_order(orders)
+    if not isinstance(order, Load):
+        return 1
+    bound(order.memory_bytes)
+    model = _load(order)
+    if isinstance(model, Refused):
+        _send(replies, model)
+        return 1
+    _send(replies, Ready(signature=model.signature, library=model.library))
+    while isinstance(asked := read_order(orders), Ask):
+        with_deadline(order.answer_s)
+        reply = _answer(model, asked)
+        faulthandler.cancel_dump_traceback_later()
+        _send(replies, reply)
+    return 0
+
+
+def bound(memory_bytes: int) -> None:
+    """Takes from this process what a loader does not need. Elsewhere than on Linux memory is not limited."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    if sys.platform == "linux":
+        # What is allocated, stacks of threads included; not what a library only reserves or maps from its files.
+        # Source: `man 2 getrlimit`, RLIMIT_DATA, since Linux 4.7.
+        resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
+
+
+def with_deadline(seconds: float) -> None:
+    """Ends this process when the time is over, whatever it does then: the timer is a thread that needs no Python."""
+    faulthandler.dump_traceback_later(seconds + _SPARE_S, exit=True)
+
+
+def _take_pipes() -> tuple[BinaryIO, BinaryIO]:
+    """Input and output, which no library reads or prints to from here on."""
+    orders = os.fdopen(os.dup(0), "rb")
+    replies = os.fdopen(os.dup(1), "wb")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.dup2(2, 1)
+    os.close(nothing)
+    return orders, replies
+
+
+def _send(replies: BinaryIO, message: Reply) -> None:
+    replies.write(encode(message))
+    replies.flush()
+
+
+def _load(order: Load) -> LoadedRows | Refused:
+    with_deadline(order.load_s)
+    try:
+        return load(Path(order.folder), order.flavor, order.paths)
+    except NotLoaded as err:
+        return Refused(problems=list(err.problems))
+    except ModuleNotFoundError as err:
+        said = (
+            f"a model of the flavor {order.flavor} needs {err.name}, which is not installed for {sys.executable}. "
+            f"Install it (pip install 'switchyard[{order.flavor}]'), or name another interpreter: MODEL_LOADER_PYTHON"
+        )
+        return Refused(problems=[said], is_setup=True)
+    except MemoryError:
+        return Refused(problems=[f"it needs more than the {order.memory_bytes:,} bytes of memory that it may have"])
+    except Exception as err:  # noqa: BLE001 - a damaged file makes a library fail in any way
+        return Refused(problems=[f"the loader failed: {_say(err)}"])
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+def _answer(model: LoadedRows, asked: Ask) -> Reply:
+    try:
+        values = model.answer(asked.rows)
+    except MemoryError:
+        return Refused(problems=["it needs more memory for these rows than it may have"])
+    except Exception as err:  # noqa: BLE001 - as above
+        return Refused(problems=[f"the model failed: {_say(err)}"])
+    problems = find_bad_answers(values, count=len(asked.rows))
+    return Refused(problems=problems) if problems else Answers(values)
+
+
+def _say(err: Exception) -> str:
+    return f"{type(err).__name__}: {err}"[:MAX_SAID]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,41 @@
+"""The port of the loaders, and who reads which flavor. Libraries are imported only here, in a process of their own."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from switchyard.core.predictions.signature import Row, Signature
+from switchyard.core.registry.flavors import XGBOOST
+
+
+class LoadedRows(Protocol):
+    """A model in memory; one row at a time or many, a second call answers the same."""
+
+    @property
+    def signature(self) -> Signature:
+        """What it takes."""
+
+    @property
+    def library(self) -> str:
+        """What reads it, with its version."""
+
+    def answer(self, rows: Sequence[Row]) -> list[Any]:
+        """One answer for each row, as the library itself answers."""
+
+
+class NotLoaded(Exception):
+    """The files are no model that can be served: all that is wrong."""
+
+    def __init__(self, *problems: str) -> None:
+        self.problems = problems
+        super().__init__("; ".join(problems))
+
+
+def load(folder: Path, flavor: str, paths: Sequence[str]) -> LoadedRows:
+    """The model of that flavor in `folder`. Raises: NotLoaded: it is none, or of no flavor that is known here.
+    ModuleNotFoundError: its library is not installed."""
+    if flavor == XGBOOST:
+        from serving.predictions.loaders.xgboost_files import load_xgboost
+
+        return load_xgboost(folder, paths)
+    raise NotLoaded(f"no loader reads the flavor {flavor!r}")

@@ -1,0 +1,76 @@
+"""XGBoost's own formats, UBJSON and JSON. A pickle is never read."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import xgboost
+
+from serving.predictions.loaders.loading import NotLoaded
+from switchyard.core.predictions.signature import Column, Row, Signature, Type
+from switchyard.core.registry.flavors import find_xgboost_file
+
+_TYPES: Final = {"float": Type.NUMBER, "q": Type.NUMBER, "int": Type.INTEGER, "i": Type.BOOLEAN}
+"""Source: https://xgboost.readthedocs.io/en/stable/python/python_api.html#xgboost.DMatrix, `feature_types`."""
+
+
+class XGBoostModel:
+    """`LoadedRows`: what `Booster.predict` answers, by the same trees as the class that saved it would take."""
+
+    def __init__(self, booster: xgboost.Booster) -> None:
+        self._booster = booster
+        self.library = f"xgboost {xgboost.__version__}"
+        objective = json.loads(booster.save_config())["learner"]["objective"]["name"]
+        self.signature = Signature(
+            columns=_list_columns(booster), answers=f"what Booster.predict answers ({objective})"
+        )
+        # A model that stopped early: the scikit-learn classes leave out the trees after the best one, and the Booster
+        # does not. They alone note themselves in what they save.
+        best = booster.attr("best_iteration") if booster.attr("scikit_learn") is not None else None
+        self._range = (0, int(best) + 1) if best is not None else (0, 0)
+
+    def answer(self, rows: Sequence[Row]) -> list[Any]:
+        """See the port. A null is a missing value, as in training."""
+        names = [column.name for column in self.signature.columns]
+        numbers = np.array([[np.nan if value is None else value for value in row] for row in rows], np.float32)
+        data = xgboost.DMatrix(numbers, feature_names=names, feature_types=self._booster.feature_types)
+        answers: list[Any] = self._booster.predict(data, iteration_range=self._range).tolist()
+        return answers
+
+
+def load_xgboost(folder: Path, paths: Sequence[str]) -> XGBoostModel:
+    """The only model file in `folder`. Raises: NotLoaded: it is none that can be served."""
+    path = find_xgboost_file(paths)
+    if path is None:
+        raise NotLoaded("there must be one file model/*.ubj, or model/model.json")
+    booster = xgboost.Booster({"nthread": 1})
+    try:
+        booster.load_model(folder / path)
+    except (xgboost.core.XGBoostError, ValueError, TypeError) as err:
+        raise NotLoaded(f"{path}: XGBoost {xgboost.__version__} does not read it: {_shorten(str(err))}") from err
+    try:
+        return XGBoostModel(booster)
+    except (xgboost.core.XGBoostError, KeyError, ValueError, TypeError) as err:
+        raise NotLoaded(f"{path}: it is no whole model: {_shorten(str(err))}") from err
+
+
+def _list_columns(booster: xgboost.Booster) -> tuple[Column, ...]:
+    """By the names of the training, else f0, f1, ... as XGBoost calls them."""
+    count = booster.num_features()
+    names = booster.feature_names or [f"f{number}" for number in range(count)]
+    types = booster.feature_types or ["float"] * count
+    if not count or len(names) != count or len(types) != count or len(set(names)) != count:
+        raise NotLoaded(f"it has {count:,} columns, {len(names):,} names for them, and {len(types):,} types")
+    if unknown := [name for name, type_ in zip(names, types, strict=True) if type_ not in _TYPES]:
+        raise NotLoaded(f"columns of categories are not served; these are some: {', '.join(unknown[:5])}")
+    return tuple(
+        Column(name=name, type=_TYPES[type_], may_be_missing=True) for name, type_ in zip(names, types, strict=True)
+    )
+
+
+def _shorten(said: str) -> str:
+    """The first line that says something; then comes a stack trace."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    return lines[0][:300] if lines else "no reason given"

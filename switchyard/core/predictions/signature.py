@@ -1,0 +1,193 @@
+"""What a model of rows takes: its columns by name and type, and a request's instances held against them."""
+
+import math
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Any, Final
+
+import msgspec
+
+from switchyard.core.errors import BadRequest
+
+Row = list[Any]
+"""One instance: a value for each column, in the signature's order."""
+
+SHOWN: Final = 5
+"""Problems, and names, in one message."""
+MAX_TEXT: Final = 100_000
+"""Characters of a text."""
+_INT64: Final = 2**63
+
+
+class Type(StrEnum):
+    """What a column holds."""
+
+    NUMBER = "number"
+    INTEGER = "integer"
+    BOOLEAN = "boolean"
+    TEXT = "text"
+
+
+_EXAMPLES: Final[Mapping[Type, Any]] = {Type.NUMBER: 0.0, Type.INTEGER: 0, Type.BOOLEAN: False, Type.TEXT: ""}
+
+
+class Column(msgspec.Struct, frozen=True, kw_only=True):
+    """One input."""
+
+    name: str
+    type: Type
+    may_be_missing: bool = False  # null, or left out of an object
+
+
+class Signature(msgspec.Struct, frozen=True, kw_only=True):
+    """What a model takes, and in words what it answers."""
+
+    columns: tuple[Column, ...]
+    answers: str
+
+
+def make_example(signature: Signature) -> Row:
+    """A row that the model must be able to answer: zeros, False and empty texts."""
+    return [_EXAMPLES[column.type] for column in signature.columns]
+
+
+def read_rows(instances: Sequence[Any], signature: Signature) -> list[Row]:
+    """The instances as rows, each an object by column or a list in the columns' order; of one column also its bare
+    value.
+
+    >>> age = Signature(columns=(Column(name="age", type=Type.NUMBER),), answers="a number")
+    >>> read_rows([{"age": 3}, [4], 5], age)
+    [[3.0], [4.0], [5.0]]
+
+    Raises:
+        BadRequest: columns are missing or unknown, or values have another type; names them, the first ones of many.
+    """
+    problems: list[str] = []
+    rows = [_read_row(instance, signature, f"instance {number}", problems) for number, instance in enumerate(instances)]
+    if problems:
+        more = f"; and {len(problems) - SHOWN:,} more problems" if len(problems) > SHOWN else ""
+        raise BadRequest(f"{'; '.join(problems[:SHOWN])}{more}. This model takes {describe(signature)}")
+    return rows
+
+
+def describe(signature: Signature) -> str:
+    """The columns in words.
+
+    >>> describe(Signature(columns=(Column(name="age", type=Type.NUMBER, may_be_missing=True),), answers="a number"))
+    '1 column: age (number or null)'
+    """
+    columns = signature.columns
+    shown = ", ".join(
+        f"{column.name[:40]} ({column.type}{' or null' if column.may_be_missing else ''})" for column in columns[:20]
+    )
+    more = f" and {len(columns) - 20:,} more" if len(columns) > 20 else ""
+    return f"{len(columns):,} column{'' if len(columns) == 1 else 's'}: {shown}{more}"
+
+
+def _read_row(instance: Any, signature: Signature, where: str, problems: list[str]) -> Row:
+    columns = signature.columns
+    if isinstance(instance, dict):
+        values = _take_by_name(instance, columns, where, problems)
+    elif isinstance(instance, list):
+        if len(instance) != len(columns):
+            problems.append(f"{where} must have {len(columns):,} values; it has {len(instance):,}")
+            return []
+        values = instance
+    elif len(columns) == 1:
+        values = [instance]
+    else:
+        problems.append(f"{where} must be an object or a list; it is {_name(instance)}")
+        return []
+    return [
+        _read_value(value, column, where, problems)
+        for value, column in zip(values, columns, strict=True)
+        if value is not msgspec.UNSET
+    ]
+
+
+def _take_by_name(instance: dict[str, Any], columns: Sequence[Column], where: str, problems: list[str]) -> list[Any]:
+    """UNSET where a column that is needed is not there, which is said already."""
+    names = {column.name for column in columns}
+    if unknown := [name for name in instance if name not in names]:
+        problems.append(f"{where} has {_show(unknown)}, which the model does not take")
+    absent = [column.name for column in columns if column.name not in instance and not column.may_be_missing]
+    if absent:
+        problems.append(f"{where} must have {_show(absent)}")
+    missing = {column.name: None if column.may_be_missing else msgspec.UNSET for column in columns}
+    return [instance.get(column.name, missing[column.name]) for column in columns]
+
+
+def _read_value(value: Any, column: Column, where: str, problems: list[str]) -> Any:
+    if value is None and column.may_be_missing:
+        return None
+    if column.type is Type.NUMBER and _is_number(value):
+        with_point = _to_float(value)
+        if math.isfinite(with_point):
+            return with_point
+    elif column.type is Type.INTEGER and _is_number(value) and value == int(value) and -_INT64 <= value < _INT64:
+        return int(value)
+    elif column.type is Type.BOOLEAN and isinstance(value, bool):
+        return value
+    elif column.type is Type.TEXT and isinstance(value, str):
+        if len(value) <= MAX_TEXT:
+            return value
+        problems.append(
+            f"`{column.name[:40]}` of {where} must have at most {MAX_TEXT:,} characters; it has {len(value):,}"
+        )
+        return None
+    problems.append(f"`{column.name[:40]}` of {where} must be {_SAID[column.type]}; it is {_name(value)}")
+    return None
+
+
+_SAID: Final[Mapping[Type, str]] = {
+    Type.NUMBER: "a number",
+    Type.INTEGER: "a whole number of 64 bits",
+    Type.BOOLEAN: "true or false",
+    Type.TEXT: "a text",
+}
+
+
+def _is_number(value: Any) -> bool:
+    """JSON's 1e999 is infinite, and no whole number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
+
+
+def _to_float(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def _show(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    return ", ".join(f"`{name[:40]}`" for name in names[:SHOWN]) + more
+
+
+def _name(value: Any) -> str:
+    """A value in a message: short, and what it is where it is long."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return f"the text {value[:40]!r}"
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "a list"
+    shown = repr(value)
+    return shown if len(shown) <= 40 else f"{shown[:40]}..."
+
+
+def find_bad_answers(values: Sequence[Any], *, count: int) -> list[str]:
+    """What is wrong with a model's answers to so many rows; empty: nothing. An answer is a number, a text, true or
+    false, or a list of answers."""
+    if len(values) != count:
+        return [f"{count:,} rows must have {count:,} answers; there are {len(values):,}"]
+    bad = next((number for number, value in enumerate(values) if not _is_answer(value, depth=8)), None)
+    return [] if bad is None else [f"the answer to row {bad} is NaN, infinite, or no answer"]
+
+
+def _is_answer(value: Any, *, depth: int) -> bool:
+    if isinstance(value, list):
+        return depth > 0 and all(_is_answer(each, depth=depth - 1) for each in value)
+    return isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value))

@@ -1,0 +1,159 @@
+"""Models that XGBoost itself has trained and saved, through registry and server: `make test-models` builds it."""
+
+import os
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from serving.predictions.app import Application
+from serving.predictions.loader_process import RowLoader
+from switchyard.core.errors import BadRecord
+from switchyard.core.registry.manifest import Manifest, ModelFile
+from switchyard.core.registry.rows import Rollback
+from tests.predicting import promote, register_folder
+from tests.serving.predictions.real.environments import find_python, run_there
+from tests.serving.predictions.world import World, open_client
+
+pytestmark = [pytest.mark.slow, pytest.mark.needs_models]
+DAMAGED = int(os.environ.get("DAMAGED", "6"))
+"""Copies of each format; each is read by a process of its own, which takes a second."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The folders that XGBoost wrote, and what it answered."""
+
+    python: str
+    folder: Path
+    said: dict[str, Any]
+    other: Path  # trained on other data
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    python, folder = find_python("xgboost"), tmp_path_factory.mktemp("xgboost")
+    script = Path(__file__).with_name("train_xgboost.py")
+    said = run_there(python, script, str(folder / "one"), "1")
+    run_there(python, script, str(folder / "two"), "2")
+    return Trained(python, folder / "one", said, folder / "two")
+
+
+@pytest.fixture
+def app(world: World, trained: Trained) -> Iterator[Application]:
+    made = world.application(model_loader_python=trained.python)
+    yield made
+    made.routes.holder.close()
+
+
+@pytest.fixture
+def client(app: Application) -> Iterator[TestClient]:
+    with open_client(app) as made:
+        yield made
+
+
+def ask(client: TestClient, rows: list[Any]) -> list[Any]:
+    answer = client.post("/predict", json={"instances": rows})
+    assert answer.status_code == 200, answer.text
+    return [said["prediction"] for said in answer.json()["predictions"]]
+
+
+@pytest.mark.parametrize("name", ["binary", "many", "early", "named"])
+def test_the_server_answers_what_the_library_answers(
+    world: World, app: Application, client: TestClient, trained: Trained, name: str
+) -> None:
+    """To the last bit: UBJSON and JSON, missing values, probabilities, trees after the best one left out."""
+    promote(world.place.models, register_folder(world.place.models, trained.folder / name))
+    app.routes.holder.look()
+    rows = trained.said["named rows" if name == "named" else "rows"]
+    if name == "named":
+        rows = [[age, orders, None if vip is None else bool(vip), height] for age, orders, vip, height in rows]
+    assert ask(client, rows) == trained.said["answers"][name]
+    assert client.get("/health").json()["model"]["library"].startswith("xgboost ")
+
+
+def test_columns_have_the_names_and_types_of_the_training(
+    world: World, app: Application, client: TestClient, trained: Trained
+) -> None:
+    """In whatever order an object has them; what is wrong is named."""
+    promote(world.place.models, register_folder(world.place.models, trained.folder / "named"))
+    app.routes.holder.look()
+    age, orders, vip, height = trained.said["named rows"][0]
+    row = {"height": height, "vip": bool(vip), "orders": orders, "age": age}
+    assert ask(client, [row]) == trained.said["answers"]["named"][:1]
+    answer = client.post("/predict", json={"instances": [{**row, "orders": 1.5, "weight": 3}]})
+    assert answer.status_code == 422
+    assert "`weight`, which the model does not take" in answer.json()["detail"]
+    assert "`orders` of instance 0 must be a whole number" in answer.json()["detail"]
+
+
+def test_a_promotion_is_served_and_rolled_back(
+    world: World, app: Application, client: TestClient, trained: Trained
+) -> None:
+    """Each answers as it did."""
+    rows = trained.said["rows"]
+    for folder in (trained.folder, trained.other):
+        promote(world.place.models, register_folder(world.place.models, folder / "binary"))
+        app.routes.holder.look()
+    assert ask(client, rows) != trained.said["answers"]["binary"]
+    world.place.models.roll_back(Rollback(name="shop", expected=2))
+    app.routes.holder.look()
+    assert ask(client, rows) == trained.said["answers"]["binary"]
+
+
+def test_columns_of_categories_are_refused_by_name_and_the_old_model_answers_on(
+    world: World, app: Application, client: TestClient, trained: Trained
+) -> None:
+    """What a category is called is not in the model."""
+    promote(world.place.models, register_folder(world.place.models, trained.folder / "binary"))
+    app.routes.holder.look()
+    promote(world.place.models, register_folder(world.place.models, trained.folder / "categories"))
+    app.routes.holder.look()
+    assert "columns of categories are not served; these are some: f0, f1" in client.get("/health").json()["why"]
+    assert ask(client, trained.said["rows"]) == trained.said["answers"]["binary"]
+
+
+def test_a_server_without_the_library_says_what_to_install(world: World, trained: Trained) -> None:
+    """And is not ready; the model is not to blame."""
+    promote(world.place.models, register_folder(world.place.models, trained.folder / "binary"))
+    app = world.application()  # this environment has no XGBoost
+    with open_client(app) as client:
+        why = client.get("/health").json()["why"]
+    assert "pip install 'switchyard[xgboost]'" in why
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("name", ["binary", "many"])
+def test_damaged_files_never_end_the_server(trained: Trained, tmp_path: Path, name: str) -> None:
+    """UBJSON and JSON: each damaged file is refused with a reason, or answers; some of them end their reader."""
+    (source,) = (trained.folder / name / "model").iterdir()
+    assert _load_damaged(trained.python, source, tmp_path, count=DAMAGED) > 0
+
+
+def _load_damaged(python: str, source: Path, folder: Path, *, count: int) -> int:
+    """How many of `count` damaged copies are refused; of each a few bytes are others, or the end is missing."""
+    whole, draw, refused = source.read_bytes(), random.Random(7), 0
+    (folder / "model").mkdir()
+    path = folder / "model" / source.name
+    loader = RowLoader(python=python)
+    for number in range(count):
+        data = bytearray(whole)
+        if number % 4 == 3:
+            del data[draw.randrange(len(data)) :]
+        else:
+            for _ in range(draw.randint(1, 8)):
+                data[draw.randrange(len(data))] = draw.randrange(256)
+        path.write_bytes(data)
+        file = ModelFile(path=f"model/{source.name}", size_bytes=len(data), sha256="0" * 64)
+        try:
+            model = loader(folder, Manifest((file,)), f"copy {number}")
+        except BadRecord as err:
+            assert err.problems
+            refused += 1
+        else:
+            model.close()
+    return refused
