@@ -91,13 +91,18 @@ test-decommission: setup $(STATE)/google-run/.installed ## the adapter of Cloud 
 test-decommission-faults: setup $(STATE)/google-run/.installed ## each fault of Google's at each act of a decommission
 	PYTHONPATH=$(STATE)/google-run $(BIN)/python -m pytest -m "needs_google_run and slow" -n 2 tests/services/test_decommission_endpoint.py
 
-# Beside what the extra brings: what trains the models, with which XGBoost's classes come.
 $(STATE)/models-xgboost/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[xgboost]' "scikit-learn==1.9.1"
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[xgboost]'
 	@touch $@
 
-test-models: setup $(STATE)/models-xgboost/.installed ## models that XGBoost has trained, and damaged ones (DAMAGED=200 of each format)
+# What trains and logs the models. XGBoost's scikit-learn classes need scikit-learn.
+$(STATE)/models-mlflow/.installed: Makefile
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $(MLFLOW_CURRENT) "xgboost-cpu==3.2.0" "scikit-learn==1.9.1"
+	@touch $@
+
+test-models: setup $(STATE)/models-xgboost/.installed $(STATE)/models-mlflow/.installed ## models that XGBoost has trained and MLflow saved, and damaged ones (DAMAGED=200 of each format)
 	DAMAGED=$(or $(DAMAGED),6) $(BIN)/python -m pytest -m needs_models
 
 # In memory where that can be: hundreds of small databases, and each write of theirs waits for the disk.

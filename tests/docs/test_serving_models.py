@@ -1,6 +1,7 @@
 """docs/serving-models.md: what it promises is what the code does."""
 
 from serving.predictions.loader_process import GIB, Bounds, to_environment
+from switchyard.core.predictions.mlmodel import SERVED
 from switchyard.core.registry.flavors import choose_flavor
 from tests.docs.pages import read_page
 
@@ -26,3 +27,5 @@ def test_each_file_of_the_table_is_told_by_its_name() -> None:
     assert "| `model/model.json` | XGBoost, JSON |" in PAGE
     assert choose_flavor(["model/churn.ubj"]) == choose_flavor(["model/model.json"]) == "xgboost"
     assert choose_flavor(["model/xgb_model.pkl"]) == ""
+    assert SERVED == ("xgboost",)
+    assert "| `model/MLmodel`, with MLflow's flavor `xgboost` |" in PAGE

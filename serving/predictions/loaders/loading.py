@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from switchyard.core.predictions.signature import Row, Signature
-from switchyard.core.registry.flavors import XGBOOST
+from switchyard.core.registry.flavors import MLFLOW, XGBOOST
 
 
 class LoadedRows(Protocol):
@@ -38,4 +38,8 @@ def load(folder: Path, flavor: str, paths: Sequence[str]) -> LoadedRows:
         from serving.predictions.loaders.xgboost_files import load_xgboost
 
         return load_xgboost(folder, paths)
+    if flavor == MLFLOW:
+        from serving.predictions.loaders.mlflow_folder import load_mlflow
+
+        return load_mlflow(folder, paths)
     raise NotLoaded(f"no loader reads the flavor {flavor!r}")

@@ -9,6 +9,7 @@ import numpy as np
 import xgboost
 
 from serving.predictions.loaders.loading import NotLoaded
+from switchyard.core.predictions.mlmodel import find_column_problems
 from switchyard.core.predictions.signature import Column, Row, Signature, Type
 from switchyard.core.registry.flavors import find_xgboost_file
 
@@ -19,13 +20,12 @@ _TYPES: Final = {"float": Type.NUMBER, "q": Type.NUMBER, "int": Type.INTEGER, "i
 class XGBoostModel:
     """`LoadedRows`: what `Booster.predict` answers, by the same trees as the class that saved it would take."""
 
-    def __init__(self, booster: xgboost.Booster) -> None:
+    def __init__(self, booster: xgboost.Booster, said: Sequence[Column] | None) -> None:
         self._booster = booster
         self.library = f"xgboost {xgboost.__version__}"
         objective = json.loads(booster.save_config())["learner"]["objective"]["name"]
-        self.signature = Signature(
-            columns=_list_columns(booster), answers=f"what Booster.predict answers ({objective})"
-        )
+        columns = _list_columns(booster) if said is None else _match_columns(booster, said)
+        self.signature = Signature(columns=columns, answers=f"what Booster.predict answers ({objective})")
         # A model that stopped early: the scikit-learn classes leave out the trees after the best one, and the Booster
         # does not. They alone note themselves in what they save.
         best = booster.attr("best_iteration") if booster.attr("scikit_learn") is not None else None
@@ -33,9 +33,10 @@ class XGBoostModel:
 
     def answer(self, rows: Sequence[Row]) -> list[Any]:
         """See the port. A null is a missing value, as in training."""
-        names = [column.name for column in self.signature.columns]
         numbers = np.array([[np.nan if value is None else value for value in row] for row in rows], np.float32)
-        data = xgboost.DMatrix(numbers, feature_names=names, feature_types=self._booster.feature_types)
+        data = xgboost.DMatrix(
+            numbers, feature_names=self._booster.feature_names, feature_types=self._booster.feature_types
+        )
         answers: list[Any] = self._booster.predict(data, iteration_range=self._range).tolist()
         return answers
 
@@ -45,19 +46,42 @@ def load_xgboost(folder: Path, paths: Sequence[str]) -> XGBoostModel:
     path = find_xgboost_file(paths)
     if path is None:
         raise NotLoaded("there must be one file model/*.ubj, or model/model.json")
+    return read_xgboost(folder, path)
+
+
+def read_xgboost(folder: Path, path: str, columns: Sequence[Column] | None = None) -> XGBoostModel:
+    """The model in that file of `folder`, with the columns of a signature where there is one.
+
+    Raises: NotLoaded: it is none that can be served."""
     booster = xgboost.Booster({"nthread": 1})
     try:
         booster.load_model(folder / path)
     except (xgboost.core.XGBoostError, ValueError, TypeError) as err:
         raise NotLoaded(f"{path}: XGBoost {xgboost.__version__} does not read it: {_shorten(str(err))}") from err
     try:
-        return XGBoostModel(booster)
+        return XGBoostModel(booster, columns)
     except (xgboost.core.XGBoostError, KeyError, ValueError, TypeError) as err:
         raise NotLoaded(f"{path}: it is no whole model: {_shorten(str(err))}") from err
 
 
 def _list_columns(booster: xgboost.Booster) -> tuple[Column, ...]:
     """By the names of the training, else f0, f1, ... as XGBoost calls them."""
+    return tuple(Column(name=name, type=_TYPES[type_], may_be_missing=True) for name, type_ in _list_features(booster))
+
+
+def _match_columns(booster: xgboost.Booster, said: Sequence[Column]) -> tuple[Column, ...]:
+    """A signature's columns in the order of the training; where it was trained without names, in the signature's."""
+    names = [name for name, _ in _list_features(booster)]
+    if booster.feature_names is None and len(said) == len(names):
+        names = [column.name for column in said]
+    if problems := find_column_problems(said, names):
+        raise NotLoaded(*problems)
+    by_name = {column.name: column for column in said}
+    return tuple(by_name[name] for name in names)
+
+
+def _list_features(booster: xgboost.Booster) -> list[tuple[str, str]]:
+    """Name and type of each."""
     count = booster.num_features()
     names = booster.feature_names or [f"f{number}" for number in range(count)]
     types = booster.feature_types or ["float"] * count
@@ -65,9 +89,7 @@ def _list_columns(booster: xgboost.Booster) -> tuple[Column, ...]:
         raise NotLoaded(f"it has {count:,} columns, {len(names):,} names for them, and {len(types):,} types")
     if unknown := [name for name, type_ in zip(names, types, strict=True) if type_ not in _TYPES]:
         raise NotLoaded(f"columns of categories are not served; these are some: {', '.join(unknown[:5])}")
-    return tuple(
-        Column(name=name, type=_TYPES[type_], may_be_missing=True) for name, type_ in zip(names, types, strict=True)
-    )
+    return list(zip(names, types, strict=True))
 
 
 def _shorten(said: str) -> str:

@@ -8,6 +8,7 @@ from switchyard.core.errors import BadRequest
 FLAVORS = {
     "two-tower": "embeddings/query.parquet and embeddings/candidate.parquet",
     "xgboost": "one model/*.ubj, or model/model.json",
+    "mlflow": "model/MLmodel, with MLflow's flavor xgboost",
 }
 """What can be served, and the files that show it; only the first one recommends products, and is read here."""
 

@@ -125,17 +125,24 @@ def read_model_uri(text: str) -> ModelUri:
     return ModelUri(found["name"], reference)
 
 
-SAFE_SUFFIXES: Final = (".parquet", ".json", ".ubj")
+SAFE_SUFFIXES: Final = (".parquet", ".json", ".ubj", ".xgb")
 _SAVED_MODEL: Final = re.compile(
     r"model/(saved_model\.pb|fingerprint\.pb|variables/variables\.(index|data-\d{5}-of-\d{5})|assets/[^/]+)"
 )
 
 
+_OF_MLFLOW: Final = re.compile(r"model/(MLmodel|conda\.yaml|python_env\.yaml|requirements\.txt)")
+
+
 def find_unsafe(paths: list[str]) -> list[str]:
-    """Of the files of a source that no one has judged: those that are neither data nor a SavedModel's, which is listed
-    and never opened here. A pickle is a program.
+    """Of the files of a source that no one has judged: those that are neither data, nor a SavedModel's, which is listed
+    and never opened here, nor MLflow's own beside a model, of which only `MLmodel` is read. A pickle is a program.
 
     >>> find_unsafe(["embeddings/query.parquet", "model/saved_model.pb", "model/model.pkl"])
     ['model/model.pkl']
     """
-    return [path for path in paths if not path.endswith(SAFE_SUFFIXES) and not _SAVED_MODEL.fullmatch(path)]
+    return [
+        path
+        for path in paths
+        if not (path.endswith(SAFE_SUFFIXES) or _SAVED_MODEL.fullmatch(path) or _OF_MLFLOW.fullmatch(path))
+    ]

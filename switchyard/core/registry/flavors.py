@@ -8,7 +8,7 @@ MLFLOW: Final = "mlflow"
 XGBOOST: Final = "xgboost"
 
 _XGBOOST_JSON: Final = "model/model.json"
-OF_ROWS: Final = frozenset({XGBOOST})
+OF_ROWS: Final = frozenset({XGBOOST, MLFLOW})
 """Flavors that answer rows of columns, and are read by a process of their own."""
 
 

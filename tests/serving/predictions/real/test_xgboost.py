@@ -38,8 +38,9 @@ class Trained:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     python, folder = find_python("xgboost"), tmp_path_factory.mktemp("xgboost")
     script = Path(__file__).with_name("train_xgboost.py")
-    said = run_there(python, script, str(folder / "one"), "1")
-    run_there(python, script, str(folder / "two"), "2")
+    trainer = find_python("mlflow")
+    said = run_there(trainer, script, str(folder / "one"), "1")
+    run_there(trainer, script, str(folder / "two"), "2")
     return Trained(python, folder / "one", said, folder / "two")
 
 

@@ -1,0 +1,105 @@
+"""What MLflow's `MLmodel` file says of a model, read as data: which flavor, in which file, with which columns. What it
+names to import (`loader_module`, `model_class`, `code`) is never looked at."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from switchyard.core.predictions.signature import Column, Type
+
+MAX_BYTES: Final = 1_000_000
+SERVED: Final = ("xgboost",)
+"""Flavors of MLflow's that a loader of ours reads."""
+_TYPES: Final[Mapping[str, Type]] = {
+    "double": Type.NUMBER,
+    "float": Type.NUMBER,
+    "integer": Type.INTEGER,
+    "long": Type.INTEGER,
+    "boolean": Type.BOOLEAN,
+    "string": Type.TEXT,
+}
+"""Source: https://mlflow.org/docs/latest/ml/model/signatures/#supported-data-types"""
+
+
+class NotServed(ValueError):
+    """An `MLmodel` that is none, or describes a model that no loader of ours reads; says what is wrong."""
+
+
+class MLmodel(msgspec.Struct, frozen=True, kw_only=True):
+    """A model that can be served."""
+
+    flavor: str
+    path: str  # of its file, below the folder of MLmodel
+    columns: tuple[Column, ...] | None = None  # None: the signature has none, or there is no signature
+
+
+def read_mlmodel(said: Any) -> MLmodel:
+    """What the file's YAML says.
+
+    Raises:
+        NotServed: it is no such file, or of no flavor that is served.
+    """
+    flavors = said.get("flavors") if isinstance(said, dict) else None
+    if not isinstance(flavors, dict) or not flavors:
+        raise NotServed("MLmodel: it must have `flavors`; it has none")
+    flavor = next((name for name in SERVED if name in flavors), None)
+    if flavor is None:
+        raise NotServed(
+            f"MLmodel: its flavors are {_show(flavors)}; served are {', '.join(SERVED)}. What loader_module names is "
+            "never imported"
+        )
+    details = flavors[flavor]
+    path = details.get("data") if isinstance(details, dict) else None
+    if not isinstance(path, str):
+        raise NotServed(f"MLmodel: `flavors.{flavor}.data` must be the name of a file")
+    return MLmodel(flavor=flavor, path=path, columns=_read_columns(said.get("signature")))
+
+
+def find_column_problems(columns: Sequence[Column], names: Sequence[str]) -> list[str]:
+    """What is wrong with a signature's columns for a model that was trained with these names, in any order.
+
+    >>> find_column_problems([Column(name="a", type=Type.NUMBER)], ["a", "b"])
+    ['the signature must have the columns that the model was trained with; it lacks b']
+    """
+    said, trained = {column.name for column in columns}, set(names)
+    problems = []
+    if absent := [name for name in names if name not in said]:
+        problems.append(
+            f"the signature must have the columns that the model was trained with; it lacks {_show(absent)}"
+        )
+    if more := [column.name for column in columns if column.name not in trained]:
+        problems.append(f"the signature has columns that the model was not trained with: {_show(more)}")
+    texts = [column.name for column in columns if column.type is Type.TEXT]
+    return problems + ([f"columns of text are not served by this flavor: {_show(texts)}"] if texts else [])
+
+
+def _read_columns(signature: Any) -> tuple[Column, ...] | None:
+    """Of a table; a tensor names no columns. Source: mlflow/types/schema.py, `Schema.to_json`, 2.9.2 to 3.17.2."""
+    if signature is None:
+        return None
+    try:
+        found = json.loads(signature["inputs"])
+        if all(each["type"] == "tensor" for each in found):
+            return None
+        columns = [_read_column(each) for each in found]
+    except (TypeError, KeyError, AttributeError, json.JSONDecodeError, RecursionError) as err:
+        raise NotServed("MLmodel: `signature.inputs` must be a list of columns, each with a name and a type") from err
+    if len({column.name for column in columns}) < len(columns):
+        raise NotServed("MLmodel: `signature.inputs` has a column twice")
+    return tuple(columns)
+
+
+def _read_column(said: Mapping[str, Any]) -> Column:
+    name, kind = str(said["name"]), str(said["type"])
+    if kind not in _TYPES:
+        raise NotServed(f"MLmodel: the column {name[:40]} is of the type {kind[:40]}; served are {', '.join(_TYPES)}")
+    # A number that is missing is a NaN to MLflow too, whether it calls the column required or not.
+    missing = _TYPES[kind] is Type.NUMBER or said.get("required", True) is False
+    return Column(name=name, type=_TYPES[kind], may_be_missing=missing)
+
+
+def _show(names: Any) -> str:
+    listed = [str(name)[:40] for name in names]
+    return ", ".join(listed[:5]) + (f" and {len(listed) - 5:,} more" if len(listed) > 5 else "")

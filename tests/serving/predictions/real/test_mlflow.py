@@ -1,0 +1,45 @@
+"""Folders that MLflow itself has written, through registry and server: `make test-models` builds it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.predicting import promote, register_folder
+from tests.serving.predictions.real.environments import find_python, run_there
+from tests.serving.predictions.world import World, open_client
+
+pytestmark = [pytest.mark.slow, pytest.mark.needs_models]
+
+
+@dataclass(frozen=True)
+class Saved:
+    """The folders that MLflow wrote, and what XGBoost answered."""
+
+    python: str  # which has no MLflow
+    folder: Path
+    said: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Saved:
+    python, folder = find_python("xgboost"), tmp_path_factory.mktemp("mlflow")
+    said = run_there(find_python("mlflow"), Path(__file__).with_name("log_xgboost.py"), str(folder))
+    return Saved(python, folder, said)
+
+
+@pytest.mark.parametrize("form", ["ubj", "json", "xgb", "bare"])
+def test_the_server_answers_what_the_library_answers(world: World, saved: Saved, form: str) -> None:
+    """In each format of MLflow's, without MLflow; columns have the signature's names and types, else the model's."""
+    promote(world.place.models, register_folder(world.place.models, saved.folder / form))
+    app = world.application(model_loader_python=saved.python)
+    with open_client(app) as client:
+        answer = client.post("/invocations", json={"dataframe_split": saved.said["split"]})
+        assert answer.status_code == 200, answer.text
+        assert [said["prediction"] for said in answer.json()["predictions"]] == saved.said["answers"]
+        row = saved.said["rows"][0]
+        wrong = client.post("/invocations", json={"dataframe_records": [{**row, "orders": "many", "size": 3}]})
+        assert wrong.status_code == 422
+        assert "`orders` of instance 0 must be a whole number" in wrong.json()["detail"]
+        assert "`size`, which the model does not take" in wrong.json()["detail"]

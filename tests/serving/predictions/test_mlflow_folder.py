@@ -1,0 +1,40 @@
+"""A folder of MLflow's that is refused, before any library is imported."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from serving.predictions.loaders.loading import NotLoaded, load
+
+HOSTILE = "flavors: {python_function: {loader_module: tests.serving.predictions.planted.hostile, data: model.ubj}}"
+
+
+def write(folder: Path, text: str) -> Path:
+    (folder / "model").mkdir()
+    (folder / "model" / "MLmodel").write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (HOSTILE, "What loader_module names is never imported"),
+        ("flavors: {sklearn: {pickled_model: model.pkl}}", "its flavors are sklearn; served are xgboost"),
+        ("flavors: {xgboost: {data: ../secret.ubj}}", "'../secret.ubj', which is not one of the version's files"),
+        ("flavors: {xgboost: {data: /etc/passwd}}", "'/etc/passwd', which is not one of the version's files"),
+        ("!!python/object/apply:os.system ['touch written']", "it is no YAML that is data alone"),
+        ("flavors: [", "it is no YAML that is data alone"),
+        ("[" * 100_000, "it is no YAML that is data alone"),
+        ("x: " + "y" * 1_000_001, "must have at most 1,000,000 bytes"),
+    ],
+)
+def test_what_it_names_is_never_run(tmp_path: Path, text: str, problem: str) -> None:
+    """No module is imported that was not before."""
+    before = set(sys.modules)
+    with pytest.raises(NotLoaded) as raised:
+        load(write(tmp_path, text), "mlflow", ["model/MLmodel", "model/model.ubj"])
+    assert problem in str(raised.value)
+    new = {name.partition(".")[0] for name in set(sys.modules) - before}
+    assert new <= {"yaml", "_yaml", "serving", "switchyard"}
+    assert not (tmp_path / "written").exists()
