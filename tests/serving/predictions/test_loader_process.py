@@ -1,14 +1,18 @@
 """A loader's process: what it answers, and that nothing it does is more than an error to the server."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from serving.predictions.loader_process import RowLoader, to_environment
 from switchyard.core.errors import BadRecord, BadSetup, TryAgain
 from switchyard.core.predictions.signature import Type
+from tests.root import ROOT
 from tests.serving.predictions.planting import HASTY, HASTY_TO_LOAD, PLANTED, open_planted
 
 
@@ -51,6 +55,31 @@ def test_a_model_that_no_one_holds_ends_its_process(tmp_path: Path) -> None:
     pid = model.pid
     del model
     assert not _is_running(pid)
+
+
+@pytest.mark.parametrize("asks", [False, True], ids=["idle", "hanging"])
+def test_a_server_that_is_killed_leaves_no_process(tmp_path: Path, asks: bool) -> None:
+    """An idle one ends with its input; one that hangs ends itself a little after its time."""
+    program = (
+        "import sys; from pathlib import Path; from tests.serving.predictions.planting import HASTY, open_planted\n"
+        f"model = open_planted(Path(sys.argv[1]), HASTY, answer='hang', on=2.0)\n"
+        "print(model.pid, flush=True); sys.stdin.readline()\n"
+        f"from serving.predictions.loaders.wire import Ask, encode\n"
+        f"if {asks}: model._process.stdin.write(encode(Ask([[1.0, 1]])))\n"
+        "print('asked', flush=True); sys.stdin.readline()\n"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        loader = psutil.Process(int(server.stdout.readline()))
+        server.stdin.write("\n")
+        server.stdin.flush()
+        assert server.stdout.readline() == "asked\n"
+        assert loader.is_running()
+        server.kill()
+    gone, _ = psutil.wait_procs([loader], timeout=60)
+    assert gone == [loader]
 
 
 @pytest.mark.parametrize(
