@@ -83,7 +83,7 @@ def _make_parser(prog: str) -> FlagParser:
         "its champion (default: what the settings name, in the order of docs/predict.md; else the only one there is)",
     )
     parser.add_argument("--host", default="", help="address to listen on (default: 127.0.0.1)")
-    parser.add_argument("--port", type=int, help=f"port to listen on; 0: a free one (default: {DEFAULT_PORT})")
+    parser.add_argument("--port", type=int, help=f"port to listen on; 0: a free one (default: PORT or {DEFAULT_PORT})")
     parser.add_argument("--workers", type=_to_workers, default=1, help="processes that answer (default: %(default)s)")
     parser.add_argument(
         "--rate", default="", help="requests of one caller: 100/second, 5000/minute, none (default: PREDICT_RATE)"
@@ -100,10 +100,10 @@ def _to_workers(text: str) -> int:
 
 
 def _choose_address(host: str, port: int | None, settings: Settings) -> tuple[str, int]:
-    """The flags' own, then Vertex AI's, whose load balancer is another machine; else this machine alone."""
+    """The flags' own, then Vertex AI's, whose load balancer is another machine; else this machine alone, and PORT."""
     if settings.aip_http_port:
         return host or "0.0.0.0", settings.aip_http_port if port is None else port  # noqa: S104  (Vertex AI's contract)
-    return host or "127.0.0.1", DEFAULT_PORT if port is None else port
+    return host or "127.0.0.1", (settings.port or DEFAULT_PORT) if port is None else port
 
 
 if __name__ == "__main__":

@@ -68,6 +68,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     model_cache_dir: str
     model_loader_python: str = ""
     predict_rate: str = "1000/second"
+    port: int = 0
     aip_http_port: int = 0
     aip_predict_route: str = ""
     aip_health_route: str = ""
@@ -208,7 +209,7 @@ _PATTERNS = {
     "approvers_audience": (r"\S+", "be an OAuth client's id, without spaces"),
     "mlflow_model_uri": (r"models:/.+", "be models:/<name>/Production, /Staging, /<version> or models:/<name>@<alias>"),
     "model_name": ("[A-Za-z0-9]([A-Za-z0-9 ._-]{0,118}[A-Za-z0-9])?", "be a model's name"),
-    "aip_http_port": (r"[0-9]{1,5}", "be a port"),
+    **dict.fromkeys(("port", "aip_http_port"), (r"[0-9]{1,5}", "be a port")),
     "aip_predict_route": (r"/\S*", "be a path that starts with /"),
     "aip_health_route": (r"/\S*", "be a path that starts with /"),
     "aip_storage_uri": (r"(gs|file)://\S+", "be gs://<bucket>/<path>"),

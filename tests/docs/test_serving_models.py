@@ -1,6 +1,9 @@
 """docs/serving-models.md: what it promises is what the code does."""
 
+import re
+
 from serving.predictions.loader_process import GIB, Bounds, to_environment
+from switchyard.clients.settings import Settings
 from switchyard.core.predictions.mlmodel import SERVED
 from switchyard.core.registry.flavors import choose_flavor
 from tests.docs.pages import read_page
@@ -19,6 +22,17 @@ def test_bounds_are_those_of_the_code() -> None:
     for name in [name for name, value in passed.items() if value == "x"]:
         assert f"`{name}`" in PAGE
     assert "`HOME`" not in PAGE
+
+
+def test_each_setting_of_earlier_services_that_is_read_is_a_setting_of_ours() -> None:
+    """And none that is said not to be read is."""
+    table = PAGE[PAGE.index("| setting | here |") : PAGE.index("One thing differs on purpose")]
+    fields = set(Settings.__struct_fields__)
+    rows = [line.split("|")[1:3] for line in table.splitlines()[2:] if line]
+    assert len(rows) == 12
+    for names, said in rows:
+        for name in re.findall(r"`([A-Z_]+)`", names):
+            assert (name.lower() in fields) != said.strip().startswith("not read"), name
 
 
 def test_each_file_of_the_table_is_told_by_its_name() -> None:
