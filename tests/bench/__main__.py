@@ -17,6 +17,7 @@ BENCHMARKS = (
     "live",
     "serving",
     "predict",
+    "rows",
     "page",
     "many_runs",
     "finding",

@@ -13,8 +13,9 @@ from switchyard.core.errors import BadRecord, BadRequest, NotFound
 from switchyard.core.predictions.arms import Arm
 from switchyard.core.registry.held_out import Wish
 from switchyard.core.registry.judging import Comparison, Measured, Thresholds, to_judgement
-from switchyard.core.registry.rows import Promotion, Tombstone
+from switchyard.core.registry.rows import Lineage, NewVersion, Promotion, Tombstone
 from switchyard.core.registry.stages import Validation
+from switchyard.services.registering import read_manifest
 from tests.clients.results.places import NOW, Place, Places
 from tests.clients.results.test_predictions import feedback, prediction
 from tests.services.validation_world import BUYERS, NAME, PRODUCTS, UNTIL, Shop, to_ids
@@ -236,6 +237,27 @@ def test_versions_that_cannot_be_compared_are_refused(shop: Shop) -> None:
     ):
         with pytest.raises(error, match=told):
             compare(shop, version, uri)
+
+
+def test_a_version_that_recommends_nothing_is_not_compared(shop: Shop) -> None:
+    """The message has the command that promotes it all the same; its files are not even copied."""
+    shop.register(1)
+    promote(shop, 1)
+    rows = shop.folder / "rows"
+    (rows / "model").mkdir(parents=True)
+    (rows / "model" / "churn.ubj").write_bytes(b"{}")
+    manifest = read_manifest(open_objects(rows.as_uri()), rows.as_uri(), "here")
+    shop.models.register(
+        NewVersion(
+            name=NAME,
+            source_key="rows",
+            source_uri=rows.as_uri(),
+            manifest=manifest,
+            lineage=Lineage(trained_until=UNTIL, parameters={"data_uri": ""}),
+        )
+    )
+    with pytest.raises(BadRequest, match=rf'of the flavor xgboost, .*switchyard promote "{NAME}" 2 --force'):
+        compare(shop, 2, shop.write(shop.list_purchases()))
 
 
 ODD: list[tuple[str, str, str]] = [

@@ -93,5 +93,7 @@ def test_what_may_be_a_program_is_found() -> None:
     """In a source that no one has judged, data alone is taken; a SavedModel is listed, and never opened."""
     safe = ["embeddings/query.parquet", "score/weights.json", "model/saved_model.pb", "model/fingerprint.pb"]
     safe += ["model/variables/variables.index", "model/variables/variables.data-00000-of-00001", "model/assets/ids.txt"]
+    safe += ["model/churn.ubj", "model/model.xgb", "model/MLmodel", "model/conda.yaml", "model/requirements.txt"]
     unsafe = ["model/model.pkl", "embeddings/ids.npy", "model/code.py", "model/variables/evil.so", "score/x.pb"]
+    unsafe += ["MLmodel", "model/code/MLmodel", "model/python_model.pkl"]
     assert find_unsafe([*safe, *unsafe]) == unsafe
