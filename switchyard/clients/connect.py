@@ -1,6 +1,7 @@
 """The only wiring: settings in, ports out. Adapters are imported where they are used, so that what is not used is not
 loaded."""
 
+from collections.abc import Container
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
@@ -211,6 +212,15 @@ class Outside:
         if self.settings.mlflow_backend_store_uri:
             return DatabaseCounts(self.settings.mlflow_backend_store_uri)
         return AnswersCounts(self.open_answers())
+
+    def list_changed_tables(self, export_uri: str, names: Container[str]) -> list[str]:
+        """Of the tables of these names, those in which MLflow's database has other rows than its export at
+        `export_uri`; none where the settings name no database. Raises: BadSetup, TryAgain: it cannot be read."""
+        from switchyard.clients.mlflow.export.restore import list_changed
+
+        if not self.settings.mlflow_backend_store_uri:
+            return []
+        return list_changed(export_uri, self.objects(export_uri), self.settings.mlflow_backend_store_uri, names)
 
     @property
     def own_tables(self) -> frozenset[str]:

@@ -23,7 +23,15 @@ from switchyard.core.ports import Tracking
 from switchyard.core.verify.batches import FOUND, to_found_prefix
 from switchyard.core.verify.findings import KIND, State, UnknownRun, VerifiedRun
 from switchyard.core.verify.kept_run import KeptRun
-from switchyard.core.verify.kinds import NO_OTHERS, KindFound, KindName, find_kinds, list_beside, without_tables
+from switchyard.core.verify.kinds import (
+    COMPARED,
+    NO_OTHERS,
+    KindFound,
+    KindName,
+    find_kinds,
+    list_beside,
+    without_tables,
+)
 from switchyard.core.verify.models import VerifiedModels
 from switchyard.core.verify.run import to_run_id, verify_run
 from switchyard.services.artifacts import find_kept, find_owner_ids
@@ -128,15 +136,27 @@ def count_kinds(
     store = outside.open_row_counts(export_uri).count_rows()
     placed, run_ids = _list_stored(outside, export_uri)
     kept = store if export_uri else None
+    older: list[str] = []
     if kept_export_uri and not export_uri:
         _check_kept(outside, kept_export_uri, run_ids)
         kept = outside.open_row_counts(kept_export_uri).count_rows()
+        kept = msgspec.structs.replace(kept, changed=outside.list_changed_tables(kept_export_uri, COMPARED))
+        older = _say_older(kept_export_uri, kept.changed)
     models_placed, traces_placed = find_owner_ids(outside, export_uri)
     artifacts = msgspec.structs.replace(find_kept(outside), stored=placed, models=models_placed, traces=traces_placed)
     if _OURS in store.rows:  # the results are in MLflow's database
         store = without_tables(store, outside.own_tables)
     kinds = find_kinds(store, kept=kept, models=models, artifacts=artifacts, others=others, give_up=give_up)
-    return kinds, [*store.untold, *list_beside(kinds, artifacts)]
+    return kinds, [*older, *store.untold, *list_beside(kinds, artifacts)]
+
+
+def _say_older(export_uri: str, changed: Sequence[str]) -> list[str]:
+    if not changed:
+        return []
+    return [
+        f"what MLflow says now in {', '.join(changed)}: the export at {export_uri} has other rows. Export again: "
+        f"switchyard export --to-uri {export_uri}"
+    ]
 
 
 def _list_stored(outside: Outside, export_uri: str) -> tuple[frozenset[str], frozenset[str]]:

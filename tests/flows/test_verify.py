@@ -147,6 +147,24 @@ def test_a_registry_that_nobody_keeps_makes_mlflow_unsafe_to_delete(store: Path,
         verify_now(kept_export_uri=export_uri)
 
 
+def test_an_export_that_has_other_rows_than_mlflow_keeps_nothing_of_them(store: Path, tmp_path: Path) -> None:
+    """The same number of rows is not enough: a model that was described anew is in no export made before."""
+    backfill(full=True)
+    with closing(sqlite3.connect(store, isolation_level=None)) as connection:
+        connection.execute("INSERT INTO registered_models (name, description) VALUES ('ranker', 'old')")
+    export_uri = export_to_folder(f"sqlite:///{store}", tmp_path / "export")
+    assert read(verify_now(kept_export_uri=export_uri)).verdict.safe
+    with closing(sqlite3.connect(store, isolation_level=None)) as connection:
+        connection.execute("UPDATE registered_models SET description = 'new'")
+    verdict = read(verify_now(kept_export_uri=export_uri)).verdict
+    assert (verdict.safe, verdict.not_safe[0].partition(";")[0]) == (
+        False, "registry: 1 registered_models are kept nowhere else",
+    )  # fmt: skip
+    assert f"switchyard export --to-uri {export_uri}" in verdict.lost[1]
+    export_to_folder(f"sqlite:///{store}", tmp_path / "export")
+    assert read(verify_now(kept_export_uri=export_uri)).verdict.safe
+
+
 def test_the_manifest_counts_each_run_and_says_what_is_left_out(store: Path) -> None:
     """Epochs, keys and points as MLflow has them; each loss with where it is kept and why."""
     backfill(full=True)

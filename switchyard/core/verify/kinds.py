@@ -58,6 +58,9 @@ _KINDS: Final[Mapping[KindName, Kind]] = {
     "logged-model-artifacts": Kind(tables=(), keep=_COPY),
     "trace-artifacts": Kind(tables=(), keep=_COPY),
 }
+COMPARED: Final = frozenset(table for kind in _KINDS.values() for table in kind.tables)
+"""The tables of which not only the number of rows is compared with a kept export's. Those of `other` may be a server's
+own, such as leases, which never stay as they were exported."""
 _OF_RUNS: Final = frozenset(("experiments", "runs", "metrics", "latest_metrics", "params", "tags"))
 """What verify compares run by run; an experiment's name is in its runs' rows."""
 _HOUSEKEEPING: Final = frozenset(("alembic_version", "workspaces"))
@@ -124,7 +127,7 @@ def find_kinds(
     """Each kind of which the store has anything, in the order of KINDS.
 
     Args:
-        kept: the rows of an export that outlives the store.
+        kept: the rows of an export that outlives the store; it keeps no table that is `changed`.
         models: what of the store's registry our own has, and found equal; None: nobody looked.
         artifacts: None: nobody looked, and nothing is said of them.
         others: how many runs of other experiments than were asked about have no row, by experiment.
@@ -156,7 +159,7 @@ def _find_rows(
     stored = {table: n for table in tables if (n := store.rows.get(table, 0) + store.unkept.get(table, 0))}
     if not stored:
         return None
-    exported = kept.rows if kept else {}
+    exported = {table: rows for table, rows in kept.rows.items() if table not in kept.changed} if kept else {}
     missing = {table: left for table, count in stored.items() if (left := count - exported.get(table, 0)) > 0}
     kept_in = ["an export"] if kept and missing != stored else []
     if missing and kind == "registry" and models is not None and _is_imported(models, stored):

@@ -2,7 +2,7 @@
 version can be started over."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import closing
 from itertools import islice
 from typing import Final
@@ -99,6 +99,29 @@ def compare_store(export: Export, store_uri: str, watch: Watcher = lambda moved:
             watch(Moved("comparing", exported.name, done, export.rows))
     if problems:
         raise BadRecord(store.where, problems)
+
+
+def list_changed(at_uri: str, objects: Objects, store_uri: str, names: Container[str]) -> list[str]:
+    """Of the tables of these `names`, those in which the store has other rows than the export at `at_uri`: all that
+    both have, to the last bit. None where the export is of a server or a folder, or of another kind of database, whose
+    rows cannot be compared so.
+
+    Raises: NotFound, BadRecord: as `read_export`. BadSetup, TryAgain: the store cannot be read.
+    """
+    export = read_export(at_uri, objects)
+    store = open_tables(store_uri)
+    if store.dialect != export.dialect:
+        return []
+    changed = []
+    with store.lenient_snapshot() as snapshot:
+        tables = {table.name: table for table in snapshot.tables()}
+        for exported in export.tables:
+            table = tables.get(exported.name) if exported.name in names else None
+            if table is not None:
+                with closing(snapshot.rows(table)) as rows:  # a stream that is open would be in the next one's way
+                    if _compare(exported, table, rows):
+                        changed.append(exported.name)
+    return changed
 
 
 def _compare(exported: ExportedTable, table: Table, rows: Iterator[Row]) -> str:
