@@ -297,6 +297,21 @@ def test_run_in_two_experiments_is_the_one_that_names_its_own(root: Path) -> Non
     assert sorted(run.run_id for run in open_folder(root).list_runs()) == [A, B]
 
 
+def test_artifacts_that_lie_within_the_store_are_no_second_run(root: Path) -> None:
+    """An experiment's artifact_location may be any folder in mlruns: it has a folder for each run, and no meta.yaml."""
+    for name in ("artifacts", ".trash/old"):
+        for run_id in (A, B, C):
+            (root / name / run_id / "artifacts").mkdir(parents=True)
+    runs, lost = read(root)
+    assert (set(runs), lost) == ({A, B}, {})
+    assert runs[A].info.experiment_id == EXPERIMENT
+    found = {run.run_id: run.status for run in open_folder(root).list_runs()}
+    assert found.keys() == {A, B}
+    assert not any("unreadable" in status for status in found.values())
+    meta(root).write_text("")
+    assert "meta.yaml" in read(root)[1][A]
+
+
 def test_what_is_no_run_is_none(root: Path) -> None:
     """The registry, data sets, traces, logged models, an editor's folders, files that lie about."""
     for name in ("models/a/version-1", "4/datasets/x", "4/traces/y", "4/tags", "4/models/m-1/metrics", ".trash"):

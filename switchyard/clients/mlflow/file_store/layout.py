@@ -98,7 +98,11 @@ class Layout:
         """The folder that is the run's: MLflow ignores one that lies in another experiment than it says."""
         if len(places) == 1:
             return places[0]
-        good = [place for place in places if self.read_info(place)[1] is None]
+        found = [(place, *self.read_info(place)) for place in places]
+        runs = [place for place, info, _ in found if info is not None]
+        if len(runs) < 2:  # the others hold its artifacts alone: an experiment may have them anywhere in the store
+            return (runs or places)[0]
+        good = [place for place, info, error in found if info is not None and error is None]
         if len(good) == 1:
             return good[0]
         shown = " and ".join(place.folder for place in good or places)
