@@ -16,7 +16,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run up deploy test test-flows test-slow test-kills test-races test-mlflow mlflow test-models test-reader \
-	test-decommission test-decommission-faults faults check bench clean
+	google-run test-decommission test-decommission-slow faults check bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -85,11 +85,13 @@ $(STATE)/google-run/.installed: constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(@D) $$(grep '^google-cloud-run==' constraints.txt)
 	@touch $@
 
+google-run: setup $(STATE)/google-run/.installed ## google-cloud-run beside .venv, for a decommission from a checkout
+
 test-decommission: setup $(STATE)/google-run/.installed ## the adapter of Cloud Run, by google-cloud-run, against the local endpoint
 	PYTHONPATH=$(STATE)/google-run $(BIN)/python -m pytest -m "needs_google_run and not slow" -n 2 tests/clients/google tests/emulators/google tests/services/test_decommission_endpoint.py
 
-test-decommission-faults: setup $(STATE)/google-run/.installed ## each fault of Google's at each act of a decommission
-	PYTHONPATH=$(STATE)/google-run $(BIN)/python -m pytest -m "needs_google_run and slow" -n 2 tests/services/test_decommission_endpoint.py
+test-decommission-slow: setup $(STATE)/google-run/.installed $(STATE)/mlflow-current/.installed ## each fault of Google's at each act, and the walk of docs/decommission.md
+	PYTHONPATH=$(STATE)/google-run $(BIN)/python -m pytest -m slow tests/services/test_decommission_endpoint.py tests/flows/test_decommission_page.py
 
 $(STATE)/models-xgboost/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(@D)

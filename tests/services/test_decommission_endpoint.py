@@ -158,7 +158,7 @@ def try_faults(folder: Path, choose: Callable[[int, str], bool]) -> None:
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_walk_that_meets_a_fault_ends_as_one_without(tmp_path: Path, name: str) -> None:
-    """Each kind of fault at two of the acts; `make test-decommission-faults` tries each at each."""
+    """Each kind of fault at two of the acts; `make test-decommission-slow` tries each at each."""
     place = list(FAULTS).index(name)
     try_faults(tmp_path, lambda number, fault: fault == name and number % 12 == place)
 
