@@ -33,7 +33,6 @@ from switchyard.core.backfill.plan import (
     make_plan,
     to_batches,
     to_export_only,
-    to_row,
 )
 from switchyard.core.backfill.rows import BackfillRow
 from switchyard.core.errors import BadSetup, TryAgain, catch, to_message
@@ -45,8 +44,6 @@ from tasks.backfill import (
     count_tries,
     fail_batch,
     list_adoptable,
-    list_backfill,
-    list_lost_parents,
     look_at_runs,
 )
 from tasks.following import name_mlflow
@@ -68,15 +65,14 @@ def backfill(wanted: BackfillParameters) -> BackfillResult:
     name_flow_run(f"backfill shard {wanted.shard} of {wanted.shards}" if wanted.shard else "backfill")
     how = _to_how(wanted, since=datetime.now(UTC))
     accept = Accept(store=wanted.accept_store, missing=wanted.accept_missing)
-    rows = list_backfill()
-    adoption = catch(lambda: _adopt(wanted, rows, how, accept))
+    adoption = catch(lambda: _adopt(wanted, how, accept))
     if isinstance(adoption, Exception):
         if isinstance(adoption, TryAgain | BadSetup) and not wanted.dry_run:
-            note_seen(Seen(rows=rows, error=to_message(adoption)), how, failed=0, is_whole=False)
+            note_seen(Seen(error=to_message(adoption)), how, failed=0, is_whole=False)
         raise adoption
-    if not wanted.dry_run:
-        rows = rows + _make_rows(adoption)
-    seen = look_for_changes(rows, how, accept, dry_run=wanted.dry_run)
+    if adoption.runs and not wanted.dry_run:
+        adopt_runs(adoption.runs)
+    seen = look_for_changes(how, accept, dry_run=wanted.dry_run)
     plan = make_plan(
         seen.rows,
         how,
@@ -100,7 +96,7 @@ def backfill(wanted: BackfillParameters) -> BackfillResult:
     shown = _count_shown(wanted, plan, adoption) if wanted.dry_run else Shown()
     result = _to_result(wanted, how, plan, adoption, done, shown)
     result = msgspec.structs.replace(result, unasked=seen.error, doubt=seen.doubt)
-    if not wanted.dry_run:
+    if result.has_news and not wanted.dry_run:
         show_backfill(result.table)
     if result.failed or ((result.unasked or result.doubt or result.unadopted) and not wanted.dry_run):
         raise BackfillFailed(result)
@@ -131,19 +127,10 @@ def _is_whole(wanted: BackfillParameters, seen: Seen) -> bool:
     return wanted.status == "all" and not wanted.limit and not wanted.shard and (adopts_all or not seen.unknown)
 
 
-def _adopt(wanted: BackfillParameters, rows: list[BackfillRow], how: How, accept: Accept) -> Adoption:
+def _adopt(wanted: BackfillParameters, how: How, accept: Accept) -> Adoption:
     if not wanted.adopt:
         return Adoption()
-    adopt_runs([])
-    known = {row.mlflow_run_id for row in rows}
-    return list_adoptable(known, wanted.experiments, wanted.status, wanted.export_uri, how.store, accept)
-
-
-def _make_rows(adoption: Adoption) -> list[BackfillRow]:
-    if not adoption.runs:
-        return []
-    ids = adopt_runs(adoption.runs)
-    return [to_row(run, ids[run.mlflow_run_id]) for run in adoption.runs]
+    return list_adoptable(wanted.experiments, wanted.status, wanted.export_uri, how.store, accept)
 
 
 def _find_behind(rows: Sequence[BackfillRow], how: How, wanted: BackfillParameters) -> Behind:
@@ -153,7 +140,7 @@ def _find_behind(rows: Sequence[BackfillRow], how: How, wanted: BackfillParamete
     looks = catch(lambda: look_at_runs([row.mlflow_run_id for row in opened], wanted.export_uri)) if opened else {}
     if isinstance(looks, Exception):
         return Behind(unknown=to_unasked(opened, to_message(looks)))
-    lost = list_lost_parents()
+    lost = {row.id: row.lost_parent for row in rows if row.lost_parent}
     known = {row.mlflow_run_id for row in rows} if lost else set()
     return find_behind(opened, looks, how, lost_parents=lost, known=known)
 

@@ -18,7 +18,7 @@ from switchyard.core.backfill.plan import (
     StatusChoice,
     choose_adopted,
 )
-from switchyard.core.backfill.rows import PARENT_KIND, AdoptedRun, BackfillRow
+from switchyard.core.backfill.rows import AdoptedRun, BackfillRow
 from switchyard.core.errors import TryAgain
 from switchyard.core.mlflow.facts import Look
 from switchyard.services import backfill as backfilling
@@ -34,7 +34,6 @@ def list_backfill() -> list[BackfillRow]:
 
 @effect
 def list_adoptable(
-    known: set[str],
     experiments: Sequence[str],
     status: StatusChoice,
     export_uri: str,
@@ -42,8 +41,10 @@ def list_adoptable(
     accept: Accept,
 ) -> Adoption:
     """The runs that no row knows, of the export at `export_uri`, or of the MLflow that the settings name, which must be
-    the `store` that was followed (empty: of an export)."""
+    the `store` that was followed (empty: of an export). Refused where rows are not ours to make."""
     outside = connect()
+    outside.runs.adopt_runs([], now=datetime.now(UTC))
+    known = {row.mlflow_run_id for row in outside.ledger.list_backfill()}
     with closing(outside.open_tracking(export_uri)) as tracking:
         if store:
             identify(outside, tracking, store, accept)
@@ -52,7 +53,7 @@ def list_adoptable(
 
 @effect
 def adopt_runs(runs: Sequence[AdoptedRun]) -> dict[str, int]:
-    """The ids of their rows, by MLflow run id. Of no run: refused as of some, where rows are not ours to make."""
+    """The ids of their rows, by MLflow run id."""
     return connect().runs.adopt_runs(runs, now=datetime.now(UTC))
 
 
@@ -60,12 +61,6 @@ def adopt_runs(runs: Sequence[AdoptedRun]) -> dict[str, int]:
 def count_shown(run_ids: Sequence[str], export_uri: str = "") -> Shown:
     """How many of these MLflow runs have curves, values alone, or nothing."""
     return backfilling.count_shown(connect(), run_ids, export_uri)
-
-
-@effect
-def list_lost_parents() -> dict[int, str]:
-    """The nested runs whose parent had no row when they were published, and the parents' MLflow runs."""
-    return {line.quick_test_id: line.error for line in connect().ledger.read_ledger(PARENT_KIND)}
 
 
 @effect

@@ -37,6 +37,11 @@ class BackfillResult(msgspec.Struct, frozen=True, kw_only=True):
         return {run.mlflow_run_id: run.why_not for run in self.left_out if run.odd}
 
     @property
+    def has_news(self) -> bool:
+        """False where nothing was to do, and nothing is wrong: a flow run every hour need not show that."""
+        return bool(self.to_do or self.adopted or self.failed or self.unadopted or self.unasked or self.doubt)
+
+    @property
     def counts(self) -> list[list[str | int]]:
         """Name and number, in the order of the walk."""
         names = ["rows", "completed", "with_mlflow_run", "already_published", "legacy", "adopted", "to_do"]

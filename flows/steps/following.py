@@ -2,28 +2,27 @@
 
 from switchyard.core.backfill.following import Accept, Followed, Look, OtherStore, Seen, Unadopted
 from switchyard.core.backfill.plan import How
-from switchyard.core.backfill.rows import BackfillRow
 from switchyard.core.errors import catch, to_message
+from tasks.backfill import list_backfill
 from tasks.following import look_at_mlflow, note_follow, replace_store
 
 
-def look_for_changes(rows: list[BackfillRow], how: How, accept: Accept, *, dry_run: bool) -> Seen:
-    """The rows whose run has changed since it was read; where MLflow could not be asked, why. Nothing is written, but
-    where another store is accepted, that it is.
+def look_for_changes(how: How, accept: Accept, *, dry_run: bool) -> Seen:
+    """All rows, and those whose run has changed since it was read; where MLflow could not be asked, why. Nothing is
+    written, but where another store is accepted, that it is.
 
     Raises:
         OtherStore: the settings name another MLflow than the one that was followed.
     """
-    if not how.store or not any(row.mlflow_run_id for row in rows):
-        return Seen(rows=rows)
-    look = Look(rows, how, accept)
+    look = Look(how, accept)
     found = catch(lambda: look_at_mlflow(look))
     if isinstance(found, OtherStore):
         if not dry_run:
-            note_seen(Seen(rows=rows, error=to_message(found)), how, failed=0, is_whole=False)
+            note_seen(Seen(error=to_message(found)), how, failed=0, is_whole=False)
         raise found
     if isinstance(found, Exception):
-        return Seen(rows=rows, error=to_message(found))
+        # Results that cannot be read are raised here: they are no word of MLflow's.
+        return Seen(rows=list_backfill(), error=to_message(found))
     if found.identified.replaces and not dry_run:
         replace_store(look, found.identified)
     return found

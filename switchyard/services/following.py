@@ -26,16 +26,19 @@ from switchyard.core.ports import Tracking
 
 
 def look_for_changes(outside: Outside, look: Look) -> Seen:
-    """The rows whose run has changed since it was read, by marks that are taken now: before any point is read, so that
-    a run that changes while it is read is found by the next look. A run that the store does not list is asked for by
-    itself: it is gone, or it is to be read like one that has changed, which then fails with the reason. Nothing is
-    written; a second call looks again.
+    """All rows, and those whose run has changed since it was read, by marks that are taken now: before any point is
+    read, so that a run that changes while it is read is found by the next look. A run that the store does not list is
+    asked for by itself: it is gone, or it is to be read like one that has changed, which then fails with the reason.
+    MLflow is not asked where none is followed, or no row names a run of it. Nothing is written; a second call looks
+    again.
 
     Raises:
         TryAgain, BadSetup: MLflow or the results cannot be read.
         OtherStore: this MLflow is none of those that were followed.
     """
-    rows, how = look.rows, look.how
+    how, rows = look.how, outside.ledger.list_backfill()
+    if not how.store or not any(row.mlflow_run_id for row in rows):
+        return Seen(rows=rows)
     with closing(outside.tracking) as tracking:
         identified = identify(outside, tracking, how.store, look.accept)
         marks = {mark.run_id: mark for mark in tracking.read_marks()}
@@ -72,7 +75,9 @@ def identify(outside: Outside, tracking: Tracking, store: str, accept: Accept) -
         OtherStore: it is none of them, and nobody said that this is right.
     """
     recorded = outside.followed.list_identities()
-    followed = [found.store for found in outside.followed.list_stores() if found.followed_until is not None]
+    followed: list[str] = []
+    if store not in recorded:  # then only is it asked what earlier versions have followed
+        followed = [found.store for found in outside.followed.list_stores() if found.followed_until is not None]
     return identify_store(store, tracking.identify(), recorded, followed, accept)
 
 

@@ -3,9 +3,11 @@
 import sqlite3
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import pytest
+from prefect.client.orchestration import get_client
 from starlette.testclient import TestClient
 
 from flows.answers.backfill import BackfillFailed, BackfillResult
@@ -99,6 +101,13 @@ def show(outside: Outside, path: str) -> str:
         return client.get(path).text
 
 
+def find_artifact() -> UUID:
+    """Prefect's newest table of a backfill."""
+    with get_client(sync_client=True) as client:
+        (found,) = (one.latest_id for one in client.read_latest_artifacts() if one.key == "backfill")
+    return found
+
+
 def test_what_has_changed_is_read_and_replaced_and_nothing_else(outside: Outside, store: Store) -> None:
     """A tag, a param, a late point, and a new run; a dry run lists them and notes nothing; `recover` puts back what a
     change has replaced, and the next look leaves that alone."""
@@ -153,6 +162,22 @@ def test_a_change_that_could_not_be_read_is_tried_again(outside: Outside, store:
     assert ended.followed_until is not None
     assert ended.followed_until > after.tried_at
     assert "could not bring" not in show(outside, "/quick-tests/")
+
+
+def test_a_look_that_finds_nothing_changed_shows_nothing(outside: Outside, store: Store) -> None:
+    """It says until when MLflow is followed; Prefect's table stays that of the last backfill that did something."""
+    run_now(adopt=True, status="all")
+    before, (first,) = find_artifact(), outside.followed.list_stores()
+    for parameters in ({"adopt": True, "status": "all"}, {}):
+        assert run_now(**parameters).to_do == 0
+        assert find_artifact() == before
+    (last,) = outside.followed.list_stores()
+    assert first.followed_until is not None
+    assert last.followed_until is not None
+    assert last.tried_at > last.followed_until > first.followed_until  # the second look was not at runs without a row
+    store.tag(A, "team", "search")
+    assert run_now().published == 1
+    assert find_artifact() != before
 
 
 def test_a_run_that_is_deleted_keeps_its_history_marked(outside: Outside, store: Store) -> None:

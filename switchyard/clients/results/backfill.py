@@ -34,7 +34,7 @@ from switchyard.core.history.publication import Draft, PublishResult, SeenRun
 from switchyard.core.runs.rows import RunStatus
 
 BACKFILL = "backfill"
-_OF_OPEN = ("adopted", "has_job", "is_partial", "seen_until")
+_OF_OPEN = ("adopted", "has_job", "is_partial", "seen_until", "lost_parent")
 _COLUMNS = tuple(name for name in BackfillRow.__struct_fields__ if name not in _OF_OPEN)
 _KEPT = {
     PublishResult.KEPT_NEWER: "something newer is published: a later attempt, more epochs, or the whole of what is "
@@ -46,15 +46,16 @@ _KEPT = {
 def select_backfill(tables: Tables) -> Select[Any]:
     """The query behind `core.ports.Ledger.list_backfill`."""
     runs, published, ledger = tables.runs, tables.published, tables.ledger
-    # Another application may have taken back what we published: our row of its digests is still there then.
-    ours = and_(published.c.quick_test_id.is_not(None), tables.has_history)
+    # Another application may have taken back what we published: our row of its digests is still there then. The test of
+    # the text is long, for SQLAlchemy to compile and for the database to make: it is named as seldom as can be.
+    has_digests = published.c.quick_test_id.is_not(None)
     return (
         select(
             runs.c.id,
             func.coalesce(runs.c.status, "").label("status"),
             func.coalesce(runs.c.mlflow_run_id, "").label("mlflow_run_id"),
             func.coalesce(runs.c.gcs_artifacts_path, "").label("gcs_artifacts_path"),
-            case((ours, "ours"), (tables.has_history, "legacy"), else_="nothing").label("published"),
+            case((~tables.has_history, "nothing"), (has_digests, "ours"), else_="legacy").label("published"),
             published.c.charted_digest,
             published.c.full_digest,
             ledger.c.state.label("ledger_state"),
@@ -63,8 +64,11 @@ def select_backfill(tables: Tables) -> Select[Any]:
             # reconcile have published.
             case(
                 (
-                    and_(ours, published.c.full_digest.is_not(None), func.coalesce(ledger.c.state, "") != FILED),
-                    or_(*(tables.history_text.like(f'%"source":{blank}"mlflow"%') for blank in ("", " "))),
+                    and_(published.c.full_digest.is_not(None), func.coalesce(ledger.c.state, "") != FILED),
+                    and_(
+                        tables.has_history,
+                        or_(*(tables.history_text.like(f'%"source":{blank}"mlflow"%') for blank in ("", " "))),
+                    ),
                 ),
                 else_=False,
             ).label("lacks_file"),
@@ -92,16 +96,19 @@ def select_open(tables: Tables) -> Select[Any]:
         # An application has words of its own for a status, and may call a run completed that goes on in MLflow.
         waiting.append(select(published.c.quick_test_id).where(published.c.status == "partial"))
     candidates = union(*waiting).subquery()
+    parent = ledger.alias("parent")
     return (
         select(
             runs.c.id,
             adopted.label("adopted"),
             exists().where(jobs.c.quick_test_id == runs.c.id).label("has_job"),
             case((is_partial, tables.history_text)).label("partial_text"),
+            func.coalesce(parent.c.error, "").label("lost_parent"),
         )
         .select_from(candidates)
         .join(runs, runs.c.id == candidates.c[0])
         .outerjoin(published, published.c.quick_test_id == runs.c.id)
+        .outerjoin(parent, and_(parent.c.quick_test_id == runs.c.id, parent.c.kind == PARENT_KIND))
     )
 
 
@@ -122,6 +129,7 @@ def _add(row: BackfillRow, more: Row[Any]) -> BackfillRow:
         has_job=bool(more.has_job),
         is_partial=text is not None,
         seen_until=_read_seen_until(text) if text is not None else None,
+        lost_parent=more.lost_parent,
     )
 
 

@@ -113,6 +113,19 @@ class Database:
             # The server has been restarted since: SQLAlchemy has dropped the pool's old connections, so this is new.
             return self._select(statement, values)
 
+    def write_again(self, statement: Executable) -> None:
+        """One statement that a second call does not undo or double: a transaction by itself, on a connection that reads
+        have opened, where `writing` would open its own; and as `rows` sent again where that one was lost."""
+        with translated(self.where):
+            try:
+                self._execute(statement)
+            except exc.DBAPIError as err:
+                if not err.connection_invalidated:
+                    raise
+            else:
+                return
+            self._execute(statement)
+
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """One transaction, committed at the end; on SQLite it holds the write lock from its beginning."""
@@ -122,6 +135,10 @@ class Database:
     def close(self) -> None:
         """Closes all connections; the next use opens new ones."""
         _dispose(self.reader, self._writer)
+
+    def _execute(self, statement: Executable) -> None:
+        with self.reader.connect() as connection:
+            connection.execute(statement)
 
     def _select(self, statement: Executable, values: dict[str, object]) -> Sequence[Row[Any]]:
         with self.reader.connect() as connection, _stopped_in_time(connection):

@@ -54,7 +54,7 @@ class SqlFollowed:
         """One query."""
         followed = self._tables.followed
         rows = self._database.rows(select(*(followed.c[name] for name in _RUN_FIELDS)))
-        return {row.quick_test_id: FollowedRun(**row._asdict()) for row in rows}
+        return {row[0]: FollowedRun(**dict(zip(_RUN_FIELDS, row, strict=True))) for row in rows}
 
     def read_facts(self, quick_test_ids: Sequence[int]) -> dict[int, RowFacts]:
         """A query for each 5,000 runs; it looks into the histories of these alone."""
@@ -95,13 +95,12 @@ class SqlFollowed:
         stores = self._tables.followed_stores
         until = began_at if is_whole and not failed and not error else None
         row = {"store": store, "tried_at": began_at, "failed": failed, "error": error, "followed_until": until}
-        with self._database.writing() as connection:
-            written = upsert(connection, stores)
-            replaced: dict[str, Any] = {name: written.excluded[name] for name in ("tried_at", "failed", "error")}
-            replaced["followed_until"] = func.coalesce(written.excluded.followed_until, stores.c.followed_until)
-            connection.execute(
-                written.on_conflict_do_update(index_elements=["store"], set_=replaced).values(row),
-            )
+        written = upsert(self._database.reader, stores)
+        replaced: dict[str, Any] = {name: written.excluded[name] for name in ("tried_at", "failed", "error")}
+        replaced["followed_until"] = func.coalesce(written.excluded.followed_until, stores.c.followed_until)
+        self._database.write_again(
+            written.on_conflict_do_update(index_elements=["store"], set_=replaced).values(row),
+        )
 
     def list_identities(self) -> dict[str, StoreIdentity]:
         """One query."""

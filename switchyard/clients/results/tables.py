@@ -6,6 +6,7 @@ is changed. No foreign key points at it, so that its owner may delete rows, and 
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final, Literal
 
 from sqlalchemy import (
@@ -86,7 +87,7 @@ class Tables:
             return cast(text, Text)
         return cast(cast(text, Text), JSONB if self.history_type == "jsonb" else JSON)
 
-    @property
+    @cached_property
     def has_history(self) -> ColumnElement[bool]:
         """SQL's twin of `is_history`, for the stored text."""
         text = self.history_text

@@ -99,7 +99,6 @@ class Accept(msgspec.Struct, frozen=True):
 class Look(msgspec.Struct, frozen=True):
     """What a look is for."""
 
-    rows: Sequence[BackfillRow]
     how: How
     accept: Accept = Accept()
 
@@ -116,7 +115,7 @@ class Identified(msgspec.Struct, frozen=True, kw_only=True):
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
     """What a look at MLflow has found."""
 
-    rows: Sequence[BackfillRow]
+    rows: Sequence[BackfillRow] = ()
     marks: Mapping[str, RunMark] = {}
     changes: Changes = Changes()
     lifecycles: Sequence[Lifecycle] = ()

@@ -353,11 +353,6 @@ def to_time(at_ms: int | None) -> datetime | None:
         return None
 
 
-def to_row(run: AdoptedRun, quick_test_id: int) -> BackfillRow:
-    """The row that an adoption has made."""
-    return BackfillRow(id=quick_test_id, status=str(run.status), mlflow_run_id=run.mlflow_run_id, adopted=True)
-
-
 def to_batches(items: Sequence[Item], size: int) -> list[Batch]:
     """`items` in their order, `size` a batch."""
     return [Batch(items[start : start + size]) for start in range(0, len(items), size)]

@@ -46,11 +46,12 @@ class BackfillRow(msgspec.Struct, frozen=True, kw_only=True):
     ledger_state: str | None = None  # of its line of kind ``backfill``
     ledger_attempts: int = 0  # how often that line was written
     lacks_file: bool = False  # published whole of MLflow, by whichever flow, and no backfill has written its file
-    # The four below are known of rows that have not ended, were called stale, or wait for their parent's row.
+    # The five below are known of rows that have not ended, were called stale, or wait for their parent's row.
     adopted: bool = False  # made for an MLflow run, in our own table: it says what MLflow says
     has_job: bool = False  # a job of ours trains it, or has
     is_partial: bool = False  # what we published was, when it was read
     seen_until: datetime | None = None  # of a partial one: its newest point that is published
+    lost_parent: str = ""  # of a nested one whose parent had no row when it was published: the parent's MLflow run
 
 
 def to_parent_line(quick_test_id: int, mlflow_run_id: str, *, now: datetime) -> LedgerLine:

@@ -149,6 +149,16 @@ def test_what_its_application_has_taken_back_is_not_published(place: Place, text
     assert [row.published for row in place.ledger.list_backfill()] == ["ours"]
 
 
+def test_a_row_says_which_parent_it_waits_for(place: Place) -> None:
+    """Until a publication finds it: of those that wait for none, and of other lines, nothing."""
+    waits, found, plain = (place.add_run(name) for name in ("waits", "found", "plain"))
+    drafts = [Draft(quick_test_id=run, publication=make(run, {}), lost_parent="p") for run in (waits, found)]
+    drafts.append(Draft(quick_test_id=plain, publication=make(plain, {})))
+    place.ledger.publish_many("backfill", drafts, now=NOW)
+    place.ledger.publish_many("backfill", [Draft(quick_test_id=found, publication=make(found, {}))], now=NOW)
+    assert {row.id: row.lost_parent for row in place.ledger.list_backfill()} == {waits: "p", found: "", plain: ""}
+
+
 def test_a_run_that_the_database_refuses_leaves_the_others_be(place: Place) -> None:
     """A constraint of the table's owner, or a value that no JSON has: that run fails, with its reason on its line."""
     good, barred, bad = (place.add_run(name) for name in ("good", "barred", "bad"))
