@@ -207,7 +207,7 @@ def _print_verify(result: VerifyResult, console: Console) -> None:
         said = f"MLflow's registry could not be read: {result.models_unread}"
         console.print(said, markup=False, highlight=False, soft_wrap=True)
     reasons = [f"- {reason}" for reason in result.not_safe]
-    lost = [f"- lost: {what}" for what in result.lost] if result.safe else []
+    lost = [f"- lost: {what}" for what in result.lost]
     for line in (result.says, *reasons, *lost, f"manifest  {result.manifest_uri}"):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
