@@ -8,7 +8,7 @@ import msgspec
 
 from switchyard.core.backfill.rows import AdoptedRun, BackfillRow
 from switchyard.core.mlflow.marks import RunMark
-from switchyard.core.mlflow.raw_run import TrackedRun
+from switchyard.core.mlflow.raw_run import UNREADABLE, TrackedRun
 from switchyard.core.runs.rows import RunStatus
 
 KIND: Final = "backfill"
@@ -321,6 +321,8 @@ def _to_why_not_adopted(run: TrackedRun, status: StatusChoice) -> str:
     if run.status not in ROW_STATUS:
         if not run.status:
             return "it has no status in MLflow, so whether it ended is not known. Set one there to adopt it"
+        if run.status.startswith(UNREADABLE):
+            return f"it cannot be read: {run.status.removeprefix(UNREADABLE)}"
         return f"its status must be one of {', '.join(ROW_STATUS)}; got {run.status!r}"
     if status == "completed" and run.status != "FINISHED":
         return "it did not finish; --status all adopts it"

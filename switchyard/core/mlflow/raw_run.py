@@ -17,6 +17,8 @@ TrackedStatus = Literal["SCHEDULED", "RUNNING", "FINISHED", "FAILED", "KILLED"]
 Lifecycle = Literal["active", "deleted"]
 
 NAME_TAG = "mlflow.runName"
+UNREADABLE = "unreadable: "
+"""What the status of a run begins with that is there and cannot be read; the reason follows."""
 _MINUS_ZERO = struct.pack("d", -0.0)
 
 

@@ -15,7 +15,7 @@ from switchyard.core.batches import batched
 from switchyard.core.errors import BadRecord, BadRequest, BadSetup, NotFound, SwitchyardError, TryAgain, catch
 from switchyard.core.mlflow.facts import Look, is_surely_curve, to_look, to_newest_ms
 from switchyard.core.mlflow.marks import RunMark, hash_mark
-from switchyard.core.mlflow.raw_run import Keys, LostRun, OwnedPoint, RawRun, TrackedRun
+from switchyard.core.mlflow.raw_run import UNREADABLE, Keys, LostRun, OwnedPoint, RawRun, TrackedRun
 from switchyard.core.mlflow.store_identity import StoreIdentity, to_experiment, to_identity
 from switchyard.core.ports import Objects
 
@@ -54,7 +54,7 @@ class FolderTracking:
         """Experiment by experiment. Of a damaged run its id, its experiment, what else can be read, and in the place of
         its status why it cannot be: whoever adopts runs then says so."""
         for _, info, error in self._list(experiments):
-            yield msgspec.structs.replace(info, status=f"unreadable: {error}") if error else info
+            yield msgspec.structs.replace(info, status=f"{UNREADABLE}{error}") if error else info
 
     def read_runs(self, run_ids: Iterable[str], *, keys: Keys | None = None) -> Iterator[RawRun | LostRun]:
         """See the port."""
