@@ -12,6 +12,7 @@ from switchyard.clients.google.decommission.access import Access, Api
 from switchyard.clients.google.decommission.matching import Listed, check_unchanged, find, over, to_digest
 from switchyard.clients.google.decommission.permissions import Permissions
 from switchyard.clients.google.decommission.policies import Policies, to_permissions
+from switchyard.clients.google.decommission.runners import list_runners
 from switchyard.core.decommission.resources import (
     Found,
     Kept,
@@ -156,7 +157,7 @@ class _Owners:
         parent = f"projects/{project}"
         owners = [parent]
         for region in regions:
-            owners += self._list_runners(f"{parent}/locations/{region}")
+            owners += [item["name"] for item in list_runners(self._run, f"{parent}/locations/{region}")]
         secrets = self._secrets.list_all(
             lambda client, token: client.projects().secrets().list(parent=parent, pageToken=token),
             "secrets",
@@ -179,21 +180,6 @@ class _Owners:
         owners += [f"{parent}/serviceAccounts/{item['email']}" for item in accounts]
         owners += [f"projects/_/buckets/{item['name']}" for item in buckets]
         return owners
-
-    def _list_runners(self, place: str) -> list[str]:
-        services = self._run.list_all(
-            lambda client, token: client.projects().locations().services().list(parent=place, pageToken=token),
-            "services",
-            where=f"the services of {place}",
-            permission="run.services.list",
-        )
-        jobs = self._run.list_all(
-            lambda client, token: client.projects().locations().jobs().list(parent=place, pageToken=token),
-            "jobs",
-            where=f"the jobs of {place}",
-            permission="run.jobs.list",
-        )
-        return [item["name"] for item in (*services, *jobs)]
 
 
 def _to_email(member: str) -> str:

@@ -22,6 +22,7 @@ from switchyard.clients.google.decommission.matching import (
 )
 from switchyard.clients.google.decommission.permissions import Permissions
 from switchyard.clients.google.decommission.policies import Policies
+from switchyard.clients.google.decommission.runners import list_runners
 from switchyard.core.decommission.resources import (
     Activity,
     Found,
@@ -60,7 +61,7 @@ class Variables:
         listed: list[Listed] = []
         owned = set(sought.names.get(Kind.RUN_SERVICE, ()))
         for region in sought.regions:
-            for owner in self._list_owners(f"projects/{sought.project}/locations/{region}"):
+            for owner in list_runners(self._api, f"projects/{sought.project}/locations/{region}"):
                 short = owner["name"].split("/")[-1]
                 listed.append(Listed(name=owner["name"], handles=(short,)))
                 if short not in owned and owner["name"] not in owned and not _is_part(owner, sought):
@@ -236,21 +237,6 @@ class Variables:
             where=owner,
             permission=f"run.{sort}.get",
         )
-
-    def _list_owners(self, parent: str) -> list[dict[str, Any]]:
-        services = self._api.list_all(
-            lambda client, token: client.projects().locations().services().list(parent=parent, pageToken=token),
-            "services",
-            where=f"the services of {parent}",
-            permission="run.services.list",
-        )
-        jobs = self._api.list_all(
-            lambda client, token: client.projects().locations().jobs().list(parent=parent, pageToken=token),
-            "jobs",
-            where=f"the jobs of {parent}",
-            permission="run.jobs.list",
-        )
-        return services + jobs
 
 
 def _find_variables(owner: Mapping[str, Any], sought: Sought) -> list[Listed]:
