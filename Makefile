@@ -41,8 +41,11 @@ up: setup ## Prefect server, worker, deployments and the API on this machine; Ct
 deploy: setup ## a work pool and all deployments on the server of PREFECT_API_URL: make deploy POOL=cloud-run
 	@$(BIN)/python -m deployments.deploy $(POOL)
 
-test: setup ## the tests but for whole flows and the slow ones
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder --ignore=tests/flows
+# What a decommission of MLflow does to Google Cloud: everything that needs the endpoint, and the walks over a deployment in memory.
+DECOMMISSION := tests/clients/google/decommission tests/emulators/google $(wildcard tests/services/test_decommission*.py)
+
+test: setup ## the tests but for whole flows, a decommission's and the slow ones
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder --ignore=tests/flows $(DECOMMISSION:%=--ignore=%)
 
 # Three at a time: a flow waits for its server, its job and its worker in turn.
 test-flows: setup ## whole flows, each with its real database, server and job
@@ -87,8 +90,8 @@ $(STATE)/google-run/.installed: constraints.txt
 
 google-run: setup $(STATE)/google-run/.installed ## google-cloud-run beside .venv, for a decommission from a checkout
 
-test-decommission: setup $(STATE)/google-run/.installed ## the adapter of Cloud Run, by google-cloud-run, against the local endpoint
-	PYTHONPATH=$(STATE)/google-run $(BIN)/python -m pytest -m "needs_google_run and not slow" -n 2 tests/clients/google tests/emulators/google tests/services/test_decommission_endpoint.py
+test-decommission: setup $(STATE)/google-run/.installed ## a decommission over the local endpoint and in memory, with google-cloud-run
+	PYTHONPATH=$(STATE)/google-run $(BIN)/python -m pytest -m "not slow" -n 2 $(DECOMMISSION)
 
 test-decommission-slow: setup $(STATE)/google-run/.installed $(STATE)/mlflow-current/.installed ## each fault of Google's at each act, and the walk of docs/decommission.md
 	PYTHONPATH=$(STATE)/google-run $(BIN)/python -m pytest -m slow tests/services/test_decommission_endpoint.py tests/flows/test_decommission_page.py
