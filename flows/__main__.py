@@ -235,7 +235,8 @@ def read_command(arguments: Sequence[str], *, prog: str = "python -m flows") -> 
         first_line = (struct.__doc__ or "").partition("\n")[0]
         places = _PLACES.get(name, {})
         usage = " ".join([prog, _to_words(name), *(f"[{place}]" for place in places), "[flags]"])
-        one = flows.add_parser(name, help=first_line, description=struct.__doc__, usage=usage)
+        words = f"{prog} {_to_words(name)}"
+        one = flows.add_parser(name, prog=words, help=first_line, description=struct.__doc__, usage=usage)
         for place, field in places.items():
             one.add_argument(place, nargs="?", help=f"{_PLACE_HELP[place]}; the same as {to_flag(field)}")
         add_flags(one, struct, grouped=True)

@@ -245,3 +245,12 @@ def test_flags_become_parameters() -> None:
         epochs=11, wait=False, name="eleven", request_key=command.parameters.request_key
     )
     assert command.json
+
+
+def test_wrong_flags_of_two_words_are_said_as_they_were_typed(capsys: pytest.CaptureFixture[str]) -> None:
+    """What is shown can be pasted: a space, where a person types one."""
+    with pytest.raises(SystemExit):
+        read_command(["decommission", "plan", "extra"], prog="switchyard")
+    said = capsys.readouterr().err
+    assert "switchyard decommission plan: error: unrecognized arguments: extra" in said
+    assert "switchyard decommission plan --help" in said
