@@ -86,7 +86,8 @@ class World:
         assert not self.plain.killed
         self.expected = results.read_all()
         kinds = Counter(name.split()[0].split("/")[0] for name in self.expected)
-        assert kinds["switchyard_ledger"] == kinds["quick_tests"] > kinds["switchyard_published"] * 0.9 > 0
+        lines = kinds["switchyard_ledger"] - 1  # which MLflow it is has a line, too
+        assert lines == kinds["quick_tests"] > kinds["switchyard_published"] * 0.9 > 0
         if parameters.get("full"):
             assert kinds["artifacts"] == kinds["switchyard_published"]
             assert kinds["switchyard_histograms"] > kinds["switchyard_published"]

@@ -91,7 +91,8 @@ def test_deleted_run_that_could_not_be_read_is_never_safe(outside: Outside, serv
     with pytest.raises(ExportFailed, match=lost):
         export()
     uri = f"{outside.settings.artifacts_uri}/mlflow-export"
-    backfill(export_uri=uri, adopt=True, status="all")
+    with pytest.raises(BackfillFailed, match=f"MLflow run {lost}: it cannot be read: .*Export again"):
+        backfill(export_uri=uri, adopt=True, status="all")
     with pytest.raises(VerifyFailed, match="1 runs of MLflow are known to no row"):
         verify(export_uri=uri, require_safe=True)
 

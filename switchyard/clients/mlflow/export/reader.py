@@ -23,6 +23,7 @@ from switchyard.core.mlflow.facts import Look, to_look
 from switchyard.core.mlflow.marks import LatestPoint, RunMark, to_mark
 from switchyard.core.mlflow.raw_run import (
     NAME_TAG,
+    UNREADABLE,
     Keys,
     LostRun,
     OwnedPoint,
@@ -73,8 +74,8 @@ class ExportTracking:
         return f"ExportTracking({self._at_uri})"
 
     def list_runs(self, *, experiments: Sequence[str] = ()) -> Iterator[TrackedRun]:
-        """By run id; those that could not be read when the export was made last, without a status, and as if none were
-        deleted: nobody knows what goes with them."""
+        """By run id; those that could not be read when the export was made last, with the reason as their status, and as
+        if none were deleted: no one knows what goes with them."""
         known = {name for name, _ in self._read_experiments().values()}
         if missing := set(experiments) - known:
             raise NotFound(f"{self._at_uri} has no experiment named {', '.join(map(repr, sorted(missing)))}")
@@ -93,7 +94,7 @@ class ExportTracking:
                     name=lost.name,
                     experiment_id=lost.experiment_id,
                     experiment=lost.experiment,
-                    status="",
+                    status=f"{UNREADABLE}{lost.reason}. Export again",
                 )
 
     def read_runs(self, run_ids: Iterable[str], *, keys: Keys | None = None) -> Iterator[RawRun | LostRun]:
