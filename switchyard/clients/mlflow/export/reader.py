@@ -74,8 +74,8 @@ class ExportTracking:
         return f"ExportTracking({self._at_uri})"
 
     def list_runs(self, *, experiments: Sequence[str] = ()) -> Iterator[TrackedRun]:
-        """By run id; those that could not be read when the export was made last, with the reason as their status, and as
-        if none were deleted: no one knows what goes with them."""
+        """By run id; those that could not be read when the export was made last, with the reason as their status, and
+        as if none were deleted: no one knows what goes with them."""
         known = {name for name, _ in self._read_experiments().values()}
         if missing := set(experiments) - known:
             raise NotFound(f"{self._at_uri} has no experiment named {', '.join(map(repr, sorted(missing)))}")
