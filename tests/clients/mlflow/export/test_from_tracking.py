@@ -19,7 +19,7 @@ from switchyard.clients.objects.files import FileObjects
 from switchyard.core.errors import BadRecord, BadRequest, BadSetup, StaleWrite, TryAgain
 from switchyard.core.mlflow import export_batches
 from switchyard.core.mlflow.export import MARKER, Export, Moved
-from switchyard.core.mlflow.raw_run import LostRun, OwnedPoint, RawRun, to_source_digest
+from switchyard.core.mlflow.raw_run import UNREADABLE, LostRun, OwnedPoint, RawRun, to_source_digest
 from switchyard.core.ports import ANY
 from switchyard.core.registry.importing import LostModel
 from tests.clients.mlflow.export.answering import RUNS, make_store, serve_store
