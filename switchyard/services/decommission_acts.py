@@ -118,7 +118,8 @@ class Acting:
                 raise Refused(refusals)
             if seen.state == "open":
                 self.note(act.verb, "begun", resource=act.resource)
-            was_so = has_effect(act, act.kind, fresh)
+            # What is there may be half of it, so that a recovery always looks for itself.
+            was_so = act.verb != "recover" and has_effect(act, act.kind, fresh)
             if not was_so:
                 resource = saved if act.verb in ("recover", "start") else fresh
                 if act.verb == "start":  # undo may have made it anew, and then has noted its id

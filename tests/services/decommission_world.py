@@ -255,6 +255,11 @@ class FakeCloud:
     def recover(self, saved: Resource) -> Operation:
         if self._kind is Kind.SECRET:
             raise NotFound(f"{saved.name} was deleted for good")
+        if saved.name in self._google.there:
+            found = self._google.there[saved.name]
+            if not found.unique_id.endswith(saved.unique_id):
+                raise StaleWrite(f"{saved.name} is there, and it is another one: {found.unique_id}")
+            return Operation(kind=self._kind, resource=saved.name)
         return self._google.act("recover", saved)
 
     def poll(self, operation: Operation) -> Progress:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from switchyard.core.decommission.resources import Kind
 from switchyard.core.decommission.states import State
 from switchyard.core.errors import SwitchyardError, TryAgain
 from tests.clients.google.decommission.cases import CASES
@@ -212,3 +213,47 @@ def test_an_undo_after_the_deletion_brings_back_what_google_keeps(world: Endpoin
     policy = "policies/policy/project/acme-ml"
     assert sorted(map(str, after[policy]["bindings"])) == sorted(map(str, before[policy]["bindings"]))
     assert {name.partition("#")[0] for name in after if "acme-mlflow" in name} >= {"storage/buckets/acme-mlflow"}
+
+
+def undo(world: EndpointWorld) -> None:
+    """The same command again, until it is through."""
+    for _ in range(20):
+        try:
+            assert world.undo().lost == ()
+        except TryAgain:
+            world.wait(600)
+        else:
+            return
+    raise AssertionError("it is never through")
+
+
+def list_live(world: EndpointWorld) -> dict[str, str]:
+    """The bucket's live objects and their checksums."""
+    found = world.clouds.kinds[Kind.BUCKET].describe("projects/_/buckets/acme-mlflow").parts["objects"]
+    return {one["name"]: one["crc32c"] for one in found if one["live"]}
+
+
+def test_an_undo_of_half_a_deletion_brings_the_objects_back(world: EndpointWorld) -> None:
+    """The bucket is still there, so that nothing but its objects shows what is missing."""
+    before = list_live(world)
+    walk(world, State.APPROVED)
+    world.project.world.faults.order(Fault(kind="storage.objects.delete", nth=3, status=503))
+    with pytest.raises(TryAgain):
+        world.next(**world.confirm())
+        world.wait(25 * 3_600)
+        world.next(**world.confirm())
+    assert list_live(world) != before
+    undo(world)
+    assert list_live(world) == before
+
+
+def test_an_undo_that_was_broken_off_gives_a_redeployed_service_its_policy(world: EndpointWorld) -> None:
+    """The service is there again with the first call, and its callers are let in by the second."""
+    name = "run/projects/acme-ml/locations/europe-west1/services/mlflow"
+    before = world.project.policies.policies[name]["bindings"]
+    walk(world, State.GONE)
+    world.project.world.faults.order(Fault(kind="run.projects.locations.services.setIamPolicy", status=503))
+    with pytest.raises(TryAgain):
+        world.undo()
+    undo(world)
+    assert world.project.policies.policies[name]["bindings"] == before
