@@ -33,7 +33,6 @@ from switchyard.core.decommission.gates import (
 )
 from switchyard.core.decommission.inventory import (
     Inventory,
-    find_folder_problem,
     read_inventory,
     to_inventory_uri,
 )
@@ -54,6 +53,7 @@ from switchyard.services.decommission_acts import Acting, Refused, Still, is_acc
 from switchyard.services.decommission_looking import (
     COST_DAYS,
     Site,
+    list_problems,
     read_cost_evidence,
     read_costs,
     read_gone_evidence,
@@ -83,12 +83,7 @@ def plan(site: Site, name: str, sought: Sought, rules: Rules, *, by: str, dry_ru
             "next; or take it back: switchyard decommission undo"
         )
     inventory = take_inventory(site.clouds, sought)
-    problems = [
-        problem
-        for what, uri in (("inventory", rules.folder_uri), ("export", rules.export_uri))
-        if (problem := find_folder_problem(inventory, uri, what))
-    ]
-    if problems:
+    if problems := list_problems(site, inventory, rules):
         raise BadRequest(" ".join(problems))
     now = site.clock()
     costs = read_costs(site.clouds, inventory.resources, now - timedelta(days=COST_DAYS), now) or []

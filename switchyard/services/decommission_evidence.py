@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
 from typing import Final
+from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
@@ -22,7 +23,7 @@ from switchyard.core.decommission.evidence import (
     VerifyEvidence,
 )
 from switchyard.core.decommission.gates import Against
-from switchyard.core.decommission.readers import Approvals, Drill, HandedIn, Newest
+from switchyard.core.decommission.readers import Approvals, Drill, HandedIn, Needed, Newest
 from switchyard.core.errors import BadRecord, BadSetup, NotFound, catch, to_message
 from switchyard.core.mlflow.export import MARKER, read_marker
 from switchyard.core.verify.findings import KIND, State
@@ -158,6 +159,22 @@ class OutsideEvidence:
                 newest_point = max(newest_point, -1 if look.newest_ms is None else look.newest_ms)
         return Newest(run_at=_to_moment(newest_run[0]), run_id=newest_run[1], point_at=_to_moment(newest_point))
 
+    def list_needed(self) -> list[Needed]:
+        """See the port: published artifacts, the results, and the files of models that were registered where they
+        are."""
+        settings = self._outside.settings
+        needed = [
+            Needed(what="folder ARTIFACTS_URI", place=settings.artifacts_uri),
+            Needed(what="database RESULTS_URL", place=to_database_place(settings.results_url)),
+        ]
+        models = self._outside.models
+        return needed + [
+            Needed(what=f"model {model.name} version {version.version}", place=version.source_uri)
+            for model in models.list_models()
+            for version in models.list_versions(model.name)
+            if version.source_uri and version.digest and version.tombstoned_at is None
+        ]
+
     def read_approvals(self, against: Against, state: str) -> HandedIn:
         """See the port."""
         return self._approvals(against, state) if self._approvals else HandedIn()
@@ -190,6 +207,13 @@ class OutsideEvidence:
 
 def _to_digest(data: bytes) -> str:
     return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def to_database_place(url: str) -> str:
+    """Without its user and password. A file has none."""
+    parts = urlsplit(url)
+    host = parts.hostname or "".join(parse_qs(parts.query).get("host", ())[:1])
+    return f"postgresql://{host}" if parts.scheme.startswith("postgresql") and host else ""
 
 
 def _to_moment(milliseconds: int) -> datetime | None:

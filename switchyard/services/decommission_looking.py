@@ -19,11 +19,17 @@ from switchyard.core.decommission.evidence import (
     UseEvidence,
 )
 from switchyard.core.decommission.gates import Against, to_midnight_after
-from switchyard.core.decommission.inventory import Inventory, find_folder_problem
+from switchyard.core.decommission.inventory import (
+    Inventory,
+    find_database_problem,
+    find_folder_problem,
+    list_newer,
+)
 from switchyard.core.decommission.order import STOPPED, is_replica, list_open_guards
 from switchyard.core.decommission.progress import Progress
-from switchyard.core.decommission.readers import EvidenceReader, Newest
+from switchyard.core.decommission.readers import EvidenceReader, Needed, Newest
 from switchyard.core.decommission.resources import Activity, Caller, Cost, Found, Kept, Kind, Resource, Sought
+from switchyard.core.decommission.rules import Rules
 from switchyard.core.errors import BadRecord, BadRequest, BadSetup, NotFound
 from switchyard.core.ports import Decommissions, Objects
 
@@ -108,18 +114,28 @@ def read_inventory_evidence(
         if had.resources and not had.control and had.listed <= len(had.resources):
             without.append(kind)
         now += [_to_now(cloud, saved, inventory, progress, asks=True) for saved in had.resources]
-    rules = against.rules
-    folders = (("inventory", rules.folder_uri), ("export", rules.export_uri))
     return InventoryEvidence(
         inventory=against.inventory,
         read_at=site.clock(),
         resources=tuple(one for one in now if one is not None),
         unlisted=tuple(unlisted),
         without_control=tuple(without),
-        folder_problems=tuple(
-            problem for what, uri in folders if uri and (problem := find_folder_problem(inventory, uri, what))
-        ),
+        folder_problems=list_problems(site, inventory, against.rules),
     )
+
+
+def list_problems(site: Site, inventory: Inventory, rules: Rules) -> tuple[str, ...]:
+    """What must outlive the deletion, and would go with it: one sentence for all in the same bucket or instance."""
+    needed = [
+        Needed(what="inventory", place=rules.folder_uri),
+        Needed(what="export", place=rules.export_uri),
+        *site.evidence.list_needed(),
+    ]
+    problems = (
+        find_folder_problem(inventory, one.place, one.what) or find_database_problem(inventory, one.place, one.what)
+        for one in needed
+    )
+    return tuple(dict.fromkeys(filter(None, problems)))
 
 
 def read_stop_evidence(site: Site, inventory: Inventory, progress: Progress, against: Against) -> StopEvidence:
@@ -163,6 +179,7 @@ def _to_now(
         managed_by=fresh.managed_by,
         guards=list_open_guards(fresh, inventory),
         missing_permissions=cloud.list_missing_permissions(fresh) if asks else (),
+        newer=list_newer(saved, fresh),
     )
 
 

@@ -24,7 +24,7 @@ from switchyard.core.decommission.evidence import (
 from switchyard.core.decommission.gates import Against
 from switchyard.core.decommission.order import STOPPED, find_owner
 from switchyard.core.decommission.outcomes import Planned, Taken, Wanted
-from switchyard.core.decommission.readers import HandedIn, Newest
+from switchyard.core.decommission.readers import HandedIn, Needed, Newest
 from switchyard.core.decommission.resources import (
     Activity,
     Caller,
@@ -311,6 +311,7 @@ class FakeEvidence:
         self.planted: dict[str, dict[str, Any]] = {}
         self.asked: list[str] = []
         self.newest = Newest()
+        self.needed: list[Needed] = []
         self.approvers: list[Approver] = []
 
     def _read(self, name: str, type_: type[T], against: Against, **more: Any) -> T:
@@ -340,6 +341,9 @@ class FakeEvidence:
 
     def read_newest(self) -> Newest:
         return self.newest
+
+    def list_needed(self) -> list[Needed]:
+        return self.needed
 
     def read_approvals(self, against: Against, state: str) -> HandedIn:
         return HandedIn(approvers=tuple(self.approvers))

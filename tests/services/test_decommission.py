@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from switchyard.core.decommission.inventory import read_inventory
+from switchyard.core.decommission.readers import Needed
 from switchyard.core.decommission.resources import Caller, Cost, Kind, Operation, Resource
 from switchyard.core.decommission.states import MOVES, State
 from switchyard.core.errors import BadRecord, BadRequest, BadSetup, StaleWrite, TryAgain
@@ -200,6 +201,24 @@ def test_a_plan_of_nothing_is_refused(world: World) -> None:
     with pytest.raises(BadRecord, match="control"):
         world.plan(sought=missing)
     assert world.ports.decommissions.find("mlflow") is None
+
+
+def test_what_switchyard_itself_needs_is_not_deleted(world: World) -> None:
+    """Neither by a plan, nor where it came there since; a wrong place stops all that follows."""
+    needed = [
+        Needed(what="folder ARTIFACTS_URI", place="gs://mlflow-artifacts/switchyard"),
+        Needed(what="model shop version 3", place="gs://mlflow-artifacts/1/model"),
+    ]
+    world.evidence.needed = needed
+    with pytest.raises(BadRequest, match=r"folder ARTIFACTS_URI is at .*model shop version 3 is at"):
+        world.plan()
+    assert world.ports.decommissions.find("mlflow") is None
+    world.evidence.needed = []
+    world.plan()
+    world.go(State.QUIET)
+    world.evidence.needed = needed
+    assert [refusal.split(" is at")[0] for refusal in world.next().refusals] == [f"The {one.what}" for one in needed]
+    assert world.google.writes == []
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from switchyard.core.decommission.resources import Kind
+from switchyard.clients.google.decommission.cloud_sql import CloudSql
+from switchyard.core.decommission.resources import Kind, Operation, Resource
 from switchyard.core.decommission.states import State
-from switchyard.core.errors import SwitchyardError, TryAgain
+from switchyard.core.errors import StaleWrite, SwitchyardError, TryAgain
 from tests.clients.google.decommission.cases import CASES
 from tests.emulators.faults import Fault
 from tests.emulators.google.project import EMAIL
@@ -257,3 +258,34 @@ def test_an_undo_that_was_broken_off_gives_a_redeployed_service_its_policy(world
         world.undo()
     undo(world)
     assert world.project.policies.policies[name]["bindings"] == before
+
+
+@pytest.mark.parametrize("state", [State.INVENTORY, State.APPROVED])
+def test_an_object_that_came_since_the_inventory_is_never_deleted(world: EndpointWorld, state: State) -> None:
+    """No one approved that, and an undo would not bring it back: told before the first act."""
+    if state is State.INVENTORY:
+        world.plan(sought=world.sought)
+    else:
+        walk(world, state)
+    world.project.storage.plant_object("acme-mlflow", "2/new/model.keras")
+    taken = world.next(**world.confirm())
+    assert any("2/new/model.keras" in refusal for refusal in taken.refusals)
+    assert not [call for call in world.project.world.log if call.method.id.endswith(".delete")]
+
+
+def test_an_object_that_comes_during_the_deletion_is_left(
+    world: EndpointWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bucket is read again right before its deletion, and the inventory says what of it may go."""
+    walk(world, State.APPROVED)
+    before = len(list_live(world))
+    delete = CloudSql.delete
+
+    def delete_while_someone_writes(cloud: CloudSql, resource: Resource) -> Operation:
+        world.project.storage.plant_object("acme-mlflow", "2/new/model.keras")
+        return delete(cloud, resource)
+
+    monkeypatch.setattr(CloudSql, "delete", delete_while_someone_writes)
+    with pytest.raises(StaleWrite, match=r"objects that were not there, such as 2/new/model\.keras"):
+        world.next(**world.confirm())
+    assert len(list_live(world)) == before + 1

@@ -20,11 +20,14 @@ from switchyard.core.decommission.readers import HandedIn
 from switchyard.core.decommission.rules import Rules
 from switchyard.core.errors import BadSetup, NotFound
 from switchyard.core.ports import ANY
+from switchyard.core.registry.manifest import ModelFile
+from switchyard.core.registry.manifest import to_manifest as to_model_manifest
+from switchyard.core.registry.rows import NewVersion, Tombstone
 from switchyard.core.verify.batches import Scope
 from switchyard.core.verify.findings import State, UnknownRun, VerifiedRun
 from switchyard.core.verify.kinds import KindFound
 from switchyard.core.verify.manifest import Manifest, SourceOfTruth, to_json, to_manifest
-from switchyard.services.decommission_evidence import OutsideEvidence
+from switchyard.services.decommission_evidence import OutsideEvidence, to_database_place
 from tests.clients.mlflow.export.exports import export_to_folder
 from tests.clients.mlflow.stores import add_runs, make_sqlite
 from tests.clients.results.places import NOW, Place, Places, publication
@@ -213,6 +216,35 @@ def test_a_drill_and_approvals_are_asked_for_where_there_are_any(stores: Stores)
     assert reader.drill(stores.against(), export) == evidence["drill"]
     assert asked == [export.digest]
     assert reader.read_approvals(stores.against(), "approved") == handed_in
+
+
+def test_what_switchyard_needs_is_named_without_a_password(stores: Stores) -> None:
+    """Its artifacts, its results, and the files of registered models; not those of retired ones, or of none."""
+    manifest = to_model_manifest([ModelFile(path="model/a", size_bytes=1, sha256="ab" * 32)], "")
+    for number, uri in enumerate(["gs://mlflow/1/model", "gs://mlflow/2/model"]):
+        stores.place.models.register(
+            NewVersion(name="shop", source_key=f"key {number}", source_uri=uri, manifest=manifest)
+        )
+    stores.place.models.tombstone(Tombstone(name="shop", version=1, reason="a test"))
+    found = stores.reader().list_needed()
+    assert [(one.what, one.place) for one in found] == [
+        ("folder ARTIFACTS_URI", stores.outside.settings.artifacts_uri),
+        ("database RESULTS_URL", ""),  # a file
+        ("model shop version 2", "gs://mlflow/2/model"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("postgresql+psycopg://ann:secret@10.1.2.3:5432/results", "postgresql://10.1.2.3"),
+        ("postgresql+psycopg://ann:secret@/results?host=/cloudsql/p:r:i", "postgresql:///cloudsql/p:r:i"),
+        ("sqlite:////state/results.db", ""),
+    ],
+)
+def test_a_database_is_named_by_its_host_alone(url: str, place: str) -> None:
+    """By address, or by the folder of its socket."""
+    assert to_database_place(url) == place
 
 
 def test_a_page_that_does_not_open_says_why() -> None:

@@ -29,6 +29,7 @@ class ResourceNow(msgspec.Struct, frozen=True, kw_only=True):
     managed_by: str = ""
     guards: tuple[str, ...] = ()  # those that no earlier act of the walk takes away
     missing_permissions: tuple[str, ...] = ()
+    newer: tuple[str, ...] = ()  # objects of a bucket that are not in the inventory
 
 
 class InventoryEvidence(Evidence, frozen=True, kw_only=True, tag="inventory"):

@@ -455,6 +455,11 @@ def _find_change(one: ResourceNow) -> str:
             f"{what} was changed by someone: version {one.expected_version or 'none'} expected, "
             f"{one.version or 'none'} found. Find out who and why."
         )
+    if one.newer:
+        return (
+            f"{what} has objects that are not in the inventory: {_list(one.newer)}. Find out who writes there, then "
+            "plan again; after the stop, undo first: switchyard decommission undo"
+        )
     return ""
 
 

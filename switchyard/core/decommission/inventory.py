@@ -69,6 +69,16 @@ def to_inventory_uri(folder: str, digest: str) -> str:
     return f"{folder.rstrip('/')}/inventory-{digest.removeprefix('sha256:')}.json"
 
 
+def list_newer(saved: Resource, fresh: Resource) -> tuple[str, ...]:
+    """The objects of a bucket that were written since it was saved: people approved the deletion of the others, and
+    only those can be restored."""
+    if saved.kind is not Kind.BUCKET:
+        return ()
+    known = {(one["name"], one["generation"]) for one in saved.parts.get("objects", ())}
+    there = fresh.parts.get("objects", ())
+    return tuple(sorted({one["name"] for one in there if (one["name"], one["generation"]) not in known}))
+
+
 def find_folder_problem(inventory: Inventory, uri: str, what: str) -> str:
     """Why nothing that must outlive the deletion may lie at `uri`: its bucket is one of those to delete. Empty: it
     may."""
@@ -77,5 +87,23 @@ def find_folder_problem(inventory: Inventory, uri: str, what: str) -> str:
         if bucket and resource.kind is Kind.BUCKET and resource.name.rpartition("/")[2] == bucket:
             return (
                 f"The {what} is at {uri}, in bucket {bucket}, which the plan deletes. Choose a place in another bucket."
+            )
+    return ""
+
+
+def find_database_problem(inventory: Inventory, place: str, what: str) -> str:
+    """Why the database at `place` (``postgresql://<host>``, or its socket's folder) goes with the plan: it is on one of
+    its instances, by address or connection name. Empty: it is not, or an address between hides it."""
+    host = place.removeprefix("postgresql://") if place.startswith("postgresql://") else ""
+    for resource in inventory.resources:
+        if not host or resource.kind is not Kind.SQL_INSTANCE:
+            continue
+        found = resource.description
+        addresses = {str(one.get("ipAddress", "")) for one in found.get("ipAddresses", ())}
+        known = {*addresses, str(found.get("dnsName", "")).rstrip("."), str(found.get("connectionName", ""))} - {""}
+        if host in known or host.rpartition("/")[2] in known:
+            return (
+                f"The {what} is on sql instance {resource.name}, which the plan deletes. Move it to another instance "
+                "first."
             )
     return ""

@@ -1,5 +1,6 @@
 """The evidence that Google Cloud does not have, as ports: what MLflow, our results and people say."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -22,6 +23,13 @@ class Newest(msgspec.Struct, frozen=True, kw_only=True):
     run_at: datetime | None = None  # a run was started or ended then
     run_id: str = ""
     point_at: datetime | None = None
+
+
+class Needed(msgspec.Struct, frozen=True, kw_only=True):
+    """What must outlive the deletion."""
+
+    what: str
+    place: str  # a folder's address; of a database ``postgresql://<host>`` alone, or its socket's folder in that place
 
 
 class HandedIn(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,6 +63,9 @@ class EvidenceReader(Protocol):
 
     def read_newest(self) -> Newest:
         """The newest run and point of MLflow's. Raises: BadSetup: no MLflow is named."""
+
+    def list_needed(self) -> Sequence[Needed]:
+        """Places that Switchyard reads and writes, whatever becomes of MLflow."""
 
     def read_approvals(self, against: Against, state: str) -> HandedIn:
         """Whose approvals of that inventory and state are verified."""

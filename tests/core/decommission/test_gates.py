@@ -90,6 +90,7 @@ WRONG: list[tuple[State, str, dict[str, Any], str]] = [
     (State.DELETING, "inventory", {"unlisted": ("projects/p/services/other",)}, "is not in the inventory"),
     (State.VERIFIED, "inventory", {"without_control": (Kind.BUCKET,)}, "every bucket would be empty"),
     (State.VERIFIED, "inventory", {"folder_problems": ("The export is in it.",)}, "The export is in it"),
+    (State.SOFT_STOPPED, "inventory", {"resources": now_with(newer=("2/model.keras",))}, "2/model.keras. Find out who"),
     # verify
     (State.VERIFIED, "verify", {"verified_at": NOW - timedelta(hours=25)}, "is 25 h old; at most 24 h"),
     (State.VERIFIED, "verify", {"verified_at": NOW + timedelta(hours=1)}, "later than now"),

@@ -209,7 +209,9 @@ class Buckets:
 
     def _restore_objects(self, saved: Resource, now: Resource) -> None:
         """Each that was deleted, in the order in which they were written. What a first call restored is there with a
-        generation that was not saved: so many of a name are left out, the oldest first."""
+        generation that was not saved: so many of a name are left out, the oldest first.
+
+        Raises: NotFound: some are gone for good; all others were restored."""
         deleted = {(item["name"], str(item["generation"])) for item in self._list_deleted(now.name)}
         before = {one["generation"] for one in saved.parts["objects"]}
         there = {one["generation"] for one in now.parts["objects"]}
@@ -217,6 +219,7 @@ class Buckets:
         for one in now.parts["objects"]:
             restored[one["name"]] = restored.get(one["name"], 0) + (one["generation"] not in before)
         bucket = self._client.bucket(_to_short(now.name))
+        lost = []
         for one in sorted(saved.parts["objects"], key=lambda one: int(one["generation"])):
             name = one["name"]
             if one["generation"] in there:
@@ -225,9 +228,14 @@ class Buckets:
                 restored[name] -= 1
                 continue
             if (name, one["generation"]) not in deleted:
-                raise NotFound(f"{now.name}/{name}, generation {one['generation']}, is gone for good")
+                lost.append(f"{name}, generation {one['generation']}")
+                continue
             with translated("restore", f"{now.name}/{name}", "storage.objects.restore"):
                 bucket.restore_blob(name, generation=int(one["generation"]), **_HOW)
+        if lost:
+            raise NotFound(
+                f"{len(lost)} objects of {now.name} are gone for good, such as {lost[0]}; all others are back"
+            )
 
     def _get(self, name: str) -> Any:
         with translated("read", name, "storage.buckets.get"):

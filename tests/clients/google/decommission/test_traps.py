@@ -229,6 +229,21 @@ def test_a_bucket_is_gone_for_good_after_its_soft_delete(project: Project, open_
         cloud.recover(saved)
 
 
+def test_one_object_that_is_gone_for_good_does_not_keep_the_others_away(project: Project, open_cloud: Opening) -> None:
+    """All that can be restored is; then what is lost is told."""
+    cloud = open_cloud(Kind.BUCKET)
+    saved = cloud.describe(BUCKET)
+    first = min((one for one in saved.parts["objects"] if one["live"]), key=lambda one: int(one["generation"]))
+    project.world.faults.order(Fault(kind="storage.buckets.delete", status=503))
+    with pytest.raises(TryAgain):
+        cloud.delete(saved)
+    (key,) = [key for key in project.storage.deleted_objects if key.endswith(f"#{first['generation']}")]
+    project.storage.deleted_objects.pop(key)
+    with pytest.raises(NotFound, match=r"1 objects of .* are gone for good"):
+        cloud.recover(saved)
+    assert len(cloud.describe(BUCKET).parts["objects"]) == len(saved.parts["objects"]) - 1
+
+
 # Accounts and bindings.
 
 
