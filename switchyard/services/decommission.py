@@ -131,7 +131,7 @@ def take_next(site: Site, name: str, wanted: Wanted) -> Taken:
         )
     if _read_progress(site, walk).has_undone:
         raise BadRequest(f"Decommission {name!r} is being undone. Go on: switchyard decommission undo")
-    rules = _to_rules(walk.rules, wanted)
+    rules = _to_rules(walk.rules, wanted, following)
     if not wanted.dry_run:
         walk = site.decommissions.hold(name, revision=walk.revision)
         if rules != walk.rules:
@@ -142,9 +142,11 @@ def take_next(site: Site, name: str, wanted: Wanted) -> Taken:
     return _Next(site, walk, inventory, following, wanted).take()
 
 
-def _to_rules(rules: Rules, wanted: Wanted) -> Rules:
+def _to_rules(rules: Rules, wanted: Wanted, following: State) -> Rules:
+    """A look at the bill is one of now: said in an earlier state, or before the days were over, it says nothing."""
+    seen = wanted.costs_seen and following is State.COST_CHECKED
     known = tuple(dict.fromkeys((*rules.known_callers, *wanted.known_callers)))
-    return msgspec.structs.replace(rules, known_callers=known, costs_seen=rules.costs_seen or wanted.costs_seen)
+    return msgspec.structs.replace(rules, known_callers=known, costs_seen=seen)
 
 
 class _Next:

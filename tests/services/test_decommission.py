@@ -408,6 +408,20 @@ def test_costs_are_compared_after_seven_full_days(world: World) -> None:
     assert msgspec.json.decode(Path(files[1].removeprefix("file://")).read_bytes())["state"] == "cost checked"
 
 
+@pytest.mark.parametrize("state", [State.INVENTORY, State.GONE])
+def test_a_bill_that_was_looked_at_too_early_was_not_looked_at(world: World, state: State) -> None:
+    """Before anything was deleted, or before the full days are over."""
+    world.plan()
+    if state is not State.INVENTORY:
+        world.go(state)
+    world.next(costs_seen=True)
+    if state is State.INVENTORY:
+        world.go(State.GONE)
+    world.now += timedelta(days=9)
+    assert "no one has looked at the bill" in world.next().refusals[0]
+    assert world.next(costs_seen=True).state is State.COST_CHECKED
+
+
 def test_a_list_that_lags_is_waited_for(world: World) -> None:
     """What is still listed is named; the same command goes on once it is not."""
     world.plan()
