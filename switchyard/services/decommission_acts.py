@@ -122,7 +122,9 @@ class Acting:
             was_so = act.verb != "recover" and has_effect(act, act.kind, fresh)
             if not was_so:
                 resource = saved if act.verb in ("recover", "start") else fresh
-                if act.verb == "delete" and fresh is not None:  # what came since must not go: undo knows the saved ones
+                if (
+                    act.verb in ("prepare", "delete") and fresh is not None
+                ):  # what came since is told from what was there
                     resource = msgspec.structs.replace(fresh, parts=saved.parts)
                 if act.verb == "start":  # undo may have made it anew, and then has noted its id
                     resource = msgspec.structs.replace(saved, unique_id=progress.expected_id(act.resource))

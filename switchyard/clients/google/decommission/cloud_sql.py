@@ -117,6 +117,7 @@ class CloudSql:
 
     def prepare(self, resource: Resource) -> Operation:
         """See the port. Lets backups outlive the instance, then makes one on demand; the operation is the backup's.
+        One that `resource` has already is not taken for it.
 
         Raises also: TryAgain: the settings are not there yet: call again."""
         if under_way := self._find_operation(resource, "UPDATE"):
@@ -129,7 +130,9 @@ class CloudSql:
         if not _keeps_backups(now):
             check_unchanged(resource, now)
             self._wait(self._patch(now, "keep the backups of", _KEEPING))
-        if any(_is_ours(backup) and backup.get("state") != "FAILED" for backup in self._list_backups(now.name)):
+        before = {backup["name"] for backup in resource.parts.get("backups", ())}  # an earlier walk's are too old
+        ours = (backup for backup in self._list_backups(now.name) if _is_ours(backup) and backup["name"] not in before)
+        if any(backup.get("state") != "FAILED" for backup in ours):
             return over(now)
         body = {"instance": _split(now.name)[1], "description": f"{PREPARED_BY}: before the stop of {now.name}"}
         answer = self._api.call(
@@ -227,7 +230,7 @@ class CloudSql:
         return Progress(done=done, problem=(said or "it has failed") if done and "error" in answer else "")
 
     def list_kept(self, saved: Resource) -> tuple[Kept, ...]:
-        """See the port: its backups."""
+        """See the port: its backups, without those of an earlier namesake, which has others' data, or older ones."""
         return tuple(
             Kept(
                 what=f"{backup.get('type', '').lower().replace('_', '-')} backup {backup['name']}",
@@ -235,6 +238,7 @@ class CloudSql:
                 until=datetime.fromisoformat(backup["expiryTime"]) if backup.get("expiryTime") else None,
             )
             for backup in self._list_backups(saved.name)
+            if not _to_time(backup) or _to_time(backup) >= saved.unique_id
         )
 
     def list_operations(self, name: str) -> list[dict[str, Any]]:

@@ -78,6 +78,25 @@ def test_a_failed_backup_is_no_backup(project: Project, open_cloud: Opening) -> 
     assert list_backups(project).count(("ON_DEMAND", "SUCCESSFUL")) == 1
 
 
+def test_a_backup_of_an_earlier_walk_is_not_taken_for_one_of_now(project: Project, open_cloud: Opening) -> None:
+    """That walk was undone, and MLflow has gone on since."""
+    cloud = open_cloud(Kind.SQL_INSTANCE)
+    walk(cloud, INSTANCE, "prepare", "stop", "start")
+    project.world.let_pass(timedelta(days=20))
+    walk(cloud, INSTANCE, "prepare")
+    assert list_backups(project).count(("ON_DEMAND", "SUCCESSFUL")) == 2
+
+
+def test_a_final_backup_of_an_earlier_namesake_proves_nothing(project: Project, open_cloud: Opening) -> None:
+    """The instance was deleted, and brought back, and is another one."""
+    cloud = open_cloud(Kind.SQL_INSTANCE)
+    first = walk(cloud, INSTANCE, "prepare", "delete", "recover")
+    assert "final" in {one.what.split(" ")[0] for one in cloud.list_kept(first)}
+    project.world.let_pass(timedelta(days=1))
+    again = walk(cloud, INSTANCE, "prepare")
+    assert [one.what.split(" ")[0] for one in cloud.list_kept(again)] == ["on-demand"]
+
+
 def test_guards_are_told_and_kept(project: Project, open_cloud: Opening) -> None:
     """Protection and replicas: told with the inventory, with the command; never taken away by us."""
     cloud = open_cloud(Kind.SQL_INSTANCE)
