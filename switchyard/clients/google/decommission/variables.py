@@ -224,7 +224,7 @@ class Variables:
             unique_id=owner.get("uid", ""),
             version=to_digest(_to_values(entries)),
             activity=Activity.ACTIVE,
-            description=owner,
+            description=_hide_others(owner, variable),
             parts={"entries": entries},
             managed_by=find_manager(owner.get("labels", {})),
         )
@@ -267,6 +267,17 @@ def _is_part(owner: Mapping[str, Any], sought: Sought) -> bool:
     hosts = {address.removeprefix("https://") for address in (owner.get("uri", ""), *owner.get("urls", ())) if address}
     by_label = bool(sought.labels) and sought.labels.items() <= labels.items()
     return by_label or bool(hosts & {reference.removeprefix("https://") for reference in sought.references})
+
+
+def _hide_others(owner: Mapping[str, Any], variable: str) -> dict[str, Any]:
+    """The owner without the values of its other variables: they are none of ours, and may be secrets. An inventory is
+    kept for years."""
+    shown = copy.deepcopy(dict(owner))
+    for container in _find_pod(shown).get("containers", ()):
+        for entry in container.get("env", ()):
+            if entry["name"] != variable:
+                entry.pop("value", None)
+    return shown
 
 
 def _find_pod(owner: Mapping[str, Any]) -> dict[str, Any]:

@@ -403,6 +403,19 @@ def test_a_variable_goes_back_to_its_place(project: Project, open_cloud: Opening
     assert (container["image"], container["env"]) == ("img/api:2", env)
 
 
+def test_values_of_other_variables_are_not_saved(project: Project, open_cloud: Opening) -> None:
+    """They may be secrets of another team's service; what is put back is the one variable."""
+    env = project.run.services[API]["template"]["containers"][0]["env"]
+    env.append({"name": "STRIPE_KEY", "value": "sk_live_1"})
+    cloud = open_cloud(Kind.VARIABLE)
+    saved = cloud.describe(f"{API}#MLFLOW_TRACKING_URI")
+    assert b"sk_live_1" not in msgspec.json.encode(saved)
+    assert saved.parts["entries"][0]["entry"]["value"]
+    finish(cloud, cloud.stop(saved))
+    finish(cloud, cloud.start(saved))
+    assert {"name": "STRIPE_KEY", "value": "sk_live_1"} in project.run.services[API]["template"]["containers"][0]["env"]
+
+
 def test_a_job_is_sent_whole(project: Project, open_cloud: Opening) -> None:
     """Its patch has no mask: what is not sent would be lost."""
     cloud = open_cloud(Kind.VARIABLE)
