@@ -332,7 +332,7 @@ def check_approval(found: ApprovalEvidence, against: Against, of: State) -> list
             refusals.append(
                 f"{who} typed the digest; with --approvals {against.rules.approvals} a signature is needed."
             )
-        elif against.rules.approvals > 1 and found.flow_account and one.who == found.flow_account:
+        elif against.rules.approvals > 1 and is_same_person(one.who, found.flow_account):
             refusals.append(f"{who} runs this flow, and cannot approve it too. Ask someone else.")
         elif one.who:
             valid.add(one.who)
@@ -343,6 +343,13 @@ def check_approval(found: ApprovalEvidence, against: Against, of: State) -> list
             + (", or signed statements (docs/approvals.md)" if against.rules.approvals > 1 else "")
         )
     return refusals if len(valid) < against.rules.approvals else []
+
+
+def is_same_person(who: str, account: str) -> bool:
+    """True where `account`, an address or a user name, is that approver's: a signature has an address, and who runs a
+    command has only a name."""
+    address, other = who.strip().casefold(), account.strip().casefold()
+    return bool(other) and other in (address, address.partition("@")[0])
 
 
 def check_account_wait(stopped_at: datetime, now: datetime) -> str:

@@ -234,6 +234,16 @@ def test_two_approvals_are_of_two_people() -> None:
         assert any("1 of 2 approvals" in refusal for refusal in refusals), others
 
 
+@pytest.mark.parametrize("runs", ["bob@example.com", "Bob@Example.com", "bob", " bob "])
+def test_who_runs_the_command_is_known_by_a_user_name_too(runs: str) -> None:
+    """A command line knows `bob`, and the signature is of bob@example.com."""
+    bob = msgspec.structs.replace(ANN, who="bob@example.com")
+    found = change("approval", approvers=(ANN, bob), flow_account=runs)
+    assert any("cannot approve it too" in refusal for refusal in check(State.APPROVED, found, make_against(TWO)))
+    found = change("approval", approvers=(ANN, bob), flow_account="bo")
+    assert check(State.APPROVED, found, make_against(TWO)) == ()
+
+
 def test_costs_may_be_looked_at_by_a_person() -> None:
     """Where no export is named, once the days are over."""
     rules = msgspec.structs.replace(RULES, costs_seen=True)
