@@ -1,16 +1,18 @@
 """One act of a decommission after the other: noted, done, waited for, read back. What was noted is never lost: a walk
 that was killed anywhere goes on from its steps."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any, Final, NoReturn
 
 import msgspec
 
 from switchyard.core.decommission.cloud import Cloud
 from switchyard.core.decommission.inventory import Inventory
-from switchyard.core.decommission.order import Act, list_touched
+from switchyard.core.decommission.order import Act, Verb, list_touched
 from switchyard.core.decommission.progress import Progress, Proof, find_surprise, has_effect
 from switchyard.core.decommission.resources import Kind, Operation, Resource
+from switchyard.core.decommission.resources import Progress as Ended
 from switchyard.core.decommission.rows import Outcome, Step, Walk
 from switchyard.core.decommission.states import State
 from switchyard.core.errors import NotFound, StaleWrite, SwitchyardError, TryAgain, TryLater, to_message
@@ -20,6 +22,7 @@ LOOKS: Final = 60
 """At one operation, before a person is asked to come back."""
 PAUSE_S: Final = 5.0
 _READ_BACKS: Final = 5
+_TAKES_BACK: Final[Mapping[Verb, Verb]] = {"recover": "delete", "start": "stop"}
 _CHECKED: Final = ("prepare", "stop", "delete")
 
 Still = Callable[[Act], "tuple[str, ...]"]
@@ -104,6 +107,7 @@ class Acting:
         cloud = self._site.clouds.kinds[act.kind]
         seen = progress.read(act)
         was_so = False
+        self._let_end(cloud, act)
         if seen.state == "running":
             self._wait(cloud, Operation(kind=act.kind, resource=act.resource, name=seen.operation), act)
         else:
@@ -169,23 +173,36 @@ class Acting:
             self.note(act.verb, "running", resource=act.resource, operation=operation.name)
             self._wait(cloud, operation, act)
 
-    def _wait(self, cloud: Cloud, operation: Operation, act: Act) -> None:
+    def _let_end(self, cloud: Cloud, act: Act) -> None:
+        """Before it is taken back, what was begun is over, well or not: an instance that is being deleted is still
+        there, and would be taken for saved."""
+        if act.verb not in _TAKES_BACK:
+            return
+        earlier = self.progress.read(Act(verb=_TAKES_BACK[act.verb], kind=act.kind, resource=act.resource))
+        if earlier.state == "running":
+            with suppress(NotFound):  # Google forgets operations
+                self._poll(cloud, Operation(kind=act.kind, resource=act.resource, name=earlier.operation), act)
+
+    def _poll(self, cloud: Cloud, operation: Operation, act: Act) -> Ended:
+        """The operation's end. Raises: TryLater: it is not over, after many looks."""
         for look in range(LOOKS):
-            try:
-                found = cloud.poll(operation)
-            except TryAgain:
-                raise
-            except SwitchyardError as err:
-                self._stop(act, err)
+            found = cloud.poll(operation)
             if found.done:
-                break
+                return found
             if look < LOOKS - 1:
                 self._site.pause(PAUSE_S)
-        else:
-            raise TryLater(
-                f"Operation {operation.name} on {act.resource} is not over yet. It goes on by itself. "
-                "Run later: switchyard decommission next"
-            )
+        raise TryLater(
+            f"Operation {operation.name} on {act.resource} is not over yet. It goes on by itself. "
+            f"Run later: switchyard decommission {'undo' if act.verb in _TAKES_BACK else 'next'}"
+        )
+
+    def _wait(self, cloud: Cloud, operation: Operation, act: Act) -> None:
+        try:
+            found = self._poll(cloud, operation, act)
+        except TryAgain:
+            raise
+        except SwitchyardError as err:
+            self._stop(act, err)
         if found.problem:
             self._stop(
                 act,

@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from switchyard.clients.google.decommission.cloud_run import CloudRun
 from switchyard.clients.google.decommission.cloud_sql import CloudSql
-from switchyard.core.decommission.resources import Kind, Operation, Resource
+from switchyard.core.decommission.cloud import Cloud
+from switchyard.core.decommission.resources import Kind, Operation, Progress, Resource
 from switchyard.core.decommission.states import State
 from switchyard.core.errors import StaleWrite, SwitchyardError, TryAgain
 from tests.clients.google.decommission.cases import CASES
@@ -21,6 +23,7 @@ from tests.emulators.faults import Fault
 from tests.emulators.google.project import EMAIL
 from tests.emulators.google.world import find_changed
 from tests.services.decommission_endpoint import EndpointWorld, open_world
+from tests.services.decommission_world import Killed
 
 pytestmark = [
     pytest.mark.needs_google_run,
@@ -289,3 +292,42 @@ def test_an_object_that_comes_during_the_deletion_is_left(
     with pytest.raises(StaleWrite, match=r"objects that were not there, such as 2/new/model\.keras"):
         world.next(**world.confirm())
     assert len(list_live(world)) == before + 1
+
+
+@pytest.mark.parametrize(
+    ("adapter", "is_noted"),
+    [(CloudSql, True), (CloudSql, False), (CloudRun, True)],
+    ids=["an instance", "an instance, by a call whose answer was lost", "a service"],
+)
+def test_an_undo_during_a_deletion_brings_back_what_is_being_deleted(
+    world: EndpointWorld, monkeypatch: pytest.MonkeyPatch, adapter: Any, is_noted: bool
+) -> None:
+    """It is there until the deletion is over: who then only looks loses it."""
+    walk(world, State.APPROVED)
+    poll, delete = adapter.poll, adapter.delete
+
+    def killed(cloud: Cloud, operation: Operation) -> Progress:
+        raise Killed
+
+    def delete_slowly(cloud: Cloud, resource: Resource) -> Operation:
+        world.project.world.lag = 60
+        begun: Operation = delete(cloud, resource)
+        if not is_noted:
+            raise Killed
+        monkeypatch.setattr(adapter, "poll", killed)
+        return begun
+
+    monkeypatch.setattr(adapter, "delete", delete_slowly)
+    before = list_servers(world)
+    with pytest.raises(Killed):
+        world.next(**world.confirm())
+    monkeypatch.setattr(adapter, "poll", poll)
+    world.project.world.lag = 2
+    undo(world)
+    world.project.world.finish()
+    assert list_servers(world) == before
+
+
+def list_servers(world: EndpointWorld) -> set[str]:
+    """The services and instances that are there."""
+    return {*world.project.run.services, *world.project.sql.instances}

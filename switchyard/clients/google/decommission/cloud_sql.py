@@ -156,13 +156,14 @@ class CloudSql:
         return self._patch(now, "stop", {"activationPolicy": "NEVER"})
 
     def start(self, saved: Resource) -> Operation:
-        """See the port."""
-        under_way = self._find_operation(saved, "UPDATE")
+        """See the port. What is under way may be a stop whose answer was lost, and is waited for.
+
+        Raises also: TryAgain: it is not over: call again."""
+        if under_way := self._find_operation(saved, "UPDATE"):
+            self._wait(under_way)
         now = self.describe(saved.name)
         if not _is_remade(saved, now):
             check_same(saved, now)
-        if under_way:
-            return under_way
         wanted = saved.description["settings"].get("activationPolicy", "ALWAYS")
         if now.description["settings"].get("activationPolicy", "ALWAYS") == wanted:
             return over(now)
@@ -199,11 +200,15 @@ class CloudSql:
 
     def recover(self, saved: Resource) -> Operation:
         """See the port. A new instance of the same name, from the final backup, else from the newest that is kept. Its
-        addresses are others.
+        addresses are others. A deletion that is under way is waited for: until its end, the instance is there.
+
+        Raises also: TryAgain: it is not over: call again.
 
         Source: https://cloud.google.com/sql/docs/postgres/backup-recovery/backups (restore after deletion)"""
         if under_way := self._find_operation(saved, "RESTORE_VOLUME", "CREATE"):
             return under_way
+        if under_way := self._find_operation(saved, "DELETE"):
+            self._wait(under_way)
         try:
             now = self.describe(saved.name)
         except NotFound:

@@ -124,6 +124,18 @@ def test_another_operation_on_the_instance_is_waited_for(project: Project, open_
     assert not finish(cloud, cloud.stop(saved)).problem
 
 
+def test_a_start_during_a_stop_starts_the_instance(project: Project, open_cloud: Opening) -> None:
+    """The stop's answer was lost: its operation is not the start's."""
+    cloud = open_cloud(Kind.SQL_INSTANCE)
+    saved = walk(cloud, INSTANCE, "prepare")
+    project.world.lag = 6
+    cloud.stop(saved)
+    project.world.lag = 2
+    assert not finish(cloud, cloud.start(saved)).problem
+    project.world.finish()
+    assert cloud.describe(INSTANCE).activity is Activity.ACTIVE
+
+
 def test_a_recovered_instance_comes_from_the_final_backup(project: Project, open_cloud: Opening) -> None:
     """And when no backup is left, it says what to restore instead."""
     cloud = open_cloud(Kind.SQL_INSTANCE)
