@@ -208,6 +208,7 @@ def read_quiet_evidence(site: Site, inventory: Inventory, against: Against, veri
         newest_point_at=newest.point_at,
         since=since,
         until=until,
+        services=tuple(one.name for one in services),
         requests=sum(site.clouds.use.count_requests(one, since, until) for one in services),
         callers=_list_callers(site, services, since, until),
     )

@@ -123,6 +123,7 @@ class QuietEvidence(Evidence, frozen=True, kw_only=True, tag="quiet"):
     newest_point_at: datetime | None = None
     since: datetime
     until: datetime
+    services: tuple[str, ...] = ()  # whose metric and log were read
     requests: int = 0  # by the service's metric
     callers: tuple[Caller, ...] = ()  # by the request log
 

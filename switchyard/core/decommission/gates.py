@@ -246,6 +246,11 @@ def check_quiet(found: QuietEvidence, verify: AnyEvidence | None, against: Again
             f"A metric was logged to MLflow at {_say(found.newest_point_at)}, after verify at "
             f"{_say(found.verified_at)}. Find who logs to MLflow, then run: {_VERIFY}"
         )
+    if not found.services:
+        refusals.append(
+            "The inventory has no Cloud Run service, so no request log says who asks MLflow. Name its service: "
+            "switchyard decommission plan --services"
+        )
     span = found.until - found.since
     if span < timedelta(days=against.rules.quiet_days):
         refusals.append(

@@ -125,6 +125,7 @@ WRONG: list[tuple[State, str, dict[str, Any], str]] = [
     (State.QUIET, "quiet", {"newest_point_at": NOW - timedelta(hours=1)}, "A metric was logged"),
     (State.QUIET, "quiet", {"callers": (STRANGER,), "requests": 4}, "python-requests/2.32 asked MLflow: 4"),
     (State.QUIET, "quiet", {"requests": 13}, "counts 13 requests"),
+    (State.QUIET, "quiet", {"services": (), "requests": 0, "callers": ()}, "no request log says"),
     (State.QUIET, "quiet", {"since": NOW - timedelta(days=6)}, "7 days are needed"),
     (State.SOFT_STOPPED, "quiet", {"verified_at": NOW - timedelta(hours=9)}, "compared with a manifest"),
     # stopped

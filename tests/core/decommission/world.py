@@ -171,6 +171,7 @@ def make_evidence() -> EvidenceSet:
             newest_point_at=SWITCHED,
             since=NOW - timedelta(days=7),
             until=NOW,
+            services=(SERVICE,),
             requests=12,
             callers=(Caller(who="switchyard/0.2.0 (ours@shop)", requests=12, last_at=verified),),
         ),
