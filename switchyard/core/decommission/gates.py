@@ -228,8 +228,10 @@ def check_drill(found: DrillEvidence, export: AnyEvidence | None, against: Again
     return refusals
 
 
-def check_quiet(found: QuietEvidence, verify: AnyEvidence | None, against: Against) -> list[str]:
-    """Nothing was logged since the manifest, and only known callers asked."""
+def check_quiet(
+    found: QuietEvidence, verify: AnyEvidence | None, export: AnyEvidence | None, against: Against
+) -> list[str]:
+    """Nothing was logged since the manifest and, where it was read, the export; and only known callers asked."""
     refusals = []
     if isinstance(verify, VerifyEvidence) and verify.verified_at != found.verified_at:
         refusals.append(
@@ -245,6 +247,13 @@ def check_quiet(found: QuietEvidence, verify: AnyEvidence | None, against: Again
         refusals.append(
             f"A metric was logged to MLflow at {_say(found.newest_point_at)}, after verify at "
             f"{_say(found.verified_at)}. Find who logs to MLflow, then run: {_VERIFY}"
+        )
+    newest = max(filter(None, (found.newest_run_at, found.newest_point_at)), default=None)
+    if isinstance(export, ExportEvidence) and newest is not None and newest > export.taken_at:
+        refusals.append(
+            f"The export at {export.uri} was taken at {_say(export.taken_at)}, and MLflow has something of "
+            f"{_say(newest)}, which it may lack. Run: switchyard export; if that changes nothing, a client's clock is "
+            "ahead: export to another place, and plan with its --export-uri"
         )
     if not found.services:
         refusals.append(
@@ -510,7 +519,7 @@ _CHECKS: Final[Mapping[EvidenceName, _Check]] = {
     "kept": lambda found, _all, against, _of: check_kept(found, against.rules),
     "export": lambda found, _all, _against, _of: check_export(found),
     "drill": lambda found, all_, against, _of: check_drill(found, all_.get("export"), against),
-    "quiet": lambda found, all_, against, _of: check_quiet(found, all_.get("verify"), against),
+    "quiet": lambda found, all_, against, _of: check_quiet(found, all_.get("verify"), all_.get("export"), against),
     "stop": lambda found, _all, _against, _of: check_stop(found),
     "use": lambda found, _all, against, _of: check_use(found, against),
     "approval": lambda found, _all, against, of: check_approval(found, against, of),

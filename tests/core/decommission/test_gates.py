@@ -127,6 +127,7 @@ WRONG: list[tuple[State, str, dict[str, Any], str]] = [
     (State.QUIET, "quiet", {"requests": 13}, "counts 13 requests"),
     (State.QUIET, "quiet", {"services": (), "requests": 0, "callers": ()}, "no request log says"),
     (State.QUIET, "quiet", {"since": NOW - timedelta(days=6)}, "7 days are needed"),
+    (State.SOFT_STOPPED, "export", {"taken_at": SWITCHED - timedelta(hours=1)}, "which it may lack"),
     (State.SOFT_STOPPED, "quiet", {"verified_at": NOW - timedelta(hours=9)}, "compared with a manifest"),
     # stopped
     (State.QUIET_AGAIN, "stop", {"resources": stopped_with(activity=Activity.ACTIVE)}, "is at work again"),
