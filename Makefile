@@ -101,10 +101,11 @@ $(STATE)/models-xgboost/.installed: pyproject.toml constraints.txt
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[xgboost]'
 	@touch $@
 
-# What trains and logs the models. XGBoost's scikit-learn classes need scikit-learn.
-$(STATE)/models-mlflow/.installed: Makefile
+# What trains and logs the models: XGBoost beside the MLflow of the tests, which brings scikit-learn for its classes.
+$(STATE)/models-mlflow/.installed: $(STATE)/mlflow-current/.installed
 	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $(MLFLOW_CURRENT) "xgboost-cpu==3.2.0" "scikit-learn==1.9.1"
+	ls -d $(STATE)/mlflow-current/lib/python*/site-packages > $$(echo $(@D)/lib/python*/site-packages)/mlflow.pth
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps $$(grep '^xgboost-cpu==' constraints.txt)
 	@touch $@
 
 test-models: setup $(STATE)/models-xgboost/.installed $(STATE)/models-mlflow/.installed ## models that XGBoost has trained and MLflow saved, and damaged ones (DAMAGED=200 of each format)
