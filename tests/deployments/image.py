@@ -213,6 +213,15 @@ class Container:
         if self._venv:
             self._take_programs(self._venv)
 
+    def _make_python(self) -> Path:
+        """A folder that has `python` where the image has it, below /usr/local."""
+        folder = self._files.parent / "usr-local"
+        (folder / "bin").mkdir(parents=True, exist_ok=True)
+        for name in ("python", "python3"):
+            if not (folder / "bin" / name).is_symlink():
+                (folder / "bin" / name).symlink_to("/usr/bin/python3")
+        return folder
+
     def _take_programs(self, venv: Path) -> None:
         """Those that the packages of `venv` have in its bin/, with the image's own Python."""
         inside = f"{self.image.workdir}/venv/bin/python"
@@ -249,6 +258,8 @@ class Container:
         if sys.base_prefix != "/usr":
             script += f"mount --bind {shlex.quote(sys.base_prefix)} /usr/local || exit 97; "
             script += "export LD_LIBRARY_PATH=/usr/local/lib; " if _library_path() else ""
+        else:  # Debian's own Python, which has no `python`
+            script += f"mount --bind {shlex.quote(str(self._make_python()))} /usr/local || exit 97; "
         if self._venv and is_built:
             script += f"mount --bind {shlex.quote(str(self._venv / 'lib'))} {self.image.workdir}/venv/lib || exit 97; "
         script += f"cd {workdir or self.image.workdir} && {line}"
