@@ -122,7 +122,7 @@ class DecommissionStatusParameters(msgspec.Struct, frozen=True, kw_only=True, fo
 class DecommissionNextParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Go one state further, or say why not.
 
-    Reads the evidence anew, holds it against the gate, and only then acts. Run again after any trouble, it goes on.
+    Reads the evidence again, holds it against the gate, and only then acts. Run again after any trouble, it goes on.
     """
 
     name: Name = "mlflow"

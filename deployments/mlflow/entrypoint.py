@@ -116,7 +116,7 @@ def to_environment(variables: Mapping[str, str]) -> tuple[dict[str, str], str, i
     if host not in LOOPBACK and variables.get("MLFLOW_BEHIND", "") not in FRONTS:
         said = "; ".join(f"{name}: {meaning}" for name, meaning in FRONTS.items())
         problems.append(
-            "MLFLOW_BEHIND must say what checks callers, because whoever reaches this server can read and replace "
+            "MLFLOW_BEHIND must say what checks callers, because everyone who reaches this server can read and replace "
             f"everything. {said}"
         )
     problems += [f"{name} must not be set: {why}" for name, why in REFUSED.items() if variables.get(name)]

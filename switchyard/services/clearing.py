@@ -262,7 +262,7 @@ class _Look:
         return Facts(has_owner=is_settled, is_settled=is_settled, doubt=doubt)
 
     def _list_state(self) -> Iterator[Thing]:
-        """What lies in STATE_DIR and is nobody's that we know."""
+        """What lies in STATE_DIR and is no one's that we know."""
         folder = self._site.state_dir
         for path in sorted(folder.iterdir()) if folder.is_dir() else []:
             is_ours = path.name in _OURS or to_known(path, self._root) or path == self._site.model_cache

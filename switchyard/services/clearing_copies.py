@@ -60,7 +60,7 @@ class CopyLooks:
         self._read_at = self._clock()
 
     def refresh(self) -> None:
-        """The same, anew, where the last look is more than a moment old."""
+        """The same, again, where the last look is more than a moment old."""
         if self._clock() - self._read_at < _FRESH_S:
             return
         found: list[Found] = []

@@ -28,7 +28,7 @@ class ModelLooks:
         self._by_digest: dict[str, list[tuple[Model, ModelVersion]]] = {}
 
     def read(self) -> None:
-        """All versions, anew."""
+        """All versions, again."""
         self._at, self._within, self._by_digest = {}, {}, {}
         for model in self._models.list_models():
             for version in self._models.list_versions(model.name):

@@ -333,7 +333,7 @@ class _Next:
 
 def undo(site: Site, name: str, *, by: str, dry_run: bool = False) -> Taken:
     """Starts what was stopped, and brings back what was deleted, in reverse. A second call goes on with what is left.
-    Nothing was stopped yet: the walk is undone all the same, and a plan begins it anew.
+    Nothing was stopped yet: the walk is undone all the same, and a plan begins it again.
 
     Raises: BadRequest: it was undone already; TryAgain, BadSetup, StaleWrite: as the ports, once all others were
         tried."""

@@ -130,7 +130,7 @@ class Acting:
                     act.verb in ("prepare", "delete") and fresh is not None
                 ):  # what came since is told from what was there
                     resource = msgspec.structs.replace(fresh, parts=saved.parts)
-                if act.verb == "start":  # undo may have made it anew, and then has noted its id
+                if act.verb == "start":  # undo may have made it again, and then has noted its id
                     resource = msgspec.structs.replace(saved, unique_id=progress.expected_id(act.resource))
                 self._begin(cloud, act, resource, was_begun=seen.state == "begun")
         self.note(act.verb, "done", resource=act.resource, proof=self._read_back(cloud, act, was_so=was_so))

@@ -1,6 +1,6 @@
 """Who approved a statement with a Google account: an ID token that was made for that statement alone.
 
-An ID token says who somebody is, and not what they agree to: anyone who sees one could hand it in. So it must be bound
+An ID token says who someone is, and not what they agree to: anyone who sees one could hand it in. So it must be bound
 to the statement, in one of two ways:
 
 - its audience is `core.decommission.approvals.to_audience` (a service account that one person may impersonate:

@@ -27,7 +27,7 @@ class BadSignature(BadRequest):
 
 
 class SshSignatures:
-    """Checks signatures against the allow-list in `approvers_file`, which is read anew each time.
+    """Checks signatures against the allow-list in `approvers_file`, which is read again each time.
 
     A line of it is an approver's address, perhaps options (``namespaces="switchyard-decommission"``,
     ``valid-before="20270101Z"``), and a public key.

@@ -17,7 +17,7 @@ from switchyard.core.errors import BadRecord, BadRequest
 NAMESPACE: Final = "switchyard-decommission"
 """What a signature is for (``ssh-keygen -Y sign -n``): one that was made for anything else is refused."""
 LONGEST: Final = timedelta(days=14)
-"""How far ahead a statement may expire: one that never expires would allow what nobody thinks of any more."""
+"""How far ahead a statement may expire: one that never expires would allow what no one thinks of any more."""
 LEAST_TYPED: Final = 12
 """Digits of a digest that a person types at least."""
 MAX_BYTES: Final = 2_000

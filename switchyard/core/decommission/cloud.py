@@ -65,7 +65,7 @@ class Cloud(Protocol):
         Raises: StaleWrite: it is not as `resource` has it; BadRequest: something guards it."""
 
     def recover(self, saved: Resource) -> Operation:
-        """Brings back what was deleted, from what the vendor keeps, else by making it anew from `saved`. A second call
+        """Brings back what was deleted, from what the vendor keeps, else by making it again from `saved`. A second call
         changes nothing.
 
         Raises: NotFound: too late, there is no way; StaleWrite: a namesake is there."""

@@ -10,7 +10,6 @@ from switchyard.core.errors import BadSetup, to_message
 from switchyard.core.mlflow.raw_run import LostRun, RawRun, to_source_digest
 from switchyard.core.registry.importing import LostModel, SourceModel
 
-DEFAULT_RUNS: Final = 20
 _NAMED: Final = 20
 _ENVIRONMENTS: Final = {"acf3f17fdcc7": "mlflow-2.9.2", "dc11669786a5": "mlflow-current"}
 """Below STATE_DIR, by the schema that the MLflow there has (2.9.2, 3.17.2); the Makefile makes them."""

@@ -92,7 +92,7 @@ class Progress:
         return self._versions[resource]
 
     def expected_id(self, resource: str) -> str:
-        """The unique id of the inventory, or of what undo has made anew."""
+        """The unique id of the inventory, or of what undo has made again."""
         return self._ids[resource]
 
     def is_unsettled(self, resource: str) -> bool:

@@ -40,7 +40,7 @@ class HandedIn(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EvidenceReader(Protocol):
-    """Reads what the gates look at, all of it anew at each call, and changes nothing."""
+    """Reads what the gates look at, all of it again at each call, and changes nothing."""
 
     def read_verify(self, against: Against) -> VerifyEvidence:
         """The newest manifest of verify, beside MLflow's runs of now.

@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 MAX_BYTES: Final = 2_000_000
-"""Larger files are left out, and said: nobody writes them by hand."""
+"""Larger files are left out, and said: no one writes them by hand."""
 _LOOKED_AT: Final = 8_192
 """Bytes of a file in which a zero byte tells that it is no text, as Git does it (buffer_is_binary)."""
 _SHOWN: Final = 80

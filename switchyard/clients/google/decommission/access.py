@@ -59,7 +59,7 @@ def open_access(*, endpoint: str = "", caller: Caller | None = None, credentials
     """Who asks Google, and where.
 
     Args:
-        endpoint: an address in place of all of Google's; without credentials, nobody is named to it.
+        endpoint: an address in place of all of Google's; without credentials, no one is named to it.
         caller: whom to impersonate; whether gcloud may be asked for a token.
         credentials: instead of `caller`.
 
@@ -99,7 +99,7 @@ class GcloudAccess(Credentials):
         super().__init__()  # type: ignore[no-untyped-call]
 
     def refresh(self, request: object) -> None:
-        """Asks gcloud. Raises: google.auth.exceptions.RefreshError: it is not there, or nobody is logged in."""
+        """Asks gcloud. Raises: google.auth.exceptions.RefreshError: it is not there, or no one is logged in."""
         del request
         command = ["gcloud", "auth", "print-access-token", "--quiet"]
         try:
@@ -161,7 +161,7 @@ def _build(name: str, version: str, endpoint: str) -> Any:
 
 
 class _Kept:
-    """A client whose collections are made once: it would make each of the document anew with every call."""
+    """A client whose collections are made once: it would make each of the document again with every call."""
 
     def __init__(self, resource: Any) -> None:
         self._resource = resource

@@ -48,7 +48,7 @@ class Buckets:
     """`Cloud` over Cloud Storage. May be shared by threads.
 
     All versions of all objects are listed with each description: one call a thousand of them. They are what a
-    restoration goes by, and a newer one is somebody who still writes."""
+    restoration goes by, and a newer one is someone who still writes."""
 
     kind = Kind.BUCKET
 

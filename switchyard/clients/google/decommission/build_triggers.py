@@ -1,4 +1,4 @@
-"""Cloud Build triggers. Global and regional ones are separate lists; deleted ones are made anew.
+"""Cloud Build triggers. Global and regional ones are separate lists; deleted ones are made again.
 
 Source: https://cloud.google.com/build/docs/locations, the discovery document cloudbuild.v1
 """
@@ -38,7 +38,7 @@ _OURS: Final = ("id", "createTime", "resourceName", "etag")
 
 
 class BuildTriggers:
-    """`Cloud` over Cloud Build v1. A trigger is named by its own name, which stays when it is made anew; its id is its
+    """`Cloud` over Cloud Build v1. A trigger is named by its own name, which stays when it is made again; its id is its
     unique id. May be shared by threads."""
 
     kind = Kind.BUILD_TRIGGER

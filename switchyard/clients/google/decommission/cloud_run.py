@@ -117,7 +117,7 @@ class CloudRun:
         return (*missing, *act_as)
 
     def prepare(self, resource: Resource) -> Operation:
-        """See the port. Nothing of a service can be kept but its description: it is made anew from that."""
+        """See the port. Nothing of a service can be kept but its description: it is made again from that."""
         check_same(resource, self.describe(resource.name))
         return over(resource)
 
@@ -156,7 +156,7 @@ class CloudRun:
         return self._patch(now, "start", wanted)
 
     def delete(self, resource: Resource) -> Operation:
-        """See the port. There is no undo: `recover` deploys it anew."""
+        """See the port. There is no undo: `recover` deploys it again."""
         try:
             now = self.describe(resource.name)
         except NotFound:

@@ -130,7 +130,7 @@ class ServiceAccounts:
 
     def recover(self, saved: Resource) -> Operation:
         """See the port. The same account, with its bindings, within 30 days; Google promises it not always. One that
-        is made anew would be another account, so that none is."""
+        is made again would be another account, so that none is."""
         try:
             self.describe(saved.name)
         except NotFound:

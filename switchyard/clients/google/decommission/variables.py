@@ -196,7 +196,7 @@ class Variables:
         return ()
 
     def _deploy(self, resource: Resource, changed: dict[str, Any], action: str) -> Operation:
-        """With the etag of what was read, so that nobody's deployment in between is lost. A template may name its
+        """With the etag of what was read, so that no one's deployment in between is lost. A template may name its
         revision; another one of that name is refused."""
         owner = changed["name"]
         body = {key: value for key, value in changed.items() if key not in _OURS}
