@@ -37,10 +37,6 @@ class Refused(SwitchyardError):
         super().__init__("; ".join(refusals))
 
 
-class Lost(SwitchyardError):
-    """Undo went on to its end, and something could not be brought back."""
-
-
 class Acting:
     """The acts of one call, under a revision that only it holds."""
 

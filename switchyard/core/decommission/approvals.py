@@ -215,17 +215,6 @@ def is_typed(digest: str, typed: str) -> bool:
     return len(said) >= LEAST_TYPED and to_digest(digest).startswith(said)
 
 
-def say_missing(ruling: Ruling) -> str:
-    """Why the approvals do not suffice, in words; empty where they do."""
-    if ruling.passed:
-        return ""
-    those = "; ".join(
-        f"{one.source}{f' ({one.approver})' if one.approver else ''}: {one.reason}" for one in ruling.refused
-    )
-    said = f"{ruling.number} different people must approve; {len(ruling.counted)} do"
-    return f"{said}. Not counted: {those}" if those else said
-
-
 def _find_fault(one: Approval, digest: str, wanted: Wanted, now: datetime) -> str:
     said = one.statement
     if to_digest(said.digest) != digest:

@@ -105,8 +105,3 @@ def next_state(state: State) -> State | None:
         raise BadRequest("This decommission was undone. Begin a new one: switchyard decommission plan")
     place = _WALK.index(state) + 1
     return _WALK[place] if place < len(_WALK) else None
-
-
-def is_before(state: State, other: State) -> bool:
-    """True where `state` comes before `other` in the walk; an undone one comes before all."""
-    return state is State.UNDONE or (other is not State.UNDONE and _WALK.index(state) < _WALK.index(other))

@@ -22,7 +22,7 @@ from switchyard.core.decommission.record import to_json as record_to_json
 from switchyard.core.decommission.record import to_markdown, to_record
 from switchyard.core.decommission.resources import Activity, Cost, Kind, Resource
 from switchyard.core.decommission.rows import Step, Walk
-from switchyard.core.decommission.states import MOVES, State, is_before, next_state
+from switchyard.core.decommission.states import MOVES, State, next_state
 from switchyard.core.errors import BadRecord, BadRequest, NotFound
 from tests.core.decommission.world import (
     ACCOUNT,
@@ -52,9 +52,6 @@ def test_the_states_follow_one_another() -> None:
     assert seen == list(MOVES) == [state for state in State if state not in (State.INVENTORY, State.UNDONE)]
     with pytest.raises(BadRequest, match="plan"):
         next_state(State.UNDONE)
-    assert is_before(State.QUIET, State.GONE)
-    assert not is_before(State.GONE, State.GONE)
-    assert is_before(State.UNDONE, State.INVENTORY)
 
 
 def test_only_two_states_act_and_only_after_their_gates() -> None:
