@@ -59,7 +59,7 @@ def try_to_follow() -> BackfillResult:
     try:
         return follow()
     except BackfillFailed as err:
-        assert err.result.failed
+        assert err.result.failed or err.result.unadopted
         assert not err.result.unasked
         return err.result
 

@@ -239,10 +239,51 @@ def test_damaged_file_fails_its_run_alone(root: Path, damage: Callable[[Path], N
     assert set(runs) == {B}
     assert set(lost) == {A}
     found = open_folder(root)
-    assert [run.run_id for run in found.list_runs()] == [A, B]
+    assert sorted(run.run_id for run in found.list_runs()) == [A, B]
     assert {look.info.run_id: look.shows for look in found.look_at_runs([A, B])} == {A: "values", B: "curves"}
     assert re.search(said, lost[A]), lost[A]
     assert "s3cret" not in lost[A]
+
+
+@pytest.mark.parametrize(
+    ("name", "first"),
+    [
+        (f"{EXPERIMENT}/{A}/meta.yaml", b""),
+        (f"{EXPERIMENT}/{A}/meta.yaml", b"artifact_uri: 'file:///"),
+        (f"{EXPERIMENT}/{A}/meta.yaml", None),  # its folder is there already
+        (f"{EXPERIMENT}/meta.yaml", b""),
+        (f"{EXPERIMENT}/{A}/metrics/loss", b""),
+        (f"{EXPERIMENT}/{A}/metrics/loss", b"5 1.5"),
+    ],
+)
+@pytest.mark.parametrize("ask", ["list", "marks", "read"])
+def test_file_that_is_just_being_written_is_read_again(
+    root: Path, name: str, first: bytes | None, ask: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow empties a file before it fills it: what a moment shows is not yet wrong with the run."""
+    tracking = open_folder(root)
+    objects: Any = tracking._objects
+    true_read = objects.read
+    told: list[str] = []
+
+    def read_once(uri: str, *, max_bytes: int | None = None) -> tuple[bytes, int]:
+        found: tuple[bytes, int] = true_read(uri, max_bytes=max_bytes)
+        if told or not uri.endswith(name):
+            return found
+        told.append(uri)
+        if first is None:
+            raise NotFound(uri)
+        return first, found[1]
+
+    monkeypatch.setattr(objects, "read", read_once)
+    if ask == "list":
+        assert {run.run_id: run.status for run in tracking.list_runs()} == {A: "FINISHED", B: "FINISHED"}
+    elif ask == "marks":
+        assert {mark.run_id: mark.error for mark in tracking.read_marks()} == {A: "", B: ""}
+    else:
+        found = list(tracking.read_runs([A, B]))
+        assert sorted(run.info.run_id for run in found if isinstance(run, RawRun)) == [A, B]
+    assert told or (ask != "read" and "metrics" in name)
 
 
 def test_run_that_cannot_be_opened_is_lost_alone(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ Source: FileStore, mlflow/store/tracking/file_store.py, 2.9.2 and 3.17.2:
 """
 
 import re
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeVar
@@ -28,6 +29,9 @@ _NO_RUNS: Final = frozenset(("tags", "datasets", "traces", MODELS))
 KINDS: Final = ("metrics", "params", "tags")
 """A run's folders of keys."""
 _RUN_ID: Final = re.compile(r"[0-9a-f]{32}")
+SETTLE_SECONDS: Final = 0.25
+"""MLflow empties a file before it fills it. What could not be read is read once more after this time, which is waited
+once for all that were read together."""
 _OF_ONE: Final = (NotFound, BadRecord, BadSetup, BadRequest)
 """What may be wrong with one file, while the others can be read."""
 
@@ -80,7 +84,7 @@ class Layout:
             for folder, lifecycle in places
             if folder != f"{self.root}/{MODELS}/"
         ]
-        experiments = list(self._each(self._read_experiment, found))
+        experiments = self._read_experiments(found)
         if not any(not isinstance(experiment.error, NotFound) for experiment in experiments):
             self._check_store(experiments)
         return experiments
@@ -145,12 +149,12 @@ class Layout:
         return self._objects.list_folders(prefix)
 
     def read_meta(self, folder: str) -> dict[str, Any]:
-        """What a folder's own file says. Raises: BadRecord: it is damaged, or not there."""
-        where = folder + META
+        """What a folder's own file says. Raises: BadRecord: it is damaged or not there, now and a moment later."""
         try:
-            return read_mapping(self._objects.read(where, max_bytes=MAX_BYTES)[0], where)
-        except NotFound as err:
-            raise BadRecord(where, ["it must be there; it is not"]) from err
+            return self._read_meta(folder)
+        except BadRecord:
+            time.sleep(SETTLE_SECONDS)
+            return self._read_meta(folder)
 
     def read_bytes(self, uri: str) -> bytes:
         """All of a file. Raises: NotFound."""
@@ -178,6 +182,21 @@ class Layout:
         folders = self._objects.list_folders(experiment.folder)
         named = ((self.to_id(folder), folder) for folder in folders)
         return [(name, folder) for name, folder in named if name not in _NO_RUNS]
+
+    def _read_meta(self, folder: str) -> dict[str, Any]:
+        where = folder + META
+        try:
+            return read_mapping(self._objects.read(where, max_bytes=MAX_BYTES)[0], where)
+        except NotFound as err:
+            raise BadRecord(where, ["it must be there; it is not"]) from err
+
+    def _read_experiments(self, found: list[Experiment]) -> list[Experiment]:
+        experiments = {known.folder: known for known in self._each(self._read_experiment, found)}
+        odd = [known for known in found if isinstance(experiments[known.folder].error, BadRecord)]
+        if odd:
+            time.sleep(SETTLE_SECONDS)
+            experiments |= {known.folder: known for known in self._each(self._read_experiment, odd)}
+        return list(experiments.values())
 
     def _read_experiment(self, known: Experiment) -> Experiment:
         where = known.folder + META

@@ -1,6 +1,7 @@
 """MLflow's file store (`mlruns`), in a folder of this machine or of a bucket, read without the mlflow package."""
 
 import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -8,7 +9,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from switchyard.clients.mlflow.file_store.layout import KINDS, META, MODELS, Layout, Place
+from switchyard.clients.mlflow.file_store.layout import KINDS, META, MODELS, SETTLE_SECONDS, Layout, Place
 from switchyard.clients.mlflow.file_store.meta import Experiment
 from switchyard.clients.mlflow.file_store.metric_files import read_model_points, read_points
 from switchyard.core.batches import batched
@@ -60,20 +61,13 @@ class FolderTracking:
         """See the port."""
         for places, lost in self._find(run_ids):
             yield from lost
-            owned, odd = self._read_owned(places)
-            for place in places:
-                error = odd.get(place.run_id)
-                if error:
-                    yield LostRun(run_id=place.run_id, error=error)
-                else:
-                    yield self._try(place, partial(self._read, place, keys, owned.get(place.run_id, [])))
+            yield from self._read_settled(places, partial(self._read_batch, keys=keys))
 
     def read_each(self, run_ids: Iterable[str], to: Callable[[Place, RawRun], T]) -> Iterator[T | LostRun]:
         """What `to` makes of each of the runs and its folder; as `read_runs` otherwise."""
         for places, lost in self._find(run_ids):
             yield from lost
-            for place in places:
-                yield self._try(place, lambda place=place: to(place, self._read(place, None, [])))  # type: ignore[misc]
+            yield from self._read_settled(places, partial(self._make_each, to=to))
 
     def look_at_runs(self, run_ids: Iterable[str]) -> Iterator[Look]:
         """See the port. All points are read: the files have no summary."""
@@ -144,19 +138,55 @@ class FolderTracking:
             damaged = [str(found.error) for found in known if found.error and not isinstance(found.error, NotFound)]
             also = f"; of these the name cannot be read: {'; '.join(damaged)}" if damaged else ""
             raise NotFound(f"{self.where} has no experiment named {', '.join(map(repr, sorted(missing)))}{also}")
+        odd = []
         for batch in batched(self.layout.find_runs(known).values(), _BATCH):
-            for place, (info, error) in self._each(self._read_chosen, batch):
-                if info is not None and (not experiments or place.experiment.name in experiments):
+            for places, (place, info, error) in zip(batch, self._each(self._read_chosen, batch), strict=True):
+                if isinstance(error, BadRecord):
+                    odd.append(places)
+                elif info is not None and (not experiments or place.experiment.name in experiments):
                     yield place, info, error
+        if odd:
+            time.sleep(SETTLE_SECONDS)
+        for place, info, error in self._each(self._read_chosen, odd):
+            if info is not None and (not experiments or place.experiment.name in experiments):
+                yield place, info, error
 
     def _stat(self, place: Place, kind: str) -> list[tuple[str, int, int]]:
         prefix = f"{place.folder}{kind}/"
         found = self._objects.list_stats(prefix)
         return [(uri.removeprefix(prefix), stat.size_bytes, stat.generation) for uri, stat in found]
 
-    def _read_chosen(self, places: list[Place]) -> tuple[Place, tuple[TrackedRun | None, SwitchyardError | None]]:
+    def _read_chosen(self, places: list[Place]) -> tuple[Place, TrackedRun | None, SwitchyardError | None]:
         place = self.layout.choose(places)
-        return place, self.layout.read_info(place)
+        return place, *self.layout.read_info(place)
+
+    def _read_settled(
+        self, places: Sequence[Place], read: Callable[[Sequence[Place]], Iterator[T | LostRun]]
+    ) -> Iterator[T | LostRun]:
+        """What `read` makes of a batch; of those whose files are damaged, what it makes of them a moment later."""
+        by_id = {place.run_id: place for place in places}
+        odd = []
+        for found in read(places):
+            if isinstance(found, LostRun) and isinstance(found.error, BadRecord):
+                odd.append(by_id[found.run_id])
+            else:
+                yield found
+        if odd:
+            time.sleep(SETTLE_SECONDS)
+            yield from read(odd)
+
+    def _read_batch(self, places: Sequence[Place], *, keys: Keys | None) -> Iterator[RawRun | LostRun]:
+        owned, odd = self._read_owned(places)
+        for place in places:
+            error = odd.get(place.run_id)
+            if error:
+                yield LostRun(run_id=place.run_id, error=error)
+            else:
+                yield self._try(place, partial(self._read, place, keys, owned.get(place.run_id, [])))
+
+    def _make_each(self, places: Sequence[Place], *, to: Callable[[Place, RawRun], T]) -> Iterator[T | LostRun]:
+        for place in places:
+            yield self._try(place, lambda place=place: to(place, self._read(place, None, [])))  # type: ignore[misc]
 
     def _find(self, run_ids: Iterable[str]) -> Iterator[tuple[list[Place], list[LostRun]]]:
         """The places of a batch of runs, and those that are not there. Names are listed once, and again where one is
