@@ -16,7 +16,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run up deploy test test-flows test-slow test-kills test-races test-mlflow mlflow test-models test-reader \
-	google-run test-decommission test-decommission-slow faults check bench clean
+	google-run test-decommission test-decommission-slow faults check docs bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -114,6 +114,15 @@ test-models: setup $(STATE)/models-xgboost/.installed $(STATE)/models-mlflow/.in
 # In memory where that can be: hundreds of small databases, and each write of theirs waits for the disk.
 faults: setup ## every fault of docs/reliability.md, several times; writes its table
 	TMPDIR=$(firstword $(wildcard /dev/shm) /tmp) $(BIN)/python -m tests.faults $(if $(TRIES),--tries $(TRIES))
+
+$(STATE)/docs/.installed: pyproject.toml constraints.txt
+	rm -rf $(@D)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --target $(@D) mkdocs-material 'mkdocstrings[python]' mkdocs-swagger-ui-tag
+	@touch $@
+
+# Its own warning is about MkDocs 2, which our constraints do not install.
+docs: setup $(STATE)/docs/.installed ## the documentation as a site, in .switchyard/site; every link is checked
+	NO_MKDOCS_2_WARNING=1 PYTHONPATH=$(STATE)/docs:. $(BIN)/python -m mkdocs build --quiet
 
 check: setup ## lint, types, import rules
 	$(BIN)/ruff check .
