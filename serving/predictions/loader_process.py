@@ -112,6 +112,7 @@ class LoaderProcess:
             raise BadRecord(where, problems)
         self.signature: Signature = reply.signature
         self.library: str = reply.library
+        self.unconfined: list[str] = reply.unconfined
 
     def __repr__(self) -> str:
         return f"LoaderProcess({self._process.pid}, {'alive' if self.is_alive else 'ended'})"

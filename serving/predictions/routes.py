@@ -298,7 +298,8 @@ def _describe(loaded: Loaded | None, arm: str, tried: tuple[Tried, ...] = ()) ->
         return None
     block: dict[str, Any] = msgspec.to_builtins(to_block(loaded, arm, tried))
     if loaded.rows is not None:
-        return {**block, "library": loaded.rows.library, **msgspec.to_builtins(loaded.rows.signature)}
+        process = {"library": loaded.rows.library, "unconfined": loaded.rows.unconfined}
+        return {**block, **process, **msgspec.to_builtins(loaded.rows.signature)}
     recommender = loaded.recommender
     assert recommender is not None
     return {

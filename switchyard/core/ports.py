@@ -936,6 +936,10 @@ class RowModel(Protocol):
         """What reads it, with its version."""
 
     @property
+    def unconfined(self) -> Sequence[str]:
+        """What the kernel could not keep its process from, in words; empty: nothing."""
+
+    @property
     def is_alive(self) -> bool:
         """False once its process has ended, or was ended: this model never answers again, and is to be loaded anew."""
 

@@ -1,20 +1,26 @@
 """The process of a loader: reads one model, then answers rows, until its input ends.
 
 It is started with an empty environment (`serving.predictions.loader_process`), and bounds itself before any library is
-imported: no file can be written, and memory is limited. Nothing here reads a setting.
+imported: memory is limited, and the kernel refuses it other files, connections and programs. Nothing here reads a
+setting.
 """
 
 import faulthandler
 import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from serving.predictions.loaders.confinement import confine, list_python_paths
 from serving.predictions.loaders.loading import LoadedRows, NotLoaded, load
 from serving.predictions.loaders.wire import Answers, Ask, Load, Ready, Refused, Reply, encode, read_order
 from switchyard.core.predictions.signature import find_bad_answers
 
 MAX_SAID: Final = 500
+_NO_FOLDER: Final = f"{os.devnull}/none"
+"""For temporary files, and for the user's own. Libraries look for both when they are imported, and some fail where the
+folder is there and they may not open it."""
 _SPARE_S: Final = 5.0
 """The server ends a process that is late. This process ends itself a little later, where the server is gone."""
 
@@ -26,11 +32,13 @@ def main() -> int:
     if not isinstance(order, Load):
         return 1
     bound(order.memory_bytes)
+    tempfile.tempdir = os.environ["HOME"] = _NO_FOLDER
+    unconfined = confine([order.folder, *list_python_paths()])
     model = _load(order)
     if isinstance(model, Refused):
         _send(replies, model)
         return 1
-    _send(replies, Ready(signature=model.signature, library=model.library))
+    _send(replies, Ready(signature=model.signature, library=model.library, unconfined=unconfined))
     while isinstance(asked := read_order(orders), Ask):
         with_deadline(order.answer_s)
         reply = _answer(model, asked)

@@ -35,6 +35,7 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True, tag=True, forbid_unknown_
 
     signature: Signature
     library: str  # what reads it, with its version
+    unconfined: list[str] = []  # what the kernel could not keep its process from; empty: nothing
 
 
 class Answers(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):

@@ -121,6 +121,15 @@ def test_health_says_what_the_model_takes_and_what_reads_it(client: TestClient) 
     ]
 
 
+def test_health_says_what_the_process_is_not_kept_from(app: Application, client: TestClient) -> None:
+    """Where the kernel lacks what it takes."""
+    champion = app.routes.holder.state.champion
+    assert champion is not None
+    assert client.get("/health").json()["model"]["unconfined"] == list(champion.rows.unconfined)  # type: ignore[union-attr]
+    champion.rows.unconfined = ["it can open connections: no filter"]  # type: ignore[union-attr,misc]
+    assert client.get("/health").json()["model"]["unconfined"] == ["it can open connections: no filter"]
+
+
 def test_a_promotion_takes_its_place_and_a_rollback_likewise(
     world: World, app: Application, client: TestClient
 ) -> None:

@@ -1,11 +1,15 @@
 """The true process of a loader, with planted models in the place of a library's: a model.json says what goes wrong."""
 
 import ctypes
+import errno
 import json
 import os
+import socket
+import subprocess
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +65,56 @@ def do(what: str, folder: Path, sums: list[Any]) -> list[Any]:
                 os.write(descriptor, b"\x00\x00\x00\x05hello")
             except OSError:
                 continue
+    if what == "escape":
+        return [[f"{name}: {_try(act)}" for name, act in _list_escapes(folder).items()]] * len(sums)
     return {"nan": [float("nan")] * len(sums), "few": sums[1:], "environment": [sorted(os.environ)] * len(sums)}.get(
         what, sums
     )
+
+
+def _list_escapes(folder: Path) -> dict[str, Callable[[], Any]]:
+    """What a hostile model would do on its machine; the last ones it may."""
+    model, parent = folder / "model" / "model.json", os.getppid()
+    return {
+        "read /etc/passwd": Path("/etc/passwd").read_text,
+        "read beside the model": (folder.parent / "beside").read_text,
+        "list the folder above": lambda: os.listdir(folder.parent),
+        "read the server's variables": Path(f"/proc/{parent}/environ").read_bytes,
+        "write": lambda: (folder / "written").touch(),
+        "write over the model": lambda: os.open(model, os.O_WRONLY),
+        "remove the model": model.unlink,
+        "change its mode": lambda: model.chmod(0o600),
+        "TCP": lambda: socket.create_connection(("127.0.0.1", 9), timeout=5),
+        "UDP": lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM),
+        "Unix socket": lambda: socket.socket(socket.AF_UNIX),
+        "program": lambda: subprocess.run(["/bin/true"], check=True),
+        "fork": os.fork,
+        "signal to the server": lambda: os.kill(parent, 0),
+        "limit of the server": lambda: _limit(parent),
+        "new session": os.setsid,
+        "read the model": model.read_bytes,
+        "thread": _run_thread,
+    }
+
+
+def _try(act: Callable[[], Any]) -> str:
+    try:
+        act()
+    except OSError as err:
+        return errno.errorcode.get(err.errno or 0, str(err))
+    return "done"
+
+
+def _limit(pid: int) -> None:
+    import resource
+
+    resource.prlimit(pid, resource.RLIMIT_CPU, resource.prlimit(pid, resource.RLIMIT_CPU))
+
+
+def _run_thread() -> None:
+    thread = threading.Thread(target=int)
+    thread.start()
+    thread.join()
 
 
 def load(folder: Path, flavor: str, paths: Sequence[str]) -> Planted:

@@ -1,0 +1,190 @@
+"""What the kernel keeps a loader's process from, whatever a model makes of it: other files, connections, programs.
+
+Two parts of Linux, both for a process without rights of its own: Landlock (which files may be opened) and a seccomp
+filter (which calls fail). Each needs a few numbers and structures of the kernel's, so that no library stands between.
+Neither can be taken back. They hold for the thread that asks for them and for all that it starts, so this comes before
+any library is imported.
+
+Source: https://docs.kernel.org/userspace-api/landlock.html and linux/landlock.h (access rights by ABI version);
+https://docs.kernel.org/userspace-api/seccomp_filter.html, linux/filter.h, linux/seccomp.h; the calls' numbers from
+asm/unistd_64.h (x86-64) and asm-generic/unistd.h (arm64), Linux 6.18.
+"""
+
+import ctypes
+import errno
+import os
+import stat
+import struct
+import sys
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+SYSTEM: Final = (
+    *("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/etc/ld.so.cache"),
+    *("/proc/cpuinfo", "/proc/meminfo", "/sys/devices/system", "/sys/fs/cgroup"),  # how many threads, how much memory
+    *("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom"),
+)
+"""What Python and the libraries of models read besides their own files."""
+
+_READ_FILE, _READ_DIR, _WRITE_FILE = 1 << 2, 1 << 3, 1 << 1
+_FILE_RIGHTS: Final = ((1, 13), (2, 14), (3, 15), (5, 16))
+"""From this ABI version on there are so many rights over files, each a bit."""
+_NO_TCP: Final = 0b11  # bind, connect; ABI 4
+_NO_OUTSIDE: Final = 0b11  # abstract Unix sockets and signals of processes outside; ABI 6
+_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
+_PATH_BENEATH: Final = 1
+
+_CAPABILITY_VERSION: Final = 0x20080522
+_SET_NO_NEW_PRIVS, _SET_SECCOMP, _FILTER = 38, 22, 2
+
+_REFUSED: Final[Mapping[str, tuple[int, int]]] = {
+    # connections of any kind; io_uring makes some without these calls
+    **{"socket": (41, 198), "io_uring_setup": (425, 425)},
+    # other programs and processes; a thread is `clone`, below
+    **{"execve": (59, 221), "execveat": (322, 281), "fork": (57, -1), "vfork": (58, -1)},
+    **{"setsid": (112, 157), "setpgid": (109, 154), "unshare": (272, 97), "setns": (308, 268)},
+    # what other processes of the same user would feel
+    **{"kill": (62, 129), "tkill": (200, 130), "pidfd_send_signal": (424, 424), "pidfd_getfd": (438, 438)},
+    **{"rt_sigqueueinfo": (129, 138), "rt_tgsigqueueinfo": (297, 240), "ptrace": (101, 117)},
+    **{"process_vm_readv": (310, 270), "process_vm_writev": (311, 271)},
+    # the kernel's own programs and keys
+    **{"bpf": (321, 280), "perf_event_open": (298, 241), "userfaultfd": (323, 282)},
+    **{"add_key": (248, 217), "request_key": (249, 218), "keyctl": (250, 219)},
+    # what Landlock leaves: modes, owners, attributes and times of files
+    **{"chmod": (90, -1), "fchmod": (91, 52), "fchmodat": (268, 53), "fchmodat2": (452, 452)},
+    **{"chown": (92, -1), "fchown": (93, 55), "lchown": (94, -1), "fchownat": (260, 54)},
+    **{"setxattr": (188, 5), "lsetxattr": (189, 6), "fsetxattr": (190, 7), "setxattrat": (463, 463)},
+    **{"removexattr": (197, 14), "lremovexattr": (198, 15), "fremovexattr": (199, 16), "removexattrat": (466, 466)},
+    **{"utime": (132, -1), "utimes": (235, -1), "futimesat": (261, -1), "utimensat": (280, 88)},
+    "file_setattr": (469, 469),
+}
+"""Calls that fail with EPERM, and their numbers on x86-64 and arm64; -1: there is no such call."""
+_CLONE, _CLONE3, _TGKILL, _PRLIMIT = (56, 220), (435, 435), (234, 131), (302, 261)
+_CLONE_THREAD: Final = 0x00010000
+_X86_64: Final = 0xC000003E
+_MACHINES: Final[Mapping[str, tuple[int, int]]] = {"x86_64": (0, _X86_64), "aarch64": (1, 0xC00000B7)}
+"""The column of the numbers, and AUDIT_ARCH_... of linux/audit.h."""
+_X32_BIT: Final = 0x40000000  # x86-64 has every call a second time, with other numbers
+
+_ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
+_LOAD, _IS, _HAS, _IS_AT_LEAST, _RETURN = 0x20, 0x15, 0x45, 0x35, 0x06
+_STEP_BYTES: Final = 8
+_NUMBER_AT, _ARCH_AT, _ARGUMENT_AT = 0, 4, 16  # in struct seccomp_data
+
+
+def confine(readable: Iterable[Path | str]) -> list[str]:
+    """Leaves this process what is below `readable`, and nothing to write to but /dev/null; no connection, no program.
+
+    What the kernel could not be asked for, in words; empty: all is as it should be. A second call takes more away.
+    """
+    if sys.platform != "linux":
+        return [f"it is confined by nothing but limits: {sys.platform} has neither Landlock nor seccomp"]
+    if len(list(Path("/proc/self/task").iterdir())) > 1:
+        raise RuntimeError("a process must be confined before it starts a thread")
+    missing = []
+    for restrict, said in (
+        (_drop_rights, "it has the rights of its user"),
+        (partial(_restrict_files, list(readable)), "it can read the files that its user can read"),
+        (_refuse_calls, "it can open connections and start programs"),
+    ):
+        try:
+            restrict(ctypes.CDLL(None, use_errno=True))
+        except OSError as err:
+            missing.append(f"{said}: {err.strerror}")
+    return missing
+
+
+def list_python_paths() -> list[str]:
+    """Where this interpreter and its packages are. A checkout is not listed, for it holds more than packages: of it,
+    those packages that are imported already."""
+    prefixes = {sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix}
+    installed = [f"{prefix}/{lib}" for prefix in prefixes for lib in ("lib", "lib64")]
+    installed += [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
+    installed += filter(os.path.isabs, os.environ.get("LD_LIBRARY_PATH", "").split(":"))
+    packages = {name.partition(".")[0] for name in sys.modules}
+    files = [getattr(sys.modules.get(package), "__file__", None) for package in packages]
+    imported = [str(Path(file).parent) if Path(file).name.startswith("__init__.") else file for file in files if file]
+    return sorted({*installed, *imported, os.path.realpath(sys.executable)})
+
+
+def _drop_rights(libc: ctypes.CDLL) -> None:
+    """No right comes back by a program that has more; and those of root go."""
+    _call(libc.prctl, _SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    _call(libc.capset, struct.pack("=Ii", _CAPABILITY_VERSION, 0), bytes(24))
+
+
+def _restrict_files(readable: Iterable[Path | str], libc: ctypes.CDLL) -> None:
+    """By Landlock; where it is newer, connections too. Raises: OSError: the kernel has none, or it is off."""
+    try:
+        version = _call(libc.syscall, _CREATE_RULESET, None, 0, 1)
+    except OSError as err:
+        raise OSError(err.errno, f"Landlock is not in this kernel, or off ({err.strerror})") from err
+    rights = next(count for since, count in reversed(_FILE_RIGHTS) if version >= since)
+    handled = ((1 << rights) - 1, _NO_TCP if version >= 4 else 0, _NO_OUTSIDE if version >= 6 else 0)
+    attributes = struct.pack("=QQQ", *handled)
+    rules = _call(libc.syscall, _CREATE_RULESET, attributes, len(attributes), 0)
+    try:
+        for path in (*SYSTEM, *readable):
+            with suppress(FileNotFoundError, NotADirectoryError):
+                _allow_path(libc, rules, path)
+        _call(libc.syscall, _RESTRICT_SELF, rules, 0)
+    finally:
+        os.close(rules)
+
+
+def _allow_path(libc: ctypes.CDLL, rules: int, path: Path | str) -> None:
+    opened = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        rights = _READ_FILE | (_READ_DIR if stat.S_ISDIR(os.fstat(opened).st_mode) else 0)
+        rights |= _WRITE_FILE if path == os.devnull else 0
+        _call(libc.syscall, _ADD_RULE, rules, _PATH_BENEATH, struct.pack("=Qi", rights, opened), 0)
+    finally:
+        os.close(opened)
+
+
+def _refuse_calls(libc: ctypes.CDLL) -> None:
+    """By a filter of seccomp. Raises: OSError: there is none for this machine, or the kernel takes none."""
+    machine = os.uname().machine
+    if machine not in _MACHINES or struct.calcsize("P") != 8:
+        raise OSError(errno.ENOSYS, f"the numbers of calls on {machine} are not known here")
+    program = make_filter(*_MACHINES[machine], pid=os.getpid())
+    buffer = ctypes.create_string_buffer(program, len(program))
+    given = struct.pack("@HP", len(program) // _STEP_BYTES, ctypes.addressof(buffer))
+    _call(libc.prctl, _SET_SECCOMP, _FILTER, given, 0, 0)
+
+
+def make_filter(column: int, arch: int, *, pid: int) -> bytes:
+    """The filter's program. A call of another architecture ends the process."""
+    refuse = _ERRNO | errno.EPERM
+    steps = [(_LOAD, 0, 0, _ARCH_AT), (_IS, 1, 0, arch), (_RETURN, 0, 0, _KILL), (_LOAD, 0, 0, _NUMBER_AT)]
+    if arch == _X86_64:
+        steps += [(_IS_AT_LEAST, 0, 1, _X32_BIT), (_RETURN, 0, 0, refuse)]
+    for numbers in _REFUSED.values():
+        if numbers[column] >= 0:
+            steps += [(_IS, 0, 1, numbers[column]), (_RETURN, 0, 0, refuse)]
+    # Where there is no clone3, whose flags a filter cannot see, glibc asks for `clone`.
+    steps += [(_IS, 0, 1, _CLONE3[column]), (_RETURN, 0, 0, _ERRNO | errno.ENOSYS)]
+    for numbers, test, values in (
+        (_CLONE, _HAS, (_CLONE_THREAD,)),
+        (_TGKILL, _IS, (pid,)),  # abort() sends it to its own thread
+        (_PRLIMIT, _IS, (0, pid)),
+    ):
+        body = [(_LOAD, 0, 0, _ARGUMENT_AT)]
+        for value in values:
+            body += [(test, 0, 1, value), (_RETURN, 0, 0, _ALLOW)]
+        body.append((_RETURN, 0, 0, refuse))
+        steps += [(_IS, 0, len(body), numbers[column]), *body]
+    steps.append((_RETURN, 0, 0, _ALLOW))
+    return b"".join(struct.pack("=HBBI", *step) for step in steps)
+
+
+def _call(function: Any, *given: int | bytes | None) -> int:
+    """Its result; numbers are as wide as the kernel reads them. Raises: OSError: the call failed."""
+    result: int = function(*(ctypes.c_ulong(each) if isinstance(each, int) else each for each in given))
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return result
