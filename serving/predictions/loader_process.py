@@ -3,9 +3,11 @@ the process that reads it, the server only learns of it."""
 
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import deque
@@ -83,11 +85,17 @@ class RowLoader:
             folder=str(folder),
             flavor=choose_flavor(paths),
             paths=paths,
+            scratch=tempfile.mkdtemp(prefix="switchyard-loader-"),
             memory_bytes=bounds.memory_bytes + bounds.memory_per_byte * manifest.size_bytes,
             load_s=bounds.load_s,
             answer_s=bounds.answer_s,
         )
-        return LoaderProcess(_start(self.python or sys.executable, self.module), order, where)
+        try:
+            process = _start(self.python or sys.executable, self.module)
+        except BadSetup:
+            Path(order.scratch).rmdir()
+            raise
+        return LoaderProcess(process, order, where)
 
 
 class LoaderProcess:
@@ -97,7 +105,7 @@ class LoaderProcess:
         self._process, self._where, self._answer_s = process, where, order.answer_s
         self._lock = threading.Lock()
         self._is_alive, self._is_closed = True, False
-        self._kill = finalize(self, _end, process)  # also where no one calls `close`
+        self._kill = finalize(self, _end, process, order.scratch)  # also where no one calls `close`
         assert process.stderr is not None
         self._printed = _Printed(process.stderr)
         try:
@@ -212,7 +220,7 @@ def _start(python: str, module: str) -> "subprocess.Popen[bytes]":
         ) from err
 
 
-def _end(process: "subprocess.Popen[bytes]") -> None:
+def _end(process: "subprocess.Popen[bytes]", scratch: str) -> None:
     """Kills it, with all that it may have started: it holds nothing that would be lost."""
     with suppress(OSError):
         process.stdin.close()  # type: ignore[union-attr]
@@ -222,6 +230,7 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
         process.wait()
     with suppress(OSError):
         process.stdout.close()  # type: ignore[union-attr]
+    shutil.rmtree(scratch, ignore_errors=True)
 
 
 class _Printed:

@@ -9,6 +9,7 @@ import faulthandler
 import os
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -18,9 +19,6 @@ from serving.predictions.loaders.wire import Answers, Ask, Load, Ready, Refused,
 from switchyard.core.predictions.signature import find_bad_answers
 
 MAX_SAID: Final = 500
-_NO_FOLDER: Final = f"{os.devnull}/none"
-"""For temporary files, and for the user's own. Libraries look for both when they are imported, and some fail where the
-folder is there and they may not open it."""
 _SPARE_S: Final = 5.0
 """The server ends a process that is late. This process ends itself a little later, where the server is gone."""
 
@@ -32,8 +30,9 @@ def main() -> int:
     if not isinstance(order, Load):
         return 1
     bound(order.memory_bytes)
-    tempfile.tempdir = os.environ["HOME"] = _NO_FOLDER
-    unconfined = confine([order.folder, *list_python_paths()])
+    # Libraries look for both when they are imported; TensorFlow ends the process where it can make no file.
+    tempfile.tempdir = os.environ["HOME"] = os.environ["TMPDIR"] = order.scratch
+    unconfined = confine([order.folder, *list_python_paths()], order.scratch)
     model = _load(order)
     if isinstance(model, Refused):
         _send(replies, model)
@@ -52,6 +51,8 @@ def bound(memory_bytes: int) -> None:
     import resource
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with suppress(OSError):  # the first to be ended where the machine has no memory left, and not the server
+        Path("/proc/self/oom_score_adj").write_text("1000")
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     if sys.platform == "linux":
         # What is allocated, stacks of threads included; not what a library only reserves or maps from its files.

@@ -17,19 +17,21 @@ import stat
 import struct
 import sys
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 SYSTEM: Final = (
     *("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/etc/ld.so.cache"),
-    *("/proc/cpuinfo", "/proc/meminfo", "/sys/devices/system", "/sys/fs/cgroup"),  # how many threads, how much memory
+    *("/proc/cpuinfo", "/proc/meminfo", "/proc/stat"),  # how many threads, how much memory
+    *("/sys/devices/system", "/sys/fs/cgroup"),
+    "/proc/self",  # its own; TensorFlow ends the process where it cannot read it
     *("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom"),
 )
 """What Python and the libraries of models read besides their own files."""
 
-_READ_FILE, _READ_DIR, _WRITE_FILE = 1 << 2, 1 << 3, 1 << 1
+_READ_FILE, _READ_DIR, _WRITE_FILE, _TRUNCATE = 1 << 2, 1 << 3, 1 << 1, 1 << 14
+_REMOVE_AND_MAKE: Final = 1 << 4 | 1 << 5 | 1 << 7 | 1 << 8  # folders and plain files
 _FILE_RIGHTS: Final = ((1, 13), (2, 14), (3, 15), (5, 16))
 """From this ABI version on there are so many rights over files, each a bit."""
 _NO_TCP: Final = 0b11  # bind, connect; ABI 4
@@ -75,8 +77,9 @@ _STEP_BYTES: Final = 8
 _NUMBER_AT, _ARCH_AT, _ARGUMENT_AT = 0, 4, 16  # in struct seccomp_data
 
 
-def confine(readable: Iterable[Path | str]) -> list[str]:
-    """Leaves this process what is below `readable`, and nothing to write to but /dev/null; no connection, no program.
+def confine(readable: Iterable[Path | str], scratch: str = "") -> list[str]:
+    """Leaves this process what is below `readable`, and nothing to write to but what is below `scratch`, and /dev/null;
+    no connection, no program.
 
     What the kernel could not be asked for, in words; empty: all is as it should be. A second call takes more away.
     """
@@ -87,7 +90,7 @@ def confine(readable: Iterable[Path | str]) -> list[str]:
     missing = []
     for restrict, said in (
         (_drop_rights, "it has the rights of its user"),
-        (partial(_restrict_files, list(readable)), "it can read the files that its user can read"),
+        (partial(_restrict_files, list(readable), scratch), "it can read the files that its user can read"),
         (_refuse_calls, "it can open connections and start programs"),
     ):
         try:
@@ -116,7 +119,7 @@ def _drop_rights(libc: ctypes.CDLL) -> None:
     _call(libc.capset, struct.pack("=Ii", _CAPABILITY_VERSION, 0), bytes(24))
 
 
-def _restrict_files(readable: Iterable[Path | str], libc: ctypes.CDLL) -> None:
+def _restrict_files(readable: Iterable[Path | str], scratch: str, libc: ctypes.CDLL) -> None:
     """By Landlock; where it is newer, connections too. Raises: OSError: the kernel has none, or it is off."""
     try:
         version = _call(libc.syscall, _CREATE_RULESET, None, 0, 1)
@@ -128,18 +131,22 @@ def _restrict_files(readable: Iterable[Path | str], libc: ctypes.CDLL) -> None:
     rules = _call(libc.syscall, _CREATE_RULESET, attributes, len(attributes), 0)
     try:
         for path in (*SYSTEM, *readable):
-            with suppress(FileNotFoundError, NotADirectoryError):
-                _allow_path(libc, rules, path)
+            _allow_path(libc, rules, path, _WRITE_FILE if path == os.devnull else 0)
+        if scratch:
+            _allow_path(libc, rules, scratch, handled[0] & (_WRITE_FILE | _TRUNCATE | _REMOVE_AND_MAKE))
         _call(libc.syscall, _RESTRICT_SELF, rules, 0)
     finally:
         os.close(rules)
 
 
-def _allow_path(libc: ctypes.CDLL, rules: int, path: Path | str) -> None:
-    opened = os.open(path, os.O_PATH | os.O_CLOEXEC)
+def _allow_path(libc: ctypes.CDLL, rules: int, path: Path | str, more: int) -> None:
+    """To read it and what is below it, and `more`; nothing where it is not there."""
     try:
-        rights = _READ_FILE | (_READ_DIR if stat.S_ISDIR(os.fstat(opened).st_mode) else 0)
-        rights |= _WRITE_FILE if path == os.devnull else 0
+        opened = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    try:
+        rights = _READ_FILE | more | (_READ_DIR if stat.S_ISDIR(os.fstat(opened).st_mode) else 0)
         _call(libc.syscall, _ADD_RULE, rules, _PATH_BENEATH, struct.pack("=Qi", rights, opened), 0)
     finally:
         os.close(opened)

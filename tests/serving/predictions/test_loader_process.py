@@ -168,7 +168,7 @@ def test_the_process_sees_no_setting_of_the_server(tmp_path: Path, monkeypatch: 
     model = open_planted(tmp_path, answer="environment")
     seen: set[str] = set(model.answer([[1.0, 1]])[0])
     model.close()
-    assert seen <= {*to_environment(), "HOME", "LC_CTYPE", "SHLVL", "PWD", "_"}
+    assert seen <= {*to_environment(), "HOME", "TMPDIR", "LC_CTYPE", "SHLVL", "PWD", "_"}
     assert "secret" not in to_environment().values()
 
 

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -94,6 +95,8 @@ def _list_escapes(folder: Path) -> dict[str, Callable[[], Any]]:
         "new session": os.setsid,
         "read the model": model.read_bytes,
         "thread": _run_thread,
+        "empty file of its own": (Path(tempfile.gettempdir()) / "empty").touch,
+        "file of its own": lambda: (Path(tempfile.gettempdir()) / "full").write_text("x"),
     }
 
 
