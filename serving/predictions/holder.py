@@ -11,7 +11,8 @@ from typing import Final
 from serving.predictions.loader_process import RowLoader
 from serving.predictions.state import Loaded, State
 from switchyard.clients.postgres.deadlines import waiting_at_most
-from switchyard.core.errors import SwitchyardError, catch, to_message
+from switchyard.core.errors import SwitchyardError, TryAgain, catch, to_message
+from switchyard.core.predictions import restarts
 from switchyard.core.predictions.sources import Fate, Source, Tried, choose_fate
 from switchyard.core.registry.flavors import OF_ROWS, choose_flavor
 from switchyard.core.registry.rows import Model
@@ -56,6 +57,7 @@ class Holder:
         self._open_rows = open_rows or RowLoader()
         self._clock = clock
         self._failures: dict[tuple[str, int, str], _Failure] = {}
+        self._lives: dict[tuple[str, int, str], restarts.Life] = {}
         self._next_whole_look = 0.0
         self._stop = threading.Event()
 
@@ -149,10 +151,14 @@ class Holder:
         return None, f"the challenger, version {number}, does not answer: {to_message(made)}"
 
     def _load(self, ports: model_sources.Ports, found: Found) -> Loaded:
-        """The one that is in memory already, or a new one. Files that would not load are tried again after a pause."""
+        """The one that is in memory already, or a new one. Files that would not load are tried again after a pause, and
+        so are those of a process that ended more than once."""
         for known in self.state.list_loaded():
-            if known.identity == found.identity and known.is_alive:
-                return replace(known, source=found.source)
+            if known.identity == found.identity:
+                if known.is_alive:
+                    return replace(known, source=found.source)
+                self._note_end(known)
+        self._check_pause(found)
         failure = self._failures.get(found.identity)
         if failure is not None and self._clock() < failure.not_before:
             raise failure.error
@@ -164,8 +170,24 @@ class Holder:
             self.failed_loads += 1
             raise made
         self._failures.pop(found.identity, None)
+        self._lives[found.identity] = restarts.load(self._lives.get(found.identity), now=self._clock())
         self.loads += 1
         return made
+
+    def _note_end(self, ended: Loaded) -> None:
+        life = self._lives.get(ended.identity) or restarts.load(None, now=self._clock())
+        self._lives[ended.identity] = restarts.end(life, now=self._clock())
+
+    def _check_pause(self, found: Found) -> None:
+        """Raises: TryAgain: its process ended too often to be started again so soon."""
+        life = self._lives.get(found.identity)
+        if life is not None and life.is_over and self._clock() < life.not_before:
+            name, version, _ = found.identity
+            raise TryAgain(
+                f"the process of version {version} of model {name} has ended {life.ends} times in a row, each within "
+                f"{restarts.CALM_S:.0f} s of its start; it is loaded again {life.pause_s:.0f} s after the last end. To "
+                f'serve the version before: switchyard rollback {name} --reason "its process ends"'
+            )
 
     def _open(self, ports: model_sources.Ports, found: Found) -> Loaded:
         name, version, digest = found.identity

@@ -193,6 +193,31 @@ def test_rows_that_end_the_process_are_503_and_it_is_loaded_again(
     assert (ask(client), holder.loads, client.get("/health").status_code) == ([3.5], loads + 1, 200)
 
 
+def test_a_model_that_ends_again_and_again_is_loaded_again_ever_later(world: World) -> None:
+    """The state says so; another version is loaded at once."""
+    promote_planted(world, 1)
+    promote_planted(world, 2, factor=10)
+    holder = world.hold(open_rows=PLANTED)
+    for times, pause_s in ((1, 0), (2, 2), (3, 4)):
+        holder.state.champion.rows.close()  # type: ignore[union-attr]
+        holder.look()
+        if pause_s:
+            world.now += pause_s - 0.5
+            holder.look()
+            assert not holder.state.is_ready
+            assert f"version 2 of model shop has ended {times} times in a row" in holder.state.why_not_ready
+            assert f"it is loaded again {pause_s} s after the last end" in holder.state.why_not_ready
+            world.now += 0.5
+            holder.look()
+        assert (holder.state.is_ready, holder.state.problem, holder.loads) == (True, "", times + 1)
+    holder.state.champion.rows.close()  # type: ignore[union-attr]
+    holder.look()
+    world.place.models.roll_back(Rollback(name="shop", expected=2))
+    holder.look()
+    assert (served(holder), holder.state.is_ready) == (1, True)
+    holder.close()
+
+
 def test_rows_that_take_too_long_are_503_and_it_is_loaded_again(
     world: World, app: Application, client: TestClient
 ) -> None:

@@ -1,0 +1,42 @@
+"""When a model whose process ended is loaded again: at once after a single end, and ever later where it ends again and
+again. A request that ends it may come every second."""
+
+from typing import Final
+
+import msgspec
+
+CALM_S: Final = 60.0
+"""A process that lived so long starts the count anew."""
+LONGEST_PAUSE_S: Final = 60.0
+
+
+class Life(msgspec.Struct, frozen=True, kw_only=True):
+    """The processes of one version so far, by a clock that only goes on."""
+
+    loaded_at: float
+    ends: int = 0  # in a row
+    not_before: float = 0.0
+    is_over: bool = False
+
+    @property
+    def pause_s(self) -> float:
+        """Between the last end and the next load.
+
+        >>> [Life(loaded_at=0, ends=ends).pause_s for ends in (1, 2, 3, 6, 7, 1000)]
+        [0.0, 2.0, 4.0, 32.0, 60.0, 60.0]
+        """
+        return min(LONGEST_PAUSE_S, 2.0 ** min(self.ends - 1, 10)) if self.ends > 1 else 0.0
+
+
+def load(life: Life | None, *, now: float) -> Life:
+    """A new process has read it."""
+    return Life(loaded_at=now, ends=life.ends if life else 0)
+
+
+def end(life: Life, *, now: float) -> Life:
+    """Its process is seen to have ended; the same one once more changes nothing."""
+    if life.is_over:
+        return life
+    ends = 1 if now - life.loaded_at >= CALM_S else life.ends + 1
+    after = msgspec.structs.replace(life, ends=ends, is_over=True)
+    return msgspec.structs.replace(after, not_before=now + after.pause_s)
