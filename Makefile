@@ -108,8 +108,8 @@ $(STATE)/models-mlflow/.installed: $(STATE)/mlflow-current/.installed
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps $$(grep '^xgboost-cpu==' constraints.txt)
 	@touch $@
 
-test-models: setup $(STATE)/models-xgboost/.installed $(STATE)/models-mlflow/.installed ## models that XGBoost has trained and MLflow saved, and damaged ones (DAMAGED=200 of each format)
-	DAMAGED=$(or $(DAMAGED),6) $(BIN)/python -m pytest -m needs_models
+test-models: setup $(STATE)/models-xgboost/.installed $(STATE)/models-mlflow/.installed ## models that XGBoost has trained and MLflow saved, and damaged ones (DAMAGED=200 of each format), one of 64 MB (BIG_BYTES=2147483648)
+	DAMAGED=$(or $(DAMAGED),6) BIG_BYTES=$(or $(BIG_BYTES),67108864) $(BIN)/python -m pytest -m needs_models
 
 # In memory where that can be: hundreds of small databases, and each write of theirs waits for the disk.
 faults: setup ## every fault of docs/reliability.md, several times; writes its table

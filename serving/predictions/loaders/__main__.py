@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from serving.predictions.loaders.confinement import confine, list_python_paths
-from serving.predictions.loaders.loading import LoadedRows, NotLoaded, load
+from serving.predictions.loaders.loading import LoadedRows, NotLoaded, OtherLibrary, load
 from serving.predictions.loaders.wire import Answers, Ask, Load, Ready, Refused, Reply, encode, read_order
 from switchyard.core.predictions.signature import find_bad_answers
 
@@ -86,7 +86,7 @@ def _load(order: Load) -> LoadedRows | Refused:
     try:
         return load(Path(order.folder), order.flavor, order.paths)
     except NotLoaded as err:
-        return Refused(problems=list(err.problems))
+        return Refused(problems=list(err.problems), is_setup=isinstance(err, OtherLibrary))
     except ModuleNotFoundError as err:
         said = (
             f"a model of the flavor {order.flavor} needs {err.name}, which is not installed for {sys.executable}. "

@@ -31,6 +31,10 @@ class NotLoaded(Exception):
         super().__init__("; ".join(problems))
 
 
+class OtherLibrary(NotLoaded):
+    """Nothing is wrong with the files: what is installed here is older than what saved them."""
+
+
 def load(folder: Path, flavor: str, paths: Sequence[str]) -> LoadedRows:
     """The model of that flavor in `folder`. Raises: NotLoaded: it is none, or of no flavor that is known here.
     ModuleNotFoundError: its library is not installed."""

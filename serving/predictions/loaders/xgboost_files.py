@@ -1,6 +1,7 @@
 """XGBoost's own formats, UBJSON and JSON. A pickle is never read."""
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -8,11 +9,17 @@ from typing import Any, Final
 import numpy as np
 import xgboost
 
-from serving.predictions.loaders.loading import NotLoaded
+from serving.predictions.loaders.loading import NotLoaded, OtherLibrary
 from switchyard.core.predictions.mlmodel import find_column_problems
+from switchyard.core.predictions.saved_by import find_newer, read_xgboost_version
 from switchyard.core.predictions.signature import Column, Row, Signature, Type
 from switchyard.core.registry.flavors import find_xgboost_file
 
+_TAIL_BYTES: Final = 200
+_INSTALL_NEWER: Final = (
+    "Install that version there, or name an interpreter that has it: MODEL_LOADER_PYTHON. Or save the model with the "
+    "version that is installed"
+)
 _TYPES: Final = {"float": Type.NUMBER, "q": Type.NUMBER, "int": Type.INTEGER, "i": Type.BOOLEAN}
 """Source: https://xgboost.readthedocs.io/en/stable/python/python_api.html#xgboost.DMatrix, `feature_types`."""
 
@@ -52,7 +59,8 @@ def load_xgboost(folder: Path, paths: Sequence[str]) -> XGBoostModel:
 def read_xgboost(folder: Path, path: str, columns: Sequence[Column] | None = None) -> XGBoostModel:
     """The model in that file of `folder`, with the columns of a signature where there is one.
 
-    Raises: NotLoaded: it is none that can be served."""
+    Raises: NotLoaded: it is none that can be served. OtherLibrary: a newer XGBoost saved it."""
+    _check_version(folder / path, path)
     booster = xgboost.Booster({"nthread": 1})
     try:
         booster.load_model(folder / path)
@@ -62,6 +70,15 @@ def read_xgboost(folder: Path, path: str, columns: Sequence[Column] | None = Non
         return XGBoostModel(booster, columns)
     except (xgboost.core.XGBoostError, KeyError, ValueError, TypeError) as err:
         raise NotLoaded(f"{path}: it is no whole model: {_shorten(str(err))}") from err
+
+
+def _check_version(file: Path, path: str) -> None:
+    """XGBoost itself reads what a newer one saved without a word, and may answer something else."""
+    with file.open("rb") as opened:
+        opened.seek(max(0, file.stat().st_size - _TAIL_BYTES))
+        saved = read_xgboost_version(opened.read(_TAIL_BYTES))
+    if newer := find_newer("XGBoost", saved, xgboost.__version__):
+        raise OtherLibrary(f"{path}: {newer} for {sys.executable}. {_INSTALL_NEWER}")
 
 
 def _list_columns(booster: xgboost.Booster) -> tuple[Column, ...]:

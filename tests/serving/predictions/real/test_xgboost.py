@@ -2,6 +2,8 @@
 
 import os
 import random
+import tempfile
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,8 @@ from tests.serving.predictions.world import World, open_client
 pytestmark = [pytest.mark.slow, pytest.mark.needs_models]
 DAMAGED = int(os.environ.get("DAMAGED", "6"))
 """Copies of each format; each is read by a process of its own, which takes a second."""
+BIG_BYTES = int(os.environ.get("BIG_BYTES", 64 * 1024**2))
+"""Of a file that is no model: 2 GB take a minute."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +129,50 @@ def test_a_server_without_the_library_says_what_to_install(world: World, trained
     with open_client(app) as client:
         why = client.get("/health").json()["why"]
     assert "pip install 'switchyard[xgboost]'" in why
+
+
+@pytest.mark.parametrize(("name", "version"), [("binary", b"i\x03i\x02i\x00}"), ("many", b"[3,2,0]}")])
+def test_a_model_of_a_newer_library_is_refused_with_what_to_install(
+    world: World, app: Application, client: TestClient, trained: Trained, tmp_path: Path, name: str, version: bytes
+) -> None:
+    """XGBoost itself reads it without a word. The old model answers on."""
+    promote(world.place.models, register_folder(world.place.models, trained.folder / "binary"))
+    app.routes.holder.look()
+    (source,) = (trained.folder / name / "model").iterdir()
+    newer = version.replace(b"3", b"9").replace(b"\x03", b"\x09")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / source.name).write_bytes(source.read_bytes().removesuffix(version) + newer)
+    promote(world.place.models, register_folder(world.place.models, tmp_path))
+    app.routes.holder.look()
+    why = client.get("/health").json()["why"]
+    assert f"model/{source.name}: XGBoost 9.2.0 saved it, and 3.2.0 is installed for {trained.python}" in why
+    assert "MODEL_LOADER_PYTHON" in why
+    assert ask(client, trained.said["rows"]) == trained.said["answers"]["binary"]
+
+
+def test_a_big_file_is_refused_within_its_bounds_and_the_server_answers_all_the_while(
+    world: World, trained: Trained
+) -> None:
+    """It is copied, hashed and read; the reason is shown."""
+    promote(world.place.models, register_folder(world.place.models, trained.folder / "binary"))
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as disk:  # the tests' own folder may be in memory
+        app = world.application(model_loader_python=trained.python, model_cache_dir=f"{disk}/cache")
+        with open_client(app) as client:
+            path = Path(disk, "big", "model", "model.json")
+            path.parent.mkdir(parents=True)
+            path.touch()
+            os.truncate(path, BIG_BYTES)
+            promote(world.place.models, register_folder(world.place.models, path.parents[1]))
+            looking = threading.Thread(target=app.routes.holder.look)
+            looking.start()
+            asked = 0
+            while looking.is_alive() or not asked:
+                assert ask(client, trained.said["rows"]) == trained.said["answers"]["binary"]
+                asked += 1
+            health = client.get("/health").json()
+        app.routes.holder.close()
+    assert (health["status"], health["model"]["version"]) == ("degraded", 1)
+    assert "model/model.json: XGBoost 3.2.0 does not read it" in health["why"]
 
 
 @pytest.mark.timeout(1800)
