@@ -24,7 +24,7 @@ from serving.access_log import hide_tokens_in_logs  # noqa: E402
 from serving.listening import listen  # noqa: E402
 from serving.predictions.app import Options, create_app, create_from_environment  # noqa: E402
 from switchyard.clients.connect import connect  # noqa: E402
-from switchyard.clients.settings import Settings  # noqa: E402
+from switchyard.clients.settings import Settings, list_unused  # noqa: E402
 from switchyard.core.errors import SwitchyardError  # noqa: E402
 from switchyard.core.predictions.sources import read_model_uri  # noqa: E402
 from switchyard.core.runs.flags import FlagParser  # noqa: E402
@@ -52,6 +52,8 @@ def main(arguments: Sequence[str] | None = None, *, prog: str = "python -m servi
         print(f"predictions cannot start: {err}", file=sys.stderr)
         return 2
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
+    for said in list_unused():
+        print(said, file=sys.stderr)
     with listener:
         host, port = listener.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host

@@ -79,7 +79,8 @@ def create_app(outside: Outside, options: Options, open_rows: OpenRows | None = 
     holder = Holder(
         partial(to_ports, outside, to_mlflow(outside)),
         partial(choose_sources, outside, options.model),
-        open_rows=open_rows or RowLoader(settings.model_loader_python),
+        open_rows=open_rows or RowLoader(settings.model_loader_python, filename=settings.model_filename),
+        filename=settings.model_filename,
     )
     rate = Rate(options.rate or settings.predict_rate, workers=options.workers)
     counts = Counts(holder)
@@ -112,8 +113,15 @@ def to_mlflow(outside: Outside) -> Callable[[Source], ModelVersion]:
     # Only here: loading what reads MLflow takes time, and most servers have none.
     from switchyard.services.importing_files import open_importing
     from switchyard.services.mlflow_models import MlflowModels
+    from switchyard.services.registering_elsewhere import Ports, register_first_seen
 
-    return MlflowModels(outside.open_registry, partial(open_importing, outside), settings.model_name).take
+    def take_run(run_id: str, path: str) -> ModelVersion:
+        ports = Ports(open_importing(outside), outside.open_registry, lambda: outside.tracking)
+        return register_first_seen(ports, run_id, path, settings.model_name)
+
+    importing = partial(open_importing, outside)
+    path = settings.model_artifact_path
+    return MlflowModels(outside.open_registry, importing, settings.model_name, take_run=take_run, path=path).take
 
 
 def to_ports(outside: Outside, import_from_mlflow: Callable[[Source], ModelVersion]) -> model_sources.Ports:

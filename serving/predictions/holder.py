@@ -13,6 +13,7 @@ from serving.predictions.state import Loaded, State
 from switchyard.clients.postgres.deadlines import waiting_at_most
 from switchyard.core.errors import SwitchyardError, TryAgain, catch, to_message
 from switchyard.core.predictions import restarts
+from switchyard.core.predictions.filenames import leave_out_others
 from switchyard.core.predictions.sources import Fate, Source, Tried, choose_fate
 from switchyard.core.registry.flavors import OF_ROWS, choose_flavor
 from switchyard.core.registry.rows import Model
@@ -47,6 +48,7 @@ class Holder:
         list_sources: Callable[[], Sequence[Source]],
         *,
         open_rows: OpenRows | None = None,
+        filename: str = "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.state = State()
@@ -55,6 +57,7 @@ class Holder:
         self._ports = ports  # a database that is away at the start is connected to later
         self._list_sources = list_sources
         self._open_rows = open_rows or RowLoader()
+        self._filename = filename  # as `RowLoader` has it
         self._clock = clock
         self._failures: dict[tuple[str, int, str], _Failure] = {}
         self._lives: dict[tuple[str, int, str], restarts.Life] = {}
@@ -192,7 +195,8 @@ class Holder:
     def _open(self, ports: model_sources.Ports, found: Found) -> Loaded:
         name, version, digest = found.identity
         loaded = Loaded(name=name, version=version, digest=digest, source=found.source)
-        if choose_flavor(file.path for file in found.manifest.files) in OF_ROWS:
+        paths = leave_out_others([file.path for file in found.manifest.files], self._filename)
+        if choose_flavor(paths) in OF_ROWS:
             rows = load_rows(found.version, found.manifest, ports.open_objects, ports.cache, self._open_rows)
             return replace(loaded, rows=rows)
         recommender = load_model(found.version, found.manifest, ports.open_objects, ports.cache)

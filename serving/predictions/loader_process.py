@@ -34,6 +34,7 @@ from serving.predictions.loaders.wire import (
     encode,
 )
 from switchyard.core.errors import BadRecord, BadSetup, TryAgain
+from switchyard.core.predictions.filenames import leave_out_others
 from switchyard.core.predictions.signature import Row, Signature, find_bad_answers
 from switchyard.core.registry.flavors import choose_flavor
 from switchyard.core.registry.manifest import Manifest
@@ -71,6 +72,7 @@ class RowLoader:
     python: str = ""  # the interpreter in whose environment the libraries are; empty: the server's own
     bounds: Bounds = Bounds()
     module: str = MODULE
+    filename: str = ""  # of several files of one format in model/, the one to read
 
     def __call__(self, folder: Path, manifest: Manifest, where: str) -> "LoaderProcess":
         """The model in `folder`, once it is loaded.
@@ -80,7 +82,7 @@ class RowLoader:
             there.
         """
         bounds = self.bounds
-        paths = [file.path for file in manifest.files]
+        paths = leave_out_others([file.path for file in manifest.files], self.filename)
         order = Load(
             folder=str(folder),
             flavor=choose_flavor(paths),

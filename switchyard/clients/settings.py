@@ -65,6 +65,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     model_run_name: str = ""
     model_file: str = ""
     model_name: str = "served"
+    model_artifact_path: str = ""
+    model_filename: str = ""
     model_cache_dir: str
     model_loader_python: str = ""
     predict_rate: str = "1000/second"
@@ -143,6 +145,26 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     if problems:
         raise BadSetup("; ".join(problems) + "; see .env.example")
     return msgspec.convert(cast("dict[str, object]", given), Settings, strict=False)  # numbers come as text
+
+
+UNUSED: Final[Mapping[str, str]] = {
+    "CONFIG_PATH": "settings are variables (.env.example), and flags",
+    "TOKENIZER_FILENAME": "a tokenizer is told by its files' names",
+    **dict.fromkeys(("MLFLOW_GCS_BUCKET", "MLFLOW_ARTIFACT_ROOT", "MLFLOW_WORKERS"), "it configures an MLflow server"),
+}
+"""Variables of earlier services that do nothing for `switchyard predict`, and why."""
+_PICKLES: Final = (".pkl", ".pickle", ".joblib")
+
+
+def list_unused(environ: Mapping[str, str] = os.environ) -> list[str]:
+    """What is set for an earlier service and does nothing here, a sentence each; a value only of a file name."""
+    said = [f"{name} is set and does nothing here: {why}" for name, why in UNUSED.items() if environ.get(name)]
+    filename = environ.get("MODEL_FILENAME", "")
+    if filename.lower().endswith(_PICKLES):
+        said.append(
+            f"MODEL_FILENAME={filename[:80]} does nothing here: a pickle is not loaded (docs/serving-models.md)"
+        )
+    return said
 
 
 def is_folder(tracking_uri: str) -> bool:

@@ -16,6 +16,7 @@ from switchyard.core.registry.rows import ModelVersion, NewVersion
 from switchyard.services.importing import Importing, copy_version
 from switchyard.services.model_sources import FIRST_SEEN
 
+DEFAULT_PATH: Final = "model"
 LOOK_S: Final = 30.0
 """Between two looks at MLflow's registry, which has to be read whole."""
 
@@ -28,6 +29,8 @@ class MlflowModels:
     importing: Callable[[], Importing]
     model_name: str  # of ours, under which a version is recorded
     clock: Callable[[], float] = time.monotonic
+    take_run: Callable[[str, str], ModelVersion] | None = None  # of a run and a path in it; None: the registry alone
+    path: str = ""  # of a run; empty: what the registry has of it, else `DEFAULT_PATH`
     _known: dict[Source, tuple[float, ModelVersion]] = field(default_factory=dict)
 
     def take(self, source: Source) -> ModelVersion:
@@ -45,6 +48,16 @@ class MlflowModels:
         return version
 
     def _find(self, source: Source) -> ModelVersion:
+        if source.kind is Kind.RUN_ID and self.take_run is not None:
+            if self.path:
+                return self.take_run(source.value, self.path)
+            try:
+                return self._find_registered(source)
+            except NotFound:
+                return self.take_run(source.value, DEFAULT_PATH)
+        return self._find_registered(source)
+
+    def _find_registered(self, source: Source) -> ModelVersion:
         with closing(self.open_registry()) as registry:
             models = registry.read_models()
             where = registry.where

@@ -6,18 +6,18 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Final
 
-from switchyard.core.errors import NotFound
+from switchyard.core.errors import BadRecord, NotFound
 from switchyard.core.mlflow.raw_run import Keys, LostRun
 from switchyard.core.ports import RegistrySource, Tracking
-from switchyard.core.predictions.sources import Kind, Source
+from switchyard.core.predictions.sources import Kind, Source, find_unsafe
 from switchyard.core.registry.flavors import choose_flavor
 from switchyard.core.registry.importing import to_source_key
 from switchyard.core.registry.manifest import Manifest
 from switchyard.core.registry.registration import ModelSource, read_source
-from switchyard.core.registry.rows import Lineage, NewVersion, Registered
+from switchyard.core.registry.rows import Lineage, ModelVersion, NewVersion, Registered
 from switchyard.services.importing import Importing, copy_place, copy_version, find_lineage
 from switchyard.services.mlflow_models import choose_of_name
-from switchyard.services.model_sources import to_folder_uri
+from switchyard.services.model_sources import FIRST_SEEN, to_folder_uri
 from switchyard.services.registering import read_manifest
 
 _NO_KEYS: Final = Keys()
@@ -56,6 +56,26 @@ def register_source(ports: Ports, text: str, name: str, *, by: str = "", descrip
     return _register(ports.importing, name, key, folder, manifest, lineage, by, description)
 
 
+def register_first_seen(ports: Ports, run_id: str, path: str, name: str) -> ModelVersion:
+    """The version of `name` that the model at `path` in an MLflow run is, recorded when it is first seen. A second call
+    finds it, and reads no file.
+
+    Raises: as `register_source`; BadRecord also where a file may hold a program: no one has judged it.
+    """
+    key, copy, _ = _find_run(ports, read_source(f"runs:/{run_id}/{path}"), name)
+    known = ports.importing.models.find_source(name, key)
+    if known is not None:
+        return known
+    manifest, folder = copy()
+    where = f"the model {path} of MLflow run {run_id}"
+    if unsafe := find_unsafe([file.path for file in manifest.files]):
+        raise BadRecord(
+            where, [f"{each!r} may hold a program, and no one has judged it: only data is served" for each in unsafe]
+        )
+    lineage = find_lineage(ports.importing, run_id)
+    return _register(ports.importing, name, key, folder, manifest, lineage, "", f"{where}, {FIRST_SEEN}").version
+
+
 _Copy = Callable[[], tuple[Manifest, str]]
 
 
@@ -83,7 +103,19 @@ def _find_run(ports: Ports, source: ModelSource, name: str) -> tuple[str, _Copy,
     place = f"{run.info.artifact_uri.rstrip('/')}/{source.path}"
     where = f"the model {source.path} of MLflow run {source.value}"
     key = f"mlflow-run:{source.value}/{source.path}"
-    return key, lambda: copy_place(ports.importing, place, f"mlflow-runs/{source.value}", where), source.value
+    folder = f"mlflow-runs/{source.value}"
+
+    def copy() -> tuple[Manifest, str]:
+        try:
+            return copy_place(ports.importing, place, folder, where)
+        except NotFound as err:
+            # A model that MLflow 3 logs is not among its run's artifacts, though it is called runs:/<id>/<name> there.
+            try:
+                return copy_place(ports.importing, f"runs:/{source.value}/{source.path}", folder, where)
+            except NotFound:
+                raise err from None
+
+    return key, copy, source.value
 
 
 def _register(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from switchyard.clients.settings import Settings, read_settings
+from switchyard.clients.settings import UNUSED, Settings, list_unused, read_settings
 from switchyard.core.errors import BadSetup
 from tests.root import ROOT
 
@@ -17,6 +17,24 @@ def test_env_example_lists_exactly_the_settings() -> None:
     assert sorted(listed.values()) == sorted(field.upper() for field in Settings.__struct_fields__)
     for number, variable in listed.items():
         assert lines[number - 1].startswith("#"), f"{variable} has no comment"
+
+
+def test_variables_of_earlier_services_that_do_nothing_are_said() -> None:
+    """By name, without their values; empty ones are not set, and none of them is a setting of ours."""
+    given = {
+        **dict.fromkeys(UNUSED, "gs://secret"),
+        "MLFLOW_WORKERS": "",
+        "MODEL_FILENAME": "xgb_model.PKL",
+        "PORT": "1",
+    }
+    said = list_unused(given)
+    assert [line.partition(" ")[0] for line in said] == [
+        *("CONFIG_PATH", "TOKENIZER_FILENAME", "MLFLOW_GCS_BUCKET", "MLFLOW_ARTIFACT_ROOT"),
+        "MODEL_FILENAME=xgb_model.PKL",
+    ]
+    assert "secret" not in "".join(said)
+    assert list_unused({"MODEL_FILENAME": "churn.ubj"}) == []
+    assert not {name.lower() for name in UNUSED} & set(Settings.__struct_fields__)
 
 
 def test_env_example_holds_the_defaults() -> None:

@@ -10,9 +10,12 @@ from switchyard.clients.mlflow.registry_sources import DatabaseSource
 from switchyard.clients.results.open import ResultsPorts
 from switchyard.core.errors import BadRecord, NotFound
 from switchyard.core.predictions.sources import Kind, Source
+from switchyard.core.registry.rows import ModelVersion
 from switchyard.services.mlflow_models import LOOK_S, MlflowModels
 from tests.predicting import write_model
 from tests.services.import_world import add_model, add_version, files_of, make_store, open_ours, to_importing
+
+RUN = "f" * 32
 
 
 @pytest.fixture
@@ -51,6 +54,28 @@ def mlflow(ours: ResultsPorts, store: Path, tmp_path: Path, clock: Clock) -> Mlf
     return MlflowModels(
         lambda: DatabaseSource(f"sqlite:///{store}"), lambda: to_importing(ours, tmp_path), "served", clock
     )
+
+
+@pytest.mark.parametrize(
+    ("path", "taken"), [("", (RUN, "model")), ("deep/model", (RUN, "deep/model"))], ids=["default", "named"]
+)
+def test_a_run_of_which_no_model_was_registered_is_taken_by_its_path(
+    mlflow: MlflowModels, path: str, taken: tuple[str, str]
+) -> None:
+    """MODEL_ARTIFACT_PATH, else `model`; without what takes runs, the registry alone counts."""
+    source = Source("MODEL_RUN_ID", Kind.RUN_ID, RUN)
+    with pytest.raises(NotFound, match="no model in MLflow's registry was made from the run"):
+        mlflow.take(source)
+    version = mlflow.take(named("models:/tower/1"))
+    asked = []
+
+    def take_run(*said: str) -> ModelVersion:
+        asked.append(said)
+        return version
+
+    mlflow.take_run, mlflow.path = take_run, path
+    assert mlflow.take(source) == version
+    assert asked == [taken]
 
 
 def named(uri: str) -> Source:

@@ -15,7 +15,7 @@ from switchyard.core.errors import BadRecord, BadRequest, NotFound, StaleWrite
 from switchyard.core.registry.stages import Stage
 from switchyard.core.runs.rows import RunStatus
 from switchyard.services.registering import check_files
-from switchyard.services.registering_elsewhere import Ports, register_source
+from switchyard.services.registering_elsewhere import Ports, register_first_seen, register_source
 from tests.clients.mlflow.stores import add_runs
 from tests.clients.results.places import NOW
 from tests.core.mlflow.factories import make_run
@@ -54,6 +54,18 @@ def ports(ours: ResultsPorts, tmp_path: Path) -> Ports:
     importing = replace(to_importing(ours, tmp_path), runs=ours.runs)
     store = f"sqlite:///{path}"
     return Ports(importing, lambda: DatabaseSource(store), lambda: open_store(store))
+
+
+def test_a_run_that_is_served_is_a_version_once_and_holds_data_alone(ports: Ports, tmp_path: Path) -> None:
+    """By the path of its model; a file that may hold a program is refused, and nothing is recorded."""
+    first = register_first_seen(ports, RUN, "model", "served")
+    assert (first.version, first.source_key) == (1, f"mlflow-run:{RUN}/model")
+    assert register_first_seen(ports, RUN, "model", "served") == first
+    (tmp_path / "mlruns" / RUN / "artifacts" / "pickled").mkdir()
+    (tmp_path / "mlruns" / RUN / "artifacts" / "pickled" / "xgb_model.pkl").write_bytes(b"x")
+    with pytest.raises(BadRecord, match=r"xgb_model.pkl' may hold a program"):
+        register_first_seen(ports, RUN, "pickled", "served")
+    assert len(ports.importing.models.list_versions("served")) == 1
 
 
 def test_a_folder_is_a_version_once(ports: Ports, ours: ResultsPorts, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Embeddings beside a model that the trainer exported: the same products, or they are refused."""
 
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +11,7 @@ import pytest
 
 from switchyard.clients.scoring.open import open_recommender
 from switchyard.core.errors import BadRecord
+from tests.docs.pages import read_blocks, read_page
 from tests.root import ROOT
 
 EXPORT = """
@@ -41,8 +44,27 @@ def rewrite(folder: Path, ids: list[str]) -> None:
     pa_parquet.write_table(table.slice(0, len(ids)).set_column(0, "id", [ids]), path)
 
 
-def test_export_is_opened_as_it_is_and_refused_with_other_products(exported: Path) -> None:
+def test_the_layout_of_tf_serving_holds_to_its_rules(exported: Path, tmp_path: Path) -> None:
+    """By the commands of docs/serving-models.md: `<base>/<number>/saved_model.pb`, its variables beside it, and nothing
+    else that TF Serving would take for a version. Source: tensorflow/serving, docs/serving_basic."""
+    (block,) = [
+        block for block in read_blocks(read_page("serving-models.md"), "sh") if "tensorflow_model_server" in block
+    ]
+    commands = block[: block.index("tensorflow_model_server")]
+    for number in ("3", "12"):
+        environ = {**os.environ, "BASE": str(tmp_path), "EXPORT": str(exported), "NUMBER": number}
+        subprocess.run(["bash", "-euc", commands], env=environ, check=True)
+    assert {folder.name for folder in (tmp_path / "shop").iterdir()} == {"3", "12"}
+    for folder in (tmp_path / "shop").iterdir():
+        assert {"saved_model.pb", "variables"} <= {path.name for path in folder.iterdir()}
+        assert (folder / "variables" / "variables.index").is_file()
+        assert list((folder / "variables").glob("variables.data-00000-of-0000?"))
+        assert not (folder / "embeddings").exists()
+
+
+def test_export_is_opened_as_it_is_and_refused_with_other_products(exported: Path, tmp_path: Path) -> None:
     """One product renamed, two exchanged; without the graph there is nothing to hold them against."""
+    exported = Path(shutil.copytree(exported, tmp_path / "changed"))
     products = list(open_recommender(exported).products)
     assert len(products) == 41
     for others in (["other", *products[1:]], [products[1], products[0], *products[2:]]):

@@ -9,8 +9,8 @@ from starlette.testclient import TestClient
 from serving.predictions.app import Application
 from switchyard.core.registry.rows import Rollback, StageMove
 from switchyard.core.registry.stages import Stage
-from tests.predicting import promote
-from tests.serving.predictions.planting import HASTY, PLANTED, add_planted
+from tests.predicting import promote, register_folder
+from tests.serving.predictions.planting import HASTY, PLANTED, add_planted, write_planted
 from tests.serving.predictions.world import World, open_client, served
 
 ROW = {"a": 1.5, "n": 2}
@@ -128,6 +128,18 @@ def test_health_says_what_the_process_is_not_kept_from(app: Application, client:
     assert client.get("/health").json()["model"]["unconfined"] == list(champion.rows.unconfined)  # type: ignore[union-attr]
     champion.rows.unconfined = ["it can open connections: no filter"]  # type: ignore[union-attr,misc]
     assert client.get("/health").json()["model"]["unconfined"] == ["it can open connections: no filter"]
+
+
+def test_a_setting_names_the_file_to_read_where_there_are_several_of_one_format(world: World) -> None:
+    """Without it such a version is of no flavor."""
+    folder = write_planted(world.folder(1))
+    for name in ("a.ubj", "b.ubj"):
+        (folder / "model" / name).write_bytes(b"")
+    promote(world.place.models, register_folder(world.place.models, folder))
+    assert served(world.hold(open_rows=PLANTED)) is None
+    app = world.application(open_rows=PLANTED, model_filename="b.ubj")
+    assert served(app.routes.holder) == 1
+    app.routes.holder.close()
 
 
 def test_a_promotion_takes_its_place_and_a_rollback_likewise(
