@@ -1,79 +1,117 @@
-"""An XGBoost model asked through its loader's process, beside the library called in its environment; one thread."""
+"""A model of each flavor asked through its loader's process, beside its library called directly; one thread."""
 
 import json
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any, Final
+from typing import Final
 
 from serving.predictions.loader_process import LoaderProcess, RowLoader, to_environment
 from switchyard.clients.objects.open import open_objects
 from switchyard.services.registering import read_manifest
 from tests.root import ROOT
 
-PYTHON: Final = ROOT / ".switchyard" / "models-xgboost" / "bin" / "python"
 SIZES: Final = (1, 32, 256)
 ROUNDS: Final = 5
 TIMES: Final = 50
 COLUMNS: Final = 20
 
-_LIBRARY: Final = """
-import json, sys, time
-import numpy as np, xgboost
-path, sizes, times, columns = sys.argv[1], json.loads(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
-if not sys.argv[5]:
-    draw = np.random.default_rng(1)
-    x = draw.normal(size=(2000, columns))
-    data = xgboost.DMatrix(x, x[:, 0] * x[:, 1])
-    xgboost.train({"max_depth": 6, "nthread": 1}, data, num_boost_round=100).save_model(path)
-    sys.exit()
+
+@dataclass(frozen=True)
+class Flavor:
+    """What is measured of a library: programs that know `path`, `columns` and `np`."""
+
+    name: str
+    environment: str  # below the state's folder, as `make test-models` builds it
+    file: str
+    save: str  # trains a model and saves it
+    load: str  # reads it, and defines `predict` of a list of rows
+
+
+FLAVORS: Final = (
+    Flavor(
+        name="xgboost",
+        environment="models-xgboost",
+        file="model/model.ubj",
+        save="""
+import xgboost
+x = np.random.default_rng(1).normal(size=(2000, columns))
+data = xgboost.DMatrix(x, x[:, 0] * x[:, 1])
+xgboost.train({"max_depth": 6, "nthread": 1}, data, num_boost_round=100).save_model(path)
+""",
+        load="""
+import xgboost
 booster = xgboost.Booster({"nthread": 1})
 booster.load_model(path)
-took = {}
+def predict(rows):
+    return booster.predict(xgboost.DMatrix(np.array(rows, np.float32))).tolist()
+""",
+    ),
+)
+"""A row for each flavor."""
+
+_BEGIN: Final = """
+import json, sys, time
+import numpy as np
+path, columns = sys.argv[1], int(sys.argv[2])
+"""
+_MEASURE: Final = """
+sizes, times, took = json.loads(sys.argv[3]), int(sys.argv[4]), {}
 for size in sizes:
     rows = [[0.5] * columns] * size
+    predict(rows)
     began = time.perf_counter()
     for _ in range(times):
-        booster.predict(xgboost.DMatrix(np.array(rows, np.float32))).tolist()
+        predict(rows)
     took[size] = (time.perf_counter() - began) / times
 print(json.dumps(took))
 """
 
 
 def main() -> dict[str, float | str]:
-    """Milliseconds of the library, and how many times as long the process takes; by rows of a request."""
-    if not PYTHON.exists():
-        print(f"left out: no environment at {PYTHON}; make test-models builds it")
-        return {}
-    with tempfile.TemporaryDirectory() as made:
-        path = Path(made, "model", "model.ubj")
-        path.parent.mkdir()
-        _run_library(path, measures="")
-        uri = Path(made).as_uri()
-        model = RowLoader(python=str(PYTHON))(Path(made), read_manifest(open_objects(uri), uri, "here"), "here")
-        rounds = [(_run_library(path, measures="yes"), _ask(model)) for _ in range(ROUNDS)]
-        model.close()
+    """Milliseconds of the library, and how many times as long the process takes; by flavor and rows of a request."""
     figures: dict[str, float | str] = {}
-    print("| rows | library, ms | through the process, of the library |\n|---|---|---|")
-    for size in SIZES:
-        library = median(alone[str(size)] for alone, _ in rounds)
-        ratio = median(asked[size] / alone[str(size)] for alone, asked in rounds)
-        print(f"| {size} | {1000 * library:.2f} | {ratio:.1f} times |")
-        figures[f"rows_{size}_of_library"] = round(ratio, 2)
+    print("| flavor | rows | library, ms | through the process, of the library |\n|---|---|---|---|")
+    for flavor in FLAVORS:
+        python = ROOT / ".switchyard" / flavor.environment / "bin" / "python"
+        if not python.exists():
+            print(f"{flavor.name} is left out: no environment at {python}; make test-models builds it")
+            continue
+        rounds = _measure(flavor, python)
+        for size in SIZES:
+            library = median(alone[str(size)] for alone, _ in rounds)
+            ratio = median(asked[size] / alone[str(size)] for alone, asked in rounds)
+            print(f"| {flavor.name} | {size} | {1000 * library:.2f} | {ratio:.1f} times |")
+            figures[f"{flavor.name}_rows_{size}_of_library"] = round(ratio, 2)
     return figures
 
 
-def _run_library(path: Path, *, measures: str) -> Any:
-    arguments = [str(path), json.dumps(SIZES), str(TIMES), str(COLUMNS), measures]
+def _measure(flavor: Flavor, python: Path) -> list[tuple[dict[str, float], dict[int, float]]]:
+    """Seconds of the library and of the process, in turns."""
+    with tempfile.TemporaryDirectory() as made:
+        path = Path(made, flavor.file)
+        path.parent.mkdir()
+        _run_library(python, _BEGIN + flavor.save, path)
+        uri = Path(made).as_uri()
+        model = RowLoader(python=str(python))(Path(made), read_manifest(open_objects(uri), uri, "here"), "here")
+        program = _BEGIN + flavor.load + _MEASURE
+        rounds = [(json.loads(_run_library(python, program, path)), _ask(model)) for _ in range(ROUNDS)]
+        model.close()
+    return rounds
+
+
+def _run_library(python: Path, program: str, path: Path) -> str:
+    arguments = [str(path), str(COLUMNS), json.dumps(SIZES), str(TIMES)]
     done = subprocess.run(
-        [PYTHON, "-c", _LIBRARY, *arguments], env=to_environment(), capture_output=True, text=True, check=False
+        [python, "-c", program, *arguments], env=to_environment(), capture_output=True, text=True, check=False
     )
     if done.returncode:
         sys.exit(done.stderr)
-    return json.loads(done.stdout) if measures else None
+    return done.stdout
 
 
 def _ask(model: LoaderProcess) -> dict[int, float]:
