@@ -108,14 +108,23 @@ def _find_run(ports: Ports, source: ModelSource, name: str) -> tuple[str, _Copy,
     def copy() -> tuple[Manifest, str]:
         try:
             return copy_place(ports.importing, place, folder, where)
-        except NotFound as err:
-            # A model that MLflow 3 logs is not among its run's artifacts, though it is called runs:/<id>/<name> there.
-            try:
-                return copy_place(ports.importing, f"runs:/{source.value}/{source.path}", folder, where)
-            except NotFound:
-                raise err from None
+        except NotFound:
+            logged = _find_logged(ports, source)
+            if not logged:
+                raise
+            return copy_place(ports.importing, logged, folder, where)
 
     return key, copy, source.value
+
+
+def _find_logged(ports: Ports, source: ModelSource) -> str:
+    """Where the files of a model are that MLflow 3 has logged: not among its run's artifacts, though it is called
+    runs:/<id>/<name> there. Empty: there is none, or this way of reading MLflow lists none."""
+    with closing(ports.open_tracking()) as tracking:
+        list_models = getattr(tracking, "list_logged_models", None)  # of a server and of a folder (`TrackingDetails`)
+        found = list_models() if list_models else ()
+        uris = [each.artifact_uri for each in found if (each.run_id, each.name) == (source.value, source.path)]
+    return uris[-1] if uris else ""
 
 
 def _register(

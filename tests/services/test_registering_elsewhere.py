@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from switchyard.clients.mlflow.sql import open_store
 from switchyard.clients.results.open import ResultsPorts
 from switchyard.core.backfill.rows import AdoptedRun
 from switchyard.core.errors import BadRecord, BadRequest, NotFound, StaleWrite
+from switchyard.core.mlflow.contents import LoggedModel
 from switchyard.core.registry.stages import Stage
 from switchyard.core.runs.rows import RunStatus
 from switchyard.services.registering import check_files
@@ -66,6 +68,25 @@ def test_a_run_that_is_served_is_a_version_once_and_holds_data_alone(ports: Port
     with pytest.raises(BadRecord, match=r"xgb_model.pkl' may hold a program"):
         register_first_seen(ports, RUN, "pickled", "served")
     assert len(ports.importing.models.list_versions("served")) == 1
+
+
+def test_a_model_that_mlflow_3_has_logged_is_found_by_its_runs_name(ports: Ports, tmp_path: Path) -> None:
+    """Its files are not among the run's artifacts; those of another run or name are not taken."""
+    place = write_model(tmp_path / "mlruns" / "models" / "m-1", seed=9)
+    models = [
+        LoggedModel(model_id="m-0", experiment_id="0", name="fresh", run_id=BARE, artifact_uri="file:///nowhere"),
+        LoggedModel(model_id="m-1", experiment_id="0", name="fresh", run_id=RUN, artifact_uri=place.as_uri()),
+    ]
+
+    def open_tracking() -> Any:
+        store: Any = ports.open_tracking()
+        store.list_logged_models = lambda: iter(models)
+        return store
+
+    made = register_source(replace(ports, open_tracking=open_tracking), f"runs:/{RUN}/fresh", "shop")
+    assert (made.is_new, made.version.source_key) == (True, f"mlflow-run:{RUN}/fresh")
+    with pytest.raises(NotFound):
+        register_source(replace(ports, open_tracking=open_tracking), f"runs:/{RUN}/stale", "shop")
 
 
 def test_a_folder_is_a_version_once(ports: Ports, ours: ResultsPorts, tmp_path: Path) -> None:

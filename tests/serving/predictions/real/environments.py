@@ -23,5 +23,10 @@ def find_python(name: str) -> str:
 def run_there(python: str, script: Path, *arguments: str) -> Any:
     """What a script prints as JSON, of a library that this environment has not."""
     done = subprocess.run([python, str(script), *arguments], capture_output=True, text=True, check=False, timeout=240)
+    return read_json(done)
+
+
+def read_json(done: "subprocess.CompletedProcess[str]") -> Any:
+    """The last line that a script printed."""
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])

@@ -1,4 +1,4 @@
-"""Logs an XGBoost model to an MLflow server and registers it: `python log_to_server.py <url> <seed>`. Of any MLflow."""
+"""Logs and registers XGBoost models with any MLflow: `python log_to_server.py <url of its server> <seed> ...`."""
 
 import json
 import os
@@ -33,4 +33,4 @@ def main(seed: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(int(sys.argv[2]))))
+    print(json.dumps([main(int(seed)) for seed in sys.argv[2:]]))
