@@ -98,7 +98,7 @@ test-decommission-slow: setup $(STATE)/google-run/.installed $(STATE)/mlflow-cur
 
 $(STATE)/models-xgboost/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[xgboost]'
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[xgboost,sklearn]'
 	@touch $@
 
 # What trains and logs the models: XGBoost beside the MLflow of the tests, which brings scikit-learn for its classes.

@@ -72,7 +72,14 @@ def test_the_trainer_for_gpus_differs_in_its_tensorflow_alone() -> None:
 
 @pytest.mark.parametrize(
     "extras",
-    [["trainer"], ["trainer-gpu"], ["worker", "kubernetes", "mlflow", "mysql"], ["serving", "push"], ["xgboost"]],
+    [
+        ["trainer"],
+        ["trainer-gpu"],
+        ["worker", "kubernetes", "mlflow", "mysql"],
+        ["serving", "push"],
+        ["xgboost"],
+        ["sklearn"],
+    ],
 )
 def test_every_requirement_of_an_image_has_a_pin(extras: list[str]) -> None:
     """constraints.txt knows each by name; what builds the package, too."""

@@ -51,5 +51,7 @@ def test_each_file_of_the_table_is_told_by_its_name() -> None:
     assert "| `model/model.json` | XGBoost, JSON |" in PAGE
     assert choose_flavor(["model/churn.ubj"]) == choose_flavor(["model/model.json"]) == "xgboost"
     assert choose_flavor(["model/xgb_model.pkl"]) == ""
-    assert SERVED == ("xgboost",)
-    assert "| `model/MLmodel`, with MLflow's flavor `xgboost` |" in PAGE
+    assert "| one `model/*.skops` | scikit-learn, by skops |" in PAGE
+    assert choose_flavor(["model/churn.skops"]) == "sklearn"
+    for flavor in SERVED:
+        assert f"| `model/MLmodel`, with MLflow's flavor `{flavor}` |" in PAGE

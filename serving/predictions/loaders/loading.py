@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from switchyard.core.predictions.signature import Row, Signature
-from switchyard.core.registry.flavors import MLFLOW, XGBOOST
+from switchyard.core.registry.flavors import MLFLOW, SKLEARN, XGBOOST
 
 
 class LoadedRows(Protocol):
@@ -42,6 +42,10 @@ def load(folder: Path, flavor: str, paths: Sequence[str]) -> LoadedRows:
         from serving.predictions.loaders.xgboost_files import load_xgboost
 
         return load_xgboost(folder, paths)
+    if flavor == SKLEARN:
+        from serving.predictions.loaders.sklearn_files import load_sklearn
+
+        return load_sklearn(folder, paths)
     if flavor == MLFLOW:
         from serving.predictions.loaders.mlflow_folder import load_mlflow
 

@@ -9,6 +9,7 @@ import yaml
 
 from serving.predictions.loaders.loading import LoadedRows, NotLoaded
 from switchyard.core.predictions.mlmodel import MAX_BYTES, NotServed, read_mlmodel
+from switchyard.core.registry.flavors import SKLEARN
 
 _FOLDER: Final = "model"
 
@@ -22,6 +23,10 @@ def load_mlflow(folder: Path, paths: Sequence[str]) -> LoadedRows:
     path = f"{_FOLDER}/{said.path}"
     if path not in paths:  # no other file was hashed
         raise NotLoaded(f"MLmodel names the file {said.path[:200]!r}, which is not one of the version's files")
+    if said.flavor == SKLEARN:
+        from serving.predictions.loaders.sklearn_files import read_sklearn
+
+        return read_sklearn(folder, path, said.columns, said.predict_fn)
     from serving.predictions.loaders.xgboost_files import read_xgboost
 
     return read_xgboost(folder, path, said.columns)

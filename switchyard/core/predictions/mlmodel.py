@@ -10,8 +10,10 @@ import msgspec
 from switchyard.core.predictions.signature import Column, Type
 
 MAX_BYTES: Final = 1_000_000
-SERVED: Final = ("xgboost",)
-"""Flavors of MLflow's that a loader of ours reads."""
+SERVED: Final = {"xgboost": "data", "sklearn": "pickled_model"}
+"""Flavors of MLflow's that a loader of ours reads, and what each calls its file."""
+PREDICT_FNS: Final = ("predict", "predict_proba", "predict_log_proba", "decision_function")
+"""What MLflow's own server may call of a scikit-learn model: `log_model(pyfunc_predict_fn=...)`."""
 _TYPES: Final[Mapping[str, Type]] = {
     "double": Type.NUMBER,
     "float": Type.NUMBER,
@@ -33,6 +35,7 @@ class MLmodel(msgspec.Struct, frozen=True, kw_only=True):
     flavor: str
     path: str  # of its file, below the folder of MLmodel
     columns: tuple[Column, ...] | None = None  # None: the signature has none, or there is no signature
+    predict_fn: str = "predict"  # what MLflow's own server calls
 
 
 def read_mlmodel(said: Any) -> MLmodel:
@@ -51,13 +54,30 @@ def read_mlmodel(said: Any) -> MLmodel:
             "never imported"
         )
     details = flavors[flavor]
-    path = details.get("data") if isinstance(details, dict) else None
+    path = details.get(SERVED[flavor]) if isinstance(details, dict) else None
     if not isinstance(path, str):
-        raise NotServed(f"MLmodel: `flavors.{flavor}.data` must be the name of a file")
-    return MLmodel(flavor=flavor, path=path, columns=_read_columns(said.get("signature")))
+        raise NotServed(f"MLmodel: `flavors.{flavor}.{SERVED[flavor]}` must be the name of a file")
+    columns = _read_columns(said.get("signature"))
+    if flavor != "sklearn":
+        return MLmodel(flavor=flavor, path=path, columns=columns)
+    if details.get("serialization_format") != "skops":  # MLflow before 3 has no other than pickles, and may not say so
+        raise NotServed(
+            f"MLmodel: the scikit-learn model in {path[:200]!r} is a pickle, which runs code when it is read. Make a "
+            f"safe file of it: switchyard convert {path[:200]} --to model.skops. Or log it again with "
+            'serialization_format="skops"'
+        )
+    return MLmodel(flavor=flavor, path=path, columns=columns, predict_fn=_read_predict_fn(flavors))
 
 
-def find_column_problems(columns: Sequence[Column], names: Sequence[str]) -> list[str]:
+def _read_predict_fn(flavors: Mapping[str, Any]) -> str:
+    python = flavors.get("python_function")
+    said = python.get("predict_fn", "predict") if isinstance(python, dict) else "predict"
+    if said not in PREDICT_FNS:
+        raise NotServed(f"MLmodel: the model answers by {str(said)[:40]!r}; served are {', '.join(PREDICT_FNS)}")
+    return str(said)
+
+
+def find_column_problems(columns: Sequence[Column], names: Sequence[str], *, takes_text: bool = False) -> list[str]:
     """What is wrong with a signature's columns for a model that was trained with these names, in any order.
 
     >>> find_column_problems([Column(name="a", type=Type.NUMBER)], ["a", "b"])
@@ -71,7 +91,7 @@ def find_column_problems(columns: Sequence[Column], names: Sequence[str]) -> lis
         )
     if more := [column.name for column in columns if column.name not in trained]:
         problems.append(f"the signature has columns that the model was not trained with: {_show(more)}")
-    texts = [column.name for column in columns if column.type is Type.TEXT]
+    texts = [column.name for column in columns if column.type is Type.TEXT and not takes_text]
     return problems + ([f"columns of text are not served by this flavor: {_show(texts)}"] if texts else [])
 
 
@@ -83,7 +103,7 @@ def _read_columns(signature: Any) -> tuple[Column, ...] | None:
         found = json.loads(signature["inputs"])
         if all(each["type"] == "tensor" for each in found):
             return None
-        columns = [_read_column(each) for each in found]
+        columns = [_read_column(each, number) for number, each in enumerate(found)]
     except (TypeError, KeyError, AttributeError, json.JSONDecodeError, RecursionError) as err:
         raise NotServed("MLmodel: `signature.inputs` must be a list of columns, each with a name and a type") from err
     if len({column.name for column in columns}) < len(columns):
@@ -91,8 +111,8 @@ def _read_columns(signature: Any) -> tuple[Column, ...] | None:
     return tuple(columns)
 
 
-def _read_column(said: Mapping[str, Any]) -> Column:
-    name, kind = str(said["name"]), str(said["type"])
+def _read_column(said: Mapping[str, Any], number: int) -> Column:
+    name, kind = str(said.get("name", f"x{number}")), str(said["type"])  # a series has no name
     if kind not in _TYPES:
         raise NotServed(f"MLmodel: the column {name[:40]} is of the type {kind[:40]}; served are {', '.join(_TYPES)}")
     # A number that is missing is a NaN to MLflow too, whether it calls the column required or not.

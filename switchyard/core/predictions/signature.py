@@ -37,6 +37,7 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     type: Type
     may_be_missing: bool = False  # null, or left out of an object
+    example: Any = None  # what the model is tried with; None: zero, False, or an empty text
 
 
 class Signature(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,8 +48,8 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def make_example(signature: Signature) -> Row:
-    """A row that the model must be able to answer: zeros, False and empty texts."""
-    return [_EXAMPLES[column.type] for column in signature.columns]
+    """A row that the model must be able to answer: the columns' examples, else zeros, False and empty texts."""
+    return [_EXAMPLES[column.type] if column.example is None else column.example for column in signature.columns]
 
 
 def read_rows(instances: Sequence[Any], signature: Signature) -> list[Row]:

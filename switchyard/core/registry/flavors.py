@@ -6,9 +6,10 @@ from typing import Final
 TWO_TOWER: Final = "two-tower"
 MLFLOW: Final = "mlflow"
 XGBOOST: Final = "xgboost"
+SKLEARN: Final = "sklearn"
 
 _XGBOOST_JSON: Final = "model/model.json"
-OF_ROWS: Final = frozenset({XGBOOST, MLFLOW})
+OF_ROWS: Final = frozenset({XGBOOST, SKLEARN, MLFLOW})
 """Flavors that answer rows of columns, and are read by a process of their own."""
 
 
@@ -21,13 +22,17 @@ def choose_flavor(paths: Iterable[str]) -> str:
     'mlflow'
     >>> choose_flavor(["model/churn.ubj", "model/notes.json"])
     'xgboost'
+    >>> choose_flavor(["model/churn.skops"])
+    'sklearn'
     """
     listed = list(paths)
     if any(path.startswith("embeddings/") for path in listed):
         return TWO_TOWER
     if "model/MLmodel" in listed:
         return MLFLOW
-    return XGBOOST if find_xgboost_file(listed) else ""
+    if find_xgboost_file(listed):
+        return XGBOOST
+    return SKLEARN if find_sklearn_file(listed) else ""
 
 
 def find_xgboost_file(paths: Iterable[str]) -> str | None:
@@ -40,4 +45,14 @@ def find_xgboost_file(paths: Iterable[str]) -> str | None:
     """
     listed = [path for path in paths if path.startswith("model/") and path.count("/") == 1]
     found = [path for path in listed if path.endswith(".ubj")] or [path for path in listed if path == _XGBOOST_JSON]
+    return found[0] if len(found) == 1 else None
+
+
+def find_sklearn_file(paths: Iterable[str]) -> str | None:
+    """The one ``*.skops`` in ``model/``; None: there is none, or there are two.
+
+    >>> find_sklearn_file(["model/churn.skops", "model/notes.json"])
+    'model/churn.skops'
+    """
+    found = [path for path in paths if path.startswith("model/") and path.count("/") == 1 and path.endswith(".skops")]
     return found[0] if len(found) == 1 else None

@@ -12,6 +12,7 @@ FLAVORS = {
     "python_function": {"loader_module": "mlflow.xgboost", "data": "model.ubj"},
     "xgboost": {"data": "model.ubj", "model_class": "xgboost.sklearn.XGBClassifier", "model_format": "ubj"},
 }
+SKLEARN = {"sklearn": {"pickled_model": "model.skops", "serialization_format": "skops", "sklearn_version": "1.9.1"}}
 
 
 def make(inputs: Any = None, **changes: Any) -> dict[str, Any]:
@@ -52,6 +53,18 @@ def test_without_names_the_model_says_its_columns_itself(said: dict[str, Any]) -
     assert read_mlmodel(said).columns is None
 
 
+def test_scikit_learn_answers_by_what_mlflow_itself_would_call() -> None:
+    """`predict`, unless the model was logged with another method. A series' column has no name."""
+    series = [{"type": "string", "required": True}]
+    chances = {**SKLEARN, "python_function": {"predict_fn": "predict_proba"}}
+    found = [read_mlmodel(make(series, flavors=flavors)) for flavors in (SKLEARN, chances)]
+    text = (Column(name="x0", type=Type.TEXT),)
+    assert found == [
+        MLmodel(flavor="sklearn", path="model.skops", columns=text),
+        MLmodel(flavor="sklearn", path="model.skops", columns=text, predict_fn="predict_proba"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("said", "problem"),
     [
@@ -62,11 +75,17 @@ def test_without_names_the_model_says_its_columns_itself(said: dict[str, Any]) -
             make(flavors={"python_function": {"loader_module": "os"}}),
             "its flavors are python_function; served are xgboost",
         ),
-        (make(flavors={"sklearn": {"pickled_model": "model.pkl"}}), "its flavors are sklearn"),
+        (make(flavors={"lightgbm": {"data": "model.lgb"}}), "its flavors are lightgbm"),
+        (make(flavors={"sklearn": {"pickled_model": "model.pkl"}}), "switchyard convert model.pkl --to model.skops"),
+        (
+            make(flavors={"sklearn": {"pickled_model": "model.pkl", "serialization_format": "cloudpickle"}}),
+            "is a pickle, which runs code when it is read",
+        ),
+        (make(flavors={**SKLEARN, "python_function": {"predict_fn": "exec"}}), "answers by 'exec'; served are predict"),
         (make(flavors={"xgboost": None}), "`flavors.xgboost.data` must be the name of a file"),
         (make(flavors={"xgboost": {"data": ["a"]}}), "`flavors.xgboost.data` must be the name of a file"),
         (make([{"type": "datetime", "name": "d"}]), "the column d is of the type datetime"),
-        (make([{"type": "double"}]), "each with a name and a type"),
+        (make([{"name": "a"}]), "each with a name and a type"),
         (make([1]), "each with a name and a type"),
         (make(signature="x"), "each with a name and a type"),
         (make(signature={"inputs": "{"}), "each with a name and a type"),

@@ -20,7 +20,13 @@ def write(folder: Path, text: str) -> Path:
     ("text", "problem"),
     [
         (HOSTILE, "What loader_module names is never imported"),
-        ("flavors: {sklearn: {pickled_model: model.pkl}}", "its flavors are sklearn; served are xgboost"),
+        ("flavors: {lightgbm: {data: model.lgb}}", "its flavors are lightgbm; served are xgboost"),
+        ("flavors: {sklearn: {pickled_model: model.pkl}}", "switchyard convert model.pkl --to model.skops"),
+        (
+            "flavors: {sklearn: {pickled_model: model.skops, serialization_format: skops}, "
+            "python_function: {predict_fn: __reduce__}}",
+            "answers by '__reduce__'; served are predict, predict_proba",
+        ),
         ("flavors: {xgboost: {data: ../secret.ubj}}", "'../secret.ubj', which is not one of the version's files"),
         ("flavors: {xgboost: {data: /etc/passwd}}", "'/etc/passwd', which is not one of the version's files"),
         ("!!python/object/apply:os.system ['touch written']", "it is no YAML that is data alone"),

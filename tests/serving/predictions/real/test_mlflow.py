@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.needs_models]
 
 @dataclass(frozen=True)
 class Saved:
-    """The folders that MLflow wrote, and what XGBoost answered."""
+    """The folders that MLflow wrote, and what the library, or MLflow's own pyfunc, answered."""
 
     python: str  # which has no MLflow
     folder: Path
@@ -24,9 +24,17 @@ class Saved:
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Saved:
-    python, folder = find_python("xgboost"), tmp_path_factory.mktemp("mlflow")
-    said = run_there(find_python("mlflow"), Path(__file__).with_name("log_xgboost.py"), str(folder))
-    return Saved(python, folder, said)
+    return _save(tmp_path_factory.mktemp("mlflow"), "log_xgboost.py")
+
+
+@pytest.fixture(scope="module")
+def sklearn(tmp_path_factory: pytest.TempPathFactory) -> Saved:
+    return _save(tmp_path_factory.mktemp("sklearn"), "log_sklearn.py")
+
+
+def _save(folder: Path, script: str) -> Saved:
+    said = run_there(find_python("mlflow"), Path(__file__).with_name(script), str(folder))
+    return Saved(find_python("xgboost"), folder, said)
 
 
 @pytest.mark.parametrize("form", ["ubj", "json", "xgb", "bare"])
@@ -43,3 +51,20 @@ def test_the_server_answers_what_the_library_answers(world: World, saved: Saved,
         assert wrong.status_code == 422
         assert "`orders` of instance 0 must be a whole number" in wrong.json()["detail"]
         assert "`size`, which the model does not take" in wrong.json()["detail"]
+
+
+@pytest.mark.parametrize("name", ["skops", "chances"])
+def test_scikit_learn_answers_what_mlflow_itself_answers(world: World, sklearn: Saved, name: str) -> None:
+    """Classes, or what the model was logged to answer; texts by the signature's names."""
+    promote(world.place.models, register_folder(world.place.models, sklearn.folder / name))
+    with open_client(world.application(model_loader_python=sklearn.python)) as client:
+        answer = client.post("/invocations", json={"dataframe_split": sklearn.said["split"]})
+    assert answer.status_code == 200, answer.text
+    assert [said["prediction"] for said in answer.json()["predictions"]] == sklearn.said["answers"][name]
+
+
+def test_a_folder_with_a_pickle_is_refused_with_the_command_that_converts_it(world: World, sklearn: Saved) -> None:
+    """MLflow 2 knows no other format."""
+    promote(world.place.models, register_folder(world.place.models, sklearn.folder / "pickle"))
+    with open_client(world.application(model_loader_python=sklearn.python)) as client:
+        assert "switchyard convert model.pkl --to model.skops" in client.get("/health").json()["why"]

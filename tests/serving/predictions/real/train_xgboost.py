@@ -36,7 +36,10 @@ def main(folder: Path, seed: int) -> dict[str, Any]:
 
     categories = xgboost.DMatrix(np.round(np.abs(mixed)), sums, feature_types=["c"] * 4, enable_categorical=True)
     _save(xgboost.train({"max_depth": 2}, categories, num_boost_round=2), folder, "categories", "ubj", sums[:1])
-    return {"rows": _to_plain(rows), "named rows": _to_plain(mixed[:20]), "answers": answers}
+    named = [
+        [age, orders, None if vip is None else bool(vip), height] for age, orders, vip, height in _to_plain(mixed[:20])
+    ]
+    return {"rows": dict.fromkeys(("binary", "many", "early"), _to_plain(rows)) | {"named": named}, "answers": answers}
 
 
 def _save(model: Any, folder: Path, name: str, suffix: str, answers: Any) -> Any:

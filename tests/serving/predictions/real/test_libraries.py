@@ -1,4 +1,5 @@
-"""Models that XGBoost itself has trained and saved, through registry and server: `make test-models` builds it."""
+"""Models that their libraries themselves have trained and saved, through registry and server: `make test-models`
+builds it."""
 
 import os
 import random
@@ -30,7 +31,7 @@ BIG_BYTES = int(os.environ.get("BIG_BYTES", 64 * 1024**2))
 
 @dataclass(frozen=True)
 class Trained:
-    """The folders that XGBoost wrote, and what it answered."""
+    """The folders that a library wrote, and what it answered."""
 
     python: str
     folder: Path
@@ -39,12 +40,26 @@ class Trained:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    python, folder = find_python("xgboost"), tmp_path_factory.mktemp("xgboost")
-    script = Path(__file__).with_name("train_xgboost.py")
-    trainer = find_python("mlflow")
-    said = run_there(trainer, script, str(folder / "one"), "1")
-    run_there(trainer, script, str(folder / "two"), "2")
+def xgboost(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    return _train(tmp_path_factory.mktemp("xgboost"), "train_xgboost.py", find_python("mlflow"))
+
+
+@pytest.fixture(scope="module")
+def sklearn(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    return _train(tmp_path_factory.mktemp("sklearn"), "train_sklearn.py", find_python("xgboost"))
+
+
+@pytest.fixture
+def trained(request: pytest.FixtureRequest) -> Trained:
+    """Of the library that the test names, by default XGBoost."""
+    found: Trained = request.getfixturevalue(getattr(request, "param", "xgboost"))
+    return found
+
+
+def _train(folder: Path, script: str, trainer: str) -> Trained:
+    python, path = find_python("xgboost"), Path(__file__).with_name(script)
+    said = run_there(trainer, path, str(folder / "one"), "1")
+    run_there(trainer, path, str(folder / "two"), "2")
     return Trained(python, folder / "one", said, folder / "two")
 
 
@@ -67,18 +82,23 @@ def ask(client: TestClient, rows: list[Any]) -> list[Any]:
     return [said["prediction"] for said in answer.json()["predictions"]]
 
 
-@pytest.mark.parametrize("name", ["binary", "many", "early", "named"])
+@pytest.mark.parametrize(
+    ("trained", "names"),
+    [
+        ("xgboost", ["binary", "many", "early", "named"]),
+        ("sklearn", ["binary", "forest", "gaps", "mixed", "texts"]),
+    ],
+    indirect=["trained"],
+)
 def test_the_server_answers_what_the_library_answers(
-    world: World, app: Application, client: TestClient, trained: Trained, name: str
+    world: World, app: Application, client: TestClient, trained: Trained, names: list[str]
 ) -> None:
-    """To the last bit: UBJSON and JSON, missing values, probabilities, trees after the best one left out."""
-    promote(world.place.models, register_folder(world.place.models, trained.folder / name))
-    app.routes.holder.look()
-    rows = trained.said["named rows" if name == "named" else "rows"]
-    if name == "named":
-        rows = [[age, orders, None if vip is None else bool(vip), height] for age, orders, vip, height in rows]
-    assert ask(client, rows) == trained.said["answers"][name]
-    assert client.get("/health").json()["model"]["library"].startswith("xgboost ")
+    """To the last bit: in each format, numbers and texts, missing values, trees after the best one left out."""
+    for name in names:
+        promote(world.place.models, register_folder(world.place.models, trained.folder / name))
+        app.routes.holder.look()
+        assert ask(client, trained.said["rows"][name]) == trained.said["answers"][name], name
+        assert client.get("/health").json()["model"]["library"].startswith(("xgboost ", "scikit-learn "))
 
 
 def test_columns_have_the_names_and_types_of_the_training(
@@ -87,8 +107,8 @@ def test_columns_have_the_names_and_types_of_the_training(
     """In whatever order an object has them; what is wrong is named."""
     promote(world.place.models, register_folder(world.place.models, trained.folder / "named"))
     app.routes.holder.look()
-    age, orders, vip, height = trained.said["named rows"][0]
-    row = {"height": height, "vip": bool(vip), "orders": orders, "age": age}
+    age, orders, vip, height = trained.said["rows"]["named"][0]
+    row = {"height": height, "vip": vip, "orders": orders, "age": age}
     assert ask(client, [row]) == trained.said["answers"]["named"][:1]
     answer = client.post("/predict", json={"instances": [{**row, "orders": 1.5, "weight": 3}]})
     assert answer.status_code == 422
@@ -96,11 +116,12 @@ def test_columns_have_the_names_and_types_of_the_training(
     assert "`orders` of instance 0 must be a whole number" in answer.json()["detail"]
 
 
+@pytest.mark.parametrize("trained", ["xgboost", "sklearn"], indirect=True)
 def test_a_promotion_is_served_and_rolled_back(
     world: World, app: Application, client: TestClient, trained: Trained
 ) -> None:
     """Each answers as it did."""
-    rows = trained.said["rows"]
+    rows = trained.said["rows"]["binary"]
     for folder in (trained.folder, trained.other):
         promote(world.place.models, register_folder(world.place.models, folder / "binary"))
         app.routes.holder.look()
@@ -119,7 +140,7 @@ def test_columns_of_categories_are_refused_by_name_and_the_old_model_answers_on(
     promote(world.place.models, register_folder(world.place.models, trained.folder / "categories"))
     app.routes.holder.look()
     assert "columns of categories are not served; these are some: f0, f1" in client.get("/health").json()["why"]
-    assert ask(client, trained.said["rows"]) == trained.said["answers"]["binary"]
+    assert ask(client, trained.said["rows"]["binary"]) == trained.said["answers"]["binary"]
 
 
 def test_a_server_without_the_library_says_what_to_install(world: World, trained: Trained) -> None:
@@ -147,7 +168,7 @@ def test_a_model_of_a_newer_library_is_refused_with_what_to_install(
     why = client.get("/health").json()["why"]
     assert f"model/{source.name}: XGBoost 9.2.0 saved it, and 3.2.0 is installed for {trained.python}" in why
     assert "MODEL_LOADER_PYTHON" in why
-    assert ask(client, trained.said["rows"]) == trained.said["answers"]["binary"]
+    assert ask(client, trained.said["rows"]["binary"]) == trained.said["answers"]["binary"]
 
 
 def test_a_big_file_is_refused_within_its_bounds_and_the_server_answers_all_the_while(
@@ -167,7 +188,7 @@ def test_a_big_file_is_refused_within_its_bounds_and_the_server_answers_all_the_
             looking.start()
             asked = 0
             while looking.is_alive() or not asked:
-                assert ask(client, trained.said["rows"]) == trained.said["answers"]["binary"]
+                assert ask(client, trained.said["rows"]["binary"]) == trained.said["answers"]["binary"]
                 asked += 1
             health = client.get("/health").json()
         app.routes.holder.close()
@@ -175,10 +196,48 @@ def test_a_big_file_is_refused_within_its_bounds_and_the_server_answers_all_the_
     assert "model/model.json: XGBoost 3.2.0 does not read it" in health["why"]
 
 
+@pytest.mark.parametrize("trained", ["sklearn"], indirect=True)
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("untrusted", "types that are not on the list of trusted ones: numpy.loadtxt"),
+        ("old", "scikit-learn 1.2.0 saved it, and here is "),
+    ],
+)
+def test_a_model_that_is_not_served_says_why_and_the_old_one_answers_on(
+    world: World, app: Application, client: TestClient, trained: Trained, name: str, problem: str
+) -> None:
+    """A type that is not trusted, and another version of scikit-learn."""
+    for folder in ("binary", name):
+        promote(world.place.models, register_folder(world.place.models, trained.folder / folder))
+        app.routes.holder.look()
+    assert problem in client.get("/health").json()["why"]
+    assert ask(client, trained.said["rows"]["binary"]) == trained.said["answers"]["binary"]
+
+
+@pytest.mark.parametrize("trained", ["sklearn"], indirect=True)
+def test_the_columns_of_a_pipeline_are_told_by_its_first_steps(
+    world: World, app: Application, client: TestClient, trained: Trained
+) -> None:
+    """Text where an encoder knows texts; null where an imputer or the encoder knows it, and nowhere else."""
+    promote(world.place.models, register_folder(world.place.models, trained.folder / "mixed"))
+    app.routes.holder.look()
+    row = trained.said["rows"]["mixed"][0]
+    answer = client.post("/predict", json={"instances": [{**row, "town": 3, "age": None, "coat": None}]})
+    assert answer.status_code == 422
+    assert "`town` of instance 0 must be a text" in answer.json()["detail"]
+    assert "`age` of instance 0 must be a number" in answer.json()["detail"]
+    assert "`coat` of" not in answer.json()["detail"]
+
+
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("name", ["binary", "many"])
+@pytest.mark.parametrize(
+    ("trained", "name"),
+    [("xgboost", "binary"), ("xgboost", "many"), ("sklearn", "forest")],
+    indirect=["trained"],
+)
 def test_damaged_files_never_end_the_server(trained: Trained, tmp_path: Path, name: str) -> None:
-    """UBJSON and JSON: each damaged file is refused with a reason, or answers; some of them end their reader."""
+    """UBJSON, JSON and skops: each damaged file is refused with a reason, or answers; some of them end their reader."""
     (source,) = (trained.folder / name / "model").iterdir()
     assert _load_damaged(trained.python, source, tmp_path, count=DAMAGED) > 0
 

@@ -1,0 +1,123 @@
+"""Which columns a fitted scikit-learn model takes, told by the model itself: their names, and what the first step that
+each of them meets was fitted on. Nothing of scikit-learn is imported: models are known by what they have."""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+from serving.predictions.loaders.loading import NotLoaded
+from switchyard.core.predictions.signature import Type
+
+TEXT_COLUMN: Final = "text"
+"""What the only column of a model is called that takes a list of texts, and no table."""
+_PASSING: Final = (None, "passthrough", "drop")
+
+
+class Seen(NamedTuple):
+    """What is known of a column."""
+
+    type: Type = Type.NUMBER
+    may_be_missing: bool = True
+    example: Any = None
+    missing: Any = math.nan  # what stands for a value that is not there
+
+
+def list_names(model: Any) -> list[str]:
+    """The names of the training, else x0, x1, ... as scikit-learn calls them. Raises: NotLoaded: it was not fitted."""
+    names = getattr(model, "feature_names_in_", None)
+    if names is not None:
+        return [str(name) for name in names]
+    if takes_a_list(model):
+        return [TEXT_COLUMN]
+    count = getattr(model, "n_features_in_", None)
+    if not isinstance(count, int) or count < 1:
+        raise NotLoaded("it does not say how many columns it takes: n_features_in_")
+    return [f"x{number}" for number in range(count)]
+
+
+def takes_a_list(model: Any) -> bool:
+    """Whether it starts with a vectorizer of texts, which takes a list and no table."""
+    while hasattr(model, "best_estimator_"):
+        model = model.best_estimator_
+    steps = _list_steps(model)
+    if steps:
+        return takes_a_list(steps[0])
+    return _is_vectorizer(model)
+
+
+def look(model: Any, names: Sequence[str]) -> dict[str, Seen]:
+    """What each column was fitted on; a column that no step tells of holds numbers."""
+    found = dict(_look(model, list(names)))
+    return {name: found.get(name, Seen()) for name in names}
+
+
+def _look(model: Any, names: list[str]) -> Iterator[tuple[str, Seen]]:
+    if hasattr(model, "best_estimator_"):
+        yield from _look(model.best_estimator_, names)
+    elif steps := _list_steps(model):
+        yield from _look_at_steps(steps, names)
+    elif hasattr(model, "transformers_"):  # ColumnTransformer
+        for _, part, wanted in model.transformers_:
+            if not isinstance(part, str):
+                yield from _look(part, _choose(wanted, names))
+    elif hasattr(model, "transformer_list"):  # FeatureUnion
+        for _, part in model.transformer_list:
+            if part not in _PASSING:
+                yield from _look(part, names)
+    elif hasattr(model, "categories_"):  # an encoder
+        for name, categories in zip(names, model.categories_, strict=False):
+            yield name, _see(list(categories))
+    elif _is_vectorizer(model):
+        for name in names:
+            yield name, Seen(Type.TEXT, may_be_missing=False)
+    elif getattr(getattr(getattr(model, "statistics_", None), "dtype", None), "kind", "") == "O":  # imputes texts
+        for name in names:
+            yield name, Seen(Type.TEXT)
+
+
+def _look_at_steps(steps: list[Any], names: list[str]) -> Iterator[tuple[str, Seen]]:
+    """An imputer passes the columns on as they are, so the step after it tells more: which texts an encoder knows."""
+    first = dict(_look(steps[0], names))
+    if hasattr(steps[0], "statistics_") and len(steps) > 1:
+        for name, seen in _look(steps[1], names):
+            first[name] = seen._replace(may_be_missing=True)
+    yield from first.items()
+
+
+def _list_steps(model: Any) -> list[Any]:
+    """Of a pipeline; empty: it is none."""
+    steps = getattr(model, "steps", None)
+    return [step for _, step in steps if step not in _PASSING] if isinstance(steps, list) else []
+
+
+def _is_vectorizer(model: Any) -> bool:
+    return hasattr(model, "build_analyzer") and getattr(model, "input", "") == "content"
+
+
+def _choose(wanted: Any, names: list[str]) -> list[str]:
+    """Columns of a table as ColumnTransformer names them: by name or position, one or many, a slice or a mask."""
+    if isinstance(wanted, str):
+        return [wanted]
+    if isinstance(wanted, slice):
+        return names[wanted] if not isinstance(wanted.start, str) and not isinstance(wanted.stop, str) else []
+    listed = [wanted] if isinstance(wanted, int) else list(wanted)
+    if listed and all(type(each).__name__ in ("bool", "bool_") for each in listed):
+        return [name for name, is_in in zip(names, listed, strict=False) if is_in]
+    return [each if isinstance(each, str) else names[int(each)] for each in listed]
+
+
+def _see(categories: list[Any]) -> Seen:
+    gone = [each for each in categories if each is None or each != each]
+    there = [each for each in categories if not (each is None or each != each)]
+    kinds = {type(each).__name__.rstrip("_") for each in there}
+    type_ = Type.TEXT if kinds <= {"str"} else Type.BOOLEAN if kinds <= {"bool"} else Type.NUMBER
+    if type_ is Type.NUMBER and "str" in kinds:
+        raise NotLoaded("a column of categories holds texts and other values; such a column is not served")
+    example = there[0] if there else None
+    plain = getattr(example, "item", lambda: example)()
+    return Seen(
+        type_,
+        may_be_missing=bool(gone),
+        example=float(plain) if type_ is Type.NUMBER and plain is not None else plain,
+        missing=None if any(each is None for each in gone) else math.nan,
+    )

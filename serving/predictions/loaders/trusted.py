@@ -1,0 +1,51 @@
+"""The types that a skops file may hold beside those that skops itself trusts; a file with any other is refused by the
+type's name, and nothing of it is made.
+
+skops 0.16 trusts by itself: Python's and NumPy's plain values, the universal functions of NumPy and SciPy, the random
+bit generators, and scikit-learn's public estimators with their losses and links
+(https://skops.readthedocs.io/en/stable/persistence.html). What it leaves to us are types of scikit-learn that fitted
+models hold and that are no public estimators. None of the types here imports, reads, writes or starts anything when it
+is made or asked. Found by fitting each estimator of scikit-learn 1.9.1 and asking skops.
+"""
+
+from typing import Final
+
+_INDICES: Final = (
+    # Compiled code follows the indices in these without a bounds check, so a file that was made for it can end the
+    # process that predicts, and read its memory. That process is the loader's, which holds nothing else; and the file
+    # was hashed before. Source: https://github.com/scikit-learn/scikit-learn/pull/34558
+    "sklearn.tree._tree.Tree",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.neighbors._kd_tree.KDTree",
+    "sklearn.neighbors._ball_tree.BallTree",
+    "sklearn.metrics._dist_metrics.EuclideanDistance64",
+    "sklearn.metrics._dist_metrics.ManhattanDistance64",
+    "sklearn.metrics._dist_metrics.MinkowskiDistance64",
+)
+_HOLDERS: Final = (
+    # Attributes and arithmetic, in Python: parts of a public estimator that have a class of their own.
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._SigmoidCalibration",
+    "sklearn.gaussian_process._gpc._BinaryGaussianProcessClassifierLaplace",
+    "sklearn.gaussian_process.kernels.ConstantKernel",
+    "sklearn.gaussian_process.kernels.Matern",
+    "sklearn.gaussian_process.kernels.Product",
+    "sklearn.gaussian_process.kernels.RBF",
+    "sklearn.gaussian_process.kernels.RationalQuadratic",
+    "sklearn.gaussian_process.kernels.Sum",
+    "sklearn.gaussian_process.kernels.WhiteKernel",
+    "sklearn.multiclass._ConstantPredictor",
+    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+    "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
+    "sklearn._loss.loss.HalfTweedieLoss",
+    "sklearn._loss.loss.HalfTweedieLossIdentity",
+    "numpy.dtype",  # the name of a type of numbers, in an imputer
+)
+_SCORES: Final = (
+    # Functions of arrays that a feature selection was fitted with; a prediction never calls them.
+    "sklearn.feature_selection._univariate_selection.chi2",
+    "sklearn.feature_selection._univariate_selection.f_classif",
+    "sklearn.feature_selection._univariate_selection.f_regression",
+)
+
+TRUSTED: Final = (*_INDICES, *_HOLDERS, *_SCORES)
