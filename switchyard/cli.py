@@ -23,6 +23,7 @@ _PROGRAMS = {
     "models": ("switchyard.models_command.command", "what the registry of models holds; stages, shares, aliases"),
     "serve": ("serving.__main__", "the JSON API and the pages, until Ctrl-C"),
     "predict": ("serving.predictions.__main__", "predictions of a registered model over HTTP, until Ctrl-C"),
+    "convert": ("serving.convert.command", "a safe file of a pickled model, in a confined process"),
     "token": ("serving.token_command", "a token for the API and the pages; --list, --revoke"),
     "up": ("deployments.up", "Prefect's server, a worker, all deployments and the API on this machine, until Ctrl-C"),
 }

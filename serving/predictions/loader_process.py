@@ -93,7 +93,7 @@ class RowLoader:
             answer_s=bounds.answer_s,
         )
         try:
-            process = _start(self.python or sys.executable, self.module)
+            process = start_process(self.python or sys.executable, self.module)
         except BadSetup:
             Path(order.scratch).rmdir()
             raise
@@ -203,7 +203,8 @@ def to_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     return {**kept, **_ALWAYS}
 
 
-def _start(python: str, module: str) -> "subprocess.Popen[bytes]":
+def start_process(python: str, module: str) -> "subprocess.Popen[bytes]":
+    """A process with an empty environment. Raises: BadSetup: there is no such interpreter."""
     try:
         return subprocess.Popen(
             [python, "-s", "-m", module],

@@ -46,14 +46,14 @@ def main() -> int:
     return 0
 
 
-def bound(memory_bytes: int) -> None:
+def bound(memory_bytes: int, file_bytes: int = 0) -> None:
     """Takes from this process what a loader does not need. Elsewhere than on Linux memory is not limited."""
     import resource
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with suppress(OSError):  # the first to be ended where the machine has no memory left, and not the server
         Path("/proc/self/oom_score_adj").write_text("1000")
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
     if sys.platform == "linux":
         # What is allocated, stacks of threads included; not what a library only reserves or maps from its files.
         # Source: `man 2 getrlimit`, RLIMIT_DATA, since Linux 4.7.

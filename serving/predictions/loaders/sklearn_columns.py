@@ -10,6 +10,7 @@ from switchyard.core.predictions.signature import Type
 
 TEXT_COLUMN: Final = "text"
 """What the only column of a model is called that takes a list of texts, and no table."""
+MOST_KNOWN: Final = 50
 _PASSING: Final = (None, "passthrough", "drop")
 
 
@@ -20,6 +21,7 @@ class Seen(NamedTuple):
     may_be_missing: bool = True
     example: Any = None
     missing: Any = math.nan  # what stands for a value that is not there
+    known: tuple[Any, ...] = ()  # values that the model was trained with, some of many
 
 
 def list_names(model: Any) -> list[str]:
@@ -69,7 +71,8 @@ def _look(model: Any, names: list[str]) -> Iterator[tuple[str, Seen]]:
             yield name, _see(list(categories))
     elif _is_vectorizer(model):
         for name in names:
-            yield name, Seen(Type.TEXT, may_be_missing=False)
+            words = tuple(sorted(getattr(model, "vocabulary_", ()))[:MOST_KNOWN])
+            yield name, Seen(Type.TEXT, may_be_missing=False, example=" ".join(words[:5]) or None, known=words)
     elif getattr(getattr(getattr(model, "statistics_", None), "dtype", None), "kind", "") == "O":  # imputes texts
         for name in names:
             yield name, Seen(Type.TEXT)
@@ -113,11 +116,12 @@ def _see(categories: list[Any]) -> Seen:
     type_ = Type.TEXT if kinds <= {"str"} else Type.BOOLEAN if kinds <= {"bool"} else Type.NUMBER
     if type_ is Type.NUMBER and "str" in kinds:
         raise NotLoaded("a column of categories holds texts and other values; such a column is not served")
-    example = there[0] if there else None
-    plain = getattr(example, "item", lambda: example)()
+    plain = [each.item() if hasattr(each, "item") else each for each in there[:MOST_KNOWN]]
+    known = tuple(float(each) if type_ is Type.NUMBER else each for each in plain)
     return Seen(
         type_,
         may_be_missing=bool(gone),
-        example=float(plain) if type_ is Type.NUMBER and plain is not None else plain,
+        example=known[0] if known else None,
+        known=known,
         missing=None if any(each is None for each in gone) else math.nan,
     )

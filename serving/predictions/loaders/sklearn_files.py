@@ -2,7 +2,8 @@
 (`trusted`). A pickle is never read here."""
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,6 +37,7 @@ class SklearnModel:
         self.library = f"scikit-learn {sklearn.__version__}"
         names = list_names(model)
         seen = look(model, names)
+        self.known = {name: list(found.known) for name, found in seen.items() if found.known}
         self._missing = [seen[name].missing for name in names]
         columns = tuple(_to_column(name, seen[name]) for name in names) if said is None else _match(model, said, seen)
         self.signature = Signature(columns=columns, answers=f"what {predict_fn} of {type(model).__name__} answers")
@@ -80,8 +82,7 @@ def read_sklearn(
     """The model in that file of `folder`, with the columns of a signature where there is one.
 
     Raises: NotLoaded: it is none that can be served."""
-    with warnings.catch_warnings(record=True) as warned:
-        warnings.simplefilter("always", InconsistentVersionWarning)
+    with warned_of_versions() as warned:
         try:
             model = _read(folder / path)
         except (NotLoaded, MemoryError):
@@ -92,6 +93,14 @@ def read_sklearn(
     if other := find_other_version(warned):
         raise NotLoaded(f"{path}: {other}")
     return SklearnModel(model, columns, predict_fn)
+
+
+@contextmanager
+def warned_of_versions() -> Iterator[list[warnings.WarningMessage]]:
+    """Collects what scikit-learn says of a file of another version."""
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always", InconsistentVersionWarning)
+        yield warned
 
 
 def find_other_version(warned: Iterable[warnings.WarningMessage]) -> str:

@@ -27,7 +27,9 @@ _TYPES: Final = {"float": Type.NUMBER, "q": Type.NUMBER, "int": Type.INTEGER, "i
 class XGBoostModel:
     """`LoadedRows`: what `Booster.predict` answers, by the same trees as the class that saved it would take."""
 
-    def __init__(self, booster: xgboost.Booster, said: Sequence[Column] | None) -> None:
+    def __init__(
+        self, booster: xgboost.Booster, said: Sequence[Column] | None, trees: tuple[int, int] | None = None
+    ) -> None:
         self._booster = booster
         self.library = f"xgboost {xgboost.__version__}"
         objective = json.loads(booster.save_config())["learner"]["objective"]["name"]
@@ -36,7 +38,7 @@ class XGBoostModel:
         # A model that stopped early: the scikit-learn classes leave out the trees after the best one, and the Booster
         # does not. They alone note themselves in what they save.
         best = booster.attr("best_iteration") if booster.attr("scikit_learn") is not None else None
-        self._range = (0, int(best) + 1) if best is not None else (0, 0)
+        self._range = trees or ((0, int(best) + 1) if best is not None else (0, 0))
 
     def answer(self, rows: Sequence[Row]) -> list[Any]:
         """See the port. A null is a missing value, as in training."""

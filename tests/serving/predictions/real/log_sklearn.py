@@ -34,8 +34,8 @@ def main(folder: Path) -> dict[str, Any]:
         answers[name] = np.asarray(mlflow.pyfunc.load_model(str(folder / name / "model")).predict(table[:10])).tolist()
     return {
         "version": mlflow.__version__,
-        "rows": json.loads(table[:10].to_json(orient="records", double_precision=15)),
-        "split": json.loads(table[:10].to_json(orient="split", double_precision=15)),
+        "rows": table[:10].to_dict(orient="records"),
+        "split": table[:10].to_dict(orient="split"),
         "answers": answers,
     }
 
