@@ -84,7 +84,7 @@ def test_help_lists_every_flow_and_program() -> None:
     done = run("--help")
     listed = {line.split()[0] for line in done.stdout.splitlines() if re.match("  [a-z]", line)}
     assert done.returncode == 0, done.stderr
-    assert listed == {*ALONE, *GROUPS, "models", "predict", "serve", "token", "up"}
+    assert listed == {*ALONE, *GROUPS, "convert", "models", "predict", "serve", "token", "up"}
 
 
 def test_no_command_lists_them_too_and_exits_2() -> None:

@@ -5,15 +5,12 @@ to its end. That is no promise that its code is harmless: it is why it is run he
 """
 
 import importlib
-import io
 import os
-import pickle
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -21,17 +18,17 @@ from serving.convert.wire import Made, Wanted
 from serving.predictions.loaders.__main__ import bound, with_deadline
 from serving.predictions.loaders.confinement import confine, list_python_paths
 from serving.predictions.loaders.loading import NotLoaded
-from switchyard.core.errors import BadRequest
-from switchyard.core.predictions.pickles import (
-    FUNCTIONS,
-    KINDS,
-    PREFIX_OF_FUNCTIONS,
-    SUFFIXES_OF_FUNCTIONS,
-    Kind,
-    make_rows,
-    may_name,
-    read_csv,
+from serving.predictions.loaders.pickle_files import (
+    Unpickler,
+    read_sklearn_pickle,
+    read_xgboost_pickle,
+    refuse,
+    say_class,
 )
+from switchyard.core.errors import BadRequest
+from switchyard.core.predictions.pickles import KINDS, make_rows, may_name, read_csv
+
+TOKENIZER: Final = "keras.src.legacy.preprocessing.text"
 
 
 def main() -> int:
@@ -56,7 +53,7 @@ def _convert(wanted: Wanted) -> Made:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return make(wanted, kind)
+            return make(wanted)
         except NotLoaded as err:
             return Made(problems=list(err.problems))
         except BadRequest as err:
@@ -74,57 +71,31 @@ def _convert(wanted: Wanted) -> Made:
             return Made(problems=[f"it cannot be read: {type(err).__name__}: {said[:300]}"])
 
 
-def _make_xgboost(wanted: Wanted, kind: Kind) -> Made:
-    from serving.predictions.loaders.xgboost_files import XGBoostModel
-
-    old = _Unpickler(kind, Path(wanted.pickle).read_bytes()).load()
-    booster = old.get_booster() if hasattr(old, "get_booster") else old
-    if not hasattr(old, "save_model") or not hasattr(booster, "num_boosted_rounds"):
-        raise _refuse(old, kind)
-    # The scikit-learn classes leave out the trees after the best one; a Booster does not.
-    best = booster.attr("best_iteration") if old is not booster else None
-    model = XGBoostModel(booster, None, trees=(0, 0 if best is None else int(best) + 1))
+def _make_xgboost(wanted: Wanted) -> Made:
+    old, model = read_xgboost_pickle(Path(wanted.pickle))
     rows = _choose_rows(wanted, model, {})
     answers = model.answer(rows)
     old.save_model(wanted.target)
-    return Made(problems=[], class_name=_name(old), library=model.library, rows=rows, answers=answers)
+    return Made(problems=[], class_name=say_class(old), library=model.library, rows=rows, answers=answers)
 
 
-def _make_sklearn(wanted: Wanted, kind: Kind) -> Made:
+def _make_sklearn(wanted: Wanted) -> Made:
     import skops.io
-    from joblib.numpy_pickle import NumpyUnpickler
-    from joblib.numpy_pickle_utils import _validate_fileobject_and_memmap
 
-    from serving.predictions.loaders.sklearn_files import SklearnModel, find_other_version, warned_of_versions
+    from serving.predictions.loaders.sklearn_files import SklearnModel
 
-    class Reader(NumpyUnpickler):  # type: ignore[misc]  # joblib has no types
-        """Reads joblib's files too, whose arrays stand between a pickle's parts."""
-
-        def find_class(self, module: str, name: str) -> Any:
-            return _find(kind, module, name, super().find_class)
-
-    path = wanted.pickle
-    with (
-        warned_of_versions() as warned,
-        Path(path).open("rb") as raw,
-        _validate_fileobject_and_memmap(raw, path, None) as (file, _),  # one that is compressed, too
-    ):
-        old = Reader(path, file, ensure_native_byte_order=True).load()
-    if other := find_other_version(warned):
-        raise NotLoaded(other)
-    if not hasattr(old, "get_params") or not hasattr(old, "predict"):
-        raise _refuse(old, kind)
+    old = read_sklearn_pickle(Path(wanted.pickle))
     model = SklearnModel(old)
     rows = _choose_rows(wanted, model, model.known)
     answers = model.answer(rows)
     skops.io.dump(old, wanted.target)
-    return Made(problems=[], class_name=_name(old), library=model.library, rows=rows, answers=answers)
+    return Made(problems=[], class_name=say_class(old), library=model.library, rows=rows, answers=answers)
 
 
-def _make_tokenizer(wanted: Wanted, kind: Kind) -> Made:
-    old = _Unpickler(kind, Path(wanted.pickle).read_bytes()).load()
+def _make_tokenizer(wanted: Wanted) -> Made:
+    old = _TokenizerReader(KINDS[2], Path(wanted.pickle)).load()
     if type(old).__name__ != "Tokenizer":
-        raise _refuse(old, kind)
+        raise refuse(old, KINDS[2])
     import keras
     from keras.src.legacy.preprocessing.text import tokenizer_from_json
 
@@ -144,49 +115,19 @@ def _make_tokenizer(wanted: Wanted, kind: Kind) -> Made:
     )
 
 
-TOKENIZER = "keras.src.legacy.preprocessing.text"
-
-
-class _Unpickler(pickle.Unpickler):
-    def __init__(self, kind: Kind, data: bytes) -> None:
-        super().__init__(io.BytesIO(data))
-        self._kind = kind
+class _TokenizerReader(Unpickler):
+    """Keras' one class, wherever a version of Keras has had it, and plain values."""
 
     def find_class(self, module: str, name: str) -> Any:
-        return _find(self._kind, module, name, super().find_class)
-
-
-def _find(kind: Kind, module: str, name: str, find: Callable[[str, str], Any]) -> Any:
-    """What a pickle names. Raises: NotLoaded: it is nothing that such a model is made of."""
-    refused = NotLoaded(
-        f"it names {module[:80]}.{name[:80]}. No {kind.title} has a use for that. It was not called, and "
-        "nothing was made"
-    )
-    if not may_name(kind, module, name):
-        raise refused
-    if kind.name == "tokenizer" and name == "Tokenizer":
-        return importlib.import_module(TOKENIZER).Tokenizer
-    found = find(module, name)
-    if f"{module}.{name}" in FUNCTIONS or name.startswith(PREFIX_OF_FUNCTIONS) or name in SUFFIXES_OF_FUNCTIONS:
-        return found
-    is_of_package = str(getattr(found, "__module__", "")).partition(".")[0] in kind.packages
-    if (isinstance(found, type) and is_of_package) or type(found).__name__ == "ufunc":
-        return found
-    raise refused
+        if name == "Tokenizer" and may_name(KINDS[2], module, name):
+            return importlib.import_module(TOKENIZER).Tokenizer
+        return super().find_class(module, name)
 
 
 def _choose_rows(wanted: Wanted, model: Any, known: dict[str, list[Any]]) -> list[list[Any]]:
     if wanted.rows_csv is not None:
         return read_csv(wanted.rows_csv, model.signature)
     return make_rows(model.signature, known, wanted.count)
-
-
-def _refuse(old: Any, kind: Kind) -> NotLoaded:
-    return NotLoaded(f"it holds a {_name(old)}, which is no {kind.title}")
-
-
-def _name(old: Any) -> str:
-    return f"{type(old).__module__}.{type(old).__qualname__}"
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from switchyard.clients.connect import Outside, connect
 from switchyard.clients.settings import Settings
 from switchyard.core.errors import NotFound
 from switchyard.core.ports import Models
+from switchyard.core.predictions.pickles import read_digests
 from switchyard.core.predictions.sources import Kind, Source, list_sources
 from switchyard.core.registry.rows import ModelVersion
 from switchyard.services import model_sources
@@ -79,7 +80,12 @@ def create_app(outside: Outside, options: Options, open_rows: OpenRows | None = 
     holder = Holder(
         partial(to_ports, outside, to_mlflow(outside)),
         partial(choose_sources, outside, options.model),
-        open_rows=open_rows or RowLoader(settings.model_loader_python, filename=settings.model_filename),
+        open_rows=open_rows
+        or RowLoader(
+            settings.model_loader_python,
+            filename=settings.model_filename,
+            pickle_digests=read_digests(settings.model_pickle_digests),
+        ),
         filename=settings.model_filename,
     )
     rate = Rate(options.rate or settings.predict_rate, workers=options.workers)

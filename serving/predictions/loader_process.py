@@ -35,8 +35,9 @@ from serving.predictions.loaders.wire import (
 )
 from switchyard.core.errors import BadRecord, BadSetup, TryAgain
 from switchyard.core.predictions.filenames import leave_out_others
+from switchyard.core.predictions.pickles import say_pickle
 from switchyard.core.predictions.signature import Row, Signature, find_bad_answers
-from switchyard.core.registry.flavors import choose_flavor
+from switchyard.core.registry.flavors import PICKLE, PICKLED, choose_flavor
 from switchyard.core.registry.manifest import Manifest
 
 MODULE: Final = "serving.predictions.loaders"
@@ -73,6 +74,7 @@ class RowLoader:
     bounds: Bounds = Bounds()
     module: str = MODULE
     filename: str = ""  # of several files of one format in model/, the one to read
+    pickle_digests: frozenset[str] = frozenset()  # SHA-256 of pickles that the operator lets be read
 
     def __call__(self, folder: Path, manifest: Manifest, where: str) -> "LoaderProcess":
         """The model in `folder`, once it is loaded.
@@ -83,10 +85,15 @@ class RowLoader:
         """
         bounds = self.bounds
         paths = leave_out_others([file.path for file in manifest.files], self.filename)
+        pickles = [file for file in manifest.files if file.path in paths and file.path.endswith(PICKLED)]
+        refused = [say_pickle(file.path, file.sha256) for file in pickles if file.sha256 not in self.pickle_digests]
+        if refused and choose_flavor(paths) == PICKLE:
+            raise BadRecord(where, refused)
         order = Load(
             folder=str(folder),
             flavor=choose_flavor(paths),
             paths=paths,
+            pickles=[file.path for file in pickles if file.sha256 in self.pickle_digests],
             scratch=tempfile.mkdtemp(prefix="switchyard-loader-"),
             memory_bytes=bounds.memory_bytes + bounds.memory_per_byte * manifest.size_bytes,
             load_s=bounds.load_s,

@@ -69,6 +69,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     model_filename: str = ""
     model_cache_dir: str
     model_loader_python: str = ""
+    model_pickle_digests: str = ""
     predict_rate: str = "1000/second"
     port: int = 0
     aip_http_port: int = 0
@@ -198,6 +199,10 @@ _PATTERNS = {
     "artifacts_uri": (r"file:///[^?#]+|gs://[^/?#]+(/[^?#]+)?", "be file:///<absolute path> or gs://<bucket>/<path>"),
     "results_url": (r"sqlite:///.+|postgresql\+psycopg://.+", "start with sqlite:/// or postgresql+psycopg://"),
     "live_history": ("yes|no", "be yes or no"),
+    "model_pickle_digests": (
+        r"sha256:[0-9a-f]{64}( *, *sha256:[0-9a-f]{64})*",
+        "be sha256:<64 hex digits>, several between commas",
+    ),
     "serving_url": (r"https?://[^/]+.*", "start with http:// or https://"),
     "serving_behind": ("iam", "be iam (Cloud Run's or a proxy's own check of who calls), or empty"),
     **dict.fromkeys(

@@ -50,7 +50,7 @@ def test_each_file_of_the_table_is_told_by_its_name() -> None:
     assert "| one `model/*.ubj` | XGBoost, UBJSON |" in PAGE
     assert "| `model/model.json` | XGBoost, JSON |" in PAGE
     assert choose_flavor(["model/churn.ubj"]) == choose_flavor(["model/model.json"]) == "xgboost"
-    assert choose_flavor(["model/xgb_model.pkl"]) == ""
+    assert choose_flavor(["model/xgb_model.pkl"]) == "pickle"
     assert "| one `model/*.skops` | scikit-learn, by skops |" in PAGE
     assert choose_flavor(["model/churn.skops"]) == "sklearn"
     for flavor in SERVED:

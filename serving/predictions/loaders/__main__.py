@@ -19,6 +19,7 @@ from serving.predictions.loaders.wire import Answers, Ask, Load, Ready, Refused,
 from switchyard.core.predictions.signature import find_bad_answers
 
 MAX_SAID: Final = 500
+_EXTRAS: Final = dict.fromkeys(("sklearn", "skops", "joblib", "pandas"), "sklearn") | {"xgboost": "xgboost"}
 _SPARE_S: Final = 5.0
 """The server ends a process that is late. This process ends itself a little later, where the server is gone."""
 
@@ -84,13 +85,14 @@ def _send(replies: BinaryIO, message: Reply) -> None:
 def _load(order: Load) -> LoadedRows | Refused:
     with_deadline(order.load_s)
     try:
-        return load(Path(order.folder), order.flavor, order.paths)
+        return load(Path(order.folder), order.flavor, order.paths, order.pickles)
     except NotLoaded as err:
         return Refused(problems=list(err.problems), is_setup=isinstance(err, OtherLibrary))
     except ModuleNotFoundError as err:
+        extra = _EXTRAS.get(str(err.name), order.flavor)
         said = (
             f"a model of the flavor {order.flavor} needs {err.name}, which is not installed for {sys.executable}. "
-            f"Install it (pip install 'switchyard[{order.flavor}]'), or name another interpreter: MODEL_LOADER_PYTHON"
+            f"Install it (pip install 'switchyard[{extra}]'), or name another interpreter: MODEL_LOADER_PYTHON"
         )
         return Refused(problems=[said], is_setup=True)
     except MemoryError:

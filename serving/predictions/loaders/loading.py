@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from switchyard.core.predictions.signature import Row, Signature
-from switchyard.core.registry.flavors import MLFLOW, SKLEARN, XGBOOST
+from switchyard.core.registry.flavors import MLFLOW, PICKLE, SKLEARN, XGBOOST
 
 
 class LoadedRows(Protocol):
@@ -35,9 +35,9 @@ class OtherLibrary(NotLoaded):
     """Nothing is wrong with the files: what is installed here is older than what saved them."""
 
 
-def load(folder: Path, flavor: str, paths: Sequence[str]) -> LoadedRows:
+def load(folder: Path, flavor: str, paths: Sequence[str], pickles: Sequence[str] = ()) -> LoadedRows:
     """The model of that flavor in `folder`. Raises: NotLoaded: it is none, or of no flavor that is known here.
-    ModuleNotFoundError: its library is not installed."""
+    `pickles` are those that the operator lets be read. ModuleNotFoundError: its library is not installed."""
     if flavor == XGBOOST:
         from serving.predictions.loaders.xgboost_files import load_xgboost
 
@@ -49,5 +49,9 @@ def load(folder: Path, flavor: str, paths: Sequence[str]) -> LoadedRows:
     if flavor == MLFLOW:
         from serving.predictions.loaders.mlflow_folder import load_mlflow
 
-        return load_mlflow(folder, paths)
+        return load_mlflow(folder, paths, pickles)
+    if flavor == PICKLE:
+        from serving.predictions.loaders.pickle_files import load_pickle
+
+        return load_pickle(folder, paths, pickles)
     raise NotLoaded(f"no loader reads the flavor {flavor!r}")

@@ -9,12 +9,13 @@ import yaml
 
 from serving.predictions.loaders.loading import LoadedRows, NotLoaded
 from switchyard.core.predictions.mlmodel import MAX_BYTES, NotServed, read_mlmodel
+from switchyard.core.predictions.pickles import say_pickle
 from switchyard.core.registry.flavors import SKLEARN
 
 _FOLDER: Final = "model"
 
 
-def load_mlflow(folder: Path, paths: Sequence[str]) -> LoadedRows:
+def load_mlflow(folder: Path, paths: Sequence[str], pickles: Sequence[str] = ()) -> LoadedRows:
     """The model that `model/MLmodel` describes. Raises: NotLoaded: it describes none that can be served."""
     try:
         said = read_mlmodel(_read_yaml(folder / _FOLDER / "MLmodel"))
@@ -23,6 +24,13 @@ def load_mlflow(folder: Path, paths: Sequence[str]) -> LoadedRows:
     path = f"{_FOLDER}/{said.path}"
     if path not in paths:  # no other file was hashed
         raise NotLoaded(f"MLmodel names the file {said.path[:200]!r}, which is not one of the version's files")
+    if said.is_pickle:
+        if path not in pickles:
+            raise NotLoaded(f"MLmodel: {say_pickle(path)}")
+        from serving.predictions.loaders.pickle_files import read_sklearn_pickle
+        from serving.predictions.loaders.sklearn_files import SklearnModel
+
+        return SklearnModel(read_sklearn_pickle(folder / path), said.columns, said.predict_fn)
     if said.flavor == SKLEARN:
         from serving.predictions.loaders.sklearn_files import read_sklearn
 

@@ -19,6 +19,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True, tag=True, forbid_unknown_f
     folder: str
     flavor: str
     paths: list[str]  # the files below the folder; the loader looks for no others
+    pickles: list[str] = []  # those of the files that the operator lets be read as pickles
     scratch: str  # a folder where it may make files, all of them empty
     memory_bytes: int
     load_s: float

@@ -36,6 +36,7 @@ class MLmodel(msgspec.Struct, frozen=True, kw_only=True):
     path: str  # of its file, below the folder of MLmodel
     columns: tuple[Column, ...] | None = None  # None: the signature has none, or there is no signature
     predict_fn: str = "predict"  # what MLflow's own server calls
+    is_pickle: bool = False
 
 
 def read_mlmodel(said: Any) -> MLmodel:
@@ -60,13 +61,10 @@ def read_mlmodel(said: Any) -> MLmodel:
     columns = _read_columns(said.get("signature"))
     if flavor != "sklearn":
         return MLmodel(flavor=flavor, path=path, columns=columns)
-    if details.get("serialization_format") != "skops":  # MLflow before 3 has no other than pickles, and may not say so
-        raise NotServed(
-            f"MLmodel: the scikit-learn model in {path[:200]!r} is a pickle, which runs code when it is read. Make a "
-            f"safe file of it: switchyard convert {path[:200]} --to model.skops. Or log it again with "
-            'serialization_format="skops"'
-        )
-    return MLmodel(flavor=flavor, path=path, columns=columns, predict_fn=_read_predict_fn(flavors))
+    # MLflow before 3 has no other than pickles, and may not say so.
+    is_pickle = details.get("serialization_format") != "skops"
+    answers = _read_predict_fn(flavors)
+    return MLmodel(flavor=flavor, path=path, columns=columns, predict_fn=answers, is_pickle=is_pickle)
 
 
 def _read_predict_fn(flavors: Mapping[str, Any]) -> str:

@@ -82,6 +82,31 @@ def choose_kind(path: str) -> Kind:
     raise BadRequest(f"--to must end in one of {endings}; got {path}")
 
 
+def guess_kind(data: bytes) -> Kind:
+    """XGBoost's or scikit-learn's, by what the pickle names: it may then name nothing else."""
+    xgboost, sklearn, _ = KINDS
+    return xgboost if any(name.startswith("xgboost.") for name in list_names(data)) else sklearn
+
+
+def say_pickle(path: str, sha256: str = "") -> str:
+    """Why a pickle is not served, and what to do."""
+    agree = f"MODEL_PICKLE_DIGESTS=sha256:{sha256}" if sha256 else "MODEL_PICKLE_DIGESTS"
+    return (
+        f"{path[:200]} is a pickle, which runs code when it is read, and was not read. Make a safe file of it: "
+        f"switchyard convert {path[:200]} --to <file>.ubj (XGBoost) or <file>.skops (scikit-learn). If you know who "
+        f"made it, you can have it read in a process of its own: {agree}"
+    )
+
+
+def read_digests(said: str) -> frozenset[str]:
+    """The SHA-256 of each pickle that MODEL_PICKLE_DIGESTS names.
+
+    >>> sorted(read_digests("sha256:" + "a" * 64 + ", sha256:" + "b" * 64)) == ["a" * 64, "b" * 64]
+    True
+    """
+    return frozenset(each.strip().removeprefix("sha256:") for each in said.split(",") if each.strip())
+
+
 def may_name(kind: Kind, module: str, name: str) -> bool:
     """Whether a pickle of that kind may name this at all. A class of the packages may still be refused, where it turns
     out to be another module's.

@@ -7,9 +7,11 @@ TWO_TOWER: Final = "two-tower"
 MLFLOW: Final = "mlflow"
 XGBOOST: Final = "xgboost"
 SKLEARN: Final = "sklearn"
+PICKLE: Final = "pickle"
+PICKLED: Final = (".pkl", ".pickle", ".joblib")
 
 _XGBOOST_JSON: Final = "model/model.json"
-OF_ROWS: Final = frozenset({XGBOOST, SKLEARN, MLFLOW})
+OF_ROWS: Final = frozenset({XGBOOST, SKLEARN, PICKLE, MLFLOW})
 """Flavors that answer rows of columns, and are read by a process of their own."""
 
 
@@ -22,8 +24,8 @@ def choose_flavor(paths: Iterable[str]) -> str:
     'mlflow'
     >>> choose_flavor(["model/churn.ubj", "model/notes.json"])
     'xgboost'
-    >>> choose_flavor(["model/churn.skops"])
-    'sklearn'
+    >>> choose_flavor(["model/churn.skops", "model/old.pkl"]), choose_flavor(["model/old.pkl"])
+    ('sklearn', 'pickle')
     """
     listed = list(paths)
     if any(path.startswith("embeddings/") for path in listed):
@@ -32,7 +34,9 @@ def choose_flavor(paths: Iterable[str]) -> str:
         return MLFLOW
     if find_xgboost_file(listed):
         return XGBOOST
-    return SKLEARN if find_sklearn_file(listed) else ""
+    if find_sklearn_file(listed):
+        return SKLEARN
+    return PICKLE if find_pickle(listed) else ""
 
 
 def find_xgboost_file(paths: Iterable[str]) -> str | None:
@@ -55,4 +59,14 @@ def find_sklearn_file(paths: Iterable[str]) -> str | None:
     'model/churn.skops'
     """
     found = [path for path in paths if path.startswith("model/") and path.count("/") == 1 and path.endswith(".skops")]
+    return found[0] if len(found) == 1 else None
+
+
+def find_pickle(paths: Iterable[str]) -> str | None:
+    """The one pickle in ``model/``; None: there is none, or there are two.
+
+    >>> find_pickle(["model/xgb_model.pkl", "model/notes.json"])
+    'model/xgb_model.pkl'
+    """
+    found = [path for path in paths if path.startswith("model/") and path.count("/") == 1 and path.endswith(PICKLED)]
     return found[0] if len(found) == 1 else None

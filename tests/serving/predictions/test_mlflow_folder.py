@@ -21,7 +21,7 @@ def write(folder: Path, text: str) -> Path:
     [
         (HOSTILE, "What loader_module names is never imported"),
         ("flavors: {lightgbm: {data: model.lgb}}", "its flavors are lightgbm; served are xgboost"),
-        ("flavors: {sklearn: {pickled_model: model.pkl}}", "switchyard convert model.pkl --to model.skops"),
+        ("flavors: {sklearn: {pickled_model: model.pkl}}", "switchyard convert model/model.pkl --to <file>.ubj"),
         (
             "flavors: {sklearn: {pickled_model: model.skops, serialization_format: skops}, "
             "python_function: {predict_fn: __reduce__}}",
@@ -39,7 +39,7 @@ def test_what_it_names_is_never_run(tmp_path: Path, text: str, problem: str) -> 
     """No module is imported that was not before."""
     before = set(sys.modules)
     with pytest.raises(NotLoaded) as raised:
-        load(write(tmp_path, text), "mlflow", ["model/MLmodel", "model/model.ubj"])
+        load(write(tmp_path, text), "mlflow", ["model/MLmodel", "model/model.ubj", "model/model.pkl"])
     assert problem in str(raised.value)
     new = {name.partition(".")[0] for name in set(sys.modules) - before}
     assert new <= {"yaml", "_yaml", "serving", "switchyard"}

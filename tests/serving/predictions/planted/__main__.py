@@ -120,7 +120,7 @@ def _run_thread() -> None:
     thread.join()
 
 
-def load(folder: Path, flavor: str, paths: Sequence[str]) -> Planted:
+def load(folder: Path, flavor: str, paths: Sequence[str], pickles: Sequence[str] = ()) -> Planted:
     """In the place of `loaders.loading.load`."""
     said = json.loads((folder / "model" / "model.json").read_text())
     do(said.get("load", ""), folder, [])

@@ -1,5 +1,6 @@
 """Folders that MLflow itself has written, through registry and server: `make test-models` builds it."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,4 +68,16 @@ def test_a_folder_with_a_pickle_is_refused_with_the_command_that_converts_it(wor
     """MLflow 2 knows no other format."""
     promote(world.place.models, register_folder(world.place.models, sklearn.folder / "pickle"))
     with open_client(world.application(model_loader_python=sklearn.python)) as client:
-        assert "switchyard convert model.pkl --to model.skops" in client.get("/health").json()["why"]
+        why = client.get("/health").json()["why"]
+    assert "model/model.pkl is a pickle, which runs code when it is read, and was not read" in why
+
+
+def test_a_pickle_that_an_operator_names_answers_all_the_same(world: World, sklearn: Saved) -> None:
+    """By its own SHA-256, and in a process of its own."""
+    folder = sklearn.folder / "pickle"
+    promote(world.place.models, register_folder(world.place.models, folder))
+    digest = hashlib.sha256((folder / "model" / "model.pkl").read_bytes()).hexdigest()
+    named = world.application(model_loader_python=sklearn.python, model_pickle_digests=f"sha256:{digest}")
+    with open_client(named) as client:
+        answer = client.post("/invocations", json={"dataframe_split": sklearn.said["split"]})
+    assert [said["prediction"] for said in answer.json()["predictions"]] == sklearn.said["answers"]["pickle"]

@@ -1,6 +1,7 @@
 """Trains XGBoost models and prints what XGBoost itself answers: `python train_xgboost.py <folder> <seed>`."""
 
 import json
+import pickle
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ def main(folder: Path, seed: int) -> dict[str, Any]:
     answers["many"] = _save(many, folder, "many", "json", many.predict_proba(rows))
     early = xgboost.XGBRegressor(n_estimators=200, learning_rate=0.7, early_stopping_rounds=3)
     early.fit(x[:200], sums[:200], eval_set=[(x[200:], sums[200:])], verbose=False)
+    (folder / "early.pkl").write_bytes(pickle.dumps(early))
     assert early.best_iteration + 1 < early.get_booster().num_boosted_rounds()
     answers["early"] = _save(early, folder, "early", "ubj", early.predict(rows))
 

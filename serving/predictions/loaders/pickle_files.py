@@ -1,0 +1,119 @@
+"""Pickles of XGBoost and scikit-learn models: read only where someone has agreed to it, by `switchyard convert` or by
+MODEL_PICKLE_DIGESTS, and never in the server's process. What a pickle names must be a class of its library or a plain
+value. That is a fence, and no proof that its code is harmless."""
+
+import io
+import pickle
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from serving.predictions.loaders.loading import LoadedRows, NotLoaded
+from switchyard.core.predictions.pickles import (
+    FUNCTIONS,
+    KINDS,
+    PREFIX_OF_FUNCTIONS,
+    SUFFIXES_OF_FUNCTIONS,
+    Kind,
+    guess_kind,
+    may_name,
+    say_pickle,
+)
+from switchyard.core.registry.flavors import find_pickle
+
+if TYPE_CHECKING:
+    from serving.predictions.loaders.xgboost_files import XGBoostModel
+
+
+def load_pickle(folder: Path, paths: Sequence[str], pickles: Sequence[str]) -> LoadedRows:
+    """The only pickle in `folder`, if `pickles` has it. Raises: NotLoaded: it is none that can be served."""
+    path = find_pickle(paths)
+    if path is None or path not in pickles:
+        raise NotLoaded(say_pickle(path or "model/"))
+    if guess_kind((folder / path).read_bytes()).name == "xgboost":
+        _, model = read_xgboost_pickle(folder / path)
+        return model
+    from serving.predictions.loaders.sklearn_files import SklearnModel
+
+    return SklearnModel(read_sklearn_pickle(folder / path))
+
+
+def read_xgboost_pickle(path: Path) -> "tuple[Any, XGBoostModel]":
+    """What the pickle holds, and the same as our `XGBoostModel`. Raises: NotLoaded: it is another kind."""
+    from serving.predictions.loaders.xgboost_files import XGBoostModel
+
+    kind = KINDS[0]
+    old = Unpickler(kind, path).load()
+    booster = old.get_booster() if hasattr(old, "get_booster") else old
+    if not hasattr(old, "save_model") or not hasattr(booster, "num_boosted_rounds"):
+        raise refuse(old, kind)
+    # The scikit-learn classes leave out the trees after the best one; a Booster does not.
+    best = booster.attr("best_iteration") if old is not booster else None
+    return old, XGBoostModel(booster, None, trees=(0, 0 if best is None else int(best) + 1))
+
+
+def read_sklearn_pickle(path: Path) -> Any:
+    """What the pickle, or the file of joblib's, holds. Raises: NotLoaded: it is another kind, or of another version."""
+    from joblib.numpy_pickle import NumpyUnpickler
+    from joblib.numpy_pickle_utils import _validate_fileobject_and_memmap
+
+    from serving.predictions.loaders.sklearn_files import find_other_version, warned_of_versions
+
+    kind = KINDS[1]
+
+    class Reader(NumpyUnpickler):  # type: ignore[misc]  # joblib has no types
+        """Reads joblib's files too, whose arrays stand between a pickle's parts."""
+
+        def find_class(self, module: str, name: str) -> Any:
+            return find(kind, module, name, super().find_class)
+
+    with (
+        warned_of_versions() as warned,
+        path.open("rb") as raw,
+        _validate_fileobject_and_memmap(raw, str(path), None) as (file, _),  # one that is compressed, too
+    ):
+        old = Reader(str(path), file, ensure_native_byte_order=True).load()
+    if other := find_other_version(warned):
+        raise NotLoaded(other)
+    if not hasattr(old, "get_params") or not hasattr(old, "predict"):
+        raise refuse(old, kind)
+    return old
+
+
+class Unpickler(pickle.Unpickler):
+    """One that finds what a pickle of its kind may name."""
+
+    def __init__(self, kind: Kind, path: Path) -> None:
+        super().__init__(io.BytesIO(path.read_bytes()))
+        self._kind = kind
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Raises: NotLoaded: the pickle names something else."""
+        return find(self._kind, module, name, super().find_class)
+
+
+def find(kind: Kind, module: str, name: str, find_class: Callable[[str, str], Any]) -> Any:
+    """What a pickle names. Raises: NotLoaded: it is nothing that such a model is made of."""
+    refused = NotLoaded(
+        f"it names {module[:80]}.{name[:80]}. No {kind.title} has a use for that. It was not called, and nothing was "
+        "made"
+    )
+    if not may_name(kind, module, name):
+        raise refused
+    found = find_class(module, name)
+    if f"{module}.{name}" in FUNCTIONS or name.startswith(PREFIX_OF_FUNCTIONS) or name in SUFFIXES_OF_FUNCTIONS:
+        return found
+    is_of_package = str(getattr(found, "__module__", "")).partition(".")[0] in kind.packages
+    if (isinstance(found, type) and is_of_package) or type(found).__name__ == "ufunc":
+        return found
+    raise refused
+
+
+def refuse(old: Any, kind: Kind) -> NotLoaded:
+    """That a pickle holds something else, by the name of its class."""
+    return NotLoaded(f"it holds a {say_class(old)}, which is no {kind.title}")
+
+
+def say_class(old: Any) -> str:
+    """The full name of its class."""
+    return f"{type(old).__module__}.{type(old).__qualname__}"

@@ -1,0 +1,83 @@
+"""Pickles in the registry: never read in the server, and in a loader's process only where an operator's setting names
+them."""
+
+import hashlib
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serving.predictions.loaders.loading import NotLoaded, load
+from serving.predictions.loaders.pickle_files import Unpickler
+from switchyard.clients.settings import read_settings
+from switchyard.core.errors import BadSetup
+from switchyard.core.predictions.pickles import KINDS
+from tests.predicting import promote, register_folder
+from tests.serving.predictions.planting import PLANTED, add_planted
+from tests.serving.predictions.world import World, open_client
+
+
+class Hostile:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return os.system, (f"touch {self.path}",)
+
+
+def write(folder: Path) -> Path:
+    (folder / "model").mkdir(parents=True)
+    (folder / "model" / "xgb_model.pkl").write_bytes(pickle.dumps(Hostile(folder / "written")))
+    return folder
+
+
+def test_a_pickle_is_refused_and_the_old_model_answers_on(world: World, tmp_path: Path) -> None:
+    """No process is started; the reason has the command, and the setting with the file's digest."""
+    promote(world.place.models, add_planted(world, 1))
+    app = world.application(open_rows=PLANTED)
+    folder = write(tmp_path / "pickled")
+    digest = hashlib.sha256((folder / "model" / "xgb_model.pkl").read_bytes()).hexdigest()
+    promote(world.place.models, register_folder(world.place.models, folder))
+    app.routes.holder.look()
+    with open_client(app) as client:
+        why = client.get("/health").json()["why"]
+        assert client.post("/predict", json={"instances": [{"a": 1.5, "n": 2}]}).status_code == 200
+    assert "switchyard convert model/xgb_model.pkl --to <file>.ubj" in why
+    assert f"MODEL_PICKLE_DIGESTS=sha256:{digest}" in why
+    assert not (folder / "written").exists()
+
+
+def test_a_pickle_that_is_named_is_read_in_a_process_of_its_own(world: World, tmp_path: Path) -> None:
+    """Not by the server: what reads it is not installed here, and that is what it says."""
+    folder = write(tmp_path / "pickled")
+    digest = hashlib.sha256((folder / "model" / "xgb_model.pkl").read_bytes()).hexdigest()
+    promote(world.place.models, register_folder(world.place.models, folder))
+    app = world.application(model_pickle_digests=f"sha256:{digest}")
+    with open_client(app) as client:
+        assert "pip install 'switchyard[sklearn]'" in client.get("/health").json()["why"]
+    assert not (folder / "written").exists()
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_a_name_that_no_model_needs_is_refused_before_it_is_called(tmp_path: Path, kind: Any) -> None:
+    """Of each kind."""
+    folder = write(tmp_path)
+    with pytest.raises(NotLoaded, match=rf"it names {os.system.__module__}\.system"):
+        Unpickler(kind, folder / "model" / "xgb_model.pkl").load()
+    assert not (folder / "written").exists()
+
+
+def test_the_loader_reads_no_pickle_that_it_was_not_told_of(tmp_path: Path) -> None:
+    """Also where the server did not look."""
+    with pytest.raises(NotLoaded, match="was not read"):
+        load(write(tmp_path), "pickle", ["model/xgb_model.pkl"])
+    assert not (tmp_path / "written").exists()
+
+
+@pytest.mark.parametrize("value", ["xgb_model.pkl", "sha256:abc", "sha256:" + "A" * 64, "sha256:" + "a" * 64 + ",all"])
+def test_a_setting_that_names_no_digest_is_refused(value: str) -> None:
+    """A slip does not open the door."""
+    with pytest.raises(BadSetup, match="MODEL_PICKLE_DIGESTS must be sha256:<64 hex digits>"):
+        read_settings({"MODEL_PICKLE_DIGESTS": value})
