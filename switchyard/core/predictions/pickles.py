@@ -38,6 +38,7 @@ _PLAIN: Final = (
     *(f"{module}._reconstructor" for module in ("copyreg", "copy_reg")),
     *("_codecs.encode", "collections.OrderedDict", "collections.defaultdict", "collections.deque"),
     *(f"{module}.{name}" for module in ("builtins", "__builtin__") for name in ("set", "frozenset", "slice")),
+    *("__builtin__.long", "__builtin__.unicode"),  # what protocols before 3 call int and str
     *(
         f"{module}.{name}"
         for module in ("builtins", "__builtin__")

@@ -54,6 +54,7 @@ class Hostile:
         (TOKENIZER, "keras.src.legacy.preprocessing.text", "Tokenizer", True),
         (TOKENIZER, "keras.layers", "Lambda", False),
         (TOKENIZER, "collections", "OrderedDict", True),
+        (TOKENIZER, "__builtin__", "long", True),
         (TOKENIZER, "numpy.core.multiarray", "_reconstruct", False),
     ],
 )
