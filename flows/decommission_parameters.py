@@ -24,7 +24,8 @@ By = Annotated[
 KnownCallers = Annotated[
     tuple[str, ...],
     Meta(
-        description="a user agent or account, or part of it, whose requests to MLflow are no surprise: your own reads"
+        description="the whole name of a user agent or account whose requests to MLflow are no surprise (your own "
+        "reads), or a user agent in any version: 'python-requests/*'; it is one of the rules that people approve"
     ),
 ]
 _PLACE = "^(|(file|gs)://.+)$"
@@ -130,8 +131,8 @@ class DecommissionNextParameters(msgspec.Struct, frozen=True, kw_only=True, forb
         str,
         Meta(
             pattern="^(|(sha256:)?[0-9a-f]{12,64})$",
-            description="the inventory's digest, as the plan shows it, or its first 12 digits or more: you approve the "
-            "deletion of all that it lists",
+            description="the digest over inventory and rules, as plan and status show it, or its first 12 digits or "
+            "more: you approve the deletion of all that the inventory lists, by these rules",
         ),
     ] = ""
     known_callers: KnownCallers = ()

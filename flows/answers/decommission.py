@@ -10,6 +10,8 @@ from switchyard.core.decommission.approvals import Statement, to_commands
 from switchyard.core.decommission.outcomes import Planned, Status, Taken
 from switchyard.core.decommission.plan import Plan, to_text
 from switchyard.core.decommission.record import Record, to_markdown
+from switchyard.core.decommission.rules import to_approved_digest, to_rules_digest
+from switchyard.core.decommission.rules import to_json as to_rules_json
 from switchyard.core.decommission.states import State
 from switchyard.core.errors import SwitchyardError
 
@@ -39,6 +41,8 @@ class DecommissionStatusResult(msgspec.Struct, frozen=True, kw_only=True):
     since: datetime
     by: str
     inventory: str
+    rules: str  # as they are approved; their digest is of exactly this text
+    approved: str  # what a person types to approve
     following: State | None
     needs: tuple[str, ...]
     done: tuple[str, ...]
@@ -56,6 +60,8 @@ class DecommissionStatusResult(msgspec.Struct, frozen=True, kw_only=True):
             f"decommission {self.name}: {self.state.value} since {self.since.astimezone(UTC):%Y-%m-%d %H:%M} UTC, by "
             f"{self.by or 'someone without a name'}",
             f"inventory  {self.inventory}",
+            f"rules      {self.rules}",
+            f"approve    {self.approved} (inventory and rules)",
             f"done       {len(self.done)} of {len(self.done) + len(self.open)} acts",
             f"back       {self.back}",
         ]
@@ -141,7 +147,11 @@ def to_status_result(status: Status, approvals_folder: str, now: datetime) -> De
     is_signed = walk.rules.approvals > 1 and status.following in (State.APPROVED, State.DELETING)
     expires_at = (now + _SIGNED_FOR).replace(microsecond=0)
     statement = Statement(
-        digest=walk.inventory, state=State.APPROVED.value, approver="you@example.com", expires_at=expires_at
+        digest=walk.inventory,
+        rules=to_rules_digest(walk.rules),
+        state=State.APPROVED.value,
+        approver="you@example.com",
+        expires_at=expires_at,
     )
     return DecommissionStatusResult(
         name=walk.name,
@@ -149,6 +159,8 @@ def to_status_result(status: Status, approvals_folder: str, now: datetime) -> De
         since=walk.since,
         by=walk.by,
         inventory=walk.inventory,
+        rules=to_rules_json(walk.rules),
+        approved=to_approved_digest(walk.inventory, walk.rules),
         following=status.following,
         needs=status.needs,
         done=status.done,

@@ -45,7 +45,7 @@ from switchyard.core.decommission.record import Record, to_markdown, to_record
 from switchyard.core.decommission.record import to_json as record_to_json
 from switchyard.core.decommission.resources import Cost, Sought
 from switchyard.core.decommission.rows import Step, Walk
-from switchyard.core.decommission.rules import Rules
+from switchyard.core.decommission.rules import Rules, check_known_callers
 from switchyard.core.decommission.states import MOVES, EvidenceName, State, next_state
 from switchyard.core.errors import BadRequest, NotFound
 from switchyard.core.ports import ABSENT, ANY
@@ -73,8 +73,10 @@ def plan(site: Site, name: str, sought: Sought, rules: Rules, *, by: str, dry_ru
     """Finds all, saves it, and begins a walk. A second call that finds the same changes nothing; another inventory
     begins a new walk, as long as nothing was stopped.
 
-    Raises: BadRequest: nothing was found, the walk has begun to act, or what must stay lies in a bucket that goes;
+    Raises: BadRequest: a known caller is no whole name, nothing was found, the walk has begun to act, or what must
+        stay lies in a bucket that goes;
         BadSetup, BadRecord, TryAgain: as the ports."""
+    check_known_callers(rules.known_callers)
     found = site.decommissions.find(name)
     is_at_work = found is not None and found.state not in (State.UNDONE, State.COST_CHECKED)
     if found is not None and is_at_work and has_acted(site.decommissions.list_steps(name, walk=found.walk)):
@@ -123,6 +125,7 @@ def take_next(site: Site, name: str, wanted: Wanted) -> Taken:
 
     Raises: BadRequest: there is nothing to go on with; StaleWrite, BadSetup, TryLater: an act was stopped, and the
         steps say by what; TryAgain: it may pass by itself."""
+    check_known_callers(wanted.known_callers)
     walk = _find(site, name)
     following = next_state(walk.state)
     if following is None:
@@ -300,7 +303,7 @@ class _Next:
                 Approver(
                     who=wanted.by,
                     how="typed",
-                    digest=against.inventory if is_typed(against.inventory, wanted.confirm) else wanted.confirm,
+                    digest=_to_typed(wanted.confirm, against),
                     state=State.APPROVED.value,
                     approved_at=now,
                     expires_at=now + TYPED_FOR,
@@ -329,6 +332,12 @@ class _Next:
             dry_run=self._wanted.dry_run,
             digest=self._walk.inventory,
         )
+
+
+def _to_typed(confirm: str, against: Against) -> str:
+    """The digest that was meant; what is no beginning of one stays as it was typed."""
+    meant = (digest for digest in (against.approved, against.inventory) if is_typed(digest, confirm))
+    return next(meant, confirm)
 
 
 def undo(site: Site, name: str, *, by: str, dry_run: bool = False) -> Taken:

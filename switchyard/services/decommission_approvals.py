@@ -5,7 +5,7 @@ from switchyard.core.decommission.approvals import Refused, Wanted, rule
 from switchyard.core.decommission.evidence import Approver
 from switchyard.core.decommission.gates import Against
 from switchyard.core.decommission.readers import HandedIn
-from switchyard.core.decommission.rules import to_approvals_folder
+from switchyard.core.decommission.rules import to_approvals_folder, to_rules_digest
 
 _HOW = {"ssh": "ssh signature", "google": "Google ID token"}
 
@@ -27,6 +27,7 @@ class FolderApprovals:
             found,
             Wanted(
                 digest=against.inventory,
+                rules=to_rules_digest(against.rules),
                 state=state,
                 number=against.rules.approvals,
                 own_accounts=(own,) if own else (),
@@ -38,7 +39,7 @@ class FolderApprovals:
                 Approver(
                     who=one.statement.approver,
                     how=_HOW[one.how],
-                    digest=against.inventory,
+                    digest=against.approved,
                     state=state,
                     approved_at=against.now,  # a signature has no time of its own
                     expires_at=one.expires_at,

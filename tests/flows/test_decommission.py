@@ -29,7 +29,7 @@ FLAGS = (
     *("--services", "mlflow", "--instances", "mlflow-db", "--instances", "a-replica", "--triggers", "mlflow-push"),
     *("--buckets", "mlflow-artifacts", "--accounts", "mlflow@shop-1.iam.gserviceaccount.com"),
     *("--secrets", "mlflow-password", "--references", "mlflow-abc.a.run.app", "--controls", "run-service=serving"),
-    *("--known-callers", "switchyard/", "--by", "ann"),
+    *("--known-callers", "switchyard/*", "--by", "ann"),
 )
 
 
@@ -67,7 +67,7 @@ def test_flags_say_what_is_sought_and_what_is_asked(outside: Outside) -> None:
     assert sought.labels == {"app": "mlflow"}
     assert sought.controls == {Kind.RUN_SERVICE: "serving"}
     rules = to_rules(wanted)
-    assert (rules.quiet_again_days, rules.approvals, rules.known_callers) == (9, 2, ("switchyard/",))
+    assert (rules.quiet_again_days, rules.approvals, rules.known_callers) == (9, 2, ("switchyard/*",))
     assert rules.switched_at is not None
     assert rules.switched_at.utcoffset() is not None
     assert rules.export_uri == f"{connect().settings.artifacts_uri}/mlflow-export"

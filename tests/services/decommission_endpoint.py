@@ -52,7 +52,7 @@ class EndpointWorld(World):
         )
         self.rules = Rules(
             switched_at=project.world.now - timedelta(days=30),
-            known_callers=("switchyard/",),
+            known_callers=("switchyard/*",),
             export_uri=self.rules.export_uri,
             folder_uri=self.rules.folder_uri,
         )

@@ -38,7 +38,7 @@ from switchyard.core.decommission.resources import (
     Sought,
 )
 from switchyard.core.decommission.rows import Step, Walk
-from switchyard.core.decommission.rules import Rules
+from switchyard.core.decommission.rules import Rules, to_approved_digest
 from switchyard.core.decommission.states import State
 from switchyard.core.errors import BadRecord, BadRequest, BadSetup, NotFound, StaleWrite, TryAgain
 from switchyard.core.ports import Objects
@@ -409,7 +409,7 @@ class World:
         self.ports = open_results(url)
         self.rules = Rules(
             switched_at=START - timedelta(days=30),
-            known_callers=("switchyard/",),
+            known_callers=("switchyard/*",),
             export_uri=f"file://{folder}/export",
             folder_uri=f"file://{folder}/decommission",
         )
@@ -469,7 +469,7 @@ class World:
             case State.SOFT_STOPPED:
                 self.now = max(self.now, self.walk.since + timedelta(days=8))
             case State.QUIET_AGAIN | State.APPROVED | State.DELETING:
-                return {"confirm": self.walk.inventory}
+                return {"confirm": to_approved_digest(self.walk.inventory, self.walk.rules)}
             case State.GONE:
                 self.now = max(self.now, self.walk.since + timedelta(days=9))
                 return {"costs_seen": True}

@@ -10,6 +10,7 @@ import pytest
 from switchyard.core.decommission.inventory import read_inventory
 from switchyard.core.decommission.readers import Needed
 from switchyard.core.decommission.resources import Caller, Cost, Kind, Operation, Resource
+from switchyard.core.decommission.rules import to_approved_digest
 from switchyard.core.decommission.states import MOVES, State
 from switchyard.core.errors import BadRecord, BadRequest, BadSetup, StaleWrite, TryAgain
 from switchyard.services import decommission
@@ -343,12 +344,26 @@ def test_nothing_is_deleted_without_the_digest(world: World) -> None:
     world.go(State.QUIET_AGAIN)
     assert "0 of 1 approvals" in world.next().refusals[-1]
     assert world.next(confirm="sha256:" + "0" * 64).refusals
-    assert world.next(confirm=world.walk.inventory[:18]).refusals
-    assert world.next(confirm=world.walk.inventory[7:19]).state is State.APPROVED
+    approved = to_approved_digest(world.walk.inventory, world.walk.rules)
+    assert world.next(confirm=approved[:18]).refusals
+    assert "without the rules" in world.next(confirm=world.walk.inventory).refusals[0]
+    assert world.next(confirm=approved[7:19]).state is State.APPROVED
     world.now += timedelta(hours=25)
     assert "expired" in world.next().refusals[0]
     assert not [act for act in world.google.writes if act[0] == "delete"]
-    assert world.next(confirm=world.walk.inventory).state is State.DELETING
+    assert world.next(confirm=approved).state is State.DELETING
+
+
+def test_a_caller_who_is_excused_after_the_approval_takes_it_away(world: World) -> None:
+    """What was approved is a deletion by other rules: nothing is deleted until someone approves these."""
+    world.plan()
+    world.go(State.APPROVED)
+    world.use.callers = [STRANGER]
+    assert "--known-callers python-requests/2.32" in world.next().refusals[0]
+    refused = world.next(known_callers=("python-requests/*",)).refusals
+    assert any("rules were changed since" in refusal for refusal in refused)
+    assert not [act for act in world.google.writes if act[0] == "delete"]
+    assert world.next(**world.confirm()).state is State.DELETING
 
 
 def test_a_permission_that_is_missing_is_said_before_the_first_act(world: World) -> None:
@@ -434,11 +449,13 @@ def test_a_list_that_lags_is_waited_for(world: World) -> None:
 
 
 def test_known_callers_that_are_named_later_are_kept(world: World) -> None:
-    """With the walk's other rules."""
+    """With the walk's other rules; what would excuse others is not taken at all."""
     world.plan()
+    with pytest.raises(BadRequest, match="takes the whole name"):
+        world.next(known_callers=("*",))
     world.go(State.VERIFIED)
     world.use.callers = [STRANGER]
     world.go(State.EXPORTED)
     assert world.next().refusals
-    assert world.next(known_callers=("python-requests/",)).state is State.QUIET
-    assert world.walk.rules.known_callers == ("switchyard/", "python-requests/")
+    assert world.next(known_callers=("python-requests/*",)).state is State.QUIET
+    assert world.walk.rules.known_callers == ("switchyard/*", "python-requests/*")

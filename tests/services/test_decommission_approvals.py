@@ -9,10 +9,11 @@ import pytest
 
 from switchyard.clients.connect import Outside
 from switchyard.clients.settings import read_settings
+from switchyard.core.decommission.approvals import Statement
 from switchyard.core.decommission.evidence import ApprovalEvidence
 from switchyard.core.decommission.gates import Against, check_approval
 from switchyard.core.decommission.readers import HandedIn
-from switchyard.core.decommission.rules import Rules, to_approvals_folder
+from switchyard.core.decommission.rules import Rules, to_approvals_folder, to_rules_digest
 from switchyard.core.decommission.states import State
 from switchyard.services.decommission_approvals import FolderApprovals
 from tests.clients.approvals.test_approvals import DIGEST, NOW, Desk, make_statement
@@ -33,6 +34,11 @@ def against(desk: Desk, **rules: Any) -> Against:
     return Against(inventory=f"sha256:{DIGEST}", rules=Rules(**given), now=NOW)
 
 
+def make_own(desk: Desk, approver: str, **fields: str) -> Statement:
+    """By the desk's rules."""
+    return make_statement(approver, **{"rules": to_rules_digest(against(desk).rules), **fields})
+
+
 def hand_in(desk: Desk, found: Against, **settings: str) -> HandedIn:
     outside = Outside(read_settings({"APPROVERS_FILE": str(desk.allow), **settings}))
     return FolderApprovals(outside)(found, State.APPROVED.value)
@@ -48,7 +54,7 @@ def check(handed_in: HandedIn, found: Against) -> list[str]:
 def test_two_people_who_signed_pass_until_the_first_statement_expires(desk: Desk) -> None:
     """To delete, too; and no longer."""
     for name in ("alice", "bob"):
-        desk.hand_in(name, make_statement(f"{name}@example.com"), key=name)
+        desk.hand_in(name, make_own(desk, f"{name}@example.com"), key=name)
     found = against(desk)
     handed_in = hand_in(desk, found)
     assert [(one.who, one.how) for one in handed_in.approvers] == [
@@ -62,11 +68,24 @@ def test_two_people_who_signed_pass_until_the_first_statement_expires(desk: Desk
 
 def test_what_does_not_count_is_named_where_too_few_approve(desk: Desk) -> None:
     """One has signed for another inventory; who the flow runs as may not approve."""
-    desk.hand_in("alice", make_statement("alice@example.com", digest="cd" * 32), key="alice")
-    desk.hand_in("bob", make_statement("bob@example.com"), key="bob")
+    desk.hand_in("alice", make_own(desk, "alice@example.com", digest="cd" * 32), key="alice")
+    desk.hand_in("bob", make_own(desk, "bob@example.com"), key="bob")
     found = against(desk)
     refusals = check(hand_in(desk, found), found)
     assert refusals[0].startswith("Approval alice.txt (alice@example.com) does not count: it is about another")
+    assert "1 of 2 approvals" in refusals[-1]
+
+
+@pytest.mark.parametrize(
+    ("signed", "why"), [({"rules": ""}, "must be signed again"), ({"rules": "cd" * 32}, "it is about other rules")]
+)
+def test_a_statement_of_other_rules_must_be_signed_again(desk: Desk, signed: dict[str, str], why: str) -> None:
+    """Also one that was signed before statements named any."""
+    desk.hand_in("alice", make_own(desk, "alice@example.com"), key="alice")
+    desk.hand_in("bob", make_own(desk, "bob@example.com", **signed), key="bob")
+    found = against(desk)
+    refusals = check(hand_in(desk, found), found)
+    assert why in refusals[0]
     assert "1 of 2 approvals" in refusals[-1]
 
 
@@ -75,7 +94,7 @@ def test_who_the_flow_runs_as_does_not_approve(desk: Desk) -> None:
     robot = "robot@p.iam.gserviceaccount.com"
     with desk.allow.open("a") as allowed:
         allowed.write(f"{robot} {desk.make_key('robot')}\n")
-    desk.hand_in("robot", make_statement(robot), key="robot")
+    desk.hand_in("robot", make_own(desk, robot), key="robot")
     found = against(desk)
     assert [one.who for one in hand_in(desk, found).approvers] == [robot]
     own = hand_in(desk, found, IDENTITY_SERVICE_ACCOUNT=robot)

@@ -23,7 +23,8 @@ LEAST_TYPED: Final = 12
 MAX_BYTES: Final = 2_000
 """A statement's text is never longer."""
 
-_FIRST_LINE: Final = f"{NAMESPACE} 1"
+_FIRST_LINES: Final = (f"{NAMESPACE} 1", f"{NAMESPACE} 2")
+"""By format. A statement of format 1 says nothing of the rules: it is read, and refused with the reason."""
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _STATE: Final = re.compile(r"[a-z][a-z0-9_ -]{0,38}[a-z0-9]")
 _APPROVER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._%+-]*@[A-Za-z0-9][A-Za-z0-9.-]*")
@@ -33,12 +34,13 @@ How = Literal["ssh", "google"]
 
 
 class Statement(msgspec.Struct, frozen=True, kw_only=True):
-    """What a person signs: that all of one inventory may enter one state, until then."""
+    """What a person signs: that all of one inventory may enter one state by these rules, until then."""
 
     digest: str  # of the inventory: 64 hex digits, perhaps after `sha256:`
     state: str  # the state that the walk may enter, e.g. `approved`
     approver: str  # an e-mail address, as the allow-list has it
     expires_at: datetime  # aware UTC, whole seconds
+    rules: str = ""  # digest of the rules, as `digest`; empty: a statement of format 1, which no longer counts
 
 
 class Approval(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +64,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """What approvals are asked for."""
 
     digest: str
+    rules: str  # their digest
     state: str
     number: int  # different people; 0: the typed digest is enough
     own_accounts: tuple[str, ...]  # whom the flow runs as, and who started it: they may not approve
@@ -114,10 +117,11 @@ def to_text(statement: Statement) -> str:
     """The statement's one text, which is what is signed: equal statements, and only those, have equal texts.
 
     >>> from datetime import UTC, datetime
-    >>> print(to_text(Statement(digest="sha256:" + "ab" * 32, state="approved", approver="eve@example.com",
-    ...     expires_at=datetime(2026, 12, 6, tzinfo=UTC))), end="")
-    switchyard-decommission 1
+    >>> print(to_text(Statement(digest="sha256:" + "ab" * 32, rules="sha256:" + "cd" * 32, state="approved",
+    ...     approver="eve@example.com", expires_at=datetime(2026, 12, 6, tzinfo=UTC))), end="")
+    switchyard-decommission 2
     inventory: sha256:abababababababababababababababababababababababababababababababab
+    rules: sha256:cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd
     state: approved
     expires: 2026-12-06T00:00:00Z
     approver: eve@example.com
@@ -132,9 +136,10 @@ def to_text(statement: Statement) -> str:
     if statement.expires_at.tzinfo is None:
         raise BadRequest("the expiry of a statement has a zone; this one has none")
     return (
-        f"{_FIRST_LINE}\n"
+        f"{_FIRST_LINES[bool(statement.rules)]}\n"
         f"inventory: sha256:{to_digest(statement.digest)}\n"
-        f"state: {statement.state}\n"
+        + (f"rules: sha256:{to_digest(statement.rules)}\n" if statement.rules else "")
+        + f"state: {statement.state}\n"
         f"expires: {statement.expires_at.astimezone(UTC).strftime(_TIME)}\n"
         f"approver: {statement.approver}\n"
     )
@@ -182,6 +187,7 @@ def _parse(data: bytes) -> Statement:
     values = dict(line.split(": ", 1) for line in lines[1:] if line)
     return Statement(
         digest=to_digest(values["inventory"]),
+        rules=to_digest(values["rules"]) if "rules" in values else "",
         state=values["state"],
         expires_at=datetime.strptime(values["expires"], _TIME).replace(tzinfo=UTC),
         approver=values["approver"],
@@ -192,12 +198,11 @@ def rule(handed_in: Sequence[Approval | Unproved], wanted: Wanted, now: datetime
     """Which of these count, in the order in which they were handed in; of one person's the first that counts."""
     counted: list[Approval] = []
     refused: list[Refused] = []
-    digest = to_digest(wanted.digest)
     for one in handed_in:
         if isinstance(one, Unproved):
             refused.append(Refused(source=one.source, approver="", reason=one.reason))
             continue
-        reason = _find_fault(one, digest, wanted, now) or _find_double(one, counted)
+        reason = _find_fault(one, wanted, now) or _find_double(one, counted)
         if reason:
             refused.append(Refused(source=one.source, approver=one.statement.approver, reason=reason))
         else:
@@ -215,10 +220,20 @@ def is_typed(digest: str, typed: str) -> bool:
     return len(said) >= LEAST_TYPED and to_digest(digest).startswith(said)
 
 
-def _find_fault(one: Approval, digest: str, wanted: Wanted, now: datetime) -> str:
-    said = one.statement
+def _find_fault(one: Approval, wanted: Wanted, now: datetime) -> str:
+    said, digest, rules = one.statement, to_digest(wanted.digest), to_digest(wanted.rules)
     if to_digest(said.digest) != digest:
         return f"it is about another inventory (sha256:{to_digest(said.digest)[:12]}...), not sha256:{digest[:12]}..."
+    if not said.rules:
+        return (
+            "it is of format 1, which says nothing of the rules (known callers, days of quiet, what is given up). It "
+            "must be signed again. Sign what `switchyard decommission status` prints"
+        )
+    if to_digest(said.rules) != rules:
+        return (
+            f"it is about other rules (sha256:{to_digest(said.rules)[:12]}...), not sha256:{rules[:12]}...: they were "
+            "changed since. Sign what `switchyard decommission status` prints"
+        )
     if said.state != wanted.state:
         return f"it allows the state {said.state!r}, not {wanted.state!r}"
     if one.expires_at <= now:

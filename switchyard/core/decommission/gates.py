@@ -4,6 +4,7 @@ A refusal is a sentence: the fact, where, and what to do. No refusal: the gate i
 another inventory, from the future or too old refuses in every gate.
 """
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -28,7 +29,7 @@ from switchyard.core.decommission.evidence import (
     VerifyEvidence,
 )
 from switchyard.core.decommission.resources import Activity, Caller, Kept, Kind
-from switchyard.core.decommission.rules import Rules
+from switchyard.core.decommission.rules import Rules, is_known, to_approved_digest
 from switchyard.core.decommission.states import MOVES, EvidenceName, State
 
 FRESH: Final = timedelta(hours=1)
@@ -48,6 +49,11 @@ class Against(msgspec.Struct, frozen=True, kw_only=True):
     inventory: str  # the walk's digest
     rules: Rules
     now: datetime
+
+    @property
+    def approved(self) -> str:
+        """The digest that people approve: of the inventory and of the rules as they are now."""
+        return to_approved_digest(self.inventory, self.rules)
 
 
 def check(state: State, found: EvidenceSet, against: Against, *, proves: bool = False) -> tuple[str, ...]:
@@ -329,13 +335,21 @@ def check_unused(found: UseEvidence, rules: Rules) -> list[str]:
 
 
 def check_approval(found: ApprovalEvidence, against: Against, of: State) -> list[str]:
-    """Enough people approved this inventory, for this, and still do."""
+    """Enough people approved this inventory and these rules, for this, and still do."""
     refusals = list(found.refused)
     valid: set[str] = set()
     for one in found.approvers:
         who = one.who or "someone without a name"
-        if one.digest != against.inventory:
-            refusals.append(f"{who} approved inventory {one.digest}, not {against.inventory}. Ask again.")
+        if one.digest == against.inventory:
+            refusals.append(
+                f"{who} approved the inventory without the rules of this decommission (known callers, days of quiet, "
+                "what is given up). That no longer counts. Ask again."
+            )
+        elif one.digest != against.approved:
+            refusals.append(
+                f"{who} approved {one.digest}, not {against.approved}: another inventory, or its rules were changed "
+                "since. Ask again."
+            )
         elif one.state not in (State.APPROVED, State.DELETING):
             refusals.append(f"{who} approved {one.state!r}, not {State.APPROVED.value!r}. Ask again.")
         elif one.approved_at > against.now:
@@ -352,9 +366,13 @@ def check_approval(found: ApprovalEvidence, against: Against, of: State) -> list
             valid.add(one.who)
     if len(valid) < against.rules.approvals:
         refusals.append(
-            f"{len(valid)} of {against.rules.approvals} approvals of {against.inventory} are there to enter "
-            f"{of.value!r}. To approve: switchyard decommission next --confirm {against.inventory}"
-            + (", or signed statements (docs/approvals.md)" if against.rules.approvals > 1 else "")
+            f"{len(valid)} of {against.rules.approvals} approvals of {against.approved} are there to enter "
+            f"{of.value!r}. To approve: "
+            + (
+                "sign what `switchyard decommission status` prints (docs/approvals.md)"
+                if against.rules.approvals > 1
+                else f"switchyard decommission next --confirm {against.approved}"
+            )
         )
     return refusals if len(valid) < against.rules.approvals else []
 
@@ -452,11 +470,6 @@ def to_midnight_after(moment: datetime) -> datetime:
     return datetime(moment.year, moment.month, moment.day, tzinfo=UTC) + timedelta(days=1)
 
 
-def is_known(caller: Caller, rules: Rules) -> bool:
-    """True where its user agent or account was named as ours."""
-    return any(known and known in caller.who for known in rules.known_callers)
-
-
 def to_terraform_change(kind: Kind, name: str) -> str:
     """What to do with a resource that would come back with the next apply."""
     return (
@@ -487,7 +500,7 @@ def _find_change(one: ResourceNow) -> str:
 def _list_callers(callers: Sequence[Caller], rules: Rules, does: str) -> list[str]:
     return [
         f"{caller.who or 'An unknown caller'} {does}: {caller.requests} requests, the last at {_say(caller.last_at)}. "
-        "Switch it over; if it is one of ours, name it: --known-callers"
+        f"Switch it over; if it is one of ours, name it: --known-callers {shlex.quote(caller.who)}"
         for caller in callers
         if not is_known(caller, rules)
     ]

@@ -51,7 +51,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """What one `next` was told."""
 
     by: str
-    confirm: str = ""  # the inventory's digest, as a person typed it
+    confirm: str = ""  # the digest of inventory and rules, as a person typed it
     known_callers: tuple[str, ...] = ()  # besides those of the plan
     costs_seen: bool = False
     flow_account: str = ""

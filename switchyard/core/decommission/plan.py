@@ -9,7 +9,7 @@ from switchyard.core.decommission.gates import to_terraform_change
 from switchyard.core.decommission.inventory import Inventory
 from switchyard.core.decommission.order import PREPARED, STOPPED, is_replica, list_deletions, list_open_guards
 from switchyard.core.decommission.resources import Activity, Cost, Kind, Resource
-from switchyard.core.decommission.rules import Rules
+from switchyard.core.decommission.rules import Rules, to_approved_digest
 from switchyard.core.decommission.states import MOVES
 
 
@@ -82,6 +82,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """All of it, in the order of the deletion."""
 
     digest: str
+    approved: str  # what a person types to approve: the digest of inventory and rules
     project: str
     places: tuple[str, ...]
     lines: tuple[PlanLine, ...]
@@ -99,7 +100,8 @@ def to_plan(inventory: Inventory, rules: Rules, costs: Sequence[Cost] = ()) -> P
     paid = {cost.resource: f"{cost.amount:.2f} {cost.currency}" for cost in costs}
     places = sorted({place for found in inventory.found for place in found.places if "/" not in place})
     return Plan(
-        digest=inventory.digest,
+        digest=(digest := inventory.digest),
+        approved=to_approved_digest(digest, rules),
         project=inventory.sought.project,
         places=tuple(places),
         lines=tuple(
@@ -128,7 +130,7 @@ def to_text(plan: Plan) -> str:
     stops = sum(bool(line.stop) and line.is_active for line in plan.lines)
     lines.append(f"Plan: {stops} to stop, {len(plan.lines)} to delete, {plan.held} held by a guard or by Terraform.")
     lines.append("Nothing is changed yet. One state a call: switchyard decommission next")
-    lines.append(f"Inventory {plan.digest}")
+    lines += [f"Inventory {plan.digest}", f"To approve (inventory and rules): {plan.approved}"]
     return "\n".join(lines)
 
 

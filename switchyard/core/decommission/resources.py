@@ -93,6 +93,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     """Who asked a service for something."""
 
     who: str  # user agent, and the account where the log has one
+    account: str = ""  # that account alone: a user agent may say anything, also "... as someone"
     requests: int
     last_at: datetime
 

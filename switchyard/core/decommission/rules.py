@@ -1,8 +1,18 @@
-"""What one decommission asks of its evidence; stored with it, because it changes what passes."""
+"""What one decommission asks of its evidence; stored with it, because it changes what passes. People approve it
+together with the inventory."""
 
+import hashlib
+import re
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Final
 
 import msgspec
+
+from switchyard.core.decommission.resources import Caller
+from switchyard.core.errors import BadRequest
+
+_PREFIX: Final = re.compile(r"[^\s*/]+/\*")
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -16,11 +26,71 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     cost_days: int = 7  # full days after the last deletion
     drill_runs: int = 3  # that the restored MLflow must answer for
     approvals: int = 1  # people
-    known_callers: tuple[str, ...] = ()  # user agents or accounts whose requests are no surprise: our own reads
+    known_callers: tuple[str, ...] = ()  # whose requests are no surprise: our own reads; see `is_known`
     give_up: tuple[str, ...] = ()  # kinds of what MLflow holds that may be lost (`switchyard verify --give-up`)
     export_uri: str = ""
     folder_uri: str = ""  # where inventory and record are kept
     costs_seen: bool = False  # a person has looked at the bill, where no billing export is named
+
+
+def to_json(rules: Rules) -> str:
+    """The rules as people approve them: equal rules, and only those, have equal texts. That someone has looked at the
+    bill is no rule of the deletion, and is left out."""
+    return msgspec.json.encode(msgspec.structs.replace(rules, costs_seen=False), order="sorted").decode()
+
+
+def to_rules_digest(rules: Rules) -> str:
+    """``sha256:`` and 64 hex digits, of `to_json`."""
+    return _to_digest(to_json(rules))
+
+
+def to_approved_digest(inventory: str, rules: Rules) -> str:
+    """What a person types to approve: one digest over the inventory's digest and the rules.
+
+    >>> one = to_approved_digest("sha256:" + "ab" * 32, Rules())
+    >>> one == to_approved_digest("sha256:" + "ab" * 32, Rules(costs_seen=True))
+    True
+    >>> one == to_approved_digest("sha256:" + "ab" * 32, Rules(quiet_again_days=1))
+    False
+    """
+    return _to_digest(f"inventory: {inventory}\nrules: {to_rules_digest(rules)}\n")
+
+
+def _to_digest(text: str) -> str:
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+def check_known_callers(names: Sequence[str]) -> None:
+    """Raises: BadRequest: a name that would excuse callers whom no one has named."""
+    for name in names:
+        if not name.strip() or ("*" in name and not _PREFIX.fullmatch(name)):
+            raise BadRequest(
+                f"--known-callers takes the whole name of a user agent or account, or a user agent in any version: "
+                f"--known-callers 'python-requests/*'; got {name!r}"
+            )
+
+
+def is_known(caller: Caller, rules: Rules) -> bool:
+    """True where its user agent or account was named as ours: whole, or (``name/*``) that user agent in any version.
+
+    >>> ours = Rules(known_callers=("switchyard/*", "eve@example.com"))
+    >>> now = datetime(2026, 12, 1)
+    >>> [is_known(Caller(who=who, account=account, requests=1, last_at=now), ours) for who, account in (
+    ...     ("switchyard/0.2.0 (x)", ""), ("my-switchyard/1", ""), ("curl/8 as eve@example.com", "eve@example.com"),
+    ...     ("curl/8 as eve@example.com", ""))]
+    [True, False, True, False]
+    """
+    agent = caller.who.removesuffix(f" as {caller.account}") if caller.account else caller.who
+    return any(_is_meant(known, agent, caller) for known in rules.known_callers)
+
+
+def _is_meant(known: str, agent: str, caller: Caller) -> bool:
+    if _PREFIX.fullmatch(known):
+        return agent.startswith(known.removesuffix("*")) and agent != known.removesuffix("*")
+    if caller.account and known.casefold() == caller.account.casefold():
+        return True
+    # A name with another star in it was stored before there was a rule; it excuses no one.
+    return bool(known) and "*" not in known and known in (agent, caller.who)
 
 
 def to_approvals_folder(rules: Rules) -> str:

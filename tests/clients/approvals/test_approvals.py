@@ -35,11 +35,12 @@ from tests.serving.push_world import Certificates
 
 NOW = datetime.now(UTC).replace(microsecond=0)  # tokens are checked by the machine's clock
 DIGEST = "ab" * 32
+RULES = "12" * 32
 CLIENT = "123-demo.apps.googleusercontent.com"
 
 
 def make_statement(approver: str, **fields: str) -> Statement:
-    values = {"digest": DIGEST, "state": "approved", **fields}
+    values = {"digest": DIGEST, "rules": RULES, "state": "approved", **fields}
     return Statement(approver=approver, expires_at=NOW + timedelta(days=2), **values)
 
 
@@ -109,7 +110,7 @@ def test_two_signed_statements_of_two_people_pass(desk: Desk) -> None:
     desk.hand_in("a", make_statement("alice@example.com"), key="alice")
     desk.hand_in("b", make_statement("bob@example.com"), key="bob")
     found = desk.read()
-    ruling = rule(found, Wanted(digest=DIGEST, state="approved", number=2, own_accounts=()), NOW)
+    ruling = rule(found, Wanted(digest=DIGEST, rules=RULES, state="approved", number=2, own_accounts=()), NOW)
     assert ruling.passed, ruling
     assert [one.proof[:7] for one in ruling.counted] == ["SHA256:", "SHA256:"]
     assert len({one.proof for one in ruling.counted}) == 2
@@ -223,7 +224,7 @@ def test_one_key_under_a_pattern_of_names_is_one_person(desk: Desk) -> None:
     desk.hand_in("d", make_statement("dave@example.com"), key="carol")
     found = desk.read()
     assert all(isinstance(one, Approval) for one in found)
-    ruling = rule(found, Wanted(digest=DIGEST, state="approved", number=2, own_accounts=()), NOW)
+    ruling = rule(found, Wanted(digest=DIGEST, rules=RULES, state="approved", number=2, own_accounts=()), NOW)
     assert not ruling.passed
     assert "the same key" in ruling.refused[0].reason
 

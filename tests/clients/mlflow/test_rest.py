@@ -319,6 +319,7 @@ def test_token_of_the_settings_goes_to_the_server(serve: Serve) -> None:
     reader = open_server(settings, requests.Session)
     try:
         assert len(list(reader.list_runs())) == 1
+        assert reader._server._session().headers["User-Agent"].startswith("switchyard/")
     finally:
         reader.close()
     assert "a-token" not in repr(settings)

@@ -23,14 +23,17 @@ from switchyard.core.errors import BadRecord, BadRequest
 NOW = datetime(2026, 12, 1, 12, tzinfo=UTC)
 DIGEST = "ab" * 32
 OTHER = "cd" * 32
+RULES = "12" * 32
 FLOW = "flow@demo-project.iam.gserviceaccount.com"
-WANTED = Wanted(digest=f"sha256:{DIGEST}", state="approved", number=2, own_accounts=(FLOW, "starter@example.com"))
+WANTED = Wanted(
+    digest=f"sha256:{DIGEST}", rules=RULES, state="approved", number=2, own_accounts=(FLOW, "starter@example.com")
+)
 
 
 def make(approver: str, *, key: str = "", expires_at: datetime | None = None, **what: str) -> Approval:
     """An approval that counts, but for what is said."""
     until = NOW + timedelta(days=1)
-    fields = {"digest": DIGEST, "state": "approved", **what}
+    fields = {"digest": DIGEST, "rules": RULES, "state": "approved", **what}
     statement = Statement(approver=approver, expires_at=until, **fields)
     return Approval(
         statement=statement,
@@ -58,6 +61,8 @@ def test_two_people_suffice_and_the_first_expiry_bounds_both() -> None:
         (make("Alice@Example.COM", key="another key"), "the same person has approved already"),
         (make("carol@example.com", key="key of alice@example.com"), "the same key has approved already"),
         (make("bob@example.com", digest=OTHER), "another inventory"),
+        (make("bob@example.com", rules=OTHER), "other rules"),
+        (make("bob@example.com", rules=""), "of format 1, which says nothing of the rules"),
         (make("bob@example.com", state="deleting"), "it allows the state 'deleting', not 'approved'"),
         (make("bob@example.com", expires_at=NOW), "it expired at 2026-12-01T12:00:00Z"),
         (make(FLOW), "the flow's own account"),
@@ -129,7 +134,9 @@ def test_a_statement_is_read_as_it_was_written() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        lambda text: text.replace("switchyard-decommission 1", "switchyard-decommission 2"),
+        lambda text: text.replace("switchyard-decommission 2", "switchyard-decommission 1"),
+        lambda text: text.replace("switchyard-decommission 2", "switchyard-decommission 3"),
+        lambda text: text.replace(f"rules: sha256:{RULES}\n", ""),
         lambda text: text + "also: everything else\n",
         lambda text: text.replace("\n", "\r\n"),
         lambda text: text.rstrip("\n"),

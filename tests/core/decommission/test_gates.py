@@ -18,7 +18,9 @@ from switchyard.core.decommission.evidence import (
 )
 from switchyard.core.decommission.gates import check, check_account_wait
 from switchyard.core.decommission.resources import Activity, Caller, Cost, Kept, Kind
+from switchyard.core.decommission.rules import Rules, check_known_callers, is_known, to_approved_digest
 from switchyard.core.decommission.states import MOVES, State
+from switchyard.core.errors import BadRequest
 from tests.core.decommission.world import (
     DIGEST,
     INSTANCE,
@@ -33,7 +35,13 @@ from tests.core.decommission.world import (
     make_now,
 )
 
-ANN = Approver(who="ann", how="ssh signature", digest=DIGEST, state="approved", approved_at=NOW - timedelta(hours=1))
+ANN = Approver(
+    who="ann",
+    how="ssh signature",
+    digest=to_approved_digest(DIGEST, RULES),
+    state="approved",
+    approved_at=NOW - timedelta(hours=1),
+)
 STRANGER = Caller(who="python-requests/2.32", requests=4, last_at=NOW - timedelta(hours=5))
 TWO = msgspec.structs.replace(RULES, approvals=2)
 RIGHT: dict[str, Any] = {**make_evidence()}
@@ -147,7 +155,13 @@ WRONG: list[tuple[State, str, dict[str, Any], str]] = [
         State.APPROVED,
         "approval",
         {"approvers": (msgspec.structs.replace(ANN, digest="sha256:other"),)},
-        "approved inventory sha256:other",
+        "approved sha256:other",
+    ),
+    (
+        State.APPROVED,
+        "approval",
+        {"approvers": (msgspec.structs.replace(ANN, digest=DIGEST),)},
+        "approved the inventory without the rules",
     ),
     (State.APPROVED, "approval", {"approvers": (msgspec.structs.replace(ANN, state="quiet"),)}, "approved 'quiet'"),
     (State.DELETING, "approval", {"approvers": (msgspec.structs.replace(ANN, expires_at=NOW),)}, "expired at"),
@@ -226,12 +240,13 @@ def sign(*approvers: Approver) -> EvidenceSet:
 
 def test_two_approvals_are_of_two_people() -> None:
     """Both signed, and neither runs the flow."""
-    bob = msgspec.structs.replace(ANN, who="bob")
-    robot = msgspec.structs.replace(ANN, who="robot")
+    ann = msgspec.structs.replace(ANN, digest=to_approved_digest(DIGEST, TWO))
+    bob = msgspec.structs.replace(ann, who="bob")
+    robot = msgspec.structs.replace(ann, who="robot")
     typed = msgspec.structs.replace(bob, how="typed")
     against = make_against(TWO)
-    assert check(State.APPROVED, sign(ANN, bob), against) == ()
-    for others in ([ANN], [ANN, ANN], [ANN, robot], [ANN, typed]):
+    assert check(State.APPROVED, sign(ann, bob), against) == ()
+    for others in ([ann], [ann, ann], [ann, robot], [ann, typed]):
         refusals = check(State.APPROVED, sign(*others), against)
         assert any("1 of 2 approvals" in refusal for refusal in refusals), others
 
@@ -239,11 +254,69 @@ def test_two_approvals_are_of_two_people() -> None:
 @pytest.mark.parametrize("runs", ["bob@example.com", "Bob@Example.com", "bob", " bob "])
 def test_who_runs_the_command_is_known_by_a_user_name_too(runs: str) -> None:
     """A command line knows `bob`, and the signature is of bob@example.com."""
-    bob = msgspec.structs.replace(ANN, who="bob@example.com")
-    found = change("approval", approvers=(ANN, bob), flow_account=runs)
+    ann = msgspec.structs.replace(ANN, digest=to_approved_digest(DIGEST, TWO))
+    bob = msgspec.structs.replace(ann, who="bob@example.com")
+    found = change("approval", approvers=(ann, bob), flow_account=runs)
     assert any("cannot approve it too" in refusal for refusal in check(State.APPROVED, found, make_against(TWO)))
-    found = change("approval", approvers=(ANN, bob), flow_account="bo")
+    found = change("approval", approvers=(ann, bob), flow_account="bo")
     assert check(State.APPROVED, found, make_against(TWO)) == ()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"known_callers": ("switchyard/*", "python-requests/*")},
+        {"quiet_again_days": 1},
+        {"quiet_days": 1},
+        {"give_up": ("registry",)},
+        {"approvals": 2},
+        {"switched_at": None},
+        {"export_uri": "gs://elsewhere"},
+    ],
+)
+def test_an_approval_is_of_the_rules_too(changed: dict[str, Any]) -> None:
+    """Whichever rule is changed after it, it no longer counts; that someone looked at the bill is none of them."""
+    seen = make_against(msgspec.structs.replace(RULES, costs_seen=True))
+    assert check(State.APPROVED, make_evidence(), seen) == ()
+    other = msgspec.structs.replace(RULES, **changed)
+    assert any("rules were changed since" in one for one in check(State.APPROVED, make_evidence(), make_against(other)))
+
+
+@pytest.mark.parametrize(
+    ("known", "who", "account", "is_ours"),
+    [
+        ("a", "python-requests/2.32", "", False),
+        ("python-requests", "python-requests/2.32", "", False),
+        ("python-requests/", "python-requests/2.32", "", False),
+        ("python-requests/*", "python-requests/2.32", "", True),
+        ("python-requests/*", "python-requests/", "", False),
+        ("requests/*", "python-requests/2.32", "", False),
+        ("python-requests/2.32", "python-requests/2.32", "", True),
+        ("python-requests/2.3", "python-requests/2.32", "", False),
+        ("*", "python-requests/2.32", "", False),
+        ("*/*", "python-requests/2.32", "", False),
+        ("", "python-requests/2.32", "", False),
+        ("eve@example.com", "curl/8 as eve@example.com", "eve@example.com", True),
+        ("Eve@Example.com", "curl/8 as eve@example.com", "eve@example.com", True),
+        ("eve@example.com", "curl/8 as steve@example.com", "steve@example.com", False),
+        ("eve@example.com", "curl/8 as eve@example.com", "", False),
+        ("curl/8", "curl/8 as eve@example.com", "eve@example.com", True),
+        ("curl/*", "curl/8 as eve@example.com", "eve@example.com", True),
+        ("curl/8 as eve@example.com", "curl/8 as eve@example.com", "eve@example.com", True),
+        ("no user agent", "no user agent", "", True),
+    ],
+)
+def test_a_known_caller_is_known_by_a_whole_name(known: str, who: str, account: str, is_ours: bool) -> None:
+    """A part of one would excuse everyone; a user agent cannot say that it is someone's account."""
+    caller = Caller(who=who, account=account, requests=1, last_at=NOW)
+    assert is_known(caller, Rules(known_callers=(known,))) is is_ours
+
+
+@pytest.mark.parametrize("name", ["*", "", " ", "py*", "*/*", "python-*/2", "a/*b", "/*", "two words/*"])
+def test_a_known_caller_that_would_excuse_others_is_refused(name: str) -> None:
+    """With what is taken in its place."""
+    with pytest.raises(BadRequest, match="takes the whole name"):
+        check_known_callers(["switchyard/*", name])
 
 
 def test_costs_may_be_looked_at_by_a_person() -> None:

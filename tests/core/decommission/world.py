@@ -28,7 +28,7 @@ from switchyard.core.decommission.evidence import (
 from switchyard.core.decommission.gates import Against
 from switchyard.core.decommission.inventory import Inventory
 from switchyard.core.decommission.resources import Activity, Caller, Cost, Found, Kept, Kind, Resource, Sought
-from switchyard.core.decommission.rules import Rules
+from switchyard.core.decommission.rules import Rules, to_approved_digest
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 PROJECT = "projects/shop-1"
@@ -55,7 +55,7 @@ NAMES = {
 SWITCHED = NOW - timedelta(days=30)
 RULES = Rules(
     switched_at=SWITCHED,
-    known_callers=("switchyard/",),
+    known_callers=("switchyard/*",),
     export_uri="gs://kept/export",
     folder_uri="gs://kept/decommission",
 )
@@ -186,7 +186,13 @@ def make_evidence() -> EvidenceSet:
         "approval": ApprovalEvidence(
             **of,
             approvers=(
-                Approver(who="ann", how="typed", digest=DIGEST, state="approved", approved_at=NOW - timedelta(hours=1)),
+                Approver(
+                    who="ann",
+                    how="typed",
+                    digest=to_approved_digest(DIGEST, RULES),
+                    state="approved",
+                    approved_at=NOW - timedelta(hours=1),
+                ),
             ),
         ),
         "gone": GoneEvidence(

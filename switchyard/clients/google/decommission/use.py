@@ -47,12 +47,15 @@ class Use:
             where=f"the request log of {service.name}",
             permission="logging.logEntries.list",
         )
-        found: dict[str, tuple[int, datetime]] = {}
+        found: dict[tuple[str, str], tuple[int, datetime]] = {}
         for entry in entries:
             who, at = _to_who(entry), datetime.fromisoformat(entry["timestamp"])
             requests, last_at = found.get(who, (0, at))
             found[who] = (requests + 1, max(last_at, at))
-        callers = [Caller(who=who, requests=requests, last_at=last_at) for who, (requests, last_at) in found.items()]
+        callers = [
+            Caller(who=who, account=account, requests=requests, last_at=last_at)
+            for (who, account), (requests, last_at) in found.items()
+        ]
         return tuple(sorted(callers, key=lambda caller: (-caller.requests, caller.who)))
 
     def count_requests(self, service: Resource, since: datetime, until: datetime) -> int:
@@ -115,10 +118,11 @@ class Use:
         )
 
 
-def _to_who(entry: dict[str, Any]) -> str:
+def _to_who(entry: dict[str, Any]) -> tuple[str, str]:
+    """The caller as people read it, and its account alone."""
     agent = entry.get("httpRequest", {}).get("userAgent") or "no user agent"
     account = entry.get("protoPayload", {}).get("authenticationInfo", {}).get("principalEmail")
-    return f"{agent} as {account}" if account else str(agent)
+    return (f"{agent} as {account}", str(account)) if account else (str(agent), "")
 
 
 def _split(service: Resource) -> tuple[str, str]:

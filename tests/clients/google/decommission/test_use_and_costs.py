@@ -30,7 +30,9 @@ def test_callers_are_told_apart_and_counted(project: Project, access: Access) ->
     project.logging.plant_request(API, "other/1", SINCE + timedelta(hours=1))
     assert Use(access, "acme-ml").list_callers(SERVICE, SINCE, UNTIL) == (
         Caller(who="mlflow-python-client/2.9.2", requests=3, last_at=SINCE + timedelta(hours=160)),
-        Caller(who="curl/8 as bob@example.com", requests=1, last_at=SINCE + timedelta(hours=50)),
+        Caller(
+            who="curl/8 as bob@example.com", account="bob@example.com", requests=1, last_at=SINCE + timedelta(hours=50)
+        ),
         Caller(who="no user agent", requests=1, last_at=SINCE + timedelta(hours=51)),
     )
 
