@@ -48,7 +48,7 @@ class DecommissionPlanParameters(msgspec.Struct, frozen=True, kw_only=True, forb
             "max_age_hours", "last_runs", "quiet_days", "quiet_again_days", "cost_days", "drill_runs", "approvals",
             "known_callers", "give_up",
         ),
-        "where things are kept": ("export_uri", "folder_uri"),
+        "where things are kept": ("export_uri", "folder_uri", "private_uri"),
     }  # fmt: skip
 
     name: Name = "mlflow"
@@ -108,6 +108,14 @@ class DecommissionPlanParameters(msgspec.Struct, frozen=True, kw_only=True, forb
         Meta(
             pattern=_PLACE,
             description="where inventory and record are kept; empty: decommission below ARTIFACTS_URI",
+        ),
+    ] = ""
+    private_uri: Annotated[
+        str,
+        Meta(
+            pattern=_PLACE,
+            description="where the values of variables are kept, which may be passwords; empty: private below "
+            "the folder of the inventory; in a bucket, give few people the right to read it",
         ),
     ] = ""
     dry_run: DryRun = False

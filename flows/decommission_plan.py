@@ -73,6 +73,7 @@ def to_rules(wanted: DecommissionPlanParameters) -> Rules:
         give_up=wanted.give_up,
         export_uri=export_uri,
         folder_uri=folder_uri,
+        private_uri=wanted.private_uri.rstrip("/"),
     )
 
 

@@ -80,6 +80,7 @@ def _to_site(mlflow_environment: str = "") -> Site:
         open_clouds=outside.open_clouds,
         decommissions=outside.decommissions,
         objects=outside.objects,
+        private_objects=outside.private_objects,
         evidence=evidence,
         clock=now,
         pause=time.sleep,

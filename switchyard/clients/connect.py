@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from switchyard.clients.objects.open import open_objects
+from switchyard.clients.objects.open import open_objects, open_private_objects
 from switchyard.clients.settings import Settings, is_folder, read_settings
 from switchyard.core.artifacts.places import Allowed
 from switchyard.core.errors import BadSetup
@@ -53,6 +53,13 @@ class Outside:
         """The objects under `uri`; its scheme picks the adapter."""
         credentials = _credentials(self.settings.gcp_credentials_block) if uri.startswith("gs://") else None
         return open_objects(uri, credentials=credentials)
+
+    def private_objects(self, folder: str) -> Objects:
+        """As `objects`, of a folder on this machine that only its owner may read; in a bucket its policy decides.
+
+        Raises: BadSetup: others may read it."""
+        credentials = _credentials(self.settings.gcp_credentials_block) if folder.startswith("gs://") else None
+        return open_private_objects(folder, credentials=credentials)
 
     @property
     def runs(self) -> Runs:

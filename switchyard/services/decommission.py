@@ -45,9 +45,11 @@ from switchyard.core.decommission.record import Record, to_markdown, to_record
 from switchyard.core.decommission.record import to_json as record_to_json
 from switchyard.core.decommission.resources import Cost, Sought
 from switchyard.core.decommission.rows import Step, Walk
-from switchyard.core.decommission.rules import Rules, check_known_callers
+from switchyard.core.decommission.rules import Rules, check_known_callers, to_private_folder
+from switchyard.core.decommission.sealing import is_sealed, read_values, seal, to_values_uri, unseal
+from switchyard.core.decommission.sealing import to_json as values_to_json
 from switchyard.core.decommission.states import MOVES, EvidenceName, State, next_state
-from switchyard.core.errors import BadRequest, NotFound
+from switchyard.core.errors import BadRecord, BadRequest, NotFound
 from switchyard.core.ports import ABSENT, ANY
 from switchyard.services.decommission_acts import Acting, Refused, Still, is_account
 from switchyard.services.decommission_looking import (
@@ -84,7 +86,7 @@ def plan(site: Site, name: str, sought: Sought, rules: Rules, *, by: str, dry_ru
             f"Decommission {name!r} has begun to stop things ({found.state.value}). Go on: switchyard decommission "
             "next; or take it back: switchyard decommission undo"
         )
-    inventory = take_inventory(site.clouds, sought)
+    inventory, values = seal(take_inventory(site.clouds, sought))
     if problems := list_problems(site, inventory, rules):
         raise BadRequest(" ".join(problems))
     now = site.clock()
@@ -93,6 +95,11 @@ def plan(site: Site, name: str, sought: Sought, rules: Rules, *, by: str, dry_ru
     uri = to_inventory_uri(rules.folder_uri, made.digest)
     if dry_run:
         return Planned(plan=made, walk=None, inventory_uri=uri, is_new=False)
+    if values.hidden:
+        private = to_private_folder(rules)
+        apart = to_values_uri(private, made.digest)
+        # First, so that each saved inventory has its values.
+        site.private_objects(private).write(apart, values_to_json(values), if_generation=ABSENT)
     site.objects(uri).write(uri, inventory_to_json(inventory), if_generation=ABSENT)
     is_same = found is not None and (found.inventory, found.rules) == (made.digest, rules)
     if found is not None and is_same and found.state is not State.UNDONE:
@@ -141,7 +148,7 @@ def take_next(site: Site, name: str, wanted: Wanted) -> Taken:
             walk = site.decommissions.change_rules(name, rules, revision=walk.revision)
     else:
         walk = msgspec.structs.replace(walk, rules=rules)
-    inventory = _read_inventory(site, walk)
+    inventory = _read_whole(site, walk)
     return _Next(site, walk, inventory, following, wanted).take()
 
 
@@ -349,7 +356,7 @@ def undo(site: Site, name: str, *, by: str, dry_run: bool = False) -> Taken:
     walk = _find(site, name)
     if walk.state is State.UNDONE:
         raise BadRequest(f"Decommission {name!r} was undone already. Begin a new one: switchyard decommission plan")
-    inventory = _read_inventory(site, walk)
+    inventory = _read_whole(site, walk)
     if not dry_run:
         walk = site.decommissions.hold(name, revision=walk.revision)
     acting = Acting(site, walk, inventory, State.UNDONE, by)
@@ -424,6 +431,23 @@ def _read_inventory(site: Site, walk: Walk) -> Inventory:
     uri = to_inventory_uri(walk.rules.folder_uri, walk.inventory)
     data, _ = site.objects(uri).read(uri)
     return read_inventory(data, uri, digest=walk.inventory)
+
+
+def _read_whole(site: Site, walk: Walk) -> Inventory:
+    """With the values of variables, without which nothing can be brought back.
+
+    Raises: BadRecord: they are gone or another inventory's, so that nothing may be stopped."""
+    inventory = _read_inventory(site, walk)
+    if not is_sealed(inventory):
+        return inventory
+    private = to_private_folder(walk.rules)
+    uri = to_values_uri(private, walk.inventory)
+    try:
+        data, _ = site.private_objects(private).read(uri)
+    except NotFound as err:
+        why = "the values of variables must be there, or undo cannot bring a service back; put the file back"
+        raise BadRecord(uri, [why]) from err
+    return unseal(inventory, read_values(data, uri, inventory, walk.inventory))
 
 
 def _read_progress(site: Site, walk: Walk) -> Progress:

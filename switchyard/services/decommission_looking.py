@@ -29,7 +29,7 @@ from switchyard.core.decommission.order import STOPPED, is_replica, list_open_gu
 from switchyard.core.decommission.progress import Progress
 from switchyard.core.decommission.readers import EvidenceReader, Needed, Newest
 from switchyard.core.decommission.resources import Activity, Caller, Cost, Found, Kept, Kind, Resource, Sought
-from switchyard.core.decommission.rules import Rules
+from switchyard.core.decommission.rules import Rules, to_private_folder
 from switchyard.core.errors import BadRecord, BadRequest, BadSetup, NotFound
 from switchyard.core.ports import Decommissions, Objects
 
@@ -44,6 +44,7 @@ class Site:
     open_clouds: Callable[[], Clouds]  # at its first use: status and record need none
     decommissions: Decommissions
     objects: Callable[[str], Objects]
+    private_objects: Callable[[str], Objects]  # of a folder that only its owner may read
     evidence: EvidenceReader
     clock: Callable[[], datetime]
     pause: Callable[[float], None]  # between two looks at an operation, in seconds
@@ -128,6 +129,7 @@ def list_problems(site: Site, inventory: Inventory, rules: Rules) -> tuple[str, 
     """What must outlive the deletion, and would go with it: one sentence for all in the same bucket or instance."""
     needed = [
         Needed(what="inventory", place=rules.folder_uri),
+        Needed(what="values of variables", place=to_private_folder(rules)),
         Needed(what="export", place=rules.export_uri),
         *site.evidence.list_needed(),
     ]

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from switchyard.clients.objects.open import open_objects
+from switchyard.clients.objects.open import open_objects, open_private_objects
 from switchyard.clients.results.migrate import migrate
 from switchyard.clients.results.open import ResultsPorts, open_results
 from switchyard.core.decommission.cloud import Clouds
@@ -431,6 +431,7 @@ class World:
             open_clouds=lambda: self.clouds,
             decommissions=FaultyDecommissions(self.ports, self.faults),
             objects=lambda uri: FaultyObjects(open_objects(uri), self.faults),
+            private_objects=lambda uri: FaultyObjects(open_private_objects(uri), self.faults),
             evidence=self.evidence,
             clock=self.clock,
             pause=self.wait,

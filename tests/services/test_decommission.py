@@ -1,5 +1,6 @@
 """A decommission, walked over a deployment in memory."""
 
+import stat
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -7,13 +8,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from switchyard.core.decommission.inventory import read_inventory
+from switchyard.core.decommission.inventory import read_inventory, to_digest, to_json
 from switchyard.core.decommission.readers import Needed
 from switchyard.core.decommission.resources import Caller, Cost, Kind, Operation, Resource
 from switchyard.core.decommission.rules import to_approved_digest
 from switchyard.core.decommission.states import MOVES, State
 from switchyard.core.errors import BadRecord, BadRequest, BadSetup, StaleWrite, TryAgain
 from switchyard.services import decommission
+from switchyard.services.decommission_looking import take_inventory
 from tests.core.decommission.world import ACCOUNT, INSTANCE, SECRET, SERVICE, SOUGHT, VARIABLE
 from tests.services.decommission_world import OTHERS, START, World
 
@@ -191,6 +193,85 @@ def test_the_inventory_is_saved_whole_before_anything_is_touched(world: World) -
     Path(planned.inventory_uri.removeprefix("file://")).write_bytes(data.replace(b"v1", b"v2"))
     with pytest.raises(BadRecord, match="it was changed"):
         world.next()
+
+
+PASSWORD = "s3cret-of-mlflow"
+WITH_PASSWORDS = {
+    "name": SERVICE,
+    "template": {
+        "containers": [
+            {
+                "args": ["server", "--backend-store-uri", f"postgresql://mlflow:{PASSWORD}@/mlflow"],
+                "env": [
+                    {"name": "MLFLOW_BACKEND_STORE_URI", "value": f"postgresql://mlflow:{PASSWORD}@/mlflow"},
+                    {"name": "TOKEN", "valueSource": {"secretKeyRef": {"secret": "mlflow-password"}}},
+                ],
+            }
+        ]
+    },
+}
+
+
+def test_values_of_variables_are_only_where_their_owner_reads_them(world: World) -> None:
+    """In no inventory, row, record or plan; and undo brings them back."""
+    world.google.change(SERVICE, description=WITH_PASSWORDS)
+    before = world.google.look()
+    planned = world.plan()
+    assert not world.plan().is_new
+    world.go(State.GONE)
+    world.undo()
+    assert world.google.there[SERVICE].description == WITH_PASSWORDS
+    assert set(before) - {SECRET} == set(world.google.look())
+    _, files = decommission.write_record(world.site, "mlflow")
+    world.ports.close()
+    holds = {
+        str(path.relative_to(world.folder)): stat.S_IMODE(path.parent.stat().st_mode)
+        for path in world.folder.rglob("*")
+        if path.is_file() and PASSWORD.encode() in path.read_bytes()
+    }
+    apart = f"decommission/private/values-{planned.plan.digest[7:]}.json"
+    assert holds == {apart: 0o700}
+    assert PASSWORD not in repr((planned, world.rules))
+    assert len(files) == 2
+
+
+def test_without_the_values_of_variables_nothing_is_stopped(world: World) -> None:
+    """No one could bring the service back."""
+    world.google.change(SERVICE, description=WITH_PASSWORDS)
+    world.plan()
+    world.go(State.QUIET)
+    (file,) = (world.folder / "decommission" / "private").iterdir()
+    data = file.read_bytes()
+    for planted in (b"{}", data.replace(b'"env"', b'"command"'), None):
+        if planted is None:
+            file.unlink()
+        else:
+            file.write_bytes(planted)
+        with pytest.raises(BadRecord, match=r"private/values-"):
+            world.next()
+    assert world.google.writes == []
+    file.write_bytes(data)
+    file.parent.chmod(0o755)
+    with pytest.raises(BadSetup, match="chmod 700"):
+        world.next()
+    file.parent.chmod(0o700)
+    assert world.next().state is State.SOFT_STOPPED
+
+
+def test_an_inventory_of_before_is_still_walked(world: World) -> None:
+    """Its values are in itself."""
+    world.google.change(SERVICE, description=WITH_PASSWORDS)
+    whole = take_inventory(world.clouds, SOUGHT)
+    data = to_json(msgspec.structs.replace(whole, format=1))
+    planned = world.plan()
+    folder = world.folder / "decommission"
+    (folder / f"inventory-{to_digest(data)[7:]}.json").write_bytes(data)
+    walk = msgspec.structs.replace(world.walk, inventory=to_digest(data), walk=2)
+    world.ports.decommissions.begin(walk, revision=world.walk.revision)
+    Path(planned.inventory_uri.removeprefix("file://")).unlink()
+    world.go(State.SOFT_STOPPED)
+    world.undo()
+    assert world.google.there[SERVICE].description == WITH_PASSWORDS
 
 
 def test_a_plan_of_nothing_is_refused(world: World) -> None:

@@ -1,9 +1,34 @@
 """Picks the objects adapter by a URI's scheme."""
 
-from typing import Any
+import shlex
+from typing import Any, Final
 
+from switchyard.clients.objects.folders import make_folder, translated
 from switchyard.core.errors import BadRequest, BadSetup
 from switchyard.core.ports import Objects
+
+PRIVATE: Final = 0o700
+
+
+def open_private_objects(folder: str, *, credentials: Any = None) -> Objects:
+    """The adapter for `folder`, of which only its owner may read anything: on this machine it is made so. In a bucket
+    its policy decides. A second call changes nothing.
+
+    Raises:
+        BadRequest, BadSetup: as `open_objects`; or the folder is there and others may read it.
+    """
+    if folder.startswith("file://"):
+        from switchyard.clients.objects.file_uris import to_path
+
+        path = to_path(folder)
+        with translated(f"make {folder} for its owner alone"):
+            make_folder(path, mode=PRIVATE)
+            found = path.stat().st_mode
+        if found & 0o077:
+            raise BadSetup(
+                f"others may read {folder}, where passwords are kept. Run: chmod 700 {shlex.quote(str(path))}"
+            )
+    return open_objects(folder, credentials=credentials)
 
 
 def open_objects(uri: str, *, credentials: Any = None, retries_itself: bool = False) -> Objects:

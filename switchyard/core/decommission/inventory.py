@@ -11,13 +11,14 @@ from switchyard.core.decommission.resources import Found, Kind, Resource, Sought
 from switchyard.core.errors import BadRecord, NotFound
 from switchyard.core.strict_json import decode_strictly
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+"""Format 1 has the values of variables in itself; in 2 they are kept apart (`sealing`)."""
 
 
 class Inventory(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What was found, whole. Its descriptions may hold what a service's variables hold: its file is for few eyes."""
+    """What was found. The values of variables are in it only in memory: its file has none (`sealing`)."""
 
-    format: Literal[1] = FORMAT
+    format: Literal[1, 2] = FORMAT
     sought: Sought
     found: tuple[Found, ...]  # one a kind, in the order of `Kind`
 
@@ -40,7 +41,7 @@ class Inventory(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         """Raises: NotFound."""
         found = self.by_name.get(name)
         if found is None:
-            raise NotFound(f"{name} is not in the inventory {self.digest}")
+            raise NotFound(f"{name} is not in the inventory")
         return found
 
 
@@ -61,7 +62,7 @@ def read_inventory(data: bytes, where: str, *, digest: str) -> Inventory:
     try:
         return decode_strictly(data, Inventory)
     except ValueError as err:
-        raise BadRecord(where, [f"it must be an inventory of format {FORMAT}: {err}"]) from err
+        raise BadRecord(where, [f"it must be an inventory of format 1 or {FORMAT}: {err}"]) from err
 
 
 def to_inventory_uri(folder: str, digest: str) -> str:

@@ -30,6 +30,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     give_up: tuple[str, ...] = ()  # kinds of what MLflow holds that may be lost (`switchyard verify --give-up`)
     export_uri: str = ""
     folder_uri: str = ""  # where inventory and record are kept
+    private_uri: str = ""  # where the values of variables are kept, for few eyes; empty: `private` below that
     costs_seen: bool = False  # a person has looked at the bill, where no billing export is named
 
 
@@ -91,6 +92,11 @@ def _is_meant(known: str, agent: str, caller: Caller) -> bool:
         return True
     # A name with another star in it was stored before there was a rule; it excuses no one.
     return bool(known) and "*" not in known and known in (agent, caller.who)
+
+
+def to_private_folder(rules: Rules) -> str:
+    """Where the values of variables are, without a slash at its end."""
+    return rules.private_uri.rstrip("/") or f"{rules.folder_uri.rstrip('/')}/private"
 
 
 def to_approvals_folder(rules: Rules) -> str:
