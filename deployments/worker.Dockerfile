@@ -13,6 +13,11 @@ ENV PYTHONUNBUFFERED=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PATH=/srv/switchyard/venv/bin:$PATH
 
+# `ssh-keygen -Y verify` checks who approved a decommission (docs/approvals.md).
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends openssh-client \
+    && rm -rf /var/lib/apt/lists/*
+
 WORKDIR /srv/switchyard
 
 # The large layer: it changes with the pins alone.

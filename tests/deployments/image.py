@@ -26,6 +26,9 @@ OF_A_FOLDER = {"mlflow": Path("deployments/mlflow")}
 """Images that are built from one folder, which has their Dockerfile."""
 # How pip reaches the index that this machine uses is the machine's affair, and nothing of the image's.
 _INDEX = tuple(name for name in os.environ if re.match("PIP_|SSL_CERT|(HTTPS?|NO)_PROXY$", name, re.IGNORECASE))
+_DEBIAN = re.compile(
+    r"apt-get update && apt-get install --yes --no-install-recommends ([a-z0-9 .+-]+) && rm -rf /var/lib/apt/lists/\*"
+)
 _READ_ONLY = ("LABEL", "EXPOSE")
 IMAGE_PORT = 8080
 
@@ -51,6 +54,7 @@ class Image(msgspec.Struct):
     command: tuple[str, ...] = ()
     healthcheck: tuple[str, ...] = ()
     steps: list[str] = []  # shell lines that build it
+    packages: tuple[str, ...] = ()  # of Debian, which are not installed here: this machine's own stand for them
 
 
 def read_commands(name: str) -> list[Command]:
@@ -93,6 +97,10 @@ def _apply(image: Image, command: Command, context: Path) -> None:
             image.steps.append(_to_copy(command, context))
         case "RUN":
             assert not image.user, "everything is installed before the user is changed"
+            if debian := _DEBIAN.fullmatch(" ".join(command.value[0].split())):
+                image.packages += tuple(debian[1].split())
+                return
+            assert "apt-get" not in command.value[0], "it would be installed on this machine"
             image.steps.append(_in(image, ["/bin/sh", "-c", command.value[0]], user="", more=image.arguments))
         case "USER":
             image.user = command.value[0]

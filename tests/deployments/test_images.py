@@ -100,6 +100,12 @@ def test_a_build_sees_no_more_than_it_needs(context: Path) -> None:
     assert [path.name for path in (context / "deployments").iterdir()] == ["requirements.py"]
 
 
+def test_the_worker_has_what_checks_signed_approvals(context: Path) -> None:
+    """`ssh-keygen -Y verify` runs where the flow runs; the other images need nothing of Debian's."""
+    found = {name: read_image(name, context).packages for name in NAMES}
+    assert found == {"trainer": (), "worker": ("openssh-client",), "serving": ()}
+
+
 def test_images_hold_no_secret(image: Image) -> None:
     """Settings come from outside, when a container starts."""
     assert [name for name in image.environ if re.search("KEY|SECRET|PASSWORD|TOKEN|_URL", name)] == []

@@ -15,6 +15,7 @@ from switchyard.core.decommission.gates import Against, check_approval
 from switchyard.core.decommission.readers import HandedIn
 from switchyard.core.decommission.rules import Rules, to_approvals_folder, to_rules_digest
 from switchyard.core.decommission.states import State
+from switchyard.core.errors import BadSetup
 from switchyard.services.decommission_approvals import FolderApprovals
 from tests.clients.approvals.test_approvals import DIGEST, NOW, Desk, make_statement
 
@@ -99,6 +100,14 @@ def test_who_the_flow_runs_as_does_not_approve(desk: Desk) -> None:
     assert [one.who for one in hand_in(desk, found).approvers] == [robot]
     own = hand_in(desk, found, IDENTITY_SERVICE_ACCOUNT=robot)
     assert (own.approvers, "own account" in own.refused[0]) == ((), True)
+
+
+def test_without_ssh_keygen_the_gate_says_what_to_install(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no refusal of anyone's approval: nothing was checked."""
+    desk.hand_in("alice", make_own(desk, "alice@example.com"), key="alice")
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(BadSetup, match=r"ssh-keygen is not installed.*apt-get install openssh-client.*worker's image"):
+        hand_in(desk, against(desk))
 
 
 def test_one_persons_typed_digest_reads_no_folder(desk: Desk) -> None:

@@ -86,7 +86,9 @@ class SshSignatures:
             raise BadSetup(f"APPROVERS_FILE ({self._file}) names no approver. A line is: <address> <public key>")
 
 
-_INSTALL: Final = "Install OpenSSH's client: apt-get install openssh-client"
+_INSTALL: Final = (
+    "Install OpenSSH's client: apt-get install openssh-client (an older worker's image lacks it: build it again)"
+)
 
 
 def _find_program() -> str:
