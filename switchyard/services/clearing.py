@@ -184,7 +184,8 @@ class _Look:
     def renew(self, thing: Thing) -> Thing:
         """The same objects, with the facts of now."""
         if thing.what is What.JOB:
-            return msgspec.structs.replace(thing, facts=self._to_job_facts(Path(thing.name).name))
+            self._read()
+            return msgspec.structs.replace(thing, facts=self._to_job_facts(Path(thing.name).name, thing.name))
         one = self._places.get((thing.what, thing.name))
         if one is None:  # a cached model, of which all is new
             return thing
@@ -206,6 +207,10 @@ class _Look:
         self._read_at = self._clock()
 
     def _to_facts(self, one: Found, *, again: bool = True) -> Facts:
+        found = self._to_own_facts(one, again=again)
+        return msgspec.structs.replace(found, holds=self._models.find_held(one.name))
+
+    def _to_own_facts(self, one: Found, *, again: bool) -> Facts:
         if one.quick_test_id and one.what is not What.UNKNOWN:
             if again or one.folder not in self._known:
                 self._known[one.folder] = self._to_run_facts(one)
@@ -253,13 +258,14 @@ class _Look:
                 objects=((job.job_name, ANY),),
                 size_bytes=sum(stat.size_bytes for _, stat in self._site.open_objects(folder).list_stats(folder)),
                 written_at=job.ended_at,
-                facts=self._to_job_facts(job.key),
+                facts=self._to_job_facts(job.key, job.job_name),
             )
 
-    def _to_job_facts(self, key: str) -> Facts:
+    def _to_job_facts(self, key: str, folder: str) -> Facts:
         is_settled = key in self._site.ledger.list_settled([key])
         doubt = "" if is_settled else "its run is not settled, or has no row"
-        return Facts(has_owner=is_settled, is_settled=is_settled, doubt=doubt)
+        held = self._models.find_held(Path(folder).as_uri())
+        return Facts(has_owner=is_settled, is_settled=is_settled, doubt=doubt, holds=held)
 
     def _list_state(self) -> Iterator[Thing]:
         """What lies in STATE_DIR and is no one's that we know."""

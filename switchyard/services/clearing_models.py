@@ -49,6 +49,12 @@ class ModelLooks:
             retired=tuple(sorted({say_version(one) for one in found if one.tombstoned_at is not None})),
         )
 
+    def find_held(self, name: str) -> tuple[str, ...]:
+        """The versions whose files are that very thing, or lie within it: someone has registered a folder there."""
+        place = to_real(name)
+        found = [*self._at.get(place, []), *self._within.get(place, [])]
+        return tuple(sorted({say_version(one) for one in found if one.tombstoned_at is None}))
+
     def list_cached(self) -> Iterator[Thing]:
         """The private copies of models; what else lies there is not recognised."""
         if not self._cache.is_dir():

@@ -115,6 +115,23 @@ def test_a_completed_runs_model_is_deleted_only_where_that_is_asked_for(world: C
     expect_stale(world, f"{id_}/checkpoints", Policy())
 
 
+def test_a_version_of_a_folder_within_checkpoints_keeps_them(world: ClearingWorld) -> None:
+    """Someone has exported a model there and registered it, perhaps since the plan; the run's own keeps none."""
+    id_ = world.add_completed()
+    world.write_run(id_)
+    world.register(world.to_folder(id_))
+    best = world.write(f"quick_tests/{id_}/checkpoints/best/model/saved_model.pb", b"graph")
+    plan = world.plan(ALL)
+    assert world.look(f"{id_}/checkpoints", ALL).delete
+    version = world.register(best.parents[1], name="best")
+    kept = world.look(f"{id_}/checkpoints", ALL)
+    assert (kept.delete, kept.reason) == (False, "version 1 of best is made of what lies in it")
+    assert "version 1 of best" in next(one.kept for one in carry_out(world.site, plan, NOW) if one.kept)
+    assert best.exists()
+    world.outside.models.tombstone(Tombstone(name="best", version=version.version, reason="old"))
+    assert world.look(f"{id_}/checkpoints", ALL).delete
+
+
 @pytest.mark.parametrize("through_link", [False, True])
 def test_a_registered_runs_model_is_kept(world: ClearingWorld, through_link: bool) -> None:
     """In every stage, under whatever name its folder was registered."""

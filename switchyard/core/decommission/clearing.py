@@ -41,6 +41,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     is_completed: bool = False  # of a run
     versions: tuple[str, ...] = ()  # that are made of it and may answer still: `shop 3`
     retired: tuple[str, ...] = ()  # that are made of it and tombstoned
+    holds: tuple[str, ...] = ()  # versions whose files lie in this very thing, whatever its kind, and may answer still
     is_named: bool = True  # something names it: a row its manifest, a manifest its object
     is_unfinished: bool = True  # someone may be at work there, or went away from unfinished work
     has_source: bool = False  # of a copy: what it is a copy of is there
@@ -109,6 +110,11 @@ def _is_young(thing: Thing, policy: Policy, now: datetime) -> bool:
 RULES: Final[tuple[_Rule, ...]] = (
     ("doubt", lambda thing, *_: bool(thing.facts.doubt), lambda thing: thing.facts.doubt),
     ("unknown", lambda thing, *_: thing.what is What.UNKNOWN, lambda _: "not recognised: never deleted"),
+    (
+        "holds",
+        lambda thing, *_: bool(thing.facts.holds),
+        lambda thing: f"version {', '.join(thing.facts.holds)} is made of what lies in it",
+    ),
     (
         "evidence",
         lambda thing, *_: thing.what is What.EVIDENCE,
