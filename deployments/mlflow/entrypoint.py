@@ -49,6 +49,7 @@ REFUSED = {
     "MLFLOW_REGISTRY_STORE_URI": "runs and models are in one database",
 }
 _HOST = re.compile(r"([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?")
+_ORIGIN = re.compile(rf"https?://{_HOST.pattern}")
 
 
 class Refused(Exception):
@@ -120,6 +121,12 @@ def to_environment(variables: Mapping[str, str]) -> tuple[dict[str, str], str, i
             f"everything. {said}"
         )
     problems += [f"{name} must not be set: {why}" for name, why in REFUSED.items() if variables.get(name)]
+    origins = [origin.strip() for origin in variables.get("MLFLOW_SERVER_CORS_ALLOWED_ORIGINS", "").split(",")]
+    if wrong := [origin for origin in origins if origin and not _ORIGIN.fullmatch(origin)]:
+        problems.append(
+            "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS must be origins such as https://notebooks.example.com, with commas "
+            f"between; got {', '.join(wrong)}. Patterns are refused: any website could use a caller's browser"
+        )
     endpoint = variables.get("MLFLOW_S3_ENDPOINT_URL", "")
     if endpoint and not re.match(r"https?://[^/\s]+", endpoint):
         problems.append(f"MLFLOW_S3_ENDPOINT_URL must be http(s)://<host>; got {endpoint!r}")

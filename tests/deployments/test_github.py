@@ -1,10 +1,13 @@
 """The recipes for GitHub Actions: parsed, and held to our commands and settings. None was run on GitHub."""
 
+import os
 import re
 import shlex
 import subprocess
 import sys
+import tempfile
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -70,6 +73,37 @@ def test_variables_are_settings(recipe: dict[Any, Any]) -> None:
         used = set(re.findall(r"\$([A-Z_]+)", step.get("run", "")))
         assert set(step.get("env", {})) - settings - THEIRS <= used
         assert used - {"GOOGLE_APPLICATION_CREDENTIALS"} <= set(step.get("env", {}))
+
+
+_DOCKER = """#!/bin/sh
+echo "docker $1"
+test "$1" = run && test -n "$SOCKET" && exec {python} -c "import os, socket
+os.makedirs(os.path.dirname(os.environ['SOCKET']))
+socket.socket(socket.AF_UNIX).bind(os.environ['SOCKET'])"
+exit 0
+"""
+
+
+@pytest.mark.parametrize("opens", [True, False])
+def test_the_database_is_waited_for(recipe: dict[Any, Any], opens: bool) -> None:
+    """The next step must find it; what the proxy said is shown where it does not open."""
+    (script,) = [step["run"] for step in list_steps(recipe) if step.get("name") == "Connect to Cloud SQL"]
+    with tempfile.TemporaryDirectory(prefix="gh-") as made:  # a socket's path may not be long
+        for name, text in {
+            "docker": _DOCKER.replace("{python}", sys.executable),
+            "sudo": "#!/bin/sh\n",
+            "sleep": "#!/bin/sh\n",
+            **({} if opens else {"timeout": "#!/bin/sh\nexit 124\n"}),
+        }.items():
+            Path(made, name).write_text(text)
+            Path(made, name).chmod(0o755)
+        socket = f"{made}/p:r:i/.s.PGSQL.5432"
+        environ = {"PATH": f"{made}:{os.environ['PATH']}", "CLOUDSQL_INSTANCE": "p:r:i"}
+        environ |= {"GOOGLE_APPLICATION_CREDENTIALS": "/key", "SOCKET": socket if opens else ""}
+        command = ["bash", "-e", "-c", script.replace("/cloudsql", made)]
+        done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
+    assert done.returncode == (0 if opens else 1), done.stderr
+    assert done.stdout.split("\n")[1:-1] == ([] if opens else ["docker logs"])
 
 
 def test_no_input_becomes_part_of_a_script(recipe: dict[Any, Any]) -> None:

@@ -61,6 +61,12 @@ def test_a_pool_may_be_another() -> None:
         (without(PORT="http"), "PORT must be a port's number"),
         (without(PORT="70000"), "PORT must be a port's number"),
         (without(MLFLOW_S3_ENDPOINT_URL="minio:9000"), "MLFLOW_S3_ENDPOINT_URL must be http(s)://<host>"),
+        (without(MLFLOW_SERVER_CORS_ALLOWED_ORIGINS="*"), "got *. Patterns are refused"),
+        (
+            without(MLFLOW_SERVER_CORS_ALLOWED_ORIGINS="https://a.example, https://*.b.example"),
+            "got https://*.b.example",
+        ),
+        (without(MLFLOW_SERVER_CORS_ALLOWED_ORIGINS="a.example"), "must be origins such as"),
         (without(MLFLOW_DEFAULT_ARTIFACT_ROOT="s3://b"), "MLFLOW_DEFAULT_ARTIFACT_ROOT must not be set"),
         (without(MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE="true"), "it turns off the check of hosts"),
     ],
@@ -79,6 +85,13 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
     with pytest.raises(Refused) as refused:
         to_environment({})
     assert len(str(refused.value).splitlines()) == 3
+
+
+def test_other_origins_may_be_named() -> None:
+    """Whole ones, with a port too; they reach MLflow as they are."""
+    named = "https://a.example, http://localhost:3000"
+    environ, _, _ = to_environment(SET | {"MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": named})
+    assert environ["MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"] == named
 
 
 def test_on_this_machine_no_one_need_stand_in_front() -> None:
