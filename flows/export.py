@@ -28,6 +28,7 @@ def export(wanted: ExportParameters) -> ExportResult:
         "part_rows": wanted.part_rows,
         "list_objects": wanted.list_objects,
         "artifacts_destination": wanted.artifacts_destination,
+        "artifacts_roots": wanted.artifacts_roots,
     }
     found = run_watched(export_mlflow, parameters, uri=to_uri, key="export-progress")
     moved = read_moved(to_uri)

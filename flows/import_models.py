@@ -65,7 +65,9 @@ def _bring(
     chosen = choose(model, production)
     begin_model(name, model)
     for at, version in enumerate(model.versions, 1):
-        done = import_version(name, model, version.number, chosen, where, wanted.artifacts_destination, by)
+        done = import_version(
+            name, model, version.number, chosen, where, wanted.artifacts_destination, by, wanted.artifacts_roots
+        )
         result.add(name, done)
         get_run_logger().info("model %s: version %d (%d of %d)", name, version.number, at, len(model.versions))
         if done.no_files:

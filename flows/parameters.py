@@ -357,6 +357,15 @@ class VerifyParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 _EXPORT_URI = "^(|(file|gs)://.+)$"
 
 
+ArtifactsRoots = Annotated[
+    tuple[Annotated[str, Meta(pattern="^((file|gs)://.+|/.*)$")], ...],
+    Meta(
+        description="the folders of this machine in which MLflow keeps artifacts (a path, or file:///...); no file "
+        "outside them is read. None: the folder of MLFLOW_TRACKING_URI, if it is one, and --artifacts-destination"
+    ),
+]
+
+
 class ExportParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Export the whole of MLflow's database to files that outlive it.
 
@@ -382,6 +391,7 @@ class ExportParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
             description="the MLflow server's own --artifacts-destination: the place that it calls mlflow-artifacts:/",
         ),
     ] = ""
+    artifacts_roots: ArtifactsRoots = ()
 
 
 class RestoreParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -630,6 +640,7 @@ class ImportModelsParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_u
             description="the MLflow server's own --artifacts-destination: the place that it calls mlflow-artifacts:/",
         ),
     ] = ""
+    artifacts_roots: ArtifactsRoots = ()
     by: By = ""
 
 
@@ -646,13 +657,6 @@ ArtifactsDestination = Annotated[
         pattern="^(|(file|gs)://.+|/.+)$",
         description="the MLflow server's own --artifacts-destination: what it calls mlflow-artifacts:/ is read there, "
         "not through the server",
-    ),
-]
-ArtifactsRoots = Annotated[
-    tuple[Annotated[str, Meta(pattern="^((file|gs)://.+|/.*)$")], ...],
-    Meta(
-        description="the folders of this machine in which MLflow keeps artifacts (a path, or file:///...); no file "
-        "outside them is read. None: the folder of MLFLOW_TRACKING_URI, if it is one, and --artifacts-destination"
     ),
 ]
 ArtifactsFrom = Annotated[

@@ -2,12 +2,10 @@
 object."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from switchyard.clients.connect import connect
-from switchyard.clients.settings import is_folder
 from switchyard.core.artifacts.copies import RunCopied, RunVerified
-from switchyard.core.artifacts.places import to_allowed, to_moved
+from switchyard.core.artifacts.places import to_moved
 from switchyard.core.artifacts.plan import ArtifactRun, How, RunPlan
 from switchyard.services import artifacts
 from switchyard.services.artifact_copying import Progress
@@ -80,17 +78,15 @@ def to_how(
 ) -> How:
     """With where the settings keep artifacts, what of this machine they say is MLflow's, and whether a server is named.
     No task: nothing is asked."""
-    settings = connect().settings
-    to_uri = to_uri.rstrip("/") or f"{settings.artifacts_uri}/mlflow-artifacts"
-    folder = settings.mlflow_tracking_uri if is_folder(settings.mlflow_tracking_uri) else ""
+    outside = connect()
+    to_uri = to_uri.rstrip("/") or f"{outside.settings.artifacts_uri}/mlflow-artifacts"
     moves = to_moved(moved)
-    ours = (Path(settings.state_dir).as_uri(), settings.artifacts_uri, to_uri)
     return How(
         to_uri=to_uri,
         destination=destination,
         moved=moves,
-        allowed=to_allowed([*roots, destination, folder, *(one.new for one in moves)], ours),
-        server=settings.mlflow_server_uri,
+        allowed=outside.to_allowed([*roots, *(one.new for one in moves)], destination, copies=to_uri),
+        server=outside.settings.mlflow_server_uri,
         concurrency=concurrency,
         in_flight_bytes=in_flight_bytes,
         again=again,

@@ -1,12 +1,16 @@
 """MLflow's raw store, exported and restored: a task is one of both, whole. Of a database each is one transaction."""
 
+from collections.abc import Sequence
 from contextlib import closing
+
+import msgspec
 
 from switchyard.clients.connect import connect
 from switchyard.clients.mlflow.export.artifacts import Places
 from switchyard.clients.mlflow.export.from_tracking import export_answers
 from switchyard.clients.mlflow.export.restore import restore_store
 from switchyard.clients.mlflow.export.writer import export_store
+from switchyard.clients.objects.allowed_places import open_places
 from switchyard.core.mlflow.export import Export, Moved, Watcher
 from tasks.policy import effect
 
@@ -15,11 +19,16 @@ _interrupted: set[str] = set()
 
 
 @effect
-def export_mlflow(to_uri: str, part_rows: int, list_objects: bool, artifacts_destination: str) -> Export:
+def export_mlflow(
+    to_uri: str, part_rows: int, list_objects: bool, artifacts_destination: str, artifacts_roots: Sequence[str] = ()
+) -> Export:
     """Exports the MLflow database that the settings name, or where they name none what their server tells; a second
     call writes only what is not there yet, and reads no run again that an unfinished one has read of a server."""
     outside = connect()
-    places = Places(outside.objects, artifacts_destination) if list_objects else None
+    allowed = outside.to_allowed(artifacts_roots, artifacts_destination)
+    # A list of a bucket copies nothing, and leaves out the export itself: what else is ours there may be in it.
+    allowed = msgspec.structs.replace(allowed, ours=tuple(own for own in allowed.ours if own.startswith("file:")))
+    places = Places(outside.objects, open_places(allowed), artifacts_destination) if list_objects else None
     if outside.settings.mlflow_tracking_uri and not outside.settings.mlflow_backend_store_uri:
         store = outside.open_answers()
         with closing(store.tracking):

@@ -26,10 +26,17 @@ def begin_model(name: str, model: SourceModel) -> None:
 
 @effect
 def import_version(
-    name: str, model: SourceModel, number: int, chosen: Chosen, where: str, destination: str, by: str
+    name: str,
+    model: SourceModel,
+    number: int,
+    chosen: Chosen,
+    where: str,
+    destination: str,
+    by: str,
+    roots: Sequence[str] = (),
 ) -> VersionImport:
     """One version with its files, made once."""
-    return importing.import_version(_open(where, destination, by), name, model, number, chosen)
+    return importing.import_version(_open(where, destination, by, roots), name, model, number, chosen)
 
 
 @effect
@@ -53,5 +60,5 @@ def verify_model(name: str, model: SourceModel) -> ModelVerified:
     return importing.verify_model(_open("", "", ""), name, model)
 
 
-def _open(where: str, destination: str, by: str) -> Importing:
-    return open_importing(connect(), where, destination, by)
+def _open(where: str, destination: str, by: str, roots: Sequence[str] = ()) -> Importing:
+    return open_importing(connect(), where, destination, by, roots)

@@ -1,7 +1,7 @@
 """The only wiring: settings in, ports out. Adapters are imported where they are used, so that what is not used is not
 loaded."""
 
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from switchyard.clients.objects.open import open_objects, open_private_objects
 from switchyard.clients.settings import Settings, is_folder, read_settings
-from switchyard.core.artifacts.places import Allowed
+from switchyard.core.artifacts.places import Allowed, to_allowed
 from switchyard.core.errors import BadSetup
 from switchyard.core.ports import (
     ArtifactCopies,
@@ -60,6 +60,15 @@ class Outside:
         Raises: BadSetup: others may read it."""
         credentials = _credentials(self.settings.gcp_credentials_block) if folder.startswith("gs://") else None
         return open_private_objects(folder, credentials=credentials)
+
+    def to_allowed(self, roots: Iterable[str], destination: str = "", *, copies: str = "") -> Allowed:
+        """What of the places that MLflow names may be read: the roots that a command or the settings name, and what of
+        this machine they say is MLflow's; never our own files, nor the `copies` of it."""
+        settings = self.settings
+        folder = settings.mlflow_tracking_uri if is_folder(settings.mlflow_tracking_uri) else ""
+        named = (root.strip() for root in settings.mlflow_artifacts_roots.split(","))
+        ours = (Path(settings.state_dir).as_uri(), settings.artifacts_uri, copies)
+        return to_allowed([*roots, destination, folder, *named], filter(None, ours))
 
     @property
     def runs(self) -> Runs:

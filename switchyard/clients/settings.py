@@ -58,6 +58,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     approvers_file: str = ""
     approvers: str = ""
     approvers_audience: str = ""
+    mlflow_artifacts_roots: str = ""
     model_variant: str = ""
     mlflow_model_uri: str = ""
     model_run_id: str = ""
@@ -234,6 +235,10 @@ _PATTERNS = {
     ),
     "approvers": (r"[^@\s,]+@[^@\s,]+(\s*,\s*[^@\s,]+@[^@\s,]+)*", "be e-mail addresses, with commas between them"),
     "approvers_audience": (r"\S+", "be an OAuth client's id, without spaces"),
+    "mlflow_artifacts_roots": (
+        r"((file|gs)://|/)[^,]*(,\s*((file|gs)://|/)[^,]*)*",
+        "be paths or URIs of folders, with commas between them",
+    ),
     "mlflow_model_uri": (r"models:/.+", "be models:/<name>/Production, /Staging, /<version> or models:/<name>@<alias>"),
     "model_name": ("[A-Za-z0-9]([A-Za-z0-9 ._-]{0,118}[A-Za-z0-9])?", "be a model's name"),
     **dict.fromkeys(("port", "aip_http_port"), (r"[0-9]{1,5}", "be a port")),

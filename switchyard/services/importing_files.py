@@ -1,36 +1,37 @@
 """The files of a version of another registry, copied to a folder on this machine: from a bucket or a disk, or by
 whatever else can reach them."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Final
 from urllib.parse import unquote
 
 from switchyard.clients.connect import Outside
-from switchyard.clients.mlflow.export.artifacts import to_place
+from switchyard.clients.objects.allowed_places import open_places
 from switchyard.clients.objects.folders import translated
+from switchyard.core.artifacts.places import Allowed, Unreachable, to_place, without_password
 from switchyard.core.errors import BadRecord, NotFound
-from switchyard.core.mlflow.export import Unlisted
 from switchyard.core.ports import Objects
 from switchyard.core.registry.manifest import find_path_problems
 from switchyard.services.importing import Importing
-
-_CHUNK_BYTES: Final = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True)
 class SourceFiles:
     """Where a registry's files may be read.
 
-    `destination` is the MLflow server's own ``--artifacts-destination``, where ``mlflow-artifacts:/`` lies; empty: not
-    known. `download` copies what no bucket or disk here has, and is None where there is no server to ask.
+    `allowed` is what may be read of this machine and of our own bucket: whoever may write to MLflow says where files
+    are. `destination` is the MLflow server's own ``--artifacts-destination``, where ``mlflow-artifacts:/`` lies; empty:
+    not known. `download` copies what no bucket or disk here has, and is None where there is no server to ask; `server`
+    is its address, the only one that is ever called.
     """
 
     open_objects: Callable[[str], Objects]
     destination: str = ""
     download: Callable[[str, Path], int] | None = None
+    allowed: Allowed = field(default_factory=Allowed)
+    server: str = ""
 
     def copy(self, uri: str, folder: Path) -> int:
         """Copies all files at or below `uri` to `folder`, which is empty; how many. A second call wants an empty folder
@@ -38,23 +39,33 @@ class SourceFiles:
 
         Raises:
             NotFound: nothing is there, or nobody can read it. BadRecord: a link, a device, or a path that no model may
-            have. TryAgain, BadSetup, BadRequest: it cannot be read.
+            have. TryAgain, BadSetup, BadRequest: it cannot be read, or may not.
         """
         if not uri:
             raise NotFound("nobody knows where its files are: its source names a run or a model that is not there")
-        place = to_place(uri, self.destination)
-        if not isinstance(place, Unlisted):
-            return _copy(self.open_objects(place), place, folder)
+        shown = without_password(uri)
+        place = to_place(uri, destination=self.destination, server=self.server)
+        if isinstance(place, Unreachable):
+            raise NotFound(f"{shown} cannot be read from here: {place.reason}")
+        if place.reader == "objects":
+            found = open_places(self.allowed)(place.uri)
+            return _copy(self.open_objects(found), found, folder)
         if self.download is None:
-            raise NotFound(f"{uri} cannot be read from here: {place.reason}, and MLFLOW_TRACKING_URI names no server")
-        return self.download(uri, folder)
+            raise NotFound(
+                f"{shown} cannot be read from here: only MLflow's client reads it, and no server is named "
+                "(MLFLOW_TRACKING_URI)"
+            )
+        return self.download(place.uri, folder)
 
 
-def open_importing(outside: Outside, where: str = "", destination: str = "", by: str = "") -> Importing:
+def open_importing(
+    outside: Outside, where: str = "", destination: str = "", by: str = "", roots: Sequence[str] = ()
+) -> Importing:
     """What copying a model of MLflow's reaches, by the settings. Nothing is asked.
 
     Args:
-        where: the registry, in words. destination: as `SourceFiles` has it.
+        where: the registry, in words. destination: as `SourceFiles` has it. roots: folders that may be read, besides
+            those of the settings.
     """
     settings, download = outside.settings, None
     if settings.mlflow_server_uri:
@@ -65,7 +76,13 @@ def open_importing(outside: Outside, where: str = "", destination: str = "", by:
         models=outside.models,
         imports=outside.model_imports,
         open_objects=outside.objects,
-        copy_files=SourceFiles(outside.objects, destination, download).copy,
+        copy_files=SourceFiles(
+            outside.objects,
+            destination,
+            download,
+            allowed=outside.to_allowed(roots, destination),
+            server=settings.mlflow_server_uri,
+        ).copy,
         to_uri=settings.artifacts_uri,
         where=where,
         by=by,
@@ -79,22 +96,18 @@ def _copy(objects: Objects, place: str, folder: Path) -> int:
         raise BadRecord(
             place, [f"{path!r} is a link or no regular file: a model has plain files alone" for path in odd]
         )
-    found = {_to_path(uri, root): uri for uri in objects.list(root)}
+    found = {_to_path(uri, root): uri for uri, _ in objects.list_stats(root, follow_links=False)}
     if not found:
         objects.stat(place)  # a model in one file
         found = {_to_path(place, f"{place.rpartition('/')[0]}/"): place}
     if problems := find_path_problems(found):
         raise BadRecord(place, problems)
     for path, uri in found.items():
-        target, start = folder / path, 0
+        target = folder / path
         with translated(f"write {target}"):
             target.parent.mkdir(parents=True, exist_ok=True)
             with target.open("xb") as file:
-                while chunk := objects.read_range(uri, start=start, length=_CHUNK_BYTES):
-                    file.write(chunk)
-                    start += len(chunk)
-                    if len(chunk) < _CHUNK_BYTES:
-                        break
+                objects.read_into(uri, file, follow_links=False)
     return len(found)
 
 

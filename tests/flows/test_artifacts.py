@@ -116,7 +116,15 @@ def test_the_settings_say_what_may_be_read(outside: Outside, tmp_path: Path, mon
     monkeypatch.setenv("MLFLOW_TRACKING_URI", str(tmp_path / "mlruns"))
     how = to_how("", "/srv/artifacts", ["/srv/more"], ["mlruns=/srv/old"])
     folder = (tmp_path / "mlruns").as_uri()
-    assert how.allowed.roots == ("file:///srv/more", "file:///srv/artifacts", folder, "file:///srv/old")
+    named = ("file:///srv/more", "file:///srv/old", "file:///srv/artifacts", folder)
+    assert how.allowed.roots == named
+    monkeypatch.setenv("MLFLOW_ARTIFACTS_ROOTS", "/srv/a b, gs://bucket/mlflow")
+    assert to_how("", "/srv/artifacts", ["/srv/more"], ["mlruns=/srv/old"]).allowed.roots == (
+        *named,
+        "file:///srv/a%20b",
+        "gs://bucket/mlflow",
+    )
+    monkeypatch.delenv("MLFLOW_ARTIFACTS_ROOTS")
     settings = connect().settings
     assert how.allowed.ours == (Path(settings.state_dir).as_uri(), settings.artifacts_uri, how.to_uri)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://mlflow.example")

@@ -24,6 +24,7 @@ def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefect_server: Non
     store = make_store(tmp_path)
     monkeypatch.setenv("STATE_DIR", str(tmp_path / "state"))
     monkeypatch.setenv("MLFLOW_BACKEND_STORE_URI", f"sqlite:///{store}")
+    monkeypatch.setenv("MLFLOW_ARTIFACTS_ROOTS", str(tmp_path / "artifacts"))
     found = Outside(read_settings())
     yield found
     found.close()
@@ -75,6 +76,20 @@ def test_what_is_asked_wrongly_is_said_before_anything_is_read(
     with pytest.raises(BadSetup, match="no MLflow is named"):
         import_models()
     assert outside.models.list_models() == []
+
+
+def test_files_of_this_machine_are_read_only_below_a_folder_that_is_named(
+    outside: Outside, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """By the settings, or by the command; the reason names the option, and the next call takes the files."""
+    monkeypatch.delenv("MLFLOW_ARTIFACTS_ROOTS")
+    refused = import_models(only=["two"], production=["two=2"])
+    assert (refused.versions, refused.files) == (2, 0)
+    assert all("--artifacts-roots <folder>" in why for why in refused.without_files["two"].values())
+    elsewhere = import_models(only=["two"], artifacts_roots=[str(tmp_path / "artifacts" / "shop")])
+    assert elsewhere.files == 0
+    taken = import_models(only=["two"], artifacts_roots=[str(tmp_path / "artifacts")])
+    assert (taken.files, taken.without_files) == (4, {})
 
 
 def _split_into_workspaces(path: Path) -> None:

@@ -60,14 +60,14 @@ def mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_page_leads_off_mlflow(mlflow: Path, tmp_path: Path, prefect_server: None) -> None:
-    """Each command ends well, told where the artifacts' folder is, as the page says; at the end the store is gone, and
+    """Each command ends well, told where artifacts' folders are, as the page says; at the end the store is gone, and
     the export alone proves that nothing was lost."""
     backup = (tmp_path / "backup").as_uri()
     last: list[str] = []
     for arguments in list_commands():
         last = [backup if part == BACKUP else part for part in arguments]
-        if last[0] == "artifacts":
-            last += ["--artifacts-roots", str(tmp_path / "mlruns")]
+        if last[0] in ("artifacts", "import-models"):
+            last += ["--artifacts-roots", str(tmp_path / "mlruns"), "--artifacts-roots", str(tmp_path / "artifacts")]
         assert main(last) == 0, arguments
     mlflow.unlink()
     assert main(["verify", "--whole", "--require-safe", "--export-uri", backup]) == 0

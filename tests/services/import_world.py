@@ -8,6 +8,7 @@ from typing import Any
 from switchyard.clients.mlflow.registry_sources import DatabaseSource
 from switchyard.clients.objects.open import open_objects
 from switchyard.clients.results.open import ResultsPorts, open_results
+from switchyard.core.artifacts.places import to_allowed
 from switchyard.core.registry.importing import LostModel, ModelVerified, SourceModel, VersionImport, choose
 from switchyard.services.importing import Importing, finish_model, import_version, verify_model
 from switchyard.services.importing_files import SourceFiles
@@ -98,12 +99,12 @@ def add_version(store: sqlite3.Connection, name: str, number: Any, stage: str, *
         )
 
 
-def to_importing(ports: ResultsPorts, folder: Path) -> Importing:
+def to_importing(ports: ResultsPorts, folder: Path, *, root: Path | None = None) -> Importing:
     return Importing(
         models=ports.models,
         imports=ports.imports,
         open_objects=open_objects,
-        copy_files=SourceFiles(open_objects).copy,
+        copy_files=SourceFiles(open_objects, allowed=to_allowed([str(root or folder)], [])).copy,
         to_uri=(folder / "ours").as_uri(),
         where="the test's store",
         by="bob",

@@ -58,7 +58,7 @@ def _import_killed(place: Path, models: list[Any], point: int) -> str | None:
     """The effect beside which the process was killed; None: it came to its end."""
 
     def work(step: Step) -> None:
-        ports = to_importing(open_ours(place), place)
+        ports = to_importing(open_ours(place), place, root=place.parent)
         objects: Any = _Counted(FileObjects(), step)
         counted: Any = replace(
             ports,
@@ -78,7 +78,7 @@ def _import_all(ports: Importing, models: list[SourceModel]) -> list[Any]:
 def _import(place: Path, models: list[Any]) -> dict[str, Any]:
     """What the next one does, and what there is after it."""
     ours = open_ours(place)
-    ports = to_importing(ours, place)
+    ports = to_importing(ours, place, root=place.parent)
     first = _import_all(ports, models)
     second = _import_all(ports, models)
     verified = [found for _, _, found in second]

@@ -1,18 +1,16 @@
 """The artifacts of MLflow's runs on a bucket or on this machine's disk, read by our own adapters
 (`core.ports.ArtifactSource`)."""
 
-import os
 from collections.abc import Callable, Iterator
-from functools import lru_cache
-from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote_from_bytes, unquote
 
-from switchyard.clients.objects.file_uris import to_path, to_uri
+from switchyard.clients.objects.allowed_places import open_places
+from switchyard.clients.objects.file_uris import to_path
 from switchyard.core.artifacts.manifest import LeftOut, SourceObject
 from switchyard.core.artifacts.names import find_name_problem, to_text
-from switchyard.core.artifacts.places import Allowed, find_refusal, without_password
-from switchyard.core.errors import BadSetup, NotFound
+from switchyard.core.artifacts.places import Allowed
+from switchyard.core.errors import NotFound
 from switchyard.core.ports import Objects
 
 _BESIDE_RUNS = ("models", "traces")
@@ -30,10 +28,7 @@ class ObjectsSource:
 
     def __init__(self, open_objects: Callable[[str], Objects], allowed: Allowed) -> None:
         self._open_objects = open_objects
-        self._allowed = Allowed(
-            roots=tuple(_resolve(root) for root in allowed.roots), ours=tuple(_resolve(own) for own in allowed.ours)
-        )
-        self._find = lru_cache(maxsize=64)(self._find_once)
+        self._find = open_places(allowed)
 
     def list(self, place: str) -> Iterator[SourceObject | LeftOut]:
         """See the port."""
@@ -60,22 +55,6 @@ class ObjectsSource:
         name = found.path if not place.startswith("file:") else quote_from_bytes(found.path.encode())
         stat = self._open_objects(place).read_into(f"{place}/{name}", file, follow_links=False)
         return SourceObject(path=found.path, size_bytes=stat.size_bytes, generation=stat.generation)
-
-    def _find_once(self, place: str) -> str:
-        """The place behind links, spelled as our adapter does. Raises: BadSetup: it may not be read."""
-        found = _resolve(place)
-        refusal = find_refusal(found, self._allowed)
-        if refusal:
-            raise BadSetup(f"{without_password(place)} is not read: {refusal}")
-        return found
-
-
-def _resolve(uri: str) -> str:
-    if not uri.startswith("file:"):
-        return uri
-    if uri == "file:":  # the whole disk, without the slashes at its end
-        return uri
-    return to_uri(Path(os.path.realpath(to_path(uri))))
 
 
 def _to_name(uri: str, root: str) -> str:

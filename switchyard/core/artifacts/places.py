@@ -62,7 +62,10 @@ def find_refusal(uri: str, allowed: Allowed) -> str:
     for own in allowed.ours:
         inner = [root for root in roots if root != own and lies_in(root, own)]
         if lies_in(own, uri) or (lies_in(uri, own) and (is_file or not inner)):
-            return f"our own files are at {own}, and they are no artifacts of MLflow's"
+            named = (
+                "" if is_file else "; if MLflow keeps artifacts there, name their folder: --artifacts-roots <folder>"
+            )
+            return f"our own files are at {own}, and they are no artifacts of MLflow's{named}"
     if is_file and not roots:
         return (
             "it is below no folder that may be read here: name the folder in which MLflow keeps artifacts: "

@@ -16,6 +16,7 @@ from switchyard.clients.mlflow.registry_client import CLIENT_SETTINGS
 from switchyard.clients.mlflow.registry_mirror import MlflowMirror
 from switchyard.clients.mlflow.registry_sources import DatabaseSource, ServerSource
 from switchyard.clients.objects.open import open_objects
+from switchyard.core.artifacts.places import to_allowed
 from switchyard.core.errors import NotFound, TryAgain
 from switchyard.core.registry.importing import SourceModel, VersionOrigin
 from switchyard.services.importing import Importing
@@ -108,7 +109,7 @@ def test_database_is_imported_and_verified(server: Server, tmp_path: Path) -> No
     (model,) = DatabaseSource(server.store_uri).read_models()
     assert isinstance(model, SourceModel)
     assert model.origin.deleted == [4]
-    files = SourceFiles(open_objects, str(server.folder / "artifacts"))
+    files = SourceFiles(open_objects, (at := str(server.folder / "artifacts")), allowed=to_allowed([at], []))
     ports = to_ports(tmp_path, files)
     done, listed, verified = import_model(ports, model)
     assert [(one.number, one.files, one.no_files) for one in done] == [(1, 2, ""), (2, 2, ""), (3, 2, "")]
@@ -130,7 +131,9 @@ def test_server_is_imported_by_mlflow_s_client(server: Server, tmp_path: Path) -
     expected, found = ([to_facts(version) for version in one.versions] for one in (there, model))
     assert found == expected
     assert (model.origin.tags, model.origin.description) == (there.origin.tags, TEXT)
-    ports = to_ports(tmp_path, SourceFiles(open_objects, "", partial(registry_files.download, server.url)))
+    ports = to_ports(
+        tmp_path, SourceFiles(open_objects, "", partial(registry_files.download, server.url), server=server.url)
+    )
     done, _, verified = import_model(ports, model)
     assert [(one.files, one.no_files) for one in done] == [(2, "")] * 3
     assert (verified.versions, verified.files, verified.differs) == (3, 6, {})
@@ -144,7 +147,7 @@ def test_mirror_of_what_was_imported_finds_it_there(server: Server, tmp_path: Pa
     """Nothing is made twice in the registry that it comes from: its versions get our tags."""
     (model,) = DatabaseSource(server.store_uri).read_models()
     ours = open_ours(tmp_path)
-    files = SourceFiles(open_objects, str(server.folder / "artifacts"))
+    files = SourceFiles(open_objects, (at := str(server.folder / "artifacts")), allowed=to_allowed([at], []))
     import_model(to_ports(tmp_path, files), model)
     mirror = MlflowMirror(server.url)
     done = mirror_models(Mirroring(models=ours.models, notes=ours.mirrors, mirror=mirror))

@@ -32,10 +32,12 @@ class Places(msgspec.Struct, frozen=True):
     """How artifacts' objects are found.
 
     `destination` is the server's own ``--artifacts-destination``: what it calls ``mlflow-artifacts:/``, as a server
-    that hands artifacts through does, lies below it. Empty: not known.
+    that hands artifacts through does, lies below it. Empty: not known. `find_allowed` answers where a
+    place is behind links, and raises BadSetup where it may not be looked at: whoever may write to MLflow chooses it.
     """
 
     open_objects: Callable[[str], Objects]
+    find_allowed: Callable[[str], str]
     destination: str = ""
 
 
@@ -101,8 +103,10 @@ def list_objects(roots: Roots, places: Places, *, except_below: str, unlisted: l
             continue
         count = 0
         try:
-            for uri, stat in places.open_objects(place).list_stats(f"{place}/"):
+            found = places.find_allowed(place)
+            for behind, stat in places.open_objects(found).list_stats(f"{found}/", follow_links=False):
                 count += 1
+                uri = place + behind.removeprefix(found)
                 if not uri.startswith(except_below):
                     yield uri, stat.size_bytes, stat.generation
         except TryAgain:

@@ -8,8 +8,10 @@ import pytest
 from switchyard.clients.mlflow.export.artifacts import Places, Roots, to_place
 from switchyard.clients.mlflow.export.parts import Row, read_rows
 from switchyard.clients.mlflow.export.writer import export_store
+from switchyard.clients.objects.allowed_places import open_places
 from switchyard.clients.objects.files import FileObjects
 from switchyard.clients.objects.open import open_objects
+from switchyard.core.artifacts.places import to_allowed
 from switchyard.core.mlflow.export import Artifacts, ExportedTable, Unlisted
 from switchyard.core.ports import ABSENT
 from tests.clients.mlflow.stores import add_runs, make_sqlite
@@ -40,6 +42,11 @@ def read_table(table: ExportedTable | None, uri: str) -> list[Row]:
     return [row for part in table.parts for row in read_rows(open_objects(uri).read(f"{uri}/{part.name}")[0], uri)]
 
 
+def to_places(root: Path, destination: str = "") -> Places:
+    """Below `root` all may be looked at."""
+    return Places(open_objects, open_places(to_allowed([str(root)], [])), destination)
+
+
 def export_artifacts(store: str, uri: str, places: Places | None) -> Artifacts:
     return export_store(store, uri, open_objects(uri), places=places).artifacts
 
@@ -66,7 +73,7 @@ def test_objects_are_listed_on_files_and_on_gs(tmp_path: Path, gcs_root: str) ->
     for uri in mine:
         open_objects(uri).write(uri, b"12345", if_generation=ABSENT)
     uri = f"{gcs_root}/b/export"  # within a run's own place, as nobody should
-    found = export_artifacts(store, uri, Places(open_objects, f"{tmp_path}/server"))
+    found = export_artifacts(store, uri, to_places(tmp_path, f"{tmp_path}/server"))
     rows = read_table(found.objects, uri)
     assert [(row[0], row[1]) for row in rows] == [(each, 5) for each in sorted(mine, reverse=True)]
     assert found.size_bytes == 10
@@ -74,27 +81,44 @@ def test_objects_are_listed_on_files_and_on_gs(tmp_path: Path, gcs_root: str) ->
         ("dbfs:/c", "only gs:// and file:/// are listed"),
         ("s3://elsewhere/m", "only gs:// and file:/// are listed"),
     ]
-    assert export_artifacts(store, uri, Places(open_objects, f"{tmp_path}/server")) == found
+    assert export_artifacts(store, uri, to_places(tmp_path, f"{tmp_path}/server")) == found
 
 
 @pytest.mark.usefixtures("gcs")
 def test_place_with_nothing_to_be_seen_is_named(tmp_path: Path) -> None:
     """A server's own disk is another machine's: an empty answer must not look like no artifacts."""
-    store = make_store(tmp_path, {"a" * 32: "/on/the/server/5/aa", "b" * 32: "gs://Not_a_bucket/b"})
-    found = export_artifacts(store, (tmp_path / "export").as_uri(), Places(open_objects))
+    store = make_store(
+        tmp_path, {"a" * 32: "/on/the/server/5/aa", "b" * 32: "gs://Not_a_bucket/b", "c" * 32: f"{tmp_path}/none"}
+    )
+    found = export_artifacts(store, (tmp_path / "export").as_uri(), to_places(tmp_path))
     reasons = {place.uri: place.reason for place in found.unlisted}
-    assert reasons["/on/the/server/5/aa"] == "no object is at file:///on/the/server/5/aa, as seen from here"
+    assert "--artifacts-roots <folder>" in reasons["/on/the/server/5/aa"]
+    assert reasons[f"{tmp_path}/none"] == f"no object is at file://{tmp_path}/none, as seen from here"
     assert "--artifacts-destination" in reasons["mlflow-artifacts:/5"]
     assert "gs://<bucket>/<name>" in reasons["gs://Not_a_bucket/b"]
+
+
+@pytest.mark.parametrize("named", ["secrets", "allowed/link", "allowed/../secrets", "allowed-not"])
+def test_what_lies_outside_the_roots_is_not_listed(tmp_path: Path, named: str) -> None:
+    """A row of MLflow's may name any folder of this machine: not even its names are told, behind a link either."""
+    for folder in ("secrets", "allowed", "allowed-not"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "id_rsa").write_bytes(b"12345")
+    (tmp_path / "allowed" / "link").symlink_to(tmp_path / "secrets")
+    store = make_store(tmp_path, {"a" * 32: f"file://{tmp_path}/{named}", "b" * 32: f"{tmp_path}/allowed"})
+    uri = (tmp_path / "export").as_uri()
+    found = export_artifacts(store, uri, to_places(tmp_path / "allowed"))
+    assert [row[0] for row in read_table(found.objects, uri)] == [f"file://{tmp_path}/allowed/id_rsa"]
+    assert f"file://{tmp_path}/{named}" in [place.uri for place in found.unlisted]
 
 
 def test_objects_that_came_later_make_a_new_export(tmp_path: Path) -> None:
     """The list is as new as the tables."""
     store = make_store(tmp_path, {"a" * 32: (tmp_path / "aa").as_uri()})
     uri = (tmp_path / "export").as_uri()
-    export_artifacts(store, uri, Places(open_objects))
+    export_artifacts(store, uri, to_places(tmp_path))
     FileObjects().write((tmp_path / "aa/new").as_uri(), b"x", if_generation=ABSENT)
-    found = export_artifacts(store, uri, Places(open_objects))
+    found = export_artifacts(store, uri, to_places(tmp_path))
     assert [row[:2] for row in read_table(found.objects, uri)] == [((tmp_path / "aa/new").as_uri(), 1)]
 
 
