@@ -296,8 +296,8 @@ def test_an_object_that_comes_during_the_deletion_is_left(
 
 @pytest.mark.parametrize(
     ("adapter", "is_noted"),
-    [(CloudSql, True), (CloudSql, False), (CloudRun, True)],
-    ids=["an instance", "an instance, by a call whose answer was lost", "a service"],
+    [(CloudSql, True), (CloudSql, False), (CloudRun, True), (CloudRun, False)],
+    ids=["an instance", "an instance, by a call whose answer was lost", "a service", "a service, by such a call"],
 )
 def test_an_undo_during_a_deletion_brings_back_what_is_being_deleted(
     world: EndpointWorld, monkeypatch: pytest.MonkeyPatch, adapter: Any, is_noted: bool

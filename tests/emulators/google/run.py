@@ -186,6 +186,19 @@ class Run(Service):
             raise Refused(404, f"Operation {call.path} not found")
         return self.operations[call.path]
 
+    @route("run.projects.locations.operations.list", "run.operations.list")
+    def list_operations(self, call: Call) -> Json:
+        """Source: the descriptions of `filter` and of the path in the discovery document."""
+        place, wanted = call.path.removesuffix("/operations"), call.one("filter")
+        if wanted not in ("", "done:true", "done:false"):
+            raise Refused(400, f"Invalid filter: {wanted}")
+        found = [
+            operation
+            for name, operation in self.operations.items()
+            if name.startswith(f"{place}/operations/") and wanted in ("", f"done:{str(operation['done']).lower()}")
+        ]
+        return self.world.page(found, call, "operations")
+
     def _begin(self, call: Call, full: str, effect: Any, undo: Any = None) -> Json:
         name = f"{full.split('/services/')[0].split('/jobs/')[0]}/operations/{self.world.new_id()}"
         kind = "Job" if "/jobs/" in full else "Service"

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from switchyard.clients.google.decommission.access import TIMEOUT_S, Access, check_whole, wait
+from switchyard.clients.google.decommission.access import TIMEOUT_S, Access, Api, check_whole, wait
 from switchyard.clients.google.decommission.errors import translated
 from switchyard.clients.google.decommission.matching import (
     Listed,
@@ -22,6 +22,7 @@ from switchyard.clients.google.decommission.matching import (
 )
 from switchyard.clients.google.decommission.permissions import Permissions
 from switchyard.clients.google.decommission.policies import Policies
+from switchyard.clients.google.decommission.runners import list_running
 from switchyard.core.decommission.resources import (
     Activity,
     Found,
@@ -37,6 +38,7 @@ from switchyard.core.errors import BadSetup, NotFound, StaleWrite
 _NEEDED: Final = (
     "run.services.get", "run.services.list", "run.services.update", "run.services.delete", "run.services.create",
     "run.services.getIamPolicy", "run.services.setIamPolicy", "run.revisions.list", "run.operations.get",
+    "run.operations.list",
 )  # fmt: skip
 _CLOSED: Final = ("INGRESS_TRAFFIC_INTERNAL_ONLY", "INGRESS_TRAFFIC_NONE")
 _STOPPING: Final = ("scaling", "ingress", "traffic")
@@ -53,7 +55,8 @@ class CloudRun:
 
     Args:
         pause: waits between two looks at an operation.
-        patience_s: how long `recover` waits for the new service, before its policy is written.
+        patience_s: how long `delete` and `recover` wait for what is under way, and `recover` for the new service,
+            before its policy is written.
 
     Raises: BadSetup: google-cloud-run is not installed.
     """
@@ -68,6 +71,7 @@ class CloudRun:
         made = {"credentials": access.credentials, "transport": "rest", "client_options": options}
         self._services = self._run.ServicesClient(**made)
         self._revisions = self._run.RevisionsClient(**made)
+        self._api = Api(access, "run", "v2")
         self._policies = Policies(access)
         self._permissions = Permissions(access, project)
         self._pause = pause
@@ -156,7 +160,11 @@ class CloudRun:
         return self._patch(now, "start", wanted)
 
     def delete(self, resource: Resource) -> Operation:
-        """See the port. There is no undo: `recover` deploys it again."""
+        """See the port. There is no undo: `recover` deploys it again. What is under way is waited for: it may be this
+        deletion, whose begin was not heard of.
+
+        Raises also: TryAgain: it is not over: call again."""
+        self._let_end(resource.name)
         try:
             now = self.describe(resource.name)
         except NotFound:
@@ -168,9 +176,11 @@ class CloudRun:
 
     def recover(self, saved: Resource) -> Operation:
         """See the port. A new service of the same name and address, from its description; then its policy, which
-        names only accounts that are there: bring those back first.
+        names only accounts that are there: bring those back first. A deletion that is under way is waited for: until
+        its end, the service is there.
 
-        Raises also: TryAgain: the service is not there yet: call again."""
+        Raises also: TryAgain: the service is not there yet, or what is under way is not over: call again."""
+        self._let_end(saved.name)
         try:
             now = self.describe(saved.name)
         except NotFound:
@@ -200,6 +210,15 @@ class CloudRun:
     def list_kept(self, saved: Resource) -> tuple[Kept, ...]:
         """See the port: nothing but what was saved."""
         return ()
+
+    def _let_end(self, name: str) -> None:
+        """By the list: an operation that is not found by its name may still be at work."""
+        wait(
+            lambda: Progress(done=not list_running(self._api, name)),
+            f"what is under way on {name}",
+            pause=self._pause,
+            patience_s=self._patience_s,
+        )
 
     def _poll_service(self, name: str) -> Progress:
         try:

@@ -1,4 +1,4 @@
-"""Cloud Run's services and jobs of one place, as variables and bindings look through them."""
+"""Cloud Run's services and jobs of one place, as variables and bindings look through them; what is under way there."""
 
 from typing import Any
 
@@ -22,3 +22,26 @@ def list_runners(run: Api, place: str) -> list[dict[str, Any]]:
         permission="run.jobs.list",
     )
     return [*services, *jobs]
+
+
+def list_running(run: Api, name: str) -> list[str]:
+    """The names of the operations on that service or job that are not over: where the begin of one was not heard of,
+    it is found again here. They do not say whether they deploy or delete.
+
+    Raises: as `Api.list_all`."""
+    parent = "/".join(name.split("/")[:4])
+    short = name.removeprefix(parent)
+    operations = run.list_all(
+        lambda client, token: (
+            client.projects().locations().operations().list(name=parent, filter="done:false", pageToken=token)
+        ),
+        "operations",
+        where=f"the operations in {parent}",
+        permission="run.operations.list",
+    )
+    return [
+        operation["name"]
+        for operation in operations
+        # By its end: the API may name the project by its number.
+        if not operation.get("done") and str(operation.get("metadata", {}).get("name", "")).endswith(short)
+    ]
