@@ -348,15 +348,16 @@ def _to_typed(confirm: str, against: Against) -> str:
 
 
 def undo(site: Site, name: str, *, by: str, dry_run: bool = False) -> Taken:
-    """Starts what was stopped, and brings back what was deleted, in reverse. A second call goes on with what is left.
-    Nothing was stopped yet: the walk is undone all the same, and a plan begins it again.
+    """Starts what was stopped, and brings back what was deleted, in reverse. A second call goes on with what is left,
+    and asks again for what was lost. Nothing was stopped yet: the walk is undone all the same, and a plan begins it
+    again.
 
-    Raises: BadRequest: it was undone already; TryAgain, BadSetup, StaleWrite: as the ports, once all others were
-        tried."""
+    Raises: BadRequest: it was undone already, and nothing was lost; TryAgain, BadSetup, StaleWrite: as the ports, once
+        all others were tried."""
     walk = _find(site, name)
-    if walk.state is State.UNDONE:
-        raise BadRequest(f"Decommission {name!r} was undone already. Begin a new one: switchyard decommission plan")
     inventory = _read_whole(site, walk)
+    if walk.state is State.UNDONE and not _list_lost(site, walk, inventory):
+        raise BadRequest(f"Decommission {name!r} was undone already. Begin a new one: switchyard decommission plan")
     if not dry_run:
         walk = site.decommissions.hold(name, revision=walk.revision)
     acting = Acting(site, walk, inventory, State.UNDONE, by)
@@ -374,6 +375,12 @@ def undo(site: Site, name: str, *, by: str, dry_run: bool = False) -> Taken:
     done, lost = acting.take_back(acts)
     site.decommissions.move(name, State.UNDONE, revision=walk.revision, by=by, now=site.clock())
     return msgspec.structs.replace(taken, state=State.UNDONE, acts=tuple(map(str, done)), lost=tuple(lost))
+
+
+def _list_lost(site: Site, walk: Walk, inventory: Inventory) -> list[Act]:
+    """What an undo has begun, and not done."""
+    progress = Progress(inventory, site.decommissions.list_steps(walk.name, walk=walk.walk))
+    return [act for act in list_undo(progress.begun) if progress.read(act).state != "done"]
 
 
 def read_status(site: Site, name: str) -> Status:

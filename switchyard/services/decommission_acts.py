@@ -7,6 +7,7 @@ from typing import Any, Final, NoReturn
 
 import msgspec
 
+from switchyard.core.decommission.absence import find_doubt
 from switchyard.core.decommission.cloud import Cloud
 from switchyard.core.decommission.inventory import Inventory
 from switchyard.core.decommission.order import Act, Verb, list_touched
@@ -15,7 +16,7 @@ from switchyard.core.decommission.resources import Kind, Operation, Resource
 from switchyard.core.decommission.resources import Progress as Ended
 from switchyard.core.decommission.rows import Outcome, Step, Walk
 from switchyard.core.decommission.states import State
-from switchyard.core.errors import NotFound, StaleWrite, SwitchyardError, TryAgain, TryLater, to_message
+from switchyard.core.errors import BadRecord, NotFound, StaleWrite, SwitchyardError, TryAgain, TryLater, to_message
 from switchyard.services.decommission_looking import Site, describe
 
 LOOKS: Final = 60
@@ -78,23 +79,24 @@ class Acting:
 
     def take_back(self, acts: Iterable[Act]) -> tuple[list[Act], list[str]]:
         """As `perform`, of undo: the trouble of one resource does not stop the others. Answers what was done, and what
-        cannot be brought back any more.
+        cannot be brought back any more. A second call asks again for what was lost, and for what is gone again.
 
         Raises: the first trouble but that, once all others were tried."""
         done: list[Act] = []
         lost: dict[str, str] = {}
         troubles: list[SwitchyardError] = []
         for act in acts:
-            if self.progress.read(act).state == "done" or act.resource in lost:
+            if act.resource in lost or (self.progress.read(act).state == "done" and not self._find_gone(act)):
                 continue
             try:
                 self._perform(act, self.progress, lambda _act: ())
             except NotFound as err:
-                lost[act.resource] = to_message(err)
+                lost[act.resource] = f"{to_message(err)}. To ask for it again: switchyard decommission undo"
             except SwitchyardError as err:
                 troubles.append(err)
             else:
                 done.append(act)
+        troubles += [TryAgain(why) for act in done if (why := self._find_gone(act))]
         if troubles:
             raise troubles[0]
         return done, list(lost.values())
@@ -131,6 +133,18 @@ class Acting:
                 self._begin(cloud, act, resource, was_begun=seen.state == "begun")
         self.note(act.verb, "done", resource=act.resource, proof=self._read_back(cloud, act, was_so=was_so))
 
+    def _find_gone(self, act: Act) -> str:
+        """Why what was brought back must be brought back again, which is noted: a deletion that no list showed may have
+        ended since. Empty: it is there."""
+        if act.verb != "recover":
+            return ""
+        fresh = describe(self._site.clouds.kinds[act.kind], act.resource)
+        if has_effect(act, act.kind, fresh):
+            return ""
+        why = f"{act.kind} {act.resource} was brought back, and is gone again"
+        self.note(act.verb, "stopped", resource=act.resource, proof=msgspec.json.encode({"why": why}).decode())
+        return why
+
     def _find_beside(self, act: Act, progress: Progress) -> str:
         """Who changed a resource whose version the act changes too: afterwards no one could tell."""
         if progress.read(act).state != "open":
@@ -156,7 +170,13 @@ class Acting:
             "start": cloud.start,
         }
         try:
-            operation = calls[act.verb](resource)
+            try:
+                operation = calls[act.verb](resource)
+            except NotFound as err:
+                if act.verb not in _TAKES_BACK:
+                    raise
+                self._confirm(cloud, act, err)
+                operation = calls[act.verb](resource)
         except TryAgain:
             raise
         except StaleWrite as err:
@@ -168,6 +188,19 @@ class Acting:
         if operation.name:
             self.note(act.verb, "running", resource=act.resource, operation=operation.name)
             self._wait(cloud, operation, act)
+
+    def _confirm(self, cloud: Cloud, act: Act, err: NotFound) -> None:
+        """Before it is asked a second time. Raises: TryAgain: that answer proves nothing."""
+        self._site.pause(PAUSE_S)
+        try:
+            listed = cloud.find(self._inventory.sought)
+        except BadRecord:
+            listed = None
+        if doubt := find_doubt(act.resource, listed, is_there=describe(cloud, act.resource) is not None):
+            raise TryAgain(
+                f"{act.kind} {act.resource} did not come back: {to_message(err)}. But {doubt}. "
+                "Then run again: switchyard decommission undo"
+            ) from err
 
     def _let_end(self, cloud: Cloud, act: Act) -> None:
         """Before it is taken back, what was begun is over, well or not: an instance that is being deleted is still
@@ -197,6 +230,8 @@ class Acting:
             found = self._poll(cloud, operation, act)
         except TryAgain:
             raise
+        except NotFound as err:  # the operation, which says nothing of the resource: it is looked at again
+            self._stop(act, TryAgain(f"{to_message(err)}. Run the same command again"))
         except SwitchyardError as err:
             self._stop(act, err)
         if found.problem:

@@ -2,6 +2,7 @@
 
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,14 +11,14 @@ import pytest
 
 from switchyard.core.decommission.inventory import read_inventory, to_digest, to_json
 from switchyard.core.decommission.readers import Needed
-from switchyard.core.decommission.resources import Caller, Cost, Kind, Operation, Resource
+from switchyard.core.decommission.resources import Activity, Caller, Cost, Kind, Operation, Progress, Resource
 from switchyard.core.decommission.rules import to_approved_digest
 from switchyard.core.decommission.states import MOVES, State
-from switchyard.core.errors import BadRecord, BadRequest, BadSetup, StaleWrite, TryAgain
+from switchyard.core.errors import BadRecord, BadRequest, BadSetup, NotFound, StaleWrite, TryAgain
 from switchyard.services import decommission
 from switchyard.services.decommission_looking import take_inventory
-from tests.core.decommission.world import ACCOUNT, INSTANCE, SECRET, SERVICE, SOUGHT, VARIABLE
-from tests.services.decommission_world import OTHERS, START, World
+from tests.core.decommission.world import ACCOUNT, INSTANCE, NAMES, SECRET, SERVICE, SOUGHT, VARIABLE
+from tests.services.decommission_world import OTHERS, START, FakeCloud, World
 
 
 @pytest.fixture
@@ -136,6 +137,99 @@ def test_undo_of_a_deletion_restores_all_but_what_is_lost_for_good(world: World,
     assert "was deleted for good" in lost
     assert world.google.look() == {name: one for name, one in before.items() if name != SECRET}
     assert world.walk.state is State.UNDONE
+
+
+def answer_404(world: World, acts: dict[tuple[str, str], int]) -> None:
+    """So many times to each act, though it could be done."""
+    act = world.google.act
+
+    def answer(verb: str, resource: Resource) -> Operation:
+        if acts.get((verb, resource.name), 0):
+            acts[(verb, resource.name)] -= 1
+            raise NotFound(f"404: {resource.name}")
+        return act(verb, resource)
+
+    world.google.act = answer  # type: ignore[method-assign]
+
+
+def test_one_odd_404_to_an_undo_is_asked_again(world: World) -> None:
+    """By the same command, of each kind; what two of them name as lost is asked for by the next one."""
+    before = world.google.look()
+    world.plan()
+    world.go(State.DELETING)
+    names = [name for kind, of_kind in NAMES.items() if kind is not Kind.SECRET for name in of_kind]
+    saved = world.save()
+    answer_404(world, {("recover", name): 1 for name in names})
+    assert len(world.undo().lost) == 1
+    assert world.google.look() == {name: one for name, one in before.items() if name != SECRET}
+    world.load(saved)
+    answer_404(world, odd := {("recover", name): 2 for name in names})
+    taken = world.undo()
+    assert (taken.state, len(taken.lost)) == (State.UNDONE, 1 + len(names))
+    assert all("To ask for it again: switchyard decommission undo" in one for one in taken.lost)
+    assert not any(odd.values())
+    assert world.undo(dry_run=True).acts
+    assert len(world.undo().lost) == 1
+    assert world.google.look() == {name: one for name, one in before.items() if name != SECRET}
+
+
+def test_a_404_beside_a_list_without_its_control_loses_nothing(world: World) -> None:
+    """Another project answers so, or one without a permission: the undo is not over."""
+    world.plan()
+    world.go(State.DELETING)
+    (control,) = [name for kind, name in OTHERS if kind is Kind.RUN_SERVICE]
+    hidden = world.google.there.pop(control)
+    answer_404(world, {("recover", SERVICE): 2})
+    with pytest.raises(TryAgain, match="do not hold their control"):
+        world.undo()
+    assert world.walk.state is State.DELETING
+    world.google.there[control] = hidden
+    assert SERVICE not in "".join(world.undo().lost)
+
+
+def test_what_goes_again_during_an_undo_is_brought_back_again(world: World) -> None:
+    """A deletion that no list showed ends late."""
+    world.plan()
+    world.go(State.DELETING)
+    act = world.google.act
+
+    def end_late(verb: str, resource: Resource) -> Operation:
+        if verb == "start" and not gone:
+            gone.append(world.google.there.pop(SERVICE))
+        return act(verb, resource)
+
+    gone: list[Resource] = []
+    world.google.act = end_late  # type: ignore[method-assign]
+    with pytest.raises(TryAgain, match="brought back, and is gone again"):
+        world.undo()
+    assert (len(gone), world.walk.state) == (1, State.DELETING)
+    world.undo()
+    assert world.google.there[SERVICE].activity is Activity.ACTIVE
+
+
+def test_an_operation_that_is_not_found_says_nothing_of_its_resource(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An undo looks at the resource again, and loses nothing."""
+    before = world.google.look()
+    world.plan()
+    world.go(State.DELETING)
+    poll, times = FakeCloud.poll, [1]
+
+    def forget(cloud: FakeCloud, operation: Operation) -> Progress:
+        if operation.resource == SERVICE and times:
+            times.pop()
+            raise NotFound("404: the operation")
+        return poll(cloud, operation)
+
+    monkeypatch.setattr(FakeCloud, "poll", forget)
+    with pytest.raises(TryAgain, match="404: the operation"):
+        world.undo()
+    world.wait(60)
+    while world.walk.state is not State.UNDONE:
+        with suppress(TryAgain):
+            world.undo()
+    assert world.google.look()[SERVICE] == before[SERVICE]
 
 
 def test_undo_before_anything_was_stopped_only_ends_the_walk(world: World) -> None:
