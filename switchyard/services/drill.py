@@ -1,5 +1,6 @@
 """A restore drill: what an MLflow server answers over a restored database, held against the export."""
 
+from collections.abc import Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ from switchyard.clients.mlflow.temporary_server import read_version, run_server
 from switchyard.core.artifacts.plan import ArtifactRun, How
 from switchyard.core.decommission.drilling import (
     Drilled,
+    choose_copies,
     choose_runs,
     compare_models,
     compare_runs,
@@ -45,7 +47,7 @@ class RestoreDrill:
         """See the port. The database of MLFLOW_RESTORE_STORE_URI is filled, and stays; a second call compares every row
         of it before it drills again."""
         found = self._drill(export.uri, against.rules.drill_runs)
-        damaged = self._find_damaged(found.runs)
+        compared, damaged = compare_copies(self._outside, found.runs, against.rules.drill_runs)
         return DrillEvidence(
             inventory=against.inventory,
             read_at=datetime.now(UTC),
@@ -56,7 +58,8 @@ class RestoreDrill:
             of_runs=found.of_runs,
             equal_runs=found.equal_runs,
             registry_equal=found.registry_equal,
-            artifacts_equal=not damaged,
+            artifacts_equal=compared > 0 and not damaged,
+            artifacts_compared=compared,
             differences=(*found.differences, *cut(damaged)),
         )
 
@@ -88,17 +91,18 @@ class RestoreDrill:
                 runs=runs,
             )
 
-    def _find_damaged(self, run_ids: tuple[str, ...]) -> list[str]:
-        """What of the copied artifacts of these runs is not what was copied; every byte of them is read."""
-        copies = self._outside.artifact_copies.read(run_ids)
-        found = []
-        for run_id, copy in copies.items():
-            how = How(to_uri=copy.to_uri)
-            verified = artifacts.verify_runs(
-                self._outside, [ArtifactRun(mlflow_run_id=run_id)], how, against_source=False
-            )
-            found += [f"artifacts of run {run_id}: {one}" for line in verified for one in line.problems]
-        return found
+
+def compare_copies(outside: Outside, run_ids: Sequence[str], wanted: int) -> tuple[int, list[str]]:
+    """Of how many runs the copied artifacts were read, every byte of them, and what is not what was copied: those of
+    `run_ids`, and others until there are `wanted`. Changes nothing; a second call reads again."""
+    every = outside.artifact_copies.read(outside.artifact_copies.list_ids())
+    chosen = choose_copies(run_ids, [run_id for run_id, copy in every.items() if copy.objects], wanted)
+    found = []
+    for run_id in chosen:
+        how = How(to_uri=every[run_id].to_uri)
+        verified = artifacts.verify_runs(outside, [ArtifactRun(mlflow_run_id=run_id)], how, against_source=False)
+        found += [f"artifacts of run {run_id}: {one}" for line in verified for one in line.problems]
+    return len(chosen), found if chosen else ["artifacts: none compared"]
 
 
 def drill(

@@ -22,6 +22,7 @@ from switchyard.services import artifact_copying, artifact_objects
 from switchyard.services.artifact_copying import Gate, Progress
 from switchyard.services.artifact_objects import Stored
 from switchyard.services.artifacts import copy_runs, find_copied_runs, find_kept, plan_runs, verify_runs
+from switchyard.services.drill import compare_copies
 from switchyard.services.verify import count_kinds
 from tests.clients.artifacts.owner_rows import add_owners
 from tests.clients.mlflow.stores import make_sqlite
@@ -150,6 +151,19 @@ def test_what_is_copied_is_verified_without_mlflow(world: ArtifactWorld) -> None
     copy_runs(world.outside, world.runs(), world.how(again=True))
     assert [one.state for one in verify_runs(world.outside, runs, world.how())] == ["kept", "kept", "nothing"]
     assert world.kept("b") == FILES["b"]
+
+
+def test_a_drill_reads_the_copies_of_other_runs_where_its_own_have_none(world: ArtifactWorld) -> None:
+    """And says that it compared none where there are none, which proves nothing; what is damaged is named."""
+    assert compare_copies(world.outside, ["a" * 32], 2) == (0, ["artifacts: none compared"])
+    copy_runs(world.outside, world.runs(), world.how())
+    assert compare_copies(world.outside, ["c" * 32], 1) == (1, [])  # it has no artifacts
+    assert compare_copies(world.outside, ["a" * 32], 5) == (2, [])
+    [damaged] = [one.sha256 for one in world.manifest("b").objects if one.path == "A"]
+    world.outside.objects(world.to_uri).write(to_object_uri(world.to_uri, damaged), b"x", if_generation=ANY)
+    compared, said = compare_copies(world.outside, ["a" * 32], 2)
+    assert compared == 2
+    assert [line.split(":")[0] for line in said] == [f"artifacts of run {'b' * 32}"]
 
 
 def test_a_copy_whose_objects_are_gone_is_copied_again(world: ArtifactWorld) -> None:

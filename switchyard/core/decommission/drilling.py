@@ -46,6 +46,18 @@ def choose_runs(run_ids: Sequence[str], wanted: int) -> tuple[str, ...]:
     return tuple(ids[round(place * (len(ids) - 1) / (wanted - 1))] for place in range(wanted))
 
 
+def choose_copies(run_ids: Sequence[str], copied: Sequence[str], wanted: int) -> tuple[str, ...]:
+    """Of which runs the copied artifacts are read again: those of `run_ids` that have some, and others until there are
+    `wanted`.
+
+    >>> choose_copies(["a", "c"], ["b", "c", "d"], 2)
+    ('b', 'c')
+    """
+    own = sorted(set(run_ids) & set(copied))
+    others = sorted(set(copied) - set(own))
+    return tuple(sorted((*own, *choose_runs(others, max(0, wanted - len(own))))))
+
+
 def to_environment_name(schema: str) -> str:
     """The environment whose MLflow has that schema.
 

@@ -110,7 +110,8 @@ class DrillEvidence(Evidence, frozen=True, kw_only=True, tag="drill"):
     of_runs: int  # that the export holds
     equal_runs: int
     registry_equal: bool
-    artifacts_equal: bool
+    artifacts_equal: bool  # false where none were compared
+    artifacts_compared: int = 0  # runs whose copied artifacts were read again; drills before 0.2.0 did not count them
     differences: tuple[str, ...] = ()
 
 

@@ -229,7 +229,14 @@ def check_drill(found: DrillEvidence, export: AnyEvidence | None, against: Again
         )
     if not found.registry_equal:
         refusals.append(f"The registry differs in the restored MLflow: {_list(found.differences)}. {again}")
-    if not found.artifacts_equal:
+    if not found.artifacts_compared:
+        if "artifacts" not in against.rules.give_up:
+            refusals.append(
+                "The drill compared no artifacts: no run has a copy of them. Copy them (switchyard artifacts copy "
+                "--all-runs), then run: switchyard decommission next; or give them up: switchyard decommission plan "
+                "--give-up artifacts"
+            )
+    elif not found.artifacts_equal:
         refusals.append(f"Artifacts differ from their hashes: {_list(found.differences)}. {again}")
     return refusals
 

@@ -127,6 +127,8 @@ WRONG: list[tuple[State, str, dict[str, Any], str]] = [
     (State.EXPORTED, "drill", {"equal_runs": 2, "differences": ("run a: loss",)}, "1 of 3 runs differ"),
     (State.EXPORTED, "drill", {"registry_equal": False}, "registry differs"),
     (State.EXPORTED, "drill", {"artifacts_equal": False}, "Artifacts differ"),
+    (State.EXPORTED, "drill", {"artifacts_compared": 0}, "compared no artifacts"),
+    (State.EXPORTED, "drill", {"artifacts_compared": 0, "artifacts_equal": False}, "--give-up artifacts"),
     (State.EXPORTED, "drill", {"mlflow_version": ""}, "No MLflow answered"),
     # quiet
     (State.QUIET, "quiet", {"newest_run_at": NOW - timedelta(hours=1)}, "was started or ended at"),
@@ -317,6 +319,14 @@ def test_a_known_caller_that_would_excuse_others_is_refused(name: str) -> None:
     """With what is taken in its place."""
     with pytest.raises(BadRequest, match="takes the whole name"):
         check_known_callers(["switchyard/*", name])
+
+
+def test_a_drill_without_copies_passes_where_artifacts_are_given_up() -> None:
+    """By their own name, and no other."""
+    found = change("drill", artifacts_compared=0, artifacts_equal=False)
+    for given_up, passes in ((("artifacts",), True), (("registry",), False)):
+        rules = msgspec.structs.replace(RULES, give_up=given_up)
+        assert (check(State.EXPORTED, found, make_against(rules)) == ()) is passes
 
 
 def test_costs_may_be_looked_at_by_a_person() -> None:

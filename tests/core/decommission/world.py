@@ -162,6 +162,7 @@ def make_evidence() -> EvidenceSet:
             equal_runs=3,
             registry_equal=True,
             artifacts_equal=True,
+            artifacts_compared=3,
         ),
         "quiet": QuietEvidence(
             **of,
