@@ -23,6 +23,7 @@ from switchyard.core.decommission.inventory import (
     Inventory,
     find_database_problem,
     find_folder_problem,
+    list_billed,
     list_newer,
 )
 from switchyard.core.decommission.order import STOPPED, is_replica, list_open_guards
@@ -283,18 +284,20 @@ def read_cost_evidence(site: Site, inventory: Inventory, against: Against, delet
     now = site.clock()
     since = to_midnight_after(deleted_at)
     until = max(since, datetime(now.year, now.month, now.day, tzinfo=UTC))
-    costs = read_costs(site.clouds, inventory.resources, since, until) if until > since else None
-    kept = (one.name for one in inventory.resources if site.clouds.kinds[one.kind].list_kept(one))
+    kept = {one.name: site.clouds.kinds[one.kind].list_kept(one) for one in inventory.resources}
+    billed = list_billed(inventory, kept)
+    costs = read_costs(site.clouds, billed, since, until) if until > since else None
     return CostEvidence(
         inventory=against.inventory,
         read_at=now,
         deleted_at=deleted_at,
         since=since,
         until=until,
-        query=site.clouds.costs.to_query(inventory.resources, since, until),
+        query=site.clouds.costs.to_query(billed, since, until),
         was_asked=costs is not None,
         costs=tuple(costs or ()),
-        expected=tuple(kept),
+        expected=tuple(dict.fromkeys(one.name for of_one in kept.values() for one in of_one if one.name)),
+        kept=tuple((name, tuple(one.what for one in of_one)) for name, of_one in kept.items() if of_one),
     )
 
 

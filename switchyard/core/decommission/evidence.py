@@ -111,7 +111,7 @@ class DrillEvidence(Evidence, frozen=True, kw_only=True, tag="drill"):
     equal_runs: int
     registry_equal: bool
     artifacts_equal: bool  # false where none were compared
-    artifacts_compared: int = 0  # runs whose copied artifacts were read again; drills before 0.2.0 did not count them
+    artifacts_compared: int = 0  # runs whose copied artifacts were read again; 0 also where it was not counted
     differences: tuple[str, ...] = ()
 
 
@@ -196,7 +196,8 @@ class CostEvidence(Evidence, frozen=True, kw_only=True, tag="cost"):
     query: str
     was_asked: bool  # a billing export is named, and answered
     costs: tuple[Cost, ...] = ()
-    expected: tuple[str, ...] = ()  # resources of which something is kept on purpose, and billed
+    expected: tuple[str, ...] = ()  # by name: what is kept on purpose, and billed; a backup, not its instance
+    kept: tuple[tuple[str, tuple[str, ...]], ...] = ()  # by resource: in words, what is kept of it
 
 
 AnyEvidence = (

@@ -463,13 +463,25 @@ def check_cost(found: CostEvidence, against: Against) -> list[str]:
             f"Costs were read from {_say(found.since)} to {_say(found.until)}; {against.rules.cost_days} full days "
             f"since {_say(first)} are needed. Run: switchyard decommission next"
         ]
-    expected = set(found.expected)
+    expected, kept = set(found.expected), dict(found.kept)
     return [
         f"{cost.resource} still cost {cost.amount:.2f} {cost.currency} since {_say(found.since)}. Look for it in the "
-        "console's billing report."
+        f"console's billing report.{_say_kept_of(kept.get(cost.resource, ()))}"
         for cost in found.costs
-        if cost.amount > 0 and cost.resource not in expected
+        if cost.amount > 0
+        and cost.resource not in expected
+        and not (kept.get(cost.resource) and against.rules.costs_seen)
     ]
+
+
+def _say_kept_of(kept: Sequence[str]) -> str:
+    """A bill may have it under the name of what it was kept of, beside what should have ended: a person tells that."""
+    if not kept:
+        return ""
+    return (
+        f" Of it are kept: {_list(kept)}. Where the report shows that only these cost something, run: switchyard "
+        "decommission next --costs-seen"
+    )
 
 
 def to_midnight_after(moment: datetime) -> datetime:

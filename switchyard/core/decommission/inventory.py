@@ -2,12 +2,12 @@
 approve."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
 import msgspec
 
-from switchyard.core.decommission.resources import Found, Kind, Resource, Sought
+from switchyard.core.decommission.resources import Found, Kept, Kind, Resource, Sought
 from switchyard.core.errors import BadRecord, NotFound
 from switchyard.core.strict_json import decode_strictly
 
@@ -78,6 +78,17 @@ def list_newer(saved: Resource, fresh: Resource) -> tuple[str, ...]:
     known = {(one["name"], one["generation"]) for one in saved.parts.get("objects", ())}
     there = fresh.parts.get("objects", ())
     return tuple(sorted({one["name"] for one in there if (one["name"], one["generation"]) not in known}))
+
+
+def list_billed(inventory: Inventory, kept: Mapping[str, Sequence[Kept]]) -> tuple[Resource, ...]:
+    """The resources, and by their own names what is `kept` of them, by resource: of which a bill is asked."""
+    parts = {
+        one.name: Resource(kind=resource.kind, name=one.name)
+        for resource in inventory.resources
+        for one in kept.get(resource.name, ())
+        if one.name and one.name not in inventory.by_name
+    }
+    return (*inventory.resources, *parts.values())
 
 
 def find_folder_problem(inventory: Inventory, uri: str, what: str) -> str:

@@ -87,6 +87,7 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
     what: str  # e.g. "final backup projects/p/backups/123"
     state: str  # in the vendor's words: SUCCESSFUL, DISABLED, SOFT_DELETED
     until: datetime | None = None  # the vendor deletes it then; None: it stays
+    name: str = ""  # in full, as a bill names it; empty: it has none of its own
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,13 +17,18 @@ from switchyard.core.decommission.evidence import (
     to_json,
 )
 from switchyard.core.decommission.gates import check, check_account_wait
+from switchyard.core.decommission.inventory import list_billed
 from switchyard.core.decommission.resources import Activity, Caller, Cost, Kept, Kind
 from switchyard.core.decommission.rules import Rules, check_known_callers, is_known, to_approved_digest
 from switchyard.core.decommission.states import MOVES, State
 from switchyard.core.errors import BadRequest
 from tests.core.decommission.world import (
+    BACKUP,
+    BUCKET,
     DIGEST,
+    FINAL,
     INSTANCE,
+    INVENTORY,
     NOW,
     RULES,
     SERVICE,
@@ -338,10 +343,31 @@ def test_costs_may_be_looked_at_by_a_person() -> None:
     assert check(State.COST_CHECKED, early, make_against(rules)) != ()
 
 
-def test_what_is_kept_on_purpose_may_cost() -> None:
-    """A final backup and deleted objects are billed until their time is over."""
-    paid = Cost(resource=INSTANCE, amount=0.4, currency="EUR")
-    assert check(State.COST_CHECKED, change("cost", costs=(paid,), expected=(INSTANCE,)), make_against()) == ()
+def test_only_what_is_kept_by_name_may_cost() -> None:
+    """A final backup is billed until its time is over; its instance is not, whatever is kept of it."""
+    backup = FINAL.name
+    kept = ((INSTANCE, (FINAL.what,)),)
+    of_backup, of_instance = (Cost(resource=name, amount=0.4, currency="EUR") for name in (backup, INSTANCE))
+    found = change("cost", costs=(of_backup,), expected=(backup,), kept=kept)
+    assert check(State.COST_CHECKED, found, make_against()) == ()
+    found = change("cost", costs=(of_backup, of_instance), expected=(backup,), kept=kept)
+    (refusal,) = check(State.COST_CHECKED, found, make_against())
+    assert refusal.startswith(f"{INSTANCE} still cost 0.40 EUR")
+    assert f"Of it are kept: {FINAL.what}. Where the report" in refusal
+    seen = make_against(msgspec.structs.replace(RULES, costs_seen=True))
+    assert check(State.COST_CHECKED, found, seen) == ()
+    found = change("cost", costs=(of_instance,), expected=(backup,))
+    assert check(State.COST_CHECKED, found, seen) != ()  # nothing is kept of it
+
+
+def test_a_bill_is_asked_for_what_is_kept_too() -> None:
+    """By its own name, once; a bucket that is kept has its own."""
+    kept = {INSTANCE: (BACKUP, FINAL), BUCKET: (msgspec.structs.replace(FINAL, name=BUCKET),)}
+    billed = list_billed(INVENTORY, kept)
+    assert billed[: len(INVENTORY.resources)] == INVENTORY.resources
+    assert [(one.kind, one.name) for one in billed[len(INVENTORY.resources) :]] == [
+        (Kind.SQL_INSTANCE, BACKUP.name), (Kind.SQL_INSTANCE, FINAL.name),
+    ]  # fmt: skip
 
 
 def test_an_account_is_deleted_a_day_after_it_was_disabled() -> None:

@@ -108,8 +108,13 @@ def make_now(name: str, kind: Kind, *, activity: Activity = Activity.STOPPED) ->
     return ResourceNow(kind=kind, name=name, expected_version="v2", version="v2", activity=activity)
 
 
-BACKUP = Kept(what="projects/shop-1/backups/1 on demand", state="SUCCESSFUL")
-FINAL = Kept(what="projects/shop-1/backups/2 FINAL", state="SUCCESSFUL", until=NOW + timedelta(days=30))
+BACKUP = Kept(what="projects/shop-1/backups/1 on demand", state="SUCCESSFUL", name="projects/shop-1/backups/1")
+FINAL = Kept(
+    what="projects/shop-1/backups/2 FINAL",
+    state="SUCCESSFUL",
+    until=NOW + timedelta(days=30),
+    name="projects/shop-1/backups/2",
+)
 STOPPED_AT = NOW - timedelta(days=8)
 DELETED_AT = NOW - timedelta(days=9)
 

@@ -188,6 +188,7 @@ class Buckets:
                 what=f"bucket {item['name']}, generation {item['generation']}",
                 state="SOFT_DELETED",
                 until=_to_time(item["hardDeleteTime"]),
+                name=saved.name,  # it is billed under its own
             )
             for item in buckets
         ]

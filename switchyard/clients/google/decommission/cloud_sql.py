@@ -241,6 +241,7 @@ class CloudSql:
                 what=f"{backup.get('type', '').lower().replace('_', '-')} backup {backup['name']}",
                 state=backup.get("state", ""),
                 until=datetime.fromisoformat(backup["expiryTime"]) if backup.get("expiryTime") else None,
+                name=backup["name"],
             )
             for backup in self._list_backups(saved.name)
             if not _to_time(backup) or _to_time(backup) >= saved.unique_id

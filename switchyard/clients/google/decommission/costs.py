@@ -150,7 +150,10 @@ def _to_global_names(resource: Resource) -> tuple[str, ...]:
 
 
 def _to_names(resource: Resource) -> tuple[str, ...]:
-    return (resource.name, resource.name.split("/")[-1]) if resource.kind in _SERVICES else ()
+    """In full and short; a number alone, of a backup or a version, is many others' short name too."""
+    short = resource.name.split("/")[-1]
+    names = (resource.name,) if short.isdigit() else (resource.name, short)
+    return names if resource.kind in _SERVICES else ()
 
 
 def _quote(text: str) -> str:

@@ -194,6 +194,7 @@ class Secrets:
                 what=f"secret version {version['name']}",
                 state=version["state"],
                 until=_to_time(version.get("scheduledDestroyTime")),
+                name=version["name"],
             )
             for version in now.parts["versions"]
             if version["state"] != "DESTROYED"

@@ -102,6 +102,18 @@ def test_costs_are_told_for_each_resource(project: Project, access: Access) -> N
     )
 
 
+def test_what_is_kept_is_billed_by_its_own_name(project: Project, access: Access) -> None:
+    """A backup's number alone is also the short name of others' versions."""
+    hour = SINCE + timedelta(hours=1)
+    backup = Resource(kind=Kind.SQL_INSTANCE, name="projects/acme-ml/backups/7")
+    project.bigquery.plant_cost(EXPORT, hour, 0.5, global_name=f"//cloudsql.googleapis.com/{backup.name}")
+    project.bigquery.plant_cost(EXPORT, hour, 99.0, name="7")
+    assert open_export(access).read([backup, DATABASE], SINCE, UNTIL) == (
+        Cost(resource=backup.name, amount=0.5, currency="EUR"),
+        Cost(resource=INSTANCE, amount=0.0, currency=""),
+    )
+
+
 def test_an_export_without_rows_proves_nothing(project: Project, access: Access) -> None:
     """It lags by days, and is not made for the past."""
     project.bigquery.plant_cost(EXPORT, UNTIL + timedelta(days=1), 1.0, name="acme-mlflow")
