@@ -84,21 +84,23 @@ class Acting:
         Raises: the first trouble but that, once all others were tried."""
         done: list[Act] = []
         lost: dict[str, str] = {}
-        troubles: list[SwitchyardError] = []
+        troubles: dict[str, SwitchyardError] = {}
         for act in acts:
-            if act.resource in lost or (self.progress.read(act).state == "done" and not self._find_gone(act)):
+            if act.resource in (*lost, *troubles) or (
+                self.progress.read(act).state == "done" and not self._find_gone(act)
+            ):
                 continue
             try:
                 self._perform(act, self.progress, lambda _act: ())
             except NotFound as err:
                 lost[act.resource] = f"{to_message(err)}. To ask for it again: switchyard decommission undo"
             except SwitchyardError as err:
-                troubles.append(err)
+                troubles[act.resource] = err
             else:
                 done.append(act)
-        troubles += [TryAgain(why) for act in done if (why := self._find_gone(act))]
-        if troubles:
-            raise troubles[0]
+        troubles |= {act.resource: TryAgain(why) for act in done if (why := self._find_gone(act))}
+        for trouble in troubles.values():
+            raise trouble
         return done, list(lost.values())
 
     def _perform(self, act: Act, progress: Progress, still: Still) -> None:

@@ -45,6 +45,12 @@ class Sql(Service):
         }
         return f"projects/{self.world.project}/instances/{name}"
 
+    def plant_replica(self, name: str, primary: str, region: str = "europe-west1", **settings: Any) -> str:
+        """A read replica of `primary`; returns its full name."""
+        full = self.plant_instance(name, region, **settings)
+        self._follow(self.instances[name], primary)
+        return full
+
     def plant_backup(self, instance: str, kind: str = "AUTOMATED", state: str = "SUCCESSFUL") -> str:
         """A backup that was made before; returns its name."""
         return self._add_backup(instance, kind, {"state": state})
@@ -102,8 +108,15 @@ class Sql(Service):
         if call.one("finalBackupTtlDays") and not 1 <= days <= 365:
             raise Refused(400, "finalBackupTtlDays must be between 1 and 365", reason="invalidRequest")
 
+        if call.one("enableFinalBackup") == "true" and instance.get("masterInstanceName"):
+            # Inferred: a replica has no backups (https://cloud.google.com/sql/docs/postgres/replication).
+            raise Refused(400, "The operation is not valid for a read replica.", reason="invalidRequest")
+
         def effect() -> None:
             self.instances.take(name)
+            for other in self.instances.values():
+                if name in other.get("replicaNames", ()):
+                    other["replicaNames"].remove(name)
             for backup in [b for b in self.backups.values() if b["instance"] == name]:
                 if settings.get("retainBackupsOnDelete"):
                     backup["instanceDeletionTime"] = self.world.stamp()
@@ -134,6 +147,30 @@ class Sql(Service):
             self.instances[name] = {**held, "name": name, "createTime": self.world.stamp(), "state": "RUNNABLE"}
 
         return self._begin(name, "RESTORE_VOLUME", effect, call.fault.error)
+
+    @route("sql.instances.insert", "cloudsql.instances.create")
+    def insert(self, call: Call) -> Json:
+        """A read replica of an instance that runs and has backups on.
+
+        Source: https://cloud.google.com/sql/docs/postgres/replication/create-replica"""
+        name, primary = call.body["name"], call.body.get("masterInstanceName", "")
+        if not primary:
+            raise Refused(501, "to make an instance that is no replica: this endpoint does not")
+        if name in self.instances:
+            raise Refused(409, "The Cloud SQL instance already exists.", reason="instanceAlreadyExists")
+        followed = self.instances.get(primary)
+        if followed is None:
+            raise Refused(404, "The Cloud SQL instance does not exist.", reason="instanceDoesNotExist")
+        on = followed["settings"].get("backupConfiguration", {}).get("enabled")
+        if followed["settings"]["activationPolicy"] == "NEVER" or not on:
+            said = "The instance or operation is not in an appropriate state to handle the request."
+            raise Refused(400, said, reason="invalidState")
+
+        def effect() -> None:
+            self.plant_instance(name, call.body["region"], **copy.deepcopy(call.body["settings"]))
+            self._follow(self.instances[name], primary)
+
+        return self._begin(name, "CREATE_REPLICA", effect, call.fault.error)
 
     @route("sql.Backups.ListBackups", "cloudsql.backupRuns.list")
     def list_backups(self, call: Call) -> Json:
@@ -215,6 +252,11 @@ class Sql(Service):
             **{key: value for key, value in more.items() if value},
         }
         return name
+
+    def _follow(self, replica: Json, primary: str) -> None:
+        replica["instanceType"] = "READ_REPLICA_INSTANCE"
+        replica["masterInstanceName"] = f"{self.world.project}:{primary}"
+        self.instances[primary].setdefault("replicaNames", []).append(replica["name"])
 
     def _instance(self, call: Call) -> Json:
         name = call.params["instance"]

@@ -20,6 +20,7 @@ from switchyard.clients.google.decommission.matching import (
     over,
 )
 from switchyard.clients.google.decommission.permissions import Permissions
+from switchyard.core.decommission.order import is_replica
 from switchyard.core.decommission.resources import (
     Activity,
     Found,
@@ -30,7 +31,7 @@ from switchyard.core.decommission.resources import (
     Resource,
     Sought,
 )
-from switchyard.core.errors import BadRequest, NotFound, StaleWrite
+from switchyard.core.errors import BadRequest, NotFound, StaleWrite, TryAgain
 
 FINAL_BACKUP_DAYS: Final = 30
 PREPARED_BY: Final = "switchyard decommission"
@@ -43,6 +44,8 @@ _KEEPING: Final = {
     "retainBackupsOnDelete": True,
     "finalBackupConfig": {"enabled": True, "retentionDays": FINAL_BACKUP_DAYS},
 }
+_REPLICATED: Final = ("region", "databaseVersion", "instanceType", "settings", "diskEncryptionConfiguration")
+"""What a replica is made again with."""
 
 
 class CloudSql:
@@ -171,7 +174,8 @@ class CloudSql:
 
     def delete(self, resource: Resource) -> Operation:
         """See the port. A final backup is made, and asked for with the request too; what `prepare` set is read back
-        first, for without it the backups are lost."""
+        first, for without it the backups are lost. A replica has no data of its own: nothing is prepared or kept of
+        it."""
         under_way = self._find_operation(resource, "DELETE")
         try:
             now = self.describe(resource.name)
@@ -183,14 +187,15 @@ class CloudSql:
         check_unchanged(resource, now)
         _check_deletable(now)
         project, short = _split(now.name)
+        final: dict[str, Any] = {
+            "enableFinalBackup": True,
+            "finalBackupTtlDays": str(FINAL_BACKUP_DAYS),
+            "finalBackupDescription": f"{PREPARED_BY}: the last of {now.name}",
+        }
         with looked_at_again(now.name):
             answer = self._api.call(
                 lambda client: client.instances().delete(
-                    project=project,
-                    instance=short,
-                    enableFinalBackup=True,
-                    finalBackupTtlDays=str(FINAL_BACKUP_DAYS),
-                    finalBackupDescription=f"{PREPARED_BY}: the last of {now.name}",
+                    project=project, instance=short, **({} if is_replica(now) else final)
                 ),
                 action="delete",
                 where=now.name,
@@ -200,19 +205,21 @@ class CloudSql:
 
     def recover(self, saved: Resource) -> Operation:
         """See the port. A new instance of the same name, from the final backup, else from the newest that is kept. Its
-        addresses are others. A deletion that is under way is waited for: until its end, the instance is there.
+        addresses are others. A replica is made again from its primary. A deletion that is under way is waited for:
+        until its end, the instance is there.
 
-        Raises also: TryAgain: it is not over: call again.
+        Raises also: TryAgain: it is not over, or a replica's primary is not at work: call again.
 
-        Source: https://cloud.google.com/sql/docs/postgres/backup-recovery/backups (restore after deletion)"""
-        if under_way := self._find_operation(saved, "RESTORE_VOLUME", "CREATE"):
+        Source: https://cloud.google.com/sql/docs/postgres/backup-recovery/backups (restore after deletion),
+        /postgres/replication/create-replica"""
+        if under_way := self._find_operation(saved, "RESTORE_VOLUME", "CREATE", "CREATE_REPLICA"):
             return under_way
         if under_way := self._find_operation(saved, "DELETE"):
             self._wait(under_way)
         try:
             now = self.describe(saved.name)
         except NotFound:
-            return self._restore(saved)
+            return self._replicate(saved) if is_replica(saved) else self._restore(saved)
         if now.unique_id == saved.unique_id or _to_settable(now) == _to_settable(saved):
             return over(now)
         raise StaleWrite(
@@ -288,6 +295,26 @@ class CloudSql:
         )
         return over(saved, answer["name"])
 
+    def _replicate(self, saved: Resource) -> Operation:
+        project, short = _split(saved.name)
+        primary = f"projects/{project}/instances/{_to_primary(saved.description)}"
+        try:
+            now = self.describe(primary)
+        except NotFound as err:
+            raise NotFound(f"{saved.name} is deleted, and so is {primary}, of which it was a replica") from err
+        if now.activity is not Activity.ACTIVE or now.description.get("state", "RUNNABLE") != "RUNNABLE":
+            raise TryAgain(f"{saved.name} is a replica of {primary}, which is not at work yet")
+        body = {key: saved.description[key] for key in _REPLICATED if key in saved.description}
+        body["settings"] = {key: value for key, value in body["settings"].items() if key != "settingsVersion"}
+        body |= {"name": short, "masterInstanceName": _to_primary(saved.description)}
+        answer = self._api.call(
+            lambda client: client.instances().insert(project=project, body=body),
+            action="make again",
+            where=saved.name,
+            permission="cloudsql.instances.create",
+        )
+        return over(saved, answer["name"])
+
     def _wait(self, begun: Operation) -> None:
         wait(
             lambda: self.poll(begun),
@@ -320,6 +347,8 @@ class CloudSql:
 def _check_deletable(now: Resource) -> None:
     if now.guards:
         raise BadRequest("; ".join(now.guards))
+    if is_replica(now):
+        return
     if not _keeps_backups(now):
         raise BadRequest(
             f"{now.name} would take its backups with it: retainBackupsOnDelete and finalBackupConfig are not set. "
@@ -347,7 +376,8 @@ def _to_settable(resource: Resource) -> dict[str, Any]:
     """Without what `prepare` sets: an inventory is older than that, and a backup is not."""
     ours = {"settingsVersion", *_KEEPING}
     settings = {key: value for key, value in resource.description["settings"].items() if key not in ours}
-    return {"settings": settings, "databaseVersion": resource.description.get("databaseVersion")}
+    found = resource.description
+    return {"settings": settings, "databaseVersion": found.get("databaseVersion"), "primary": _to_primary(found)}
 
 
 def _is_remade(saved: Resource, now: Resource) -> bool:
@@ -356,6 +386,11 @@ def _is_remade(saved: Resource, now: Resource) -> bool:
     for one in (before, after):
         one["settings"].pop("activationPolicy", None)
     return saved.unique_id != now.unique_id and before == after
+
+
+def _to_primary(description: Mapping[str, Any]) -> str:
+    """The short name of a replica's primary, which Google also answers as ``<project>:<name>``; empty: it is none."""
+    return str(description.get("masterInstanceName", "")).rpartition(":")[2]
 
 
 def _to_name(item: Mapping[str, Any]) -> str:

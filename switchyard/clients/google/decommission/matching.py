@@ -42,9 +42,13 @@ def find(
         if not why or (control and control in (item.name, *item.handles)):
             continue
         try:
-            found.append(msgspec.structs.replace(describe(item.name), found_by=why))
+            try:
+                described = describe(item.name)
+            except NotFound:  # one odd answer would leave it out of an inventory
+                described = describe(item.name)
         except NotFound:  # the list lags: what it shows is gone
             continue
+        found.append(msgspec.structs.replace(described, found_by=why))
     return Found(
         kind=kind,
         resources=tuple(sorted(found, key=lambda resource: resource.name)),

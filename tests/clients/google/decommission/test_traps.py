@@ -23,6 +23,7 @@ from tests.clients.google.decommission.cases import (
     insist,
     is_change,
     seek,
+    to_saved,
     walk,
 )
 from tests.emulators.faults import Fault
@@ -109,6 +110,39 @@ def test_guards_are_told_and_kept(project: Project, open_cloud: Opening) -> None
     with pytest.raises(BadRequest, match="protected"):
         cloud.delete(now)
     assert "mlflow-db" in project.sql.instances
+
+
+def test_a_replica_is_deleted_without_a_backup_and_made_again_from_its_primary(
+    project: Project, open_cloud: Opening
+) -> None:
+    """Once that is at work; a second call changes nothing; without its primary it is lost, and that is said."""
+    cloud = open_cloud(Kind.SQL_INSTANCE)
+    replica = project.sql.plant_replica("mlflow-db-2", "mlflow-db", tier="db-g1-small")
+    primary = cloud.describe(INSTANCE)
+    saved = walk(cloud, replica, "stop", "delete")
+    assert "mlflow-db-2" not in project.sql.instances
+    walk(cloud, INSTANCE, "prepare", "stop")
+    with pytest.raises(TryAgain, match="which is not at work yet"):
+        cloud.recover(saved)
+    finish(cloud, cloud.start(primary))
+    for _ in range(2):
+        assert not finish(cloud, cloud.recover(saved)).problem
+        assert not finish(cloud, cloud.start(saved)).problem
+    assert to_saved(cloud.describe(replica)) == to_saved(saved)
+    assert cloud.describe(INSTANCE).description["replicaNames"] == ["mlflow-db-2"]
+    assert [call.method.id for call in project.world.log].count("sql.instances.insert") == 1
+    walk(cloud, replica, "delete")
+    walk(cloud, INSTANCE, "delete")
+    with pytest.raises(NotFound, match="of which it was a replica"):
+        cloud.recover(saved)
+
+
+@pytest.mark.parametrize("method_id", ["sql.instances.get", "sql.Backups.ListBackups"])
+def test_one_odd_404_leaves_nothing_out_of_an_inventory(project: Project, open_cloud: Opening, method_id: str) -> None:
+    """What is listed is described again: of it, or of a part of it."""
+    project.world.faults.order(Fault(kind=method_id, status=404))
+    (found,) = open_cloud(Kind.SQL_INSTANCE).find(seek(project)).resources
+    assert found.name == INSTANCE
 
 
 def test_another_operation_on_the_instance_is_waited_for(project: Project, open_cloud: Opening) -> None:
