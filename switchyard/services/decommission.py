@@ -37,7 +37,7 @@ from switchyard.core.decommission.inventory import (
     to_inventory_uri,
 )
 from switchyard.core.decommission.inventory import to_json as inventory_to_json
-from switchyard.core.decommission.order import Act, list_deletions, list_stops, list_undo
+from switchyard.core.decommission.order import Act, list_deletions, list_stops, list_sweeps, list_undo
 from switchyard.core.decommission.outcomes import Planned, Status, Taken, Wanted
 from switchyard.core.decommission.plan import to_plan
 from switchyard.core.decommission.progress import Progress, has_acted
@@ -225,6 +225,8 @@ class _Next:
                 return list_stops(self._inventory)
             case "delete":
                 return list_deletions(self._inventory)
+            case "sweep":
+                return list_sweeps(self._inventory)
             case _:
                 return ()
 
@@ -232,6 +234,8 @@ class _Next:
         """The gate once more, right before each act."""
 
         def still(act: Act) -> tuple[str, ...]:
+            if act.verb == "sweep":  # of what is empty, and was approved: the gate was asked just now
+                return ()
             if act.verb != "delete":
                 return self._check_since(self._read(("use",)))
             needs: tuple[EvidenceName, ...] = ("use", "approval")
@@ -391,7 +395,7 @@ def read_status(site: Site, name: str) -> Status:
     following = None if walk.state is State.UNDONE else next_state(walk.state)
     move = MOVES[following] if following else None
     deleted_at = progress.find_last("delete")
-    acts = (*list_stops(inventory), *list_deletions(inventory))
+    acts = (*list_stops(inventory), *list_deletions(inventory), *list_sweeps(inventory))
     now = site.clock()
     return Status(
         walk=walk,

@@ -24,7 +24,7 @@ LOOKS: Final = 60
 PAUSE_S: Final = 5.0
 _READ_BACKS: Final = 5
 _TAKES_BACK: Final[Mapping[Verb, Verb]] = {"recover": "delete", "start": "stop"}
-_CHECKED: Final = ("prepare", "stop", "delete")
+_CHECKED: Final = ("prepare", "stop", "delete", "sweep")
 
 Still = Callable[[Act], "tuple[str, ...]"]
 """Why the gate does not hold any more, right before that act; empty: it holds."""
@@ -168,6 +168,7 @@ class Acting:
             "prepare": cloud.prepare,
             "stop": cloud.stop,
             "delete": cloud.delete,
+            "sweep": cloud.delete,
             "recover": cloud.recover,
             "start": cloud.start,
         }

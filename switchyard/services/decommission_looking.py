@@ -27,7 +27,7 @@ from switchyard.core.decommission.inventory import (
     list_billed,
     list_newer,
 )
-from switchyard.core.decommission.order import STOPPED, is_replica, list_open_guards
+from switchyard.core.decommission.order import STOPPED, SWEPT, is_replica, list_open_guards
 from switchyard.core.decommission.progress import Progress
 from switchyard.core.decommission.readers import EvidenceReader, Needed, Newest
 from switchyard.core.decommission.resources import Activity, Caller, Cost, Found, Kept, Kind, Resource, Sought
@@ -300,6 +300,9 @@ def read_cost_evidence(site: Site, inventory: Inventory, against: Against, delet
         was_asked=costs is not None,
         costs=tuple(costs or ()),
         expected=tuple(dict.fromkeys(one.name for of_one in kept.values() for one in of_one if one.name)),
+        waiting=tuple(
+            (one.name, kept[one.name]) for one in inventory.resources if one.kind in SWEPT and kept[one.name]
+        ),
         kept=tuple((name, tuple(one.what for one in of_one)) for name, of_one in kept.items() if of_one),
     )
 

@@ -124,6 +124,7 @@ def test_a_walk_from_the_inventory_to_the_bill_changes_only_what_its_plan_lists(
     policy = world.project.policies.policies["project/acme-ml"]
     assert {"role": "roles/owner", "members": ["user:owner@example.com"]} in policy["bindings"]
     assert EMAIL not in str(policy)
+    assert not [name for name in [*world.project.secrets.secrets, *world.project.secrets.versions] if "mlflow" in name]
     finals = [one for one in world.project.sql.backups.values() if one["type"] == "FINAL"]
     assert [one["state"] for one in finals] == ["SUCCESSFUL"]
 

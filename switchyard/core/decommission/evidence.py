@@ -198,6 +198,7 @@ class CostEvidence(Evidence, frozen=True, kw_only=True, tag="cost"):
     costs: tuple[Cost, ...] = ()
     expected: tuple[str, ...] = ()  # by name: what is kept on purpose, and billed; a backup, not its instance
     kept: tuple[tuple[str, tuple[str, ...]], ...] = ()  # by resource: in words, what is kept of it
+    waiting: tuple[tuple[str, tuple[Kept, ...]], ...] = ()  # what is to be swept, and is not empty yet
 
 
 AnyEvidence = (

@@ -443,7 +443,8 @@ def check_gone(found: GoneEvidence) -> list[str]:
 
 
 def check_cost(found: CostEvidence, against: Against) -> list[str]:
-    """Full days after the last deletion, nothing costs anything but what is kept on purpose."""
+    """Full days after the last deletion, nothing costs anything but what is kept on purpose, and what was left to be
+    swept is empty."""
     first = to_midnight_after(found.deleted_at)
     due = first + timedelta(days=against.rules.cost_days)
     if against.now < due:
@@ -451,6 +452,23 @@ def check_cost(found: CostEvidence, against: Against) -> list[str]:
             f"The last deletion was at {_say(found.deleted_at)}; {against.rules.cost_days} full days end at "
             f"{_say(due)}. Run again then: switchyard decommission next"
         ]
+    waiting = [_say_waiting(name, kept) for name, kept in found.waiting]
+    return [*waiting, *_check_bill(found, against, first)]
+
+
+def _say_waiting(name: str, kept: Sequence[Kept]) -> str:
+    """A version without an end was taken back by someone."""
+    ends = [one.until for one in kept]
+    if None in ends:
+        return f"{name} is in use again: {_say_kept(kept)}. Find out who, then delete it: gcloud secrets delete"
+    last = max(end for end in ends if end is not None)
+    return (
+        f"{name} is empty at {_say(last)}, when the last of its versions is destroyed. Run again then: switchyard "
+        "decommission next"
+    )
+
+
+def _check_bill(found: CostEvidence, against: Against, first: datetime) -> list[str]:
     if not found.was_asked:
         if against.rules.costs_seen:
             return []

@@ -12,7 +12,7 @@ import msgspec
 from switchyard.core.decommission.inventory import Inventory
 from switchyard.core.decommission.resources import Kind, Resource
 
-Verb = Literal["prepare", "stop", "delete", "recover", "start"]
+Verb = Literal["prepare", "stop", "delete", "sweep", "recover", "start"]
 
 PREPARED: Final = (Kind.SQL_INSTANCE, Kind.SECRET, Kind.BUCKET)
 """What a deletion would take for ever; a backup is made while the instance still runs, so before any stop."""
@@ -35,6 +35,8 @@ DELETED: Final = (
     Kind.BUCKET,
     Kind.SERVICE_ACCOUNT,
 )
+SWEPT: Final = (Kind.SECRET,)
+"""What a deletion leaves empty until a delay is over: deleted before, it would take its versions with it at once."""
 
 
 class Act(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,6 +62,11 @@ def list_stops(inventory: Inventory) -> tuple[Act, ...]:
 def list_deletions(inventory: Inventory) -> tuple[Act, ...]:
     """What is within something before that, replicas before their instance."""
     return _list_acts(inventory, "delete", DELETED)
+
+
+def list_sweeps(inventory: Inventory) -> tuple[Act, ...]:
+    """What is left empty of what was deleted."""
+    return _list_acts(inventory, "sweep", SWEPT)
 
 
 def list_undo(begun: Sequence[Act]) -> tuple[Act, ...]:

@@ -50,7 +50,7 @@ _WORDS: Final[Mapping[Kind, Words]] = {
     Kind.SECRET: Words(
         prepare="versions are destroyed with a delay",
         stop="all versions disabled",
-        delete="its versions first",
+        delete="its versions, and itself when they are destroyed, before the last state",
         back="until the delay of its versions' destruction is over; its values are saved nowhere",
     ),
     Kind.VARIABLE: Words(

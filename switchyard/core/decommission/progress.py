@@ -148,9 +148,11 @@ def find_surprise(act: Act, progress: Progress, saved: Resource, fresh: Resource
     """
     was_begun = progress.read(act).state != "open"
     what = f"{saved.kind} {saved.name}"
+    if act.verb == "sweep" and (fresh is None or fresh.activity is Activity.ACTIVE):
+        return "" if fresh is None else f"{what} is in use again."
     if has_effect(act, saved.kind, fresh) and (was_begun or _is_stopped_variable(act, progress, saved, fresh)):
         return ""
-    if fresh is None or fresh.activity is Activity.DELETED:
+    if fresh is None or (fresh.activity is Activity.DELETED and act.verb != "sweep"):
         return f"{what} is gone, and no act of this walk deleted it."
     expected_id, expected = progress.expected_id(saved.name), progress.expected_version(saved.name)
     if expected_id and fresh.unique_id != expected_id:
@@ -158,7 +160,7 @@ def find_surprise(act: Act, progress: Progress, saved: Resource, fresh: Resource
         return f"{what} is another one than in the inventory: unique id {expected_id} there, {found} now."
     if fresh.managed_by and not saved.managed_by:
         return f"{what} is managed by {fresh.managed_by} now; in the inventory it was not."
-    if fresh.version != expected and (not was_begun or act.verb == "delete"):
+    if fresh.version != expected and (not was_begun or act.verb in ("delete", "sweep")):
         found = fresh.version or "none"
         return f"{what} was changed by someone: version {expected or 'none'} expected, {found} found."
     return ""
@@ -168,6 +170,8 @@ def has_effect(act: Act, kind: Kind, fresh: Resource | None) -> bool:
     """True where what is there now is what `act` makes of it. A variable is stopped by taking it away."""
     if act.verb == "delete":
         return fresh is None or fresh.activity is Activity.DELETED
+    if act.verb == "sweep":
+        return fresh is None
     if act.verb == "recover":
         return fresh is not None and fresh.activity is not Activity.DELETED
     if act.verb == "stop":

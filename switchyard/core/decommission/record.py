@@ -168,6 +168,7 @@ def _find_fate(name: str, steps: Sequence[Step]) -> str:
         ("stop", "done"): "stopped",
         ("delete", "begun"): "deletion begun",
         ("delete", "done"): "deleted",
+        ("sweep", "done"): "deleted, and what it left empty too,",
         ("recover", "done"): "brought back",
         ("start", "done"): "started again",
     }

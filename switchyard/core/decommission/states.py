@@ -8,7 +8,7 @@ import msgspec
 
 from switchyard.core.errors import BadRequest
 
-Acts = Literal["nothing", "stop", "delete"]
+Acts = Literal["nothing", "stop", "delete", "sweep"]
 EvidenceName = Literal[
     "inventory", "verify", "published", "kept", "export", "drill", "quiet", "stop", "use", "approval", "gone", "cost"
 ]
@@ -89,8 +89,10 @@ MOVES: Final[Mapping[State, Move]] = {
     ),
     State.COST_CHECKED: Move(
         needs=("cost",),
-        back="as deleting, within the same times",
-        stops="too little time since the last deletion, a resource that still costs something",
+        acts="sweep",
+        back="as deleting, within the same times; a secret is lost before",
+        stops="too little time since the last deletion, a resource that still costs something, a secret whose versions "
+        "still wait for their destruction",
     ),
 }
 """By the state that is reached."""

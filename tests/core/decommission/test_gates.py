@@ -31,6 +31,7 @@ from tests.core.decommission.world import (
     INVENTORY,
     NOW,
     RULES,
+    SECRET,
     SERVICE,
     STOPPED_AT,
     SWITCHED,
@@ -40,6 +41,8 @@ from tests.core.decommission.world import (
     make_now,
 )
 
+LATER = Kept(what="version 1", state="DISABLED", until=NOW + timedelta(days=1))
+BACK = Kept(what="version 2", state="ENABLED")
 ANN = Approver(
     who="ann",
     how="ssh signature",
@@ -193,6 +196,13 @@ WRONG: list[tuple[State, str, dict[str, Any], str]] = [
     (State.COST_CHECKED, "cost", {"deleted_at": NOW - timedelta(days=7)}, "7 full days end at"),
     (State.COST_CHECKED, "cost", {"was_asked": False}, "BILLING_EXPORT_TABLE"),
     (State.COST_CHECKED, "cost", {"costs": (Cost(resource="disk", amount=1.5, currency="EUR"),)}, "still cost 1.50"),
+    (State.COST_CHECKED, "cost", {"waiting": ((SECRET, (LATER,)),)}, "is empty at 2026-11-21 12:00:00 UTC"),
+    (
+        State.COST_CHECKED,
+        "cost",
+        {"waiting": ((SECRET, (LATER, BACK)),)},
+        "is in use again: version 1 DISABLED, version 2 ENABLED",
+    ),
     (State.COST_CHECKED, "cost", {"since": datetime(2026, 11, 15, tzinfo=UTC)}, "7 full days since"),
 ]
 

@@ -54,10 +54,10 @@ def test_the_states_follow_one_another() -> None:
         next_state(State.UNDONE)
 
 
-def test_only_two_states_act_and_only_after_their_gates() -> None:
-    """The soft stop looks at all that needs MLflow, the deletion at who approved."""
+def test_only_three_states_act_and_only_after_their_gates() -> None:
+    """The soft stop looks at all that needs MLflow, the deletion at who approved; the sweep is of what is empty."""
     acting = {state: move.acts for state, move in MOVES.items() if move.acts != "nothing"}
-    assert acting == {State.SOFT_STOPPED: "stop", State.DELETING: "delete"}
+    assert acting == {State.SOFT_STOPPED: "stop", State.DELETING: "delete", State.COST_CHECKED: "sweep"}
     assert {"inventory", "verify", "export", "drill", "quiet"} <= set(MOVES[State.SOFT_STOPPED].needs)
     assert {"inventory", "stop", "use", "approval"} <= set(MOVES[State.DELETING].needs)
 
@@ -198,6 +198,7 @@ def step(seq: int, act: str, outcome: Any, resource: str = SERVICE, **more: Any)
 
 
 STOP = Act(verb="stop", kind=Kind.RUN_SERVICE, resource=SERVICE)
+SWEEP = Act(verb="sweep", kind=Kind.RUN_SERVICE, resource=SERVICE)
 DELETE = Act(verb="delete", kind=Kind.RUN_SERVICE, resource=SERVICE)
 
 
@@ -238,6 +239,11 @@ SAVED = make_resource(Kind.RUN_SERVICE, SERVICE)
         (DELETE, [], msgspec.structs.replace(SAVED, activity=Activity.DELETED), "is gone"),
         (DELETE, [step(1, "delete", "begun")], None, ""),
         (DELETE, [step(1, "delete", "begun")], msgspec.structs.replace(SAVED, version="v9"), "was changed by"),
+        (SWEEP, [], None, ""),
+        (SWEEP, [], msgspec.structs.replace(SAVED, activity=Activity.DELETED), ""),
+        (SWEEP, [], SAVED, "is in use again"),
+        (SWEEP, [], msgspec.structs.replace(SAVED, activity=Activity.DELETED, version="v9"), "was changed by"),
+        (SWEEP, [], msgspec.structs.replace(SAVED, activity=Activity.DELETED, unique_id="another"), "is another one"),
     ],
 )
 def test_what_nobody_expected_is_named(act: Act, steps: list[Step], fresh: Resource | None, said: str) -> None:
