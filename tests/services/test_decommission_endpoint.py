@@ -44,7 +44,7 @@ FAULTS: dict[str, dict[str, Any]] = {
     "a lost answer": {"broken": True, "after": True},
     "an operation that ends in error": {"error": "INTERNAL"},
 }
-READS = re.compile(r"\.(get|list|getIamPolicy|testIamPermissions|query|getQueryResults|wait)$|\.(get|list)[A-Z]")
+READS = re.compile(r"\.(get|list|getIamPolicy|testIamPermissions|query|getQueryResults|wait)$|\.(get|[Ll]ist)[A-Z]")
 
 
 @pytest.fixture

@@ -129,18 +129,21 @@ class Secrets:
     def start(self, saved: Resource) -> Operation:
         """See the port. Takes a destruction back that has not come yet.
 
-        Raises also: NotFound: a version is destroyed."""
+        Raises also: NotFound: a version is destroyed; the others are as they were."""
         now = self.describe(saved.name)
         check_same(saved, now)
         held = {version["name"]: version for version in now.parts["versions"]}
+        gone = []
         for wanted in saved.parts["versions"]:
             version = held.get(wanted["name"])
             if wanted["state"] == "DESTROYED":
                 continue
             if version is None or version["state"] == "DESTROYED":
-                raise NotFound(f"{wanted['name']} is destroyed. Add a new version with the same value")
-            if version["state"] != wanted["state"] or version.get("scheduledDestroyTime"):
+                gone.append(wanted["name"])
+            elif version["state"] != wanted["state"] or version.get("scheduledDestroyTime"):
                 self._change(version, "enable" if wanted["state"] == "ENABLED" else "disable")
+        if gone:
+            raise NotFound(f"{', '.join(gone)} is destroyed. Add a new version with the same value")
         return over(now)
 
     def delete(self, resource: Resource) -> Operation:

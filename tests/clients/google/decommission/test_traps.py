@@ -421,6 +421,16 @@ def test_a_secret_without_a_delay_is_not_destroyed(project: Project, open_cloud:
     assert {version["state"] for version in project.secrets.versions.values()} == {"ENABLED"}
 
 
+def test_one_version_that_is_destroyed_does_not_keep_the_others_away(project: Project, open_cloud: Opening) -> None:
+    """All that can be taken back is; then what is lost is told."""
+    cloud = open_cloud(Kind.SECRET)
+    saved = walk(cloud, SECRET, "prepare", "stop", "delete")
+    project.secrets.versions[f"{SECRET}/versions/1"]["state"] = "DESTROYED"
+    with pytest.raises(NotFound, match="versions/1 is destroyed"):
+        cloud.recover(saved)
+    assert project.secrets.versions[f"{SECRET}/versions/2"]["state"] == "ENABLED"
+
+
 def test_a_version_that_was_disabled_before_stays_so(project: Project, open_cloud: Opening) -> None:
     """An undo restores what was, not more."""
     project.secrets.versions[f"{SECRET}/versions/1"]["state"] = "DISABLED"
