@@ -49,6 +49,8 @@ from switchyard.core.decommission.rules import Rules, check_known_callers, to_pr
 from switchyard.core.decommission.sealing import is_sealed, read_values, seal, to_values_uri, unseal
 from switchyard.core.decommission.sealing import to_json as values_to_json
 from switchyard.core.decommission.states import MOVES, EvidenceName, State, next_state
+from switchyard.core.decommission.users import HURT_BY, list_hurt
+from switchyard.core.decommission.users import list_refusals as list_user_refusals
 from switchyard.core.errors import BadRecord, BadRequest, NotFound
 from switchyard.core.ports import ABSENT, ANY
 from switchyard.services.decommission_acts import Acting, Refused, Still, is_account
@@ -56,6 +58,7 @@ from switchyard.services.decommission_looking import (
     COST_DAYS,
     Site,
     list_problems,
+    list_users,
     read_cost_evidence,
     read_costs,
     read_gone_evidence,
@@ -91,7 +94,7 @@ def plan(site: Site, name: str, sought: Sought, rules: Rules, *, by: str, dry_ru
         raise BadRequest(" ".join(problems))
     now = site.clock()
     costs = read_costs(site.clouds, inventory.resources, now - timedelta(days=COST_DAYS), now) or []
-    made = to_plan(inventory, rules, costs)
+    made = to_plan(inventory, rules, costs, list_users(site, inventory))
     uri = to_inventory_uri(rules.folder_uri, made.digest)
     if dry_run:
         return Planned(plan=made, walk=None, inventory_uri=uri, is_new=False)
@@ -237,16 +240,24 @@ class _Next:
             if act.verb == "sweep":  # of what is empty, and was approved: the gate was asked just now
                 return ()
             if act.verb != "delete":
-                return self._check_since(self._read(("use",)))
+                return (*self._check_since(self._read(("use",))), *self._find_hurt(act))
             needs: tuple[EvidenceName, ...] = ("use", "approval")
             found = self._read(needs)
             refusals = list(check_evidence(needs, found, self._against(), of=self._state))
             stopped_at = self._progress.find_done("stop", act.resource)
             if is_account(act) and stopped_at is not None:
                 refusals.append(check_account_wait(stopped_at, self._site.clock()))
+            refusals += self._find_hurt(act)
             return tuple(refusal for refusal in refusals if refusal)
 
         return still
+
+    def _find_hurt(self, act: Act) -> tuple[str, ...]:
+        """What needs it now: it may have come since the gate was passed."""
+        if act.verb == "prepare" or act.kind not in HURT_BY:
+            return ()
+        users = list_hurt(act, self._inventory, list_users(self._site, self._inventory))
+        return list_user_refusals(users, self._walk.rules.give_up)
 
     def _read(self, names: Sequence[EvidenceName]) -> EvidenceSet:
         found: EvidenceSet = {}

@@ -32,6 +32,7 @@ from switchyard.core.decommission.progress import Progress
 from switchyard.core.decommission.readers import EvidenceReader, Needed, Newest
 from switchyard.core.decommission.resources import Activity, Caller, Cost, Found, Kept, Kind, Resource, Sought
 from switchyard.core.decommission.rules import Rules, to_private_folder
+from switchyard.core.decommission.users import UsedBy, find_users
 from switchyard.core.errors import BadRecord, BadRequest, BadSetup, NotFound
 from switchyard.core.ports import Decommissions, Objects
 
@@ -126,7 +127,13 @@ def read_inventory_evidence(
         unlisted=tuple(unlisted),
         without_control=tuple(without),
         folder_problems=list_problems(site, inventory, against.rules),
+        users=list_users(site, inventory),
     )
+
+
+def list_users(site: Site, inventory: Inventory) -> tuple[UsedBy, ...]:
+    """What is not of the plan, and needs something of it, as it is now."""
+    return find_users(inventory, site.clouds.users.list_needs(inventory.sought))
 
 
 def list_problems(site: Site, inventory: Inventory, rules: Rules) -> tuple[str, ...]:

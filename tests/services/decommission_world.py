@@ -40,6 +40,7 @@ from switchyard.core.decommission.resources import (
 from switchyard.core.decommission.rows import Step, Walk
 from switchyard.core.decommission.rules import Rules, to_approved_digest
 from switchyard.core.decommission.states import State
+from switchyard.core.decommission.users import Need
 from switchyard.core.errors import BadRecord, BadRequest, BadSetup, NotFound, StaleWrite, TryAgain
 from switchyard.core.ports import Objects
 from switchyard.services import decommission
@@ -289,6 +290,16 @@ class FakeUse:
 
 
 @dataclass
+class FakeUsers:
+    """`CloudUsers`."""
+
+    needs: list[Need] = field(default_factory=list)
+
+    def list_needs(self, sought: Sought) -> tuple[Need, ...]:
+        return tuple(self.needs)
+
+
+@dataclass
 class FakeCosts:
     """`CloudCosts`."""
 
@@ -402,6 +413,7 @@ class World:
         self.faults = Faults()
         self.google = FakeGoogle(self.faults)
         self.use = FakeUse()
+        self.users = FakeUsers()
         self.costs = FakeCosts()
         self.evidence = FakeEvidence(self.clock)
         url = f"sqlite:///{folder / 'results.db'}"
@@ -423,7 +435,12 @@ class World:
 
     @property
     def clouds(self) -> Clouds:
-        return Clouds(kinds={kind: FakeCloud(kind, self.google) for kind in Kind}, use=self.use, costs=self.costs)
+        return Clouds(
+            kinds={kind: FakeCloud(kind, self.google) for kind in Kind},
+            use=self.use,
+            users=self.users,
+            costs=self.costs,
+        )
 
     @property
     def site(self) -> Site:

@@ -11,13 +11,14 @@ import pytest
 
 from switchyard.core.decommission.inventory import read_inventory, to_digest, to_json
 from switchyard.core.decommission.readers import Needed
-from switchyard.core.decommission.resources import Activity, Caller, Cost, Kind, Operation, Progress, Resource
+from switchyard.core.decommission.resources import Activity, Caller, Cost, Kind, Operation, Progress, Resource, Sought
 from switchyard.core.decommission.rules import to_approved_digest
 from switchyard.core.decommission.states import MOVES, State
+from switchyard.core.decommission.users import Need
 from switchyard.core.errors import BadRecord, BadRequest, BadSetup, NotFound, StaleWrite, TryAgain
 from switchyard.services import decommission
 from switchyard.services.decommission_looking import take_inventory
-from tests.core.decommission.world import ACCOUNT, INSTANCE, NAMES, SECRET, SERVICE, SOUGHT, VARIABLE
+from tests.core.decommission.world import ACCOUNT, INSTANCE, NAMES, REGION, SECRET, SERVICE, SOUGHT, VARIABLE
 from tests.services.decommission_world import OTHERS, START, FakeCloud, World
 
 
@@ -395,6 +396,57 @@ def test_what_switchyard_itself_needs_is_not_deleted(world: World) -> None:
     world.evidence.needed = needed
     assert [refusal.split(" is at")[0] for refusal in world.next().refusals] == [f"The {one.what}" for one in needed]
     assert world.google.writes == []
+
+
+REPORT = f"{REGION}/jobs/report"
+
+
+def needs(kind: Kind, name: str) -> Need:
+    return Need(
+        by=REPORT, sort="job", how="runs as" if kind is Kind.SERVICE_ACCOUNT else "mounts", name=name, kind=kind
+    )
+
+
+def test_what_else_needs_an_account_or_a_secret_is_shown_and_holds_the_walk(world: World) -> None:
+    """By name, in the plan and in each gate before the stop; until it is switched over, or given up by name."""
+    world.users.needs = [
+        needs(Kind.SERVICE_ACCOUNT, ACCOUNT.rpartition("/")[2]),
+        needs(Kind.SECRET, "mlflow-password"),
+    ]
+    lines = {line.name: line.users for line in world.plan().plan.lines if line.users}
+    assert set(lines) == {ACCOUNT, SECRET}
+    refusals = world.next().refusals
+    assert [refusal.split(", which")[0] for refusal in refusals] == [
+        f"Job {REPORT} mounts secret {SECRET} as files",
+        f"Job {REPORT} runs as service account {ACCOUNT}",
+    ]
+    world.rules = msgspec.structs.replace(world.rules, give_up=(REPORT,))
+    assert not any(line.users for line in world.plan().plan.lines)
+    assert world.next().state is State.VERIFIED
+
+
+@pytest.mark.parametrize("state", [State.SOFT_STOPPED, State.DELETING])
+@pytest.mark.parametrize(("kind", "name"), [(Kind.SERVICE_ACCOUNT, ACCOUNT), (Kind.SECRET, SECRET)])
+def test_what_came_to_need_it_since_the_gate_stops_the_act_that_would_hurt(
+    world: World, state: State, kind: Kind, name: str
+) -> None:
+    """Everything is looked at again right before that act; what came before it is done."""
+    world.plan()
+    world.go(State.QUIET if state is State.SOFT_STOPPED else State.APPROVED)
+    verb = "stop" if state is State.SOFT_STOPPED else "delete"
+    wanted = world.confirm()
+    list_needs, before = world.users.list_needs, len(world.google.writes)
+
+    def list_later(sought: Sought) -> tuple[Need, ...]:
+        has_begun = len(world.google.writes) > before
+        return (needs(kind, name.rpartition("/")[2]),) if has_begun else list_needs(sought)
+
+    world.users.list_needs = list_later  # type: ignore[method-assign] # someone else's change, between two acts
+    taken = world.next(**wanted)
+    assert any(f"Job {REPORT}" in refusal and name in refusal for refusal in taken.refusals)
+    assert (verb, name) not in world.google.writes
+    assert len(world.google.writes) > before
+    assert world.walk.state is not state
 
 
 @pytest.mark.parametrize(

@@ -129,6 +129,19 @@ def test_a_walk_from_the_inventory_to_the_bill_changes_only_what_its_plan_lists(
     assert [one["state"] for one in finals] == ["SUCCESSFUL"]
 
 
+def test_a_neighbour_that_needs_the_account_or_the_secret_holds_the_walk(world: EndpointWorld) -> None:
+    """A job that runs as the account, and a service that mounts the secret as a file."""
+    run = world.project.run
+    job = run.plant_job("us-central1", "audit", template={"template": {"serviceAccount": EMAIL}})
+    volume = {"name": "v", "secret": {"secret": "mlflow-password"}}
+    service = run.plant_service("us-central1", "reader", template={"volumes": [volume]})
+    shown = [user for line in world.plan(sought=world.sought).plan.lines for user in line.users]
+    refusals = world.next().refusals
+    assert len(shown) == 2
+    assert set(shown) == set(refusals)
+    assert {f"Job {job}", f"Service {service}"} == {" ".join(refusal.split()[:2]) for refusal in refusals}
+
+
 def list_acts(folder: Path) -> list[tuple[str, str]]:
     """Each call that changes something, in a walk without a fault: its kind and its number of that kind."""
     folder.mkdir()

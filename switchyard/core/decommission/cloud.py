@@ -20,6 +20,7 @@ from switchyard.core.decommission.resources import (
     Resource,
     Sought,
 )
+from switchyard.core.decommission.users import Need
 
 
 class Cloud(Protocol):
@@ -91,6 +92,14 @@ class CloudUse(Protocol):
         done by an operation of ours, which the caller leaves out by name."""
 
 
+class CloudUsers(Protocol):
+    """What else in the project needs what a deployment consists of."""
+
+    def list_needs(self, sought: Sought) -> tuple[Need, ...]:
+        """What every service, job, worker pool and trigger needs, in all places, whether it is sought or not. A second
+        call lists again. Raises: BadSetup: a permission is missing."""
+
+
 class CloudCosts(Protocol):
     """What resources cost, from a billing export."""
 
@@ -107,4 +116,5 @@ class Clouds:
 
     kinds: Mapping[Kind, Cloud]
     use: CloudUse
+    users: CloudUsers
     costs: CloudCosts

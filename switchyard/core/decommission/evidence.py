@@ -7,6 +7,7 @@ import msgspec
 
 from switchyard.core.decommission.inventory import to_digest
 from switchyard.core.decommission.resources import Activity, Caller, Cost, Kept, Kind
+from switchyard.core.decommission.users import UsedBy
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="evidence"):
@@ -39,6 +40,7 @@ class InventoryEvidence(Evidence, frozen=True, kw_only=True, tag="inventory"):
     unlisted: tuple[str, ...] = ()  # found now, and not in the inventory
     without_control: tuple[Kind, ...] = ()  # kinds of which nothing else is listed, and no control is named
     folder_problems: tuple[str, ...] = ()
+    users: tuple[UsedBy, ...] = ()  # what is not of the plan, and needs something of it
 
 
 class VerifyEvidence(Evidence, frozen=True, kw_only=True, tag="verify"):

@@ -31,6 +31,7 @@ from switchyard.core.decommission.evidence import (
 from switchyard.core.decommission.resources import Activity, Caller, Kept, Kind
 from switchyard.core.decommission.rules import Rules, is_known, to_approved_digest
 from switchyard.core.decommission.states import MOVES, EvidenceName, State
+from switchyard.core.decommission.users import list_refusals
 
 FRESH: Final = timedelta(hours=1)
 """Evidence is read just before it is used; older than this, the flow was asleep in between."""
@@ -94,7 +95,7 @@ def find_stale(piece: AnyEvidence | None, name: str, against: Against) -> str:
     return ""
 
 
-def check_inventory(found: InventoryEvidence) -> list[str]:
+def check_inventory(found: InventoryEvidence, rules: Rules) -> list[str]:
     """All that could hold up an act, before the first one."""
     refusals = [_find_change(one) for one in found.resources]
     for one in found.resources:
@@ -116,6 +117,7 @@ def check_inventory(found: InventoryEvidence) -> list[str]:
         "stays: switchyard decommission plan --controls"
         for kind in found.without_control
     ]
+    refusals += list_refusals(found.users, rules.give_up)
     return [refusal for refusal in [*refusals, *found.folder_problems] if refusal]
 
 
@@ -563,7 +565,7 @@ def _list(names: Sequence[str]) -> str:
 
 _Check = Callable[[Any, EvidenceSet, Against, State], "list[str]"]
 _CHECKS: Final[Mapping[EvidenceName, _Check]] = {
-    "inventory": lambda found, _all, _against, _of: check_inventory(found),
+    "inventory": lambda found, _all, against, _of: check_inventory(found, against.rules),
     "verify": lambda found, _all, against, _of: check_verify(found, against),
     "published": lambda found, _all, against, _of: check_published(found, against.rules),
     "kept": lambda found, _all, against, _of: check_kept(found, against.rules),

@@ -11,6 +11,7 @@ from switchyard.core.decommission.order import PREPARED, STOPPED, is_replica, li
 from switchyard.core.decommission.resources import Activity, Cost, Kind, Resource
 from switchyard.core.decommission.rules import Rules, to_approved_digest
 from switchyard.core.decommission.states import MOVES
+from switchyard.core.decommission.users import UsedBy, list_refusals
 
 
 class Words(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +77,7 @@ class PlanLine(msgspec.Struct, frozen=True, kw_only=True):
     cost: str = ""  # what it cost in the time that was looked at; empty: not known
     guards: tuple[str, ...] = ()
     managed: str = ""  # the change to make, where something else manages it
+    users: tuple[str, ...] = ()  # what else needs it, and was not given up
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,11 +93,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def held(self) -> int:
-        """Resources that a guard or another owner holds."""
-        return sum(bool(line.guards or line.managed) for line in self.lines)
+        """Resources that a guard, another owner or another user holds."""
+        return sum(bool(line.guards or line.managed or line.users) for line in self.lines)
 
 
-def to_plan(inventory: Inventory, rules: Rules, costs: Sequence[Cost] = ()) -> Plan:
+def to_plan(inventory: Inventory, rules: Rules, costs: Sequence[Cost] = (), users: Sequence[UsedBy] = ()) -> Plan:
     """What `switchyard decommission next` will do, state by state."""
     paid = {cost.resource: f"{cost.amount:.2f} {cost.currency}" for cost in costs}
     places = sorted({place for found in inventory.found for place in found.places if "/" not in place})
@@ -105,7 +107,12 @@ def to_plan(inventory: Inventory, rules: Rules, costs: Sequence[Cost] = ()) -> P
         project=inventory.sought.project,
         places=tuple(places),
         lines=tuple(
-            _to_line(inventory.read(act.resource), inventory, paid.get(act.resource, ""))
+            _to_line(
+                inventory.read(act.resource),
+                inventory,
+                paid.get(act.resource, ""),
+                list_refusals([used for used in users if used.name == act.resource], rules.give_up),
+            )
             for act in list_deletions(inventory)
         ),
         states=tuple((state.value, move.stops) for state, move in MOVES.items()),
@@ -126,15 +133,18 @@ def to_text(plan: Plan) -> str:
         lines += [f"    cost     {line.cost} in the last 30 days"] if line.cost else []
         lines += [f"  ! guard    {guard}" for guard in line.guards]
         lines += [f"  ! managed  {line.managed}"] if line.managed else []
+        lines += [f"  ! used     {user}" for user in line.users]
         lines.append("")
     stops = sum(bool(line.stop) and line.is_active for line in plan.lines)
-    lines.append(f"Plan: {stops} to stop, {len(plan.lines)} to delete, {plan.held} held by a guard or by Terraform.")
+    lines.append(
+        f"Plan: {stops} to stop, {len(plan.lines)} to delete, {plan.held} held by a guard, a user or Terraform."
+    )
     lines.append("Nothing is changed yet. One state a call: switchyard decommission next")
     lines += [f"Inventory {plan.digest}", f"To approve (inventory and rules): {plan.approved}"]
     return "\n".join(lines)
 
 
-def _to_line(resource: Resource, inventory: Inventory, cost: str) -> PlanLine:
+def _to_line(resource: Resource, inventory: Inventory, cost: str, users: tuple[str, ...]) -> PlanLine:
     words = _WORDS[resource.kind]
     return PlanLine(
         kind=resource.kind,
@@ -147,6 +157,7 @@ def _to_line(resource: Resource, inventory: Inventory, cost: str) -> PlanLine:
         back=words.back,
         cost=cost,
         guards=list_open_guards(resource, inventory),
+        users=users,
         managed=to_terraform_change(resource.kind, resource.name)
         if resource.managed_by == "terraform"
         else (f"by {resource.managed_by}" if resource.managed_by else ""),

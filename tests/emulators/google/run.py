@@ -29,6 +29,7 @@ class Run(Service):
         super().__init__(world)
         self.policies = policies
         self.services, self.jobs, self.revisions = self.shelf("services"), self.shelf("jobs"), self.shelf("revisions")
+        self.pools = self.shelf("pools")
         self.operations: dict[str, Json] = {}
 
     # What a test plants.
@@ -43,6 +44,12 @@ class Run(Service):
         """A job; returns its name in full."""
         full = f"projects/{self.world.project}/locations/{location}/jobs/{name}"
         self.jobs[full] = {**copy.deepcopy(fields), **self._own(full)}
+        return full
+
+    def plant_pool(self, location: str, name: str, **fields: Any) -> str:
+        """A worker pool; returns its name in full."""
+        full = f"projects/{self.world.project}/locations/{location}/workerPools/{name}"
+        self.pools[full] = {**copy.deepcopy(fields), **self._own(full)}
         return full
 
     # Services.
@@ -178,6 +185,10 @@ class Run(Service):
 
         return self._begin(call, call.path, lambda: None, failed)
 
+    @route("run.projects.locations.workerPools.list", "run.workerpools.list")
+    def list_pools(self, call: Call) -> Json:
+        return self.world.page(self.pools.listed(call, call.path.removesuffix("workerPools")), call, "workerPools")
+
     # Long operations. Source: https://google.aip.dev/151
 
     @route("run.projects.locations.operations.get", "run.operations.get")
@@ -260,7 +271,11 @@ class Run(Service):
             "service": full,
             "createTime": self.world.stamp(),
             "uid": self.world.new_id(),
-            "containers": copy.deepcopy(service.get("template", {}).get("containers", [])),
+            **{
+                key: copy.deepcopy(service["template"][key])
+                for key in ("containers", "volumes", "serviceAccount")
+                if service.get("template", {}).get(key)
+            },
         }
         service["latestReadyRevision"] = service["latestCreatedRevision"] = name
 

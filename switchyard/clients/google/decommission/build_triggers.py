@@ -52,7 +52,7 @@ class BuildTriggers:
         places = ("global", *sought.regions)
         listed = []
         for place in places:
-            for item in self._list(f"projects/{sought.project}/locations/{place}"):
+            for item in list_triggers(self._api, f"projects/{sought.project}/locations/{place}"):
                 text = json.dumps(item)
                 listed.append(
                     Listed(
@@ -66,7 +66,7 @@ class BuildTriggers:
     def describe(self, name: str) -> Resource:
         """See the port."""
         parent, short = name.split("/triggers/")
-        for item in self._list(parent):
+        for item in list_triggers(self._api, parent):
             if short in (item.get("name"), item["id"]):
                 return Resource(
                     kind=self.kind,
@@ -160,13 +160,15 @@ class BuildTriggers:
             permission="cloudbuild.builds.update",
         )
 
-    def _list(self, parent: str) -> list[dict[str, Any]]:
-        return self._api.list_all(
-            lambda client, token: client.projects().locations().triggers().list(parent=parent, pageToken=token),
-            "triggers",
-            where=f"the triggers of {parent}",
-            permission="cloudbuild.builds.list",
-        )
+
+def list_triggers(build: Api, parent: str) -> list[dict[str, Any]]:
+    """All triggers of ``projects/<p>/locations/<l>``. Raises: as `Api.list_all`."""
+    return build.list_all(
+        lambda client, token: client.projects().locations().triggers().list(parent=parent, pageToken=token),
+        "triggers",
+        where=f"the triggers of {parent}",
+        permission="cloudbuild.builds.list",
+    )
 
 
 def _to_settable(description: Mapping[str, Any]) -> dict[str, Any]:

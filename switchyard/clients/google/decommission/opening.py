@@ -14,6 +14,7 @@ from switchyard.clients.google.decommission.costs import Costs
 from switchyard.clients.google.decommission.secrets import Secrets
 from switchyard.clients.google.decommission.service_accounts import ServiceAccounts
 from switchyard.clients.google.decommission.use import Use
+from switchyard.clients.google.decommission.users import Users
 from switchyard.clients.google.decommission.variables import Variables
 from switchyard.clients.google.identity import Caller
 from switchyard.core.decommission.cloud import Cloud, Clouds
@@ -61,6 +62,7 @@ def open_clouds(settings: Where, *, credentials: Any = None, pause: Callable[[fl
     return Clouds(
         kinds=open_kinds(project, access, pause=pause),
         use=Use(access, project),
+        users=Users(access),
         costs=Costs(access, project, settings.billing_export_table, pause=pause),
     )
 

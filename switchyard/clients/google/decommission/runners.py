@@ -45,3 +45,13 @@ def list_running(run: Api, name: str) -> list[str]:
         # By its end: the API may name the project by its number.
         if not operation.get("done") and str(operation.get("metadata", {}).get("name", "")).endswith(short)
     ]
+
+
+def list_pools(run: Api, place: str) -> list[dict[str, Any]]:
+    """All worker pools of `place`. Raises: as `Api.list_all`."""
+    return run.list_all(
+        lambda client, token: client.projects().locations().workerPools().list(parent=place, pageToken=token),
+        "workerPools",
+        where=f"the worker pools of {place}",
+        permission="run.workerpools.list",
+    )

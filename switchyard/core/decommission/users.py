@@ -1,0 +1,185 @@
+"""Who else needs what a plan takes away: services, jobs and triggers that run as its account, mount its secrets, or
+name its instance or bucket, and are not of the plan themselves.
+
+An adapter lists what everything in the project needs (`Need`); which of that the plan would break is decided here.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Final, Literal
+
+import msgspec
+
+from switchyard.core.decommission.inventory import Inventory
+from switchyard.core.decommission.order import Act, find_owner
+from switchyard.core.decommission.resources import Kind, Resource
+
+Sort = Literal["service", "job", "worker pool", "trigger"]
+How = Literal["runs as", "mounts", "reads in", "connects to", "names in"]
+
+HURT_BY: Final = (
+    Kind.SERVICE_ACCOUNT,
+    Kind.SECRET,
+    Kind.SQL_INSTANCE,
+    Kind.BUCKET,
+    Kind.RUN_SERVICE,
+    Kind.BINDING,
+)
+"""Whose stop or deletion breaks what needs it."""
+_DEFAULT_ACCOUNT: Final = "-compute@developer.gserviceaccount.com"
+"""Runs what names no account. Source: https://cloud.google.com/run/docs/securing/service-identity and
+https://cloud.google.com/build/docs/cloud-build-service-account-updates"""
+
+
+class Need(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that a service, job, worker pool or trigger needs."""
+
+    by: str  # in full
+    sort: Sort
+    how: How
+    name: str  # as it names it: e-mail, secret, connection name, bucket; of a variable its value
+    kind: Kind | None = None  # of what is needed; None: a variable's value, which may name anything
+    variable: str = ""
+    revision: str = ""  # an older one that gets traffic; empty: as it is deployed next
+
+    def __repr__(self) -> str:
+        """Without the value of a variable, which may be a secret."""
+        return f"Need(by={self.by!r}, how={self.how!r}, variable={self.variable!r})"
+
+
+class UsedBy(msgspec.Struct, frozen=True, kw_only=True):
+    """Something of the plan, and what else needs it."""
+
+    kind: Kind
+    name: str
+    by: str
+    sort: Sort
+    how: How
+    variable: str = ""
+    revision: str = ""
+
+
+def find_users(inventory: Inventory, needs: Iterable[Need]) -> tuple[UsedBy, ...]:
+    """What outside of the plan needs something of it; without variables that the plan takes out."""
+    planned = inventory.by_name
+    found: dict[UsedBy, None] = {}
+    for need in needs:
+        is_taken_out = bool(need.variable) and not need.revision and f"{need.by}#{need.variable}" in planned
+        if need.by in planned or is_taken_out:
+            continue
+        for resource in inventory.resources:
+            if _is_meant(resource, need):
+                used = UsedBy(
+                    kind=resource.kind,
+                    name=resource.name,
+                    by=need.by,
+                    sort=need.sort,
+                    how=need.how,
+                    variable=need.variable,
+                    revision=need.revision,
+                )
+                found[used] = None
+    return tuple(sorted(found, key=lambda used: (used.name, used.by, used.how, used.variable, used.revision)))
+
+
+def list_refusals(users: Sequence[UsedBy], give_up: Sequence[str]) -> tuple[str, ...]:
+    """A sentence for each user that was not given up by its full name: who, what, and what to do."""
+    return tuple(dict.fromkeys(say_user(used) for used in users if used.by not in give_up))
+
+
+def list_hurt(act: Act, inventory: Inventory, users: Sequence[UsedBy]) -> tuple[UsedBy, ...]:
+    """Those that `act` would break. A binding is its account's."""
+    if act.verb not in ("stop", "delete") or act.kind not in HURT_BY:
+        return ()
+    if act.kind is Kind.BINDING:
+        member = act.resource.removeprefix(f"{find_owner(act.resource)}#")
+        accounts = {one.name for one in inventory.resources if one.kind is Kind.SERVICE_ACCOUNT}
+        named = {name for name in accounts if name.rpartition("/")[2] in member}
+        return tuple(used for used in users if used.name in named)
+    return tuple(used for used in users if used.name == act.resource)
+
+
+def say_user(used: UsedBy) -> str:
+    """The fact, then what to do."""
+    what = f"{used.kind} {used.name}"
+    does = {
+        "runs as": f"runs as {what}",
+        "mounts": f"mounts {what} as files",
+        "reads in": f"reads {what} in {f'variable {used.variable}' if used.variable else 'its configuration'}",
+        "connects to": f"connects to {what}",
+        "names in": f"names {what} in variable {used.variable}",
+    }[used.how]
+    who = f"{used.sort.capitalize()} {used.by}"
+    if used.revision:
+        who = f"Revision {used.revision}, which gets traffic of {used.sort} {used.by},"
+    return (
+        f"{who} {does}, which the plan stops and deletes. {_to_remedy(used)} "
+        f"If it may break, plan again with: --give-up {used.by}"
+    )
+
+
+def _to_remedy(used: UsedBy) -> str:
+    parts = used.by.split("/")
+    place, short = (parts[3], parts[-1]) if len(parts) > 5 else ("<region>", parts[-1])
+    if used.revision:
+        return f"Send its traffic on: gcloud run services update-traffic {short} --region {place} --to-latest."
+    if used.sort == "trigger":
+        return (
+            f"Change it: gcloud builds triggers export {short} --region {place} --destination t.yaml, edit it, then "
+            "gcloud builds triggers import --source t.yaml."
+        )
+    update = f"gcloud run {used.sort.replace(' ', '-')}s update {short} --region {place}"
+    if used.how == "runs as":
+        return f"Give it another account: {update} --service-account <another>."
+    if used.variable:
+        return (
+            f"Let the plan take it out (--variables {used.variable}), or: {update} --remove-env-vars {used.variable}."
+        )
+    if used.kind is Kind.SECRET:
+        return f"Give it another secret: {update} --update-secrets <its path>=<another>:latest."
+    if used.kind is Kind.SQL_INSTANCE:
+        return f"Disconnect it: {update} --clear-cloudsql-instances."
+    return f"Unmount it: {update} --remove-volume <its name>."
+
+
+def _is_meant(resource: Resource, need: Need) -> bool:
+    """Whether that is what is needed."""
+    short = resource.name.rpartition("/")[2]
+    if need.kind is None:
+        return _is_named(resource, short, need.name)
+    if need.kind is not resource.kind:
+        return False
+    if resource.kind is Kind.SERVICE_ACCOUNT:
+        named = need.name.rpartition("/")[2]
+        return named in (short, resource.unique_id) or (not named and short.endswith(_DEFAULT_ACCOUNT))
+    if resource.kind is Kind.SECRET:
+        return _is_secret(resource.name, need.name)
+    if resource.kind is Kind.SQL_INSTANCE:
+        return need.name in (_to_connection(resource), short)
+    return need.name.removeprefix("gs://").partition("/")[0] == short
+
+
+def _is_secret(full: str, named: str) -> bool:
+    """By its short name, or in full: the project may be its number, which is not known here."""
+    parts, wanted = named.split("/"), full.split("/")
+    if len(parts) < 4:
+        return parts[-1] == wanted[3]
+    return parts[3] == wanted[3] and (parts[1] == wanted[1] or parts[1].isdigit())
+
+
+def _is_named(resource: Resource, short: str, value: str) -> bool:
+    """Whether a variable's value has its address in it."""
+    match resource.kind:
+        case Kind.SQL_INSTANCE:
+            return bool(_to_connection(resource)) and _to_connection(resource) in value
+        case Kind.BUCKET:
+            return f"gs://{short}/" in f"{value}/"
+        case Kind.RUN_SERVICE:
+            found = resource.description
+            hosts = [str(address).removeprefix("https://") for address in (found.get("uri"), *found.get("urls", ()))]
+            return any(host and host in value for host in hosts)
+        case _:
+            return False
+
+
+def _to_connection(resource: Resource) -> str:
+    return str(resource.description.get("connectionName", ""))
