@@ -98,7 +98,10 @@ class DecommissionPlanParameters(msgspec.Struct, frozen=True, kw_only=True, forb
     known_callers: KnownCallers = ()
     give_up: Annotated[
         tuple[str, ...],
-        Meta(description="a kind of what MLflow holds that may be lost, as `switchyard verify --give-up` names it"),
+        Meta(
+            description="what may be lost: a kind of what MLflow holds, as `switchyard verify --give-up` names it; a "
+            "database as instance/name; a service, job or trigger that needs something of the plan, by its full name"
+        ),
     ] = ()
     export_uri: Annotated[
         str, Meta(pattern=_PLACE, description="the export of MLflow; empty: mlflow-export below ARTIFACTS_URI")

@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from switchyard.core.decommission.approvals import is_typed
+from switchyard.core.decommission.databases import list_database_refusals
 from switchyard.core.decommission.evidence import (
     ApprovalEvidence,
     Approver,
@@ -39,11 +40,11 @@ from switchyard.core.decommission.inventory import (
 from switchyard.core.decommission.inventory import to_json as inventory_to_json
 from switchyard.core.decommission.order import Act, list_deletions, list_stops, list_sweeps, list_undo
 from switchyard.core.decommission.outcomes import Planned, Status, Taken, Wanted
-from switchyard.core.decommission.plan import to_plan
+from switchyard.core.decommission.plan import Others, to_plan
 from switchyard.core.decommission.progress import Progress, has_acted
 from switchyard.core.decommission.record import Record, to_markdown, to_record
 from switchyard.core.decommission.record import to_json as record_to_json
-from switchyard.core.decommission.resources import Cost, Sought
+from switchyard.core.decommission.resources import Cost, Kind, Sought
 from switchyard.core.decommission.rows import Step, Walk
 from switchyard.core.decommission.rules import Rules, check_known_callers, to_private_folder
 from switchyard.core.decommission.sealing import is_sealed, read_values, seal, to_values_uri, unseal
@@ -57,6 +58,7 @@ from switchyard.services.decommission_acts import Acting, Refused, Still, is_acc
 from switchyard.services.decommission_looking import (
     COST_DAYS,
     Site,
+    list_databases,
     list_problems,
     list_users,
     read_cost_evidence,
@@ -94,7 +96,8 @@ def plan(site: Site, name: str, sought: Sought, rules: Rules, *, by: str, dry_ru
         raise BadRequest(" ".join(problems))
     now = site.clock()
     costs = read_costs(site.clouds, inventory.resources, now - timedelta(days=COST_DAYS), now) or []
-    made = to_plan(inventory, rules, costs, list_users(site, inventory))
+    others = Others(users=list_users(site, inventory), databases=list_databases(site, inventory))
+    made = to_plan(inventory, rules, costs, others)
     uri = to_inventory_uri(rules.folder_uri, made.digest)
     if dry_run:
         return Planned(plan=made, walk=None, inventory_uri=uri, is_new=False)
@@ -253,11 +256,16 @@ class _Next:
         return still
 
     def _find_hurt(self, act: Act) -> tuple[str, ...]:
-        """What needs it now: it may have come since the gate was passed."""
+        """What needs it now, or is on it: it may have come since the gate was passed, or our settings changed."""
         if act.verb == "prepare" or act.kind not in HURT_BY:
             return ()
+        given_up = self._walk.rules.give_up
         users = list_hurt(act, self._inventory, list_users(self._site, self._inventory))
-        return list_user_refusals(users, self._walk.rules.give_up)
+        refusals = list_user_refusals(users, given_up)
+        if act.kind is Kind.SQL_INSTANCE:
+            held = list_databases(self._site, self._inventory, self._progress)
+            refusals += list_database_refusals([one for one in held if one.instance == act.resource], given_up)
+        return (*refusals, *list_problems(self._site, self._inventory, self._walk.rules))
 
     def _read(self, names: Sequence[EvidenceName]) -> EvidenceSet:
         found: EvidenceSet = {}

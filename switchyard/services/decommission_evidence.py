@@ -6,13 +6,14 @@ from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
 from typing import Final
-from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
+from switchyard.clients.addresses import find_addresses
 from switchyard.clients.connect import Outside
 from switchyard.core.comparison.filter import parse_filter
 from switchyard.core.comparison.found import FoundRun, RunQuery
+from switchyard.core.decommission.databases import Address, to_address
 from switchyard.core.decommission.evidence import (
     DrillEvidence,
     ExportEvidence,
@@ -42,6 +43,7 @@ class OutsideEvidence:
         find_page_problem: why the page of a run does not open; empty: it does.
         drill: None: there is none here.
         approvals: None: only a digest that is typed counts.
+        find_addresses: what a host's name stands for.
     """
 
     def __init__(
@@ -51,11 +53,13 @@ class OutsideEvidence:
         find_page_problem: Callable[[int], str],
         drill: Drill | None = None,
         approvals: Approvals | None = None,
+        find_addresses: Callable[[str], tuple[str, ...]] = find_addresses,
     ) -> None:
         self._outside = outside
         self._find_page_problem = find_page_problem
         self._drill = drill
         self._approvals = approvals
+        self._find_addresses = find_addresses
 
     def read_verify(self, against: Against) -> VerifyEvidence:
         """See the port."""
@@ -165,7 +169,7 @@ class OutsideEvidence:
         settings = self._outside.settings
         needed = [
             Needed(what="folder ARTIFACTS_URI", place=settings.artifacts_uri),
-            Needed(what="database RESULTS_URL", place=to_database_place(settings.results_url)),
+            Needed(what="database RESULTS_URL", address=self._find_address(settings.results_url)),
         ]
         models = self._outside.models
         return needed + [
@@ -174,6 +178,17 @@ class OutsideEvidence:
             for version in models.list_versions(model.name)
             if version.source_uri and version.digest and version.tombstoned_at is None
         ]
+
+    def find_mlflow_address(self) -> Address | None:
+        """See the port."""
+        return self._find_address(self._outside.settings.mlflow_backend_store_uri)
+
+    def _find_address(self, url: str) -> Address | None:
+        found = to_address(url)
+        if found is None:
+            return None
+        addresses = (address for host in found.hosts for address in self._find_addresses(host))
+        return msgspec.structs.replace(found, addresses=tuple(dict.fromkeys(addresses)))
 
     def read_approvals(self, against: Against, state: str) -> HandedIn:
         """See the port."""
@@ -207,13 +222,6 @@ class OutsideEvidence:
 
 def _to_digest(data: bytes) -> str:
     return "sha256:" + hashlib.sha256(data).hexdigest()
-
-
-def to_database_place(url: str) -> str:
-    """Without its user and password. A file has none."""
-    parts = urlsplit(url)
-    host = parts.hostname or "".join(parse_qs(parts.query).get("host", ())[:1])
-    return f"postgresql://{host}" if parts.scheme.startswith("postgresql") and host else ""
 
 
 def _to_moment(milliseconds: int) -> datetime | None:

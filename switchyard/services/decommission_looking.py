@@ -9,6 +9,7 @@ from functools import cached_property
 import msgspec
 
 from switchyard.core.decommission.cloud import Cloud, Clouds
+from switchyard.core.decommission.databases import Databases, find_database_problem, find_databases
 from switchyard.core.decommission.evidence import (
     CostEvidence,
     FoundNow,
@@ -22,7 +23,6 @@ from switchyard.core.decommission.evidence import (
 from switchyard.core.decommission.gates import Against, to_midnight_after
 from switchyard.core.decommission.inventory import (
     Inventory,
-    find_database_problem,
     find_folder_problem,
     list_billed,
     list_newer,
@@ -32,6 +32,7 @@ from switchyard.core.decommission.progress import Progress
 from switchyard.core.decommission.readers import EvidenceReader, Needed, Newest
 from switchyard.core.decommission.resources import Activity, Caller, Cost, Found, Kept, Kind, Resource, Sought
 from switchyard.core.decommission.rules import Rules, to_private_folder
+from switchyard.core.decommission.states import State
 from switchyard.core.decommission.users import UsedBy, find_users
 from switchyard.core.errors import BadRecord, BadRequest, BadSetup, NotFound
 from switchyard.core.ports import Decommissions, Objects
@@ -128,7 +129,25 @@ def read_inventory_evidence(
         without_control=tuple(without),
         folder_problems=list_problems(site, inventory, against.rules),
         users=list_users(site, inventory),
+        databases=list_databases(site, inventory, progress),
     )
+
+
+def list_databases(site: Site, inventory: Inventory, progress: Progress | None = None) -> tuple[Databases, ...]:
+    """What is on each instance now. One that does not run cannot be asked: of it, what the gate of the stop saw counts,
+    and before that what the inventory has. What is deleted already holds nothing."""
+    kept = progress.find_evidence("inventory", State.SOFT_STOPPED) if progress else None
+    seen = {one.instance: one.names for one in kept.databases} if isinstance(kept, InventoryEvidence) else {}
+    cloud = site.clouds.kinds[Kind.SQL_INSTANCE]
+
+    def read(saved: Resource) -> Sequence[str] | None:
+        fresh = describe(cloud, saved.name)
+        if fresh is None:
+            return ()
+        held = fresh.parts.get("databases", seen.get(saved.name))
+        return held if held is not None else saved.parts.get("databases")
+
+    return find_databases(inventory, read, site.evidence.find_mlflow_address())
 
 
 def list_users(site: Site, inventory: Inventory) -> tuple[UsedBy, ...]:
@@ -145,7 +164,7 @@ def list_problems(site: Site, inventory: Inventory, rules: Rules) -> tuple[str, 
         *site.evidence.list_needed(),
     ]
     problems = (
-        find_folder_problem(inventory, one.place, one.what) or find_database_problem(inventory, one.place, one.what)
+        find_folder_problem(inventory, one.place, one.what) or find_database_problem(inventory, one.address, one.what)
         for one in needed
     )
     return tuple(dict.fromkeys(filter(None, problems)))

@@ -13,6 +13,7 @@ from switchyard.clients.objects.open import open_objects, open_private_objects
 from switchyard.clients.results.migrate import migrate
 from switchyard.clients.results.open import ResultsPorts, open_results
 from switchyard.core.decommission.cloud import Clouds
+from switchyard.core.decommission.databases import Address
 from switchyard.core.decommission.evidence import (
     Approver,
     DrillEvidence,
@@ -355,6 +356,9 @@ class FakeEvidence:
 
     def list_needed(self) -> list[Needed]:
         return self.needed
+
+    def find_mlflow_address(self) -> Address | None:
+        return Address(hosts=("127.0.0.1",), database="mlflow")
 
     def read_approvals(self, against: Against, state: str) -> HandedIn:
         return HandedIn(approvers=tuple(self.approvers))

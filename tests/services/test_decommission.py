@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from switchyard.core.decommission.databases import to_address
 from switchyard.core.decommission.inventory import read_inventory, to_digest, to_json
 from switchyard.core.decommission.readers import Needed
 from switchyard.core.decommission.resources import Activity, Caller, Cost, Kind, Operation, Progress, Resource, Sought
@@ -447,6 +448,66 @@ def test_what_came_to_need_it_since_the_gate_stops_the_act_that_would_hurt(
     assert (verb, name) not in world.google.writes
     assert len(world.google.writes) > before
     assert world.walk.state is not state
+
+
+def hold(world: World, *databases: str) -> None:
+    world.google.there[INSTANCE] = msgspec.structs.replace(
+        world.google.there[INSTANCE], parts={"databases": ["mlflow", "postgres", *databases]}
+    )
+
+
+def test_another_database_on_the_instance_is_shown_and_holds_the_walk(world: World) -> None:
+    """Until it is given up by name: the instance goes whole."""
+    hold(world, "shop")
+    (line,) = (line for line in world.plan().plan.lines if line.databases)
+    assert line.name == INSTANCE
+    (refusal,) = world.next().refusals
+    assert refusal.startswith(f"Database shop is on sql instance {INSTANCE}")
+    assert refusal in line.databases
+    world.rules = msgspec.structs.replace(world.rules, give_up=("mlflow-db/shop",))
+    assert not any(line.databases for line in world.plan().plan.lines)
+    assert world.next().state is State.VERIFIED
+
+
+def test_a_database_that_came_since_the_gate_stops_the_stop_of_its_instance(world: World) -> None:
+    """The last moment at which an instance says what it holds."""
+    world.plan()
+    world.go(State.QUIET)
+    act = world.google.act
+
+    def act_while_someone_creates(verb: str, resource: Resource) -> Operation:
+        if (verb, resource.kind) == ("stop", Kind.RUN_SERVICE):
+            hold(world, "shop")
+        return act(verb, resource)
+
+    world.google.act = act_while_someone_creates  # type: ignore[method-assign] # someone else's change, between two acts
+    taken = world.settle()
+    assert any("Database shop" in refusal for refusal in taken.refusals)
+    assert ("stop", INSTANCE) not in world.google.writes
+    assert ("stop", SERVICE) in world.google.writes
+
+
+def test_what_an_instance_held_when_it_was_stopped_counts_until_it_is_deleted(world: World) -> None:
+    """It says nothing any more then; a database that was dropped after the plan is no longer there."""
+    hold(world, "old")
+    world.plan()
+    hold(world)
+    world.go(State.APPROVED)
+    world.google.there[INSTANCE] = msgspec.structs.replace(world.google.there[INSTANCE], parts={})
+    assert world.next(**world.confirm()).refusals == ()
+
+
+def test_a_results_database_on_the_instance_is_refused_whatever_is_given_up(world: World) -> None:
+    """Also where only its socket's path says so."""
+    world.google.there[INSTANCE] = msgspec.structs.replace(
+        world.google.there[INSTANCE], description={"connectionName": "shop-1:europe-west1:mlflow-db"}
+    )
+    hold(world, "switchyard")
+    world.rules = msgspec.structs.replace(world.rules, give_up=("mlflow-db/switchyard",))
+    for url in ("postgresql:///x?host=/cloudsql/shop-1:europe-west1:mlflow-db", "postgresql://127.0.0.1/switchyard"):
+        world.evidence.needed = [Needed(what="database RESULTS_URL", address=to_address(url))]
+        with pytest.raises(BadRequest, match="database RESULTS_URL is"):
+            world.plan()
 
 
 @pytest.mark.parametrize(

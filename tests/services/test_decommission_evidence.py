@@ -14,6 +14,7 @@ import pytest
 from switchyard.clients.connect import Outside
 from switchyard.clients.local_servers import find_page_problem
 from switchyard.clients.settings import read_settings
+from switchyard.core.decommission.databases import Address
 from switchyard.core.decommission.evidence import DrillEvidence, ExportEvidence
 from switchyard.core.decommission.gates import Against, check_kept, check_published, check_verify
 from switchyard.core.decommission.readers import HandedIn
@@ -27,7 +28,7 @@ from switchyard.core.verify.batches import Scope
 from switchyard.core.verify.findings import State, UnknownRun, VerifiedRun
 from switchyard.core.verify.kinds import KindFound
 from switchyard.core.verify.manifest import Manifest, SourceOfTruth, to_json, to_manifest
-from switchyard.services.decommission_evidence import OutsideEvidence, to_database_place
+from switchyard.services.decommission_evidence import OutsideEvidence
 from tests.clients.mlflow.export.exports import export_to_folder
 from tests.clients.mlflow.stores import add_runs, make_sqlite
 from tests.clients.results.places import NOW, Place, Places, publication
@@ -234,17 +235,33 @@ def test_what_switchyard_needs_is_named_without_a_password(stores: Stores) -> No
     ]
 
 
-@pytest.mark.parametrize(
-    ("url", "place"),
-    [
-        ("postgresql+psycopg://ann:secret@10.1.2.3:5432/results", "postgresql://10.1.2.3"),
-        ("postgresql+psycopg://ann:secret@/results?host=/cloudsql/p:r:i", "postgresql:///cloudsql/p:r:i"),
-        ("sqlite:////state/results.db", ""),
-    ],
-)
-def test_a_database_is_named_by_its_host_alone(url: str, place: str) -> None:
-    """By address, or by the folder of its socket."""
-    assert to_database_place(url) == place
+def test_the_addresses_of_databases_are_looked_up(stores: Stores) -> None:
+    """By the names in their URLs: a name of one's own may stand for an instance's address."""
+    settings = msgspec.structs.replace(
+        stores.outside.settings,
+        results_url="postgresql+psycopg://ann:secret@results.acme.example:5432/switchyard",
+        mlflow_backend_store_uri="postgresql://ann:secret@127.0.0.1/mlflow",
+    )
+
+    class Elsewhere(Outside):
+        models = stores.place.models  # that database is not there
+
+    asked: list[str] = []
+
+    def find(host: str) -> tuple[str, ...]:
+        asked.append(host)
+        return ("10.1.2.3",)
+
+    reader = OutsideEvidence(Elsewhere(settings), find_page_problem=lambda _id: "", find_addresses=find)
+    needed = {one.what: one.address for one in reader.list_needed()}
+    assert needed["database RESULTS_URL"] == Address(
+        hosts=("results.acme.example",), database="switchyard", addresses=("10.1.2.3",)
+    )
+    mlflow = reader.find_mlflow_address()
+    assert mlflow is not None
+    assert mlflow.database == "mlflow"
+    assert asked == ["results.acme.example", "127.0.0.1"]
+    assert "secret" not in f"{needed} {mlflow}"
 
 
 def test_a_page_that_does_not_open_says_why() -> None:

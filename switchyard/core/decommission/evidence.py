@@ -5,6 +5,7 @@ from typing import Final
 
 import msgspec
 
+from switchyard.core.decommission.databases import Databases
 from switchyard.core.decommission.inventory import to_digest
 from switchyard.core.decommission.resources import Activity, Caller, Cost, Kept, Kind
 from switchyard.core.decommission.users import UsedBy
@@ -41,6 +42,7 @@ class InventoryEvidence(Evidence, frozen=True, kw_only=True, tag="inventory"):
     without_control: tuple[Kind, ...] = ()  # kinds of which nothing else is listed, and no control is named
     folder_problems: tuple[str, ...] = ()
     users: tuple[UsedBy, ...] = ()  # what is not of the plan, and needs something of it
+    databases: tuple[Databases, ...] = ()  # on each instance, as it was when it ran last
 
 
 class VerifyEvidence(Evidence, frozen=True, kw_only=True, tag="verify"):

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from switchyard.core.decommission.databases import list_database_refusals
 from switchyard.core.decommission.evidence import (
     AnyEvidence,
     ApprovalEvidence,
@@ -118,6 +119,7 @@ def check_inventory(found: InventoryEvidence, rules: Rules) -> list[str]:
         for kind in found.without_control
     ]
     refusals += list_refusals(found.users, rules.give_up)
+    refusals += list_database_refusals(found.databases, rules.give_up)
     return [refusal for refusal in [*refusals, *found.folder_problems] if refusal]
 
 

@@ -101,21 +101,3 @@ def find_folder_problem(inventory: Inventory, uri: str, what: str) -> str:
                 f"The {what} is at {uri}, in bucket {bucket}, which the plan deletes. Choose a place in another bucket."
             )
     return ""
-
-
-def find_database_problem(inventory: Inventory, place: str, what: str) -> str:
-    """Why the database at `place` (``postgresql://<host>``, or its socket's folder) goes with the plan: it is on one of
-    its instances, by address or connection name. Empty: it is not, or an address between hides it."""
-    host = place.removeprefix("postgresql://") if place.startswith("postgresql://") else ""
-    for resource in inventory.resources:
-        if not host or resource.kind is not Kind.SQL_INSTANCE:
-            continue
-        found = resource.description
-        addresses = {str(one.get("ipAddress", "")) for one in found.get("ipAddresses", ())}
-        known = {*addresses, str(found.get("dnsName", "")).rstrip("."), str(found.get("connectionName", ""))} - {""}
-        if host in known or host.rpartition("/")[2] in known:
-            return (
-                f"The {what} is on sql instance {resource.name}, which the plan deletes. Move it to another instance "
-                "first."
-            )
-    return ""

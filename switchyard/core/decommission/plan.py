@@ -5,6 +5,7 @@ from typing import Final
 
 import msgspec
 
+from switchyard.core.decommission.databases import Databases, list_database_refusals
 from switchyard.core.decommission.gates import to_terraform_change
 from switchyard.core.decommission.inventory import Inventory
 from switchyard.core.decommission.order import PREPARED, STOPPED, is_replica, list_deletions, list_open_guards
@@ -63,6 +64,21 @@ _WORDS: Final[Mapping[Kind, Words]] = {
 }
 
 
+class Others(msgspec.Struct, frozen=True, kw_only=True):
+    """What is not of the plan, and would lose something by it."""
+
+    users: tuple[UsedBy, ...] = ()
+    databases: tuple[Databases, ...] = ()
+
+    def list_users(self, resource: str, rules: Rules) -> tuple[str, ...]:
+        """Those of that resource that were not given up, a sentence each."""
+        return list_refusals([used for used in self.users if used.name == resource], rules.give_up)
+
+    def list_databases(self, resource: str, rules: Rules) -> tuple[str, ...]:
+        """As `list_users`, on an instance."""
+        return list_database_refusals([one for one in self.databases if one.instance == resource], rules.give_up)
+
+
 class PlanLine(msgspec.Struct, frozen=True, kw_only=True):
     """One resource of the plan."""
 
@@ -78,6 +94,7 @@ class PlanLine(msgspec.Struct, frozen=True, kw_only=True):
     guards: tuple[str, ...] = ()
     managed: str = ""  # the change to make, where something else manages it
     users: tuple[str, ...] = ()  # what else needs it, and was not given up
+    databases: tuple[str, ...] = ()  # what else is on it, and was not given up
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,11 +110,16 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def held(self) -> int:
-        """Resources that a guard, another owner or another user holds."""
-        return sum(bool(line.guards or line.managed or line.users) for line in self.lines)
+        """Resources that a guard, another owner, another user or another database holds."""
+        return sum(bool(line.guards or line.managed or line.users or line.databases) for line in self.lines)
 
 
-def to_plan(inventory: Inventory, rules: Rules, costs: Sequence[Cost] = (), users: Sequence[UsedBy] = ()) -> Plan:
+def to_plan(
+    inventory: Inventory,
+    rules: Rules,
+    costs: Sequence[Cost] = (),
+    others: Others = Others(),  # noqa: B008 - frozen
+) -> Plan:
     """What `switchyard decommission next` will do, state by state."""
     paid = {cost.resource: f"{cost.amount:.2f} {cost.currency}" for cost in costs}
     places = sorted({place for found in inventory.found for place in found.places if "/" not in place})
@@ -107,11 +129,10 @@ def to_plan(inventory: Inventory, rules: Rules, costs: Sequence[Cost] = (), user
         project=inventory.sought.project,
         places=tuple(places),
         lines=tuple(
-            _to_line(
-                inventory.read(act.resource),
-                inventory,
-                paid.get(act.resource, ""),
-                list_refusals([used for used in users if used.name == act.resource], rules.give_up),
+            msgspec.structs.replace(
+                _to_line(inventory.read(act.resource), inventory, paid.get(act.resource, "")),
+                users=others.list_users(act.resource, rules),
+                databases=others.list_databases(act.resource, rules),
             )
             for act in list_deletions(inventory)
         ),
@@ -134,6 +155,7 @@ def to_text(plan: Plan) -> str:
         lines += [f"  ! guard    {guard}" for guard in line.guards]
         lines += [f"  ! managed  {line.managed}"] if line.managed else []
         lines += [f"  ! used     {user}" for user in line.users]
+        lines += [f"  ! also     {database}" for database in line.databases]
         lines.append("")
     stops = sum(bool(line.stop) and line.is_active for line in plan.lines)
     lines.append(
@@ -144,7 +166,7 @@ def to_text(plan: Plan) -> str:
     return "\n".join(lines)
 
 
-def _to_line(resource: Resource, inventory: Inventory, cost: str, users: tuple[str, ...]) -> PlanLine:
+def _to_line(resource: Resource, inventory: Inventory, cost: str) -> PlanLine:
     words = _WORDS[resource.kind]
     return PlanLine(
         kind=resource.kind,
@@ -157,7 +179,6 @@ def _to_line(resource: Resource, inventory: Inventory, cost: str, users: tuple[s
         back=words.back,
         cost=cost,
         guards=list_open_guards(resource, inventory),
-        users=users,
         managed=to_terraform_change(resource.kind, resource.name)
         if resource.managed_by == "terraform"
         else (f"by {resource.managed_by}" if resource.managed_by else ""),

@@ -119,7 +119,9 @@ class Progress:
         """That piece of what passed the gate of `state`; None: it did not pass."""
         for step in reversed(self.steps):
             if step.act == "gate" and step.outcome == "passed" and step.state is state:
-                return from_json(step.evidence).get(name)
+                found = from_json(step.evidence).get(name)
+                if found is not None:  # what is read after the acts has other pieces
+                    return found
         return None
 
     def find_drill(self) -> DrillEvidence | None:

@@ -6,6 +6,7 @@ from typing import Protocol
 
 import msgspec
 
+from switchyard.core.decommission.databases import Address
 from switchyard.core.decommission.evidence import (
     Approver,
     DrillEvidence,
@@ -29,7 +30,8 @@ class Needed(msgspec.Struct, frozen=True, kw_only=True):
     """What must outlive the deletion."""
 
     what: str
-    place: str  # a folder's address; of a database ``postgresql://<host>`` alone, or its socket's folder in that place
+    place: str = ""  # a folder's address
+    address: Address | None = None  # of a database
 
 
 class HandedIn(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +68,9 @@ class EvidenceReader(Protocol):
 
     def list_needed(self) -> Sequence[Needed]:
         """Places that Switchyard reads and writes, whatever becomes of MLflow."""
+
+    def find_mlflow_address(self) -> Address | None:
+        """Where MLflow's own database is; None: only MLflow's server is known."""
 
     def read_approvals(self, against: Against, state: str) -> HandedIn:
         """Whose approvals of that inventory and state are verified."""

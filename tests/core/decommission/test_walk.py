@@ -8,7 +8,6 @@ import pytest
 
 from switchyard.core.decommission.evidence import to_json as evidence_to_json
 from switchyard.core.decommission.inventory import (
-    find_database_problem,
     find_folder_problem,
     list_newer,
     read_inventory,
@@ -144,33 +143,6 @@ def test_what_must_outlive_the_deletion_is_not_kept_in_a_bucket_that_is_deleted(
     assert "mlflow-artifacts" in find_folder_problem(INVENTORY, "gs://mlflow-artifacts/export", "export")
     assert find_folder_problem(INVENTORY, "gs://mlflow-artifacts-2/export", "export") == ""
     assert find_folder_problem(INVENTORY, "file:///export", "export") == ""
-
-
-@pytest.mark.parametrize(
-    ("place", "is_found"),
-    [
-        ("postgresql:///cloudsql/shop-1:europe-west1:mlflow-db", True),
-        ("postgresql://10.1.2.3", True),
-        ("postgresql://mlflow.example.sql.goog", True),
-        ("postgresql://10.1.2.33", False),
-        ("postgresql:///cloudsql/shop-1:europe-west1:shop-db", False),
-        ("postgresql://", False),
-        ("", False),
-    ],
-)
-def test_a_database_on_an_instance_that_is_deleted_is_found(place: str, is_found: bool) -> None:
-    """Ours on the same instance as MLflow's is the usual way: it would go too."""
-    instance = msgspec.structs.replace(
-        INVENTORY.read(INSTANCE),
-        description={
-            "connectionName": "shop-1:europe-west1:mlflow-db",
-            "ipAddresses": [{"type": "PRIVATE", "ipAddress": "10.1.2.3"}],
-            "dnsName": "mlflow.example.sql.goog.",
-        },
-    )
-    kind = next(found for found in INVENTORY.found if found.kind is Kind.SQL_INSTANCE)
-    inventory = msgspec.structs.replace(INVENTORY, found=(msgspec.structs.replace(kind, resources=(instance,)),))
-    assert bool(find_database_problem(inventory, place, "database")) is is_found
 
 
 def test_only_objects_of_a_bucket_that_came_since_are_newer() -> None:

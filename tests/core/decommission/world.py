@@ -81,6 +81,7 @@ def make_resource(kind: Kind, name: str) -> Resource:
         found_by=("name",),
         description={**description, **more},
         guards=("It has the replica a-replica.",) if name == INSTANCE else (),
+        parts={"databases": ["mlflow", "postgres"]} if name == INSTANCE else {},
     )
 
 

@@ -81,8 +81,8 @@ def _plant_accounts(project: Project) -> None:
 def _plant_data(project: Project) -> None:
     labels = {"app": "mlflow"}
     backups = {"backupConfiguration": {"enabled": True}}
-    project.sql.plant_instance("mlflow-db", REGION, userLabels=labels, **backups)
-    project.sql.plant_instance("shop-db", OTHER_REGION)
+    project.sql.plant_instance("mlflow-db", REGION, databases=("mlflow",), userLabels=labels, **backups)
+    project.sql.plant_instance("shop-db", OTHER_REGION, databases=("shop",))
     project.sql.plant_backup("mlflow-db")
     project.sql.plant_backup("shop-db")
     project.storage.plant_bucket("acme-mlflow", labels=labels, versioning={"enabled": True})

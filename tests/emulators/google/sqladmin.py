@@ -19,10 +19,25 @@ class Sql(Service):
     def __init__(self, world: World) -> None:
         super().__init__(world)
         self.instances, self.backups = self.shelf("instances"), self.shelf("backups")
+        self.databases = self.shelf("databases")  # by instance and name
+        self.backed_up: dict[str, list[str]] = {}  # by backup
         self.operations: dict[str, Json] = {}
 
-    def plant_instance(self, name: str, region: str = "europe-west1", **settings: Any) -> str:
+    def plant_database(self, instance: str, name: str) -> None:
+        """One more database on an instance."""
+        self.databases[f"{instance}/{name}"] = {
+            "kind": "sql#database",
+            "name": name,
+            "instance": instance,
+            "project": self.world.project,
+        }
+
+    def plant_instance(
+        self, name: str, region: str = "europe-west1", databases: tuple[str, ...] = (), **settings: Any
+    ) -> str:
         """A Postgres that runs; returns its full name."""
+        for database in ("postgres", *databases):
+            self.plant_database(name, database)
         self.instances[name] = {
             "kind": "sql#instance",
             "name": name,
@@ -74,6 +89,16 @@ class Sql(Service):
     def list_all(self, call: Call) -> Json:
         return self.world.page(self.instances.listed(call), call, "items", "maxResults", kind="sql#instancesList")
 
+    @route("sql.databases.list", "cloudsql.databases.list")
+    def list_databases(self, call: Call) -> Json:
+        """Of an instance that does not run: refused. Source:
+        https://github.com/turbot/steampipe-plugin-gcp/issues/243 (the whole answer)."""
+        instance = self._instance(call)
+        if instance["settings"]["activationPolicy"] == "NEVER":
+            said = "Invalid request: Invalid request since instance is not running."
+            raise Refused(400, said, reason="invalid")
+        return {"kind": "sql#databasesList", "items": self.databases.listed(call, f"{instance['name']}/")}
+
     @route("sql.instances.patch", "cloudsql.instances.update")
     def patch(self, call: Call) -> Json:
         """A stale version: 412. Source: https://github.com/hashicorp/terraform-provider-google/issues/12324 (the whole
@@ -113,6 +138,7 @@ class Sql(Service):
             raise Refused(400, "The operation is not valid for a read replica.", reason="invalidRequest")
 
         def effect() -> None:
+            databases = self._take_databases(name)
             self.instances.take(name)
             for other in self.instances.values():
                 if name in other.get("replicaNames", ()):
@@ -127,7 +153,7 @@ class Sql(Service):
                 more["description"] = call.one("finalBackupDescription")
                 if days:
                     more["expiryTime"] = to_stamp(self.world.now + timedelta(days=days))
-                self._add_backup(name, "FINAL", more, instance)
+                self.backed_up[self._add_backup(name, "FINAL", more, instance)] = databases
 
         return self._begin(name, "DELETE", effect, call.fault.error)
 
@@ -145,6 +171,8 @@ class Sql(Service):
 
         def effect() -> None:
             self.instances[name] = {**held, "name": name, "createTime": self.world.stamp(), "state": "RUNNABLE"}
+            for database in self.backed_up[backup["name"]]:
+                self.plant_database(name, database)
 
         return self._begin(name, "RESTORE_VOLUME", effect, call.fault.error)
 
@@ -239,6 +267,10 @@ class Sql(Service):
         self.world.later(done)
         return self.operations[name]
 
+    def _take_databases(self, instance: str) -> list[str]:
+        mine = [name for name in self.databases if name.startswith(f"{instance}/")]
+        return [str(self.databases.take(name)["name"]) for name in mine]
+
     def _add_backup(self, instance: str, kind: str, more: Json, source: Json | None = None) -> str:
         name = f"projects/{self.world.project}/backups/{self.world.new_id()}"
         self.backups[name] = {
@@ -251,6 +283,8 @@ class Sql(Service):
             "instanceSettings": copy.deepcopy(source or self.instances[instance]),
             **{key: value for key, value in more.items() if value},
         }
+        held = (one for one in self.databases.values() if one["instance"] == instance)
+        self.backed_up[name] = [str(one["name"]) for one in held]
         return name
 
     def _follow(self, replica: Json, primary: str) -> None:

@@ -38,8 +38,11 @@ PREPARED_BY: Final = "switchyard decommission"
 """In the description of our backups: a second call finds the first one's by it."""
 _NEEDED: Final = (
     "cloudsql.instances.get", "cloudsql.instances.list", "cloudsql.instances.update", "cloudsql.instances.delete",
-    "cloudsql.instances.create", "cloudsql.backupRuns.create", "cloudsql.backupRuns.get", "cloudsql.backupRuns.list",
+    "cloudsql.instances.create", "cloudsql.databases.list",
+    "cloudsql.backupRuns.create", "cloudsql.backupRuns.get", "cloudsql.backupRuns.list",
 )  # fmt: skip
+_NOT_RUNNING: Final = "instance is not running"
+"""Source: https://github.com/turbot/steampipe-plugin-gcp/issues/243 (the whole answer, 400)."""
 _KEEPING: Final = {
     "retainBackupsOnDelete": True,
     "finalBackupConfig": {"enabled": True, "retentionDays": FINAL_BACKUP_DAYS},
@@ -86,7 +89,7 @@ class CloudSql:
         return find(self.kind, sought, listed, ["global"], self.describe)
 
     def describe(self, name: str) -> Resource:
-        """See the port. `parts` has its backups."""
+        """See the port. `parts` has its backups, and its databases while it runs."""
         project, short = _split(name)
         item = self._api.call(
             lambda client: client.instances().get(project=project, instance=short),
@@ -109,7 +112,7 @@ class CloudSql:
             version=str(settings.get("settingsVersion", "")),
             activity=Activity.STOPPED if settings.get("activationPolicy") == "NEVER" else Activity.ACTIVE,
             description=item,
-            parts={"backups": self._list_backups(name)},
+            parts={"backups": self._list_backups(name), **self._read_databases(name, item)},
             managed_by=find_manager(settings.get("userLabels", {})),
             guards=tuple(guards),
         )
@@ -331,6 +334,25 @@ class CloudSql:
             if operation["status"] != "DONE" and operation.get("operationType") in kinds:
                 return over(resource, operation["name"])
         return None
+
+    def _read_databases(self, name: str, item: Mapping[str, Any]) -> dict[str, list[str]]:
+        """One that does not run refuses to say them, and a replica has its primary's."""
+        is_stopped = item.get("settings", {}).get("activationPolicy") == "NEVER" or item.get("state") != "RUNNABLE"
+        if is_stopped or item.get("masterInstanceName"):
+            return {}
+        project, short = _split(name)
+        try:
+            answer = self._api.call(
+                lambda client: client.databases().list(project=project, instance=short),
+                action="list the databases of",
+                where=name,
+                permission="cloudsql.databases.list",
+            )
+        except BadRequest as err:
+            if _NOT_RUNNING in str(err):  # it is starting, or was stopped just now
+                return {}
+            raise
+        return {"databases": sorted(database["name"] for database in answer.get("items", ()))}
 
     def _list_backups(self, name: str) -> list[dict[str, Any]]:
         project, short = _split(name)

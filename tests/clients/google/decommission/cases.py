@@ -141,7 +141,7 @@ CASES = (
         INSTANCE,
         _touch_instance,
         lambda project: project.sql.plant_instance("mlflow-db", tier="db-g1-small"),
-        own=("sqladmin/instances/mlflow-db", "sqladmin/backups/.*"),
+        own=("sqladmin/instances/mlflow-db", "sqladmin/databases/mlflow-db/.*", "sqladmin/backups/.*"),
         found=(INSTANCE,),
         prepares=True,
     ),

@@ -9,7 +9,7 @@ import pytest
 from switchyard.clients.google.decommission.cloud_sql import PREPARED_BY
 from switchyard.core.decommission.cloud import Cloud
 from switchyard.core.decommission.resources import Activity, Kind
-from switchyard.core.errors import BadRequest, NotFound, StaleWrite, TryAgain
+from switchyard.core.errors import BadRequest, BadSetup, NotFound, StaleWrite, TryAgain
 from tests.clients.google.decommission.cases import (
     ACCOUNT,
     API,
@@ -51,6 +51,36 @@ def test_an_instance_that_was_not_prepared_is_not_deleted(project: Project, open
     with pytest.raises(BadRequest, match="no backup of ours that is SUCCESSFUL"):
         cloud.delete(cloud.describe(INSTANCE))
     assert list_backups(project) == [("AUTOMATED", "SUCCESSFUL")]
+
+
+def test_an_instance_says_its_databases_while_it_runs(project: Project, open_cloud: Opening) -> None:
+    """Then not any more, and after an undo again; a permission that is missing is no silence."""
+    cloud = open_cloud(Kind.SQL_INSTANCE)
+    project.sql.plant_database("mlflow-db", "shop")
+    assert cloud.describe(INSTANCE).parts["databases"] == ["mlflow", "postgres", "shop"]
+    saved = walk(cloud, INSTANCE, "prepare", "stop")
+    assert "databases" not in cloud.describe(INSTANCE).parts
+    finish(cloud, insist(lambda: cloud.delete(cloud.describe(INSTANCE))))
+    finish(cloud, insist(lambda: cloud.recover(saved)))
+    assert cloud.describe(INSTANCE).parts["databases"] == ["mlflow", "postgres", "shop"]
+    assert cloud.list_missing_permissions(saved) == ()
+    project.world.denied = {"cloudsql.databases.list"}
+    assert cloud.list_missing_permissions(saved) == ("cloudsql.databases.list",)
+    with pytest.raises(BadSetup, match=r"cloudsql\.databases\.list"):
+        cloud.describe(INSTANCE)
+
+
+def test_a_replica_and_an_instance_that_starts_are_not_asked_for_databases(
+    project: Project, open_cloud: Opening
+) -> None:
+    """A replica has its primary's; one that starts refuses."""
+    cloud = open_cloud(Kind.SQL_INSTANCE)
+    project.sql.instances["mlflow-db"]["masterInstanceName"] = "acme-ml:other"
+    assert "databases" not in cloud.describe(INSTANCE).parts
+    project.sql.instances["mlflow-db"].pop("masterInstanceName")
+    said = "Invalid request: Invalid request since instance is not running."
+    project.world.faults.order(Fault(kind="sql.databases.list", status=400, message=said))
+    assert "databases" not in cloud.describe(INSTANCE).parts
 
 
 def test_backups_outlive_the_instance(project: Project, open_cloud: Opening) -> None:
