@@ -30,6 +30,7 @@ from switchyard.core.decommission.inventory import (
 from switchyard.core.decommission.order import STOPPED, SWEPT, is_replica, list_open_guards
 from switchyard.core.decommission.progress import Progress
 from switchyard.core.decommission.readers import EvidenceReader, Needed, Newest
+from switchyard.core.decommission.requests import CONTROL, Control
 from switchyard.core.decommission.resources import Activity, Caller, Cost, Found, Kept, Kind, Resource, Sought
 from switchyard.core.decommission.rules import Rules, to_private_folder
 from switchyard.core.decommission.states import State
@@ -243,6 +244,8 @@ def read_quiet_evidence(site: Site, inventory: Inventory, against: Against, veri
         services=tuple(one.name for one in services),
         requests=sum(site.clouds.use.count_requests(one, since, until) for one in services),
         callers=_list_callers(site, services, since, until),
+        edge=_count_edge(site, services, since),
+        controls=_find_controls(site, services, since, until),
     )
 
 
@@ -252,6 +255,7 @@ def read_use_evidence(
     """Who asked since MLflow was looked at, and what was started since it was seen to be stopped. Our own operations
     are no starts: they came before a stop was read back, or are left out by name."""
     now = site.clock()
+    services = _list_services(inventory)
     starts: list[str] = []
     for saved in inventory.resources:
         stopped_at = progress.find_done("stop", saved.name)
@@ -265,7 +269,11 @@ def read_use_evidence(
         stopped_at=progress.find_last("stop") or now,
         since=looked_at,
         frozen_digest=frozen_digest,
-        callers=_list_callers(site, _list_services(inventory), looked_at, now),
+        callers=_list_callers(site, services, looked_at, now),
+        services=tuple(one.name for one in services),
+        requests=sum(site.clouds.use.count_requests(one, looked_at, now) for one in services),
+        edge=_count_edge(site, services, looked_at),
+        controls=_find_controls(site, services, looked_at, now),
         starts=tuple(start for start in starts if not any(name in start for name in progress.operations)),
     )
 
@@ -347,3 +355,12 @@ def _list_services(inventory: Inventory) -> list[Resource]:
 
 def _list_callers(site: Site, services: Sequence[Resource], since: datetime, until: datetime) -> tuple[Caller, ...]:
     return tuple(caller for one in services for caller in site.clouds.use.list_callers(one, since, until))
+
+
+def _count_edge(site: Site, services: Sequence[Resource], since: datetime) -> int:
+    return sum(site.clouds.use.count_edge(one, since) for one in services)
+
+
+def _find_controls(site: Site, services: Sequence[Resource], since: datetime, until: datetime) -> tuple[Control, ...]:
+    """In that time and the month before."""
+    return tuple(site.clouds.use.find_control(one, since - CONTROL, until) for one in services)

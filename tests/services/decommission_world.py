@@ -26,6 +26,7 @@ from switchyard.core.decommission.gates import Against
 from switchyard.core.decommission.order import STOPPED, find_owner
 from switchyard.core.decommission.outcomes import Planned, Taken, Wanted
 from switchyard.core.decommission.readers import HandedIn, Needed, Newest
+from switchyard.core.decommission.requests import Control
 from switchyard.core.decommission.resources import (
     Activity,
     Caller,
@@ -279,12 +280,20 @@ class FakeUse:
 
     callers: list[Caller] = field(default_factory=list)
     starts: list[str] = field(default_factory=list)
+    logged_at: datetime | None = START - timedelta(days=10)
+    counted: int = 7
 
     def list_callers(self, service: Resource, since: datetime, until: datetime) -> tuple[Caller, ...]:
         return tuple(self.callers)
 
     def count_requests(self, service: Resource, since: datetime, until: datetime) -> int:
         return sum(caller.requests for caller in self.callers)
+
+    def count_edge(self, service: Resource, since: datetime) -> int:
+        return 0
+
+    def find_control(self, service: Resource, since: datetime, until: datetime) -> Control:
+        return Control(service=service.name, since=since, logged_at=self.logged_at, counted=self.counted)
 
     def list_starts(self, resource: Resource, since: datetime) -> tuple[str, ...]:
         return tuple(self.starts)

@@ -399,6 +399,29 @@ def test_what_switchyard_itself_needs_is_not_deleted(world: World) -> None:
     assert world.google.writes == []
 
 
+@pytest.mark.parametrize(
+    ("state", "silent", "said"),
+    [
+        (State.EXPORTED, {"logged_at": None}, "its request log has no entry"),
+        (State.EXPORTED, {"counted": 0}, "its metric request_count has no request"),
+        (State.SOFT_STOPPED, {"logged_at": None}, "its request log has no entry"),
+    ],
+)
+def test_silence_of_a_log_or_a_metric_that_never_says_anything_is_no_quiet(
+    world: World, state: State, silent: dict[str, object], said: str
+) -> None:
+    """A filter that is wrong, or a sink that is off, answers the same as no one who asks."""
+    world.plan()
+    world.go(state)
+    wanted = world.confirm()
+    for name, value in silent.items():
+        setattr(world.use, name, value)
+    assert any(said in refusal for refusal in world.next(**wanted).refusals)
+    assert world.walk.state is state
+    world.use.logged_at, world.use.counted = START, 1
+    assert world.next(**wanted).refusals == ()
+
+
 REPORT = f"{REGION}/jobs/report"
 
 

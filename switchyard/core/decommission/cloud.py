@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from switchyard.core.decommission.requests import Control
 from switchyard.core.decommission.resources import (
     Caller,
     Cost,
@@ -86,6 +87,13 @@ class CloudUse(Protocol):
 
     def count_requests(self, service: Resource, since: datetime, until: datetime) -> int:
         """How many requests the service's metric counts in that time."""
+
+    def count_edge(self, service: Resource, since: datetime) -> int:
+        """How many requests the log has before `since` that `count_requests` may count since then, as
+        `core.decommission.requests` says."""
+
+    def find_control(self, service: Resource, since: datetime, until: datetime) -> Control:
+        """What the queries of `list_callers` and `count_requests` find in that time, without reading all of it."""
 
     def list_starts(self, resource: Resource, since: datetime) -> tuple[str, ...]:
         """What was started since, a sentence each: operations on an instance, revisions of a service; without what was

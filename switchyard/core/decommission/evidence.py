@@ -7,6 +7,7 @@ import msgspec
 
 from switchyard.core.decommission.databases import Databases
 from switchyard.core.decommission.inventory import to_digest
+from switchyard.core.decommission.requests import Control
 from switchyard.core.decommission.resources import Activity, Caller, Cost, Kept, Kind
 from switchyard.core.decommission.users import UsedBy
 
@@ -131,6 +132,8 @@ class QuietEvidence(Evidence, frozen=True, kw_only=True, tag="quiet"):
     services: tuple[str, ...] = ()  # whose metric and log were read
     requests: int = 0  # by the service's metric
     callers: tuple[Caller, ...] = ()  # by the request log
+    edge: int = 0  # requests that the log has just before, and the metric may count in that time
+    controls: tuple[Control, ...] = ()  # one a service
 
 
 class StopEvidence(Evidence, frozen=True, kw_only=True, tag="stop"):
@@ -148,6 +151,10 @@ class UseEvidence(Evidence, frozen=True, kw_only=True, tag="use"):
     frozen_digest: str  # of that look
     callers: tuple[Caller, ...] = ()
     starts: tuple[str, ...] = ()  # without our own operations
+    services: tuple[str, ...] = ()  # whose metric and log were read
+    requests: int = 0  # by the metric
+    edge: int = 0  # as in `QuietEvidence`
+    controls: tuple[Control, ...] = ()  # one a service
 
 
 class Approver(msgspec.Struct, frozen=True, kw_only=True):

@@ -29,6 +29,7 @@ from switchyard.core.decommission.evidence import (
     UseEvidence,
     VerifyEvidence,
 )
+from switchyard.core.decommission.requests import list_control_refusals
 from switchyard.core.decommission.resources import Activity, Caller, Kept, Kind
 from switchyard.core.decommission.rules import Rules, is_known, to_approved_digest
 from switchyard.core.decommission.states import MOVES, EvidenceName, State
@@ -283,12 +284,8 @@ def check_quiet(
             f"Requests were looked at for {_span(span)}; {against.rules.quiet_days} days are needed. "
             "Run: switchyard decommission next"
         )
-    known = sum(caller.requests for caller in found.callers)
-    if found.requests > known:
-        refusals.append(
-            f"The service counts {found.requests} requests in that time, and its log names callers of {known}. "
-            "Turn its request log on, and wait until the log covers that time."
-        )
+    refusals += _find_unlogged(found)
+    refusals += list_control_refusals(found.services, found.controls, counts=True)
     return refusals + _list_callers(found.callers, against.rules, "asked MLflow")
 
 
@@ -342,7 +339,20 @@ def check_unused(found: UseEvidence, rules: Rules) -> list[str]:
         refusals.append(
             "What MLflow said before the stop is not stored. Run: switchyard decommission undo, then plan again."
         )
+    refusals += _find_unlogged(found)
+    refusals += list_control_refusals(found.services, found.controls, counts=False)
     return refusals + _list_callers(found.callers, rules, "still asks for MLflow")
+
+
+def _find_unlogged(found: QuietEvidence | UseEvidence) -> list[str]:
+    """More requests by the metric than by the log, with those at its edge."""
+    known = sum(caller.requests for caller in found.callers)
+    if found.requests <= known + found.edge:
+        return []
+    return [
+        f"The service counts {found.requests} requests in that time, and its log names callers of {known}, and has "
+        f"{found.edge} just before. Turn its request log on, and wait until the log covers that time."
+    ]
 
 
 def check_approval(found: ApprovalEvidence, against: Against, of: State) -> list[str]:

@@ -25,6 +25,7 @@ from switchyard.core.errors import BadRequest
 from tests.core.decommission.world import (
     BACKUP,
     BUCKET,
+    CONTROL,
     DIGEST,
     FINAL,
     INSTANCE,
@@ -145,6 +146,20 @@ WRONG: list[tuple[State, str, dict[str, Any], str]] = [
     (State.QUIET, "quiet", {"requests": 13}, "counts 13 requests"),
     (State.QUIET, "quiet", {"services": (), "requests": 0, "callers": ()}, "no request log says"),
     (State.QUIET, "quiet", {"since": NOW - timedelta(days=6)}, "7 days are needed"),
+    (State.QUIET, "quiet", {"requests": 14, "edge": 1}, "names callers of 12, and has 1 just before"),
+    (State.QUIET, "quiet", {"controls": ()}, "was not tried"),
+    (
+        State.QUIET,
+        "quiet",
+        {"controls": (msgspec.structs.replace(CONTROL, logged_at=None),)},
+        "its request log has no entry",
+    ),
+    (
+        State.QUIET,
+        "quiet",
+        {"controls": (msgspec.structs.replace(CONTROL, counted=0),)},
+        "its metric request_count has",
+    ),
     (State.SOFT_STOPPED, "export", {"taken_at": SWITCHED - timedelta(hours=1)}, "which it may lack"),
     (State.SOFT_STOPPED, "quiet", {"verified_at": NOW - timedelta(hours=9)}, "compared with a manifest"),
     # stopped
@@ -159,6 +174,13 @@ WRONG: list[tuple[State, str, dict[str, Any], str]] = [
     (State.QUIET_AGAIN, "use", {"callers": (STRANGER,)}, "python-requests/2.32 still asks"),
     (State.QUIET_AGAIN, "use", {"starts": ("revision mlflow-9 by ann",)}, "revision mlflow-9 by ann"),
     (State.DELETING, "use", {"frozen_digest": ""}, "is not stored"),
+    (State.QUIET_AGAIN, "use", {"requests": 1}, "counts 1 requests"),
+    (
+        State.DELETING,
+        "use",
+        {"controls": (msgspec.structs.replace(CONTROL, logged_at=None),)},
+        "its request log has no entry",
+    ),
     # approved
     (State.APPROVED, "approval", {"approvers": ()}, "0 of 1 approvals"),
     (

@@ -27,6 +27,7 @@ from switchyard.core.decommission.evidence import (
 )
 from switchyard.core.decommission.gates import Against
 from switchyard.core.decommission.inventory import Inventory
+from switchyard.core.decommission.requests import Control
 from switchyard.core.decommission.resources import Activity, Caller, Cost, Found, Kept, Kind, Resource, Sought
 from switchyard.core.decommission.rules import Rules, to_approved_digest
 
@@ -116,6 +117,7 @@ FINAL = Kept(
     until=NOW + timedelta(days=30),
     name="projects/shop-1/backups/2",
 )
+CONTROL = Control(service=SERVICE, since=NOW - timedelta(days=37), logged_at=NOW - timedelta(days=9), counted=30)
 STOPPED_AT = NOW - timedelta(days=8)
 DELETED_AT = NOW - timedelta(days=9)
 
@@ -181,6 +183,7 @@ def make_evidence() -> EvidenceSet:
             services=(SERVICE,),
             requests=12,
             callers=(Caller(who="switchyard/0.2.0 (ours@shop)", requests=12, last_at=verified),),
+            controls=(CONTROL,),
         ),
         "stop": StopEvidence(
             **of,
@@ -188,7 +191,12 @@ def make_evidence() -> EvidenceSet:
             backups=((INSTANCE, (BACKUP,)),),
         ),
         "use": UseEvidence(
-            **of, stopped_at=STOPPED_AT, since=STOPPED_AT - timedelta(minutes=5), frozen_digest="sha256:" + "3" * 64
+            **of,
+            stopped_at=STOPPED_AT,
+            since=STOPPED_AT - timedelta(minutes=5),
+            frozen_digest="sha256:" + "3" * 64,
+            services=(SERVICE,),
+            controls=(msgspec.structs.replace(CONTROL, counted=0),),
         ),
         "approval": ApprovalEvidence(
             **of,

@@ -24,8 +24,10 @@ class Logging(Service):
         super().__init__(world)
         self.entries: list[Json] = []
 
-    def plant_request(self, service: str, user_agent: str, at: datetime, status: int = 200, account: str = "") -> None:
-        """One request to the service of that full name."""
+    def plant_request(
+        self, service: str, user_agent: str, at: datetime, status: int = 200, account: str = "", took_s: float = 0.0
+    ) -> None:
+        """One request to the service of that full name, which began at `at`."""
         entry: Json = {
             "logName": f"projects/{self.world.project}/logs/run.googleapis.com%2Frequests",
             "insertId": self.world.new_id(),
@@ -44,6 +46,7 @@ class Logging(Service):
                 "status": status,
                 "userAgent": user_agent,
                 "remoteIp": "203.0.113.9",
+                "latency": f"{took_s}s",
             },
         }
         if account:

@@ -1,6 +1,7 @@
 """A project with all its services, and an MLflow deployment in it beside what is none of its business."""
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from tests.emulators.google.bigquery import BigQuery
@@ -107,6 +108,14 @@ def _plant_data(project: Project) -> None:
     )
 
 
+def _plant_requests(project: Project, service: str) -> None:
+    """MLflow was in use, until ten days ago."""
+    for days in (20, 10):
+        at = project.world.start - timedelta(days=days)
+        project.logging.plant_request(service, "mlflow-python-client/2.9.2", at)
+        project.monitoring.plant_requests(service, 1, at + timedelta(seconds=60))
+
+
 def _plant_services(project: Project) -> None:
     mlflow: dict[str, Any] = {
         "serviceAccount": EMAIL,
@@ -131,6 +140,7 @@ def _plant_services(project: Project) -> None:
     revision = project.run.services[full]["latestReadyRevision"].split("/")[-1]
     by_name = {"type": "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION", "revision": revision, "tag": "debug"}
     project.run.services[full]["traffic"] = [latest, by_name]
+    _plant_requests(project, full)
     project.policies.plant(f"run/{full}", {"role": "roles/run.invoker", "members": [f"serviceAccount:{API_EMAIL}"]})
     url = project.run.services[full]["uri"]
     env = [

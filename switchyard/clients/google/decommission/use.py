@@ -4,12 +4,14 @@ A query of the log gives its own time: Google's logging client adds one that loo
 Source: https://cloud.google.com/logging/docs/view/logging-query-language, https://cloud.google.com/run/docs/logging
 """
 
+import functools
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from switchyard.clients.google.decommission.access import Access, Api
 from switchyard.clients.google.decommission.cloud_sql import CloudSql
+from switchyard.core.decommission.requests import LONGEST, POINT, Control, is_at_edge
 from switchyard.core.decommission.resources import Caller, Kind, Resource
 from switchyard.core.errors import BadRequest
 
@@ -26,27 +28,7 @@ class Use:
 
     def list_callers(self, service: Resource, since: datetime, until: datetime) -> tuple[Caller, ...]:
         """See the port. The request log has user agents; accounts only where an audit entry names one."""
-        region, short = _split(service)
-        clauses = (
-            f'logName = "projects/{self._project}/logs/run.googleapis.com%2Frequests"',
-            'resource.type = "cloud_run_revision"',
-            f'resource.labels.service_name = "{short}"',
-            f'resource.labels.location = "{region}"',
-            f'timestamp >= "{_to_stamp(since)}"',
-            f'timestamp < "{_to_stamp(until)}"',
-        )
-        body = {
-            "resourceNames": [f"projects/{self._project}"],
-            "filter": " AND ".join(clauses),
-            "orderBy": "timestamp asc",
-            "pageSize": 1000,
-        }
-        entries = self._logging.list_all(
-            lambda client, token: client.entries().list(body={**body, **({"pageToken": token} if token else {})}),
-            "entries",
-            where=f"the request log of {service.name}",
-            permission="logging.logEntries.list",
-        )
+        entries = self._list_entries(service, since, until)
         found: dict[tuple[str, str], tuple[int, datetime]] = {}
         for entry in entries:
             who, at = _to_who(entry), datetime.fromisoformat(entry["timestamp"])
@@ -86,6 +68,60 @@ class Use:
         )
         return sum(int(point["value"]["int64Value"]) for one in series for point in one.get("points", ()))
 
+    def count_edge(self, service: Resource, since: datetime) -> int:
+        """See the port. How long a request took is in its entry; where it is not, no time."""
+        entries = self._list_entries(service, since - POINT - LONGEST, since)
+        return sum(
+            is_at_edge(datetime.fromisoformat(entry["timestamp"]), _to_latency(entry), since) for entry in entries
+        )
+
+    def find_control(self, service: Resource, since: datetime, until: datetime) -> Control:
+        """See the port. Of the log, the newest entry alone."""
+        return Control(
+            service=service.name,
+            since=since,
+            logged_at=self._find_newest(service, since, until),
+            counted=self.count_requests(service, since, until),
+        )
+
+    def _list_entries(self, service: Resource, since: datetime, until: datetime) -> list[dict[str, Any]]:
+        body = {**self._to_query(service, since, until), "orderBy": "timestamp asc", "pageSize": 1000}
+        return self._logging.list_all(
+            lambda client, token: client.entries().list(body={**body, **({"pageToken": token} if token else {})}),
+            "entries",
+            where=f"the request log of {service.name}",
+            permission="logging.logEntries.list",
+        )
+
+    def _find_newest(self, service: Resource, since: datetime, until: datetime) -> datetime | None:
+        """A page may be empty and not the last one: so far nothing was found then. Source: `nextPageToken` of
+        ListLogEntriesResponse."""
+        body = {**self._to_query(service, since, until), "orderBy": "timestamp desc", "pageSize": 1}
+        while True:
+            page = self._logging.call(
+                functools.partial(_ask_entries, dict(body)),
+                action="read",
+                where=f"the request log of {service.name}",
+                permission="logging.logEntries.list",
+            )
+            if page.get("entries"):
+                return datetime.fromisoformat(page["entries"][0]["timestamp"])
+            if not page.get("nextPageToken"):
+                return None
+            body["pageToken"] = page["nextPageToken"]
+
+    def _to_query(self, service: Resource, since: datetime, until: datetime) -> dict[str, Any]:
+        region, short = _split(service)
+        clauses = (
+            f'logName = "projects/{self._project}/logs/run.googleapis.com%2Frequests"',
+            'resource.type = "cloud_run_revision"',
+            f'resource.labels.service_name = "{short}"',
+            f'resource.labels.location = "{region}"',
+            f'timestamp >= "{_to_stamp(since)}"',
+            f'timestamp < "{_to_stamp(until)}"',
+        )
+        return {"resourceNames": [f"projects/{self._project}"], "filter": " AND ".join(clauses)}
+
     def list_starts(self, resource: Resource, since: datetime) -> tuple[str, ...]:
         """See the port, for an instance or a service. Each sentence has the name of the operation or revision in it."""
         if resource.kind is Kind.SQL_INSTANCE:
@@ -123,6 +159,15 @@ def _to_who(entry: dict[str, Any]) -> tuple[str, str]:
     agent = entry.get("httpRequest", {}).get("userAgent") or "no user agent"
     account = entry.get("protoPayload", {}).get("authenticationInfo", {}).get("principalEmail")
     return (f"{agent} as {account}", str(account)) if account else (str(agent), "")
+
+
+def _ask_entries(body: dict[str, Any], client: Any) -> Any:
+    return client.entries().list(body=body)
+
+
+def _to_latency(entry: dict[str, Any]) -> timedelta:
+    """As ``1.5s``. Source: HttpRequest.latency of logging.v2 (a google-duration)."""
+    return timedelta(seconds=float(str(entry.get("httpRequest", {}).get("latency", "0s")).removesuffix("s")))
 
 
 def _split(service: Resource) -> tuple[str, str]:

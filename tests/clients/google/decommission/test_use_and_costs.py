@@ -7,6 +7,7 @@ import pytest
 from switchyard.clients.google.decommission.access import Access
 from switchyard.clients.google.decommission.costs import Costs
 from switchyard.clients.google.decommission.use import Use
+from switchyard.core.decommission.requests import Control
 from switchyard.core.decommission.resources import Caller, Cost, Kind, Resource
 from switchyard.core.errors import BadRecord, BadRequest, BadSetup, NotFound
 from tests.clients.google.decommission.cases import API, BUCKET, INSTANCE, MLFLOW
@@ -54,6 +55,41 @@ def test_requests_are_counted_by_the_metric(project: Project, access: Access) ->
     use = Use(access, "acme-ml")
     assert use.count_requests(SERVICE, SINCE, UNTIL) == 33
     assert use.count_requests(SERVICE, UNTIL + timedelta(days=1), UNTIL + timedelta(days=2)) == 0
+
+
+def test_requests_at_the_edge_are_those_that_the_metric_may_count(project: Project, access: Access) -> None:
+    """A minute's point reaches back before the window, and a long request further; both are in the log before it."""
+    since = SINCE + timedelta(seconds=30)
+    project.monitoring.plant_requests(MLFLOW, 2, SINCE + timedelta(seconds=60))  # of the minute that `since` is in
+    project.logging.plant_request(MLFLOW, "a/1", SINCE + timedelta(seconds=10))
+    project.logging.plant_request(MLFLOW, "b/1", SINCE - timedelta(minutes=40), took_s=2430.5)
+    project.logging.plant_request(MLFLOW, "c/1", SINCE - timedelta(minutes=40), took_s=2.5)
+    project.logging.plant_request(API, "other/1", SINCE + timedelta(seconds=10))
+    use = Use(access, "acme-ml")
+    assert use.list_callers(SERVICE, since, UNTIL) == ()
+    assert use.count_requests(SERVICE, since, UNTIL) == 2
+    assert use.count_edge(SERVICE, since) == 2
+
+
+def test_a_control_is_what_the_same_queries_find_in_a_longer_time(project: Project, access: Access) -> None:
+    """The newest entry alone, in one request, and the count; of that service only."""
+    use = Use(access, "acme-ml")
+    since = SINCE - timedelta(days=30)
+    assert use.find_control(SERVICE, since, UNTIL) == Control(service=MLFLOW, since=since)
+    project.logging.plant_request(API, "other/1", SINCE)
+    project.monitoring.plant_requests(API, 5, SINCE)
+    assert use.find_control(SERVICE, since, UNTIL) == Control(service=MLFLOW, since=since)
+    for days in (3, 1, 2):
+        project.logging.plant_request(MLFLOW, "a/1", SINCE - timedelta(days=days))
+        project.monitoring.plant_requests(MLFLOW, 2, SINCE - timedelta(days=days))
+    before = len(project.world.log)
+    found = use.find_control(SERVICE, since, UNTIL)
+    assert found == Control(service=MLFLOW, since=since, logged_at=SINCE - timedelta(days=1), counted=6)
+    asked = [call.method.id for call in project.world.log[before:]]
+    assert asked.count("logging.entries.list") == 1
+    project.world.denied = {"logging.logEntries.list"}
+    with pytest.raises(BadSetup, match=r"logging\.logEntries\.list"):
+        use.find_control(SERVICE, since, UNTIL)
 
 
 def test_starts_are_named(project: Project, access: Access) -> None:
