@@ -35,7 +35,7 @@ from switchyard.core.decommission.resources import Activity, Caller, Cost, Found
 from switchyard.core.decommission.rules import Rules, to_private_folder
 from switchyard.core.decommission.states import State
 from switchyard.core.decommission.users import UsedBy, find_users
-from switchyard.core.errors import BadRecord, BadRequest, BadSetup, NotFound
+from switchyard.core.errors import BadRecord, BadRequest, BadSetup, NotFound, to_message
 from switchyard.core.ports import Decommissions, Objects
 
 COST_DAYS = 30
@@ -304,8 +304,8 @@ def _find_now(cloud: Cloud, had: Found, inventory: Inventory) -> FoundNow:
     count = len(had.resources)
     try:
         found = cloud.find(inventory.sought)
-    except BadRecord:  # its control is not in the lists; the gate says so
-        return FoundNow(kind=had.kind, had=count, listed=0, places=had.places)
+    except BadRecord as err:  # its control is not in the lists, or a region is not; the gate says so
+        return FoundNow(kind=had.kind, had=count, listed=0, places=had.places, problem=to_message(err))
     return FoundNow(
         kind=had.kind,
         had=count,
@@ -313,6 +313,7 @@ def _find_now(cloud: Cloud, had: Found, inventory: Inventory) -> FoundNow:
         listed=found.listed,
         places=found.places,
         control=found.control,
+        unseen=found.unseen,
     )
 
 

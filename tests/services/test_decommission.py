@@ -12,7 +12,17 @@ import pytest
 from switchyard.core.decommission.databases import to_address
 from switchyard.core.decommission.inventory import read_inventory, to_digest, to_json
 from switchyard.core.decommission.readers import Needed
-from switchyard.core.decommission.resources import Activity, Caller, Cost, Kind, Operation, Progress, Resource, Sought
+from switchyard.core.decommission.resources import (
+    Activity,
+    Caller,
+    Cost,
+    Found,
+    Kind,
+    Operation,
+    Progress,
+    Resource,
+    Sought,
+)
 from switchyard.core.decommission.rules import to_approved_digest
 from switchyard.core.decommission.states import MOVES, State
 from switchyard.core.decommission.users import Need
@@ -420,6 +430,27 @@ def test_silence_of_a_log_or_a_metric_that_never_says_anything_is_no_quiet(
     assert world.walk.state is state
     world.use.logged_at, world.use.counted = START, 1
     assert world.next(**wanted).refusals == ()
+
+
+def test_what_is_not_proved_to_be_gone_is_in_the_evidence(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What no list shows is said; and lists that prove nothing are a refusal, with or without a control."""
+    world.plan()
+    world.go(State.DELETING)
+    find = FakeCloud.find
+
+    def find_part(cloud: FakeCloud, sought: Sought) -> Found:
+        return msgspec.structs.replace(find(cloud, sought), unseen=("regional secrets",))
+
+    monkeypatch.setattr(FakeCloud, "find", find_part)
+    taken = world.next(dry_run=True, **world.confirm())
+    assert all(list(one["unseen"]) == ["regional secrets"] for one in taken.evidence["gone"]["found"])
+
+    def find_nothing(cloud: FakeCloud, sought: Sought) -> Found:
+        raise BadRecord("the regions of Cloud Run", ["'r' is not among the 0 listed"])
+
+    monkeypatch.setattr(FakeCloud, "find", find_nothing)
+    refusals = world.next(**world.confirm()).refusals
+    assert [kind for kind in Kind if not any(f"every {kind} proves nothing" in said for said in refusals)] == []
 
 
 REPORT = f"{REGION}/jobs/report"

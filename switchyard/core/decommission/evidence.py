@@ -185,6 +185,8 @@ class FoundNow(msgspec.Struct, frozen=True, kw_only=True):
     listed: int
     places: tuple[str, ...]
     control: str = ""
+    unseen: tuple[str, ...] = ()  # what of this kind no list shows: said here, because it is not proved
+    problem: str = ""  # why the lists prove nothing
 
 
 class GoneEvidence(Evidence, frozen=True, kw_only=True, tag="gone"):

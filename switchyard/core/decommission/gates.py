@@ -41,6 +41,8 @@ WAIT: Final = timedelta(hours=24)
 """Between an account's stop and its deletion, so that what still needs it is noticed. Source: the IAM API's document on
 `serviceAccounts.delete` advises to disable an account and wait."""
 _SHOWN: Final = 5
+_REGIONAL: Final = (Kind.RUN_SERVICE, Kind.VARIABLE, Kind.BUILD_TRIGGER)
+"""Each region has lists of its own."""
 _FINAL: Final = "FINAL"
 _SUCCESSFUL: Final = "SUCCESSFUL"
 _VERIFY: Final = "switchyard verify --require-safe"
@@ -428,6 +430,13 @@ def check_gone(found: GoneEvidence) -> list[str]:
             f"{kind} {name} is still listed. Wait a minute, then run: switchyard decommission next"
             for name in one.still_there
         ]
+        missing = set(found.asked_places) - set(one.places) if kind in _REGIONAL else set()
+        refusals += [
+            f"The list of every {kind} was not asked in {place}. Run: switchyard decommission next"
+            for place in sorted(missing)
+        ]
+        if one.problem:
+            refusals.append(f"The list of every {kind} proves nothing: {one.problem}")
         if not one.places:
             refusals.append(
                 f"The list of every {kind} names no place that was asked. Run: switchyard decommission next"

@@ -14,6 +14,9 @@ from switchyard.core.decommission.rules import Rules, to_approved_digest
 from switchyard.core.decommission.states import MOVES
 from switchyard.core.decommission.users import UsedBy, list_refusals
 
+_SHOWN: Final = 6
+"""Places of a plan, in words; Google has more than forty."""
+
 
 class Words(msgspec.Struct, frozen=True, kw_only=True):
     """What the acts do to one kind."""
@@ -143,7 +146,7 @@ def to_plan(
 
 def to_text(plan: Plan) -> str:
     """As `terraform plan` writes one: ``~`` for what is changed, ``-`` for what is deleted."""
-    lines = [f"Project {plan.project}; looked in {', '.join(plan.places) or 'no place'}.", ""]
+    lines = [f"Project {plan.project}; looked in {_say_places(plan.places)}.", ""]
     for line in plan.lines:
         lines += [f"  # {line.kind} {line.name}", f"    found by {', '.join(line.found_by) or 'nothing'}"]
         lines += [f"  ~ prepare  {line.prepare}"] if line.prepare else []
@@ -164,6 +167,11 @@ def to_text(plan: Plan) -> str:
     lines.append("Nothing is changed yet. One state a call: switchyard decommission next")
     lines += [f"Inventory {plan.digest}", f"To approve (inventory and rules): {plan.approved}"]
     return "\n".join(lines)
+
+
+def _say_places(places: Sequence[str]) -> str:
+    more = len(places) - _SHOWN
+    return (", ".join(places[:_SHOWN]) or "no place") + (f" and {more} more" if more > 0 else "")
 
 
 def _to_line(resource: Resource, inventory: Inventory, cost: str) -> PlanLine:

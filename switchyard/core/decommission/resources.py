@@ -64,6 +64,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     listed: int  # resources in all lists, others' too
     places: tuple[str, ...]  # that were asked: `global`, each region, each policy
     control: str = ""  # the control, where the lists hold it
+    unseen: tuple[str, ...] = ()  # what of this kind no list shows that was asked
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):

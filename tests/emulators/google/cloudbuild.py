@@ -25,6 +25,10 @@ class Build(Service):
         """A trigger; returns its id."""
         return str(self._add(f"projects/{self.world.project}/locations/{location}", {"name": name, **fields})["id"])
 
+    @route("cloudbuild.projects.locations.list", "cloudbuild.locations.list")
+    def list_locations(self, call: Call) -> Json:
+        return self.world.list_locations(call)
+
     @route("cloudbuild.projects.locations.triggers.list", "cloudbuild.builds.list")
     def list_all(self, call: Call) -> Json:
         return self.world.page(self.triggers.listed(call, f"{call.path}/"), call, "triggers")

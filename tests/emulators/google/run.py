@@ -52,6 +52,10 @@ class Run(Service):
         self.pools[full] = {**copy.deepcopy(fields), **self._own(full)}
         return full
 
+    @route("run.projects.locations.list", "run.locations.list")
+    def list_locations(self, call: Call) -> Json:
+        return self.world.list_locations(call)
+
     # Services.
 
     @route("run.projects.locations.services.get", "run.services.get")

@@ -105,6 +105,7 @@ class World:
     start: datetime = field(default_factory=lambda: datetime(2026, 11, 2, 8, tzinfo=UTC))
     lag: int = 2
     page_size: int = 2
+    locations: tuple[str, ...] = ("asia-east1", "europe-west1", "us-central1")
 
     def __post_init__(self) -> None:
         self.lock = threading.RLock()
@@ -171,6 +172,11 @@ class World:
         if begin + step < len(everything):
             answer["nextPageToken"] = base64.b64encode(str(begin + step).encode()).decode()
         return answer
+
+    def list_locations(self, call: Call) -> Json:
+        """The regions of an API. Source: Location in the discovery documents run.v1 and cloudbuild.v2."""
+        items = [{"name": f"projects/{self.project}/locations/{one}", "locationId": one} for one in self.locations]
+        return self.page([] if call.fault.empty else items, call, "locations")
 
     def answer(self, call: Call) -> Any:
         """What the API answers. Raises Refused."""

@@ -8,9 +8,12 @@ Source: https://cloud.google.com/iam/docs/policies, /iam/docs/principals-overvie
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+import msgspec
+
 from switchyard.clients.google.decommission.access import Access, Api
 from switchyard.clients.google.decommission.matching import Listed, check_unchanged, find, over, to_digest
 from switchyard.clients.google.decommission.permissions import Permissions
+from switchyard.clients.google.decommission.places import Places
 from switchyard.clients.google.decommission.policies import Policies, to_permissions
 from switchyard.clients.google.decommission.runners import list_runners
 from switchyard.core.decommission.resources import (
@@ -25,6 +28,7 @@ from switchyard.core.decommission.resources import (
 from switchyard.core.errors import NotFound, StaleWrite
 
 _ACCOUNT: Final = "serviceAccount:"
+_UNSEEN: Final = "policies of other projects, of folders, and of kinds that are not listed here"
 
 
 class Bindings:
@@ -36,6 +40,7 @@ class Bindings:
     def __init__(self, access: Access, project: str) -> None:
         self._policies = Policies(access)
         self._permissions = Permissions(access, project)
+        self._places = Places(access)
         self._owners = _Owners(access)
 
     def find(self, sought: Sought) -> Found:
@@ -44,7 +49,7 @@ class Bindings:
         wanted = {*sought.names.get(Kind.SERVICE_ACCOUNT, ()), *sought.names.get(Kind.BINDING, ())}
         wanted |= {reference for reference in sought.references if "@" in reference}
         listed, places = [], []
-        for owner in self._owners.list_all(sought.project, sought.regions):
+        for owner in self._owners.list_all(sought.project, self._places.list_run(sought)):
             try:
                 policy = self._policies.read(owner)
             except NotFound:  # it went since it was listed
@@ -59,7 +64,8 @@ class Bindings:
                         found_by=(f"member {email}",) if email in wanted else (),
                     )
                 )
-        return find(self.kind, sought, listed, places, self.describe)
+        found = find(self.kind, sought, listed, places, self.describe)
+        return msgspec.structs.replace(found, unseen=(_UNSEEN,))
 
     def describe(self, name: str) -> Resource:
         """See the port. NotFound also where the policy gives that member nothing."""

@@ -18,6 +18,7 @@ from switchyard.clients.google.decommission.matching import (
     to_digest,
 )
 from switchyard.clients.google.decommission.permissions import Permissions
+from switchyard.clients.google.decommission.places import Places
 from switchyard.core.decommission.resources import (
     Activity,
     Found,
@@ -33,6 +34,7 @@ from switchyard.core.errors import NotFound, StaleWrite
 # Source: https://cloud.google.com/build/docs/iam-roles-permissions: triggers have no permissions of their own.
 _NEEDED: Final = (
     "cloudbuild.builds.list", "cloudbuild.builds.get", "cloudbuild.builds.update", "cloudbuild.builds.create",
+    "cloudbuild.locations.list",
 )  # fmt: skip
 _OURS: Final = ("id", "createTime", "resourceName", "etag")
 
@@ -45,11 +47,12 @@ class BuildTriggers:
 
     def __init__(self, access: Access, project: str) -> None:
         self._api = Api(access, "cloudbuild", "v1")
+        self._places = Places(access)
         self._permissions = Permissions(access, project)
 
     def find(self, sought: Sought) -> Found:
         """See the port. A trigger that names a reference anywhere in it is found by that."""
-        places = ("global", *sought.regions)
+        places = self._places.list_build(sought)
         listed = []
         for place in places:
             for item in list_triggers(self._api, f"projects/{sought.project}/locations/{place}"):

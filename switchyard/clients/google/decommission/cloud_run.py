@@ -21,6 +21,7 @@ from switchyard.clients.google.decommission.matching import (
     over,
 )
 from switchyard.clients.google.decommission.permissions import Permissions
+from switchyard.clients.google.decommission.places import Places
 from switchyard.clients.google.decommission.policies import Policies
 from switchyard.clients.google.decommission.runners import list_running
 from switchyard.core.decommission.resources import (
@@ -39,6 +40,7 @@ _NEEDED: Final = (
     "run.services.get", "run.services.list", "run.services.update", "run.services.delete", "run.services.create",
     "run.services.getIamPolicy", "run.services.setIamPolicy", "run.revisions.list", "run.operations.get",
     "run.operations.list",
+    "run.locations.list",
 )  # fmt: skip
 _CLOSED: Final = ("INGRESS_TRAFFIC_INTERNAL_ONLY", "INGRESS_TRAFFIC_NONE")
 _STOPPING: Final = ("scaling", "ingress", "traffic")
@@ -72,22 +74,24 @@ class CloudRun:
         self._services = self._run.ServicesClient(**made)
         self._revisions = self._run.RevisionsClient(**made)
         self._api = Api(access, "run", "v2")
+        self._places = Places(access)
         self._policies = Policies(access)
         self._permissions = Permissions(access, project)
         self._pause = pause
         self._patience_s = patience_s
 
     def find(self, sought: Sought) -> Found:
-        """See the port. Each region is a list of its own."""
+        """See the port. Each region is a list of its own, and all are asked."""
         listed = []
-        for region in sought.regions:
+        regions = self._places.list_run(sought)
+        for region in regions:
             parent = f"projects/{sought.project}/locations/{region}"
             with translated("list", f"the services of {parent}", "run.services.list"):
                 pager = self._services.list_services(request={"parent": parent}, **_HOW)
                 for page in pager.pages:
                     check_whole({"unreachable": list(getattr(page, "unreachable", ()))}, f"the services of {parent}")
                     listed += [_to_listed(self._to_json(service)) for service in page.services]
-        return find(self.kind, sought, listed, sought.regions, self.describe)
+        return find(self.kind, sought, listed, regions, self.describe)
 
     def describe(self, name: str) -> Resource:
         """See the port. `parts` has its revisions, with their images."""

@@ -22,8 +22,9 @@ class Permissions:
     def find_missing(self, needed: Sequence[str], at_resource: Test | None = None) -> tuple[str, ...]:
         """Those of `needed` that the caller has neither at the project nor, where it can be asked, at the resource."""
         missing = [name for name in needed if name not in set(self._test_project(list(needed)))]
-        if missing and at_resource:
-            held = set(at_resource(missing))
+        asked = [name for name in missing if ".locations." not in name]  # of no resource, only of the project
+        if asked and at_resource:
+            held = set(at_resource(asked))
             missing = [name for name in missing if name not in held]
         return tuple(missing)
 

@@ -8,6 +8,8 @@ Source: https://cloud.google.com/secret-manager/docs/delay-destruction-of-secret
 from datetime import datetime
 from typing import Any, Final
 
+import msgspec
+
 from switchyard.clients.google.decommission.access import Access, Api
 from switchyard.clients.google.decommission.matching import (
     Listed,
@@ -71,7 +73,8 @@ class Secrets:
             )
             for item in items
         ]
-        return find(self.kind, sought, listed, ["global"], self.describe)
+        found = find(self.kind, sought, listed, ["global"], self.describe)
+        return msgspec.structs.replace(found, unseen=("regional secrets, which have addresses of their own",))
 
     def describe(self, name: str) -> Resource:
         """See the port. `parts` has its versions."""

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from switchyard.clients.google.decommission.access import Access, Api
 from switchyard.clients.google.decommission.build_triggers import list_triggers
+from switchyard.clients.google.decommission.places import Places
 from switchyard.clients.google.decommission.runners import list_pools, list_runners
 from switchyard.core.decommission.resources import Kind, Sought
 from switchyard.core.decommission.users import How, Need, Sort
@@ -25,13 +26,14 @@ class Users:
     """`CloudUsers` over Cloud Run v2 and Cloud Build v1. May be shared by threads."""
 
     def __init__(self, access: Access) -> None:
+        self._places = Places(access)
         self._run = Api(access, "run", "v2")
         self._build = Api(access, "cloudbuild", "v1")
 
     def list_needs(self, sought: Sought) -> tuple[Need, ...]:
         """See the port. A service's older revisions count where traffic goes to them."""
         found: list[Need] = []
-        for region in sought.regions:
+        for region in self._places.list_run(sought):
             place = f"projects/{sought.project}/locations/{region}"
             for owner in list_runners(self._run, place):
                 found += _list_pod(owner["name"], _to_sort(owner["name"]), _find_pod(owner))
@@ -39,7 +41,7 @@ class Users:
                 found += self._list_revisions(owner)
             for pool in list_pools(self._run, place):
                 found += _list_pod(pool["name"], "worker pool", _find_pod(pool))
-        for place in ("global", *sought.regions):
+        for place in self._places.list_build(sought):
             parent = f"projects/{sought.project}/locations/{place}"
             for item in list_triggers(self._build, parent):
                 found += _list_trigger(f"{parent}/triggers/{item.get('name') or item['id']}", item)

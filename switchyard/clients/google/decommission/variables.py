@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
+import msgspec
+
 from switchyard.clients.google.decommission.access import Access, Api
 from switchyard.clients.google.decommission.matching import (
     Listed,
@@ -21,6 +23,7 @@ from switchyard.clients.google.decommission.matching import (
     to_digest,
 )
 from switchyard.clients.google.decommission.permissions import Permissions
+from switchyard.clients.google.decommission.places import Places
 from switchyard.clients.google.decommission.policies import Policies
 from switchyard.clients.google.decommission.runners import list_runners
 from switchyard.core.decommission.resources import (
@@ -52,6 +55,7 @@ class Variables:
 
     def __init__(self, access: Access, project: str) -> None:
         self._api = Api(access, "run", "v2")
+        self._places = Places(access)
         self._policies = Policies(access)
         self._permissions = Permissions(access, project)
 
@@ -60,14 +64,16 @@ class Variables:
         left out; the control is a service or a job."""
         listed: list[Listed] = []
         owned = set(sought.names.get(Kind.RUN_SERVICE, ()))
-        for region in sought.regions:
+        regions = self._places.list_run(sought)
+        for region in regions:
             for owner in list_runners(self._api, f"projects/{sought.project}/locations/{region}"):
                 short = owner["name"].split("/")[-1]
                 listed.append(Listed(name=owner["name"], handles=(short,)))
                 if short not in owned and owner["name"] not in owned and not _is_part(owner, sought):
                     listed += _find_variables(owner, sought)
         quiet = Sought(project=sought.project, regions=sought.regions, controls=sought.controls)
-        return find(self.kind, quiet, listed, sought.regions, self.describe)
+        found = find(self.kind, quiet, listed, regions, self.describe)
+        return msgspec.structs.replace(found, unseen=("worker pools, and executions of jobs",))
 
     def describe(self, name: str) -> Resource:
         """See the port. NotFound also where the variable was taken out."""
@@ -87,6 +93,7 @@ class Variables:
             f"run.{sort}.update",
             "run.services.list",
             "run.jobs.list",
+            "run.locations.list",
             "run.operations.get",
         ]
 

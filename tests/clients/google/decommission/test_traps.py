@@ -544,7 +544,7 @@ def test_triggers_are_asked_for_everywhere(project: Project, open_cloud: Opening
     """The global list and each region's; acts name the place in the path."""
     cloud = open_cloud(Kind.BUILD_TRIGGER)
     found = cloud.find(seek(project))
-    assert found.places == ("global", REGION, "us-central1")
+    assert found.places == ("global", "asia-east1", REGION, "us-central1")
     for resource in found.resources:
         walk(cloud, resource.name, "stop", "delete")
     assert cloud.find(seek(project)).resources == ()
