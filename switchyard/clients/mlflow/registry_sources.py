@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 from switchyard.clients.mlflow.export.parts import read_rows
@@ -27,6 +28,7 @@ from switchyard.core.registry.mlflow_rows import (
 )
 
 _PAGE: Final = 100
+_LOGGED: Final = "models:/"
 _ALL: Final = f"name != '{PROMPT_TAG}'"
 """MLflow 3's client adds that the prompts' tag must not be true, unless the filter speaks of it already. A server of
 2.9.2 takes that for models that have the tag, and would answer with none.
@@ -135,7 +137,7 @@ class ServerSource:
                 versions = [_to_version(version) for version in list_versions(client, model.name)]
                 wanted = list_run_ids({"source": version.source} for version in versions)
                 runs = {run_id: client.get_run(run_id).info.artifact_uri for run_id in sorted(wanted)}
-                return _to_model(whole, versions, runs)
+                return _to_model(whole, versions, runs | _locate_logged(client, versions))
 
         answer = catch(read)
         if isinstance(answer, SwitchyardError):
@@ -143,6 +145,16 @@ class ServerSource:
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+
+def _locate_logged(client: Any, versions: list[VersionOrigin]) -> dict[str, str]:
+    """Where the logged models are that MLflow 3 names as sources; one that is not there is left out."""
+    named = {version.source.removeprefix(_LOGGED) for version in versions if version.source.startswith(f"{_LOGGED}m-")}
+    located = {}
+    for model_id in sorted(named):
+        with suppress(NotFound), translated(f"the logged model {model_id}"):
+            located[model_id] = str(client.get_logged_model(model_id).artifact_location)
+    return located
 
 
 def _list_models(client: Any) -> Iterator[Any]:

@@ -73,17 +73,19 @@ def list_run_ids(versions: Iterable[Row]) -> set[str]:
 
 
 def to_place(version: VersionOrigin, artifact_uris: Mapping[str, str]) -> str:
-    """The URI below which a version's files lie; empty: nobody knows.
+    """The URI below which a version's files lie; empty: nobody knows. `artifact_uris`: of runs, and of logged models.
 
     >>> to_place(VersionOrigin(number=1, source="runs:/ab/model"), {"ab": "gs://b/ab/artifacts"})
     'gs://b/ab/artifacts/model'
+    >>> to_place(VersionOrigin(number=1, source="models:/m-1"), {"m-1": "gs://b/models/m-1/artifacts"})
+    'gs://b/models/m-1/artifacts'
     """
     uri = version.storage or version.source
     if uri.startswith("runs:/"):
         run_id, _, path = uri.removeprefix("runs:/").partition("/")
         root = artifact_uris.get(run_id, "")
         return f"{root.rstrip('/')}/{path}".rstrip("/") if root else ""
-    return "" if uri.startswith("models:/") else uri
+    return artifact_uris.get(uri.removeprefix("models:/"), "") if uri.startswith("models:/") else uri
 
 
 def _choose_workspace(models: Sequence[Row], wanted: str, where: str) -> str | None:
