@@ -34,7 +34,7 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class RowPrediction(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The answer to one row; the rest as in `Prediction`."""
 
-    prediction: Any  # a number, a text, true or false, or a list of these
+    prediction: Any  # a number, a text, true or false, a list of these, or an object of these by name
     prediction_id: str
     model: str
     version: int

@@ -53,6 +53,12 @@ _ALWAYS: Final = {
     **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"),
     "JOBLIB_MULTIPROCESSING": "0",  # it would make a file in shared memory, and no file can be written
     "PYTHONDONTWRITEBYTECODE": "1",
+    "CUDA_VISIBLE_DEVICES": "-1",
+    "KERAS_BACKEND": "tensorflow",
+    "KERAS_HOME": f"{os.devnull}/none",  # else Keras reads ~/.keras/keras.json, and makes one
+    "TF_CPP_MIN_LOG_LEVEL": "2",  # errors
+    "TF_NUM_INTEROP_THREADS": "1",
+    "TF_NUM_INTRAOP_THREADS": "1",
 }
 
 

@@ -945,7 +945,7 @@ class RowModel(Protocol):
 
     def answer(self, rows: Sequence[Row]) -> list[Any]:
         """One answer for each row (`core.predictions.signature.read_rows` makes rows), in order: numbers, texts, true
-        or false, or lists of these.
+        or false, lists of these, or objects of these by name.
 
         Raises: BadRecord: it failed on these rows. TryAgain: its process ended, or was too slow and was ended."""
 

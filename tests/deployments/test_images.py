@@ -79,6 +79,8 @@ def test_the_trainer_for_gpus_differs_in_its_tensorflow_alone() -> None:
         ["serving", "push"],
         ["xgboost"],
         ["sklearn"],
+        ["keras"],
+        ["tensorflow"],
     ],
 )
 def test_every_requirement_of_an_image_has_a_pin(extras: list[str]) -> None:

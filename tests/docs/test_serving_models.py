@@ -5,6 +5,7 @@ import re
 from serving.predictions.loader_process import GIB, Bounds, to_environment
 from switchyard.clients.settings import UNUSED, Settings
 from switchyard.core.predictions.mlmodel import SERVED
+from switchyard.core.predictions.tokenizer import TextOptions
 from switchyard.core.registry.flavors import choose_flavor
 from tests.docs.pages import read_page
 
@@ -50,8 +51,18 @@ def test_each_file_of_the_table_is_told_by_its_name() -> None:
     assert "| one `model/*.ubj` | XGBoost, UBJSON |" in PAGE
     assert "| `model/model.json` | XGBoost, JSON |" in PAGE
     assert choose_flavor(["model/churn.ubj"]) == choose_flavor(["model/model.json"]) == "xgboost"
+    assert choose_flavor(["model/mood.h5"]) == choose_flavor(["model/mood.keras"]) == "keras"
+    assert choose_flavor(["model/saved_model.pb"]) == "tensorflow"
     assert choose_flavor(["model/xgb_model.pkl"]) == "pickle"
     assert "| one `model/*.skops` | scikit-learn, by skops |" in PAGE
     assert choose_flavor(["model/churn.skops"]) == "sklearn"
     for flavor in SERVED:
         assert f"| `model/MLmodel`, with MLflow's flavor `{flavor}` |" in PAGE
+
+
+def test_each_option_of_a_text_is_in_the_table_with_its_default() -> None:
+    """And no other."""
+    table = PAGE[PAGE.index("| in `text.json` |") : PAGE.index("Not served, each with its name")]
+    said = dict(re.findall(r"\| `(\w+)` \| (`\w+`|the model's) \|", table))
+    defaults = {name: getattr(TextOptions(), name) for name in TextOptions.__struct_fields__}
+    assert said == {name: f"`{value}`" if value else "the model's" for name, value in defaults.items()}

@@ -19,7 +19,12 @@ from serving.predictions.loaders.wire import Answers, Ask, Load, Ready, Refused,
 from switchyard.core.predictions.signature import find_bad_answers
 
 MAX_SAID: Final = 500
-_EXTRAS: Final = dict.fromkeys(("sklearn", "skops", "joblib", "pandas"), "sklearn") | {"xgboost": "xgboost"}
+_EXTRAS: Final = dict.fromkeys(("sklearn", "skops", "joblib", "pandas"), "sklearn") | {
+    "xgboost": "xgboost",
+    "keras": "keras",
+    "h5py": "keras",
+    "tensorflow": "tensorflow",
+}
 _SPARE_S: Final = 5.0
 """The server ends a process that is late. This process ends itself a little later, where the server is gone."""
 

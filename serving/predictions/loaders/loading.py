@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from switchyard.core.predictions.signature import Row, Signature
-from switchyard.core.registry.flavors import MLFLOW, PICKLE, SKLEARN, XGBOOST
+from switchyard.core.registry.flavors import KERAS, MLFLOW, PICKLE, SKLEARN, TENSORFLOW, XGBOOST
 
 
 class LoadedRows(Protocol):
@@ -46,6 +46,14 @@ def load(folder: Path, flavor: str, paths: Sequence[str], pickles: Sequence[str]
         from serving.predictions.loaders.sklearn_files import load_sklearn
 
         return load_sklearn(folder, paths)
+    if flavor == KERAS:
+        from serving.predictions.loaders.keras_files import load_keras
+
+        return load_keras(folder, paths)
+    if flavor == TENSORFLOW:
+        from serving.predictions.loaders.saved_model import load_saved_model
+
+        return load_saved_model(folder, paths)
     if flavor == MLFLOW:
         from serving.predictions.loaders.mlflow_folder import load_mlflow
 

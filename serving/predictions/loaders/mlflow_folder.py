@@ -8,9 +8,9 @@ from typing import Any, Final
 import yaml
 
 from serving.predictions.loaders.loading import LoadedRows, NotLoaded
-from switchyard.core.predictions.mlmodel import MAX_BYTES, NotServed, read_mlmodel
+from switchyard.core.predictions.mlmodel import MAX_BYTES, MLmodel, NotServed, read_mlmodel
 from switchyard.core.predictions.pickles import say_pickle
-from switchyard.core.registry.flavors import SKLEARN
+from switchyard.core.registry.flavors import KERAS, SAVED_MODEL, SKLEARN, TENSORFLOW, find_tensor_files
 
 _FOLDER: Final = "model"
 
@@ -22,6 +22,8 @@ def load_mlflow(folder: Path, paths: Sequence[str], pickles: Sequence[str] = ())
     except NotServed as err:
         raise NotLoaded(str(err)) from err
     path = f"{_FOLDER}/{said.path}"
+    if said.flavor in (KERAS, TENSORFLOW):
+        return _load_tensors(folder, paths, path, said)
     if path not in paths:  # no other file was hashed
         raise NotLoaded(f"MLmodel names the file {said.path[:200]!r}, which is not one of the version's files")
     if said.is_pickle:
@@ -38,6 +40,23 @@ def load_mlflow(folder: Path, paths: Sequence[str], pickles: Sequence[str] = ())
     from serving.predictions.loaders.xgboost_files import read_xgboost
 
     return read_xgboost(folder, path, said.columns)
+
+
+def _load_tensors(folder: Path, paths: Sequence[str], path: str, said: MLmodel) -> LoadedRows:
+    """By what lies in the folder that MLmodel names: both flavors may have any of the three formats."""
+    found = find_tensor_files(path, paths)
+    if len(found) != 1:
+        raise NotLoaded(
+            f"the folder {said.path[:200]!r} that MLmodel names must have one of model.keras, model.h5 and "
+            f"saved_model.pb among the version's files; it has {', '.join(found) or 'none of them'}"
+        )
+    if found[0].endswith(SAVED_MODEL):
+        from serving.predictions.loaders.saved_model import read_saved_model
+
+        return read_saved_model(folder, paths, found[0], said.columns)
+    from serving.predictions.loaders.keras_files import read_keras
+
+    return read_keras(folder, paths, found[0], said.columns)
 
 
 def _read_yaml(path: Path) -> Any:

@@ -8,7 +8,9 @@ from switchyard.core.errors import BadRequest
 FLAVORS = {
     "two-tower": "embeddings/query.parquet and embeddings/candidate.parquet",
     "xgboost": "one model/*.ubj, or model/model.json",
-    "mlflow": "model/MLmodel, with MLflow's flavor xgboost",
+    "keras": "one model/*.keras, or one model/*.h5",
+    "tensorflow": "model/saved_model.pb",
+    "mlflow": "model/MLmodel, with MLflow's flavor xgboost, keras or tensorflow",
 }
 """What can be served, and the files that show it; only the first one recommends products, and is read here."""
 

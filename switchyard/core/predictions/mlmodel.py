@@ -10,10 +10,12 @@ import msgspec
 from switchyard.core.predictions.signature import Column, Type
 
 MAX_BYTES: Final = 1_000_000
-SERVED: Final = {"xgboost": "data", "sklearn": "pickled_model"}
-"""Flavors of MLflow's that a loader of ours reads, and what each calls its file."""
+SERVED: Final = {"xgboost": "data", "sklearn": "pickled_model", "keras": "data", "tensorflow": "data"}
+"""Flavors of MLflow's that a loader of ours reads, and what each calls its file, or its folder."""
 PREDICT_FNS: Final = ("predict", "predict_proba", "predict_log_proba", "decision_function")
 """What MLflow's own server may call of a scikit-learn model: `log_model(pyfunc_predict_fn=...)`."""
+_OTHERWISE: Final = "saved_model_dir"
+"""What the flavor tensorflow calls the folder of a model that is none of Keras'."""
 _TYPES: Final[Mapping[str, Type]] = {
     "double": Type.NUMBER,
     "float": Type.NUMBER,
@@ -33,7 +35,7 @@ class MLmodel(msgspec.Struct, frozen=True, kw_only=True):
     """A model that can be served."""
 
     flavor: str
-    path: str  # of its file, below the folder of MLmodel
+    path: str  # of its file or folder, below the folder of MLmodel
     columns: tuple[Column, ...] | None = None  # None: the signature has none, or there is no signature
     predict_fn: str = "predict"  # what MLflow's own server calls
     is_pickle: bool = False
@@ -55,7 +57,7 @@ def read_mlmodel(said: Any) -> MLmodel:
             "never imported"
         )
     details = flavors[flavor]
-    path = details.get(SERVED[flavor]) if isinstance(details, dict) else None
+    path = details.get(SERVED[flavor], details.get(_OTHERWISE)) if isinstance(details, dict) else None
     if not isinstance(path, str):
         raise NotServed(f"MLmodel: `flavors.{flavor}.{SERVED[flavor]}` must be the name of a file")
     columns = _read_columns(said.get("signature"))

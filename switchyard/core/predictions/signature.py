@@ -38,6 +38,7 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
     type: Type
     may_be_missing: bool = False  # null, or left out of an object
     example: Any = None  # what the model is tried with; None: zero, False, or an empty text
+    shape: tuple[int, ...] = ()  # of a list, or of lists in lists; -1: of any length; empty: a single value
 
 
 class Signature(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,17 +49,32 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def make_example(signature: Signature) -> Row:
-    """A row that the model must be able to answer: the columns' examples, else zeros, False and empty texts."""
-    return [_EXAMPLES[column.type] if column.example is None else column.example for column in signature.columns]
+    """A row that the model must be able to answer: the columns' examples, else zeros, False and empty texts,
+    in lists of one where these may have any length.
+
+    >>> make_example(Signature(columns=(Column(name="x", type=Type.NUMBER, shape=(-1, 2)),), answers="a number"))
+    [[[0.0, 0.0]]]
+    """
+    return [
+        _fill(_EXAMPLES[column.type], column.shape) if column.example is None else column.example
+        for column in signature.columns
+    ]
+
+
+def _fill(value: Any, shape: Sequence[int]) -> Any:
+    return [_fill(value, shape[1:]) for _ in range(abs(shape[0]))] if shape else value
 
 
 def read_rows(instances: Sequence[Any], signature: Signature) -> list[Row]:
     """The instances as rows, each an object by column or a list in the columns' order; of one column also its bare
-    value.
+    value, and where that is a list itself, a list is always that value.
 
     >>> age = Signature(columns=(Column(name="age", type=Type.NUMBER),), answers="a number")
     >>> read_rows([{"age": 3}, [4], 5], age)
     [[3.0], [4.0], [5.0]]
+    >>> two = Signature(columns=(Column(name="x", type=Type.NUMBER, shape=(2,)),), answers="a number")
+    >>> read_rows([{"x": [3, 4]}, [5, 6]], two)
+    [[[3.0, 4.0]], [[5.0, 6.0]]]
 
     Raises:
         BadRequest: columns are missing or unknown, or values have another type; names them, the first ones of many.
@@ -79,17 +95,23 @@ def describe(signature: Signature) -> str:
     """
     columns = signature.columns
     shown = ", ".join(
-        f"{column.name[:40]} ({column.type}{' or null' if column.may_be_missing else ''})" for column in columns[:20]
+        f"{column.name[:40]} ({_describe(column)}{' or null' if column.may_be_missing else ''})"
+        for column in columns[:20]
     )
     more = f" and {len(columns) - 20:,} more" if len(columns) > 20 else ""
     return f"{len(columns):,} column{'' if len(columns) == 1 else 's'}: {shown}{more}"
+
+
+def _describe(column: Column) -> str:
+    lengths = "".join(f"[{'' if length < 0 else length}]" for length in column.shape)
+    return f"{column.type}{lengths}"
 
 
 def _read_row(instance: Any, signature: Signature, where: str, problems: list[str]) -> Row:
     columns = signature.columns
     if isinstance(instance, dict):
         values = _take_by_name(instance, columns, where, problems)
-    elif isinstance(instance, list):
+    elif isinstance(instance, list) and (len(columns) != 1 or not columns[0].shape):
         if len(instance) != len(columns):
             problems.append(f"{where} must have {len(columns):,} values; it has {len(instance):,}")
             return []
@@ -100,7 +122,7 @@ def _read_row(instance: Any, signature: Signature, where: str, problems: list[st
         problems.append(f"{where} must be an object or a list; it is {_name(instance)}")
         return []
     return [
-        _read_value(value, column, where, problems)
+        _read_list(value, column, column.shape, where, problems)
         for value, column in zip(values, columns, strict=True)
         if value is not msgspec.UNSET
     ]
@@ -116,6 +138,25 @@ def _take_by_name(instance: dict[str, Any], columns: Sequence[Column], where: st
         problems.append(f"{where} must have {_show(absent)}")
     missing = {column.name: None if column.may_be_missing else msgspec.UNSET for column in columns}
     return [instance.get(column.name, missing[column.name]) for column in columns]
+
+
+def _read_list(value: Any, column: Column, shape: Sequence[int], where: str, problems: list[str]) -> Any:
+    """A list of that shape, up to the first value that is wrong."""
+    if not shape or (value is None and column.may_be_missing):
+        return _read_value(value, column, where, problems)
+    length, name = shape[0], f"`{column.name[:40]}` of {where}"
+    if not isinstance(value, list):
+        problems.append(f"{name} must be a list; it is {_name(value)}")
+        return None
+    if length not in (-1, len(value)):
+        problems.append(f"{name} must have {length:,} values; it has {len(value):,}")
+        return None
+    before, read = len(problems), []
+    for number, each in enumerate(value):
+        read.append(_read_list(each, column, shape[1:], f"{where}, value {number}", problems))
+        if len(problems) > before:
+            return None
+    return read
 
 
 def _read_value(value: Any, column: Column, where: str, problems: list[str]) -> Any:
@@ -181,7 +222,7 @@ def _name(value: Any) -> str:
 
 def find_bad_answers(values: Sequence[Any], *, count: int) -> list[str]:
     """What is wrong with a model's answers to so many rows; empty: nothing. An answer is a number, a text, true or
-    false, or a list of answers."""
+    false, a list of answers, or an object of answers by name."""
     if len(values) != count:
         return [f"{count:,} rows must have {count:,} answers; there are {len(values):,}"]
     bad = next((number for number, value in enumerate(values) if not _is_answer(value, depth=8)), None)
@@ -191,4 +232,6 @@ def find_bad_answers(values: Sequence[Any], *, count: int) -> list[str]:
 def _is_answer(value: Any, *, depth: int) -> bool:
     if isinstance(value, list):
         return depth > 0 and all(_is_answer(each, depth=depth - 1) for each in value)
+    if isinstance(value, dict):
+        return depth > 0 and all(_is_answer(each, depth=depth - 1) for each in value.values())
     return isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value))

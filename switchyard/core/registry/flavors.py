@@ -9,9 +9,12 @@ XGBOOST: Final = "xgboost"
 SKLEARN: Final = "sklearn"
 PICKLE: Final = "pickle"
 PICKLED: Final = (".pkl", ".pickle", ".joblib")
+KERAS: Final = "keras"
+TENSORFLOW: Final = "tensorflow"
 
+SAVED_MODEL: Final = "saved_model.pb"
 _XGBOOST_JSON: Final = "model/model.json"
-OF_ROWS: Final = frozenset({XGBOOST, SKLEARN, PICKLE, MLFLOW})
+OF_ROWS: Final = frozenset({XGBOOST, SKLEARN, KERAS, TENSORFLOW, PICKLE, MLFLOW})
 """Flavors that answer rows of columns, and are read by a process of their own."""
 
 
@@ -26,6 +29,10 @@ def choose_flavor(paths: Iterable[str]) -> str:
     'xgboost'
     >>> choose_flavor(["model/churn.skops", "model/old.pkl"]), choose_flavor(["model/old.pkl"])
     ('sklearn', 'pickle')
+    >>> choose_flavor(["model/mood.h5", "model/tokenizer.json"])
+    'keras'
+    >>> choose_flavor(["model/saved_model.pb", "model/variables/variables.index"])
+    'tensorflow'
     """
     listed = list(paths)
     if any(path.startswith("embeddings/") for path in listed):
@@ -36,6 +43,10 @@ def choose_flavor(paths: Iterable[str]) -> str:
         return XGBOOST
     if find_sklearn_file(listed):
         return SKLEARN
+    if find_keras_file(listed):
+        return KERAS
+    if f"model/{SAVED_MODEL}" in listed:
+        return TENSORFLOW
     return PICKLE if find_pickle(listed) else ""
 
 
@@ -70,3 +81,29 @@ def find_pickle(paths: Iterable[str]) -> str | None:
     """
     found = [path for path in paths if path.startswith("model/") and path.count("/") == 1 and path.endswith(PICKLED)]
     return found[0] if len(found) == 1 else None
+
+
+def find_keras_file(paths: Iterable[str]) -> str | None:
+    """The one ``*.keras`` in ``model/``, else the one ``*.h5``; None: there is none, or there are two.
+
+    >>> find_keras_file(["model/mood.h5", "model/mood.keras"])
+    'model/mood.keras'
+    >>> find_keras_file(["model/a.h5", "model/b.h5"]) is None
+    True
+    """
+    listed = [path for path in paths if path.startswith("model/") and path.count("/") == 1]
+    found = [path for path in listed if path.endswith(".keras")] or [path for path in listed if path.endswith(".h5")]
+    return found[0] if len(found) == 1 else None
+
+
+def find_tensor_files(folder: str, paths: Iterable[str]) -> list[str]:
+    """What MLflow has saved in `folder` of a Keras or TensorFlow model: one file in every version of it that is whole.
+
+    >>> find_tensor_files("model/data", ["model/MLmodel", "model/data/model.keras", "model/data/keras_module.txt"])
+    ['model/data/model.keras']
+    >>> find_tensor_files("model/data", ["model/data/model/saved_model.pb", "model/data/save_format.txt"])
+    ['model/data/model/saved_model.pb']
+    """
+    known = ("model.keras", "model.h5", f"model/{SAVED_MODEL}", SAVED_MODEL)
+    listed = set(paths)
+    return [path for path in (f"{folder}/{name}" for name in known) if path in listed]

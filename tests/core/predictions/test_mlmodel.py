@@ -46,6 +46,20 @@ def test_columns_come_from_the_signature() -> None:
 
 
 @pytest.mark.parametrize(
+    ("flavors", "flavor", "path"),
+    [
+        ({"keras": {"data": "data", "keras_version": "3.15.1", "save_exported_model": False}}, "keras", "data"),
+        ({"tensorflow": {"data": "data", "model_type": "keras", "save_format": "h5"}}, "tensorflow", "data"),
+        ({"tensorflow": {"saved_model_dir": "tf2model", "model_type": "tf2-module"}}, "tensorflow", "tf2model"),
+    ],
+)
+def test_models_of_tensors_lie_in_a_folder(flavors: dict[str, Any], flavor: str, path: str) -> None:
+    """As MLflow 3.17.2 writes Keras models, and 2.9.2 those of both kinds under one flavor."""
+    found = read_mlmodel(make(flavors={"python_function": {"loader_module": "mlflow.keras"}, **flavors}))
+    assert (found.flavor, found.path) == (flavor, path)
+
+
+@pytest.mark.parametrize(
     "said", [make(), make([{"type": "tensor", "tensor-spec": {"dtype": "float32", "shape": [-1, 4]}}])]
 )
 def test_without_names_the_model_says_its_columns_itself(said: dict[str, Any]) -> None:

@@ -90,6 +90,50 @@ def test_of_one_column_the_bare_value_is_enough() -> None:
     assert read_rows(["good", {"text": "bad"}, ["so so"]], text) == [["good"], ["bad"], ["so so"]]
 
 
+IMAGE = Signature(
+    columns=(
+        Column(name="pixels", type=Type.NUMBER, shape=(2, 2)),
+        Column(name="tags", type=Type.TEXT, shape=(-1,)),
+    ),
+    answers="a class",
+)
+
+
+@pytest.mark.parametrize(
+    ("instance", "said"),
+    [
+        ({"pixels": 3, "tags": []}, "`pixels` of instance 0 must be a list; it is 3"),
+        ({"pixels": [[1, 2]], "tags": []}, "`pixels` of instance 0 must have 2 values; it has 1"),
+        ({"pixels": [[1, 2], [3, 4, 5]], "tags": []}, "`pixels` of instance 0, value 1 must have 2 values; it has 3"),
+        (
+            {"pixels": [[1, 2], [3, "x"]], "tags": []},
+            "of instance 0, value 1, value 1 must be a number; it is the text",
+        ),
+        ({"pixels": [[1, 2], [3, None]], "tags": []}, "value 1 must be a number; it is null"),
+        ({"pixels": [[1, 2], [3, 4]], "tags": ["a", 1]}, "`tags` of instance 0, value 1 must be a text; it is 1"),
+        ({"pixels": [["a", "b"], ["c", "d"]], "tags": []}, "it is the text 'a'. This model takes 2 columns: "),
+        ([[[1, 2], [3, 4]]], "instance 0 must have 2 values; it has 1"),
+        ({"tags": []}, "This model takes 2 columns: pixels (number[2][2]), tags (text[])"),
+    ],
+)
+def test_lists_have_the_lengths_and_types_of_their_column(instance: Any, said: str) -> None:
+    """The first value that is wrong is named with its place, and no other."""
+    with pytest.raises(BadRequest) as raised:
+        read_rows([instance], IMAGE)
+    assert said in str(raised.value)
+
+
+def test_lists_are_rows_of_their_column() -> None:
+    """By name or in order; where the only column is a list, a list is its value."""
+    assert read_rows([{"tags": ["a", "b"], "pixels": [[1, 2], [3, 4]]}, [[[1, 2], [3, 4]], []]], IMAGE) == [
+        [[[1.0, 2.0], [3.0, 4.0]], ["a", "b"]],
+        [[[1.0, 2.0], [3.0, 4.0]], []],
+    ]
+    one = Signature(columns=IMAGE.columns[:1], answers="a class")
+    assert read_rows([[[1, 2], [3, 4]], {"pixels": [[1, 2], [3, 4]]}], one) == [[[[1.0, 2.0], [3.0, 4.0]]]] * 2
+    assert read_rows([make_example(IMAGE)], IMAGE) == [[[[0.0, 0.0], [0.0, 0.0]], [""]]]
+
+
 def test_the_example_is_a_row_that_the_model_takes() -> None:
     """It tries a model before anyone asks it."""
     row = make_example(CHURN)
@@ -114,7 +158,9 @@ def test_many_columns_are_described_in_short() -> None:
         ([0.5, float("nan"), 1, 1, 1], ["the answer to row 1 is NaN, infinite, or no answer"]),
         ([1, 1, 1, 1, [[float("inf")]]], ["the answer to row 4 is NaN, infinite, or no answer"]),
         ([None, 1, 1, 1, 1], ["the answer to row 0 is NaN, infinite, or no answer"]),
-        ([1, 1, {"a": 1}, 1, 1], ["the answer to row 2 is NaN, infinite, or no answer"]),
+        ([1, 1, {"a": 1, "b": [0.5, "x"]}, 1, 1], []),
+        ([1, 1, {"a": float("nan")}, 1, 1], ["the answer to row 2 is NaN, infinite, or no answer"]),
+        ([1, 1, {"a": None}, 1, 1], ["the answer to row 2 is NaN, infinite, or no answer"]),
     ],
 )
 def test_answers_are_finite_and_one_for_each_row(values: list[Any], said: list[str]) -> None:

@@ -28,6 +28,8 @@ def write(folder: Path, text: str) -> Path:
             "answers by '__reduce__'; served are predict, predict_proba",
         ),
         ("flavors: {xgboost: {data: ../secret.ubj}}", "'../secret.ubj', which is not one of the version's files"),
+        ("flavors: {keras: {data: ../x}}", "'../x' that MLmodel names must have one of model.keras, model.h5 and"),
+        ("flavors: {tensorflow: {saved_model_dir: tf2model}}", "'tf2model' that MLmodel names must have one of"),
         ("flavors: {xgboost: {data: /etc/passwd}}", "'/etc/passwd', which is not one of the version's files"),
         ("!!python/object/apply:os.system ['touch written']", "it is no YAML that is data alone"),
         ("flavors: [", "it is no YAML that is data alone"),
