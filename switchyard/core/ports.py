@@ -906,7 +906,8 @@ class Recommender(Protocol):
 
     @property
     def popularity(self) -> str:
-        """By what products are popular for a buyer whom it does not know: prior, purchases or mean buyer."""
+        """By what products are popular for a buyer whom it does not know: recent purchases, prior, purchases or mean
+        buyer."""
 
     def list_buyers(self, limit: int) -> Sequence[str]:
         """At most `limit` of the buyers whom it knows, to try it with."""

@@ -254,7 +254,7 @@ def _ask_popular(newer: _Newer, challenger: Recommender, positives: Positives, k
     if own:
         ranked = sorted(challenger.products, key=lambda product: own.get(product, 0))[:k]  # of equals the first
         return ask_all_alike([places[product] for product in ranked], positives, k), "older purchases"
-    if challenger.popularity in ("prior", "purchases"):
+    if challenger.popularity in ("recent purchases", "prior", "purchases"):
         answer = challenger.recommend(_NOBODY, k)
         return ask_all_alike([places[product] for product in answer.product_ids], positives, k), challenger.popularity
     return None, ""

@@ -4,14 +4,14 @@ fit the model. The contract is in docs/predict.md."""
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from switchyard.clients.scoring.embeddings import Floats, Tower, read_column, read_table, read_texts, show
+from switchyard.clients.scoring.weights import BlendWeights, PlainWeights, Repeat, Weights, to_repeats
 from switchyard.core.strict_json import decode_strictly
 
 FOLDER: Final = "score"
@@ -19,16 +19,7 @@ WEIGHTS: Final = "score/weights.json"
 PRIOR: Final = "score/prior.parquet"
 PURCHASES: Final = "score/purchases.parquet"
 MAX_WEIGHTS_BYTES: Final = 64 * 1024
-
-_Weight = Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)]
-
-
-class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The content of weights.json."""
-
-    version: Literal[1]
-    cosine: _Weight
-    prior: _Weight = 0.0
+_NO_WEIGHTS: Final = PlainWeights(cosine=1.0)
 
 
 @dataclass(frozen=True)
@@ -39,11 +30,12 @@ class Purchases:
     starts: npt.NDArray[np.int64]  # [buyers + 1]
     places: npt.NDArray[np.intp]
     counts: npt.NDArray[np.float64]  # [products], all that was ever bought of each
+    repeats: Floats | None = None  # beside `places`: what is added to the buyer's score of the product
 
-    def read(self, buyer_id: str) -> npt.NDArray[np.intp]:
-        """Places of the products that the buyer bought; empty for one who bought nothing."""
+    def find(self, buyer_id: str) -> slice:
+        """Where in `places` and `repeats` the products are that the buyer bought; empty for one who bought nothing."""
         row = self.buyers.get(buyer_id)
-        return self.places[:0] if row is None else self.places[self.starts[row] : self.starts[row + 1]]
+        return slice(0, 0) if row is None else slice(int(self.starts[row]), int(self.starts[row + 1]))
 
 
 @dataclass(frozen=True)
@@ -53,6 +45,7 @@ class Score:
     cosine: float = 1.0
     prior_weight: float = 0.0
     prior: Floats | None = None  # [products]
+    shares: Floats | None = None  # [products], of what sells of late: what an unknown buyer is answered by
     purchases: Purchases | None = None
 
 
@@ -63,58 +56,76 @@ def read_score(folder: Path, candidate: Tower, problems: list[str]) -> Score:
     there = {path.relative_to(folder).as_posix() for path in (folder / FOLDER).rglob("*") if not path.is_dir()}
     for path in sorted(there - {WEIGHTS, PRIOR, PURCHASES}):
         problems.append(f"{path}: this version does not know such a file, so it cannot say what the scores mean")
-    weights = _read_weights(folder, problems) if WEIGHTS in there else Weights(version=1, cosine=1.0)
+    weights = _read_weights(folder, problems) if WEIGHTS in there else _NO_WEIGHTS
     if PRIOR in there and WEIGHTS not in there:
         problems.append(f"{WEIGHTS} is missing: it says how much {PRIOR} counts")
     if weights.prior and PRIOR not in there:
         problems.append(f"{PRIOR} is missing: {WEIGHTS} gives it the weight {weights.prior}")
-    prior = _read_prior(folder, candidate, problems) if PRIOR in there else None
-    purchases = _read_purchases(folder, candidate, problems) if PURCHASES in there else None
-    return Score(cosine=weights.cosine, prior_weight=weights.prior, prior=prior, purchases=purchases)
+    repeat = weights.repeat if isinstance(weights, BlendWeights) else None
+    if repeat and PURCHASES not in there:
+        problems.append(f"{PURCHASES} is missing: {WEIGHTS} says how much a buyer's own products count")
+    is_blend = isinstance(weights, BlendWeights)
+    prior, shares = _read_prior(folder, candidate, problems, has_share=is_blend) if PRIOR in there else (None, None)
+    purchases = _read_purchases(folder, candidate, repeat, problems) if PURCHASES in there else None
+    return Score(cosine=weights.cosine, prior_weight=weights.prior, prior=prior, shares=shares, purchases=purchases)
 
 
 def _read_weights(folder: Path, problems: list[str]) -> Weights:
     try:
         with (folder / WEIGHTS).open("rb") as file:
-            return decode_strictly(file.read(MAX_WEIGHTS_BYTES), Weights)
+            # A union is no type to mypy; msgspec picks its member by `version`.
+            found: Weights = decode_strictly(file.read(MAX_WEIGHTS_BYTES), Weights)  # type: ignore[arg-type]
+            return found
     except (OSError, ValueError) as err:
         problems.append(f"{WEIGHTS}: {err}")
-        return Weights(version=1, cosine=1.0)
+        return _NO_WEIGHTS
 
 
-def _read_prior(folder: Path, candidate: Tower, problems: list[str]) -> Floats | None:
-    """In the order of the model's products, each exactly once."""
+def _read_prior(
+    folder: Path, candidate: Tower, problems: list[str], *, has_share: bool
+) -> tuple[Floats | None, Floats | None]:
+    """The priors and, where the file must have them, the shares, in the order of the model's products, each exactly
+    once."""
     table = read_table(folder, PRIOR, problems)
     if table is None:
-        return None
-    products, priors = read_texts(table, "product", PRIOR, problems), read_column(table, "prior", PRIOR, problems)
-    if products is None or priors is None:
-        return None
-    if not (pa.types.is_floating(priors.type) or pa.types.is_integer(priors.type)):
-        problems.append(f"{PRIOR}: `prior` must be a number; it is {priors.type}")
-        return None
-    with np.errstate(over="ignore"):  # what becomes infinite is refused
-        numbers = priors.to_numpy(zero_copy_only=False).astype(np.float32)
-    if not np.isfinite(numbers).all():
-        problems.append(f"{PRIOR}: every prior must be finite; there is NaN or infinity")
-        return None
+        return None, None
+    products = read_texts(table, "product", PRIOR, problems)
+    names = ("prior", "share") if has_share else ("prior",)
+    columns = [_read_numbers(table, name, problems) for name in names]
+    found = [numbers for numbers in columns if numbers is not None]
+    if products is None or len(found) < len(names):
+        return None, None
     given = set(products)
-    found = [
+    if len(given) < len(products):
+        problems.append(f"{PRIOR}: each product must have one row; {len(products) - len(given):,} rows are too many")
+        return None, None
+    strange = [
         ("has products that the model has not", [product for product in products if product not in candidate.places]),
         ("has not all products of the model; missing are", [id_ for id_ in candidate.ids if id_ not in given]),
     ]
-    if len(given) < len(products):
-        problems.append(f"{PRIOR}: each product must have one row; {len(products) - len(given):,} rows are too many")
-        return None
-    if any(ids for _, ids in found):
-        problems += [f"{PRIOR} {said}: {show(ids)}" for said, ids in found if ids]
-        return None
-    ordered = np.empty(len(numbers), np.float32)
-    ordered[[candidate.places[product] for product in products]] = numbers
-    return ordered
+    if any(ids for _, ids in strange):
+        problems += [f"{PRIOR} {said}: {show(ids)}" for said, ids in strange if ids]
+        return None, None
+    order = np.argsort([candidate.places[product] for product in products])
+    return found[0][order], found[1][order] if has_share else None
 
 
-def _read_purchases(folder: Path, candidate: Tower, problems: list[str]) -> Purchases | None:
+def _read_numbers(table: Any, name: str, problems: list[str]) -> Floats | None:
+    column = read_column(table, name, PRIOR, problems)
+    if column is None:
+        return None
+    if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
+        problems.append(f"{PRIOR}: `{name}` must be a number; it is {column.type}")
+        return None
+    with np.errstate(over="ignore"):  # what becomes infinite is refused
+        numbers: Floats = column.to_numpy(zero_copy_only=False).astype(np.float32)
+    if not np.isfinite(numbers).all():
+        problems.append(f"{PRIOR}: every {name} must be finite; there is NaN or infinity")
+        return None
+    return numbers
+
+
+def _read_purchases(folder: Path, candidate: Tower, repeat: Repeat | None, problems: list[str]) -> Purchases | None:
     """One row for each buyer and product."""
     table = read_table(folder, PURCHASES, problems)
     if table is None:
@@ -135,11 +146,21 @@ def _read_purchases(folder: Path, candidate: Tower, problems: list[str]) -> Purc
     if wrong:
         problems += wrong
         return None
-    return _to_purchases(columns["buyer"], columns["product"], columns["count"].to_numpy(), candidate, problems)
+    counts = columns["count"].to_numpy()
+    repeats = None
+    if repeat is not None:
+        last_us = columns["last_at"].cast(pa.timestamp("us"), safe=False).cast(pa.int64()).to_numpy()
+        repeats = to_repeats(counts, last_us, repeat)
+    return _to_purchases(columns["buyer"], columns["product"], counts, repeats, candidate, problems)
 
 
 def _to_purchases(
-    buyers: Any, products: Any, counts: npt.NDArray[Any], candidate: Tower, problems: list[str]
+    buyers: Any,
+    products: Any,
+    counts: npt.NDArray[Any],
+    repeats: Floats | None,
+    candidate: Tower,
+    problems: list[str],
 ) -> Purchases | None:
     import pyarrow.compute as pa_compute  # slow to load, and most models have no purchases
 
@@ -166,6 +187,7 @@ def _to_purchases(
         starts=np.searchsorted(rows, np.arange(len(ids) + 1)),
         places=places,
         counts=np.bincount(places, weights=counts, minlength=len(candidate.ids)).astype(np.float64),
+        repeats=None if repeats is None else repeats[order],
     )
 
 

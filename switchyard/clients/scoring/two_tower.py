@@ -3,7 +3,7 @@
 ``embeddings/query.parquet`` and ``embeddings/candidate.parquet``, as `trainer.model.export` writes them: the score of a
 product is the product of the two vectors. Where there is a ``score/`` (docs/predict.md), it is
 
-    weights.cosine * cosine + weights.prior * prior of the product
+    weights.cosine * cosine + weights.prior * prior of the product + a term for a product that the buyer bought before
 
 A buyer who is not in the query tower gets popular products; `TwoTower.popularity` says by what.
 """
@@ -78,13 +78,16 @@ class TwoTower:
                 "this model was exported without purchases (score/purchases.parquet), so what a buyer bought is not "
                 "known. Leave without_bought out, or train and register a model that has them"
             )
-        bought = self._purchases.read(buyer_id) if without_bought and self._purchases is not None else _NONE
+        own = self._purchases.find(buyer_id) if self._purchases is not None else slice(0, 0)
+        bought = self._purchases.places[own] if without_bought and self._purchases is not None else _NONE
         place = self._buyers.get(buyer_id)
         if place is None:
             return self._to_answer(*self._find_popular(k, only, bought), known=False)
         scores: Floats = self._query[place] @ self._candidate
         if self._prior is not None:
             scores += self._prior
+        if self._purchases is not None and self._purchases.repeats is not None:
+            scores[self._purchases.places[own]] += self._purchases.repeats[own]  # each product of a buyer is there once
         return self._to_answer(*self._find_best(scores, k, only, bought), known=True)
 
     def _find_best(self, scores: Floats, k: int, only: frozenset[str] | None, bought: Places) -> tuple[Places, Floats]:
@@ -138,6 +141,8 @@ def _find_too_large(query: Tower, candidate: Tower, score: Score, problems: list
     largest = _measure(query.vectors) * max(1.0, abs(score.cosine)) * _measure(candidate.vectors) * candidate.dim
     if score.prior is not None:
         largest += _measure(score.prior) * max(1.0, abs(score.prior_weight))
+    if score.purchases is not None and score.purchases.repeats is not None:
+        largest += _measure(score.purchases.repeats)
     if largest > MAX_SCORE:
         problems.append(
             f"the numbers are so large that a score may be infinite: up to {largest:.1e}, and a score is at most "
@@ -151,6 +156,8 @@ def _measure(numbers: Floats) -> float:
 
 def _rank(query: Tower, candidate: Tower, score: Score) -> tuple[str, Floats]:
     """By what products are popular, and how much each is: the best that the export knows."""
+    if score.shares is not None:
+        return "recent purchases", score.shares
     if score.prior is not None:
         return "prior", score.prior
     if score.purchases is not None and score.purchases.counts.sum() > 0:

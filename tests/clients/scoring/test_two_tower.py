@@ -87,6 +87,69 @@ def test_prior_moves_scores_and_says_what_is_popular(folder: Path) -> None:
     assert stranger.scores == pytest.approx((0.25, 0.1))
 
 
+BLEND = {"version": 2, "cosine": 1.0, "prior": 0.5}
+REPEAT = {"bought": 0.25, "count": 1.0, "recency": 2.0, "as_of": "2026-01-03T00:00:00Z", "age_unit_s": 86_400.0}
+
+
+def write_blend(folder: Path, **changes: Any) -> None:
+    """b0 bought p3 three times, the last time two days before the export, and p2 sells best of late."""
+    prior = to_prior(p0=-1.0, p1=0.0, p2=1.0, p3=0.0).append_column("share", pa.array([0.1, 0.2, 0.5, 0.2]))
+    tables = {"prior": prior, "purchases": to_purchases(("b0", "p3", 3), ("b1", "p1", 9))}
+    write_score(folder, tables, json.dumps(BLEND | {"repeat": REPEAT} | changes))
+
+
+def test_own_products_count_by_how_often_and_how_long_ago_they_were_bought(folder: Path) -> None:
+    """Only for the buyer who bought them: cosine + prior / 2 + 1/4 + log(1 + 3) - 2 log(1 + 2) of p3."""
+    write_blend(folder)
+    model = open_model(folder)
+    answer = model.recommend("b0", 4)
+    assert answer.product_ids == ("p2", "p0", "p1", "p3")
+    assert answer.scores == pytest.approx((0.6 + 0.5, 1 - 0.5, 0, -1 + 0.25 + np.log(4) - 2 * np.log(3)), abs=1e-6)
+    other = model.recommend("b1", 1, only=frozenset({"p3"}))
+    assert other.scores == pytest.approx((0.0,))
+    assert model.recommend("b0", 4, without_bought=True).product_ids == ("p2", "p0", "p1")
+
+
+def test_a_stranger_to_a_blended_model_gets_what_sells_of_late(folder: Path) -> None:
+    """By the share in prior.parquet, not by the prior; and the model says so."""
+    write_blend(folder)
+    model = open_model(folder)
+    answer = model.recommend("stranger", 3)
+    assert (answer.product_ids, answer.known, model.popularity) == (("p2", "p1", "p3"), False, "recent purchases")
+    assert answer.scores == pytest.approx((0.5, 0.2, 0.2))
+
+
+def test_a_blend_without_repeats_leaves_own_products_alone(folder: Path) -> None:
+    """They can still be left out of an answer."""
+    write_blend(folder, repeat=None)
+    model = open_model(folder)
+    assert model.recommend("b0", 4).scores == pytest.approx((1.1, 0.5, 0.0, -1.0), abs=1e-6)
+    assert model.recommend("b0", 4, without_bought=True).product_ids == ("p2", "p0", "p1")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"repeat": {**REPEAT, "as_of": "2026-01-03T00:00:00"}}, r"Expected `datetime` with a timezone"),
+        ({"repeat": {**REPEAT, "age_unit_s": 0}}, r"> 0.* at `\$\.repeat\.age_unit_s`"),
+        ({"repeat": {**REPEAT, "days": 1}}, "unknown field `days`"),
+        ({"version": 1}, "unknown field `repeat`"),
+    ],
+)
+def test_weights_of_a_blend_that_cannot_be_meant_are_refused(folder: Path, changes: dict[str, Any], said: str) -> None:
+    """With the path in weights.json."""
+    write_blend(folder, **changes)
+    with pytest.raises(BadRecord, match=said):
+        open_model(folder)
+
+
+def test_a_blend_needs_its_files(folder: Path) -> None:
+    """Purchases for the repeats, and a share beside each prior."""
+    write_score(folder, {"prior": to_prior(p0=0.0, p1=0.0, p2=0.0, p3=0.0)}, json.dumps(BLEND | {"repeat": REPEAT}))
+    with pytest.raises(BadRecord, match=r"purchases\.parquet is missing.*it must have one column `share`"):
+        open_model(folder)
+
+
 def test_what_a_buyer_bought_can_be_left_out(folder: Path) -> None:
     """Also for one whom the towers do not know; and without a prior, sales say what is popular."""
     write_score(folder, {"purchases": to_purchases(("b0", "p0", 1), ("new", "p2", 5), ("b0", "p1", 2))})
@@ -219,7 +282,7 @@ def test_a_prior_that_is_infinite_with_its_weight_is_refused(folder: Path) -> No
             to_weights(1, 1),
             "every prior must be finite; there is NaN or infinity",
         ),
-        ({}, '{"version": 2, "cosine": 1}', r"weights\.json: Invalid enum value 2"),
+        ({}, '{"version": 3, "cosine": 1}', r"weights\.json: Invalid value 3"),
         ({}, '{"version": 1, "cosine": NaN}', r"weights\.json: NaN is no JSON"),
         ({}, '{"version": 1, "cosine": 1, "recency": 3}', "unknown field `recency`"),
         (
