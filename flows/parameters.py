@@ -57,7 +57,10 @@ class TrainParameters(TrainSpec, frozen=True, kw_only=True, forbid_unknown_field
             "cancellations", "missing_buyers", "non_positive_quantities", "validation_fraction", "test_fraction",
             "synthetic_buyers", "synthetic_products", "synthetic_interactions",
         ),
-        "the model and its training": ("optimizer", "temperature", "logq_correction", "l2", "early_stopping_patience"),
+        "the model and its training": (
+            "optimizer", "temperature", "logq_correction", "l2", "early_stopping_patience", "recent_popularity",
+            "own_history",
+        ),
         "what is kept and published": (
             "statistics", "top_k", "tracker", "mlflow_model", "interval", "keep_extremes", "max_points", "directions",
             "rules", "register_as",

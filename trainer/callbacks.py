@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from trainer.console import say
 from trainer.data.splitting import Pairs
+from trainer.model.blending import Blend
 from trainer.model.evaluation import rank_by_model, to_recalls
 from trainer.output.epoch_record import EpochRecord
 from trainer.stopping import FiniteWatch, NotFinite, StopWish, is_stalled
@@ -55,19 +56,26 @@ class EpochLogs(keras.callbacks.Callback):
 
 class ValidationRecall(keras.callbacks.Callback):
     """Adds ``val_recall_at_10`` to the epoch's logs, for the callbacks after it: the share of `pairs` whose product is
-    among its buyer's ten best. A catalogue of fewer than ten products has none."""
+    among its buyer's ten best. A catalogue of fewer than ten products has none.
 
-    def __init__(self, pairs: Pairs, products: int) -> None:
+    With a `blend` that is by its score, and ``val_tower_recall_at_10`` is by the towers alone."""
+
+    def __init__(self, pairs: Pairs, products: int, blend: Blend | None = None) -> None:
         super().__init__()
         self._pairs = pairs
         self._products = products
+        self._blend = blend
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Ranks the pairs' products by the towers as they are now."""
         query, candidate = self.model.read_vectors()
-        recalls = to_recalls(rank_by_model(query, candidate, self._pairs), self._products, (10,))
-        if logs is not None:
-            logs.update({f"val_recall_at_{k}": value for k, value in recalls.items()})
+        named = {"val_recall": self._blend.terms if self._blend else None}
+        if self._blend:
+            named["val_tower_recall"] = None
+        for name, terms in named.items():
+            recalls = to_recalls(rank_by_model(query, candidate, self._pairs, terms), self._products, (10,))
+            if logs is not None:
+                logs.update({f"{name}_at_{k}": value for k, value in recalls.items()})
 
 
 class Progress(keras.callbacks.Callback):

@@ -22,8 +22,10 @@ from trainer.callbacks import (
 from trainer.console import say
 from trainer.data.batches import to_test_batches, to_train_batches
 from trainer.data.splitting import Dataset, Pairs
+from trainer.model.blending import Blend, make_blend
+from trainer.model.choosing import choose_numbers
 from trainer.model.evaluation import rank_by_model, rank_by_popularity, to_recalls
-from trainer.model.export import export_embeddings, export_model
+from trainer.model.export import export_embeddings, export_model, export_score
 from trainer.model.optimizers import make_optimizer
 from trainer.model.towers import TwoTower
 from trainer.output.checkpoints import CheckpointStore
@@ -51,6 +53,7 @@ class Training:
         self.journal = journal
         self._wish = wish
         self._finite = FiniteWatch()
+        self._blend: Blend | None = None  # what the score has beside the towers; its numbers are chosen after the fit
         self._checkpoints = Checkpoints(store, journal, pause_s=pause_s, watch=self._finite) if store else None
 
     def run(self, dataset: Dataset) -> None:
@@ -58,9 +61,13 @@ class Training:
         any SwitchyardError of the stages."""
         try:
             model = build_model(self.spec, dataset)
+            self._blend = make_blend(self.spec, dataset)
             self._fit(model, dataset)
             self._wish.check()
             self._check_finite(model)
+            if self._blend:
+                self._blend = self._choose(model, dataset, self._blend)
+                self._wish.check()
             self._evaluate(model, dataset)
             self._wish.check()
             self._export(model, dataset)
@@ -120,7 +127,7 @@ class Training:
         record = self.journal.record
         return [
             StopAtBatchEnd(self._wish),
-            ValidationRecall(_choose_pairs(dataset.validation, self.spec.seed), len(dataset.product_ids)),
+            ValidationRecall(_choose_pairs(dataset.validation, self.spec.seed), len(dataset.product_ids), self._blend),
             EpochLogs(record),
             StopWhenNotFinite(self._finite),
             *(collect_statistics(record) if self.spec.statistics else []),
@@ -152,10 +159,24 @@ class Training:
             f"{spec.temperature:g})"
         )
 
+    def _choose(self, model: TwoTower, dataset: Dataset, blend: Blend) -> Blend:
+        """The blend with numbers for the towers as they are now; what was chosen goes to the params."""
+        began_at = time.monotonic()
+        numbers = choose_numbers(*model.read_vectors(), blend, dataset.validation, seed=self.spec.seed)
+        chosen = blend.replace(numbers)
+        used = chosen.list_used()
+        self.journal.params.update({f"score_{name}": value for name, value in used.items()})
+        shown = ", ".join(f"{name} {value:g}" for name, value in used.items())
+        say(f"the score's numbers, chosen on validation in {time.monotonic() - began_at:.1f} s: {shown}")
+        return chosen
+
     def _evaluate(self, model: TwoTower, dataset: Dataset) -> None:
+        blend = self._blend
         query, candidate = model.read_vectors()
         products = len(dataset.product_ids)
-        recalls = to_recalls(rank_by_model(query, candidate, dataset.test), products)
+        towers = to_recalls(rank_by_model(query, candidate, dataset.test), products)
+        blended = to_recalls(rank_by_model(query, candidate, dataset.test, blend.terms), products) if blend else {}
+        recalls = blended if blend else towers
         baseline = to_recalls(rank_by_popularity(dataset.product_counts, dataset.test), products)
         batch_size = self.journal.params["batch_size_used"]
         batches = to_test_batches(dataset.test, batch_size=batch_size, seed=self.spec.seed)
@@ -165,18 +186,23 @@ class Training:
                 **self.journal.record.last_losses(),
                 "test_loss": losses["loss"],
                 **{f"test_recall_at_{k}": value for k, value in recalls.items()},
+                **({f"tower_recall_at_{k}": value for k, value in towers.items()} if blend else {}),
                 **{f"popularity_recall_at_{k}": value for k, value in baseline.items()},
             }
         )
-        shown = (f"@{k} {value:.4f} (popularity {baseline[k]:.4f})" for k, value in recalls.items())
+        beside = [f"popularity {baseline[k]:.4f}" + (f", towers {towers[k]:.4f}" if blend else "") for k in recalls]
+        shown = (f"@{k} {value:.4f} ({other})" for (k, value), other in zip(recalls.items(), beside, strict=True))
         say(f"test recall {', '.join(shown)}")
 
     def _export(self, model: TwoTower, dataset: Dataset) -> None:
+        blend = self._blend
         query, candidate = model.read_vectors()
         with tempfile.TemporaryDirectory(prefix="switchyard-") as name:
             folder = Path(name)
-            export_model(dataset, query, candidate, top_k=self.spec.top_k, folder=folder)
+            export_model(dataset, query, candidate, top_k=self.spec.top_k, folder=folder, blend=blend)
             export_embeddings(dataset, query, candidate, folder=folder)
+            if blend:
+                export_score(dataset, blend, folder=folder)
             self.journal.folder.upload(folder)
         say(f"the model is in {self.journal.folder.model_uri}, embeddings are in {self.journal.folder.uri}")
 

@@ -146,6 +146,26 @@ def test_the_model_answers_in_another_process(trained: tuple[Path, str]) -> None
     assert 1 / 8 <= scores[1][0] <= 1 / 4
 
 
+def test_a_blended_run_reports_the_towers_alone_beside(tmp_path: Path, trainers: Trainers) -> None:
+    """Each epoch and the test have both recalls, the params say what was chosen, `score/` lies beside the model, and
+    the losses are those of a run without."""
+    plain, blended = tmp_path / "plain", tmp_path / "blended"
+    assert trainers.run(plain, *TINY_FLAGS).returncode == 0
+    assert trainers.run(blended, *TINY_FLAGS, "--recent-popularity", "--own-history").returncode == 0
+    usual, metrics = read_metrics(plain), read_metrics(blended)
+    assert metrics.loss == usual.loss
+    assert metrics.metrics["val_tower_recall_at_10"] == usual.metrics["val_recall_at_10"]
+    assert metrics.metrics["val_recall_at_10"] != usual.metrics["val_recall_at_10"]
+    for k in (5, 10):
+        assert metrics.final_metrics[f"tower_recall_at_{k}"] == usual.final_metrics[f"test_recall_at_{k}"]
+        assert f"tower_recall_at_{k}" not in usual.final_metrics
+    chosen = {name for name in metrics.params if name.startswith("score_")}
+    assert chosen == {f"score_{name}" for name in ("half_life", "shift", "popularity", "bought", "count", "recency")}
+    files = {path.name for path in (blended / "score").iterdir()}
+    assert files == {"weights.json", "prior.parquet", "purchases.parquet"}
+    assert not (plain / "score").exists()
+
+
 def test_one_seed_gives_one_result(tmp_path: Path, trainers: Trainers) -> None:
     """Two processes with the same flags write the same numbers; another seed writes others."""
     records = []

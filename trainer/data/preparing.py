@@ -37,6 +37,8 @@ def to_fingerprint(spec: TrainSpec, dataset: Dataset) -> str:
         found.update(_to_bytes(len(pairs)))
         found.update(pairs.buyers.tobytes())
         found.update(pairs.products.tobytes())
+    if spec.recent_popularity or spec.own_history:
+        found.update(dataset.train_times.tobytes())  # an epoch's recall depends on them
     for ids in (dataset.buyer_ids, dataset.product_ids):
         for text in ids.to_pylist():
             found.update(_to_bytes(len(text.encode())) + text.encode())

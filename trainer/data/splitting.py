@@ -35,6 +35,7 @@ class Dataset:
     train: Pairs  # one row a purchase: what is bought often is seen often
     validation: Pairs  # distinct pairs
     test: Pairs  # distinct pairs
+    train_times: np.ndarray[Any, np.dtype[Any]]  # beside the rows of train, rising: as `Interactions.times`
     product_counts: np.ndarray[Any, np.dtype[np.int64]]  # purchases in train, [products]
     counts: dict[str, int]
     last_times: dict[str, str]  # as `core.runs.moments` says them: what is newer, the training has not seen
@@ -91,6 +92,7 @@ def split_by_time(interactions: Interactions, spec: TrainSpec) -> Dataset:
         buyer_ids=buyer_ids,
         product_ids=product_ids,
         train=train,
+        train_times=times[:validation_from],
         product_counts=np.bincount(train.products, minlength=len(product_ids)),
         counts=counts,
         # Validation rows are none to learn from, but they say when to stop, and which settings are good.

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from trainer.data.splitting import Pairs
+from trainer.model.blending import Terms
 
 RECALL_KS = (5, 10, 50, 100)
 CHUNK_VALUES = 1 << 22  # bounds the [buyers, products] scores that are held at once: 16 MB, or one buyer's
@@ -13,8 +14,11 @@ CHUNK_VALUES = 1 << 22  # bounds the [buyers, products] scores that are held at 
 Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
 
 
-def rank_by_model(query: Floats, candidate: Floats, pairs: Pairs) -> np.ndarray[Any, np.dtype[np.int64]]:
+def rank_by_model(
+    query: Floats, candidate: Floats, pairs: Pairs, terms: Terms | None = None
+) -> np.ndarray[Any, np.dtype[np.int64]]:
     """How many products score above the bought one, [pairs]; 0 is the best. Vectors [buyers, dim], [products, dim].
+    A score is their product, and what `terms` add to it.
 
     Products with an equal score count as above when they come earlier in the catalogue: a model that gives all products
     one score must not look perfect. Nor must one whose vectors hold nan: a pair whose score is no number ranks last,
@@ -31,7 +35,10 @@ def rank_by_model(query: Floats, candidate: Floats, pairs: Pairs) -> np.ndarray[
     chunk_buyers = max(1, CHUNK_VALUES // products)
     for first in range(0, len(buyers), chunk_buyers):
         chunk = slice(first, first + chunk_buyers)
-        for scores, begin, end in zip(query[buyers[chunk]] @ candidate.T, begins[chunk], ends[chunk], strict=True):
+        chunk_scores = query[buyers[chunk]] @ candidate.T
+        if terms is not None:
+            terms.add_to(chunk_scores, buyers[chunk])
+        for scores, begin, end in zip(chunk_scores, begins[chunk], ends[chunk], strict=True):
             for row in order[begin:end]:
                 ranks[row] = _rank(scores, pairs.products[row])
     return ranks

@@ -3,27 +3,37 @@ embeddings as Parquet. Written to a local folder; the run's folder takes it from
 
 ``model/`` has one signature, ``serving_default``: ``buyer_ids`` [batch] text -> ``product_ids`` [batch, k] text, best
 first, ``scores`` [batch, k] float32, and ``known`` [batch] bool. A known buyer's scores are cosines; one who is not in
-the train data gets the most bought products, with their share of all purchases as scores.
+the train data gets the most bought products, with their share of all purchases as scores. With a blend a known buyer's
+scores are the blended ones, and others get what sells of late, where that is a term of the score.
 
 ``embeddings/query.parquet`` and ``embeddings/candidate.parquet``: ``id`` text and ``embedding``, a list of `dim`
-float32, of unit length; the product of two is the score.
+float32, of unit length; the product of two is the score, or its cosine.
+
+``score/``, only with a blend: what `switchyard.clients.scoring.score_files` reads, and answers as ``model/`` does.
 """
 
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pa_parquet
 import tensorflow as tf
 
 from trainer.data.splitting import Dataset
+from trainer.model.blending import Blend
 from trainer.model.evaluation import Floats
 
 
-def export_model(dataset: Dataset, query: Floats, candidate: Floats, *, top_k: int, folder: Path) -> None:
+def export_model(
+    dataset: Dataset, query: Floats, candidate: Floats, *, top_k: int, folder: Path, blend: Blend | None = None
+) -> None:
     """Writes ``model/`` below `folder`, from unit vectors [buyers, dim] and [products, dim]."""
-    module = _TopProducts(dataset, query, candidate, top_k)
+    if blend is None:
+        module = _TopProducts(dataset, query, candidate, top_k, dataset.product_counts / dataset.product_counts.sum())
+    else:
+        module = _BlendedProducts(dataset, query, candidate, top_k, blend)
     tf.saved_model.save(module, str(folder / "model"), signatures={"serving_default": module.answer})
 
 
@@ -37,10 +47,29 @@ def export_embeddings(dataset: Dataset, query: Floats, candidate: Floats, *, fol
         pa_parquet.write_table(table, folder / "embeddings" / f"{name}.parquet")
 
 
+def export_score(dataset: Dataset, blend: Blend, *, folder: Path) -> None:
+    """Writes ``score/`` below `folder`: the weights, each product's prior and share of recent purchases, and what each
+    buyer bought."""
+    (folder / "score").mkdir(parents=True)
+    (folder / "score" / "weights.json").write_bytes(msgspec.json.encode(blend.weights))
+    past = blend.past
+    if blend.has_prior:
+        prior = {"product": dataset.product_ids, "prior": blend.prior, "share": blend.popularity}
+        pa_parquet.write_table(pa.table(prior), folder / "score" / "prior.parquet")
+    buyers = np.repeat(np.arange(len(past.starts) - 1), np.diff(past.starts))
+    purchases = {
+        "buyer": dataset.buyer_ids.take(pa.array(buyers)),
+        "product": dataset.product_ids.take(pa.array(past.places)),
+        "count": past.counts,
+        "last_at": pa.array(past.last_us).cast(pa.timestamp("us", "UTC")),
+    }
+    pa_parquet.write_table(pa.table(purchases), folder / "score" / "purchases.parquet")
+
+
 class _TopProducts(tf.Module):  # type: ignore[misc, unused-ignore]
     """The exported graph with its tables."""
 
-    def __init__(self, dataset: Dataset, query: Floats, candidate: Floats, top_k: int) -> None:
+    def __init__(self, dataset: Dataset, query: Floats, candidate: Floats, top_k: int, shares: Any) -> None:
         super().__init__()
         self.top_k = top_k
         buyer_ids = tf.constant(dataset.buyer_ids.to_pylist())
@@ -49,20 +78,49 @@ class _TopProducts(tf.Module):  # type: ignore[misc, unused-ignore]
         self.product_ids = tf.constant(dataset.product_ids.to_pylist())
         self.query = tf.Variable(query, trainable=False)
         self.candidate = tf.Variable(candidate, trainable=False)
-        popular = np.argsort(-dataset.product_counts, kind="stable")[:top_k]
+        popular = np.argsort(-shares, kind="stable")[:top_k]
         self.popular = tf.constant(popular)
-        self.shares = tf.constant((dataset.product_counts / dataset.product_counts.sum())[popular], tf.float32)
+        self.shares = tf.constant(shares[popular], tf.float32)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="buyer_ids")])
     def answer(self, buyer_ids: Any) -> dict[str, Any]:
         """See the module's description of the signature."""
         positions = self.buyers.lookup(buyer_ids)
         known = positions >= 0
-        vectors = tf.gather(self.query, tf.maximum(positions, 0))
-        scores, products = tf.math.top_k(tf.matmul(vectors, self.candidate, transpose_b=True), self.top_k)
+        scores, products = tf.math.top_k(self.score(tf.maximum(positions, 0)), self.top_k)
         products = tf.where(known[:, None], tf.cast(products, tf.int64), self.popular[None, :])
         return {
             "product_ids": tf.gather(self.product_ids, products),
             "scores": tf.where(known[:, None], scores, self.shares[None, :]),
             "known": known,
         }
+
+    def score(self, positions: Any) -> Any:
+        """Of every product, [batch, products], for the buyers at `positions` [batch]."""
+        return tf.matmul(tf.gather(self.query, positions), self.candidate, transpose_b=True)
+
+
+class _BlendedProducts(_TopProducts):
+    """The same with a blend's score. The prior is one more dimension of the vectors, so that an index of inner products
+    would serve it; what a buyer's own products get is added to those alone."""
+
+    def __init__(self, dataset: Dataset, query: Floats, candidate: Floats, top_k: int, blend: Blend) -> None:
+        terms = blend.terms
+        if terms.bias is not None:
+            query = np.concatenate([query, np.ones((len(query), 1), np.float32)], axis=1)
+            candidate = np.concatenate([candidate, terms.bias[:, None]], axis=1)
+        super().__init__(dataset, query, candidate, top_k, blend.popularity)
+        self.has_repeats = terms.repeats is not None
+        self.starts = tf.Variable(terms.starts, trainable=False)
+        self.places = tf.Variable(terms.places, trainable=False)
+        self.repeats = tf.Variable(terms.repeats if self.has_repeats else np.empty(0, np.float32), trainable=False)
+
+    def score(self, positions: Any) -> Any:
+        """See the base."""
+        scores = super().score(positions)
+        if not self.has_repeats:
+            return scores
+        starts = tf.gather(self.starts, positions)
+        own = tf.ragged.range(starts, tf.gather(self.starts, positions + 1))
+        index = tf.stack([tf.cast(own.value_rowids(), tf.int32), tf.gather(self.places, own.flat_values)], axis=1)
+        return tf.tensor_scatter_nd_add(scores, index, tf.gather(self.repeats, own.flat_values))

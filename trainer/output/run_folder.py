@@ -1,5 +1,5 @@
 """The run's own folder: ``training_metrics.json``, rewritten whole at every snapshot, ``ended.json``, what a finished
-training leaves (``model/``, ``embeddings/``), and ``mlflow_info.json`` where it logs to MLflow.
+training leaves (``model/``, ``embeddings/``, ``score/``), and ``mlflow_info.json`` where it logs to MLflow.
 
 ``ended.json`` is the last thing a training process writes, whatever its end; docs/contracts.md describes both. A
 process that was killed leaves none, or an earlier process' one; its ``run`` tells them apart.
@@ -89,8 +89,11 @@ class RunFolder:
         open_objects(self.uri, retries_itself=True).write(f"{self.uri}/{MLFLOW_INFO_NAME}", data, if_generation=ANY)
 
     def upload(self, folder: Path) -> None:
-        """Copies the local `folder`'s ``model/`` to where models go, its ``embeddings/`` to below the run's folder."""
-        self._objects.upload_folder(folder / "embeddings", f"{self.uri}/embeddings")
+        """Copies the local `folder`'s ``model/`` to where models go, its ``embeddings/`` and its ``score/``, if it has
+        one, to below the run's folder. A second call replaces them."""
+        for name in ("embeddings", "score"):
+            if (folder / name).is_dir():
+                self._objects.upload_folder(folder / name, f"{self.uri}/{name}")
         open_objects(self.model_uri, retries_itself=True).upload_folder(folder / "model", self.model_uri)
 
     def write_ended(

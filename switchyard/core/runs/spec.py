@@ -96,6 +96,12 @@ class TrainSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     l2: Annotated[
         float, Meta(ge=0, description="L2 weight on the embeddings of a batch; reported apart from the loss")
     ] = 1e-6
+    recent_popularity: Annotated[
+        bool, Meta(description="add to the score how much better a product sells of late than in all of the train data")
+    ] = False
+    own_history: Annotated[
+        bool, Meta(description="add to the score how often, and how long ago, the buyer bought the product before")
+    ] = False
 
     # The optimisation ------------------------------------------------------------------------------------------------
     epochs: Annotated[int, Meta(ge=1, le=100_000, description="passes over the training data")] = 12

@@ -1,0 +1,197 @@
+"""What two look-up towers cannot know by themselves, added to their score: what sells of late, and what the buyer
+bought before.
+
+    score = cosine + temperature * (prior_p + repeat)
+    prior = shift * log(r_p / q_p) + popularity * log q_p
+    repeat = bought + count * log(1 + n) - recency * log(1 + age) if the buyer bought the product n > 0 times, else 0
+
+q is a product's share of all train purchases and r its share with late ones weighing more. The formula, its source and
+how the numbers are chosen: docs/model.md. Pure numpy; `trainer.model.choosing` chooses, `trainer.model.export` writes.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from switchyard.clients.scoring.weights import BlendWeights, Floats, Repeat, to_moment, to_repeats
+from switchyard.core.runs.moments import is_time
+from switchyard.core.runs.spec import TrainSpec
+from trainer.data.splitting import Dataset, Pairs
+
+SMOOTHING: Final = 0.02
+"""The part of q in r: a product that did not sell of late must not get the logarithm of 0."""
+AGE_UNITS: Final = 10
+"""Ages are counted in this part of the time that the train rows cover, so that a year's data and a week's are alike."""
+_US: Final = 1_000_000
+
+
+class Numbers(msgspec.Struct, frozen=True, kw_only=True):
+    """The formula's numbers, in units of the softmax's logits. `half_life`: after which part of the time that the train
+    rows cover a purchase weighs half."""
+
+    half_life: float = 0.02
+    shift: float = 0.0
+    popularity: float = 0.0
+    bought: float = 0.0
+    count: float = 0.0
+    recency: float = 0.0
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What is added to the cosines [buyers, products]: `bias` for each product, and `repeats` for a buyer's own ones.
+
+    The own products of buyer b are ``places[starts[b]:starts[b + 1]]``, each once.
+    """
+
+    bias: Floats | None  # [products]
+    starts: npt.NDArray[np.int64]  # [buyers + 1]
+    places: npt.NDArray[np.int32]
+    repeats: Floats | None  # beside `places`
+
+    def add_to(self, scores: Any, buyers: npt.NDArray[Any]) -> None:
+        """Adds them to `scores` [buyers, products] in place."""
+        if self.bias is not None:
+            scores += self.bias
+        if self.repeats is not None:
+            for row, buyer in enumerate(buyers.tolist()):
+                own = slice(self.starts[buyer], self.starts[buyer + 1])
+                scores[row, self.places[own]] += self.repeats[own]
+
+    def hide_own(self) -> "Terms":
+        """The same, with a buyer's own products below all others: what is asked for is new to the buyer."""
+        hidden = np.full(len(self.places), -np.inf, np.float32)
+        return Terms(bias=self.bias, starts=self.starts, places=self.places, repeats=hidden)
+
+
+class Past:
+    """What the train rows say of products and of each buyer.
+
+    Attributes:
+        starts, places: see `Terms`.
+        counts: how often the buyer bought it, beside `places`.
+        last_us: the last time, as microseconds since 1970. Numbers of the source's own count as seconds.
+        share: of each product among all train rows, [products].
+    """
+
+    def __init__(self, dataset: Dataset, *, temperature: float) -> None:
+        self.share = dataset.product_counts / dataset.product_counts.sum()
+        self._temperature = temperature
+        self._products = dataset.train.products
+        self._times_us = _to_us(dataset.train_times)
+        self._as_of_us = int(self._times_us.max())
+        self._span_us = max(self._as_of_us - int(self._times_us.min()), 1)
+        products = len(dataset.product_ids)
+        keys = dataset.train.buyers.astype(np.int64) * products + self._products
+        distinct, position, self.counts = np.unique(keys, return_inverse=True, return_counts=True)
+        self.last_us = np.full(len(distinct), np.iinfo(np.int64).min)
+        np.maximum.at(self.last_us, position, self._times_us)
+        self.places = (distinct % products).astype(np.int32)
+        self.starts = np.searchsorted(distinct // products, np.arange(len(dataset.buyer_ids) + 1))
+
+    def to_recent_share(self, half_life: float) -> npt.NDArray[np.float64]:
+        """r, [products]: the share of the train purchases, each weighing half as much a `half_life` earlier."""
+        ages = (self._as_of_us - self._times_us) / self._span_us
+        recent = np.bincount(self._products, 0.5 ** (ages / half_life), minlength=len(self.share))
+        share: npt.NDArray[np.float64] = (1 - SMOOTHING) * recent / recent.sum() + SMOOTHING * self.share
+        return share
+
+    def to_prior(self, numbers: Numbers) -> Floats:
+        """shift log(r / q) + popularity log q, [products]; the latter's mean taken off, so that scores stay cosines'
+        neighbours."""
+        logs = np.log(self.share)
+        shift = np.log(self.to_recent_share(numbers.half_life)) - logs
+        return np.asarray(numbers.shift * shift + numbers.popularity * (logs - logs.mean()), np.float32)
+
+    def to_weights(self, numbers: Numbers, *, has_prior: bool, has_repeats: bool) -> BlendWeights:
+        """The numbers on the scale of cosines, as they are exported: one rounding, there and here."""
+        scale = self._temperature
+        repeat = Repeat(
+            bought=scale * numbers.bought,
+            count=scale * numbers.count,
+            recency=scale * numbers.recency,
+            as_of=to_moment(self._as_of_us),
+            age_unit_s=self._span_us / AGE_UNITS / _US,
+        )
+        return BlendWeights(cosine=1.0, prior=scale if has_prior else 0.0, repeat=repeat if has_repeats else None)
+
+    def leave_out_own(self, pairs: Pairs) -> Pairs:
+        """Those of the pairs whose product is new to the buyer."""
+        products = len(self.share)
+        owned = np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts)) * products + self.places
+        is_new = ~np.isin(pairs.buyers.astype(np.int64) * products + pairs.products, owned)
+        return Pairs(pairs.buyers[is_new], pairs.products[is_new])
+
+
+@dataclass(frozen=True)
+class Blend:
+    """A training's score beside the towers: its past, its numbers, and which terms it has."""
+
+    past: Past
+    numbers: Numbers
+    has_prior: bool
+    has_repeats: bool
+
+    @cached_property
+    def weights(self) -> BlendWeights:
+        """As they are exported."""
+        return self.past.to_weights(self.numbers, has_prior=self.has_prior, has_repeats=self.has_repeats)
+
+    @cached_property
+    def prior(self) -> Floats:
+        """See `Past.to_prior`."""
+        return self.past.to_prior(self.numbers)
+
+    @cached_property
+    def terms(self) -> Terms:
+        """What is added to cosines."""
+        past, repeat = self.past, self.weights.repeat
+        return Terms(
+            bias=self.prior * np.float32(self.weights.prior) if self.has_prior else None,
+            starts=past.starts,
+            places=past.places,
+            repeats=to_repeats(past.counts, past.last_us, repeat) if repeat else None,
+        )
+
+    @cached_property
+    def popularity(self) -> Floats:
+        """What an unknown buyer is answered by, [products]: what sells of late, where that is a term of the score."""
+        share = self.past.to_recent_share(self.numbers.half_life) if self.has_prior else self.past.share
+        return np.asarray(share, np.float32)
+
+    def list_used(self) -> dict[str, float]:
+        """The numbers that count."""
+        used = ["half_life", "shift", "popularity"] if self.has_prior else []
+        used += ["bought", "count", "recency"] if self.has_repeats else []
+        return {name: getattr(self.numbers, name) for name in used}
+
+    def replace(self, numbers: Numbers) -> "Blend":
+        """The same with other numbers."""
+        return Blend(self.past, numbers, self.has_prior, self.has_repeats)
+
+
+START: Final = Numbers(half_life=0.02, shift=1.0, popularity=0.2, bought=1.0, count=1.2, recency=0.5)
+"""What an epoch's recall is measured with, and where the choice begins."""
+
+
+def make_blend(spec: TrainSpec, dataset: Dataset) -> Blend | None:
+    """The blend that `spec` asks for, with the numbers of START; None: the score is the towers' alone."""
+    if not (spec.recent_popularity or spec.own_history):
+        return None
+    past = Past(dataset, temperature=spec.temperature)
+    return Blend(past, START, has_prior=spec.recent_popularity, has_repeats=spec.own_history)
+
+
+def _to_us(times: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Whole microseconds since 1970. Numbers of the source's own are taken for seconds, so that fractions count too,
+    and large ones for microseconds: they need only fit."""
+    largest = float(np.abs(times).max())
+    return np.round(times * (1 if is_time(largest) or largest > _LARGEST_S else _US)).astype(np.int64)
+
+
+_LARGEST_S: Final = 1e11
+"""The year 5138; a later one is no time that other programs read."""
