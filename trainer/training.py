@@ -186,7 +186,7 @@ class Training:
                 **self.journal.record.last_losses(),
                 "test_loss": losses["loss"],
                 **{f"test_recall_at_{k}": value for k, value in recalls.items()},
-                **({f"tower_recall_at_{k}": value for k, value in towers.items()} if blend else {}),
+                **({f"test_tower_recall_at_{k}": value for k, value in towers.items()} if blend else {}),
                 **{f"popularity_recall_at_{k}": value for k, value in baseline.items()},
             }
         )

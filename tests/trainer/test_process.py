@@ -157,8 +157,8 @@ def test_a_blended_run_reports_the_towers_alone_beside(tmp_path: Path, trainers:
     assert metrics.metrics["val_tower_recall_at_10"] == usual.metrics["val_recall_at_10"]
     assert metrics.metrics["val_recall_at_10"] != usual.metrics["val_recall_at_10"]
     for k in (5, 10):
-        assert metrics.final_metrics[f"tower_recall_at_{k}"] == usual.final_metrics[f"test_recall_at_{k}"]
-        assert f"tower_recall_at_{k}" not in usual.final_metrics
+        assert metrics.final_metrics[f"test_tower_recall_at_{k}"] == usual.final_metrics[f"test_recall_at_{k}"]
+        assert f"test_tower_recall_at_{k}" not in usual.final_metrics
     chosen = {name for name in metrics.params if name.startswith("score_")}
     assert chosen == {f"score_{name}" for name in ("half_life", "shift", "popularity", "bought", "count", "recency")}
     files = {path.name for path in (blended / "score").iterdir()}
