@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from trainer.data.splitting import Pairs
-from trainer.model.evaluation import rank_by_model, rank_by_popularity, to_recalls
+from trainer.model.evaluation import count_hits, rank_by_model, rank_by_popularity, to_recalls
 
 
 def make_pairs(buyers: list[int], products: list[int]) -> Pairs:
@@ -57,6 +57,8 @@ def test_ranks_do_not_depend_on_the_chunks(chunk_values: int, monkeypatch: pytes
         above = sum(not score <= scores[product] for score in scores) + (scores[:product] == scores[product]).sum()
         expected.append(39 if product == 7 else above)
     assert rank_by_model(query, candidate, pairs).tolist() == expected
+    for k in (1, 3, 10, 39):
+        assert count_hits(query, candidate, pairs, k) == (np.array(expected) < k).sum()
 
 
 def test_ranking_holds_few_scores_at_once() -> None:

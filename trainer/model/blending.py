@@ -58,9 +58,10 @@ class Terms:
         if self.bias is not None:
             scores += self.bias
         if self.repeats is not None:
-            for row, buyer in enumerate(buyers.tolist()):
-                own = slice(self.starts[buyer], self.starts[buyer + 1])
-                scores[row, self.places[own]] += self.repeats[own]
+            starts, lengths = self.starts[buyers], self.starts[buyers + 1] - self.starts[buyers]
+            rows = np.repeat(np.arange(len(buyers)), lengths)
+            own = np.arange(len(rows)) + np.repeat(starts - np.cumsum(lengths) + lengths, lengths)
+            scores[rows, self.places[own]] += self.repeats[own]  # each product of a buyer is there once
 
     def hide_own(self) -> "Terms":
         """The same, with a buyer's own products below all others: what is asked for is new to the buyer."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from trainer.data.splitting import Pairs
 from trainer.model.blending import Blend, Numbers
-from trainer.model.evaluation import Floats, rank_by_model
+from trainer.model.evaluation import Floats, count_hits
 
 K: Final = 10
 CHOICE_PAIRS: Final = 20_000
@@ -57,8 +57,8 @@ class Judge:
 
     def _recall(self, pairs: Pairs, numbers: Numbers, *, is_new: bool = False) -> float:
         terms = self._blend.replace(numbers).terms
-        ranks = rank_by_model(*self._vectors, pairs, terms.hide_own() if is_new else terms)
-        return float((ranks < K).mean())
+        k = min(K, len(self._vectors[1]))
+        return count_hits(*self._vectors, pairs, k, terms.hide_own() if is_new else terms) / len(pairs)
 
 
 def choose_numbers(query: Floats, candidate: Floats, blend: Blend, pairs: Pairs, *, seed: int) -> Numbers:

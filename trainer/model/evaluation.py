@@ -1,6 +1,6 @@
 """How good the answers are: recall@k of held-out purchases, for the model and for popularity on the same pairs."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -27,21 +27,44 @@ def rank_by_model(
     A buyer's scores are computed once, whatever the number of its pairs, and CHUNK_VALUES of them are held at once:
     memory does not grow with the pairs, and with the products only beyond so many.
     """
-    products = candidate.shape[0]
     ranks = np.empty(len(pairs), np.int64)
+    for scores, rows, at in _score_buyers(query, candidate, pairs, terms):
+        for row, place in zip(rows, at, strict=True):
+            ranks[row] = _rank(scores[place], pairs.products[row])
+    return ranks
+
+
+def count_hits(query: Floats, candidate: Floats, pairs: Pairs, k: int, terms: Terms | None = None) -> int:
+    """How many of the pairs have a rank below k, which is at most the number of products: as `rank_by_model` says, at
+    less cost. A buyer's k-th best score is found once; only what equals it is ranked. A score of nan is no hit,
+    whatever k is."""
+    hits = 0
+    for scores, rows, at in _score_buyers(query, candidate, pairs, terms):
+        # nan sorts as the largest, so that it counts as above here too.
+        limits = np.partition(scores, scores.shape[1] - k, axis=1)[at, -k]
+        products = pairs.products[rows]
+        own = scores[at, products]
+        hits += int(np.count_nonzero(own > limits))
+        for one in np.flatnonzero(own == limits):
+            hits += _rank(scores[at[one]], products[one]) < k
+    return hits
+
+
+def _score_buyers(
+    query: Floats, candidate: Floats, pairs: Pairs, terms: Terms | None
+) -> Iterator[tuple[Floats, np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
+    """Some buyers' scores [buyers, products] at a time, which of the pairs are theirs [n], and in which row [n]."""
     order = np.argsort(pairs.buyers, kind="stable")
     buyers, begins = np.unique(pairs.buyers[order], return_index=True)
     ends = np.append(begins[1:], len(order))
-    chunk_buyers = max(1, CHUNK_VALUES // products)
+    chunk_buyers = max(1, CHUNK_VALUES // candidate.shape[0])
     for first in range(0, len(buyers), chunk_buyers):
         chunk = slice(first, first + chunk_buyers)
-        chunk_scores = query[buyers[chunk]] @ candidate.T
+        scores = query[buyers[chunk]] @ candidate.T
         if terms is not None:
-            terms.add_to(chunk_scores, buyers[chunk])
-        for scores, begin, end in zip(chunk_scores, begins[chunk], ends[chunk], strict=True):
-            for row in order[begin:end]:
-                ranks[row] = _rank(scores, pairs.products[row])
-    return ranks
+            terms.add_to(scores, buyers[chunk])
+        lengths = ends[chunk] - begins[chunk]
+        yield scores, order[begins[first] : begins[first] + lengths.sum()], np.repeat(np.arange(len(lengths)), lengths)
 
 
 def _rank(scores: Floats, product: int) -> int:
