@@ -13,7 +13,8 @@ from typing import Any
 
 
 def main() -> None:
-    """Prints recall@5/10/50/100 of popularity and of each variant, as they are at the end of training."""
+    """Prints recall@5/10/50/100 of popularity and of each variant, as they are at the end of training: on all pairs |
+    on those whose product is new to the buyer, among what is new."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("variants", nargs="+", help="TrainSpec fields that differ from the defaults, as JSON")
     parser.add_argument("--data-uri", default="", help="as the trainer's; empty: made-up interactions")
@@ -38,6 +39,8 @@ def measure(fields: dict[str, Any], window: str) -> tuple[str, str]:
     from trainer.data.batches import to_train_batches
     from trainer.data.reading import read_interactions
     from trainer.data.splitting import split_by_time
+    from trainer.model.blending import Blend, Numbers, Past, make_blend
+    from trainer.model.choosing import choose_numbers
     from trainer.model.evaluation import rank_by_model, rank_by_popularity, to_recalls
     from trainer.training import build_model
 
@@ -46,13 +49,23 @@ def measure(fields: dict[str, Any], window: str) -> tuple[str, str]:
     model = build_model(spec, dataset)
     batches, steps = to_train_batches(dataset.train, batch_size=spec.batch_size, epochs=spec.epochs, seed=spec.seed)
     model.fit(batches, epochs=spec.epochs, steps_per_epoch=steps, shuffle=False, verbose=0)
-    query, candidate = model.read_vectors()
+    vectors = model.read_vectors()
     pairs = dataset.validation if window == "validation" else dataset.test
-    ranks = (rank_by_model(query, candidate, pairs), rank_by_popularity(dataset.product_counts, pairs))
-    model_recalls, popularity = (
+    blend = make_blend(spec, dataset)
+    if blend:
+        blend = blend.replace(choose_numbers(*vectors, blend, dataset.validation, seed=spec.seed))
+        print(blend.list_used(), flush=True)
+    past = blend.past if blend else Past(dataset, temperature=spec.temperature)
+    terms = blend.terms if blend else Blend(past, Numbers(), has_prior=False, has_repeats=False).terms
+    ranks = (
+        rank_by_model(*vectors, pairs, terms),
+        rank_by_model(*vectors, past.leave_out_own(pairs), terms.hide_own()),
+        rank_by_popularity(dataset.product_counts, pairs),
+    )
+    every, new, popularity = (
         " ".join(f"{value:.4f}" for value in to_recalls(found, len(dataset.product_ids)).values()) for found in ranks
     )
-    return model_recalls, popularity
+    return f"{every} | {new}", popularity
 
 
 if __name__ == "__main__":
