@@ -62,7 +62,12 @@ def send(parameters: TrainParameters) -> list[str]:
     return to_order(job, "file:///runs/12", parameters, experiment="toys").arguments
 
 
-NEWER = frozenset(("csv_columns", "csv_decimal", "csv_encoding", "csv_separator", "mlflow_model"))
+NEWER = frozenset(
+    (
+        "csv_columns", "csv_decimal", "csv_encoding", "csv_separator", "mlflow_model", "own_history",
+        "recent_popularity",
+    )
+)  # fmt: skip
 """Fields that came after that release, whose defaults mean what it did; it refuses others of their values."""
 
 

@@ -89,7 +89,7 @@ def test_the_terms_are_those_of_the_formula() -> None:
     assert (np.isneginf(hidden) == bought).all()
 
 
-@pytest.mark.parametrize("scale", [1 / 3, 1e-4, 1e7, 86_400e6])
+@pytest.mark.parametrize("scale", [1 / 3, 1e-9, 1e7, 1e25])
 def test_only_the_order_and_the_spacing_of_times_count(scale: float) -> None:
     """A source's own numbers, small or large, give the terms that the same times give as microseconds since 1970."""
     usual, other = (make(make_dataset(times)).terms for times in (None, np.arange(ROWS) * scale))

@@ -26,6 +26,8 @@ SMOOTHING: Final = 0.02
 """The part of q in r: a product that did not sell of late must not get the logarithm of 0."""
 AGE_UNITS: Final = 10
 """Ages are counted in this part of the time that the train rows cover, so that a year's data and a week's are alike."""
+OWN_SPAN_US: Final = 1e13
+"""What a source's own numbers that order its rows span as times: long enough that none are rounded to one."""
 _US: Final = 1_000_000
 
 
@@ -75,7 +77,7 @@ class Past:
     Attributes:
         starts, places: see `Terms`.
         counts: how often the buyer bought it, beside `places`.
-        last_us: the last time, as microseconds since 1970. Numbers of the source's own count as seconds.
+        last_us: the last time, as microseconds since 1970, see `_to_us`.
         share: of each product among all train rows, [products].
     """
 
@@ -188,11 +190,9 @@ def make_blend(spec: TrainSpec, dataset: Dataset) -> Blend | None:
 
 
 def _to_us(times: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """Whole microseconds since 1970. Numbers of the source's own are taken for seconds, so that fractions count too,
-    and large ones for microseconds: they need only fit."""
-    largest = float(np.abs(times).max())
-    return np.round(times * (1 if is_time(largest) or largest > _LARGEST_S else _US)).astype(np.int64)
-
-
-_LARGEST_S: Final = 1e11
-"""The year 5138; a later one is no time that other programs read."""
+    """Whole microseconds since 1970. Numbers of a source's own, of any size, are stretched over OWN_SPAN_US of them."""
+    numbers = times.astype(np.float64)
+    if not is_time(float(numbers.max())):
+        first = float(numbers.min())
+        numbers = (numbers - first) / ((float(numbers.max()) - first) or 1.0) * OWN_SPAN_US
+    return np.round(numbers).astype(np.int64)
