@@ -1,10 +1,12 @@
 """Two versions on held-out purchases: what is compared, what is refused before anything is scored."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 import switchyard.services.validating as validating
@@ -18,6 +20,7 @@ from switchyard.core.registry.stages import Validation
 from switchyard.services.registering import read_manifest
 from tests.clients.results.places import NOW, Place, Places
 from tests.clients.results.test_predictions import feedback, prediction
+from tests.predicting import write_score
 from tests.services.validation_world import BUYERS, NAME, PRODUCTS, UNTIL, Shop, to_ids
 
 
@@ -107,6 +110,34 @@ def test_first_version_is_measured_against_popularity_alone(shop: Shop) -> None:
     judgement = to_judgement(found, Thresholds())
     assert [check["name"] for check in judgement.evidence["checks"]] == ["recall over popularity"]
     assert (judgement.status, judgement.against) == (Validation.PASSED, None)
+
+
+def test_a_blended_version_is_judged_by_its_blended_score(shop: Shop) -> None:
+    """Its towers know nothing, but each buyer bought before what it buys now: all is found. What sells of late is what
+    it is held against, where no older purchases say what is popular."""
+    columns = shop.list_purchases()
+
+    def add(folder: Path) -> None:
+        repeat = {"bought": 1e6, "count": 0.0, "recency": 0.0, "as_of": UNTIL, "age_unit_s": 1.0}
+        products = to_ids("p", PRODUCTS)
+        rows = len(columns["customer_id"])
+        tables = {
+            "prior": pa.table({"product": products, "prior": [0.0] * PRODUCTS, "share": [1 / PRODUCTS] * PRODUCTS}),
+            "purchases": pa.table(
+                {
+                    "buyer": columns["customer_id"],
+                    "product": columns["stock_code"],
+                    "count": [1] * rows,
+                    "last_at": pa.array([0] * rows, pa.timestamp("us", "UTC")),
+                }
+            ),
+        }
+        write_score(folder, tables, json.dumps({"version": 2, "cosine": 1.0, "prior": 1.0, "repeat": repeat}))
+
+    shop.register(1, noise=20.0, add=add)
+    found = compare(shop, 1, shop.write(columns))
+    assert find(found, "recall", 5).challenger == 1.0
+    assert found.popularity_by == "recent purchases"
 
 
 def test_both_are_asked_for_what_one_of_them_knows(shop: Shop) -> None:

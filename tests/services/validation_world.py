@@ -1,6 +1,6 @@
 """A shop whose buyers have tastes: models that know them, or do not, as registered versions; what is bought later."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,12 +55,16 @@ class Shop:
         products: int = PRODUCTS,
         trained_until: str = UNTIL,
         parameters: dict[str, Any] | None = None,
+        add: Callable[[Path], None] | None = None,
     ) -> ModelVersion:
-        """The next version, whose number must be `number`; it knows the first `buyers` and `products`."""
+        """The next version, whose number must be `number`; it knows the first `buyers` and `products`. `add` writes
+        more into its folder."""
         rng = np.random.default_rng(seed)
         query, candidate = (true + noise * rng.normal(size=true.shape) for true in (self.tastes, self.traits))
         own = self.folder / f"run {number}"
         write_model(own, to_ids("b", buyers), to_ids("p", products), query[:buyers], candidate[:products])
+        if add:
+            add(own)
         manifest = read_manifest(open_objects(own.as_uri()), own.as_uri(), "here")
         made = self.models.register(
             NewVersion(
