@@ -72,7 +72,7 @@ test-races: setup ## 1,000 races of promoters and rollbacks on SQLite and on Pos
 	$(BIN)/python -m pytest -m slow -rP tests/clients/results/test_models_races.py
 
 test-mlflow: setup $(STATE)/mlflow-2.9.2/.installed $(STATE)/mlflow-current/.installed ## the readers against real MLflow servers, 2.9.2 and a current one
-	$(BIN)/python -m pytest -m needs_mlflow
+	$(BIN)/python -m pytest -m needs_mlflow -n 2 --dist loadfile --no-loadscope-reorder
 
 $(STATE)/reader/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(@D)
@@ -109,7 +109,7 @@ $(STATE)/models-mlflow/.installed: $(STATE)/mlflow-current/.installed
 	@touch $@
 
 test-models: setup $(STATE)/models-xgboost/.installed $(STATE)/models-mlflow/.installed ## models that XGBoost has trained and MLflow saved, and damaged ones (DAMAGED=200 of each format), one of 64 MB (BIG_BYTES=2147483648)
-	DAMAGED=$(or $(DAMAGED),6) BIG_BYTES=$(or $(BIG_BYTES),67108864) $(BIN)/python -m pytest -m needs_models
+	DAMAGED=$(or $(DAMAGED),6) BIG_BYTES=$(or $(BIG_BYTES),67108864) $(BIN)/python -m pytest -m needs_models -n 2 --dist loadfile
 
 # In memory where that can be: hundreds of small databases, and each write of theirs waits for the disk.
 faults: setup ## every fault of docs/reliability.md, several times; writes its table
