@@ -11,9 +11,12 @@ import pytest
 
 from switchyard.core.errors import BadRecord
 from switchyard.core.metrics.writing import to_json
-from tests.trainer.factories import LONGER_EPOCHS, LONGER_FLAGS, TINY_FLAGS, make_spec, to_numbers
+from switchyard.core.runs.spec import TrainSpec
+from tests.trainer.factories import LONGER_EPOCHS, LONGER_FLAGS, TINY_FLAGS, make_interactions, make_spec, to_numbers
 from tests.trainer.forked_trainers import Trainers
 from tests.trainer.test_process import WAIT_S, read_ended, read_lines, read_metrics, run, started, wait_for_epoch
+from trainer.data.preparing import to_fingerprint
+from trainer.data.splitting import split_by_time
 from trainer.options import RunSpec
 from trainer.output.checkpoints import RECORD_NAME, CheckpointStore
 from trainer.output.journal import Journal
@@ -142,6 +145,15 @@ def test_checkpoints_of_others_are_not_used(tmp_path: Path, capsys: pytest.Captu
     with pytest.raises(BadRecord, match="another job's"):
         make_store(tmp_path, key="other")
     assert make_store(tmp_path, key="other", attempt=2).read() is None
+
+
+def test_a_checkpoint_of_the_trainer_before_the_score_had_terms_is_used() -> None:
+    """The digest of a configuration that asks for none of them is what that trainer made; one that asks is another."""
+    spec = TrainSpec(top_k=5)
+    dataset = split_by_time(make_interactions(), spec)
+    before = "783e6623ae9b267d9fbd65221cc2c0fe9339b83c092966fc9961909588e5c575"
+    assert to_fingerprint(spec, dataset) == before
+    assert to_fingerprint(TrainSpec(top_k=5, own_history=True), dataset) != before
 
 
 def test_the_next_attempt_goes_on_from_the_last_one_that_got_somewhere(

@@ -383,11 +383,11 @@ def test_a_server_that_takes_no_files_holds_nothing_up_for_long(
 
 
 def test_a_training_of_before_models_could_be_put_goes_on_in_its_run() -> None:
-    """What names it on the server is what the release before named it; one that asks for its model is another."""
+    """What names it on the server is what the release before named it; one that asks for what is new is another."""
     spec = TrainSpec(tracker="both")
     assert tracking._to_training(spec, IDENTITY, "file:///r") == "fb8fc7fa3322766a9d375cc12f2a5657"
-    asked = TrainSpec(tracker="both", mlflow_model=True)
-    assert tracking._to_training(asked, IDENTITY, "file:///r") != "fb8fc7fa3322766a9d375cc12f2a5657"
+    for asked in (TrainSpec(tracker="both", mlflow_model=True), TrainSpec(tracker="both", own_history=True)):
+        assert tracking._to_training(asked, IDENTITY, "file:///r") != "fb8fc7fa3322766a9d375cc12f2a5657"
 
 
 # The trainer as a process --------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import hashlib
 import msgspec
 
 from switchyard.clients.interactions.made_up import make_interactions
-from switchyard.core.runs.spec import TrainSpec
+from switchyard.core.runs.spec import TrainSpec, to_digested
 from trainer.console import say
 from trainer.data.reading import read_interactions
 from trainer.data.splitting import Dataset, split_by_time
@@ -32,7 +32,7 @@ def prepare(spec: TrainSpec, journal: Journal) -> Dataset:
 
 def to_fingerprint(spec: TrainSpec, dataset: Dataset) -> str:
     """The same for two trainings that go the same way, batch by batch: SHA-256 of the configuration and the data."""
-    found = hashlib.sha256(msgspec.json.encode(spec, order="sorted"))
+    found = hashlib.sha256(msgspec.json.encode(to_digested(spec), order="sorted"))
     for pairs in (dataset.train, dataset.validation, dataset.test):
         found.update(_to_bytes(len(pairs)))
         found.update(pairs.buyers.tobytes())

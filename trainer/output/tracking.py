@@ -17,7 +17,7 @@ from switchyard.core.errors import SwitchyardError, TryAgain
 from switchyard.core.metrics.record import MetricsRecord, RunIdentity
 from switchyard.core.mlflow.logged import LoggedPoint, list_last_points, list_points, to_logged_params, to_logged_tags
 from switchyard.core.ports import Objects
-from switchyard.core.runs.spec import TrainSpec
+from switchyard.core.runs.spec import TrainSpec, to_digested
 from trainer.console import say
 from trainer.environment import MlflowEnvironment
 from trainer.output.model_parts import MODEL_FOLDER, MODEL_TAG, ModelPart, fetch_model, to_digest
@@ -317,7 +317,7 @@ def start_tracking(
 def _to_training(spec: TrainSpec, identity: RunIdentity, folder_uri: str) -> str:
     """The same for every process of one job; a later attempt, or another configuration, has a run of its own, for
     MLflow lets no param be changed."""
-    asked = msgspec.structs.asdict(spec)
+    asked = to_digested(spec)
     if not asked["mlflow_model"]:
         del asked["mlflow_model"]  # a training of before this setting was there goes on in its run
     said = [folder_uri, identity.key, identity.attempt, identity.quick_test_id, asked]

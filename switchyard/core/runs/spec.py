@@ -5,7 +5,8 @@ is added here and nowhere else. Constraints that one field alone can break are o
 in `TrainSpec.__post_init__`.
 """
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import quote
 
 import msgspec
@@ -13,6 +14,10 @@ from msgspec import Meta
 
 Optimizer = Literal["adagrad", "adam"]
 Tracker = Literal["file", "mlflow", "both"]
+
+LATER_FIELDS: Final[Mapping[str, object]] = {"recent_popularity": False, "own_history": False}
+"""Fields that came when digests of configurations were stored already, and the default they came with. A new field goes
+here, or a training that was begun before it cannot go on."""
 
 
 class TrainSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -189,6 +194,12 @@ class TrainSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         )
         defaults = {field.name: field.default for field in msgspec.structs.fields(TrainSpec)}
         return [f"{name} is not read: {why}" for name in unread if getattr(self, name) != defaults[name]]
+
+
+def to_digested(spec: TrainSpec) -> dict[str, Any]:
+    """What a digest of the configuration is made of: all its fields, but for later ones that ask for nothing new."""
+    asked = msgspec.structs.asdict(spec)
+    return {name: value for name, value in asked.items() if LATER_FIELDS.get(name, ...) != value}
 
 
 _OF_MADE_UP: tuple[str, ...] = ("synthetic_buyers", "synthetic_products", "synthetic_interactions")
