@@ -125,6 +125,8 @@ def test_saved_model_and_predictions_answer_alike(tmp_path: Path, recent: bool, 
     export_model(dataset, query, candidate, top_k=k, folder=tmp_path, blend=blend)
     export_embeddings(dataset, query, candidate, folder=tmp_path)
     export_score(dataset, blend, folder=tmp_path)
+    stored = {name.split("/")[0] for name, _ in tf.train.list_variables(str(tmp_path / "model/variables/variables"))}
+    assert bool(stored & {"starts", "places", "repeats"}) == own  # else model/ would name purchases for nothing
     model = open_recommender(tmp_path)
     buyers = [*dataset.buyer_ids.to_pylist(), "stranger", "b1"]
     saved = tf.saved_model.load(str(tmp_path / "model")).signatures["serving_default"]

@@ -111,9 +111,10 @@ class _BlendedProducts(_TopProducts):
             candidate = np.concatenate([candidate, terms.bias[:, None]], axis=1)
         super().__init__(dataset, query, candidate, top_k, blend.popularity)
         self.has_repeats = terms.repeats is not None
-        self.starts = tf.Variable(terms.starts, trainable=False)
-        self.places = tf.Variable(terms.places, trainable=False)
-        self.repeats = tf.Variable(terms.repeats if self.has_repeats else np.empty(0, np.float32), trainable=False)
+        if self.has_repeats:  # elsewhere the graph would tell who bought what, and need none of it
+            self.starts = tf.Variable(terms.starts, trainable=False)
+            self.places = tf.Variable(terms.places, trainable=False)
+            self.repeats = tf.Variable(terms.repeats, trainable=False)
 
     def score(self, positions: Any) -> Any:
         """See the base."""
