@@ -53,7 +53,8 @@ def make(dataset: Dataset, numbers: Numbers = NUMBERS, *, recent: bool = True, o
 def score_by_hand(dataset: Dataset, query: Any, candidate: Any, numbers: Numbers) -> Any:
     """The formula of docs/model.md, product by product; temperature 0.1."""
     times = dataset.train_times.astype(float)
-    ages = (times.max() - times) / (times.max() - times.min())
+    begin = np.sort(times)[int(np.ceil(0.01 * (len(times) - 1)))]
+    ages = (times.max() - np.maximum(times, begin)) / (times.max() - begin)
     scores = np.array(query @ candidate.T, np.float64)
     weights = 0.5 ** (ages / numbers.half_life)
     logs = np.log(np.bincount(dataset.train.products) / len(ages))
@@ -97,6 +98,16 @@ def test_only_the_order_and_the_spacing_of_times_count(scale: float) -> None:
     assert usual.repeats is not None
     assert other.bias == pytest.approx(usual.bias, abs=1e-4)
     assert other.repeats == pytest.approx(usual.repeats, abs=1e-4)
+
+
+def test_a_wrong_old_date_does_not_change_what_is_recent() -> None:
+    """One row of 1970 among a year's, and the terms are nearly those without it."""
+    times = 1.7e15 + np.arange(ROWS) * DAY_US / 4
+    usual, other = (make(make_dataset(found)).terms for found in (times, np.append(0.0, times[1:])))
+    assert usual.bias is not None
+    assert usual.repeats is not None
+    assert other.bias == pytest.approx(usual.bias, abs=1e-3)
+    assert other.repeats == pytest.approx(usual.repeats, abs=1e-3)
 
 
 def test_ranks_are_by_the_blended_score() -> None:

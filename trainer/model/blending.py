@@ -26,6 +26,9 @@ SMOOTHING: Final = 0.02
 """The part of q in r: a product that did not sell of late must not get the logarithm of 0."""
 AGE_UNITS: Final = 10
 """Ages are counted in this part of the time that the train rows cover, so that a year's data and a week's are alike."""
+OLDEST: Final = 0.01
+"""This part of the train rows, the oldest ones, do not count for the time that the rows cover: a wrong old date (1970,
+1900) would stretch it until all others are as recent as the last. What is older counts as that old."""
 OWN_SPAN_US: Final = 1e13
 """What a source's own numbers that order its rows span as times: long enough that none are rounded to one."""
 _US: Final = 1_000_000
@@ -85,9 +88,11 @@ class Past:
         self.share = dataset.product_counts / dataset.product_counts.sum()
         self._temperature = temperature
         self._products = dataset.train.products
-        self._times_us = _to_us(dataset.train_times)
-        self._as_of_us = int(self._times_us.max())
-        self._span_us = max(self._as_of_us - int(self._times_us.min()), 1)
+        times_us = _to_us(dataset.train_times)
+        oldest_us = int(np.quantile(times_us, OLDEST, method="higher"))
+        self._times_us = np.maximum(times_us, oldest_us)
+        self._as_of_us = int(times_us.max())
+        self._span_us = max(self._as_of_us - oldest_us, 1)
         products = len(dataset.product_ids)
         keys = dataset.train.buyers.astype(np.int64) * products + self._products
         distinct, position, self.counts = np.unique(keys, return_inverse=True, return_counts=True)
