@@ -160,9 +160,11 @@ class Training:
         )
 
     def _choose(self, model: TwoTower, dataset: Dataset, blend: Blend) -> Blend:
-        """The blend with numbers for the towers as they are now; what was chosen goes to the params."""
+        """The blend with numbers for the towers as they are now; the params name what was chosen. Raises: Stopped."""
         began_at = time.monotonic()
-        numbers = choose_numbers(*model.read_vectors(), blend, dataset.validation, seed=self.spec.seed)
+        vectors = model.read_vectors()
+        check = self._wish.check
+        numbers = choose_numbers(*vectors, blend, dataset.validation, seed=self.spec.seed, check=check)
         chosen = blend.replace(numbers)
         used = chosen.list_used()
         self.journal.params.update({f"score_{name}": value for name, value in used.items()})

@@ -3,8 +3,10 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pa_parquet
@@ -15,10 +17,16 @@ from switchyard.clients.interactions.rows import Interactions
 from switchyard.clients.scoring.open import open_recommender
 from tests.trainer.factories import make_spec
 from trainer.data.splitting import Dataset, Pairs, split_by_time
+from trainer.model import choosing
 from trainer.model.blending import Blend, Numbers, make_blend
-from trainer.model.choosing import choose_numbers, climb
+from trainer.model.choosing import NEW_PAIRS, Judge, choose_numbers, climb, draw_pairs
 from trainer.model.evaluation import rank_by_model
 from trainer.model.export import export_embeddings, export_model, export_score
+from trainer.options import RunSpec
+from trainer.output.journal import Journal
+from trainer.output.run_folder import RunFolder
+from trainer.stopping import Stopped, StopWish
+from trainer.training import Training
 
 BUYERS, PRODUCTS, ROWS = 40, 30, 900
 DAY_US = 86_400e6
@@ -203,3 +211,53 @@ def test_climbing_stops_when_nothing_changes_and_keeps_the_first_of_equals() -> 
     grid = {"shift": (0.5, 1.0, 1.0), "count": (2.0, 3.0)}
     assert climb(measure, Numbers(bought=7.0), grid) == Numbers(bought=7.0, shift=1.0, count=2.0)
     assert len(asked) == 1 + 2 * 5
+
+
+def test_a_few_pairs_of_new_products_do_not_choose() -> None:
+    """Five hits more or less among them are chance; from NEW_PAIRS on they count beside all."""
+    dataset = make_dataset()
+    query, candidate = make_vectors(dataset)
+    blend = make(dataset)
+    past = blend.past
+    buyers = np.repeat(np.arange(len(query)), np.diff(past.starts)).astype(np.int32)
+    missing = np.ones((len(query), len(candidate)), bool)
+    missing[buyers, past.places] = False
+    new = np.argwhere(missing)[:5].astype(np.int32)
+
+    def compare(times: int) -> tuple[float, float]:
+        """How much better other numbers are, by the judge and by the hits among all pairs."""
+        found = np.concatenate([np.stack([buyers, past.places], axis=1), *[new] * times])
+        pairs = Pairs(found[:, 0], found[:, 1])
+        judge = Judge(query, candidate, blend, pairs)
+        one, other = NUMBERS, msgspec.structs.replace(NUMBERS, shift=0.0)
+        hits = [
+            (rank_by_model(query, candidate, pairs, blend.replace(numbers).terms) < 10).sum()
+            for numbers in (one, other)
+        ]
+        return judge.measure(one) - judge.measure(other), float(np.log((hits[0] + 1) / (hits[1] + 1)))
+
+    judged, by_all = compare(1)
+    assert judged == pytest.approx(by_all)
+    judged, by_all = compare(NEW_PAIRS // 5)
+    assert judged != pytest.approx(by_all)
+
+
+def test_what_the_choice_costs_is_bounded_by_buyers_times_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All pairs of the buyers that are drawn first, the same ones for the same seed; of one buyer at least."""
+    monkeypatch.setattr(choosing, "CHOICE_SCORES", 7 * PRODUCTS)
+    pairs = Pairs(np.arange(100, dtype=np.int32) % 20, np.arange(100, dtype=np.int32) % PRODUCTS)
+    drawn = draw_pairs(pairs, products=PRODUCTS, seed=7)
+    assert (len(set(drawn.buyers.tolist())), len(drawn)) == (7, 35)
+    assert drawn.products.tolist() == draw_pairs(pairs, products=PRODUCTS, seed=7).products.tolist()
+    assert len(set(draw_pairs(pairs, products=10_000, seed=7).buyers.tolist())) == 1
+
+
+def test_a_stop_is_heard_while_numbers_are_chosen(tmp_path: Path) -> None:
+    """Between two looks at the validation pairs, and not only when the choice is made: 30 s later comes the kill."""
+    dataset, wish = make_dataset(), StopWish()
+    journal = Journal(RunFolder(RunSpec(artifacts_uri=tmp_path.as_uri()), seed=1), make_spec())
+    training = Training(make_spec(), journal, wish, store=None, pause_s=0)
+    model: Any = SimpleNamespace(read_vectors=lambda: make_vectors(dataset))
+    wish.made = True
+    with pytest.raises(Stopped):
+        training._choose(model, dataset, make(dataset))

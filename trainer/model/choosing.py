@@ -3,6 +3,7 @@
 Deterministic: the same vectors and data give the same numbers, so that a restart ends as a run that nothing stopped.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
@@ -15,7 +16,12 @@ from trainer.model.evaluation import Floats, count_hits
 
 K: Final = 10
 CHOICE_PAIRS: Final = 20_000
-"""Validation pairs that the choice looks at, at most: what it takes is bounded."""
+"""Validation pairs that the choice looks at, at most."""
+CHOICE_SCORES: Final = 200_000_000
+"""Scores (buyers times products) that one look at them takes, at most: some seconds of one core.
+There are fifty to a hundred looks."""
+NEW_PAIRS: Final = 200
+"""With fewer pairs whose product is new to the buyer, those do not count apart: chance would choose."""
 ROUNDS: Final = 2
 
 PRIOR_GRID: Final[Mapping[str, tuple[float, ...]]] = {
@@ -31,11 +37,18 @@ REPEAT_GRID: Final[Mapping[str, tuple[float, ...]]] = {
 
 
 class Judge:
-    """How good numbers are on validation pairs, see `measure`; numbers that come again are not measured again."""
+    """How good numbers are on validation pairs, see `measure`; numbers that come again are not measured again.
 
-    def __init__(self, query: Floats, candidate: Floats, blend: Blend, pairs: Pairs) -> None:
+    Args:
+        check: is called before each look; what it raises ends the choice.
+    """
+
+    def __init__(
+        self, query: Floats, candidate: Floats, blend: Blend, pairs: Pairs, *, check: Callable[[], None] = lambda: None
+    ) -> None:
         self._vectors = query, candidate
         self._blend = blend
+        self._check = check
         self._pairs = pairs
         self._new = blend.past.leave_out_own(pairs)
         self._measured: dict[Numbers, float] = {}
@@ -43,32 +56,53 @@ class Judge:
 
     def measure(self, numbers: Numbers) -> float:
         """The sum of the logarithms of recall@10 on all pairs, and on those whose product is new to the buyer among
-        what is new: what is good for repeats alone must not win."""
+        what is new: what is good for repeats alone must not win. The latter only where there are NEW_PAIRS of them."""
         if numbers not in self._measured:
-            self._measured[numbers] = _log(self._recall(self._pairs, numbers)) + self._measure_new(numbers)
+            self._measured[numbers] = self._look(self._pairs, numbers) + self._measure_new(numbers)
         return self._measured[numbers]
 
     def _measure_new(self, numbers: Numbers) -> float:
         key = (numbers.half_life, numbers.shift, numbers.popularity)  # repeats do not touch what is new
         if key not in self._measured_new:
-            found = _log(self._recall(self._new, numbers, is_new=True)) if len(self._new) else 0.0
-            self._measured_new[key] = found
+            is_enough = len(self._new) >= NEW_PAIRS
+            self._measured_new[key] = self._look(self._new, numbers, is_new=True) if is_enough else 0.0
         return self._measured_new[key]
 
-    def _recall(self, pairs: Pairs, numbers: Numbers, *, is_new: bool = False) -> float:
+    def _look(self, pairs: Pairs, numbers: Numbers, *, is_new: bool = False) -> float:
+        """The logarithm of recall@10, with one hit and one pair more: none found is worst, and still a number."""
+        self._check()
         terms = self._blend.replace(numbers).terms
         k = min(K, len(self._vectors[1]))
-        return count_hits(*self._vectors, pairs, k, terms.hide_own() if is_new else terms) / len(pairs)
+        hits = count_hits(*self._vectors, pairs, k, terms.hide_own() if is_new else terms)
+        return math.log((hits + 1) / (len(pairs) + 1))
 
 
-def choose_numbers(query: Floats, candidate: Floats, blend: Blend, pairs: Pairs, *, seed: int) -> Numbers:
-    """The best numbers that are found for the terms that `blend` has, on at most CHOICE_PAIRS of the validation
-    `pairs`: from the blend's own numbers on, one number at a time, until a round changes nothing, in at most ROUNDS
-    rounds. Of equal ones the first stays."""
-    chosen = np.random.default_rng(seed).permutation(len(pairs))[:CHOICE_PAIRS]
-    judge = Judge(query, candidate, blend, Pairs(pairs.buyers[chosen], pairs.products[chosen]))
+def choose_numbers(
+    query: Floats,
+    candidate: Floats,
+    blend: Blend,
+    pairs: Pairs,
+    *,
+    seed: int,
+    check: Callable[[], None] = lambda: None,
+) -> Numbers:
+    """The best numbers that are found for the terms that `blend` has, on some of the validation `pairs`, see
+    `draw_pairs`: from the blend's own numbers on, one number at a time, until a round changes nothing, in at most
+    ROUNDS rounds. Of equal ones the first stays. `check`: see `Judge`."""
+    judge = Judge(query, candidate, blend, draw_pairs(pairs, products=len(candidate), seed=seed), check=check)
     grid = {**(PRIOR_GRID if blend.has_prior else {}), **(REPEAT_GRID if blend.has_repeats else {})}
     return climb(judge.measure, blend.numbers, grid)
+
+
+def draw_pairs(pairs: Pairs, *, products: int, seed: int) -> Pairs:
+    """At most CHOICE_PAIRS of the pairs, of so many buyers that they have at most CHOICE_SCORES scores (of one buyer at
+    least). The same seed draws the same ones."""
+    drawn = np.random.default_rng(seed).permutation(len(pairs))[:CHOICE_PAIRS]
+    buyers = pairs.buyers[drawn]
+    _, first, at = np.unique(buyers, return_index=True, return_inverse=True)
+    place = np.argsort(np.argsort(first))[at]  # of each pair's buyer among the buyers, in the order drawn
+    drawn = drawn[place < max(CHOICE_SCORES // products, 1)]
+    return Pairs(pairs.buyers[drawn], pairs.products[drawn])
 
 
 def climb(measure: Callable[[Numbers], float], numbers: Numbers, grid: Mapping[str, tuple[float, ...]]) -> Numbers:
@@ -93,7 +127,3 @@ def _vary(numbers: Numbers, name: str, values: tuple[float, ...]) -> Iterator[Nu
     for value in values:
         changed: dict[str, Any] = {name: value}
         yield msgspec.structs.replace(numbers, **changed)
-
-
-def _log(recall: float) -> float:
-    return float(np.log(max(recall, 1e-9)))  # none found is worst, and still a number that others compare with
