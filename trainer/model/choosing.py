@@ -27,7 +27,7 @@ ROUNDS: Final = 2
 PRIOR_GRID: Final[Mapping[str, tuple[float, ...]]] = {
     "half_life": (0.005, 0.01, 0.02, 0.05, 0.1, 0.2),
     "shift": (0.0, 0.4, 0.7, 1.0, 1.3, 1.6),
-    "popularity": (0.0, 0.2, 0.4, 0.6),
+    "popularity": (0.0, 0.2, 0.4, 0.6, 1.0),  # 1: what towers without the logQ correction leave out
 }
 REPEAT_GRID: Final[Mapping[str, tuple[float, ...]]] = {
     "count": (0.0, 0.4, 0.8, 1.2, 1.6, 2.2, 3.0),
