@@ -256,7 +256,7 @@ def test_damaged_file_fails_its_run_alone(root: Path, damage: Callable[[Path], N
         (f"{EXPERIMENT}/{A}/metrics/loss", b"5 1.5"),
     ],
 )
-@pytest.mark.parametrize("ask", ["list", "marks", "read"])
+@pytest.mark.parametrize("ask", ["list", "marks", "take", "look", "read"])
 def test_file_that_is_just_being_written_is_read_again(
     root: Path, name: str, first: bytes | None, ask: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -280,10 +280,15 @@ def test_file_that_is_just_being_written_is_read_again(
         assert {run.run_id: run.status for run in tracking.list_runs()} == {A: "FINISHED", B: "FINISHED"}
     elif ask == "marks":
         assert {mark.run_id: mark.error for mark in tracking.read_marks()} == {A: "", B: ""}
+    elif ask == "take":
+        assert set(tracking.take_marks([A, B])) == {A, B}
+    elif ask == "look":
+        looks = {look.info.run_id: (look.info.status, look.shows) for look in tracking.look_at_runs([A, B])}
+        assert looks == {A: ("FINISHED", "curves"), B: ("FINISHED", "curves")}
     else:
         found = list(tracking.read_runs([A, B]))
         assert sorted(run.info.run_id for run in found if isinstance(run, RawRun)) == [A, B]
-    assert told or (ask != "read" and "metrics" in name)
+    assert told or (ask not in ("read", "look") and "metrics" in name)
 
 
 def test_run_that_cannot_be_opened_is_lost_alone(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,12 +72,12 @@ class FolderTracking:
     def look_at_runs(self, run_ids: Iterable[str]) -> Iterator[Look]:
         """See the port. All points are read: the files have no summary."""
         for places, _ in self._find(run_ids):
-            for place in places:
-                found = self._try(place, partial(self._read, place, None, []))
+            by_id = {place.run_id: place for place in places}
+            for found in self._read_settled(places, self._read_alone):
                 if isinstance(found, RawRun):
                     yield _look(found)
                     continue
-                info, _ = self.layout.read_info(place)
+                info, _ = self.layout.read_info(by_id[found.run_id])
                 if info is not None:  # whoever reads it hears why it cannot be
                     yield Look(info=info, shows="values")
 
@@ -91,10 +91,9 @@ class FolderTracking:
         """The marks of these runs, as `read_marks` has them, by run id; of those that can be read."""
         marks = {}
         for places, _ in self._find(run_ids):
-            for place in places:
-                info, error = self.layout.read_info(place)
-                if info is not None and error is None:
-                    marks[info.run_id] = self._to_mark(place, info).mark
+            for found in self._read_settled(places, self._mark_batch):
+                if isinstance(found, RunMark):
+                    marks[found.run_id] = found.mark
         return marks
 
     def identify(self) -> StoreIdentity:
@@ -183,6 +182,19 @@ class FolderTracking:
                 yield LostRun(run_id=place.run_id, error=error)
             else:
                 yield self._try(place, partial(self._read, place, keys, owned.get(place.run_id, [])))
+
+    def _read_alone(self, places: Sequence[Place]) -> Iterator[RawRun | LostRun]:
+        """Without what logged models have of them."""
+        for place in places:
+            yield self._try(place, partial(self._read, place, None, []))
+
+    def _mark_batch(self, places: Sequence[Place]) -> Iterator[RunMark | LostRun]:
+        for place in places:
+            info, error = self.layout.read_info(place)
+            if info is None or error:
+                yield LostRun(run_id=place.run_id, error=error or self._none(place.run_id))
+            else:
+                yield self._to_mark(place, info)
 
     def _make_each(self, places: Sequence[Place], *, to: Callable[[Place, RawRun], T]) -> Iterator[T | LostRun]:
         for place in places:
