@@ -4,6 +4,7 @@ import math
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -289,6 +290,24 @@ def test_file_that_is_just_being_written_is_read_again(
         found = list(tracking.read_runs([A, B]))
         assert sorted(run.info.run_id for run in found if isinstance(run, RawRun)) == [A, B]
     assert told or (ask not in ("read", "look") and "metrics" in name)
+
+
+@pytest.mark.parametrize("kind", ["params", "tags"])
+def test_text_that_is_just_being_written_is_read_again(root: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Empty for a moment is not the value; one that stays empty is. All runs of a batch are waited for at once."""
+    for run_id in (A, B):
+        (root / EXPERIMENT / run_id / kind / "note").parent.mkdir(exist_ok=True)
+        (root / EXPERIMENT / run_id / kind / "note").write_text("")
+    waited: list[float] = []
+
+    def fill(seconds: float) -> None:
+        waited.append(seconds)
+        (root / EXPERIMENT / A / kind / "note").write_text("warm")
+
+    monkeypatch.setattr(time, "sleep", fill)
+    runs, lost = read(root)
+    assert {run_id: getattr(run, kind)["note"] for run_id, run in runs.items()} == {A: "warm", B: ""}
+    assert (lost, len(waited)) == ({}, 1)
 
 
 def test_run_that_cannot_be_opened_is_lost_alone(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

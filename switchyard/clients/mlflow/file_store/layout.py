@@ -30,8 +30,8 @@ KINDS: Final = ("metrics", "params", "tags")
 """A run's folders of keys."""
 _RUN_ID: Final = re.compile(r"[0-9a-f]{32}")
 SETTLE_SECONDS: Final = 0.25
-"""MLflow empties a file before it fills it. What could not be read is read once more after this time, which is waited
-once for all that were read together."""
+"""MLflow empties a file before it fills it. What could not be read is read once more after this time. It is waited once
+for all experiments, and once for all runs of a batch; `Layout.read_meta` waits for each file that is damaged."""
 _OF_ONE: Final = (NotFound, BadRecord, BadSetup, BadRequest)
 """What may be wrong with one file, while the others can be read."""
 

@@ -52,8 +52,8 @@ class FolderTracking:
         return f"FolderTracking({self.root})"
 
     def list_runs(self, *, experiments: Sequence[str] = ()) -> Iterator[TrackedRun]:
-        """Experiment by experiment. Of a damaged run its id, its experiment, what else can be read, and in the place of
-        its status why it cannot be: whoever adopts runs then says so."""
+        """Of a damaged run its id, its experiment, what else can be read, and in the place of its status why it cannot
+        be: whoever adopts runs then says so."""
         for _, info, error in self._list(experiments):
             yield msgspec.structs.replace(info, status=f"{UNREADABLE}{error}") if error else info
 
@@ -160,35 +160,39 @@ class FolderTracking:
         return place, *self.layout.read_info(place)
 
     def _read_settled(
-        self, places: Sequence[Place], read: Callable[[Sequence[Place]], Iterator[T | LostRun]]
+        self, places: Sequence[Place], read: Callable[[Sequence[Place], bool], Iterator[T | LostRun]]
     ) -> Iterator[T | LostRun]:
-        """What `read` makes of a batch; of those whose files are damaged, what it makes of them a moment later."""
+        """What `read` makes of a batch; of those whose files are damaged, what it makes of them a moment later. `read`
+        is told whether this is that moment: what is empty then is meant to be."""
         by_id = {place.run_id: place for place in places}
         odd = []
-        for found in read(places):
+        for found in read(places, False):
             if isinstance(found, LostRun) and isinstance(found.error, BadRecord):
                 odd.append(by_id[found.run_id])
             else:
                 yield found
         if odd:
             time.sleep(SETTLE_SECONDS)
-            yield from read(odd)
+            yield from read(odd, True)
 
-    def _read_batch(self, places: Sequence[Place], *, keys: Keys | None) -> Iterator[RawRun | LostRun]:
+    def _read_batch(
+        self, places: Sequence[Place], is_settled: bool, *, keys: Keys | None
+    ) -> Iterator[RawRun | LostRun]:
         owned, odd = self._read_owned(places)
         for place in places:
             error = odd.get(place.run_id)
             if error:
                 yield LostRun(run_id=place.run_id, error=error)
             else:
-                yield self._try(place, partial(self._read, place, keys, owned.get(place.run_id, [])))
+                of_models = owned.get(place.run_id, [])
+                yield self._try(place, partial(self._read, place, keys, of_models, is_settled=is_settled))
 
-    def _read_alone(self, places: Sequence[Place]) -> Iterator[RawRun | LostRun]:
+    def _read_alone(self, places: Sequence[Place], is_settled: bool) -> Iterator[RawRun | LostRun]:
         """Without what logged models have of them."""
         for place in places:
-            yield self._try(place, partial(self._read, place, None, []))
+            yield self._try(place, partial(self._read, place, None, [], is_settled=is_settled))
 
-    def _mark_batch(self, places: Sequence[Place]) -> Iterator[RunMark | LostRun]:
+    def _mark_batch(self, places: Sequence[Place], _: bool) -> Iterator[RunMark | LostRun]:
         for place in places:
             info, error = self.layout.read_info(place)
             if info is None or error:
@@ -196,9 +200,14 @@ class FolderTracking:
             else:
                 yield self._to_mark(place, info)
 
-    def _make_each(self, places: Sequence[Place], *, to: Callable[[Place, RawRun], T]) -> Iterator[T | LostRun]:
+    def _make_each(
+        self, places: Sequence[Place], is_settled: bool, *, to: Callable[[Place, RawRun], T]
+    ) -> Iterator[T | LostRun]:
+        def make(place: Place) -> T:
+            return to(place, self._read(place, None, [], is_settled=is_settled))
+
         for place in places:
-            yield self._try(place, lambda place=place: to(place, self._read(place, None, [])))  # type: ignore[misc]
+            yield self._try(place, partial(make, place))
 
     def _find(self, run_ids: Iterable[str]) -> Iterator[tuple[list[Place], list[LostRun]]]:
         """The places of a batch of runs, and those that are not there. Names are listed once, and again where one is
@@ -224,7 +233,9 @@ class FolderTracking:
         except SwitchyardError as err:
             return LostRun(run_id=place.run_id, error=err)
 
-    def _read(self, place: Place, keys: Keys | None, owned: list[OwnedPoint]) -> RawRun:
+    def _read(self, place: Place, keys: Keys | None, owned: list[OwnedPoint], *, is_settled: bool) -> RawRun:
+        """Raises: BadRecord: a file is damaged, or, unless `is_settled`, a param or tag is empty: it may have a text a
+        moment later."""
         info, error = self.layout.read_info(place)
         if info is None:
             raise self._none(place.run_id)
@@ -238,6 +249,8 @@ class FolderTracking:
         }
         params, tags = (self.layout.list_files(place.folder, kind) for kind in ("params", "tags"))
         texts = self._read_all(place, self.layout.read_text, [*params.values(), *tags.values()])
+        if empty := [] if is_settled else [uri for uri, text in texts.items() if not text]:
+            raise BadRecord(empty[0], ["it is empty: MLflow may just be writing it"])
         read = partial(self._read_metric, {uri: key for key, uri in metrics.items()})
         points = self._read_all(place, read, list(metrics.values()))
         on_data = [point for _, found in points.values() for point in found]
