@@ -17,7 +17,7 @@ class InBatchSoftmax(keras.layers.Layer):
     often as negatives. A j that is the same product as i ("accidental hit") is masked: it is no wrong answer.
 
     Source: Yi et al., "Sampling-bias-corrected neural modeling for large corpus item recommendations", RecSys 2019,
-    section 3; the temperature is section 5.1's. keras-rs 0.4's RemoveAccidentalHits is not used: it adds 1e-40.
+    for the correction and the temperature. keras-rs 0.4's RemoveAccidentalHits is not used: it adds 1e-40.
 
     Args:
         temperature: above 0; the smaller, the more the nearest wrong answers count.

@@ -147,6 +147,9 @@ def _read_purchases(folder: Path, candidate: Tower, repeat: Repeat | None, probl
         problems += wrong
         return None
     counts = columns["count"].to_numpy()
+    if counts.min() < 1:  # before its logarithm is taken
+        problems.append(f"{PURCHASES}: every count must be at least 1; the smallest is {counts.min()}")
+        return None
     repeats = None
     if repeat is not None:
         last_us = columns["last_at"].cast(pa.timestamp("us"), safe=False).cast(pa.int64()).to_numpy()
@@ -164,9 +167,6 @@ def _to_purchases(
 ) -> Purchases | None:
     import pyarrow.compute as pa_compute  # slow to load, and most models have no purchases
 
-    if counts.min() < 1:
-        problems.append(f"{PURCHASES}: every count must be at least 1; the smallest is {counts.min()}")
-        return None
     known = pa.array(candidate.ids, products.type)
     found = pa_compute.index_in(products, value_set=known)
     if found.null_count:

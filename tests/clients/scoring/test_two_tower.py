@@ -110,6 +110,15 @@ def test_own_products_count_by_how_often_and_how_long_ago_they_were_bought(folde
     assert model.recommend("b0", 4, without_bought=True).product_ids == ("p2", "p0", "p1")
 
 
+def test_a_count_below_1_is_refused_before_it_counts(folder: Path) -> None:
+    """No logarithm of a negative number is taken, which would warn or end in NaN."""
+    write_blend(folder)
+    tables = {"purchases": to_purchases(("b0", "p3", -5))}
+    write_score(folder, tables, json.dumps(BLEND | {"prior": 0.0, "repeat": REPEAT}))
+    with pytest.raises(BadRecord, match="every count must be at least 1; the smallest is -5"):
+        open_model(folder)
+
+
 def test_a_stranger_to_a_blended_model_gets_what_sells_of_late(folder: Path) -> None:
     """By the share in prior.parquet, not by the prior; and the model says so."""
     write_blend(folder)
