@@ -38,6 +38,9 @@ DELETED: Final = (
 SWEPT: Final = (Kind.SECRET,)
 """What a deletion leaves empty until a delay is over: deleted before, it would take its versions with it at once."""
 
+FINAL_BACKUP_DAYS: Final = 30
+"""For which an instance's final backup is kept at least."""
+
 
 class Act(msgspec.Struct, frozen=True, kw_only=True):
     """One outside effect."""
@@ -102,6 +105,13 @@ def is_replica(resource: Resource) -> bool:
     """True for an instance that follows another one. Source: `masterInstanceName` of the sqladmin API's
     DatabaseInstance."""
     return bool(resource.description.get("masterInstanceName"))
+
+
+def to_final_backup_days(resource: Resource) -> int:
+    """How long the final backup of an instance is kept: as long as its own settings say, and `FINAL_BACKUP_DAYS` at
+    least. Source: `finalBackupConfig` of the sqladmin API's Settings."""
+    final = resource.description.get("settings", {}).get("finalBackupConfig", {})
+    return max(FINAL_BACKUP_DAYS, int(final.get("retentionDays") or 0))
 
 
 def list_replicas(resource: Resource) -> tuple[str, ...]:

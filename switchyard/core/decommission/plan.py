@@ -8,7 +8,14 @@ import msgspec
 from switchyard.core.decommission.databases import Databases, list_database_refusals
 from switchyard.core.decommission.gates import to_terraform_change
 from switchyard.core.decommission.inventory import Inventory
-from switchyard.core.decommission.order import PREPARED, STOPPED, is_replica, list_deletions, list_open_guards
+from switchyard.core.decommission.order import (
+    PREPARED,
+    STOPPED,
+    is_replica,
+    list_deletions,
+    list_open_guards,
+    to_final_backup_days,
+)
 from switchyard.core.decommission.resources import Activity, Cost, Kind, Resource
 from switchyard.core.decommission.rules import Rules, to_approved_digest
 from switchyard.core.decommission.states import MOVES
@@ -37,7 +44,7 @@ _WORDS: Final[Mapping[Kind, Words]] = {
         prepare="a backup now; backups are kept when the instance is deleted",
         stop="activation policy NEVER",
         delete="with its databases; a final backup is taken",
-        back="for 30 days from the final backup, into an instance that is made again",
+        back="for {days} days from the final backup, into an instance that is made again",
     ),
     Kind.BUILD_TRIGGER: Words(
         stop="disabled", delete="", back="never by Google Cloud; undo makes it again from its saved description"
@@ -184,7 +191,7 @@ def _to_line(resource: Resource, inventory: Inventory, cost: str) -> PlanLine:
         prepare=words.prepare if resource.kind in PREPARED and not is_replica(resource) else "",
         stop=words.stop if resource.kind in STOPPED else "",
         delete=words.delete,
-        back=words.back,
+        back=words.back.format(days=to_final_backup_days(resource)),
         cost=cost,
         guards=list_open_guards(resource, inventory),
         managed=to_terraform_change(resource.kind, resource.name)

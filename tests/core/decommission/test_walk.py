@@ -19,7 +19,7 @@ from switchyard.core.decommission.plan import to_plan, to_text
 from switchyard.core.decommission.progress import Progress, Proof, find_surprise
 from switchyard.core.decommission.record import to_json as record_to_json
 from switchyard.core.decommission.record import to_markdown, to_record
-from switchyard.core.decommission.resources import Activity, Cost, Kind, Resource
+from switchyard.core.decommission.resources import Activity, Cost, Found, Kind, Resource
 from switchyard.core.decommission.rows import Step, Walk
 from switchyard.core.decommission.states import MOVES, State, next_state
 from switchyard.core.errors import BadRecord, BadRequest, NotFound
@@ -257,6 +257,16 @@ def test_the_plan_says_of_each_resource_what_is_done_and_how_it_comes_back() -> 
     ):
         assert said in text
     assert {line.name for line in plan.lines} == {one.name for one in inventory.resources}
+
+
+def test_the_plan_says_how_long_this_instances_final_backup_is_kept() -> None:
+    """As its own settings say, where that is longer than ours."""
+    for days, said in ((365, 365), (7, 30)):
+        settings = {"settings": {"finalBackupConfig": {"enabled": True, "retentionDays": days}}}
+        instance = msgspec.structs.replace(make_resource(Kind.SQL_INSTANCE, INSTANCE), description=settings)
+        found = Found(kind=Kind.SQL_INSTANCE, resources=(instance,), listed=1, places=("global",))
+        (line,) = to_plan(msgspec.structs.replace(INVENTORY, found=(found,)), RULES).lines
+        assert line.back.startswith(f"for {said} days")
 
 
 WALK = Walk(name="mlflow", walk=1, state=State.GONE, since=NOW, by="ann", inventory=DIGEST, rules=RULES, revision=9)

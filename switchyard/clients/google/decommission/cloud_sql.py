@@ -20,7 +20,7 @@ from switchyard.clients.google.decommission.matching import (
     over,
 )
 from switchyard.clients.google.decommission.permissions import Permissions
-from switchyard.core.decommission.order import is_replica
+from switchyard.core.decommission.order import is_replica, to_final_backup_days
 from switchyard.core.decommission.resources import (
     Activity,
     Found,
@@ -33,7 +33,6 @@ from switchyard.core.decommission.resources import (
 )
 from switchyard.core.errors import BadRequest, NotFound, StaleWrite, TryAgain
 
-FINAL_BACKUP_DAYS: Final = 30
 PREPARED_BY: Final = "switchyard decommission"
 """In the description of our backups: a second call finds the first one's by it."""
 _NEEDED: Final = (
@@ -43,10 +42,8 @@ _NEEDED: Final = (
 )  # fmt: skip
 _NOT_RUNNING: Final = "instance is not running"
 """Source: https://github.com/turbot/steampipe-plugin-gcp/issues/243 (the whole answer, 400)."""
-_KEEPING: Final = {
-    "retainBackupsOnDelete": True,
-    "finalBackupConfig": {"enabled": True, "retentionDays": FINAL_BACKUP_DAYS},
-}
+_KEEPING: Final = ("retainBackupsOnDelete", "finalBackupConfig")
+"""The settings without which a deletion takes the backups with it."""
 _REPLICATED: Final = ("region", "databaseVersion", "instanceType", "settings", "diskEncryptionConfiguration")
 """What a replica is made again with."""
 
@@ -135,7 +132,7 @@ class CloudSql:
             return backing_up
         if not _keeps_backups(now):
             check_unchanged(resource, now)
-            self._wait(self._patch(now, "keep the backups of", _KEEPING))
+            self._wait(self._patch(now, "keep the backups of", _to_keeping(now)))
         before = {backup["name"] for backup in resource.parts.get("backups", ())}  # an earlier walk's are too old
         ours = (backup for backup in self._list_backups(now.name) if _is_ours(backup) and backup["name"] not in before)
         if any(backup.get("state") != "FAILED" for backup in ours):
@@ -192,7 +189,7 @@ class CloudSql:
         project, short = _split(now.name)
         final: dict[str, Any] = {
             "enableFinalBackup": True,
-            "finalBackupTtlDays": str(FINAL_BACKUP_DAYS),
+            "finalBackupTtlDays": str(to_final_backup_days(now)),
             "finalBackupDescription": f"{PREPARED_BY}: the last of {now.name}",
         }
         with looked_at_again(now.name):
@@ -384,6 +381,12 @@ def _keeps_backups(resource: Resource) -> bool:
     settings = resource.description.get("settings", {})
     final = settings.get("finalBackupConfig", {})
     return bool(settings.get("retainBackupsOnDelete") and final.get("enabled"))
+
+
+def _to_keeping(resource: Resource) -> dict[str, Any]:
+    """All backups, and a final one for as long as was asked for, if that is longer than our least."""
+    final = {"enabled": True, "retentionDays": to_final_backup_days(resource)}
+    return dict(zip(_KEEPING, (True, final), strict=True))
 
 
 def _is_ours(backup: Mapping[str, Any]) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import msgspec
 import pytest
@@ -95,6 +96,23 @@ def test_backups_outlive_the_instance(project: Project, open_cloud: Opening) -> 
     assert timedelta(days=29) < until - project.world.now <= timedelta(days=30)
     deletes = [call for call in project.world.log if call.method.id == "sql.instances.delete"]
     assert [call.one("enableFinalBackup") for call in deletes] == ["true"]
+
+
+@pytest.mark.parametrize(("settings", "days"), [
+    ({"retainBackupsOnDelete": True, "finalBackupConfig": {"enabled": True, "retentionDays": 365}}, 365),
+    ({"finalBackupConfig": {"enabled": False, "retentionDays": 90}}, 90),
+    ({"retainBackupsOnDelete": True, "finalBackupConfig": {"enabled": True, "retentionDays": 7}}, 30),
+])  # fmt: skip
+def test_a_final_backup_is_kept_as_long_as_the_instance_asks(
+    project: Project, open_cloud: Opening, settings: dict[str, Any], days: int
+) -> None:
+    """And 30 days at least; neither the preparation nor the deletion shortens it."""
+    cloud = open_cloud(Kind.SQL_INSTANCE)
+    project.sql.instances["mlflow-db"]["settings"] |= settings
+    saved = walk(cloud, INSTANCE, "prepare", "delete")
+    until = next(one.until for one in cloud.list_kept(saved) if one.what.startswith("final"))
+    assert until is not None
+    assert timedelta(days=days - 1) < until - project.world.now <= timedelta(days=days)
 
 
 def test_a_failed_backup_is_no_backup(project: Project, open_cloud: Opening) -> None:
