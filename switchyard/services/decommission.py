@@ -5,6 +5,7 @@ things are done in order.py.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Final
 
@@ -95,7 +96,9 @@ def plan(site: Site, name: str, sought: Sought, rules: Rules, *, by: str, dry_ru
     if problems := list_problems(site, inventory, rules):
         raise BadRequest(" ".join(problems))
     now = site.clock()
-    costs = read_costs(site.clouds, inventory.resources, now - timedelta(days=COST_DAYS), now) or []
+    costs: Sequence[Cost] = ()
+    with suppress(BadRecord):  # an export that was made just now has no row yet: what all costs is not known
+        costs = read_costs(site.clouds, inventory.resources, now - timedelta(days=COST_DAYS), now) or ()
     others = Others(users=list_users(site, inventory), databases=list_databases(site, inventory))
     made = to_plan(inventory, rules, costs, others)
     uri = to_inventory_uri(rules.folder_uri, made.digest)

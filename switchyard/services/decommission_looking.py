@@ -324,7 +324,11 @@ def read_cost_evidence(site: Site, inventory: Inventory, against: Against, delet
     until = max(since, datetime(now.year, now.month, now.day, tzinfo=UTC))
     kept = {one.name: site.clouds.kinds[one.kind].list_kept(one) for one in inventory.resources}
     billed = list_billed(inventory, kept)
-    costs = read_costs(site.clouds, billed, since, until) if until > since else None
+    costs, problem = None, ""
+    try:
+        costs = read_costs(site.clouds, billed, since, until) if until > since else None
+    except (BadSetup, NotFound, BadRecord) as err:  # the gate says so
+        problem = to_message(err)
     return CostEvidence(
         inventory=against.inventory,
         read_at=now,
@@ -333,6 +337,7 @@ def read_cost_evidence(site: Site, inventory: Inventory, against: Against, delet
         until=until,
         query=site.clouds.costs.to_query(billed, since, until),
         was_asked=costs is not None,
+        problem=problem,
         costs=tuple(costs or ()),
         expected=tuple(dict.fromkeys(one.name for of_one in kept.values() for one in of_one if one.name)),
         waiting=tuple(
@@ -343,11 +348,8 @@ def read_cost_evidence(site: Site, inventory: Inventory, against: Against, delet
 
 
 def read_costs(clouds: Clouds, resources: Sequence[Resource], since: datetime, until: datetime) -> list[Cost] | None:
-    """None: no billing export answers."""
-    try:
-        return list(clouds.costs.read(resources, since, until))
-    except (BadSetup, NotFound):
-        return None
+    """None: no billing export is named. Raises: as `CloudCosts.read`: one is, and does not answer."""
+    return list(clouds.costs.read(resources, since, until)) if clouds.costs.is_named else None
 
 
 def _list_services(inventory: Inventory) -> list[Resource]:

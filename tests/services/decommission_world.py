@@ -314,11 +314,18 @@ class FakeCosts:
     """`CloudCosts`."""
 
     costs: list[Cost] | None = None
+    error: Exception | None = None
+
+    @property
+    def is_named(self) -> bool:
+        return self.costs is not None or self.error is not None
 
     def to_query(self, resources: Sequence[Resource], since: datetime, until: datetime) -> str:
         return f"SELECT cost OF {len(resources)}"
 
     def read(self, resources: Sequence[Resource], since: datetime, until: datetime) -> tuple[Cost, ...]:
+        if self.error is not None:
+            raise self.error
         if self.costs is None:
             raise BadSetup("no billing export is named: set BILLING_EXPORT_TABLE")
         return tuple(self.costs)

@@ -765,6 +765,36 @@ def test_costs_are_compared_after_seven_full_days(world: World) -> None:
     assert msgspec.json.decode(Path(files[1].removeprefix("file://")).read_bytes())["state"] == "cost checked"
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        BadSetup("bigquery.jobs.create is missing"),
+        NotFound("there is no table bill"),
+        BadRecord("the billing export bill", ["has no row at all"]),
+    ],
+)
+def test_a_billing_export_that_does_not_answer_is_not_one_that_no_one_named(world: World, error: Exception) -> None:
+    """The reason refuses the last state, and a look of one's own does not take its place."""
+    world.plan()
+    world.go(State.GONE)
+    world.now += timedelta(days=9)
+    world.costs.error = error
+    (said,) = world.next(costs_seen=True).refusals
+    assert said.startswith("The billing export does not answer: ")
+    assert str(error) in said
+    world.costs.error = None
+    assert world.next(costs_seen=True).state is State.COST_CHECKED
+
+
+def test_a_plan_does_not_hide_that_its_billing_export_may_not_be_read(world: World) -> None:
+    """One without a row is so young that it knows no costs; the plan is made without them."""
+    world.costs.error = BadSetup("bigquery.jobs.create is missing")
+    with pytest.raises(BadSetup, match="is missing"):
+        world.plan()
+    world.costs.error = BadRecord("the billing export bill", ["has no row at all"])
+    assert {line.cost for line in world.plan().plan.lines} == {""}
+
+
 @pytest.mark.parametrize("state", [State.INVENTORY, State.GONE])
 def test_a_bill_that_was_looked_at_too_early_was_not_looked_at(world: World, state: State) -> None:
     """Before anything was deleted, or before the full days are over."""

@@ -111,11 +111,16 @@ class CloudUsers(Protocol):
 class CloudCosts(Protocol):
     """What resources cost, from a billing export."""
 
+    @property
+    def is_named(self) -> bool:
+        """False where no export is named at all; one that may not be read, or is not there, is named."""
+
     def to_query(self, resources: Sequence[Resource], since: datetime, until: datetime) -> str:
         """The query, for a person who asks the export."""
 
     def read(self, resources: Sequence[Resource], since: datetime, until: datetime) -> tuple[Cost, ...]:
-        """The same query's answer. Raises: BadSetup: no export is named; NotFound: it has no such table."""
+        """The same query's answer. Raises: BadSetup: no export is named, or it may not be read; NotFound: there is no
+        such table."""
 
 
 @dataclass(frozen=True)

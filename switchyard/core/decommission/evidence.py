@@ -208,6 +208,7 @@ class CostEvidence(Evidence, frozen=True, kw_only=True, tag="cost"):
     until: datetime
     query: str
     was_asked: bool  # a billing export is named, and answered
+    problem: str = ""  # why the one that is named did not answer
     costs: tuple[Cost, ...] = ()
     expected: tuple[str, ...] = ()  # by name: what is kept on purpose, and billed; a backup, not its instance
     kept: tuple[tuple[str, tuple[str, ...]], ...] = ()  # by resource: in words, what is kept of it

@@ -48,6 +48,11 @@ class Costs:
         self._pause = pause
         self._patience_s = patience_s
 
+    @property
+    def is_named(self) -> bool:
+        """See the port."""
+        return bool(self._table)
+
     def to_query(self, resources: Sequence[Resource], since: datetime, until: datetime) -> str:
         """See the port. Costs after credits. The export may name a resource in full or by its short name."""
         in_full = ", ".join(_quote(name) for resource in resources for name in _to_global_names(resource))
