@@ -313,7 +313,7 @@ class _Next:
                 found[name] = read_gone_evidence(site, inventory, against)
             case "cost":
                 deleted_at = progress.find_last("delete") or site.clock()
-                found[name] = read_cost_evidence(site, inventory, against, deleted_at)
+                found[name] = read_cost_evidence(site, inventory, progress, against, deleted_at)
 
     def _drill(self, found: EvidenceSet, against: Against) -> DrillEvidence | None:
         """The drill of before, while it passes; else a new one, which a dry run leaves out."""

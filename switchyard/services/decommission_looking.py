@@ -317,12 +317,16 @@ def _find_now(cloud: Cloud, had: Found, inventory: Inventory) -> FoundNow:
     )
 
 
-def read_cost_evidence(site: Site, inventory: Inventory, against: Against, deleted_at: datetime) -> CostEvidence:
-    """What was paid for each resource in the full days since the last deletion."""
+def read_cost_evidence(
+    site: Site, inventory: Inventory, progress: Progress, against: Against, deleted_at: datetime
+) -> CostEvidence:
+    """What was paid for each resource in the full days since the last deletion. What was kept then costs something in
+    these days, also where it is over by now: a soft delete, a delay."""
     now = site.clock()
     since = to_midnight_after(deleted_at)
     until = max(since, datetime(now.year, now.month, now.day, tzinfo=UTC))
-    kept = {one.name: site.clouds.kinds[one.kind].list_kept(one) for one in inventory.resources}
+    now_kept = {one.name: site.clouds.kinds[one.kind].list_kept(one) for one in inventory.resources}
+    kept = {name: (*of_one, *progress.list_kept(name)) for name, of_one in now_kept.items()}
     billed = list_billed(inventory, kept)
     costs, problem = None, ""
     try:
@@ -341,9 +345,11 @@ def read_cost_evidence(site: Site, inventory: Inventory, against: Against, delet
         costs=tuple(costs or ()),
         expected=tuple(dict.fromkeys(one.name for of_one in kept.values() for one in of_one if one.name)),
         waiting=tuple(
-            (one.name, kept[one.name]) for one in inventory.resources if one.kind in SWEPT and kept[one.name]
+            (one.name, tuple(now_kept[one.name]))
+            for one in inventory.resources
+            if one.kind in SWEPT and now_kept[one.name]
         ),
-        kept=tuple((name, tuple(one.what for one in of_one)) for name, of_one in kept.items() if of_one),
+        kept=tuple((name, tuple(dict.fromkeys(one.what for one in of_one))) for name, of_one in kept.items() if of_one),
     )
 
 

@@ -17,6 +17,7 @@ from switchyard.core.decommission.resources import (
     Caller,
     Cost,
     Found,
+    Kept,
     Kind,
     Operation,
     Progress,
@@ -29,7 +30,7 @@ from switchyard.core.decommission.users import Need
 from switchyard.core.errors import BadRecord, BadRequest, BadSetup, NotFound, StaleWrite, TryAgain
 from switchyard.services import decommission
 from switchyard.services.decommission_looking import take_inventory
-from tests.core.decommission.world import ACCOUNT, INSTANCE, NAMES, REGION, SECRET, SERVICE, SOUGHT, VARIABLE
+from tests.core.decommission.world import ACCOUNT, BUCKET, INSTANCE, NAMES, REGION, SECRET, SERVICE, SOUGHT, VARIABLE
 from tests.services.decommission_world import OTHERS, START, FakeCloud, World
 
 
@@ -763,6 +764,22 @@ def test_costs_are_compared_after_seven_full_days(world: World) -> None:
     assert "365.00 EUR a year" in text
     assert "Approved by: ann (typed)" in text
     assert msgspec.json.decode(Path(files[1].removeprefix("file://")).read_bytes())["state"] == "cost checked"
+
+
+def test_what_was_kept_after_the_deletion_may_have_cost_something(world: World) -> None:
+    """A soft delete is over when the bill is read, and its days are in it. What was kept under another name is for a
+    person to tell."""
+    bucket = Kept(what="bucket mlflow-artifacts", state="SOFT_DELETED", name=BUCKET)
+    world.google.kept = {BUCKET: [bucket], SECRET: [Kept(what="version 1", state="DISABLED", name=f"{SECRET}/1")]}
+    world.plan()
+    world.go(State.GONE)
+    world.google.kept[BUCKET], world.google.kept[SECRET] = [], []
+    world.now += timedelta(days=9)
+    world.costs.costs = [Cost(resource=BUCKET, amount=0.03, currency="EUR")]
+    assert world.next(dry_run=True).refusals == ()
+    world.costs.costs = [Cost(resource=SECRET, amount=0.03, currency="EUR")]
+    assert "Of it are kept, or were: version 1" in world.next().refusals[0]
+    assert world.next(costs_seen=True).state is State.COST_CHECKED
 
 
 @pytest.mark.parametrize(

@@ -210,8 +210,8 @@ class CostEvidence(Evidence, frozen=True, kw_only=True, tag="cost"):
     was_asked: bool  # a billing export is named, and answered
     problem: str = ""  # why the one that is named did not answer
     costs: tuple[Cost, ...] = ()
-    expected: tuple[str, ...] = ()  # by name: what is kept on purpose, and billed; a backup, not its instance
-    kept: tuple[tuple[str, tuple[str, ...]], ...] = ()  # by resource: in words, what is kept of it
+    expected: tuple[str, ...] = ()  # by name: what is or was kept on purpose, and billed; a backup, not its instance
+    kept: tuple[tuple[str, tuple[str, ...]], ...] = ()  # by resource: in words, what is or was kept of it
     waiting: tuple[tuple[str, tuple[Kept, ...]], ...] = ()  # what is to be swept, and is not empty yet
 
 

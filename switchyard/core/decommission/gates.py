@@ -525,8 +525,8 @@ def _say_kept_of(kept: Sequence[str]) -> str:
     if not kept:
         return ""
     return (
-        f" Of it are kept: {_list(kept)}. Where the report shows that only these cost something, run: switchyard "
-        "decommission next --costs-seen"
+        f" Of it are kept, or were: {_list(kept)}. Where the report shows that only these cost something, run: "
+        "switchyard decommission next --costs-seen"
     )
 
 

@@ -132,6 +132,14 @@ class Progress:
                 return found
         return None
 
+    def list_kept(self, resource: str) -> tuple[Kept, ...]:
+        """What was kept of it when its last deletion was read back: some of that is over by now. Empty: it was not
+        deleted."""
+        for step in reversed(self.steps):
+            if (step.act, step.resource, step.outcome) == ("delete", resource, "done"):
+                return msgspec.json.decode(step.proof or "{}", type=Proof).kept
+        return ()
+
     def find_last(self, verb: Verb) -> datetime | None:
         """When the last act of that verb was done; None: none was."""
         return max((s.at for s in self.steps if s.act == verb and s.outcome == "done"), default=None)

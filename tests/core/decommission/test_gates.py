@@ -387,7 +387,7 @@ def test_only_what_is_kept_by_name_may_cost() -> None:
     found = change("cost", costs=(of_backup, of_instance), expected=(backup,), kept=kept)
     (refusal,) = check(State.COST_CHECKED, found, make_against())
     assert refusal.startswith(f"{INSTANCE} still cost 0.40 EUR")
-    assert f"Of it are kept: {FINAL.what}. Where the report" in refusal
+    assert f"Of it are kept, or were: {FINAL.what}. Where the report" in refusal
     seen = make_against(msgspec.structs.replace(RULES, costs_seen=True))
     assert check(State.COST_CHECKED, found, seen) == ()
     found = change("cost", costs=(of_instance,), expected=(backup,))
