@@ -5,7 +5,6 @@ things are done in order.py.
 """
 
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Final
 
@@ -53,7 +52,7 @@ from switchyard.core.decommission.sealing import to_json as values_to_json
 from switchyard.core.decommission.states import MOVES, EvidenceName, State, next_state
 from switchyard.core.decommission.users import HURT_BY, list_hurt
 from switchyard.core.decommission.users import list_refusals as list_user_refusals
-from switchyard.core.errors import BadRecord, BadRequest, NotFound
+from switchyard.core.errors import BadRecord, BadRequest, BadSetup, NotFound, to_message
 from switchyard.core.ports import ABSENT, ANY
 from switchyard.services.decommission_acts import Acting, Refused, Still, is_account
 from switchyard.services.decommission_looking import (
@@ -97,10 +96,13 @@ def plan(site: Site, name: str, sought: Sought, rules: Rules, *, by: str, dry_ru
         raise BadRequest(" ".join(problems))
     now = site.clock()
     costs: Sequence[Cost] = ()
-    with suppress(BadRecord):  # an export that was made just now has no row yet: what all costs is not known
+    unknown = ""
+    try:
         costs = read_costs(site.clouds, inventory.resources, now - timedelta(days=COST_DAYS), now) or ()
+    except (BadSetup, NotFound, BadRecord) as err:  # an export that was made just now has no table yet
+        unknown = to_message(err)
     others = Others(users=list_users(site, inventory), databases=list_databases(site, inventory))
-    made = to_plan(inventory, rules, costs, others)
+    made = to_plan(inventory, rules, costs, others, costs_unknown=unknown)
     uri = to_inventory_uri(rules.folder_uri, made.digest)
     if dry_run:
         return Planned(plan=made, walk=None, inventory_uri=uri, is_new=False)

@@ -117,6 +117,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     lines: tuple[PlanLine, ...]
     states: tuple[tuple[str, str], ...]  # each state to come, and what holds it up
     folder_uri: str
+    costs_unknown: str = ""  # why the billing export that is named did not answer
 
     @property
     def held(self) -> int:
@@ -129,6 +130,8 @@ def to_plan(
     rules: Rules,
     costs: Sequence[Cost] = (),
     others: Others = Others(),  # noqa: B008 - frozen
+    *,
+    costs_unknown: str = "",
 ) -> Plan:
     """What `switchyard decommission next` will do, state by state."""
     paid = {cost.resource: f"{cost.amount:.2f} {cost.currency}" for cost in costs}
@@ -148,6 +151,7 @@ def to_plan(
         ),
         states=tuple((state.value, move.stops) for state, move in MOVES.items()),
         folder_uri=rules.folder_uri,
+        costs_unknown=costs_unknown,
     )
 
 
@@ -167,6 +171,8 @@ def to_text(plan: Plan) -> str:
         lines += [f"  ! used     {user}" for user in line.users]
         lines += [f"  ! also     {database}" for database in line.databases]
         lines.append("")
+    if plan.costs_unknown:
+        lines += [f"What it costs is not known: the billing export does not answer: {plan.costs_unknown}", ""]
     stops = sum(bool(line.stop) and line.is_active for line in plan.lines)
     lines.append(
         f"Plan: {stops} to stop, {len(plan.lines)} to delete, {plan.held} held by a guard, a user or Terraform."
