@@ -4,6 +4,7 @@ name its instance or bucket, and are not of the plan themselves.
 An adapter lists what everything in the project needs (`Need`); which of that the plan would break is decided here.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Final, Literal
 
@@ -29,6 +30,11 @@ _DEFAULT_ACCOUNT: Final = "-compute@developer.gserviceaccount.com"
 """Runs what names no account. Source: https://cloud.google.com/run/docs/securing/service-identity and
 https://cloud.google.com/build/docs/cloud-build-service-account-updates"""
 
+_SECRET: Final = re.compile(r"projects/[^/\s\"']+/secrets/[\w-]+")
+_NAME: Final = re.compile(r"(?=.*[-_.\d]).{6,}")
+_ID: Final = 15
+"""Digits of an account's unique id at least: Google's have 21."""
+
 
 class Need(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that a service, job, worker pool or trigger needs."""
@@ -37,7 +43,7 @@ class Need(msgspec.Struct, frozen=True, kw_only=True):
     sort: Sort
     how: How
     name: str  # as it names it: e-mail, secret, connection name, bucket; of a variable its value
-    kind: Kind | None = None  # of what is needed; None: a variable's value, which may name anything
+    kind: Kind | None = None  # of what is needed; None: a value or arguments, which may name anything
     variable: str = ""
     revision: str = ""  # an older one that gets traffic; empty: as it is deployed next
 
@@ -106,7 +112,7 @@ def say_user(used: UsedBy) -> str:
         "mounts": f"mounts {what} as files",
         "reads in": f"reads {what} in {f'variable {used.variable}' if used.variable else 'its configuration'}",
         "connects to": f"connects to {what}",
-        "names in": f"names {what} in variable {used.variable}",
+        "names in": f"names {what} in {f'variable {used.variable}' if used.variable else 'its configuration'}",
     }[used.how]
     who = f"{used.sort.capitalize()} {used.by}"
     if used.revision:
@@ -134,6 +140,8 @@ def _to_remedy(used: UsedBy) -> str:
         return (
             f"Let the plan take it out (--variables {used.variable}), or: {update} --remove-env-vars {used.variable}."
         )
+    if used.how == "names in":
+        return f"Take it out of its arguments: {update} --args <those that stay>."
     if used.kind is Kind.SECRET:
         return f"Give it another secret: {update} --update-secrets <its path>=<another>:latest."
     if used.kind is Kind.SQL_INSTANCE:
@@ -145,7 +153,7 @@ def _is_meant(resource: Resource, need: Need) -> bool:
     """Whether that is what is needed."""
     short = resource.name.rpartition("/")[2]
     if need.kind is None:
-        return _is_named(resource, short, need.name)
+        return _is_named(resource, short, need.name) or (bool(need.variable) and _is_bare(resource, short, need.name))
     if need.kind is not resource.kind:
         return False
     if resource.kind is Kind.SERVICE_ACCOUNT:
@@ -155,7 +163,7 @@ def _is_meant(resource: Resource, need: Need) -> bool:
         return _is_secret(resource.name, need.name)
     if resource.kind is Kind.SQL_INSTANCE:
         return need.name in (_to_connection(resource), short)
-    return need.name.removeprefix("gs://").partition("/")[0] == short
+    return need.name.removeprefix("gs://").removeprefix("https://storage.googleapis.com/").partition("/")[0] == short
 
 
 def _is_secret(full: str, named: str) -> bool:
@@ -163,22 +171,44 @@ def _is_secret(full: str, named: str) -> bool:
     parts, wanted = named.split("/"), full.split("/")
     if len(parts) < 4:
         return parts[-1] == wanted[3]
-    return parts[3] == wanted[3] and (parts[1] == wanted[1] or parts[1].isdigit())
+    return parts[3] == wanted[3] and _may_be_project(parts[1], wanted[1])
+
+
+def _may_be_project(named: str, project: str) -> bool:
+    """A number and a substitution (``$PROJECT_ID``, ``${_PROJECT}``) may be any."""
+    return named == project or named.isdigit() or named.startswith("$")
 
 
 def _is_named(resource: Resource, short: str, value: str) -> bool:
-    """Whether a variable's value has its address in it."""
+    """Whether a value has its address or its full name in it, as whole words."""
     match resource.kind:
         case Kind.SQL_INSTANCE:
-            return bool(_to_connection(resource)) and _to_connection(resource) in value
+            return bool(_to_connection(resource)) and _has_word(value, _to_connection(resource))
         case Kind.BUCKET:
-            return f"gs://{short}/" in f"{value}/"
+            paths = (f"gs://{short}", f"storage.googleapis.com/{short}", f"storage.cloud.google.com/{short}")
+            return any(_has_word(value, path) for path in (*paths, f"{short}.storage.googleapis.com"))
+        case Kind.SERVICE_ACCOUNT:
+            return _has_word(value, short) or (len(resource.unique_id) >= _ID and _has_word(value, resource.unique_id))
+        case Kind.SECRET:
+            return any(_is_secret(resource.name, named) for named in _SECRET.findall(value))
         case Kind.RUN_SERVICE:
             found = resource.description
             hosts = [str(address).removeprefix("https://") for address in (found.get("uri"), *found.get("urls", ()))]
             return any(host and host in value for host in hosts)
         case _:
             return False
+
+
+def _is_bare(resource: Resource, short: str, value: str) -> bool:
+    """Whether the value of a variable is the short name of a secret or a bucket, with a version or a path. A usual word
+    is no name."""
+    if resource.kind not in (Kind.SECRET, Kind.BUCKET) or not _NAME.fullmatch(short):
+        return False
+    return re.split("[:/]", value.strip(), maxsplit=1)[0] == short
+
+
+def _has_word(text: str, word: str) -> bool:
+    return re.search(rf"(?<![\w.-]){re.escape(word)}(?![\w-]|\.\w)", text) is not None
 
 
 def _to_connection(resource: Resource) -> str:

@@ -71,6 +71,26 @@ def need(how: How, name: str, kind: Kind | None, *, by: str = JOB, **more: str) 
         (need("names in", "gs://mlflow-artifacts", None, variable="FILES"), BUCKET),
         (need("names in", "gs://mlflow-artifacts-2/x", None, variable="FILES"), ""),
         (need("names in", "live", None, variable="MODE"), ""),
+        (need("names in", f"x\n{CONNECTION}?port=5432", None), INSTANCE),
+        (need("names in", f"{CONNECTION}-2=tcp:1", None), ""),
+        (need("names in", f"other-{CONNECTION}", None), ""),
+        (need("names in", "mlflow-artifacts", None, variable="BUCKET"), BUCKET),
+        (need("names in", "mlflow-artifacts/x", None, variable="BUCKET"), BUCKET),
+        (need("names in", "mlflow-artifacts", None), ""),  # an argument may be any word
+        (need("names in", "https://storage.googleapis.com/mlflow-artifacts/x", None, variable="FILES"), BUCKET),
+        (need("names in", "https://storage.googleapis.com/mlflow-artifacts.old/x", None, variable="FILES"), ""),
+        (need("connects to", "https://storage.googleapis.com/mlflow-artifacts", Kind.BUCKET), BUCKET),
+        (need("names in", f"serviceAccount:{EMAIL}", None, variable="AS"), ACCOUNT),
+        (need("names in", f"--impersonate-service-account={EMAIL}", None), ACCOUNT),
+        (need("names in", f"not-{EMAIL}", None, variable="AS"), ""),
+        (need("names in", "mlflow-password", None, variable="SECRET"), SECRET),
+        (need("names in", "mlflow-password:latest", None, variable="SECRET"), SECRET),
+        (need("names in", "the mlflow-password", None, variable="HINT"), ""),
+        (need("names in", "projects/shop-1/secrets/mlflow-password/versions/1", None, variable="SECRET"), SECRET),
+        (need("names in", "projects/shop-1/secrets/mlflow-password-2", None, variable="SECRET"), ""),
+        (need("reads in", "projects/$PROJECT_ID/secrets/mlflow-password", Kind.SECRET), SECRET),
+        (need("reads in", "projects/${PROJECT_ID}/secrets/mlflow-password", Kind.SECRET), SECRET),
+        (need("reads in", "projects/$PROJECT_NUMBER/secrets/mlflow-password", Kind.SECRET), SECRET),
         (need("runs as", EMAIL, Kind.SERVICE_ACCOUNT, by=SERVICE), ""),  # of the plan itself
         (need("runs as", EMAIL, Kind.SERVICE_ACCOUNT, by=TRIGGER), ""),
     ],
@@ -91,6 +111,15 @@ def test_what_names_no_account_runs_as_the_projects_default() -> None:
     assert used.name == default.name
 
 
+def test_a_usual_word_is_no_name() -> None:
+    """A secret that is called `password`: only its full name names it."""
+    secret = Resource(kind=Kind.SECRET, name="projects/p/secrets/password")
+    found = Found(kind=Kind.SECRET, resources=(secret,), listed=1, places=("global",))
+    inventory = Inventory(sought=SOUGHT, found=(found,))
+    assert find_users(inventory, [need("names in", "password", None, variable="MODE")]) == ()
+    assert find_users(inventory, [need("names in", secret.name, None, variable="MODE")]) != ()
+
+
 USER = UsedBy(kind=Kind.SERVICE_ACCOUNT, name=ACCOUNT, by=JOB, sort="job", how="runs as")
 
 
@@ -109,6 +138,7 @@ def test_a_refusal_names_who_what_and_what_to_do() -> None:
         ({"kind": Kind.SECRET, "name": SECRET, "how": "reads in", "variable": "PW"}, "--remove-env-vars PW"),
         ({"kind": Kind.SQL_INSTANCE, "name": INSTANCE, "how": "connects to"}, "--clear-cloudsql-instances"),
         ({"kind": Kind.BUCKET, "name": BUCKET, "how": "mounts"}, "--remove-volume"),
+        ({"kind": Kind.SQL_INSTANCE, "name": INSTANCE, "how": "names in"}, "--args <those that stay>"),
         ({"by": TRIGGER, "sort": "trigger"}, "gcloud builds triggers export mlflow-push --region europe-west1"),
         ({"revision": "api-1", "sort": "service", "by": API}, "update-traffic api --region europe-west1 --to-latest"),
         ({"by": f"{REGION}/workerPools/w", "sort": "worker pool"}, "gcloud run worker-pools update w"),

@@ -5,7 +5,6 @@ Source: the discovery documents run.v2 (RevisionTemplate, TaskTemplate, Volume, 
 (BuildTrigger, Secrets, WebhookConfig, PubsubConfig).
 """
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -17,8 +16,10 @@ from switchyard.clients.google.decommission.runners import list_pools, list_runn
 from switchyard.core.decommission.resources import Kind, Sought
 from switchyard.core.decommission.users import How, Need, Sort
 
-_SECRET: Final = re.compile(r"projects/[^/\s\"]+/secrets/[^/\s\"]+")
-_BUCKET: Final = re.compile(r"gs://[^/\s\"]+")
+_SECRET: Final = re.compile(r"projects/[^/\s\"']+/secrets/[\w-]+")
+_BUCKET: Final = re.compile(r"(?:gs://|https://storage\.googleapis\.com/)[\w.-]*\w")
+_ELSEWHERE: Final = frozenset({"serviceAccount", "serviceAccountEmail", "substitutions"})
+"""What of a trigger is a need of its own."""
 _BY_NAME: Final = "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION"
 
 
@@ -107,6 +108,8 @@ def _list_pod(by: str, sort: Sort, pod: Mapping[str, Any], revision: str = "") -
                 yield need("reads in", secret, Kind.SECRET, entry["name"])
             elif entry.get("value"):
                 yield need("names in", entry["value"], None, entry["name"])
+        if words := [*container.get("command", ()), *container.get("args", ())]:
+            yield need("names in", "\n".join(words), None)
 
 
 def _list_build(service: Mapping[str, Any]) -> Iterator[Need]:
@@ -118,7 +121,8 @@ def _list_build(service: Mapping[str, Any]) -> Iterator[Need]:
 
 
 def _list_trigger(by: str, item: Mapping[str, Any]) -> Iterator[Need]:
-    """Secrets and buckets wherever they stand in it: in steps, sources, logs and artifacts."""
+    """Secrets, buckets and whatever else it names wherever they stand in it: in steps, sources, logs, artifacts and
+    substitutions."""
     yield _to_need(by, "runs as", str(item.get("serviceAccount", "")), Kind.SERVICE_ACCOUNT)
     for account in (
         item.get("build", {}).get("serviceAccount"),
@@ -126,13 +130,29 @@ def _list_trigger(by: str, item: Mapping[str, Any]) -> Iterator[Need]:
     ):
         if account:
             yield _to_need(by, "runs as", account, Kind.SERVICE_ACCOUNT)
-    text = json.dumps(item)
+    for key, value in {**item.get("build", {}).get("substitutions", {}), **item.get("substitutions", {})}.items():
+        yield Need(by=by, sort="trigger", how="names in", name=str(value), variable=key)
+    text = "\n".join(_list_texts(item))
+    yield Need(by=by, sort="trigger", how="names in", name=_BUCKET.sub("", _SECRET.sub("", text)))
     for secret in sorted(set(_SECRET.findall(text))):
         yield _to_need(by, "reads in", secret, Kind.SECRET)
     for bucket in sorted(set(_BUCKET.findall(text))):
         yield _to_need(by, "connects to", bucket, Kind.BUCKET)
     if bucket := item.get("build", {}).get("source", {}).get("storageSource", {}).get("bucket"):
         yield _to_need(by, "connects to", bucket, Kind.BUCKET)
+
+
+def _list_texts(part: Any) -> Iterator[str]:
+    """Each text in it, whole: what JSON makes of a line's end would stick to a name."""
+    if isinstance(part, str):
+        yield part
+    elif isinstance(part, Mapping):
+        for key, value in part.items():
+            if key not in _ELSEWHERE:
+                yield from _list_texts(value)
+    elif isinstance(part, list):
+        for value in part:
+            yield from _list_texts(value)
 
 
 def _to_need(by: str, how: How, name: str, kind: Kind) -> Need:

@@ -62,11 +62,28 @@ def test_a_trigger_needs_its_account_secrets_and_buckets(project: Project, acces
     }
     account = f"projects/acme-ml/serviceAccounts/{EMAIL}"
     project.build.plant_trigger("global", "user", build=build, serviceAccount=account)
-    assert list_of(project, access, "projects/acme-ml/locations/global/triggers/user") == {
+    found = list_of(project, access, "projects/acme-ml/locations/global/triggers/user")
+    assert {one for one in found if one[2] is not None} == {
         ("runs as", account, Kind.SERVICE_ACCOUNT),
         ("reads in", secret, Kind.SECRET),
         ("connects to", "gs://acme-mlflow", Kind.BUCKET),
     }
+
+
+def test_a_trigger_and_a_container_need_what_their_arguments_name(project: Project, access: Access) -> None:
+    """A script of several lines, a substitution, and a database's proxy beside a server."""
+    secret = "projects/$PROJECT_ID/secrets/mlflow-password"
+    script = f"set -e\n{CONNECTION}\nx gs://acme-mlflow\ny {secret}\nz"
+    build = {"steps": [{"name": "bash", "args": ["-c", script]}], "substitutions": {"_AS": EMAIL}}
+    project.build.plant_trigger("global", "user", build=build, substitutions={"_DB": CONNECTION})
+    pod = {"serviceAccount": "x@y", "containers": [{"image": "img/proxy", "args": ["--port=1", CONNECTION]}]}
+    job = project.run.plant_job(REGION, "user", template={"template": pod})
+    needs = Users(access).list_needs(seek(project))
+    trigger = [one for one in needs if one.by == "projects/acme-ml/locations/global/triggers/user"]
+    assert {(one.variable, one.name) for one in trigger if one.variable} == {("_AS", EMAIL), ("_DB", CONNECTION)}
+    assert {one.name for one in trigger if one.kind} >= {secret, "gs://acme-mlflow"}
+    assert any(CONNECTION in one.name.split("\n") for one in trigger if not one.variable)
+    assert "--port=1\n" + CONNECTION in {one.name for one in needs if one.by == job}
 
 
 def test_an_older_revision_counts_while_it_gets_traffic(project: Project, access: Access) -> None:
