@@ -314,6 +314,7 @@ def _find_now(cloud: Cloud, had: Found, inventory: Inventory) -> FoundNow:
         places=found.places,
         control=found.control,
         unseen=found.unseen,
+        had_places=had.places,
     )
 
 

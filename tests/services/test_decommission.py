@@ -455,6 +455,26 @@ def test_what_is_not_proved_to_be_gone_is_in_the_evidence(world: World, monkeypa
     assert [kind for kind in Kind if not any(f"every {kind} proves nothing" in said for said in refusals)] == []
 
 
+def test_a_region_that_only_the_inventory_knew_is_asked_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not one of `--regions`, and what lay there may be there still."""
+    find, places = FakeCloud.find, ["europe-west1", "asia-east1"]
+
+    def find_in(cloud: FakeCloud, sought: Sought) -> Found:
+        return msgspec.structs.replace(find(cloud, sought), places=tuple(places))
+
+    monkeypatch.setattr(FakeCloud, "find", find_in)
+    world.plan()
+    world.go(State.DELETING)
+    places.remove("asia-east1")
+    refusals = world.next().refusals
+    regional = (Kind.RUN_SERVICE, Kind.BUILD_TRIGGER, Kind.VARIABLE)
+    assert [said.split(".")[0] for said in refusals] == [
+        f"The list of every {kind} was not asked in asia-east1" for kind in regional
+    ]
+    places.append("asia-east1")
+    assert world.next().state is State.GONE
+
+
 REPORT = f"{REGION}/jobs/report"
 
 

@@ -187,6 +187,7 @@ class FoundNow(msgspec.Struct, frozen=True, kw_only=True):
     control: str = ""
     unseen: tuple[str, ...] = ()  # what of this kind no list shows: said here, because it is not proved
     problem: str = ""  # why the lists prove nothing
+    had_places: tuple[str, ...] = ()  # that the inventory was asked in
 
 
 class GoneEvidence(Evidence, frozen=True, kw_only=True, tag="gone"):

@@ -430,7 +430,8 @@ def check_gone(found: GoneEvidence) -> list[str]:
             f"{kind} {name} is still listed. Wait a minute, then run: switchyard decommission next"
             for name in one.still_there
         ]
-        missing = set(found.asked_places) - set(one.places) if kind in _REGIONAL else set()
+        asked = {*found.asked_places, *one.had_places}
+        missing = asked - set(one.places) if kind in _REGIONAL else set()
         refusals += [
             f"The list of every {kind} was not asked in {place}. Run: switchyard decommission next"
             for place in sorted(missing)

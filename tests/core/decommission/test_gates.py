@@ -210,6 +210,12 @@ WRONG: list[tuple[State, str, dict[str, Any], str]] = [
     (State.GONE, "gone", {"found": found_with(places=())}, "names no place"),
     (State.GONE, "gone", {"found": found_with(problem="a region is missing")}, "proves nothing: a region is missing"),
     (State.GONE, "gone", {"asked_places": ("us-central1",)}, "every run service was not asked in us-central1"),
+    (
+        State.GONE,
+        "gone",
+        {"found": found_with(had_places=("global", "europe-west1", "asia-east1"))},
+        "every run service was not asked in asia-east1",
+    ),
     (State.GONE, "gone", {"found": found_with()[1:]}, "No list of every run service"),
     (State.GONE, "gone", {"controls": (), "found": found_with(control="", listed=0)}, "is empty, so it proves nothing"),
     (State.GONE, "gone", {"backups": ((INSTANCE, (Kept(what="x FINAL", state="FAILED"),)),)}, "no final backup"),
