@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from switchyard.core.decommission.databases import to_address
+from switchyard.core.decommission.evidence import PublishedEvidence
 from switchyard.core.decommission.inventory import read_inventory, to_digest, to_json
 from switchyard.core.decommission.plan import to_text
 from switchyard.core.decommission.readers import Needed
@@ -31,7 +32,18 @@ from switchyard.core.decommission.users import Need
 from switchyard.core.errors import BadRecord, BadRequest, BadSetup, NotFound, StaleWrite, TryAgain
 from switchyard.services import decommission
 from switchyard.services.decommission_looking import take_inventory
-from tests.core.decommission.world import ACCOUNT, BUCKET, INSTANCE, NAMES, REGION, SECRET, SERVICE, SOUGHT, VARIABLE
+from tests.core.decommission.world import (
+    ACCOUNT,
+    BUCKET,
+    INSTANCE,
+    NAMES,
+    REGION,
+    SECRET,
+    SERVICE,
+    SOUGHT,
+    VARIABLE,
+    make_evidence,
+)
 from tests.services.decommission_world import OTHERS, START, FakeCloud, World
 
 
@@ -667,6 +679,21 @@ def test_a_run_that_comes_during_the_stop_is_not_overlooked(world: World) -> Non
     assert world.walk.state is State.QUIET
     world.undo()
     assert world.google.look() == before
+
+
+def test_the_last_runs_and_what_is_kept_are_asked_for_again_before_the_stop(world: World) -> None:
+    """A run that needed MLflow may have come since they were verified."""
+    world.plan()
+    world.go(State.QUIET)
+    published = make_evidence()["published"]
+    assert isinstance(published, PublishedEvidence)
+    first, *others = published.runs
+    world.evidence.planted["published"] = {"runs": (msgspec.structs.replace(first, source="mlflow"), *others)}
+    world.evidence.planted["kept"] = {"counted": False}
+    said = " ".join(world.next().refusals)
+    assert "was published from mlflow" in said
+    assert "whether MLflow's artifacts are kept" in said
+    assert world.google.writes == []
 
 
 def test_what_mlflow_said_last_is_frozen_before_the_first_stop(world: World) -> None:

@@ -60,11 +60,12 @@ MOVES: Final[Mapping[State, Move]] = {
     ),
     State.SOFT_STOPPED: Move(
         # The last that is asked of MLflow. It is kept with its digest; from here on nothing asks MLflow again.
-        needs=("inventory", "verify", "export", "drill", "quiet"),
+        needs=("inventory", "verify", "published", "kept", "export", "drill", "quiet"),
         acts="stop",
         proves=("stop",),
         back="undo starts all again, in reverse",
-        stops="a guard, a missing permission, Terraform, a resource that has changed since the inventory",
+        stops="as verified, exported and quiet, all asked again; a guard, a missing permission, Terraform, a resource "
+        "that has changed since the inventory",
     ),
     State.QUIET_AGAIN: Move(
         needs=("stop", "use"),
