@@ -128,7 +128,8 @@ class DecommissionHeld(SwitchyardError):
         self.result = result
         why = [*result.refusals, *(f"lost: {one}" for one in result.lost)]
         said = " ".join(f"({number}) {one}" for number, one in enumerate(why, 1)) if len(why) > 1 else "".join(why)
-        super().__init__(f"{result.name} is {result.state.value!r}. {said}")
+        dry = " (a dry run)" if result.dry_run else ""
+        super().__init__(f"{result.name} is {result.state.value!r}{dry}. {said}")
 
 
 def to_plan_result(planned: Planned) -> DecommissionPlanResult:
@@ -174,7 +175,7 @@ def to_status_result(status: Status, approvals_folder: str, now: datetime) -> De
 
 
 def to_taken_result(taken: Taken) -> DecommissionTakenResult:
-    """Of one call. Raises: DecommissionHeld: a gate refuses, or something is lost; not of a dry run."""
+    """Of one call. Raises: DecommissionHeld: a gate refuses, or would refuse, or something is lost."""
     result = DecommissionTakenResult(
         name=taken.name,
         before=taken.before,
@@ -186,6 +187,6 @@ def to_taken_result(taken: Taken) -> DecommissionTakenResult:
         dry_run=taken.dry_run,
         inventory=taken.digest,
     )
-    if (result.refusals or result.lost) and not result.dry_run:
+    if result.refusals or result.lost:
         raise DecommissionHeld(result)
     return result

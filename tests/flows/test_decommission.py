@@ -137,11 +137,15 @@ def test_the_flows_walk_a_deployment_and_take_it_back(prefect_server: None, worl
     world.evidence.planted["published"] = {"runs": ()}
     with pytest.raises(DecommissionHeld, match="3 completed runs are needed") as held:
         decommission_next(by="ann")
+    with pytest.raises(DecommissionHeld, match="3 completed runs are needed"):
+        decommission_next(by="ann", dry_run=True)
     world.evidence.planted.clear()
+    assert decommission_next(by="ann", dry_run=True).lines[-1] == "A dry run: decommission mlflow stays 'inventory'."
     assert held.value.result.state is State.INVENTORY
     taken = decommission_next(by="ann")
     assert (taken.before, taken.state) == (State.INVENTORY, State.VERIFIED)
-    assert decommission_next(by="ann", dry_run=True).lines[-1] == "A dry run: decommission mlflow stays 'verified'."
+    with pytest.raises(DecommissionHeld, match=r"'verified' \(a dry run\). No evidence of drill"):
+        decommission_next(by="ann", dry_run=True)
     status = decommission_status()
     assert (status.state, status.following, status.by) == (State.VERIFIED, State.EXPORTED, "ann")
     assert any(line.startswith("next       exported and drilled") for line in status.lines)
