@@ -62,7 +62,7 @@ _WORDS: Final[Mapping[Kind, Words]] = {
     Kind.SECRET: Words(
         prepare="versions are destroyed with a delay",
         stop="all versions disabled",
-        delete="its versions, and itself when they are destroyed, before the last state",
+        delete="its versions; the last state deletes the rest, when they are destroyed",
         back="until the delay of its versions' destruction is over; its values are saved nowhere",
     ),
     Kind.VARIABLE: Words(
@@ -175,7 +175,8 @@ def to_text(plan: Plan) -> str:
         lines += [f"What it costs is not known: the billing export does not answer: {plan.costs_unknown}", ""]
     stops = sum(bool(line.stop) and line.is_active for line in plan.lines)
     lines.append(
-        f"Plan: {stops} to stop, {len(plan.lines)} to delete, {plan.held} held by a guard, a user or Terraform."
+        f"Plan: {stops} to stop, {len(plan.lines)} to delete, {plan.held} held by a guard, a user, a database or "
+        "Terraform."
     )
     lines.append("Nothing is changed yet. One state a call: switchyard decommission next")
     lines += [f"Inventory {plan.digest}", f"To approve (inventory and rules): {plan.approved}"]

@@ -1,4 +1,5 @@
-"""Cloud Run's services and jobs of one place, as variables and bindings look through them; what is under way there."""
+"""Cloud Run's services, jobs and worker pools of one place, as users, variables and bindings look through them; what is
+under way there."""
 
 from typing import Any
 
