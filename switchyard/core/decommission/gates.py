@@ -31,7 +31,7 @@ from switchyard.core.decommission.evidence import (
 )
 from switchyard.core.decommission.requests import list_control_refusals
 from switchyard.core.decommission.resources import Activity, Caller, Kept, Kind
-from switchyard.core.decommission.rules import Rules, is_known, to_approved_digest
+from switchyard.core.decommission.rules import Rules, is_known, is_whole_name, to_approved_digest
 from switchyard.core.decommission.states import MOVES, EvidenceName, State
 from switchyard.core.decommission.users import list_refusals
 
@@ -186,22 +186,32 @@ def check_kept(found: KeptEvidence, rules: Rules) -> list[str]:
     given_up = set(rules.give_up)
     if not found.counted:
         return [
-            f"The manifest does not say whether MLflow's {kind} are kept. Run: {_VERIFY}; or give them up: "
-            f"--give-up {kind}"
+            f"The manifest does not say whether MLflow's {kind} are kept. Run: {_VERIFY}; or {_to_give_up(kind)}"
             for kind in ("artifacts", "registry")
             if kind not in given_up
         ]
     return [
-        f"MLflow's {kind.kind} are kept nowhere else: {kind.missing}. Keep them (docs/mlflow.md), or give them up: "
-        f"--give-up {kind.kind}"
+        f"MLflow's {kind.kind} are kept nowhere else: {kind.missing}. Keep them (docs/mlflow.md), or "
+        + _to_give_up(kind.kind)
         for kind in found.kinds
         if kind.missing and kind.kind not in given_up
     ]
 
 
+def _to_give_up(kind: str) -> str:
+    """The drill looks at artifacts too, by the plan's own list."""
+    said = f"give them up: {_VERIFY} --give-up {kind}"
+    return f"{said}, and for the drill: switchyard decommission plan --give-up {kind}" if kind == "artifacts" else said
+
+
+def _to_export(uri: str) -> str:
+    """The command that writes the export that the plan names."""
+    return f"switchyard export --to-uri {shlex.quote(uri)}"
+
+
 def check_export(found: ExportEvidence) -> list[str]:
     """The export is whole, and has as many runs as MLflow."""
-    again = "Run: switchyard export"
+    again = f"Run: {_to_export(found.uri)}"
     refusals = []
     if found.problem:
         refusals.append(f"The export at {found.uri} is damaged: {found.problem}. {again}")
@@ -272,8 +282,8 @@ def check_quiet(
     if isinstance(export, ExportEvidence) and newest is not None and newest > export.taken_at:
         refusals.append(
             f"The export at {export.uri} was taken at {_say(export.taken_at)}, and MLflow has something of "
-            f"{_say(newest)}, which it may lack. Run: switchyard export; if that changes nothing, a client's clock is "
-            "ahead: export to another place, and plan with its --export-uri"
+            f"{_say(newest)}, which it may lack. Run: {_to_export(export.uri)}; if that changes nothing, a client's "
+            "clock is ahead: export to another place, and plan with its --export-uri"
         )
     if not found.services:
         refusals.append(
@@ -566,10 +576,17 @@ def _find_change(one: ResourceNow) -> str:
 def _list_callers(callers: Sequence[Caller], rules: Rules, does: str) -> list[str]:
     return [
         f"{caller.who or 'An unknown caller'} {does}: {caller.requests} requests, the last at {_say(caller.last_at)}. "
-        f"Switch it over; if it is one of ours, name it: --known-callers {shlex.quote(caller.who)}"
+        f"Switch it over; if it is one of ours, {_to_naming(caller)}"
         for caller in callers
         if not is_known(caller, rules)
     ]
+
+
+def _to_naming(caller: Caller) -> str:
+    """A command that is taken: what would excuse others is not."""
+    if is_whole_name(caller.who):
+        return f"name it: switchyard decommission next --known-callers {shlex.quote(caller.who)}"
+    return "give it a user agent that can be named: not empty, and without a star at its end"
 
 
 def _say_kept(kept: Sequence[Kept]) -> str:

@@ -64,11 +64,16 @@ def _to_digest(text: str) -> str:
 def check_known_callers(names: Sequence[str]) -> None:
     """Raises: BadRequest: a name that would excuse callers whom no one has named."""
     for name in names:
-        if not name.strip() or ("*" in name and not _PREFIX.fullmatch(name)):
+        if not is_whole_name(name) and not _PREFIX.fullmatch(name):
             raise BadRequest(
                 f"--known-callers takes the whole name of a user agent or account, or a user agent in any version: "
                 f"--known-callers 'python-requests/*'; got {name!r}"
             )
+
+
+def is_whole_name(name: str) -> bool:
+    """True for what excuses no one else. A star at the end would be taken for a pattern; within, it is a letter."""
+    return bool(name.strip()) and not name.strip().endswith("*")
 
 
 def is_known(caller: Caller, rules: Rules) -> bool:
@@ -90,8 +95,8 @@ def _is_meant(known: str, agent: str, caller: Caller) -> bool:
         return agent.startswith(known.removesuffix("*")) and agent != known.removesuffix("*")
     if caller.account and known.casefold() == caller.account.casefold():
         return True
-    # A name with another star in it was stored before there was a rule; it excuses no one.
-    return bool(known) and "*" not in known and known in (agent, caller.who)
+    # One with a star at its end was stored before there was a rule; it excuses no one.
+    return is_whole_name(known) and known in (agent, caller.who)
 
 
 def to_private_folder(rules: Rules) -> str:

@@ -136,6 +136,8 @@ def _to_remedy(used: UsedBy) -> str:
     update = f"gcloud run {used.sort.replace(' ', '-')}s update {short} --region {place}"
     if used.how == "runs as":
         return f"Give it another account: {update} --service-account <another>."
+    if used.variable and used.sort == "worker pool":  # of which the plan takes no variable
+        return f"Take it out: {update} --remove-env-vars {used.variable}."
     if used.variable:
         return (
             f"Let the plan take it out (--variables {used.variable}), or: {update} --remove-env-vars {used.variable}."

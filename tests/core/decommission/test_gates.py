@@ -1,5 +1,6 @@
 """Which evidence passes which gate."""
 
+import shlex
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -123,10 +124,16 @@ WRONG: list[tuple[State, str, dict[str, Any], str]] = [
     (State.VERIFIED, "published", {"runs": run_with(page_problem="status 500")}, "does not open: status 500"),
     (State.VERIFIED, "published", {"runs": run_with()[:2]}, "3 completed runs are needed; there are 2"),
     # kept
-    (State.VERIFIED, "kept", {"kinds": (KeptKind(kind="registry", missing="3 models"),)}, "--give-up registry"),
-    (State.VERIFIED, "kept", {"counted": False}, "--give-up artifacts"),
+    (State.VERIFIED, "kept", {"kinds": (KeptKind(kind="registry", missing="3 models"),)}, "safe --give-up registry"),
+    (
+        State.VERIFIED,
+        "kept",
+        {"counted": False},
+        "verify --require-safe --give-up artifacts, and for the drill: switchy",
+    ),
     # export and drill
     (State.EXPORTED, "export", {"runs": 39}, "has 39 runs; MLflow has 40"),
+    (State.EXPORTED, "export", {"runs": 39}, "Run: switchyard export --to-uri gs://kept/export"),
     (State.EXPORTED, "export", {"problem": "part 3 has another digest"}, "part 3 has another digest"),
     (State.EXPORTED, "export", {"missing": ("run abc",)}, "lacks what could not be read: run abc"),
     (State.EXPORTED, "export", {"digest": "sha256:" + "9" * 64}, "The drill is of export sha256:222"),
@@ -351,6 +358,9 @@ def test_an_approval_is_of_the_rules_too(changed: dict[str, Any]) -> None:
         ("curl/*", "curl/8 as eve@example.com", "eve@example.com", True),
         ("curl/8 as eve@example.com", "curl/8 as eve@example.com", "eve@example.com", True),
         ("no user agent", "no user agent", "", True),
+        ("Mozilla/5.0 (X11; *)", "Mozilla/5.0 (X11; *)", "", True),
+        ("Mozilla/5.0 (X11; *)", "Mozilla/5.0 (X11; Linux)", "", False),
+        ("py*", "py*", "", False),
     ],
 )
 def test_a_known_caller_is_known_by_a_whole_name(known: str, who: str, account: str, is_ours: bool) -> None:
@@ -359,11 +369,24 @@ def test_a_known_caller_is_known_by_a_whole_name(known: str, who: str, account: 
     assert is_known(caller, Rules(known_callers=(known,))) is is_ours
 
 
-@pytest.mark.parametrize("name", ["*", "", " ", "py*", "*/*", "python-*/2", "a/*b", "/*", "two words/*"])
+@pytest.mark.parametrize("name", ["*", "", " ", "py*", "*/*", "/*", "two words/*"])
 def test_a_known_caller_that_would_excuse_others_is_refused(name: str) -> None:
     """With what is taken in its place."""
     with pytest.raises(BadRequest, match="takes the whole name"):
         check_known_callers(["switchyard/*", name])
+
+
+@pytest.mark.parametrize("who", ["Mozilla/5.0 (X11; *)", "curl/8 as eve@example.com", "odd*", ""])
+def test_a_refusal_names_no_caller_in_a_way_that_is_refused(who: str) -> None:
+    """What it says to paste is taken, or it says what to do instead."""
+    caller = Caller(who=who, requests=1, last_at=NOW)
+    (said,) = check(State.QUIET, change("quiet", callers=(caller,), requests=1), make_against())
+    _, found, name = said.partition("switchyard decommission next --known-callers ")
+    assert bool(found) is (who not in ("odd*", ""))
+    if found:
+        check_known_callers(shlex.split(name))
+        rules = msgspec.structs.replace(RULES, known_callers=tuple(shlex.split(name)))
+        assert is_known(caller, rules)
 
 
 def test_a_drill_without_copies_passes_where_artifacts_are_given_up() -> None:

@@ -136,6 +136,10 @@ def test_a_refusal_names_who_what_and_what_to_do() -> None:
     [
         ({"kind": Kind.SECRET, "name": SECRET, "how": "mounts"}, "as files"),
         ({"kind": Kind.SECRET, "name": SECRET, "how": "reads in", "variable": "PW"}, "--remove-env-vars PW"),
+        (
+            {"by": f"{REGION}/workerPools/w", "sort": "worker pool", "how": "names in", "variable": "DB"},
+            "Take it out: gcloud run worker-pools update w --region europe-west1 --remove-env-vars DB.",
+        ),
         ({"kind": Kind.SQL_INSTANCE, "name": INSTANCE, "how": "connects to"}, "--clear-cloudsql-instances"),
         ({"kind": Kind.BUCKET, "name": BUCKET, "how": "mounts"}, "--remove-volume"),
         ({"kind": Kind.SQL_INSTANCE, "name": INSTANCE, "how": "names in"}, "--args <those that stay>"),
