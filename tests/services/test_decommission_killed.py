@@ -1,4 +1,8 @@
-"""A decommission that is killed between any two of its effects, or meets each kind of trouble at each act."""
+"""A decommission that is broken off before any of its effects, or meets each kind of trouble at each act.
+
+No process is killed here: an exception that nothing may catch ends the call in memory, before the effect, and what it
+left in the database, the folder and the deployment is what the next call finds.
+"""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -37,6 +41,8 @@ def undo(world: World) -> object:
 STAGES: list[tuple[str, State | None, Stage]] = [
     ("plan", None, plan),
     ("verified", State.INVENTORY, go_on),
+    ("exported and drilled", State.VERIFIED, go_on),
+    ("quiet", State.EXPORTED, go_on),
     ("soft stopped", State.QUIET, go_on),
     ("quiet again", State.SOFT_STOPPED, go_on),
     ("approved", State.QUIET_AGAIN, go_on),
