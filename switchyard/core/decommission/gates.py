@@ -505,8 +505,9 @@ def _say_waiting(name: str, kept: Sequence[Kept]) -> str:
 def _check_bill(found: CostEvidence, against: Against, first: datetime) -> list[str]:
     if found.problem:
         return [
-            f"The billing export does not answer: {found.problem}. Mend that, then run: switchyard decommission next. "
-            "If you have no export, take BILLING_EXPORT_TABLE away, and look at the bill yourself."
+            f"The billing export does not answer: {found.problem.rstrip('.')}. Mend that, then run: "
+            "switchyard decommission next. If you have no export, take BILLING_EXPORT_TABLE away, and look at the bill "
+            "yourself."
         ]
     if not found.was_asked:
         if against.rules.costs_seen:
