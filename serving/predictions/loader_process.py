@@ -22,7 +22,7 @@ import msgspec
 
 from serving.predictions.loaders.wire import (
     LENGTH_BYTES,
-    MAX_FRAME_BYTES,
+    MAX_REPLY_BYTES,
     Answers,
     Ask,
     Load,
@@ -36,7 +36,7 @@ from serving.predictions.loaders.wire import (
 from switchyard.core.errors import BadRecord, BadSetup, TryAgain
 from switchyard.core.predictions.filenames import leave_out_others
 from switchyard.core.predictions.pickles import say_pickle
-from switchyard.core.predictions.signature import Row, Signature, find_bad_answers
+from switchyard.core.predictions.signature import Row, Signature, find_bad_answers, find_problems
 from switchyard.core.registry.flavors import PICKLE, PICKLED, choose_flavor
 from switchyard.core.registry.manifest import Manifest
 
@@ -132,6 +132,9 @@ class LoaderProcess:
             problems = reply.problems if isinstance(reply, Refused) else ["its process answered before it was asked"]
             if isinstance(reply, Refused) and reply.is_setup:
                 raise BadSetup(f"{where} is not loaded: {'; '.join(problems)}")
+            raise BadRecord(where, problems)
+        if problems := find_problems(reply.signature):
+            self._stop()
             raise BadRecord(where, problems)
         self.signature: Signature = reply.signature
         self.library: str = reply.library
@@ -281,7 +284,7 @@ def _write(pipe: int, data: bytes, until: float) -> None:
 def _read(pipe: int, until: float) -> Reply | None:
     head = _read_exactly(pipe, LENGTH_BYTES, until)
     length = int.from_bytes(head, "big")
-    if length > MAX_FRAME_BYTES:
+    if length > MAX_REPLY_BYTES:
         raise ValueError(f"a message of {length:,} bytes")
     data = _read_exactly(pipe, length, until) if len(head) == LENGTH_BYTES else b""
     return decode_reply(data) if data and len(data) == length else None

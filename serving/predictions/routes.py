@@ -40,6 +40,7 @@ from switchyard.core.predictions.requests import (
     read_rows_invocations,
     read_rows_predict,
 )
+from switchyard.core.predictions.signature import Signature
 from switchyard.core.predictions.sources import Tried
 
 PREDICT: Final = "/predict"
@@ -47,6 +48,8 @@ HEALTH: Final = "/health"
 METRICS: Final = "/metrics"
 INVOCATIONS: Final = "/invocations"
 KSERVE: Final = "/v1/models"
+MAX_SHOWN: Final = 100
+"""Columns in /health, which is asked every few seconds."""
 _UNKNOWN: Final = "none"
 _OPEN: Final = frozenset({"/", HEALTH, "/ping", "/version"})
 
@@ -299,7 +302,7 @@ def _describe(loaded: Loaded | None, arm: str, tried: tuple[Tried, ...] = ()) ->
     block: dict[str, Any] = msgspec.to_builtins(to_block(loaded, arm, tried))
     if loaded.rows is not None:
         process = {"library": loaded.rows.library, "unconfined": loaded.rows.unconfined}
-        return {**block, **process, **msgspec.to_builtins(loaded.rows.signature)}
+        return {**block, **process, **_describe_rows(loaded.rows.signature)}
     recommender = loaded.recommender
     assert recommender is not None
     return {
@@ -307,4 +310,13 @@ def _describe(loaded: Loaded | None, arm: str, tried: tuple[Tried, ...] = ()) ->
         "products": len(recommender.products),
         "popular_by": recommender.popularity,
         "without_bought": recommender.has_purchases,
+    }
+
+
+def _describe_rows(signature: Signature) -> dict[str, Any]:
+    columns = [msgspec.to_builtins(column) for column in signature.columns[:MAX_SHOWN]]
+    return {
+        "columns": columns,
+        "more_columns": len(signature.columns) - len(columns),
+        "answers": signature.answers,
     }

@@ -15,8 +15,8 @@ from typing import BinaryIO, Final
 
 from serving.predictions.loaders.confinement import confine, list_python_paths
 from serving.predictions.loaders.loading import LoadedRows, NotLoaded, OtherLibrary, load
-from serving.predictions.loaders.wire import Answers, Ask, Load, Ready, Refused, Reply, encode, read_order
-from switchyard.core.predictions.signature import find_bad_answers
+from serving.predictions.loaders.wire import Answers, Ask, Load, Ready, Refused, Reply, encode_reply, read_order, refuse
+from switchyard.core.predictions.signature import find_bad_answers, find_problems
 
 MAX_SAID: Final = 500
 _EXTRAS: Final = dict.fromkeys(("sklearn", "skops", "joblib", "pandas"), "sklearn") | {
@@ -83,27 +83,33 @@ def _take_pipes() -> tuple[BinaryIO, BinaryIO]:
 
 
 def _send(replies: BinaryIO, message: Reply) -> None:
-    replies.write(encode(message))
+    try:
+        data = encode_reply(message)
+    except MemoryError:
+        data = encode_reply(refuse(["it needs more memory for the answer than it may have; send fewer rows"]))
+    replies.write(data)
     replies.flush()
 
 
 def _load(order: Load) -> LoadedRows | Refused:
     with_deadline(order.load_s)
     try:
-        return load(Path(order.folder), order.flavor, order.paths, order.pickles)
+        model = load(Path(order.folder), order.flavor, order.paths, order.pickles)
+        problems = find_problems(model.signature)
+        return refuse(problems) if problems else model
     except NotLoaded as err:
-        return Refused(problems=list(err.problems), is_setup=isinstance(err, OtherLibrary))
+        return refuse(err.problems, is_setup=isinstance(err, OtherLibrary))
     except ModuleNotFoundError as err:
         extra = _EXTRAS.get(str(err.name), order.flavor)
         said = (
             f"a model of the flavor {order.flavor} needs {err.name}, which is not installed for {sys.executable}. "
             f"Install it (pip install 'switchyard[{extra}]'), or name another interpreter: MODEL_LOADER_PYTHON"
         )
-        return Refused(problems=[said], is_setup=True)
+        return refuse([said], is_setup=True)
     except MemoryError:
-        return Refused(problems=[f"it needs more than the {order.memory_bytes:,} bytes of memory that it may have"])
+        return refuse([f"it needs more than the {order.memory_bytes:,} bytes of memory that it may have"])
     except Exception as err:  # noqa: BLE001 - a damaged file makes a library fail in any way
-        return Refused(problems=[f"the loader failed: {_say(err)}"])
+        return refuse([f"the loader failed: {_say(err)}"])
     finally:
         faulthandler.cancel_dump_traceback_later()
 
@@ -112,11 +118,11 @@ def _answer(model: LoadedRows, asked: Ask) -> Reply:
     try:
         values = model.answer(asked.rows)
     except MemoryError:
-        return Refused(problems=["it needs more memory for these rows than it may have"])
+        return refuse(["it needs more memory for these rows than it may have"])
     except Exception as err:  # noqa: BLE001 - as above
-        return Refused(problems=[f"the model failed: {_say(err)}"])
+        return refuse([f"the model failed: {_say(err)}"])
     problems = find_bad_answers(values, count=len(asked.rows))
-    return Refused(problems=problems) if problems else Answers(values)
+    return refuse(problems) if problems else Answers(values)
 
 
 def _say(err: Exception) -> str:

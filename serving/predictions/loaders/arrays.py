@@ -101,7 +101,7 @@ def shorten(err: Exception) -> str:
 
 def describe_outputs(outputs: Sequence[Tensor]) -> str:
     """What is answered, in words."""
-    return ", ".join(str(each) for each in outputs[:20])
+    return ", ".join(str(each) for each in outputs[:20])[:1_000]
 
 
 def _find(paths: Sequence[str], beside: str, name: str) -> str | None:

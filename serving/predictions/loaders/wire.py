@@ -1,16 +1,24 @@
 """What the server and the process of a loader say to each other: frames of JSON, each behind its length.
 
-The server never trusts what it reads: only these messages, and none longer than `MAX_FRAME_BYTES`.
+The server never trusts what it reads: only these messages, none longer than `MAX_REPLY_BYTES`, and no part longer
+than is said here. A loader keeps to that by itself, and says so (`encode_reply`).
 """
 
-from typing import Any, BinaryIO, Final
+from collections.abc import Sequence
+from typing import Annotated, Any, BinaryIO, Final
 
 import msgspec
 
-from switchyard.core.predictions.signature import Row, Signature
+from switchyard.core.predictions.signature import MAX_SAID, Row, Signature
 
-MAX_FRAME_BYTES: Final = 64 * 1024 * 1024
+MAX_REPLY_BYTES: Final = 4 * 1024 * 1024
+MAX_LISTS: Final = 200_000
+"""Lists and objects in one reply. No other request is answered while it is decoded: with this many, a fraction of a
+second; 4 MiB of empty lists took 2 s."""
 LENGTH_BYTES: Final = 4
+MAX_PROBLEMS: Final = 20
+
+Said = Annotated[str, msgspec.Meta(max_length=MAX_SAID)]
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True, tag=True, forbid_unknown_fields=True):
@@ -36,8 +44,10 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True, tag=True, forbid_unknown_
     """The model is loaded."""
 
     signature: Signature
-    library: str  # what reads it, with its version
-    unconfined: list[str] = []  # what the kernel could not keep its process from; empty: nothing
+    library: Said  # what reads it, with its version
+    unconfined: Annotated[
+        list[Said], msgspec.Meta(max_length=MAX_PROBLEMS)
+    ] = []  # what the kernel could not keep its process from; empty: nothing
 
 
 class Answers(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
@@ -49,7 +59,7 @@ class Answers(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True)
 class Refused(msgspec.Struct, frozen=True, kw_only=True, tag=True, forbid_unknown_fields=True):
     """It was not loaded, or these rows were not answered."""
 
-    problems: list[str]
+    problems: Annotated[list[Said], msgspec.Meta(max_length=MAX_PROBLEMS)]
     is_setup: bool = False  # nothing is wrong with the model: this machine lacks what reads it
 
 
@@ -63,8 +73,35 @@ def encode(message: Order | Reply) -> bytes:
     return len(data).to_bytes(LENGTH_BYTES, "big") + data
 
 
+def refuse(problems: Sequence[str], *, is_setup: bool = False) -> Refused:
+    """The first problems, each as long as the server reads it."""
+    return Refused(problems=[problem[:MAX_SAID] for problem in problems[:MAX_PROBLEMS]], is_setup=is_setup)
+
+
+def encode_reply(reply: Reply) -> bytes:
+    """As `encode`; in the place of a reply that is longer than the server reads a refusal, which says so."""
+    data = encode(reply)
+    found = _find_too_many(data[LENGTH_BYTES:])
+    if not found:
+        return data
+    is_answer = isinstance(reply, Answers)
+    said = f"the answer has {found}; send fewer rows" if is_answer else f"what the model says of itself has {found}"
+    return encode(refuse([said]))
+
+
+def _find_too_many(data: bytes) -> str:
+    """Brackets within texts count too: a text has few."""
+    lists = data.count(b"[") + data.count(b"{") if len(data) <= MAX_REPLY_BYTES else 0
+    for count, most, unit in ((len(data), MAX_REPLY_BYTES, "bytes"), (lists, MAX_LISTS, "lists")):
+        if count > most:
+            return f"{count:,} {unit}, and may have {most:,}"
+    return ""
+
+
 def decode_reply(data: bytes) -> Reply:
     """What the process said, without its length. Raises: ValueError: it is none of these messages."""
+    if too_many := _find_too_many(data):
+        raise ValueError(f"a message of {too_many}")
     found: Reply = msgspec.json.decode(data, type=Reply)
     return found
 

@@ -3,7 +3,8 @@
 import math
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Any, Final
+from itertools import chain
+from typing import Annotated, Any, Final
 
 import msgspec
 
@@ -16,6 +17,14 @@ SHOWN: Final = 5
 """Problems, and names, in one message."""
 MAX_TEXT: Final = 100_000
 """Characters of a text."""
+MAX_COLUMNS: Final = 10_000
+MAX_NAME: Final = 500
+"""Characters of a column's name."""
+MAX_DIMENSIONS: Final = 8
+MAX_VALUES: Final = 1_000_000
+"""Numbers in one row: no request has more."""
+MAX_SAID: Final = 10_000
+"""Characters of a text that a model says of itself."""
 _INT64: Final = 2**63
 
 
@@ -34,18 +43,42 @@ _EXAMPLES: Final[Mapping[Type, Any]] = {Type.NUMBER: 0.0, Type.INTEGER: 0, Type.
 class Column(msgspec.Struct, frozen=True, kw_only=True):
     """One input."""
 
-    name: str
+    name: Annotated[str, msgspec.Meta(max_length=MAX_NAME)]
     type: Type
     may_be_missing: bool = False  # null, or left out of an object
-    example: Any = None  # what the model is tried with; None: zero, False, or an empty text
-    shape: tuple[int, ...] = ()  # of a list, or of lists in lists; -1: of any length; empty: a single value
+    # What the model is tried with; None: zero, False, or an empty text.
+    example: bool | int | float | Annotated[str, msgspec.Meta(max_length=MAX_TEXT)] | None = None
+    # Of a list, or of lists in lists; -1: of any length; empty: a single value.
+    shape: Annotated[tuple[int, ...], msgspec.Meta(max_length=MAX_DIMENSIONS)] = ()
 
 
 class Signature(msgspec.Struct, frozen=True, kw_only=True):
     """What a model takes, and in words what it answers."""
 
-    columns: tuple[Column, ...]
-    answers: str
+    columns: Annotated[tuple[Column, ...], msgspec.Meta(max_length=MAX_COLUMNS)]
+    answers: Annotated[str, msgspec.Meta(max_length=MAX_SAID)]
+
+
+def find_problems(signature: Signature) -> list[str]:
+    """Why a model with this signature is not served: it takes more than a request may hold. Empty: it is.
+
+    >>> find_problems(Signature(columns=(Column(name="x", type=Type.NUMBER, shape=(30_000, 1_000)),), answers=""))
+    ['it takes 30,000,000 values in a row; served are models of 1 to 1,000,000']
+    """
+    columns = signature.columns
+    if len(columns) > MAX_COLUMNS:
+        return [f"it has {len(columns):,} columns; served are models of at most {MAX_COLUMNS:,}"]
+    problems = []
+    if long := [column.name for column in columns if len(column.name) > MAX_NAME]:
+        problems.append(f"a column's name must have at most {MAX_NAME} characters; not {_show(long)}")
+    if any(isinstance(column.example, str) and len(column.example) > MAX_TEXT for column in columns):
+        problems.append(f"a text that it was trained with must have at most {MAX_TEXT:,} characters")
+    shapes = [column.shape for column in columns]
+    if any(len(shape) > MAX_DIMENSIONS or not all(each == -1 or each > 0 for each in shape) for shape in shapes):
+        problems.append(f"its lists must be at most {MAX_DIMENSIONS} deep, of 1 or more values or of any length")
+    elif (count := sum(abs(math.prod(shape)) for shape in shapes)) > MAX_VALUES:
+        problems.append(f"it takes {count:,} values in a row; served are models of 1 to {MAX_VALUES:,}")
+    return problems
 
 
 def make_example(signature: Signature) -> Row:
@@ -225,13 +258,29 @@ def find_bad_answers(values: Sequence[Any], *, count: int) -> list[str]:
     false, a list of answers, or an object of answers by name."""
     if len(values) != count:
         return [f"{count:,} rows must have {count:,} answers; there are {len(values):,}"]
-    bad = next((number for number, value in enumerate(values) if not _is_answer(value, depth=8)), None)
+    bad = next((number for number, value in enumerate(values) if not _is_answer(value)), None)
     return [] if bad is None else [f"the answer to row {bad} is NaN, infinite, or no answer"]
 
 
-def _is_answer(value: Any, *, depth: int) -> bool:
-    if isinstance(value, list):
-        return depth > 0 and all(_is_answer(each, depth=depth - 1) for each in value)
-    if isinstance(value, dict):
-        return depth > 0 and all(_is_answer(each, depth=depth - 1) for each in value.values())
-    return isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value))
+def _is_answer(value: Any) -> bool:
+    """Level by level, by the types that stand there: an answer may have a million values."""
+    level = [value]
+    for _ in range(MAX_DIMENSIONS + 1):
+        if not all(map(math.isfinite, filter(_is_float, level))):
+            return False
+        kinds = set(map(type, level))
+        if kinds <= _PLAIN:
+            return True
+        if not kinds <= _ANSWERS:
+            return False
+        lists = chain.from_iterable(each for each in level if isinstance(each, list))
+        level = [*lists, *chain.from_iterable(each.values() for each in level if isinstance(each, dict))]
+    return False
+
+
+_PLAIN: Final = frozenset({str, bool, int, float})
+_ANSWERS: Final = _PLAIN | {list, dict}
+
+
+def _is_float(value: Any) -> bool:
+    return type(value) is float

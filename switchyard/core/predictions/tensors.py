@@ -7,10 +7,8 @@ from typing import Final
 import msgspec
 
 from switchyard.core.predictions.mlmodel import NotServed
-from switchyard.core.predictions.signature import Column, Type
+from switchyard.core.predictions.signature import MAX_VALUES, Column, Type
 
-MAX_VALUES: Final = 1_000_000
-"""Numbers in one row: no request has more."""
 _TYPES: Final[Mapping[str, Type]] = {
     **dict.fromkeys(("float16", "float32", "float64"), Type.NUMBER),
     **dict.fromkeys(

@@ -11,6 +11,7 @@ from switchyard.core.predictions.signature import (
     Type,
     describe,
     find_bad_answers,
+    find_problems,
     make_example,
     read_rows,
 )
@@ -166,3 +167,29 @@ def test_many_columns_are_described_in_short() -> None:
 def test_answers_are_finite_and_one_for_each_row(values: list[Any], said: list[str]) -> None:
     """What JSON would make null is no answer."""
     assert find_bad_answers(values, count=5) == said
+
+
+@pytest.mark.parametrize(
+    ("column", "said"),
+    [
+        (Column(name="x", type=Type.NUMBER, shape=(-1, 1_000_000)), ""),
+        (Column(name="x", type=Type.NUMBER, shape=(1_001, 1_000)), "it takes 1,001,000 values in a row"),
+        (Column(name="x", type=Type.NUMBER, shape=(0,)), "its lists must be at most 8 deep"),
+        (Column(name="x", type=Type.NUMBER, shape=(1,) * 9), "its lists must be at most 8 deep"),
+        (Column(name="x" * 501, type=Type.NUMBER), "a column's name must have at most 500 characters"),
+        (Column(name="x", type=Type.TEXT, example="x" * 100_001), "must have at most 100,000 characters"),
+    ],
+)
+def test_a_row_has_bounds(column: Column, said: str) -> None:
+    """Whatever a model's file says."""
+    problems = find_problems(Signature(columns=(column,), answers=""))
+    assert [said in problem for problem in problems] == [True] * bool(said)
+
+
+def test_an_answer_has_a_depth() -> None:
+    """At most so many lists in lists."""
+    deep: Any = 1.0
+    for _ in range(9):
+        deep = [deep]
+    assert find_bad_answers([deep], count=1) == ["the answer to row 0 is NaN, infinite, or no answer"]
+    assert find_bad_answers(deep, count=1) == []

@@ -6,12 +6,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
 import pytest
 
 from serving.predictions.loader_process import RowLoader, to_environment
+from serving.predictions.loaders.wire import Answers, Ready, Refused, decode_reply, encode, encode_reply
 from switchyard.core.errors import BadRecord, BadSetup, TryAgain
-from switchyard.core.predictions.signature import Type
+from switchyard.core.predictions.signature import Column, Signature, Type
 from tests.root import ROOT
 from tests.serving.predictions.planting import HASTY, HASTY_TO_LOAD, PLANTED, open_planted
 
@@ -152,6 +154,58 @@ def test_rows_that_a_model_fails_on_are_no_end_of_it(tmp_path: Path, trouble: st
         model.answer([[1.0, 1], [2.0, 2]])
     assert model.answer([[5.0, 5]]) == [10.0]
     model.close()
+
+
+def test_an_answer_that_is_too_long_is_refused_alone(tmp_path: Path) -> None:
+    """Fewer rows are answered, and so are others."""
+    model = open_planted(tmp_path, answer="long")
+    with pytest.raises(BadRecord, match=r"the answer has [0-9,]+ bytes, and may have 4,194,304; send fewer rows"):
+        model.answer([[1.0, 1], [2.0, 2]])
+    assert len(model.answer([[5.0, 5]])[0]) == 300_000
+    model.close()
+
+
+def test_a_model_of_too_many_columns_is_refused_with_their_number(tmp_path: Path) -> None:
+    """Not by a message that the server cannot read."""
+    with pytest.raises(BadRecord, match="it has 700,002 columns; served are models of at most 10,000"):
+        open_planted(tmp_path, more_columns=700_000)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        Ready(signature=Signature(columns=(Column(name="x" * 501, type=Type.TEXT),), answers=""), library=""),
+        Ready(signature=Signature(columns=(), answers="x" * 10_001), library=""),
+        Ready(signature=Signature(columns=(), answers=""), library="x" * 10_001),
+        Ready(signature=Signature(columns=(), answers=""), library="", unconfined=["x"] * 21),
+        Ready(signature=Signature(columns=(Column(name="x", type=Type.TEXT, shape=(1,) * 9),), answers=""), library=""),
+        Refused(problems=["x" * 10_001]),
+    ],
+)
+def test_the_server_reads_no_part_that_is_longer_than_it_may_be(said: Ready | Refused) -> None:
+    """Whoever wrote it."""
+    with pytest.raises(msgspec.ValidationError):
+        decode_reply(encode(said)[4:])
+
+
+def test_an_answer_of_many_lists_is_refused_before_it_is_decoded() -> None:
+    """The server would answer no one meanwhile."""
+    many = Answers([[[]] * 200_000])
+    with pytest.raises(ValueError, match="a message of 200,003 lists, and may have 200,000"):
+        decode_reply(encode(many)[4:])
+    refused = decode_reply(encode_reply(many)[4:])
+    assert refused == Refused(problems=["the answer has 200,003 lists, and may have 200,000; send fewer rows"])
+
+
+def test_the_server_makes_no_example_of_any_size(tmp_path: Path) -> None:
+    """A short message may name a long list."""
+    huge = Column(name="x", type=Type.NUMBER, shape=(30_000, 1_000))
+    with pytest.raises(BadRecord, match="it takes 30,000,000 values in a row"):
+        open_planted(tmp_path, load="babble", babbled=encode(Ready(signature=_of(huge), library="")).decode("latin-1"))
+
+
+def _of(*columns: Column) -> Signature:
+    return Signature(columns=columns, answers="")
 
 
 def test_what_a_library_prints_is_no_part_of_the_conversation(tmp_path: Path) -> None:

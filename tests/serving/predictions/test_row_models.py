@@ -121,6 +121,14 @@ def test_health_says_what_the_model_takes_and_what_reads_it(client: TestClient) 
     ]
 
 
+def test_health_lists_the_first_columns_of_many(world: World) -> None:
+    """It is asked every few seconds, and a table may have thousands."""
+    promote_planted(world, 1, more_columns=300)
+    with open_client(world.application(open_rows=PLANTED)) as client:
+        model = client.get("/health").json()["model"]
+    assert (len(model["columns"]), model["more_columns"]) == (100, 202)
+
+
 def test_health_says_what_the_process_is_not_kept_from(app: Application, client: TestClient) -> None:
     """Where the kernel lacks what it takes."""
     champion = app.routes.holder.state.champion

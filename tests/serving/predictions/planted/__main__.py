@@ -29,8 +29,9 @@ class Planted:
 
     def __init__(self, said: dict[str, Any], folder: Path) -> None:
         self._said, self._folder = said, folder
-        columns = (Column(name="a", type=Type.NUMBER, may_be_missing=True), Column(name="n", type=Type.INTEGER))
-        self.signature = Signature(columns=columns, answers="a sum")
+        columns = [Column(name="a", type=Type.NUMBER, may_be_missing=True), Column(name="n", type=Type.INTEGER)]
+        columns += [Column(name=f"f{n}", type=Type.NUMBER) for n in range(said.get("more_columns", 0))]
+        self.signature = Signature(columns=tuple(columns), answers="a sum")
 
     def answer(self, rows: Sequence[Row]) -> list[Any]:
         sums = [self._said.get("factor", 1) * sum(value or 0 for value in row) for row in rows]
@@ -61,11 +62,14 @@ def do(what: str, folder: Path, sums: list[Any]) -> list[Any]:
     if what == "print":
         print("x" * PRINTED, flush=True)
     if what == "babble":
+        said = json.loads((folder / "model" / "model.json").read_text()).get("babbled", "\x00\x00\x00\x05hello")
         for descriptor in range(3, 12):
             try:
-                os.write(descriptor, b"\x00\x00\x00\x05hello")
+                os.write(descriptor, said.encode("latin-1"))
             except OSError:
                 continue
+    if what == "long":
+        return [[0.123456789] * 300_000] * len(sums)
     if what == "escape":
         return [[f"{name}: {_try(act)}" for name, act in _list_escapes(folder).items()]] * len(sums)
     return {"nan": [float("nan")] * len(sums), "few": sums[1:], "environment": [sorted(os.environ)] * len(sums)}.get(
