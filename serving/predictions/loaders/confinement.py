@@ -16,7 +16,7 @@ import os
 import stat
 import struct
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -52,6 +52,9 @@ _REFUSED: Final[Mapping[str, tuple[int, int]]] = {
     **{"kill": (62, 129), "tkill": (200, 130), "pidfd_send_signal": (424, 424), "pidfd_getfd": (438, 438)},
     **{"rt_sigqueueinfo": (129, 138), "rt_tgsigqueueinfo": (297, 240), "ptrace": (101, 117)},
     **{"process_vm_readv": (310, 270), "process_vm_writev": (311, 271)},
+    **{"process_madvise": (440, 440), "process_mrelease": (448, 448), "kcmp": (312, 272)},
+    # what outlives the process: memory, queues and semaphores of the whole machine
+    **{"shmget": (29, 194), "msgget": (68, 186), "semget": (64, 190), "mq_open": (240, 180)},
     # the kernel's own programs and keys
     **{"bpf": (321, 280), "perf_event_open": (298, 241), "userfaultfd": (323, 282)},
     **{"add_key": (248, 217), "request_key": (249, 218), "keyctl": (250, 219)},
@@ -64,7 +67,21 @@ _REFUSED: Final[Mapping[str, tuple[int, int]]] = {
     "file_setattr": (469, 469),
 }
 """Calls that fail with EPERM, and their numbers on x86-64 and arm64; -1: there is no such call."""
-_CLONE, _CLONE3, _TGKILL, _PRLIMIT = (56, 220), (435, 435), (234, 131), (302, 261)
+_OF_A_PROCESS: Final[Mapping[str, tuple[int, int]]] = {
+    **{"prlimit64": (302, 261), "migrate_pages": (256, 238), "move_pages": (279, 239)},
+    **{"sched_setaffinity": (203, 122), "sched_setscheduler": (144, 119)},
+    **{"sched_setparam": (142, 118), "sched_setattr": (314, 274)},
+}
+"""Calls whose first argument is a process: this one alone, which is 0 or its id."""
+_OF_SOME_PROCESSES: Final[Mapping[str, tuple[int, int, int]]] = {
+    "setpriority": (141, 140, 0),
+    "ioprio_set": (251, 30, 1),
+}
+"""The same of the second argument; the first one says that it is a process, and no group or user: the last number."""
+_FCNTL: Final = (72, 25)
+_SIGNALLING: Final = (8, 10, 15)
+"""F_SETOWN, F_SETSIG, F_SETOWN_EX: whom a file or pipe sends a signal, and which one. Without Landlock 6 it kills."""
+_CLONE, _CLONE3, _TGKILL = (56, 220), (435, 435), (234, 131)
 _CLONE_THREAD: Final = 0x00010000
 _X86_64: Final = 0xC000003E
 _MACHINES: Final[Mapping[str, tuple[int, int]]] = {"x86_64": (0, _X86_64), "aarch64": (1, 0xC00000B7)}
@@ -74,7 +91,7 @@ _X32_BIT: Final = 0x40000000  # x86-64 has every call a second time, with other 
 _ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 _LOAD, _IS, _HAS, _IS_AT_LEAST, _RETURN = 0x20, 0x15, 0x45, 0x35, 0x06
 _STEP_BYTES: Final = 8
-_NUMBER_AT, _ARCH_AT, _ARGUMENT_AT = 0, 4, 16  # in struct seccomp_data
+_NUMBER_AT, _ARCH_AT, _FIRST_AT, _SECOND_AT = 0, 4, 16, 24  # in struct seccomp_data; the lower halves of arguments
 
 
 def confine(readable: Iterable[Path | str], scratch: str = "") -> list[str]:
@@ -174,18 +191,29 @@ def make_filter(column: int, arch: int, *, pid: int) -> bytes:
             steps += [(_IS, 0, 1, numbers[column]), (_RETURN, 0, 0, refuse)]
     # Where there is no clone3, whose flags a filter cannot see, glibc asks for `clone`.
     steps += [(_IS, 0, 1, _CLONE3[column]), (_RETURN, 0, 0, _ERRNO | errno.ENOSYS)]
-    for numbers, test, values in (
-        (_CLONE, _HAS, (_CLONE_THREAD,)),
-        (_TGKILL, _IS, (pid,)),  # abort() sends it to its own thread
-        (_PRLIMIT, _IS, (0, pid)),
-    ):
-        body = [(_LOAD, 0, 0, _ARGUMENT_AT)]
-        for value in values:
-            body += [(test, 0, 1, value), (_RETURN, 0, 0, _ALLOW)]
-        body.append((_RETURN, 0, 0, refuse))
-        steps += [(_IS, 0, len(body), numbers[column]), *body]
-    steps.append((_RETURN, 0, 0, _ALLOW))
+    own = (0, pid)
+    bodies = {
+        _CLONE[column]: _require(_FIRST_AT, _HAS, (_CLONE_THREAD,)),
+        _TGKILL[column]: _require(_FIRST_AT, _IS, (pid,)),  # abort() sends it to its own thread
+        **{numbers[column]: _require(_FIRST_AT, _IS, own) for numbers in _OF_A_PROCESS.values()},
+        **{
+            numbers[column]: _require(_FIRST_AT, _IS, (numbers[2],)) + _require(_SECOND_AT, _IS, own)
+            for numbers in _OF_SOME_PROCESSES.values()
+        },
+    }
+    for number, body in bodies.items():
+        steps += [(_IS, 0, len(body) + 1, number), *body, (_RETURN, 0, 0, _ALLOW)]
+    body = [(_LOAD, 0, 0, _SECOND_AT)]
+    for command in _SIGNALLING:
+        body += [(_IS, 0, 1, command), (_RETURN, 0, 0, refuse)]
+    steps += [(_IS, 0, len(body), _FCNTL[column]), *body, (_RETURN, 0, 0, _ALLOW)]
     return b"".join(struct.pack("=HBBI", *step) for step in steps)
+
+
+def _require(place: int, test: int, values: Sequence[int]) -> list[tuple[int, int, int, int]]:
+    """Steps that refuse the call, unless the argument there passes the test with one of the values."""
+    tests = [(test, len(values) - number, 0, value) for number, value in enumerate(values)]
+    return [(_LOAD, 0, 0, place), *tests, (_RETURN, 0, 0, _ERRNO | errno.EPERM)]
 
 
 def _call(function: Any, *given: int | bytes | None) -> int:

@@ -34,7 +34,7 @@ def test_a_model_reaches_nothing_but_its_own_files(tmp_path: Path) -> None:
     (tried,) = model.answer([[1.0, 1]])
     outcomes = dict(each.rsplit(": ", 1) for each in tried)
     assert {name for name, outcome in outcomes.items() if outcome == "done"} == {
-        *("read the model", "thread", "empty file of its own")
+        *("read the model", "thread", "empty file of its own", "niceness of its own", "processors of its own")
     }
     assert set(outcomes.values()) <= {"done", "EACCES", "EPERM", "EFBIG"}
     assert model.unconfined == []
@@ -82,10 +82,10 @@ def test_a_process_with_threads_is_not_confined_by_halves() -> None:
     assert sys.platform != "linux" or "before it starts a thread" in done.stderr
 
 
-def _run(program: bytes, arch: int, number: int, argument: int = 0) -> int:
+def _run(program: bytes, arch: int, number: int, argument: int = 0, second: int = 0) -> int:
     """What the filter says of a call. Source: linux/bpf_common.h, for the five instructions that it uses."""
     steps = [struct.unpack_from("=HBBI", program, at) for at in range(0, len(program), 8)]
-    data: dict[int, int] = {0: number, 4: arch, 16: argument}
+    data: dict[int, int] = {0: number, 4: arch, 16: argument, 24: second}
     at = value = 0
     while True:
         code, if_true, if_false, operand = steps[at]
@@ -130,6 +130,37 @@ def test_the_filter_refuses_calls_by_their_numbers(
     assert _run(make_filter(*machine, pid=PID), machine[1], number, argument) == said
 
 
+@pytest.mark.parametrize(
+    ("machine", "number", "first", "second", "said"),
+    [
+        (X86_64, 141, 0, 0, ALLOWED),  # setpriority, of itself
+        (X86_64, 141, 0, PID, ALLOWED),
+        (X86_64, 141, 0, PID + 1, REFUSED),
+        (X86_64, 141, 2, 0, REFUSED),  # of a user
+        (X86_64, 251, 1, PID, ALLOWED),  # ioprio_set
+        (X86_64, 251, 1, 1, REFUSED),
+        (X86_64, 251, 3, 0, REFUSED),
+        (X86_64, 203, PID, 0, ALLOWED),  # sched_setaffinity
+        (X86_64, 203, PID + 1, 0, REFUSED),
+        (X86_64, 72, 3, 4, ALLOWED),  # fcntl, F_SETFL
+        (X86_64, 72, 3, 8, REFUSED),
+        (X86_64, 72, 3, 10, REFUSED),
+        (X86_64, 72, 3, 15, REFUSED),
+        (X86_64, 257, 3, 8, ALLOWED),  # openat
+        (X86_64, 29, 0, 0, REFUSED),  # shmget
+        (ARM64, 140, 0, PID + 1, REFUSED),
+        (ARM64, 25, 3, 8, REFUSED),
+        (ARM64, 25, 3, 3, ALLOWED),
+        (ARM64, 194, 0, 0, REFUSED),
+    ],
+)
+def test_the_filter_knows_whose_a_call_is(
+    machine: tuple[int, int], number: int, first: int, second: int, said: int
+) -> None:
+    """What a process may do to itself it may not do to another one."""
+    assert _run(make_filter(*machine, pid=PID), machine[1], number, first, second) == said
+
+
 def test_calls_of_another_architecture_end_the_process() -> None:
     """Their numbers mean other calls."""
     assert _run(make_filter(*X86_64, pid=PID), 0x40000003, 41) == KILLED
@@ -151,7 +182,9 @@ def test_the_numbers_are_those_of_the_kernels_own_headers(column: int, header: s
         "clone": confinement._CLONE,
         "clone3": confinement._CLONE3,
         "tgkill": confinement._TGKILL,
-        "prlimit64": confinement._PRLIMIT,
+        "fcntl": confinement._FCNTL,
+        **confinement._OF_A_PROCESS,
+        **{name: numbers[:2] for name, numbers in confinement._OF_SOME_PROCESSES.items()},
     }
     listed = {name: numbers[column] for name, numbers in {**confinement._REFUSED, **special}.items()}
     assert {name: number for name, number in listed.items() if known.get(name, number) != number} == {}

@@ -2,6 +2,7 @@
 
 import ctypes
 import errno
+import fcntl
 import json
 import os
 import socket
@@ -20,6 +21,7 @@ from switchyard.core.predictions.signature import Column, Row, Signature, Type
 
 MEMORY = 1 << 34
 PRINTED = 1_000_000
+_SETSIG = 10
 
 
 class Planted:
@@ -79,7 +81,7 @@ def do(what: str, folder: Path, sums: list[Any]) -> list[Any]:
 
 def _list_escapes(folder: Path) -> dict[str, Callable[[], Any]]:
     """What a hostile model would do on its machine; the last ones it may."""
-    model, parent = folder / "model" / "model.json", os.getppid()
+    model, parent, libc = folder / "model" / "model.json", os.getppid(), ctypes.CDLL(None, use_errno=True)
     return {
         "read /etc/passwd": Path("/etc/passwd").read_text,
         "read beside the model": (folder.parent / "beside").read_text,
@@ -97,6 +99,17 @@ def _list_escapes(folder: Path) -> dict[str, Callable[[], Any]]:
         "signal to the server": lambda: os.kill(parent, 0),
         "limit of the server": lambda: _limit(parent),
         "new session": os.setsid,
+        "niceness of the server": lambda: os.setpriority(os.PRIO_PROCESS, parent, os.getpriority(0, parent)),
+        "niceness of its user": lambda: os.setpriority(os.PRIO_USER, 0, os.getpriority(os.PRIO_USER, 0)),
+        "processors of the server": lambda: os.sched_setaffinity(parent, os.sched_getaffinity(parent)),
+        "scheduler of the server": lambda: os.sched_setscheduler(parent, os.SCHED_OTHER, os.sched_param(0)),
+        "signals of a pipe to the server": lambda: fcntl.fcntl(2, fcntl.F_SETOWN, parent),
+        "signals of a pipe": lambda: fcntl.fcntl(2, _SETSIG, 9),
+        "memory that stays": lambda: _get(libc.shmget, 0, 4096, 0o1600),
+        "queue that stays": lambda: _get(libc.msgget, 0, 0o1600),
+        "semaphore that stays": lambda: _get(libc.semget, 0, 1, 0o1600),
+        "niceness of its own": lambda: os.nice(0),
+        "processors of its own": lambda: os.sched_setaffinity(0, os.sched_getaffinity(0)),
         "read the model": model.read_bytes,
         "thread": _run_thread,
         "empty file of its own": (Path(tempfile.gettempdir()) / "empty").touch,
@@ -110,6 +123,11 @@ def _try(act: Callable[[], Any]) -> str:
     except OSError as err:
         return errno.errorcode.get(err.errno or 0, str(err))
     return "done"
+
+
+def _get(function: Callable[..., int], *given: int) -> None:
+    if function(*given) < 0:
+        raise OSError(ctypes.get_errno(), "refused")
 
 
 def _limit(pid: int) -> None:
