@@ -121,13 +121,17 @@ def to_mlflow(outside: Outside) -> Callable[[Source], ModelVersion]:
     from switchyard.services.mlflow_models import MlflowModels
     from switchyard.services.registering_elsewhere import Ports, register_first_seen
 
+    agreed = read_digests(settings.model_pickle_digests)
+
     def take_run(run_id: str, path: str) -> ModelVersion:
-        ports = Ports(open_importing(outside), outside.open_registry, lambda: outside.tracking)
+        ports = Ports(open_importing(outside), outside.open_registry, lambda: outside.tracking, agreed)
         return register_first_seen(ports, run_id, path, settings.model_name)
 
     importing = partial(open_importing, outside)
     path = settings.model_artifact_path
-    return MlflowModels(outside.open_registry, importing, settings.model_name, take_run=take_run, path=path).take
+    return MlflowModels(
+        outside.open_registry, importing, settings.model_name, take_run=take_run, path=path, pickle_digests=agreed
+    ).take
 
 
 def to_ports(outside: Outside, import_from_mlflow: Callable[[Source], ModelVersion]) -> model_sources.Ports:
@@ -140,6 +144,7 @@ def to_ports(outside: Outside, import_from_mlflow: Callable[[Source], ModelVersi
         open_objects=outside.objects,
         model_name=settings.model_name,
         cache=Path(settings.model_cache_dir),
+        pickle_digests=read_digests(settings.model_pickle_digests),
         import_from_mlflow=import_from_mlflow,
     )
 

@@ -10,6 +10,7 @@ from typing import Final
 from switchyard.core.errors import BadRecord, NotFound
 from switchyard.core.ports import RegistrySource
 from switchyard.core.predictions.sources import Kind, Source, find_unsafe, read_model_uri
+from switchyard.core.registry.flavors import choose_flavor
 from switchyard.core.registry.importing import LostModel, SourceModel, VersionOrigin, to_source_key
 from switchyard.core.registry.names import Reference
 from switchyard.core.registry.rows import ModelVersion, NewVersion
@@ -31,6 +32,7 @@ class MlflowModels:
     clock: Callable[[], float] = time.monotonic
     take_run: Callable[[str, str], ModelVersion] | None = None  # of a run and a path in it; None: the registry alone
     path: str = ""  # of a run; empty: what the registry has of it, else `DEFAULT_PATH`
+    pickle_digests: frozenset[str] = frozenset()  # SHA-256 of pickles that the operator lets be served
     _known: dict[Source, tuple[float, ModelVersion]] = field(default_factory=dict)
 
     def take(self, source: Source) -> ModelVersion:
@@ -68,17 +70,15 @@ class MlflowModels:
 
     def _register(self, ports: Importing, model: SourceModel, origin: VersionOrigin, where: str) -> ModelVersion:
         manifest, folder = copy_version(ports, self.model_name, model, origin)
-        if unsafe := find_unsafe([file.path for file in manifest.files]):
-            raise BadRecord(
-                where,
-                [f"{path!r} may hold a program, and no one has judged it: only data is served" for path in unsafe],
-            )
+        if unsafe := find_unsafe(manifest.files, self.pickle_digests):
+            raise BadRecord(where, unsafe)
         new = NewVersion(
             name=self.model_name,
             source_key=to_source_key(model.origin, origin.number),
             source_uri=folder,
             manifest=manifest,
             description=f"{where}, {FIRST_SEEN}",
+            flavor=choose_flavor(file.path for file in manifest.files),
         )
         return ports.models.register(new).version
 

@@ -16,6 +16,7 @@ from switchyard.core.comparison.found import RunQuery
 from switchyard.core.errors import BadRecord, BadRequest, NotFound, StaleWrite, TryAgain
 from switchyard.core.ports import Jobs, Models, Objects, Runs
 from switchyard.core.predictions.sources import Kind, Source, find_unsafe, read_model_uri
+from switchyard.core.registry.flavors import choose_flavor
 from switchyard.core.registry.manifest import Manifest, ModelFile, to_manifest
 from switchyard.core.registry.names import CHALLENGER, CHAMPION
 from switchyard.core.registry.registration import to_run_source
@@ -52,6 +53,7 @@ class Ports:
     import_from_mlflow: Callable[[Source], ModelVersion] = field(default=no_mlflow)
     """The version that a model or a run of MLflow's is in our registry, copied and recorded when it is first seen.
     Raises: NotFound: MLflow has it not; TryAgain: it cannot be reached; BadSetup: we may not read it."""
+    pickle_digests: frozenset[str] = frozenset()  # SHA-256 of pickles that the operator lets be served
 
 
 @dataclass(frozen=True)
@@ -209,12 +211,16 @@ def to_folder_uri(value: str) -> str:
 
 def _register_folder(ports: Ports, uri: str, key: str) -> ModelVersion:
     manifest = registering.read_manifest(ports.open_objects(uri), uri, f"the model in {uri}")
-    if unsafe := find_unsafe([file.path for file in manifest.files]):
-        raise BadRecord(
-            f"the model in {uri}",
-            [f"{path!r} may hold a program, and no one has judged it: only data is taken from here" for path in unsafe],
-        )
-    new = NewVersion(name=ports.model_name, source_key=key, source_uri=uri, manifest=manifest, description=FIRST_SEEN)
+    if unsafe := find_unsafe(manifest.files, ports.pickle_digests):
+        raise BadRecord(f"the model in {uri}", unsafe)
+    new = NewVersion(
+        name=ports.model_name,
+        source_key=key,
+        source_uri=uri,
+        manifest=manifest,
+        description=FIRST_SEEN,
+        flavor=choose_flavor(file.path for file in manifest.files),
+    )
     return ports.models.register(new).version
 
 

@@ -30,6 +30,7 @@ class Ports:
     importing: Importing
     open_registry: Callable[[], RegistrySource]
     open_tracking: Callable[[], Tracking]
+    pickle_digests: frozenset[str] = frozenset()  # SHA-256 of pickles that the operator lets be served
 
 
 def register_source(ports: Ports, text: str, name: str, *, by: str = "", description: str = "") -> Registered:
@@ -68,10 +69,8 @@ def register_first_seen(ports: Ports, run_id: str, path: str, name: str) -> Mode
         return known
     manifest, folder = copy()
     where = f"the model {path} of MLflow run {run_id}"
-    if unsafe := find_unsafe([file.path for file in manifest.files]):
-        raise BadRecord(
-            where, [f"{each!r} may hold a program, and no one has judged it: only data is served" for each in unsafe]
-        )
+    if unsafe := find_unsafe(manifest.files, ports.pickle_digests):
+        raise BadRecord(where, unsafe)
     lineage = find_lineage(ports.importing, run_id)
     return _register(ports.importing, name, key, folder, manifest, lineage, "", f"{where}, {FIRST_SEEN}").version
 

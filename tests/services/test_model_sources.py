@@ -1,5 +1,7 @@
 """Which version a setting names, and what becomes of models that were never registered."""
 
+import hashlib
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -121,6 +123,20 @@ def test_folder_with_what_may_be_a_program_is_refused(place: Place, ports: Ports
     with pytest.raises(BadRecord, match=r"'model/model\.pkl' may hold a program"):
         find_model(ports, folder_of(folder))
     assert place.models.list_models() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "flavor"),
+    [("a.ubj", "xgboost"), ("a.skops", "sklearn"), ("a.keras", "keras"), ("a.h5", "keras"), ("a.pkl", "pickle")],
+)
+def test_a_folder_of_each_flavor_is_a_version(
+    place: Place, ports: Ports, tmp_path: Path, name: str, flavor: str
+) -> None:
+    """What its loader checks before it reads it; a pickle where the operator names it. The registry says which."""
+    (tmp_path / "files" / "model").mkdir(parents=True)
+    (tmp_path / "files" / "model" / name).write_bytes(b"x")
+    agreed = replace(ports, pickle_digests=frozenset({hashlib.sha256(b"x").hexdigest()}))
+    assert find_model(agreed, folder_of(tmp_path / "files")).version.flavor == flavor
 
 
 def test_folder_loads_without_the_database_once_it_was_seen(

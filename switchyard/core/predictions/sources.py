@@ -1,7 +1,7 @@
 """Where a served model comes from: the order of the sources, and what goes on to the next one, as tables."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from enum import StrEnum
 from typing import Final
 
@@ -16,6 +16,9 @@ from switchyard.core.errors import (
     SwitchyardError,
     TryAgain,
 )
+from switchyard.core.predictions.pickles import say_pickle
+from switchyard.core.registry.flavors import PICKLED
+from switchyard.core.registry.manifest import ModelFile
 from switchyard.core.registry.names import Reference, check_model_name, read_reference
 from switchyard.core.registry.stages import Stage
 
@@ -126,23 +129,30 @@ def read_model_uri(text: str) -> ModelUri:
 
 
 SAFE_SUFFIXES: Final = (".parquet", ".json", ".ubj", ".xgb")
-_SAVED_MODEL: Final = re.compile(
-    r"model/(saved_model\.pb|fingerprint\.pb|variables/variables\.(index|data-\d{5}-of-\d{5})|assets/[^/]+)"
+_CHECKED: Final = re.compile(
+    r"model/([^/]+/)?([^/]+\.(skops|keras)|[^/]+\.h5"  # of MLflow's Keras: model/data/model.h5
+    r"|([^/]+/)?((saved_model|fingerprint|keras_metadata)\.pb|variables/variables\.(index|data-\d{5}-of-\d{5})"
+    r"|assets/[^/]+))"
+)
+"""What a loader of rows holds against its own list before it is read, in a process of its own."""
+_OF_MLFLOW: Final = re.compile(
+    r"model/((metadata/)?(MLmodel|conda\.yaml|python_env\.yaml|requirements\.txt)|registered_model_meta"
+    r"|data/(keras_module|save_format)\.txt|environment_variables\.txt)"
 )
 
 
-_OF_MLFLOW: Final = re.compile(r"model/(MLmodel|conda\.yaml|python_env\.yaml|requirements\.txt)")
-
-
-def find_unsafe(paths: list[str]) -> list[str]:
-    """Of the files of a source that no one has judged: those that are neither data, nor a SavedModel's, which is listed
-    and never opened here, nor MLflow's own beside a model, of which only `MLmodel` is read. A pickle is a program.
-
-    >>> find_unsafe(["embeddings/query.parquet", "model/saved_model.pb", "model/model.pkl"])
-    ['model/model.pkl']
-    """
+def find_unsafe(files: Iterable[ModelFile], agreed: Collection[str]) -> list[str]:
+    """What is wrong with the files of a source that no one has judged: those that are neither data, nor what a loader
+    checks before it reads it, nor MLflow's own beside a model, of which only `MLmodel` is read, nor a pickle that the
+    operator has agreed to by its SHA-256. Each with what to do."""
     return [
-        path
-        for path in paths
-        if not (path.endswith(SAFE_SUFFIXES) or _SAVED_MODEL.fullmatch(path) or _OF_MLFLOW.fullmatch(path))
+        f"{file.path!r} may hold a program, and no one has judged it"
+        + (f": {say_pickle(file.path, file.sha256)}" if file.path.endswith(PICKLED) else ". Take it out of the folder")
+        for file in files
+        if not (
+            file.path.endswith(SAFE_SUFFIXES)
+            or _CHECKED.fullmatch(file.path)
+            or _OF_MLFLOW.fullmatch(file.path)
+            or (file.path.endswith(PICKLED) and file.sha256 in agreed)
+        )
     ]

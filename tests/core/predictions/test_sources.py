@@ -14,6 +14,7 @@ from switchyard.core.predictions.sources import (
     list_sources,
     read_model_uri,
 )
+from switchyard.core.registry.manifest import ModelFile
 
 
 def test_sources_have_one_order() -> None:
@@ -89,11 +90,33 @@ def test_the_table_has_each_class_once() -> None:
     assert not any(issubclass(later, kind) for place, kind in enumerate(kinds) for later in kinds[place + 1 :])
 
 
+def _files(*paths: str) -> list[ModelFile]:
+    return [ModelFile(path=path, size_bytes=1, sha256=f"{number:064x}") for number, path in enumerate(paths)]
+
+
 def test_what_may_be_a_program_is_found() -> None:
-    """In a source that no one has judged, data alone is taken; a SavedModel is listed, and never opened."""
-    safe = ["embeddings/query.parquet", "score/weights.json", "model/saved_model.pb", "model/fingerprint.pb"]
-    safe += ["model/variables/variables.index", "model/variables/variables.data-00000-of-00001", "model/assets/ids.txt"]
-    safe += ["model/churn.ubj", "model/model.xgb", "model/MLmodel", "model/conda.yaml", "model/requirements.txt"]
+    """In a source that no one has judged: all but data, what a loader checks before it reads it, and MLflow's own."""
     unsafe = ["model/model.pkl", "embeddings/ids.npy", "model/code.py", "model/variables/evil.so", "score/x.pb"]
-    unsafe += ["MLmodel", "model/code/MLmodel", "model/python_model.pkl"]
-    assert find_unsafe([*safe, *unsafe]) == unsafe
+    unsafe += ["MLmodel", "model/code/MLmodel", "model/python_model.pkl", "model/data/custom_objects.cloudpickle"]
+    found = find_unsafe(_files(*SAFE, *unsafe), ())
+    assert [said.split("'")[1] for said in found] == unsafe
+
+
+SAFE = ["embeddings/query.parquet", "score/weights.json", "model/saved_model.pb", "model/fingerprint.pb"]
+SAFE += ["model/variables/variables.index", "model/variables/variables.data-00000-of-00001", "model/assets/ids.txt"]
+SAFE += ["model/churn.ubj", "model/model.xgb", "model/MLmodel", "model/conda.yaml", "model/requirements.txt"]
+SAFE += ["model/churn.skops", "model/mood.keras", "model/mood.h5", "model/tokenizer.json", "model/text.json"]
+SAFE += ["model/data/model.keras", "model/data/model.h5", "model/data/keras_module.txt", "model/data/save_format.txt"]
+SAFE += ["model/data/model/saved_model.pb", "model/data/model/keras_metadata.pb", "model/tf2model/saved_model.pb"]
+SAFE += ["model/data/model/variables/variables.index", "model/model.skops", "model/registered_model_meta"]
+
+
+def test_a_pickle_is_taken_that_the_operator_names() -> None:
+    """By its digest: another one is refused, with the words to name it."""
+    first, second = _files("model/a.pkl", "model/b.joblib")
+    assert find_unsafe([first], {first.sha256}) == []
+    (said,) = find_unsafe([first, second], {first.sha256})
+    assert said.startswith("'model/b.joblib' may hold a program")
+    assert said.endswith(f"MODEL_PICKLE_DIGESTS=sha256:{second.sha256}")
+    code = ModelFile(path="model/code.py", size_bytes=1, sha256=first.sha256)
+    assert find_unsafe([code], {first.sha256}) != []
