@@ -150,6 +150,17 @@ def test_a_setting_names_the_file_to_read_where_there_are_several_of_one_format(
     app.routes.holder.close()
 
 
+@pytest.mark.parametrize("path", ["/predict", "/invocations", "/v1/models/shop:predict"])
+@pytest.mark.parametrize("body", [b'{"instances": [{"a": 1.5, "n": 2}]}', b"none of any model"])
+def test_while_no_model_is_loaded_any_body_is_503(world: World, path: str, body: bytes) -> None:
+    """What a body should be depends on the model: the one that would not load may take this."""
+    promote_planted(world, 1, load="refuse")
+    with open_client(world.application(open_rows=PLANTED)) as client:
+        answer = client.post(path, content=body)
+    assert (answer.status_code, "retry-after" in answer.headers) == (503, True)
+    assert "no model is loaded: " in answer.json()["detail"]
+
+
 def test_a_promotion_takes_its_place_and_a_rollback_likewise(
     world: World, app: Application, client: TestClient
 ) -> None:
