@@ -84,6 +84,7 @@ def create_app(outside: Outside, options: Options, open_rows: OpenRows | None = 
         or RowLoader(
             settings.model_loader_python,
             filename=settings.model_filename,
+            tokenizer=settings.tokenizer_filename,
             pickle_digests=read_digests(settings.model_pickle_digests),
         ),
         filename=settings.model_filename,

@@ -79,15 +79,16 @@ class RowLoader:
     python: str = ""  # the interpreter in whose environment the libraries are; empty: the server's own
     bounds: Bounds = Bounds()
     module: str = MODULE
-    filename: str = ""  # of several files of one format in model/, the one to read
+    filename: str = ""  # of several model files in model/, the one to read
+    tokenizer: str = ""  # the file of a text model's tokenizer; empty: tokenizer.json, if it is there
     pickle_digests: frozenset[str] = frozenset()  # SHA-256 of pickles that the operator lets be read
 
     def __call__(self, folder: Path, manifest: Manifest, where: str) -> "LoaderProcess":
         """The model in `folder`, once it is loaded.
 
         Raises:
-            BadRecord: its process refused the files, ended, or was late. BadSetup: a library or the interpreter is not
-            there.
+            BadRequest: the file that `filename` names is not there. BadRecord: its process refused the files, ended,
+            or was late. BadSetup: a library or the interpreter is not there.
         """
         bounds = self.bounds
         paths = leave_out_others([file.path for file in manifest.files], self.filename)
@@ -100,6 +101,7 @@ class RowLoader:
             flavor=choose_flavor(paths),
             paths=paths,
             pickles=[file.path for file in pickles if file.sha256 in self.pickle_digests],
+            tokenizer=self.tokenizer,
             scratch=tempfile.mkdtemp(prefix="switchyard-loader-"),
             memory_bytes=bounds.memory_bytes + bounds.memory_per_byte * manifest.size_bytes,
             load_s=bounds.load_s,

@@ -68,6 +68,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     model_name: str = "served"
     model_artifact_path: str = ""
     model_filename: str = ""
+    tokenizer_filename: str = ""
     model_cache_dir: str
     model_loader_python: str = ""
     model_pickle_digests: str = ""
@@ -151,22 +152,14 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
 
 UNUSED: Final[Mapping[str, str]] = {
     "CONFIG_PATH": "settings are variables (.env.example), and flags",
-    "TOKENIZER_FILENAME": "a tokenizer is told by its files' names",
     **dict.fromkeys(("MLFLOW_GCS_BUCKET", "MLFLOW_ARTIFACT_ROOT", "MLFLOW_WORKERS"), "it configures an MLflow server"),
 }
 """Variables of earlier services that do nothing for `switchyard predict`, and why."""
-_PICKLES: Final = (".pkl", ".pickle", ".joblib")
 
 
 def list_unused(environ: Mapping[str, str] = os.environ) -> list[str]:
-    """What is set for an earlier service and does nothing here, a sentence each; a value only of a file name."""
-    said = [f"{name} is set and does nothing here: {why}" for name, why in UNUSED.items() if environ.get(name)]
-    filename = environ.get("MODEL_FILENAME", "")
-    if filename.lower().endswith(_PICKLES):
-        said.append(
-            f"MODEL_FILENAME={filename[:80]} does nothing here: a pickle is not loaded (docs/serving-models.md)"
-        )
-    return said
+    """What is set for an earlier service and does nothing here, a sentence each, without its value."""
+    return [f"{name} is set and does nothing here: {why}" for name, why in UNUSED.items() if environ.get(name)]
 
 
 def is_folder(tracking_uri: str) -> bool:

@@ -24,16 +24,15 @@ def test_variables_of_earlier_services_that_do_nothing_are_said() -> None:
     given = {
         **dict.fromkeys(UNUSED, "gs://secret"),
         "MLFLOW_WORKERS": "",
-        "MODEL_FILENAME": "xgb_model.PKL",
+        "MODEL_FILENAME": "xgb_model.pkl",
+        "TOKENIZER_FILENAME": "tokenizer.json",
         "PORT": "1",
     }
     said = list_unused(given)
     assert [line.partition(" ")[0] for line in said] == [
-        *("CONFIG_PATH", "TOKENIZER_FILENAME", "MLFLOW_GCS_BUCKET", "MLFLOW_ARTIFACT_ROOT"),
-        "MODEL_FILENAME=xgb_model.PKL",
+        *("CONFIG_PATH", "MLFLOW_GCS_BUCKET", "MLFLOW_ARTIFACT_ROOT"),
     ]
     assert "secret" not in "".join(said)
-    assert list_unused({"MODEL_FILENAME": "churn.ubj"}) == []
     assert not {name.lower() for name in UNUSED} & set(Settings.__struct_fields__)
 
 

@@ -94,7 +94,7 @@ def _send(replies: BinaryIO, message: Reply) -> None:
 def _load(order: Load) -> LoadedRows | Refused:
     with_deadline(order.load_s)
     try:
-        model = load(Path(order.folder), order.flavor, order.paths, order.pickles)
+        model = load(Path(order.folder), order.flavor, order.paths, order.pickles, order.tokenizer)
         problems = find_problems(model.signature)
         return refuse(problems) if problems else model
     except NotLoaded as err:

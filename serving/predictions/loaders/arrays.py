@@ -12,6 +12,7 @@ from switchyard.core.predictions.mlmodel import NotServed
 from switchyard.core.predictions.signature import Column, Row, Signature, make_example
 from switchyard.core.predictions.tensors import Layout, Tensor, lay_out, lay_out_text
 from switchyard.core.predictions.tokenizer import MAX_BYTES, TextOptions, Tokenizer, pad, read_tokenizer, to_numbers
+from switchyard.core.registry.flavors import PICKLED
 
 TOKENIZER: Final = "tokenizer.json"
 OPTIONS: Final = "text.json"
@@ -61,14 +62,30 @@ class Takes:
 
 
 def choose_takes(
-    folder: Path, paths: Sequence[str], beside: str, inputs: Sequence[Tensor], said: Sequence[Column] | None
+    folder: Path,
+    paths: Sequence[str],
+    beside: str,
+    inputs: Sequence[Tensor],
+    said: Sequence[Column] | None,
+    filename: str = "",
 ) -> Takes:
-    """What a model with these inputs takes: a text, if there is a tokenizer beside its file or in ``model/``.
+    """What a model with these inputs takes: a text, if there is a tokenizer beside its file or in ``model/``. The file
+    of that name must be there; where there is no name: tokenizer.json, if it is there.
 
     Raises: NotLoaded: the tokenizer, its options, or the signature does not fit the model.
     """
     try:
-        found = _find(paths, beside, TOKENIZER)
+        found = _find(paths, beside, filename or TOKENIZER)
+        if found is None and filename:
+            raise NotLoaded(
+                f"TOKENIZER_FILENAME={filename[:80]} is not one of the model's files, neither beside the model nor in "
+                "model/. Name one that is, or leave the setting out"
+            )
+        if found is not None and found.endswith(PICKLED):
+            raise NotLoaded(
+                f"{found} is a pickle, and was not read. Make JSON of it: switchyard convert {found} --to "
+                f"model/{TOKENIZER}"
+            )
         if found is None:
             return Takes(lay_out(inputs, said), None, TextOptions(), 0)
         where = found

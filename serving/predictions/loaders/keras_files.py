@@ -17,15 +17,17 @@ from switchyard.core.registry.flavors import find_keras_file
 MAX_CONFIG_BYTES: Final = 100_000_000
 
 
-def load_keras(folder: Path, paths: Sequence[str]) -> TensorModel:
+def load_keras(folder: Path, paths: Sequence[str], tokenizer: str = "") -> TensorModel:
     """The only model file in `folder`. Raises: NotLoaded: it is none that can be served."""
     path = find_keras_file(paths)
     if path is None:
         raise NotLoaded("there must be one file model/*.keras, or one model/*.h5")
-    return read_keras(folder, paths, path)
+    return read_keras(folder, paths, path, tokenizer=tokenizer)
 
 
-def read_keras(folder: Path, paths: Sequence[str], path: str, said: Sequence[Column] | None = None) -> TensorModel:
+def read_keras(
+    folder: Path, paths: Sequence[str], path: str, said: Sequence[Column] | None = None, *, tokenizer: str = ""
+) -> TensorModel:
     """The model in that file of `folder`, with the columns of a signature where there is one.
 
     Raises: NotLoaded: it is none that can be served."""
@@ -39,7 +41,7 @@ def read_keras(folder: Path, paths: Sequence[str], path: str, said: Sequence[Col
         raise NotLoaded(*(f"{path}: {problem}" for problem in problems))
     from serving.predictions.loaders.keras_model import open_keras  # it takes seconds to be imported
 
-    return open_keras(folder, paths, path, said, saved_with)
+    return open_keras(folder, paths, path, said, saved_with, tokenizer)
 
 
 def _read_config(path: Path) -> tuple[Any, str]:

@@ -16,7 +16,7 @@ from switchyard.core.predictions.tensors import to_tensor
 
 
 def open_keras(
-    folder: Path, paths: Sequence[str], path: str, said: Sequence[Column] | None, saved_with: str
+    folder: Path, paths: Sequence[str], path: str, said: Sequence[Column] | None, saved_with: str, tokenizer: str = ""
 ) -> TensorModel:
     """The model in a file whose configuration was looked at. Raises: NotLoaded: it is none that can be served."""
     if not is_new_enough(keras.__version__):
@@ -36,7 +36,7 @@ def open_keras(
         outputs = [to_tensor(name, str(each.dtype), each.shape) for name, each in given.items()]
     except NotServed as err:
         raise NotLoaded(f"{path}: {err}") from err
-    takes = choose_takes(folder, paths, path, inputs, said)
+    takes = choose_takes(folder, paths, path, inputs, said, tokenizer)
     _check_vocabulary(model, takes.tokenizer.largest if takes.tokenizer else 0)
     by_name = isinstance(_get_structure(model, "input"), dict)
     call = tf.function(

@@ -35,9 +35,14 @@ class OtherLibrary(NotLoaded):
     """Nothing is wrong with the files: what is installed here is older than what saved them."""
 
 
-def load(folder: Path, flavor: str, paths: Sequence[str], pickles: Sequence[str] = ()) -> LoadedRows:
-    """The model of that flavor in `folder`. Raises: NotLoaded: it is none, or of no flavor that is known here.
-    `pickles` are those that the operator lets be read. ModuleNotFoundError: its library is not installed."""
+def load(
+    folder: Path, flavor: str, paths: Sequence[str], pickles: Sequence[str] = (), tokenizer: str = ""
+) -> LoadedRows:
+    """The model of that flavor in `folder`. `pickles` are those that the operator lets be read; `tokenizer` is the file
+    that a text model takes; empty: tokenizer.json, if it is there.
+
+    Raises: NotLoaded: it is none, or of no flavor that is known here. ModuleNotFoundError: its library is missing.
+    """
     if flavor == XGBOOST:
         from serving.predictions.loaders.xgboost_files import load_xgboost
 
@@ -49,15 +54,15 @@ def load(folder: Path, flavor: str, paths: Sequence[str], pickles: Sequence[str]
     if flavor == KERAS:
         from serving.predictions.loaders.keras_files import load_keras
 
-        return load_keras(folder, paths)
+        return load_keras(folder, paths, tokenizer)
     if flavor == TENSORFLOW:
         from serving.predictions.loaders.saved_model import load_saved_model
 
-        return load_saved_model(folder, paths)
+        return load_saved_model(folder, paths, tokenizer)
     if flavor == MLFLOW:
         from serving.predictions.loaders.mlflow_folder import load_mlflow
 
-        return load_mlflow(folder, paths, pickles)
+        return load_mlflow(folder, paths, pickles, tokenizer)
     if flavor == PICKLE:
         from serving.predictions.loaders.pickle_files import load_pickle
 

@@ -15,7 +15,7 @@ from switchyard.core.registry.flavors import KERAS, SAVED_MODEL, SKLEARN, TENSOR
 _FOLDER: Final = "model"
 
 
-def load_mlflow(folder: Path, paths: Sequence[str], pickles: Sequence[str] = ()) -> LoadedRows:
+def load_mlflow(folder: Path, paths: Sequence[str], pickles: Sequence[str] = (), tokenizer: str = "") -> LoadedRows:
     """The model that `model/MLmodel` describes. Raises: NotLoaded: it describes none that can be served."""
     try:
         said = read_mlmodel(_read_yaml(folder / _FOLDER / "MLmodel"))
@@ -23,7 +23,7 @@ def load_mlflow(folder: Path, paths: Sequence[str], pickles: Sequence[str] = ())
         raise NotLoaded(str(err)) from err
     path = f"{_FOLDER}/{said.path}"
     if said.flavor in (KERAS, TENSORFLOW):
-        return _load_tensors(folder, paths, path, said)
+        return _load_tensors(folder, paths, path, said, tokenizer)
     if path not in paths:  # no other file was hashed
         raise NotLoaded(f"MLmodel names the file {said.path[:200]!r}, which is not one of the version's files")
     if said.is_pickle:
@@ -42,7 +42,7 @@ def load_mlflow(folder: Path, paths: Sequence[str], pickles: Sequence[str] = ())
     return read_xgboost(folder, path, said.columns)
 
 
-def _load_tensors(folder: Path, paths: Sequence[str], path: str, said: MLmodel) -> LoadedRows:
+def _load_tensors(folder: Path, paths: Sequence[str], path: str, said: MLmodel, tokenizer: str) -> LoadedRows:
     """By what lies in the folder that MLmodel names: both flavors may have any of the three formats."""
     found = find_tensor_files(path, paths)
     if len(found) != 1:
@@ -53,10 +53,10 @@ def _load_tensors(folder: Path, paths: Sequence[str], path: str, said: MLmodel) 
     if found[0].endswith(SAVED_MODEL):
         from serving.predictions.loaders.saved_model import read_saved_model
 
-        return read_saved_model(folder, paths, found[0], said.columns)
+        return read_saved_model(folder, paths, found[0], said.columns, tokenizer=tokenizer)
     from serving.predictions.loaders.keras_files import read_keras
 
-    return read_keras(folder, paths, found[0], said.columns)
+    return read_keras(folder, paths, found[0], said.columns, tokenizer=tokenizer)
 
 
 def _read_yaml(path: Path) -> Any:

@@ -20,13 +20,13 @@ MAX_GRAPH_BYTES: Final = 1 << 30
 """Of saved_model.pb, which has no weights; protobuf reads 2 GiB at most."""
 
 
-def load_saved_model(folder: Path, paths: Sequence[str]) -> TensorModel:
+def load_saved_model(folder: Path, paths: Sequence[str], tokenizer: str = "") -> TensorModel:
     """The one in `folder`. Raises: NotLoaded: it is none that can be served."""
-    return read_saved_model(folder, paths, f"model/{SAVED_MODEL}")
+    return read_saved_model(folder, paths, f"model/{SAVED_MODEL}", tokenizer=tokenizer)
 
 
 def read_saved_model(
-    folder: Path, paths: Sequence[str], path: str, said: Sequence[Column] | None = None
+    folder: Path, paths: Sequence[str], path: str, said: Sequence[Column] | None = None, *, tokenizer: str = ""
 ) -> TensorModel:
     """The model whose `saved_model.pb` is `path` of `folder`, with the columns of a signature where there is one.
 
@@ -46,7 +46,7 @@ def read_saved_model(
         outputs = _list_outputs(serve.structured_outputs)
     except NotServed as err:
         raise NotLoaded(f"{path}: {err}") from err
-    takes = choose_takes(folder, paths, path, inputs, said)
+    takes = choose_takes(folder, paths, path, inputs, said, tokenizer)
     names, types = [each.name for each in inputs], [each.dtype for each in inputs]
 
     def run(arrays: list[Any]) -> dict[str, Any]:

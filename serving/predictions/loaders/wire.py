@@ -28,6 +28,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True, tag=True, forbid_unknown_f
     flavor: str
     paths: list[str]  # the files below the folder; the loader looks for no others
     pickles: list[str] = []  # those of the files that the operator lets be read as pickles
+    tokenizer: str = ""  # the file of a text model's tokenizer; empty: tokenizer.json, if it is there
     scratch: str  # a folder where it may make files, all of them empty
     memory_bytes: int
     load_s: float

@@ -1,25 +1,51 @@
-"""Which of several files of one format is the model, where an operator says so (`MODEL_FILENAME`)."""
+"""Which of several files is the model, where an operator says so (`MODEL_FILENAME`)."""
 
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Final
 
+from switchyard.core.errors import BadRequest
+from switchyard.core.registry.flavors import TWO_TOWER, choose_flavor, list_model_files
+
 FOLDER: Final = "model"
+SHOWN: Final = 5
 
 
 def leave_out_others(paths: Sequence[str], filename: str) -> list[str]:
-    """The paths without the files beside ``model/<filename>`` that end as it does; all of them where it is not there.
+    """The paths without all model files in ``model/`` but ``model/<filename>``. A two-tower model has no such file, and
+    none of its paths is left out.
 
-    >>> leave_out_others(["model/a.ubj", "model/b.ubj", "model/notes.txt"], "b.ubj")
-    ['model/b.ubj', 'model/notes.txt']
-    >>> leave_out_others(["model/a.ubj", "model/b.ubj"], "c.ubj")
-    ['model/a.ubj', 'model/b.ubj']
+    >>> leave_out_others(["model/a.ubj", "model/b.skops", "model/notes.txt"], "b.skops")
+    ['model/b.skops', 'model/notes.txt']
+
+    Raises: BadRequest: there is no file of that name.
     """
-    chosen = PurePosixPath(FOLDER, filename)
-    if not filename or str(chosen) not in paths:
+    if not filename or choose_flavor(paths) == TWO_TOWER:
         return list(paths)
-    return [path for path in paths if path == str(chosen) or not _is_beside(PurePosixPath(path), chosen)]
+    chosen, others = str(PurePosixPath(FOLDER, filename)), list_model_files(paths)
+    if chosen not in paths:
+        raise BadRequest(
+            f"MODEL_FILENAME={filename[:80]} is not one of the model's files. It has {_show(others)}: name one of "
+            "these, or leave the setting out"
+        )
+    return [path for path in paths if path == chosen or path not in others]
 
 
-def _is_beside(path: PurePosixPath, chosen: PurePosixPath) -> bool:
-    return (path.parent, path.suffix) == (chosen.parent, chosen.suffix)
+def say_several(paths: Sequence[str]) -> str:
+    """That there are several model files of one format, and how to name one; empty: there are not.
+
+    >>> say_several(["model/a.ubj", "model/b.ubj", "model/notes.txt"])
+    'there are several files of one format: model/a.ubj, model/b.ubj. Name the one to serve: MODEL_FILENAME=a.ubj'
+    """
+    listed = list_model_files(paths)
+    endings = [PurePosixPath(path).suffix for path in listed]
+    several = [path for path, ending in zip(listed, endings, strict=True) if endings.count(ending) > 1]
+    if not several:
+        return ""
+    first = PurePosixPath(several[0]).name
+    return f"there are several files of one format: {_show(several)}. Name the one to serve: MODEL_FILENAME={first}"
+
+
+def _show(paths: Sequence[str]) -> str:
+    more = f" and {len(paths) - SHOWN:,} more" if len(paths) > SHOWN else ""
+    return (", ".join(path[:80] for path in paths[:SHOWN]) or "no model file in model/") + more

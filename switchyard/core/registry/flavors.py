@@ -96,6 +96,17 @@ def find_keras_file(paths: Iterable[str]) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
+def list_model_files(paths: Iterable[str]) -> list[str]:
+    """The files of ``model/`` each of which is a model by itself.
+
+    >>> list_model_files(["model/a.ubj", "model/old.pkl", "model/MLmodel", "model/tokenizer.json"])
+    ['model/a.ubj', 'model/old.pkl']
+    """
+    listed = [path for path in paths if path.startswith("model/") and path.count("/") == 1]
+    whole = (_XGBOOST_JSON, f"model/{SAVED_MODEL}")
+    return [path for path in listed if path.endswith((".ubj", ".skops", ".keras", ".h5", *PICKLED)) or path in whole]
+
+
 def find_tensor_files(folder: str, paths: Iterable[str]) -> list[str]:
     """What MLflow has saved in `folder` of a Keras or TensorFlow model: one file in every version of it that is whole.
 

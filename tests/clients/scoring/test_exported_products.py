@@ -10,7 +10,7 @@ import pyarrow.parquet as pa_parquet
 import pytest
 
 from switchyard.clients.scoring.open import open_recommender
-from switchyard.core.errors import BadRecord
+from switchyard.core.errors import BadRecord, BadRequest
 from tests.docs.pages import read_blocks, read_page
 from tests.root import ROOT
 
@@ -73,3 +73,16 @@ def test_export_is_opened_as_it_is_and_refused_with_other_products(exported: Pat
             open_recommender(exported)
     (exported / "model" / "saved_model.pb").unlink()
     assert len(open_recommender(exported).products) == 41
+
+
+def test_what_cannot_be_opened_is_told_what_can(tmp_path: Path) -> None:
+    """Two files of one format are both named, and the setting that chooses."""
+    (tmp_path / "model").mkdir()
+    for name in ("a.ubj", "b.ubj"):
+        (tmp_path / "model" / name).touch()
+    with pytest.raises(BadRequest, match=r"model/a\.ubj, model/b\.ubj\. Name the one to serve: MODEL_FILENAME=a\.ubj"):
+        open_recommender(tmp_path)
+    for name in ("a.ubj", "b.ubj"):
+        (tmp_path / "model" / name).rename(tmp_path / "model" / f"{name}.old")
+    with pytest.raises(BadRequest, match=r"its folder has model/a\.ubj\.old, .*sklearn: one model/\*\.skops"):
+        open_recommender(tmp_path)

@@ -88,3 +88,17 @@ def test_a_tokenizer_or_options_that_do_not_fit_are_refused(
     with pytest.raises(NotLoaded) as raised:
         answer(inputs, [], tmp_path, **names)
     assert problem in str(raised.value)
+
+
+def test_the_tokenizer_may_have_another_name(tmp_path: Path) -> None:
+    """It alone is read then; a name that is not there, and a pickle, are refused with what to do."""
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "words.json").write_text(TOKENIZER)
+    (tmp_path / "model" / "tokenizer.json").write_text("another one's")
+    paths = ["model/words.json", "model/tokenizer.json", "model/tokenizer.pkl"]
+    takes = choose_takes(tmp_path, paths, "model/m.h5", [IDS], None, "words.json")
+    assert [(column.name, column.type) for column in takes.columns] == [("text", Type.TEXT)]
+    with pytest.raises(NotLoaded, match=r"TOKENIZER_FILENAME=other\.json is not one of the model's files"):
+        choose_takes(tmp_path, paths, "model/m.h5", [IDS], None, "other.json")
+    with pytest.raises(NotLoaded, match=r"switchyard convert model/tokenizer\.pkl --to model/tokenizer\.json"):
+        choose_takes(tmp_path, paths, "model/m.h5", [IDS], None, "tokenizer.pkl")

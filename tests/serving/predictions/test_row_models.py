@@ -161,6 +161,14 @@ def test_while_no_model_is_loaded_any_body_is_503(world: World, path: str, body:
     assert "no model is loaded: " in answer.json()["detail"]
 
 
+def test_a_file_that_is_named_and_not_there_is_an_error(world: World) -> None:
+    """No other one is served in its place; an answering model answers on."""
+    promote_planted(world, 1)
+    with open_client(world.application(open_rows=PLANTED, model_filename="churn.ubj")) as client:
+        assert client.post("/predict", json={"instances": [ROW]}).status_code == 503
+        assert "MODEL_FILENAME=churn.ubj is not one of the model's files" in client.get("/health").json()["why"]
+
+
 def test_a_promotion_takes_its_place_and_a_rollback_likewise(
     world: World, app: Application, client: TestClient
 ) -> None:

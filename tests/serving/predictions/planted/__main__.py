@@ -142,7 +142,7 @@ def _run_thread() -> None:
     thread.join()
 
 
-def load(folder: Path, flavor: str, paths: Sequence[str], pickles: Sequence[str] = ()) -> Planted:
+def load(folder: Path, flavor: str, paths: Sequence[str], pickles: Sequence[str] = (), tokenizer: str = "") -> Planted:
     """In the place of `loaders.loading.load`."""
     said = json.loads((folder / "model" / "model.json").read_text())
     do(said.get("load", ""), folder, [])
