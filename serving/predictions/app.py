@@ -16,6 +16,7 @@ from serving.predictions.holder import POLL_S, Holder
 from serving.predictions.loader_process import RowLoader
 from serving.predictions.rate import Rate
 from serving.predictions.routes import Routes, to_need
+from serving.predictions.scratch import sweep_scratch
 from serving.problems import FOR_PROGRAMS
 from switchyard.clients.connect import Outside, connect
 from switchyard.clients.settings import Settings
@@ -59,6 +60,7 @@ class Application:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
+                sweep_scratch()
                 self._looking.start()
                 self._behind.start()
                 await send({"type": "lifespan.startup.complete"})

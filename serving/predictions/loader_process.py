@@ -3,11 +3,9 @@ the process that reads it, the server only learns of it."""
 
 import os
 import select
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections import deque
@@ -33,6 +31,7 @@ from serving.predictions.loaders.wire import (
     decode_reply,
     encode,
 )
+from serving.predictions.scratch import Scratch, make_scratch
 from switchyard.core.errors import BadRecord, BadSetup, TryAgain
 from switchyard.core.predictions.filenames import leave_out_others
 from switchyard.core.predictions.pickles import say_pickle
@@ -96,13 +95,14 @@ class RowLoader:
         refused = [say_pickle(file.path, file.sha256) for file in pickles if file.sha256 not in self.pickle_digests]
         if refused and choose_flavor(paths) == PICKLE:
             raise BadRecord(where, refused)
+        scratch = make_scratch()
         order = Load(
             folder=str(folder),
             flavor=choose_flavor(paths),
             paths=paths,
             pickles=[file.path for file in pickles if file.sha256 in self.pickle_digests],
             tokenizer=self.tokenizer,
-            scratch=tempfile.mkdtemp(prefix="switchyard-loader-"),
+            scratch=scratch.path,
             memory_bytes=bounds.memory_bytes + bounds.memory_per_byte * manifest.size_bytes,
             load_s=bounds.load_s,
             answer_s=bounds.answer_s,
@@ -110,19 +110,19 @@ class RowLoader:
         try:
             process = start_process(self.python or sys.executable, self.module)
         except BadSetup:
-            Path(order.scratch).rmdir()
+            scratch.remove()
             raise
-        return LoaderProcess(process, order, where)
+        return LoaderProcess(process, order, scratch, where)
 
 
 class LoaderProcess:
     """`core.ports.RowModel`: a process that has read one model."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", order: Load, where: str) -> None:
+    def __init__(self, process: "subprocess.Popen[bytes]", order: Load, scratch: Scratch, where: str) -> None:
         self._process, self._where, self._answer_s = process, where, order.answer_s
         self._lock = threading.Lock()
         self._is_alive, self._is_closed = True, False
-        self._kill = finalize(self, _end, process, order.scratch)  # also where no one calls `close`
+        self._kill = finalize(self, _end, process, scratch)  # also where no one calls `close`
         assert process.stderr is not None
         self._printed = _Printed(process.stderr)
         try:
@@ -241,7 +241,7 @@ def start_process(python: str, module: str) -> "subprocess.Popen[bytes]":
         ) from err
 
 
-def _end(process: "subprocess.Popen[bytes]", scratch: str) -> None:
+def _end(process: "subprocess.Popen[bytes]", scratch: Scratch) -> None:
     """Kills it, with all that it may have started: it holds nothing that would be lost."""
     with suppress(OSError):
         process.stdin.close()  # type: ignore[union-attr]
@@ -251,7 +251,7 @@ def _end(process: "subprocess.Popen[bytes]", scratch: str) -> None:
         process.wait()
     with suppress(OSError):
         process.stdout.close()  # type: ignore[union-attr]
-    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.remove()
 
 
 class _Printed:
