@@ -93,12 +93,15 @@ def _to_function(said: Any, objects: Any) -> Function:
 
 
 def _list_called(node: Any) -> Iterable[str]:
-    """The functions in an operation's attributes, in lists too. A function may have the name of an operation."""
+    """The functions in an operation's attributes, in lists and in the attributes of functions too. A function may have
+    the name of an operation."""
     yield node.op
-    for value in node.attr.values():
-        if value.HasField("func"):
-            yield value.func.name
-        yield from (each.name for each in value.list.func)
+    left = list(node.attr.values())
+    while left:
+        value = left.pop()
+        for each in (*([value.func] if value.HasField("func") else []), *value.list.func):
+            yield each.name
+            left.extend(each.attr.values())
 
 
 def _get_files(function: Any) -> set[str]:
