@@ -110,12 +110,6 @@ def warm(model: TensorModel) -> TensorModel:
     return model
 
 
-def shorten(err: Exception) -> str:
-    """The first line that says something."""
-    lines = [line.strip() for line in str(err).splitlines() if line.strip()]
-    return (lines[0][:300] if lines else type(err).__name__).rstrip(".")
-
-
 def describe_outputs(outputs: Sequence[Tensor]) -> str:
     """What is answered, in words."""
     return ", ".join(str(each) for each in outputs[:20])[:1_000]

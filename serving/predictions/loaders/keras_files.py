@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import h5py
 
-from serving.predictions.loaders.arrays import TensorModel, shorten
-from serving.predictions.loaders.loading import NotLoaded
+from serving.predictions.loaders.arrays import TensorModel
+from serving.predictions.loaders.loading import NotLoaded, shorten
 from switchyard.core.predictions.keras_config import find_config_problems
 from switchyard.core.predictions.signature import Column
 from switchyard.core.registry.flavors import find_keras_file

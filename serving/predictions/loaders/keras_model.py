@@ -7,8 +7,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from serving.predictions.loaders.arrays import TensorModel, choose_takes, describe_outputs, shorten, warm
-from serving.predictions.loaders.loading import NotLoaded
+from serving.predictions.loaders.arrays import TensorModel, choose_takes, describe_outputs, warm
+from serving.predictions.loaders.loading import NotLoaded, shorten
 from switchyard.core.predictions.keras_config import OLDEST, is_new_enough
 from switchyard.core.predictions.mlmodel import NotServed
 from switchyard.core.predictions.signature import Column, Signature

@@ -32,7 +32,13 @@ class NotLoaded(Exception):
 
 
 class OtherLibrary(NotLoaded):
-    """Nothing is wrong with the files: what is installed here is older than what saved them."""
+    """Nothing is wrong with the files: what is installed here is another version than what saved them."""
+
+
+def shorten(err: Exception) -> str:
+    """The first line of an error that says something; what comes after it is often a stack trace."""
+    lines = [line.strip() for line in str(err).splitlines() if line.strip()]
+    return (lines[0][:300] if lines else type(err).__name__).rstrip(".")
 
 
 def load(

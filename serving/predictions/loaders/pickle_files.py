@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serving.predictions.loaders.loading import LoadedRows, NotLoaded
+from serving.predictions.loaders.loading import LoadedRows, NotLoaded, OtherLibrary
 from switchyard.core.predictions.pickles import (
     FUNCTIONS,
     KINDS,
@@ -53,7 +53,9 @@ def read_xgboost_pickle(path: Path) -> "tuple[Any, XGBoostModel]":
 
 
 def read_sklearn_pickle(path: Path) -> Any:
-    """What the pickle, or the file of joblib's, holds. Raises: NotLoaded: it is another kind, or of another version."""
+    """What the pickle, or the file of joblib's, holds.
+
+    Raises: NotLoaded: it is another kind. OtherLibrary: another minor version of scikit-learn made it."""
     from joblib.numpy_pickle import NumpyUnpickler
     from joblib.numpy_pickle_utils import _validate_fileobject_and_memmap
 
@@ -74,7 +76,7 @@ def read_sklearn_pickle(path: Path) -> Any:
     ):
         old = Reader(str(path), file, ensure_native_byte_order=True).load()
     if other := find_other_version(warned):
-        raise NotLoaded(other)
+        raise OtherLibrary(other)
     if not hasattr(old, "get_params") or not hasattr(old, "predict"):
         raise refuse(old, kind)
     return old

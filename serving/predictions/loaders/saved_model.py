@@ -7,8 +7,8 @@ from typing import Any, Final
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from serving.predictions.loaders.arrays import TensorModel, choose_takes, describe_outputs, shorten, warm
-from serving.predictions.loaders.loading import NotLoaded
+from serving.predictions.loaders.arrays import TensorModel, choose_takes, describe_outputs, warm
+from serving.predictions.loaders.loading import NotLoaded, shorten
 from switchyard.core.predictions.graph_ops import TABLE_FROM_FILE, Function, find_refused
 from switchyard.core.predictions.mlmodel import NotServed
 from switchyard.core.predictions.signature import Column, Signature

@@ -14,7 +14,7 @@ import sklearn
 import skops.io
 from sklearn.exceptions import InconsistentVersionWarning
 
-from serving.predictions.loaders.loading import NotLoaded
+from serving.predictions.loaders.loading import NotLoaded, OtherLibrary, shorten
 from serving.predictions.loaders.sklearn_columns import Seen, list_names, look, takes_a_list
 from serving.predictions.loaders.trusted import TRUSTED
 from switchyard.core.predictions.mlmodel import find_column_problems
@@ -81,17 +81,19 @@ def read_sklearn(
 ) -> SklearnModel:
     """The model in that file of `folder`, with the columns of a signature where there is one.
 
-    Raises: NotLoaded: it is none that can be served."""
+    Raises: NotLoaded: it is none that can be served. OtherLibrary: another minor version of scikit-learn saved it."""
     with warned_of_versions() as warned:
         try:
             model = _read(folder / path)
         except (NotLoaded, MemoryError):
             raise
         except Exception as err:  # a damaged file makes skops fail in any way
-            said = f"skops {skops.__version__} does not read it: {type(err).__name__}: {err}".splitlines()[0][:300]
-            raise NotLoaded(f"{path}: {find_other_version(warned) or said}") from err
+            if other := find_other_version(warned):
+                raise OtherLibrary(f"{path}: {other}") from err
+            said = f"{path}: skops {skops.__version__} does not read it: {type(err).__name__}: {shorten(err)}"
+            raise NotLoaded(said) from err
     if other := find_other_version(warned):
-        raise NotLoaded(f"{path}: {other}")
+        raise OtherLibrary(f"{path}: {other}")
     return SklearnModel(model, columns, predict_fn)
 
 

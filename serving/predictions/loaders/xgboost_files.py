@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 import xgboost
 
-from serving.predictions.loaders.loading import NotLoaded, OtherLibrary
+from serving.predictions.loaders.loading import NotLoaded, OtherLibrary, shorten
 from switchyard.core.predictions.mlmodel import find_column_problems
 from switchyard.core.predictions.saved_by import find_newer, read_xgboost_version
 from switchyard.core.predictions.signature import Column, Row, Signature, Type
@@ -67,11 +67,11 @@ def read_xgboost(folder: Path, path: str, columns: Sequence[Column] | None = Non
     try:
         booster.load_model(folder / path)
     except (xgboost.core.XGBoostError, ValueError, TypeError) as err:
-        raise NotLoaded(f"{path}: XGBoost {xgboost.__version__} does not read it: {_shorten(str(err))}") from err
+        raise NotLoaded(f"{path}: XGBoost {xgboost.__version__} does not read it: {shorten(err)}") from err
     try:
         return XGBoostModel(booster, columns)
     except (xgboost.core.XGBoostError, KeyError, ValueError, TypeError) as err:
-        raise NotLoaded(f"{path}: it is no whole model: {_shorten(str(err))}") from err
+        raise NotLoaded(f"{path}: it is no whole model: {shorten(err)}") from err
 
 
 def _check_version(file: Path, path: str) -> None:
@@ -109,9 +109,3 @@ def _list_features(booster: xgboost.Booster) -> list[tuple[str, str]]:
     if unknown := [name for name, type_ in zip(names, types, strict=True) if type_ not in _TYPES]:
         raise NotLoaded(f"columns of categories are not served; these are some: {', '.join(unknown[:5])}")
     return list(zip(names, types, strict=True))
-
-
-def _shorten(said: str) -> str:
-    """The first line that says something; then comes a stack trace."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    return lines[0][:300] if lines else "no reason given"

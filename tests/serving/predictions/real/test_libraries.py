@@ -201,7 +201,7 @@ def test_a_big_file_is_refused_within_its_bounds_and_the_server_answers_all_the_
     ("name", "problem"),
     [
         ("untrusted", "types that are not on the list of trusted ones: numpy.loadtxt"),
-        ("old", "scikit-learn 1.2.0 saved it, and here is "),
+        ("old", "is not loaded: model/model.skops: scikit-learn 1.2.0 saved it, and here is "),
     ],
 )
 def test_a_model_that_is_not_served_says_why_and_the_old_one_answers_on(
