@@ -11,9 +11,8 @@ from switchyard.core.registry.flavors import KERAS, MLFLOW, PICKLE, SKLEARN, TEN
 class LoadedRows(Protocol):
     """A model in memory; one row at a time or many, a second call answers the same."""
 
-    @property
-    def signature(self) -> Signature:
-        """What it takes."""
+    signature: Signature
+    """What it takes."""
 
     @property
     def library(self) -> str:

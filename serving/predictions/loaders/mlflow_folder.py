@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import yaml
 
 from serving.predictions.loaders.loading import LoadedRows, NotLoaded
@@ -21,6 +22,16 @@ def load_mlflow(folder: Path, paths: Sequence[str], pickles: Sequence[str] = (),
         said = read_mlmodel(_read_yaml(folder / _FOLDER / "MLmodel"))
     except NotServed as err:
         raise NotLoaded(str(err)) from err
+    model = _load(folder, paths, said, pickles, tokenizer)
+    if said.answers:
+        answers = f"{model.signature.answers}; MLflow's own server answers, by the signature: {said.answers}"
+        model.signature = msgspec.structs.replace(model.signature, answers=answers)
+    return model
+
+
+def _load(
+    folder: Path, paths: Sequence[str], said: MLmodel, pickles: Sequence[str] = (), tokenizer: str = ""
+) -> LoadedRows:
     path = f"{_FOLDER}/{said.path}"
     if said.flavor in (KERAS, TENSORFLOW):
         return _load_tensors(folder, paths, path, said, tokenizer)

@@ -14,6 +14,8 @@ SERVED: Final = {"xgboost": "data", "sklearn": "pickled_model", "keras": "data",
 """Flavors of MLflow's that a loader of ours reads, and what each calls its file, or its folder."""
 PREDICT_FNS: Final = ("predict", "predict_proba", "predict_log_proba", "decision_function")
 """What MLflow's own server may call of a scikit-learn model: `log_model(pyfunc_predict_fn=...)`."""
+MAX_OUTPUTS: Final = 1_000
+"""Characters of what is said of its answers."""
 _OTHERWISE: Final = "saved_model_dir"
 """What the flavor tensorflow calls the folder of a model that is none of Keras'."""
 _TYPES: Final[Mapping[str, Type]] = {
@@ -39,6 +41,7 @@ class MLmodel(msgspec.Struct, frozen=True, kw_only=True):
     columns: tuple[Column, ...] | None = None  # None: the signature has none, or there is no signature
     predict_fn: str = "predict"  # what MLflow's own server calls
     is_pickle: bool = False
+    answers: str = ""  # what the signature says of MLflow's own server's answers; empty: nothing
 
 
 def read_mlmodel(said: Any) -> MLmodel:
@@ -60,13 +63,13 @@ def read_mlmodel(said: Any) -> MLmodel:
     path = details.get(SERVED[flavor], details.get(_OTHERWISE)) if isinstance(details, dict) else None
     if not isinstance(path, str):
         raise NotServed(f"MLmodel: `flavors.{flavor}.{SERVED[flavor]}` must be the name of a file")
-    columns = _read_columns(said.get("signature"))
+    columns, says = _read_columns(said.get("signature")), _say_outputs(said.get("signature"))
     if flavor != "sklearn":
-        return MLmodel(flavor=flavor, path=path, columns=columns)
+        return MLmodel(flavor=flavor, path=path, columns=columns, answers=says)
     # MLflow before 3 has no other than pickles, and may not say so.
     is_pickle = details.get("serialization_format") != "skops"
     answers = _read_predict_fn(flavors)
-    return MLmodel(flavor=flavor, path=path, columns=columns, predict_fn=answers, is_pickle=is_pickle)
+    return MLmodel(flavor=flavor, path=path, columns=columns, predict_fn=answers, is_pickle=is_pickle, answers=says)
 
 
 def _read_predict_fn(flavors: Mapping[str, Any]) -> str:
@@ -109,6 +112,21 @@ def _read_columns(signature: Any) -> tuple[Column, ...] | None:
     if len({column.name for column in columns}) < len(columns):
         raise NotServed("MLmodel: `signature.inputs` has a column twice")
     return tuple(columns)
+
+
+def _say_outputs(signature: Any) -> str:
+    """In words, for people alone: no answer is held against it, so what cannot be read is left out."""
+    try:
+        found = json.loads(signature["outputs"])
+        return ", ".join(_say_output(each) for each in found[:20])[:MAX_OUTPUTS]
+    except (TypeError, KeyError, AttributeError, ValueError, RecursionError):
+        return ""
+
+
+def _say_output(said: Mapping[str, Any]) -> str:
+    spec = said.get("tensor-spec")
+    kind = f"{spec['dtype']}{spec['shape']}" if isinstance(spec, dict) else str(said["type"])
+    return f"{str(said['name'])[:40]} ({kind[:80]})" if said.get("name") else kind[:80]
 
 
 def _read_column(said: Mapping[str, Any], number: int) -> Column:

@@ -130,3 +130,20 @@ def test_a_signature_must_have_the_columns_of_the_training(columns: dict[str, Ty
     """In any order."""
     said = [Column(name=name, type=type_) for name, type_ in columns.items()]
     assert find_column_problems(said, ["a", "b"]) == problems
+
+
+@pytest.mark.parametrize(
+    ("outputs", "said"),
+    [
+        ('[{"type": "double", "name": "price", "required": true}, {"type": "string"}]', "price (double), string"),
+        ('[{"type": "tensor", "tensor-spec": {"dtype": "int64", "shape": [-1]}}]', "int64[-1]"),
+        ("[" * 100_000, ""),
+        ('{"a": 1}', ""),
+        ("[1]", ""),
+        (None, ""),
+    ],
+)
+def test_what_is_answered_is_said_by_the_signature(outputs: str | None, said: str) -> None:
+    """Where it can be read: no model is refused for it."""
+    found = read_mlmodel(make(signature={"inputs": '[{"type": "double", "name": "a"}]', "outputs": outputs}))
+    assert found.answers == said

@@ -2,10 +2,12 @@
 
 import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
 from serving.predictions.loaders.loading import NotLoaded, load
+from switchyard.core.predictions.signature import Signature
 
 HOSTILE = "flavors: {python_function: {loader_module: tests.serving.predictions.planted.hostile, data: model.ubj}}"
 
@@ -46,3 +48,16 @@ def test_what_it_names_is_never_run(tmp_path: Path, text: str, problem: str) -> 
     new = {name.partition(".")[0] for name in set(sys.modules) - before}
     assert new <= {"yaml", "_yaml", "serving", "switchyard"}
     assert not (tmp_path / "written").exists()
+
+
+def test_what_is_answered_is_said_with_the_signatures_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that `/health` shows it."""
+    text = """{flavors: {xgboost: {data: model.ubj}}, signature: {inputs: '[{"type": "double", "name": "a"}]',
+        outputs: '[{"type": "long", "name": "class"}]'}}"""
+    library = ModuleType("serving.predictions.loaders.xgboost_files")
+    library.read_xgboost = lambda *_: SimpleNamespace(  # type: ignore[attr-defined]
+        signature=Signature(columns=(), answers="a number")
+    )
+    monkeypatch.setitem(sys.modules, library.__name__, library)
+    model = load(write(tmp_path, text), "mlflow", ["model/MLmodel", "model/model.ubj"])
+    assert model.signature.answers == "a number; MLflow's own server answers, by the signature: class (long)"
