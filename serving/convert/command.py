@@ -18,7 +18,7 @@ from serving.convert.wire import Made, Wanted
 from serving.predictions.loader_process import GIB, RowLoader, start_process
 from switchyard.clients.settings import read_settings
 from switchyard.core.errors import BadRecord, BadRequest, BadSetup, SwitchyardError, TryAgain
-from switchyard.core.predictions.pickles import MAX_ROWS, Kind, choose_kind, find_largest_difference, list_names
+from switchyard.core.predictions.pickles import MAX_ROWS, Kind, choose_kind, find_largest_difference, say_names
 from switchyard.core.registry.manifest import Manifest, ModelFile
 from switchyard.core.runs.flags import FlagParser
 
@@ -118,11 +118,10 @@ def _check_target(target: Path) -> None:
 
 def _ask(source: Path, data: bytes, kind: Kind) -> None:
     """Raises: BadRequest: it was not agreed to."""
-    names = [name for name in list_names(data) if name.partition(".")[0] not in kind.packages]
     sys.stderr.write(
         f"{source} is a pickle, and a pickle is a program: reading it runs its code. Go on only if you know who made "
         "it. It runs in a process of its own without network, programs or other files, as far as this system can.\n"
-        f"Besides its library it names: {', '.join(names[:10]) or 'nothing'}\n"
+        f"Besides its library and plain values it names: {say_names(data, kind)}\n"
     )
     if not sys.stdin.isatty():
         raise BadRequest("nothing was run. To agree: --run-its-code")

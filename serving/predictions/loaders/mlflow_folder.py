@@ -1,6 +1,7 @@
 """A folder as MLflow's `log_model` writes it: `MLmodel` says which of our loaders reads which file. MLflow is not
 needed, and nothing that the file names is imported."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -11,7 +12,14 @@ import yaml
 from serving.predictions.loaders.loading import LoadedRows, NotLoaded
 from switchyard.core.predictions.mlmodel import MAX_BYTES, MLmodel, NotServed, read_mlmodel
 from switchyard.core.predictions.pickles import say_pickle
-from switchyard.core.registry.flavors import KERAS, SAVED_MODEL, SKLEARN, TENSORFLOW, find_tensor_files
+from switchyard.core.registry.flavors import (
+    KERAS,
+    SAVED_MODEL,
+    SKLEARN,
+    TENSORFLOW,
+    find_pickled_tokenizers,
+    find_tensor_files,
+)
 
 _FOLDER: Final = "model"
 
@@ -39,7 +47,9 @@ def _load(
         raise NotLoaded(f"MLmodel names the file {said.path[:200]!r}, which is not one of the version's files")
     if said.is_pickle:
         if path not in pickles:
-            raise NotLoaded(f"MLmodel: {say_pickle(path)}")
+            with (folder / path).open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            raise NotLoaded(f"MLmodel: {say_pickle(path, digest)}")
         from serving.predictions.loaders.pickle_files import read_sklearn_pickle
         from serving.predictions.loaders.sklearn_files import SklearnModel
 
@@ -55,6 +65,8 @@ def _load(
 
 def _load_tensors(folder: Path, paths: Sequence[str], path: str, said: MLmodel, tokenizer: str) -> LoadedRows:
     """By what lies in the folder that MLmodel names: both flavors may have any of the three formats."""
+    if pickled := find_pickled_tokenizers(paths):
+        raise NotLoaded(*(f"MLmodel: {say_pickle(each)}" for each in pickled))
     found = find_tensor_files(path, paths)
     if len(found) != 1:
         raise NotLoaded(

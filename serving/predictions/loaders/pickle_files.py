@@ -1,6 +1,6 @@
 """Pickles of XGBoost and scikit-learn models: read only where someone has agreed to it, by `switchyard convert` or by
-MODEL_PICKLE_DIGESTS, and never in the server's process. What a pickle names must be a class of its library or a plain
-value. That is a fence, and no proof that its code is harmless."""
+MODEL_PICKLE_DIGESTS, and never in the server's process. What a pickle names must be a class of a model of its library,
+or a plain value. That is a fence, and no proof that its code is harmless."""
 
 import io
 import pickle
@@ -12,14 +12,16 @@ from serving.predictions.loaders.loading import LoadedRows, NotLoaded, OtherLibr
 from switchyard.core.predictions.pickles import (
     FUNCTIONS,
     KINDS,
+    PICKLING_FUNCTION,
     PREFIX_OF_FUNCTIONS,
-    SUFFIXES_OF_FUNCTIONS,
+    UFUNC_MODULES,
     Kind,
     guess_kind,
+    may_have,
     may_name,
     say_pickle,
 )
-from switchyard.core.registry.flavors import find_pickle
+from switchyard.core.registry.flavors import find_keras_file, find_pickle
 
 if TYPE_CHECKING:
     from serving.predictions.loaders.xgboost_files import XGBoostModel
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 def load_pickle(folder: Path, paths: Sequence[str], pickles: Sequence[str]) -> LoadedRows:
     """The only pickle in `folder`, if `pickles` has it. Raises: NotLoaded: it is none that can be served."""
     path = find_pickle(paths)
-    if path is None or path not in pickles:
+    if path is None or path not in pickles or find_keras_file(paths):  # the latter: a tokenizer is read as JSON alone
         raise NotLoaded(say_pickle(path or "model/"))
     if guess_kind((folder / path).read_bytes()).name == "xgboost":
         _, model = read_xgboost_pickle(folder / path)
@@ -56,7 +58,7 @@ def read_sklearn_pickle(path: Path) -> Any:
     """What the pickle, or the file of joblib's, holds.
 
     Raises: NotLoaded: it is another kind. OtherLibrary: another minor version of scikit-learn made it."""
-    from joblib.numpy_pickle import NumpyUnpickler
+    from joblib.numpy_pickle import NumpyArrayWrapper, NumpyUnpickler
     from joblib.numpy_pickle_utils import _validate_fileobject_and_memmap
 
     from serving.predictions.loaders.sklearn_files import find_other_version, warned_of_versions
@@ -67,7 +69,18 @@ def read_sklearn_pickle(path: Path) -> Any:
         """Reads joblib's files too, whose arrays stand between a pickle's parts."""
 
         def find_class(self, module: str, name: str) -> Any:
-            return find(kind, module, name, super().find_class)
+            found = find(kind, module, name, super().find_class)
+            return Array if found is NumpyArrayWrapper else found
+
+    class Array(NumpyArrayWrapper):  # type: ignore[misc]
+        """An array of objects is a pickle of its own, which older joblibs read without asking `Reader`."""
+
+        def read_array(self, unpickler: Any, *given: Any) -> Any:
+            if not self.dtype.hasobject:
+                return super().read_array(unpickler, *given)
+            inner = pickle._Unpickler(unpickler.file_handle)  # reads no byte too many
+            inner.find_class = unpickler.find_class  # type: ignore[method-assign]
+            return inner.load()
 
     with (
         warned_of_versions() as warned,
@@ -103,10 +116,18 @@ def find(kind: Kind, module: str, name: str, find_class: Callable[[str, str], An
     if not may_name(kind, module, name):
         raise refused
     found = find_class(module, name)
-    if f"{module}.{name}" in FUNCTIONS or name.startswith(PREFIX_OF_FUNCTIONS) or name in SUFFIXES_OF_FUNCTIONS:
+    if f"{module}.{name}" in FUNCTIONS:
         return found
-    is_of_package = str(getattr(found, "__module__", "")).partition(".")[0] in kind.packages
-    if (isinstance(found, type) and is_of_package) or type(found).__name__ == "ufunc":
+    if type(found).__name__ == "ufunc":
+        if module in UFUNC_MODULES:
+            return found
+        raise refused
+    if name.startswith(PREFIX_OF_FUNCTIONS) or name == PICKLING_FUNCTION:
+        if may_have(kind, module, name) and str(getattr(found, "__module__", "")) == module:
+            return found
+        raise refused
+    own = getattr(found, "__module__", ""), getattr(found, "__qualname__", "")
+    if isinstance(found, type) and may_have(kind, *own):
         return found
     raise refused
 

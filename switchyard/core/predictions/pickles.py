@@ -14,8 +14,12 @@ import msgspec
 
 from switchyard.core.errors import BadRequest
 from switchyard.core.predictions.signature import Row, Signature, Type, make_example, read_rows
+from switchyard.core.registry.flavors import is_tokenizer
 
 MAX_ROWS: Final = 10_000
+MOST_NAMES: Final = 10
+HIDDEN: Final = "names that it hides"
+"""Among what a pickle names."""
 TOKENIZER_MODULES: Final = frozenset(
     {
         "keras.preprocessing.text",  # Keras 2, and before
@@ -33,6 +37,7 @@ _ARRAYS: Final = (
     *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
     *(f"numpy.{core}.numeric._frombuffer" for core in ("core", "_core")),
     *(f"numpy.random._pickle.__{name}_ctor" for name in ("generator", "randomstate", "bit_generator")),
+    "numpy.ma.core._mareconstruct",
 )
 _PLAIN: Final = (
     *(f"{module}._reconstructor" for module in ("copyreg", "copy_reg")),
@@ -47,8 +52,48 @@ _PLAIN: Final = (
 )
 FUNCTIONS: Final = frozenset(_ARRAYS + _PLAIN)
 """What any pickle of a model may call besides classes of its library: how arrays and plain values are made."""
-SUFFIXES_OF_FUNCTIONS: Final = ("newObj",)
+PICKLING_FUNCTION: Final = "newObj"
 PREFIX_OF_FUNCTIONS: Final = "__pyx_unpickle_"  # Cython's own, one for each class
+
+_NUMPY: Final = frozenset(
+    {
+        *("numpy.ndarray", "numpy.dtype", "numpy.ma.MaskedArray", "numpy.ma.core.MaskedArray"),
+        *(f"numpy.{name}" for name in ("bool", "bool_", "str_", "bytes_", "object_", "datetime64", "timedelta64")),
+        *(f"numpy.{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
+        *(f"numpy.{name}" for name in ("longlong", "ulonglong", "intc", "uintc")),
+        *(f"numpy.{name}" for name in ("float16", "float32", "float64", "longdouble", "complex64", "complex128")),
+        *("numpy.random._mt19937.MT19937", "numpy.random._pcg64.PCG64", "numpy.random._pcg64.PCG64DXSM"),
+        *("numpy.random._philox.Philox", "numpy.random._sfc64.SFC64"),
+        *("numpy.random.mtrand.RandomState", "numpy.random._generator.Generator"),
+        *(f"numpy.random.bit_generator.{name}" for name in ("SeedSequence", "__pyx_unpickle_SeedSequence")),
+    }
+)
+"""Not all of NumPy: `memmap` opens files, and `distutils` runs texts."""
+_SPARSE: Final = frozenset(
+    f"scipy.sparse.{module}{name}.{name}_{form}"
+    for module in ("", "_")
+    for name in ("bsr", "coo", "csc", "csr", "dia", "dok", "lil")
+    for form in ("matrix", "array")
+)
+_SCIPY: Final = _SPARSE | {"scipy.interpolate._bsplines.BSpline", "scipy.interpolate._interpolate.interp1d"}
+"""Not all of SciPy: the distributions of `scipy.stats` run a text of the pickle's when they are read."""
+_SKLEARN_MODULES: Final = (
+    *("_loss", "calibration", "cluster", "compose", "covariance", "cross_decomposition", "decomposition"),
+    *("discriminant_analysis", "dummy", "ensemble", "feature_extraction", "feature_selection", "frozen"),
+    *("gaussian_process", "impute", "isotonic", "kernel_approximation", "kernel_ridge", "linear_model", "manifold"),
+    *("metrics", "mixture", "model_selection", "multiclass", "multioutput", "naive_bayes", "neighbors"),
+    *("neural_network", "pipeline", "preprocessing", "random_projection", "semi_supervised", "svm", "tree"),
+    *("utils._bunch", "utils._metadata_requests"),
+)
+"""Where the classes are that fitted estimators of scikit-learn 1.9.1 hold: each one was fitted and pickled. Not
+`callback`, which opens connections, nor `externals`, `datasets` and what tests need."""
+UFUNC_MODULES: Final = frozenset(
+    {
+        *("numpy", "scipy.special", "scipy.special._ufuncs", "scipy.special._special_ufuncs"),
+        *(f"numpy.{core}.{module}" for core in ("core", "_core") for module in ("_multiarray_umath", "umath")),
+    }
+)
+"""Where universal functions (`numpy.log1p`) may be named: arithmetic, and nothing else there."""
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -57,13 +102,24 @@ class Kind(msgspec.Struct, frozen=True):
     name: str
     title: str
     suffix: str
-    packages: tuple[str, ...]  # whose classes the pickle may name
+    modules: tuple[str, ...]  # all classes of these, and of those below them
+    names: frozenset[str]  # and these
+    ufuncs: bool = False
 
 
 KINDS: Final = (
-    Kind("xgboost", "XGBoost model", ".ubj", ("xgboost", "numpy")),
-    Kind("sklearn", "scikit-learn model", ".skops", ("sklearn", "numpy", "scipy", "joblib")),
-    Kind("tokenizer", "Keras tokenizer", ".json", ()),
+    Kind(
+        "xgboost", "XGBoost model", ".ubj", ("xgboost.sklearn", "xgboost.callback"), _NUMPY | {"xgboost.core.Booster"}
+    ),
+    Kind(
+        "sklearn",
+        "scikit-learn model",
+        ".skops",
+        tuple(f"sklearn.{module}" for module in _SKLEARN_MODULES),
+        _NUMPY | _SCIPY | {"joblib.numpy_pickle.NumpyArrayWrapper"},
+        ufuncs=True,
+    ),
+    Kind("tokenizer", "Keras tokenizer", ".json", (), frozenset()),
 )
 
 
@@ -91,9 +147,13 @@ def guess_kind(data: bytes) -> Kind:
 
 def say_pickle(path: str, sha256: str = "") -> str:
     """Why a pickle is not served, and what to do."""
+    said = f"{path[:200]} is a pickle, which runs code when it is read, and was not read."
+    if is_tokenizer(path):
+        target = PurePath(path[:200]).with_name("tokenizer.json")
+        return f"{said} Make the tokenizer's JSON of it: switchyard convert {path[:200]} --to {target}"
     agree = f"MODEL_PICKLE_DIGESTS=sha256:{sha256}" if sha256 else "MODEL_PICKLE_DIGESTS"
     return (
-        f"{path[:200]} is a pickle, which runs code when it is read, and was not read. Make a safe file of it: "
+        f"{said} Make a safe file of it: "
         f"switchyard convert {path[:200]} --to <file>.ubj (XGBoost) or <file>.skops (scikit-learn). If you know who "
         f"made it, you can have it read in a process of its own: {agree}"
     )
@@ -109,33 +169,100 @@ def read_digests(said: str) -> frozenset[str]:
 
 
 def may_name(kind: Kind, module: str, name: str) -> bool:
-    """Whether a pickle of that kind may name this at all. A class of the packages may still be refused, where it turns
-    out to be another module's.
+    """Whether a pickle of that kind may name this at all. What it names may still be refused, where it turns out to be
+    another module's.
 
     >>> may_name(KINDS[0], "xgboost.sklearn", "XGBClassifier"), may_name(KINDS[0], "posix", "system")
+    (True, False)
+    >>> may_name(KINDS[1], "scipy.sparse._csr", "csr_matrix"), may_name(KINDS[1], "scipy.stats", "rv_continuous")
     (True, False)
     """
     if kind.name == "tokenizer":
         return (module in TOKENIZER_MODULES and name == "Tokenizer") or f"{module}.{name}" in _PLAIN
-    return f"{module}.{name}" in FUNCTIONS or (module.partition(".")[0] in kind.packages and "." not in name)
+    if f"{module}.{name}" in FUNCTIONS or (kind.ufuncs and module in UFUNC_MODULES and "." not in name):
+        return True
+    return may_have(kind, module, name)
+
+
+def may_have(kind: Kind, module: str, name: str) -> bool:
+    """Whether a class of that module and name may be made of a pickle of that kind."""
+    inside = any(module == each or module.startswith(f"{each}.") for each in kind.modules)
+    is_test = any(part in ("tests", "conftest") for part in module.split("."))
+    return "." not in name and (f"{module}.{name}" in kind.names or (inside and not is_test))
 
 
 def list_names(data: bytes) -> list[str]:
-    """What the pickle names, as far as it can be told without running it; in order, each once. A pickle that hides its
-    names is no longer read as one from there on."""
+    """What the pickle names, as far as it can be told without running it; in order, each once. `HIDDEN` stands for what
+    it computes, and for what follows where it can no longer be read as one.
+
+    Source: pickletools, whose table says what each of its steps takes from the stack and puts there.
+    """
     found: list[str] = []
-    texts: list[str] = []
+    stack: list[Any] = []
+    memo: dict[int, Any] = {}
     try:
         for code, given, _ in pickletools.genops(data):
-            if code.name in ("GLOBAL", "INST"):
+            name = code.name
+            if name in ("GLOBAL", "INST"):
                 found.append(str(given).replace(" ", "."))
-            elif code.name == "STACK_GLOBAL":
-                found.append(".".join(texts[-2:]))
-            elif isinstance(given, str):
-                texts.append(given)
+            elif name == "STACK_GLOBAL":
+                texts = stack[-2:]
+                whole = len(texts) == 2 and all(isinstance(each, str) for each in texts)
+                found.append(".".join(texts) if whole else HIDDEN)
+            elif name.startswith("EXT"):
+                found.append(HIDDEN)
+            _step(code, given, stack, memo)
     except (ValueError, IndexError, EOFError, UnicodeDecodeError):
-        pass  # joblib puts arrays between; what reads it says what is wrong
+        found.append(HIDDEN)  # joblib puts arrays between, and may compress it all
     return list(dict.fromkeys(found))
+
+
+def _step(code: pickletools.OpcodeInfo, given: Any, stack: list[Any], memo: dict[int, Any]) -> None:
+    """What the step does to texts on the stack and in the memo; all else is None there."""
+    if code.name == "MEMOIZE":
+        memo[len(memo)] = stack[-1]
+    elif code.name in ("PUT", "BINPUT", "LONG_BINPUT"):
+        memo[given] = stack[-1]
+    elif code.name in ("GET", "BINGET", "LONG_BINGET"):
+        stack.append(memo.get(given))
+    elif code.name == "DUP":
+        stack.append(stack[-1])
+    else:
+        takes = code.stack_before
+        if pickletools.markobject in takes:
+            while stack and stack.pop() is not pickletools.markobject:
+                pass
+            takes = takes[: takes.index(pickletools.markobject)]
+        del stack[max(0, len(stack) - len(takes)) :]
+        text = given if isinstance(given, str) and code.name not in ("GLOBAL", "INST") else None
+        stack.extend(each if each is pickletools.markobject else text for each in code.stack_after)
+
+
+def say_names(data: bytes, kind: Kind) -> str:
+    """What a pickle names besides its library and plain values."""
+    names = [name for name in list_names(data) if name == HIDDEN or not may_name(kind, *_split(name))]
+    more = f" and {len(names) - MOST_NAMES:,} more" if len(names) > MOST_NAMES else ""
+    # What it hides is said first: it may be anything.
+    names.sort(key=lambda name: name != HIDDEN)
+    shown = [name if name == HIDDEN else repr(name[:160]) for name in names[:MOST_NAMES]]
+    return (", ".join(shown) or "nothing") + more
+
+
+def _split(name: str) -> tuple[str, str]:
+    module, _, last = name.rpartition(".")
+    return module, last
+
+
+def to_printable(text: str) -> str:
+    r"""The text without what a terminal would act on; lines stay.
+
+    >>> print(to_printable("foo\x1b[2K"))
+    foo\x1b[2K
+    """
+    return "".join(
+        each if each.isprintable() or each == "\n" else each.encode("unicode_escape", "backslashreplace").decode()
+        for each in text
+    )
 
 
 def make_rows(signature: Signature, known: Mapping[str, Sequence[Any]], count: int) -> list[Row]:

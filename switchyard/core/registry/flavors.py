@@ -31,6 +31,8 @@ def choose_flavor(paths: Iterable[str]) -> str:
     ('sklearn', 'pickle')
     >>> choose_flavor(["model/mood.h5", "model/tokenizer.json"])
     'keras'
+    >>> choose_flavor(["model/mood.h5", "model/tokenizer.pkl"])  # not without its words
+    'pickle'
     >>> choose_flavor(["model/saved_model.pb", "model/variables/variables.index"])
     'tensorflow'
     """
@@ -44,7 +46,7 @@ def choose_flavor(paths: Iterable[str]) -> str:
     if find_sklearn_file(listed):
         return SKLEARN
     if find_keras_file(listed):
-        return KERAS
+        return PICKLE if find_pickled_tokenizers(listed) else KERAS
     if f"model/{SAVED_MODEL}" in listed:
         return TENSORFLOW
     return PICKLE if find_pickle(listed) else ""
@@ -81,6 +83,25 @@ def find_pickle(paths: Iterable[str]) -> str | None:
     """
     found = [path for path in paths if path.startswith("model/") and path.count("/") == 1 and path.endswith(PICKLED)]
     return found[0] if len(found) == 1 else None
+
+
+def is_tokenizer(path: str) -> bool:
+    """Whether a pickle is a tokenizer's, by its name."""
+    name = path.rpartition("/")[2].lower()
+    return "tokenizer" in name and name.endswith(PICKLED)
+
+
+def find_pickled_tokenizers(paths: Iterable[str]) -> list[str]:
+    """Tokenizers that are pickles alone: a model of texts would be served as one of numbers without them.
+
+    >>> find_pickled_tokenizers(["model/mood.h5", "model/tokenizer.pkl"])
+    ['model/tokenizer.pkl']
+    >>> find_pickled_tokenizers(["model/mood.h5", "model/tokenizer.pkl", "model/tokenizer.json"])
+    []
+    """
+    listed = list(paths)
+    folders = {path.rpartition("/")[0] for path in listed if path.endswith("/tokenizer.json")}
+    return [path for path in listed if is_tokenizer(path) and path.rpartition("/")[0] not in folders]
 
 
 def find_keras_file(paths: Iterable[str]) -> str | None:

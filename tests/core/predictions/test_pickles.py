@@ -3,13 +3,14 @@
 import math
 import os
 import pickle
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict, deque
 from typing import Any
 
 import pytest
 
 from switchyard.core.errors import BadRequest
 from switchyard.core.predictions.pickles import (
+    HIDDEN,
     KINDS,
     choose_kind,
     find_largest_difference,
@@ -17,6 +18,8 @@ from switchyard.core.predictions.pickles import (
     make_rows,
     may_name,
     read_csv,
+    say_names,
+    to_printable,
 )
 from switchyard.core.predictions.signature import Column, Signature, Type
 
@@ -48,6 +51,22 @@ class Hostile:
         (SKLEARN, "sklearn.pipeline", "os.system", False),
         (SKLEARN, "sklearnx", "Pipeline", False),
         (SKLEARN, "posix", "system", False),
+        (SKLEARN, "scipy.sparse._csr", "csr_matrix", True),
+        (SKLEARN, "scipy.stats._distn_infrastructure", "rv_continuous", False),
+        (SKLEARN, "scipy.stats._continuous_distns", "norm_gen", False),
+        (SKLEARN, "sklearn.callback._scoring_monitor", "ScoringMonitor", False),
+        (SKLEARN, "sklearn.externals._numpydoc.validate", "Validator", False),
+        (SKLEARN, "sklearn.tree.tests.test_tree", "TreeClass", False),
+        (SKLEARN, "joblib.numpy_pickle", "NumpyArrayWrapper", True),
+        (SKLEARN, "joblib.numpy_pickle_compat", "NDArrayWrapper", False),
+        (SKLEARN, "joblib.memory", "Memory", False),
+        (SKLEARN, "numpy", "ndarray", True),
+        (SKLEARN, "numpy._core.memmap", "memmap", False),
+        (SKLEARN, "numpy.ma", "MaskedArray", True),
+        (XGBOOST, "numpy", "memmap", False),
+        (XGBOOST, "xgboost.core", "Booster", True),
+        (XGBOOST, "xgboost.core", "DMatrix", False),
+        (XGBOOST, "xgboost.dask", "DaskXGBRegressor", False),
         (SKLEARN, "builtins", "eval", False),
         (SKLEARN, "builtins", "getattr", False),
         (TOKENIZER, "keras_preprocessing.text", "Tokenizer", True),
@@ -68,7 +87,40 @@ def test_names_are_told_without_running_anything() -> None:
     for protocol in (0, 2, 4):
         assert f"{os.system.__module__}.system" in list_names(pickle.dumps(Hostile(), protocol))
     assert list_names(pickle.dumps(OrderedDict(a=1), 4)) == ["collections.OrderedDict"]
-    assert list_names(b"no pickle") == []
+    assert list_names(b"no pickle") == [HIDDEN]
+
+
+def test_a_name_that_was_said_before_is_followed() -> None:
+    """A pickle says a module's name once, and refers to it from then on; in a list, or after a mark that is dropped."""
+    for protocol in (4, 5):
+        data = pickle.dumps([OrderedDict(a=1), deque([2]), "text", (3, defaultdict(int))], protocol)
+        assert list_names(data) == [
+            *("collections.OrderedDict", "collections.deque", "collections.defaultdict", "builtins.int")
+        ]
+    assert list_names(b"\x80\x04\x8c\x05posixp7\n0(]1g7\n\x8c\x06system\x93.") == ["posix.system"]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x80\x04cbuiltins\nstr\n(\x8c\x05posixtR\x8c\x06system\x93.",  # the module's name is what `str` answers
+        b"\x80\x04cbuiltins\nstr\n\x82\x01.",  # by a number of the registry of copyreg
+        b"\x80\x04cbuiltins\nstr\n\x00\x00.",  # an array stands between
+    ],
+)
+def test_names_that_are_hidden_are_said_to_be(data: bytes) -> None:
+    """And never taken for another name."""
+    assert list_names(data) == ["builtins.str", HIDDEN]
+    assert say_names(data, SKLEARN) == HIDDEN
+
+
+def test_names_are_shown_as_they_are_written() -> None:
+    """Ten of them, and how many more; nothing reaches a terminal that it would act on."""
+    data = b"".join(b"ca\nb%d\n" % number for number in range(12)) + b"."
+    assert say_names(data, SKLEARN).endswith("'a.b9' and 2 more")
+    assert say_names(b"cfoo\x1b[2K\nbar\n.", SKLEARN) == r"'foo\x1b[2K.bar'"
+    assert say_names(pickle.dumps([1, {2}, OrderedDict()]), SKLEARN) == "nothing"
+    assert to_printable("a\x1b[1A\u202eb\nc") == "a\\x1b[1A\\u202eb\nc"
 
 
 def test_made_up_rows_are_the_same_each_time() -> None:

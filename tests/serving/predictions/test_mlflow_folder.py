@@ -1,5 +1,6 @@
 """A folder of MLflow's that is refused, before any library is imported."""
 
+import hashlib
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -15,6 +16,7 @@ HOSTILE = "flavors: {python_function: {loader_module: tests.serving.predictions.
 def write(folder: Path, text: str) -> Path:
     (folder / "model").mkdir()
     (folder / "model" / "MLmodel").write_text(text)
+    (folder / "model" / "model.pkl").write_bytes(b"a pickle")
     return folder
 
 
@@ -61,3 +63,18 @@ def test_what_is_answered_is_said_with_the_signatures_words(tmp_path: Path, monk
     monkeypatch.setitem(sys.modules, library.__name__, library)
     model = load(write(tmp_path, text), "mlflow", ["model/MLmodel", "model/model.ubj"])
     assert model.signature.answers == "a number; MLflow's own server answers, by the signature: class (long)"
+
+
+def test_a_pickle_that_it_names_is_refused_with_its_digest(tmp_path: Path) -> None:
+    """The setting can be pasted."""
+    folder = write(tmp_path, "flavors: {sklearn: {pickled_model: model.pkl}}")
+    digest = hashlib.sha256(b"a pickle").hexdigest()
+    with pytest.raises(NotLoaded, match=f"MODEL_PICKLE_DIGESTS=sha256:{digest}"):
+        load(folder, "mlflow", ["model/MLmodel", "model/model.pkl"])
+
+
+def test_a_model_of_texts_is_not_served_without_its_words(tmp_path: Path) -> None:
+    """As one of numbers, whatever folder of it has the tokenizer's pickle."""
+    folder = write(tmp_path, "flavors: {keras: {data: data}}")
+    with pytest.raises(NotLoaded, match=r"switchyard convert model/data/tokenizer.pkl --to model/data/tokenizer.json"):
+        load(folder, "mlflow", ["model/MLmodel", "model/data/model.h5", "model/data/tokenizer.pkl"])

@@ -76,6 +76,23 @@ def test_the_loader_reads_no_pickle_that_it_was_not_told_of(tmp_path: Path) -> N
     assert not (tmp_path / "written").exists()
 
 
+@pytest.mark.parametrize("agreed", [False, True])
+def test_a_model_of_texts_is_not_served_without_its_words(world: World, tmp_path: Path, agreed: bool) -> None:
+    """As one of numbers: what is said is how to make the tokenizer's JSON. A tokenizer's pickle is never read, also
+    where its digest is named."""
+    (tmp_path / "mood" / "model").mkdir(parents=True)
+    (tmp_path / "mood" / "model" / "mood.h5").write_bytes(b"looked at by no one")
+    tokenizer = pickle.dumps(Hostile(tmp_path / "written"))
+    (tmp_path / "mood" / "model" / "tokenizer.pkl").write_bytes(tokenizer)
+    promote(world.place.models, register_folder(world.place.models, tmp_path / "mood"))
+    digest = f"sha256:{hashlib.sha256(tokenizer).hexdigest()}"
+    app = world.application(model_pickle_digests=digest if agreed else "")
+    with open_client(app) as client:
+        why = client.get("/health").json()["why"]
+    assert "switchyard convert model/tokenizer.pkl --to model/tokenizer.json" in why
+    assert not (tmp_path / "written").exists()
+
+
 @pytest.mark.parametrize("value", ["xgb_model.pkl", "sha256:abc", "sha256:" + "A" * 64, "sha256:" + "a" * 64 + ",all"])
 def test_a_setting_that_names_no_digest_is_refused(value: str) -> None:
     """A slip does not open the door."""
