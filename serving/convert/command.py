@@ -1,6 +1,7 @@
 """`switchyard convert`: a safe file of a pickled model. A pickle is a program; it is run once, here, where the kernel
 leaves it nothing to reach, and then only the safe file is needed."""
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -8,9 +9,11 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from types import FrameType
+from typing import Final, NoReturn
 
 import msgspec
 
@@ -18,7 +21,15 @@ from serving.convert.wire import Made, Wanted
 from serving.predictions.loader_process import GIB, RowLoader, start_process
 from switchyard.clients.settings import read_settings
 from switchyard.core.errors import BadRecord, BadRequest, BadSetup, SwitchyardError, TryAgain
-from switchyard.core.predictions.pickles import MAX_ROWS, Kind, choose_kind, find_largest_difference, say_names
+from switchyard.core.predictions.pickles import (
+    MAX_ROWS,
+    Kind,
+    choose_kind,
+    find_largest_difference,
+    say_names,
+    to_printable,
+)
+from switchyard.core.predictions.tokenizer import read_tokenizer, to_numbers
 from switchyard.core.registry.manifest import Manifest, ModelFile
 from switchyard.core.runs.flags import FlagParser
 
@@ -26,6 +37,7 @@ FAILED, BAD_FLAGS = 1, 2
 MODULE: Final = "serving.convert.child"
 SECONDS: Final = 300.0
 MAX_BYTES: Final = GIB
+FOLDER_PREFIX: Final = "switchyard-convert-"
 _TAIL: Final = 300
 
 
@@ -59,12 +71,63 @@ def main(arguments: Sequence[str] | None = None, *, prog: str = "python -m servi
         # Of a tokenizer's pickle nothing is called but Keras' one class.
         if kind.name != "tokenizer" and not given.run_its_code:
             _ask(source, data, kind)
-        said = convert(data, kind, target, rows, given.count, read_settings().model_loader_python)
+        with _ended_in_order():
+            said = convert(data, kind, target, rows, given.count, read_settings().model_loader_python)
     except (OSError, SwitchyardError) as err:
-        sys.stderr.write(f"{prog}: {err}\n")
+        sys.stderr.write(to_printable(f"{prog}: {err}\n"))  # a pickle chooses what its errors say
         return FAILED
-    sys.stdout.write(f"{said}\n")
+    sys.stdout.write(to_printable(f"{said}\n"))
     return 0
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """SIGTERM and SIGHUP become an exit, so that the process that reads the pickle ends too, and its folder goes."""
+
+    def end(number: int, _frame: FrameType | None) -> NoReturn:
+        sys.exit(128 + number)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _make_folder() -> Iterator[Path]:
+    """A folder that goes in the end; those of calls that were killed go first. Who holds its lock uses it."""
+    with suppress(OSError):
+        for left in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*"):
+            _remove_if_left(left)
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
+        try:
+            held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            continue  # another call took it for one that was left, before it was locked
+        fcntl.flock(held, fcntl.LOCK_EX)
+        if folder.exists():
+            break
+        os.close(held)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(held)
+
+
+def _remove_if_left(folder: Path) -> None:
+    if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+        return
+    held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        with suppress(BlockingIOError):
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        os.close(held)
 
 
 def convert(data: bytes, kind: Kind, target: Path, rows: str | None, count: int, python: str) -> str:
@@ -73,15 +136,15 @@ def convert(data: bytes, kind: Kind, target: Path, rows: str | None, count: int,
     Raises: BadRecord: it is no such model, or old and new do not answer alike. BadSetup: a library, the interpreter or
     the target's folder is not there. TryAgain: the process ended, or was late.
     """
-    with tempfile.TemporaryDirectory(prefix="switchyard-convert-") as folder:
-        scratch = Path(folder) / "scratch"
+    with _make_folder() as folder:
+        scratch = folder / "scratch"
         scratch.mkdir()
         (scratch / "given").write_bytes(data)
         made = _run(data, kind, scratch, rows, count, python)
         if made.problems:
             raise BadRecord("the pickle", made.problems)
         file = scratch / f"model{kind.suffix}"
-        new = made.read_back if made.read_back is not None else _ask_new(file, Path(folder), made, python)
+        new = _number_texts(file, made) if kind.name == "tokenizer" else _ask_new(file, folder, made, python)
         difference = find_largest_difference(made.answers, new)
         if difference:
             raise BadRecord("the new file", [f"its answers differ by up to {difference:g} from the pickle's; not kept"])
@@ -118,11 +181,12 @@ def _check_target(target: Path) -> None:
 
 def _ask(source: Path, data: bytes, kind: Kind) -> None:
     """Raises: BadRequest: it was not agreed to."""
-    sys.stderr.write(
+    said = (
         f"{source} is a pickle, and a pickle is a program: reading it runs its code. Go on only if you know who made "
         "it. It runs in a process of its own without network, programs or other files, as far as this system can.\n"
         f"Besides its library and plain values it names: {say_names(data, kind)}\n"
     )
+    sys.stderr.write(to_printable(said))
     if not sys.stdin.isatty():
         raise BadRequest("nothing was run. To agree: --run-its-code")
     sys.stderr.write("Run its code? [y/N] ")
@@ -133,6 +197,7 @@ def _ask(source: Path, data: bytes, kind: Kind) -> None:
 
 def _run(data: bytes, kind: Kind, scratch: Path, rows: str | None, count: int, python: str) -> Made:
     wanted = Wanted(
+        parent=os.getpid(),
         scratch=str(scratch),
         pickle=str(scratch / "given"),
         target=str(scratch / f"model{kind.suffix}"),
@@ -158,6 +223,17 @@ def _run(data: bytes, kind: Kind, scratch: Path, rows: str | None, count: int, p
         last = printed.decode(errors="replace").strip()[-_TAIL:]
         problem = f"the process that read it ended with {process.returncode} and no answer; it printed last: {last}"
         raise BadRecord("the pickle", [problem]) from err
+
+
+def _number_texts(file: Path, made: Made) -> list[list[int]]:
+    """What the server makes of the texts by the new file: it reads a tokenizer with its own code, and not with Keras'.
+
+    Raises: BadRecord: it does not read it."""
+    try:
+        tokenizer = read_tokenizer(file.read_bytes())
+        return [to_numbers(str(text), tokenizer) for (text,) in made.rows]
+    except (ValueError, OSError) as err:
+        raise BadRecord("the new file", [f"the server does not read it: {err}"]) from err
 
 
 def _ask_new(file: Path, folder: Path, made: Made, python: str) -> list[object]:

@@ -10,6 +10,7 @@ from switchyard.core.predictions.signature import Row
 class Wanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What to make. Both files are in `scratch`, the only folder that the process may write to."""
 
+    parent: int  # the command's process: this one ends with it
     scratch: str
     pickle: str
     target: str
@@ -30,4 +31,3 @@ class Made(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     rows: list[Row] = []
     answers: list[Any] = []  # the old model's
     unconfined: list[str] = []  # what the kernel could not be asked for
-    read_back: list[Any] | None = None  # of a tokenizer: what the new file answers

@@ -62,6 +62,28 @@ def test_what_no_model_is_made_of_is_refused_by_its_name(run: Run, tmp_path: Pat
     assert {path.name for path in tmp_path.iterdir()} == {"hostile.pkl"}
 
 
+@pytest.mark.parametrize("arguments", [["--to", "model.skops"], ["--to", "model.json", "--run-its-code"]])
+def test_nothing_of_a_pickle_steers_the_terminal(run: Run, tmp_path: Path, arguments: list[str]) -> None:
+    """Neither the names before it is read, nor those of a problem."""
+    (tmp_path / "odd.pkl").write_bytes(b"cfoo\x1b[2K\x1b[1A\nbar\n.")
+    status, said = run("odd.pkl", *arguments)
+    assert status == 1
+    assert "foo\\x1b[2K\\x1b[1A" in said
+    assert "\x1b" not in said
+
+
+def test_a_tokenizer_that_the_server_does_not_read_is_not_kept(run: Run, tmp_path: Path) -> None:
+    """Keras reads it again and finds no difference; the server has a reader of its own."""
+    from keras.src.legacy.preprocessing.text import Tokenizer
+
+    (tmp_path / "never_fitted.pkl").write_bytes(pickle.dumps(Tokenizer(oov_token="?")))
+    (tmp_path / "rows.csv").write_text("text\na good shoe\n")
+    status, said = run("never_fitted.pkl", "--to", "tokenizer.json", "--rows", "rows.csv")
+    assert status == 1
+    assert "the server does not read it: `config.word_index` must have the word of `config.oov_token`, '?'" in said
+    assert not (tmp_path / "tokenizer.json").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "problem"),
     [
