@@ -20,6 +20,7 @@ from switchyard.core.predictions.pickles import (
     may_have,
     may_name,
     say_pickle,
+    to_printable,
 )
 from switchyard.core.registry.flavors import find_keras_file, find_pickle
 
@@ -109,10 +110,8 @@ class Unpickler(pickle.Unpickler):
 
 def find(kind: Kind, module: str, name: str, find_class: Callable[[str, str], Any]) -> Any:
     """What a pickle names. Raises: NotLoaded: it is nothing that such a model is made of."""
-    refused = NotLoaded(
-        f"it names {module[:80]}.{name[:80]}. No {kind.title} has a use for that. It was not called, and nothing was "
-        "made"
-    )
+    said = to_printable(f"{module[:80]}.{name[:80]}").replace("\n", "\\n")
+    refused = NotLoaded(f"it names {said}. No {kind.title} has a use for that. It was not called, and nothing was made")
     if not may_name(kind, module, name):
         raise refused
     found = find_class(module, name)

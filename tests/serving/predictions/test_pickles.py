@@ -69,6 +69,14 @@ def test_a_name_that_no_model_needs_is_refused_before_it_is_called(tmp_path: Pat
     assert not (folder / "written").exists()
 
 
+def test_a_refused_name_steers_no_terminal(tmp_path: Path) -> None:
+    """It goes to the log, too."""
+    (tmp_path / "odd.pkl").write_bytes(b"\x80\x04\x8c\x07foo\x1b[2K\x8c\x04b\nar\x93.")
+    with pytest.raises(NotLoaded) as raised:
+        Unpickler(KINDS[1], tmp_path / "odd.pkl").load()
+    assert r"it names foo\x1b[2K.b\nar." in str(raised.value)
+
+
 def test_the_loader_reads_no_pickle_that_it_was_not_told_of(tmp_path: Path) -> None:
     """Also where the server did not look."""
     with pytest.raises(NotLoaded, match="was not read"):
