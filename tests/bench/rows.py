@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Final
+from typing import Any, Final
 
 from serving.predictions.loader_process import LoaderProcess, RowLoader, to_environment
 from switchyard.clients.objects.open import open_objects
@@ -26,11 +26,16 @@ class Flavor:
     """What is measured of a library: programs that know `path`, `columns` and `np`."""
 
     name: str
-    environment: str  # below the state's folder, as `make test-models` builds it
+    environment: str  # below the state's folder, as `make test-models` builds it; empty: our own
     file: str
     save: str  # trains a model and saves it
     load: str  # reads it, and defines `predict` of a list of rows
 
+
+_NETWORK: Final = """
+import keras
+model = keras.Sequential([keras.Input((columns,)), keras.layers.Dense(64, activation="relu"), keras.layers.Dense(1)])
+"""
 
 FLAVORS: Final = (
     Flavor(
@@ -49,6 +54,50 @@ booster = xgboost.Booster({"nthread": 1})
 booster.load_model(path)
 def predict(rows):
     return booster.predict(xgboost.DMatrix(np.array(rows, np.float32))).tolist()
+""",
+    ),
+    Flavor(
+        name="sklearn",
+        environment="models-xgboost",
+        file="model/model.skops",
+        save="""
+import skops.io
+from sklearn.ensemble import RandomForestRegressor
+x = np.random.default_rng(1).normal(size=(2000, columns))
+skops.io.dump(RandomForestRegressor(20, max_depth=6, random_state=1).fit(x, x[:, 0] * x[:, 1]), path)
+""",
+        load="""
+import skops.io
+model = skops.io.load(path, trusted=skops.io.get_untrusted_types(file=path))
+def predict(rows):
+    return model.predict(np.array(rows)).tolist()
+""",
+    ),
+    Flavor(
+        name="keras",
+        environment="",
+        file="model/model.keras",
+        save=_NETWORK + "model.save(path)\n",
+        load="""
+import keras
+model = keras.saving.load_model(path, compile=False)
+def predict(rows):
+    return model.predict_on_batch(np.array(rows, np.float32)).tolist()
+""",
+    ),
+    Flavor(
+        name="tensorflow",
+        environment="",
+        file="model/saved_model.pb",
+        save=_NETWORK + "import os\nmodel.export(os.path.dirname(path), verbose=False)\n",
+        load="""
+import os
+import tensorflow as tf
+call = tf.saved_model.load(os.path.dirname(path)).signatures["serving_default"]
+(name,) = call.structured_input_signature[1]
+def predict(rows):
+    (answers,) = call(**{name: tf.constant(rows, tf.float32)}).values()
+    return answers.numpy().tolist()
 """,
     ),
 )
@@ -77,7 +126,9 @@ def main() -> dict[str, float | str]:
     figures: dict[str, float | str] = {}
     print("| flavor | rows | library, ms | through the process, of the library |\n|---|---|---|---|")
     for flavor in FLAVORS:
-        python = ROOT / ".switchyard" / flavor.environment / "bin" / "python"
+        python = Path(sys.executable)
+        if flavor.environment:
+            python = ROOT / ".switchyard" / flavor.environment / "bin" / "python"
         if not python.exists():
             print(f"{flavor.name} is left out: no environment at {python}; make test-models builds it")
             continue
@@ -117,7 +168,9 @@ def _run_library(python: Path, program: str, path: Path) -> str:
 def _ask(model: LoaderProcess) -> dict[int, float]:
     took = {}
     for size in SIZES:
-        rows = [[0.5] * COLUMNS] * size
+        values = [0.5] * COLUMNS
+        # Of one input of many values the row is one list.
+        rows: list[list[Any]] = [values if len(model.signature.columns) == COLUMNS else [values]] * size
         model.answer(rows)
         began = time.perf_counter()
         for _ in range(TIMES):
