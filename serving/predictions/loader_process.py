@@ -33,7 +33,7 @@ from serving.predictions.loaders.wire import (
 )
 from serving.predictions.scratch import Scratch, make_scratch
 from switchyard.core.errors import BadRecord, BadSetup, TryAgain
-from switchyard.core.predictions.filenames import leave_out_others
+from switchyard.core.predictions.filenames import leave_out_others, leave_out_pickled_tokenizers
 from switchyard.core.predictions.pickles import say_pickle
 from switchyard.core.predictions.signature import Row, Signature, find_bad_answers, find_problems
 from switchyard.core.registry.flavors import PICKLE, PICKLED, choose_flavor
@@ -90,7 +90,8 @@ class RowLoader:
             or was late. BadSetup: a library or the interpreter is not there.
         """
         bounds = self.bounds
-        paths = leave_out_others([file.path for file in manifest.files], self.filename)
+        listed = [file.path for file in manifest.files]
+        paths = leave_out_pickled_tokenizers(leave_out_others(listed, self.filename), self.tokenizer)
         pickles = [file for file in manifest.files if file.path in paths and file.path.endswith(PICKLED)]
         refused = [say_pickle(file.path, file.sha256) for file in pickles if file.sha256 not in self.pickle_digests]
         if refused and choose_flavor(paths) == PICKLE:

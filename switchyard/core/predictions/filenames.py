@@ -1,11 +1,12 @@
-"""Which of several files is the model, where an operator says so (`MODEL_FILENAME`)."""
+"""Which of several files is the model, or its tokenizer, where an operator says so (`MODEL_FILENAME`,
+`TOKENIZER_FILENAME`)."""
 
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Final
 
 from switchyard.core.errors import BadRequest
-from switchyard.core.registry.flavors import TWO_TOWER, choose_flavor, list_model_files
+from switchyard.core.registry.flavors import TWO_TOWER, choose_flavor, is_tokenizer, list_model_files
 
 FOLDER: Final = "model"
 SHOWN: Final = 5
@@ -29,6 +30,17 @@ def leave_out_others(paths: Sequence[str], filename: str) -> list[str]:
             "these, or leave the setting out"
         )
     return [path for path in paths if path == chosen or path not in others]
+
+
+def leave_out_pickled_tokenizers(paths: Sequence[str], filename: str) -> list[str]:
+    """The paths without pickles of tokenizers, where an operator names the JSON to read (`TOKENIZER_FILENAME`).
+
+    >>> leave_out_pickled_tokenizers(["model/mood.h5", "model/tokenizer.pkl", "model/words.json"], "words.json")
+    ['model/mood.h5', 'model/words.json']
+    >>> leave_out_pickled_tokenizers(["model/mood.h5", "model/tokenizer.pkl"], "")
+    ['model/mood.h5', 'model/tokenizer.pkl']
+    """
+    return [path for path in paths if not (filename and is_tokenizer(path))]
 
 
 def say_several(paths: Sequence[str]) -> str:

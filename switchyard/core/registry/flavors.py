@@ -118,12 +118,12 @@ def find_keras_file(paths: Iterable[str]) -> str | None:
 
 
 def list_model_files(paths: Iterable[str]) -> list[str]:
-    """The files of ``model/`` each of which is a model by itself.
+    """The files of ``model/`` each of which is a model by itself. A tokenizer's pickle is none.
 
-    >>> list_model_files(["model/a.ubj", "model/old.pkl", "model/MLmodel", "model/tokenizer.json"])
+    >>> list_model_files(["model/a.ubj", "model/old.pkl", "model/MLmodel", "model/tokenizer.pkl"])
     ['model/a.ubj', 'model/old.pkl']
     """
-    listed = [path for path in paths if path.startswith("model/") and path.count("/") == 1]
+    listed = [path for path in paths if path.startswith("model/") and path.count("/") == 1 and not is_tokenizer(path)]
     whole = (_XGBOOST_JSON, f"model/{SAVED_MODEL}")
     return [path for path in listed if path.endswith((".ubj", ".skops", ".keras", ".h5", *PICKLED)) or path in whole]
 
