@@ -37,6 +37,7 @@ def test_commands_of_the_import_do_what_the_page_says(
     store = make_store(tmp_path, names=("shop", "two"))
     monkeypatch.setenv("STATE_DIR", str(tmp_path / "state"))
     monkeypatch.setenv("MLFLOW_BACKEND_STORE_URI", f"sqlite:///{store}")
+    monkeypatch.setenv("MLFLOW_ARTIFACTS_ROOTS", str(tmp_path))  # where the page says that files of this machine are
     at = (tmp_path / "state" / "artifacts" / "mlflow-export").as_uri()
     for arguments in list_commands("Import"):
         assert main([at if part.startswith("file:") else part for part in arguments]) == 0, arguments

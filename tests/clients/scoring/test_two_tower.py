@@ -323,7 +323,8 @@ def test_all_problems_are_told_at_once(folder: Path) -> None:
 def test_other_flavors_are_refused(tmp_path: Path) -> None:
     """With what is there, and what can be served."""
     (tmp_path / "model").mkdir()
-    with pytest.raises(BadRequest, match=r"its folder has model\. What can be served: two-tower"):
+    (tmp_path / "model" / "notes.txt").touch()
+    with pytest.raises(BadRequest, match=r"its folder has model/notes\.txt\. What can be served: two-tower"):
         open_recommender(tmp_path)
 
 
