@@ -47,7 +47,9 @@ class Postgres:
 
     def stop(self) -> None:
         """Ends all connections at once, as a failover does."""
+        process = self._server.get_postmaster_info().process
         self._server.stop()
+        process.wait(timeout=60)  # where pg_ctl itself fails, the wheel kills the server, and does not wait for its end
 
     def start(self) -> None:
         """Starts it again, with all data; a second call does nothing."""
