@@ -170,8 +170,8 @@ class Routes:
         return await self._reply(scope, receive, _OURS)
 
     async def _reply(self, scope: Scope, receive: Receive, contract: _Contract) -> Reply:
-        """The state is read once: all of an answer is of it, whoever is put in place meanwhile. While no model is
-        loaded no body is read: what it should be depends on the model."""
+        """The state is read once: all of an answer is of it, even if another model is put in place
+        meanwhile. While no model is loaded no body is read: what it should be depends on the model."""
         self._rate.check(scope)
         if self.holder.state.champion is None:
             raise TryAgain(f"no model is loaded: {self.holder.state.problem}")

@@ -21,7 +21,7 @@ from switchyard.services.importing import Importing
 class SourceFiles:
     """Where a registry's files may be read.
 
-    `allowed` is what may be read of this machine and of our own bucket: whoever may write to MLflow says where files
+    `allowed` is what may be read of this machine and of our own bucket: anyone who may write to MLflow says where files
     are. `destination` is the MLflow server's own ``--artifacts-destination``, where ``mlflow-artifacts:/`` lies; empty:
     not known. `download` copies what no bucket or disk here has, and is None where there is no server to ask; `server`
     is its address, the only one that is ever called.

@@ -33,7 +33,7 @@ SYSTEM: Final = (
 _READ_FILE, _READ_DIR, _WRITE_FILE, _TRUNCATE = 1 << 2, 1 << 3, 1 << 1, 1 << 14
 _REMOVE_AND_MAKE: Final = 1 << 4 | 1 << 5 | 1 << 7 | 1 << 8  # folders and plain files
 _FILE_RIGHTS: Final = ((1, 13), (2, 14), (3, 15), (5, 16))
-"""From this ABI version on there are so many rights over files, each a bit."""
+"""The number of rights over files, each a bit, from each ABI version on."""
 _NO_TCP: Final = 0b11  # bind, connect; ABI 4
 _NO_OUTSIDE: Final = 0b11  # abstract Unix sockets and signals of processes outside; ABI 6
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446

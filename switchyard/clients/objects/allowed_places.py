@@ -1,5 +1,5 @@
-"""Which places that MLflow names our own adapters may read: whoever may write to MLflow chooses them, and they are read
-with our rights."""
+"""Which places that MLflow names our own adapters may read: anyone who may write to MLflow chooses them, and they are
+read with our rights."""
 
 import os
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from switchyard.core.errors import BadSetup
 
 def open_places(allowed: Allowed) -> Callable[[str], str]:
     """Answers, of a place, where it is behind links, spelled as our adapters do. Links are resolved once for a place:
-    whoever reads there follows none, so that one that is made later leads nowhere.
+    a reader follows none there, so that one that is made later leads nowhere.
 
     The answer raises BadSetup where the place may not be read, and BadRequest where it is no URI of a file.
     """

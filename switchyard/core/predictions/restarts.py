@@ -1,5 +1,5 @@
-"""When a model whose process ended is loaded again: at once after a single end, and ever later where it ends again and
-again. A request that ends it may come every second."""
+"""When a model whose process ended is loaded again: at once after a single end, and after longer pauses where it ends
+again and again. A request that ends it may come every second."""
 
 from typing import Final
 

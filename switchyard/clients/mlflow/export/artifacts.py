@@ -33,7 +33,7 @@ class Places(msgspec.Struct, frozen=True):
 
     `destination` is the server's own ``--artifacts-destination``: what it calls ``mlflow-artifacts:/``, as a server
     that hands artifacts through does, lies below it. Empty: not known. `find_allowed` answers where a
-    place is behind links, and raises BadSetup where it may not be looked at: whoever may write to MLflow chooses it.
+    place is behind links, and raises BadSetup where it may not be looked at: anyone who may write to MLflow chooses it.
     """
 
     open_objects: Callable[[str], Objects]

@@ -53,7 +53,7 @@ class FolderTracking:
 
     def list_runs(self, *, experiments: Sequence[str] = ()) -> Iterator[TrackedRun]:
         """Of a damaged run its id, its experiment, what else can be read, and in the place of its status why it cannot
-        be: whoever adopts runs then says so."""
+        be: a command that adopts runs then says so."""
         for _, info, error in self._list(experiments):
             yield msgspec.structs.replace(info, status=f"{UNREADABLE}{error}") if error else info
 
