@@ -1,11 +1,31 @@
 """What the towers are trained on: softmax cross-entropy among the products of a batch."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
 MASKED_LOGIT = -1e9  # exp of it is 0 in float32, and unlike -inf it has a gradient of 0 rather than NaN
+
+
+class Distinct(NamedTuple):
+    """A batch's ids with each of them once.
+
+    Attributes:
+        ids: [distinct], in the order in which the batch first names them.
+        place: of each of the batch's rows in `ids`, [batch].
+        mentions: how many rows name it, [distinct], as floats.
+    """
+
+    ids: tf.Tensor
+    place: tf.Tensor
+    mentions: tf.Tensor
+
+
+def find_distinct(ids: tf.Tensor) -> Distinct:
+    """The distinct ones of `ids`, whole numbers of shape [batch]."""
+    distinct, place, mentions = tf.unique_with_counts(ids)
+    return Distinct(distinct, place, tf.cast(mentions, tf.float32))
 
 
 @keras.saving.register_keras_serializable("switchyard")
@@ -50,6 +70,26 @@ class InBatchSoftmax(keras.layers.Layer):
         logits = tf.where(accidental, MASKED_LOGIT, logits)
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=tf.range(batch), logits=logits)
         return tf.reduce_mean(losses)
+
+    def compare_distinct(
+        self, query: tf.Tensor, candidate: tf.Tensor, buyers: Distinct, products: Distinct, log_q: tf.Tensor
+    ) -> tf.Tensor:
+        """What `call` answers for the whole batch, from unit vectors of its distinct buyers [distinct buyers, dim] and
+        products [distinct products, dim], and `log_q` [distinct products].
+
+        A product that k rows name is one column that counts k times, but once in its own rows, where the other k - 1
+        would be masked. So row i's sum over the batch is ``sum_j k_j e_ij - (k_i - 1) e_ii`` with e the exponentials.
+        """
+        logits = tf.matmul(query / self.temperature, candidate, transpose_b=True) - log_q[None, :]
+        logits -= tf.stop_gradient(tf.reduce_max(logits, axis=1, keepdims=True))
+        exponentials = tf.exp(logits)
+        cells = tf.stack([buyers.place, products.place], axis=1)
+        own = tf.gather_nd(exponentials, cells)
+        others = (tf.gather(products.mentions, products.place) - 1.0) * own
+        sums = tf.gather(tf.linalg.matvec(exponentials, products.mentions), buyers.place) - others
+        # Never below the own one but by rounding, where thousands of rows name it. A nan stays: it compares as false.
+        sums = tf.where(sums < own, own, sums)
+        return tf.reduce_mean(tf.math.log(sums) - tf.gather_nd(logits, cells))
 
     def get_config(self) -> dict[str, Any]:
         """What `from_config` makes the same layer from."""

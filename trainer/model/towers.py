@@ -6,7 +6,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from trainer.model.losses import InBatchSoftmax
+from trainer.model.losses import Distinct, InBatchSoftmax, find_distinct
+from trainer.model.optimizers import UniqueRows
 
 
 @keras.saving.register_keras_serializable("switchyard")
@@ -107,19 +108,37 @@ class TwoTower(keras.Model):
 
     def compute_losses(self, buyers: tf.Tensor, products: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The softmax loss and the penalty of a batch, two scalars."""
-        query, candidate = self.query_tower(buyers), self.candidate_tower(products)
-        log_q = tf.gather(self.log_q.value, products)
-        loss = self.softmax(to_unit(query), to_unit(candidate), products, log_q)
-        rows = tf.cast(tf.shape(buyers)[0], query.dtype)
-        return loss, self.l2 * 2.0 * (tf.nn.l2_loss(query) + tf.nn.l2_loss(candidate)) / rows
+        distinct = find_distinct(buyers), find_distinct(products)
+        return self._compare(*distinct, self.query_tower(distinct[0].ids), self.candidate_tower(distinct[1].ids))
+
+    def _compare(
+        self, buyers: Distinct, products: Distinct, query: tf.Tensor, candidate: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """`compute_losses` from the distinct ids' vectors [distinct, dim]."""
+        log_q = tf.gather(self.log_q.value, products.ids)
+        loss = self.softmax.compare_distinct(to_unit(query), to_unit(candidate), buyers, products, log_q)
+        squares = [
+            tf.reduce_sum(tf.square(vectors) * mentions[:, None])
+            for vectors, mentions in ((query, buyers.mentions), (candidate, products.mentions))
+        ]
+        rows = tf.cast(tf.size(buyers.place), query.dtype)
+        return loss, self.l2 * tf.add_n(squares) / rows
 
     def train_step(self, data: tuple[tf.Tensor, ...]) -> Mapping[str, tf.Tensor]:
-        """One update from one batch."""
-        with tf.GradientTape() as tape:
-            loss, penalty = self.compute_losses(*data[:2])
+        """One update from one batch. Each row that it names is read once, and has its gradient, summed over the
+        mentions, without a sum."""
+        buyers, products = find_distinct(data[0]), find_distinct(data[1])
+        vectors = [self.query_tower(buyers.ids), self.candidate_tower(products.ids)]
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(vectors)
+            loss, penalty = self._compare(buyers, products, *vectors)
             total = loss + penalty
         weights = self.trainable_weights
-        self.optimizer.apply_gradients(zip(tape.gradient(total, weights), weights, strict=True))
+        gradients = [
+            UniqueRows(values, distinct.ids, tf.constant(list(weight.shape)))
+            for values, distinct, weight in zip(tape.gradient(total, vectors), (buyers, products), weights, strict=True)
+        ]
+        self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
         return self._log(loss, penalty)
 
     def test_step(self, data: tuple[tf.Tensor, ...]) -> Mapping[str, tf.Tensor]:
