@@ -11,6 +11,7 @@ import tensorflow as tf
 from trainer.console import say
 from trainer.data.splitting import Pairs
 from trainer.model.blending import Blend
+from trainer.model.calls import Pace
 from trainer.model.evaluation import rank_by_model, to_recalls
 from trainer.output.epoch_record import EpochRecord
 from trainer.stopping import FiniteWatch, NotFinite, StopWish, is_stalled
@@ -92,7 +93,9 @@ class Progress(keras.callbacks.Callback):
 
 class StopAtBatchEnd(keras.callbacks.Callback):
     """Leaves ``fit`` at the next batch boundary after SIGTERM, by raising `trainer.stopping.Stopped`: ``stop_training``
-    would run the validation first, and file the half epoch as a whole one."""
+    would run the validation first, and file the half epoch as a whole one. Of a stack of batches that is its end."""
+
+    takes_stacks = True
 
     def __init__(self, wish: StopWish) -> None:
         super().__init__()
@@ -126,8 +129,10 @@ class StopWhenNotFinite(keras.callbacks.Callback):
     `watch` says that there is no use in going on. Must come before what acts on `watch`.
 
     Keras hands a batch's logs over as numbers anyway, and they are means over the epoch so far: the first mean that is
-    not finite is that of the step to blame.
+    not finite is that of the step to blame. Where a batch is a stack of them, the model tells each step's.
     """
+
+    takes_stacks = True
 
     def __init__(self, watch: FiniteWatch) -> None:
         super().__init__()
@@ -141,20 +146,43 @@ class StopWhenNotFinite(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Notes the epoch's first step whose loss is not finite."""
-        if not self._is_noted:
-            self._look(batch, _describe_losses(logs or {}))
+        if self._is_noted or not _describe_losses(logs or {}):
+            return
+        call_steps = self._pace.call_steps
+        each = self.model.read_call_logs() if call_steps > 1 else [logs or {}]
+        within, found = next((number, said) for number, said in enumerate(map(_describe_losses, each)) if said)
+        self._note(batch * call_steps + within, found)
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Notes what only the epoch's end shows, and asks `fit` to stop."""
-        self._look(self.params["steps"] - 1, _describe_losses(logs or {}) or describe_weights(self.model))
+        if found := _describe_losses(logs or {}) or describe_weights(self.model):
+            self._note(self._pace.epoch_steps - 1, found)
         self._watch.end_epoch()
         if self._watch.is_lost:
             self.model.stop_training = True
 
-    def _look(self, batch: int, found: str) -> None:
-        if found:
-            self._is_noted = True
-            self._watch.note(NotFinite(self._epoch, self._epoch * self.params["steps"] + batch, found))
+    @property
+    def _pace(self) -> Pace:
+        return getattr(self.model, "pace", None) or Pace(epoch_steps=self.params["steps"])
+
+    def _note(self, step: int, found: str) -> None:
+        self._is_noted = True
+        self._watch.note(NotFinite(self._epoch, self._epoch * self._pace.epoch_steps + step, found))
+
+
+BATCH_HOOKS = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
+
+
+def takes_stacks(callback: keras.callbacks.Callback) -> bool:
+    """Whether it may be told of many steps at once: it says so, or does not look at batches at all.
+
+    >>> takes_stacks(Progress()), takes_stacks(keras.callbacks.LambdaCallback(on_train_batch_end=print))
+    (True, False)
+    """
+    if getattr(callback, "takes_stacks", False):
+        return True
+    stock = keras.callbacks.Callback
+    return all(getattr(getattr(callback, name), "__func__", None) is getattr(stock, name) for name in BATCH_HOOKS)
 
 
 def describe_weights(model: keras.Model) -> str:

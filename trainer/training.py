@@ -18,11 +18,13 @@ from trainer.callbacks import (
     StopWhenStalled,
     ValidationRecall,
     describe_weights,
+    takes_stacks,
 )
 from trainer.console import say
-from trainer.data.batches import to_test_batches, to_train_batches
+from trainer.data.batches import to_test_batches, to_train_batches, to_train_stacks
 from trainer.data.splitting import Dataset, Pairs
 from trainer.model.blending import Blend, make_blend
+from trainer.model.calls import Pace, choose_pace
 from trainer.model.choosing import choose_numbers
 from trainer.model.evaluation import rank_by_model, rank_by_popularity, to_recalls
 from trainer.model.export import export_embeddings, export_model, export_score
@@ -91,22 +93,29 @@ class Training:
         first_epoch = self._restore(model)
         if first_epoch == spec.epochs or is_stalled(self.journal.record.read_losses("val_loss"), self._patience):
             return
-        batches, steps = to_train_batches(
-            dataset.train, batch_size=batch_size, epochs=spec.epochs, seed=spec.seed, first_epoch=first_epoch
-        )
+        callbacks = self._list_callbacks(dataset)
+        pace = choose_pace(rows=len(dataset.train), batch_size=batch_size, dim=spec.embedding_dim)
+        if not all(map(takes_stacks, callbacks)):
+            pace = Pace(pace.epoch_steps)
+        model.pace = pace
+        wanted = {"batch_size": batch_size, "epochs": spec.epochs, "seed": spec.seed, "first_epoch": first_epoch}
+        if pace.call_steps == 1:
+            batches, _ = to_train_batches(dataset.train, **wanted)
+        else:
+            batches, _ = to_train_stacks(dataset.train, **wanted, steps_a_call=pace.call_steps)
         began_at = time.monotonic()
         model.fit(
             batches,
             initial_epoch=first_epoch,
             epochs=spec.epochs,
-            steps_per_epoch=steps,
+            steps_per_epoch=pace.calls,  # to Keras a call is a step
             shuffle=False,  # the batches are shuffled already, and Keras warns that it cannot
             validation_data=to_test_batches(dataset.validation, batch_size=batch_size, seed=spec.seed),
-            callbacks=self._list_callbacks(dataset),
+            callbacks=callbacks,
             verbose=0,
         )
         epochs = len(self.journal.record.epochs) - first_epoch
-        say(f"trained {epochs} epochs of {steps} steps in {time.monotonic() - began_at:.1f} s")
+        say(f"trained {epochs} epochs of {pace.epoch_steps} steps in {time.monotonic() - began_at:.1f} s")
 
     def _restore(self, model: TwoTower) -> int:
         """How many epochs an earlier process of this job left in the model and the journal."""
@@ -223,6 +232,7 @@ def build_model(spec: TrainSpec, dataset: Dataset) -> TwoTower:
         model.correct_for(dataset.product_counts)
     # No XLA: the touched rows of a batch are of no fixed number.
     model.compile(optimizer=make_optimizer(spec), jit_compile=False)
+    model.optimizer.build(model.trainable_variables)  # TensorFlow traces all again where a trace made variables
     return model
 
 

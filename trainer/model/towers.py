@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from trainer.model.calls import Pace, run_steps
 from trainer.model.losses import Distinct, InBatchSoftmax, find_distinct
 from trainer.model.optimizers import UniqueRows
 
@@ -57,9 +58,13 @@ def to_unit(vectors: tf.Tensor) -> tf.Tensor:
     return tf.math.l2_normalize(vectors, axis=-1)
 
 
+LOSS_NAMES = ("loss", "regularization_loss", "total_loss")
+
+
 @keras.saving.register_keras_serializable("switchyard")
 class TwoTower(keras.Model):
-    """Both towers and their training: `fit` takes batches (buyers [batch], products [batch]) of purchases.
+    """Both towers and their training: `fit` takes batches (buyers [batch], products [batch]) of purchases, or stacks of
+    them [steps, batch] that are trained on one after the other in one call; to Keras a stack is one batch.
 
     Logs ``loss`` (the softmax alone), ``regularization_loss`` and ``total_loss``, their sum, which is minimised.
     The L2 penalty is ``l2`` times the batch's mean of both vectors' squared lengths: on the batch's rows alone, for a
@@ -80,6 +85,10 @@ class TwoTower(keras.Model):
         self.query_tower = Tower(buyers, dim, name="query_tower")
         self.candidate_tower = Tower(products, dim, name="candidate_tower")
         self.softmax = InBatchSoftmax(temperature, name="softmax")
+        self.pace: Pace | None = None  # of the `fit` under way, where it is on stacks
+        self.is_first_of_call: bool | None = None  # while a step of a stack is traced: which one; else None
+        # After each step of the last stack what `_log` said of it, [steps, 3]; of a batch alone Keras has it.
+        self._call_logs = tf.Variable(tf.zeros([0, len(LOSS_NAMES)]), shape=[None, len(LOSS_NAMES)], trainable=False)
         self.means = {name: keras.metrics.Mean(name=name) for name in ("loss", "regularization_loss")}
         self.log_q = self.add_weight(name="log_q", shape=(products,), initializer="zeros", trainable=False)
         self.build()
@@ -125,9 +134,28 @@ class TwoTower(keras.Model):
         return loss, self.l2 * tf.add_n(squares) / rows
 
     def train_step(self, data: tuple[tf.Tensor, ...]) -> Mapping[str, tf.Tensor]:
-        """One update from one batch. Each row that it names is read once, and has its gradient, summed over the
-        mentions, without a sum."""
-        buyers, products = find_distinct(data[0]), find_distinct(data[1])
+        """One update from one batch, or from each batch of a stack."""
+        buyers, products = data[:2]
+        if buyers.shape.rank == 1:
+            return self._update(buyers, products)
+        try:
+            logs = run_steps(self._update, [buyers, products], tell_first=self._tell_first)
+        finally:
+            self.is_first_of_call = None
+        self._call_logs.assign(tf.stack([logs[name] for name in LOSS_NAMES], axis=1))
+        return {name: values[-1] for name, values in logs.items()}
+
+    def _tell_first(self, is_first: bool) -> None:
+        self.is_first_of_call = is_first
+
+    def read_call_logs(self) -> list[dict[str, float]]:
+        """What was logged after each step of the last stack: means over the epoch so far. Empty before the first."""
+        return [dict(zip(LOSS_NAMES, map(float, row), strict=True)) for row in self._call_logs.numpy()]
+
+    def _update(self, buyer_ids: tf.Tensor, product_ids: tf.Tensor) -> Mapping[str, tf.Tensor]:
+        """One step. Each row that the batch names is read once, and has its gradient, summed over the mentions, without
+        a sum."""
+        buyers, products = find_distinct(buyer_ids), find_distinct(product_ids)
         vectors = [self.query_tower(buyers.ids), self.candidate_tower(products.ids)]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(vectors)

@@ -13,12 +13,13 @@ import numpy as np
 import tensorflow as tf
 
 from switchyard.core.metrics.record import HISTOGRAM_BINS
+from trainer.model.calls import STEPS_A_CALL
 from trainer.model.optimizers import unique_rows
 from trainer.output.epoch_record import EpochRecord
 from trainer.statistics.bins import BIN_EDGES, LIMIT, count_bins
 from trainer.statistics.patterns import TOWER_PATTERNS, match_towers
 
-EVERY_STEPS = 20  # moments and histograms look at every twentieth step, from the epoch's first
+EVERY_STEPS = STEPS_A_CALL  # moments and histograms look at every twentieth step, from the epoch's first
 SAMPLE_VALUES = 4096  # of such a step, a histogram looks at about so many values of a variable
 
 
@@ -49,12 +50,15 @@ class GradientSums:
         self.lowest.assign(tf.fill(self.lowest.shape, np.float32(np.inf)))
         self.highest.assign(tf.fill(self.highest.shape, np.float32(-np.inf)))
 
-    def add(self, gradients: Sequence[Sequence[tf.Tensor | tf.IndexedSlices]]) -> None:
-        """Adds one step: each tower's gradients, slices with each row once. Called while the step is traced."""
+    def add(self, gradients: Sequence[Sequence[tf.Tensor | tf.IndexedSlices]], is_sampled: bool | None = None) -> None:
+        """Adds one step: each tower's gradients, slices with each row once. Called while the step is traced.
+
+        Args:
+            is_sampled: whether this is one of the steps that are looked at; None: the graph is to decide by counting.
+        """
         touched = [[_to_values(gradient) for gradient in tower] for tower in gradients]
         halves = tf.stack([*(tf.add_n([tf.nn.l2_loss(values) for values in tower]) for tower in touched), 0.5])
         is_odd = tf.logical_not(tf.reduce_all(halves <= LIMIT**2 / 2))
-        is_sampled = tf.equal(self.norms[-1] % self.every_steps, 0.0)
 
         def add_odd() -> tf.Tensor:
             self.odd.assign_add(tf.stack([_count_odd(tower) for tower in touched]))
@@ -64,13 +68,14 @@ class GradientSums:
             self._add_sample(touched, [sum(_count_all(gradient) for gradient in tower) for tower in gradients])
             return tf.constant(True)
 
-        def look_closer() -> tf.Tensor:
-            tf.cond(is_odd, add_odd, lambda: tf.constant(False))
-            return tf.cond(is_sampled, add_sample, lambda: tf.constant(False))
-
+        if is_sampled is None:
+            is_due = tf.equal(self.norms[-1] % self.every_steps, 0.0)
+            tf.cond(is_due, add_sample, lambda: tf.constant(False))
+        elif is_sampled:
+            add_sample()
         # A step whose squares sum to no more than the limit's has no value beyond the limit, and none that is nan or
         # infinite (the comparison would be false): nothing to count, exactly, for the price of the norm.
-        tf.cond(tf.logical_or(is_odd, is_sampled), look_closer, lambda: tf.constant(False))
+        tf.cond(is_odd, add_odd, lambda: tf.constant(False))
         self.norms.assign_add(tf.cast(tf.sqrt(2.0 * halves), tf.float64))
 
     def _add_sample(self, touched: Sequence[Sequence[tf.Tensor]], sizes: Sequence[int]) -> None:
@@ -215,6 +220,13 @@ class GradientStatistics(keras.callbacks.Callback):
                 other={"sampled": self._every_steps > 1, "every_steps": self._every_steps},
             )
 
+    def _is_sampled(self) -> bool | None:
+        """Whether the step that is being traced is looked at, where that is known then; see `GradientSums.add`."""
+        if self._every_steps == 1:
+            return True
+        # A model that trains on stacks of batches says which step of a stack is traced.
+        return getattr(self.model, "is_first_of_call", None) if self._every_steps == STEPS_A_CALL else None
+
     def _watch(self, apply: Callable[..., Any], *, sums_rows_once: bool) -> Callable[..., Any]:
         def watched(grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> Any:
             variables = (
@@ -233,7 +245,7 @@ class GradientStatistics(keras.callbacks.Callback):
                     if sums_rows_once:  # then it need not do so again; Keras' own optimizers get what they would
                         passed_on[position] = gradient
                 seen[tower].append(gradient)
-            self.sums.add(seen)
+            self.sums.add(seen, self._is_sampled())
             return apply(passed_on, trainable_variables)
 
         return watched
