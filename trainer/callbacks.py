@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from trainer.console import say
@@ -14,7 +15,7 @@ from trainer.model.blending import Blend
 from trainer.model.calls import Pace
 from trainer.model.evaluation import rank_by_model, to_recalls
 from trainer.output.epoch_record import EpochRecord
-from trainer.stopping import FiniteWatch, NotFinite, StopWish, is_stalled
+from trainer.stopping import RECALL_K, FiniteWatch, NotFinite, StopWish, is_stalled
 
 LOSS_NAMES = {"loss", "regularization_loss", "total_loss"}
 
@@ -59,13 +60,18 @@ class ValidationRecall(keras.callbacks.Callback):
     """Adds ``val_recall_at_10`` to the epoch's logs, for the callbacks after it: the share of `pairs` whose product is
     among its buyer's ten best. A catalogue of fewer than ten products has none.
 
-    With a `blend` that is by its score, and ``val_tower_recall_at_10`` is by the towers alone."""
+    With a `blend` that is by its score, and ``val_tower_recall_at_10`` is by the towers alone.
+
+    Attributes:
+        hits: of which pairs the score found the product, in the epoch that ended last, [pairs].
+    """
 
     def __init__(self, pairs: Pairs, products: int, blend: Blend | None = None) -> None:
         super().__init__()
         self._pairs = pairs
         self._products = products
         self._blend = blend
+        self.hits = np.zeros(len(pairs), bool)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Ranks the pairs' products by the towers as they are now."""
@@ -74,7 +80,10 @@ class ValidationRecall(keras.callbacks.Callback):
         if self._blend:
             named["val_tower_recall"] = None
         for name, terms in named.items():
-            recalls = to_recalls(rank_by_model(query, candidate, self._pairs, terms), self._products, (10,))
+            ranks = rank_by_model(query, candidate, self._pairs, terms)
+            if name == "val_recall":
+                self.hits = ranks < RECALL_K
+            recalls = to_recalls(ranks, self._products, (RECALL_K,))
             if logs is not None:
                 logs.update({f"{name}_at_{k}": value for k, value in recalls.items()})
 

@@ -110,7 +110,8 @@ def _train(run: RunSpec, spec: TrainSpec, journal: Journal, wish: StopWish) -> i
     try:
         store = _run_stages(run, spec, journal, wish)
     except Stopped:
-        say(f"stopped by SIGTERM after {len(journal.record.epochs)} of {spec.epochs} epochs", "WARNING")
+        refit = f" and {refits} of the refit" if (refits := journal.record.refit_epochs) else ""
+        say(f"stopped by SIGTERM after {len(journal.record.epochs)} of {spec.epochs} epochs{refit}", "WARNING")
         journal.end("stopped")
         folder.write_ended("stopped", EXIT_STOPPED, params=journal.params_of_no_file)
         return EXIT_STOPPED

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import keras
+import msgspec
 import numpy as np
 
 from switchyard.core.errors import JobFailed
@@ -23,9 +24,10 @@ from trainer.callbacks import (
 from trainer.console import say
 from trainer.data.batches import to_test_batches, to_train_batches, to_train_stacks
 from trainer.data.splitting import Dataset, Pairs
+from trainer.keeping import KeepBest
 from trainer.model.blending import Blend, make_blend
 from trainer.model.calls import Pace, choose_pace
-from trainer.model.choosing import choose_numbers
+from trainer.model.choosing import choose_numbers, draw_pairs
 from trainer.model.evaluation import rank_by_model, rank_by_popularity, to_recalls
 from trainer.model.export import export_embeddings, export_model, export_score
 from trainer.model.optimizers import make_optimizer
@@ -34,6 +36,7 @@ from trainer.output.checkpoints import CheckpointStore
 from trainer.output.journal import Journal
 from trainer.output.resuming import Checkpoints
 from trainer.output.snapshots import Snapshots
+from trainer.refitting import describe_refit, fit_again
 from trainer.statistics.collecting import collect_statistics
 from trainer.stopping import FiniteWatch, Stopped, StopWish, is_stalled
 
@@ -56,23 +59,18 @@ class Training:
         self._wish = wish
         self._finite = FiniteWatch()
         self._blend: Blend | None = None  # what the score has beside the towers; its numbers are chosen after the fit
+        patience = spec.early_stopping_patience
+        by_recall = spec.early_stopping_metric == "val_recall"
+        self._best = KeepBest(journal, self._finite, patience=patience) if by_recall else None
         self._checkpoints = Checkpoints(store, journal, pause_s=pause_s, watch=self._finite) if store else None
 
     def run(self, dataset: Dataset) -> None:
         """Trains to the end. Raises: Stopped, what a restart needs being stored; JobFailed, the numbers are not finite;
         any SwitchyardError of the stages."""
         try:
-            model = build_model(self.spec, dataset)
-            self._blend = make_blend(self.spec, dataset)
-            self._fit(model, dataset)
+            model = self._refit(dataset, dataset.refit) if dataset.refit else self._train_and_test(dataset)
             self._wish.check()
-            self._check_finite(model)
-            if self._blend:
-                self._blend = self._choose(model, dataset, self._blend)
-                self._wish.check()
-            self._evaluate(model, dataset)
-            self._wish.check()
-            self._export(model, dataset)
+            self._export(model, dataset.refit or dataset)
         except Stopped:
             if self.journal.has_news:
                 self.journal.write("partial")
@@ -84,6 +82,60 @@ class Training:
                 self._checkpoints.close()
         self.journal.write("completed")
 
+    def _train_and_test(self, dataset: Dataset) -> TwoTower:
+        model = build_model(self.spec, dataset)
+        self._blend = make_blend(self.spec, dataset)
+        self._fit(model, dataset)
+        self._wish.check()
+        self._check_finite(model)
+        if self._best:
+            self._keep_best(model, self._best)
+        if self._blend:
+            self._blend = self._choose(model, dataset, self._blend)
+            self._wish.check()
+        self._evaluate(model, dataset)
+        return model
+
+    def _keep_best(self, model: TwoTower, best: KeepBest) -> None:
+        best.put_back(model, len(self.journal.record.epochs))
+        self.journal.params["kept_epoch"] = best.best_epoch
+
+    def _refit(self, dataset: Dataset, everything: Dataset) -> TwoTower:
+        """The model that is exported, trained on `everything`, after all before that is done."""
+        done = None
+        if self._checkpoints and self._checkpoints.is_in_refit:
+            model = build_model(self.spec, everything)
+            done = self._checkpoints.restore_refit(model)
+        if done is None:
+            self._train_and_test(dataset)
+            self._wish.check()
+            epochs = self._best.best_epoch + 1 if self._best else len(self.journal.record.epochs)
+            describe_refit(everything, self.journal, epochs=epochs)
+            model = build_model(self.spec, everything)
+        else:
+            say(f"going on after epoch {done} of the refit, which an earlier process of this job reached")
+        steps_before = len(self.journal.record.epochs) * (len(dataset.train) // self.journal.params["batch_size_used"])
+        fit_again(
+            model,
+            everything,
+            self.journal,
+            self._wish,
+            self._checkpoints,
+            seed=self.spec.seed,
+            steps_before=steps_before,
+            first_epoch=done or 0,
+        )
+        self._blend = self._to_chosen_blend(everything)
+        return model
+
+    def _to_chosen_blend(self, everything: Dataset) -> Blend | None:
+        """What all rows say of products and buyers, with the numbers that were chosen before."""
+        blend = make_blend(self.spec, everything)
+        if blend is None:
+            return None
+        numbers = {name: self.journal.params[f"score_{name}"] for name in blend.list_used()}
+        return blend.replace(msgspec.structs.replace(blend.numbers, **numbers))
+
     def _fit(self, model: TwoTower, dataset: Dataset) -> None:
         spec = self.spec
         batch_size = min(spec.batch_size, len(dataset.train))
@@ -91,7 +143,7 @@ class Training:
             say(f"batches of {batch_size} rather than {spec.batch_size}: there are no more rows to train on", "WARNING")
         self.journal.params["batch_size_used"] = batch_size
         first_epoch = self._restore(model)
-        if first_epoch == spec.epochs or is_stalled(self.journal.record.read_losses("val_loss"), self._patience):
+        if first_epoch == spec.epochs or self._is_stalled(first_epoch):
             return
         callbacks = self._list_callbacks(dataset)
         pace = choose_pace(rows=len(dataset.train), batch_size=batch_size, dim=spec.embedding_dim)
@@ -122,29 +174,43 @@ class Training:
         if self._checkpoints is None:
             return 0
         self._checkpoints.set_model(model)
-        epochs = self._checkpoints.restore()
+        epochs = self._checkpoints.restore(self._best)
         if epochs:
             say(f"going on after epoch {epochs} of {self.spec.epochs}, which an earlier process of this job reached")
         return epochs
 
-    @property
-    def _patience(self) -> int:
-        return self.spec.early_stopping_patience
+    def _is_stalled(self, epochs: int) -> bool:
+        """Whether the `epochs` that an earlier process of this job left are all that there are to be."""
+        if self._best:
+            return self._best.is_stalled(epochs)
+        return is_stalled(self.journal.record.read_losses("val_loss"), self.spec.early_stopping_patience)
 
     def _list_callbacks(self, dataset: Dataset) -> list[keras.callbacks.Callback]:
         """In the order in which they act at an epoch's end: the recall goes into the logs, what writes comes last."""
-        record = self.journal.record
+        record, patience = self.journal.record, self.spec.early_stopping_patience
+        recall = ValidationRecall(self._choose_pairs(dataset), len(dataset.product_ids), self._blend)
+        stopping: list[keras.callbacks.Callback] = [StopWhenStalled(record, patience)] if patience else []
+        if self._best:
+            self._best.recall = recall
+            stopping = [self._best]
         return [
             StopAtBatchEnd(self._wish),
-            ValidationRecall(_choose_pairs(dataset.validation, self.spec.seed), len(dataset.product_ids), self._blend),
+            recall,
             EpochLogs(record),
             StopWhenNotFinite(self._finite),
             *(collect_statistics(record) if self.spec.statistics else []),
-            *([StopWhenStalled(record, self._patience)] if self._patience else []),
+            *stopping,
             Progress(),
             Snapshots(self.journal),
             *([self._checkpoints] if self._checkpoints else []),
         ]
+
+    def _choose_pairs(self, dataset: Dataset) -> Pairs:
+        """Those that an epoch's recall is measured on: the same for the same seed, and more of them where that decides
+        something."""
+        if self._best:
+            return draw_pairs(dataset.validation, products=len(dataset.product_ids), seed=self.spec.seed)
+        return _choose_pairs(dataset.validation, self.spec.seed)
 
     def _check_finite(self, model: TwoTower) -> None:
         """The last epoch's weights are what is evaluated and exported, so that they and its losses must be finite.

@@ -64,8 +64,8 @@ def send(parameters: TrainParameters) -> list[str]:
 
 NEWER = frozenset(
     (
-        "csv_columns", "csv_decimal", "csv_encoding", "csv_separator", "mlflow_model", "own_history",
-        "recent_popularity",
+        "csv_columns", "csv_decimal", "csv_encoding", "csv_separator", "early_stopping_metric", "mlflow_model",
+        "own_history", "recent_popularity", "refit",
     )
 )  # fmt: skip
 """Fields that came after that release, whose defaults mean what it did; it refuses others of their values."""

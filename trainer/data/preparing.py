@@ -6,11 +6,13 @@ import hashlib
 import msgspec
 
 from switchyard.clients.interactions.made_up import make_interactions
+from switchyard.core.errors import BadRequest
 from switchyard.core.runs.spec import TrainSpec, to_digested
 from trainer.console import say
 from trainer.data.reading import read_interactions
 from trainer.data.splitting import Dataset, split_by_time
 from trainer.output.journal import Journal
+from trainer.stopping import RECALL_K
 
 
 def prepare(spec: TrainSpec, journal: Journal) -> Dataset:
@@ -20,6 +22,7 @@ def prepare(spec: TrainSpec, journal: Journal) -> Dataset:
     """
     interactions = read_interactions(spec) if spec.data_uri else make_interactions(spec)
     dataset = split_by_time(interactions, spec)
+    _check_catalogue(spec, dataset)
     journal.describe_data(dataset.counts, dataset.last_times)
     dropped = ", ".join(f"{count} {name}" for name, count in dataset.counts.items() if "dropped" in name and count)
     say(
@@ -30,19 +33,34 @@ def prepare(spec: TrainSpec, journal: Journal) -> Dataset:
     return dataset
 
 
+def _check_catalogue(spec: TrainSpec, dataset: Dataset) -> None:
+    """Raises: BadRequest: recall@10 says nothing of so few products."""
+    if spec.early_stopping_metric == "val_recall" and len(dataset.product_ids) <= RECALL_K:
+        raise BadRequest(
+            f"the catalogue has {len(dataset.product_ids)} products, and recall@{RECALL_K} says nothing of at most "
+            f"{RECALL_K}: stop early by --early-stopping-metric val_loss, or leave early stopping out"
+        )
+
+
 def to_fingerprint(spec: TrainSpec, dataset: Dataset) -> str:
     """The same for two trainings that go the same way, batch by batch: SHA-256 of the configuration and the data."""
     found = hashlib.sha256(msgspec.json.encode(to_digested(spec), order="sorted"))
+    for part in (dataset, dataset.refit):
+        if part is not None:
+            _add_data(found, part, has_times=spec.recent_popularity or spec.own_history)
+    return found.hexdigest()
+
+
+def _add_data(found: "hashlib._Hash", dataset: Dataset, *, has_times: bool) -> None:
     for pairs in (dataset.train, dataset.validation, dataset.test):
         found.update(_to_bytes(len(pairs)))
         found.update(pairs.buyers.tobytes())
         found.update(pairs.products.tobytes())
-    if spec.recent_popularity or spec.own_history:
+    if has_times:
         found.update(dataset.train_times.tobytes())  # an epoch's recall depends on them
     for ids in (dataset.buyer_ids, dataset.product_ids):
         for text in ids.to_pylist():
             found.update(_to_bytes(len(text.encode())) + text.encode())
-    return found.hexdigest()
 
 
 def _to_bytes(number: int) -> bytes:

@@ -39,6 +39,9 @@ class Dataset:
     product_counts: np.ndarray[Any, np.dtype[np.int64]]  # purchases in train, [products]
     counts: dict[str, int]
     last_times: dict[str, str]  # as `core.runs.moments` says them: what is newer, the training has not seen
+    refit: "Dataset | None" = (
+        None  # all rows but the test ones to train on, in a vocabulary of their own; nothing held out
+    )
 
 
 def split_by_time(interactions: Interactions, spec: TrainSpec) -> Dataset:
@@ -101,6 +104,25 @@ def split_by_time(interactions: Interactions, spec: TrainSpec) -> Dataset:
             "last_validation_time": say_moment(float(times[test_from - 1])),
         },
         **parts,
+        refit=_to_refit(interactions, order[:test_from]) if spec.refit else None,
+    )
+
+
+def _to_refit(interactions: Interactions, order: np.ndarray[Any, Any]) -> Dataset:
+    """The rows at `order`, rising in time, to train on; nothing is held out."""
+    buyer_ids, buyers = _encode(interactions.buyers.take(pa.array(order)), len(order))
+    product_ids, products = _encode(interactions.products.take(pa.array(order)), len(order))
+    times, none = interactions.times[order], np.empty(0, np.int32)
+    return Dataset(
+        buyer_ids=buyer_ids,
+        product_ids=product_ids,
+        train=Pairs(buyers, products),
+        validation=Pairs(none, none),
+        test=Pairs(none, none),
+        train_times=times,
+        product_counts=np.bincount(products, minlength=len(product_ids)),
+        counts={"refit_rows": len(order), "refit_buyers": len(buyer_ids), "refit_products": len(product_ids)},
+        last_times={"model_trained_until": say_moment(float(times[-1]))},
     )
 
 

@@ -4,7 +4,10 @@ record so far, on the objects port.
 Below ``<checkpoints_uri>/attempt-<n>/``::
 
     checkpoint.json          names the folder that counts, each file in it with its SHA-256; replaced as a whole, last
-    epoch-000012-1f0c9a3b/   record.json, and one .npy a variable
+    epoch-000012-1f0c9a3b/   record.json, and one .npy a variable; best-*.npy, where the best epoch's weights are kept
+
+While the model is trained once more (`refit`), the variables are those of that model, `epochs` stays what it was, and
+`refit_epochs` counts.
 
 A kill between any two writes leaves a checkpoint.json whose folder is whole: a new folder is written beside the old
 one, then checkpoint.json, and only then is the old one deleted.
@@ -32,6 +35,8 @@ from trainer.options import RunSpec
 
 POINTER_NAME: Final = "checkpoint.json"
 RECORD_NAME: Final = "record.json"
+KEPT_PREFIX: Final = "best-"
+"""Of the files that `Found.kept` comes from."""
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -44,6 +49,7 @@ class Pointer(msgspec.Struct, frozen=True, kw_only=True):
     quick_test_id: int = 0  # the run's; 0: not known (an older version's, or a training that is no run of ours)
     fingerprint: str  # `trainer.data.preparing.to_fingerprint`: of the configuration and the data
     epochs: int  # done
+    refit_epochs: int | None = None  # done of the refit; None: it has not begun
     folder: str
     files: dict[str, str]  # name -> SHA-256, hex; the arrays in the order of the model's variables
 
@@ -53,6 +59,8 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 
     record: MetricsRecord
     arrays: list[Array]
+    kept: dict[str, Array] = {}  # of the best epoch, by name; empty: none is kept
+    refit_epochs: int | None = None  # None: `arrays` are of the model that is tested, else of the refit's
 
 
 class CheckpointStore:
@@ -88,7 +96,7 @@ class CheckpointStore:
             )
             return None
 
-    def write(self, folder: Path, epochs: int) -> None:
+    def write(self, folder: Path, epochs: int, refit_epochs: int | None = None) -> None:
         """Stores the files of the local `folder` as the newest checkpoint, then deletes older ones.
 
         Raises:
@@ -105,6 +113,7 @@ class CheckpointStore:
             quick_test_id=self._run.quick_test_id,
             fingerprint=self._fingerprint,
             epochs=epochs,
+            refit_epochs=refit_epochs,
             folder=name,
             files=files,
         )
@@ -185,7 +194,15 @@ class CheckpointStore:
         record = read_record(data.pop(RECORD_NAME), where=f"{where}/{RECORD_NAME}")
         if record.epochs != list(range(pointer.epochs)):
             raise BadRecord(where, [f"a record of {pointer.epochs} epochs was expected; got {record.epochs}"])
-        return Found(record=record, arrays=[_to_array(f"{where}/{name}", data[name]) for name in sorted(data)])
+        arrays = {name.removesuffix(".npy"): _to_array(f"{where}/{name}", data[name]) for name in sorted(data)}
+        return Found(
+            record=record,
+            arrays=[array for name, array in arrays.items() if not name.startswith(KEPT_PREFIX)],
+            kept={
+                name.removeprefix(KEPT_PREFIX): array for name, array in arrays.items() if name.startswith(KEPT_PREFIX)
+            },
+            refit_epochs=pointer.refit_epochs,
+        )
 
     def _read_file(self, uri: str, digest: str) -> bytes:
         data, _ = self._objects.read(uri)

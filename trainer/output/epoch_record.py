@@ -9,7 +9,17 @@ import msgspec
 
 from switchyard.core.metrics.nonfinite import to_kind
 from switchyard.core.metrics.paths import to_path
-from switchyard.core.metrics.record import FileStatus, Histogram, MetricsRecord, RunIdentity, Series, TowerStatistics
+from switchyard.core.metrics.record import (
+    REFIT_LOSS,
+    FileStatus,
+    Histogram,
+    MetricsRecord,
+    OtherSeries,
+    RunIdentity,
+    Series,
+    TowerStatistics,
+    to_refit_epochs,
+)
 
 SeriesSection = Literal["loss", "gradient", "metrics"]
 StatisticsSection = Literal["weight_stats", "gradient_stats"]
@@ -37,6 +47,17 @@ class EpochRecord:
         series = getattr(self._record, section)
         for name, value in values.items():
             self._put(series.setdefault(name, []), epoch, value, section, name)
+
+    def add_refit_loss(self, step: int, loss: float) -> None:
+        """Adds the mean loss of an epoch of the refit; `step` is the last one of it, over the whole run."""
+        series = self._record.other_series.setdefault(REFIT_LOSS, OtherSeries())
+        series.values.append(self._cleaned(loss, "other_series", REFIT_LOSS, str(len(series.values))))
+        series.steps.append(step)
+
+    @property
+    def refit_epochs(self) -> int:
+        """How many epochs of the refit were added."""
+        return to_refit_epochs(self._record)
 
     def add_statistics(
         self,

@@ -41,12 +41,13 @@ class Journal:
         self._has_file = spec.tracker != "mlflow" or folder.has_metrics
         self.record = EpochRecord()
         self.params: dict[str, Any] = msgspec.structs.asdict(spec)
-        self._restored = 0
+        self._restored = self._restored_points = 0
 
     @property
     def has_news(self) -> bool:
-        """True when this process trained an epoch: before that, an earlier process' file may hold more than ours."""
-        return len(self.record.epochs) > self._restored
+        """True when this process trained an epoch, of the refit too: before that, an earlier process' file may hold
+        more than ours."""
+        return len(self.record.epochs) + self.record.refit_epochs > self._restored_points
 
     @property
     def params_of_no_file(self) -> dict[str, Any] | None:
@@ -56,7 +57,11 @@ class Journal:
     def restore(self, record: MetricsRecord) -> None:
         """Begins with the epochs of `record`, which an earlier process of the same job left."""
         self.record = EpochRecord(record)
+        if self.record.refit_epochs:
+            # The stages before the refit are not gone through again: what they added is taken over.
+            self.params |= {name: item for name, item in record.params.items() if name not in self.params}
         self._restored = len(record.epochs)
+        self._restored_points = self._restored + self.record.refit_epochs
 
     def describe_data(self, counts: Mapping[str, int], last_times: Mapping[str, str]) -> None:
         """Adds to the params what was counted in the data, and until when they are."""

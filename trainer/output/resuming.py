@@ -9,8 +9,9 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 import numpy as np
@@ -18,7 +19,7 @@ import numpy as np
 from switchyard.core.errors import BadRecord, SwitchyardError
 from switchyard.core.metrics.writing import to_json
 from trainer.console import say
-from trainer.output.checkpoints import RECORD_NAME, Array, CheckpointStore
+from trainer.output.checkpoints import KEPT_PREFIX, RECORD_NAME, Array, CheckpointStore, Found
 from trainer.output.journal import Journal
 from trainer.stopping import FiniteWatch
 
@@ -38,13 +39,27 @@ def put_state(model: keras.Model, arrays: Sequence[Array]) -> None:
     Raises:
         BadRecord: the arrays are not of that number, those shapes and types.
     """
-    variables = list_state(model)
-    expected = [(tuple(variable.shape), str(variable.dtype)) for variable in variables]
+    check_state(model, arrays)
+    for variable, array in zip(list_state(model), arrays, strict=True):
+        variable.assign(array)
+
+
+def check_state(model: keras.Model, arrays: Sequence[Array]) -> None:
+    """Raises: as `put_state`."""
+    expected = [(tuple(variable.shape), str(variable.dtype)) for variable in list_state(model)]
     found = [(array.shape, array.dtype.name) for array in arrays]
     if found != expected:
         raise BadRecord("the checkpoint", [f"arrays {expected} were expected; got {found}"])
-    for variable, array in zip(variables, arrays, strict=True):
-        variable.assign(array)
+
+
+class Keeper(Protocol):
+    """What else a restart needs."""
+
+    def to_arrays(self) -> dict[str, Array]:
+        """Its state, by name."""
+
+    def put_arrays(self, model: keras.Model, arrays: Mapping[str, Array]) -> None:
+        """Goes on from `to_arrays`. Raises: BadRecord: they are not those of this model."""
 
 
 class Checkpoints(keras.callbacks.Callback):
@@ -73,22 +88,38 @@ class Checkpoints(keras.callbacks.Callback):
         self._temporary = tempfile.TemporaryDirectory(prefix="switchyard-")
         self._folder = Path(self._temporary.name) / "checkpoint"
         self._saved_at = self._uploaded_at = clock()
-        self._epochs_saved = self._epochs_uploaded = 0
+        self._saved = self._uploaded = _Done(0)
+        self._keeper: Keeper | None = None
+        self._is_refit = False
+        self._found: Found | None = None
+        self._is_read = False
 
-    def restore(self) -> int:
-        """Puts the newest usable checkpoint into the model and the journal; how many epochs are done, 0 without one.
-        The model must be set (`set_model`)."""
-        found = self._store.read()
-        if found is None:
-            return 0
-        try:
-            put_state(self.model, found.arrays)
-        except BadRecord as err:
-            say(f"{err}; the training begins anew", "WARNING")
-            return 0
-        self._journal.restore(found.record)
-        self._epochs_saved = self._epochs_uploaded = len(found.record.epochs)
-        return self._epochs_saved
+    @property
+    def is_in_refit(self) -> bool:
+        """Whether the newest checkpoint is one of the refit."""
+        found = self._read()
+        return found is not None and found.refit_epochs is not None
+
+    def restore(self, keeper: Keeper | None = None) -> int:
+        """Puts the newest usable checkpoint into the model, the journal and the `keeper`, which from now on is saved
+        too; how many epochs are done, 0 without one. The model must be set (`set_model`)."""
+        self._keeper = keeper
+        found = self._read()
+        is_usable = found is not None and found.refit_epochs is None and self._put(found)
+        return self._saved.epochs if is_usable else 0
+
+    def restore_refit(self, model: keras.Model) -> int | None:
+        """Puts the newest checkpoint into `model` and the journal, where it is one of the refit: all before that is
+        done. How many epochs of the refit are; None: there is none, or none that can be used."""
+        found = self._read()
+        if found is None or found.refit_epochs is None:
+            return None
+        self.set_model(model)
+        return found.refit_epochs if self._put(found) else None
+
+    def begin_refit(self, watch: FiniteWatch) -> None:
+        """From now on what is saved is the refit's."""
+        self._keeper, self._watch, self._is_refit = None, watch, True
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Saves and uploads where it is time to."""
@@ -97,37 +128,70 @@ class Checkpoints(keras.callbacks.Callback):
         now = self._clock()
         is_due = now - self._uploaded_at >= self._pause_s
         if is_due or now - self._saved_at >= LOCAL_PAUSE_S:
-            self._save(epoch + 1)
+            self._save(_Done(len(self._journal.record.epochs), epoch + 1) if self._is_refit else _Done(epoch + 1))
         if is_due:
             self.upload()
 
     def upload(self) -> None:
         """Uploads what was last saved, where that is newer than what was uploaded."""
-        if self._epochs_saved == self._epochs_uploaded:
+        if self._saved == self._uploaded:
             return
         try:
-            self._store.write(self._folder, self._epochs_saved)
+            self._store.write(self._folder, self._saved.epochs, self._saved.refit_epochs)
         except SwitchyardError as err:
-            say(f"the checkpoint after {self._epochs_saved} epochs was not written: {err}", "WARNING")
+            say(f"the checkpoint after {self._saved} was not written: {err}", "WARNING")
         else:
-            self._epochs_uploaded = self._epochs_saved
+            self._uploaded = self._saved
             self._uploaded_at = self._clock()
 
     def close(self) -> None:
         """Deletes the local files. A second call does nothing."""
         self._temporary.cleanup()
 
-    def _save(self, epochs: int) -> None:
+    def _read(self) -> Found | None:
+        if not self._is_read:
+            self._found, self._is_read = self._store.read(), True
+        return self._found
+
+    def _put(self, found: Found) -> bool:
+        try:
+            check_state(self.model, found.arrays)
+            if self._keeper:
+                self._keeper.put_arrays(self.model, found.kept)
+            put_state(self.model, found.arrays)
+        except BadRecord as err:
+            say(f"{err}; the training begins anew", "WARNING")
+            return False
+        self._journal.restore(found.record)
+        self._saved = self._uploaded = _Done(len(found.record.epochs), found.refit_epochs)
+        self._found = None  # its arrays are in the model now
+        return True
+
+    def _save(self, done: "_Done") -> None:
         # The disk of a container may be full, which must not end a training that needs none of it.
         try:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder.mkdir()
             for number, variable in enumerate(list_state(self.model)):
                 np.save(self._folder / f"{number:04}.npy", np.asarray(variable.numpy()), allow_pickle=False)
+            for name, array in self._keeper.to_arrays().items() if self._keeper else ():
+                np.save(self._folder / f"{KEPT_PREFIX}{name}.npy", array, allow_pickle=False)
             (self._folder / RECORD_NAME).write_bytes(to_json(self._journal.to_record("partial")))
         except OSError as err:
-            self._epochs_saved = self._epochs_uploaded  # what lies there is not whole
-            say(f"the checkpoint after {epochs} epochs could not be saved in {self._folder}: {err}", "WARNING")
+            self._saved = self._uploaded  # what lies there is not whole
+            say(f"the checkpoint after {done} could not be saved in {self._folder}: {err}", "WARNING")
             return
-        self._epochs_saved = epochs
+        self._saved = done
         self._saved_at = self._clock()
+
+
+@dataclass(frozen=True)
+class _Done:
+    """How far a training was."""
+
+    epochs: int
+    refit_epochs: int | None = None
+
+    def __str__(self) -> str:
+        refit = "" if self.refit_epochs is None else f" and {self.refit_epochs} of the refit"
+        return f"{self.epochs} epochs{refit}"

@@ -34,6 +34,9 @@ PUBLISHED_LOSS = {
 """The published history's names of the loss series, in its order, and the record's."""
 GRADIENT_SERIES = ("total", "query", "candidate")
 TOWERS = ("query", "candidate")
+REFIT_LOSS = "refit_loss"
+"""Of the other series: one value an epoch of the refit, in which the exported model was trained, after the test, on all
+but the test rows. Its `steps` go on where the run's own updates end, so that none is an epoch's number."""
 
 
 class RunIdentity(msgspec.Struct, kw_only=True):
@@ -97,6 +100,12 @@ class MetricsRecord(msgspec.Struct, kw_only=True):
     charted_only: bool = (
         False  # of an MLflow run only loss, gradient, final metrics and params were read: no full digest
     )
+
+
+def to_refit_epochs(record: MetricsRecord) -> int:
+    """How many epochs of a refit the record has."""
+    found = record.other_series.get(REFIT_LOSS)
+    return len(found.steps) if found else 0
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True):

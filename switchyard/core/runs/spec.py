@@ -14,8 +14,14 @@ from msgspec import Meta
 
 Optimizer = Literal["adagrad", "adam"]
 Tracker = Literal["file", "mlflow", "both"]
+StoppingMetric = Literal["val_loss", "val_recall"]
 
-LATER_FIELDS: Final[Mapping[str, object]] = {"recent_popularity": False, "own_history": False}
+LATER_FIELDS: Final[Mapping[str, object]] = {
+    "recent_popularity": False,
+    "own_history": False,
+    "early_stopping_metric": "val_loss",
+    "refit": False,
+}
 """Fields that came when digests of configurations were stored already, and the default they came with. A new field goes
 here, or a training that was begun before it cannot go on."""
 
@@ -119,8 +125,19 @@ class TrainSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         int, Meta(ge=0, le=2**31 - 1, description="seed of initial weights, shuffling and made-up data")
     ] = 7
     early_stopping_patience: Annotated[
-        int, Meta(ge=0, description="stop after so many epochs without a lower val_loss; 0: never")
+        int, Meta(ge=0, description="stop after N epochs in which early_stopping_metric did not improve; 0: never")
     ] = 0
+    early_stopping_metric: Annotated[
+        StoppingMetric,
+        Meta(
+            description="val_loss: any lower loss counts, and the last weights are the model; val_recall: a recall@10 "
+            "above its noise counts, and the best epoch's weights are the model"
+        ),
+    ] = "val_loss"
+    refit: Annotated[
+        bool,
+        Meta(description="after the test, train once more on the train and the validation rows, and export that model"),
+    ] = False
 
     # What is kept of it ----------------------------------------------------------------------------------------------
     statistics: Annotated[bool, Meta(description="collect weight and gradient statistics and histograms")] = True
@@ -180,6 +197,11 @@ class TrainSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             problems.append(
                 f"early_stopping_patience must be below epochs ({self.epochs}), or it never stops anything; "
                 f"got {self.early_stopping_patience}"
+            )
+        if self.early_stopping_metric != "val_loss" and not self.early_stopping_patience:
+            problems.append(
+                f"early_stopping_metric {self.early_stopping_metric} is not read without early_stopping_patience: set "
+                "that, or leave the metric out"
             )
         if problems:
             raise ValueError("; ".join(problems))

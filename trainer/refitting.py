@@ -1,0 +1,101 @@
+"""The refit: the model trained once more, from the same seed, on all rows but the test ones, as it is then exported.
+
+What is new to it is the newest part of the train rows. How long it trains, and the numbers of its score, were chosen
+before, on validation rows that it now learns from: nothing is measured on it.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import keras
+
+from switchyard.core.errors import JobFailed
+from trainer.callbacks import StopAtBatchEnd, StopWhenNotFinite, describe_weights
+from trainer.console import say
+from trainer.data.batches import to_train_batches
+from trainer.data.splitting import Dataset
+from trainer.output.journal import Journal
+from trainer.output.resuming import Checkpoints
+from trainer.output.snapshots import Snapshots
+from trainer.stopping import FiniteWatch, StopWish
+
+TESTED: Final = "the model before the refit"
+
+
+class RefitLosses(keras.callbacks.Callback):
+    """Adds each epoch's mean loss to the record, and prints one line, from which the launcher draws its bar: the epochs
+    of the refit come after those that the run had.
+
+    Args:
+        steps: of an epoch of the refit; `steps_before`: the updates that the run made before it.
+    """
+
+    def __init__(self, journal: Journal, *, steps: int, steps_before: int) -> None:
+        super().__init__()
+        self._journal = journal
+        self._steps = steps
+        self._steps_before = steps_before
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """`epoch` counts from 0, the message from 1."""
+        loss, epochs = float((logs or {})["loss"]), self.params["epochs"]
+        self._journal.record.add_refit_loss(self._steps_before + (epoch + 1) * self._steps - 1, loss)
+        before = len(self._journal.record.epochs)
+        fields = {"epoch": before + epoch, "epochs": before + epochs, "loss": loss}
+        say(f"refit: epoch {epoch + 1} of {epochs}: loss {loss:.4g}", fields=fields)
+
+
+def describe_refit(dataset: Dataset, journal: Journal, *, epochs: int) -> None:
+    """Says in the params and in the log what comes: `dataset` is trained on for so many epochs."""
+    said = {"refit_epochs": epochs, "test_measured_on": TESTED, **dataset.counts, **dataset.last_times}
+    journal.params.update(said)
+    say(
+        f"refit: {epochs} epochs on the {dataset.counts['refit_rows']} train and validation rows, up to "
+        f"{dataset.last_times['model_trained_until']}; the test figures are those of {TESTED}"
+    )
+
+
+def fit_again(
+    model: keras.Model,
+    dataset: Dataset,
+    journal: Journal,
+    wish: StopWish,
+    checkpoints: Checkpoints | None,
+    *,
+    seed: int,
+    steps_before: int,
+    first_epoch: int,
+) -> None:
+    """Trains `model`, which has done `first_epoch` epochs, for as many as the params say.
+
+    Raises: Stopped; JobFailed, its numbers are not finite.
+    """
+    epochs, batch_size = journal.params["refit_epochs"], journal.params["batch_size_used"]
+    watch = FiniteWatch()
+    if checkpoints:
+        checkpoints.begin_refit(watch)
+    if first_epoch < epochs:
+        batches, steps = to_train_batches(
+            dataset.train, batch_size=batch_size, epochs=epochs, seed=seed, first_epoch=first_epoch
+        )
+        model.fit(
+            batches,
+            initial_epoch=first_epoch,
+            epochs=epochs,
+            steps_per_epoch=steps,
+            shuffle=False,  # the batches are shuffled already, and Keras warns that it cannot
+            callbacks=[
+                StopAtBatchEnd(wish),
+                StopWhenNotFinite(watch),
+                RefitLosses(journal, steps=steps, steps_before=steps_before),
+                Snapshots(journal),
+                *([checkpoints] if checkpoints else []),
+            ],
+            verbose=0,
+        )
+    found = watch.began.what if watch.began else describe_weights(model)
+    if found:
+        raise JobFailed(
+            f"the refit diverged: {found}. Nothing is exported; the test figures are those of {TESTED}. Train again "
+            "with a lower --learning-rate, or with --no-refit"
+        )
