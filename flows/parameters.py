@@ -58,8 +58,8 @@ class TrainParameters(TrainSpec, frozen=True, kw_only=True, forbid_unknown_field
             "synthetic_buyers", "synthetic_products", "synthetic_interactions",
         ),
         "the model and its training": (
-            "optimizer", "temperature", "logq_correction", "l2", "early_stopping_patience", "recent_popularity",
-            "own_history",
+            "optimizer", "temperature", "logq_correction", "l2", "early_stopping_patience", "early_stopping_metric",
+            "recent_popularity", "own_history", "refit",
         ),
         "what is kept and published": (
             "statistics", "top_k", "tracker", "mlflow_model", "interval", "keep_extremes", "max_points", "directions",
@@ -108,6 +108,14 @@ class TrainParameters(TrainSpec, frozen=True, kw_only=True, forbid_unknown_field
             "empty: not",
         ),
     ] = ""
+    # Wider than the trainer's own, which is told yes or no: here a person may also leave it open.
+    refit: Annotated[
+        bool | None,
+        Meta(
+            description="after the test, train once more on the train and the validation rows, and export that model; "
+            "left open: yes where register_as names a model, else no"
+        ),
+    ] = None  # type: ignore[assignment]
     wait: Annotated[bool, Meta(description="wait for the job and publish it; if not, reconcile does, or the event")] = (
         True
     )
@@ -148,6 +156,16 @@ class TrainParameters(TrainSpec, frozen=True, kw_only=True, forbid_unknown_field
                 "machine.replica_count must be 1: the trainer does not share its work among machines, so that each "
                 f"would train, and be paid for, alone; got {self.machine.replica_count}"
             )
+
+    def to_spec(self) -> TrainSpec:
+        """Return what the trainer is told."""
+        fields = {name: getattr(self, name) for name in TrainSpec.__struct_fields__}
+        return msgspec.convert(fields | {"refit": self.is_refitted}, TrainSpec)
+
+    @property
+    def is_refitted(self) -> bool:
+        """Whether the model is trained once more on all but the test rows: as asked, else where it is registered."""
+        return bool(self.register_as) if self.refit is None else self.refit
 
 
 class IngestParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -19,7 +19,6 @@ from switchyard.core.runs.claims import may_claim_again
 from switchyard.core.runs.flags import to_flags
 from switchyard.core.runs.jobs import JobOrder, JobState, Reason
 from switchyard.core.runs.rows import ClaimedJob, Job, NewRun, QuickTest, RunStatus
-from switchyard.core.runs.spec import TrainSpec
 from switchyard.core.runs.walk import is_doubtful
 from tasks.announce import announce_end
 from tasks.look import look_at_data
@@ -47,6 +46,7 @@ def train(wanted: TrainParameters) -> RunResult:
     was, and a finished one answers its result. Killed between two attempts, it goes on with the next one.
     """
     request_key = wanted.request_key or str(runtime.flow_run.id)
+    wanted = _decide_refit(wanted, request_key)
     parameters = msgspec.to_builtins(wanted) | {"request_key": request_key}
     _look_once_more(request_key)
     variables = check_tracking() if wanted.tracker != "file" else {}
@@ -84,20 +84,26 @@ def train(wanted: TrainParameters) -> RunResult:
     return result
 
 
+def _decide_refit(wanted: TrainParameters, request_key: str) -> TrainParameters:
+    """What was left open is decided before anything is stored, so that the row says what was trained. A request that
+    has its job already keeps what that was told: it may be one of before there was a refit."""
+    if wanted.refit is None and wanted.register_as:
+        before = find_claim(request_key)
+        if before is not None and before.parameters:
+            return msgspec.structs.replace(wanted, refit=bool(before.parameters.get("refit")))
+    return msgspec.structs.replace(wanted, refit=wanted.is_refitted)
+
+
 def _look(wanted: TrainParameters, request_key: str) -> None:
     """Refuses data that cannot be trained on, before a row and a job exist. Not those of a request that has its job: it
     is the job's to say, and a finished run's data may be gone."""
     if find_claim(request_key) is not None:
         return
-    found, is_seen = look_at_data(_to_spec(wanted))
+    found, is_seen = look_at_data(wanted.to_spec())
     if is_seen:
         get_run_logger().info("the data: %s", found)
     else:
         get_run_logger().warning("the data could not be looked at; the job will: %s", found)
-
-
-def _to_spec(wanted: TrainParameters) -> TrainSpec:
-    return msgspec.convert({name: getattr(wanted, name) for name in TrainSpec.__struct_fields__}, TrainSpec)
 
 
 def _find_run(wanted: TrainParameters, request_key: str, parameters: dict[str, Any]) -> QuickTest:
@@ -196,7 +202,7 @@ def to_order(job: Job, artifacts_uri: str, wanted: TrainParameters, *, experimen
             f"--attempt={job.attempt}",
             f"--name={wanted.name}",
             f"--experiment={experiment}",
-            *to_flags(_to_spec(wanted)),
+            *to_flags(wanted.to_spec()),
         ],
         labels={},  # the task adds them: they name the database
         timeout_s=wanted.timeout_s,

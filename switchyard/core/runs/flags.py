@@ -91,7 +91,7 @@ def _is_of(field: "_Field", name: str) -> bool:
 
 def _add_fields(group: argparse._ActionsContainer, fields: "list[_Field]") -> None:
     for field in fields:
-        if field.plain is bool:
+        if field.plain in (bool, bool | None):
             group.add_argument(
                 to_flag(field.name),
                 dest=field.name,
@@ -202,7 +202,8 @@ def _walk(struct: type[msgspec.Struct]) -> Iterator[_Field]:
             for inner in _walk(plain):
                 yield _Field(f"{field.name}.{inner.name}", inner.plain, inner.help)
             continue
-        default = "" if field.required else f" (default: {_shown(field.default)})"
+        is_open = bool in get_args(plain)  # none of a bool is no value: its description says what it means
+        default = "" if field.required or is_open else f" (default: {_shown(field.default)})"
         yield _Field(field.name, plain, description + default)
 
 

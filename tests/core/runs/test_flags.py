@@ -1,10 +1,11 @@
 """Flags made from a Struct, and what a wrong one is told."""
 
 import argparse
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import msgspec
 import pytest
+from msgspec import Meta
 
 from switchyard.core.errors import BadRequest
 from switchyard.core.runs.flags import FlagParser, add_flags, read_flags, to_flags, to_groups
@@ -128,3 +129,20 @@ def test_fields_that_no_group_names_come_last() -> None:
     assert groups["first"] == ("later",)
     assert set(groups["more"]) == set(Grouped.__struct_fields__) - {"later"}
     assert to_groups(TrainSpec) == {"parameters": TrainSpec.__struct_fields__}
+
+
+class Open(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person may leave open."""
+
+    again: Annotated[bool | None, Meta(description="do it again; left open: as suits")] = None
+
+
+@pytest.mark.parametrize(("given", "again"), [([], None), (["--again"], True), (["--no-again"], False)])
+def test_yes_no_and_left_open_are_three_answers(given: list[str], again: bool | None) -> None:
+    """No flag is not the same as no; each leads back to itself, and the help names no default."""
+    parser = argparse.ArgumentParser()
+    add_flags(parser, Open)
+    read = read_flags(vars(parser.parse_args(given)), Open)
+    assert read.again is again
+    assert to_flags(read) == given
+    assert "default" not in parser.format_help()
