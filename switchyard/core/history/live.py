@@ -6,7 +6,7 @@ import msgspec
 
 from switchyard.core.history.publication import Progress, Publication
 from switchyard.core.history.publishing import to_publication
-from switchyard.core.metrics.record import MetricsRecord, Sampling
+from switchyard.core.metrics.record import MetricsRecord, Sampling, to_refit_epochs
 from switchyard.core.runs.rows import Job, QuickTest
 
 LIVE_STATUS: Final = -1
@@ -34,7 +34,12 @@ def to_live_publication(record: MetricsRecord, *, run: QuickTest, job: Job, samp
 
 
 def to_progress(record: MetricsRecord, job: Job) -> Progress:
-    """How far the training was when it wrote `record`; how many epochs it was asked for, where that is known."""
+    """How far the training was when it wrote `record`; how many epochs it was asked for, where that is known. Those of
+    a refit come on top, once it has begun."""
+    refits = record.params.get("refit_epochs")
+    if isinstance(refits, int) and not isinstance(refits, bool) and refits >= (done := to_refit_epochs(record)):
+        before = len(record.epochs)
+        return Progress(epochs_done=before + done, epochs=before + refits, at=record.saved_at)
     asked = next(
         (
             epochs

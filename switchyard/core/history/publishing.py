@@ -21,6 +21,7 @@ from switchyard.core.metrics.record import (
     NonFiniteKind,
     Sampling,
     Series,
+    to_refit_epochs,
 )
 from switchyard.core.runs.rows import RunStatus
 
@@ -48,7 +49,7 @@ def to_rank(record: MetricsRecord) -> Rank:
     return Rank(
         attempt=record.run.attempt if record.run else 0,
         restart=record.run.restart if record.run else 0,
-        epochs=len(record.epochs),
+        epochs=len(record.epochs) + to_refit_epochs(record),
         status=_STATUS_RANK[record.status],
     )
 

@@ -10,7 +10,14 @@ from switchyard.core.history.live import to_live_publication, to_progress
 from switchyard.core.history.precedence import Kept, decide
 from switchyard.core.history.publication import Publication, PublishResult
 from switchyard.core.history.publishing import to_publication
-from switchyard.core.metrics.record import FileStatus, MetricsRecord, RunIdentity, Sampling
+from switchyard.core.metrics.record import (
+    REFIT_LOSS,
+    FileStatus,
+    MetricsRecord,
+    OtherSeries,
+    RunIdentity,
+    Sampling,
+)
 from switchyard.core.runs.jobs import JobState
 from switchyard.core.runs.rows import Job, QuickTest, RunStatus
 from tests.core.metrics.factories import EVERY_EPOCH, make_record
@@ -70,6 +77,37 @@ def test_it_is_not_known_how_many_epochs_were_asked_for() -> None:
     """Of a trainer that does not say."""
     job = msgspec.structs.replace(JOB, parameters={})
     assert to_progress(make_record(12, params={}), job).epochs is None
+
+
+def make_refit(done: int, *, asked: int = 5, **changes: Any) -> MetricsRecord:
+    series = {REFIT_LOSS: OtherSeries(steps=list(range(40, 40 + done)), values=[1.0] * done)} if done else {}
+    return make_record(4, params={"epochs": 50, "refit_epochs": asked}, other_series=series, **changes)
+
+
+@pytest.mark.parametrize("done", [0, 2, 5])
+def test_the_epochs_of_a_refit_come_on_top(done: int) -> None:
+    """The run stopped after 4 of 50 epochs, and is at work: what is left to do is the refit's."""
+    progress = to_progress(make_refit(done), JOB)
+    assert (progress.epochs_done, progress.epochs) == (4 + done, 9)
+
+
+@pytest.mark.parametrize("said", ["5", True, -1, 1])
+def test_a_refit_of_no_known_length_is_not_counted(said: Any) -> None:
+    """No number, or fewer epochs than it has done: as without one."""
+    progress = to_progress(make_refit(2, asked=said), JOB)
+    assert (progress.epochs_done, progress.epochs) == (4, 50)
+
+
+def test_each_epoch_of_a_refit_replaces_the_snapshot_before_it() -> None:
+    """Its losses grow, of the same epochs; the end replaces the last of them, and none replaces the end."""
+    snapshots = [live(make_record(4)), *(live(make_refit(done)) for done in (0, 1, 2))]
+    assert follow(snapshots[0], snapshots[2]) is PublishResult.PUBLISHED
+    assert follow(snapshots[2], snapshots[3]) is PublishResult.PUBLISHED
+    assert follow(snapshots[3], snapshots[2]) is PublishResult.KEPT_NEWER
+    end = final(make_refit(2, status="completed"))
+    assert follow(snapshots[3], end) is PublishResult.PUBLISHED
+    assert follow(end, snapshots[3]) is PublishResult.KEPT_NEWER
+    assert snapshots[3].history["series"][REFIT_LOSS]["values"] == [1.0, 1.0]
 
 
 def test_the_next_epoch_replaces_the_last_snapshot() -> None:
