@@ -25,6 +25,7 @@ FILES = {
 }
 
 SEEN = {"last_train_time": "2023-11-14T21:00:00+00:00", "last_validation_time": "2023-11-14T22:13:20+00:00"}
+REFITTED = {"last_train_time": SEEN["last_train_time"], "model_trained_until": SEEN["last_validation_time"]}
 METRICS = {
     "schema_version": 1,
     "status": "completed",
@@ -101,13 +102,18 @@ def test_model_of_a_completed_run_is_a_version(place: Place, folder: Path) -> No
     [
         ({"training_metrics.json": METRICS}, "2023-11-14T22:13:20+00:00"),
         ({"ended.json": {"status": "completed", "params": SEEN}}, "2023-11-14T22:13:20+00:00"),
+        ({"training_metrics.json": {**METRICS, "params": REFITTED}}, "2023-11-14T22:13:20+00:00"),
+        ({"training_metrics.json": {**METRICS, "params": {**REFITTED, "model_trained_until": "?"}}}, ""),
         ({"training_metrics.json": {**METRICS, "params": {"epochs": 3}}}, ""),
         ({"training_metrics.json": {**METRICS, "params": {"last_validation_time": ["now"]}}}, ""),
         ({"ended.json": {"status": "completed"}}, ""),
         ({}, ""),
     ],
-    ids=["the metrics file", "the end's file", "an older trainer", "no time", "an end alone", "neither"],
-)
+    ids=[
+        "the metrics file", "the end's file", "a refit", "a refit of no time", "an older trainer", "no time",
+        "an end alone", "neither",
+    ],
+)  # fmt: skip
 def test_version_says_until_when_its_training_has_seen(
     place: Place, folder: Path, files: dict[str, object], expected: str
 ) -> None:
