@@ -38,6 +38,8 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     model_uri: str = ""  # AIP_MODEL_DIR
     checkpoints_uri: str = ""  # AIP_CHECKPOINT_DIR
     job_id: str = ""  # CLOUD_ML_JOB_ID: the CustomJob's number
+    baselines_python: str = ""  # BASELINES_PYTHON
+    image: str = ""  # TRAINED_IN: set by our launcher, the image by its digest
     mlflow: MlflowEnvironment = MlflowEnvironment()
 
 
@@ -58,6 +60,8 @@ def read_environment(variables: Mapping[str, str]) -> Environment:
         model_uri=variables.get("AIP_MODEL_DIR", "").rstrip("/"),
         checkpoints_uri=variables.get("AIP_CHECKPOINT_DIR", "").rstrip("/"),
         job_id=variables.get("CLOUD_ML_JOB_ID", ""),
+        baselines_python=variables.get("BASELINES_PYTHON", ""),
+        image=variables.get("TRAINED_IN", ""),
         mlflow=_read_mlflow(variables),
     )
 

@@ -40,6 +40,16 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     checkpoint_pause_s: Annotated[
         float, Meta(ge=0, description="seconds between two checkpoints, at least; 0: one at each epoch's end")
     ] = 60.0
+    baselines_python: Annotated[
+        str,
+        Meta(
+            description="the Python of an environment with implicit, which fits iALS for the evaluation report; empty: "
+            "BASELINES_PYTHON, or the report is without iALS"
+        ),
+    ] = ""
+    image: Annotated[
+        str, Meta(description="the container image that trains, by its digest, for the model's card; empty: TRAINED_IN")
+    ] = ""
 
 
 def read_arguments(arguments: Sequence[str], environment: Environment) -> tuple[RunSpec, TrainSpec]:
@@ -73,7 +83,14 @@ def read_arguments(arguments: Sequence[str], environment: Environment) -> tuple[
         ("--checkpoints-uri" if run.checkpoints_uri else "AIP_CHECKPOINT_DIR", checkpoints_uri),
     ):
         _check_uri(source, uri)
-    return msgspec.structs.replace(run, model_uri=model_uri, checkpoints_uri=checkpoints_uri), spec
+    run = msgspec.structs.replace(
+        run,
+        model_uri=model_uri,
+        checkpoints_uri=checkpoints_uri,
+        baselines_python=run.baselines_python or environment.baselines_python,
+        image=run.image or environment.image,
+    )
+    return run, spec
 
 
 def _check_uri(source: str, uri: str) -> None:

@@ -141,10 +141,12 @@ def _run_stages(run: RunSpec, spec: TrainSpec, journal: Journal, wish: StopWish)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     say("loading TensorFlow")
+    from trainer.reporting import Reporter
     from trainer.training import Training
 
     wish.check()
-    Training(spec, journal, wish, store=store, pause_s=run.checkpoint_pause_s).run(dataset)
+    reporter = Reporter(baselines_python=run.baselines_python, image=run.image)
+    Training(spec, journal, wish, store=store, pause_s=run.checkpoint_pause_s, reporter=reporter).run(dataset)
     journal.end("completed")
     return store
 

@@ -25,6 +25,7 @@ from trainer.console import say
 from trainer.data.batches import to_test_batches, to_train_batches, to_train_stacks
 from trainer.data.splitting import Dataset, Pairs
 from trainer.keeping import KeepBest
+from trainer.model.baselines import Vectors
 from trainer.model.blending import Blend, make_blend
 from trainer.model.calls import Pace, choose_pace
 from trainer.model.choosing import choose_numbers, draw_pairs
@@ -37,6 +38,7 @@ from trainer.output.journal import Journal
 from trainer.output.resuming import Checkpoints
 from trainer.output.snapshots import Snapshots
 from trainer.refitting import describe_refit, fit_again
+from trainer.reporting import Reporter
 from trainer.statistics.collecting import collect_statistics
 from trainer.stopping import FiniteWatch, Stopped, StopWish, is_stalled
 
@@ -49,15 +51,25 @@ class Training:
     Args:
         store: where a restart finds how far this process came; None: nowhere.
         pause_s: between two checkpoints there, at least.
+        reporter: makes the evaluation report.
     """
 
     def __init__(
-        self, spec: TrainSpec, journal: Journal, wish: StopWish, *, store: CheckpointStore | None, pause_s: float
+        self,
+        spec: TrainSpec,
+        journal: Journal,
+        wish: StopWish,
+        *,
+        store: CheckpointStore | None,
+        pause_s: float,
+        reporter: Reporter = Reporter(),  # noqa: B008 - frozen
     ) -> None:
         self.spec = spec
         self.journal = journal
         self._wish = wish
         self._finite = FiniteWatch()
+        self._reporter = reporter
+        self._report: dict[str, bytes] = {}
         self._blend: Blend | None = None  # what the score has beside the towers; its numbers are chosen after the fit
         patience = spec.early_stopping_patience
         by_recall = spec.early_stopping_metric == "val_recall"
@@ -94,6 +106,9 @@ class Training:
             self._blend = self._choose(model, dataset, self._blend)
             self._wish.check()
         self._evaluate(model, dataset)
+        self._wish.check()
+        scorer = Vectors(*model.read_vectors(), self._blend.terms if self._blend else None)
+        self._report = self._reporter.report(self.journal, self.spec, dataset, scorer, self._wish.check)
         return model
 
     def _keep_best(self, model: TwoTower, best: KeepBest) -> None:
@@ -280,6 +295,8 @@ class Training:
             export_embeddings(dataset, query, candidate, folder=folder)
             if blend:
                 export_score(dataset, blend, folder=folder)
+            for name, data in self._report.items():
+                (folder / name).write_bytes(data)
             self.journal.folder.upload(folder)
         say(f"the model is in {self.journal.folder.model_uri}, embeddings are in {self.journal.folder.uri}")
 

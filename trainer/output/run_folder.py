@@ -1,5 +1,6 @@
 """The run's own folder: ``training_metrics.json``, rewritten whole at every snapshot, ``ended.json``, what a finished
-training leaves (``model/``, ``embeddings/``, ``score/``), and ``mlflow_info.json`` where it logs to MLflow.
+training leaves (``model/``, ``embeddings/``, ``score/``, its report and its card), and ``mlflow_info.json`` where it
+logs to MLflow.
 
 ``ended.json`` is the last thing a training process writes, whatever its end; docs/contracts.md describes both. A
 process that was killed leaves none, or an earlier process' one; its ``run`` tells them apart.
@@ -15,6 +16,7 @@ import msgspec
 
 from switchyard.clients.objects.open import open_objects
 from switchyard.core.errors import BadRecord, NotFound, StaleWrite
+from switchyard.core.metrics.evaluation import CARD_NAME, REPORT_NAME
 from switchyard.core.metrics.reading import read_record
 from switchyard.core.metrics.record import MAX_FILE_BYTES, FileStatus, MetricsRecord, RunIdentity
 from switchyard.core.metrics.writing import to_json
@@ -89,11 +91,18 @@ class RunFolder:
         open_objects(self.uri, retries_itself=True).write(f"{self.uri}/{MLFLOW_INFO_NAME}", data, if_generation=ANY)
 
     def upload(self, folder: Path) -> None:
-        """Copies the local `folder`'s ``model/`` to where models go, its ``embeddings/`` and its ``score/``, if it has
-        one, to below the run's folder. A second call replaces them."""
+        """Copies the local `folder`'s ``model/`` to where models go, its ``embeddings/`` and what else it has to below
+        the run's folder. A second call replaces them. Where it has no report, that of an earlier attempt goes: it would
+        stand beside another model."""
         for name in ("embeddings", "score"):
             if (folder / name).is_dir():
                 self._objects.upload_folder(folder / name, f"{self.uri}/{name}")
+        for name in (REPORT_NAME, CARD_NAME):
+            uri = f"{self.uri}/{name}"
+            if (folder / name).is_file():
+                self._objects.write(uri, (folder / name).read_bytes(), if_generation=ANY)
+            else:
+                self._objects.delete(uri, if_generation=ANY)
         open_objects(self.model_uri, retries_itself=True).upload_folder(folder / "model", self.model_uri)
 
     def write_ended(

@@ -67,7 +67,8 @@ def _to_pools(machine: MachineSpec, image: str, order: JobOrder) -> list[dict[st
         "container_spec": {
             "image_uri": image,
             "args": order.arguments,
-            "env": [{"name": name, "value": text} for name, text in order.variables.items()],
+            # Vertex AI does not tell a container its own image, and the model's card names it.
+            "env": [{"name": name, "value": text} for name, text in {**order.variables, "TRAINED_IN": image}.items()],
         },
     }
     # The first pool is the chief's and holds one machine; all the others are workers, in the second.

@@ -56,6 +56,7 @@ def test_submit_asks_for_what_the_order_says(idle_vertex: VertexEmulator, make_l
     for pool in (chief, workers):
         assert pool.container_spec.image_uri == machine.image
         assert list(pool.container_spec.args) == ["--epochs=3"]
+        assert {one.name: one.value for one in pool.container_spec.env} == {"TRAINED_IN": machine.image}
         assert pool.machine_spec.machine_type == "n1-highmem-8"
         assert pool.machine_spec.accelerator_type.name == "NVIDIA_TESLA_T4"
         assert pool.machine_spec.accelerator_count == 2

@@ -1,0 +1,111 @@
+"""iALS as a baseline: fitted by `implicit` in an environment of its own, the setting chosen on validation.
+
+Source: Hu, Koren and Volinsky, "Collaborative filtering for implicit feedback datasets", ICDM 2008. That a well-tuned
+iALS is hard to beat: Rendle, Krichene, Zhang and Koren, "Revisiting the performance of iALS", RecSys 2022.
+"""
+
+import json
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from switchyard.core.errors import BadSetup
+from trainer.model.baselines import Vectors
+from trainer.model.blending import Past
+
+Setting = dict[str, float | int | str]
+
+BEST: Final[Setting] = {
+    "purchases": "counts",
+    "factors": 256,
+    "regularization": 9.0,
+    "alpha": 0.5,
+    "iterations": 30,
+}
+"""The best of 79 on the validation window of Online Retail."""
+NEIGHBOURS: Final[tuple[Setting, ...]] = (
+    {"factors": 128},
+    {"factors": 64},
+    {"regularization": 4.0},
+    {"regularization": 6.0},
+    {"regularization": 13.0},
+    {"regularization": 20.0},
+    {"alpha": 0.25},
+    {"alpha": 1.0},
+    {"iterations": 15},
+    {"purchases": "log counts"},
+)
+"""In what each differs from BEST."""
+MOST_S: Final = 1_800.0
+"""So long all fits together may take. Beyond that iALS is left out, for how far it came would depend on the machine."""
+MOST_FACTORS: Final = 500_000_000
+"""Numbers of both sides' factors, above which it is left out: 2 GB."""
+_LOOK_S: Final = 0.2
+_SCRIPT: Final = Path(__file__).with_name("ials_fit.py")
+_SAID: Final = 300
+
+
+def list_settings() -> list[Setting]:
+    """BEST and its NEIGHBOURS, all of it said of each."""
+    return [BEST, *({**BEST, **changed} for changed in NEIGHBOURS)]
+
+
+def fit_all(
+    python: str, past: Past, *, seed: int, check: Callable[[], None], settings: list[Setting] | None = None
+) -> Iterator[tuple[Setting, Vectors]]:
+    """Each setting and the vectors that it gives, one after the other, so that few are in memory. `check` is called
+    while the fits are under way; what it raises ends them.
+
+    Args:
+        python: of the environment that has `implicit`.
+
+    Raises:
+        BadSetup: it is none, its `implicit` fails, or the fits take longer than MOST_S.
+    """
+    until = time.monotonic() + MOST_S
+    with tempfile.TemporaryDirectory(prefix="switchyard-") as name:
+        folder = Path(name)
+        purchases: dict[str, Any] = {"counts": past.counts, "places": past.places, "starts": past.starts}
+        np.savez(folder / "purchases.npz", **purchases, products=np.int64(len(past.share)))
+        for setting in settings or list_settings():
+            _fit(python, folder, {**setting, "seed": seed}, until, check)
+            with np.load(folder / "factors.npz", allow_pickle=False) as held:
+                yield setting, Vectors(held["query"], held["candidate"])
+
+
+def _fit(python: str, folder: Path, setting: Setting, until: float, check: Callable[[], None]) -> None:
+    # Its threads are implicit's own; a second pool of the matrix library's makes them wait for each other.
+    # Nothing else of our environment: it may hold passwords.
+    variables = {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PATH": os.defpath}
+    with (folder / "said").open("wb") as said:
+        try:
+            process = subprocess.Popen(
+                [python, "-I", str(_SCRIPT), str(folder), json.dumps(setting)],
+                stdin=subprocess.PIPE,  # by its end the process sees that ours is gone
+                stdout=said,
+                stderr=subprocess.STDOUT,
+                env=variables,
+            )
+        except OSError as err:
+            raise BadSetup(f"{python} could not be started: {err.strerror}") from err
+        try:
+            while process.poll() is None:
+                check()
+                if time.monotonic() > until:
+                    raise BadSetup(f"its fits took longer than {MOST_S:.0f} s on this machine")
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(_LOOK_S)
+        finally:
+            process.kill()
+            process.communicate()
+    if process.returncode:
+        words = (folder / "said").read_text(errors="replace").strip()
+        last = words.splitlines()[-1][:_SAID] if words else "it said nothing"
+        raise BadSetup(f"`implicit` failed in {python} with exit status {process.returncode}: {last}")
