@@ -11,11 +11,12 @@ from switchyard.clients.objects.file_uris import to_path
 from switchyard.core.decommission.clearing import Facts, Thing, What
 from switchyard.core.mlflow.export import MARKER
 from switchyard.core.ports import Dated, Objects, Stat
+from switchyard.core.registry.manifest import CARDS
 
 OpenObjects = Callable[[str], Objects]
 
 _RUN: Final = re.compile(r"(quick_tests/([1-9][0-9]{0,17})/)(.+)")
-_RECORDS: Final = ("training_metrics.json", "ended.json", "mlflow_info.json")
+_RECORDS: Final = ("training_metrics.json", "ended.json", "mlflow_info.json", *CARDS)
 _PARTS: Final = ("model", "embeddings", "score")
 _IMPORTED: Final = re.compile(r"models/[^/]+/[^/]+-[0-9a-f]{12}/")
 _OBJECT: Final = re.compile(r"objects/([0-9a-f]{2})/\1[0-9a-f]{62}")

@@ -2,7 +2,7 @@
 against. The rows are the registry's; nothing here decides who answers."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
@@ -15,6 +15,7 @@ from switchyard.core.metrics.record import MAX_FILE_BYTES
 from switchyard.core.ports import Jobs, Models, Objects, Runs, Stat
 from switchyard.core.registry.flavors import choose_flavor
 from switchyard.core.registry.manifest import (
+    CARDS,
     Manifest,
     ModelFile,
     find_differences,
@@ -28,7 +29,8 @@ from switchyard.core.runs.own_words import read_ended_params
 from switchyard.core.runs.rows import Job, QuickTest, RunStatus
 
 PARTS: Final = ("model", "embeddings", "score")
-"""The folders of a run's folder that are its model; the rest (metrics, checkpoints) is how it came to be."""
+"""The folders of a run's folder that are its model, beside its CARDS; the rest (metrics, checkpoints) is how it came
+to be."""
 CHUNK_BYTES: Final = 8 * 1024 * 1024
 """Read at a time: a file of a large model is never whole in memory."""
 
@@ -155,6 +157,8 @@ def list_files(objects: Objects, folder_uri: str, where: str) -> dict[str, tuple
             where, [f"{path!r} is a link or no regular file: a model has plain files alone" for path in odd]
         )
     found = {_to_path(uri, root): (uri, stat) for part in PARTS for uri, stat in objects.list_stats(f"{root}{part}/")}
+    if found:  # a card alone is no model
+        found |= dict(_find_cards(objects, root))
     if found and (problems := find_path_problems(found)):
         raise BadRecord(where, problems)
     return found
@@ -195,5 +199,10 @@ def _to_path(uri: str, root: str) -> str:
     return unquote(path, errors="surrogateescape") if uri.startswith("file:") else path
 
 
+def _find_cards(objects: Objects, root: str) -> Iterator[tuple[str, tuple[str, Stat]]]:
+    for name in CARDS:
+        yield from ((name, (uri, stat)) for uri, stat in objects.list_stats(f"{root}{name}") if uri == f"{root}{name}")
+
+
 def _is_part(path: str) -> bool:
-    return path.partition("/")[0] in PARTS
+    return path.partition("/")[0] in PARTS or path in CARDS

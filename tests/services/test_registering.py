@@ -195,6 +195,46 @@ def test_folder_with_links_is_not_registered(place: Place, folder: Path, change:
     assert place.models.list_models() == []
 
 
+CARDS = {"evaluation_report.json": b"{}", "model_card.md": b"# A model"}
+
+
+def put_cards(folder: Path) -> None:
+    for path, data in CARDS.items():
+        (folder / path).write_bytes(data)
+
+
+def test_report_and_card_are_registered_with_the_model(place: Place, folder: Path) -> None:
+    """A version keeps what was said of it: from then on they may not change, nor be links."""
+    put_cards(folder)
+    (folder / "model_card.md.bak").write_bytes(b"x")
+    made = register(place, make_run(place, folder)).version
+    paths = {file.path for file in place.models.read_files("two-tower", made.version).files}
+    assert paths == {*FILES, *CARDS}
+    check(place)
+    (folder / "model_card.md").write_bytes(b"# A better model")
+    with pytest.raises(BadRecord, match=r"'model_card\.md' must have"):
+        check(place)
+    (folder / "model_card.md").unlink()
+    (folder / "model_card.md").symlink_to(folder / "model_card.md.bak")
+    with pytest.raises(BadRecord, match=r"'model_card\.md' is a link"):
+        check(place)
+
+
+def test_version_of_an_older_switchyard_has_no_card_and_is_whole(place: Place, folder: Path) -> None:
+    """It registered the model's folders alone; what the trainer had put beside them is no difference."""
+    register(place, make_run(place, folder))
+    put_cards(folder)
+    check(place)
+
+
+def test_card_alone_is_no_model(place: Place, tmp_path: Path) -> None:
+    """There is nothing to answer from."""
+    (tmp_path / "cards").mkdir()
+    put_cards(tmp_path / "cards")
+    with pytest.raises(NotFound, match="there is no file"):
+        register(place, make_run(place, tmp_path / "cards"))
+
+
 def test_link_beside_the_model_is_none_of_its_files(place: Place, folder: Path) -> None:
     """A checkpoint may be one."""
     (folder / "checkpoints" / "newest").symlink_to(folder / "checkpoints" / "1")

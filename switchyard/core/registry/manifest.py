@@ -11,8 +11,12 @@ from typing import Final
 import msgspec
 
 from switchyard.core.errors import BadRecord
+from switchyard.core.metrics.evaluation import CARD_NAME, REPORT_NAME
 
 FORMAT: Final = 1
+CARDS: Final = (REPORT_NAME, CARD_NAME)
+"""Files beside a model's folders that say how good it is. They belong to a version where they were there when it was
+registered; no loader reads them."""
 MAX_FILES: Final = 10_000
 MAX_PATH_BYTES: Final = 1_024
 _SHA256: Final = re.compile("[0-9a-f]{64}")
@@ -127,7 +131,8 @@ def _fold(path: str) -> str:
 def find_differences(expected: Manifest, found: Mapping[str, ModelFile]) -> list[str]:
     """What differs between a version's manifest and the files that are there, by path; empty: nothing.
 
-    A file that the manifest has not is a difference too: nobody has judged it.
+    A file that the manifest has not is a difference too: nobody has judged it. Not so CARDS: an older Switchyard
+    registered versions without those that lay beside them.
     """
     problems = []
     for file in expected.files:
@@ -138,5 +143,5 @@ def find_differences(expected: Manifest, found: Mapping[str, ModelFile]) -> list
             problems.append(f"{file.path!r} must have {file.size_bytes:,} bytes; it has {there.size_bytes:,}")
         elif there.sha256 != file.sha256:
             problems.append(f"{file.path!r} must have sha256 {file.sha256}; it has {there.sha256}")
-    known = {file.path for file in expected.files}
+    known = {*CARDS, *(file.path for file in expected.files)}
     return problems + [f"{path!r} is not one of the version's files" for path in sorted(found) if path not in known]
