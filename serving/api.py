@@ -22,6 +22,8 @@ from serving.comparing import COMPARE_PATH, FIELDS_PATH, Comparing
 from serving.comparison_schemas import ComparedRuns, KnownFields
 from serving.conditional import NOSNIFF, accepts_gzip, answer, to_etag
 from serving.deadline import DEADLINE_S
+from serving.evaluation.api import EVALUATION_PATH, EvaluationApi
+from serving.evaluation.schemas import Evaluation
 from serving.listing import JSON, LIST_PATH, MAX_ID, Listing
 from serving.models.api import HISTORY_PATH as MODEL_HISTORY_PATH
 from serving.models.api import LIST_PATH as MODELS_PATH
@@ -147,6 +149,13 @@ def add_api(app: FastAPI, outside: Outside) -> None:
         LIST_PATH,
         Listing(outside).list_runs,
         responses={200: {"model": RunList}, **_UNCHANGED, **_PROBLEMS},
+        **documented,
+    )
+    _add(
+        app,
+        EVALUATION_PATH,
+        EvaluationApi(outside).read_evaluation,
+        responses={200: {"model": Evaluation | NotPublished}, **_UNCHANGED, **_NO_RUN, **_PROBLEMS},
         **documented,
     )
     _add_artifacts(app, outside)

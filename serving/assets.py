@@ -36,7 +36,7 @@ _BUNDLES: Final = {
             "series.js",
             "histograms.js",
         ),
-        *("live.js", "page.js", "edit.js"),
+        *("evaluation.js", "live.js", "page.js", "edit.js"),
     ),
     "list.js": ("suggest.js", "lists.js"),
     "sides.css": ("lists.css", "compare.css"),

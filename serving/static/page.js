@@ -43,6 +43,7 @@
     byId("full").hidden = false;
     byId("full-said").textContent = "";
     draw();
+    if (!shown.live) Evaluation.load(shown.id);
     say(shown.live ? "The charts were updated." : "The run has ended; the charts are up to date.");
   }
 
@@ -107,6 +108,7 @@
     }
     performance.mark("drawn");
     document.body.dataset.drawn = "yes";
+    if (!shown.live) Evaluation.load(shown.id);
     Live.follow({ alive: () => shown.live, apply, say });
   }
 

@@ -36,6 +36,7 @@ PATHS = {
     "/api/quick-tests/{quick_test_id}/training-history/": {"quick_test_id"},
     "/api/quick-tests/{quick_test_id}/histogram-data/": {"quick_test_id", "type", "tower"},
     "/api/quick-tests/{quick_test_id}/series/": {"quick_test_id"},
+    "/api/quick-tests/{quick_test_id}/evaluation/": {"quick_test_id"},
     "/api/quick-tests/{quick_test_id}/artifacts/": {"quick_test_id", "limit", "after"},
     "/api/quick-tests/{quick_test_id}/artifacts/{path}": {"quick_test_id", "path"},
     "/api/models/": {"limit", "after"},
