@@ -16,7 +16,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run up deploy test test-flows test-slow test-kills test-races test-mlflow mlflow test-models test-reader \
-	google-run test-decommission test-decommission-slow faults check docs bench clean
+	implicit test-implicit google-run test-decommission test-decommission-slow faults check docs bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -107,6 +107,17 @@ $(STATE)/models-mlflow/.installed: $(STATE)/mlflow-current/.installed
 	ls -d $(STATE)/mlflow-current/lib/python*/site-packages > $$(echo $(@D)/lib/python*/site-packages)/mlflow.pth
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps $$(grep '^xgboost-cpu==' constraints.txt)
 	@touch $@
+
+# Its matrix library and its threads are its own, so that it stands beside .venv and not in it.
+$(STATE)/implicit/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[baselines]'
+	@touch $@
+
+implicit: $(STATE)/implicit/.installed ## an environment with implicit: BASELINES_PYTHON="$$PWD/.switchyard/implicit/bin/python" adds iALS to evaluation reports
+
+test-implicit: setup $(STATE)/implicit/.installed ## iALS in the evaluation report, fitted by implicit
+	$(BIN)/python -m pytest -m needs_implicit
 
 test-models: setup $(STATE)/models-xgboost/.installed $(STATE)/models-mlflow/.installed ## models that XGBoost has trained and MLflow saved, and damaged ones (DAMAGED=200 of each format), one of 64 MB (BIG_BYTES=2147483648)
 	DAMAGED=$(or $(DAMAGED),6) BIG_BYTES=$(or $(BIG_BYTES),67108864) $(BIN)/python -m pytest -m needs_models -n 2 --dist loadfile

@@ -30,7 +30,7 @@ class EvaluationApi:
         report = find_report(self.outside.objects, self.outside.runs.read_run(quick_test_id))
         if report is None:
             return answer(request, NOT_PUBLISHED, to_etag(NOT_PUBLISHED), media_type=JSON)
-        names = [*report.contenders, *report.left_out]
-        titles = {one.name: to_title(one.name) for one in names}
+        names = [*(one.name for one in report.contenders), *(one.name for one in report.left_out)]
+        titles = {name: to_title(name) for name in names}
         sent = {"available": True, "titles": titles, **msgspec.to_builtins(report)}
         return answer_json(request, msgspec.json.encode(sent))

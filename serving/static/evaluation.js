@@ -48,7 +48,7 @@ const Evaluation = (() => {
     }
     const top = element("thead");
     top.append(head);
-    made.append(element("caption", { textContent: caption }), top, body);
+    made.append(element("caption", {}, element("span", { textContent: caption })), top, body);
     const scroll = element("div", { className: "scroll", tabIndex: 0 });
     scroll.setAttribute("role", "region");
     scroll.setAttribute("aria-label", caption);

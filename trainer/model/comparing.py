@@ -176,7 +176,7 @@ def _find_item_knn(contest: Contest) -> Found:
 
 def _find_ials(contest: Contest) -> Found:
     if not contest.baselines_python:
-        raise BadSetup("no environment with `implicit` is named: `make implicit`, then BASELINES_PYTHON")
+        raise BadSetup("no environment with implicit is named. Run make implicit, then set BASELINES_PYTHON")
     settings, dataset = list_settings(), contest.dataset
     rows = len(dataset.buyer_ids) + len(dataset.product_ids)
     if (numbers := rows * max(int(one["factors"]) for one in settings)) > MOST_FACTORS:
