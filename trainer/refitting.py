@@ -12,10 +12,11 @@ import keras
 from switchyard.core.errors import JobFailed
 from trainer.callbacks import StopAtBatchEnd, StopWhenNotFinite, describe_weights
 from trainer.console import say
-from trainer.data.batches import to_train_batches
 from trainer.data.splitting import Dataset
+from trainer.fitting import fit_epochs
+from trainer.model.towers import TwoTower
 from trainer.output.journal import Journal
-from trainer.output.resuming import Checkpoints
+from trainer.output.resuming import Checkpoints, Keeper
 from trainer.output.snapshots import Snapshots
 from trainer.stopping import FiniteWatch, StopWish
 
@@ -56,42 +57,43 @@ def describe_refit(dataset: Dataset, journal: Journal, *, epochs: int) -> None:
 
 
 def fit_again(
-    model: keras.Model,
+    model: TwoTower,
     dataset: Dataset,
     journal: Journal,
     wish: StopWish,
     checkpoints: Checkpoints | None,
+    keeper: Keeper,
     *,
     seed: int,
     steps_before: int,
     first_epoch: int,
 ) -> None:
-    """Trains `model`, which has done `first_epoch` epochs, for as many as the params say.
+    """Trains `model`, which has done `first_epoch` epochs, for as many as the params say. What
+    `keeper` has is in its checkpoints.
 
     Raises: Stopped; JobFailed, its numbers are not finite.
     """
     epochs, batch_size = journal.params["refit_epochs"], journal.params["batch_size_used"]
     watch = FiniteWatch()
     if checkpoints:
-        checkpoints.begin_refit(watch)
+        checkpoints.begin_refit(watch, keeper)
+    steps = len(dataset.train) // batch_size
     if first_epoch < epochs:
-        batches, steps = to_train_batches(
-            dataset.train, batch_size=batch_size, epochs=epochs, seed=seed, first_epoch=first_epoch
-        )
-        model.fit(
-            batches,
-            initial_epoch=first_epoch,
+        callbacks = [
+            StopAtBatchEnd(wish),
+            StopWhenNotFinite(watch),
+            RefitLosses(journal, steps=steps, steps_before=steps_before),
+            Snapshots(journal),
+            *([checkpoints] if checkpoints else []),
+        ]
+        fit_epochs(
+            model,
+            dataset.train,
+            callbacks,
+            batch_size=batch_size,
             epochs=epochs,
-            steps_per_epoch=steps,
-            shuffle=False,  # the batches are shuffled already, and Keras warns that it cannot
-            callbacks=[
-                StopAtBatchEnd(wish),
-                StopWhenNotFinite(watch),
-                RefitLosses(journal, steps=steps, steps_before=steps_before),
-                Snapshots(journal),
-                *([checkpoints] if checkpoints else []),
-            ],
-            verbose=0,
+            seed=seed,
+            first_epoch=first_epoch,
         )
     found = watch.began.what if watch.began else describe_weights(model)
     if found:

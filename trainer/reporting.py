@@ -2,15 +2,20 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import keras
+import numpy as np
+
+from switchyard.core.errors import BadRecord
 from switchyard.core.metrics.evaluation import (
     CARD_NAME,
     REPORT_NAME,
     EvaluationReport,
     ReportRun,
+    read_report,
     to_report_json,
     to_title,
 )
@@ -21,13 +26,14 @@ from trainer.data.splitting import Dataset
 from trainer.model.choosing import K
 from trainer.model.comparing import Contest, make_report
 from trainer.model.measuring import Scorer
+from trainer.output.checkpoints import Array
 from trainer.output.journal import Journal
 from trainer.stopping import Stopped
 
 
 @dataclass(frozen=True)
 class Reporter:
-    """Makes the report's files.
+    """Makes the report and the card.
 
     Args:
         baselines_python: see `Contest`.
@@ -37,10 +43,10 @@ class Reporter:
     baselines_python: str = ""
     image: str = ""
 
-    def report(
+    def measure(
         self, journal: Journal, spec: TrainSpec, dataset: Dataset, model: Scorer, check: Callable[[], None]
-    ) -> dict[str, bytes]:
-        """The files, by name; none, with a warning in the log and in the params, where they cannot be made.
+    ) -> bytes:
+        """The report as a file; empty, with a warning in the log and in the params, where it cannot be made.
 
         Raises: Stopped.
         """
@@ -48,17 +54,53 @@ class Reporter:
         try:
             contest = Contest(spec, dataset, self.baselines_python, check)
             made = make_report(contest, model, _to_run(journal, spec))
-            facts = CardFacts(params=journal.params, image=self.image, code=digest_code(), top_k=spec.top_k)
-            files = {REPORT_NAME: to_report_json(made), CARD_NAME: to_card(made, facts).encode()}
+            data = to_report_json(made)
         except Stopped:
             raise
         except Exception as err:  # noqa: BLE001 - the model is trained, whatever is wrong with what is said of it
-            said = f"{type(err).__name__}: {err}"
-            say(f"the evaluation report was not made, the training goes on: {said}", "WARNING")
-            journal.params["evaluation_report"] = f"not made: {said}"
-            return {}
+            _give_up(journal, err)
+            return b""
         say(f"evaluation report in {time.monotonic() - began_at:.1f} s: {'; '.join(_list_said(made))}")
-        return files
+        return data
+
+    def to_files(self, journal: Journal, spec: TrainSpec, report: bytes) -> dict[str, bytes]:
+        """The report and the card, by the names of their files, with the params as they are now; none of an empty
+        report. A card that cannot be made is left out together with the report."""
+        if not report:
+            return {}
+        try:
+            facts = CardFacts(params=journal.params, image=self.image, code=digest_code(), top_k=spec.top_k)
+            card = to_card(read_report(report, REPORT_NAME), facts)
+        except Exception as err:  # noqa: BLE001 - as in `measure`
+            _give_up(journal, err)
+            return {}
+        return {REPORT_NAME: report, CARD_NAME: card.encode()}
+
+
+class KeptReport:
+    """The report, kept from the test to the export. A checkpoint of the refit holds it: a restart measures nothing."""
+
+    def __init__(self) -> None:
+        self.data = b""
+
+    def to_arrays(self) -> dict[str, Array]:
+        """What a restart needs."""
+        return {"report": np.frombuffer(self.data, np.uint8)}
+
+    def put_arrays(self, model: keras.Model, arrays: Mapping[str, Array]) -> None:
+        """Goes on from `to_arrays`. Raises: BadRecord: there is no report, or a damaged one."""
+        if arrays.keys() != {"report"}:
+            raise BadRecord("the checkpoint", [f"a report was expected; got {sorted(arrays)}"])
+        data = np.asarray(arrays["report"], np.uint8).tobytes()
+        if data:
+            read_report(data, "the checkpoint's report")
+        self.data = data
+
+
+def _give_up(journal: Journal, err: Exception) -> None:
+    said = f"{type(err).__name__}: {err}"
+    say(f"the evaluation report was not made, the training goes on: {said}", "WARNING")
+    journal.params["evaluation_report"] = f"not made: {said}"
 
 
 def _to_run(journal: Journal, spec: TrainSpec) -> ReportRun:

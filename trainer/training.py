@@ -19,15 +19,14 @@ from trainer.callbacks import (
     StopWhenStalled,
     ValidationRecall,
     describe_weights,
-    takes_stacks,
 )
 from trainer.console import say
-from trainer.data.batches import to_test_batches, to_train_batches, to_train_stacks
+from trainer.data.batches import to_test_batches
 from trainer.data.splitting import Dataset, Pairs
+from trainer.fitting import fit_epochs
 from trainer.keeping import KeepBest
 from trainer.model.baselines import Vectors
 from trainer.model.blending import Blend, make_blend
-from trainer.model.calls import Pace, choose_pace
 from trainer.model.choosing import choose_numbers, draw_pairs
 from trainer.model.evaluation import rank_by_model, rank_by_popularity, to_recalls
 from trainer.model.export import export_embeddings, export_model, export_score
@@ -38,7 +37,7 @@ from trainer.output.journal import Journal
 from trainer.output.resuming import Checkpoints
 from trainer.output.snapshots import Snapshots
 from trainer.refitting import describe_refit, fit_again
-from trainer.reporting import Reporter
+from trainer.reporting import KeptReport, Reporter
 from trainer.statistics.collecting import collect_statistics
 from trainer.stopping import FiniteWatch, Stopped, StopWish, is_stalled
 
@@ -69,7 +68,7 @@ class Training:
         self._wish = wish
         self._finite = FiniteWatch()
         self._reporter = reporter
-        self._report: dict[str, bytes] = {}
+        self._report = KeptReport()
         self._blend: Blend | None = None  # what the score has beside the towers; its numbers are chosen after the fit
         patience = spec.early_stopping_patience
         by_recall = spec.early_stopping_metric == "val_recall"
@@ -108,7 +107,7 @@ class Training:
         self._evaluate(model, dataset)
         self._wish.check()
         scorer = Vectors(*model.read_vectors(), self._blend.terms if self._blend else None)
-        self._report = self._reporter.report(self.journal, self.spec, dataset, scorer, self._wish.check)
+        self._report.data = self._reporter.measure(self.journal, self.spec, dataset, scorer, self._wish.check)
         return model
 
     def _keep_best(self, model: TwoTower, best: KeepBest) -> None:
@@ -120,7 +119,7 @@ class Training:
         done = None
         if self._checkpoints and self._checkpoints.is_in_refit:
             model = build_model(self.spec, everything)
-            done = self._checkpoints.restore_refit(model)
+            done = self._checkpoints.restore_refit(model, self._report)
         if done is None:
             self._train_and_test(dataset)
             self._wish.check()
@@ -136,6 +135,7 @@ class Training:
             self.journal,
             self._wish,
             self._checkpoints,
+            self._report,
             seed=self.spec.seed,
             steps_before=steps_before,
             first_epoch=done or 0,
@@ -160,26 +160,16 @@ class Training:
         first_epoch = self._restore(model)
         if first_epoch == spec.epochs or self._is_stalled(first_epoch):
             return
-        callbacks = self._list_callbacks(dataset)
-        pace = choose_pace(rows=len(dataset.train), batch_size=batch_size, dim=spec.embedding_dim)
-        if not all(map(takes_stacks, callbacks)):
-            pace = Pace(pace.epoch_steps)
-        model.pace = pace
-        wanted = {"batch_size": batch_size, "epochs": spec.epochs, "seed": spec.seed, "first_epoch": first_epoch}
-        if pace.call_steps == 1:
-            batches, _ = to_train_batches(dataset.train, **wanted)
-        else:
-            batches, _ = to_train_stacks(dataset.train, **wanted, steps_a_call=pace.call_steps)
         began_at = time.monotonic()
-        model.fit(
-            batches,
-            initial_epoch=first_epoch,
+        pace = fit_epochs(
+            model,
+            dataset.train,
+            self._list_callbacks(dataset),
+            batch_size=batch_size,
             epochs=spec.epochs,
-            steps_per_epoch=pace.calls,  # to Keras a call is a step
-            shuffle=False,  # the batches are shuffled already, and Keras warns that it cannot
+            seed=spec.seed,
+            first_epoch=first_epoch,
             validation_data=to_test_batches(dataset.validation, batch_size=batch_size, seed=spec.seed),
-            callbacks=callbacks,
-            verbose=0,
         )
         epochs = len(self.journal.record.epochs) - first_epoch
         say(f"trained {epochs} epochs of {pace.epoch_steps} steps in {time.monotonic() - began_at:.1f} s")
@@ -295,7 +285,7 @@ class Training:
             export_embeddings(dataset, query, candidate, folder=folder)
             if blend:
                 export_score(dataset, blend, folder=folder)
-            for name, data in self._report.items():
+            for name, data in self._reporter.to_files(self.journal, self.spec, self._report.data).items():
                 (folder / name).write_bytes(data)
             self.journal.folder.upload(folder)
         say(f"the model is in {self.journal.folder.model_uri}, embeddings are in {self.journal.folder.uri}")

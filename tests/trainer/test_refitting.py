@@ -82,7 +82,8 @@ def train(folder: Path, spec: TrainSpec = SPEC, wish: StopWish | None = None) ->
 
 def read_exported(folder: Path) -> dict[str, bytes]:
     """All that is exported beside the SavedModel, which holds the same vectors in files that are never alike."""
-    return {
+    said = {name: (folder / name).read_bytes() for name in ("evaluation_report.json", "model_card.md")}
+    return said | {
         path.name: path.read_bytes() for name in ("embeddings", "score") for path in sorted((folder / name).iterdir())
     }
 

@@ -51,8 +51,7 @@ def go_on() -> None:
 def report(folder: Path, model: Any = None, reporter: Reporter | None = None) -> EvaluationReport:
     journal, dataset = open_journal(folder)
     model = make_vectors(dataset) if model is None else model(dataset)
-    files = (reporter or Reporter()).report(journal, SPEC, dataset, model, go_on)
-    return read_report(files[FILES[0]], "the report")
+    return read_report((reporter or Reporter()).measure(journal, SPEC, dataset, model, go_on), "the report")
 
 
 def test_a_run_leaves_its_report_and_its_card(tmp_path: Path, trainers: Trainers) -> None:
@@ -132,7 +131,8 @@ def test_a_report_that_cannot_be_made_costs_no_run(
 
     monkeypatch.setattr(reporting, "make_report", fail)
     journal, dataset = open_journal(tmp_path)
-    assert Reporter().report(journal, SPEC, dataset, make_vectors(dataset), go_on) == {}
+    assert Reporter().measure(journal, SPEC, dataset, make_vectors(dataset), go_on) == b""
+    assert Reporter().to_files(journal, SPEC, b"") == {}
     assert journal.params["evaluation_report"] == "not made: MemoryError: no room"
     assert '"WARNING", "message": "the evaluation report was not made' in capsys.readouterr().out
 
@@ -145,7 +145,7 @@ def test_a_wish_to_stop_is_no_failure(tmp_path: Path) -> None:
 
     journal, dataset = open_journal(tmp_path)
     with pytest.raises(Stopped):
-        Reporter().report(journal, SPEC, dataset, make_vectors(dataset), stop)
+        Reporter().measure(journal, SPEC, dataset, make_vectors(dataset), stop)
     assert "evaluation_report" not in journal.params
 
 

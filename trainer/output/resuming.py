@@ -108,18 +108,19 @@ class Checkpoints(keras.callbacks.Callback):
         is_usable = found is not None and found.refit_epochs is None and self._put(found)
         return self._saved.epochs if is_usable else 0
 
-    def restore_refit(self, model: keras.Model) -> int | None:
-        """Puts the newest checkpoint into `model` and the journal, where it is one of the refit: all before that is
-        done. How many epochs of the refit are; None: there is none, or none that can be used."""
+    def restore_refit(self, model: keras.Model, keeper: Keeper) -> int | None:
+        """Puts the newest checkpoint into `model`, the journal and the `keeper`, where it is one of the refit: all
+        before that is done. How many epochs of the refit are; None: there is none, or none that can be used."""
+        self._keeper = keeper
         found = self._read()
         if found is None or found.refit_epochs is None:
             return None
         self.set_model(model)
         return found.refit_epochs if self._put(found) else None
 
-    def begin_refit(self, watch: FiniteWatch) -> None:
-        """From now on what is saved is the refit's."""
-        self._keeper, self._watch, self._is_refit = None, watch, True
+    def begin_refit(self, watch: FiniteWatch, keeper: Keeper) -> None:
+        """From now on what is saved is the refit's, and what `keeper` has."""
+        self._keeper, self._watch, self._is_refit = keeper, watch, True
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Saves and uploads where it is time to."""

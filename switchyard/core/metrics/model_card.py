@@ -26,7 +26,7 @@ WORDS: Final[Mapping[Verdict, str]] = {
 }
 _COUNTED: Final = (
     "rows_read", "train_rows", "validation_pairs", "test_pairs", "buyers", "products", "last_train_time",
-    "last_validation_time",
+    "last_validation_time", "refit_rows", "refit_buyers", "refit_products", "model_trained_until",
 )  # fmt: skip
 _JUDGED: Final = (
     ("all", "recall_at_10"), ("new", "recall_at_10"), ("all", "ndcg_at_10"), ("light", "recall_at_10"),
@@ -75,9 +75,13 @@ def _list_lines(report: EvaluationReport, facts: CardFacts) -> Iterator[str]:
     yield ""
     test, validation = params.get("test_fraction"), params.get("validation_fraction")
     yield f"The split is by time: the newest {test} of the rows are the test, the {validation} before them validation."
-    yield "Buyers and products are those of the train rows."
     yield "No setting was chosen on test rows. The figures below are those of the model that was trained on the train"
     yield "rows alone."
+    if epochs := params.get("refit_epochs"):
+        yield f"The model that answers was then trained again, for {epochs} epochs, on the train and validation rows."
+        yield "Its buyers and products are those of these rows. It has not been measured."
+    else:
+        yield "That model answers. Its buyers and products are those of the train rows."
     yield ""
     yield from _list_figures(report)
     yield ""
