@@ -149,6 +149,7 @@ def to_ports(outside: Outside, import_from_mlflow: Callable[[Source], ModelVersi
         cache=Path(settings.model_cache_dir),
         pickle_digests=read_digests(settings.model_pickle_digests),
         import_from_mlflow=import_from_mlflow,
+        filename=settings.model_filename,
     )
 
 

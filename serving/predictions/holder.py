@@ -11,9 +11,9 @@ from typing import Final
 from serving.predictions.loader_process import RowLoader
 from serving.predictions.state import Loaded, State
 from switchyard.clients.postgres.deadlines import waiting_at_most
-from switchyard.core.errors import SwitchyardError, TryAgain, catch, to_message
+from switchyard.core.errors import BadRequest, SwitchyardError, TryAgain, catch, to_message
 from switchyard.core.predictions import restarts
-from switchyard.core.predictions.filenames import leave_out_others
+from switchyard.core.predictions.filenames import leave_out_others, say_several
 from switchyard.core.predictions.sources import Fate, Source, Tried, choose_fate
 from switchyard.core.registry.flavors import OF_ROWS, choose_flavor
 from switchyard.core.registry.rows import Model
@@ -196,6 +196,8 @@ class Holder:
         name, version, digest = found.identity
         loaded = Loaded(name=name, version=version, digest=digest, source=found.source)
         paths = leave_out_others([file.path for file in found.manifest.files], self._filename)
+        if several := say_several(paths):
+            raise BadRequest(f"version {version} of model {name} cannot be served: {several}")
         if choose_flavor(paths) in OF_ROWS:
             rows = load_rows(found.version, found.manifest, ports.open_objects, ports.cache, self._open_rows)
             return replace(loaded, rows=rows)

@@ -15,6 +15,7 @@ from switchyard.core.comparison.filter import And, Compare
 from switchyard.core.comparison.found import RunQuery
 from switchyard.core.errors import BadRecord, BadRequest, NotFound, StaleWrite, TryAgain
 from switchyard.core.ports import Jobs, Models, Objects, Runs
+from switchyard.core.predictions.filenames import leave_out_others, say_several
 from switchyard.core.predictions.sources import Kind, Source, find_unsafe, read_model_uri
 from switchyard.core.registry.flavors import choose_flavor
 from switchyard.core.registry.manifest import Manifest, ModelFile, to_manifest
@@ -54,6 +55,7 @@ class Ports:
     """The version that a model or a run of MLflow's is in our registry, copied and recorded when it is first seen.
     Raises: NotFound: MLflow has it not; TryAgain: it cannot be reached; BadSetup: we may not read it."""
     pickle_digests: frozenset[str] = frozenset()  # SHA-256 of pickles that the operator lets be served
+    filename: str = ""  # of several model files in model/, the one to read
 
 
 @dataclass(frozen=True)
@@ -213,6 +215,9 @@ def _register_folder(ports: Ports, uri: str, key: str) -> ModelVersion:
     manifest = registering.read_manifest(ports.open_objects(uri), uri, f"the model in {uri}")
     if unsafe := find_unsafe(manifest.files, ports.pickle_digests):
         raise BadRecord(f"the model in {uri}", unsafe)
+    # Before it is recorded: from then on its files must stay as they are.
+    if several := say_several(leave_out_others([file.path for file in manifest.files], ports.filename)):
+        raise BadRequest(f"the model in {uri} cannot be served: {several}")
     new = NewVersion(
         name=ports.model_name,
         source_key=key,

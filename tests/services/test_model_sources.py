@@ -102,6 +102,20 @@ def test_folder_is_a_version_from_when_it_is_first_seen(place: Place, ports: Por
         load(ports, again)
 
 
+def test_folder_of_several_models_is_refused_before_it_is_recorded(place: Place, ports: Ports, tmp_path: Path) -> None:
+    """Its models are named; once there is one, or one is named, it is a version."""
+    folder = tmp_path / "many" / "model"
+    folder.mkdir(parents=True)
+    for name in ("a.ubj", "b.ubj", "c.skops"):
+        (folder / name).write_text(name)
+    with pytest.raises(BadRequest, match=r"model/a\.ubj, model/b\.ubj, model/c\.skops\. Name the one to serve"):
+        find_model(ports, folder_of(tmp_path / "many"))
+    assert place.models.list_models() == []
+    with pytest.raises(BadRequest, match=r"MODEL_FILENAME=d\.ubj is not one of the model's files"):
+        find_model(replace(ports, filename="d.ubj"), folder_of(tmp_path / "many"))
+    assert find_model(replace(ports, filename="b.ubj"), folder_of(tmp_path / "many")).version.version == 1
+
+
 def test_folder_is_named_by_a_path_with_two_dots(
     place: Place, ports: Ports, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from switchyard.core.errors import BadRequest
-from switchyard.core.registry.flavors import TWO_TOWER, choose_flavor, is_tokenizer, list_model_files
+from switchyard.core.registry.flavors import TWO_TOWER, choose_flavor, is_tokenizer, list_candidates, list_model_files
 
 FOLDER: Final = "model"
 SHOWN: Final = 5
@@ -44,18 +44,16 @@ def leave_out_pickled_tokenizers(paths: Sequence[str], filename: str) -> list[st
 
 
 def say_several(paths: Sequence[str]) -> str:
-    """That there are several model files of one format, and how to name one; empty: there are not.
+    """That there are several models, and how to name one; empty: there are not.
 
-    >>> say_several(["model/a.ubj", "model/b.ubj", "model/notes.txt"])
-    'there are several files of one format: model/a.ubj, model/b.ubj. Name the one to serve: MODEL_FILENAME=a.ubj'
+    >>> say_several(["model/a.ubj", "model/b.skops", "model/notes.txt"])
+    'there are several model files: model/a.ubj, model/b.skops. Name the one to serve: MODEL_FILENAME=a.ubj'
     """
-    listed = list_model_files(paths)
-    endings = [PurePosixPath(path).suffix for path in listed]
-    several = [path for path, ending in zip(listed, endings, strict=True) if endings.count(ending) > 1]
-    if not several:
+    found = list_candidates(paths)
+    if len(found) < 2 or choose_flavor(paths):
         return ""
-    first = PurePosixPath(several[0]).name
-    return f"there are several files of one format: {_show(several)}. Name the one to serve: MODEL_FILENAME={first}"
+    first = PurePosixPath(found[0]).name
+    return f"there are several model files: {_show(found)}. Name the one to serve: MODEL_FILENAME={first}"
 
 
 def _show(paths: Sequence[str]) -> str:

@@ -19,7 +19,7 @@ OF_ROWS: Final = frozenset({XGBOOST, SKLEARN, KERAS, TENSORFLOW, PICKLE, MLFLOW}
 
 
 def choose_flavor(paths: Iterable[str]) -> str:
-    """The flavor of a version with these files; empty: unknown.
+    """The flavor of a version with these files; empty: unknown, or there are several models and nothing says which.
 
     >>> choose_flavor(["embeddings/products.parquet", "model/saved_model.pb"])
     'two-tower'
@@ -35,12 +35,16 @@ def choose_flavor(paths: Iterable[str]) -> str:
     'pickle'
     >>> choose_flavor(["model/saved_model.pb", "model/variables/variables.index"])
     'tensorflow'
+    >>> choose_flavor(["model/a.ubj", "model/b.skops"])
+    ''
     """
     listed = list(paths)
     if any(path.startswith("embeddings/") for path in listed):
         return TWO_TOWER
     if "model/MLmodel" in listed:
         return MLFLOW
+    if len(list_candidates(listed)) > 1:
+        return ""
     if find_xgboost_file(listed):
         return XGBOOST
     if find_sklearn_file(listed):
@@ -126,6 +130,17 @@ def list_model_files(paths: Iterable[str]) -> list[str]:
     listed = [path for path in paths if path.startswith("model/") and path.count("/") == 1 and not is_tokenizer(path)]
     whole = (_XGBOOST_JSON, f"model/{SAVED_MODEL}")
     return [path for path in listed if path.endswith((".ubj", ".skops", ".keras", ".h5", *PICKLED)) or path in whole]
+
+
+def list_candidates(paths: Iterable[str]) -> list[str]:
+    """The files of ``model/`` that would be served: its model files; of these a pickle only where all are pickles, for
+    `switchyard convert` leaves the pickle beside what it made. More than one: nothing says which.
+
+    >>> list_candidates(["model/churn.skops", "model/churn.pkl"]), list_candidates(["model/a.pkl", "model/b.joblib"])
+    (['model/churn.skops'], ['model/a.pkl', 'model/b.joblib'])
+    """
+    listed = list_model_files(paths)
+    return [path for path in listed if not path.endswith(PICKLED)] or listed
 
 
 def find_tensor_files(folder: str, paths: Iterable[str]) -> list[str]:

@@ -4,7 +4,7 @@ import pytest
 
 from switchyard.core.errors import BadRequest
 from switchyard.core.predictions.filenames import leave_out_others, say_several
-from switchyard.core.registry.flavors import choose_flavor
+from switchyard.core.registry.flavors import choose_flavor, list_candidates
 
 MANY = [f"model/{name}" for name in ("new.ubj", "old.ubj", "a.skops", "b.keras", "c.h5", "d.pkl", "model.json")]
 BESIDE = ["model/deep/old.ubj", "model/tokenizer.json", "model/conda.yaml"]
@@ -44,9 +44,44 @@ def test_without_a_name_and_of_two_towers_nothing_is_left_out() -> None:
     assert leave_out_others(towers, "churn.ubj") == towers
 
 
-def test_several_files_of_one_format_are_said() -> None:
-    """With the setting that names one."""
-    assert say_several(["model/a.ubj", "model/b.ubj"]).endswith(
-        "model/a.ubj, model/b.ubj. Name the one to serve: MODEL_FILENAME=a.ubj"
-    )
-    assert say_several(["model/a.ubj", "model/b.skops"]) == ""
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["a.ubj", "b.ubj"],
+        ["a.ubj", "b.skops"],
+        ["a.ubj", "b.ubj", "c.skops"],
+        ["a.ubj", "model.json"],
+        ["a.keras", "a.h5", "tokenizer.json"],
+        ["model.h5", "model.json"],  # Keras' own layers, or XGBoost
+        ["a.keras", "saved_model.pb", "variables/variables.index"],
+        ["a.skops", "b.keras", "old.pkl"],
+        ["a.pkl", "b.joblib"],
+    ],
+    ids=", ".join,
+)
+def test_of_several_models_none_is_chosen(names: list[str]) -> None:
+    """They are named, with the setting that names one."""
+    paths = [f"model/{name}" for name in names]
+    assert choose_flavor(paths) == ""
+    said = say_several(paths)
+    for path in list_candidates(paths):
+        assert path in said
+    assert said.endswith(f". Name the one to serve: MODEL_FILENAME={names[0]}")
+
+
+@pytest.mark.parametrize(
+    ("paths", "flavor"),
+    [
+        (["model/a.ubj"], "xgboost"),
+        (["model/a.skops", "model/a.pkl"], "sklearn"),  # what it was converted from
+        (["model/mood.h5", "model/tokenizer.json", "model/tokenizer.pkl"], "keras"),
+        (["model/MLmodel", "model/a.ubj", "model/b.ubj"], "mlflow"),  # MLmodel says which
+        (["embeddings/query.parquet", "model/saved_model.pb", "model/a.ubj"], "two-tower"),
+        (["model/a.ubj", "model/deep/b.ubj", "b.ubj"], "xgboost"),
+        (["model/notes.txt"], ""),
+    ],
+)
+def test_where_it_is_told_which_one_is_the_model_nothing_is_said(paths: list[str], flavor: str) -> None:
+    """By MLmodel, by the towers, by its place, or because a pickle is not read."""
+    assert choose_flavor(paths) == flavor
+    assert say_several(paths) == ""

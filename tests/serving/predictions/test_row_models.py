@@ -150,6 +150,22 @@ def test_a_setting_names_the_file_to_read_where_there_are_several_of_one_format(
     app.routes.holder.close()
 
 
+def test_of_models_of_several_formats_none_is_served_and_the_old_one_answers_on(
+    world: World, app: Application, client: TestClient
+) -> None:
+    """Two that are alike would not be served; a third of another format is no better. All are named."""
+    folder = world.root / "many"
+    (folder / "model").mkdir(parents=True)
+    for name in ("a.ubj", "b.ubj", "c.skops"):
+        (folder / "model" / name).write_bytes(b"")
+    promote(world.place.models, register_folder(world.place.models, folder))
+    app.routes.holder.look()
+    why = client.get("/health").json()["why"]
+    assert "version 2 of model shop cannot be served: there are several model files" in why
+    assert "model/a.ubj, model/b.ubj, model/c.skops. Name the one to serve: MODEL_FILENAME=a.ubj" in why
+    assert ask(client) == [3.5]
+
+
 @pytest.mark.parametrize("path", ["/predict", "/invocations", "/v1/models/shop:predict"])
 @pytest.mark.parametrize("body", [b'{"instances": [{"a": 1.5, "n": 2}]}', b"none of any model"])
 def test_while_no_model_is_loaded_any_body_is_503(world: World, path: str, body: bytes) -> None:
