@@ -64,7 +64,7 @@ class _Contract:
     """How a body is read, by what kind of model answers it."""
 
     read: Callable[[bytes], PredictRequest]
-    read_rows: Callable[[bytes], RowsRequest]
+    read_rows: Callable[[bytes, Signature], RowsRequest]
 
 
 _OURS: Final = _Contract(read_predict, read_rows_predict)
@@ -177,8 +177,8 @@ class Routes:
             raise TryAgain(f"no model is loaded: {self.holder.state.problem}")
         body = await read_body(scope, receive)
         state = self.holder.state
-        if state.champion is not None and state.champion.recommender is None:
-            return await self._reply_rows(contract.read_rows(body), state)
+        if state.champion is not None and state.champion.rows is not None:
+            return await self._reply_rows(contract.read_rows(body, state.champion.rows.signature), state)
         return await self._reply_buyers(contract.read(body), state)
 
     async def _reply_buyers(self, request: PredictRequest, state: State) -> Reply:

@@ -1,6 +1,7 @@
 """What is asked of a model: the bodies of every contract, read into one value.
 
-Ours, Vertex AI's and KServe's have ``instances`` and ``parameters``; MLflow's has one of four, and ``params``.
+Ours, Vertex AI's and KServe's have ``instances`` and ``parameters``; MLflow's has one of four, and ``params``. Services
+of one model often take its row as the whole body; so do ours, of a model of rows.
 Sources: https://cloud.google.com/vertex-ai/docs/predictions/custom-container-requirements,
 https://kserve.github.io/website/docs/concepts/architecture/data-plane/v1-protocol,
 https://mlflow.org/docs/latest/ml/deployment/deploy-model-locally/
@@ -13,6 +14,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from switchyard.core.errors import BadRequest
+from switchyard.core.predictions.signature import Signature, describe
 from switchyard.core.strict_json import decode_strictly
 
 MAX_BODY_BYTES: Final = 1_500_000
@@ -112,13 +114,40 @@ def read_invocations(body: bytes) -> PredictRequest:
     return _to_request(_list_ids(found), found.parameters if found.params is UNSET else found.params)
 
 
-def read_rows_predict(body: bytes) -> RowsRequest:
-    """As `read_predict`, for a model of rows. Raises: BadRequest: it is no such body, and why."""
-    found = _decode(body, _RowsBody, _ROWS_EXAMPLE)
+def read_rows_predict(body: bytes, signature: Signature) -> RowsRequest:
+    """As `read_predict`, for a model of rows, which also takes one row alone: an object with a column of the model and
+    without `instances`, which is never read as a column. Raises: BadRequest: it is no such body, and why.
+
+    >>> read_rows_predict(b'{"age": 31}', Signature(columns=(Column(name="age", type=Type.NUMBER),), answers="a sum"))
+    RowsRequest(instances=({'age': 31},))
+    """
+    try:
+        found = _decode(body, _RowsBody, _ROWS_EXAMPLE)
+    except BadRequest:
+        row = _read_object(body)
+        if row is None or "instances" in row:
+            raise
+        return _to_rows_request([_check_row(row, signature)])
     return _to_rows_request(found.instances, found.parameters)
 
 
-def read_rows_invocations(body: bytes) -> RowsRequest:
+def _read_object(body: bytes) -> dict[str, Any] | None:
+    """The body as one JSON object; None: it is something else."""
+    with suppress(ValueError):
+        return decode_strictly(body, dict[str, Any])
+    return None
+
+
+def _check_row(row: dict[str, Any], signature: Signature) -> dict[str, Any]:
+    if not any(column.name in row for column in signature.columns):
+        raise BadRequest(
+            f"the body must have `instances`, or be one row with columns of the model; it has {_show(list(row))}. "
+            f"This model takes {describe(signature)}. An example: {_ROWS_EXAMPLE}"
+        )
+    return row
+
+
+def read_rows_invocations(body: bytes, _signature: Signature) -> RowsRequest:
     """As `read_invocations`, for a model of rows. Raises: BadRequest: it is no such body, and why."""
     found = _decode(body, _RowsInvocation, _ROWS_EXAMPLE)
     _check_form(found)

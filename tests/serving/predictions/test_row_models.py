@@ -76,6 +76,45 @@ def test_every_contract_gets_the_same_answer(client: TestClient, path: str, body
     assert ask(client, path, **body) == [3.5, 5.0]
 
 
+@pytest.mark.parametrize("row", [ROW, {"n": 2, "a": 1.5}, {"n": 2}], ids=["all", "other order", "one left out"])
+def test_a_row_alone_is_a_body_too(client: TestClient, row: dict[str, Any]) -> None:
+    """As services of one model take it; it is answered as the only instance."""
+    alone = client.post("/predict", json=row)
+    assert alone.status_code == 200, alone.text
+    (said,) = alone.json()["predictions"]
+    assert [said["prediction"]] == ask(client, instances=[row])
+    assert alone.json()["model"]["version"] == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"a": "x", "n": 1}, "`a` of instance 0 must be a number; it is the text 'x'"),
+        ({"a": 1, "n": 2, "parameters": {}}, "instance 0 has `parameters`, which the model does not take"),
+        ({"a": 1, "n": 2, "instances": [ROW]}, "unknown field `a`"),
+        (
+            {"rows": [ROW]},
+            "have `instances`, or be one row with columns of the model; it has 'rows'. This model takes 2",
+        ),
+        ({}, "or be one row with columns of the model; it has none"),
+        ([ROW], "Expected `object`, got `array`"),
+        ([1.5, 2], "Expected `object`, got `array`"),
+        ("text", "Expected `object`, got `str`"),
+    ],
+)
+def test_what_may_be_a_row_or_not_is_none(client: TestClient, body: Any, said: str) -> None:
+    """`instances` is never a column; a list may be a row or many."""
+    answer = client.post("/predict", json=body)
+    assert answer.status_code == 422
+    assert said in answer.json()["detail"]
+    assert "An example: " in answer.json()["detail"] or "This model takes 2 columns" in answer.json()["detail"]
+
+
+def test_a_row_alone_is_no_body_of_mlflows(client: TestClient) -> None:
+    """Whose own server takes none."""
+    assert client.post("/invocations", json=ROW).status_code == 422
+
+
 @pytest.mark.parametrize(
     ("path", "body", "said"),
     [

@@ -74,6 +74,8 @@ def test_texts_are_answered_promoted_and_rolled_back_and_a_program_is_never_run(
     serve(world, app, made.folder / "mood.h5")
     assert client.get("/health").json()["model"]["library"].startswith("keras 3.")
     assert near(ask(client, [{"text": text} for text in texts]), answers["mood.h5"])
+    alone = client.post("/predict", json={"text": texts[0]}).json()["predictions"]
+    assert near([said["prediction"] for said in alone], answers["mood.h5"][:1])
     serve(world, app, made.folder / "other.keras")
     assert near(ask(client, texts), answers["other.keras"])
     assert not near(answers["other.keras"], answers["mood.h5"])
