@@ -130,10 +130,14 @@ def to_mlflow(outside: Outside) -> Callable[[Source], ModelVersion]:
         ports = Ports(open_importing(outside), outside.open_registry, lambda: outside.tracking, agreed)
         return register_first_seen(ports, run_id, path, settings.model_name)
 
-    importing = partial(open_importing, outside)
-    path = settings.model_artifact_path
     return MlflowModels(
-        outside.open_registry, importing, settings.model_name, take_run=take_run, path=path, pickle_digests=agreed
+        outside.open_registry,
+        partial(open_importing, outside),
+        settings.model_name,
+        take_run=take_run,
+        open_tracking=lambda: outside.tracking,
+        path=settings.model_artifact_path,
+        pickle_digests=agreed,
     ).take
 
 

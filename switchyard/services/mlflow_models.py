@@ -2,13 +2,16 @@
 when it is first seen. From then on only those very files load."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Final
 
+import msgspec
+
 from switchyard.core.errors import BadRecord, NotFound
-from switchyard.core.ports import RegistrySource
+from switchyard.core.mlflow.raw_run import TrackedRun
+from switchyard.core.ports import RegistrySource, Tracking
 from switchyard.core.predictions.sources import Kind, Source, find_unsafe, read_model_uri
 from switchyard.core.registry.flavors import choose_flavor
 from switchyard.core.registry.importing import LostModel, SourceModel, VersionOrigin, to_source_key
@@ -31,9 +34,11 @@ class MlflowModels:
     model_name: str  # of ours, under which a version is recorded
     clock: Callable[[], float] = time.monotonic
     take_run: Callable[[str, str], ModelVersion] | None = None  # of a run and a path in it; None: the registry alone
+    open_tracking: Callable[[], Tracking] | None = None  # where a run's name is looked for; None: nowhere
     path: str = ""  # of a run; empty: what the registry has of it, else `DEFAULT_PATH`
     pickle_digests: frozenset[str] = frozenset()  # SHA-256 of pickles that the operator lets be served
     _known: dict[Source, tuple[float, ModelVersion]] = field(default_factory=dict)
+    _newest: dict[str, str] = field(default_factory=dict)  # run ids by name: chosen once, no one approves of a next one
 
     def take(self, source: Source) -> ModelVersion:
         """The version of ours that `source` is. A second call within `LOOK_S` asks no one; a later one finds what
@@ -50,6 +55,8 @@ class MlflowModels:
         return version
 
     def _find(self, source: Source) -> ModelVersion:
+        if source.kind is Kind.RUN_NAME:
+            source = msgspec.structs.replace(source, kind=Kind.RUN_ID, value=self._find_newest(source))
         if source.kind is Kind.RUN_ID and self.take_run is not None:
             if self.path:
                 return self.take_run(source.value, self.path)
@@ -58,6 +65,15 @@ class MlflowModels:
             except NotFound:
                 return self.take_run(source.value, DEFAULT_PATH)
         return self._find_registered(source)
+
+    def _find_newest(self, source: Source) -> str:
+        name = source.value
+        if self.open_tracking is None:
+            raise NotFound(f"no MLflow is named that could have a run {name!r}")
+        if name not in self._newest:
+            with closing(self.open_tracking()) as tracking:
+                self._newest[name] = choose_newest(tracking.list_runs(), name)
+        return self._newest[name]
 
     def _find_registered(self, source: Source) -> ModelVersion:
         with closing(self.open_registry()) as registry:
@@ -81,6 +97,22 @@ class MlflowModels:
             flavor=choose_flavor(file.path for file in manifest.files),
         )
         return ports.models.register(new).version
+
+
+def choose_newest(runs: Iterable[TrackedRun], name: str) -> str:
+    """The id of the run of that name that was finished last; of one moment the one with the higher id. Runs that were
+    deleted, failed or still go on have no model to serve. Raises: NotFound: there is none."""
+    finished = (
+        (run.ended_at_ms or 0, run.run_id)
+        for run in runs
+        if run.name == name
+        and run.status == "FINISHED"
+        and (run.lifecycle, run.experiment_lifecycle) == ("active", "active")
+    )
+    newest = max(finished, default=None)
+    if newest is None:
+        raise NotFound(f"MLflow has no finished run named {name!r}")
+    return newest[1]
 
 
 def choose_of_name(models: list[SourceModel | LostModel], source: Source) -> tuple[SourceModel, VersionOrigin]:

@@ -35,6 +35,8 @@ def no_mlflow(source: Source) -> ModelVersion:
     """In the place of a reader of MLflow's registry, where none is configured.
 
     Raises: NotFound: always."""
+    if source.kind is Kind.RUN_NAME:
+        raise NotFound("MLflow is not asked, because MLFLOW_TRACKING_URI is not set")
     raise NotFound(
         f"{source} is not in the registry of the results database, and no MLflow registry can be read here. Register "
         "it: switchyard register --help"
@@ -86,7 +88,7 @@ def find_model(ports: Ports, source: Source) -> Found:
     if source.kind is Kind.RUN_ID:
         return to_found(ports.models, source, _find_run(ports, source))
     if source.kind is Kind.RUN_NAME:
-        return to_found(ports.models, source, _register_run(ports, _find_newest(ports, source)))
+        return to_found(ports.models, source, _find_named_run(ports, source))
     return _find_folder(ports, source)
 
 
@@ -164,6 +166,18 @@ def _register_run(ports: Ports, quick_test_id: int) -> ModelVersion:
     of_run = registering.Ports(ports.runs, ports.jobs, ports.models, ports.open_objects)
     made = registering.register_run(of_run, quick_test_id, ports.model_name, description=FIRST_SEEN)
     return made.version
+
+
+def _find_named_run(ports: Ports, source: Source) -> ModelVersion:
+    """Ours where a completed run has that name; else MLflow's. A table of runs that is not ours may have no names."""
+    try:
+        newest = _find_newest(ports, source)
+    except (NotFound, BadRequest) as err:
+        try:
+            return ports.import_from_mlflow(source)
+        except NotFound as other:
+            raise NotFound(f"{err}; {other}") from other
+    return _register_run(ports, newest)
 
 
 def _find_newest(ports: Ports, source: Source) -> int:

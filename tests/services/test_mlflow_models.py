@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from switchyard.clients.mlflow.registry_sources import DatabaseSource
+from switchyard.clients.mlflow.sql import open_store
 from switchyard.clients.results.open import ResultsPorts
 from switchyard.core.errors import BadRecord, NotFound
 from switchyard.core.predictions.sources import Kind, Source
@@ -76,6 +77,66 @@ def test_a_run_of_which_no_model_was_registered_is_taken_by_its_path(
     mlflow.take_run, mlflow.path = take_run, path
     assert mlflow.take(source) == version
     assert asked == [taken]
+
+
+def add_runs(store: Path, *runs: tuple[str, str, str, str, int | None]) -> None:
+    """Of each its id, name, status, lifecycle and end."""
+    with sqlite3.connect(store) as connection:
+        connection.execute(
+            "INSERT OR IGNORE INTO experiments (experiment_id, name, lifecycle_stage) VALUES (0, 'Default', 'active')"
+        )
+        for run_id, name, status, lifecycle, end in runs:
+            connection.execute(
+                "INSERT INTO runs (run_uuid, name, status, lifecycle_stage, start_time, end_time, experiment_id, "
+                "artifact_uri) VALUES (?, ?, ?, ?, 1, ?, 0, 'file:///nowhere')",
+                (run_id, name, status, lifecycle, end),
+            )
+
+
+def by_name(name: str) -> Source:
+    return Source("MODEL_RUN_NAME", Kind.RUN_NAME, name)
+
+
+def test_a_runs_name_is_its_newest_finished_run(mlflow: MlflowModels, store: Path, clock: Clock) -> None:
+    """By when it ended, then by id; chosen once. Where only the tag has the name, that is the name."""
+    version, asked = mlflow.take(named("models:/tower/1")), []
+
+    def take_run(run_id: str, path: str) -> ModelVersion:
+        asked.append((run_id, path))
+        return version
+
+    mlflow.take_run = take_run
+    mlflow.open_tracking = lambda: open_store(f"sqlite:///{store}")
+    add_runs(
+        store,
+        ("a1", "ml_xgboost", "FINISHED", "active", 200),
+        ("a2", "ml_xgboost", "FINISHED", "active", 200),
+        ("a3", "ml_xgboost", "FINISHED", "active", 100),
+        ("a4", "ml_xgboost", "FINISHED", "deleted", 900),
+        ("a5", "ml_xgboost", "FAILED", "active", 900),
+        ("a6", "ml_xgboost", "RUNNING", "active", None),
+        ("a7", "another", "FINISHED", "active", 900),
+        ("b1", "", "FINISHED", "active", 1),
+    )
+    with sqlite3.connect(store) as connection:
+        connection.execute("INSERT INTO tags (key, value, run_uuid) VALUES ('mlflow.runName', 'tagged', 'b1')")
+    assert mlflow.take(by_name("ml_xgboost")) == version
+    assert mlflow.take(by_name("tagged")) == version
+    add_runs(store, ("a9", "ml_xgboost", "FINISHED", "active", 999))
+    clock.now = LOOK_S
+    mlflow.take(by_name("ml_xgboost"))
+    assert [run_id for run_id, _ in asked] == ["a2", "b1", "a2"]
+    with pytest.raises(NotFound, match="MLflow has no finished run named 'nightly'"):
+        mlflow.take(by_name("nightly"))
+
+
+def test_a_runs_name_is_also_the_version_that_was_made_from_it(mlflow: MlflowModels, store: Path) -> None:
+    """As by its id, where MLflow's registry has one."""
+    mlflow.open_tracking = lambda: open_store(f"sqlite:///{store}")
+    add_runs(store, ("abc", "nightly", "FINISHED", "active", 1))
+    with sqlite3.connect(store) as connection:
+        connection.execute("UPDATE model_versions SET run_id = 'abc' WHERE name = 'tower' AND version = 2")
+    assert mlflow.take(by_name("nightly")).source_key == "mlflow:tower/2"
 
 
 def named(uri: str) -> Source:

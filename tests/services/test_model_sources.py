@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from switchyard.clients.objects.open import open_objects
-from switchyard.core.errors import BadRecord, BadRequest, NotFound, TryAgain
-from switchyard.core.predictions.sources import Kind, Source
+from switchyard.core.errors import BadRecord, BadRequest, BadSetup, NotFound, SwitchyardError, TryAgain
+from switchyard.core.predictions.sources import Fate, Kind, Source, choose_fate
+from switchyard.core.registry.rows import ModelVersion
 from switchyard.core.runs.jobs import JobState
 from switchyard.core.runs.rows import Claim, JobNews, NewRun, RunStatus
 from switchyard.services import model_sources, registering
@@ -86,6 +87,53 @@ def test_newest_completed_run_of_a_name(place: Place, ports: Ports, tmp_path: Pa
     assert found.version.lineage.quick_test_id == late
     with pytest.raises(NotFound, match="no completed run is named 'nightly'"):
         find_model(ports, Source("MODEL_RUN_NAME", Kind.RUN_NAME, "nightly"))
+
+
+def test_a_name_that_no_run_of_ours_has_is_asked_of_mlflow(place: Place, ports: Ports, tmp_path: Path) -> None:
+    """Ours comes first."""
+    asked: list[Source] = []
+    version = register_folder(place.models, write_model(tmp_path / "theirs"))
+
+    def take(source: Source) -> ModelVersion:
+        asked.append(source)
+        return version
+
+    ports = replace(ports, import_from_mlflow=take)
+    name = Source("MODEL_RUN_NAME", Kind.RUN_NAME, "ml_xgboost")
+    assert find_model(ports, name).version == version
+    run = add_run(place, tmp_path / "run", name="ml_xgboost")
+    assert find_model(ports, name).version.lineage.quick_test_id == run
+    assert asked == [name]
+
+
+@pytest.mark.parametrize(
+    ("error", "raised", "fate"),
+    [
+        (NotFound("MLflow has none"), NotFound, Fate.NEXT),
+        (TryAgain("MLflow is away"), TryAgain, Fate.NEXT),
+        (BadSetup("403: this account may not read"), BadSetup, Fate.STOP),
+    ],
+)
+def test_what_mlflow_says_of_a_name_decides_whether_another_source_is_asked(
+    ports: Ports, error: SwitchyardError, raised: type[SwitchyardError], fate: Fate
+) -> None:
+    """A refused access never lets an older model answer."""
+
+    def refuse(source: Source) -> ModelVersion:
+        raise error
+
+    with pytest.raises(raised, match=str(error)) as caught:
+        find_model(replace(ports, import_from_mlflow=refuse), Source("MODEL_RUN_NAME", Kind.RUN_NAME, "nightly"))
+    assert choose_fate(caught.value) is fate
+
+
+def test_a_table_without_names_leaves_a_name_to_mlflow(places: Places, tmp_path: Path) -> None:
+    """The application that made it may have none."""
+    adopted = places.make("sqlite with a table", tmp_path)
+    ports = Ports(adopted.runs, adopted.jobs, adopted.models, open_objects, "served", tmp_path / "cache")
+    version = register_folder(adopted.models, write_model(tmp_path / "theirs"))
+    ports = replace(ports, import_from_mlflow=lambda source: version)
+    assert find_model(ports, Source("MODEL_RUN_NAME", Kind.RUN_NAME, "nightly")).version == version
 
 
 def test_folder_is_a_version_from_when_it_is_first_seen(place: Place, ports: Ports, tmp_path: Path) -> None:
