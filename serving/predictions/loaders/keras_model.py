@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from serving.predictions.loaders.arrays import TensorModel, choose_takes, describe_outputs, warm
-from serving.predictions.loaders.loading import NotLoaded, shorten
+from serving.predictions.loaders.loading import NotLoaded, check_not_newer, shorten
 from switchyard.core.predictions.keras_config import OLDEST, is_new_enough
 from switchyard.core.predictions.mlmodel import NotServed
 from switchyard.core.predictions.signature import Column, Signature
@@ -18,10 +18,13 @@ from switchyard.core.predictions.tensors import to_tensor
 def open_keras(
     folder: Path, paths: Sequence[str], path: str, said: Sequence[Column] | None, saved_with: str, tokenizer: str = ""
 ) -> TensorModel:
-    """The model in a file whose configuration was looked at. Raises: NotLoaded: it is none that can be served."""
+    """The model in a file whose configuration was looked at.
+
+    Raises: NotLoaded: it is none that can be served. OtherLibrary: a newer Keras saved it."""
     if not is_new_enough(keras.__version__):
         oldest = ".".join(str(number) for number in OLDEST)
         raise NotLoaded(f"Keras must be {oldest} or newer to read files safely; here is {keras.__version__}")
+    check_not_newer(path, "Keras", saved_with, keras.__version__)
     try:
         model = keras.saving.load_model(str(folder / path), compile=False, safe_mode=True)
     except MemoryError:

@@ -1,11 +1,18 @@
 """The port of the loaders, and who reads which flavor. Libraries are imported only here, in a process of their own."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
+from switchyard.core.predictions.saved_by import find_newer
 from switchyard.core.predictions.signature import Row, Signature
 from switchyard.core.registry.flavors import KERAS, MLFLOW, PICKLE, SKLEARN, TENSORFLOW, XGBOOST
+
+_INSTALL_NEWER: Final = (
+    "Install that version there, or name an interpreter that has it: MODEL_LOADER_PYTHON. Or save the model with the "
+    "version that is installed"
+)
 
 
 class LoadedRows(Protocol):
@@ -32,6 +39,13 @@ class NotLoaded(Exception):
 
 class OtherLibrary(NotLoaded):
     """Nothing is wrong with the files: what is installed here is another version than what saved them."""
+
+
+def check_not_newer(path: str, library: str, saved: str, installed: str) -> None:
+    """Raises: OtherLibrary: a newer version saved the file than the one that is installed here, by the first two
+    numbers. A library may read such a file without a word, and answer something else."""
+    if newer := find_newer(library, saved, installed):
+        raise OtherLibrary(f"{path}: {newer} for {sys.executable}. {_INSTALL_NEWER}")
 
 
 def shorten(err: Exception) -> str:

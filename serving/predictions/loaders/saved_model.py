@@ -8,7 +8,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from serving.predictions.loaders.arrays import TensorModel, choose_takes, describe_outputs, warm
-from serving.predictions.loaders.loading import NotLoaded, shorten
+from serving.predictions.loaders.loading import NotLoaded, check_not_newer, shorten
 from switchyard.core.predictions.graph_ops import TABLE_FROM_FILE, Function, find_refused
 from switchyard.core.predictions.mlmodel import NotServed
 from switchyard.core.predictions.signature import Column, Signature
@@ -30,7 +30,8 @@ def read_saved_model(
 ) -> TensorModel:
     """The model whose `saved_model.pb` is `path` of `folder`, with the columns of a signature where there is one.
 
-    Raises: NotLoaded: it is none that can be served, or does what is not allowed."""
+    Raises: NotLoaded: it is none that can be served, or does what is not allowed. OtherLibrary: a newer TensorFlow
+    saved it."""
     place = PurePosixPath(path).parent
     if problems := _find_problems(folder / path, str(place), paths):
         raise NotLoaded(*(f"{path}: {problem}" for problem in problems))
@@ -70,6 +71,7 @@ def _find_problems(path: Path, place: str, paths: Sequence[str]) -> list[str]:
     if len(said.meta_graphs) != 1 or not said.meta_graphs[0].HasField("object_graph_def"):
         return ["it was saved by TensorFlow 1, or has several graphs. Save it with TensorFlow 2: tf.saved_model.save"]
     graph = said.meta_graphs[0]
+    check_not_newer(f"{place}/{SAVED_MODEL}", "TensorFlow", graph.meta_info_def.tensorflow_version, tf.__version__)
     if SIGNATURE not in graph.signature_def:
         found = ", ".join(sorted(graph.signature_def)[:5])
         return [f"it must have the signature {SIGNATURE}; it has {found or 'none'}"]

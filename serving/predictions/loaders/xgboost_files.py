@@ -1,7 +1,6 @@
 """XGBoost's own formats, UBJSON and JSON. A pickle is never read."""
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -9,17 +8,13 @@ from typing import Any, Final
 import numpy as np
 import xgboost
 
-from serving.predictions.loaders.loading import NotLoaded, OtherLibrary, shorten
+from serving.predictions.loaders.loading import NotLoaded, check_not_newer, shorten
 from switchyard.core.predictions.mlmodel import find_column_problems
-from switchyard.core.predictions.saved_by import find_newer, read_xgboost_version
+from switchyard.core.predictions.saved_by import read_xgboost_version
 from switchyard.core.predictions.signature import Column, Row, Signature, Type
 from switchyard.core.registry.flavors import find_xgboost_file
 
 _TAIL_BYTES: Final = 200
-_INSTALL_NEWER: Final = (
-    "Install that version there, or name an interpreter that has it: MODEL_LOADER_PYTHON. Or save the model with the "
-    "version that is installed"
-)
 _TYPES: Final = {"float": Type.NUMBER, "q": Type.NUMBER, "int": Type.INTEGER, "i": Type.BOOLEAN}
 """Source: https://xgboost.readthedocs.io/en/stable/python/python_api.html#xgboost.DMatrix, `feature_types`."""
 
@@ -79,8 +74,7 @@ def _check_version(file: Path, path: str) -> None:
     with file.open("rb") as opened:
         opened.seek(max(0, file.stat().st_size - _TAIL_BYTES))
         saved = read_xgboost_version(opened.read(_TAIL_BYTES))
-    if newer := find_newer("XGBoost", saved, xgboost.__version__):
-        raise OtherLibrary(f"{path}: {newer} for {sys.executable}. {_INSTALL_NEWER}")
+    check_not_newer(path, "XGBoost", saved, xgboost.__version__)
 
 
 def _list_columns(booster: xgboost.Booster) -> tuple[Column, ...]:

@@ -1,5 +1,5 @@
 """Reads damaged copies of models of tensors, each in a process of its own, and prints how these ended:
-`python read_damaged.py <count> <folder> ...`. The library is imported once: that takes seconds."""
+`python read_damaged.py <count> <folder> <model>/model/<file> ...`. The library is imported once: that takes seconds."""
 
 import json
 import os
@@ -13,25 +13,27 @@ from pathlib import Path
 
 SECONDS = 120
 REFUSED, LOADED = 3, 4
-LARGEST = {".keras": 4_000, ".h5": 4_000, ".pb": 1 << 30}
-"""Damaged are the first and the last bytes, where a file says what it is made of: in between it has weights."""
+LARGEST = {".keras": 4_000, ".h5": 4_000}
+"""Of these, the first and the last bytes are damaged: they say what the file is made of. In between it has weights."""
 
 
-def main(count: int, folders: list[Path]) -> dict[str, dict[str, int]]:
-    """By folder: how many copies were refused, loaded, or ended the process that read them, or took too long."""
-    from serving.predictions.loaders import keras_model, saved_model  # noqa: F401 - before the first fork
+def main(count: int, folder: Path, files: list[str]) -> dict[str, dict[str, int]]:
+    """By file: how many models with a damaged one were refused, loaded, or ended the process that read them, or took
+    too long."""
+    from serving.predictions.loaders import keras_model, mlflow_folder, saved_model  # noqa: F401 - before the first fork
 
     return {
-        folder.name: dict(Counter(_read(folder, random.Random(number)) for number in range(count)))
-        for folder in folders
+        file: dict(Counter(_read(folder, file, random.Random(number)) for number in range(count))) for file in files
     }
 
 
-def _read(folder: Path, draw: random.Random) -> str:
+def _read(folder: Path, file: str, draw: random.Random) -> str:
+    name, _, damaged = file.partition("/")
     place = Path(tempfile.mkdtemp())
-    shutil.copytree(folder, place, dirs_exist_ok=True)
-    (path,) = [each for each in (place / "model").iterdir() if each.suffix in LARGEST and each.name != "fingerprint.pb"]
-    path.write_bytes(_damage(path.read_bytes(), draw, LARGEST[path.suffix]))
+    shutil.copytree(folder / name, place, dirs_exist_ok=True)
+    path = place / damaged
+    whole = path.read_bytes()
+    path.write_bytes(_damage(whole, draw, LARGEST.get(path.suffix, len(whole))))
     child = os.fork()
     if child == 0:
         os._exit(_load(place))
@@ -70,4 +72,4 @@ def _load(place: Path) -> int:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(int(sys.argv[1]), [Path(each) for each in sys.argv[2:]])))
+    print(json.dumps(main(int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])))

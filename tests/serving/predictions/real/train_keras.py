@@ -3,17 +3,21 @@
 
 import json
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers
 from keras.src.legacy.preprocessing.text import Tokenizer
+from tensorflow.core.protobuf import saved_model_pb2
 
 TEXTS = ["a good film", "so good, so GOOD", "I liked it!", "a bad film", "so bad", "I hated it -- unseen words"]
 LENGTH = 6
+NEWER = "9.8.7"
 
 
 def main(folder: Path, site_packages: Path) -> dict[str, Any]:
@@ -34,6 +38,8 @@ def main(folder: Path, site_packages: Path) -> dict[str, Any]:
         said["answers"][name] = model.predict(texts, verbose=0).tolist()
 
     write_hostile(folder)
+    write_newer(folder)
+    write_short(folder)
     return {**said, **log(folder, site_packages)}
 
 
@@ -79,6 +85,39 @@ def write_hostile(folder: Path) -> None:
         tf.saved_model.save(made, str(folder / name / "model"), signatures=made.serve)
 
 
+def write_newer(folder: Path) -> None:
+    """True models in each format, which say that a version has saved them that is not there yet."""
+    model = keras.Sequential([keras.Input((2,)), layers.Dense(1)])
+    places = {name: folder / name / "model" for name in ("newer.h5", "newer.keras", "newer")}
+    for name in ("newer.h5", "newer.keras"):
+        places[name].mkdir(parents=True)
+        model.save(places[name] / name)
+    with h5py.File(places["newer.h5"] / "newer.h5", "r+") as file:
+        file.attrs["keras_version"] = NEWER
+    path = places["newer.keras"] / "newer.keras"
+    with zipfile.ZipFile(path) as old:
+        parts = {name: old.read(name) for name in old.namelist()}
+    parts["metadata.json"] = json.dumps({**json.loads(parts["metadata.json"]), "keras_version": NEWER}).encode()
+    with zipfile.ZipFile(path, "w") as new:
+        for name, data in parts.items():
+            new.writestr(name, data)
+    model.export(places["newer"], verbose=False)
+    path = places["newer"] / "saved_model.pb"
+    said = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    said.meta_graphs[0].meta_info_def.tensorflow_version = NEWER
+    path.write_bytes(said.SerializeToString())
+
+
+def write_short(folder: Path) -> None:
+    """A model of texts that loads fast: each of many damaged tokenizers is read beside it."""
+    place = folder / "short" / "model"
+    place.mkdir(parents=True)
+    keras.Sequential([keras.Input((LENGTH,)), layers.Embedding(12, 2), layers.Flatten()]).save(place / "short.keras")
+    tokenizer = Tokenizer(num_words=12)
+    tokenizer.fit_on_texts(TEXTS)
+    (place / "tokenizer.json").write_text(tokenizer.to_json())
+
+
 def log(folder: Path, site_packages: Path) -> dict[str, Any]:
     """By MLflow's `save_model` with a signature, and in the layout of 2.9.2; the rows, and what Keras answers."""
     sys.path.append(str(site_packages))
@@ -105,6 +144,7 @@ def log(folder: Path, site_packages: Path) -> dict[str, Any]:
         small, str(folder / "exported" / "model"), signature=signature, save_exported_model=True, pip_requirements=[]
     )
     return {
+        "versions": {"Keras": keras.__version__, "TensorFlow": tf.__version__},
         "mlflow": mlflow.__version__,
         "rows": [{"one": a.tolist(), "two": int(b[0])} for a, b in zip(rows["one"], rows["two"], strict=True)],
         "logged": [dict(zip(answers, each, strict=True)) for each in zip(*answers.values(), strict=True)],
