@@ -14,6 +14,10 @@ _INSTALL_NEWER: Final = (
     "version that is installed"
 )
 
+SAVE_BEST: Final = (
+    "If the model is a search over parameters, save and convert what it found, which answers alike: best_estimator_"
+)
+
 
 class LoadedRows(Protocol):
     """A model in memory; one row at a time or many, a second call answers the same."""

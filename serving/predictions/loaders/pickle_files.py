@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serving.predictions.loaders.loading import LoadedRows, NotLoaded, OtherLibrary
+from serving.predictions.loaders.loading import SAVE_BEST, LoadedRows, NotLoaded, OtherLibrary
 from switchyard.core.predictions.pickles import (
     FUNCTIONS,
     KINDS,
@@ -22,6 +22,7 @@ from switchyard.core.predictions.pickles import (
     say_pickle,
     to_printable,
 )
+from switchyard.core.predictions.score_functions import SCORE_FUNCTIONS
 from switchyard.core.registry.flavors import find_keras_file, find_pickle
 
 if TYPE_CHECKING:
@@ -111,7 +112,10 @@ class Unpickler(pickle.Unpickler):
 def find(kind: Kind, module: str, name: str, find_class: Callable[[str, str], Any]) -> Any:
     """What a pickle names. Raises: NotLoaded: it is nothing that such a model is made of."""
     said = to_printable(f"{module[:80]}.{name[:80]}").replace("\n", "\\n")
-    refused = NotLoaded(f"it names {said}. No {kind.title} has a use for that. It was not called, and nothing was made")
+    hint = f". {SAVE_BEST}" if module.startswith("scipy.stats") else ""  # distributions that a search draws from
+    refused = NotLoaded(
+        f"it names {said}. No {kind.title} has a use for that. It was not called, and nothing was made{hint}"
+    )
     if not may_name(kind, module, name):
         raise refused
     found = find_class(module, name)
@@ -126,6 +130,8 @@ def find(kind: Kind, module: str, name: str, find_class: Callable[[str, str], An
             return found
         raise refused
     own = getattr(found, "__module__", ""), getattr(found, "__qualname__", "")
+    if f"{module}.{name}" in SCORE_FUNCTIONS and own == (module, name) and may_name(kind, *own):
+        return found
     if isinstance(found, type) and may_have(kind, *own):
         return found
     raise refused

@@ -14,7 +14,7 @@ import sklearn
 import skops.io
 from sklearn.exceptions import InconsistentVersionWarning
 
-from serving.predictions.loaders.loading import NotLoaded, OtherLibrary, shorten
+from serving.predictions.loaders.loading import SAVE_BEST, NotLoaded, OtherLibrary, shorten
 from serving.predictions.loaders.sklearn_columns import Seen, list_names, look, takes_a_list
 from serving.predictions.loaders.trusted import TRUSTED
 from switchyard.core.predictions.mlmodel import find_column_problems
@@ -119,12 +119,20 @@ def find_other_version(warned: Iterable[warnings.WarningMessage]) -> str:
     return ""
 
 
+def _say_search(unknown: Iterable[str]) -> str:
+    """What to do where the types are those that a search over parameters was told."""
+    told = ("scipy.stats.", "sklearn.metrics.", "sklearn.model_selection.")
+    return f". {SAVE_BEST}" if any(name.startswith(told) for name in unknown) else ""
+
+
 def _read(file: Path) -> Any:
     unknown = sorted(set(skops.io.get_untrusted_types(file=file)) - set(TRUSTED))
     if unknown:
         more = f" and {len(unknown) - 5:,} more" if len(unknown) > 5 else ""
         said = ", ".join(name[:100] for name in unknown[:5])
-        raise NotLoaded(f"{file.name}: it holds types that are not on the list of trusted ones: {said}{more}")
+        raise NotLoaded(
+            f"{file.name}: it holds types that are not on the list of trusted ones: {said}{more}{_say_search(unknown)}"
+        )
     return skops.io.load(file, trusted=list(TRUSTED))
 
 

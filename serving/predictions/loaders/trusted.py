@@ -5,10 +5,13 @@ skops 0.16 trusts by itself: Python's and NumPy's plain values, the universal fu
 bit generators, and scikit-learn's public estimators with their losses and links
 (https://skops.readthedocs.io/en/stable/persistence.html). What it leaves to us are types of scikit-learn that fitted
 models hold and that are no public estimators. None of the types here imports, reads, writes or starts anything when it
-is made or asked. Found by fitting each estimator of scikit-learn 1.9.1 and asking skops.
+is made or asked. Found by fitting each estimator of scikit-learn 1.9.1 and asking skops. The last ones are
+functions by which a model was judged (`core.predictions.score_functions`).
 """
 
 from typing import Final
+
+from switchyard.core.predictions.score_functions import SCORE_FUNCTIONS
 
 _INDICES: Final = (
     # Compiled code follows the indices in these without a bounds check, so a file that was made for it can end the
@@ -41,11 +44,19 @@ _HOLDERS: Final = (
     "sklearn._loss.loss.HalfTweedieLossIdentity",
     "numpy.dtype",  # the name of a type of numbers, in an imputer
 )
-_SCORES: Final = (
-    # Functions of arrays that a feature selection was fitted with; a prediction never calls them.
-    "sklearn.feature_selection._univariate_selection.chi2",
-    "sklearn.feature_selection._univariate_selection.f_classif",
-    "sklearn.feature_selection._univariate_selection.f_regression",
+_SEARCHES: Final = (
+    # What a search over parameters was told, in Python: how to split rows, and how to judge. A prediction is its best
+    # estimator's, and asks none of these.
+    "sklearn.metrics._scorer._PassthroughScorer",
+    "sklearn.metrics._scorer._Scorer",
+    *(
+        f"sklearn.model_selection._split.{name}"
+        for name in (
+            *("GroupKFold", "GroupShuffleSplit", "KFold", "LeaveOneGroupOut", "LeaveOneOut", "LeavePGroupsOut"),
+            *("LeavePOut", "PredefinedSplit", "RepeatedKFold", "RepeatedStratifiedKFold", "ShuffleSplit"),
+            *("StratifiedGroupKFold", "StratifiedKFold", "StratifiedShuffleSplit", "TimeSeriesSplit"),
+        )
+    ),
 )
 
-TRUSTED: Final = (*_INDICES, *_HOLDERS, *_SCORES)
+TRUSTED: Final = (*_INDICES, *_HOLDERS, *_SEARCHES, *sorted(SCORE_FUNCTIONS))

@@ -31,6 +31,8 @@ def pickles(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("train_xgboost.py/early.pkl", "new.ubj", "xgboost.sklearn.XGBRegressor"),
         ("train_sklearn.py/mixed.pkl", "new.skops", "sklearn.pipeline.Pipeline"),
         ("train_sklearn.py/forest.joblib", "new.skops", "sklearn.ensemble._forest.RandomForestClassifier"),
+        ("train_sklearn.py/search.pkl", "new.skops", "sklearn.model_selection._search.GridSearchCV"),
+        ("train_sklearn.py/within.pkl", "new.skops", "sklearn.pipeline.Pipeline"),
     ],
 )
 def test_old_and_new_answer_alike(
@@ -58,6 +60,11 @@ def test_old_and_new_answer_alike(
         ("train_sklearn.py/old.pkl", "new.skops", "scikit-learn 1.2.0 saved it, and here is "),
         ("train_xgboost.py/cut.pkl", "new.ubj", "pickle data was truncated"),
         ("train_sklearn.py/list.pkl", "new.skops", "it holds a builtins.list, which is no scikit-learn model"),
+        (
+            "train_sklearn.py/drawn.pkl",
+            "new.skops",
+            "save and convert what it found, which answers alike: best_estimator_",
+        ),
         ("train_sklearn.py/mixed.pkl", "new.ubj", "it names sklearn.pipeline.Pipeline. No XGBoost model has a use"),
     ],
 )

@@ -4,16 +4,17 @@ them."""
 import hashlib
 import os
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from serving.predictions.loaders.loading import NotLoaded, load
-from serving.predictions.loaders.pickle_files import Unpickler
+from serving.predictions.loaders.pickle_files import Unpickler, find
 from switchyard.clients.settings import read_settings
 from switchyard.core.errors import BadSetup
-from switchyard.core.predictions.pickles import KINDS
+from switchyard.core.predictions.pickles import KINDS, Kind
 from tests.predicting import promote, register_folder
 from tests.serving.predictions.planting import PLANTED, add_planted
 from tests.serving.predictions.world import World, open_client
@@ -67,6 +68,38 @@ def test_a_name_that_no_model_needs_is_refused_before_it_is_called(tmp_path: Pat
     with pytest.raises(NotLoaded, match=rf"it names {os.system.__module__}\.system"):
         Unpickler(kind, folder / "model" / "xgb_model.pkl").load()
     assert not (folder / "written").exists()
+
+
+def make_function(module: str, name: str) -> Callable[[], None]:
+    def function() -> None:
+        pass
+
+    function.__module__, function.__qualname__ = module, name
+    return function
+
+
+CLASSES = "sklearn.metrics._classification"
+
+
+@pytest.mark.parametrize(
+    ("kind", "module", "name", "found", "is_taken"),
+    [
+        (KINDS[1], CLASSES, "accuracy_score", make_function(CLASSES, "accuracy_score"), True),
+        (KINDS[1], CLASSES, "accuracy_score", os.system, False),
+        (KINDS[1], "sklearn.metrics", "accuracy_score", make_function(CLASSES, "accuracy_score"), False),
+        (KINDS[1], CLASSES, "classification_report", make_function(CLASSES, "classification_report"), False),
+        (KINDS[0], CLASSES, "accuracy_score", make_function(CLASSES, "accuracy_score"), False),
+    ],
+)
+def test_a_pickle_may_name_a_score_and_no_other_function(
+    kind: Kind, module: str, name: str, found: Callable[[], None], is_taken: bool
+) -> None:
+    """By which a search has judged; of scikit-learn alone, where it is defined, and only that very function."""
+    if is_taken:
+        assert find(kind, module, name, lambda *_: found) is found
+        return
+    with pytest.raises(NotLoaded, match="It was not called"):
+        find(kind, module, name, lambda *_: found)
 
 
 def test_a_refused_name_steers_no_terminal(tmp_path: Path) -> None:

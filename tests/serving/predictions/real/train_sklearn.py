@@ -11,11 +11,14 @@ import numpy as np
 import pandas as pd
 import sklearn.base
 import skops.io
+from scipy.stats import uniform  # type: ignore[import-untyped]  # its stubs are a package of their own
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.feature_selection import SelectKBest, f_classif
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import GridSearchCV, KFold, RandomizedSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
@@ -54,6 +57,7 @@ def main(folder: Path, seed: int) -> dict[str, Any]:
         skops.io.dump(model, _make(folder, name) / "model.skops")
         said["answers"][name] = model.predict(asked).tolist()
         said["rows"][name] = _to_rows(asked)
+    write_searches(folder, x, sums)
     own = make_pipeline(FunctionTransformer(np.loadtxt), LogisticRegression())
     skops.io.dump(own, _make(folder, "untrusted") / "model.skops")
     here, sklearn.base.__version__ = sklearn.base.__version__, "1.2.0"  # what it writes into its state
@@ -63,6 +67,21 @@ def main(folder: Path, seed: int) -> dict[str, Any]:
     (folder / "mixed.pkl").write_bytes(pickle.dumps(models["mixed"][0]))
     joblib.dump(models["forest"][0], folder / "forest.joblib", compress=3)
     return said
+
+
+def write_searches(folder: Path, x: Any, sums: Any) -> None:
+    """Pickles `<name>.pkl` of searches over parameters, judged and split in every way, and one that draws them."""
+    chosen = make_pipeline(StandardScaler(), SelectKBest(f_classif, k=2), LogisticRegression())
+    search = GridSearchCV(chosen, {"logisticregression__C": [0.1, 1]}, scoring=["accuracy", "f1"], refit="f1")
+    models = {
+        "search": search.fit(x, sums > 0),
+        "within": make_pipeline(
+            StandardScaler(), GridSearchCV(LogisticRegression(), {"C": [0.1, 1]}, scoring="roc_auc", cv=KFold(3))
+        ).fit(x, sums > 0),
+        "drawn": RandomizedSearchCV(Ridge(), {"alpha": uniform(0.1, 1)}, n_iter=2, scoring="r2").fit(x, sums),
+    }
+    for name, model in models.items():
+        (folder / f"{name}.pkl").write_bytes(pickle.dumps(model))
 
 
 def _make(folder: Path, name: str) -> Path:
