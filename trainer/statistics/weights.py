@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.output.epoch_record import EpochRecord
-from trainer.statistics.bins import BIN_EDGES, count_bins
+from trainer.statistics.bins import BIN_EDGES, count_read_bins
 from trainer.statistics.patterns import TOWER_PATTERNS, match_towers
 
 CHUNK_VALUES = 1 << 18  # 1 MB of float32: stays in the processor's cache, and costs no memory to speak of
@@ -50,7 +50,7 @@ def merge_moments(parts: Sequence[Moments]) -> Moments:
 
 
 class WeightReader:
-    """Reads what `variables` (Keras variables of any shape) hold now; its graphs are traced at their first use."""
+    """Reads what `variables` (Keras variables of any shape) hold now; its graph is traced at its first use."""
 
     def __init__(self, variables: Sequence[Any]) -> None:
         self._variables = [variable.value for variable in variables]
@@ -58,9 +58,6 @@ class WeightReader:
         self._stride = max(1, -(-values // SAMPLE_VALUES))
         # A graph of its own for each reader: one for all would be traced anew for every shape, with warnings.
         self._read_chunks = tf.function(lambda: [_read_chunks(variable) for variable in self._variables])
-        self._count_bins = tf.function(
-            lambda: tf.add_n([count_bins(_read_rows(variable, self._stride)) for variable in self._variables])
-        )
 
     def read_moments(self) -> Moments:
         """The exact moments of all values."""
@@ -70,7 +67,8 @@ class WeightReader:
     def read_histogram(self) -> tuple[list[int], bool]:
         """Counts [25] over `bins.BIN_EDGES`, and whether they are of a sample: of more than SAMPLE_VALUES
         values every s-th row is looked at, the same rows in each epoch."""
-        return self._count_bins().numpy().tolist(), self._stride > 1
+        counts = sum(count_read_bins(_read_rows(variable, self._stride).numpy()) for variable in self._variables)
+        return np.asarray(counts).tolist(), self._stride > 1
 
 
 def _read_chunks(variable: Any) -> tf.Tensor:
