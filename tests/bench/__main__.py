@@ -24,6 +24,7 @@ BENCHMARKS = (
     "promotions",
     "reconcile",
     "vertex",
+    "step",
     "statistics",
     "evaluation",
     "backfill",
