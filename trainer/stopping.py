@@ -1,6 +1,7 @@
 """When a training ends before its last epoch: it was asked to, has stalled, or has lost its numbers.
 
-SIGTERM is a wish: the handler only remembers it, and the training ends itself at the next batch boundary.
+SIGTERM is a wish: the handler only remembers it, and the training ends itself at the next batch boundary,
+or where many steps are one call at the call's end (20 steps at most; large ones are a call each).
 Google Cloud and our own launcher send SIGTERM and wait (30 s) before they kill.
 """
 
