@@ -114,7 +114,7 @@ $(STATE)/implicit/.installed: pyproject.toml constraints.txt
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[baselines]'
 	@touch $@
 
-implicit: $(STATE)/implicit/.installed ## an environment with implicit: BASELINES_PYTHON="$$PWD/.switchyard/implicit/bin/python" adds iALS to evaluation reports
+implicit: $(STATE)/implicit/.installed ## an environment with implicit, which fits iALS for evaluation reports (docs/evaluation.md)
 
 test-implicit: setup $(STATE)/implicit/.installed ## iALS in the evaluation report, fitted by implicit
 	$(BIN)/python -m pytest -m needs_implicit

@@ -31,6 +31,16 @@ def test_nothing_said_is_nothing_changed() -> None:
     assert (run.model_uri, run.checkpoints_uri) == (f"{BASE}/model", "")
 
 
+def test_what_the_report_needs_is_taken_from_the_environment_and_a_flag_wins() -> None:
+    """BASELINES_PYTHON and, set by our launcher, TRAINED_IN; neither is asked for."""
+    said = {"BASELINES_PYTHON": "/opt/implicit/bin/python", "TRAINED_IN": "r/trainer@sha256:1"}
+    run = read_run(said)
+    assert (run.baselines_python, run.image) == tuple(said.values())
+    run = read_run(said, "--baselines-python=/usr/bin/python3", "--image=r/other@sha256:2")
+    assert (run.baselines_python, run.image) == ("/usr/bin/python3", "r/other@sha256:2")
+    assert (read_run({}).baselines_python, read_run({}).image) == ("", "")
+
+
 def test_vertex_names_the_folders_and_a_flag_wins() -> None:
     """AIP_MODEL_DIR and AIP_CHECKPOINT_DIR are taken, also outside the run's folder, unless a flag names another."""
     variables = {"AIP_MODEL_DIR": "gs://other/model/", "AIP_CHECKPOINT_DIR": f"{BASE}/checkpoints/"}

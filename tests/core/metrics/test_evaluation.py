@@ -1,6 +1,7 @@
 """The evaluation report's file: what is written is read, and damage is refused."""
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ from switchyard.core.errors import BadRecord
 from switchyard.core.metrics.evaluation import MAX_REPORT_BYTES, ReportRun, read_report, to_report_json
 from switchyard.core.metrics.model_card import CardFacts, to_card
 from tests.core.metrics.evaluation_reports import make_report
+from tests.root import ROOT
 
 
 def test_what_is_written_is_read() -> None:
@@ -22,6 +24,15 @@ def test_a_later_writers_keys_are_left_out() -> None:
     plain = json.loads(to_report_json(make_report()))
     plain["more"] = plain["contenders"][0]["more"] = {"a": 1}
     assert read_report(json.dumps(plain).encode(), "here") == make_report()
+
+
+def test_the_example_of_the_docs_is_read() -> None:
+    """docs/evaluation.md shows a report that this reader takes, with every key that ours has."""
+    page = (ROOT / "docs" / "evaluation.md").read_text()
+    (example,) = re.findall(r"```json evaluation\n(.*?)```", page, flags=re.DOTALL)
+    found = read_report(example.encode(), "docs/evaluation.md")
+    assert json.loads(to_report_json(found)) == json.loads(example)
+    assert {one.verdict for one in found.contenders[1].leads["all"].values()} == {"baseline"}
 
 
 def put(*path: str | int, value: Any) -> Callable[[Any], None]:
