@@ -19,6 +19,7 @@ from switchyard.core.runs.claims import may_claim_again
 from switchyard.core.runs.flags import to_flags
 from switchyard.core.runs.jobs import JobOrder, JobState, Reason
 from switchyard.core.runs.rows import ClaimedJob, Job, NewRun, QuickTest, RunStatus
+from switchyard.core.runs.spec import UNSAID
 from switchyard.core.runs.walk import is_doubtful
 from tasks.announce import announce_end
 from tasks.look import look_at_data
@@ -202,7 +203,7 @@ def to_order(job: Job, artifacts_uri: str, wanted: TrainParameters, *, experimen
             f"--attempt={job.attempt}",
             f"--name={wanted.name}",
             f"--experiment={experiment}",
-            *to_flags(wanted.to_spec()),
+            *to_flags(wanted.to_spec(), UNSAID),
         ],
         labels={},  # the task adds them: they name the database
         timeout_s=wanted.timeout_s,

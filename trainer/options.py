@@ -12,7 +12,7 @@ from switchyard.clients.objects.open import open_objects
 from switchyard.core.data.files import to_absolute
 from switchyard.core.errors import BadRequest
 from switchyard.core.runs.flags import FlagParser, add_flags, read_flags
-from switchyard.core.runs.spec import TrainSpec
+from switchyard.core.runs.spec import UNSAID, TrainSpec
 from trainer.environment import Environment
 
 
@@ -65,8 +65,9 @@ def read_arguments(arguments: Sequence[str], environment: Environment) -> tuple[
     # Abbreviations off: a flag cut short would otherwise be another one as soon as a new flag is added.
     parser = FlagParser(prog="python -m trainer", description=__doc__)
     add_flags(parser, RunSpec, title="the run")
-    add_flags(parser, TrainSpec, title="the training")
-    values = vars(parser.parse_args(list(arguments)))
+    add_flags(parser, TrainSpec, title="the training", unsaid=UNSAID)
+    # An older flow says nothing of what had another default in its time, and stored that default in the run's row.
+    values = {**UNSAID, **vars(parser.parse_args(list(arguments)))}
     if "data_uri" in values:
         values["data_uri"] = to_absolute(values["data_uri"], str(Path.cwd()))
     run, spec = read_flags(values, RunSpec), read_flags(values, TrainSpec)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from switchyard.core.errors import BadRequest, SwitchyardError
-from switchyard.core.runs.spec import TrainSpec
+from switchyard.core.runs.spec import UNSAID, TrainSpec
 from trainer.console import say
 from trainer.environment import Environment, read_environment
 from trainer.options import RunSpec, read_arguments
@@ -84,7 +84,7 @@ def _leave(
 ) -> int:
     """This job has completed, and Vertex AI started it once more (the machine went away before its exit was seen)."""
     asked = msgspec.structs.asdict(spec)
-    then = msgspec.structs.asdict(TrainSpec()) | dict(params)  # an older version knew fewer settings
+    then = msgspec.structs.asdict(TrainSpec()) | {**UNSAID, **params}  # an older version knew fewer settings
     other = [f"{name} {then[name]!r}, not {item!r}" for name, item in asked.items() if then[name] != item]
     if other:
         raise BadRequest(

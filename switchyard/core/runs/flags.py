@@ -10,13 +10,15 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 
 from switchyard.core.errors import BadRequest
 
 T = TypeVar("T", bound=msgspec.Struct)
+
+_NOTHING: Final[Mapping[str, object]] = {}
 
 
 class FlagParser(argparse.ArgumentParser):
@@ -69,13 +71,19 @@ def to_flag(name: str) -> str:
 
 
 def add_flags(
-    parser: argparse.ArgumentParser, struct: type[msgspec.Struct], *, title: str = "", grouped: bool = False
+    parser: argparse.ArgumentParser,
+    struct: type[msgspec.Struct],
+    *,
+    title: str = "",
+    grouped: bool = False,
+    unsaid: Mapping[str, object] = _NOTHING,
 ) -> None:
     """Adds one flag a field of `struct`, all optional here: `read_flags` says what is missing or out of range.
 
-    They stand in `--help` under `title`, or `grouped`: under the titles of `to_groups`, and in that order.
+    They stand in `--help` under `title`, or `grouped`: under the titles of `to_groups`, and in that order. There
+    `unsaid` has the defaults that are not the struct's own.
     """
-    fields = list(_walk(struct))
+    fields = list(_walk(struct, unsaid))
     if not grouped:
         _add_fields(parser.add_argument_group(title) if title else parser, fields)
         return
@@ -152,19 +160,22 @@ def read_flags(values: Mapping[str, Any], struct: type[T]) -> T:
         raise BadRequest(f"{message}; see --help") from err
 
 
-def to_flags(value: msgspec.Struct) -> list[str]:
+def to_flags(value: msgspec.Struct, unsaid: Mapping[str, object] = _NOTHING) -> list[str]:
     """The flags that `read_flags` turns back into `value`: ``--name=value`` a field, booleans as ``--[no-]name``.
 
-    Only of the fields that differ from their defaults: a program of an older release, which has the same defaults but
-    not all fields, then takes all that it needs to know (docs/decisions/0014-a-trainer-is-told-what-differs.md).
+    Only of the fields that differ from their defaults, or from what `unsaid` says that the reader takes where no flag
+    names them: a program of an older release, which has not all fields, then takes all that it needs to know
+    (docs/decisions/0014-a-trainer-is-told-what-differs.md).
     """
-    return list(_to_flags(value, ""))
+    return list(_to_flags(value, "", unsaid=unsaid))
 
 
-def _to_flags(value: msgspec.Struct, within: str, *, all_: bool = False) -> Iterator[str]:
+def _to_flags(
+    value: msgspec.Struct, within: str, *, all_: bool = False, unsaid: Mapping[str, object] = _NOTHING
+) -> Iterator[str]:
     for field in msgspec.structs.fields(value):
         item = getattr(value, field.name)
-        if item == _to_default(field) and not all_:
+        if item == unsaid.get(field.name, _to_default(field)) and not all_:
             continue
         flag = to_flag(within + field.name)
         if isinstance(item, msgspec.Struct):
@@ -193,7 +204,7 @@ class _Field(msgspec.Struct):
     help: str
 
 
-def _walk(struct: type[msgspec.Struct]) -> Iterator[_Field]:
+def _walk(struct: type[msgspec.Struct], unsaid: Mapping[str, object] = _NOTHING) -> Iterator[_Field]:
     """The fields of `struct`, and those of the Structs among them in their place."""
     hints = get_type_hints(struct, include_extras=True)
     for field in msgspec.structs.fields(struct):
@@ -203,7 +214,8 @@ def _walk(struct: type[msgspec.Struct]) -> Iterator[_Field]:
                 yield _Field(f"{field.name}.{inner.name}", inner.plain, inner.help)
             continue
         is_open = bool in get_args(plain)  # none of a bool is no value: its description says what it means
-        default = "" if field.required or is_open else f" (default: {_shown(field.default)})"
+        said = unsaid.get(field.name, field.default)
+        default = "" if field.required or is_open else f" (default: {_shown(said)})"
         yield _Field(field.name, plain, description + default)
 
 

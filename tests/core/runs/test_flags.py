@@ -30,6 +30,20 @@ def test_only_what_differs_from_the_defaults_becomes_a_flag() -> None:
     assert to_flags(TrainSpec(epochs=11, statistics=False)) == ["--epochs=11", "--no-statistics"]
 
 
+def test_what_the_reader_takes_for_unsaid_is_what_is_left_unsaid() -> None:
+    """A default that has changed since is written out, and so is the old one where the reader takes the new one."""
+    unsaid = {"epochs": 30, "statistics": False}
+    assert to_flags(TrainSpec(), unsaid) == [f"--epochs={TrainSpec().epochs}", "--statistics"]
+    assert to_flags(TrainSpec(epochs=30, statistics=False), unsaid) == []
+
+
+def test_help_shows_the_default_of_who_reads_the_flag() -> None:
+    """Where that is not the struct's own."""
+    parser = argparse.ArgumentParser()
+    add_flags(parser, TrainSpec, unsaid={"epochs": 4321})
+    assert "(default: 4321)" in parser.format_help()
+
+
 class Inner(msgspec.Struct, frozen=True, kw_only=True):
     """A Struct within another."""
 
