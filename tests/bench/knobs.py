@@ -54,6 +54,12 @@ def main() -> None:
     parser.add_argument("variants", nargs="+", help="Knobs that differ from the defaults, as JSON")
     parser.add_argument("--data-uri", default="", help="as the trainer's; empty: made-up interactions")
     parser.add_argument("--window", choices=("validation", "test"), default="validation")
+    parser.add_argument(
+        "--choose",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="choose the numbers of the score at the end; it takes longer than an epoch",
+    )
     parser.add_argument("--every", type=int, default=3, help="epochs between two looks")
     asked = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -70,7 +76,7 @@ def main() -> None:
         began_at = time.monotonic()
         for epoch, vectors in train(knobs, dataset):
             if epoch % asked.every == 0 or epoch == knobs.epochs:
-                line = measure(vectors, dataset, knobs, asked.window, choose=epoch == knobs.epochs)
+                line = measure(vectors, dataset, knobs, asked.window, choose=asked.choose and epoch == knobs.epochs)
                 print(f"{text} epoch {epoch} ({time.monotonic() - began_at:.0f} s): {line}", flush=True)
 
 
