@@ -173,6 +173,9 @@ def test_saved_model_and_predictions_answer_alike(
     ids = dataset.product_ids.to_pylist()
     assert stranger.product_ids == tuple(ids[place] for place in np.argsort(-share, kind="stable")[:3])
     assert model.popularity == popular_by
+    bought = set(dataset.product_ids.take(pa.array(dataset.train.products[dataset.train.buyers == 0])).to_pylist())
+    unseen = model.recommend(buyers[0], k, without_bought=True)
+    assert set(unseen.product_ids) == {*ids} - bought  # so each score/ has the purchases, whatever its terms are
 
 
 def test_what_a_reader_of_embeddings_alone_gets_is_the_cosine(tmp_path: Path) -> None:

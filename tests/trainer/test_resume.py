@@ -1,5 +1,6 @@
 """Restarts of one job: what is kept of a training that was interrupted, and that it ends in the same numbers."""
 
+import json
 import math
 import shutil
 import signal
@@ -11,7 +12,7 @@ import pytest
 
 from switchyard.core.errors import BadRecord
 from switchyard.core.metrics.writing import to_json
-from switchyard.core.runs.spec import TrainSpec
+from switchyard.core.runs.spec import LATER_FIELDS, UNSAID, TrainSpec
 from tests.trainer.factories import LONGER_EPOCHS, LONGER_FLAGS, TINY_FLAGS, make_interactions, make_spec, to_numbers
 from tests.trainer.forked_trainers import Trainers
 from tests.trainer.test_process import WAIT_S, read_ended, read_lines, read_metrics, run, started, wait_for_epoch
@@ -63,6 +64,19 @@ def test_a_completed_job_that_is_started_again_does_nothing(tmp_path: Path, trai
     assert other.returncode == 1
     assert "epochs 2, not 3" in other.stdout
     assert (tmp_path / "training_metrics.json").read_bytes() == before
+
+
+def test_a_job_that_an_older_trainer_completed_is_completed(tmp_path: Path, trainers: Trainers) -> None:
+    """It stored no settings that came later, and what it did without them is no other training."""
+    assert trainers.run(tmp_path, *TINY_FLAGS).returncode == 0
+    path = tmp_path / "training_metrics.json"
+    stored = json.loads(path.read_bytes())
+    assert [stored["params"].pop(name) for name in LATER_FIELDS] == list(LATER_FIELDS.values())
+    path.write_text(json.dumps(stored))
+    again = trainers.run(tmp_path, *TINY_FLAGS)
+    assert (again.returncode, "completed already" in again.stdout) == (0, True)
+    other = trainers.run(tmp_path, *TINY_FLAGS, "--own-history")
+    assert (other.returncode, "own_history False, not True" in other.stdout) == (1, True)
 
 
 def make_store(path: Path, *, fingerprint: str = "f", **changes: Any) -> CheckpointStore:
@@ -149,11 +163,11 @@ def test_checkpoints_of_others_are_not_used(tmp_path: Path, capsys: pytest.Captu
 
 def test_a_checkpoint_of_the_trainer_before_the_score_had_terms_is_used() -> None:
     """The digest of a configuration that asks for none of them is what that trainer made; one that asks is another."""
-    spec = TrainSpec(top_k=5)
+    spec = TrainSpec(**{**UNSAID, "top_k": 5})
     dataset = split_by_time(make_interactions(), spec)
     before = "783e6623ae9b267d9fbd65221cc2c0fe9339b83c092966fc9961909588e5c575"
     assert to_fingerprint(spec, dataset) == before
-    assert to_fingerprint(TrainSpec(top_k=5, own_history=True), dataset) != before
+    assert to_fingerprint(TrainSpec(**{**UNSAID, "top_k": 5, "own_history": True}), dataset) != before
 
 
 def test_the_next_attempt_goes_on_from_the_last_one_that_got_somewhere(

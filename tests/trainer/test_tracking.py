@@ -23,7 +23,7 @@ from switchyard.core.metrics.record import HISTOGRAM_BINS, MetricsRecord, RunIde
 from switchyard.core.mlflow.logged import choose_shared
 from switchyard.core.mlflow.mapping import from_points
 from switchyard.core.mlflow.raw_run import RawRun
-from switchyard.core.runs.spec import TrainSpec
+from switchyard.core.runs.spec import UNSAID, TrainSpec
 from tests.clients.mlflow.stores import make_sqlite
 from tests.emulators.faults import Fault
 from tests.emulators.mlflow_rest import MlflowEmulator
@@ -384,9 +384,10 @@ def test_a_server_that_takes_no_files_holds_nothing_up_for_long(
 
 def test_a_training_of_before_models_could_be_put_goes_on_in_its_run() -> None:
     """What names it on the server is what the release before named it; one that asks for what is new is another."""
-    spec = TrainSpec(tracker="both")
+    old = {**UNSAID, "tracker": "both"}
+    spec = TrainSpec(**old)
     assert tracking._to_training(spec, IDENTITY, "file:///r") == "fb8fc7fa3322766a9d375cc12f2a5657"
-    for asked in (TrainSpec(tracker="both", mlflow_model=True), TrainSpec(tracker="both", own_history=True)):
+    for asked in (TrainSpec(**old, mlflow_model=True), TrainSpec(**{**old, "own_history": True})):
         assert tracking._to_training(asked, IDENTITY, "file:///r") != "fb8fc7fa3322766a9d375cc12f2a5657"
 
 

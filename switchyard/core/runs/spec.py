@@ -24,7 +24,7 @@ LATER_FIELDS: Final[Mapping[str, object]] = {
 }
 """Fields that came when digests of configurations were stored already, and the default they came with. A new field goes
 here, or a training that was begun before it cannot go on."""
-UNSAID: Final[Mapping[str, object]] = {**LATER_FIELDS}
+UNSAID: Final[Mapping[str, Any]] = {**LATER_FIELDS}
 """What a field means where nothing says it, to a trainer of any image and in params that an older one left: what 0.1.0
 did. A field that has another default today stands here with that of 0.1.0 (docs/decisions/0014)."""
 
