@@ -14,6 +14,11 @@ from tests.releases.release import Release
 from tests.root import ROOT
 
 SCRIPT = Path(__file__).with_name("interface.py")
+CHANGED = {
+    "parameters": ["/TrainParameters/embedding_dim/default was 64; it is 128"],
+    "trainer": ["/embedding_dim/default was 64; it is 128"],
+}
+"""Defaults that 0.2.0 changes; `switchyard.core.runs.spec.UNSAID` has the old ones."""
 PARTS = ("parameters", "trainer", "trainer flags", "flows flags", "serving flags", "variables")
 
 # Of prefect.yaml and of the Dockerfiles, which no wheel holds, as they are in the commit of the last release.
@@ -56,13 +61,13 @@ def now() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_all_that_the_last_release_took_is_taken_with_the_same_defaults(
+def test_all_that_the_last_release_took_is_taken_and_no_default_changes_unnamed(
     before: dict[str, Any], now: dict[str, Any], part: str
 ) -> None:
     """Name, type, limits and default of each. A default that changes results changes in one named release:
     docs/decisions/0014-a-trainer-is-told-what-differs.md."""
     assert before[part]
-    assert list(list_losses(before[part], now[part])) == []
+    assert list(list_losses(before[part], now[part])) == CHANGED.get(part, [])
 
 
 def list_losses(before: Any, now: Any, where: str = "") -> Any:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 import pytest
@@ -13,8 +14,10 @@ from flows.train import to_order
 from switchyard.core.runs.flags import to_flags
 from switchyard.core.runs.jobs import JobState
 from switchyard.core.runs.rows import Job
-from switchyard.core.runs.spec import TrainSpec
+from switchyard.core.runs.spec import UNSAID, TrainSpec
 from tests.releases.release import Release
+from trainer.environment import Environment
+from trainer.options import read_arguments
 
 PARSER = """
 import json, sys
@@ -71,20 +74,25 @@ NEWER = frozenset(
 """Fields that came after that release, whose defaults mean what it did; it refuses others of their values."""
 
 
+LATER: dict[str, Any] = {"recent_popularity": False, "own_history": False}
+"""What that release did, where today's defaults ask for what it cannot do."""
+
+
 def spec_of(parameters: TrainParameters) -> dict[str, object]:
     """What that release is to hear of them."""
     whole: dict[str, object] = msgspec.to_builtins(parameters)
     return {name: whole[name] for name in TrainSpec.__struct_fields__ if name not in NEWER}
 
 
-def test_nothing_is_sent_of_a_default(old_trainer: OldTrainer) -> None:
-    """The defaults are the trainer's too: only which run this is has to be said, and the row has the rest."""
-    arguments = send(TrainParameters())
+def test_nothing_is_sent_of_what_that_release_did_unasked(old_trainer: OldTrainer) -> None:
+    """Its defaults are the trainer's too: only which run this is has to be said, and the row has the rest."""
+    asked = TrainParameters(**UNSAID)
+    arguments = send(asked)
     assert [flag.partition("=")[0] for flag in arguments] == [
         "--artifacts-uri", "--quick-test-id", "--key", "--attempt", "--name", "--experiment",
     ]  # fmt: skip
     heard = old_trainer.read(arguments)
-    assert heard["spec"] == spec_of(TrainParameters())
+    assert heard["spec"] == spec_of(asked)
     assert (heard["run"]["quick_test_id"], heard["run"]["key"], heard["run"]["attempt"]) == (12, "k1", 2)
 
 
@@ -132,7 +140,7 @@ def made_specs(draw: st.DrawFn) -> TrainParameters:
         chosen = {name for name in chosen if not name.startswith("synthetic_")}
     else:
         chosen = {name for name in chosen if not name.endswith("_column") and name != "time_format"}
-    return TrainParameters(**{name: changes[name] for name in chosen})  # type: ignore[arg-type]  # by name
+    return TrainParameters(**LATER, **{name: changes[name] for name in chosen})  # type: ignore[arg-type]  # by name
 
 
 @settings(max_examples=100, deadline=None)
@@ -154,5 +162,21 @@ class Later(TrainSpec, frozen=True, kw_only=True, forbid_unknown_fields=True):
 def test_an_old_image_goes_on_working_when_a_field_is_added(old_trainer: OldTrainer) -> None:
     """It is not told of a field that it does not know, as long as that says what it does anyway; else it refuses."""
     run = ["--artifacts-uri=file:///runs/12"]
-    assert "spec" in old_trainer.read([*run, *to_flags(Later(epochs=3))])
-    assert "SystemExit(2)" in str(old_trainer.read([*run, *to_flags(Later(epochs=3, sharpness=1))])["refused"])
+    asked = Later(**{**UNSAID, "epochs": 3})
+    assert "spec" in old_trainer.read([*run, *to_flags(asked, UNSAID)])
+    asked = msgspec.structs.replace(asked, sharpness=1)
+    assert "SystemExit(2)" in str(old_trainer.read([*run, *to_flags(asked, UNSAID)])["refused"])
+
+
+def test_an_old_image_refuses_what_todays_defaults_ask_of_it(old_trainer: OldTrainer) -> None:
+    """By the flags that it does not know, before any compute; it does not train something else under the same name."""
+    arguments = send(TrainParameters())
+    assert {"--recent-popularity", "--own-history", "--embedding-dim=128"} <= set(arguments)
+    assert "SystemExit(2)" in str(old_trainer.read(arguments)["refused"])
+
+
+def test_what_an_old_flow_leaves_unsaid_means_what_it_did() -> None:
+    """Today's trainer gets no flag of a default of that release, and takes that default, not today's."""
+    _, heard = read_arguments(["--artifacts-uri=file:///runs/12", "--epochs=3"], Environment())
+    assert heard == TrainSpec(**{**UNSAID, "epochs": 3})
+    assert heard != TrainSpec(epochs=3)

@@ -24,7 +24,7 @@ LATER_FIELDS: Final[Mapping[str, object]] = {
 }
 """Fields that came when digests of configurations were stored already, and the default they came with. A new field goes
 here, or a training that was begun before it cannot go on."""
-UNSAID: Final[Mapping[str, Any]] = {**LATER_FIELDS}
+UNSAID: Final[Mapping[str, Any]] = {**LATER_FIELDS, "embedding_dim": 64}
 """What a field means where nothing says it, to a trainer of any image and in params that an older one left: what 0.1.0
 did. A field that has another default today stands here with that of 0.1.0 (docs/decisions/0014)."""
 
@@ -100,7 +100,7 @@ class TrainSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     ] = 60_000
 
     # The model and its loss ------------------------------------------------------------------------------------------
-    embedding_dim: Annotated[int, Meta(ge=1, le=4096, description="width of both towers' embeddings")] = 64
+    embedding_dim: Annotated[int, Meta(ge=1, le=4096, description="width of both towers' embeddings")] = 128
     temperature: Annotated[float, Meta(gt=0, le=100, description="the softmax divides cosine similarities by this")] = (
         0.1
     )
@@ -112,10 +112,10 @@ class TrainSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     ] = 1e-6
     recent_popularity: Annotated[
         bool, Meta(description="add to the score how much better a product sells of late than in all of the train data")
-    ] = False
+    ] = True
     own_history: Annotated[
         bool, Meta(description="add to the score how often, and how long ago, the buyer bought the product before")
-    ] = False
+    ] = True
 
     # The optimisation ------------------------------------------------------------------------------------------------
     epochs: Annotated[int, Meta(ge=1, le=100_000, description="passes over the training data")] = 12
