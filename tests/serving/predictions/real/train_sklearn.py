@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import sklearn.base
 import skops.io
-from scipy.stats import uniform  # type: ignore[import-untyped]  # its stubs are a package of their own
+from scipy.stats import uniform
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
