@@ -16,7 +16,8 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run up deploy test test-flows test-slow test-kills test-races test-mlflow mlflow test-models test-reader \
-	implicit test-implicit google-run test-decommission test-decommission-slow faults check docs bench clean
+	implicit test-implicit sweep-setup test-sweep test-sweep-slow google-run test-decommission test-decommission-slow faults check \
+	docs bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -81,6 +82,20 @@ $(STATE)/reader/.installed: pyproject.toml constraints.txt
 
 test-reader: setup $(STATE)/reader/.installed ## the tables of switchyard.reader and their notebook, with pandas
 	$(BIN)/python -m pytest -m needs_reader
+
+# Optuna, and what it needs beyond .venv, beside it: what `make run` installs stays as it is.
+$(STATE)/optuna/.installed: constraints.txt
+	rm -rf $(@D)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(@D) $$(grep -E '^(optuna|colorlog|tqdm)==' constraints.txt)
+	@touch $@
+
+sweep-setup: setup $(STATE)/optuna/.installed ## Optuna beside .venv, for switchyard sweep from a checkout
+
+test-sweep: setup $(STATE)/optuna/.installed ## sweeps: the port over SQLite and Postgres, whole flows, some kills
+	PYTHONPATH=$(STATE)/optuna $(BIN)/python -m pytest -m "needs_optuna and not slow"
+
+test-sweep-slow: setup $(STATE)/optuna/.installed ## 20 random kills of a sweep of each method, and one interrupted at a terminal
+	PYTHONPATH=$(STATE)/optuna $(BIN)/python -m pytest -m "needs_optuna and slow" -rP
 
 # One package that only a decommission needs, beside .venv: no other test may come to need it.
 $(STATE)/google-run/.installed: constraints.txt

@@ -1,7 +1,8 @@
 """The only wiring: settings in, ports out. Adapters are imported where they are used, so that what is not used is not
 loaded."""
 
-from collections.abc import Container, Iterable
+from collections.abc import Callable, Container, Iterable
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
@@ -32,6 +33,7 @@ from switchyard.core.ports import (
     RowCounts,
     Runs,
     Tracking,
+    Trials,
 )
 
 if TYPE_CHECKING:
@@ -253,6 +255,18 @@ class Outside:
     def _results(self) -> "ResultsPorts":
         return _open_results(self.settings)
 
+    def trials(self, sweep: str) -> Trials:
+        """The trials of the sweep of this name. Raises: BadSetup: Optuna is not installed, or its storage is another
+        release's."""
+        return _open_trials(self.settings.sweeps_url, sweep)
+
+    def hold_sweep(self, name: str) -> AbstractContextManager[Callable[[], None]]:
+        """Within the block no other process does the sweep of this name; what is yielded raises TryLater where that is
+        no longer sure. Raises: TryLater: another process does it."""
+        from switchyard.clients.sweeps.places import Place
+
+        return Place(self.settings.sweeps_url).hold(name)
+
     @property
     def launcher(self) -> Launcher:
         """Where training jobs run."""
@@ -346,6 +360,20 @@ def _open_results(settings: Settings) -> "ResultsPorts":
     from switchyard.clients.results.open import open_results
 
     return open_results(settings.results_url, table=settings.results_table)
+
+
+@lru_cache(maxsize=8)
+def _open_trials(url: str, sweep: str) -> Trials:
+    from switchyard.clients.sweeps.places import Place
+
+    try:
+        from switchyard.clients.sweeps.optuna_trials import OptunaTrials
+    except ModuleNotFoundError as err:
+        raise BadSetup(
+            f"a sweep needs Optuna ({err}). Install it: pip install -c constraints.txt -e '.[sweep]', or in a checkout "
+            "make sweep-setup (docs/sweep.md)"
+        ) from err
+    return OptunaTrials(Place(url), sweep)
 
 
 @lru_cache(maxsize=8)

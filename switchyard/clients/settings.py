@@ -31,6 +31,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     results_url: str
     results_table: str = ""
     live_history: Literal["", "no", "yes"] = ""
+    sweep_storage_url: str = ""
     serving_url: str = "http://127.0.0.1:8000"
     serving_behind: Literal["", "iam"] = ""
     api_token: str = ""
@@ -94,6 +95,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """True where a run's history is published while it trains. Where not said: on our own table alone, for the
         application of another one takes any history that is there for the final one."""
         return self.live_history == "yes" or (not self.live_history and not self.results_table)
+
+    @property
+    def sweeps_url(self) -> str:
+        """Where sweeps keep their trials. Where not said: beside the results, if these are in a Postgres (a flow run of
+        a work pool has no disk that outlives it); else a file on this machine."""
+        if self.sweep_storage_url or self.results_url.startswith("postgresql"):
+            return self.sweep_storage_url or self.results_url
+        return f"sqlite:///{Path(self.state_dir) / 'sweeps.db'}"
 
     @property
     def mlflow_server_uri(self) -> str:
@@ -193,6 +202,7 @@ _PATTERNS = {
     "artifacts_uri": (r"file:///[^?#]+|gs://[^/?#]+(/[^?#]+)?", "be file:///<absolute path> or gs://<bucket>/<path>"),
     "results_url": (r"sqlite:///.+|postgresql\+psycopg://.+", "start with sqlite:/// or postgresql+psycopg://"),
     "live_history": ("yes|no", "be yes or no"),
+    "sweep_storage_url": (r"sqlite:///.+|postgresql\+psycopg://.+", "start with sqlite:/// or postgresql+psycopg://"),
     "model_pickle_digests": (
         r"sha256:[0-9a-f]{64}( *, *sha256:[0-9a-f]{64})*",
         "be sha256:<64 hex digits>, several between commas",

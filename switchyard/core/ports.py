@@ -78,6 +78,8 @@ from switchyard.core.runs.rows import (
     RunSummary,
     Unsettled,
 )
+from switchyard.core.sweeps.plan import SweepPlan
+from switchyard.core.sweeps.trials import Trial, TrialEnd
 from switchyard.core.verify.kept_run import KeptRun
 
 ANY: Final = -1
@@ -976,3 +978,42 @@ class Predictions(Protocol):
     def prune(self, *, predictions_before: datetime | None, feedback_before: datetime | None, limit: int) -> Pruned:
         """Removes at most `limit` rows of each table that are older; None: none. Feedback keeps the version and arm of
         a prediction that is removed. A second call goes on with others."""
+
+
+class Trials(Protocol):
+    """The trials of one sweep, as the process asks that does it. One process at a time (`Outside.hold_sweep`); a
+    process may be killed between any two calls, and the next one goes on with the same trials."""
+
+    def begin(self, plan: SweepPlan) -> str:
+        """The sweep's own id, made and stored with `plan` by the first call. A second call with an equal plan returns
+        the same.
+
+        Raises: BadRequest: the sweep began with another plan."""
+
+    def list_trials(self) -> list[Trial]:
+        """All trials, by number from 0, without a gap."""
+
+    def ask(self) -> Trial:
+        """The next trial, stored with its parameters, whole or not at all. A second call asks for another one. Where
+        the plan's method is grid or random, the parameters depend on the plan and the number alone; with tpe, on how
+        the earlier trials stand too."""
+
+    def note_run(self, number: int, quick_test_id: int) -> None:
+        """Writes which run is the trial's. A second call changes nothing.
+
+        Raises: NotFound: no such trial."""
+
+    def report(self, number: int, values: Mapping[int, float], *, prune: bool) -> int | None:
+        """Stores the values of the epochs after those that were reported, each once and in order. The epoch at which
+        it was decided to prune the trial, which is stored; None: it goes on. With `prune` each new epoch is judged, as
+        if no later one were known. A second call finds the same decision.
+
+        Raises: NotFound: no such trial."""
+
+    def tell(self, number: int, end: TrialEnd) -> None:
+        """Ends the trial. A second call, whatever it says, changes nothing.
+
+        Raises: NotFound: no such trial."""
+
+    def close(self) -> None:
+        """Ends all connections; a later call opens new ones. A second call does nothing."""

@@ -1,0 +1,81 @@
+"""What a sweep is, once it has begun: the same under its name for good. How many trials it has, and how many at once,
+may change."""
+
+import hashlib
+from typing import Any, Literal
+
+import msgspec
+
+from switchyard.core.errors import BadRequest
+from switchyard.core.history.best import Direction, find_direction, parse_directions
+from switchyard.core.runs.spec import TrainSpec, to_digested
+from switchyard.core.sweeps.space import Params, Space, draw, list_grid
+
+Method = Literal["grid", "random", "tpe"]
+
+
+class SweepPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What decides which trials a sweep has, and which is best."""
+
+    base: dict[str, Any]  # what all trials share, as `to_digested` has it
+    space: Space
+    method: Method
+    seed: int
+    metric: str
+    direction: Direction
+
+
+def to_base(spec: TrainSpec, space: Space) -> dict[str, Any]:
+    """What all trials of a search in `space` share; fields that a later release adds leave it as it is."""
+    return {name: value for name, value in to_digested(spec).items() if name not in space}
+
+
+def choose_direction(metric: str, directions: tuple[str, ...]) -> Direction:
+    """Which way `metric` is better. Raises: BadRequest: neither its name nor `directions` says it, or it is a series
+    that must not choose."""
+    if metric.startswith("test_"):
+        raise BadRequest(
+            f"metric: {metric} is of the test rows, which must not choose among trials. Take one of validation, such "
+            "as val_recall_at_10"
+        )
+    found = parse_directions(directions).get(metric) or find_direction(metric)
+    if found is None:
+        raise BadRequest(f"metric: {metric} does not say which way is better. Add: --directions {metric}=max (or =min)")
+    return found
+
+
+def count_trials(plan: SweepPlan, asked: int, default: int) -> int:
+    """How many trials the sweep shall have. `asked` 0: the whole grid, or `default`. Raises: BadRequest, as
+    `list_grid`."""
+    if plan.method != "grid":
+        return asked or default
+    size = len(list_grid(plan.space))
+    return min(asked, size) if asked else size
+
+
+def choose_params(plan: SweepPlan, number: int) -> Params | None:
+    """The parameters of trial `number`; None where they depend on how earlier trials ended."""
+    if plan.method == "tpe":
+        return None
+    return list_grid(plan.space)[number] if plan.method == "grid" else draw(plan.space, plan.seed, number)
+
+
+def to_trial_seed(plan: SweepPlan, number: int) -> int:
+    """The seed of what is drawn for trial `number` alone, [0, 2^32): a process that takes a sweep up has drawn
+    nothing before."""
+    return int.from_bytes(hashlib.sha256(f"{plan.seed}:{number}".encode()).digest()[:4])
+
+
+def check_same(stored: SweepPlan, wanted: SweepPlan, name: str) -> None:
+    """Raises: BadRequest: the sweep of this name is another one; what differs."""
+    differing = [field for field in SweepPlan.__struct_fields__ if getattr(stored, field) != getattr(wanted, field)]
+    if "base" in differing:
+        names = sorted(stored.base.keys() | wanted.base.keys())
+        nothing = object()
+        differing += [one for one in names if stored.base.get(one, nothing) != wanted.base.get(one, nothing)]
+        differing.remove("base")
+    if differing:
+        raise BadRequest(
+            f"sweep {name!r} began with other parameters: {', '.join(differing)}. Go on with those that it had, or "
+            "start another sweep under another --name"
+        )
