@@ -24,7 +24,7 @@ WORKDIR /srv/switchyard
 COPY pyproject.toml constraints.txt ./
 COPY deployments/requirements.py deployments/
 RUN python -m venv venv \
-    && python deployments/requirements.py worker kubernetes mlflow mysql decommission > requirements.txt \
+    && python deployments/requirements.py worker kubernetes mlflow mysql decommission sweep > requirements.txt \
     && python -m pip install --constraint constraints.txt --requirement requirements.txt
 
 COPY README.md LICENSE prefect.yaml ./

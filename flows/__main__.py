@@ -56,12 +56,13 @@ from flows.parameters import (
     ValidateParameters,
     VerifyParameters,
 )
+from flows.sweep_parameters import SweepParameters
 from switchyard.asker import with_user
 from switchyard.cli import to_command
 from switchyard.core.data.files import to_absolute
 from switchyard.core.errors import BadRequest, SwitchyardError, catch
 from switchyard.core.registry.choosing import say_choice
-from switchyard.core.runs.flags import FlagParser, add_flags, read_flags, to_flag
+from switchyard.core.runs.flags import FlagParser, add_flags, read_flags, to_flag, to_flags
 from tasks.local_prefect import is_without_server, prepare_prefect
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
 FLOWS: dict[str, type[msgspec.Struct]] = {
     "migrate": MigrateParameters,
     "train": TrainParameters,
+    "sweep": SweepParameters,
     "ingest": IngestParameters,
     "reconcile": ReconcileParameters,
     "cancel": CancelParameters,
@@ -196,6 +198,8 @@ def main(arguments: Sequence[str], *, prog: str = "python -m flows") -> int:
             say_interrupted()
             if isinstance(command.parameters, TrainParameters):
                 _cancel_interrupted(command, command.parameters)
+            if isinstance(command.parameters, SweepParameters):
+                _say_what_goes_on(command.parameters)
             interrupts.end()
             return INTERRUPTED
 
@@ -253,6 +257,9 @@ def read_command(arguments: Sequence[str], *, prog: str = "python -m flows") -> 
     if values["flow"] == "train":
         # Known before the flow run is, so that Ctrl-C finds its job again.
         values.setdefault("request_key", str(uuid4()))
+    if values["flow"] == "sweep":
+        # Known before the flow run is, so that an interrupted sweep can say how it goes on.
+        values.setdefault("name", f"sweep-{uuid4().hex[:8]}")
     if "data_uri" in values:  # the flow may run in another folder
         values["data_uri"] = to_absolute(values["data_uri"], str(Path.cwd()))
     if values["flow"] == "register" and "source" in values and not values["source"].startswith(("models:", "runs:")):
@@ -415,6 +422,24 @@ def _cancel_interrupted(command: Command, parameters: TrainParameters) -> None:
     except Exception as err:  # noqa: BLE001  (Prefect's own too: the person reads what to do, not where it broke)
         again = f"cancel {id_}" if id_ else "reconcile"
         say(f"not cancelled yet: {err or type(err).__name__}. To do it: {to_command()} {again}")
+
+
+def _say_what_goes_on(parameters: SweepParameters) -> None:
+    """The trials at work of a sweep that was interrupted, which go on, so that nothing is lost; how to take the sweep
+    up, and how to end them."""
+    flags = [shlex.quote(flag) for flag in to_flags(parameters)]
+    try:
+        from flows.sweep import find_going
+
+        going = [job.quick_test_id for job in find_going(parameters.name, parameters)]
+    except KeyboardInterrupt:
+        going = []
+    except Exception as err:  # noqa: BLE001  (Prefect's own too: the person reads what to do, not where it broke)
+        say(f"its trials at work cannot be listed: {err or type(err).__name__}")
+        going = []
+    for id_ in going:
+        say(f"quick test {id_} goes on. To cancel it: {to_command()} cancel {id_}")
+    say(f"to go on with the sweep: {to_command()} sweep {' '.join(flags)}")
 
 
 def say(text: str) -> None:

@@ -1,8 +1,9 @@
 """Cancel a run: its job is asked to end, and what it left is published, marked as cancelled.
 
 Who may cancel a job: a person, through this flow; `train`, when its flow run is cancelled or its terminal interrupts it
-(`cancel_waited_job`, flows/__main__.py); and reconcile, of two jobs with one key the younger, and a job at work whose
-claim was cancelled (flows/reconcile.py). No one else: a job that outlives the waiting for it goes on.
+(`cancel_waited_job`, flows/__main__.py); `sweep`, where it prunes a trial, or its flow run is cancelled; and reconcile,
+of two jobs with one key the younger, and a job at work whose claim was cancelled (flows/reconcile.py). No one else: a
+job that outlives the waiting for it goes on.
 """
 
 from datetime import UTC, datetime, timedelta

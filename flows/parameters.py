@@ -39,7 +39,49 @@ ExportUri = Annotated[
 ]
 
 
-class TrainParameters(TrainSpec, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RunParameters(TrainSpec, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a run is, and how it is published and waited for, whoever names it: a training, or a sweep its trials."""
+
+    machine: Annotated[
+        MachineSpec, Meta(description="where it runs on Vertex AI; a job on this machine ignores it")
+    ] = MachineSpec()
+    interval: Annotated[int, Meta(ge=1, description="publish every N-th epoch, and the last")] = 5
+    keep_extremes: Annotated[
+        bool, Meta(description="publish also the first epoch and those where a loss has its minimum or maximum")
+    ] = False
+    max_points: Annotated[
+        int, Meta(ge=2, le=10_000, description="publish at most N epochs, and N points of a series on other steps")
+    ] = 500
+    directions: Annotated[
+        tuple[Direction, ...], Meta(description="which way is better, of series whose names do not say so: speed=max")
+    ] = ()
+    rules: NameRules = ""
+    timeout_s: Annotated[
+        int, Meta(ge=1, le=7 * 86400, description="seconds that the job may run before it is stopped")
+    ] = 6 * 3600
+    queue_timeout_s: Annotated[
+        int, Meta(ge=0, description="seconds that the job may wait for a machine before this flow stops waiting")
+    ] = 3600
+    poll_interval_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=600,
+            description="seconds between two looks at the job; 0: as often as suits where it runs, ever more seldom",
+        ),
+    ] = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_rules(self.rules)
+        if self.machine.replica_count > 1:
+            raise ValueError(
+                "machine.replica_count must be 1: the trainer does not share its work among machines, so that each "
+                f"would train, and be paid for, alone; got {self.machine.replica_count}"
+            )
+
+
+class TrainParameters(RunParameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Train a run, and publish its history.
 
     All of TrainSpec, flat, and how this run is named, waited for and published.
@@ -86,20 +128,6 @@ class TrainParameters(TrainSpec, frozen=True, kw_only=True, forbid_unknown_field
             "empty: the Prefect flow run's id",
         ),
     ] = ""
-    machine: Annotated[
-        MachineSpec, Meta(description="where it runs on Vertex AI; a job on this machine ignores it")
-    ] = MachineSpec()
-    interval: Annotated[int, Meta(ge=1, description="publish every N-th epoch, and the last")] = 5
-    keep_extremes: Annotated[
-        bool, Meta(description="publish also the first epoch and those where a loss has its minimum or maximum")
-    ] = False
-    max_points: Annotated[
-        int, Meta(ge=2, le=10_000, description="publish at most N epochs, and N points of a series on other steps")
-    ] = 500
-    directions: Annotated[
-        tuple[Direction, ...], Meta(description="which way is better, of series whose names do not say so: speed=max")
-    ] = ()
-    rules: NameRules = ""
     register_as: Annotated[
         str,
         Meta(
@@ -128,33 +156,13 @@ class TrainParameters(TrainSpec, frozen=True, kw_only=True, forbid_unknown_field
             "to be had, and goes on from the last checkpoint",
         ),
     ] = 1
-    timeout_s: Annotated[
-        int, Meta(ge=1, le=7 * 86400, description="seconds that the job may run before it is stopped")
-    ] = 6 * 3600
-    queue_timeout_s: Annotated[
-        int, Meta(ge=0, description="seconds that the job may wait for a machine before this flow stops waiting")
-    ] = 3600
-    poll_interval_s: Annotated[
-        float,
-        Meta(
-            ge=0,
-            le=600,
-            description="seconds between two looks at the job; 0: as often as suits where it runs, ever more seldom",
-        ),
-    ] = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_rules(self.rules)
         if self.attempts > 1 and not self.wait:
             raise ValueError(
                 "attempts above 1 needs wait: it is the waiting flow that starts the next job; reconcile never starts "
                 f"any; got attempts {self.attempts} without wait"
-            )
-        if self.machine.replica_count > 1:
-            raise ValueError(
-                "machine.replica_count must be 1: the trainer does not share its work among machines, so that each "
-                f"would train, and be paid for, alone; got {self.machine.replica_count}"
             )
 
     def to_spec(self) -> TrainSpec:

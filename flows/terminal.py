@@ -20,6 +20,7 @@ from flows.answers.judged import ValidateResult
 from flows.answers.printing import print_fields
 from flows.answers.run import RunResult
 from flows.answers.store import ExportResult, RestoreResult
+from flows.answers.sweep import SweepResult
 from flows.answers.verify import VerifyResult
 from flows.progress.bars import EXTRA, Bar
 from switchyard.cli import to_command
@@ -81,6 +82,8 @@ def print_result(result: object, console: Console) -> None:
     flow answers, field by field."""
     if isinstance(result, RunResult):
         _print_run(result, console)
+    elif isinstance(result, SweepResult):
+        _print_sweep(result, console)
     elif isinstance(result, BackfillResult):
         _print_backfill(result, console)
     elif isinstance(result, FillResult):
@@ -129,6 +132,37 @@ def _print_run(result: RunResult, console: Console) -> None:
             soft_wrap=True,
             highlight=False,
         )
+
+
+def _print_sweep(result: SweepResult, console: Console) -> None:
+    """The trials, the best first, with the parameters that they differ in, and where they are compared."""
+    names = sorted({name for trial in result.trials for name in trial["params"]})
+    rows = [
+        [
+            trial["trial"], trial["quick_test_id"], trial["state"], trial["value"],
+            *(_to_short(trial["params"].get(name)) for name in names), trial["said"],
+        ]
+        for trial in result.trials[:_LINES_SHOWN]
+    ]  # fmt: skip
+    columns = ["trial", "run", "state", "value", *names, "what"]
+    console.print(_to_table(f"sweep {result.name}, by {result.metric}", columns, rows))
+    if len(result.trials) > _LINES_SHOWN:
+        console.print(f"and {len(result.trials) - _LINES_SHOWN} more; --json shows all")
+    if result.best is not None:
+        params = ", ".join(f"{name}={_to_short(value)}" for name, value in result.best["params"].items())
+        reached = f"{result.metric} {result.best['value']:.6g}"
+        for line in (
+            f"best     quick test {result.best['quick_test_id']}: {reached} with {params}",
+            f"compare  {result.compare_url}",
+            f"all      {result.runs_url}",
+        ):
+            console.print(line, soft_wrap=True, highlight=False, markup=False)
+        if not is_serving():
+            console.print(f"         after: {to_command()} serve --port 8000", soft_wrap=True, highlight=False)
+
+
+def _to_short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _print_backfill(result: BackfillResult, console: Console) -> None:

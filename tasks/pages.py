@@ -17,3 +17,8 @@ def to_picture_url(quick_test_id: int) -> str:
 def is_serving() -> bool:
     """True where the API answers now."""
     return is_answering(f"{connect().settings.serving_url}/health")
+
+
+def to_address(path: str) -> str:
+    """The address of a page, where serving answers."""
+    return f"{connect().settings.serving_url}{path}"

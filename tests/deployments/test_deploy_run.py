@@ -48,8 +48,8 @@ def _form(deployment: dict[str, Any]) -> dict[str, Any]:
     ("pool", "name"), [("cloud-run", "switchyard-cloud-run"), ("kubernetes", "switchyard-kubernetes")]
 )
 def test_pool_and_deployments_are_made_and_made_again(server: str, pool: str, name: str) -> None:
-    """Twice with the same end: the pool has our defaults, every deployment is in it, train's form has the
-    whole machine, submissions are limited, and no file is left behind."""
+    """Twice with the same end: the pool has our defaults, every deployment is in it, the forms of train
+    and sweep have the whole machine, submissions are limited, and no file is left behind."""
     for _ in range(2):
         done = deploy(pool, PREFECT_API_URL=server, **ENVIRON)
         assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
@@ -57,8 +57,10 @@ def test_pool_and_deployments_are_made_and_made_again(server: str, pool: str, na
     assert template["variables"]["properties"]["image"]["default"] == ENVIRON["WORKER_IMAGE"]
     made = ask("/deployments/filter", {"work_pools": {"name": {"any_": [name]}}})
     assert {deployment["name"] for deployment in made} == {one["name"] for one in read_prefect_yaml()["deployments"]}
-    [by_hand] = [deployment for deployment in made if deployment["name"] == "manual" and "machine" in _form(deployment)]
-    assert set(_form(by_hand)["machine"]["properties"]) == set(MachineSpec.__struct_fields__)
+    by_hand = [deployment for deployment in made if deployment["name"] == "manual" and "machine" in _form(deployment)]
+    assert {deployment["entrypoint"] for deployment in by_hand} == {"flows/sweep.py:sweep", "flows/train.py:train"}
+    for deployment in by_hand:
+        assert set(_form(deployment)["machine"]["properties"]) == set(MachineSpec.__struct_fields__)
     limit = ask(f"/v2/concurrency_limits/{LIMIT}")
     assert (limit["active"], limit["limit"], limit["slot_decay_per_second"]) == (True, AT_ONCE, PER_S)
     step = "prefect.deployments.steps.set_working_directory"

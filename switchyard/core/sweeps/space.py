@@ -205,8 +205,8 @@ def list_grid(space: Space) -> list[Params]:
         if isinstance(dimension, Choices):
             values.append(dimension.values)
             continue
-        if not dimension.step and isinstance(dimension.low, int) and isinstance(dimension.high, int):
-            dimension = msgspec.structs.replace(dimension, step=1, log=False) if not dimension.log else dimension
+        if not dimension.step and not dimension.log and isinstance(dimension.low, int):
+            dimension = msgspec.structs.replace(dimension, step=1)
         if not dimension.step:
             raise BadRequest(
                 f"search: a grid needs a list of values for {name}, or a range with a step: {name}=value,value or "
