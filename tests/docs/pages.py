@@ -39,7 +39,7 @@ class Folder:
     environ: Mapping[str, str] = field(default_factory=dict)
     servers: list["subprocess.Popen[bytes]"] = field(default_factory=list)
 
-    def run(self, command: str, *, health: str = "") -> str:
+    def run(self, command: str, *, health: str = "", timeout_s: float = 120) -> str:
         """What the command says on stdout. One that ends with ``&`` goes on, once `health` answers."""
         environ = {**os.environ, "STATE_DIR": str(self.path / ".switchyard"), **self.environ}
         if command.endswith("&"):
@@ -50,7 +50,7 @@ class Folder:
             wait_for(health, process)
             return ""
         done = subprocess.run(
-            ["/bin/sh", "-c", command], cwd=self.path, env=environ, capture_output=True, text=True, timeout=120
+            ["/bin/sh", "-c", command], cwd=self.path, env=environ, capture_output=True, text=True, timeout=timeout_s
         )
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
         return done.stdout
