@@ -19,7 +19,7 @@ from tests.trainer.factories import make_spec
 from trainer.data.splitting import Dataset, Pairs, split_by_time
 from trainer.model import choosing
 from trainer.model.blending import Blend, Numbers, make_blend
-from trainer.model.choosing import NEW_PAIRS, Judge, choose_numbers, climb, draw_pairs
+from trainer.model.choosing import NEW_PAIRS, SECOND_START, Judge, choose_numbers, climb, draw_pairs
 from trainer.model.evaluation import rank_by_model
 from trainer.model.export import export_embeddings, export_model, export_score
 from trainer.options import RunSpec
@@ -224,6 +224,29 @@ def test_climbing_stops_when_nothing_changes_and_keeps_the_first_of_equals() -> 
     grid = {"shift": (0.5, 1.0, 1.0), "count": (2.0, 3.0)}
     assert climb(measure, Numbers(bought=7.0), grid) == Numbers(bought=7.0, shift=1.0, count=2.0)
     assert len(asked) == 1 + 2 * 5
+
+
+def test_climbing_moves_all_numbers_at_once() -> None:
+    """Where each alone makes it worse: the scale of what is added to the cosine. The half-life is no part of that."""
+
+    def measure(numbers: Numbers) -> float:
+        return numbers.count - 9 * abs(numbers.count - 2 * numbers.shift) - abs(numbers.half_life - 0.5)
+
+    found = climb(measure, Numbers(half_life=0.5, shift=1.0, count=2.0), {"count": (1.0, 3.0), "shift": (0.5, 2.0)})
+    assert (found.shift, found.count) == (1.0, 2.0)
+    found = climb(measure, found, {"scale": (1.4,), "count": (1.0, 3.0)})
+    assert (found.half_life, found.shift, found.count) == pytest.approx((0.5, 1.4**2, 2 * 1.4**2))
+
+
+def test_the_better_of_two_beginnings_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is best near the second one is found though no single step leads there from the first."""
+    dataset = make_dataset()
+    vectors, blend = make_vectors(dataset), make(dataset, Numbers())
+    best = msgspec.structs.replace(SECOND_START, recency=0.5)
+    monkeypatch.setattr(Judge, "measure", lambda self, numbers: float((numbers == best) + 0.5 * (numbers == Numbers())))
+    assert choose_numbers(*vectors, blend, dataset.validation, seed=7) == best
+    only = replace(blend, has_repeats=False)
+    assert choose_numbers(*vectors, only, dataset.validation, seed=7) == Numbers()
 
 
 def test_a_few_pairs_of_new_products_do_not_choose() -> None:

@@ -19,7 +19,7 @@ CHOICE_PAIRS: Final = 20_000
 """Validation pairs that the choice looks at, at most."""
 CHOICE_SCORES: Final = 200_000_000
 """Scores (buyers times products) that one look at them takes, at most: some seconds of one core.
-There are fifty to a hundred looks."""
+There are one to two hundred looks."""
 NEW_PAIRS: Final = 200
 """With fewer pairs whose product is new to the buyer, those do not count apart: chance would choose."""
 ROUNDS: Final = 2
@@ -29,6 +29,12 @@ PRIOR_GRID: Final[Mapping[str, tuple[float, ...]]] = {
     "shift": (0.0, 0.4, 0.7, 1.0, 1.3, 1.6),
     "popularity": (0.0, 0.2, 0.4, 0.6, 1.0),  # 1: what towers without the logQ correction leave out
 }
+SCALE_GRID: Final[Mapping[str, tuple[float, ...]]] = {"scale": (0.5, 0.7, 1.4, 2.0)}
+"""Factors of all numbers that are added to the cosine, at once: how far the towers are to be believed beside them. The
+temperature that trains best is not the one at which a softmax is calibrated, and no number alone leads there."""
+SECOND_START: Final = Numbers(half_life=0.01, shift=1.6, popularity=0.4, bought=1.0, count=2.2, recency=0.8)
+"""Where the choice begins once more: from one beginning it often stops where no single step is better."""
+_LOGITS: Final = ("shift", "popularity", "bought", "count", "recency")
 REPEAT_GRID: Final[Mapping[str, tuple[float, ...]]] = {
     "count": (0.0, 0.4, 0.8, 1.2, 1.6, 2.2, 3.0),
     "bought": (0.0, 0.5, 1.0, 1.5, 2.0, 3.0),
@@ -87,11 +93,13 @@ def choose_numbers(
     check: Callable[[], None] = lambda: None,
 ) -> Numbers:
     """The best numbers that are found for the terms that `blend` has, on some of the validation `pairs`, see
-    `draw_pairs`: from the blend's own numbers on, one number at a time, until a round changes nothing, in at most
-    ROUNDS rounds. Of equal ones the first stays. `check`: see `Judge`."""
+    `draw_pairs`: from the blend's own numbers on, and from SECOND_START, one number at a time or the scale of all,
+    until a round changes nothing, in at most ROUNDS rounds. Of equal ones the first stays. `check`: see `Judge`."""
     judge = Judge(query, candidate, blend, draw_pairs(pairs, products=len(candidate), seed=seed), check=check)
-    grid = {**(PRIOR_GRID if blend.has_prior else {}), **(REPEAT_GRID if blend.has_repeats else {})}
-    return climb(judge.measure, blend.numbers, grid)
+    grid = {**SCALE_GRID, **(PRIOR_GRID if blend.has_prior else {}), **(REPEAT_GRID if blend.has_repeats else {})}
+    names = grid.keys() - SCALE_GRID.keys()
+    second = msgspec.structs.replace(blend.numbers, **{name: getattr(SECOND_START, name) for name in names})
+    return max((climb(judge.measure, start, grid) for start in (blend.numbers, second)), key=judge.measure)
 
 
 def draw_pairs(pairs: Pairs, *, products: int, seed: int) -> Pairs:
@@ -125,5 +133,6 @@ def climb(measure: Callable[[Numbers], float], numbers: Numbers, grid: Mapping[s
 
 def _vary(numbers: Numbers, name: str, values: tuple[float, ...]) -> Iterator[Numbers]:
     for value in values:
-        changed: dict[str, Any] = {name: value}
+        scaled: dict[str, Any] = {other: value * getattr(numbers, other) for other in _LOGITS}
+        changed: dict[str, Any] = scaled if name == "scale" else {name: value}
         yield msgspec.structs.replace(numbers, **changed)
