@@ -161,7 +161,7 @@ def deploy(pool: WorkPool) -> None:
         _prefect("--no-prompt", "deploy", "--all", "--prefect-file", prefect_file.name)
     if subprocess.run([sys.executable, "-m", "deployments.limits"], cwd=ROOT, check=False).returncode:
         raise BadSetup(
-            "the limit of submissions to Vertex AI must be made (python -m deployments.limits); it was not, see above"
+            "the limit of submissions to Vertex AI was not made, see above. Try again: python -m deployments.limits"
         )
 
 
@@ -169,7 +169,7 @@ def _prefect(*arguments: str) -> None:
     overwrite = ["--overwrite"] if arguments[0] == "work-pool" else []
     command = [sys.executable, "-m", "prefect", *arguments, *overwrite]
     if subprocess.run(command, cwd=ROOT, check=False).returncode:
-        raise BadSetup(f"`prefect {' '.join(arguments)}` must succeed; it did not, see above")
+        raise BadSetup(f"`prefect {' '.join(arguments)}` failed, see above")
 
 
 def main() -> int:
@@ -182,7 +182,8 @@ def main() -> int:
         pool = read_pool(arguments.pool, os.environ)
         if not os.environ.get("PREFECT_API_URL"):
             raise BadSetup(
-                "PREFECT_API_URL must name the Prefect server to deploy to (https://<host>/api); it is not set"
+                "PREFECT_API_URL is not set. Name the Prefect server to deploy to: "
+                "export PREFECT_API_URL=https://<host>/api"
             )
         deploy(pool)
     except SwitchyardError as err:

@@ -23,8 +23,9 @@ ALWAYS = ("reconcile/every-minute",)
 
 
 def to_name(deployment: Mapping[str, Any]) -> str:
-    """A deployment's name with its flow's, as Prefect shows it: ``train/nightly``. Our flows are named as their
-    functions, with hyphens, which is Prefect's own default.
+    """A deployment's name with its flow's, as Prefect shows it: ``train/nightly``.
+
+    Our flows are named as their functions, with hyphens, which is Prefect's own default.
 
     >>> to_name({"entrypoint": "flows/import_models.py:import_models", "name": "manual"})
     'import-models/manual'

@@ -75,7 +75,7 @@ class Children:
         if process.returncode:
             for line in lines:
                 say(line, name)
-            raise BadSetup(f"`python {' '.join(arguments)}` must succeed; it exited with status {process.returncode}")
+            raise BadSetup(f"`python {' '.join(arguments)}` failed with status {process.returncode}")
         return lines
 
     async def wait_for_first_end(self) -> str:
@@ -154,7 +154,7 @@ def check_port(port: int, flag: str) -> None:
             probe.bind(("127.0.0.1", port))
         except OSError as err:
             raise BadSetup(
-                f"port {port} of 127.0.0.1 must be free ({err.strerror}); stop what listens there, "
+                f"port {port} of 127.0.0.1 is taken ({err.strerror}). Stop what listens there, "
                 f"or name another: {to_command()} up {flag} {port + 1}"
             ) from err
 
@@ -165,10 +165,10 @@ async def wait_until_answering(url: str, name: str, process: asyncio.subprocess.
         async with asyncio.timeout(HEALTH_DEADLINE_S):
             while not await asyncio.to_thread(is_answering, url):
                 if process.returncode is not None:
-                    raise BadSetup(f"{name} must start; it ended with status {process.returncode}, see above")
+                    raise BadSetup(f"{name} did not start: it ended with status {process.returncode}, see above")
                 await asyncio.sleep(0.2)
     except TimeoutError as err:
-        raise BadSetup(f"{name} must answer on {url} within {HEALTH_DEADLINE_S:.0f} s; it did not") from err
+        raise BadSetup(f"{name} does not answer on {url} after {HEALTH_DEADLINE_S:.0f} s") from err
 
 
 async def bring_up(children: Children, servers: LocalServers, settings: Settings, *, limit: int) -> None:

@@ -134,8 +134,10 @@ def _adopt(wanted: BackfillParameters, how: How, accept: Accept) -> Adoption:
 
 
 def _find_behind(rows: Sequence[BackfillRow], how: How, wanted: BackfillParameters) -> Behind:
-    """The rows of runs that went on in MLflow, or have ended there, and those whose parent has a row now. An MLflow
-    that is away, or no more, is no obstacle to the others."""
+    """The rows of runs that went on in MLflow, or have ended there, and those whose parent has a row now.
+
+    An MLflow that is away, or no more, is no obstacle to the others.
+    """
     opened = list_open(rows, how, status=wanted.status)
     looks = catch(lambda: look_at_runs([row.mlflow_run_id for row in opened], wanted.export_uri)) if opened else {}
     if isinstance(looks, Exception):

@@ -21,8 +21,10 @@ _KINDS: Final = {kind.value.replace(" ", "-"): kind for kind in Kind}
 @flow(name="decommission-plan")
 @takes(DecommissionPlanParameters)
 def decommission_plan(wanted: DecommissionPlanParameters) -> DecommissionPlanResult:
-    """Finds, describes and saves everything; stops and deletes nothing. Run again, it begins again if anything has
-    changed, until something was stopped."""
+    """Finds, describes and saves everything; stops and deletes nothing.
+
+    Run again, it begins again if anything has changed, until something was stopped.
+    """
     wanted = with_starter(wanted)
     name_flow_run(f"decommission plan {wanted.name}")
     planned = plan_decommission(wanted.name, to_sought(wanted), to_rules(wanted), wanted.by, wanted.dry_run)

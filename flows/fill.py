@@ -1,5 +1,7 @@
-"""Fill: give runs that were published before there were any their full series and values. The histories stay as they
-are. Killed at any point and run again, it ends the same: what is filled is not listed again."""
+"""Fill: give runs that were published before there were any their full series and values.
+
+The histories stay as they are. Killed at any point and run again, it ends the same: what is filled is not listed again.
+"""
 
 from datetime import UTC, datetime
 from typing import Any

@@ -17,8 +17,9 @@ from tasks.starter import with_starter
 @flow(name="import-models")
 @takes(ImportModelsParameters)
 def import_models(wanted: ImportModelsParameters) -> ImportModelsResult:
-    """Imports all models, or those named; run again, it goes on where it was, and brings what is new. MLflow's registry
-    is only read.
+    """Imports all models, or those named; run again, it goes on where it was, and brings what is new.
+
+    MLflow's registry is only read.
 
     Fails after all others were imported, naming the models that could not be, and what differs.
     """
@@ -29,7 +30,7 @@ def import_models(wanted: ImportModelsParameters) -> ImportModelsResult:
     models = [model for model in found if not wanted.only or model.name in wanted.only]
     known = {model.name for model in models}
     if missing := sorted({*names, *productions, *wanted.only} - known):
-        raise BadRequest(f"there is no model {', '.join(missing)} to import; there are {', '.join(sorted(known))}")
+        raise BadRequest(f"MLflow has no model {', '.join(missing)}. It has {', '.join(sorted(known))}")
     result = ImportModelsResult(source=where)
     for at, model in enumerate(models, 1):
         name = names.get(model.name, model.name)

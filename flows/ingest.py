@@ -44,8 +44,10 @@ def ingest(wanted: IngestParameters) -> RunResult:
 
 
 def look_at_job(job: Job) -> Job:
-    """The row of an open job after its launcher was asked for news of it. A claim without a job stays as it is: only
-    reconcile, which lists all jobs, can tell one that was never made."""
+    """The row of an open job after its launcher was asked for news of it.
+
+    A claim without a job stays as it is: only reconcile, which lists all jobs, can tell one that was never made.
+    """
     if not job.job_name:
         return job
     report, now = find_job(job), datetime.now(UTC)

@@ -22,8 +22,10 @@ class MirrorFailed(SwitchyardError):
 @flow(name="mirror")
 @takes(MirrorParameters)
 def mirror(wanted: MirrorParameters) -> MirrorResult:
-    """Repairs the mirrors of all models, or of one; a second call finds nothing to do. Fails after all others were
-    repaired, naming those that were not."""
+    """Repairs the mirrors of all models, or of one; a second call finds nothing to do.
+
+    Fails after all others were repaired, naming those that were not.
+    """
     name_flow_run("mirror")
     result = mirror_models([wanted.name] if wanted.name else [], 0, 0)
     if not result.target:

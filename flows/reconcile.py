@@ -169,8 +169,11 @@ def _group(reports: list[JobReport]) -> dict[str, list[JobReport]]:
 
 
 def _choose_unasked(runs: list[Unsettled], jobs: Mapping[str, object], given_up_before: datetime) -> set[int]:
-    """The runs whose jobs the list lacks and that wait for a later turn. By chance: those first in order may be of a
-    region that no list covers now, at work for days, and would hide all others."""
+    """The runs whose jobs the list lacks and that wait for a later turn.
+
+    By chance: those first in order may be of a region that no list covers now, at work for days, and would hide all
+    others.
+    """
     missing = [
         run.quick_test.id
         for run in runs
@@ -261,8 +264,10 @@ def _act(run: Unsettled, report: JobReport | None, step: Step, result: Reconcile
 
 
 def _publish_others(runs: list[Unsettled], limit: int, graces: Graces, result: ReconcileResult) -> None:
-    """At most `limit` of the rows that another application completed. Where MLflow, or what else they are read from, is
-    away, the first one has outlasted the waiting for all of them."""
+    """At most `limit` of the rows that another application completed.
+
+    Where MLflow, or what else they are read from, is away, the first one has outlasted the waiting for all of them.
+    """
     done = 0
     for run in runs[:limit]:
         done += 1
@@ -273,8 +278,10 @@ def _publish_others(runs: list[Unsettled], limit: int, graces: Graces, result: R
 
 
 def _publish_training(runs: list[Unsettled], result: ReconcileResult) -> None:
-    """What the runs at work have trained so far, of those that no flow waits for. Their trouble fails no turn: they go
-    on, and their ends are published whatever became of that."""
+    """What the runs at work have trained so far, of those that no flow waits for.
+
+    Their trouble fails no turn: they go on, and their ends are published whatever became of that.
+    """
     jobs = list_training(runs, [*result.settled, *result.announced, *result.failed])
     if not jobs:
         return
@@ -357,9 +364,11 @@ def _write_ledger(run: Unsettled, *, state: str, attempts: int, error: str = "")
 
 
 def _end_strays(jobs: dict[str, list[JobReport]], result: ReconcileResult) -> None:
-    """Reopens the claims that were called gone, or never created, and whose jobs are at work. Of other claims that have
-    ended it ends the jobs: cancelled while a slow submission made its job after all, say. A job of a claim that is open
-    (its repair backs off, say) goes on."""
+    """Reopens the claims that were called gone, or never created, and whose jobs are at work.
+
+    Of other claims that have ended it ends the jobs: cancelled while a slow submission made its job after all, say. A
+    job of a claim that is open (its repair backs off, say) goes on.
+    """
     at_work = [
         (key, report)
         for key, reports in jobs.items()
@@ -369,9 +378,9 @@ def _end_strays(jobs: dict[str, list[JobReport]], result: ReconcileResult) -> No
     for key, report in at_work:
         err = catch(partial(_end_stray, key, report, result))
         if isinstance(err, NotFound):
-            # Its row is gone (a database put back from a backup): not ours to end, but somebody's to know.
+            # Its row is gone (a database put back from a backup): not ours to end, but someone's to know.
             get_run_logger().warning(
-                "the job %s bears the key %s, which no row of this database has; end it by hand if nobody needs it",
+                "the job %s has the key %s, which no row of this database has; end it by hand if no one needs it",
                 report.job_name,
                 key,
             )

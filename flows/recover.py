@@ -30,6 +30,6 @@ def recover(wanted: RecoverParameters) -> RecoverResult:
     name_flow_run(f"recover quick-test-{id_}")
     replaced_id = find_replaced(id_)
     if replaced_id is None:
-        raise NotFound(f"quick test {id_} must have a history that was replaced by force; there is none to put back")
+        raise NotFound(f"quick test {id_} has no history to put back: none was replaced by force")
     recover_replaced(id_, replaced_id)
     return RecoverResult(quick_test_id=id_, replaced_id=replaced_id, url=to_page_url(id_))

@@ -1,4 +1,4 @@
-"""Restore: MLflow's database made anew from an export alone. An MLflow server of the same version starts over it."""
+"""Restore: MLflow's database made again from an export alone. An MLflow server of the same version starts over it."""
 
 from prefect import flow
 

@@ -33,7 +33,7 @@ _BASELINE = "popularity_"
 
 
 class FlowLog(logging.Handler):
-    """Shows our flows' log lines (not Prefect's), those that say how far something is as a bar where somebody watches.
+    """Shows our flows' log lines (not Prefect's), those that say how far something is as a bar where someone watches.
 
     Flows log; they know of no terminal. Records with a `flows.progress.bars.Bar` become bars, one a label.
     """

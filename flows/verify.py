@@ -62,7 +62,7 @@ def verify(wanted: VerifyParameters) -> VerifyResult:
         list_rows(), scope, wanted.export_uri, key=key, charted_size=CHARTED_BATCH, whole_size=WHOLE_BATCH
     )
     if wanted.quick_test_id and not batches:
-        raise NotFound(f"quick test {wanted.quick_test_id} must be a row that names an MLflow run; it is none")
+        raise NotFound(f"quick test {wanted.quick_test_id} has no MLflow run to verify")
     if not batches and not wanted.export_uri and not is_mlflow_named():
         return NOTHING_TO_VERIFY  # a team without MLflow has the weekly deployment too
     source = read_source(wanted.export_uri)

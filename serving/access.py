@@ -72,7 +72,7 @@ class Access:
         now = datetime.now(UTC)
         if self.tokens is not None and all(token.is_expired(now) for token in self.tokens.tokens):
             raise BadSetup(
-                f"{self.tokens.path} (API_TOKENS_FILE) holds no token that is valid now, so nobody could come in. Make "
+                f"{self.tokens.path} (API_TOKENS_FILE) holds no token that is valid now, so no one could come in. Make "
                 "one: switchyard token --name <name>"
             )
 
@@ -130,7 +130,7 @@ class Door:
         headers = {name: value.decode("latin-1") for name, value in scope["headers"] if name in _READ}
         text, by_header = _read_bearer(headers.get(b"authorization", "")), True
         if not text.startswith(PREFIX):
-            # Somebody else's token (Google's, which Cloud Run passes on) leaves room for the cookie.
+            # Someone else's token (Google's, which Cloud Run passes on) leaves room for the cookie.
             cookie = read_cookie(headers.get(b"cookie", ""))
             text, by_header = (cookie, False) if cookie else (text, True)
         caller = Caller(token=self._access.find_token(text), presents=bool(text), by_header=by_header and bool(text))
@@ -162,8 +162,11 @@ def _read_bearer(header: str) -> str:
 
 
 def refuse(request: Request, refusal: Refusal, caller: Caller) -> Response:
-    """The answer to who is not let in. A person who asks for a page gets the form for a token in its place, under the
-    same address, so that the page is there once the token is."""
+    """The answer to who is not let in.
+
+    A person who asks for a page gets the form for a token in its place, under the same address, so that the page is
+    there once the token is.
+    """
     said = to_words(refusal, caller.token)
     if refusal in (Refusal.CROSS_ORIGIN, Refusal.NO_TOKENS, Refusal.NAME):
         return to_problem(request, HTTPStatus.FORBIDDEN, said)

@@ -1,4 +1,4 @@
-"""uvicorn's access log without tokens: somebody will paste one into an address, and logs are kept and passed around."""
+"""uvicorn's access log without tokens: someone will paste one into an address, and logs are kept and passed around."""
 
 import logging
 from typing import Final

@@ -53,7 +53,9 @@ def create_app(outside: Outside, *, only_events: bool = False) -> FastAPI:
         if access.guard is Guard.TOKENS:
             add_login(app, access)
     if only_events and not outside.settings.push_audience:
-        raise BadSetup("PUSH_AUDIENCE must be set with --only-events, or there is nothing to serve; it is not")
+        raise BadSetup(
+            "PUSH_AUDIENCE is not set, so --only-events has nothing to serve. Name the audience of Pub/Sub's tokens"
+        )
     if outside.settings.push_audience:
         # Only here: what it needs (google-auth, Prefect's client) is not loaded, and need not be installed, elsewhere.
         from serving.push import add_push

@@ -76,7 +76,7 @@ class Comparing:
         self,
         request: Request,
         prefix: Annotated[str, Query(max_length=MAX_NAME + 20, description="how the field begins")] = "",
-        limit: Annotated[int, Query(ge=1, le=500, description="at most so many fields")] = 100,
+        limit: Annotated[int, Query(ge=1, le=500, description="the largest number of fields to list")] = 100,
     ) -> Response:
         """The columns, metrics, best values, params and tags that runs are found, ordered and shown by."""
         found = self.outside.runs.list_fields(prefix, limit=limit + 1)

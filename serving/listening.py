@@ -10,6 +10,6 @@ def listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family)
     except OSError as err:
         raise OSError(
-            f"port {port} of {host} cannot be listened on ({err.strerror}); stop what listens there, "
+            f"port {port} of {host} cannot be used ({err.strerror}). Stop what listens there, "
             "or name another with --port"
         ) from err

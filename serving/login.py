@@ -79,7 +79,7 @@ def add_login(app: FastAPI, access: Access) -> None:
 
 
 def to_local_path(text: str) -> str:
-    """`text` where it is a path of this server; else the list of runs: a form must send nobody to another site."""
+    """`text` where it is a path of this server; else the list of runs: a form must send no one to another site."""
     plain = text.isascii() and text.isprintable() and "\\" not in text
     return text if plain and text.startswith("/") and not text.startswith("//") else _HOME
 

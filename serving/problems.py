@@ -68,7 +68,7 @@ async def _answer_ours(request: Request, err: Exception) -> Response:
         return to_problem(request, HTTPStatus.CONFLICT, str(err))
     if isinstance(err, BadRequest):
         return to_problem(request, HTTPStatus.UNPROCESSABLE_ENTITY, str(err))
-    # BadSetup (an old schema: the message names the command), BadRecord: somebody must mend something first.
+    # BadSetup (an old schema: the message names the command), BadRecord: someone must mend something first.
     return to_problem(request, HTTPStatus.INTERNAL_SERVER_ERROR, str(err))
 
 

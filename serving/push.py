@@ -1,4 +1,4 @@
-"""POST /events/training-job: Pub/Sub tells that a job may have ended; we look, and announce an end that nobody has.
+"""POST /events/training-job: Pub/Sub tells that a job may have ended; we look, and announce an end that no one has.
 
 What a message says is only a hint: the launcher is asked, and what it says is done, once. Messages that are late,
 lost, repeated or reordered change nothing; reconcile finds what none told. docs/google-cloud.md sets the pushing up.
@@ -198,8 +198,11 @@ async def _read_bounded(request: Request) -> bytes | None:
 
 
 def _is_early(hint: Hint) -> bool:
-    """True for an `ended.json` so fresh that the job's own end is about to follow. The log's last entry comes after
-    it, and an older `ended.json` may be that of a process which Vertex AI has started again since."""
+    """True for an `ended.json` so fresh that the job's own end is about to follow.
+
+    The log's last entry comes after it, and an older `ended.json` may be that of a process which Vertex AI has started
+    again since.
+    """
     age = datetime.now(UTC) - hint.published_at if hint.published_at else EARLY
     return isinstance(hint, EndedObject) and age < EARLY
 

@@ -1,5 +1,7 @@
-"""The answers' shapes for readers of the OpenAPI document. Nothing is built from them: stored bytes are sent as stored,
-and the tests hold real answers against them."""
+"""The answers' shapes for readers of the OpenAPI document.
+
+Nothing is built from them: stored bytes are sent as stored, and the tests hold real answers against them.
+"""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal

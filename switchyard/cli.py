@@ -64,8 +64,9 @@ def find_checkout(folder: Path) -> Path:
 
 
 def use_checkout(checkout: Path) -> None:
-    """Lets this process and its children find the programs in `checkout`, wherever they are started. A second call
-    changes nothing.
+    """Lets this process and its children find the programs in `checkout`, wherever they are started.
+
+    A second call changes nothing.
 
     The working folder stays, so that relative paths keep their meaning. Where STATE_DIR is not set, it is the
     checkout's. See docs/decisions/0015-the-command-finds-its-checkout.md.
@@ -136,7 +137,7 @@ def _to_line(docstring: str) -> str:
 def _to_unknown(name: str, known: Sequence[str]) -> str:
     close = difflib.get_close_matches(name, known, n=1)
     hint = f"Did you mean `switchyard {close[0]}`?" if close else "`switchyard --help` lists all commands."
-    return f"there is no command {name!r}. {hint}"
+    return f"{name!r} is not a command. {hint}"
 
 
 def _to_help(flows: dict[str, str]) -> str:

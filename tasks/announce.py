@@ -1,5 +1,7 @@
-"""The events of a job's end and of a completed run: hints to whoever wants to act at once. Reconcile does not depend on
-them, and sends the second one where it was not sent."""
+"""The events of a job's end and of a completed run: hints to whoever wants to act at once.
+
+Reconcile does not depend on them, and sends the second one where it was not sent.
+"""
 
 from datetime import UTC, datetime
 

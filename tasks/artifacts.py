@@ -94,8 +94,10 @@ def to_how(
 
 
 def to_progress(key: str) -> Progress:
-    """What this process's copies of that key share. No task: only a progress bar depends on it, and how often a folder
-    is listed."""
+    """What this process's copies of that key share.
+
+    No task: only a progress bar depends on it, and how often a folder is listed.
+    """
     return _progress.setdefault(key, Progress())
 
 

@@ -82,8 +82,10 @@ def fail_batch(batch: Batch, error: str) -> BatchResult:
 
 
 def count_tries() -> int | None:
-    """How often lines of backfill were written, of all time; None: not known just now. No task: only a progress bar,
-    and whether parts are at work, depend on it."""
+    """How often lines of backfill were written, of all time; None: not known just now.
+
+    No task: only a progress bar, and whether parts are at work, depend on it.
+    """
     try:
         return connect().ledger.count_tries(KIND)
     except TryAgain:

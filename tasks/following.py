@@ -13,8 +13,10 @@ def name_mlflow() -> str:
 
 @effect
 def look_at_mlflow(look: Look) -> Seen:
-    """Every row, and which of their runs have changed, or are gone, by one look at the marks of all runs. One task, for
-    each costs as much as asking for hundreds of runs."""
+    """Every row, and which of their runs have changed, or are gone, by one look at the marks of all runs.
+
+    One task, for each costs as much as asking for hundreds of runs.
+    """
     return following.look_for_changes(connect(), look)
 
 

@@ -24,8 +24,10 @@ def read_metrics_file(uri: str) -> bytes:
 
 @effect
 def read_mlflow_info_file(uri: str) -> bytes | None:
-    """The bytes of an ``mlflow_info.json``; None: there is none, as of every run that logs to its file alone. One above
-    64 KB is refused unread."""
+    """The bytes of an ``mlflow_info.json``; None: there is none, as of every run that logs to its file alone.
+
+    One above 64 KB is refused unread.
+    """
     try:
         data, _ = connect().objects(uri).read(uri, max_bytes=MAX_INFO_BYTES)
     except NotFound:

@@ -69,7 +69,7 @@ def roll_back(wanted: Rollback) -> Outcome:
 
 
 def make_plain_acts() -> Acts:
-    """The functions above, with a task's patience. No event is sent: there is no server that somebody watches."""
+    """The functions above, with a task's patience. No event is sent: there is no server that someone watches."""
     return Acts(
         register_run=_patient(register_run),
         register_source=_patient(register_source),

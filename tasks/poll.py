@@ -33,8 +33,11 @@ class Watched(msgspec.Struct, frozen=True):
 
 @partial(effect, retries=0)  # a launcher that is away is outlasted within: tried again, it would be six times as long
 def watch_job(job: Job, seen: JobReport | None, look: Look, live: LiveState) -> Watched:
-    """The job as soon as there is news of it, or as it is after `look.for_s` seconds. Missing: many looks, for a
-    minute, did not show it. Meanwhile what it has trained so far is published; a failure of that is only told."""
+    """The job as soon as there is news of it, or as it is after `look.for_s` seconds.
+
+    Missing: many looks, for a minute, did not show it. Meanwhile what it has trained so far is published; a failure of
+    that is only told.
+    """
     outside = connect()
     pace = Pace(floor_s=look.interval_s, cap_s=look.interval_s)
     if not look.interval_s:
@@ -48,7 +51,7 @@ def watch_job(job: Job, seen: JobReport | None, look: Look, live: LiveState) -> 
 
 @partial(effect, retries=0)  # what fails waits for the next turn
 def publish_unwatched(jobs: list[Job]) -> LiveTurn:
-    """Publishes what those of these jobs have trained so far that nobody has looked at for the longest time; nothing,
+    """Publishes what those of these jobs have trained so far that no one has looked at for the longest time; nothing,
     where that is switched off."""
     outside = connect()
     return living.publish_unwatched(outside, jobs) if outside.settings.publishes_live else LiveTurn(left=len(jobs))

@@ -41,8 +41,10 @@ def find_claim(request_key: str) -> Job | None:
 
 @effect
 def claim_job(quick_test_id: int, request_key: str, parameters: Mapping[str, object], image: str) -> ClaimedJob:
-    """The job of `request_key`, claimed before any is created; `image` is the trainer's, empty: the settings'. Its
-    digest is stored where it can be read, so that the job runs the very image that its row names."""
+    """The job of `request_key`, claimed before any is created; `image` is the trainer's, empty: the settings'.
+
+    Its digest is stored where it can be read, so that the job runs the very image that its row names.
+    """
     outside = connect()
     on_vertex = outside.settings.training_backend == "vertex"
     image = image or outside.settings.trainer_image

@@ -23,8 +23,9 @@ _PAGE: Final = 200
 
 @effect
 def start_shard(parameters: Mapping[str, Any]) -> str:
-    """Asks for the part that `parameters` names, and answers with its flow run's id at once. A second call within the
-    same flow run finds the first one's.
+    """Asks for the part that `parameters` names, and answers with its flow run's id at once.
+
+    A second call within the same flow run finds the first one's.
 
     Raises:
         BadSetup: the server has no such deployment.
@@ -40,14 +41,14 @@ def start_shard(parameters: Mapping[str, Any]) -> str:
         )
     except ObjectNotFound as err:
         raise BadSetup(
-            f"Prefect's server must have the deployment {DEPLOYMENT} to run shards; it has not. make up, or "
-            "prefect deploy --all, makes it; without a server leave --shards out"
+            f"Prefect's server has no deployment {DEPLOYMENT}, which runs shards. Make it: make up, or "
+            "prefect deploy --all. Without a server, leave --shards out"
         ) from err
     return str(started.id)
 
 
 def read_shards(ids: Sequence[str]) -> dict[str, State[Any]] | None:
-    """The states of these flow runs, by id; one that somebody has deleted is not in it. None: not known just now.
+    """The states of these flow runs, by id; one that someone has deleted is not in it. None: not known just now.
 
     No task: many looks in one call, each of which would cost Prefect's server more than what it asks for.
     """
@@ -65,8 +66,10 @@ def read_shards(ids: Sequence[str]) -> dict[str, State[Any]] | None:
 
 @effect
 def cancel_shards(ids: Sequence[str]) -> None:
-    """Cancels these flow runs, so that none is begun when nobody waits for it any more. A second call changes
-    nothing."""
+    """Cancels these flow runs, so that none is begun when no one waits for it any more.
+
+    A second call changes nothing.
+    """
     with get_client(sync_client=True) as client:
         for id_ in ids:
             # Of a flow run that no worker has taken, Prefect's server makes it a cancelled one at once.

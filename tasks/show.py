@@ -23,8 +23,9 @@ from tasks.pages import to_page_url, to_picture_url
 
 
 def name_flow_run(name: str) -> None:
-    """Renames the flow run that calls it, by one request. A second call with the same name, and a call outside of any
-    flow run, asks nothing.
+    """Renames the flow run that calls it, by one request.
+
+    A second call with the same name, and a call outside of any flow run, asks nothing.
 
     A name is for people only: where Prefect's server does not take it, the flow goes on under the name that it has.
     """
@@ -53,7 +54,7 @@ class _ProgressArtifact:
             try:
                 update_progress_artifact(self._id, progress=percent, description=description)
             except httpx.HTTPStatusError as err:
-                if err.response.status_code != httpx.codes.NOT_FOUND:  # somebody deleted it: made again below
+                if err.response.status_code != httpx.codes.NOT_FOUND:  # someone deleted it: made again below
                     raise
             else:
                 return
@@ -96,8 +97,10 @@ class StoreProgress(_ProgressArtifact):
 
 
 def show_job(quick_test_id: int, report: JobReport) -> None:
-    """Where the job and its log are, as soon as there is a job; those of a later attempt replace them. Files of this
-    machine are no links that a browser would follow."""
+    """Where the job and its log are, as soon as there is a job; those of a later attempt replace them.
+
+    Files of this machine are no links that a browser would follow.
+    """
     for key, text, uri in (("job", "the job", report.page_uri), ("log", "the job's log", report.log_uri)):
         if uri.startswith("https://"):
             create_link_artifact(link=uri, link_text=text, key=f"quick-test-{quick_test_id}-{key}")
@@ -125,7 +128,7 @@ def show_history(quick_test_id: int, history: dict[str, Any]) -> None:
 
 
 def show_backfill(rows: list[dict[str, Any]]) -> None:
-    """What a backfill did: the counts, and the runs that need somebody."""
+    """What a backfill did: the counts, and the runs that need someone."""
     create_table_artifact(table=rows, key="backfill", description="what the backfill did, and what it could not")
 
 

@@ -1,4 +1,4 @@
-"""Who started a flow run, as Prefect knows it: what the model's history says where nobody gave a name."""
+"""Who started a flow run, as Prefect knows it: what the model's history says where no one gave a name."""
 
 from typing import TypeVar
 

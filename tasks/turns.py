@@ -2,7 +2,7 @@
 
 Vertex AI takes 60 a minute in a project and region; the ten that are left are for what else the project submits. A
 Prefect global concurrency limit counts. `make up` and `make deploy` make it; where a server is used and the limit is
-not there, nothing is submitted. Without a server (a flow run started by hand, in a process that brings its own) nobody
+not there, nothing is submitted. Without a server (a flow run started by hand, in a process that brings its own) no one
 counts, and nothing is limited.
 
 Source: https://cloud.google.com/vertex-ai/docs/quotas ("job or LRO submission requests per minute")
@@ -44,21 +44,21 @@ def take_turn(for_s: float) -> None:
 
     Raises:
         BadSetup: the server has no such limit.
-        TryAgain: nobody's turn came in time, or the server did not answer.
+        TryAgain: no one's turn came in time, or the server did not answer.
     """
     try:
         rate_limit(LIMIT, timeout_seconds=for_s, strict=True)
     except TimeoutError as err:
         raise TryAgain(
-            f"Prefect's global concurrency limit {LIMIT} must give a turn to submit within {for_s:g} s; it gave none. "
-            "Others are submitting: try again, or with a longer queue_timeout_s"
+            f"no turn to submit came within {for_s:g} s from Prefect's global concurrency limit {LIMIT}. "
+            "Others are submitting. Try again, or with a longer queue_timeout_s"
         ) from err
     except ConcurrencySlotAcquisitionError as err:
         if err.__cause__ is not None:
-            raise TryAgain(f"Prefect's server must count the submission; it answered: {err.__cause__}") from err
+            raise TryAgain(f"Prefect's server did not count the submission. It answered: {err.__cause__}") from err
         raise BadSetup(
-            f"the Prefect server must have the global concurrency limit {LIMIT}, so that no more jobs are submitted "
-            "than Vertex AI takes; it has none. Make it: python -m deployments.limits, as make up and make deploy do"
+            f"the Prefect server has no global concurrency limit {LIMIT}, which keeps submissions to what Vertex AI "
+            "takes. Make it: python -m deployments.limits, as make up and make deploy do"
         ) from err
 
 

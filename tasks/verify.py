@@ -58,7 +58,7 @@ def count_kinds(
     others: Mapping[str, int],
     give_up: Sequence[KindName],
 ) -> tuple[list[KindFound], list[str]]:
-    """What the store holds besides runs, and what of that is kept nowhere else; and what nobody could count."""
+    """What the store holds besides runs, and what of that is kept nowhere else; and what no one could count."""
     return verifying.count_kinds(
         connect(), export_uri=export_uri, kept_export_uri=kept_export_uri, models=models, others=others, give_up=give_up
     )

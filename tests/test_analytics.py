@@ -73,7 +73,7 @@ def ask_after(*arguments: str, home: Path, **environ: str) -> dict[str, Any]:
     command = [sys.executable, "-c", ASK, str(answer), *arguments]
     with subprocess.Popen(command, cwd=ROOT, env=bare | environ, stdin=terminal, stdout=terminal, stderr=terminal):
         os.close(terminal)
-        with contextlib.suppress(OSError):  # the end of a terminal that nobody writes to any more
+        with contextlib.suppress(OSError):  # the end of a terminal that no one writes to any more
             while os.read(reader, 65536):
                 pass
         os.close(reader)

@@ -1,4 +1,4 @@
-"""Who is said to have asked: the user, where nobody else is named."""
+"""Who is said to have asked: the user, where no one else is named."""
 
 import getpass
 

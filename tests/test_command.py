@@ -104,7 +104,7 @@ def test_version_needs_no_checkout(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
-        ("trian", "there is no command 'trian'. Did you mean `switchyard train`?"),
+        ("trian", "'trian' is not a command. Did you mean `switchyard train`?"),
         ("xyz", "`switchyard --help` lists all commands."),
     ],
 )

@@ -75,7 +75,7 @@ class Environment:
 
 @pytest.fixture(scope="module")
 def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Somebody else's wheel, whose package is named as one of our programs."""
+    """Someone else's wheel, whose package is named as one of our programs."""
     path = tmp_path_factory.mktemp("other") / "someones_trainer-3.0-py3-none-any.whl"
     record = "someones_trainer-3.0.dist-info/RECORD"
     with zipfile.ZipFile(path, "w") as archive:

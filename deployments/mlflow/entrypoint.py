@@ -71,7 +71,7 @@ def to_database_uri(uri: str) -> str:
     raise Refused(
         "MLFLOW_BACKEND_STORE_URI must be postgresql://<user>:<password>@<host>/<database>, with the socket of Cloud "
         "SQL postgresql://<user>:<password>@/<database>?host=/cloudsql/<instance>, or sqlite:////<path>; "
-        + (f"it starts with {uri.partition(':')[0]!r}" if ":" in uri else "it is not set" if not uri else "it is none")
+        + (f"it starts with {uri.partition(':')[0]!r}" if ":" in uri else "it is no URL" if uri else "it is not set")
     )
 
 
@@ -254,8 +254,10 @@ def _signal(process: "subprocess.Popen[Any]", number: int) -> bool:
 
 
 def upgrade(variables: Mapping[str, str]) -> int:
-    """Makes MLflow's tables, or brings them to the installed MLflow's schema (`mlflow db upgrade`). A second call finds
-    nothing to do."""
+    """Makes MLflow's tables, or brings them to the installed MLflow's schema (`mlflow db upgrade`).
+
+    A second call finds nothing to do.
+    """
     uri = to_database_uri(variables.get("MLFLOW_BACKEND_STORE_URI", ""))
     found = read_schema(uri)
     newest, known = list_revisions()

@@ -69,8 +69,10 @@ def check_port(port: int) -> None:
 
 @contextlib.contextmanager
 def run_postgres(folder: Path) -> Iterator[str]:
-    """A Postgres whose data are in `folder`, with a database for MLflow; that database's address. It listens on a
-    socket of this machine alone."""
+    """A Postgres whose data are in `folder`, with a database for MLflow; that database's address.
+
+    It listens on a socket of this machine alone.
+    """
     import psycopg
 
     with warnings.catch_warnings():

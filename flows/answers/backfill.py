@@ -58,7 +58,7 @@ class BackfillResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def table(self) -> list[dict[str, str | int]]:
-        """The counts, and the first of the runs that need somebody: a Prefect artifact's rows."""
+        """The counts, and the first of the runs that need someone: a Prefect artifact's rows."""
         rows: list[dict[str, str | int]] = [
             {"what": str(name), "runs": number, "why": ""} for name, number in self.counts
         ]

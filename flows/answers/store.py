@@ -50,14 +50,14 @@ class ExportResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def notes(self) -> list[str]:
-        """What somebody should know of it."""
+        """What someone should know of it."""
         shown = [f"artifacts not listed: {place.uri}: {place.reason}" for place in self.unlisted[:_SHOWN]]
         left = len(self.unlisted) - _SHOWN
         more = [f"and {left} more places; --json shows all"] if left > 0 else []
         return [
             f"exported to {self.uri}; {self.written} of {self.parts} parts are new",
             *(f"left out: {what}" for what in self.left_out),
-            *(f"not kept, for no server tells it: {what}" for what in self.not_kept),
+            *(f"not kept, because no server tells it: {what}" for what in self.not_kept),
             *self.noted[:_SHOWN],
             *shown,
             *more,
@@ -95,7 +95,7 @@ class RestoreResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def notes(self) -> list[str]:
-        """What somebody should know of it."""
+        """What someone should know of it."""
         done = "restored from" if self.filled else "held already what is in"
         return [f"{done} {self.uri}, as of {self.taken_at:%Y-%m-%d %H:%M:%S} UTC; every row was compared"]
 

@@ -123,7 +123,7 @@ def to_result(manifest: Manifest, uri: str) -> VerifyResult:
 
 
 def to_table(result: VerifyResult) -> list[dict[str, Any]]:
-    """The counts, whether MLflow may go, and the runs that need somebody."""
+    """The counts, whether MLflow may go, and the runs that need someone."""
     rows = [{"what": name, "value": str(count)} for name, count in result.counts]
     rows += [{"what": "safe to delete MLflow", "value": result.says}]
     rows += [{"what": "not safe", "value": reason} for reason in result.not_safe]

@@ -38,7 +38,7 @@ class Watch:
             self.look()
 
     def look(self) -> int:
-        """How many runs are settled as far as anybody knows; shown where it is more than before."""
+        """How many runs are settled as far as anyone knows; shown where it is more than before."""
         settled = min(self._count() or 0, self._total)
         if settled > self._settled:
             self._say(settled)

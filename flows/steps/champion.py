@@ -1,5 +1,7 @@
-"""How a model is registered, becomes champion and is taken back: the same in a flow run and without Prefect. Imports no
-Prefect."""
+"""How a model is registered, becomes champion and is taken back: the same in a flow run and without Prefect.
+
+Imports no Prefect.
+"""
 
 from flows.parameters import PromoteParameters, RegisterParameters, RollbackParameters
 from switchyard.core.registry.acts import Acts
@@ -38,8 +40,10 @@ def promote_version(acts: Acts, wanted: PromoteParameters, key: str) -> Outcome:
 
 
 def roll_back(acts: Acts, wanted: RollbackParameters, key: str) -> Outcome:
-    """Checks the older version's files, then takes the champion back. A second call with `key` answers what the first
-    one did."""
+    """Checks the older version's files, then takes the champion back.
+
+    A second call with `key` answers what the first one did.
+    """
     outcome = acts.find_request(wanted.name, key)
     if outcome is None:
         model = acts.read_model(wanted.name)

@@ -37,8 +37,9 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def find_metrics(run: QuickTest, job: Job | None, *, rules: str = "") -> Found:
-    """What `run`'s newest job left. The MLflow run that is most likely its own is written on the row, even where the
-    file is what counts.
+    """What `run`'s newest job left.
+
+    The MLflow run that is most likely its own is written on the row, even where the file is what counts.
 
     Args:
         rules: a team's own, for the names of an MLflow run's metrics; empty: those that the run had.
@@ -88,7 +89,7 @@ def _read_file(run: QuickTest, job: Job | None) -> tuple[MetricsRecord, bool]:
     """The metrics file's record, and whether it is of the run's newest job: an earlier attempt may have left it."""
     if not run.gcs_artifacts_path:
         raise NotFound(
-            f"quick test {run.id} has no gcs_artifacts_path, so that there is no training_metrics.json to read; "
+            f"quick test {run.id} has no gcs_artifacts_path, so there is no training_metrics.json to read. "
             "write its folder's URI on the row, then ingest again"
         )
     uri = f"{run.gcs_artifacts_path.rstrip('/')}/training_metrics.json"
@@ -119,7 +120,7 @@ def _read_mlflow(
             problems.append(f"{where} is not there: {err}{elsewhere}")
             continue
         except BadSetup as err:
-            raise BadSetup(f"{where} must be read, for there is no metrics file: {err}{elsewhere}") from err
+            raise BadSetup(f"{where} cannot be read, and there is no metrics file: {err}{elsewhere}") from err
         if not is_of_job(from_tags(raw.tags), run.id, job, where=where):
             problems.append(f"{where} is an earlier attempt's")
             continue

@@ -8,8 +8,9 @@ from tasks.following import look_at_mlflow, note_follow, replace_store
 
 
 def look_for_changes(how: How, accept: Accept, *, dry_run: bool) -> Seen:
-    """All rows, and those whose run has changed since it was read; where MLflow could not be asked, why. Nothing is
-    written, but where another store is accepted, that it is.
+    """All rows, and those whose run has changed since it was read; where MLflow could not be asked, why.
+
+    Nothing is written, but where another store is accepted, that it is.
 
     Raises:
         OtherStore: the settings name another MLflow than the one that was followed.

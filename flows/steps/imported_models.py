@@ -9,8 +9,11 @@ from tasks.importing import list_imported, read_registry, verify_model
 
 
 def verify_models(export_uri: str) -> VerifiedModels:
-    """What of the registry is here, and equal. Trouble with the registry, or with one model, is said in its place: the
-    others, and the runs, are compared all the same."""
+    """What of the registry is here, and equal.
+
+    Trouble with the registry, or with one model, is said in its place: the others, and the runs, are compared all the
+    same.
+    """
     read = catch(lambda: read_registry(export_uri, ""))
     if isinstance(read, Exception):
         return VerifiedModels(unread=_say(read))

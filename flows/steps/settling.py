@@ -133,7 +133,7 @@ def _end_unread(
     """The end of a run of whose newest job nothing can be published."""
     refused = refusal is not None
     if outcome.row_status is None or run.status is RunStatus.COMPLETED:
-        # Its job is at work and may write a better one; or somebody completed the row, and that stands.
+        # Its job is at work and may write a better one; or someone completed the row, and that stands.
         said = "; ".join(filter(None, (missing, why))) or f"quick test {run.id}: {outcome.reason}"
         error = refusal or NotFound(said)
         if refused or run.status is RunStatus.COMPLETED:

@@ -22,7 +22,7 @@ def run_shards(wanted: BackfillParameters, watch: Watch) -> list[str]:
     """What went wrong with which part; nothing where all did their work.
 
     Waits until all have ended, or until for `wanted.shard_patience_s` none has begun, ended, or settled a run: no
-    worker takes them, or one has died. Parts that nobody has begun are cancelled then; one that is at work goes on.
+    worker takes them, or one has died. Parts that no one has begun are cancelled then; one that is at work goes on.
     """
     ids, broken = _start(wanted)
     seen: tuple[int, dict[str, Any]] | None = None
@@ -34,7 +34,7 @@ def run_shards(wanted: BackfillParameters, watch: Watch) -> list[str]:
         if found is not None:
             states = found
             if all(state.is_final() for state in states.values()):
-                break  # none of those that somebody deleted will ever end
+                break  # none of those that someone deleted will ever end
             news = (settled, {id_: state.type for id_, state in states.items()})
             if news != seen:
                 seen, news_at = news, time.monotonic()

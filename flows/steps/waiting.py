@@ -20,8 +20,9 @@ from tasks.show import TrainingProgress
 
 
 def wait_for_end(job: Job, *, interval_s: float, deadline: datetime) -> Job:
-    """The job's row, ended and recorded so; the job is named already. `interval_s` 0: looks as often as suits where
-    it runs.
+    """The job's row, ended and recorded so; the job is named already.
+
+    `interval_s` 0: looks as often as suits where it runs.
 
     Raises:
         JobFailed: the deadline has passed; the job is left to run, and reconcile publishes its end.
@@ -85,7 +86,7 @@ def record_end(job: Job, report: JobReport | None, step: Step) -> Job:
         return job
     if report is not None:
         return record_job(job.key, report)
-    # Before the end itself: killed between the two, the job is looked for a little longer. The other way round, nobody
+    # Before the end itself: killed between the two, the job is looked for a little longer. The other way round, no one
     # would look for it again.
     write_ledger(to_gone_line(job.quick_test_id, now=datetime.now(UTC)))
     return record_job_end(job.key, step.state, step.reason)

@@ -69,8 +69,10 @@ class ArtifactsApi:
         quick_test_id: _PathId,
         path: Annotated[str, Path(description="the artifact's name, as the list has it")],
     ) -> Response:
-        """The bytes of one artifact, to be saved. The ETag is their SHA-256; a part is sent where `Range` asks for
-        one."""
+        """The bytes of one artifact, to be saved.
+
+        The ETag is their SHA-256; a part is sent where `Range` asks for one.
+        """
         run = self.outside.runs.read_run(quick_test_id)
         kept = find_artifacts(self.outside, run.mlflow_run_id)
         if kept is None:

@@ -1,5 +1,7 @@
-"""One artifact as it is sent: its bytes and nothing of a page, whatever they are. What a run has logged may be HTML by
-the user who logged it, and must not run as if it were ours."""
+"""One artifact as it is sent: its bytes and nothing of a page, whatever they are.
+
+What a run has logged may be HTML by the user who logged it, and must not run as if it were ours.
+"""
 
 import re
 from collections.abc import Callable, Iterator
@@ -51,8 +53,9 @@ def send_artifact(request: Request, outside: Outside, kept: KeptArtifacts, found
 
 
 def to_range(asked: str, size_bytes: int) -> tuple[int, int] | None:
-    """Where the part begins and ends that a Range header asks for; None: it is all of it, or none that we know. Of a
-    part that begins after the end, both are equal.
+    """Where the part begins and ends that a Range header asks for; None: it is all of it, or none that we know.
+
+    Of a part that begins after the end, both are equal.
 
     Source: RFC 9110, section 14.1.2
 
@@ -73,7 +76,9 @@ def to_range(asked: str, size_bytes: int) -> tuple[int, int] | None:
 
 
 def to_disposition(path: str) -> str:
-    """To be saved, under its last name. Source: RFC 6266 and RFC 8187
+    """To be saved, under its last name.
+
+    Source: RFC 6266 and RFC 8187
 
     >>> to_disposition('plots/"a" 1.png')
     "attachment; filename*=UTF-8''%22a%22%201.png"

@@ -34,8 +34,10 @@ class Scatter(msgspec.Struct, frozen=True, kw_only=True):
 def to_scatter(
     found: Comparison, heads: Sequence[RunHead], x: str, y: str, *, log_x: bool, log_y: bool
 ) -> Scatter | None:
-    """None where no parameter is a number that differs, or the runs have no values. What is not among the choices gives
-    way to the usual one."""
+    """None where no parameter is a number that differs, or the runs have no values.
+
+    What is not among the choices gives way to the usual one.
+    """
     axes = {str(Field("params", one.name)): [_number(value) for value in one.values] for one in found.params.differ}
     axes = {name: row for name, row in axes.items() if len({value for value in row if value is not None}) > 1}
     values = {value.field: value.values for value in found.values}

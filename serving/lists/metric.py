@@ -1,4 +1,4 @@
-"""Which metric a page of runs shows first, where nobody has chosen one."""
+"""Which metric a page of runs shows first, where no one has chosen one."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping

@@ -1,5 +1,7 @@
-"""What both arms of a model answered of late, and what became of it. Counted at most twice a minute: a window may hold
-millions of predictions."""
+"""What both arms of a model answered of late, and what became of it.
+
+Counted at most twice a minute: a window may hold millions of predictions.
+"""
 
 import time
 from datetime import UTC, datetime, timedelta

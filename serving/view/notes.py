@@ -52,12 +52,12 @@ def curve_notes(history: dict[str, Any], charts: Charts) -> list[Note]:
         notes.append(Note("info", "This run has no curves", text))
     cut = section(section(history, "sampling"), "cut")
     if cut.get("left_out"):
-        text = f"{cut['left_out']} of this run's series are not drawn, for there are too many: {_to_names(cut)}"
+        text = f"{cut['left_out']} of this run's series are not drawn, because there are too many: {_to_names(cut)}"
         notes.append(Note("warning", "Series left out", text))
     for name, what in (("final_metrics", "final metrics"), ("params", "parameters"), ("tags", "tags")):
         found = section(cut, name)
         if found.get("left_out"):
-            text = f"{found['left_out']} of this run's {what} are not here, for they are too long: {_to_names(found)}"
+            text = f"{found['left_out']} of this run's {what} are too long, and not shown: {_to_names(found)}"
             notes.append(Note("warning", f"{what.capitalize()} left out", text))
     if cut.get("by_max_points"):
         text = f"{cut['by_max_points']} of the curves have more points than are drawn; their extremes are kept."

@@ -19,7 +19,7 @@ class Parameters(msgspec.Struct, frozen=True):
     changed: dict[str, Any] = {}
     defaults: dict[str, Any] = {}
     counts: dict[str, Any] = {}
-    given: dict[str, Any] = {}  # of a run that our trainer did not train: nobody knows the defaults
+    given: dict[str, Any] = {}  # of a run that our trainer did not train: no one knows the defaults
 
     @property
     def empty(self) -> bool:

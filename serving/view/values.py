@@ -26,7 +26,7 @@ class Best(msgspec.Struct, frozen=True):
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """How far a run is that trains; `epochs` None: nobody knows how many were asked for."""
+    """How far a run is that trains; `epochs` None: no one knows how many were asked for."""
 
     done: int
     epochs: int | None

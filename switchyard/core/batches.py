@@ -8,7 +8,10 @@ T = TypeVar("T")
 
 
 def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Lists of `size` items, the last one perhaps shorter. (`itertools.batched` needs Python 3.12.)"""
+    """Lists of `size` items, the last one perhaps shorter.
+
+    (`itertools.batched` needs Python 3.12.)
+    """
     remaining = iter(items)
     while batch := list(islice(remaining, size)):
         yield batch

@@ -53,7 +53,7 @@ class BadSetup(SwitchyardError):
 
 
 class StaleWrite(SwitchyardError):
-    """Somebody wrote first, or something newer is there already. Read again, then decide whether to write at all."""
+    """Someone wrote first, or something newer is there already. Read again, then decide whether to write at all."""
 
 
 class JobFailed(SwitchyardError):

@@ -21,7 +21,7 @@ By = Annotated[
     str, Meta(max_length=200, description="who asks, for the model's history; empty: your user name on this machine")
 ]
 Key = Annotated[
-    str, Meta(max_length=200, description="the same key is done once, whatever happened since; empty: no key")
+    str, Meta(max_length=200, description="a change with this key is made once, however often asked for; empty: no key")
 ]
 
 

@@ -1,5 +1,7 @@
-"""The answers of `switchyard models` as a person reads them. What people wrote is shown and never obeyed: no markup, no
-control characters."""
+"""The answers of `switchyard models` as a person reads them.
+
+What people wrote is shown and never obeyed: no markup, no control characters.
+"""
 
 import json
 import os
@@ -26,7 +28,7 @@ from switchyard.models_command.answers import (
 
 _DIGEST_SHOWN = len("sha256:") + 12
 _PIPED_WIDTH = 200
-"""Columns where nobody says how many there are: a program that reads lines wants them whole."""
+"""Columns where no one says how many there are: a program that reads lines wants them whole."""
 
 Answer = ModelList | VersionList | VersionShown | History | InProduction | Changed | Aliased
 

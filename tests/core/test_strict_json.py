@@ -22,9 +22,9 @@ def test_what_is_json_is_read() -> None:
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b'{"name": "a", "name": "b"}', "'name' stands twice"),
+        (b'{"name": "a", "name": "b"}', "'name' is twice in one object"),
         (b'{"other": 1}', "unknown field `other`"),
-        (b'{"name": NaN}', "NaN is no JSON"),
+        (b'{"name": NaN}', "NaN is not JSON"),
         (b'{"name": "\\ud800"}', "surrogate"),
         (b"\xff", "not UTF-8"),
         (b"", "not JSON"),

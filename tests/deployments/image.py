@@ -177,7 +177,7 @@ def find_obstacle() -> str:
 
 
 def find_free_port() -> int:
-    """One of this machine that nobody listens on now."""
+    """One of this machine that no one listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

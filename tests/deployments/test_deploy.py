@@ -121,14 +121,14 @@ def test_kubernetes_jobs_keep_the_template_s_own_and_run_as_nobody() -> None:
 
 @pytest.mark.parametrize("name", ["cloud-run", "kubernetes"])
 def test_settings_that_a_pool_hands_on_are_settings(name: str) -> None:
-    """A variable that nobody reads would be a misspelt one."""
+    """A variable that no one reads would be a misspelt one."""
     pool = read_pool(name, ENVIRON)
     handed = {*pool.variables["env"], *pool.variables.get("env_from_secrets", {})}
     assert handed <= {field.upper() for field in Settings.__struct_fields__}
 
 
 def test_all_missing_names_are_reported_at_once() -> None:
-    """Nobody has to set one to learn of the next; what is optional is not named."""
+    """No one has to set one to learn of the next; what is optional is not named."""
     with pytest.raises(BadSetup) as raised:
         read_pool("cloud-run", {"GCP_REGION": "us-central1"})
     said = str(raised.value)

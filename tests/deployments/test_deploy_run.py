@@ -71,7 +71,7 @@ def test_pool_and_deployments_are_made_and_made_again(server: str, pool: str, na
 
 
 def test_without_a_server_nothing_is_deployed() -> None:
-    """Prefect would start one of its own, which nobody watches."""
+    """Prefect would start one of its own, which no one watches."""
     done = deploy("machine")
     assert done.returncode == 1
     assert "PREFECT_API_URL must name the Prefect server" in done.stderr

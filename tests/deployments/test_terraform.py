@@ -78,7 +78,7 @@ def test_every_reference_leads_to_something() -> None:
 
 
 def test_services_get_settings_that_exist() -> None:
-    """A variable that nobody reads would be a misspelt one; Prefect's own are its business."""
+    """A variable that no one reads would be a misspelt one; Prefect's own are its business."""
     given = set(re.findall(r"^\s*([A-Z][A-Z_]+)\s*=", TEXT, re.MULTILINE))
     deploying = {"WORKER_IMAGE", "WORKER_SERVICE_ACCOUNT", "CLOUDSQL_INSTANCE"}
     settings = {name for name in given if not name.startswith("PREFECT_")} - deploying
@@ -134,7 +134,7 @@ def test_pushes_go_where_serving_takes_them() -> None:
 
 def test_only_checkpoints_are_deleted_while_they_are_live() -> None:
     """By the ends of their names, as the trainer writes them, and in the runs' folders alone; nothing else that a run
-    leaves, or that somebody else keeps in the bucket, ends so in them."""
+    leaves, or that someone else keeps in the bucket, ends so in them."""
     from trainer.output.checkpoints import POINTER_NAME, RECORD_NAME
 
     [listed] = re.findall(r"checkpoint_files = (\[.*\])", TEXT)

@@ -138,7 +138,7 @@ class Maker:
         return Results(self._postgres.url(name), folder)
 
     def copy(self, results: Results) -> Results:
-        """Another one, with what those have in their database; nobody may be connected to it."""
+        """Another one, with what those have in their database; no one may be connected to it."""
         folder = self._make_folder()
         url = sqlalchemy.make_url(results.url)
         if url.get_backend_name() == "sqlite":

@@ -60,5 +60,5 @@ def application(
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """An MLflow server is waited for without waiting; how long it is, tests/clients/ tries."""
-    # The wiring has no setting for patience: nobody needs one.
+    # The wiring has no setting for patience: no one needs one.
     monkeypatch.setattr("switchyard.clients.mlflow.http.Patience", Impatient)

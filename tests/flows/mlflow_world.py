@@ -75,7 +75,7 @@ def serve_store(path: Path, runs: Sequence[RawRun], **options: Any) -> Iterator[
 
 
 def add_row(outside: Outside, mlflow_run_id: str = "", *, status: str = "completed", name: str = "row") -> int:
-    """A row as another application made it: without a job, and with a folder that nobody has written to."""
+    """A row as another application made it: without a job, and with a folder that no one has written to."""
     run = outside.runs.create_run(NewRun(request_key=name, display_name=name), now=NOW)
     run_sql(
         outside.settings.results_url,

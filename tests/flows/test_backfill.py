@@ -130,7 +130,7 @@ def test_every_run_of_the_legacy_database_is_published_or_listed(legacy: Outside
         if row.id in result.skipped:
             assert (line.state, row.published) == ("skipped", "nothing")
             continue
-        # Years ago somebody's process died, and MLflow never ended its run.
+        # Years ago someone's process died, and MLflow never ended its run.
         history = read_published(legacy, row.id)
         # A loss that was logged once is drawn too: a chart of one point.
         curves = [history[part] for part in ("loss", "gradient", "metrics", "series")]
@@ -177,7 +177,7 @@ def test_whole_runs_of_the_legacy_database_become_like_new_ones(
 
 
 def test_what_ingest_published_from_mlflow_becomes_like_a_new_run_too(outside: Outside, runs: list[RawRun]) -> None:
-    """Reconcile may have published every row before somebody starts a backfill."""
+    """Reconcile may have published every row before someone starts a backfill."""
     row = add_row(outside, runs[0].info.run_id)
     ingest(quick_test_id=row)
     before = read_published(outside, row)

@@ -156,7 +156,7 @@ def test_a_run_that_an_application_calls_completed_is_brought_up_to_date(
 
 
 def test_a_history_that_the_application_has_written_over_ours_is_final(application: Place, store: Store) -> None:
-    """Its run goes on in MLflow, and nobody asks about it any more."""
+    """Its run goes on in MLflow, and no one asks about it any more."""
     store.add(make_running())
     row = application.add_run(status="done")
     application.sql(f"UPDATE {application.table} SET mlflow_run_id = :run WHERE id = :id", run=RUN, id=row)
@@ -227,7 +227,7 @@ def read_parents(outside: Outside) -> dict[str, Any]:
 
 
 def test_nested_runs_know_their_parent_in_whatever_order_they_are_adopted(outside: Outside, store: Store) -> None:
-    """A parent that is adopted later, that is deleted, that is nobody's, or that is the run itself."""
+    """A parent that is adopted later, that is deleted, that is no one's, or that is the run itself."""
     a, b, c, d, e = (letter * 32 for letter in "abcde")
     store.add(
         make_nested(a, b),  # nested in a run that is still running

@@ -312,7 +312,7 @@ ODD_TEXTS = {
 
 
 def make_odd_run(run_id: str) -> RawRun:
-    """Names and values as nobody should give them."""
+    """Names and values as no one should give them."""
     run = make_small(
         {
             "loss": make_points((0, 1.0), (1, 0.5)),

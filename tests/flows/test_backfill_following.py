@@ -182,7 +182,7 @@ def test_a_look_that_finds_nothing_changed_shows_nothing(outside: Outside, store
 
 def test_a_run_that_is_deleted_keeps_its_history_marked(outside: Outside, store: Store) -> None:
     """Deleted, and gone for good after two looks; restored, the mark goes. A store that was emptied is not
-    believed, but where somebody says that it is right."""
+    believed, but where someone says that it is right."""
     run_now(adopt=True, status="all")
     ids = ids_of(outside)
     before = {run_id: read_published(outside, id_) for run_id, id_ in ids.items()}

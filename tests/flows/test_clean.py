@@ -17,7 +17,7 @@ OLD = datetime.now(UTC) - timedelta(days=100)
 
 @pytest.fixture
 def checkpoint(outside: Outside, prefect_server: None) -> Path:
-    """A file that nobody needs any more, of a run that has failed long ago."""
+    """A file that no one needs any more, of a run that has failed long ago."""
     run = AdoptedRun(mlflow_run_id="a" * 32, status=RunStatus.FAILED)
     id_ = outside.runs.adopt_runs([run], now=OLD)["a" * 32]
     folder = Path(outside.settings.state_dir) / "artifacts" / "quick_tests" / str(id_)

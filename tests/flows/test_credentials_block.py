@@ -1,4 +1,4 @@
-"""A flow on Google Cloud with the key of a Prefect block: stored by Prefect, used by the clients, shown by nobody."""
+"""A flow on Google Cloud with the key of a Prefect block: stored by Prefect, used by the clients, shown by no one."""
 
 import logging
 import traceback
@@ -29,7 +29,7 @@ def metadata() -> Iterator[Metadata]:
 
 @pytest.fixture
 def guarded_gcs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gcs]:
-    """Cloud Storage that answers nobody without a token."""
+    """Cloud Storage that answers no one without a token."""
     with start_gcs(token_prefix="ya29.") as running:
         for name, value in running.environ.items():
             monkeypatch.setenv(name, value)

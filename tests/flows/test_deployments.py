@@ -201,7 +201,7 @@ def test_a_scheduled_run_is_published(stack: Stack, client: SyncPrefectClient, s
 
 
 def test_a_job_s_end_starts_its_ingest(stack: Stack, client: SyncPrefectClient, started: dict[str, UUID]) -> None:
-    """Nobody waits for the job: reconcile's next turn announces its end, and the event's ingest publishes it."""
+    """No one waits for the job: reconcile's next turn announces its end, and the event's ingest publishes it."""
     wait_for_state(client, started["left"], "Completed", stack)
     id_ = wait_for_result(stack.results, "left")
     ingest = client.read_deployment_by_name("ingest/on-job-ended").id
@@ -305,7 +305,7 @@ def test_a_taken_port_is_named(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         up = start_up(tmp_path, (free_ports()[0], port), tmp_path / "up.log")
         assert up.wait(60) == 1
-    assert f"port {port} of 127.0.0.1 must be free" in (tmp_path / "up.log").read_text()
+    assert f"port {port} of 127.0.0.1 is taken" in (tmp_path / "up.log").read_text()
 
 
 def test_no_process_sends_anything_home(stack: Stack, started: dict[str, UUID]) -> None:

@@ -136,7 +136,7 @@ def test_mlflow_is_followed_while_it_is_used_and_nothing_is_lost_when_it_is_gone
         assert kept[run_id].params == run["params"]
         assert to_user_tags(kept[run_id].tags) == run["tags"]
         if run_id not in rows:
-            assert run["deleted"]  # before anybody looked
+            assert run["deleted"]  # before anyone looked
             continue
         history = read_published(outside, rows[run_id])
         assert (history["params"], history["tags"]) == (run["params"], run["tags"])

@@ -399,7 +399,7 @@ def named(outside: Outside, quick_test_id: int) -> bool:
 
 
 def take_back(outside: Outside, quick_test_id: int) -> None:
-    """As an application does that wants a run published anew."""
+    """As an application does that wants a run published again."""
     statement = "UPDATE quick_tests SET training_history_json = NULL WHERE id = :id"
     run_sql(outside.settings.results_url, statement, id=quick_test_id)
 

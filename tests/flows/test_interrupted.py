@@ -110,7 +110,7 @@ def test_a_second_ctrl_c_leaves_the_job_running(outside: Outside, start: Callabl
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_nothing_of_a_killed_training_but_its_job_stays(outside: Outside, start: Callable[[], Terminal]) -> None:
-    """SIGKILL runs nobody's clean-up; Prefect's temporary server ends all the same."""
+    """SIGKILL runs no one's clean-up; Prefect's temporary server ends all the same."""
     with start() as terminal:
         wait_until_training(outside, terminal)
         children = psutil.Process(terminal.process.pid).children(recursive=True)

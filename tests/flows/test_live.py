@@ -183,7 +183,7 @@ def test_reconcile_goes_on_where_a_waiting_flow_was_killed(
 
 
 def age_lines(outside: Outside, at: datetime) -> None:
-    """As if somebody had looked at the run then."""
+    """As if someone had looked at the run then."""
     for line in outside.ledger.read_ledger("live"):
         outside.ledger.write_ledger(msgspec.structs.replace(line, updated_at=at))
 

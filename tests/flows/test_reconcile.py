@@ -75,7 +75,7 @@ def state_of(outside: Outside, report: JobReport) -> JobState:
 
 
 def ended(outside: Outside, name: str) -> tuple[Job, JobReport]:
-    """A run whose job has ended while nobody looked."""
+    """A run whose job has ended while no one looked."""
     job = claim(outside, name)
     report = submit(outside, job, name)
     wait_for(lambda: state_of(outside, report).ended)
@@ -264,7 +264,7 @@ def test_a_run_that_its_owner_ended_has_its_job_cancelled(scripted: Outside, tmp
 def test_a_run_that_is_trained_again_meanwhile_is_left_to_its_new_job(
     scripted: Outside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between the look at what attempt 1 left and its end, somebody claims attempt 2: its job is not cancelled."""
+    """Between the look at what attempt 1 left and its end, someone claims attempt 2: its job is not cancelled."""
     job = claim(scripted, "lost", age=timedelta(minutes=20))
     told = scripted.jobs.record_job(job.key, JobNews(state=JobState.FAILED, reason="exit status 9"), now=NOW)
     again: list[Job] = []
@@ -370,7 +370,7 @@ def write_beside(outside: Outside, job: Job, name: str, data: str) -> None:
 
 
 def damage(outside: Outside, kind: str, job: Job) -> None:
-    """Leaves something of the run of `job` that nobody can read."""
+    """Leaves something of the run of `job` that no one can read."""
     deep = '{"run_id": ' + "[" * 1_000 + "]" * 1_000 + "}"
     match kind:
         case "deep mlflow_info.json":

@@ -148,7 +148,7 @@ def test_a_registry_that_nobody_keeps_makes_mlflow_unsafe_to_delete(store: Path,
 
 
 def test_an_export_that_has_other_rows_than_mlflow_keeps_nothing_of_them(store: Path, tmp_path: Path) -> None:
-    """The same number of rows is not enough: a model that was described anew is in no export made before."""
+    """The same number of rows is not enough: a model that was described again is in no export made before."""
     backfill(full=True)
     with closing(sqlite3.connect(store, isolation_level=None)) as connection:
         connection.execute("INSERT INTO registered_models (name, description) VALUES ('ranker', 'old')")

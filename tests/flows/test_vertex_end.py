@@ -66,7 +66,7 @@ def on_vertex(
 
 
 def train(outside: Outside, vertex: VertexEmulator, name: str, state: int = SUCCEEDED) -> Job:
-    """A run whose job has come to `state` on Vertex AI and left its file, while nobody looked."""
+    """A run whose job has come to `state` on Vertex AI and left its file, while no one looked."""
     now = datetime.now(UTC)
     run = outside.runs.create_run(NewRun(request_key=name, display_name=name), now=now)
     folder = f"{outside.settings.artifacts_uri}/quick_tests/{run.id}"

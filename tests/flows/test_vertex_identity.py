@@ -1,4 +1,4 @@
-"""The whole walk on Vertex AI where Cloud Storage lets nobody in without a token: flow and container get theirs from
+"""The whole walk on Vertex AI where Cloud Storage lets no one in without a token: flow and container get theirs from
 the machine's metadata server, as on Google's machines."""
 
 import json

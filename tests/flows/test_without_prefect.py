@@ -30,7 +30,7 @@ CODE = """if True:
 
 
 def run(outside: Outside, folder: Path, *arguments: str, **more: str) -> tuple[subprocess.CompletedProcess[str], bool]:
-    """A command in a folder without settings of anybody's; and whether Prefect was loaded for it."""
+    """A command in a folder without settings of anyone's; and whether Prefect was loaded for it."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT")}
     environment |= {"STATE_DIR": outside.settings.state_dir, "PYTHONPATH": str(Path(__file__).parents[2]), **more}
     done = subprocess.run(

@@ -274,10 +274,10 @@ def test_who_lost_a_race_for_staging_is_told_who_won(own_place: Place, run: Run)
     won = f"version 1 is the challenger of model shop since {at:%Y-%m-%d %H:%M:%S} UTC (moved by ann), with share 0.1"
     status, out, err = run("move", "shop", "2", "Staging", "--expect", "none")
     assert (status, out) == (1, "")
-    assert f"{won}; expected was none. Nothing was changed. If it still is to be replaced: --expect 1" in err
+    assert f"{won}; none was expected. Nothing was changed. To replace it all the same: --expect 1" in err
     status, _, err = run("share", "shop", "2", "0.1")
     assert status == 1
-    assert f"{won}; expected was 2. Nothing was changed. To see who is: switchyard models show shop Staging" in err
+    assert f"{won}; 2 was expected. Nothing was changed. To see who is: switchyard models show shop Staging" in err
     assert own_place.models.read_model("shop").challenger == 1
 
 

@@ -268,8 +268,8 @@ class Bucket:
 @pytest.mark.parametrize(
     ("names", "said"),
     [
-        (["model/../../x"], "'..' is no part"),
-        (["model//x"], "'' is no part"),
+        (["model/../../x"], "'..' cannot be part of a path"),
+        (["model//x"], "'' cannot be part of a path"),
         (["model/a", "model/A"], "are one file"),
         (["model/a", "model/a/b"], "is a file, and the folder"),
         (["model/%2e%2e\\x"], "is not allowed"),

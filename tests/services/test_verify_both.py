@@ -205,7 +205,7 @@ def test_a_file_that_is_gone_is_unread(both: Both) -> None:
     both.outside.objects(both.folder).delete(f"{both.folder}/training_metrics.json", if_generation=ANY)
     run = both.verify()
     assert run.state is State.UNREAD
-    assert "published of its training_metrics.json, which could not be read" in run.reason
+    assert "published from its training_metrics.json, which could not be read" in run.reason
 
 
 def test_a_legacy_collector_s_file_may_have_gaps(both: Both) -> None:

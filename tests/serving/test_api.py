@@ -247,7 +247,7 @@ def test_the_list_is_paged_newest_first(client: TestClient, place: Place) -> Non
 
 
 def test_a_full_last_page_has_no_next(client: TestClient, place: Place) -> None:
-    """Nobody is sent to an empty page."""
+    """No one is sent to an empty page."""
     make_run(place)
     assert client.get("/api/quick-tests/?limit=1").json()["next"] is None
     assert client.get("/api/quick-tests/?before=1").json() == {"items": [], "next": None}

@@ -357,7 +357,7 @@ def test_a_partial_run_with_incomparable_histograms_is_marked(visit: Visit) -> N
 
 
 def test_what_is_not_known_of_bins_is_not_made_up(visit: Visit) -> None:
-    """Bins without edges are numbered; edges that nobody logged are said to be assumed, those of the gradients."""
+    """Bins without edges are numbered; edges that no one logged are said to be assumed, those of the gradients."""
     page = visit.open("no edges")
     page.locator("#histograms").scroll_into_view_if_needed()
     expect(page.get_by_text("the bins' edges are not known")).to_have_count(4)

@@ -74,7 +74,7 @@ def test_a_port_that_is_taken_is_named(place: Place, tmp_path: Path) -> None:
         port = str(taken.getsockname()[1])
         said, _ = (server := start(place.url, "--port", port, state_dir=tmp_path)).communicate(timeout=60)
     assert server.returncode == 2
-    assert said.startswith(f"serving cannot start: port {port} of 127.0.0.1 cannot be listened on")
+    assert said.startswith(f"serving cannot start: port {port} of 127.0.0.1 cannot be used")
     assert "--port" in said
     assert "Traceback" not in said
 

@@ -118,7 +118,7 @@ def test_params_that_are_left_out_are_named() -> None:
     """A history has room for so much text alone."""
     view = make_view(make_record(params={f"p{number}": "v" * 100_000 for number in range(4)}))
     (note,) = [note for note in view.notes if note.title == "Parameters left out"]
-    assert note.text.startswith("2 of this run's parameters are not here, for they are too long: p")
+    assert note.text.startswith("2 of this run's parameters are too long, and not shown: p")
 
 
 def test_a_final_metric_that_is_not_finite_is_named() -> None:
@@ -312,6 +312,7 @@ def test_series_that_were_cut_are_named() -> None:
     names = [f"layer_{number}" for number in range(30)]
     view = make_legacy(sampling={"cut": {"left_out": 30, "names": names, "by_max_points": 2}})
     said = {note.title: note.text for note in view.notes}
-    assert said["Series left out"].startswith("30 of this run's series are not drawn, for there are too many: layer_0,")
+    named = "30 of this run's series are not drawn, because there are too many: layer_0,"
+    assert said["Series left out"].startswith(named)
     assert said["Series left out"].endswith("layer_19, ...")
     assert said["Thinned curves"].startswith("2 of the curves")

@@ -102,7 +102,7 @@ BAD_FILES: list[tuple[str, bytes, str]] = [
     ("empty.csv", b"", "the file is empty"),
     ("ragged.csv", b"customer_id,stock_code,invoice_date,quantity,invoice_no\n1,2\n", "line 2 has 2 columns; 5 were"),
     ("other.csv", b"who,what\n1,2\n", "'customer_id', 'stock_code', .* the file has 'who', 'what'; .*--buyer-column"),
-    ("binary.csv", bytes(range(128, 256)) * 4, "UTF-8 was expected; byte 0x80 at 0 is not.*--csv-encoding"),
+    ("binary.csv", bytes(range(128, 256)) * 4, "it is not UTF-8: byte 0x80 at 0 is not.*--csv-encoding"),
 ]
 
 

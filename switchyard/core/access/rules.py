@@ -20,7 +20,7 @@ class Guard(StrEnum):
 
     TOKENS = "tokens"  # we, by tokens
     FRONT = "front"  # what stands in front of this server (SERVING_BEHIND)
-    MACHINE = "machine"  # nobody: the server can be reached from this machine alone
+    MACHINE = "machine"  # no one: the server can be reached from this machine alone
 
 
 class Need(StrEnum):
@@ -145,8 +145,10 @@ def to_host_name(host: str) -> str:
 
 
 def may_listen(host: str, guard: Guard, *, checks_senders: bool = False) -> bool:
-    """False where others than this machine would reach a server that lets everyone in. `checks_senders`: it serves
-    nothing but what checks each sender itself."""
+    """False where others than this machine would reach a server that lets everyone in.
+
+    `checks_senders`: it serves nothing but what checks each sender itself.
+    """
     return guard is not Guard.MACHINE or checks_senders or is_this_machine(host)
 
 
@@ -161,7 +163,7 @@ def find_bad_origins(origins: Collection[str]) -> list[str]:
     for origin in origins:
         if origin == "*":
             if len(origins) > 1:
-                problems.append("`*` allows every origin, so it must stand alone")
+                problems.append("`*` allows every origin: name nothing beside it")
             continue
         try:
             parts = urlsplit(origin)
@@ -171,11 +173,11 @@ def find_bad_origins(origins: Collection[str]) -> list[str]:
         except ValueError:
             good, whole, default = False, "", False
         if not good or any(char in origin for char in "*?#\\ ") or (whole and not origin.startswith(whole)):
-            problems.append(f"{origin!r} is no origin: write https://<host>, or with a port https://<host>:<port>")
+            problems.append(f"{origin!r} is not an origin: write https://<host>, or with a port https://<host>:<port>")
         elif origin != whole:
-            problems.append(f"{origin!r} has a path or a slash at its end, and an origin has none: write {whole}")
+            problems.append(f"{origin!r} has a path or a slash at its end: write {whole}")
         elif origin != origin.lower():
-            problems.append(f"{origin!r} has capitals, and browsers send none: write {origin.lower()}")
+            problems.append(f"{origin!r} has capitals, which browsers never send: write {origin.lower()}")
         elif default:
             problems.append(f"{origin!r} names the port that is meant anyway, and browsers leave it out")
     return problems

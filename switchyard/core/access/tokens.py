@@ -66,14 +66,14 @@ class TokenList(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 def read_tokens(data: bytes, where: str) -> tuple[Token, ...]:
     """The tokens of a file. Raises: BadRecord: it is not what `write_tokens` writes."""
     if len(data) > MAX_FILE_BYTES:
-        raise BadRecord(where, [f"it has {len(data)} bytes; {MAX_FILE_BYTES} are the most"])
+        raise BadRecord(where, [f"it has {len(data)} bytes; at most {MAX_FILE_BYTES} are read"])
     try:
         found = decode_strictly(data, TokenList).tokens
     except ValueError as err:
         raise BadRecord(where, [str(err)]) from err
     problems = [
-        *(f"the name {name!r} stands twice" for name in _find_doubles(token.name for token in found)),
-        *(f"the hash {hash_[:8]}... stands twice" for hash_ in _find_doubles(token.sha256 for token in found)),
+        *(f"the name {name!r} is there twice" for name in _find_doubles(token.name for token in found)),
+        *(f"the hash {hash_[:8]}... is there twice" for hash_ in _find_doubles(token.sha256 for token in found)),
         *(f"the times of {token.name!r} must be in UTC" for token in found if not _is_utc(token)),
     ]
     if problems:

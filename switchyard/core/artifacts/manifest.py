@@ -18,8 +18,11 @@ _OWNER_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,49}")  # a trace's ha
 
 
 class SourceObject(msgspec.Struct, frozen=True, kw_only=True, order=True):
-    """An artifact as its store lists it. `generation` grows with every write; None: the store has nothing of the
-    kind, so that only the size tells whether it is another one."""
+    """An artifact as its store lists it.
+
+    `generation` grows with every write; None: the store has nothing of the kind, so that only the size tells whether it
+    is another one.
+    """
 
     path: str
     size_bytes: int
@@ -92,10 +95,10 @@ def read_manifest(data: bytes, where: str, *, digest: str = "") -> Manifest:
     try:
         found = decode_strictly(data, Manifest)
     except ValueError as err:
-        raise BadRecord(where, [f"it must be a manifest of a run's artifacts: {err}"]) from err
+        raise BadRecord(where, [f"it is not a manifest of a run's artifacts: {err}"]) from err
     _check(found, where)
     if digest and found.digest != digest:
-        raise BadRecord(where, [f"it must be the manifest {digest}; it is {found.digest}: it was changed"])
+        raise BadRecord(where, [f"it was changed: its digest is {found.digest}, not {digest}"])
     return found
 
 

@@ -19,7 +19,7 @@ def find_name_problem(path: str) -> str:
     >>> find_name_problem("model/weights.bin"), find_name_problem("plots/Größe 1.png")
     ('', '')
     >>> find_name_problem("a/../../etc/passwd")
-    "'..' is no part of a path below a folder"
+    "'..' cannot be part of a path below a folder"
     """
     try:
         size = len(path.encode())
@@ -31,7 +31,7 @@ def find_name_problem(path: str) -> str:
         return "the path is absolute"
     for part in path.split("/"):
         if part in ("", ".", ".."):
-            return f"{part!r} is no part of a path below a folder"
+            return f"{part!r} cannot be part of a path below a folder"
     for letter in path:
         if unicodedata.category(letter) in _HIDES:
             return f"the character {letter!r} is not allowed"

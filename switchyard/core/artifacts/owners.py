@@ -1,5 +1,7 @@
-"""What of MLflow has files besides runs: the logged models of MLflow 3, and traces. Each has a place of its own, and
-its id names its copy as a run's does."""
+"""What of MLflow has files besides runs: the logged models of MLflow 3, and traces.
+
+Each has a place of its own, and its id names its copy as a run's does.
+"""
 
 import re
 from typing import Final

@@ -19,7 +19,7 @@ _SAY_WHERE: Final = "; if its files are on this one now, say where: --artifacts-
 _NAMES_ANOTHER: Final = ("runs", "models")
 """MLflow's reader of these asks where that one's artifacts are, and reads there: also on this machine's disk."""
 _PORTS: Final = {"http": 80, "https": 443}
-_FOREIGN: Final = "it is on a server other than that of MLFLOW_TRACKING_URI, which alone is called and gets our token"
+_FOREIGN: Final = "it is on another server than MLFLOW_TRACKING_URI. Only that one is called, and gets our token"
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,8 +54,8 @@ def find_refusal(uri: str, allowed: Allowed) -> str:
 
     >>> find_refusal("file:///srv/mlruns/0/a/artifacts", Allowed(roots=("file:///srv/mlruns",)))
     ''
-    >>> find_refusal("file:///etc", Allowed(roots=("file:///srv/mlruns",)))[:44]
-    'it is below no folder that may be read here:'
+    >>> find_refusal("file:///etc", Allowed(roots=("file:///srv/mlruns",)))[:48]
+    'it is not below a folder that may be read here. '
     """
     is_file = uri.startswith("file:")
     roots = [root for root in allowed.roots if lies_in(uri, root)]
@@ -65,10 +65,10 @@ def find_refusal(uri: str, allowed: Allowed) -> str:
             named = (
                 "" if is_file else "; if MLflow keeps artifacts there, name their folder: --artifacts-roots <folder>"
             )
-            return f"our own files are at {own}, and they are no artifacts of MLflow's{named}"
+            return f"our own files are at {own}, and they are not MLflow's artifacts{named}"
     if is_file and not roots:
         return (
-            "it is below no folder that may be read here: name the folder in which MLflow keeps artifacts: "
+            "it is not below a folder that may be read here. Name the folder in which MLflow keeps artifacts: "
             "--artifacts-roots <folder>"
         )
     return ""
@@ -176,7 +176,7 @@ def to_place(artifact_uri: str, *, destination: str = "", server: str = "") -> P
     if scheme in ("gs", "file"):
         return Place(uri=uri.rstrip("/"), reader="objects")
     if scheme in _NAMES_ANOTHER:
-        return Unreachable(uri=shown, reason=f"it is no place: {scheme}:/ names that of another run or model")
+        return Unreachable(uri=shown, reason=f"it is not a place: {scheme}:/ names the place of another run or model")
     if scheme in ("http", "https") and not (server and _is_of(uri, server)):
         return Unreachable(uri=shown, reason=_FOREIGN)
     return Place(uri=uri.rstrip("/"), reader="mlflow")

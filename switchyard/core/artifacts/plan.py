@@ -70,8 +70,10 @@ def choose(found: Iterable[SourceObject], known: Mapping[str, Copied]) -> Todo:
 
 
 def is_up_to_date(manifest: Manifest, source: str, found: Sequence[SourceObject], left_out: Sequence[LeftOut]) -> bool:
-    """True where a copy has all that is there; what its source has no longer stays in it. What was left out then, and
-    still is, counts as done: it will never be copied."""
+    """True where a copy has all that is there; what its source has no longer stays in it.
+
+    What was left out then, and still is, counts as done: it will never be copied.
+    """
     return (
         manifest.source == source
         and not choose(found, {one.path: one for one in manifest.objects}).copy
@@ -80,8 +82,10 @@ def is_up_to_date(manifest: Manifest, source: str, found: Sequence[SourceObject]
 
 
 def to_groups(runs: Iterable[ArtifactRun]) -> list[list[ArtifactRun]]:
-    """The runs by place: those of one place, or of a place within it, are one group, the widest place first. An object
-    of two runs is read once when the runs of a group are copied one after the other."""
+    """The runs by place: those of one place, or of a place within it, are one group, the widest place first.
+
+    An object of two runs is read once when the runs of a group are copied one after the other.
+    """
     groups: list[list[ArtifactRun]] = []
     root = ""
     for run in sorted(runs, key=lambda run: (run.artifact_uri.rstrip("/") + "/", run.mlflow_run_id)):

@@ -106,9 +106,9 @@ class Look(msgspec.Struct, frozen=True):
 class Identified(msgspec.Struct, frozen=True, kw_only=True):
     """Which store the settings name, beside what is known of those that were followed."""
 
-    identity: StoreIdentity | None = None  # None: nobody has looked
+    identity: StoreIdentity | None = None  # None: no one has looked
     names: frozenset[str] = frozenset()  # under which this very store was followed, by whatever address and way
-    replaces: bool = False  # another one was followed under the same name, and somebody says that this is right
+    replaces: bool = False  # another one was followed under the same name, and someone says that this is right
     is_noted: bool = False  # as it is now
 
 
@@ -121,8 +121,8 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     lifecycles: Sequence[Lifecycle] = ()
     identified: Identified = Identified()
     unknown: int = 0  # runs that are not deleted, and have no row
-    error: str = ""  # why nobody could look
-    doubt: str = ""  # why nobody believes what it does not name
+    error: str = ""  # why no one could look
+    doubt: str = ""  # why no one believes what it does not name
 
 
 class Unadopted(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,7 +142,7 @@ class Followed(msgspec.Struct, frozen=True, kw_only=True):
     failed: int = 0
     error: str = ""
     is_whole: bool = True  # it looked at all runs, and had to keep every one
-    unadopted: Unadopted | None = None  # None: nobody looked
+    unadopted: Unadopted | None = None  # None: no one looked
 
 
 def list_candidates(
@@ -218,7 +218,7 @@ def merge(behind: Behind, changes: Changes) -> Behind:
 
 
 def count_unknown(rows: Sequence[BackfillRow], marks: Mapping[str, RunMark]) -> int:
-    """How many runs of the store have no row; without those that somebody has deleted there."""
+    """How many runs of the store have no row; without those that someone has deleted there."""
     known = {row.mlflow_run_id for row in rows}
     return sum(mark.run_id not in known and not mark.is_deleted for mark in marks.values())
 
@@ -241,9 +241,11 @@ def find_doubt(
     names: Collection[str],
     lost: Collection[str],
 ) -> str:
-    """Why the store is not believed that it has deleted the runs that are `lost` in it; empty: it is believed. A store
-    that lacks many runs at once is a part of what it was: a folder that is half mounted, a database that was restored,
-    a role that may not see all."""
+    """Why the store is not believed that it has deleted the runs that are `lost` in it; empty: it is believed.
+
+    A store that lacks many runs at once is a part of what it was: a folder that is half mounted, a database that was
+    restored, a role that may not see all.
+    """
     if not lost:
         return ""
     followed = len(_list_followed(rows, known, names))
@@ -287,7 +289,7 @@ def choose_lifecycles(
     Args:
         lost: of `list_doubtful`, those that are not there when they are asked for by themselves.
         now: when this look began.
-        is_sure: somebody says that what is lost was deleted: no second look is needed.
+        is_sure: someone says that what is lost was deleted: no second look is needed.
     """
     found = []
     for row in rows:
@@ -319,7 +321,7 @@ _Times = tuple[datetime | None, datetime | None]
 def _to_lifecycle(
     run_id: str, marks: Mapping[str, RunMark], lost: Collection[str], was: _Times, now: datetime
 ) -> _Times | None:
-    """Since when it is missing, and since when deleted; None: nobody knows more than before."""
+    """Since when it is missing, and since when deleted; None: no one knows more than before."""
     missing_at, deleted_at = was
     mark = marks.get(run_id)
     if mark is not None:
@@ -342,7 +344,7 @@ def identify_store(
         followed: the names of all that were followed; earlier versions noted nothing of them.
 
     Raises:
-        OtherStore: it is none of them, and nobody said that this is right.
+        OtherStore: it is none of them, and no one said that this is right.
     """
     names = frozenset(name for name, before in recorded.items() if found.is_of(before))
     is_other = bool(recorded) and (store in recorded or store not in followed) and not names
@@ -378,8 +380,10 @@ def to_read_mark(mark: str) -> str:
 
 
 def to_unpublished_mark(mark: str) -> str:
-    """The mark of what was read, and not published because something else stays. It is read again when it changes, and
-    when nothing is published of its run any more."""
+    """The mark of what was read, and not published because something else stays.
+
+    It is read again when it changes, and when nothing is published of its run any more.
+    """
     return f"{mark}{_NOT_PUBLISHED}" if mark else mark
 
 

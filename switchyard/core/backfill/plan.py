@@ -176,7 +176,7 @@ class Adoption(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Behind(msgspec.Struct, frozen=True, kw_only=True):
-    """The rows that say less than MLflow does by now, and why, by id; and those of which nobody could say."""
+    """The rows that say less than MLflow does by now, and why, by id; and those of which no one could say."""
 
     why: dict[int, str] = {}
     unknown: list[PlannedRun] = []
@@ -298,8 +298,10 @@ def _to_why_not(row: BackfillRow, behind: Behind) -> str:
 
 
 def choose_adopted(tracked: Iterable[TrackedRun], known: set[str], *, status: StatusChoice = "completed") -> Adoption:
-    """The runs of an MLflow store that no row knows, the oldest first. Deleted ones are left to MLflow: who deleted
-    them did not want to see them again."""
+    """The runs of an MLflow store that no row knows, the oldest first.
+
+    Deleted ones are left to MLflow: who deleted them did not want to see them again.
+    """
     unknown = sorted(
         (run for run in tracked if run.run_id not in known), key=lambda run: (run.started_at_ms or 0, run.run_id)
     )
@@ -348,7 +350,7 @@ def _to_adopted(run: TrackedRun) -> AdoptedRun:
 
 
 def to_time(at_ms: int | None) -> datetime | None:
-    """That time; None also of what is no time: somebody logged nanoseconds as milliseconds."""
+    """That time; None also of what is no time: someone logged nanoseconds as milliseconds."""
     try:
         return None if not at_ms or at_ms < 0 else datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=at_ms)
     except OverflowError:

@@ -98,7 +98,7 @@ def parse_field(text: str, *, of: str) -> Field:
     parser = _Parser(text, of=of)
     found = parser.parse_field()
     if not parser.is_done():
-        raise parser.refused("one field must stand here, and nothing after it")
+        raise parser.refused("expected one field, and nothing after it")
     return found
 
 
@@ -113,7 +113,7 @@ def parse_fields(text: str, *, of: str) -> tuple[Field, ...]:
             raise parser.refused(f"at most {MAX_FIELDS} fields")
         found.append(parser.parse_field(many=True))
     if not parser.is_done():
-        raise parser.refused("a comma must stand between fields")
+        raise parser.refused("expected a comma between fields")
     return tuple(dict.fromkeys(found))
 
 
@@ -167,14 +167,14 @@ class _Parser:
     def parse(self) -> Expression:
         found = self._parse_any()
         if not self.is_done():
-            raise self.refused("`and`, `or` or the end must stand here")
+            raise self.refused("expected `and`, `or` or the end")
         return found
 
     def parse_field(self, *, many: bool = False) -> Field:
         """A section with its name, or a column; with `many` also all of a section: ``params.*``."""
         token = self._next()
         if token.kind != "word" or is_keyword(token.value):
-            raise self.refused("a field must stand here, which " + suggest(token.value), token)
+            raise self.refused("expected a field, which " + suggest(token.value), token)
         first, dot, rest = token.value.partition(".")
         column = token.value.lower()
         if not dot and column in COLUMNS:
@@ -188,7 +188,7 @@ class _Parser:
             named = self._next()
             star = many and named.kind == "punctuation" and named.value == "*"
             if named.kind != "name" and not star:
-                raise self.refused(f"a name must follow {section}. ; an odd one in backticks", named)
+                raise self.refused(f"expected a name after {section}. ; put an odd one in backticks", named)
             rest = named.value
         if not 0 < len(rest) <= MAX_NAME:
             raise self.refused(f"a name must have 1 to {MAX_NAME} characters; it has {len(rest)}", token)
@@ -235,7 +235,7 @@ class _Parser:
             raise self.refused(f"at most {MAX_DEPTH} parentheses and `not` may be within each other", begin)
         found = Not(self._parse_one()) if is_not else self._parse_any()
         if not is_not and not self.take("punctuation", ")"):
-            raise self.refused(f"`)` must stand here, for the `(` of character {begin.position + 1}")
+            raise self.refused(f"expected `)`, which closes the `(` of character {begin.position + 1}")
         self._depth -= 1
         return found
 
@@ -252,7 +252,7 @@ class _Parser:
         if operator not in ("IN", "NOT IN"):
             return Compare(field, operator, (self._parse_constant(field, operator, at),))
         if not self.take("punctuation", "("):
-            raise self.refused("`(` must stand here, for a list of constants")
+            raise self.refused("expected `(`, which begins a list of constants")
         constants = [self._parse_constant(field, operator, at)]
         while self.take("punctuation", ","):
             ahead = self.ahead
@@ -262,7 +262,7 @@ class _Parser:
             if isinstance(constants[-1], str) != isinstance(constants[0], str):
                 raise self.refused("all constants of one list must be texts, or all numbers", ahead)
         if not self.take("punctuation", ")"):
-            raise self.refused("`,` or `)` must stand here")
+            raise self.refused("expected `,` or `)`")
         return Compare(field, operator, tuple(constants))
 
     def _parse_operator(self) -> Operator:
@@ -274,12 +274,12 @@ class _Parser:
             return _WORDS[word]
         if word == "not" and self.ahead.kind == "word" and self.ahead.value.lower() in _WORDS:
             return _NOT[_WORDS[self._next().value.lower()]]
-        raise self.refused("an operator must stand here: = != < <= > >= LIKE IN", token)
+        raise self.refused("expected an operator: = != < <= > >= LIKE IN", token)
 
     def _parse_constant(self, field: Field, operator: Operator, at: Token) -> Constant:
         token = self._next()
         if token.kind not in ("number", "text"):
-            raise self.refused("a number must stand here, or a text in quotes", token)
+            raise self.refused("expected a number, or a text in quotes", token)
         for type_, operators in field.operators.items():
             if (token.kind == "number") == (type_ in ("number", "whole number")):
                 if operator not in operators:
@@ -293,12 +293,12 @@ class _Parser:
         if type_ == "number":
             number = float(token.value)
             if number in (float("inf"), float("-inf")):
-                raise self.refused("a number must be one that float64 can hold", token)
+                raise self.refused("the number is larger than float64 can hold", token)
             return number
         if type_ == "whole number":
             # The length first: Python refuses to read thousands of digits.
             if not _WHOLE.fullmatch(token.value) or len(token.value) > 20 or abs(int(token.value)) > _MAX_WHOLE:
-                raise self.refused(f"a whole number up to {_MAX_WHOLE} must stand here", token)
+                raise self.refused(f"expected a whole number up to {_MAX_WHOLE}", token)
             return int(token.value)
         if len(token.value) > MAX_TEXT:
             raise self.refused(f"a text may have {MAX_TEXT} characters; it has {len(token.value)}", token)
@@ -311,7 +311,7 @@ class _Parser:
             found = datetime.fromisoformat(token.value)
             return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
         except (ValueError, OverflowError) as err:
-            what = "a time must stand here, as '2026-01-31' or '2026-01-31T10:30:00Z' (without a zone: UTC)"
+            what = "expected a time, such as '2026-01-31' or '2026-01-31T10:30:00Z' (without a zone: UTC)"
             raise self.refused(what, token) from err
 
 

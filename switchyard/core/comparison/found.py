@@ -79,8 +79,9 @@ def list_columns(prefix: str, *, own: bool) -> list[KnownField]:
 
 
 def choose_sections(prefix: str) -> list[tuple[Section, str]]:
-    """The sections that have fields which begin with `prefix`, and how their names begin. Without a dot it may be the
-    beginning of the section, or of a name in any.
+    """The sections that have fields which begin with `prefix`, and how their names begin.
+
+    Without a dot it may be the beginning of the section, or of a name in any.
 
     >>> choose_sections("metrics.test"), choose_sections("par")[:2]
     ([('metrics', 'test')], [('metrics', 'par'), ('best', 'par')])
@@ -115,7 +116,7 @@ def check_columns(query: RunQuery, *, table: str) -> None:
     missing = sorted({name for name in asked if name not in FOREIGN_COLUMNS})
     if missing:
         raise BadRequest(
-            f"{', '.join(missing)}: {table} (RESULTS_TABLE) has no such column that Switchyard knows; runs of it are "
+            f"{', '.join(missing)}: {table} (RESULTS_TABLE) has no such column that Switchyard knows. Its runs are "
             f"found by {', '.join(FOREIGN_COLUMNS)} and by their metrics, best, params and tags"
         )
     if query.archived != "no":

@@ -49,7 +49,10 @@ def to_sql_like(pattern: str) -> str:
 
 
 def to_glob(pattern: str) -> str:
-    """For SQLite's GLOB, which alone tells upper case from lower. Source: https://www.sqlite.org/lang_expr.html#glob"""
+    """For SQLite's GLOB, which alone tells upper case from lower.
+
+    Source: https://www.sqlite.org/lang_expr.html#glob
+    """
     wildcards = {_ANY: "*", _ONE: "?"}
     return "".join(
         wildcards[part.text] if part.is_wildcard else "".join(f"[{c}]" if c in "*?[" else c for c in part.text)

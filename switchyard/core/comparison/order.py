@@ -22,8 +22,10 @@ _WAY: Final = re.compile(r"\s+(asc|desc)\s*$", re.IGNORECASE)
 
 
 class Order(msgspec.Struct, frozen=True):
-    """By `field`; runs with the same value by id, the same way round. Runs without the field come last, the newest
-    first, whichever way."""
+    """By `field`; runs with the same value by id, the same way round.
+
+    Runs without the field come last, the newest first, whichever way.
+    """
 
     field: Field = ID
     descending: bool = True
@@ -88,7 +90,7 @@ def from_cursor(text: str, order: Order) -> Key:
         packed = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         said, rank, value, id_ = msgspec.json.decode(packed, type=tuple[str, int, float | str | None, int])
     except (ValueError, binascii.Error, msgspec.DecodeError) as err:
-        raise BadRequest("`after` must be taken from `next` of the page before, as it stands there") from err
+        raise BadRequest("`after` is no place in this list. Take it unchanged from `next` of the page before") from err
     fits = {NUMBER: isinstance(value, float), TEXT: isinstance(value, str), NOTHING: value is None}
     if said != str(order) or rank not in order.ranks or not fits[rank] or not 0 <= id_ < 2**63:
         raise BadRequest(
@@ -96,5 +98,5 @@ def from_cursor(text: str, order: Order) -> Key:
             "with the first page"
         )
     if isinstance(value, float) and not math.isfinite(value):
-        raise BadRequest("`after` must be taken from `next` of the page before, as it stands there")
+        raise BadRequest("`after` is no place in this list. Take it unchanged from `next` of the page before")
     return rank, value, id_

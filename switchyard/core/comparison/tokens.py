@@ -75,7 +75,7 @@ def _why_none(character: str) -> str:
     if character in _QUOTES:
         return f"{_QUOTES[character]} begins here and does not end; close it with {character}"
     if character.isspace():
-        return "a space that is none of ASCII; write a plain one"
+        return "a space that is not ASCII; write a plain one"
     return f"{_to_shown(character)!r} has no meaning here; put a text into quotes, and an odd name into backticks"
 
 

@@ -60,9 +60,9 @@ def read_dialect(head: bytes, spec: TrainSpec, *, is_whole: bool) -> Dialect:
         head, is_whole = _unpack(head), False
     for magic, what in _OTHERS:
         if head.startswith(magic):
-            raise BadRequest(f"a Parquet or CSV file was expected; it is {what}")
+            raise BadRequest(f"it is not a Parquet or CSV file but {what}")
     if not head.strip():
-        raise BadRequest("a Parquet file, or a CSV file with a header, was expected; the file is empty")
+        raise BadRequest("the file is empty. Give a Parquet file, or a CSV file with a header")
     encoding = _choose_encoding(head, spec)
     # Not str.splitlines: it knows separators of lines that are none to Arrow.
     lines = re.split(r"\r\n|\n|\r", _decode(head, encoding, is_whole=is_whole))
@@ -70,7 +70,7 @@ def read_dialect(head: bytes, spec: TrainSpec, *, is_whole: bool) -> Dialect:
     is_cut = not is_whole or len(lines) > _ROWS
     lines = lines[:_ROWS]
     if lines and lines[0].lstrip().startswith(("{", "[")):
-        raise BadRequest("a Parquet or CSV file was expected; it looks like JSON: convert it to CSV or Parquet")
+        raise BadRequest("it looks like JSON. Convert it to CSV or Parquet")
     names = tuple(name.strip() for name in spec.csv_columns.split(",")) if spec.csv_columns else ()
     separator = _to_separator(spec) or _choose_separator(lines, spec, names)
     rows = _split(lines, separator)
@@ -91,7 +91,7 @@ def read_dialect(head: bytes, spec: TrainSpec, *, is_whole: bool) -> Dialect:
         )
     if rows[0] == names:
         raise BadRequest(
-            "the first line has the names of --csv-columns: the file has a header, leave --csv-columns out"
+            "the first line has the names of --csv-columns, so the file has a header. Leave --csv-columns out"
         )
     return Dialect(encoding=encoding, separator=separator, columns=names, has_header=False, rows=tuple(rows))
 
@@ -99,7 +99,7 @@ def read_dialect(head: bytes, spec: TrainSpec, *, is_whole: bool) -> Dialect:
 def to_encoding_problem(where: str) -> str:
     """What is said of text that is not UTF-8."""
     return (
-        f"UTF-8 was expected; {where}. Say how the file is encoded: --csv-encoding cp1252 (Windows, Excel), latin-1, "
+        f"it is not UTF-8: {where}. Say how the file is encoded: --csv-encoding cp1252 (Windows, Excel), latin-1, "
         "utf-16"
     )
 
@@ -108,7 +108,7 @@ def _unpack(head: bytes) -> bytes:
     try:
         return zlib.decompressobj(wbits=31).decompress(head, HEAD_BYTES)
     except zlib.error as err:
-        raise BadRequest(f"a gzip file was expected, as its first bytes say; it cannot be unpacked: {err}") from err
+        raise BadRequest(f"its first bytes say that it is a gzip file, but it cannot be unpacked: {err}") from err
 
 
 def _choose_encoding(head: bytes, spec: TrainSpec) -> str:
@@ -130,7 +130,7 @@ def _decode(head: bytes, encoding: str, *, is_whole: bool) -> str:
         where = f"byte {err.object[err.start]:#04x} at {err.start} is not"
         if encoding.startswith("utf-8"):
             raise BadRequest(to_encoding_problem(where)) from err
-        raise BadRequest(f"text in {encoding} was expected, as --csv-encoding says; {where}") from err
+        raise BadRequest(f"it is not {encoding}, as --csv-encoding says: {where}") from err
 
 
 def _to_separator(spec: TrainSpec) -> str:
@@ -155,7 +155,7 @@ def _split(lines: Sequence[str], separator: str) -> list[tuple[str, ...]]:
     try:
         return [tuple(row) for row in csv.reader(lines, delimiter=separator)]
     except csv.Error as err:
-        raise BadRequest(f"a CSV file was expected; it cannot be read: {err}") from err
+        raise BadRequest(f"it cannot be read as CSV: {err}") from err
 
 
 def _to_hint(header: Sequence[str], separator: str) -> str:

@@ -1,5 +1,7 @@
-"""Which files of purchases a ``--data-uri`` names: one, a folder's, or those that a pattern fits. Decided here for the
-look before a run and for the trainer alike."""
+"""Which files of purchases a ``--data-uri`` names: one, a folder's, or those that a pattern fits.
+
+Decided here for the look before a run and for the trainer alike.
+"""
 
 import posixpath
 import re

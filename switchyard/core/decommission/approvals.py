@@ -104,7 +104,7 @@ def to_digest(text: str) -> str:
     """
     digits = text.removeprefix("sha256:")
     if not _DIGEST.fullmatch(digits):
-        raise BadRequest(f"a digest of 64 hex digits was expected; got {text[:80]!r}")
+        raise BadRequest(f"{text[:80]!r} is not a digest of 64 hex digits")
     return digits
 
 
@@ -130,11 +130,11 @@ def to_text(statement: Statement) -> str:
         BadRequest: a value that the text could not hold.
     """
     if not _STATE.fullmatch(statement.state):
-        raise BadRequest(f"a state is lower-case words; got {statement.state!r}")
+        raise BadRequest(f"{statement.state!r} is not a state: states are lower-case words")
     if not _APPROVER.fullmatch(statement.approver):
-        raise BadRequest(f"an approver is an e-mail address; got {statement.approver!r}")
+        raise BadRequest(f"the approver {statement.approver!r} is not an e-mail address")
     if statement.expires_at.tzinfo is None:
-        raise BadRequest("the expiry of a statement has a zone; this one has none")
+        raise BadRequest("the statement's expiry has no zone: write one, such as Z for UTC")
     return (
         f"{_FIRST_LINES[bool(statement.rules)]}\n"
         f"inventory: sha256:{to_digest(statement.digest)}\n"
@@ -175,10 +175,10 @@ def read_statement(data: bytes, source: str) -> Statement:
         statement = _parse(data)
         is_whole = to_text(statement).encode() == data
     except (ValueError, KeyError, BadRequest) as err:
-        raise BadRecord(source, [f"it is no statement of {NAMESPACE} as `decommission` writes it ({err})"]) from err
+        raise BadRecord(source, [f"it is not a statement of {NAMESPACE} as `decommission` writes it ({err})"]) from err
     if not is_whole:
         # A text that says more than we read would be signed for something that we do not show.
-        raise BadRecord(source, [f"it is no statement of {NAMESPACE}: `decommission` writes other lines"])
+        raise BadRecord(source, [f"it is not a statement of {NAMESPACE}: `decommission` writes other lines"])
     return statement
 
 

@@ -223,10 +223,10 @@ def check_asked(plan: Plan, *, apply: str, yes: bool) -> bool:
         BadRequest: both were given.
     """
     if apply and yes:
-        raise BadRequest("--apply or --yes, not both")
+        raise BadRequest("both --apply and --yes are given. Give one of them")
     if apply and not is_typed(to_digest(plan), apply):
         raise StaleWrite(
-            f"the plan is another one by now: {to_digest(plan)[:16]}; got {apply[:80]!r}. Nothing was deleted. Look at "
+            f"the plan has changed: it is {to_digest(plan)[:16]} now, not {apply[:80]!r}. Nothing was deleted. Look at "
             "it again: switchyard clean"
         )
     return bool(apply) or yes

@@ -25,8 +25,10 @@ from switchyard.core.decommission.users import Need
 
 
 class Cloud(Protocol):
-    """One kind of resource of an MLflow deployment, on Google Cloud. All methods raise BadSetup where a permission is
-    missing (its name is in the message): that is never "gone"."""
+    """One kind of resource of an MLflow deployment, on Google Cloud.
+
+    All methods raise BadSetup where a permission is missing (its name is in the message): that is never "gone".
+    """
 
     @property
     def kind(self) -> Kind:
@@ -67,10 +69,12 @@ class Cloud(Protocol):
         Raises: StaleWrite: it is not as `resource` has it; BadRequest: something guards it."""
 
     def recover(self, saved: Resource) -> Operation:
-        """Brings back what was deleted, from what the vendor keeps, else by making it again from `saved`. A second call
-        changes nothing.
+        """Brings back what was deleted, from what the vendor keeps, else by making it again from `saved`.
 
-        Raises: NotFound: too late, there is no way; StaleWrite: a namesake is there."""
+        A second call changes nothing.
+
+        Raises: NotFound: too late, there is no way; StaleWrite: a namesake is there.
+        """
 
     def poll(self, operation: Operation) -> Progress:
         """How far it is. A second call asks again."""
@@ -104,8 +108,11 @@ class CloudUsers(Protocol):
     """What else in the project needs what a deployment consists of."""
 
     def list_needs(self, sought: Sought) -> tuple[Need, ...]:
-        """What every service, job, worker pool and trigger needs, in all places, whether it is sought or not. A second
-        call lists again. Raises: BadSetup: a permission is missing."""
+        """What every service, job, worker pool and trigger needs, in all places, whether it is sought or not.
+
+        A second call lists again.
+        Raises: BadSetup: a permission is missing.
+        """
 
 
 class CloudCosts(Protocol):
@@ -119,8 +126,10 @@ class CloudCosts(Protocol):
         """The query, for a person who asks the export."""
 
     def read(self, resources: Sequence[Resource], since: datetime, until: datetime) -> tuple[Cost, ...]:
-        """The same query's answer. Raises: BadSetup: no export is named, or it may not be read; NotFound: there is no
-        such table."""
+        """The same query's answer.
+
+        Raises: BadSetup: no export is named, or it may not be read; NotFound: there is no such table.
+        """
 
 
 @dataclass(frozen=True)

@@ -78,8 +78,9 @@ def is_hidden(address: Address) -> bool:
 def find_databases(
     inventory: Inventory, read: Callable[[Resource], Sequence[str] | None], mlflow: Address | None
 ) -> tuple[Databases, ...]:
-    """What is on each instance of the plan, and which of it is MLflow's own. By name alone, behind a proxy, only where
-    no other instance has that name too.
+    """What is on each instance of the plan, and which of it is MLflow's own.
+
+    By name alone, behind a proxy, only where no other instance has that name too.
 
     Args:
         read: the names on an instance; None: not known.

@@ -82,8 +82,10 @@ def compare_runs(
 def compare_models(
     exported: Sequence[SourceModel | LostModel], answered: Sequence[SourceModel | LostModel]
 ) -> list[str]:
-    """What the server tells otherwise than the export of the registered models. A server shows neither the number of a
-    deleted version nor where a copied version is stored; that is no difference."""
+    """What the server tells otherwise than the export of the registered models.
+
+    A server shows neither the number of a deleted version nor where a copied version is stored; that is no difference.
+    """
     there, here = (_by_name(models) for models in (exported, answered))
     found = []
     for name in sorted(there.keys() | here.keys()):

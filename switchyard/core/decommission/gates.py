@@ -62,8 +62,10 @@ class Against(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check(state: State, found: EvidenceSet, against: Against, *, proves: bool = False) -> tuple[str, ...]:
-    """Why `state` may not be entered, from all that its gate looks at; empty: it may. With `proves`, what is read after
-    its acts is looked at."""
+    """Why `state` may not be entered, from all that its gate looks at; empty: it may.
+
+    With `proves`, what is read after its acts is looked at.
+    """
     move = MOVES[state]
     return check_evidence(move.proves if proves else move.needs, found, against, of=state)
 

@@ -58,11 +58,11 @@ def to_json(inventory: Inventory) -> bytes:
 def read_inventory(data: bytes, where: str, *, digest: str) -> Inventory:
     """The saved inventory. Raises: BadRecord: it is none, or not the one of that digest."""
     if (found := to_digest(data)) != digest:
-        raise BadRecord(where, [f"its digest must be {digest}; got {found}: it was changed, so nothing may rest on it"])
+        raise BadRecord(where, [f"it was changed: its digest is {found}, not {digest}. Restore it, or plan again"])
     try:
         return decode_strictly(data, Inventory)
     except ValueError as err:
-        raise BadRecord(where, [f"it must be an inventory of format 1 or {FORMAT}: {err}"]) from err
+        raise BadRecord(where, [f"it is not an inventory of format 1 or {FORMAT}: {err}"]) from err
 
 
 def to_inventory_uri(folder: str, digest: str) -> str:
@@ -92,8 +92,10 @@ def list_billed(inventory: Inventory, kept: Mapping[str, Sequence[Kept]]) -> tup
 
 
 def find_folder_problem(inventory: Inventory, uri: str, what: str) -> str:
-    """Why nothing that must outlive the deletion may lie at `uri`: its bucket is one of those to delete. Empty: it
-    may."""
+    """Why nothing that must outlive the deletion may lie at `uri`: its bucket is one of those to delete.
+
+    Empty: it may.
+    """
     bucket = uri.removeprefix("gs://").partition("/")[0] if uri.startswith("gs://") else ""
     for resource in inventory.resources:
         if bucket and resource.kind is Kind.BUCKET and resource.name.rpartition("/")[2] == bucket:

@@ -73,8 +73,10 @@ def list_sweeps(inventory: Inventory) -> tuple[Act, ...]:
 
 
 def list_undo(begun: Sequence[Act]) -> tuple[Act, ...]:
-    """Takes back what was `begun`, in reverse: what was deleted is brought back, what was stopped is started. What was
-    prepared stays: more backups and longer delays harm no one."""
+    """Takes back what was `begun`, in reverse: what was deleted is brought back, what was stopped is started.
+
+    What was prepared stays: more backups and longer delays harm no one.
+    """
     deleted = dict.fromkeys((act.kind, act.resource) for act in begun if act.verb == "delete")
     stopped = dict.fromkeys((act.kind, act.resource) for act in begun if act.verb == "stop")
     return (
@@ -84,8 +86,10 @@ def list_undo(begun: Sequence[Act]) -> tuple[Act, ...]:
 
 
 def find_owner(name: str) -> str:
-    """The resource that a variable or binding is part of; of any other the name itself. Two of one owner share its
-    version."""
+    """The resource that a variable or binding is part of; of any other the name itself.
+
+    Two of one owner share its version.
+    """
     return name.partition("#")[0]
 
 
@@ -102,8 +106,10 @@ def list_touched(inventory: Inventory, act: Act) -> tuple[str, ...]:
 
 
 def is_replica(resource: Resource) -> bool:
-    """True for an instance that follows another one. Source: `masterInstanceName` of the sqladmin API's
-    DatabaseInstance."""
+    """True for an instance that follows another one.
+
+    Source: `masterInstanceName` of the sqladmin API's DatabaseInstance.
+    """
     return bool(resource.description.get("masterInstanceName"))
 
 

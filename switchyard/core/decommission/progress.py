@@ -133,8 +133,10 @@ class Progress:
         return None
 
     def list_kept(self, resource: str) -> tuple[Kept, ...]:
-        """What was kept of it when its last deletion was read back: some of that is over by now. Empty: it was not
-        deleted."""
+        """What was kept of it when its last deletion was read back: some of that is over by now.
+
+        Empty: it was not deleted.
+        """
         for step in reversed(self.steps):
             if (step.act, step.resource, step.outcome) == ("delete", resource, "done"):
                 return msgspec.json.decode(step.proof or "{}", type=Proof).kept

@@ -1,5 +1,7 @@
-"""What one decommission asks of its evidence; stored with it, because it changes what passes. People approve it
-together with the inventory."""
+"""What one decommission asks of its evidence; stored with it, because it changes what passes.
+
+People approve it together with the inventory.
+"""
 
 import hashlib
 import re
@@ -35,8 +37,10 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 def to_json(rules: Rules) -> str:
-    """The rules as people approve them: equal rules, and only those, have equal texts. That someone has looked at the
-    bill is no rule of the deletion, and is left out."""
+    """The rules as people approve them: equal rules, and only those, have equal texts.
+
+    That someone has looked at the bill is no rule of the deletion, and is left out.
+    """
     return msgspec.json.encode(msgspec.structs.replace(rules, costs_seen=False), order="sorted").decode()
 
 

@@ -92,9 +92,9 @@ def read_values(data: bytes, where: str, inventory: Inventory, digest: str) -> V
     try:
         values = decode_strictly(data, Values)
     except (ValueError, msgspec.DecodeError) as err:
-        raise BadRecord(where, [f"it must hold the values of an inventory, in format {FORMAT}"]) from err
+        raise BadRecord(where, [f"it does not hold the values of an inventory in format {FORMAT}"]) from err
     if values.inventory != digest:
-        raise BadRecord(where, [f"it must be of inventory {digest}; got {values.inventory}"])
+        raise BadRecord(where, [f"it is of inventory {values.inventory}, not of {digest}"])
     wanted = {
         (resource.name, place)
         for resource in inventory.resources

@@ -202,8 +202,10 @@ def _is_named(resource: Resource, short: str, value: str) -> bool:
 
 
 def _is_bare(resource: Resource, short: str, value: str) -> bool:
-    """Whether the value of a variable is the short name of a secret or a bucket, with a version or a path. A usual word
-    is no name."""
+    """Whether the value of a variable is the short name of a secret or a bucket, with a version or a path.
+
+    A usual word is no name.
+    """
     if resource.kind not in (Kind.SECRET, Kind.BUCKET) or not _NAME.fullmatch(short):
         return False
     return re.split("[:/]", value.strip(), maxsplit=1)[0] == short

@@ -1,5 +1,8 @@
-"""Digests: whether two records say the same, without keeping both. docs/contracts.md gives the exact bytes, so that
-another language can compute the same; this file must never change what it computes for a record."""
+"""Digests: whether two records say the same, without keeping both.
+
+docs/contracts.md gives the exact bytes, so that another language can compute the same; this file must never change what
+it computes for a record.
+"""
 
 import hashlib
 import struct
@@ -40,7 +43,7 @@ def to_digests(record: MetricsRecord) -> Digests:
     """The digests, version 2, of all that the record says of its run's epochs: never of `run`, `saved_at`, `status`,
     `available` or `warnings`. Records that are equal but for those have equal digests, and only they. `charted` covers
     every curve, the final metrics and params; `full` the towers' statistics and histograms too. Of a `charted_only`
-    record there is no `full`: nobody knows what else the run has."""
+    record there is no `full`: no one knows what else the run has."""
     return _Leaves(record).to_second()
 
 
@@ -197,8 +200,10 @@ def _pack_counts(rows: Sequence[Sequence[int | None] | None]) -> bytes:
 
 
 def _pack_json(value: Any, kinds: Mapping[str, NonFiniteKind] | None = None, pointer: str = "") -> bytes:
-    """One letter for the type, then its content; whatever has a length says it first. A number is its float64 where
-    that is exact, so that 1 and 1.0, which JSON does not tell apart, are the same."""
+    """One letter for the type, then its content; whatever has a length says it first.
+
+    A number is its float64 where that is exact, so that 1 and 1.0, which JSON does not tell apart, are the same.
+    """
     if value is None:
         return b"d" + _NON_FINITE[kinds[pointer]] if kinds and pointer in kinds else b"n"
     if isinstance(value, bool):

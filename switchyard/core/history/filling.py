@@ -98,7 +98,7 @@ def to_values_alone(unfilled: Unfilled, why: str) -> Fill:
     """What the stored history says by itself, and `why` there is no more."""
     history = read_history(unfilled)
     if history is None:
-        return to_failed(unfilled.quick_test_id, "its stored history is no JSON object; publish the run again")
+        return to_failed(unfilled.quick_test_id, "its stored history is not a JSON object; publish the run again")
     return Fill(
         quick_test_id=unfilled.quick_test_id,
         etag=unfilled.etag,

@@ -59,8 +59,10 @@ def keep_rules(publication: Publication, stored: str) -> Publication:
 
 
 def to_progress(record: MetricsRecord) -> Progress | None:
-    """How far the run is, of which `record` is partial, and when its newest point was logged; None: it has ended. How
-    many epochs there are to be, a param `epochs` says."""
+    """How far the run is, of which `record` is partial, and when its newest point was logged; None: it has ended.
+
+    How many epochs there are to be, a param `epochs` says.
+    """
     if record.status != "partial":
         return None
     said = str(record.params.get("epochs", ""))

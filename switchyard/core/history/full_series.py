@@ -17,8 +17,10 @@ MAX_POINTS: Final = 2000
 
 
 def to_full_series(record: MetricsRecord, charted: Sequence[Scalar] | None = None) -> FullSeries:
-    """All series of `record`; `charted` is `list_charted(record)`, where the caller has it already. Equal content gives
-    equal bytes."""
+    """All series of `record`; `charted` is `list_charted(record)`, where the caller has it already.
+
+    Equal content gives equal bytes.
+    """
     places = Places(record)
     entries: dict[str, dict[str, Any]] = {}
     non_finite: dict[str, dict[str, NonFiniteKind]] = {}
@@ -53,8 +55,10 @@ def to_stored(
     non_finite: Mapping[str, Mapping[str, NonFiniteKind]] | None = None,
     complete: bool = True,
 ) -> FullSeries:
-    """The answer that has these series; one without `steps` is on `epochs`. `non_finite` has what is null, by series
-    and position."""
+    """The answer that has these series; one without `steps` is on `epochs`.
+
+    `non_finite` has what is null, by series and position.
+    """
     content = msgspec.json.encode(
         {
             "available": bool(entries),

@@ -15,8 +15,10 @@ for the trainer may have added to it (final metrics, say) before it was stopped.
 
 
 def to_live_publication(record: MetricsRecord, *, run: QuickTest, job: Job, sampling: Sampling) -> Publication:
-    """The publication of a snapshot. A file that says it is complete is partial too as long as its job is at work: its
-    end is the end's to publish, with the row's status.
+    """The publication of a snapshot.
+
+    A file that says it is complete is partial too as long as its job is at work: its end is the end's to publish, with
+    the row's status.
 
     Raises:
         BadRequest: `sampling` cannot be.

@@ -44,8 +44,11 @@ class Shown(StrEnum):
 
 
 class Sources(StrEnum):
-    """Where both come from. At equal rank the run's own file goes before MLflow. MLflow's runs may change after they
-    were published (params, tags, points that are logged late): of one MLflow run its newest word counts."""
+    """Where both come from.
+
+    At equal rank the run's own file goes before MLflow. MLflow's runs may change after they were published (params,
+    tags, points that are logged late): of one MLflow run its newest word counts.
+    """
 
     FILE_THEN_MLFLOW = "file, then MLflow"
     MLFLOW_THEN_FILE = "MLflow, then file"
@@ -54,8 +57,10 @@ class Sources(StrEnum):
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True):
-    """What is stored of a run. `digests` and `rank` are None where they do not speak of `history_text`: the history is
-    another application's."""
+    """What is stored of a run.
+
+    `digests` and `rank` are None where they do not speak of `history_text`: the history is another application's.
+    """
 
     history_text: str
     digests: Digests | None = None
@@ -81,8 +86,10 @@ class Precedence(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of the table: it holds for each combination of its values. No two rules hold at once, and one always
-    does."""
+    """One line of the table: it holds for each combination of its values.
+
+    No two rules hold at once, and one always does.
+    """
 
     stored: tuple[Stored, ...]
     standings: tuple[Standing, ...] = tuple(Standing)
@@ -297,8 +304,11 @@ def choose_cached_at(publication: Publication, kept: Kept | None, *, now: dateti
 
 
 def choose_status(publication: Publication, result: PublishResult, row_status: str, *, force: bool) -> RunStatus | None:
-    """What the row's own status becomes, whose word was `row_status`; None: it stays. A completed run stays completed,
-    unless by force; a publication that something newer kept out says nothing of the row."""
+    """What the row's own status becomes, whose word was `row_status`; None: it stays.
+
+    A completed run stays completed, unless by force; a publication that something newer kept out says nothing of the
+    row.
+    """
     status = publication.row_status
     if status is None or result is PublishResult.KEPT_NEWER:
         return None
@@ -320,7 +330,7 @@ def to_markdown() -> str:
 
 def _choose_digests(publication: Publication, kept: Kept) -> Digests:
     """Those of the publication's source by the versions that made what is stored: a newer version of ours is no other
-    content. Where nobody computed them the newest ones, which are never equal to older ones."""
+    content. Where no one computed them the newest ones, which are never equal to older ones."""
     if kept.versions == FIRST_VERSIONS and publication.first_digests is not None:
         return publication.first_digests
     return publication.digests

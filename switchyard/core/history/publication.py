@@ -27,8 +27,10 @@ class Digests(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Versions(msgspec.Struct, frozen=True, kw_only=True):
-    """What a publication was made by. A stored history is compared and verified by its own versions, not by newer
-    ones."""
+    """What a publication was made by.
+
+    A stored history is compared and verified by its own versions, not by newer ones.
+    """
 
     digest: int = 2
     mapping: int = 2  # of MLflow's keys, docs/mapping.md; a file has no need of it
@@ -50,7 +52,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """How far a training is that goes on; `at` is when its trainer said so."""
 
     epochs_done: int
-    epochs: int | None  # None: nobody knows how many were asked
+    epochs: int | None  # None: no one knows how many were asked
     at: datetime
 
 

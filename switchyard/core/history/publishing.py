@@ -144,8 +144,10 @@ def to_publication(
 
 
 class _Facts:
-    """What a history has beside its curves. One text of 6,000 characters is no reason to have none of the others: what
-    does not fit is left out, and named."""
+    """What a history has beside its curves.
+
+    One text of 6,000 characters is no reason to have none of the others: what does not fit is left out, and named.
+    """
 
     def __init__(self, record: MetricsRecord, tags: Mapping[str, str]) -> None:
         self.bytes = 0

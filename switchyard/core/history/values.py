@@ -24,8 +24,11 @@ def to_values(
     params: Mapping[str, Any],
     tags: Mapping[str, str],
 ) -> list[Value]:
-    """All values, by kind and name. What is missing or not finite has none. A text that is a number has both; a param
-    that is a list or an object is the JSON of it."""
+    """All values, by kind and name.
+
+    What is missing or not finite has none. A text that is a number has both; a param that is a list or an object is the
+    JSON of it.
+    """
     return [
         *_to_numbers("final", final),
         *_to_numbers("last", last),
@@ -69,7 +72,7 @@ def to_number(text: str) -> float | None:
     >>> to_number("1e-3"), to_number("adam"), to_number("nan"), to_number("1_000")
     (0.001, None, None, None)
     """
-    if "_" in text:  # Python's own way to write a number, which nobody logs
+    if "_" in text:  # Python's own way to write a number, which no one logs
         return None
     try:
         number = float(text)

@@ -1,5 +1,7 @@
-"""What a value in a metrics file must be. Every check that fails leaves one sentence, so that a reader of the error
-sees all that is wrong at once."""
+"""What a value in a metrics file must be.
+
+Every check that fails leaves one sentence, so that a reader of the error sees all that is wrong at once.
+"""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, TypeVar, get_args

@@ -1,5 +1,8 @@
-"""Version 0 of ``training_metrics.json``, the legacy collector's, with the quirks it is known for. Each is rewritten
-the way version 1 says the same thing, with a warning where something was guessed; version 1's checks do the rest."""
+"""Version 0 of ``training_metrics.json``, the legacy collector's, with the quirks it is known for.
+
+Each is rewritten the way version 1 says the same thing, with a warning where something was guessed; version 1's checks
+do the rest.
+"""
 
 import math
 from datetime import UTC, datetime
@@ -129,7 +132,7 @@ def _mend_histogram(found: dict[str, Any] | list[Any], path: str, length: int, c
         histogram["bin_edges"] = None
         histogram.pop("edges_known", None)
     if "edges_known" not in histogram:
-        # Of many histograms only the first one's edges are known: the legacy code binned each epoch anew.
+        # Of many histograms only the first one's edges are known: the legacy code binned each epoch again.
         known = "all" if is_single or length == 1 else "first_epoch"
         histogram["edges_known"] = "none" if histogram.get("bin_edges") is None else known
     return histogram

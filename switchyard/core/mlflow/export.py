@@ -19,7 +19,7 @@ Dialect = Literal["postgresql", "sqlite", "mysql", "api"]
 
 
 class Moved(msgspec.Struct, frozen=True):
-    """How far an export or a restore is: its `stage` (such as "exporting"), what of, and rows done of `rows`; 0: nobody
+    """How far an export or a restore is: its `stage` (such as "exporting"), what of, and rows done of `rows`; 0: no one
     knows how many. `unit` says what is counted where it is no rows."""
 
     stage: str
@@ -56,11 +56,11 @@ class ExportedTable(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StoreSchema(msgspec.Struct, frozen=True, kw_only=True):
-    """The statements that make the store's tables anew (`before` the rows are filled in, and `after`)."""
+    """The statements that make the store's tables again (`before` the rows are filled in, and `after`)."""
 
     before: list[str]
     after: list[str]
-    left_out: list[str] = []  # views, types, routines: MLflow has none, so somebody else made them
+    left_out: list[str] = []  # views, types, routines: MLflow has none, so someone else made them
 
 
 class Unlisted(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,7 +74,7 @@ class Artifacts(msgspec.Struct, frozen=True, kw_only=True):
     """Where the artifacts are, which stay there.
 
     `locations` has what the store's tables say: kind (experiment, run, model_version, logged_model, trace), id, run_id,
-    uri. `objects` has what was found there: uri, size_bytes, generation; None: nobody asked.
+    uri. `objects` has what was found there: uri, size_bytes, generation; None: no one asked.
     """
 
     locations: ExportedTable
@@ -156,4 +156,4 @@ def read_marker(data: bytes, where: str) -> Export:
             raise BadRecord(where, [f"`format` must be {FORMAT}; got {found.get('format')!r}"])
         return msgspec.convert(found, Export)
     except msgspec.DecodeError as err:
-        raise BadRecord(where, [f"it must describe an export of an MLflow store: {err}"]) from err
+        raise BadRecord(where, [f"it does not describe an export of an MLflow store: {err}"]) from err

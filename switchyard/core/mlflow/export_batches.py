@@ -18,8 +18,10 @@ RUNS: Final = 100
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
-    """Some runs that were read, and the parts that have their rows. `parts` also has those of tables that are not taken
-    as they are (`datasets`, which several batches may name)."""
+    """Some runs that were read, and the parts that have their rows.
+
+    `parts` also has those of tables that are not taken as they are (`datasets`, which several batches may name).
+    """
 
     format: int = FORMAT
     number: int
@@ -55,7 +57,7 @@ def read_batch(data: bytes, where: str) -> Batch:
     try:
         found = msgspec.json.decode(data, type=Batch)
     except msgspec.DecodeError as err:
-        raise BadRecord(where, [f"it must describe a batch of an export: {err}"]) from err
+        raise BadRecord(where, [f"it does not describe a batch of an export: {err}"]) from err
     if found.format != FORMAT:
         raise BadRecord(where, [f"`format` must be {FORMAT}; got {found.format}"])
     return found

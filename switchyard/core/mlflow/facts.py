@@ -66,8 +66,10 @@ def is_surely_curve(key: str) -> bool:
 
 
 def look_closer(looks: Mapping[str, Look], runs: Iterable[RawRun | LostRun]) -> Iterator[Look]:
-    """`looks` of runs without such a curve, decided by their few points: `runs`. One that cannot be read stays as it
-    is."""
+    """`looks` of runs without such a curve, decided by their few points: `runs`.
+
+    One that cannot be read stays as it is.
+    """
     for run in runs:
         if isinstance(run, LostRun):
             yield looks[run.run_id]

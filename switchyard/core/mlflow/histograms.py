@@ -16,7 +16,7 @@ from switchyard.core.mlflow.tags import StatisticsTag, read_statistics_tag, to_e
 
 EDGES_TAG: Final = "switchyard.bin_edges"
 """A run whose weight histograms were all counted on the logged edges says so by this tag, with the value ``constant``;
-legacy code counted each epoch's anew."""
+legacy code counted each epoch's again."""
 
 _LARGEST: Final = 2**63 - 1
 _CUT_LENGTH: Final = 500

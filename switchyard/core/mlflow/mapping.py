@@ -46,8 +46,10 @@ _NAMES_SHOWN: Final = 3
 
 
 def from_points(run: RawRun, *, rules: Rules = NO_RULES) -> MetricsRecord:
-    """The record of `run`. Of a run that was read with ``keys=SCALARS`` it is `charted_only`: equal to the whole run's
-    in all but the histograms, and in the `charted` digest.
+    """The record of `run`.
+
+    Of a run that was read with ``keys=SCALARS`` it is `charted_only`: equal to the whole run's in all but the
+    histograms, and in the `charted` digest.
 
     Args:
         rules: a team's own, for the names of the series; they go before the table of docs/mapping.md.
@@ -263,6 +265,6 @@ def _to_saved_at(info: TrackedRun, found: Iterable[Points]) -> datetime:
             continue
         try:
             return _EPOCH_START + timedelta(milliseconds=at_ms)
-        except OverflowError:  # somebody logged seconds, or nanoseconds, as milliseconds
+        except OverflowError:  # someone logged seconds, or nanoseconds, as milliseconds
             continue
     return _EPOCH_START

@@ -43,9 +43,11 @@ _NAMES_SHOWN: Final = 3
 
 
 def from_points(run: RawRun) -> MetricsRecord:
-    """The record of `run`. Of a run that was read with ``keys=CHARTED`` it is `charted_only`: equal to the whole run's
-    in all that its published history of version 1 shows but the histograms, and in the `charted` digest. Of one that
-    was read with ``keys=SCALARS`` the other keys are left aside.
+    """The record of `run`.
+
+    Of a run that was read with ``keys=CHARTED`` it is `charted_only`: equal to the whole run's in all that its
+    published history of version 1 shows but the histograms, and in the `charted` digest. Of one that was read with
+    ``keys=SCALARS`` the other keys are left aside.
 
     Raises:
         BadRequest: the run was read with another choice of keys, so that its record would claim too little.
@@ -250,6 +252,6 @@ def _to_saved_at(info: TrackedRun, found: Iterable[Points]) -> datetime:
             continue
         try:
             return _EPOCH_START + timedelta(milliseconds=at_ms)
-        except OverflowError:  # somebody logged seconds, or nanoseconds, as milliseconds
+        except OverflowError:  # someone logged seconds, or nanoseconds, as milliseconds
             continue
     return _EPOCH_START

@@ -73,7 +73,7 @@ METRICS: Final = (
 PARAMS: Final = (
     KeyRule(
         "`{tower}_hist_bin_edges`", "query_hist_bin_edges", "weight_stats.query.histogram.bin_edges",
-        "`first_epoch`: the legacy code binned each epoch anew and logged the first one's edges",
+        "`first_epoch`: the legacy code binned each epoch on its own and logged the first one's edges",
     ),
     KeyRule(
         "`{tower}_grad_hist_bin_edges`", "query_grad_hist_bin_edges", "gradient_stats.query.histogram.bin_edges",
@@ -101,7 +101,7 @@ CASES: Final = (
         "all points of a series at step 0",
         "logged without steps: more than two are numbered 0, 1, 2, ... in the order of time, each series on its own, "
         "with a warning; also two, in a run where nothing has a step. Series of one length stand on one axis",
-        "nothing; the step 0 was never one. Of points of the same millisecond nobody knows the order: it is that of "
+        "nothing; the step 0 was never one. The order of points of the same millisecond is not known: it is that of "
         "their values",
     ),
     Case("steps from 1, or with strides", "the epochs are the steps as they were logged"),
@@ -141,7 +141,7 @@ CASES: Final = (
     Case(
         "+-1.797e308",
         "an infinity: that is how MLflow stores one",
-        "a true value of that size, which nobody can tell from one",
+        "a true value of that size, which no one can tell from one",
     ),
     Case("missing bins", "null, not 0, in every row; with a warning"),
     Case("a bin that is no count", "null, with a warning", "the number, which counts nothing; kept in an export"),
@@ -155,7 +155,7 @@ CASES: Final = (
         "no weight edges, or damaged ones",
         "`bin_edges` null and `edges_known` `none` where they are cut (500 characters), fewer than 26, falling, or no "
         "numbers; the counts stay, and the text stays among the params",
-        "the edges, which nobody wrote down whole",
+        "the edges, which were never written down whole",
     ),
     Case("weight edges that repeat", "taken as they are: rounding to 6 decimals made neighbours equal"),
     Case(
@@ -180,8 +180,8 @@ CASES: Final = (
     Case(
         "points of a logged model, or of a data set (MLflow 3)",
         "the run's curve, unless one shares a step with another's or the run's own: then each model or data set has a "
-        "series of its own, such as `rmse (holdout)`, with a warning. SQL and exports know whose a point is; a server "
-        "tells it of logged models alone",
+        "series of its own, such as `rmse (holdout)`, with a warning. SQL and exports tell what a point belongs to; a "
+        "server tells it of logged models alone",
         "nothing; of a point that a server tells for a data set and no model, the last value of the step counts",
     ),
     Case(

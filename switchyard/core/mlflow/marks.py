@@ -18,8 +18,11 @@ _HEX_DIGITS: Final = 32
 
 
 class RunMark(msgspec.Struct, frozen=True, kw_only=True):
-    """One run as a store has it now. `mark` is equal as long as the run's row, experiment, params, tags and latest
-    metrics are; it begins with the way it was made, and says something only beside another one of that way."""
+    """One run as a store has it now.
+
+    `mark` is equal as long as the run's row, experiment, params, tags and latest metrics are; it begins with the way it
+    was made, and says something only beside another one of that way.
+    """
 
     run_id: str
     mark: str

@@ -33,9 +33,10 @@ MAX_NAME: Final = 250
 
 
 def choose_names(keys: Collection[str], rules: Rules = NO_RULES) -> tuple[dict[str, str], list[str]]:
-    """The keys that get another name, with it, and what to tell of those that could not have theirs. No two keys have
-    one name: a key that has the name already keeps it, then a team's rules go before the table, and what comes first
-    there goes first. The others keep their own names.
+    """The keys that get another name, with it, and what to tell of those that could not have theirs.
+
+    No two keys have one name: a key that has the name already keeps it, then a team's rules go before the table, and
+    what comes first there goes first. The others keep their own names.
 
     >>> choose_names(["train_loss", "lr"])
     ({'train_loss': 'loss'}, [])

@@ -1,4 +1,4 @@
-"""An MLflow run as raw points: what the `Tracking` port yields, whichever way the run was read, and before anybody
+"""An MLflow run as raw points: what the `Tracking` port yields, whichever way the run was read, and before anyone
 decides what the points mean (`core.mlflow.mapping` does)."""
 
 import hashlib

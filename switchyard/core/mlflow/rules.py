@@ -95,11 +95,11 @@ def parse_rules(text: str) -> Rules:
     if text.strip() in ("", NONE):
         return NO_RULES
     if len(text) > MAX_TEXT:
-        raise BadRequest(f"rules must be at most {MAX_TEXT:,} characters; got {len(text):,}")
+        raise BadRequest(f"the rules have {len(text):,} characters; at most {MAX_TEXT:,} are read")
     try:
         found = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as err:
-        raise BadRequest(f"rules must be TOML, with [names] and [[patterns]] as in docs/mapping.md; {err}") from err
+        raise BadRequest(f"the rules are not TOML: {err}. docs/mapping.md shows [names] and [[patterns]]") from err
     problems: list[str] = []
     if other := sorted(found.keys() - {"names", "patterns"}):
         problems.append(f"only [names] and [[patterns]] are known; got {', '.join(map(repr, other))}")

@@ -40,9 +40,9 @@ def read_mlflow_info(data: bytes, *, where: str) -> MlflowInfo:
     try:
         found: Any = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
-        raise BadRecord(where, [f"it must be JSON; {err}"]) from err
+        raise BadRecord(where, [f"it is not JSON: {err}"]) from err
     if not isinstance(found, dict):
-        raise BadRecord(where, [f"it must be a JSON object with `run_id` and `tracking_uri`; got {_shown(found)}"])
+        raise BadRecord(where, [f"it is not a JSON object with `run_id` and `tracking_uri`; got {_shown(found)}"])
     run_id: Any = found.get("run_id")
     uri: Any = found.get("tracking_uri", "")
     problems = []
@@ -89,7 +89,7 @@ def to_shown_uri(uri: str) -> str:
 
 
 def _shown(value: object) -> str:
-    """Python's own words for it, but of bounded length and depth: somebody's file may be nested as deep as it likes."""
+    """Python's own words for it, but of bounded length and depth: someone's file may be nested as deep as it likes."""
     shown = reprlib.Repr()
     shown.maxstring = _SHOWN
     return shown.repr(value)

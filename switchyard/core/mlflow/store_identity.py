@@ -18,8 +18,11 @@ class KnownExperiment(msgspec.Struct, frozen=True):
 
 
 class StoreIdentity(msgspec.Struct, frozen=True):
-    """The oldest experiments of a store, by id. A store that was moved, restored, upgraded, or is read by another way,
-    has the same; one that was made again has other times, its first experiment's included."""
+    """The oldest experiments of a store, by id.
+
+    A store that was moved, restored, upgraded, or is read by another way, has the same; one that was made again has
+    other times, its first experiment's included.
+    """
 
     experiments: dict[str, KnownExperiment] = {}
 

@@ -10,4 +10,4 @@ class StoreRows(msgspec.Struct, frozen=True, kw_only=True):
     rows: dict[str, int]
     unkept: dict[str, int] = {}  # of an export: rows that the store had and the export has not, as far as known
     changed: list[str] = []  # of an export: tables in which the store has other rows by now, as far as it was compared
-    untold: list[str] = []  # what nobody can count this way, in words
+    untold: list[str] = []  # what no one can count this way, in words

@@ -42,7 +42,7 @@ def to_statistics_tags(record: MetricsRecord) -> dict[str, str]:
 
 
 def read_statistics_tag(tags: Mapping[str, str], section: str, tower: str) -> StatisticsTag:
-    """What the tag says; an empty one where the run has none, or somebody wrote something else there."""
+    """What the tag says; an empty one where the run has none, or someone wrote something else there."""
     try:
         found = msgspec.json.decode(tags.get(_to_name(section, tower), "{}"), type=StatisticsTag)
     except msgspec.DecodeError:

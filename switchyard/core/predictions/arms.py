@@ -45,8 +45,10 @@ def to_fraction(split: Split, buyer_id: str) -> float:
 
 
 def choose_arm(split: Split, buyer_id: str) -> Arm:
-    """The arm of a buyer; a request that names none (empty) is the champion's. A greater share moves buyers to the
-    challenger and none back."""
+    """The arm of a buyer; a request that names none (empty) is the champion's.
+
+    A greater share moves buyers to the challenger and none back.
+    """
     if not buyer_id or split.share <= 0:
         return Arm.CHAMPION
     return Arm.CHALLENGER if to_fraction(split, buyer_id) < split.share else Arm.CHAMPION

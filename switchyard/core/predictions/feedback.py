@@ -55,7 +55,7 @@ def read_feedback(body: bytes) -> FeedbackBody:
             f"product_id and value: {err}"
         ) from err
     if said.kind is Kind.RATING and said.value is None:
-        raise BadRequest("feedback of kind rating must have a value; it has none")
+        raise BadRequest("feedback of kind rating has no value. Send the rating as `value`")
     if any(unicodedata.category(char) in ("Cc", "Zl", "Zp") for char in said.product_id or ""):
         raise BadRequest("product_id holds a control character; leave it out")
     return said
@@ -80,7 +80,7 @@ def to_body_digest(body: FeedbackBody) -> str:
 
 
 def hash_buyer(key: bytes, buyer_id: str) -> str:
-    """What is kept of a buyer: without the key nobody can try ids until one fits. Empty for no buyer.
+    """What is kept of a buyer: without the key no one can try ids until one fits. Empty for no buyer.
 
     Source: RFC 2104 (HMAC), with SHA-256.
     """

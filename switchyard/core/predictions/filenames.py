@@ -13,8 +13,9 @@ SHOWN: Final = 5
 
 
 def leave_out_others(paths: Sequence[str], filename: str) -> list[str]:
-    """The paths without all model files in ``model/`` but ``model/<filename>``. A two-tower model has no such file, and
-    none of its paths is left out.
+    """The paths without all model files in ``model/`` but ``model/<filename>``.
+
+    A two-tower model has no such file, and none of its paths is left out.
 
     >>> leave_out_others(["model/a.ubj", "model/b.skops", "model/notes.txt"], "b.skops")
     ['model/b.skops', 'model/notes.txt']

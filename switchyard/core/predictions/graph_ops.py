@@ -114,8 +114,10 @@ class Function(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def find_refused(main: frozenset[str], functions: Mapping[str, Function], run: Iterable[str]) -> list[str]:
-    """Why a graph is not served; empty: it may be. `main` are the operations outside of functions, which are never run;
-    `run` names the functions that are, with all that they call.
+    """Why a graph is not served; empty: it may be.
+
+    `main` are the operations outside of functions, which are never run; `run` names the functions that are, with all
+    that they call.
 
     >>> find_refused(frozenset({"Const"}), {"f": Function(ops=frozenset({"WriteFile", "MatMul"}))}, ["f"])
     ['its graph has operations that are not on the list of those that are served: WriteFile (in f)']

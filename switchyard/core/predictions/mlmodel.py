@@ -1,5 +1,7 @@
-"""What MLflow's `MLmodel` file says of a model, read as data: which flavor, in which file, with which columns. What it
-names to import (`loader_module`, `model_class`, `code`) is never looked at."""
+"""What MLflow's `MLmodel` file says of a model, read as data: which flavor, in which file, with which columns.
+
+What it names to import (`loader_module`, `model_class`, `code`) is never looked at.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -52,7 +54,7 @@ def read_mlmodel(said: Any) -> MLmodel:
     """
     flavors = said.get("flavors") if isinstance(said, dict) else None
     if not isinstance(flavors, dict) or not flavors:
-        raise NotServed("MLmodel: it must have `flavors`; it has none")
+        raise NotServed("MLmodel: it has no `flavors`")
     flavor = next((name for name in SERVED if name in flavors), None)
     if flavor is None:
         raise NotServed(

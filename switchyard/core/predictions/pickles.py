@@ -1,5 +1,7 @@
-"""What a pickle may be converted to, and which names it may use for that. A pickle is a program; here it is only looked
-at."""
+"""What a pickle may be converted to, and which names it may use for that.
+
+A pickle is a program; here it is only looked at.
+"""
 
 import csv
 import io
@@ -169,8 +171,9 @@ def read_digests(said: str) -> frozenset[str]:
 
 
 def may_name(kind: Kind, module: str, name: str) -> bool:
-    """Whether a pickle of that kind may name this at all. What it names may still be refused, where it turns out to be
-    another module's.
+    """Whether a pickle of that kind may name this at all.
+
+    What it names may still be refused, where it turns out to be another module's.
 
     >>> may_name(KINDS[0], "xgboost.sklearn", "XGBClassifier"), may_name(KINDS[0], "posix", "system")
     (True, False)
@@ -192,8 +195,9 @@ def may_have(kind: Kind, module: str, name: str) -> bool:
 
 
 def list_names(data: bytes) -> list[str]:
-    """What the pickle names, as far as it can be told without running it; in order, each once. `HIDDEN` stands for what
-    it computes, and for what follows where it can no longer be read as one.
+    """What the pickle names, as far as it can be told without running it; in order, each once.
+
+    `HIDDEN` stands for what it computes, and for what follows where it can no longer be read as one.
 
     Source: pickletools, whose table says what each of its steps takes from the stack and puts there.
     """

@@ -110,7 +110,7 @@ def read_invocations(body: bytes) -> PredictRequest:
     found = _decode(body, _Invocation)
     _check_form(found)
     if found.params is not UNSET and found.parameters is not UNSET:
-        raise BadRequest("the body must have `params` or `parameters`; it has both")
+        raise BadRequest("the body has `params` and `parameters`. Send one of them")
     return _to_request(_list_ids(found), found.parameters if found.params is UNSET else found.params)
 
 
@@ -245,8 +245,11 @@ _ROWS_EXAMPLE: Final = '{"instances": [{"column": 1.5}]}'
 
 
 def _decode(body: bytes, type_: type[Any], example: str = _BUYERS_EXAMPLE) -> Any:
-    """Strictly. What no decoder could read otherwise takes the fast way: plain ASCII without escapes, with as many
-    colons as what was read from it has. A key that stands twice has one more."""
+    """Strictly.
+
+    What no decoder could read otherwise takes the fast way: plain ASCII without escapes, with as many colons as what
+    was read from it has. A key that stands twice has one more.
+    """
     if body.isascii() and b"\\" not in body:
         with suppress(ValueError):
             found = msgspec.json.decode(body, type=type_)

@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 
 CALM_S: Final = 60.0
-"""A process that lived so long starts the count anew."""
+"""A process that lived so long starts the count again."""
 LONGEST_PAUSE_S: Final = 60.0
 
 

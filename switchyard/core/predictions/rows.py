@@ -24,7 +24,7 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NewFeedback(msgspec.Struct, frozen=True, kw_only=True):
-    """What somebody says of a prediction; of which model it was is never theirs to say."""
+    """What someone says of a prediction; of which model it was is never theirs to say."""
 
     idempotency_key: str
     body_digest: str  # of what was sent, so that another thing under the same key is found out

@@ -254,8 +254,10 @@ def _name(value: Any) -> str:
 
 
 def find_bad_answers(values: Sequence[Any], *, count: int) -> list[str]:
-    """What is wrong with a model's answers to so many rows; empty: nothing. An answer is a number, a text, true or
-    false, a list of answers, or an object of answers by name."""
+    """What is wrong with a model's answers to so many rows; empty: nothing.
+
+    An answer is a number, a text, true or false, a list of answers, or an object of answers by name.
+    """
     if len(values) != count:
         return [f"{count:,} rows must have {count:,} answers; there are {len(values):,}"]
     bad = next((number for number, value in enumerate(values) if not _is_answer(value)), None)

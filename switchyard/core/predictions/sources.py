@@ -120,7 +120,8 @@ def read_model_uri(text: str) -> ModelUri:
     found = _URI.fullmatch(text)
     if found is None:
         raise BadRequest(
-            f"{text!r} names no model. Write models:/<name>/Production, /Staging, /<version> or models:/<name>@<alias>"
+            f"{text!r} does not name a model. Write models:/<name>/Production, /Staging, /<version> or "
+            "models:/<name>@<alias>"
         )
     reference = found["alias"] or found["stage"] or str(Stage.PRODUCTION)
     check_model_name(found["name"])

@@ -115,9 +115,9 @@ def read_window(asked: Iterable[tuple[str, str]], *, model: str) -> Window:
     seen: set[str] = set()
     for name, value in asked:
         if name not in ("model", "since", "until"):
-            problems.append(f"{name[:40]!r} is no parameter here: there are model, since and until")
+            problems.append(f"{name[:40]!r} is not a parameter here: there are model, since and until")
         elif name in seen:
-            problems.append(f"{name} stands twice")
+            problems.append(f"{name} is there twice")
         elif name == "model":
             found["model"] = value
         elif (at := _read_time(value)) is None:
@@ -129,7 +129,7 @@ def read_window(asked: Iterable[tuple[str, str]], *, model: str) -> Window:
             times[name] = at
         seen.add(name)
     if not found["model"]:
-        problems.append("model must name a model: none is served here at the moment")
+        problems.append("no model is served here at the moment: name one, as model=<name>")
     if problems:
         raise BadRequest("; ".join(problems))
     return Window(model=found["model"], since=times.get("since"), until=times.get("until"))

@@ -60,7 +60,7 @@ def to_replaced(version: ModelVersion, stage: Stage, by: int) -> Step:
         BadRecord: its stage is not what the model's row says: another program has written past the registry.
     """
     if not may_move(version.stage, stage, Act.REPLACED):
-        said = f"must be in the stage that the model's row says; it is in {version.stage}, for another program wrote it"
+        said = f"is in {version.stage}, and the model's row names another stage: another program wrote it"
         raise BadRecord(f"version {version.version} of model {version.name}", [said])
     return Step(
         version=version.version,
@@ -99,7 +99,7 @@ def refuse_without_files(version: ModelVersion) -> None:
     """Raises: BadRequest: it was imported, and its files could not be read."""
     if not version.digest:
         raise BadRequest(
-            f"version {version.version} of model {version.name} has no files here, so that it cannot be loaded. To "
+            f"version {version.version} of model {version.name} has no files here, so it cannot be loaded. To "
             "import them once they can be read: switchyard import-models"
         )
 

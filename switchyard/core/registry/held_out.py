@@ -69,7 +69,7 @@ def to_data_spec(challenger: ModelVersion, data_uri: str, given: Mapping[str, st
     try:
         return msgspec.convert({**fields, "top_k": 1}, TrainSpec)
     except msgspec.ValidationError as err:
-        raise BadRequest(f"the held-out purchases cannot be read so: {err}") from err
+        raise BadRequest(f"the held-out purchases cannot be read: {err}") from err
 
 
 def to_limit(version: ModelVersion, trained_until: str) -> Limit:
@@ -111,6 +111,6 @@ def to_first_moment(limits: tuple[Limit, ...], first: float, last: float, *, who
     seen = ", ".join(f"version {limit.version} was trained until {say_moment(limit.moment)}" for limit in limits)
     hint = "; that day is left out too: --no-whole-days takes what is later on it" if last > newest else ""
     raise BadRequest(
-        f"no purchase is newer than what was trained on: they are from {say_moment(first)} to {say_moment(last)}; "
+        f"no purchase is newer than the training's. They are from {say_moment(first)} to {say_moment(last)}; "
         f"{seen}{hint}. Give newer ones with --data-uri"
     )

@@ -60,7 +60,7 @@ class SourceModel(msgspec.Struct, frozen=True, kw_only=True):
 
     origin: ModelOrigin
     versions: Sequence[VersionOrigin] = ()  # by number
-    places: Mapping[int, str] = {}  # the URIs below which their files lie; empty: nobody knows
+    places: Mapping[int, str] = {}  # the URIs below which their files lie; empty: no one knows
 
     @property
     def name(self) -> str:
@@ -120,8 +120,10 @@ def choose(model: SourceModel, production: int | None = None) -> Chosen:
 
 
 def _choose_one(model: SourceModel, stage: Stage, alias: str, listed: list[str]) -> int | None:
-    """The one version in a stage; where none is, the one that the alias names. Several: none, for nobody knows who
-    should answer."""
+    """The one version in a stage; where none is, the one that the alias names.
+
+    Several: none, for no one knows who should answer.
+    """
     name = model.origin.name
     found = [version.number for version in model.versions if version.stage == stage]
     named = model.origin.aliases.get(alias)

@@ -18,8 +18,11 @@ DIGITS: Final = 6
 
 
 class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
-    """What a challenger must reach. A loss is a share of the champion's number, and counts from the lower end of the
-    interval: a challenger that may be worse by more does not pass. Below 0 it must be better by so much."""
+    """What a challenger must reach.
+
+    A loss is a share of the champion's number, and counts from the lower end of the interval: a challenger that may be
+    worse by more does not pass. Below 0 it must be better by so much.
+    """
 
     k: int = 10  # which of the metrics are judged: recall@k, NDCG@k, coverage@k
     max_recall_loss: float = 0.05

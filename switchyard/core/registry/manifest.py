@@ -1,5 +1,7 @@
-"""A version's files: which, how large, with which content. The digest of the list names the version, and the list is
-all that a loader may ever read."""
+"""A version's files: which, how large, with which content.
+
+The digest of the list names the version, and the list is all that a loader may ever read.
+"""
 
 import hashlib
 import json
@@ -76,7 +78,7 @@ def find_path_problems(paths: Iterable[str]) -> list[str]:
     >>> find_path_problems(["model/a", "model/A"])
     ["'model/A' and 'model/a' are one file where letters' case or Unicode's forms do not count"]
     >>> find_path_problems(["../passwd"])
-    ["'../passwd': '..' is no part of a path below a folder"]
+    ["'../passwd': '..' cannot be part of a path below a folder"]
     """
     listed = sorted(paths)
     if not listed:
@@ -96,7 +98,7 @@ def _find_problems(path: str) -> list[str]:
         return [f"the path has {size:,} bytes; at most {MAX_PATH_BYTES:,} are allowed"]
     if path.startswith("/"):
         return ["the path is absolute"]
-    found = [f"{part!r} is no part of a path below a folder" for part in path.split("/") if part in ("", ".", "..")]
+    found = [f"{part!r} cannot be part of a path below a folder" for part in path.split("/") if part in ("", ".", "..")]
     # A backslash or a drive's colon is a path of its own on other systems; a control character hides in a listing.
     odd = sorted({letter for letter in path if letter in "\\:" or unicodedata.category(letter) == "Cc"})
     return found + [f"the character {letter!r} is not allowed" for letter in odd]

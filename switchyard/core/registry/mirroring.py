@@ -176,8 +176,10 @@ def _to_creation(version: ModelVersion, ours: Ours) -> CreateVersion:
 
 
 def to_source(version: ModelVersion) -> str:
-    """Where the files are, as MLflow's server takes it. It refuses every folder on a disk, for security: such a version
-    gets an address that nothing can load, and a tag that says where the files are.
+    """Where the files are, as MLflow's server takes it.
+
+    It refuses every folder on a disk, for security: such a version gets an address that nothing can load, and a tag
+    that says where the files are.
 
     >>> from datetime import datetime, UTC
     >>> of = ModelVersion(name="shop", version=3, digest="", source_uri="file:///a", created_at=datetime.now(UTC))

@@ -73,7 +73,7 @@ def list_run_ids(versions: Iterable[Row]) -> set[str]:
 
 
 def to_place(version: VersionOrigin, artifact_uris: Mapping[str, str]) -> str:
-    """The URI below which a version's files lie; empty: nobody knows. `artifact_uris`: of runs, and of logged models.
+    """The URI below which a version's files lie; empty: no one knows. `artifact_uris`: of runs, and of logged models.
 
     >>> to_place(VersionOrigin(number=1, source="runs:/ab/model"), {"ab": "gs://b/ab/artifacts"})
     'gs://b/ab/artifacts/model'
@@ -164,7 +164,7 @@ def _to_int(value: Any) -> int:
     """SQLite's columns take values of any type."""
     number = int(value)
     if isinstance(value, float) or number < 0 or number > 2**31 - 1:
-        raise ValueError(f"{value!r} is no version")
+        raise ValueError(f"{value!r} is not a version")
     return number
 
 

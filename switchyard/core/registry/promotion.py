@@ -39,7 +39,7 @@ def promote(held: Held, wanted: Promotion) -> Change:
     check_move(version, Stage.PRODUCTION, Act.PROMOTED)
     refuse_without_files(version)
     if wanted.force and not wanted.reason.strip():
-        raise BadRequest("a forced promotion needs a reason, which its history shows for ever: --reason '...'")
+        raise BadRequest("a forced promotion needs a reason: --reason '...'. The model's history shows it for ever")
     champion = held.versions[model.production] if model.production is not None else None
     problem = find_gate_problem(version, champion)
     if problem and not wanted.force:
@@ -129,7 +129,7 @@ def roll_back(held: Held, wanted: Rollback) -> Change:
     refuse_tombstoned(target)
     if target.version not in held.served:
         raise BadRequest(
-            f"version {target.version} of model {model.name} was never in Production, so there is no way back to it. "
+            f"version {target.version} of model {model.name} was never in Production, so a rollback cannot go to it. "
             f"Promote it: switchyard promote '{model.name}' {target.version} --expect {say_version(model.production)}"
         )
     check_move(target, Stage.PRODUCTION, Act.ROLLED_BACK)
@@ -162,6 +162,6 @@ def _expect_champion(held: Held, expected: int | None) -> None:
     if model.production == expected:
         return
     raise StaleWrite(
-        f"{say_champion(held)}; expected was {say_version(expected)}. Nothing "
-        f"was changed. If it still is to be replaced: --expect {say_version(model.production)}"
+        f"{say_champion(held)}; {say_version(expected)} was expected. Nothing "
+        f"was changed. To replace it all the same: --expect {say_version(model.production)}"
     )

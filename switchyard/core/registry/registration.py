@@ -78,8 +78,9 @@ def to_trained_until(params: Mapping[str, Any]) -> str:
 
 
 def to_trained_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Of what was asked for, what the model depends on: not how often its job is looked at. Another trainer's
-    parameters, which have none of our names, are all kept.
+    """Of what was asked for, what the model depends on: not how often its job is looked at.
+
+    Another trainer's parameters, which have none of our names, are all kept.
 
     >>> to_trained_parameters({"epochs": 3, "poll_interval_s": 5})
     {'epochs': 3}

@@ -44,7 +44,7 @@ class NewVersion(msgspec.Struct, frozen=True, kw_only=True):
     lineage: Lineage = Lineage()
     by: str = ""
     description: str = ""
-    flavor: str = ""  # what kind of model it is, and so who can load it; empty: nobody knows
+    flavor: str = ""  # what kind of model it is, and so who can load it; empty: no one knows
 
 
 class Judgement(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,8 +126,11 @@ class Rollback(Request, frozen=True, kw_only=True):
 
 
 class StageMove(Request, frozen=True, kw_only=True):
-    """Move a version to a stage that is not Production. In Staging it is the challenger, with `share`; None: 5 %, or
-    the share that it has, where it is the challenger already."""
+    """Move a version to a stage that is not Production.
+
+    In Staging it is the challenger, with `share`; None: 5 %, or the share that it has, where it is the challenger
+    already.
+    """
 
     version: int
     stage: Stage

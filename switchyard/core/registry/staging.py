@@ -25,13 +25,14 @@ from switchyard.core.registry.stages import Act, Stage, Validation
 MAX_SHARE: Final = 0.5
 """Of the traffic: a challenger that answers more than the champion would be the champion."""
 FIRST_SHARE: Final = 0.05
-"""Of a new challenger, where nobody says another one."""
-_TO_REPLACE: Final = "If it still is to be replaced: --expect {challenger}"
+"""Of a new challenger, where no one says another one."""
+_TO_REPLACE: Final = "To replace it all the same: --expect {challenger}"
 
 
 def move(held: Held, wanted: StageMove) -> Change:
-    """To Staging (the challenger, in the place of the one before, which goes back to None), None or Archived. A version
-    that is there already stays; the challenger gets the share that is asked for.
+    """To Staging (the challenger, in the place of the one before, which goes back to None), None or Archived.
+
+    A version that is there already stays; the challenger gets the share that is asked for.
 
     Raises:
         NotFound: no such version.
@@ -181,4 +182,4 @@ def _expect_challenger(held: Held, expected: int | msgspec.UnsetType | None, do:
     if expected is msgspec.UNSET or expected == model.challenger:
         return
     done = do.format(challenger=say_version(model.challenger), name=shlex.quote(model.name))
-    raise StaleWrite(f"{say_challenger(held)}; expected was {say_version(expected)}. Nothing was changed. {done}")
+    raise StaleWrite(f"{say_challenger(held)}; {say_version(expected)} was expected. Nothing was changed. {done}")

@@ -22,8 +22,10 @@ _NOTHING: Final[Mapping[str, object]] = {}
 
 
 class FlagParser(argparse.ArgumentParser):
-    """A parser without abbreviations. It answers a wrong flag in two lines: the flag that was probably meant, and where
-    all of them are listed."""
+    """A parser without abbreviations.
+
+    It answers a wrong flag in two lines: the flag that was probably meant, and where all of them are listed.
+    """
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **{"allow_abbrev": False} | named)

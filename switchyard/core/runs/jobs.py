@@ -69,8 +69,10 @@ class Progress(msgspec.Struct, frozen=True):
 
 
 class JobOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """What a launcher needs to start one job. `arguments` are the trainer's flags, and `variables` are added to its
-    environment; no secret is ever among them."""
+    """What a launcher needs to start one job.
+
+    `arguments` are the trainer's flags, and `variables` are added to its environment; no secret is ever among them.
+    """
 
     display_name: str
     arguments: list[str]
@@ -83,8 +85,11 @@ class JobOrder(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobReport(msgspec.Struct, frozen=True, kw_only=True):
-    """One job as its launcher sees it now. With a `problem` the launcher cannot see how it is: `state` then says only
-    that it is not known to have ended, and nothing may be decided from it."""
+    """One job as its launcher sees it now.
+
+    With a `problem` the launcher cannot see how it is: `state` then says only that it is not known to have ended, and
+    nothing may be decided from it.
+    """
 
     job_name: str  # the launcher's own name for it: a folder, or a Vertex resource name
     key: str

@@ -6,9 +6,10 @@ import msgspec
 
 
 class LedgerLine(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one run in one kind of work, and when to try again. Kinds: ``repair``, ``backfill``, ``parent``,
-    ``fill``, ``verify``, ``missing``, ``live``, ``artifacts``; ``reconcile`` has one line for all runs
-    (`switchyard.core.runs.pulse`).
+    """What became of one run in one kind of work, and when to try again.
+
+    Kinds: ``repair``, ``backfill``, ``parent``, ``fill``, ``verify``, ``missing``, ``live``, ``artifacts``;
+    ``reconcile`` has one line for all runs (`switchyard.core.runs.pulse`).
 
     Lines of a kind ``verify/<...>`` (`switchyard.core.verify.batches`) hold the manifest's line of that run, as JSON in
     `error`, until its manifest is written. Those of the kinds ``store/<...>`` and ``unadopted/<...>`` are of no run

@@ -1,5 +1,5 @@
 """When the snapshots of a run that trains are looked at, and whose: by the flow that waits for it, and by reconcile for
-those that nobody waits for."""
+those that no one waits for."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta

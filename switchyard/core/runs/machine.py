@@ -70,7 +70,7 @@ class MachineSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         Meta(
             ge=0,
             le=30 * 86_400,
-            description="flex_start: seconds to wait for the machine; 0: as long as it takes; the flow itself "
+            description="flex_start: seconds to wait for the machine; 0: no limit; the flow itself "
             "stops waiting by its queue_timeout_s",
         ),
     ] = 86_400
@@ -85,7 +85,8 @@ class MachineSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         str,
         Meta(
             pattern=r"^$|^[^@\s]+@[^@\s]+\.gserviceaccount\.com$",
-            description="whom the training runs as; empty: VERTEX_SERVICE_ACCOUNT, else Vertex AI's own service agent",
+            description="the service account that the training runs as; empty: VERTEX_SERVICE_ACCOUNT, else Vertex "
+            "AI's own service agent",
         ),
     ] = ""
     network: Annotated[

@@ -1,5 +1,6 @@
-"""When a job that its launcher does not show is gone. One odd answer is not the truth: a single 404, or one list that
-lacks it, has ended healthy jobs that were paid for.
+"""When a job that its launcher does not show is gone.
+
+One odd answer is not the truth: a single 404, or one list that lacks it, has ended healthy jobs that were paid for.
 """
 
 from datetime import datetime, timedelta

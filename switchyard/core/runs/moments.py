@@ -1,5 +1,7 @@
-"""Times of purchases as one number, which orders them, and in words. A source that has no times, but numbers that order
-its rows, keeps those: they are a moment too, of a clock of its own."""
+"""Times of purchases as one number, which orders them, and in words.
+
+A source that has no times, but numbers that order its rows, keeps those: they are a moment too, of a clock of its own.
+"""
 
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
@@ -61,7 +63,7 @@ def read_moment(text: str) -> float:
     except ValueError:
         return _read_time(text)
     if number != number or number in (float("inf"), float("-inf")):
-        raise BadRequest(f"a date, a time or a number was expected; got {text!r}")
+        raise BadRequest(f"{text!r} is not a date, a time or a number")
     return number * (find_unit_us(number) or 1.0)
 
 
@@ -85,8 +87,6 @@ def _read_time(text: str) -> float:
         else:
             found = datetime.fromisoformat(text)
     except (ValueError, OverflowError) as err:
-        raise BadRequest(
-            f"a date (2024-02-29), a time (2024-02-29T12:00:00Z) or a number was expected; got {text!r}"
-        ) from err
+        raise BadRequest(f"{text!r} is not a date (2024-02-29), a time (2024-02-29T12:00:00Z) or a number") from err
     found = found if found.tzinfo else found.replace(tzinfo=UTC)
     return float((found - _EPOCH) // timedelta(microseconds=1))

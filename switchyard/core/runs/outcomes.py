@@ -91,7 +91,7 @@ RULES: tuple[Rule, ...] = (
         files=(None,),
         outcome=_keep(publish=False, reason="the training job has not ended, and has written no metrics yet"),
     ),
-    # No job of ours: the row is another application's, or somebody brought the file by hand.
+    # No job of ours: the row is another application's, or someone brought the file by hand.
     Rule(
         jobs=(None,),
         files=("completed",),

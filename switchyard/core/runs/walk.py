@@ -21,7 +21,7 @@ class Action(StrEnum):
     """What the caller does now."""
 
     NOTHING = "nothing"  # settled, or not ours to touch
-    WAIT = "wait"  # somebody else is about to act, or the job is at work: look again later
+    WAIT = "wait"  # someone else is about to act, or the job is at work: look again later
     LOOK_AGAIN = "look again"  # no look shows the job, and that is not yet enough to call it gone: remember it
     RECORD = "record"  # write what the launcher said
     ANNOUNCE = "announce"  # write the job's end and emit its event; the event's ingest comes first
@@ -80,7 +80,7 @@ def next_action(
         # Its launcher could not look (a folder that may not be read, say): it may be at work, or have ended.
         return Step(action=Action.WAIT)
     if report.state.ended:
-        # The usual way: a job ends while nobody looks. Dead before its container started comes here too.
+        # The usual way: a job ends while no one looks. Dead before its container started comes here too.
         ended = Step(action=Action.INGEST, state=report.state, reason=report.reason, message=report.message)
         return _after_end(job, ended, now, graces)
     if status.ended:
@@ -126,7 +126,7 @@ def _without_report(job: Job, missing: Missing, now: datetime, graces: Graces) -
 
 
 def is_doubtful(job: Job) -> bool:
-    """True for a job that nobody saw end: it was called gone, or never created, because no look showed it."""
+    """True for a job that no one saw end: it was called gone, or never created, because no look showed it."""
     return job.state is JobState.FAILED and read_reason(job.reason) in (Reason.VANISHED, Reason.NEVER_CREATED)
 
 
@@ -139,8 +139,11 @@ def may_reopen(job: Job, status: RunStatus, *, is_newest: bool) -> bool:
 
 
 def is_published(run: Unsettled) -> bool:
-    """Whether anything is published of the run that its end may leave as it is. Its partial history may not, where its
-    row is completed: an application's own, whose job was killed between its end and its last publish."""
+    """Whether anything is published of the run that its end may leave as it is.
+
+    Its partial history may not, where its row is completed: an application's own, whose job was killed between its end
+    and its last publish.
+    """
     if run.job is not None and run.quick_test.status is RunStatus.COMPLETED:
         return run.published_status not in (None, "partial")
     return run.published_status is not None

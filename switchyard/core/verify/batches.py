@@ -51,9 +51,11 @@ def to_found_prefix(key: str) -> str:
 def to_batches(
     rows: Sequence[BackfillRow], scope: Scope, export_uri: str, *, key: str = "", charted_size: int, whole_size: int
 ) -> list[VerifyBatch]:
-    """Those in `scope`, by how they are read: whole where more than charted series is published. A row without an
-    MLflow run is in it where something of ours is published: its history may name one. With a `key`, which no other
-    verify has, each batch's tries share what they find."""
+    """Those in `scope`, by how they are read: whole where more than charted series is published.
+
+    A row without an MLflow run is in it where something of ours is published: its history may name one. With a `key`,
+    which no other verify has, each batch's tries share what they find.
+    """
     wanted = [row for row in rows if row.mlflow_run_id or row.published == "ours"]
     if scope.quick_test_id:
         wanted = [row for row in wanted if row.id == scope.quick_test_id]

@@ -1,6 +1,6 @@
 """One run's comparison: what is published and kept of it, with what its source says, value by value.
 
-A history that was made of MLflow's points is made anew and must be the same, digests, histograms and
+A history that was made of MLflow's points is made again and must be the same, digests, histograms and
 ``training_metrics.json`` too. One that was made of a metrics file is compared with that file, and the file with MLflow
 in all that both hold.
 """
@@ -65,7 +65,7 @@ class Comparison:
         from_file = self._history.get("source") == "file"
         if from_file and not isinstance(self._file, bytes):
             why = self._file or "it was not looked for"
-            reason = f"published of its training_metrics.json, which could not be read: {why}"
+            reason = f"published from its training_metrics.json, which could not be read: {why}"
             return msgspec.structs.replace(line, state=State.UNREAD, reason=reason)
         file = self._read_file()
         left_out: list[LeftOut] = []
@@ -168,10 +168,13 @@ class Comparison:
         return msgspec.structs.replace(expected, history=history, values=[*expected.values, *values])
 
     def _compare_series(self, expected: Publication, record: MetricsRecord) -> None:
-        """Full series and values. What was published before there were any has none until `switchyard fill`, and of a
-        run of which it found no source values alone."""
+        """Full series and values.
+
+        What was published before there were any has none until `switchyard fill`, and of a run of which it found no
+        source values alone.
+        """
         kept, first = self._kept, self._kept.versions.digest == FIRST_VERSIONS.digest
-        # Of version 1's charted keys alone not every curve is made anew, and `fill` has read them all.
+        # Of version 1's charted keys alone not every curve is made again, and `fill` has read them all.
         knows_all = not (first and self._mlflow.charted_only and self._history.get("source") != "file")
         if kept.series is not None:
             self._compared.append("series")
@@ -276,7 +279,7 @@ class Comparison:
                 what="keys that the metrics file has not, or not all of",
                 count=len(shared.only_in_mlflow),
                 kept_in="an export",
-                why="somebody logged them to MLflow alone",
+                why="they were logged to MLflow alone",
                 names=shared.only_in_mlflow[:20],
             )
         ]
@@ -337,4 +340,4 @@ def _to_cells(row: HistogramRow | None, kind: str, tower: str) -> Cells:
         found = msgspec.json.decode(gzip.decompress(row.gzip_json))
         return histogram_cells(kind, tower, found)
     except (OSError, EOFError, zlib.error, msgspec.DecodeError, AttributeError) as err:
-        return {(f"{kind} of the {tower} tower", None): f"no gzip JSON: {err}"}
+        return {(f"{kind} of the {tower} tower", None): f"not gzip JSON: {err}"}

@@ -26,7 +26,7 @@ class State(StrEnum):
     DIFFERS = "differs"
     MISSING = "missing"  # the row's run is not in MLflow (any more)
     UNREAD = "unread"  # it could not be read, or not compared; `reason` says why
-    LEGACY = "legacy"  # a history of the legacy application: nobody knows what it was made of
+    LEGACY = "legacy"  # a history of the legacy application: no one knows what it was made of
     UNPUBLISHED = "unpublished"
     UNCHARTED = "uncharted"  # nothing is published, nor will be: all that MLflow has of it are the bins of histograms
     EMPTY = "empty"  # nothing is published, and MLflow has not one point of it
@@ -39,8 +39,11 @@ class State(StrEnum):
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One place where what is kept is not what it should be. Values are texts, as JSON writes them; ``nan`` and ``inf``
-    are not strict JSON's, and ``nothing`` says that there is none."""
+    """One place where what is kept is not what it should be.
+
+    Values are texts, as JSON writes them; ``nan`` and ``inf`` are not strict JSON's, and ``nothing`` says that there is
+    none.
+    """
 
     place: Place
     path: str  # the JSON path there
@@ -62,7 +65,7 @@ class LeftOut(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Something that MLflow has of a run and the published history has not."""
 
     what: str
-    count: int | None = None  # None: nobody counted, for it was not read
+    count: int | None = None  # None: no one counted, for it was not read
     kept_in: KeptIn
     why: str
     names: list[str] = []  # the metric keys or tags, the first of them
@@ -86,7 +89,7 @@ class VerifiedRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     keys: int = 0
     points: int = 0
     source_digest: str = ""
-    charted_digest: str = ""  # made of MLflow's points anew
+    charted_digest: str = ""  # made of MLflow's points again
     full_digest: str = ""  # the same; empty where only charted keys were read
     published_digest: str = ""  # `charted`, as it is published
     left_out: list[LeftOut] = []

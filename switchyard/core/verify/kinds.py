@@ -73,8 +73,11 @@ NO_OTHERS: Final[Mapping[str, int]] = {}
 
 
 class KindFound(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What there is of one kind in the store, and what of that is kept elsewhere. Rows by table; artifacts by whose
-    they are, as far as it names a place for them; runs of other experiments than were asked about by experiment."""
+    """What there is of one kind in the store, and what of that is kept elsewhere.
+
+    Rows by table; artifacts by whose they are, as far as it names a place for them; runs of other experiments than were
+    asked about by experiment.
+    """
 
     kind: KindName
     stored: dict[str, int] = {}
@@ -128,8 +131,8 @@ def find_kinds(
 
     Args:
         kept: the rows of an export that outlives the store; it keeps no table that is `changed`.
-        models: what of the store's registry our own has, and found equal; None: nobody looked.
-        artifacts: None: nobody looked, and nothing is said of them.
+        models: what of the store's registry our own has, and found equal; None: no one looked.
+        artifacts: None: no one looked, and nothing is said of them.
         others: how many runs of other experiments than were asked about have no row, by experiment.
         give_up: kinds that may be lost.
     """
@@ -169,8 +172,10 @@ def _find_rows(
 
 
 def _is_imported(models: VerifiedModels, stored: Mapping[str, int]) -> bool:
-    """True where every model that is stored, with every version and its files, is in our registry and equal. Prompts
-    are registered models for MLflow, and none for us."""
+    """True where every model that is stored, with every version and its files, is in our registry and equal.
+
+    Prompts are registered models for MLflow, and none for us.
+    """
     if models.unread or any(
         not model.here or model.equal != model.versions or model.differs or model.missing or model.unread
         for model in models.models

@@ -61,8 +61,10 @@ def to_manifest(
     kinds: Sequence[KindFound] = (),
     untold: Sequence[str] = (),
 ) -> Manifest:
-    """The manifest of `runs`; histories that seem swapped are named on their lines. `kinds` and `untold` are as
-    `to_verdict` takes them."""
+    """The manifest of `runs`; histories that seem swapped are named on their lines.
+
+    `kinds` and `untold` are as `to_verdict` takes them.
+    """
     runs = name_swapped(sorted(runs, key=lambda run: run.quick_test_id))
     counts = Counter({state.value: 0 for state in State})
     for run in runs:
@@ -127,4 +129,4 @@ def read_manifest(data: bytes, where: str) -> Manifest:
     try:
         return msgspec.json.decode(data, type=Manifest)
     except msgspec.DecodeError as err:
-        raise BadRecord(where, [f"it must be a verify's manifest of format 1 to {FORMAT}: {err}"]) from err
+        raise BadRecord(where, [f"it is not a manifest of verify, of format 1 to {FORMAT}: {err}"]) from err

@@ -58,8 +58,10 @@ def verify_run(
 
 
 def _has_ruled_names(history: dict[str, Any] | None, file: bytes | SwitchyardError | None, *, is_filed: bool) -> bool:
-    """False of a history of a trainer's own file, whose names are the trainer's. One that backfill has made of MLflow
-    has the rules' names."""
+    """False of a history of a trainer's own file, whose names are the trainer's.
+
+    One that backfill has made of MLflow has the rules' names.
+    """
     if history is None or history.get("source") != "file" or is_filed or not isinstance(file, bytes):
         return True
     said = catch(lambda: msgspec.json.decode(file, type=_OfRun))
@@ -104,14 +106,14 @@ def _judge_unpublished(kept: KeptRun, history: dict[str, Any] | None) -> tuple[S
     if kept.history_text is None:
         return State.UNPUBLISHED, "nothing is published"
     if history is None and kept.digests is None:
-        return State.LEGACY, "what is stored is no JSON object, and not Switchyard's"
+        return State.LEGACY, "what is stored is not a JSON object, and not Switchyard's"
     if history is not None and not any(name in history for name in _OURS):
         over = " over what Switchyard had published" if kept.digests else ""
         return State.LEGACY, f"the legacy application stored its history{over}"
     if kept.is_at_work:
         return State.RUNNING, "a job of it is at work; verify it when that has ended"
     if history is None:
-        return State.DIFFERS, f"the stored history is no JSON object: {kept.history_text[:80]!r}..."
+        return State.DIFFERS, f"the stored history is not a JSON object: {kept.history_text[:80]!r}..."
     return State.VERIFIED, ""
 
 

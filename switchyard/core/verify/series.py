@@ -47,8 +47,11 @@ def to_series_cells(content: Mapping[str, Any]) -> Cells:
 
 
 def compare_values(expected: Sequence[Value], kept: Sequence[Value], *, whole: bool) -> list[Difference]:
-    """What is stored with all that there should be. Without `whole` the stored ones were made of the history alone,
-    which does not say the last and best value of every series."""
+    """What is stored with all that there should be.
+
+    Without `whole` the stored ones were made of the history alone, which does not say the last and best value of every
+    series.
+    """
     wanted, found = _to_value_cells(expected), _to_value_cells(kept)
     if not whole:
         wanted = {cell: text for cell, text in wanted.items() if cell in found or cell[0].startswith(_IN_HISTORY)}

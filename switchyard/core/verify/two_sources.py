@@ -32,8 +32,11 @@ class SharedValues(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def compare_sources(file: MetricsRecord, mlflow: MetricsRecord) -> SharedValues:
-    """`file` with `mlflow`. A null of our own trainer's file is a value that MLflow cannot have; one of a legacy
-    collector's (version 0) may be a gap."""
+    """`file` with `mlflow`.
+
+    A null of our own trainer's file is a value that MLflow cannot have; one of a legacy collector's (version 0) may be
+    a gap.
+    """
     found, expected = _to_shared_cells(file), _to_shared_cells(mlflow)
     for path in _list_edges(file):  # of a histogram whose edges the file has, compared there
         expected.pop((path, None), None)

@@ -32,7 +32,7 @@ _UNSAFE: Final = {
     State.DIFFERS: "differ from MLflow",
     State.MISSING: "are not in MLflow (any more), so that nothing could be compared",
     State.UNREAD: "could not be read or compared",
-    State.LEGACY: "have a history of the legacy application, which cannot be compared; publish them anew with "
+    State.LEGACY: "have a history of the legacy application, which cannot be compared; publish them again with "
     "switchyard backfill --force",
     State.UNPUBLISHED: "have nothing published; see switchyard backfill --dry-run",
     State.RUNNING: "have a job at work",
@@ -50,12 +50,12 @@ def to_verdict(
 ) -> Verdict:
     """Safe is what was looked at whole, has no run that MLflow alone could tell of, and is kept in full: in each run's
     ``training_metrics.json``, or in the export that it was compared with. An export also keeps what is never published:
-    runs of bins of histograms alone, and runs that somebody has deleted. Of what the store holds besides, `kinds`,
+    runs of bins of histograms alone, and runs that someone has deleted. Of what the store holds besides, `kinds`,
     nothing may be kept nowhere that was not given up by name.
 
     Args:
         unknown: also those of experiments that were not asked about, which are one of the `kinds`.
-        untold: what nobody could count, for the way that the store was read shows nothing of it.
+        untold: what no one could count, for the way that the store was read shows nothing of it.
     """
     found = Counter(run.state for run in runs)
     unknown = [run for run in unknown if scope.has(run.experiment)]

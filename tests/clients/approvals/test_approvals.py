@@ -173,7 +173,7 @@ Plant = Callable[[Desk], object]
         ),
         pytest.param(
             lambda desk: desk.hand_in("a", make_statement("bob@example.com"), key="bob").write_text("delete all\n"),
-            "no statement",
+            "not a statement",
             id="another text",
         ),
         pytest.param(
@@ -181,7 +181,9 @@ Plant = Callable[[Desk], object]
             "at most 2,000 bytes",
             id="too long a text",
         ),
-        pytest.param(lambda desk: (desk.inbox / "a.sig").write_text("x"), "no statement", id="a signature of nothing"),
+        pytest.param(
+            lambda desk: (desk.inbox / "a.sig").write_text("x"), "not a statement", id="a signature of nothing"
+        ),
         pytest.param(
             lambda desk: (
                 desk.hand_in("a", make_statement("bob@example.com")).with_suffix(".txt.token").write_text("eyJ")

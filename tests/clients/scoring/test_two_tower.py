@@ -292,7 +292,7 @@ def test_a_prior_that_is_infinite_with_its_weight_is_refused(folder: Path) -> No
             "every prior must be finite; there is NaN or infinity",
         ),
         ({}, '{"version": 3, "cosine": 1}', r"weights\.json: Invalid value 3"),
-        ({}, '{"version": 1, "cosine": NaN}', r"weights\.json: NaN is no JSON"),
+        ({}, '{"version": 1, "cosine": NaN}', r"weights\.json: NaN is not JSON"),
         ({}, '{"version": 1, "cosine": 1, "recency": 3}', "unknown field `recency`"),
         (
             {"purchases": to_purchases(("b0", "p9", 1))},

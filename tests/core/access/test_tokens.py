@@ -94,9 +94,9 @@ def to_file(*tokens: dict[str, Any]) -> bytes:
         (to_file({**GOOD, "expires_at": "2026-01-01T00:00:00"}), r"\$.tokens\[0\].expires_at"),
         (to_file({**GOOD, "expires_at": "2026-01-01T00:00:00+02:00"}), "must be in UTC"),
         (to_file({name: value for name, value in GOOD.items() if name != "expires_at"}), "expires_at"),
-        (to_file(GOOD, {**GOOD, "sha256": hash_token("y")}), "name 'a' stands twice"),
-        (to_file(GOOD, {**GOOD, "name": "b"}), "hash .* stands twice"),
-        (b" " * (1024 * 1024 + 1), "are the most"),
+        (to_file(GOOD, {**GOOD, "sha256": hash_token("y")}), "name 'a' is there twice"),
+        (to_file(GOOD, {**GOOD, "name": "b"}), "hash .* is there twice"),
+        (b" " * (1024 * 1024 + 1), "at most .* are read"),
     ],
 )
 def test_a_file_that_is_not_ours_is_refused(data: bytes, said: str) -> None:

@@ -70,7 +70,7 @@ def test_a_changed_manifest_is_refused() -> None:
     made = read_manifest(make(), "here")
     with pytest.raises(BadRecord, match="it was changed"):
         read_manifest(make(source="gs://bucket/b"), "here", digest=made.digest)
-    with pytest.raises(BadRecord, match="stands twice"):
+    with pytest.raises(BadRecord, match="is twice in one object"):
         read_manifest(make().replace(b'{"format"', b'{"format": 1, "format"'), "here")
 
 

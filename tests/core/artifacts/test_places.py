@@ -48,8 +48,8 @@ def test_places_are_read_by_our_own_adapters_where_we_have_one(uri: str, expecte
         ("C:/mlruns/0", "Windows machine; if its files are on this one now, say where: --artifacts-from"),
         ("file://otherhost/a", "another machine"),
         ("mlflow-artifacts:/0/a", "MLFLOW_TRACKING_URI"),
-        ("runs:/0123/model", "it is no place"),
-        ("models:/name/1", "it is no place"),
+        ("runs:/0123/model", "it is not a place"),
+        ("models:/name/1", "it is not a place"),
         ("FILE:etc", "another machine"),
     ],
 )

@@ -103,7 +103,7 @@ def test_run_that_never_ends_is_called_stale_and_opened_again_when_it_goes_on() 
     assert (ended.status, ended.error, ended.display_name) == (RunStatus.COMPLETED, "", "a run")
     assert to_news(make_info(status=""), None, LATER) is None
     never = make_info(status="SCHEDULED", ended_at_ms=None, started_at_ms=None)
-    assert to_news(never, None, LATER) == to_news(never, None, HOW)  # nobody knows since when
+    assert to_news(never, None, LATER) == to_news(never, None, HOW)  # no one knows since when
 
 
 def test_nested_run_is_behind_once_its_parent_has_a_row() -> None:
@@ -142,7 +142,7 @@ def test_row_that_is_behind_is_read_with_no_less_than_before() -> None:
 
 
 def test_mlflow_that_cannot_be_asked_is_said_of_each_open_row() -> None:
-    """And stops nobody: they are left out."""
+    """And stops no one: they are left out."""
     (line,) = to_unasked([make_row(**PARTIAL)], "MLflow is away")
     assert (line.quick_test_id, line.todo) == (1, None)
     assert line.why_not.endswith("MLflow cannot be asked what became of it: MLflow is away")

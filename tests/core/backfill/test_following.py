@@ -191,7 +191,7 @@ def test_a_store_that_lacks_many_runs_at_once_is_not_believed(followed: int, gon
 IDENTITY = StoreIdentity({"0": to_experiment("Default", "", 1)})
 OTHER = StoreIdentity({"0": to_experiment("Default", "", 2)})
 STORES: list[tuple[StoreIdentity, dict[str, StoreIdentity], set[str], bool, set[str] | None]] = [
-    # what is found, what is noted, what was followed, whether somebody accepts it; the names, None: refused
+    # what is found, what is noted, what was followed, whether someone accepts it; the names, None: refused
     (IDENTITY, {}, set(), False, {"here"}),
     (IDENTITY, {}, {"here", "there"}, False, {"here"}),
     (IDENTITY, {"here": IDENTITY}, {"here"}, False, {"here"}),
@@ -200,7 +200,7 @@ STORES: list[tuple[StoreIdentity, dict[str, StoreIdentity], set[str], bool, set[
     (OTHER, {"here": IDENTITY}, {"here"}, True, set()),
     (OTHER, {"there": IDENTITY}, {"there"}, False, None),
     (OTHER, {"there": IDENTITY}, {"there"}, True, {"here"}),
-    (OTHER, {"there": IDENTITY}, {"here", "there"}, False, {"here"}),  # followed when nobody noted which it is
+    (OTHER, {"there": IDENTITY}, {"here", "there"}, False, {"here"}),  # followed when no one noted which it is
     (OTHER, {"there": OTHER, "here": IDENTITY}, {"here", "there"}, False, None),  # two addresses were swapped
     (StoreIdentity(), {"here": IDENTITY}, {"here"}, False, None),
 ]
@@ -214,7 +214,7 @@ def test_another_store_than_was_followed_is_refused(
     accepted: bool,
     expected: set[str] | None,
 ) -> None:
-    """Whatever its address; one that somebody accepts in the place of another has none of the other's runs."""
+    """Whatever its address; one that someone accepts in the place of another has none of the other's runs."""
     accept = Accept(store=accepted)
     if expected is None:
         with pytest.raises(OtherStore, match="--accept-store"):

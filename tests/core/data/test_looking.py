@@ -61,5 +61,5 @@ def test_one_odd_row_is_the_trainers_to_tell() -> None:
     ],
 )
 def test_times_are_described_as_the_flag_takes_them(values: list[str], said: str) -> None:
-    """Both ways where both fit: nobody guesses which is the month."""
+    """Both ways where both fit: no one guesses which is the month."""
     assert describe_times(values).endswith(said)

@@ -156,7 +156,7 @@ def test_a_text_that_is_not_exactly_a_statement_is_refused(change) -> None:  # t
     """What is signed says no more, and nothing else, than what is shown."""
     text = to_text(ALICE.statement)
     assert change(text) != text
-    with pytest.raises(BadRecord, match="no statement"):
+    with pytest.raises(BadRecord, match="not a statement"):
         read_statement(change(text).encode(), "alice.txt")
 
 

@@ -21,12 +21,12 @@ from switchyard.core.errors import BadRequest, StaleWrite
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 STALE = Facts(has_owner=True, is_settled=True, is_named=False, is_unfinished=False, has_source=True)
-"""Of whatever kind, nobody needs it."""
+"""Of whatever kind, no one needs it."""
 ALL = Policy(models=True, copies=True)
 
 
 def make(what: What, **facts: object) -> Thing:
-    """An old thing that nobody needs, but for what is said."""
+    """An old thing that no one needs, but for what is said."""
     return Thing(
         what=what,
         name=f"file:///a/{what}",
@@ -129,7 +129,7 @@ def test_a_plan_is_carried_out_only_where_its_digest_or_yes_is_said() -> None:
         check_asked(plan, apply="0" * 64, yes=False)
     with pytest.raises(StaleWrite):
         check_asked(plan, apply=digest[:6], yes=False)
-    with pytest.raises(BadRequest, match="not both"):
+    with pytest.raises(BadRequest, match="both --apply and --yes are given"):
         check_asked(plan, apply=digest, yes=True)
 
 

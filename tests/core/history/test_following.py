@@ -39,7 +39,7 @@ def test_a_file_keeps_what_its_mlflow_run_has_told() -> None:
     ],
 )
 def test_whatever_knows_better_is_published_as_it_is(new: Publication, stored: dict[str, Any]) -> None:
-    """MLflow itself, another MLflow run's file, and what nobody has told."""
+    """MLflow itself, another MLflow run's file, and what no one has told."""
     assert keep_told(new, json.dumps(stored)) is new
 
 

@@ -48,7 +48,7 @@ def _is_list(value: Value) -> bool:
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_golden_file_is_published_as_ever(case: str) -> None:
-    """Byte for byte what is published and stored already, in databases that nobody can change."""
+    """Byte for byte what is published and stored already, in databases that no one can change."""
     for name, made in make_expected(case).items():
         assert (GOLDEN / case / name).read_bytes() == made, f"{case}/{name}"
 

@@ -127,7 +127,7 @@ def test_one_histogram_is_taken_for_the_last_epochs(counts: list[Any]) -> None:
 
 
 def test_edges_of_many_histograms_are_the_first_ones_only() -> None:
-    """The legacy code binned each epoch anew and kept one list of edges: the rows are not comparable."""
+    """The legacy code binned each epoch again and kept one list of edges: the rows are not comparable."""
     rows = [[1] * 25, [2] * 25, [3] * 25]
     assert read_histogram({"bin_edges": EDGES, "counts": rows})[0].edges_known == "first_epoch"
     assert read_histogram({"counts": rows})[0].edges_known == "none"

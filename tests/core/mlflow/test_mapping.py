@@ -98,7 +98,7 @@ def test_charted_keys_alone_give_the_same_history() -> None:
 
 
 def test_record_of_charted_keys_alone_is_never_written_as_a_file() -> None:
-    """Nobody would know later that the rest is missing."""
+    """No one would know later that the rest is missing."""
     record = from_points(scalars(make_run()))
     record.run = RunIdentity(quick_test_id=1, key="k", attempt=0, restart=0)
     with pytest.raises(BadRecord, match="charted series alone"):

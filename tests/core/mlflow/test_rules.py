@@ -6,9 +6,9 @@ from switchyard.core.errors import BadRequest
 from switchyard.core.mlflow.rules import parse_rules
 
 REFUSED = {
-    "no TOML": ('[names\na = "b"', r"rules must be TOML, .* line 1"),
+    "no TOML": ('[names\na = "b"', r"rules are not TOML: .* line 1"),
     "no TOML further down": ('[names]\na = "b"\nc = d', r"line 3"),
-    "a key twice": ('[names]\na = "b"\na = "c"', r"rules must be TOML, .* overwrite a value"),
+    "a key twice": ('[names]\na = "b"\na = "c"', r"rules are not TOML: .* overwrite a value"),
     "another table": ("[name]\na = 'b'", r"only \[names\] and \[\[patterns\]\] are known; got 'name'"),
     "names that are no table": ("names = 1", r"\[names\] must be a table"),
     "a key with dots, without quotes": ('[names]\na.b = "c"', r"names.'a' must be a text in quotes; a key with dots"),
@@ -26,10 +26,10 @@ REFUSED = {
     "a place that is not": ("[[patterns]]\nmatch = 'a*'\nname = '{2}{x}'", r"\{2\}, \{x\} must be one of \{1\} to "),
     "all keys": ("[[patterns]]\nmatch = '*'\nname = 'x{1}'", r"also catches the histogram's bin 'candidate_grad_hist_"),
     "a pattern of bins": ("[[patterns]]\nmatch = 'query_*'\nname = 'q{1}'", r"the histogram's bin 'query_grad_hist"),
-    "too long": ("#" * 70_000, r"at most 65,536 characters; got 70,000"),
+    "too long": ("#" * 70_000, r"the rules have 70,000 characters; at most 65,536 are read"),
     "too many names": ("[names]\n" + "\n".join(f"a{i} = 'b'" for i in range(1_001)), r"at most 1,000 entries"),
     "too many patterns": ("[[patterns]]\nmatch='a*'\nname='b'\n" * 101, r"at most 100 \[\[patterns\]\]; got 101"),
-    "nested without end": ("a = " + "[" * 5_000, r"rules must be TOML"),
+    "nested without end": ("a = " + "[" * 5_000, r"rules are not TOML"),
 }  # fmt: skip
 
 
@@ -42,7 +42,7 @@ def test_what_is_no_rule_is_refused_with_its_place(name: str) -> None:
 
 
 def test_all_problems_are_told_at_once() -> None:
-    """Nobody mends a text one error at a time."""
+    """No one mends a text one error at a time."""
     with pytest.raises(BadRequest, match=r"names.'a'.*; patterns\[2\].match"):
         parse_rules("[names]\na = ''\n[[patterns]]\nmatch='a*'\nname='b'\n[[patterns]]\nmatch='a'\nname='b'")
 

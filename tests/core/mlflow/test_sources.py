@@ -27,7 +27,7 @@ ROW, INFO = "a" * 32, "b" * 32
 def test_each_case_has_its_choice(
     row: str, info: str | None, trained_here: bool, run_ids: tuple[str, ...], warns: bool
 ) -> None:
-    """The row's run goes first, then mlflow_info.json's; a contradiction that nobody can explain is said."""
+    """The row's run goes first, then mlflow_info.json's; a contradiction that no one can explain is said."""
     found = choose_mlflow(row, MlflowInfo(run_id=info) if info else None, trained_here=trained_here)
     assert (found.run_ids, bool(found.warning)) == (run_ids, warns)
 
@@ -48,17 +48,17 @@ def test_an_info_file_is_read(data: bytes, run_id: str, uri: str) -> None:
 @pytest.mark.parametrize(
     ("data", "problem"),
     [
-        (b"", "it must be JSON"),
-        (b"<html>", "it must be JSON"),
-        (b"\xff{}", "it must be"),
-        (b"[1]", "must be a JSON object"),
+        (b"", "it is not JSON"),
+        (b"<html>", "it is not JSON"),
+        (b"\xff{}", "it is not"),
+        (b"[1]", "it is not a JSON object"),
         (b"{}", "it is missing"),
         (b'{"run_id": 12}', "got 12"),
         (b'{"run_id": ""}', "got ''"),
         (b'{"run_id": "../experiments/get?x="}', "got '../experiments"),
         (b'{"run_id": "a b"}', "got 'a b'"),
         (b'{"run_id": "a\\u0000"}', r"got 'a\\x00'"),
-        (b'{"run_id": "a", "more": ' + b"[" * 1_000 + b"]" * 1_000 + b"}", "it must be JSON"),
+        (b'{"run_id": "a", "more": ' + b"[" * 1_000 + b"]" * 1_000 + b"}", "it is not JSON"),
         (b'{"run_id": ' + b"[" * 300 + b"]" * 300 + b"}", "got .*\\.\\.\\."),
         (('{"run_id": "%s"}' % ("a" * 33)).encode(), "at most 32"),
         (b'{"tracking_uri": ["x"]}', r"it is missing; `tracking_uri` must be a text; got \['x'\]"),
@@ -80,5 +80,5 @@ def test_an_info_file_that_is_none_is_refused(data: bytes, problem: str) -> None
     ],
 )
 def test_messages_show_an_address_without_its_secrets(uri: str, shown: str) -> None:
-    """Whatever somebody wrote into a bucket: no password, no control characters."""
+    """Whatever someone wrote into a bucket: no password, no control characters."""
     assert to_shown_uri(uri) == shown

@@ -56,7 +56,7 @@ def test_feedback_is_read() -> None:
         (body(product_id="a\u2028b"), "control character"),
         (body(product_id="\ud800"), "surrogate"),
         (body(product_id=7), "product_id"),
-        (body(kind="rating"), "must have a value"),
+        (body(kind="rating"), "has no value"),
         (body(value=float("nan")), "NaN"),
         (body(value=float("-inf")), "Infinity"),
         (body(value=1).replace(b"1}", b"1e999}"), "value"),

@@ -88,9 +88,9 @@ def test_what_does_not_say_that_skops_saved_it_is_a_pickle(details: dict[str, st
 @pytest.mark.parametrize(
     ("said", "problem"),
     [
-        (None, "it must have `flavors`"),
-        ([], "it must have `flavors`"),
-        ({"flavors": {}}, "it must have `flavors`"),
+        (None, "it has no `flavors`"),
+        ([], "it has no `flavors`"),
+        ({"flavors": {}}, "it has no `flavors`"),
         (
             make(flavors={"python_function": {"loader_module": "os"}}),
             "its flavors are python_function; served are xgboost",

@@ -9,7 +9,7 @@ from switchyard.core.predictions.restarts import Life, end, load
     ("lived_s", "pauses"),
     [
         ([1.0] * 8, [0, 2, 4, 8, 16, 32, 60, 60]),
-        ([1.0, 1.0, 60.0, 1.0], [0, 2, 0, 2]),  # one that lived for a minute starts anew
+        ([1.0, 1.0, 60.0, 1.0], [0, 2, 0, 2]),  # one that lived for a minute starts again
         ([3600.0, 3600.0], [0, 0]),
     ],
 )

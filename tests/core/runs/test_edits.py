@@ -52,7 +52,7 @@ def test_texts_are_taken_up_to_their_limits() -> None:
         (b'{"notes": 1}', r"\$.notes"),
         (b'{"archived": "yes"}', r"\$.archived"),
         (b'{"archived": 1}', r"\$.archived"),
-        (b'{"archived": true, "archived": false}', "stands twice"),
+        (b'{"archived": true, "archived": false}', "is twice in one object"),
         (b'{"display_name": "a\\nb"}', r"display_name holds a control character \(U\+000A\) at position 1"),
         (b'{"notes": "a\\u0000"}', r"notes holds a control character \(U\+0000\)"),
         (b'{"notes": "\\ud800"}', "surrogate"),

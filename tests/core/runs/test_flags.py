@@ -83,7 +83,7 @@ def test_flags_lead_back_whatever_the_defaults_of_nested_fields_are(outer: Outer
     ],
 )
 def test_a_refused_flag_says_what_was_expected_and_received(arguments: list[str], said: list[str]) -> None:
-    """Nobody has to look up what is wrong."""
+    """No one has to look up what is wrong."""
     with pytest.raises(BadRequest) as caught:
         _parse(*arguments)
     assert [word for word in said if word not in str(caught.value)] == []

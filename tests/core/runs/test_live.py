@@ -57,7 +57,7 @@ def choose(count: int, *lines: LedgerLine) -> list[int]:
     ids=["none was seen", "the longest unseen first", "a minute ago", "a flow waits for it", "a clock's mistake"],
 )
 def test_the_longest_unseen_is_looked_at_first(lines: list[LedgerLine], expected: list[int]) -> None:
-    """A run that nobody has looked at yet comes before all others; one that was looked at just now is left alone."""
+    """A run that no one has looked at yet comes before all others; one that was looked at just now is left alone."""
     assert choose(3, *lines) == expected
 
 

@@ -53,7 +53,7 @@ def test_each_case_has_the_outcome_of_the_table(job: JobState | None, file: File
     outcome = choose_outcome(job, file, row)
     status, publish = EXPECTED[job or "none"][file or "missing"]
     if job is None and file == "failed" and row is RunStatus.COMPLETED:
-        status = "-"  # a completed run stays so when somebody brings a failed file
+        status = "-"  # a completed run stays so when someone brings a failed file
     assert (outcome.row_status or "-", outcome.publish) == (status, publish)
     assert outcome.reason
     assert bool(outcome.error) == (status in ("failed", "cancelled"))

@@ -70,6 +70,6 @@ def test_the_reason_comes_first_and_once(reason: str) -> None:
 
 
 def test_without_words_of_its_own_the_launchers_come_first() -> None:
-    """Killed, say: nobody could write anything."""
+    """Killed, say: no one could write anything."""
     error = to_end_error("nothing was written", make_job("the training process was killed: ended by signal 9"), "")
     assert error == "the training process was killed: ended by signal 9; nothing was written"

@@ -73,6 +73,6 @@ def test_tags_of_an_mlflow_run_say_whose_it_is() -> None:
     ],
 )
 def test_tags_that_are_no_identity_are_none(changes: dict[str, str]) -> None:
-    """Anybody may tag a run with anything."""
+    """Anyone may tag a run with anything."""
     assert from_tags(to_tags(make_identity(2)) | changes) is None
     assert from_tags({}) is None

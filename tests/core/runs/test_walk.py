@@ -242,7 +242,7 @@ def test_a_job_called_gone_is_looked_for_again_for_two_days() -> None:
 def test_only_what_nobody_saw_end_is_reopened(
     reason: Reason, status: RunStatus, is_newest: bool, expected: bool
 ) -> None:
-    """A job that was called gone goes on, unless somebody decided otherwise since."""
+    """A job that was called gone goes on, unless someone decided otherwise since."""
     job = make_job(JobState.FAILED, reason=reason)
     assert may_reopen(job, status, is_newest=is_newest) is expected
     assert not may_reopen(make_job(JobState.RUNNING, reason=reason), status, is_newest=is_newest)
@@ -265,7 +265,7 @@ def test_only_what_nobody_saw_end_is_reopened(
         (0, None, True),
         (0, (1, JobState.QUEUED), False),
         (0, (1, JobState.FAILED), False),
-        # somebody has decided on the run itself
+        # someone has decided on the run itself
         (None, None, True),
         (None, (1, JobState.RUNNING), True),
     ],

@@ -215,14 +215,14 @@ def gzip_row(data: bytes, kind: str = FIRST.kind, tower: str = FIRST.tower) -> H
         pytest.param(OTHERS, {"weight_stats.query.histogram.available"}, "nothing", id="a missing one"),
         pytest.param([FIRST, *OTHERS, gzip_row(gzip.compress(b'{"x": 1}'), "other", "third")],
                      {"other.third.histogram.x"}, "1", id="one too many"),
-        pytest.param([gzip_row(b"no gzip"), *OTHERS], {"weights of the query tower"}, "no gzip JSON", id="no gzip"),
-        pytest.param([gzip_row(FIRST.gzip_json[:50]), *OTHERS], {"weights of the query tower"}, "no gzip JSON",
+        pytest.param([gzip_row(b"no gzip"), *OTHERS], {"weights of the query tower"}, "not gzip JSON", id="no gzip"),
+        pytest.param([gzip_row(FIRST.gzip_json[:50]), *OTHERS], {"weights of the query tower"}, "not gzip JSON",
                      id="cut"),
         pytest.param([gzip_row(FIRST.gzip_json[:12] + b"\xff" * 20), *OTHERS], {"weights of the query tower"},
-                     "no gzip JSON", id="other bytes"),
-        pytest.param([gzip_row(gzip.compress(b"{")), *OTHERS], {"weights of the query tower"}, "no gzip JSON",
+                     "not gzip JSON", id="other bytes"),
+        pytest.param([gzip_row(gzip.compress(b"{")), *OTHERS], {"weights of the query tower"}, "not gzip JSON",
                      id="no JSON"),
-        pytest.param([gzip_row(gzip.compress(b"[1]")), *OTHERS], {"weights of the query tower"}, "no gzip JSON",
+        pytest.param([gzip_row(gzip.compress(b"[1]")), *OTHERS], {"weights of the query tower"}, "not gzip JSON",
                      id="no object"),
     ],
 )  # fmt: skip
@@ -298,7 +298,7 @@ def test_a_collectors_file_beside_a_history_of_mlflow_is_compared_in_what_both_h
 
 
 def test_a_file_is_not_compared_with_charted_keys_alone() -> None:
-    """Nobody has read the rest."""
+    """No one has read the rest."""
     line = judge(CHARTED_KEPT, make_file(), run=CHARTED_RUN)
     assert (places(line), line.kept_in_full) == ([], False)
 
@@ -359,7 +359,7 @@ def test_a_history_of_a_file_that_cannot_be_read_is_unread(file: SwitchyardError
     """There is nothing else to compare it with."""
     line = judge(OF_FILE, file)
     assert line.state is State.UNREAD
-    assert line.reason.startswith("published of its training_metrics.json, which could not be read: ")
+    assert line.reason.startswith("published from its training_metrics.json, which could not be read: ")
     assert reason in line.reason
 
 

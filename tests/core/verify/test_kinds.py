@@ -190,7 +190,7 @@ def test_other_experiments_are_named_and_counted() -> None:
 
 
 def test_our_own_tables_are_left_out_by_their_exact_names() -> None:
-    """What is only alike is MLflow's, or somebody else's, and is counted."""
+    """What is only alike is MLflow's, or someone else's, and is counted."""
     ours = list_own_tables()
     assert {"quick_tests", "switchyard_ledger", "switchyard_alembic_version"} <= ours
     assert list_own_tables("quicktest") == ours - {"quick_tests"}

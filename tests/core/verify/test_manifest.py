@@ -48,7 +48,7 @@ def test_a_manifest_is_strict_json_and_read_back() -> None:
 @pytest.mark.parametrize("data", [b"{", b"[]", b"{}", to_json(make()).replace(b'"format": 3', b'"format": 4')])
 def test_what_is_no_manifest_is_refused(data: bytes) -> None:
     """Another format too."""
-    with pytest.raises(BadRecord, match=r"manifest\.json: it must be a verify's manifest of format 1 to 3"):
+    with pytest.raises(BadRecord, match=r"manifest\.json: it is not a manifest of verify, of format 1 to 3"):
         read_manifest(data, "manifest.json")
 
 

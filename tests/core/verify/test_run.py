@@ -64,13 +64,20 @@ def charted(run: RawRun) -> RawRun:
         ),
         *[
             pytest.param(
-                kept(text, digests=None), RUN, State.LEGACY, "what is stored is no JSON object, and not Switchyard's",
+                kept(text, digests=None),
+                RUN,
+                State.LEGACY,
+                "what is stored is not a JSON object, and not Switchyard's",
                 id=f"not ours: {text[:5]}",
             )
             for text in ("{", "[1]", "[" * 100_000)
         ],
         pytest.param(
-            kept("{"), RUN, State.DIFFERS, "the stored history is no JSON object: '{'...", id="damaged beyond reading"
+            kept("{"),
+            RUN,
+            State.DIFFERS,
+            "the stored history is not a JSON object: '{'...",
+            id="damaged beyond reading",
         ),
         pytest.param(
             msgspec.structs.replace(KEPT, is_at_work=True), RUN, State.RUNNING,

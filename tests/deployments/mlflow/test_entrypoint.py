@@ -47,7 +47,7 @@ def test_a_pool_may_be_another() -> None:
         (without("MLFLOW_BACKEND_STORE_URI"), "MLFLOW_BACKEND_STORE_URI must be postgresql://"),
         (without(MLFLOW_BACKEND_STORE_URI="mysql+pymysql://root:s3cret@host/x"), "it starts with 'mysql+pymysql'"),
         (without(MLFLOW_BACKEND_STORE_URI="sqlite:///mlflow.db"), "it starts with 'sqlite'"),
-        (without(MLFLOW_BACKEND_STORE_URI="s3cret"), "it is none"),
+        (without(MLFLOW_BACKEND_STORE_URI="s3cret"), "it is no URL"),
         (without("MLFLOW_ARTIFACTS_DESTINATION"), "MLFLOW_ARTIFACTS_DESTINATION must be gs://"),
         (without(MLFLOW_ARTIFACTS_DESTINATION="mlruns"), "got 'mlruns'"),
         (without("MLFLOW_SERVER_ALLOWED_HOSTS"), "MLFLOW_SERVER_ALLOWED_HOSTS must name the hosts"),

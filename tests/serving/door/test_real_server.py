@@ -48,7 +48,7 @@ def test_what_stands_in_front_may_be_named(place: Place, tmp_path: Path) -> None
     ("environ", "said"),
     [
         ({"CORS_ORIGINS": "https://app.example.com/"}, "write https://app.example.com"),
-        ({"CORS_ORIGINS": "*, https://app.example.com"}, "must stand alone"),
+        ({"CORS_ORIGINS": "*, https://app.example.com"}, "name nothing beside it"),
         ({"SERVING_BEHIND": "nginx"}, "SERVING_BEHIND must be iam"),
         ({"API_TOKENS_FILE": "/no/such/file"}, "switchyard token --name"),
     ],

@@ -103,7 +103,7 @@ def test_a_filter_with_a_mistake_is_shown_at_its_character(client: TestClient, p
         ({"columns": "params.*"}, "`columns`, character 8"),
         ({"columns": [f"params.p{number}" for number in range(31)]}, "`columns` may name 30 at most"),
         ({"order_by": "loss"}, "`order_by`, character 1"),
-        ({"after": "nonsense"}, "`after` must be taken from"),
+        ({"after": "nonsense"}, "`after` is no place in this list. Take it unchanged from"),
     ],
 )
 def test_what_cannot_be_asked_is_refused_by_name(client: TestClient, asked: dict[str, str], said: str) -> None:

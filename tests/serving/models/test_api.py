@@ -76,7 +76,7 @@ def test_model_has_aliases_and_versions_in_pages(any_client: TestClient, any_pla
 
 
 def test_version_has_its_files_lineage_and_evidence(any_client: TestClient, any_place: Place) -> None:
-    """The evidence as it was kept, with keys that nobody here knows."""
+    """The evidence as it was kept, with keys that no one here knows."""
     register(any_place, run=7, data_uri="gs://data", image="i@sha256:1", code_version="0.2.0")
     register(any_place, listed=files(**{"é/ö": "e"}))
     promote(any_place, 1, None)

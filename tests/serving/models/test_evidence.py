@@ -9,7 +9,7 @@ from tests.serving.models.factories import EVIDENCE
 
 
 def test_metrics_by_name_are_a_table_with_intervals() -> None:
-    """The rest stands in groups by the object that it was in; a key that nobody knows too."""
+    """The rest stands in groups by the object that it was in; a key that no one knows too."""
     found = to_evidence(EVIDENCE)
     columns = ["challenger", "champion", "difference", "interval"]
     assert found.tables == [

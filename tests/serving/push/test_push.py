@@ -152,7 +152,7 @@ def test_a_job_that_vertex_forgot_is_left_to_reconcile(world: World, caplog: pyt
 
 
 def test_without_an_audience_there_is_no_endpoint(client: TestClient) -> None:
-    """Serving takes nothing from anybody unless it is told whom to believe."""
+    """Serving takes nothing from anyone unless it is told whom to believe."""
     assert client.post(PATH, json={}).status_code in (404, 405)
 
 
