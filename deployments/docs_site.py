@@ -1,5 +1,7 @@
-"""The pages of the documentation's site (`mkdocs.yml`) that are not in `docs/`: README.md, CHANGELOG.md, the list of
-decisions, and the OpenAPI document of this version. A hook of MkDocs; nothing is written to `docs/`.
+"""The pages of the documentation's site (`mkdocs.yml`) that are not in `docs/`.
+
+They are README.md, CHANGELOG.md, the list of decisions, and the OpenAPI document of this version. A hook of MkDocs;
+nothing is written to `docs/`.
 
 Source of the events: https://www.mkdocs.org/user-guide/plugins/#events
 """

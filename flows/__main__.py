@@ -1,5 +1,6 @@
-"""The flows' command line: flags in, one flow run, its result in words or as one JSON line; no traceback for errors
-that are the user's to read.
+"""The flows' command line: flags in, one flow run, its result in words or as one JSON line.
+
+Errors that a user can mend are shown without a traceback.
 
 Importing Prefect takes a second and starting its server several, so that both wait until the flags are known to be
 right; and what must be quick (a rollback, say) does without both where no Prefect server is named.

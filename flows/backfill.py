@@ -121,8 +121,7 @@ def _to_how(wanted: BackfillParameters, *, since: datetime) -> How:
 
 
 def _is_whole(wanted: BackfillParameters, seen: Seen) -> bool:
-    """True of a flow run that leaves no run of the whole store aside: those without a row are adopted, or there is
-    none."""
+    """True if the flow run leaves out no run of the store: those without a row are adopted, or there are none."""
     adopts_all = wanted.adopt and not wanted.experiments
     return wanted.status == "all" and not wanted.limit and not wanted.shard and (adopts_all or not seen.unknown)
 

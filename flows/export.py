@@ -1,5 +1,7 @@
-"""Export: MLflow's whole database as files that outlive it, and that `restore` fills a database from; or, where no
-database can be read, all that its server tells."""
+"""Export: MLflow's whole database as files that outlive it.
+
+`restore` fills a database from them. Where no database can be read, the files hold all that MLflow's server tells.
+"""
 
 from prefect import flow
 

@@ -14,8 +14,9 @@ from tasks.starter import with_starter
 @flow(name="promote")
 @takes(PromoteParameters)
 def promote(wanted: PromoteParameters) -> ChampionResult:
-    """Checks the version's files, archives the champion that is expected, and makes the version champion: all or
-    nothing, in one transaction. A second call changes nothing.
+    """Makes a version the champion, after a check of its files, and archives the champion that is expected.
+
+    All or nothing, in one transaction. A second call changes nothing.
 
     It must have passed a comparison with this champion; `force` goes past that, for a reason that the history shows for
     ever.

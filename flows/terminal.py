@@ -78,8 +78,7 @@ class FlowLog(logging.Handler):
 
 
 def print_result(result: object, console: Console) -> None:
-    """A run's id, its sampled epochs and final metrics, where its files lie, and how to open its page; what another
-    flow answers, field by field."""
+    """A run's id, sampled epochs, final metrics, files and page; what another flow answers, field by field."""
     if isinstance(result, RunResult):
         _print_run(result, console)
     elif isinstance(result, SweepResult):

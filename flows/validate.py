@@ -24,8 +24,10 @@ _COLUMNS = (
 @flow(name="validate")
 @takes(ValidateParameters)
 def validate(wanted: ValidateParameters) -> ValidateResult:
-    """Asks both versions for the buyers of the held-out purchases, judges the numbers by the thresholds, and keeps the
-    judgement, unless another one is champion by then.
+    """Judges a version by its answers to the buyers of the held-out purchases, beside the champion's.
+
+    Both versions are asked, and the numbers are judged by the thresholds. The judgement is kept, unless another version
+    is champion by then.
 
     The same inputs give the same judgement, and the same judgement again writes nothing.
     """

@@ -1,5 +1,4 @@
-"""The JSON API: the list of runs, a run's history, histograms and full series, the
-registry of models, and the server's health."""
+"""The JSON API: runs, their histories, histograms and full series, the registry of models, and health."""
 
 import gzip
 from typing import Annotated, Any, Final, Literal

@@ -1,5 +1,7 @@
-"""The pages' scripts and styles, ours and uPlot's, under URLs that change with their content and so may be kept for
-good."""
+"""The pages' scripts and styles, ours and uPlot's.
+
+Their URLs change with their content, so that a browser may keep them for good.
+"""
 
 import base64
 import gzip

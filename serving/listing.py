@@ -67,8 +67,7 @@ class Listing:
         archived: _Archived = None,
         after: _After = None,
     ) -> Response:
-        """The runs, newest first or as asked; `next` is the address of the page after this one, with all that was
-        asked."""
+        """The runs, newest first or as asked; `next` is the address of the next page, with all that was asked."""
         if _OLD.issuperset(request.query_params):
             return self._list_newest(request, limit, before)
         order = parse_order(order_by) if order_by and not order_by.isspace() else Order()

@@ -1,5 +1,7 @@
-"""The end of a run's log, for a run that did not complete: where it lies on this machine its last lines, else where to
-look."""
+"""The end of a run's log, for a run that did not complete.
+
+If the log is on this machine, its last lines; otherwise where to look.
+"""
 
 from typing import Final
 

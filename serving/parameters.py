@@ -12,8 +12,9 @@ from switchyard.core.errors import BadRequest
 
 
 def refuse_others(request: Request, known: Collection[str], *, repeated: bool = False) -> None:
-    """Raises: BadRequest: the request has a query parameter that is not one of `known`; or has one twice, unless
-    parameters may be `repeated`.
+    """Refuses a query parameter that is not one of `known`, or is there twice, unless `repeated` allows that.
+
+    Raises: BadRequest: there is such a parameter.
     """
     if not request.scope["query_string"]:
         return

@@ -20,8 +20,10 @@ BEGIN: Final = "begin.js"
 
 @lru_cache
 def _to_policy() -> str:
-    """Files of this server alone, two of them inline, by their hashes; nothing may come from, or be sent to, another
-    host."""
+    """The content security policy of a page: files of this server alone, and two inline ones, by their hashes.
+
+    Nothing may come from, or be sent to, another host.
+    """
     return (
         f"default-src 'none'; script-src 'self' {inline_source(BEGIN)}; style-src 'self' {inline_source(STYLE)}; "
         "img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

@@ -1,5 +1,8 @@
-"""Charts of lines as SVG, drawn on the server from plain values: what a page shows before its scripts have run, and the
-small curves of a list. No script, no style of its own: colours come from the page's classes."""
+"""Charts of lines as SVG, drawn on the server from plain values.
+
+They are what a page shows before its scripts have run, and the small curves of a list. No script, no style of its own:
+colours come from the page's classes.
+"""
 
 import math
 from collections.abc import Sequence

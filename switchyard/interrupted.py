@@ -9,8 +9,10 @@ INTERRUPTED = 130
 
 
 def end_quietly() -> None:
-    """From now on a KeyboardInterrupt that no one handles ends this process with one line and status 130, without a
-    traceback. A second call changes nothing."""
+    """Makes a KeyboardInterrupt that nothing handles end this process with one line and status 130.
+
+    There is no traceback. A second call changes nothing.
+    """
     sys.excepthook = _end
 
 

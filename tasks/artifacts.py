@@ -1,5 +1,7 @@
-"""The outside effects of `artifacts plan`, `copy` and `verify`: a task is one query, or one batch of runs; never one
-object."""
+"""The outside effects of `artifacts plan`, `copy` and `verify`.
+
+A task is one query, or one batch of runs; never one object.
+"""
 
 from collections.abc import Sequence
 

@@ -40,8 +40,10 @@ def list_adoptable(
     store: str,
     accept: Accept,
 ) -> Adoption:
-    """The runs that no row knows, of the export at `export_uri`, or of the MLflow that the settings name, which must be
-    the `store` that was followed (empty: of an export). Refused where rows are not ours to make."""
+    """The runs that no row knows, of the export at `export_uri` or of the MLflow that the settings name.
+
+    That MLflow must be the `store` that was followed (empty: of an export). Refused where rows are not ours to make.
+    """
     outside = connect()
     outside.runs.adopt_runs([], now=datetime.now(UTC))
     known = {row.mlflow_run_id for row in outside.ledger.list_backfill()}

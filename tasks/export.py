@@ -22,8 +22,11 @@ _interrupted: set[str] = set()
 def export_mlflow(
     to_uri: str, part_rows: int, list_objects: bool, artifacts_destination: str, artifacts_roots: Sequence[str] = ()
 ) -> Export:
-    """Exports the MLflow database that the settings name, or where they name none what their server tells; a second
-    call writes only what is not there yet, and reads no run again that an unfinished one has read of a server."""
+    """Exports the MLflow database that the settings name; where they name none, what their server tells.
+
+    A second call writes only what is not there yet, and does not read again what an unfinished export has read of a
+    server.
+    """
     outside = connect()
     allowed = outside.to_allowed(artifacts_roots, artifacts_destination)
     # A list of a bucket copies nothing, and leaves out the export itself: what else is ours there may be in it.

@@ -41,8 +41,10 @@ def _read(path: Path) -> str:
 
 
 def prepare_prefect(*, quiet: bool) -> None:
-    """Sets what Prefect reads when it is imported; a variable that is set already stays (a team's own server, say), but
-    for those that would let Prefect send something home.
+    """Sets what Prefect reads when it is imported.
+
+    A variable that is set already stays (a team's own server, say), but for those that would let Prefect send something
+    home.
 
     `quiet` keeps Prefect's own log off the terminal (it stays in Prefect's UI): an error is said once, by us.
 

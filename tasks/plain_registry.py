@@ -1,5 +1,7 @@
-"""What the tasks of the registry do, as plain functions: for the command line where no Prefect server is named, which
-then needs neither Prefect's import nor a server of its own. Imports no Prefect."""
+"""What the tasks of the registry do, as plain functions that import no Prefect.
+
+For the command line where no Prefect server is named: it then needs neither Prefect's import nor a server of its own.
+"""
 
 import time
 from collections.abc import Callable

@@ -51,8 +51,10 @@ def watch_job(job: Job, seen: JobReport | None, look: Look, live: LiveState) -> 
 
 @partial(effect, retries=0)  # what fails waits for the next turn
 def publish_unwatched(jobs: list[Job]) -> LiveTurn:
-    """Publishes what those of these jobs have trained so far that no one has looked at for the longest time; nothing,
-    where that is switched off."""
+    """Publishes what these jobs have trained so far, of those not looked at for the longest time.
+
+    Does nothing where that is switched off.
+    """
     outside = connect()
     return living.publish_unwatched(outside, jobs) if outside.settings.publishes_live else LiveTurn(left=len(jobs))
 

@@ -79,8 +79,10 @@ def record_job_end(key: str, state: JobState, reason: str) -> Job:
 
 @effect
 def end_run(quick_test_id: int, status: RunStatus, error: str, of_attempt: int | None = None) -> None:
-    """Ends a run that has nothing more to publish; not where a job after `of_attempt`, from which that was concluded
-    (0: from none), is to end it."""
+    """Ends a run that has nothing more to publish.
+
+    Not where a job after `of_attempt` is to end it; the conclusion was drawn from `of_attempt` (0: from none).
+    """
     connect().runs.end_run(quick_test_id, status, error=error, of_attempt=of_attempt, now=datetime.now(UTC))
 
 

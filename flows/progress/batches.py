@@ -18,8 +18,10 @@ SHOW_S: Final = 5.0
 
 
 class Watch:
-    """Shows how many of `total` runs are settled, by a count of the ledger: a batch is one task, and says nothing
-    before its end."""
+    """Shows how many of `total` runs are settled, by a count of the ledger.
+
+    A batch is one task, and says nothing before its end.
+    """
 
     def __init__(
         self, flow: str, total: int, count: Callable[[], int | None], show: Callable[[int, int], None]

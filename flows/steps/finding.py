@@ -1,5 +1,7 @@
-"""Finds what a run's newest job left: its metrics file; else its MLflow run, which the row names, or mlflow_info.json
-beside its files."""
+"""Finds what a run's newest job left: its metrics file, or else its MLflow run.
+
+The row names the MLflow run, or mlflow_info.json beside the run's files does.
+"""
 
 import msgspec
 from prefect import get_run_logger

@@ -30,8 +30,10 @@ def look_for_changes(how: How, accept: Accept, *, dry_run: bool) -> Seen:
 
 
 def note_seen(seen: Seen, how: How, *, failed: int, is_whole: bool, unadopted: Unadopted | None = None) -> None:
-    """Notes which runs are deleted in MLflow, and until when it is followed, if `is_whole`: all that had to be done was
-    tried. Where MLflow was not to be asked, nothing is noted."""
+    """Notes which runs are deleted in MLflow; if `is_whole`, also until when MLflow is followed.
+
+    `is_whole`: all that had to be done was tried. Where MLflow was not to be asked, nothing is noted.
+    """
     if how.store and (seen.marks or seen.error or seen.doubt or unadopted is not None):
         note_follow(
             Followed(

@@ -110,8 +110,10 @@ def settle(
 
 
 def _find_surely(run: QuickTest, job: Job | None, rules: str) -> Found:
-    """As `find_metrics`; but that a job which succeeded left nothing at all is believed only when it is found again and
-    again, for it ends the run as failed."""
+    """As `find_metrics`, but looks several times before it says that a job which succeeded left nothing.
+
+    Such an answer ends the run as failed.
+    """
     found = find_metrics(run, job, rules=rules)
     for pause_s in _PAUSES_S:
         if found.record is not None or job is None or job.state is not JobState.SUCCEEDED:

@@ -1,5 +1,4 @@
-"""Waiting for a job's end: looks, records what changed, shows how far it is, publishes what it has trained so far, and
-knows when to stop."""
+"""Waiting for a job's end: looks, records, shows progress, publishes snapshots, and knows when to stop."""
 
 from datetime import UTC, datetime
 from typing import assert_never
@@ -80,8 +79,11 @@ def wait_for_end(job: Job, *, interval_s: float, deadline: datetime) -> Job:
 
 
 def record_end(job: Job, report: JobReport | None, step: Step) -> Job:
-    """The job's row after its end was written on it: as the launcher reports it; or as `step` concludes, and then
-    reconcile looks for the job now and then, in case that it is not gone."""
+    """The job's row after its end was written on it.
+
+    The end is what the launcher reports, or what `step` concludes. Then reconcile looks for the job now and then, in
+    case it is not gone.
+    """
     if step.state is None:
         return job
     if report is not None:

@@ -14,8 +14,10 @@ _BASELINES: Final = ("popularity", "baseline")
 
 
 def choose_metric(names: Iterable[str]) -> str:
-    """Of the names of the metrics of all shown runs, one for each run that has it: what says most of a recommender,
-    measured on the test, at 10, and of most runs. `USUAL` where there is none.
+    """The metric that says most of a recommender, of the `names` of the metrics of all shown runs.
+
+    A name is there once for each run that has it. Measured on the test, at 10, and of most runs goes first. `USUAL`
+    where there is none.
 
     >>> choose_metric(["val_recall_at_10", "test_recall_at_5", "test_recall_at_10", "accuracy"])
     'test_recall_at_10'

@@ -1,5 +1,7 @@
-"""A run's parameters in the order in which a reader needs them: what differs from the defaults, what was counted in the
-data, and the rest."""
+"""A run's parameters in the order in which a reader needs them.
+
+First what differs from the defaults, then what was counted in the data, then the rest.
+"""
 
 from typing import Any, Final, TypeGuard
 

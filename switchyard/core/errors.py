@@ -1,5 +1,6 @@
-"""Errors, classed by what the caller does next; every message says what was expected, what was received, where, and
-what to do.
+"""Errors, classed by what the caller does next.
+
+Every message says what was expected, what was received, where, and what to do.
 
 Clients translate their vendor's exceptions into these at the border (``raise ... from err``). Only `TryAgain` is ever
 retried, and only by a task.

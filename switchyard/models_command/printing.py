@@ -75,7 +75,8 @@ def say_change(changed: Changed) -> str:
 
 
 def to_percent(share: float) -> str:
-    """
+    """The share as a percentage, without needless zeros.
+
     >>> to_percent(0.05), to_percent(0.125), to_percent(0.0)
     ('5 %', '12.5 %', '0 %')
     """

@@ -1,5 +1,7 @@
-"""Where the artifacts of a run are, by what MLflow says of it: who can read that place, or why no one can; and which
-places no one may read, whatever MLflow says."""
+"""Where a run's artifacts are, by what MLflow says of it, and who can read that place.
+
+Also why no one can; and which places no one may read, whatever MLflow says.
+"""
 
 import re
 from collections.abc import Iterable

@@ -23,8 +23,10 @@ from switchyard.core.runs.rows import RowNews, RunStatus
 
 
 def list_open(rows: Sequence[BackfillRow], how: How, *, status: StatusChoice) -> list[BackfillRow]:
-    """The rows of runs that had not ended when they were read, and that are not to do anyway: MLflow is asked about
-    them."""
+    """The rows of runs that had not ended when they were read, and are not to do anyway.
+
+    MLflow is asked about them.
+    """
     return [
         row
         for row in rows

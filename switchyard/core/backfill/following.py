@@ -197,8 +197,7 @@ def choose_changes(
 
 
 def _may_be_read(row: BackfillRow, facts: RowFacts) -> bool:
-    """A run whose own file is published is brought up to date by its file; one that a job of ours trains, by its job's
-    end."""
+    """False for a run that its own file, or the end of a job of ours, brings up to date."""
     if row.published == "ours" and not facts.of_mlflow:
         return False
     return not (facts.has_job and row.status in _OPEN)
@@ -229,8 +228,10 @@ def list_doubtful(
     known: Mapping[int, FollowedRun],
     names: Collection[str],
 ) -> list[str]:
-    """The MLflow runs that this store, by one of its `names`, has named before, and does not name now: each is to be
-    asked for by itself."""
+    """The MLflow runs that this store, by one of its `names`, named before and does not name now.
+
+    Each is asked for by itself.
+    """
     return [run_id for run_id in _list_followed(rows, known, names) if run_id not in marks]
 
 

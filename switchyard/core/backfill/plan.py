@@ -122,8 +122,10 @@ class BatchResult(msgspec.Struct, kw_only=True):
 
 
 class Shown(msgspec.Struct, frozen=True, kw_only=True):
-    """How many runs have curves, values alone (params, or metrics that were logged once), or nothing to publish, by
-    `core.metrics.showing.to_shows`."""
+    """How many runs have curves, how many have values alone, and how many have nothing to publish.
+
+    Values alone are params, or metrics that were logged once; see `core.metrics.showing.to_shows`.
+    """
 
     curves: int = 0
     values: int = 0

@@ -28,8 +28,10 @@ _QUOTES: Final = {"'": "a text", '"': "a text", "`": "a name"}
 
 
 class BadFilter(BadRequest):
-    """A text that is not in the grammar; `position` is the place of the character that does not fit, from 0, in the
-    parameter `of`."""
+    """A text that is not in the grammar.
+
+    `position` is the place of the character that does not fit, from 0, in the parameter `of`.
+    """
 
     def __init__(self, what: str, text: str, position: int, *, of: str = "filter") -> None:
         self.position = position

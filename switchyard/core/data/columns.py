@@ -19,8 +19,10 @@ def list_wanted(spec: TrainSpec) -> dict[str, str]:
 
 
 def choose_columns(there: Sequence[str], spec: TrainSpec, *, hint: str = "") -> dict[str, str]:
-    """The file's own columns by their role; without the quantity or the invoice number where the file has no column of
-    the default name: no one asked for it.
+    """The file's own columns by their role.
+
+    The quantity and the invoice number are left out where the file has no column of the default name: they were not
+    asked for.
 
     Args:
         there: all columns of the file, in order. hint: what else may be wrong, for the error.

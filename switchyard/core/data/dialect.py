@@ -1,5 +1,7 @@
-"""How a CSV file is written, found from its first bytes: encoding, separator, header; or refused by name, with the flag
-that helps. The bytes themselves are Arrow's to read."""
+"""How a CSV file is written, found from its first bytes: encoding, separator and header.
+
+What cannot be read is refused by name, with the flag that helps. Arrow reads the bytes themselves.
+"""
 
 import codecs
 import csv
@@ -138,8 +140,10 @@ def _to_separator(spec: TrainSpec) -> str:
 
 
 def _choose_separator(lines: Sequence[str], spec: TrainSpec, names: Sequence[str]) -> str:
-    """The one that gives the columns that are looked for; else the one that gives each line the same number of columns,
-    the most; else the comma."""
+    """The separator that gives the columns that are looked for.
+
+    Else the one that gives each line the same number of columns, the most; else the comma.
+    """
     wanted = set(list_wanted(spec).values())
 
     def rank(separator: str) -> tuple[int, bool, int]:

@@ -48,10 +48,13 @@ class Cloud(Protocol):
         """What the caller may not do of all that `prepare`, `stop`, `start`, `delete` and `recover` need."""
 
     def prepare(self, resource: Resource) -> Operation:
-        """Sees to it that what a deletion takes can be brought back: backups that outlive their instance, a delay of
-        destruction. A second call changes nothing, and makes no second backup.
+        """Makes sure that what a deletion takes can be brought back.
 
-        Raises: StaleWrite: it is not as `resource` has it; NotFound."""
+        Backups outlive their instance, and destruction is delayed. A second call changes nothing, and makes no second
+        backup.
+
+        Raises: StaleWrite: it is not as `resource` has it; NotFound.
+        """
 
     def stop(self, resource: Resource) -> Operation:
         """Stops it so that `start` takes that back. A second call changes nothing.
@@ -93,15 +96,19 @@ class CloudUse(Protocol):
         """How many requests the service's metric counts in that time."""
 
     def count_edge(self, service: Resource, since: datetime) -> int:
-        """How many requests the log has before `since` that `count_requests` may count since then, as
-        `core.decommission.requests` says."""
+        """How many requests the log has before `since` that `count_requests` may count since then.
+
+        See `core.decommission.requests`.
+        """
 
     def find_control(self, service: Resource, since: datetime, until: datetime) -> Control:
         """What the queries of `list_callers` and `count_requests` find in that time, without reading all of it."""
 
     def list_starts(self, resource: Resource, since: datetime) -> tuple[str, ...]:
-        """What was started since, a sentence each: operations on an instance, revisions of a service; without what was
-        done by an operation of ours, which the caller leaves out by name."""
+        """What was started since, a sentence each: operations on an instance, revisions of a service.
+
+        What an operation of ours did is not in it: the caller leaves it out by name.
+        """
 
 
 class CloudUsers(Protocol):

@@ -1,5 +1,8 @@
-"""The databases on an instance that a plan deletes: it goes whole, so that each but MLflow's own must be given up by
-name, and ours must not be among them, whatever the address by which we reach it."""
+"""The databases on an instance that a plan deletes.
+
+The instance goes whole. So each database but MLflow's own must be given up by name, and ours must not be among them,
+whatever the address by which we reach it.
+"""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -56,8 +59,12 @@ def to_address(url: str) -> Address | None:
 
 
 def is_on(address: Address, instance: Resource) -> bool:
-    """Whether that is where the instance is: by its addresses, its DNS names, or its connection name in a socket's
-    path."""
+    """True if `address` is where the instance is.
+
+    By its addresses, its DNS names, or its connection name in a socket's path.
+
+    The name in a socket's path is its connection name.
+    """
     found = instance.description
     connection = str(found.get("connectionName", ""))
     names = {_to_plain(name) for name in _list_names(found)} - {""}
@@ -126,8 +133,11 @@ def list_database_refusals(found: Iterable[Databases], give_up: Sequence[str]) -
 
 
 def find_database_problem(inventory: Inventory, address: Address | None, what: str) -> str:
-    """Why the database at `address` goes with the plan, or may: it is on one of its instances, or hides behind a proxy
-    of this machine and an instance has one of that name. Empty: it stays. It cannot be given up."""
+    """Why the database at `address` goes with the plan, or may; empty: it stays.
+
+    It goes if it is on one of the plan's instances. It may go if it is behind a proxy of this machine, and an instance
+    has one of that name. It cannot be given up.
+    """
     if address is None:
         return ""
     for resource in inventory.resources:

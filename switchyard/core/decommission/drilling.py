@@ -32,8 +32,9 @@ class Drilled(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 def choose_runs(run_ids: Sequence[str], wanted: int) -> tuple[str, ...]:
-    """`wanted` of the runs, spread evenly over their ids, the first and the last among them; all, where there are no
-    more. MLflow's ids are random, so these are any runs; and a second drill compares the same ones.
+    """`wanted` of the runs, spread evenly over their ids, with the first and the last; at most all of them.
+
+    MLflow's ids are random, so these are any runs. A second drill compares the same ones.
 
     >>> choose_runs(["a", "b", "c", "d", "e"], 3)
     ('a', 'c', 'e')
@@ -47,8 +48,7 @@ def choose_runs(run_ids: Sequence[str], wanted: int) -> tuple[str, ...]:
 
 
 def choose_copies(run_ids: Sequence[str], copied: Sequence[str], wanted: int) -> tuple[str, ...]:
-    """Of which runs the copied artifacts are read again: those of `run_ids` that have some, and others until there are
-    `wanted`.
+    """The runs with copied artifacts that are read again: those of `run_ids`, and others up to `wanted`.
 
     >>> choose_copies(["a", "c"], ["b", "c", "d"], 2)
     ('b', 'c')

@@ -413,8 +413,10 @@ def check_approval(found: ApprovalEvidence, against: Against, of: State) -> list
 
 
 def is_same_person(who: str, account: str) -> bool:
-    """True where `account`, an address or a user name, is that approver's: a signature has an address, and who runs a
-    command has only a name."""
+    """True if `account`, an address or a user name, is that approver's.
+
+    A signature has an address. A person who runs a command has only a name.
+    """
     address, other = who.strip().casefold(), account.strip().casefold()
     return bool(other) and other in (address, address.partition("@")[0])
 
@@ -479,8 +481,12 @@ def check_gone(found: GoneEvidence) -> list[str]:
 
 
 def check_cost(found: CostEvidence, against: Against) -> list[str]:
-    """Full days after the last deletion, nothing costs anything but what is kept on purpose, and what was left to be
-    swept is empty."""
+    """Refuses unless nothing has cost anything on the full days after the last deletion.
+
+    What is kept on purpose may cost something. What was left to be swept must be empty.
+
+    Also while what was left to be swept is not empty.
+    """
     first = to_midnight_after(found.deleted_at)
     due = first + timedelta(days=against.rules.cost_days)
     if against.now < due:

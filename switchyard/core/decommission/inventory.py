@@ -1,5 +1,7 @@
-"""The inventory: all that a deployment consists of, as it was before anything was touched; its digest is what people
-approve."""
+"""The inventory: all that a deployment consists of, as it was before anything was touched.
+
+Its digest is what people approve.
+"""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -71,8 +73,10 @@ def to_inventory_uri(folder: str, digest: str) -> str:
 
 
 def list_newer(saved: Resource, fresh: Resource) -> tuple[str, ...]:
-    """The objects of a bucket that were written since it was saved: people approved the deletion of the others, and
-    only those can be restored."""
+    """The objects of a bucket that were written since it was saved.
+
+    People approved the deletion of the others, and only those can be restored.
+    """
     if saved.kind is not Kind.BUCKET:
         return ()
     known = {(one["name"], one["generation"]) for one in saved.parts.get("objects", ())}

@@ -94,8 +94,10 @@ def find_owner(name: str) -> str:
 
 
 def list_touched(inventory: Inventory, act: Act) -> tuple[str, ...]:
-    """The other resources whose versions `act` may change: those of the same owner, and an instance whose replica
-    goes or comes."""
+    """The other resources that `act` may give a new version.
+
+    Those of the same owner, and an instance that gets or loses a replica.
+    """
     owner = find_owner(act.resource)
     is_of_set = act.kind is Kind.SQL_INSTANCE and act.verb in ("delete", "recover")
     return tuple(
@@ -114,8 +116,10 @@ def is_replica(resource: Resource) -> bool:
 
 
 def to_final_backup_days(resource: Resource) -> int:
-    """How long the final backup of an instance is kept: as long as its own settings say, and `FINAL_BACKUP_DAYS` at
-    least. Source: `finalBackupConfig` of the sqladmin API's Settings."""
+    """How many days the final backup of an instance is kept: its own settings, at least `FINAL_BACKUP_DAYS`.
+
+    Source: `finalBackupConfig` of the sqladmin API's Settings.
+    """
     final = resource.description.get("settings", {}).get("finalBackupConfig", {})
     return max(FINAL_BACKUP_DAYS, int(final.get("retentionDays") or 0))
 

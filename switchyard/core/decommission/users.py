@@ -1,5 +1,6 @@
-"""Who else needs what a plan takes away: services, jobs and triggers that run as its account, mount its secrets, or
-name its instance or bucket, and are not of the plan themselves.
+"""Services, jobs and triggers outside the plan that need what it takes away.
+
+They run as its account, mount its secrets, or name its instance or bucket.
 
 An adapter lists what everything in the project needs (`Need`); which of that the plan would break is decided here.
 """

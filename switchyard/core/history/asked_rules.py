@@ -16,8 +16,9 @@ NO_KEPT_RULES = KeptRules()
 
 
 def choose_rules(given: str, kept: KeptRules = NO_KEPT_RULES) -> str:
-    """The rules to publish a run by: the `given` ones, and without any those that it had, so that a series keeps its
-    name whoever publishes it next. ``none`` is given, and goes on like any other.
+    """The rules to publish a run by: the `given` ones, and without any those that it had.
+
+    So a series keeps its name, whichever flow publishes it next. ``none`` is given, and goes on like any other.
 
     What was asked for with a training that came after what is published goes before what that was published by.
 

@@ -75,8 +75,10 @@ def parse_directions(given: Sequence[str]) -> dict[str, Direction]:
 
 
 def find_best(name: str, steps: Sequence[int], values: Series, given: Mapping[str, Direction]) -> dict[str, Any] | None:
-    """The first best value, [points], with its step; None where no value is finite, or nothing says which way is
-    better. `given` goes before the name's own word."""
+    """The first best value, [points], with its step; None where there is no best one.
+
+    There is none where no value is finite, or nothing says which way is better. `given` goes before what the name says.
+    """
     direction = given.get(name) or find_direction(name)
     if direction is None:
         return None

@@ -40,10 +40,12 @@ _Leaf = tuple[str, bytes]
 
 
 def to_digests(record: MetricsRecord) -> Digests:
-    """The digests, version 2, of all that the record says of its run's epochs: never of `run`, `saved_at`, `status`,
-    `available` or `warnings`. Records that are equal but for those have equal digests, and only they. `charted` covers
-    every curve, the final metrics and params; `full` the towers' statistics and histograms too. Of a `charted_only`
-    record there is no `full`: no one knows what else the run has."""
+    """The digests, version 2, of all that the record says of its run's epochs.
+
+    They never cover `run`, `saved_at`, `status`, `available` or `warnings`. Records that are equal but for those have
+    equal digests, and only they. `charted` covers every curve, the final metrics and params; `full` the towers'
+    statistics and histograms too. A `charted_only` record has no `full`: what else the run has is not known.
+    """
     return _Leaves(record).to_second()
 
 

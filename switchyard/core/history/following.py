@@ -1,5 +1,7 @@
-"""What a published history says of its run besides its metrics: the run that it is nested in, and how far it is; and
-what a publish keeps of the one before."""
+"""What a published history says of its run besides its metrics, and what a publish keeps of the one before.
+
+It says which run it is nested in, and how far it is.
+"""
 
 from typing import Final
 
@@ -30,8 +32,10 @@ def with_parent(publication: Publication, parent: Parent) -> Publication:
 
 
 def keep_told(publication: Publication, stored_text: str) -> Publication:
-    """`publication`; where it is of a run's own file, which knows neither tags nor parent, with those of its MLflow run
-    that are published already."""
+    """`publication`, with the tags and parent that are published already if it is of a run's own file.
+
+    Such a file knows neither: they are the MLflow run's.
+    """
     history = publication.history
     run_id = history.get("mlflow_run_id")
     if history.get("source") != "file" or not run_id or history.get("tags") or history.get("parent"):
@@ -47,8 +51,10 @@ def keep_told(publication: Publication, stored_text: str) -> Publication:
 
 
 def keep_rules(publication: Publication, stored: str) -> Publication:
-    """`publication`; where it is of a run's own file, whose names need no rules, with those that the run was published
-    by before: they are the run's, for when it is read from MLflow again."""
+    """`publication`, with the rules that the run was published by before if it is of a run's own file.
+
+    The names of such a file need no rules. They are the run's, for when it is read from MLflow again.
+    """
     if publication.history.get("source") != "file" or publication.versions.rules:
         return publication
     return (

@@ -75,8 +75,10 @@ def to_stored(
 
 
 def choose_buckets(values: Series, most: int) -> list[int]:
-    """The positions to keep, ascending, at most `most`: all, or of equally long buckets each one's minimum, maximum and
-    last point. What is missing or not finite is kept only as a bucket's last."""
+    """The positions to keep, ascending, at most `most`: all, or the extremes and the last point of each bucket.
+
+    Buckets are equally long. What is missing or not finite is kept only as a bucket's last.
+    """
     total = len(values)
     if total <= most:
         return list(range(total))

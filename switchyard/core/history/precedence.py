@@ -36,8 +36,11 @@ class Standing(StrEnum):
 
 
 class Shown(StrEnum):
-    """Equal records may be published differently: while the run trains, as partial or completed, with other epochs
-    sampled, or before anyone knew of their MLflow run."""
+    """What of equal records may differ where they are published.
+
+    The state while the run trains (partial or completed), the sampled epochs, or an MLflow run that was not known
+    before.
+    """
 
     ALIKE = "alike"
     DIFFERENTLY = "differently"
@@ -282,8 +285,11 @@ def decide(publication: Publication, kept: Kept | None, *, force: bool) -> Publi
 
 
 def is_kept_when_replaced(publication: Publication, kept: Kept | None, *, force: bool) -> bool:
-    """True where what is published goes to those that `recover` puts back, once `publication` replaces it: a person has
-    decided it, or the MLflow run says something else. What only grew is in the new one."""
+    """True if `recover` can put back what is published, once `publication` replaces it.
+
+    That is where a person has decided to replace it, or the MLflow run says something else. What only grew is in the
+    new one.
+    """
     if kept is None or force:
         return kept is not None
     case = to_case(publication, kept, force=False)
@@ -329,8 +335,11 @@ def to_markdown() -> str:
 
 
 def _choose_digests(publication: Publication, kept: Kept) -> Digests:
-    """Those of the publication's source by the versions that made what is stored: a newer version of ours is no other
-    content. Where no one computed them the newest ones, which are never equal to older ones."""
+    """The digests of the publication's source, by the versions that made what is stored.
+
+    A newer version of ours is no other content. Where those were not computed, the newest ones, which are never equal
+    to older ones.
+    """
     if kept.versions == FIRST_VERSIONS and publication.first_digests is not None:
         return publication.first_digests
     return publication.digests

@@ -69,8 +69,10 @@ class Value(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FullSeries(msgspec.Struct, frozen=True, kw_only=True):
-    """Every scalar series of a run: gzip of the JSON that ``/series/`` answers, and its digest (``sha256:<hex>`` of the
-    JSON before gzip)."""
+    """Every scalar series of a run, as gzip of the JSON that ``/series/`` answers, and its digest.
+
+    The digest is ``sha256:<hex>`` of the JSON before gzip.
+    """
 
     gzip_json: bytes
     digest: str

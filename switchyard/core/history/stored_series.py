@@ -1,5 +1,7 @@
-"""The series of a history that was published before every series was: its stored points, in the form of the full series
-(`core.history.full_series`), and marked as not complete."""
+"""The series of a history that was published before every series was.
+
+Its stored points, in the form of the full series (`core.history.full_series`), and marked as not complete.
+"""
 
 import json
 import math

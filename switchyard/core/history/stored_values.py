@@ -9,8 +9,11 @@ from switchyard.core.metrics.record import PUBLISHED_LOSS
 
 
 def to_history_values(history: Mapping[str, Any]) -> list[Value]:
-    """Final metrics, params, tags; of each series its last value, for the last epoch is never left out by sampling; and
-    the best ones that the history names. A history of version 1 names none: the best epoch may have been left out."""
+    """The final metrics, params, tags, last values and named best values of a stored history.
+
+    Sampling never leaves out the last epoch, so the last value of a series is there. A history of version 1 names no
+    best values: the best epoch may have been left out.
+    """
     epochs = history.get("epochs")
     points = len(epochs) if isinstance(epochs, list) else 0
     last = {

@@ -59,8 +59,10 @@ def _to_texts(kind: ValueKind, found: Mapping[str, Any]) -> Iterator[Value]:
 
 
 def without_later(wanted: list[Value], found: list[Value], params: Mapping[str, Any]) -> list[Value]:
-    """`wanted` without params that are lists or objects and not in `found`: what was published before these had values
-    has none, and is no less right."""
+    """`wanted` without params that are lists or objects and not in `found`.
+
+    What was published before these had values has none, and is no less right.
+    """
     there = {(value.kind, value.name) for value in found}
     later = {("param", name) for name, value in params.items() if isinstance(value, list | dict)} - there
     return [value for value in wanted if (value.kind, value.name) not in later]

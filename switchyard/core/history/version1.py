@@ -120,8 +120,10 @@ def _sample(series: Series | None, positions: list[int]) -> Series:
 
 
 def _choose_epochs(record: MetricsRecord, sampling: Sampling) -> list[int]:
-    """Epochs that `interval` divides, and the last, whatever they are; with `keep_extremes` the first, and the
-    losses' extremes and non-finite values."""
+    """The epochs that `interval` divides, and the last one.
+
+    With `keep_extremes` also the first, and the losses' extremes and non-finite values.
+    """
     if sampling.interval < 1:
         raise BadRequest(f"the sampling interval must be at least 1 epoch; got {sampling.interval}")
     if not record.epochs:
@@ -146,8 +148,10 @@ def _find_extremes(record: MetricsRecord) -> set[int]:
 
 
 def _to_published_kinds(record: MetricsRecord, positions: list[int]) -> tuple[dict[str, Any], int]:
-    """`non_finite` of what is published, under the published names; and how many charted values were not finite in
-    epochs that were not kept."""
+    """`non_finite` of what is published, under the published names, and a count of what was dropped.
+
+    The count is of charted values that were not finite, in epochs that were not kept.
+    """
     published: dict[str, Any] = {}
     dropped = 0
     kept = set(positions)

@@ -8,8 +8,10 @@ _PLAIN = re.compile(r'[^.\[\]"\\]+')
 
 
 def to_path(*names: str) -> str:
-    """``loss.val_loss``; a name with a dot, a bracket or a quote stands in brackets (``metrics["a.b"]``), so that two
-    different places never share a path.
+    """The path of a value in a metrics file, such as ``loss.val_loss``.
+
+    A name with a dot, a bracket or a quote is in brackets (``metrics["a.b"]``), so that two different places never
+    share a path.
 
     >>> to_path("metrics", "val/recall at 10"), to_path("metrics", "a.b")
     ('metrics.val/recall at 10', 'metrics["a.b"]')

@@ -1,5 +1,4 @@
-"""Reads ``training_metrics.json``: decodes it, asks its schema version, and leaves the rest to that version's
-reader."""
+"""Reads ``training_metrics.json``: decodes it, and hands it to the reader of its schema version."""
 
 import json
 from typing import Any

@@ -25,8 +25,9 @@ _MARK: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"|(,|[\[{]\s*+(?![\]}]))', re.DOTA
 
 
 def refuse_large(data: bytes, judged: Iterable[str], where: str) -> None:
-    """Refuses a file that would take too much memory to be read, before it is; bytes that are no strict JSON object
-    pass as far as they can be counted.
+    """Refuses a file that would take too much memory, before it is read.
+
+    Bytes that are not a strict JSON object pass as far as they can be counted.
 
     Args:
         judged: the names of the sections whose values are checked one by one.

@@ -1,5 +1,7 @@
-"""Keys of a metrics file that this version does not know, and values that may be any JSON: kept, never judged, and so
-never let grow without bound."""
+"""Keys of a metrics file that this version does not know, and values that may be any JSON.
+
+They are kept and never judged, so their number is limited.
+"""
 
 from typing import Any
 
@@ -23,8 +25,7 @@ def keep_unknown(
 
 
 def keep_any(value: Any, path: str, checks: Checks) -> Any:
-    """A value that may be any JSON, as long as it is not nested too deep to be walked, and all such values together
-    are not too many."""
+    """A value that may be any JSON, if it is not nested too deep, and all such values are not too many."""
     if is_deeper(value, MAX_DEPTH):
         checks.refuse(path, f"be nested at most {MAX_DEPTH} deep", "more")
         return value

@@ -1,5 +1,7 @@
-"""Schema version 1 of ``training_metrics.json``: the parsed file becomes a `MetricsRecord`, or one error with all that
-is wrong in it. docs/contracts.md describes the file."""
+"""Schema version 1 of ``training_metrics.json``: the parsed file becomes a `MetricsRecord`.
+
+Or one error, with all that is wrong in the file. docs/contracts.md describes it.
+"""
 
 from datetime import UTC, datetime
 from itertools import pairwise

@@ -87,8 +87,10 @@ class LoggedModel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def is_of_one_moment(run: RawRun, details: RunDetails) -> bool:
-    """True where a run's points, and what was read of it afterwards, can be of one moment: its row, params and tags are
-    the same, and each newest point is among its points."""
+    """True if a run's points, and what was read of it afterwards, can be of one moment.
+
+    Its row, params and tags are the same, and each newest point is among its points.
+    """
     if (run.info, run.params, run.tags) != (details.info, details.params, details.tags):
         return False
     if {key for key, *_ in details.latest} != run.metrics.keys():

@@ -19,8 +19,10 @@ Dialect = Literal["postgresql", "sqlite", "mysql", "api"]
 
 
 class Moved(msgspec.Struct, frozen=True):
-    """How far an export or a restore is: its `stage` (such as "exporting"), what of, and rows done of `rows`; 0: no one
-    knows how many. `unit` says what is counted where it is no rows."""
+    """How far an export or a restore is: its `stage` (such as "exporting"), what of, and rows done of `rows`.
+
+    `rows` is 0 where their number is not known. `unit` says what is counted where it is not rows.
+    """
 
     stage: str
     table: str

@@ -1,5 +1,7 @@
-"""The batches of runs that an export of a store's answers is read in: a record of each, written after its parts, by
-which the same command goes on where it was broken off."""
+"""The batches of runs in which an export reads a store's answers.
+
+A record of each is written after its parts, by which the same command goes on where it was broken off.
+"""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
@@ -72,8 +74,11 @@ def plan_batches(
     part_rows: int,
     is_there: Callable[[Part], bool],
 ) -> Plan:
-    """Keeps each batch of that source whose runs are all in the store, unchanged, and whose parts are all there; all
-    other runs are read, by id, RUNS a batch. Of runs that a batch could not read nothing is kept."""
+    """Keeps each batch of that source that is unchanged and whole, and plans new ones for all other runs.
+
+    A batch is kept if all its runs are in the store, unchanged, and all its parts are there. The other runs are read by
+    id, RUNS a batch. Nothing is kept of runs that a batch could not read.
+    """
     kept: list[Batch] = []
     seen: set[str] = set()
     for batch in sorted(batches, key=lambda batch: batch.number):

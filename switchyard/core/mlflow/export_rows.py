@@ -1,5 +1,6 @@
-"""The rows of an export that is made of a store's answers: the tables and columns of MLflow's own schema, so that
-whatever reads an export of a database reads this one.
+"""The rows of an export that is made of a store's answers.
+
+They have the tables and columns of MLflow's own schema, so that what reads an export of a database reads this one.
 
 Source: mlflow/store/tracking/dbmodels/models.py and mlflow/store/model_registry/dbmodels/models.py, 2.9.2 and 3.17.2.
 """

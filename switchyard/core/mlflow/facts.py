@@ -1,5 +1,4 @@
-"""What an MLflow run says of itself besides its series: a user's own tags, its parent, and whether it has anything to
-show."""
+"""What an MLflow run says of itself besides its series: tags, parent, and whether it has something to show."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -29,8 +28,9 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def to_user_tags(tags: Mapping[str, str]) -> dict[str, str]:
-    """The tags that a user has set, by name, and the run's description as `note`; a tag of that name goes before it,
-    and the description keeps its own name then.
+    """The tags that a user has set, by name, and the run's description as `note`.
+
+    A tag of that name goes before it, and the description keeps its own name then.
 
     >>> to_user_tags({"stage": "draft", "mlflow.user": "u", "mlflow.note.content": "try again", "switchyard.key": "k"})
     {'note': 'try again', 'stage': 'draft'}

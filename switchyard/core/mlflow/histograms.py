@@ -33,8 +33,11 @@ class BinColumn(msgspec.Struct, frozen=True):
 def to_histogram(
     section: str, tower: str, columns: Mapping[int, BinColumn], run: RawRun, warnings: list[str]
 ) -> tuple[Histogram, dict[str, NonFiniteKind], list[str]]:
-    """The histogram; which of its nulls were not finite, by JSON pointer; and the keys that hold what is no count (a
-    fraction, a negative number), for which there is null. Adds to `warnings` what readers should know."""
+    """The histogram, which of its nulls were not finite, and the keys that hold no count.
+
+    The nulls are named by JSON pointer. A fraction and a negative number are no counts: null stands for them. Adds to
+    `warnings` what readers should know.
+    """
     epochs = len(next(iter(columns.values())).counts)
     whole: list[list[int | None]] = []
     kinds: dict[str, NonFiniteKind] = {}

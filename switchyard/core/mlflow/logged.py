@@ -1,5 +1,7 @@
-"""What of a metrics record is logged to MLflow, and under which keys: docs/mapping.md read from right to left, so that
-`core.mlflow.mapping` makes the same values of it again."""
+"""What of a metrics record is logged to MLflow, and under which keys.
+
+This is docs/mapping.md read from right to left, so that `core.mlflow.mapping` makes the same values of it again.
+"""
 
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
@@ -68,8 +70,10 @@ def list_last_points(record: MetricsRecord) -> list[LoggedPoint]:
 
 
 def to_logged_params(record: MetricsRecord) -> dict[str, str]:
-    """The params as MLflow's own client would write them, ``str(value)``, and the histograms' edges, 26 numbers of six
-    decimals. A longer value than MLflow takes is cut."""
+    """The params as MLflow's own client would write them, ``str(value)``, and the histograms' edges.
+
+    The edges are 26 numbers of six decimals. A longer value than MLflow takes is cut.
+    """
     params = {name: str(value)[:MAX_PARAM_LENGTH] for name, value in record.params.items()}
     for section in _STATISTICS:
         for tower, statistics in getattr(record, section).items():
@@ -87,9 +91,11 @@ def to_logged_tags(record: MetricsRecord) -> dict[str, str]:
 
 
 def choose_shared(series: Mapping[str, str]) -> dict[str, str]:
-    """Of digests by path (`core.history.publication.Digests.series`) those that a metrics file and the MLflow run
-    logged beside it have in common: all but the params, which a file holds as numbers and MLflow as texts, with the
-    edges among them."""
+    """The digests by path that a metrics file and the MLflow run logged beside it have in common.
+
+    They are of `core.history.publication.Digests.series`: all but the params, which a file holds as numbers and MLflow
+    as texts, with the edges among them.
+    """
     return {path: digest for path, digest in series.items() if not path.startswith(("params.", "params["))}
 
 

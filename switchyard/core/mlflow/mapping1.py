@@ -204,8 +204,11 @@ def _to_epochs(charted: Iterable[Sequence[int]]) -> list[int]:
 
 
 def _spread(points: Points, epochs: list[int]) -> tuple[Series, bool]:
-    """One value an epoch, and whether that is all there is to say of `points`: False where it has other steps too, or
-    so many points at one step that they are a series of their own, logged without steps."""
+    """One value an epoch, and whether that is all there is to say of `points`.
+
+    False where it has other steps too, or so much at one step that the points are a series of their own, logged without
+    steps.
+    """
     steps = list(points.steps)
     if steps == epochs:
         return list(points.values), True

@@ -1,5 +1,8 @@
-"""The mapping of docs/mapping.md as data: every MLflow key and what becomes of it, and what was decided for runs that
-are not as they should be. Tests hold `mapping.py` to each line, and the page to these tables."""
+"""The mapping of docs/mapping.md as data: every MLflow key and what becomes of it.
+
+Also what was decided for runs that are not as they should be. Tests hold `mapping.py` to each line, and the page to
+these tables.
+"""
 
 from typing import Final
 

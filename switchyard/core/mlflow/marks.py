@@ -39,8 +39,10 @@ class RunMark(msgspec.Struct, frozen=True, kw_only=True):
 def to_mark(
     info: TrackedRun, params: Mapping[str, str], tags: Mapping[str, str], latest: Iterable[LatestPoint]
 ) -> RunMark:
-    """The mark of a run whose row, params, tags and newest points are at hand; values to the last bit, in whatever
-    order they come."""
+    """The mark of a run, from its row, params, tags and newest points, in whatever order they come.
+
+    Values count to the last bit.
+    """
     found = [
         msgspec.structs.astuple(info),
         sorted(params.items()),

@@ -13,9 +13,11 @@ _At = tuple[int, int, float | None]
 
 
 def split_owned(metrics: Mapping[str, Points], owned: Sequence[OwnedPoint]) -> tuple[Mapping[str, Points], list[str]]:
-    """The metrics, where a model's or a data set's points share a step of a key with others in series of their own
-    (``rmse (holdout)``); and what to tell of it. Elsewhere they are the run's curve, as of checkpoints that were logged
-    epoch by epoch."""
+    """The metrics, with points of a model or a data set in series of their own where they would collide.
+
+    They collide where they share a step of a key with others. Such a series is called ``rmse (holdout)``. Elsewhere
+    they are the run's curve, as of checkpoints that were logged epoch by epoch. Also what to tell of it.
+    """
     if not owned:
         return metrics, []
     by_key: dict[str, dict[_At, _Owner]] = defaultdict(dict)

@@ -1,5 +1,7 @@
-"""An MLflow run as raw points: what the `Tracking` port yields, whichever way the run was read, and before anyone
-decides what the points mean (`core.mlflow.mapping` does)."""
+"""An MLflow run as raw points: what the `Tracking` port yields, whichever way the run was read.
+
+What the points mean is decided later, by `core.mlflow.mapping`.
+"""
 
 import hashlib
 import math
@@ -108,8 +110,10 @@ def choose_name(name: str | None, tags: Mapping[str, str]) -> str:
 
 
 def to_source_digest(run: RawRun) -> str:
-    """``sha256:<hex>`` of all that was read of the run: points with their timestamps and repetitions, params, tags,
-    status, times, lifecycle. Equal reads, by whatever way, have equal digests; of a choice of keys it is that choice's.
+    """``sha256:<hex>`` of all that was read of the run.
+
+    It covers points with their timestamps and repetitions, params, tags, status, times and lifecycle. Equal reads, by
+    whatever way, have equal digests; of a choice of keys it is that choice's.
 
     MLflow's own side effects change it (a renamed or deleted run, a new tag); for the values alone there is
     `core.history.digest.to_digests`.

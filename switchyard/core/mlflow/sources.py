@@ -1,5 +1,7 @@
-"""Where a run's metrics may lie besides ``training_metrics.json``, which goes first: in the MLflow run that its row
-names, or in the one that ``mlflow_info.json`` beside its files names."""
+"""Where a run's metrics may be besides ``training_metrics.json``, which goes first.
+
+In the MLflow run that its row names, or in the one that ``mlflow_info.json`` beside its files names.
+"""
 
 import re
 import reprlib

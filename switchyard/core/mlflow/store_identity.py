@@ -27,9 +27,11 @@ class StoreIdentity(msgspec.Struct, frozen=True):
     experiments: dict[str, KnownExperiment] = {}
 
     def is_of(self, before: "StoreIdentity") -> bool:
-        """True where both are of one store, as far as anyone can know: an experiment of theirs was made in the same
-        millisecond; where none has a time, one has the same name and place. A store in which there was nothing to know
-        it by may be any."""
+        """True if both are of one store, as far as can be known.
+
+        They are if an experiment of theirs was made in the same millisecond; where none has a time, if one has the same
+        name and place. A store in which there was nothing to know it by may be any.
+        """
         if not before.experiments:
             return True
         shared = [(one, before.experiments[id_]) for id_, one in self.experiments.items() if id_ in before.experiments]
@@ -47,8 +49,10 @@ def to_experiment(name: object, artifact_location: object, created_at_ms: object
 
 
 def to_identity(experiments: Iterable[tuple[object, KnownExperiment]]) -> StoreIdentity:
-    """The identity of a store with all these experiments, by id: the oldest, for they were there first, and of the
-    rest none is needed."""
+    """The identity of a store with all these experiments, by id.
+
+    It keeps the oldest, because they were there first; the rest are not needed.
+    """
     found = sorted(
         ((str(id_), one) for id_, one in experiments),
         key=lambda item: (item[1].created_at_ms is None, item[1].created_at_ms or 0, item[0]),

@@ -4,8 +4,10 @@ import msgspec
 
 
 class StoreRows(msgspec.Struct, frozen=True, kw_only=True):
-    """Rows by table, named as MLflow's database names them, however they were counted; a table without a row may be
-    left out."""
+    """Rows by table, named as MLflow's database names them, however they were counted.
+
+    A table without a row may be left out.
+    """
 
     rows: dict[str, int]
     unkept: dict[str, int] = {}  # of an export: rows that the store had and the export has not, as far as known

@@ -1,5 +1,8 @@
-"""What an MLflow run's tags say of its statistics, because no metric and no param can: whether they are estimates, and
-the histograms' edges as they are, where the legacy params have six decimals."""
+"""What an MLflow run's tags say of its statistics, because no metric and no param can.
+
+They say whether the statistics are estimates, and give the histograms' edges exactly, where the legacy params have six
+decimals.
+"""
 
 from collections.abc import Mapping
 from typing import Final

@@ -1,5 +1,7 @@
-"""Which of several files is the model, or its tokenizer, where an operator says so (`MODEL_FILENAME`,
-`TOKENIZER_FILENAME`)."""
+"""Which of several files is the model, or its tokenizer, where an operator says so.
+
+The settings are `MODEL_FILENAME` and `TOKENIZER_FILENAME`.
+"""
 
 from collections.abc import Sequence
 from pathlib import PurePosixPath

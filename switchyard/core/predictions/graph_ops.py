@@ -1,5 +1,7 @@
-"""Which operations a TensorFlow graph may have to be served: a SavedModel is a program, and its graph says what it
-does. What is not listed is refused, whatever it does."""
+"""Which operations a TensorFlow graph may have to be served.
+
+A SavedModel is a program, and its graph says what it does. What is not listed is refused, whatever it does.
+"""
 
 from collections.abc import Iterable, Mapping
 from typing import Final

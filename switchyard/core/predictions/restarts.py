@@ -1,5 +1,8 @@
-"""When a model whose process ended is loaded again: at once after a single end, and after longer pauses where it ends
-again and again. A request that ends it may come every second."""
+"""When a model is loaded again after its process ended.
+
+At once after a single end, and after longer pauses where it ends again and again. A request that ends it may come every
+second.
+"""
 
 from typing import Final
 

@@ -1,5 +1,7 @@
-"""Which version of a library saved a model, and whether the installed one is older: it may read the model, and answer
-something else."""
+"""Which version of a library saved a model, and whether the installed one is older.
+
+An older one may read the model, and answer something else.
+"""
 
 import re
 from typing import Final

@@ -82,8 +82,9 @@ def find_problems(signature: Signature) -> list[str]:
 
 
 def make_example(signature: Signature) -> Row:
-    """A row that the model must be able to answer: the columns' examples, else zeros, False and empty texts,
-    in lists of one where these may have any length.
+    """A row that the model must be able to answer.
+
+    It has the columns' examples, else zeros, False and empty texts, in lists of one where these may have any length.
 
     >>> make_example(Signature(columns=(Column(name="x", type=Type.NUMBER, shape=(-1, 2)),), answers="a number"))
     [[[0.0, 0.0]]]
@@ -99,8 +100,9 @@ def _fill(value: Any, shape: Sequence[int]) -> Any:
 
 
 def read_rows(instances: Sequence[Any], signature: Signature) -> list[Row]:
-    """The instances as rows, each an object by column or a list in the columns' order; of one column also its bare
-    value, and where that is a list itself, a list is always that value.
+    """The instances as rows: each an object by column, or a list in the columns' order.
+
+    Of one column it may also be the bare value. Where that is a list itself, a list is always that value.
 
     >>> age = Signature(columns=(Column(name="age", type=Type.NUMBER),), answers="a number")
     >>> read_rows([{"age": 3}, [4], 5], age)

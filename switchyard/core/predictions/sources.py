@@ -85,8 +85,10 @@ def choose_fate(err: Exception) -> Fate:
 
 
 def list_sources(settings: Mapping[str, str]) -> list[Source]:
-    """The sources that `settings` name (by variable, an empty one counts as none), in the order in which they are
-    tried."""
+    """The sources that `settings` name by variable, in the order in which they are tried.
+
+    An empty variable counts as none.
+    """
     return [Source(name, kind, settings[name]) for name, kind in SETTINGS if settings.get(name)]
 
 
@@ -106,8 +108,9 @@ _URI: Final = re.compile(r"(?:models:/)?(?P<name>[^/@]+)(?:/(?P<stage>[^/@]+)|(?
 
 
 def read_model_uri(text: str) -> ModelUri:
-    """What ``models:/name/Production``, ``/Staging``, ``/3`` or ``@champion`` names; the prefix may be left out, and so
-    may Production.
+    """The model and version that ``models:/name/Production``, ``/Staging``, ``/3`` or ``@champion`` names.
+
+    The prefix may be left out, and so may Production.
 
     >>> read_model_uri("models:/shop@champion")
     ModelUri(name='shop', reference='@champion')
@@ -143,9 +146,11 @@ _OF_MLFLOW: Final = re.compile(
 
 
 def find_unsafe(files: Iterable[ModelFile], agreed: Collection[str]) -> list[str]:
-    """What is wrong with the files of a source that no one has judged: those that are neither data, nor what a loader
-    checks before it reads it, nor MLflow's own beside a model, of which only `MLmodel` is read, nor a pickle that the
-    operator has agreed to by its SHA-256. Each with what to do."""
+    """The files of a source that must not be served, each with what is wrong and what to do.
+
+    No one has judged these files. Allowed are data, what a loader checks before it reads it, MLflow's own files beside
+    a model (of which only `MLmodel` is read), and a pickle that the operator has agreed to by its SHA-256.
+    """
     return [
         f"{file.path!r} may hold a program, and no one has judged it"
         + (f": {say_pickle(file.path, file.sha256)}" if file.path.endswith(PICKLED) else ". Take it out of the folder")

@@ -1,5 +1,6 @@
-"""Texts to numbers as Keras' old ``Tokenizer`` made them, from the JSON that its ``to_json`` writes: the class itself
-is no public part of Keras 3, and a pickle of it is not read.
+"""Turns texts to numbers as Keras' old ``Tokenizer`` did, from the JSON that its ``to_json`` writes.
+
+The class itself is no public part of Keras 3, and a pickle of it is not read.
 
 Source: keras/src/legacy/preprocessing/text.py and keras/src/utils/sequence_utils.py, 3.15.1.
 """

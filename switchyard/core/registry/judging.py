@@ -1,5 +1,7 @@
-"""What a comparison on held-out purchases measured, and what it says: numbers and thresholds in, a judgement with its
-reasons out. Who measured, and how, is `services.validating`.
+"""What a comparison on held-out purchases measured, and the judgement of it.
+
+Numbers and thresholds go in, a judgement with its reasons comes out. Who measured, and how, is in
+`services.validating`.
 
 docs/registry.md describes the metrics. Each number is rounded to DIGITS, so that the same inputs give the same evidence
 on machines that add in another order.

@@ -134,8 +134,11 @@ def plan(ours: Ours, mirror: Mirror | None, pairs: Mapping[int, int]) -> list[Mi
 
 
 def find_pairs(ours: Ours, mirror: Mirror, pairs: Mapping[int, int]) -> dict[int, int]:
-    """The mirror's number of each version of ours that is there: by the note that was made of it, by its tags (the
-    lowest number, should a lost answer have made a second one), or because it was imported from there."""
+    """The mirror's number of each version of ours that is there.
+
+    Found by the note that was made of it, by its tags (the lowest number, should a lost answer have made a second one),
+    or because it was imported from there.
+    """
     theirs = {version.number: version for version in mirror.versions}
     found = {ours: number for ours, number in pairs.items() if number in theirs}
     by_tags: dict[tuple[str, str], int] = {}
@@ -229,8 +232,10 @@ def _plan_aliases(ours: Ours, mirror: Mirror, found: Mapping[int, int]) -> list[
 
 
 def _plan_stages(ours: Ours, mirror: Mirror, found: Mapping[int, int]) -> list[MirrorChange]:
-    """The champion first, by the one call that archives whoever is in Production beside it: a reader sees the old one
-    or the new one. What that call moves is looked at again in the next round."""
+    """Moves the champion first, by the one call that archives the version in Production beside it.
+
+    So a reader sees the old one or the new one. What that call moves is looked at again in the next round.
+    """
     theirs = {version.number: version for version in mirror.versions}
     changes: list[MirrorChange] = []
     moved: set[int] = set()
@@ -257,8 +262,11 @@ def choose_due(
     now: datetime | None = None,
     every: timedelta = timedelta(0),
 ) -> list[str]:
-    """The models in the order in which their mirrors are looked at: those that have changed since the last look, then
-    the one that was looked at longest ago. With `every`, one that has not changed waits so long."""
+    """The models in the order in which their mirrors are looked at.
+
+    First those that have changed since the last look, then the one that was looked at longest ago. With `every`, one
+    that has not changed waits that long.
+    """
 
     def to_rank(model: Model) -> tuple[bool, float, str]:
         look = looks.get(model.name)

@@ -1,5 +1,7 @@
-"""When the snapshots of a run that trains are looked at, and whose: by the flow that waits for it, and by reconcile for
-those that no one waits for."""
+"""When the snapshots of a run that trains are looked at, and by which flow.
+
+The flow that waits for the run looks, and reconcile looks at those that no flow waits for.
+"""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta

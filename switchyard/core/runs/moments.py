@@ -16,8 +16,11 @@ _UNITS_US: Final = ((1e-3, 1e17), (1.0, 1e14), (1e3, 1e11), (1e6, 1e8))
 
 
 def find_unit_us(largest: float) -> float | None:
-    """How many microseconds the unit has in which `largest` can only be a time since 1970, from 1973 to the year 5138;
-    None: it is a number of another kind.
+    """How many microseconds the unit of time has that `largest` must be in; None: it is no time since 1970.
+
+    A time is from 1973 to the year 5138.
+
+    Such a time is from 1973 to the year 5138.
 
     >>> find_unit_us(1_700_000_000), find_unit_us(48_000)
     (1000000.0, None)

@@ -17,8 +17,11 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of the table: it holds for each of its job states with each of its file statuses (None: there is no
-    job, no file) and each of its row statuses. No two rules hold at once, and one always does."""
+    """One line of the table, which holds for each combination of its states and statuses.
+
+    They are job states, file statuses (None: there is no job, no file) and row statuses. No two rules hold at once, and
+    one always does.
+    """
 
     jobs: tuple[JobState | None, ...]
     files: tuple[FileStatus | None, ...]
@@ -127,8 +130,10 @@ RULES: tuple[Rule, ...] = (
 
 
 def choose_outcome(job_state: JobState | None, file_status: FileStatus | None, row_status: RunStatus) -> Outcome:
-    """What becomes of a run whose newest job is in `job_state` (None: it has none that we know), whose metrics file
-    says `file_status` (None: there is none), and whose row says `row_status`."""
+    """What becomes of a run, by the states of its newest job, its metrics file and its row.
+
+    None as `job_state`: it has no job that we know. None as `file_status`: there is no file.
+    """
     return next(
         rule.outcome
         for rule in RULES

@@ -24,8 +24,11 @@ class _Ended(msgspec.Struct):
 
 
 def read_own_words(ended: bytes, job: Job) -> str:
-    """Why the training of `job` failed, as its ``ended.json`` says; empty where that is another job's, says nothing of
-    a failure, or cannot be read: it only makes a message better, so nothing is raised."""
+    """Why the training of `job` failed, as its ``ended.json`` says; empty: it does not say.
+
+    That is so where the file is another job's, says nothing of a failure, or cannot be read. It only makes a message
+    better, so nothing is raised.
+    """
     found = catch(lambda: msgspec.json.decode(ended, type=_Ended))
     if isinstance(found, Exception) or found.status != "failed" or found.run.key != job.key:
         return ""
@@ -39,8 +42,9 @@ def read_ended_params(ended: bytes) -> dict[str, Any]:
 
 
 def to_end_error(error: str, job: Job, own_words: str) -> str:
-    """What a run's row says of an end without success: first why, then what the launcher saw, what became of the
-    files, and where the log lies.
+    """What a run's row says of an end without success.
+
+    First why, then what the launcher saw, what became of the files, and where the log is.
 
     >>> from datetime import UTC, datetime
     >>> from switchyard.core.runs.jobs import JobState

@@ -1,5 +1,8 @@
-"""How often jobs are looked at: one that a flow waits for often at first, ever more seldom, and never in step with
-others; those that messages tell of, so many a minute."""
+"""How often jobs are looked at.
+
+A job that a flow waits for is looked at often at first, then less and less often, and never in step with others. Jobs
+that messages tell of are looked at N a minute at most.
+"""
 
 import threading
 from collections import deque

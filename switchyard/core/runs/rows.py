@@ -121,11 +121,14 @@ class JobNews(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Unsettled(msgspec.Struct, frozen=True, kw_only=True):
-    """A run that reconcile must look at: its newest job is open, its end was not published, it is completed without a
-    history, or its completion was not told.
+    """A run that reconcile must look at.
+
+    Its newest job is open, its end was not published, it is completed without a history, or its completion was not
+    told.
 
     A row that cannot be read is listed with `unread`, so that it is its own trouble and not that of the others;
-    `quick_test` then has what could be read of it, which is at least its id."""
+    `quick_test` then has what could be read of it, which is at least its id.
+    """
 
     quick_test: QuickTest
     job: Job | None

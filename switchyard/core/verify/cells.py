@@ -1,5 +1,6 @@
-"""What is kept of a run as single values, each with its place, so that two keepings are compared value by value and a
-difference can be named: a published history, a histogram's row, or a whole record.
+"""What is kept of a run as single values, each with its place: of a history, a histogram's row or a record.
+
+So two keepings are compared value by value, and a difference can be named.
 
 Whatever stands there, also what should not, becomes a text; nothing here raises over a damaged value.
 """

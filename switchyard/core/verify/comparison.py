@@ -155,8 +155,11 @@ class Comparison:
         return {name: direction for name, direction in said.items() if direction in ("min", "max")}
 
     def _with_said(self, expected: Publication) -> Publication:
-        """With the tags, parent and progress of the stored history: they are no part of the record, and may change in
-        MLflow. They are compared with the values alone. And with its warnings, which say what was read."""
+        """The record with the tags, parent, progress and warnings of the stored history.
+
+        They are no part of the record, and may change in MLflow. They are compared with the values alone. The warnings
+        say what was read.
+        """
         said = {name: self._history[name] for name in _SAID if name in self._history and name in expected.history}
         tags = said.get("tags")
         texts = {name: text for name, text in tags.items() if isinstance(text, str)} if isinstance(tags, dict) else {}
@@ -246,8 +249,10 @@ class Comparison:
             self._differences += compare_cells(_to_cells(other, kind, tower), _to_cells(row, kind, tower), "histograms")
 
     def _compare_file(self, file: MetricsRecord) -> tuple[list[LeftOut], bool]:
-        """A file beside a history that was made of MLflow: backfill wrote it, and it is the same record; or a
-        collector did, and what both hold is the same."""
+        """Compares a file beside a history that was made of MLflow.
+
+        If backfill wrote it, it must be the same record. If a collector wrote it, what both hold must be the same.
+        """
         if self._mlflow.charted_only:
             return [], False
         if file.run is None:

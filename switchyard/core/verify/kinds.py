@@ -108,8 +108,10 @@ class KindFound(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class Artifacts(msgspec.Struct, frozen=True, kw_only=True):
-    """The runs, logged models and traces whose artifacts MLflow knows a place for, and those whose artifacts were all
-    copied and are there."""
+    """The runs, logged models and traces that MLflow knows a place of artifacts for.
+
+    And those with artifacts that were all copied and are there.
+    """
 
     stored: frozenset[str] = frozenset()  # runs
     models: frozenset[str] = frozenset()
@@ -209,8 +211,13 @@ def _find_artifacts(
 
 
 def _find_others(others: Mapping[str, int], kept: StoreRows | None) -> KindFound | None:
-    """An export has all runs, but for those that could not be read when it was made: which they are of, it need not
-    know."""
+    """The runs of other experiments, and whether an export keeps them.
+
+    An export has all runs, but for those that could not be read when it was made. Which experiments those are of does
+    not matter here.
+
+    Which experiments they are of, it need not know.
+    """
     if not others:
         return None
     stored = dict(sorted(others.items()))

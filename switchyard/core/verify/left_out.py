@@ -1,5 +1,7 @@
-"""What a run's published history leaves out of what MLflow has of the run: the cases of docs/mapping.md, as they apply
-to that very run, with the reason and where it is kept."""
+"""What a run's published history leaves out of what MLflow has of the run.
+
+These are the cases of docs/mapping.md, as they apply to that very run, with the reason and where it is kept.
+"""
 
 import sys
 from collections.abc import Sequence
@@ -60,8 +62,10 @@ def _to_unsampled(record: MetricsRecord, history: dict[str, Any], kept_in: KeptI
 
 
 def _to_thinned(record: MetricsRecord, history: dict[str, Any], whole: KeptIn) -> LeftOut:
-    """As `_to_unsampled`, of version 2: every series is charted, and the full series have what sampling left out, but
-    for very long ones."""
+    """As `_to_unsampled`, of version 2, where every series is charted.
+
+    The full series have what sampling left out, but for very long ones.
+    """
     epochs = history.get("epochs")
     kept = set(epochs) if isinstance(epochs, list) else set()
     left = [position for position, epoch in enumerate(record.epochs) if epoch not in kept]
@@ -83,8 +87,7 @@ def _to_thinned(record: MetricsRecord, history: dict[str, Any], whole: KeptIn) -
 
 
 def _to_unpublished(run: RawRun, record: MetricsRecord, history: dict[str, Any], whole: KeptIn) -> list[LeftOut]:
-    """Keys that are no part of a history of version 2: the towers' statistics, and their histograms where those are not
-    published."""
+    """The keys that a history of version 2 leaves out: the towers' statistics, and unpublished histograms."""
     if record.charted_only:
         left = LeftOut(
             what="histogram keys",

@@ -23,8 +23,10 @@ _MISSING: Final = ("null", "no row", "no values")
 
 
 class SharedValues(msgspec.Struct, frozen=True, kw_only=True):
-    """The differences in what both hold; the MLflow keys and params that hold what the file has not; and how many of
-    the file's values MLflow has not."""
+    """The differences in what both hold, and what only one of them has.
+
+    The second are the MLflow keys and params that the file has not, and how many of the file's values MLflow has not.
+    """
 
     differences: list[Difference]
     only_in_mlflow: list[str]

@@ -48,10 +48,12 @@ def to_verdict(
     kinds: Sequence[KindFound] = (),
     untold: Sequence[str] = (),
 ) -> Verdict:
-    """Safe is what was looked at whole, has no run that MLflow alone could tell of, and is kept in full: in each run's
+    """Whether MLflow may be deleted, and why not.
+
+    It may if it was looked at whole, has no run that MLflow alone could tell of, and is kept in full: in each run's
     ``training_metrics.json``, or in the export that it was compared with. An export also keeps what is never published:
-    runs of bins of histograms alone, and runs that someone has deleted. Of what the store holds besides, `kinds`,
-    nothing may be kept nowhere that was not given up by name.
+    runs of bins of histograms alone, and runs that someone has deleted. Of what the store holds besides, `kinds`, each
+    must be kept elsewhere or given up by name.
 
     Args:
         unknown: also those of experiments that were not asked about, which are one of the `kinds`.
