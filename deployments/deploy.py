@@ -32,7 +32,7 @@ _IMAGE = re.compile(r"[^\s@]+/[^\s@:/]+(:[\w.-]+|(:[\w.-]+)?@sha256:[0-9a-f]{64}
 
 
 class WorkPool(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A file of deployments/work_pools/."""
+    """A work pool as a file of deployments/work_pools/ describes it."""
 
     name: str
     type: str

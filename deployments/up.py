@@ -1,7 +1,7 @@
 """`make up`: Prefect's server, a worker, all deployments and the API on this machine, in one terminal.
 
-Ctrl-C, SIGTERM, or the end of any one of them stops them all. Training jobs are not among them: a job outlives whoever
-started it, and the next `make up` publishes what it left.
+Ctrl-C, SIGTERM, or the end of any one of them stops them all. Training jobs are not among them: a job outlives the
+process that started it, and the next `make up` publishes what it left.
 """
 
 import asyncio
@@ -119,7 +119,7 @@ async def _copy_lines(name: str, process: asyncio.subprocess.Process) -> None:
 
 
 def say(text: str, name: str = "up") -> None:
-    """One line on the terminal, after the name of who says it."""
+    """Prints one line on the terminal, after the name of the program that says it."""
     prefix = f"{name:>7} |"
     if sys.stdout.isatty():
         prefix = f"\033[{_COLOURS[name]}m{prefix}\033[0m"
@@ -147,7 +147,10 @@ def hold_lock(settings: Settings) -> IO[str]:
 
 
 def check_port(port: int, flag: str) -> None:
-    """Raises: BadSetup: something listens on `port`."""
+    """Refuses a port that is taken.
+
+    Raises: BadSetup: something listens on `port`.
+    """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -274,7 +274,10 @@ def read_command(arguments: Sequence[str], *, prog: str = "python -m flows") -> 
 
 
 def _join_words(arguments: Sequence[str], prog: str) -> list[str]:
-    """Raises: BadRequest: the second word is none of the group's. SystemExit: 0 after ``--help``."""
+    """The words of a command with its group's name joined to its act.
+
+    Raises: BadRequest: the second word is no act of the group. SystemExit: 0 after ``--help``.
+    """
     first, *rest = [*arguments] or [""]
     if first not in GROUPS:
         return list(arguments)
@@ -444,12 +447,15 @@ def _say_what_goes_on(parameters: SweepParameters) -> None:
 
 
 def say(text: str) -> None:
-    """One line on stderr, where no result is expected."""
+    """Prints one line on stderr, where no result is expected."""
     print(text, file=sys.stderr, flush=True)
 
 
 def _to_json(result: Any) -> str:
-    """One line. The history is left out: it is what the API answers, and may be long."""
+    """The result as one line of JSON.
+
+    The history is left out: it is what the API answers, and may be long.
+    """
     values = msgspec.to_builtins(result)
     values.pop("history", None)
     return msgspec.json.encode(values).decode()

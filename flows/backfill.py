@@ -50,7 +50,7 @@ from tasks.following import name_mlflow
 from tasks.show import BatchProgress, name_flow_run, show_backfill
 
 CHARTED_BATCH: Final = 5_000
-"""One query over the index of the charted keys reads so many runs; more batches would pass that index again."""
+"""One query over the index of the charted keys reads this many runs; more batches would pass that index again."""
 WHOLE_BATCH: Final = 250
 """Reading all points goes 25 runs a query, so that a batch is as long as a retry may take."""
 
@@ -152,7 +152,10 @@ def _count_shown(wanted: BackfillParameters, plan: Plan, adoption: Adoption) -> 
 
 
 def _publish(plan: Plan, how: How, wanted: BackfillParameters) -> BatchResult:
-    """All batches, `concurrency` at once; one that is given up leaves its reason on each of its runs' lines."""
+    """Publishes all batches, `concurrency` at once.
+
+    A batch that is given up leaves its reason on each of its runs' lines.
+    """
     size = wanted.batch_size or (WHOLE_BATCH if how.whole else CHARTED_BATCH)
     batches = to_batches(plan.to_do, size)
     result = BatchResult()

@@ -45,7 +45,7 @@ def cancel(wanted: CancelParameters) -> RunResult:
         try:
             job = wait_for_end(job, interval_s=0, deadline=deadline)
         except JobFailed:
-            # It was asked, and takes its time: whoever waits for it, or reconcile, publishes its end.
+            # It was asked, and takes its time: the flow that waits for it, or reconcile, publishes its end.
             return to_result(read_run(run.id))
     run = read_run(run.id)  # the job took a while to end: anyone may have ended the run meanwhile
     settled = settle(run, job)

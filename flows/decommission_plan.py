@@ -34,7 +34,10 @@ def decommission_plan(wanted: DecommissionPlanParameters) -> DecommissionPlanRes
 
 
 def to_sought(wanted: DecommissionPlanParameters) -> Sought:
-    """By what resources are found. Raises: BadRequest: by nothing, or in no project or region; or no such control."""
+    """What the resources are found by.
+
+    Raises: BadRequest: by nothing, or in no project or region; or there is no such control.
+    """
     project, regions = to_default_project(wanted.regions)
     if not project or not regions:
         raise BadRequest("name the project and its regions: GCP_PROJECT_ID, and --regions or GCP_REGION")

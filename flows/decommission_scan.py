@@ -6,6 +6,6 @@ from tasks.scan import scan_files
 
 
 def decommission_scan(wanted: DecommissionScanParameters) -> ScanResult:
-    """Everything that is found. Edits nothing; a second call looks again."""
+    """Finds everything in a folder that names MLflow. Edits nothing; a second call looks again."""
     found = scan_files(wanted.path)
     return to_scan_result(found.where, found.files, found.mentions, found.prose, found.left_out)

@@ -1,4 +1,4 @@
-"""Decommission, undo: all back, in reverse."""
+"""Decommission, undo: brings all back, in reverse order."""
 
 from prefect import flow
 

@@ -44,7 +44,10 @@ def fill(wanted: FillParameters) -> FillResult:
 
 
 def _fill(ids: list[int], since: datetime, wanted: FillParameters) -> FillBatch:
-    """All batches, `concurrency` at once; one that is given up leaves its reason on each of its runs' lines."""
+    """Fills all batches, `concurrency` at once.
+
+    A batch that is given up leaves its reason on each of its runs' lines.
+    """
     result = FillBatch()
     if not ids:
         return result

@@ -64,9 +64,10 @@ _BEGUN = (
 )
 
 LOOKS_A_TURN = 10
-"""Jobs that the list lacks are asked for by name, one request each: so many a turn. With the ten pages of a list of a
-thousand jobs, and the five looks that messages may cause (serving/push.py), it is 25 requests a minute; one more for
-each job that is about to be called gone."""
+"""Jobs that the list lacks are asked for by name, one request each: at most this many a turn.
+
+With the ten pages of a list of a thousand jobs, and the five looks that messages may cause (serving/push.py), it is 25
+requests a minute; one more for each job that is about to be called gone."""
 THOUGHTS_A_TURN = 2
 """Jobs that were called gone, and are looked for once more: two requests each."""
 MIRROR_S = 10
@@ -192,8 +193,9 @@ def _try_to_repair(
     result: ReconcileResult,
     line: LedgerLine | None = None,
 ) -> Exception | None:
-    """Repairs one run, or writes down why it could not be; the error, for whoever wants to know which it was. `line`:
-    what earlier turns wrote of its job, where they did not see it.
+    """Repairs one run, or writes down why it could not be; returns the error, if there was one.
+
+    `line`: what earlier turns wrote of its job, where they did not see it.
 
     Raises:
         TryAgain: the results database does not take a ledger line: there is no use in going on.

@@ -12,7 +12,7 @@ from tasks.show import name_flow_run
 
 
 class RecoverResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What was put back."""
+    """The history that was put back."""
 
     quick_test_id: int
     replaced_id: int  # the number under which it was kept

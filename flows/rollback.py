@@ -17,7 +17,7 @@ def rollback(wanted: RollbackParameters) -> ChampionResult:
     """Checks the older version's files before it touches anything, then makes it champion in one transaction.
 
     The champion of the moment is taken back, or the one that `expect` names. A second call with the same request key
-    changes nothing; one without is refused, for there is nothing more to go back to.
+    changes nothing; one without is refused, because there is nothing more to go back to.
     """
     wanted = with_starter(wanted)
     name_flow_run(f"rollback {wanted.name}")

@@ -1,6 +1,6 @@
 """Verify: prove that what is published and kept of every run is what MLflow says of it, value by value.
 
-What is compared is in switchyard/core/verify/run.py; what is written down of it, for whoever deletes MLflow later, in
+What is compared is in switchyard/core/verify/run.py; what is written down of it, for people who delete MLflow later, in
 switchyard/core/verify/manifest.py. Changes nothing but the ledger (kind ``verify``).
 """
 
@@ -36,7 +36,7 @@ from tasks.verify import (
 )
 
 CHARTED_BATCH: Final = 5_000
-"""One query over the index of the charted keys reads so many runs; more batches would pass that index again."""
+"""One query over the index of the charted keys reads this many runs; more batches would pass that index again."""
 WHOLE_BATCH: Final = 250
 """Reading all points goes 25 runs a query, so that a batch is as long as a retry may take."""
 
@@ -95,7 +95,10 @@ def verify(wanted: VerifyParameters) -> VerifyResult:
 
 
 def _verify(batches: list[VerifyBatch], since: datetime, concurrency: int) -> list[VerifiedRun]:
-    """All batches, `concurrency` at once; one that is given up leaves its reason on each of its runs' lines."""
+    """Verifies all batches, `concurrency` at once.
+
+    A batch that is given up leaves its reason on each of its runs' lines.
+    """
     runs: list[VerifiedRun] = []
     if not batches:
         return runs

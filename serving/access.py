@@ -89,7 +89,10 @@ class Access:
 
 
 def check_may_listen(host: str, settings: Settings, *, only_events: bool) -> None:
-    """Raises: BadSetup: others could reach a server that lets everyone in."""
+    """Refuses an address at which others could reach a server that lets everyone in.
+
+    Raises: BadSetup: it is one.
+    """
     guard = choose_guard(has_tokens=bool(settings.api_tokens_file), behind=settings.serving_behind)
     if not may_listen(host, guard, checks_senders=only_events):
         raise BadSetup(

@@ -13,7 +13,7 @@ class HideTokens(logging.Filter):
     """Lets every record pass, without the tokens that it holds, and with long addresses cut."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Also of the arguments, which uvicorn's formatter reads one by one."""
+        """Hides tokens in a line, and in its arguments, which uvicorn's formatter reads one by one."""
         if isinstance(record.msg, str):
             record.msg = hide_tokens(record.msg)
         if isinstance(record.args, tuple):
@@ -26,7 +26,7 @@ def _shorten(text: str) -> str:
 
 
 def hide_tokens_in_logs() -> None:
-    """For uvicorn's loggers. A second call changes nothing."""
+    """Hides tokens in the lines of uvicorn's loggers. A second call changes nothing."""
     for name in ("uvicorn.access", "uvicorn.error"):
         logger = logging.getLogger(name)
         if not any(isinstance(known, HideTokens) for known in logger.filters):

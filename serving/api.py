@@ -55,7 +55,7 @@ def read_id(text: str) -> int:
 
 
 class Api:
-    """The endpoints over one wiring. Each is called in a worker thread, for the ports block."""
+    """The endpoints over one wiring. Each is called in a worker thread, because the ports block."""
 
     def __init__(self, outside: Outside) -> None:
         self.outside = outside
@@ -76,7 +76,7 @@ class Api:
         kind: Annotated[Literal["weights", "gradients"], Query(alias="type", description="of what")] = "weights",
         tower: Annotated[Literal["query", "candidate"], Query(description="of which tower")] = "query",
     ) -> Response:
-        """The stored histogram: as stored (gzip) to whoever accepts it, unpacked to others."""
+        """The stored histogram: as stored (gzip) to clients that accept it, unpacked to others."""
         packed = self.outside.histories.read_histogram(quick_test_id, kind, tower)
         return _answer_packed(request, packed)
 
@@ -99,11 +99,11 @@ class Api:
 
 
 def _answer_packed(request: Request, packed: bytes | None) -> Response:
-    """gzip JSON as it is to whoever accepts it, unpacked to others; None: nothing is published."""
+    """gzip JSON as it is to clients that accept it, unpacked to others; None: nothing is published."""
     vary = {"Vary": "Accept-Encoding"}
     if packed is None:
         return answer(request, NOT_PUBLISHED, to_etag(NOT_PUBLISHED), media_type=JSON, headers=vary)
-    # Weak: one tag stands for both encodings. Made from the bytes, for the run's digest need not change with them.
+    # Weak: one tag stands for both encodings. Made from the bytes, because the run's digest need not change with them.
     etag = "W/" + to_etag(packed)
     if accepts_gzip(request.headers.get("accept-encoding", "")):
         return answer(request, packed, etag, media_type=JSON, headers={**vary, "Content-Encoding": "gzip"})

@@ -23,9 +23,9 @@ def create_app(outside: Outside, *, only_events: bool = False) -> FastAPI:
     """The API and the pages over what `outside` is connected to; connects at the first request that needs it.
 
     With PUSH_AUDIENCE set it also takes Pub/Sub's pushes; with `only_events` it takes nothing but these and health
-    checks: such a server may be open to the world, for it checks each sender itself.
+    checks: such a server may be open to the world, because it checks each sender itself.
 
-    Whoever else asks must pass the door (`serving.access`).
+    Everyone else must pass the door (`serving.access`).
 
     Raises: BadSetup: what taking pushes needs is missing, or API_TOKENS_FILE is not what it must be.
     """

@@ -43,7 +43,7 @@ def read_ids(text: str) -> list[int]:
 
 
 class Comparing:
-    """The endpoints over one wiring. Each is called in a worker thread, for the ports block."""
+    """The endpoints over one wiring. Each is called in a worker thread, because the ports block."""
 
     def __init__(self, outside: Outside) -> None:
         self.outside = outside

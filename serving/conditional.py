@@ -64,14 +64,14 @@ class Packable(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, content: bytes) -> "Packable":
-        """Packs `content`."""
+        """Packs `content`, and gives it a tag."""
         return cls(content, gzip.compress(content, 6, mtime=0), "W/" + to_etag(content))
 
 
 def answer_packable(
     request: Request, content: Packable, *, media_type: str, headers: dict[str, str] | None = None
 ) -> Response:
-    """As `answer`, packed for whoever accepts that."""
+    """Answers as `answer` does, packed if the client accepts that."""
     sent = {**(headers or {}), "Vary": "Accept-Encoding"}
     if accepts_gzip(request.headers.get("accept-encoding", "")):
         packed = {**sent, "Content-Encoding": "gzip"}
@@ -80,7 +80,7 @@ def answer_packable(
 
 
 def answer_json(request: Request, content: bytes) -> Response:
-    """JSON made for this request, packed for whoever accepts it. One weak tag stands for both encodings."""
+    """JSON made for this request, packed for clients that accept it. One weak tag stands for both encodings."""
     headers, etag = {"Vary": "Accept-Encoding"}, "W/" + to_etag(content)
     if len(content) > PACKED_BYTES and accepts_gzip(request.headers.get("accept-encoding", "")):
         headers["Content-Encoding"] = "gzip"

@@ -7,7 +7,10 @@ from starlette.types import ASGIApp
 
 
 class CrossOrigin(CORSMiddleware):
-    """Starlette's, as we need it. Cookies are left out, so that `*` lets no one act as the person at the browser."""
+    """Starlette's middleware for other origins, as we need it.
+
+    Cookies are left out, so that `*` lets no one act as the person at the browser.
+    """
 
     def __init__(self, app: ASGIApp, *, origins: Collection[str]) -> None:
         super().__init__(

@@ -98,7 +98,10 @@ def add_editing(app: FastAPI, outside: Outside) -> None:
 
 
 async def _read_body(request: Request) -> bytes:
-    """Raises: HTTPException: 413: it is too large; 400: the sender went away."""
+    """Reads the body of an edit.
+
+    Raises: HTTPException: 413: it is too large; 400: the sender went away.
+    """
     body = bytearray()
     try:
         async for chunk in request.stream():

@@ -1,4 +1,4 @@
-"""Where a person shows a token to the browser once, and takes it back: a form, and a cookie that no script can read.
+"""The page where a person signs in with a token, and out again: a form, and a cookie that no script reads.
 
 The cookie is SameSite=Lax, not Strict: a link from a chat opens the run that it names, instead of the form again. What
 changes something is asked for its origin besides (`core.access.rules.decide`), as every form here is.

@@ -49,7 +49,7 @@ class DatabaseGauges(Collector):
         self._pulse: Pulse | None = None
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Never raises for what the database does."""
+        """Yields the metrics. Never raises for what the database does."""
         now = datetime.now(UTC)
         pulse = self._read()
         up = GaugeMetricFamily("switchyard_database_up", "1 where the results database answers, else 0")
@@ -96,7 +96,7 @@ class TokenGauge(Collector):
         self._access = access
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Nothing where there is no such file."""
+        """Yields the metrics; none where there is no such file."""
         tokens = self._access.tokens
         if tokens is not None:
             good = GaugeMetricFamily(
@@ -130,7 +130,7 @@ class Requests:
         )
 
     def add(self, route: str, method: str, status: int, seconds: float) -> None:
-        """One request that was answered."""
+        """Counts one request that was answered."""
         method = method if method in _METHODS else "other"
         self._count.labels(route, method, f"{status // 100}xx").inc()
         self._duration.labels(route, method).observe(seconds)

@@ -30,7 +30,7 @@ from switchyard.core.runs.rows import QuickTest
 from switchyard.services.artifact_reading import ArtifactSummary, summarize
 
 RUNS_KEPT: Final = 32
-"""So many runs' pages are kept as they were sent last: at most some 60 MB, for a history is below 1 MB."""
+"""This many runs' pages are kept as they were sent last: at most 60 MB, because a history is below 1 MB."""
 ARTIFACTS_SHOWN: Final = 200
 SCALES: Final = ("auto", "linear", "log")
 
@@ -57,7 +57,7 @@ class Rendered(msgspec.Struct, frozen=True):
 
 
 class Pages:
-    """The pages over one wiring. Each is made in a worker thread, for the ports block."""
+    """The pages over one wiring. Each is made in a worker thread, because the ports block."""
 
     def __init__(self, outside: Outside) -> None:
         self.outside = outside

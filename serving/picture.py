@@ -19,7 +19,7 @@ _SIZE_INCHES: Final = (8.0, 4.5)
 _DPI: Final = 100  # 800 x 450 pixels
 _STYLES: Final = {"train": ("#0072b2", "o"), "val": ("#d55e00", "s")}  # Okabe and Ito's, as on the page
 _LOG_ABOVE: Final = 20.0
-"""`auto` takes a logarithmic axis where the largest loss is so many times the smallest."""
+"""`auto` takes a logarithmic axis where the largest loss is this many times the smallest."""
 
 _drawing: Final = Lock()  # Matplotlib's font caches are not made for several threads
 

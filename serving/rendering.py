@@ -74,7 +74,7 @@ def _environment() -> Environment:
 
 
 def _moment(at: datetime) -> str:
-    """``2026-01-02 10:30 UTC``."""
+    """A time as a page shows it: ``2026-01-02 10:30 UTC``."""
     return f"{at:%Y-%m-%d %H:%M} UTC"
 
 

@@ -132,7 +132,7 @@ class _Frame(msgspec.Struct, frozen=True):
 
 
 def to_reach(values: Sequence[float]) -> tuple[float, float]:
-    """From the least to the greatest, with a little room."""
+    """A range from the least value to the greatest, with a little room."""
     if not values:
         return 0.0, 1.0
     low, high = min(values), max(values)

@@ -72,7 +72,7 @@ def to_path(file: str, settings: Settings) -> Path:
 
 
 def to_table(tokens: Sequence[Token], *, now: datetime) -> str:
-    """One line a token, below a heading."""
+    """The tokens as a table: a heading, and one line a token."""
     lines = [("name", "scopes", "made", "expires")]
     for token in tokens:
         ends = f"{token.expires_at:%Y-%m-%d}" if token.expires_at else "never"

@@ -94,7 +94,7 @@ def compare(ids: Sequence[int], *, source: str = "", token: str = "") -> Compare
 
 
 def read_history_arrow(quick_test_id: int, *, source: str = "", token: str = "") -> "pa.Table":
-    """As `read_history`, as an Arrow table: null is what was not logged."""
+    """The history of `read_history` as an Arrow table: null is what was not logged."""
     from switchyard.services.arrow_tables import to_history_table
 
     with _open(source, token) as published:
@@ -102,7 +102,7 @@ def read_history_arrow(quick_test_id: int, *, source: str = "", token: str = "")
 
 
 def read_series_arrow(quick_test_id: int, *, source: str = "", token: str = "") -> "pa.Table":
-    """As `read_series`, as an Arrow table: null is what was not logged."""
+    """The series of `read_series` as an Arrow table: null is what was not logged."""
     from switchyard.services.arrow_tables import to_series_table
 
     with _open(source, token) as published:
@@ -118,7 +118,7 @@ def read_runs_arrow(
     source: str = "",
     token: str = "",
 ) -> "pa.Table":
-    """As `read_runs`, as an Arrow table."""
+    """The runs of `read_runs` as an Arrow table."""
     from switchyard.services.arrow_tables import to_runs_table
 
     if limit < 1:

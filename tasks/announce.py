@@ -1,4 +1,4 @@
-"""The events of a job's end and of a completed run: hints to whoever wants to act at once.
+"""The events of a job's end and of a completed run: hints to a program that wants to act at once.
 
 Reconcile does not depend on them, and sends the second one where it was not sent.
 """

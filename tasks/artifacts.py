@@ -78,8 +78,11 @@ def to_how(
     in_flight_bytes: int = 1 << 30,
     again: bool = False,
 ) -> How:
-    """With where the settings keep artifacts, what of this machine they say is MLflow's, and whether a server is named.
-    No task: nothing is asked."""
+    """How artifacts are copied, with what the settings say of places and servers.
+
+    They say where copies are kept, what of this machine is MLflow's, and whether a server is named. No task: nothing
+    is asked.
+    """
     outside = connect()
     to_uri = to_uri.rstrip("/") or f"{outside.settings.artifacts_uri}/mlflow-artifacts"
     moves = to_moved(moved)
@@ -104,5 +107,5 @@ def to_progress(key: str) -> Progress:
 
 
 def forget_progress(key: str) -> None:
-    """Once its copies have ended."""
+    """Forgets the progress of a flow run's copies once they have ended."""
     _progress.pop(key, None)

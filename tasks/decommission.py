@@ -29,7 +29,7 @@ def plan_decommission(name: str, sought: Sought, rules: Rules, by: str, dry_run:
 
 @effect
 def read_decommission(name: str) -> Status:
-    """How far it is."""
+    """Reads how far a decommission is."""
     return decommission.read_status(_to_site(), name)
 
 
@@ -52,13 +52,13 @@ def record_decommission(name: str, dry_run: bool) -> tuple[Record, tuple[str, ..
 
 
 def to_default_places(export_uri: str, folder_uri: str) -> tuple[str, str]:
-    """Where the export is, and where inventory and record are kept. No task: nothing is asked."""
+    """The default places of the export, and of inventory and record. No task: nothing is asked."""
     at = connect().settings.artifacts_uri
     return export_uri.rstrip("/") or f"{at}/mlflow-export", folder_uri.rstrip("/") or f"{at}/decommission"
 
 
 def to_default_project(regions: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
-    """Whose resources are meant. No task: nothing is asked."""
+    """The project that is meant by default. No task: nothing is asked."""
     settings = connect().settings
     return settings.gcp_project_id, regions or tuple(filter(None, (settings.gcp_region,)))
 

@@ -62,7 +62,7 @@ def restore_mlflow(from_uri: str) -> tuple[Export, bool]:
 
 
 def to_export_uri(uri: str) -> str:
-    """Where an export is, without a slash at its end; empty: beside the artifacts. No task: nothing is asked."""
+    """The export's URI, without a slash at its end; empty: beside the artifacts. No task: nothing is asked."""
     return uri.rstrip("/") or f"{connect().settings.artifacts_uri}/mlflow-export"
 
 

@@ -15,14 +15,14 @@ def name_mlflow() -> str:
 def look_at_mlflow(look: Look) -> Seen:
     """Every row, and which of their runs have changed, or are gone, by one look at the marks of all runs.
 
-    One task, for each costs as much as asking for hundreds of runs.
+    One task, because each costs as much as asking for hundreds of runs.
     """
     return following.look_for_changes(connect(), look)
 
 
 @effect
 def replace_store(look: Look, identified: Identified) -> None:
-    """From now on another store is followed under the name of the settings."""
+    """Makes another store the one that is followed under the name of the settings."""
     following.replace_store(connect(), look, identified)
 
 

@@ -35,7 +35,7 @@ def import_version(
     by: str,
     roots: Sequence[str] = (),
 ) -> VersionImport:
-    """One version with its files, made once."""
+    """Imports one version with its files, once."""
     return importing.import_version(_open(where, destination, by, roots), name, model, number, chosen)
 
 

@@ -1,4 +1,4 @@
-"""Where people look at a run. No task: nothing outside changes or is waited for."""
+"""The addresses of the pages of a run. No task: nothing outside changes or is waited for."""
 
 from switchyard.clients.connect import connect
 from switchyard.clients.local_servers import is_answering

@@ -16,7 +16,7 @@ def publish(publication: Publication, force: bool) -> PublishResult:
 
 @effect
 def read_history(quick_test_id: int) -> StoredHistory:
-    """What readers get."""
+    """The history that readers get."""
     return connect().histories.read_history(quick_test_id)
 
 

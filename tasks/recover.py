@@ -14,5 +14,5 @@ def find_replaced(quick_test_id: int) -> int | None:
 
 @effect
 def recover_replaced(quick_test_id: int, replaced_id: int) -> bool:
-    """Puts it back, once."""
+    """Puts a replaced history back, once."""
     return connect().histories.recover(quick_test_id, replaced_id, now=datetime.now(UTC))

@@ -70,7 +70,7 @@ class TrainingProgress(_ProgressArtifact):
         super().__init__(f"quick-test-{quick_test_id}-progress")
 
     def show(self, progress: Progress) -> None:
-        """Shows that so many epochs are trained."""
+        """Shows how many epochs are trained."""
         done, asked = progress.epochs_done, progress.epochs_asked
         self._show(100 * done / asked, f"{done} of {asked} epochs trained")
 

@@ -16,7 +16,7 @@ RETRY_TURN_S = 60.0
 
 @effect
 def submit_job(job: Job, order: JobOrder) -> JobReport:
-    """The one job of `job.key`, started if there is none yet; it bears this database's labels."""
+    """The one job of `job.key`, started if there is none yet; it has this database's labels."""
     outside = connect()
     if is_limited() and (task_run.run_count or 1) > 1:
         # The first try's turn was taken by the flow; each further create is one more.

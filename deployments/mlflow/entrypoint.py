@@ -61,9 +61,12 @@ class Refused(Exception):
 
 
 def to_database_uri(uri: str) -> str:
-    """As MLflow of both versions takes it: by psycopg2, which SQLAlchemy 2.1 no longer means by ``postgresql://``.
+    """The database's URI as MLflow of both versions takes it.
 
-    Raises: Refused: it is none that this image can open."""
+    It names psycopg2, which SQLAlchemy 2.1 no longer means by ``postgresql://``.
+
+    Raises: Refused: it is none that this image can open.
+    """
     if uri.startswith(("postgresql://", "postgres://")):
         return "postgresql+psycopg2://" + uri.partition("://")[2]
     if uri.startswith(("postgresql+psycopg2://", "sqlite:////")):
@@ -192,12 +195,15 @@ def read_schema(uri: str) -> str | None:
 
 
 def _to_first_line(err: Exception) -> str:
-    """Without what may hold a password: the driver's words, not the address."""
+    """The first line of an error, without what may hold a password: the driver's words, not the address."""
     return str(getattr(err, "orig", None) or type(err).__name__).strip().partition("\n")[0][:300]
 
 
 def check_schema(found: str | None) -> None:
-    """Raises: Refused: the database has not the schema of the installed MLflow."""
+    """Refuses a database without the schema of the installed MLflow.
+
+    Raises: Refused: it has another schema.
+    """
     newest, known = list_revisions()
     installed = f"MLflow {version('mlflow')} needs schema {newest}"
     if found == newest:
@@ -279,7 +285,7 @@ def upgrade(variables: Mapping[str, str]) -> int:
 
 
 def say(text: str) -> None:
-    """One line a fact."""
+    """Prints the text, with our name before each line."""
     sys.stdout.write("".join(f"mlflow: {line}\n" for line in text.splitlines()))
     sys.stdout.flush()
 

@@ -37,7 +37,7 @@ class Stopped(Exception):
 
 
 def say(text: str) -> None:
-    """One line, at once."""
+    """Prints one line at once."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
@@ -55,7 +55,10 @@ def hold(folder: Path) -> Iterator[None]:
 
 
 def check_port(port: int) -> None:
-    """Raises: BadSetup: something listens there."""
+    """Refuses a port that is taken.
+
+    Raises: BadSetup: something listens there.
+    """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -116,7 +119,10 @@ def run_server(python: Path, environ: Mapping[str, str]) -> Iterator["subprocess
 
 
 def wait_until_ready(url: str, process: "subprocess.Popen[bytes]") -> None:
-    """Raises: BadSetup: the server has ended, or does not answer within START_S."""
+    """Waits until the server answers.
+
+    Raises: BadSetup: the server has ended, or does not answer within START_S.
+    """
     deadline = time.monotonic() + START_S
     while not is_answering(f"{url}/health"):
         if process.poll() is not None:

@@ -11,7 +11,7 @@ resource "google_storage_bucket" "artifacts" {
   uniform_bucket_level_access = true
   public_access_prevention    = "enforced"
 
-  # A file that a second run of main replaced, or somebody deleted, can be brought back for a while.
+  # A file that a second run of main replaced, or someone deleted, can be brought back for a while.
   versioning {
     enabled = true
   }
@@ -37,7 +37,7 @@ resource "google_storage_bucket" "artifacts" {
     }
   }
 
-  # Checkpoints of a training that ended are deleted by it: of their versions nobody wants any back. Those of one that
+  # Checkpoints of a training that ended are deleted by it: of their versions no one wants any back. Those of one that
   # was killed for good stay, and no attempt of another job reads them.
   lifecycle_rule {
     condition {

@@ -3,7 +3,7 @@
 resource "google_pubsub_topic" "hints" {
   for_each = toset(["logs", "objects"])
   name     = "switchyard-training-${each.key}"
-  # What nobody has taken for a day, reconcile has found long ago.
+  # What no one has taken for a day, reconcile has found long ago.
   message_retention_duration = "86400s"
   depends_on                 = [google_project_service.api]
 }
@@ -63,7 +63,7 @@ resource "google_pubsub_subscription" "push" {
   }
 
   expiration_policy {
-    ttl = "" # never, however long nobody trains
+    ttl = "" # never, however long no one trains
   }
 
   # A subscription's filter knows hasPrefix and no suffix, so that a function drops what is not ended.json: a snapshot

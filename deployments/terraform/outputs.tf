@@ -9,7 +9,7 @@ output "serving_url" {
 }
 
 output "settings" {
-  description = "The settings of whoever runs flows; see .env.example. RESULTS_URL is a secret: switchyard-results-url."
+  description = "The settings of the machine that runs flows; see .env.example. RESULTS_URL is a secret: switchyard-results-url."
   value       = local.settings
 }
 

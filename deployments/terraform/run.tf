@@ -39,8 +39,8 @@ resource "google_cloud_run_v2_service" "web" {
   # It holds nothing that could be lost; so with the two below.
   deletion_protection = false
 
-  # Cloud Run takes the signature off each token that it has checked itself, and the events' own check needs it. Whoever
-  # reaches that service finds one endpoint, which refuses everybody but Pub/Sub.
+  # Cloud Run takes the signature off each token that it has checked itself, and the events' own check needs it. A
+  # caller who reaches that service finds one endpoint, which refuses everyone but Pub/Sub.
   # Source: https://cloud.google.com/run/docs/troubleshooting#signature-removed
   invoker_iam_disabled = each.key == "events"
 

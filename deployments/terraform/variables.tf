@@ -87,7 +87,7 @@ variable "readers" {
 }
 
 variable "api_guard" {
-  description = "Who is let in to the pages and the API: iam (the readers above alone), or tokens: whoever Cloud Run lets through must also present a token of the secret switchyard-api-tokens. With tokens the readers may be allUsers."
+  description = "Who is let in to the pages and the API: iam (the readers above alone), or tokens: everyone whom Cloud Run lets through must also present a token of the secret switchyard-api-tokens. With tokens the readers may be allUsers."
   type        = string
   default     = "iam"
 
@@ -116,7 +116,7 @@ variable "billing_account" {
 }
 
 variable "monthly_budget" {
-  description = "What a month may cost before somebody is told (at 50, 90 and 100 %), in the billing account's currency. It stops nothing."
+  description = "What a month may cost before someone is told (at 50, 90 and 100 %), in the billing account's currency. It stops nothing."
   type        = number
   default     = 100
 }

@@ -121,7 +121,7 @@ class ArtifactsFailed(SwitchyardError):
 
 
 def to_plan_result(to_uri: str, plans: Sequence[RunPlan]) -> PlanResult:
-    """Of the plans of all runs."""
+    """The answer of `artifacts plan`, from the plans of all runs."""
     return PlanResult(to_uri=to_uri, totals=to_totals(plans), runs=list(plans))
 
 

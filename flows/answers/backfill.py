@@ -21,7 +21,7 @@ class BackfillResult(msgspec.Struct, frozen=True, kw_only=True):
     to_do: int
     published: int = 0
     unchanged: int = 0
-    values_alone: int = 0  # of the two above: without a curve, for no metric was logged more than once
+    values_alone: int = 0  # of the two above: without a curve, because no metric was logged more than once
     would_show: Shown = Shown()  # of a dry run: what there is of the runs to do
     skipped: dict[int, str] = {}
     failed: dict[int, str] = {}

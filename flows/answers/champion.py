@@ -6,7 +6,7 @@ from switchyard.core.registry.rows import Outcome
 
 
 class ChampionResult(msgspec.Struct, frozen=True, kw_only=True):
-    """Who is champion since then."""
+    """The champion after a promotion or a rollback."""
 
     name: str
     version: int

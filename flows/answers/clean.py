@@ -64,7 +64,7 @@ class CleanResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def to_clean_result(plan: Plan, cleared: Sequence[Cleared] | None) -> CleanResult:
-    """Of a plan, and of what became of it."""
+    """The answer of `clean`, from a plan and what became of it."""
     lines = [
         CleanLine(
             what=one.thing.what,

@@ -133,7 +133,7 @@ class DecommissionHeld(SwitchyardError):
 
 
 def to_plan_result(planned: Planned) -> DecommissionPlanResult:
-    """Of a plan."""
+    """The answer of `decommission plan`."""
     return DecommissionPlanResult(
         plan=planned.plan,
         inventory_uri=planned.inventory_uri,
@@ -143,7 +143,10 @@ def to_plan_result(planned: Planned) -> DecommissionPlanResult:
 
 
 def to_status_result(status: Status, approvals_folder: str, now: datetime) -> DecommissionStatusResult:
-    """Of a walk's rows, with what is to be signed now, which expires a week later."""
+    """The answer of `decommission status`, from a walk's rows.
+
+    It has what people are to sign now, which expires a week later.
+    """
     walk = status.walk
     is_signed = walk.rules.approvals > 1 and status.following in (State.APPROVED, State.DELETING)
     expires_at = (now + _SIGNED_FOR).replace(microsecond=0)
@@ -175,7 +178,10 @@ def to_status_result(status: Status, approvals_folder: str, now: datetime) -> De
 
 
 def to_taken_result(taken: Taken) -> DecommissionTakenResult:
-    """Of one call. Raises: DecommissionHeld: a gate refuses, or would refuse, or something is lost."""
+    """The answer of one call of `decommission next`.
+
+    Raises: DecommissionHeld: a gate refuses, or would refuse, or something is lost.
+    """
     result = DecommissionTakenResult(
         name=taken.name,
         before=taken.before,

@@ -7,7 +7,7 @@ from rich.console import Console
 
 
 def to_console(*, stderr: bool) -> Console:
-    """Where a person reads: stdout, or stderr where stdout belongs to ``--json``."""
+    """The console that a person reads: stdout, or stderr where stdout has the result of ``--json``."""
     return Console(file=sys.stderr if stderr else sys.stdout)
 
 

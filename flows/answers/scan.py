@@ -35,7 +35,7 @@ class ScanResult(msgspec.Struct, frozen=True, kw_only=True):
 def to_scan_result(
     where: str, files: int, mentions: Iterable[Mention], prose: list[str], left_out: list[LeftOut]
 ) -> ScanResult:
-    """With what to do about each."""
+    """The mentions that were found, with what to do about each."""
     lines = [
         ScanLine(file=one.file, line=one.line, cell=one.cell, what=one.what, found=one.found, instead=one.instead)
         for one in mentions

@@ -101,7 +101,7 @@ class RestoreResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def to_export_result(uri: str, export: Export, *, written: int) -> ExportResult:
-    """Of a finished export."""
+    """The answer of `export`, from a finished export."""
     artifacts = export.artifacts
     return ExportResult(
         uri=uri,
@@ -123,7 +123,7 @@ def to_export_result(uri: str, export: Export, *, written: int) -> ExportResult:
 
 
 def to_restore_result(uri: str, export: Export, *, filled: bool) -> RestoreResult:
-    """Of a restored one."""
+    """The answer of `restore`, from a restored export."""
     return RestoreResult(
         uri=uri,
         alembic_version=export.alembic_version,

@@ -21,7 +21,7 @@ class VerifyResult(msgspec.Struct, frozen=True, kw_only=True):
     unread: dict[int, str] = {}
     legacy: list[int] = []
     unpublished: list[int] = []
-    uncharted: list[int] = []  # unpublished, for MLflow has no charted metric of them
+    uncharted: list[int] = []  # unpublished, because MLflow has no charted metric of them
     empty: list[int] = []  # unpublished, and MLflow has nothing of them either
     running: list[int] = []
     unknown_runs: int = 0  # MLflow runs that no row names

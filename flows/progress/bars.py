@@ -1,4 +1,4 @@
-"""How far a flow is, as its log says it: whoever shows the log to a person may draw a bar of it (`flows.terminal`)."""
+"""How far a flow is, as its log says it. A terminal may draw it as a bar (`flows.terminal`)."""
 
 from typing import Any, Final
 

@@ -18,9 +18,9 @@ SHOW_S: Final = 5.0
 
 
 def run_watched(task: Task[..., Any], parameters: dict[str, Any], *, uri: str, key: str) -> Any:
-    """The task's result.
+    """Runs the task in a thread, shows how far it is, and returns its result.
 
-    It runs in a thread, and says by itself how far it is with the export at `uri`; `key` is the Prefect artifact's.
+    The task says by itself how far it is with the export at `uri`; `key` is the Prefect artifact's.
     """
     runner: TaskRunner[PrefectConcurrentFuture[Any]] = ThreadPoolTaskRunner(max_workers=1)
     watch = _Watch(uri, key)

@@ -101,7 +101,7 @@ def _read_file(run: QuickTest, job: Job | None) -> tuple[MetricsRecord, bool]:
 
 
 def _to_elsewhere(info: MlflowInfo | None) -> str:
-    # Whoever can write beside a run's files must not be able to send us, or a token of ours, to an address of theirs.
+    # A writer of files beside a run's own must not be able to send us, or a token of ours, to an address of theirs.
     if info is None or not info.tracking_uri:
         return ""
     return (
@@ -145,7 +145,7 @@ def _read_mlflow(
 
 
 def _find_parent(raw: RawRun) -> Parent | None:
-    """With its row, where one is known."""
+    """The run that it is nested in, with the parent's row where one is known."""
     parent = to_parent(to_parent_run_id(raw.tags))
     if parent is None:
         return None

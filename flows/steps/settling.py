@@ -49,7 +49,7 @@ class Settled(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def final_metrics(self) -> dict[str, float | None]:
-        """Of the published history; empty where none is."""
+        """The final metrics of the published history; empty where nothing is published."""
         return dict(self.history.get("final_metrics") or {})
 
 
@@ -73,7 +73,7 @@ def settle(
     except (BadRecord, BadRequest) as err:
         return _end_unread(run, job, choose_outcome(state, None, run.status), refusal=err)
     except BadSetup as err:
-        # The metrics are there, for whoever may read them: ending the run without them would be too early.
+        # The metrics are there, for a reader who may read them: ending the run without them would be too early.
         record_error(run.id, str(err))
         raise
     outcome = choose_outcome(state, found.record.status if found.record else None, run.status)

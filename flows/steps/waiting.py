@@ -43,7 +43,7 @@ def wait_for_end(job: Job, *, interval_s: float, deadline: datetime) -> Job:
         )
         watched = watch_job(job, seen, look, live)
         found, live = watched.job, watched.live
-        # The row's own status decides nothing here: whoever ends it while the job runs has reconcile cancel the job.
+        # The row's own status decides nothing here: if it is ended while the job runs, reconcile cancels the job.
         step = next_action(
             RunStatus.RUNNING,
             job,

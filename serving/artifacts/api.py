@@ -25,7 +25,7 @@ _PathId = Annotated[int, Path(ge=1, le=MAX_ID, description="the run's id", examp
 
 
 class ArtifactsApi:
-    """The endpoints over one wiring. Each is called in a worker thread, for the ports block."""
+    """The endpoints over one wiring. Each is called in a worker thread, because the ports block."""
 
     def __init__(self, outside: Outside) -> None:
         self.outside = outside

@@ -76,7 +76,7 @@ def to_range(asked: str, size_bytes: int) -> tuple[int, int] | None:
 
 
 def to_disposition(path: str) -> str:
-    """To be saved, under its last name.
+    """The header by which a browser saves the artifact under its last name.
 
     Source: RFC 6266 and RFC 8187
 

@@ -16,7 +16,7 @@ _ROOM: Final = 0.05
 
 
 class Axis(msgspec.Struct, frozen=True):
-    """From `low` to `high`, which are logarithms where `log`."""
+    """An axis from `low` to `high`, which are logarithms where `log`."""
 
     low: float
     high: float
@@ -30,7 +30,7 @@ class Axis(msgspec.Struct, frozen=True):
         return cls(low - room, high + room, log)
 
     def place(self, value: float) -> float:
-        """0 at its begin, 1 at its end."""
+        """The place of a value on the axis: 0 at its begin, 1 at its end."""
         return ((math.log10(value) if self.log else value) - self.low) / (self.high - self.low)
 
     def ticks(self) -> list[float]:
@@ -53,7 +53,7 @@ class Plane(msgspec.Struct, frozen=True):
     y: Axis
 
     def place(self, x: float, y: float) -> tuple[float, float]:
-        """From the left and the top."""
+        """How far a point is from the left and the top."""
         return (
             _LEFT + self.x.place(x) * (WIDTH - _LEFT - _RIGHT),
             _TOP + (1 - self.y.place(y)) * (HEIGHT - _TOP - _BOTTOM),

@@ -20,7 +20,7 @@ NAMES: Final = ("ids", "find", "x", "y", "log_x", "log_y")
 
 
 class ComparePage:
-    """The endpoint over one wiring; called in a worker thread, for the ports block."""
+    """The endpoint over one wiring; called in a worker thread, because the ports block."""
 
     def __init__(self, outside: Outside) -> None:
         self.outside = outside

@@ -197,7 +197,7 @@ def _to_text_cell(value: Any) -> Cell:
 
 
 def _to_values(found: Comparison, words: Sequence[str]) -> tuple[Rows, dict[str, float]]:
-    """Those that differ, the telling ones first, and those that do not."""
+    """The values that differ, the telling ones first, and those that do not."""
     shown = [value for value in found.values if _matches(to_name(value.field), words)]
     same = {value.field: one for value in shown if (one := value.values[0]) is not None and len(set(value.values)) == 1}
     if len(found.ids) == 1:
@@ -221,7 +221,7 @@ def _differs(row: Sequence[Any]) -> bool:
 
 
 def _is_baseline(name: str) -> bool:
-    """It says nothing of the run."""
+    """True of a value that says nothing of the run."""
     return "popularity" in name or name.startswith("baseline")
 
 
@@ -241,7 +241,7 @@ def _to_value_row(value: ComparedValue, ids: Sequence[int]) -> Row:
 
 
 def to_recalls(found: Comparison) -> list[RecallRow]:
-    """By k, ascending; without the ks at which no model was measured."""
+    """The recalls by k, ascending; without the ks at which no model was measured."""
     by_k: dict[int, dict[bool, list[float | None]]] = {}
     for value in found.values:
         match = RECALL.fullmatch(to_name(value.field)) if value.field.startswith("metrics.") else None

@@ -75,7 +75,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_first(self) -> bool:
-        """No page is before this one."""
+        """True if no page is before this one."""
         return not self.after and self.before is None
 
     @property
@@ -88,7 +88,10 @@ NAMES: Final = Asked.__struct_fields__
 
 
 def read_asked(query: QueryParams) -> Asked:
-    """From the address. Raises: BadRequest."""
+    """Reads what a list is asked for from its address.
+
+    Raises: BadRequest: a parameter is unknown or wrong.
+    """
     return Asked(
         filter=query.get("filter", "").strip(),
         order_by=query.get("order_by", "").strip(),
@@ -123,7 +126,7 @@ def _whole(query: QueryParams, name: str, most: int) -> int | None:
 
 
 def _read_selected(given: list[str]) -> tuple[int, ...]:
-    """Each once, in their order; what is none is left out, for it selects nothing."""
+    """Each once, in their order; what is none is left out, because it selects nothing."""
     parts = [part.strip() for text in given for part in text.split(",", _MOST_SELECTED)]
     ids = [int(part) for part in parts if part.isascii() and part.isdecimal() and len(part) < 20]
     return tuple(dict.fromkeys(id_ for id_ in ids if 1 <= id_ <= MAX_ID))[:_MOST_SELECTED]

@@ -37,7 +37,10 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def to_question(asked: Asked, columns: tuple[str, ...], *, any_status: bool = False) -> Question:
-    """Raises: BadRequest: the filter, the order or the place is not in the grammar."""
+    """The question to the database for what a page was asked.
+
+    Raises: BadRequest: the filter, the order or the place is not in the grammar.
+    """
     order = parse_order(asked.order_by) if asked.order_by else Order()
     chosen = columns or DEFAULT
     metric = asked.metric or USUAL

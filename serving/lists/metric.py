@@ -44,7 +44,7 @@ def list_metrics(values: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def to_name(key: str) -> str:
-    """Of a field as a filter has it, without parsing it.
+    """The metric's name of a field as a filter has it, without parsing it.
 
     >>> to_name("metrics.`an ``odd`` one`")
     'an `odd` one'

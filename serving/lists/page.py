@@ -40,7 +40,7 @@ class Wrong(msgspec.Struct, frozen=True):
 
 
 class RunsPage:
-    """The endpoint over one wiring; called in a worker thread, for the ports block."""
+    """The endpoint over one wiring; called in a worker thread, because the ports block."""
 
     def __init__(self, outside: Outside) -> None:
         self.outside = outside

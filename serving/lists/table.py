@@ -241,7 +241,7 @@ def _draw(drawn: Drawn) -> Markup:
 
 
 def _to_groups(rows: Sequence[Row], asked: Asked, drawn: Mapping[int, Drawn]) -> list[Group]:
-    """In the order of their first rows."""
+    """The rows by group, in the order of the groups' first rows."""
     if not asked.group:
         return [Group(rows=list(rows))]
     found: dict[Any, Group] = {}

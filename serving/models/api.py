@@ -34,7 +34,7 @@ _Version = Annotated[int, Path(ge=1, le=MAX_VERSION, description="the version's 
 
 
 class ModelsApi:
-    """The endpoints over one wiring. Each is called in a worker thread, for the ports block."""
+    """The endpoints over one wiring. Each is called in a worker thread, because the ports block."""
 
     def __init__(self, outside: Outside) -> None:
         self.outside = outside

@@ -111,7 +111,7 @@ def _to_named(value: Any) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _merge_ends(one: Mapping[str, Any]) -> dict[str, Any]:
-    """With an interval's ends as one value, where it has both."""
+    """The values, with an interval's two ends as one value."""
     ends = _find_ends(one)
     if ends is None:
         return dict(one)
@@ -133,7 +133,7 @@ def _find_ends(one: Any) -> tuple[str, str] | None:
 
 
 def _is_flat(value: Any) -> bool:
-    """It fits into a cell."""
+    """True if the value fits into a cell."""
     if isinstance(value, Mapping):
         return not value or (_find_ends(value) is not None and len(value) <= 3)
     return not isinstance(value, list) or (

@@ -37,7 +37,7 @@ _VERSIONS, _LINES, _JUDGED = "versions_before", "history_before", "validations_b
 
 
 class ModelPages:
-    """The endpoints over one wiring. Each is called in a worker thread, for the ports block."""
+    """The endpoints over one wiring. Each is called in a worker thread, because the ports block."""
 
     def __init__(self, outside: Outside) -> None:
         self.outside = outside

@@ -177,7 +177,7 @@ class VersionDetails(VersionLine):
 
 
 class HistoryLine(BaseModel):
-    """One line. Nothing ever changes one."""
+    """One line of a model's history. Nothing ever changes a line."""
 
     model_config = _STRICT
 

@@ -44,7 +44,7 @@ class VersionRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def to_judged(line: Transition) -> Judged:
-    """Of a line that keeps a comparison, whatever wrote it."""
+    """The comparison that a line of the history keeps, whatever wrote it."""
     kept = line.evidence
     digests = {"files": kept.get("digest"), "the champion's files": kept.get("against_digest")}
     rest = {

@@ -8,7 +8,7 @@ const Histograms = (() => {
   const PERCENTILES = [5, 25, 50, 75, 95];
   const LEAST_SHARE = 0.001;
   const WARNINGS = {
-    first_epoch: ["Not comparable across epochs", "bins were made anew in every epoch, and only the first epoch's edges are known: the axis holds for that epoch alone."],
+    first_epoch: ["Not comparable across epochs", "each epoch has bins of its own, and only the first epoch's edges are known: the axis holds for that epoch alone."],
     none: ["Not comparable across epochs", "the bins' edges are not known: bins are numbered, and may lie elsewhere in every epoch."],
   };
   const { element } = ChartParts;

@@ -173,5 +173,5 @@ def _recorded_marks(recorded: dict[str, Any], labels: dict[str, str]) -> list[Ma
 
 
 def without_doubles(marks: Iterable[Mark]) -> list[Mark]:
-    """Each mark once, by epoch."""
+    """The marks by epoch, each once."""
     return sorted(dict.fromkeys(marks), key=lambda mark: (mark.epoch, mark.label))

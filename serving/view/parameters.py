@@ -11,8 +11,9 @@ from switchyard.core.runs.spec import TrainSpec
 
 _DEFAULTS: Final[dict[str, Any]] = {field.name: field.default for field in msgspec.structs.fields(TrainSpec)}
 _LEAST_OURS: Final = 8
-"""So many names of our trainer's make the parameters its own: another tool's `epochs` and `batch_size` have no default
-that we know."""
+"""This many of our trainer's names make the parameters its own.
+
+Another tool's `epochs` and `batch_size` have no default that we know."""
 
 
 class Parameters(msgspec.Struct, frozen=True):
@@ -30,7 +31,7 @@ class Parameters(msgspec.Struct, frozen=True):
 
 
 def to_parameters(params: dict[str, Any]) -> Parameters:
-    """Sorted into the four."""
+    """The run's parameters, sorted into the four groups."""
     if len(_DEFAULTS.keys() & params.keys()) < _LEAST_OURS:
         return Parameters(given=params)
     known = {name: value for name, value in params.items() if name in _DEFAULTS}
@@ -45,7 +46,7 @@ def to_parameters(params: dict[str, Any]) -> Parameters:
 
 
 def _same(value: Any, default: Any) -> bool:
-    """Also of texts, as MLflow keeps every parameter."""
+    """True if two values are equal, also as the texts that MLflow keeps."""
     if isinstance(value, str) and not isinstance(default, str):
         if _is_number(default):
             try:
@@ -61,5 +62,5 @@ def _is_number(value: Any) -> TypeGuard[int | float]:
 
 
 def _is_count(value: Any) -> bool:
-    """Of texts too, as MLflow keeps every parameter."""
+    """True of a count, also of a text, because MLflow keeps every parameter as one."""
     return _is_number(value) or (isinstance(value, str) and value.isdecimal())

@@ -1,4 +1,4 @@
-"""A stored history's parts, whoever wrote it: what is missing or of another kind is empty, and raises nothing."""
+"""A stored history's parts, whatever wrote it: what is missing or of another kind is empty, and raises nothing."""
 
 import json
 import math
@@ -10,7 +10,7 @@ def read_stored(stored: bytes | None) -> dict[str, Any] | None:
     if stored is None:
         return None
     try:
-        # The standard library's reader, for it takes the bare NaN and Infinity tokens of legacy payloads.
+        # The standard library's reader, because it takes the bare NaN and Infinity tokens of legacy payloads.
         history = json.loads(stored)
     except RecursionError as err:
         raise ValueError("it is nested too deeply") from err

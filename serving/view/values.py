@@ -33,7 +33,7 @@ class Progress(msgspec.Struct, frozen=True):
 
     @property
     def said(self) -> str:
-        """``12 of 50 epochs``."""
+        """The progress in words: ``12 of 50 epochs``."""
         return f"{self.done} of {self.epochs} epochs" if self.epochs else f"{self.done} epochs"
 
 
@@ -51,7 +51,7 @@ class Recall(msgspec.Struct, frozen=True):
 
 
 def to_best(history: dict[str, Any]) -> list[Best]:
-    """By name, as the history has them."""
+    """The best values by name, as the history has them."""
     words = {"min": "lowest", "max": "highest"}
     return [
         Best(

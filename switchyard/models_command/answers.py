@@ -112,13 +112,19 @@ def list_models(models: Models) -> ModelList:
 
 
 def list_versions(models: Models, name: str) -> VersionList:
-    """Raises: NotFound: no such model."""
+    """The model's versions.
+
+    Raises: NotFound: no such model.
+    """
     model, aliases = models.read_model(name), models.list_aliases(name)
     return VersionList(name=name, versions=[_to_line(one, model, aliases) for one in models.list_versions(name)])
 
 
 def show_version(models: Models, name: str, reference: str) -> VersionShown:
-    """Raises: NotFound: no such model or version; BadRequest: `reference` is none."""
+    """All that is known of one version.
+
+    Raises: NotFound: no such model or version; BadRequest: `reference` is none.
+    """
     model, found = models.read_model(name), models.find_version(name, reference)
     manifest = models.read_files(name, found.version)
     return VersionShown(
@@ -135,15 +141,21 @@ def show_version(models: Models, name: str, reference: str) -> VersionShown:
 
 
 def list_history(models: Models, name: str, last: int) -> History:
-    """Raises: NotFound: no such model."""
+    """The lines of the model's history.
+
+    Raises: NotFound: no such model.
+    """
     models.read_model(name)
     return History(name=name, transitions=models.list_transitions(name)[-last:])
 
 
 def find_production(models: Models, name: str, at: datetime) -> InProduction:
-    """One query; where it finds none, a second one tells a model without a champion from none at all.
+    """The version in Production, by one query.
 
-    Raises: NotFound: no such model."""
+    Where that finds none, a second query tells a model without a champion from no model at all.
+
+    Raises: NotFound: no such model.
+    """
     version = models.find_production(name, at)
     if version is None:
         models.read_model(name)

@@ -1,4 +1,4 @@
-"""What the Dockerfiles must say, whoever builds them. tests/deployments/test_images_run.py runs their lines."""
+"""What the Dockerfiles must say, wherever they are built. tests/deployments/test_images_run.py runs their lines."""
 
 import re
 from pathlib import Path

@@ -4,7 +4,7 @@ resource "google_sql_database_instance" "mlflow" {
   database_version = "POSTGRES_16"
   region           = var.region
 
-  # Terraform refuses to delete it; so does Cloud SQL itself, whoever asks (below).
+  # Terraform refuses to delete it; so does Cloud SQL itself, for every caller (below).
   deletion_protection = true
 
   # What is left when it is deleted all the same. `gcloud sql instances delete` alone takes every backup with it.

@@ -57,7 +57,7 @@ resource "google_storage_bucket" "artifacts" {
   uniform_bucket_level_access = true
   public_access_prevention    = "enforced"
 
-  # Whoever may call the server may replace an artifact: what was there can be brought back for a while.
+  # Everyone who may call the server may replace an artifact: what was there can be brought back for a while.
   versioning {
     enabled = true
   }

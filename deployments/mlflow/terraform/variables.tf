@@ -32,7 +32,7 @@ variable "callers" {
 
   validation {
     condition     = length(setintersection(var.callers, ["allUsers", "allAuthenticatedUsers"])) == 0
-    error_message = "The server must not be open to everyone: whoever may call it can read and replace every artifact. Name groups or accounts."
+    error_message = "The server must not be open to everyone: everyone who may call it can read and replace every artifact. Name groups or accounts."
   }
 }
 

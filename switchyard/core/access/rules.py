@@ -111,7 +111,7 @@ def is_cross_origin(*, fetch_site: str, origin: str, host: str) -> bool:
         origin: the header Origin; empty for a program that is no browser.
         host: the header Host.
 
-    The scheme is not compared: whoever ends TLS in front of us need not say so.
+    The scheme is not compared: a proxy that ends TLS in front of us need not say so.
     Source: Go 1.25, net/http.CrossOriginProtection, which does the same.
     """
     if fetch_site:

@@ -103,7 +103,7 @@ def read_manifest(data: bytes, where: str, *, digest: str = "") -> Manifest:
 
 
 def to_object_uri(to_uri: str, sha256: str) -> str:
-    """Where the content of that hash is kept: in one of 256 folders, for a disk is slow with many files in one."""
+    """Where the content of that hash is kept: in one of 256 folders, because a disk is slow with many files in one."""
     return f"{to_uri}/objects/{sha256[:2]}/{sha256}"
 
 

@@ -52,7 +52,7 @@ def find_refusal(uri: str, allowed: Allowed) -> str:
     """Why the place `uri` is not read; empty: it may be. All URIs name what is behind links: this compares text.
 
     A place on this machine lies below a root. None lies in our own files, or holds them; in a bucket a root that lies
-    in ours says otherwise, for a team may have one bucket for all.
+    in ours says otherwise, because a team may have one bucket for all.
 
     >>> find_refusal("file:///srv/mlruns/0/a/artifacts", Allowed(roots=("file:///srv/mlruns",)))
     ''
@@ -77,7 +77,7 @@ def find_refusal(uri: str, allowed: Allowed) -> str:
 
 
 def to_allowed(roots: Iterable[str], ours: Iterable[str]) -> Allowed:
-    """With paths as URIs. A text that names no path or URI allows nothing.
+    """The folders that may be read, with paths as URIs. A text that names no path or URI allows nothing.
 
     >>> to_allowed(["/srv/ml runs/"], ["file:///srv/state"]).roots
     ('file:///srv/ml%20runs',)
@@ -96,7 +96,9 @@ class Moved(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def to_moved(texts: Iterable[str]) -> tuple[Moved, ...]:
-    """From ``OLD=NEW``; the longest `old` first, for it says most. A relative path is the same with and without ``./``.
+    """The moves that texts like ``OLD=NEW`` name, the longest `old` first, because it says most.
+
+    A relative path is the same with and without ``./``.
 
     >>> to_moved(["./mlruns=/srv/ml runs/"])
     (Moved(old='mlruns', new='file:///srv/ml%20runs'),)
@@ -126,13 +128,13 @@ def follow_move(artifact_uri: str, moved: Iterable[Moved]) -> str:
 
 
 def to_place(artifact_uri: str, *, destination: str = "", server: str = "") -> Place | Unreachable:
-    """Who reads `artifact_uri`.
+    """The place of a run's artifacts, and which adapter reads `artifact_uri`.
 
     Args:
         destination: the MLflow server's own ``--artifacts-destination``, where ``mlflow-artifacts:/`` lies: our own
             adapters read it then. Empty: not known; the server is asked, where there is one.
-        server: the MLflow server that the settings name, the only one that is ever called: whoever may create an
-            experiment there says where its artifacts are, and whoever is called gets our token. Empty: none.
+        server: the MLflow server that the settings name, the only one that is ever called: a person who may create an
+            experiment there says where its artifacts are, and the server that is called gets our token. Empty: none.
 
     >>> to_place("gs://bucket/0/a/artifacts/").reader
     'objects'

@@ -24,7 +24,7 @@ _NOT_PUBLISHED: Final = "; read, and not published"
 
 _MISSING_SHARE: Final = 0.1
 _MISSING_FEW: Final = 3
-"""Of the runs that are followed so many, or that share of all, may be gone at once, as `mlflow gc` takes them."""
+"""Of the runs that are followed, this many, or that share of all, may be gone at once, as `mlflow gc` takes them."""
 
 STORE_KIND: Final = "store/"
 """What the kind of the ledger's line of a followed store begins with, before its name; the line's `error` is its
@@ -376,7 +376,7 @@ def to_unadopted(adoption: Adoption, experiments: Sequence[str]) -> Unadopted:
 
 
 def to_read_mark(mark: str) -> str:
-    """Of what was read, whether it was published or not."""
+    """The mark of what was read, whether it was published or not."""
     return mark.removesuffix(_NOT_PUBLISHED)
 
 
@@ -389,7 +389,7 @@ def to_unpublished_mark(mark: str) -> str:
 
 
 def to_unadopted_kind(store: str, mlflow_run_id: str = "") -> str:
-    """Of the line of that run; without one, what those of all runs of that store begin with."""
+    """The ledger's kind of the line of that run; without a run, how the kinds of all runs of that store begin."""
     return f"{UNADOPTED_KIND}{hashlib.sha256(store.encode()).hexdigest()[:12]}/{mlflow_run_id}"
 
 

@@ -65,7 +65,7 @@ class How(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def whole(self) -> bool:
-        """All metrics are read, the histograms' bins too."""
+        """True if all metrics are read, the histograms' bins too."""
         return self.histograms or self.full
 
 

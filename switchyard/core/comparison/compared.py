@@ -91,7 +91,9 @@ class Comparison(msgspec.Struct, frozen=True):
 
 
 def choose_ids(given: Sequence[int]) -> list[int]:
-    """Those to compare, in their order; an id that is there twice counts once. Raises: BadRequest: none, or too many.
+    """The ids to compare, in their order; an id that is there twice counts once.
+
+    Raises: BadRequest: none, or too many.
 
     >>> choose_ids([3, 1, 3])
     [3, 1]

@@ -64,11 +64,11 @@ class Field(msgspec.Struct, frozen=True):
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """Of stored values; empty for a column."""
+        """The kinds of stored values that the field names; empty for a column."""
         return KINDS[self.section] if self.section else ()
 
     def __str__(self) -> str:
-        """As a filter has it.
+        """The field as a filter has it.
 
         >>> str(Field("metrics", "val_loss")), str(Field("params", "the `odd` one"))
         ('metrics.val_loss', 'params.`the ``odd`` one`')

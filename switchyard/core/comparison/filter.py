@@ -94,7 +94,10 @@ def parse_filter(text: str, *, any_status: bool = False) -> Expression | None:
 
 
 def parse_field(text: str, *, of: str) -> Field:
-    """One field that is all of `text`, which the parameter `of` gave. Raises: BadFilter."""
+    """Parses a text that is one field, given as the parameter `of`.
+
+    Raises: BadFilter: it is not one field.
+    """
     parser = _Parser(text, of=of)
     found = parser.parse_field()
     if not parser.is_done():
@@ -316,5 +319,5 @@ class _Parser:
 
 
 def _flatten(type_: type[And | Or], terms: list[Expression]) -> tuple[Expression, ...]:
-    """Those of the same type within them too: ``a and (b and c)`` is one."""
+    """The terms, with those of a nested term of the same type: ``a and (b and c)`` is one."""
     return tuple(one for term in terms for one in (term.terms if isinstance(term, type_) else (term,)))

@@ -110,7 +110,10 @@ def list_fields(expression: Expression | None) -> list[Field]:
 
 
 def check_columns(query: RunQuery, *, table: str) -> None:
-    """Raises: BadRequest: `table`, an application's own, has no such column."""
+    """Refuses columns that `table`, an application's own, does not have.
+
+    Raises: BadRequest: there is one.
+    """
     asked = [field.name for field in (*list_fields(query.filter), query.order.field) if not field.section]
     asked += ["experiment"] if query.experiment is not None else []
     missing = sorted({name for name in asked if name not in FOREIGN_COLUMNS})
@@ -124,7 +127,10 @@ def check_columns(query: RunQuery, *, table: str) -> None:
 
 
 def check_shown(fields: Sequence[Field]) -> None:
-    """Raises: BadRequest: one of the fields is a column, which every line has."""
+    """Refuses fields that are columns, which every line has.
+
+    Raises: BadRequest: there is one.
+    """
     columns = [field.name for field in fields if not field.section]
     if columns:
         raise BadRequest(f"`fields` names values: metrics, best, params, tags; {', '.join(columns)} is always there")

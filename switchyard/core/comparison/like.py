@@ -44,12 +44,12 @@ def to_parts(pattern: str) -> list[Part]:
 
 
 def to_sql_like(pattern: str) -> str:
-    """For LIKE with a backslash as its escape."""
+    """The pattern for SQL's LIKE with a backslash as its escape."""
     return "".join(part.text if part.is_wildcard else _escape(part.text) for part in to_parts(pattern))
 
 
 def to_glob(pattern: str) -> str:
-    """For SQLite's GLOB, which alone tells upper case from lower.
+    """The pattern for SQLite's GLOB, which alone tells upper case from lower.
 
     Source: https://www.sqlite.org/lang_expr.html#glob
     """

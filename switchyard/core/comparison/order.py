@@ -22,9 +22,10 @@ _WAY: Final = re.compile(r"\s+(asc|desc)\s*$", re.IGNORECASE)
 
 
 class Order(msgspec.Struct, frozen=True):
-    """By `field`; runs with the same value by id, the same way round.
+    """Orders runs by `field`.
 
-    Runs without the field come last, the newest first, whichever way.
+    Runs with the same value are ordered by id, the same way round. Runs without the field come last, the newest first,
+    whichever way.
     """
 
     field: Field = ID

@@ -45,7 +45,10 @@ _DECODER: Final = msgspec.json.Decoder(_History)
 
 
 def read_outline(history_json: str | None) -> Drawn:
-    """From the stored text, whoever wrote it; what cannot be read has nothing to draw."""
+    """Reads the outline from a stored text, whichever program wrote it.
+
+    What cannot be read has nothing to draw.
+    """
     if history_json is None:
         return Drawn()
     try:
@@ -62,7 +65,7 @@ def read_outline(history_json: str | None) -> Drawn:
 
 
 def _read_legacy(text: str) -> _History:
-    """With tokens that are no JSON."""
+    """Reads a legacy text, with tokens that are not JSON."""
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):

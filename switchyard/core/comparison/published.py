@@ -36,7 +36,7 @@ class PublishedRun(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def values(self) -> Sequence[Value]:
-        """Those that the history says by itself."""
+        """The values that the history itself says."""
         return to_history_values(_load(self.text)) if self.text else []
 
 
@@ -70,7 +70,10 @@ _DECODER: Final = msgspec.json.Decoder(_History)
 
 
 def read_published(text: str | None) -> PublishedRun:
-    """From the stored text; None: nothing is published. What cannot be read has no curves and no values."""
+    """Reads what a stored text publishes; None: nothing is published.
+
+    What cannot be read has no curves and no values.
+    """
     if text is None:
         return PublishedRun()
     try:
@@ -104,7 +107,7 @@ def _list_curves(found: _History) -> list[tuple[str, Curve]]:
 
 
 def _read_legacy(text: str) -> PublishedRun:
-    """Of the legacy application: ragged, and with tokens that are no JSON."""
+    """Reads a history of the legacy application: ragged, and with tokens that are not JSON."""
     stored = to_stored_series(text.encode())
     history = _load(text)
     if stored is None or not history:

@@ -48,7 +48,10 @@ class Token(msgspec.Struct, frozen=True):
 
 
 def to_tokens(text: str, *, of: str = "filter") -> list[Token]:
-    """All of them, the end too. Raises: BadFilter."""
+    """All tokens of the text, the end too.
+
+    Raises: BadFilter: there is something that is no token.
+    """
     if len(text) > MAX_CHARACTERS:
         raise BadFilter(f"at most {MAX_CHARACTERS} characters; got {len(text)}", text, MAX_CHARACTERS, of=of)
     found: list[Token] = []
@@ -90,5 +93,5 @@ def _point_at(text: str, position: int) -> str:
 
 
 def _to_shown(text: str) -> str:
-    """In one line, and as JSON takes it."""
+    """The text in one line, as JSON takes it."""
     return "".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in text)

@@ -36,7 +36,9 @@ def look_at_parquet(names: Sequence[str], spec: TrainSpec) -> str:
 
 
 def check_rows(dialect: Dialect, columns: Mapping[str, str], spec: TrainSpec) -> None:
-    """Of the first rows: as many cells as columns, times and quantities that can be read.
+    """Refuses first rows that cannot be read.
+
+    Each must have as many cells as there are columns, and times and quantities that can be read.
 
     Raises:
         BadRequest: they cannot; it says what is written there, and by which flag it can be read.

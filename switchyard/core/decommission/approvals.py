@@ -246,7 +246,10 @@ def _find_fault(one: Approval, wanted: Wanted, now: datetime) -> str:
 
 
 def _find_double(one: Approval, counted: Collection[Approval]) -> str:
-    """One person is one address, and one key: an allow-list may have a key under two names."""
+    """Why a second approval is the same person's: one person is one address, and one key.
+
+    An allow-list may have a key under two names.
+    """
     for other in counted:
         if _fold(other.statement.approver) == _fold(one.statement.approver):
             return f"the same person has approved already ({other.source})"

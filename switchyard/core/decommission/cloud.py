@@ -40,9 +40,10 @@ class Cloud(Protocol):
         Raises: BadRecord: the control is not in the lists, so that an empty list says nothing."""
 
     def describe(self, name: str) -> Resource:
-        """That resource as it is now.
+        """The resource as it is now.
 
-        Raises: NotFound."""
+        Raises: NotFound.
+        """
 
     def list_missing_permissions(self, resource: Resource) -> tuple[str, ...]:
         """What the caller may not do of all that `prepare`, `stop`, `start`, `delete` and `recover` need."""
@@ -133,7 +134,7 @@ class CloudCosts(Protocol):
         """The query, for a person who asks the export."""
 
     def read(self, resources: Sequence[Resource], since: datetime, until: datetime) -> tuple[Cost, ...]:
-        """The same query's answer.
+        """What the resources cost, by that query.
 
         Raises: BadSetup: no export is named, or it may not be read; NotFound: there is no such table.
         """

@@ -39,14 +39,15 @@ class Databases(msgspec.Struct, frozen=True, kw_only=True):
     """What is on one instance."""
 
     instance: str  # in full
-    names: tuple[str, ...] | None  # None: not known, for it does not run
+    names: tuple[str, ...] | None  # None: not known, because it does not run
     own: str = ""  # MLflow's
 
 
 def to_address(url: str) -> Address | None:
-    """Of a URL as SQLAlchemy and libpq take it. None: no server, but a file.
+    """The address in a URL as SQLAlchemy and libpq take it; None: it names no server, but a file.
 
-    Source: https://www.postgresql.org/docs/16/libpq-connect.html#LIBPQ-CONNSTRING (several hosts, sockets, hostaddr)"""
+    Source: https://www.postgresql.org/docs/16/libpq-connect.html#LIBPQ-CONNSTRING (several hosts, sockets, hostaddr)
+    """
     parts = urlsplit(url)
     if not parts.scheme.startswith(("postgres", "mysql", "mariadb")):
         return None
@@ -159,7 +160,7 @@ def find_database_problem(inventory: Inventory, address: Address | None, what: s
 
 
 def _list_names(found: Mapping[str, Any]) -> list[str]:
-    """All that clients may reach it by. Source: DatabaseInstance of the sqladmin API."""
+    """All names and addresses by which clients may reach it. Source: DatabaseInstance of the sqladmin API."""
     named = [str(one.get("name", "")) for one in found.get("dnsNames", ())]
     named += [str(found.get(key, "")) for key in ("dnsName", "primaryDnsName", "ipv6Address")]
     named.append(str(found.get("writeEndpoint") or ""))
@@ -170,14 +171,14 @@ def _list_names(found: Mapping[str, Any]) -> list[str]:
 
 
 def _to_host(text: str) -> str:
-    """Without the port."""
+    """The host without its port."""
     if text.startswith("["):
         return text[1:].partition("]")[0]
     return text if text.count(":") > 1 and not text.startswith("/") else re.sub(r":\d+$", "", text)
 
 
 def _to_plain(host: str) -> str:
-    """One spelling of each: addresses as Python writes them, names in lower case without their last dot."""
+    """One spelling of each name and address: as Python writes it, in lower case, without a last dot."""
     try:
         found = ip_address(host.partition("%")[0])
     except ValueError:

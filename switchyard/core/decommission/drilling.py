@@ -104,7 +104,7 @@ def compare_models(
 
 
 def cut(differences: Sequence[str]) -> tuple[str, ...]:
-    """As many as a person reads, and how many more there are."""
+    """The first differences, as many as a person reads, and how many more there are."""
     more = len(differences) - _NAMED
     return (*differences[:_NAMED], *([f"and {more} more differences"] if more > 0 else []))
 
@@ -139,7 +139,7 @@ def _compare(export: RawRun | LostRun | None, server: RawRun | LostRun | None) -
 
 
 def _to_digest_of(run: RawRun, key: str) -> str:
-    """Of one key's points; NaN has one pattern there, so that it equals itself."""
+    """The digest of one key's points; NaN has one pattern there, so that it equals itself."""
     return to_source_digest(msgspec.structs.replace(run, metrics={key: run.metrics[key]} if key in run.metrics else {}))
 
 

@@ -191,7 +191,7 @@ class FoundNow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GoneEvidence(Evidence, frozen=True, kw_only=True, tag="gone"):
-    """Whole lists, without what was deleted."""
+    """Evidence that deleted resources are gone: whole lists without them."""
 
     found: tuple[FoundNow, ...]
     asked_places: tuple[str, ...]  # the regions that were sought in
@@ -242,10 +242,10 @@ def to_json(found: EvidenceSet) -> str:
 
 
 def from_json(text: str) -> EvidenceSet:
-    """What `to_json` made."""
+    """Reads what `to_json` wrote."""
     return msgspec.json.decode(text, type=EvidenceSet)
 
 
 def to_evidence_digest(found: EvidenceSet) -> str:
-    """By which frozen evidence is named later."""
+    """The digest by which frozen evidence is named later."""
     return to_digest(to_json(found).encode())

@@ -26,7 +26,7 @@ class Inventory(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     @property
     def resources(self) -> tuple[Resource, ...]:
-        """All of every kind."""
+        """All resources, of every kind."""
         return tuple(resource for one in self.found for resource in one.resources)
 
     @property
@@ -40,7 +40,10 @@ class Inventory(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         return {resource.name: resource for resource in self.resources}
 
     def read(self, name: str) -> Resource:
-        """Raises: NotFound."""
+        """The saved resource of that name.
+
+        Raises: NotFound: there is none.
+        """
         found = self.by_name.get(name)
         if found is None:
             raise NotFound(f"{name} is not in the inventory")

@@ -48,7 +48,7 @@ class Progress:
             self.add(step)
 
     def add(self, step: Step) -> None:
-        """Takes one step more."""
+        """Adds one step."""
         self.steps.append(step)
         if not step.resource or step.act not in VERBS:
             return

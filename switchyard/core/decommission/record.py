@@ -18,7 +18,7 @@ _DAYS_A_YEAR: Final = 365
 
 
 class RecordedStep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One line."""
+    """One line of the record: an act, and how it ended."""
 
     seq: int
     at: datetime
@@ -42,7 +42,7 @@ class RecordedResource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All of one walk."""
+    """The record of one walk."""
 
     format: Literal[1] = FORMAT
     name: str
@@ -109,7 +109,7 @@ def to_record(
 
 
 def to_json(record: Record) -> bytes:
-    """Strict JSON, readable."""
+    """The record as strict JSON that people can read."""
     return msgspec.json.format(msgspec.json.encode(record, order="sorted"), indent=2) + b"\n"
 
 

@@ -127,7 +127,7 @@ class FillBatch(msgspec.Struct):
         return self.done + len(self.values) + len(self.replaced) + len(self.failed)
 
     def count(self, quick_test_id: int, state: FillState, error: str) -> None:
-        """Adds one run."""
+        """Counts one run."""
         if state is FillState.DONE:
             self.done += 1
         else:

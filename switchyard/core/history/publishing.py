@@ -235,7 +235,7 @@ class _Curves:
         return {"value": best["value"], **at, "direction": best["direction"]}
 
     def _add(self, scalar: Scalar, sampling: Sampling, best: dict[str, Any] | None) -> bool:
-        """False: there is no more room."""
+        """Adds a series; False: there is no more room."""
         if scalar.steps is None:
             values = _sample(scalar.values, self._choice)
             if not self._has_room(scalar.name, values, best):

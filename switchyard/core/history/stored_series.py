@@ -60,7 +60,7 @@ def _list_axis(history: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def _find_kinds(values: list[Any]) -> dict[str, NonFiniteKind]:
-    """Of bare tokens, which a legacy history may hold; by position."""
+    """The kinds of bare tokens, which a legacy history may hold, by position."""
     return {
         str(position): "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
         for position, value in enumerate(values)
@@ -69,7 +69,7 @@ def _find_kinds(values: list[Any]) -> dict[str, NonFiniteKind]:
 
 
 def _to_positions(kinds: Mapping[str, Any], epochs: list[int]) -> dict[str, NonFiniteKind]:
-    """By position what a history says by epoch."""
+    """What a history says by epoch, by position."""
     positions = {str(epoch): str(position) for position, epoch in enumerate(epochs)} if kinds else {}
     return {positions[epoch]: kind for epoch, kind in kinds.items() if epoch in positions}
 

@@ -1,4 +1,4 @@
-"""The values that a stored history says by itself, whoever published it."""
+"""The values that a stored history says by itself, whichever program published it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -49,7 +49,7 @@ def _numbers(found: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _is_number(value: Any) -> bool:
-    """One that float64 can hold."""
+    """True of a number that float64 can hold."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     try:

@@ -53,7 +53,7 @@ class Checks:
         self.warnings.append(f"`{path}` {said}")
 
     def raise_problems(self) -> None:
-        """Raises: BadRecord: there are problems; the first MAX_PROBLEMS of them and how many more."""
+        """Raises BadRecord if there are problems: the first MAX_PROBLEMS of them, and how many more."""
         if not self.problems:
             return
         more = len(self.problems) - MAX_PROBLEMS
@@ -84,7 +84,7 @@ class Checks:
         return found
 
     def series_map(self, value: Any, names: Sequence[str], length: int | None) -> dict[str, Series]:
-        """An object of series."""
+        """Reads an object of series."""
         if not isinstance(value, dict):
             self.refuse(self.path(*names), "be an object of arrays", describe(value))
             return {}
@@ -155,7 +155,7 @@ def describe(value: Any) -> str:
 
 
 def list_names(names: Iterable[str]) -> str:
-    """``a, b or c``."""
+    """Names in words: ``a, b or c``."""
     *first, last = names
     return f"{', '.join(first)} or {last}" if first else last
 
@@ -180,7 +180,7 @@ _number_problem = _kind_problem(float | None, "be a number or null")
 
 
 def _row_problem(row: Any) -> tuple[str, str, str] | None:
-    """Of a row of counts: what is wrong first."""
+    """What is wrong first with a row of counts."""
     if _is_valid(row, CountRow | None):
         return None
     if not isinstance(row, list):

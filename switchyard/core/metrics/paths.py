@@ -24,7 +24,7 @@ def to_path(*names: str) -> str:
 
 @lru_cache(maxsize=4096)  # runs have the same names, and each of them stands in several places
 def to_child(path: str, name: str) -> str:
-    """``to_path(*names, name)``, where `path` is ``to_path(*names)``.
+    """The path of a child, which is ``to_path(*names, name)`` where `path` is ``to_path(*names)``.
 
     >>> to_child("metrics", "a.b")
     'metrics["a.b"]'

@@ -1,4 +1,4 @@
-"""The metrics record: what one training said of its epochs, whoever wrote it (our trainer, a legacy collector, MLflow).
+"""The metrics record: what a training said of its epochs, whatever wrote it (our trainer, a legacy collector, MLflow).
 
 `core.metrics.reading` makes it from ``training_metrics.json``; everything after takes it (sampling,
 digests, publishing). docs/contracts.md describes the file field by field.

@@ -138,5 +138,5 @@ def _join(steps: tuple[int, ...], lines: Sequence[Line]) -> tuple[int, ...]:
 
 
 def _is_alike(base: set[int], other: tuple[int, ...]) -> bool:
-    """At least half of the steps of the longer one are in both."""
+    """True if at least half of the steps of the longer line are in both."""
     return 2 * len(base.intersection(other)) >= max(len(base), len(other))

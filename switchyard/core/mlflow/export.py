@@ -86,7 +86,7 @@ class Artifacts(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def tables(self) -> list[ExportedTable]:
-        """Both lists."""
+        """The lists of places and, if it was made, of objects."""
         return [self.locations, *([self.objects] if self.objects else [])]
 
 
@@ -123,16 +123,19 @@ class Export(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def parts(self) -> list[Part]:
-        """Of all tables, and of the lists of artifacts."""
+        """The parts of all tables, and of the lists of artifacts."""
         return [part for table in [*self.tables, *self.artifacts.tables] for part in table.parts]
 
     @property
     def rows(self) -> int:
-        """Of all tables."""
+        """The rows of all tables."""
         return sum(table.rows for table in self.tables)
 
     def table(self, name: str) -> ExportedTable:
-        """Raises: KeyError: there is none of that name."""
+        """The table of that name.
+
+        Raises: KeyError: there is none.
+        """
         return {table.name: table for table in self.tables}[name]
 
 

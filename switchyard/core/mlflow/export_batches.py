@@ -38,7 +38,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        """Of its record, below the export's folder."""
+        """The name of the batch's record, below the export's folder."""
         return to_name(self.number)
 
 
@@ -55,7 +55,10 @@ def to_name(number: int) -> str:
 
 
 def read_batch(data: bytes, where: str) -> Batch:
-    """Raises: BadRecord: it is none that we know."""
+    """Reads the record of a batch.
+
+    Raises: BadRecord: it is none that we know.
+    """
     try:
         found = msgspec.json.decode(data, type=Batch)
     except msgspec.DecodeError as err:

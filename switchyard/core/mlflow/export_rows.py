@@ -110,7 +110,7 @@ def to_run_rows(run: RawRun, details: RunDetails) -> dict[str, list[Row]]:
 
 
 def to_experiment_rows(experiment: ExperimentDetails) -> dict[str, list[Row]]:
-    """Its row, and those of its tags."""
+    """The row of an experiment, and those of its tags."""
     number = to_number(experiment.experiment_id)
     times = (experiment.created_at_ms, experiment.updated_at_ms)
     return {
@@ -150,7 +150,7 @@ def to_registry_rows(table: str, rows: Sequence[Mapping[str, Any]]) -> list[Row]
 
 
 def to_number(experiment_id: str) -> int | str:
-    """As the table has it: a number, wherever it can be one."""
+    """The value as the table has it: a number, wherever it can be one."""
     return int(experiment_id) if experiment_id.isascii() and experiment_id.isdigit() else experiment_id
 
 
@@ -175,7 +175,7 @@ def _to_points(run: RawRun) -> Iterator[Row]:
 
 
 def _to_stored(value: float) -> float:
-    """As MLflow's own store has it: NaN as 0 with a flag, an infinity as the largest number."""
+    """The value as MLflow's own store has it: NaN as 0 with a flag, an infinity as the largest number."""
     if math.isnan(value):
         return 0.0
     return math.copysign(sys.float_info.max, value) if math.isinf(value) else float(value)

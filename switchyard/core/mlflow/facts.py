@@ -78,7 +78,7 @@ def look_closer(looks: Mapping[str, Look], runs: Iterable[RawRun | LostRun]) -> 
 
 
 def choose_shows(*, has_curve: bool, has_value: bool, has_param: bool) -> Shows:
-    """As `to_shows`, from what a database was asked."""
+    """The answer of `to_shows`, from what a database was asked."""
     if has_curve:
         return "curves"
     return "values" if has_value or has_param else "nothing"

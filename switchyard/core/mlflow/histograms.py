@@ -81,7 +81,7 @@ def _has_kind(kinds: Mapping[str, NonFiniteKind], position: int) -> bool:
 
 
 def _to_counts(values: Series) -> list[int | None]:
-    """Null for what is none."""
+    """The counts; null stands for what is no count."""
     try:
         counts: list[int | None] = list(map(int, values))  # type: ignore[arg-type]  # a None raises, as NaN does
     except (TypeError, ValueError, OverflowError):
@@ -139,6 +139,6 @@ def _parse(text: str) -> list[float] | None:
 
 
 def _fixed_edges() -> list[float]:
-    """As the legacy code would have logged them: 6 decimals."""
+    """The edges as the legacy code would have logged them: with 6 decimals."""
     first, last = GRADIENT_RANGE
     return [round(first + (last - first) * i / HISTOGRAM_BINS, 6) for i in range(HISTOGRAM_BINS + 1)]

@@ -83,7 +83,7 @@ def to_logged_params(record: MetricsRecord) -> dict[str, str]:
 
 
 def to_logged_tags(record: MetricsRecord) -> dict[str, str]:
-    """Whose run it is; that its histograms' edges are constant; and what no series says of the statistics."""
+    """The tags that say which run it is, that its edges are constant, and what no series says."""
     tags = to_statistics_tags(record)
     if tags:
         tags[EDGES_TAG] = "constant"

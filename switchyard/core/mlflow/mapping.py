@@ -169,7 +169,10 @@ class _Mapping:
         series[place.name] = values
 
     def _add_histograms(self) -> None:
-        """Those of the run's epochs. They alone say nothing of a run's epochs, for it may be read without them."""
+        """Adds the histograms of the run's epochs.
+
+        They alone say nothing of a run's epochs, because it may be read without them.
+        """
         columns: dict[tuple[str, str], dict[int, BinColumn]] = {}
         beside: list[str] = []
         for one in self._bins:

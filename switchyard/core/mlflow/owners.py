@@ -43,7 +43,7 @@ def split_owned(metrics: Mapping[str, Points], owned: Sequence[OwnedPoint]) -> t
 
 
 def _split(points: Points, owners: Mapping[_At, _Owner]) -> dict[_Owner, Points]:
-    """By owner, in the order of their names, the run's own first; empty where no step has two of them."""
+    """The points by owner, the run's own first, then by name; empty where no step has two owners."""
     rows = list(zip(points.steps, points.timestamps_ms, points.values, strict=True))
     whose = [owners.get(_to_at(*row), _OWN) for row in rows]
     by_step: dict[int, _Owner] = {}

@@ -27,14 +27,14 @@ class MlflowInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MlflowChoice(msgspec.Struct, frozen=True, kw_only=True):
-    """The MLflow runs that may be this run's, the likeliest first; the row bears the first one's id."""
+    """The MLflow runs that may be this run's, the likeliest first; the row has the first one's id."""
 
     run_ids: tuple[str, ...] = ()
     warning: str = ""
 
 
 def read_mlflow_info(data: bytes, *, where: str) -> MlflowInfo:
-    """Unknown keys are ignored.
+    """Reads ``mlflow_info.json``. Unknown keys are ignored.
 
     Raises:
         BadRecord: it is no JSON object with a run id; all problems at once.

@@ -1,4 +1,4 @@
-"""What an MLflow store holds, table by table, as far as whoever reads it can count."""
+"""What an MLflow store holds, table by table, as far as its reader can count."""
 
 import msgspec
 

@@ -39,7 +39,7 @@ def to_salt(version: int, digest: str) -> str:
 
 
 def to_fraction(split: Split, buyer_id: str) -> float:
-    """Where a buyer stands, from 0 to below 1: the same for ever, evenly spread, and unlike under another salt."""
+    """The place of a buyer from 0 to below 1: always the same, evenly spread, and another under another salt."""
     hashed = hashlib.sha256(f"{split.salt}\0{split.model}\0{buyer_id}".encode("utf-8", "surrogatepass")).digest()
     return (int.from_bytes(hashed[:8], "big") >> 11) / 2**53  # 53 bits are what a float holds exactly
 

@@ -147,7 +147,7 @@ def find_refused(main: frozenset[str], functions: Mapping[str, Function], run: I
 
 
 def _reach(functions: Mapping[str, Function], run: Iterable[str]) -> set[str]:
-    """Those of `run`, and what they call, directly or not."""
+    """The functions of `run`, and those that they call, directly or not."""
     found: set[str] = set()
     left = [name for name in run if name in functions]
     while left:

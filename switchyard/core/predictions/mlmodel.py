@@ -101,7 +101,10 @@ def find_column_problems(columns: Sequence[Column], names: Sequence[str], *, tak
 
 
 def _read_columns(signature: Any) -> tuple[Column, ...] | None:
-    """Of a table; a tensor names no columns. Source: mlflow/types/schema.py, `Schema.to_json`, 2.9.2 to 3.17.2."""
+    """Reads the columns of a table; a tensor names no columns.
+
+    Source: mlflow/types/schema.py, `Schema.to_json`, 2.9.2 to 3.17.2.
+    """
     if signature is None:
         return None
     try:
@@ -117,7 +120,10 @@ def _read_columns(signature: Any) -> tuple[Column, ...] | None:
 
 
 def _say_outputs(signature: Any) -> str:
-    """In words, for people alone: no answer is held against it, so what cannot be read is left out."""
+    """The outputs in words, for people alone.
+
+    No answer is held against them, so what cannot be read is left out.
+    """
     try:
         found = json.loads(signature["outputs"])
         return ", ".join(_say_output(each) for each in found[:20])[:MAX_OUTPUTS]

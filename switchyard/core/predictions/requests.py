@@ -58,7 +58,7 @@ class RowsRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def buyer_ids(self) -> tuple[str, ...]:
-        """Rows name no buyer."""
+        """An empty id for each row: rows name no buyer."""
         return ("",) * len(self.instances)
 
 
@@ -245,7 +245,10 @@ _ROWS_EXAMPLE: Final = '{"instances": [{"column": 1.5}]}'
 
 
 def _decode(body: bytes, type_: type[Any], example: str = _BUYERS_EXAMPLE) -> Any:
-    """Strictly.
+    """Decodes a body strictly.
+
+    What no decoder could read otherwise takes the fast way: plain ASCII without escapes, with as many colons as what
+    was read from it has. A key that is there twice has one more.
 
     What no decoder could read otherwise takes the fast way: plain ASCII without escapes, with as many colons as what
     was read from it has. A key that stands twice has one more.

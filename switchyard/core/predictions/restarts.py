@@ -37,7 +37,7 @@ def load(life: Life | None, *, now: float) -> Life:
 
 
 def end(life: Life, *, now: float) -> Life:
-    """Its process is seen to have ended; the same one once more changes nothing."""
+    """Notes that its process has ended; the same one once more changes nothing."""
     if life.is_over:
         return life
     ends = 1 if now - life.loaded_at >= CALM_S else life.ends + 1

@@ -11,7 +11,7 @@ from switchyard.core.predictions.feedback import Kind
 class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     """One answer for one buyer."""
 
-    id: str  # a UUID, which the answer bears
+    id: str  # a UUID, which the answer has
     at: datetime
     model: str
     version: int | None  # that answered; None: a model that the registry does not have

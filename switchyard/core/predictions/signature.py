@@ -256,7 +256,7 @@ def _name(value: Any) -> str:
 
 
 def find_bad_answers(values: Sequence[Any], *, count: int) -> list[str]:
-    """What is wrong with a model's answers to so many rows; empty: nothing.
+    """What is wrong with a model's answers to `count` rows; empty: nothing.
 
     An answer is a number, a text, true or false, a list of answers, or an object of answers by name.
     """

@@ -100,7 +100,7 @@ class ModelUri(msgspec.Struct, frozen=True):
 
     @property
     def asked(self) -> Reference:
-        """The reference, read."""
+        """The reference as it was read."""
         return read_reference(self.reference)
 
 

@@ -59,7 +59,7 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def to_statistics(window: Window, counts: Counts) -> Statistics:
-    """By version and arm, the newest version first."""
+    """The statistics by version and arm, the newest version first."""
     groups: dict[tuple[int | None, Arm], Traffic] = {(one.version, one.arm): one for one in counts.traffic}
     of: dict[tuple[int | None, Arm], dict[Kind, list[Said]]] = {}
     for said in (*counts.said, *counts.said_of_removed):

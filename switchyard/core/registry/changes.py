@@ -47,7 +47,10 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
     challenged: Transition | None = None  # the line by which the challenger became it
 
     def read(self, version: int) -> ModelVersion:
-        """Raises: NotFound."""
+        """The version of that number.
+
+        Raises: NotFound: there is none.
+        """
         if version not in self.versions:
             raise NotFound(f"model {self.model.name} has no version {version}; its highest is {self.model.last_number}")
         return self.versions[version]
@@ -78,7 +81,10 @@ def to_change(model: Model, steps: list[Step], changed: Mapping[str, Any]) -> Ch
 
 
 def check_move(version: ModelVersion, stage: Stage, act: Act) -> None:
-    """Raises: BadRequest: the table of moves has no such move."""
+    """Refuses a move that the table of moves does not have.
+
+    Raises: BadRequest: it is one.
+    """
     if not may_move(version.stage, stage, act):
         raise BadRequest(
             f"version {version.version} of model {version.name} is in {version.stage}, and cannot go to {stage}"
@@ -86,7 +92,10 @@ def check_move(version: ModelVersion, stage: Stage, act: Act) -> None:
 
 
 def refuse_tombstoned(version: ModelVersion) -> None:
-    """Raises: BadRequest: it is tombstoned."""
+    """Refuses a version that is tombstoned.
+
+    Raises: BadRequest: it is.
+    """
     if version.tombstoned_at is not None:
         raise BadRequest(
             f"version {version.version} of model {version.name} was tombstoned at "
@@ -96,7 +105,10 @@ def refuse_tombstoned(version: ModelVersion) -> None:
 
 
 def refuse_without_files(version: ModelVersion) -> None:
-    """Raises: BadRequest: it was imported, and its files could not be read."""
+    """Refuses a version that was imported without files, because they could not be read.
+
+    Raises: BadRequest: it is one.
+    """
     if not version.digest:
         raise BadRequest(
             f"version {version.version} of model {version.name} has no files here, so it cannot be loaded. To "
@@ -133,5 +145,5 @@ def say_challenger(held: Held) -> str:
 
 
 def say_compared(version: int | None) -> str:
-    """With whom a version was compared."""
+    """The version that another one was compared with, in words."""
     return "no champion" if version is None else f"version {version}"

@@ -47,7 +47,7 @@ class Differences(msgspec.Struct, frozen=True, kw_only=True):
 def compare_versions(
     before: ModelVersion, after: ModelVersion, files_before: Manifest, files_after: Manifest
 ) -> Differences:
-    """From `before` to `after`, by name and by path."""
+    """What differs from `before` to `after`, by name and by path."""
     here, there = before.lineage.parameters, after.lineage.parameters
     parameters = _find_differing(here, there)
     files = _find_files(files_before, files_after)

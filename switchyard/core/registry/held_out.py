@@ -39,7 +39,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Limit(msgspec.Struct, frozen=True, kw_only=True):
-    """Until when a version has seen, and who says so."""
+    """The moment until which a version has seen purchases, and who says so."""
 
     version: int
     moment: float
@@ -73,7 +73,7 @@ def to_data_spec(challenger: ModelVersion, data_uri: str, given: Mapping[str, st
 
 
 def to_limit(version: ModelVersion, trained_until: str) -> Limit:
-    """Until when the version has seen: as its training said, else as the caller says.
+    """The moment until which the version has seen purchases: as its training said, else as the caller says.
 
     Raises:
         BadRequest: neither does.
@@ -89,7 +89,7 @@ def to_limit(version: ModelVersion, trained_until: str) -> Limit:
 
 
 def to_first_moment(limits: tuple[Limit, ...], first: float, last: float, *, whole_days: bool) -> tuple[float, bool]:
-    """From when on purchases are new to all, and whether that moment itself is.
+    """The moment from which purchases are new to all versions, and whether that moment itself is new.
 
     Args:
         first, last: the oldest and the newest purchase there is. whole_days: of times, from the next day (UTC) on.

@@ -64,7 +64,7 @@ class SourceModel(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        """Its name there."""
+        """The model's name in MLflow."""
         return self.origin.name
 
     @property
@@ -122,7 +122,7 @@ def choose(model: SourceModel, production: int | None = None) -> Chosen:
 def _choose_one(model: SourceModel, stage: Stage, alias: str, listed: list[str]) -> int | None:
     """The one version in a stage; where none is, the one that the alias names.
 
-    Several: none, for no one knows who should answer.
+    Several: none, because no one knows who should answer.
     """
     name = model.origin.name
     found = [version.number for version in model.versions if version.stage == stage]

@@ -57,7 +57,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def title(self) -> str:
-        """As people write it: ``recall@10``."""
+        """The metric as people write it: ``recall@10``."""
         return f"{'NDCG' if self.name == 'ndcg' else self.name}@{self.k}"
 
 
@@ -81,7 +81,7 @@ class HeldOut(msgspec.Struct, frozen=True, kw_only=True):
     rows: Mapping[str, int]  # read, dropped and why, used
     pairs: int  # distinct (buyer, product)
     buyers: int
-    sampled_buyers: int  # so many of them were asked for, drawn by the seed
+    sampled_buyers: int  # how many of them were asked for, drawn by the seed
 
 
 class Bootstrap(msgspec.Struct, frozen=True, kw_only=True):

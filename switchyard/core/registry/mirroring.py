@@ -1,7 +1,7 @@
 """The registry's mirror in an MLflow registry: what differs, and what must be done there next. Ours is the truth.
 
 MLflow takes no lock when a stage changes, so that two promoters may leave two versions in Production there. What is
-planned here is therefore always planned from what was read back: whoever carries it out reads and plans again until
+planned here is therefore always planned from what was read back: the caller who acts on it reads and plans again until
 nothing is left.
 """
 
@@ -164,7 +164,10 @@ def _find_origin(version: int, ours: Ours, theirs: Mapping[int, Theirs]) -> int 
 
 
 def _is_wanted(version: ModelVersion) -> bool:
-    """One that is tombstoned, or has no files, is not made there; where it is there, it is looked after."""
+    """True if the version is made in the mirror, or looked after there.
+
+    One that is tombstoned, or has no files, is not made there. If it is there, it is looked after.
+    """
     return version.tombstoned_at is None and bool(version.digest)
 
 
@@ -282,7 +285,7 @@ def choose_due(
 
 
 def find_doubles(ours: Ours, mirror: Mirror, found: Mapping[int, int]) -> list[int]:
-    """The mirror's numbers that bear the tags of a version of ours that another number stands for."""
+    """The mirror's numbers that have the tags of a version of ours that another number stands for."""
     named = {(str(version.version), version.digest) for version in ours.versions if version.version in found}
     taken = set(found.values())
     return sorted(

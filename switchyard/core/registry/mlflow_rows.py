@@ -89,7 +89,7 @@ def to_place(version: VersionOrigin, artifact_uris: Mapping[str, str]) -> str:
 
 
 def _choose_workspace(models: Sequence[Row], wanted: str, where: str) -> str | None:
-    """None: this registry knows no workspaces."""
+    """The workspace to read; None: this registry knows no workspaces."""
     known = sorted({str(row["workspace"]) for row in models if row.get("workspace") is not None})
     if wanted and wanted not in known:
         raise BadSetup(f"{where} has no workspace {wanted!r}; it has {', '.join(known) or 'none'}")

@@ -31,7 +31,10 @@ class Reference(msgspec.Struct, frozen=True):
 
 
 def check_model_name(name: str) -> None:
-    """Raises: BadRequest: it is no name of a model."""
+    """Refuses what cannot be the name of a model.
+
+    Raises: BadRequest: it cannot.
+    """
     if not re.fullmatch(MODEL_PATTERN, name):
         raise BadRequest(
             f"{name!r} cannot be a model's name. Use letters, digits, blanks, `.`, `_` and `-`: at most 120, the first "
@@ -40,7 +43,10 @@ def check_model_name(name: str) -> None:
 
 
 def check_free_alias(alias: str) -> None:
-    """Raises: BadRequest: it is no alias, or none that people may set."""
+    """Refuses what cannot be an alias, or is an alias that people may not set.
+
+    Raises: BadRequest: it is one of these.
+    """
     if not re.fullmatch(ALIAS_PATTERN, alias):
         raise BadRequest(
             f"{alias!r} cannot be an alias. Use letters, digits, `_` and `-`: at most 63, the first a letter"

@@ -111,7 +111,9 @@ def choose_rollback(model: Model, wanted: Rollback) -> int:
 
 
 def roll_back(held: Held, wanted: Rollback) -> Change:
-    """As `promote`, to a version that was champion before, whatever comparisons say. Of the champion itself: nothing.
+    """Does what `promote` does, to a version that was champion before, whatever comparisons say.
+
+    Where it is the champion already, nothing is changed.
 
     Raises:
         NotFound: no such version.

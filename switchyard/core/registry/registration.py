@@ -22,7 +22,7 @@ class ModelSource(msgspec.Struct, frozen=True):
 
 
 def read_source(text: str) -> ModelSource:
-    """What `text` names.
+    """The source that `text` names.
 
     >>> read_source("runs:/0bf8d36e/model")
     ModelSource(kind='MLflow run', value='0bf8d36e', path='model')
@@ -78,7 +78,7 @@ def to_trained_until(params: Mapping[str, Any]) -> str:
 
 
 def to_trained_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Of what was asked for, what the model depends on: not how often its job is looked at.
+    """The parameters that the model depends on, not how often its job is looked at.
 
     Another trainer's parameters, which have none of our names, are all kept.
 
@@ -92,7 +92,10 @@ def to_trained_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_new(new: NewVersion) -> None:
-    """Raises: BadRequest: its model's name is none."""
+    """Refuses a new version that has no valid model name.
+
+    Raises: BadRequest: it has none.
+    """
     check_model_name(new.name)
 
 

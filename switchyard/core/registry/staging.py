@@ -30,9 +30,10 @@ _TO_REPLACE: Final = "To replace it all the same: --expect {challenger}"
 
 
 def move(held: Held, wanted: StageMove) -> Change:
-    """To Staging (the challenger, in the place of the one before, which goes back to None), None or Archived.
+    """Moves a version to Staging, None or Archived.
 
-    A version that is there already stays; the challenger gets the share that is asked for.
+    In Staging it is the challenger, in the place of the one before, which goes back to None. A version that is there
+    already stays; the challenger gets the share that is asked for.
 
     Raises:
         NotFound: no such version.
@@ -172,7 +173,10 @@ def tombstone(held: Held, wanted: Tombstone) -> Change:
 
 
 def check_share(share: float) -> None:
-    """Raises: BadRequest: it is no share of the traffic that a challenger may have."""
+    """Refuses a share of the traffic that a challenger may not have.
+
+    Raises: BadRequest: it is one.
+    """
     if not 0 <= share <= MAX_SHARE:
         raise BadRequest(f"a challenger's share of the traffic is from 0 to {MAX_SHARE}; got {share}")
 

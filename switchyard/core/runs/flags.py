@@ -33,7 +33,7 @@ class FlagParser(argparse.ArgumentParser):
     def parse_known_args(  # type: ignore[override]  # argparse's own is overloaded for namespaces of other types
         self, args: Any = None, namespace: Any = None
     ) -> tuple[argparse.Namespace, list[str]]:
-        """As argparse's own, but unknown flags end the program here, where the flags of a subcommand are known."""
+        """Parses as argparse does, but ends the program at unknown flags, where the flags of a subcommand are known."""
         values, unknown = super().parse_known_args(args, namespace)
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}{self._to_hint(unknown)}")
@@ -65,7 +65,7 @@ def to_groups(struct: type[msgspec.Struct]) -> dict[str, tuple[str, ...]]:
 
 
 def to_flag(name: str) -> str:
-    """``batch_size`` -> ``--batch-size``; ``machine.machine_type`` -> ``--machine-type``."""
+    """The flag of a field: ``batch_size`` -> ``--batch-size``; ``machine.machine_type`` -> ``--machine-type``."""
     outer, _, inner = name.rpartition(".")
     if outer:
         name = f"{outer}_{inner.removeprefix(outer + '_')}"

@@ -26,11 +26,11 @@ LONGEST_PAUSE_S: Final = 60.0
 LINE_S: Final = 25.0
 """Between two ledger lines of a waiting flow: with a snapshot every ten seconds none is older than `FRESH`."""
 SHARE: Final = 20.0
-"""A publish that took long (a file of 64 MB, a slow database) takes one part in so many of the time that is waited."""
+"""A publish that took long (a file of 64 MB, a slow database) takes one part in `SHARE` of the time that is waited."""
 FILES_A_MINUTE: Final = 60
 FRESH: Final = timedelta(seconds=50)
-"""A run that was looked at since then is left to whoever did: the flow that waits for it, or reconcile's turn of this
-very minute."""
+"""A run that was looked at since then is left to the flow that looked: the one that waits for it, or reconcile's turn
+of this very minute."""
 
 
 class Looked(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,7 +84,7 @@ def list_training(runs: Iterable[Unsettled], done: Iterable[int]) -> list[Job]:
 
 
 def choose_jobs(jobs: Iterable[Job], lines: Mapping[int, LedgerLine], *, now: datetime) -> list[Job]:
-    """Those whose snapshots are looked at now, the longest unseen first: as many as are left of this minute's."""
+    """The jobs with snapshots to look at now, the longest unseen first, as many as are left of this minute's."""
     minute = timedelta(minutes=1)
     looked = sum(line.state != WATCHED and now - minute < line.updated_at <= now for line in lines.values())
     waiting = [job for job in jobs if not _is_fresh(lines.get(job.quick_test_id), now)]

@@ -14,7 +14,7 @@ from switchyard.core.runs.rows import Job
 KIND: Final = "missing"
 """Of the ledger's lines: reconcile's turns are separate processes, and remember there."""
 LOOKS: Final = 3
-"""So many looks in a row must miss a job. A look asks for it by its name, and lists the jobs of its key."""
+"""This many looks in a row must miss a job. A look asks for it by its name, and lists the jobs of its key."""
 MISSING_FOR: Final = timedelta(minutes=1)
 """And so much time must lie between the first and the last of them."""
 SECOND_THOUGHTS_FOR: Final = timedelta(days=2)

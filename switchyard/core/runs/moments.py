@@ -12,7 +12,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _EARLIEST_US: Final = 1e14  # 1973
 _LATEST_US: Final = 1e17  # 5138
 _UNITS_US: Final = ((1e-3, 1e17), (1.0, 1e14), (1e3, 1e11), (1e6, 1e8))
-"""(microseconds in a unit, the least number that can only be so many of it since 1970)."""
+"""(microseconds in a unit, the least number that can only be a count of it since 1970)."""
 
 
 def find_unit_us(largest: float) -> float | None:

@@ -8,7 +8,7 @@ from switchyard.core.runs.rows import RunStatus
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What to do now. `error` is for the row (empty: nothing went wrong), `reason` for whoever asks why."""
+    """What to do now. `error` is for the row (empty: nothing went wrong), `reason` for a person who asks why."""
 
     row_status: RunStatus | None  # None: the row keeps its status
     publish: bool  # what the file holds becomes readable

@@ -45,7 +45,7 @@ def to_interval_s(pace: Pace, waited_s: float, chance: float) -> float:
 
 
 class MinuteBudget:
-    """So many in any minute, and no more. Thread-safe."""
+    """Allows N in any minute, and no more. Thread-safe."""
 
     def __init__(self, a_minute: int) -> None:
         self._taken_s: deque[float] = deque(maxlen=a_minute)

@@ -72,7 +72,7 @@ def next_action(
     if job.state.ended:
         if status.ended and (published or status is not RunStatus.COMPLETED):
             return _after_publish(status, job, now, graces)
-        # The job's end was recorded, and whoever recorded it was killed, or failed, before publishing.
+        # The job's end was recorded, and the process that recorded it was killed, or failed, before publishing.
         return _after_end(job, Step(action=Action.INGEST), now, graces)
     if not isinstance(report, JobReport):
         return _without_report(job, report or Missing(since=now), now, graces)
@@ -175,7 +175,7 @@ def _after_end(job: Job, ingest: Step, now: datetime, graces: Graces) -> Step:
 
 
 def choose_job(reports: Iterable[JobReport]) -> tuple[JobReport, list[JobReport]]:
-    """Of the jobs that bear one key: the oldest, which is kept, and the younger ones that have not ended.
+    """Of the jobs that have one key: the oldest, which is kept, and the younger ones that have not ended.
 
     Two exist when a create was answered with an error and retried by hand, or two launchers raced. `reports` must not
     be empty.

@@ -51,7 +51,7 @@ def to_found_prefix(key: str) -> str:
 def to_batches(
     rows: Sequence[BackfillRow], scope: Scope, export_uri: str, *, key: str = "", charted_size: int, whole_size: int
 ) -> list[VerifyBatch]:
-    """Those in `scope`, by how they are read: whole where more than charted series is published.
+    """The runs in `scope`, by how they are read: whole where more than charted series is published.
 
     A row without an MLflow run is in it where something of ours is published: its history may name one. With a `key`,
     which no other verify has, each batch's tries share what they find.

@@ -45,7 +45,10 @@ def to_text(value: Any) -> str:
 
 
 def history_cells(history: Mapping[str, Any]) -> Cells:
-    """Of a published history, under its own names (``loss.val``); `non_finite` is read into the values it speaks of."""
+    """The cells of a published history, under its own names (``loss.val``).
+
+    `non_finite` is read into the values that it speaks of.
+    """
     cells: Cells = {}
     kinds = _Kinds(history.get("non_finite", {}))
     epochs = _add_epochs(cells, "epochs", history.get("epochs", []))
@@ -94,7 +97,7 @@ def add_entry(cells: Cells, path: str, entry: Any, epochs: Any, kinds: dict[str,
 
 
 def histogram_cells(kind: str, tower: str, row: Mapping[str, Any]) -> Cells:
-    """Of one published histogram, under the record's names (``weight_stats.query.histogram.counts[7]``)."""
+    """The cells of one published histogram, by names such as ``weight_stats.query.histogram.counts[7]``."""
     cells: Cells = {}
     path = to_path(KINDS.get(kind, kind), tower, "histogram")
     epochs = _add_epochs(cells, f"{path}.epochs", row.get("epochs", []))
@@ -107,7 +110,10 @@ def histogram_cells(kind: str, tower: str, row: Mapping[str, Any]) -> Cells:
 
 
 def record_cells(record: MetricsRecord) -> Cells:
-    """Of all that the record says of its run's epochs, and its status: never of `run`, `saved_at` or warnings."""
+    """The cells of all that the record says of its run's epochs, and its status.
+
+    It leaves out `run`, `saved_at` and the warnings.
+    """
     cells: Cells = {("status", None): record.status, ("available", None): to_text(record.available)}
     _add_epochs(cells, "epochs", record.epochs)
     kinds = _Kinds(record.non_finite)

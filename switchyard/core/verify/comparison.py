@@ -116,7 +116,7 @@ class Comparison:
                       found=self._kept.mlflow_run_id or "none")  # fmt: skip
 
     def _compare_publication(self, record: MetricsRecord) -> None:
-        """All that is published, with what publishing `record` would write."""
+        """Compares all that is published with what publishing `record` would write."""
         expected = self._publish(record)
         if expected is None:
             return
@@ -171,10 +171,10 @@ class Comparison:
         return msgspec.structs.replace(expected, history=history, values=[*expected.values, *values])
 
     def _compare_series(self, expected: Publication, record: MetricsRecord) -> None:
-        """Full series and values.
+        """Compares the full series and the values.
 
-        What was published before there were any has none until `switchyard fill`, and of a run of which it found no
-        source values alone.
+        What was published before there were any has none until `switchyard fill`. A run for which that found no source
+        has values alone.
         """
         kept, first = self._kept, self._kept.versions.digest == FIRST_VERSIONS.digest
         # Of version 1's charted keys alone not every curve is made again, and `fill` has read them all.
@@ -212,7 +212,7 @@ class Comparison:
             self._add("digests", "full", expected=expected.full, found=kept.full)
 
     def _compare_history(self, expected: Publication) -> None:
-        """The stored JSON itself."""
+        """Compares the stored JSON itself."""
         history = expected.history
         stored_full = (self._history.get("digest") or {}).get("full") if _has_digest(self._history) else None
         if self._kept.digests is not None and self._kept.digests.full is None and stored_full is None:
@@ -302,7 +302,7 @@ class Comparison:
 
 
 def _choose_values(values: list[Value], known: list[Value]) -> list[Value]:
-    """Those that `known` has too, by kind and name; of params, final metrics and tags all."""
+    """The values that `known` has too, by kind and name; all of params, final metrics and tags."""
     names = {(value.kind, value.name) for value in known}
     return [value for value in values if value.kind not in ("last", "best") or (value.kind, value.name) in names]
 
@@ -320,7 +320,7 @@ def _has_digest(history: dict[str, Any]) -> bool:
 
 
 def _without_nul(value: Any) -> Any:
-    """As a jsonb column keeps it."""
+    """The text as a jsonb column keeps it."""
     if isinstance(value, str):
         return value.replace("\0", "\ufffd")
     if isinstance(value, dict):

@@ -65,7 +65,7 @@ class LeftOut(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Something that MLflow has of a run and the published history has not."""
 
     what: str
-    count: int | None = None  # None: no one counted, for it was not read
+    count: int | None = None  # None: no one counted, because it was not read
     kept_in: KeptIn
     why: str
     names: list[str] = []  # the metric keys or tags, the first of them

@@ -83,7 +83,7 @@ class KindFound(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     stored: dict[str, int] = {}
     missing: dict[str, int] = {}  # of those, what is kept nowhere
     kept_in: list[str] = []
-    given_up: bool = False  # by name: whoever called says that it may be lost
+    given_up: bool = False  # by name: the caller says that it may be lost
 
     @property
     def is_safe(self) -> bool:

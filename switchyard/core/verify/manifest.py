@@ -103,7 +103,10 @@ def name_swapped(runs: Sequence[VerifiedRun]) -> list[VerifiedRun]:
 
 
 def _sum_up(runs: Sequence[VerifiedRun]) -> list[LeftOut]:
-    """By what, where and why; the count is that of all runs, None where one run's is not known."""
+    """What is left out, by what, where and why.
+
+    The count is that of all runs; None where one run's is not known.
+    """
     counts: dict[tuple[str, KeptIn, str], int | None] = {}
     for run in runs:
         for left in run.left_out:

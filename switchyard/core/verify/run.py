@@ -58,7 +58,7 @@ def verify_run(
 
 
 def _has_ruled_names(history: dict[str, Any] | None, file: bytes | SwitchyardError | None, *, is_filed: bool) -> bool:
-    """False of a history of a trainer's own file, whose names are the trainer's.
+    """False of a history of a trainer's own file, which has the trainer's names.
 
     One that backfill has made of MLflow has the rules' names.
     """
@@ -77,7 +77,7 @@ class _OfRun(msgspec.Struct):
 
 
 def _to_versions(history: dict[str, Any] | None) -> Versions:
-    """Of a history whose digests are lost: those that publish such histories."""
+    """The versions of a history whose digests are lost: those that publish such histories."""
     return FIRST_VERSIONS if history is not None and history.get("schema_version") == 1 else Versions()
 
 
@@ -118,7 +118,7 @@ def _judge_unpublished(kept: KeptRun, history: dict[str, Any] | None) -> tuple[S
 
 
 def _judge_empty(line: VerifiedRun, record: MetricsRecord) -> VerifiedRun:
-    """Nothing could be published of it."""
+    """Judges a run of which nothing could be published."""
     if line.points:
         # Every other key is charted, and a param is enough to be published.
         reason = "nothing is published: it has the bins of histograms alone, and no epoch that they are of"

@@ -35,7 +35,7 @@ def compare_series(expected: FullSeries | None, kept: FullSeries) -> list[Differ
 
 
 def to_series_cells(content: Mapping[str, Any]) -> Cells:
-    """Of what ``/series/`` answers: each value by its name and step."""
+    """The cells of what ``/series/`` answers: each value by its name and step."""
     cells: Cells = {}
     for name, found in content.items():
         if name != "series" or not isinstance(found, dict):
@@ -59,7 +59,10 @@ def compare_values(expected: Sequence[Value], kept: Sequence[Value], *, whole: b
 
 
 def _to_value_cells(values: Sequence[Value]) -> Cells:
-    """By kind and name. Two names that differ by what no database takes are one there."""
+    """The cells by kind and name.
+
+    Two names that differ only by what no database takes are one there.
+    """
     texts: dict[str, list[str]] = {}
     for value in values:
         name, text = value.name.replace("\0", "\ufffd"), value.text

@@ -34,7 +34,7 @@ class SharedValues(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def compare_sources(file: MetricsRecord, mlflow: MetricsRecord) -> SharedValues:
-    """`file` with `mlflow`.
+    """Compares `file` with `mlflow`.
 
     A null of our own trainer's file is a value that MLflow cannot have; one of a legacy collector's (version 0) may be
     a gap.
@@ -61,7 +61,7 @@ def compare_sources(file: MetricsRecord, mlflow: MetricsRecord) -> SharedValues:
 
 
 def _to_shared_cells(record: MetricsRecord) -> Cells:
-    """In the form that MLflow has them; params are compared one by one."""
+    """The cells in the form that MLflow has them; params are compared one by one."""
     cells = {
         cell: text
         for cell, text in record_cells(_with_short_edges(record)).items()

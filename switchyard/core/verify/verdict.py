@@ -57,7 +57,7 @@ def to_verdict(
 
     Args:
         unknown: also those of experiments that were not asked about, which are one of the `kinds`.
-        untold: what no one could count, for the way that the store was read shows nothing of it.
+        untold: what no one could count, because the way that the store was read shows nothing of it.
     """
     found = Counter(run.state for run in runs)
     unknown = [run for run in unknown if scope.has(run.experiment)]
