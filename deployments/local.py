@@ -19,7 +19,7 @@ from switchyard.clients.prefect.analytics import switch_off_analytics
 
 ROOT = Path(__file__).resolve().parent.parent
 ALWAYS = ("reconcile/every-minute",)
-"""Deployments whose schedules are as prefect.yaml has them."""
+"""Deployments with schedules as prefect.yaml has them."""
 
 
 def to_name(deployment: Mapping[str, Any]) -> str:
@@ -34,7 +34,7 @@ def to_name(deployment: Mapping[str, Any]) -> str:
 
 
 def find_pausable(prefect_yaml: Mapping[str, Any]) -> list[str]:
-    """The deployments whose schedules a person resumes."""
+    """The deployments with schedules that a person resumes."""
     return [
         to_name(deployment)
         for deployment in prefect_yaml["deployments"]

@@ -50,7 +50,7 @@ class Children:
         return process
 
     async def _spawn(self, name: str, *arguments: str) -> asyncio.subprocess.Process:
-        """A process whose group is its own, so that a terminal's Ctrl-C reaches only us."""
+        """A process in a group of its own, so that a terminal's Ctrl-C reaches only us."""
         process = await asyncio.create_subprocess_exec(
             _PYTHON,
             *arguments,

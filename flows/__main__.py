@@ -138,7 +138,7 @@ class NoVersion(BadRequest):
 
     def __init__(self, flow: str, name: str) -> None:
         self.flow, self.name = flow, name
-        super().__init__(f"--version is needed: {flow} {shlex.quote(name)} <number>; see --help")
+        super().__init__(f"--version is missing: {flow} {shlex.quote(name)} <number>. See --help")
 
 
 class Interrupts:
@@ -252,7 +252,7 @@ def read_command(arguments: Sequence[str], *, prog: str = "python -m flows") -> 
     for place, field in _PLACES.get(values["flow"], {}).items():
         given = values.get(place)
         if given is not None and str(values.setdefault(field, given)) != given:
-            raise BadRequest(f"{_PLACE_HELP[place]}, once; got {given} and {to_flag(field)} {values[field]}")
+            raise BadRequest(f"{_PLACE_HELP[place]} is given twice: {given} and {to_flag(field)} {values[field]}")
     if _PLACES.get(values["flow"]) is _VERSION and "name" in values and "version" not in values:
         raise NoVersion(values["flow"], values["name"])
     if values["flow"] == "train":

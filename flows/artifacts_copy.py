@@ -39,5 +39,5 @@ def artifacts_copy(wanted: ArtifactsCopyParameters) -> CopyResult:
     result = CopyResult(to_uri=how.to_uri, runs=done)
     show_artifacts("copy", to_rows(result))
     if result.failed:
-        raise ArtifactsFailed(result, "are not all copied", "The same command tries these again.")
+        raise ArtifactsFailed(result, "are not all copied", "Run the same command again to try these.")
     return result

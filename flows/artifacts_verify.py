@@ -14,7 +14,7 @@ from tasks.show import name_flow_run, show_artifacts
 @flow(name="artifacts-verify")
 @takes(ArtifactsVerifyParameters)
 def artifacts_verify(wanted: ArtifactsVerifyParameters) -> VerifyArtifactsResult:
-    """Reads every copy again. Fails after all were read, naming the runs whose artifacts are not all kept."""
+    """Reads every copy again. Fails after all were read, naming the runs with artifacts that are not all kept."""
     name_flow_run("artifacts verify")
     how = to_how(
         wanted.to_uri,

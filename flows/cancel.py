@@ -56,7 +56,7 @@ def cancel(wanted: CancelParameters) -> RunResult:
 def ask_to_cancel(run: QuickTest, job: Job | None) -> None:
     """Asks the launcher to end the run's job; a run that no job was made for yet is ended here.
 
-    Calls the tasks' functions plainly, for Prefect runs its cancellation hooks outside of any flow run.
+    Calls the tasks' functions plainly, because Prefect runs its cancellation hooks outside of any flow run.
     """
     if job is not None and job.job_name:
         if not job.state.ended:

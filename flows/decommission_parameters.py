@@ -24,8 +24,8 @@ By = Annotated[
 KnownCallers = Annotated[
     tuple[str, ...],
     Meta(
-        description="the whole name of a user agent or account whose requests to MLflow are no surprise (your own "
-        "reads), or a user agent in any version: 'python-requests/*'; it is one of the rules that people approve"
+        description="a caller of MLflow that is expected, such as your own reads: the whole name of a user agent or "
+        "account, or a user agent in any version: 'python-requests/*'; it is one of the rules that people approve"
     ),
 ]
 _PLACE = "^(|(file|gs)://.+)$"
@@ -56,7 +56,7 @@ class DecommissionPlanParameters(msgspec.Struct, frozen=True, kw_only=True, forb
         str,
         Meta(
             pattern=r"^(|\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d))$",
-            description="since when no training needs MLflow, with its zone: 2026-11-01T00:00:00Z",
+            description="the time since when no training needs MLflow, such as 2026-11-01T00:00:00Z",
         ),
     ] = ""
     services: Annotated[tuple[str, ...], Meta(description="a Cloud Run service")] = ()
@@ -87,7 +87,7 @@ class DecommissionPlanParameters(msgspec.Struct, frozen=True, kw_only=True, forb
     ] = 24
     last_runs: Annotated[int, Meta(ge=1, le=100, description="completed runs that must have come without MLflow")] = 3
     quiet_days: Annotated[
-        int, Meta(ge=1, le=400, description="days before the stop whose requests to MLflow are looked at")
+        int, Meta(ge=1, le=400, description="days before the stop for which requests to MLflow are looked at")
     ] = 7
     quiet_again_days: Annotated[int, Meta(ge=1, le=400, description="days between the stop and the deletion")] = 7
     cost_days: Annotated[int, Meta(ge=1, le=90, description="full days without costs after the deletion")] = 7
@@ -153,7 +153,7 @@ class DecommissionNextParameters(msgspec.Struct, frozen=True, kw_only=True, forb
     mlflow_environment: Annotated[
         str,
         Meta(
-            description="for the restore drill: the folder of a Python environment whose MLflow has the exported "
+            description="for the restore drill: the folder of a Python environment with an MLflow of the exported "
             "schema; empty: the one below STATE_DIR that `make mlflow` or `make test-mlflow` made"
         ),
     ] = ""

@@ -73,7 +73,7 @@ THOUGHTS_A_TURN = 2
 MIRROR_S = 10
 """Seconds for the registry's mirror in MLflow; the call that is under way then may take ten more."""
 MIRROR_EVERY_S = 300
-"""A model that has not changed here is looked at there so seldom: two requests each."""
+"""A model that has not changed here is looked at there only this often: two requests each."""
 
 
 class ReconcileResult(msgspec.Struct, kw_only=True):
@@ -90,7 +90,7 @@ class ReconcileResult(msgspec.Struct, kw_only=True):
     told: list[int] = []  # completed before, and their event training-run.completed is sent now
     live: list[int] = []  # at work, and what they have trained so far is published
     live_failed: dict[int, str] = {}  # that could not be published; each has its line in the ledger, and goes on
-    pruned: int = 0  # jobs of settled runs whose folders were removed (JOB_FOLDERS_DAYS)
+    pruned: int = 0  # jobs of settled runs, after their folders were removed (JOB_FOLDERS_DAYS)
     pruned_predictions: int = 0  # older than PREDICTIONS_DAYS
     pruned_feedback: int = 0  # older than FEEDBACK_DAYS
     cancelled: list[str] = []  # names of jobs that must not go on
@@ -119,8 +119,9 @@ class RepairsFailed(SwitchyardError):
 @flow(name="reconcile")
 @takes(ReconcileParameters)
 def reconcile(wanted: ReconcileParameters) -> ReconcileResult:
-    """Repairs every run whose row and job disagree; one that cannot be repaired is tried again later, ever more seldom.
+    """Repairs every run with a row and a job that disagree.
 
+    One that cannot be repaired is tried again later, less and less often.
     Fails after all others were repaired, naming those that were not.
     """
     name_flow_run("reconcile")
@@ -157,7 +158,7 @@ def reconcile(wanted: ReconcileParameters) -> ReconcileResult:
 
 
 def _to_since(unsettled: list[Unsettled], now: datetime) -> datetime:
-    """The oldest open job's claim, or a day ago, whichever is earlier; a minute more, for clocks differ."""
+    """The oldest open job's claim, or a day ago, whichever is earlier; a minute more, because clocks differ."""
     claims = [run.job.claimed_at for run in unsettled if run.job and not run.job.state.ended]
     return min([*claims, now - LOOKBACK]) - timedelta(minutes=1)
 
@@ -400,8 +401,8 @@ def _end_stray(key: str, report: JobReport, result: ReconcileResult) -> None:
 def _think_again(lines: Mapping[int, LedgerLine], result: ReconcileResult) -> None:
     """Looks once more for jobs that were called gone, wherever they are and whether they have ended meanwhile.
 
-    When to look after that is in the ledger before the look: one that fails, or ends this process, comes as seldom as
-    one in vain, and does not hide the others.
+    When to look after that is in the ledger before the look: one that fails, or ends this process, waits as long as one
+    in vain, and does not hide the others.
 
     Raises:
         TryAgain: the results database does not take a ledger line: there is no use in going on.

@@ -39,7 +39,7 @@ HISTORY_PATH: Final = "/api/quick-tests/{quick_test_id}/training-history/"
 _ID = Annotated[int, Meta(ge=1, le=MAX_ID)]
 _PathId = Annotated[int, Path(ge=1, le=MAX_ID, description="the run's id", examples=[12])]
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
-    422: {"model": Problem, "description": "A parameter is not what it must be"},
+    422: {"model": Problem, "description": "A parameter is missing or wrong"},
     503: {"model": Problem, "description": "The database does not answer; ask again after Retry-After seconds"},
 }
 _NO_RUN: dict[int | str, dict[str, Any]] = {404: {"model": Problem, "description": "No run has this id"}}

@@ -89,7 +89,7 @@ def add_editing(app: FastAPI, outside: Outside) -> None:
             409: {"model": Problem, "description": "The runs' table is an application's own (RESULTS_TABLE)"},
             413: {"model": Problem, "description": f"More than {MAX_BODY_BYTES} bytes"},
             415: {"model": Problem, "description": "The body is not sent as application/json"},
-            422: {"model": Problem, "description": "The body, or the id, is not what it must be"},
+            422: {"model": Problem, "description": "The body, or the id, is wrong"},
             503: {"model": Problem, "description": "The database does not answer; ask again after Retry-After seconds"},
         },
         openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": _BODY}}}},

@@ -63,7 +63,7 @@ class DatabaseGauges(Collector):
         yield runs
         age = GaugeMetricFamily(
             "switchyard_oldest_unsettled_job_age_seconds",
-            "Age of the oldest job whose end is not published yet; 0 where there is none",
+            "Age of the oldest job with an end that is not published yet; 0 where there is none",
         )
         oldest = pulse.oldest_unsettled_at
         age.add_metric([], max(0.0, (now - oldest).total_seconds()) if oldest else 0.0)

@@ -20,7 +20,7 @@ _progress: dict[str, Progress] = {}
 def find_artifact_runs(
     quick_test_id: int, all_runs: bool, experiments: Sequence[str], export_uri: str
 ) -> list[ArtifactRun]:
-    """The runs whose artifacts are meant, as MLflow says where they are."""
+    """The runs with the artifacts that are meant, as MLflow says where they are."""
     return artifacts.find_runs(
         connect(), quick_test_id=quick_test_id, all_runs=all_runs, experiments=experiments, export_uri=export_uri
     )
@@ -28,7 +28,7 @@ def find_artifact_runs(
 
 @effect
 def find_copied_runs(quick_test_id: int, all_runs: bool) -> list[ArtifactRun]:
-    """The runs whose copies are meant; MLflow is not asked."""
+    """The runs with the copies that are meant; MLflow is not asked."""
     return artifacts.find_copied_runs(connect(), quick_test_id=quick_test_id, all_runs=all_runs)
 
 

@@ -121,8 +121,10 @@ def find_programs() -> tuple[str, str]:
 
 @pytest.fixture(scope="session")
 def mariadb() -> Iterator[MariaDB]:
-    """The session's server. Its folder is where another user may go, and short, for a socket's path may have 107
-    characters at most."""
+    """The session's server.
+
+    Its folder is where another user may go, and short, for a socket's path may have 107 characters at most.
+    """
     find_programs()
     with tempfile.TemporaryDirectory(prefix="maria-", dir="/tmp") as folder:
         server = MariaDB(Path(folder))

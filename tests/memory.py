@@ -13,8 +13,9 @@ ROOM_BYTES = 4 << 30
 
 
 def keep_files_in_memory(folder: Path = Path("/dev/shm")) -> bool:
-    """Makes a folder in `folder` the temporary one of this process and of those it starts, and says whether it did. It
-    stays, with what failed tests and killed processes left there.
+    """Makes a folder in `folder` the temporary one of this process and of those it starts, and says whether it did.
+
+    It stays, with what failed tests and killed processes left there.
 
     It does not where TMPDIR names one, where there is no room, or where no program may be run from there.
     """

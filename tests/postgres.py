@@ -15,8 +15,10 @@ import pytest
 
 
 class Postgres:
-    """A server that listens on a socket in its own folder, and may be stopped and started again. `keep` leaves its data
-    there when it is removed."""
+    """A server that listens on a socket in its own folder, and may be stopped and started again.
+
+    `keep` leaves its data there when it is removed.
+    """
 
     def __init__(self, folder: Path, *, keep: bool = False) -> None:
         with warnings.catch_warnings():

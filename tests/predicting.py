@@ -49,7 +49,7 @@ def register_folder(models: Models, folder: Path, name: str = "shop") -> ModelVe
 
 
 def promote(models: Models, version: ModelVersion) -> None:
-    """Makes it champion, whoever was."""
+    """Makes it champion, whichever version was."""
     expected = models.read_model(version.name).production
     models.promote(
         Promotion(name=version.name, version=version.version, expected=expected, force=bool(expected), reason="a test")

@@ -65,8 +65,11 @@ answer.write_text(json.dumps({
 
 
 def ask_after(*arguments: str, home: Path, **environ: str) -> dict[str, Any]:
-    """What ASK answers after ``python -m <arguments>``. It runs in a terminal, where Prefect sends more than elsewhere,
-    and nothing in its environment would keep Prefect quiet."""
+    """What ASK answers after ``python -m <arguments>``.
+
+    It runs in a terminal, where Prefect sends more than elsewhere, and nothing in its environment would keep Prefect
+    quiet.
+    """
     reader, terminal = pty.openpty()
     answer = home / "answer.json"
     bare = {"PATH": os.environ["PATH"], "HOME": str(home), "PREFECT_HOME": str(home / "prefect")}
@@ -102,8 +105,10 @@ def test_the_server_of_the_tests_is_quiet(prefect_server: None) -> None:
 
 
 def test_prefect_alone_would_not_be_quiet(tmp_path: Path) -> None:
-    """What the tests below look for is found where nothing of ours has run. (Nothing is sent: the thread asks this
-    setting first.)"""
+    """What the tests below look for is found where nothing of ours has run.
+
+    (Nothing is sent: the thread asks this setting first.)
+    """
     answered = ask_after("prefect", "version", home=tmp_path, PREFECT_SERVER_ANALYTICS_ENABLED="false")
     assert answered["on"] == {"predicate": True, "thread": True, "notice": True, "server": False, "pages": True}
 

@@ -72,7 +72,7 @@ def check_port(port: int) -> None:
 
 @contextlib.contextmanager
 def run_postgres(folder: Path) -> Iterator[str]:
-    """A Postgres whose data are in `folder`, with a database for MLflow; that database's address.
+    """A Postgres with its data in `folder`, with a database for MLflow; that database's address.
 
     It listens on a socket of this machine alone.
     """

@@ -25,7 +25,7 @@ variable "artifacts_prefix" {
 }
 
 variable "image_tag" {
-  description = "The tag of the three images (trainer, worker, serving) in the repository that this makes. Empty: no services yet, for the repository must be there before images can be pushed to it."
+  description = "The tag of the three images (trainer, worker, serving) in the repository that this makes. Empty: no services yet, because images need the repository before they can be pushed."
   type        = string
   default     = ""
 }

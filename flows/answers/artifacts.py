@@ -90,7 +90,7 @@ class VerifyArtifactsResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def failed(self) -> list[RunVerified]:
-        """The runs whose artifacts are not all kept."""
+        """The runs with artifacts that are not all kept."""
         return [run for run in self.runs if run.state not in ("kept", "nothing")]
 
     @property

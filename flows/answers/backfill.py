@@ -95,7 +95,7 @@ class BackfillFailed(SwitchyardError):
         if result.failed:
             told.append(
                 f"{len(result.failed)} of {result.to_do} runs could not be published: {said}. "
-                "The same command tries them again"
+                "Run the same command again to try them"
             )
         if result.unasked:
             told.append(f"MLflow cannot be asked what has changed: {result.unasked}")

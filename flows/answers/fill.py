@@ -63,5 +63,5 @@ class FillFailed(SwitchyardError):
         said = "; ".join(lines) + (f"; and {more} more, see the ledger" if more > 0 else "")
         super().__init__(
             f"{len(result.failed)} of {result.to_do} runs could not be filled: {said}. "
-            "The same command tries them again"
+            "Run the same command again to try them"
         )

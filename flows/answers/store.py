@@ -74,7 +74,7 @@ class ExportFailed(SwitchyardError):
         said = "; ".join(lines) + (f"; and {more} more, see {result.uri}/export.json" if more else "")
         super().__init__(
             f"{len(result.missing)} runs or models could not be read: {said}. All others are exported to {result.uri}. "
-            "The same command reads these again"
+            "Run the same command again to read these"
         )
 
 

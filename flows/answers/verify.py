@@ -83,12 +83,12 @@ class VerifyFailed(SwitchyardError):
         ]
         said = ". ".join(f"{what}: {_join(lines)}" for what, lines in found if lines)
         if not said:
-            said = f"all that could be compared is right, but MLflow must not go yet: {'; '.join(result.not_safe)}"
+            said = f"all that was compared is equal, but do not delete MLflow yet: {'; '.join(result.not_safe)}"
         super().__init__(f"{said}. The manifest: {result.manifest_uri}")
 
 
 def to_result(manifest: Manifest, uri: str) -> VerifyResult:
-    """The answer of a verify whose manifest is at `uri`."""
+    """The answer of a verify, with its manifest at `uri`."""
     by_state: dict[State, list[VerifiedRun]] = {state: [] for state in State}
     for run in manifest.runs:
         by_state[run.state].append(run)

@@ -92,7 +92,7 @@ def _read_file(run: QuickTest, job: Job | None) -> tuple[MetricsRecord, bool]:
     if not run.gcs_artifacts_path:
         raise NotFound(
             f"quick test {run.id} has no gcs_artifacts_path, so there is no training_metrics.json to read. "
-            "write its folder's URI on the row, then ingest again"
+            f"Write its folder's URI on the row, then run: switchyard ingest {run.id}"
         )
     uri = f"{run.gcs_artifacts_path.rstrip('/')}/training_metrics.json"
     where = f"training_metrics.json of quick test {run.id} ({uri})"

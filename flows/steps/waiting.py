@@ -65,9 +65,9 @@ def wait_for_end(job: Job, *, interval_s: float, deadline: datetime) -> Job:
                 job = record_job(job.key, report)
             case Action.GIVE_UP:
                 raise JobFailed(
-                    f"the job of quick test {job.quick_test_id} must have ended by {deadline:%Y-%m-%d %H:%M:%S} UTC "
-                    f"(timeout_s and queue_timeout_s after its claim); it is still {job.state}: {job.job_name}. "
-                    "It is left to run and reconcile publishes its end; to end it now: "
+                    f"the job of quick test {job.quick_test_id} is still {job.state}, and should have ended by "
+                    f"{deadline:%Y-%m-%d %H:%M:%S} UTC (timeout_s and queue_timeout_s after its claim): "
+                    f"{job.job_name}. It goes on, and reconcile publishes its end. To end it now: "
                     f"switchyard cancel {job.quick_test_id}"
                 )
             case Action.WAIT | Action.LOOK_AGAIN | Action.NOTHING | Action.CANCEL:

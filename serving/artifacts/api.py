@@ -35,7 +35,7 @@ class ArtifactsApi:
         request: Request,
         quick_test_id: _PathId,
         limit: Annotated[int, Query(ge=1, le=MOST, description="artifacts a page")] = 1_000,
-        after: Annotated[str, Query(description="only artifacts whose names come after this one")] = "",
+        after: Annotated[str, Query(description="only artifacts with names after this one")] = "",
     ) -> Response:
         """The artifacts that were copied of the run's MLflow run, by name, and those that were left out."""
         run = self.outside.runs.read_run(quick_test_id)

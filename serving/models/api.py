@@ -43,7 +43,7 @@ class ModelsApi:
         self,
         request: Request,
         limit: _Limit = 50,
-        after: Annotated[str, Query(description="only models whose names come after this one, by their bytes")] = "",
+        after: Annotated[str, Query(description="only models with names after this one, by their bytes")] = "",
     ) -> Response:
         """The models by name, each with its champion, its challenger and its last change."""
         found = self.outside.catalogue.list_models(after=read_after(after), limit=limit + 1)

@@ -77,8 +77,8 @@
   byId("epoch").addEventListener("input", () => Histograms.draw());
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => Histograms.draw());
 
-  /* [ and ] go to the run before and after, where no one is typing; they can be switched off, for who dictates or has a
-     tremor presses what was not meant (WCAG 2.1.4). The browser remembers it, where it may. */
+  /* [ and ] go to the run before and after, where no one is typing. They can be switched off: a person who dictates or
+     has a tremor presses what was not meant (WCAG 2.1.4). The browser remembers it, where it may. */
   const keys = byId("beside-keys");
   const remember = (value) => { try { localStorage.setItem("beside-keys", value); } catch { /* not allowed to: until the next page */ } };
   const remembered = () => { try { return localStorage.getItem("beside-keys"); } catch { return null; } };

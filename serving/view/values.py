@@ -17,7 +17,7 @@ _HEADLINES: Final = ("recall", "ndcg", "hit", "map", "mrr", "precision", "auc", 
 
 
 class Best(msgspec.Struct, frozen=True):
-    """The best value of a series whose name says which way is better."""
+    """The best value of a series with a name that says which way is better."""
 
     name: str
     value: float | None

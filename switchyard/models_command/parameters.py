@@ -16,9 +16,9 @@ Share = Annotated[
     float,
     Meta(ge=0, le=MAX_SHARE, description="share of the traffic that the challenger answers; 0: it is only asked"),
 ]
-Reason = Annotated[str, Meta(max_length=2_000, description="why, for the model's history, which keeps it for ever")]
+Reason = Annotated[str, Meta(max_length=2_000, description="the reason, which the model's history keeps for ever")]
 By = Annotated[
-    str, Meta(max_length=200, description="who asks, for the model's history; empty: your user name on this machine")
+    str, Meta(max_length=200, description="your name for the model's history; empty: your user name on this machine")
 ]
 Key = Annotated[
     str, Meta(max_length=200, description="a change with this key is made once, however often asked for; empty: no key")

@@ -192,8 +192,9 @@ def _listen_on(image: Image, port: int) -> None:
 
 
 class Container:
-    """The built files of one image on disk, and processes in a namespace where they are at /srv. What the image has on
-    its port 8080 is on `port` here.
+    """The built files of one image on disk, and processes in a namespace where they are at /srv.
+
+    What the image has on its port 8080 is on `port` here.
 
     Args:
         venv: an environment that is there already, in the place of the one that the RUN lines would install.

@@ -1,5 +1,7 @@
-"""The Terraform files: formatted, parsed, and consistent among themselves and with the product. No plan was made: that
-needs Google's provider, which cannot be had here."""
+"""The Terraform files: formatted, parsed, and consistent among themselves and with the product.
+
+No plan was made: that needs Google's provider, which cannot be had here.
+"""
 
 import json
 import re
@@ -197,7 +199,7 @@ def test_images_may_be_named_by_digest() -> None:
 
 
 def test_flows_are_started_without_a_right_to_the_services() -> None:
-    """Whoever may develop all of Cloud Run could replace what people read, and what takes pushes."""
+    """A role for all of Cloud Run could replace what people read, and what takes pushes."""
     assert "roles/run.developer" not in {*re.findall(r'role\s+= "(roles/[\w.]+)"', TEXT)}
     [role] = [
         found['"google_project_iam_custom_role"']['"flow_starter"']

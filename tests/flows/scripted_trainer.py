@@ -1,5 +1,7 @@
-"""A trainer that does at once what the run's name tells it, and takes the same flags as the real one. It writes to
-wherever the real one would, by the same client."""
+"""A trainer that does at once what the run's name tells it, and takes the same flags as the real one.
+
+It writes to wherever the real one would, by the same client.
+"""
 
 import argparse
 import json

@@ -102,7 +102,7 @@ def test_the_command_exits_1_where_something_is_not_kept(
     assert done.returncode == 1, done.stderr
     answer = json.loads(done.stdout)
     assert {run["state"] for run in answer["runs"]} == {"partial", "copied", "nothing"}
-    assert done.stderr.rstrip().endswith("The same command tries these again.")
+    assert done.stderr.rstrip().endswith("Run the same command again to try these.")
     assert "artifacts copy failed: the artifacts of 1 of 3 runs are not all copied" in done.stderr
     shown = run_command("artifacts", "plan", "--quick-test-id=1", roots)
     assert shown.returncode == 0, shown.stderr

@@ -64,7 +64,7 @@ def now_ms() -> int:
 
 
 def make_running(run_id: str = RUN, *, started_h: float = 1.0, epochs: int = 3) -> RawRun:
-    """A run that began so many hours ago, with a point each minute since."""
+    """A run that began `started_h` hours ago, with a point each minute since."""
     start = now_ms() - int(started_h * HOUR_MS)
     run = make_run(
         {}, epochs=epochs, run_id=run_id, status="RUNNING", name="at work", started_at_ms=start, ended_at_ms=None

@@ -181,8 +181,10 @@ def test_a_look_that_finds_nothing_changed_shows_nothing(outside: Outside, store
 
 
 def test_a_run_that_is_deleted_keeps_its_history_marked(outside: Outside, store: Store) -> None:
-    """Deleted, and gone for good after two looks; restored, the mark goes. A store that was emptied is not
-    believed, but where someone says that it is right."""
+    """Deleted, and gone for good after two looks; restored, the mark goes.
+
+    A store that was emptied is not believed, but where someone says that it is right.
+    """
     run_now(adopt=True, status="all")
     ids = ids_of(outside)
     before = {run_id: read_published(outside, id_) for run_id, id_ in ids.items()}
@@ -220,8 +222,10 @@ def test_a_run_that_is_deleted_keeps_its_history_marked(outside: Outside, store:
 
 
 def test_another_store_at_the_same_address_is_refused_until_somebody_accepts_it(outside: Outside, store: Store) -> None:
-    """Nothing of it is read or adopted, and no run of the first one is marked, before and after. Accepted, it is
-    followed from the start, and the first one's runs are not looked for in it."""
+    """Nothing of it is read or adopted, and no run of the first one is marked, before and after.
+
+    Accepted, it is followed from the start, and the first one's runs are not looked for in it.
+    """
     run_now(adopt=True, status="all")
     ids = ids_of(outside)
     store.path.rename(store.path.with_suffix(".first"))
@@ -252,8 +256,10 @@ def _minute_of(outside: Outside) -> str:
 
 
 def test_a_store_that_was_moved_is_the_same(outside: Outside, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Read at another address, its unchanged runs are not read again; one that is gone there is found to be gone. A
-    store that has none of its experiments is refused there, too."""
+    """Read at another address, its unchanged runs are not read again; one that is gone there is found to be gone.
+
+    A store that has none of its experiments is refused there, too.
+    """
     run_now(adopt=True, status="all")
     ids = ids_of(outside)
     moved = store.path.rename(store.path.with_name("moved.db"))
@@ -358,8 +364,10 @@ def test_a_run_that_cannot_be_read_fails_whether_it_has_a_row_or_not(
 
 
 def test_what_was_published_before_anyone_followed_is_read_once(outside: Outside, store: Store) -> None:
-    """And found unchanged, as a database of an older schema has it. Another application's history, and a run's own
-    file, are not touched."""
+    """And found unchanged, as a database of an older schema has it.
+
+    Another application's history, and a run's own file, are not touched.
+    """
     run_now(adopt=True, status="all")
     ids = ids_of(outside)
     store.add(make_one(D))

@@ -33,7 +33,7 @@ KILLS = {"sqlite": 35, "postgres": 15}
 KILLS_OF_TWO = 10
 KILLS_OF_FOLLOW = {"sqlite": 30, "postgres": 15}
 KILLS_IN_A_ROW = 3
-"""At most so many of one database, before it is run to the end and compared."""
+"""At most this many of one database, before it is run to the end and compared."""
 
 
 class Killer:
@@ -185,8 +185,10 @@ class Followed(World):
 
 
 def change(source: str) -> set[str]:
-    """As people use MLflow: tags, params, late points, ends, deletions, and runs that are gone for good. The runs that
-    are to be read again."""
+    """As people use MLflow: tags, params, late points, ends, deletions, and runs that are gone for good.
+
+    The runs that are to be read again.
+    """
     with psycopg.connect(source) as connection:
         found = connection.execute("SELECT run_uuid FROM runs WHERE lifecycle_stage = 'active' ORDER BY run_uuid")
         ids = [run_id for (run_id,) in found]

@@ -309,8 +309,10 @@ def test_a_taken_port_is_named(tmp_path: Path) -> None:
 
 
 def test_no_process_sends_anything_home(stack: Stack, started: dict[str, UUID]) -> None:
-    """Prefect's server, the worker, its flow runs and the API have what keeps Prefect quiet in their environment. The
-    surroundings of `make up` have nothing of it here."""
+    """Prefect's server, the worker, its flow runs and the API have what keeps Prefect quiet in their environment.
+
+    The surroundings of `make up` have nothing of it here.
+    """
     assert ANALYTICS_OFF.keys() & psutil.Process(stack.process.pid).environ().keys() == set()
     seen: dict[str, dict[str, str]] = {}
 

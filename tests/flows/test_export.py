@@ -61,8 +61,10 @@ def source_digests() -> dict[str, str]:
 def test_export_and_restore_make_the_database_anew(
     prefect_server: None, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Exported beside the artifacts, the source deleted, restored into an empty file: the same runs, to the bit. What
-    a person sees in Prefect says how far it is, and what there is."""
+    """Exported beside the artifacts, the source deleted, restored into an empty file: the same runs, to the bit.
+
+    What a person sees in Prefect says how far it is, and what there is.
+    """
     expected = source_digests()
     result = export(part_rows=1_000)
     assert result.uri == f"{connect().settings.artifacts_uri}/mlflow-export"

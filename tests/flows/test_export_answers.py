@@ -104,7 +104,7 @@ def test_command_line_says_what_is_missing_and_ends_with_1(outside: Outside, ser
     environ = os.environ | {"PREFECT_API_URL": str(PREFECT_API_URL.value())}
     done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=240)
     assert done.returncode == 1, done.stderr
-    assert "The same command reads these again" in done.stderr
+    assert "Run the same command again to read these" in done.stderr
     assert "Traceback" not in done.stderr
     assert [missing["id"] for missing in json.loads(done.stdout)["missing"]] == ["shop"]
     server.faults.forget()

@@ -341,7 +341,7 @@ def test_server_that_never_wakes_is_not_waited_for_twice(
 def test_address_of_an_info_file_is_never_called(
     outside: Outside, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stack: ExitStack, run_id: str
 ) -> None:
-    """Whoever can write into a bucket gets no token, and no call: the run is asked of the configured server alone,
+    """A writer into a bucket gets no token, and no call: the run is asked of the configured server alone,
     also where that does not have it."""
     ours, url = stack.enter_context(serve_store(tmp_path / "mlflow.db", [make_run(run_id=RUN)], token="a-token"))
     theirs, foreign_url = stack.enter_context(serve_store(tmp_path / "foreign.db", [make_run(run_id=NOWHERE)]))
@@ -407,8 +407,7 @@ def take_back(outside: Outside, quick_test_id: int) -> None:
 def test_a_series_keeps_the_name_that_rules_once_gave_it(
     outside: Outside, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever publishes the run next, ingest or backfill, without being given any rules; until `none` is given, which
-    then holds, too."""
+    """The next publish without rules, by ingest or backfill, keeps it, until `none` is given, which then holds, too."""
     use_store(monkeypatch, tmp_path, make_run(epochs=7, run_id=RUN))
     row = add_row(outside, RUN)
     ingest_now(row, rules=RULES)
@@ -431,8 +430,10 @@ def test_a_series_keeps_the_name_that_rules_once_gave_it(
 def test_rules_of_a_training_name_what_it_logged_to_mlflow(
     outside: Outside, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They are in the parameters of its job: whoever publishes its end finds them there. A later training's go before
-    those that an earlier one was published by."""
+    """They are in the parameters of its job: the flow that publishes its end finds them.
+
+    A later training's go before those that an earlier one was published by.
+    """
     row = add_row(outside, RUN, status="running")
     for attempt, rules, name in ((1, RULES, "mine"), (2, RULES.replace("mine", "other"), "other")):
         claim = Claim(

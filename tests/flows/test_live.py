@@ -319,7 +319,7 @@ def test_a_real_training_is_read_within_fifteen_seconds_of_each_epoch(outside: O
     }  # fmt: skip
     training = threading.Thread(target=lambda: train(request_key="watched", **shape))
     training.start()
-    trained: list[tuple[float, int]] = []  # when so many epochs were first seen in the job's own log
+    trained: list[tuple[float, int]] = []  # when a number of epochs was first seen in the job's own log
     answered: list[int] = []
     late_s: list[float] = []  # how long an epoch was there to be seen, and not answered
     while training.is_alive():

@@ -249,7 +249,7 @@ def test_a_job_called_gone_that_has_succeeded_is_published(
 
 
 def test_a_run_that_its_owner_ended_has_its_job_cancelled(scripted: Outside, tmp_path: Path) -> None:
-    """Whoever ends the row while its job runs gets the job ended too."""
+    """A row that is ended while its job runs has the job ended too."""
     job = claim(scripted, "ended by hand")
     report = submit(scripted, job, f"hold:{tmp_path / 'never'}")
     wait_for(lambda: state_of(scripted, report) is JobState.RUNNING)
@@ -473,8 +473,10 @@ def test_one_stray_that_cannot_be_ended_hides_no_other(
 
 
 def test_a_second_thought_that_fails_hides_no_other(scripted: Outside, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two jobs that were given up have ended well since: of one the row cannot be read, the other is reopened. The one
-    that failed is thought of again later, as if it had been looked for in vain."""
+    """Two jobs that were given up have ended well since: of one the row cannot be read, the other is reopened.
+
+    The one that failed is thought of again later, as if it had been looked for in vain.
+    """
     jobs = [claim(scripted, f"late {number}", age=timedelta(hours=1)) for number in range(2)]
     reconcile_until_gone()
     reports = [submit(scripted, job, "works") for job in jobs]

@@ -79,7 +79,7 @@ def test_thousands_of_rows_that_cannot_be_read_are_not_hammered(outside: Outside
 
 
 def test_a_row_that_fails_again_waits_twice_as_long(outside: Outside) -> None:
-    """A minute, two, four, and a day at most: whoever never names an MLflow has one look a row and day."""
+    """A minute, two, four, and a day at most: a team that never names an MLflow has one look a row and day."""
     add_rows(outside, 1)
     waits = []
     for _ in range(2):

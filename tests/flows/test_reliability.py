@@ -17,7 +17,7 @@ MIN_TRIES = 3
 
 
 def test_the_page_has_a_row_for_every_fault_and_no_violation() -> None:
-    """Whoever adds a fault runs `make faults`, and whoever writes a number by hand is found out."""
+    """A new fault needs `make faults`, and a number that was written by hand is found out."""
     rows = read_rows()
     assert [(step, fault) for step, fault, *_ in rows] == [(case.step, case.fault) for case in CASES]
     assert len({(case.step, case.fault) for case in CASES}) == len(CASES)

@@ -173,7 +173,7 @@ def test_plain_path_is_the_caller_s(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["shop"], "--version is needed"),
+        (["shop"], "--version is missing"),
         (["shop", "2", "--trained-until", "soon"], "a date"),
         (["shop", "2", "--max-recall-loss", "2"], "max-recall-loss"),
         (["shop", "2", "--buyers", "10"], "min_buyers must be at most buyers"),

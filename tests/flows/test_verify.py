@@ -248,7 +248,7 @@ def test_runs_that_no_row_knows_are_listed(store: Path) -> None:
     assert "other-experiments, given up by name: 1 runs that no row names (1 of 'second')" in given.lost
     (within,) = verify_now(experiments=["second"]).not_safe
     assert within.startswith("1 runs of MLflow are known to no row")
-    with pytest.raises(VerifyFailed, match="MLflow must not go yet: 1 runs of MLflow are known to no row"):
+    with pytest.raises(VerifyFailed, match="do not delete MLflow yet: 1 runs of MLflow are known to no row"):
         verify_now(require_safe=True)
     with pytest.raises(NotFound, match="no experiment named 'two-towers'"):
         verify_now(experiments=["two-towers"])

@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_server"), pytes
 
 
 def test_flow_and_container_prove_who_they_are(start_vertex: Callable[..., VertexEmulator], tmp_path: Path) -> None:
-    """The trainer's snapshots, model and checkpoints, and the flow's reading of them: every request bears a token."""
+    """The trainer's snapshots, model and checkpoints, and the flow's reading of them: every request has a token."""
     with start_metadata() as metadata, start_gcs(token_prefix="ya29.") as gcs:
         # STORAGE_EMULATOR_HOST makes Google's client anonymous; this leaves its search for credentials as it is.
         identity = {"API_ENDPOINT_OVERRIDE": gcs.url, **metadata.environ}

@@ -123,7 +123,10 @@ class World(OverPlace):
 
 
 def to_envelope(data: bytes, *, age: timedelta = timedelta(0), **attributes: str) -> dict[str, Any]:
-    """As Pub/Sub pushes. Source: https://cloud.google.com/pubsub/docs/push#receive_push"""
+    """As Pub/Sub pushes.
+
+    Source: https://cloud.google.com/pubsub/docs/push#receive_push
+    """
     published = (datetime.now(UTC) - age).isoformat().replace("+00:00", "Z")
     message = {
         "attributes": attributes,

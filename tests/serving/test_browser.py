@@ -388,8 +388,10 @@ def test_a_run_without_a_history_says_why(visit: Visit) -> None:
 
 
 def test_a_live_page_follows_the_run(visit: Visit) -> None:
-    """Charts appear when the first epochs are published, and the end is told; the reader's choices are kept. A page
-    that watches costs one conditional request an interval."""
+    """Charts appear when the first epochs are published, and the end is told; the reader's choices are kept.
+
+    A page that watches costs one conditional request an interval.
+    """
     place = visit.site.place
     visit.site.runs["live"] = make_run(place, "live").id
     page = visit.page

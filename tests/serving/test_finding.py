@@ -217,7 +217,7 @@ def test_comparison_shows_what_the_histories_say(client: TestClient, place: Plac
 
 
 def test_comparison_has_a_tag_and_is_packed(client: TestClient, place: Place) -> None:
-    """304 to whoever has it, gzip to whoever takes it, and another tag once a run is deleted."""
+    """304 to a client that has it, gzip to one that takes it, and another tag once a run is deleted."""
     one, two = publish_some(place, 2)
     url = f"{COMPARE}?ids={one},{two}"
     plain = client.get(url)

@@ -203,7 +203,7 @@ def test_scripts_may_be_kept_for_good(client: TestClient, place: Place) -> None:
 
 
 def test_the_chart_library_is_the_one_that_was_published() -> None:
-    """What `youplot` ships is uPlot 1.6.31 as the npm registry has it; whoever pins another one renews this too."""
+    """What `youplot` ships is uPlot 1.6.31 as the npm registry has it; a new pin renews this too."""
     names = ("uplot.iife.min.js", "uplot.min.css")
     digests = [hashlib.sha256(serving.assets.read_asset(name)).hexdigest() for name in names]
     assert digests == [UPLOT_JS, UPLOT_CSS]

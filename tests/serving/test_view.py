@@ -1,4 +1,4 @@
-"""What a run's page shows, whoever wrote its history."""
+"""What a run's page shows, whatever wrote its history."""
 
 import json
 from typing import Any
@@ -301,14 +301,14 @@ def test_a_run_without_curves_says_so() -> None:
     ],
 )
 def test_odd_parts_of_a_history_break_no_page(part: dict[str, Any]) -> None:
-    """Whoever wrote it: what can be drawn is."""
+    """What can be drawn is drawn, whatever wrote it."""
     view = make_legacy(**part)
     assert view.charts is not None
     assert view.charts.loss.curves == {"train": [2.0, 1.0]}
 
 
 def test_series_that_were_cut_are_named() -> None:
-    """A history has room for so many."""
+    """A history has room for a number of series."""
     names = [f"layer_{number}" for number in range(30)]
     view = make_legacy(sampling={"cut": {"left_out": 30, "names": names, "by_max_points": 2}})
     said = {note.title: note.text for note in view.notes}

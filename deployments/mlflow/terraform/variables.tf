@@ -14,7 +14,7 @@ variable "bucket_name" {
 }
 
 variable "upgrade_image_tag" {
-  description = "The tag of the image, in the repository that this makes, of the job that makes and upgrades the database. Empty: no job yet, for the repository must be there before an image can be pushed to it."
+  description = "The tag of the image, in the repository that this makes, of the job that makes and upgrades the database. Empty: no job yet, because an image needs the repository before it can be pushed."
   type        = string
   default     = ""
 }

@@ -112,7 +112,7 @@ def hash_token(text: str) -> str:
 
 
 def find_token(tokens: Iterable[Token], text: str) -> Token | None:
-    """The token whose text is `text`, expired or not. How long it takes says nothing of which one, or how nearly."""
+    """The token with the text `text`, expired or not. How long it takes says nothing of which one, or how nearly."""
     hashed, found = hash_token(text), None
     for token in tokens:
         if hmac.compare_digest(token.sha256, hashed):

@@ -95,7 +95,7 @@ def _to_why_behind(row: BackfillRow, look: Look, how: How) -> str:
 def to_news(info: TrackedRun, newest_ms: int | None, how: How, *, is_moving: bool = False) -> RowNews | None:
     """What the adopted row of that run is to say now; None: MLflow's status is none that we know.
 
-    A run whose process died is RUNNING in MLflow for ever: once nothing was logged to it for `stale_after_hours`, its
+    A run with a dead process is RUNNING in MLflow for ever: once nothing was logged to it for `stale_after_hours`, its
     row is failed, until it goes on. One that `is_moving` goes on, whatever times its points have: the clock of the
     machine that logs them may be wrong."""
     status = ROW_STATUS.get(info.status)
@@ -113,7 +113,7 @@ def to_news(info: TrackedRun, newest_ms: int | None, how: How, *, is_moving: boo
         return news
     error = (
         f"stale: MLflow run {info.run_id} is {info.status} there, but nothing was logged to it since "
-        f"{last:%Y-%m-%dT%H:%M:%SZ}, for more than {how.stale_after_hours:g} hours. If it is still at work, call "
+        f"{last:%Y-%m-%dT%H:%M:%SZ}, for more than {how.stale_after_hours:g} hours. If it is still at work, run "
         "backfill again with a longer --stale-after-hours"
     )
     return msgspec.structs.replace(news, status=RunStatus.FAILED, error=error, completed_at=last)

@@ -25,7 +25,7 @@ ROW_STATUS: Final[Mapping[str, RunStatus]] = {
     "FINISHED": RunStatus.COMPLETED,
     "FAILED": RunStatus.FAILED,
     "KILLED": RunStatus.CANCELLED,
-    "RUNNING": RunStatus.RUNNING,  # perhaps for ever: MLflow never ends a run whose process died
+    "RUNNING": RunStatus.RUNNING,  # perhaps for ever: MLflow never ends a run after its process died
     "SCHEDULED": RunStatus.PENDING,
 }
 """The status of an adopted row, by MLflow's."""

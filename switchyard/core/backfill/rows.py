@@ -13,7 +13,7 @@ ADOPTED: Final = "mlflow:"
 
 
 PARENT_KIND: Final = "parent"
-"""The kind of the line of a nested run whose parent has no row yet: the parent's MLflow run is its `error`."""
+"""The kind of the line of a nested run with a parent that has no row yet: the parent's MLflow run is its `error`."""
 
 
 class AdoptedRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,11 +51,13 @@ class BackfillRow(msgspec.Struct, frozen=True, kw_only=True):
     has_job: bool = False  # a job of ours trains it, or has
     is_partial: bool = False  # what we published was, when it was read
     seen_until: datetime | None = None  # of a partial one: its newest point that is published
-    lost_parent: str = ""  # of a nested one whose parent had no row when it was published: the parent's MLflow run
+    lost_parent: str = (
+        ""  # of a nested one with a parent that had no row when it was published: the parent's MLflow run
+    )
 
 
 def to_parent_line(quick_test_id: int, mlflow_run_id: str, *, now: datetime) -> LedgerLine:
-    """The ledger's line of a nested run whose parent has no row: a later backfill looks again."""
+    """The ledger's line of a nested run with a parent that has no row: a later backfill looks again."""
     return LedgerLine(
         kind=PARENT_KIND, quick_test_id=quick_test_id, state="unknown", attempts=1, error=mlflow_run_id, updated_at=now
     )

@@ -76,7 +76,7 @@ def _read_legacy(text: str) -> _History:
 
 
 def _choose_curve(history: _History) -> SmallCurve | None:
-    """The validation loss, else the training loss, else the first metric whose name says which way is better."""
+    """The validation loss, else the training loss, else the first metric with a name that says which way is better."""
     loss = history.loss if isinstance(history.loss, dict) else {}
     metrics = history.metrics if isinstance(history.metrics, dict) else {}
     known = [("val_loss", loss.get("val")), ("loss", loss.get("train"))]

@@ -59,7 +59,7 @@ def choose_copies(run_ids: Sequence[str], copied: Sequence[str], wanted: int) ->
 
 
 def to_environment_name(schema: str) -> str:
-    """The environment whose MLflow has that schema.
+    """The environment with an MLflow of that schema.
 
     Raises: BadSetup: the Makefile makes none; a person names one."""
     if found := _ENVIRONMENTS.get(schema):

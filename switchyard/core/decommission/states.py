@@ -92,8 +92,8 @@ MOVES: Final[Mapping[State, Move]] = {
         needs=("cost",),
         acts="sweep",
         back="as deleting, within the same times; a secret is lost before",
-        stops="too little time since the last deletion, a resource that still costs something, a secret whose versions "
-        "still wait for their destruction",
+        stops="too little time since the last deletion, a resource that still costs something, a secret with versions "
+        "that wait for their destruction",
     ),
 }
 """By the state that is reached."""

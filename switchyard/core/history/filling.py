@@ -18,7 +18,7 @@ KIND = "fill"
 
 
 class Unfilled(msgspec.Struct, frozen=True, kw_only=True):
-    """A run whose history has no full series, or no values; and where both may come from."""
+    """A run with a history that has no full series, or no values; and where both may come from."""
 
     quick_test_id: int
     mlflow_run_id: str = ""  # the row's

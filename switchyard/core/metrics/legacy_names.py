@@ -26,7 +26,7 @@ GRADIENT_RANGE: Final = (-1.0, 1.0)
 """Over which the legacy code counted gradients, in every run and every epoch."""
 
 CHARTED_KEYS: Final = frozenset((*LOSS_SERIES, *GRADIENT_NAMES))
-"""The metric keys whose steps are the run's epochs."""
+"""The metric keys with the run's epochs as steps."""
 
 Section = Literal["loss", "gradient", "weight_stats", "gradient_stats", "final_metrics", "metrics"]
 

@@ -114,4 +114,4 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
     interval: int = 5
     keep_extremes: bool = False
     max_points: int = 500  # of the axis, and of each series on steps of its own
-    directions: dict[str, Literal["min", "max"]] = {}  # which way is better, of series whose names do not say so
+    directions: dict[str, Literal["min", "max"]] = {}  # which way is better, of series with names that do not say so

@@ -66,7 +66,7 @@ class StoreSchema(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Unlisted(msgspec.Struct, frozen=True, kw_only=True):
-    """A place of artifacts whose objects are not in the export's list, and why."""
+    """A place of artifacts with objects that are not in the export's list, and why."""
 
     uri: str
     reason: str

@@ -34,7 +34,7 @@ FILE_STATUS: Final[Mapping[str, FileStatus]] = {
     "FINISHED": "completed",
     "FAILED": "failed",
     "KILLED": "failed",
-    "RUNNING": "partial",  # perhaps for ever: MLflow never ends a run whose process died
+    "RUNNING": "partial",  # perhaps for ever: MLflow never ends a run after its process died
     "SCHEDULED": "partial",
 }
 

@@ -108,7 +108,7 @@ class MachineSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         str,
         Meta(
             pattern=r"^$|^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$",
-            description="id of a persistent resource whose machines are used; empty: fresh machines",
+            description="id of a persistent resource, to use its machines; empty: fresh machines",
         ),
     ] = ""
     kms_key: Annotated[

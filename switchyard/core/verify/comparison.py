@@ -40,7 +40,7 @@ class Source:
 
 
 class Comparison:
-    """One run whose history is ours, with all that it is compared with."""
+    """One run with a history of ours, with all that it is compared with."""
 
     def __init__(
         self,

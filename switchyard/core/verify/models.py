@@ -14,7 +14,9 @@ class VerifiedModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     equal: int = 0  # of these: every field is the same, and every file to the last byte
     differs: dict[str, list[str]] = {}  # what is not as there, by version; "model": the model itself
     missing: list[int] = []  # versions that are not here
-    without_files: list[int] = []  # versions whose files could not be read when they were imported; in no other count
+    without_files: list[
+        int
+    ] = []  # versions with files that could not be read when they were imported; in no other count
     files: int = 0  # that were read again
     size_bytes: int = 0
     unread: str = ""  # why it could not be compared

@@ -177,7 +177,7 @@ def test_a_server_for_others_needs_a_guard(
 
 
 def test_tokens_count_behind_something_too() -> None:
-    """Whoever sets both wants both."""
+    """A person who sets both wants both."""
     assert choose_guard(has_tokens=True, behind="iam") is Guard.TOKENS
 
 

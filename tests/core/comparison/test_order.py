@@ -92,7 +92,7 @@ def packed(said: Any) -> str:
     ],
 )
 def test_what_is_no_place_is_refused(text: str) -> None:
-    """Whoever made it up, or took it from another list."""
+    """A place that was made up, or taken from another list, is refused."""
     with pytest.raises(BadRequest, match="`after`"):
         from_cursor(text, Order())
 

@@ -1,4 +1,4 @@
-"""What is drawn of a stored history in a list, whoever wrote it."""
+"""What is drawn of a stored history in a list, whatever wrote it."""
 
 import pytest
 

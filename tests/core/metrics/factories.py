@@ -30,8 +30,10 @@ EDGES = [round(-1 + i * 0.08, 2) for i in range(26)]
 
 
 def make_tree(changes: Mapping[str, Any] | None = None, *, epochs: int = 3) -> dict[str, Any]:
-    """A version 1 file as a tree, with every section. `changes` are made by path (names and positions joined by
-    slashes); a change to `DROP` takes the place away."""
+    """A version 1 file as a tree, with every section.
+
+    `changes` are made by path (names and positions joined by slashes); a change to `DROP` takes the place away.
+    """
     tree = {
         "schema_version": 1,
         "status": "completed",

@@ -69,7 +69,7 @@ LARGE: dict[str, tuple[str, str]] = {
 
 @pytest.mark.parametrize("written", LARGE, ids=LARGE)
 def test_what_would_take_all_memory_is_refused_before_it_is_read(written: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By name, with the limit: 64 MB of small items become gigabytes, and whoever reads them is killed."""
+    """By name, with the limit: 64 MB of small items become gigabytes, and the process that reads them is killed."""
     part, expected = LARGE[written]
 
     def decode(*_: object) -> None:

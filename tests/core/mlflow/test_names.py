@@ -65,8 +65,10 @@ def test_what_no_rule_names_is_charted_under_its_own_name(key: str) -> None:
     ],
 )
 def test_of_two_keys_one_has_the_name(keys: list[str], named: dict[str, str], told: int) -> None:
-    """The exact name first, then the table's order; the other is told of, and keeps its own. The keys' order is no
-    matter."""
+    """The exact name first, then the table's order; the other is told of, and keeps its own.
+
+    The keys' order is no matter.
+    """
     for some in (keys, keys[::-1]):
         found, warnings = choose_names(some)
         assert (found, len(warnings)) == (named, told)

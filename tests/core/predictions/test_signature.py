@@ -187,7 +187,7 @@ def test_a_row_has_bounds(column: Column, said: str) -> None:
 
 
 def test_an_answer_has_a_depth() -> None:
-    """At most so many lists in lists."""
+    """Lists are nested only to a limit."""
     deep: Any = 1.0
     for _ in range(9):
         deep = [deep]

@@ -89,7 +89,7 @@ CASES: dict[str, tuple[Ours, Mirror | None, list[MirrorChange]]] = {
         Mirror(versions=[theirs(11, "Production"), theirs(12, "Production")], aliases={"champion": 12}),
         [PROMOTE_2],
     ),
-    "somebody else's is in Production too": (
+    "someone else's is in Production too": (
         ours(ARCHIVED, PRODUCTION),
         Mirror(
             versions=[theirs(11, "Archived"), theirs(12, "Production"), stranger(14, "Production")],
@@ -97,12 +97,12 @@ CASES: dict[str, tuple[Ours, Mirror | None, list[MirrorChange]]] = {
         ),
         [PROMOTE_2],
     ),
-    "without a champion of ours, somebody else's Production is theirs": (
+    "without a champion of ours, someone else's Production is theirs": (
         ours(NONE, NONE),
         Mirror(versions=[theirs(11), theirs(12), stranger(14, "Production")], aliases={"champion": 14}),
         [],
     ),
-    "our champion was archived, and nobody came": (
+    "our champion was archived, and no one came": (
         ours(ARCHIVED, NONE),
         Mirror(versions=[theirs(11, "Production"), theirs(12)], aliases={"champion": 11}),
         [RemoveAlias(alias="champion"), MoveStage(number=11, stage=ARCHIVED)],
@@ -146,8 +146,10 @@ def test_plan_is_what_differs(case: str) -> None:
 
 
 def test_versions_that_are_missing_come_first_and_by_number() -> None:
-    """Nothing else is planned before they are read back: their numbers there are not known. A folder on a disk gets an
-    address that MLflow's server takes; long texts are cut to what it keeps."""
+    """Nothing else is planned before they are read back: their numbers there are not known.
+
+    A folder on a disk gets an address that MLflow's server takes; long texts are cut to what it keeps.
+    """
     own = Ours(
         model=Model(name="a b"),
         versions=[version(3), version(2, description="é" * 9_000), version(1, name="a b", source_uri="file:///a")],

@@ -99,7 +99,7 @@ def test_a_refused_flag_says_what_was_expected_and_received(arguments: list[str]
     ],
 )
 def test_a_plain_path_becomes_a_uri(given: str, kept: str) -> None:
-    """Whoever has a path need not know how it is written as a URI."""
+    """A person who has a path need not know how it is written as a URI."""
     assert _parse("--data-uri", given).data_uri == kept
 
 

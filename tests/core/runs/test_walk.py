@@ -273,7 +273,7 @@ def test_only_what_nobody_saw_end_is_reopened(
 def test_a_run_is_ended_by_its_newest_job_alone(
     of_attempt: int | None, newest: tuple[int, JobState] | None, expected: bool
 ) -> None:
-    """Whoever reads what an attempt left may be late; and a person's word is not concluded from a job."""
+    """A process that reads what an attempt left may be late; and a person's word is not concluded from a job."""
     job = NewestJob(attempt=newest[0], state=newest[1]) if newest else None
     assert may_end(of_attempt, job) is expected
 

@@ -107,7 +107,7 @@ WITH_NUL = make_run(params={"optimizer": "a\0b", "layers": "[1]"})
             id="before publishing kept its time",
         ),
         pytest.param(
-            replace(with_history(KEPT, reorder), cached_at=None), RUN, True, id="a time that nobody kept beside it"
+            replace(with_history(KEPT, reorder), cached_at=None), RUN, True, id="a time that was not kept beside it"
         ),
         pytest.param(
             replace(

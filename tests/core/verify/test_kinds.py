@@ -95,7 +95,7 @@ FOUND: dict[str, tuple[dict[str, Any], list[tuple[str, dict[str, int], list[str]
         {"store": rows(webhooks=2, scorers=0, trace_info=4, spans=8)},
         [("traces", {"trace_info": 4, "spans": 8}, []), ("other", {"webhooks": 2}, [])],
     ),
-    "artifacts that nobody copied": (
+    "artifacts that were not copied": (
         {"store": rows(), "artifacts": artifacts("abc", "b")},
         [("artifacts", {"runs": 2}, ["copies"])],
     ),
@@ -121,7 +121,7 @@ FOUND: dict[str, tuple[dict[str, Any], list[tuple[str, dict[str, int], list[str]
             ("trace-artifacts", {}, ["copies"]),
         ],
     ),
-    "logged models that are counted, and whose places nobody tells": (
+    "logged models that are counted, with places that are not known": (
         {"store": rows(logged_models=2), "kept": rows(logged_models=2), "artifacts": artifacts("a", "a")},
         [
             ("logged-models", {}, ["an export"]),

@@ -93,7 +93,7 @@ BIN_NAMES = [f"query_hist_bin_{number}" for number in range(20)]
         ),
         pytest.param(
             charted(small(final_loss=make_points((0, 1.0)))), {}, {"keys": (None, [])},
-            id="of charted keys alone: others that nobody counted",
+            id="of charted keys alone: others that were not counted",
         ),
         pytest.param(
             charted(small(final_loss=make_series([1.0, 2.0, 3.0]), val_loss=make_series([1.0, 2.0], first=-1))), {},

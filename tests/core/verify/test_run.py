@@ -42,7 +42,7 @@ def charted(run: RawRun) -> RawRun:
         ),
         pytest.param(
             UNPUBLISHED, charted(NO_POINTS), State.UNPUBLISHED,
-            "nothing is published, and its other keys were not read", id="without a charted metric, and nobody read on",
+            "nothing is published, and its other keys were not read", id="no charted metric, nor read further",
         ),
         pytest.param(
             UNPUBLISHED, NO_CHART, State.UNPUBLISHED, "nothing is published", id="no charted metric, but another one"
@@ -151,7 +151,7 @@ def test_the_file_and_whether_it_must_be_there_are_compared() -> None:
         pytest.param(KEPT, RUN_ID, id="the row's"),
         pytest.param(make_kept(mlflow_run_id="row", named="history"), "row", id="the row's before the history's"),
         pytest.param(make_kept(mlflow_run_id="", named="history"), "history", id="the history's"),
-        pytest.param(make_kept(mlflow_run_id="", named=""), "", id="nobody's"),
+        pytest.param(make_kept(mlflow_run_id="", named=""), "", id="of no run"),
         pytest.param(
             with_history(make_kept(mlflow_run_id=""), lambda history: history.update(mlflow_run_id=5)), "",
             id="no text",

@@ -106,8 +106,10 @@ def test_each_entry_line_does_what_it_says(version: str, tmp_path: Path, gcs: Gc
 
 
 def test_a_database_of_2_9_2_is_upgraded_by_a_person_and_not_by_a_start(tmp_path: Path) -> None:
-    """MLflow 3 would migrate it as it starts. Refused, it is byte for byte what it was; once it is
-    upgraded, the older server refuses it."""
+    """MLflow 3 would migrate it as it starts.
+
+    Refused, it is byte for byte what it was; once it is upgraded, the older server refuses it.
+    """
     old, new = make("2.9.2", tmp_path / "old"), make("current", tmp_path / "new")
     assert old.run("upgrade", **to_variables()).returncode == 0
     database = old._files / "mlflow/home/mlflow.db"

@@ -51,8 +51,10 @@ def to_command(port: int) -> list[str]:
 
 @contextmanager
 def running(state: Path, port: int) -> Iterator[dict[str, str]]:
-    """The command, once it is ready: the lines that it says then, by their first word. Ended by Ctrl-C, as in a
-    terminal: to its whole group."""
+    """The command, once it is ready: the lines that it says then, by their first word.
+
+    Ended by Ctrl-C, as in a terminal: to its whole group.
+    """
     log = state / "log"
     # What a person has set names another MLflow, and must not reach this one.
     environ = os.environ | {"STATE_DIR": str(state), "MLFLOW_TRACKING_URI": "http://elsewhere", "MLFLOW_WORKERS": "9"}

@@ -84,8 +84,10 @@ def test_every_reference_leads_to_something() -> None:
     ("resource", "command", "tag"), [(SERVICE, "serve", "image_tag"), (JOB, "upgrade", "upgrade_image_tag")]
 )
 def test_service_and_job_run_the_entrypoint(resource: tuple[str, str], command: str, tag: str) -> None:
-    """One image, by its subcommand; the job's has a tag of its own, because it runs before the server may start. The
-    database's address is a secret, and its socket is there."""
+    """One image, by its subcommand; the job's has a tag of its own, because it runs before the server may start.
+
+    The database's address is a secret, and its socket is there.
+    """
     template, container = read_container(*resource)
     assert container["args"] == [f'"{command}"']
     assert container["image"] == f'"${{local.registry}}/mlflow:${{var.{tag}}}"'
@@ -135,8 +137,10 @@ def test_it_has_the_room_and_the_time_that_it_needs() -> None:
 
 
 def test_instances_do_not_open_more_connections_than_there_are() -> None:
-    """The defaults fit the smallest database, and others are refused before anything is made. What an instance opens is
-    what was counted on a real server (docs/mlflow-server.md)."""
+    """The defaults fit the smallest database, and others are refused before anything is made.
+
+    What an instance opens is what was counted on a real server (docs/mlflow-server.md).
+    """
     values = {
         name.strip('"'): variable["default"]
         for block in read_blocks("variable")
@@ -157,7 +161,7 @@ def test_instances_do_not_open_more_connections_than_there_are() -> None:
 
 
 def test_a_deleted_database_leaves_its_backups() -> None:
-    """Whoever deletes it, by whatever command: protected twice, backed up daily, and once more at the end."""
+    """The database is protected against every deletion: twice, backed up daily, and once more at the end."""
     database = read_resource("google_sql_database_instance", "mlflow")
     assert database["deletion_protection"] is True
     (settings,) = database["settings"]

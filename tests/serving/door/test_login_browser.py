@@ -17,8 +17,11 @@ pytestmark = [pytest.mark.needs_browser, skip_without_chromium]
 def test_a_person_comes_in_and_goes_out_by_the_keyboard(
     place: Place, tokens: Tokens, tmp_path: Path, width: int, scheme: str
 ) -> None:
-    """The page that was asked for opens; no script can read the token; out, it asks again. Nothing overflows, axe finds
-    nothing, and the name of the token stands beside the links to other runs and to the models."""
+    """The page that was asked for opens; no script can read the token; out, it asks again.
+
+    Nothing overflows, axe finds nothing, and the name of the token stands beside the links to other runs and to the
+    models.
+    """
     runs = [publish_run(place, name=name) for name in ("a run before", "a run to see")]
     run = runs[-1]
     with (

@@ -90,7 +90,7 @@ def test_a_job_at_work_is_left_alone(world: World, caplog: pytest.LogCaptureFixt
 def test_a_flood_of_hints_costs_vertex_a_bounded_number_of_requests(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Each job's log has many entries: after so many looks in a minute they are acknowledged, and left to reconcile."""
+    """Each job's log has many entries: after some looks in a minute they are acknowledged, and left to reconcile."""
     job, token = world.submit(), world.make_token()
     world.vertex.core.move(job.job_name, RUNNING)
     world.vertex.core.faults.forget()
