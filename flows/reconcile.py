@@ -51,7 +51,7 @@ from tasks.runs import list_unsettled, read_job, read_missing_lines, read_run, r
 from tasks.show import name_flow_run
 
 LOOKBACK = timedelta(days=1)
-"""Jobs of claims that were given up are looked for so far back, where no open job reaches further."""
+"""How far back jobs of claims that were given up are looked for, if no open job reaches further."""
 
 _SHOWN = 20
 """Errors in the message; the ledger has all."""

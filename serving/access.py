@@ -38,7 +38,7 @@ COOKIE: Final = "switchyard_token"
 SECURE_COOKIE: Final = "__Host-switchyard_token"
 """Over https: browsers take it from this very host alone, and send it over https alone."""
 TOKEN: Final = "switchyard.token"  # noqa: S105  (a key, not a token)
-"""In the scope of a request that was let in: the token that it came with, or None."""
+"""The key in a request's scope of the token that it came with, or None."""
 REALM: Final = 'Bearer realm="switchyard"'
 
 _OPEN: Final = frozenset({"/health", "/login"})

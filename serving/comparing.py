@@ -21,7 +21,7 @@ from switchyard.core.errors import BadRequest
 COMPARE_PATH: Final = "/api/quick-tests/compare/"
 FIELDS_PATH: Final = "/api/quick-tests/fields/"
 _PATTERN: Final[JsonDict] = {"pattern": "^[1-9][0-9]{0,17}(,[1-9][0-9]{0,17}){0,19}$"}
-"""For readers of the document; `read_ids` takes a little more, and says what it does not take."""
+"""The pattern for readers of the document; `read_ids` takes a little more, and says what it does not take."""
 _IDS: Final = list[Annotated[int, Meta(ge=1, le=MAX_ID)]]
 
 

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from switchyard.clients.postgres.deadlines import waiting_at_most
 
 DEADLINE_S: Final = 3.0
-"""Of waiting for the database, in one request: a hundred times what the slowest answer takes, and less than a load
+"""How long one request waits for the database: a hundred times what the slowest answer takes, and less than a load
 balancer, or a person, waits."""
 
 

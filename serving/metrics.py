@@ -30,7 +30,7 @@ from switchyard.core.runs.pulse import Pulse
 
 PATH: Final = "/metrics"
 FRESH_S: Final = 15.0
-"""So long one look at the database answers every scrape: its counts walk through an index of all runs."""
+"""How long one look at the database answers every scrape: its counts walk through an index of all runs."""
 BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "PATCH", "POST"})
 

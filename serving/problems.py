@@ -23,7 +23,7 @@ PROBLEM_JSON: Final = "application/problem+json"
 
 _FOR_PROGRAMS: Final = ("/api", "/health", "/events", "/metrics")
 FOR_PROGRAMS: Final = "switchyard.for-programs"
-"""In the scope of an application's requests: no person looks at any path of it."""
+"""The key in the scope of requests to an application that only programs ask."""
 
 
 def is_for_programs(request: Request) -> bool:

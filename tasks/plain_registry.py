@@ -18,7 +18,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _DELAYS_S: Final = (1, 2, 4, 8, 16)
-"""As a task's (`tasks.policy`)."""
+"""The delays of a task (`tasks.policy`)."""
 
 
 def register_run(quick_test_id: int, name: str, by: str, description: str) -> Registered:

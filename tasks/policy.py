@@ -14,7 +14,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 RETRIES = 5
-"""With the delays 1, 2, 4, 8, 16 s and up to half as much again: an outside that is away for 30 s is outlasted."""
+"""The number of retries, after 1, 2, 4, 8 and 16 s and up to half as much again: they outlast an outside that is away
+for 30 s."""
 
 
 def effect(function: Callable[P, R], *, retries: int = RETRIES) -> Task[P, R]:

@@ -15,7 +15,7 @@ from serving.view.values import RECALL
 from switchyard.core.comparison.compared import ComparedCurve, ComparedValue, Comparison, Differing
 
 MOST_ROWS: Final = 60
-"""Of a table: a comparison of MLflow runs may have thousands of values."""
+"""The most rows of a table: a comparison of MLflow runs may have thousands of values."""
 _FIRST_CHARTS: Final = 2
 _SAID_LACKING: Final = 12
 _LOSSES: Final = ("val_loss", "loss")

@@ -14,7 +14,8 @@ MOST_RUNS: Final = 200
 MAX_ID: Final = 2**63 - 1
 _MOST_BACK: Final = 12
 _MOST_BACK_CHARACTERS: Final = 3_000
-"""Of the places of pages before this one, which the address keeps: a browser and a proxy take some 8,000."""
+"""The most characters of the places of pages before this one, which the address keeps: a browser and a proxy take some
+8,000."""
 _MOST_SELECTED: Final = 200
 
 Archived = Literal["", "any", "true"]

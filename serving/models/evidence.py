@@ -9,7 +9,7 @@ from serving.svg import to_short
 from serving.view.stored import finite
 
 MOST_ROWS: Final = 200
-"""Of all tables, and of the rest; what is more is in the JSON."""
+"""The most rows of all tables, and of the rest; the JSON has all of them."""
 _MOST_COLUMNS: Final = 12
 _MOST_CHARACTERS: Final = 2_000
 _DEEPEST: Final = 8

@@ -21,7 +21,7 @@ DAYS: Final = (1, 7, 30)
 USUAL_DAYS: Final = 7
 _FRESH_S: Final = 30.0
 _LONGEST_S: Final = 1.5
-"""Of the three seconds that an answer may take: the page stands without these numbers."""
+"""How much of the three seconds of an answer this may take: the page is whole without these numbers."""
 
 
 class ArmRow(msgspec.Struct, frozen=True, kw_only=True):

@@ -22,7 +22,7 @@ from switchyard.core.errors import BadRecord, BadRequest
 from switchyard.core.strict_json import decode_strictly
 
 PREFIX: Final = "swy_"
-"""By which scanners of repositories and logs know one of ours."""
+"""The prefix by which scanners of repositories and logs know a token of ours."""
 _BYTES: Final = 32
 _TOKEN: Final = re.compile(PREFIX + r"[A-Za-z0-9_-]{43}")
 MAX_FILE_BYTES: Final = 1024 * 1024

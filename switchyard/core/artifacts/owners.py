@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 LOCATION_TAG: Final = "mlflow.artifactLocation"
-"""Of a trace. Source: mlflow/utils/mlflow_tags.py, 3.17.2"""
+"""The tag of a trace that says where its artifacts are. Source: mlflow/utils/mlflow_tags.py, 3.17.2"""
 _MODEL: Final = re.compile("m-[0-9a-f]{32}")
 _TRACE: Final = re.compile("tr-[0-9a-f]{32}")
 

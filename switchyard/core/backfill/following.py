@@ -24,7 +24,7 @@ _NOT_PUBLISHED: Final = "; read, and not published"
 
 _MISSING_SHARE: Final = 0.1
 _MISSING_FEW: Final = 3
-"""Of the runs that are followed, this many, or that share of all, may be gone at once, as `mlflow gc` takes them."""
+"""How many of the followed runs, or which share of them, may be gone at once, as `mlflow gc` takes them."""
 
 STORE_KIND: Final = "store/"
 """What the kind of the ledger's line of a followed store begins with, before its name; the line's `error` is its

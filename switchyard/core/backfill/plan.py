@@ -14,7 +14,7 @@ from switchyard.core.runs.rows import RunStatus
 KIND: Final = "backfill"
 """The kind of its lines in the ledger."""
 FILED: Final = "filed"
-"""The state of the line of a run whose ``training_metrics.json`` it has written."""
+"""The state of a run's line once its ``training_metrics.json`` is written."""
 BACKFILLED: Final = "mlflow:"
 """How the key of a run begins in a ``training_metrics.json`` that backfill has made of its MLflow run."""
 SKIPPED: Final = "skipped"
@@ -31,7 +31,7 @@ ROW_STATUS: Final[Mapping[str, RunStatus]] = {
 """The status of an adopted row, by MLflow's."""
 
 NO_CURVE: Final = "it has values alone: none of its metrics is a curve"
-"""What the line of a run says whose params and last values are published."""
+"""The reason on the line of a run with only params and last values published."""
 
 _NEVER_READ: Final = (
     "MLflow's own tags, and the experiment's",

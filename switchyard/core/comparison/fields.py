@@ -10,7 +10,7 @@ import msgspec
 from switchyard.core.runs.rows import RunStatus
 
 Section = Literal["metrics", "best", "params", "tags"]
-"""Of the values of a run (`switchyard_values`), by what people call them."""
+"""The kinds of a run's values (`switchyard_values`), by what people call them."""
 Operator = Literal["=", "!=", "<", "<=", ">", ">=", "LIKE", "NOT LIKE", "IN", "NOT IN"]
 ConstantType = Literal["number", "whole number", "text", "time"]
 
@@ -40,10 +40,10 @@ OPERATORS: Final[Mapping[str, Mapping[ConstantType, tuple[Operator, ...]]]] = {
     "created_at": {"time": EQUAL + _RANGE},
     "duration_s": _NUMBER,
 }
-"""By section or column: which constants it is compared with, and by which operators."""
+"""The constants that a section or column is compared with, and the operators."""
 COLUMNS: Final[tuple[str, ...]] = tuple(name for name in OPERATORS if name not in SECTIONS)
 FOREIGN_COLUMNS: Final = ("id", "status")
-"""Those that an application's own table of runs has too."""
+"""The columns that an application's own table of runs has too."""
 MAX_NAME: Final = 250
 """Characters of a value's name, as `core.history.values` stores it."""
 
@@ -83,7 +83,7 @@ class Field(msgspec.Struct, frozen=True):
 ID: Final = Field("", "id")
 STATUS: Final = Field("", "status")
 STATUSES: Final = tuple(status.value for status in RunStatus)
-"""Those that a run of our own table can have."""
+"""The statuses that a run of our own table can have."""
 
 
 def suggest(word: str) -> str:

@@ -36,7 +36,7 @@ MAX_TERMS: Final = 100
 MAX_DEPTH: Final = 50
 """Parentheses and ``not`` within each other."""
 MAX_CONSTANTS: Final = 500
-"""In one ``in (...)``."""
+"""The most constants in one ``in (...)``."""
 MAX_FIELDS: Final = 100
 """Shown at once."""
 MAX_TEXT: Final = 1_000

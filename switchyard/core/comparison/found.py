@@ -14,7 +14,7 @@ from switchyard.core.errors import BadRequest
 Archived = Literal["no", "only", "any"]
 
 ALL_NAMES: Final = "*"
-"""As a field's name: every value of its section."""
+"""The name of a field that means every value of its section."""
 
 
 class RunQuery(msgspec.Struct, frozen=True, kw_only=True):

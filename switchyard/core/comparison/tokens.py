@@ -10,7 +10,7 @@ from switchyard.core.errors import BadRequest
 TokenKind = Literal["word", "name", "text", "number", "operator", "punctuation", "end"]
 
 MAX_CHARACTERS: Final = 20_000
-"""Of a filter: more than an address may have."""
+"""The most characters of a filter: more than an address may have."""
 _SHOWN: Final = 30
 """Characters of the filter that an error shows on each side of the place."""
 _TOKEN: Final = re.compile(

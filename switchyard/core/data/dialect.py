@@ -17,7 +17,7 @@ from switchyard.core.errors import BadRequest
 from switchyard.core.runs.spec import TrainSpec
 
 HEAD_BYTES: Final = 64 * 1024
-"""So much of a file is looked at."""
+"""How much of a file is looked at."""
 PARQUET_MAGIC: Final = b"PAR1"
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _ROWS: Final = 100

@@ -24,7 +24,8 @@ MAX_BYTES: Final = 2_000
 """A statement's text is never longer."""
 
 _FIRST_LINES: Final = (f"{NAMESPACE} 1", f"{NAMESPACE} 2")
-"""By format. A statement of format 1 says nothing of the rules: it is read, and refused with the reason."""
+"""The first line of a statement, by format. A statement of format 1 says nothing of the rules: it is read, and refused
+with the reason."""
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _STATE: Final = re.compile(r"[a-z][a-z0-9_ -]{0,38}[a-z0-9]")
 _APPROVER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._%+-]*@[A-Za-z0-9][A-Za-z0-9.-]*")

@@ -231,7 +231,7 @@ AnyEvidence = (
     | CostEvidence
 )
 EvidenceSet = dict[str, AnyEvidence]
-"""By the tag of each."""
+"""All evidence, by the tag of each kind."""
 
 NOTHING: Final = "{}"
 

@@ -15,7 +15,8 @@ from switchyard.core.decommission.resources import Kind, Resource
 Verb = Literal["prepare", "stop", "delete", "sweep", "recover", "start"]
 
 PREPARED: Final = (Kind.SQL_INSTANCE, Kind.SECRET, Kind.BUCKET)
-"""What a deletion would take for ever; a backup is made while the instance still runs, so before any stop."""
+"""Kinds that are prepared before any stop, because a deletion would take something for ever; a backup is made while the
+instance still runs."""
 STOPPED: Final = (
     Kind.BUILD_TRIGGER,  # or a push deploys the service again
     Kind.VARIABLE,
@@ -39,7 +40,7 @@ SWEPT: Final = (Kind.SECRET,)
 """What a deletion leaves empty until a delay is over: deleted before, it would take its versions with it at once."""
 
 FINAL_BACKUP_DAYS: Final = 30
-"""For which an instance's final backup is kept at least."""
+"""The least number of days that an instance's final backup is kept."""
 
 
 class Act(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,11 +13,11 @@ from typing import Final
 import msgspec
 
 POINT: Final = timedelta(seconds=60)
-"""Of the metric; it counts for a window where it ends in it."""
+"""The span of one point of the metric; it counts for a window if it ends in it."""
 LONGEST: Final = timedelta(minutes=60)
-"""That a request may take."""
+"""The longest time that a request may take."""
 CONTROL: Final = timedelta(days=30)
-"""Before a window, in which something must be found. The log is kept so long, where no one set it otherwise, and the
+"""The time before a window in which something must be found. By default the log is kept this long, and the
 metric for six weeks. Source: https://cloud.google.com/logging/quotas#logs_retention_periods,
 https://cloud.google.com/monitoring/quotas#data_retention_policy"""
 

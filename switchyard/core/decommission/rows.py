@@ -9,8 +9,8 @@ from switchyard.core.decommission.rules import Rules
 from switchyard.core.decommission.states import State
 
 Outcome = Literal["begun", "running", "done", "passed", "refused", "stopped"]
-"""Of an act: begun before it, running once its operation has a name, done once it was read back. Of a gate: passed,
-refused. Of either: stopped, by what no one expected."""
+"""How far an act or a gate came. Of an act: begun before it, running once its operation has a name, done once it was
+read back. Of a gate: passed, refused. Of either: stopped, by what was not expected."""
 
 
 class Walk(msgspec.Struct, frozen=True, kw_only=True):

@@ -96,7 +96,7 @@ MOVES: Final[Mapping[State, Move]] = {
         "that wait for their destruction",
     ),
 }
-"""By the state that is reached."""
+"""The moves, by the state that is reached."""
 _WALK: Final = (State.INVENTORY, *MOVES)
 
 

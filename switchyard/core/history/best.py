@@ -33,7 +33,7 @@ DIRECTIONS: Final[Mapping[str, Direction]] = {
 """Which way is better, by a word of the series' name. Of two such words the last counts: `accuracy_loss` is a loss."""
 
 DIRECTION_PATTERN: Final = "^(?s:.+)=(min|max)$"
-"""Of a parameter that says which way is better: the series' name, ``=``, ``min`` or ``max``."""
+"""The pattern of a parameter that says which way is better: the series' name, ``=``, ``min`` or ``max``."""
 _WORD: Final = re.compile(r"[A-Za-z0-9]+")
 _CAMEL: Final = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z]+")
 _NUMBERED: Final = re.compile(r"([a-z]+)[0-9]+[a-z]?")

@@ -14,7 +14,7 @@ from switchyard.core.history.version1 import to_digests_of, to_publication_of
 from switchyard.core.metrics.record import MetricsRecord, Sampling
 
 KIND = "fill"
-"""Of the ledger's lines."""
+"""The kind of the ledger's lines."""
 
 
 class Unfilled(msgspec.Struct, frozen=True, kw_only=True):

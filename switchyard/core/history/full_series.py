@@ -13,7 +13,8 @@ from switchyard.core.metrics.nonfinite import Places
 from switchyard.core.metrics.record import MetricsRecord, NonFiniteKind, Series
 
 MAX_POINTS: Final = 2000
-"""Of a longer series each bucket's minimum, maximum and last point are kept."""
+"""The most points of a series that is kept whole. Of a longer one each bucket's minimum, maximum and last point are
+kept."""
 
 
 def to_full_series(record: MetricsRecord, charted: Sequence[Scalar] | None = None) -> FullSeries:

@@ -10,8 +10,8 @@ from switchyard.core.metrics.record import MetricsRecord, Sampling, to_refit_epo
 from switchyard.core.runs.rows import Job, QuickTest
 
 LIVE_STATUS: Final = -1
-"""`Rank.status` of a live publish: the last publish of the same epochs is above it, even where its file is partial too,
-for the trainer may have added to it (final metrics, say) before it was stopped."""
+"""The `Rank.status` of a live publish. The last publish of the same epochs is above it, even if its file is partial
+too: the trainer may have added to it (final metrics, say) before it was stopped."""
 
 
 def to_live_publication(record: MetricsRecord, *, run: QuickTest, job: Job, sampling: Sampling) -> Publication:

@@ -38,7 +38,7 @@ class Versions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 FIRST_VERSIONS = Versions(digest=1, mapping=1)
-"""Of every history that was published before versions were stored."""
+"""The versions of every history that was published before versions were stored."""
 
 
 class Parent(msgspec.Struct, frozen=True, kw_only=True):

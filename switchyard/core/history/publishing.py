@@ -30,11 +30,12 @@ Source = Literal["file", "mlflow"]
 HISTORY_VERSION: Final = 2
 """The published history's `schema_version`."""
 MAX_CURVES_BYTES: Final = 700_000
-"""Of the series' JSON. The full series have all of them."""
+"""The most bytes of the series' JSON. The full series have all of them."""
 MAX_FACTS_BYTES: Final = 300_000
-"""Of the JSON of final metrics and params, and a third of it of tags. The values have all of the first two."""
+"""The most bytes of the JSON of final metrics and params, and a third of it of tags. The values have all of the first
+two."""
 _MAX_BOTH_BYTES: Final = 800_000
-"""Of all these: with the losses, the norms and their axis a history stays below 1 MB."""
+"""The most bytes of all these: with the losses, the norms and their axis a history stays below 1 MB."""
 _NAMES_SHOWN: Final = 100
 _CHARACTERS_SHOWN: Final = 200
 _WARNINGS_SHOWN: Final = 20

@@ -13,7 +13,7 @@ four bytes a character an entry fits Postgres' index, which takes 2,704 bytes.""
 MAX_TEXT: Final = 250
 """Characters of a text; of a longer one these are kept."""
 MAX_VALUES: Final = 10_000
-"""Of each kind; a run with more has the first ones, by name."""
+"""The most values of each kind; a run with more has the first ones, by name."""
 
 
 def to_values(

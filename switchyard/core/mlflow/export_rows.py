@@ -16,7 +16,7 @@ from switchyard.core.mlflow.raw_run import RawRun
 
 Row = tuple[Any, ...]
 Rows = Mapping[str, Sequence[Row]]
-"""Of some tables, by name."""
+"""The rows of some tables, by table."""
 
 _POINT: Final = ("key", "value", "timestamp", "run_uuid", "step", "is_nan")
 
@@ -58,7 +58,8 @@ COLUMNS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "model_version_tags": ("key", "value", "name", "version"),
 }
-"""By table, as 2.9.2 has them, and the logged models of MLflow 3. `inputs` has the `step` of MLflow 3, too."""
+"""The columns by table, as 2.9.2 has them, and the logged models of MLflow 3. `inputs` has the `step` of MLflow 3,
+too."""
 
 OF_RUNS: Final = (
     *("runs", "metrics", "latest_metrics", "params", "tags", "datasets", "inputs", "input_tags"),

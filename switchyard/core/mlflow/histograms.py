@@ -15,8 +15,8 @@ from switchyard.core.mlflow.raw_run import RawRun
 from switchyard.core.mlflow.tags import StatisticsTag, read_statistics_tag, to_edges_text
 
 EDGES_TAG: Final = "switchyard.bin_edges"
-"""A run whose weight histograms were all counted on the logged edges says so by this tag, with the value ``constant``;
-legacy code counted each epoch's again."""
+"""The tag of a run that counted all its weight histograms on the logged edges, with the value ``constant``; legacy code
+chose new edges in each epoch."""
 
 _LARGEST: Final = 2**63 - 1
 _CUT_LENGTH: Final = 500

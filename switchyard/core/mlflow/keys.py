@@ -9,7 +9,7 @@ from switchyard.core.mlflow.raw_run import Keys
 BIN_KEYS: Final = frozenset(
     f"{tower}_{kind}hist_bin_{number}" for tower in TOWERS for kind in ("", "grad_") for number in range(HISTOGRAM_BINS)
 )
-"""Those of all histograms: 100 of a legacy run's 134 keys."""
+"""The keys of the bins of all histograms: 100 of a legacy run's 134 keys."""
 
 SCALARS: Final = Keys(without=BIN_KEYS)
 """All that a published history without histograms is made of: every key but the histograms' bins."""

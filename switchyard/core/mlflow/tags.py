@@ -15,7 +15,7 @@ from switchyard.core.metrics.record import HISTOGRAM_BINS, MetricsRecord
 MAX_TAG_LENGTH: Final = 5000
 """Source: MAX_TAG_VAL_LENGTH, mlflow/utils/validation.py, 2.9.2."""
 EDGE_DECIMALS: Final = 6
-"""Of an edge in a param, as the legacy code logged them."""
+"""The decimals of an edge in a param, as the legacy code logged them."""
 _PLAIN: Final = (bool, int, float, str)
 
 

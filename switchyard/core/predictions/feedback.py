@@ -20,8 +20,8 @@ MAX_VALUE: Final = 1e12
 KEY_HEADER: Final = "Idempotency-Key"
 MIN_BUYER_KEY_BYTES: Final = 32
 WAITING_S: Final = 3_600
-"""So long feedback may wait for its prediction's row, which a database that was away may have delayed; after that it is
-counted as of no prediction. It is joined whenever the row comes."""
+"""How long feedback may wait for its prediction's row, which a database that was away may have delayed. After that it
+is counted as of no prediction. It is joined whenever the row comes."""
 
 
 class Kind(StrEnum):

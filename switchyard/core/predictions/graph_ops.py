@@ -102,8 +102,8 @@ ALLOWED: Final[Mapping[str, str]] = {
         ResourceScatterUpdate VarHandleOp VarIsInitializedOp VariableShape
     """,
 }
-"""By reason. None of them reaches a file, the network, another process, Python, or the screen.
-Source: the definitions in tensorflow/core/ops, 2.21."""
+"""The operations that are served, by reason. None of them reaches a file, the network, another process, Python, or the
+screen. Source: the definitions in tensorflow/core/ops, 2.21."""
 _ALLOWED: Final = frozenset(" ".join(ALLOWED.values()).split())
 
 

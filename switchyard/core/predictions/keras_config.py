@@ -8,7 +8,7 @@ OLDEST: Final = (3, 13, 2)
 """Older ones run code of a file in spite of `safe_mode`. Source: CVE-2025-1550, -8747, -9905, -9906, CVE-2026-1462."""
 _PROGRAMS: Final = frozenset({"Lambda", "TFSMLayer", "__lambda__"})
 _KNOWN: Final = frozenset({"keras", "builtins", "tensorflow", "tf_keras"})
-"""Modules by whose names Keras, new and old, calls what is its own; what is not is refused by Keras then."""
+"""The modules that Keras, new and old, names for what is its own. Keras then refuses what is not."""
 
 
 def is_new_enough(version: str) -> bool:

@@ -33,7 +33,7 @@ TOKENIZER_MODULES: Final = frozenset(
         "tensorflow.python.keras.preprocessing.text",
     }
 )
-"""Where Keras has had its class `Tokenizer`."""
+"""The modules in which Keras has had its class `Tokenizer`."""
 
 _ARRAYS: Final = (
     *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
@@ -70,7 +70,7 @@ _NUMPY: Final = frozenset(
         *(f"numpy.random.bit_generator.{name}" for name in ("SeedSequence", "__pyx_unpickle_SeedSequence")),
     }
 )
-"""Not all of NumPy: `memmap` opens files, and `distutils` runs texts."""
+"""The parts of NumPy that are safe to name: `memmap` opens files, and `distutils` runs texts."""
 _SPARSE: Final = frozenset(
     f"scipy.sparse.{module}{name}.{name}_{form}"
     for module in ("", "_")
@@ -78,7 +78,8 @@ _SPARSE: Final = frozenset(
     for form in ("matrix", "array")
 )
 _SCIPY: Final = _SPARSE | {"scipy.interpolate._bsplines.BSpline", "scipy.interpolate._interpolate.interp1d"}
-"""Not all of SciPy: the distributions of `scipy.stats` run a text of the pickle's when they are read."""
+"""The parts of SciPy that are safe to name: the distributions of `scipy.stats` run a text of the pickle's when they are
+read."""
 _SKLEARN_MODULES: Final = (
     *("_loss", "calibration", "cluster", "compose", "covariance", "cross_decomposition", "decomposition"),
     *("discriminant_analysis", "dummy", "ensemble", "feature_extraction", "feature_selection", "frozen"),
@@ -87,7 +88,7 @@ _SKLEARN_MODULES: Final = (
     *("neural_network", "pipeline", "preprocessing", "random_projection", "semi_supervised", "svm", "tree"),
     *("utils._bunch", "utils._metadata_requests"),
 )
-"""Where the classes are that fitted estimators of scikit-learn 1.9.1 hold: each one was fitted and pickled. Not
+"""The modules of the classes that fitted estimators of scikit-learn 1.9.1 hold: each one was fitted and pickled. Not
 `callback`, which opens connections, nor `externals`, `datasets` and what tests need."""
 UFUNC_MODULES: Final = frozenset(
     {
@@ -95,7 +96,7 @@ UFUNC_MODULES: Final = frozenset(
         *(f"numpy.{core}.{module}" for core in ("core", "_core") for module in ("_multiarray_umath", "umath")),
     }
 )
-"""Where universal functions (`numpy.log1p`) may be named: arithmetic, and nothing else there."""
+"""The modules in which universal functions (`numpy.log1p`) may be named: arithmetic, and nothing else there."""
 
 
 class Kind(msgspec.Struct, frozen=True):

@@ -41,7 +41,8 @@ SETTINGS: Final = (
     ("MODEL_FILE", Kind.FOLDER),
     ("AIP_STORAGE_URI", Kind.FOLDER),
 )
-"""In this order they are tried; Vertex AI's own name for a folder comes last."""
+"""The settings that name a model, in the order in which they are tried. Vertex AI's own name for a folder comes
+last."""
 
 
 class Source(msgspec.Struct, frozen=True):

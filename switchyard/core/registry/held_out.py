@@ -18,7 +18,7 @@ _OF_DATA: Final[tuple[str, ...]] = (
 """What of a training's parameters says which rows it had."""
 _OF_MADE_UP: Final = ("synthetic_buyers", "synthetic_products", "synthetic_interactions")
 NONE: Final = "none"
-"""In the place of a column: there is none."""
+"""The word in the place of a column that says that there is none."""
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):

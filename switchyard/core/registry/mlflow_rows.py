@@ -21,7 +21,7 @@ TABLES: Final = (
 )
 RUNS: Final = "runs"
 DEFAULT_WORKSPACE: Final = "default"
-"""Of a registry that knows workspaces, and has no other."""
+"""The one workspace of a registry that knows workspaces, and has no other."""
 PROMPT_TAG: Final = "mlflow.prompt.is_prompt"
 """MLflow 3 keeps prompts among the models."""
 

@@ -55,7 +55,7 @@ MOVES: Final[Mapping[Stage, Mapping[Stage, frozenset[Act]]]] = {
         Stage.PRODUCTION: frozenset({Act.PROMOTED, Act.ROLLED_BACK}),
     },
 }
-"""From, to, and by which acts. What is not here is refused."""
+"""The moves from one stage to another, and the acts that make them. What is not here is refused."""
 
 
 def may_move(before: Stage, after: Stage, act: Act) -> bool:

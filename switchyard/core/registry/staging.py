@@ -23,9 +23,9 @@ from switchyard.core.registry.rows import ShareChange, StageMove, Tombstone, Ver
 from switchyard.core.registry.stages import Act, Stage, Validation
 
 MAX_SHARE: Final = 0.5
-"""Of the traffic: a challenger that answers more than the champion would be the champion."""
+"""The largest share of the traffic: a challenger that answers more than the champion would be the champion."""
 FIRST_SHARE: Final = 0.05
-"""Of a new challenger, where no one says another one."""
+"""The share of a new challenger, if no other share is asked for."""
 _TO_REPLACE: Final = "To replace it all the same: --expect {challenger}"
 
 

@@ -14,8 +14,8 @@ from switchyard.core.runs.ledger import LedgerLine
 from switchyard.core.runs.rows import Job, Unsettled
 
 KIND: Final = "live"
-"""Of the ledger's lines: `updated_at` is when the run's snapshot was last looked at, and `source_digest` the generation
-that was seen."""
+"""The kind of the ledger's lines: `updated_at` is when the run's snapshot was last looked at, and `source_digest` the
+generation that was seen."""
 WATCHED: Final = "watched"
 """The state of a line that a waiting flow wrote; reconcile's are seen or failed, and they alone count to its minute."""
 LOOK_S: Final = 2.0

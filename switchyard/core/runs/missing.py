@@ -12,13 +12,13 @@ from switchyard.core.runs.ledger import LedgerLine
 from switchyard.core.runs.rows import Job
 
 KIND: Final = "missing"
-"""Of the ledger's lines: reconcile's turns are separate processes, and remember there."""
+"""The kind of the ledger's lines: reconcile's turns are separate processes, and remember there."""
 LOOKS: Final = 3
 """This many looks in a row must miss a job. A look asks for it by its name, and lists the jobs of its key."""
 MISSING_FOR: Final = timedelta(minutes=1)
-"""And so much time must lie between the first and the last of them."""
+"""The least time between the first and the last of them."""
 SECOND_THOUGHTS_FOR: Final = timedelta(days=2)
-"""So long a job that was called gone is looked for again, now and then."""
+"""How long a job that was called gone is looked for again, now and then."""
 _FIRST_SECOND_THOUGHT: Final = timedelta(minutes=1)
 
 

@@ -8,7 +8,8 @@ from switchyard.core.errors import catch
 from switchyard.core.runs.rows import Job
 
 MAX_ENDED_BYTES: Final = 1024 * 1024
-"""Of an ``ended.json``: some hundred bytes, and of a training without a metrics file its params."""
+"""The most bytes of an ``ended.json``: some hundred are usual, and a training without a metrics file adds its
+params."""
 _SHOWN: Final = 2_000
 
 

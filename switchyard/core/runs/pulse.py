@@ -8,7 +8,7 @@ import msgspec
 from switchyard.core.runs.ledger import LedgerLine
 
 KIND: Final = "reconcile"
-"""Of the ledger's one line that says when reconcile last came to the end of a turn."""
+"""The kind of the ledger's one line that says when reconcile last came to the end of a turn."""
 _NO_RUN: Final = 0
 
 

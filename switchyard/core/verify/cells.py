@@ -18,7 +18,7 @@ from switchyard.core.metrics.record import HISTOGRAM_BINS, MetricsRecord, TowerS
 from switchyard.core.verify.findings import Difference, Place
 
 Cells = dict[tuple[str, int | None], str]
-"""By JSON path and epoch (of a series on steps of its own, the step; None: neither), the value as a text."""
+"""The values as texts, by JSON path and epoch (of a series on steps of its own, the step; None: neither)."""
 
 NOTHING = "nothing"
 KINDS = {"weights": "weight_stats", "gradients": "gradient_stats"}

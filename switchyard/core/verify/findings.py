@@ -8,11 +8,11 @@ from typing import Final, Literal
 import msgspec
 
 KIND: Final = "verify"
-"""Of the ledger's lines; each has one of State's words for its state."""
+"""The kind of the ledger's lines; the state of each is one of State's words."""
 
 
 Place = Literal["row", "history", "digests", "histograms", "series", "values", "file"]
-"""Where a kept value stands: the run's row, its published history, the digests beside it, its histograms' rows, its
+"""The place of a kept value: the run's row, its published history, the digests beside it, its histograms' rows, its
 full series, its values, or its ``training_metrics.json``. Manifests of format 1 have no series and values."""
 
 

@@ -64,7 +64,7 @@ own, such as leases, which never stay as they were exported."""
 _OF_RUNS: Final = frozenset(("experiments", "runs", "metrics", "latest_metrics", "params", "tags"))
 """What verify compares run by run; an experiment's name is in its runs' rows."""
 _HOUSEKEEPING: Final = frozenset(("alembic_version", "workspaces"))
-"""Not what a team has put there. Source: mlflow/store/db_migrations/versions, 3.17.2."""
+"""Tables that MLflow fills by itself. Source: mlflow/store/db_migrations/versions, 3.17.2."""
 _NAMED: Final = 20
 """Experiments that a message names; the manifest has all."""
 

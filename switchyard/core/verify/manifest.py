@@ -18,8 +18,8 @@ from switchyard.core.verify.models import VerifiedModels
 from switchyard.core.verify.verdict import Verdict, to_verdict
 
 FORMAT: Final = 3
-"""Of what is written. Format 1, which compared no series and no values, and format 2, which looked at runs alone, can
-be read as well."""
+"""The format that is written. Format 1, which compared no series and no values, and format 2, which looked at runs
+alone, can be read as well."""
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
