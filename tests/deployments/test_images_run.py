@@ -31,7 +31,7 @@ DATA = "/srv/switchyard/home/data"
 
 @pytest.fixture
 def build(tmp_path: Path) -> Iterator[Any]:
-    """Builds an image's files; deleted at the test's end, for they are large."""
+    """Builds an image's files; deleted at the test's end, because they are large."""
     containers = []
 
     def made(name: str) -> Container:

@@ -111,7 +111,7 @@ def read_all(outside: Outside, client: TestClient) -> dict[str, dict[str, Any]]:
 
 def list_curves(history: dict[str, Any]) -> dict[str, tuple[int, int, int]]:
     """What can be drawn of a run, never less than two points a curve; first step and points as the full series have
-    them, for sampling may leave the first one out."""
+    them, because sampling may leave the first one out."""
     bare = {"loss.train": "loss", "loss.val": "val_loss"}
     last: dict[str, int] = {}
     for section in ("loss", "metrics"):

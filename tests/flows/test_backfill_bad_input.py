@@ -381,7 +381,7 @@ def test_application_s_postgres_table_takes_what_it_can(world: World, postgres: 
 def test_results_database_that_goes_away_in_mid_batch(
     world: World, postgres: Postgres, undisturbed: dict[str, Any]
 ) -> None:
-    """Gone before the batch is written, and not back in time: one clear error, for no ledger can be written; what was
+    """Gone before the batch is written, and not back in time: one clear error, as no ledger can be written; what was
     published stays, and the same command does the rest."""
     url = postgres.url(postgres.make_database())
     world.environ.setenv("RESULTS_URL", url)

@@ -35,7 +35,7 @@ READS = ("list_odd", "read_range")
 
 def make_state(folder: Path, flow: str, effect: str, monkeypatch: pytest.MonkeyPatch) -> Outside:
     """A database and two runs with models, in the state in which `flow` is started; the model's name is of this kill
-    alone, for all share one Prefect server."""
+    alone, because all share one Prefect server."""
     own = folder / f"{flow}-{effect}"
     own.mkdir()
     monkeypatch.setenv("STATE_DIR", str(own / "state"))

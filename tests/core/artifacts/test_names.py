@@ -31,7 +31,7 @@ from switchyard.core.artifacts.names import MAX_BYTES, find_name_problem, to_tex
     ],
 )
 def test_names_are_refused_that_lead_elsewhere_or_hide(path: str, problem: str) -> None:
-    """Whatever else a name has is text, for no file of ours is called by it."""
+    """Whatever else a name has is text, because no file of ours is called by it."""
     found = find_name_problem(path)
     assert problem in found
     assert bool(problem) == bool(found)

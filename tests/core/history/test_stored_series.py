@@ -95,5 +95,5 @@ def test_epochs_that_json_cannot_hold_are_texts() -> None:
 
 @pytest.mark.parametrize("text", ["[1]", "no JSON", "", "[" * 100_000])
 def test_what_is_no_history_has_no_series(text: str) -> None:
-    """None, for nothing is known of it."""
+    """None, because nothing is known of it."""
     assert to_stored_series(text.encode()) is None

@@ -181,7 +181,7 @@ def towers(draw: st.DrawFn, epochs: int) -> TowerStatistics:
 
 @st.composite
 def histograms(draw: st.DrawFn, epochs: int) -> Histogram:
-    """Any histogram; its rows vary little, for they are long."""
+    """Any histogram; its rows vary little, because they are long."""
     choices: list[EdgesKnown] = ["all", "first_epoch", "none"]
     known = draw(st.sampled_from(choices))
     edges = sorted(draw(st.sets(NUMBERS, min_size=26, max_size=26))) if known != "none" else None

@@ -1,4 +1,4 @@
-"""Version 1 of the mapping: what it made of a run it makes for ever, for stored histories are verified by it."""
+"""Version 1 of the mapping: what it made of a run it makes for ever, because stored histories are verified by it."""
 
 from typing import Final
 
