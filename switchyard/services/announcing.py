@@ -1,7 +1,7 @@
-"""A job's state as its launcher reports it, written on its row; and what Prefect is told: a job's end (once), a
-completed run, and what became of a model.
+"""Writes a job's state on its row, as its launcher reports it, and tells Prefect what happened.
 
-Tasks and serving both do this: what differs is only who noticed.
+Prefect is told of a job's end (once), of a completed run, and of what became of a model. Tasks and serving both do
+this; they differ only in who noticed.
 """
 
 from datetime import datetime
@@ -21,12 +21,12 @@ class Announcement(Enum):
     """What one call of `announce_end` did."""
 
     SENT = auto()
-    SENT_BEFORE = auto()  # somebody had claimed the event: it was sent, or lost, once
+    SENT_BEFORE = auto()  # another call had claimed the event: it was sent, or lost, once
     LOST = auto()  # claimed by this call, and no Prefect server took it
 
 
 def record_report(jobs: Jobs, key: str, report: JobReport, *, now: datetime) -> Job:
-    """The job's row after `report` was written on it. A second call changes nothing."""
+    """Writes `report` on the job's row, and returns the row. A second call changes nothing."""
     news = JobNews(
         state=report.state,
         job_name=report.job_name,
@@ -38,10 +38,10 @@ def record_report(jobs: Jobs, key: str, report: JobReport, *, now: datetime) -> 
 
 
 def announce_end(jobs: Jobs, job: Job, *, now: datetime) -> Announcement:
-    """Emits the event of `job`'s end, unless somebody has; of all calls in a job's life one answers SENT or LOST.
+    """Emits the event of `job`'s end, unless another call has. Of all calls in a job's life one answers SENT or LOST.
 
-    Killed between claim and emission, the event is lost: never twice is worth more here than at least once, for
-    reconcile does all that an event could start.
+    If the process is killed between claim and emission, the event is lost. Never twice is worth more here than at least
+    once, because reconcile does all that an event could start.
     """
     if not jobs.claim_ended_event(job.key, now=now):
         return Announcement.SENT_BEFORE
@@ -49,14 +49,15 @@ def announce_end(jobs: Jobs, job: Job, *, now: datetime) -> Announcement:
 
 
 def announce_completed(runs: Runs, jobs: Jobs, run: QuickTest, job: Job | None, *, now: datetime) -> bool:
-    """Emits the event of a run that is completed and published, and notes on its job that this is done; False: no
-    Prefect server took it, and reconcile sends it later.
+    """Emits the event of a run that is completed and published, and notes that on its job.
+
+    False: no Prefect server took it, and reconcile sends it later.
 
     A second call for the same job emits the same event, which a server acts on once. Killed before the note, the event
-    is still owed, and reconcile comes here again. A run without a job has no place for the note: its event is sent by
-    each ingest, and by no one else.
+    is still owed, and reconcile comes here again. A run without a job has no place for the note: each ingest sends its
+    event, and nothing else does.
     """
-    # On an application's table the job alone knows what was asked for.
+    # On an application's table only the job knows what was asked for.
     asked = job.parameters if job is not None and job.parameters else run.parameters
     is_sent = emit_run_completed(
         msgspec.structs.replace(
@@ -74,9 +75,10 @@ def announce_completed(runs: Runs, jobs: Jobs, run: QuickTest, job: Job | None, 
 
 
 def announce_model(runs: Runs, models: Models, outcome: Outcome) -> bool:
-    """Emits the event of what became of a model's version; False: it has none, or no Prefect server took it.
+    """Emits the event of what became of a model's version; False: there is no version, or no Prefect server took it.
 
-    A second call emits the same one, which a server acts on once: a flow killed before it sends it when run again.
+    A second call emits the same event, which a server acts on once. A flow that is killed before it sends it when it is
+    run again.
     """
     if outcome.act is None:
         return False
@@ -85,7 +87,7 @@ def announce_model(runs: Runs, models: Models, outcome: Outcome) -> bool:
 
 
 def announce_registered(runs: Runs, models: Models, version: ModelVersion) -> bool:
-    """The same of a version's registration, whenever that was."""
+    """Emits the event of a version's registration, at any time after it."""
     lines = models.list_transitions(version.name)
     made = next(line for line in lines if line.act is Act.REGISTERED and line.version == version.version)
     outcome = Outcome(name=version.name, version=version.version, act=made.act, seq=made.seq, at=made.at)

@@ -1,4 +1,4 @@
-"""What is published as Arrow tables: one a history, one of all points of a run, one of runs, and a comparison's."""
+"""Makes Arrow tables of what is published: of a history, of all points of a run, of runs, and of a comparison."""
 
 import gzip
 import json
@@ -23,20 +23,22 @@ class ComparisonTables(NamedTuple):
     curves: pa.Table  # quick_test_id, name, step, value: every point
     values: pa.Table  # name, direction, best (ids), and a column of numbers a run
     params: pa.Table  # name and a column of texts a run: those that differ
-    tags: pa.Table  # the same of tags
+    tags: pa.Table  # the same for tags
     missing: list[int]
 
 
 def to_history_table(history: bytes, *, of: str) -> pa.Table:
-    """A row an epoch: ``epoch``, and a column of every series on the history's epochs, under the name that ``/series/``
-    gives it. A value that nobody logged is null; NaN and the infinities are themselves.
+    """Returns a row for each epoch: ``epoch``, and a column of every series on the history's epochs.
+
+    A column has the name that ``/series/`` gives the series. A value that was not logged is null; NaN and the
+    infinities are themselves.
 
     Series on steps of their own are in the table of points. A run with nothing published has no row.
 
     Raises: BadRecord: the history cannot be read."""
     found = to_stored_series(history)
     if found is None:
-        raise BadRecord(of, ["the stored history is no JSON object: `switchyard ingest` publishes it again"])
+        raise BadRecord(of, ["the stored history is not a JSON object: publish it again with `switchyard ingest`"])
     stored = json.loads(gzip.decompress(found.gzip_json))
     columns: dict[str, pa.Array] = {"epoch": pa.array(stored["epochs"], pa.int64())}
     for name, points in _list_points(stored):
@@ -46,7 +48,9 @@ def to_history_table(history: bytes, *, of: str) -> pa.Table:
 
 
 def to_series_table(series: bytes) -> pa.Table:
-    """A row a point: ``name``, ``step``, ``value``; a series after the other. A run with nothing published has none.
+    """Returns a row for each point: ``name``, ``step``, ``value``; one series after the other.
+
+    A run with nothing published has no row.
 
     The schema's metadata say ``complete``: false where only the points of a sampled history are left."""
     stored = json.loads(series)
@@ -62,7 +66,9 @@ def to_series_table(series: bytes) -> pa.Table:
 
 
 def to_runs_table(lines: Iterable[Mapping[str, Any]]) -> pa.Table:
-    """A row a run: its columns, and a column of each value, named as a filter names it (``metrics.test_recall_at_10``).
+    """Returns a row for each run: its columns, and a column of each value, named as a filter names it.
+
+    Such a name is ``metrics.test_recall_at_10``.
 
     A value's column holds numbers where all of its values are numbers, else texts; null where a run lacks it."""
     rows = list(lines)
@@ -83,7 +89,7 @@ def to_runs_table(lines: Iterable[Mapping[str, Any]]) -> pa.Table:
 
 
 def to_comparison_tables(comparison: bytes) -> ComparisonTables:
-    """Of ``/compare/``'s answer."""
+    """Returns the tables of ``/compare/``'s answer."""
     found = json.loads(comparison)
     ids: list[int] = found["ids"]
     values = {
@@ -107,7 +113,7 @@ class _Points(NamedTuple):
 
 
 def _list_points(stored: Mapping[str, Any]) -> Iterator[tuple[str, _Points]]:
-    """Of each series, with what is not finite put back in the place of null."""
+    """Yields the points of each series, with what is not finite in the place of null."""
     for name, entry in stored["series"].items():
         values = [None if value is None else float(value) for value in entry["values"]]
         for position, kind in (stored.get("non_finite") or {}).get(name, {}).items():

@@ -1,7 +1,7 @@
 """Copies the artifacts of one run: each object is read once, hashed on the way, kept under its hash, and read back.
 
-There is no copy before its manifest, which is written when all objects are there. Until then notes say which are, so
-that a copy that was killed goes on with the others.
+A copy exists once its manifest does, which is written when all objects are there. Until then notes say which are there,
+so that a killed copy goes on with the others.
 """
 
 import hashlib
@@ -39,23 +39,23 @@ from switchyard.core.strict_json import decode_strictly
 from switchyard.services.artifact_objects import Stored
 
 TRIES: Final = 3
-"""So often is an object read that changes meanwhile, and a place listed in which something does."""
+"""How often an object is read that changes meanwhile, and a place is listed in which something does."""
 IN_MEMORY_BYTES: Final = 8 * 1024 * 1024
-"""A larger object is put on this machine's disk (TMPDIR) on its way: nobody knows its name before it was hashed."""
+"""A larger object goes through this machine's disk (TMPDIR): its name is not known before it is hashed."""
 NOTE_OBJECTS: Final = 500
 NOTE_BYTES: Final = 256 * 1024 * 1024
-"""So much is read again at most after a kill."""
+"""At most as much is read again after a kill."""
 GIVE_UP_AFTER: Final = 20
-"""So many objects in a row that fail for what may pass: then the store is asked whether it is away."""
+"""After as many failures in a row that may pass, the store is asked whether it is away."""
 
-_LOST: Final = "its copy is gone, and its source has it no longer"
+_LOST: Final = "its copy is gone, and its source no longer has it"
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 class OurTrouble(Exception):
-    """Where artifacts are copied to cannot be written or read: no fault of any artifact."""
+    """The place of the copies cannot be written or read. No artifact is at fault."""
 
     def __init__(self, error: SwitchyardError) -> None:
         self.error = error
@@ -64,8 +64,9 @@ class OurTrouble(Exception):
 
 @dataclass
 class Progress:
-    """What the copies of one flow run share in this process: how far they are, for whoever shows it; and which objects
-    are there already."""
+    """Holds what the copies of one flow run share in this process.
+
+    That is how far they are, to be shown, and which objects are there already."""
 
     stored: Stored = field(default_factory=Stored)
     objects: int = 0
@@ -74,7 +75,7 @@ class Progress:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def note(self, size_bytes: int) -> None:
-        """One object more. Raises: KeyboardInterrupt: someone wants it to end."""
+        """Counts one more object. Raises: KeyboardInterrupt: someone wants it to end."""
         with self._lock:
             self.objects += 1
             self.size_bytes += size_bytes
@@ -83,7 +84,7 @@ class Progress:
 
 
 class Gate:
-    """Lets so many bytes in at once; a larger object goes alone."""
+    """Lets a limited number of bytes in at once. A larger object goes alone."""
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit = limit_bytes
@@ -113,17 +114,17 @@ class Patience:
         self._lock = threading.Lock()
 
     def note_done(self) -> None:
-        """It answers."""
+        """Notes that an object was read: the store answers."""
         with self._lock:
             self._in_a_row, self._limit = 0, GIVE_UP_AFTER
 
     def note_answer(self) -> None:
-        """It answers, and only these objects cannot be read: bear with twice as many before it is asked again."""
+        """Notes that the store answers. Twice as many objects may fail before it is asked again."""
         with self._lock:
             self._in_a_row, self._limit = 0, 2 * self._limit
 
     def note_trouble(self, err: TryAgain) -> None:
-        """One more."""
+        """Counts one more. Raises: TryAgain: there were too many in a row."""
         with self._lock:
             self._in_a_row += 1
             if self._in_a_row >= self._limit:
@@ -132,7 +133,7 @@ class Patience:
 
 @dataclass(frozen=True)
 class Copying:
-    """What the copies of one batch share."""
+    """Holds what the copies of one batch share."""
 
     target: Objects
     copies: ArtifactCopies
@@ -144,8 +145,9 @@ class Copying:
     def copy_run(
         self, run: ArtifactRun, place: Place, source: ArtifactSource, read_before: Mapping[str, Copied]
     ) -> tuple[RunCopied, Manifest | None]:
-        """What became of the run's artifacts, and its manifest. A second call copies what is new or has changed since;
-        one after a killed one goes on.
+        """Copies the run's artifacts, and returns what became of them with the manifest.
+
+        A second call copies what is new or has changed since. After a killed call it goes on.
 
         Args:
             read_before: objects that another run's copy has just read, by their path below `place`.
@@ -177,10 +179,10 @@ class Copying:
             if not changed:
                 break
         else:
-            reason = f"it is written anew again and again: {TRIES} times while it was copied"
+            reason = f"it was written again {TRIES} times while it was copied"
             failed |= {one.path: LeftOut(path=one.path, reason=reason) for one in changed}
         passing = [err for err in reading.passing.values() if isinstance(err, TryAgain)]
-        # Of one that could not be read as it is now, what was read before is kept.
+        # Where an object cannot be read as it is now, what was read before is kept.
         kept = {one.path: known[one.path] for one in found if one.path in known}
         manifest = self._finish(run, shown, before, kept, [*refused, *failed.values()])
         lost = self._find_lost(manifest, missing)
@@ -193,7 +195,7 @@ class Copying:
         return done, manifest
 
     def find_kept(self, run: ArtifactRun) -> RunCopied | None:
-        """What is kept of a run that MLflow cannot tell of any more; None: nothing is."""
+        """Returns what is kept of a run that MLflow no longer has; None: nothing is."""
         before = self._read_before(run.mlflow_run_id) if is_run_id(run.mlflow_run_id) else None
         if before is None:
             return None
@@ -205,19 +207,20 @@ class Copying:
         return self._say(run, "nothing", self._finish(run, "", None, {}, ()))
 
     def _find_missing(self, said: Iterable[Copied]) -> frozenset[str]:
-        """The hashes of what a manifest or a note names, and that is not there: either is only a list of what was there
-        when it was written."""
+        """Returns the hashes that a manifest or a note names, and that are not there.
+
+        A manifest or a note only lists what was there when it was written."""
         with ours():
             return self.progress.stored.find_missing(self.target, self.how.to_uri, said)
 
     def _find_lost(self, manifest: Manifest, missing: frozenset[str]) -> tuple[LeftOut, ...]:
-        """Of what was missing, what still is: its source has it no longer. The manifest goes on naming it."""
+        """Returns what is still missing: its source no longer has it. The manifest goes on naming it."""
         named = [one for one in manifest.objects if one.sha256 in missing]
         still = self._find_missing(named)
         return tuple(LeftOut(path=one.path, reason=_LOST) for one in named if one.sha256 in still)
 
     def _read_before(self, run_id: str) -> Manifest | None:
-        """The manifest of the run's copy, where there is one that is whole."""
+        """Returns the manifest of the run's copy, where there is one that is whole."""
         row = self.copies.read([run_id]).get(run_id)
         if row is None or row.to_uri != self.how.to_uri:
             return None
@@ -227,8 +230,9 @@ class Copying:
         return None
 
     def _find_unnamed(self, run_id: str) -> Manifest | None:
-        """The newest manifest that is there, though no row names it: of a copy that was killed just before its end, or
-        of a results database that was lost."""
+        """Returns the newest manifest that is there, though no row names it.
+
+        A copy was killed just before its end, or a results database was lost."""
         newest = None
         with ours():
             for uri, stat in self.target.list_stats(to_manifests_prefix(self.how.to_uri, run_id)):
@@ -239,11 +243,11 @@ class Copying:
         return newest[1] if newest is not None and newest[1].mlflow_run_id == run_id else None
 
     def _read_notes(self, run_id: str, shown: str) -> dict[str, Copied]:
-        """What a copy that was killed has copied."""
+        """Returns what a killed copy has copied."""
         known: dict[str, Copied] = {}
         with ours():
             for uri in self.target.list(to_notes_prefix(self.how.to_uri, run_id)):
-                with suppress(NotFound, ValueError):  # another process's copy has just ended; or it is none of ours
+                with suppress(NotFound, ValueError):  # another process's copy has just ended, or the file is not ours
                     note = decode_strictly(self.target.read(uri)[0], Note)
                     if note.source == shown:
                         known |= {one.path: one for one in note.objects}
@@ -257,8 +261,8 @@ class Copying:
         kept: dict[str, Copied],
         left_out: Iterable[LeftOut],
     ) -> Manifest:
-        """Writes the manifest, clears the notes, of which it has all, and writes the row."""
-        # What is deleted where it was stays here: a copy loses nothing.
+        """Writes the manifest, clears the notes, which it now holds, and writes the row."""
+        # An artifact that was deleted at its source stays here. A copy loses nothing.
         gone = {one.path: one for one in before.objects} if before is not None else {}
         every = {one.path: one for one in left_out}
         manifest = to_manifest(run.mlflow_run_id, shown, (gone | kept).values(), every.values())
@@ -325,11 +329,11 @@ class Copying:
                 self.target.write_from(uri, file, if_generation=generation)
             found = hash_object(self.target, uri)
             if found != sha256:
-                raise TryAgain(f"{uri} was written, and read back it has sha256 {found}: copy it again")
+                raise TryAgain(f"{uri} was written, but reads back with sha256 {found}: copy it again")
 
 
 class PassingTrouble(Exception):
-    """A run of which some artifacts could not be read for what may pass; `done` is what became of the others."""
+    """Some artifacts of a run could not be read, and it may pass; `done` is what became of the others."""
 
     def __init__(self, done: RunCopied, error: TryAgain) -> None:
         self.done, self.error = done, error
@@ -337,14 +341,14 @@ class PassingTrouble(Exception):
 
 
 class Note(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Objects of a run that are copied, while the others are not yet."""
+    """The objects of a run that are copied, while others are not yet."""
 
     source: str
     objects: tuple[Copied, ...]
 
 
 class _Reading:
-    """The objects of one run, some at once."""
+    """Reads the objects of one run, several at once."""
 
     def __init__(self, copying: Copying, run: ArtifactRun, place: Place, shown: str, source: ArtifactSource) -> None:
         self._copying, self._run, self._place, self._shown, self._source = copying, run, place, shown, source
@@ -354,7 +358,7 @@ class _Reading:
         self._patience = Patience()
 
     def copy_all(self, objects: Iterable[SourceObject], known: dict[str, Copied]) -> dict[str, LeftOut]:
-        """Adds what is copied to `known`; answers what is not, and why."""
+        """Adds what is copied to `known`; returns what is not, and why."""
         failed: dict[str, LeftOut] = {}
         noted: list[Copied] = []
         noted_bytes = 0
@@ -399,20 +403,20 @@ class _Reading:
         for _ in range(TRIES):
             with self._copying.gate.holding(one.size_bytes), suppress(StaleWrite):
                 return self._copy_once(one)
-        raise StaleWrite(f"it changed while it was read, {TRIES} times")
+        raise StaleWrite(f"it changed {TRIES} times while it was read")
 
     def _copy_once(self, one: SourceObject) -> Copied:
         with tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES, prefix="switchyard-artifact-") as file:
             hashed = Hashed(file)
-            was = self._source.fetch(self._place.uri, one, hashed)  # type: ignore[arg-type]  # a file that is written
+            was = self._source.fetch(self._place.uri, one, hashed)  # type: ignore[arg-type]  # a file to write to
             if hashed.size_bytes != was.size_bytes:
-                raise StaleWrite(f"it has {was.size_bytes:,} bytes, and {hashed.size_bytes:,} came")
+                raise StaleWrite(f"it has {was.size_bytes:,} bytes, but {hashed.size_bytes:,} came")
             self._copying.store(file, hashed.sha256, was.size_bytes)  # type: ignore[arg-type]  # it is one
         return Copied(path=one.path, size_bytes=was.size_bytes, sha256=hashed.sha256, generation=was.generation)
 
 
 class Hashed(RawIOBase):
-    """Hashes what is written, and passes it on, where there is something to pass it on to."""
+    """Hashes what is written, and passes it on where there is a file to pass it to."""
 
     def __init__(self, file: Any = None) -> None:
         self._file = file
@@ -420,11 +424,11 @@ class Hashed(RawIOBase):
         self.size_bytes = 0
 
     def writable(self) -> bool:
-        """It is."""
+        """Returns true."""
         return True
 
     def write(self, chunk: Any) -> int:
-        """All of it, or an error."""
+        """Writes all of it, or raises."""
         if self._file is not None:
             self._file.write(chunk)
         self._hash.update(chunk)
@@ -433,20 +437,20 @@ class Hashed(RawIOBase):
 
     @property
     def sha256(self) -> str:
-        """64 hex digits, of all that was written."""
+        """Returns the hash of all that was written, as 64 hex digits."""
         return self._hash.hexdigest()
 
 
 def hash_object(objects: Objects, uri: str) -> str:
-    """The SHA-256 of a stored object, read part by part. Raises: NotFound, TryAgain."""
+    """Returns the SHA-256 of a stored object, read part by part. Raises: NotFound, TryAgain."""
     hashed = Hashed()
-    objects.read_into(uri, hashed)  # type: ignore[arg-type]  # a file that is written
+    objects.read_into(uri, hashed)  # type: ignore[arg-type]  # a file to write to
     return hashed.sha256
 
 
 @contextmanager
 def ours() -> Iterator[None]:
-    """What goes wrong within is our side's trouble. Raises: OurTrouble; NotFound and BadRecord as they are."""
+    """Turns what goes wrong within into our side's trouble. Raises: OurTrouble; NotFound and BadRecord as they are."""
     try:
         yield
     except (NotFound, BadRecord):
@@ -458,7 +462,7 @@ def ours() -> Iterator[None]:
 def run_bounded(
     pool: ThreadPoolExecutor, work: Callable[[T], R], items: Iterable[T], window: int
 ) -> Iterator[tuple[T, R | BaseException]]:
-    """What `work` makes of each item, or raises, as it is done; at most `window` items wait or are at work."""
+    """Yields what `work` makes of each item, or raises, as it is done; at most `window` items wait or are at work."""
     pending: dict[Future[R], T] = {}
     remaining = iter(items)
     is_left = True

@@ -1,5 +1,7 @@
-"""Which of the objects that a manifest or a note names are there: without their bytes, by a listing of names and
-sizes."""
+"""Finds which of the objects that a manifest or a note names are there.
+
+It reads a list of names and sizes, and no bytes.
+"""
 
 import threading
 from collections import defaultdict
@@ -12,21 +14,22 @@ from switchyard.core.errors import NotFound
 from switchyard.core.ports import Objects
 
 REMEMBERED: Final = 2_000
-"""So many objects of one of the 256 folders are remembered; a folder with more is looked into again for each run."""
+"""Objects remembered for each of the 256 folders. A folder with more is looked into again for each run."""
 LISTED_FOR: Final = 100
-"""For fewer objects of such a folder each is asked for by itself: a page of a bucket's list has 1,000."""
+"""Fewer objects of such a folder are asked for one by one: a page of a bucket's list has 1,000."""
 
 
 class Stored:
-    """The objects below one `to_uri`, by their hashes. Each folder is listed once, at its first use, and what is kept
-    afterwards is told by `note`. Safe for several threads."""
+    """Knows the objects below one `to_uri`, by their hashes.
+
+    Each folder is listed once, at its first use. `note` tells what is kept afterwards. Safe for several threads."""
 
     def __init__(self) -> None:
         self._sizes: dict[str, dict[str, int] | None] = {}  # None: more than are remembered
         self._lock = threading.Lock()
 
     def find_missing(self, objects: Objects, to_uri: str, wanted: Iterable[Copied]) -> frozenset[str]:
-        """The hashes of those that are not there, or have another size. Raises: TryAgain, BadSetup."""
+        """Returns the hashes of those that are not there, or have another size. Raises: TryAgain, BadSetup."""
         by_folder: defaultdict[str, dict[str, int]] = defaultdict(dict)
         for one in wanted:
             by_folder[one.sha256[:2]][one.sha256] = one.size_bytes
@@ -37,7 +40,7 @@ class Stored:
         return frozenset(missing)
 
     def note(self, sha256: str, size_bytes: int) -> None:
-        """It is there now."""
+        """Notes that it is there now."""
         with self._lock:
             sizes = self._sizes.get(sha256[:2])
             if sizes is not None:

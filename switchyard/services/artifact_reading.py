@@ -1,4 +1,4 @@
-"""The copied artifacts of a run, as serving lists and sends them: by their names, and by the hash that each has."""
+"""Reads the copied artifacts of a run, as serving lists and sends them: by their names, and by their hashes."""
 
 import hashlib
 import threading
@@ -16,7 +16,7 @@ from switchyard.core.errors import BadRecord, NotFound, SwitchyardError
 from switchyard.core.ports import Objects
 
 PART_BYTES: Final = 1024 * 1024
-"""So much of an object is in memory, twice, for each who reads one."""
+"""How much of an object is in memory, twice, for each reader of one."""
 
 
 class KeptArtifacts(msgspec.Struct, frozen=True):
@@ -26,11 +26,11 @@ class KeptArtifacts(msgspec.Struct, frozen=True):
     manifest: Manifest
 
     def find(self, path: str) -> Copied:
-        """The artifact of that name. Raises: NotFound."""
-        objects = self.manifest.objects  # by path, so that one of 100,000 is found by 17 looks
+        """Returns the artifact of that name. Raises: NotFound."""
+        objects = self.manifest.objects  # sorted by path, so that one of 100,000 is found by 17 looks
         at = bisect_left(objects, path, key=lambda one: one.path)
         if at == len(objects) or objects[at].path != path:
-            raise NotFound(f"MLflow run {self.copy.mlflow_run_id} has no copied artifact of the name {path[:200]!r}")
+            raise NotFound(f"MLflow run {self.copy.mlflow_run_id} has no copied artifact named {path[:200]!r}")
         return objects[at]
 
 
@@ -45,9 +45,9 @@ class ArtifactSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def find_artifacts(outside: Outside, mlflow_run_id: str) -> KeptArtifacts | None:
-    """The copied artifacts of an MLflow run; None: there is no copy.
+    """Returns the copied artifacts of an MLflow run; None: there is no copy.
 
-    Raises: BadRecord: its manifest is gone, or another one. TryAgain: it cannot be read now.
+    Raises: BadRecord: its manifest is gone, or was changed. TryAgain: it cannot be read now.
     """
     if not mlflow_run_id:
         return None
@@ -58,7 +58,7 @@ def find_artifacts(outside: Outside, mlflow_run_id: str) -> KeptArtifacts | None
 
 
 def summarize(outside: Outside, mlflow_run_id: str, *, limit: int) -> ArtifactSummary | None:
-    """What a page shows; None: nothing was copied. A copy that cannot be read is told, and costs no page."""
+    """Returns what a page shows; None: nothing was copied. A copy that cannot be read is reported on the page."""
     try:
         kept = find_artifacts(outside, mlflow_run_id)
     except SwitchyardError as err:
@@ -74,8 +74,10 @@ def summarize(outside: Outside, mlflow_run_id: str, *, limit: int) -> ArtifactSu
 
 
 def read_object(outside: Outside, kept: KeptArtifacts, found: Copied) -> Iterator[bytes]:
-    """The bytes of an artifact, part by part. The last part is answered when all of them have the hash that they should
-    have, so that what is damaged never comes whole.
+    """Yields the bytes of an artifact, part by part.
+
+    The last part comes only when all bytes have the hash that they should have. So a damaged artifact never comes
+    whole.
 
     Raises: BadRecord: it is damaged, or gone.
     """
@@ -92,9 +94,9 @@ def read_object(outside: Outside, kept: KeptArtifacts, found: Copied) -> Iterato
 
 
 def read_part(outside: Outside, kept: KeptArtifacts, found: Copied, start: int, length: int) -> Iterator[bytes]:
-    """`length` bytes of an artifact from `start` on. A part has no hash.
+    """Yields `length` bytes of an artifact from `start` on. A part has no hash.
 
-    Raises: BadRecord: it is shorter, or gone.
+    Raises: BadRecord: the artifact is shorter, or gone.
     """
     return _read(outside, to_object_uri(kept.copy.to_uri, found.sha256), start, length)
 
@@ -107,19 +109,20 @@ def _read(outside: Outside, uri: str, start: int, length: int) -> Iterator[bytes
         except NotFound as err:
             raise BadRecord(uri, ["it is gone: copy it again (switchyard artifacts copy)"]) from err
         if not part:
-            raise BadRecord(uri, [f"it must have {end:,} bytes or more; it has {start:,}"])
+            raise BadRecord(uri, [f"it has {start:,} bytes; expected {end:,} bytes or more"])
         yield part
         start += len(part)
 
 
 MANIFESTS_BYTES: Final = 32 * 1024 * 1024
-"""Of the files of the manifests that are remembered. In memory one is about twice its file; one of 100,000
-artifacts has some 15 MB."""
+"""The bytes of manifest files that are remembered. A manifest takes about twice its file in memory; one of 100,000
+artifacts has about 15 MB."""
 
 
 class Manifests:
-    """The manifests that were read last, as many as `limit_bytes` of their files; a larger one is not remembered. Safe
-    for several threads."""
+    """Holds the manifests that were read last, up to `limit_bytes` of their files.
+
+    A larger manifest is not remembered. Safe for several threads."""
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
@@ -128,7 +131,7 @@ class Manifests:
         self.size_bytes = 0
 
     def find(self, to_uri: str, digest: str) -> Manifest | None:
-        """None: it is not remembered."""
+        """Returns the manifest; None: it is not remembered."""
         with self._lock:
             found = self._kept.get((to_uri, digest))
             if found is not None:
@@ -136,7 +139,7 @@ class Manifests:
         return found[0] if found is not None else None
 
     def keep(self, to_uri: str, digest: str, manifest: Manifest, size_bytes: int) -> None:
-        """Forgets those that were used longest ago, where there is no room. A second call changes nothing."""
+        """Remembers it; forgets those that were used longest ago if there is no room. A second call changes nothing."""
         with self._lock:
             if size_bytes > self._limit_bytes or (to_uri, digest) in self._kept:
                 return
@@ -151,7 +154,7 @@ _manifests: Final = Manifests(MANIFESTS_BYTES)
 
 
 def _read_manifest(objects: Objects, to_uri: str, run_id: str, digest: str) -> Manifest:
-    """A manifest never changes, so that it is read once, as long as it is remembered."""
+    """Reads a manifest once, as long as it is remembered: it never changes."""
     known = _manifests.find(to_uri, digest)
     if known is not None:
         return known

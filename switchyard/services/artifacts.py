@@ -1,4 +1,4 @@
-"""The artifacts of MLflow's runs, a batch of runs at a time: what there is, copied, and what of the copies is whole."""
+"""Plans, copies and verifies the artifacts of MLflow's runs, a batch of runs at a time."""
 
 import threading
 from collections.abc import Callable, Container, Sequence
@@ -40,9 +40,9 @@ from switchyard.services.artifact_copying import (
 )
 from switchyard.services.artifact_objects import Stored
 
-_MANIFESTS_AT_ONCE: Final = 8  # a read from a bucket takes some 50 ms, most of it waiting
+_MANIFESTS_AT_ONCE: Final = 8  # a read from a bucket takes about 50 ms, most of it waiting
 RUNS_AT_ONCE: Final = 8
-"""Of many runs with few objects, most of the time is waiting: for a list, a row, a manifest. Their lists of objects are
+"""Runs at work at once. A run with few objects mostly waits: for a list, a row, a manifest. Their lists of objects are
 in memory."""
 _LINES: Final = 100
 """Ledger lines in one transaction."""
@@ -56,9 +56,11 @@ def find_runs(
     experiments: Sequence[str] = (),
     export_uri: str = "",
 ) -> list[ArtifactRun]:
-    """The runs whose artifacts are meant: those that a row names, or one row's; with `all_runs` every run of the store,
-    deleted ones too. A row's run that MLflow does not have has a `problem`. With them go the logged models that they
-    have made; and with `all_runs` of all experiments every other logged model, and every trace.
+    """Returns the runs whose artifacts are meant: those that a row names, or one row's.
+
+    With `all_runs` it is every run of the store, deleted ones too. A row's run that MLflow does not have has a
+    `problem`. The logged models that these runs made come too; with `all_runs` of all experiments so does every other
+    logged model, and every trace.
 
     Raises: NotFound: no such row, or it names no MLflow run; or no such experiment.
     """
@@ -68,13 +70,13 @@ def find_runs(
         for run in tracking.list_runs(experiments=experiments):
             ids = rows.get(run.run_id, ())
             if ids or (all_runs and not quick_test_id):
-                problem = "" if is_run_id(run.run_id) else f"MLflow cannot name it: {run.run_id}"
+                problem = "" if is_run_id(run.run_id) else f"MLflow cannot name this run: {run.run_id}"
                 found[run.run_id] = ArtifactRun(
                     mlflow_run_id=run.run_id, artifact_uri=run.artifact_uri, quick_test_ids=ids, problem=problem
                 )
     is_whole = all_runs and not quick_test_id and not experiments
     for owner in _find_owners(outside, export_uri, found if not is_whole else None):
-        problem = "" if is_run_id(owner.id) else f"MLflow cannot name it: {owner.id}"
+        problem = "" if is_run_id(owner.id) else f"MLflow cannot name this owner of files: {owner.id}"
         found[owner.id] = ArtifactRun(mlflow_run_id=owner.id, artifact_uri=owner.artifact_uri, problem=problem)
     if not experiments:
         for run_id, ids in rows.items():
@@ -86,7 +88,7 @@ def find_runs(
 
 
 def _find_owners(outside: Outside, export_uri: str, of: Container[str] | None) -> list[ArtifactOwner]:
-    """What has files besides runs: all of it, or only what these runs have made. What names no place has none."""
+    """Returns the owners of files besides runs: all, or only what these runs made. One without a place has no files."""
     owners = outside.open_artifact_owners(export_uri)
     found = [model for model in owners.list_models() if of is None or model.run_id in of]
     if of is None:
@@ -95,7 +97,7 @@ def _find_owners(outside: Outside, export_uri: str, of: Container[str] | None) -
 
 
 def find_owner_ids(outside: Outside, export_uri: str = "") -> tuple[frozenset[str], frozenset[str]]:
-    """The logged models that name a place for files, and the traces. A second call asks again.
+    """Returns the ids of logged models that name a place for files, and of traces. A second call asks again.
 
     Raises: TryAgain, BadSetup: MLflow or the export cannot be read.
     """
@@ -108,8 +110,9 @@ def find_owner_ids(outside: Outside, export_uri: str = "") -> tuple[frozenset[st
 
 
 def find_copied_runs(outside: Outside, *, quick_test_id: int = 0, all_runs: bool = False) -> list[ArtifactRun]:
-    """The runs whose copies are meant, without asking MLflow: as `find_runs`; with `all_runs` also each that has a
-    copy."""
+    """Returns the runs whose copies are meant, without asking MLflow.
+
+    The same runs as `find_runs`; with `all_runs` also each that has a copy."""
     rows = _find_rows(outside, quick_test_id)
     if all_runs and not quick_test_id:
         rows = dict.fromkeys(outside.artifact_copies.list_ids(), ()) | rows
@@ -124,13 +127,14 @@ def plan_runs(
     gives_up: bool = False,
     progress: Progress | None = None,
 ) -> list[RunPlan]:
-    """What there is of each run's artifacts, and what of it is kept; a place that cannot be listed says why. Touches
-    nothing.
+    """Returns what there is of each run's artifacts, and what of it is kept. Changes nothing.
+
+    A place that cannot be listed says why.
 
     Args:
-        gives_up: asks every place, however many before it did not answer.
+        gives_up: ask every place, even after many that did not answer.
 
-    Raises: TryAgain: no place answers, or not where the copies are.
+    Raises: TryAgain: no place answers, or the copies' place does not.
     """
     batch, patience = _Batch(outside, how), None if gives_up else Patience()
     stored = (progress or Progress()).stored
@@ -147,12 +151,13 @@ def copy_runs(
     progress: Progress | None = None,
     settled: Callable[[RunCopied], object] = lambda done: None,
 ) -> list[RunCopied]:
-    """What became of each run's artifacts; each row has its ledger line afterwards. A second call copies what is new or
-    has changed, and one after a killed one goes on.
+    """Copies each run's artifacts, and returns what became of them. Each row has its ledger line afterwards.
+
+    A second call copies what is new or has changed. After a killed call it goes on.
 
     Args:
-        gives_up: records what does not pass as each run's failure, instead of raising it.
-        settled: told of each run that needs no other try.
+        gives_up: record what does not pass as each run's failure, instead of raising it.
+        settled: called with each run that needs no other try.
 
     Raises:
         TryAgain: some of it may pass, and everything else is done. BadSetup: what is copied cannot be kept.
@@ -202,7 +207,7 @@ def copy_runs(
             if trouble is not None:
                 raise trouble
     if passing and not gives_up:
-        raise TryAgain(f"{len(passing)} runs' artifacts could not all be read; the first: {passing[0]}") from passing[0]
+        raise TryAgain(f"Artifacts of {len(passing)} runs could not be read; the first: {passing[0]}") from passing[0]
     return [done[run.mlflow_run_id] for run in runs if run.mlflow_run_id in done]
 
 
@@ -214,13 +219,14 @@ def verify_runs(
     against_source: bool = False,
     gives_up: bool = False,
 ) -> list[RunVerified]:
-    """What is whole of each run's copy: each object is read again. With `against_source` each artifact too, where it
-    was. Changes nothing.
+    """Reads each object of each run's copy again, and returns what is whole. Changes nothing.
+
+    With `against_source` it also reads each artifact where it came from.
 
     Args:
-        gives_up: answers `unread` of a run whose copy or source does not answer, instead of raising it.
+        gives_up: answer `unread` for a run whose copy or source does not answer, instead of raising it.
 
-    Raises: TryAgain: where the copies are, or the source, does not answer.
+    Raises: TryAgain: the copies' place, or the source, does not answer.
     """
     batch = _Batch(outside, how)
 
@@ -240,10 +246,11 @@ def verify_runs(
 
 
 def find_kept(outside: Outside) -> Artifacts:
-    """The runs of which every artifact that was found was copied, and is there by name and size; no object is read.
-    `stored` is left to whoever asks MLflow. A second call looks again.
+    """Returns the runs of which every artifact that was found is copied, by name and size. Reads no object.
 
-    Raises: TryAgain: where the copies are does not answer.
+    `stored` is left to the caller that asks MLflow. A second call looks again.
+
+    Raises: TryAgain: the copies' place does not answer.
     """
     copies = outside.artifact_copies.read(outside.artifact_copies.list_ids())
     sizes = {to_uri: _list_sizes(outside, to_uri) for to_uri in {copy.to_uri for copy in copies.values()}}
@@ -266,13 +273,13 @@ def find_kept(outside: Outside) -> Artifacts:
 
 
 def _list_sizes(outside: Outside, to_uri: str) -> dict[str, int]:
-    """By hash, the size of each object that is kept there."""
+    """Returns the size of each object that is kept there, by hash."""
     found = outside.objects(to_uri).list_stats(f"{to_uri}/objects/")
     return {uri.rpartition("/")[2]: stat.size_bytes for uri, stat in found}
 
 
 def _find_rows(outside: Outside, quick_test_id: int) -> dict[str, tuple[int, ...]]:
-    """The ids of the rows that name an MLflow run, by that run."""
+    """Returns the ids of the rows that name an MLflow run, by that run."""
     rows: dict[str, tuple[int, ...]] = {}
     for row in outside.ledger.list_backfill():
         if row.mlflow_run_id and quick_test_id in (0, row.id):
@@ -284,14 +291,14 @@ def _find_rows(outside: Outside, quick_test_id: int) -> dict[str, tuple[int, ...
 
 
 class _Earlier:
-    """What the run before has copied: a run of the same place, or of one within it, need not read it again."""
+    """Knows what the run before has copied. A run of the same place, or of one within it, does not read it again."""
 
     def __init__(self) -> None:
         self._place = ""
         self._objects: tuple[Copied, ...] = ()
 
     def find(self, place: str) -> dict[str, Copied]:
-        """By the path below `place`."""
+        """Returns what was copied, by its path below `place`."""
         if not self._place or not lies_in(place, self._place):
             return {}
         below = place.removeprefix(self._place).lstrip("/")
@@ -304,13 +311,13 @@ class _Earlier:
         return found
 
     def note(self, place: str, manifest: Manifest | None) -> None:
-        """Remembers the widest place of those that follow each other."""
+        """Remembers the widest of consecutive places."""
         if manifest is not None and not (self._place and lies_in(place, self._place)):
             self._place, self._objects = place, manifest.objects
 
 
 class _Batch:
-    """What all runs of one call share."""
+    """Holds what all runs of one call share."""
 
     def __init__(self, outside: Outside, how: How) -> None:
         self._outside = outside
@@ -319,7 +326,7 @@ class _Batch:
         self._whole: set[str] = set()  # the hashes whose objects were read and found whole
 
     def plan(self, run: ArtifactRun, patience: Patience | None, stored: Stored) -> RunPlan:
-        """What there is of one run."""
+        """Returns what there is of one run."""
         place = self._find_place(run)
         if isinstance(place, Unreachable):
             return self._to_plan(run, place.uri, state="unreachable", reason=place.reason)
@@ -354,7 +361,7 @@ class _Batch:
         )
 
     def copy(self, run: ArtifactRun, copying: Copying, earlier: _Earlier) -> RunCopied:
-        """What became of one run. Raises: TryAgain, PassingTrouble, OurTrouble."""
+        """Copies one run, and returns what became of it. Raises: TryAgain, PassingTrouble, OurTrouble."""
         place = self._find_place(run)
         if run.problem:
             return copying.find_kept(run) or _to_failed(run, run.problem)
@@ -372,7 +379,7 @@ class _Batch:
         return done
 
     def verify(self, run: ArtifactRun, pool: ThreadPoolExecutor, *, against_source: bool) -> RunVerified:
-        """What is whole of one run's copy."""
+        """Returns what is whole of one run's copy."""
         try:
             manifest = self._read_copy(run.mlflow_run_id)
         except NotFound as err:
@@ -403,7 +410,7 @@ class _Batch:
         """Raises: NotFound: there is no copy; BadRecord: its manifest is not the one that was written."""
         row = self._outside.artifact_copies.read([run_id]).get(run_id)
         if row is None or row.to_uri != self._how.to_uri:
-            elsewhere = f"; there is one at {row.to_uri}" if row is not None else ""
+            elsewhere = f", but at {row.to_uri}" if row is not None else ""
             raise NotFound(f"MLflow run {run_id} has no copy at {self._how.to_uri}{elsewhere}")
         uri = to_manifest_uri(row.to_uri, run_id, row.digest)
         try:
@@ -423,7 +430,7 @@ class _Batch:
             try:
                 found = hash_object(target, uri)
             except NotFound:
-                return f"{one.path!r} is gone: no object is at {uri}"
+                return f"{one.path!r} is gone: there is no object at {uri}"
             except StaleWrite as err:
                 return str(err)
             return "" if found == one.sha256 else f"{one.path!r} is damaged: {uri} has sha256 {found}"
@@ -482,7 +489,7 @@ class _Batch:
     def to_verified(
         self, run: ArtifactRun, state: str, manifest: Manifest | None, problems: Sequence[str]
     ) -> RunVerified:
-        """What is said of the run's copy."""
+        """Returns what is said of the run's copy."""
         return RunVerified(
             mlflow_run_id=run.mlflow_run_id,
             quick_test_ids=run.quick_test_ids,
@@ -495,7 +502,7 @@ class _Batch:
 
 def _hash(source: ArtifactSource, place: str, one: SourceObject) -> str:
     hashed = Hashed()
-    source.fetch(place, one, hashed)  # type: ignore[arg-type]  # a file that is written
+    source.fetch(place, one, hashed)  # type: ignore[arg-type]  # it takes writes as a file does
     return hashed.sha256
 
 

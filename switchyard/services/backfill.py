@@ -1,4 +1,4 @@
-"""Publishes one batch of MLflow's runs: read, mapped, published some hundred at a time, never all at once in memory."""
+"""Publishes one batch of MLflow's runs: read, mapped, published a few hundred at a time, never all in memory."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -29,19 +29,20 @@ from switchyard.core.runs.ledger import LedgerLine
 from switchyard.services.backfill_files import RunFile, to_file, write_files
 
 CHARTED_RUNS: Final = 200
-"""Runs a transaction: 2 MB of history. What was committed is not done again, so that fewer would only cost more."""
+"""Runs in a transaction: 2 MB of history. What was committed is not done again, so fewer would only cost more."""
 WHOLE_RUNS: Final = 50
 """The same with histograms and files, of which a run has 20 times as much."""
 IDS_AT_ONCE: Final = 5_000
-"""Ids a query: a database takes some 30,000 values, and a batch may have more runs."""
+"""Ids in a query: a database takes about 30,000 values, and a batch may have more runs."""
 
 
 def backfill_runs(outside: Outside, items: Sequence[Item], how: How, *, again: bool = False) -> BatchResult:
-    """Reads the runs' metrics from MLflow and publishes them. Each has its ledger line afterwards, whatever became of
-    it. `again`: after a first call that was broken off, what it has settled is left as it is.
+    """Reads the runs' metrics from MLflow and publishes them. Each run has its ledger line afterwards, in any case.
+
+    `again`: what a first call settled before it was broken off is left as it is.
 
     Raises:
-        TryAgain, BadSetup: the runs that have no line yet could not be read, or the results not be written.
+        TryAgain, BadSetup: the runs without a line could not be read, or the results could not be written.
     """
     ledger, result = outside.ledger, BatchResult()
     if again:
@@ -59,7 +60,7 @@ def backfill_runs(outside: Outside, items: Sequence[Item], how: How, *, again: b
 
 
 def _with_rules(histories: Histories, items: Sequence[Item], how: How) -> list[Item]:
-    """The items with the rules that their runs had, of which the call may give others (`Item.to_how`)."""
+    """Returns the items with the rules that their runs had; the call may give others (`Item.to_how`)."""
     kept: dict[int, KeptRules] = {}
     for some in batched([item.quick_test_id for item in items], IDS_AT_ONCE):
         kept |= histories.read_rules(some)
@@ -72,14 +73,15 @@ def _with_rules(histories: Histories, items: Sequence[Item], how: How) -> list[I
 
 
 def look_at_runs(outside: Outside, run_ids: Iterable[str], export_uri: str = "") -> dict[str, Look]:
-    """What MLflow says of these runs, by MLflow run id, without those that are not there."""
+    """Returns what MLflow says of these runs, by MLflow run id, without those that are not there."""
     with closing(outside.open_tracking(export_uri)) as tracking:
         return {look.info.run_id: look for look in tracking.look_at_runs(run_ids)}
 
 
 def count_shown(outside: Outside, run_ids: Iterable[str], export_uri: str = "") -> Shown:
-    """What there is to show of these MLflow runs, without their points being read. An MLflow that cannot be asked is
-    no error, but said: a dry run is made before it is set, too."""
+    """Counts what there is to show of these MLflow runs, without reading their points.
+
+    An MLflow that cannot be asked is not an error but is said: people make a dry run before they set it, too."""
     wanted = set(run_ids)
     if not wanted:
         return Shown()
@@ -103,8 +105,10 @@ def count_shown(outside: Outside, run_ids: Iterable[str], export_uri: str = "") 
 
 
 def fail_runs(ledger: Ledger, items: Sequence[Item], error: str) -> BatchResult:
-    """Writes `error` on the ledger line of each run whose line was not written since the items were planned: its batch
-    was given up. A second call finds the first one's lines and writes nothing."""
+    """Writes `error` on the ledger line of each run of a batch that was given up.
+
+    A run with a line that was written since the items were planned is left out. A second call finds the first one's
+    lines and writes nothing."""
     settled, result = _list_settled(ledger, items), BatchResult()
     _count_settled(result, [settled[item.quick_test_id] for item in items if item.quick_test_id in settled])
     left = [
@@ -118,15 +122,17 @@ def fail_runs(ledger: Ledger, items: Sequence[Item], error: str) -> BatchResult:
 
 
 class Parents:
-    """The rows of parents, found with one query for many nested runs, and remembered while a batch lasts."""
+    """Finds the rows of parents, with one query for many nested runs, and remembers them while a batch lasts."""
 
     def __init__(self, runs: Runs) -> None:
         self._runs = runs
         self._known: dict[str, int | None] = {}
 
     def find(self, drafts: Sequence[Draft]) -> list[Draft]:
-        """The drafts with their parents' ids. A parent that no row names has none, and is noted (`Draft.lost_parent`):
-        a later backfill looks again. Which run is whose parent is only shown, so that a circle does no harm."""
+        """Returns the drafts with their parents' ids.
+
+        A parent that no row names has none, and is noted (`Draft.lost_parent`): a later backfill looks again. Parents
+        are only shown, so a circle does no harm."""
         wanted = [to_parent_of(draft.publication) for draft in drafts]
         new = {run_id for run_id in wanted if run_id} - self._known.keys()
         if new:
@@ -143,7 +149,7 @@ class Parents:
 
 
 def _read(outside: Outside, items: Sequence[Item], how: How) -> Iterator[tuple[Draft, RunFile | None]]:
-    """What to write of each run, and its file where one is wanted and the run can be published."""
+    """Yields what to write of each run, and its file where one is wanted and the run can be published."""
     by_run: dict[str, list[Item]] = defaultdict(list)
     for item in items:
         by_run[item.mlflow_run_id].append(item)
@@ -163,7 +169,7 @@ def _to_draft(outside: Outside, run: RawRun | LostRun, item: Item, how: How) -> 
         return found
     error = to_message(found)
     if not isinstance(found, SwitchyardError):
-        # Data that nobody has thought of; the message is for whoever mends the mapping.
+        # Data that no one has thought of. The message is for the person who mends the mapping.
         error = f"MLflow run {run.info.run_id} cannot be mapped: {error}"
     return Draft(quick_test_id=item.quick_test_id, state="failed", error=error), None
 
@@ -174,7 +180,7 @@ def _to_publishable(outside: Outside, run: RawRun, item: Item, how: How) -> tupl
     versions = Versions(rules=how.rules)
     record = to_record(run, versions)
     if record.run and record.run.quick_test_id != id_:
-        # Our trainer logged it for a row of another results database; its attempts are not this row's.
+        # Our trainer logged it for a row of another results database. Its attempts are not this row's.
         record = msgspec.structs.replace(record, run=None)
     news = to_news(info, to_newest_ms(run), how, is_moving=item.is_moving) if item.follows else None
     stale = news.error if news is not None else ""
@@ -198,7 +204,7 @@ def _to_publishable(outside: Outside, run: RawRun, item: Item, how: How) -> tupl
         ),
         mlflow_run_id=info.run_id,
         versions=versions,
-        # What is published already, by whichever version, is met only where more of it is read than was before.
+        # What is published already, by any version, is found only where more is read now than was before.
         first_digests=to_first_digests_of(run) if how.whole and not item.is_new else None,
         tags=to_user_tags(run.tags),
         parent=to_parent(to_parent_run_id(run.tags)),
@@ -215,8 +221,9 @@ def _to_publishable(outside: Outside, run: RawRun, item: Item, how: How) -> tupl
 
 
 def _list_settled(ledger: Ledger, items: Sequence[Item]) -> dict[int, LedgerLine]:
-    """The lines that were written since the items were planned, by how often each was: clocks may be set back, or
-    differ from machine to machine."""
+    """Returns the lines that were written since the items were planned, by how often each was written.
+
+    Clocks may be set back, or differ from machine to machine."""
     before = {item.quick_test_id: item.attempts for item in items}
     lines = ledger.read_ledger(KIND)
     return {line.quick_test_id: line for line in lines if line.attempts > before.get(line.quick_test_id, 0)}

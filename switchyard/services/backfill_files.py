@@ -1,4 +1,4 @@
-"""The training_metrics.json of past runs: with it an old run is like a new one, and needs MLflow no more."""
+"""Writes the training_metrics.json of past runs. With it an old run is like a new one, and no longer needs MLflow."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,11 +19,11 @@ from switchyard.core.metrics.writing import to_json
 from switchyard.core.ports import ABSENT
 
 FILES_AT_ONCE: Final = 8
-"""Writing one is waiting: for the disk to have it, or for a bucket to answer."""
+"""Files that are written at once: most of the time is waiting for the disk or a bucket."""
 
 
 class RunFile(msgspec.Struct, frozen=True, kw_only=True):
-    """One file to write, where there is none."""
+    """A file to write where there is none."""
 
     quick_test_id: int
     mlflow_run_id: str
@@ -35,10 +35,10 @@ class RunFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def to_file(record: MetricsRecord, *, quick_test_id: int, mlflow_run_id: str, name: str, folder: str) -> RunFile:
-    """The file of `record`. Equal records of one run give equal bytes.
+    """Returns the file of `record`. Equal records of one run give equal bytes.
 
-    A run that a job of ours has logged says in `record.run` which attempt it is, and the file says so too: ingest would
-    take another identity for an earlier attempt's.
+    For a run that a job of ours has logged, `record.run` says which attempt it is, and the file says so too: ingest
+    would take another identity for an earlier attempt's.
 
     Raises:
         BadRecord: the record is not whole, or breaks the files' contract.
@@ -58,8 +58,9 @@ def to_file(record: MetricsRecord, *, quick_test_id: int, mlflow_run_id: str, na
 
 
 def write_files(outside: Outside, drafts: Sequence[tuple[Draft, RunFile | None]]) -> list[Draft]:
-    """The drafts once their files are there: one whose file could not be written is left to fail. A second call, which
-    finds the files, writes nothing.
+    """Returns the drafts once their files are there. A draft fails later if its file could not be written.
+
+    A second call finds the files, and writes nothing.
 
     Raises:
         TryAgain: a store did not answer; some files may have been written.
@@ -81,11 +82,12 @@ def _write(outside: Outside, draft: Draft, file: RunFile | None) -> Draft:
 
 
 def write_file(outside: Outside, file: RunFile) -> None:
-    """Writes it where none is; one that says the same is as good, and one that was written of the same run while it
-    went on is replaced, unless it says more. A second call does nothing.
+    """Writes the file where there is none, and accepts one that says the same. A second call does nothing.
+
+    A file that was written of the same run while it went on is replaced, unless it says more.
 
     Raises:
-        StaleWrite: a file that says something else, or cannot be read, is there; it is left as it is.
+        StaleWrite: there is a file that says something else, or cannot be read. It is left as it is.
     """
     uri = f"{file.folder}/training_metrics.json"
     objects = outside.objects(uri)
@@ -111,8 +113,10 @@ def write_file(outside: Outside, file: RunFile) -> None:
 
 
 def _is_earlier(there: MetricsRecord, file: RunFile) -> bool:
-    """Of the same run: from when it had not ended; or made of the same MLflow run, which says something else by now, by
-    a backfill before."""
+    """Returns true for an earlier file of the same run.
+
+    It was written before the run ended, or an earlier backfill made it of the same MLflow run, which has changed
+    since."""
     if there.run is None or there.run.key != file.key:
         return False
     if there.status == "partial":

@@ -1,7 +1,7 @@
-"""What `switchyard clean` does: looks at everything below ARTIFACTS_URI and STATE_DIR, and deletes what is stale.
+"""Does what `switchyard clean` does: looks at all below ARTIFACTS_URI and STATE_DIR, and deletes what is stale.
 
-What is stale is decided in `switchyard.core.decommission.clearing`. It is asked again right before each delete, and
-what is deleted is named by its generation: what has been written since, or is needed by now, stays.
+`switchyard.core.decommission.clearing` decides what is stale. It is asked again right before each delete. A delete
+names what it deletes by its generation: what was written since, or is needed by now, stays.
 """
 
 import time
@@ -39,15 +39,15 @@ NOTES: Final = "clean"
 """Below ARTIFACTS_URI: the plans that are being carried out, by their digest."""
 _MANY: Final = 1_000_000
 _OURS: Final = {"jobs", "pruned", "prefect", "artifacts", "buyer.key", "api-tokens.json", "up.json", "bench", "reader"}
-"""What lies in STATE_DIR and is another one's: reconcile's, Prefect's, keys, notes."""
+"""What lies in STATE_DIR and belongs to others: reconcile's and Prefect's files, keys, notes."""
 _ENDED: Final = ("completed", "failed", "cancelled")
 FRESH_S: Final = 1.0
-"""So old may what is known of all rows and versions be when something is deleted."""
+"""The highest age of what is known of all rows and versions when something is deleted."""
 
 
 @dataclass(frozen=True)
 class Site:
-    """What cleaning reaches."""
+    """Holds what cleaning reaches."""
 
     open_objects: OpenObjects
     runs: Runs
@@ -63,15 +63,15 @@ class Site:
 
 
 def plan_clearing(site: Site, policy: Policy, now: datetime) -> Plan:
-    """Everything that is there, and what becomes of it. Changes nothing; a second call looks again."""
+    """Returns everything that is there, and what becomes of it. Changes nothing; a second call looks again."""
     return make_plan(_Look(site, policy, now).list_all(), policy, now)
 
 
 def find_begun(site: Site, typed: str) -> Plan | None:
-    """The plan of that digest, or of which a person typed the begin, where it was begun and not finished.
+    """Returns the plan with that digest, or with a digest that begins so, where it was begun and not finished.
 
     Raises:
-        BadRecord: what is there is no plan.
+        BadRecord: what is there is not a plan.
     """
     prefix = f"{site.artifacts_uri.rstrip('/')}/{NOTES}/"
     for uri in site.open_objects(prefix).list(prefix):
@@ -86,18 +86,20 @@ def _read_plan(data: bytes, uri: str, digest: str) -> Plan:
     try:
         plan = msgspec.json.decode(data, type=Plan)
     except msgspec.DecodeError as err:
-        raise BadRecord(uri, [f"it must be a plan of `clean`: {err}"]) from err
+        raise BadRecord(uri, [f"it is not a plan of `clean`: {err}"]) from err
     if to_digest(plan) != digest:
-        raise BadRecord(uri, ["it is not the plan that its name says: it was changed"])
+        raise BadRecord(uri, ["it was changed: it is not the plan that its name says"])
     return plan
 
 
 def carry_out(site: Site, plan: Plan, now: datetime) -> list[Cleared]:
-    """Deletes what the plan deletes, each thing if it is still stale right before; what became of each. A second call,
-    one after a killed one, or one beside another finds the rest.
+    """Deletes what the plan deletes, and returns what became of each thing.
+
+    A thing goes only if it is still stale right before. A second call finds the rest, after a killed one too, or beside
+    another.
 
     Raises:
-        TryAgain, BadSetup: as `Objects`; what is deleted by then is deleted.
+        TryAgain, BadSetup: as `Objects`. What is deleted by then stays deleted.
     """
     digest = to_digest(plan)
     uri = _to_note_uri(site, digest)
@@ -112,8 +114,8 @@ def carry_out(site: Site, plan: Plan, now: datetime) -> list[Cleared]:
 def _clear(site: Site, look: "_Look", planned: Thing, policy: Policy, now: datetime) -> Cleared:
     done = Cleared(what=planned.what, name=planned.name)
     found = look.look_again(planned)
-    if found is None:  # another call was there
-        if planned.what is What.CACHED_MODEL:  # and may have been killed
+    if found is None:  # another call has deleted it
+        if planned.what is What.CACHED_MODEL:  # that call may have been killed
             discard_copy(site.model_cache, Path(to_real(planned.name)).name)
         return done
     if not is_same(planned, found):
@@ -138,7 +140,7 @@ def _clear(site: Site, look: "_Look", planned: Thing, policy: Policy, now: datet
 
 
 class _Look:
-    """One look at everything, and fresh ones at single things."""
+    """Looks at everything once, and at single things again."""
 
     def __init__(self, site: Site, policy: Policy, now: datetime, clock: Callable[[], float] = time.monotonic) -> None:
         self._site = site
@@ -149,11 +151,11 @@ class _Look:
         self._rows: dict[str, list[BackfillRow]] = {}
         self._clock, self._read_at = clock, float("-inf")
         self._places: dict[tuple[What, str], Found] = {}
-        self._known: dict[str, Facts] = {}  # of runs' folders, while everything is listed: a folder has several things
+        self._known: dict[str, Facts] = {}  # of runs' folders, while all is listed: a folder has several things
         self.sizes: dict[str, int] = {}  # of the objects that were looked at again
 
     def list_all(self) -> Iterator[Thing]:
-        """Each thing once."""
+        """Yields each thing once."""
         self._read()
         found = list_places(self._site.open_objects(self._root), self._root, self._copies.list_roots())
         self._copies.read(found)
@@ -165,13 +167,13 @@ class _Look:
         yield from self._list_state()
 
     def look_again(self, planned: Thing) -> Thing | None:
-        """The thing as it is now; None: nothing of it is left."""
+        """Returns the thing as it is now; None: nothing of it is left."""
         if planned.what is What.JOB:
             return planned
         if planned.what is What.CACHED_MODEL:
             self._models.read()
             return next((one for one in self._models.list_cached() if one.name == planned.name), None)
-        # By the same rules as the first time, of what lies under this name alone.
+        # The first look's rules, for what lies under this name alone.
         roots = self._copies.list_roots()
         listed = list_places(self._site.open_objects(self._root), self._root, roots, planned.name)
         one = next((one for one in listed if (one.what, one.name) == (planned.what, planned.name)), None)
@@ -182,7 +184,7 @@ class _Look:
         return self.renew(one.to_thing(Facts()))
 
     def renew(self, thing: Thing) -> Thing:
-        """The same objects, with the facts of now."""
+        """Returns the same objects, with the facts of now."""
         if thing.what is What.JOB:
             self._read()
             return msgspec.structs.replace(thing, facts=self._to_job_facts(Path(thing.name).name, thing.name))
@@ -194,8 +196,10 @@ class _Look:
         return msgspec.structs.replace(thing, facts=self._to_facts(one))
 
     def _read(self) -> None:
-        """Rows and versions, where the last look is more than a moment old: of ten thousand, a look before each delete
-        would take longer than all deletes. What may begin at any time, a run's next job, is asked for each time."""
+        """Reads rows and versions again, where the last look is more than a moment old.
+
+        With ten thousand, a look before each delete would take longer than all deletes. A run's next job may begin at
+        any time, and is asked for each time."""
         if self._clock() - self._read_at < FRESH_S:
             return
         self._models.read()
@@ -222,7 +226,7 @@ class _Look:
         return Facts()
 
     def _to_run_facts(self, one: Found) -> Facts:
-        """Of the run of that number, and of others whose rows name the folder."""
+        """Returns the facts of the run of that number, and of others with rows that name the folder."""
         named = [*self._rows.get(to_real(one.folder), []), *self._rows.get(str(one.quick_test_id), [])]
         owners = {row.id: row for row in named}
         made = self._models.to_facts(one.folder)
@@ -237,10 +241,10 @@ class _Look:
         )
 
     def _is_settled(self, row: BackfillRow) -> bool:
-        """By its newest job and its status as they are now."""
+        """Looks at its newest job and its status as they are now."""
         try:
             status: str = self._site.runs.read_run(row.id).status
-        except SwitchyardError:  # it is gone, or cannot be read: no one knows
+        except SwitchyardError:  # it is gone or cannot be read, so it is not known
             return False
         if status not in _ENDED or row.status not in _ENDED or (status == "completed" and row.published == "nothing"):
             return False
@@ -248,7 +252,7 @@ class _Look:
         return job is None or job.key in self._site.ledger.list_settled([job.key])
 
     def _list_jobs(self) -> Iterator[Thing]:
-        """Jobs on this machine that ended long ago, as reconcile's own pruning finds them."""
+        """Yields jobs on this machine that ended long ago, as reconcile's own pruning finds them."""
         labels = {"switchyard-db": self._site.runs.read_database_id()}
         for job in sorted(self._site.launcher.list_old(labels, self._before, _MANY), key=lambda one: one.job_name):
             folder = Path(job.job_name).as_uri() + "/"
@@ -268,7 +272,7 @@ class _Look:
         return Facts(has_owner=is_settled, is_settled=is_settled, doubt=doubt, holds=held)
 
     def _list_state(self) -> Iterator[Thing]:
-        """What lies in STATE_DIR and is no one's that we know."""
+        """Yields what lies in STATE_DIR and belongs to nothing that we know."""
         folder = self._site.state_dir
         for path in sorted(folder.iterdir()) if folder.is_dir() else []:
             is_ours = path.name in _OURS or to_known(path, self._root) or path == self._site.model_cache

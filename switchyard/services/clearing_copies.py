@@ -1,4 +1,4 @@
-"""Which copies of MLflow's artifacts are still some run's."""
+"""Finds which copies of MLflow's artifacts still belong to a run."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from switchyard.services.clearing_names import Found, OpenObjects, list_places
 
 DEFAULT: Final = "mlflow-artifacts"
 _FRESH_S: Final = 1.0
-"""So old may the list of manifests be: with thousands of them, a list before each of many deletes would take hours."""
+"""The highest age of the list of manifests: with thousands, a list before each of many deletes would take hours."""
 
 
 class CopyLooks:
@@ -29,21 +29,21 @@ class CopyLooks:
     ) -> None:
         self._open_objects, self._copies, self._root, self._clock = open_objects, copies, root, clock
         self._rows: dict[str, ArtifactCopy] = {}
-        self._named: dict[str, set[str]] = {}  # by where copies are: the hashes that some manifest names
+        self._named: dict[str, set[str]] = {}  # by the place of copies: the hashes that a manifest names
         self._doubts: dict[str, str] = {}
         self._unfinished: set[str] = set()
         self._read: dict[tuple[str, int], frozenset[str]] = {}  # by a manifest's URI and generation
         self._read_at = float("-inf")
 
     def list_roots(self) -> list[str]:
-        """Where copies are, below ARTIFACTS_URI; the innermost first."""
+        """Returns the places of copies below ARTIFACTS_URI, the innermost first."""
         if not self._rows:
             self._rows = self._copies.read(self._copies.list_ids())
         roots = {f"{self._root}/{DEFAULT}", *(one.to_uri for one in self._rows.values())}
         return sorted((one for one in roots if lies_in(one, self._root) and one != self._root), reverse=True)
 
     def read(self, found: Sequence[Found]) -> None:
-        """Rows, manifests and notes, of what has just been listed."""
+        """Reads rows, manifests and notes, of what has just been listed."""
         self._rows = self._copies.read(self._copies.list_ids())
         self._named, self._doubts = {}, {}
         self._unfinished = {one.folder for one in found if one.what is What.UNFINISHED_COPY}
@@ -60,7 +60,7 @@ class CopyLooks:
         self._read_at = self._clock()
 
     def refresh(self) -> None:
-        """The same, again, where the last look is more than a moment old."""
+        """Reads the same again, where the last look is more than a moment old."""
         if self._clock() - self._read_at < _FRESH_S:
             return
         found: list[Found] = []
@@ -71,7 +71,7 @@ class CopyLooks:
         self.read(found)
 
     def to_facts(self, one: Found) -> Facts:
-        """Who needs it."""
+        """Returns what needs it."""
         doubt, is_unfinished = self._doubts.get(one.folder, ""), one.folder in self._unfinished
         if one.what is What.COPIED_OBJECT:
             sha256 = one.name.rpartition("/")[2]

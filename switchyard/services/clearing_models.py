@@ -1,4 +1,4 @@
-"""Which versions of the registry need which files."""
+"""Finds which versions of the registry need which files."""
 
 import re
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ class ModelLooks:
         self._by_digest: dict[str, list[tuple[Model, ModelVersion]]] = {}
 
     def read(self) -> None:
-        """All versions, again."""
+        """Reads all versions again."""
         self._at, self._within, self._by_digest = {}, {}, {}
         for model in self._models.list_models():
             for version in self._models.list_versions(model.name):
@@ -40,7 +40,7 @@ class ModelLooks:
                         self._within.setdefault(above, []).append(version)
 
     def to_facts(self, folder: str) -> Facts:
-        """Who needs the files of that folder: whose files are there, within it, or in a folder that it lies in."""
+        """Returns what needs the files of a folder: versions with files there, within it, or in a folder above it."""
         place = to_real(folder)
         found = [*self._at.get(place, []), *self._within.get(place, [])]
         found += [one for above in _list_above(place) for one in self._at.get(above, [])]
@@ -50,13 +50,13 @@ class ModelLooks:
         )
 
     def find_held(self, name: str) -> tuple[str, ...]:
-        """The versions whose files are that very thing, or lie within it: someone has registered a folder there."""
+        """Returns the versions with files at or below `name`: someone has registered a folder there."""
         place = to_real(name)
         found = [*self._at.get(place, []), *self._within.get(place, [])]
         return tuple(sorted({say_version(one) for one in found if one.tombstoned_at is None}))
 
     def list_cached(self) -> Iterator[Thing]:
-        """The private copies of models; what else lies there is not recognised."""
+        """Yields the private copies of models. What else lies there is not recognised."""
         if not self._cache.is_dir():
             return
         objects = self._open_objects(self._cache.as_uri())
@@ -89,7 +89,7 @@ class ModelLooks:
         )
 
     def _has_files(self, version: ModelVersion) -> bool:
-        """Whether every file is where the version has it, by name and size."""
+        """Returns whether every file is where the version has it, by name and size."""
         root = f"{version.source_uri.rstrip('/')}/"
         try:
             manifest = self._models.read_files(version.name, version.version)
@@ -101,11 +101,11 @@ class ModelLooks:
 
 
 def _list_above(place: str) -> list[str]:
-    """The folders that `place` lies in, the nearest first."""
+    """Returns the folders that `place` lies in, the nearest first."""
     parts = place.split("/")
     return ["/".join(parts[:count]) for count in range(len(parts) - 1, 0, -1)]
 
 
 def say_version(version: ModelVersion) -> str:
-    """The version in words."""
+    """Returns the version in words."""
     return f"{version.version} of {version.name}"

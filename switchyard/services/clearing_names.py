@@ -1,4 +1,4 @@
-"""What lies below ARTIFACTS_URI, by its name alone: which objects are one thing, and of which kind."""
+"""Sorts what lies below ARTIFACTS_URI by its name alone: which objects are one thing, and of which kind."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ EXPORT: Final = "mlflow-export/"
 
 
 class Found(msgspec.Struct, kw_only=True):
-    """A thing before anyone has asked who needs it."""
+    """A thing before anyone has asked what needs it."""
 
     what: What
     name: str
@@ -36,7 +36,7 @@ class Found(msgspec.Struct, kw_only=True):
     dated: list[Dated] = []
 
     def to_thing(self, facts: Facts) -> Thing:
-        """With what is known of it."""
+        """Returns the thing with what is known of it."""
         times = [one.written_at for one in self.dated]
         return Thing(
             what=self.what,
@@ -49,8 +49,9 @@ class Found(msgspec.Struct, kw_only=True):
 
 
 def list_places(objects: Objects, root: str, copy_roots: Sequence[str], prefix: str = "") -> list[Found]:
-    """All things below `root` of which a name starts with `prefix`, by name; links are things that are not recognised,
-    and what lies behind them is not looked at."""
+    """Returns all things below `root` with names that start with `prefix`, sorted by name.
+
+    A link is a thing that is not recognised. What lies behind it is not looked at."""
     listed = list(objects.list_dated(prefix or f"{root}/"))
     exports = {one.uri.removesuffix(MARKER) for one in listed if one.uri.endswith(f"/{MARKER}")}
     found: dict[tuple[What, str], Found] = {}
@@ -66,7 +67,7 @@ def list_places(objects: Objects, root: str, copy_roots: Sequence[str], prefix: 
 
 
 def _to_found(uri: str, root: str, copy_roots: Sequence[str], exports: set[str]) -> Found | None:
-    """None: it is a note of our own."""
+    """Returns the thing; None: it is our own note."""
     path = uri.removeprefix(f"{root}/")
     for copies in copy_roots:
         if uri.startswith(f"{copies}/"):
@@ -111,15 +112,15 @@ def _to_copy(uri: str, copies: str) -> Found:
 
 
 def _to_unknown(uri: str, root: str) -> Found:
-    """Objects by themselves: whoever reads the list sees each."""
+    """Returns objects one by one: a person who reads the list sees each."""
     return Found(what=What.UNKNOWN, name=uri, folder=root)
 
 
 def to_real(uri: str) -> str:
-    """The same for all names of one place: links and escapes of a file's URI do not count."""
+    """Returns the same for all names of one place: links and escapes of a file's URI do not count."""
     return str(to_path(uri.rstrip("/")).resolve()) if uri.startswith("file:") else uri.rstrip("/")
 
 
 def to_known(path: Path, root: str) -> bool:
-    """True where `path` is ARTIFACTS_URI's folder, or holds it."""
+    """Returns true where `path` is ARTIFACTS_URI's folder, or holds it."""
     return root.startswith("file:") and Path(to_real(root)).is_relative_to(path.resolve())

@@ -1,5 +1,7 @@
-"""A look at the data before a run is made of it: which files there are, and what the first bytes of the first and of
-the last one show: of a folder that another export was added to, the two differ most likely."""
+"""Looks at the data before a run is made of it: which files there are, and the first bytes of the first and the last.
+
+In a folder that got another export later, these two are the most likely to differ.
+"""
 
 from switchyard.core.data.dialect import HEAD_BYTES, PARQUET_MAGIC
 from switchyard.core.data.files import find_files
@@ -10,7 +12,7 @@ from switchyard.core.runs.spec import TrainSpec
 
 
 def look_at_data(objects: Objects, spec: TrainSpec) -> str:
-    """What `spec.data_uri` names, in words: a list and a few ranged reads, of any size. A second call looks again.
+    """Says in words what `spec.data_uri` names: a list and a few ranged reads, at any size. A second call looks again.
 
     Raises:
         NotFound: there is no file. BadRequest: the first or the last one cannot be trained on as `spec` says.

@@ -1,7 +1,7 @@
-"""A decommission, one state a call: evidence, gate, acts, proof; and all of it back again.
+"""Takes a decommission one state further a call: evidence, gate, acts, proof. It can also undo all of it.
 
-What a gate asks is in switchyard/core/decommission/gates.py, which states there are in states.py, and in which order
-things are done in order.py.
+switchyard/core/decommission has the rules: gates.py has the questions of a gate, states.py the states, and order.py
+the order of the acts.
 """
 
 from collections.abc import Sequence
@@ -72,15 +72,17 @@ from switchyard.services.decommission_looking import (
 )
 
 TYPED_FOR: Final = timedelta(hours=24)
-"""A digest that was typed counts so long; a signed statement has an expiry of its own."""
+"""How long a typed digest counts. A signed statement has its own expiry."""
 _FROZEN: Final = ("verify", "export", "drill", "quiet")
 
 
 def plan(site: Site, name: str, sought: Sought, rules: Rules, *, by: str, dry_run: bool = False) -> Planned:
-    """Finds all, saves it, and begins a walk. A second call that finds the same changes nothing; another inventory
-    begins a new walk, as long as nothing was stopped.
+    """Finds all resources, saves the inventory, and begins a walk.
 
-    Raises: BadRequest: a known caller is no whole name, nothing was found, the walk has begun to act, or what must
+    A second call that finds the same changes nothing. Another inventory begins a new walk, as long as nothing was
+    stopped.
+
+    Raises: BadRequest: a known caller is not a whole name, nothing was found, the walk has begun to act, or what must
         stay lies in a bucket that goes;
         BadSetup, BadRecord, TryAgain: as the ports."""
     check_known_callers(rules.known_callers)
@@ -88,8 +90,8 @@ def plan(site: Site, name: str, sought: Sought, rules: Rules, *, by: str, dry_ru
     is_at_work = found is not None and found.state not in (State.UNDONE, State.COST_CHECKED)
     if found is not None and is_at_work and has_acted(site.decommissions.list_steps(name, walk=found.walk)):
         raise BadRequest(
-            f"Decommission {name!r} has begun to stop things ({found.state.value}). Go on: switchyard decommission "
-            "next; or take it back: switchyard decommission undo"
+            f"Decommission {name!r} has begun to stop things ({found.state.value}). To go on: switchyard decommission "
+            "next. To take it back: switchyard decommission undo"
         )
     inventory, values = seal(take_inventory(site.clouds, sought))
     if problems := list_problems(site, inventory, rules):
@@ -139,19 +141,19 @@ def _note_saved(site: Site, walk: Walk, uri: str, costs: Sequence[Cost], by: str
 
 
 def take_next(site: Site, name: str, wanted: Wanted) -> Taken:
-    """Goes one state further, or says why not. A second call goes on from where the first one was, whatever ended it.
+    """Goes one state further, or says why not. A second call goes on where the first one stopped.
 
     Raises: BadRequest: there is nothing to go on with; StaleWrite, BadSetup, TryLater: an act was stopped, and the
-        steps say by what; TryAgain: it may pass by itself."""
+        steps say why; TryAgain: it may pass by itself."""
     check_known_callers(wanted.known_callers)
     walk = _find(site, name)
     following = next_state(walk.state)
     if following is None:
         raise BadRequest(
-            f"Decommission {name!r} is over: {walk.state.value}. What was done: switchyard decommission record"
+            f"Decommission {name!r} is over: {walk.state.value}. To see what was done: switchyard decommission record"
         )
     if _read_progress(site, walk).has_undone:
-        raise BadRequest(f"Decommission {name!r} is being undone. Go on: switchyard decommission undo")
+        raise BadRequest(f"Decommission {name!r} is being undone. To go on: switchyard decommission undo")
     rules = _to_rules(walk.rules, wanted, following)
     if not wanted.dry_run:
         walk = site.decommissions.hold(name, revision=walk.revision)
@@ -164,7 +166,7 @@ def take_next(site: Site, name: str, wanted: Wanted) -> Taken:
 
 
 def _to_rules(rules: Rules, wanted: Wanted, following: State) -> Rules:
-    """A look at the bill is one of now: said in an earlier state, or before the days were over, it says nothing."""
+    """Ignores a look at the bill that was given in an earlier state, or before the days were over."""
     seen = wanted.costs_seen and following is State.COST_CHECKED
     known = tuple(dict.fromkeys((*rules.known_callers, *wanted.known_callers)))
     return msgspec.structs.replace(rules, known_callers=known, costs_seen=seen)
@@ -186,7 +188,7 @@ class _Next:
         """See `take_next`."""
         move = MOVES[self._state]
         is_under_way = move.acts == "stop" and self._progress.has_acted
-        # What was under way was passed, and MLflow can no longer be asked: only what happened since counts.
+        # What was under way has passed, and MLflow can no longer be asked. Only what happened since counts.
         needs: tuple[EvidenceName, ...] = ("use",) if is_under_way else move.needs
         found = self._read(needs)
         refusals = self._check_since(found) if is_under_way else self._check(found)
@@ -242,10 +244,10 @@ class _Next:
                 return ()
 
     def _to_still(self) -> Still:
-        """The gate once more, right before each act."""
+        """Checks the gate again right before each act."""
 
         def still(act: Act) -> tuple[str, ...]:
-            if act.verb == "sweep":  # of what is empty, and was approved: the gate was asked just now
+            if act.verb == "sweep":  # it takes what is empty and was approved; the gate was asked just now
                 return ()
             if act.verb != "delete":
                 return (*self._check_since(self._read(("use",))), *self._find_hurt(act))
@@ -261,7 +263,7 @@ class _Next:
         return still
 
     def _find_hurt(self, act: Act) -> tuple[str, ...]:
-        """What needs it now, or is on it: it may have come since the gate was passed, or our settings changed."""
+        """Finds what needs the resource now, or lies on it. It may be newer than the gate, or our settings changed."""
         if act.verb == "prepare" or act.kind not in HURT_BY:
             return ()
         given_up = self._walk.rules.give_up
@@ -318,7 +320,7 @@ class _Next:
                 found[name] = read_cost_evidence(site, inventory, progress, against, deleted_at)
 
     def _drill(self, found: EvidenceSet, against: Against) -> DrillEvidence | None:
-        """The drill of before, while it passes; else a new one, which a dry run leaves out."""
+        """Returns the earlier drill while it passes, else runs a new one. A dry run leaves that out."""
         export = found["export"]
         assert isinstance(export, ExportEvidence), "read just before"
         kept = self._progress.find_drill()
@@ -329,7 +331,7 @@ class _Next:
         return self._site.evidence.drill(against, export)
 
     def _read_approval(self, against: Against) -> ApprovalEvidence:
-        """Signed statements are verified again; a digest that was typed counts for a day."""
+        """Verifies signed statements again. A typed digest counts for a day."""
         now, wanted = against.now, self._wanted
         handed_in = self._site.evidence.read_approvals(against, State.APPROVED.value)
         approvers = list(handed_in.approvers)
@@ -370,22 +372,23 @@ class _Next:
 
 
 def _to_typed(confirm: str, against: Against) -> str:
-    """The digest that was meant; what is no beginning of one stays as it was typed."""
+    """Returns the whole digest that was meant. A text that no digest begins with stays as it was typed."""
     meant = (digest for digest in (against.approved, against.inventory) if is_typed(digest, confirm))
     return next(meant, confirm)
 
 
 def undo(site: Site, name: str, *, by: str, dry_run: bool = False) -> Taken:
-    """Starts what was stopped, and brings back what was deleted, in reverse. A second call goes on with what is left,
-    and asks again for what was lost. Nothing was stopped yet: the walk is undone all the same, and a plan begins it
-    again.
+    """Starts what was stopped, and brings back what was deleted, in reverse order.
+
+    A second call goes on with what is left, and asks again for what was lost. Where nothing was stopped yet, the walk
+    is still undone, and a plan begins a new one.
 
     Raises: BadRequest: it was undone already, and nothing was lost; TryAgain, BadSetup, StaleWrite: as the ports, once
         all others were tried."""
     walk = _find(site, name)
     inventory = _read_whole(site, walk)
     if walk.state is State.UNDONE and not _list_lost(site, walk, inventory):
-        raise BadRequest(f"Decommission {name!r} was undone already. Begin a new one: switchyard decommission plan")
+        raise BadRequest(f"Decommission {name!r} was undone already. To begin a new one: switchyard decommission plan")
     if not dry_run:
         walk = site.decommissions.hold(name, revision=walk.revision)
     acting = Acting(site, walk, inventory, State.UNDONE, by)
@@ -406,13 +409,13 @@ def undo(site: Site, name: str, *, by: str, dry_run: bool = False) -> Taken:
 
 
 def _list_lost(site: Site, walk: Walk, inventory: Inventory) -> list[Act]:
-    """What an undo has begun, and not done."""
+    """Returns what an undo has begun and not finished."""
     progress = Progress(inventory, site.decommissions.list_steps(walk.name, walk=walk.walk))
     return [act for act in list_undo(progress.begun) if progress.read(act).state != "done"]
 
 
 def read_status(site: Site, name: str) -> Status:
-    """How far it is, and what comes next. Asks nothing of Google Cloud."""
+    """Returns how far it is, and what comes next. Asks Google Cloud nothing."""
     walk = _find(site, name)
     inventory = _read_inventory(site, walk)
     progress = Progress(inventory, site.decommissions.list_steps(name, walk=walk.walk))
@@ -437,8 +440,9 @@ def read_status(site: Site, name: str) -> Status:
 
 
 def write_record(site: Site, name: str, *, dry_run: bool = False) -> tuple[Record, tuple[str, ...]]:
-    """The record of the walk, and where it was written, as Markdown and as JSON. A second call writes what is known by
-    then over the first one's."""
+    """Writes the record of the walk as Markdown and as JSON, and returns it with both places.
+
+    A second call replaces what the first one wrote with what is known by then."""
     walk = _find(site, name)
     inventory = _read_inventory(site, walk)
     steps = site.decommissions.list_steps(name, walk=walk.walk)
@@ -458,7 +462,7 @@ def write_record(site: Site, name: str, *, dry_run: bool = False) -> tuple[Recor
 def _find(site: Site, name: str) -> Walk:
     found = site.decommissions.find(name)
     if found is None:
-        raise NotFound(f"There is no decommission {name!r}. Begin one: switchyard decommission plan")
+        raise NotFound(f"There is no decommission {name!r}. To begin one: switchyard decommission plan")
     return found
 
 
@@ -469,9 +473,9 @@ def _read_inventory(site: Site, walk: Walk) -> Inventory:
 
 
 def _read_whole(site: Site, walk: Walk) -> Inventory:
-    """With the values of variables, without which nothing can be brought back.
+    """Returns the inventory with the values of variables. Without them nothing can be brought back.
 
-    Raises: BadRecord: they are gone or another inventory's, so that nothing may be stopped."""
+    Raises: BadRecord: they are gone, or another inventory's. Nothing may be stopped then."""
     inventory = _read_inventory(site, walk)
     if not is_sealed(inventory):
         return inventory
@@ -480,7 +484,7 @@ def _read_whole(site: Site, walk: Walk) -> Inventory:
     try:
         data, _ = site.private_objects(private).read(uri)
     except NotFound as err:
-        why = "the values of variables must be there, or undo cannot bring a service back; put the file back"
+        why = "the values of variables are gone, and undo cannot bring a service back without them; put the file back"
         raise BadRecord(uri, [why]) from err
     return unseal(inventory, read_values(data, uri, inventory, walk.inventory))
 

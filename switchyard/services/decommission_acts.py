@@ -1,5 +1,7 @@
-"""One act of a decommission after the other: noted, done, waited for, read back. What was noted is never lost: a walk
-that was killed anywhere goes on from its steps."""
+"""Does the acts of a decommission one after the other: each is noted, done, waited for, and read back.
+
+What was noted is never lost. A walk that was killed anywhere goes on from its steps.
+"""
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -20,18 +22,18 @@ from switchyard.core.errors import BadRecord, NotFound, StaleWrite, SwitchyardEr
 from switchyard.services.decommission_looking import Site, describe
 
 LOOKS: Final = 60
-"""At one operation, before a person is asked to come back."""
+"""How long one operation is waited for before a person is asked to come back."""
 PAUSE_S: Final = 5.0
 _READ_BACKS: Final = 5
 _TAKES_BACK: Final[Mapping[Verb, Verb]] = {"recover": "delete", "start": "stop"}
 _CHECKED: Final = ("prepare", "stop", "delete", "sweep")
 
 Still = Callable[[Act], "tuple[str, ...]"]
-"""Why the gate does not hold any more, right before that act; empty: it holds."""
+"""Why the gate no longer holds, right before that act; empty: it holds."""
 
 
 class Refused(SwitchyardError):
-    """A gate does not hold any more in the middle of the acts; `refusals` says why. What is done stays done."""
+    """A gate no longer holds in the middle of the acts; `refusals` says why. What is done stays done."""
 
     def __init__(self, refusals: tuple[str, ...]) -> None:
         self.refusals = refusals
@@ -39,7 +41,7 @@ class Refused(SwitchyardError):
 
 
 class Acting:
-    """The acts of one call, under a revision that only it holds."""
+    """Does the acts of one call, under a revision that only it holds."""
 
     def __init__(self, site: Site, walk: Walk, inventory: Inventory, state: State, by: str) -> None:
         self._site = site
@@ -65,8 +67,9 @@ class Acting:
         self.progress.add(self._site.decommissions.add_step(self._walk.name, step, revision=self._walk.revision))
 
     def perform(self, acts: Iterable[Act], still: Still) -> list[Act]:
-        """Does what is not done yet, in its order; answers that. The first trouble ends it, and is noted by name where
-        it does not pass by itself.
+        """Does in order what is not done yet, and returns it.
+
+        The first trouble ends it. Trouble that does not pass by itself is noted by name.
 
         Raises: Refused; StaleWrite: someone changed what is there; BadSetup: a permission is missing; BadRequest:
             something guards it; TryAgain, TryLater: an operation is not over, or has failed."""
@@ -78,10 +81,12 @@ class Acting:
         return done
 
     def take_back(self, acts: Iterable[Act]) -> tuple[list[Act], list[str]]:
-        """As `perform`, of undo: the trouble of one resource does not stop the others. Answers what was done, and what
-        cannot be brought back any more. A second call asks again for what was lost, and for what is gone again.
+        """Does the acts of undo. The trouble of one resource does not stop the others.
 
-        Raises: the first trouble but that, once all others were tried."""
+        Returns what was done, and what can no longer be brought back. A second call asks again for what was lost,
+        and for what is gone again.
+
+        Raises: the first other trouble, once all others were tried."""
         done: list[Act] = []
         lost: dict[str, str] = {}
         troubles: dict[str, SwitchyardError] = {}
@@ -116,28 +121,29 @@ class Acting:
             surprise = find_surprise(act, progress, saved, fresh) or self._find_beside(act, progress)
             if act.verb in _CHECKED and surprise:
                 self._stop(
-                    act, StaleWrite(f"{surprise} Nothing was done to it. Find out who, then plan again or undo.")
+                    act, StaleWrite(f"{surprise} Nothing was done to it. Find out by whom, then plan again or undo.")
                 )
             if refusals := still(act):
                 raise Refused(refusals)
             if seen.state == "open":
                 self.note(act.verb, "begun", resource=act.resource)
-            # What is there may be half of it, so that a recovery always looks for itself.
+            # What is there may be only half recovered, so a recovery always looks for itself.
             was_so = act.verb != "recover" and has_effect(act, act.kind, fresh)
             if not was_so:
                 resource = saved if act.verb in ("recover", "start") else fresh
                 if (
                     act.verb in ("prepare", "delete") and fresh is not None
-                ):  # what came since is told from what was there
+                ):  # what is new since is told from what was there
                     resource = msgspec.structs.replace(fresh, parts=saved.parts)
-                if act.verb == "start":  # undo may have made it again, and then has noted its id
+                if act.verb == "start":  # undo may have created it again, and noted its new id
                     resource = msgspec.structs.replace(saved, unique_id=progress.expected_id(act.resource))
                 self._begin(cloud, act, resource, was_begun=seen.state == "begun")
         self.note(act.verb, "done", resource=act.resource, proof=self._read_back(cloud, act, was_so=was_so))
 
     def _find_gone(self, act: Act) -> str:
-        """Why what was brought back must be brought back again, which is noted: a deletion that no list showed may have
-        ended since. Empty: it is there."""
+        """Returns why what was brought back must be brought back again, and notes it. Empty: it is there.
+
+        A deletion that no list showed may have ended since."""
         if act.verb != "recover":
             return ""
         fresh = describe(self._site.clouds.kinds[act.kind], act.resource)
@@ -148,7 +154,7 @@ class Acting:
         return why
 
     def _find_beside(self, act: Act, progress: Progress) -> str:
-        """Who changed a resource whose version the act changes too: afterwards no one could tell."""
+        """Finds who changed a resource whose version the act changes too. Afterwards no one could tell."""
         if progress.read(act).state != "open":
             return ""
         for name in list_touched(self._inventory, act):
@@ -193,7 +199,7 @@ class Acting:
             self._wait(cloud, operation, act)
 
     def _confirm(self, cloud: Cloud, act: Act, err: NotFound) -> None:
-        """Before it is asked a second time. Raises: TryAgain: that answer proves nothing."""
+        """Makes sure of a first answer before asking a second time. Raises: TryAgain: that answer proves nothing."""
         self._site.pause(PAUSE_S)
         try:
             listed = cloud.find(self._inventory.sought)
@@ -206,8 +212,9 @@ class Acting:
             ) from err
 
     def _let_end(self, cloud: Cloud, act: Act) -> None:
-        """Before it is taken back, what was begun is over, well or not: an instance that is being deleted is still
-        there, and would be taken for saved."""
+        """Waits for what was begun to end, well or not, before it is taken back.
+
+        An instance that is being deleted is still there, and would look saved."""
         if act.verb not in _TAKES_BACK:
             return
         earlier = self.progress.read(Act(verb=_TAKES_BACK[act.verb], kind=act.kind, resource=act.resource))
@@ -216,7 +223,7 @@ class Acting:
                 self._poll(cloud, Operation(kind=act.kind, resource=act.resource, name=earlier.operation), act)
 
     def _poll(self, cloud: Cloud, operation: Operation, act: Act) -> Ended:
-        """The operation's end. Raises: TryLater: it is not over, after many looks."""
+        """Waits for the operation's end. Raises: TryLater: it is not over after many looks."""
         for look in range(LOOKS):
             found = cloud.poll(operation)
             if found.done:
@@ -225,7 +232,7 @@ class Acting:
                 self._site.pause(PAUSE_S)
         raise TryLater(
             f"Operation {operation.name} on {act.resource} is not over yet. It goes on by itself. "
-            f"Run later: switchyard decommission {'undo' if act.verb in _TAKES_BACK else 'next'}"
+            f"To continue later: switchyard decommission {'undo' if act.verb in _TAKES_BACK else 'next'}"
         )
 
     def _wait(self, cloud: Cloud, operation: Operation, act: Act) -> None:
@@ -233,7 +240,7 @@ class Acting:
             found = self._poll(cloud, operation, act)
         except TryAgain:
             raise
-        except NotFound as err:  # the operation, which says nothing of the resource: it is looked at again
+        except NotFound as err:  # the operation is forgotten, which says nothing of the resource: look at that again
             self._stop(act, TryAgain(f"{to_message(err)}. Run the same command again"))
         except SwitchyardError as err:
             self._stop(act, err)
@@ -241,13 +248,13 @@ class Acting:
             self._stop(
                 act,
                 TryLater(
-                    f"Operation {operation.name} ({act}) has failed: {found.problem}. Nothing after it was done. "
+                    f"Operation {operation.name} ({act}) failed: {found.problem}. Nothing after it was done. "
                     "Remove the cause, then run the same command again."
                 ),
             )
 
     def _read_back(self, cloud: Cloud, act: Act, *, was_so: bool) -> str:
-        """The proof, once what is there is what the act makes of it."""
+        """Returns the proof, once the resource is as the act leaves it."""
         fresh = describe(cloud, act.resource)
         for _ in range(_READ_BACKS):
             if act.verb in ("prepare", "start") or has_effect(act, act.kind, fresh):
@@ -255,7 +262,7 @@ class Acting:
             self._site.pause(PAUSE_S)
             fresh = describe(cloud, act.resource)
         else:
-            raise TryAgain(f"{act.kind} {act.resource} does not show yet what was done to it ({act.verb})")
+            raise TryAgain(f"{act.kind} {act.resource} does not yet show what was done to it ({act.verb})")
         left = {fresh.name: fresh.version} if fresh is not None else {}
         for name in list_touched(self._inventory, act):
             other = describe(self._site.clouds.kinds[self._inventory.read(name).kind], name)
@@ -266,7 +273,7 @@ class Acting:
         return msgspec.json.encode(proof).decode()
 
     def _stop(self, act: Act, err: SwitchyardError) -> NoReturn:
-        """Keeps by what the act was stopped, then raises it."""
+        """Notes what stopped the act, then raises it."""
         proof = msgspec.json.encode({"why": to_message(err)}).decode()
         self.note(act.verb, "stopped", resource=act.resource, proof=proof)
         raise err

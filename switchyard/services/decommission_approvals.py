@@ -1,4 +1,4 @@
-"""The approvals that people put into a folder, as a decommission counts them."""
+"""Reads the approvals that people put into a folder, as a decommission counts them."""
 
 from switchyard.clients.connect import Outside
 from switchyard.core.decommission.approvals import Refused, Wanted, rule
@@ -11,13 +11,13 @@ _HOW = {"ssh": "ssh signature", "google": "Google ID token"}
 
 
 class FolderApprovals:
-    """`core.decommission.readers.Approvals` over a folder. Changes nothing."""
+    """Implements `core.decommission.readers.Approvals` over a folder. Changes nothing."""
 
     def __init__(self, outside: Outside) -> None:
         self._outside = outside
 
     def __call__(self, against: Against, state: str) -> HandedIn:
-        """See the port. One person's typed digest needs no folder; from two on, only what is signed counts."""
+        """See the port. One person's typed digest needs no folder. From two people on, only what is signed counts."""
         if against.rules.approvals < 2:
             return HandedIn()
         folder = to_approvals_folder(against.rules)

@@ -1,5 +1,7 @@
-"""What MLflow, our results and people say of a decommission (`core.decommission.readers.EvidenceReader`), read from the
-outside systems of the settings. Changes nothing."""
+"""Reads what MLflow, our results and people say of a decommission, from the outside systems of the settings.
+
+It is `core.decommission.readers.EvidenceReader`. Changes nothing.
+"""
 
 import hashlib
 from collections.abc import Callable
@@ -32,18 +34,18 @@ from switchyard.core.verify.manifest import Manifest, read_manifest
 
 _SHOWN: Final = 20
 _LOOKED_AT: Final = 200
-"""Completed runs among which the newest are sought."""
+"""Completed runs among which the newest are looked for."""
 _FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class OutsideEvidence:
-    """`core.decommission.readers.EvidenceReader`, which has the contracts.
+    """Implements `core.decommission.readers.EvidenceReader`, which has the contracts.
 
     Args:
-        find_page_problem: why the page of a run does not open; empty: it does.
-        drill: None: there is none here.
-        approvals: None: only a digest that is typed counts.
-        find_addresses: what a host's name stands for.
+        find_page_problem: says why the page of a run does not open; empty: it does.
+        drill: None: this machine has none.
+        approvals: None: only a typed digest counts.
+        find_addresses: finds the addresses of a host's name.
     """
 
     def __init__(
@@ -86,9 +88,9 @@ class OutsideEvidence:
         )
 
     def read_kept(self, against: Against) -> KeptEvidence:
-        """See the port. What was given up by name when verify ran is given up."""
+        """See the port. What was given up by name when verify ran stays given up."""
         _, data, manifest = self._read_manifest()
-        has_kinds = "kinds" in msgspec.json.decode(data, type=dict[str, msgspec.Raw])  # older ones say nothing of them
+        has_kinds = "kinds" in msgspec.json.decode(data, type=dict[str, msgspec.Raw])  # older manifests lack them
         return KeptEvidence(
             inventory=against.inventory,
             read_at=against.now,
@@ -103,7 +105,7 @@ class OutsideEvidence:
         own = not self._outside.settings.results_table
         since = against.rules.switched_at
         asked = "status = 'completed'"
-        if own and since is not None:  # an application's own table may have no such column
+        if own and since is not None:  # an application's own table may not have this column
             asked += f" and created_at >= '{since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}'"
         query = RunQuery(limit=_LOOKED_AT, filter=parse_filter(asked), archived="any")
         found = [(self._find_completed_at(run), run) for run in self._outside.runs.find_runs(query).runs]
@@ -147,11 +149,11 @@ class OutsideEvidence:
     def drill(self, against: Against, export: ExportEvidence) -> DrillEvidence:
         """See the port."""
         if self._drill is None:
-            raise BadSetup("No restore drill can be made here: see docs/decommission.md for what it needs")
+            raise BadSetup("A restore drill cannot be made here. docs/decommission.md says what it needs")
         return self._drill(against, export)
 
     def read_newest(self) -> Newest:
-        """See the port. Points are looked at as their keys' newest, without reading all."""
+        """See the port. Looks at the newest point of each key, without reading all."""
         newest_run: tuple[int, str] = (-1, "")
         newest_point = -1
         with closing(self._outside.tracking) as tracking:
@@ -164,8 +166,7 @@ class OutsideEvidence:
         return Newest(run_at=_to_moment(newest_run[0]), run_id=newest_run[1], point_at=_to_moment(newest_point))
 
     def list_needed(self) -> list[Needed]:
-        """See the port: published artifacts, the results, and the files of models that were registered where they
-        are."""
+        """See the port: published artifacts, the results, and the files of models that were registered in place."""
         settings = self._outside.settings
         needed = [
             Needed(what="folder ARTIFACTS_URI", place=settings.artifacts_uri),
@@ -208,7 +209,7 @@ class OutsideEvidence:
             return {run.run_id for run in tracking.list_runs()}
 
     def _find_completed_at(self, run: FoundRun) -> datetime:
-        """An application's own table may not say it: then when its last job was claimed."""
+        """Returns when the run was completed; where an application's table lacks it, when its last job was claimed."""
         if run.completed_at is not None:
             return run.completed_at
         job = self._outside.jobs.read_job(run.id)

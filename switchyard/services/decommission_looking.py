@@ -1,4 +1,4 @@
-"""What Google Cloud says of a deployment that is being taken away, read as evidence. Changes nothing."""
+"""Reads what Google Cloud says of a deployment that is being taken away, as evidence. Changes nothing."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -39,29 +39,29 @@ from switchyard.core.errors import BadRecord, BadRequest, BadSetup, NotFound, to
 from switchyard.core.ports import Decommissions, Objects
 
 COST_DAYS = 30
-"""For which costs are shown before anything is touched."""
+"""The time before now of which costs are shown, before anything is touched."""
 
 
 @dataclass(frozen=True)
 class Site:
-    """All that one decommission works with."""
+    """Holds all that one decommission works with."""
 
-    open_clouds: Callable[[], Clouds]  # at its first use: status and record need none
+    open_clouds: Callable[[], Clouds]  # called at the first use: status and record need none
     decommissions: Decommissions
     objects: Callable[[str], Objects]
-    private_objects: Callable[[str], Objects]  # of a folder that only its owner may read
+    private_objects: Callable[[str], Objects]  # for a folder that only its owner may read
     evidence: EvidenceReader
     clock: Callable[[], datetime]
     pause: Callable[[float], None]  # between two looks at an operation, in seconds
 
     @cached_property
     def clouds(self) -> Clouds:
-        """Google Cloud. Raises: BadSetup: what reads it is not installed, or no one says who asks."""
+        """Opens Google Cloud. Raises: BadSetup: its reader is not installed, or no identity is set."""
         return self.open_clouds()
 
 
 def take_inventory(clouds: Clouds, sought: Sought) -> Inventory:
-    """All that there is, each described by itself.
+    """Returns all that there is, each resource with its own description.
 
     Raises: BadRequest: nothing was found; BadRecord: a control is not in its list; BadSetup: a permission is missing.
     """
@@ -80,7 +80,7 @@ def _find_whole(cloud: Cloud, sought: Sought) -> Found:
     found = cloud.find(sought)
     described = []
     for listed in found.resources:
-        if listed.activity is Activity.DELETED:  # what can still be brought back is not there
+        if listed.activity is Activity.DELETED:  # it can still be brought back, and counts as gone
             continue
         one = describe(cloud, listed.name)
         if one is not None:
@@ -96,7 +96,7 @@ def _find_whole(cloud: Cloud, sought: Sought) -> Found:
 
 
 def describe(cloud: Cloud, name: str) -> Resource | None:
-    """As the port says; None: it is not there, by two answers: one that is odd is not the truth."""
+    """Describes one resource; None: it is not there, by two answers, because one may be wrong."""
     with suppress(NotFound):
         return cloud.describe(name)
     try:
@@ -108,7 +108,7 @@ def describe(cloud: Cloud, name: str) -> Resource | None:
 def read_inventory_evidence(
     site: Site, inventory: Inventory, progress: Progress, against: Against
 ) -> InventoryEvidence:
-    """Whether all is as the inventory, or our own last act, left it; and whether anything came since."""
+    """Returns whether all is as the inventory, or our own last act, left it, and whether anything is new since."""
     known = set(inventory.by_name)
     unlisted: list[str] = []
     without: list[Kind] = []
@@ -135,8 +135,10 @@ def read_inventory_evidence(
 
 
 def list_databases(site: Site, inventory: Inventory, progress: Progress | None = None) -> tuple[Databases, ...]:
-    """What is on each instance now. One that does not run cannot be asked: of it, what the gate of the stop saw counts,
-    and before that what the inventory has. What is deleted already holds nothing."""
+    """Returns what is on each instance now.
+
+    An instance that does not run cannot be asked. It counts as the gate of the stop saw it, and before that as in the
+    inventory. A deleted one holds nothing."""
     kept = progress.find_evidence("inventory", State.SOFT_STOPPED) if progress else None
     seen = {one.instance: one.names for one in kept.databases} if isinstance(kept, InventoryEvidence) else {}
     cloud = site.clouds.kinds[Kind.SQL_INSTANCE]
@@ -152,12 +154,12 @@ def list_databases(site: Site, inventory: Inventory, progress: Progress | None =
 
 
 def list_users(site: Site, inventory: Inventory) -> tuple[UsedBy, ...]:
-    """What is not of the plan, and needs something of it, as it is now."""
+    """Returns what is not of the plan, and needs something of it, as it is now."""
     return find_users(inventory, site.clouds.users.list_needs(inventory.sought))
 
 
 def list_problems(site: Site, inventory: Inventory, rules: Rules) -> tuple[str, ...]:
-    """What must outlive the deletion, and would go with it: one sentence for all in the same bucket or instance."""
+    """Returns what must outlive the deletion but would go with it: one sentence for each bucket or instance."""
     needed = [
         Needed(what="inventory", place=rules.folder_uri),
         Needed(what="values of variables", place=to_private_folder(rules)),
@@ -172,7 +174,7 @@ def list_problems(site: Site, inventory: Inventory, rules: Rules) -> tuple[str, 
 
 
 def read_stop_evidence(site: Site, inventory: Inventory, progress: Progress, against: Against) -> StopEvidence:
-    """What was stopped and is not deleted yet, read back, and the backups of instances."""
+    """Reads back what was stopped and is not deleted yet, and the backups of instances."""
     there = [
         saved for saved in inventory.resources if saved.kind in STOPPED and not progress.is_begun("delete", saved.name)
     ]
@@ -188,11 +190,11 @@ def read_stop_evidence(site: Site, inventory: Inventory, progress: Progress, aga
 def _to_now(
     cloud: Cloud, saved: Resource, inventory: Inventory, progress: Progress, *, asks: bool
 ) -> ResourceNow | None:
-    """None: an act of ours has taken it away."""
+    """Returns the resource as it is now; None: an act of ours has taken it away."""
     fresh = describe(cloud, saved.name)
     expected = progress.expected_version(saved.name)
     if fresh is not None and progress.is_unsettled(saved.name):
-        expected = fresh.version  # by an act of ours that was broken off; it goes first, and looks for itself
+        expected = fresh.version  # an act of ours was broken off; it goes first, and checks for itself
     is_there = fresh is not None and fresh.activity is not Activity.DELETED
     if not is_there and (
         progress.is_begun("delete", saved.name)
@@ -217,7 +219,7 @@ def _to_now(
 
 
 def _read_backups(site: Site, inventory: Inventory) -> tuple[tuple[str, tuple[Kept, ...]], ...]:
-    """Of instances alone; a replica has its primary's."""
+    """Reads the backups of instances. A replica has its primary's."""
     cloud = site.clouds.kinds[Kind.SQL_INSTANCE]
     return tuple(
         (one.name, tuple(cloud.list_kept(one)))
@@ -227,7 +229,7 @@ def _read_backups(site: Site, inventory: Inventory) -> tuple[tuple[str, tuple[Ke
 
 
 def read_quiet_evidence(site: Site, inventory: Inventory, against: Against, verified_at: datetime) -> QuietEvidence:
-    """What is newest in MLflow, and who asked its services."""
+    """Reads what is newest in MLflow, and who asked its services."""
     newest: Newest = site.evidence.read_newest()
     until = site.clock()
     since = until - timedelta(days=against.rules.quiet_days)
@@ -252,8 +254,9 @@ def read_quiet_evidence(site: Site, inventory: Inventory, against: Against, veri
 def read_use_evidence(
     site: Site, inventory: Inventory, progress: Progress, against: Against, *, frozen_digest: str, looked_at: datetime
 ) -> UseEvidence:
-    """Who asked since MLflow was looked at, and what was started since it was seen to be stopped. Our own operations
-    are no starts: they came before a stop was read back, or are left out by name."""
+    """Reads who asked since MLflow was looked at, and what was started since it was seen to be stopped.
+
+    Our own operations are no starts: they came before a stop was read back, or are left out by name."""
     now = site.clock()
     services = _list_services(inventory)
     starts: list[str] = []
@@ -279,7 +282,7 @@ def read_use_evidence(
 
 
 def read_gone_evidence(site: Site, inventory: Inventory, against: Against) -> GoneEvidence:
-    """The whole lists of every kind, asked again."""
+    """Asks for the whole lists of every kind again."""
     found = [_find_now(site.clouds.kinds[one.kind], one, inventory) for one in inventory.found]
     lists = {one.kind: one for one in found}
     bindings, variables = lists[Kind.BINDING].still_there, lists[Kind.VARIABLE].still_there
@@ -304,7 +307,7 @@ def _find_now(cloud: Cloud, had: Found, inventory: Inventory) -> FoundNow:
     count = len(had.resources)
     try:
         found = cloud.find(inventory.sought)
-    except BadRecord as err:  # its control is not in the lists, or a region is not; the gate says so
+    except BadRecord as err:  # its control, or a region, is not in the lists; the gate says so
         return FoundNow(kind=had.kind, had=count, listed=0, places=had.places, problem=to_message(err))
     return FoundNow(
         kind=had.kind,
@@ -321,8 +324,9 @@ def _find_now(cloud: Cloud, had: Found, inventory: Inventory) -> FoundNow:
 def read_cost_evidence(
     site: Site, inventory: Inventory, progress: Progress, against: Against, deleted_at: datetime
 ) -> CostEvidence:
-    """What was paid for each resource in the full days since the last deletion. What was kept then costs something in
-    these days, also where it is over by now: a soft delete, a delay."""
+    """Reads what was paid for each resource in the full days since the last deletion.
+
+    What was kept then costs something in these days, even where it is over by now: a soft delete, a delay."""
     now = site.clock()
     since = to_midnight_after(deleted_at)
     until = max(since, datetime(now.year, now.month, now.day, tzinfo=UTC))
@@ -355,7 +359,7 @@ def read_cost_evidence(
 
 
 def read_costs(clouds: Clouds, resources: Sequence[Resource], since: datetime, until: datetime) -> list[Cost] | None:
-    """None: no billing export is named. Raises: as `CloudCosts.read`: one is, and does not answer."""
+    """Returns the costs; None: no billing export is named. Raises: as `CloudCosts.read`, where one does not answer."""
     return list(clouds.costs.read(resources, since, until)) if clouds.costs.is_named else None
 
 
@@ -372,5 +376,5 @@ def _count_edge(site: Site, services: Sequence[Resource], since: datetime) -> in
 
 
 def _find_controls(site: Site, services: Sequence[Resource], since: datetime, until: datetime) -> tuple[Control, ...]:
-    """In that time and the month before."""
+    """Looks for them in that time and the month before."""
     return tuple(site.clouds.use.find_control(one, since - CONTROL, until) for one in services)

@@ -1,4 +1,4 @@
-"""A restore drill: what an MLflow server answers over a restored database, held against the export."""
+"""A restore drill: compares what an MLflow server answers over a restored database with the export."""
 
 from collections.abc import Sequence
 from contextlib import closing
@@ -31,11 +31,11 @@ from switchyard.services import artifacts
 
 
 class RestoreDrill:
-    """`core.decommission.readers.Drill` on this machine.
+    """Implements `core.decommission.readers.Drill` on this machine.
 
     Args:
         entrypoint: `deployments/mlflow/entrypoint.py`, which starts the server.
-        environment: the folder of a Python with MLflow; empty: the one of STATE_DIR that has the exported schema.
+        environment: the folder of a Python with MLflow; empty: the folder in STATE_DIR for the exported schema.
     """
 
     def __init__(self, outside: Outside, *, entrypoint: Path, environment: str = "") -> None:
@@ -44,8 +44,9 @@ class RestoreDrill:
         self._environment = environment
 
     def __call__(self, against: Against, export: ExportEvidence) -> DrillEvidence:
-        """See the port. The database of MLFLOW_RESTORE_STORE_URI is filled, and stays; a second call compares every row
-        of it before it drills again."""
+        """See the port. Fills the database of MLFLOW_RESTORE_STORE_URI, which stays.
+
+        A second call compares every row of it before it drills again."""
         found = self._drill(export.uri, against.rules.drill_runs)
         compared, damaged = compare_copies(self._outside, found.runs, against.rules.drill_runs)
         return DrillEvidence(
@@ -75,7 +76,7 @@ class RestoreDrill:
         folder = Path(self._environment or Path(settings.state_dir) / to_environment_name(export.alembic_version))
         python = folder / "bin" / "python"
         if not python.exists():
-            raise BadSetup(f"{folder} has no MLflow. Make it: make {folder}/.installed")
+            raise BadSetup(f"{folder} has no MLflow. Install it: make {folder}/.installed")
         with (
             run_server(python, self._entrypoint, settings.mlflow_restore_store_uri) as url,
             closing(RestStore(MlflowServer(url, requests.Session))) as store,
@@ -93,8 +94,9 @@ class RestoreDrill:
 
 
 def compare_copies(outside: Outside, run_ids: Sequence[str], wanted: int) -> tuple[int, list[str]]:
-    """Of how many runs the copied artifacts were read, every byte of them, and what is not what was copied: those of
-    `run_ids`, and others until there are `wanted`. Changes nothing; a second call reads again."""
+    """Reads the copied artifacts of runs, every byte; returns of how many runs, and what differs from what was copied.
+
+    The runs are `run_ids`, and others until there are `wanted`. Changes nothing; a second call reads again."""
     every = outside.artifact_copies.read(outside.artifact_copies.list_ids())
     chosen = choose_copies(run_ids, [run_id for run_id, copy in every.items() if copy.objects], wanted)
     found = []
@@ -114,7 +116,7 @@ def drill(
     answered: tuple[Tracking, RegistrySource],
     runs: int,
 ) -> Drilled:
-    """Compares `runs` runs whole, and all registered models. Reads both, changes neither; a second call compares again.
+    """Compares `runs` whole runs, and all registered models. Changes neither side; a second call compares again.
 
     Raises: TryAgain, BadSetup: as the ports."""
     (export, export_models), (mlflow, mlflow_models) = exported, answered
@@ -122,7 +124,7 @@ def drill(
     chosen = choose_runs(ids, runs)
     of_runs = compare_runs(chosen, list(export.read_runs(chosen)), list(mlflow.read_runs(chosen)))
     here = len(list(mlflow.list_runs()))
-    absent = [f"the export holds {len(ids)} runs, and the server tells of {here}"] if here != len(ids) else []
+    absent = [f"the export holds {len(ids)} runs, and the server has {here}"] if here != len(ids) else []
     models = export_models.read_models()
     of_models = compare_models(models, mlflow_models.read_models())
     return Drilled(

@@ -1,5 +1,7 @@
-"""Fills in the full series and values of runs that were published before there were any, a batch at a time: from the
-run's metrics file or its MLflow run, whichever the published history was made of and is still there."""
+"""Fills in the full series and values of runs that were published before there were any, a batch at a time.
+
+It reads the run's metrics file or its MLflow run: the one that the published history was made of, if it is still there.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -31,19 +33,21 @@ from switchyard.core.mlflow.raw_run import LostRun, RawRun
 from switchyard.core.ports import Ledger
 
 RUNS_AT_ONCE: Final = 50
-"""Runs a transaction: what is committed is not done again."""
-_FILES_AT_ONCE: Final = 8  # a file in a bucket takes some 50 ms, most of it waiting
+"""Runs in a transaction: what is committed is not done again."""
+_FILES_AT_ONCE: Final = 8  # a file in a bucket takes about 50 ms, most of it waiting
 
 Found = MetricsRecord | str
 """A record that may be the history's source, or why there is none."""
 
 
 def fill_runs(outside: Outside, ids: Sequence[int], *, export_uri: str = "") -> FillBatch:
-    """Each run has its ledger line afterwards, whatever became of it; a bad one leaves the others be. A second call
+    """Fills the runs. Each has its ledger line afterwards, in any case; a bad one does not stop the others.
+
+    A second call writes the same.
     writes the same.
 
     Raises:
-        TryAgain: the results or a source do not answer; what was committed stays.
+        TryAgain: the results or a source do not answer. What was committed stays.
         BadSetup: the results cannot be read.
     """
     result = FillBatch()
@@ -58,8 +62,9 @@ def fill_runs(outside: Outside, ids: Sequence[int], *, export_uri: str = "") -> 
 
 
 def give_up_runs(ledger: Ledger, ids: Sequence[int], since: datetime, error: str) -> FillBatch:
-    """Writes `error` on the ledger line of each run that has none since `since`: its batch was given up. A second call
-    finds the first one's lines and writes nothing."""
+    """Writes `error` on the ledger line of each run that has none since `since`: its batch was given up.
+
+    A second call finds the first one's lines and writes nothing."""
     settled = {line.quick_test_id: line for line in ledger.read_ledger(KIND) if line.updated_at >= since}
     result = FillBatch()
     for id_ in ids:
@@ -78,7 +83,7 @@ def _to_fills(outside: Outside, rows: Sequence[Unfilled], export_uri: str) -> It
     found = dict(_read_sources(outside, ours, export_uri))
     for row in rows:
         fill = catch(partial(_choose, row, found.get(row.quick_test_id, [])))
-        # Data that nobody has thought of; the message is for whoever mends this.
+        # Data that no one has thought of. The message is for the person who mends this.
         yield to_failed(row.quick_test_id, to_message(fill)) if isinstance(fill, Exception) else fill
 
 
@@ -96,7 +101,7 @@ def _choose(row: Unfilled, sources: Sequence[Found]) -> Fill:
 
 
 def _read_sources(outside: Outside, rows: Sequence[Unfilled], export_uri: str) -> Iterator[tuple[int, list[Found]]]:
-    """By run id, what was found; a record only where it is what the history was made of."""
+    """Yields what was found, by run id; a record only where it is what the history was made of."""
     histories = {row.quick_test_id: read_history(row) or {} for row in rows}
     mlflow = {
         row.quick_test_id: run_id
@@ -108,7 +113,7 @@ def _read_sources(outside: Outside, rows: Sequence[Unfilled], export_uri: str) -
     by_id = {row.quick_test_id: row for row in rows}
     for id_, run in _read_mlflow(outside, mlflow, export_uri):
         found[id_].append(_check(by_id[id_], f"MLflow run {mlflow[id_]}", run))
-    # A backfill may have written the file of a run of MLflow, which is the same record.
+    # A backfill may have written the file of an MLflow run, which is the same record.
     left = [row for row in rows if not any(isinstance(one, MetricsRecord) for one in found[row.quick_test_id])]
     with ThreadPoolExecutor(_FILES_AT_ONCE, thread_name_prefix="files") as pool:
         for row, one in zip(left, pool.map(partial(_read_file, outside), left), strict=True):
@@ -131,14 +136,14 @@ def _read_mlflow(
                 for id_ in by_run[run.run_id if isinstance(run, LostRun) else run.info.run_id]:
                     seen.add(id_)
                     yield id_, run
-    except BadSetup as err:  # an MLflow that is gone for good is no reason to fill nothing
+    except BadSetup as err:  # an MLflow that is gone for good does not stop the others
         for id_ in run_ids.keys() - seen:
             yield id_, f"MLflow run {run_ids[id_]} cannot be read: {err}"
 
 
 def _read_file(outside: Outside, row: Unfilled) -> Found:
     if not row.gcs_artifacts_path:
-        return "it has no folder, so that there is no training_metrics.json"
+        return "it has no folder, so there is no training_metrics.json"
     uri = f"{row.gcs_artifacts_path.rstrip('/')}/training_metrics.json"
 
     def read() -> MetricsRecord:
@@ -151,7 +156,7 @@ def _read_file(outside: Outside, row: Unfilled) -> Found:
 
 
 def _check(row: Unfilled, where: str, source: RawRun | LostRun | MetricsRecord | Exception | str) -> Found:
-    """The record, if it is what is published; else why not."""
+    """Returns the record, if it is what is published; else why not."""
     if isinstance(source, str):
         return source
     if isinstance(source, LostRun):
@@ -162,7 +167,7 @@ def _check(row: Unfilled, where: str, source: RawRun | LostRun | MetricsRecord |
     if is_source(row, record):
         found: MetricsRecord = record
         return found
-    return f"{where} says something else than what is published, and was changed since"
+    return f"{where} differs from what is published: it was changed since"
 
 
 def _to_text(value: object) -> str:

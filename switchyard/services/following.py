@@ -1,4 +1,4 @@
-"""Looks for what has changed in MLflow since it was read, and notes what came of it."""
+"""Looks for what has changed in MLflow since it was read, and notes the outcome."""
 
 from collections.abc import Sequence
 from contextlib import closing
@@ -26,15 +26,16 @@ from switchyard.core.ports import Tracking
 
 
 def look_for_changes(outside: Outside, look: Look) -> Seen:
-    """All rows, and those whose run has changed since it was read, by marks that are taken now: before any point is
-    read, so that a run that changes while it is read is found by the next look. A run that the store does not list is
-    asked for by itself: it is gone, or it is to be read like one that has changed, which then fails with the reason.
-    MLflow is not asked where none is followed, or no row names a run of it. Nothing is written; a second call looks
+    """Returns all rows, and those with runs that have changed since they were read. Writes nothing.
+
+    Marks are taken now, before any point is read. So the next look finds a run that changes while it is read. A run
+    that the store does not list is asked for by itself: it is gone, or it is read like one that has changed, which then
+    fails with the reason. MLflow is not asked where none is followed, or no row names a run of it. A second call looks
     again.
 
     Raises:
         TryAgain, BadSetup: MLflow or the results cannot be read.
-        OtherStore: this MLflow is none of those that were followed.
+        OtherStore: this MLflow is not one that was followed.
     """
     how, rows = look.how, outside.ledger.list_backfill()
     if not how.store or not any(row.mlflow_run_id for row in rows):
@@ -69,28 +70,31 @@ def look_for_changes(outside: Outside, look: Look) -> Seen:
 
 
 def identify(outside: Outside, tracking: Tracking, store: str, accept: Accept) -> Identified:
-    """Which of the stores that were followed `tracking` reads. Nothing is written; a second call asks again.
+    """Returns which of the followed stores `tracking` reads. Writes nothing; a second call asks again.
 
     Raises:
-        OtherStore: it is none of them, and nobody said that this is right.
+        OtherStore: it is none of them, and the command does not say that this is right.
     """
     recorded = outside.followed.list_identities()
     followed: list[str] = []
-    if store not in recorded:  # then only is it asked what earlier versions have followed
+    if store not in recorded:  # only then is it asked what earlier versions have followed
         followed = [found.store for found in outside.followed.list_stores() if found.followed_until is not None]
     return identify_store(store, tracking.identify(), recorded, followed, accept)
 
 
 def replace_store(outside: Outside, look: Look, identified: Identified) -> None:
-    """Begins to follow another store under the name of one that was followed: before anything of it is published, so
-    that no run of it is taken for one of the other. A second call changes nothing of what was published before both."""
+    """Begins to follow another store under the name of one that was followed.
+
+    That comes before anything of it is published, so that no run of it is taken for one of the other. A second call
+    changes nothing of what was published before both."""
     assert identified.identity is not None
     outside.followed.replace_store(look.how.store, identified.identity, now=look.how.since)
 
 
 def note(outside: Outside, found: Followed) -> None:
-    """Which runs are deleted in MLflow, or are there again, which store it is, and which runs have no row; then, until
-    when MLflow is followed. A second call writes the same."""
+    """Notes which runs are deleted in MLflow or there again, which store it is, and which runs have no row.
+
+    Then it notes until when MLflow is followed. A second call writes the same."""
     followed, began_at = outside.followed, found.began_at
     if found.lifecycles:
         followed.note_lifecycles(found.lifecycles)
@@ -104,8 +108,9 @@ def note(outside: Outside, found: Followed) -> None:
 
 
 def _ask(tracking: Tracking, run_ids: Sequence[str]) -> tuple[list[str], set[str]]:
-    """Those of these runs that are nowhere in that MLflow when each is asked for by itself; and those that are there,
-    or of which it cannot be told."""
+    """Asks for each of these runs by itself; returns those that are nowhere in that MLflow, and the others.
+
+    The others are there, or it cannot be told."""
     found = tracking.read_runs(run_ids, keys=Keys())
     lost = [run.run_id for run in found if isinstance(run, LostRun) and isinstance(run.error, NotFound)]
     return lost, set(run_ids) - set(lost)

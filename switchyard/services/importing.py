@@ -1,5 +1,7 @@
-"""Another registry's models into ours: files are copied and hashed, rows written version by version. Killed at any
-point, a second call goes on where it was; what is there already is not read again."""
+"""Brings another registry's models into ours: copies and hashes files, and writes rows version by version.
+
+After a kill at any point, a second call goes on where it was. What is there already is not read again.
+"""
 
 import hashlib
 import tempfile
@@ -30,16 +32,16 @@ from switchyard.services.registering import PARTS, read_files
 
 _CHUNK_BYTES: Final = 8 * 1024 * 1024
 FOLDER: Final = "models"
-"""Below ARTIFACTS_URI: where copied files lie."""
+"""The folder below ARTIFACTS_URI in which copied files lie."""
 
 
 CopyFiles = Callable[[str, Path], int]
-"""Copies what is at a URI to an empty folder, and says how many files that were. Raises any of our errors."""
+"""Copies what is at a URI to an empty folder, and returns the number of files. Raises any of our errors."""
 
 
 @dataclass(frozen=True)
 class Importing:
-    """What importing reaches."""
+    """Holds what importing reaches."""
 
     models: Models
     imports: ModelImports
@@ -48,12 +50,13 @@ class Importing:
     to_uri: str  # below which files are copied
     where: str = ""  # the registry, in words
     by: str = ""
-    runs: Runs | None = None  # ours, of which some may be the MLflow runs that versions came from; None: not looked for
+    runs: Runs | None = None  # ours; some may be the MLflow runs that versions came from; None: not looked for
 
 
 def import_version(ports: Importing, name: str, model: SourceModel, number: int, chosen: Chosen) -> VersionImport:
-    """Makes version `number` of the model `name` here, with its files. A second call reads no file, unless there were
-    none: then they are tried again.
+    """Makes version `number` of the model `name` here, with its files.
+
+    A second call reads no file, unless there were none: then it tries again.
 
     Raises:
         StaleWrite: another version has this number here.
@@ -61,7 +64,7 @@ def import_version(ports: Importing, name: str, model: SourceModel, number: int,
     origin = next(version for version in model.versions if version.number == number)
     known = ports.models.find_source(name, to_source_key(model.origin, number))
     if known is not None and known.digest:
-        # Its files are here; what people have written there since comes too.
+        # Its files are here. What people have written there since comes too.
         same = ImportedVersion(origin=origin, stage=chosen.stages[number], lineage=find_lineage(ports, origin.run_id))
         ports.imports.add_version(name, model.origin, same, where=ports.where, by=ports.by)
         return VersionImport(number=number)
@@ -90,7 +93,7 @@ def import_version(ports: Importing, name: str, model: SourceModel, number: int,
 
 
 def find_lineage(ports: Importing, mlflow_run_id: str) -> Lineage:
-    """The run of ours whose MLflow run a version came from, with what it was trained with; empty: none is known."""
+    """Returns our run of that MLflow run, with what it was trained with; empty: none is known."""
     if ports.runs is None or not mlflow_run_id:
         return Lineage()
     id_ = ports.runs.find_mlflow_runs([mlflow_run_id]).get(mlflow_run_id)
@@ -100,19 +103,20 @@ def find_lineage(ports: Importing, mlflow_run_id: str) -> Lineage:
 
 
 def copy_version(ports: Importing, name: str, model: SourceModel, origin: VersionOrigin) -> tuple[Manifest, str]:
-    """The manifest of the files, and the folder of ours in which they lie by then."""
+    """Copies a version's files; returns their manifest, and the folder of ours that holds them."""
     where = f"version {origin.number} of model {name}"
     return copy_place(ports, model.places.get(origin.number, ""), f"{quote(name, safe='')}/{origin.number}", where)
 
 
 def copy_place(ports: Importing, place: str, folder_name: str, where: str) -> tuple[Manifest, str]:
-    """The manifest of the files below `place`, and the folder of ours in which they lie by then. A second call copies
-    the same to the same folder."""
+    """Copies the files below `place`; returns their manifest, and the folder of ours that holds them.
+
+    A second call copies the same to the same folder."""
     with tempfile.TemporaryDirectory(prefix="switchyard-import-") as made:
         raw, kept = Path(made, "raw"), Path(made, "kept")
         raw.mkdir()
         ports.copy_files(place, raw)
-        # As the trainer's own models lie: what a version may be made of is below these folders.
+        # As the trainer's own models lie: a version may be made of what is below these folders.
         is_ours = all(path.name in PARTS and path.is_dir() for path in raw.iterdir())
         kept.mkdir()
         raw.rename(kept if is_ours else kept / PARTS[0])
@@ -123,7 +127,7 @@ def copy_place(ports: Importing, place: str, folder_name: str, where: str) -> tu
 
 
 def to_folder(to_uri: str, name: str, manifest: Manifest) -> str:
-    """Where the files of a version are copied to: never where other files of it are.
+    """Returns the folder that a version's files are copied to: never one that holds other files of it.
 
     >>> to_folder("file:///a", "my%20model/3", Manifest(()))
     'file:///a/models/my%20model/3-48702aa3ae1d'
@@ -134,7 +138,7 @@ def to_folder(to_uri: str, name: str, manifest: Manifest) -> str:
 
 def _hash(path: Path, root: Path) -> ModelFile:
     if path.is_symlink():
-        raise BadRecord(str(path.relative_to(root)), ["it is a link: a model has plain files alone"])
+        raise BadRecord(str(path.relative_to(root)), ["it is a link: a model may have only plain files"])
     hashed, size = hashlib.sha256(), 0
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):
@@ -144,8 +148,9 @@ def _hash(path: Path, root: Path) -> ModelFile:
 
 
 def finish_model(ports: Importing, name: str, model: SourceModel, chosen: Chosen, production: int | None) -> list[str]:
-    """Takes aliases, and the champion that a person says, where none is here yet; what was not taken, in words. A
-    second call changes nothing."""
+    """Takes over aliases, and the champion that a person named, where there is none here yet.
+
+    Returns what was not taken over, in words. A second call changes nothing."""
     ports.imports.finish(name, model.origin, chosen.aliases)
     here = ports.models.read_model(name)
     if production is None or here.production == production:
@@ -168,7 +173,7 @@ def finish_model(ports: Importing, name: str, model: SourceModel, chosen: Chosen
 
 
 def list_imported(models: Models, imports: ModelImports) -> dict[tuple[str, str], list[str]]:
-    """The names here of the models that were imported, by their workspace and name there."""
+    """Returns the names here of the models that were imported, by their workspace and name there."""
     found: dict[tuple[str, str], list[str]] = {}
     for model in models.list_models():
         origin = imports.read_model_origin(model.name)
@@ -218,7 +223,7 @@ def _verify_files(ports: Importing, version: ModelVersion, found: ModelVerified)
         return []
     manifest = ports.models.read_files(version.name, version.version)
     if manifest.digest != version.digest:
-        return [f"its list of files has digest {manifest.digest}, and not {version.digest}"]
+        return [f"its list of files was changed: it has digest {manifest.digest}, and not {version.digest}"]
     where = f"version {version.version} of model {version.name}"
     try:
         there = read_files(ports.open_objects(version.source_uri), version.source_uri, where)

@@ -1,5 +1,7 @@
-"""The files of a version of another registry, copied to a folder on this machine: from a bucket or a disk, or by
-whatever else can reach them."""
+"""Copies the files of another registry's version to a folder on this machine.
+
+They come from a bucket or a disk, or from any other source that can reach them.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -19,12 +21,12 @@ from switchyard.services.importing import Importing
 
 @dataclass(frozen=True)
 class SourceFiles:
-    """Where a registry's files may be read.
+    """Knows where a registry's files may be read.
 
-    `allowed` is what may be read of this machine and of our own bucket: anyone who may write to MLflow says where files
-    are. `destination` is the MLflow server's own ``--artifacts-destination``, where ``mlflow-artifacts:/`` lies; empty:
-    not known. `download` copies what no bucket or disk here has, and is None where there is no server to ask; `server`
-    is its address, the only one that is ever called.
+    `allowed` is what may be read of this machine and of our own bucket: everyone who may write to MLflow can say where
+    files are. `destination` is the MLflow server's own ``--artifacts-destination``, where ``mlflow-artifacts:/`` lies;
+    empty: not known. `download` copies what is in no bucket or disk here, and is None where no server can be asked.
+    `server` is its address, the only one that is ever called.
     """
 
     open_objects: Callable[[str], Objects]
@@ -34,15 +36,16 @@ class SourceFiles:
     server: str = ""
 
     def copy(self, uri: str, folder: Path) -> int:
-        """Copies all files at or below `uri` to `folder`, which is empty; how many. A second call wants an empty folder
-        again.
+        """Copies all files at or below `uri` to `folder`, which is empty; returns how many.
+
+        A second call needs an empty folder again.
 
         Raises:
-            NotFound: nothing is there, or nobody can read it. BadRecord: a link, a device, or a path that no model may
-            have. TryAgain, BadSetup, BadRequest: it cannot be read, or may not.
+            NotFound: nothing is there, or nothing here can read it. BadRecord: a link, a device, or a path that no
+                model may have. TryAgain, BadSetup, BadRequest: it cannot be read, or may not.
         """
         if not uri:
-            raise NotFound("nobody knows where its files are: its source names a run or a model that is not there")
+            raise NotFound("where its files are is not known: its source names a run or a model that is not there")
         shown = without_password(uri)
         place = to_place(uri, destination=self.destination, server=self.server)
         if isinstance(place, Unreachable):
@@ -52,8 +55,8 @@ class SourceFiles:
             return _copy(self.open_objects(found), found, folder)
         if self.download is None:
             raise NotFound(
-                f"{shown} cannot be read from here: only MLflow's client reads it, and no server is named "
-                "(MLFLOW_TRACKING_URI)"
+                f"{shown} cannot be read from here: only MLflow's client reads it, and no server is named. Name it: "
+                "MLFLOW_TRACKING_URI"
             )
         return self.download(place.uri, folder)
 
@@ -61,7 +64,7 @@ class SourceFiles:
 def open_importing(
     outside: Outside, where: str = "", destination: str = "", by: str = "", roots: Sequence[str] = ()
 ) -> Importing:
-    """What copying a model of MLflow's reaches, by the settings. Nothing is asked.
+    """Returns what copying a model of MLflow's reaches, by the settings. Asks nothing.
 
     Args:
         where: the registry, in words. destination: as `SourceFiles` has it. roots: folders that may be read, besides
@@ -94,7 +97,7 @@ def _copy(objects: Objects, place: str, folder: Path) -> int:
     root = f"{place}/"
     if odd := [_to_path(uri, root) for uri in objects.list_odd(root)]:
         raise BadRecord(
-            place, [f"{path!r} is a link or no regular file: a model has plain files alone" for path in odd]
+            place, [f"{path!r} is a link or no regular file: a model may have only plain files" for path in odd]
         )
     found = {_to_path(uri, root): uri for uri, _ in objects.list_stats(root, follow_links=False)}
     if not found:
@@ -112,6 +115,6 @@ def _copy(objects: Objects, place: str, folder: Path) -> int:
 
 
 def _to_path(uri: str, root: str) -> str:
-    """The path below `root`; of a file: URI as it is on the disk."""
+    """Returns the path below `root`; of a file: URI as it is on the disk."""
     path = uri.removeprefix(root)
     return unquote(path, errors="surrogateescape") if uri.startswith("file:") else path

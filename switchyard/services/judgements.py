@@ -1,4 +1,4 @@
-"""What comparisons said, read back from a model's history."""
+"""Reads back what comparisons said, from a model's history."""
 
 import msgspec
 
@@ -8,8 +8,9 @@ from switchyard.core.registry.rows import Judgement
 
 
 def read_judgement(models: Models, name: str, version: int, seq: int) -> Judgement:
-    """The judgement that line `seq` of the model's history keeps, though the version may have another one since; of
-    line 0 the version's own. A second call reads again. Raises: NotFound."""
+    """Returns the judgement that line `seq` of the model's history keeps; for line 0 the version's own.
+
+    The version may have another judgement since. A second call reads again. Raises: NotFound."""
     if not seq:
         return models.find_version(name, str(version)).judgement
     for line in models.list_transitions(name):

@@ -1,5 +1,8 @@
-"""Publishing what a training has written so far, while it goes on: by the flow that waits for it, and by reconcile for
-runs that nobody waits for. Neither a refused snapshot nor a database that is away stops either of them."""
+"""Publishes what a training has written so far, while it goes on.
+
+The flow that waits for the training does this; for other runs reconcile does. Neither a refused snapshot nor a
+database that is away stops either of them.
+"""
 
 import time
 from collections.abc import Callable, Sequence
@@ -28,24 +31,24 @@ from switchyard.core.runs.ownership import is_of_job
 from switchyard.core.runs.rows import Job
 
 TURN_S: Final = 30.0
-"""Reconcile's turn looks at snapshots for so long: the next one goes on, and the ends of jobs do not wait for it."""
+"""How long reconcile's turn looks at snapshots. The next one goes on, so the ends of jobs do not wait."""
 KEPT_FOR: Final = timedelta(days=1)
-"""A line of the ledger that nobody has written for so long is of a run that has ended."""
+"""A ledger line that was not written for so long belongs to a run that has ended."""
 
 
 class LiveTurn(msgspec.Struct, kw_only=True):
     """What one turn of reconcile did for runs that train."""
 
     published: list[int] = []
-    failed: dict[int, str] = {}  # the error that is in the ledger too
+    failed: dict[int, str] = {}  # the error, as the ledger has it too
     left: int = 0  # runs for the next turns
 
 
 class Snapshots:
-    """What a waiting flow does between two looks at its job.
+    """Does what a waiting flow does between two looks at its job.
 
     Args:
-        say: takes what could not be published, once for any number of failures in a row.
+        say: called with what could not be published, once for any number of failures in a row.
     """
 
     def __init__(
@@ -65,18 +68,19 @@ class Snapshots:
         self._uri = ""
 
     def look(self) -> float:
-        """Publishes the newest snapshot, when it is time and where there is a new one; the seconds until the next time.
+        """Publishes the newest snapshot, if it is time and there is a new one; returns the seconds until the next time.
+
         A second call finds nothing new. Raises nothing."""
         started_s = self._clock()
         if started_s < self.state.next_s:
             return self.state.next_s - started_s
         looked = catch(self._publish)
         if isinstance(looked, Exception):
-            # Nothing was found out: a database or a store that is away.
+            # Nothing was found out: a database or a store is away.
             looked = _to_failed(self.state.generation, looked)
         if looked.problem and not self.state.failures:
             self._say(
-                f"quick test {self._job.quick_test_id}: what it has trained so far is not published: {looked.problem}. "
+                f"Quick test {self._job.quick_test_id}: what it has trained so far is not published: {looked.problem}. "
                 "The training goes on, and this is tried again"
             )
         ended_s = self._clock()
@@ -88,13 +92,13 @@ class Snapshots:
         looked = publish_snapshot(self._outside, self._job, self._uri, seen=self.state.generation)
         if looked.was_read and (looked.problem or self.state.is_line_due(self._clock())):
             line = to_live_line(self._job, looked, None, is_watched=True, now=datetime.now(UTC))
-            self._outside.ledger.write_ledger(line)  # reconcile leaves the run alone for a while
+            self._outside.ledger.write_ledger(line)  # so reconcile leaves the run alone for a while
             self.state = msgspec.structs.replace(self.state, line_s=self._clock())
         return looked
 
 
 def find_uri(outside: Outside, job: Job) -> str:
-    """Where the run's metrics file is, or will be. Raises: NotFound: the run has no folder."""
+    """Returns where the run's metrics file is, or will be. Raises: NotFound: the run has no folder."""
     folder = outside.runs.read_run(job.quick_test_id).gcs_artifacts_path
     if not folder:
         raise NotFound(f"quick test {job.quick_test_id} has no gcs_artifacts_path")
@@ -102,11 +106,13 @@ def find_uri(outside: Outside, job: Job) -> str:
 
 
 def publish_snapshot(outside: Outside, job: Job, uri: str, *, seen: int) -> Looked:
-    """Publishes the file at `uri` as the partial history of `job`'s run, unless its generation is `seen`, or it is an
-    earlier attempt's. The row keeps its status. A second call finds nothing new, or publishes what is there already.
+    """Publishes the file at `uri` as the partial history of `job`'s run. The row keeps its status.
 
-    A snapshot that is refused is a `problem` of its generation. Of the same epochs only the first is published: the
-    next epoch, or the run's end, comes soon.
+    Nothing is published where the file's generation is `seen`, or the file is an earlier attempt's. A second call finds
+    nothing new, or publishes what is there already.
+
+    A refused snapshot is a `problem` of its generation. Of the same epochs only the first is published: the next epoch,
+    or the run's end, comes soon.
 
     Raises:
         TryAgain, BadSetup: the file, or the results database, cannot be asked now.
@@ -136,7 +142,7 @@ def _publish(outside: Outside, job: Job, data: bytes, uri: str) -> bool:
         return False
     run = outside.runs.read_run(id_)
     if run.status.ended:
-        return False  # ended by somebody while its job is at work: its last publish is not ours
+        return False  # someone ended the run while its job is at work: its last publish is not ours
     publication = to_live_publication(record, run=run, job=job, sampling=to_sampling(run, job))
     outside.histories.publish(publication, now=datetime.now(UTC))
     return True
@@ -145,11 +151,12 @@ def _publish(outside: Outside, job: Job, data: bytes, uri: str) -> bool:
 def publish_unwatched(
     outside: Outside, jobs: Sequence[Job], *, clock: Callable[[], float] = time.monotonic
 ) -> LiveTurn:
-    """Publishes the snapshots of those of `jobs`, all at work, that nobody has looked at for the longest time. A second
-    call at once looks at others, or at none.
+    """Publishes snapshots of `jobs`, all at work: first of those that were not looked at for the longest time.
+
+    A second call at once looks at others, or at none.
 
     Raises:
-        TryAgain: the results database does not take a ledger line: there is no use in going on.
+        TryAgain: the results database takes no ledger line, so there is no use in going on.
     """
     started_s, now = clock(), datetime.now(UTC)
     lines = {line.quick_test_id: line for line in outside.ledger.read_ledger(KIND)}

@@ -1,7 +1,6 @@
-"""Recall, NDCG and coverage of ranked answers, and paired bootstrap intervals of what two models differ by.
+"""Measures recall, NDCG and coverage of ranked answers, with paired bootstrap intervals of two models' difference.
 
-The trainer's own evaluation measures recall the same way (trainer/model/evaluation.py); a test holds both against each
-other.
+The trainer's own evaluation measures recall the same way (trainer/model/evaluation.py). A test compares both.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,7 @@ from switchyard.core.ports import Recommender
 from switchyard.core.registry.judging import DIGITS, Bootstrap, Difference, Measured
 
 KS: Final = (5, 10, 50, 100)
-"""What is measured beside the k that is judged, where a catalogue can fill it: as the trainer's."""
+"""What is measured beside the judged k, where a catalogue has enough products. The same as the trainer's."""
 RESAMPLES_AT_ONCE: Final = 32
 
 Floats = npt.NDArray[np.float64]
@@ -25,44 +24,45 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Positives:
-    """What was bought, as rows of `buyer_ids` and positions in the union of both catalogues; ordered by buyer."""
+    """What was bought, as rows of `buyer_ids` and positions in the union of both catalogues, ordered by buyer."""
 
     buyer_ids: Sequence[str]
     buyers: Ints  # [pairs]
     products: Ints  # [pairs]
     places: Mapping[str, int]
-    of_buyers: int  # there were, before some were drawn
+    of_buyers: int  # before some were drawn
     counts: Mapping[str, int]
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What one model answered: each pair's rank, from 0, and k or more where it is not among the first k."""
+    """What one model answered: each pair's rank, from 0; k or more where it is not among the first k."""
 
     ranks: Ints  # [pairs]
     lists: npt.NDArray[np.int32]  # [buyers, k], positions; -1 where the answer is shorter
 
 
 def choose_ks(judged: int, products: int) -> tuple[int, ...]:
-    """KS and the one that is judged, in order, as far as the smaller catalogue can fill them: recall at more products
-    than there are would be 1 for any model.
+    """Returns KS and the judged k in order, as far as the smaller catalogue has enough products.
+
+    Recall at more products than there are would be 1 for any model.
 
     >>> choose_ks(20, 60)
     (5, 10, 20, 50)
 
     Raises:
-        BadRequest: it cannot fill the one that is judged.
+        BadRequest: there are too few products for the judged k.
     """
     if judged > products:
         raise BadRequest(
-            f"one of the versions has only {products} products, so that any of its answers at k {judged} is perfect; "
-            f"choose a lower one with --k"
+            f"One of the versions has only {products} products, so any of its answers at k {judged} is perfect. "
+            f"Choose a lower k: --k"
         )
     return tuple(sorted(k for k in {*KS, judged} if k <= products))
 
 
 def ask(model: Recommender, positives: Positives, k: int) -> Answers:
-    """The model's answers, buyer by buyer: one row of scores is in memory at a time."""
+    """Asks the model buyer by buyer: one row of scores is in memory at a time."""
     lists = np.full((len(positives.buyer_ids), k), -1, np.int32)
     places = positives.places
     for row, buyer_id in enumerate(positives.buyer_ids):
@@ -72,7 +72,7 @@ def ask(model: Recommender, positives: Positives, k: int) -> Answers:
 
 
 def ask_all_alike(ranked: Sequence[int], positives: Positives, k: int) -> Answers:
-    """The same products for every buyer."""
+    """Answers the same products for every buyer."""
     one = np.full(k, -1, np.int32)
     one[: len(ranked)] = ranked
     lists = np.broadcast_to(one, (len(positives.buyer_ids), k))
@@ -80,7 +80,7 @@ def ask_all_alike(ranked: Sequence[int], positives: Positives, k: int) -> Answer
 
 
 def _rank(lists: npt.NDArray[np.int32], positives: Positives) -> Ints:
-    """Each pair's place in its buyer's list; the list's length where it is not there."""
+    """Returns each pair's place in its buyer's list; the list's length where it is not there."""
     ranks = np.empty(len(positives.products), np.int64)
     for begin in range(0, len(ranks), 4_096):
         part = slice(begin, begin + 4_096)
@@ -98,7 +98,7 @@ def measure(
     judged: int,
     bootstrap: Bootstrap,
 ) -> tuple[Measured, ...]:
-    """All metrics at all k. Coverage has an interval at the judged k alone: each costs many passes over all lists."""
+    """Returns all metrics at all k. Coverage has an interval at the judged k alone: it costs many passes."""
     counts = np.bincount(positives.buyers, minlength=len(positives.buyer_ids)).astype(float)
     sides = {"challenger": challenger, "champion": champion, "popularity": popular}
     there = {name: answers for name, answers in sides.items() if answers is not None}
@@ -140,16 +140,19 @@ def measure(
 
 
 def _hits(positives: Positives, answers: Answers, ks: Sequence[int], counts: Floats) -> Floats:
-    """How many of a buyer's products are among the first k, [buyers, ks]. Their sum by the number of pairs is recall@k:
-    one pair is one trial, as in the trainer."""
+    """Returns how many of a buyer's products are among the first k, [buyers, ks].
+
+    Their sum by the number of pairs is recall@k: one pair is one trial, as in the trainer."""
     return np.stack(
         [np.bincount(positives.buyers, weights=answers.ranks < k, minlength=len(counts)) for k in ks], axis=1
     )
 
 
 def _ndcg(positives: Positives, answers: Answers, ks: Sequence[int], counts: Floats) -> Floats:
-    """A buyer's NDCG@k, [buyers, ks]: a product that was bought gains 1 / log2(rank + 2), rank from 0, and the best
-    answer of k products, or of as many as were bought where these are fewer, gains 1.
+    """Returns each buyer's NDCG@k, [buyers, ks].
+
+    A product that was bought gains 1 / log2(rank + 2), rank from 0. The best answer of k products, or of as many as
+    were bought where these are fewer, gains 1.
 
     Source: Järvelin and Kekäläinen, Cumulated gain-based evaluation of IR techniques, ACM TOIS 20(4), 2002, with binary
     gains and their base 2.
@@ -166,7 +169,7 @@ def _ndcg(positives: Positives, answers: Answers, ks: Sequence[int], counts: Flo
 
 
 def _cover(lists: npt.NDArray[np.int32], products: int) -> float:
-    """The share of both catalogues' products that somebody is answered."""
+    """Returns the share of both catalogues' products that at least one buyer is answered."""
     return _count(lists, products) / products
 
 
@@ -177,7 +180,7 @@ def _count(lists: npt.NDArray[np.int32], products: int) -> int:
 
 
 def _draw(differences: Sequence[Floats], weights: Sequence[Floats], bootstrap: Bootstrap) -> list[Floats]:
-    """The ratio sum(difference) / sum(weight) of each resample of buyers, [resamples, ks], for each of the arrays.
+    """Returns sum(difference) / sum(weight) of each resample of buyers, [resamples, ks], for each of the arrays.
 
     Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapters 8 and 13 (percentile intervals);
     paired: a resample takes a buyer's two answers together.
@@ -195,8 +198,9 @@ def _draw(differences: Sequence[Floats], weights: Sequence[Floats], bootstrap: B
 def _draw_coverage(
     ours: npt.NDArray[np.int32], theirs: npt.NDArray[np.int32], products: int, bootstrap: Bootstrap
 ) -> Floats:
-    """The difference in coverage of each resample, [resamples], moved so that their mean is the observed difference: a
-    resample has only two thirds of the buyers, and so covers less."""
+    """Returns the difference in coverage of each resample, [resamples], moved to the observed difference as their mean.
+
+    A resample has only two thirds of the buyers, and so covers less."""
     rng = np.random.default_rng(bootstrap.seed)
     found = np.empty(bootstrap.resamples)
     for number in range(bootstrap.resamples):
@@ -208,14 +212,14 @@ def _draw_coverage(
 
 
 def _resample(rng: np.random.Generator, buyers: int) -> Ints:
-    """How often each buyer is drawn."""
+    """Returns how often each buyer is drawn."""
     return np.bincount(rng.integers(buyers, size=buyers), minlength=buyers)
 
 
 def _to_difference(value: float, drawn: Floats, confidence: float) -> Difference:
     outside = (1 - confidence) / 2
     low, high = np.quantile(drawn, [outside, 1 - outside]).tolist()
-    # Where hardly a resample differs from another, the interval could lie beside what was observed.
+    # Where hardly any resamples differ, the interval could lie beside what was observed.
     return Difference(value=_round(value), low=_round(min(low, value)), high=_round(max(high, value)))
 
 

@@ -1,7 +1,7 @@
-"""Our registry's models into the registry that mirrors it: read, plan, do, read again, until it shows what ours has.
+"""Brings our registry's models into the registry that mirrors it: read, plan, do, read again, until both agree.
 
-Nothing waits for this: a promotion is done when our registry has it, and what is wrong here is repaired at the next
-look. One model's trouble is that model's.
+Nothing waits for this. A promotion is done when our registry has it, and the next look repairs what is wrong here. One
+model's trouble does not stop the others.
 """
 
 import math
@@ -35,42 +35,43 @@ from switchyard.core.registry.mirroring import (
 )
 
 ROUNDS: Final = 6
-"""Model and versions; tags, aliases, stages; a look; and as many again, should others be at it meanwhile."""
+"""Rounds: model and versions; tags, aliases, stages; a look; and as many again if others change it meanwhile."""
 UNDONE: Final = -2
-"""The revision of a look that could not do what it wanted: no model has it, so that the next turn looks again."""
+"""The revision of a look that failed. No model has it, so the next turn looks again."""
 HELD: Final = timedelta(minutes=5)
-"""How long a model is ours to look after; one look takes seconds."""
+"""How long one process looks after a model alone. One look takes seconds."""
 
 
 def read_now() -> datetime:
-    """What time it is."""
+    """Returns the time now."""
     return datetime.now(UTC)
 
 
 @dataclass(frozen=True)
 class Mirroring:
-    """What mirroring reaches, and how long it may take."""
+    """Holds what mirroring reaches, and how long it may take."""
 
     models: Models
     notes: MirrorNotes
     mirror: ModelMirror
-    deadline: float = math.inf  # by `clock`; what is not done by then waits for the next turn
-    every: timedelta = timedelta(0)  # a model that has not changed is looked at so seldom
+    deadline: float = math.inf  # by `clock`; what is not done then waits for the next turn
+    every: timedelta = timedelta(0)  # the time between two looks at a model that has not changed
     now: Callable[[], datetime] = read_now
     clock: Callable[[], float] = time.monotonic
 
     @property
     def is_over(self) -> bool:
-        """True where the turn's time is over."""
+        """Returns true where the turn's time is over."""
         return self.clock() > self.deadline
 
 
 def mirror_models(ports: Mirroring, names: Sequence[str] = ()) -> MirrorResult:
-    """Looks at the mirrors of all models, or of `names`, and repairs them. A second call finds nothing to do. What goes
-    wrong is in the answer, by model.
+    """Looks at the mirrors of all models, or of `names`, and repairs them. A second call finds nothing to do.
+
+    The answer has what went wrong, by model.
 
     Raises:
-        NotFound: no model of ours has one of the names.
+        NotFound: we have no model of one of the names.
     """
     result, holder = MirrorResult(target=ports.mirror.target), uuid4().hex
     models = {model.name: model for model in ports.models.list_models()}
@@ -82,7 +83,7 @@ def mirror_models(ports: Mirroring, names: Sequence[str] = ()) -> MirrorResult:
         if done and ports.is_over:
             result.left = len(due) - done
             break
-        if isinstance(err := _look_at(ports, name, holder, result), TryAgain):  # as for this one, so for all others
+        if isinstance(err := _look_at(ports, name, holder, result), TryAgain):  # it would fail for all others too
             result.away, result.left = str(err), len(due) - done
             break
     return result
@@ -106,10 +107,10 @@ def _look_at(ports: Mirroring, name: str, holder: str, result: MirrorResult) -> 
 
 
 def mirror_model(ports: Mirroring, name: str, result: MirrorResult) -> None:
-    """Makes the model's mirror show what ours has.
+    """Makes the model's mirror show what our registry has.
 
     Raises:
-        StaleWrite: others change it all the time. BadRequest, NotFound, TryAgain, BadSetup: as `ModelMirror`.
+        StaleWrite: others keep changing it. BadRequest, NotFound, TryAgain, BadSetup: as `ModelMirror`.
     """
     notes, target = ports.notes, ports.mirror.target
     for _ in range(ROUNDS):
@@ -130,13 +131,13 @@ def mirror_model(ports: Mirroring, name: str, result: MirrorResult) -> None:
             if ports.is_over:
                 raise TryAgain(f"the time for this turn is over; the mirror of model {name} goes on at the next one")
     raise StaleWrite(
-        f"model {name} of {target} is changed by others as fast as it is repaired; it is looked at again. Let nobody "
-        "but Switchyard change its stages and aliases there"
+        f"model {name} of {target} is changed by others as fast as it is repaired, and will be looked at again. Let "
+        "only Switchyard change its stages and aliases there"
     )
 
 
 def read_ours(ports: Mirroring, name: str) -> Ours:
-    """The model as our registry has it. A promotion may come between two of its queries: the next round sees it."""
+    """Returns the model as our registry has it. A promotion may come between two queries: the next round sees it."""
     return Ours(
         model=ports.models.read_model(name),
         versions=ports.models.list_versions(name),
@@ -158,7 +159,7 @@ def _carry_out(mirror: ModelMirror, name: str, change: MirrorChange, result: Mir
         case CreateModel():
             mirror.create_model(name, change)
         case CreateVersion():
-            mirror.create_version(name, change)  # its number is read, as that of a call whose answer is lost
+            mirror.create_version(name, change)  # its number is read later: the call's answer may be lost
             result.created.setdefault(name, []).append(change.version)
         case SetTags():
             mirror.set_tags(name, change)

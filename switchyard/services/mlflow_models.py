@@ -1,5 +1,7 @@
-"""A model or run of MLflow's to serve from: found in its registry, copied and hashed, and recorded as a version of ours
-when it is first seen. From then on only those very files load."""
+"""Finds a model or run of MLflow's to serve from, copies and hashes it, and records it as a version of ours.
+
+That happens when it is first seen. From then on only those files load.
+"""
 
 import time
 from collections.abc import Callable, Iterable
@@ -22,12 +24,12 @@ from switchyard.services.model_sources import FIRST_SEEN
 
 DEFAULT_PATH: Final = "model"
 LOOK_S: Final = 30.0
-"""Between two looks at MLflow's registry, which has to be read whole."""
+"""The time between two looks at MLflow's registry, which has to be read whole."""
 
 
 @dataclass
 class MlflowModels:
-    """`model_sources.Ports.import_from_mlflow`; one thread asks it."""
+    """Implements `model_sources.Ports.import_from_mlflow`. Only one thread asks it."""
 
     open_registry: Callable[[], RegistrySource]
     importing: Callable[[], Importing]
@@ -41,8 +43,10 @@ class MlflowModels:
     _newest: dict[str, str] = field(default_factory=dict)  # run ids by name: chosen once, no one approves of a next one
 
     def take(self, source: Source) -> ModelVersion:
-        """The version of ours that `source` is. A second call within `LOOK_S` asks no one; a later one finds what
-        MLflow names by then, and copies nothing that was copied.
+        """Returns our version of `source`.
+
+        A second call within `LOOK_S` asks nothing. A later one finds what MLflow names by then, and copies only what is
+        new.
 
         Raises:
             NotFound: MLflow has no such model, version, stage, alias or run. TryAgain: it cannot be reached.
@@ -116,7 +120,7 @@ def choose_newest(runs: Iterable[TrackedRun], name: str) -> str:
 
 
 def choose_of_name(models: list[SourceModel | LostModel], source: Source) -> tuple[SourceModel, VersionOrigin]:
-    """The version that ``models:/name/...`` names. Raises: NotFound; BadRecord: it names two."""
+    """Returns the version that ``models:/name/...`` names. Raises: NotFound; BadRecord: it names two."""
     uri = read_model_uri(source.value)
     found = next((model for model in models if model.name == uri.name), None)
     if isinstance(found, LostModel):
@@ -143,7 +147,7 @@ def _is_named(model: SourceModel, version: VersionOrigin, asked: Reference) -> b
 
 
 def choose_of_run(models: list[SourceModel | LostModel], source: Source) -> tuple[SourceModel, VersionOrigin]:
-    """The newest version that was registered from an MLflow run. Raises: NotFound: none was."""
+    """Returns the newest version that was registered from an MLflow run. Raises: NotFound: there is none."""
     found = [
         (version.number, model, version)
         for model in models

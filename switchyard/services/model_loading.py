@@ -1,4 +1,4 @@
-"""A version's files become a model that answers: through the one door, then read, then tried."""
+"""Turns a version's files into a model that answers: through the one door, then read, then tried."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,12 +21,13 @@ _STRANGER: Final = "\x00 no buyer has this id"
 def load_model(
     version: ModelVersion, manifest: Manifest, open_objects: Callable[[str], Objects], cache: Path
 ) -> Recommender:
-    """The model, warm, and tried with buyers whom it knows and with one whom it does not. A second call reads the
-    files again, from `cache` where they are there and whole.
+    """Returns the model, warm, and tried with buyers that it knows and with one that it does not.
+
+    A second call reads the files again, from `cache` where they are there and whole.
 
     Raises:
-        BadRecord: the files are not those that were registered, or no model that answers; all that is wrong.
-        BadRequest: a flavor that cannot be read. TryAgain, BadSetup: the files cannot be reached, or not by us.
+        BadRecord: the files are not those that were registered, or are not a model that answers. It names all that is
+            wrong. BadRequest: the flavor cannot be read. TryAgain, BadSetup: the files cannot be reached, or not by us.
     """
     model = open_recommender(_take_files(version, manifest, open_objects, cache))
     try_model(model, _say_which(version))
@@ -34,8 +35,8 @@ def load_model(
 
 
 OpenRows = Callable[[Path, Manifest, str], RowModel]
-"""What opens a model of rows: in the folder that holds the manifest's files; the text says in a message whose they are.
-Raises: BadRecord: they are no model; BadSetup: what reads it is not installed."""
+"""Opens a model of rows in the folder that holds the manifest's files. The text names their owner in messages.
+Raises: BadRecord: they are not a model; BadSetup: what reads it is not installed."""
 
 
 def load_rows(
@@ -45,7 +46,7 @@ def load_rows(
     cache: Path,
     open_rows: OpenRows,
 ) -> RowModel:
-    """The same of a model of rows, tried with one row. A second call starts another process, and reads the files again.
+    """Loads a model of rows, tried with one row. A second call starts another process, and reads the files again.
 
     Raises: as `load_model`, and what `open_rows` raises."""
     folder = _take_files(version, manifest, open_objects, cache)
@@ -60,19 +61,19 @@ def load_rows(
 
 
 def try_rows(model: RowModel, where: str) -> None:
-    """As `try_model`, with a row of zeros and empty texts."""
+    """Tries a model as `try_model` does, with a row of zeros and empty texts."""
     try:
         values = model.answer([make_example(model.signature)])
-    except TryAgain as err:  # it would end at the first request in the same way
-        raise BadRecord(where, [f"it was tried, and not taken: {err}"]) from err
+    except TryAgain as err:  # the first request would fail in the same way
+        raise BadRecord(where, [f"it failed when it was tried, and was not taken: {err}"]) from err
     if problems := find_bad_answers(values, count=1):
-        raise BadRecord(where, [f"it was tried, and not taken: {problem}" for problem in problems])
+        raise BadRecord(where, [f"it failed when it was tried, and was not taken: {problem}" for problem in problems])
 
 
 def _take_files(version: ModelVersion, manifest: Manifest, open_objects: Callable[[str], Objects], cache: Path) -> Path:
     try:
         return take_copy(manifest, open_objects(version.source_uri), version.source_uri, cache)
-    except NotFound as err:  # the version is there, so what is missing are its files
+    except NotFound as err:  # the version is there, so its files are missing
         raise BadRecord(_say_which(version), [f"its files are gone: {err}"]) from err
 
 
@@ -81,7 +82,7 @@ def _say_which(version: ModelVersion) -> str:
 
 
 def try_model(model: Recommender, where: str) -> None:
-    """The first answers are the slowest, so this also warms it. Raises: BadRecord: what it answers is no answer."""
+    """Tries the model, which also warms it: first answers are the slowest. Raises: BadRecord: an answer is wrong."""
     problems = []
     for buyer in (*model.list_buyers(TRIED_BUYERS), _STRANGER):
         answer = model.recommend(buyer, TRIED_K)

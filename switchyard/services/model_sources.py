@@ -1,5 +1,7 @@
-"""From a setting to a version of the registry, with its list of files. What was never registered is registered when it
-is first seen, so that from then on only those very files load."""
+"""Finds the version of the registry that a setting names, with its list of files.
+
+A model that was never registered is registered when it is first seen. From then on only those files load.
+"""
 
 import hashlib
 from collections.abc import Callable
@@ -27,12 +29,12 @@ from switchyard.services import registering
 
 FIRST_SEEN: Final = "first seen by `switchyard predict`"
 SAME_NAME: Final = 1_000
-"""Of runs with one name so many, the newest by id, are looked at for the one that was completed last."""
+"""How many of the runs with one name, the newest by id, are searched for the one that was completed last."""
 _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 
 
 def no_mlflow(source: Source) -> ModelVersion:
-    """In the place of a reader of MLflow's registry, where none is configured.
+    """Stands in for a reader of MLflow's registry, where none is configured.
 
     Raises: NotFound: always."""
     if source.kind is Kind.RUN_NAME:
@@ -45,7 +47,7 @@ def no_mlflow(source: Source) -> ModelVersion:
 
 @dataclass(frozen=True)
 class Ports:
-    """What finding a model reaches."""
+    """Holds what finding a model reaches."""
 
     runs: Runs
     jobs: Jobs
@@ -54,8 +56,8 @@ class Ports:
     model_name: str  # under which a run or a folder is registered when it is first seen
     cache: Path
     import_from_mlflow: Callable[[Source], ModelVersion] = field(default=no_mlflow)
-    """The version that a model or a run of MLflow's is in our registry, copied and recorded when it is first seen.
-    Raises: NotFound: MLflow has it not; TryAgain: it cannot be reached; BadSetup: we may not read it."""
+    """Returns the version in our registry of an MLflow model or run, copied and recorded when it is first seen.
+    Raises: NotFound: MLflow does not have it; TryAgain: it cannot be reached; BadSetup: we may not read it."""
     pickle_digests: frozenset[str] = frozenset()  # SHA-256 of pickles that the operator lets be served
     filename: str = ""  # of several model files in model/, the one to read
 
@@ -71,15 +73,15 @@ class Found:
 
     @property
     def identity(self) -> tuple[str, int, str]:
-        """Equal for the same files of the same version."""
+        """Returns what is equal for the same files of the same version."""
         return self.version.name, self.version.version, self.version.digest
 
 
 def find_model(ports: Ports, source: Source) -> Found:
-    """The version that `source` names now. A second call reads again; it finds another one where somebody promoted.
+    """Returns the version that `source` names now. A second call reads again, and sees a promotion since.
 
     Raises:
-        NotFound: no such model, stage, version or run. TryAgain: what knows cannot be reached.
+        NotFound: no such model, stage, version or run. TryAgain: the registry that knows it cannot be reached.
         BadRequest: the setting is wrong, or the version is retired. BadSetup: it may not be read.
         BadRecord, StaleWrite: the files are not those that were registered.
     """
@@ -93,24 +95,26 @@ def find_model(ports: Ports, source: Source) -> Found:
 
 
 def find_version(ports: Ports, source: Source, name: str, version: int) -> Found:
-    """That version of that model, whatever `source` names. Raises: as `find_model`."""
+    """Returns that version of that model, whatever `source` names. Raises: as `find_model`."""
     return to_found(ports.models, source, ports.models.find_version(name, str(version)))
 
 
 def may_change(source: Source) -> bool:
-    """True where `source` may name another version later: a number, a run, a folder do not. The newest run of a name is
-    chosen once, at the start: no one has approved of the next one."""
+    """Returns true where `source` may name another version later. A number, a run and a folder may not.
+
+    The newest run of a name is chosen once, at the start: no one has approved the next one."""
     return source.kind is Kind.REGISTRY and read_model_uri(source.value).asked.version is None
 
 
 def read_row(ports: Ports, source: Source) -> Model | None:
-    """The one row that says what `source` names, in one read by its key; its revision grows with every change. None: no
-    single row does."""
+    """Returns the one row that says what `source` names, in one read by its key; None: no single row does.
+
+    The row's revision grows with every change."""
     return ports.models.read_model(read_model_uri(source.value).name) if _follows_row(source) else None
 
 
 def _follows_row(source: Source) -> bool:
-    """A free alias has a row of its own, which has no revision."""
+    """Returns true where one row with a revision says it. A free alias has its own row, without a revision."""
     if source.kind is not Kind.REGISTRY:
         return False
     asked = read_model_uri(source.value).asked
@@ -118,23 +122,23 @@ def _follows_row(source: Source) -> bool:
 
 
 def to_found(models: Models, source: Source, version: ModelVersion, model: Model | None = None) -> Found:
-    """`version` with its files. Raises: BadRequest: it is retired; BadRecord: its list of files was changed."""
+    """Returns `version` with its files. Raises: BadRequest: it is retired; BadRecord: its list of files was changed."""
     if version.tombstoned_at is not None:
         raise BadRequest(
             f"version {version.version} of model {version.name}, which {source} names, is retired for ever "
-            f"(since {version.tombstoned_at:%Y-%m-%d}); name another one"
+            f"(since {version.tombstoned_at:%Y-%m-%d}). Name another version"
         )
     manifest = models.read_files(version.name, version.version)
     if manifest.digest != version.digest:
         raise BadRecord(
             f"version {version.version} of model {version.name}",
-            [f"its list of files has digest {manifest.digest}; registered was {version.digest}"],
+            [f"its list of files was changed: it has digest {manifest.digest}; registered was {version.digest}"],
         )
     return Found(source, version, manifest, model)
 
 
 def _find_in_registry(ports: Ports, source: Source) -> Found:
-    """Ours where the name is known here; else MLflow's."""
+    """Returns our version where the name is known here; else MLflow's."""
     uri = read_model_uri(source.value)
     try:
         model = ports.models.read_model(uri.name)
@@ -145,7 +149,7 @@ def _find_in_registry(ports: Ports, source: Source) -> Found:
 
 
 def _find_run(ports: Ports, source: Source) -> ModelVersion:
-    """Ours by its number; by an MLflow run's id where a row of ours names it; else MLflow's."""
+    """Returns our version by its number, or by an MLflow run's id that a row names; else MLflow's."""
     if source.value.isdecimal() and len(source.value) < 10:
         return _register_run(ports, int(source.value))
     known = ports.runs.find_mlflow_runs([source.value])
@@ -155,7 +159,7 @@ def _find_run(ports: Ports, source: Source) -> ModelVersion:
 
 
 def _register_run(ports: Ports, quick_test_id: int) -> ModelVersion:
-    """The version that the run is already, in the named model before others; else a new one of the named model."""
+    """Returns the run's version, in the named model before others; else a new one of the named model."""
     run, job = ports.runs.read_run(quick_test_id), ports.jobs.read_job(quick_test_id)
     source_key = to_run_source(run.id, job.key if job else "")
     names = [ports.model_name, *(model.name for model in ports.models.list_models())]
@@ -181,7 +185,7 @@ def _find_named_run(ports: Ports, source: Source) -> ModelVersion:
 
 
 def _find_newest(ports: Ports, source: Source) -> int:
-    """The run of that name that was completed last; of two at one time the one with the higher id."""
+    """Returns the run of that name that was completed last; of two at one time the one with the higher id."""
     wanted = And((_equals("name", source.value), _equals("status", str(RunStatus.COMPLETED))))
     runs = ports.runs.find_runs(RunQuery(limit=SAME_NAME, filter=wanted)).runs
     if not runs:
@@ -194,8 +198,9 @@ def _equals(column: str, text: str) -> Compare:
 
 
 def _find_folder(ports: Ports, source: Source) -> Found:
-    """A folder on this machine or in a bucket: the version that it became when it was first seen. Without the database
-    what this machine's cache noted of it then says so too."""
+    """Returns the version that a folder on this machine or in a bucket became when it was first seen.
+
+    Without the database, this machine's cache may still have a note of it."""
     uri = to_folder_uri(source.value)
     key = f"folder:{uri}"
     note = ports.cache / f"folder-{hashlib.sha256(key.encode()).hexdigest()}.json"
@@ -214,14 +219,14 @@ def _find_folder(ports: Ports, source: Source) -> Found:
 
 
 def to_folder_uri(value: str) -> str:
-    """The URI of a folder that is named by a path or by a URI. Raises: BadRequest: it is neither."""
+    """Returns the URI of a folder that is named by a path or by a URI. Raises: BadRequest: it is neither."""
     if value.startswith(("file://", "gs://")):
         return value.rstrip("/")
     if "://" in value:
         raise BadRequest(f"a folder's URI must start with file:// or gs://; got {value!r}")
     path = Path(value).expanduser().absolute()
-    # A URI with `..` is refused wherever it is listed. Only where there is one: a folder that was seen by the name of a
-    # link to it is known by that name.
+    # A URI with `..` is refused wherever it is listed. A folder that was first seen by the name of a link is known by
+    # that name. So only a path with `..` is resolved.
     return (path.resolve() if ".." in path.parts else path).as_uri()
 
 
@@ -259,7 +264,7 @@ def _read_note(path: Path) -> _Note | None:
 
 
 def _write_note(path: Path, found: Found) -> None:
-    """Whole or not at all. It is a help for later, so a disk that takes none is no reason not to serve."""
+    """Writes it whole or not at all. It is only a help for later, so a disk that refuses it does not stop serving."""
     data = msgspec.json.encode(_Note(found.version, list(found.manifest.files)))
     part = path.with_suffix(f".{found.version.version}.part")
     try:

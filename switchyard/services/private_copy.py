@@ -1,8 +1,7 @@
-"""The one door to a model's files: they are copied to a private folder and hashed on the way, and only a folder that
-holds exactly the version's files, to the last byte, is ever handed to a loader.
+"""The one door to a model's files: they are copied to a private folder, and hashed on the way.
 
-No format is safe before that (a damaged file can end the process that reads it), so nothing else opens a model's files
-to answer from them.
+Only a folder that holds exactly the version's files, to the last byte, is handed to a loader. No format is safe before
+that: a damaged file can end the process that reads it. So nothing else opens a model's files to answer from them.
 """
 
 import hashlib
@@ -24,21 +23,23 @@ from switchyard.services.registering import CHUNK_BYTES, list_files
 
 PRIVATE: Final = 0o700
 _PART: Final = "part-"
-"""How a folder is called that is not whole yet; who fills it holds its lock."""
+"""The name of a folder that is not whole yet. The process that fills it holds its lock."""
 
 _log = logging.getLogger("switchyard.models")
 
 
 def fetch(manifest: Manifest, objects: Objects, source_uri: str, folder: Path) -> None:
-    """Copies the manifest's files, and no others, from below `source_uri` to `folder`, which is made here for this user
-    alone. On an error the folder is removed. A second call refuses the folder that is there.
+    """Copies the manifest's files, and no others, from below `source_uri` to `folder`.
+
+    The folder is made here, for this user alone. On an error it is removed. A second call refuses the folder that is
+    there.
 
     Raises:
-        BadRecord: a file is missing, is another one than registered, or is one too many; a link, a device, a path that
-            is none; all of them.
+        BadRecord: a file is missing, is not the registered one, or is one too many; or there is a link, a device, or a
+            path that is not allowed. It names all of them.
         BadSetup: the folder is there already, or cannot be written.
     """
-    to_manifest(manifest.files, f"the list of files of {source_uri}")  # a path with `..` never becomes a path of ours
+    to_manifest(manifest.files, f"the list of files of {source_uri}")  # a path with `..` never becomes our path
     with translated(f"make {folder}"):
         folder.mkdir(PRIVATE, parents=False)
     try:
@@ -49,11 +50,11 @@ def fetch(manifest: Manifest, objects: Objects, source_uri: str, folder: Path) -
 
 
 def take_copy(manifest: Manifest, objects: Objects, source_uri: str, cache: Path) -> Path:
-    """The folder in `cache` that holds exactly the manifest's files: named by their digest, read to the last byte now.
+    """Returns the folder in `cache` that holds exactly the manifest's files: named by their digest, all bytes read now.
 
     Where it is not there, or was damaged, the files are fetched; else `objects` is not asked. Several processes may
-    call at once: each makes a folder of its own, and the first to be ready names it for all. A process that is killed
-    leaves nothing under the name; what it left beside is removed by the next one.
+    call at once: each makes its own folder, and the first to be ready names it for all. A killed process leaves nothing
+    under the name. The next process removes what it left beside.
 
     Raises: as `fetch`, and what `objects` raises.
     """
@@ -74,8 +75,9 @@ def take_copy(manifest: Manifest, objects: Objects, source_uri: str, cache: Path
 
 
 def discard_copy(cache: Path, name: str) -> None:
-    """Removes the folder `name` of the cache: it goes out of the way as a whole, so that no one finds half of it. A
-    second call, and the next `take_copy`, remove what a killed one has left of it."""
+    """Removes the folder `name` of the cache. It moves away as a whole, so that no one finds half of it.
+
+    A second call, and the next `take_copy`, remove what a killed one has left of it."""
     if not cache.is_dir():
         return
     _discard_abandoned(cache)
@@ -84,21 +86,22 @@ def discard_copy(cache: Path, name: str) -> None:
 
 
 def _fill(manifest: Manifest, objects: Objects, source_uri: str, folder: Path) -> None:
-    """Copies, then says all that is wrong."""
+    """Copies the files, then reports all that is wrong."""
     where = f"the model in {source_uri}"
     there = {path: uri for path, (uri, _) in list_files(objects, source_uri, where).items()}
     found = {path: ModelFile(path=path, size_bytes=0, sha256="") for path in there}
     sizes = {file.path: file.size_bytes for file in manifest.files}
     for path, uri in there.items():
-        if path in sizes:  # of one too many only the name is looked at
+        if path in sizes:  # of a file too many only the name counts
             found[path] = _copy(objects, uri, path, folder, sizes[path])
     if problems := find_differences(manifest, found):
         raise BadRecord(where, [*problems, "nothing of it was loaded; put the registered files back from a backup"])
 
 
 def _copy(objects: Objects, uri: str, path: str, folder: Path, expected_bytes: int) -> ModelFile:
-    """One file, part by part: what is hashed is what is written. One that is longer than it should be is not read to
-    its end: it may have none."""
+    """Copies one file, part by part: what is hashed is what is written.
+
+    A file that is longer than it should be is not read to its end: it may have none."""
     target = folder / path
     hashed, size = hashlib.sha256(), 0
     with translated(f"write {target}"):
@@ -123,7 +126,7 @@ def _read_part(objects: Objects, uri: str, start: int) -> bytes:
 
 
 def _find_damage(manifest: Manifest, folder: Path) -> list[str]:
-    """What keeps a folder of the cache from being used; empty: nothing."""
+    """Returns what keeps a folder of the cache from being used; empty: nothing."""
     try:
         found = folder.lstat()
     except FileNotFoundError:
@@ -137,13 +140,13 @@ def _find_damage(manifest: Manifest, folder: Path) -> list[str]:
         if odd:
             return [f"{path.relative_to(folder).as_posix()!r} is a link or no regular file" for path in odd]
         files = {path.relative_to(folder).as_posix(): _hash(path, folder) for path, _ in _walk(folder)}
-    except OSError as err:  # also one that another process is about to replace
+    except OSError as err:  # for example because another process is about to replace it
         return [f"it cannot be read: {err.strerror}"]
     return find_differences(manifest, files)
 
 
 def _walk(folder: Path) -> Iterator[tuple[Path, int]]:
-    """All that is no folder, with its mode; links are not followed."""
+    """Yields everything but folders, with its mode. Does not follow links."""
     for path in folder.rglob("*"):
         mode = path.lstat().st_mode
         if not stat.S_ISDIR(mode):
@@ -159,7 +162,7 @@ def _hash(path: Path, folder: Path) -> ModelFile:
 
 @contextmanager
 def _making(cache: Path) -> Iterator[Path]:
-    """A new folder of the cache, with its lock held until it is filled, or this process is dead."""
+    """Makes a new folder of the cache, and holds its lock until it is filled, or this process is dead."""
     with translated(f"write {cache}"):
         while (made := _make_locked(cache)) is None:
             pass  # another process took it for abandoned before it was locked
@@ -172,7 +175,7 @@ def _making(cache: Path) -> Iterator[Path]:
 
 
 def _make_locked(cache: Path) -> tuple[Path, int] | None:
-    part = Path(tempfile.mkdtemp(prefix=_PART, dir=cache))  # for this user alone
+    part = Path(tempfile.mkdtemp(prefix=_PART, dir=cache))  # only this user can read it
     held = -1
     try:
         held = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -186,8 +189,10 @@ def _make_locked(cache: Path) -> tuple[Path, int] | None:
 
 
 def _put_in_place(files: Path, ready: Path, manifest: Manifest) -> None:
-    """Gives the whole folder its name, one process at a time. One that is there by now is another process's, and as
-    good; or damaged: then it goes out of the way first, to where it is removed."""
+    """Gives the whole folder its name, one process at a time.
+
+    A folder that is there by now is another process's, and as good. If it is damaged, it first moves to where it is
+    removed."""
     with translated(f"write {ready}"), locked_folder(ready.parent):
         if not _find_damage(manifest, ready):
             return
@@ -197,7 +202,7 @@ def _put_in_place(files: Path, ready: Path, manifest: Manifest) -> None:
 
 
 def _discard_abandoned(cache: Path) -> None:
-    """Removes what killed processes left: nobody holds its lock."""
+    """Removes what killed processes left: no one holds its lock."""
     for part in cache.glob(f"{_PART}*"):
         with suppress(OSError), open_folder(part) as held:
             if try_lock(held):

@@ -1,5 +1,7 @@
-"""Removing what is kept for a time only: of jobs that ended long ago, where nothing of their runs is left to do, and of
-predictions and feedback."""
+"""Removes what is kept only for a time: jobs that ended long ago, and predictions and feedback.
+
+A job goes only where nothing of its run is left to do.
+"""
 
 from datetime import datetime, timedelta
 from typing import Final
@@ -8,12 +10,13 @@ from switchyard.core.ports import Launcher, Ledger, Predictions, Runs
 from switchyard.core.predictions.rows import Pruned
 
 _ROWS: Final = 5_000
-"""Removed in one transaction, so that no answer waits for long."""
+"""Rows removed in one transaction, so that no answer waits for long."""
 
 
 def prune_jobs(launcher: Launcher, runs: Runs, ledger: Ledger, *, before: datetime, limit: int) -> int:
-    """How many jobs that ended before `before` were removed, `limit` at most; never one of a run that is unsettled, or
-    whose row is gone (it may come back from a backup). A second call goes on with others."""
+    """Removes jobs that ended before `before`, at most `limit`; returns how many. A second call goes on with others.
+
+    A job stays where its run is unsettled, or its row is gone (the row may come back from a backup)."""
     old = launcher.list_old({"switchyard-db": runs.read_database_id()}, before, limit)
     settled = ledger.list_settled([job.key for job in old]) if old else set()
     return launcher.prune([job.job_name for job in old if job.key in settled])
@@ -22,8 +25,9 @@ def prune_jobs(launcher: Launcher, runs: Runs, ledger: Ledger, *, before: dateti
 def prune_predictions(
     predictions: Predictions, *, predictions_days: int, feedback_days: int, now: datetime, turns: int
 ) -> Pruned:
-    """How many rows older than so many days were removed (0 days: they are kept for ever), in `turns` transactions of
-    each table at most. A second call goes on with others."""
+    """Removes rows older than the given days, and returns how many. 0 days: they are kept for ever.
+
+    It takes at most `turns` transactions for each table. A second call goes on with others."""
     removed = Pruned(predictions=0, feedback=0)
     for _ in range(turns):
         turn = predictions.prune(

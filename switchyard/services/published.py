@@ -1,4 +1,4 @@
-"""What is published, read from a results database in the words of the API: `core.ports.Published` without a server."""
+"""Reads what is published from a results database, in the words of the API: `core.ports.Published` without a server."""
 
 import gzip
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +20,7 @@ _ARCHIVED: Final[Mapping[str, Archived]] = {"true": "only", "any": "any"}
 
 
 def find_series(histories: Histories, quick_test_id: int) -> FullSeries | None:
-    """The stored series of a run; of a run that has none, the points of its history. None: nothing is published."""
+    """Returns a run's stored series, else the points of its history. None: nothing is published."""
     found = histories.read_series(quick_test_id)
     if found is None:
         stored = histories.read_history(quick_test_id).history_json
@@ -29,22 +29,22 @@ def find_series(histories: Histories, quick_test_id: int) -> FullSeries | None:
 
 
 class DatabasePublished:
-    """Over the ports of one wiring."""
+    """Implements the port over the ports of one wiring."""
 
     def __init__(self, outside: Outside) -> None:
         self._outside = outside
 
     def read_history(self, quick_test_id: int) -> bytes:
-        """The stored bytes as they are."""
+        """Returns the stored bytes as they are."""
         return self._outside.histories.read_history(quick_test_id).history_json or NOT_PUBLISHED
 
     def read_series(self, quick_test_id: int) -> bytes:
-        """As `find_series` says, as JSON."""
+        """Returns what `find_series` finds, as JSON."""
         found = find_series(self._outside.histories, quick_test_id)
         return gzip.decompress(found.gzip_json) if found is not None else NOT_PUBLISHED
 
     def find_runs(self, question: Mapping[str, str]) -> Iterator[Mapping[str, Any]]:
-        """A page a query, each from where the last one ended."""
+        """Yields the runs, a page for each query, each from where the last one ended."""
         asked = question.get("order_by", "")
         query = RunQuery(
             limit=int(question["limit"]),
@@ -62,6 +62,6 @@ class DatabasePublished:
             query = msgspec.structs.replace(query, after=page.following)
 
     def compare(self, ids: Sequence[int]) -> bytes:
-        """Two queries."""
+        """See the port. Makes two queries."""
         chosen = choose_ids(ids)
         return msgspec.json.encode(compare(chosen, self._outside.histories.read_compared(chosen)))

@@ -1,5 +1,7 @@
-"""Models that no run of ours left, into the registry: of a folder, of MLflow's registry, of an MLflow run. What lies in
-MLflow is copied, for it goes when MLflow does; a folder stays where it is."""
+"""Registers models that no run of ours left: from a folder, from MLflow's registry, from an MLflow run.
+
+What lies in MLflow is copied, because it goes when MLflow does. A folder stays where it is.
+"""
 
 from collections.abc import Callable
 from contextlib import closing
@@ -25,7 +27,7 @@ _NO_KEYS: Final = Keys()
 
 @dataclass(frozen=True)
 class Ports:
-    """What registering from elsewhere reaches."""
+    """Holds what registering from elsewhere reaches."""
 
     importing: Importing
     open_registry: Callable[[], RegistrySource]
@@ -34,13 +36,14 @@ class Ports:
 
 
 def register_source(ports: Ports, text: str, name: str, *, by: str = "", description: str = "") -> Registered:
-    """Makes the model that `text` names (`core.registry.registration.read_source`) the next version of `name`. A second
-    call finds the first one's version, and reads no file of MLflow's; of a folder it reads all, for a version's files
-    never change.
+    """Makes the model that `text` names the next version of `name`.
+
+    `core.registry.registration.read_source` reads `text`. A second call finds the first one's version. It reads no file
+    of MLflow's, but all files of a folder: a version's files never change.
 
     Raises:
-        BadRequest: `text` names no source, or `name` is no name of a model.
-        NotFound: no model is there. BadRecord: its files are none that a loader should see, or two versions are meant.
+        BadRequest: `text` does not name a source, or `name` is not a model's name.
+        NotFound: no model is there. BadRecord: a loader should not see its files, or two versions are meant.
         StaleWrite: the folder is a version already, and its files have changed since.
         TryAgain, BadSetup: MLflow cannot be reached, or not be read.
     """
@@ -58,10 +61,11 @@ def register_source(ports: Ports, text: str, name: str, *, by: str = "", descrip
 
 
 def register_first_seen(ports: Ports, run_id: str, path: str, name: str) -> ModelVersion:
-    """The version of `name` that the model at `path` in an MLflow run is, recorded when it is first seen. A second call
-    finds it, and reads no file.
+    """Returns the version of `name` for the model at `path` in an MLflow run, recorded when it is first seen.
 
-    Raises: as `register_source`; BadRecord also where a file may hold a program: no one has judged it.
+    A second call finds it, and reads no file.
+
+    Raises: as `register_source`; BadRecord also where a file may hold a program, because no one has judged it.
     """
     key, copy, _ = _find_run(ports, read_source(f"runs:/{run_id}/{path}"), name)
     known = ports.importing.models.find_source(name, key)
@@ -98,7 +102,7 @@ def _find_run(ports: Ports, source: ModelSource, name: str) -> tuple[str, _Copy,
     if isinstance(run, LostRun):
         raise run.error
     if not run.info.artifact_uri:
-        raise NotFound(f"MLflow run {source.value} names no place for its artifacts, so there is no model to register")
+        raise NotFound(f"MLflow run {source.value} names no place for its artifacts, so it has no model to register")
     place = f"{run.info.artifact_uri.rstrip('/')}/{source.path}"
     where = f"the model {source.path} of MLflow run {source.value}"
     key = f"mlflow-run:{source.value}/{source.path}"
@@ -117,10 +121,11 @@ def _find_run(ports: Ports, source: ModelSource, name: str) -> tuple[str, _Copy,
 
 
 def _find_logged(ports: Ports, source: ModelSource) -> str:
-    """Where the files of a model are that MLflow 3 has logged: not among its run's artifacts, though it is called
-    runs:/<id>/<name> there. Empty: there is none, or this way of reading MLflow lists none."""
+    """Returns where MLflow 3 has put the files of a logged model; empty: nowhere, or this reader lists none.
+
+    They are not among the run's artifacts, though the model is called runs:/<id>/<name> there."""
     with closing(ports.open_tracking()) as tracking:
-        list_models = getattr(tracking, "list_logged_models", None)  # of a server and of a folder (`TrackingDetails`)
+        list_models = getattr(tracking, "list_logged_models", None)  # a server and a folder have it (`TrackingDetails`)
         found = list_models() if list_models else ()
         uris = [each.artifact_uri for each in found if (each.run_id, each.name) == (source.value, source.path)]
     return uris[-1] if uris else ""

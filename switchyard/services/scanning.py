@@ -1,4 +1,4 @@
-"""A look at a team's own files for what still names MLflow. It edits nothing."""
+"""Scans a team's own files for what still names MLflow. It edits nothing."""
 
 from pathlib import Path
 
@@ -10,18 +10,19 @@ from switchyard.core.errors import NotFound, SwitchyardError
 
 
 class Scanned(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found."""
+    """What a scan found."""
 
     where: str
     files: int  # that were read
     mentions: list[Mention]
-    prose: list[str]  # files for people that name MLflow, too; they are no mentions
+    prose: list[str]  # files for people that name MLflow too; they do not count as mentions
     left_out: list[LeftOut]
 
 
 def scan(path: Path) -> Scanned:
-    """Everything that `path` names of MLflow, by file and line; a file that cannot be read is left out, and said. A
-    second call reads again.
+    """Returns everything in `path` that names MLflow, by file and line, and the files that could not be read.
+
+    A second call reads again.
 
     Raises:
         NotFound: nothing is there. BadSetup, TryAgain: it cannot be listed.
@@ -36,7 +37,7 @@ def scan(path: Path) -> Scanned:
         try:
             data = None if obstacle else source.read(file, MAX_BYTES)
         except NotFound:
-            continue  # deleted meanwhile
+            continue  # it was deleted meanwhile
         except SwitchyardError as err:
             data, reason = None, str(err)
         if data is not None and is_binary(data):
@@ -54,5 +55,5 @@ def scan(path: Path) -> Scanned:
 
 
 def _to_text(name: str) -> str:
-    """A file's name that is no Unicode, or would be shown as two lines, with escapes."""
+    """Escapes a file's name that is not Unicode, or would be shown as two lines."""
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in name)

@@ -1,4 +1,4 @@
-"""Verifies one batch of runs: what is kept of them is read, some at a time, beside MLflow's points as they come."""
+"""Verifies one batch of runs: reads what is kept of them, some at a time, beside MLflow's points as they come."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -37,13 +37,13 @@ from switchyard.core.verify.run import to_run_id, verify_run
 from switchyard.services.artifacts import find_kept, find_owner_ids
 
 CHARTED_RUNS: Final = 200
-"""Runs compared at once, and whose ledger lines are one transaction: 2 MB of histories, 20 MB of points."""
+"""Runs that are compared at once, with their ledger lines in one transaction: 2 MB of histories, 20 MB of points."""
 WHOLE_RUNS: Final = 25
 """The same with all keys, histograms and files."""
-_FOUND_KEPT: Final = timedelta(days=7)  # of a verify that never came to its manifest
+_FOUND_KEPT: Final = timedelta(days=7)  # for a verify that never reached its manifest
 _OURS: Final = "switchyard_database"
-"""A table that every results database has, and no other."""
-_FILES_AT_ONCE: Final = 8  # a file in a bucket takes some 50 ms, most of it waiting
+"""A table that every results database has, and no other database."""
+_FILES_AT_ONCE: Final = 8  # a file in a bucket takes about 50 ms, most of it waiting
 
 
 def verify_rows(
@@ -54,12 +54,13 @@ def verify_rows(
     export_uri: str = "",
     found_kind: str = "",
 ) -> list[VerifiedRun]:
-    """What became of each row's run; each has its ledger line afterwards. A row that names no MLflow run, and whose
-    history names none, is left out. A second call with the same `found_kind` compares only what no call before it, in
-    whichever process, has found; without one it compares all again.
+    """Compares each row's run with MLflow, and returns what became of it. Each has its ledger line afterwards.
+
+    A row is left out if neither it nor its history names an MLflow run. A second call with the same `found_kind`
+    compares only what no earlier call, in any process, has found. Without `found_kind` it compares all again.
 
     Args:
-        found_kind: of the ledger's lines in which what is found is kept as it goes, for a next call or `give_up_rows`.
+        found_kind: the kind of ledger lines that keep what is found so far, for the next call or `give_up_rows`.
 
     Raises:
         TryAgain, BadSetup: MLflow or the results cannot be read.
@@ -71,7 +72,7 @@ def verify_rows(
         left = [row for row in rows if row.id not in compared]
         for run in reading.verify(_find_run_ids(outside, left), whole=whole):
             compared[run.quick_test_id] = run
-        # Of a run without a charted metric nobody knows yet whether it has any.
+        # For a run without a charted metric it is not known yet whether it has any.
         empty = {run.quick_test_id: run.mlflow_run_id for run in compared.values() if _may_be_empty(run)}
         for run in reading.verify(empty, whole=True):
             compared[run.quick_test_id] = run
@@ -81,8 +82,10 @@ def verify_rows(
 def give_up_rows(
     outside: Outside, rows: Sequence[BackfillRow], error: str, *, found_kind: str = ""
 ) -> list[VerifiedRun]:
-    """The lines of a batch that could not be read to its end: what its tries have found (`verify_rows`), and `error`
-    for the others. A second call writes the same."""
+    """Writes the lines of a batch that could not be read to its end.
+
+    They have what its tries have found (`verify_rows`), and `error` for the other runs. A second call writes the
+    same."""
     compared = {id_: run for id_, run in _read_found(outside, found_kind).items() if not _may_be_empty(run)}
     lines = [
         VerifiedRun(quick_test_id=row.id, mlflow_run_id=row.mlflow_run_id, state=State.UNREAD, reason=error)
@@ -95,14 +98,15 @@ def give_up_rows(
 
 
 def forget_found(outside: Outside, key: str, *, now: datetime) -> None:
-    """Clears what the tries of the verify of that `key` have found, once its manifest has it, and what is left of
-    verifies that never came to theirs. A second call does nothing."""
+    """Clears what the tries of the verify of that `key` have found, once its manifest has it.
+
+    It also clears what is left of verifies that never reached theirs. A second call does nothing."""
     outside.ledger.clear_ledger(to_found_prefix(key))
     outside.ledger.clear_ledger(FOUND, before=now - _FOUND_KEPT)
 
 
 def list_unknown(outside: Outside, *, experiments: Sequence[str], export_uri: str = "") -> list[UnknownRun]:
-    """The MLflow runs that no row names, of all experiments. Raises: NotFound: none has one of these names."""
+    """Returns the MLflow runs that no row names, of all experiments. Raises: NotFound: no such experiment."""
     known = {row.mlflow_run_id for row in outside.ledger.list_backfill()}
     with closing(outside.open_tracking(export_uri)) as tracking:
         next(iter(tracking.list_runs(experiments=experiments)), None)
@@ -127,8 +131,9 @@ def count_kinds(
     others: Mapping[str, int] = NO_OTHERS,
     give_up: Collection[KindName] = (),
 ) -> tuple[list[KindFound], list[str]]:
-    """What the store holds besides runs, and what of that is kept nowhere else; and, in words, what nobody could count.
-    A second call counts again.
+    """Counts what the store holds besides runs, and what of that is kept nowhere else.
+
+    It also says in words what could not be counted. A second call counts again.
 
     Raises:
         TryAgain, BadSetup: MLflow, the export or the results cannot be read.
@@ -144,7 +149,7 @@ def count_kinds(
         older = _say_older(kept_export_uri, kept.changed)
     models_placed, traces_placed = find_owner_ids(outside, export_uri)
     artifacts = msgspec.structs.replace(find_kept(outside), stored=placed, models=models_placed, traces=traces_placed)
-    if _OURS in store.rows:  # the results are in MLflow's database
+    if _OURS in store.rows:  # MLflow's database also holds the results
         store = without_tables(store, outside.own_tables)
     kinds = find_kinds(store, kept=kept, models=models, artifacts=artifacts, others=others, give_up=give_up)
     return kinds, [*older, *store.untold, *list_beside(kinds, artifacts)]
@@ -160,7 +165,7 @@ def _say_older(export_uri: str, changed: Sequence[str]) -> list[str]:
 
 
 def _list_stored(outside: Outside, export_uri: str) -> tuple[frozenset[str], frozenset[str]]:
-    """The runs that name a place for artifacts; and all."""
+    """Returns the runs that name a place for artifacts, and all runs."""
     placed, all_ = set(), set()
     with closing(outside.open_tracking(export_uri)) as tracking:
         for run in tracking.list_runs():
@@ -171,20 +176,21 @@ def _list_stored(outside: Outside, export_uri: str) -> tuple[frozenset[str], fro
 
 
 def _check_kept(outside: Outside, export_uri: str, run_ids: frozenset[str]) -> None:
-    """Raises: BadRequest: the export lacks runs of the store: it is another one's, or older. BadRecord: it was
-    changed."""
+    """Makes sure that the export has all runs of the store.
+
+    Raises: BadRequest: it lacks runs: it is another store's, or older. BadRecord: it was changed."""
     with closing(outside.open_export(export_uri)) as exported:
         exported.describe()  # reads every part: it must be what was exported
         lacking = run_ids - {run.run_id for run in exported.list_runs()}
     if lacking:
         raise BadRequest(
-            f"the export at {export_uri} lacks {len(lacking)} runs of this MLflow (such as {min(lacking)}), so that it "
-            f"keeps nothing of it for sure. Export again: switchyard export --to-uri {export_uri}"
+            f"The export at {export_uri} lacks {len(lacking)} runs of this MLflow (such as {min(lacking)}), so it may "
+            f"keep nothing of it. Export again: switchyard export --to-uri {export_uri}"
         )
 
 
 def count_lines(outside: Outside, since: datetime) -> int | None:
-    """How many ledger lines were written since then; None: nobody can say just now."""
+    """Returns how many ledger lines were written since then; None: that is not known now."""
     try:
         return outside.ledger.count_ledger(KIND, since=since)
     except TryAgain:
@@ -192,7 +198,7 @@ def count_lines(outside: Outside, since: datetime) -> int | None:
 
 
 def _find_run_ids(outside: Outside, rows: Sequence[BackfillRow]) -> dict[int, str]:
-    """The MLflow run of each row; where the row has lost its id, the one that its history names."""
+    """Returns the MLflow run of each row; where the row has lost its id, the one that its history names."""
     found = {row.id: row.mlflow_run_id for row in rows if row.mlflow_run_id}
     for some in batched([row.id for row in rows if not row.mlflow_run_id], CHARTED_RUNS):
         kept = outside.histories.read_kept(some)
@@ -201,7 +207,7 @@ def _find_run_ids(outside: Outside, rows: Sequence[BackfillRow]) -> dict[int, st
 
 
 class _Reading:
-    """What all batches of one call share."""
+    """Holds what all batches of one call share."""
 
     def __init__(self, outside: Outside, tracking: Tracking, filed: set[int], found_kind: str) -> None:
         self._outside = outside
@@ -210,7 +216,7 @@ class _Reading:
         self._found_kind = found_kind
 
     def verify(self, run_ids: Mapping[int, str], *, whole: bool) -> Iterator[VerifiedRun]:
-        """By quick test id, the MLflow runs to compare with."""
+        """Yields the comparison of each of these MLflow runs, which are given by quick test id."""
         by_run: dict[str, list[int]] = defaultdict(list)
         for id_, run_id in run_ids.items():
             by_run[run_id].append(id_)
@@ -228,7 +234,7 @@ class _Reading:
         line = catch(partial(verify_run, kept, found, file, is_filed=kept.quick_test_id in self._filed))
         if not isinstance(line, Exception):
             return line
-        # Data that nobody has thought of must not hide the other runs; the message is for whoever mends this.
+        # Data that no one has thought of must not hide the other runs. The message is for the person who mends this.
         return VerifiedRun(
             quick_test_id=kept.quick_test_id,
             mlflow_run_id=_to_id(found),
@@ -242,7 +248,7 @@ def _to_id(run: RawRun | LostRun) -> str:
 
 
 def _read_files(outside: Outside, kept: Sequence[KeptRun]) -> dict[int, bytes | SwitchyardError]:
-    """Each run's ``training_metrics.json``, or why it could not be read. Raises: TryAgain."""
+    """Reads each run's ``training_metrics.json``, or says why it could not be read. Raises: TryAgain."""
     uris = {
         run.quick_test_id: f"{run.gcs_artifacts_path.rstrip('/')}/training_metrics.json"
         for run in kept
@@ -280,7 +286,7 @@ def _record(outside: Outside, lines: Sequence[VerifiedRun]) -> None:
 
 
 def _keep_found(outside: Outside, kind: str, lines: Sequence[VerifiedRun]) -> None:
-    """After the ledger's own lines: of a try that is killed between the two, these runs are compared once more."""
+    """Writes them after the ledger's own lines. Where a try is killed between, these runs are compared once more."""
     if kind:
         drafts = [
             Draft(
@@ -295,6 +301,6 @@ def _keep_found(outside: Outside, kind: str, lines: Sequence[VerifiedRun]) -> No
 
 
 def _read_found(outside: Outside, kind: str) -> dict[int, VerifiedRun]:
-    """By quick test id, what earlier tries have found."""
+    """Returns what earlier tries have found, by quick test id."""
     lines = outside.ledger.read_ledger(kind) if kind else []
     return {line.quick_test_id: msgspec.json.decode(line.error, type=VerifiedRun) for line in lines}

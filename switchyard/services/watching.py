@@ -1,6 +1,6 @@
-"""Watching one job until there is news of it: one look after another, outlasting a launcher that is away for a while.
+"""Watches one job until there is news of it, one look after another, even while its launcher is away for a time.
 
-Many looks in one call, for a task run a look would cost Prefect's server more than the training's own loop.
+One call makes many looks: a task run for each look would cost Prefect's server more than the training's own loop.
 """
 
 import random
@@ -19,10 +19,10 @@ from switchyard.core.runs.rows import Job
 from switchyard.core.runs.walk import choose_job
 
 PATIENCE_S = 600.0
-"""A launcher may be silent for so long before waiting fails: longer than a restart or a rolled back release takes."""
+"""How long a launcher may be silent before waiting fails: longer than a restart or a rolled back release takes."""
 _SHORTEST_S = 0.05
 CLOCKS = timedelta(minutes=1)
-"""Clocks differ by less: a job was created after its claim, but perhaps not by its launcher's clock."""
+"""The largest difference of clocks: a job is created after its claim, but perhaps not by its launcher's clock."""
 
 
 class Watch(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,8 +33,9 @@ class Watch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def look_for(launcher: Launcher, job: Job, *, by_name: bool = True, by_key: bool = True) -> JobReport | None:
-    """The job as its launcher shows it: by its name, else by its key; with a `problem`, where it can be told neither to
-    be there nor to be gone. None: neither way shows it."""
+    """Returns the job as its launcher shows it, by its name, else by its key; None: neither shows it.
+
+    The report has a `problem` where the job can be told neither to be there nor to be gone."""
     if job.job_name and by_name:
         report = launcher.report([job.job_name]).get(job.job_name)
         if report is not None:
@@ -46,7 +47,7 @@ def look_for(launcher: Launcher, job: Job, *, by_name: bool = True, by_key: bool
 
 
 class _InVain:
-    """Looks in a row that did not answer what was asked, and since when."""
+    """Counts looks in a row that did not answer what was asked, and since when."""
 
     def __init__(self) -> None:
         self._looks = 0
@@ -60,7 +61,7 @@ class _InVain:
         self._looks = 0
 
     def to_gone(self, now_s: float) -> Missing | None:
-        """None until they are enough, by the same measure as reconcile's turns, which have the time of day alone."""
+        """Returns None until they are enough, by reconcile's measure. Reconcile only has the time of day."""
         now = datetime.now(UTC)
         missing = Missing(looks=self._looks, since=now - timedelta(seconds=now_s - self._since_s))
         return missing if is_gone(missing, now=now) else None
@@ -77,14 +78,15 @@ def watch(
     clock: Callable[[], float] = time.monotonic,
     chance: Callable[[], float] = random.random,
 ) -> JobReport | Missing:
-    """The job as soon as its state is not `seen`'s; or its progress is not, after `hold_s`; or as it is after `for_s`.
-    Missing: it is gone, by `core.runs.missing.is_gone`. A single look that does not show it, or that is refused (401,
-    403), is no news. `meanwhile` is called between two looks while the job is at work, and again after as many seconds
-    as it says; it raises nothing.
+    """Returns the job as soon as its state is not `seen`'s; or its progress is not, after `hold_s`; or after `for_s`.
+
+    Missing: it is gone, by `core.runs.missing.is_gone`. A single look that does not show it, or is refused (401, 403),
+    is no news. `meanwhile` is called between two looks while the job is at work, and again after as many seconds as it
+    returns. It raises nothing.
 
     Raises:
         TryAgain: the launcher has not answered for PATIENCE_S, or at the very end of `for_s`.
-        BadSetup: it has refused as many looks in a row, for as long, as make a missing job a gone one.
+        BadSetup: it has refused as many looks in a row, for as long, as would make a missing job gone.
     """
     look, started = how.look, clock()
     answered = started
@@ -103,7 +105,7 @@ def watch(
             silent_s = clock() - answered
             if silent_s >= PATIENCE_S or is_last:
                 raise TryAgain(
-                    f"the launcher must say how {job.job_name} is; it has not for {silent_s:.0f} s: {err}. The job "
+                    f"the launcher has not said how {job.job_name} is for {silent_s:.0f} s: {err}. The job "
                     "goes on, and reconcile publishes its end"
                 ) from err
         else:
@@ -131,7 +133,7 @@ def watch(
 def _pause(
     for_s: float, meanwhile: Callable[[], float] | None, sleep: Callable[[float], None], clock: Callable[[], float]
 ) -> None:
-    """Sleeps for so long, and does what is to be done meanwhile, which takes of that time."""
+    """Sleeps for so long, less the time that `meanwhile` takes."""
     until_s = clock() + for_s
     while meanwhile is not None:
         due_s = max(_SHORTEST_S, meanwhile())

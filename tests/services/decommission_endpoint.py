@@ -1,5 +1,7 @@
-"""A walk over the real adapters and the strict endpoint, which holds a planted project; MLflow's side is evidence that
-passes."""
+"""A walk over the real adapters and the strict endpoint, which holds a planted project.
+
+MLflow's side is evidence that passes.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

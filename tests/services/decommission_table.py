@@ -21,8 +21,9 @@ _AGAIN, _STOPPED, _UNSEEN, _WRONG = "again", "stops", "-", "**another end**"
 
 
 class Tried(msgspec.Struct, frozen=True, kw_only=True):
-    """One walk with one fault: at which method of Google's, what the commands said, and whether it ended as one
-    without a fault."""
+    """One walk with one fault, and whether it ended as one without a fault.
+
+    It says at which method of Google's the fault was, and what the commands said."""
 
     act: str
     fault: str

@@ -143,7 +143,7 @@ class FakeGoogle:
                             break
             case "recover":
                 again = {**msgspec.structs.asdict(resource)}
-                if resource.kind in LONG:  # made anew
+                if resource.kind in LONG:  # made again
                     again["unique_id"] = f"another {resource.unique_id}"
                 if resource.kind in STOPPED:
                     again["activity"] = Activity.STOPPED

@@ -1,5 +1,7 @@
-"""Carries a plan out in processes that are killed (SIGKILL) before and after every effect, each followed by another one
-that is not; prints what is left as JSON. A program of its own: it forks."""
+"""Carries a plan out in processes that are killed (SIGKILL) before and after every effect; prints what is left as JSON.
+
+Each is followed by another one that is not killed. This is its own program, because it forks.
+"""
 
 import json
 import shutil

@@ -1,5 +1,7 @@
-"""Mirrors a model in processes that are killed (SIGKILL) before and after every effect, each followed by another one
-that is not; prints what was left as JSON. A program of its own: it forks."""
+"""Mirrors a model in processes that are killed (SIGKILL) before and after every effect; prints what was left as JSON.
+
+Each is followed by another one that is not killed. This is its own program, because it forks.
+"""
 
 import json
 import shutil

@@ -10,8 +10,9 @@ Step = Callable[[str], None]
 
 
 def run_killed(place: Path, point: int, work: Callable[[Step], None]) -> str | None:
-    """Does the work in a process of its own, which is killed at the step number `point`, from 1; the work says each
-    step. Returns the step; None: the work came to its end before."""
+    """Does the work in its own process, which is killed at the step number `point`, from 1.
+
+    The work says each step. Returns the step; None: the work came to its end before."""
     said = place / "said"
     child = os.fork()
     if child == 0:

@@ -132,7 +132,7 @@ def test_a_plan_touches_nothing(world: ArtifactWorld) -> None:
 
 
 def test_what_is_copied_is_verified_without_mlflow(world: ArtifactWorld) -> None:
-    """Every object is read again; one that is damaged or gone is named, and copied anew by `again`."""
+    """Every object is read again; one that is damaged or gone is named, and copied again by `again`."""
     copy_runs(world.outside, world.runs(), world.how())
     runs = find_copied_runs(world.outside)
     found = by_letter(verify_runs(world.outside, runs, world.how()))
@@ -167,8 +167,10 @@ def test_a_drill_reads_the_copies_of_other_runs_where_its_own_have_none(world: A
 
 
 def test_a_copy_whose_objects_are_gone_is_copied_again(world: ArtifactWorld) -> None:
-    """The manifest only says what was there once. A plain copy mends what is gone or cut; the plan counts it, verify
-    names it; of what the source has no longer, the run's line says that it is lost, each time."""
+    """A plain copy mends what is gone or cut; the plan counts it, and verify names it.
+
+    The manifest only says what was there once. If the source no longer has it, the run's line says each time that it is
+    lost."""
     copy_runs(world.outside, world.runs(), world.how())
     objects = world.outside.objects(world.to_uri)
     sha256 = {one.path: one.sha256 for one in world.manifest("b").objects}
@@ -186,7 +188,7 @@ def test_a_copy_whose_objects_are_gone_is_copied_again(world: ArtifactWorld) -> 
     for _ in range(2):
         done = by_letter(copy_runs(world.outside, world.runs(), world.how()))
         assert (done["b"].state, done["b"].objects, [one.path for one in done["b"].failed]) == ("partial", 2, ["a"])
-        assert world.lines()["b"][1].endswith("'a': its copy is gone, and its source has it no longer")
+        assert world.lines()["b"][1].endswith("'a': its copy is gone, and its source no longer has it")
     world.write("b", "a", b"2")
     assert by_letter(copy_runs(world.outside, world.runs(), world.how()))["b"].state == "copied"
     assert world.kept("b") == FILES["b"]
@@ -342,8 +344,9 @@ def test_what_may_pass_is_raised_when_all_else_is_done(make_world: MakeWorld, mo
 
 
 class Weather:
-    """Breaks the reading of artifacts whose names `is_bad` says, and with `is_away` also the listing of places once one
-    was broken."""
+    """Breaks the reading of artifacts with names that `is_bad` accepts.
+
+    With `is_away` it also breaks the listing of places once one was broken."""
 
     def __init__(self, patched: pytest.MonkeyPatch, is_bad: Callable[[str], bool], *, is_away: bool) -> None:
         self.read: list[str] = []
@@ -499,7 +502,7 @@ def test_an_object_that_never_stands_still_is_its_own_failure(
     monkeypatch.setattr(ObjectsSource, "fetch", grow)
     [done] = copy_runs(world.outside, world.runs(), world.how())
     assert (done.state, [one.path for one in done.failed]) == ("partial", ["log"])
-    assert "again and again" in world.lines()["a"][1]
+    assert "it was written again 3 times" in world.lines()["a"][1]
     assert world.kept("a")["other"] == b"2"
 
 
@@ -591,8 +594,9 @@ def test_rows_choose_the_runs_unless_all_are_asked_for(make_world: MakeWorld) ->
 
 
 def test_runs_are_copied_several_at_once(make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As many as objects at most: each first object waits until those of the other runs are there, too. The answer is
-    in the order that was asked for, and each run has its line."""
+    """As many as objects run at most: each first object waits until those of the other runs are there, too.
+
+    The answer is in the order that was asked for, and each run has its line."""
     world = make_world({letter: {f"{letter}{number}": letter.encode() for number in range(2)} for letter in "abcdef"})
     barrier, fetch = threading.Barrier(3, timeout=30), ObjectsSource.fetch
     at_once, most, lock = 0, 0, threading.Lock()
@@ -725,7 +729,7 @@ def test_bytes_in_flight_are_bounded() -> None:
 
 
 def test_a_lost_results_database_costs_no_reading(make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The manifests are beside the objects: the row is written anew from them."""
+    """The manifests are beside the objects: the row is written again from them."""
     world = make_world()
     copy_runs(world.outside, world.runs(), world.how())
     rows = world.outside.artifact_copies.read(["a" * 32, "b" * 32])
@@ -764,8 +768,9 @@ def make_owners(make_world: MakeWorld) -> ArtifactWorld:
 
 
 def test_logged_models_and_traces_are_planned_copied_and_verified(make_world: MakeWorld) -> None:
-    """Their files are beside those of runs: with every run all of them, and with a run the models that it made. A trace
-    in whose place no one can look is named."""
+    """Their files are beside those of runs: with every run all of them, and with a run the models that it made.
+
+    A trace is named if no one can look in its place."""
     world = make_owners(make_world)
     ids = {run.mlflow_run_id for run in world.runs()}
     assert ids == {"a" * 32, MODEL}

@@ -27,7 +27,7 @@ from tests.core.mlflow.factories import make_info, make_points, make_run, make_s
 
 
 class BreakingStore:
-    """A store that goes away after so many runs; 0: it does not."""
+    """A store that goes away after a number of runs; 0: it does not."""
 
     def __init__(self, breaks_after: int) -> None:
         self.breaks_after = breaks_after
@@ -226,7 +226,7 @@ def test_the_rules_of_a_batch_larger_than_a_query_are_found(world: World, monkey
 
 @pytest.mark.parametrize("histograms", [False, True])
 def test_a_teams_rules_name_the_series_and_are_stored_with_the_run(world: World, *, histograms: bool) -> None:
-    """What is compared with it later is named by the same rules, whoever asks."""
+    """What is compared with it later is named by the same rules, for every caller."""
     rules = '[names]\nval_total_loss = "mine"\n[[patterns]]\nmatch = "query_weights_*"\nname = "w/{1}"\n'
     result = backfill_runs(world, world.items[:1], How(since=datetime.now(UTC), rules=rules, histograms=histograms))
     assert result.published == 1

@@ -1,4 +1,4 @@
-"""Which training_metrics.json a backfill replaces: its own of the same MLflow run, and nobody else's."""
+"""Which training_metrics.json a backfill replaces: its own of the same MLflow run, and no one else's."""
 
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,7 @@ def test_any_other_file_is_left_as_it_is(tmp_path: Path, identity: RunIdentity) 
 
 
 def test_a_file_that_a_trainer_wrote_is_left_when_its_logged_run_has_changed(tmp_path: Path) -> None:
-    """Both have the trainer's key: who wrote the file is not known, so that nobody's is lost."""
+    """Both have the trainer's key: who wrote the file is not known, so no one's is lost."""
     outside = Outside(read_settings({"STATE_DIR": str(tmp_path)}))
     identity = RunIdentity(quick_test_id=1, key="switchyard-1-a1", attempt=1, restart=0)
     write_file(outside, make_file(tmp_path, [3.0, 2.0], identity=identity))

@@ -166,7 +166,7 @@ def test_undo_of_a_deletion_restores_all_but_what_is_lost_for_good(world: World,
 
 
 def answer_404(world: World, acts: dict[tuple[str, str], int]) -> None:
-    """So many times to each act, though it could be done."""
+    """This holds for each act, though it could be done."""
     act = world.google.act
 
     def answer(verb: str, resource: Resource) -> Operation:
@@ -815,8 +815,9 @@ def test_costs_are_compared_after_seven_full_days(world: World) -> None:
 
 
 def test_what_was_kept_after_the_deletion_may_have_cost_something(world: World) -> None:
-    """A soft delete is over when the bill is read, and its days are in it. What was kept under another name is for a
-    person to tell."""
+    """A soft delete is over when the bill is read, and its days are in it.
+
+    A person must judge what was kept under another name."""
     bucket = Kept(what="bucket mlflow-artifacts", state="SOFT_DELETED", name=BUCKET)
     world.google.kept = {BUCKET: [bucket], SECRET: [Kept(what="version 1", state="DISABLED", name=f"{SECRET}/1")]}
     world.plan()

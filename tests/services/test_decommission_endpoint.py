@@ -1,7 +1,7 @@
-"""A decommission from the inventory to the bill, by the real adapters against the strict endpoint: what it changes, how
-each fault at each act ends, and what an undo leaves.
+"""A decommission from the inventory to the bill, by the real adapters against the strict endpoint.
 
-`make test-decommission` runs it, with google-cloud-run.
+It shows what the walk changes, how each fault at each act ends, and what an undo leaves. `make test-decommission` runs
+it, with google-cloud-run.
 """
 
 import re
@@ -98,8 +98,9 @@ def _plain(item: Any) -> Any:
 
 
 def test_a_walk_from_the_inventory_to_the_bill_changes_only_what_its_plan_lists(world: EndpointWorld) -> None:
-    """The whole project is compared, before and after; the final backup is there, and a dry run of each state changes
-    nothing at all."""
+    """The whole project is compared, before and after, and a dry run of each state changes nothing at all.
+
+    The final backup is there."""
     before = world.project.world.snapshot()
     planned = world.plan(sought=world.sought)
     assert world.project.world.snapshot() == before

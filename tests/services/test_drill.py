@@ -83,7 +83,7 @@ def test_a_server_over_the_same_rows_differs_in_nothing(store: Path, tmp_path: P
             "DELETE FROM latest_metrics WHERE run_uuid = '{search}'; DELETE FROM metrics WHERE run_uuid = '{search}'; "
             "DELETE FROM params WHERE run_uuid = '{search}'; DELETE FROM tags WHERE run_uuid = '{search}'; "
             "DELETE FROM runs WHERE run_uuid = '{search}'",
-            f"the export holds {len(RUNS)} runs, and the server tells of {len(RUNS) - 1}",
+            f"the export holds {len(RUNS)} runs, and the server has {len(RUNS) - 1}",
         ),
     ],
 )

@@ -129,7 +129,7 @@ def test_a_source_that_was_changed_since_makes_no_series(place: Place, tmp_path:
 
 
 def test_one_poisoned_run_fails_alone(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Data that nobody has thought of: its line says so, and the others are filled."""
+    """Data that no one has thought of: its line says so, and the others are filled."""
     outside = to_outside(place, tmp_path)
 
     def poisoned(row: object, *rest: object) -> object:

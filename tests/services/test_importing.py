@@ -102,7 +102,7 @@ def test_version_of_a_run_of_ours_is_linked_to_it(store: Path, ours: ResultsPort
 
 
 def test_history_says_that_it_was_imported(store: Path, ours: ResultsPorts, ports: Importing) -> None:
-    """With MLflow's times; before the import nobody knows who was in Production."""
+    """With MLflow's times; it is not known what was in Production before the import."""
     before = datetime.now(UTC)
     import_model(ports, read_source(store)["shop"])
     lines = ours.models.list_transitions("shop")
@@ -202,7 +202,7 @@ def test_version_whose_files_cannot_be_read_is_kept_and_cannot_be_loaded(
 
 
 def test_other_store_s_files_are_said(store: Path, ours: ResultsPorts, ports: Importing) -> None:
-    """Of a bucket that nobody here can read."""
+    """They are in a bucket that no one here can read."""
     done, _, verified = import_model(ports, read_source(store)["aliases only"])
     assert "s3://elsewhere/model cannot be read from here" in done[1].no_files
     assert (verified.without_files, verified.differs) == ([2], {})

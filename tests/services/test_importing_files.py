@@ -65,13 +65,13 @@ def make_files(machine: Path, asked: list[str]) -> SourceFiles:
         ("models:/shop/1", NotFound, "names the place of another"),
         ("http://evil.example/model", NotFound, "Only that one is called"),
         ("mlruns/0/abc", NotFound, "relative"),
-        ("", NotFound, "nobody knows"),
+        ("", NotFound, "where its files are is not known"),
     ],
 )
 def test_no_place_outside_the_roots_is_read(
     machine: Path, tmp_path_factory: pytest.TempPathFactory, source: str, error: type[SwitchyardError], said: str
 ) -> None:
-    """However it is written, and whoever would read it."""
+    """This holds for every spelling and every reader."""
     folder, asked = tmp_path_factory.mktemp("taken"), list[str]()
     with pytest.raises(error, match=said):
         make_files(machine, asked).copy(source.replace("{here}", str(machine)), folder)

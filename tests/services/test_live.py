@@ -113,7 +113,7 @@ def test_what_is_trained_so_far_is_published(outside: Outside) -> None:
 def test_a_snapshot_is_read_once_and_a_run_published_every_ten_seconds_at_most(
     outside: Outside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever looks in between finds out by the file's generation alone."""
+    """A look in between finds out by the file's generation alone."""
     published: list[float] = []
     waiting, job = Waiting(outside), first_job(outside)
     method = SqlHistories.publish
@@ -234,7 +234,7 @@ def test_other_content_of_the_same_epochs_waits_for_the_next_epoch(outside: Outs
 
 
 def test_a_run_that_has_ended_is_left_alone(outside: Outside) -> None:
-    """Somebody ended its row while its job is at work: what is published of it does not become live again."""
+    """Someone ended its row while its job is at work: what is published of it does not become live again."""
     job, waiting = first_job(outside), Waiting(outside)
     write(outside, job, 2)
     outside.runs.end_run(job.quick_test_id, RunStatus.CANCELLED, error="", now=NOW)

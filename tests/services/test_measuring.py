@@ -35,8 +35,10 @@ def find(measured: tuple[Measured, ...], name: str, k: int) -> Measured:
 
 @pytest.mark.parametrize("kind", ["plain", "ties", "one score for all"])
 def test_recall_is_the_trainer_s(tmp_path: Path, kind: str) -> None:
-    """Of the same pairs and vectors, at every k: equal scores rank by the catalogue's order, a pair is a trial, and a
-    buyer with fewer than k products, or with more, counts by its pairs."""
+    """Both give the same of the same pairs and vectors, at every k.
+
+    Equal scores rank by the catalogue's order, a pair is a trial, and a buyer with fewer than k products, or with more,
+    counts by its pairs."""
     rng = np.random.default_rng(1)
     query, candidate = (rng.normal(size=(rows, 6)).astype(np.float32) for rows in (40, 120))
     if kind == "ties":

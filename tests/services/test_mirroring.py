@@ -1,5 +1,7 @@
-"""Mirroring to MLflow's registry, by MLflow's own client, beside registries in a folder; its servers are in
-tests/clients/mlflow/test_real_registries.py."""
+"""Models are mirrored to MLflow's registry, by MLflow's own client, beside registries in a folder.
+
+Its servers are in tests/clients/mlflow/test_real_registries.py.
+"""
 
 import json
 import subprocess
@@ -63,7 +65,7 @@ def test_promotion_and_removed_alias_follow(world: Opened) -> None:
 
 
 def test_two_productions_are_repaired_and_told(world: Opened) -> None:
-    """Somebody made them there, one of them a version that we know nothing of."""
+    """Someone made them there, one of them a version that we know nothing of."""
     _, mirror, ports = world
     mirror_models(ports)
     stranger = mirror.create_version(NAME, CreateVersion(version=0, source="gs://b/x"))
@@ -79,7 +81,7 @@ def test_two_productions_are_repaired_and_told(world: Opened) -> None:
 
 
 def test_numbers_there_may_differ_and_the_pair_is_kept(world: Opened) -> None:
-    """Somebody had versions there already; should our tags go, the pair finds ours again."""
+    """Someone had versions there already; should our tags go, the pair finds ours again."""
     ours, mirror, ports = world
     mirror.create_model(NAME, CreateModel())
     for _ in range(2):

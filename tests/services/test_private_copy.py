@@ -1,4 +1,4 @@
-"""The one door: exactly a version's files reach a loader, whoever changes what, and whenever a process is killed."""
+"""The one door: exactly a version's files reach a loader, whatever changes, and whenever a process is killed."""
 
 import os
 import shutil
@@ -133,7 +133,7 @@ def test_other_files_than_registered_are_refused(
 def test_damaged_cache_is_fetched_again(
     manifest: Manifest, source: Path, cache: Path, damage: Callable[[Path], None]
 ) -> None:
-    """Whoever changed it."""
+    """It does not matter who changed it."""
     folder = take(manifest, source, cache)
     damage(folder)
     assert take(manifest, source, cache) == folder
@@ -160,7 +160,7 @@ def test_path_that_leaves_the_folder_is_refused(source: Path, tmp_path: Path, pa
 
 
 def test_fetch_refuses_a_folder_that_is_there(manifest: Manifest, source: Path, tmp_path: Path) -> None:
-    """Somebody else's files would be among the version's."""
+    """Someone else's files would be among the version's."""
     folder = tmp_path / "folder"
     fetch(manifest, open_objects(source.as_uri()), source.as_uri(), folder)
     assert read_all(folder) == FILES
@@ -169,7 +169,7 @@ def test_fetch_refuses_a_folder_that_is_there(manifest: Manifest, source: Path, 
 
 
 def test_source_that_goes_away_leaves_nothing_half(manifest: Manifest, source: Path, cache: Path) -> None:
-    """The next call begins anew."""
+    """The next call begins again."""
 
     class Away(FileObjects):
         def read_range(self, uri: str, *, start: int, length: int) -> bytes:

@@ -84,7 +84,7 @@ def test_links_binaries_and_huge_files_are_left_out_and_said(tmp_path: Path, in_
 
 
 def test_what_programs_install_is_left_out_where_there_is_no_git(tmp_path: Path) -> None:
-    """Their own imports of MLflow are nobody's to change."""
+    """No one needs to change their own imports of MLflow."""
     write(tmp_path, {"a.py": b"import mlflow", ".venv/lib/mlflow/__init__.py": b"import mlflow"})
     found = scan(tmp_path)
     assert list_places(found) == [("a.py", 1)]

@@ -230,8 +230,9 @@ def test_a_clean_store_is_verified(published: World, charted: World) -> None:
 
 
 def test_charted_runs_name_the_key_of_a_value_that_is_not_kept(charted: World, tmp_path: Path) -> None:
-    """Between two sampled epochs the history has no value: the digest names the series, and the full series the
-    epoch."""
+    """Between two sampled epochs the history has no value.
+
+    The digest names the series, and the full series the epoch."""
     with closing(charted.copy(tmp_path)) as world:
         metric(world, ONE_BIT, "val_loss", 7)
         metric(world, "value = 0.5", "query_weight_norm", 20)

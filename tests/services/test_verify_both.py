@@ -108,8 +108,9 @@ def test_a_run_that_logged_to_both_is_verified_and_kept_in_full(both: Both) -> N
 
 @pytest.mark.parametrize("by_backfill", [False, True])
 def test_rules_of_a_run_rename_no_key_of_its_trainers_file(both: Both, *, by_backfill: bool) -> None:
-    """They stay with the run, for when it is read from MLflow; the file has names of its own. One that backfill has
-    made of MLflow has the names of the rules."""
+    """They stay with the run, for when it is read from MLflow; the file has its own names.
+
+    One that backfill has made of MLflow has the names of the rules."""
     rules = '[names]\nval_recall_at_10 = "recall"\n'
     (run,) = both.outside.tracking.read_runs([RUN_ID])
     assert isinstance(run, RawRun)
@@ -139,7 +140,7 @@ def test_what_mlflow_lacks_is_no_difference(both: Both) -> None:
 
 
 def test_what_only_mlflow_holds_is_left_out(both: Both) -> None:
-    """Somebody logged a key by hand: right as far as it goes, but not kept."""
+    """Someone logged a key by hand: right as far as it goes, but not kept."""
     both.mlflow(
         f"INSERT INTO metrics (key, value, timestamp, run_uuid, step, is_nan) VALUES ('auc', 1, 1, '{RUN_ID}', 3, 0)"
     )
@@ -157,7 +158,7 @@ def change_text(old: str, new: str) -> Callable[[Both], None]:
 
 
 def drop_point_of_file(both: Both) -> None:
-    """The damaged file was even published anew: MLflow still has the value."""
+    """The damaged file was even published again: MLflow still has the value."""
     both.record.loss["val_loss"][7] = None
     both.ingest(both.record)
 

@@ -35,7 +35,7 @@ def try_batch(outside: WatchedOutside, batch: VerifyBatch) -> dict[int, Verified
 
 
 def break_off(world: World, batch: VerifyBatch, after: int) -> list[str]:
-    """A try whose MLflow is away after so many runs; the runs that it was asked for."""
+    """Runs a try with an MLflow that goes away after a number of runs; returns the runs that it was asked for."""
     outside = WatchedOutside(world.outside, after)
     with pytest.raises(TryAgain):
         try_batch(outside, batch)

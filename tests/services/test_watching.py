@@ -24,8 +24,9 @@ def make_report(state: JobState = JobState.RUNNING, epochs_done: int = 0) -> Job
 
 
 class Scripted:
-    """A launcher that answers so, one look after another, and stays with the last answer. Its clock moves by sleeping
-    alone."""
+    """A launcher that gives these answers, one look after another, and stays with the last answer.
+
+    Its clock moves only by sleeping."""
 
     def __init__(self, *answers: JobReport | SwitchyardError | None) -> None:
         self.answers = list(answers)
@@ -122,7 +123,7 @@ def test_refusals_do_not_make_a_job_gone() -> None:
 
 
 def test_a_permission_that_stays_away_is_an_error() -> None:
-    """After a minute of refusals whoever waits is told what to grant."""
+    """After a minute of refusals the message says what to grant."""
     launcher = Scripted(BadSetup("403 denied"))
     with pytest.raises(BadSetup, match="denied"):
         launcher.watch(make_report())
@@ -173,7 +174,7 @@ def test_a_launcher_that_is_away_is_outlasted() -> None:
 def test_a_launcher_that_stays_away_is_given_up() -> None:
     """Ten minutes without any answer: the error says for how long, and what becomes of the job."""
     launcher = Scripted(make_report(), TryAgain("503 backend"))
-    with pytest.raises(TryAgain, match=r"has not for 6\d\d s: 503 backend. The job goes on"):
+    with pytest.raises(TryAgain, match=r"has not said how \S+ is for 6\d\d s: 503 backend. The job goes on"):
         launcher.watch(make_report())
     assert PATIENCE_S <= launcher.now_s <= PATIENCE_S + 70
 

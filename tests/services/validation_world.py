@@ -57,8 +57,9 @@ class Shop:
         parameters: dict[str, Any] | None = None,
         add: Callable[[Path], None] | None = None,
     ) -> ModelVersion:
-        """The next version, whose number must be `number`; it knows the first `buyers` and `products`. `add` writes
-        more into its folder."""
+        """Registers the next version, which must have the number `number`.
+
+        It knows the first `buyers` and `products`. `add` writes more into its folder."""
         rng = np.random.default_rng(seed)
         query, candidate = (true + noise * rng.normal(size=true.shape) for true in (self.tastes, self.traits))
         own = self.folder / f"run {number}"

@@ -33,7 +33,7 @@ RUNS_AT_ONCE = 2
 
 
 class WatchedStore:
-    """The store, which notes the runs that it is asked for, and is away once it has answered for so many."""
+    """The store, which notes the runs that it is asked for, and is away once it has answered for a number of them."""
 
     def __init__(self, store: Tracking, breaks_after: int | None = None) -> None:
         self._store = store
