@@ -1,10 +1,10 @@
-"""What a host's name stands for, asked of this machine's resolver."""
+"""Finds the addresses of a host's name, by this machine's resolver."""
 
 import socket
 
 
 def find_addresses(host: str) -> tuple[str, ...]:
-    """The addresses of a name, ascending; empty: it has none, or no resolver answers. A folder of a socket has none."""
+    """Returns a name's addresses, ascending; empty: it has none, or no resolver answers. A socket's folder has none."""
     if host.startswith("/"):
         return ()
     try:

@@ -1,4 +1,4 @@
-"""BUYER_KEY_FILE: the key under which buyers' ids are hashed. Made once where the machine keeps its own."""
+"""Reads BUYER_KEY_FILE: the key under which buyers' ids are hashed. The default file is made once for each machine."""
 
 import os
 import secrets
@@ -13,10 +13,11 @@ _MAX_BYTES = 4_096
 
 
 def read_buyer_key(settings: Settings) -> bytes:
-    """The key. The default file is made at the first call, for its owner alone; of many calls at once one makes it, and
-    all answer the same.
+    """Returns the key. The default file is made at the first call, for its owner alone.
 
-    Raises: BadSetup: a file that is named is not there, or it cannot be read or made, or holds no key."""
+    Of many calls at once one makes it, and all return the same.
+
+    Raises: BadSetup: a file that is named is missing, or it cannot be read or made, or holds no key."""
     path = Path(settings.buyer_key_file)
     is_ours = path == Path(settings.state_dir) / BUYER_KEY
     try:
@@ -25,11 +26,11 @@ def read_buyer_key(settings: Settings) -> bytes:
         with path.open("rb") as file:
             key = file.read(_MAX_BYTES + 1).strip()
     except OSError as err:
-        made = f"{to_message(err)}. Make the file, for all servers the same: openssl rand -hex 32 > {path}"
+        made = f"{to_message(err)}. Make one file for all servers: openssl rand -hex 32 > {path}"
         raise BadSetup(f"the key of BUYER_KEY_FILE cannot be read: {made}") from err
     if not MIN_BUYER_KEY_BYTES <= len(key) <= _MAX_BYTES:
         raise BadSetup(
-            f"{path} (BUYER_KEY_FILE) must hold {MIN_BUYER_KEY_BYTES} to {_MAX_BYTES} bytes; it holds {len(key)}. Make "
+            f"{path} (BUYER_KEY_FILE) holds {len(key)} bytes; a key has {MIN_BUYER_KEY_BYTES} to {_MAX_BYTES}. Make "
             f"it: openssl rand -hex 32 > {path}"
         )
     return key
@@ -37,7 +38,7 @@ def read_buyer_key(settings: Settings) -> bytes:
 
 def _make(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Whole or not at all: mkstemp's files are for their owner alone, and a link never replaces what is there.
+    # Whole or not at all: mkstemp's files are their owner's alone, and a link never replaces what is there.
     number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     part = Path(name)
     try:

@@ -1,4 +1,4 @@
-"""The servers that `make up` runs on this machine: where they are, and whether they answer."""
+"""Finds the servers that `make up` runs on this machine: where they are, and whether they answer."""
 
 import urllib.error
 import urllib.request
@@ -21,13 +21,14 @@ class LocalServers(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def to_note_path(settings: Settings) -> Path:
-    """The file in which a running `make up` says where its servers are."""
+    """Returns the file in which a running `make up` says where its servers are."""
     return Path(settings.state_dir) / "up.json"
 
 
 def find_local_servers(settings: Settings) -> LocalServers | None:
-    """The servers of a running `make up` of this state folder; None where its Prefect server does not answer (a note
-    that a killed one left behind counts for nothing)."""
+    """Returns the servers of a running `make up` of this state folder; None: its Prefect server does not answer.
+
+    A note that a killed one left behind counts for nothing."""
     try:
         note = msgspec.json.decode(to_note_path(settings).read_bytes(), type=LocalServers)
     except (FileNotFoundError, msgspec.MsgspecError):
@@ -36,7 +37,7 @@ def find_local_servers(settings: Settings) -> LocalServers | None:
 
 
 def is_answering(url: str) -> bool:
-    """True where a GET of `url` answers 200 within two seconds."""
+    """Returns true if a GET of `url` answers 200 within two seconds."""
     try:
         with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer:  # noqa: S310  (settings' own http addresses)
             return bool(answer.status == 200)
@@ -45,8 +46,9 @@ def is_answering(url: str) -> bool:
 
 
 def find_page_problem(url: str, token: str = "") -> str:
-    """Why a GET of `url`, a page of serving, does not answer 200 in time; empty: it does. `token`: API_TOKEN, where
-    serving asks for one."""
+    """Returns why a GET of `url`, a page of serving, does not answer 200 in time; empty: it does.
+
+    `token` is API_TOKEN, if serving asks for one."""
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})  # noqa: S310
     try:
         with urllib.request.urlopen(request, timeout=_PAGE_TIMEOUT_S) as answer:  # noqa: S310  (settings' own address)
@@ -59,7 +61,7 @@ def find_page_problem(url: str, token: str = "") -> str:
 
 
 def to_prefect_defaults(settings: Settings) -> dict[str, str]:
-    """The environment in which Prefect keeps to this state folder, instead of the user's own profile and servers."""
+    """Returns the environment in which Prefect keeps to this state folder, not to the user's profile and servers."""
     return {
         "PREFECT_HOME": str(Path(settings.state_dir) / "prefect"),
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",

@@ -1,4 +1,4 @@
-"""A Parquet file's columns from its footer alone, by ranged reads through the objects port."""
+"""Reads a Parquet file's columns from its footer alone, by ranged reads through the objects port."""
 
 import io
 
@@ -10,16 +10,16 @@ from switchyard.core.ports import Objects
 
 
 def read_column_names(objects: Objects, uri: str) -> list[str]:
-    """The names of all columns, in order. Raises: NotFound; BadRequest: the file is cut, or no Parquet file."""
+    """Returns the names of all columns, in order. Raises: NotFound; BadRequest: the file is cut, or not Parquet."""
     file = _Ranged(objects, uri)
     try:
         return list(pa_parquet.read_schema(pa.PythonFile(file, mode="r")).names)
     except (pa.ArrowException, OSError) as err:
-        raise BadRequest(f"a Parquet file was expected; its footer cannot be read: {err}") from err
+        raise BadRequest(f"it is not a whole Parquet file; its footer cannot be read: {err}") from err
 
 
 class _Ranged(io.RawIOBase):
-    """An object as a file that can be sought in; each read is a ranged one."""
+    """Makes an object a file that can be sought in; each read is a ranged one."""
 
     def __init__(self, objects: Objects, uri: str) -> None:
         super().__init__()
@@ -28,24 +28,24 @@ class _Ranged(io.RawIOBase):
         self._place = 0
 
     def readable(self) -> bool:
-        """It can."""
+        """Returns true."""
         return True
 
     def seekable(self) -> bool:
-        """It can."""
+        """Returns true."""
         return True
 
     def tell(self) -> int:
-        """Where the next read begins."""
+        """Returns where the next read begins."""
         return self._place
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """As of any file."""
+        """Seeks as in any file."""
         self._place = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size_bytes}[whence] + offset
         return self._place
 
     def read(self, size: int | None = -1) -> bytes:
-        """As of any file."""
+        """Reads as from any file."""
         rest = max(0, self._size_bytes - self._place)
         length = rest if size is None or size < 0 else min(size, rest)
         data = self._objects.read_range(self._uri, start=self._place, length=length)

@@ -1,4 +1,4 @@
-"""What is published, from the JSON API of a Switchyard server: its address is enough, without the database."""
+"""Reads what is published from the JSON API of a Switchyard server, without the database."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -11,13 +11,15 @@ from urllib3.util.retry import Retry
 from switchyard.core.errors import BadRequest, BadSetup, NotFound, SwitchyardError, TryAgain
 
 _TIMEOUT_S: Final = (10, 60)
-"""To connect, and between two bytes."""
+"""The time-out: to connect, and between two bytes."""
 _MAX_SAID: Final = 300
 
 
 class ApiPublished:
-    """`core.ports.Published` over HTTP. A server that is busy (429, 503) is asked three times more, as its Retry-After
-    says: there is no task around a notebook that would."""
+    """Implements `core.ports.Published` over HTTP.
+
+    A busy server (429, 503) is asked three more times, as its Retry-After says: a notebook has no task around it that
+    would retry."""
 
     def __init__(self, address: str, token: str = "") -> None:
         self._address = address.rstrip("/")
@@ -32,15 +34,15 @@ class ApiPublished:
         return f"ApiPublished({self._address!r})"
 
     def read_history(self, quick_test_id: int) -> bytes:
-        """As `/training-history/` answers it."""
+        """Returns it as `/training-history/` answers it."""
         return self._get(f"/api/quick-tests/{quick_test_id}/training-history/")
 
     def read_series(self, quick_test_id: int) -> bytes:
-        """As `/series/` answers it."""
+        """Returns it as `/series/` answers it."""
         return self._get(f"/api/quick-tests/{quick_test_id}/series/")
 
     def find_runs(self, question: Mapping[str, str]) -> Iterator[Mapping[str, Any]]:
-        """Line by line, a page a call."""
+        """Yields line by line, a page for each call."""
         path, asked = "/api/quick-tests/", dict(question)
         while path:
             page = msgspec.json.decode(self._get(path, asked))
@@ -49,7 +51,7 @@ class ApiPublished:
             path, asked = page["next"] or "", {}
 
     def compare(self, ids: Sequence[int]) -> bytes:
-        """As `/compare/` answers it."""
+        """Returns it as `/compare/` answers it."""
         return self._get("/api/quick-tests/compare/", {"ids": ",".join(map(str, ids))})
 
     def close(self) -> None:
@@ -60,7 +62,7 @@ class ApiPublished:
         try:
             answer = self._session.get(self._address + path, params=asked, timeout=_TIMEOUT_S)
         except requests.RequestException as err:
-            raise TryAgain(f"{self._address} does not answer: {err}. Is it there (`switchyard serve`)?") from err
+            raise TryAgain(f"{self._address} does not answer: {err}. Is it running (`switchyard serve`)?") from err
         if answer.status_code != requests.codes.ok:
             raise self._to_error(answer)
         if not answer.headers.get("content-type", "").startswith("application/json"):
@@ -81,7 +83,7 @@ class ApiPublished:
 
 
 def _read_problem(answer: requests.Response) -> str:
-    """What the server says is wrong; of one that is not ours, its status."""
+    """Returns what the server says is wrong; its status, if it is not ours."""
     try:
         found = msgspec.json.decode(answer.content)
     except msgspec.DecodeError:

@@ -1,4 +1,4 @@
-"""The files of a team's own code, as Git knows them or as they lie in a folder. Only reads; follows no link."""
+"""Lists and reads the files of a team's own code, as Git knows them or as they lie in a folder. Follows no link."""
 
 import os
 import shutil
@@ -25,14 +25,14 @@ class SourceFiles:
 
     @property
     def where(self) -> str:
-        """What is looked at, in full."""
+        """Returns what is looked at, in full."""
         return str(self._root)
 
     def list(self) -> list[tuple[str, str]]:
-        """Each file's path below the root, by name, with why it is not read; empty: it is. A second call lists again.
+        """Lists the files below the root by name, and why it is not read (empty: it is). A second call lists again.
 
         Raises:
-            BadSetup: it is a Git checkout, and Git is not there or refuses; or a folder may not be read.
+            BadSetup: it is a Git checkout, and Git is missing or refuses; or a folder may not be read.
         """
         if self._root.is_file():
             return [(self._root.name, "")]
@@ -45,7 +45,7 @@ class SourceFiles:
         return sorted(one for one in found if one[1] != _GONE)
 
     def read(self, file: str, max_bytes: int) -> bytes | None:
-        """The file's bytes; None: it has more than `max_bytes`. Raises: NotFound, BadSetup: it cannot be read."""
+        """Returns the file's bytes; None: it exceeds `max_bytes`. Raises: NotFound, BadSetup: it cannot be read."""
         path = self._root if self._root.is_file() else self._root / file
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -58,7 +58,7 @@ class SourceFiles:
         return data if len(data) <= max_bytes else None
 
     def _list_tracked(self) -> set[str]:
-        """What Git tracks, and what is new and not ignored. A checkout's own configuration starts no program."""
+        """Lists what Git tracks, and what is new and not ignored. A checkout's own configuration starts no program."""
         program = shutil.which("git")
         if program is None:
             raise BadSetup(f"{self._root} is a Git checkout, and git is not installed: apt-get install git")
@@ -70,7 +70,7 @@ class SourceFiles:
                 capture_output=True,
                 stdin=subprocess.DEVNULL,
                 timeout=GIT_TIMEOUT_S,
-                # No GIT_DIR of a hook that we may run in, and no secrets.
+                # Without GIT_DIR of a hook that we may run in, and without secrets.
                 env={"PATH": os.environ.get("PATH", ""), "HOME": os.environ.get("HOME", "/"), "LC_ALL": "C"},
             )
         except subprocess.TimeoutExpired as err:

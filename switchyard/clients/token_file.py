@@ -1,4 +1,4 @@
-"""API_TOKENS_FILE: the hashes of the tokens that let programs and people in. Read again whenever it changes."""
+"""Reads API_TOKENS_FILE, the hashes of the tokens that let programs and people in, whenever it changes."""
 
 import fcntl
 import logging
@@ -20,14 +20,14 @@ _Mark = tuple[int, int, int]
 
 
 class TokenFile:
-    """The tokens of the file at `path`. Thread-safe.
+    """The tokens of the file at `path`. Safe for several threads.
 
     A server must start with a good file. Later a bad one does not lock everyone out: the last good tokens stay, until
     their own ends, and `problem` says why.
     """
 
     def __init__(self, path: Path) -> None:
-        """Raises: BadSetup: there is no file, or it is not one of tokens."""
+        """Reads the file. Raises: BadSetup: there is no file, or it is not one of tokens."""
         self.path = path
         self.problem = ""
         self._lock = Lock()
@@ -36,7 +36,7 @@ class TokenFile:
             self._tokens = _read(path)
         except (OSError, BadRecord) as err:
             raise BadSetup(
-                f"the tokens of API_TOKENS_FILE cannot be read: {to_message(err)}. Make the file by its first token: "
+                f"the tokens of API_TOKENS_FILE cannot be read: {to_message(err)}. Make it with a first token: "
                 "switchyard token --name <name>"
             ) from err
 
@@ -45,7 +45,7 @@ class TokenFile:
 
     @property
     def tokens(self) -> Sequence[Token]:
-        """As the file has them now; costs one look at its size and time while it does not change."""
+        """Returns the file's tokens as they are now; costs one look at its size and time while it does not change."""
         mark = _read_mark(self.path)
         if mark != self._mark:
             with self._lock:
@@ -60,14 +60,14 @@ class TokenFile:
         except (OSError, BadRecord) as err:
             self.problem = to_message(err)
             _log.error("%s; the %d tokens read before stay in use", self.problem, len(self._tokens))
-        # Of the file as it was before it was read: one that changes meanwhile is read once more.
+        # The mark is of the file before it was read: one that changes meanwhile is read once more.
         self._mark = mark
 
 
 def add_token(path: Path, token: Token) -> None:
-    """Adds `token` to the file, which is made where there is none. A second call is refused: its name is taken.
+    """Adds `token` to the file, and makes the file if it is missing. A second call is refused: its name is taken.
 
-    Raises: BadRequest: a token of that name is there; BadRecord: the file is none of tokens; BadSetup: not writable."""
+    Raises: BadRequest: a token of that name is there; BadRecord: it is not a file of tokens; BadSetup: not writable."""
 
     def add(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
         if any(known.name == token.name for known in tokens):
@@ -88,14 +88,14 @@ def revoke_token(path: Path, name: str) -> None:
     def remove(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
         left = tuple(token for token in tokens if token.name != name)
         if len(left) == len(tokens):
-            raise NotFound(f"{path} has no token named {name!r}. List those that it has: switchyard token --list")
+            raise NotFound(f"{path} has no token named {name!r}. To list its tokens: switchyard token --list")
         return left
 
     _change(path, remove)
 
 
 def list_tokens(path: Path) -> tuple[Token, ...]:
-    """All tokens of the file, expired ones too; none where there is no file. Raises: BadRecord; BadSetup."""
+    """Returns all tokens of the file, also expired ones; none: there is no file. Raises: BadRecord; BadSetup."""
     try:
         return _read(path)
     except FileNotFoundError:
@@ -105,7 +105,7 @@ def list_tokens(path: Path) -> tuple[Token, ...]:
 
 
 def _change(path: Path, change: Callable[[tuple[Token, ...]], tuple[Token, ...]]) -> None:
-    """Writes the file whole, under a lock, with a mode for its owner alone."""
+    """Writes the file whole, under a lock, so that only its owner can read it."""
     real = Path(os.path.realpath(path))  # a link stays a link
     try:
         real.parent.mkdir(parents=True, exist_ok=True)
@@ -124,7 +124,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _write(path: Path, data: bytes) -> None:
-    # mkstemp's files are for their owner alone.
+    # Only their owner can read mkstemp's files.
     number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     part = Path(name)
     try:
@@ -144,7 +144,7 @@ def _read(path: Path) -> tuple[Token, ...]:
 
 
 def _read_mark(path: Path) -> _Mark | None:
-    """What changes when the file does; None: there is none."""
+    """Returns what changes when the file does; None: there is none."""
     try:
         found = path.stat()
     except OSError:

@@ -75,7 +75,7 @@ def test_a_link_stays_a_link(path: Path, tmp_path: Path) -> None:
 
 
 def test_a_damaged_file_is_not_written_over(path: Path) -> None:
-    """Somebody's tokens may be in it."""
+    """Someone's tokens may be in it."""
     path.parent.mkdir()
     path.write_text("{")
     with pytest.raises(BadRecord, match="not JSON"):

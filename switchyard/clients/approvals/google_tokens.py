@@ -1,6 +1,6 @@
-"""Who approved a statement with a Google account: an ID token that was made for that statement alone.
+"""Checks who approved a statement with a Google account, by an ID token that was made for that statement alone.
 
-An ID token says who someone is, and not what they agree to: anyone who sees one could hand it in. So it must be bound
+An ID token says who someone is, not what they agree to: everyone who sees one could hand it in. So it must be bound
 to the statement, in one of two ways:
 
 - its audience is `core.decommission.approvals.to_audience` (a service account that one person may impersonate:
@@ -29,7 +29,7 @@ class GoogleTokens:
     """Checks ID tokens of the accounts in `approvers` (addresses).
 
     Args:
-        audience: an OAuth client's id, for tokens with a nonce; empty: none is taken.
+        audience: an OAuth client's id, for tokens with a nonce; empty: no such token is accepted.
         certs_url: answers ``{key id: X.509 certificate}``.
     """
 
@@ -39,11 +39,11 @@ class GoogleTokens:
         self._certs_url = certs_url
 
     def read_proof(self, statement: Statement, token: str) -> Proved:
-        """Whose token it is, and until when. A second call checks again.
+        """Returns the account of the token, and until when it is valid. A second call checks again.
 
         Raises:
-            BadToken: forged, expired, of another account than the statement's approver or one that is not allowed, or
-                not made for this statement.
+            BadToken: forged, expired, made for another statement, of another account than the statement's approver,
+                or of one that is not allowed.
             TryAgain: Google's certificates could not be fetched.
         """
         bound = to_audience(statement)
@@ -53,7 +53,7 @@ class GoogleTokens:
             raise BadToken("the token was not made for this statement: its nonce is not the statement's digest")
         email = str(claims["email"]).casefold()
         if email != statement.approver.casefold():
-            raise BadToken(f"the token is {email}'s; the statement's approver is {statement.approver}")
+            raise BadToken(f"the token is {email}'s, but the statement's approver is {statement.approver}")
         if email not in self._approvers:
             raise BadToken(f"{email} is not in APPROVERS")
         return Proved(

@@ -1,5 +1,8 @@
-"""Approvals as people hand them in: below one address a statement (``alice.txt``), and beside it its SSH signature
-(``alice.txt.sig``, where ssh-keygen puts it) or a Google ID token (``alice.txt.token``)."""
+"""Reads approvals as people hand them in, below one address.
+
+Each is a statement (``alice.txt``), and beside it its SSH signature (``alice.txt.sig``, where ssh-keygen puts it) or a
+Google ID token (``alice.txt.token``).
+"""
 
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
@@ -18,11 +21,11 @@ STATEMENT, SIGNATURE, TOKEN = ".txt", ".sig", ".token"
 
 
 class ApprovalFiles:
-    """Reads approvals, and says of each who is proved to have made it.
+    """Reads approvals, and says for each who is proved to have made it.
 
     Args:
-        signatures: None: no allow-list is set, so that no signature counts.
-        tokens: None: no accounts are set, so that no token counts.
+        signatures: None: there is no allow-list, so no signature counts.
+        tokens: None: there are no accounts, so no token counts.
     """
 
     def __init__(self, *, signatures: SshSignatures | None, tokens: "GoogleTokens | None") -> None:
@@ -30,11 +33,13 @@ class ApprovalFiles:
         self._tokens = tokens
 
     def read(self, objects: Objects, folder: str, now: datetime) -> list[Approval | Unproved]:
-        """Everything below `folder` (a URI that ends with a slash), by name; what proves nothing says why, and the
-        others are read. Which of them count is `core.decommission.approvals.rule`'s. A second call reads again.
+        """Returns everything below `folder` (a URI that ends with a slash), by name. A second call reads again.
+
+        A file that proves nothing says why, and the others are read. `core.decommission.approvals.rule` decides which
+        count.
 
         Raises:
-            BadSetup: ssh-keygen or the allow-list is not there, and a signature is to be checked.
+            BadSetup: ssh-keygen or the allow-list is missing, and there is a signature to check.
             BadRequest: too many files.
             TryAgain: as `Objects`, or Google's certificates could not be fetched.
         """
@@ -49,7 +54,7 @@ class ApprovalFiles:
     def _read_one(self, objects: Objects, uri: str, there: set[str], now: datetime) -> Approval | Unproved:
         name = uri.rpartition("/")[2]
         if not uri.endswith(STATEMENT):
-            return Unproved(source=name, reason=f"it is no statement ({STATEMENT}), and no signature of one")
+            return Unproved(source=name, reason=f"it is neither a statement ({STATEMENT}) nor the signature of one")
         try:
             data, _ = objects.read(uri, max_bytes=MAX_BYTES)
             statement = read_statement(data, name)
@@ -75,9 +80,9 @@ class ApprovalFiles:
 
     def _say_unsigned(self, uri: str, there: set[str]) -> str:
         if uri + SIGNATURE in there:
-            return "it is signed with SSH, and APPROVERS_FILE names no allow-list"
+            return "it is signed with SSH, but APPROVERS_FILE names no allow-list"
         if uri + TOKEN in there:
-            return "it has a Google token, and APPROVERS names no accounts"
+            return "it has a Google token, but APPROVERS names no accounts"
         return f"nothing beside it proves who made it ({SIGNATURE} or {TOKEN})"
 
 

@@ -1,4 +1,4 @@
-"""Who signed a statement with an SSH key, by ``ssh-keygen -Y verify`` and an allow-list in OpenSSH's own format.
+"""Checks who signed a statement with an SSH key, by ``ssh-keygen -Y verify`` and an OpenSSH allow-list.
 
 Source: https://man.openbsd.org/ssh-keygen (-Y verify; ALLOWED SIGNERS).
 """
@@ -23,7 +23,7 @@ _SHOWN: Final = 300
 
 
 class BadSignature(BadRequest):
-    """The signature is not one of an approver's, for this text and purpose."""
+    """The signature is not an approver's, for this text and purpose."""
 
 
 class SshSignatures:
@@ -38,12 +38,12 @@ class SshSignatures:
         self._timeout_s = timeout_s
 
     def read_fingerprint(self, text: bytes, signature: bytes, approver: str, now: datetime) -> str:
-        """The fingerprint of the key with which `approver` signed `text`. A second call checks again.
+        """Returns the fingerprint of the key with which `approver` signed `text`. A second call checks again.
 
         The child gets nothing of our environment, which may hold secrets.
 
         Raises:
-            BadSignature: another text, key, purpose or approver; or a key that the list does not allow at `now`.
+            BadSignature: another text, key, purpose or approver; or the list does not allow the key at `now`.
             BadSetup: ssh-keygen is not installed, or the allow-list cannot be read.
             TryAgain: no answer in time.
         """
@@ -53,7 +53,7 @@ class SshSignatures:
             file = Path(folder, "statement.sig")
             file.write_bytes(signature)
             command = [program, "-Y", "verify", "-f", str(self._file), "-I", approver, "-n", NAMESPACE]
-            # The options' times are local times where they end in no Z: TZ below makes them UTC on every machine.
+            # The options' times are local times if they do not end in Z: TZ below makes them UTC on every machine.
             command += ["-O", f"verify-time={now.astimezone(UTC).strftime('%Y%m%d%H%M%SZ')}", "-s", str(file)]
             try:
                 done = subprocess.run(
@@ -76,14 +76,14 @@ class SshSignatures:
         return good[3]
 
     def _check_list(self) -> None:
-        """ssh-keygen says the same of a list that it cannot read and of a signature that is forged."""
+        """Checks the list first: ssh-keygen says the same of an unreadable list and of a forged signature."""
         try:
             text = self._file.read_text(errors="replace")
         except OSError as err:
             raise BadSetup(f"APPROVERS_FILE ({self._file}) cannot be read: {err.strerror}") from err
         lines = [line.strip() for line in text.splitlines()]
         if not any(line and not line.startswith("#") for line in lines):
-            raise BadSetup(f"APPROVERS_FILE ({self._file}) names no approver. A line is: <address> <public key>")
+            raise BadSetup(f"APPROVERS_FILE ({self._file}) names no approver. Add a line: <address> <public key>")
 
 
 _INSTALL: Final = (
@@ -94,5 +94,5 @@ _INSTALL: Final = (
 def _find_program() -> str:
     found = shutil.which("ssh-keygen")
     if found is None:
-        raise BadSetup(f"ssh-keygen is not installed; approvals are checked with it. {_INSTALL}")
+        raise BadSetup(f"ssh-keygen is not installed, and approvals need it. {_INSTALL}")
     return found

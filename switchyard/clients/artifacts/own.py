@@ -1,5 +1,7 @@
-"""The artifacts of MLflow's runs on a bucket or on this machine's disk, read by our own adapters
-(`core.ports.ArtifactSource`)."""
+"""Reads the artifacts of MLflow's runs in a bucket or on this machine's disk, by our own adapters.
+
+It is a `core.ports.ArtifactSource`.
+"""
 
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
@@ -20,10 +22,10 @@ _LINK = "it is a link, a pipe or a device, and what is behind it may lie anywher
 
 
 class ObjectsSource:
-    """`core.ports.ArtifactSource`, which has the contracts, over the port `Objects`.
+    """Implements `core.ports.ArtifactSource`, which has the contracts, over the port `Objects`.
 
-    A place is looked at only where `allowed` has it. Links in its path are resolved first, once; from there on no link
-    is followed, so that one that is made later leads nowhere.
+    A place is looked at only where `allowed` has it. Links in its path are resolved first, once. After that no link is
+    followed, so a link that is made later leads nowhere.
     """
 
     def __init__(self, open_objects: Callable[[str], Objects], allowed: Allowed) -> None:
@@ -63,9 +65,11 @@ def _to_name(uri: str, root: str) -> str:
 
 
 def _check_is_seen(place: str) -> None:
-    """A run that logged no artifact has no folder, and neither has one whose artifacts are on another machine. MLflow
-    makes ``<root>/<experiment>/<run>/artifacts``, and ``<root>/<experiment>/models/<id>/artifacts``: where even
-    the root is missing, it is not this machine's.
+    """Says whether a place without a folder can be seen from this machine at all.
+
+    A run that logged no artifact has no folder, and neither has one with artifacts on another machine. MLflow makes
+    ``<root>/<experiment>/<run>/artifacts``, and ``<root>/<experiment>/models/<id>/artifacts``. Where even the root is
+    missing, it is not this machine's.
 
     Raises: NotFound.
     """
@@ -73,7 +77,7 @@ def _check_is_seen(place: str) -> None:
     above = [path, *path.parents][:3]
     if above[-1].name in _BESIDE_RUNS:
         above.append(above[-1].parent)
-    if above[-1].name.isdecimal():  # an experiment's id, so that the folder above it is MLflow's
+    if above[-1].name.isdecimal():  # an experiment's id, so the folder above it is MLflow's
         above.append(above[-1].parent)
     if not any(folder.is_dir() for folder in above):
-        raise NotFound(f"no folder {above[-1]} is on this machine: the artifacts are on another one{_MOVED}")
+        raise NotFound(f"this machine has no folder {above[-1]}: the artifacts are on another one{_MOVED}")

@@ -1,5 +1,7 @@
-"""The logged models and traces of an MLflow store, and where their files are (`core.ports.ArtifactOwners`): a database,
-an export, what answers."""
+"""Lists the logged models and traces of an MLflow store, and where their files are (`core.ports.ArtifactOwners`).
+
+It reads a database, an export, or a server's or a folder's answers.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,13 +16,13 @@ from switchyard.core.ports import Objects
 
 
 class DatabaseOwners:
-    """The backend store at `uri`. One of MLflow 2 has no such tables, and no owners."""
+    """Reads the backend store at `uri`. MLflow 2's has no such tables, and so no owners."""
 
     def __init__(self, uri: str) -> None:
         self._store = open_tables(uri)
 
     def list_models(self) -> list[ArtifactOwner]:
-        """See the port. Deleted ones too."""
+        """See the port. Includes deleted ones."""
         return [_to_model(row) for row in self._read("logged_models")]
 
     def list_traces(self) -> list[ArtifactOwner]:
@@ -35,13 +37,13 @@ class DatabaseOwners:
 
 
 class ExportOwners:
-    """The finished export at `at_uri`. One that was made of answers has no traces."""
+    """Reads the finished export at `at_uri`. An export that was made of answers has no traces."""
 
     def __init__(self, at_uri: str, objects: Objects) -> None:
         self._at_uri, self._objects = at_uri.rstrip("/"), objects
 
     def list_models(self) -> list[ArtifactOwner]:
-        """See the port. Deleted ones too, of a database."""
+        """See the port. Includes deleted ones where it was made of a database."""
         return [_to_model(row) for row in self._read("logged_models")]
 
     def list_traces(self) -> list[ArtifactOwner]:
@@ -60,7 +62,7 @@ class ExportOwners:
 
 
 class AnswersOwners:
-    """A server or a folder, which is asked. Neither tells of logged models that were deleted."""
+    """Asks a server or a folder. Neither lists deleted logged models."""
 
     def __init__(self, answers: Answers) -> None:
         self._answers = answers

@@ -1,7 +1,7 @@
-"""The artifacts of MLflow's runs wherever MLflow's own artifact repositories reach: behind a tracking server, on
-``s3://``, ``dbfs:/`` and what else MLflow knows (`core.ports.ArtifactSource`). Needs the extra `mlflow`.
+"""Reads the artifacts of MLflow's runs wherever MLflow's own artifact repositories reach.
 
-Who calls is proven as for MLflow's own client, by its environment.
+They lie behind a tracking server, on ``s3://``, ``dbfs:/`` and what else MLflow knows (`core.ports.ArtifactSource`).
+Needs the extra `mlflow`. The caller's identity comes from the environment, as for MLflow's own client.
 """
 
 import os
@@ -24,16 +24,17 @@ from switchyard.core.artifacts.places import find_needed_package, without_passwo
 from switchyard.core.errors import BadRequest, BadSetup, NotFound, StaleWrite, SwitchyardError, TryAgain
 
 _OPENED: Final = 16
-"""More than there are runs at once."""
+"""More than the number of runs at once."""
 _CHUNK_BYTES: Final = 1 << 20
 _WRITING: Final = "write to a temporary file (TMPDIR names its folder)"
 _QUERY: Final = re.compile(r"\?[^\s'\"]*")
-"""Of an address in a message: a signed one has its secret there."""
+"""The query of an address in a message: a signed address has its secret there."""
 
 
 class RepositorySource:
-    """`core.ports.ArtifactSource`, which has the contracts. MLflow's repositories know no generation: whether an
-    artifact is another one than before, only its size tells.
+    """Implements `core.ports.ArtifactSource`, which has the contracts.
+
+    MLflow's repositories know no generation: only its size tells whether an artifact is another one than before.
 
     Args:
         tracking_uri: the server that hands ``mlflow-artifacts:`` through; empty: none is known.
@@ -45,7 +46,7 @@ class RepositorySource:
         self._opening = threading.Lock()
 
     def list(self, place: str) -> Iterator[SourceObject | LeftOut]:
-        """See the port. Folder by folder; one that was seen is not entered again."""
+        """See the port. Goes folder by folder, and enters none twice."""
         with _reading(place):
             repository = self._open(place)
         folders, seen = [""], {""}
@@ -66,7 +67,7 @@ class RepositorySource:
                     yield SourceObject(path=path, size_bytes=int(one.file_size or 0))
 
     def fetch(self, place: str, found: SourceObject, file: BinaryIO) -> SourceObject:
-        """See the port. MLflow writes a file of its own first, below TMPDIR; it is gone afterwards."""
+        """See the port. MLflow first writes its own file below TMPDIR, which is gone afterwards."""
         with tempfile.TemporaryDirectory(prefix="switchyard-artifact-") as folder:
             with _reading(place):
                 downloaded = Path(self._open(place).download_artifacts(found.path, folder))
@@ -75,7 +76,7 @@ class RepositorySource:
             size = downloaded.stat().st_size
             if size != found.size_bytes:
                 raise StaleWrite(
-                    f"{found.path} had {found.size_bytes:,} bytes when it was listed; {size:,} bytes came: it changed"
+                    f"{found.path} changed: it had {found.size_bytes:,} bytes when it was listed; {size:,} bytes came"
                 )
             with (
                 to_ours_of_disk(_WRITING),
@@ -85,11 +86,11 @@ class RepositorySource:
         return found
 
     def _open(self, place: str) -> Any:
-        """One repository a place, of the last few: each makes a pool of threads."""
+        """Keeps one repository for each of the last few places: each makes a pool of threads."""
         with self._opening:
             if place not in self._opened:
                 prepare_client()
-                # A bar a file would be drawn by many threads at once. Source: mlflow/environment_variables.py, 3.17.2
+                # Many threads would draw a progress bar for each file. Source: mlflow/environment_variables.py, 3.17.2
                 os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
                 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
@@ -106,7 +107,7 @@ class RepositorySource:
 
 @contextmanager
 def _reading(place: str) -> Iterator[None]:
-    """MLflow's errors as ours, without what may be a secret."""
+    """Translates MLflow's errors into ours, without what may be a secret."""
     shown = without_password(place)
     try:
         with translated(f"the artifacts at {shown}"):
@@ -118,11 +119,11 @@ def _reading(place: str) -> Iterator[None]:
     except ImportError as err:
         package = find_needed_package(place) or err.name or "a package"
         raise BadSetup(
-            f"MLflow reads {shown} by {package}, which is not installed: pip install {package}, beside "
-            "'switchyard[mlflow]'"
+            f"MLflow reads {shown} with {package}, which is not installed. Install it beside 'switchyard[mlflow]': pip "
+            f"install {package}"
         ) from err
     except Exception as err:
-        # Each store has a vendor's library behind it, whose errors are its own.
+        # Each store has a vendor's library behind it, with its own errors.
         raise _to_ours(err, shown) from err
 
 

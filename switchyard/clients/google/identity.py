@@ -1,7 +1,7 @@
-"""ID tokens for calls to services on Cloud Run: who calls, proven to the service that is called.
+"""Gets ID tokens for calls to services on Cloud Run. A token proves to the service who calls.
 
-Tokens come from google-auth's own classes, which keep one until shortly before it expires. Nothing here reads the
-environment but they: ``GOOGLE_APPLICATION_CREDENTIALS`` and the metadata server's address are theirs.
+Tokens come from google-auth's own classes, which keep one until shortly before it expires. They read the environment
+(``GOOGLE_APPLICATION_CREDENTIALS``, the metadata server's address); nothing else here does.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from requests.auth import AuthBase
 from switchyard.core.errors import BadRequest, BadSetup, TryAgain
 
 TIMEOUT_S: Final = 60.0
-"""For a call whose caller sets none: a service that starts cold may take half of it."""
+"""The time-out of a call that sets none: a service that starts cold may take half of it."""
 _SCOPES: Final = ("https://www.googleapis.com/auth/cloud-platform",)
 _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
@@ -43,11 +43,11 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
 def open_session(
     url: str, *, audience: str = "", caller: Caller | None = None, credentials: Any = None
 ) -> requests.Session:
-    """A session for calls to the service at `url`: each bears a valid token; a 401 is answered by one fresh token.
+    """Opens a session for calls to the service at `url`: each has a valid token, and a 401 gets one fresh token.
 
     Args:
         url: any address of the service. Calls to another origin are refused: a token is for one service only.
-        audience: whom the token is for; default: the service's own address, which Cloud Run expects.
+        audience: the service that the token is for; default: its own address, which Cloud Run expects.
         caller: who calls.
         credentials: a service account's, from `clients.prefect.credentials.load_credentials`; instead of `caller`.
 
@@ -60,9 +60,9 @@ def open_session(
 
 
 class IdTokenAuth(AuthBase):
-    """What `open_session` does, for a session that somebody else makes (``requests``' ``auth=``); same arguments.
+    """Does what `open_session` does for a session that other code makes (``requests``' ``auth=``); same arguments.
 
-    Requests to another origin than `url`'s go out without a token. May be shared by threads.
+    Requests to another origin than `url`'s go out without a token. Threads may share it.
     """
 
     def __init__(self, url: str, *, audience: str = "", caller: Caller | None = None, credentials: Any = None) -> None:
@@ -70,7 +70,7 @@ class IdTokenAuth(AuthBase):
         self._credentials = open_credentials(audience or self._origin, caller=caller, credentials=credentials)
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        """Adds the token, which is fetched first when there is none or it expires soon."""
+        """Adds the token. Fetches it first if there is none or it expires soon."""
         if request.url and _origin_of(request.url) == self._origin:
             with _translated(self._origin):
                 self._credentials.before_request(Request(), request.method, request.url, request.headers)
@@ -78,7 +78,7 @@ class IdTokenAuth(AuthBase):
         return request
 
     def _try_once_more(self, response: requests.Response, **send_arguments: Any) -> requests.Response:
-        """On 401, with a fresh token: the service may have restarted with other keys, or its clock may differ."""
+        """Tries a 401 once more with a fresh token: the service may have other keys now, or its clock may differ."""
         request = response.request
         if response.status_code != 401 or _origin_of(request.url or "") != self._origin:
             return response
@@ -98,7 +98,7 @@ class IdTokenAuth(AuthBase):
 
 
 def open_credentials(audience: str, *, caller: Caller | None = None, credentials: Any = None) -> Credentials:
-    """Google's credentials whose token is an ID token for `audience`; they keep it and renew it.
+    """Returns Google's credentials with an ID token for `audience`; they keep it and renew it.
 
     Raises: BadSetup, TryAgain: see `open_session`.
     """
@@ -124,11 +124,12 @@ class GcloudCredentials(Credentials):
         self._audience = audience
 
     def refresh(self, request: object) -> None:
-        """Asks gcloud, which takes seconds. Only a service account may name an audience; Cloud Run also takes a
-        person's token without one.
+        """Asks gcloud, which takes seconds.
+
+        Only a service account may name an audience. Cloud Run also takes a person's token without one.
 
         Raises:
-            google.auth.exceptions.RefreshError: gcloud is not there, or nobody is logged in.
+            google.auth.exceptions.RefreshError: gcloud is missing, or no one is logged in.
         """
         del request
         problem = ""
@@ -141,7 +142,7 @@ class GcloudCredentials(Credentials):
             if done.returncode == 0:
                 self.token = done.stdout.strip()
                 claims: Mapping[str, Any] = jwt.decode(self.token, verify=False)
-                # google-auth compares with a time that is UTC and does not say so.
+                # google-auth compares it with a naive time, which is UTC.
                 self.expiry = datetime.fromtimestamp(claims["exp"], UTC).replace(tzinfo=None)
                 return
             problem = done.stderr.strip() or f"exit status {done.returncode}"
@@ -149,7 +150,7 @@ class GcloudCredentials(Credentials):
 
 
 def to_origin(url: str) -> str:
-    """``https://host[:port]`` of `url`. Raises: BadRequest: no http(s) address, or plain http to another machine."""
+    """Returns ``https://host[:port]`` of `url`. Raises: BadRequest: not http(s), or plain http to another machine."""
     parts = urlsplit(url)
     plain = parts.scheme == "http" and parts.hostname in _LOOPBACK
     if not parts.hostname or not (parts.scheme == "https" or plain):
@@ -176,7 +177,7 @@ def _translated(audience: str) -> Iterator[None]:
         yield
     except exceptions.DefaultCredentialsError as err:
         raise BadSetup(
-            f"calls to {audience} need an identity, and none was found ({_first_line(err)}); run on a machine that has "
+            f"calls to {audience} need an identity, and none was found ({_first_line(err)}). Run on a machine that has "
             "a service account, set GOOGLE_APPLICATION_CREDENTIALS to a service account's file, impersonate one "
             "(IDENTITY_SERVICE_ACCOUNT), or on your own machine set IDENTITY_FROM_GCLOUD=yes"
         ) from err
@@ -210,7 +211,7 @@ def _impersonate(principal: str, audience: str) -> Credentials:
 
 
 def _origin_of(url: str) -> str:
-    """Without a name and password that a URL may hold; with the port even where it is the scheme's own."""
+    """Returns the origin without a name and password; with the port, even if it is the scheme's own."""
     parts = urlsplit(url)
     if not parts.hostname:
         return ""

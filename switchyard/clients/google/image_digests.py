@@ -1,4 +1,4 @@
-"""Which image a tag names now: the digest, from Google's registries, by the Docker Registry HTTP API.
+"""Reads the digest of the image that a tag names now, from Google's registries, by the Docker Registry HTTP API.
 
 Source: https://docs.docker.com/registry/spec/api/#existing-manifests (HEAD, Docker-Content-Digest)
 """
@@ -31,7 +31,7 @@ _TIMEOUT_S: Final = 10.0
 
 
 def is_resolvable(image: str) -> bool:
-    """True for a tag (or none, which is ``latest``) in a registry of Google's; no other host is ever sent a token."""
+    """Returns true for a tag (none is ``latest``) in a registry of Google's; no other host ever gets a token."""
     match = _IMAGE.fullmatch(image)
     if match is None:
         return False
@@ -40,7 +40,7 @@ def is_resolvable(image: str) -> bool:
 
 
 def open_session(credentials: Any = None) -> "requests.Session":
-    """A session whose calls bear an access token of `credentials`; None: of the application default.
+    """Opens a session with an access token of `credentials`; None: of the application default.
 
     Raises: BadSetup: there are none."""
     try:
@@ -51,7 +51,7 @@ def open_session(credentials: Any = None) -> "requests.Session":
 
 
 def read_digest(image: str, session: "requests.Session", *, endpoint: str = "") -> str:
-    """`image` by its digest, ``<host>/<path>@sha256:...``; the session bears an access token.
+    """Returns `image` by its digest, ``<host>/<path>@sha256:...``; the session has an access token.
 
     `endpoint` is where to ask; empty: the image's own host, by https. A second call asks again: a tag may have moved.
 

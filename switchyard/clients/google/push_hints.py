@@ -1,7 +1,7 @@
-"""What a Pub/Sub push says: that a training job may have ended. Google's formats stop here.
+"""Reads what a Pub/Sub push says: that a training job may have ended. Google's formats stop here.
 
-Two subscriptions push to us: a Cloud Logging sink's, one message a log entry of a training job, and a bucket's, one
-message an object that was written.
+Two subscriptions push to us. A Cloud Logging sink sends one message for each log entry of a training job. A bucket
+sends one for each object that was written.
 """
 
 import base64
@@ -64,14 +64,14 @@ class _LogEntry(msgspec.Struct):
 
 
 def read_hint(body: bytes) -> Hint:
-    """The hint in the body of a push.
+    """Returns the hint in the body of a push.
 
     Source: https://cloud.google.com/pubsub/docs/push#receive_push (envelope),
     https://cloud.google.com/storage/docs/pubsub-notifications#attributes,
     https://cloud.google.com/logging/docs/export/pubsub (the data is a LogEntry).
 
     Raises:
-        BadRecord: it is none; sending it again would not make it one.
+        BadRecord: there is no hint in it, and another try would not change that.
     """
     message = _decode(body, _Envelope, "the push").message
     where = f"message {message.messageId[:64]!r}"
@@ -85,7 +85,7 @@ def read_hint(body: bytes) -> Hint:
 
 
 def _read_object(attributes: dict[str, str], where: str) -> tuple[int, str]:
-    """The quick test's id and its folder's URI, as the object's name has them."""
+    """Returns the quick test's id and its folder's URI, as the object's name has them."""
     event, bucket, name = (attributes.get(key, "") for key in ("eventType", "bucketId", "objectId"))
     match = _ENDED_OBJECT.fullmatch(name)
     problems = []
@@ -122,7 +122,7 @@ def _decode(data: bytes, type_: type[T], where: str) -> T:
 
 
 def _read_time(text: str) -> datetime | None:
-    """When Pub/Sub took the message; None where it does not say so in its way."""
+    """Returns when Pub/Sub took the message; None: it does not say so in the expected form."""
     try:
         moment = msgspec.convert(text, datetime)
     except msgspec.ValidationError:

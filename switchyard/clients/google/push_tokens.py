@@ -1,4 +1,4 @@
-"""Who pushed a message, or approved something: Google's ID token, verified by google-auth.
+"""Verifies who pushed a message, or approved something, by Google's ID token and google-auth.
 
 Source: https://cloud.google.com/pubsub/docs/authenticate-push-subscriptions
 """
@@ -18,30 +18,30 @@ from switchyard.core.errors import BadRequest, TryAgain
 # Source: https://developers.google.com/identity/openid-connect/openid-connect#validatinganidtoken (both are in use)
 ISSUERS: Final = ("https://accounts.google.com", "accounts.google.com")
 CLOCK_SKEW_S: Final = 10
-"""How far this machine's clock and Google's may differ."""
+"""How much this machine's clock and Google's may differ."""
 SIGNATURE_REMOVED: Final = ".SIGNATURE_REMOVED_BY_GOOGLE"
-"""How a token ends that Cloud Run has checked itself, before the container got it.
+"""The end of a token that Cloud Run has checked itself, before the container got it.
 Source: https://cloud.google.com/run/docs/troubleshooting#signature-removed"""
 TIMEOUT_S: Final = 10.0
-"""To fetch certificates; Pub/Sub waits as long for an answer by default."""
+"""The time-out for certificates; Pub/Sub waits as long for an answer by default."""
 
 
 class BadToken(BadRequest):
-    """The token is missing, or not one that Google made for us. Nothing is done for whoever sent it."""
+    """The token is missing, or Google did not make it for us. Nothing is done for its sender."""
 
 
 class _Request(Request):
-    """google-auth's, which would wait for two minutes."""
+    """google-auth's request, with a time-out: its own would wait for two minutes."""
 
-    def __call__(self, url: str, **arguments: Any) -> Any:  # type: ignore[override]  # who calls it names the rest
+    def __call__(self, url: str, **arguments: Any) -> Any:  # type: ignore[override]  # the caller names the rest
         return super().__call__(url, **{"timeout": TIMEOUT_S, **arguments})  # type: ignore[no-untyped-call]
 
 
 class TokenVerifier:
     """Verifies tokens made for `audience`, or for one of several. Thread-safe.
 
-    Google's certificates are kept as long as their own Cache-Control says, which is hours: CacheControl is what
-    google-auth's documentation names for it.
+    Google's certificates are kept for as long as their own Cache-Control says, which is hours. google-auth's
+    documentation recommends CacheControl for it.
 
     Args:
         certs_url: answers ``{key id: X.509 certificate}``.
@@ -55,7 +55,7 @@ class TokenVerifier:
         self._fetch = _Request(session=cachecontrol.CacheControl(requests.Session()))
 
     def read_account(self, authorization: str) -> str:
-        """The service account that the ``Authorization`` header proves.
+        """Returns the service account that the ``Authorization`` header proves.
 
         Raises:
             BadToken: no token, another issuer or audience, a wrong signature, expired, or no verified address.
@@ -63,17 +63,17 @@ class TokenVerifier:
         """
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
-            raise BadToken("a push must bear a token (`Authorization: Bearer ...`); it has none")
+            raise BadToken("the push has no token; a push needs `Authorization: Bearer ...`")
         if token.strip().endswith(SIGNATURE_REMOVED):
-            # Anybody could write that; only whoever set Cloud Run up knows whether it stands before this port.
+            # Everyone could write that. Only the person who set Cloud Run up knows whether it stands before this port.
             raise BadToken(
-                "the token's signature was removed by Cloud Run, and nobody else can verify it; make the endpoint a "
-                "service of its own that checks no invokers (switchyard serve --only-events; docs/google-cloud.md)"
+                "the token's signature was removed by Cloud Run, and only Cloud Run can verify it. Make the endpoint a "
+                "separate service that checks no invokers (switchyard serve --only-events; docs/google-cloud.md)"
             )
         return str(self.read_claims(token.strip())["email"])
 
     def read_claims(self, token: str) -> dict[str, Any]:
-        """What the token says, of whom its ``email`` names: a verified address.
+        """Returns what the token says. Its ``email`` is a verified address.
 
         Raises:
             BadToken, TryAgain: as `read_account`.
@@ -98,10 +98,10 @@ class TokenVerifier:
         except exceptions.TransportError as err:
             raise TryAgain(f"Google's certificates could not be fetched from {self._certs_url}: {err}") from err
         except json.JSONDecodeError as err:
-            # Of the certificates: a token that is no JSON is google-auth's own MalformedError.
-            raise TryAgain(f"{self._certs_url} must answer certificates as JSON; it did not: {err}") from err
+            # The certificates are not JSON: a token that is not JSON is google-auth's own MalformedError.
+            raise TryAgain(f"{self._certs_url} did not answer with certificates as JSON: {err}") from err
         except (ValueError, TypeError, RecursionError, exceptions.GoogleAuthError) as err:
-            # TypeError: a signed token whose times are no numbers. RecursionError: one nested a thousand deep, which
-            # anybody can send, for it is read before its signature. An argument's repr may hold parts of the token.
+            # TypeError: a signed token with times that are not numbers. RecursionError: one nested a thousand deep,
+            # which everyone can send: it is read before its signature. An argument's repr may hold parts of the token.
             raise BadToken(f"the token is refused: {str(err.args[0] if err.args else err)[:200]}") from err
         return dict(claims)

@@ -1,5 +1,4 @@
-"""Columns as files happen to store them, made into what is trained and judged on: ids as text, times and quantities as
-numbers."""
+"""Turns columns of files into what is trained and judged on: ids as text, times and quantities as numbers."""
 
 from typing import Any
 
@@ -12,8 +11,10 @@ from switchyard.core.runs.moments import find_unit_us
 
 
 def to_ids(column: Any, name: str) -> Any:
-    """Text, null where there is none. Whole numbers lose a fraction of zero: a column with gaps is often stored as
-    floats (12346.0), and its ids are 12346 all the same.
+    """Returns ids as text, null where there is none.
+
+    Whole numbers lose a fraction of zero: a column with gaps is often stored as floats (12346.0), but its ids are
+    12346.
 
     >>> to_ids(pa.array([12346.0, None]), "customer_id").to_pylist()
     ['12346', None]
@@ -34,15 +35,17 @@ def to_ids(column: Any, name: str) -> Any:
 
 
 def to_times(column: Any, name: str, time_format: str, *, decimal: str = ".") -> Any:
-    """Numbers that order the rows: microseconds since 1970 of a time or date (UTC where there is no zone), and of a
-    number that can only be seconds, milliseconds or nanoseconds since then; another number as it is. Text is read as
-    numbers, else as ISO 8601, or by `time_format`.
+    """Returns numbers that order the rows.
+
+    A time or date becomes microseconds since 1970 (UTC where there is no zone). So does a number that can only be
+    seconds, milliseconds or nanoseconds since then; another number stays as it is. Text is read as numbers, else as ISO
+    8601, or by `time_format`.
 
     >>> [to_times(pa.array([time]), "time", "")[0].as_py() for time in ("1700000000.25", "1700000000250", "2023-11-14")]
     [1700000000250000.0, 1700000000250000.0, 1699920000000000.0]
 
     Raises:
-        BadRequest: a text that is no time; another type.
+        BadRequest: a text that is not a time; another type.
     """
     column = _plain(column)
     if kinds.is_string(column.type):
@@ -56,8 +59,9 @@ def to_times(column: Any, name: str, time_format: str, *, decimal: str = ".") ->
 
 
 def to_numbers(column: Any, name: str, expected: str = "numbers", *, decimal: str = ".") -> Any:
-    """Floats, null where there is none; text with `decimal` before the fraction. Raises: BadRequest: it holds something
-    else."""
+    """Returns floats, null where there is none. A text has `decimal` before its fraction.
+
+    Raises: BadRequest: it holds something else."""
     column = _plain(column)
     if kinds.is_string(column.type) and (numbers := _read_numbers(column, decimal)) is not None:
         return numbers
@@ -65,7 +69,7 @@ def to_numbers(column: Any, name: str, expected: str = "numbers", *, decimal: st
 
 
 def _read_numbers(column: Any, decimal: str) -> Any:
-    """A text column as floats; None where one is no number."""
+    """Returns a text column as floats; None: a text is not a number."""
     column = pc.utf8_trim_whitespace(column)
     column = pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)
     try:
@@ -75,7 +79,7 @@ def _read_numbers(column: Any, decimal: str) -> Any:
 
 
 def _to_microseconds(column: Any) -> Any:
-    """Of numbers that can only be a time since 1970 in another unit; others as they are.
+    """Converts numbers that can only be a time since 1970 in another unit; others stay as they are.
 
     Files of one folder may count in different units, and rows are ordered across all of them.
     """
@@ -96,7 +100,7 @@ def _parse_times(column: Any, name: str, time_format: str) -> Any:
             )
         return times
     problem: Exception | None = None
-    shapes = (pa.timestamp("us"), pa.timestamp("us", "UTC"))  # Arrow reads an offset only where a zone is asked for
+    shapes = (pa.timestamp("us"), pa.timestamp("us", "UTC"))  # Arrow reads an offset only if a zone is asked for
     for shape in shapes:
         try:
             return column.cast(shape)
@@ -109,7 +113,7 @@ def _parse_times(column: Any, name: str, time_format: str) -> Any:
 
 
 def _plain(column: Any) -> Any:
-    """One array, not in chunks and not dictionary-encoded; large and binary text as plain text."""
+    """Returns one array, not in chunks and not dictionary-encoded; large and binary text as plain text."""
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks()
         if isinstance(column, pa.ChunkedArray):
@@ -134,13 +138,13 @@ def _cast(column: Any, kind: Any, name: str, expected: str) -> Any:
 
 
 def _find_row(column: Any, *shapes: Any) -> str:
-    """What is said of the row of a column of texts from which on it is none of `shapes`; none of them takes all."""
+    """Says which row of a text column is the first that fits none of `shapes`; none of them fits all rows."""
     row = max(_count_good(column, shape) for shape in shapes)
     return f"row {row + 1} has {column[row].as_py()!r}"
 
 
 def _count_good(column: Any, shape: Any) -> int:
-    """How many rows from the first on can be cast; not all of them can."""
+    """Returns how many rows from the first on can be cast; not all of them can."""
     good, bad = 0, len(column)
     while bad - good > 1:
         middle = (good + bad) // 2

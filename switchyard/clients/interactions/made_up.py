@@ -1,5 +1,4 @@
-"""Made-up interactions with something to learn: latent tastes decide, on top of a popularity that is skewed as in real
-shops."""
+"""Makes up interactions with something to learn: latent tastes, on top of a popularity as skewed as in real shops."""
 
 import numpy as np
 import pyarrow as pa
@@ -14,8 +13,9 @@ CHUNK_BUYERS = 1024  # bounds the [buyers, products] scores that are held at onc
 
 
 def make_interactions(spec: TrainSpec) -> Interactions:
-    """`spec.synthetic_interactions` purchases by `spec.synthetic_buyers`, in random order of time; the same seed makes
-    the same.
+    """Makes `spec.synthetic_interactions` purchases by `spec.synthetic_buyers`, in random order of time.
+
+    The same seed makes the same purchases.
 
     Buyer b buys product p with probability softmax_p(taste * <u_b, v_p> + log popularity_p), u and v of unit-variance
     latent factors: drawn by the Gumbel-max trick's cheaper sibling, inversion of the cumulative probabilities.
@@ -26,7 +26,7 @@ def make_interactions(spec: TrainSpec) -> Interactions:
     traits = rng.standard_normal((products, LATENT_DIM), dtype=np.float32) / np.float32(np.sqrt(LATENT_DIM))
     popularity = -ZIPF_EXPONENT * np.log(rng.permutation(products) + 1.0).astype(np.float32)
 
-    # Active buyers buy more, every buyer at least now and then.
+    # Active buyers buy more; every buyer buys at least now and then.
     activity = rng.lognormal(sigma=0.8, size=buyers)
     buyer_of_row = np.sort(rng.choice(buyers, size=rows, p=activity / activity.sum()))
     product_of_row = np.empty(rows, np.int64)

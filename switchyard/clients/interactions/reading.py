@@ -1,5 +1,4 @@
-"""Interactions from Parquet or CSV, a file or a folder of files, through the objects port: what is read, what is
-dropped and why."""
+"""Reads interactions from Parquet or CSV, a file or a folder of files, and counts what is dropped and why."""
 
 import io
 from collections.abc import Callable, Iterator
@@ -26,18 +25,18 @@ OpenObjects = Callable[[str], Objects]
 
 
 def read_interactions(spec: TrainSpec, open_objects: OpenObjects, tell: Callable[[str], None]) -> Interactions:
-    """The purchases in `spec.data_uri`, after its options for cancellations, missing buyers and quantities.
+    """Returns the purchases in `spec.data_uri`, after its options for cancellations, missing buyers and quantities.
 
     Each dropped row is counted once, under the first reason it meets, in the order of `_list_unwanted`. A row without
     a quantity or an invoice number is kept. A second call reads again.
 
     Args:
-        tell: is told of a column that is not there and need not be.
+        tell: called when a column is missing that may be missing.
 
     Raises:
         NotFound: no such file, or a folder without a Parquet or CSV file.
-        BadRequest: a file cannot be read, a column is not there or not of a usable type, an option says "fail" and such
-            rows are there, or no row is left.
+        BadRequest: a file cannot be read, a column is missing or has no usable type, an option says "fail" and there
+            are such rows, or no row is left.
     """
     files = _list_files(spec.data_uri, open_objects)
     tables = [_read_table(uri, open_objects(uri).read(uri)[0], spec, tell) for uri in files]
@@ -72,7 +71,7 @@ def read_interactions(spec: TrainSpec, open_objects: OpenObjects, tell: Callable
 
 
 def _list_unwanted(table: Any, spec: TrainSpec) -> Iterator[tuple[str, Mask, str, str]]:
-    """(reason, which rows [rows], the flag that decides, what it says), in the order in which reasons are counted."""
+    """Yields (reason, which rows [rows], the flag that decides, what it says), in the order of counting."""
     for name in ("buyer", "product", "time"):
         yield f"missing_{name}", _to_mask(pc.is_null(table[name])), "--missing-buyers", spec.missing_buyers
     if spec.invoice_column:
@@ -102,8 +101,9 @@ def _list_files(data_uri: str, open_objects: OpenObjects) -> list[str]:
 
 
 def _read_table(uri: str, data: bytes, spec: TrainSpec, tell: Callable[[str], None]) -> Any:
-    """A file's wanted columns under our own names and as our own types, whatever the file's are; nulls where it has no
-    column of a default name that need not be there."""
+    """Returns a file's wanted columns under our names and as our types, whatever the file's are.
+
+    Where it lacks a column of a default name that may be missing, there are nulls."""
     try:
         table, columns = _parse(data, spec)
         found = {}
@@ -128,7 +128,7 @@ def _read_table(uri: str, data: bytes, spec: TrainSpec, tell: Callable[[str], No
 
 
 def _parse(data: bytes, spec: TrainSpec) -> tuple[Any, dict[str, str]]:
-    """A file's wanted columns, and their names by role; the kind is told by the first bytes rather than the name."""
+    """Returns a file's wanted columns, and their names by role. Its first bytes tell the kind, not its name."""
     if data.startswith(PARQUET_MAGIC):
         columns = choose_columns(pa_parquet.read_schema(pa.BufferReader(data)).names, spec)
         return pa_parquet.read_table(pa.BufferReader(data), columns=list(columns.values())), columns

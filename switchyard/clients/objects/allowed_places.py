@@ -1,5 +1,7 @@
-"""Which places that MLflow names our own adapters may read: anyone who may write to MLflow chooses them, and they are
-read with our rights."""
+"""Says which places that MLflow names our own adapters may read.
+
+Everyone who may write to MLflow chooses them, and they are read with our rights.
+"""
 
 import os
 from collections.abc import Callable
@@ -12,10 +14,11 @@ from switchyard.core.errors import BadSetup
 
 
 def open_places(allowed: Allowed) -> Callable[[str], str]:
-    """Answers, of a place, where it is behind links, spelled as our adapters do. Links are resolved once for a place:
-    a reader follows none there, so that one that is made later leads nowhere.
+    """Returns a function that says where a place is behind links, spelled as our adapters do.
 
-    The answer raises BadSetup where the place may not be read, and BadRequest where it is no URI of a file.
+    Links are resolved once for a place. A reader follows none there, so a link that is made later leads nowhere.
+
+    The answer raises BadSetup where the place may not be read, and BadRequest where it is not a file's URI.
     """
     behind = Allowed(
         roots=tuple(_resolve(root) for root in allowed.roots), ours=tuple(_resolve(own) for own in allowed.ours)

@@ -1,4 +1,4 @@
-"""``file:///`` URIs to absolute paths and back, percent-encoded as RFC 8089 has it, with nothing ambiguous let in."""
+"""Turns ``file:///`` URIs into absolute paths and back, percent-encoded by RFC 8089, and refuses ambiguous ones."""
 
 import os
 import re
@@ -12,15 +12,15 @@ _SCHEME = "file://"
 
 
 def to_uri(path: Path) -> str:
-    """``/a b/ü`` -> ``file:///a%20b/%C3%BC``; the path is absolute. Names that are no UTF-8 survive the way back."""
+    """``/a b/ü`` -> ``file:///a%20b/%C3%BC``; the path is absolute. Names that are not UTF-8 survive the way back."""
     return _SCHEME + quote_from_bytes(os.fsencode(path))
 
 
 def to_path(uri: str) -> Path:
-    """The absolute path of one file.
+    """Returns the absolute path of one file.
 
     Raises:
-        BadRequest: no file:/// URI, a host, a query, a fragment, ``.`` or ``..`` or nothing between two slashes.
+        BadRequest: not a file:/// URI; a host, a query, a fragment, ``.`` or ``..``, or nothing between two slashes.
     """
     path = _decode(uri)
     problem = _find_problem(path[1:].split("/"))
@@ -30,7 +30,7 @@ def to_path(uri: str) -> Path:
 
 
 def to_prefix(uri: str) -> tuple[Path, str]:
-    """The folder that a prefix lies in, and what names there must start with: ``file:///a/b`` -> ``/a``, ``b``.
+    """Returns the folder of a prefix, and how names there must begin: ``file:///a/b`` -> ``/a``, ``b``.
 
     Raises:
         BadRequest: as `to_path`.

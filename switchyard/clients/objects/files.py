@@ -1,7 +1,7 @@
-"""Objects on this machine's disk, under ``file:///`` URIs: the twin of a bucket, with generations and whole writes.
+"""Keeps objects on this machine's disk, under ``file:///`` URIs: like a bucket, with generations and whole writes.
 
 An object's generation is its file's modification time in nanoseconds, forced to grow with every write. Writers of one
-folder take turns by a lock on the folder itself, so no lock file lies about and none outlives its process.
+folder take turns by a lock on the folder itself, so there are no lock files, and no lock outlives its process.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ _GONE = (FileNotFoundError, NotADirectoryError)
 
 
 class FileObjects:
-    """`core.ports.Objects` on a local disk. Folders are no objects; symbolic links are followed."""
+    """Implements `core.ports.Objects` on a local disk. Folders are not objects; symbolic links are followed."""
 
     def stat(self, uri: str) -> Stat:
         """See the port."""
@@ -41,7 +41,7 @@ class FileObjects:
         return Stat(size_bytes=found.st_size, generation=_to_generation(found))
 
     def read(self, uri: str, *, max_bytes: int | None = None) -> tuple[bytes, int]:
-        """See the port. The bytes and the generation are of one moment, whoever writes meanwhile."""
+        """See the port. The bytes and the generation are of one moment, even if someone writes meanwhile."""
         with _opened(uri) as (file, found):
             if max_bytes is not None and found.st_size > max_bytes:
                 raise BadRecord(uri, [f"expected at most {max_bytes:,} bytes; got {found.st_size:,}; not read"])
@@ -54,10 +54,11 @@ class FileObjects:
             return file.read(length)
 
     def read_into(self, uri: str, file: BinaryIO, *, follow_links: bool = True) -> Stat:
-        """See the port. A file that was replaced meanwhile is read as it was; one that was written into is told by its
-        time or size."""
+        """See the port. A file that was replaced meanwhile is read as it was.
+
+        The time or size of a file shows that it was written into."""
         with _opened(uri, _open if follow_links else _open_without_links) as (source, found):
-            left = found.st_size  # one that somebody goes on adding to has no end
+            left = found.st_size  # a file that someone keeps adding to has no end
             while left and (chunk := source.read(min(left, _CHUNK_BYTES))):
                 _pass_on(chunk, file)
                 left -= len(chunk)
@@ -112,7 +113,7 @@ class FileObjects:
                 yield uri, Stat(size_bytes=stated.st_size, generation=_to_generation(stated))
 
     def list_dated(self, prefix: str) -> Iterator[Dated]:
-        """See the port: the generation is the time."""
+        """See the port. The generation is the time."""
         for uri, found in self.list_stats(prefix, follow_links=False):
             yield Dated(uri, found, datetime.fromtimestamp(found.generation / 1e9, UTC))
 
@@ -139,10 +140,10 @@ class FileObjects:
                 return
 
     def upload_folder(self, path: Path, uri: str) -> int:
-        """See the port: each file appears whole; one killed half-way leaves some files old or missing, none cut.
+        """See the port. Each file appears whole; a killed call leaves some files old or missing, none cut.
 
         Raises:
-            NotFound: `path` is no folder.
+            NotFound: `path` is not a folder.
         """
         if not path.is_dir():
             raise NotFound(f"could not copy {path} to {uri}: expected a folder, and there is none")
@@ -165,7 +166,7 @@ def _open(path: Path) -> int:
 
 
 def _open_without_links(path: Path) -> int:
-    """Folder by folder: a look before the file is opened would not see a link that is made in between."""
+    """Opens folder by folder: a look before the file is opened would not see a link that is made in between."""
     flags = os.O_NOFOLLOW | os.O_CLOEXEC
     folder = os.open("/", _FOLDER | flags)
     try:
@@ -184,7 +185,7 @@ def _open_without_links(path: Path) -> int:
 
 @contextlib.contextmanager
 def _opened(uri: str, open_: Callable[[Path], int] = _open) -> Iterator[tuple[BinaryIO, os.stat_result]]:
-    """A file for reading, and what it is."""
+    """Yields a file for reading, and what it is."""
     path = to_path(uri)
     with translated(f"read {uri}"):
         try:
@@ -215,13 +216,13 @@ def _put(uri: str, write: Callable[[BinaryIO], object], *, if_generation: int, s
                 generation = _to_generation(found)
             if if_generation not in (ANY, generation):
                 if generation != ABSENT and same is not None and _holds(path, found.st_size, same):
-                    return generation  # our own write, whose answer was lost
+                    return generation  # our own write, and its answer was lost
                 _refuse(uri, if_generation, generation)
             return replace_file(folder, path.name, write, newer_than_ns=generation)
 
 
 def _holds(path: Path, size_bytes: int, same: BinaryIO) -> bool:
-    """True where the file has the bytes of `same`, and no more."""
+    """Returns true if the file has the bytes of `same`, and no more."""
     if size_bytes != same.seek(0, os.SEEK_END):
         return False
     same.seek(0)
@@ -233,7 +234,7 @@ def _holds(path: Path, size_bytes: int, same: BinaryIO) -> bool:
 
 
 def _pass_on(chunk: bytes, file: BinaryIO) -> None:
-    """Trouble with the file that is written must not be told as trouble with the one that is read."""
+    """Writes a chunk; trouble with the written file must not look like trouble with the one that is read."""
     try:
         file.write(chunk)
     except OSError as err:
@@ -243,7 +244,7 @@ def _pass_on(chunk: bytes, file: BinaryIO) -> None:
 def _walk(
     folder: Path, name_prefix: str, inside: frozenset[tuple[int, int]] = frozenset(), *, follow_links: bool = True
 ) -> Iterator[Path]:
-    """Every file below `folder` whose path there starts with `name_prefix`."""
+    """Yields every file below `folder` with a path there that starts with `name_prefix`."""
     try:
         here = folder.stat()
         entries = list(os.scandir(folder))
@@ -262,7 +263,7 @@ def _walk(
 
 
 def _walk_odd(folder: Path, name_prefix: str) -> Iterator[Path]:
-    """Every entry below `folder` that is neither a folder nor a file of its own."""
+    """Yields every entry below `folder` that is neither a folder nor a file of its own."""
     try:
         entries = list(os.scandir(folder))
     except _GONE:
@@ -277,7 +278,7 @@ def _walk_odd(folder: Path, name_prefix: str) -> Iterator[Path]:
 
 
 def _to_generation(found: os.stat_result) -> int:
-    return max(found.st_mtime_ns, 1)  # a file copied with the time 1970-01-01 is there all the same, not ABSENT
+    return max(found.st_mtime_ns, 1)  # a file copied with the time 1970-01-01 is still there, not ABSENT
 
 
 def _missing(uri: str, found: os.stat_result | None = None) -> SwitchyardError:
@@ -301,4 +302,4 @@ def _check_generation(if_generation: int) -> None:
 def _refuse(uri: str, expected: int, found: int) -> NoReturn:
     wanted = "not to exist" if expected == ABSENT else f"to have generation {expected}"
     there = "it does not exist" if found == ABSENT else f"its generation is {found}"
-    raise StaleWrite(f"expected {uri} {wanted}; {there}: somebody else wrote, read it again before writing")
+    raise StaleWrite(f"expected {uri} {wanted}; {there}: someone else wrote, read it again before writing")

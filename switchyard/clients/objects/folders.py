@@ -1,4 +1,4 @@
-"""One folder of a local disk: its lock, and files in it that are replaced whole, so that no reader ever sees a part.
+"""Locks one folder of a local disk, and replaces files in it whole, so that no reader ever sees a part.
 
 What a file means is left to the callers (`clients.objects.files`, `clients.launchers.local.job_folder`).
 """
@@ -15,8 +15,8 @@ from typing import BinaryIO
 from switchyard.core.errors import BadRequest, BadSetup, SwitchyardError, TryAgain
 
 PART_NAME = ".switchyard-part"
-"""The one name that a file has before it is whole. Only who holds the folder's lock uses it, so one name is enough, and
-what a killed writer left behind is removed by the folder's next writer."""
+"""The one name that a file has before it is whole. Only the holder of the folder's lock uses it, so one name is enough.
+The folder's next writer removes what a killed writer left behind."""
 
 LOCK_WAIT_S = 60.0
 
@@ -42,8 +42,10 @@ _NO_LOCKS = {errno.EBADF, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EI
 
 
 def to_error(err: OSError, doing: str) -> SwitchyardError:
-    """The disk's error as ours: `TryAgain` for what passes or can be mended while we wait, `BadRequest` for a path that
-    cannot be, `BadSetup` for the rest. `doing` says what was tried, with the path: ``write file:///a/b``."""
+    """Returns the disk's error as ours. `doing` says what was tried, with the path: ``write file:///a/b``.
+
+    `TryAgain` is for what passes or can be mended while we wait, `BadRequest` for a path that cannot be, `BadSetup` for
+    the rest."""
     code = err.errno or 0
     message = f"could not {doing}: {err.strerror or err}" + (f"; {_ADVICE[code]}" if code in _ADVICE else "")
     if code in _LATER:
@@ -61,8 +63,9 @@ def translated(doing: str) -> Iterator[None]:
 
 
 def make_folder(path: Path, *, mode: int = 0o777) -> None:
-    """Makes `path`, with `mode` less the process's mask, and its missing parents so that they survive a power cut. A
-    second call does nothing."""
+    """Makes `path`, with `mode` less the process's mask, and its missing parents. They survive a power cut.
+
+    A second call does nothing."""
     try:
         path.mkdir(mode)
     except FileNotFoundError:
@@ -77,7 +80,7 @@ def make_folder(path: Path, *, mode: int = 0o777) -> None:
 
 @contextmanager
 def open_folder(path: Path) -> Iterator[int]:
-    """A descriptor of the folder, closed at the end."""
+    """Yields a descriptor of the folder, closed at the end."""
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         yield folder
@@ -86,7 +89,7 @@ def open_folder(path: Path) -> Iterator[int]:
 
 
 def try_lock(folder: int) -> bool:
-    """True when this descriptor has the folder's lock now; the kernel gives it up when the process dies.
+    """Returns true if this descriptor has the folder's lock now; the kernel frees it when the process dies.
 
     Raises:
         BadSetup: the file system has no locks on folders (some network ones).
@@ -105,16 +108,16 @@ def try_lock(folder: int) -> bool:
 
 
 def unlock(folder: int) -> None:
-    """Gives the lock up also where a forked child still holds the descriptor, which closing it would not do."""
+    """Frees the lock even if a forked child still holds the descriptor: closing it would not."""
     fcntl.flock(folder, fcntl.LOCK_UN)
 
 
 @contextmanager
 def locked_folder(path: Path, *, wait_s: float = LOCK_WAIT_S) -> Iterator[int]:
-    """The folder's descriptor with its lock held.
+    """Yields the folder's descriptor with its lock held.
 
     Raises:
-        TryAgain: somebody else held the lock for `wait_s`.
+        TryAgain: another process held the lock for `wait_s`.
     """
     with open_folder(path) as folder:
         deadline = time.monotonic() + wait_s
@@ -131,8 +134,9 @@ def locked_folder(path: Path, *, wait_s: float = LOCK_WAIT_S) -> Iterator[int]:
 
 
 def replace_file(folder: int, name: str, write: Callable[[BinaryIO], object], *, newer_than_ns: int = 0) -> int:
-    """Writes a file of a locked folder whole; it is on the disk when this returns. Returns its modification time [ns],
-    which is later than `newer_than_ns` whatever the clock says. On an error nothing has changed.
+    """Writes a file of a locked folder whole; it is on the disk when this returns. On an error nothing has changed.
+
+    Returns its modification time [ns], which is later than `newer_than_ns` whatever the clock says.
     """
     discard_part(folder)
     descriptor = os.open(PART_NAME, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=folder)

@@ -1,7 +1,7 @@
-"""Objects on Cloud Storage, under ``gs://`` URIs. Every write that must not overwrite bears a precondition.
+"""Keeps objects on Cloud Storage, under ``gs://`` URIs. Every write that must not overwrite has a precondition.
 
-One retry layer: by default the vendor's retries are off, for the task that calls repeats the call on `TryAgain`. The
-trainer has no task around it and asks for the vendor's (`retries_itself`).
+There is one retry layer: by default the vendor's retries are off, and the task that calls repeats on `TryAgain`. The
+trainer has no task around it, and asks for the vendor's retries (`retries_itself`).
 """
 
 import base64
@@ -34,12 +34,12 @@ from switchyard.core.errors import BadRecord, BadRequest, BadSetup, NotFound, St
 from switchyard.core.ports import ABSENT, ANY, Dated, Stat
 
 TIMEOUT_S: Final = (10.0, 60.0)
-"""A service that does not even answer slowly is better asked again. What is sent has more, by its size."""
+"""The time-out of an answer: a service that is so slow is better asked again. A sent body has more, by its size."""
 RETRY_FOR_S: Final = 300.0
-"""How long the vendor's retries go on, where they are asked for, and new sessions in place of dropped ones; the first
-wait is about a second. Whatever is sent has more, by its size and the line's pace."""
+"""How long the vendor's retries go on, if asked for, and new sessions in place of dropped ones. The first wait is about
+a second. What is sent has more, by its size and the line's pace."""
 PARALLEL_UPLOADS: Final = 8
-"""Each holds a file of up to 8 MiB, or one chunk of a larger one, in memory; they share the line (`gcs_sending`)."""
+"""Uploads at once. Each holds a file of up to 8 MiB, or a chunk, in memory; they share the line (`gcs_sending`)."""
 CHUNK_BYTES: Final = 16 * 1024 * 1024
 """A larger file goes up in chunks of this; the vendor's default, 100 MiB, times 8 would fill a small machine."""
 
@@ -49,13 +49,13 @@ _CREATE = "storage.objects.create (and storage.objects.delete, to replace one)"
 
 
 class GcsObjects:
-    """`core.ports.Objects` on Cloud Storage. May be shared by threads.
+    """Implements `core.ports.Objects` on Cloud Storage. Threads may share it.
 
     Args:
-        client: whose retries are used only with `retries_itself`.
+        client: its retries are used only with `retries_itself`.
         retries_itself: False: a failure that may pass raises `TryAgain` at once.
-        retry_for_s: how long it may be retried, where it is; after that `TryAgain` is raised.
-        timeout_s: to connect, and between two bytes of an answer; what is sent has more, by its size.
+        retry_for_s: how long retries go on, if any; after that `TryAgain` is raised.
+        timeout_s: to connect, and between two bytes of an answer; a sent body has more, by its size.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class GcsObjects:
         return {"timeout": self._timeout_s, "retry": retry}
 
     def _to_patience_s(self, size_bytes: int) -> float:
-        """So that also what takes minutes to send is sent a second time."""
+        """Returns enough time to send a second time what takes minutes to send."""
         return self._retry_for_s + self._pace.to_allowance_s(size_bytes)
 
     def stat(self, uri: str) -> Stat:
@@ -100,9 +100,9 @@ class GcsObjects:
             found = self.stat(uri)
             if found.size_bytes > max_bytes:
                 raise _too_large(uri, max_bytes, f"{found.size_bytes:,}; not read")
-            with contextlib.suppress(StaleWrite):  # written anew since its size was asked: ask again
+            with contextlib.suppress(StaleWrite):  # written again since its size was asked: ask again
                 return self._download(uri, found.generation, max_bytes)
-        raise TryAgain(f"could not read {uri}: it was written anew {_READS} times between asking its size and reading")
+        raise TryAgain(f"could not read {uri}: it was written {_READS} times between asking its size and reading")
 
     def read_range(self, uri: str, *, start: int, length: int) -> bytes:
         """See the port. No checksum covers a part: what must be whole is read whole."""
@@ -122,8 +122,9 @@ class GcsObjects:
         return data
 
     def read_into(self, uri: str, file: BinaryIO, *, follow_links: bool = True) -> Stat:
-        """See the port. Of one generation, with its checksum; where the client's own retry continues a broken answer,
-        it continues that generation."""
+        """See the port. Reads one generation, with its checksum.
+
+        The client's own retry continues a broken answer with that generation."""
         found = self.stat(uri)
         blob, summed = self._blob(uri), _Summed(file)
         try:
@@ -144,7 +145,7 @@ class GcsObjects:
         return data, int(blob.generation)
 
     def _download_stored(self, uri: str, generation: int | None) -> tuple[bytes, Any]:
-        """The bytes as they are stored, which are what the checksum is of."""
+        """Returns the bytes as they are stored; the checksum is of these."""
         blob = self._blob(uri)
         with self._asking("read", uri, "storage.objects.get"):
             data: bytes = blob.download_as_bytes(raw_download=True, if_generation_match=generation, **self._how)
@@ -173,7 +174,7 @@ class GcsObjects:
                     if generation is not None:
                         return generation
                     wanted = "not to exist" if if_generation == ABSENT else f"to have generation {if_generation}"
-                    message = f"expected {uri} {wanted}; somebody else wrote, read it again before writing"
+                    message = f"expected {uri} {wanted}; someone else wrote, read it again before writing"
                     raise StaleWrite(message) from err
                 # No rival: some endpoints say so of data that did not arrive as it was sent.
                 broken = TryAgain(
@@ -216,17 +217,17 @@ class GcsObjects:
         return sorted(f"gs://{blob.bucket.name}/{blob.name}" for blob in self._list(prefix, "name"))
 
     def list_stats(self, prefix: str, *, follow_links: bool = True) -> Iterator[tuple[str, Stat]]:
-        """See the port: page by page, in the service's own order, that of the names' bytes. A bucket has no links."""
+        """See the port. Goes page by page, in the service's order of the names' bytes. A bucket has no links."""
         for blob in self._list(prefix, "name,size,generation"):
             yield f"gs://{blob.bucket.name}/{blob.name}", _to_stat(blob)
 
     def list_dated(self, prefix: str) -> Iterator[Dated]:
-        """See the port: when the generation was made; a later change of its metadata alone is none."""
+        """See the port. The time is that of the generation; a later change of its metadata alone does not count."""
         for blob in self._list(prefix, "name,size,generation,timeCreated"):
             yield Dated(f"gs://{blob.bucket.name}/{blob.name}", _to_stat(blob), blob.time_created)
 
     def list_odd(self, prefix: str) -> Iterator[str]:
-        """See the port: a bucket holds objects alone."""
+        """See the port. A bucket holds only objects."""
         return iter(())
 
     def _list(self, prefix: str, fields: str) -> Iterator[Any]:
@@ -251,7 +252,7 @@ class GcsObjects:
         """See the port. Several files at a time; when some fail, the others still go up.
 
         Raises:
-            NotFound: `path` is no folder. BadRequest: a file's name is no UTF-8.
+            NotFound: `path` is not a folder. BadRequest: a file's name is not UTF-8.
         """
         if not path.is_dir():
             raise NotFound(f"could not copy {path} to {uri}: expected a folder, and there is none")
@@ -262,7 +263,7 @@ class GcsObjects:
         with ThreadPoolExecutor(PARALLEL_UPLOADS, thread_name_prefix="upload") as pool:
             errors = [error for error in pool.map(self._upload_file, files, targets) if error]
         if errors:
-            # What no repetition mends decides; otherwise the whole folder may be tried again.
+            # An error that no repetition mends decides. Otherwise the whole folder may be tried again.
             first = next((error for error in errors if not isinstance(error, TryAgain)), errors[0])
             shown = "; ".join(str(error) for error in errors[:5]) + ("; ..." if len(errors) > 5 else "")
             raise type(first)(f"could not copy {len(errors)} of {len(files)} files of {path}: {shown}") from first
@@ -285,8 +286,10 @@ class GcsObjects:
             return None
 
     def _find_own(self, uri: str, found: Stat | None, file: BinaryIO) -> int | None:
-        """The generation of what was `found`, if it is what `file` has: then the refused write had been carried out
-        before, and its answer was lost (or the same was written twice, which is no harm)."""
+        """Returns the generation of what was `found`, if it is what `file` has.
+
+        Then the refused write was carried out before and its answer was lost, or the same was written twice, which does
+        no harm."""
         if found is None or found.size_bytes != file.seek(0, os.SEEK_END):
             return None
         file.seek(0)
@@ -296,13 +299,13 @@ class GcsObjects:
                 self._blob(uri).download_to_file(
                     compared, raw_download=True, if_generation_match=found.generation, checksum=None, **self._how
                 )
-        except (NotFound, StaleWrite):  # gone, or written anew by now
+        except (NotFound, StaleWrite):  # gone, or written again by now
             return None
         return found.generation if compared.is_same else None
 
     @contextlib.contextmanager
     def _asking(self, action: str, uri: str, permission: str) -> Iterator[None]:
-        """As `translated`, for what is asked of an object: when it is not there, its bucket may not be either."""
+        """Translates as `translated`, for a call about an object: if it is missing, its bucket may be missing too."""
         try:
             with translated(action, uri, permission):
                 yield
@@ -311,8 +314,10 @@ class GcsObjects:
             raise
 
     def _check_bucket(self, action: str, uri: str) -> None:
-        """Asks for the bucket, once in a process: the answer about an object is 404 and ``notFound`` either way, and
-        its words are no contract (https://github.com/googleapis/nodejs-storage/issues/220 and 1183).
+        """Asks for the bucket, once in a process.
+
+        The answer about an object is 404 and ``notFound`` either way, and its words are not a contract
+        (https://github.com/googleapis/nodejs-storage/issues/220 and 1183).
 
         Raises: BadSetup: it is not there.
         """
@@ -325,7 +330,7 @@ class GcsObjects:
                     # Who may read objects may list them, but need not have storage.buckets.get.
                     found = self._client.list_blobs(bucket, max_results=1, fields="items(name)", **self._how)
                     next(iter(found), None)
-                except (Forbidden, Unauthorized):  # then nobody can tell us
+                except (Forbidden, Unauthorized):  # then it cannot be told
                     return
         except BadSetup as err:
             raise no_bucket(action, uri) from err
@@ -337,8 +342,9 @@ class GcsObjects:
 
 
 class _Summed(io.RawIOBase):
-    """Passes on what is written, and sums it up: the client checks the sum of a whole answer, but not of one that it
-    continued after a break."""
+    """Passes on what is written, and sums it up.
+
+    The client checks the sum of a whole answer, but not of one that it continued after a break."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -386,9 +392,9 @@ class _Compared(io.RawIOBase):
 
 
 def open_gcs(*, credentials: Credentials | None = None, retries_itself: bool = False) -> GcsObjects:
-    """Cloud Storage with `credentials`, or with the application default; one client a process and identity.
+    """Opens Cloud Storage with `credentials`, or with the application default; one client for a process and identity.
 
-    With ``STORAGE_EMULATOR_HOST`` set and no credentials given, the client is anonymous and asks nobody for any.
+    With ``STORAGE_EMULATOR_HOST`` set and no credentials given, the client is anonymous and looks for none.
 
     Raises: BadSetup: no credentials can be found.
     """
@@ -398,15 +404,15 @@ def open_gcs(*, credentials: Credentials | None = None, retries_itself: bool = F
 
 @lru_cache(maxsize=8)
 def _client(credentials: Credentials | None, emulator: str) -> storage.Client:
-    """`emulator` only parts the cached: the client reads the variable itself."""
-    # For traces that nobody asked for, the client (3.17) would GET each bucket in a thread: a call, a token and a
-    # permission more, retried for minutes when nobody answers. This is the vendor's switch.
+    """Makes the client. `emulator` only separates the cached ones: the client reads the variable itself."""
+    # For traces that no one asked for, the client (3.17) would GET each bucket in a thread: one more call, token and
+    # permission, retried for minutes when nothing answers. This is the vendor's switch.
     os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
     return storage.Client(project=None, credentials=credentials)
 
 
 _KNOWN_BUCKETS: WeakKeyDictionary[storage.Client, set[str]] = WeakKeyDictionary()
-"""What each client has seen to be there."""
+"""The buckets that each client has seen."""
 
 # Connections must not be shared with a forked child.
 os.register_at_fork(after_in_child=_client.cache_clear)
@@ -421,7 +427,7 @@ def _split(uri: str) -> tuple[str, str]:
 
 
 def _check_name(uri: str) -> tuple[str, str]:
-    """Bucket and name, as they stand: nothing is percent-encoded in a gs:// URI.
+    """Returns bucket and name, as they stand: nothing is percent-encoded in a gs:// URI.
 
     Raises: BadRequest. Source: https://cloud.google.com/storage/docs/objects#naming
     """
@@ -451,7 +457,7 @@ def _check_generation(if_generation: int) -> None:
 
 
 def _to_stat(blob: Any) -> Stat:
-    """An empty object may come without a size (https://github.com/yoshidan/google-cloud-rust/pull/326)."""
+    """Makes the `Stat`. An empty object may have no size (https://github.com/yoshidan/google-cloud-rust/pull/326)."""
     return Stat(size_bytes=int(blob.size or 0), generation=int(blob.generation))
 
 
@@ -460,7 +466,7 @@ def _content_type(uri: str) -> str:
 
 
 def _to_crc32c(data: bytes) -> str:
-    """Big-endian, in base64. Source: https://cloud.google.com/storage/docs/data-validation"""
+    """Writes it big-endian, in base64. Source: https://cloud.google.com/storage/docs/data-validation"""
     return _to_text(google_crc32c.value(data))
 
 
@@ -469,7 +475,7 @@ def _to_text(crc32c: int) -> str:
 
 
 def _unpack(uri: str, data: bytes, max_bytes: int | None) -> bytes:
-    """gunzip, but never more than `max_bytes`: a small object may unpack to a very large one."""
+    """Unpacks gzip, but never more than `max_bytes`: a small object may unpack to a very large one."""
     unpacking = zlib.decompressobj(wbits=31)
     try:
         unpacked = unpacking.decompress(data, 0 if max_bytes is None else max_bytes + 1)

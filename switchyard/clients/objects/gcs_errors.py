@@ -1,4 +1,4 @@
-"""Cloud Storage's errors in our words: where `clients/objects/gcs.py` meets the vendor's exceptions, they stop."""
+"""Translates Cloud Storage's errors: the vendor's exceptions stop where `clients/objects/gcs.py` meets them."""
 
 import contextlib
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 
 from switchyard.core.errors import BadRequest, BadSetup, NotFound, StaleWrite, SwitchyardError, TryAgain
 
-# Source: https://cloud.google.com/storage/docs/json_api/v1/status-codes (408, 429, 5xx: retry; 409, 410: start anew)
+# Source: https://cloud.google.com/storage/docs/json_api/v1/status-codes (408, 429, 5xx: retry; 409, 410: start again)
 _PASSING = frozenset({408, 409, 410, 429})
 # Source: same page, 403: these reasons say "slower", not "never".
 _PASSING_REASONS = frozenset({"rateLimitExceeded", "userRateLimitExceeded"})
@@ -22,7 +22,7 @@ def translated(action: str, uri: str, permission: str) -> Iterator[None]:
     """Raises what the block raises as one of `core.errors`.
 
     Args:
-        action: for the message: ``write``, ``read``.
+        action: a verb for the message: ``write``, ``read``.
         permission: the IAM permission that `action` needs. Source: .../storage/docs/access-control/iam-permissions
 
     Raises:
@@ -37,12 +37,12 @@ def translated(action: str, uri: str, permission: str) -> Iterator[None]:
     except (api.RetryError, DataCorruption, requests.RequestException, urllib3.exceptions.HTTPError) as err:
         raise TryAgain(f"could not {action} {uri}: {_first_line(err)}; the connection or its data broke") from err
     except InvalidResponse as err:
-        raise TryAgain(f"could not {action} {uri}: no answer of Cloud Storage's: {_first_line(err)}") from err
+        raise TryAgain(f"could not {action} {uri}: Cloud Storage did not answer: {_first_line(err)}") from err
     except ConnectionError as err:  # the client raises Python's own for a download that ended early
         raise TryAgain(f"could not {action} {uri}: the connection broke: {_first_line(err)}") from err
     except auth.DefaultCredentialsError as err:
         raise BadSetup(
-            f"could not {action} {uri}: expected Google credentials and found none; name a GcpCredentials block, set "
+            f"could not {action} {uri}: there are no Google credentials; name a GcpCredentials block, set "
             "GOOGLE_APPLICATION_CREDENTIALS, or run on a machine that has a service account"
         ) from err
     except auth.GoogleAuthError as err:
@@ -53,7 +53,7 @@ def translated(action: str, uri: str, permission: str) -> Iterator[None]:
 
 
 def no_bucket(action: str, uri: str) -> BadSetup:
-    """The error for a bucket that is not there."""
+    """Returns the error for a bucket that is not there."""
     bucket = uri.removeprefix("gs://").partition("/")[0]
     return BadSetup(
         f"could not {action} {uri}: there is no bucket {bucket}; create it, or mend the URI (ARTIFACTS_URI)"
@@ -61,7 +61,7 @@ def no_bucket(action: str, uri: str) -> BadSetup:
 
 
 def is_broken_sum(err: api.GoogleAPICallError) -> bool:
-    """True when the data did not arrive as it was sent: ``invalid``, and no parameter or header is named as what is.
+    """Returns true if the data did not arrive as it was sent: ``invalid``, and no parameter or header is named.
 
     Source: the answer in https://github.com/googleapis/python-storage/issues/1541
     """
@@ -86,14 +86,14 @@ def _to_error(err: api.GoogleAPICallError, action: str, uri: str, permission: st
     if code == 404:
         return NotFound(f"expected an object at {uri}; there is none")
     if code in (304, 412):
-        return StaleWrite(f"{failed}: its generation is another: somebody else wrote, read it again")
+        return StaleWrite(f"{failed}: its generation is another: someone else wrote, read it again")
     if is_broken_sum(err):
         return TryAgain(f"{failed}: the data changed on its way: {said}")
     return BadRequest(f"{failed}: Cloud Storage refused it with {code}: {said}")
 
 
 def _read_answer(err: api.GoogleAPICallError) -> tuple[str, list[dict[str, object]]]:
-    """Google's own words and the error's details, without the request's address and the client's comment on them."""
+    """Returns Google's own words and the error's details, without the address and the client's comment on them."""
     response = err.response
     if not isinstance(response, requests.Response):
         return _first_line(err), []

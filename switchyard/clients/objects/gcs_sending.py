@@ -1,4 +1,4 @@
-"""Sending to Cloud Storage over a line of any pace: a time-out bounds a silence, never the size of what is sent."""
+"""Sends to Cloud Storage over a line of any pace: a time-out bounds a silence, never the size of what is sent."""
 
 import io
 import threading
@@ -9,11 +9,11 @@ import requests
 from requests.adapters import HTTPAdapter
 
 SLOWEST_BYTES_PER_S: Final = 62_500.0
-"""One of eight uploads that share a line of 4 Mbit/s; what is believed until something was measured."""
+"""The pace of one of eight uploads that share a line of 4 Mbit/s, until something was measured."""
 
 _PIECE_BYTES = 16 * 1024  # urllib3's block of a file
-_MEASURED_BYTES = 256 * 1024  # less says more of the way than of its width
-_TIMES = 4.0  # a line that is shared with others may be so much slower than it was a moment ago
+_MEASURED_BYTES = 256 * 1024  # less says more of the delay than of the bandwidth
+_TIMES = 4.0  # a shared line may be as many times slower than it was a moment ago
 
 
 class Pace:
@@ -24,29 +24,30 @@ class Pace:
         self._allowed_bytes_per_s = SLOWEST_BYTES_PER_S
 
     def to_allowance_s(self, size_bytes: int) -> float:
-        """How long `size_bytes` may be under way, beyond the patience for a request that has no size: as long as
-        `SLOWEST_BYTES_PER_S` takes; once something was measured, four times as long as it says."""
+        """Returns how long `size_bytes` may be under way, beyond the patience for a request without a size.
+
+        That is as long as `SLOWEST_BYTES_PER_S` takes; once something was measured, four times as long as that says."""
         with self._lock:
             return size_bytes / self._allowed_bytes_per_s
 
     def note(self, size_bytes: int, took_s: float) -> None:
-        """A request of `size_bytes` was answered `took_s` after it began. Small ones are not counted."""
+        """Notes that a request of `size_bytes` was answered `took_s` after it began. Small ones are not counted."""
         if size_bytes >= _MEASURED_BYTES:
             with self._lock:
                 self._allowed_bytes_per_s = size_bytes / max(took_s, 1e-3) / _TIMES
 
     def note_timeout(self) -> None:
-        """A request timed out: from now on there is twice as much time."""
+        """Notes that a request timed out: from now on there is twice as much time."""
         with self._lock:
             self._allowed_bytes_per_s /= 2
 
 
 class PatientAdapter(HTTPAdapter):
-    """Sends a body piece by piece, and waits for the answer as long as its size asks for at this line's pace.
+    """Sends a body piece by piece, and waits for the answer as long as its size needs at this line's pace.
 
-    urllib3 (2.x) gives the whole of a body in bytes to one ``sendall`` under the *connect* time-out, so that 16 MiB had
-    to leave within 10 s. A body with `read` is sent by 16 KiB, each with the time-out to itself. What the kernel has
-    taken may still be on its way when the last piece is gone: hence the allowance.
+    urllib3 (2.x) gives the whole of a body in bytes to one ``sendall`` under the *connect* time-out, so 16 MiB had to
+    leave within 10 s. A body with `read` is sent by 16 KiB, each with its own time-out. What the kernel has taken may
+    still be on its way when the last piece is gone: hence the allowance.
     """
 
     def __init__(self) -> None:
@@ -62,8 +63,10 @@ class PatientAdapter(HTTPAdapter):
         cert: Any = None,
         proxies: Any = None,
     ) -> requests.Response:
-        """As the vendor's; `timeout` is to connect (with a body of more than one piece: for a piece to leave, which is
-        the time between two bytes), and between two bytes of an answer."""
+        """Sends as the vendor's adapter does.
+
+        `timeout` is to connect (with a body of more than one piece: for a piece to leave, which is the time between two
+        bytes), and between two bytes of an answer."""
         body = request.body
         if not isinstance(body, bytes) or len(body) <= _PIECE_BYTES or not isinstance(timeout, tuple):
             return super().send(request, stream, timeout, verify, cert, proxies)
@@ -83,7 +86,7 @@ class PatientAdapter(HTTPAdapter):
 
 
 def find_pace(session: requests.Session) -> Pace:
-    """The pace of `session`'s line. A session gets its `PatientAdapter` at its first call; a second one finds it."""
+    """Returns the pace of `session`'s line. A session gets its `PatientAdapter` at its first call."""
     adapter = session.get_adapter("https://storage.googleapis.com")
     if not isinstance(adapter, PatientAdapter):
         adapter = PatientAdapter()

@@ -1,4 +1,4 @@
-"""One upload to Cloud Storage to its end: a session that the service has dropped is replaced by a new one."""
+"""Brings one upload to Cloud Storage to its end: a session that the service has dropped is replaced by a new one."""
 
 import time
 from collections.abc import Callable
@@ -11,9 +11,9 @@ from google.cloud import storage
 from switchyard.clients.objects.gcs_errors import is_broken_sum
 
 RESUMABLE_BYTES: Final = 8 * 1024 * 1024
-"""What is larger goes up by a session. Source: google-cloud-storage 3.17, blob.py, _MAX_MULTIPART_SIZE"""
+"""A larger file goes up by a session. Source: google-cloud-storage 3.17, blob.py, _MAX_MULTIPART_SIZE"""
 
-_BROKEN_SUMS = 3  # in a row: then it is not the line
+_BROKEN_SUMS = 3  # in a row: then the line is not at fault
 
 
 def send(
@@ -24,9 +24,10 @@ def send(
     patience_s: Callable[[int], float] | None,
     **how: Any,
 ) -> None:
-    """Uploads all of `stream`. With a `patience_s`, an upload that must be started anew is: for as long as
-    ``patience_s(bytes sent)`` since it first failed at the place that it got no further than. A second call uploads
-    again.
+    """Uploads all of `stream`. A second call uploads again.
+
+    With a `patience_s`, an upload starts again when it must: for ``patience_s(bytes sent)`` since it first failed at
+    the place that it could not pass.
 
     A conflict with another writer's generation (412) is never tried again here.
 
@@ -53,9 +54,11 @@ def send(
 
 
 def _must_start_anew(err: api.GoogleAPICallError, sent_bytes: int, size_bytes: int) -> bool:
-    """409, 410: the session is of no use any more. 404: the service does not know it, if it had begun; at its begin it
-    is the bucket that is not there. Source: https://cloud.google.com/storage/docs/json_api/v1/status-codes,
-    https://github.com/googleapis/python-storage/issues/26 (the vendor's client leaves this to its caller)"""
+    """Returns true if the session is lost: 409 and 410 say so, and 404 if it had begun.
+
+    At its begin, 404 means that the bucket is not there. The vendor's client leaves this to its caller. Source:
+    https://cloud.google.com/storage/docs/json_api/v1/status-codes,
+    https://github.com/googleapis/python-storage/issues/26"""
     code = int(err.code or 0)
     in_session = size_bytes > RESUMABLE_BYTES and sent_bytes > 0
     return code in (409, 410) or (code == 404 and in_session) or is_broken_sum(err)

@@ -11,8 +11,9 @@ PRIVATE: Final = 0o700
 
 
 def open_private_objects(folder: str, *, credentials: Any = None) -> Objects:
-    """The adapter for `folder`, of which only its owner may read anything: on this machine it is made so. In a bucket
-    its policy decides. A second call changes nothing.
+    """Opens the adapter for `folder`, which only its owner may read. A second call changes nothing.
+
+    On this machine it is made so. In a bucket its policy decides.
 
     Raises:
         BadRequest, BadSetup: as `open_objects`; or the folder is there and others may read it.
@@ -32,16 +33,16 @@ def open_private_objects(folder: str, *, credentials: Any = None) -> Objects:
 
 
 def open_objects(uri: str, *, credentials: Any = None, retries_itself: bool = False) -> Objects:
-    """The adapter for `uri`.
+    """Opens the adapter for `uri`.
 
     Args:
         credentials: Google's, as `clients.prefect.credentials.load_credentials` returns them; None: the application
             default. Files need none.
-        retries_itself: for callers without a task around them (the trainer): failures that may pass are retried
-            inside, for minutes, before `TryAgain` is raised.
+        retries_itself: for callers without a task around them (the trainer): failures that may pass are retried inside,
+            for minutes, before `TryAgain` is raised.
 
     Raises:
-        BadRequest: a scheme that no adapter serves. BadSetup: no credentials can be found, or the
+        BadRequest: no adapter serves the scheme. BadSetup: no credentials can be found, or the
             vendor's package is not installed.
     """
     scheme = uri.partition("://")[0]

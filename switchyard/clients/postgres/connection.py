@@ -1,7 +1,7 @@
-"""A connection to Postgres that never waits for ever.
+"""Connects to Postgres without ever waiting for ever.
 
-A server, or a proxy before it, may take a connection, acknowledge every packet, and never answer. Nothing that the
-server or the kernel is told helps then: `statement_timeout` is the server's own to keep, `tcp_user_timeout` and
+A server, or a proxy before it, may take a connection, acknowledge every packet, and never answer. Then nothing helps
+that the server or the kernel is told: `statement_timeout` is the server's own to keep, `tcp_user_timeout` and
 keepalives end only when acknowledgements stay away, and `connect_timeout` is over once the session is there. So the
 waiting itself is bounded here, where it is done: Psycopg asks for data in a loop, and wakes ten times a second.
 """
@@ -17,31 +17,31 @@ from psycopg.rows import TupleRow
 from switchyard.clients.postgres.deadlines import Allowance, find_allowance
 
 SILENCE_S = 90.0
-"""Longer than any statement may take (`statement_timeout` of the results database): an answer is due before that, if
-only an error."""
+"""Longer than any statement may take (`statement_timeout` of the results database): an answer is due before that, even
+if it is an error."""
 
 
 CANCEL_S = 1.0
-"""How long to tell the server that its work is in vain. One that does not even take that has other troubles."""
+"""How long to tell the server that its work is in vain. A server that does not even take that has other troubles."""
 
 
 class BoundedConnection(psycopg.Connection[TupleRow]):
-    """Gives up when the server was silent for `silence_s`, or when whoever asks has waited as long as it can
-    (`deadlines`), and closes itself: what comes later would be the answer to another question. The server is told to
-    stop what it was doing; it would go on to the end of its own `statement_timeout`, and sees no sooner that no one
-    listens.
+    """Gives up after `silence_s` of the server's silence, or at the caller's deadline (`deadlines`), and closes itself.
 
-    Raises: psycopg.OperationalError, as for any connection that is lost.
+    What comes later would be the answer to another question. The server is told to stop what it was doing. Else it
+    would go on to the end of its own `statement_timeout`, because it does not notice sooner that no one listens.
+
+    Raises: psycopg.OperationalError, as for any lost connection.
     """
 
     silence_s: float = SILENCE_S
 
     def wait(self, gen: Generator[Any, Any, Any], *arguments: Any, **options: Any) -> Any:
-        """As Psycopg's own, which all that is asked of the server goes through."""
+        """Waits as Psycopg's own does; all that is asked of the server goes through it."""
         try:
             return super().wait(_give_up(gen, self.silence_s), *arguments, **options)
         except GaveUp:
-            # Of a connection that is still being made there is nothing to stop.
+            # A connection that is still being made has nothing to stop.
             with suppress(psycopg.Error):
                 self.cancel_safe(timeout=CANCEL_S)
             self.pgconn.finish()
@@ -58,8 +58,9 @@ class GaveUp(psycopg.OperationalError):
 
 
 def _give_up(gen: Generator[Any, Any, Any], silence_s: float) -> Generator[Any, Any, Any]:
-    """`gen`, which yields what it waits for and is sent what is ready (0: nothing yet), until there was none for too
-    long."""
+    """Runs `gen` until nothing was ready for too long.
+
+    It yields what it waits for, and is sent what is ready (0: nothing yet)."""
     allowance, silent_s = find_allowance(), 0.0
     try:
         _check(silent_s, silence_s, allowance)

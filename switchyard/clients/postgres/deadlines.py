@@ -1,7 +1,7 @@
 """How long a caller can wait for answers: said once, for all that is asked while it answers one request.
 
-Who is waited for (a server of requests) says for how long; who waits (a database's connection) counts its waiting, and
-gives up. Whatever lies between need not know of it.
+The server of requests, which is waited for, says for how long. The database's connection, which waits, counts its
+waiting and gives up. Nothing between need know of it.
 """
 
 from collections.abc import Iterator
@@ -21,8 +21,9 @@ _allowance: ContextVar[Allowance | None] = ContextVar("allowance", default=None)
 
 @contextmanager
 def waiting_at_most(seconds: float) -> Iterator[None]:
-    """Within it, and in threads that have its context, all waiting together ends after `seconds`. Only waiting counts:
-    a machine that does much else is slow, and its database no less well."""
+    """Ends all waiting within it together after `seconds`, also in threads that have its context.
+
+    Only waiting counts: on a busy machine the work is slow, though its database is well."""
     token = _allowance.set(Allowance(seconds))
     try:
         yield
@@ -31,5 +32,5 @@ def waiting_at_most(seconds: float) -> Iterator[None]:
 
 
 def find_allowance() -> Allowance | None:
-    """What is left for whoever asks here; None: no one has said how long there is."""
+    """Returns what is left for the caller here; None: no one has said how long there is."""
     return _allowance.get()

@@ -1,4 +1,4 @@
-"""What keeps Prefect from sending anything home. The Makefile, `.ci/run` and the Dockerfiles have the same variables;
+"""Keeps Prefect from sending anything home. The Makefile, `.ci/run` and the Dockerfiles have the same variables;
 tests/test_analytics.py compares them with these. See docs/decisions/0016-prefect-sends-nothing-home.md.
 """
 
@@ -16,7 +16,7 @@ ANALYTICS_OFF: Final[Mapping[str, str]] = MappingProxyType(
         # A server's heartbeat, every ten minutes. Clients and pages ask their server for this too, before they send.
         # Source: prefect/server/services/telemetry.py, prefect/_internal/analytics/service.py
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        # The newer of Prefect's two UIs loads a configuration from Amplitude even so. The older one does not.
+        # The newer of Prefect's two UIs still loads a configuration from Amplitude. The older one does not.
         "PREFECT_SERVER_UI_V2_ENABLED": "false",
     }
 )

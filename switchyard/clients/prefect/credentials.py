@@ -1,4 +1,4 @@
-"""Google credentials for flows: a GcpCredentials block of Prefect's by its name, or the application default.
+"""Finds Google credentials for flows: a GcpCredentials block of Prefect's by its name, or the application default.
 
 The trainer and serving have no Prefect: their clients find the application default by themselves.
 """
@@ -16,13 +16,13 @@ Source: https://cloud.google.com/compute/docs/access/service-accounts#scopes_bes
 
 
 def load_credentials(block_name: str = "") -> Credentials:
-    """The credentials that the block `block_name` holds; without a name the application default.
+    """Returns the credentials that the block `block_name` holds; without a name the application default.
 
     A second call reads the block again. The result is for clients only: it is never a task's parameter or result, so
-    that Prefect never stores it.
+    Prefect never stores it.
 
     Raises:
-        BadSetup: no such block, what it holds is no key, or there are no application default credentials.
+        BadSetup: there is no such block, it holds no key, or there are no application default credentials.
         TryAgain: Prefect's API or the metadata server does not answer.
     """
     if block_name:
@@ -31,7 +31,7 @@ def load_credentials(block_name: str = "") -> Credentials:
         credentials, _ = default(scopes=SCOPES)
     except exceptions.DefaultCredentialsError as err:
         raise BadSetup(
-            "expected application default credentials and found none; run on a machine that has a service account, "
+            "there are no application default credentials; run on a machine that has a service account, "
             "set GOOGLE_APPLICATION_CREDENTIALS, or name a GcpCredentials block in GCP_CREDENTIALS_BLOCK"
         ) from err
     except exceptions.TransportError as err:

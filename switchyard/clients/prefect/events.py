@@ -1,4 +1,4 @@
-"""The events of jobs, runs and models, sent to Prefect's server so that it has arrived when the call returns.
+"""Sends the events of jobs, runs and models to Prefect's server. An event has arrived when the call returns.
 
 Prefect's own `emit_event` hands the event to a thread, and a process that ends hard at once loses it. A post that was
 answered cannot be lost that way.
@@ -33,17 +33,18 @@ _log = logging.getLogger(__name__)
 
 
 def check_prefect_api() -> None:
-    """Raises: BadSetup: no Prefect server is named. Prefect would then start one of its own, which nobody watches."""
+    """Raises BadSetup where no Prefect server is named. Prefect would start its own, which no one watches."""
     if not get_current_settings().api.url:
         raise BadSetup(
-            "PREFECT_API_URL must name the Prefect server that takes the job-ended events "
-            "(https://<host>/api); it is not set"
+            "PREFECT_API_URL is not set. It must name the Prefect server that takes the job-ended events "
+            "(https://<host>/api)"
         )
 
 
 def emit_job_ended(job: Job) -> bool:
-    """Sends the event of `job`'s end; False, and a line in the log, where no server took it. A second call sends a
-    second event: the caller claims the right to the one (`Jobs.claim_ended_event`)."""
+    """Sends the event of `job`'s end; False, and a line in the log: no server took it.
+
+    A second call sends a second event: the caller claims the right to the only one (`Jobs.claim_ended_event`)."""
     event = Event(
         event=_EVENT_NAMES[job.state],
         resource=Resource.model_validate(
@@ -63,11 +64,12 @@ def emit_job_ended(job: Job) -> bool:
 
 
 def emit_run_completed(run: QuickTest, database_id: str, *, key: str, register_as: str) -> bool:
-    """Sends the event of a run that is completed and published; False, and a line in the log, where no server took it.
+    """Sends the event of a run that is completed and published; False, and a line in the log: no server took it.
+
     A second call for the same job's `key` sends the same event, by its id.
 
-    `register_as` is among the resource's labels only where the run names a model: an automation that matches the label
-    then starts nothing for the others.
+    `register_as` is among the resource's labels only if the run names a model. So an automation that matches the label
+    starts nothing for other runs.
     """
     labels = {
         "prefect.resource.id": f"training-run.{run.id}",
@@ -91,10 +93,11 @@ def emit_run_completed(run: QuickTest, database_id: str, *, key: str, register_a
 
 
 def emit_model_event(outcome: Outcome, database_id: str, *, digest: str) -> bool:
-    """Sends the event of what became of a model's version; False, and a line in the log, where no server took it. A
-    second call sends the same event, by its id: a server keeps it, and acts on it, once.
+    """Sends the event of what became of a model's version; False, and a line in the log: no server took it.
 
-    The registry's history may not be written to, so that no one could claim the right to the one event there."""
+    A second call sends the same event, by its id: a server keeps it, and acts on it, once.
+
+    The registry's history may not be written to, so no one could claim the right to the only event there."""
     name = _MODEL_EVENT_NAMES.get(outcome.act) if outcome.act else None
     if name is None:
         return False

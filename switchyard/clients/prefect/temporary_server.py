@@ -1,6 +1,6 @@
-"""A Prefect server for the flow runs of one process, out of reach of its terminal's Ctrl-C.
+"""Runs a Prefect server for the flow runs of one process, out of reach of its terminal's Ctrl-C.
 
-Prefect starts such a server by itself, but in the same process group: Ctrl-C then ends the server before the flow has
+Prefect starts such a server by itself, but in the same process group. Ctrl-C then ends the server before the flow has
 said that it was interrupted, and cancelled its job. Run with -m, this file is that server.
 """
 
@@ -25,7 +25,7 @@ _LOG: Final = "temporary-server.log"
 def start_temporary_server(prefect_home: Path) -> str:
     """Start a server on `prefect_home`, and return its API's URL; empty where Prefect's own profile names a server.
 
-    It ends with this process, also where that is killed: it watches a pipe whose other end only this process has. Each
+    It ends with this process, even a killed one: it watches a pipe whose other end only this process has. Each
     call starts another one.
 
     Raises:
@@ -91,7 +91,7 @@ def main() -> int:
             sys.stdin.buffer.read()
         server.should_exit = True
         threading.Event().wait(2 * _STOP_DEADLINE_S)
-        os._exit(1)  # a service of Prefect's holds it up, and nobody is left to kill it
+        os._exit(1)  # a service of Prefect's holds it up, and no one is left to kill it
 
     threading.Thread(target=watch, daemon=True).start()
     server.run(sockets=[listener])

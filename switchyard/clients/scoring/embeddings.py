@@ -1,4 +1,4 @@
-"""A tower's vectors from a Parquet file, checked: what a loader lets in is what every answer is made of."""
+"""Reads a tower's vectors from a Parquet file, and checks them: what a loader lets in makes every answer."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -26,12 +26,12 @@ class Tower:
 
     @property
     def dim(self) -> int:
-        """Numbers in a vector."""
+        """Returns how many numbers a vector has."""
         return int(self.vectors.shape[1])
 
 
 def read_tower(folder: Path, path: str, kind: str, problems: list[str]) -> Tower | None:
-    """The tower in a file of `folder`; None, and why in `problems`, where it is none. `kind` is what a row is of."""
+    """Returns the tower in a file of `folder`; None, and why in `problems`: it has none. `kind` names what a row is."""
     table = read_table(folder, path, problems)
     if table is None:
         return None
@@ -53,7 +53,7 @@ def read_tower(folder: Path, path: str, kind: str, problems: list[str]) -> Tower
 
 
 def read_table(folder: Path, path: str, problems: list[str]) -> Any:
-    """The Arrow table of a Parquet file with at least one row; None, and why in `problems`, where there is none."""
+    """Returns the Arrow table of a Parquet file with at least one row; None, and why in `problems`: there is none."""
     try:
         with (folder / path).open("rb") as file:
             table = pa_parquet.ParquetFile(file).read()
@@ -71,7 +71,7 @@ def read_table(folder: Path, path: str, problems: list[str]) -> Any:
 
 
 def read_column(table: Any, name: str, path: str, problems: list[str]) -> Any:
-    """The only column of that name, without a null; None, and why in `problems`, otherwise."""
+    """Returns the only column of that name, without a null; None, and why in `problems`: there is no such column."""
     if table.column_names.count(name) != 1:
         problems.append(f"{path}: it must have one column `{name}`; its columns are {', '.join(table.column_names)}")
         return None
@@ -83,7 +83,7 @@ def read_column(table: Any, name: str, path: str, problems: list[str]) -> Any:
 
 
 def read_texts(table: Any, name: str, path: str, problems: list[str]) -> list[str] | None:
-    """A column of text."""
+    """Returns a column of text."""
     column = read_column(table, name, path, problems)
     if column is None:
         return None
@@ -121,7 +121,7 @@ def _read_vectors(table: Any, path: str, problems: list[str]) -> Floats | None:
 
 
 def show(ids: Sequence[str]) -> str:
-    """A few of them, and how many others there are.
+    """Names a few of them, and how many others there are.
 
     >>> show(["a", "b", "c", "d"])
     "'a', 'b', 'c' and 1 other"

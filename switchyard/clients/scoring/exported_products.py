@@ -1,5 +1,8 @@
-"""Are the embeddings those of the model beside them? `model/` is a program, which is not run to ask it. But its
-products lie in its graph as one run of texts, in the order of the embeddings."""
+"""Checks that the embeddings are those of the model beside them.
+
+`model/` is a program, which is not run to ask it. But its products lie in its graph as one run of texts, in the order
+of the embeddings.
+"""
 
 import mmap
 from collections.abc import Sequence
@@ -10,13 +13,14 @@ GRAPH: Final = "model/saved_model.pb"
 _OURS: Final = (b"buyer_ids", b"product_ids")
 """The signature that `trainer.model.export` gives its graphs. Others may hold their products in other ways."""
 _TEXT: Final = b"\x42"
-"""Before each text of a constant: field 8 (`string_val`) of TensorProto, of a length that follows.
+"""What stands before each text of a constant: field 8 (`string_val`) of TensorProto, of a length that follows.
 Source: tensorflow/core/framework/tensor.proto; https://protobuf.dev/programming-guides/encoding/#structure"""
 
 
 def find_other_products(folder: Path, products: Sequence[str], problems: list[str]) -> None:
-    """Adds to `problems` where the model in `folder` was exported with other products, or in another order. Nothing is
-    added where there is no graph, or one that is not our trainer's."""
+    """Adds to `problems` where the model in `folder` was exported with other products, or in another order.
+
+    Nothing is added where there is no graph, or one that is not our trainer's."""
     path = folder / GRAPH
     if not path.is_file() or not path.stat().st_size:
         return

@@ -23,11 +23,12 @@ FLAVORS = {
 
 
 def open_recommender(folder: Path) -> TwoTower:
-    """The model in `folder`, which holds the files of its manifest and no others (`services.private_copy`): nothing
-    here checks a hash. A second call reads again.
+    """Opens the model in `folder`. A second call reads again.
+
+    The folder holds the files of its manifest and no others (`services.private_copy`): nothing here checks a hash.
 
     Raises:
-        BadRequest: a flavor that cannot be read. BadRecord: the files are not what their format says; all problems.
+        BadRequest: the flavor cannot be read. BadRecord: the files are not what their format says; all problems.
     """
     if (folder / "embeddings").is_dir():
         return open_two_tower(folder)

@@ -1,5 +1,7 @@
-"""``score/``: what a score has beside the cosine, and what each buyer bought. All of it is optional; what is there must
-fit the model. The contract is in docs/predict.md."""
+"""Reads ``score/``: what a score has beside the cosine, and what each buyer bought.
+
+All of it is optional; what is there must fit the model. The contract is in docs/predict.md.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,7 +35,7 @@ class Purchases:
     repeats: Floats | None = None  # beside `places`: what is added to the buyer's score of the product
 
     def find(self, buyer_id: str) -> slice:
-        """Where in `places` and `repeats` the products are that the buyer bought; empty for one who bought nothing."""
+        """Returns where in `places` and `repeats` the buyer's products are; empty: the buyer bought nothing."""
         row = self.buyers.get(buyer_id)
         return slice(0, 0) if row is None else slice(int(self.starts[row]), int(self.starts[row + 1]))
 
@@ -45,12 +47,12 @@ class Score:
     cosine: float = 1.0
     prior_weight: float = 0.0
     prior: Floats | None = None  # [products]
-    shares: Floats | None = None  # [products], of what sells of late: what an unknown buyer is answered by
+    shares: Floats | None = None  # [products], of recent sales: an unknown buyer's answer goes by these
     purchases: Purchases | None = None
 
 
 def read_score(folder: Path, candidate: Tower, problems: list[str]) -> Score:
-    """What ``score/`` of `folder` says; what does not fit the model goes to `problems`."""
+    """Reads what ``score/`` of `folder` says; what does not fit the model goes to `problems`."""
     if not (folder / FOLDER).is_dir():
         return Score()
     there = {path.relative_to(folder).as_posix() for path in (folder / FOLDER).rglob("*") if not path.is_dir()}
@@ -84,8 +86,9 @@ def _read_weights(folder: Path, problems: list[str]) -> Weights:
 def _read_prior(
     folder: Path, candidate: Tower, problems: list[str], *, has_share: bool
 ) -> tuple[Floats | None, Floats | None]:
-    """The priors and, where the file must have them, the shares, in the order of the model's products, each exactly
-    once."""
+    """Returns the priors and, where the file must have them, the shares, each product exactly once.
+
+    They are in the order of the model's products."""
     table = read_table(folder, PRIOR, problems)
     if table is None:
         return None, None
@@ -126,7 +129,7 @@ def _read_numbers(table: Any, name: str, problems: list[str]) -> Floats | None:
 
 
 def _read_purchases(folder: Path, candidate: Tower, repeat: Repeat | None, problems: list[str]) -> Purchases | None:
-    """One row for each buyer and product."""
+    """Reads one row for each buyer and product."""
     table = read_table(folder, PURCHASES, problems)
     if table is None:
         return None

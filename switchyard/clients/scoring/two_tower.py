@@ -1,11 +1,11 @@
-"""The two-tower model without TensorFlow: both towers' vectors from Parquet, and numpy.
+"""Answers with the two-tower model without TensorFlow: both towers' vectors from Parquet, and numpy.
 
 ``embeddings/query.parquet`` and ``embeddings/candidate.parquet``, as `trainer.model.export` writes them: the score of a
 product is the product of the two vectors. Where there is a ``score/`` (docs/predict.md), it is
 
     weights.cosine * cosine + weights.prior * prior of the product + a term for a product that the buyer bought before
 
-A buyer who is not in the query tower gets popular products; `TwoTower.popularity` says by what.
+A buyer who is not in the query tower gets popular products; `TwoTower.popularity` says which measure is used.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,15 +29,15 @@ MAX_SCORE: Final = 1e38
 """What a float32 holds, with room for rounding."""
 _NONE: Final = np.empty(0, np.intp)
 _STRIDE: Final = 16
-"""Each so many products one is in the sample."""
+"""One product of as many is in the sample."""
 _SPARE: Final = 8
-"""More of the sample than twice what is asked for: by chance it may hold few of the best."""
+"""The sample has more than twice as many as are asked for: by chance it may hold few of the best."""
 _SPARSE: Final = 20
-"""Where more than one of so many products is asked for, a sample saves nothing."""
+"""Where more than one product of as many is asked for, a sample saves nothing."""
 
 
 class TwoTower:
-    """`core.ports.Recommender`. Nothing of it changes after it is made, so any number of threads may ask it."""
+    """Implements `core.ports.Recommender`. It never changes after it is made, so any number of threads may ask it."""
 
     def __init__(self, query: Tower, candidate: Tower, score: Score) -> None:
         self.products: Sequence[str] = candidate.ids
@@ -45,10 +45,10 @@ class TwoTower:
         self._ids: npt.NDArray[np.object_] = np.array(candidate.ids, object)
         self._places: Mapping[str, int] = candidate.places
         self._buyers: Mapping[str, int] = query.places
-        # Weighted once, here: an answer is then one product, and where there is a prior one sum.
+        # Weighted once, here: an answer is then one product, and with a prior one sum.
         self._query = query.vectors if score.cosine == 1.0 else query.vectors * np.float32(score.cosine)
-        # [dim, products]: each number of a buyer then meets one long row; a third faster where the matrix is larger
-        # than the processor's cache, and no slower where it is not.
+        # [dim, products]: each number of a buyer then meets one long row. That is a third faster where the matrix is
+        # larger than the processor's cache, and no slower where it is not.
         self._candidate: Floats = np.ascontiguousarray(candidate.vectors.T)
         self._prior = score.prior * np.float32(score.prior_weight) if score.prior is not None else None
         self._purchases = score.purchases
@@ -60,7 +60,7 @@ class TwoTower:
         return f"TwoTower({len(self._buyers):,} buyers, {len(self.products):,} products)"
 
     def list_buyers(self, limit: int) -> Sequence[str]:
-        """See the port: the first ones of the file."""
+        """See the port. Returns the first ones of the file."""
         return list(islice(self._buyers, limit))
 
     def knows(self, buyer_id: str) -> bool:
@@ -107,7 +107,7 @@ class TwoTower:
         return ranked, self._popular_scores[ranked]
 
     def _allow(self, only: frozenset[str] | None, bought: Places) -> Places:
-        """The places that are left, in order."""
+        """Returns the places that are left, in order."""
         kept = np.full(len(self.products), only is None)
         if only is not None:
             kept[[self._places[product] for product in only if product in self._places]] = True
@@ -119,7 +119,7 @@ class TwoTower:
 
 
 def open_two_tower(folder: Path) -> TwoTower:
-    """The model in `folder`. Raises: BadRecord: a file is missing, or not what its format says; all problems."""
+    """Opens the model in `folder`. Raises: BadRecord: a file is missing, or not what its format says; all problems."""
     problems: list[str] = []
     query = read_tower(folder, "embeddings/query.parquet", "buyer", problems)
     candidate = read_tower(folder, "embeddings/candidate.parquet", "product", problems)
@@ -136,8 +136,10 @@ def open_two_tower(folder: Path) -> TwoTower:
 
 
 def _find_too_large(query: Tower, candidate: Tower, score: Score, problems: list[str]) -> None:
-    """Adds to `problems` where finite vectors may have an infinite product: few buyers are tried before a model answers
-    all of them. The bound holds for every pair, and for every sum on the way."""
+    """Adds to `problems` where finite vectors may have an infinite product.
+
+    Only few buyers are tried before a model answers all of them. The bound holds for every pair, and for every sum on
+    the way."""
     largest = _measure(query.vectors) * max(1.0, abs(score.cosine)) * _measure(candidate.vectors) * candidate.dim
     if score.prior is not None:
         largest += _measure(score.prior) * max(1.0, abs(score.prior_weight))
@@ -155,7 +157,7 @@ def _measure(numbers: Floats) -> float:
 
 
 def _rank(query: Tower, candidate: Tower, score: Score) -> tuple[str, Floats]:
-    """By what products are popular, and how much each is: the best that the export knows."""
+    """Returns the measure by which products are popular, and each one's value: the best that the export knows."""
     if score.shares is not None:
         return "recent purchases", score.shares
     if score.prior is not None:
@@ -175,11 +177,12 @@ def _to_shares(purchases: Purchases) -> Floats:
 
 
 def _take_best(scores: Floats, k: int) -> tuple[Places, Floats]:
-    """The places of the `k` highest, best first; equal ones by their place, also those of which some are left out:
-    the trainer's evaluation ranks so.
+    """Returns the places of the `k` highest, best first. Equal ones go by their place, as in the trainer's evaluation.
 
-    A sample says what a high score is, and only what is that high is sorted: half the time of parting all. Whatever the
-    sample says, the answer is exact: where fewer than `k` are that high, all are parted.
+    That also decides which of equal ones are left out. A sample says what a high score is, and only what is that high
+    is
+    sorted: half the time of partitioning all. The answer is always exact: where fewer than `k` are that high, all are
+    partitioned.
     """
     count = len(scores)
     near: Places | None = None

@@ -1,5 +1,7 @@
-"""What a blended score has beside the cosine, as numbers: the content of ``score/weights.json``, and the term for a
-buyer's own products. The trainer writes and ranks by it, and predictions answer by it: one code, so one score.
+"""Defines the content of ``score/weights.json``, and the term for a buyer's own products.
+
+These are what a blended score has beside the cosine. The trainer writes and ranks by them, and predictions answer by
+them: one code, so one score.
 
 The formula and where it comes from are in docs/model.md."""
 
@@ -22,19 +24,19 @@ class Repeat(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     bought: Weight
     count: Weight
     recency: Weight
-    as_of: Annotated[datetime, msgspec.Meta(tz=True)]  # from when ages are counted back
+    as_of: Annotated[datetime, msgspec.Meta(tz=True)]  # ages are counted back from then
     age_unit_s: Annotated[float, msgspec.Meta(gt=0, le=1e12)]
 
 
 class PlainWeights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="version", tag=1):
-    """Version 1: the prior alone, by which unknown buyers are answered too."""
+    """Version 1: the prior alone, also for unknown buyers."""
 
     cosine: Weight
     prior: Weight = 0.0
 
 
 class BlendWeights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="version", tag=2):
-    """Version 2: unknown buyers are answered by the share that prior.parquet has, and own products may count."""
+    """Version 2: unknown buyers are answered by the share in prior.parquet, and own products may count."""
 
     cosine: Weight
     prior: Weight = 0.0
@@ -45,8 +47,9 @@ Weights = PlainWeights | BlendWeights
 
 
 def to_repeats(counts: npt.NDArray[Any], last_us: npt.NDArray[Any], weights: Repeat) -> Floats:
-    """What is added to a buyer's score of a product bought `counts` times, at `last_us` microseconds since 1970 for the
-    last time; both [rows], whole numbers.
+    """Returns what is added to a buyer's score of a product that the buyer bought before.
+
+    It was bought `counts` times, the last time at `last_us` microseconds since 1970; both [rows], whole numbers.
 
         bought + count * log(1 + n) - recency * log(1 + age)
 
@@ -64,5 +67,5 @@ def to_repeats(counts: npt.NDArray[Any], last_us: npt.NDArray[Any], weights: Rep
 
 
 def to_moment(us: int) -> datetime:
-    """So many microseconds since 1970, in UTC."""
+    """Returns the time that is as many microseconds after 1970, in UTC."""
     return _EPOCH + timedelta(microseconds=us)

@@ -275,7 +275,7 @@ def test_a_keygen_that_hangs_is_not_waited_for(desk: Desk, tmp_path: Path, monke
 
 
 def test_a_folder_with_too_many_files_is_refused(desk: Desk) -> None:
-    """It is somebody's whole bucket, rather than approvals."""
+    """It is someone's whole bucket, rather than approvals."""
     for number in range(MAX_FILES + 1):
         (desk.inbox / f"{number}.txt").touch()
     with pytest.raises(BadRequest, match="their own folder"):

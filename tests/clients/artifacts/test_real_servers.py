@@ -1,5 +1,7 @@
-"""Artifacts behind real MLflow servers, 2.9.2 and a current one, which hand them through; `make test-mlflow` runs
-this."""
+"""Artifacts behind real MLflow servers, 2.9.2 and a current one, which hand them through.
+
+`make test-mlflow` runs this.
+"""
 
 import os
 import subprocess
@@ -89,8 +91,9 @@ def how(tmp_path: Path, url: str, **changes: Any) -> How:
 
 
 def test_a_servers_artifacts_are_copied_through_it(server: tuple[str, Path], outside: Outside, tmp_path: Path) -> None:
-    """By MLflow's own repository: planned, copied once, compared with their source, and read where the server keeps
-    them, when that is said: the same."""
+    """MLflow's own repository plans and copies them once, and compares them with their source.
+
+    Where the server is said to keep them, they are read from there: the same."""
     url, folder = server
     info = log_run(url, f"through {tmp_path.name}", FILES)
     [run] = find_runs(outside, all_runs=True, experiments=[f"through {tmp_path.name}"])

@@ -1,5 +1,7 @@
-"""The suite of the port `ArtifactSource`, for our own adapters and for MLflow's repositories over a folder; and what
-is particular to each."""
+"""The suite of the port `ArtifactSource`, for our own adapters and for MLflow's repositories over a folder.
+
+It also has what is particular to each.
+"""
 
 import io
 import os
@@ -153,8 +155,9 @@ def read_all(place: str, allowed: Allowed) -> dict[str, bytes]:
 
 
 def test_only_places_below_a_root_are_read(tmp_path: Path) -> None:
-    """A run's place is written by whoever may log: it may be the worker's keys, or lead there by a link. Neither the
-    place nor what lies in it says anything then; a root that is a link is where it leads."""
+    """Nothing is told of a place outside: everyone who may log writes a run's place.
+
+    It may be the worker's keys, or lead there by a link. A root that is a link is where it leads."""
     mlruns, secret = tmp_path / "mlruns", tmp_path / "secret"
     for folder in (mlruns / "0" / "run" / "artifacts", secret):
         folder.mkdir(parents=True)

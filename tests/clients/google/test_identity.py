@@ -165,8 +165,9 @@ def test_forbidden_impersonation_names_the_permission(
 
 
 def use_iam_of(metadata: Metadata, monkeypatch: pytest.MonkeyPatch) -> None:
-    """google-auth 2.62 has no setting for these two addresses, and ignores the one in a person's file: its constants
-    are the only seam."""
+    """Replaces two addresses in google-auth's constants, which are the only seam.
+
+    google-auth 2.62 has no setting for them, and ignores the address in a person's file."""
     address = f"{metadata.url}/v1/projects/-/serviceAccounts/{{}}:generateIdToken"
     monkeypatch.setattr(iam, "_IAM_IDTOKEN_ENDPOINT", address)
     monkeypatch.setattr(person_credentials, "_GOOGLE_OAUTH2_TOKEN_ENDPOINT", f"{metadata.url}/token")

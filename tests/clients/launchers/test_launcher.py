@@ -235,7 +235,7 @@ def test_list_of_nothing_is_empty(launcher: Launcher) -> None:
 
 
 def test_prune_takes_what_is_old_and_ended_alone(launcher: Launcher) -> None:
-    """A job that has just ended is not old, nor is one that nobody knows; what a platform keeps by itself stays."""
+    """A job that has just ended is not old, nor is an unknown one; what a platform keeps by itself stays."""
     job = wait_for(launcher, launcher.submit("key-1", order("", labels={"a": "b"})))
     assert launcher.list_old({"a": "b"}, LONG_AGO, 10) == []
     assert launcher.prune([]) == 0

@@ -38,7 +38,7 @@ def test_every_path_survives_its_uri(path: str) -> None:
 
 
 def test_uri_is_read_leniently_where_it_is_clear() -> None:
-    """A space or an umlaut that somebody typed means itself."""
+    """A space or an umlaut that someone typed means itself."""
     assert to_path("file:///a b/größe.json") == Path("/a b/größe.json")
 
 
@@ -192,7 +192,7 @@ def test_read_only_disk_is_bad_setup(small_disk: Path) -> None:
 
 
 def test_file_above_the_process_limit_is_bad_setup(tmp_path: Path) -> None:
-    """`ulimit -f` is somebody's decision: the message names it, and what was there stays."""
+    """`ulimit -f` is someone's decision: the message names it, and what was there stays."""
     OBJECTS.write(to_uri(tmp_path / "a.json"), b"first", if_generation=ABSENT)
     code = """if True:
         import resource, sys

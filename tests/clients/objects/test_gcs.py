@@ -171,7 +171,7 @@ def test_write_whose_answer_was_lost_is_recognised(
 
 
 def test_trainers_retries_are_the_vendors(gcs: Gcs, uri: str) -> None:
-    """A failure that passes is not seen at all; a hidden success is not taken for somebody else's write."""
+    """A failure that passes is not seen at all; a hidden success is not taken for someone else's write."""
     objects = open_objects(uri, retries_itself=True)
     gcs.inject(Fault(kind="objects.insert", status=503, after=True))
     generation = objects.write(uri, b"snapshot", if_generation=ABSENT)
@@ -341,7 +341,7 @@ def test_local_run_loads_no_vendor() -> None:
 
 
 def test_emulator_needs_no_metadata_server(gcs: Gcs) -> None:
-    """With STORAGE_EMULATOR_HOST nobody is asked for credentials: no ping of seconds, no account."""
+    """With STORAGE_EMULATOR_HOST no one is asked for credentials: no ping of seconds, no account."""
     environ = {**os.environ, "GCE_METADATA_HOST": "127.0.0.1:9", "GCE_METADATA_IP": "127.0.0.1:9"}
     code = (
         "import logging; logging.basicConfig(level='DEBUG');"
@@ -409,7 +409,7 @@ def test_rival_that_wrote_while_an_upload_was_started_anew_is_seen(gcs: Gcs, uri
             assert time.monotonic() < give_up_at
         gcs.store.insert("switchyard-test", target_of(uri), rivals, {}, NO_CONDITIONS)
         gcs.app.faults.forget()
-        with pytest.raises(StaleWrite, match="somebody else wrote"):
+        with pytest.raises(StaleWrite, match="someone else wrote"):
             writing.result(timeout=60)
     assert objects.read(uri)[0] == rivals
 
@@ -434,8 +434,9 @@ def test_task_is_told_of_a_dropped_upload_at_once(gcs: Gcs, objects: Objects, ur
 
 
 def test_narrow_line_takes_longer_and_loses_nothing(gcs: Gcs, gcs_root: str, tmp_path: Path) -> None:
-    """A sixtieth of the time-outs, and a line on which every chunk needs several times as long: it arrives at the first
-    try, although no task would repeat it."""
+    """With a sixtieth of the time-outs, and several times as long for every chunk, it arrives at the first try.
+
+    No task would repeat it."""
     data = os.urandom(CHUNK_BYTES + 1_000_000)
     (tmp_path / "candidate.parquet").write_bytes(data)
     gcs.app.ways = Ways(reads_bytes_per_s=4 * 2**20)
@@ -534,7 +535,7 @@ def test_data_that_changed_on_its_way_is_no_rivals(
 def test_file_that_changed_on_its_way_may_be_tried_again(
     gcs: Gcs, objects: Objects, gcs_root: str, tmp_path: Path
 ) -> None:
-    """No generation was asked for, so 412 is nobody's."""
+    """No generation was asked for, so 412 is no one's."""
     (tmp_path / "a").write_bytes(b"x" * 2**20)
     gcs.app.ways = Ways(broken_sum_status=412)
     gcs.inject(Fault(kind="objects.insert", flip=True))

@@ -116,7 +116,7 @@ def test_write_refuses_to_replace_what_does_not_exist(objects: Objects, root: st
 
 
 def test_repeated_write_returns_the_generation_that_is_there(objects: Objects, root: str) -> None:
-    """An own write whose answer was lost is not somebody else's: the same call again succeeds and writes nothing."""
+    """An own write whose answer was lost is not someone else's: the same call again succeeds and writes nothing."""
     uri = f"{root}/a.json"
     first = objects.write(uri, b"first", if_generation=ABSENT)
     assert objects.write(uri, b"first", if_generation=ABSENT) == first
@@ -298,7 +298,7 @@ def test_delete_removes_the_generation_it_names(objects: Objects, root: str) -> 
 
 
 def test_delete_refuses_another_generation(objects: Objects, root: str) -> None:
-    """What somebody wrote since is not deleted."""
+    """What someone wrote since is not deleted."""
     uri = f"{root}/a.json"
     first = objects.write(uri, b"first", if_generation=ABSENT)
     objects.write(uri, b"second", if_generation=first)
@@ -395,7 +395,7 @@ def test_object_that_changes_while_it_is_streamed_is_told_or_whole(objects: Obje
     objects.write(uri, b"a" * size, if_generation=ABSENT)
 
     class Slow(io.BytesIO):
-        """Has the object written anew when the first part has come."""
+        """Has the object written again when the first part has come."""
 
         written = False
 

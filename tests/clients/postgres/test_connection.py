@@ -1,4 +1,4 @@
-"""A Postgres that is silent is given up, by whoever asks it, and only then."""
+"""Every caller gives up a silent Postgres, and no other."""
 
 import time
 from collections.abc import Iterator
@@ -42,7 +42,7 @@ def test_server_that_falls_silent_in_a_query_is_given_up(proxied: tuple[SilentPr
 
 
 def test_server_that_is_silent_from_the_start_is_given_up(proxied: tuple[SilentProxy, str]) -> None:
-    """At the deadline of whoever asks, be it shorter than what libpq can be told."""
+    """It ends at the caller's deadline, even if that is shorter than what libpq can be told."""
     proxy, url = proxied
     proxy.silent.set()
     with waiting_at_most(0.3), pytest.raises(psycopg.OperationalError, match="no answer from the database server"):
@@ -80,8 +80,9 @@ def test_what_is_given_up_ends_at_the_server_too(proxied: tuple[SilentProxy, str
 
 
 def test_flows_give_a_silent_database_up_too(proxied: tuple[SilentProxy, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reading and writing, without any deadline of a request's: an error that a task tries again. The connection is
-    replaced, and the database is used again when it answers."""
+    """Reading and writing, without a request's deadline, end in an error that a task tries again.
+
+    The connection is replaced, and the database is used again when it answers."""
     proxy, url = proxied
     monkeypatch.setattr(BoundedConnection, "silence_s", 0.5)
     migrate(to_settings(url))

@@ -45,8 +45,10 @@ def rewrite(folder: Path, ids: list[str]) -> None:
 
 
 def test_the_layout_of_tf_serving_holds_to_its_rules(exported: Path, tmp_path: Path) -> None:
-    """By the commands of docs/serving-models.md: `<base>/<number>/saved_model.pb`, its variables beside it, and nothing
-    else that TF Serving would take for a version. Source: tensorflow/serving, docs/serving_basic."""
+    """The commands of docs/serving-models.md leave nothing else that TF Serving would take for a version.
+
+    They leave `<base>/<number>/saved_model.pb`, and its variables beside it. Source: tensorflow/serving,
+    docs/serving_basic."""
     (block,) = [
         block for block in read_blocks(read_page("serving-models.md"), "sh") if "tensorflow_model_server" in block
     ]

@@ -172,7 +172,7 @@ def test_without_a_prefect_server_serving_does_not_start(world: World) -> None:
     outside.settings = world.settings
     with (
         temporary_settings(restore_defaults={PREFECT_API_URL}),
-        pytest.raises(BadSetup, match="PREFECT_API_URL must name"),
+        pytest.raises(BadSetup, match=r"PREFECT_API_URL is not set\. It must name"),
     ):
         create_app(outside)
 

@@ -1,7 +1,7 @@
-"""Who asks Google, and where: credentials and addresses of all adapters, and calls by google-api-python-client.
+"""Holds who asks Google, and where: credentials and addresses of all adapters, and calls by google-api-python-client.
 
-The documents of the APIs are in the package, so that nothing is fetched to build a client. httplib2 is not safe for
-threads, so each call has a connection of its own.
+The package contains the documents of the APIs, so nothing is fetched to build a client. httplib2 is not safe for
+threads, so each call has its own connection.
 """
 
 import functools
@@ -27,9 +27,9 @@ from switchyard.core.errors import BadSetup, TryAgain
 TIMEOUT_S: Final = 60.0
 SCOPES: Final = ("https://www.googleapis.com/auth/cloud-platform",)
 _SERVICE_PATHS: Final = {"storage": "/storage/v1/", "bigquery": "/bigquery/v2/"}
-"""An address in place of Google's drops these from what the client asks for, so that it must have them itself."""
+"""An address in place of Google's drops these from what the client asks for, so it must have them itself."""
 _PARTIAL: Final = ("unreachable", "warnings", "executionErrors")
-"""Where a list says that it is not whole. Source: the list responses in the discovery documents."""
+"""The keys with which a list says that it is not whole. Source: the list responses in the discovery documents."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Access:
         return f"Access(endpoint={self.endpoint!r})"
 
     def open_http(self) -> Any:
-        """A connection for one call. Close it."""
+        """Opens a connection for one call. Close it."""
         plain = _Once(timeout=TIMEOUT_S, **({"proxy_info": None} if self.endpoint else {}))
         if isinstance(self.credentials, AnonymousCredentials):
             return plain
@@ -56,11 +56,11 @@ class Access:
 
 
 def open_access(*, endpoint: str = "", caller: Caller | None = None, credentials: Any = None) -> Access:
-    """Who asks Google, and where.
+    """Finds an identity, and returns who asks Google, and where.
 
     Args:
-        endpoint: an address in place of all of Google's; without credentials, no one is named to it.
-        caller: whom to impersonate; whether gcloud may be asked for a token.
+        endpoint: an address in place of all of Google's; without credentials, the caller stays anonymous there.
+        caller: whom to impersonate, and whether gcloud may be asked for a token.
         credentials: instead of `caller`.
 
     Raises: BadSetup: no identity can be found, or plain http to another machine. TryAgain: Google does not answer.
@@ -69,7 +69,7 @@ def open_access(*, endpoint: str = "", caller: Caller | None = None, credentials
         parts = urlsplit(endpoint)
         if parts.scheme != "https" and parts.hostname not in ("127.0.0.1", "::1", "localhost"):
             raise BadSetup(
-                f"the address in place of Google's is https://..., or http:// on this machine; got {endpoint!r}"
+                f"the address in place of Google's must be https://..., or http:// on this machine; got {endpoint!r}"
             )
         return Access(credentials or AnonymousCredentials(), endpoint.rstrip("/"))
     if credentials is not None:
@@ -93,13 +93,13 @@ def _find_credentials(caller: Caller) -> Credentials:
 
 
 class GcloudAccess(Credentials):
-    """The token that ``gcloud auth print-access-token`` prints. gcloud says no expiry: it is asked again soon."""
+    """The token that ``gcloud auth print-access-token`` prints. gcloud gives no expiry, so it is asked again soon."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
 
     def refresh(self, request: object) -> None:
-        """Asks gcloud. Raises: google.auth.exceptions.RefreshError: it is not there, or no one is logged in."""
+        """Asks gcloud. Raises: google.auth.exceptions.RefreshError: it is missing, or no one is logged in."""
         del request
         command = ["gcloud", "auth", "print-access-token", "--quiet"]
         try:
@@ -109,19 +109,19 @@ class GcloudAccess(Credentials):
         if done.returncode:
             raise exceptions.RefreshError(f"gcloud auth print-access-token: {done.stderr.strip()}")
         self.token = done.stdout.strip()
-        # gcloud renews a token five minutes before its end. google-auth compares with a time that is UTC, unsaid.
+        # gcloud renews a token five minutes before its end. google-auth compares it with a naive time, which is UTC.
         self.expiry = (datetime.now(UTC) + timedelta(minutes=4, seconds=30)).replace(tzinfo=None)
 
 
 class Api:
-    """One of Google's APIs. May be shared by threads. Nothing is tried twice here: a task does that."""
+    """One of Google's APIs. Threads may share it. Nothing is tried twice here: a task does that."""
 
     def __init__(self, access: Access, name: str, version: str) -> None:
         self._access = access
         self._client = _build(name, version, access.endpoint and access.endpoint + _SERVICE_PATHS.get(name, "/"))
 
     def call(self, make: Callable[[Any], Any], *, action: str, where: str, permission: str) -> dict[str, Any]:
-        """What the API answers to the request that `make` makes of the client. Raises: see `errors.translated`."""
+        """Returns the API's answer to the request that `make` makes of the client. Raises: see `errors.translated`."""
         with translated(action, where, permission):
             connection = self._access.open_http()
             try:
@@ -132,7 +132,7 @@ class Api:
     def list_all(
         self, make: Callable[[Any, str | None], Any], key: str, *, where: str, permission: str
     ) -> list[dict[str, Any]]:
-        """All items of a list, of all its pages. Raises: TryAgain: the list says itself that it is not whole."""
+        """Returns all items of a list, of all its pages. Raises: TryAgain: the list says that it is not whole."""
         items: list[dict[str, Any]] = []
         token: str | None = None
         while True:
@@ -148,7 +148,7 @@ class Api:
 
 @functools.lru_cache(maxsize=64)
 def _build(name: str, version: str, endpoint: str) -> Any:
-    """A client holds nothing but its document: each call brings its own connection."""
+    """Builds a client, which holds only its document: each call brings its own connection."""
     client = build(
         name,
         version,
@@ -161,7 +161,7 @@ def _build(name: str, version: str, endpoint: str) -> Any:
 
 
 class _Kept:
-    """A client whose collections are made once: it would make each of the document again with every call."""
+    """A client with collections that are made once. Google's makes each of the document again with every call."""
 
     def __init__(self, resource: Any) -> None:
         self._resource = resource
@@ -181,19 +181,21 @@ def _ask_page(make: Callable[[Any, str | None], Any], token: str | None, client:
 
 
 def check_whole(page: Mapping[str, Any], where: str) -> None:
-    """Raises: TryAgain: what a page says of places that it could not ask."""
+    """Raises TryAgain where a page names places that it could not ask."""
     for name in _PARTIAL:
         if page.get(name):
             raise TryAgain(f"the list of {where} is not whole: {name}: {page[name]}")
 
 
 class _Once(httplib2.Http):  # type: ignore[misc] # as below
-    """httplib2 sends a request again when the connection ends without an answer, whatever its number of retries: it
-    takes the connection for one that lay idle too long. Ours are always new, so that the request may have had its
-    effect. Source: httplib2/__init__.py, ``_conn_request`` (BadStatusLine)."""
+    """A connection for one request, which httplib2 must not repeat.
+
+    httplib2 sends a request again when the connection ends without an answer, whatever its number of retries: it takes
+    the connection for one that was idle too long. Ours are always new, so the request may have had its effect.
+    Source: httplib2/__init__.py, ``_conn_request`` (BadStatusLine)."""
 
     def request(self, uri: str, *args: Any, **kwargs: Any) -> Any:
-        """As httplib2's, over a connection that is used once."""
+        """Sends the request as httplib2 does, over a connection that is used once."""
         if kwargs.get("connection_type") is None:
             kwargs["connection_type"] = _OnceSecure if uri.startswith("https:") else _OncePlain
         return super().request(uri, *args, **kwargs)
@@ -218,14 +220,14 @@ class _OnceSecure(httplib2.HTTPSConnectionWithTimeout):  # type: ignore[misc] # 
 def wait(poll: Callable[[], Any], what: str, *, pause: Callable[[float], None], patience_s: float) -> None:
     """Returns when `poll` says that an operation is done.
 
-    Raises: TryAgain: it takes longer than `patience_s`, or it has failed; the caller begins again, and finds what is
+    Raises: TryAgain: it takes longer than `patience_s`, or it has failed. The caller begins again, and finds what is
     there already."""
     waited = 0.0
     while True:
         progress = poll()
         if progress.done:
             if progress.problem:
-                raise TryAgain(f"{what} has failed: {progress.problem}")
+                raise TryAgain(f"{what} failed: {progress.problem}")
             return
         if waited >= patience_s:
             raise TryAgain(f"{what} is not over after {patience_s:g} s")

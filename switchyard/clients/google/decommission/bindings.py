@@ -1,5 +1,7 @@
-"""What policies give to the deployment's accounts, on every policy: the project's, and those of services, jobs,
-secrets, buckets and accounts. One resource for each policy and member, with all its roles: one write takes them away.
+"""Finds what policies give to the deployment's accounts: the project's policy, and those of single resources.
+
+These are services, jobs, secrets, buckets and accounts. Each policy and member is one resource with all its roles, so
+one write takes them away.
 
 A deleted account stays in policies as ``deleted:serviceAccount:...``; that form is found too.
 Source: https://cloud.google.com/iam/docs/policies, /iam/docs/principals-overview#deleted-principals
@@ -32,8 +34,10 @@ _UNSEEN: Final = "policies of other projects, of folders, and of kinds that are 
 
 
 class Bindings:
-    """`Cloud` over policies. A binding is named ``<owner>#<member>``; its version is a digest of what the policy gives
-    to that member, for the policy's own etag changes with everybody's. May be shared by threads."""
+    """Implements `Cloud` over policies. Threads may share it.
+
+    A binding is named ``<owner>#<member>``. Its version is a digest of what the policy gives to that member, because
+    the policy's own etag changes with every member's."""
 
     kind = Kind.BINDING
 
@@ -44,15 +48,16 @@ class Bindings:
         self._owners = _Owners(access)
 
     def find(self, sought: Sought) -> Found:
-        """See the port. `names` of accounts (or of this kind), and references that are e-mails, are the members that
-        are sought. Each policy is read: one call a resource of the project."""
+        """See the port. The members are `names` of accounts (or of this kind), and references that are e-mails.
+
+        Each policy is read: one call for each resource of the project."""
         wanted = {*sought.names.get(Kind.SERVICE_ACCOUNT, ()), *sought.names.get(Kind.BINDING, ())}
         wanted |= {reference for reference in sought.references if "@" in reference}
         listed, places = [], []
         for owner in self._owners.list_all(sought.project, self._places.list_run(sought)):
             try:
                 policy = self._policies.read(owner)
-            except NotFound:  # it went since it was listed
+            except NotFound:  # it was deleted since it was listed
                 continue
             places.append(owner)
             for member in sorted({member for binding in policy.get("bindings", ()) for member in binding["members"]}):
@@ -68,7 +73,7 @@ class Bindings:
         return msgspec.structs.replace(found, unseen=(_UNSEEN,))
 
     def describe(self, name: str) -> Resource:
-        """See the port. NotFound also where the policy gives that member nothing."""
+        """See the port. Raises NotFound also where the policy gives that member nothing."""
         owner, member = name.split("#", 1)
         policy = self._policies.read(owner)
         roles = _find_roles(policy, member)
@@ -89,19 +94,19 @@ class Bindings:
         return self._permissions.find_missing(to_permissions(owner), lambda asked: self._policies.test(owner, asked))
 
     def prepare(self, resource: Resource) -> Operation:
-        """See the port. The policy was saved; there is nothing else."""
+        """See the port. The policy was saved; there is nothing else to prepare."""
         return over(self.describe(resource.name))
 
     def stop(self, resource: Resource) -> Operation:
-        """See the port. A binding has no stop: it stays as it is, and ACTIVE. Stop its account."""
+        """See the port. A binding cannot be stopped: it stays as it is, and ACTIVE. Stop its account."""
         return over(self.describe(resource.name))
 
     def start(self, saved: Resource) -> Operation:
-        """See the port: nothing, as `stop`."""
+        """See the port. Does nothing, as `stop`."""
         return over(self.describe(saved.name))
 
     def delete(self, resource: Resource) -> Operation:
-        """See the port. All roles of the member in that policy, and nothing else of it.
+        """See the port. Takes all roles of the member in that policy, and nothing else of it.
 
         Raises also: TryAgain: someone wrote the policy in between."""
         try:
@@ -119,7 +124,7 @@ class Bindings:
         return over(now)
 
     def recover(self, saved: Resource) -> Operation:
-        """See the port. The same roles, into the policy as it is now.
+        """See the port. Puts the same roles into the policy as it is now.
 
         Raises: StaleWrite: the member has other roles there now; BadRequest: the account is not there; NotFound: the
         owner is not."""
@@ -151,7 +156,7 @@ class Bindings:
 
 
 class _Owners:
-    """Everything in a project that has a policy of its own, of the kinds that a deployment of MLflow has."""
+    """Lists everything in a project that has its own policy, of the kinds that a deployment of MLflow has."""
 
     def __init__(self, access: Access) -> None:
         self._run = Api(access, "run", "v2")
@@ -189,13 +194,13 @@ class _Owners:
 
 
 def _to_email(member: str) -> str:
-    """The account that a member is, deleted or not; empty: it is none."""
+    """Returns the account that a member is, deleted or not; empty: it is not an account."""
     live = member.removeprefix("deleted:")
     return live.removeprefix(_ACCOUNT).split("?")[0] if live.startswith(_ACCOUNT) else ""
 
 
 def _to_role(binding: Mapping[str, Any]) -> dict[str, Any]:
-    """A binding without its members: the role, and on what condition."""
+    """Returns a binding without its members: the role, and its condition."""
     return {key: value for key, value in binding.items() if key != "members"}
 
 
@@ -205,12 +210,12 @@ def _find_roles(policy: Mapping[str, Any], member: str) -> list[dict[str, Any]]:
 
 
 def _find_before(policy: Mapping[str, Any], role: Mapping[str, Any]) -> list[str]:
-    """The members of a role as they were saved, in their order."""
+    """Returns the members of a role in the order in which they were saved."""
     return next((binding["members"] for binding in policy["bindings"] if _to_role(binding) == role), [])
 
 
 def _insert(members: Iterable[str], member: str, before: Sequence[str]) -> list[str]:
-    """In the order that was saved; those that came since are at the end."""
+    """Inserts a member in the order that was saved. Newer members are at the end."""
     order = {name: place for place, name in enumerate(before)}
     return sorted({*members, member}, key=lambda name: (order.get(name, len(order)), name))
 

@@ -1,5 +1,6 @@
-"""Buckets, with every version of every object. What is deleted can be restored for as long as its soft delete says, by
-the generations that were recorded before.
+"""Takes away buckets, with every version of every object.
+
+What is deleted can be restored for as long as its soft delete says, by the generations that were recorded before.
 
 Source: https://cloud.google.com/storage/docs/soft-delete, /docs/use-soft-deleted-buckets,
 /docs/use-soft-deleted-objects
@@ -45,10 +46,10 @@ _HOW: Final[dict[str, Any]] = {"timeout": TIMEOUT_S, "retry": None}
 
 
 class Buckets:
-    """`Cloud` over Cloud Storage. May be shared by threads.
+    """Implements `Cloud` over Cloud Storage. Threads may share it.
 
-    All versions of all objects are listed with each description: one call a thousand of them. They are what a
-    restoration goes by, and a newer one is someone who still writes."""
+    All versions of all objects are listed with each description: one call for each thousand. A restoration goes by
+    them, and a newer one means that someone still writes."""
 
     kind = Kind.BUCKET
 
@@ -101,7 +102,7 @@ class Buckets:
         return self._permissions.find_missing(_NEEDED, lambda asked: self._policies.test(resource.name, asked))
 
     def prepare(self, resource: Resource) -> Operation:
-        """See the port. What is deleted from now on is kept for seven days, or longer where it was."""
+        """See the port. What is deleted from now on is kept for seven days, or longer where it was longer."""
         now = self.describe(resource.name)
         check_same(resource, now)
         if _to_kept_s(now) >= SOFT_DELETE_S:
@@ -110,26 +111,27 @@ class Buckets:
         with translated("set the soft delete of", now.name, "storage.buckets.update"):
             bucket = self._get(
                 now.name
-            )  # of a bucket that was not read, the client would send an effectiveTime of null
+            )  # for a bucket that was not read, the client would send an effectiveTime of null
             bucket.soft_delete_policy.retention_duration_seconds = SOFT_DELETE_S
             bucket.patch(if_metageneration_match=int(now.version), **_HOW)
         return over(now)
 
     def stop(self, resource: Resource) -> Operation:
-        """See the port. A bucket has no stop: it stays as it is, and ACTIVE. Those who write to it are stopped; a write
-        that comes all the same is found by `delete`, which refuses."""
+        """See the port. A bucket cannot be stopped: it stays as it is, and ACTIVE.
+
+        What writes to it is stopped. `delete` finds a write that still comes, and refuses."""
         now = self.describe(resource.name)
         check_same(resource, now)
         return over(now)
 
     def start(self, saved: Resource) -> Operation:
-        """See the port: nothing, as `stop`."""
+        """See the port. Does nothing, as `stop`."""
         now = self.describe(saved.name)
         check_same(saved, now)
         return over(now)
 
     def delete(self, resource: Resource) -> Operation:
-        """See the port. All versions of all objects, then the bucket. A second call goes on where the first ended.
+        """See the port. Deletes all versions of all objects, then the bucket. A second call goes on.
 
         Raises also: StaleWrite: an object is newer than those in `resource`."""
         try:
@@ -139,20 +141,21 @@ class Buckets:
         check_unchanged(resource, now)
         _check_deletable(resource, now)
         bucket = self._client.bucket(_to_short(now.name))
-        # The newest first: what a deletion that was cut short leaves is older than all that `recover` puts upon it.
+        # The newest first: what a broken-off deletion leaves is older than all that `recover` puts above it.
         for one in sorted(now.parts["objects"], key=lambda one: -int(one["generation"])):
             with translated("delete", f"{now.name}/{one['name']}", "storage.objects.delete"):
                 try:
                     bucket.delete_blob(one["name"], generation=int(one["generation"]), **_HOW)
                 except _not_found():
-                    continue  # a first call's, whose answer was lost
+                    continue  # an earlier call deleted it, and its answer was lost
         with looked_at_again(now.name), translated("delete", now.name, "storage.buckets.delete"):
             bucket.delete(if_metageneration_match=int(now.version), **_HOW)
         return over(now)
 
     def recover(self, saved: Resource) -> Operation:
-        """See the port. The bucket by its generation, then its objects, oldest version first, each with a new
-        generation: the live one is live again at the end."""
+        """See the port. Restores the bucket by its generation, then its objects.
+
+        The oldest version comes first, and each gets a new generation. So the live one is live again at the end."""
         name, short = saved.name, _to_short(saved.name)
         try:
             now = self.describe(name)
@@ -171,7 +174,7 @@ class Buckets:
         return over(now)
 
     def poll(self, operation: Operation) -> Progress:
-        """See the port. All is done by short calls."""
+        """See the port. Everything is done by short calls."""
         return Progress(done=True)
 
     def list_kept(self, saved: Resource) -> tuple[Kept, ...]:
@@ -188,7 +191,7 @@ class Buckets:
                 what=f"bucket {item['name']}, generation {item['generation']}",
                 state="SOFT_DELETED",
                 until=_to_time(item["hardDeleteTime"]),
-                name=saved.name,  # it is billed under its own
+                name=saved.name,  # it is billed under its own name
             )
             for item in buckets
         ]
@@ -209,8 +212,10 @@ class Buckets:
         )
 
     def _restore_objects(self, saved: Resource, now: Resource) -> None:
-        """Each that was deleted, in the order in which they were written. What a first call restored is there with a
-        generation that was not saved: so many of a name are left out, the oldest first.
+        """Restores each object that was deleted, in the order in which they were written.
+
+        What a first call restored has a generation that was not saved. As many of that name are left out, the oldest
+        first.
 
         Raises: NotFound: some are gone for good; all others were restored."""
         deleted = {(item["name"], str(item["generation"])) for item in self._list_deleted(now.name)}

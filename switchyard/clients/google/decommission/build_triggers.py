@@ -1,4 +1,4 @@
-"""Cloud Build triggers. Global and regional ones are separate lists; deleted ones are made again.
+"""Takes away Cloud Build triggers. Global and regional ones are separate lists; deleted ones are made again.
 
 Source: https://cloud.google.com/build/docs/locations, the discovery document cloudbuild.v1
 """
@@ -31,7 +31,7 @@ from switchyard.core.decommission.resources import (
 )
 from switchyard.core.errors import NotFound, StaleWrite
 
-# Source: https://cloud.google.com/build/docs/iam-roles-permissions: triggers have no permissions of their own.
+# Source: https://cloud.google.com/build/docs/iam-roles-permissions: triggers have no own permissions.
 _NEEDED: Final = (
     "cloudbuild.builds.list", "cloudbuild.builds.get", "cloudbuild.builds.update", "cloudbuild.builds.create",
     "cloudbuild.locations.list",
@@ -40,8 +40,9 @@ _OURS: Final = ("id", "createTime", "resourceName", "etag")
 
 
 class BuildTriggers:
-    """`Cloud` over Cloud Build v1. A trigger is named by its own name, which stays when it is made again; its id is its
-    unique id. May be shared by threads."""
+    """Implements `Cloud` over Cloud Build v1. Threads may share it.
+
+    A trigger is named by its own name, which stays when it is made again. Its id is its unique id."""
 
     kind = Kind.BUILD_TRIGGER
 
@@ -82,16 +83,16 @@ class BuildTriggers:
         raise NotFound(f"{name} is not there")
 
     def list_missing_permissions(self, resource: Resource) -> tuple[str, ...]:
-        """See the port. Triggers have no policy of their own: the project's decides."""
+        """See the port. Triggers have no own policy: the project's decides."""
         return self._permissions.find_missing(_NEEDED)
 
     def prepare(self, resource: Resource) -> Operation:
-        """See the port. Nothing is kept of a trigger but its description."""
+        """See the port. Only a trigger's description can be kept."""
         check_same(resource, self.describe(resource.name))
         return over(resource)
 
     def stop(self, resource: Resource) -> Operation:
-        """See the port. What it builds already goes on."""
+        """See the port. A build that has begun goes on."""
         now = self.describe(resource.name)
         check_same(resource, now)
         if now.activity is Activity.ACTIVE:
@@ -109,7 +110,7 @@ class BuildTriggers:
         return over(now)
 
     def delete(self, resource: Resource) -> Operation:
-        """See the port. By its id, so that no namesake can be meant."""
+        """See the port. Deletes by the id, so that no namesake can be meant."""
         try:
             now = self.describe(resource.name)
         except NotFound:
@@ -125,7 +126,7 @@ class BuildTriggers:
         return over(now)
 
     def recover(self, saved: Resource) -> Operation:
-        """See the port. A new trigger of the same name, with another id; a webhook's address is another."""
+        """See the port. Makes a new trigger of the same name, with another id and another address of a webhook."""
         try:
             now = self.describe(saved.name)
         except NotFound:
@@ -165,7 +166,7 @@ class BuildTriggers:
 
 
 def list_triggers(build: Api, parent: str) -> list[dict[str, Any]]:
-    """All triggers of ``projects/<p>/locations/<l>``. Raises: as `Api.list_all`."""
+    """Returns all triggers of ``projects/<p>/locations/<l>``. Raises: as `Api.list_all`."""
     return build.list_all(
         lambda client, token: client.projects().locations().triggers().list(parent=parent, pageToken=token),
         "triggers",
@@ -179,7 +180,7 @@ def _to_settable(description: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_remade(saved: Resource, now: Resource) -> bool:
-    """Whether it is what `recover` makes of `saved`, disabled or not."""
+    """Returns whether it is what `recover` makes of `saved`, disabled or not."""
     before, after = (
         {key: value for key, value in _to_settable(one.description).items() if key != "disabled"}
         for one in (saved, now)
@@ -192,5 +193,5 @@ def _to_name(parent: str, item: Mapping[str, Any]) -> str:
 
 
 def _to_path(trigger: Resource) -> str:
-    """By ``name=``: with a project and an id alone the request goes to the global list."""
+    """Returns the path with ``name=``: with only a project and an id, the request goes to the global list."""
     return f"{trigger.name.split('/triggers/')[0]}/triggers/{trigger.unique_id}"

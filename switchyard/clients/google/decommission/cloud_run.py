@@ -1,4 +1,4 @@
-"""Cloud Run services, by google-cloud-run over REST. That package is installed for a decommission alone.
+"""Takes away Cloud Run services, by google-cloud-run over REST. Only a decommission needs that package.
 
 Source: https://cloud.google.com/run/docs/reference/rest/v2/projects.locations.services and
 https://cloud.google.com/run/docs/configuring/services/manual-scaling
@@ -44,7 +44,7 @@ _NEEDED: Final = (
 )  # fmt: skip
 _CLOSED: Final = ("INGRESS_TRAFFIC_INTERNAL_ONLY", "INGRESS_TRAFFIC_NONE")
 _STOPPING: Final = ("scaling", "ingress", "traffic")
-"""What a stop changes."""
+"""The fields that a stop changes."""
 _SETTABLE: Final = (
     "description", "labels", "annotations", "ingress", "launchStage", "binaryAuthorization", "template", "traffic",
     "scaling", "invokerIamDisabled", "defaultUriDisabled", "customAudiences", "iapEnabled", "buildConfig",
@@ -53,12 +53,12 @@ _SETTABLE: Final = (
 
 
 class CloudRun:
-    """`Cloud` over Cloud Run v2. May be shared by threads.
+    """Implements `Cloud` over Cloud Run v2. Threads may share it.
 
     Args:
         pause: waits between two looks at an operation.
-        patience_s: how long `delete` and `recover` wait for what is under way, and `recover` for the new service,
-            before its policy is written.
+        patience_s: how long `delete` and `recover` wait for what is under way, and `recover` for the new service before
+            it writes its policy.
 
     Raises: BadSetup: google-cloud-run is not installed.
     """
@@ -81,7 +81,7 @@ class CloudRun:
         self._patience_s = patience_s
 
     def find(self, sought: Sought) -> Found:
-        """See the port. Each region is a list of its own, and all are asked."""
+        """See the port. Each region has its own list, and all are asked."""
         listed = []
         regions = self._places.list_run(sought)
         for region in regions:
@@ -111,7 +111,7 @@ class CloudRun:
         )
 
     def list_missing_permissions(self, resource: Resource) -> tuple[str, ...]:
-        """See the port. To change a service, one must be allowed to act as its account."""
+        """See the port. Changing a service needs the right to act as its account."""
         account = resource.description.get("template", {}).get("serviceAccount", "")
         missing = self._permissions.find_missing(
             _NEEDED, lambda asked: self._policies.test(resource.name, [name for name in asked if "create" not in name])
@@ -125,12 +125,12 @@ class CloudRun:
         return (*missing, *act_as)
 
     def prepare(self, resource: Resource) -> Operation:
-        """See the port. Nothing of a service can be kept but its description: it is made again from that."""
+        """See the port. Only a service's description can be kept: it is made again from that."""
         check_same(resource, self.describe(resource.name))
         return over(resource)
 
     def stop(self, resource: Resource) -> Operation:
-        """See the port. No instances, no callers from outside, and no tags: a tagged revision may still start one.
+        """See the port. Takes away instances, callers from outside, and tags: a tagged revision may still start one.
 
         Only these fields are sent: a template that is sent back with its revision's name is refused.
         Source: https://github.com/googleapis/google-cloud-python/issues/14259"""
@@ -164,8 +164,9 @@ class CloudRun:
         return self._patch(now, "start", wanted)
 
     def delete(self, resource: Resource) -> Operation:
-        """See the port. There is no undo: `recover` deploys it again. What is under way is waited for: it may be this
-        deletion, whose begin was not heard of.
+        """See the port. There is no undo: `recover` deploys the service again.
+
+        Waits for what is under way: it may be this deletion, if the answer to its begin was lost.
 
         Raises also: TryAgain: it is not over: call again."""
         self._let_end(resource.name)
@@ -179,9 +180,10 @@ class CloudRun:
         return over(now, begun.operation.name)
 
     def recover(self, saved: Resource) -> Operation:
-        """See the port. A new service of the same name and address, from its description; then its policy, which
-        names only accounts that are there: bring those back first. A deletion that is under way is waited for: until
-        its end, the service is there.
+        """See the port. Makes a new service of the same name and address from its description, then its policy.
+
+        The policy may name only accounts that exist: bring those back first. A deletion that is under way is waited
+        for, because until its end the service is there.
 
         Raises also: TryAgain: the service is not there yet, or what is under way is not over: call again."""
         self._let_end(saved.name)
@@ -203,7 +205,7 @@ class CloudRun:
         return over(now)
 
     def poll(self, operation: Operation) -> Progress:
-        """See the port. Without a name, the service itself is asked whether it is at rest."""
+        """See the port. Without a name, asks the service itself whether it is at rest."""
         if not operation.name:
             return self._poll_service(operation.resource)
         with translated("read the operation on", operation.resource, "run.operations.get"):
@@ -216,7 +218,7 @@ class CloudRun:
         return ()
 
     def _let_end(self, name: str) -> None:
-        """By the list: an operation that is not found by its name may still be at work."""
+        """Waits by the list: an operation that is not found by its name may still be at work."""
         wait(
             lambda: Progress(done=not list_running(self._api, name)),
             f"what is under way on {name}",
@@ -280,7 +282,7 @@ _HOW: Final[dict[str, Any]] = {"timeout": TIMEOUT_S, "retry": None}
 
 
 def to_settable(description: Mapping[str, Any]) -> dict[str, Any]:
-    """What a person chose of a service; without the name of a revision, which is made for it."""
+    """Returns what a person chose of a service, without the name of a revision, which is made for it."""
     found = {key: description[key] for key in _SETTABLE if description.get(key)}
     if "template" in found:
         found["template"] = {key: value for key, value in found["template"].items() if key != "revision"}
@@ -288,8 +290,10 @@ def to_settable(description: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _to_new(description: Mapping[str, Any]) -> dict[str, Any]:
-    """The same service, to be made. Traffic may name revisions, which are gone with the old one: where all name the
-    latest, the new revision gets its name, else all goes to the latest."""
+    """Returns the same service, to be made.
+
+    Traffic may name revisions, which are gone with the old service. If all of it names the latest, the new revision
+    gets that name. Else all traffic goes to the latest."""
     found = to_settable(description)
     named = {target["revision"] for target in found.get("traffic", ()) if target.get("revision")}
     latest = str(description.get("latestReadyRevision", "")).split("/")[-1]
@@ -301,7 +305,7 @@ def _to_new(description: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_remade(saved: Resource, now: Resource) -> bool:
-    """Whether it is what `recover` makes of `saved`, stopped or not."""
+    """Returns whether it is what `recover` makes of `saved`, stopped or not."""
     before, after = (
         {key: value for key, value in to_settable(one.description).items() if key not in _STOPPING}
         for one in (saved, now)

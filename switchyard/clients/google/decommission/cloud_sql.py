@@ -1,4 +1,4 @@
-"""Cloud SQL instances. Deleting one deletes its backups with it, at once, unless one asked otherwise before.
+"""Takes away Cloud SQL instances. Deleting one deletes its backups at once, unless its settings say otherwise.
 
 Source: https://cloud.google.com/sql/docs/postgres/delete-instance, the discovery document sqladmin.v1, and
 https://github.com/hashicorp/terraform-provider-google/issues/7072 (backups that were lost)
@@ -34,7 +34,7 @@ from switchyard.core.decommission.resources import (
 from switchyard.core.errors import BadRequest, NotFound, StaleWrite, TryAgain
 
 PREPARED_BY: Final = "switchyard decommission"
-"""In the description of our backups: a second call finds the first one's by it."""
+"""Stands in the description of our backups: a second call finds the first one's by it."""
 _NEEDED: Final = (
     "cloudsql.instances.get", "cloudsql.instances.list", "cloudsql.instances.update", "cloudsql.instances.delete",
     "cloudsql.instances.create", "cloudsql.databases.list",
@@ -43,13 +43,13 @@ _NEEDED: Final = (
 _NOT_RUNNING: Final = "instance is not running"
 """Source: https://github.com/turbot/steampipe-plugin-gcp/issues/243 (the whole answer, 400)."""
 _KEEPING: Final = ("retainBackupsOnDelete", "finalBackupConfig")
-"""The settings without which a deletion takes the backups with it."""
+"""The settings that make backups outlive a deletion."""
 _REPLICATED: Final = ("region", "databaseVersion", "instanceType", "settings", "diskEncryptionConfiguration")
 """What a replica is made again with."""
 
 
 class CloudSql:
-    """`Cloud` over Cloud SQL Admin v1. May be shared by threads.
+    """Implements `Cloud` over Cloud SQL Admin v1. Threads may share it.
 
     Args:
         pause: waits between two looks at an operation.
@@ -115,12 +115,13 @@ class CloudSql:
         )
 
     def list_missing_permissions(self, resource: Resource) -> tuple[str, ...]:
-        """See the port. Instances have no policy of their own: the project's decides."""
+        """See the port. Instances have no own policy: the project's decides."""
         return self._permissions.find_missing(_NEEDED)
 
     def prepare(self, resource: Resource) -> Operation:
         """See the port. Lets backups outlive the instance, then makes one on demand; the operation is the backup's.
-        One that `resource` has already is not taken for it.
+
+        A backup that `resource` already has does not count.
 
         Raises also: TryAgain: the settings are not there yet: call again."""
         if under_way := self._find_operation(resource, "UPDATE"):
@@ -147,7 +148,7 @@ class CloudSql:
         return over(now, answer["name"])
 
     def stop(self, resource: Resource) -> Operation:
-        """See the port. Instance charges end, those for storage and addresses go on."""
+        """See the port. Charges for the instance end; those for storage and addresses go on."""
         under_way = self._find_operation(resource, "UPDATE")
         now = self.describe(resource.name)
         check_same(resource, now)
@@ -159,7 +160,7 @@ class CloudSql:
         return self._patch(now, "stop", {"activationPolicy": "NEVER"})
 
     def start(self, saved: Resource) -> Operation:
-        """See the port. What is under way may be a stop whose answer was lost, and is waited for.
+        """See the port. Waits for what is under way: it may be a stop with an answer that was lost.
 
         Raises also: TryAgain: it is not over: call again."""
         if under_way := self._find_operation(saved, "UPDATE"):
@@ -173,9 +174,10 @@ class CloudSql:
         return self._patch(now, "start", {"activationPolicy": wanted})
 
     def delete(self, resource: Resource) -> Operation:
-        """See the port. A final backup is made, and asked for with the request too; what `prepare` set is read back
-        first, for without it the backups are lost. A replica has no data of its own: nothing is prepared or kept of
-        it."""
+        """See the port. Makes a final backup, and also asks for one with the request.
+
+        What `prepare` set is read back first: without it the backups are lost. A replica has no own data, so nothing is
+        prepared or kept of it."""
         under_way = self._find_operation(resource, "DELETE")
         try:
             now = self.describe(resource.name)
@@ -204,9 +206,10 @@ class CloudSql:
         return over(now, answer["name"])
 
     def recover(self, saved: Resource) -> Operation:
-        """See the port. A new instance of the same name, from the final backup, else from the newest that is kept. Its
-        addresses are others. A replica is made again from its primary. A deletion that is under way is waited for:
-        until its end, the instance is there.
+        """See the port. Makes a new instance of the same name, from the final backup, else from the newest kept one.
+
+        It gets other addresses. A replica is made again from its primary. A deletion that is under way is waited for,
+        because until its end the instance is there.
 
         Raises also: TryAgain: it is not over, or a replica's primary is not at work: call again.
 
@@ -242,7 +245,7 @@ class CloudSql:
         return Progress(done=done, problem=(said or "it has failed") if done and "error" in answer else "")
 
     def list_kept(self, saved: Resource) -> tuple[Kept, ...]:
-        """See the port: its backups, without those of an earlier namesake, which has others' data, or older ones."""
+        """See the port: its backups, without older ones and those of an earlier namesake, which has others' data."""
         return tuple(
             Kept(
                 what=f"{backup.get('type', '').lower().replace('_', '-')} backup {backup['name']}",
@@ -255,7 +258,7 @@ class CloudSql:
         )
 
     def list_operations(self, name: str) -> list[dict[str, Any]]:
-        """What was done with the instance of that name, newest first."""
+        """Returns what was done with the instance of that name, newest first."""
         project, short = _split(name)
         return self._api.list_all(
             lambda client, token: client.operations().list(project=project, instance=short, pageToken=token),
@@ -324,16 +327,16 @@ class CloudSql:
         )
 
     def _find_operation(self, resource: Resource, *kinds: str) -> Operation | None:
-        """One that is under way: where its begin was not heard of, it is found again here.
+        """Returns one that is under way. It is found again here where the answer to its begin was lost.
 
-        Before the instance is read: what is over by then shows in what is read."""
+        It is read before the instance: what is over by then shows in what is read."""
         for operation in self.list_operations(resource.name):
             if operation["status"] != "DONE" and operation.get("operationType") in kinds:
                 return over(resource, operation["name"])
         return None
 
     def _read_databases(self, name: str, item: Mapping[str, Any]) -> dict[str, list[str]]:
-        """One that does not run refuses to say them, and a replica has its primary's."""
+        """Returns the databases. A stopped instance refuses to list them, and a replica has its primary's."""
         is_stopped = item.get("settings", {}).get("activationPolicy") == "NEVER" or item.get("state") != "RUNNABLE"
         if is_stopped or item.get("masterInstanceName"):
             return {}
@@ -384,7 +387,7 @@ def _keeps_backups(resource: Resource) -> bool:
 
 
 def _to_keeping(resource: Resource) -> dict[str, Any]:
-    """All backups, and a final one for as long as was asked for, if that is longer than our least."""
+    """Returns settings that keep all backups, and a final one for the time that was set or our least, if longer."""
     final = {"enabled": True, "retentionDays": to_final_backup_days(resource)}
     return dict(zip(_KEEPING, (True, final), strict=True))
 
@@ -398,7 +401,7 @@ def _to_time(backup: Mapping[str, Any]) -> str:
 
 
 def _to_settable(resource: Resource) -> dict[str, Any]:
-    """Without what `prepare` sets: an inventory is older than that, and a backup is not."""
+    """Returns the settings without what `prepare` sets: an inventory is older than that, and a backup is not."""
     ours = {"settingsVersion", *_KEEPING}
     settings = {key: value for key, value in resource.description["settings"].items() if key not in ours}
     found = resource.description
@@ -406,7 +409,7 @@ def _to_settable(resource: Resource) -> dict[str, Any]:
 
 
 def _is_remade(saved: Resource, now: Resource) -> bool:
-    """Whether it is what `recover` makes of `saved`, stopped or not."""
+    """Returns whether it is what `recover` makes of `saved`, stopped or not."""
     before, after = _to_settable(saved), _to_settable(now)
     for one in (before, after):
         one["settings"].pop("activationPolicy", None)
@@ -414,7 +417,7 @@ def _is_remade(saved: Resource, now: Resource) -> bool:
 
 
 def _to_primary(description: Mapping[str, Any]) -> str:
-    """The short name of a replica's primary, which Google also answers as ``<project>:<name>``; empty: it is none."""
+    """Returns the short name of a replica's primary; Google also answers ``<project>:<name>``. Empty: no replica."""
     return str(description.get("masterInstanceName", "")).rpartition(":")[2]
 
 

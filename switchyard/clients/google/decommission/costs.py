@@ -1,4 +1,4 @@
-"""What resources cost, from a billing export in BigQuery: the Cloud Billing API has prices, and no costs.
+"""Reads what resources cost, from a billing export in BigQuery: the Cloud Billing API has only prices.
 
 Source: https://cloud.google.com/billing/docs/how-to/export-data-bigquery-tables/detailed-usage
 """
@@ -22,7 +22,7 @@ _NO_TABLE: Final = "PROJECT.DATASET.gcp_billing_export_resource_v1_BILLING_ACCOU
 
 
 class Costs:
-    """`CloudCosts` over BigQuery v2. May be shared by threads.
+    """Implements `CloudCosts` over BigQuery v2. Threads may share it.
 
     Args:
         table: the detailed export, ``project.dataset.gcp_billing_export_resource_v1_...``; empty: none is named.
@@ -54,7 +54,7 @@ class Costs:
         return bool(self._table)
 
     def to_query(self, resources: Sequence[Resource], since: datetime, until: datetime) -> str:
-        """See the port. Costs after credits. The export may name a resource in full or by its short name."""
+        """See the port. Counts costs after credits. The export may name a resource in full or by its short name."""
         in_full = ", ".join(_quote(name) for resource in resources for name in _to_global_names(resource))
         short = ", ".join(sorted({_quote(name) for resource in resources for name in _to_names(resource)}))
         return (
@@ -68,9 +68,9 @@ class Costs:
         )
 
     def read(self, resources: Sequence[Resource], since: datetime, until: datetime) -> tuple[Cost, ...]:
-        """See the port. One for each resource and currency, 0 where the export has nothing of it.
+        """See the port. Returns one for each resource and currency, 0 where the export has nothing of it.
 
-        Raises also: BadRecord: the export has no row at all of that time, so that 0 would prove nothing."""
+        Raises also: BadRecord: the export has no row at all for that time, so that 0 would prove nothing."""
         if not self._table:
             raise BadSetup(
                 "no billing export is named. Name the detailed one (project.dataset.table), or run the query by hand; "
@@ -98,7 +98,7 @@ class Costs:
         return tuple(sorted(costs, key=lambda cost: (cost.resource, cost.currency)))
 
     def _ask(self, query: str) -> list[list[Any]]:
-        """All rows. A query that is not over with its answer is asked for by its job."""
+        """Returns all rows. A query that is not over with its answer is asked for by its job."""
         body = {"query": query, "useLegacySql": False}
         answer = self._api.call(
             lambda client: client.jobs().query(projectId=self._project, body=body),
@@ -134,7 +134,7 @@ class Costs:
                 permission="bigquery.jobs.get",
             )
         except NotFound as err:
-            raise NotFound(f"the query {job['jobId']} is not there any more: {err}") from err
+            raise NotFound(f"the query {job['jobId']} is gone: {err}") from err
 
 
 def _to_times(since: datetime, until: datetime) -> str:
@@ -146,7 +146,7 @@ def _to_stamp(time_: datetime) -> str:
 
 
 def _to_global_names(resource: Resource) -> tuple[str, ...]:
-    """Its full resource name. Source: https://cloud.google.com/asset-inventory/docs/resource-name-format"""
+    """Returns its full resource name. Source: https://cloud.google.com/asset-inventory/docs/resource-name-format"""
     service = _SERVICES.get(resource.kind)
     if service is None:
         return ()
@@ -155,12 +155,12 @@ def _to_global_names(resource: Resource) -> tuple[str, ...]:
 
 
 def _to_names(resource: Resource) -> tuple[str, ...]:
-    """In full and short; a number alone, of a backup or a version, is many others' short name too."""
+    """Returns its names, full and short. A backup's or a version's number alone is many others' short name too."""
     short = resource.name.split("/")[-1]
     names = (resource.name,) if short.isdigit() else (resource.name, short)
     return names if resource.kind in _SERVICES else ()
 
 
 def _quote(text: str) -> str:
-    """A string of BigQuery's. Source: https://cloud.google.com/bigquery/docs/reference/standard-sql/lexical#escape_sequences"""
+    """Quotes a text. Source: https://cloud.google.com/bigquery/docs/reference/standard-sql/lexical#escape_sequences"""
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -1,4 +1,4 @@
-"""Google's errors in our words: where the adapters of a decommission meet the vendor's exceptions, they stop.
+"""Translates Google's errors into ours. The vendor's exceptions stop here, for all adapters of a decommission.
 
 A missing permission is never "gone": 403 is `BadSetup`, with the permission's name.
 """
@@ -30,9 +30,9 @@ def translated(action: str, where: str, permission: str) -> Iterator[None]:
     """Raises what the block raises as one of `core.errors`.
 
     Args:
-        action: for the message: ``stop``, ``list``.
+        action: a verb for the message: ``stop``, ``list``.
         where: the resource's full name.
-        permission: what `action` needs; named where Google does not name it itself.
+        permission: what `action` needs; the message names it where Google does not.
 
     Raises:
         TryAgain: 408, 429, 5xx, a lost connection, another operation in progress, a policy that changed in between.
@@ -61,7 +61,7 @@ def translated(action: str, where: str, permission: str) -> Iterator[None]:
 
 
 def to_error(code: int, body: Mapping[str, Any], action: str, where: str, permission: str) -> SwitchyardError:
-    """One error answer in our words."""
+    """Translates one error answer."""
     said = str(body.get("message") or f"status {code}")
     reasons = {str(item.get("reason")) for key in ("errors", "details") for item in body.get(key, ())}
     failed = f"could not {action} {where}"
@@ -74,7 +74,7 @@ def to_error(code: int, body: Mapping[str, Any], action: str, where: str, permis
     if code == 409 and ("operationInProgress" in reasons or "concurrent policy changes" in said):
         return TryAgain(f"{failed}: something else is under way there: {said}")
     if code in (409, 412) or (code == 400 and "etag" in said):
-        return StaleWrite(f"{failed}: it is not as it was read: {said.rstrip('.')}. Read it again")
+        return StaleWrite(f"{failed}: it changed since it was read: {said.rstrip('.')}. Read it again")
     return BadRequest(f"{failed}: Google refused it with {code}: {said}")
 
 

@@ -1,4 +1,4 @@
-"""What all adapters decide alike: which of a list is sought, and whether a resource is still the one that was read."""
+"""Decides for all adapters which items of a list are wanted, and whether a resource is still the one that was read."""
 
 import contextlib
 import hashlib
@@ -16,7 +16,7 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True):
     """One item of a list."""
 
     name: str  # in full
-    handles: tuple[str, ...]  # by what it may be named: short name, e-mail, address, connection name
+    handles: tuple[str, ...]  # other names for it: short name, e-mail, address, connection name
     labels: Mapping[str, str] = {}
     found_by: tuple[str, ...] = ()  # references that its adapter found by itself
 
@@ -24,7 +24,7 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True):
 def find(
     kind: Kind, sought: Sought, listed: Sequence[Listed], places: Iterable[str], describe: Callable[[str], Resource]
 ) -> Found:
-    """What of `listed` is sought, each described as it is now.
+    """Returns the wanted items of `listed`, each described as it is now.
 
     Raises: BadRecord: the control is not listed."""
     control = sought.controls.get(kind, "")
@@ -32,7 +32,7 @@ def find(
         raise BadRecord(
             f"the lists of {kind}s in {', '.join(places)}",
             [
-                f"{control!r} is known to exist and is not among the {len(listed)} listed: the project, a region or a "
+                f"{control!r} exists, but is not among the {len(listed)} listed: the project, a region or a "
                 "permission is wrong, and an empty list would prove nothing"
             ],
         )
@@ -59,7 +59,7 @@ def find(
 
 
 def find_reasons(kind: Kind, sought: Sought, item: Listed) -> tuple[str, ...]:
-    """Why an item is one of those that are sought; empty: it is none."""
+    """Returns why an item is wanted; empty: it is not."""
     names = {item.name, *item.handles}
     why = ["name"] if names & set(sought.names.get(kind, ())) else []
     if sought.labels and sought.labels.items() <= dict(item.labels).items():
@@ -69,7 +69,7 @@ def find_reasons(kind: Kind, sought: Sought, item: Listed) -> tuple[str, ...]:
 
 
 def check_same(resource: Resource, now: Resource) -> None:
-    """Raises: StaleWrite: what is there now is another one of the same name."""
+    """Raises StaleWrite where another resource of the same name is there now."""
     if resource.unique_id and resource.unique_id != now.unique_id:
         raise StaleWrite(
             f"{now.name} is not the one that was read: its unique id was {resource.unique_id}, and is {now.unique_id}. "
@@ -78,7 +78,7 @@ def check_same(resource: Resource, now: Resource) -> None:
 
 
 def check_unchanged(resource: Resource, now: Resource) -> None:
-    """Raises: StaleWrite: it is another one, or it changed since `resource` was read."""
+    """Raises StaleWrite where it is another one, or it changed since `resource` was read."""
     check_same(resource, now)
     if resource.version != now.version:
         raise StaleWrite(
@@ -88,28 +88,28 @@ def check_unchanged(resource: Resource, now: Resource) -> None:
 
 
 def to_digest(value: Any) -> str:
-    """A short digest of JSON: a version, for what has none of its own."""
+    """Returns a short digest of JSON: a version for what has no version."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def over(resource: Resource, name: str = "") -> Operation:
-    """An act on `resource` that was begun; without `name`, it was over with its answer, or there was nothing to do."""
+    """Returns an act that was begun; without `name`, it was over with its answer, or there was nothing to do."""
     return Operation(kind=resource.kind, resource=resource.name, name=name)
 
 
 @contextlib.contextmanager
 def looked_at_again(name: str) -> Iterator[None]:
-    """For a deletion of what was there a moment ago: that it is not there now is for the next call to find out.
+    """Lets the next call find out whether what was there a moment ago is gone, in a deletion.
 
     Raises: TryAgain: NotFound in the block."""
     try:
         yield
     except NotFound as err:
-        raise TryAgain(f"{name} went while it was being deleted; look again: {err}") from err
+        raise TryAgain(f"{name} disappeared while it was being deleted; look again: {err}") from err
 
 
 def find_manager(labels: Mapping[str, str]) -> str:
-    """Who would bring it back: the label is that of Terraform's provider, since 5.16.
+    """Returns who would bring it back: the label is that of Terraform's provider, since 5.16.
 
     Source: https://registry.terraform.io/providers/hashicorp/google/latest/docs/guides/provider_reference
     """

@@ -1,4 +1,4 @@
-"""The one place where the adapters of a decommission are put together."""
+"""Puts the adapters of a decommission together. Nothing else does."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -23,34 +23,34 @@ from switchyard.core.errors import BadSetup
 
 
 class Where(Protocol):
-    """What is read of the settings."""
+    """The settings that are read."""
 
     @property
     def gcp_project_id(self) -> str:
-        """The project of the deployment, and of the questions to BigQuery."""
+        """Returns the project of the deployment, and of the questions to BigQuery."""
 
     @property
     def google_apis_endpoint(self) -> str:
-        """An address in place of all of Google's; empty: Google's own."""
+        """Returns an address in place of all of Google's; empty: Google's own."""
 
     @property
     def billing_export_table(self) -> str:
-        """The detailed billing export; empty: none is named."""
+        """Returns the detailed billing export; empty: none is named."""
 
     @property
     def identity_service_account(self) -> str:
-        """Whom to impersonate."""
+        """Returns the account to impersonate."""
 
     @property
     def identity_from_gcloud(self) -> str:
-        """yes: gcloud may be asked for a token."""
+        """Returns yes if gcloud may be asked for a token."""
 
 
 def open_clouds(settings: Where, *, credentials: Any = None, pause: Callable[[float], None] = time.sleep) -> Clouds:
-    """Google Cloud as a decommission sees it. Asks nothing of it yet.
+    """Returns Google Cloud as a decommission sees it. Asks it nothing yet.
 
     Args:
-        credentials: a service account's; default: whom the settings name, else this machine's.
+        credentials: a service account's; default: those that the settings name, else this machine's.
         pause: waits between two looks at an operation.
 
     Raises: BadSetup: no project or no identity is named, or google-cloud-run is not installed."""
@@ -74,7 +74,7 @@ def open_kinds(
     kinds: Iterable[Kind] = tuple(Kind),
     pause: Callable[[float], None] = time.sleep,
 ) -> Mapping[Kind, Cloud]:
-    """One `Cloud` for each of `kinds`. Asks nothing of Google.
+    """Returns one `Cloud` for each of `kinds`. Asks Google nothing.
 
     Args:
         access: see `open_access`, whose `endpoint` stands for all of Google's addresses.

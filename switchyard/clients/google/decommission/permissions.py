@@ -1,4 +1,4 @@
-"""What the caller may not do: asked before the first act, at the project and then at the resource itself.
+"""Finds what the caller may not do, before the first act: at the project, then at the resource itself.
 
 Source: https://cloud.google.com/iam/docs/testing-permissions. A permission that is given at the resource alone does
 not show at the project, and one of the project (to create, to list) cannot be asked at a resource.
@@ -13,16 +13,16 @@ Test = Callable[[list[str]], Iterable[str]]
 
 
 class Permissions:
-    """What the caller may do in one project."""
+    """Knows what the caller may do in one project."""
 
     def __init__(self, access: Access, project: str) -> None:
         self._projects = Api(access, "cloudresourcemanager", "v3")
         self._project = project
 
     def find_missing(self, needed: Sequence[str], at_resource: Test | None = None) -> tuple[str, ...]:
-        """Those of `needed` that the caller has neither at the project nor, where it can be asked, at the resource."""
+        """Returns those of `needed` that the caller lacks at the project, and at the resource if that can be asked."""
         missing = [name for name in needed if name not in set(self._test_project(list(needed)))]
-        asked = [name for name in missing if ".locations." not in name]  # of no resource, only of the project
+        asked = [name for name in missing if ".locations." not in name]  # such a one can only be asked of the project
         if asked and at_resource:
             held = set(at_resource(asked))
             missing = [name for name in missing if name not in held]

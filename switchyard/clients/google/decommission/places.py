@@ -1,6 +1,6 @@
-"""Every region in which Cloud Run and Cloud Build can hold something of a project, whether the plan names it or not.
+"""Lists every region in which Cloud Run and Cloud Build can hold something of a project, in the plan or not.
 
-Neither API lists across regions ("cannot be the '-' wildcard"), so that each region is asked by itself.
+Neither API lists across regions ("cannot be the '-' wildcard"), so each region is asked by itself.
 Source: `parent` of projects.locations.services.list in the discovery document run.v2; projects.locations.list in run.v1
 and cloudbuild.v2.
 """
@@ -11,20 +11,20 @@ from switchyard.core.errors import BadRecord
 
 
 class Places:
-    """The regions of two APIs. May be shared by threads."""
+    """Lists the regions of two APIs. Threads may share it."""
 
     def __init__(self, access: Access) -> None:
         self._run = Api(access, "run", "v1")
         self._build = Api(access, "cloudbuild", "v2")
 
     def list_run(self, sought: Sought) -> tuple[str, ...]:
-        """Cloud Run's regions, ascending.
+        """Returns Cloud Run's regions, ascending.
 
         Raises: BadRecord: a region that the plan names is not among them: the list is not whole, or it is misspelt."""
         return self._list(self._run, sought, "Cloud Run", "run.locations.list")
 
     def list_build(self, sought: Sought) -> tuple[str, ...]:
-        """``global``, then Cloud Build's regions, ascending. Raises: as `list_run`."""
+        """Returns ``global``, then Cloud Build's regions, ascending. Raises: as `list_run`."""
         found = self._list(self._build, sought, "Cloud Build", "cloudbuild.locations.list")
         return ("global", *(place for place in found if place != "global"))
 

@@ -1,6 +1,6 @@
-"""Policies of IAM: whole, with conditions, written only over what was read.
+"""Reads and writes policies of IAM: whole, with conditions, and only over what was read.
 
-A policy is asked for in version 3 always, or the conditions in it are lost with the next write.
+A policy is always asked for in version 3: else the conditions in it are lost with the next write.
 Source: https://cloud.google.com/iam/docs/policies, /iam/docs/troubleshooting-withcond
 """
 
@@ -31,7 +31,7 @@ _PERMISSIONS: Final = {
 
 
 class Policies:
-    """The policy of a project, a Cloud Run service or job, a secret, an account or a bucket, by its full name."""
+    """The policies of a project, a Cloud Run service or job, a secret, an account or a bucket, by its full name."""
 
     def __init__(self, access: Access) -> None:
         self._apis = {
@@ -44,7 +44,7 @@ class Policies:
         }
 
     def read(self, owner: str) -> dict[str, Any]:
-        """The whole policy. Raises: NotFound: there is no such owner; see `errors.translated`."""
+        """Returns the whole policy. Raises: NotFound: there is no such owner; see `errors.translated`."""
         sort = to_sort(owner)
 
         def make(client: Any) -> Any:
@@ -77,7 +77,7 @@ class Policies:
         )
 
     def test(self, owner: str, permissions: Sequence[str]) -> list[str]:
-        """Those that the caller has at `owner`."""
+        """Returns those that the caller has at `owner`."""
         sort = to_sort(owner)
 
         def make(client: Any) -> Any:
@@ -92,12 +92,12 @@ class Policies:
 
 
 def to_sort(owner: str) -> str:
-    """What a full name names."""
+    """Returns the kind of thing that a full name names."""
     return next(sort for sort, pattern in _SORTS if pattern.fullmatch(owner))
 
 
 def to_permissions(owner: str) -> tuple[str, str]:
-    """What reading and writing the policy of `owner` needs."""
+    """Returns the permissions to read and write the policy of `owner`."""
     stem = _PERMISSIONS[to_sort(owner)]
     return f"{stem}.getIamPolicy", f"{stem}.setIamPolicy"
 

@@ -1,5 +1,7 @@
-"""Cloud Run's services, jobs and worker pools of one place, as users, variables and bindings look through them; what is
-under way there."""
+"""Lists Cloud Run's services, jobs and worker pools of one place, and what is under way there.
+
+Users, variables and bindings look through them.
+"""
 
 from typing import Any
 
@@ -7,7 +9,7 @@ from switchyard.clients.google.decommission.access import Api
 
 
 def list_runners(run: Api, place: str) -> list[dict[str, Any]]:
-    """All services, then all jobs of `place` (``projects/<p>/locations/<l>``), as the API tells them.
+    """Returns all services, then all jobs of `place` (``projects/<p>/locations/<l>``), as the API has them.
 
     Raises: as `Api.list_all`."""
     services = run.list_all(
@@ -26,8 +28,9 @@ def list_runners(run: Api, place: str) -> list[dict[str, Any]]:
 
 
 def list_running(run: Api, name: str) -> list[str]:
-    """The names of the operations on that service or job that are not over: where the begin of one was not heard of,
-    it is found again here. They do not say whether they deploy or delete.
+    """Returns the names of the operations on that service or job that are not over.
+
+    An operation is found again here if the answer to its begin was lost. Nothing says whether it deploys or deletes.
 
     Raises: as `Api.list_all`."""
     parent = "/".join(name.split("/")[:4])
@@ -43,13 +46,13 @@ def list_running(run: Api, name: str) -> list[str]:
     return [
         operation["name"]
         for operation in operations
-        # By its end: the API may name the project by its number.
+        # Compared by its end: the API may name the project by its number.
         if not operation.get("done") and str(operation.get("metadata", {}).get("name", "")).endswith(short)
     ]
 
 
 def list_pools(run: Api, place: str) -> list[dict[str, Any]]:
-    """All worker pools of `place`. Raises: as `Api.list_all`."""
+    """Returns all worker pools of `place`. Raises: as `Api.list_all`."""
     return run.list_all(
         lambda client, token: client.projects().locations().workerPools().list(parent=place, pageToken=token),
         "workerPools",

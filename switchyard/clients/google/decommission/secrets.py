@@ -1,7 +1,7 @@
-"""Secrets of Secret Manager, never their values. Destroyed with a delay, in which that can be taken back.
+"""Takes away secrets of Secret Manager, never reading their values. A delay lets their destruction be taken back.
 
 Deleting a secret takes its versions at once, delay or not: it is deleted when all are destroyed. Regional secrets
-(``projects/p/locations/l/secrets``) have addresses of their own, and are not looked for.
+(``projects/p/locations/l/secrets``) have other addresses, and are not looked for.
 Source: https://cloud.google.com/secret-manager/docs/delay-destruction-of-secret-versions
 """
 
@@ -44,8 +44,9 @@ _NEEDED: Final = (
 
 
 class Secrets:
-    """`Cloud` over Secret Manager v1. DELETED is a secret all of whose versions are, or soon will be, destroyed. May be
-    shared by threads."""
+    """Implements `Cloud` over Secret Manager v1. Threads may share it.
+
+    A secret is DELETED if all its versions are destroyed, or soon will be."""
 
     kind = Kind.SECRET
 
@@ -65,7 +66,7 @@ class Secrets:
             permission="secretmanager.secrets.list",
         )
         listed = [
-            # The API may answer with the project's number: the name that was asked for is the one that we keep.
+            # The API may answer with the project's number. We keep the name that was asked for.
             Listed(
                 name=f"projects/{sought.project}/secrets/{item['name'].split('/')[-1]}",
                 handles=(item["name"].split("/")[-1], item["name"]),
@@ -85,7 +86,7 @@ class Secrets:
             where=f"the versions of {name}",
             permission="secretmanager.versions.list",
         )
-        # Without what our own acts change one by one: the state of each version, and the delay.
+        # Left out is what our own acts change one by one: the state of each version, and the delay.
         described = {key: value for key, value in item.items() if key not in ("etag", "versionDestroyTtl")}
         return Resource(
             kind=self.kind,
@@ -120,7 +121,7 @@ class Secrets:
         return over(now)
 
     def stop(self, resource: Resource) -> Operation:
-        """See the port: disables each version. A second call goes on with what the first did not come to."""
+        """See the port. Disables each version. A second call goes on with those that the first did not reach."""
         now = self.describe(resource.name)
         check_same(resource, now)
         for version in now.parts["versions"]:
@@ -130,7 +131,7 @@ class Secrets:
         return over(now)
 
     def start(self, saved: Resource) -> Operation:
-        """See the port. Takes a destruction back that has not come yet.
+        """See the port. Takes back a destruction that has not come yet.
 
         Raises also: NotFound: a version is destroyed; the others are as they were."""
         now = self.describe(saved.name)
@@ -150,8 +151,10 @@ class Secrets:
         return over(now)
 
     def delete(self, resource: Resource) -> Operation:
-        """See the port. In two calls, with the delay between them: the first destroys all versions, which leaves an
-        empty secret of activity DELETED; one that comes when all are destroyed deletes that."""
+        """See the port. Needs two calls, with the delay between them.
+
+        The first destroys all versions, which leaves an empty secret of activity DELETED. A call after they are
+        destroyed deletes that."""
         try:
             now = self.describe(resource.name)
         except NotFound:
@@ -178,8 +181,9 @@ class Secrets:
         return over(now)
 
     def recover(self, saved: Resource) -> Operation:
-        """See the port. While the versions wait for their destruction; a value is never saved, so that there is no
-        other way."""
+        """See the port. Works while the versions wait for their destruction.
+
+        A value is never saved, so there is no other way."""
         try:
             return self.start(saved)
         except NotFound as err:

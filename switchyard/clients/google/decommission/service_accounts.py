@@ -1,7 +1,7 @@
-"""Service accounts. Their bindings stay in policies when they are deleted: `bindings.py` takes those away before.
+"""Takes away service accounts. Their bindings stay in policies: `bindings.py` takes those away before.
 
-Source: https://cloud.google.com/iam/docs/service-accounts-delete-undelete, the discovery document iam.v1. Never by
-``projects/-/``: an account that is not there answers 403 then, which says nothing.
+Source: https://cloud.google.com/iam/docs/service-accounts-delete-undelete, the discovery document iam.v1. Nothing asks
+by ``projects/-/``: a missing account then answers 403, which says nothing.
 """
 
 from typing import Any, Final
@@ -38,8 +38,9 @@ _NEEDED: Final = (
 
 
 class ServiceAccounts:
-    """`Cloud` over IAM v1. An account is named by its e-mail, and acted on by its unique id. May be shared by
-    threads."""
+    """Implements `Cloud` over IAM v1. Threads may share it.
+
+    An account is named by its e-mail, and acted on by its unique id."""
 
     kind = Kind.SERVICE_ACCOUNT
 
@@ -68,7 +69,7 @@ class ServiceAccounts:
         return find(self.kind, sought, listed, ["global"], self.describe)
 
     def describe(self, name: str) -> Resource:
-        """See the port. `parts` has its keys, without what is secret in them, which Google never shows."""
+        """See the port. `parts` has its keys, without their secrets, which Google never shows."""
         item = self._call("get", name, "read", "iam.serviceAccounts.get")
         keys = self._api.call(
             lambda client: client.projects().serviceAccounts().keys().list(name=name, keyTypes="USER_MANAGED"),
@@ -94,12 +95,12 @@ class ServiceAccounts:
         return self._permissions.find_missing(_NEEDED, lambda asked: self._policies.test(resource.name, asked))
 
     def prepare(self, resource: Resource) -> Operation:
-        """See the port. Google keeps a deleted account for 30 days, whatever is asked."""
+        """See the port. Google always keeps a deleted account for 30 days."""
         check_same(resource, self.describe(resource.name))
         return over(resource)
 
     def stop(self, resource: Resource) -> Operation:
-        """See the port. At once, tokens that it has too: whatever runs as it must be stopped before."""
+        """See the port. Works at once, also for tokens that it has. What runs as the account must be stopped before."""
         now = self.describe(resource.name)
         check_same(resource, now)
         if now.activity is Activity.ACTIVE:
@@ -129,8 +130,9 @@ class ServiceAccounts:
         return over(now)
 
     def recover(self, saved: Resource) -> Operation:
-        """See the port. The same account, with its bindings, within 30 days; Google promises it not always. One that
-        is made again would be another account, so that none is."""
+        """See the port. Brings back the same account with its bindings, within 30 days. Google does not promise it.
+
+        A new account of that name would be another one, so none is made."""
         try:
             self.describe(saved.name)
         except NotFound:
@@ -148,7 +150,7 @@ class ServiceAccounts:
         return Progress(done=True)
 
     def list_kept(self, saved: Resource) -> tuple[Kept, ...]:
-        """See the port. A deleted account is in no list: only `recover` tells whether Google has it still."""
+        """See the port. No list has a deleted account: only `recover` tells whether Google still has it."""
         try:
             now = self.describe(saved.name)
         except NotFound:

@@ -1,6 +1,6 @@
-"""Who uses a deployment, by Google's own records: Monitoring's request counts, the request log, operations.
+"""Reads who uses a deployment, by Google's own records: Monitoring's request counts, the request log, operations.
 
-A query of the log gives its own time: Google's logging client adds one that looks at a day where there is none.
+A query of the log always gives its own time: Google's logging client would add one of a day where there is none.
 Source: https://cloud.google.com/logging/docs/view/logging-query-language, https://cloud.google.com/run/docs/logging
 """
 
@@ -17,7 +17,7 @@ from switchyard.core.errors import BadRequest
 
 
 class Use:
-    """`CloudUse` over Monitoring v3, Logging v2, Cloud SQL Admin v1 and Cloud Run v2. May be shared by threads."""
+    """Implements `CloudUse` over Monitoring, Logging v2, Cloud SQL Admin v1 and Cloud Run v2. Threads may share it."""
 
     def __init__(self, access: Access, project: str, *, sql: Callable[[], CloudSql] | None = None) -> None:
         self._monitoring = Api(access, "monitoring", "v3")
@@ -41,7 +41,7 @@ class Use:
         return tuple(sorted(callers, key=lambda caller: (-caller.requests, caller.who)))
 
     def count_requests(self, service: Resource, since: datetime, until: datetime) -> int:
-        """See the port. A point of the metric is a minute, which counts where it ends."""
+        """See the port. A point of the metric is one minute, and counts where it ends."""
         region, short = _split(service)
         clauses = (
             'metric.type = "run.googleapis.com/request_count"',
@@ -69,14 +69,14 @@ class Use:
         return sum(int(point["value"]["int64Value"]) for one in series for point in one.get("points", ()))
 
     def count_edge(self, service: Resource, since: datetime) -> int:
-        """See the port. How long a request took is in its entry; where it is not, no time."""
+        """See the port. An entry says how long its request took; where it does not, that counts as no time."""
         entries = self._list_entries(service, since - POINT - LONGEST, since)
         return sum(
             is_at_edge(datetime.fromisoformat(entry["timestamp"]), _to_latency(entry), since) for entry in entries
         )
 
     def find_control(self, service: Resource, since: datetime, until: datetime) -> Control:
-        """See the port. Of the log, the newest entry alone."""
+        """See the port. Reads only the newest entry of the log."""
         return Control(
             service=service.name,
             since=since,
@@ -94,8 +94,9 @@ class Use:
         )
 
     def _find_newest(self, service: Resource, since: datetime, until: datetime) -> datetime | None:
-        """A page may be empty and not the last one: so far nothing was found then. Source: `nextPageToken` of
-        ListLogEntriesResponse."""
+        """Returns the time of the newest entry. An empty page is not always the last: nothing was found so far.
+
+        Source: `nextPageToken` of ListLogEntriesResponse."""
         body = {**self._to_query(service, since, until), "orderBy": "timestamp desc", "pageSize": 1}
         while True:
             page = self._logging.call(
@@ -123,7 +124,7 @@ class Use:
         return {"resourceNames": [f"projects/{self._project}"], "filter": " AND ".join(clauses)}
 
     def list_starts(self, resource: Resource, since: datetime) -> tuple[str, ...]:
-        """See the port, for an instance or a service. Each sentence has the name of the operation or revision in it."""
+        """See the port, for an instance or a service. Each sentence names the operation or revision."""
         if resource.kind is Kind.SQL_INSTANCE:
             return tuple(
                 f"{operation['operationType']} of {resource.name} by {operation.get('user', 'someone unnamed')} at "
@@ -155,7 +156,7 @@ class Use:
 
 
 def _to_who(entry: dict[str, Any]) -> tuple[str, str]:
-    """The caller as people read it, and its account alone."""
+    """Returns the caller as people read it, and its account alone."""
     agent = entry.get("httpRequest", {}).get("userAgent") or "no user agent"
     account = entry.get("protoPayload", {}).get("authenticationInfo", {}).get("principalEmail")
     return (f"{agent} as {account}", str(account)) if account else (str(agent), "")
@@ -166,12 +167,12 @@ def _ask_entries(body: dict[str, Any], client: Any) -> Any:
 
 
 def _to_latency(entry: dict[str, Any]) -> timedelta:
-    """As ``1.5s``. Source: HttpRequest.latency of logging.v2 (a google-duration)."""
+    """Reads a time such as ``1.5s``. Source: HttpRequest.latency of logging.v2 (a google-duration)."""
     return timedelta(seconds=float(str(entry.get("httpRequest", {}).get("latency", "0s")).removesuffix("s")))
 
 
 def _split(service: Resource) -> tuple[str, str]:
-    """The region and the short name."""
+    """Returns the region and the short name."""
     _, _, _, region, _, short = service.name.split("/")
     return region, short
 

@@ -1,5 +1,6 @@
-"""What Cloud Run's services, jobs and worker pools and Cloud Build's triggers need: accounts, secrets, instances,
-buckets.
+"""Finds what Cloud Run's services, jobs and worker pools and Cloud Build's triggers need.
+
+That is accounts, secrets, instances and buckets.
 
 Source: the discovery documents run.v2 (RevisionTemplate, TaskTemplate, Volume, EnvVar, BuildConfig) and cloudbuild.v1
 (BuildTrigger, Secrets, WebhookConfig, PubsubConfig).
@@ -19,12 +20,12 @@ from switchyard.core.decommission.users import How, Need, Sort
 _SECRET: Final = re.compile(r"projects/[^/\s\"']+/secrets/[\w-]+")
 _BUCKET: Final = re.compile(r"(?:gs://|https://storage\.googleapis\.com/)[\w.-]*\w")
 _ELSEWHERE: Final = frozenset({"serviceAccount", "serviceAccountEmail", "substitutions"})
-"""What of a trigger is a need of its own."""
+"""The parts of a trigger that are needs by themselves."""
 _BY_NAME: Final = "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION"
 
 
 class Users:
-    """`CloudUsers` over Cloud Run v2 and Cloud Build v1. May be shared by threads."""
+    """Implements `CloudUsers` over Cloud Run v2 and Cloud Build v1. Threads may share it."""
 
     def __init__(self, access: Access) -> None:
         self._places = Places(access)
@@ -70,8 +71,9 @@ class Users:
 
 
 def _find_older(service: Mapping[str, Any]) -> set[str]:
-    """The revisions that get traffic, without the newest: that is what the template says. While the newest is not
-    ready, the one before it still answers."""
+    """Returns the revisions that get traffic, without the newest, which the template describes.
+
+    While the newest is not ready, the one before it still answers."""
     targets = [target for target in service.get("traffic", ()) if target.get("percent")]
     older = {str(target.get("revision", "")) for target in targets if target.get("type") == _BY_NAME}
     if len(older) < len(targets):
@@ -113,7 +115,7 @@ def _list_pod(by: str, sort: Sort, pod: Mapping[str, Any], revision: str = "") -
 
 
 def _list_build(service: Mapping[str, Any]) -> Iterator[Need]:
-    """Of a function: the account that builds it."""
+    """Yields what a function needs: the account that builds it."""
     account = service.get("buildConfig", {}).get("serviceAccount")
     if account:
         name = service["name"]
@@ -121,8 +123,9 @@ def _list_build(service: Mapping[str, Any]) -> Iterator[Need]:
 
 
 def _list_trigger(by: str, item: Mapping[str, Any]) -> Iterator[Need]:
-    """Secrets, buckets and whatever else it names wherever they stand in it: in steps, sources, logs, artifacts and
-    substitutions."""
+    """Yields secrets, buckets and whatever else a trigger names.
+
+    They stand in its steps, sources, logs, artifacts and substitutions."""
     yield _to_need(by, "runs as", str(item.get("serviceAccount", "")), Kind.SERVICE_ACCOUNT)
     for account in (
         item.get("build", {}).get("serviceAccount"),
@@ -143,7 +146,7 @@ def _list_trigger(by: str, item: Mapping[str, Any]) -> Iterator[Need]:
 
 
 def _list_texts(part: Any) -> Iterator[str]:
-    """Each text in it, whole: what JSON makes of a line's end would stick to a name."""
+    """Yields each text in it, whole: JSON's escape of a line's end would stick to a name."""
     if isinstance(part, str):
         yield part
     elif isinstance(part, Mapping):

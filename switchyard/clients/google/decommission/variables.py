@@ -1,7 +1,7 @@
-"""Variables of other services and jobs that point to the deployment: by their value, by the secret behind them, or by
-their own name. Services and jobs of all regions are looked through.
+"""Finds variables of other services and jobs that point to the deployment, in all regions.
 
-By google-api-python-client: a template goes back as it came, with fields that a generated client may not know.
+They point by their value, by the secret behind them, or by their own name. google-api-python-client is used because a
+template goes back as it came, with fields that a generated client may not know.
 Source: https://cloud.google.com/run/docs/configuring/services/environment-variables and /secrets
 """
 
@@ -47,9 +47,10 @@ _OURS: Final = (  # output only, in both
 
 
 class Variables:
-    """`Cloud` over the environment of Cloud Run's services and jobs. A variable is named ``<owner>#<name>``; its
-    version is a digest of it, for its owner changes with each of its deployments. One that was taken out is
-    not there. May be shared by threads."""
+    """Implements `Cloud` over the environment of Cloud Run's services and jobs. Threads may share it.
+
+    A variable is named ``<owner>#<name>``. Its version is a digest of it, because its owner changes with each
+    deployment. A variable that was taken out is not there."""
 
     kind = Kind.VARIABLE
 
@@ -60,8 +61,9 @@ class Variables:
         self._permissions = Permissions(access, project)
 
     def find(self, sought: Sought) -> Found:
-        """See the port. `names` of this kind may have ``*``: ``MLFLOW_*``. The services that are sought themselves are
-        left out; the control is a service or a job."""
+        """See the port. `names` of this kind may have ``*``: ``MLFLOW_*``.
+
+        The wanted services themselves are left out. The control is a service or a job."""
         listed: list[Listed] = []
         owned = set(sought.names.get(Kind.RUN_SERVICE, ()))
         regions = self._places.list_run(sought)
@@ -76,7 +78,7 @@ class Variables:
         return msgspec.structs.replace(found, unseen=("worker pools, and executions of jobs",))
 
     def describe(self, name: str) -> Resource:
-        """See the port. NotFound also where the variable was taken out."""
+        """See the port. Raises NotFound also where the variable was taken out."""
         owner_name, variable = name.split("#", 1)
         owner = self._get(owner_name)
         entries = list(_list_entries(owner, variable))
@@ -85,7 +87,7 @@ class Variables:
         return self._to_resource(owner, variable, entries)
 
     def list_missing_permissions(self, resource: Resource) -> tuple[str, ...]:
-        """See the port. To deploy, one must be allowed to act as the owner's account."""
+        """See the port. Deploying needs the right to act as the owner's account."""
         owner = resource.name.split("#", 1)[0]
         sort = "jobs" if "/jobs/" in owner else "services"
         needed = [
@@ -121,7 +123,7 @@ class Variables:
         )
 
     def prepare(self, resource: Resource) -> Operation:
-        """See the port. The variable was saved with its value and its place; there is nothing else."""
+        """See the port. The variable was saved with its value and its place; there is nothing else to prepare."""
         check_same(resource, self.describe(resource.name))
         return over(resource)
 
@@ -162,7 +164,7 @@ class Variables:
         containers = _find_pod(changed).get("containers", [])
         for entry in wanted:
             if entry["container"] >= len(containers):
-                raise StaleWrite(f"{owner_name} has no container {entry['container']} any more")
+                raise StaleWrite(f"{owner_name} no longer has a container {entry['container']}")
             env = containers[entry["container"]].setdefault("env", [])
             env.insert(entry["place"], copy.deepcopy(entry["entry"]))
         return self._deploy(saved, changed, f"put {variable} back into")
@@ -179,7 +181,7 @@ class Variables:
         return self.start(saved)
 
     def poll(self, operation: Operation) -> Progress:
-        """See the port. Without a name, the owner is asked whether it is at rest."""
+        """See the port. Without a name, asks the owner whether it is at rest."""
         if not operation.name:
             try:
                 owner = self._get(operation.resource.split("#", 1)[0])
@@ -203,8 +205,9 @@ class Variables:
         return ()
 
     def _deploy(self, resource: Resource, changed: dict[str, Any], action: str) -> Operation:
-        """With the etag of what was read, so that no one's deployment in between is lost. A template may name its
-        revision; another one of that name is refused."""
+        """Deploys with the etag of what was read, so that no deployment in between is lost.
+
+        A template may name its revision; another one of that name is refused."""
         owner = changed["name"]
         body = {key: value for key, value in changed.items() if key not in _OURS}
         body["template"].pop("revision", None)
@@ -269,7 +272,7 @@ def _points_there(entry: Mapping[str, Any], sought: Sought) -> bool:
 
 
 def _is_part(owner: Mapping[str, Any], sought: Sought) -> bool:
-    """Whether an owner is the deployment itself: found by its labels, or by its address."""
+    """Returns whether an owner is the deployment itself: found by its labels, or by its address."""
     labels = owner.get("labels", {})
     hosts = {address.removeprefix("https://") for address in (owner.get("uri", ""), *owner.get("urls", ())) if address}
     by_label = bool(sought.labels) and sought.labels.items() <= labels.items()
@@ -277,8 +280,9 @@ def _is_part(owner: Mapping[str, Any], sought: Sought) -> bool:
 
 
 def _hide_others(owner: Mapping[str, Any], variable: str) -> dict[str, Any]:
-    """The owner without the values of its other variables: they are none of ours, and may be secrets. An inventory is
-    kept for years."""
+    """Returns the owner without the values of its other variables: they are not ours, and may be secrets.
+
+    An inventory is kept for years."""
     shown = copy.deepcopy(dict(owner))
     for container in _find_pod(shown).get("containers", ()):
         for entry in container.get("env", ()):
@@ -288,7 +292,7 @@ def _hide_others(owner: Mapping[str, Any], variable: str) -> dict[str, Any]:
 
 
 def _find_pod(owner: Mapping[str, Any]) -> dict[str, Any]:
-    """Where the containers are: a job has its template in the template of its executions."""
+    """Returns where the containers are: a job has its template in the template of its executions."""
     template: dict[str, Any] = owner.get("template", {})
     inner: dict[str, Any] = template.get("template", template)
     return inner
@@ -302,7 +306,7 @@ def _list_entries(owner: Mapping[str, Any], variable: str) -> Iterator[dict[str,
 
 
 def _to_values(entries: list[dict[str, Any]]) -> list[Any]:
-    """Without the places, which other variables move."""
+    """Returns the values without their places, which other variables move."""
     return [[entry["container"], entry["entry"]] for entry in entries]
 
 

@@ -1,4 +1,4 @@
-"""What a training on this machine may know of the environment that it was submitted from."""
+"""Decides which of the submitter's environment a training on this machine gets."""
 
 from collections.abc import Mapping
 
@@ -7,9 +7,11 @@ _TRACKING = "MLFLOW_"
 
 
 def to_training_environ(environ: Mapping[str, str], variables: Mapping[str, str]) -> dict[str, str]:
-    """`environ` without what only flows and serving need, for it may hold passwords: the databases' addresses,
-    Prefect's and the pushes' settings; and without MLflow's, where `variables` of the order name none: the run does not
-    log there. Everything else stays: credentials of the cloud, proxies, CUDA's settings. `variables` are added."""
+    """Returns `environ` without what only flows and serving need, because it may hold passwords; adds `variables`.
+
+    Left out are the databases' addresses, and Prefect's and the pushes' settings. MLflow's are left out where
+    `variables` of the order name none: the run does not log there. The cloud's credentials, proxies and CUDA's settings
+    stay."""
     tracks = any(name.startswith(_TRACKING) for name in variables)
     kept = {
         name: value

@@ -1,14 +1,14 @@
-"""One job of this machine, as a folder: what was ordered, who runs it, how it ended. The folder's lock is the truth.
+"""One job of this machine, as a folder: what was ordered, what runs it, how it ended. The folder's lock is the truth.
 
     order.json    what to run; written once, before any supervisor is started
-    running.json  who runs it; written once, before the training may start
+    running.json  what runs it; written once, before the training may start
     exit.json     how it ended, with all that a report needs; written once, and nothing else changes after it
-    cancel        somebody asked to cancel it
-    late          its time ran out while its supervisor was held, and who saw that is about to kill the supervisor
+    cancel        someone asked to cancel it
+    late          its time ran out while its supervisor was held, and the supervisor is about to be killed
     log.txt       what the training, and its supervisor, said
 
-A supervisor holds the folder's lock as long as it lives. Whoever else gets the lock knows that there is none, and may
-write the end (`end_unwatched`).
+A supervisor holds the folder's lock as long as it lives. Another process that gets the lock knows that there is none,
+and may write the end (`end_unwatched`).
 """
 
 import os
@@ -45,7 +45,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Running(msgspec.Struct, frozen=True, kw_only=True):
-    """Who runs it. The training began a session of its own, so its id is also its session's and its group's."""
+    """What runs it. The training began its own session, so its id is also its session's and its group's."""
 
     supervisor: Identity
     training: Identity
@@ -64,7 +64,7 @@ class Exit(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: datetime
     exit_status: int | None = None
     signal: int | None = None
-    cancelled: bool = False  # somebody asked to cancel it; it may have succeeded all the same
+    cancelled: bool = False  # someone asked to cancel it; it may still have succeeded
     timed_out: bool = False
     progress: Progress | None = None
 
@@ -81,21 +81,21 @@ class JobFolder:
         self.log = path / "log.txt"
 
     def read_order(self) -> Order | None:
-        """What was ordered; None: the claim was interrupted before the order was written."""
+        """Returns what was ordered; None: the claim was interrupted before the order was written."""
         return self._read("order.json", Order)
 
     def read_running(self) -> Running | None:
-        """Who runs it, or did."""
+        """Returns what runs it, or did."""
         return self._read("running.json", Running)
 
     def read_exit(self) -> Exit | None:
-        """How it ended."""
+        """Returns how it ended."""
         return self._read("exit.json", Exit)
 
     @property
     def cancel_asked(self) -> bool:
-        """Whether somebody asked to cancel it."""
-        return os.path.lexists(self.path / "cancel")  # whatever it is that lies there
+        """Returns whether someone asked to cancel it."""
+        return os.path.lexists(self.path / "cancel")  # of any kind
 
     def ask_to_cancel(self) -> None:
         """Leaves the mark that the supervisor looks for. A second call does nothing."""
@@ -103,14 +103,15 @@ class JobFolder:
             (self.path / "cancel").touch()
 
     def note_late(self) -> None:
-        """Leaves the mark by which whoever writes the end knows why the supervisor is gone. A second call does
-        nothing."""
+        """Leaves the mark that says why the supervisor is gone, for the process that writes the end.
+
+        A second call does nothing."""
         if not os.path.lexists(self.path / "late"):
             (self.path / "late").touch()
 
     @property
     def claimed_at(self) -> datetime:
-        """When the order was last handed to a supervisor, or, without an order, when the folder last changed."""
+        """Returns when the order was last handed to a supervisor; without an order, when the folder last changed."""
         try:
             claimed_s = (self.path / "order.json").lstat().st_mtime
         except FileNotFoundError:
@@ -118,12 +119,12 @@ class JobFolder:
         return datetime.fromtimestamp(claimed_s, UTC)
 
     def renew_claim(self) -> None:
-        """Another supervisor is about to be started: the time it has for that counts from now."""
+        """Counts the time for a start from now: another supervisor is about to be started."""
         (self.path / "order.json").touch()
 
     @contextmanager
     def lock(self, *, wait_s: float = 0.0) -> Iterator[int | None]:
-        """The folder's descriptor, locked; None when somebody else held the lock for all of `wait_s`."""
+        """Yields the folder's descriptor, locked; None: another process held the lock for all of `wait_s`."""
         with open_folder(self.path) as folder:
             deadline = time.monotonic() + wait_s
             while not try_lock(folder):
@@ -142,8 +143,10 @@ class JobFolder:
         replace_file(folder, name, lambda file: file.write(msgspec.json.encode(record)))
 
     def to_exit(self, state: JobState, reason: Reason, message: str, *, now: datetime) -> Exit:
-        """The end of this job, completed by what its other files say; a damaged one is left out. The message of a
-        failure begins with the training's own error, or where it said none ends with the log's last lines."""
+        """Returns the end of this job, completed by what its other files say. A damaged file is left out.
+
+        The message of a failure begins with the training's own error; if it gave none, it ends with the log's last
+        lines."""
         tail = read_tail(self.log)
         try:
             order = self.read_order()
@@ -171,8 +174,10 @@ class JobFolder:
         )
 
     def end_unwatched(self, folder: int, *, now: datetime, start_grace_s: float) -> Exit | None:
-        """Writes the end of a job that has no supervisor, if it has ended; `folder` is the descriptor that holds the
-        lock, so exactly one caller does. An orphaned training is killed first, so that nothing of it acts later.
+        """Writes the end of a job that has no supervisor, if it has ended.
+
+        `folder` is the descriptor that holds the lock, so only one caller does this. An orphaned training is killed
+        first, so that nothing of it acts later.
 
         Returns None while a supervisor may still come, or the training could not be killed.
         """
@@ -205,7 +210,7 @@ class JobFolder:
         return end
 
     def to_report(self, end: Exit) -> JobReport:
-        """The report of a job that has ended."""
+        """Returns the report of a job that has ended."""
         return JobReport(
             job_name=str(self.path),
             key=self.key,

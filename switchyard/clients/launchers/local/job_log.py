@@ -1,4 +1,4 @@
-"""What a training's log says at its end: how far it is, and its last words."""
+"""Reads the end of a training's log: its progress, and its last words."""
 
 import json
 import math
@@ -18,8 +18,9 @@ _LAST_CHARACTERS = 2_000
 
 
 def read_tail(log: Path) -> str:
-    """The log's last 64 KiB; empty when there is no log yet, or none that can be read: a job's end does not hang on
-    its last words."""
+    """Returns the log's last 64 KiB; empty: there is no log yet, or it cannot be read.
+
+    A job's end does not depend on its last words."""
     try:
         with open_plain(log, follows_links=True) as file:
             size = file.seek(0, os.SEEK_END)
@@ -30,8 +31,9 @@ def read_tail(log: Path) -> str:
 
 
 def read_end(log_uri: str, state_dir: str, *, lines: int) -> str:
-    """The last `lines` that say something of a log in `state_dir`'s jobs, each cut at 2,000 characters; empty where it
-    is not there any more. A log that lies elsewhere is not read: a row of a database must not open any file."""
+    """Returns the last `lines` of a log that say something, each cut at 2,000 characters; empty: the log is gone.
+
+    Only logs in `state_dir`'s jobs are read: a row of a database must not open any file."""
     try:
         log = to_path(log_uri).resolve()
     except (BadRequest, OSError, ValueError, RuntimeError):
@@ -43,14 +45,16 @@ def read_end(log_uri: str, state_dir: str, *, lines: int) -> str:
 
 
 def find_error(tail: str) -> str:
-    """The training's own last error, as it said it, at most 2,000 characters; empty where it could say none."""
+    """Returns the training's own last error, at most 2,000 characters; empty: it could not write one."""
     errors = [line["message"] for line in _read_lines(tail) if line.get("severity") == "ERROR" and line.get("message")]
     return str(errors[-1])[:_LAST_CHARACTERS] if errors else ""
 
 
 def to_last_words(tail: str) -> str:
-    """What the log says last, for an error message: the training's own last error, where it could still say one;
-    else the last lines that say something, at most 15 of them and 2,000 characters."""
+    """Returns what the log says last, for an error message.
+
+    That is the training's own last error, if it could write one. Else it is the last lines that say something, at most
+    15 of them and 2,000 characters."""
     if error := find_error(tail):
         return error
     lines = [line.rstrip() for line in tail.splitlines() if line.strip()]
@@ -58,18 +62,18 @@ def to_last_words(tail: str) -> str:
 
 
 def _read_lines(tail: str) -> Iterator[dict[str, Any]]:
-    """The lines that are JSON objects."""
+    """Yields the lines that are JSON objects."""
     for line in tail.splitlines():
         if not line.startswith("{"):
             continue
         try:
             yield json.loads(line)
-        except (ValueError, RecursionError):  # half a line, or a line of somebody else's
+        except (ValueError, RecursionError):  # half a line, or a line of another program
             continue
 
 
 def to_progress(tail: str) -> Progress | None:
-    """What the last epoch's line says: a JSON object with `epoch` (from 0), `epochs` and perhaps `loss`."""
+    """Reads the last epoch's line: a JSON object with `epoch` (from 0), `epochs` and perhaps `loss`."""
     for said in reversed(list(_read_lines(tail))):
         epoch, epochs, loss = (said.get(name) for name in ("epoch", "epochs", "loss"))
         if type(epoch) is int and type(epochs) is int:

@@ -1,4 +1,4 @@
-"""Training jobs as processes of this machine: a supervisor a job, which outlives whoever submitted it."""
+"""Runs training jobs as processes of this machine. Each job has a supervisor, which outlives its submitter."""
 
 import os
 import random
@@ -29,7 +29,7 @@ from switchyard.core.runs.jobs import JobOrder, JobReport, JobState, Reason
 _START_WAIT_S = 120.0
 _CLAIM_WAIT_S = 30.0
 _CLOCKS_DIFFER = timedelta(minutes=1)  # a file system's from ours: by a few milliseconds on Linux
-_HELD_S = 30.0  # for a supervisor that was let go to end its training
+_HELD_S = 30.0  # for a released supervisor to end its training
 
 
 class _Seen(msgspec.Struct, frozen=True):
@@ -38,11 +38,11 @@ class _Seen(msgspec.Struct, frozen=True):
 
 
 class LocalLauncher:
-    """`core.ports.Launcher` on this machine. A job's name is its folder, ``<state_dir>/jobs/<key>``.
+    """Implements `core.ports.Launcher` on this machine. A job's name is its folder, ``<state_dir>/jobs/<key>``.
 
-    `command` runs the trainer; the order's arguments follow it. A job that is asked to end gets SIGTERM, and SIGKILL
-    `kill_after_s` later. A job that no supervisor has taken up within `start_grace_s` never started: long, because a
-    loaded machine starts processes late, and a wrong answer would end a run.
+    `command` runs the trainer; the order's arguments follow it. A job that must end gets SIGTERM, and SIGKILL
+    `kill_after_s` later. A job that no supervisor has taken up within `start_grace_s` never started. That time is long,
+    because a loaded machine starts processes late, and a wrong answer would end a run.
     """
 
     def __init__(
@@ -57,13 +57,13 @@ class LocalLauncher:
         self._command = list(command)
         self._kill_after_s = kill_after_s
         self._start_grace_s = start_grace_s
-        self._ended: dict[Path, _Seen] = {}  # an ended job does not change any more
+        self._ended: dict[Path, _Seen] = {}  # an ended job never changes
 
     def submit(self, key: str, order: JobOrder) -> JobReport:
-        """See the port. A claim whose submitter was killed before it started a supervisor is taken up.
+        """See the port. Takes up a claim with a submitter that was killed before it started a supervisor.
 
         Raises:
-            BadRequest: a key that is no label, or a timeout that is not positive.
+            BadRequest: a key that is not a label, or a timeout that is not positive.
             BadSetup: the supervisor cannot be started from this environment.
         """
         if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,62}", key):
@@ -72,7 +72,7 @@ class LocalLauncher:
             raise BadRequest(f"timeout_s of job {key} must be positive; got {order.timeout_s}")
         job = JobFolder(self._jobs / key)
         with translated(f"submit a job in {job.path}"):
-            with suppress(BadRecord):  # a damaged record is what the report then says
+            with suppress(BadRecord):  # the report then says that a record is damaged
                 self._claim(job, order)
                 if not job.read_exit() and not job.read_running():
                     self._start_supervisor(job)
@@ -88,9 +88,10 @@ class LocalLauncher:
         return reports
 
     def list(self, labels: Mapping[str, str], since: datetime, *, beside: str = "") -> list[JobReport]:
-        """See the port. A folder that has not changed since `since` is not read: its job was created before that. Of
-        the others, one small file is read for an ended job, and only the first time. A job whose order was damaged
-        bears no labels; `report` says what is wrong with it."""
+        """See the port. A folder that has not changed since `since` is not read: its job was created before that.
+
+        Of the others, one small file is read for an ended job, and only the first time. A job with a damaged order has
+        no labels; `report` says what is wrong with it."""
         found = []
         unchanged_s = (since - _CLOCKS_DIFFER).timestamp()
         with translated(f"list the jobs in {self._jobs}"):
@@ -101,10 +102,10 @@ class LocalLauncher:
         return sorted(found, key=lambda report: (report.created_at, report.key))
 
     def cancel(self, job_name: str) -> None:
-        """See the port. A job that has not started yet is cancelled at once.
+        """See the port. Cancels a job that has not started yet at once.
 
         Raises:
-            BadRecord: a record of the job was damaged; if it runs all the same, it will be cancelled.
+            BadRecord: a record of the job was damaged; if it still runs, it will be cancelled.
         """
         job = JobFolder(Path(job_name))
         if job.path.parent != self._jobs or not job.path.is_dir():
@@ -118,30 +119,32 @@ class LocalLauncher:
             if supervisor:
                 with suppress(psutil.NoSuchProcess):  # it has just ended
                     supervisor.send_signal(signal.SIGTERM)
-                    supervisor.send_signal(signal.SIGCONT)  # one that is held could not hear it
+                    supervisor.send_signal(signal.SIGCONT)  # a held one would not see the signal
                 return
             with job.lock() as folder:
                 if folder is not None:
                     job.end_unwatched(folder, now=datetime.now(UTC), start_grace_s=self._start_grace_s)
 
     def list_old(self, labels: Mapping[str, str], before: datetime, limit: int) -> Sequence[JobReport]:
-        """See the port. At most `limit` folders are read, chosen by chance: those that are not to be removed (another
-        database's, or unsettled) must not hide the others."""
+        """See the port. At most `limit` folders are read, chosen by chance.
+
+        Those that must stay (another database's, or unsettled) must not hide the others."""
         found = []
         with translated(f"list the jobs in {self._jobs}"):
             unchanged_s = before.timestamp()
             keys = self._list_keys(lambda changed_s: changed_s < unchanged_s)
         for key in random.sample(keys, min(limit, len(keys))):
             job = JobFolder(self._jobs / key)
-            with suppress(BadRecord, SwitchyardError):  # a damaged one is a person's to remove
+            with suppress(BadRecord, SwitchyardError):  # a person must remove a damaged one
                 end = job.read_exit()
                 if end and end.ended_at < before and labels.items() <= end.labels.items():
                     found.append(job.to_report(end))
         return found
 
     def prune(self, job_names: Sequence[str]) -> int:
-        """See the port. A folder leaves the jobs as a whole, before anything in it is removed: half of one would be
-        taken for a job that has not begun."""
+        """See the port. A folder leaves the jobs as a whole, before anything in it is removed.
+
+        Half a folder would look like a job that has not begun."""
         pruned = 0
         trash = self._jobs.parent / "pruned"
         with translated(f"remove old jobs from {self._jobs}"):
@@ -155,13 +158,14 @@ class LocalLauncher:
                         job.path.rename(trash / f"{job.key}-{uuid.uuid4().hex}")
                         self._ended.pop(job.path, None)
                         pruned += 1
-            for path in trash.iterdir():  # what a killed call left, too
+            for path in trash.iterdir():  # also what a killed call left
                 _remove(path)
         return pruned
 
     def _list_keys(self, is_wanted: Callable[[float], bool]) -> Sequence[str]:
-        """Of the folders whose last change [Unix time] is wanted: a file that came or went, so that no folder's is
-        before its job's creation. One stat a folder, and nothing is opened."""
+        """Lists the folders with a wanted time of last change [Unix time], with one stat each. Opens nothing.
+
+        A file that comes or goes changes it, so it is never before the job's creation."""
         try:
             with os.scandir(self._jobs) as entries:
                 return [entry.name for entry in entries if _is_folder(entry, is_wanted)]
@@ -169,7 +173,7 @@ class LocalLauncher:
             return []
 
     def _claim(self, job: JobFolder, order: JobOrder) -> None:
-        """Makes the job's folder and its order, unless somebody has."""
+        """Makes the job's folder and its order, unless another process has."""
         self._make_private(job)
         if job.read_order() or job.read_exit():
             return
@@ -188,7 +192,7 @@ class LocalLauncher:
                 )
 
     def _make_private(self, job: JobFolder) -> None:
-        """The job's folder, closed to other users as all jobs are: a log may say anything."""
+        """Makes the job's folder, closed to other users as all jobs are: a log may say anything."""
         make_folder(self._jobs, mode=0o700)
         if stat.S_IMODE(self._jobs.stat().st_mode) != 0o700:  # an earlier release made it
             with suppress(PermissionError):  # another user's
@@ -216,19 +220,19 @@ class LocalLauncher:
                 starter.wait()
         if status != 0:
             raise BadSetup(
-                f"the supervisor of {job.path} must start; it ended with status {status}; its log ends:\n"
+                f"the supervisor of {job.path} did not start: it ended with status {status}; its log ends:\n"
                 f"{to_last_words(read_tail(job.log))}"
             )
 
     def _look_safely(self, job: JobFolder) -> _Seen | None:
-        """As `_look`; None: no such folder. Whatever goes wrong is this job's trouble alone."""
+        """Looks as `_look` does; None: no such folder. An error concerns only this job."""
         try:
             return self._look(job) if job.path.is_dir() else None
         except FileNotFoundError:  # removed meanwhile
             return None
         except OSError as err:
             return _Seen(_to_unseen(job, str(to_error(err, f"read the job in {job.path}"))), {})
-        except Exception as err:  # noqa: BLE001  (reconcile must get to all the others, whatever this is)
+        except Exception as err:  # noqa: BLE001  (reconcile must get to all other jobs, whatever happens here)
             return _Seen(_to_unseen(job, f"could not read the job in {job.path}: {type(err).__name__}: {err}"), {})
 
     def _look(self, job: JobFolder) -> _Seen:
@@ -252,9 +256,10 @@ class LocalLauncher:
         return _Seen(_to_open(job, order, running), order.order.labels if order else {})
 
     def _end_late(self, job: JobFolder, running: Running) -> Exit | None:
-        """The end of a job whose supervisor is held while its time has run out; None while there is none. The
-        supervisor is let go first, for it enforces the time-out itself, and writes the end under its lock. One that is
-        held again and again is killed."""
+        """Returns the end of a job that ran out of time while its supervisor was held; None: there is no end yet.
+
+        The supervisor is released first: it enforces the time-out itself, and writes the end under its lock. One that
+        is held again and again is killed."""
         supervisor = running.supervisor.find()
         if supervisor is None or not is_stopped(supervisor):
             return None
@@ -300,7 +305,7 @@ def _remove(path: Path) -> None:
     if path.is_symlink():
         path.unlink(missing_ok=True)
     else:
-        with suppress(FileNotFoundError):  # another call is at it as well
+        with suppress(FileNotFoundError):  # another call removes it too
             shutil.rmtree(path)
 
 
@@ -324,7 +329,7 @@ def _to_unseen(job: JobFolder, problem: str) -> JobReport:
 
 
 def _to_damaged(job: JobFolder, err: BadRecord) -> JobReport:
-    """What can be said of a job whose records cannot be read: it runs as long as its supervisor holds the lock."""
+    """Reports a job with unreadable records: it runs as long as its supervisor holds the lock."""
     with job.lock() as folder:
         state = JobState.RUNNING if folder is None else JobState.FAILED
     return JobReport(

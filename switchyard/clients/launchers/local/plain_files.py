@@ -1,4 +1,4 @@
-"""Plain files of a job's folder, whatever lies in their place: no look at them waits, follows a loop, or has no end."""
+"""Opens plain files of a job's folder, whatever lies in their place: no look waits, follows a loop, or never ends."""
 
 import errno
 import os
@@ -15,11 +15,11 @@ class StrangeFile(Exception):
 
 @contextmanager
 def open_plain(path: Path, *, follows_links: bool = False) -> Iterator[BinaryIO]:
-    """The file, open for reading.
+    """Opens the file for reading.
 
     Raises: FileNotFoundError; OSError; StrangeFile: a folder, a link, a pipe, a socket or a device.
     """
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC  # to open a pipe would wait for its writer
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC  # else opening a pipe would wait for its writer
     try:
         descriptor = os.open(path, flags if follows_links else flags | os.O_NOFOLLOW)
     except OSError as err:
@@ -39,7 +39,7 @@ def open_plain(path: Path, *, follows_links: bool = False) -> Iterator[BinaryIO]
 
 
 def read_plain(path: Path, *, max_bytes: int) -> bytes:
-    """All of a file of at most `max_bytes`. Raises: as `open_plain`; StrangeFile: it is larger."""
+    """Returns all of a file of at most `max_bytes`. Raises: as `open_plain`; StrangeFile: it is larger."""
     with open_plain(path) as file:
         data = file.read(max_bytes + 1)
     if len(data) > max_bytes:
@@ -49,7 +49,7 @@ def read_plain(path: Path, *, max_bytes: int) -> bytes:
 
 @contextmanager
 def open_log(path: Path) -> Iterator[BinaryIO]:
-    """The file, open for writing at its end, made if it is not there. A pipe without a reader is an error at once."""
+    """Opens the file for writing at its end; makes it if it is missing. A pipe without a reader fails at once."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC
     with os.fdopen(os.open(path, flags, 0o600), "ab") as file:
         yield file

@@ -2,8 +2,8 @@
 
 ``python -m switchyard.clients.launchers.local.supervisor <job folder>``
 
-It outlives whoever started it. Any number may be started for a folder: the first to get the folder's lock runs the
-job, the others leave. It answers for nothing but the training process; what the end means is decided elsewhere.
+It outlives the process that started it. Any number may be started for a folder: the first to get the folder's lock runs
+the job, the others leave. It only answers for the training process; what the end means is decided elsewhere.
 """
 
 import errno
@@ -37,12 +37,12 @@ _LOOK_EVERY_S = 1.0  # the cancel mark is also looked for without a signal, whic
 _FULL_DISK_WAIT_S = 600.0
 
 # The training waits for a line before it starts, and its id is on the disk before it gets one. A supervisor that is
-# killed between the two closes the pipe, and the training ends unbegun: there is none that nobody knows of.
+# killed between the two closes the pipe, and the training ends before it begins: none runs unknown.
 _GATE = 'read -r go && exec "$@" </dev/null'
 
 
 def main() -> None:
-    """Leaves the caller's process tree, so that nobody has to wait for this process, then supervises."""
+    """Leaves the caller's process tree, so that no caller has to wait for this process, then supervises."""
     job = JobFolder(Path(sys.argv[1]))
     if os.fork():
         os._exit(0)
@@ -72,7 +72,7 @@ def _run(job: JobFolder, folder: int) -> None:
     except BadRecord as err:
         _write_end(job, folder, job.to_exit(JobState.FAILED, Reason.NEVER_STARTED, str(err), now=datetime.now(UTC)))
         return
-    if order is None:  # a claim that was interrupted; who completes it starts a supervisor of its own
+    if order is None:  # an interrupted claim; the process that completes it starts its own supervisor
         return
     signals = _Signals()
     if job.cancel_asked:
@@ -95,7 +95,7 @@ def _run(job: JobFolder, folder: int) -> None:
 
 
 class _Signals:
-    """Signals as something to wait for, together with a time. A lost race is not possible: they come over a pipe."""
+    """Makes signals something to wait for, together with a time. They come over a pipe, so no race loses one."""
 
     def __init__(self) -> None:
         self.asked_to_end = False
@@ -117,7 +117,7 @@ class _Signals:
 
 
 def _start(job: JobFolder, order: Order) -> subprocess.Popen[bytes]:
-    """The training, in a session of its own, waiting at its gate."""
+    """Starts the training in its own session, where it waits at its gate."""
     with open_log(job.log) as log:
         return subprocess.Popen(
             ["/bin/sh", "-c", _GATE, "sh", *order.command, *order.order.arguments],
@@ -135,7 +135,7 @@ def _start(job: JobFolder, order: Order) -> subprocess.Popen[bytes]:
 
 
 def _watch(training: subprocess.Popen[bytes], job: JobFolder, order: Order, signals: _Signals) -> Reason:
-    """Waits for the training's end, or brings it about; returns why it was stopped, NONE where it was not."""
+    """Waits for the training's end, or stops it; returns why it was stopped, NONE: it was not."""
     deadline = time.monotonic() + order.order.timeout_s
     kill_at = math.inf
     stopped_for = Reason.NONE
@@ -147,7 +147,7 @@ def _watch(training: subprocess.Popen[bytes], job: JobFolder, order: Order, sign
                 stopped_for = Reason.CANCEL_ASKED
             elif now >= deadline:
                 stopped_for = Reason.TIMED_OUT
-            elif signals.asked_to_end:  # not by a cancel: the machine shuts down, or somebody ended the supervisor
+            elif signals.asked_to_end:  # not by a cancel: the machine shuts down, or someone ended the supervisor
                 stopped_for = Reason.KILLED
             if stopped_for is not Reason.NONE:
                 training.terminate()
@@ -160,7 +160,7 @@ def _watch(training: subprocess.Popen[bytes], job: JobFolder, order: Order, sign
 
 
 def _to_end(job: JobFolder, order: Order, returncode: int, stopped_for: Reason) -> Exit:
-    """States decide, so a training that succeeds although it was asked to end has succeeded."""
+    """Makes the end by states: a training that succeeds although it was told to end has succeeded."""
     said = f"exit status {returncode}" if returncode >= 0 else f"ended by signal {-returncode} ({_name(-returncode)})"
     if returncode == 0:
         state, reason, message = JobState.SUCCEEDED, Reason.NONE, ""
@@ -194,7 +194,7 @@ def _name(number: int) -> str:
 
 
 def _write_end(job: JobFolder, folder: int, end: Exit) -> None:
-    """A disk that is full now may have room later: what a training of hours has reached is worth the wait."""
+    """Writes the end, and waits for room on a full disk: what a training of hours has reached is worth the wait."""
     deadline = time.monotonic() + _FULL_DISK_WAIT_S
     while True:
         try:

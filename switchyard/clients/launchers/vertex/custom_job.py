@@ -1,4 +1,4 @@
-"""A `JobOrder` as the CustomJob that Vertex AI is asked to create."""
+"""Makes a `JobOrder` the CustomJob that Vertex AI gets to create."""
 
 import re
 from typing import Any
@@ -25,10 +25,10 @@ _URI_FLAG = re.compile(r"--[a-z0-9-]*uri=(.+)")
 
 
 def to_custom_job(key: str, order: JobOrder, *, image: str, service_account: str) -> Any:
-    """The CustomJob of `order` under `key`; `image` and `service_account` are for where the order names none.
+    """Returns the CustomJob of `order` under `key`; `image` and `service_account` are used where the order names none.
 
     Raises:
-        BadRequest: what Vertex AI would refuse or a container could not reach; all problems at once.
+        BadRequest: what Vertex AI would refuse or a container could not reach. It names all problems at once.
     """
     machine = order.machine or MachineSpec()
     image = order.image or machine.image or image  # the order's is the machine's, by its digest
@@ -104,7 +104,7 @@ def _check_labels(labels: dict[str, str], own_key: str) -> list[str]:
 
 
 def _check_uris(order: JobOrder) -> list[str]:
-    """A container sees no file of the machine that submits it."""
+    """Checks the addresses: a container sees no file of the machine that submits it."""
     given = {
         argument.partition("=")[0]: match[1] for argument in order.arguments if (match := _URI_FLAG.match(argument))
     }

@@ -1,4 +1,4 @@
-"""Vertex AI's errors, as both transports raise them, in the words and classes of switchyard/core/errors.py."""
+"""Translates Vertex AI's errors, of both transports, into those of switchyard/core/errors.py."""
 
 import re
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from requests import exceptions as http
 from switchyard.core.errors import BadRequest, BadSetup, NotFound, SwitchyardError, TryAgain
 
 VENDOR_ERRORS = (api.GoogleAPICallError, auth.GoogleAuthError, http.RequestException, ParseError)
-"""All that a call of the job client raises: by gRPC the first two, by REST the others too."""
+"""All errors that a call of the job client raises: by gRPC the first two, by REST the others too."""
 
 _LOG_IN = "credentials must give a token; log in again, or replace the key"
 _ACCOUNT = re.compile(r"[a-z0-9-]+@[a-z0-9.-]+\.gserviceaccount\.com")
@@ -28,7 +28,7 @@ QUOTA_PAGE = "https://console.cloud.google.com/iam-admin/quotas"
 
 
 def is_refusal(err: Exception) -> bool:
-    """True when the service said no, so that the call certainly had no effect; anything else may have had one."""
+    """Returns true if the service refused, so that the call had no effect; any other error may have had one."""
     # 409 and 499 are 4xx too, but say that the call was interrupted.
     refusals = (api.BadRequest, api.Unauthorized, api.Forbidden, api.NotFound, api.TooManyRequests)
     # Without a token no request was sent.
@@ -45,7 +45,7 @@ def translated(doing: str, project_id: str) -> Iterator[None]:
 
 
 def translate(err: Exception, doing: str, project_id: str) -> SwitchyardError:
-    """The error to raise in place of `err`."""
+    """Returns the error to raise in place of `err`."""
     said = _read_message(err)
     where = f"Vertex AI could not {doing}"
     match err:
@@ -59,9 +59,9 @@ def translate(err: Exception, doing: str, project_id: str) -> SwitchyardError:
             return BadSetup(f"{where}: {_choose_role(said, project_id)}. Vertex AI says: {said}")
         case api.Unauthorized() | auth.DefaultCredentialsError():
             return BadSetup(
-                f"{where}: credentials that Google accepts must be there; got: {said}. On your own machine run "
-                "`gcloud auth application-default login`; elsewhere name a service account's file by "
-                "GOOGLE_APPLICATION_CREDENTIALS, or run as one"
+                f"{where}: there are no credentials that Google accepts: {said}. On your own machine run "
+                "`gcloud auth application-default login`. Elsewhere name a service account's file in "
+                "GOOGLE_APPLICATION_CREDENTIALS, or run as a service account"
             )
         case auth.GoogleAuthError() if not (err.retryable or isinstance(err, auth.TransportError)):
             return BadSetup(f"{where}: {_LOG_IN}; got: {said}")
@@ -76,7 +76,7 @@ def translate(err: Exception, doing: str, project_id: str) -> SwitchyardError:
 
 
 def _lacks_token(err: Exception) -> bool:
-    """True where Google refused gRPC a token for good; the call itself says "unavailable", as of a service away.
+    """Returns true if Google refused gRPC a token for good. The call itself says "unavailable", as if it were away.
 
     The words are all that is left of the reason. Source: https://datatracker.ietf.org/doc/html/rfc6749#section-5.2
     """
@@ -97,13 +97,13 @@ def _translate_quota(where: str, said: str, project_id: str) -> SwitchyardError:
 
 
 def _choose_role(said: str, project_id: str) -> str:
-    """What to change about a permission error, by the words that tell the cases apart."""
+    """Says what to change about a permission error, by the words that tell the cases apart."""
     lowered = said.lower()
     if _is_about_acting_as(said):
         account = _ACCOUNT.search(said)
         name = account[0] if account else "ACCOUNT"
         return (
-            "the caller must be allowed to act as the job's service account, which must exist. Grant it "
+            "the caller may not act as the job's service account, or it does not exist. Grant the caller "
             f"roles/iam.serviceAccountUser on that account: `gcloud iam service-accounts add-iam-policy-binding {name} "
             "--member CALLER --role roles/iam.serviceAccountUser`"
         )
@@ -114,15 +114,15 @@ def _choose_role(said: str, project_id: str) -> str:
             "leads to its entry: https://cloud.google.com/vpc-service-controls/docs/troubleshooting"
         )
     if "has not been used" in lowered or "is disabled" in lowered or "service_disabled" in lowered:
-        return f"the API must be on: run `gcloud services enable aiplatform.googleapis.com --project {project_id}`"
+        return f"the API is off. Turn it on: `gcloud services enable aiplatform.googleapis.com --project {project_id}`"
     return (
-        f"the caller must have the role roles/aiplatform.user on project {project_id} "
-        "(GCP_PROJECT_ID; one that does not exist is answered in the same way)"
+        f"the caller needs the role roles/aiplatform.user on project {project_id} "
+        "(GCP_PROJECT_ID; Google gives the same answer for a project that does not exist)"
     )
 
 
 def _is_about_acting_as(said: str) -> bool:
-    """Vertex AI says so with INVALID_ARGUMENT as well as PERMISSION_DENIED.
+    """Returns true for both of Vertex AI's codes for it, INVALID_ARGUMENT and PERMISSION_DENIED.
 
     Source: https://github.com/googleapis/python-aiplatform/issues/1073
     """
@@ -142,7 +142,7 @@ def _to_missing_resource(where: str, said: str, missing: re.Match[str]) -> str:
 
 
 def _read_message(err: Exception) -> str:
-    """Its own words: REST puts the method and the whole address before them."""
+    """Returns Vertex AI's own words: REST puts the method and the whole address before them."""
     text = err.message if isinstance(err, api.GoogleAPICallError) else str(err)
     text = re.sub(r"^(GET|POST|DELETE) https?://\S+: ", "", str(text))
     return " ".join(text.split()) or type(err).__name__

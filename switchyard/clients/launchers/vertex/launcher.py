@@ -1,8 +1,7 @@
-"""Training jobs on Vertex AI: the `Launcher` over the real job client, by gRPC or by REST.
+"""Runs training jobs on Vertex AI: the `Launcher` over the real job client, by gRPC or by REST.
 
-Nothing here retries: the client's own retry is off, and `TryAgain` is retried by a task. Creating a job is the one call
-that is never repeated, by anybody, before the jobs of its key have been listed: it has no request id, and a second job
-is paid for.
+Nothing here retries: the client's own retry is off, and a task retries `TryAgain`. Only one call is never repeated
+before the jobs of its key have been listed: creating a job. It has no request id, and a second job is paid for.
 """
 
 import re
@@ -29,8 +28,8 @@ from switchyard.core.runs.walk import choose_job
 
 _NAME = re.compile(r"projects/[^/]+/locations/(?P<region>[^/]+)/customJobs/[^/]+")
 _PAGE_SIZE = 100
-# A list needs no more of a job; a job's spec holds all its arguments. Only top-level names: whether the service takes
-# paths into a message is not documented.
+# A list needs only these fields of a job: its spec holds all its arguments. They are top-level names: whether the
+# service takes paths into a message is not documented.
 _LISTED = FieldMask(
     paths=["name", "display_name", "state", "create_time", "start_time", "end_time", "update_time", "error", "labels"]
 )
@@ -49,14 +48,15 @@ class VertexSite(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VertexLauncher:
-    """Runs jobs as Vertex AI CustomJobs of one project, in the site's region; known jobs of other regions are still
-    read and cancelled there. Thread-safe.
+    """Runs jobs as Vertex AI CustomJobs of one project, in the site's region. Safe for several threads.
+
+    Known jobs of other regions are still read and cancelled there.
 
     Args:
         credentials: None: application default credentials, or none at all where the endpoint is on this machine.
         timeout_s: seconds that one call may take.
-        relist_delays_s: seconds to wait before each look for a job whose create was answered by an error; a LIST may
-            lag behind a create.
+        relist_delays_s: seconds to wait before each look for a job after an error of its create: a LIST may lag behind
+            a create.
     """
 
     def __init__(
@@ -91,10 +91,10 @@ class VertexLauncher:
             return self._keep_oldest(known) if known else self._create(key, job)
 
     def report(self, job_names: Sequence[str]) -> dict[str, JobReport]:
-        """See `Launcher.report`; one GET a job.
+        """See `Launcher.report`. Makes one GET for each job.
 
         Raises:
-            BadSetup: jobs are in states that this version does not know; the others were asked, too.
+            BadSetup: jobs are in states that this version does not know; the others were asked too.
         """
         reports, problems = {}, []
         for name in job_names:
@@ -114,8 +114,9 @@ class VertexLauncher:
         return reports
 
     def list(self, labels: Mapping[str, str], since: datetime, *, beside: str = "") -> list[JobReport]:
-        """See `Launcher.list`: the jobs of one region, one LIST call for every 100. Another launcher's name in `beside`
-        stands for none.
+        """See `Launcher.list`: the jobs of one region, one LIST call for every 100.
+
+        Another launcher's name in `beside` is ignored.
 
         A job in a state that this version does not know is left out: it must not hide the others. `report` names it.
         """
@@ -154,7 +155,7 @@ class VertexLauncher:
         return f"projects/{self._site.project_id}/locations/{region}"
 
     def _create(self, key: str, job: Any) -> JobReport:
-        """The job of `key`, of which none was listed."""
+        """Creates the job of `key`, of which none was listed."""
         doing = f"submit the job with key {key} in {self._site.region}"
         client = self._client(self._site.region)
         try:
@@ -172,7 +173,7 @@ class VertexLauncher:
 
     @contextmanager
     def _alone(self, key: str) -> Iterator[None]:
-        """Threads submit one key one after another. Processes need not: see `_create`."""
+        """Lets threads submit one key one after another. Processes need no such lock: see `_create`."""
         with self._submitted:
             self._submitted.wait_for(lambda: key not in self._submitting)
             self._submitting.add(key)
@@ -184,7 +185,7 @@ class VertexLauncher:
                 self._submitted.notify_all()
 
     def _adopt(self, key: str, error: Exception) -> JobReport:
-        """The job of `key` after a create that may have made one; never creates another."""
+        """Returns the job of `key` after a create that may have made one; never creates another."""
         for delay_s in self._relist_delays_s:
             time.sleep(delay_s)
             known = self._list_key(key)
@@ -203,15 +204,15 @@ class VertexLauncher:
         return oldest
 
     def _list_key(self, key: str) -> Sequence[JobReport]:
-        """The jobs of one key. One in an unknown state is an error here: it must not be taken for no job."""
+        """Returns the jobs of one key. An unknown state is an error here: it must not look like no job."""
         return [self._to_report(job) for job in self._read_pages({KEY_LABEL: key}, None, region=self._site.region)]
 
     def list_old(self, labels: Mapping[str, str], before: datetime, limit: int) -> Sequence[JobReport]:
-        """None: Vertex AI keeps its jobs, and a list of them has an index."""
+        """Returns none: Vertex AI keeps its jobs, and a list of them has an index."""
         return []
 
     def prune(self, job_names: Sequence[str]) -> int:
-        """Nothing, as `list_old` has none."""
+        """Removes nothing, as `list_old` lists none."""
         return 0
 
     def _read_pages(self, labels: Mapping[str, str], since: datetime | None, *, region: str) -> Iterator[Any]:
@@ -232,7 +233,7 @@ class VertexLauncher:
         return to_report(job, project_id=self._site.project_id, now=self._clock())
 
     def _client(self, region: str) -> JobServiceClient:
-        """The client of a region: each has an endpoint of its own, and answers for no other's jobs."""
+        """Returns the client of a region: each has its own endpoint, and answers only for its own jobs."""
         with self._lock:
             if region not in self._clients:
                 endpoint = self._site.api_endpoint or f"{region}-aiplatform.googleapis.com"
@@ -248,10 +249,10 @@ class VertexLauncher:
 
 
 def _choose_credentials(endpoint: str) -> Credentials | None:
-    """None lets the client find the application default; an endpoint on this machine asks for none."""
+    """Returns None to let the client find the application default. An endpoint on this machine needs none."""
     return AnonymousCredentials() if is_on_this_machine(endpoint) else None
 
 
 def is_on_this_machine(endpoint: str) -> bool:
-    """True for an endpoint that stands in for Google's, of tests say; empty is the region's own."""
+    """Returns true for an endpoint that stands in for Google's, for example in tests; empty is the region's own."""
     return urlsplit(endpoint if "://" in endpoint else f"//{endpoint}").hostname in _LOOPBACK

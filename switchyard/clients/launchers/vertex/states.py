@@ -1,4 +1,4 @@
-"""What a CustomJob says of itself, as a `JobReport`: every state mapped on purpose, every failure with its reason."""
+"""Turns what a CustomJob says of itself into a `JobReport`: every state is mapped, every failure has its reason."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -13,21 +13,21 @@ from switchyard.core.errors import BadSetup
 from switchyard.core.runs.jobs import KEY_LABEL, JobReport, JobState, Reason
 
 TIMEOUT_LABEL = "switchyard-timeout-s"
-"""On each job, as the answer of a list that is to be short has the labels, but not the spec."""
+"""Stands on each job: a short list's answer has the labels, but not the spec."""
 
 # JobState of google/cloud/aiplatform/v1/job_state.proto, by its numbers: a number that this table lacks is an error.
 _QUEUED, _PENDING, _RUNNING, _SUCCEEDED, _FAILED, _CANCELLING = 1, 2, 3, 4, 5, 6
 _CANCELLED, _PAUSED, _EXPIRED, _UPDATING, _PARTIALLY_SUCCEEDED = 7, 8, 9, 10, 11
 _STATES = {
     _QUEUED: JobState.QUEUED,  # "just created or resumed and processing has not yet begun": quota may be lacking
-    _PENDING: JobState.QUEUED,  # machines are sought and the image is pulled: main has not started
+    _PENDING: JobState.QUEUED,  # machines are looked for and the image is pulled: main has not started
     _RUNNING: JobState.RUNNING,
     _SUCCEEDED: JobState.SUCCEEDED,
     _FAILED: JobState.FAILED,
     _CANCELLING: JobState.RUNNING,  # main runs on for a while, and may still succeed
     _CANCELLED: JobState.CANCELLED,
     _PAUSED: JobState.QUEUED,  # "stopped, and can be resumed": it waits, it has not ended
-    _EXPIRED: JobState.FAILED,  # nothing moves it any more, though the SDK's own wait() would wait for ever
+    _EXPIRED: JobState.FAILED,  # nothing changes it again, though the SDK's own wait() would wait for ever
     _UPDATING: JobState.RUNNING,  # "after updating, the job goes back to the RUNNING state"
     # "Some results may be missing": a run shown as completed must not lack a part of what it left.
     _PARTIALLY_SUCCEEDED: JobState.FAILED,
@@ -42,16 +42,16 @@ _SIGKILLED = 137
 
 
 def to_report(job: Any, *, project_id: str, now: datetime) -> JobReport:
-    """`job` (a CustomJob) as it is now.
+    """Returns the report of `job` (a CustomJob) as it is now.
 
     Raises:
-        BadSetup: its state is one that this version does not know.
+        BadSetup: this version does not know its state.
     """
     state = read_state(job)
     number = _read_number(job)
     reason = _choose_reason(job, number, now)
     if reason is Reason.TIMED_OUT:
-        state = JobState.FAILED  # nobody cancelled it, though Vertex AI may call it so
+        state = JobState.FAILED  # no one cancelled it, though Vertex AI may call it so
     return JobReport(
         job_name=job.name,
         key=job.labels.get(KEY_LABEL, ""),
@@ -67,12 +67,12 @@ def to_report(job: Any, *, project_id: str, now: datetime) -> JobReport:
 
 
 def read_state(job: Any) -> JobState:
-    """The job's state in our words. Raises: BadSetup: it is none that this version knows."""
+    """Returns the job's state in our words. Raises: BadSetup: this version does not know it."""
     number = _read_number(job)
     state = _STATES.get(number)
     if state is None:
         raise BadSetup(
-            f"the state of {job.name} must be one of Vertex AI's {sorted(_STATES)} (JobState); got {number}. "
+            f"{job.name} is in state {number}, which this version does not know; known: {sorted(_STATES)} (JobState). "
             "Nothing is decided about this job: install a newer version of Switchyard, or look at the job in the "
             "console"
         )
@@ -80,12 +80,12 @@ def read_state(job: Any) -> JobState:
 
 
 def _read_number(job: Any) -> int:
-    """The state as it came: the client's own enum warns of numbers that it does not know."""
+    """Returns the state as it came: the client's own enum warns of numbers that it does not know."""
     return int(CustomJob.pb(job).state)
 
 
 def to_log_uri(job_name: str, project_id: str, since: datetime) -> str:
-    """The Logs Explorer on all that the job wrote. The query has a time of its own, or the page would show an hour.
+    """Returns the Logs Explorer's page of all that the job wrote. The query sets its time: else it shows an hour.
 
     Source: https://cloud.google.com/logging/docs/view/logs-explorer-interface (links), and the query that
     ``gcloud ai custom-jobs stream-logs`` makes.
@@ -96,7 +96,7 @@ def to_log_uri(job_name: str, project_id: str, since: datetime) -> str:
 
 
 def to_page_uri(job_name: str, project_id: str) -> str:
-    """The job's page in the console.
+    """Returns the job's page in the console.
 
     Source: the link that the SDK shows (google.cloud.aiplatform.jobs, `_dashboard_uri`).
     """
@@ -121,7 +121,7 @@ def _choose_reason(job: Any, number: int, now: datetime) -> Reason:
 
 
 def _choose_failure(job: Any) -> Reason:
-    """By the error's words: its codes tell little apart (3 for any exit of the training, 8 for all that is scarce).
+    """Chooses by the error's words: its codes tell little apart (3 for any exit of the training, 8 for all scarcity).
 
     Source: the table of errors in https://cloud.google.com/vertex-ai/docs/training/understanding-training-service
     """
@@ -144,7 +144,7 @@ def _choose_failure(job: Any) -> Reason:
 
 
 def _is_timed_out(job: Any) -> bool:
-    """Vertex AI does not document how a timeout ends a job: told by its code, its words, or how long it ran."""
+    """Says so by its code, its words, or its duration: Vertex AI does not document how a timeout ends a job."""
     if job.error.code == code_pb2.DEADLINE_EXCEEDED or "timed out" in job.error.message.lower():
         return True
     timeout_s = job.labels.get(TIMEOUT_LABEL, "")
@@ -154,7 +154,7 @@ def _is_timed_out(job: Any) -> bool:
 
 
 def _to_message(job: Any, number: int, reason: Reason, project_id: str) -> str:
-    """Vertex AI's own words, and what to do about them."""
+    """Returns Vertex AI's own words, and what to do about them."""
     said = " ".join(job.error.message.split())
     if number == _FAILED and not said:
         # "About one minute after a job ends" the error is set: same source.
@@ -173,21 +173,21 @@ def _to_advice(reason: Reason, project_id: str) -> str:
         return f"Wait, choose a smaller machine, or ask for quota: {QUOTA_PAGE}?project={project_id}"
     return {
         Reason.CAPACITY: "Train again in another region (GCP_REGION), with another machine or accelerator, or with "
-        "scheduling=flex_start, which waits for one",
+        "scheduling=flex_start, which waits for a machine",
         Reason.MACHINE_LOST: "Train again, or with attempts=3, which does so by itself",
-        Reason.PREEMPTED: "Train again, or with scheduling=standard, whose machines are not taken away",
+        Reason.PREEMPTED: "Train again, or with scheduling=standard, where machines are not taken away",
         Reason.KILLED: "Killed by SIGKILL; if memory ran out: a machine_type with more of it, or a smaller batch_size",
         Reason.TIMED_OUT: "Train again with a longer timeout_s",
     }.get(reason, "")
 
 
 def _read_end(job: Any, state: JobState) -> datetime | None:
-    """end_time is set by SUCCEEDED, FAILED and CANCELLED alone (CustomJob.end_time)."""
+    """Reads end_time, which only SUCCEEDED, FAILED and CANCELLED set (CustomJob.end_time)."""
     if not state.ended:
         return None
     return _to_time(job.end_time or job.update_time)
 
 
 def _to_time(moment: datetime) -> datetime:
-    """A plain datetime: the client's is a subclass that counts nanoseconds."""
+    """Returns a plain datetime: the client's is a subclass that counts nanoseconds."""
     return datetime.combine(moment.date(), moment.time(), tzinfo=UTC)

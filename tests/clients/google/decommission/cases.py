@@ -58,8 +58,8 @@ class Case:
     """One kind's part in the suite.
 
     Args:
-        touch: somebody changes the resource.
-        replace: somebody deletes it and makes another one of the same name.
+        touch: someone changes the resource.
+        replace: someone deletes it and makes another one of the same name.
         own: what of a snapshot a walk over the resource may change: patterns of its names.
         found: all that must be found.
         stops, prepares: whether stop and prepare change anything.

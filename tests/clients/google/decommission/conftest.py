@@ -36,7 +36,7 @@ def project() -> Iterator[Project]:
 
 @pytest.fixture
 def access(project: Project) -> Iterator[Access]:
-    """Who asks the endpoint: nobody by name."""
+    """The caller of the endpoint has no name."""
     with serve(project.world) as url:
         yield open_access(endpoint=url)
 

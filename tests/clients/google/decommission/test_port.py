@@ -53,7 +53,7 @@ def test_find_refuses_a_list_that_answers_nothing(project: Project, case: Case, 
     project.world.faults.order(Fault(kind="*.list*", empty=True, times=100))
     project.world.faults.order(Fault(kind="sql.*List*", empty=True, times=100))
     project.policies.policies.clear()
-    with pytest.raises(BadRecord, match=r"known to exist|proves nothing"):
+    with pytest.raises(BadRecord, match=r"exists, but is not among|proves nothing"):
         cloud.find(seek(project))
 
 
@@ -97,7 +97,7 @@ def test_undo_of_a_stop_is_what_was_saved(project: Project, case: Case, cloud: C
 
 @pytest.mark.parametrize("stopped", [False, True], ids=["running", "stopped"])
 def test_undo_of_a_delete_is_what_was_saved(project: Project, case: Case, cloud: Cloud, stopped: bool) -> None:
-    """From what Google keeps, or made anew; also where what was saved is the stopped one."""
+    """It comes back from what Google keeps, or is made again; also where the stopped one was saved."""
     before = walk(cloud, case.name, "prepare")
     saved = before
     if stopped and case.kind is not Kind.VARIABLE:
@@ -127,7 +127,7 @@ def test_what_is_deleted_is_gone_from_the_lists(project: Project, case: Case, cl
 
 
 def test_delete_of_what_is_gone_asks_for_nothing(project: Project, case: Case, cloud: Cloud) -> None:
-    """It is deleted; that somebody else did it is as well."""
+    """It is deleted; that holds where someone else did it, too."""
     saved = walk(cloud, case.name, "prepare", "delete")
     changes = count_changes(project)
     assert finish(cloud, cloud.delete(saved)).done

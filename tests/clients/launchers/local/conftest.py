@@ -1,4 +1,4 @@
-"""A state folder that nobody has used, and a launcher on it."""
+"""A state folder that was never used, and a launcher on it."""
 
 from pathlib import Path
 

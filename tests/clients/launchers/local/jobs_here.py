@@ -87,7 +87,7 @@ def claim(state: Path, code: str = SLEEP) -> str:
 
 
 def lives(process: psutil.Process) -> bool:
-    """Not so a process that has ended while nobody has read its exit status yet."""
+    """A process that has ended does not count as alive while its exit status is unread."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

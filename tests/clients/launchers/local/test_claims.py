@@ -51,7 +51,7 @@ def test_claim_is_queued_until_its_grace_is_over(state: Path) -> None:
 
 
 def test_submit_takes_up_an_old_claim(state: Path) -> None:
-    """Its grace counts from the new submit: nobody may end the job while its supervisor starts."""
+    """Its grace counts from the new submit: no one may end the job while its supervisor starts."""
     name = claim(state, "print('trained')")
     age(Path(name) / "order.json", seconds=3_600)
     launcher = open_launcher(state)
@@ -105,7 +105,7 @@ def test_cancel_mark_alone_cancels(state: Path, tmp_path: Path) -> None:
 
 
 def test_cancel_of_a_lost_job_ends_it(launcher: LocalLauncher) -> None:
-    """There is no supervisor to ask, so whoever asks ends the training."""
+    """There is no supervisor to ask, so the caller ends the training."""
     job, running = start(launcher)
     os.kill(running.supervisor.pid, signal.SIGKILL)
     wait_until(lambda: running.supervisor.find() is None)

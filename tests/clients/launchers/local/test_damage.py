@@ -64,7 +64,7 @@ def test_strange_things_among_the_jobs_are_left_out(launcher: LocalLauncher, sta
 @pytest.mark.parametrize("strange", STRANGE)
 @pytest.mark.parametrize("file", ["order.json", "running.json", "exit.json"])
 def test_strange_file_fails_its_own_job_only(state: Path, file: str, strange: str) -> None:
-    """In place of a record: nobody waits for it, and every other job is reported and listed."""
+    """It stands in place of a record: no one waits for it, and every other job is reported and listed."""
     launcher = open_launcher(state)
     good = wait_for_end(launcher, launcher.submit("key-2", order("")).job_name)
     job = Path(claim(state))

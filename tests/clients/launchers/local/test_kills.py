@@ -104,7 +104,7 @@ def test_supervisor_killed_at_any_moment_trains_at_most_once(tmp_path: Path) -> 
 
 
 def test_supervisor_killed_at_the_gate_has_not_trained(state: Path, tmp_path: Path) -> None:
-    """A training that nobody would watch does not begin, without anybody's help."""
+    """A training that no one would watch does not begin, without any help."""
     runs = tmp_path / "runs"
     name = claim(state, f"open({str(runs)!r}, 'a')")
     subprocess.run([sys.executable, "-c", SUPERVISE_TO_THE_GATE, name], check=True)
@@ -213,7 +213,7 @@ def test_grandchild_that_left_its_session_is_gone_at_the_end(
 def test_grandchild_that_left_its_session_is_gone_with_a_killed_supervisor(
     launcher: LocalLauncher, tmp_path: Path
 ) -> None:
-    """Whoever looks next knows it by its environment."""
+    """The next look knows it by its environment."""
     job, running = start(launcher, leave(tmp_path / "pid") + "    time.sleep(100)")
     left = find_left(tmp_path / "pid")
     os.kill(running.supervisor.pid, signal.SIGKILL)
@@ -253,12 +253,12 @@ def test_time_out_of_a_held_supervisor_is_enforced_by_who_looks(launcher: LocalL
 
 
 def test_held_supervisor_is_left_alone_before_its_time(launcher: LocalLauncher) -> None:
-    """Somebody has a look at it."""
+    """Someone has a look at it."""
     job, running = start(launcher)
     hold(running)
     assert launcher.report([job.job_name])[job.job_name].state is JobState.RUNNING
     assert psutil.Process(running.supervisor.pid).status() == psutil.STATUS_STOPPED
-    launcher.cancel(job.job_name)  # which nobody who is held could hear
+    launcher.cancel(job.job_name)  # which a held process could not hear
     assert wait_for_end(launcher, job.job_name).state is JobState.CANCELLED
 
 

@@ -76,7 +76,7 @@ def test_a_refused_create_says_what_to_do(
     error: type[SwitchyardError],
     said: str,
 ) -> None:
-    """It certainly made no job: nobody looks for one, and nobody sends it again."""
+    """It certainly made no job: no one looks for one, and no one sends it again."""
     idle_vertex.core.faults.order(Fault(kind=CREATE, status=status, message=message))
     with pytest.raises(error, match=re.escape(said)):
         make_launcher(idle_vertex).submit("k1", make_order())

@@ -1,5 +1,7 @@
-"""The Vertex AI launcher's report, list and cancel over the real job client, by both transports, against an endpoint
-that runs jobs."""
+"""The Vertex AI launcher's report, list and cancel, by both transports, against an endpoint that runs jobs.
+
+They go over the real job client.
+"""
 
 import re
 import tracemalloc

@@ -1,4 +1,4 @@
-"""One key, one job on Vertex AI: whatever answer is lost, whoever is killed, however many ask at once."""
+"""One key, one job on Vertex AI: whichever answer is lost or process killed, and however many ask at once."""
 
 import os
 import signal
