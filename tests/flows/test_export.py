@@ -130,7 +130,7 @@ def test_restore_refuses_what_it_could_harm(
     """A database with something else in it, one of another kind, a damaged export: the flow fails, nothing changes."""
     result = export()
     monkeypatch.setenv("MLFLOW_RESTORE_STORE_URI", "postgresql://user:s3cret@127.0.0.1:1/mlflow")
-    with pytest.raises(BadRequest, match="an export of sqlite is restored into sqlite"):
+    with pytest.raises(BadRequest, match="an export of sqlite can only be restored into sqlite"):
         restore()
     other = tmp_path / "other.db"
     with sqlite3.connect(other) as connection:
@@ -138,7 +138,7 @@ def test_restore_refuses_what_it_could_harm(
     connection.close()
     before = other.read_bytes()
     monkeypatch.setenv("MLFLOW_RESTORE_STORE_URI", f"sqlite:///{other}")
-    with pytest.raises(BadRequest, match="must be an empty database"):
+    with pytest.raises(BadRequest, match="is neither an empty database nor exactly this export"):
         restore()
     assert other.read_bytes() == before
     objects = connect().objects(result.uri)

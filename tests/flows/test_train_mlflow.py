@@ -41,7 +41,7 @@ def charted(history: dict[str, Any]) -> dict[str, Any]:
 
 def test_without_a_server_nothing_is_started(scripted: Outside) -> None:
     """Told before there is a row or a job."""
-    with pytest.raises(BadSetup, match="set MLFLOW_TRACKING_URI"):
+    with pytest.raises(BadSetup, match=r"MLFLOW_TRACKING_URI is not set\. A training"):
         train(tracker="mlflow")
     assert scripted.runs.list_runs(limit=10) == []
 

@@ -1,5 +1,6 @@
-"""A plugin for MLflow's own client: with ``MLFLOW_TRACKING_AUTH=google-id-token`` its calls bear a Google ID token, so
-that it reaches a server on Cloud Run. The token is renewed before it expires; MLFLOW_TRACKING_TOKEN's is not.
+"""A plugin for MLflow's own client: with ``MLFLOW_TRACKING_AUTH=google-id-token`` its calls have a Google ID token.
+
+So it reaches a server on Cloud Run. The token is renewed before it expires; MLFLOW_TRACKING_TOKEN's is not.
 
 Source: mlflow/tracking/request_auth, MLflow 2.9.2 (entry point group ``mlflow.request_auth_provider``).
 """
@@ -13,14 +14,14 @@ from switchyard.core.errors import BadSetup
 
 
 class GoogleIdTokenProvider:
-    """What MLflow calls: it makes one, asks its name, and before each request what authenticates it."""
+    """Answers MLflow, which makes one, asks its name, and before each request asks what authenticates it."""
 
     def get_name(self) -> str:
-        """What MLFLOW_TRACKING_AUTH must be for this provider to be used."""
+        """Returns the value of MLFLOW_TRACKING_AUTH that selects this provider."""
         return GOOGLE_ID_TOKEN
 
     def get_auth(self) -> IdTokenAuth:
-        """The same at every call, for it keeps the token. Its token goes to MLFLOW_TRACKING_URI's server alone.
+        """Returns the same at every call, because it keeps the token, which goes only to MLFLOW_TRACKING_URI's server.
 
         Raises:
             BadSetup: MLFLOW_TRACKING_URI is not set, or no identity can be found.
@@ -32,8 +33,8 @@ class GoogleIdTokenProvider:
 def _to_auth(settings: Settings) -> IdTokenAuth:
     if not settings.mlflow_tracking_uri:
         raise BadSetup(
-            "MLFLOW_TRACKING_URI must name the server that the ID token is for; it is not set (mlflow.set_tracking_uri "
-            "alone does not tell whom to trust)"
+            "MLFLOW_TRACKING_URI is not set. It must name the server that the ID token is for (mlflow.set_tracking_uri "
+            "alone does not tell which server to trust)"
         )
     caller = Caller(impersonate=settings.identity_service_account, gcloud=settings.identity_from_gcloud == "yes")
     return IdTokenAuth(settings.mlflow_tracking_uri, caller=caller)

@@ -1,4 +1,4 @@
-"""The drivers' errors of an MLflow store as ours; none of theirs leaves clients, and no message has a password."""
+"""Translates the drivers' errors of an MLflow store into ours. None of theirs leaves clients or shows a password."""
 
 import sqlite3
 import ssl
@@ -45,13 +45,13 @@ _MYSQL_NO_STORE: Final = frozenset((1046, 1049, 1054, 1102, 1146, 1290, 1356, 17
 
 @contextmanager
 def translated_postgres(where: str, setting: str = _SETTING) -> Iterator[None]:
-    """Raises ours for psycopg's; `where` names the store, without its password, and `setting` says where to change it.
+    """Raises our errors for psycopg's; `where` names the store without its password, `setting` where to change it.
 
     Raises:
-        TryAgain: the server is away, busy, or ended the connection. BadSetup: it refuses us, or is no MLflow store.
+        TryAgain: the server is away, busy, or ended the connection. BadSetup: it refuses us, or is not an MLflow store.
         BadRecord: what is stored cannot be read.
     """
-    import psycopg  # takes a fifth of a second, which who reads a file or a server need not pay
+    import psycopg  # takes a fifth of a second, which readers of a file or a server need not pay
 
     try:
         yield
@@ -63,7 +63,7 @@ def translated_postgres(where: str, setting: str = _SETTING) -> Iterator[None]:
 
 @contextmanager
 def translated_sqlite(where: str, setting: str = _SETTING) -> Iterator[None]:
-    """As `translated_postgres`, for SQLite."""
+    """Does the same as `translated_postgres`, for SQLite."""
     try:
         yield
     except UnicodeError as err:
@@ -74,7 +74,7 @@ def translated_sqlite(where: str, setting: str = _SETTING) -> Iterator[None]:
 
 @contextmanager
 def translated_mysql(where: str, setting: str = _SETTING) -> Iterator[None]:
-    """As `translated_postgres`, for MySQL and MariaDB."""
+    """Does the same as `translated_postgres`, for MySQL and MariaDB."""
     try:
         from pymysql import err as mysql
     except ImportError as err:
@@ -97,10 +97,10 @@ def _from_mysql(err: "mysql.Error", where: str, setting: str) -> SwitchyardError
     if isinstance(refused, ssl.SSLError):
         return BadSetup(f"{where}: no encrypted connection: {said}; see the TLS options of {setting}")
     if code in _MYSQL_TRY_AGAIN or (not code and isinstance(err, mysql.InterfaceError | mysql.InternalError)):
-        # Without a number: PyMySQL's own word of a connection that is gone.
+        # Without a number, it is PyMySQL's own word for a lost connection.
         return TryAgain(f"{where}: {said}; try again")
     if code in _MYSQL_DENIED:
-        return BadSetup(f"{where}: {said}. The server lets this user not in, or not read; see {setting}")
+        return BadSetup(f"{where}: {said}. The server refuses this user, or lets it not read; see {setting}")
     if code in _MYSQL_NO_STORE:
         return BadSetup(f"{where}: {said}; {setting} must name {_to_wanted(setting)}")
     return SwitchyardError(f"{where}: {type(err).__name__}: {said}")
@@ -112,7 +112,7 @@ def _from_postgres(err: "psycopg.Error", where: str, setting: str) -> Switchyard
     said = _first_line(err)
     code = err.sqlstate or ""
     if not code and isinstance(err, psycopg.OperationalError | psycopg.InterfaceError):
-        # While connecting, libpq gives no code but the server's words.
+        # While connecting, libpq gives the server's words but no code.
         if any(words in str(err) for words in _REFUSED_AT_CONNECT):
             return BadSetup(f"{where}: {said}; see {setting}")
         return TryAgain(f"{where}: no connection ({said}); try again")

@@ -1,5 +1,7 @@
-"""Calls to an MLflow server: waits for one that starts cold, tries again what may pass, and takes nothing for an answer
-that is not JSON. `mlflow_rest` knows what to ask."""
+"""Calls an MLflow server: waits for one that starts cold, tries again what may pass, and accepts only JSON.
+
+`mlflow_rest` knows what to ask.
+"""
 
 import json
 import random
@@ -24,14 +26,14 @@ _PASSING: Final = frozenset({408, 425, 429})
 _ATTEMPTS: Final = 5
 COLD_START_S: Final = 120.0
 USER_AGENT: Final = f"switchyard/{version('switchyard')}"
-"""By which our own reads are told apart in the request log of an MLflow that is to go."""
+"""Our own reads have this name in the request log of an MLflow that is to go."""
 _SHOWN: Final = 200
 _NO_STATUS: Final = "status cannot be None"
 """Source: mlflow/entities/run_info.py, 2.9.2, which the server makes of every row before it answers."""
 
 
 class Patience(msgspec.Struct, frozen=True):
-    """How waiting is done; tests pass a clock of their own."""
+    """How to wait; tests pass their own clock."""
 
     now: Callable[[], float] = time.monotonic
     pause: Callable[[float], None] = time.sleep
@@ -39,10 +41,10 @@ class Patience(msgspec.Struct, frozen=True):
 
 
 class MlflowServer:
-    """One server's REST interface. Threads may share it: each gets a session of its own.
+    """One server's REST interface. Threads may share it: each gets its own session.
 
-    Reading a store takes thousands of calls for what is one step of a task, so this is the retry layer for each of
-    them: five tries with growing, jittered delays, for calls that change nothing.
+    One step of a task reads a store with thousands of calls, so this is the retry layer for each of them: five tries
+    with growing, jittered delays, for calls that change nothing.
 
     Args:
         url: the tracking URI, without a slash at its end.
@@ -62,22 +64,24 @@ class MlflowServer:
         self._awake_by: float | None = None
 
     def read(self, path: str, query: Mapping[str, Any]) -> dict[str, Any]:
-        """The JSON object that GET answers; a list in `query` is its key several times. Raises: as `search`."""
+        """Returns the JSON object that GET answers; a list in `query` is its key several times. Raises: as `search`."""
         return self._ask("GET", path, params=query)
 
     def search(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """The JSON object that POST answers; only for calls that change nothing, for they are repeated.
+        """Returns the JSON object that POST answers. Only for calls that change nothing, because they are repeated.
 
         Raises:
             NotFound: the server has no such thing, or no such call. BadRequest: it refuses the question.
-            BadSetup: it does not let us in, or is no MLflow server. TryAgain: it does not answer; TryLater: for two
-            minutes.
+            BadSetup: it does not let us in, or is not an MLflow server. TryAgain: it does not answer; TryLater: it has
+            not for two minutes.
         """
         return self._ask("POST", path, json=body)
 
     def create(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """The JSON object that POST answers, asked once: for calls that must not be repeated before somebody has looked
-        whether the first one took effect. Raises: as `search`; TryAgain: it may have."""
+        """Returns the JSON object that POST answers, asked once.
+
+        For calls that must not be repeated before a look whether the first one took effect. Raises: as `search`;
+        TryAgain: it may have."""
         self._wake()
         return self._ask_once("POST", path, json=body)
 
@@ -85,7 +89,7 @@ class MlflowServer:
         """Sends the file's bytes, part by part, once; a second call replaces what is there. Raises: as `search`."""
         self._wake()
         with file.open("rb") as opened:
-            # Of an empty stream requests does not say the length, and sends it in chunks.
+            # For an empty stream requests sends no length, and sends it in chunks.
             self._call("PUT", path, data=opened if file.stat().st_size else b"")
 
     def close(self) -> None:
@@ -109,8 +113,9 @@ class MlflowServer:
                 attempt += 1
 
     def _wake(self) -> None:
-        """Waits until the server answers at all: one on Cloud Run may need most of a minute for its first call. All
-        threads wait the same two minutes, not each its own after the other's."""
+        """Waits until the server answers at all: one on Cloud Run may need most of a minute for its first call.
+
+        All threads wait the same two minutes, not one after the other."""
         if self._is_awake:
             return
         with self._lock:
@@ -119,7 +124,7 @@ class MlflowServer:
                 self._awake_by = patience.now() + patience.cold_start_s
             while not self._is_awake:
                 try:
-                    # Whatever it says, somebody is there; /health itself may be missing behind a proxy.
+                    # Any answer shows that a server is there; /health itself may be missing behind a proxy.
                     self._call("GET", "/health")
                     self._is_awake = True
                 except NotFound:
@@ -149,7 +154,7 @@ class MlflowServer:
         return answer
 
     def _call(self, method: str, path: str, **arguments: Any) -> tuple[bytes, str]:
-        """The body and its type."""
+        """Returns the body and its type."""
         where = f"{method} {self.url}{path}"
         try:
             with closing(
@@ -186,7 +191,7 @@ class MlflowServer:
 
 
 class NoStatus(BadRecord):
-    """A run has no status in MLflow's database: its server then answers for no page of runs that has it."""
+    """A run has no status in MLflow's database: its server then answers no page of runs that has it."""
 
 
 class _Later(TryAgain):
@@ -198,7 +203,7 @@ class _Later(TryAgain):
 
 
 def _delay_s(attempt: int, err: TryAgain) -> float:
-    """0.5 s, 1 s, 2 s, ... up to 10 s, each with up to half of it more; or what the server asks for."""
+    """Returns 0.5 s, 1 s, 2 s, ... up to 10 s, each with up to half of it more; or what the server asks for."""
     if isinstance(err, _Later):
         return err.delay_s
     delay = min(10.0, 0.5 * 2.0 ** (attempt - 1))
@@ -217,8 +222,8 @@ def _to_error(response: requests.Response, data: bytes, where: str) -> Switchyar
         return _Later(failed, min(float(after), 60.0)) if after.isdigit() else TryAgain(failed)
     if code in (401, 403):
         return BadSetup(
-            f"{failed}; the server must let us in: see MLFLOW_TRACKING_AUTH (a Google ID token), "
-            "MLFLOW_TRACKING_TOKEN, and MLFLOW_TRACKING_USERNAME with MLFLOW_TRACKING_PASSWORD"
+            f"{failed}; it does not let us in: set MLFLOW_TRACKING_AUTH (a Google ID token), "
+            "MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME with MLFLOW_TRACKING_PASSWORD"
         )
     if code in (404, 405, 501):
         return NotFound(failed)
@@ -231,7 +236,7 @@ def _to_error(response: requests.Response, data: bytes, where: str) -> Switchyar
 
 
 def _read_message(data: bytes) -> str:
-    """MLflow's own words."""
+    """Returns MLflow's own words."""
     try:
         answer = json.loads(data)
         return f"{answer['error_code']}: {answer['message']}"[:_SHOWN]

@@ -1,21 +1,22 @@
-"""What a training job is told to log to MLflow: checked before anything is started, and never a secret."""
+"""Decides what a training job is told to log to MLflow: checked before anything starts, and never a secret."""
 
 from switchyard.clients.settings import Settings
 from switchyard.core.errors import BadSetup
 
 
 def to_job_variables(settings: Settings) -> dict[str, str]:
-    """The variables of a job that logs to MLflow, as `trainer.environment` reads them. A job of this machine inherits
-    the others, with the secrets among them, from the process that submits it.
+    """Returns the variables of a job that logs to MLflow, as `trainer.environment` reads them.
+
+    A job of this machine inherits the others, with the secrets among them, from the process that submits it.
 
     Raises:
-        BadSetup: no server is named, its address is none, or a job on Vertex AI could not prove who it is: what a job's
-            definition holds, everybody reads who may list the jobs.
+        BadSetup: no server is named, its address is wrong, or a job on Vertex AI could not prove who it is: everyone
+            who may list the jobs reads what a job's definition holds.
     """
     if not settings.mlflow_tracking_uri:
         raise BadSetup(
-            "a training that logs to MLflow (--tracker mlflow or both) needs a server: set MLFLOW_TRACKING_URI to its "
-            "address, http(s)://<host>; it is not set, and nothing was started"
+            "MLFLOW_TRACKING_URI is not set. A training that logs to MLflow (--tracker mlflow or both) needs it. "
+            "Set it to the server's address, http(s)://<host>. Nothing was started"
         )
     from switchyard.clients.mlflow.server import GOOGLE_ID_TOKEN, Access, check_access
 
@@ -23,9 +24,9 @@ def to_job_variables(settings: Settings) -> dict[str, str]:
     needs_secret = bool(settings.mlflow_tracking_token or settings.mlflow_tracking_username)
     if settings.training_backend == "vertex" and needs_secret and not settings.mlflow_tracking_auth:
         raise BadSetup(
-            "a job on Vertex AI is given no secret, so that it cannot log to MLflow by MLFLOW_TRACKING_TOKEN or "
-            f"MLFLOW_TRACKING_USERNAME: set MLFLOW_TRACKING_AUTH={GOOGLE_ID_TOKEN}, by which the job's service account "
-            "(VERTEX_SERVICE_ACCOUNT) proves who it is, or train with --tracker file; nothing was started"
+            "a job on Vertex AI gets no secret, so it cannot log to MLflow by MLFLOW_TRACKING_TOKEN or "
+            f"MLFLOW_TRACKING_USERNAME. Set MLFLOW_TRACKING_AUTH={GOOGLE_ID_TOKEN}: the job's service account "
+            "(VERTEX_SERVICE_ACCOUNT) then proves who it is. Or train with --tracker file. Nothing was started"
         )
     found = {
         "MLFLOW_TRACKING_URI": settings.mlflow_tracking_uri,

@@ -1,5 +1,6 @@
-"""Logs one training to an MLflow server over REST, without the mlflow package. Every call may be repeated: what is
-there already is found again, and nothing is logged twice.
+"""Logs one training to an MLflow server over REST, without the mlflow package.
+
+Every call may be repeated: what is there already is found again, and nothing is logged twice.
 
 Why repeating takes care: `runs/create` has no request id, and MLflow 2.9.2 answers 400 to a batch that it has stored
 already when that has more than 100 values, or a NaN among them (`SqlAlchemyStore._log_metrics`; tried on a server).
@@ -72,12 +73,13 @@ class LoggedRun:
         }
 
     def log_points(self, points: Sequence[LoggedPoint], timestamp_ms: int) -> None:
-        """Logs at most MAX_METRICS `points`, of one moment, all or none. The same call again, after TryAgain, logs
-        nothing twice.
+        """Logs at most MAX_METRICS `points`, of one moment, all or none.
+
+        The same call again, after TryAgain, logs nothing twice.
 
         Raises:
-            TryAgain: the server does not answer; whether it stored the points, the next call asks first.
-            BadRequest, NotFound, BadSetup: it refuses: the run is deleted, or a key is none.
+            TryAgain: the server does not answer. The next call first asks whether it stored the points.
+            BadRequest, NotFound, BadSetup: it refuses: the run is deleted, or a key is not allowed.
         """
         if not points:
             return
@@ -90,7 +92,7 @@ class LoggedRun:
         self._unsure = None
 
     def log_params(self, params: Mapping[str, str]) -> None:
-        """Logs those that the run has not. Raises: as `log_points`; BadRequest: one is there with another value."""
+        """Logs those that the run lacks. Raises: as `log_points`; BadRequest: one is there with another value."""
         new = {name: text for name, text in params.items() if self._params.get(name) != text}
         for batch in batched(new.items(), MAX_PAIRS):
             self._server.search(f"{_API}/runs/log-batch", {"run_id": self.run_id, "params": list(map(_to_pair, batch))})
@@ -102,14 +104,15 @@ class LoggedRun:
             self._server.search(f"{_API}/runs/log-batch", {"run_id": self.run_id, "tags": list(map(_to_pair, batch))})
 
     def log_file(self, path: str, file: Path, open_objects: Callable[[str], Objects]) -> None:
-        """Puts the file under `path` of the run's artifacts: through the server, or where they are, if that is a bucket
-        or a folder of this machine. A second call replaces it with the same.
+        """Puts the file under `path` of the run's artifacts. A second call replaces it with the same.
+
+        It goes through the server, or to where the artifacts are, if that is a bucket or a folder of this machine.
 
         Args:
-            open_objects: the adapter for a URI.
+            open_objects: opens the adapter for a URI.
 
         Raises:
-            BadSetup: the artifacts are where neither way leads. Else as `log_points`.
+            BadSetup: neither way leads to the artifacts. Else as `log_points`.
         """
         place = to_place(self._artifact_uri, path)
         if place.through_server:
@@ -127,7 +130,7 @@ class LoggedRun:
         self._server.close()
 
     def _has(self, point: LoggedPoint, timestamp_ms: int) -> bool:
-        """Whether the point, and so its whole batch, is stored: MLflow does that in one transaction."""
+        """Returns whether the point, and so its whole batch, is stored: MLflow does that in one transaction."""
         found = self._server.read(f"{_API}/metrics/get-history", {"run_id": self.run_id, "metric_key": point.key})
         at = (point.step, timestamp_ms)
         return any((int(one.get("step", 0)), int(one.get("timestamp", 0))) == at for one in found.get("metrics", ()))
@@ -141,7 +144,7 @@ class Place(msgspec.Struct, frozen=True):
 
 
 def to_place(artifact_uri: str, path: str) -> Place:
-    """Of the artifact `path` of a run whose artifacts are at `artifact_uri`.
+    """Returns the place of the artifact `path` of a run with its artifacts at `artifact_uri`.
 
     Raises: BadSetup: neither the server nor our own adapters lead there."""
     found = urlsplit(artifact_uri)
@@ -161,11 +164,12 @@ def to_place(artifact_uri: str, path: str) -> Place:
 def open_log(
     access: Access, order: RunOrder, *, now_ms: int, patience: Patience, identity: tuple[str, bool] = ("", False)
 ) -> LoggedRun:
-    """The run that `order` names, found by its training or made, in an experiment that is found by its name or made;
-    running from now on. A second call finds the first one's run.
+    """Finds the run that `order` names by its training, or makes it, and sets it running.
+
+    Its experiment is found by its name, or made. A second call finds the first one's run.
 
     Args:
-        now_ms: when a run that is made begins.
+        now_ms: the start of a run that is made.
         identity: for a server that takes a Google ID token: the service account to call as, and whether gcloud may be
             asked (see `clients.google.identity.Caller`).
 
@@ -191,7 +195,7 @@ def _open_run(server: MlflowServer, order: RunOrder, now_ms: int) -> LoggedRun:
             "start_time": now_ms,
             "tags": list(map(_to_pair, {**order.tags, TRAINING_TAG: order.training}.items())),
         }
-        # Not repeated here: whoever calls again after a lost answer finds the run by its tag first.
+        # Not repeated here: a second try after a lost answer first looks for the run by its tag.
         found = server.create(f"{_API}/runs/create", body)["run"]
     run = LoggedRun(server, found["info"]["run_id"], found)
     if found["info"].get("status") != "RUNNING":
@@ -207,20 +211,20 @@ def _open_identified(uri: str, identity: tuple[str, bool]) -> requests.Session:
 
 
 def _find_experiment(server: MlflowServer, name: str) -> str:
-    """The id of the experiment of that name, made where there is none."""
+    """Returns the id of the experiment of that name; makes it if there is none."""
     experiment = _read_experiment(server, name)
     if experiment is None:
         try:
             return str(server.create(f"{_API}/experiments/create", {"name": name})["experiment_id"])
         except BadRequest:
-            # RESOURCE_ALREADY_EXISTS: somebody made it meanwhile; for any other reason there is still none.
+            # RESOURCE_ALREADY_EXISTS: someone made it meanwhile. After any other error there is still none.
             experiment = _read_experiment(server, name)
             if experiment is None:
                 raise
     if experiment.get("lifecycle_stage") == "deleted":
         raise BadSetup(
-            f"experiment {name!r} of {server.url} must be active; it is deleted: restore it (mlflow experiments "
-            f"restore --experiment-id {experiment['experiment_id']}), or name another (--experiment)"
+            f"experiment {name!r} of {server.url} is deleted. Restore it: mlflow experiments "
+            f"restore --experiment-id {experiment['experiment_id']}. Or name another: --experiment"
         )
     return str(experiment["experiment_id"])
 
@@ -236,7 +240,7 @@ def _read_experiment(server: MlflowServer, name: str) -> dict[str, Any] | None:
 
 
 def _find_run(server: MlflowServer, experiment_id: str, order: RunOrder) -> dict[str, Any] | None:
-    """The training's run, the oldest where a lost answer had two made."""
+    """Returns the training's run; the oldest where a lost answer led to two."""
     body = {
         "experiment_ids": [experiment_id],
         "filter": f"tags.`{TRAINING_TAG}` = '{order.training}'",

@@ -1,8 +1,8 @@
-"""MLflow's backend store on MySQL or MariaDB, read by our own SQL in transactions that can change nothing.
+"""Reads MLflow's backend store on MySQL or MariaDB, by our own SQL in transactions that can change nothing.
 
-A column's collation may hold "Loss", "loss" and "loss " for the same, and MLflow's primary keys follow it. What is
-chosen in SQL is therefore only as narrow as the collation, so that the indexes help; Python takes what is the same to
-the letter. Which run a row belongs to is the collation's to say: its foreign key does.
+A column's collation may hold "Loss", "loss" and "loss " for the same, and MLflow's primary keys follow it. So what is
+chosen in SQL is only as narrow as the collation, so that the indexes help, and Python takes what is the same to the
+letter. The collation says which run a row belongs to: its foreign key does too.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pymysql.connections import Connection
 
 _BATCH: Final = 100
-"""Runs a transaction: no version of a row is kept for long."""
+"""Runs in a transaction: no version of a row is kept for long."""
 _RUNS: Final = f"{RUNS} AND CAST(t.`key` AS BINARY) = 'mlflow.runName'"
 _LOOKS: Final = """
     SELECT r.run_uuid,
@@ -41,8 +41,8 @@ _LOOKS: Final = """
                 AND CAST(LEFT(m.`key`, 6) AS BINARY) <> 'query_' AND CAST(LEFT(m.`key`, 10) AS BINARY) <> 'candidate_'),
         EXISTS (SELECT 1 FROM params p WHERE p.run_uuid = r.run_uuid)
     FROM runs r WHERE r.run_uuid IN %s"""
-"""The first other point of a run with curves is found at once; a run without has few points, and is read. What is
-logged of a tower may be no curve. Of two keys that are one to the collation, only one has a latest value."""
+"""The first other point of a run with curves is found at once. A run without curves has few points, and is read. What
+is logged of a tower may not be a curve. Of two keys that are one to the collation, only one has a latest value."""
 _MADE: Final = "mysql1:"
 # One hash of 64 bits a row, of its columns' hashes (or of the shortest text that reads as the number), and their sum
 # for each run: no list that the server would cut in silence (GROUP_CONCAT), whatever the order of rows. By the index on
@@ -64,7 +64,7 @@ _Chosen = tuple[str, list[Any]]
 
 
 class MysqlTracking:
-    """`core.ports.Tracking` on a MySQL or MariaDB database. One transaction, and one connection, a batch of runs."""
+    """Implements `core.ports.Tracking` on MySQL or MariaDB, with one transaction and connection for a batch of runs."""
 
     def __init__(self, server: MysqlServer) -> None:
         self.server = server
@@ -74,12 +74,12 @@ class MysqlTracking:
         return f"MysqlTracking({self.where})"
 
     def read_version(self) -> str:
-        """The schema's. Raises: BadSetup: it is none that we know."""
+        """Returns the schema's version. Raises: BadSetup: we do not know it."""
         with self.server.reading() as connection:
             return self._check(connection)
 
     def list_runs(self, *, experiments: Sequence[str] = ()) -> Iterator[TrackedRun]:
-        """In the order they were started."""
+        """Yields them in the order they were started."""
         with self.server.reading() as connection:
             self._check(connection)
             query, values = self._of(connection, _RUNS, experiments)
@@ -132,7 +132,7 @@ class MysqlTracking:
             yield from look_closer(unsure, self.read_runs(unsure))
 
     def read_marks(self, *, experiments: Sequence[str] = ()) -> Iterator[RunMark]:
-        """See the port. Hashed by the server, row by row, and summed."""
+        """See the port. The server hashes row by row, and sums the hashes."""
         with self.server.reading() as connection:
             self._check(connection)
             for row in stream(connection, *self._of(connection, _MARKED, experiments)):
@@ -156,11 +156,12 @@ class MysqlTracking:
         return f"{self.where} by SQL (schema {self.read_version()})"
 
     def close(self) -> None:
-        """See the port: every connection ends with its walk through runs."""
+        """See the port. Every connection ends with its walk through runs."""
 
     def _of(self, connection: "Connection", query: str, experiments: Sequence[str]) -> tuple[str, Any]:
-        """A query of runs for those of these experiments, and perhaps of some whose names are the same to the
-        collation. Raises: NotFound: one is not there."""
+        """Returns a query of these experiments' runs, and perhaps of some with names that the collation equates.
+
+        Raises: NotFound: one is not there."""
         if not experiments:
             return query, None
         known = {name for (name,) in execute(connection, "SELECT name FROM experiments")}
@@ -170,12 +171,12 @@ class MysqlTracking:
         return f"{query} WHERE {_to_column('e.name', experiments)} IN %s", (list(experiments),)
 
     def _infos(self, connection: "Connection", run_ids: Collection[str]) -> dict[str, TrackedRun]:
-        """Of those ids, to the letter."""
+        """Returns those with these ids, to the letter."""
         rows = execute(connection, f"{_RUNS} WHERE {_to_column('r.run_uuid', run_ids)} IN %s", (list(run_ids),))
         return {run.run_id: run for run in map(to_tracked_run, rows) if run.run_id in run_ids}
 
     def _owned(self, connection: "Connection", run_ids: Collection[str]) -> dict[str, list[OwnedPoint]]:
-        """None where the table is not there, or not ours to read: a role may have been made for MLflow 2."""
+        """Returns none where the table is missing or we may not read it: a role may have been made for MLflow 2."""
         if not run_ids or not _has_table(connection, OWNED_TABLE):
             return {}
         query = f"SELECT {', '.join(OWNED_COLUMNS)} FROM {OWNED_TABLE} WHERE run_id IN %s"  # noqa: S608 - constants
@@ -188,7 +189,7 @@ class MysqlTracking:
 
 
 def _has_table(connection: "Connection", name: str) -> bool:
-    """The server names only those that we may read."""
+    """Returns whether it is there: the server names only tables that we may read."""
     query = "SELECT 1 FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = %s"
     return bool(execute(connection, query, (name,)))
 
@@ -203,7 +204,7 @@ def _read_pairs(connection: "Connection", table: str, run_ids: Collection[str]) 
 
 
 def _choose(keys: Keys | None) -> _Chosen:
-    """A condition that holds for the rows of these keys, and perhaps of some that are the same to the collation."""
+    """Returns a condition that holds for the rows of these keys, and perhaps for some that the collation equates."""
     if keys is None:
         return "", []
     if keys.without:
@@ -219,8 +220,9 @@ def _choose(keys: Keys | None) -> _Chosen:
 
 
 def _to_column(name: str, values: Iterable[str]) -> str:
-    """The column as it can be compared with these values: one of latin1 cannot with most that are not ASCII. Then no
-    index helps."""
+    """Returns the column so that it can be compared with these values.
+
+    One of latin1 cannot be compared with most that are not ASCII. Then no index helps."""
     return name if all(map(str.isascii, values)) else f"CONVERT({name} USING utf8mb4)"
 
 

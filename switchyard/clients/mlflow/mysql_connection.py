@@ -1,5 +1,7 @@
-"""Connections to MLflow's backend store on MySQL or MariaDB: what a store's URI says of them, and sessions whose
-answers are exact, whatever the server's own settings are. PyMySQL is the extra `mysql`, and imported at first use."""
+"""Connects to MLflow's backend store on MySQL or MariaDB, as the store's URI says.
+
+Answers of a session are exact, whatever the server's own settings. PyMySQL is the extra `mysql`, imported at first use.
+"""
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -17,24 +19,24 @@ if TYPE_CHECKING:
 
 CONNECT_S: Final = 10
 _SILENCE_S: Final = 900
-"""Of a server that looks for the rows of a query: minutes, where it must sort them."""
+"""The time-out of an answer: a server that has to sort the rows of a query takes minutes."""
 _IDLE_S: Final = 3_600
-"""Of us, who write what was read before we ask for more. The server's default for a reader that is slow is a minute."""
+"""The time that we may need to write what was read, before we ask for more. The server's default is a minute."""
 _PAGE: Final = 1_000
 
-# A session's own: the server's may say less of a text, sort by its beginning, or tell a time in another zone.
+# The session's own settings: the server's may cut a text, sort by its beginning, or use another time zone.
 _SESSION: Final = (
     f"SET SESSION net_write_timeout = {_IDLE_S}, wait_timeout = {_IDLE_S}, time_zone = '+00:00', max_sort_length = 4096"
 )
 _ISOLATION: Final = "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ"
 _READ_ONLY: Final = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"
 _SQL_MODE: Final = "STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION"
-"""The default experiment's id is 0, for which MySQL would take the next number otherwise."""
+"""The default experiment's id is 0. Without this mode MySQL would take the next number instead."""
 
 _ONLY_FOR_OTHERS: Final = frozenset(
     ("autocommit", "binary_prefix", "charset", "client_flag", "collation", "local_infile", "use_unicode")
 )
-"""Of MLflow's driver, and of no use to a reader: what it reads is always utf8mb4."""
+"""Options of MLflow's driver that a reader does not need: what it reads is always utf8mb4."""
 _NUMBERS: Final = frozenset(("connect_timeout", "read_timeout", "write_timeout"))
 _TLS_FILES: Final = {"ssl_ca": "ca", "ssl_capath": "capath", "ssl_cert": "cert", "ssl_key": "key"}
 _TLS: Final = frozenset(
@@ -45,7 +47,7 @@ _MODES: Final = ("DISABLED", "PREFERRED", "REQUIRED", "VERIFY_CA", "VERIFY_IDENT
 
 
 class MysqlServer:
-    """Where a store is, and how it is asked; `where` names it without its password."""
+    """Says where a store is, and asks it; `where` names it without its password."""
 
     def __init__(self, url: URL, setting: str) -> None:
         shown = url.set(drivername="mysql", query={}).render_as_string(hide_password=True)
@@ -62,13 +64,14 @@ class MysqlServer:
         }
 
     def __repr__(self) -> str:
-        """Without the password."""
+        """Shows it without the password."""
         return f"MysqlServer({self.where})"
 
     @contextmanager
     def reading(self) -> Iterator["Connection"]:
-        """One transaction of one moment, which can change nothing, whoever's rights we have. A connection of its own:
-        one that was kept might be ended by the server meanwhile.
+        """Opens one transaction of one moment, which can change nothing, whatever our rights are.
+
+        It has its own connection: the server might end a kept one meanwhile.
 
         Raises: as `translated_mysql`."""
         with self.connected() as connection:
@@ -77,7 +80,7 @@ class MysqlServer:
 
     @contextmanager
     def connected(self) -> Iterator["Connection"]:
-        """A session without a transaction. Raises: as `translated_mysql`."""
+        """Opens a session without a transaction. Raises: as `translated_mysql`."""
         with translated_mysql(self.where, self._setting), closing(self._connect()) as connection:
             execute(connection, _SESSION)
             execute(connection, _ISOLATION)
@@ -92,8 +95,8 @@ class MysqlServer:
             raise BadSetup(MISSING_DRIVER) from err
         socket = self._arguments.get("unix_socket")
         if socket and not Path(socket).exists():
-            raise BadSetup(f"{self.where}: no socket is at {socket}; see unix_socket in {self._setting}")
-        # Numbers as numbers, bytes as bytes; whatever else there is as the text that the server makes of it.
+            raise BadSetup(f"{self.where}: there is no socket at {socket}; see unix_socket in {self._setting}")
+        # Numbers as numbers, bytes as bytes; all else as the text that the server makes of it.
         whole = (FIELD_TYPE.TINY, FIELD_TYPE.SHORT, FIELD_TYPE.INT24, FIELD_TYPE.LONG, FIELD_TYPE.LONGLONG)
         decoders = dict.fromkeys(whole, int) | dict.fromkeys((FIELD_TYPE.FLOAT, FIELD_TYPE.DOUBLE), float)
         arguments = {"read_timeout": CONNECT_S, "write_timeout": _SILENCE_S} | self._arguments
@@ -114,14 +117,14 @@ class MysqlServer:
 
 
 def execute(connection: "Connection", query: str, values: Any = None) -> list[tuple[Any, ...]]:
-    """All rows of a small answer."""
+    """Returns all rows of a small answer."""
     with connection.cursor() as cursor:
         cursor.execute(query, values)
         return list(cursor.fetchall())
 
 
 def stream(connection: "Connection", query: str, values: Any = None) -> Generator[tuple[Any, ...], None, None]:
-    """The rows as they come, a page in memory. Nothing else can be asked of the connection until it is closed."""
+    """Yields the rows as they come, a page in memory. The connection answers nothing else until it is closed."""
     from pymysql.cursors import SSCursor
 
     cursor = SSCursor(connection)
@@ -134,8 +137,9 @@ def stream(connection: "Connection", query: str, values: Any = None) -> Generato
 
 
 def _close(cursor: "SSCursor") -> None:
-    """Reads what is left of the answer. PyMySQL would do so even where the connection is gone, and fail over that in
-    the place of its first error."""
+    """Reads what is left of the answer.
+
+    PyMySQL would do so even if the connection is gone, and hide its first error by failing over that."""
     try:
         if cursor.connection is not None and cursor.connection.open:
             cursor.close()
@@ -146,12 +150,12 @@ def _close(cursor: "SSCursor") -> None:
 
 
 def quote_mysql(name: str) -> str:
-    """A name as MySQL takes it."""
+    """Quotes a name as MySQL takes it."""
     return "`" + name.replace("`", "``") + "`"
 
 
 def _to_arguments(query: Mapping[str, Sequence[str]], setting: str) -> dict[str, Any]:
-    """PyMySQL's, of a URI's query as MLflow's drivers know it. Raises: BadSetup: an option that we do not know."""
+    """Returns PyMySQL's arguments for a URI's query of MLflow's drivers. Raises: BadSetup: an unknown option."""
     options = {name: values[-1] for name, values in query.items() if name not in _ONLY_FOR_OTHERS}
     unknown = sorted(options.keys() - _NUMBERS - _TLS - {"unix_socket"})
     if unknown:
@@ -168,12 +172,13 @@ def _to_arguments(query: Mapping[str, Sequence[str]], setting: str) -> dict[str,
 
 
 def _to_tls(options: Mapping[str, str], setting: str) -> dict[str, Any]:
-    """An encrypted connection where the server has one, unless the URI asks for more, or for none. With a CA's file the
-    server must prove who it is, as with SQLAlchemy."""
+    """Encrypts the connection where the server can, unless the URI asks for more, or for none.
+
+    With a CA's file the server must prove who it is, as with SQLAlchemy."""
     files = {_TLS_FILES[name]: value for name, value in options.items() if name in _TLS_FILES}
     for name, path in files.items():
         if not Path(path).exists():
-            raise BadSetup(f"{setting}: no file is at {path}, which ssl_{name} names")
+            raise BadSetup(f"{setting}: there is no file at {path}, which ssl_{name} names")
     mode = options.get("ssl_mode", "").upper() or _choose_mode(options, has_ca=bool({"ca", "capath"} & files.keys()))
     if mode not in _MODES:
         raise BadSetup(f"{setting}: ssl_mode must be one of {', '.join(_MODES)}; got {options['ssl_mode']!r}")
@@ -183,7 +188,7 @@ def _to_tls(options: Mapping[str, str], setting: str) -> dict[str, Any]:
         return {}
     is_checked = mode.startswith("VERIFY")
     if is_checked and not {"ca", "capath"} & files.keys():
-        raise BadSetup(f"{setting}: ssl_ca must name the file of the CA that the server's certificate is of")
+        raise BadSetup(f"{setting}: ssl_ca must name the file of the CA that signed the server's certificate")
     return {"ssl": files | {"verify_mode": is_checked, "check_hostname": mode == "VERIFY_IDENTITY"}}
 
 

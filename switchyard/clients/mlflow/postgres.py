@@ -1,4 +1,4 @@
-"""MLflow's backend store on Postgres, read by our own SQL: read only by transaction, and best by role too.
+"""Reads MLflow's backend store on Postgres, by our own SQL: read only by transaction, and best by role too.
 
 MLflow's own store class is never used: one of MLflow 3 migrates a legacy database silently.
 """
@@ -33,15 +33,15 @@ from switchyard.core.mlflow.raw_run import Keys, LostRun, OwnedPoint, Points, Ra
 from switchyard.core.mlflow.store_identity import StoreIdentity
 
 CHOSEN_BATCH: Final = 5_000
-"""Runs a query, where some keys are read: it passes the index of those keys once, whatever the number of runs."""
+"""Runs in a query of some keys: it passes the index of those keys once, for any number of runs."""
 WHOLE_BATCH: Final = 25
-"""Runs a query, where all points are read: 160,000 of them at 50 epochs. They are in memory at once."""
+"""Runs in a query of all points: 160,000 of them at 50 epochs. They are in memory at once."""
 _MANY_KEYS: Final = 1_000
-"""More than these are not asked for one by one: each is a walk of its own through the index."""
+"""More keys than these are not asked for one by one: each is a walk of its own through the index."""
 _INFO_BATCH: Final = 500
 _PAGE: Final = 1_000
 _SILENCE_S: Final = 900.0
-"""Of a server that sorts the points of a batch: minutes, with 5,000 runs on a small machine."""
+"""The time-out of a server that sorts the points of a batch: minutes, with 5,000 runs on a small machine."""
 
 # The infinities are stored as the largest numbers: `mlflow_schema.DBL_MAX`.
 # Packed by the server (step, timestamp, value): three arrays take it half as long again, and are unpacked one element
@@ -56,18 +56,18 @@ _POINTS: Final = """
 _POINT: Final = "qqd"
 _POINT_BYTES: Final = struct.calcsize(f">{_POINT}")
 _GROUPED: Final = ' GROUP BY run_uuid, key ORDER BY run_uuid COLLATE "C"'
-# The server's default of 4 MB has it sort on disk.
+# With the server's default of 4 MB it sorts on disk.
 _ROOM: Final = "SET LOCAL work_mem = '64MB'"
-# It takes the points of a batch for more groups than they are, and sorts them by two texts, to group them afterwards;
-# by hash it needs less than half of its processor time, and 9 MB (all points of 25 runs). Points then stay in the order
-# of the index: by time, and nearly always by step.
+# The server takes the points of a batch for more groups than they are, and sorts them by two texts, to group them
+# afterwards. By hash it needs less than half of its processor time, and 9 MB (all points of 25 runs). Points then stay
+# in the order of the index: by time, and nearly always by step.
 _BY_HASH: Final = "SET LOCAL enable_sort = off; SET LOCAL enable_incremental_sort = off"
-# To compile the hashing of a thousand runs takes the server as long as half of the hashing.
+# Compiling the hash of a thousand runs takes the server half as long as the hashing.
 _AS_IT_IS: Final = "SET LOCAL jit = off"
 # One probe of the primary key, which starts with the key, for each key there is; not a scan of all points.
 # Source: https://wiki.postgresql.org/wiki/Loose_indexscan
 # LATERAL with LIMIT, or the server would read all points of all runs: the first other point of a run with curves is
-# found at once, and a run without has few points, and is read. What is logged of a tower may be no curve.
+# found at once, and a run without curves has few points, and is read. What is logged of a tower may not be a curve.
 _LOOKS: Final = """
     SELECT r.run_uuid, n.newest, c.found IS NOT NULL, p.found IS NOT NULL
     FROM runs r
@@ -82,7 +82,7 @@ _LOOKS: Final = """
 _MADE: Final = "postgres2:"
 
 
-# One hash of 64 bits a row, made of its columns' hashes in turn, which takes half the time of hashing them as one text;
+# One hash of 64 bits for each row, made of its columns' hashes in turn, which takes half the time of hashing one text;
 # and their sum for each run. A value counts by its eight bytes: how a number is printed is a setting. Another major
 # version of Postgres may hash otherwise: then every run is read once more.
 _PAIRS: Final = "sum(hashtextextended(key, hashtextextended(coalesce(value, ''), 0)))::text AS said"
@@ -109,8 +109,10 @@ _ALL_KEYS: Final = """
 
 
 class PostgresTracking:
-    """`core.ports.Tracking` on a Postgres database. One transaction a batch, so that no row is locked for long and
-    what is read of a run is of one moment. Each walk through runs has a connection of its own while it lasts."""
+    """Implements `core.ports.Tracking` on a Postgres database.
+
+    Each batch has one transaction, so no row is locked for long, and what is read of a run is of one moment. Each walk
+    through runs has its own connection while it lasts."""
 
     def __init__(self, conninfo: str, where: str) -> None:
         self.conninfo = conninfo
@@ -121,12 +123,12 @@ class PostgresTracking:
         return f"PostgresTracking({self.where})"
 
     def read_version(self) -> str:
-        """The schema's. Raises: BadSetup: it is none that we know."""
+        """Returns the schema's version. Raises: BadSetup: we do not know it."""
         with self._reading() as connection:
             return self._check(connection)
 
     def list_runs(self, *, experiments: Sequence[str] = ()) -> Iterator[TrackedRun]:
-        """In the order they were started, in which their points lie on disk."""
+        """Yields them in the order they were started, in which their points lie on disk."""
         query = RUNS
         with self._reading() as connection:
             self._check(connection)
@@ -165,7 +167,7 @@ class PostgresTracking:
             yield from look_closer(unsure, self.read_runs(unsure))
 
     def read_marks(self, *, experiments: Sequence[str] = ()) -> Iterator[RunMark]:
-        """See the port. Hashed by the server, row by row, and summed, so that the order of rows is no matter."""
+        """See the port. The server hashes row by row, and sums the hashes, so the order of rows does not matter."""
         with self._reading() as connection:
             self._check(connection)
             chosen, runs = "", ""
@@ -208,7 +210,7 @@ class PostgresTracking:
             raise NotFound(f"{self.where} has no experiment named {', '.join(map(repr, sorted(missing)))}")
 
     def _read_some(self, run_ids: list[str], keys: Keys | None) -> Iterator[RawRun | LostRun]:
-        """By the order of `run_ids`. What cannot be read stops a query, so that the rest is then read run by run."""
+        """Yields them in the order of `run_ids`. If something cannot be read, the rest is read run by run."""
         done = 0
         try:
             with self._reading() as connection:
@@ -253,7 +255,7 @@ class PostgresTracking:
     def _points(
         self, connection: psycopg.Connection[TupleRow], run_ids: list[str], keys: Keys | None
     ) -> Iterator[TupleRow]:
-        """Run id, key, packed points; the runs in the order of their ids."""
+        """Yields run id, key, packed points; the runs in the order of their ids."""
         chosen, values = self._choose(connection, keys)
         connection.execute(f"{_ROOM}; {_BY_HASH}".encode())
         with ServerCursor(connection, "points") as cursor:
@@ -262,7 +264,7 @@ class PostgresTracking:
             yield from cursor
 
     def _choose(self, connection: psycopg.Connection[TupleRow], keys: Keys | None) -> tuple[str, list[list[str]]]:
-        """A condition on the key, and its values."""
+        """Returns a condition on the key, and its values."""
         if keys is None:
             return "", []
         names = sorted(keys.names)
@@ -288,7 +290,7 @@ class PostgresTracking:
         return found
 
     def _owned(self, connection: psycopg.Connection[TupleRow], run_ids: list[str]) -> dict[str, list[OwnedPoint]]:
-        """None where the table is not there, or not ours to read: a role may have been made for MLflow 2."""
+        """Returns none where the table is missing or we may not read it: a role may have been made for MLflow 2."""
         allowed = f"SELECT coalesce(has_table_privilege(to_regclass('{OWNED_TABLE}'), 'SELECT'), false)"
         if connection.execute(allowed.encode()).fetchone() != (True,):
             return {}
@@ -297,7 +299,7 @@ class PostgresTracking:
 
     @contextmanager
     def _reading(self) -> Iterator[psycopg.Connection[TupleRow]]:
-        """One transaction that can change nothing, whoever's rights we have."""
+        """Opens one transaction that can change nothing, whatever our rights are."""
         with translated_postgres(self.where):
             connection = self._idle.pop() if self._idle else self._connect()
             try:
@@ -323,6 +325,6 @@ class PostgresTracking:
 
 
 def _unpack(packed: bytes) -> Points:
-    """What `_POINTS` packs of one key."""
+    """Unpacks what `_POINTS` packs of one key."""
     found = struct.unpack(f">{len(packed) // _POINT_BYTES * _POINT}", packed)
     return to_points(list(found[0::3]), list(found[1::3]), list(found[2::3]))

@@ -1,4 +1,4 @@
-"""Opens MLflow's own client, of which nothing is loaded before, and tells it what it must not do."""
+"""Opens MLflow's own client, which is not loaded before, and tells it what it must not do."""
 
 import os
 from typing import TYPE_CHECKING, Final
@@ -18,8 +18,9 @@ CLIENT_SETTINGS: Final = {
 
 
 def prepare_client() -> None:
-    """Imports MLflow's client, told by CLIENT_SETTINGS, over what was set before. Call it before anything else of
-    MLflow's is imported: the import itself begins to send. A second call changes nothing.
+    """Imports MLflow's client with CLIENT_SETTINGS, which replace what was set before. A second call changes nothing.
+
+    Call it before anything else of MLflow's is imported: the import itself begins to send.
 
     Raises: BadSetup: the package is not installed."""
     os.environ.update(CLIENT_SETTINGS)
@@ -32,7 +33,7 @@ def prepare_client() -> None:
 
 
 def open_client(uri: str) -> "MlflowClient":
-    """MLflow's client for the registry at `uri`. Raises: BadSetup: as `prepare_client`."""
+    """Opens MLflow's client for the registry at `uri`. Raises: BadSetup: as `prepare_client`."""
     prepare_client()
     from mlflow import MlflowClient
 

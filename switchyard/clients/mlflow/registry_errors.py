@@ -1,4 +1,4 @@
-"""What MLflow's own client raises, as our errors, by what the caller does next."""
+"""Translates what MLflow's own client raises into our errors, by what the caller does next."""
 
 import re
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ _SHOWN: Final = 300
 
 @contextmanager
 def translated(where: str) -> Iterator[None]:
-    """Raises ours for MLflow's, and says `where`.
+    """Raises our errors for MLflow's, and says `where`.
 
     Raises:
         TryAgain: the server is away or fails. NotFound, BadRequest, BadSetup: as the server says.
@@ -51,7 +51,7 @@ def translated(where: str) -> Iterator[None]:
 
 def _to_ours(code: str, said: str, where: str) -> SwitchyardError:
     told = f"{where}: {_shorten(said)}"
-    # What is no answer of its API (a proxy's, a login page's, its artifact proxy's) has its status in the words alone.
+    # An answer of another than its API (a proxy, a login page, its artifact proxy) has its status only in the words.
     status = re.search("failed with error code ([0-9]{3})|([0-9]{3}) (?:Client|Server) Error", said)
     if status is not None:
         number = int(status[1] or status[2])
@@ -67,6 +67,6 @@ def _to_ours(code: str, said: str, where: str) -> SwitchyardError:
 
 
 def _shorten(said: str) -> str:
-    """The first line: 2.9.2 answers with its whole SQL."""
+    """Returns the first line: 2.9.2 answers with its whole SQL."""
     line = next(iter(said.strip().splitlines()), "no word of it")
     return line if len(line) <= _SHOWN else line[:_SHOWN] + "..."

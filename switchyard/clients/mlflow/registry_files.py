@@ -1,4 +1,4 @@
-"""Files that only an MLflow server hands through, or that MLflow's own client can reach, copied to this machine."""
+"""Copies files to this machine that only an MLflow server hands through, or that MLflow's own client can reach."""
 
 import contextlib
 import io
@@ -14,7 +14,7 @@ from switchyard.core.errors import NotFound
 
 
 def download(tracking_uri: str, uri: str, folder: Path) -> int:
-    """Copies all files at or below `uri` to `folder`, which is empty; how many.
+    """Copies all files at or below `uri` to `folder`, which is empty; returns how many.
 
     Raises:
         NotFound, TryAgain, BadSetup, BadRequest: they cannot be read, as the server or the store says.
@@ -25,7 +25,7 @@ def download(tracking_uri: str, uri: str, folder: Path) -> int:
     with (
         translated(f"the files at {uri}"),
         warnings.catch_warnings(),
-        contextlib.redirect_stderr(io.StringIO()),  # a progress bar a file
+        contextlib.redirect_stderr(io.StringIO()),  # a progress bar for each file
     ):
         warnings.simplefilter("ignore")
         try:
@@ -36,7 +36,7 @@ def download(tracking_uri: str, uri: str, folder: Path) -> int:
 
 
 def _lift(found: Path, folder: Path) -> int:
-    """What was downloaded lies in a folder of the source's last name: one up, as of a bucket."""
+    """Moves what was downloaded up from a folder of the source's last name, so that it lies as from a bucket."""
     if found.is_dir() and found != folder and found.parent == folder:
         aside = folder.with_name(f"{folder.name}-aside")
         found.rename(aside)

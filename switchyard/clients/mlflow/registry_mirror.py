@@ -1,7 +1,7 @@
-"""The mirror of our registry in an MLflow server's (`core.ports.ModelMirror`), by MLflow's own client, of which nothing
-is loaded before the first call.
+"""Mirrors our registry in an MLflow server's (`core.ports.ModelMirror`), by MLflow's own client.
 
-Its own retries are off: a version whose creation is asked for again after a lost answer would be there twice.
+Nothing of it is loaded before the first call. Its own retries are off: if a version's creation is asked for again after
+a lost answer, the version is there twice.
 """
 
 import warnings
@@ -30,10 +30,10 @@ _PAGE: Final = 200
 
 
 class MlflowMirror:
-    """`core.ports.ModelMirror`, which has the contracts.
+    """Implements `core.ports.ModelMirror`, which has the contracts.
 
     Args:
-        uri: the server's address; any other URI of a registry that MLflow's client takes does, too.
+        uri: the server's address, or any other URI of a registry that MLflow's client takes.
     """
 
     def __init__(self, uri: str) -> None:
@@ -102,7 +102,7 @@ class MlflowMirror:
             )
 
     def close(self) -> None:
-        """See the port: MLflow's client keeps its connections for the process."""
+        """See the port. MLflow's client keeps its connections for the process."""
 
     @contextmanager
     def _calling(self, what: str) -> Iterator[None]:
@@ -112,7 +112,7 @@ class MlflowMirror:
 
 
 def list_versions(client: "MlflowClient", name: str) -> Iterator[Any]:
-    """All versions of a model, which MLflow answers in pages."""
+    """Yields all versions of a model, which MLflow answers in pages."""
     token: str | None = None
     while True:
         quoted = f'"{name}"' if "'" in name else f"'{name}'"

@@ -1,4 +1,4 @@
-"""MLflow registries to import from (`core.ports.RegistrySource`): a database, an export of one, a server."""
+"""Reads MLflow registries to import from (`core.ports.RegistrySource`): a database, an export of one, a server."""
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
@@ -38,7 +38,7 @@ Source: mlflow/prompt/registry_utils.py, 3.17.2.
 
 
 class DatabaseSource:
-    """The backend store at `uri`, all of one moment. What is not UTF-8 there hides nothing else."""
+    """Reads the backend store at `uri`, all of one moment. What is not UTF-8 there hides nothing else."""
 
     def __init__(self, uri: str) -> None:
         self._store = open_tables(uri)
@@ -54,7 +54,7 @@ class DatabaseSource:
         return to_models(tables, runs, where=self.where, workspace=workspace)
 
     def close(self) -> None:
-        """See the port: each reading ends its connection."""
+        """See the port. Each reading ends its connection."""
 
 
 def _to_dicts(snapshot: Snapshot, name: str) -> Iterator[dict[str, Any]]:
@@ -68,7 +68,7 @@ def _to_artifact_uris(runs: Iterable[Mapping[str, Any]], wanted: set[str]) -> di
 
 
 class ExportSource:
-    """The export of a backend store at `at_uri` (`switchyard export`). Every part is found to be what was exported."""
+    """Reads the export of a backend store at `at_uri` (`switchyard export`), after checking every part."""
 
     def __init__(self, at_uri: str, objects: Objects) -> None:
         self._at_uri, self._objects = at_uri.rstrip("/"), objects
@@ -90,7 +90,7 @@ class ExportSource:
         return sorted([*models, *lost], key=lambda model: model.name)
 
     def close(self) -> None:
-        """See the port: there is nothing to end."""
+        """See the port. There is nothing to end."""
 
     def _to_dicts(self, export: Export, name: str) -> Iterator[dict[str, Any]]:
         for table in export.tables:
@@ -105,8 +105,10 @@ def _to_lost(missing: Missing, where: str) -> LostModel:
 
 
 class ServerSource:
-    """The server at `uri`, by MLflow's own client. It does not show numbers of versions that were deleted: only those
-    below the highest that is left are known to have been given."""
+    """Reads the server at `uri`, by MLflow's own client.
+
+    It does not show numbers of deleted versions: only those below the highest that is left are known to have been
+    given."""
 
     def __init__(self, uri: str) -> None:
         self._uri = uri
@@ -127,7 +129,7 @@ class ServerSource:
         return [model for model in read if isinstance(model, LostModel) or not _is_prompt(model)]
 
     def close(self) -> None:
-        """See the port: MLflow's client keeps its connections for the process."""
+        """See the port. MLflow's client keeps its connections for the process."""
 
     def _read(self, client: Any, model: Any) -> SourceModel | LostModel:
         def read() -> SourceModel:
@@ -148,7 +150,7 @@ class ServerSource:
 
 
 def _locate_logged(client: Any, versions: list[VersionOrigin]) -> dict[str, str]:
-    """Where the logged models are that MLflow 3 names as sources; one that is not there is left out."""
+    """Returns where the logged models are that MLflow 3 names as sources; leaves out a missing one."""
     named = {version.source.removeprefix(_LOGGED) for version in versions if version.source.startswith(f"{_LOGGED}m-")}
     located = {}
     for model_id in sorted(named):

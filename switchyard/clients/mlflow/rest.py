@@ -1,7 +1,7 @@
-"""An MLflow server of 2.9.2 or later, read over REST (`core.ports.Tracking`), without the mlflow package.
+"""Reads an MLflow server of 2.9.2 or later over REST (`core.ports.Tracking`), without the mlflow package.
 
 Histories come by the bulk call of MLflow's own pages: 20 runs at once, of one key. It cuts an answer at 25,000 points
-without saying so, therefore a full one is asked again in smaller parts. `get-history-bulk-interval`, which thins, is
+without saying so. So a full answer is asked for again in smaller parts. `get-history-bulk-interval`, which thins, is
 never used.
 """
 
@@ -58,7 +58,7 @@ class _Head(msgspec.Struct, frozen=True):
 
 
 class RestTracking:
-    """`core.ports.Tracking` over REST; up to `parallel` requests at once."""
+    """Implements `core.ports.Tracking` over REST; up to `parallel` requests at once."""
 
     def __init__(self, server: MlflowServer, *, parallel: int = 4) -> None:
         self._server = server
@@ -70,11 +70,11 @@ class RestTracking:
         return f"RestTracking({self._server.url})"
 
     def list_runs(self, *, experiments: Sequence[str] = ()) -> Iterator[TrackedRun]:
-        """By the order they were started in, experiment by experiment (50 a search)."""
+        """Yields them in the order they were started in, experiment by experiment (50 in a search)."""
         return (info for info, _ in self._list(experiments))
 
     def read_marks(self, *, experiments: Sequence[str] = ()) -> Iterator[RunMark]:
-        """See the port. The server says the params, tags and latest metrics of each run that it lists."""
+        """See the port. The server gives the params, tags and latest metrics of each run that it lists."""
         for info, data in self._list(experiments):
             if data is None:
                 yield RunMark(run_id=info.run_id, mark="", error="it has no status, and the server does not name it")
@@ -115,8 +115,10 @@ class RestTracking:
             yield from self._list_some(some)
 
     def _list_some(self, numbers: Sequence[str]) -> Iterator[_Listed]:
-        """The runs of these experiments. The server refuses a page that has a run without a status, and cannot name it:
-        then its experiment has an entry in its place, so that nobody takes the list for whole."""
+        """Yields the runs of these experiments.
+
+        The server refuses a page that has a run without a status, and cannot name the run. Then its experiment has an
+        entry in its place, so that the list does not look whole."""
         listed: set[str] = set()
         is_whole = True
         try:
@@ -160,7 +162,7 @@ class RestTracking:
             heads = {run_id: head for run_id, head in found.items() if isinstance(head, _Head)}
             lost = [run for run in found.values() if isinstance(run, LostRun)]
             if not heads and len(lost) > 1 and all(isinstance(run.error, TryAgain | BadSetup) for run in lost):
-                # It answers other questions, but this one for no run: nobody's own fault, and each would cost minutes.
+                # It answers other questions, but this one for no run: no run is at fault, and each would cost minutes.
                 raise lost[0].error
             yield from lost
             wanted = sorted({key for head in heads.values() for key in head.latest if keys is None or key in keys})
@@ -170,12 +172,12 @@ class RestTracking:
                 yield self._to_run(head, {key: columns[key][run_id] for key in asked if run_id in columns[key]}, keys)
 
     def look_at_runs(self, run_ids: Iterable[str]) -> Iterator[Look]:
-        """One call a run, and one history more, nearly always: of the metric that has come farthest."""
+        """Looks with one call for each run, and nearly always one history: of the metric that has come farthest."""
         for batch in batched(run_ids, BULK_RUNS):
             yield from filter(None, self._pool.map(self._look, dict.fromkeys(batch)))
 
     def describe(self) -> str:
-        """Says the address; a server does not tell its schema, and is not asked anything."""
+        """Says the address. A server does not tell its schema, and is not asked."""
         return f"the MLflow server {self._server.url} over REST"
 
     def close(self) -> None:
@@ -209,14 +211,15 @@ class RestTracking:
             return self._lose(run_id, err)
 
     def _lose(self, run_id: str, err: SwitchyardError) -> LostRun:
-        """The run alone is lost, as long as the server answers: it may fail at one run (too large for it, its
-        experiment not ours to read), time after time. Raises `err` where it does not."""
+        """Loses only this run, as long as the server answers. Raises `err` where it does not.
+
+        The server may fail at one run again and again (too large for it, an experiment that we may not read)."""
         if isinstance(err, TryAgain | BadSetup) and not self._answers():
             raise err
         return LostRun(run_id=run_id, error=err)
 
     def _answers(self) -> bool:
-        """True where the server answers from its database; ``/health`` says OK without one."""
+        """Returns true if the server answers from its database; ``/health`` says OK without one."""
         try:
             self._server.search(f"{_API}/experiments/search", {"max_results": 1})
         except SwitchyardError:
@@ -225,7 +228,7 @@ class RestTracking:
 
     @contextmanager
     def _understood(self, what: str) -> Iterator[None]:
-        """Raises: BadRecord: an answer was JSON, but not as MLflow's interface has it."""
+        """Raises BadRecord where an answer was JSON, but not as MLflow's interface has it."""
         try:
             yield
         except (LookupError, TypeError, ValueError, AttributeError) as err:
@@ -268,7 +271,7 @@ class RestTracking:
         return RawRun(info=head.info, metrics=metrics, params=head.params, tags=head.tags, keys=keys, owned=owned)
 
     def _explain(self, run_id: str, key: str, points: Points, latest: _Latest) -> LostRun:
-        """Why a history lacks its end: the run was deleted for good meanwhile, or the server keeps something back."""
+        """Says why a history lacks its end: the run was deleted meanwhile, or the server keeps something back."""
         again = self._try_head(run_id)
         if isinstance(again, LostRun):
             return again
@@ -279,7 +282,7 @@ class RestTracking:
         return LostRun(run_id=run_id, error=BadRecord(f"MLflow run {run_id} at {self._server.url}", [problem]))
 
     def _try_key(self, key: str, run_ids: list[str]) -> dict[str, _Columns]:
-        """As `_read_key`; nothing where some run's history is refused, so that each is asked for alone (`_to_run`)."""
+        """Reads as `_read_key`; nothing where a run's history is refused: then each is asked for alone (`_to_run`)."""
         try:
             with self._understood(f"metric {key!r} of MLflow runs"):
                 return self._read_key(key, run_ids)
@@ -291,7 +294,7 @@ class RestTracking:
             return {}
 
     def _read_key(self, key: str, run_ids: list[str]) -> dict[str, _Columns]:
-        """By run id; the runs without a point of that key are not in it."""
+        """Returns the points by run id, without the runs that have no point of that key."""
         if not self._has_bulk:
             return {run_id: self._read_history(run_id, key) for run_id in run_ids}
         query = {"run_id": run_ids, "metric_key": key, "max_results": BULK_POINTS}
@@ -311,7 +314,7 @@ class RestTracking:
         return self._read_key(key, run_ids[:half]) | self._read_key(key, run_ids[half:])
 
     def _read_history(self, run_id: str, key: str) -> _Columns:
-        """All of it: a 2.9.2 server ignores the page's size and says everything at once."""
+        """Reads all of it: a 2.9.2 server ignores the page's size and says everything at once."""
         columns: _Columns = ([], [], [], [])
         query = {"run_id": run_id, "metric_key": key, "max_results": BULK_POINTS}
         for points in self._each_page(lambda token: self._server.read(f"{_API}/metrics/get-history", query | token)):
@@ -322,7 +325,7 @@ class RestTracking:
     def _pages(
         self, path: str, body: Mapping[str, Any], name: str, to_id: Callable[[dict[str, Any]], str]
     ) -> Iterator[dict[str, Any]]:
-        """Each item once, though something may be added or deleted between two pages."""
+        """Yields each item once, though something may be added or deleted between two pages."""
         seen: set[str] = set()
         for page in self._each_page(lambda token: self._server.search(_API + path, {**body, **token})):
             with self._understood(f"the page of {name}"):
@@ -383,7 +386,7 @@ def _run_id_of(run: dict[str, Any]) -> str:
 
 
 def to_pairs(data: Mapping[str, Any], name: str) -> dict[str, str]:
-    """Params or tags, as every answer of a server has them."""
+    """Returns params or tags, as every answer of a server has them."""
     return {pair["key"]: pair.get("value", "") for pair in data.get(name, ())}
 
 
@@ -396,7 +399,7 @@ def _to_mark(info: TrackedRun, data: Mapping[str, Any]) -> RunMark:
 
 
 def to_value(point: Mapping[str, Any]) -> float:
-    """A point's value, with true infinities."""
+    """Returns a point's value, with true infinities."""
     value = float(point.get("value", 0.0))  # "NaN" is a text in one answer, and a token in another
     return math.copysign(math.inf, value) if abs(value) >= DBL_MAX else value
 

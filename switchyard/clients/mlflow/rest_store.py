@@ -1,5 +1,7 @@
-"""All that an MLflow server tells over REST: its runs (`RestTracking`), and what an export takes of it besides
-(`core.ports.TrackingDetails`, `RegistryRows`)."""
+"""Reads all that an MLflow server tells over REST: its runs (`RestTracking`), and what an export takes besides.
+
+The latter is `core.ports.TrackingDetails` and `RegistryRows`.
+"""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -44,14 +46,14 @@ NOT_KEPT: Final = (
     "when a run was deleted, and the columns source_type, source_name, source_version and entry_point_name of old "
     "runs: what MLflow shows of them are tags",
 )
-"""Of every server."""
+"""What no server keeps."""
 NOT_KEPT_3: Final = (
     "logged models that were deleted",
     "assessments, evaluation data sets, scorers, issues, labels, webhooks, and everything else of MLflow 3 that no run "
     "and no model has",
     "users and permissions",
 )
-"""Of a server of MLflow 3."""
+"""What a server of MLflow 3 does not keep either."""
 
 
 _Ask = Callable[[Sequence[str], Mapping[str, str]], dict[str, Any]]
@@ -59,7 +61,7 @@ _Ask = Callable[[Sequence[str], Mapping[str, str]], dict[str, Any]]
 
 
 class RestStore(RestTracking):
-    """`core.ports.TrackingDetails`, `RegistryRows` and `RegistrySource` on a server, beside `Tracking`."""
+    """Implements `TrackingDetails`, `RegistryRows` and `RegistrySource` of `core.ports` on a server, and `Tracking`."""
 
     def __init__(self, server: MlflowServer, *, parallel: int = 4) -> None:
         super().__init__(server, parallel=parallel)
@@ -88,13 +90,15 @@ class RestStore(RestTracking):
             yield experiment
 
     def read_details(self, run_ids: Iterable[str]) -> Iterator[RunDetails | LostRun]:
-        """See the port: one call a run."""
+        """See the port. Makes one call for each run."""
         for batch in batched(run_ids, BULK_RUNS):
             yield from self._pool.map(self._try_details, dict.fromkeys(batch))
 
     def read_runs(self, run_ids: Iterable[str], *, keys: Keys | None = None) -> Iterator[RawRun | LostRun]:
-        """See `Tracking`. A server over a database says of no point for which logged model it was logged: the models of
-        an experiment are asked for, once, at the first of its runs."""
+        """See `Tracking`.
+
+        A server over a database does not say for which logged model a point was logged. So the models of an experiment
+        are asked for once, at the first of its runs."""
         for run in super().read_runs(run_ids, keys=keys):
             if isinstance(run, LostRun):
                 yield run
@@ -105,7 +109,7 @@ class RestStore(RestTracking):
             yield msgspec.structs.replace(run, owned=owned)
 
     def _points_of_models(self, experiment_id: str) -> Mapping[str, Sequence[OwnedPoint]]:
-        """By run id. Kept for the experiments that were asked for last, as many as one listing of runs mixes."""
+        """Returns them by run id. Keeps the experiments asked for last, as many as one listing of runs mixes."""
         if experiment_id not in self._model_points:
             found: dict[str, list[OwnedPoint]] = defaultdict(list)
             for model in self._search_models([experiment_id]):
@@ -121,7 +125,7 @@ class RestStore(RestTracking):
         return self._model_points[experiment_id]
 
     def take_marks(self, run_ids: Iterable[str]) -> dict[str, str]:
-        """None: a server's marks are made of what `read_details` says."""
+        """Returns none: a server's marks are made of what `read_details` says."""
         return {}
 
     def list_logged_models(self) -> Iterator[LoggedModel]:
@@ -130,7 +134,7 @@ class RestStore(RestTracking):
             yield from self._search_models(some)
 
     def _search_models(self, experiment_ids: Sequence[str]) -> Iterator[LoggedModel]:
-        """None where the server is of MLflow 2, which knows no such call."""
+        """Yields none where the server is of MLflow 2, which has no such call."""
         if self._has_models:
             body = {"experiment_ids": experiment_ids, "max_results": _PAGE_LOGGED}
             try:
@@ -159,7 +163,7 @@ class RestStore(RestTracking):
         return iter(())
 
     def _to_owners(self, page: Mapping[str, Any]) -> Iterator[ArtifactOwner]:
-        """Tags are an object, and were a list of pairs in MLflow 2."""
+        """Yields the owners. Tags are an object, and were a list of pairs in MLflow 2."""
         with self._understood("a page of traces"):
             for trace in page.get("traces", ()):
                 tags = trace.get("tags", {})
@@ -169,7 +173,7 @@ class RestStore(RestTracking):
                     yield ArtifactOwner(id=id_, artifact_uri=tags[LOCATION_TAG])
 
     def list_not_kept(self) -> list[str]:
-        """See the port. Traces are counted, where the server can."""
+        """See the port. Traces are counted where the server can."""
         traces = self._count_traces()
         if traces is None:
             return [*NOT_KEPT, "traces, if there are any: this server does not count them"]
@@ -177,12 +181,12 @@ class RestStore(RestTracking):
         return [*NOT_KEPT, *counted, *NOT_KEPT_3]
 
     def count_not_kept(self) -> dict[str, int]:
-        """See the port: traces, a page at a time, for there is no call that counts."""
+        """See the port. Counts traces a page at a time, because no call counts them."""
         traces = self._count_traces()
         return {"trace_info": traces} if traces else {}
 
     def read_rows(self) -> RegistryTables:
-        """See the port; with the prompts of MLflow 3, which are kept among the models."""
+        """See the port. Includes the prompts of MLflow 3, which are kept among the models."""
         rows: dict[str, list[Mapping[str, Any]]] = {name: [] for name in TABLES}
         lost: list[LostModel] = []
         for name, condition in self._list_models().items():
@@ -230,8 +234,9 @@ class RestStore(RestTracking):
             return self._lose(run_id, err)
 
     def _list_models(self) -> dict[str, str]:
-        """By name, the condition by which a model's versions are found: of a prompt a server of MLflow 3 says nothing
-        unless it is asked for one."""
+        """Returns, by name, the condition that finds a model's versions.
+
+        A server of MLflow 3 says nothing of a prompt unless it is asked for one."""
         names = {found["name"]: "" for found in self._search("/registered-models/search", {}, "registered_models")}
         for found in self._search("/registered-models/search", {"filter": _IS_PROMPT}, "registered_models"):
             names[found["name"]] = f" AND {_IS_PROMPT}" if found["name"] not in names else ""
@@ -266,7 +271,7 @@ class RestStore(RestTracking):
         return rows
 
     def _search(self, path: str, query: Mapping[str, Any], items: str) -> Iterator[dict[str, Any]]:
-        """By GET: these calls know no other way."""
+        """Searches by GET: these calls know no other way."""
         asked = {"max_results": _PAGE_MODELS, **query}
         for page in self._each_page(lambda token: self._server.read(_API + path, {**asked, **token})):
             with self._understood(f"the page of {items}"):
@@ -274,7 +279,7 @@ class RestStore(RestTracking):
             yield from found
 
     def _count_traces(self) -> int | None:
-        """None: the server knows no such call. They are counted a page at a time, for there is no call that counts."""
+        """Returns how many there are, counted a page at a time; None: the server has no such call."""
         experiments: Sequence[str] = [one.experiment_id for one in self.list_experiments()]
         for ask in (self._ask_traces, self._ask_old_traces):
             try:
@@ -289,14 +294,14 @@ class RestStore(RestTracking):
         return sum(len(page.get("traces", ())) for page in self._each_page(partial(ask, some)))
 
     def _ask_traces(self, experiment_ids: Sequence[str], token: Mapping[str, str]) -> dict[str, Any]:
-        """Source: search_traces_v3, mlflow/server/handlers.py, 3.17.2."""
+        """Asks MLflow 3. Source: search_traces_v3, mlflow/server/handlers.py, 3.17.2."""
         places = [
             {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": number}} for number in experiment_ids
         ]
         return self._server.search(_TRACES, {"locations": places, "max_results": _PAGE_TRACES, **token})
 
     def _ask_old_traces(self, experiment_ids: Sequence[str], token: Mapping[str, str]) -> dict[str, Any]:
-        """Of MLflow 2.14 to 2.22. Source: SearchTraces, mlflow/protos/service.proto, 3.17.2, which still names it."""
+        """Asks MLflow 2.14 to 2.22. Source: SearchTraces, mlflow/protos/service.proto, 3.17.2, which still names it."""
         query = {"experiment_ids": list(experiment_ids), "max_results": _PAGE_OLD_TRACES, **token}
         return self._server.read(f"{_API}/traces", query)
 

@@ -1,4 +1,4 @@
-"""Counts what an MLflow store holds, table by table (`core.ports.RowCounts`): a database, an export, what answers."""
+"""Counts what an MLflow store holds, table by table (`core.ports.RowCounts`): a database, an export, or answers."""
 
 from collections import Counter
 
@@ -14,7 +14,7 @@ from switchyard.core.registry.importing import DELETED
 
 
 class DatabaseCounts:
-    """The backend store at `uri`, all of one moment."""
+    """Counts the backend store at `uri`, all of one moment."""
 
     def __init__(self, uri: str) -> None:
         self._store = open_tables(uri)
@@ -33,13 +33,13 @@ class DatabaseCounts:
 
 
 class ExportCounts:
-    """The finished export at `at_uri`."""
+    """Counts the finished export at `at_uri`."""
 
     def __init__(self, at_uri: str, objects: Objects) -> None:
         self._at_uri, self._objects = at_uri.rstrip("/"), objects
 
     def count_rows(self) -> StoreRows:
-        """See the port. A deleted model version's row is counted, for it is kept."""
+        """See the port. Counts a deleted model version's row, because it is kept."""
         try:
             export = read_export(self._at_uri, self._objects)
         except (NotFound, BadRecord) as err:
@@ -52,20 +52,20 @@ class ExportCounts:
 
 
 def _count_missing(export: Export) -> dict[str, int]:
-    """Models and runs that could not be read are missing, too."""
+    """Counts models and runs that could not be read: they are missing too."""
     tables = {"model": "registered_models", "run": "runs"}
     lost = Counter(tables[missing.kind] for missing in export.missing)
     return {**export.not_kept_rows, **lost}
 
 
 class AnswersCounts:
-    """A server or a folder, which is asked for all that it tells; each run once."""
+    """Asks a server or a folder for all that it tells; each run once."""
 
     def __init__(self, answers: Answers) -> None:
         self._answers = answers
 
     def count_rows(self) -> StoreRows:
-        """See the port; not of one moment. Memory grows with the number of data sets alone."""
+        """See the port. Not of one moment. Memory grows only with the number of data sets."""
         details = self._answers.details
         try:
             found = Counter(details.count_not_kept())

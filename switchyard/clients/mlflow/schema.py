@@ -1,4 +1,4 @@
-"""The database schemas of MLflow that we know: those in which the tables of runs are as 2.9.2 has them."""
+"""Knows the database schemas of MLflow in which the tables of runs are as 2.9.2 has them."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -11,7 +11,7 @@ from switchyard.core.mlflow.store_identity import StoreIdentity, to_experiment, 
 
 LEGACY: Final = "acf3f17fdcc7"
 CURRENT: Final = "f4a9b2c7d1e6"
-"""3.18's; 3.17.2's is dc11669786a5."""
+"""The schema of 3.18; that of 3.17.2 is dc11669786a5."""
 # Every revision from 2.9.2's to 3.18's. None of them changes a column of `metrics`, `latest_metrics`, `params`, `runs`;
 # `tags.value` grows longer, and `experiments` gains `workspace`.
 # Source: mlflow/store/db_migrations/versions of 2.9.2 and 3.17.2; 3.18's, from a database that it made.
@@ -50,14 +50,14 @@ RUNS: Final = """
         r.end_time, r.artifact_uri, t.value
     FROM runs r JOIN experiments e ON e.experiment_id = r.experiment_id
         LEFT JOIN tags t ON t.run_uuid = r.run_uuid AND t.key = 'mlflow.runName'"""
-"""Which `to_tracked_run` takes the rows of."""
+"""Selects the rows that `to_tracked_run` takes."""
 
 
 EXPERIMENTS: Final = "SELECT experiment_id, name, artifact_location, creation_time FROM experiments"
-"""Which `to_store_identity` takes the rows of."""
+"""Selects the rows that `to_store_identity` takes."""
 
 OWNED_TABLE: Final = "logged_model_metrics"
-"""Of MLflow 3: which points were logged for a model, on which data set; each is in `metrics` too, without a word of it.
+"""A table of MLflow 3: which points were logged for a model, on which data set. Each is in `metrics` too, without that.
 Source: SqlAlchemyStore.log_metric and revision 400f98739977, mlflow/store, 3.17.2."""
 OWNED_COLUMNS: Final = (
     *("run_id", "metric_name", "metric_step", "metric_timestamp_ms", "metric_value", "model_id", "dataset_name"),
@@ -65,14 +65,14 @@ OWNED_COLUMNS: Final = (
 
 
 def to_value(value: float | None, is_nan: bool | int) -> float:
-    """What was logged, of what MLflow stores for it: NaN is a flag beside 0, an infinity the largest number."""
+    """Returns what was logged. MLflow stores NaN as a flag beside 0, and an infinity as the largest number."""
     if is_nan or value is None:
         return math.nan
     return math.copysign(math.inf, value) if abs(value) >= DBL_MAX else float(value)
 
 
 def to_owned_points(rows: Iterable[Sequence[Any]]) -> dict[str, list[OwnedPoint]]:
-    """By run, of rows of OWNED_COLUMNS."""
+    """Returns the points by run, from rows of OWNED_COLUMNS."""
     found: dict[str, list[OwnedPoint]] = {}
     for run_id, key, step, timestamp_ms, value, model_id, dataset in rows:
         number = math.nan if value is None else float(value)
@@ -84,10 +84,10 @@ def to_owned_points(rows: Iterable[Sequence[Any]]) -> dict[str, list[OwnedPoint]
 
 
 def check_versions(found: Sequence[str], where: str) -> str:
-    """The version that `alembic_version` has.
+    """Returns the version that `alembic_version` has.
 
     Raises:
-        BadSetup: none, several, or one that we do not know.
+        BadSetup: there is none, there are several, or we do not know it.
     """
     if len(found) == 1 and found[0] in KNOWN:
         return found[0]
@@ -111,15 +111,18 @@ def check_versions(found: Sequence[str], where: str) -> str:
 
 
 def check_exported(export: Export, where: str) -> None:
-    """Raises: BadSetup: the export is of a database whose version we do not know. One of what a store answered has our
-    own tables."""
+    """Raises BadSetup where the export is of a database with a version that we do not know.
+
+    An export of a store's answers has our own tables."""
     if export.dialect != API:
         check_versions([export.alembic_version], where)
 
 
 def to_tracked_run(row: Sequence[Any]) -> TrackedRun:
-    """Of a row of RUNS. An odd value (a status that is NULL, a time that is a text, of which SQLite has no fear) is as
-    good as none: whoever asks for all runs must get the others."""
+    """Makes a run of a row of RUNS.
+
+    An odd value counts as missing, so that the other runs are still read: a status that is NULL, or a time that is a
+    text, which SQLite allows."""
     run_id, name, experiment_id, experiment, status, stage, experiment_stage, start, end, artifact_uri, tag = row
     return TrackedRun(
         run_id=_to_text(run_id),
@@ -136,7 +139,7 @@ def to_tracked_run(row: Sequence[Any]) -> TrackedRun:
 
 
 def to_store_identity(rows: Iterable[Sequence[Any]]) -> StoreIdentity:
-    """Of rows of EXPERIMENTS."""
+    """Makes the identity of rows of EXPERIMENTS."""
     return to_identity(
         (number, to_experiment(_to_text(name), _to_text(location), _to_ms(created)))
         for number, name, location, created in rows

@@ -14,7 +14,7 @@ from switchyard.clients.settings import Settings, is_folder
 from switchyard.core.errors import BadSetup
 
 GOOGLE_ID_TOKEN: Final = "google-id-token"  # noqa: S105 - the name of a way, not a token
-"""For MLFLOW_TRACKING_AUTH; also the name of our plugin for MLflow's own client."""
+"""A value of MLFLOW_TRACKING_AUTH; also the name of our plugin for MLflow's own client."""
 
 
 class Access(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,12 +27,12 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
     password: str = ""
 
     def __repr__(self) -> str:
-        """Without secrets."""
+        """Shows it without secrets."""
         return f"Access(uri={self.uri!r}, auth={self.auth!r}, username={self.username!r})"
 
 
 def open_server(settings: Settings, open_identified: Callable[[], requests.Session]) -> RestStore:
-    """The server at MLFLOW_TRACKING_URI, to read from. Args and Raises: as `open_http`."""
+    """Opens the server at MLFLOW_TRACKING_URI, to read from. Args and Raises: as `open_http`."""
     access = Access(
         uri=settings.mlflow_tracking_uri,
         auth=settings.mlflow_tracking_auth,
@@ -46,10 +46,10 @@ def open_server(settings: Settings, open_identified: Callable[[], requests.Sessi
 def open_http(
     access: Access, open_identified: Callable[[], requests.Session], *, patience: Patience | None = None
 ) -> MlflowServer:
-    """The server of `access`.
+    """Opens the server of `access`.
 
     Args:
-        open_identified: makes a session whose calls bear a Google ID token for that server.
+        open_identified: makes a session with a Google ID token for that server on each call.
 
     Raises:
         BadSetup: see `check_access`.
@@ -60,7 +60,7 @@ def open_http(
 
 
 def check_access(access: Access) -> None:
-    """Raises: BadSetup: the address is none, or the settings contradict each other."""
+    """Raises BadSetup where the address is wrong, or the settings contradict each other."""
     if not re.fullmatch(r"https?://[^/?#\s@]+(/[^?#\s]*)?", access.uri):
         raise BadSetup(f"MLFLOW_TRACKING_URI must be {_to_wanted(access.uri)}")
     if access.auth not in ("", GOOGLE_ID_TOKEN):
@@ -83,9 +83,9 @@ def _to_wanted(uri: str) -> str:
 
 
 def _open_session(access: Access) -> requests.Session:
-    """With what MLflow's own client would send. Source: mlflow/utils/rest_utils.py and credentials.py, 2.9.2."""
+    """Sends what MLflow's own client would. Source: mlflow/utils/rest_utils.py and credentials.py, 2.9.2."""
     session = requests.Session()
-    session.auth = _as_it_is  # of a session without, requests would send what ~/.netrc has for that host
+    session.auth = _as_it_is  # else requests would send what ~/.netrc has for that host
     if access.username:
         session.auth = (access.username, access.password)
     elif access.token:

@@ -20,11 +20,12 @@ _OVER_REST: Final = "read any other store over REST (MLFLOW_TRACKING_URI)"
 def open_store(
     uri: str, *, setting: str = "MLFLOW_BACKEND_STORE_URI", otherwise: str = _OVER_REST
 ) -> "PostgresTracking | SqliteTracking | MysqlTracking":
-    """The backend store at `uri`, as the MLflow server's ``--backend-store-uri`` names it; connected at its first use.
-    An error names the `setting` that `uri` is of, and what to do `otherwise`.
+    """Opens the backend store at `uri`, as the MLflow server's ``--backend-store-uri`` names it.
+
+    It connects at its first use. An error names the `setting` that `uri` is of, and what to do `otherwise`.
 
     Raises:
-        BadSetup: no such URI, or a database that we do not read by SQL.
+        BadSetup: there is no such URI, or we do not read that database by SQL.
     """
     try:
         url = make_url(uri)

@@ -1,4 +1,4 @@
-"""MLflow's backend store in an SQLite file, which is opened read only."""
+"""Reads MLflow's backend store in an SQLite file, which is opened read only."""
 
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -40,13 +40,13 @@ _LOOKS: Final = f"""
                 AND m.key NOT LIKE 'query\\_%%' ESCAPE '\\' AND m.key NOT LIKE 'candidate\\_%%' ESCAPE '\\'),
         EXISTS (SELECT 1 FROM params p WHERE p.run_uuid = found.run_uuid)
     FROM ({RUNS} WHERE r.run_uuid IN (%s)) found"""  # noqa: S608 - of constants
-"""The first other point of a run with curves is found at once; a run without has few points, and is read. What is
-logged of a tower may be no curve."""
+"""The first other point of a run with curves is found at once. A run without curves has few points, and is read. What
+is logged of a tower may not be a curve."""
 
 _HEAD: Final = b"SQLite format 3\0"
 """Source: https://www.sqlite.org/fileformat.html#magic_header_string"""
 _MADE: Final = "sqlite1:"
-# A query a run, by the index on run_uuid: quicker than one sorted walk through all rows, and without its memory.
+# One query for each run, by the index on run_uuid: quicker than one sorted walk through all rows, with less memory.
 _MARKED: Final = (
     "SELECT key, value FROM params WHERE run_uuid = ? ORDER BY key",
     "SELECT key, value FROM tags WHERE run_uuid = ? ORDER BY key",
@@ -57,7 +57,7 @@ _Chosen = tuple[str, list[str]]
 
 
 class SqliteTracking:
-    """`core.ports.Tracking` on an SQLite file. One transaction a batch of runs."""
+    """Implements `core.ports.Tracking` on an SQLite file, with one transaction for a batch of runs."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -67,18 +67,18 @@ class SqliteTracking:
         return f"SqliteTracking({self.where})"
 
     def read_version(self) -> str:
-        """The schema's. Raises: BadSetup: it is none that we know."""
+        """Returns the schema's version. Raises: BadSetup: we do not know it."""
         with self._reading() as connection:
             return self._check(connection)
 
     def list_runs(self, *, experiments: Sequence[str] = ()) -> Iterator[TrackedRun]:
-        """In the order they were started."""
+        """Yields them in the order they were started."""
         with self._reading() as connection:
             yield from self._list(connection, experiments)
 
     def _list(self, connection: sqlite3.Connection, experiments: Sequence[str]) -> Iterator[TrackedRun]:
         query = RUNS
-        # A name that is no text must not hide the other runs; who reads its run hears of it.
+        # A name that is not a text must not hide the other runs. Reading its run says what is wrong.
         connection.text_factory = _to_some_text
         if experiments:
             known = {name for (name,) in connection.execute("SELECT name FROM experiments")}
@@ -126,7 +126,7 @@ class SqliteTracking:
             yield from look_closer(unsure, self.read_runs(unsure))
 
     def read_marks(self, *, experiments: Sequence[str] = ()) -> Iterator[RunMark]:
-        """See the port. SQLite can neither hash, nor print a number to its last bit: that is done here."""
+        """See the port. Hashes and prints numbers here: SQLite can do neither to the last bit."""
         with self._reading() as connection:
             for info in list(self._list(connection, experiments)):
                 yield RunMark(
@@ -147,10 +147,10 @@ class SqliteTracking:
         return f"{self.where} by SQL (schema {self.read_version()})"
 
     def close(self) -> None:
-        """See the port: every connection ends with its walk through runs."""
+        """See the port. Every connection ends with its walk through runs."""
 
     def _choose(self, connection: sqlite3.Connection, keys: Keys | None) -> _Chosen:
-        """A condition on the key, and its values."""
+        """Returns a condition on the key, and its values."""
         if keys is None:
             return "", []
         if keys.without:
@@ -213,10 +213,10 @@ class SqliteTracking:
             yield connection
 
     def _check_file(self) -> None:
-        """SQLite itself takes a folder for a failing disk, and an empty file for a database.
+        """Checks the file: SQLite itself takes a folder for a failing disk, and an empty file for a database.
 
         Raises:
-            BadSetup: what is there can be no database.
+            BadSetup: what is there cannot be a database.
         """
         problem = ""
         try:
@@ -250,7 +250,7 @@ class SqliteTracking:
 
 
 def _read_marked(connection: sqlite3.Connection, run_id: str) -> list[list[tuple[object, ...]]]:
-    """Texts as SQLite's driver reads them, a fifth quicker; where bytes are no text, as near to one as can be."""
+    """Reads texts as SQLite's driver does, a fifth quicker; bytes that are not text are read as near as can be."""
     connection.text_factory = str
     try:
         return [connection.execute(query, (run_id,)).fetchall() for query in _MARKED]

@@ -1,4 +1,4 @@
-"""An MLflow server of `deployments/mlflow/` for as long as a drill takes, on this machine, over a restored database."""
+"""Runs an MLflow server of `deployments/mlflow/` on this machine, over a restored database, while a drill lasts."""
 
 import contextlib
 import os
@@ -16,13 +16,13 @@ import requests
 from switchyard.core.errors import BadSetup
 
 START_S: Final = 180.0
-"""MLflow 3 took 28 to 44 s on a busy machine."""
+"""The time for a start: MLflow 3 took 28 to 44 s on a busy machine."""
 STOP_S: Final = 20.0
 _LINES: Final = 8
 
 
 def read_version(python: Path) -> str:
-    """The MLflow of that environment. Raises: BadSetup: it has none."""
+    """Returns the MLflow version of that environment. Raises: BadSetup: it has none."""
     ask = "from importlib.metadata import version; print(version('mlflow'))"
     try:
         found = subprocess.run(
@@ -37,9 +37,10 @@ def read_version(python: Path) -> str:
 
 @contextlib.contextmanager
 def run_server(python: Path, entrypoint: Path, store_uri: str) -> Iterator[str]:
-    """The address of a server over the database, which answers. It ends with the block, or with this process's group;
-    its artifacts are an empty folder that goes with it. The database is not changed: the entrypoint refuses one of
-    another schema. A second call starts another one.
+    """Yields the address of a server over the database, once it answers.
+
+    The server ends with the block, or with this process's group. Its artifacts are an empty folder that goes with it.
+    The database is not changed: the entrypoint refuses another schema. A second call starts another server.
 
     Raises: BadSetup: the server ended, or does not answer within START_S; with its last lines."""
     with tempfile.TemporaryDirectory(prefix="switchyard-drill-") as named:
@@ -74,7 +75,7 @@ def run_server(python: Path, entrypoint: Path, store_uri: str) -> Iterator[str]:
 
 
 def _to_environment(variables: dict[str, str]) -> dict[str, str]:
-    """What the server needs, and nothing else of ours: no tokens, no other MLflow."""
+    """Returns what the server needs, and nothing else of ours: no tokens, no other MLflow."""
     return {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TZ") if name in os.environ} | variables
 
 
@@ -103,7 +104,7 @@ def _is_answering(url: str) -> bool:
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:
-    """The entrypoint hands the signal on to MLflow's processes, and kills them at the second one."""
+    """Stops it. The entrypoint hands the signal on to MLflow's processes, and kills them at the second one."""
     for number in (signal.SIGTERM, signal.SIGTERM):
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(number)

@@ -16,8 +16,9 @@ STATUS = {"RUNNING": 1, "SCHEDULED": 2, "FINISHED": 3, "FAILED": 4, "KILLED": 5}
 
 
 def write_folder(root: str, runs: list[RawRun]) -> dict[str, str]:
-    """Makes the folder at `root`, a URI, one of just these runs; their folders' URIs, with a slash at the end, by run
-    id. What is there already, and is as it should be, is not touched."""
+    """Makes the folder at `root`, a URI, of just these runs; returns their folders' URIs, by run id.
+
+    The URIs end with a slash. What is there already, and is as it should be, is not touched."""
     objects = open_objects(root)
     to_name = quote if root.startswith("file:") else str
     folders: dict[str, str] = {}

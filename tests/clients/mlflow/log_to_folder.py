@@ -16,8 +16,9 @@ IS_3 = not mlflow.__version__.startswith("2.")
 
 
 def log_first(client: Any) -> None:
-    """A run of each kind: nested keys, odd values, late points, other scripts; deleted, running, of a deleted
-    experiment. And a registry."""
+    """Logs a run of each kind, and a registry.
+
+    The kinds are: nested keys, odd values, late points, other scripts; deleted, running, of a deleted experiment."""
     experiment = client.create_experiment("two tower")
     run_id = start(client, experiment, "Übung 训练 🚀")
     points = [Metric("loss", 1 / (1 + step), START_MS + 1_000 * step, step) for step in range(20)]

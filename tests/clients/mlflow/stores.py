@@ -1,5 +1,7 @@
-"""MLflow stores for the tests: the fixture's database restored, and small ones made on the spot, each on Postgres, on
-SQLite and behind a server."""
+"""MLflow stores for the tests, each on Postgres, on SQLite and behind a server.
+
+They are the fixture's database, restored, and small ones made on the spot.
+"""
 
 import gzip
 import itertools

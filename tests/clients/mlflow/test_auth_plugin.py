@@ -41,7 +41,7 @@ def test_calls_bear_a_token_for_the_tracking_server(
 def test_whom_to_trust_must_be_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """A token is for one server; which, the environment says."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    with pytest.raises(BadSetup, match="MLFLOW_TRACKING_URI must name the server"):
+    with pytest.raises(BadSetup, match=r"MLFLOW_TRACKING_URI is not set\. It must name the server"):
         GoogleIdTokenProvider().get_auth()
 
 

@@ -103,7 +103,7 @@ def test_models_are_read_with_all_that_mlflow_says(root: Path) -> None:
         ("meta.yaml", "", "models/two%20tower/meta.yaml: it is empty"),
         ("meta.yaml", "name: another", "`name` must be 'two tower', as its folder's; got 'another'"),
         ("version-1/meta.yaml", "name: two tower\nversion: 7", "`version` must be 1, as its folder's; got 7"),
-        ("version-4/meta.yam", "", "version-4/meta.yaml: it must be there; it is not"),
+        ("version-4/meta.yam", "", "version-4/meta.yaml: it is missing"),
         ("aliases/challenger", "the newest", "a row of it has an odd value"),
     ],
 )
@@ -118,7 +118,7 @@ def test_damaged_model_is_lost_alone(root: Path, name: str, text: str, said: str
 
 
 def test_folder_without_a_registry_has_no_models(tmp_path: Path) -> None:
-    """And one that is none of MLflow's is refused."""
+    """And one that is not MLflow's is refused."""
     write_folder((tmp_path / "mlruns").as_uri(), [make_small({}, info=make_info())])
     assert read(tmp_path / "mlruns") == {}
     with pytest.raises(BadSetup, match="no folder of MLflow's"):

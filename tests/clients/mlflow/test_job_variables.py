@@ -49,11 +49,11 @@ def test_a_job_on_vertex_proves_itself_by_its_service_account(secret: dict[str, 
 
 
 REFUSED: list[tuple[list[dict[str, str]], str]] = [
-    ([], "set MLFLOW_TRACKING_URI"),
+    ([], "MLFLOW_TRACKING_URI is not set. A training"),
     ([{"MLFLOW_TRACKING_URI": "postgresql://db/mlflow"}], "MLFLOW_TRACKING_URI must be http"),
     ([SERVER, {"MLFLOW_TRACKING_AUTH": "kerberos"}], "MLFLOW_TRACKING_AUTH must be google-id-token"),
-    ([ON_VERTEX, SERVER, BY_TOKEN], "a job on Vertex AI is given no secret"),
-    ([ON_VERTEX, SERVER, BY_NAME], "a job on Vertex AI is given no secret"),
+    ([ON_VERTEX, SERVER, BY_TOKEN], "a job on Vertex AI gets no secret"),
+    ([ON_VERTEX, SERVER, BY_NAME], "a job on Vertex AI gets no secret"),
 ]
 
 

@@ -1,5 +1,7 @@
-"""A run logged to MLflow over REST: held to the emulator in both of its manners, and (`make test-mlflow`) to real
-servers of 2.9.2 and a current version."""
+"""A run is logged to MLflow over REST, to the emulator in both of its manners and to real servers.
+
+`make test-mlflow` runs it with real servers of 2.9.2 and a current version.
+"""
 
 import math
 from collections.abc import Callable, Iterator
@@ -179,8 +181,9 @@ def test_racing_creators_share_the_experiment(place: Server) -> None:
 
 
 def test_a_batch_whose_answer_was_lost_is_not_logged_twice(place: Server) -> None:
-    """The same call again, after TryAgain, leaves each point once: with 134 keys and a NaN, which 2.9.2 would refuse
-    as a repetition, and also where the first call had not come through."""
+    """The same call again, after TryAgain, leaves each point once, also if the first call had not come through.
+
+    The batch has 134 keys and a NaN, which 2.9.2 would refuse as a repetition."""
     run = open_run(place.url, experiment=place.experiment)
     points = [*make_points(133), LoggedPoint("broken", 0, math.nan)]
     # The answer is lost on its way: after the server stored the batch, and before it came there.
@@ -230,7 +233,7 @@ REFUSED: list[tuple[str, Callable[[LoggedRun], None], str]] = [
 def test_what_the_server_refuses_is_an_error_in_its_words(
     call: Callable[[LoggedRun], None], message: str, place: Server
 ) -> None:
-    """BadRequest, which nobody tries again."""
+    """It is a BadRequest, which is not tried again."""
     with pytest.raises(BadRequest, match=message):
         call(open_run(place.url, experiment=place.experiment))
 
@@ -245,7 +248,7 @@ def test_a_deleted_run_or_experiment_says_what_to_do(place: Server) -> None:
             assert session.post(f"{api}/{path}/delete", json=body, timeout=60).status_code == 200
     with pytest.raises(BadRequest, match="must be in the 'active' state"):
         run.log_points(make_points(1), NOW_MS)
-    with pytest.raises(BadSetup, match="it is deleted: restore it"):
+    with pytest.raises(BadSetup, match=r"is deleted\. Restore it"):
         open_run(place.url, experiment=place.experiment)
 
 
@@ -344,8 +347,9 @@ def test_a_file_goes_through_the_server(place: Server, tmp_path: Path, data: byt
 
 
 def test_a_file_goes_to_the_bucket_that_the_run_names(gcs_root: str, tmp_path: Path) -> None:
-    """By our own adapter, without the server; so does one to a folder of this machine. A second call changes nothing
-    there."""
+    """Our own adapter puts it there, without the server; it also serves a folder of this machine.
+
+    A second call changes nothing there."""
     file = tmp_path / "file"
     file.write_bytes(b"weights")
     for root in (gcs_root, tmp_path.as_uri()):

@@ -172,7 +172,10 @@ def test_refusals_are_settings_to_mend_in_plain_words(mariadb: MariaDB, database
     uri = mariadb.url(database)
     mariadb.execute("CREATE USER stranger IDENTIFIED BY 'x'", f"GRANT SELECT ON {database}.tags TO stranger")
     for wrong, words in (
-        (with_password(uri, "wr0ng"), r"Access denied for user .* The server lets this user not in, or not read; see"),
+        (
+            with_password(uri, "wr0ng"),
+            r"Access denied .* The server refuses this user, or lets it not read; see",
+        ),
         (mariadb.url("nowhere"), "Unknown database 'nowhere' .* must name an MLflow backend store"),
         (mariadb.url(database, user="stranger", password="x"), "must have a schema of MLflow"),
         (f"{uri}?unix_socket=/none/such", "see unix_socket in MLFLOW_BACKEND_STORE_URI"),

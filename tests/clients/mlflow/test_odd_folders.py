@@ -217,7 +217,7 @@ def _two_files(root: Path) -> None:
 ODD: list[tuple[Callable[[Path], None], str]] = [
     (_lose_line, f"4/{A}/metrics/loss: line 3: it must end with a line break; a writer was killed, or is at work"),
     (_empty_meta, f"4/{A}/meta.yaml: it is empty"),
-    (lambda root: meta(root).unlink(), f"4/{A}/meta.yaml: it must be there; it is not"),
+    (lambda root: meta(root).unlink(), f"4/{A}/meta.yaml: it is missing"),
     (_huge_meta, f"4/{A}/meta.yaml: expected at most 1,048,576 bytes"),
     (_other_id, f"`run_id` must be its folder's name, {A}; got '{C}'"),
     (_other_experiment, "`experiment_id` must be that of the folder it lies in, 4; got '5'"),
@@ -499,14 +499,14 @@ def test_folder_may_have_any_name(tmp_path: Path) -> None:
 
 
 def test_runs_of_an_experiment_without_its_file_are_damaged_and_not_gone(root: Path) -> None:
-    """Else whoever follows this folder would take them for deleted."""
+    """Else a follow of this folder would take them for deleted."""
     (root / "9").mkdir()
     (root / EXPERIMENT / "meta.yaml").rename(root / "9" / "meta.yaml")
     tracking = open_folder(root)
     found = list(tracking.read_runs([A]))
     tracking.close()
     assert [type(run.error) for run in found if isinstance(run, LostRun)] == [BadRecord]
-    assert "it must be there, for the runs below it" in str(found)
+    assert "it is missing, and there are runs below it" in str(found)
 
 
 def test_metric_file_that_is_too_large_is_its_runs_trouble(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,8 +64,9 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Tracking]:
 
 
 def test_run_without_a_status_is_listed_and_left_out_with_the_reason(store: Tracking) -> None:
-    """Whether it ended, nobody knows; the other one is adopted. A server of MLflow cannot name the odd one: its
-    experiment stands for it."""
+    """It is not known whether it ended; the other one is adopted.
+
+    A server of MLflow cannot name the odd one: its experiment stands for it."""
     found = {run.run_id: run for run in store.list_runs()}
     odd = "without a status, in experiment 4" if isinstance(store, RestTracking) else ODD
     assert found.keys() == {odd, GOOD}

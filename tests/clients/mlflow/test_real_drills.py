@@ -61,7 +61,7 @@ def test_a_real_server_over_a_restored_database_tells_what_was_exported(
     with psycopg.connect(second.replace("+psycopg2", "")) as connection:
         connection.execute("UPDATE metrics SET value = value + 1")
         connection.execute("UPDATE latest_metrics SET value = value + 1")
-    with pytest.raises(BadRequest, match="hold exactly the export"):
+    with pytest.raises(BadRequest, match="nor exactly this export"):
         run_drill(environment, second, uri, tmp_path / "state")
 
 

@@ -1,7 +1,6 @@
-"""Exports of what real MLflow servers tell, 2.9.2 and a current one: with the server switched off, the same as those of
-their databases.
+"""Exports of what real MLflow servers tell, 2.9.2 and a current one, are the same as those of their databases.
 
-`make test-mlflow` builds both and runs this.
+They are read with the server switched off. `make test-mlflow` builds both and runs this.
 """
 
 from pathlib import Path
@@ -70,8 +69,9 @@ class Client:
 
 
 def fill(url: str, *, is_3: bool) -> None:
-    """Runs of every state, deleted ones, experiments with tags, a deleted one, a registry; of MLflow 3 a logged model
-    and a prompt."""
+    """Logs runs of every state, deleted ones, experiments with tags, a deleted one, and a registry.
+
+    To MLflow 3 it also logs a logged model and a prompt."""
     client = Client(url)
     first, second = (client.call("experiments/create", name=name)["experiment_id"] for name in ("towers", "Отчёты"))
     client.call("experiments/set-experiment-tag", experiment_id=first, key="team", value=TEXT)
@@ -125,8 +125,9 @@ def read_table(export: Export, uri: str, name: str) -> list[dict[str, Any]]:
 def test_export_of_a_server_says_what_that_of_its_database_says(
     version: str, postgres: Postgres, prefect_server: None, tmp_path: Path
 ) -> None:
-    """Row by row, run by run, model by model, whose each point is; published from the one with no MLflow anywhere, and
-    verified against the other."""
+    """Both agree row by row, run by run, model by model, and on the owner of each point.
+
+    One is published with no MLflow anywhere, and verified against the other."""
     store_uri = postgres.url(postgres.make_database()).replace("+psycopg", "+psycopg2")
     api_uri, sql_uri = ((tmp_path / name).as_uri() for name in ("api", "sql"))
     with serve(version, store_uri, tmp_path / "server", workers=1) as url:

@@ -50,8 +50,9 @@ def run_in(version: str, *command: str) -> str:
 
 
 class Folder(NamedTuple):
-    """A folder that a client wrote: as it was before it logged more (`earlier`), and in the end, with what the client
-    says of it then."""
+    """A folder that a client wrote, and what the client says of it in the end.
+
+    `earlier` is the folder as it was before more was logged."""
 
     earlier: Path
     root: Path
@@ -100,8 +101,7 @@ def test_folder_says_what_its_own_client_says(folder: Folder) -> None:
 
 
 def test_migrated_folder_says_by_sql_what_the_folder_says(folder: Folder, tmp_path: Path) -> None:
-    """`mlflow migrate-filestore` of the current version, over a folder of either: the same digests, owners of points
-    and models of the registry."""
+    """`mlflow migrate-filestore` of the current version, over either folder, keeps digests, owners and models."""
     root = folder.root
     uri = f"sqlite:///{tmp_path / 'migrated.db'}"
     run_in("current", "mlflow", "migrate-filestore", "--source", str(root), "--target", uri)
@@ -129,8 +129,9 @@ def run_flow(*arguments: str, **settings: str) -> dict[str, Any]:
 
 @pytest.mark.usefixtures("prefect_server")
 def test_folder_is_followed_exported_and_left(folder: Folder, tmp_path: Path) -> None:
-    """Backfill while it is used, again after more was logged and runs were deleted, then the export: with the folder
-    gone, all that is published is what the export says, value by value. The folder is only read."""
+    """Backfill runs while it is used, again after more was logged and runs were deleted, and then the export.
+
+    With the folder gone, all that is published is what the export says, value by value. The folder is only read."""
     root = tmp_path / "mlruns"
     settings = {"STATE_DIR": str(tmp_path / "state"), "MLFLOW_TRACKING_URI": str(root)}
     shutil.copytree(folder.earlier, root)
@@ -153,8 +154,9 @@ def test_folder_is_followed_exported_and_left(folder: Folder, tmp_path: Path) ->
 
 
 def test_database_of_an_earlier_schema_is_read_once_its_copy_is_upgraded(tmp_path: Path) -> None:
-    """By the command that the message names; 2.9.2's own schema is upgraded the same way. The database that was copied
-    is not touched."""
+    """The command that the message names upgrades it; 2.9.2's own schema is upgraded the same way.
+
+    The database that was copied is not touched."""
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     log("2.9.2", uri, "first")
     before = {run_id: to_source_digest(run) for run_id, run in read(open_store(uri)).items()}

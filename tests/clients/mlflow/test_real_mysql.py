@@ -45,8 +45,9 @@ def read_statements(mariadb: MariaDB, database: str) -> dict[str, list[str]]:
 
 
 def log_odd_run(client: Client) -> str:
-    """Values and steps that few stores keep; the run's id. A second key that is the same to MariaDB, MLflow itself
-    cannot log there."""
+    """Logs values and steps that few stores keep; returns the run's id.
+
+    MLflow itself cannot log a second key there that is the same to MariaDB."""
     run_id: str = client.call("runs/create", experiment_id="0", run_name="odd")["run"]["info"]["run_id"]
     points = [
         {"key": "loss", "value": value, "timestamp": 1_700_000_000_000 + step, "step": step - 2}
@@ -58,8 +59,9 @@ def log_odd_run(client: Client) -> str:
 
 
 def test_store_of_2_9_2_is_read_exported_restored_and_upgraded(mariadb: MariaDB, tmp_path: Path) -> None:
-    """By SQL as its server says it, to the last bit; restored table by table; and by the current version's migrations
-    no run changes."""
+    """SQL reads it as its server says it, to the last bit, and a restore has it table by table.
+
+    The current version's migrations change no run."""
     database = mariadb.make_database()
     uri = mariadb.url(database)
     with serve("2.9.2", uri, tmp_path / "server") as url:

@@ -113,9 +113,10 @@ def test_name_that_the_server_refuses_is_said(server: tuple[str, str], mirror: M
 def test_races_leave_several_there_and_one_here_then_the_mirror_repairs(
     server: tuple[str, str], mirror: MlflowMirror, ours: ResultsPorts
 ) -> None:
-    """Fifty races of three promoters and two rollbacks, at once in both registries. Ours never has but one in
-    Production and tells the losers; MLflow's is left with several, though it called each promotion a success. The
-    mirror then leaves ours alone in Production there."""
+    """Fifty races of three promoters and two rollbacks run at once in both registries.
+
+    Ours always has one in Production, and tells the losers. MLflow's is left with several, though it called each
+    promotion a success. The mirror then leaves ours alone in Production there."""
     name = f"raced on {server[0]}"
     for number in range(1, PROMOTERS + ROLLBACKS + 1):
         add(ours, number, name)

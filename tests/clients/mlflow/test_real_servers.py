@@ -95,8 +95,9 @@ def test_upgraded_database_holds_what_the_legacy_one_did(store: tuple[str, str],
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_run_without_a_status_is_alone_with_it(version: str, postgres: Postgres, tmp_path: Path) -> None:
-    """MLflow's schema lets it be NULL, and its server then answers for no page of runs that has it. Over REST, too, the
-    others are adopted and read; where a row names the odd one, it alone fails."""
+    """MLflow's schema lets it be NULL, and its server then answers for no page of runs that has it.
+
+    The others are adopted and read over REST, too. Where a row names the odd one, it alone fails."""
     environment = find_environment(version)
     database = postgres.make_database()
     restore(postgres, database, find_fixture())
@@ -138,8 +139,9 @@ def run_flow(*arguments: str, **settings: str) -> dict[str, Any]:
 def test_restored_store_serves_a_server_of_its_version(
     store: tuple[str, str], postgres: Postgres, prefect_server: None, tmp_path: Path
 ) -> None:
-    """From the export alone, by the two commands: the server answers with the same runs, and takes new ones. The
-    exported store is as it was."""
+    """A server over the export alone, restored by the two commands, answers with the same runs, and takes new ones.
+
+    The exported store is as it was."""
     version, source = store
     expected = digests(open_store(source))
     before = read_tables(source)

@@ -184,7 +184,7 @@ def test_fault_that_stays_is_that_run_s_alone(
 
 @pytest.mark.parametrize("kind", ["runs/get", "*/*"])
 def test_fault_of_every_run_ends_the_reading(serve: Serve, kind: str) -> None:
-    """Also where the server answers other questions: nobody waits minutes for each of thousands of runs."""
+    """Also where the server answers other questions: no one waits minutes for each of thousands of runs."""
     runs = make_runs(3, 3)
     emulator, tracking, _ = serve(runs)
     emulator.faults.order(Fault(kind=kind, times=1_000, status=500))

@@ -311,8 +311,9 @@ def test_every_point_param_and_tag_is_read(small: Store) -> None:
 
 @pytest.mark.parametrize("many", [2, 1_000])
 def test_all_but_the_bins_are_read(small: Store, many: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every key that is no histogram's bin; params and tags are whole. Whether a store has more keys than are asked for
-    one by one is no matter."""
+    """Every key but the histograms' bins is read; params and tags are whole.
+
+    It does not matter whether a store has more keys than are asked for one by one."""
     monkeypatch.setattr(postgres_store, "_MANY_KEYS", many)
     found = small.read([run.info.run_id for run in SMALL], SCALARS)
     assert len(found["a" * 32].metrics) == len(SMALL[0].metrics) - 100
@@ -389,8 +390,9 @@ def test_run_that_is_not_there_is_lost_and_the_others_follow(small: Store) -> No
 
 
 def test_look_says_what_reading_says(small: Store) -> None:
-    """Its status, when it was last logged to, and whether there are curves, values or nothing; of no run that is not
-    there."""
+    """It says the status, when it was last logged to, and whether there are curves, values or nothing.
+
+    It says nothing of a run that is not there."""
     ids = [run.info.run_id for run in SMALL]
     looks = {look.info.run_id: look for look in small.tracking.look_at_runs([*ids, ids[0], "f" * 32])}
     assert looks == {run_id: to_look(run) for run_id, run in small.read(ids).items()}
@@ -459,8 +461,9 @@ def _reversed(run: RawRun) -> RawRun:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_mark_differs_where_a_run_has_changed(way: str, opener: Opener, request: pytest.FixtureRequest) -> None:
-    """Row, experiment, params, tags and latest metrics, to the last bit; not the order in which rows lie, nor the place
-    of the store. An untouched run keeps its mark."""
+    """It covers row, experiment, params, tags and latest metrics, to the last bit. An untouched run keeps its mark.
+
+    It does not cover the order in which rows lie, nor the place of the store."""
     if "gs" in way:
         request.getfixturevalue("gcs")
     runs = marked_runs()
@@ -540,7 +543,7 @@ def test_export_that_was_changed_is_not_described(
         objects.delete(tags, if_generation=ANY)
     else:
         objects.write(tags, objects.read(params)[0], if_generation=ANY)
-    words = "must be there; it is not" if damage == "missing" else r"must hold \d+ rows"
+    words = "this part of the export is missing" if damage == "missing" else r"must hold \d+ rows"
     with pytest.raises(BadRecord, match=rf"{re.escape(tags)}: .*{words}"):
         tracking.describe()
 

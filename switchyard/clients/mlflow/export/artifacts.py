@@ -1,5 +1,7 @@
-"""Where the artifacts of an MLflow store are: what its tables say of it, and which objects are found there. Nothing is
-copied: artifacts outlive MLflow where they are, as long as somebody knows where that is."""
+"""Lists where the artifacts of an MLflow store are: what its tables say, and which objects are found there.
+
+Nothing is copied: artifacts outlive MLflow where they are, as long as someone knows where that is.
+"""
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
@@ -17,7 +19,7 @@ LOCATION_COLUMNS: Final = ["kind", "id", "run_id", "uri"]
 OBJECT_COLUMNS: Final = ["uri", "size_bytes", "generation"]
 _PROXIED: Final = "mlflow-artifacts:"
 
-# Table, kind, columns of the id, of the run's id, and of the URI. What a store's version does not have is passed over.
+# Table, kind, columns of the id, of the run's id, and of the URI. Skipped is what a store's version does not have.
 # Source: dbmodels/models.py in mlflow/store/tracking and in mlflow/store/model_registry, of 2.9.2 and 3.17.2
 _COLUMNS: Final = (
     ("experiments", "experiment", ("experiment_id",), "", "artifact_location"),
@@ -31,9 +33,9 @@ _COLUMNS: Final = (
 class Places(msgspec.Struct, frozen=True):
     """How artifacts' objects are found.
 
-    `destination` is the server's own ``--artifacts-destination``: what it calls ``mlflow-artifacts:/``, as a server
-    that hands artifacts through does, lies below it. Empty: not known. `find_allowed` answers where a
-    place is behind links, and raises BadSetup where it may not be looked at: anyone who may write to MLflow chooses it.
+    `destination` is the server's own ``--artifacts-destination``. Below it lies what a server that hands artifacts
+    through calls ``mlflow-artifacts:/``. Empty: not known. `find_allowed` answers where a place is behind links, and
+    raises BadSetup where it may not be looked at: everyone who may write to MLflow chooses it.
     """
 
     open_objects: Callable[[str], Objects]
@@ -42,14 +44,14 @@ class Places(msgspec.Struct, frozen=True):
 
 
 class TableRows(Protocol):
-    """What tables' rows can be read from: a database's snapshot, or an export that is being written."""
+    """Reads tables' rows: from a database's snapshot, or an export that is being written."""
 
     def rows(self, table: Table) -> Generator[Row, None, None]:
-        """All rows of one table."""
+        """Yields all rows of one table."""
 
 
 def read_locations(snapshot: TableRows, tables: Sequence[Table]) -> Generator[Row, None, None]:
-    """LOCATION_COLUMNS of all experiments, runs, model versions, logged models and traces that name a place."""
+    """Yields LOCATION_COLUMNS of all experiments, runs, model versions, logged models and traces that name a place."""
     named = {table.name: table for table in tables}
     for name, kind, ids, run, uri in _COLUMNS:
         table = named.get(name)
@@ -70,28 +72,30 @@ def read_locations(snapshot: TableRows, tables: Sequence[Table]) -> Generator[Ro
 
 
 class Roots:
-    """The fewest places that hold all locations: an experiment's holds those of its runs. In memory at once, and few,
-    unless each run names a place of its own."""
+    """Collects the fewest places that hold all locations: an experiment's holds those of its runs.
+
+    They are in memory at once. They are few, unless each run names its own place."""
 
     def __init__(self) -> None:
         self._places: set[str] = set()
 
     def add(self, uri: str) -> None:
-        """Places that come later and lie within this one are not kept."""
+        """Adds a place. Places that come later and lie within this one are not kept."""
         uri = uri.rstrip("/")
         if not any(parent in self._places for parent in _to_parents(uri)):
             self._places.add(uri)
 
     def __iter__(self) -> Iterator[str]:
-        """Sorted; none lies within another."""
+        """Yields them sorted; none lies within another."""
         return iter(
             sorted(uri for uri in self._places if not any(parent in self._places for parent in _to_parents(uri)[1:]))
         )
 
 
 def list_objects(roots: Roots, places: Places, *, except_below: str, unlisted: list[Unlisted]) -> Iterator[Row]:
-    """OBJECT_COLUMNS of all objects below the roots, but for the export's own. What cannot be listed goes to
-    `unlisted`.
+    """Yields OBJECT_COLUMNS of all objects below the roots, except the export's own.
+
+    What cannot be listed goes to `unlisted`.
 
     Raises:
         TryAgain: a place does not answer now.
@@ -119,7 +123,7 @@ def list_objects(roots: Roots, places: Places, *, except_below: str, unlisted: l
 
 
 def to_place(uri: str, destination: str) -> str | Unlisted:
-    """The ``gs://`` or ``file:///`` URI of a location, without a slash at its end; or why there is none.
+    """Returns the ``gs://`` or ``file:///`` URI of a location, without a slash at its end; or why there is none.
 
     >>> to_place("mlflow-artifacts:/0/a/artifacts", "gs://bucket/mlflow")
     'gs://bucket/mlflow/0/a/artifacts'
@@ -143,6 +147,6 @@ def to_place(uri: str, destination: str) -> str | Unlisted:
 
 
 def _to_parents(uri: str) -> list[Any]:
-    """The URI itself, and each that it lies within."""
+    """Returns the URI itself, and each that it lies within."""
     parts = uri.split("/")
     return ["/".join(parts[:count]) for count in range(len(parts), 0, -1)]

@@ -1,5 +1,7 @@
-"""The statements that make a Postgres schema's tables anew, from its own catalog: what `pg_dump --schema-only` would
-say, without needing that program in the server's version."""
+"""Reads the statements that make a Postgres schema's tables again, from its own catalog.
+
+`pg_dump --schema-only` says the same, but that program must have the server's version.
+"""
 
 from typing import Any, Final
 
@@ -53,7 +55,7 @@ _OTHERS: Final = """
 
 
 def read_schema(connection: psycopg.Connection[Any]) -> StoreSchema:
-    """The statements for the first schema on the search path; none names it, so that they fit any other."""
+    """Returns the statements for the first schema on the search path. None names it, so they fit any other."""
     before, after = [], []
     for name, kind, start, step, least, most, cache, cycle, table, column, owned in connection.execute(_SEQUENCES):
         (last, is_called) = _read_sequence(connection, name)
@@ -87,7 +89,7 @@ def read_schema(connection: psycopg.Connection[Any]) -> StoreSchema:
 
 
 def _without_schema(statement: str, schema: str) -> str:
-    """``CREATE OR REPLACE FUNCTION public.f()`` is the one statement in which the catalog always names the schema."""
+    """Removes the schema from ``CREATE OR REPLACE FUNCTION public.f()``: only there the catalog always names it."""
     head, _, rest = statement.partition("(")
     return head.replace(f" {schema}.", " ", 1).replace(f" {_name(schema)}.", " ", 1) + "(" + rest
 

@@ -1,8 +1,8 @@
-"""Exports an MLflow store whose database cannot be read, from what it answers (`Tracking`, `TrackingDetails`,
-`RegistryRows`): in the layout of an export of a database, which whatever reads one of those reads too.
+"""Exports an MLflow store with a database that cannot be read, from what the store answers.
 
-It takes hours over REST, so that it goes on where it was broken off: runs are read some at a time, and each batch has a
-record, written after its parts. What was whole and finished is read again.
+It reads `Tracking`, `TrackingDetails` and `RegistryRows`, and writes the layout of a database's export, which all
+readers of those read too. It takes hours over REST, so it goes on where it was broken off: runs are read in batches,
+and each batch has a record, written after its parts. What was whole and finished is read again.
 """
 
 import contextlib
@@ -60,15 +60,15 @@ from switchyard.core.ports import ANY, Objects, RegistryRows, Tracking, Tracking
 from switchyard.core.registry.mlflow_rows import TABLES as REGISTRY
 
 _RUNS_AT_ONCE: Final = 20
-"""Runs in memory at a time: as many as one call of a server brings a metric of."""
+"""Runs in memory at a time: as many as one call of a server gives a metric of."""
 _TRIES: Final = 3
 _STAGED: Final = "datasets_of_batches"
-"""Where each batch has the data sets of its runs; several have the same, so that the table is made of them at last."""
+"""Where each batch has the data sets of its runs. Several have the same, so the table is made of them last."""
 _NO_SCHEMA: Final = StoreSchema(before=[], after=[])
 
 
 class Answers(msgspec.Struct, frozen=True):
-    """A store that answers: by one object, often, that is all three."""
+    """A store that answers; often one object is all three."""
 
     tracking: Tracking
     details: TrackingDetails
@@ -84,14 +84,15 @@ def export_answers(
     places: Places | None = None,
     watch: Watcher = lambda moved: None,
 ) -> Export:
-    """Exports the store to below `to_uri`, and reads all of it back. What of the store could not be read is `missing`
-    in the export that it returns; a second call reads that, and what changed since; one after a whole export reads all
-    again, and writes what is new.
+    """Exports the store to below `to_uri`, and reads all of it back.
+
+    The export that it returns lists as `missing` what could not be read of the store. A second call reads that, and
+    what changed since. A call after a whole export reads all again, and writes what is new.
 
     Raises:
-        BadSetup: the store cannot be read. TryAgain: it, or the objects, are away; the same call goes on where it was.
-        BadRequest: an export of a database is there. BadRecord: what was read back is not what was written; what was
-        wrong is deleted, so that the same call mends it. StaleWrite: another export to the same place was faster.
+        BadSetup: the store cannot be read. TryAgain: the store or the objects are away; the same call goes on.
+        BadRequest: an export of a database is there. BadRecord: what was read back is not what was written; the wrong
+        part is deleted, so that the same call mends it. StaleWrite: another export to the same place was faster.
     """
     to_uri = to_uri.rstrip("/")
     old, generation = find_marker(to_uri, objects)
@@ -107,7 +108,7 @@ def export_answers(
         check_export(export, to_uri, objects, journal.tell)
     except BadRecord as err:
         name = err.where.removeprefix(f"{to_uri}/")
-        if is_part(name):  # its batch is read again by the next call
+        if is_part(name):  # the next call reads its batch again
             objects.delete(err.where, if_generation=ANY)
         raise
     if old is None or msgspec.structs.replace(old, taken_at=export.taken_at) != export:
@@ -135,7 +136,7 @@ class _Exporter:
         self._listed: dict[str, TrackedRun] = {}
 
     def export(self, places: Places | None) -> Export:
-        """All of it, written but for the marker."""
+        """Writes all of it but the marker."""
         began_at = datetime.now(UTC)
         self._journal.watch("reading", 0, self._watch)
         plan = self._plan()
@@ -169,11 +170,11 @@ class _Exporter:
         )
 
     def clear(self, export: Export) -> None:
-        """Deletes what nothing names any more; with a whole export the records of its batches, too."""
+        """Deletes what nothing names any more; with a whole export also the records of its batches."""
         kept = [] if not export.missing else self._batches
         staged = frozenset(part.name for batch in kept for part in batch.parts.get("datasets", ()))
         records = {batch.name for batch in kept}
-        # The last ones first: killed among them, the next call reads the last batches again, by their own numbers.
+        # The last ones first: if it is killed among them, the next call reads the last batches again, by their numbers.
         for found in reversed(self._objects.list(f"{self._to_uri}/{FOLDER}/")):
             name = found.removeprefix(f"{self._to_uri}/")
             if name not in records and is_batch(name):
@@ -201,7 +202,7 @@ class _Exporter:
         found = []
         for uri in self._objects.list(f"{self._to_uri}/{FOLDER}/"):
             if is_batch(uri.removeprefix(f"{self._to_uri}/")):
-                with contextlib.suppress(BadRecord, NotFound):  # one that is damaged is as good as none
+                with contextlib.suppress(BadRecord, NotFound):  # a damaged one is as good as none
                     found.append(read_batch(self._objects.read(uri)[0], uri))
         return found
 
@@ -247,7 +248,7 @@ class _Exporter:
         )
 
     def _read_runs(self, run_ids: Sequence[str]) -> "dict[str, _Read]":
-        """Each run and what belongs to it, of one moment where that can be had; and what to note of it."""
+        """Reads each run and what belongs to it, of one moment if possible; and what to note of it."""
         found: dict[str, _Read] = {}
         before: dict[str, RunDetails] = {}
         left = list(run_ids)
@@ -277,7 +278,7 @@ class _Exporter:
         return found
 
     def _lose(self, run: LostRun) -> list[Missing]:
-        """What is missing with the run; nothing yet of one that is no longer there."""
+        """Returns what is missing with the run; nothing yet for a run that is no longer there."""
         listed = self._listed[run.run_id]
         if isinstance(run.error, NotFound) and listed.status:
             self._gone[run.run_id] = run
@@ -285,7 +286,7 @@ class _Exporter:
         return [_to_missing(run, listed)]
 
     def _look_for_gone(self) -> None:
-        """Runs that were there when they were listed, and not when they were read, must not be listed any more."""
+        """Makes sure that runs that were gone when they were read are no longer listed."""
         if self._gone:
             for run in self._store.tracking.list_runs():
                 if run.run_id in self._gone:
@@ -343,7 +344,7 @@ class _Exporter:
         try:
             return read_rows(self._objects.read(where)[0], where)
         except NotFound as err:
-            raise BadRecord(where, ["a part of the export must be there; it is not: export again"]) from err
+            raise BadRecord(where, ["this part of the export is gone: export again"]) from err
 
     def _tell(self, stage: str, what: str, done: int, of: int) -> None:
         self._journal.tell(Moved(stage, "", done, of, unit=what))
@@ -353,7 +354,7 @@ _Read = tuple[RawRun | LostRun, RunDetails, str]
 
 
 class _Tables:
-    """Rows of several tables, each gathered into parts of its own."""
+    """Gathers rows of several tables, each into its own parts."""
 
     def __init__(self, journal: Journal, name: Callable[[str, int], str]) -> None:
         self._journal = journal
@@ -362,7 +363,7 @@ class _Tables:
         self._parts: dict[str, list[Part]] = {}
 
     def add(self, rows: Rows) -> None:
-        """Appends them; what is full is written."""
+        """Appends them; writes what is full."""
         for table, found in rows.items():
             at = 0
             while at < len(found):
@@ -374,7 +375,7 @@ class _Tables:
                     self._put(table)
 
     def close(self) -> dict[str, list[Part]]:
-        """Writes what is left; all parts, by table."""
+        """Writes what is left; returns all parts, by table."""
         for table in list(self._open):
             self._put(table)
         return self._parts
@@ -394,7 +395,7 @@ class _Written:
         self._tables: Mapping[str, ExportedTable] = {table.name: table for table in tables}
 
     def rows(self, table: Table) -> Generator[Row, None, None]:
-        """Of one table, in order."""
+        """Yields the rows of one table, in order."""
         return self._read(self._tables[table.name])
 
 

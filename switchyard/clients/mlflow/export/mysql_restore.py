@@ -1,5 +1,7 @@
-"""Fills an empty MySQL or MariaDB database from an export. CREATE TABLE ends a transaction there, so that a mark in the
-database says what is not whole yet."""
+"""Fills an empty MySQL or MariaDB database from an export.
+
+CREATE TABLE ends a transaction there, so a mark in the database says what is not whole yet.
+"""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Final
@@ -16,14 +18,15 @@ if TYPE_CHECKING:
 
 UNFINISHED: Final = "switchyard_unfinished_restore"
 _BATCH: Final = 1_000
-# The rows are of a store in which they held, and are compared when all are there.
+# The rows come from a store in which they held, and are compared when all are there.
 _UNCHECKED: Final = "SET SESSION foreign_key_checks = 0, unique_checks = 0"
 _LOCK: Final = "SELECT GET_LOCK(CONCAT('switchyard ', MD5(DATABASE())), 0)"
 
 
 def fill_mysql(export: Export, rows: Callable[[ExportedTable], Iterator[Row]], server: MysqlServer) -> int:
-    """Fills it; or, where there are tables already, does nothing and returns how many. What a killed call left is
-    dropped, and made again.
+    """Fills the database and returns 0; if there are tables already, does nothing and returns how many.
+
+    What a killed call left is dropped, and made again.
 
     Raises: BadRequest: another restore into it is under way.
     """
@@ -49,14 +52,14 @@ def fill_mysql(export: Export, rows: Callable[[ExportedTable], Iterator[Row]], s
 
 
 def _drop_unfinished(connection: "Connection", export: Export) -> int:
-    """How many tables there are that no unfinished restore made."""
+    """Returns how many tables there are that no unfinished restore made."""
     names = [name for (name,) in execute(connection, TABLE_NAMES)]
     if UNFINISHED not in names:
         return len(names)
     ours = {UNFINISHED, *(table.name for table in export.tables)}
     if not ours.issuperset(names):
         return len(names)
-    # The mark last: killed once more, the next call still knows.
+    # The mark goes last: if this call is killed, the next call still knows.
     for name in sorted(names, key=lambda name: name == UNFINISHED):
         execute(connection, f"DROP TABLE {quote_mysql(name)}")
     return 0

@@ -1,5 +1,7 @@
-"""The raw tables of an MLflow backend store on MySQL or MariaDB, for export and restore, and the statements that make
-them anew: the server's own, with its types, collations and next numbers."""
+"""Reads and restores the raw tables of an MLflow backend store on MySQL or MariaDB.
+
+The statements that make them again are the server's own, with its types, collations and next numbers.
+"""
 
 import re
 from collections.abc import Generator, Iterator, Mapping
@@ -45,11 +47,11 @@ _NUMBERS: Final = frozenset(("tinyint", "smallint", "mediumint", "int", "bigint"
 _BYTES: Final = frozenset(("tinyblob", "blob", "mediumblob", "longblob", "binary", "varbinary", "bit"))
 _TEXTS: Final = frozenset(("char", "varchar", "tinytext", "text", "mediumtext", "longtext"))
 _HEX: Final = re.compile("[0-9a-f]*")
-"""Which every collation sorts as code points do: MLflow's own ids."""
+"""Columns that every collation sorts as code points do: MLflow's own ids."""
 
 
 class MysqlTables:
-    """`Tables` of one database."""
+    """Implements `Tables` on one database."""
 
     dialect: Dialect = "mysql"
 
@@ -63,7 +65,7 @@ class MysqlTables:
 
     @contextmanager
     def snapshot(self) -> Iterator[Snapshot]:
-        """See `Tables`. Raises: BadSetup: a table's engine knows no moments, so that its rows could be of several."""
+        """See `Tables`. Raises: BadSetup: a table's engine cannot show one moment, so its rows could be of several."""
         with self._store.server.reading() as connection:
             others = execute(connection, _NO_SNAPSHOT)
             if others:
@@ -75,12 +77,12 @@ class MysqlTables:
             yield MysqlSnapshot(connection)
 
     def lenient_snapshot(self) -> AbstractContextManager[Snapshot]:
-        """The same: the server hands out nothing that is no UTF-8."""
+        """Returns the same: the server sends only valid UTF-8."""
         return self.snapshot()
 
 
 class MysqlSnapshot:
-    """`Snapshot` in one transaction."""
+    """Implements `Snapshot` in one transaction."""
 
     def __init__(self, connection: "Connection") -> None:
         self._connection = connection
@@ -90,7 +92,7 @@ class MysqlSnapshot:
     def schema(self) -> StoreSchema:
         """See `Snapshot`."""
         ((charset, collation),) = execute(self._connection, "SELECT @@character_set_database, @@collation_database")
-        # Of tables that a later MLflow adds: their foreign keys must be of the same collation.
+        # For tables that a later MLflow adds: their foreign keys must have the same collation.
         before = [f"ALTER DATABASE CHARACTER SET {charset} COLLATE {collation}"]
         for (name,) in execute(self._connection, TABLE_NAMES):
             (found,) = execute(self._connection, f"SHOW CREATE TABLE {quote_mysql(name)}")
@@ -106,7 +108,7 @@ class MysqlSnapshot:
         return StoreSchema(before=before, after=triggers, left_out=left_out)
 
     def tables(self) -> list[Table]:
-        """By name. Rows are filled in while foreign keys are not checked."""
+        """Lists them by name. Rows are filled in while foreign keys are not checked."""
         columns: dict[str, list[str]] = {}
         as_text: dict[str, set[str]] = {}
         for table, name, kind, whole in execute(self._connection, _COLUMNS):
@@ -129,8 +131,9 @@ class MysqlSnapshot:
         return int(count)
 
     def rows(self, table: Table) -> Generator[Row, None, None]:
-        """See `Snapshot`. No two rows are the same to a primary key, whatever its collation takes for the same: its own
-        order, in which the index has them, is always the same one."""
+        """See `Snapshot`. Sorts by the primary key's own order, in which the index has the rows.
+
+        To a primary key no two rows are the same, however its collation compares. So that order is always the same."""
         counts = self._count_by_run(table) if table.by_run else {}
         is_keyed = table.name in self._keyed and all(map(_HEX.fullmatch, counts))
         columns = ", ".join(self._select(table, name) for name in table.columns)
@@ -148,7 +151,7 @@ class MysqlSnapshot:
         return f"CAST({column} AS CHAR)" if name in table.as_text else column
 
     def _to_points(self, table: Table, name: str) -> str:
-        """What sorts by code points, as our readers of runs want it; numbers as such."""
+        """Sorts by code points, as our readers of runs need it; numbers as numbers."""
         column = quote_mysql(name)
         kind = self._kinds.get((table.name, name))
         if kind in _NUMBERS:
@@ -156,7 +159,7 @@ class MysqlSnapshot:
         return f"CAST({column if kind in _BYTES else f'CONVERT({column} USING utf8mb4)'} AS BINARY)"
 
     def _count_by_run(self, table: Table) -> dict[str, int]:
-        """By the letter. A run is nobody's where it is NULL: such a table is read in one piece."""
+        """Counts by the letter. A row with NULL for its run belongs to none: such a table is read in one piece."""
         run = f"CAST(CONVERT({quote_mysql(RUN_COLUMN)} USING utf8mb4) AS BINARY)"
         query = f"SELECT {run}, count(*) FROM {quote_mysql(table.name)} GROUP BY 1 ORDER BY 1"  # noqa: S608 - quoted
         return {"NULL" if found is None else found.decode(): count for found, count in execute(self._connection, query)}
@@ -167,8 +170,9 @@ class MysqlSnapshot:
 
 
 def _group(counts: Mapping[str, int]) -> Iterator[list[str] | None]:
-    """Runs whose rows together are no more than LARGE, in the order of their ids: no large sort for the server. None:
-    all rows at once. What is not hexadecimal may be the same to a collation, and is not divided."""
+    """Groups runs with no more than LARGE rows together, in the order of their ids: the server sorts no large table.
+
+    None: all rows at once. Ids that are not hexadecimal may be equal to a collation, and are not divided."""
     if sum(counts.values()) <= LARGE or not all(map(_HEX.fullmatch, counts)):
         yield None
         return

@@ -1,5 +1,8 @@
-"""Rows of a table as one Parquet file, and back, to the bit, a page at a time. Its columns' types are those of the
-values in it, so that any table of any store can be kept: SQLite has columns of mixed types, which are packed."""
+"""Writes rows of a table as one Parquet file, and reads them back to the bit, a page at a time.
+
+Its columns have the types of their values, so any table of any store can be kept. SQLite has columns of mixed types,
+which are packed.
+"""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,13 +26,15 @@ _TYPES: Final[dict[type, Any]] = {
 }
 _PACKED: Final = {b"switchyard": b"msgpack"}
 _GROUP_ROWS: Final = 20_000
-"""A row group: what a reader of some runs passes over by its statistics."""
+"""Rows of a row group, which a reader of some runs skips by its statistics."""
 _PAGE_ROWS: Final = 2_000
 
 
 class PartWriter:
-    """The rows of one part, gathered page by page. They are kept as Arrow arrays: about 100 bytes a row of `metrics`,
-    where Python's objects take four times as much."""
+    """Gathers the rows of one part, page by page.
+
+    They are kept as Arrow arrays: about 100 bytes for a row of `metrics`, where Python's objects take four times as
+    much."""
 
     def __init__(self, columns: Sequence[str]) -> None:
         self._columns = [_Column(name) for name in columns]
@@ -40,12 +45,12 @@ class PartWriter:
 
     @property
     def rows(self) -> int:
-        """How many there are so far."""
+        """Returns how many there are so far."""
         return self._digest.rows
 
     @property
     def digest(self) -> str:
-        """As `to_digest` of the rows so far."""
+        """Returns `to_digest` of the rows so far."""
         return self._digest.value
 
     def add(self, rows: Sequence[Row]) -> None:
@@ -59,7 +64,7 @@ class PartWriter:
         self.first, self.last = self.first or rows[0], rows[-1]
 
     def to_parquet(self) -> bytes:
-        """The file, compressed."""
+        """Returns the file, compressed."""
         fields, arrays = zip(*(column.to_arrow() for column in self._columns), strict=True)
         sink = pa.BufferOutputStream()
         table = pa.Table.from_arrays(list(arrays), schema=pa.schema(list(fields)))
@@ -69,14 +74,14 @@ class PartWriter:
 
 
 def to_parquet(columns: Sequence[str], rows: Sequence[Row]) -> bytes:
-    """The rows as one file."""
+    """Returns the rows as one file."""
     part = PartWriter(columns)
     part.add(rows)
     return part.to_parquet()
 
 
 def read_rows(data: bytes, where: str) -> Iterator[Row]:
-    """The rows that a part was made of, in their order. Raises: BadRecord: the file is damaged."""
+    """Yields the rows that a part was made of, in their order. Raises: BadRecord: the file is damaged."""
     try:
         file = pq.ParquetFile(pa.BufferReader(data))
         for batch in file.iter_batches(batch_size=_PAGE_ROWS):
@@ -86,7 +91,7 @@ def read_rows(data: bytes, where: str) -> Iterator[Row]:
 
 
 def read_rows_of(data: bytes, where: str, column: str, values: Iterable[str]) -> Iterator[Row]:
-    """Those rows that have one of `values` in `column`, in their order. Raises: BadRecord: the file is damaged."""
+    """Yields the rows with one of `values` in `column`, in their order. Raises: BadRecord: the file is damaged."""
     wanted = frozenset(values)
     try:
         schema = pq.read_schema(pa.BufferReader(data))
@@ -102,19 +107,19 @@ def read_rows_of(data: bytes, where: str, column: str, values: Iterable[str]) ->
 
 
 def to_digest(rows: Iterable[Row]) -> str:
-    """``sha256:<hex>`` of the rows in their order: of each value, its type, and a number's every bit."""
+    """Returns ``sha256:<hex>`` of the rows in their order: of each value, its type, and a number's every bit."""
     return measure(rows)[1]
 
 
 def measure(rows: Iterable[Row]) -> tuple[int, str]:
-    """How many there are, and `to_digest` of them."""
+    """Returns how many there are, and `to_digest` of them."""
     digest = _Digest()
     digest.add(rows)
     return digest.rows, digest.value
 
 
 def to_table_digest(digests: Iterable[str]) -> str:
-    """Of a table, from those of its parts in order."""
+    """Returns a table's digest, from those of its parts in order."""
     return f"sha256:{hashlib.sha256(' '.join(digests).encode()).hexdigest()}"
 
 
@@ -136,7 +141,7 @@ class _Digest:
 
 
 class _Column:
-    """One column's pages: of one type, or packed."""
+    """Holds one column's pages: of one type, or packed."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -156,7 +161,7 @@ class _Column:
             self._pages.append(pa.array(values, type=kind or pa.null()))
 
     def to_arrow(self) -> tuple[Any, Any]:
-        """The field, and its pages as one array."""
+        """Returns the field, and its pages as one array."""
         kind = pa.binary() if self._is_packed else self._type or pa.null()
         array = pa.chunked_array([page.cast(kind) for page in self._pages], type=kind)
         return pa.field(self._name, kind, metadata=_PACKED if self._is_packed else None), array
@@ -183,4 +188,4 @@ def _to_values(batch: Any, position: int) -> list[Any]:
 
 
 def _damaged(where: str, err: Exception) -> BadRecord:
-    return BadRecord(where, [f"it must be a Parquet file of an export: {err}"])
+    return BadRecord(where, [f"it is not a Parquet file of an export: {err}"])

@@ -1,4 +1,4 @@
-"""An export of an MLflow store, read like the store itself (`core.ports.Tracking`): for when MLflow is gone."""
+"""Reads an export of an MLflow store like the store itself (`core.ports.Tracking`), for when MLflow is gone."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -45,10 +45,10 @@ _Columns = tuple[list[int], list[int], list[float]]
 
 
 def open_export(at_uri: str, objects: Objects) -> "ExportTracking":
-    """The finished export at `at_uri`.
+    """Opens the finished export at `at_uri`.
 
     Raises:
-        BadSetup: none is there, it is damaged, or of a schema that we do not know.
+        BadSetup: there is none, it is damaged, or we do not know its schema.
     """
     try:
         export = read_export(at_uri, objects)
@@ -59,7 +59,7 @@ def open_export(at_uri: str, objects: Objects) -> "ExportTracking":
 
 
 class ExportTracking:
-    """`core.ports.Tracking` on an export. Its tables' parts are sorted by run, so that a batch of runs needs few."""
+    """Implements `core.ports.Tracking` on an export. Its parts are sorted by run, so a batch of runs needs few."""
 
     def __init__(self, at_uri: str, objects: Objects, export: Export) -> None:
         self._named_uri = at_uri
@@ -74,8 +74,9 @@ class ExportTracking:
         return f"ExportTracking({self._at_uri})"
 
     def list_runs(self, *, experiments: Sequence[str] = ()) -> Iterator[TrackedRun]:
-        """By run id; those that could not be read when the export was made last, with the reason as their status, and
-        as if none were deleted: no one knows what goes with them."""
+        """Yields the runs by run id. Those that could not be read at the export have the reason as their status.
+
+        They look as if they were not deleted: no one knows what goes with them."""
         known = {name for name, _ in self._read_experiments().values()}
         if missing := set(experiments) - known:
             raise NotFound(f"{self._at_uri} has no experiment named {', '.join(map(repr, sorted(missing)))}")
@@ -121,13 +122,13 @@ class ExportTracking:
                 )
 
     def look_at_runs(self, run_ids: Iterable[str]) -> Iterator[Look]:
-        """By reading the runs: an export has no index."""
+        """Looks at the runs by reading them: an export has no index."""
         for run in self.read_runs(run_ids):
             if isinstance(run, RawRun):
                 yield to_look(run)
 
     def read_marks(self, *, experiments: Sequence[str] = ()) -> Iterator[RunMark]:
-        """See the port: as a server of that store would be marked."""
+        """See the port. Marks the runs as a server of that store would."""
         infos = (run for run in self.list_runs(experiments=experiments) if run.run_id not in self._missing)
         for batch in batched(infos, _BATCH):
             wanted = {info.run_id for info in batch}
@@ -140,15 +141,15 @@ class ExportTracking:
                 yield to_mark(info, params.get(info.run_id, {}), tags.get(info.run_id, {}), latest.get(info.run_id, ()))
 
     def identify(self) -> StoreIdentity:
-        """See the port: of the store that was exported."""
+        """See the port. Identifies the store that was exported."""
         table = self._export.table("experiments")
         rows = (row for part in table.parts for row in self._to_dicts(table, self._whole(part)))
         names = ("experiment_id", "name", "artifact_location", "creation_time")
         return to_store_identity([row[name] for name in names] for row in rows)
 
     def describe(self) -> str:
-        """Says where it lies, and of when and of what it is, once every part was found to be what was exported."""
-        # A manifest calls MLflow safe to delete because of it: all of it, also tables that no history is made of.
+        """Says where it lies, when it was taken and of what, after every part was found to be what was exported."""
+        # A manifest calls MLflow safe to delete because of all of it, also of tables that no history is made of.
         check_export(self._export, self._at_uri, self._objects)
         export = self._export
         said = f"the export at {self._named_uri}, taken at {export.taken_at:%Y-%m-%dT%H:%M:%SZ}"
@@ -187,7 +188,7 @@ class ExportTracking:
 
     @cached_property
     def _owned(self) -> dict[str, list[OwnedPoint]]:
-        """Of all runs: the table's parts are not in the order of runs."""
+        """Returns the points of all runs: the table's parts are not in the order of runs."""
         if OWNED_TABLE not in {table.name for table in self._export.tables}:
             return {}
         table = self._export.table(OWNED_TABLE)

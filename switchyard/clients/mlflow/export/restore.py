@@ -1,5 +1,7 @@
-"""Restores an MLflow backend store from an export alone: the same tables and rows, which an MLflow server of the same
-version can be started over."""
+"""Restores an MLflow backend store from an export alone: the same tables and rows.
+
+An MLflow server of the same version can be started over it.
+"""
 
 import sqlite3
 from collections.abc import Container, Iterator
@@ -27,14 +29,15 @@ SETTING: Final = "MLFLOW_RESTORE_STORE_URI"
 def restore_store(
     at_uri: str, objects: Objects, to_store_uri: str, *, watch: Watcher = lambda moved: None
 ) -> tuple[Export, bool]:
-    """Fills the empty database at `to_store_uri` from the export at `at_uri`, in one transaction: all of it or nothing
-    (on MySQL, whose CREATE TABLE ends a transaction, what a killed call leaves is marked, and made again by the next).
-    Then reads it back, and compares every row. True beside the export: this call filled it; False, on a second one: it
-    held exactly the export already.
+    """Fills the empty database at `to_store_uri` from the export at `at_uri`, then compares every row.
+
+    That is one transaction: all or nothing. On MySQL, CREATE TABLE ends a transaction, so what a killed call leaves is
+    marked, and the next call makes it again. Beside the export it returns true: this call filled the database; or
+    false: it held exactly the export already, as on a second call.
 
     Raises:
-        NotFound: no finished export is at `at_uri`. BadRecord: a part of it is damaged, or what was restored differs.
-        BadRequest: the database holds something else, or is of another kind than the exported one.
+        NotFound: there is no finished export at `at_uri`. BadRecord: a part is damaged, or what was restored differs.
+        BadRequest: the database holds something else, or is not of the exported kind.
         BadSetup: it cannot be written. TryAgain: it, or the objects, are away.
     """
     at_uri = at_uri.rstrip("/")
@@ -42,14 +45,14 @@ def restore_store(
     store = open_store(to_store_uri, setting=SETTING, otherwise=NO_OTHER)
     if export.dialect == API:
         raise BadRequest(
-            f"the export at {at_uri} was made of what {export.source} answered: it has no schema, and not all that a "
-            "database holds, so that no MLflow could go on with it. Nothing was restored; publish from it instead: "
+            f"the export at {at_uri} was made of what {export.source} answered. It has no schema, and not all that a "
+            "database holds, so MLflow could not go on with it. Nothing was restored. Publish from it instead: "
             f"switchyard backfill --export-uri {at_uri}"
         )
     dialect = open_tables(to_store_uri, setting=SETTING).dialect
     if dialect != export.dialect:
         raise BadRequest(
-            f"an export of {export.dialect} is restored into {export.dialect}, whose types and statements it has; "
+            f"an export of {export.dialect} can only be restored into {export.dialect}, with its types and statements; "
             f"{SETTING} names a {dialect} database"
         )
     source = _Source(export, at_uri, objects, watch)
@@ -64,7 +67,7 @@ def restore_store(
     if not found:
         compare_store(export, to_store_uri, watch)
         return export, True
-    # Not empty: a call before this one, whose answer was lost after its commit, or somebody else's.
+    # Not empty: an earlier call filled it and its answer was lost, or it is someone else's.
     problems = [f"it has {found} tables; the export {len(export.tables)}"] if found != len(export.tables) else []
     try:
         if not problems:
@@ -73,17 +76,17 @@ def restore_store(
         problems = [str(err)]
     if problems:
         raise BadRequest(
-            f"{store.where} must be an empty database, so that nothing is mixed or lost, or hold exactly the export "
-            f"already; {problems[0]}; name another one in {SETTING}"
+            f"{store.where} is neither an empty database nor exactly this export: {problems[0]}. Nothing was "
+            f"restored, so that nothing is mixed or lost. Name an empty one in {SETTING}"
         )
     return export, False
 
 
 def compare_store(export: Export, store_uri: str, watch: Watcher = lambda moved: None) -> None:
-    """Holds every row of the store against the export's digests.
+    """Compares every row of the store with the export's digests.
 
     Raises:
-        BadRecord: a table is missing, or its rows differ; all such tables at once.
+        BadRecord: a table is missing, or its rows differ. It names all such tables at once.
     """
     store = open_tables(store_uri, setting=SETTING)
     problems = []
@@ -102,9 +105,10 @@ def compare_store(export: Export, store_uri: str, watch: Watcher = lambda moved:
 
 
 def list_changed(at_uri: str, objects: Objects, store_uri: str, names: Container[str]) -> list[str]:
-    """Of the tables of these `names`, those in which the store has other rows than the export at `at_uri`: all that
-    both have, to the last bit. None where the export is of a server or a folder, or of another kind of database, whose
-    rows cannot be compared so.
+    """Returns the tables of these `names` in which the store has other rows than the export at `at_uri`.
+
+    All tables that both have are compared to the last bit. The list is empty where the export is of a server or a
+    folder, or of another kind of database: those rows cannot be compared.
 
     Raises: NotFound, BadRecord: as `read_export`. BadSetup, TryAgain: the store cannot be read.
     """
@@ -118,14 +122,14 @@ def list_changed(at_uri: str, objects: Objects, store_uri: str, names: Container
         for exported in export.tables:
             table = tables.get(exported.name) if exported.name in names else None
             if table is not None:
-                with closing(snapshot.rows(table)) as rows:  # a stream that is open would be in the next one's way
+                with closing(snapshot.rows(table)) as rows:  # an open stream would block the next one
                     if _compare(exported, table, rows):
                         changed.append(exported.name)
     return changed
 
 
 def _compare(exported: ExportedTable, table: Table, rows: Iterator[Row]) -> str:
-    """What is wrong; empty: nothing."""
+    """Returns what is wrong; empty: nothing."""
     if table.columns != exported.columns:
         return f"the columns {', '.join(table.columns)}"
     count = 0
@@ -137,7 +141,7 @@ def _compare(exported: ExportedTable, table: Table, rows: Iterator[Row]) -> str:
 
 
 def _restore_postgres(source: "_Source", store: PostgresTracking) -> int:
-    """Fills it; or, where there are tables already, does nothing and returns how many."""
+    """Fills the database and returns 0; if there are tables already, does nothing and returns how many."""
     with (
         translated_postgres(store.where, SETTING),
         psycopg.connect(store.conninfo, connect_timeout=10, application_name="switchyard") as connection,
@@ -188,7 +192,7 @@ def _restore_sqlite(source: "_Source", store: SqliteTracking) -> int:
 
 
 class _Source:
-    """The export that is restored."""
+    """Reads the export that is restored."""
 
     def __init__(self, export: Export, at_uri: str, objects: Objects, watch: Watcher) -> None:
         self.export = export
@@ -198,13 +202,13 @@ class _Source:
         self._done = 0
 
     def rows(self, table: ExportedTable) -> Iterator[Row]:
-        """Of one table, in order; none of a part before the whole part is known to be right."""
+        """Yields the rows of one table, in order; none of a part before the whole part is known to be right."""
         for part in table.parts:
             where = f"{self._at_uri}/{part.name}"
             try:
                 data, _ = self._objects.read(where)
             except NotFound as err:
-                raise BadRecord(where, ["a part of the export must be there; it is not"]) from err
+                raise BadRecord(where, ["this part of the export is missing"]) from err
             found = measure(read_rows(data, where))
             if found != (part.rows, part.digest):
                 problem = f"it must hold {part.rows} rows with {part.digest}; got {found[0]} with {found[1]}"

@@ -1,5 +1,8 @@
-"""The raw tables of an MLflow backend store, for export and restore: what there is, how to make it anew, and every row
-in a fixed order. Nothing here knows what a table means."""
+"""Reads the raw tables of an MLflow backend store, for export and restore.
+
+It says what there is and how to make it again, and yields every row in a fixed order. It does not know what a table
+means.
+"""
 
 import sqlite3
 from collections.abc import Generator, Iterator, Sequence
@@ -23,7 +26,7 @@ from switchyard.core.mlflow.export import RUN_COLUMN, Dialect, StoreSchema
 
 _PAGE: Final = 2_000
 LARGE: Final = 200_000
-"""Rows; a larger table of runs' rows is read some runs at a time, by the index on their id."""
+"""The limit in rows: a larger table of runs' rows is read in groups of runs, by the index on their id."""
 
 
 class Table(msgspec.Struct, frozen=True):
@@ -36,7 +39,7 @@ class Table(msgspec.Struct, frozen=True):
 
     @property
     def by_run(self) -> bool:
-        """True where each row is of one run."""
+        """Returns true if each row belongs to one run."""
         return RUN_COLUMN in self.columns
 
 
@@ -44,39 +47,39 @@ class Snapshot(Protocol):
     """A store at one moment."""
 
     def schema(self) -> StoreSchema:
-        """How to make it anew."""
+        """Returns how to make it again."""
 
     def tables(self) -> list[Table]:
-        """All of them, referenced ones first."""
+        """Returns all of them, referenced ones first."""
 
     def count(self, table: Table) -> int:
-        """Its rows, as the database counts them."""
+        """Returns the number of its rows, as the database counts them."""
 
     def rows(self, table: Table) -> Generator[Row, None, None]:
-        """Every row, sorted: by run first where there is one. Read in pages."""
+        """Yields every row, sorted: by run first where there is one. Read in pages."""
 
 
 class Tables(Protocol):
-    """A store whose tables can be read."""
+    """Reads the tables of a store."""
 
     dialect: Dialect
     where: str
 
     def read_version(self) -> str:
-        """The schema's. Raises: BadSetup: none that we know."""
+        """Returns the schema's version. Raises: BadSetup: we do not know it."""
 
     def snapshot(self) -> AbstractContextManager[Snapshot]:
-        """All that is read from it is of one moment."""
+        """Opens a snapshot. All that is read from it is of one moment."""
 
     def lenient_snapshot(self) -> AbstractContextManager[Snapshot]:
-        """The same, where a text that is damaged must not hide the others."""
+        """Opens one in which a damaged text does not hide the others."""
 
 
 NO_OTHER: Final = "no other store can be exported or restored"
 
 
 def open_tables(uri: str, *, setting: str = "MLFLOW_BACKEND_STORE_URI") -> Tables:
-    """The store at `uri`, as `clients.mlflow.sql.open_store` takes it. Raises: BadSetup."""
+    """Opens the store at `uri`, as `clients.mlflow.sql.open_store` takes it. Raises: BadSetup."""
     store = open_store(uri, setting=setting, otherwise=NO_OTHER)
     if isinstance(store, PostgresTracking):
         return PostgresTables(store)
@@ -88,7 +91,7 @@ def open_tables(uri: str, *, setting: str = "MLFLOW_BACKEND_STORE_URI") -> Table
 
 
 class PostgresTables:
-    """`Tables` on Postgres: those of the schema that comes first on the search path."""
+    """Implements `Tables` on Postgres: those of the schema that comes first on the search path."""
 
     dialect: Dialect = "postgresql"
 
@@ -115,12 +118,12 @@ class PostgresTables:
             yield PostgresSnapshot(connection)
 
     def lenient_snapshot(self) -> AbstractContextManager[Snapshot]:
-        """The same: Postgres holds nothing that is no UTF-8."""
+        """Returns the same: Postgres holds only valid UTF-8."""
         return self.snapshot()
 
 
 class PostgresSnapshot:
-    """`Snapshot` in one transaction."""
+    """Implements `Snapshot` in one transaction."""
 
     def __init__(self, connection: psycopg.Connection[TupleRow]) -> None:
         self._connection = connection
@@ -165,7 +168,7 @@ class PostgresSnapshot:
             sql.SQL("{}::text").format(sql.Identifier(name)) if name in table.as_text else sql.Identifier(name)
             for name in table.columns
         ]
-        # As text, in the order of code points: that of a database's own language differs from machine to machine.
+        # As text, in the order of code points: a database's own language sorts differently from machine to machine.
         order = [sql.SQL('{}::text COLLATE "C"').format(sql.Identifier(name)) for name in table.order]
         return sql.SQL("SELECT {} FROM {}{} ORDER BY {}").format(
             sql.SQL(", ").join(columns),
@@ -175,7 +178,7 @@ class PostgresSnapshot:
         )
 
     def _groups(self, table: Table) -> Iterator[list[str] | None]:
-        """Runs whose rows together are no more than LARGE, in the order of their ids: no large sort for the server."""
+        """Groups runs with up to LARGE rows together, in the order of their ids: the server sorts no large table."""
         counting = sql.SQL('SELECT {0}, count(*) FROM {1} GROUP BY {0} ORDER BY {0} COLLATE "C"')
         query = counting.format(sql.Identifier(RUN_COLUMN), sql.Identifier(table.name))
         counts = self._connection.execute(query).fetchall()
@@ -194,7 +197,7 @@ class PostgresSnapshot:
 
 
 class SqliteTables:
-    """`Tables` in a file."""
+    """Implements `Tables` on a file."""
 
     dialect: Dialect = "sqlite"
 
@@ -215,7 +218,7 @@ class SqliteTables:
 
     @contextmanager
     def lenient_snapshot(self) -> Iterator[Snapshot]:
-        """The same; what is no UTF-8 is read with U+FFFD for what it is not."""
+        """Returns the same; what is not UTF-8 is read as U+FFFD."""
         with translated_sqlite(self.where), closing(connect_read_only(self._store.path)) as connection:
             connection.text_factory = lambda stored: stored.decode(errors="replace")
             connection.execute("BEGIN")
@@ -223,13 +226,13 @@ class SqliteTables:
 
 
 class SqliteSnapshot:
-    """`Snapshot` in one transaction."""
+    """Implements `Snapshot` in one transaction."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
     def schema(self) -> StoreSchema:
-        """The very statements that made it."""
+        """Returns the very statements that made it."""
         found = self._connection.execute(
             "SELECT type, sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite^_%' ESCAPE '^' "
             "ORDER BY rowid"
@@ -265,17 +268,17 @@ class SqliteSnapshot:
 
 
 def connect_read_only(path: Path) -> sqlite3.Connection:
-    """A connection that can change nothing; the file must be there."""
+    """Opens a connection that cannot change anything; the file must exist."""
     return sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=10, isolation_level=None)
 
 
 def quote_name(name: str) -> str:
-    """As SQLite takes it."""
+    """Quotes a name as SQLite takes it."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def to_table(name: str, columns: Sequence[str], key: Sequence[str] | None, as_text: Sequence[str] | None) -> Table:
-    """Sorted by its key, and by run first where its rows are of runs."""
+    """Returns the table, sorted by its key; by run first if its rows belong to runs."""
     order = list(key or columns)
     if RUN_COLUMN in columns:
         order = [RUN_COLUMN, *(column for column in order if column != RUN_COLUMN)]

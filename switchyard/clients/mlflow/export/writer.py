@@ -1,7 +1,7 @@
-"""Exports a raw MLflow store: every table there is, and how to make it anew, as Parquet in bounded parts below one URI.
+"""Exports a raw MLflow store: every table, and how to make it again, as Parquet in bounded parts below one URI.
 
-Committed by a marker written last. A second call reads the source again, in one snapshot, and writes only what is not
-there yet or has changed; so it resumes an export that was killed, and refreshes one that is old.
+A marker, written last, commits it. A second call reads the source again, in one snapshot, and writes only what is new
+or has changed. So it resumes a killed export, and refreshes an old one.
 """
 
 import contextlib
@@ -41,7 +41,7 @@ from switchyard.core.mlflow.export import (
 from switchyard.core.ports import ABSENT, ANY, Objects
 
 PART_ROWS: Final = 200_000
-"""One part is in memory at a time: of `metrics`, about 20 MB, and 2 MB of Parquet."""
+"""Rows of a part. One part is in memory at a time: of `metrics`, about 20 MB, and 2 MB of Parquet."""
 PART_TEXT_BYTES: Final = 32 * 1024 * 1024
 PAGE: Final = 1_000
 
@@ -55,11 +55,13 @@ def export_store(
     places: Places | None = None,
     watch: Watcher = lambda moved: None,
 ) -> Export:
-    """Exports the store at `uri` to below `to_uri`, and reads all of it back: what it returns was found there, row by
-    row, as the source has it. With `places` the objects that artifacts consist of are listed too.
+    """Exports the store at `uri` to below `to_uri`, and reads all of it back.
+
+    What it returns was found there, row by row, as the source has it. With `places` it also lists the objects that
+    artifacts consist of.
 
     Raises:
-        BadSetup: the store cannot be read, or its schema is none that we know. TryAgain: it, or the objects, are away.
+        BadSetup: the store cannot be read, or we do not know its schema. TryAgain: it, or the objects, are away.
         BadRecord: what was read back is not what was written. StaleWrite: another export to the same place was faster.
     """
     to_uri = to_uri.rstrip("/")
@@ -106,7 +108,7 @@ def check_export(export: Export, at_uri: str, objects: Objects, watch: Watcher =
         try:
             found = measure(read_rows(objects.read(where)[0], where))
         except NotFound as err:
-            raise BadRecord(where, ["a part of the export must be there; it is not: export again"]) from err
+            raise BadRecord(where, ["this part of the export is missing: export again"]) from err
         if found != (part.rows, part.digest):
             problem = f"it must hold {part.rows} rows with {part.digest}; got {found[0]} with {found[1]}"
             raise BadRecord(where, [f"{problem}: export again"])
@@ -115,20 +117,20 @@ def check_export(export: Export, at_uri: str, objects: Objects, watch: Watcher =
 
 
 def read_export(at_uri: str, objects: Objects) -> Export:
-    """The finished export at `at_uri`.
+    """Returns the finished export at `at_uri`.
 
     Raises:
-        NotFound: none is there, or none is finished. BadRecord: its marker is damaged, or of another format.
+        NotFound: there is none, or none is finished. BadRecord: its marker is damaged, or of another format.
     """
     where = f"{at_uri.rstrip('/')}/{MARKER}"
     try:
         return read_marker(objects.read(where)[0], where)
     except NotFound as err:
-        raise NotFound(f"no finished export is at {at_uri}: {MARKER}, which is written last, is not there") from err
+        raise NotFound(f"no finished export is at {at_uri}: it has no {MARKER}, which is written last") from err
 
 
 class Journal:
-    """Writes parts; what is there already is not written again."""
+    """Writes parts; does not write again what is there already."""
 
     def __init__(self, to_uri: str, objects: Objects, earlier: Iterable[Part], part_rows: int) -> None:
         self.to_uri = to_uri
@@ -139,20 +141,20 @@ class Journal:
         self.watch("", 0, lambda moved: None)
 
     def watch(self, stage: str, rows: int, watcher: Watcher) -> None:
-        """Whom to tell of the parts from now on."""
+        """Sets what is told of the parts from now on."""
         self._stage, self._done, self._rows, self._watcher = stage, 0, rows, watcher
 
     def tell(self, moved: Moved) -> None:
-        """Says so, and how many parts were written."""
+        """Tells it, and how many parts were written."""
         self._watcher(msgspec.structs.replace(moved, written=self._written))
 
     def put_all(
         self, folder: str, columns: Sequence[str], rows: Generator[Row, None, None], name: str = ""
     ) -> ExportedTable:
-        """The table of these rows, whose parts lie in `folder` by then."""
+        """Writes these rows as parts in `folder`, and returns their table."""
         name = name or folder.rpartition("/")[2]
         parts: list[Part] = []
-        with contextlib.closing(rows):  # a cursor must be closed before its connection is, when we fail
+        with contextlib.closing(rows):  # if we fail, a cursor must be closed before its connection
             for chunk in _cut(rows, columns, self.part_rows):
                 parts.append(self.put(f"{folder}/{len(parts):06}", columns, chunk))
                 self._done += chunk.rows
@@ -166,8 +168,9 @@ class Journal:
         )
 
     def put(self, name: str, columns: Sequence[str], rows: PartWriter) -> Part:
-        """The part's name holds its rows' digest: one that is there is whole and right (objects are seen whole or not
-        at all, and the check at the end reads it again)."""
+        """Writes a part under a name with its rows' digest. One that is there is whole and right.
+
+        Objects are seen whole or not at all, and the check at the end reads it again."""
         name = f"{name}-{rows.digest.removeprefix('sha256:')[:16]}.parquet"
         uri = f"{self.to_uri}/{name}"
         generation = 0
@@ -187,7 +190,7 @@ class Journal:
 
 
 def _export_table(snapshot: Snapshot, table: Table, count: int, journal: Journal) -> ExportedTable:
-    # A table's name may hold what no path can; its parts are told apart by the marker.
+    # A table's name may hold what no path can. The marker tells its parts apart.
     folder = "".join(c if c.isascii() and (c.isalnum() or c == "_") else "-" for c in table.name)
     if folder != table.name:
         folder += "-" + hashlib.sha256(table.name.encode()).hexdigest()[:8]
@@ -199,7 +202,7 @@ def _export_table(snapshot: Snapshot, table: Table, count: int, journal: Journal
 
 
 def noting(rows: Generator[Row, None, None], roots: Roots) -> Generator[Row, None, None]:
-    """The rows, of which each one's place is added to `roots` as it passes."""
+    """Yields the rows, and adds each one's place to `roots` as it passes."""
     with contextlib.closing(rows):
         for row in rows:
             roots.add(row[-1])
@@ -207,7 +210,7 @@ def noting(rows: Generator[Row, None, None], roots: Roots) -> Generator[Row, Non
 
 
 def list_artifacts(locations: ExportedTable, roots: Roots, places: Places | None, journal: Journal) -> Artifacts:
-    """What is found below the roots; the locations alone where there are no `places`."""
+    """Returns what is found below the roots; without `places` only the locations."""
     if places is None:
         return Artifacts(locations=locations)
     unlisted: list[Unlisted] = []
@@ -224,7 +227,7 @@ def list_artifacts(locations: ExportedTable, roots: Roots, places: Places | None
 
 
 def _cut(rows: Iterator[Row], columns: Sequence[str], part_rows: int) -> Iterator[PartWriter]:
-    """At most `part_rows` rows, and about 32 MB of text, at a time."""
+    """Yields at most `part_rows` rows, and about 32 MB of text, at a time."""
     part = PartWriter(columns)
     while page := list(islice(rows, min(part_rows - part.rows, PAGE))):
         part.add(page)
@@ -236,7 +239,7 @@ def _cut(rows: Iterator[Row], columns: Sequence[str], part_rows: int) -> Iterato
 
 
 def find_marker(to_uri: str, objects: Objects) -> tuple[Export | None, int]:
-    """The export that is there, and its marker's generation."""
+    """Returns the export that is there, and its marker's generation."""
     where = f"{to_uri}/{MARKER}"
     try:
         data, generation = objects.read(where)
@@ -249,7 +252,7 @@ def find_marker(to_uri: str, objects: Objects) -> tuple[Export | None, int]:
 
 
 def delete_others(export: Export, to_uri: str, objects: Objects, keep: frozenset[str] = frozenset()) -> None:
-    """Parts of an export before this one, or of one that was killed, which nothing names any more."""
+    """Deletes parts of an earlier or killed export, which nothing names any more."""
     named = {part.name for part in export.parts} | keep
     for folder in ("tables", "artifact_lists"):
         for found in objects.list(f"{to_uri}/{folder}/"):

@@ -1,4 +1,4 @@
-"""What an MLflow folder holds besides its runs' points (`core.ports.TrackingDetails`), for an export.
+"""Reads what an MLflow folder holds besides its runs' points (`core.ports.TrackingDetails`), for an export.
 
 Source: mlflow/store/tracking/file_store.py, 3.17.2: ``<experiment>/tags/<key>``, ``datasets/<id>/meta.yaml``,
 ``models/<id>/{meta.yaml,params,tags,metrics}``; ``<run>/inputs/<id>/meta.yaml`` and ``outputs/<id>/meta.yaml``.
@@ -24,7 +24,7 @@ from switchyard.core.mlflow.contents import (
 from switchyard.core.mlflow.raw_run import LostRun, RawRun
 
 _MODEL_STATUS: Final = {1: "LOGGED_MODEL_PENDING", 2: "LOGGED_MODEL_READY", 3: "LOGGED_MODEL_UPLOAD_FAILED"}
-"""Source: enum LoggedModelStatus, mlflow/protos/service.proto, 3.17.2. The file has the number."""
+"""The statuses by their numbers. Source: enum LoggedModelStatus, mlflow/protos/service.proto, 3.17.2."""
 _NOT_KEPT: Final = (
     "data sets that no run uses",
     "when a run was deleted, and the columns source_type, source_name, source_version and entry_point_name of old "
@@ -33,8 +33,10 @@ _NOT_KEPT: Final = (
 
 
 class FolderDetails:
-    """What the folder of `tracking` holds besides. What is wrong with a file is its run's trouble alone; a logged model
-    that cannot be read, or an experiment's tags, are among what is not kept from then on."""
+    """Reads what the folder of `tracking` holds besides.
+
+    A damaged file concerns only its run. A logged model that cannot be read, or an experiment's tags, are from then on
+    among what is not kept."""
 
     def __init__(self, tracking: FolderTracking) -> None:
         self._tracking = tracking
@@ -66,15 +68,15 @@ class FolderDetails:
             )
 
     def read_details(self, run_ids: Iterable[str]) -> Iterator[RunDetails | LostRun]:
-        """See the port. The files have no summary: points are read for the newest of each key."""
+        """See the port. The files have no summary, so all points are read for the newest of each key."""
         return self._tracking.read_each(run_ids, self._to_details)
 
     def take_marks(self, run_ids: Iterable[str]) -> dict[str, str]:
-        """See the port: of the files that are there."""
+        """See the port. Takes them from the files that are there."""
         return self._tracking.take_marks(run_ids)
 
     def list_logged_models(self) -> Iterator[LoggedModel]:
-        """See the port; those that were deleted are not among them."""
+        """See the port. Leaves out deleted ones."""
         for folder, experiment_id in self._list_models():
             model_id = self._layout.to_id(folder)
             found = None
@@ -94,13 +96,13 @@ class FolderDetails:
                     yield ArtifactOwner(id=trace_id, artifact_uri=place)
 
     def list_not_kept(self) -> list[str]:
-        """See the port. Traces are counted, where there are any."""
+        """See the port. Traces are counted, if there are any."""
         traces = self._count_traces()
         counted = [f"{traces} traces, and their spans and assessments"] if traces else []
         return [*_NOT_KEPT, *counted, *(f"{what}: {said}" for what, said in sorted(self._damaged.items()))]
 
     def count_not_kept(self) -> dict[str, int]:
-        """See the port: traces, and logged models that are deleted or damaged."""
+        """See the port. Counts traces, and logged models that are deleted or damaged."""
         counts = {"trace_info": self._count_traces(), "logged_models": self._count_lost_models()}
         return {table: count for table, count in counts.items() if count}
 

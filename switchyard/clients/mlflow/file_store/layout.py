@@ -1,4 +1,4 @@
-"""Where the experiments, runs and keys of an MLflow folder lie.
+"""Finds where the experiments, runs and keys of an MLflow folder lie.
 
 Source: FileStore, mlflow/store/tracking/file_store.py, 2.9.2 and 3.17.2:
 ``<root>/<experiment>/<run>/{meta.yaml,metrics/<key>,params/<key>,tags/<key>}``, deleted experiments in ``.trash``.
@@ -21,17 +21,17 @@ from switchyard.core.ports import Objects
 
 META: Final = "meta.yaml"
 MODELS: Final = "models"
-"""At the root: the registry; in an experiment: the logged models of MLflow 3."""
+"""Folders that are not experiments' or runs': at the root the registry; in an experiment MLflow 3's logged models."""
 TRASH: Final = ".trash"
 MAX_TEXT_BYTES: Final = 16 << 20
-"""Of one param or tag; MLflow itself takes 6,000 and 8,000 characters, and older versions any."""
+"""The largest param or tag. MLflow itself takes 6,000 and 8,000 characters, and older versions any number."""
 _NO_RUNS: Final = frozenset(("tags", "datasets", "traces", MODELS))
 KINDS: Final = ("metrics", "params", "tags")
 """A run's folders of keys."""
 _RUN_ID: Final = re.compile(r"[0-9a-f]{32}")
 SETTLE_SECONDS: Final = 0.25
-"""MLflow empties a file before it fills it. What could not be read is read once more after this time. It is waited once
-for all experiments, and once for all runs of a batch; `Layout.read_meta` waits for each file that is damaged."""
+"""The wait before what could not be read is read once more: MLflow empties a file before it fills it. It waits once
+for all experiments, and once for all runs of a batch; `Layout.read_meta` waits for each damaged file."""
 _OF_ONE: Final = (NotFound, BadRecord, BadSetup, BadRequest)
 """What may be wrong with one file, while the others can be read."""
 
@@ -46,21 +46,21 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     run_id: str
     folder: str  # its URI, with a slash at its end
     experiment: Experiment
-    error: SwitchyardError | None = None  # why it cannot be told which folder is the run's
+    error: SwitchyardError | None = None  # why it is not known which folder is the run's
 
 
 def _to_run_error(experiment: Experiment) -> SwitchyardError | None:
-    """What the experiment's trouble is to its runs: they are there, so that no one takes them for deleted."""
+    """Returns what is wrong with a run's experiment. The run is there, so it must not look deleted."""
     if isinstance(experiment.error, NotFound):
-        return BadRecord(experiment.folder + META, ["it must be there, for the runs below it; it is not"])
+        return BadRecord(experiment.folder + META, ["it is missing, and there are runs below it"])
     return experiment.error
 
 
 class Layout:
-    """The folder at `root`, a URI without a slash at its end.
+    """Reads the folder at `root`, a URI without a slash at its end.
 
     Args:
-        each: as `map`, perhaps several at once.
+        each: a `map`, perhaps of several items at once.
     """
 
     def __init__(self, root: str, objects: Objects, each: "Each") -> None:  # type: ignore[type-arg]
@@ -69,10 +69,10 @@ class Layout:
         self._each = each
 
     def list_experiments(self) -> list[Experiment]:
-        """All of them, deleted and damaged ones too.
+        """Returns all of them, with deleted and damaged ones.
 
         Raises:
-            BadSetup: this is no MLflow folder, or it may not be read.
+            BadSetup: this is not an MLflow folder, or it may not be read.
         """
         trash = f"{self.root}/{TRASH}/"
         places: list[tuple[str, Lifecycle]] = [
@@ -90,7 +90,7 @@ class Layout:
         return experiments
 
     def find_runs(self, experiments: Iterable[Experiment]) -> dict[str, list[Place]]:
-        """Where runs may lie, by id, of names alone."""
+        """Returns where runs may lie, by id, from names alone."""
         found: dict[str, list[Place]] = defaultdict(list)
         experiments = list(experiments)
         for experiment, folders in zip(experiments, self._each(self._list_runs, experiments), strict=True):
@@ -99,12 +99,12 @@ class Layout:
         return found
 
     def choose(self, places: list[Place]) -> Place:
-        """The folder that is the run's: MLflow ignores one that lies in another experiment than it says."""
+        """Returns the run's folder: MLflow ignores one that lies in another experiment than it says."""
         if len(places) == 1:
             return places[0]
         found = [(place, *self.read_info(place)) for place in places]
         runs = [place for place, info, _ in found if info is not None]
-        if len(runs) < 2:  # the others hold its artifacts alone: an experiment may have them anywhere in the store
+        if len(runs) < 2:  # the others hold only its artifacts: an experiment may have them anywhere in the store
             return (runs or places)[0]
         good = [place for place, info, error in found if info is not None and error is None]
         if len(good) == 1:
@@ -114,7 +114,7 @@ class Layout:
         return msgspec.structs.replace((good or places)[0], error=error)
 
     def read_info(self, place: Place) -> tuple[TrackedRun | None, SwitchyardError | None]:
-        """What there is to say of the run, and why it cannot be read. No run: the folder is none's."""
+        """Returns what there is to say of the run, and why it cannot be read. No run: the folder is not a run's."""
         unknown = to_unknown_run(place.run_id, place.experiment)
         if place.error:
             return unknown, place.error
@@ -124,7 +124,7 @@ class Layout:
         except NotFound:
             if not self._is_run(place):
                 return None, None
-            return unknown, BadRecord(where, ["it must be there; it is not. Without it MLflow knows no such run"])
+            return unknown, BadRecord(where, ["it is missing. Without it MLflow knows no such run"])
         except _OF_ONE as err:
             return unknown, err
         info, problems = to_run(meta, place.run_id, place.experiment)
@@ -133,10 +133,10 @@ class Layout:
         return info, BadRecord(where, problems) if problems else _to_run_error(place.experiment)
 
     def list_files(self, folder: str, kind: str) -> dict[str, str]:
-        """The URIs of one kind of a run's, or a model's, files (`metrics`, `params`, `tags`), by key.
+        """Returns the URIs of one kind of a run's, or a model's, files (`metrics`, `params`, `tags`), by key.
 
         Raises:
-            BadRecord: one is a link, which could lead anywhere, or its name is no key.
+            BadRecord: one is a link, which could lead anywhere, or its name is not a key.
         """
         prefix = f"{folder}{kind}/"
         for uri in self._objects.list_odd(prefix[:-1]):
@@ -145,11 +145,11 @@ class Layout:
         return {self._to_name(uri, prefix): uri for uri in self._objects.list(prefix)}
 
     def list_folders(self, prefix: str) -> list[str]:
-        """As of the port `Objects`."""
+        """Lists as the port `Objects` does."""
         return self._objects.list_folders(prefix)
 
     def read_meta(self, folder: str) -> dict[str, Any]:
-        """What a folder's own file says. Raises: BadRecord: it is damaged or not there, now and a moment later."""
+        """Returns what a folder's own file says. Raises: BadRecord: it is damaged or missing, also a moment later."""
         try:
             return self._read_meta(folder)
         except BadRecord:
@@ -157,11 +157,11 @@ class Layout:
             return self._read_meta(folder)
 
     def read_bytes(self, uri: str) -> bytes:
-        """All of a file. Raises: NotFound."""
+        """Returns all of a file. Raises: NotFound."""
         return self._objects.read(uri)[0]
 
     def read_text(self, uri: str) -> str:
-        """One param's or tag's. Raises: BadRecord: it is no text."""
+        """Returns one param's or tag's text. Raises: BadRecord: it is not text."""
         data, _ = self._objects.read(uri, max_bytes=MAX_TEXT_BYTES)
         try:
             return data.decode()
@@ -169,12 +169,12 @@ class Layout:
             raise BadRecord(uri, [f"it must be text in UTF-8; byte {err.start}: {err.reason}"]) from err
 
     def to_id(self, folder: str) -> str:
-        """The last name of a folder's URI. One that is no UTF-8 is none of MLflow's, and hides no other."""
+        """Returns the last name of a folder's URI. One that is not UTF-8 is not MLflow's, and hides no other."""
         name = folder.rstrip("/").rpartition("/")[2]
         return unquote_to_bytes(name).decode(errors="replace") if folder.startswith("file://") else name
 
     def check_unlinked(self, uri: str) -> None:
-        """Raises: BadRecord: a link lies there."""
+        """Raises BadRecord where a link lies there."""
         if uri in self._objects.list_odd(uri):
             raise BadRecord(uri, ["it is a link: not followed. Put the file itself there"])
 
@@ -188,7 +188,7 @@ class Layout:
         try:
             return read_mapping(self._objects.read(where, max_bytes=MAX_BYTES)[0], where)
         except NotFound as err:
-            raise BadRecord(where, ["it must be there; it is not"]) from err
+            raise BadRecord(where, ["it is missing"]) from err
 
     def _read_experiments(self, found: list[Experiment]) -> list[Experiment]:
         experiments = {known.folder: known for known in self._each(self._read_experiment, found)}
@@ -208,7 +208,7 @@ class Layout:
         return msgspec.structs.replace(found, error=BadRecord(where, problems)) if problems else found
 
     def _is_run(self, place: Place) -> bool:
-        """True for a folder without its file that only a run can be."""
+        """Returns true for a folder without its file that only a run can be."""
         if isinstance(place.experiment.error, NotFound):
             return False
         if _RUN_ID.fullmatch(place.run_id):
@@ -218,11 +218,11 @@ class Layout:
     def _read_name_tag(self, place: Place) -> str:
         try:
             return choose_name("", {NAME_TAG: self.read_text(f"{place.folder}tags/{NAME_TAG}")})
-        except _OF_ONE:  # reading the run says so, if it is more than that there is none
+        except _OF_ONE:  # reading the run says so, if more is wrong than that there is none
             return ""
 
     def _check_store(self, experiments: list[Experiment]) -> None:
-        """Raises: BadSetup: nothing here is MLflow's."""
+        """Raises BadSetup where nothing here is MLflow's."""
         if f"{self.root}/{TRASH}/" in self._objects.list_folders(f"{self.root}/"):
             return
         inner = [experiment for experiment in experiments if experiment.experiment_id == "mlruns"]
@@ -233,7 +233,7 @@ class Layout:
         )
 
     def _to_name(self, uri: str, prefix: str) -> str:
-        """What follows `prefix` in `uri`, as a key."""
+        """Returns what follows `prefix` in `uri`, as a key."""
         name = uri[len(prefix) :]
         if uri.startswith("file://"):  # nothing is encoded in a gs:// URI
             try:

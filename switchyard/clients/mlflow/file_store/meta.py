@@ -1,4 +1,4 @@
-"""What the `meta.yaml` of an experiment and of a run say, with what is wrong with each.
+"""Reads the `meta.yaml` of an experiment and of a run, and says what is wrong with each.
 
 Source: mlflow/store/tracking/file_store.py, 2.9.2 and 3.17.2.
 """
@@ -12,7 +12,7 @@ from switchyard.core.errors import SwitchyardError
 from switchyard.core.mlflow.raw_run import Lifecycle, TrackedRun
 
 _STATUS: Final = {1: "RUNNING", 2: "SCHEDULED", 3: "FINISHED", 4: "FAILED", 5: "KILLED"}
-"""Source: enum RunStatus, mlflow/protos/service.proto. The file has the number."""
+"""The statuses by their numbers. Source: enum RunStatus, mlflow/protos/service.proto."""
 _MOST_MS: Final = 2**63 - 1
 
 
@@ -29,17 +29,17 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def to_experiment(meta: Mapping[str, Any], known: Experiment) -> tuple[Experiment, list[str]]:
-    """`known`, which has its place alone, with what its file says; and what is wrong with the file."""
+    """Returns `known`, which has only its place, with what its file says; and what is wrong with the file."""
     problems = []
     name = meta.get("name")
     if name is None or not str(name):
-        problems.append("`name` must be the experiment's; there is none")
+        problems.append("`name` is missing: it must be the experiment's")
     if str(meta.get("experiment_id")) != known.experiment_id:
         problems.append(
             f"`experiment_id` must be its folder's name, {known.experiment_id}; got {meta.get('experiment_id')!r}"
         )
     lifecycle = _to_lifecycle(meta, problems)
-    if known.lifecycle == "deleted":  # in .trash, whatever it says: MLflow moves it and writes it one after the other
+    if known.lifecycle == "deleted":  # in .trash, whatever it says: MLflow moves it, then writes it
         lifecycle = "deleted"
     found = msgspec.structs.replace(
         known,
@@ -52,8 +52,9 @@ def to_experiment(meta: Mapping[str, Any], known: Experiment) -> tuple[Experimen
 
 
 def to_run(meta: Mapping[str, Any], run_id: str, experiment: Experiment) -> tuple[TrackedRun, list[str]]:
-    """The run in the folder `run_id`, as far as its file can be understood; and what is wrong with the file. A run
-    without a name has none here."""
+    """Returns the run in the folder `run_id`, as far as its file makes sense; and what is wrong with the file.
+
+    A run without a name has none here."""
     problems: list[str] = []
     said = meta.get("run_uuid") or meta.get("run_id")
     if str(said) != run_id:
@@ -79,7 +80,7 @@ def to_run(meta: Mapping[str, Any], run_id: str, experiment: Experiment) -> tupl
 
 
 def to_unknown_run(run_id: str, experiment: Experiment) -> TrackedRun:
-    """What can be said of a run whose file says nothing."""
+    """Returns what can be said of a run if its file says nothing."""
     return TrackedRun(
         run_id=run_id,
         name="",

@@ -1,4 +1,4 @@
-"""The metric files of an MLflow folder: one a key, a line a point.
+"""Reads the metric files of an MLflow folder: one for each key, one line for each point.
 
 Source: FileStore._log_run_metric, _get_metric_from_line and _log_model_metric, mlflow/store/tracking/file_store.py,
 2.9.2 and 3.17.2.
@@ -19,10 +19,10 @@ _WORDS: Final = "<timestamp> <value> <step>"
 
 
 def read_points(data: bytes, key: str, where: str) -> tuple[Points, list[OwnedPoint]]:
-    """The points of one file, and those that were logged on a data set. The same point twice is one, as in a database.
+    """Returns the points of one file, and those that were logged on a data set. A repeated point counts once.
 
     Raises:
-        BadRecord: a line is none of MLflow's, or the last one is not whole. A value is never guessed.
+        BadRecord: a line is not MLflow's, or the last one is not whole. A value is never guessed.
     """
     lines = _split(data, where)
     try:
@@ -32,7 +32,7 @@ def read_points(data: bytes, key: str, where: str) -> tuple[Points, list[OwnedPo
 
 
 def _read_plain(lines: list[str]) -> Points:
-    """All at once, for there are millions. Raises: ValueError: a line is not of three columns."""
+    """Reads all at once, because there are millions. Raises: ValueError: a line does not have three columns."""
     rows = [line.split(" ") for line in lines]
     times, values, steps = zip(*rows, strict=True)
     points = to_points(list(map(int, steps)), list(map(int, times)), list(map(float, values)))
@@ -66,7 +66,7 @@ def _read_each(lines: list[str], key: str, where: str) -> tuple[Points, list[Own
 def read_model_points(
     data: bytes, key: str, model_id: str, where: str, *, is_wanted: Callable[[str], bool]
 ) -> Iterator[tuple[str, OwnedPoint, str]]:
-    """The points of a logged model's file, of the runs that are wanted: each with its run, and its data set's digest.
+    """Yields the points of a logged model's file, of the wanted runs: each with its run, and its data set's digest.
 
     Raises:
         BadRecord: as `read_points`.
@@ -86,7 +86,7 @@ def read_model_points(
 
 
 def _split(data: bytes, where: str) -> list[str]:
-    """Its whole lines."""
+    """Returns its whole lines."""
     if not data:
         raise BadRecord(where, ["it has no point: a writer was killed, is at work, or had no room. Remove the file"])
     try:
@@ -94,14 +94,14 @@ def _split(data: bytes, where: str) -> list[str]:
     except UnicodeDecodeError as err:
         number = data.count(b"\n", 0, err.start) + 1
         raise BadRecord(where, [f"line {number}: it must be text in UTF-8; {err.reason}"]) from err
-    if lines.pop():  # a number that is cut short is a number, too
+    if lines.pop():  # a number that is cut short is a number too
         said = f"line {len(lines) + 1}: it must end with a line break; a writer was killed, or is at work"
         raise BadRecord(where, [f"{said}. If none is, finish the line or remove it"])
     return lines
 
 
 def _to_stored(value: float) -> float:
-    """As a database of MLflow's has it, which stores an infinity as the largest number."""
+    """Returns the value as a database of MLflow's has it, which stores an infinity as the largest number."""
     return value if -DBL_MAX < value < DBL_MAX else value * math.inf  # NaN stays NaN
 
 
@@ -122,7 +122,7 @@ def _odd_line(where: str, number: int, line: str, words: str, err: ValueError) -
 
 
 def _once(points: Points) -> Points:
-    """Source: the primary key of `metrics`, mlflow/store/tracking/dbmodels/models.py."""
+    """Keeps each point once. Source: the primary key of `metrics`, mlflow/store/tracking/dbmodels/models.py."""
     if all(map(lt, points.steps, points.steps[1:])):
         return points
     rows = list(zip(points.steps, points.timestamps_ms, points.values, strict=True))

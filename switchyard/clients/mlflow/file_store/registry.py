@@ -1,5 +1,6 @@
-"""The registry in an MLflow folder (`mlruns/models`), read without the mlflow package, which makes folders where it
-reads.
+"""Reads the registry in an MLflow folder (`mlruns/models`), without the mlflow package.
+
+That package makes folders when it reads.
 
 Source: mlflow/store/model_registry/file_store.py, 2.9.2 and 3.17.2:
 ``models/<name>/{meta.yaml,tags/<key>,aliases/<alias>}`` and ``models/<name>/version-<number>/{meta.yaml,tags/<key>}``.
@@ -18,13 +19,13 @@ _VERSION: Final = "version-"
 _COLUMNS: Final = (
     *("current_stage", "description", "source", "run_id", "run_link", "user_id", "status", "status_message"),
 )
-"""Of a version's row; the older the folder, the fewer it has."""
+"""The columns of a version's row; the older the folder, the fewer it has."""
 
 _Rows = dict[str, list[dict[str, Any]]]
 
 
 class FolderSource:
-    """The registry in the folder at `root`, a URI. What is wrong with a file is its model's trouble alone."""
+    """Reads the registry in the folder at `root`, a URI. A damaged file concerns only its model."""
 
     def __init__(self, root: str, objects: Objects) -> None:
         self._root = root.rstrip("/")
@@ -35,14 +36,14 @@ class FolderSource:
     def read_models(self, workspace: str = "") -> list[SourceModel | LostModel]:
         """See the port."""
         if workspace:
-            raise BadSetup(f"{self.where} knows no workspaces: leave --workspace out")
+            raise BadSetup(f"{self.where} has no workspaces: leave --workspace out")
         found = self.read_rows()
         places = self._find_artifacts(list_run_ids(found.tables["model_versions"]))
         return sorted([*to_models(found.tables, places, where=self.where), *found.lost], key=lambda model: model.name)
 
     def read_rows(self) -> RegistryTables:
-        """See `core.ports.RegistryRows`: with the prompts of MLflow 3."""
-        self._layout.list_experiments()  # raises where this is no MLflow folder
+        """See `core.ports.RegistryRows`. Includes the prompts of MLflow 3."""
+        self._layout.list_experiments()  # raises where this is not an MLflow folder
         tables: _Rows = {name: [] for name in TABLES}
         lost: list[LostModel] = []
         for folder in self._objects.list_folders(f"{self._root}/{MODELS}/"):
@@ -58,7 +59,7 @@ class FolderSource:
         """See the port: there is nothing to end."""
 
     def _read_rows(self, folder: str, name: str) -> _Rows:
-        """As a database has them."""
+        """Reads them as a database has them."""
         rows: _Rows = {
             "registered_models": [{"name": name, "description": None, **self._read_meta(folder, name)}],
             "registered_model_tags": [
@@ -98,7 +99,7 @@ class FolderSource:
             yield key, self._layout.read_text(uri)
 
     def _find_artifacts(self, run_ids: set[str]) -> dict[str, str]:
-        """Where the runs that `runs:/` sources name have their artifacts."""
+        """Returns where the runs that `runs:/` sources name have their artifacts."""
         if not run_ids:
             return {}
         index = self._layout.find_runs(self._layout.list_experiments())

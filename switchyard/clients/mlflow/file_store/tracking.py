@@ -1,4 +1,4 @@
-"""MLflow's file store (`mlruns`), in a folder of this machine or of a bucket, read without the mlflow package."""
+"""Reads MLflow's file store (`mlruns`), in a folder of this machine or of a bucket, without the mlflow package."""
 
 import math
 import time
@@ -23,11 +23,11 @@ from switchyard.core.ports import Objects
 _BATCH: Final = 100
 _PARALLEL: Final = 16
 _MAX_METRIC_BYTES: Final = 256 << 20
-"""Of one metric's file, some five million points: a larger one is its run's trouble, and not the process'."""
+"""The largest file of one metric, about five million points. A larger one fails its run, and not the process."""
 """Files of a bucket that are read at once; on a disk threads gain nothing."""
 _MADE: Final = "files1:"
 _PROBLEMS: Final = 10
-"""Of one run, that are told; a damaged disk may have a thousand."""
+"""Problems of one run that are told; a damaged disk may have a thousand."""
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -35,7 +35,7 @@ _Owned = dict[str, list[OwnedPoint]]
 
 
 class FolderTracking:
-    """`core.ports.Tracking` on a folder. What is wrong with a file is its run's trouble alone.
+    """Implements `core.ports.Tracking` on a folder. A damaged file concerns only its run.
 
     Args:
         root: the folder's URI, ``file:///...`` or ``gs://...``.
@@ -52,8 +52,9 @@ class FolderTracking:
         return f"FolderTracking({self.root})"
 
     def list_runs(self, *, experiments: Sequence[str] = ()) -> Iterator[TrackedRun]:
-        """Of a damaged run its id, its experiment, what else can be read, and in the place of its status why it cannot
-        be: a command that adopts runs then says so."""
+        """Yields the runs. A damaged one has its id, its experiment, and what else can be read.
+
+        Its status says why it cannot be read, so a command that adopts runs says so."""
         for _, info, error in self._list(experiments):
             yield msgspec.structs.replace(info, status=f"{UNREADABLE}{error}") if error else info
 
@@ -64,13 +65,13 @@ class FolderTracking:
             yield from self._read_settled(places, partial(self._read_batch, keys=keys))
 
     def read_each(self, run_ids: Iterable[str], to: Callable[[Place, RawRun], T]) -> Iterator[T | LostRun]:
-        """What `to` makes of each of the runs and its folder; as `read_runs` otherwise."""
+        """Yields what `to` makes of each of the runs and its folder; otherwise as `read_runs`."""
         for places, lost in self._find(run_ids):
             yield from lost
             yield from self._read_settled(places, partial(self._make_each, to=to))
 
     def look_at_runs(self, run_ids: Iterable[str]) -> Iterator[Look]:
-        """See the port. All points are read: the files have no summary."""
+        """See the port. Reads all points: the files have no summary."""
         for places, _ in self._find(run_ids):
             by_id = {place.run_id: place for place in places}
             for found in self._read_settled(places, self._read_alone):
@@ -78,17 +79,18 @@ class FolderTracking:
                     yield _look(found)
                     continue
                 info, _ = self.layout.read_info(by_id[found.run_id])
-                if info is not None:  # whoever reads it hears why it cannot be
+                if info is not None:  # reading it later says why it cannot be read
                     yield Look(info=info, shows="values")
 
     def read_marks(self, *, experiments: Sequence[str] = ()) -> Iterator[RunMark]:
-        """See the port. Made of the files' sizes and times (in a bucket: generations), so that a copy whose files are
-        newer has other marks, and an earlier point that was changed is seen, too."""
+        """See the port. Marks are made of the files' sizes and times (in a bucket: generations).
+
+        So a copy with newer files has other marks, and a change of an earlier point is seen too."""
         for place, info, error in self._list(experiments):
             yield self._to_mark(place, info, error)
 
     def take_marks(self, run_ids: Iterable[str]) -> dict[str, str]:
-        """The marks of these runs, as `read_marks` has them, by run id; of those that can be read."""
+        """Returns the marks of those of these runs that can be read, as `read_marks` has them, by run id."""
         marks = {}
         for places, _ in self._find(run_ids):
             for found in self._read_settled(places, self._mark_batch):
@@ -97,7 +99,7 @@ class FolderTracking:
         return marks
 
     def identify(self) -> StoreIdentity:
-        """See the port. A damaged experiment says nothing of it."""
+        """See the port. A damaged experiment adds nothing to it."""
         return to_identity(
             (found.experiment_id, to_experiment(found.name, found.artifact_location, found.created_at_ms))
             for found in self.layout.list_experiments()
@@ -130,7 +132,7 @@ class FolderTracking:
         return self._pool.map(work, items) if self._pool else map(work, items)
 
     def _list(self, experiments: Sequence[str]) -> Iterator[tuple[Place, TrackedRun, SwitchyardError | None]]:
-        """The runs of these experiments, each with why it cannot be read."""
+        """Yields the runs of these experiments, each with why it cannot be read."""
         known = self.layout.list_experiments()
         missing = set(experiments) - {experiment.name for experiment in known if not experiment.error}
         if missing:
@@ -162,8 +164,9 @@ class FolderTracking:
     def _read_settled(
         self, places: Sequence[Place], read: Callable[[Sequence[Place], bool], Iterator[T | LostRun]]
     ) -> Iterator[T | LostRun]:
-        """What `read` makes of a batch; of those whose files are damaged, what it makes of them a moment later. `read`
-        is told whether this is that moment: what is empty then is meant to be."""
+        """Returns what `read` makes of a batch; for runs with damaged files, what it makes of them a moment later.
+
+        `read` is told if this is that moment: what is empty then is meant to be empty."""
         by_id = {place.run_id: place for place in places}
         odd = []
         for found in read(places, False):
@@ -188,7 +191,7 @@ class FolderTracking:
                 yield self._try(place, partial(self._read, place, keys, of_models, is_settled=is_settled))
 
     def _read_alone(self, places: Sequence[Place], is_settled: bool) -> Iterator[RawRun | LostRun]:
-        """Without what logged models have of them."""
+        """Reads them without what logged models have of them."""
         for place in places:
             yield self._try(place, partial(self._read, place, None, [], is_settled=is_settled))
 
@@ -210,8 +213,9 @@ class FolderTracking:
             yield self._try(place, partial(make, place))
 
     def _find(self, run_ids: Iterable[str]) -> Iterator[tuple[list[Place], list[LostRun]]]:
-        """The places of a batch of runs, and those that are not there. Names are listed once, and again where one is
-        missing by then."""
+        """Yields the places of a batch of runs, and those that are not there.
+
+        Names are listed once, and again if one is missing by then."""
         index: Mapping[str, list[Place]] = {}
         for batch in batched(run_ids, _BATCH):
             wanted = list(dict.fromkeys(batch))
@@ -234,7 +238,9 @@ class FolderTracking:
             return LostRun(run_id=place.run_id, error=err)
 
     def _read(self, place: Place, keys: Keys | None, owned: list[OwnedPoint], *, is_settled: bool) -> RawRun:
-        """Raises: BadRecord: a file is damaged, or, unless `is_settled`, a param or tag is empty: it may have a text a
+        """Reads one run.
+
+        Raises: BadRecord: a file is damaged, or, unless `is_settled`, a param or tag is empty: it may have a text a
         moment later."""
         info, error = self.layout.read_info(place)
         if info is None:
@@ -267,7 +273,7 @@ class FolderTracking:
         return read_points(self._objects.read(uri, max_bytes=_MAX_METRIC_BYTES)[0], keys[uri], uri)
 
     def _read_all(self, place: Place, read: Callable[[str], S], uris: list[str]) -> dict[str, S]:
-        """What each file has. Raises: BadRecord: with all that is wrong with them; or as the store says."""
+        """Returns what each file has. Raises: BadRecord: with all that is wrong with them; or as the store says."""
         found: dict[str, S] = {}
         problems = []
         for uri, answer in zip(uris, self._each(lambda uri: catch(partial(read, uri)), uris), strict=True):
@@ -280,13 +286,14 @@ class FolderTracking:
             else:
                 found[uri] = answer
         if problems:
-            more = [f"and {len(problems) - _PROBLEMS} files more"] if len(problems) > _PROBLEMS else []
+            more = [f"and {len(problems) - _PROBLEMS} more files"] if len(problems) > _PROBLEMS else []
             raise BadRecord(f"MLflow run {place.run_id}", problems[:_PROBLEMS] + more)
         return found
 
     def _read_owned(self, places: Sequence[Place]) -> tuple[_Owned, dict[str, SwitchyardError]]:
-        """The points that MLflow 3 noted for logged models, of these runs, by run; and the runs whose model has a file
-        that cannot be read."""
+        """Returns the points that MLflow 3 noted for logged models of these runs, by run.
+
+        Beside them are the runs with a model that has an unreadable file."""
         by_experiment: dict[str, tuple[Experiment, set[str]]] = {}
         for place in places:
             by_experiment.setdefault(place.experiment.folder, (place.experiment, set()))[1].add(place.run_id)
@@ -309,7 +316,7 @@ class FolderTracking:
                 yield run_id, point
 
     def _read_source_run(self, model: str) -> str:
-        """The run that made a logged model; empty: nobody can tell."""
+        """Returns the run that made a logged model; empty: that is not known."""
         try:
             return str(self.layout.read_meta(model).get("source_run_id"))
         except (BadRecord, BadSetup):
@@ -317,7 +324,7 @@ class FolderTracking:
 
 
 def _join(owned: list[OwnedPoint], on_data: list[OwnedPoint]) -> list[OwnedPoint]:
-    """A point that the model's file has too is there with the model alone."""
+    """Joins them. A point that the model's file has too is kept with the model alone."""
     known = set(map(_to_identity, owned))
     return owned + [point for point in on_data if _to_identity(point) not in known]
 
@@ -328,7 +335,7 @@ def _to_identity(point: OwnedPoint) -> tuple[str, int, int, float | None, str]:
 
 
 def _look(run: RawRun) -> Look:
-    """As `to_look`, which makes a record of the run, only where that is needed."""
+    """Looks as `to_look`, which makes a record of the run, only where that is needed."""
     for key, points in run.metrics.items():
         if is_surely_curve(key) and points.steps[0] != points.steps[-1]:
             return Look(info=run.info, shows="curves", newest_ms=to_newest_ms(run))

@@ -1,5 +1,7 @@
-"""The small YAML files of an MLflow folder (`meta.yaml`), by PyYAML's safe loader, which builds nothing but plain
-values."""
+"""Reads the small YAML files of an MLflow folder (`meta.yaml`), by PyYAML's safe loader.
+
+It builds only plain values.
+"""
 
 from typing import Any, Final
 
@@ -8,17 +10,17 @@ import yaml
 from switchyard.core.errors import BadRecord
 
 MAX_BYTES: Final = 1 << 20
-"""Of one file. MLflow's own have about 500 bytes."""
+"""The largest file. MLflow's own have about 500 bytes."""
 _MAX_DEPTH: Final = 20
-"""The loader calls itself for each level; MLflow's own files have two."""
+"""The deepest level: the loader calls itself for each. MLflow's own files have two."""
 _LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the fast one needs libyaml, which wheels bring
 
 
 def read_mapping(data: bytes, where: str) -> dict[str, Any]:
-    """The keys and values of one file.
+    """Returns the keys and values of one file.
 
     Raises:
-        BadRecord: it is empty, no YAML, no mapping, or written to take more memory than its size (aliases, depth).
+        BadRecord: it is empty, not YAML, not a mapping, or written to take more memory than its size (aliases, depth).
     """
     try:
         _check(data, where)
@@ -37,11 +39,11 @@ def read_mapping(data: bytes, where: str) -> dict[str, Any]:
 
 
 def _check(data: bytes, where: str) -> None:
-    """Looks at the file without building anything of it."""
+    """Checks the file without building anything of it."""
     depth = 0
     for event in yaml.parse(data, Loader=_LOADER):
         if isinstance(event, yaml.AliasEvent):
-            raise BadRecord(where, [f"it has an alias (*{event.anchor}), which MLflow writes none of; not read"])
+            raise BadRecord(where, [f"it has an alias (*{event.anchor}), which MLflow never writes; not read"])
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):

@@ -1,7 +1,7 @@
 """Exports for the tests.
 
 As a program (``python -m tests.clients.mlflow.export.exports <store> <to> <part rows> <parts>``) one that is killed
-right before it writes the part after so many.
+right before it writes the part after a number of them.
 """
 
 import os
@@ -26,7 +26,7 @@ def export_to_folder(uri: str, folder: Path) -> str:
 
 
 class Killing:
-    """Objects whose writer is killed before it writes the part after so many."""
+    """Kills the writer of objects before it writes the part after a number of them."""
 
     def __init__(self, objects: Any, parts: int) -> None:
         self._objects = objects

@@ -1,5 +1,4 @@
-"""Killed with SIGKILL at any point and run again, an export of what a server answers ends as one that nothing happened
-to."""
+"""An export of a server's answers, killed with SIGKILL at any point and run again, ends like an undisturbed one."""
 
 import json
 import os
@@ -27,7 +26,7 @@ from tests.emulators.server import serve_in_thread
 SEED = int(os.environ.get("KILL_SEED", "20260115"))
 KILLS = 30
 IN_A_ROW = 3
-"""At most so many of one export, before it is run to the end and compared."""
+"""The most kills of one export, before it is run to the end and compared."""
 OBJECTS = FileObjects()
 
 
@@ -98,8 +97,9 @@ def read_all(uri: str) -> Any:
 def test_killed_at_random_points_export_ends_as_if_nothing_happened(
     killer: Killer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Before any call and any write, up to three times in a row: the same files and the same marker; no reader takes
-    it for an export before its end."""
+    """Kills before any call and any write, up to three times in a row, leave the same files and the same marker.
+
+    No reader takes it for an export before its end."""
     chance = random.Random(SEED)
     plain_uri = (tmp_path / "plain").as_uri()
     total = killer.export(plain_uri)["effects"]

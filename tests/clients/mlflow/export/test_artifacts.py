@@ -72,7 +72,7 @@ def test_objects_are_listed_on_files_and_on_gs(tmp_path: Path, gcs_root: str) ->
     mine = [f"{tmp_path.as_uri()}/server/5/aa/artifacts/model/data.bin", f"{gcs_root}/b/note.txt"]
     for uri in mine:
         open_objects(uri).write(uri, b"12345", if_generation=ABSENT)
-    uri = f"{gcs_root}/b/export"  # within a run's own place, as nobody should
+    uri = f"{gcs_root}/b/export"  # within a run's own place, as no one should
     found = export_artifacts(store, uri, to_places(tmp_path, f"{tmp_path}/server"))
     rows = read_table(found.objects, uri)
     assert [(row[0], row[1]) for row in rows] == [(each, 5) for each in sorted(mine, reverse=True)]

@@ -84,8 +84,9 @@ def at(stage: str, act: Callable[[], object]) -> Callable[[Moved], None]:
 def test_lost_connection_is_tried_again_and_the_export_is_of_one_moment(
     database: str, postgres: Postgres, uri: str
 ) -> None:
-    """The database ends our connection in mid-export: nothing is committed; the next try reads a snapshot anew, and
-    nothing that was logged between the two is mixed in."""
+    """The database ends our connection in mid-export, and nothing is committed.
+
+    The next try reads a new snapshot, and nothing that was logged between the two is mixed in."""
     objects = open_objects(uri)
     kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'switchyard'"
     with pytest.raises(TryAgain, match="try again"):
@@ -127,7 +128,7 @@ def test_slower_of_two_exports_to_one_place_fails(database: str, uri: str) -> No
 
 
 def test_only_an_export_s_own_files_are_cleared_away(database: str, tmp_path: Path) -> None:
-    """Whoever exports into a folder with something in it keeps that; parts of an export before are gone."""
+    """An export into a folder with something in it keeps that; parts of an earlier export are gone."""
     uri = (tmp_path / "export").as_uri()
     objects = FileObjects()
     stray = f"{uri}/tables/metrics/000099-0123456789abcdef.parquet"
@@ -140,7 +141,7 @@ def test_only_an_export_s_own_files_are_cleared_away(database: str, tmp_path: Pa
 
 
 def test_folder_with_another_marker_is_refused(database: str, tmp_path: Path) -> None:
-    """A newer Switchyard's export, or somebody else's file of that name, is not overwritten."""
+    """A newer Switchyard's export, or someone else's file of that name, is not overwritten."""
     uri = (tmp_path / "export").as_uri()
     FileObjects().write(f"{uri}/{MARKER}", msgspec.json.encode({"format": 99}), if_generation=ANY)
     with pytest.raises(Exception, match="`format` must be 1; got 99; export to another place, or delete it"):

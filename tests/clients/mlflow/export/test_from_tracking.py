@@ -88,8 +88,9 @@ def to_key(row: dict[str, Any]) -> str:
 
 
 def test_export_of_a_server_says_what_that_of_its_database_says(server: Server, tmp_path: Path) -> None:
-    """Row by row in every table that both have, and run by run: deleted ones, odd values, prompts. What differs is what
-    no server tells, and is said."""
+    """Both agree row by row in every table that both have, and run by run: deleted ones, odd values, prompts.
+
+    The difference is what no server tells, and is said."""
     sql_uri = (tmp_path / "sql").as_uri()
     sql = export_store(f"sqlite:///{server.path}", sql_uri, OBJECTS)
     export = server.export()
@@ -132,12 +133,12 @@ def test_export_of_a_server_says_what_it_is(one: Server) -> None:
     taken = f"{export.taken_at:%Y-%m-%dT%H:%M:%SZ}"
     said = open_export(one.uri, OBJECTS).describe()
     assert said == f"the export at {one.uri}, taken at {taken} ({one.store.describe()}, {export.rows} rows)"
-    with pytest.raises(BadRequest, match=r"no schema.* Nothing was restored; .*switchyard backfill --export-uri file:"):
+    with pytest.raises(BadRequest, match=r"no schema.* Nothing was restored. .*switchyard backfill --export-uri file:"):
         restore_store(one.uri, OBJECTS, "sqlite:////none/at/all.db")
 
 
 def test_models_are_imported_from_an_export_as_from_the_server(server: Server) -> None:
-    """With their tags, aliases, stages and places; prompts are none of ours."""
+    """With their tags, aliases, stages and places; prompts are not ours."""
     server.export()
     found = ExportSource(server.uri, OBJECTS).read_models()
     assert found == server.store.read_models()
@@ -211,8 +212,9 @@ class Stopping(FileObjects):
 
 @pytest.mark.parametrize("stop_before", range(1, 34, 8))
 def test_killed_export_goes_on_where_it_was(one: Server, stop_before: int, tmp_path: Path) -> None:
-    """No reader takes half an export. The next call reads no run again of a batch that was read, and ends with the very
-    files of one that was never killed."""
+    """No reader takes half an export.
+
+    The next call reads no run of a finished batch again, and ends with the very files of one that was never killed."""
     with pytest.raises(Killed):
         one.export(objects=Stopping(stop_before))
     with pytest.raises(BadSetup, match="no finished export"):
@@ -259,7 +261,7 @@ def test_run_that_changed_since_its_batch_is_read_again(one: Server) -> None:
 
 
 def test_run_that_the_server_fails_at_is_missing_until_it_is_read(one: Server) -> None:
-    """The others are exported; the export names it, nobody takes it for read, and the same call brings it."""
+    """The others are exported; the export names it, so it does not look read, and the same call brings it."""
     one.emulator.faults.order(Fault(kind="runs/get", target="b*", times=10_000, status=500))
     export = one.export()
     assert [(missing.kind, missing.id) for missing in export.missing] == [("run", "b" * 32)]
@@ -283,7 +285,7 @@ def test_run_that_the_server_fails_at_is_missing_until_it_is_read(one: Server) -
 
 
 def test_deleted_run_that_cannot_be_read_is_missing_too(one: Server) -> None:
-    """As if it were not deleted: whoever asks whether MLflow may go must not pass it over."""
+    """It looks as if it were not deleted: the question whether MLflow may go must not pass it over."""
     one.emulator.faults.order(Fault(kind="runs/get", target="c*", times=10_000, status=500))
     assert [missing.id for missing in one.export().missing] == ["c" * 32]
     listed = {run.run_id: run.lifecycle for run in open_export(one.uri, OBJECTS).list_runs()}
@@ -301,7 +303,7 @@ def test_run_without_a_status_is_missing_by_its_experiment(one: Server) -> None:
 
 
 def test_model_that_the_server_fails_at_is_missing(one: Server) -> None:
-    """The others, and the runs, are exported; whoever imports or counts models hears of it."""
+    """The others, and the runs, are exported; importing and counting models says so."""
     one.emulator.faults.order(Fault(kind="registered-models/get", target="shop", times=10_000, status=500))
     export = one.export()
     assert [(missing.kind, missing.id) for missing in export.missing] == [("model", "shop")]
@@ -332,8 +334,9 @@ def test_run_that_is_deleted_for_good_meanwhile_is_not_missing(one: Server) -> N
 
 
 def test_run_that_changes_while_it_is_read_is_read_again_whole(one: Server) -> None:
-    """A point is logged between its metrics and the look that follows: the second reading has it, and all is of one
-    moment."""
+    """A point is logged between its metrics and the look that follows.
+
+    The second reading has it, and all is of one moment."""
     asked = 0
 
     def log(kind: str, question: Any) -> None:
@@ -380,8 +383,9 @@ def add_late_point(path: Path, step: int) -> None:
 
 @pytest.mark.parametrize("kind", ["runs/search", "metrics/get-history-bulk", "registered-models/search"])
 def test_server_that_dies_in_the_middle_of_an_answer_is_tried_again(one: Server, kind: str) -> None:
-    """An answer that breaks off costs one more call; a server that stays away ends the export, and the same call goes
-    on."""
+    """An answer that breaks off costs one more call.
+
+    A server that stays away ends the export, and the same call goes on."""
     one.emulator.faults.order(Fault(kind=kind, times=2, broken=True))
     whole = one.export()
     assert whole.missing == []
@@ -410,7 +414,7 @@ def test_credentials_that_expire_end_the_export_and_it_goes_on_with_new_ones(tmp
 
 
 class FullDisk(FileObjects):
-    """Files on a disk that is full after so many."""
+    """Files on a disk that is full after a number of them."""
 
     def __init__(self, room: int) -> None:
         self.room = room
@@ -461,9 +465,9 @@ def test_export_that_lacks_a_part_is_not_read(one: Server) -> None:
     export = one.export()
     (part,) = export.table("registered_models").parts
     OBJECTS.delete(f"{one.uri}/{part.name}", if_generation=ANY)
-    with pytest.raises(BadRecord, match="must be there; it is not"):
+    with pytest.raises(BadRecord, match="this part of the export is missing"):
         open_export(one.uri, OBJECTS).describe()
-    with pytest.raises(BadSetup, match="must be there; it is not"):
+    with pytest.raises(BadSetup, match="this part of the export is missing"):
         ExportSource(one.uri, OBJECTS).read_models()
 
 

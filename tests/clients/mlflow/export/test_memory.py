@@ -26,7 +26,7 @@ FILL = """
 
 
 def measure_peak_kib(folder: Path, rows: int) -> int:
-    """The most memory that an export's process had, of a store of so many points."""
+    """The most memory that an export's process had, of a store with `points` points."""
     folder.mkdir()
     path = make_sqlite(folder / "mlflow.db")
     with sqlite3.connect(path) as connection:

@@ -107,7 +107,7 @@ def test_export_of_an_unchanged_store_writes_nothing(mariadb: MariaDB, database:
 
 
 def test_every_kind_of_column_survives(mariadb: MariaDB, uri: str) -> None:
-    """Types that MLflow 3 or somebody else may have, a trigger, and names of any letters."""
+    """Types that MLflow 3 or someone else may have, a trigger, and names of any letters."""
     old, new = mariadb.make_database(), mariadb.make_database()
     columns = (
         "id BIGINT UNSIGNED AUTO_INCREMENT PRIMARY KEY, `a ``column` TEXT, twice BIGINT AS (LENGTH(raw)) STORED, "
@@ -172,8 +172,9 @@ def test_large_tables_are_read_some_runs_at_a_time(
 def test_export_is_of_one_moment_and_a_lost_connection_is_tried_again(
     mariadb: MariaDB, database: str, uri: str
 ) -> None:
-    """The server ends our connection in mid-export: nothing is committed. The next try reads another snapshot, and what
-    is logged meanwhile is not in it."""
+    """The server ends our connection in mid-export, and nothing is committed.
+
+    The next try reads another snapshot, and what is logged meanwhile is not in it."""
     source = mariadb.url(database)
 
     def kill() -> None:
@@ -225,19 +226,19 @@ def test_restore_never_mixes_or_overwrites(mariadb: MariaDB, database: str, uri:
     """Not into another store, nor beside another table, nor from or into another kind of database, nor two at once."""
     export_store(mariadb.url(database), uri, FileObjects())
     changed = make_mysql(mariadb)
-    with pytest.raises(BadRequest, match="must be an empty database"):
+    with pytest.raises(BadRequest, match="is neither an empty database nor exactly this export"):
         restore_store(uri, FileObjects(), mariadb.url(changed))
     other = mariadb.make_database()
     mariadb.execute(f"CREATE TABLE {UNFINISHED} (id INT)", "CREATE TABLE theirs (id INT)", database=other)
-    with pytest.raises(BadRequest, match="must be an empty database"):
+    with pytest.raises(BadRequest, match="is neither an empty database nor exactly this export"):
         restore_store(uri, FileObjects(), mariadb.url(other))
     assert ("theirs",) in mariadb.read("SHOW TABLES", database=other)
-    with pytest.raises(BadRequest, match="an export of mysql is restored into mysql"):
+    with pytest.raises(BadRequest, match="an export of mysql can only be restored into mysql"):
         restore_store(uri, FileObjects(), f"sqlite:///{tmp_path / 'new.db'}")
     small = (tmp_path / "small").as_uri()
     export_store(f"sqlite:///{make_sqlite(tmp_path / 'mlflow.db')}", small, FileObjects())
     empty = mariadb.make_database()
-    with pytest.raises(BadRequest, match="an export of sqlite is restored into sqlite"):
+    with pytest.raises(BadRequest, match="an export of sqlite can only be restored into sqlite"):
         restore_store(small, FileObjects(), mariadb.url(empty))
     with closing(mariadb.connect(empty)) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT GET_LOCK(CONCAT('switchyard ', MD5(DATABASE())), 0)")

@@ -89,7 +89,7 @@ def test_export_holds_every_table_in_bounded_parts(store: str, uri: str) -> None
 
 
 def test_exported_parts_are_plain_parquet(store: str, uri: str, tmp_path: Path) -> None:
-    """Whoever finds an export years later can read it with any tool."""
+    """Any tool can read an export that is found years later."""
     export = export_store(store, uri, FileObjects())
     (part,) = export.table("params").parts
     table = pq.read_table(tmp_path / "export" / part.name)
@@ -149,7 +149,7 @@ def test_damage_to_an_export_is_found(store: str, uri: str) -> None:
         with pytest.raises(BadRecord):
             restore_store(uri, objects, store + ".new")
     objects.delete(where, if_generation=ANY)
-    with pytest.raises(BadRecord, match="it is not: export again"):
+    with pytest.raises(BadRecord, match="this part of the export is missing: export again"):
         check_export(export, uri, objects)
     with pytest.raises(BadSetup, match="is not whole"):
         list(open_export(uri, objects).read_runs(["a" * 32]))
@@ -180,12 +180,14 @@ def test_restore_never_mixes_or_overwrites(store: str, uri: str, postgres: Postg
     export_store(store, uri, FileObjects())
     assert restore_store(uri, FileObjects(), store)[1] is False
     change(store, "UPDATE params SET value = 'x' WHERE run_uuid = ? AND key = 'optimizer'", "a" * 32)
-    with pytest.raises(BadRequest, match=r"must be an empty database.* table params must have"):
+    with pytest.raises(BadRequest, match=r"neither an empty database nor exactly this export.* table params must have"):
         restore_store(uri, FileObjects(), store)
     change(store, "CREATE TABLE another (a)")
     with pytest.raises(BadRequest, match="it has 17 tables; the export 16"):
         restore_store(uri, FileObjects(), store)
-    with pytest.raises(BadRequest, match=r"an export of sqlite is restored into sqlite.* names a postgresql database"):
+    with pytest.raises(
+        BadRequest, match=r"export of sqlite can only be restored into sqlite.* names a postgresql database"
+    ):
         restore_store(uri, FileObjects(), postgres.url("postgres"))
     with pytest.raises(NotFound, match="no finished export"):
         restore_store(uri + "-none", FileObjects(), store + ".new")
@@ -237,7 +239,7 @@ def read_catalog(url: str) -> dict[str, list[Any]]:
 
 
 def test_every_kind_of_column_survives(postgres: Postgres, tmp_path: Path) -> None:
-    """Types that MLflow 3 or somebody else may have: identity, generated, json, numeric, arrays, binary, times."""
+    """Types that MLflow 3 or someone else may have: identity, generated, json, numeric, arrays, binary, times."""
     names = [postgres.make_database() for _ in range(2)]
     old, new = (postgres.url(name) for name in names)
     for statement in (
