@@ -1,4 +1,4 @@
-"""Where the artifacts of MLflow's runs were copied to (`core.ports.ArtifactCopies`), on SQLite and Postgres."""
+"""Knows where the artifacts of MLflow's runs were copied to (`core.ports.ArtifactCopies`), on SQLite and Postgres."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -15,7 +15,7 @@ _IDS_A_QUERY: Final = 1_000
 
 
 class SqlArtifactCopies:
-    """`core.ports.ArtifactCopies`, which has the contracts. Safe for several threads and processes."""
+    """Implements `core.ports.ArtifactCopies`, which has the contracts. Safe for several threads and processes."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

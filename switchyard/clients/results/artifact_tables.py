@@ -6,7 +6,7 @@ from switchyard.clients.results.column_types import StorableText, UtcDateTime
 
 
 def make_copies_table(metadata: MetaData) -> Table:
-    """One row a run of MLflow's, added to `metadata`."""
+    """Adds the table to `metadata`: one row for each MLflow run."""
     return Table(
         "switchyard_artifact_copies",
         metadata,

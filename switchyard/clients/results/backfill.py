@@ -1,4 +1,4 @@
-"""What is published of every row, and many publishes at once with their ledger lines."""
+"""Reads what is published of every row, and publishes many runs at once with their ledger lines."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -44,10 +44,10 @@ _KEPT = {
 
 
 def select_backfill(tables: Tables) -> Select[Any]:
-    """The query behind `core.ports.Ledger.list_backfill`."""
+    """Returns the query behind `core.ports.Ledger.list_backfill`."""
     runs, published, ledger = tables.runs, tables.published, tables.ledger
     # Another application may have taken back what we published: our row of its digests is still there then. The test of
-    # the text is long, for SQLAlchemy to compile and for the database to make: it is named as seldom as can be.
+    # the text is long, for SQLAlchemy to compile and for the database to run: so it stands here as seldom as can be.
     has_digests = published.c.quick_test_id.is_not(None)
     return (
         select(
@@ -60,7 +60,7 @@ def select_backfill(tables: Tables) -> Select[Any]:
             published.c.full_digest,
             ledger.c.state.label("ledger_state"),
             func.coalesce(ledger.c.attempts, 0).label("ledger_attempts"),
-            # CASE, because only it keeps a database from looking into every text: only into those of what ingest or
+            # CASE, because only it keeps a database from looking into every text: only into those that ingest or
             # reconcile have published.
             case(
                 (
@@ -81,9 +81,10 @@ def select_backfill(tables: Tables) -> Select[Any]:
 
 
 def select_open(tables: Tables) -> Select[Any]:
-    """What else there is to know of the rows that may be behind MLflow: those that have not ended, or were called
-    stale, or wait for their parent, or of which we have published a part. Of all rows it would cost as much as the list
-    of them."""
+    """Returns the query for the rest that is needed of rows that may be behind MLflow.
+
+    These rows have not ended, were called stale, wait for their parent, or have only a part published. For all rows the
+    query would cost as much as the list of them."""
     runs, published, ledger, jobs = tables.runs, tables.published, tables.ledger, tables.jobs
     adopted = func.substr(runs.c.request_key, 1, len(ADOPTED)) == ADOPTED if tables.own else false()
     is_partial = and_(published.c.status == "partial", tables.has_history)
@@ -93,7 +94,7 @@ def select_open(tables: Tables) -> Select[Any]:
         select(ledger.c.quick_test_id).where(ledger.c.kind == PARENT_KIND),
     ]
     if not tables.own:
-        # An application has words of its own for a status, and may call a run completed that goes on in MLflow.
+        # An application has its own words for a status, and may call a run completed that goes on in MLflow.
         waiting.append(select(published.c.quick_test_id).where(published.c.status == "partial"))
     candidates = union(*waiting).subquery()
     parent = ledger.alias("parent")
@@ -113,7 +114,7 @@ def select_open(tables: Tables) -> Select[Any]:
 
 
 def to_backfill_rows(rows: Sequence[Row[Any]], opened: Sequence[Row[Any]]) -> list[BackfillRow]:
-    """The rows of `select_backfill`, with what `select_open` says of some."""
+    """Returns the rows of `select_backfill`, with what `select_open` says of some."""
     more = {row.id: row for row in opened}
     found = [BackfillRow(**dict(zip(_COLUMNS, row, strict=True))) for row in rows]
     return [_add(row, more[row.id]) if row.id in more else row for row in found] if more else found
@@ -142,7 +143,7 @@ class _Partial(msgspec.Struct):
 
 
 def _read_seen_until(history_text: str) -> datetime | None:
-    """None: the history does not say; then its run is read again."""
+    """Returns the time; None: the history does not say, and its run is read again."""
     found = catch(lambda: msgspec.json.decode(history_text, type=_Partial))
     if isinstance(found, Exception) or found.progress is None:
         return None
@@ -171,7 +172,7 @@ def _write_seen(
     lines: Sequence[dict[str, Any]],
     results: Mapping[int, PublishResult | SwitchyardError],
 ) -> None:
-    """What was read of each, but for those that failed: they are read again, whether they change or not."""
+    """Writes what was read of each, except of those that failed: they are read again in any case."""
     settled = [
         (draft.quick_test_id, _to_seen(draft.seen, results.get(draft.quick_test_id)))
         for draft, line in zip(drafts, lines, strict=True)
@@ -182,7 +183,7 @@ def _write_seen(
 
 
 def _to_seen(seen: SeenRun, result: PublishResult | SwitchyardError | None) -> SeenRun:
-    """Which says so where what was read is not what is published."""
+    """Returns `seen`, which says so where what was read is not what is published."""
     if result not in _KEPT:
         return seen
     return msgspec.structs.replace(seen, mark=to_unpublished_mark(seen.mark))
@@ -200,14 +201,14 @@ def _write_paths(writing: Writing, drafts: Sequence[Draft]) -> None:
 
 
 def _write_news(writing: Writing, drafts: Sequence[Draft]) -> None:
-    """On adopted rows alone. A completed one stays so."""
+    """Writes the news, only on adopted rows. A completed one stays completed."""
     runs, jobs = writing.tables.runs, writing.tables.jobs
     if not drafts or not writing.tables.own:
         return
     news = [(draft.quick_test_id, draft.news) for draft in drafts if draft.news is not None]
     fields = ("status", "error", "display_name", "started_at", "completed_at")
     types = {name: runs.c[name].type for name in fields}
-    # A name that somebody gave the run here stays: the one that MLflow had then tells it from MLflow's.
+    # A name that someone gave the run here stays. The name that MLflow had then tells it from MLflow's.
     followed = writing.tables.followed
     named_here = exists().where(
         followed.c.quick_test_id == runs.c.id,
@@ -233,7 +234,7 @@ def _write_news(writing: Writing, drafts: Sequence[Draft]) -> None:
 
 
 def _write_lost_parents(writing: Writing, drafts: Sequence[Draft]) -> None:
-    """Which of these runs wait for their parent's row; each has one line at most."""
+    """Writes which of these runs wait for their parent's row; each has one line at most."""
     if not drafts:
         return
     ledger = writing.tables.ledger
@@ -268,5 +269,5 @@ def _to_line(kind: str, draft: Draft, result: PublishResult | SwitchyardError | 
 
 
 def to_failed(draft: Draft, err: SwitchyardError) -> Draft:
-    """What is left to write of a draft that the database refused."""
+    """Returns what is left to write of a draft that the database refused."""
     return msgspec.structs.replace(draft, publication=None, gcs_artifacts_path="", state="failed", error=str(err))

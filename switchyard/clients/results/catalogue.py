@@ -1,4 +1,4 @@
-"""The registry of models as pages and programs read it (`core.ports.Catalogue`), on SQLite and Postgres."""
+"""Reads the registry of models for pages and programs (`core.ports.Catalogue`), on SQLite and Postgres."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -23,7 +23,7 @@ from switchyard.core.registry.stages import Act
 
 
 class SqlCatalogue:
-    """`core.ports.Catalogue`, which has the contracts. Safe for several threads."""
+    """Implements `core.ports.Catalogue`, which has the contracts. Safe for several threads."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -36,7 +36,7 @@ class SqlCatalogue:
         return self._database.tables.models
 
     def list_models(self, *, after: str = "", limit: int) -> list[ModelLine]:
-        """See the port. Four queries, whatever the number of models."""
+        """See the port. Makes four queries, for any number of models."""
         name: ColumnElement[Any] = self._tables.models.c.name
         if self._database.reader.dialect.name == "postgresql":
             name = collate(name, "C")
@@ -122,7 +122,7 @@ class SqlCatalogue:
     def _read_newest(
         self, names: list[str], wanted: Callable[[Any], ColumnElement[bool]] | None = None
     ) -> dict[str, Transition]:
-        """Of each model the newest line, of those that are `wanted`: one step of an index a model."""
+        """Reads the newest of each model's `wanted` lines: one step of an index for each model."""
         models, lines = self._tables.models, self._tables.transitions
         others = lines.alias()
         newest = select(others.c.seq).where(others.c.name == models.c.name).order_by(others.c.seq.desc()).limit(1)

@@ -1,4 +1,4 @@
-"""What the results database's columns hold beyond its own types, and conditions of its partial indexes."""
+"""Defines columns beyond the results database's own types, and conditions of its partial indexes."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -15,7 +15,7 @@ class UtcDateTime(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Refuses a time without a zone: nobody could say later which hour it meant."""
+        """Refuses a time without a zone: no one could say later which hour it meant."""
         if value is None:
             return None
         if value.tzinfo is None:
@@ -24,14 +24,14 @@ class UtcDateTime(TypeDecorator[datetime]):
         return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """The stored time as aware UTC."""
+        """Returns the stored time as aware UTC."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 def to_storable(value: str) -> str:
-    """`value` with U+FFFD for what no database takes; nearly always the very same string."""
+    """Returns `value` with U+FFFD for what no database takes; nearly always the very same string."""
     if "\0" in value:
         value = value.replace("\0", "\ufffd")
     return value if value.isascii() else value.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
@@ -44,10 +44,10 @@ class StorableText(TypeDecorator[str]):
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        """The value as it can be stored."""
+        """Returns the value as it can be stored."""
         return None if value is None else to_storable(value)
 
 
 def to_condition(condition: str) -> dict[str, Any]:
-    """What makes an index one of the rows that `condition` names, on both databases."""
+    """Returns what limits an index to the rows that `condition` names, on both databases."""
     return {"postgresql_where": sql(condition), "sqlite_where": sql(condition)}

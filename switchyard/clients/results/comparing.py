@@ -1,4 +1,4 @@
-"""What a comparison of a few runs reads: a query of their rows, and one of their values."""
+"""Reads what a comparison of a few runs needs: a query of their rows, and one of their values."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ from switchyard.core.comparison.found import FoundRun
 from switchyard.core.history.publication import Value
 
 _KINDS: Final = ("final", "last", "best")
-"""Params and tags are in the history, at their full length."""
+"""The kinds of values that are read. Params and tags are in the history, at their full length."""
 
 
 @dataclass(frozen=True)
 class ComparedQueries:
-    """The two queries, made once: to put them together takes as long as to run them."""
+    """The two queries, made once: putting them together takes as long as running them."""
 
     conditions: Conditions
     rows: Select[Any]
@@ -28,7 +28,7 @@ class ComparedQueries:
 
 
 def make_queries(database: Database) -> ComparedQueries:
-    """For a database."""
+    """Makes the queries for a database."""
     tables = database.tables
     runs, published, values = tables.runs, tables.published, tables.values
     conditions = Conditions(tables, database.reader.dialect.name)
@@ -46,14 +46,14 @@ def make_queries(database: Database) -> ComparedQueries:
 
 
 def read_compared(database: Database, queries: ComparedQueries, quick_test_ids: Sequence[int]) -> list[ComparedRun]:
-    """As `core.ports.Histories.read_compared` says."""
+    """Reads as `core.ports.Histories.read_compared` says."""
     if not quick_test_ids:
         return []
     ids = queries.conditions.to_ids(quick_test_ids)
     rows = database.rows(queries.rows, ids=ids)
     by_run: dict[int, tuple[str, list[Value]]] = {}
     for id_, etag, kind, name, number in cast("Sequence[Any]", database.rows(queries.values, ids=ids)):
-        # Of all values of a run the etag is the same: they are written together.
+        # All values of a run have the same etag: they are written together.
         by_run.setdefault(id_, (etag, []))[1].append(Value(kind=kind, name=name, number=number))
     compared = []
     for row in rows:

@@ -1,4 +1,4 @@
-"""A filter's tree as conditions of SQL; every constant is bound, never written into the text."""
+"""Makes a filter's tree conditions of SQL; every constant is bound, never written into the text."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -37,13 +37,13 @@ Sql = ColumnElement[Any]
 Condition = ColumnElement[bool]
 
 INDEXED_CHARACTERS: Final = 250
-"""Of a name and an experiment, as migration 0004 indexes them."""
+"""The beginning of a name and an experiment, as migration 0004 indexes them."""
 _DURATION: Final[Mapping[str, str]] = {
     "sqlite": "round((julianday(quick_tests.completed_at) - julianday(quick_tests.started_at)) * 86400, 3)",
     "postgresql": "(CAST(round(CAST(extract(epoch FROM (quick_tests.completed_at - quick_tests.started_at)) AS numeric)"
     ", 3) AS double precision))",
 }
-"""As migration 0004 indexes it."""
+"""The duration, as migration 0004 indexes it."""
 _COMPARISONS: Final[Mapping[str, Callable[[Sql, Any], Condition]]] = {
     "=": lambda column, value: column == value,
     "!=": lambda column, value: column != value,
@@ -58,25 +58,25 @@ _COMPARISONS: Final[Mapping[str, Callable[[Sql, Any], Condition]]] = {
 class Conditions:
     """The conditions of one database: how it compares texts, and what its table of runs has.
 
-    In our own table of runs no one else writes, so that a run's values are of its history (`is_fresh`). To look at
-    every history that a filter meets would take longer than all the rest.
+    No one else writes in our own table of runs, so a run's values belong to its history (`is_fresh`). To look at every
+    history that a filter meets would take longer than all the rest.
     """
 
     tables: Tables
     dialect: str
     kinds: Mapping[Field, tuple[str, ...]] = field(default_factory=dict)
-    """Of some fields the kinds that any run has; of the others all that they may have."""
+    """For some fields the kinds that any run has; for the others all that they may have."""
 
     def by_bytes(self, text: Sql) -> Sql:
-        """The text, compared byte by byte: SQLite always does."""
+        """Returns the text, compared byte by byte: SQLite always does that."""
         return text if self.dialect == "sqlite" else collate(text, "C")
 
     def kinds_of(self, field: Field) -> tuple[str, ...]:
-        """The kinds of values that are looked for, the first that a run has."""
+        """Returns the kinds of values that are looked for; a run's first one counts."""
         return self.kinds.get(field, field.kinds)
 
     def column(self, field: Field) -> Sql:
-        """What a field of the run itself is found and ordered by; of a long name its beginning."""
+        """Returns what a field of the run itself is found and ordered by; of a long name its beginning."""
         runs = self.tables.runs
         if field.name in ("name", "experiment"):
             column = runs.c["display_name" if field.name == "name" else "mlflow_experiment_name"]
@@ -88,14 +88,15 @@ class Conditions:
         return self.by_bytes(func.coalesce(column, "")) if field.name == "status" else column
 
     def value(self, field: Field, *, text: bool = False, of: Sql | None = None) -> Sql:
-        """A run's number, or text, of that field; NULL where it has none. Of two of one name the greater. The run is
-        that of the query's row, or of the id `of`."""
+        """Returns a run's number, or text, of that field; NULL: it has none. Of two of one name the greater counts.
+
+        The run is that of the query's row, or of the id `of`."""
         id_ = self.tables.runs.c.id if of is None else of
         found = [self._of_kind(kind, field.name, id_, text=text) for kind in self.kinds_of(field)]
         return found[0] if len(found) == 1 else func.coalesce(*found)
 
     def value_now(self, field: Field, *, text: bool = False) -> Sql:
-        """The same, NULL also where the run's values are not of its present history."""
+        """Returns the same, but NULL if the run's values are not of its present history."""
         found = self.value(field, text=text)
         return found if self.tables.own else case((self.is_fresh(), found))
 
@@ -106,12 +107,12 @@ class Conditions:
         return query.correlate_except(values).scalar_subquery()
 
     def is_named(self, values: Any, kinds: Sequence[str], name: str) -> Condition:
-        """Rows of values of that name."""
+        """Selects rows of values of that name."""
         of_kind = values.c.kind == kinds[0] if len(kinds) == 1 else values.c.kind.in_(kinds)
         return and_(of_kind, self.by_bytes(values.c.name) == to_storable(name))
 
     def compare(self, column: Sql, term: Compare) -> Condition:
-        """`column`, a number, text or time, with the term's constants; NULL where it is."""
+        """Compares `column`, a number, text or time, with the term's constants; NULL where it is NULL."""
         constants = [to_bound(constant) for constant in term.constants]
         match term.operator:
             case "IN":
@@ -126,7 +127,7 @@ class Conditions:
                 return _COMPARISONS[operator](column, constants[0])
 
     def like(self, column: Sql, pattern: str) -> Condition:
-        """With the range of what begins as the pattern does, which an index can be asked for."""
+        """Adds the range of texts that begin as the pattern does: an index can be asked for that."""
         pattern = to_storable(pattern)
         prefix = find_prefix(pattern)[:INDEXED_CHARACTERS]
         end = find_end(prefix) if prefix else None
@@ -140,7 +141,7 @@ class Conditions:
         return column.like(to_sql_like(pattern), escape="\\")
 
     def compare_run(self, term: Compare) -> Condition:
-        """The term of a column of the run: its indexed beginning, and the whole of it."""
+        """Compares a column of the run by the term: its indexed beginning, and the whole of it."""
         if term.field.name not in ("name", "experiment"):
             return self.compare(self.column(term.field), term)
         whole = self.tables.runs.c["display_name" if term.field.name == "name" else "mlflow_experiment_name"]
@@ -149,8 +150,9 @@ class Conditions:
         return and_(*self._begin(term), self.compare(hidden, term))
 
     def _begin(self, term: Compare) -> list[Condition]:
-        """What an index says of a name or an experiment: its beginning; at least for all runs of which the term
-        holds."""
+        """Returns what an index says of a name or an experiment: its beginning.
+
+        It holds for at least all runs for which the term holds."""
         indexed = self.column(term.field)
         if term.operator in ("=", "IN"):
             return [indexed.in_([to_storable(str(one))[:INDEXED_CHARACTERS] for one in term.constants])]
@@ -161,7 +163,7 @@ class Conditions:
         return []
 
     def holds(self, expression: Expression, *, values: bool = True) -> Condition:
-        """True or false of a run, never NULL. Without `values`: as of a run that has none."""
+        """True or false of a run, never NULL. Without `values`: as for a run that has none."""
         match expression:
             case Compare(field=named):
                 if not named.section:
@@ -177,7 +179,7 @@ class Conditions:
                 return joined(*map(partial(self.holds, values=values), expression.terms))
 
     def holds_now(self, expression: Expression) -> Condition:
-        """The same, with values only where they are of the run's present history; that is looked at last."""
+        """The same, with values only if they are of the run's present history; that is looked at last."""
         trusted = self.holds(expression)
         if self.tables.own or not any(field.section for field in list_fields(expression)):
             return trusted
@@ -190,8 +192,9 @@ class Conditions:
         )
 
     def is_fresh(self) -> Condition:
-        """The run's values are of its present history: another application may have written it over, or deleted it.
-        The whole text is looked at."""
+        """True where the run's values are of its present history. The whole text is looked at.
+
+        Another application may have written over that history, or deleted it."""
         tables = self.tables
         runs, published, values = tables.runs, tables.published, tables.values.alias()
         of_run = published.c.quick_test_id == runs.c.id
@@ -215,18 +218,18 @@ class Conditions:
         return literal("sha256:").concat(func.encode(func.sha256(func.convert_to(text, "UTF8")), "hex"))
 
     def is_among(self, column: Sql) -> Condition:
-        """`column` is one of the ids that are bound as ``ids`` (`to_ids`), however many."""
+        """True where `column` is one of the ids that are bound as ``ids`` (`to_ids`), of any number."""
         if self.dialect == "sqlite":
             listed = func.json_each(bindparam("ids")).table_valued("value")
             return column.in_(select(listed.c.value))
         return column == func.any(bindparam("ids"))
 
     def to_ids(self, ids: Sequence[int]) -> Any:
-        """As they are bound."""
+        """Returns the ids as they are bound."""
         return str(list(ids)) if self.dialect == "sqlite" else list(ids)
 
     def select_kinds(self, fields: Sequence[Field]) -> Select[Any]:
-        """One row: whether any run has a value of each field's kinds, one after the other."""
+        """Selects one row: whether any run has a value of each field's kinds, one after the other."""
         values = self.tables.values
         asked = [(named, kind) for named in fields for kind in named.kinds]
         return select(
@@ -240,8 +243,9 @@ class Conditions:
         )
 
     def select_ids(self, term: Compare, *, limit: int) -> Select[Any] | None:
-        """The ids of at least all runs of which the term holds, by an index, at most `limit` of them; None: no index
-        has them together."""
+        """Selects by an index at most `limit` ids of at least all runs for which the term holds.
+
+        None: no index has them together."""
         if term.operator in ("!=", "NOT IN", "NOT LIKE"):
             return None
         if term.operator == "LIKE" and not find_prefix(str(term.constants[0])):
@@ -262,12 +266,12 @@ class Conditions:
         return self._by_index(query, values.c.kind, self.by_bytes(values.c.name), shown).limit(limit)
 
     def _by_index(self, query: Select[Any], *columns: Sql) -> Select[Any]:
-        """Postgres, which expects too many rows, would read the whole table; the order makes it take the index."""
+        """Makes Postgres take the index by the order: it expects too many rows, and would read the whole table."""
         return query if self.dialect == "sqlite" else query.order_by(*columns)
 
 
 def to_bound(constant: Constant) -> Any:
-    """As it is bound. A whole number is a large one, for SQLAlchemy would call it an INTEGER, as the column is."""
+    """Returns it as it is bound. A whole number is a large one: else SQLAlchemy calls it INTEGER, like the column."""
     match constant:
         case str():
             return to_storable(constant)

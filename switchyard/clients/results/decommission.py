@@ -1,4 +1,4 @@
-"""Decommissions and their steps (`core.ports.Decommissions`), on SQLite and Postgres."""
+"""Keeps decommissions and their steps (`core.ports.Decommissions`), on SQLite and Postgres."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -17,7 +17,7 @@ from switchyard.core.errors import BadRecord, NotFound, StaleWrite
 
 
 class SqlDecommissions:
-    """`core.ports.Decommissions`, which has the contracts. Safe for several threads and processes."""
+    """Implements `core.ports.Decommissions`, which has the contracts. Safe for several threads and processes."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -100,14 +100,14 @@ class SqlDecommissions:
         if row is not None:
             return _to_walk(row._asdict())
         if connection.execute(select(walks.c.name).where(walks.c.name == name)).one_or_none() is None:
-            raise NotFound(f"There is no decommission {name!r}. Begin one: switchyard decommission plan")
+            raise NotFound(f"There is no decommission {name!r}. To begin one: switchyard decommission plan")
         raise _stale(name, revision)
 
 
 def _stale(name: str, revision: int) -> StaleWrite:
     return StaleWrite(
         f"Another call went on with decommission {name!r} since revision {revision}. "
-        "See how far it is: switchyard decommission status"
+        "To see how far it is: switchyard decommission status"
     )
 
 
@@ -132,5 +132,5 @@ def _to_step(values: Mapping[str, Any]) -> Step:
 
 
 def _pick(values: Mapping[str, Any], struct: type[msgspec.Struct]) -> dict[str, Any]:
-    """By plain names: SQLAlchemy's, of a column that is a word of SQL, are of a type of its own."""
+    """Picks values by plain names: SQLAlchemy's have another type where a column is a word of SQL."""
     return {field: values[field] for field in struct.__struct_fields__}

@@ -9,14 +9,14 @@ from switchyard.clients.results.column_types import StorableText, UtcDateTime
 
 @dataclass(frozen=True)
 class DecommissionTables:
-    """One row a decommission, and its steps."""
+    """One row for each decommission, and its steps."""
 
     walks: Table
     steps: Table
 
 
 def make_decommission_tables(metadata: MetaData) -> DecommissionTables:
-    """Both, added to `metadata`."""
+    """Adds both to `metadata`."""
     walks = Table(
         "switchyard_decommission",
         metadata,

@@ -1,7 +1,7 @@
-"""An SQLite file of ours is brought up to date by the first process that opens it: no one is asked to migrate a laptop.
+"""Lets the first process that opens an SQLite file of ours bring it up to date: no one has to migrate a laptop.
 
-Only a file that is missing or empty, or that has an older schema of ours. Postgres, and an application's own database,
-are changed by `switchyard migrate` alone. See docs/decisions/0017-sqlite-migrates-itself.md.
+That holds only for a file that is missing or empty, or has an older schema of ours. Only `switchyard migrate` changes
+Postgres, and an application's own database. See docs/decisions/0017-sqlite-migrates-itself.md.
 """
 
 import errno
@@ -24,8 +24,9 @@ _NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def is_outdated(path: Path) -> bool:
-    """True where `path` has no database yet, or one of an older schema of ours. What cannot be read is not outdated:
-    whoever opens it says why."""
+    """Returns true if `path` has no database yet, or one of an older schema of ours.
+
+    An unreadable file is not outdated: opening it says what is wrong."""
     found = read_file_version(path)
     return found == "" or (found not in (None, SCHEMA) and any(_VERSIONS.glob(f"{found}_*.py")))
 
@@ -33,7 +34,7 @@ def is_outdated(path: Path) -> bool:
 def refuse_without_file(path: Path, where: str) -> None:
     """Refuses to make a database where one was: what SQLite keeps beside a file is there, and the file is not.
 
-    Raises: BadSetup: so it is; what is left beside it is as it was.
+    Raises: BadSetup: the file is gone. What is left beside it stays as it was.
     """
     left = [beside for beside in _list_beside(path) if beside.exists()]
     log = _list_beside(path)[0]
@@ -42,7 +43,7 @@ def refuse_without_file(path: Path, where: str) -> None:
     if not left or (path.exists() and not is_emptied):
         return
     copies = sorted(path.parent.glob(f"{path.name}.schema-*"))
-    copy = f" The copy of before its last upgrade is {copies[-1]}." if copies else ""
+    copy = f" A copy from before its last upgrade is at {copies[-1]}." if copies else ""
     names = " ".join(shlex.quote(str(one)) for one in left)
     raise BadSetup(
         f"{where} is gone: {'the file is empty' if is_emptied else 'there is no such file'}. It was deleted or moved "
@@ -58,8 +59,9 @@ def _list_beside(path: Path) -> list[Path]:
 
 
 def read_file_version(path: Path) -> str | None:
-    """The schema that the file has; empty where there is no file, or no table in it; None where it has tables and none
-    of them is ours, or where it cannot be read."""
+    """Returns the file's schema; empty: there is no file, or no table in it.
+
+    None: it has tables and none of them is ours, or it cannot be read."""
     if not path.exists():
         return ""
     try:
@@ -75,7 +77,7 @@ def read_file_version(path: Path) -> str | None:
 
 def _find_version(connection: sqlite3.Connection) -> str | None:
     with closing(connection):
-        # One statement sees one state, also while another process makes the tables.
+        # One statement sees one state, even while another process makes the tables.
         tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         if VERSION_TABLE not in tables:
             return None if tables else ""
@@ -89,10 +91,10 @@ def _read_version(connection: sqlite3.Connection) -> str:
 
 @contextmanager
 def hold_file(path: Path, where: str) -> Iterator[None]:
-    """The right to change the schema of the file at `path`, for one process at a time; others wait for it.
+    """Holds the right to change the schema of the file at `path`, for one process at a time; others wait for it.
 
     Raises:
-        BadSetup: the folder is not there and cannot be made, or cannot be written.
+        BadSetup: the folder is missing and cannot be made, or cannot be written.
         TryAgain: the disk is full.
     """
     lock = path.with_name(f"{path.name}.lock")
@@ -103,7 +105,7 @@ def hold_file(path: Path, where: str) -> Iterator[None]:
         if err.errno in _NO_SPACE:
             raise TryAgain(_to_full(where, err)) from err
         raise BadSetup(
-            f"{where} must be made or brought to schema {SCHEMA}, and its folder cannot be written: {err}. Put the "
+            f"{where} needs schema {SCHEMA}, and its folder cannot be written: {err}. Put the "
             "database into a folder that this user can write, and name it in RESULTS_URL"
         ) from err
     with file:
@@ -112,7 +114,7 @@ def hold_file(path: Path, where: str) -> Iterator[None]:
 
 
 def copy_alone(connection: sqlite3.Connection, path: Path, where: str) -> Path:
-    """The copy that it makes of an older database, beside it. A second call replaces the copy.
+    """Copies an older database to a file beside it, and returns that. A second call replaces the copy.
 
     `connection` (`open_file(..., alone=True)`) then has the file for itself: no older process can write to it.
 
@@ -126,7 +128,7 @@ def copy_alone(connection: sqlite3.Connection, path: Path, where: str) -> Path:
         if err.sqlite_errorcode & 0xFF not in _BUSY:
             raise
         raise BadSetup(
-            f"{where} has an older schema than {SCHEMA}, and another process has it open, which may be of an older "
+            f"{where} has an older schema than {SCHEMA}, and another process has it open, perhaps of an older "
             "version. Stop it (`switchyard up`, `switchyard serve`, a training), then run your command again"
         ) from err
     copy = path.with_name(f"{path.name}.schema-{version}")
@@ -153,4 +155,4 @@ def _open_copy(path: Path) -> sqlite3.Connection:
 
 
 def _to_full(where: str, err: Exception) -> str:
-    return f"{where} must be brought to schema {SCHEMA}, and the disk is full ({err}). Free space there, then try again"
+    return f"{where} needs schema {SCHEMA}, and the disk is full ({err}). Free space there, then try again"

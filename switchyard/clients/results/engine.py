@@ -1,4 +1,4 @@
-"""How the results database is reached: connections, transactions, and the check that its schema is this version's.
+"""Reaches the results database: connections, transactions, and the check that its schema is this version's.
 
 SQLite and Postgres differ here and in little else.
 """
@@ -46,9 +46,9 @@ from switchyard.core.errors import BadSetup, TryAgain
 
 LOCK_TIMEOUT_S: Final = 10
 _STEPS: Final = 10_000
-"""Of SQLite's machine, between two looks at the time: about a millisecond."""
+"""Steps of SQLite's machine between two looks at the time: about a millisecond."""
 _POSTGRES_ARGS: Final[dict[str, Any]] = {
-    "connect_timeout": 10,  # seconds, as those below but the last
+    "connect_timeout": 10,  # seconds, like those below except the last
     "keepalives_idle": 30,
     "keepalives_interval": 10,
     "keepalives_count": 3,
@@ -78,7 +78,7 @@ class Database:
         self.path = Path(parsed.database or "") if parsed.get_backend_name() == "sqlite" else None
         self.reader, self._writer = _sqlite_engines(self.path) if self.path else _postgres_engines(parsed)
         self._tables: Tables | None = None
-        # Whoever drops a database need not close it; a driver warns of connections that nobody closed.
+        # A database may be dropped without being closed; a driver warns of connections that were not closed.
         weakref.finalize(self, _dispose, self.reader, self._writer)
 
     def __repr__(self) -> str:
@@ -86,7 +86,7 @@ class Database:
 
     @property
     def tables(self) -> Tables:
-        """The tables, once their schema was found to be this version's; asked once. Raises: BadSetup."""
+        """Returns the tables, once their schema was found to be this version's; asked once. Raises: BadSetup."""
         if self._tables is None:
             with translated(self.where), self.reader.connect() as connection:
                 check_schema(connection, self.where)
@@ -94,7 +94,7 @@ class Database:
         return self._tables
 
     def check(self) -> None:
-        """Finds a wrong schema early. A database that is away is found out at the first use, and may be back by then.
+        """Finds a wrong schema early. A database that is away shows at the first use, and may be back by then.
 
         Raises: BadSetup."""
         try:
@@ -103,7 +103,7 @@ class Database:
             return
 
     def rows(self, statement: Executable, **values: object) -> Sequence[Row[Any]]:
-        """What one SELECT finds, in one round trip: no BEGIN, and no asking first whether the connection lives."""
+        """Returns what one SELECT finds, in one round trip: no BEGIN, and no test whether the connection lives."""
         with translated(self.where):
             try:
                 return self._select(statement, values)
@@ -114,8 +114,10 @@ class Database:
             return self._select(statement, values)
 
     def write_again(self, statement: Executable) -> None:
-        """One statement that a second call does not undo or double: a transaction by itself, on a connection that reads
-        have opened, where `writing` would open its own; and as `rows` sent again where that one was lost."""
+        """Runs one statement that a second call does not undo or double.
+
+        It is a transaction by itself, on a connection that reads have opened, where `writing` would open its own. If
+        that one was lost, it is sent again, as `rows` does."""
         with translated(self.where):
             try:
                 self._execute(statement)
@@ -128,7 +130,7 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """One transaction, committed at the end; on SQLite it holds the write lock from its beginning."""
+        """Opens one transaction, committed at the end; on SQLite it holds the write lock from its beginning."""
         with translated(self.where), self._writer.begin() as connection:
             yield connection
 
@@ -147,13 +149,13 @@ class Database:
 
 @contextmanager
 def _stopped_in_time(connection: Connection) -> Iterator[None]:
-    """SQLite works in this very thread: what it does there is stopped once whoever asks has no time left for it."""
+    """Stops SQLite once the caller has no time left: it works in this very thread."""
     allowance = find_allowance()
     if allowance is None or connection.dialect.name != "sqlite":
         yield
         return
     file = cast("sqlite3.Connection", connection.connection.dbapi_connection)
-    until = time.thread_time() + allowance.left_s  # of work: a busy machine is no reason
+    until = time.thread_time() + allowance.left_s  # of work: a busy machine does not count
     file.set_progress_handler(lambda: time.thread_time() > until, _STEPS)
     try:
         yield
@@ -170,7 +172,7 @@ def _dispose(*engines: Engine) -> None:
 class OneRow:
     """A SELECT of one row by `quick_test_id`, compiled once and run past SQLAlchemy's own bookkeeping.
 
-    For what is asked at every HTTP request: about a third of the time that `Database.rows` takes.
+    It serves what every HTTP request asks: it takes about a third of the time of `Database.rows`.
     """
 
     def __init__(self, database: Database, statement: Executable) -> None:
@@ -183,12 +185,12 @@ class OneRow:
         self._error: type[Exception] = cast("Any", self._engine.dialect.loaded_dbapi).Error
 
     def read(self, quick_test_id: int) -> Sequence[Any] | None:
-        """The row's values; None where there is none."""
+        """Returns the row's values; None: there is none."""
         try:
             with translated(self._database.where):
                 return self._read(quick_test_id)
         except self._error:
-            # It may only be a connection from before the server's restart: the other way finds out, and says the rest.
+            # The connection may be from before the server's restart: the other way finds out, and says the rest.
             return next(iter(self._database.rows(self._statement, quick_test_id=quick_test_id)), None)
 
     def _read(self, quick_test_id: int) -> Sequence[Any] | None:
@@ -206,8 +208,10 @@ class OneRow:
 
 
 def open_file(path: Path, *, create: bool = False, alone: bool = False) -> sqlite3.Connection:
-    """A connection without Python's own handling of transactions. Only `create` makes a file that is not there; only
-    `alone` refuses a file that another process has open, from its first statement on."""
+    """Opens a connection without Python's own handling of transactions.
+
+    Only `create` makes a missing file. Only `alone` refuses a file that another process has open, from its first
+    statement on."""
     connection = sqlite3.connect(
         f"file:{quote(str(path))}?mode={'rwc' if create else 'rw'}",
         uri=True,
@@ -231,7 +235,7 @@ def _sha256_hex(text: str | None) -> str | None:
 
 
 def check_schema(connection: Connection, where: str) -> None:
-    """Raises: BadSetup: there is no schema, or it is not the one that this version's code fits."""
+    """Raises BadSetup where there is no schema, or it is not the one of this version's code."""
     found = read_version(connection)
     if found is None:
         raise BadSetup(f"{where} has no schema yet; {MIGRATE}")
@@ -243,7 +247,7 @@ def check_schema(connection: Connection, where: str) -> None:
 
 
 def read_version(connection: Connection) -> str | None:
-    """The schema that the database has; None: never migrated."""
+    """Returns the schema that the database has; None: it was never migrated."""
     if not inspect(connection).has_table(VERSION_TABLE):
         return None
     found = connection.scalar(select(column("version_num")).select_from(table_clause(VERSION_TABLE)))
@@ -251,10 +255,10 @@ def read_version(connection: Connection) -> str | None:
 
 
 def read_tables(connection: Connection, table: str, where: str) -> Tables:
-    """The tables, with what the database says of the one that holds the runs.
+    """Returns the tables, with what the database says of the one that holds the runs.
 
     Raises:
-        BadSetup: that table, or a column of it that is needed, is not there.
+        BadSetup: that table, or a column of it that is needed, is missing.
     """
     schema, name = split_name(table or OWN_RUNS)
     inspector = inspect(connection)
@@ -274,21 +278,21 @@ def read_tables(connection: Connection, table: str, where: str) -> Tables:
 
 
 def find_file(url: str) -> tuple[Path | None, str]:
-    """The file of an SQLite database, and what to call the database in messages. Raises: BadSetup: `url` is none."""
+    """Returns the file of an SQLite database, and the database's name in messages. Raises: BadSetup: `url` is wrong."""
     parsed = _parse(url)
     path = Path(parsed.database or "") if parsed.get_backend_name() == "sqlite" else None
     return path, f"results database {_shown(parsed)}"
 
 
 def make_engine_alone(connection: sqlite3.Connection) -> Engine:
-    """An engine of this one connection."""
+    """Makes an engine of this one connection."""
     engine = create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool, hide_parameters=True)
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     return engine
 
 
 def make_engine_to_migrate(url: str) -> tuple[Engine, str]:
-    """An engine that may create the SQLite file and its folder, and what to call the database in messages."""
+    """Returns an engine that may create the SQLite file and its folder, and the database's name in messages."""
     path, where = find_file(url)
     if path is None:
         return _postgres_engines(_parse(url))[1], where
@@ -312,7 +316,7 @@ def _sqlite_engines(path: Path, *, create: bool = False) -> tuple[Engine, Engine
 
 
 def _find_place(path: Path) -> tuple[int, int] | None:
-    """What tells this file from another one that takes its name; None: there is none."""
+    """Returns what tells this file from another one that takes its name; None: there is none."""
     try:
         found = path.stat()
     except OSError:
@@ -321,13 +325,13 @@ def _find_place(path: Path) -> tuple[int, int] | None:
 
 
 def _check_place(path: Path, place: tuple[int, int] | None) -> None:
-    """Raises: exc.DisconnectionError, for the pool, which connects again: another file is there by now, or none."""
+    """Raises exc.DisconnectionError where the file is another one by now, or gone: the pool then connects again."""
     if _find_place(path) != place:
         raise exc.DisconnectionError(f"{path} was moved away or replaced")
 
 
 def _postgres_engines(url: URL) -> tuple[Engine, Engine]:
-    # What the URL says wins; of its options each overrides ours of the same name, for the later one counts.
+    # The URL's settings win; of its options each overrides ours of the same name, because the later one counts.
     arguments = {name: value for name, value in _POSTGRES_ARGS.items() if name not in url.query}
     arguments["options"] = " ".join((_POSTGRES_OPTIONS, *url.normalized_query.get("options", ())))
     plain = url.difference_update_query(["options"])
@@ -362,7 +366,7 @@ def _parse(url: str) -> URL:
 
 
 def _shown(url: URL) -> str:
-    """Without the password, which a URL may hold in its query too."""
+    """Shows the URL without the password, which may be in its query too."""
     if url.get_backend_name() == "sqlite":
         return f"sqlite:///{url.database}"
     return url.set(query={}).render_as_string(hide_password=True)

@@ -1,4 +1,4 @@
-"""SQLAlchemy's and the drivers' errors as ours; none of theirs leaves clients, and no message has a password."""
+"""Translates SQLAlchemy's and the drivers' errors. None of theirs leaves clients, and no message has a password."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -28,11 +28,11 @@ _REFUSED_AT_CONNECT = ("authentication failed", "no password supplied", "does no
 
 @contextmanager
 def translated(where: str) -> Iterator[None]:
-    """Raises ours for theirs; `where` names the database, without its password.
+    """Raises our errors for theirs; `where` names the database, without its password.
 
     Raises:
         TryAgain: locked, away, out of connections, out of disk, or the loser of a deadlock.
-        BadSetup: the schema, the permissions or the table's own constraints do not let us.
+        BadSetup: the schema, the permissions or the table's own constraints refuse us.
         BadRecord: the database cannot hold a value.
         BadRequest: SQLite was stopped, because the caller has no time left (`engine`).
     """
@@ -49,7 +49,7 @@ def translated(where: str) -> Iterator[None]:
 
 
 def to_ours(err: exc.DBAPIError, where: str) -> SwitchyardError:
-    """The error to raise in place of a driver's."""
+    """Returns the error to raise in place of a driver's."""
     cause = err.orig
     if isinstance(cause, sqlite3.Error):
         return _from_sqlite(err, cause, where)
@@ -94,7 +94,7 @@ def _from_postgres(err: exc.DBAPIError, where: str) -> SwitchyardError:
     if code[:2] in _TRY_AGAIN:
         return TryAgain(f"{where}: {said}; try again")
     if not code and isinstance(err, exc.OperationalError | exc.InterfaceError):
-        # While connecting, libpq gives no code but the server's words.
+        # While connecting, libpq gives the server's words but no code.
         if any(words in str(err.orig) for words in _REFUSED_AT_CONNECT):
             return BadSetup(f"{where}: {said}; see RESULTS_URL")
         return TryAgain(f"{where}: no connection ({said}); try again")

@@ -1,4 +1,4 @@
-"""Fetches many runs' rows such that one of them that cannot be fetched hides no other."""
+"""Fetches many runs' rows so that one that cannot be fetched hides no other."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -19,14 +19,14 @@ def fetch_each(
     to_unread: Callable[[int, Exception], T],
     **values: object,
 ) -> list[T]:
-    """`to_value` of each row of `query`, which is one query as long as all can be fetched.
+    """Returns `to_value` of each row of `query`, which is one query as long as all can be fetched.
 
-    One value that is not of its column's type (SQLite stores any in any) spoils the fetch of all rows. Then the ids
-    are asked for, and the row is found by halves; in its place stands what `to_unread` makes of its id and the error.
+    One value that is not of its column's type (SQLite stores any in any) spoils the fetch of all rows. Then the ids are
+    asked for, and the row is found by halves; what `to_unread` makes of its id and the error stands in its place.
 
     Args:
-        id_column: of the runs, in `query`.
-        values: of the parameters of `query`.
+        id_column: the runs' ids, in `query`.
+        values: the parameters of `query`.
 
     Raises:
         TryAgain, BadSetup: the database does not answer, or not us.

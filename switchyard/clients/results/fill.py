@@ -1,4 +1,4 @@
-"""Series and values of histories that were published before there were any: which lack them, and writing them."""
+"""Finds histories without series and values, which were published before there were any, and writes these."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -18,11 +18,11 @@ _REPLACED = "its history was replaced while it was filled. Run `switchyard fill`
 
 
 def select_unfilled(tables: Tables) -> Select[Any]:
-    """The ids behind `core.ports.Ledger.list_unfilled`."""
+    """Returns the query for the ids of `core.ports.Ledger.list_unfilled`."""
     runs, published, series = tables.runs, tables.published, tables.series
     lacking: ColumnElement[bool] = series.c.quick_test_id.is_(None)
     if not tables.own:
-        # The table's application may have stored a history over ours since: of that one nothing is known.
+        # The table's application may have stored a history over ours since: nothing is known of that one.
         theirs = func.replace(tables.history_text, published.c.charted_digest, "") == tables.history_text
         lacking = or_(lacking, theirs)
     return (
@@ -36,7 +36,7 @@ def select_unfilled(tables: Tables) -> Select[Any]:
 
 
 def select_to_fill(tables: Tables, ids: Sequence[int]) -> Select[Any]:
-    """The rows behind `core.ports.Ledger.read_unfilled`."""
+    """Returns the query for the rows of `core.ports.Ledger.read_unfilled`."""
     runs, published, values = tables.runs, tables.published, tables.values
     of_values = select(func.max(values.c.history_etag)).where(values.c.quick_test_id == runs.c.id).scalar_subquery()
     return (
@@ -61,7 +61,7 @@ def select_to_fill(tables: Tables, ids: Sequence[int]) -> Select[Any]:
 
 
 def to_unfilled(row: Row[Any]) -> Unfilled:
-    """From a row of `select_to_fill`."""
+    """Makes the value of a row of `select_to_fill`."""
     text, charted = row.history_text, row.charted_digest
     ours = charted is not None and charted in text
     etag = to_history_etag(text, charted, row.etag)
@@ -80,12 +80,12 @@ def to_unfilled(row: Row[Any]) -> Unfilled:
 
 
 def to_unread(quick_test_id: int, err: Exception) -> Unfilled:
-    """Of a row that cannot be fetched."""
+    """Makes the value of a row that cannot be fetched."""
     return Unfilled(quick_test_id=quick_test_id, error=f"its row cannot be read; {to_message(err)}")
 
 
 def fill_runs(writing: Writing, fills: Sequence[Fill]) -> dict[int, FillState]:
-    """As `core.ports.Ledger.fill_many` says."""
+    """Fills as `core.ports.Ledger.fill_many` says."""
     connection, tables = writing.connection, writing.tables
     etags = _lock_etags(writing, [fill.quick_test_id for fill in fills])
     written = [_check(fill, etags.get(fill.quick_test_id, "")) for fill in fills]
@@ -104,7 +104,7 @@ def fill_runs(writing: Writing, fills: Sequence[Fill]) -> dict[int, FillState]:
 
 
 def _lock_etags(writing: Writing, ids: list[int]) -> dict[int, str]:
-    """Of the histories that the runs have now; their rows are locked."""
+    """Locks the runs' rows, and returns the etags of the histories that they have now."""
     tables, published = writing.tables, writing.tables.published
     runs = lock_runs(writing.connection, tables, ids)
     rows = writing.connection.execute(
@@ -121,7 +121,7 @@ def _lock_etags(writing: Writing, ids: list[int]) -> dict[int, str]:
 
 
 def _check(fill: Fill, etag: str) -> Fill:
-    """The fill, or what is left of it where another history is published by now."""
+    """Returns the fill, or what is left of it where another history is published by now."""
     if fill.state is FillState.FAILED or (fill.series is None and fill.values is None) or fill.etag == etag:
         return fill
     return Fill(quick_test_id=fill.quick_test_id, state=FillState.REPLACED, error=_REPLACED)

@@ -1,7 +1,7 @@
 """Finds, orders and shows runs among many (`core.ports.Runs.find_runs`), on SQLite and Postgres.
 
-The databases know too little of values to choose a way by themselves, so it is chosen here: where an index has few
-enough runs for some term of the filter, these are fetched and ordered; else the order's own index is walked, and each
+The databases know too little of values to choose a way by themselves, so it is chosen here. Where an index has few
+enough runs for some term of the filter, these are fetched and ordered. Else the order's own index is walked, and each
 run is tried until the page is full.
 """
 
@@ -31,13 +31,13 @@ from switchyard.core.errors import BadRequest
 FEW: Final = 2_000
 """Runs that are fetched and ordered at once; tests/bench/finding.py has the figures."""
 TRIED: Final = 400
-"""Of these at a time, whether the filter holds of them."""
+"""Runs at a time for which the filter is checked."""
 MAX_PROBES: Final = 12
-"""Terms whose number of runs is counted, up to `FEW`."""
+"""Terms for which the runs are counted, up to `FEW`."""
 
 
 def find_runs(database: Database, query: RunQuery) -> RunPage:
-    """As `core.ports.Runs.find_runs` says."""
+    """Finds as `core.ports.Runs.find_runs` says."""
     if not database.tables.own:
         check_columns(query, table=database.tables.runs.fullname)
     check_shown(query.fields)
@@ -48,7 +48,7 @@ def find_runs(database: Database, query: RunQuery) -> RunPage:
 
 
 def _make_conditions(database: Database, query: RunQuery) -> Conditions:
-    """A metric may be a final value or the last one of a series; mostly all runs have it as one of the two."""
+    """Makes them. A metric may be a final value or a series' last one; mostly all runs have it as one of the two."""
     conditions = Conditions(database.tables, database.reader.dialect.name)
     asked = dict.fromkeys([*list_fields(query.filter), query.order.field])
     double = [field for field in asked if len(field.kinds) > 1]
@@ -70,7 +70,7 @@ class _Finder:
 
     @property
     def _wanted(self) -> Expression | None:
-        """The filter, with the experiment that was asked for beside it."""
+        """Returns the filter, with the experiment that was asked for beside it."""
         query = self.query
         if query.experiment is None:
             return query.filter
@@ -78,13 +78,13 @@ class _Finder:
         return term if query.filter is None else And((term, query.filter))
 
     def find(self) -> list[Key]:
-        """The page's keys in order, and one more where there are more."""
+        """Returns the page's keys in order, and one more if there are more."""
         few = self._find_few()
         keys = self._walk() if few is None else self._order(few)
         return keys[: self.query.limit + 1]
 
     def _find_few(self) -> list[int] | None:
-        """The ids of at least all runs of which the filter holds, where an index has few enough of them."""
+        """Returns the ids of at least all runs that the filter holds for, if an index has few enough of them."""
         wanted = self._wanted
         terms = list(dict.fromkeys(_list_terms(wanted)))[:MAX_PROBES] if wanted is not None else []
         sources = {term: self.conditions.select_ids(term, limit=FEW + 1) for term in terms}
@@ -100,7 +100,7 @@ class _Finder:
         return sorted({row.id for term in chosen[1] for row in self.database.rows(indexed[term])})
 
     def _order(self, few: Sequence[int]) -> list[Key]:
-        """Those of `few` of which the filter holds, in order: as many are tried at a time as may fill the page."""
+        """Returns those of `few` that the filter holds for, in order, trying as many at a time as may fill the page."""
         limit, order = self.query.limit, self.query.order
         keys = take_after(sort_keys(self._read_keys(few), order), self.query.after, order)
         found: list[Key] = []
@@ -126,7 +126,7 @@ class _Finder:
         return [_to_key(row.id, row.number, row.text) for row in rows]
 
     def _read_numbers(self, ids: Sequence[int]) -> list[Key]:
-        """From the index of a run's values alone, which has the numbers."""
+        """Reads numbers from the index of a run's values alone, which has them."""
         conditions, field = self.conditions, self.query.order.field
         values = self.database.tables.values
         id_ = values.c.quick_test_id
@@ -141,7 +141,7 @@ class _Finder:
         return self.database.tables.runs
 
     def _keys(self) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
-        """What a run is ordered by, as a number and as a text; NULL where it is not that."""
+        """Returns what a run is ordered by, as a number and as a text; NULL: it is not that."""
         field = self.query.order.field
         nothing = literal(None)
         if field == ID:
@@ -153,7 +153,7 @@ class _Finder:
         return number, self.conditions.value_now(field, text=True) if TEXT in self.query.order.ranks else nothing
 
     def _all(self) -> list[Condition]:
-        """What a run must be to be listed at all."""
+        """Returns what a run must be to be listed at all."""
         query, runs = self.query, self._runs
         found: list[Condition] = []
         if query.before_id is not None:
@@ -165,7 +165,7 @@ class _Finder:
         return found if wanted is None else [*found, self.conditions.holds_now(wanted)]
 
     def _walk(self) -> list[Key]:
-        """Part after part of the order, until the page is full."""
+        """Walks part after part of the order, until the page is full."""
         found: list[Key] = []
         order, after = self.query.order, self.query.after
         ranks = order.ranks if after is None else order.ranks[order.ranks.index(after[0]) :]
@@ -207,12 +207,12 @@ class _Finder:
         return [_to_key(row.id, row.number, row.text) for row in rows]
 
     def _walk_values(self, kind: str, rank: int, after: Key | None, limit: int) -> list[Key]:
-        """By the index of values of one kind and name; each run at the one value that counts."""
+        """Walks the index of values of one kind and name; each run at the one value that counts."""
         conditions, runs, order = self.conditions, self._runs, self.query.order
         values = self.database.tables.values.alias("walked")
         shown = conditions.by_bytes(values.c.text) if rank == TEXT else values.c.number
         there = (values.c.text if rank == TEXT else values.c.number).is_not(None)
-        # Of the value's own run, not of the joined row: Postgres would join by it, and compute it for every run.
+        # By the value's own run, not the joined row's: Postgres would join by that, and compute it for every run.
         id_ = values.c.quick_test_id
         counts = shown == conditions.value(order.field, text=rank == TEXT, of=id_)
         if rank == TEXT:
@@ -231,7 +231,7 @@ class _Finder:
         return [(rank, row.shown, row.id) for row in self.database.rows(query)]
 
     def _bounds(self, shown: ColumnElement[Any], rank: int) -> list[Condition]:
-        """What the filter says of the very field that the runs are ordered by: the walk begins and ends there."""
+        """Returns what the filter says of the field that the runs are ordered by: the walk begins and ends there."""
         wanted = self._wanted
         terms = wanted.terms if isinstance(wanted, And) else (wanted,)
         return [
@@ -241,7 +241,7 @@ class _Finder:
         ]
 
     def _walk_rest(self, after: Key | None, limit: int) -> list[Key]:
-        """The runs without what is ordered by, the newest first."""
+        """Walks the runs without the field of the order, the newest first."""
         runs = self._runs
         number, text = self._keys()
         missing = number.is_(None) if TEXT not in self.query.order.ranks else and_(number.is_(None), text.is_(None))
@@ -281,7 +281,7 @@ def _is_beyond(descending: bool, key: Sequence[ColumnElement[Any]], place: Seque
 
 
 def _list_terms(expression: Expression) -> list[Compare]:
-    """Those from which the runs of the whole filter can be fetched, alone or together."""
+    """Returns the terms by which the runs of the whole filter can be fetched, alone or together."""
     match expression:
         case Compare():
             return [expression]
@@ -292,7 +292,7 @@ def _list_terms(expression: Expression) -> list[Compare]:
 
 
 def _choose(expression: Expression, counts: Mapping[Compare, int]) -> tuple[int, list[Compare]] | None:
-    """The fewest runs from which those of the filter can be chosen, and the terms that have them; None: no terms do."""
+    """Returns the fewest runs that hold those of the filter, and the terms that have them; None: no terms do."""
     match expression:
         case Compare():
             return (counts[expression], [expression]) if expression in counts else None

@@ -1,4 +1,4 @@
-"""What was read last of each MLflow run, and until when MLflow was followed (`core.ports.Followed`)."""
+"""Keeps what was read last of each MLflow run, and until when MLflow was followed (`core.ports.Followed`)."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -27,18 +27,18 @@ from switchyard.core.mlflow.store_identity import StoreIdentity
 from switchyard.core.runs.ledger import LedgerLine
 
 _IDS_AT_ONCE = 5_000
-"""A database takes some 30,000 values a query."""
+"""Runs in a query: a database takes about 30,000 values in one."""
 _SEEN = ("mlflow_run_id", "store", "name", "mark", "whole", "seen_at")
 _RUN_FIELDS = FollowedRun.__struct_fields__
 _STORE_FIELDS = FollowedStore.__struct_fields__
 
 
 _MAX_ID: Final = 2**31 - 1
-"""Of Postgres' integer, which a larger number is an error to."""
+"""The limit of Postgres' integer, which refuses a larger number."""
 
 
 class SqlFollowed:
-    """`core.ports.Followed`, which has the contracts. Safe for several threads and processes."""
+    """Implements `core.ports.Followed`, which has the contracts. Safe for several threads and processes."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -51,13 +51,13 @@ class SqlFollowed:
         return self._database.tables
 
     def list_known(self) -> dict[int, FollowedRun]:
-        """One query."""
+        """See the port. Takes one query."""
         followed = self._tables.followed
         rows = self._database.rows(select(*(followed.c[name] for name in _RUN_FIELDS)))
         return {row[0]: FollowedRun(**dict(zip(_RUN_FIELDS, row, strict=True))) for row in rows}
 
     def read_facts(self, quick_test_ids: Sequence[int]) -> dict[int, RowFacts]:
-        """A query for each 5,000 runs; it looks into the histories of these alone."""
+        """See the port. Makes a query for each 5,000 runs, which looks into the histories of these alone."""
         tables = self._tables
         runs, published, jobs = tables.runs, tables.published, tables.jobs
         adopted = func.substr(runs.c.request_key, 1, len(ADOPTED)) == ADOPTED if tables.own else false()
@@ -77,7 +77,7 @@ class SqlFollowed:
         return found
 
     def note_lifecycles(self, lifecycles: Sequence[Lifecycle]) -> None:
-        """One transaction. What was read of a run stays."""
+        """See the port. One transaction; what was read of a run stays."""
         if not lifecycles:
             return
         followed = self._tables.followed
@@ -91,7 +91,7 @@ class SqlFollowed:
             )
 
     def note_follow(self, store: str, *, began_at: datetime, failed: int, error: str = "", is_whole: bool) -> None:
-        """One statement."""
+        """See the port. Takes one statement."""
         stores = self._tables.followed_stores
         until = began_at if is_whole and not failed and not error else None
         row = {"store": store, "tried_at": began_at, "failed": failed, "error": error, "followed_until": until}
@@ -103,7 +103,7 @@ class SqlFollowed:
         )
 
     def list_identities(self) -> dict[str, StoreIdentity]:
-        """One query."""
+        """See the port. Takes one query."""
         kind = self._tables.ledger.c.kind
         lines = select(kind, self._tables.ledger.c.error).where(_begins_with(kind, STORE_KIND))
         return {
@@ -112,12 +112,12 @@ class SqlFollowed:
         }
 
     def note_identity(self, store: str, identity: StoreIdentity, *, now: datetime) -> None:
-        """One statement."""
+        """See the port. Takes one statement."""
         with self._database.writing() as connection:
             self._write_identity(connection, store, identity, now)
 
     def replace_store(self, store: str, identity: StoreIdentity, *, now: datetime) -> None:
-        """One transaction."""
+        """See the port. Takes one transaction."""
         followed, stores = self._tables.followed, self._tables.followed_stores
         before = f"{store} (another one, until {now:%Y-%m-%dT%H:%M:%SZ})"
         with self._database.writing() as connection:
@@ -126,7 +126,7 @@ class SqlFollowed:
             self._write_identity(connection, store, identity, now)
 
     def note_unadopted(self, store: str, found: Unadopted, *, now: datetime) -> None:
-        """One transaction."""
+        """See the port. Takes one transaction."""
         ledger = self._tables.ledger
         lines = [_to_line(to_unadopted_kind(store, run_id), why, now, "failed") for run_id, why in found.why.items()]
         with self._database.writing() as connection:
@@ -142,13 +142,13 @@ class SqlFollowed:
         write_lines(Writing(connection, self._tables, now), [_to_line(f"{STORE_KIND}{store}", said, now, "followed")])
 
     def list_stores(self) -> list[FollowedStore]:
-        """One query."""
+        """See the port. Takes one query."""
         stores = self._tables.followed_stores
         rows = self._database.rows(select(stores).order_by(stores.c.tried_at.desc(), stores.c.store))
         return [FollowedStore(**row._asdict()) for row in rows]
 
     def find_deleted(self, quick_test_ids: Sequence[int]) -> dict[int, datetime]:
-        """One query; a number that no row can have is no row's."""
+        """See the port. One query; a number that no row can have belongs to no row."""
         possible = [id_ for id_ in quick_test_ids if 0 < id_ <= _MAX_ID]
         if not possible:
             return {}
@@ -162,7 +162,7 @@ class SqlFollowed:
 
 
 def _begins_with(column: ColumnElement[str], prefix: str) -> ColumnElement[bool]:
-    """Not LIKE, for which a letter's case is all one to SQLite."""
+    """Compares without LIKE: SQLite's LIKE ignores a letter's case."""
     return func.substr(column, 1, len(prefix)) == prefix
 
 
@@ -172,8 +172,9 @@ def _to_line(kind: str, error: str, now: datetime, state: str) -> dict[str, Any]
 
 
 def write_seen(writing: Writing, seen: Sequence[tuple[int, SeenRun]], replaced_elsewhere: Sequence[int]) -> None:
-    """Notes what was read of these runs, in the transaction that settles them; of those in `replaced_elsewhere`, whose
-    history is of another source now, that it is not known."""
+    """Notes what was read of these runs, in the transaction that settles them.
+
+    For those in `replaced_elsewhere`, with a history from another source now, it notes that this is not known."""
     followed = writing.tables.followed
     if seen:
         written = upsert(writing.connection, followed)

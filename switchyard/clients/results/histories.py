@@ -1,4 +1,4 @@
-"""What is published of runs (`core.ports.Histories`), on SQLite and Postgres."""
+"""Keeps what is published of runs (`core.ports.Histories`), on SQLite and Postgres."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -24,7 +24,7 @@ from switchyard.core.verify.kept_run import KeptRun
 
 
 class SqlHistories:
-    """`core.ports.Histories`, which has the contracts. Safe for several threads and processes."""
+    """Implements `core.ports.Histories`, which has the contracts. Safe for several threads and processes."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -53,13 +53,13 @@ class SqlHistories:
         return make_queries(self._database)
 
     def publish(self, publication: Publication, *, force: bool = False, now: datetime) -> PublishResult:
-        """What was done; `core.history.precedence` decides it."""
+        """See the port. `core.history.precedence` decides what is done."""
         tables = self._tables
         with self._database.writing() as connection:
             return publish(Writing(connection, tables, now), publication, force=force)
 
     def find_replaced(self, quick_test_id: int) -> int | None:
-        """The highest number."""
+        """See the port. Returns the highest number."""
         runs, replaced = self._tables.runs, self._tables.replaced
         newest = select(func.max(replaced.c.id)).where(replaced.c.quick_test_id == runs.c.id).scalar_subquery()
         rows = self._database.rows(select(newest.label("id")).where(runs.c.id == quick_test_id))
@@ -69,13 +69,13 @@ class SqlHistories:
         return found
 
     def recover(self, quick_test_id: int, replaced_id: int, *, now: datetime) -> bool:
-        """Under the lock of the row."""
+        """See the port. Works under the lock of the row."""
         tables = self._tables
         with self._database.writing() as connection:
             return recover(Writing(connection, tables, now), quick_test_id, replaced_id)
 
     def read_history(self, quick_test_id: int) -> StoredHistory:
-        """The stored bytes; another application's payload has its own hash for an ETag."""
+        """See the port. Returns the stored bytes; another application's payload has its own hash for an ETag."""
         row = self._history.read(quick_test_id)
         if row is None:
             raise no_such_run(self._tables, quick_test_id)
@@ -85,7 +85,7 @@ class SqlHistories:
         return StoredHistory(text.encode(), to_history_etag(text, charted_digest, etag))
 
     def read_series(self, quick_test_id: int) -> FullSeries | None:
-        """The stored gzip JSON; not of a history that another application has written over."""
+        """See the port. Returns the stored gzip JSON, unless another application has written over the history."""
         tables = self._tables
         runs, published, series = tables.runs, tables.published, tables.series
         rows = self._database.rows(
@@ -103,7 +103,7 @@ class SqlHistories:
         return FullSeries(gzip_json=row.gzip_json, digest=row.digest)
 
     def read_histogram(self, quick_test_id: int, kind: str, tower: str) -> bytes | None:
-        """The stored gzip JSON."""
+        """See the port. Returns the stored gzip JSON."""
         runs, histograms = self._tables.runs, self._tables.histograms
         of_run = and_(histograms.c.quick_test_id == runs.c.id, histograms.c.kind == kind, histograms.c.tower == tower)
         rows = self._database.rows(
@@ -118,22 +118,22 @@ class SqlHistories:
         return found
 
     def read_rules(self, quick_test_ids: Sequence[int]) -> dict[int, KeptRules]:
-        """Two queries, whatever their number."""
+        """See the port. Makes two queries, for any number of runs."""
         if not quick_test_ids:
             return {}
         published, asked = select_rules(self._tables, quick_test_ids)
         return to_kept_rules(self._database.rows(published), self._database.rows(asked))
 
     def read_compared(self, quick_test_ids: Sequence[int]) -> list[ComparedRun]:
-        """A query of the rows, and one of the values."""
+        """See the port. Makes one query for the rows, and one for the values."""
         return read_compared(self._database, self._compared, quick_test_ids)
 
     def read_outlines(self, quick_test_ids: Sequence[int]) -> dict[int, Outline]:
-        """One query."""
+        """See the port. Takes one query."""
         return read_outlines(self._database, quick_test_ids)
 
     def read_kept(self, quick_test_ids: Sequence[int]) -> list[KeptRun]:
-        """Four queries, whatever their number."""
+        """See the port. Makes four queries, for any number of runs."""
         if not quick_test_ids:
             return []
         rows = self._database.rows(select_kept(self._tables, quick_test_ids))

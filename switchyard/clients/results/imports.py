@@ -1,4 +1,4 @@
-"""Another registry's models, written into ours (`core.ports.ModelImports`), on SQLite and Postgres."""
+"""Writes another registry's models into ours (`core.ports.ModelImports`), on SQLite and Postgres."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -34,7 +34,7 @@ _MODEL = 0
 
 
 class SqlModelImports:
-    """`core.ports.ModelImports`, which has the contracts."""
+    """Implements `core.ports.ModelImports`, which has the contracts."""
 
     def __init__(self, database: Database, *, clock: Callable[[Connection], datetime] = read_clock) -> None:
         self._database = database
@@ -65,7 +65,7 @@ class SqlModelImports:
             before = _read_model_origin(connection, tables, name)
             if before is not None and (before.name, before.workspace) != (model.name, model.origin.workspace):
                 raise StaleWrite(
-                    f"model {name} here is model {before.name} of another import. Import model {model.name} under "
+                    f"model {name} here comes from another model, {before.name}. Import model {model.name} under "
                     f"another name: --name '{model.name}=<another name>'"
                 )
             if problems := find_conflicts(name, model, {row.version: row.source_key for row in rows}):
@@ -175,7 +175,7 @@ def _insert(
 
 
 def _refresh(holding: Holding, held: Model, version: ImportedVersion) -> None:
-    """What people have changed there since: texts and tags, which nobody changes here."""
+    """Writes what people have changed there since: texts and tags, which no one changes here."""
     connection, tables, origin = holding.connection, holding.tables, version.origin
     imports, versions = tables.imports, tables.versions
     same = (imports.c.name == held.name, imports.c.version == origin.number)

@@ -1,4 +1,4 @@
-"""The rows of training jobs (`core.ports.Jobs`), on SQLite and Postgres."""
+"""Keeps the rows of training jobs (`core.ports.Jobs`), on SQLite and Postgres."""
 
 from datetime import datetime
 from typing import Any
@@ -25,7 +25,7 @@ from switchyard.core.runs.walk import may_reopen
 
 
 class SqlJobs:
-    """`core.ports.Jobs`, which has the contracts. Safe for several threads and processes."""
+    """Implements `core.ports.Jobs`, which has the contracts. Safe for several threads and processes."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -38,7 +38,7 @@ class SqlJobs:
         return self._database.tables
 
     def claim_job(self, claim: Claim, *, now: datetime) -> ClaimedJob:
-        """The claimed job, or the one that this request claimed before."""
+        """See the port. Returns the claimed job, or the one that this request claimed before."""
         tables = self._tables
         with self._database.writing() as connection:
             run = lock_run(connection, tables, claim.quick_test_id)
@@ -51,23 +51,23 @@ class SqlJobs:
         return ClaimedJob(job=to_job(row._asdict()), artifacts_uri=run.gcs_artifacts_path or claim.artifacts_uri)
 
     def read_job(self, quick_test_id: int) -> Job | None:
-        """The newest attempt."""
+        """See the port. Returns the newest attempt."""
         rows = self._database.rows(newest_job(self._tables, quick_test_id))
         return to_job(rows[0]._asdict()) if rows else None
 
     def find_claim(self, request_key: str) -> Job | None:
-        """One row by its unique key."""
+        """See the port. Finds one row by its unique key."""
         jobs = self._tables.jobs
         rows = self._database.rows(select(jobs).where(jobs.c.request_key == request_key))
         return to_job(rows[0]._asdict()) if rows else None
 
     def find_job(self, job_number: str) -> Job | None:
-        """The newest one, should two platforms number alike."""
+        """See the port. Returns the newest, should two platforms use the same number."""
         rows = self._database.rows(_select_by_number(self._tables, job_number))
         return to_job(rows[0]._asdict()) if rows else None
 
     def record_job(self, key: str, news: JobNews, *, now: datetime) -> Job:
-        """The job after it."""
+        """See the port. Returns the job after it."""
         tables, jobs = self._tables, self._tables.jobs
         of_key = jobs.c.key == key
         with self._database.writing() as connection:
@@ -82,7 +82,7 @@ class SqlJobs:
         return to_job(row._asdict())
 
     def reopen_job(self, key: str) -> Job:
-        """The job after it."""
+        """See the port. Returns the job after it."""
         tables, jobs = self._tables, self._tables.jobs
         with self._database.writing() as connection:
             run, row = _lock_job(connection, tables, key)
@@ -98,14 +98,14 @@ class SqlJobs:
         return to_job(row._asdict())
 
     def claim_ended_event(self, key: str, *, now: datetime) -> bool:
-        """One UPDATE, of which only the first finds the column empty."""
+        """See the port. Makes one UPDATE: only the first finds the column empty."""
         jobs = self._tables.jobs
         first = update(jobs).where(jobs.c.key == key, jobs.c.ended_event_at.is_(None)).values(ended_event_at=now)
         with self._database.writing() as connection:
             return connection.execute(first).rowcount == 1
 
     def note_completed_event(self, key: str, *, now: datetime) -> None:
-        """One UPDATE, which keeps the time that is there."""
+        """See the port. Makes one UPDATE, which keeps the time that is there."""
         jobs = self._tables.jobs
         untold = jobs.c.key == key, jobs.c.completed_event_at.is_(None)
         with self._database.writing() as connection:
@@ -113,7 +113,7 @@ class SqlJobs:
 
 
 def _find_own(connection: Connection, tables: Tables, claim: Claim) -> Row[Any] | None:
-    """The job that this request claimed before; None: none yet. Raises: BadRequest: another run has the key."""
+    """Returns the job that this request claimed before; None: none yet. Raises: BadRequest: another run has the key."""
     jobs = tables.jobs
     claimed = connection.execute(select(jobs).where(jobs.c.request_key == claim.request_key)).one_or_none()
     if claimed is not None and claimed.quick_test_id == claim.quick_test_id:
@@ -125,7 +125,7 @@ def _find_own(connection: Connection, tables: Tables, claim: Claim) -> Row[Any] 
 
 
 def _may_claim_again(claim: Claim, run: Row[Any], own: Row[Any], newest: Row[Any] | None) -> bool:
-    """Whether the request whose job is `own` claims the run's next attempt; not after another request's job."""
+    """Returns whether the request of the job `own` claims the run's next attempt; not after another request's job."""
     if newest is None or newest.key != own.key:
         return False
     status = RunStatus(run.status) if run.status in KNOWN_STATUSES else RunStatus.CANCELLED
@@ -133,7 +133,7 @@ def _may_claim_again(claim: Claim, run: Row[Any], own: Row[Any], newest: Row[Any
 
 
 def _hand_on_key(connection: Connection, tables: Tables, claim: Claim, own: Row[Any]) -> Claim:
-    """The claim of the attempt after `own`, whose request key is free for it now."""
+    """Returns the claim of the attempt after `own`, which gives its request key to it now."""
     earlier = {"request_key": to_earlier_key(claim.request_key, own.attempt)}
     connection.execute(update(tables.jobs).where(tables.jobs.c.key == own.key).values(earlier))
     return msgspec.structs.replace(claim, parameters=to_next_parameters(to_job(own._asdict()), claim.parameters))
@@ -171,28 +171,28 @@ def _claim(writing: Writing, claim: Claim, run: Row[Any], newest: Row[Any] | Non
 
 
 def _refuse_second(run: Row[Any], newest: Row[Any] | None) -> None:
-    """A run has one job at a time, and none after it is completed."""
+    """Refuses a second job at a time, and any job after the run is completed."""
     if run.status not in KNOWN_STATUSES:
         raise BadRecord(
             f"quick test {run.id}",
             [f"status must be one of {', '.join(KNOWN_STATUSES)} to train it; got {run.status!r}"],
         )
     if run.status == RunStatus.COMPLETED:
-        raise BadRequest(f"quick test {run.id} must not be completed to be trained; make a new run instead")
+        raise BadRequest(f"Quick test {run.id} is already completed. Start a new run: switchyard train ...")
     if newest is not None and newest.state in OPEN_STATES:
         raise BadRequest(
-            f"quick test {run.id} must have no job that has not ended; attempt {newest.attempt} is {newest.state} "
-            f"since {newest.claimed_at:%Y-%m-%d %H:%M:%S} UTC (job {newest.job_name or 'not created yet'}); "
-            f"wait for it, or run: switchyard cancel --quick-test-id {run.id}"
+            f"Quick test {run.id} has a job that has not ended: attempt {newest.attempt} is {newest.state} "
+            f"since {newest.claimed_at:%Y-%m-%d %H:%M:%S} UTC (job {newest.job_name or 'not created yet'}). "
+            f"Wait for it, or run: switchyard cancel --quick-test-id {run.id}"
         )
 
 
 def _lock_job(connection: Connection, tables: Tables, key: str) -> tuple[Row[Any], Row[Any]]:
-    """The run's row and the job's. First the run, then the job: everywhere, so nobody deadlocks."""
+    """Locks the run's row and the job's. First the run, then the job, everywhere: so there is no deadlock."""
     jobs = tables.jobs
     quick_test_id = connection.scalar(select(jobs.c.quick_test_id).where(jobs.c.key == key))
     if quick_test_id is None:
-        raise NotFound(f"job key {key!r} must be one that was claimed; switchyard_jobs has none of that key")
+        raise NotFound(f"job key {key!r} was never claimed: switchyard_jobs does not have it")
     run = lock_run(connection, tables, quick_test_id)
     return run, connection.execute(select(jobs).where(jobs.c.key == key)).one()
 
@@ -204,7 +204,7 @@ def _may_reopen(run: Row[Any], job: Row[Any], newest: Row[Any]) -> bool:
 
 
 def _start(connection: Connection, tables: Tables, run: Row[Any], started_at: datetime) -> None:
-    """A run that somebody has ended stays so, though its job still runs for a while."""
+    """Notes the start. A run that someone has ended stays so, though its job still runs for a while."""
     if run.status in ENDED_STATUSES:
         return
     values: dict[str, Any] = {"status": str(RunStatus.RUNNING)}
@@ -214,9 +214,9 @@ def _start(connection: Connection, tables: Tables, run: Row[Any], started_at: da
 
 
 def _select_by_number(tables: Tables, job_number: str) -> Select[Any]:
-    """The job whose name ends so and whose end is not announced: few are open, and they have an index of their own.
+    """Finds the open job by the end of its name: few are open, and they have their own index.
 
-    Vertex AI names a job by the project's number, which no setting knows: only the end of the name can be asked for.
+    Vertex AI names a job by the project's number, which no setting has: only the end of the name can be asked for.
     """
     jobs = tables.jobs
     return (

@@ -1,5 +1,7 @@
-"""What the results database keeps of runs, read for a comparison, a batch at once: histories, digests, histograms, full
-series, values."""
+"""Reads what the results database keeps of runs, a batch at once, for a comparison.
+
+That is histories, digests, histograms, full series, values.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,7 +17,7 @@ from switchyard.core.verify.kept_run import KeptRun
 
 
 def select_kept(tables: Tables, ids: Sequence[int]) -> Select[Any]:
-    """The rows of `ids`, by id, with our row of digests beside each."""
+    """Selects the rows of `ids`, by id, with our row of digests beside each."""
     runs, published, jobs = tables.runs, tables.published, tables.jobs
     at_work = exists().where(jobs.c.quick_test_id == runs.c.id, jobs.c.state.in_(OPEN_STATES))
     return (
@@ -42,7 +44,7 @@ def select_kept(tables: Tables, ids: Sequence[int]) -> Select[Any]:
 
 
 def select_kept_more(tables: Tables, ids: Sequence[int]) -> list[Select[Any]]:
-    """All histograms, full series and values of `ids`."""
+    """Selects all histograms, full series and values of `ids`."""
     return [
         select(table).where(table.c.quick_test_id.in_(ids))
         for table in (tables.histograms, tables.series, tables.values)
@@ -52,7 +54,7 @@ def select_kept_more(tables: Tables, ids: Sequence[int]) -> list[Select[Any]]:
 def to_kept(
     tables: Tables, rows: Sequence[Row[Any]], histograms: Sequence[Row[Any]], more: Mapping[int, SeriesAndValues]
 ) -> list[KeptRun]:
-    """From the rows of the queries."""
+    """Makes the kept runs of the rows of the queries."""
     by_run: dict[int, list[HistogramRow]] = {}
     for row in histograms:
         found = HistogramRow(kind=row.kind, tower=row.tower, gzip_json=row.gzip_json)
@@ -85,7 +87,7 @@ def _to_kept_run(
 
 
 def _to_digests(row: Row[Any]) -> Digests:
-    """Text that is no JSON object, which only damage can make of it, has no digests in it: each will be missed."""
+    """Reads the digests. Text that is not a JSON object, which only damage can cause, has none: each will be missed."""
     try:
         series = msgspec.json.decode(row.series_digests, type=dict[str, str])
     except msgspec.DecodeError:

@@ -1,4 +1,4 @@
-"""Work on many runs, and its ledger (`core.ports.Ledger`), on SQLite and Postgres."""
+"""Keeps work on many runs, and its ledger (`core.ports.Ledger`), on SQLite and Postgres."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -31,7 +31,7 @@ from switchyard.core.runs.rows import Unsettled
 
 
 class SqlLedger:
-    """`core.ports.Ledger`, which has the contracts. Safe for several threads and processes."""
+    """Implements `core.ports.Ledger`, which has the contracts. Safe for several threads and processes."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -69,7 +69,7 @@ class SqlLedger:
     def publish_many(
         self, kind: str, drafts: Sequence[Draft], *, force: bool = False, now: datetime
     ) -> dict[int, PublishResult | SwitchyardError]:
-        """All in one transaction; where the database refuses that, each run in one of its own."""
+        """See the port. All in one transaction; if the database refuses that, each run in its own."""
         if not drafts:
             return {}
         try:
@@ -98,7 +98,7 @@ class SqlLedger:
         return fetch_each(self._database, query, self._tables.runs.c.id, to_unfilled, to_unread)
 
     def fill_many(self, fills: Sequence[Fill], *, now: datetime) -> dict[int, FillState]:
-        """All in one transaction; where the database refuses that, each run in one of its own."""
+        """See the port. All in one transaction; if the database refuses that, each run in its own."""
         if not fills:
             return {}
         try:
@@ -116,13 +116,13 @@ class SqlLedger:
             return self.fill_many([failed], now=now)
 
     def read_ledger(self, kind: str) -> list[LedgerLine]:
-        """By run id."""
+        """See the port. Sorts by run id."""
         ledger = self._tables.ledger
         rows = self._database.rows(select(ledger).where(ledger.c.kind == kind).order_by(ledger.c.quick_test_id))
         return [LedgerLine(**row._asdict()) for row in rows]
 
     def count_ledger(self, kind: str, *, since: datetime) -> int:
-        """One number."""
+        """See the port. Reads one number."""
         ledger = self._tables.ledger
         (row,) = self._database.rows(
             select(func.count().label("lines")).where(ledger.c.kind == kind, ledger.c.updated_at >= since)
@@ -130,21 +130,21 @@ class SqlLedger:
         return int(row.lines)
 
     def count_tries(self, kind: str) -> int:
-        """One number."""
+        """See the port. Reads one number."""
         ledger = self._tables.ledger
         total = func.coalesce(func.sum(ledger.c.attempts), 0).label("tries")
         (row,) = self._database.rows(select(total).where(ledger.c.kind == kind))
         return int(row.tries)
 
     def write_ledger(self, line: LedgerLine) -> None:
-        """Replaces the whole line."""
+        """See the port. Replaces the whole line."""
         with self._database.writing() as connection:
             connection.execute(self._write_line, msgspec.structs.asdict(line))
 
     def clear_ledger(self, prefix: str, *, before: datetime | None = None) -> None:
-        """One statement."""
+        """See the port. Takes one statement."""
         ledger = self._tables.ledger
-        # Not LIKE, for which a letter's case is all one to SQLite.
+        # Not LIKE: SQLite's LIKE ignores a letter's case.
         chosen = delete(ledger).where(func.substr(ledger.c.kind, 1, len(prefix)) == prefix)
         if before is not None:
             chosen = chosen.where(ledger.c.updated_at < before)

@@ -1,4 +1,4 @@
-"""Brings the results database to this version's schema: the only code that changes a schema, and it never goes back."""
+"""Brings the results database to this version's schema. Only this code changes a schema, and it never goes back."""
 
 from contextlib import closing
 from pathlib import Path
@@ -33,13 +33,13 @@ _LOCK: Final = 0x5357_4954_4348  # "SWITCH": the advisory lock's number, the sam
 
 
 def migrate(settings: Settings) -> str:
-    """Makes or updates the tables; says what was done. A second call, or one at the same time, changes nothing.
+    """Makes or updates the tables; returns what was done. A second call, or one at the same time, changes nothing.
 
     An older SQLite database of our own is copied first.
 
     Raises:
-        BadSetup: a newer version made the schema, a table is in the way, or RESULTS_TABLE is not what it must be; or
-            another process has an older SQLite database open; or its file is gone, and its log is there.
+        BadSetup: a newer version made the schema, a table is in the way, or RESULTS_TABLE is wrong; or another process
+            has an older SQLite database open; or its file is gone, and its log is there.
         TryAgain: the database is away, or locked for longer than its timeout; or the disk is full.
     """
     return bring_up_to_date(settings.results_url, settings.results_table) or _migrate_at(
@@ -48,8 +48,9 @@ def migrate(settings: Settings) -> str:
 
 
 def bring_up_to_date(url: str, table: str = "") -> str:
-    """Makes or updates an SQLite database of our own; says what was done, or nothing where nothing was to do. Others
-    (Postgres, an application's table of runs) are left as they are.
+    """Makes or updates an SQLite database of our own; returns what was done, empty where nothing was to do.
+
+    Others (Postgres, an application's table of runs) stay as they are.
 
     Raises: BadSetup, TryAgain: as `migrate`."""
     path, where = find_file(url)

@@ -1,4 +1,4 @@
-"""What is known of the registry's mirrors (`core.ports.MirrorNotes`), on SQLite and Postgres."""
+"""Keeps what is known of the registry's mirrors (`core.ports.MirrorNotes`), on SQLite and Postgres."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -17,7 +17,7 @@ _NEVER = -1
 
 
 class SqlMirrorNotes:
-    """`core.ports.MirrorNotes`, which has the contracts. Safe for several threads and processes."""
+    """Implements `core.ports.MirrorNotes`, which has the contracts. Safe for several threads and processes."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

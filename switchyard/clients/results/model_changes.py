@@ -1,5 +1,4 @@
-"""Holds a model's row, reads what a decision needs, and writes the change that it made; all in the caller's
-transaction."""
+"""Holds a model's row, reads what a decision needs, and writes its change, all in the caller's transaction."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from switchyard.core.registry.stages import Act, Stage
 
 @dataclass(frozen=True)
 class Holding:
-    """A transaction that writes, and the time of which is asked while the model's row is held."""
+    """A transaction that writes; its time is asked for while the model's row is held."""
 
     connection: Connection
     tables: ModelTables
@@ -36,7 +35,7 @@ class Holding:
 
 
 def hold_model(holding: Holding, name: str) -> Model:
-    """The model's row, which nobody else changes until the transaction ends. Raises: NotFound."""
+    """Returns the model's row, which no one else changes until the transaction ends. Raises: NotFound."""
     models = holding.tables.models
     row = holding.connection.execute(select(models).where(models.c.name == name).with_for_update()).one_or_none()
     if row is None:
@@ -45,7 +44,7 @@ def hold_model(holding: Holding, name: str) -> Model:
 
 
 def find_answer(holding: Holding, wanted: Request, version: int | None) -> Outcome | None:
-    """What this request did before; None: it is a new one. Raises: BadRequest: its key is another request's."""
+    """Returns what this request did before; None: it is new. Raises: BadRequest: its key is another request's."""
     lines = holding.tables.transitions
     if not wanted.request_key:
         return None
@@ -55,14 +54,14 @@ def find_answer(holding: Holding, wanted: Request, version: int | None) -> Outco
         return None
     if version is not None and row.version != version:
         raise BadRequest(
-            f"the request key {wanted.request_key!r} is of another request of model {wanted.name}, for version "
-            f"{row.version}; a new request needs a key of its own"
+            f"the request key {wanted.request_key!r} belongs to another request of model {wanted.name}, for version "
+            f"{row.version}; a new request needs its own key"
         )
     return to_outcome(to_transition(row))
 
 
 def read_held(holding: Holding, model: Model, numbers: Iterable[int | None]) -> Held:
-    """What a decision needs of the model: the versions of `numbers`, and those that the model's row names."""
+    """Reads what a decision needs of the model: the versions of `numbers`, and those that the model's row names."""
     connection, tables = holding.connection, holding.tables
     wanted = sorted({n for n in (*numbers, model.production, model.previous, model.challenger) if n is not None})
     of_these = (tables.versions.c.name == model.name, tables.versions.c.version.in_(wanted))
@@ -89,9 +88,9 @@ def _read_challenged(holding: Holding, model: Model) -> Transition | None:
 
 
 def write_change(holding: Holding, before: Model, change: Change, wanted: Request) -> Outcome | None:
-    """Writes it; what the last step did, or None where there is nothing to write.
+    """Writes the change; returns what the last step did, or None: there is nothing to write.
 
-    Raises: StaleWrite: somebody has changed the rows past the lock."""
+    Raises: StaleWrite: someone has changed the rows past the lock."""
     if not change.steps:
         return None
     write_model(holding, before, change.model)
@@ -113,7 +112,7 @@ def write_model(holding: Holding, before: Model, after: Model) -> None:
 
 
 def read_time(holding: Holding, model: Model) -> datetime:
-    """Now; but never before the model's last line, should the clock have been set back."""
+    """Returns the time now; but never before the model's last line, should the clock have been set back."""
     lines = holding.tables.transitions
     last = (lines.c.name == model.name, lines.c.seq == model.revision)
     before: datetime | None = holding.connection.execute(select(lines.c.at).where(*last)).scalar_one_or_none()

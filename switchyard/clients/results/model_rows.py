@@ -1,4 +1,4 @@
-"""The registry's rows as values, and values as rows; within a transaction that the caller holds, or for a query."""
+"""Turns the registry's rows into values, and back; within a transaction that the caller holds, or for a query."""
 
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -16,8 +16,10 @@ _PRODUCTION: Final = str(Stage.PRODUCTION)
 
 
 def read_clock(connection: Connection) -> datetime:
-    """What time it is where the database is: one clock for all who write. Not Postgres' `now()`, which is the time at
-    which a transaction began, and that of one that waited for a row lies before its predecessor's."""
+    """Returns the time where the database is: one clock for all who write.
+
+    It is not Postgres' `now()`, the time at which a transaction began: if that waited for a row, it lies before its
+    predecessor's."""
     if connection.dialect.name == "sqlite":
         return datetime.now(UTC)  # its writers share this machine
     found: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
@@ -25,17 +27,17 @@ def read_clock(connection: Connection) -> datetime:
 
 
 def no_such_model(name: str) -> NotFound:
-    """The error to raise where a name names no model."""
+    """Returns the error to raise where a name names no model."""
     return NotFound(f"there is no model {name}. To make one of a run: switchyard register <run> --name '{name}'")
 
 
 def to_model(row: Row[Any]) -> Model:
-    """From a row with its columns."""
+    """Makes a model of a row with its columns."""
     return Model(**row._asdict())
 
 
 def to_version(row: Row[Any]) -> ModelVersion:
-    """From a row with its columns."""
+    """Makes a version of a row with its columns."""
     return ModelVersion(
         name=row.name,
         version=row.version,
@@ -54,19 +56,19 @@ def to_version(row: Row[Any]) -> ModelVersion:
 
 
 def to_transition(row: Row[Any]) -> Transition:
-    """From a row with its columns."""
+    """Makes a transition of a row with its columns."""
     values = row._asdict()
     values |= {"act": Act(row.act), "from_stage": Stage(row.from_stage), "to_stage": Stage(row.to_stage)}
     return Transition(**{**values, "evidence": msgspec.json.decode(row.evidence)})
 
 
 def to_outcome(line: Transition) -> Outcome:
-    """What the request that wrote `line` did."""
+    """Returns what the request that wrote `line` did."""
     return Outcome(name=line.name, version=line.version, act=line.act, seq=line.seq, replaced=line.replaced, at=line.at)
 
 
 def to_version_row(new: NewVersion, number: int, now: datetime) -> dict[str, Any]:
-    """A new version's row."""
+    """Returns a new version's row."""
     return {
         "name": new.name,
         "version": number,
@@ -86,35 +88,35 @@ def to_version_row(new: NewVersion, number: int, now: datetime) -> dict[str, Any
 
 
 def to_file_rows(new: NewVersion, number: int) -> list[dict[str, Any]]:
-    """The rows of a new version's files."""
+    """Returns the rows of a new version's files."""
     return [{"name": new.name, "version": number, **msgspec.structs.asdict(file)} for file in new.manifest.files]
 
 
 def to_manifest(rows: list[Row[Any]]) -> Manifest:
-    """From the rows of a version's files, in the order of their paths' characters, whatever the database's own is."""
+    """Makes a manifest of the rows of a version's files, in the order of their paths' characters, on any database."""
     files = [ModelFile(path=row.path, size_bytes=row.size_bytes, sha256=row.sha256) for row in rows]
     return Manifest(tuple(sorted(files)))
 
 
 def to_json(value: object) -> str:
-    """As it is stored."""
+    """Returns it as it is stored."""
     return msgspec.json.encode(value).decode()
 
 
 def select_production(tables: ModelTables, name: str) -> Select[Any]:
-    """The lines by which Production changed, the newest first."""
+    """Selects the lines by which Production changed, the newest first."""
     lines = tables.transitions
     return select(lines).where(lines.c.name == name, changes_production(lines.c)).order_by(lines.c.seq.desc())
 
 
 def changes_production(columns: Any) -> ColumnElement[bool]:
-    """Of a line: a version entered or left Production by it."""
+    """Selects lines by which a version entered or left Production."""
     changed: ColumnElement[bool] = (columns.from_stage == _PRODUCTION) | (columns.to_stage == _PRODUCTION)
     return changed
 
 
 def select_served(tables: ModelTables, name: str, numbers: list[int]) -> Select[Any]:
-    """Those of the versions that were in Production once."""
+    """Selects those of the versions that were in Production once."""
     lines = tables.transitions
     entered = (lines.c.name == name, lines.c.to_stage == _PRODUCTION, lines.c.version.in_(numbers))
     return select(lines.c.version).where(*entered).distinct()

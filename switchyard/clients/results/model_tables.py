@@ -1,7 +1,7 @@
-"""The registry's tables as SQLAlchemy sees them; migrations 0005, 0007 and 0008 make them, with the triggers that
-keep a history, a list of files and a version from ever being changed or deleted.
+"""The registry's tables as SQLAlchemy sees them; migrations 0005, 0007 and 0008 make them.
 
-They name no table of runs: with an application's own (RESULTS_TABLE) the registry is the same.
+Triggers there keep a history, a list of files and a version from ever being changed or deleted. The tables name no
+table of runs: with an application's own (RESULTS_TABLE) the registry is the same.
 """
 
 from dataclasses import dataclass
@@ -25,15 +25,15 @@ from sqlalchemy import (
 from switchyard.clients.results.column_types import StorableText, UtcDateTime, to_condition
 
 APPEND_ONLY: Final = ("switchyard_model_transitions", "switchyard_model_files")
-"""Of these no row is ever changed or deleted; of `switchyard_model_versions` none is deleted."""
+"""Tables of which no row is ever changed or deleted; of `switchyard_model_versions` none is deleted."""
 NOTED: Final = "forced OR act = 'validated'"
-"""The few lines of a long history that a model's page shows whatever their age. A query says it in the same words, or
-SQLite does not see that the index of them will do: https://www.sqlite.org/partialindex.html"""
+"""The few lines of a long history that a model's page shows at any age. A query says it in the same words, or SQLite
+does not see that their index will do: https://www.sqlite.org/partialindex.html"""
 
 
 @dataclass(frozen=True)
 class ModelTables:
-    """A model's row is the lock of all that belongs to it: whoever writes takes it first."""
+    """A model's row is the lock of all that belongs to it: every writer takes it first."""
 
     models: Table
     versions: Table
@@ -47,7 +47,7 @@ class ModelTables:
 
 
 def make_model_tables(metadata: MetaData) -> ModelTables:
-    """The tables, added to `metadata`."""
+    """Adds the tables to `metadata`."""
     return ModelTables(
         models=_models(metadata),
         versions=_versions(metadata),
@@ -173,7 +173,7 @@ def _tags(metadata: MetaData) -> Table:
 
 
 def _imports(metadata: MetaData) -> Table:
-    """What the registry that a model or a version was imported from said of it, whole."""
+    """Keeps what the registry that a model or a version was imported from said of it, whole."""
     return Table(
         "switchyard_model_imports",
         metadata,
@@ -185,7 +185,7 @@ def _imports(metadata: MetaData) -> Table:
 
 
 def _pairs(metadata: MetaData) -> Table:
-    """Which number a version has in the registry that mirrors ours."""
+    """Keeps which number a version has in the registry that mirrors ours."""
     return Table(
         "switchyard_model_pairs",
         metadata,
@@ -198,7 +198,7 @@ def _pairs(metadata: MetaData) -> Table:
 
 
 def _mirrors(metadata: MetaData) -> Table:
-    """When a model was compared with its mirror last, and how that ended."""
+    """Keeps when a model was compared with its mirror last, and how that ended."""
     return Table(
         "switchyard_model_mirrors",
         metadata,
@@ -207,6 +207,6 @@ def _mirrors(metadata: MetaData) -> Table:
         Column("revision", Integer, nullable=False),
         Column("looked_at", UtcDateTime, nullable=False),
         Column("error", StorableText, nullable=False),
-        Column("holder", Text, nullable=False),  # who looks at it now; empty: nobody
+        Column("holder", Text, nullable=False),  # who looks at it now; empty: no one
         Column("held_until", UtcDateTime),
     )

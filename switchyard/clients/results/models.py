@@ -1,4 +1,4 @@
-"""The registry of models (`core.ports.Models`), on SQLite and Postgres."""
+"""Keeps the registry of models (`core.ports.Models`), on SQLite and Postgres."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -60,7 +60,7 @@ R = TypeVar("R", bound=Request)
 
 
 class SqlModels:
-    """`core.ports.Models`, which has the contracts. Safe for several threads and processes."""
+    """Implements `core.ports.Models`, which has the contracts. Safe for several threads and processes."""
 
     def __init__(self, database: Database, *, clock: Callable[[Connection], datetime] = read_clock) -> None:
         self._database = database
@@ -121,7 +121,7 @@ class SqlModels:
     def _change(
         self, wanted: R, version: int | None, decide: Callable[[Held, R], Change], *others: int | None
     ) -> Outcome:
-        """Lock, ask whether it was done, decide, write."""
+        """Locks, asks whether it was done, decides, writes."""
         with self._holding() as holding:
             model = hold_model(holding, wanted.name)
             if (answer := find_answer(holding, wanted, version)) is not None:
@@ -180,7 +180,7 @@ class SqlModels:
         return [to_version(row) for row in self._database.rows(query)]
 
     def find_version(self, name: str, reference: str) -> ModelVersion:
-        """One query of the version, whose number the model's row or an alias has where it is not given."""
+        """See the port. Makes one query; the model's row or an alias has a number that is not given."""
         asked = read_reference(reference)
         number = asked.version
         if asked.stage is not None:
@@ -209,7 +209,7 @@ class SqlModels:
             self.find_version(name, str(version))
             raise NotFound(
                 f"version {version} of model {name} has no files here: they could not be read when it was imported, so "
-                "that it cannot be loaded. To import them once they can be read: switchyard import-models"
+                "it cannot be loaded. To import them once they can be read: switchyard import-models"
             )
         return to_manifest(list(rows))
 
@@ -228,14 +228,14 @@ class SqlModels:
         return found
 
     def find_production(self, name: str, at: datetime) -> int | None:
-        """The last change of Production until then; it may be that none was there after it."""
+        """See the port. Finds the last change of Production until then, which may have left none there."""
         until = self._tables.transitions.c.at <= at
         rows = self._database.rows(select_production(self._tables, name).where(until).limit(1))
         return rows[0].version if rows and rows[0].to_stage == Stage.PRODUCTION else None
 
 
 def _add(holding: Holding, model: Model, new: NewVersion) -> ModelVersion:
-    """The next version, with its files and the first line of its history."""
+    """Adds the next version, with its files and the first line of its history."""
     connection, tables, number = holding.connection, holding.tables, model.last_number + 1
     now = read_time(holding, model)
     after = msgspec.structs.replace(model, last_number=number, revision=model.revision + 1)

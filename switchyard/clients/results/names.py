@@ -1,4 +1,4 @@
-"""The names of values that there are: from one to the next by an index, past the millions of values between them."""
+"""Lists the names of values that there are: from one to the next by an index, past the millions of values between."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from switchyard.core.comparison.like import find_end
 
 
 def list_fields(database: Database, prefix: str, *, limit: int) -> list[KnownField]:
-    """As `core.ports.Runs.list_fields` says. A query a section, or two."""
+    """Lists as `core.ports.Runs.list_fields` says, with one query for each section, or two."""
     conditions = Conditions(database.tables, database.reader.dialect.name)
     found = list_columns(prefix, own=database.tables.own)
     for section, start in choose_sections(prefix):
@@ -36,7 +36,7 @@ def _list_section(
 
 
 def _select_names(conditions: Conditions, kind: str, start: str, *, is_text: bool) -> Select[Any]:
-    """A loose index scan: each step asks for the least name after the one before.
+    """Makes a loose index scan: each step asks for the least name after the one before.
 
     Source: https://wiki.postgresql.org/wiki/Loose_indexscan
     """

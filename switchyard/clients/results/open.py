@@ -56,19 +56,19 @@ class ResultsPorts:
 
 
 def open_results(url: str, table: str = "") -> ResultsPorts:
-    """The results database at `url`; `table` names an application's table of runs, empty for our own.
+    """Opens the results database at `url`; `table` names an application's table of runs, empty for our own.
 
     An SQLite file of our own that is missing, or of an older schema, is made or brought up to date.
 
     Raises:
-        BadSetup: the URL is none, the schema there is not this version's, or the file is gone and its log is not.
+        BadSetup: the URL is wrong, the schema there is not this version's, or the file is gone and its log is not.
         TryAgain: an SQLite file must be brought up to date, and the disk is full.
     """
     path, where = find_file(url)
     if path is not None:
         refuse_without_file(path, where)
     if path is not None and not table and is_outdated(path):
-        # Alembic takes a while to import, and is needed here alone.
+        # Alembic takes a while to import, and only this needs it.
         from switchyard.clients.results.migrate import bring_up_to_date
 
         bring_up_to_date(url)

@@ -1,4 +1,4 @@
-"""What a page of the list of runs reads of each beside its row and values: one query."""
+"""Reads what the list of runs shows of each beside its row and values, with one query."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from switchyard.core.comparison.outline import MAX_CHARACTERS, MAX_NOTES, Outlin
 
 
 def read_outlines(database: Database, quick_test_ids: Sequence[int]) -> dict[int, Outline]:
-    """As `core.ports.Histories.read_outlines` says."""
+    """Reads as `core.ports.Histories.read_outlines` says."""
     if not quick_test_ids:
         return {}
     tables = database.tables

@@ -1,5 +1,4 @@
-"""The tables of predictions and of the feedback on them, as SQLAlchemy sees them; migrations 0006 and 0008
-make them.
+"""The tables of predictions and of the feedback on them, as SQLAlchemy sees them; migrations 0006 and 0008 make them.
 
 No foreign key joins them: feedback may come before its prediction's row, and outlives it. They name no table of runs:
 with an application's own (RESULTS_TABLE) they are the same.
@@ -21,7 +20,7 @@ class PredictionTables:
 
 
 def make_prediction_tables(metadata: MetaData) -> PredictionTables:
-    """The tables, added to `metadata`."""
+    """Adds the tables to `metadata`."""
     return PredictionTables(predictions=_predictions(metadata), feedback=_feedback(metadata))
 
 

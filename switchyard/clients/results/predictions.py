@@ -1,4 +1,4 @@
-"""Predictions and the feedback on them (`core.ports.Predictions`), on SQLite and Postgres."""
+"""Keeps predictions and the feedback on them (`core.ports.Predictions`), on SQLite and Postgres."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -31,7 +31,7 @@ from switchyard.core.predictions.rows import (
 
 
 class SqlPredictions:
-    """`core.ports.Predictions`, which has the contracts. Safe for several threads and processes."""
+    """Implements `core.ports.Predictions`, which has the contracts. Safe for several threads and processes."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -74,13 +74,13 @@ class SqlPredictions:
             kept = connection.execute(_select_kept(tables, feedback.idempotency_key)).one()
         if kept.body_digest != feedback.body_digest:
             raise StaleWrite(
-                f"other feedback was kept under this key, of prediction {kept.prediction_id} and kind {kept.kind}. "
-                f"Send what is another thing with another {KEY_HEADER}"
+                f"other feedback was kept under this key: of prediction {kept.prediction_id} and kind {kept.kind}. "
+                f"Send different feedback with another {KEY_HEADER}"
             )
         return Given(feedback=_to_feedback(kept), is_new=is_new)
 
     def count(self, window: Window, *, waiting_since: datetime) -> Counts:
-        """See the port. Four grouped queries, and for a window one that sees whether it is short."""
+        """See the port. Makes four grouped queries, and for a window one that sees whether it is short."""
         tables, rows = self._tables, self._database.rows
         is_short = bool(window.since or window.until) and len(rows(_select_some(tables, window))) < _FEW
         unmatched = rows(_select_unmatched(tables, window, waiting_since))
@@ -95,7 +95,7 @@ class SqlPredictions:
         )
 
     def prune(self, *, predictions_before: datetime | None, feedback_before: datetime | None, limit: int) -> Pruned:
-        """See the port. A transaction a table."""
+        """See the port. One transaction for each table."""
         return Pruned(
             predictions=self._prune_predictions(predictions_before, limit) if predictions_before else 0,
             feedback=self._prune_feedback(feedback_before, limit) if feedback_before else 0,
@@ -135,11 +135,12 @@ class SqlPredictions:
 def _compile_adding(
     tables: PredictionTables, connection: Connection, predictions: Sequence[Prediction]
 ) -> Iterator[tuple[str, Any]]:
-    """The INSERTs as the driver takes them, with their values. Every answer is a row: SQLAlchemy's own way from values
-    to the driver's takes longer than all the rest together.
+    """Returns the INSERTs as the driver takes them, with their values.
 
-    SQLite gets many rows in one statement. Its driver gives the interpreter away and takes it back for each statement
-    that runs: with one for each row, on a busy machine, a server wrote so much that it answered a third less.
+    Every answer is a row, and SQLAlchemy's own way from values to the driver's takes longer than all the rest together.
+    SQLite gets many rows in one statement. Its driver releases the interpreter and takes it back for each statement
+    that
+    runs: with one for each row, on a busy machine, a server wrote so much that it answered a third less.
     """
     adding = upsert(connection, tables.predictions).on_conflict_do_nothing()
     statement = str(adding.compile(dialect=connection.dialect, column_keys=list(_COLUMNS)))
@@ -150,20 +151,20 @@ def _compile_adding(
     before, after = statement.split(one_row)
     for start in range(0, len(predictions), _AT_ONCE):
         part = predictions[start : start + _AT_ONCE]
-        # It has no type of times: this is how `UtcDateTime` writes them.
+        # SQLite has no type of times: this is how `UtcDateTime` writes them.
         rows = (_to_values(one, one.at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")) for one in part)
         yield before + ", ".join([one_row] * len(part)) + after, tuple(chain.from_iterable(rows))
 
 
 _COLUMNS: Final = Prediction.__struct_fields__
 _FEW: Final = 2_000
-"""Predictions of a window: fewer are found by their times sooner than by passing all of their model's."""
+"""Predictions of a window: fewer are found sooner by their times than by passing all of their model's."""
 _AT_ONCE: Final = 90
-"""Rows of one statement. SQLite before 3.32 takes 999 values in one. Source: https://www.sqlite.org/limits.html"""
+"""Rows in a statement. SQLite before 3.32 takes 999 values in one. Source: https://www.sqlite.org/limits.html"""
 
 
 def _to_values(one: Prediction, at: object) -> tuple[Any, ...]:
-    """In the order of `_COLUMNS`."""
+    """Returns the values in the order of `_COLUMNS`."""
     products = to_storable(msgspec.json.encode(one.product_ids).decode())
     arm = str(one.arm)
     return (
@@ -181,7 +182,7 @@ def _to_values(one: Prediction, at: object) -> tuple[Any, ...]:
 
 
 def _find_origin(connection: Connection, tables: PredictionTables, prediction_id: str) -> dict[str, Any]:
-    """What feedback copies of its prediction; nothing where that has no row."""
+    """Returns what feedback copies of its prediction; nothing where that has no row."""
     table = tables.predictions
     query = select(table.c.model, table.c.version, table.c.arm, table.c.at.label("predicted_at"))
     row = connection.execute(query.where(table.c.id == prediction_id)).one_or_none()
@@ -189,7 +190,7 @@ def _find_origin(connection: Connection, tables: PredictionTables, prediction_id
 
 
 def _select_kept(tables: PredictionTables, key: str) -> Select[Any]:
-    """Feedback, and of its prediction what was copied, or is there by now."""
+    """Selects feedback, and what was copied of its prediction or is there by now."""
     said, of = tables.feedback, tables.predictions
     is_copied = said.c.predicted_at.is_not(None)
     return (
@@ -221,14 +222,15 @@ def _is_in(window: Window, at: ColumnElement[Any]) -> ColumnElement[bool]:
 
 
 def _select_some(tables: PredictionTables, window: Window) -> Select[Any]:
-    """At most `_FEW` of a window's predictions, by the index of their times."""
+    """Selects at most `_FEW` of a window's predictions, by the index of their times."""
     of = tables.predictions
     return select(of.c.at).where(_is_in(window, of.c.at)).limit(_FEW)
 
 
 def _select_traffic(tables: PredictionTables, window: Window, *, by_time: bool) -> Select[Any]:
-    """By the index that groups all of a model's predictions; or, for few of them, by the index of their times: what is
-    put around the model's name keeps a database from the other one."""
+    """Selects by the index that groups all of a model's predictions; or, for few, by the index of their times.
+
+    What stands around the model's name keeps a database from the other index."""
     of = tables.predictions
     model = literal("") + of.c.model if by_time else of.c.model
     fallbacks = func.sum(case((of.c.fallback, 1), else_=0)).label("fallbacks")
@@ -237,11 +239,11 @@ def _select_traffic(tables: PredictionTables, window: Window, *, by_time: bool) 
 
 
 def _select_said(tables: PredictionTables, window: Window) -> Select[Any]:
-    """Of predictions that are there: joined by their rows, so that it does not matter which of the two came first.
+    """Selects for predictions that are there. It joins their rows, so it does not matter which of the two came first.
 
-    From the feedback to its prediction by its key: of most predictions nothing is ever said. What is put around the
-    two columns keeps SQLite, which counts no rows beforehand, from walking through all of a model's predictions, or of
-    a window's, instead.
+    It goes from the feedback to its prediction by its key: most predictions get no feedback. What stands around the two
+    columns keeps SQLite, which counts no rows beforehand, from walking through all predictions of a model or a window
+    instead.
     """
     of, said = tables.predictions, tables.feedback
     said_of = func.count(said.c.prediction_id.distinct()).label("predictions")

@@ -1,6 +1,6 @@
-"""Publishing runs' histories: one transaction that decides under the rows' locks and writes all or nothing.
+"""Publishes runs' histories, in one transaction that decides under the rows' locks and writes all or nothing.
 
-One run and many go the same way: a statement each kind of change, whatever the number of runs.
+One run and many go the same way: one statement for each kind of change, for any number of runs.
 """
 
 import hashlib
@@ -37,8 +37,8 @@ _NUL: Final = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")  # an escaped NUL, not an
 
 @dataclass(frozen=True)
 class _Stored:
-    """A run's row, locked; what is published of it; whether we have a row of digests, of that or of an earlier one, and
-    the rules in that."""
+    """A run's row, locked; what is published of it; whether we have a row of digests, of that or of an earlier history,
+    and the rules in that row."""
 
     run: Row[Any]
     kept: Kept | None
@@ -58,7 +58,7 @@ class _Write:
 
     @cached_property
     def etag(self) -> str:
-        """Of the text, under which readers get it."""
+        """Returns the etag of the text, under which readers get it."""
         return "sha256:" + hashlib.sha256(self.text.encode()).hexdigest()
 
 
@@ -89,7 +89,7 @@ def _to_statements(tables: Tables) -> _Statements:
 
 
 def publish(writing: Writing, publication: Publication, *, force: bool) -> PublishResult:
-    """As `core.ports.Histories.publish` says."""
+    """Publishes as `core.ports.Histories.publish` says."""
     (result,) = publish_all(writing, [publication], force=force).values()
     if isinstance(result, SwitchyardError):
         raise result
@@ -99,7 +99,7 @@ def publish(writing: Writing, publication: Publication, *, force: bool) -> Publi
 def publish_all(
     writing: Writing, publications: Sequence[Publication], *, force: bool
 ) -> dict[int, PublishResult | SwitchyardError]:
-    """What became of each, by run id; each run must be there once. One that is refused leaves the others be."""
+    """Returns what became of each, by run id; each run may be there once. A refused one does not stop the others."""
     stored = _lock(writing, [publication.quick_test_id for publication in publications])
     results: dict[int, PublishResult | SwitchyardError] = {}
     writes: list[_Write] = []
@@ -119,7 +119,7 @@ def publish_all(
     else:
         keep_replaced(writing, replaced, reason=CHANGED)
         forget_replaced(writing, [run.id for run in replaced], reason=CHANGED, kept=CHANGES_KEPT)
-    # Before the histories: the statuses would be written by writing these long rows once more.
+    # Before the histories: writing the statuses after them would write these long rows once more.
     ending = [publication.quick_test_id for publication in publications if publication.of_attempt is not None]
     newest = newest_jobs(writing.connection, writing.tables, ending) if ending else {}
     for publication in publications:
@@ -191,7 +191,7 @@ def _write_all(writing: Writing, writes: Sequence[_Write]) -> None:
         statements.update_history,
         [{"run_id": write.publication.quick_test_id, "history": write.text} for write in writes],
     )
-    # Of a history of the legacy application there are values too. Histograms and series go with our row of digests.
+    # A history of the legacy application has values too. Histograms and series go with our row of digests.
     delete_values(connection, tables, [write.publication.quick_test_id for write in writes])
     had = [write.publication.quick_test_id for write in writes if write.stored.has_digests]
     if had:
@@ -248,7 +248,7 @@ def _to_json(publication: Publication, cached_at: datetime, *, jsonb: bool) -> s
         text = msgspec.json.encode(history).decode()
     except (TypeError, ValueError) as err:
         raise BadRecord(f"history of quick test {publication.quick_test_id}", [f"it is no JSON: {err}"]) from err
-    # jsonb alone refuses the escape of NUL: https://www.postgresql.org/docs/current/datatype-json.html
+    # Only jsonb refuses the escape of NUL: https://www.postgresql.org/docs/current/datatype-json.html
     return _NUL.sub("\\1\ufffd", text) if jsonb else text
 
 
@@ -268,8 +268,9 @@ def _raise_ranks(writing: Writing, unchanged: Sequence[Publication]) -> None:
 
 
 def _write_rules(writing: Writing, unchanged: Sequence[Publication]) -> None:
-    """The rules name what is there as it is named already, and perhaps what comes. Version 1 knew no rules: its
-    histories are compared without."""
+    """Writes the rules. They give the names that what is there has already, and perhaps what comes.
+
+    Version 1 had no rules: its histories are compared without."""
     if not unchanged:
         return
     published = writing.tables.published
@@ -282,7 +283,7 @@ def _write_rules(writing: Writing, unchanged: Sequence[Publication]) -> None:
 
 
 def _end(writing: Writing, run: Row[Any], status: RunStatus | None, error: str) -> None:
-    """The row's own status and error."""
+    """Writes the row's own status and error."""
     runs = writing.tables.runs
     if status is not None:
         values = end_values(writing, run, status, error)

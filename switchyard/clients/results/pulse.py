@@ -1,4 +1,4 @@
-"""How the work stands as a whole, in numbers (`core.ports.Ledger.read_pulse`)."""
+"""Reads how the work stands as a whole, in numbers (`core.ports.Ledger.read_pulse`)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,8 +12,9 @@ from switchyard.core.runs.pulse import KIND, Pulse
 
 
 def read_pulse(database: Database) -> Pulse:
-    """Three queries. Counting walks through the index of statuses; an application's table may have none, and then all
-    of its rows are walked through, without their histories."""
+    """Reads it with three queries. Counting walks through the index of statuses.
+
+    An application's table may have no such index. Then all of its rows are walked through, without their histories."""
     tables = database.tables
     runs, ledger = tables.runs, tables.ledger
     counts = database.rows(select(runs.c.status, func.count().label("runs")).group_by(runs.c.status))
@@ -27,7 +28,7 @@ def read_pulse(database: Database) -> Pulse:
 
 
 def select_oldest_unsettled(tables: Tables) -> Select[Any]:
-    """When the oldest job was claimed that is open, or whose end was not published. Each SELECT has an index."""
+    """Selects when the oldest job was claimed that is open, or has an unpublished end. Each SELECT has an index."""
     jobs = tables.jobs
     newest, newer = jobs.alias("newest"), jobs.alias("newer")
     no_newer = ~exists().where(newer.c.quick_test_id == newest.c.quick_test_id, newer.c.attempt > newest.c.attempt)

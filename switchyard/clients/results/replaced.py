@@ -1,4 +1,4 @@
-"""Histories that were replaced by force, or because their MLflow run has changed: kept, and put back by `recover`."""
+"""Keeps histories that were replaced by force, or because their MLflow run has changed; `recover` puts them back."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -20,7 +20,7 @@ from switchyard.core.history.publication import FIRST_VERSIONS, FullSeries, Hist
 RECOVERED: Final = "replaced by a recovery"
 CHANGED: Final = "replaced by what its MLflow run says now"
 CHANGES_KEPT: Final = 3
-"""Of a run, the newest: a run that is logged to every day is no reason to keep a history a day."""
+"""How many of a run are kept, the newest: a run that is logged to every day must not keep one for each day."""
 
 
 class _Published(msgspec.Struct, kw_only=True):
@@ -37,7 +37,7 @@ class _Published(msgspec.Struct, kw_only=True):
     rank_status: int
     cached_at: datetime
     published_at: datetime
-    # Of a history that was replaced before there were versions.
+    # Missing in a history that was replaced before there were versions.
     digest_version: int = FIRST_VERSIONS.digest
     mapping_version: int = FIRST_VERSIONS.mapping
     rules: str = FIRST_VERSIONS.rules
@@ -82,7 +82,7 @@ def keep_replaced(writing: Writing, runs: Sequence[Row[Any]], *, reason: str) ->
 
 
 def forget_replaced(writing: Writing, quick_test_ids: Sequence[int], *, reason: str, kept: int) -> None:
-    """Deletes what was kept of each run for `reason`, but for the newest `kept`. A second call does nothing."""
+    """Deletes what was kept of each run for `reason`, except the newest `kept`. A second call does nothing."""
     if not quick_test_ids:
         return
     replaced = writing.tables.replaced
@@ -93,7 +93,7 @@ def forget_replaced(writing: Writing, quick_test_ids: Sequence[int], *, reason: 
 
 
 def recover(writing: Writing, quick_test_id: int, replaced_id: int) -> bool:
-    """As `core.ports.Histories.recover` says."""
+    """Recovers as `core.ports.Histories.recover` says."""
     connection, tables = writing.connection, writing.tables
     runs, replaced = tables.runs, tables.replaced
     run = lock_run(connection, tables, quick_test_id, tables.history_text.label("history_text"))
@@ -124,10 +124,10 @@ def recover(writing: Writing, quick_test_id: int, replaced_id: int) -> bool:
 
 
 def _to_more(found: SeriesAndValues | None) -> dict[str, str | None]:
-    """The two columns that hold them."""
+    """Returns the two columns that hold them."""
     if found is None:
         return {"series": None, "run_values": None}
-    # In one order, whatever the database answered in: what is kept of the same history is the same.
+    # In one order, whatever the database answers in: then what is kept of the same history is the same.
     ordered = sorted(found.values, key=lambda value: (value.kind, value.name, value.text or "", repr(value.number)))
     values = _Values(history_etag=found.etag, values=ordered)
     return {
@@ -137,7 +137,7 @@ def _to_more(found: SeriesAndValues | None) -> dict[str, str | None]:
 
 
 def _from_more(quick_test_id: int, row: Row[Any]) -> SeriesAndValues:
-    """Both are NULL of a history that was replaced before there were any."""
+    """Reads both. They are NULL for a history that was replaced before there were any."""
     series = msgspec.json.decode(row.series, type=FullSeries) if row.series is not None else None
     if row.run_values is None:
         return SeriesAndValues(quick_test_id, "", series, [])

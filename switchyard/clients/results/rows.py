@@ -1,4 +1,4 @@
-"""The rows of runs and of their jobs, read and written within a transaction that the caller holds."""
+"""Reads and writes the rows of runs and of their jobs, within a transaction that the caller holds."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ OPEN_STATES = tuple(str(state) for state in JobState if not state.ended)
 
 @dataclass(frozen=True)
 class Writing:
-    """A transaction that writes: its connection, what the tables are, and when it is."""
+    """A transaction that writes: its connection, what the tables are, and the time."""
 
     connection: Connection
     tables: Tables
@@ -32,12 +32,12 @@ class Writing:
 
 
 def run_columns(tables: Tables) -> list[Column[Any]]:
-    """What `to_quick_test` needs: all columns that are ours to read, the history aside."""
+    """Returns what `to_quick_test` needs: all columns that are ours to read, without the history."""
     return [column for column in tables.runs.c if column.name != "training_history_json"]
 
 
 def lock_run(connection: Connection, tables: Tables, quick_test_id: int, *more: ColumnElement[Any]) -> Row[Any]:
-    """The run's row, which nobody else changes until the transaction ends. Raises: NotFound."""
+    """Returns the run's row, which no one else changes until the transaction ends. Raises: NotFound."""
     query = select(*run_columns(tables), *more).where(tables.runs.c.id == quick_test_id)
     # NO KEY UPDATE: other tables of the row's owner may go on pointing at it.
     row = connection.execute(query.with_for_update(key_share=True)).one_or_none()
@@ -47,8 +47,9 @@ def lock_run(connection: Connection, tables: Tables, quick_test_id: int, *more: 
 
 
 def lock_runs(connection: Connection, tables: Tables, quick_test_ids: list[int]) -> list[Row[Any]]:
-    """As `lock_run`, with `history_text`, for those that there are, by id: two who lock the same never wait for each
-    other in a ring."""
+    """Locks as `lock_run`, with `history_text`, those that there are, in the order of their ids.
+
+    So two that lock the same rows never wait for each other in a ring."""
     return list(connection.execute(_to_lock(tables), {"ids": quick_test_ids}).all())
 
 
@@ -61,12 +62,12 @@ def _to_lock(tables: Tables) -> Select[Any]:
 
 
 def no_such_run(tables: Tables, quick_test_id: int) -> NotFound:
-    """The error to raise where an id names no row."""
+    """Returns the error to raise where an id names no row."""
     return NotFound(f"there is no quick test {quick_test_id} in {tables.runs.fullname}")
 
 
 def end_values(writing: Writing, run: Row[Any], status: RunStatus, error: str) -> dict[str, Any]:
-    """What to write on `run` when its status becomes `status`; a table that is not ours has the status alone."""
+    """Returns what to write on `run` when its status becomes `status`; a table that is not ours has only the status."""
     values: dict[str, Any] = {"status": str(status)}
     if writing.tables.own:
         values["error"] = error
@@ -76,12 +77,12 @@ def end_values(writing: Writing, run: Row[Any], status: RunStatus, error: str) -
 
 
 def upsert(connection: Connection | Engine, table: Table) -> "sqlite.Insert | postgresql.Insert":
-    """An INSERT that can say what to do ON CONFLICT; the two databases agree on how."""
+    """Makes an INSERT that can say what to do ON CONFLICT; the two databases agree on how."""
     return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
 
 
 def write_lines(writing: Writing, lines: Sequence[dict[str, Any]]) -> None:
-    """Puts each in the place of the one that its run has of that kind, if any; its `attempts` grow by one."""
+    """Puts each in the place of its run's line of that kind, if any; its `attempts` grow by one."""
     ledger = writing.tables.ledger
     written = upsert(writing.connection, ledger)
     replaced = {name: written.excluded[name] for name in lines[0] if name not in ("kind", "quick_test_id")}
@@ -94,13 +95,13 @@ def write_lines(writing: Writing, lines: Sequence[dict[str, Any]]) -> None:
 
 
 def newest_job(tables: Tables, quick_test_id: int) -> Select[Any]:
-    """The run's last attempt."""
+    """Selects the run's last attempt."""
     jobs = tables.jobs
     return select(jobs).where(jobs.c.quick_test_id == quick_test_id).order_by(jobs.c.attempt.desc()).limit(1)
 
 
 def newest_jobs(connection: Connection, tables: Tables, quick_test_ids: list[int]) -> dict[int, NewestJob]:
-    """The last attempt of each run that has one; of a locked run, nobody claims another before the transaction ends."""
+    """Returns each run's last attempt, if any; no one claims another of a locked run before the transaction ends."""
     jobs = tables.jobs
     query = (
         select(jobs.c.quick_test_id, jobs.c.key, jobs.c.attempt, jobs.c.state)
@@ -122,7 +123,7 @@ def write_error(connection: Connection, tables: Tables, quick_test_id: int, erro
 
 
 def to_quick_test(values: Mapping[str, Any]) -> QuickTest:
-    """From a row with `run_columns`. Raises: BadRecord: a status that is none of ours."""
+    """Makes a run of a row with `run_columns`. Raises: BadRecord: its status is not one of ours."""
     problems: list[str] = []
     if values["status"] not in KNOWN_STATUSES:
         problems.append(f"status must be one of {', '.join(KNOWN_STATUSES)}; got {values['status']!r}")
@@ -135,22 +136,24 @@ def to_quick_test(values: Mapping[str, Any]) -> QuickTest:
 
 
 def to_summary(row: Row[Any]) -> RunSummary:
-    """From a row with its columns; a status that is none of ours, or none at all, is shown as it is."""
+    """Makes a summary of a row with its columns; an unknown or missing status is shown as it is."""
     return RunSummary(**{name: value for name, value in row._asdict().items() if value is not None})
 
 
 def to_unread_summary(quick_test_id: int, err: Exception) -> RunSummary:
-    """The line of a row that cannot be fetched."""
+    """Makes the line of a row that cannot be fetched."""
     return RunSummary(
         id=quick_test_id, error=f"the row of quick test {quick_test_id} cannot be read; {to_message(err)}"
     )
 
 
 def to_job(values: Mapping[str, Any]) -> Job:
-    """From a row of `switchyard_jobs`. What its parameters say is for whoever needs them to ask (`Job.unread`): a job
-    whose parameters are damaged can be recorded and cancelled like any other.
+    """Makes a job of a row of `switchyard_jobs`.
 
-    Raises: BadRecord: a state that is none of ours."""
+    Its parameters are read only when they are needed (`Job.unread`): a job with damaged parameters can be recorded and
+    cancelled like any other.
+
+    Raises: BadRecord: its state is not one of ours."""
     state = to_state(values)
     given = {name: values[name] for name in Job.__struct_fields__ if name in values}
     parameters, unread = _to_parameters(values["parameters"])
@@ -160,7 +163,7 @@ def to_job(values: Mapping[str, Any]) -> Job:
 
 
 def to_state(values: Mapping[str, Any]) -> JobState:
-    """The state of a job's row. Raises: BadRecord: it is none of ours."""
+    """Returns the state of a job's row. Raises: BadRecord: it is not one of ours."""
     if values["state"] not in KNOWN_STATES:
         said = f"state must be one of {', '.join(KNOWN_STATES)}; got {values['state']!r}"
         raise BadRecord(f"job {values['key']} of quick test {values['quick_test_id']}", [said])
@@ -168,7 +171,7 @@ def to_state(values: Mapping[str, Any]) -> JobState:
 
 
 def _to_parameters(text: str | None) -> tuple[dict[str, Any], str]:
-    """The stored parameters, or why they cannot be read; whatever stands there, nothing is raised."""
+    """Returns the stored parameters, or why they cannot be read; raises nothing, whatever stands there."""
     if not text:
         return {}, ""
     found = catch(lambda: msgspec.json.decode(text, type=dict[str, Any]))

@@ -1,4 +1,4 @@
-"""The rules that runs had for their series' names: with what is published, and in the parameters of their jobs."""
+"""Reads the rules that runs had for their series' names: those published, and those in their jobs' parameters."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -17,9 +17,9 @@ class _Asked(msgspec.Struct):
 
 
 def select_rules(tables: Tables, ids: Sequence[int]) -> tuple[Select[Any], Select[Any]]:
-    """The queries behind `core.ports.Histories.read_rules`."""
+    """Returns the queries behind `core.ports.Histories.read_rules`."""
     published, jobs = tables.published, tables.jobs
-    # Nearly every job's parameters name no rules: they are neither sent nor read.
+    # Nearly all jobs' parameters name no rules: those are neither sent nor read.
     names_some = and_(jobs.c.parameters.like('%"rules":"%'), jobs.c.parameters.not_like('%"rules":""%'))
     return (
         select(published.c.quick_test_id, published.c.rank_attempt, published.c.rules).where(
@@ -32,7 +32,7 @@ def select_rules(tables: Tables, ids: Sequence[int]) -> tuple[Select[Any], Selec
 
 
 def to_kept_rules(published: Sequence[Row[Any]], asked: Sequence[Row[Any]]) -> dict[int, KeptRules]:
-    """From the rows of both; parameters that cannot be read name none, and whoever needs them says so."""
+    """Reads the rows of both. Parameters that cannot be read name none: an error says so where they are needed."""
     found = {row.quick_test_id: KeptRules(published=row.rules, published_attempt=row.rank_attempt) for row in published}
     for row in asked:
         said = catch(partial(msgspec.json.decode, row.parameters, type=_Asked))

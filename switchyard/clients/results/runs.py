@@ -1,4 +1,4 @@
-"""The rows of runs (`core.ports.Runs`), on SQLite and Postgres."""
+"""Keeps the rows of runs (`core.ports.Runs`), on SQLite and Postgres."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -37,7 +37,7 @@ from switchyard.core.runs.walk import may_end
 
 
 class SqlRuns:
-    """`core.ports.Runs`, which has the contracts. Safe for several threads and processes."""
+    """Implements `core.ports.Runs`, which has the contracts. Safe for several threads and processes."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -55,20 +55,20 @@ class SqlRuns:
         return select(*run_columns(tables)).where(tables.runs.c.id == bindparam("quick_test_id"))
 
     def read_database_id(self) -> str:
-        """Made by the first migration; a copy of the database has the same."""
+        """See the port. The first migration made it; a copy of the database has the same."""
         (row,) = self._database.rows(select(self._tables.database.c.id))
         return str(row.id)
 
     def create_run(self, new: NewRun, *, now: datetime) -> QuickTest:
-        """A row in status `pending`, or the one that this request made before."""
+        """See the port. Makes a row in status `pending`, or returns the one that this request made before."""
         tables = self._tables
         if not tables.own:
             raise BadRequest(
-                f"a run's row in {tables.runs.fullname} (RESULTS_TABLE) must be made by the application that owns the "
-                "table; make it there, then name it: --quick-test-id <id>"
+                f"the application that owns {tables.runs.fullname} (RESULTS_TABLE) makes the rows of runs. "
+                "Make the row there, then name it: --quick-test-id <id>"
             )
         if not new.request_key:
-            raise BadRequest("a new run must have a request key, by which a repeated request finds it; got none")
+            raise BadRequest("a new run needs a request key, by which a repeated request finds it; got none")
         values = {
             "status": str(RunStatus.PENDING),
             "gcs_artifacts_path": "",
@@ -91,7 +91,7 @@ class SqlRuns:
         return to_quick_test(row._asdict())
 
     def adopt_runs(self, runs: Sequence[AdoptedRun], *, now: datetime) -> dict[str, int]:
-        """Those that are not there yet, by their request keys."""
+        """See the port. Makes those that are not there yet, by their request keys."""
         tables = self._tables
         if not tables.own:
             raise BadRequest(
@@ -102,14 +102,14 @@ class SqlRuns:
             return _adopt(connection, tables, runs, now=now)
 
     def read_run(self, quick_test_id: int) -> QuickTest:
-        """The row; on a table that is not ours, the columns that we need of it."""
+        """See the port. On a table that is not ours it has the columns that we need."""
         rows = self._database.rows(self._run, quick_test_id=quick_test_id)
         if not rows:
             raise no_such_run(self._tables, quick_test_id)
         return to_quick_test(rows[0]._asdict())
 
     def find_beside(self, quick_test_id: int) -> tuple[int | None, int | None]:
-        """Two looks into the primary key, in one query."""
+        """See the port. Makes two looks into the primary key, in one query."""
         ids = self._tables.runs.c.id
         before = select(func.max(ids)).where(ids < quick_test_id).scalar_subquery()
         after = select(func.min(ids)).where(ids > quick_test_id).scalar_subquery()
@@ -117,7 +117,7 @@ class SqlRuns:
         return row.before, row.after
 
     def list_runs(self, *, limit: int, before_id: int | None = None) -> list[RunSummary]:
-        """The newest first, without the archived ones; a status that is none of ours is shown as it is."""
+        """See the port. The newest first, without the archived ones; an unknown status is shown as it is."""
         tables = self._tables
         shown = [column for column in tables.runs.c if column.name in RunSummary.__struct_fields__]
         query = select(*shown, tables.has_history.label("available")).order_by(tables.runs.c.id.desc()).limit(limit)
@@ -128,17 +128,17 @@ class SqlRuns:
         return fetch_each(self._database, query, tables.runs.c.id, to_summary, to_unread_summary)
 
     def find_runs(self, query: RunQuery) -> RunPage:
-        """A few queries, whatever the number of runs."""
+        """See the port. Makes a few queries, for any number of runs."""
         return find_runs(self._database, query)
 
     def list_fields(self, prefix: str, *, limit: int) -> list[KnownField]:
-        """From name to name by the indexes of values."""
+        """See the port. Goes from name to name by the indexes of values."""
         return list_fields(self._database, prefix, limit=limit)
 
     def end_run(
         self, quick_test_id: int, status: RunStatus, *, error: str, of_attempt: int | None = None, now: datetime
     ) -> None:
-        """The error of a second call is the last word, but for a completed run, which has none."""
+        """See the port. The error of a second call is the last word; a completed run keeps none."""
         if not status.ended:
             raise BadRequest(f"a run must be ended as completed, failed or cancelled; got {str(status)!r}")
         tables = self._tables
@@ -153,19 +153,19 @@ class SqlRuns:
                 write_error(connection, tables, quick_test_id, error)
 
     def find_mlflow_runs(self, mlflow_run_ids: Sequence[str]) -> dict[str, int]:
-        """By our table's index of these ids; an application's need not have one, and all its rows are walked."""
+        """See the port. Uses our table's index of these ids; an application's may lack it: it walks all rows then."""
         wanted = sorted({run_id for run_id in mlflow_run_ids if run_id})
         if not wanted:
             return {}
         runs = self._tables.runs
         query = select(runs.c.mlflow_run_id, func.min(runs.c.id).label("id"))
-        # Said though `wanted` implies it: the index has no other rows, and SQLite would not see that it serves.
+        # Said though `wanted` implies it: the index has no other rows, and SQLite would not see that it fits.
         named = runs.c.mlflow_run_id != literal_column("''")
         rows = self._database.rows(query.where(named, runs.c.mlflow_run_id.in_(wanted)).group_by(runs.c.mlflow_run_id))
         return {row.mlflow_run_id: row.id for row in rows}
 
     def record_mlflow_run(self, quick_test_id: int, mlflow_run_id: str) -> None:
-        """Under the row's lock; a row that says so already is not written."""
+        """See the port. Works under the row's lock; a row that says so already is not written."""
         tables = self._tables
         with self._database.writing() as connection:
             run = lock_run(connection, tables, quick_test_id)
@@ -174,12 +174,11 @@ class SqlRuns:
                 connection.execute(chosen.values(mlflow_run_id=mlflow_run_id))
 
     def edit_run(self, quick_test_id: int, edit: RunEdit, *, now: datetime) -> QuickTest:
-        """Under the row's lock; a row that says so already is not written."""
+        """See the port. Works under the row's lock; a row that says so already is not written."""
         tables = self._tables
         if not tables.own:
             raise BadRequest(
-                f"the runs of {tables.runs.fullname} (RESULTS_TABLE) are edited by the application that owns the "
-                "table; change the run there"
+                f"the application that owns {tables.runs.fullname} (RESULTS_TABLE) edits its runs. Change the run there"
             )
         with self._database.writing() as connection:
             before = to_quick_test(lock_run(connection, tables, quick_test_id)._asdict())
@@ -191,7 +190,7 @@ class SqlRuns:
         return after
 
     def record_error(self, quick_test_id: int, error: str) -> None:
-        """An id that names no row is no error here: the caller is reporting another one."""
+        """See the port. An id that names no row is not an error here: the caller is reporting another one."""
         tables = self._tables
         with self._database.writing() as connection:
             write_error(connection, tables, quick_test_id, error)

@@ -1,6 +1,6 @@
-"""A run's full series and values: written and taken away in the transaction that publishes the history they are of.
+"""Writes a run's full series and values, and takes them away, in the transaction that publishes their history.
 
-A statement each, whatever the number of runs.
+It takes one statement each, for any number of runs.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,11 +17,11 @@ from switchyard.clients.results.tables import Tables
 from switchyard.core.history.publication import FullSeries, Value
 
 _AT_ONCE: Final = 500
-"""Runs whose values go in one statement: about 5 MB of parameters."""
+"""Runs with values in one statement: about 5 MB of parameters."""
 _INSERT_SQLITE: Final = (
     "INSERT INTO switchyard_values (quick_test_id, kind, name, number, text, history_etag) VALUES (?, ?, ?, ?, ?, ?)"
 )
-# One statement, for a million rows one by one take a minute.
+# One statement, because a million rows one by one take a minute.
 _INSERT_POSTGRES: Final = text(
     "INSERT INTO switchyard_values (quick_test_id, kind, name, number, text, history_etag) "
     "SELECT run.id, found.kind, found.name, found.number, found.text, run.etag "
@@ -41,13 +41,13 @@ class SeriesAndValues:
 
 
 def delete_series_and_values(connection: Connection, tables: Tables, ids: Sequence[int]) -> None:
-    """Whatever there is of these runs."""
+    """Deletes what there is of these runs."""
     connection.execute(delete(tables.series).where(tables.series.c.quick_test_id.in_(ids)))
     delete_values(connection, tables, ids)
 
 
 def delete_values(connection: Connection, tables: Tables, ids: Sequence[int]) -> None:
-    """Whatever there is of these runs."""
+    """Deletes what there is of these runs."""
     connection.execute(_to_delete_values(tables), {"ids": ids})
 
 
@@ -62,7 +62,7 @@ def _to_insert_series(tables: Tables) -> Insert:
 
 
 def insert_series_and_values(connection: Connection, tables: Tables, runs: Sequence[SeriesAndValues]) -> None:
-    """Of runs that have none; whose row of digests is there, where they have series."""
+    """Inserts for runs that have none. Where they have series, their row of digests is there."""
     rows = [
         {"quick_test_id": run.quick_test_id, "digest": run.series.digest, "gzip_json": run.series.gzip_json}
         for run in runs
@@ -80,7 +80,7 @@ def insert_series_and_values(connection: Connection, tables: Tables, runs: Seque
 
 
 def read_series_and_values(connection: Connection, tables: Tables, ids: Sequence[int]) -> dict[int, SeriesAndValues]:
-    """What there is, by run id; values in no particular order."""
+    """Returns what there is, by run id; values in no particular order."""
     series, values = tables.series, tables.values
     full = connection.execute(select(series).where(series.c.quick_test_id.in_(ids)))
     return to_series_and_values(
@@ -89,12 +89,12 @@ def read_series_and_values(connection: Connection, tables: Tables, ids: Sequence
 
 
 def to_series_and_values(series: Sequence[Row[Any]], values: Sequence[Row[Any]]) -> dict[int, SeriesAndValues]:
-    """From rows of the two tables, by run id."""
+    """Reads rows of the two tables, by run id."""
     full = {row.quick_test_id: FullSeries(gzip_json=row.gzip_json, digest=row.digest) for row in series}
     found: dict[int, list[Value]] = {}
     etags: dict[int, str] = {}
     for row in values:
-        etags[row.quick_test_id] = row.history_etag  # of all values of a run the same: they are written together
+        etags[row.quick_test_id] = row.history_etag  # all values of a run have the same: they are written together
         value = Value(kind=row.kind, name=row.name, number=row.number, text=row.text)
         found.setdefault(row.quick_test_id, []).append(value)
     return {
@@ -103,7 +103,7 @@ def to_series_and_values(series: Sequence[Row[Any]], values: Sequence[Row[Any]])
 
 
 def _to_rows(runs: Sequence[SeriesAndValues]) -> Iterator[tuple[Any, ...]]:
-    """As `_INSERT_SQLITE` takes them."""
+    """Yields them as `_INSERT_SQLITE` takes them."""
     for run in runs:
         for value in run.values:
             text = value.text
@@ -113,7 +113,7 @@ def _to_rows(runs: Sequence[SeriesAndValues]) -> Iterator[tuple[Any, ...]]:
 
 
 def _to_json(runs: Sequence[SeriesAndValues]) -> str:
-    """As `_INSERT_POSTGRES` takes it; each number has the digits that make the same float64 of it again."""
+    """Writes it as `_INSERT_POSTGRES` takes it; each number has the digits that give the same float64 again."""
     return msgspec.json.encode(
         [{"id": run.quick_test_id, "etag": run.etag, "values": [_to_storable(v) for v in run.values]} for run in runs]
     ).decode()

@@ -1,4 +1,4 @@
-"""The lines of found runs: their columns, and those of their values that were asked for."""
+"""Makes the lines of found runs: their columns, and those of their values that were asked for."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -15,12 +15,12 @@ from switchyard.core.comparison.found import ALL_NAMES, FoundRun
 from switchyard.core.errors import BadRequest
 
 MAX_SHOWN_VALUES: Final = 20_000
-"""Of all runs of a page."""
+"""The values of all runs of a page together."""
 _SECTIONS: Final[Mapping[str, Section]] = {kind: section for section, kinds in KINDS.items() for kind in kinds}
 
 
 def show_runs(database: Database, ids: Sequence[int], fields: Sequence[Field]) -> list[FoundRun]:
-    """The lines, in the order of `ids`; a run that was deleted meanwhile has none."""
+    """Returns the lines, in the order of `ids`; a run that was deleted meanwhile has none."""
     if not ids:
         return []
     tables, runs = database.tables, database.tables.runs
@@ -66,7 +66,7 @@ def _read_values(
 
 
 def _to_values(rows: Sequence[Row[Any]]) -> dict[int, dict[Field, float | str]]:
-    """By run and field; of two kinds the first that its section has, of two numbers the greater: the last one stays."""
+    """Returns them by run and field; of two kinds the section's first, of two numbers the greater: the last stays."""
     found: dict[int, dict[Field, float | str]] = {}
     order = [kind for kinds in KINDS.values() for kind in kinds]
     for row in sorted(rows, key=lambda row: (-order.index(row.kind), row.number or 0.0, row.text or "")):
@@ -76,7 +76,7 @@ def _to_values(rows: Sequence[Row[Any]]) -> dict[int, dict[Field, float | str]]:
 
 
 def to_found(row: Row[Any], *, available: bool, values: Mapping[str, float | str | None] | None = None) -> FoundRun:
-    """From a row with its columns."""
+    """Makes a found run of a row with its columns."""
     known = dict(zip(row._fields, row, strict=True))
     given = {name: known[name] for name in FoundRun.__struct_fields__ if known.get(name) is not None}
     started, completed = known.get("started_at"), known.get("completed_at")

@@ -1,7 +1,7 @@
 """The results database's tables as SQLAlchemy sees them; migrations/ makes them, and a test compares the two.
 
-The table of runs is ours (`quick_tests`) or an application's (RESULTS_TABLE), of which five columns are used and none
-is changed. No foreign key points at it, so that its owner may delete rows, and so that both cases have one schema.
+The table of runs is ours (`quick_tests`) or an application's (RESULTS_TABLE). Five columns of the latter are used, and
+none is changed. No foreign key points at it, so its owner may delete rows, and both cases have one schema.
 """
 
 import hashlib
@@ -43,9 +43,9 @@ VERSION_TABLE: Final = "switchyard_alembic_version"
 """Not `alembic_version`: MLflow may keep its own in the same database."""
 OWN_RUNS: Final = "quick_tests"
 NEEDED_COLUMNS: Final = ("id", "status", "gcs_artifacts_path", "mlflow_run_id", "training_history_json")
-"""What a RESULTS_TABLE must have."""
+"""The columns that a RESULTS_TABLE must have."""
 EXPRESSION_INDEXES: Final = ("quick_tests_name", "quick_tests_experiment", "quick_tests_duration")
-"""Of our own table of runs; migration 0004 alone writes them down, for the databases spell expressions differently."""
+"""Indexes of our own table of runs; only migration 0004 has their text: the databases spell expressions differently."""
 NOTHING_MAX_CHARACTERS: Final = 400
 """A stored JSON shorter than this that says ``"available": false`` holds no history; a history is longer."""
 
@@ -54,7 +54,7 @@ HistoryType = Literal["text", "json", "jsonb"]
 
 @dataclass(frozen=True)
 class Tables:
-    """All tables, and what is particular about the one that holds the runs."""
+    """All tables, and what is special about the one that holds the runs."""
 
     metadata: MetaData
     runs: Table
@@ -77,19 +77,19 @@ class Tables:
 
     @property
     def history_text(self) -> ColumnElement[Any]:
-        """The stored history as text, whatever the column's type."""
+        """Returns the stored history as text, for any type of the column."""
         column: ColumnElement[Any] = self.runs.c.training_history_json
         return column if self.history_type == "text" else cast(column, Text)
 
     def to_history(self, text: ColumnElement[str]) -> ColumnElement[str]:
-        """`text`, as the column's type takes it. jsonb alone refuses the escape of NUL, so there it becomes U+FFFD."""
+        """Returns `text` as the column's type takes it. Only jsonb refuses an escaped NUL: there it becomes U+FFFD."""
         if self.history_type == "text":
             return cast(text, Text)
         return cast(cast(text, Text), JSONB if self.history_type == "jsonb" else JSON)
 
     @cached_property
     def has_history(self) -> ColumnElement[bool]:
-        """SQL's twin of `is_history`, for the stored text."""
+        """Does in SQL what `is_history` does, for the stored text."""
         text = self.history_text
         bare = text
         for blank in (" ", "\n", "\r", "\t"):
@@ -100,7 +100,7 @@ class Tables:
 
 
 def is_history(text: str | None) -> bool:
-    """False for SQL NULL, JSON null and ``{"available": false}``: nothing is published there."""
+    """Returns false for SQL NULL, JSON null and ``{"available": false}``: nothing is published there."""
     if text is None:
         return False
     if len(text) >= NOTHING_MAX_CHARACTERS:
@@ -110,15 +110,17 @@ def is_history(text: str | None) -> bool:
 
 
 def to_history_etag(text: str, charted_digest: str | None, etag: str | None) -> str:
-    """The ETag of a stored history: the one that was stored with it, where `charted_digest` and `etag` of our row of
-    digests speak of it; else its own hash, for another application may have written it, over ours perhaps."""
+    """Returns the ETag of a stored history.
+
+    It is the one that was stored with it, if `charted_digest` and `etag` of our row of digests speak of it. Else it is
+    its own hash, because another application may have written it, perhaps over ours."""
     if etag is not None and charted_digest is not None and charted_digest in text:
         return etag
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 
 def to_tables(table: str = "", *, history_type: HistoryType = "text") -> Tables:
-    """The tables, with `table` (``quicktest``, ``app.quicktest``) for the runs, or our own where it is empty."""
+    """Returns the tables, with `table` (``quicktest``, ``app.quicktest``) for the runs; empty: our own."""
     metadata = MetaData()
     return Tables(
         metadata=metadata,
@@ -143,7 +145,7 @@ def to_tables(table: str = "", *, history_type: HistoryType = "text") -> Tables:
 
 
 def list_own_tables(table: str = "") -> frozenset[str]:
-    """The names of all tables that are ours: not `table`, where an application's holds the runs."""
+    """Returns the names of all tables that are ours: without `table`, if an application's holds the runs."""
     found = to_tables(table)
     names = {known.name for known in found.metadata.tables.values()} | {VERSION_TABLE}
     return frozenset(names if found.own else names - {found.runs.name})
@@ -171,9 +173,9 @@ def _own_runs(metadata: MetaData) -> Table:
         Column("created_at", UtcDateTime, nullable=False),
         Column("started_at", UtcDateTime),
         Column("completed_at", UtcDateTime),
-        # Last, for SQLite walks past a long value to reach the columns after it.
+        # Last, because SQLite walks past a long value to reach the columns after it.
         Column("training_history_json", Text),
-        # Added after it, and mostly NULL, for which SQLite walks nowhere.
+        # Added after it, and mostly NULL, for which SQLite does not walk.
         Column("notes", StorableText),
         Column("archived_at", UtcDateTime),
         UniqueConstraint("request_key", name="quick_tests_request_key"),
@@ -184,7 +186,7 @@ def _own_runs(metadata: MetaData) -> Table:
             "quick_tests_mlflow_run_id", "mlflow_run_id", postgresql_using="hash", **to_condition("mlflow_run_id <> ''")
         ),
         Index("quick_tests_archived_at", "archived_at", **to_condition("archived_at IS NOT NULL")),
-        sqlite_autoincrement=True,  # an id names a run everywhere, so that of a deleted row is not given again
+        sqlite_autoincrement=True,  # an id names a run everywhere, so a deleted row's is not given again
     )
 
 
@@ -279,8 +281,9 @@ def _series(metadata: MetaData) -> Table:
 
 
 def _values(metadata: MetaData) -> Table:
-    """No key over the names: two that differ by what no database takes (NUL) are the same here. No foreign key either:
-    a history of the legacy application, of which we have no row of digests, has values too."""
+    """Makes the table without a key over the names: two that differ by what no database takes (NUL) are the same here.
+
+    It has no foreign key either: a history of the legacy application has values too, but no row of digests."""
     number, text = to_condition("number IS NOT NULL"), to_condition("text IS NOT NULL")
     return Table(
         "switchyard_values",
@@ -290,7 +293,7 @@ def _values(metadata: MetaData) -> Table:
         Column("name", StorableText, nullable=False),
         Column("number", Double),
         Column("text", StorableText),
-        # Of the history that they came from (`StoredHistory.etag`): they speak of no other.
+        # The etag of the history that they came from (`StoredHistory.etag`): they hold for no other.
         Column("history_etag", Text, nullable=False),
         # Names and texts are in the order of their bytes there (migration 0004), on Postgres too: COLLATE "C".
         Index("switchyard_values_of_run", "quick_test_id", "kind", "name", "number"),

@@ -1,7 +1,7 @@
-"""The runs that reconcile must look at, found in one query that visits no finished run one by one.
+"""Finds the runs that reconcile must look at, in one query that visits no finished run one by one.
 
-Whoever publishes a job's end claims its event next, so that `ended_event_at` says that the end was published. That the
-event of a completed run was sent, `completed_event_at` says.
+The process that publishes a job's end claims its event next, so `ended_event_at` says that the end was published.
+`completed_event_at` says that the event of a completed run was sent.
 """
 
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ _JOB = "job_"
 
 
 class _Likely(FunctionElement[Any]):  # of no type: of a Boolean, SQLite would be asked whether it is 1
-    """A condition that holds of most rows; Postgres knows that by itself.
+    """A condition that holds for most rows; Postgres knows that by itself.
 
     Source: https://www.sqlite.org/lang_corefunc.html#likely
     """
@@ -65,9 +65,9 @@ def _as_likely(likely: _Likely, compiler: SQLCompiler, **named: Any) -> str:
 
 
 def select_unsettled(tables: Tables) -> Select[Any]:
-    """The query, with the parameters `now` and `limit`.
+    """Returns the query, with the parameters `now` and `limit`.
 
-    Rows in a status that is none of ours (only a table that is not ours has them) are its owner's business.
+    Rows in an unknown status (only a table that is not ours has them) are its owner's business.
     """
     runs, jobs, published, ledger = tables.runs, tables.jobs, tables.published, tables.ledger
     newest, newer = jobs.alias("newest"), jobs.alias("newer")
@@ -92,15 +92,15 @@ def select_unsettled(tables: Tables) -> Select[Any]:
                 ledger.c.next_try_at <= bindparam("now", type_=ledger.c.next_try_at.type),
             ),
         )
-        # Another application's rows may be thousands, and none of them ever to be published: they come after our jobs',
-        # and of them the one that was completed last, for which somebody waits.
+        # Another application's rows may be thousands, and none of them ever to be published. They come after our jobs'
+        # rows; the one that was completed last comes first among them, because someone waits for it.
         .order_by(newest.c.key.is_(None), case((newest.c.key.is_(None), -runs.c.id), else_=runs.c.id))
         .limit(bindparam("limit"))
     )
 
 
 def read_unsettled(database: Database, *, now: datetime, limit: int) -> list[Unsettled]:
-    """As `core.ports.Ledger.list_unsettled` says: one query, and more only where a row cannot be fetched."""
+    """Reads as `core.ports.Ledger.list_unsettled` says: one query, and more only where a row cannot be fetched."""
     query, runs = select_unsettled(database.tables), database.tables.runs
     names = ("id", "status", "published_status", "repair_attempts")
     few = query.with_only_columns(*(column for column in query.selected_columns if column.name in names))
@@ -113,7 +113,7 @@ def read_unsettled(database: Database, *, now: datetime, limit: int) -> list[Uns
 
 
 def select_settled(tables: Tables, keys: Sequence[str]) -> Select[Any]:
-    """The keys of those jobs whose runs are no candidates, whatever backs off or is its owner's business."""
+    """Selects the keys of jobs with runs that are no candidates, including those that back off or others must end."""
     jobs = tables.jobs
     candidates = _to_candidates(tables).subquery()
     return (
@@ -124,16 +124,16 @@ def select_settled(tables: Tables, keys: Sequence[str]) -> Select[Any]:
 
 
 def _to_candidates(tables: Tables) -> CompoundSelect[Any]:
-    """The ids of the runs with something left to do."""
+    """Selects the ids of the runs with something left to do."""
     runs, jobs, published, listed = tables.runs, tables.jobs, tables.published, tables.ledger.alias("listed")
     newest, newer = jobs.alias("newest"), jobs.alias("newer")
     no_newer = ~exists().where(newer.c.quick_test_id == newest.c.quick_test_id, newer.c.attempt > newest.c.attempt)
-    # CASE, or both databases would read every run's history first and ask for its row of digests after.
+    # CASE, or both databases would first read every run's history and ask for its row of digests after.
     unread = case((published.c.quick_test_id.is_not(None), False), else_=~tables.has_history)
     # Backfill has read its MLflow run, and listed it: asked again every day, it would still have nothing to show.
     empty = exists().where(listed.c.quick_test_id == runs.c.id, listed.c.kind == BACKFILL, listed.c.state == SKIPPED)
-    # Those of the index that has no others. SQLite sees that only where the state is written into the text, and reads
-    # all jobs that succeeded unless it is told that most do, and that the ids are a range.
+    # Only rows of the index. SQLite sees that only where the state is written into the text. It reads all jobs that
+    # succeeded unless it is told that most do, and that the ids are a range.
     succeeded = _Likely(newest.c.state == literal_column("'succeeded'"))
     untold = newest.c.completed_event_at.is_(None), succeeded, newest.c.quick_test_id > 0
     completed = (
@@ -141,7 +141,7 @@ def _to_candidates(tables: Tables) -> CompoundSelect[Any]:
         .where(runs.c.id == newest.c.quick_test_id, runs.c.status == str(RunStatus.COMPLETED))
         .where(published.c.quick_test_id == runs.c.id, published.c.status != "partial")
     )
-    # Each SELECT has an index of its own; one WHERE with OR would read all jobs and all runs.
+    # Each SELECT has its own index; one WHERE with OR would read all jobs and all runs.
     return union(
         select(newest.c.quick_test_id).where(newest.c.state.in_(OPEN_STATES)),
         select(newest.c.quick_test_id).where(newest.c.ended_event_at.is_(None), no_newer),
@@ -156,7 +156,7 @@ def _to_candidates(tables: Tables) -> CompoundSelect[Any]:
 
 
 def to_unsettled(row: Row[Any]) -> Unsettled:
-    """A row of `select_unsettled`; what cannot be read of it is said in it, and nothing is raised."""
+    """Makes a value of a row of `select_unsettled`. It says what cannot be read; nothing is raised."""
     values = row._asdict()
     job = {name.removeprefix(_JOB): value for name, value in values.items() if name.startswith(_JOB)}
     found = catch(lambda: (to_quick_test(values), to_job(job) if job["key"] is not None else None))

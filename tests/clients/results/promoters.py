@@ -1,5 +1,7 @@
-"""Promoters and rollbacks of one model at the same time, and a reader that looks on: what the races of the registry do,
-in the normal tests and, a thousand times, in the slow ones."""
+"""Runs promoters and rollbacks of one model at the same time, and a reader that looks on.
+
+The races of the registry do this in the normal tests and, a thousand times, in the slow ones.
+"""
 
 import threading
 from collections import Counter

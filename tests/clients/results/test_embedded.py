@@ -1,4 +1,4 @@
-"""An SQLite file of our own is made, or brought up to date, by whoever opens it first."""
+"""An SQLite file of our own is made, or brought up to date, by the first process that opens it."""
 
 import sqlite3
 from collections.abc import Callable
@@ -133,7 +133,7 @@ def test_a_file_that_an_older_process_has_open_stays_as_it_is(path: Path, monkey
 
 
 def test_a_current_file_is_migrated_again_while_it_is_open(path: Path) -> None:
-    """Nothing is to do, and nobody need stop."""
+    """There is nothing to do, and no one needs to stop."""
     results = open_results(to_url(path))
     results.runs.list_runs(limit=1)
     assert "already" in migrate(to_settings(to_url(path)))

@@ -22,14 +22,14 @@ def file_place(places: Places, tmp_path: Path) -> Place:
 
 
 def hold_lock(path: str) -> sqlite3.Connection:
-    """Somebody else's write transaction on the file."""
+    """Holds another program's write transaction on the file."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     connection.execute("BEGIN IMMEDIATE")
     return connection
 
 
 def test_write_waits_for_another_writer(file_place: Place) -> None:
-    """A lock that is released in time costs nobody an error; reading needs no lock at all."""
+    """A lock that is released in time costs no one an error; reading needs no lock at all."""
     run = file_place.add_run()
     other = hold_lock(file_place.url.removeprefix("sqlite:///"))
     release = threading.Timer(0.3, other.close)
@@ -51,7 +51,7 @@ def test_lock_that_is_not_released_is_to_try_again(file_place: Place, monkeypatc
 
 
 def test_row_that_another_transaction_holds_is_to_try_again(places: Places, tmp_path: Path) -> None:
-    """An application may hold its row for long; nobody waits for ever."""
+    """An application may hold its row for long; no one waits for ever."""
     place = places.make("postgres with a jsonb table", tmp_path)
     run = place.add_run()
     holder = Database(place.url)

@@ -73,8 +73,9 @@ def test_a_refused_publication_leaves_the_mark_of_before(place: Place) -> None:
 
 
 def test_a_history_that_comes_from_elsewhere_has_no_mark(place: Place) -> None:
-    """What an export said replaces what MLflow said: the next look reads the run again. Where both say the same, the
-    mark stays."""
+    """What an export said replaces what MLflow said: the next look reads the run again.
+
+    Where both say the same, the mark stays."""
     run = add_run(place)
     place.ledger.publish_many("backfill", [make_draft(run)], now=NOW)
     place.ledger.publish_many("backfill", [make_draft(run, mark="")], now=later(1))
@@ -84,7 +85,7 @@ def test_a_history_that_comes_from_elsewhere_has_no_mark(place: Place) -> None:
 
 
 def test_a_mark_is_written_with_the_history_or_not_at_all(place: Place) -> None:
-    """Whoever is killed before the transaction ends leaves neither."""
+    """A process that is killed before the transaction ends leaves neither."""
     run = add_run(place)
     with pytest.raises(KeyboardInterrupt), place.ports.database.writing() as connection:
         writing = Writing(connection, place.ports.database.tables, NOW)
@@ -187,7 +188,7 @@ IDENTITY = StoreIdentity({"0": to_experiment("Default", "gs://b", 1)})
 
 
 def test_which_store_has_a_name_is_noted_and_replaced(place: Place) -> None:
-    """What was read of the one before is kept under another name, and its follow begins anew."""
+    """What was read of the one before is kept under another name, and its follow begins again."""
     followed = place.ports.followed
     assert followed.list_identities() == {}
     run = add_run(place)
@@ -226,8 +227,9 @@ def test_runs_that_could_not_be_adopted_have_a_line_until_they_are(place: Place)
 
 
 def test_what_was_read_and_not_published_says_so(place: Place) -> None:
-    """Its own file is published: a later change of the MLflow run is seen, and where nothing is published any more, it
-    is read again."""
+    """Its own file is published, so a later change of the MLflow run is seen.
+
+    Where nothing is published any more, it is read again."""
     run = add_run(place)
     place.histories.publish(publication(run, "file"), now=NOW)
     older = msgspec.structs.replace(of_mlflow(run, "b"), rank=Rank())

@@ -34,7 +34,7 @@ def test_published_history_is_read_back(place: Place) -> None:
 
 
 def test_histograms_are_read_back(place: Place) -> None:
-    """By kind and tower; None where the run has none of them."""
+    """Returns them by kind and tower; None where the run has none."""
     run, other = place.add_run(), place.add_run("another request")
     place.histories.publish(publication(run, kinds=("weights",)), now=NOW)
     assert place.histories.read_histogram(run, "weights", "candidate") == b"a weights candidate"
@@ -56,8 +56,9 @@ def test_series_and_values_are_written_with_the_history(place: Place) -> None:
 
 
 def test_rules_of_a_run_are_kept_by_whoever_publishes_it_next(place: Place) -> None:
-    """A file needs none, and leaves those that are there; what says the same under new rules has the new ones then, but
-    not a history of version 1, which knew none."""
+    """A file needs none, and leaves those that are there.
+
+    What says the same under new rules then has the new ones, except a history of version 1, which had no rules."""
     run, other = place.add_run(), place.add_run("another request")
     ruled = Versions(rules="a = 'b'")
     place.histories.publish(msgspec.structs.replace(publication(run, source="mlflow"), versions=ruled), now=NOW)
@@ -180,7 +181,7 @@ def test_higher_rank_replaces_and_lower_is_kept_out(place: Place, newer: Rank) -
 
 
 def test_equal_rank_with_other_content_is_an_error(place: Place) -> None:
-    """Nobody can say which is right: nothing is written, and force decides."""
+    """No one can say which is right: nothing is written, and force decides."""
     run = place.add_run()
     place.histories.publish(publication(run, "a"), now=NOW)
     before = place.histories.read_history(run)
@@ -223,7 +224,7 @@ def test_force_replaces_what_is_newer(place: Place) -> None:
 
 
 def test_cached_at_is_kept_while_the_charts_stay_the_same(place: Place) -> None:
-    """Other statistics, or the end of the run, are published anew without a new time; other charts have one."""
+    """Other statistics, or the end of the run, are published again without a new time; other charts have one."""
     run = place.add_run()
     place.histories.publish(publication(run, "a", full="1", rank=FIRST, status="partial"), now=NOW)
     etag = place.histories.read_history(run).etag
@@ -274,7 +275,7 @@ def test_history_that_was_wiped_is_published_again(place: Place) -> None:
 
 
 def test_history_of_another_application_is_kept_unless_forced(place: Place) -> None:
-    """A legacy payload cannot be compared, so that nobody but a person replaces it."""
+    """A legacy payload cannot be compared, so only a person replaces it."""
     run = place.add_run(history=LEGACY)
     ours = publication(run, row_status=RunStatus.COMPLETED)
     assert place.histories.publish(ours, now=NOW) is PublishResult.KEPT_LEGACY

@@ -84,7 +84,7 @@ def test_a_refused_request_claims_the_next_attempt(place: Place) -> None:
 
 
 def test_a_refused_request_answers_its_job_after_another_request_s(place: Place) -> None:
-    """Somebody has trained the run since, by another request: that is not started over."""
+    """Someone has trained the run since, by another request: that is not started over."""
     run = place.add_run()
     first = place.claim(run, "first")
     refuse(place, first)
@@ -102,7 +102,7 @@ def test_request_key_must_be_the_runs_own(place: Place, request_key: str) -> Non
 
 
 def test_next_attempt_has_the_next_number(own_place: Place) -> None:
-    """And the row begins anew, in the folder that it has."""
+    """And the row begins again, in the folder that it has."""
     run = own_place.add_run()
     first = own_place.claim(run, "first")
     own_place.jobs.record_job(first.key, JobNews(state=JobState.RUNNING, started_at=NOW), now=NOW)
@@ -209,7 +209,7 @@ def test_unknown_job_is_not_found(place: Place) -> None:
 
 
 def test_end_is_told_once(place: Place) -> None:
-    """One event a job, from whoever claims it first; another job has its own."""
+    """A job has one event, which goes to its first claim; another job has its own."""
     first, second = place.claim(place.add_run("1"), "1"), place.claim(place.add_run("2"), "2")
     assert place.jobs.claim_ended_event(first.key, now=NOW)
     assert not place.open().jobs.claim_ended_event(first.key, now=later(1))

@@ -60,7 +60,7 @@ def outside(place: Place, tmp_path: Path) -> Outside:
 
 
 def test_every_kind_of_column_keeps_the_same_values(place: Place, outside: Outside) -> None:
-    """jsonb writes numbers and keys anew, and has no NUL: none of that is a difference."""
+    """jsonb writes numbers and keys again, and has no NUL: that is no difference."""
     id_ = publish(place, RUN)
     (run,) = verify_rows(outside, outside.ledger.list_backfill(), whole=True)
     assert (run.quick_test_id, run.differences, run.state) == (id_, [], State.VERIFIED)

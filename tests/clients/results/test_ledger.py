@@ -1,5 +1,8 @@
-"""The suite of the port `Ledger`, on every database and every table of runs: its lines, and many runs published with
-theirs as each would be alone. `test_ledger_unsettled` has what reconcile asks."""
+"""The suite of the port `Ledger`, on every database and every table of runs.
+
+It holds lines, and many runs published with theirs as each would be alone. `test_ledger_unsettled` has what reconcile
+asks.
+"""
 
 import json
 from typing import Any

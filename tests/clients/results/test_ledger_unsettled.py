@@ -29,7 +29,7 @@ def test_open_job_is_listed(place: Place, state: JobState) -> None:
 
 @pytest.mark.parametrize("status", ["pending", "submitted", "running"])
 def test_ended_job_whose_row_has_not_ended_is_listed(place: Place, status: str) -> None:
-    """Whoever recorded the job's end was killed before publishing; the event of it may be out already."""
+    """The process that recorded the job's end was killed before publishing; the event of it may be out already."""
     run = place.add_run()
     job = place.claim(run)
     place.histories.publish(publication(run, status="partial"), now=NOW)
@@ -133,7 +133,7 @@ def test_settled_runs_are_not_listed(place: Place) -> None:
 
 
 def test_newest_attempt_alone_counts(place: Place) -> None:
-    """Nobody is owed the end of an older one."""
+    """No one is owed the end of an older one."""
     run = place.add_run()
     first = place.claim(run, "1")
     place.jobs.record_job(first.key, JobNews(state=JobState.FAILED), now=NOW)
@@ -193,7 +193,7 @@ def test_row_whose_parameters_cannot_be_read_hides_no_other(own_place: Place, pa
 
 
 def test_job_whose_parameters_cannot_be_read_is_recorded_all_the_same(place: Place) -> None:
-    """Nobody needs them to follow the job, or to end it."""
+    """No one needs them to follow the job, or to end it."""
     job = place.claim(place.add_run())
     place.sql("UPDATE switchyard_jobs SET parameters = '[1]'")
     recorded = place.jobs.record_job(job.key, JobNews(state=JobState.QUEUED, job_name="j"), now=NOW)
@@ -202,7 +202,7 @@ def test_job_whose_parameters_cannot_be_read_is_recorded_all_the_same(place: Pla
 
 
 def test_job_in_a_state_of_nobody_hides_no_other(place: Place) -> None:
-    """Somebody wrote it by hand, or a newer version did."""
+    """Someone wrote it by hand, or a newer version did."""
     runs = [place.add_run(str(number)) for number in range(2)]
     for run in runs:
         place.claim(run, f"claim {run}")
@@ -227,8 +227,9 @@ def test_value_that_is_not_of_its_column_s_type_hides_no_other(tmp_path: Path, p
 
 
 def test_jobs_come_first_up_to_the_limit(place: Place) -> None:
-    """The oldest jobs, so that a full list does not starve them; then rows without one, of which there may be
-    thousands, the newest first."""
+    """The oldest jobs come first, so a full list does not starve them.
+
+    Then come rows without a job, of which there may be thousands, the newest first."""
     rows = [place.add_run(f"row {number}", status="completed") for number in range(3)]
     jobs = [place.add_run(f"request {number}") for number in range(3)]
     for run in jobs:

@@ -53,7 +53,7 @@ def test_migrations_make_the_indexes_over_expressions(url: str) -> None:
 
 
 def differences(url: str, table: str = "") -> list[Any]:
-    """Between the database and the code's tables; an application's own is none of ours."""
+    """Between the database and the code's tables; an application's own is not ours."""
     engine = create_engine(url)
 
     def is_compared(_: Any, name: str | None, *_more: Any) -> bool:

@@ -53,7 +53,7 @@ def test_one_at_a_time_holds_a_model(place: Place) -> None:
 def test_versions_of_before_get_a_flavor(
     kind: str, version: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    """The trainer's own models are two-tower models; of what else there is nobody knows. Their history stays."""
+    """The trainer's own models are two-tower models; others are not known. Their history stays."""
     url = f"sqlite:///{tmp_path / 'results.db'}"
     if kind == "postgres":
         server: Postgres = request.getfixturevalue("postgres")

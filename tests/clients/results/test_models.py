@@ -107,7 +107,7 @@ def test_same_source_registers_once(place: Place) -> None:
 
 
 def test_judgement_against_who_was_champion_is_told_who_is(place: Place) -> None:
-    """Under the lock of the model's row; the same request key answers what was kept, whoever is champion since."""
+    """Under the lock of the model's row; the same request key answers what was kept, whichever is champion since."""
     add(place, 3)
     promote(place, 1, None)
     judgement = pass_(place, 2, 1)
@@ -213,7 +213,7 @@ def test_request_of_the_same_key_is_done_once(place: Place) -> None:
     promote(place, 2, 1)
     lines = place.models.list_transitions(NAME)
     assert promote(place, 1, None, request_key="one") == first
-    with pytest.raises(BadRequest, match="'one' is of another request"):
+    with pytest.raises(BadRequest, match="'one' belongs to another request"):
         promote(place, 3, 2, request_key="one")
     back = place.models.roll_back(Rollback(name=NAME, expected=2, request_key="two"))
     assert (back.version, back.act, back.replaced) == (1, Act.ROLLED_BACK, 2)
@@ -256,7 +256,7 @@ def test_challenger_has_its_share(place: Place) -> None:
 
 
 def test_aliases(place: Place) -> None:
-    """Free ones move at will; the registry's own follow the model's row, and nobody sets them."""
+    """Free ones move at will; the registry's own follow the model's row, and no one sets them."""
     add(place, 3)
     promote(place, 1, None)
     place.models.move(StageMove(name=NAME, version=2, stage=Stage.STAGING))
@@ -321,7 +321,7 @@ def test_version_in_production_at_a_moment(place: Place) -> None:
     ],
 )
 def test_what_is_kept_for_ever_is_refused_by_the_database(place: Place, statement: str) -> None:
-    """Whoever asks, past the code."""
+    """It holds for every writer, past the code too."""
     add(place, 1)
     before = place.models.list_transitions(NAME), place.models.read_files(NAME, 1), place.models.list_versions(NAME)
     with pytest.raises(Exception, match="is refused: it is kept for ever"):

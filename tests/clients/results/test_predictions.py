@@ -236,8 +236,9 @@ def test_pruning_removes_the_oldest_a_few_at_a_time(place: Place) -> None:
 def test_counting_reads_one_index_and_joins_from_the_feedback(
     places: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch, since: datetime | None, *, is_short: bool
 ) -> None:
-    """SQLite neither visits the rows of predictions to count them nor sorts them, and of those that nothing was said of
-    it looks none up. The few of a short window are found by their times."""
+    """SQLite neither visits the rows of predictions to count them nor sorts them.
+
+    It looks up none without feedback. The few of a short window are found by their times."""
     monkeypatch.setattr("switchyard.clients.results.predictions._FEW", 2_000 if is_short else 0)
     place = places.make("sqlite", tmp_path)
     asked: list[tuple[str, Any]] = []

@@ -164,7 +164,7 @@ def test_completed_run_stays_completed(place: Place) -> None:
 
 
 def test_run_is_not_ended_by_an_earlier_attempt(place: Place) -> None:
-    """Whoever settles attempt 1 is late: attempt 2 was claimed. Nor by a conclusion without a job; a person may."""
+    """Settling attempt 1 comes too late: attempt 2 was claimed. Nor by a conclusion without a job; a person may."""
     run = place.add_run()
     first = place.claim(run, "first")
     place.jobs.record_job(first.key, JobNews(state=JobState.FAILED), now=NOW)
@@ -213,7 +213,7 @@ def test_other_columns_of_an_application_are_left_alone(application_place: Place
 
 
 def test_parameters_that_are_no_object_name_the_run(own_place: Place) -> None:
-    """A row that somebody mended by hand is refused with its id."""
+    """A row that someone mended by hand is refused with its id."""
     run = own_place.add_run()
     run_sql(own_place.url, "UPDATE quick_tests SET parameters = '[1]'")
     with pytest.raises(BadRecord, match=f"quick test {run}.*parameters"):

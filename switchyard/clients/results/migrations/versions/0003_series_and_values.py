@@ -40,7 +40,7 @@ def _make_values() -> None:
         sa.Column("history_etag", sa.Text, nullable=False),
     )
     op.create_index("switchyard_values_quick_test_id", "switchyard_values", ["quick_test_id"])
-    # Partial: a value has mostly one of the two, and nobody looks for the other's absence.
+    # Partial: a value has mostly one of the two, and no query looks for the other's absence.
     for column in ("number", "text"):
         there = sa.text(f"{column} IS NOT NULL")
         op.create_index(

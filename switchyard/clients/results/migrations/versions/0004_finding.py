@@ -18,8 +18,9 @@ def upgrade() -> None:
 
 
 def _widen_indexes_of_values() -> None:
-    """Each ends in the run's id: runs of one value are then walked in order, and pages cut between them. Text is
-    compared byte by byte ("C"), so that the order is the same everywhere and a prefix is a range."""
+    """Ends each index in the run's id: runs of one value are then walked in order, and pages cut between them.
+
+    Text is compared byte by byte ("C"), so that the order is the same everywhere and a prefix is a range."""
     by_bytes = ' COLLATE "C"' if op.get_bind().dialect.name == "postgresql" else ""
     name, text = sa.text(f"name{by_bytes}"), sa.text(f"text{by_bytes}")
     for index in ("quick_test_id", "number", "text"):

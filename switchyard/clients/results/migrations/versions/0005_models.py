@@ -13,7 +13,7 @@ _ACTS = {
     "switchyard_model_files": ("UPDATE", "DELETE"),
     "switchyard_model_versions": ("DELETE",),
 }
-"""What each table refuses, whoever asks."""
+"""What each table always refuses."""
 
 
 def upgrade() -> None:
@@ -144,7 +144,7 @@ def _make_triggers() -> None:
 
 
 def _refuse_replacing() -> None:
-    """INSERT OR REPLACE deletes without the triggers of a DELETE: https://www.sqlite.org/lang_conflict.html"""
+    """Refuses INSERT OR REPLACE, which deletes without the triggers of a DELETE: https://www.sqlite.org/lang_conflict.html"""
     keys = {
         "switchyard_model_transitions": ("name", "seq"),
         "switchyard_model_files": ("name", "version", "path"),

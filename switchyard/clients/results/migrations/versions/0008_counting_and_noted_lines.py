@@ -36,7 +36,7 @@ def _make_indexes_of_lines() -> None:
 
 
 def _add_completed_event() -> None:
-    """Of the jobs whose end was told the completion was too, or is told no more: an upgrade starts nothing."""
+    """Marks the completion as told for jobs with a told end: an upgrade starts nothing."""
     op.add_column("switchyard_jobs", sa.Column("completed_event_at", sa.DateTime(timezone=True)))
     op.execute("UPDATE switchyard_jobs SET completed_event_at = ended_event_at")
     owed = sa.text("completed_event_at IS NULL AND state = 'succeeded'")

@@ -8,8 +8,9 @@ down_revision = "0010"
 
 
 def upgrade() -> None:
-    """Makes two tables. Steps are only ever added: a trigger would be one more thing to grant, so the code alone keeps
-    that."""
+    """Makes two tables. Steps are only ever added.
+
+    The code alone keeps that: a trigger would be one more thing to grant."""
     op.create_table(
         "switchyard_decommission",
         sa.Column("name", sa.Text, primary_key=True),
