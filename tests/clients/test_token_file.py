@@ -130,7 +130,7 @@ def test_a_server_does_not_start_with_a_bad_file(path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
-    """In words, not as a traceback."""
+    """It is said in words, not as a traceback."""
     (tmp_path / "file").touch()
     with pytest.raises(BadSetup, match="cannot be written"):
         add_token(tmp_path / "file" / "tokens.json", make("a"))

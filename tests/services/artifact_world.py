@@ -52,7 +52,7 @@ class ArtifactWorld:
         self.ids = {run_id[0]: id_ for run_id, id_ in made.items()}
 
     def uri(self, letter: str) -> str:
-        """As MLflow says it."""
+        """Returns the place as MLflow says it."""
         return self.uris.get(letter, self.place(letter).as_uri())
 
     def place(self, letter: str) -> Path:

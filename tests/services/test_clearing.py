@@ -245,7 +245,7 @@ def test_a_cached_model_that_no_version_names_is_kept(world: ClearingWorld) -> N
 
 
 def test_a_copied_artifact_is_kept_as_long_as_a_manifest_names_it(world: ClearingWorld) -> None:
-    """Also one that two runs share."""
+    """That holds for one that two runs share, too."""
     manifest = world.copy(RUN_A, {"model.bin": b"shared", "a.txt": b"a"})
     world.copy(RUN_B, {"other name": b"shared"})
     decided = {one.thing.what: one.reason for one in world.plan(ALL).decisions}

@@ -697,7 +697,7 @@ def test_the_last_runs_and_what_is_kept_are_asked_for_again_before_the_stop(worl
 
 
 def test_what_mlflow_said_last_is_frozen_before_the_first_stop(world: World) -> None:
-    """With its digest; nothing asks MLflow afterwards."""
+    """It has its digest, and nothing asks MLflow afterwards."""
     world.plan()
     world.go(State.SOFT_STOPPED)
     asked = list(world.evidence.asked)
@@ -758,7 +758,7 @@ def test_a_caller_who_is_excused_after_the_approval_takes_it_away(world: World) 
 
 
 def test_a_permission_that_is_missing_is_said_before_the_first_act(world: World) -> None:
-    """Not in the middle of them."""
+    """It is not said in the middle of them."""
     world.plan()
     world.go(State.QUIET)
     world.google.forbidden = {"run.services.delete"}

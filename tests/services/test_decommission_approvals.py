@@ -36,7 +36,7 @@ def against(desk: Desk, **rules: Any) -> Against:
 
 
 def make_own(desk: Desk, approver: str, **fields: str) -> Statement:
-    """By the desk's rules."""
+    """Makes an approval by the desk's rules."""
     return make_statement(approver, **{"rules": to_rules_digest(against(desk).rules), **fields})
 
 
@@ -53,7 +53,7 @@ def check(handed_in: HandedIn, found: Against) -> list[str]:
 
 
 def test_two_people_who_signed_pass_until_the_first_statement_expires(desk: Desk) -> None:
-    """To delete, too; and no longer."""
+    """They pass for the deletion too, and no longer."""
     for name in ("alice", "bob"):
         desk.hand_in(name, make_own(desk, f"{name}@example.com"), key=name)
     found = against(desk)
@@ -91,7 +91,7 @@ def test_a_statement_of_other_rules_must_be_signed_again(desk: Desk, signed: dic
 
 
 def test_who_the_flow_runs_as_does_not_approve(desk: Desk) -> None:
-    """Whatever list it is on."""
+    """It does not matter which list the account is on."""
     robot = "robot@p.iam.gserviceaccount.com"
     with desk.allow.open("a") as allowed:
         allowed.write(f"{robot} {desk.make_key('robot')}\n")
@@ -111,7 +111,7 @@ def test_without_ssh_keygen_the_gate_says_what_to_install(desk: Desk, monkeypatc
 
 
 def test_one_persons_typed_digest_reads_no_folder(desk: Desk) -> None:
-    """Without an allow-list and without ssh-keygen, too."""
+    """It needs no allow-list and no ssh-keygen either."""
     found = against(desk, approvals=1, folder_uri="gs://not-asked/decommission")
     assert hand_in(desk, found) == HandedIn()
     assert to_approvals_folder(found.rules) == "gs://not-asked/decommission/approvals/"

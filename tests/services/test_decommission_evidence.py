@@ -118,7 +118,7 @@ def test_a_manifest_that_names_every_run_passes(stores: Stores) -> None:
 
 
 def test_the_newest_manifest_counts(stores: Stores) -> None:
-    """Whatever an older one says."""
+    """It counts, whatever an older one says."""
     stores.write_manifest(verified_at=READ_AT - timedelta(hours=9))
     failed = VerifiedRun(quick_test_id=1, mlflow_run_id=IDS[0], state=State.DIFFERS)
     stores.write_manifest(runs=[failed])

@@ -17,7 +17,7 @@ def test_a_row_says_what_each_fault_did_and_where_a_walk_ended_otherwise() -> No
 
 
 def test_the_page_has_all_faults_and_no_walk_that_ended_otherwise() -> None:
-    """As it was measured last."""
+    """The page has them as they were measured last."""
     table = PAGE.read_text(encoding="utf-8").partition(BEGIN)[2].partition(END)[0]
     head, _, *rows = [line for line in table.splitlines() if line]
     assert head.strip("| ").split(" | ") == ["act", *FAULTS]

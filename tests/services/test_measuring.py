@@ -151,7 +151,7 @@ def test_coverage_s_interval_is_around_what_was_observed() -> None:
     ("judged", "products", "expected"), [(10, 1_000, (5, 10, 50, 100)), (7, 60, (5, 7, 10, 50)), (3, 4, (3,))]
 )
 def test_k_that_a_catalogue_cannot_fill_is_left_out(judged: int, products: int, expected: tuple[int, ...]) -> None:
-    """As the trainer leaves it out."""
+    """The trainer leaves it out as well."""
     assert choose_ks(judged, products) == expected
 
 

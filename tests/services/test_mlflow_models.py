@@ -176,7 +176,7 @@ def test_two_in_production_are_not_guessed_at(mlflow: MlflowModels) -> None:
 
 
 def test_what_may_be_a_program_is_not_served(mlflow: MlflowModels, ours: ResultsPorts) -> None:
-    """And is no version."""
+    """It is not made a version either."""
     with pytest.raises(BadRecord, match="may hold a program"):
         mlflow.take(named("models:/shop/Production"))
     assert ours.models.list_models() == []
@@ -193,7 +193,7 @@ def test_what_may_be_a_program_is_not_served(mlflow: MlflowModels, ours: Results
     ],
 )
 def test_what_mlflow_has_not_is_not_found(mlflow: MlflowModels, source: Source) -> None:
-    """So that the next source is asked."""
+    """NotFound is raised, so that the next source is asked."""
     with pytest.raises(NotFound):
         mlflow.take(source)
 

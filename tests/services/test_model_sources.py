@@ -178,7 +178,7 @@ def test_folder_is_named_by_a_path_with_two_dots(
 
 
 def test_folder_with_what_may_be_a_program_is_refused(place: Place, ports: Ports, tmp_path: Path) -> None:
-    """And is no version."""
+    """It is not made a version either."""
     folder = write_model(tmp_path / "model")
     (folder / "model").mkdir()
     (folder / "model" / "model.pkl").write_bytes(b"x")
@@ -221,7 +221,7 @@ def _away(*_: object) -> None:
 
 @pytest.mark.parametrize("source", [run_id(99), folder_of("/no/such/folder")])
 def test_what_is_not_there_is_not_found(ports: Ports, source: Source) -> None:
-    """So that the next source is asked."""
+    """NotFound is raised, so that the next source is asked."""
     with pytest.raises(NotFound):
         find_model(ports, source)
 

@@ -186,7 +186,7 @@ def test_source_that_goes_away_leaves_nothing_half(manifest: Manifest, source: P
 def test_large_file_is_copied_in_parts(
     manifest: Manifest, source: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """To the last byte."""
+    """The copy is the same to the last byte."""
     monkeypatch.setattr(private_copy, "CHUNK_BYTES", 7)  # a file of 8 MB would take the test's time
     assert read_all(take(manifest, source, cache)) == FILES
 

@@ -248,7 +248,7 @@ def test_charted_runs_name_the_key_of_a_value_that_is_not_kept(charted: World, t
 
 
 def test_a_file_that_is_gone_is_named(world: World) -> None:
-    """In a sentence that can be read."""
+    """The sentence can be read."""
     world.file_path(A).unlink()
     assert "differs: the file: expected a metrics file, found" in str(world.verify(A)[A])
 

@@ -92,7 +92,7 @@ def test_artifacts_are_fetched_as_they_are(source: ArtifactSource, place: str) -
 
 
 def test_an_artifact_that_is_gone_is_told(source: ArtifactSource, place: str) -> None:
-    """Whatever the store says of it."""
+    """It is told, whatever the store says of it."""
     with pytest.raises(SwitchyardError):
         source.fetch(place, SourceObject(path="model/none", size_bytes=1), io.BytesIO())
 

@@ -52,7 +52,7 @@ _TAGS = {"a trial": {"mlflow.parentRunId": f"{8:032x}", "mlflow.note.content": "
 
 
 def make_runs() -> dict[str, RawRun]:
-    """By name; ids count from 1."""
+    """Makes the runs, by name; ids count from 1."""
     return {
         name: msgspec.structs.replace(
             make_small(metrics),

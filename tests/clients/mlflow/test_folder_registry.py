@@ -108,7 +108,7 @@ def test_models_are_read_with_all_that_mlflow_says(root: Path) -> None:
     ],
 )
 def test_damaged_model_is_lost_alone(root: Path, name: str, text: str, said: str) -> None:
-    """By its file."""
+    """The error names its file, and the others are read."""
     write(root / "models/two tower" / name, text)
     found = read(root)
     lost = found["two tower"]

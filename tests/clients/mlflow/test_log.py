@@ -45,7 +45,7 @@ REAL = [pytest.mark.slow, pytest.mark.needs_mlflow]
 
 @pytest.fixture
 def emulator(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[MlflowEmulator]:
-    """By default as 2.9.2."""
+    """Runs the emulator, by default as 2.9.2."""
     found = MlflowEmulator(make_sqlite(tmp_path / "mlflow.db"), **getattr(request, "param", {}))
     yield found
     found.close()
@@ -88,7 +88,7 @@ def real_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
     ]
 )
 def place(request: pytest.FixtureRequest, tmp_path: Path, real_servers: Callable[[str], str]) -> Iterator[Server]:
-    """On each kind of server."""
+    """Gives a place on each kind of server."""
     experiment = f"two towers {uuid4()}"
     if not request.param.startswith("emulator"):
         yield Server(real_servers(request.param), experiment)

@@ -149,7 +149,7 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
     ids=lambda value: str(value)[:20],
 )
 def test_yaml_that_is_not_mlflow_s_is_refused(text: str, said: str) -> None:
-    """At once, whatever it would grow to."""
+    """It is refused at once, whatever it would grow to."""
     with pytest.raises(BadRecord, match=f"meta.yaml: .*{said}"):
         read_mapping(text.encode(), "meta.yaml")
 
@@ -330,7 +330,7 @@ def test_run_that_cannot_be_opened_is_lost_alone(root: Path, monkeypatch: pytest
 
 
 def test_store_that_goes_away_ends_the_reading(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not one run lost after the other."""
+    """The runs are not lost one after the other."""
     tracking = open_folder(root)
     objects: Any = tracking._objects
     runs: Iterator[Any] = iter(tracking.read_runs([A, B]))

@@ -61,7 +61,7 @@ class Folder(NamedTuple):
 
 @pytest.fixture(scope="module", params=VERSIONS)
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Folder:
-    """By this version's client."""
+    """Writes the folder with this version's client."""
     root = tmp_path_factory.mktemp("folder") / "mlruns"
     log(request.param, str(root), "first")
     earlier = shutil.copytree(root, root.with_name("earlier"))  # with the files' times

@@ -81,7 +81,7 @@ def test_lost_connection_may_be_tried_again() -> None:
 
 
 def test_client_that_is_not_installed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With what installs it."""
+    """The message says what installs it."""
     for name in CLIENT_SETTINGS:  # put back after the test
         monkeypatch.setenv(name, "")
     monkeypatch.setitem(sys.modules, "mlflow", None)

@@ -345,7 +345,7 @@ def test_upload_of_an_empty_folder_copies_nothing(objects: Objects, root: str, t
 
 
 def test_upload_of_no_folder_is_not_found(objects: Objects, root: str, tmp_path: Path) -> None:
-    """Neither a missing folder nor a file."""
+    """This holds for a missing folder and for a file."""
     (tmp_path / "file").write_bytes(b"x")
     for name in ("missing", "file"):
         with pytest.raises(NotFound, match=name):

@@ -45,7 +45,7 @@ def test_many_runs_are_asked_for_at_once(place: Place) -> None:
 
 @pytest.mark.parametrize("version", OLDER)
 def test_databases_of_before_get_the_table(version: str, tmp_path: object) -> None:
-    """From every older schema."""
+    """The upgrade works from every older schema."""
     url = f"sqlite:///{tmp_path}/results.db"
     make_schema(url, version)
     migrate(to_settings(url))

@@ -113,7 +113,7 @@ def test_standing_is_the_last_change_of_production_until_then(place: Place) -> N
 
 
 def test_versions_of_a_run_are_found_in_every_model(place: Place) -> None:
-    """By model and number."""
+    """They are sorted by model and number."""
     register(place, "b", "run:1", run=12)
     register(place, "a", "run:2", run=13)
     register(place, "a", "run:1", run=12)

@@ -109,7 +109,7 @@ def test_a_row_of_another_version_is_named(place: Place) -> None:
 
 @pytest.mark.parametrize("version", OLDER)
 def test_databases_of_before_get_the_tables(version: str, tmp_path: object) -> None:
-    """From every older schema."""
+    """The upgrade works from every older schema."""
     url = f"sqlite:///{tmp_path}/results.db"
     make_schema(url, version)
     migrate(to_settings(url))

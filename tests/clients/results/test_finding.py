@@ -228,7 +228,7 @@ def test_all_values_of_a_section_are_shown(place: Place) -> None:
 
 
 def test_too_many_values_to_show_are_refused(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With what to do."""
+    """The message says what to do."""
     make_runs(place, 3)
     monkeypatch.setattr(showing, "MAX_SHOWN_VALUES", 2)
     with pytest.raises(BadRequest, match="name those to show"):

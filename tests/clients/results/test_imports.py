@@ -70,7 +70,7 @@ def test_imported_version_is_as_it_was_said(place: Place) -> None:
 
 
 def test_second_calls_change_nothing(place: Place) -> None:
-    """Not even what was changed here since."""
+    """They also keep what was changed here since."""
     for _ in range(2):
         place.ports.imports.begin("shop", MODEL)
     assert add(place, 1, Stage.STAGING, files())

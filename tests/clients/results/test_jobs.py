@@ -133,7 +133,7 @@ def test_record_keeps_what_it_is_not_told(place: Place) -> None:
 
 
 def test_running_job_sets_its_run_running(own_place: Place) -> None:
-    """With the time when it first did."""
+    """The run has the time when the job first ran."""
     run = own_place.add_run()
     job = own_place.claim(run)
     own_place.jobs.record_job(job.key, JobNews(state=JobState.RUNNING, started_at=later(2)), now=later(3))
@@ -153,7 +153,7 @@ def test_running_job_does_not_revive_an_ended_run(place: Place) -> None:
 
 @pytest.mark.parametrize("ended", [state for state in JobState if state.ended])
 def test_ended_job_stays_as_it_ended(place: Place, ended: JobState) -> None:
-    """Whatever is said of it later."""
+    """It stays so, whatever is said of it later."""
     job = place.claim(place.add_run())
     first = place.jobs.record_job(job.key, JobNews(state=ended, reason="why"), now=NOW)
     for state in JobState:

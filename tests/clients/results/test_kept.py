@@ -68,7 +68,7 @@ def test_every_kind_of_column_keeps_the_same_values(place: Place, outside: Outsi
 
 
 def test_a_value_changed_in_any_kind_of_column_is_named(place: Place, outside: Outside) -> None:
-    """By its last bit."""
+    """A change of its last bit is enough."""
     id_ = publish(place, RUN)
     (kept,) = place.histories.read_kept([id_])
     assert kept.history_text is not None

@@ -128,7 +128,7 @@ def test_judgement_against_who_was_champion_is_told_who_is(place: Place) -> None
 
 
 def test_unknown_model_or_version_is_not_found(place: Place) -> None:
-    """By each way to ask for it."""
+    """Each way to ask for it says so."""
     add(place, 1)
     asks: list[Any] = [
         lambda: place.models.read_model("nothing"),
@@ -372,7 +372,7 @@ def test_times_never_go_back(place: Place) -> None:
 
 
 def test_registry_of_an_older_schema_is_refused(place: Place) -> None:
-    """As any other use of it is."""
+    """It is refused as in any other use."""
     place.sql("UPDATE switchyard_alembic_version SET version_num = '0004'")
     try:
         with pytest.raises(BadSetup, match="switchyard migrate"):

@@ -96,7 +96,7 @@ def test_text_that_no_database_takes_is_kept_without_it(place: Place) -> None:
 
 
 def test_feedback_has_the_version_of_its_prediction(place: Place) -> None:
-    """With its arm and model."""
+    """It has the arm and model, too."""
     place.predictions.record([prediction()])
     given = place.predictions.give(feedback(value=0.1 + 0.2), now=NOW)
     assert given.is_new

@@ -69,7 +69,7 @@ def test_only_some_products_may_be_asked_for(folder: Path) -> None:
 
 
 def test_without_a_score_strangers_get_what_suits_the_mean_buyer(folder: Path) -> None:
-    """And the model says so."""
+    """The model says that it does so."""
     model = open_model(folder)
     answer = model.recommend("stranger", 3)
     assert (answer.product_ids, answer.known, model.popularity) == (("p2", "p0", "p1"), False, "mean buyer")
@@ -146,7 +146,7 @@ def test_a_blend_without_repeats_leaves_own_products_alone(folder: Path) -> None
     ],
 )
 def test_weights_of_a_blend_that_cannot_be_meant_are_refused(folder: Path, changes: dict[str, Any], said: str) -> None:
-    """With the path in weights.json."""
+    """The error gives the path in weights.json."""
     write_blend(folder, **changes)
     with pytest.raises(BadRecord, match=said):
         open_model(folder)
@@ -312,7 +312,7 @@ def test_a_score_that_does_not_fit_is_refused(folder: Path, tables: dict[str, An
 
 
 def test_all_problems_are_told_at_once(folder: Path) -> None:
-    """Of both towers."""
+    """One error has the problems of both towers."""
     (folder / "embeddings" / "query.parquet").unlink()
     _write_vectors(folder, "candidate", ["p0", "p0"], [[1, 0], [0, 1]])
     with pytest.raises(BadRecord) as caught:

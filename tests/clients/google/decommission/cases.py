@@ -76,7 +76,7 @@ class Case:
 
     @property
     def id(self) -> str:
-        """For pytest."""
+        """Returns the name that pytest shows."""
         return self.kind.replace(" ", "-")
 
 

@@ -158,7 +158,7 @@ def test_an_export_without_rows_proves_nothing(project: Project, access: Access)
 
 
 def test_an_export_must_be_named_and_there(project: Project, access: Access) -> None:
-    """And be the one that names resources."""
+    """It must also be the one that names resources."""
     with pytest.raises(BadSetup, match="no billing export is named"):
         open_export(access, "").read([SERVICE], SINCE, UNTIL)
     with pytest.raises(BadSetup, match="detailed one"):

@@ -139,7 +139,7 @@ def test_what_cannot_run_there_is_refused_before_any_request(
 
 
 def test_all_that_cannot_run_is_said_at_once(idle_vertex: VertexEmulator, make_launcher: MakeLauncher) -> None:
-    """Two URIs and a label, one error."""
+    """Two URIs and a label are wrong, and one error names all."""
     arguments = ["--data-uri=file:///a", "--artifacts-uri=file:///b", "--epochs=3", "--data-uri-note=x"]
     with pytest.raises(BadRequest) as raised:
         make_launcher(idle_vertex).submit("k1", make_order(arguments=arguments, labels={"A": ""}))

@@ -37,7 +37,7 @@ class Counter:
 
 
 def export(url: str, to_uri: str, counter: Counter) -> None:
-    """In a forked process."""
+    """Exports in a forked process."""
     export_batches.RUNS = 5  # type: ignore[misc]
     from_tracking._RUNS_AT_ONCE = 5  # type: ignore[misc]
     call = MlflowServer._call

@@ -461,7 +461,7 @@ def test_part_that_is_lost_or_damaged_is_mended_by_the_same_call(one: Server) ->
 
 
 def test_export_that_lacks_a_part_is_not_read(one: Server) -> None:
-    """Neither described, nor its models taken."""
+    """It is not described, and its models are not taken."""
     export = one.export()
     (part,) = export.table("registered_models").parts
     OBJECTS.delete(f"{one.uri}/{part.name}", if_generation=ANY)

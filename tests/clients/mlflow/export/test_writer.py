@@ -113,7 +113,7 @@ def test_killed_export_is_not_there_and_goes_on_where_it_was(store: str, uri: st
 
 
 def test_second_export_of_the_same_store_writes_nothing(store: str, uri: str) -> None:
-    """And says what the first one said."""
+    """It says what the first one said."""
     first = export_store(store, uri, FileObjects())
     again = CountedObjects()
     assert export_store(store, uri, again) == first
