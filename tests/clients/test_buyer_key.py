@@ -39,7 +39,7 @@ def test_named_file_is_never_made(tmp_path: Path) -> None:
 def test_file_that_holds_no_key_is_refused(tmp_path: Path, text: str) -> None:
     """The error does not show what it holds."""
     (tmp_path / "key").write_text(text)
-    with pytest.raises(BadSetup, match="32 to 4096 bytes") as caught:
+    with pytest.raises(BadSetup, match="a key has 32 to 4096") as caught:
         read_buyer_key(settings(tmp_path, BUYER_KEY_FILE=str(tmp_path / "key")))
     assert not text or text not in str(caught.value)
 

@@ -419,7 +419,9 @@ os.register_at_fork(after_in_child=_client.cache_clear)
 
 
 def _split(uri: str) -> tuple[str, str]:
-    """Source: https://cloud.google.com/storage/docs/buckets#naming (the client itself would raise ValueError)"""
+    """Splits a URI into bucket and name, where the client itself would raise ValueError.
+
+    Source: https://cloud.google.com/storage/docs/buckets#naming"""
     match = re.fullmatch(r"gs://([a-z0-9][a-z0-9._-]{1,220}[a-z0-9])(?:/(.*))?", uri, re.DOTALL)
     if not match:
         raise BadRequest(f"expected gs://<bucket>/<name>, the bucket in lowercase; got {uri!r}")

@@ -1,5 +1,7 @@
-"""Keeps Prefect from sending anything home. The Makefile, `.ci/run` and the Dockerfiles have the same variables;
-tests/test_analytics.py compares them with these. See docs/decisions/0016-prefect-sends-nothing-home.md.
+"""Keeps Prefect from sending anything home.
+
+The Makefile, `.ci/run` and the Dockerfiles have the same variables; tests/test_analytics.py compares them with these.
+See docs/decisions/0016-prefect-sends-nothing-home.md.
 """
 
 import os

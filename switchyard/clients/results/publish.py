@@ -37,8 +37,9 @@ _NUL: Final = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")  # an escaped NUL, not an
 
 @dataclass(frozen=True)
 class _Stored:
-    """A run's row, locked; what is published of it; whether we have a row of digests, of that or of an earlier history,
-    and the rules in that row."""
+    """A run's row, locked, and what is published of it.
+
+    It also says whether we have a row of digests, of that or of an earlier history, and the rules in that row."""
 
     run: Row[Any]
     kept: Kept | None

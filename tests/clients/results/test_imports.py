@@ -126,5 +126,5 @@ def test_other_versions_and_models_are_not_written_over(place: Place) -> None:
     place.ports.imports.begin("taken", MODEL)
     place.ports.imports.finish("taken", ORIGIN, {})
     other = SourceModel(origin=ModelOrigin(name="other"))
-    with pytest.raises(StaleWrite, match="is model there of another import"):
+    with pytest.raises(StaleWrite, match="comes from another model, there"):
         place.ports.imports.begin("taken", other)

@@ -77,8 +77,9 @@ class Buckets:
         return find(self.kind, sought, listed, ["global"], self.describe)
 
     def describe(self, name: str) -> Resource:
-        """See the port. `parts` has every version of every object: name, generation, bytes, whether it is the live one,
-        and its checksum."""
+        """See the port. `parts` has every version of every object.
+
+        Of each it has name, generation, bytes, whether it is the live one, and its checksum."""
         bucket = self._get(name)
         item = dict(bucket._properties)
         objects, guards = self._list_objects(name)
