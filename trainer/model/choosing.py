@@ -32,7 +32,7 @@ PRIOR_GRID: Final[Mapping[str, tuple[float, ...]]] = {
 SCALE_GRID: Final[Mapping[str, tuple[float, ...]]] = {"scale": (0.5, 0.7, 1.4, 2.0)}
 """Factors of all numbers that are added to the cosine, at once: how far the towers are to be believed beside them. The
 temperature that trains best is not the one at which a softmax is calibrated, and no number alone leads there."""
-SECOND_START: Final = Numbers(half_life=0.01, shift=1.6, popularity=0.4, bought=1.0, count=2.2, recency=0.8)
+SECOND_START: Final = Numbers(half_life=0.02, shift=2.2, popularity=1.0, bought=1.5, count=1.7, recency=1.0)
 """Where the choice begins once more: from one beginning it often stops where no single step is better."""
 _LOGITS: Final = ("shift", "popularity", "bought", "count", "recency")
 REPEAT_GRID: Final[Mapping[str, tuple[float, ...]]] = {
