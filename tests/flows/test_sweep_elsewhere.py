@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
 pytestmark = [*needs_optuna, pytest.mark.timeout(900)]
 
 IMAGE = "us-docker.pkg.dev/demo-project/switchyard/sweep:local"
+
+
+def has_ended(outside: Outside, job_name: str) -> bool:
+    return outside.launcher.report([job_name])[job_name].state.ended
 
 
 @pytest.fixture
@@ -133,4 +138,5 @@ def test_an_interrupted_sweep_leaves_its_runs_at_work_and_says_how_to_go_on(
         assert job is not None
         assert outside.launcher.report([job.job_name])[job.job_name].state is JobState.RUNNING
         outside.launcher.cancel(job.job_name)
+        wait_for(partial(has_ended, outside, job.job_name))
     assert [trial.state for trial in outside.trials("a b").list_trials()] == [TrialState.OPEN] * 2
