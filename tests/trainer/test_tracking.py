@@ -475,12 +475,15 @@ def test_the_exported_model_is_put_beside_its_run_once(tmp_path: Path, url: str,
     assert emulator.faults.count("artifacts") == sent
 
 
+CARDS = ("evaluation_report.json", "model_card.md")
+
+
 @pytest.mark.slow
 def test_with_mlflow_alone_there_is_no_file(tmp_path: Path, url: str) -> None:
     """MLflow has it all; ended.json says so, and the same job started again does nothing."""
     folder = tmp_path / "run"
     assert train(folder, url, *TINY_FLAGS, "--tracker=mlflow").returncode == 0
-    assert {path.name for path in folder.iterdir()} == {"ended.json", "mlflow_info.json", "model", "embeddings"}
+    assert {path.name for path in folder.iterdir()} == {"ended.json", "mlflow_info.json", "model", "embeddings", *CARDS}
     (run,) = read_runs(url)
     record = from_points(run)
     assert (record.status, record.epochs) == ("completed", [0, 1])
