@@ -1,7 +1,7 @@
 """What a trained model is compared with, and what the evaluation report costs beside the training. Not a part of
 `make bench`: it trains a model, and with --baselines-python fits iALS eleven times.
 
-    python -m tests.bench.baselines --data-uri file:///... '{"recent_popularity": true, "own_history": true}'
+    python -m tests.bench.baselines --data-uri file:///... '{"seed": 8}'
 """
 
 import argparse
@@ -22,9 +22,9 @@ def main() -> None:
     from switchyard.clients.interactions.made_up import make_interactions
     from switchyard.core.metrics.evaluation import ReportRun, to_title
     from switchyard.core.runs.spec import TrainSpec
-    from trainer.data.batches import to_train_batches
     from trainer.data.reading import read_interactions
     from trainer.data.splitting import split_by_time
+    from trainer.fitting import fit_epochs
     from trainer.model.baselines import Vectors
     from trainer.model.blending import make_blend
     from trainer.model.choosing import choose_numbers
@@ -35,8 +35,9 @@ def main() -> None:
     dataset = split_by_time(read_interactions(spec) if spec.data_uri else make_interactions(spec), spec)
     began_s, began_at = time.process_time(), time.monotonic()
     model = build_model(spec, dataset)
-    batches, steps = to_train_batches(dataset.train, batch_size=spec.batch_size, epochs=spec.epochs, seed=spec.seed)
-    model.fit(batches, epochs=spec.epochs, steps_per_epoch=steps, shuffle=False, verbose=0)
+    fit_epochs(
+        model, dataset.train, (), batch_size=spec.batch_size, epochs=spec.epochs, seed=spec.seed, first_epoch=0
+    )
     vectors, blend = model.read_vectors(), make_blend(spec, dataset)
     if blend:
         blend = blend.replace(choose_numbers(*vectors, blend, dataset.validation, seed=spec.seed))
