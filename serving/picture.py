@@ -26,7 +26,7 @@ _drawing: Final = Lock()  # Matplotlib's font caches are not made for several th
 
 def draw(run: QuickTest, stored: bytes | None, scale: str) -> bytes:
     """The PNG, 800 x 450; the same bytes for the same arguments. `scale` is auto, linear or log."""
-    title = f"{run.display_name or 'Quick test'} ({run.id}, {run.status})"
+    title = f"{run.display_name or 'Run'} ({run.id}, {run.status})"
     with _drawing:
         return _draw(title, stored, scale)
 

@@ -155,7 +155,7 @@ def _decode(raw: Any) -> Any:
 def _to_head(line: dict[str, Any], place: int) -> RunHead:
     return RunHead(
         id=line["id"],
-        name=line["display_name"] or f"Quick test {line['id']}",
+        name=line["display_name"] or f"Run {line['id']}",
         status=str(line["status"]),
         experiment=line["experiment"],
         place=place,

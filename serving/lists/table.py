@@ -184,7 +184,7 @@ def _to_row(
     outline = found.outlines.get(run.id, Outline())
     return Row(
         run=run,
-        name=run.display_name or f"Quick test {run.id}",
+        name=run.display_name or f"Run {run.id}",
         error=run.error[:_ERROR_CHARACTERS] + ("…" if len(run.error) > _ERROR_CHARACTERS else ""),
         notes=outline.notes,
         checked=run.id in asked.selected,
@@ -260,4 +260,4 @@ def _to_group(run: FoundRun, asked: Asked, drawn: Drawn) -> tuple[Any, str, str]
         return "", "No parent", ""
     if drawn.parent_id is None:
         return drawn.parent, f"Children of MLflow run {drawn.parent}", ""
-    return drawn.parent, f"Children of quick test {drawn.parent_id}", f"/quick-tests/{drawn.parent_id}"
+    return drawn.parent, f"Children of run {drawn.parent_id}", f"/quick-tests/{drawn.parent_id}"

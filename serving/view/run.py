@@ -46,7 +46,7 @@ class RunView(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def title(self) -> str:
         """The run's name, or its id where it has none."""
-        return self.run.display_name or f"Quick test {self.run.id}"
+        return self.run.display_name or f"Run {self.run.id}"
 
     @property
     def live(self) -> bool:

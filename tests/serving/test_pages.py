@@ -18,7 +18,7 @@ import serving.assets
 from serving.pages import Pages
 from serving.rendering import CALLER
 from switchyard.core.metrics.record import MetricsRecord
-from switchyard.core.runs.rows import RunStatus
+from switchyard.core.runs.rows import NewRun, RunStatus
 from tests.clients.results.places import NOW, Place
 from tests.serving.conftest import OverPlace
 from tests.serving.factories import make_record, make_run, publish_run
@@ -134,6 +134,19 @@ def test_nothing_published_is_explained(client: TestClient, place: Place, status
     assert answer.status_code == 200
     assert said in answer.text
     assert "what went wrong" in answer.text
+
+
+def test_a_page_says_run_and_explains_quick_test_once(client: TestClient, place: Place) -> None:
+    """The API's name for a run stands in one sentence, also where nothing is published; lists and pictures say run."""
+    published = publish_run(place)
+    nameless = place.runs.create_run(NewRun(request_key="no name"), now=NOW).id
+    for run in (published, nameless):
+        page = client.get(f"/quick-tests/{run}").text
+        assert re.findall(r"quick test[^<]*", page, re.IGNORECASE) == [f"quick test {run}"]
+        assert f"<span>Run {run}</span>" in page
+    assert f">Run {nameless}</a>" in client.get("/quick-tests/").text
+    for address in ("/quick-tests/", f"/compare?ids={published},{nameless}"):
+        assert "quick test" not in client.get(address).text.lower()
 
 
 @pytest.mark.parametrize(

@@ -214,7 +214,7 @@ def test_nothing_published_shows_the_rows_parameters() -> None:
     for stored in (None, b'{"available": false}'):
         view = to_view(run, stored)
         assert (view.charts, view.notes, view.params, view.live) == (None, [], {"epochs": 3}, True)
-        assert view.title == "Quick test 3"
+        assert view.title == "Run 3"
 
 
 EPOCHS = range(50)

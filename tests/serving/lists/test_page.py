@@ -183,7 +183,7 @@ def test_runs_are_grouped_by_experiment_and_by_parent(client: TestClient, place:
     ]
     assert names(client.get(Links(page).found["books & more"]).text) == ["child"]
     page = client.get(LIST, params={"group": "parent"}).text
-    assert Links(page).found[f"Children of quick test {parent}"] == f"/quick-tests/{parent}"
+    assert Links(page).found[f"Children of run {parent}"] == f"/quick-tests/{parent}"
     assert f"Children of MLflow run {'b' * 32}" in page
     assert "No parent" in page
 
