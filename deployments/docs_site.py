@@ -25,9 +25,7 @@ _PAGES: Final = {"README.md": "index.md", "CHANGELOG.md": "changelog.md"}
 _NO_PAGES: Final = frozenset(("LICENSE",))
 """Files that are shown as they are."""
 
-_ABOUT: Final = (
-    "What was chosen, what was refused, and why. No decision has the number 0005 or 0019: they were skipped."
-)
+_ABOUT: Final = "What was chosen, what was refused, and why."
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -53,9 +51,13 @@ def to_page(text: str) -> str:
 
 
 def list_decisions(folder: Path) -> str:
-    """Return a page with a link to each decision, in the order of their numbers."""
-    lines = [f"- {path.name[:4]}: [{_read_title(path)}]({path.name})" for path in sorted(folder.glob("0*.md"))]
-    return "\n".join(["# Decisions", "", _ABOUT, "", *lines, ""])
+    """Return a page with a link to each decision, by number, and a word on numbers that are missing."""
+    paths = sorted(folder.glob("0*.md"))
+    numbers = [int(path.name[:4]) for path in paths]
+    skipped = ", ".join(f"{number:04}" for number in range(1, numbers[-1]) if number not in numbers)
+    about = f"{_ABOUT} These numbers were skipped, and have no page: {skipped}." if skipped else _ABOUT
+    lines = [f"- {path.name[:4]}: [{_read_title(path)}]({path.name})" for path in paths]
+    return "\n".join(["# Decisions", "", about, "", *lines, ""])
 
 
 def make_openapi() -> str:

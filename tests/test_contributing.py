@@ -35,6 +35,13 @@ def test_rooms_are_those_of_the_tree() -> None:
     assert all(f"| `{room}/" in text for room in rooms)
 
 
+def test_numbers_without_a_decision_are_said() -> None:
+    """A reader who misses one learns that nothing was lost."""
+    numbers = {int(path.name[:4]) for path in (ROOT / "docs" / "decisions").glob("0*.md")}
+    (said,) = re.findall(r"have no page: ([\d, ]+)\.", (ROOT / "CONTRIBUTING.md").read_text())
+    assert [int(number) for number in said.split(", ")] == sorted(set(range(1, max(numbers))) - numbers)
+
+
 def test_workflow_calls_the_one_script_and_nothing_of_its_own() -> None:
     """What passes by hand passes there."""
     workflow: dict[Any, Any] = yaml.safe_load((GITHUB / "workflows" / "ci.yml").read_text())
