@@ -9,11 +9,11 @@ import urllib.request
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from flows.__main__ import FLOWS
+from tests.clients.mlflow.folders import write_folder
+from tests.core.mlflow.factories import make_series, make_small
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -23,7 +23,8 @@ COMMANDS = [
     for line in block.splitlines()
     if line.startswith("$ ")
 ]
-PLACEHOLDER = "file:///path/to/interactions.parquet"
+RATINGS = "--data-uri ratings.csv"
+MLRUNS = "/path/to/mlruns"
 COMMANDS_THERE_ARE = {*FLOWS, "models", "predict", "serve", "token", "up"}
 ANSWERS = {
     "switchyard serve": "http://127.0.0.1:8000/health",
@@ -34,7 +35,7 @@ ANSWERS = {
 
 def test_readme_stays_short() -> None:
     """A stranger reads all of it."""
-    assert len(README.splitlines()) <= 120
+    assert len(README.splitlines()) <= 150
 
 
 def test_every_command_that_the_readme_names_exists() -> None:
@@ -51,6 +52,15 @@ def test_every_page_that_the_readme_links_to_is_there() -> None:
     assert [target for target in targets if not (ROOT / target).exists()] == []
 
 
+def test_the_picture_is_a_small_file_and_says_what_it_shows() -> None:
+    """A PNG as wide as the page, of at most 150 kB, with words for readers who do not see it."""
+    [(words, target)] = re.findall(r"!\[([^\]]+)\]\(([^)]+)\)", README)
+    picture = (ROOT / target).read_bytes()
+    assert len(words.split()) > 5
+    assert (picture[:8], len(picture) <= 150_000) == (b"\x89PNG\r\n\x1a\n", True)
+    assert int.from_bytes(picture[16:20], "big") == 1280
+
+
 def test_every_make_target_that_the_readme_names_exists() -> None:
     """`make <target>` is in the Makefile, with a line in its help."""
     listed = set(re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
@@ -62,8 +72,11 @@ def test_every_make_target_that_the_readme_names_exists() -> None:
 def test_readme_commands_run_as_written(tmp_path: Path) -> None:
     """Each command of the README exits 0, in its order and in a state folder of its own; a server answers, and ends on
     Ctrl-C."""
-    data = tmp_path / "interactions.parquet"
-    _write_interactions(data)
+    ratings, mlruns = tmp_path / "ratings.csv", tmp_path / "mlruns"
+    _write_ratings(ratings)
+    _write_mlruns(mlruns)
+    places = {RATINGS: f"--data-uri {ratings}", MLRUNS: str(mlruns)}
+    assert all(sum(place in command for command in COMMANDS) == 1 for place in places)
     environment = _environment() | {"STATE_DIR": str(tmp_path / "state")}
     running: list[subprocess.Popen[bytes]] = []
     try:
@@ -71,7 +84,9 @@ def test_readme_commands_run_as_written(tmp_path: Path) -> None:
             if command in ("make test", "make check"):  # .ci/run calls these two itself
                 assert f"\n{command}\n" in (ROOT / ".ci" / "run").read_text()
                 continue
-            _run(command.replace(PLACEHOLDER, data.as_uri()), environment, running)
+            for place, ours in places.items():
+                command = command.replace(place, ours)
+            _run(command, environment, running)
     finally:
         _stop(running)
 
@@ -90,29 +105,26 @@ def _run(command: str, environment: dict[str, str], running: list[subprocess.Pop
 
 def _environment() -> dict[str, str]:
     """The surroundings' variables but for those that point our own commands elsewhere."""
-    ours = ("PREFECT_", "STATE_DIR", "ARTIFACTS_URI", "RESULTS_", "SERVING_URL", "TRAINING_BACKEND", "MAKE")
+    ours = ("PREFECT_", "STATE_DIR", "ARTIFACTS_URI", "RESULTS_", "SERVING_URL", "TRAINING_BACKEND", "MAKE", "MLFLOW_")
     return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
 
 
-def _write_interactions(path: Path) -> None:
+def _write_ratings(path: Path) -> None:
+    """A file of the form that the README shows, with tastes that a model can learn."""
     random = np.random.default_rng(7)
-    rows = 6_000
-    taste = random.integers(0, 200, rows)
-    pq.write_table(
-        pa.table(
-            {
-                "customer_id": taste,
-                "stock_code": [
-                    f"P{(t * 3 + step) % 150}" for t, step in zip(taste, random.integers(0, 9, rows), strict=True)
-                ],
-                "invoice_date": np.datetime64("2025-01-01")
-                + np.sort(random.integers(0, 300 * 86_400, rows)).astype("m8[s]"),
-                "quantity": random.integers(1, 9, rows),
-                "invoice_no": [str(number) for number in range(rows)],
-            }
-        ),
-        path,
-    )
+    times = 1_700_000_000 + np.sort(random.integers(0, 300 * 86_400, 6_000))
+    [shown] = re.findall(r"```csv\n(.*?)```", README, flags=re.DOTALL)
+    header, *rows = shown.splitlines()
+    assert header.split(",") == ["userId", "movieId", "rating", "timestamp"]
+    for time_s in times:
+        user = int(random.integers(0, 200))
+        rows.append(f"{user},{(user * 3 + int(random.integers(0, 9))) % 150},{random.integers(1, 11) / 2},{time_s}")
+    path.write_text("\n".join([header, *rows, ""]), encoding="utf-8")
+
+
+def _write_mlruns(path: Path) -> None:
+    """A folder of MLflow's with one finished run."""
+    write_folder(path.as_uri(), [make_small({"loss": make_series([0.5, 0.4, 0.3])})])
 
 
 def _wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
