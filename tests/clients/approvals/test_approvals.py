@@ -182,7 +182,7 @@ Plant = Callable[[Desk], object]
             id="too long a text",
         ),
         pytest.param(
-            lambda desk: (desk.inbox / "a.sig").write_text("x"), "not a statement", id="a signature of nothing"
+            lambda desk: (desk.inbox / "a.sig").write_text("x"), "neither a statement", id="a signature of nothing"
         ),
         pytest.param(
             lambda desk: (
