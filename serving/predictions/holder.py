@@ -112,9 +112,22 @@ class Holder:
             old = self.state.champion
             if choose_fate(made) is Fate.STOP or (old is not None and old.source == source):
                 # Nothing that comes later may take the place of what should have answered, or of what does.
-                return replace(self.state, problem=tried[-1].why_not)
+                return self._keep(ports, tried[-1].why_not)
         said = "; ".join(f"{each.source}: {each.why_not}" for each in tried)
-        return replace(self.state, problem=said or "no setting names a model", tried=tuple(tried))
+        return replace(self._keep(ports, said or "no setting names a model"), tried=tuple(tried))
+
+    def _keep(self, ports: model_sources.Ports, problem: str) -> State:
+        """The state as it is, with what is wrong. Where the process of the model that answers has ended, the model is
+        loaded again: what should take its place cannot."""
+        old = self.state.champion
+        if old is None or old.is_alive:
+            return replace(self.state, problem=problem)
+        made = catch(lambda: self._load(ports, model_sources.find_version(ports, old.source, old.name, old.version)))
+        if isinstance(made, Loaded):
+            return replace(self.state, champion=replace(made, fallback=old.fallback), problem=problem)
+        assert isinstance(made, Exception)
+        said = f"{problem}; and version {old.version}, which answered, has ended: {to_message(made)}"
+        return replace(self.state, problem=said)
 
     def _is_unchanged(self, ports: model_sources.Ports) -> bool:
         """One read by a key, in nearly every turn; none where what is served cannot change."""
@@ -165,10 +178,12 @@ class Holder:
         failure = self._failures.get(found.identity)
         if failure is not None and self._clock() < failure.not_before:
             raise failure.error
+        started = self._clock()
         made = catch(lambda: self._open(ports, found))
         if isinstance(made, Exception):
             times = failure.times + 1 if failure else 1
-            pause_s = min(LONGEST_PAUSE_S, 2.0**times)
+            # Files that hang hold this thread for minutes; as long again it is free for a rollback.
+            pause_s = max(min(LONGEST_PAUSE_S, 2.0**times), self._clock() - started)
             self._failures[found.identity] = _Failure(made, times, self._clock() + pause_s)
             self.failed_loads += 1
             raise made

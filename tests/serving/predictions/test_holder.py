@@ -7,11 +7,15 @@ from typing import Any
 import pytest
 
 from serving.predictions import holder as holding
-from switchyard.core.errors import BadSetup, TryAgain
+from switchyard.core.errors import BadRecord, BadSetup, TryAgain
+from switchyard.core.ports import RowModel
 from switchyard.core.predictions.sources import Kind, Source
+from switchyard.core.registry.manifest import Manifest
 from switchyard.core.registry.rows import Rollback, StageMove, Tombstone
 from switchyard.core.registry.stages import Stage
-from tests.predicting import promote, write_tower
+from switchyard.services.model_loading import OpenRows
+from tests.predicting import promote, register_folder, write_tower
+from tests.serving.predictions.planting import write_planted
 from tests.serving.predictions.world import World, served
 
 
@@ -96,7 +100,6 @@ def test_embeddings_of_nan_load_nothing_and_the_old_model_answers_on(world: Worl
     folder = world.folder(2)
     write_tower(folder / "embeddings" / "query.parquet", ["b0"], [[1.0] * 8])
     write_tower(folder / "embeddings" / "candidate.parquet", ["p0"], [[float("nan")] * 8])
-    from tests.predicting import register_folder
 
     promote(world.place.models, register_folder(world.place.models, folder))
     holder.look()
@@ -125,6 +128,29 @@ def test_files_that_would_not_load_are_tried_again_after_a_pause(world: World) -
     world.now += 60
     holder.look()
     assert (served(holder), holder.state.problem) == (2, "")
+
+
+def test_files_that_take_long_to_fail_are_left_alone_as_long(world: World) -> None:
+    """The thread that a hanging load holds is free for a rollback at least half of the time."""
+    world.add_champion(1)
+    holder = world.hold(open_rows=_hang(world, 120.0))
+    promote(world.place.models, register_folder(world.place.models, write_planted(world.folder(2))))
+    holder.look()
+    assert (served(holder), holder.failed_loads) == (1, 1)
+    world.now += 119
+    holder.look()
+    assert holder.failed_loads == 1
+    world.now += 1
+    holder.look()
+    assert holder.failed_loads == 2
+
+
+def _hang(world: World, seconds: float) -> OpenRows:
+    def open_rows(folder: Path, manifest: Manifest, where: str) -> RowModel:
+        world.now += seconds
+        raise BadRecord(where, ["its process took too long, and was ended"])
+
+    return open_rows
 
 
 def test_without_the_database_the_model_answers_on(world: World) -> None:

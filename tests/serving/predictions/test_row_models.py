@@ -1,5 +1,6 @@
 """Models of rows behind the whole application: what they answer, what is refused, and that the old one answers on."""
 
+import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -345,6 +346,47 @@ def test_a_process_that_was_killed_is_not_ready_until_it_is_loaded_again(world: 
     assert not holder.state.is_ready
     holder.look()
     assert (holder.state.is_ready, holder.state.is_degraded, served(holder)) == (True, False, 1)
+    holder.close()
+
+
+@pytest.mark.parametrize("load", ["refuse", "crash"])
+def test_the_old_model_is_loaded_again_where_its_process_ends_and_the_new_one_does_not_load(
+    world: World, app: Application, client: TestClient, load: str
+) -> None:
+    """It answers on, and the state still says what is wrong with the new one."""
+    promote_planted(world, 2, load=load)
+    holder = app.routes.holder
+    holder.look()
+    problem = holder.state.problem
+    holder.state.champion.rows.close()  # type: ignore[union-attr]
+    assert client.get("/ping").status_code == 503
+    holder.look()
+    assert (ask(client), served(holder), holder.state.is_degraded) == ([3.5], 1, True)
+    assert "version 2 of model shop" in problem
+    assert holder.state.problem == problem
+    holder.close()
+
+
+def test_an_old_model_that_ends_and_cannot_be_loaded_again_is_said_beside_the_new_one(
+    world: World, app: Application
+) -> None:
+    """Both reasons; it is loaded again when it can be."""
+    promote_planted(world, 2, load="refuse")
+    holder = app.routes.holder
+    holder.look()
+    file = world.folder(1) / "model" / "model.json"
+    whole = file.read_bytes()
+    file.write_bytes(b"{}  ")
+    shutil.rmtree(world.cache)
+    holder.state.champion.rows.close()  # type: ignore[union-attr]
+    holder.look()
+    assert not holder.state.is_ready
+    assert "its trees have no leaves" in holder.state.why_not_ready
+    assert "version 1, which answered, has ended: " in holder.state.why_not_ready
+    file.write_bytes(whole)
+    holder._failures.clear()  # the pause is over
+    holder.look()
+    assert (holder.state.is_ready, served(holder)) == (True, 1)
     holder.close()
 
 
