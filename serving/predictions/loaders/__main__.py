@@ -126,7 +126,9 @@ def _answer(model: LoadedRows, asked: Ask) -> Reply:
 
 
 def _say(err: Exception) -> str:
-    return f"{type(err).__name__}: {err}"[:MAX_SAID]
+    """Without the stack trace that XGBoost appends: addresses and folders of this machine."""
+    said = str(err).partition("\nStack trace:")[0].rstrip()
+    return f"{type(err).__name__}: {said}"[:MAX_SAID]
 
 
 if __name__ == "__main__":

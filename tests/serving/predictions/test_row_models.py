@@ -349,6 +349,17 @@ def test_a_process_that_was_killed_is_not_ready_until_it_is_loaded_again(world: 
     holder.close()
 
 
+def test_a_stack_trace_of_the_library_is_not_shown_to_callers(
+    world: World, app: Application, client: TestClient
+) -> None:
+    """It has folders of the server."""
+    promote_planted(world, 2, answer="raise with a stack", on=13.0)
+    app.routes.holder.look()
+    answer = client.post("/predict", json={"instances": [[13.0, 0]]})
+    assert answer.status_code == 500
+    assert answer.json()["detail"].endswith("the model failed: ValueError: bad leaf")
+
+
 @pytest.mark.parametrize("load", ["refuse", "crash"])
 def test_the_old_model_is_loaded_again_where_its_process_ends_and_the_new_one_does_not_load(
     world: World, app: Application, client: TestClient, load: str

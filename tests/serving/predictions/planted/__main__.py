@@ -57,6 +57,8 @@ def do(what: str, folder: Path, sums: list[Any]) -> list[Any]:
         (folder.parent / "written").write_text("x")
     if what == "raise":
         raise ValueError("bad leaf")
+    if what == "raise with a stack":
+        raise ValueError("bad leaf\nStack trace:\n  [bt] (0) /opt/models/lib/libtrees.so(+0x11031e) [0x7f8d98f1031e]")
     if what == "refuse":
         raise NotLoaded("its trees have no leaves", "nor a root")
     if what == "no library":
