@@ -45,15 +45,16 @@ def log_sklearn(table: Any, leaves: Any, asked: Any) -> Any:
     from sklearn.preprocessing import StandardScaler
     from sklearn.tree import DecisionTreeRegressor
 
-    form = "cloudpickle" if mlflow.__version__.startswith("2.") else "skops"
+    skops = {"serialization_format": "skops", "skops_trusted_types": ["sklearn.tree._tree.Tree"]}
+    options = {"serialization_format": "cloudpickle"} if mlflow.__version__.startswith("2.") else skops
     model = make_pipeline(StandardScaler(), DecisionTreeRegressor(max_depth=5)).fit(table, leaves + table.weight)
     mlflow.sklearn.log_model(
         model,
         "model",
         signature=infer_signature(table, model.predict(table)),
-        serialization_format=form,
         registered_model_name="churn",
         pip_requirements=[],
+        **options,
     )
     return model.predict(asked)
 
