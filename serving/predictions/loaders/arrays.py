@@ -10,7 +10,7 @@ import numpy as np
 from serving.predictions.loaders.loading import NotLoaded
 from switchyard.core.predictions.mlmodel import NotServed
 from switchyard.core.predictions.signature import Column, Row, Signature, make_example
-from switchyard.core.predictions.tensors import Layout, Tensor, lay_out, lay_out_text
+from switchyard.core.predictions.tensors import Layout, Tensor, lay_out, lay_out_text, limit_columns
 from switchyard.core.predictions.tokenizer import MAX_BYTES, TextOptions, Tokenizer, pad, read_tokenizer, to_numbers
 from switchyard.core.registry.flavors import PICKLED
 
@@ -87,7 +87,9 @@ def choose_takes(
                 f"model/{TOKENIZER}"
             )
         if found is None:
-            return Takes(lay_out(inputs, said), None, TextOptions(), 0)
+            laid_out = lay_out(inputs, said)
+            limited = msgspec.structs.replace(laid_out, columns=limit_columns(laid_out, inputs))
+            return Takes(limited, None, TextOptions(), 0)
         where = found
         tokenizer = read_tokenizer(_read(folder, found))
         options = TextOptions()

@@ -12,6 +12,7 @@ from serving.predictions.loaders.loading import NotLoaded, check_not_newer, shor
 from switchyard.core.predictions.mlmodel import find_column_problems
 from switchyard.core.predictions.saved_by import read_xgboost_version
 from switchyard.core.predictions.signature import Column, Row, Signature, Type
+from switchyard.core.predictions.tensors import limit
 from switchyard.core.registry.flavors import find_xgboost_file
 
 _TAIL_BYTES: Final = 200
@@ -29,6 +30,7 @@ class XGBoostModel:
         self.library = f"xgboost {xgboost.__version__}"
         objective = json.loads(booster.save_config())["learner"]["objective"]["name"]
         columns = _list_columns(booster) if said is None else _match_columns(booster, said)
+        columns = tuple(limit(column, "float32") for column in columns)  # an infinite one is an error of XGBoost's
         self.signature = Signature(columns=columns, answers=f"what Booster.predict answers ({objective})")
         # A model that stopped early: the scikit-learn classes leave out the trees after the best one, and the Booster
         # does not. They alone note themselves in what they save.

@@ -50,6 +50,9 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
     example: bool | int | float | Annotated[str, msgspec.Meta(max_length=MAX_TEXT)] | None = None
     # Of a list, or of lists in lists; -1: of any length; empty: a single value.
     shape: Annotated[tuple[int, ...], msgspec.Meta(max_length=MAX_DIMENSIONS)] = ()
+    # The least and the largest number that the model can hold; None: any of 64 bits.
+    lowest: int | float | None = None
+    highest: int | float | None = None
 
 
 class Signature(msgspec.Struct, frozen=True, kw_only=True):
@@ -199,10 +202,11 @@ def _read_value(value: Any, column: Column, where: str, problems: list[str]) -> 
         return None
     if column.type is Type.NUMBER and _is_number(value):
         with_point = _to_float(value)
-        if math.isfinite(with_point):
+        if math.isfinite(with_point) and _fits(with_point, column):
             return with_point
     elif column.type is Type.INTEGER and _is_number(value) and value == int(value) and -_INT64 <= value < _INT64:
-        return int(value)
+        if _fits(int(value), column):
+            return int(value)
     elif column.type is Type.BOOLEAN and isinstance(value, bool):
         return value
     elif column.type is Type.TEXT and isinstance(value, str):
@@ -212,8 +216,25 @@ def _read_value(value: Any, column: Column, where: str, problems: list[str]) -> 
             f"`{column.name[:40]}` of {where} must have at most {MAX_TEXT:,} characters; it has {len(value):,}"
         )
         return None
-    problems.append(f"`{column.name[:40]}` of {where} must be {_SAID[column.type]}; it is {_name(value)}")
+    problems.append(f"`{column.name[:40]}` of {where} must be {_say(column, value)}; it is {_name(value)}")
     return None
+
+
+def _fits(value: float, column: Column) -> bool:
+    return not (
+        (column.lowest is not None and value < column.lowest) or (column.highest is not None and value > column.highest)
+    )
+
+
+def _say(column: Column, value: Any) -> str:
+    """What a value must be: with the limits, where it is a number."""
+    said = _SAID[column.type]
+    if column.lowest is None or column.highest is None or not _is_number(value):
+        return said
+    lowest, highest = (
+        f"{each:,}" if isinstance(each, int) else f"{each:.8g}" for each in (column.lowest, column.highest)
+    )
+    return f"{said} from {lowest} to {highest}"
 
 
 _SAID: Final[Mapping[Type, str]] = {

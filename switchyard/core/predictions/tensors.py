@@ -20,6 +20,17 @@ _TYPES: Final[Mapping[str, Type]] = {
 }
 
 
+_LARGEST: Final[Mapping[str, float]] = {"float16": 65_504.0, "float32": (2 - 2**-23) * 2.0**127}
+"""Source: IEEE 754-2019, table 3.5. What is larger would be infinite to the model."""
+_BITS: Final = (8, 16, 32)
+_LIMITS: Final[Mapping[str, tuple[float, float]]] = {
+    **{dtype: (-largest, largest) for dtype, largest in _LARGEST.items()},
+    **{f"int{bits}": (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) for bits in _BITS},
+    **{f"uint{bits}": (0, 2**bits - 1) for bits in _BITS},
+    "uint64": (0, 2**63 - 1),  # a column's whole numbers have 64 bits with a sign
+}
+
+
 class Tensor(msgspec.Struct, frozen=True, kw_only=True):
     """One input or output."""
 
@@ -79,6 +90,24 @@ def lay_out(inputs: Sequence[Tensor], said: Sequence[Column] | None) -> Layout:
         f"the signature's {len(said):,} columns ({names}{', ...' if len(said) > 5 else ''}) must be the model's inputs "
         f"by name, or the values of its only input; it takes {_show(inputs)}"
     )
+
+
+def limit(column: Column, dtype: str) -> Column:
+    """The column, with the least and the largest number that an input of this type holds.
+
+    >>> limit(Column(name="x", type=Type.INTEGER), "int8").highest
+    127
+    """
+    if dtype not in _LIMITS or column.type not in (Type.NUMBER, Type.INTEGER):
+        return column
+    lowest, highest = _LIMITS[dtype]
+    return msgspec.structs.replace(column, lowest=lowest, highest=highest)
+
+
+def limit_columns(layout: Layout, inputs: Sequence[Tensor]) -> tuple[Column, ...]:
+    """The columns of a layout of these inputs, each limited to what its input holds."""
+    types = [inputs[0].dtype] * len(layout.columns) if layout.is_spread else [each.dtype for each in inputs]
+    return tuple(limit(column, dtype) for column, dtype in zip(layout.columns, types, strict=True))
 
 
 def lay_out_text(inputs: Sequence[Tensor], column: str, length: int | None) -> tuple[Layout, int]:

@@ -15,6 +15,7 @@ from switchyard.core.predictions.signature import (
     make_example,
     read_rows,
 )
+from switchyard.core.predictions.tensors import limit
 
 CHURN = Signature(
     columns=(
@@ -122,6 +123,42 @@ def test_lists_have_the_lengths_and_types_of_their_column(instance: Any, said: s
     with pytest.raises(BadRequest) as raised:
         read_rows([instance], IMAGE)
     assert said in str(raised.value)
+
+
+LIMITED = Signature(
+    columns=(
+        limit(Column(name="x", type=Type.NUMBER, shape=(2,)), "float32"),
+        limit(Column(name="n", type=Type.INTEGER, may_be_missing=True), "uint8"),
+    ),
+    answers="a class",
+)
+
+
+@pytest.mark.parametrize(
+    ("instance", "said"),
+    [
+        (
+            {"x": [0, 1e39], "n": 1},
+            "`x` of instance 0, value 1 must be a number from -3.4028235e+38 to 3.4028235e+38; it is 1e+39",
+        ),
+        ({"x": [0, -1e39], "n": 1}, "it is -1e+39"),
+        ({"x": [0, 0], "n": 256}, "`n` of instance 0 must be a whole number of 64 bits from 0 to 255; it is 256"),
+        ({"x": [0, 0], "n": -1.0}, "from 0 to 255; it is -1.0"),
+        ({"x": [0, 0], "n": "a"}, "`n` of instance 0 must be a whole number of 64 bits; it is the text 'a'"),
+    ],
+)
+def test_a_number_that_the_model_cannot_hold_is_named(instance: Any, said: str) -> None:
+    """It would be infinite to the model, or another number."""
+    with pytest.raises(BadRequest) as raised:
+        read_rows([instance], LIMITED)
+    assert said in str(raised.value)
+
+
+def test_the_least_and_the_largest_number_are_taken() -> None:
+    """A missing one has no size."""
+    highest = 3.4028234663852886e38
+    rows = [[[highest, -highest], 255], [[0.0, 1e-300], 0], [[0.0, 0.0], None]]
+    assert read_rows(rows, LIMITED) == rows
 
 
 def test_lists_are_rows_of_their_column() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from switchyard.core.predictions.mlmodel import NotServed
 from switchyard.core.predictions.signature import Column, Type
-from switchyard.core.predictions.tensors import Layout, Tensor, lay_out, lay_out_text, to_tensor
+from switchyard.core.predictions.tensors import Layout, Tensor, lay_out, lay_out_text, limit_columns, to_tensor
 
 X = Tensor(name="x", dtype="float32", shape=(2,))
 N = Tensor(name="n", dtype="int64", shape=(1,))
@@ -101,3 +101,32 @@ def test_a_tokenizer_must_fit_the_model(inputs: Sequence[Tensor], length: int | 
     with pytest.raises(NotServed) as raised:
         lay_out_text(inputs, "text", length)
     assert problem in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "said"),
+    [
+        ("float16", (-65_504.0, 65_504.0)),
+        ("float32", (-3.4028234663852886e38, 3.4028234663852886e38)),
+        ("float64", (None, None)),
+        ("int8", (-128, 127)),
+        ("uint16", (0, 65_535)),
+        ("int32", (-2_147_483_648, 2_147_483_647)),
+        ("int64", (None, None)),
+        ("uint64", (0, 9_223_372_036_854_775_807)),
+        ("bool", (None, None)),
+        ("string", (None, None)),
+    ],
+)
+def test_a_column_is_limited_to_what_its_input_holds(dtype: str, said: tuple[float | None, float | None]) -> None:
+    """Each input limits its own."""
+    inputs = [Tensor(name="x", dtype=dtype, shape=(2,)), N]
+    limited, free = limit_columns(lay_out(inputs, None), inputs)
+    assert (limited.lowest, limited.highest) == said
+    assert (free.lowest, free.highest) == (None, None)
+
+
+def test_columns_of_one_input_are_all_limited_by_it() -> None:
+    """As those of a signature are."""
+    limited = limit_columns(lay_out([X], PAIR), [X])
+    assert [column.highest for column in limited] == [3.4028234663852886e38] * 2

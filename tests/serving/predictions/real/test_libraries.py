@@ -101,6 +101,18 @@ def test_the_server_answers_what_the_library_answers(
         assert client.get("/health").json()["model"]["library"].startswith(("xgboost ", "scikit-learn "))
 
 
+def test_a_number_that_xgboost_cannot_hold_is_named(
+    world: World, app: Application, client: TestClient, trained: Trained
+) -> None:
+    """It counts in 32 bits, and fails on what is infinite there."""
+    promote(world.place.models, register_folder(world.place.models, trained.folder / "named"))
+    app.routes.holder.look()
+    answer = client.post("/predict", json={"age": 1e39})
+    assert answer.status_code == 422, answer.text
+    assert "`age` of instance 0 must be a number from -3.4028235e+38 to" in answer.json()["detail"]
+    assert client.post("/predict", json={"age": 3.4e38, "orders": 2**63 - 1}).status_code == 200
+
+
 def test_columns_have_the_names_and_types_of_the_training(
     world: World, app: Application, client: TestClient, trained: Trained
 ) -> None:
