@@ -19,20 +19,20 @@ PRODUCT_SHARES = (19.9, 7.56, 3.76, 2.58, 1.23, 0.443, 0.125, 0.0341, 0.0114)
 
 @dataclass(frozen=True)
 class Shape:
-    """A training's sizes; the batch is the trainer's default, unless another is named."""
+    """A training's sizes; batch and width are the trainer's defaults, unless others are named."""
 
     buyers: int
     products: int
     epoch_steps: int
     batch: int = 512
-    dim: int = 64
+    dim: int = 128
 
 
 ONLINE_RETAIL = Shape(buyers=3_978, products=3_607, epoch_steps=620)
 """Its epochs have 621 steps; here whole calls, so that as many calls are as many steps in all that is compared."""
 MADE_UP = Shape(buyers=2_000, products=1_000, epoch_steps=93)
 """What the trainer trains on where no data are named."""
-LARGE = Shape(buyers=200_000, products=20_000, epoch_steps=1_000, batch=1_024)
+LARGE = Shape(buyers=200_000, products=20_000, epoch_steps=1_000, batch=1_024, dim=64)
 
 
 def draw_pairs(shape: Shape) -> "Pairs":

@@ -20,13 +20,17 @@ ROUNDS = 150
 
 def main() -> dict[str, float | str]:
     """Prints the table; returns how many times faster than the reference each is, and the numbers that it ends in."""
+    return measure(ONLINE_RETAIL, ROUNDS)
+
+
+def measure(shape: Shape, rounds: int) -> dict[str, float | str]:
+    """What `main` returns, of that shape."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     from tests.bench.reference import RowByRow
     from trainer.model.calls import STEPS_A_CALL
     from trainer.model.towers import TwoTower
 
-    shape = ONLINE_RETAIL
     pairs = draw_pairs(shape)
     named = [count_distinct(ids, shape.batch) for ids in (pairs.buyers, pairs.products)]
     print(f"a batch of {shape.batch} names {named[0]:.0f} buyers and {named[1]:.0f} products")
@@ -35,7 +39,7 @@ def main() -> dict[str, float | str]:
     ways = {name: make_call(model, pairs, shape, is_stacked=name == "shipped") for name, model in models.items()}
     for way in ways.values():
         way()  # traces
-    times = time_in_turns(ways, ROUNDS)
+    times = time_in_turns(ways, rounds)
     figures: dict[str, float | str] = {}
     for name, model in models.items():
         wall, cpu = (to_ratio(*pair) for pair in zip(times["reference"], times[name], strict=True))

@@ -20,7 +20,7 @@ from trainer.model.towers import TwoTower
 from trainer.output.epoch_record import EpochRecord
 from trainer.statistics.bins import BIN_EDGES, count_bins, count_read_bins
 from trainer.statistics.collecting import collect_all
-from trainer.statistics.gradients import GradientStatistics
+from trainer.statistics.gradients import GradientStatistics, GradientSums
 from trainer.statistics.weights import CHUNK_VALUES, SAMPLE_VALUES, WeightReader, WeightStatistics
 
 BATCHES = 7
@@ -192,6 +192,57 @@ def test_gradient_statistics_count_what_is_no_number() -> None:
     assert non_finite > 0
     assert metrics.gradient_stats["query"].series["mean"] == [None]
     assert metrics.non_finite["gradient_stats.query"]["mean"] == {"0": "nan"}
+
+
+@pytest.mark.parametrize(
+    ("values", "clipped", "non_finite"),
+    [
+        ([0.1, 0.2], 0, 0),
+        ([0.9, -0.9, 0.9, 1.0], 0, 0),  # the squares' sum is above 1, and no value is
+        ([0.9, -1.5, 0.0, 7.0], 2, 0),
+        ([0.9, np.nan, 0.3, 0.9], 0, 1),
+        ([np.nan, 3.0, np.inf, -np.inf], 1, 3),
+        ([3e38, -3e38], 2, 0),  # the squares' sum is none of a float32
+    ],
+)
+@pytest.mark.parametrize("is_sampled", [True, False])
+def test_what_is_clipped_or_no_number_is_counted_exactly(
+    values: list[float], clipped: int, non_finite: int, is_sampled: bool
+) -> None:
+    """In a tower of several gradients, whichever of them it is in, and not in the other tower."""
+    sums = GradientSums(2, 20)
+    small, other = tf.constant([[0.1, 0.1]]), tf.constant(values, tf.float32)
+    for _ in range(2):
+        sums.add([[small, other], [small]], is_sampled)
+    found, (untouched, _) = sums.read()
+    assert (found[0]["clipped"], found[0]["non_finite"]) == (2 * clipped, 2 * non_finite)
+    assert (untouched["clipped"], untouched["non_finite"], untouched["steps"]) == (0, 0, 2)
+
+
+def test_weights_that_are_no_numbers_have_moments_that_are_none() -> None:
+    """Without a warning, in every chunk and shape; what is finite is still in the histogram."""
+    values = np.ones(2 * CHUNK_VALUES, np.float32)
+    values[CHUNK_VALUES + 2] = np.nan
+    values[6] = np.inf
+    reader = WeightReader([keras.Variable(values), keras.Variable(np.float32(-np.inf))])
+    moments, counts, _ = reader.read()
+    assert np.isnan([moments.mean, moments.std, moments.norm, moments.lowest, moments.highest]).all()
+    assert sum(counts) == len(values[::3]) - 2
+
+
+def test_statistics_read_the_weights_where_they_lie() -> None:
+    """No table is copied to be read, and none goes on as a copy because it was read."""
+    model = make_model()
+    tables = [tower.embeddings.value for tower in (model.query_tower, model.candidate_tower)]
+
+    def find() -> list[int]:
+        return [np.asarray(table.read_value_no_copy()).ctypes.data for table in tables]
+
+    fit(model, make_batches(), [], epochs=1)
+    before, values = find(), model.query_tower.embeddings.numpy()
+    fit(model, make_batches(), collect_all(EpochRecord()), epochs=3)
+    assert find() == before
+    assert not np.array_equal(values, model.query_tower.embeddings.numpy())
 
 
 def test_statistics_change_no_number_of_the_training() -> None:

@@ -5,6 +5,7 @@ Half-decades in both directions from zero: 12 bins for negative values from -1 t
 positive ones. What lies beyond 1 is counted in the outermost bins. A bin holds its lower edge.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -26,14 +27,26 @@ def count_bins(values: tf.Tensor) -> tf.Tensor:
 
     Runs inside and outside of graphs, XLA's included.
     """
-    flat = tf.reshape(values, [-1])
-    bins = tf.searchsorted(_INNER, flat, side="right")
-    return tf.math.unsorted_segment_sum(tf.cast(tf.math.is_finite(flat), tf.int32), bins, HISTOGRAM_BINS)
+    return count_bins_of_each([values])[0]
+
+
+def count_bins_of_each(parts: Sequence[tf.Tensor]) -> tf.Tensor:
+    """What `count_bins` counts of each part, [parts, 25] int32, at the price of one search rather than one a part."""
+    flat = [tf.reshape(part, [-1]) for part in parts]
+    owners = tf.repeat(tf.range(len(flat)) * HISTOGRAM_BINS, tf.stack([tf.size(part) for part in flat]))
+    values = tf.concat(flat, 0)
+    bins = tf.searchsorted(_INNER, values, side="right") + owners
+    is_finite = tf.cast(tf.math.is_finite(values), tf.int32)
+    counts = tf.math.unsorted_segment_sum(is_finite, bins, HISTOGRAM_BINS * len(flat))
+    return tf.reshape(counts, [len(flat), HISTOGRAM_BINS])
 
 
 def count_read_bins(values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     """What `count_bins` counts, [25], of values that are read already. To compare all with each edge is some ten times
     faster than to search for each value's bin."""
-    finite = values[np.isfinite(values)]
-    at_least = [np.count_nonzero(finite >= edge) for edge in _INNER]
+    finite = values.ravel()
+    if not np.isfinite(finite).all():
+        finite = finite[np.isfinite(finite)]
+    is_above = np.empty(finite.size, np.bool_)  # one for all edges
+    at_least = [np.count_nonzero(np.greater_equal(finite, edge, out=is_above)) for edge in _INNER]
     return -np.diff([finite.size, *at_least, 0])

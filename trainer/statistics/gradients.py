@@ -16,44 +16,35 @@ from switchyard.core.metrics.record import HISTOGRAM_BINS
 from trainer.model.calls import STEPS_A_CALL
 from trainer.model.optimizers import unique_rows
 from trainer.output.epoch_record import EpochRecord
-from trainer.statistics.bins import BIN_EDGES, LIMIT, count_bins
+from trainer.statistics.bins import BIN_EDGES, LIMIT, count_bins_of_each
 from trainer.statistics.patterns import TOWER_PATTERNS, match_towers
 
 EVERY_STEPS = STEPS_A_CALL  # moments and histograms look at every twentieth step, from the epoch's first
 SAMPLE_VALUES = 4096  # of such a step, a histogram looks at about so many values of a variable
+_SUMS = ("steps", "touched", "all", "total", "squares")  # sampled steps; touched values, all values; of the touched
 
 
 class GradientSums:
     """The running sums of one epoch, for each tower; a few hundred bytes, whatever the number of steps.
 
-    Every step adds to: ``norm``, ``clipped``, ``non_finite``. Every `every_steps`-th also to all else.
+    Every step adds to `steps`: norms, and how many values are clipped or no numbers. Every `every_steps`-th also adds
+    to `samples`: moments and histograms.
     """
 
     def __init__(self, towers: int, every_steps: int) -> None:
-        def make(shape: Sequence[int], dtype: Any, fill: float = 0) -> tf.Variable:
-            return tf.Variable(tf.fill(shape, tf.constant(fill, dtype)), trainable=False)
-
         self.every_steps = every_steps
-        # Per tower the sum over steps of the step's L2 norm, and last the number of steps: one update for all.
-        self.norms = make([towers + 1], tf.float64)
-        self.odd = make([towers, 2], tf.int64)  # values beyond the bins' limit; values that are no finite numbers
-        self.sampled_steps = make([], tf.int64)
-        self.sums = make([towers, 4], tf.float64)  # touched values, all values, sum and sum of squares of the touched
-        self.lowest = make([towers], tf.float32, np.inf)
-        self.highest = make([towers], tf.float32, -np.inf)
-        self.counts = make([towers, HISTOGRAM_BINS], tf.int32)
-
-        self._reset = tf.function(self._assign_empty)  # one call rather than twenty
+        # Two variables: each one more is a read and an assignment an epoch, which cost more than all sums of a step.
+        # Float64 holds every float32, and whole numbers up to 2^53.
+        steps = np.zeros(3 * towers + 1)  # the norms' sum of each tower, the number of steps, `_count_odd` of each
+        samples = np.zeros([towers, len(_SUMS) + HISTOGRAM_BINS + 2])  # last the lowest value and the highest
+        samples[:, -2:] = np.inf, -np.inf
+        self.steps, self.samples = (tf.Variable(empty, trainable=False) for empty in (steps, samples))
+        self._empty = tf.constant(steps), tf.constant(samples)
 
     def reset(self) -> None:
         """Begins an epoch."""
-        self._reset()
-
-    def _assign_empty(self) -> None:
-        for sums in (self.norms, self.odd, self.sampled_steps, self.sums, self.counts):
-            sums.assign(tf.zeros_like(sums))
-        self.lowest.assign(tf.fill(self.lowest.shape, np.float32(np.inf)))
-        self.highest.assign(tf.fill(self.highest.shape, np.float32(-np.inf)))
+        for sums, empty in zip((self.steps, self.samples), self._empty, strict=True):
+            sums.assign(empty)
 
     def add(self, gradients: Sequence[Sequence[tf.Tensor | tf.IndexedSlices]], is_sampled: bool | None = None) -> None:
         """Adds one step: each tower's gradients, slices with each row once. Called while the step is traced.
@@ -65,63 +56,64 @@ class GradientSums:
         halves = tf.stack([*(tf.add_n([tf.nn.l2_loss(values) for values in tower]) for tower in touched), 0.5])
         is_odd = tf.logical_not(tf.reduce_all(halves <= LIMIT**2 / 2))
 
-        def add_odd() -> tf.Tensor:
-            self.odd.assign_add(tf.stack([_count_odd(tower) for tower in touched]))
-            return tf.constant(True)
-
         def add_sample() -> tf.Tensor:
             self._add_sample(touched, [sum(_count_all(gradient) for gradient in tower) for tower in gradients])
             return tf.constant(True)
 
         if is_sampled is None:
-            is_due = tf.equal(self.norms[-1] % self.every_steps, 0.0)
+            is_due = tf.equal(self.steps[len(touched)] % self.every_steps, 0.0)
             tf.cond(is_due, add_sample, lambda: tf.constant(False))
         elif is_sampled:
             add_sample()
         # A step whose squares sum to no more than the limit's has no value beyond the limit, and none that is nan or
         # infinite (the comparison would be false): nothing to count, exactly, for the price of the norm.
-        tf.cond(is_odd, add_odd, lambda: tf.constant(False))
-        self.norms.assign_add(tf.cast(tf.sqrt(2.0 * halves), tf.float64))
+        none = tf.zeros([2 * len(touched)], tf.float64)
+        odd = tf.cond(is_odd, lambda: _count_where_odd(touched, halves), lambda: none)
+        self.steps.assign_add(tf.concat([tf.cast(tf.sqrt(2.0 * halves), tf.float64), odd], 0))
 
     def _add_sample(self, touched: Sequence[Sequence[tf.Tensor]], sizes: Sequence[int]) -> None:
-        rows, lowest, highest, counts = [], [], [], []
+        looked_at = [tf.concat([tf.reshape(_sample(part), [-1]) for part in tower], 0) for tower in touched]
+        counts = tf.cast(count_bins_of_each(looked_at), tf.float64)
+        sums, lowest, highest = [], [], []
         for tower, size in zip(touched, sizes, strict=True):
             values = tf.concat([tf.reshape(part, [-1]) for part in tower], 0) if len(tower) > 1 else tower[0]
-            sums = [tf.size(values, out_type=tf.int64), size, tf.reduce_sum(values), 2.0 * tf.nn.l2_loss(values)]
-            rows.append(tf.stack([tf.cast(value, tf.float64) for value in sums]))
+            found = [1, tf.size(values, out_type=tf.int64), size, tf.reduce_sum(values), 2.0 * tf.nn.l2_loss(values)]
+            sums.append(tf.stack([tf.cast(value, tf.float64) for value in found]))
             lowest.append(tf.reduce_min(values))
             highest.append(tf.reduce_max(values))
-            counts.append(tf.add_n([count_bins(_sample(part)) for part in tower]))
-        self.sums.assign_add(tf.stack(rows))
-        self.lowest.assign(tf.minimum(self.lowest, tf.stack(lowest)))
-        self.highest.assign(tf.maximum(self.highest, tf.stack(highest)))
-        self.counts.assign_add(tf.stack(counts))
-        self.sampled_steps.assign_add(1)
+        before = self.samples.value()
+        ends = [
+            tf.minimum(before[:, -2], tf.cast(tf.stack(lowest), tf.float64)),
+            tf.maximum(before[:, -1], tf.cast(tf.stack(highest), tf.float64)),
+        ]
+        added = before[:, :-2] + tf.concat([tf.stack(sums), counts], 1)
+        self.samples.assign(tf.concat([added, tf.stack(ends, 1)], 1))
 
     def read(self) -> list[tuple[dict[str, float], list[int]]]:
         """The epoch's statistics of each tower (see `GradientStatistics`), and its histogram [25]."""
-        *norms, steps = self.norms.numpy()
-        sampled_steps, counts = self.sampled_steps.numpy(), self.counts.numpy().tolist()
-        rows = zip(norms, self.sums.numpy(), self.odd.numpy(), self.lowest.numpy(), self.highest.numpy(), strict=True)
-        found = []
-        for norm, (touched, size, total, squares), (clipped, non_finite), lowest, highest in rows:
-            with np.errstate(invalid="ignore", divide="ignore"):  # no step, or none that touched the tower: nan
-                mean = total / touched
-                values = {
-                    "mean": mean,
-                    "std": np.sqrt(np.maximum(squares / touched - mean**2, 0.0)),
-                    "std_with_zeros": np.sqrt(np.maximum(squares / size - (total / size) ** 2, 0.0)),
-                    "min": lowest if touched else np.nan,
-                    "max": highest if touched else np.nan,
-                    "norm": norm / steps,
-                    "touched_fraction": touched / size,
-                    "clipped": clipped,
-                    "non_finite": non_finite,
-                    "steps": steps,
-                    "sampled_steps": sampled_steps,
-                }
-            found.append({name: float(value) for name, value in values.items()})
-        return list(zip(found, counts, strict=True))
+        samples, steps_read = self.samples.numpy(), self.steps.numpy()
+        towers = len(samples)
+        norms, steps, odd = steps_read[:towers], steps_read[towers], steps_read[towers + 1 :]
+        sums = dict(zip(_SUMS, samples.T, strict=False))
+        touched, size, total, squares = (sums[name] for name in ("touched", "all", "total", "squares"))
+        with np.errstate(invalid="ignore", divide="ignore"):  # no step, or none that touched the tower: nan
+            mean = total / touched
+            values = {
+                "mean": mean,
+                "std": np.sqrt(np.maximum(squares / touched - mean**2, 0.0)),
+                "std_with_zeros": np.sqrt(np.maximum(squares / size - (total / size) ** 2, 0.0)),
+                "min": np.where(touched, samples[:, -2], np.nan),
+                "max": np.where(touched, samples[:, -1], np.nan),
+                "norm": norms / steps,
+                "touched_fraction": touched / size,
+                "clipped": odd[0::2],
+                "non_finite": odd[1::2],
+                "steps": np.full(towers, steps),
+                "sampled_steps": sums["steps"],
+            }
+        rows = zip(*(column.tolist() for column in values.values()), strict=True)
+        counts = samples[:, len(_SUMS) : -2].astype(np.int64).tolist()
+        return [(dict(zip(values, row, strict=True)), found) for row, found in zip(rows, counts, strict=True)]
 
 
 def _to_values(gradient: tf.Tensor | tf.IndexedSlices) -> tf.Tensor:
@@ -136,12 +128,25 @@ def _count_all(gradient: tf.Tensor | tf.IndexedSlices) -> int | tf.Tensor:
     return int(np.prod(shape)) if shape.is_fully_defined() else tf.size(tf.convert_to_tensor(gradient), tf.int64)
 
 
+def _count_where_odd(touched: Sequence[Sequence[tf.Tensor]], halves: tf.Tensor) -> tf.Tensor:
+    """`_count_odd` of each tower, [2 towers], where its squares sum to more than the limit's. Most often no value alone
+    is to blame: the largest one says so at a fraction of the price, if the finite sums of squares rule out all nan."""
+    highest = [tf.reduce_max(tf.abs(part)) for tower in touched for part in tower]
+    is_none = tf.reduce_all(tf.math.is_finite(halves)) & tf.reduce_all(tf.stack(highest) <= LIMIT)
+    return tf.cond(
+        is_none,
+        lambda: tf.zeros([2 * len(touched)], tf.float64),
+        lambda: tf.concat([_count_odd(tower) for tower in touched], 0),
+    )
+
+
 def _count_odd(values: Sequence[tf.Tensor]) -> tf.Tensor:
-    """[2] int64: finite values beyond the bins' limit, and values that are not finite."""
+    """[2] float64: finite values beyond the bins' limit, and values that are not finite."""
     finite = [tf.math.is_finite(part) for part in values]
     beyond = [tf.logical_and(tf.abs(part) > LIMIT, ok) for part, ok in zip(values, finite, strict=True)]
     clipped = tf.add_n([tf.math.count_nonzero(part) for part in beyond])
-    return tf.stack([clipped, tf.add_n([tf.math.count_nonzero(tf.logical_not(ok)) for ok in finite])])
+    odd = tf.stack([clipped, tf.add_n([tf.math.count_nonzero(tf.logical_not(ok)) for ok in finite])])
+    return tf.cast(odd, tf.float64)
 
 
 def _sample(values: tf.Tensor) -> tf.Tensor:
@@ -149,7 +154,8 @@ def _sample(values: tf.Tensor) -> tf.Tensor:
     if not values.shape.rank:
         return values
     stride = tf.maximum(1, tf.size(values) // SAMPLE_VALUES)
-    return values[::stride] if values.shape.rank > 1 else tf.reshape(values, [-1])[::stride]
+    rows = values if values.shape.rank > 1 else tf.reshape(values, [-1])
+    return tf.gather(rows, tf.range(0, tf.shape(rows)[0], stride))  # a slice with a stride takes six times as long
 
 
 class GradientStatistics(keras.callbacks.Callback):
