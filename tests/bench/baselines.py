@@ -35,9 +35,7 @@ def main() -> None:
     dataset = split_by_time(read_interactions(spec) if spec.data_uri else make_interactions(spec), spec)
     began_s, began_at = time.process_time(), time.monotonic()
     model = build_model(spec, dataset)
-    fit_epochs(
-        model, dataset.train, (), batch_size=spec.batch_size, epochs=spec.epochs, seed=spec.seed, first_epoch=0
-    )
+    fit_epochs(model, dataset.train, (), batch_size=spec.batch_size, epochs=spec.epochs, seed=spec.seed, first_epoch=0)
     vectors, blend = model.read_vectors(), make_blend(spec, dataset)
     if blend:
         blend = blend.replace(choose_numbers(*vectors, blend, dataset.validation, seed=spec.seed))
