@@ -120,7 +120,11 @@ def look(path: Path, options: dict[str, Any]) -> str:
 REFUSED: dict[str, tuple[bytes, dict[str, Any], str]] = {
     "latin-1, not said": (make_csv(DEFAULT).encode("latin-1"), {}, r"byte 0xe4 at .*--csv-encoding cp1252"),
     "utf-16 without a mark": (make_csv(DEFAULT).encode("utf-16-be"), {}, "--csv-encoding utf-16-be"),
-    "another encoding than said": (make_csv(DEFAULT).encode("latin-1"), {"csv_encoding": "ascii"}, "it is not ascii, .*: byte 0xe4"),
+    "another encoding than said": (
+        make_csv(DEFAULT).encode("latin-1"),
+        {"csv_encoding": "ascii"},
+        "it is not ascii, .*: byte 0xe4",
+    ),
     "a wanted column twice": (
         make_csv(f"{DEFAULT},customer_id", more="x").encode(),
         {},
