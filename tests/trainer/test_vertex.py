@@ -68,7 +68,14 @@ class World:
         objects = open_objects(self.root)
         assert json.loads(objects.read(f"{self.root}/ended.json")[0])["status"] == "completed"
         there = {uri.removeprefix(self.root).split("/")[1] for uri in objects.list(f"{self.root}/")}
-        assert there == {"training_metrics.json", "ended.json", "model", "embeddings"}
+        assert there == {
+            "training_metrics.json",
+            "ended.json",
+            "model",
+            "embeddings",
+            "evaluation_report.json",
+            "model_card.md",
+        }
         return to_numbers(read_record(objects.read(f"{self.root}/training_metrics.json")[0], where=self.root))
 
 

@@ -44,6 +44,7 @@ def test_a_job_on_vertex_proves_itself_by_its_service_account(secret: dict[str, 
         "MLFLOW_TRACKING_URI": "https://mlflow.example",
         "MLFLOW_TRACKING_AUTH": "google-id-token",
         "MLFLOW_EXPERIMENT_NAME": "two towers",
+        "TRAINED_IN": settings.trainer_image,
     }
     assert "s3cret" not in str(job)
 

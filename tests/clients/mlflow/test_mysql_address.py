@@ -76,7 +76,7 @@ def test_options_say_how_the_server_proves_itself(query: str, expected: Any, tmp
         ("?sslmode=require", "has the option sslmode, which we do not know. Known are connect_timeout, "),
         ("?ssl_mode=maybe", "ssl_mode must be one of DISABLED, .*; got 'maybe'"),
         ("?ssl_mode=VERIFY_CA", "ssl_ca must name the file of the CA"),
-        ("?ssl_ca=/no/such", "no file is at /no/such, which ssl_ca names"),
+        ("?ssl_ca=/no/such", "there is no file at /no/such, which ssl_ca names"),
         ("?connect_timeout=soon", "connect_timeout must be a number of seconds; got 'soon'"),
     ],
 )
