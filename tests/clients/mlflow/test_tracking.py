@@ -623,7 +623,7 @@ def test_schema_that_we_do_not_know_is_refused(versions: tuple[str, ...] | None,
     ("uri", "words"),
     [
         ("mssql+pyodbc://user:s3cret@host/db", r"read any other store over REST \(MLFLOW_TRACKING_URI\)"),
-        ("mysql+pymysql://user:s3cret@host/db?ssl_ca=/none", "no file is at /none, which ssl_ca names"),
+        ("mysql+pymysql://user:s3cret@host/db?ssl_ca=/none", "there is no file at /none, which ssl_ca names"),
         ("mysql+pymysql://user:s3cret@host/db?sslmode=require", "has the option sslmode, which we do not know. Known"),
         ("mysql+pymysql://user:s3cret@host", "must be postgresql"),
         ("not a url", "must be a database URL"),
