@@ -280,7 +280,7 @@ def test_what_is_published_stays_but_by_force_and_force_is_undone_by_recover(
 def test_recover_says_where_there_is_nothing(outside: Outside, runs: list[RawRun]) -> None:
     """A run that was never replaced by force."""
     row = add_row(outside, runs[0].info.run_id)
-    with pytest.raises(NotFound, match=f"quick test {row} must have a history that was replaced"):
+    with pytest.raises(NotFound, match=f"quick test {row} has no history to put back"):
         recover(quick_test_id=row)
 
 
@@ -417,7 +417,7 @@ def test_what_contradicts_itself_is_refused() -> None:
 def test_shards_without_a_deployment_say_what_to_make(outside: Outside, runs: list[RawRun]) -> None:
     """On each run's line too: none was published."""
     row = add_row(outside, runs[0].info.run_id)
-    with pytest.raises(BackfillFailed, match=r"no shard has settled it.*must have the deployment backfill/manual"):
+    with pytest.raises(BackfillFailed, match=r"no shard has settled it.*has no deployment backfill/manual"):
         backfill_now(shards=2)
     assert ledger_states(outside) == {row: "failed"}
 

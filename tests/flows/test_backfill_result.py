@@ -24,7 +24,7 @@ def test_what_is_said_of_many_runs_is_said_once() -> None:
     assert said.startswith(
         "31 of 1000 runs could not be published: quick test 7: run 7 is lost; quick tests 100, 101, "
     )
-    assert "119 and 10 more: MLflow is away. The same command" in said
+    assert "119 and 10 more: MLflow is away. Run the same command again" in said
     assert said.count("MLflow is away") == 1
 
 

@@ -54,7 +54,7 @@ def test_runs_that_fail_are_listed_and_end_the_flow_as_failed(old: Place, monkey
 
     # No input makes a whole batch fail for good, and the task's retries of a `TryAgain` take half a minute.
     monkeypatch.setattr("switchyard.services.fill.fill_runs", give_up)
-    with pytest.raises(FillFailed, match=r"3 of 3 runs.*burned down.*tries them again"):
+    with pytest.raises(FillFailed, match=r"3 of 3 runs.*burned down.*Run the same command again to try them"):
         fill()
     assert {line.error for line in old.ledger.read_ledger(KIND)} == {"RuntimeError: the store burned down"}
 

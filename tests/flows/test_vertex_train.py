@@ -212,7 +212,7 @@ def test_a_server_that_counts_nothing_is_in_the_row(
         fail(BadSetup, "deployments.limits", request_key="once")
     run = outside.runs.read_run(1)
     assert run.status is RunStatus.FAILED
-    assert "must have the global concurrency limit" in run.error
+    assert "the Prefect server has no global concurrency limit a-limit-that-nobody-made" in run.error
     assert vertex.core.faults.count("CreateCustomJob") == 0
     train(poll_interval_s=0.05, request_key="once")
     mended = outside.runs.read_run(1)

@@ -197,5 +197,5 @@ def test_a_server_of_events_alone_shows_nothing_else(world: World) -> None:
 
 def test_a_server_of_events_needs_to_know_whom_to_believe(place: Place) -> None:
     """Without PUSH_AUDIENCE it would serve nothing."""
-    with pytest.raises(BadSetup, match="PUSH_AUDIENCE must be set with --only-events"):
+    with pytest.raises(BadSetup, match="PUSH_AUDIENCE is not set, so --only-events has nothing to serve"):
         create_app(OverPlace(place), only_events=True)
