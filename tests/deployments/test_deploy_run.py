@@ -74,4 +74,4 @@ def test_without_a_server_nothing_is_deployed() -> None:
     """Prefect would start one of its own, which no one watches."""
     done = deploy("machine")
     assert done.returncode == 1
-    assert "PREFECT_API_URL must name the Prefect server" in done.stderr
+    assert "PREFECT_API_URL is not set. Name the Prefect server to deploy to" in done.stderr

@@ -232,7 +232,7 @@ def test_names_that_are_none_here_need_another(store: Path, ours: ResultsPorts, 
         with pytest.raises(BadRequest, match="cannot be a model's name"):
             import_model(ports, found[name])
         import_model(ports, found[name], here)
-    with pytest.raises(StaleWrite, match="model a-b here is model a/b"):
+    with pytest.raises(StaleWrite, match="model a-b here comes from another model, a/b"):
         import_model(ports, found["モデル"], "a-b")
     assert {model.name for model in ours.models.list_models()} == {"a-b", "moderu"}
     assert "a prompt" not in found

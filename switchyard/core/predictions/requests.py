@@ -118,6 +118,7 @@ def read_rows_predict(body: bytes, signature: Signature) -> RowsRequest:
     """As `read_predict`, for a model of rows, which also takes one row alone: an object with a column of the model and
     without `instances`, which is never read as a column. Raises: BadRequest: it is no such body, and why.
 
+    >>> from switchyard.core.predictions.signature import Column, Type
     >>> read_rows_predict(b'{"age": 31}', Signature(columns=(Column(name="age", type=Type.NUMBER),), answers="a sum"))
     RowsRequest(instances=({'age': 31},))
     """
