@@ -16,7 +16,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run up deploy test test-flows test-slow test-kills test-races test-mlflow mlflow test-models test-reader \
-	implicit test-implicit sweep-setup test-sweep test-sweep-slow google-run test-decommission test-decommission-slow faults check \
+	implicit test-implicit environments sweep-setup test-sweep test-sweep-slow google-run test-decommission test-decommission-slow faults check \
 	docs bench clean
 
 help: ## list the targets
@@ -92,7 +92,7 @@ $(STATE)/optuna/.installed: constraints.txt
 sweep-setup: setup $(STATE)/optuna/.installed ## Optuna beside .venv, for switchyard sweep from a checkout
 
 test-sweep: setup $(STATE)/optuna/.installed ## sweeps: the port over SQLite and Postgres, whole flows, some kills
-	PYTHONPATH=$(STATE)/optuna $(BIN)/python -m pytest -m "needs_optuna and not slow"
+	PYTHONPATH=$(STATE)/optuna $(BIN)/python -m pytest -m "needs_optuna and not slow" -n 2 --dist loadfile
 
 test-sweep-slow: setup $(STATE)/optuna/.installed ## 20 random kills of a sweep of each method, and one interrupted at a terminal
 	PYTHONPATH=$(STATE)/optuna $(BIN)/python -m pytest -m "needs_optuna and slow" -rP
@@ -136,6 +136,11 @@ test-implicit: setup $(STATE)/implicit/.installed ## iALS in the evaluation repo
 
 test-models: setup $(STATE)/models-xgboost/.installed $(STATE)/models-mlflow/.installed ## models that XGBoost has trained and MLflow saved, and damaged ones (DAMAGED=200 of each format), one of 64 MB (BIG_BYTES=2147483648)
 	DAMAGED=$(or $(DAMAGED),6) BIG_BYTES=$(or $(BIG_BYTES),67108864) $(BIN)/python -m pytest -m needs_models -n 2 --dist loadfile
+
+# One after the other: each of them also installs this package from the checkout.
+environments: setup $(STATE)/mlflow-2.9.2/.installed $(STATE)/mlflow-current/.installed $(STATE)/reader/.installed \
+		$(STATE)/google-run/.installed $(STATE)/optuna/.installed $(STATE)/implicit/.installed \
+		$(STATE)/models-xgboost/.installed $(STATE)/models-mlflow/.installed ## what tests need beside .venv
 
 # In memory where that can be: hundreds of small databases, and each write of theirs waits for the disk.
 faults: setup ## every fault of docs/reliability.md, several times; writes its table
