@@ -284,7 +284,7 @@ def test_missing_setting_is_named_and_the_run_is_published_once_it_is_there(
     """Neither completed without its history nor failed: the row of a job that succeeded waits, and says for what."""
     row = add_row(outside, RUN, status="pending")
     add_attempt(outside, row, 1, JobState.SUCCEEDED)
-    with pytest.raises(BadSetup, match=rf"MLflow run {RUN} of quick test {row} must be read.*{STORE} or {SERVER}"):
+    with pytest.raises(BadSetup, match=rf"MLflow run {RUN} of quick test {row} cannot be read, .*{STORE} or {SERVER}"):
         ingest_now(row)
     assert STORE in outside.runs.read_run(row).error
     assert not outside.runs.read_run(row).status.ended
