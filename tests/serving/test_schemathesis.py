@@ -34,6 +34,7 @@ OPERATIONS = (
     "/api/quick-tests/compare/",
     "/api/quick-tests/fields/",
     "/api/quick-tests/{quick_test_id}/histogram-data/",
+    "/api/quick-tests/{quick_test_id}/evaluation/",
     "/api/quick-tests/{quick_test_id}/series/",
     "/api/quick-tests/{quick_test_id}/training-history/",
     "/api/quick-tests/{quick_test_id}/artifacts/",
