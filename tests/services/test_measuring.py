@@ -45,7 +45,7 @@ def test_recall_is_the_trainer_s(tmp_path: Path, kind: str) -> None:
         query, candidate = (rng.integers(-1, 2, (rows, 3)).astype(np.float32) for rows in (40, 120))
     if kind == "one score for all":
         # Eighths: their sums are exact in any order, so that the scores are equal on every processor.
-        query, candidate = np.round(query * 8) / 8, np.ones_like(candidate)
+        query, candidate = np.round(query * 8).astype(np.float32) / np.float32(8), np.ones_like(candidate)
     buyers, products = to_ids("b", 40), to_ids("p", 120)
     write_model(tmp_path, buyers, products, query, candidate)
     distinct = np.unique(np.stack([rng.integers(0, 40, 300), rng.integers(0, 120, 300)], axis=1), axis=0)
