@@ -261,7 +261,7 @@ def test_part_of_the_runs_proves_nothing_of_the_others(store: Path) -> None:
     assert (one.looked_at, one.verified, one.safe) == (1, 1, False)
     assert read(one).runs[0].mlflow_run_id == OTHER
     assert verify_now(limit=2).looked_at == 2
-    with pytest.raises(NotFound, match="quick test 99 must be a row that names an MLflow run"):
+    with pytest.raises(NotFound, match="quick test 99 has no MLflow run to verify"):
         verify_now(quick_test_id=99)
 
 
