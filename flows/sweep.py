@@ -205,7 +205,7 @@ class _Walk:
             case Action.INGEST if (
                 one.report is not None and number in self._pruned and step.state is JobState.CANCELLED
             ):
-                # The reason stays with the job: whoever settles its run writes it on the row.
+                # The reason stays with the job: what settles its run writes it on the row.
                 reason = to_pruned_reason(self._pruned[number], self._plan.metric)
                 self._end(number, record_job_end(one.job.key, JobState.CANCELLED, reason))
             case Action.INGEST:

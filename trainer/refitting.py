@@ -47,7 +47,7 @@ class RefitLosses(keras.callbacks.Callback):
 
 
 def describe_refit(dataset: Dataset, journal: Journal, *, epochs: int) -> None:
-    """Says in the params and in the log what comes: `dataset` is trained on for so many epochs."""
+    """Says in the params and in the log what comes: `dataset` is trained on for that number of epochs."""
     said = {"refit_epochs": epochs, "test_measured_on": TESTED, **dataset.counts, **dataset.last_times}
     journal.params.update(said)
     say(

@@ -13,7 +13,7 @@ from types import FrameType
 
 NON_FINITE_EPOCHS = 3  # so many running, and the training is given up: weights that are no numbers stay so
 
-RECALL_K = 10  # early stopping by recall counts the pairs whose product is among so many
+RECALL_K = 10  # early stopping by recall counts the pairs whose product is among the first ten
 
 EXIT_STOPPED = 128 + signal.SIGTERM  # 143, what a shell reports of a process that SIGTERM ended
 

@@ -47,7 +47,7 @@ from trainer.stopping import Stopped
 MOST_SCORES: Final = 500_000_000
 """Scores (buyers times products) that one contender's pass takes, at most: beyond, buyers are drawn."""
 ENOUGH_BUYERS: Final = 30
-"""With fewer, nobody is said to win: percentile intervals of so few are too narrow."""
+"""With fewer buyers no one is said to win: percentile intervals are then too narrow."""
 _CHOSEN: Final = "chosen on validation"
 _DIGITS: Final = 6  # more would differ from machine to machine
 

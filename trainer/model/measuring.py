@@ -56,7 +56,7 @@ class Window:
 
 
 def open_window(pairs: Pairs, past: Past, *, products: int, seed: int, most_scores: int) -> Window:
-    """The pairs of all buyers, or of so many that one pass computes at most `most_scores` scores (of one buyer at
+    """The pairs of all buyers, or of as many as one pass can take if it computes at most `most_scores` scores (of one buyer at
     least). The same seed draws the same ones."""
     distinct = np.unique(pairs.buyers).astype(np.int64)
     most = max(most_scores // products, 1)

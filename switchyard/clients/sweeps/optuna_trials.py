@@ -26,9 +26,9 @@ from switchyard.core.sweeps.space import Choices, Dimension, Params
 from switchyard.core.sweeps.trials import Trial, TrialEnd, TrialState
 
 FIRST_TRIALS: Final = 10
-"""TPE draws so many by chance before it looks at how trials ended; Optuna's own default."""
+"""Trials that TPE draws by chance before it looks at how trials ended; Optuna's own default."""
 COMPLETED_BEFORE: Final = 5
-"""No trial is pruned before so many have completed; Optuna's own default."""
+"""Trials that must have completed before one is pruned; Optuna's own default."""
 _ID, _PLAN = "switchyard_id", "switchyard_plan"
 _RUN, _PRUNED_AT, _SAID = "quick_test_id", "pruned_at", "said"
 _STATES: Final[Mapping[OptunaState, TrialState]] = {

@@ -161,7 +161,7 @@ def _to_pairs(values: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _escape(value: object) -> str:
-    """A text that is one line and no markup, whoever wrote it.
+    """Return the text as one line without markup.
 
     >>> _escape("a | b\\n# <c>")
     'a \\\\| b # \\\\<c\\\\>'

@@ -59,7 +59,7 @@ class Next(msgspec.Struct, frozen=True, kw_only=True):
     """What a sweep does now. Neither of the three: it waits for those at work."""
 
     start: tuple[int, ...] = ()  # trials that were asked for, and of which this process has no run yet
-    ask: int = 0  # so many new trials
+    ask: int = 0  # how many new trials
     is_done: bool = False
 
 
