@@ -40,7 +40,7 @@ ExportUri = Annotated[
 
 
 class RunParameters(TrainSpec, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a run is, and how it is published and waited for. A training has one of these, and so has each trial of a sweep."""
+    """What a run is, and how it is published and waited for: of a training, or of a sweep's trials."""
 
     machine: Annotated[
         MachineSpec, Meta(description="where it runs on Vertex AI; a job on this machine ignores it")

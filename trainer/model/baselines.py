@@ -25,8 +25,9 @@ B: Final = 0.75
 """Of BM25. Source: Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond", 2009, section
 3.2, usual values."""
 MOST_TOGETHER: Final = 300_000_000
-"""Pairs of products that some buyer bought. Above this number item-kNN is left out: it would take minutes, and grows with
-the square of what one buyer bought."""
+"""Pairs of products that some buyer bought. Above this number item-kNN is left out: it would take minutes.
+
+The pairs grow with the square of what one buyer bought."""
 _CHUNK_PAIRS: Final = 1 << 22  # of them, that are expanded at once
 
 

@@ -56,8 +56,10 @@ class Window:
 
 
 def open_window(pairs: Pairs, past: Past, *, products: int, seed: int, most_scores: int) -> Window:
-    """The pairs of all buyers, or of as many as one pass can take if it computes at most `most_scores` scores (of one buyer at
-    least). The same seed draws the same ones."""
+    """Return the pairs of all buyers, or of as many as keep one pass within `most_scores` scores.
+
+    One buyer is taken at least. The same seed draws the same ones.
+    """
     distinct = np.unique(pairs.buyers).astype(np.int64)
     most = max(most_scores // products, 1)
     if len(distinct) > most:
