@@ -8,17 +8,14 @@ right; and what must be quick (a rollback, say) does without both where no Prefe
 
 import sys
 
-from switchyard.interrupted import INTERRUPTED, end_quietly, say_interrupted
+from switchyard.interrupted import INTERRUPTED, Interrupts, end_quietly, say_interrupted
 
 if __name__ == "__main__":  # the imports below take half a second, in which Ctrl-C may come
     end_quietly()
 
 import importlib
-import os
 import shlex
-import signal
 import threading
-import time
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -120,7 +117,6 @@ _PLACE_HELP = {"id": "the run's id", "model": "the model's name", "number": "its
 
 FAILED, BAD_FLAGS = 1, 2
 FOUND, SCAN_FAILED = 1, 2  # as grep has it, so that a script can tell them apart
-_SAME_S = 1.0
 _CHANGE_OF_MIND_S = 3.0
 
 
@@ -141,43 +137,6 @@ class NoVersion(BadRequest):
         super().__init__(f"--version is missing: {flow} {shlex.quote(name)} <number>. See --help")
 
 
-class Interrupts:
-    """Ctrl-C and SIGTERM, each a KeyboardInterrupt in the main thread while a command is at work.
-
-    Two of them within a second are one: `make` and `timeout` pass a SIGTERM on to a process that got it already.
-    """
-
-    def __init__(self) -> None:
-        self._before: dict[signal.Signals, Any] = {}
-        self._last = float("-inf")
-        self._is_over = False
-
-    def __enter__(self) -> "Interrupts":
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                if signal.getsignal(number) is not signal.SIG_IGN:  # a shell's background jobs ignore Ctrl-C
-                    self._before[number] = signal.signal(number, self._interrupt)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def end(self) -> None:
-        """Let the next one end the process at once, whatever still is to be done at its exit."""
-        self._is_over = True
-        self._before.clear()
-
-    def _interrupt(self, _number: int, _frame: object) -> None:
-        now = time.monotonic()
-        if now - self._last < _SAME_S:
-            return
-        self._last = now
-        if self._is_over:
-            os._exit(INTERRUPTED)
-        raise KeyboardInterrupt
-
-
 def main(arguments: Sequence[str], *, prog: str = "python -m flows") -> int:
     """The exit status: 0 done; 1 failed, or the run ended without success; 2 wrong flags; 130 Ctrl-C or SIGTERM.
 
@@ -194,8 +153,9 @@ def main(arguments: Sequence[str], *, prog: str = "python -m flows") -> int:
     command = msgspec.structs.replace(command, parameters=with_user(command.parameters))
     with Interrupts() as interrupts:
         try:
-            return _run(command)
+            return _run(command, interrupts)
         except KeyboardInterrupt:
+            interrupts.arrived()
             say_interrupted()
             if isinstance(command.parameters, TrainParameters):
                 _cancel_interrupted(command, command.parameters)
@@ -205,11 +165,11 @@ def main(arguments: Sequence[str], *, prog: str = "python -m flows") -> int:
             return INTERRUPTED
 
 
-def _run(command: Command) -> int:
+def _run(command: Command, interrupts: Interrupts) -> int:
     try:
         # Whatever else is printed, by a library too, must not stand before the JSON.
         with redirect_stdout(sys.stderr if command.json else sys.stdout):
-            result = _choose_way(command)(command)
+            result = _run_or_interrupt(command, interrupts)
     except SwitchyardError as err:
         if command.json and hasattr(err, "result"):
             print(_to_json(err.result))
@@ -225,6 +185,15 @@ def _run(command: Command) -> int:
     if command.flow == SCAN:
         return FOUND if result.mentions else 0
     return FAILED if command.flow != "cancel" and getattr(result, "status", "") in ("failed", "cancelled") else 0
+
+
+def _run_or_interrupt(command: Command, interrupts: Interrupts) -> Any:
+    try:
+        return _choose_way(command)(command)
+    except Exception as err:
+        if interrupts.is_asked:  # what a library made of the KeyboardInterrupt
+            raise KeyboardInterrupt from err
+        raise
 
 
 def read_command(arguments: Sequence[str], *, prog: str = "python -m flows") -> Command:

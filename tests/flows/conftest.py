@@ -1,6 +1,8 @@
 """Fixtures of the flows' tests: a results database and launcher of each test's own."""
 
 import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -21,13 +23,20 @@ __all__ = ["all_places", "mariadb", "places", "postgres"]
 
 
 @pytest.fixture
-def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Outside:
-    """A migrated results database, an artifacts folder and the local launcher, all below the test's own folder."""
+def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Outside]:
+    """A migrated results database, an artifacts folder and the local launcher, all below the test's own folder.
+
+    What a failed test left training is asked to end: it would slow all that come after.
+    """
     for name in Settings.__struct_fields__:
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.setenv("STATE_DIR", str(tmp_path / "state"))
     migrate(connect().settings)
-    return connect()
+    yield connect()
+    launcher = LocalLauncher(str(tmp_path / "state"))
+    for job in launcher.list({}, datetime(2000, 1, 1, tzinfo=UTC)):
+        if not job.state.ended:
+            launcher.cancel(job.job_name)
 
 
 @pytest.fixture

@@ -93,21 +93,24 @@ def test_an_unknown_run_is_one_line(outside: Outside, api_url: str) -> None:
 def test_ctrl_c_cancels_the_job(outside: Outside, api_url: str) -> None:
     """Interrupted while it waits, train has its job end, publishes what it left, and exits 130."""
     state = outside.settings.state_dir
-    process = subprocess.Popen(
-        [sys.executable, "-m", "flows", "train", *TOY, "--epochs=100000"],
-        env=os.environ | {"STATE_DIR": state, "PREFECT_API_URL": api_url},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
 
     def is_training() -> bool:
         runs = outside.runs.list_runs(limit=1)
         return bool(runs) and outside.runs.read_run(runs[0].id).status is RunStatus.RUNNING
 
-    wait_for(is_training, deadline_s=120)
-    process.send_signal(signal.SIGINT)
-    said, _ = process.communicate(timeout=120)
+    with subprocess.Popen(
+        [sys.executable, "-m", "flows", "train", *TOY, "--epochs=100000"],
+        env=os.environ | {"STATE_DIR": state, "PREFECT_API_URL": api_url},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        try:
+            wait_for(is_training, deadline_s=120)
+            process.send_signal(signal.SIGINT)
+            said, _ = process.communicate(timeout=120)
+        finally:
+            process.kill()
     assert process.returncode == 130, said
     assert "cancelling quick test 1" in said
     run = outside.runs.read_run(1)

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import psutil
 import pytest
+from pydantic import BaseModel, field_serializer
 
 import flows.__main__ as program
 from switchyard.clients.connect import Outside
 from switchyard.core.runs.jobs import JobState
 from switchyard.core.runs.rows import RunStatus
-from switchyard.interrupted import INTERRUPTED
+from switchyard.interrupted import INTERRUPTED, Interrupts
 from tests.flows.polling import wait_for
 from tests.flows.test_command_line import TOY
 from tests.root import ROOT
@@ -129,7 +130,7 @@ def test_nothing_of_a_killed_training_but_its_job_stays(outside: Outside, start:
 def test_signals_interrupt_what_is_at_work(number: signal.Signals) -> None:
     """Both; the handlers of before are back afterwards."""
     before = signal.getsignal(number)
-    with pytest.raises(KeyboardInterrupt), program.Interrupts():
+    with pytest.raises(KeyboardInterrupt), Interrupts():
         os.kill(os.getpid(), number)
         threading.Event().wait(60)
     assert signal.getsignal(number) is before
@@ -138,10 +139,60 @@ def test_signals_interrupt_what_is_at_work(number: signal.Signals) -> None:
 def test_a_signal_that_make_passes_on_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """`make` gets the group's SIGTERM too, and sends its child a second one; a later one is a second interruption."""
     now = iter([100.0, 100.2, 102.0])
-    monkeypatch.setattr("flows.__main__.time.monotonic", lambda: next(now))
-    with program.Interrupts():
+    monkeypatch.setattr("switchyard.interrupted.time.monotonic", lambda: next(now))
+    with Interrupts():
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGTERM)
         signal.raise_signal(signal.SIGTERM)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGTERM)
+
+
+def lose_one(seen: list[str]) -> None:
+    """What a callback does whose caller drops its exceptions, as that of a weak reference."""
+    try:
+        threading.Event().wait(60)
+    except KeyboardInterrupt:
+        seen.append("lost")
+    threading.Event().wait(60)
+
+
+def test_an_interruption_that_a_library_lost_comes_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command ends as interrupted, though the first KeyboardInterrupt was dropped on its way."""
+    monkeypatch.setattr("switchyard.interrupted._SAME_S", 0.01)
+    monkeypatch.setattr("switchyard.interrupted._AGAIN_S", 0.2)
+    seen: list[str] = []
+    monkeypatch.setattr(program, "_choose_way", lambda _command: lambda _command: lose_one(seen))
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+    assert program.main(["reconcile"]) == INTERRUPTED
+    assert seen == ["lost"]
+
+
+def test_an_interruption_that_became_an_error_is_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As pydantic does it, for one raised while a value is written as JSON."""
+
+    class Answer(BaseModel):
+        text: str
+
+        @field_serializer("text")
+        def write(self, text: str) -> str:
+            os.kill(os.getpid(), signal.SIGTERM)
+            threading.Event().wait(60)
+            return text
+
+    monkeypatch.setattr(program, "_choose_way", lambda _command: lambda _command: Answer(text="").model_dump_json())
+    assert program.main(["reconcile"]) == INTERRUPTED
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_one_that_arrived_does_not_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a command does after Ctrl-C, such as cancelling its job, takes as long as it takes."""
+    monkeypatch.setattr("switchyard.interrupted._SAME_S", 0.01)
+    monkeypatch.setattr("switchyard.interrupted._AGAIN_S", 0.05)
+    with Interrupts() as interrupts:
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        interrupts.arrived()
+        threading.Event().wait(0.5)
