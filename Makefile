@@ -42,6 +42,9 @@ up: setup ## Prefect server, worker, deployments and the API on this machine; Ct
 deploy: setup ## a work pool and all deployments on the server of PREFECT_API_URL: make deploy POOL=cloud-run
 	@$(BIN)/python -m deployments.deploy $(POOL)
 
+# The files that name a marker, for a target of its own: collecting all ten thousand tests takes longer than some of them.
+marked = $(shell grep -rlw --include='test_*.py' $(1) tests)
+
 # What a decommission of MLflow does to Google Cloud: everything that needs the endpoint, and the walks over a deployment in memory.
 DECOMMISSION := tests/clients/google/decommission tests/emulators/google $(wildcard tests/services/test_decommission*.py)
 
@@ -73,7 +76,7 @@ test-races: setup ## 1,000 races of promoters and rollbacks on SQLite and on Pos
 	$(BIN)/python -m pytest -m slow -rP tests/clients/results/test_models_races.py
 
 test-mlflow: setup $(STATE)/mlflow-2.9.2/.installed $(STATE)/mlflow-current/.installed ## the readers against real MLflow servers, 2.9.2 and a current one
-	$(BIN)/python -m pytest -m needs_mlflow -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m needs_mlflow -n 2 --dist loadfile --no-loadscope-reorder $(call marked,needs_mlflow)
 
 $(STATE)/reader/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(@D)
@@ -81,7 +84,7 @@ $(STATE)/reader/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 test-reader: setup $(STATE)/reader/.installed ## the tables of switchyard.reader and their notebook, with pandas
-	$(BIN)/python -m pytest -m needs_reader
+	$(BIN)/python -m pytest -m needs_reader $(call marked,needs_reader)
 
 # Optuna, and what it needs beyond .venv, beside it: what `make run` installs stays as it is.
 $(STATE)/optuna/.installed: constraints.txt
@@ -92,10 +95,10 @@ $(STATE)/optuna/.installed: constraints.txt
 sweep-setup: setup $(STATE)/optuna/.installed ## Optuna beside .venv, for switchyard sweep from a checkout
 
 test-sweep: setup $(STATE)/optuna/.installed ## sweeps: the port over SQLite and Postgres, whole flows, some kills
-	PYTHONPATH=$(STATE)/optuna $(BIN)/python -m pytest -m "needs_optuna and not slow" -n 2 --dist loadfile
+	PYTHONPATH=$(STATE)/optuna $(BIN)/python -m pytest -m "needs_optuna and not slow" -n 2 --dist loadfile $(call marked,needs_optuna)
 
 test-sweep-slow: setup $(STATE)/optuna/.installed ## 20 random kills of a sweep of each method, and one interrupted at a terminal
-	PYTHONPATH=$(STATE)/optuna $(BIN)/python -m pytest -m "needs_optuna and slow" -rP
+	PYTHONPATH=$(STATE)/optuna $(BIN)/python -m pytest -m "needs_optuna and slow" -rP $(call marked,needs_optuna)
 
 # One package that only a decommission needs, beside .venv: no other test may come to need it.
 $(STATE)/google-run/.installed: constraints.txt
@@ -132,10 +135,10 @@ $(STATE)/implicit/.installed: pyproject.toml constraints.txt
 implicit: $(STATE)/implicit/.installed ## an environment with implicit, which fits iALS for evaluation reports (docs/evaluation.md)
 
 test-implicit: setup $(STATE)/implicit/.installed ## iALS in the evaluation report, fitted by implicit
-	$(BIN)/python -m pytest -m needs_implicit
+	$(BIN)/python -m pytest -m needs_implicit $(call marked,needs_implicit)
 
 test-models: setup $(STATE)/models-xgboost/.installed $(STATE)/models-mlflow/.installed ## models that XGBoost has trained and MLflow saved, and damaged ones (DAMAGED=200 of each format), one of 64 MB (BIG_BYTES=2147483648)
-	DAMAGED=$(or $(DAMAGED),6) BIG_BYTES=$(or $(BIG_BYTES),67108864) $(BIN)/python -m pytest -m needs_models -n 2 --dist loadfile
+	DAMAGED=$(or $(DAMAGED),6) BIG_BYTES=$(or $(BIG_BYTES),67108864) $(BIN)/python -m pytest -m needs_models -n 2 --dist loadfile $(call marked,needs_models)
 
 # One after the other: each of them also installs this package from the checkout.
 environments: setup $(STATE)/mlflow-2.9.2/.installed $(STATE)/mlflow-current/.installed $(STATE)/reader/.installed \

@@ -121,6 +121,7 @@ def test_promotion_under_load_loses_no_request(world: World) -> None:
         run_predict(world, "--port", "0", "--workers", "2", PREDICT_RATE="none") as (url, _),
         ThreadPoolExecutor(3) as threads,
     ):
+        wait_until(lambda: all(_is_ready(url) for _ in range(IN_A_ROW)))  # both workers have a model
         asking = [threads.submit(ask, url) for _ in range(3)]
         for version in (second, first):
             promote(world.place.models, version)
