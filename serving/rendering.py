@@ -1,6 +1,7 @@
 """HTML from the templates: everything from the data is escaped, and no script runs that is not a file of ours."""
 
 import math
+import re
 from contextvars import ContextVar
 from datetime import datetime
 from functools import lru_cache
@@ -8,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from serving.assets import asset_url, inline_asset, inline_source
 from serving.conditional import NOSNIFF
@@ -29,6 +31,9 @@ def _to_policy() -> str:
         "img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
 
+
+_AFTER_A_WORD: Final = re.compile(r"(?<=[_./])(?=[^_./])")
+"""Where a reader would break a name: ``val_`` ``recall_`` ``at_`` ``10``."""
 
 CALLER: Final[ContextVar[str]] = ContextVar("caller", default="")
 """The name of the token that the request at hand came with; empty: none. Every page shows it."""
@@ -68,9 +73,15 @@ def _environment() -> Environment:
     environment.policies["json.dumps_kwargs"] = {}  # not sorted: the curves have an order of their own
     environment.globals["asset_url"] = asset_url
     environment.globals["inline_asset"] = inline_asset
+    environment.filters["breakable"] = _breakable
     environment.filters["moment"] = _moment
     environment.filters["number"] = _number
     return environment
+
+
+def _breakable(name: str) -> Markup:
+    """A name that a browser breaks between its words, where it must break it; what is copied of it stays the name."""
+    return Markup("<wbr>").join(escape(word) for word in _AFTER_A_WORD.split(name))
 
 
 def _moment(at: datetime) -> str:

@@ -1,9 +1,11 @@
 """Fixtures of serving's tests: the application over a real database."""
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import uvicorn
 from starlette.testclient import TestClient
 
 from serving.app import create_app
@@ -60,3 +62,16 @@ def open_client(place: Place) -> Iterator[TestClient]:
         # httpx asks for gzip by itself: a test says what it accepts.
         made.headers["Accept-Encoding"] = "identity"
         yield made
+
+
+@pytest.fixture
+def url(place: Place) -> Iterator[str]:
+    """The address of a server over `place`."""
+    server = uvicorn.Server(uvicorn.Config(create_app(OverPlace(place)), port=0, log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started and thread.is_alive():
+        threading.Event().wait(0.02)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join()

@@ -1,38 +1,21 @@
 """The evaluation on a run's page, in a real Chromium that reaches nothing but this machine."""
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
-import uvicorn
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from serving.app import create_app
 from switchyard.core.metrics.evaluation import REPORT_NAME, LeftOut, to_report_json
 from tests.chromium import open_browser, skip_without_chromium
 from tests.clients.results.places import Place
-from tests.serving.conftest import OverPlace
 from tests.serving.evaluation.factories import evaluate_run, make_report_of
 
 expect.set_options(timeout=20_000)  # a loaded machine is slow, not wrong
 pytestmark = [pytest.mark.needs_browser, skip_without_chromium]
 HOSTILE = "<img src=x onerror=alert(1)>"
-
-
-@pytest.fixture
-def url(place: Place) -> Iterator[str]:
-    """A server over `place`."""
-    server = uvicorn.Server(uvicorn.Config(create_app(OverPlace(place)), port=0, log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started and thread.is_alive():
-        threading.Event().wait(0.02)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
 
 
 @pytest.fixture
