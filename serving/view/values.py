@@ -69,12 +69,12 @@ class Headline(msgspec.Struct, frozen=True):
     """What a reader wants to know first."""
 
     best: Best | None = None
-    recall: Recall | None = None  # the one whose ratio to popularity is said
+    recall: Recall | None = None  # the one that is shown beside popularity
     duration: str = ""
 
 
 def to_headline(run: QuickTest, best: list[Best], recalls: list[Recall]) -> Headline:
-    """The best of the metric that says most of a recommender, the test's ratio to popularity, and how long it took."""
+    """The best of the metric that says most of a recommender, the test beside popularity, and how long it took."""
     known = [one for one in best if one.value is not None]
     chosen = min(known, key=_rank, default=None)
     compared = [line for line in recalls if line.times is not None]

@@ -229,7 +229,8 @@ def test_the_curves_have_every_kept_epoch(visit: Visit) -> None:
     assert {len(curve["y"]) for curve in norms.values()} == {11}
     expect(page.get_by_text("epoch 20: validation is NaN")).to_be_visible()
     expect(page.get_by_text("11 of 50 epochs: every 5th, and the last")).to_be_visible()
-    expect(page.locator(".tiles")).to_contain_text("2.95\N{MULTIPLICATION SIGN}")
+    tile = page.locator(".tiles div", has_text="test recall@10")
+    expect(tile.locator("dd")).to_have_text("0.0672 2.95 times that of popularity, 0.0228")
 
 
 def test_the_first_chart_needs_one_answer(visit: Visit) -> None:
