@@ -1,5 +1,6 @@
-"""A real MariaDB for tests, from the machine's packages (Debian: mariadb-server); one server a session, one database a
-test, and nothing of it is left. Skipped where it is not installed.
+"""A real MariaDB for tests, from the machine's packages (Debian: mariadb-server).
+
+It is one server a session, one database a test, and nothing of it is left. Skipped where it is not installed.
 
 Any room's tests get one by naming the fixture in their conftest: ``from tests.mariadb import mariadb``.
 """

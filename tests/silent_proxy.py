@@ -1,5 +1,8 @@
-"""A proxy before a Postgres that can fall silent: it goes on taking connections and acknowledging every packet, and
-nothing comes back any more. No timeout of the kernel's or the server's ends that."""
+"""A proxy before a Postgres that can fall silent.
+
+It goes on taking connections and acknowledging every packet, and nothing comes back any more. No timeout of the
+kernel's or the server's ends that.
+"""
 
 import socket
 import threading

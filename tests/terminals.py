@@ -1,5 +1,7 @@
-"""A terminal of a test's own, with a command in its foreground: what is typed there reaches the command as a person's
-keys do, Ctrl-C as a signal to the whole foreground group."""
+"""A terminal of a test's own, with a command in its foreground.
+
+What is typed there reaches the command as a person's keys do, Ctrl-C as a signal to the whole foreground group.
+"""
 
 import fcntl
 import os

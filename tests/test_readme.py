@@ -70,8 +70,10 @@ def test_every_make_target_that_the_readme_names_exists() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_readme_commands_run_as_written(tmp_path: Path) -> None:
-    """Each command of the README exits 0, in its order and in a state folder of its own; a server answers, and ends on
-    Ctrl-C."""
+    """Each command of the README exits 0, in its order and in a state folder of its own.
+
+    A server answers, and ends on Ctrl-C.
+    """
     ratings, mlruns = tmp_path / "ratings.csv", tmp_path / "mlruns"
     _write_ratings(ratings)
     _write_mlruns(mlruns)

@@ -1,5 +1,6 @@
-"""What it costs to copy many small artifacts from a disk to a disk, and to find that nothing has changed, beside plain
-loops over the same files in the same process; and the memory of the process that does it.
+"""What it costs to copy many small artifacts from a disk to a disk, and to find that nothing has changed.
+
+It stands beside plain loops over the same files in the same process; with the memory of the process that does it.
 
 `python -m tests.bench.artifacts 10000` takes another number than 100,000.
 """
@@ -29,8 +30,10 @@ STEPS = ("plain", "flushed", "plan", "copy", "again", "verify")
 
 
 def main(objects: int = OBJECTS) -> dict[str, float | str]:
-    """Seconds, by the clock and of the processor, to copy them by plain loops, to plan, to copy, to copy again, and to
-    verify; and memory, in MB."""
+    """The seconds, and the memory in MB, of copying them, of copying them again, and of verifying the copy.
+
+    Seconds are by the clock and of the processor: by plain loops, to plan, to copy, to copy again, and to verify.
+    """
     with tempfile.TemporaryDirectory(dir=os.environ.get("STATE_DIR")) as folder:
         command = [sys.executable, "-m", "tests.bench.artifacts", "measure", str(objects), folder]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE)

@@ -1,5 +1,6 @@
-"""What it costs to publish the history of every run of an MLflow store: ratios against `psql \\copy` of its metrics and
-against one `get-history` call a key, on the same Postgres.
+"""What it costs to publish the history of every run of an MLflow store.
+
+The ratios are against `psql \\copy` of its metrics and against one `get-history` call a key, on the same Postgres.
 
 The stores are made at the first time (about 8 minutes) and kept below STATE_DIR. The part over REST needs the server
 that `make test-mlflow` sets up. Sizes to try it with: `python -m tests.bench.backfill 50 200`.
@@ -76,8 +77,10 @@ class Bench:
     def backfill(
         self, *, results: str = "sqlite", server: str = "", processes: int = 1, **parameters: Any
     ) -> dict[str, float]:
-        """One backfill of all runs into an empty database; several processes take a shard each. What
-        `tests.bench.backfill_process` says of it, and seconds from the first query to the last commit."""
+        """One backfill of all runs into an empty database; several processes take a shard each.
+
+        What `tests.bench.backfill_process` says of it, and seconds from the first query to the last commit.
+        """
         self._turn += 1
         state = self._folder / f"{self.count}-{self._turn}"
         url = f"sqlite:///{state / 'results.db'}" if results == "sqlite" else self._store.make_results("bench_results")

@@ -1,5 +1,6 @@
-"""What a trained model is compared with, and what the evaluation report costs beside the training. Not a part of
-`make bench`: it trains a model, and with --baselines-python fits iALS eleven times.
+"""What a trained model is compared with, and what the evaluation report costs beside the training.
+
+Not a part of `make bench`: it trains a model, and with --baselines-python fits iALS eleven times.
 
     python -m tests.bench.baselines --data-uri file:///... '{"seed": 8}'
 """

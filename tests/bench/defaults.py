@@ -1,5 +1,7 @@
-"""How the model's defaults were chosen: variants of them, compared on the validation window alone, and at the end the
-chosen ones on the test window, once for each seed. Not a part of `make bench`: it takes some minutes a variant.
+"""How the model's defaults were chosen: variants of them, compared on the validation window alone.
+
+At the end the chosen ones are measured on the test window, once for each seed. Not a part of `make bench`: it takes
+some minutes a variant.
 
     python -m tests.bench.defaults --data-uri file:///... --window validation '{"temperature": 0.15}' '{}'
     python -m tests.bench.defaults --data-uri file:///... --window both '{"seed": 7}' '{"seed": 8}' '{"seed": 9}'
@@ -14,8 +16,10 @@ from typing import Any
 
 
 def main() -> None:
-    """Prints recall@5/10/50/100 of popularity and of each variant, as they are at the end of training: on all pairs |
-    on those whose product is new to the buyer, among what is new."""
+    """Prints recall@5/10/50/100 of popularity and of each variant, as they are at the end of training.
+
+    They are on all pairs | on those with a product that is new to the buyer, among what is new.
+    """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("variants", nargs="+", help="TrainSpec fields that differ from the defaults, as JSON")
     parser.add_argument("--data-uri", default="", help="as the trainer's; empty: made-up interactions")

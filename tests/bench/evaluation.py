@@ -1,5 +1,7 @@
-"""What an epoch's recall costs at a large catalogue: time and memory of `rank_by_model`, as ratios to ranking the same
-pairs with the scores of 1,024 pairs held at once, which is how it was done before. Both give the same ranks.
+"""What an epoch's recall costs at a large catalogue: time and memory of `rank_by_model`, as ratios.
+
+They are to ranking the same pairs with the scores of 1,024 pairs held at once, which is how it was done before. Both
+give the same ranks.
 
 The case: 1,000 pairs (a validation sample), one a buyer or ten, among 300,000 products, 64 wide.
 """

@@ -1,5 +1,6 @@
-"""The list of runs with a filter or an order, among 200,000 runs of 30 values each, as JSON and as a page, in our own
-table and in an application's; and a comparison of 10 runs.
+"""The list of runs with a filter or an order, among 200,000 runs of 30 values each; and a comparison of 10 runs.
+
+As JSON and as a page, in our own table and in an application's.
 
 Times are of one request to the application in this process, the smallest and the median of several, and the least work
 of this process: on a machine that others use the work says most. SQLite works in this process, Postgres in its own.

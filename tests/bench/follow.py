@@ -1,6 +1,7 @@
-"""What it costs to follow MLflow: a backfill when no run has changed, and when ten have, beside the first one of the
-same store, into the same results database. Ratios within one run, of time within the flow's body: by the clock, and of
-processor time, ours and the server's together, which says more on a machine that others use too.
+"""What it costs to follow MLflow: a backfill when no run has changed, and when ten have, beside the first one.
+
+All are of the same store, into the same results database. Ratios are within one run, of time within the flow's body: by
+the clock, and of processor time, ours and the server's together, which says more on a machine that others use too.
 
 On Postgres, runs of 134 keys and 6,357 points, as users have them; on SQLite the same runs, copied row by row. Other
 sizes: `python -m tests.bench.follow 200`.

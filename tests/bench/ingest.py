@@ -31,8 +31,10 @@ LIMIT_MS = 5.0
 
 
 def make_run(epochs: int = EPOCHS, *, metrics: int = 100, seed: int = 7) -> MetricsRecord:
-    """A run with everything a trainer may log: six losses, three norms, both towers' statistics, four histograms, and
-    `metrics` further series, so that it has as many keys as a legacy MLflow run (134)."""
+    """A run with everything a trainer may log, with as many keys as a legacy MLflow run (134).
+
+    It has six losses, three norms, both towers' statistics, four histograms, and `metrics` further series.
+    """
     made_up = random.Random(seed)
 
     def series() -> list[float | None]:

@@ -1,5 +1,7 @@
-"""What each knob of the towers is worth: one line for each variant, measured on the validation window alone unless
-asked otherwise. Not a part of `make bench`: a variant takes minutes. docs/decisions/0021 has the rows.
+"""What each knob of the towers is worth: one line for each variant.
+
+It is measured on the validation window alone unless asked otherwise. Not a part of `make bench`: a variant takes
+minutes. docs/decisions/0021 has the rows.
 
     python -m tests.bench.knobs --data-uri file:///... '{}' '{"width": 128}' '{"softmax": "full"}'
 
@@ -48,8 +50,10 @@ class Knobs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 def main() -> None:
-    """Prints, for each variant, recall@10 on all pairs and on new ones at some epochs, and at the end with the chosen
-    numbers of the score."""
+    """Prints, for each variant, recall@10 on all pairs and on new ones at some epochs, and at the end.
+
+    At the end it is that of the score with the chosen numbers.
+    """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("variants", nargs="+", help="Knobs that differ from the defaults, as JSON")
     parser.add_argument("--data-uri", default="", help="as the trainer's; empty: made-up interactions")
@@ -162,8 +166,10 @@ def train(knobs: Knobs, dataset: Any) -> Iterator[tuple[int, tuple[Any, Any]]]:
 
 
 def measure(vectors: tuple[Any, Any], dataset: Any, knobs: Knobs, window: str, *, choose: bool) -> str:
-    """Recall@10 on all pairs | on new ones: of the towers alone, and of the score with its starting numbers; at the end
-    also @5, @10, @50, @100 with the chosen ones."""
+    """Recall@10 on all pairs | on new ones: of the towers alone, and of the score with its starting numbers.
+
+    At the end also @5, @10, @50, @100 with the chosen ones.
+    """
     from trainer.model.blending import START, Blend, Numbers, Past
     from trainer.model.choosing import choose_numbers
     from trainer.model.evaluation import count_hits, rank_by_model, to_recalls

@@ -1,5 +1,7 @@
-"""CPU of one live publish, without Prefect: a look at a metrics file that has a new snapshot of 50 epochs, and one at a
-file that is as it was; what a flow that waits, or reconcile, does for a run that trains."""
+"""The CPU of one live publish, without Prefect: what a flow that waits, or reconcile, does for a run that trains.
+
+One look is at a metrics file that has a new snapshot of 50 epochs, and one at a file that is as it was.
+"""
 
 import statistics
 import tempfile

@@ -1,5 +1,7 @@
-"""What is asked of all runs at once, over 200,000 published ones: the list's page, what reconcile must look at, and the
-plan of a backfill; absolute, and against reading one run by its id, on SQLite and Postgres.
+"""What is asked of all runs at once, over 200,000 published ones, on SQLite and Postgres.
+
+That is the list's page, what reconcile must look at, and the plan of a backfill; absolute, and against reading one run
+by its id.
 
     python -m tests.bench.many_runs 20000    # fewer runs, to try it with
 """
@@ -41,8 +43,11 @@ _UNLIKE = {"key": "job", "request_key": "request", "job_name": "name", "mlflow_r
 
 
 def main(runs: int = RUNS) -> dict[str, float | str]:
-    """Prints a line a question and database, and returns the figures: milliseconds of this process and, as the server
-    of Postgres works beside it, by the clock; the median of `REPEATS`, with the lowest and highest."""
+    """Prints a line a question and database, and returns the figures, in milliseconds.
+
+    They are of this process and, as the server of Postgres works beside it, by the clock; the median of `REPEATS`, with
+    the lowest and highest.
+    """
     figures: dict[str, float | str] = {}
     print(f"{runs:,} runs, each completed and published; median [lowest-highest] of {REPEATS}")
     with tempfile.TemporaryDirectory(prefix="many-") as folder:
@@ -83,8 +88,10 @@ def measure(results: ResultsPorts, database: str, runs: int) -> dict[str, float 
 
 
 def multiply(results: ResultsPorts, url: str, runs: int) -> None:
-    """Makes `runs` published runs, one through the ports and the rest by copying its rows: with neither values nor
-    histograms, which none of the questions reads."""
+    """Makes `runs` published runs, one through the ports and the rest by copying its rows.
+
+    They have neither values nor histograms, which none of the questions reads.
+    """
     now = datetime.now(UTC)
     run = results.runs.create_run(NewRun(request_key="request"), now=now)
     asked = Claim(quick_test_id=run.id, request_key="request", artifacts_uri="file:///a", parameters={})

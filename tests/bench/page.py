@@ -1,5 +1,6 @@
-"""A run's page in Chromium: what is transferred and how long it takes until the first chart is there, with nothing kept
-from before; and what a watcher costs the server.
+"""A run's page in Chromium: what is transferred, and how long it takes until the first chart is there.
+
+Nothing is kept from before. Also what a watcher costs the server.
 
 The browser is open already; each visit is a context of its own, so neither cache nor connection is kept. Bytes are
 those of the DevTools protocol: headers and bodies as they came over the wire, of all requests until the page is idle.
@@ -156,8 +157,10 @@ def _count_bytes(page: Page) -> list[int]:
 
 
 def _watch(port: int, run: int, process: psutil.Process) -> dict[str, float | str]:
-    """Two hundred who ask for news every five seconds, as a page of a live run does: their answers, and the server's
-    share of a core."""
+    """The answers to two hundred who ask for news every five seconds, and the server's share of a core.
+
+    They ask as a page of a live run does.
+    """
     before = process.cpu_times()
     started = time.perf_counter()
     waits = asyncio.run(_ask_as_watchers(port, f"/quick-tests/{run}"))

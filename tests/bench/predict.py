@@ -1,5 +1,6 @@
-"""Predictions: /predict against bare routes in the same server, against the numpy call itself, the time until ready,
-memory, and swaps under load.
+"""Predictions: /predict against bare routes in the same server, and against the numpy call itself.
+
+Also the time until ready, memory, and swaps under load.
 
 Two bare routes, of Starlette in the same process, with the same body and as many bytes in the answer:
 

@@ -1,5 +1,7 @@
-"""Promotions a second, on SQLite and Postgres: one promoter, four of as many models, and four of one model, where one
-wins and the others are told so; and one promoter of a model with a history of 10,000 lines.
+"""Promotions a second, on SQLite and Postgres, by one promoter and by four at once.
+
+They are one promoter, four of as many models, and four of one model, where one wins and the others are told so; and one
+promoter of a model with a history of 10,000 lines.
 
 Each model has 10 versions of 20 files. A promotion is one transaction: the lock, the comparison with the champion that
 is expected, two versions, two lines of history. Beside it stands a transaction that changes one row, on the same
@@ -116,8 +118,10 @@ def _time(work: Callable[[int], object], repeats: int) -> tuple[list[float], flo
 
 
 def _race(url: str, names: list[str], promotions: int) -> tuple[list[float], float, int]:
-    """A promoter for each of `names`, until each has promoted so often: the times of those that won, of all, and how
-    many lost."""
+    """The times of the promotions that won, and of all, and how many lost: a promoter for each of `names`.
+
+    Each goes on until it has promoted so often.
+    """
     said: Counter[str] = Counter()
     times: list[float] = []
     start = threading.Barrier(len(names) + 1)

@@ -1,5 +1,6 @@
-"""What a training step costs against the same step row by row and a call each, as it was before distinct rows and many
-steps a call. Its numbers must be the same.
+"""What a training step costs against the same step row by row and a call each, with the same numbers.
+
+That is how it was before distinct rows and many steps a call.
 
 The case is Online Retail's: its numbers of buyers and products, how often they are named, and the default batch. The
 control is a second model that trains as the reference does.

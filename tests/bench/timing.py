@@ -32,8 +32,11 @@ class Times(NamedTuple):
 
 
 def time_in_turns(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, Times]:
-    """The times of each way in each round. Each round has another order, so that a drift, and what the way before has
-    left in the processor's caches, hit all alike. A way must have warmed up."""
+    """The times of each way in each round.
+
+    Each round has another order, so that a drift, and what the way before has left in the processor's caches, hit all
+    alike. A way must have warmed up.
+    """
     times = {name: Times([], []) for name in ways}
     rng = np.random.default_rng(7)
     for _ in range(rounds):

@@ -1,5 +1,6 @@
-"""What a comparison of two models costs: processor time and memory of `services.validating.compare`, and of its parts;
-asking also as a ratio to the products of matrices that it cannot do without, row by row.
+"""What a comparison of two models costs: processor time and memory of `services.validating.compare`, and of its parts.
+
+Asking is also a ratio to the products of matrices that it cannot do without, row by row.
 
 The case: BUYERS buyers, each with PURCHASES held-out purchases, among PRODUCTS products, DIM wide; two versions whose
 files are on this machine's disk. Then ten times as many buyers, of whom as many are drawn.

@@ -1,5 +1,7 @@
-"""Runs a Dockerfile's lines without Docker: in a mount namespace of its own, where /srv is empty and /usr/local is a
-plain Python, as the base image has it. What is not tried by this: the base image itself, and Docker's layers.
+"""Runs a Dockerfile's lines without Docker, in a mount namespace of its own.
+
+There /srv is empty and /usr/local is a plain Python, as the base image has it. What is not tried by this: the base
+image itself, and Docker's layers.
 
 Instructions that are not written here are refused, so that a Dockerfile cannot grow past its test unseen.
 """

@@ -48,8 +48,10 @@ def _form(deployment: dict[str, Any]) -> dict[str, Any]:
     ("pool", "name"), [("cloud-run", "switchyard-cloud-run"), ("kubernetes", "switchyard-kubernetes")]
 )
 def test_pool_and_deployments_are_made_and_made_again(server: str, pool: str, name: str) -> None:
-    """Twice with the same end: the pool has our defaults, every deployment is in it, the forms of train
-    and sweep have the whole machine, submissions are limited, and no file is left behind."""
+    """Twice with the same end: the pool has our defaults, and every deployment is in it.
+
+    The forms of train and sweep have the whole machine, submissions are limited, and no file is left behind.
+    """
     for _ in range(2):
         done = deploy(pool, PREFECT_API_URL=server, **ENVIRON)
         assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]

@@ -113,8 +113,10 @@ def test_serving_image_serves_and_takes_pushes(build: Any, tmp_path: Path) -> No
 
 
 def test_worker_image_migrates_deploys_and_works(build: Any, tmp_path: Path) -> None:
-    """Both kinds of pool, the schema, all deployments from its own files, and a healthy worker, against a server of its
-    own."""
+    """It makes pools of both kinds, the schema, and all deployments from its own files, and its worker is healthy.
+
+    The server is its own.
+    """
     container: Container = build("worker")
     workers = "from prefect_gcp.workers.cloud_run_v2 import *; from prefect_kubernetes.worker import *"
     served = container.run("python", "-c", f"{workers}; print(CloudRunWorkerV2.type, KubernetesWorker.type)")

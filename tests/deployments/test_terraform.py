@@ -96,8 +96,10 @@ def test_cloud_run_stands_in_front_of_what_people_read() -> None:
 
 
 def test_tokens_are_a_file_of_what_people_read() -> None:
-    """Where they are asked for: mounted from the secret in the folder that API_TOKENS_FILE names, into that service
-    alone, whose account may read the secret and no other account may."""
+    """Where they are asked for: from the secret, in the folder that API_TOKENS_FILE names, into that service alone.
+
+    Its account may read the secret and no other account may.
+    """
     [service] = [
         found
         for block in read_blocks("resource")
@@ -135,8 +137,10 @@ def test_pushes_go_where_serving_takes_them() -> None:
 
 
 def test_only_checkpoints_are_deleted_while_they_are_live() -> None:
-    """By the ends of their names, as the trainer writes them, and in the runs' folders alone; nothing else that a run
-    leaves, or that someone else keeps in the bucket, ends so in them."""
+    """By the ends of their names, as the trainer writes them, and in the runs' folders alone.
+
+    Nothing else that a run leaves, or that someone else keeps in the bucket, ends so in them.
+    """
     from trainer.output.checkpoints import POINTER_NAME, RECORD_NAME
 
     [listed] = re.findall(r"checkpoint_files = (\[.*\])", TEXT)

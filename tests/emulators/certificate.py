@@ -12,8 +12,10 @@ from cryptography.x509.oid import NameOID
 
 @lru_cache(maxsize=1)
 def make_certificate() -> tuple[bytes, bytes]:
-    """A key and a self-signed certificate for localhost, PEM, good for a day; one a process, as gRPC reads the roots
-    that it trusts once in a process's life."""
+    """A key and a self-signed certificate for localhost, PEM, good for a day.
+
+    There is one a process, as gRPC reads the roots that it trusts once in a process's life.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = datetime.now(UTC)

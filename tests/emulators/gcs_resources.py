@@ -59,7 +59,10 @@ class StoredObject(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def to_bucket(row: tuple[Any, ...]) -> dict[str, Any]:
-    """A bucket's row as the JSON API shows it. Source: https://cloud.google.com/storage/docs/json_api/v1/buckets#resource"""
+    """A bucket's row as the JSON API shows it.
+
+    Source: https://cloud.google.com/storage/docs/json_api/v1/buckets#resource
+    """
     name, resource, metageneration, created, updated = row
     return {
         "kind": "storage#bucket",
@@ -77,7 +80,10 @@ def to_bucket(row: tuple[Any, ...]) -> dict[str, Any]:
 
 
 def to_hashes(data: bytes) -> tuple[str, str]:
-    """crc32c (big-endian) and md5 in base64. Source: https://cloud.google.com/storage/docs/data-validation"""
+    """crc32c (big-endian) and md5 in base64.
+
+    Source: https://cloud.google.com/storage/docs/data-validation
+    """
     crc32c = google_crc32c.value(data).to_bytes(4, "big")
     return base64.b64encode(crc32c).decode(), base64.b64encode(
         hashlib.md5(data, usedforsecurity=False).digest()

@@ -83,7 +83,10 @@ def no_object(bucket: str, name: str) -> Refused:
 
 
 def check_bucket_name(name: str) -> None:
-    """Raises: Refused 400. Source: https://cloud.google.com/storage/docs/buckets#naming"""
+    """Refuses a bucket's name that breaks the rules.
+
+    Raises: Refused 400. Source: https://cloud.google.com/storage/docs/buckets#naming
+    """
     parts = name.split(".")
     ok = (
         re.fullmatch(r"[a-z0-9][a-z0-9_.-]+[a-z0-9]", name) is not None
@@ -98,7 +101,10 @@ def check_bucket_name(name: str) -> None:
 
 
 def check_object_name(name: str) -> None:
-    """Raises: Refused 400. Source: https://cloud.google.com/storage/docs/objects#naming"""
+    """Refuses an object's name that breaks the rules.
+
+    Raises: Refused 400. Source: https://cloud.google.com/storage/docs/objects#naming
+    """
     problem = ""
     if not name:
         # Source: https://cloud.google.com/storage/docs/json_api/v1/status-codes#400-bad-request ("required")
@@ -134,7 +140,10 @@ def check_metadata(resource: Mapping[str, object]) -> dict[str, object]:
 
 
 class Preconditions(msgspec.Struct, frozen=True):
-    """What must hold of an object's live generation. Source: https://cloud.google.com/storage/docs/request-preconditions"""
+    """What must hold of an object's live generation.
+
+    Source: https://cloud.google.com/storage/docs/request-preconditions
+    """
 
     generation_match: int | None = None
     generation_not_match: int | None = None

@@ -83,8 +83,10 @@ class Store:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """All or nothing, one at a time: checking a precondition and writing must not be parted. One within another
-        is part of the outer one."""
+        """All or nothing, one at a time: checking a precondition and writing must not be parted.
+
+        One within another is part of the outer one.
+        """
         with self._lock:
             if self._db.in_transaction:
                 yield self._db

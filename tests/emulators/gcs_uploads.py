@@ -192,7 +192,10 @@ def _resource(text: bytes) -> dict[str, Any]:
 
 
 def _hash_header(headers: Mapping[str, str]) -> dict[str, str]:
-    """``x-goog-hash: crc32c=...,md5=...`` and ``content-md5``. Source: docs/xml-api/reference-headers#xgooghash"""
+    """``x-goog-hash: crc32c=...,md5=...`` and ``content-md5``.
+
+    Source: docs/xml-api/reference-headers#xgooghash
+    """
     names = {"crc32c": "crc32c", "md5": "md5Hash"}
     pairs = (item.strip().partition("=") for item in headers.get("x-goog-hash", "").split(",") if item.strip())
     found = {names[label]: value for label, _, value in pairs if label in names}

@@ -65,7 +65,10 @@ class Metadata:
         return path
 
     def make_key_info(self, email: str = f"caller@{PROJECT_ID}.iam.gserviceaccount.com") -> dict[str, str]:
-        """What a service account's file holds. Source: https://cloud.google.com/iam/docs/keys-create-delete"""
+        """What a service account's file holds.
+
+        Source: https://cloud.google.com/iam/docs/keys-create-delete
+        """
         key = make_key(email)
         return {
             "type": "service_account",
@@ -88,7 +91,10 @@ class Metadata:
         return path
 
     def read_account(self, request: Request) -> Response:
-        """``.../service-accounts/default/...``. Source: https://cloud.google.com/compute/docs/metadata/predefined-metadata-keys"""
+        """``.../service-accounts/default/...``.
+
+        Source: https://cloud.google.com/compute/docs/metadata/predefined-metadata-keys
+        """
         rest = request.path_params["rest"]
         account, _, what = rest.partition("/")
         if account not in ("default", MACHINE_ACCOUNT):
@@ -146,7 +152,10 @@ class Metadata:
         return claims
 
     def impersonate(self, email: str, verb: str, authorization: str, body: dict[str, Any]) -> Response:
-        """IAM credentials. Source: https://cloud.google.com/iam/docs/reference/credentials/rest/v1/projects.serviceAccounts"""
+        """IAM credentials.
+
+        Source: https://cloud.google.com/iam/docs/reference/credentials/rest/v1/projects.serviceAccounts
+        """
         caller = self.issuer.read_access_token(authorization.removeprefix("Bearer "))
         if caller is None:
             message = "Request had invalid authentication credentials."

@@ -1,5 +1,6 @@
-"""What an MLflow server tells besides runs and their points, over the same SQLite file as `mlflow_rest`: inputs, the
-registry, and the logged models of MLflow 3. Each rule names where it comes from.
+"""What an MLflow server tells besides runs and their points, over the same SQLite file as `mlflow_rest`.
+
+That is inputs, the registry, and the logged models of MLflow 3. Each rule names where it comes from.
 
 Sources, below as [handlers] and [registry]: mlflow/server/handlers.py
 and mlflow/store/model_registry/sqlalchemy_store.py, of 2.9.2, and of 3.17.2 where `is_3`.

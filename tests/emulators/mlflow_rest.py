@@ -1,6 +1,7 @@
-"""The calls of an MLflow server that readers use, over a store in an SQLite file, and (`mlflow_writing`) those that
-log a run. It stands for MLflow's behaviour,
-with its traps: each rule names where it comes from. `make test-mlflow` runs the same tests against the real servers.
+"""The calls of an MLflow server that readers use, over a store in an SQLite file.
+
+`mlflow_writing` has those that log a run. It stands for MLflow's behaviour, with its traps: each rule names where it
+comes from. `make test-mlflow` runs the same tests against the real servers.
 
 Sources, below as [handlers] and [store]: mlflow/server/handlers.py and mlflow/store/tracking/sqlalchemy_store.py, of
 2.9.2, and of 3.17.2 where `pages_histories`.

@@ -1,5 +1,6 @@
-"""The calls of an MLflow server that log a run, over the same SQLite file as `mlflow_rest`; each rule names where it
-comes from. Where 2.9.2 and 3.17.2 differ, `repeats_batches` says which of them this is.
+"""The calls of an MLflow server that log a run, over the same SQLite file as `mlflow_rest`.
+
+Each rule names where it comes from. Where 2.9.2 and 3.17.2 differ, `repeats_batches` says which of them this is.
 
 Sources, below as [handlers], [store] and [limits]: mlflow/server/handlers.py, mlflow/store/tracking/sqlalchemy_store.py
 and mlflow/utils/validation.py, of 2.9.2. Each was tried on real servers of 2.9.2 and 3.17.2, too.
@@ -29,8 +30,11 @@ _Row = tuple[str, int, int, float, bool]  # key, timestamp, step, value as store
 
 
 class Writing:
-    """The writing calls. `execute` runs one statement; `repeats_batches`: a batch that is stored may be logged again,
-    as in 3.17.2, whatever it holds."""
+    """The writing calls.
+
+    `execute` runs one statement; `repeats_batches`: a batch that is stored may be logged again, as in 3.17.2, whatever
+    it holds.
+    """
 
     def __init__(self, execute: Callable[..., list[sqlite3.Row]], *, repeats_batches: bool) -> None:
         self._sql = execute
@@ -213,8 +217,10 @@ class Writing:
 
 
 def choose_by_tag(query: Body) -> tuple[str, list[str]]:
-    """SQL for the search's filter: nothing, ``tags.`<key>` = '<value>'``, or that there is a status; others this
-    emulator does not know."""
+    """SQL for the search's filter: nothing, ``tags.`<key>` = '<value>'``, or that there is a status.
+
+    This emulator does not know others.
+    """
     text = query.get("filter", "")
     if not text:
         return "", []

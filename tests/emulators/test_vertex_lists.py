@@ -87,7 +87,10 @@ def test_pages_hold_every_job_once(idle_vertex: VertexEmulator, transport: str, 
 
 
 def test_token_of_another_filter_is_refused(idle_vertex: VertexEmulator, make_client: MakeClient) -> None:
-    """https://google.aip.dev/158"""
+    """A page token is good for the request that it came from alone.
+
+    Source: https://google.aip.dev/158
+    """
     client = make_client(idle_vertex)
     for _ in range(2):
         create(client, make_job())

@@ -174,7 +174,10 @@ def test_enums_are_numbers_only_for_who_asks(vertex: VertexEmulator, make_client
 
 
 def test_output_only_fields_of_a_request_are_ignored(idle_vertex: VertexEmulator, make_client: MakeClient) -> None:
-    """https://google.aip.dev/203"""
+    """What a request says of fields that only the service sets is not read.
+
+    Source: https://google.aip.dev/203
+    """
     job = {**make_job(), "name": "projects/1/locations/x/customJobs/1", "state": 4}
     created = create(make_client(idle_vertex), job)
     assert created.state == JobState.JOB_STATE_QUEUED

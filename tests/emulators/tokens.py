@@ -74,7 +74,10 @@ class Issuer:
         return {self.key.key_id: self.key.certificate_pem}
 
     def make_id_token(self, audience: str, email: str, *, with_email: bool = True, **claims: Any) -> str:
-        """Source: https://cloud.google.com/compute/docs/instances/verifying-instance-identity#token_format"""
+        """An ID token with the claims that Google's have.
+
+        Source: https://cloud.google.com/compute/docs/instances/verifying-instance-identity#token_format
+        """
         now = int(time.time())
         token = {
             "iss": "https://accounts.google.com",

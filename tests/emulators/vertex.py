@@ -60,8 +60,10 @@ class VertexEmulator:
 
 
 def passed_on_environment() -> dict[str, str]:
-    """What containers get of this machine: a part of this process's environment, and where the programs are, which an
-    image would hold."""
+    """What containers get of this machine: a part of this process's environment, and where the programs are.
+
+    An image would hold the programs.
+    """
     return {name: os.environ[name] for name in _PASSED_ON if name in os.environ} | {"PYTHONPATH": str(ROOT)}
 
 

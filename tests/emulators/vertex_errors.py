@@ -60,8 +60,10 @@ def to_perimeter(denial_id: str) -> str:
 
 
 def to_missing(name: str) -> str:
-    """NOT_FOUND's words about a resource that a request names. No source has Vertex AI's own for these: what is sure is
-    that they name the resource (https://google.aip.dev/193)."""
+    """NOT_FOUND's words about a resource that a request names.
+
+    No source has Vertex AI's own for these: what is sure is that they name the resource (https://google.aip.dev/193).
+    """
     return f"Resource '{name}' was not found."
 
 

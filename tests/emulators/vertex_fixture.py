@@ -1,5 +1,8 @@
-"""Fixtures that start the Vertex AI endpoint; a conftest imports them by name. Google's client is imported at their
-first use: it takes a second, which the tests that need no cloud shall not wait for."""
+"""Fixtures that start the Vertex AI endpoint; a conftest imports them by name.
+
+Google's client is imported at their first use: it takes a second, which the tests that need no cloud shall not wait
+for.
+"""
 
 import os
 from collections.abc import Callable, Iterator
@@ -18,8 +21,11 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session", autouse=True)
 def trusted_certificate(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """gRPC trusts the endpoints' certificate. It reads its roots once in a process's life, at its first use of TLS,
-    whatever that is for: so they are named before any test runs."""
+    """gRPC trusts the endpoints' certificate.
+
+    It reads its roots once in a process's life, at its first use of TLS, whatever that is for: so they are named before
+    any test runs.
+    """
     certificate = tmp_path_factory.mktemp("tls") / "certificate.pem"
     certificate.write_bytes(make_certificate()[1])
     os.environ["GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"] = str(certificate)

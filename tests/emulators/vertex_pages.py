@@ -1,4 +1,7 @@
-"""Page tokens of a LIST: opaque, and good only for the request that they came from. Source: https://google.aip.dev/158"""
+"""Page tokens of a LIST: opaque, and good only for the request that they came from.
+
+Source: https://google.aip.dev/158
+"""
 
 import base64
 import binascii

@@ -85,7 +85,10 @@ def build_rest_app(core: VertexCore) -> Starlette:
         return JSONResponse(core.faults.counts())
 
     async def on_act(request: Request) -> Response:
-        """``{"name": ..., "act": "preempt"}`` or ``{"name": ..., "state": 9, "code": 0, "message": ""}``"""
+        """Takes an order for one job: an act, or a state to end it in.
+
+        ``{"name": ..., "act": "preempt"}`` or ``{"name": ..., "state": 9, "code": 0, "message": ""}``
+        """
         order = await request.json()
         try:
             if "act" in order:

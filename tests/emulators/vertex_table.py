@@ -69,8 +69,10 @@ class JobTable:
             return list(self._records)
 
     def move(self, name: str, state: int, *, code: int = 0, message: str = "") -> None:
-        """Puts a job in any state, numbers that no JobState has included; a job that is being cancelled or has ended
-        is moved only by `end`."""
+        """Puts a job in any state, numbers that no JobState has included.
+
+        A job that is being cancelled or has ended is moved only by `end`.
+        """
         with self._lock:
             record = self._records.get(name)
             if record is None or record.job.state in (*TERMINAL, JobState.JOB_STATE_CANCELLING):

@@ -1,5 +1,7 @@
-"""Tries every fault several times and writes the table of docs/reliability.md: ``python -m tests.faults``. Ends with
-status 1 where anything was violated. `--only` tries some and leaves the others' rows; fewer `--tries` write nothing.
+"""Tries every fault several times and writes the table of docs/reliability.md: ``python -m tests.faults``.
+
+Ends with status 1 where anything was violated. `--only` tries some and leaves the others' rows; fewer `--tries` write
+nothing.
 """
 
 import argparse

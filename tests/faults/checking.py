@@ -81,8 +81,10 @@ def read_left(results: ResultsPorts, jobs: list[JobSeen], files: dict[str, bytes
 
 
 def find_violations(left: Left, plain: Left, *, late: list[str]) -> Violations:
-    """What of `left` is wrong; `plain` is what a run left that nothing was done to; `late`: what was not done by its
-    deadline."""
+    """What of `left` is wrong; `plain` is what a run left that nothing was done to.
+
+    `late` is what was not done by its deadline.
+    """
     return Violations(jobs=_check_jobs(left), history=_check_history(left, plain), stuck=[*late, *_check_ends(left)])
 
 

@@ -1,5 +1,7 @@
-"""Runs flows, each in a process of its own, and kills one with SIGKILL right before or after the n-th time that it does
-something to the outside: ``python -m tests.faults.flow_process``, orders on stdin, news on stdout, one JSON line each.
+"""Runs flows, each in a process of its own, and kills one with SIGKILL at a point that is named.
+
+That is right before or after the n-th time that it does something to the outside: ``python -m
+tests.faults.flow_process``, orders on stdin, news on stdout, one JSON line each.
 
 The processes are forked after the imports, which take longer than a flow.
 """

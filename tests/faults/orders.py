@@ -35,8 +35,10 @@ class Kill(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ContainerAct(msgspec.Struct, frozen=True, kw_only=True):
-    """What Vertex AI does to the container right before it writes `upload` for the `nth` time, or right after: once in
-    the job's life."""
+    """What Vertex AI does to the container right before it writes `upload` for the `nth` time, or right after.
+
+    It happens once in the job's life.
+    """
 
     act: Literal["kill", "preempt", "restart"]
     upload: Upload

@@ -16,8 +16,10 @@ _IN_MEMORY = "sqlite+aiosqlite:///file::memory:?cache=shared&uri=true&check_same
 
 @contextmanager
 def serve_prefect() -> Iterator[str]:
-    """The address of its API. More jobs are submitted here than the 50 a minute that `make up` allows: the limit itself
-    has tests of its own."""
+    """The address of its API.
+
+    More jobs are submitted here than the 50 a minute that `make up` allows: the limit itself has tests of its own.
+    """
     switch_off_analytics()  # before Prefect is imported
     from prefect.client.orchestration import get_client
     from prefect.server.api.server import SubprocessASGIServer

@@ -1,6 +1,7 @@
-"""The trainer without TensorFlow: its numbers are made up, but all that reads arguments, writes, uploads, resumes and
-ends is the real trainer's. Asks Vertex AI to act on its own container right before or after one of its writes, as the
-run's name says: ``python -m tests.faults.trainer <the trainer's flags>``.
+"""The trainer without TensorFlow: its numbers are made up, but all that touches the outside is the real trainer's.
+
+That is what reads arguments, writes, uploads, resumes and ends. It asks Vertex AI to act on its own container right
+before or after one of its writes, as the run's name says: ``python -m tests.faults.trainer <the trainer's flags>``.
 """
 
 import os
@@ -43,8 +44,10 @@ EPOCH_S = 0.3
 
 
 def train(run: RunSpec, spec: TrainSpec, journal: Journal, wish: StopWish) -> CheckpointStore | None:
-    """What stands for `trainer.starting`'s own stages: the same writes in the same order, each epoch a snapshot and a
-    checkpoint, with no training between them but the time that an epoch takes."""
+    """What stands for `trainer.starting`'s own stages: the same writes in the same order.
+
+    Each epoch is a snapshot and a checkpoint, with no training between them but the time that an epoch takes.
+    """
     store = CheckpointStore(run, "made up") if run.checkpoints_uri else None
     found = store.read() if store else None
     if found is not None:

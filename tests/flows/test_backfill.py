@@ -423,8 +423,10 @@ def test_shards_without_a_deployment_say_what_to_make(outside: Outside, runs: li
 
 
 def test_shards_that_no_worker_takes_are_given_up(outside: Outside, runs: list[RawRun], deployed: UUID) -> None:
-    """After the patience asked for: each run's line says so, no shard begins later, and the same without shards does
-    the work."""
+    """After the patience asked for, each run's line says so, and no shard begins later.
+
+    The same without shards does the work.
+    """
     row = add_row(outside, runs[0].info.run_id)
     with pytest.raises(BackfillFailed, match=r"shard 2 was cancelled: no worker .*nothing had happened for 1 s"):
         backfill_now(shards=2, shard_patience_s=1)

@@ -130,8 +130,10 @@ def test_a_run_adopted_while_it_ran_is_brought_up_to_date(outside: Outside, stor
 def test_a_run_that_an_application_calls_completed_is_brought_up_to_date(
     application: Place, store: Store, full: bool
 ) -> None:
-    """It went on in MLflow when its row's history was published; the next backfill, without any flag, replaces what we
-    have written ourselves. The row's status is its application's."""
+    """It went on in MLflow when its row's history was published; the next backfill replaces what we wrote ourselves.
+
+    No flag is needed. The row's status is its application's.
+    """
     store.add(make_running())
     row = application.add_run(status="completed")
     application.sql(f"UPDATE {application.table} SET mlflow_run_id = :run WHERE id = :id", run=RUN, id=row)

@@ -1,5 +1,7 @@
-"""A store of runs that are not two-tower runs, made by its own script, through backfill, to what a reader gets over
-HTTP: every run as it was logged."""
+"""A store of runs that are not two-tower runs, through backfill, to what a reader gets over HTTP.
+
+Its own script makes it, and every run is read as it was logged.
+"""
 
 import sqlite3
 import subprocess
@@ -110,8 +112,10 @@ def read_all(outside: Outside, client: TestClient) -> dict[str, dict[str, Any]]:
 
 
 def list_curves(history: dict[str, Any]) -> dict[str, tuple[int, int, int]]:
-    """What can be drawn of a run, never less than two points a curve; first step and points as the full series have
-    them, because sampling may leave the first one out."""
+    """What can be drawn of a run, never less than two points a curve.
+
+    First step and points are as the full series have them, because sampling may leave the first one out.
+    """
     bare = {"loss.train": "loss", "loss.val": "val_loss"}
     last: dict[str, int] = {}
     for section in ("loss", "metrics"):
@@ -132,8 +136,10 @@ def list_curves(history: dict[str, Any]) -> dict[str, tuple[int, int, int]]:
 
 
 def test_every_run_is_read_over_http_as_it_was_logged(outside: Outside, store: Path, client: TestClient) -> None:
-    """All of its curves with their own points, its last values, params and tags; nested runs know their parent; the one
-    whose status is null is listed, and stops no one."""
+    """All of its curves with their own points, its last values, params and tags.
+
+    Nested runs know their parent; the one with a status of null is listed, and stops no one.
+    """
     result = adopt_all()
     (listed,) = result.left_out
     assert "no status in MLflow" in listed.why_not

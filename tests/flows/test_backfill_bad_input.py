@@ -1,5 +1,7 @@
-"""Backfill and what goes wrong outside: a clear error on the ledger line of each run that it hits, and the others
-published; the same command ends later as if nothing had happened."""
+"""Backfill and what goes wrong outside: each run that it hits has a clear error on its ledger line.
+
+The others are published, and the same command ends later as if nothing had happened.
+"""
 
 import json
 import os
@@ -381,8 +383,10 @@ def test_application_s_postgres_table_takes_what_it_can(world: World, postgres: 
 def test_results_database_that_goes_away_in_mid_batch(
     world: World, postgres: Postgres, undisturbed: dict[str, Any]
 ) -> None:
-    """Gone before the batch is written, and not back in time: one clear error, as no ledger can be written; what was
-    published stays, and the same command does the rest."""
+    """Gone before the batch is written, and not back in time: one clear error, as no ledger can be written.
+
+    What was published stays, and the same command does the rest.
+    """
     url = postgres.url(postgres.make_database())
     world.environ.setenv("RESULTS_URL", url)
     outside = connect()
@@ -441,8 +445,10 @@ def test_postgres_store_that_refuses_says_why(world: World, postgres: Postgres, 
 
 @pytest.mark.slow
 def test_the_command_exits_1_and_then_goes_on(world: World, prefect_server: None) -> None:
-    """python -m flows backfill, with a server that has one bad run: one line says which, --json has it too; mended, it
-    exits 0."""
+    """A server that has one bad run: one line of `python -m flows backfill` says which, and --json has it too.
+
+    Mended, it exits 0.
+    """
     world.answer("runs/get", BAD, Response(status_code=403))
     environ = os.environ | {"PREFECT_API_URL": str(PREFECT_API_URL.value())}
     command = [sys.executable, "-m", "flows", "backfill", "--json"]

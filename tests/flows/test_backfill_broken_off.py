@@ -1,5 +1,8 @@
-"""Backfills that are broken off on their way: by credentials that expire, a disk that is full, an export that lacks a
-part, a page that has no end. Each is told on the lines of the runs that it hits, and the same command goes on."""
+"""Backfills that are broken off on their way, and go on by the same command.
+
+What breaks them off: credentials that expire, a disk that is full, an export that lacks a part, a page that has no end.
+Each is told on the lines of the runs that it hits.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -109,8 +109,10 @@ def find_artifact() -> UUID:
 
 
 def test_what_has_changed_is_read_and_replaced_and_nothing_else(outside: Outside, store: Store) -> None:
-    """A tag, a param, a late point, and a new run; a dry run lists them and notes nothing; `recover` puts back what a
-    change has replaced, and the next look leaves that alone."""
+    """A tag, a param, a late point, and a new run are read; a dry run lists them and notes nothing.
+
+    `recover` puts back what a change has replaced, and the next look leaves that alone.
+    """
     assert run_now(adopt=True, status="all").published == 3
     assert run_now(adopt=True, status="all").to_do == 0
     ids = ids_of(outside)
@@ -281,8 +283,10 @@ def test_a_store_that_was_moved_is_the_same(outside: Outside, store: Store, monk
 
 
 def test_a_machine_whose_clock_is_behind_logs_on(outside: Outside, store: Store) -> None:
-    """Its points are older than those that were read, and than an alive one's may be: they are read, and the run is
-    called running until it stands still."""
+    """Its points are older than those that were read, and than those of a run that is alive may be: they are read.
+
+    The run is called running until it stands still.
+    """
     store.add(make_one(D, status="RUNNING", ended_at_ms=None))
     run_now(adopt=True, status="all")
     id_ = ids_of(outside)[D]
@@ -299,8 +303,10 @@ def test_a_machine_whose_clock_is_behind_logs_on(outside: Outside, store: Store)
 
 
 def test_mlflow_is_followed_until_a_look_that_left_no_run_aside(outside: Outside, store: Store) -> None:
-    """Not without those that have no row, of other experiments, or not completed, nor by a part; where all have one,
-    nothing is to be adopted."""
+    """Not without those that have no row, of other experiments, or not completed, nor by a part.
+
+    Where all have a row, nothing is to be adopted.
+    """
     run_now(adopt=True, status="all")
     (before,) = outside.followed.list_stores()
     store.add(make_one(D, status="FAILED"))
@@ -324,8 +330,10 @@ def test_mlflow_is_followed_until_a_look_that_left_no_run_aside(outside: Outside
 def test_a_run_that_cannot_be_read_fails_whether_it_has_a_row_or_not(
     outside: Outside, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each has a line in the ledger that says why; the others are brought up to date, and once both can be read again,
-    the same command does the rest."""
+    """Each has a line in the ledger that says why; the others are brought up to date.
+
+    Once both can be read again, the same command does the rest.
+    """
     root = (tmp_path / "mlruns").as_uri()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", root)
     folders = write_folder(root, [make_one(A), make_one(B)])

@@ -168,8 +168,10 @@ def many(
 
 
 class Followed(World):
-    """A source that has changed since each of the databases was filled from it: what a follow of that makes of one that
-    nothing happened to, and others to kill follows over."""
+    """A source that has changed since each of the databases was filled from it.
+
+    It has what a follow makes of a database that nothing happened to, and other databases to kill follows over.
+    """
 
     def __init__(self, killer: Killer, maker: Maker, parameters: dict[str, Any], source: str, kind: str) -> None:
         self._filled = maker.make(kind)

@@ -216,8 +216,11 @@ def test_a_job_s_end_starts_its_ingest(stack: Stack, client: SyncPrefectClient, 
 def test_a_completed_run_that_names_a_model_is_registered_by_its_event(
     stack: Stack, client: SyncPrefectClient, started: dict[str, UUID]
 ) -> None:
-    """By register/on-run-completed, once, though its ingest sends the event again; nothing is started for the run that
-    names none. Other deployments promote versions and take them back by their forms, and the server has the events."""
+    """By register/on-run-completed, once, though its ingest sends the event again.
+
+    Nothing is started for the run that names none. Other deployments promote versions and take them back by their
+    forms, and the server has the events.
+    """
     first, left = wait_for_result(stack.results, "by hand"), wait_for_result(stack.results, "left")
     results = stack.results
     wait_for(lambda: results.models.list_versions(MODEL), deadline_s=240, what=f"a version of {MODEL}")
@@ -365,8 +368,10 @@ def test_the_command_line_uses_the_running_server(stack: Stack) -> None:
 def test_make_up_at_a_terminal_stops_in_order(
     tmp_path: Path, interrupt: Callable[[Terminal], None], status: int
 ) -> None:
-    """The whole group has the signal, and `make` passes SIGTERM on: nothing is killed, no process and no note stays,
-    and the shell sees that make was interrupted."""
+    """The whole group has the signal, and `make` passes SIGTERM on: nothing is killed, no process and no note stays.
+
+    The shell sees that make was interrupted.
+    """
     ports = free_ports()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT")}
     environment |= {"STATE_DIR": str(tmp_path / "state"), "TERM": "xterm"}
@@ -386,8 +391,10 @@ def test_make_up_at_a_terminal_stops_in_order(
 
 @pytest.mark.slow  # two stacks of its own, one after the other
 def test_the_loss_of_the_worker_loses_no_run(tmp_path: Path) -> None:
-    """kill -9 of the worker and of the waiting flow run: everything stops with a message, the job goes on, and the
-    next `make up` publishes it. Ctrl-C leaves no process behind."""
+    """kill -9 of the worker and of the waiting flow run: everything stops with a message, and the job goes on.
+
+    The next `make up` publishes it. Ctrl-C leaves no process behind.
+    """
     ports = free_ports()
     with running_stack(tmp_path, ports) as lost:
         with temporary_settings({PREFECT_API_URL: lost.api_url}), get_client(sync_client=True) as client:

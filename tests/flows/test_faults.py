@@ -156,8 +156,10 @@ def test_killed_between_its_effects_ingest_is_repeated(
 def test_killed_between_its_effects_reconcile_backs_off_and_repairs(
     tmp_path: Path, uninterrupted: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed by the kernel at any of its effects: the attempt was written before all others, so that what kills it is
-    not met again every minute; when its time has come, the run is repaired as if nothing had happened."""
+    """The attempt is written before any effect: what kills reconcile is not met again every minute.
+
+    The kernel kills it at any of its effects. When its time has come, the run is repaired as if nothing had happened.
+    """
     make_states(tmp_path, "reconcile", len(RECONCILE_EFFECTS), monkeypatch)
     for n in range(1, len(RECONCILE_EFFECTS) + 1):
         outside = wire(monkeypatch, tmp_path / f"reconcile-{n}" / "state")

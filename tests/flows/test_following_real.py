@@ -1,5 +1,6 @@
-"""MLflow is used, followed, and switched off: real servers of 2.9.2 and of a current version, read by SQL and over
-REST, a folder, and their own client.
+"""MLflow is used, followed, and switched off: real servers of 2.9.2 and of a current version.
+
+They are read by SQL and over REST, as a folder, and by their own client.
 
 `make test-mlflow` runs it; FOLLOW_S=600 has the client log for ten minutes.
 """
@@ -68,8 +69,10 @@ def try_to_follow() -> BackfillResult:
 def open_mlflow(
     version: str, way: Way, folder: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[str]:
-    """An MLflow that its client may use at this address, and that the settings name; it is gone afterwards, with all
-    that it had."""
+    """An MLflow that its client may use at this address, and that the settings name.
+
+    It is gone afterwards, with all that it had.
+    """
     if way == "folder":
         root = folder / "mlruns"
         monkeypatch.setenv("MLFLOW_TRACKING_URI", str(root))

@@ -88,8 +88,10 @@ def test_run_is_published_from_mlflow_as_from_a_file(
     request: pytest.FixtureRequest,
     way: str,
 ) -> None:
-    """A row of another application, completed, with an MLflow run and no file: all epochs are digested, histograms are
-    there; again, and nothing changes."""
+    """A row of another application, completed, with an MLflow run and no file: all epochs are digested.
+
+    Histograms are there. Again, and nothing changes.
+    """
     run = make_run(epochs=7, run_id=RUN)
     if way == "sqlite":
         use_store(monkeypatch, tmp_path, run)
@@ -175,8 +177,10 @@ def test_run_that_the_row_names_goes_first(outside: Outside, tmp_path: Path, mon
 def test_later_attempt_is_never_given_the_earlier_one_s_run(
     outside: Outside, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Attempt 1 failed, after more epochs than attempt 2 needed: the row names its run first, then attempt 2's; and
-    attempt 3, that logged nowhere, has nothing."""
+    """Attempt 1 failed, after more epochs than attempt 2 needed: the row names its run first, then attempt 2's.
+
+    Attempt 3, which logged nowhere, has nothing.
+    """
     row = add_row(outside, status="pending")
     first = add_attempt(outside, row, 1, JobState.FAILED)
     path = tmp_path / "mlflow.db"
@@ -341,8 +345,10 @@ def test_server_that_never_wakes_is_not_waited_for_twice(
 def test_address_of_an_info_file_is_never_called(
     outside: Outside, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stack: ExitStack, run_id: str
 ) -> None:
-    """A writer into a bucket gets no token, and no call: the run is asked of the configured server alone,
-    also where that does not have it."""
+    """A writer into a bucket gets no token, and no call: the run is asked of the configured server alone.
+
+    That is so also where that server does not have it.
+    """
     ours, url = stack.enter_context(serve_store(tmp_path / "mlflow.db", [make_run(run_id=RUN)], token="a-token"))
     theirs, foreign_url = stack.enter_context(serve_store(tmp_path / "foreign.db", [make_run(run_id=NOWHERE)]))
     monkeypatch.setenv(SERVER, f"{url}/")

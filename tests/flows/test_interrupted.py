@@ -1,5 +1,7 @@
-"""A training that is interrupted at a terminal, without a Prefect server of anyone's: the job is cancelled, the exit
-status is 130, and nothing of it stays behind."""
+"""A training that is interrupted at a terminal, without a Prefect server of anyone's.
+
+The job is cancelled, the exit status is 130, and nothing of it stays behind.
+"""
 
 import os
 import signal

@@ -60,8 +60,10 @@ def mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_page_leads_off_mlflow(mlflow: Path, tmp_path: Path, prefect_server: None) -> None:
-    """Each command ends well, told where artifacts' folders are, as the page says; at the end the store is gone, and
-    the export alone proves that nothing was lost."""
+    """Each command ends well, told where artifacts' folders are, as the page says.
+
+    At the end the store is gone, and the export alone proves that nothing was lost.
+    """
     backup = (tmp_path / "backup").as_uri()
     last: list[str] = []
     for arguments in list_commands():

@@ -213,8 +213,10 @@ def test_a_refused_snapshot_fails_neither_the_turn_nor_the_run(
 def test_a_database_that_is_lost_in_the_middle_of_a_live_publish_costs_no_epoch(
     scripted: Outside, postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A real Postgres, stopped after the history was written in the transaction and before the rest was: nothing of it
-    stays. The run trains on meanwhile; once the server is back that is published, and its end, too."""
+    """A real Postgres, stopped in the transaction, when the history was written and not the rest: nothing of it stays.
+
+    The run trains on meanwhile; once the server is back that is published, and its end, too.
+    """
     monkeypatch.setenv("RESULTS_URL", postgres.url(postgres.make_database()))
     migrate(connect().settings)
     outside = connect()
@@ -262,8 +264,10 @@ def test_a_database_that_is_lost_in_the_middle_of_a_live_publish_costs_no_epoch(
 def test_an_applications_table_has_live_history_only_where_it_asks_for_it(
     application: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_on: bool
 ) -> None:
-    """It takes any stored history as final: off by default, and the row has none until the end; with LIVE_HISTORY=yes
-    it grows, and the last one replaces it."""
+    """It takes any stored history as final: off by default, and the row has none until the end.
+
+    With LIVE_HISTORY=yes it grows, and the last one replaces it.
+    """
     if is_on:
         monkeypatch.setenv("LIVE_HISTORY", "yes")
     row = application.add_run()

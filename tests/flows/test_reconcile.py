@@ -192,8 +192,10 @@ def hide(outside: Outside, report: JobReport) -> Path:
 
 
 def test_one_look_in_vain_ends_nothing(scripted: Outside, tmp_path: Path) -> None:
-    """No list and no GET shows a healthy job for one turn: it is neither ended nor cancelled, and its look is forgotten
-    once it is seen."""
+    """No list and no GET shows a healthy job for one turn: it is neither ended nor cancelled.
+
+    Its look is forgotten once it is seen.
+    """
     job = claim(scripted, "healthy")
     report = submit(scripted, job, f"hold:{tmp_path / 'gate'}")
     wait_for(lambda: state_of(scripted, report) is JobState.RUNNING)
@@ -454,8 +456,10 @@ def test_an_error_of_any_class_is_one_run_s(
 def test_one_stray_that_cannot_be_ended_hides_no_other(
     scripted: Outside, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two late jobs of runs that were cancelled: the launcher refuses to cancel one, the other is cancelled, and the
-    turn says which one is left."""
+    """Of two late jobs of cancelled runs the launcher refuses to cancel one; the other is cancelled.
+
+    The turn says which one is left.
+    """
     jobs = [claim(scripted, f"late {number}") for number in range(2)]
     for job in jobs:
         cancel(quick_test_id=job.quick_test_id)

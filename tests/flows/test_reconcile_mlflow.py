@@ -58,8 +58,11 @@ def test_rows_of_another_application_are_published_from_mlflow(
 
 
 def test_thousands_of_rows_that_cannot_be_read_are_not_hammered(outside: Outside) -> None:
-    """No MLflow is named: a few rows a turn are tried, each backs off, and a row that has a file, completed after them
-    all, does not wait for them. The error says which setting, and does not grow with their number."""
+    """No MLflow is named: a few rows a turn are tried, and each backs off.
+
+    A row that has a file, completed after them all, does not wait for them. The error says which setting, and does not
+    grow with their number.
+    """
     add_rows(outside, ROWS)
     newest = add_row(outside, name="newest")
     record = make_record(3, run=RunIdentity(quick_test_id=newest, key="k", attempt=1, restart=0))

@@ -34,8 +34,10 @@ READS = ("list_odd", "read_range")
 
 
 def make_state(folder: Path, flow: str, effect: str, monkeypatch: pytest.MonkeyPatch) -> Outside:
-    """A database and two runs with models, in the state in which `flow` is started; the model's name is of this kill
-    alone, because all share one Prefect server."""
+    """A database and two runs with models, in the state in which `flow` is started.
+
+    The model's name is of this kill alone, because all share one Prefect server.
+    """
     own = folder / f"{flow}-{effect}"
     own.mkdir()
     monkeypatch.setenv("STATE_DIR", str(own / "state"))
@@ -120,8 +122,10 @@ def test_promotion_and_rollback_are_killed_between_their_effects(
 def test_a_run_whose_flow_is_killed_before_its_event_is_told_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Published, then killed: the job's end is still owed, reconcile tells it, and the ingest that this starts sends
-    the event of the completed run, by which it is registered."""
+    """Published, then killed: the job's end is still owed, and reconcile tells it.
+
+    The ingest that this starts sends the event of the completed run, by which it is registered.
+    """
     own = tmp_path / "ingest-emit_run_completed"
     own.mkdir()
     (own / "more.json").write_text("{}")
@@ -149,8 +153,11 @@ def test_a_run_whose_flow_is_killed_before_its_event_is_told_all_the_same(
 def test_a_run_whose_ingest_is_killed_after_its_end_was_told_is_told_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Reconcile told the job's end, and the ingest that this started published and was killed before the event of the
-    completed run, or before it noted the event: reconcile sends it later, and a server has it once."""
+    """Reconcile sends the event of the completed run later, and a server has it once.
+
+    Reconcile told the job's end, and the ingest that this started published and was killed before that event, or before
+    it noted the event.
+    """
     effects = ("note_completed_event", "emit_run_completed")
     states: dict[str, Outside] = {}
     for effect in effects:

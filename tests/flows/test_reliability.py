@@ -1,5 +1,7 @@
-"""The faults of docs/reliability.md: its table is that of the code, its checks can fail, and some are tried here; all
-are by `make faults`."""
+"""The faults of docs/reliability.md: its table is that of the code, and its checks can fail.
+
+Some faults are tried here; all are by `make faults`.
+"""
 
 from collections.abc import Iterator
 from typing import Any, get_args

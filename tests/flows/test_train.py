@@ -275,8 +275,10 @@ def test_unknown_run_is_refused(scripted: Outside) -> None:
 
 @pytest.mark.parametrize("settled", [False, True])
 def test_killed_between_two_attempts_the_same_request_goes_on(scripted: Outside, settled: bool) -> None:
-    """The first job's end was recorded, and perhaps published by reconcile, before the flow was killed: the same
-    request makes the second job, and no third."""
+    """The same request makes the second job, and no third.
+
+    The first job's end was recorded, and perhaps published by reconcile, before the flow was killed.
+    """
     parameters = {"request_key": "once", "attempts": 2}
     run = scripted.runs.create_run(NewRun(request_key="once", parameters=parameters), now=_long_ago())
     folder = f"{scripted.settings.artifacts_uri}/quick_tests/{run.id}"

@@ -231,8 +231,10 @@ def test_what_differs_fails_the_flow_after_all_were_compared(store: Path) -> Non
 
 
 def test_runs_that_no_row_knows_are_listed(store: Path) -> None:
-    """They would go with MLflow; those of experiments that were not asked about too, unless they are given up by
-    name."""
+    """They would go with MLflow; those of experiments that were not asked about too.
+
+    Not those that are given up by name.
+    """
     backfill(full=True)
     sql("DELETE FROM quick_tests WHERE id = 3")
     result = verify_now()

@@ -134,8 +134,10 @@ def test_a_push_s_event_reaches_prefect_and_reconcile_leaves_it_its_turn(
 def test_a_bucket_s_notification_is_sent_again_until_the_job_has_ended(
     on_vertex: Outside, idle_vertex: VertexEmulator, gcs: "Gcs"
 ) -> None:
-    """The bucket pushes by itself as ended.json is written, before Vertex AI calls the job ended; its snapshots too,
-    which are no hint. One event comes of it, and it comes by the repeated push."""
+    """The bucket pushes by itself as ended.json is written, before Vertex AI calls the job ended.
+
+    It pushes for the snapshots too, which are no hint. One event comes of it, and it comes by the repeated push.
+    """
     job = train(on_vertex, idle_vertex, "notified", RUNNING)
     folder = on_vertex.runs.read_run(job.quick_test_id).gcs_artifacts_path
     bucket, _, prefix = folder.removeprefix("gs://").partition("/")

@@ -1,5 +1,7 @@
-"""The whole walk on Vertex AI where Cloud Storage lets no one in without a token: flow and container get theirs from
-the machine's metadata server, as on Google's machines."""
+"""The whole walk on Vertex AI where Cloud Storage lets no one in without a token.
+
+Flow and container get theirs from the machine's metadata server, as on Google's machines.
+"""
 
 import json
 import os

@@ -87,8 +87,10 @@ def read(client: httpx.Client, path: str) -> dict[str, Any]:
 def test_real_purchases_are_trained_on_vertex_and_read_over_http(
     settings: tuple[dict[str, str], VertexEmulator], gcs_root: str
 ) -> None:
-    """Uploaded to gs://, submitted, polled, trained in a container, its metrics on gs://, ingested, published, and
-    read from a server: by either transport, and by settings alone."""
+    """By either transport, and by settings alone, from gs:// to a server that publishes what was trained.
+
+    Uploaded, submitted, polled, trained in a container, its metrics on gs://, ingested, published, and read.
+    """
     from switchyard.clients.objects.open import open_objects
 
     environ, vertex = settings

@@ -33,8 +33,10 @@ def make_report(name: str, state: JobState = RUNNING, problem: str = "") -> JobR
 
 
 class World:
-    """A launcher that shows these jobs, one look after another, and stays with the last; its clock moves by sleeping
-    alone."""
+    """A launcher that shows these jobs, one look after another, and stays with the last.
+
+    Its clock moves by sleeping alone.
+    """
 
     def __init__(self, *looks: Sequence[JobReport] | SwitchyardError) -> None:
         self.looks = list(looks)

@@ -113,8 +113,10 @@ def test_first_version_is_measured_against_popularity_alone(shop: Shop) -> None:
 
 
 def test_a_blended_version_is_judged_by_its_blended_score(shop: Shop) -> None:
-    """Its towers know nothing, but each buyer bought before what it buys now: all is found. What sells of late is what
-    it is held against, where no older purchases say what is popular."""
+    """Its towers know nothing, but each buyer bought before what it buys now: all is found.
+
+    What sells of late is what it is held against, where no older purchases say what is popular.
+    """
     columns = shop.list_purchases()
 
     def add(folder: Path) -> None:

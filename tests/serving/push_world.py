@@ -1,5 +1,8 @@
-"""What stands around the push endpoint in tests: Google's certificates, a Prefect server that keeps events, a bucket's
-and a log sink's messages, and Vertex AI's jobs."""
+"""What stands around the push endpoint in tests.
+
+That is Google's certificates, a Prefect server that keeps events, a bucket's and a log sink's messages, and Vertex AI's
+jobs.
+"""
 
 import base64
 import json

@@ -234,8 +234,10 @@ def test_the_curves_have_every_kept_epoch(visit: Visit) -> None:
 
 
 def test_the_first_chart_needs_one_answer(visit: Visit) -> None:
-    """It has its place and its colour while the script has not come; nothing else is asked for before it but the icon,
-    and the script is asked for once."""
+    """It has its place and its colour while the script has not come.
+
+    Nothing else is asked for before it but the icon, and the script is asked for once.
+    """
     page, asked = visit.page, []
     page.on("request", lambda request: asked.append(request.url.rsplit("/", 1)[1]))
     page.context.route("**/run.js", lambda route: None)

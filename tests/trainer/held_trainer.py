@@ -1,5 +1,6 @@
-"""The trainer, which waits for a signal right after it has said that an epoch is done: whoever interrupts it there need
-not be faster than it is.
+"""The trainer, which waits for a signal right after it has said that an epoch is done.
+
+A test that interrupts it there need not be faster than it is.
 
     python -m tests.trainer.held_trainer <folder of marks> <epoch>[,<epoch>...] <the trainer's own flags>
 

@@ -144,8 +144,10 @@ def test_ranks_are_by_the_blended_score() -> None:
 def test_saved_model_and_predictions_answer_alike(
     tmp_path: Path, recent: bool, own: bool, temperature: float, popular_by: str
 ) -> None:
-    """The same products in the same order, scores within 1e-6 of the larger of 1 and the score, for every buyer and for
-    strangers, who get what sells of late, where that counts; and these are the scores that the evaluation ranks by."""
+    """The same products in the same order, scores within 1e-6 of the larger of 1 and the score, for every buyer.
+
+    Strangers get what sells of late, where that counts. These are the scores that the evaluation ranks by.
+    """
     dataset = make_dataset()
     query, candidate = make_vectors(dataset)
     blend = make(dataset, recent=recent, own=own, temperature=temperature)
@@ -192,8 +194,10 @@ def test_what_a_reader_of_embeddings_alone_gets_is_the_cosine(tmp_path: Path) ->
 
 
 def test_numbers_are_chosen_on_the_pairs_that_are_given() -> None:
-    """Buyers who buy again what they bought most are found by counts, and those who never do by none: the same data
-    give the same numbers, and a term that was not asked for stays out."""
+    """Buyers who buy again what they bought most are found by counts, and those who never do by none.
+
+    The same data give the same numbers, and a term that was not asked for stays out.
+    """
     dataset = make_dataset()
     query, candidate = make_vectors(dataset)
     blend = make(dataset, Numbers())

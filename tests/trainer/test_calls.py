@@ -80,8 +80,10 @@ def test_steps_run_in_order_and_are_traced_twice(steps: int) -> None:
 
 @pytest.mark.parametrize("steps", [1, 19, 20, 21])
 def test_a_training_on_stacks_ends_in_the_same_numbers(steps: int) -> None:
-    """Weights, losses and gradient statistics are equal to the bit, of the same sampled steps, and no epoch has a step
-    more or less."""
+    """Weights, losses and gradient statistics are equal to the bit, of the same sampled steps.
+
+    No epoch has a step more or less.
+    """
     found = []
     for call_steps in (1, STEPS_A_CALL):
         record = EpochRecord()

@@ -1,5 +1,7 @@
-"""The same ten purchases as people's files have them: each is read, or refused by name with the flag that helps; and
-the look before a run says the same of each as the trainer."""
+"""The same ten purchases as people's files have them: each is read, or refused by name with the flag that helps.
+
+The look before a run says the same of each as the trainer.
+"""
 
 import gzip
 from datetime import UTC, datetime, timedelta

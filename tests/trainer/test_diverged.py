@@ -26,8 +26,10 @@ SPEC = make_spec(epochs=EPOCHS, batch_size=48, statistics=False)  # 480 rows to 
 
 
 class Spoiler(keras.callbacks.Callback):
-    """After step `at` (from 0, over the whole run) makes buyers' vectors nan: `row`, or all; after step `until` puts
-    the whole model back as it was."""
+    """Makes buyers' vectors nan after step `at` (from 0, over the whole run): `row`, or all.
+
+    After step `until` it puts the whole model back as it was.
+    """
 
     def __init__(self, at: int, *, until: int | None = None, row: int | None = None) -> None:
         super().__init__()
@@ -74,8 +76,10 @@ def train_with(
 
 
 def test_three_epochs_that_are_not_finite_end_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error names epoch and step; what was recorded is kept with its marks; nothing is exported; what a restart
-    goes on from is the last finite epoch."""
+    """The error names epoch and step; what was recorded is kept with its marks; nothing is exported.
+
+    What a restart goes on from is the last finite epoch.
+    """
     record, said = train(tmp_path, monkeypatch, at=25)
     assert "at step 27, in epoch 3 of 8, loss was nan, and no later epoch was finite, up to epoch 5" in said
     assert "--learning-rate" in said
@@ -134,8 +138,10 @@ def test_early_stopping_does_not_hold_up_the_end(tmp_path: Path, monkeypatch: py
 
 
 def test_a_diverged_run_fails_as_a_process(tmp_path: Path, trainers: Trainers) -> None:
-    """Without any finite epoch: exit 1, a failed file with its partial history, no model, and the reason in the log
-    and the last file. Restarted, it fails the same way."""
+    """Without any finite epoch: exit 1, a failed file with its partial history, and no model.
+
+    The reason is in the log and the last file. Restarted, it fails the same way.
+    """
     for restart in range(2):
         done = trainers.run(tmp_path, *TINY_FLAGS, "--epochs=5", "--temperature=1e-39")
         assert done.returncode == 1

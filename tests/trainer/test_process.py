@@ -147,8 +147,10 @@ def test_the_model_answers_in_another_process(trained: tuple[Path, str]) -> None
 
 
 def test_a_blended_run_reports_the_towers_alone_beside(tmp_path: Path, trainers: Trainers) -> None:
-    """Each epoch and the test have both recalls, the params say what was chosen, `score/` lies beside the model, and
-    the losses are those of a run without."""
+    """Each epoch and the test have both recalls, and the params say what was chosen.
+
+    `score/` lies beside the model, and the losses are those of a run without.
+    """
     plain, blended = tmp_path / "plain", tmp_path / "blended"
     assert trainers.run(plain, *TINY_FLAGS).returncode == 0
     assert trainers.run(blended, *TINY_FLAGS, "--recent-popularity", "--own-history").returncode == 0

@@ -1,5 +1,7 @@
-"""The refit: trained on all but the test rows, for as long as was chosen, and exported; killed anywhere, it ends in the
-same numbers and files."""
+"""The refit: trained on all but the test rows, for as long as was chosen, and exported.
+
+Killed anywhere, it ends in the same numbers and files.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -107,8 +109,10 @@ def wrap_all(effects: Effects, patch: pytest.MonkeyPatch) -> None:
 def test_the_refit_is_what_is_exported_and_the_test_is_not_of_it(
     whole: tuple[dict[str, Any], dict[str, bytes], list[str]], tmp_path: Path
 ) -> None:
-    """Its rows, epochs and newest time are in the params; its losses on steps of their own; the test's figures are
-    those of the same training without it; only what is exported differs."""
+    """Only what is exported differs: the test's figures are those of the same training without it.
+
+    Its rows, epochs and newest time are in the params; its losses are on steps of their own.
+    """
     numbers, exported, _ = whole
     plain = train(tmp_path, make_spec(**{**fields(SPEC), "refit": False}))
     assert plain.final_metrics == numbers["final_metrics"]
@@ -190,8 +194,10 @@ def test_stopped_in_the_refit_it_goes_on_there(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """SIGTERM after its first epoch: no epoch of the run is trained again, nothing is tested again, and no number of
-    the score chosen again."""
+    """SIGTERM after its first epoch: no epoch of the run is trained again, and nothing is tested again.
+
+    No number of the score is chosen again.
+    """
     wish = StopWish()
     inner = CheckpointStore.write
 

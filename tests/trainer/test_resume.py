@@ -52,8 +52,10 @@ def test_an_interrupted_training_ends_in_the_same_numbers(
 
 
 def test_a_completed_job_that_is_started_again_does_nothing(tmp_path: Path, trainers: Trainers) -> None:
-    """Exit 0, the files untouched, and a last file where the first process had no time for it; other flags are an
-    error."""
+    """Exit 0, the files untouched, and a last file where the first process had no time for it.
+
+    Other flags are an error.
+    """
     assert trainers.run(tmp_path, *TINY_FLAGS).returncode == 0
     before = (tmp_path / "training_metrics.json").read_bytes()
     (tmp_path / "ended.json").unlink()

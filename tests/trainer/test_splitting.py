@@ -50,8 +50,10 @@ def test_split_knows_only_what_train_knows() -> None:
 
 
 def test_split_says_until_when_it_has_seen() -> None:
-    """What is newer than the last validation row is new to the model: dates in words, a source's own numbers as they
-    are."""
+    """What is newer than the last validation row is new to the model.
+
+    Dates are in words, a source's own numbers as they are.
+    """
     dataset = split_by_time(make_interactions(80), make_spec())
     assert dataset.last_times == {"last_train_time": "63", "last_validation_time": "71"}
     dated = split_by_time(make_interactions(80, times=1.7e15 + np.arange(80) * 1e6), make_spec())

@@ -325,8 +325,10 @@ def test_a_tower_without_weights_is_an_error(callback: Any, towers: dict[str, st
 
 
 def test_memory_does_not_grow_with_steps() -> None:
-    """The sums have a fixed size; a thousand steps after warm-up leave the process no larger by more than noise, where
-    keeping each step's gradients (20,000 x 4 floats) would take over 300 MB."""
+    """The sums have a fixed size: a thousand steps after warm-up leave the process no larger by more than noise.
+
+    Keeping each step's gradients (20,000 x 4 floats) would take over 300 MB.
+    """
     model, record = make_model(buyers=20_000, products=1_000), EpochRecord()
     batches = make_batches(buyers=20_000, products=1_000).repeat()
     resident = []

@@ -241,8 +241,10 @@ def test_sigterm_shortens_the_wait(nobody: str, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_restart_logs_what_is_missing_to_the_same_run(emulator: MlflowEmulator, url: str) -> None:
-    """The process before logged epochs that its checkpoint does not hold, and was killed within a batch: those are
-    trained and logged anew, with the same values but for the seconds, of which the last count."""
+    """Epochs that were logged and that the checkpoint does not hold are trained and logged again, with the same values.
+
+    The process before was killed within a batch. Only the seconds differ, of which the last count.
+    """
     ids: list[str] = []
     first = start(url, ids=ids)
     assert first.finish(view(make_record(5)), "KILLED", 0)
@@ -512,8 +514,10 @@ def test_a_dead_server_changes_nothing_of_the_training(
 
 @pytest.mark.slow
 def test_a_file_that_an_outage_left_is_kept_up_to_date(tmp_path: Path, nobody: str, url: str) -> None:
-    """Stopped while the server was away, the trainer wrote a partial file; the restart, with the server back, must not
-    leave it behind: it is read before MLflow."""
+    """The restart, with the server back, replaces the partial file of the outage: it is read before MLflow.
+
+    Stopped while the server was away, the trainer wrote it.
+    """
     folder = tmp_path / "run"
     flags = [*LONGER_FLAGS, "--epochs=300", "--tracker=mlflow", f"--checkpoints-uri={(tmp_path / 'kept').as_uri()}"]
     with training(folder, nobody, *flags, held_after=3) as process:
@@ -557,8 +561,10 @@ def test_a_failed_training_closes_the_run_as_failed(tmp_path: Path, url: str) ->
 def test_a_killed_training_goes_on_in_the_same_run(
     tracker: str, tmp_path: Path, url: str, uninterrupted: dict[str, Any]
 ) -> None:
-    """kill -9, and the same job again from its checkpoint: one MLflow run, with the numbers of a training that nothing
-    interrupted."""
+    """kill -9, and the same job again from its checkpoint: one MLflow run.
+
+    It has the numbers of a training that nothing interrupted.
+    """
     flags = [*LONGER_FLAGS, f"--tracker={tracker}", f"--checkpoints-uri={(tmp_path / 'checkpoints').as_uri()}"]
     flags.append("--checkpoint-pause-s=0")
     with training(tmp_path / "run", url, *flags, held_after=8) as process:

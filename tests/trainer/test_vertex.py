@@ -1,5 +1,7 @@
-"""The trainer as Vertex AI runs it: in a container that may be taken away at any time, with all it keeps on Cloud
-Storage. Each test's history must be that of a training that nothing disturbed."""
+"""The trainer as Vertex AI runs it: in a container that may be taken away at any time.
+
+All it keeps is on Cloud Storage. Each test's history must be that of a training that nothing disturbed.
+"""
 
 import json
 import sys
@@ -88,8 +90,10 @@ def world(
     start_vertex: "Callable[..., VertexEmulator]",
     make_client: "Callable[..., JobServiceClient]",
 ) -> World:
-    """Both endpoints; `gcs` comes first, for its address is in the containers' environment. The parameter: the epochs
-    after each of which the training waits to be interrupted."""
+    """Both endpoints; `gcs` comes first, for its address is in the containers' environment.
+
+    The parameter: the epochs after each of which the training waits to be interrupted.
+    """
     trainer = ["trainer"]
     if epochs := getattr(request, "param", ()):
         trainer = ["tests.trainer.held_trainer", str(tmp_path / "marks"), ",".join(map(str, epochs))]

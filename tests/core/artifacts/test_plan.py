@@ -28,8 +28,10 @@ def test_only_what_is_new_or_has_changed_is_copied() -> None:
 
 
 def test_a_copy_is_up_to_date_where_it_has_all_that_is_there() -> None:
-    """A new and a changed object, another place, and another name that is refused each make a new one; what is deleted
-    stays in the copy."""
+    """A new and a changed object, another place, and another name that is refused each make a new copy.
+
+    What is deleted stays in the copy.
+    """
     left = (LeftOut(path="..", reason="no name"),)
     made = to_manifest("f" * 32, "gs://b/a", [A, B], left)
     there = [seen(A), seen(B)]

@@ -217,8 +217,10 @@ def test_equal_histograms_are_equal_bytes() -> None:
 
 
 def test_a_run_with_very_many_series_is_cut_and_says_what() -> None:
-    """10,000 series of 50 points: below 1 MB, in the order of their names, what has no room is counted and named; the
-    full series have all."""
+    """10,000 series of 50 points stay below 1 MB, in the order of their names.
+
+    What has no room is counted and named; the full series have all.
+    """
     own = {f"m{i:05}": OtherSeries(steps=list(range(50)), values=[float(i)] * 50) for i in range(10_000)}
     publication = publish(make_record(other_series=own))
     assert len(json.dumps(publication.history)) < 1_000_000

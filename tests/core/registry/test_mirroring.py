@@ -166,8 +166,11 @@ def test_versions_that_are_missing_come_first_and_by_number() -> None:
 
 
 def test_versions_are_found_by_note_then_by_tags_then_by_origin() -> None:
-    """A note whose version is gone counts for nothing; of two with the same tags the lower one is ours, and the other
-    is told; one that was imported from there is the one with its number, if it was made in that moment."""
+    """A note of a version that is gone counts for nothing; of two with the same tags the lower one is ours.
+
+    The other of the two is told. One that was imported from there is the one with its number, if it was made in that
+    moment.
+    """
     own = Ours(
         model=Model(name="shop"),
         versions=[version(number) for number in (5, 4, 3, 2, 1)],

@@ -1,6 +1,7 @@
-"""The MLflow image's entry lines, each as the image's own user in an otherwise empty environment, over real MLflow of
-both versions; `make test-mlflow` runs this. The environments are those that it builds, of the image's own pins. What is
-not tried by this: the base image, and Docker's layers.
+"""The MLflow image's entry lines, each as the image's own user, over real MLflow of both versions.
+
+The environment is empty otherwise. `make test-mlflow` runs this. The environments are those that it builds, of the
+image's own pins. What is not tried by this: the base image, and Docker's layers.
 """
 
 import contextlib
@@ -71,9 +72,11 @@ def list_of_group(container: Container) -> list[str]:
 
 @pytest.mark.parametrize("version", ["2.9.2", "current"])
 def test_each_entry_line_does_what_it_says(version: str, tmp_path: Path, gcs: Gcs, gcs_root: str) -> None:
-    """Without variables it says what it needs; it serves no empty database, makes one once, serves runs and artifacts
-    to the hosts that are named, and ends at SIGTERM with nothing left behind. The older one keeps artifacts in a
-    folder, the newer one in a bucket of our endpoint for Cloud Storage."""
+    """Without variables it says what it needs; it serves no empty database, and makes one once.
+
+    It serves runs and artifacts to the hosts that are named, and ends at SIGTERM with nothing left behind. The older
+    one keeps artifacts in a folder, the newer one in a bucket of our endpoint for Cloud Storage.
+    """
     bucket = {} if version == "2.9.2" else {**gcs.environ, "MLFLOW_ARTIFACTS_DESTINATION": gcs_root}
     container = make(version, tmp_path)
     bare = container.run()

@@ -1,5 +1,7 @@
-"""`make mlflow`: the real server over the real Postgres, with what it keeps and how it ends; `make test-mlflow` runs
-what is slow."""
+"""`make mlflow`: the real server over the real Postgres, with what it keeps and how it ends.
+
+`make test-mlflow` runs what is slow.
+"""
 
 import os
 import signal
@@ -108,8 +110,10 @@ def train(folder: Path, url: str) -> "subprocess.CompletedProcess[str]":
 @pytest.mark.needs_mlflow
 @pytest.mark.timeout(600)
 def test_what_was_logged_is_there_again(state: Path) -> None:
-    """A run in Postgres, and a training's with its model in a folder, outlive the server; Ctrl-C leaves no process, and
-    no port taken."""
+    """A run in Postgres, and a training's with its model in a folder, outlive the server.
+
+    Ctrl-C leaves no process, and no port taken.
+    """
     port = find_free_port()
     url = f"http://127.0.0.1:{port}"
     with running(state, port) as said:

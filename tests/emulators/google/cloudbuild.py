@@ -73,7 +73,10 @@ class Build(Service):
         return self.triggers[full]
 
     def _trigger(self, call: Call) -> Json:
-        """By its id, or by its name. Source: https://cloud.google.com/build/docs/api/reference/rest/v1/projects.triggers"""
+        """By its id, or by its name.
+
+        Source: https://cloud.google.com/build/docs/api/reference/rest/v1/projects.triggers
+        """
         parent, short = call.path.rsplit("/triggers/", 1)
         for full, trigger in self.triggers.items():
             if full.startswith(f"{parent}/triggers/") and short in (trigger["id"], trigger["name"]):

@@ -66,7 +66,10 @@ class Iam(Service):
 
     @route("iam.projects.serviceAccounts.delete", "iam.serviceAccounts.delete")
     def delete(self, call: Call) -> Json:
-        """Bindings stay, by another name. Source: https://cloud.google.com/iam/docs/service-accounts-delete-undelete"""
+        """Bindings stay, by another name.
+
+        Source: https://cloud.google.com/iam/docs/service-accounts-delete-undelete
+        """
         account = self.accounts.take(self._account(call, "iam.serviceAccounts.delete")["name"])
         self.deleted[account["uniqueId"]] = {**account, "deletedAt": self.world.stamp()}
         email, uid = account["email"], account["uniqueId"]

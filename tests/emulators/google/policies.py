@@ -31,8 +31,9 @@ class Policies(Service):
         self.policies.pop(owner, None)
 
     def read(self, owner: str, requested_version: int) -> Json:
-        """As it is shown to one who asks for that version: before version 3, a role with a condition is shown without
-        the condition, by another name.
+        """The policy as it is shown to one who asks for that version.
+
+        Before version 3, a role with a condition is shown without the condition, by another name.
 
         Source: https://cloud.google.com/iam/docs/troubleshooting-withcond
         """

@@ -45,8 +45,10 @@ class Project:
 
 
 def plant_mlflow(project: Project | None = None) -> Project:
-    """An MLflow server as people have it: Cloud Run, Cloud SQL, a bucket, secrets, an account, triggers; two services
-    and a job that use it; and a neighbour of each sort, which nothing may touch."""
+    """An MLflow server as people have it, and a neighbour of each sort, which nothing may touch.
+
+    It is Cloud Run, Cloud SQL, a bucket, secrets, an account, triggers; two services and a job that use it.
+    """
     project = project or Project()
     _plant_accounts(project)
     _plant_data(project)

@@ -284,8 +284,10 @@ class Run(Service):
         service["latestReadyRevision"] = service["latestCreatedRevision"] = name
 
     def _check_revision(self, service: Json, template: Json) -> None:
-        """Source: https://github.com/googleapis/google-cloud-python/issues/14259 (the same words, for a template that
-        was sent back with the name of its revision)."""
+        """Refuses a template that was sent back with the name of its revision.
+
+        Source: https://github.com/googleapis/google-cloud-python/issues/14259 (the same words).
+        """
         name = template.get("revision")
         same = {**template, "revision": ""} == {**service.get("template", {}), "revision": ""}
         if name and f"{service['name']}/revisions/{name}" in self.revisions and not same:
@@ -293,7 +295,10 @@ class Run(Service):
             raise Refused(409, said, status="ALREADY_EXISTS", reason="alreadyExists")
 
     def _check_act_as(self, resource: Json) -> None:
-        """Source: https://cloud.google.com/run/docs/reference/iam/roles#additional-configuration"""
+        """Refuses a caller who may not act as the service's account.
+
+        Source: https://cloud.google.com/run/docs/reference/iam/roles#additional-configuration
+        """
         template = resource.get("template", {})
         account = template.get("template", template).get("serviceAccount", "")
         if account:

@@ -101,8 +101,10 @@ class Sql(Service):
 
     @route("sql.instances.patch", "cloudsql.instances.update")
     def patch(self, call: Call) -> Json:
-        """A stale version: 412. Source: https://github.com/hashicorp/terraform-provider-google/issues/12324 (the whole
-        answer)."""
+        """A stale version: 412.
+
+        Source: https://github.com/hashicorp/terraform-provider-google/issues/12324 (the whole answer).
+        """
         instance = self._instance(call)
         given = copy.deepcopy(call.body.get("settings", {}))
         if "settingsVersion" in given and given["settingsVersion"] != instance["settings"]["settingsVersion"]:
@@ -212,8 +214,10 @@ class Sql(Service):
 
     @route("sql.Backups.CreateBackup", "cloudsql.backupRuns.create")
     def create_backup(self, call: Call) -> Json:
-        """Of an instance that is stopped: refused here. No source says so; a caller that takes its backup before the
-        stop is right either way."""
+        """Of an instance that is stopped: refused here.
+
+        No source says so; a caller that takes its backup before the stop is right either way.
+        """
         name = call.body.get("instance", "")
         if name not in self.instances:
             raise Refused(404, "The Cloud SQL instance does not exist.", reason="instanceDoesNotExist")
@@ -239,8 +243,11 @@ class Sql(Service):
         return self.world.page(found, call, "items", "maxResults", kind="sql#operationsList")
 
     def _begin(self, instance: str, kind: str, effect: Any, error: str) -> Json:
-        """One at a time. Source: https://cloud.google.com/sql/docs/troubleshooting ("another operation was already in
-        progress"). An operation that is DONE may have failed: only its ``error`` says so."""
+        """One at a time.
+
+        Source: https://cloud.google.com/sql/docs/troubleshooting ("another operation was already in progress"). An
+        operation that is DONE may have failed: only its ``error`` says so.
+        """
         if any(op["targetId"] == instance and op["status"] != "DONE" for op in self.operations.values()):
             said = "Operation failed because another operation was already in progress."
             raise Refused(409, said, reason="operationInProgress")

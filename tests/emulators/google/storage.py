@@ -91,7 +91,10 @@ class Storage(Service):
 
     @route("storage.buckets.delete", "storage.buckets.delete")
     def delete(self, call: Call) -> None:
-        """Only an empty one; soft-deleted objects do not count. Source: https://cloud.google.com/storage/docs/deleting-buckets"""
+        """Only an empty one; soft-deleted objects do not count.
+
+        Source: https://cloud.google.com/storage/docs/deleting-buckets
+        """
         name = call.params["bucket"]
         bucket = self._bucket(name)
         self._check_metageneration(bucket, call)
@@ -131,7 +134,10 @@ class Storage(Service):
 
     @route("storage.buckets.setIamPolicy", "storage.buckets.setIamPolicy")
     def set_policy(self, call: Call) -> Json:
-        """An etag that is not the current one: 412. Source: https://cloud.google.com/storage/docs/json_api/v1/buckets/setIamPolicy"""
+        """An etag that is not the current one: 412.
+
+        Source: https://cloud.google.com/storage/docs/json_api/v1/buckets/setIamPolicy
+        """
         bucket = self._bucket(call.params["bucket"])
         try:
             policy = self.policies.write(f"storage/{bucket['name']}", call.body)
@@ -161,8 +167,11 @@ class Storage(Service):
 
     @route("storage.objects.delete", "storage.objects.delete")
     def delete_object(self, call: Call) -> None:
-        """With a generation: that version, for good but for soft delete. Without: the live one becomes noncurrent where
-        versions are kept. Source: https://cloud.google.com/storage/docs/object-versioning"""
+        """With a generation: that version, for good but for soft delete.
+
+        Without: the live one becomes noncurrent where versions are kept. Source:
+        https://cloud.google.com/storage/docs/object-versioning
+        """
         bucket = self._bucket(call.params["bucket"])
         generation = call.one("generation")
         if not generation:
@@ -182,7 +191,10 @@ class Storage(Service):
 
     @route("storage.objects.restore", "storage.objects.restore")
     def restore_object(self, call: Call) -> Json:
-        """A copy of it becomes the live version, with a new generation. Source: https://cloud.google.com/storage/docs/use-soft-deleted-objects"""
+        """A copy of it becomes the live version, with a new generation.
+
+        Source: https://cloud.google.com/storage/docs/use-soft-deleted-objects
+        """
         bucket = self._bucket(call.params["bucket"])
         self.world.check_allowed("storage.objects.create", bucket["name"], "storage")
         key = f"{_place(bucket)}/{call.params['object']}#{call.one('generation')}"

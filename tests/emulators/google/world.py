@@ -45,8 +45,11 @@ class Shelf(dict[str, Json]):
         return self.taken[name]
 
     def listed(self, call: Call, below: str = "") -> list[Json]:
-        """What a list shows, ascending by name. Source of the lag: lists are eventually consistent where nothing else
-        is said (https://cloud.google.com/iam/docs/access-change-propagation for IAM)."""
+        """What a list shows, ascending by name.
+
+        Source of the lag: lists are eventually consistent where nothing else is said
+        (https://cloud.google.com/iam/docs/access-change-propagation for IAM).
+        """
         if call.fault.empty:
             return []
         shown = {**self.taken, **self} if call.fault.stale else dict(self)

@@ -1,5 +1,7 @@
-"""Pickles that their libraries have made, converted, and served from the new file: `make test-models` builds the
-environments."""
+"""Pickles that their libraries have made, converted, and served from the new file.
+
+`make test-models` builds the environments.
+"""
 
 import json
 import pickle

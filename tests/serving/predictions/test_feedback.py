@@ -418,8 +418,10 @@ def test_no_buyer_is_stored_or_logged(shop: Place, serve: Serve, caplog: pytest.
 
 
 def test_challenger_that_fails_is_stopped_for_all_servers(shop: Place, serve: Serve, tmp_path: Path) -> None:
-    """It does not know what buyers bought, and is asked for that: the champion answers, its share is set to 0 with the
-    reason in the history, and from then on it is in the shadow."""
+    """The champion answers in its place, and its share is set to 0 with the reason in the history.
+
+    It does not know what buyers bought, and is asked for that. From then on it is in the shadow.
+    """
     folder = write_model(tmp_path / "model 2", seed=2)
     bought = pa.table({"buyer": ["b1"], "product": ["p1"], "count": [1], "last_at": [datetime(2026, 1, 1, tzinfo=UTC)]})
     write_score(folder, {"purchases": bought})

@@ -81,8 +81,10 @@ def test_stopped_server_writes_what_waits(shop: Place, tmp_path: Path) -> None:
 
 
 def test_killed_server_loses_what_waits_and_nothing_else(shop: Place, tmp_path: Path) -> None:
-    """kill -9 while another program holds the database: the answers were given, their rows are not there. Feedback on
-    them is kept, without a version; what was written before stays, and the next server goes on."""
+    """kill -9 while another program holds the database: the answers were given, their rows are not there.
+
+    Feedback on them is kept, without a version; what was written before stays, and the next server goes on.
+    """
     path, _ = find_file(shop.url)
     assert path is not None
     with run_server(shop, tmp_path) as (client, process):

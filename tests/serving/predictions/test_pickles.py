@@ -1,5 +1,7 @@
-"""Pickles in the registry: never read in the server, and in a loader's process only where an operator's setting names
-them."""
+"""Pickles in the registry: never read in the server.
+
+In a loader's process they are read only where an operator's setting names them.
+"""
 
 import hashlib
 import os
@@ -119,8 +121,10 @@ def test_the_loader_reads_no_pickle_that_it_was_not_told_of(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("agreed", [False, True])
 def test_a_model_of_texts_is_not_served_without_its_words(world: World, tmp_path: Path, agreed: bool) -> None:
-    """As one of numbers: what is said is how to make the tokenizer's JSON. A tokenizer's pickle is never read, also
-    where its digest is named."""
+    """As one of numbers: what is said is how to make the tokenizer's JSON.
+
+    A tokenizer's pickle is never read, also where its digest is named.
+    """
     (tmp_path / "mood" / "model").mkdir(parents=True)
     (tmp_path / "mood" / "model" / "mood.h5").write_bytes(b"looked at by no one")
     tokenizer = pickle.dumps(Hostile(tmp_path / "written"))

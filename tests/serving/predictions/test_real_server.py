@@ -104,8 +104,10 @@ def test_what_cannot_serve_does_not_start(
 
 
 def test_promotion_under_load_loses_no_request(world: World) -> None:
-    """Two workers, asked all the while: each request is answered, by one model. Both workers come to answer with the
-    promoted version, and with the one before it once that is promoted again."""
+    """Two workers, asked all the while: each request is answered, by one model.
+
+    Both workers come to answer with the promoted version, and with the one before it once that is promoted again.
+    """
     first = world.add_champion(1)
     second = world.add(2)
     answers: list[set[int]] = []

@@ -1,5 +1,8 @@
-"""Logs and registers Keras models: `python log_keras_to_server.py <url> <site-packages of an MLflow> <seed> ...`. With
-`<folder>` in the place of the url it saves each in the layout of MLflow 2.9.2, which runs beside no Keras 3 itself."""
+"""Logs and registers Keras models: `python log_keras_to_server.py <url> <site-packages of an MLflow> <seed> ...`.
+
+With `<folder>` in the place of the url it saves each in the layout of MLflow 2.9.2, which runs beside no Keras 3
+itself.
+"""
 
 import json
 import os

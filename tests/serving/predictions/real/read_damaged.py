@@ -18,8 +18,10 @@ LARGEST = {".keras": 4_000, ".h5": 4_000}
 
 
 def main(count: int, folder: Path, files: list[str]) -> dict[str, dict[str, int]]:
-    """By file: how many models with a damaged one were refused, loaded, or ended the process that read them, or took
-    too long."""
+    """How many models with a damaged file were refused, loaded, or ended the process that read them, or took too long.
+
+    The counts are by file.
+    """
     from serving.predictions.loaders import keras_model, mlflow_folder, saved_model  # noqa: F401 - before the first fork
 
     return {

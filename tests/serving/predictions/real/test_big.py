@@ -1,5 +1,7 @@
-"""Whole models of many bytes (`BIG_BYTES`): answered as their library does, or refused with the reason, while the old
-model answers. `make test-models` builds what this needs."""
+"""Whole models of many bytes (`BIG_BYTES`): answered as their library does, or refused with the reason.
+
+The old model answers meanwhile. `make test-models` builds what this needs.
+"""
 
 import os
 import sys

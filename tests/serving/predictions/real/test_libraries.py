@@ -1,5 +1,7 @@
-"""Models that their libraries themselves have trained and saved, through registry and server: `make test-models`
-builds it."""
+"""Models that their libraries themselves have trained and saved, through registry and server.
+
+`make test-models` builds what this needs.
+"""
 
 import os
 import random

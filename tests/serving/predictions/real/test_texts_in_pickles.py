@@ -1,5 +1,7 @@
-"""A pickle whose classes are its library's, and that hides a program in what they are given: `make test-models` builds
-the environment."""
+"""A pickle of its library's own classes that hides a program in what they are given.
+
+`make test-models` builds the environment.
+"""
 
 import hashlib
 import pickle

@@ -59,8 +59,10 @@ def make_mood(seed: int) -> Any:
 
 
 def write_hostile(folder: Path) -> None:
-    """Models that do more than to answer: layers that are programs, graphs that write a file when they are
-    asked, or answer with the lines of one."""
+    """Models that do more than to answer, and write a file or answer with the lines of one.
+
+    They are layers that are programs, and graphs that do it when they are asked.
+    """
     model = keras.Sequential([keras.Input((2,)), layers.Lambda(lambda x: x * 2, name="double")])
     for name in ("lambda.h5", "lambda.keras"):
         (folder / name / "model").mkdir(parents=True)
@@ -153,8 +155,11 @@ def log(folder: Path, site_packages: Path) -> dict[str, Any]:
 
 
 def write_as_2_9_2(model: Any, place: Path) -> None:
-    """What `mlflow.tensorflow.save_model` of 2.9.2 writes for `.h5`. That MLflow itself runs beside no TensorFlow that
-    reads what Keras 3 writes: its protobuf is older. Source: mlflow/tensorflow/__init__.py, 2.9.2."""
+    """What `mlflow.tensorflow.save_model` of 2.9.2 writes for `.h5`.
+
+    That MLflow itself runs beside no TensorFlow that reads what Keras 3 writes: its protobuf is older. Source:
+    mlflow/tensorflow/__init__.py, 2.9.2.
+    """
     (place / "data").mkdir(parents=True)
     (place / "data" / "keras_module.txt").write_text("keras")
     (place / "data" / "save_format.txt").write_text("h5")
