@@ -87,7 +87,7 @@ def test_pins_name_no_index() -> None:
 
 
 def test_tree_holds_no_path_of_one_machine() -> None:
-    """A path of somebody's machine works on no other."""
+    """A path of someone's machine works on no other."""
     homes = [r"/home/[a-z]+/", r"/Users/[a-z]+/", r"/root/"]
     # Where this checkout lies, and the data beside it; of a checkout right below / the name alone says too little.
     here = [re.escape(str(path)) for path in (ROOT.resolve(), ROOT.resolve().parent / "shared") if len(path.parts) > 2]

@@ -256,7 +256,7 @@ def _fill_postgres(url: str, parts: _Parts) -> None:
                     copy.write_row(row)
         connection.commit()
     with psycopg.connect(_to_plain(url), autocommit=True) as connection:
-        connection.execute("VACUUM ANALYZE")  # as autovacuum does, soon after so many rows
+        connection.execute("VACUUM ANALYZE")  # as autovacuum does, soon after this number of rows
 
 
 def _to_published(id_: int, zone: str) -> tuple[Any, ...]:

@@ -127,7 +127,7 @@ def connect(source: str) -> Iterator[Any]:
 
 @contextmanager
 def copy_database(store: Store, runs: int) -> Iterator[str]:
-    """The store with so many runs, in a database that may be changed."""
+    """The store with that number of runs, in a database that may be changed."""
     original = store.runs_uri(runs)
     name = "mlflow_followed"
     store.postgres.execute(f"DROP DATABASE IF EXISTS {name}")

@@ -35,11 +35,11 @@ from tests.flows.vertex_world import SCRIPTED, to_environ
 JOBS = 1_000
 TURNS = 24
 ENDING, VANISHING = 3, 2
-"""So many jobs end, and so many are gone, between two turns."""
+"""The jobs that end, and those that are gone, between two turns."""
 
 
 class Fleet:
-    """Submitted runs that nobody waits for, all at work."""
+    """Submitted runs that no one waits for, all at work."""
 
     def __init__(self, outside: Outside, vertex: VertexEmulator, jobs: int) -> None:
         self._vertex = vertex
@@ -66,14 +66,14 @@ class Fleet:
         return str(created.name)
 
     def live_a_minute(self) -> None:
-        """Some jobs are cancelled by somebody, and some are deleted."""
+        """Some jobs are cancelled by someone, and some are deleted."""
         self._random.shuffle(self.names)
         for _ in range(ENDING):
             self._vertex.core.end(self.names.pop(), VertexState.JOB_STATE_CANCELLED)
         self.lose(VANISHING)
 
     def lose(self, jobs: int) -> None:
-        """So many are deleted by somebody."""
+        """Someone deletes that number of jobs."""
         for _ in range(jobs):
             gone = DeleteCustomJobRequest.pb(DeleteCustomJobRequest(name=self.names.pop()))
             self._vertex.core.invoke(DELETE, gone)

@@ -42,11 +42,11 @@ def test_local_run_loads_no_vendor(tmp_path: Path) -> None:
     assert not {
         name for name in loaded if name.startswith(("google", "grpc", "mlflow", "tensorflow", "keras", "prefect"))
     }
-    assert "sqlalchemy" not in loaded  # nobody asked for results
+    assert "sqlalchemy" not in loaded  # no one asked for results
 
 
 def test_uri_scheme_picks_the_objects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A scheme that nobody serves is refused with the URI."""
+    """A scheme that nothing serves is refused with the URI."""
     monkeypatch.setenv("STATE_DIR", str(tmp_path))
     assert isinstance(connect().objects("file:///a"), FileObjects)
     for uri in ("s3://bucket/a", "/a", "", "FILE:///a"):

@@ -114,7 +114,7 @@ def test_bad_value_is_refused_with_its_name_and_what_was_given(variable: str, va
 
 
 def test_all_bad_values_are_reported_at_once() -> None:
-    """Nobody has to mend one variable to learn of the next."""
+    """No one has to mend one variable to learn of the next."""
     bad = {"TRAINING_BACKEND": "x", "ARTIFACTS_URI": "x", "RESULTS_URL": "x", "SERVING_URL": "x"}
     with pytest.raises(BadSetup) as raised:
         read_settings(bad)
@@ -217,7 +217,7 @@ def test_push_needs_no_more_than_whom_to_believe() -> None:
     ],
 )
 def test_all_that_push_lacks_is_reported_at_once(given: dict[str, str], named: tuple[str, ...]) -> None:
-    """Half a set-up would take nobody's push, or everybody's."""
+    """Half a set-up would take no one's push, or everyone's."""
     with pytest.raises(BadSetup) as raised:
         read_settings(given)
     assert all(f"{variable} must be" in str(raised.value) for variable in named)

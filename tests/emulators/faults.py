@@ -42,7 +42,7 @@ class Faults:
             self._faults.append(fault)
 
     def forget(self) -> None:
-        """No more faults; calls that were held go on; counting starts anew."""
+        """No more faults; calls that were held go on; counting starts again."""
         with self._lock:
             self._faults.clear()
             self._calls.clear()

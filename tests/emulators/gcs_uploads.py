@@ -91,7 +91,7 @@ def put_chunk(store: Store, upload: str, headers: Mapping[str, str], body: bytes
             "select bucket, name, query, resource, total, received, answer from uploads where id = ?", [upload]
         ).fetchone()
         if row is None:
-            # Source: .../status-codes#410-gone and #404: a session that expired or never was must be started anew.
+            # Source: .../status-codes#410-gone and #404: a session that expired or never was must be started again.
             raise Refused(404, "notFound", "Upload session not found; start a new resumable upload.")
         bucket, name, query, resource, total, received, answer = row
         if answer is not None:

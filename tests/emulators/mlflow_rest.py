@@ -98,7 +98,7 @@ class MlflowEmulator:
         return Response(b"<html>lost</html>", fault.status or 502) if fault.after else answer
 
     async def _put_artifact(self, path: str, request: Request) -> Response:
-        # [handlers] _upload_artifact: whoever may call may replace; 200 and an empty message.
+        # [handlers] _upload_artifact: who may call may replace; 200 and an empty message.
         data, at = await request.body(), path.removeprefix(f"{_ARTIFACTS}/")
         fault = self.faults.take("artifacts", at)
         if fault.hold:

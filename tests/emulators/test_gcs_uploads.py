@@ -94,7 +94,7 @@ def test_contradictory_content_range_is_refused(http: httpx.Client, header: str,
 
 
 def test_unknown_or_cancelled_upload_is_not_found(http: httpx.Client) -> None:
-    """Start anew."""
+    """Start again."""
     location = start(http, "a")
     assert http.delete(location).status_code == 499
     assert http.put(location, content=b"x").status_code == 404

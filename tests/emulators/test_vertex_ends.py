@@ -76,7 +76,7 @@ def test_a_lost_machine_runs_main_again_in_the_same_job(
 
 
 def test_a_worker_is_restarted_five_times_then_the_job(vertex: VertexEmulator, make_client: MakeClient) -> None:
-    """The sixth loss starts the job anew."""
+    """The sixth loss starts the job again."""
     created = create(make_client(vertex), make_job(UNTIL_TOLD))
     for run_number in range(1, 8):
         wait_for_log(vertex, created.name, "up", run_number)

@@ -61,7 +61,7 @@ class Replica:
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
-                    start_new_session=True,  # signals reach the whole group and nobody else's
+                    start_new_session=True,  # signals reach the whole group and no one else's
                 )
             except OSError as err:
                 # A container runtime says 127 when the command is not there.

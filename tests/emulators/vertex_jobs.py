@@ -60,7 +60,7 @@ def wait_for(vertex: VertexEmulator, name: str, reached: Callable[[Any], bool] |
 
 
 def wait_for_log(vertex: VertexEmulator, name: str, text: str, times: int = 1) -> None:
-    """Returns once the job's containers have written `text` so many times."""
+    """Returns once the job's containers have written `text` `times` times."""
     deadline = time.monotonic() + DEADLINE_S
     while vertex.core.log_of(name).count(text) < times:
         assert time.monotonic() < deadline, f"no {text!r} within {DEADLINE_S} s: {vertex.core.log_of(name)}"

@@ -132,7 +132,7 @@ class JobRun:
         for replica in self.replicas:
             replica.start()
         self._table.move(self._job_name, JobState.JOB_STATE_RUNNING)
-        # "The maximum job running time" (Scheduling.timeout): not started anew by a restart.
+        # "The maximum job running time" (Scheduling.timeout): not started again by a restart.
         self._started_at = self._started_at or time.monotonic()
         deadline = self._started_at + (self._scheduling.timeout.seconds or 7 * 24 * 3600)
         while True:

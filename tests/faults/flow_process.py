@@ -104,7 +104,7 @@ def run(order: FlowOrder) -> int:
         os.dup2(log.fileno(), 2)
     os.environ.update(order.environ)
     if order.call_timeout_s:
-        # No setting: whoever waits less long for an answer than the product does is a test.
+        # No setting: only a test waits less long for an answer than the product does.
         (VertexLauncher.__init__.__kwdefaults__ or {})["timeout_s"] = order.call_timeout_s
     arm(order)
     try:
@@ -112,7 +112,7 @@ def run(order: FlowOrder) -> int:
     except SwitchyardError as err:
         print(err, file=sys.stderr, flush=True)
         return FAILED
-    except Exception:  # noqa: BLE001  # the process ends here; whoever reads its log learns why
+    except Exception:  # noqa: BLE001  # the process ends here; its log says why
         traceback.print_exc()
         return BROKEN
     return DONE
@@ -127,7 +127,7 @@ def main() -> None:
         if readable:
             data = os.read(0, 1 << 16)
             if not data:
-                for pid in numbers:  # whoever ordered them is gone
+                for pid in numbers:  # the process that ordered them is gone
                     os.kill(pid, signal.SIGKILL)
                 return
             *lines, pending = (pending + data).split(b"\n")

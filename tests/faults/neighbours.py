@@ -1,4 +1,4 @@
-"""A second run beside the one that is tried, which reconcile comes to first and cannot repair: it must stop nobody."""
+"""A second run beside the one that is tried, which reconcile comes to first and cannot repair: it stops no other."""
 
 import json
 from collections.abc import Callable
@@ -38,7 +38,7 @@ _REPAIRED: tuple[Poison, ...] = (
 
 
 def add_neighbour(poison: Poison, results: ResultsPorts, settings: Settings, gcs: Gcs, good_file: bytes) -> None:
-    """A run whose job has succeeded and whose end nobody has published; `good_file` is the metrics file of another."""
+    """A run of a job that has succeeded, not published yet; `good_file` is the metrics file of another."""
     now, folder = datetime.now(UTC), f"{settings.artifacts_uri}/quick_tests/{NEIGHBOUR_ID}"
     run = results.runs.create_run(NewRun(request_key="neighbour"), now=now)
     claim = Claim(quick_test_id=run.id, request_key="neighbour", artifacts_uri=folder, parameters={"interval": 2})

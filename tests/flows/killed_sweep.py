@@ -33,7 +33,7 @@ RESULTS_EFFECTS: Final = frozenset(
 LAUNCHER_EFFECTS: Final = frozenset(("submit", "cancel"))
 TRIALS_EFFECTS: Final = frozenset(("begin", "ask", "note_run", "report", "tell"))
 FIRST_TRIALS: Final = 2
-"""TPE begins to look at how trials ended after so many; as many as its own default would take minutes."""
+"""TPE begins to look at how trials ended after this number of trials; its own default would take minutes."""
 
 
 class Turn(msgspec.Struct, kw_only=True):

@@ -29,7 +29,7 @@ MANY = int(os.environ.get("KILLS", "20"))
 OF_ONE_RUN = ("cached_at",)
 """What differs between two runs of one training."""
 KILLS_IN_A_ROW = 3
-"""At most so many of one sweep, before it is run to the end and compared."""
+"""The kills of one sweep, at most, before it is run to the end and compared."""
 TRIALS = 5
 # The rates reach every end of a trial: completed, not finite, failed, without a metric.
 SEARCH = ["learning_rate=0.5..5"]

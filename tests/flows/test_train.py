@@ -297,7 +297,7 @@ def test_killed_between_two_attempts_the_same_request_goes_on(scripted: Outside,
 
 
 def test_attempts_without_waiting_are_refused() -> None:
-    """Nobody would start the next one: said before anything is started or paid for."""
+    """No one would start the next one: said before anything is started or paid for."""
     with pytest.raises(BadRequest, match="attempts above 1 needs wait"):
         train.fn(attempts=2, wait=False)
 

@@ -201,7 +201,7 @@ def test_version_that_does_not_say_until_when_needs_the_caller(shop: Shop) -> No
 
 
 def test_feedback_of_both_stands_beside_the_numbers(shop: Shop, place: Place) -> None:
-    """Of these two versions alone, with intervals; nothing where nobody said anything. It is judged by no threshold."""
+    """Of these two versions alone, with intervals; nothing where no one said anything. It is judged by no threshold."""
     shop.register(1, noise=0.5)
     promote(shop, 1)
     shop.register(2)

@@ -28,14 +28,14 @@ EPOCHS = 2
 
 
 def make_pairs(steps: int) -> Pairs:
-    """Rows for so many steps an epoch, and some that fill no batch."""
+    """Rows for that number of steps an epoch, and some that fill no batch."""
     rng = np.random.default_rng(1)
     rows = steps * BATCH + 3
     return Pairs(rng.integers(0, 12, rows).astype(np.int32), rng.integers(0, 9, rows).astype(np.int32))
 
 
 def fit(steps: int, call_steps: int, callbacks: list[Any], model: Any = None) -> tuple[Any, dict[str, list[float]]]:
-    """A model after EPOCHS epochs of so many steps, and what Keras logged of them."""
+    """A model after EPOCHS epochs of that number of steps, and what Keras logged of them."""
     model = model or make_model()
     wanted: dict[str, Any] = {"batch_size": BATCH, "epochs": EPOCHS, "seed": 3}
     model.pace = Pace(steps, call_steps)

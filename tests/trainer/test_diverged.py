@@ -159,7 +159,7 @@ def test_a_diverged_run_fails_as_a_process(tmp_path: Path, trainers: Trainers) -
 
 
 def test_the_watch_counts_epochs_running() -> None:
-    """A finite epoch between begins the count anew, and where it began with it."""
+    """A finite epoch between begins the count again, and where it began with it."""
     watch = FiniteWatch()
     for number, is_bad in enumerate([True, True, False, True, True, True]):
         if is_bad:

@@ -79,6 +79,6 @@ def test_an_environment_that_cannot_be_served_is_refused(
 
 @pytest.mark.parametrize("name", ["AIP_MODEL_DIR", "AIP_CHECKPOINT_DIR"])
 def test_a_folder_that_is_no_uri_is_refused_by_its_name(name: str) -> None:
-    """The message names the variable, not a flag that nobody gave."""
+    """The message names the variable, not a flag that no one gave."""
     with pytest.raises(BadRequest, match=f"{name} must be a URI"):
         read_run({name: "/mnt/model"})

@@ -134,7 +134,7 @@ def test_a_slice_without_pairs_has_no_figure(dataset: Dataset) -> None:
 
 
 def test_own_counts_come_first_then_popularity(dataset: Dataset) -> None:
-    """What a buyer bought more often is above; what nobody bought follows by popularity."""
+    """What a buyer bought more often is above; what no one bought follows by popularity."""
     past = Past(dataset, temperature=0.1)
     (scores,) = OwnCounts(past).score(np.array([4]))
     own = past.places[past.starts[4] : past.starts[5]]

@@ -94,7 +94,7 @@ def test_folder_writes_what_the_pipeline_reads(tmp_path: Path) -> None:
 
 
 def test_folder_counts_restarts_of_one_job(tmp_path: Path) -> None:
-    """The same key again is a restart, a later attempt begins anew."""
+    """The same key again is a restart, a later attempt begins from the start."""
     for expected in range(3):
         folder = RunFolder(make_run(tmp_path), seed=7)
         write(folder, make_record())
@@ -123,7 +123,7 @@ def test_folder_refuses_anothers_file(tmp_path: Path, changes: dict[str, Any], e
 
 @pytest.mark.parametrize("data", [b"", b"not json", b"[]", b"{}", b'{"run": null}'])
 def test_folder_refuses_a_file_of_unknown_origin(tmp_path: Path, data: bytes) -> None:
-    """A file that does not say whose it is may be somebody's."""
+    """A file that does not say which run wrote it may be another's."""
     (tmp_path / "training_metrics.json").write_bytes(data)
     with pytest.raises(BadRecord, match="a metrics file with `run` was expected"):
         RunFolder(make_run(tmp_path), seed=7)

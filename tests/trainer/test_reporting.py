@@ -184,7 +184,7 @@ def test_groups_share_the_buyers(tmp_path: Path) -> None:
 
 
 def test_of_too_many_scores_buyers_are_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The report says of how many pairs it is, and with few buyers that nobody can be said to win."""
+    """The report says of how many pairs it is, and with few buyers that no one can be said to win."""
     monkeypatch.setattr(comparing, "MOST_SCORES", 1_000)
     found = report(tmp_path)
     assert found.measured.buyers < comparing.ENOUGH_BUYERS

@@ -137,7 +137,7 @@ def test_a_kill_before_the_list_is_replaced_leaves_the_older_checkpoint(tmp_path
 def test_a_broken_checkpoint_is_not_used(
     tmp_path: Path, broken: str, how: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With a warning the training begins anew, and its own checkpoint then takes the broken one's place."""
+    """With a warning the training begins again, and its own checkpoint then takes the broken one's place."""
     write_checkpoint(make_store(tmp_path), tmp_path, 3)
     (path,) = (tmp_path / "checkpoints").rglob(broken)
     if how == "gone":

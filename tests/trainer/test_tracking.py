@@ -58,7 +58,7 @@ def url(emulator: MlflowEmulator) -> Iterator[str]:
 
 @pytest.fixture
 def nobody() -> str:
-    """An address at which nobody listens."""
+    """An address at which nothing listens."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{found.getsockname()[1]}"
@@ -355,7 +355,7 @@ def test_a_model_that_is_refused_is_a_warning(
 
 
 def test_a_model_that_is_not_there_is_a_warning(url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Somebody has removed it since; the run is closed all the same."""
+    """Someone has removed it since; the run is closed all the same."""
     assert finish(url, (tmp_path / "gone").as_uri())
     assert "there is none" in warnings(capsys)[0]
     assert read_runs(url)[0].info.status == "FINISHED"

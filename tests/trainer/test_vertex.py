@@ -49,7 +49,7 @@ class World:
         return str(create(self._client, {"display_name": "a training", "job_spec": spec}).name)
 
     def wait_for_epoch(self, name: str, epoch: int, times: int = 1) -> None:
-        """Returns once so many containers have trained that epoch, and so written the checkpoint of those before it."""
+        """Returns once `times` containers have trained that epoch, and so written the checkpoint of those before it."""
         from tests.emulators.vertex_jobs import wait_for_log
 
         wait_for_log(self.vertex, name, f'"epoch": {epoch},', times)

@@ -284,9 +284,10 @@ class Run(Service):
         service["latestReadyRevision"] = service["latestCreatedRevision"] = name
 
     def _check_revision(self, service: Json, template: Json) -> None:
-        """Refuses a template that was sent back with the name of its revision.
+        """Refuses a changed template that names a revision that there is already.
 
-        Source: https://github.com/googleapis/google-cloud-python/issues/14259 (the same words).
+        So a template that was sent back with the name of its revision is refused. Source:
+        https://github.com/googleapis/google-cloud-python/issues/14259 (the same words).
         """
         name = template.get("revision")
         same = {**template, "revision": ""} == {**service.get("template", {}), "revision": ""}

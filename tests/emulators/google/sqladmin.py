@@ -71,7 +71,7 @@ class Sql(Service):
         return self._add_backup(instance, kind, {"state": state})
 
     def plant_operation(self, instance: str, kind: str) -> str:
-        """Something that somebody did with the instance, and that is over."""
+        """Something that someone did with the instance, and that is over."""
         return str(self._begin(instance, kind, lambda: None, "")["name"])
 
     def settle(self) -> None:
@@ -307,4 +307,4 @@ class Sql(Service):
 
 
 def void(_: object) -> None:
-    """For an effect whose value nobody wants."""
+    """For an effect with a value that no one wants."""

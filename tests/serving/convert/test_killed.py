@@ -60,7 +60,7 @@ def begun(tmp_path: Path) -> "Iterator[tuple[subprocess.Popen[bytes], int]]":
 
 
 def read(pipe: int) -> bytes:
-    """What comes next; empty: whoever held the other end is gone."""
+    """What comes next; empty: what held the other end is gone."""
     poll = select.poll()
     poll.register(pipe, select.POLLIN)
     assert poll.poll(1000 * LONGEST_S), "nothing was written, and the process lives"

@@ -6,7 +6,7 @@ from serving.predictions.buffer import Buffer
 
 
 def test_what_there_is_no_room_for_is_left_out() -> None:
-    """The oldest stays; nobody who puts is kept waiting."""
+    """The oldest stays; no one who puts is kept waiting."""
     buffer: Buffer[int] = Buffer(3)
     assert buffer.put([1, 2]) == 0
     assert buffer.put([3, 4, 5]) == 2
@@ -18,7 +18,7 @@ def test_what_there_is_no_room_for_is_left_out() -> None:
 
 
 def test_closed_buffer_is_emptied_and_takes_nothing_more() -> None:
-    """Whoever takes learns of the end by an empty answer."""
+    """The one who takes learns of the end by an empty answer."""
     buffer: Buffer[int] = Buffer(3)
     buffer.put([1, 2])
     buffer.close()

@@ -175,7 +175,7 @@ def test_two_at_once_are_kept_once(places: Places, tmp_path: Path, kind: str, se
 
 
 def test_feedback_before_its_predictions_row_is_joined_later(shop: Place, serve: Serve) -> None:
-    """It says that nobody knows its version yet; the same call later says which."""
+    """It says that no one knows its version yet; the same call later says which."""
     client = serve(shop)
     (one,) = predict(client, "b1")
     (row,) = shop.sql("SELECT * FROM switchyard_predictions")
@@ -195,7 +195,7 @@ def test_feedback_before_its_predictions_row_is_joined_later(shop: Place, serve:
 
 
 def test_feedback_on_nothing_is_kept_apart(shop: Place, serve: Serve) -> None:
-    """An invented id is nobody's success."""
+    """An invented id is no one's success."""
     client = serve(shop)
     assert tell(client, NOBODYS).status_code == 200
     answer = client.get("/feedback/stats").json()
@@ -265,7 +265,7 @@ QUESTIONS = (
 
 @pytest.mark.parametrize("query", QUESTIONS)
 def test_question_that_is_none_is_refused(shop: Place, serve: Serve, query: str) -> None:
-    """With the parameter's name; a time without a zone is nobody's."""
+    """With the parameter's name; a time without a zone is no time."""
     answer = serve(shop).get(f"/feedback/stats?{query}")
     assert answer.status_code == 422
     assert any(name in answer.json()["detail"] for name in ("since", "sinse", "model", "until"))
@@ -352,7 +352,7 @@ def test_silent_database_stops_feedback_and_no_prediction(
 
 
 def test_database_that_was_moved_away_is_one_to_try_again(shop: Place, serve: Serve, tmp_path: Path) -> None:
-    """503, as of one that cannot be reached: whoever sends feedback again loses none."""
+    """503, as of one that cannot be reached: a caller who sends feedback again loses none."""
     client = serve(shop)
     (one,) = predict(client, "b1")
     assert tell(client, one["prediction_id"]).status_code == 200
@@ -393,7 +393,7 @@ def test_tokens_that_read_predict_and_tokens_that_write_tell(shop: Place, serve:
 
 
 def test_behind_a_check_of_who_calls_feedback_needs_no_token(shop: Place, serve: Serve) -> None:
-    """Whoever may ask for predictions there may say what became of them; another site's page may not."""
+    """A caller who may ask for predictions there may say what became of them; another site's page may not."""
     client = serve(shop, SERVING_BEHIND="iam")
     assert tell(client, NOBODYS).status_code == 200
     client.headers["Origin"] = "https://elsewhere.example.com"

@@ -253,7 +253,7 @@ def test_refused_access_never_falls_through(world: World) -> None:
 
 
 def test_retired_version_never_falls_through(world: World) -> None:
-    """Somebody retired it on purpose."""
+    """Someone retired it on purpose."""
     version = world.add(1)
     world.add(2, name="other")
     world.place.models.tombstone(Tombstone(name="shop", version=version.version, reason="a test"))

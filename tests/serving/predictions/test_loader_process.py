@@ -183,7 +183,7 @@ def test_a_model_of_too_many_columns_is_refused_with_their_number(tmp_path: Path
     ],
 )
 def test_the_server_reads_no_part_that_is_longer_than_it_may_be(said: Ready | Refused) -> None:
-    """Whoever wrote it."""
+    """That holds for any writer."""
     with pytest.raises(msgspec.ValidationError):
         decode_reply(encode(said)[4:])
 

@@ -89,7 +89,7 @@ def test_rows_are_written_while_the_server_runs(any_place: Place) -> None:
 
 
 def test_full_queue_drops_and_counts() -> None:
-    """Whoever answers is not kept waiting; what waits is written."""
+    """The one who answers is not kept waiting; what waits is written."""
     kept = Breaking()
     recorder = Recorder(lambda: kept, KEY, waiting=3)
     for _ in range(4):

@@ -66,7 +66,7 @@ def test_each_buyer_is_answered_by_the_version_of_the_arm() -> None:
 
 @pytest.mark.parametrize("share", [0.0, 0.5])
 def test_without_a_share_or_a_challenger_the_champion_answers(share: float) -> None:
-    """All buyers; nobody else is asked."""
+    """All buyers; no one else is asked."""
     challenger = saying("p2")
     state = to_state(saying("p1"), None if share else challenger, share)
     router, _ = make_router(state)
@@ -156,7 +156,7 @@ def test_servers_that_stop_it_at_once_leave_one_line(any_place: Place) -> None:
 
 
 def test_registry_that_is_away_is_asked_again(place: Place) -> None:
-    """Meanwhile it answers nobody here."""
+    """Meanwhile it answers no one here."""
     state, tries = stage(place), iter([TryAgain("away"), RuntimeError("a bug"), None])
 
     def connect() -> Models:

@@ -262,7 +262,7 @@ def test_a_model_that_ends_its_reader_is_refused_and_the_old_one_answers_on(
 def test_a_model_that_cannot_answer_its_first_row_is_not_taken(
     world: World, app: Application, client: TestClient, trouble: str
 ) -> None:
-    """It would fail whoever asks it first."""
+    """It would fail the one who asks it first."""
     promote_planted(world, 2, answer=trouble)
     app.routes.holder.look()
     assert client.get("/health").json()["model"]["version"] == 1
@@ -316,7 +316,7 @@ def test_a_model_that_ends_again_and_again_is_loaded_again_ever_later(world: Wor
 def test_rows_that_take_too_long_are_503_and_it_is_loaded_again(
     world: World, app: Application, client: TestClient
 ) -> None:
-    """A model that hangs holds nobody for longer than its time."""
+    """A model that hangs holds no one for longer than its time."""
     promote_planted(world, 2, answer="hang", on=13.0)
     app.routes.holder.look()
     answer = client.post("/predict", json={"instances": [[13.0, 0]]})
@@ -337,7 +337,7 @@ def test_rows_that_a_model_fails_on_are_500_with_its_words(world: World, app: Ap
 
 
 def test_a_process_that_was_killed_is_not_ready_until_it_is_loaded_again(world: World, app: Application) -> None:
-    """Also where nobody asked meanwhile, and where the source names a number, which never changes."""
+    """Also where no one asked meanwhile, and where the source names a number, which never changes."""
     holder = app.routes.holder
     champion = holder.state.champion
     assert champion is not None

@@ -38,7 +38,7 @@ def test_it_is_compared_with_what_was_answered() -> None:
 
 
 def test_it_is_asked_only_without_a_share() -> None:
-    """With one it answers; and where there is none, nobody is asked."""
+    """With one it answers; and where there is none, nothing is asked."""
     shadow, challenger = Shadow(CollectorRegistry()), saying("p2")
     note(shadow, to_state(saying("p1"), challenger, share=0.5), "b1")
     note(shadow, to_state(saying("p1"), None, share=0.0), "b1")

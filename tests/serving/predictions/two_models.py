@@ -39,7 +39,7 @@ class Scripted:
 
 
 def saying(*products: str, score: float = 1.0) -> Scripted:
-    """It answers these products, whoever asks."""
+    """It answers these products to all who ask."""
     found = Recommendation(product_ids=products, scores=(score,) * len(products), known=True)
     return Scripted(lambda buyer_id: found)
 

@@ -1,5 +1,7 @@
-"""Makes two whole models of a library, a small one and one of so many bytes, and prints what the library answers:
-`python make_big.py <library> <folder> <bytes>`."""
+"""Makes two whole models of a library, a small one and one of `<bytes>`, and prints what the library answers.
+
+`python make_big.py <library> <folder> <bytes>`
+"""
 
 import json
 import sys

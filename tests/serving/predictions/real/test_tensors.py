@@ -1,5 +1,5 @@
 """Models that Keras and TensorFlow themselves have made, and MLflow saved, through registry and server:
-`make test-models` builds it. Each load takes seconds: TensorFlow is imported anew."""
+`make test-models` builds it. Each load takes seconds: TensorFlow is imported again."""
 
 import os
 import subprocess
