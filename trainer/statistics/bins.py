@@ -1,8 +1,8 @@
-"""The histograms' 25 bins: the same edges for weights and gradients, in every epoch, tower and run, so that counts can
-be compared.
+"""The histograms' 25 bins, with the same edges for all weights, gradients, epochs, towers and runs.
 
-Half-decades in both directions from zero: 12 bins for negative values from -1 to -1e-6, one for (-1e-6, 1e-6), 12 for
-positive ones. What lies beyond 1 is counted in the outermost bins. A bin holds its lower edge.
+Counts can therefore be compared. The bins are half-decades in both directions from zero: 12 for negative values from -1
+to -1e-6, one for (-1e-6, 1e-6), 12 for positive values. Values beyond 1 are counted in the outermost bins. A bin
+includes its lower edge.
 """
 
 from collections.abc import Sequence
@@ -18,12 +18,12 @@ _POSITIVE = [10.0 ** (exponent / 2) for exponent in range(-12, 1)]
 BIN_EDGES: tuple[float, ...] = tuple([-edge for edge in reversed(_POSITIVE)] + _POSITIVE)
 LIMIT = BIN_EDGES[-1]
 
-# Without the two outer edges, a search puts what lies beyond them into the outer bins by itself.
+# Without the two outer edges, a search puts the values beyond them into the outer bins.
 _INNER = np.array(BIN_EDGES[1:-1], np.float32)
 
 
 def count_bins(values: tf.Tensor) -> tf.Tensor:
-    """How many of `values` (any shape, float32) lie in each bin, [25] int32; nan and the infinities lie in none.
+    """Returns how many of `values` (any shape, float32) lie in each bin, [25] int32; nan and infinities in none.
 
     Runs inside and outside of graphs, XLA's included.
     """
@@ -31,7 +31,7 @@ def count_bins(values: tf.Tensor) -> tf.Tensor:
 
 
 def count_bins_of_each(parts: Sequence[tf.Tensor]) -> tf.Tensor:
-    """What `count_bins` counts of each part, [parts, 25] int32, at the price of one search rather than one a part."""
+    """Returns what `count_bins` counts in each part, [parts, 25] int32, with one search instead of one per part."""
     flat = [tf.reshape(part, [-1]) for part in parts]
     owners = tf.repeat(tf.range(len(flat)) * HISTOGRAM_BINS, tf.stack([tf.size(part) for part in flat]))
     values = tf.concat(flat, 0)
@@ -42,8 +42,9 @@ def count_bins_of_each(parts: Sequence[tf.Tensor]) -> tf.Tensor:
 
 
 def count_read_bins(values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """What `count_bins` counts, [25], of values that are read already. To compare all with each edge is some ten times
-    faster than to search for each value's bin."""
+    """Returns what `count_bins` counts, [25], of values that are in memory already.
+
+    Comparing all values with each edge is about ten times faster than searching for each value's bin."""
     finite = values.ravel()
     if not np.isfinite(finite).all():
         finite = finite[np.isfinite(finite)]

@@ -1,6 +1,6 @@
-"""All that is collected of a training, as callbacks for any Keras model's plain ``fit``.
+"""Everything that is collected from a training, as callbacks for the plain ``fit`` of any Keras model.
 
-Two lines are enough, here for a model of another kind, whose towers say so in their layers' names:
+Two lines are enough, here for a model of another kind, whose layers are named after the towers:
 
 >>> import numpy as np, keras
 >>> buyer, product = keras.Input((3,), name="buyer"), keras.Input((2,), name="product")
@@ -32,16 +32,16 @@ from trainer.statistics.weights import WeightNorms, WeightStatistics
 
 
 def collect_all(record: EpochRecord, towers: Mapping[str, str] = TOWER_PATTERNS) -> list[keras.callbacks.Callback]:
-    """Callbacks that fill `record`: the epochs' logs, and all that `collect_statistics` collects."""
+    """Returns callbacks that fill `record`: the epochs' logs, and all that `collect_statistics` collects."""
     return [EpochLogs(record), *collect_statistics(record, towers)]
 
 
 def collect_statistics(
     record: EpochRecord, towers: Mapping[str, str] = TOWER_PATTERNS, *, every_steps: int = EVERY_STEPS
 ) -> list[keras.callbacks.Callback]:
-    """Callbacks for weight norms, and per tower for the statistics and histograms of weights and gradients.
+    """Returns callbacks for weight norms, and for each tower's statistics and histograms of weights and gradients.
 
-    `towers` are patterns that a tower's weights are found by, in their ``variable.path``; see `statistics.patterns`.
+    `towers` are patterns that find a tower's weights by their ``variable.path``; see `statistics.patterns`.
     """
     return [
         WeightStatistics(record, towers),

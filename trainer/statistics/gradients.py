@@ -1,8 +1,8 @@
-"""Gradients of every step, seen by wrapping the optimizer and summed up inside the training graph, in constant memory.
+"""Collects gradients of every step by wrapping the optimizer, summed up in the training graph in constant memory.
 
-Of an embedding table a step's gradient has only the touched rows: those that the batch names, each once, with the sum
-of its mentions' gradients. What is counted here are those rows' values; how small a part of the table they are is said
-by ``touched_fraction``, from which every statistic over the whole table, zeros included, follows.
+A step's gradient of an embedding table has only the touched rows: those that the batch names, each once, with the sum
+of its mentions' gradients. Only the values of those rows are counted. ``touched_fraction`` says how small a part of the
+table they are; every statistic over the whole table, zeros included, follows from it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,37 +20,37 @@ from trainer.statistics.bins import BIN_EDGES, LIMIT, count_bins_of_each
 from trainer.statistics.patterns import TOWER_PATTERNS, match_towers
 
 EVERY_STEPS = STEPS_A_CALL  # moments and histograms look at every twentieth step, from the epoch's first
-SAMPLE_VALUES = 4096  # of such a step, a histogram looks at about so many values of a variable
-_SUMS = ("steps", "touched", "all", "total", "squares")  # sampled steps; touched values, all values; of the touched
+SAMPLE_VALUES = 4096  # about how many values of a variable a histogram looks at in such a step
+_SUMS = ("steps", "touched", "all", "total", "squares")  # counts of sampled steps and of values; sums of touched values
 
 
 class GradientSums:
-    """The running sums of one epoch, for each tower; a few hundred bytes, whatever the number of steps.
+    """The running sums of one epoch for each tower, in a few hundred bytes however many steps there are.
 
-    Every step adds to `steps`: norms, and how many values are clipped or no numbers. Every `every_steps`-th also adds
-    to `samples`: moments and histograms.
+    Every step adds to `steps`: norms, and how many values are clipped or not finite. Every `every_steps`-th step also
+    adds to `samples`: moments and histograms.
     """
 
     def __init__(self, towers: int, every_steps: int) -> None:
         self.every_steps = every_steps
-        # Two variables: each one more is a read and an assignment an epoch, which cost more than all sums of a step.
+        # Only two variables: each further one costs a read and an assignment, more than all sums of a step.
         # Float64 holds every float32, and whole numbers up to 2^53.
-        steps = np.zeros(3 * towers + 1)  # the norms' sum of each tower, the number of steps, `_count_odd` of each
-        samples = np.zeros([towers, len(_SUMS) + HISTOGRAM_BINS + 2])  # last the lowest value and the highest
+        steps = np.zeros(3 * towers + 1)  # each tower's sum of norms, the number of steps, each tower's `_count_odd`
+        samples = np.zeros([towers, len(_SUMS) + HISTOGRAM_BINS + 2])  # the last two: lowest and highest value
         samples[:, -2:] = np.inf, -np.inf
         self.steps, self.samples = (tf.Variable(empty, trainable=False) for empty in (steps, samples))
         self._empty = tf.constant(steps), tf.constant(samples)
 
     def reset(self) -> None:
-        """Begins an epoch."""
+        """Sets all sums back for a new epoch."""
         for sums, empty in zip((self.steps, self.samples), self._empty, strict=True):
             sums.assign(empty)
 
     def add(self, gradients: Sequence[Sequence[tf.Tensor | tf.IndexedSlices]], is_sampled: bool | None = None) -> None:
-        """Adds one step: each tower's gradients, slices with each row once. Called while the step is traced.
+        """Adds one step: each tower's gradients, where slices have each row once. Called while the step is traced.
 
         Args:
-            is_sampled: whether this is one of the steps that are looked at; None: the graph is to decide by counting.
+            is_sampled: whether this is one of the sampled steps; None: the graph decides by counting steps.
         """
         touched = [[_to_values(gradient) for gradient in tower] for tower in gradients]
         halves = tf.stack([*(tf.add_n([tf.nn.l2_loss(values) for values in tower]) for tower in touched), 0.5])
@@ -65,8 +65,8 @@ class GradientSums:
             tf.cond(is_due, add_sample, lambda: tf.constant(False))
         elif is_sampled:
             add_sample()
-        # A step whose squares sum to no more than the limit's has no value beyond the limit, and none that is nan or
-        # infinite (the comparison would be false): nothing to count, exactly, for the price of the norm.
+        # If a step's squares sum to no more than the limit's square, no value is beyond the limit, and none is nan or
+        # infinite (the comparison would be false). So nothing needs counting, for the cost of the norm.
         none = tf.zeros([2 * len(touched)], tf.float64)
         odd = tf.cond(is_odd, lambda: _count_where_odd(touched, halves), lambda: none)
         self.steps.assign_add(tf.concat([tf.cast(tf.sqrt(2.0 * halves), tf.float64), odd], 0))
@@ -90,13 +90,13 @@ class GradientSums:
         self.samples.assign(tf.concat([added, tf.stack(ends, 1)], 1))
 
     def read(self) -> list[tuple[dict[str, float], list[int]]]:
-        """The epoch's statistics of each tower (see `GradientStatistics`), and its histogram [25]."""
+        """Returns each tower's statistics of the epoch (see `GradientStatistics`), and its histogram [25]."""
         samples, steps_read = self.samples.numpy(), self.steps.numpy()
         towers = len(samples)
         norms, steps, odd = steps_read[:towers], steps_read[towers], steps_read[towers + 1 :]
         sums = dict(zip(_SUMS, samples.T, strict=False))
         touched, size, total, squares = (sums[name] for name in ("touched", "all", "total", "squares"))
-        with np.errstate(invalid="ignore", divide="ignore"):  # no step, or none that touched the tower: nan
+        with np.errstate(invalid="ignore", divide="ignore"):  # nan if no step touched the tower
             mean = total / touched
             values = {
                 "mean": mean,
@@ -117,20 +117,22 @@ class GradientSums:
 
 
 def _to_values(gradient: tf.Tensor | tf.IndexedSlices) -> tf.Tensor:
-    """The values that a step touched: a slices' rows [touched, ...], or all of a dense gradient."""
+    """Returns the values that a step touched: the rows of slices [touched, ...], or all of a dense gradient."""
     values = gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
     return tf.cast(values, tf.float32)
 
 
 def _count_all(gradient: tf.Tensor | tf.IndexedSlices) -> int | tf.Tensor:
-    """How many values the gradient has, untouched ones included."""
+    """Returns how many values the gradient has, untouched ones included."""
     shape = gradient.shape
     return int(np.prod(shape)) if shape.is_fully_defined() else tf.size(tf.convert_to_tensor(gradient), tf.int64)
 
 
 def _count_where_odd(touched: Sequence[Sequence[tf.Tensor]], halves: tf.Tensor) -> tf.Tensor:
-    """`_count_odd` of each tower, [2 towers], where its squares sum to more than the limit's. Most often no value alone
-    is to blame: the largest one says so at a fraction of the price, if the finite sums of squares rule out all nan."""
+    """Returns `_count_odd` of each tower, [2 towers], but counts only if there is something to count.
+
+    Most often no single value is beyond the limit. If the sums of squares are finite, there is no nan, and the largest
+    value alone tells that, at a fraction of the cost."""
     highest = [tf.reduce_max(tf.abs(part)) for tower in touched for part in tower]
     is_none = tf.reduce_all(tf.math.is_finite(halves)) & tf.reduce_all(tf.stack(highest) <= LIMIT)
     return tf.cond(
@@ -141,7 +143,7 @@ def _count_where_odd(touched: Sequence[Sequence[tf.Tensor]], halves: tf.Tensor) 
 
 
 def _count_odd(values: Sequence[tf.Tensor]) -> tf.Tensor:
-    """[2] float64: finite values beyond the bins' limit, and values that are not finite."""
+    """Returns two counts, [2] float64: finite values beyond the bins' limit, and values that are not finite."""
     finite = [tf.math.is_finite(part) for part in values]
     beyond = [tf.logical_and(tf.abs(part) > LIMIT, ok) for part, ok in zip(values, finite, strict=True)]
     clipped = tf.add_n([tf.math.count_nonzero(part) for part in beyond])
@@ -150,30 +152,30 @@ def _count_odd(values: Sequence[tf.Tensor]) -> tf.Tensor:
 
 
 def _sample(values: tf.Tensor) -> tf.Tensor:
-    """About SAMPLE_VALUES of the values: every s-th row, or all where there are few."""
+    """Returns about SAMPLE_VALUES of the values: every s-th row, or all if there are few."""
     if not values.shape.rank:
         return values
     stride = tf.maximum(1, tf.size(values) // SAMPLE_VALUES)
     rows = values if values.shape.rank > 1 else tf.reshape(values, [-1])
-    return tf.gather(rows, tf.range(0, tf.shape(rows)[0], stride))  # a slice with a stride takes six times as long
+    return tf.gather(rows, tf.range(0, tf.shape(rows)[0], stride))  # slicing with a stride takes six times as long
 
 
 class GradientStatistics(keras.callbacks.Callback):
     """Adds each tower's gradients to ``gradient_stats``, as the optimizer receives them (before its own clipping).
 
-    A row an epoch:
+    Each epoch's row has:
 
-    - ``norm``: mean over all steps of the step's L2 norm (zeros or not, it is the same);
-    - ``clipped``, ``non_finite``: over all steps, how many touched values lay beyond 1, where the histogram's outer
-      bins count them, and how many were nan or infinite;
-    - ``mean``, ``std``, ``min``, ``max``: of the touched values of the sampled steps, all their values alike;
+    - ``norm``: the mean over all steps of the step's L2 norm (untouched zeros do not change it);
+    - ``clipped``, ``non_finite``: over all steps, how many touched values were beyond 1, which the histogram counts in
+      its outer bins, and how many were nan or infinite;
+    - ``mean``, ``std``, ``min``, ``max``: of the touched values of the sampled steps, each with the same weight;
     - ``touched_fraction``: touched values / all values of the tower, in the sampled steps;
-    - ``std_with_zeros``: the standard deviation with the untouched values as the zeros they are,
-      sqrt(f E[x^2] - (f E[x])^2), f the touched fraction (the mean with zeros is f times the mean);
+    - ``std_with_zeros``: the standard deviation with the untouched values counted as zeros,
+      sqrt(f E[x^2] - (f E[x])^2), where f is the touched fraction (the mean with zeros is f times the mean);
     - the histogram: of up to SAMPLE_VALUES touched values per variable of each sampled step.
 
-    The moments and the histogram are estimates, marked ``sampled``, unless `every_steps` is 1 (then only a histogram of
-    larger variables is). A nan in a sampled step makes that epoch's moments nan.
+    The moments and the histogram are estimates, marked ``sampled``, unless `every_steps` is 1 (then only the histogram
+    of a larger variable is). A nan in a sampled step makes that epoch's moments nan.
 
     Args:
         every_steps: 1 looks at all steps.
@@ -191,7 +193,7 @@ class GradientStatistics(keras.callbacks.Callback):
         self._every_steps = every_steps
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Wraps the optimizer, and has Keras trace the training step anew."""
+        """Wraps the optimizer, and makes Keras trace the training step again."""
         matched = match_towers(self.model.trainable_variables, self._patterns)
         self._tower_of = {
             variable.path: position for position, found in enumerate(matched.values()) for variable in found
@@ -206,17 +208,17 @@ class GradientStatistics(keras.callbacks.Callback):
         self.model.make_train_function(force=True)
 
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Leaves the optimizer as it was."""
+        """Restores the optimizer."""
         self.unwrap()
 
     def unwrap(self) -> None:
-        """Leaves the optimizer as it was, also after a ``fit`` that an exception ended. A second call does nothing."""
+        """Restores the optimizer, also after a ``fit`` that an exception ended. A second call does nothing."""
         if "apply" in vars(self.model.optimizer):
             del self.model.optimizer.apply
             self.model.train_function = None
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Begins the epoch's sums."""
+        """Starts the epoch's sums."""
         self.sums.reset()
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
@@ -234,10 +236,10 @@ class GradientStatistics(keras.callbacks.Callback):
             )
 
     def _is_sampled(self) -> bool | None:
-        """Whether the step that is being traced is looked at, where that is known then; see `GradientSums.add`."""
+        """Whether the step being traced is a sampled one; None if that is not known yet, see `GradientSums.add`."""
         if self._every_steps == 1:
             return True
-        # A model that trains on stacks of batches says which step of a stack is traced.
+        # A model that trains on stacks of batches says which step of a stack is being traced.
         return getattr(self.model, "is_first_of_call", None) if self._every_steps == STEPS_A_CALL else None
 
     def _watch(self, apply: Callable[..., Any], *, sums_rows_once: bool) -> Callable[..., Any]:
@@ -251,11 +253,11 @@ class GradientStatistics(keras.callbacks.Callback):
                 tower = self._tower_of.get(variable.path)
                 if tower is None:
                     continue
-                if gradient is None:  # the loss does not depend on it: nothing is touched
+                if gradient is None:  # the loss does not depend on the variable: nothing is touched
                     gradient = tf.zeros([0])
                 if isinstance(gradient, tf.IndexedSlices):
                     gradient = unique_rows(gradient)
-                    if sums_rows_once:  # then it need not do so again; Keras' own optimizers get what they would
+                    if sums_rows_once:  # it need not sum them again; Keras' own optimizers get the original
                         passed_on[position] = gradient
                 seen[tower].append(gradient)
             self.sums.add(seen, self._is_sampled())

@@ -1,7 +1,7 @@
-"""Which of a model's weights belong to which tower: patterns on Keras 3's ``variable.path``.
+"""Finds the weights of each tower by patterns on Keras 3's ``variable.path``.
 
-``.path`` is the whole way from the model (``two_tower/query_tower/embeddings``); ``.name`` is only its end
-(``kernel``, ``embeddings``), the same in both towers.
+``.path`` is the full path from the model (``two_tower/query_tower/embeddings``); ``.name`` is only its end
+(``kernel``, ``embeddings``), which is the same in both towers.
 """
 
 import re
@@ -14,10 +14,10 @@ TOWER_PATTERNS: Mapping[str, str] = {"query": "query|buyer", "candidate": "candi
 
 
 def match_towers(variables: Iterable[Any], patterns: Mapping[str, str] = TOWER_PATTERNS) -> dict[str, list[Any]]:
-    """Each tower's variables: those whose path its pattern is found in, in the model's order.
+    """Returns each tower's variables, those whose path contains a match of its pattern, in the model's order.
 
     Raises:
-        BadRequest: a pattern matches no variable, or a variable matches two; the message lists the paths there are.
+        BadRequest: a pattern matches no variable, or a variable matches two patterns; the message lists all paths.
     """
     paths = {variable.path: variable for variable in variables}
     matches = {tower: [path for path in paths if re.search(pattern, path)] for tower, pattern in patterns.items()}

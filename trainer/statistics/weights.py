@@ -1,8 +1,8 @@
-"""Weights at an epoch's end: norms, exact moments and a histogram per tower, read where they lie and in pieces, so that
-no second copy of a table is ever held.
+"""Collects the weights at an epoch's end: norms, exact moments and a histogram per tower.
 
-By numpy, in one thread: an epoch's end of small tables is some tenths of a millisecond of work, less than TensorFlow
-takes to share it out. The order of numpy's sums is the same with any number of cores.
+The weights are read in place and in pieces, so that a table is never copied. numpy does it in one thread: for small
+tables it is a few tenths of a millisecond of work, less than TensorFlow needs to distribute it. The order of numpy's
+sums is the same with any number of cores.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,12 +16,12 @@ from trainer.output.epoch_record import EpochRecord
 from trainer.statistics.bins import BIN_EDGES, count_read_bins
 from trainer.statistics.patterns import TOWER_PATTERNS, match_towers
 
-CHUNK_VALUES = 1 << 16  # 256 KB of float32: stays in the processor's cache, and costs no memory to speak of
-SAMPLE_VALUES = 1 << 16  # a histogram looks at no more values of a tower than this
+CHUNK_VALUES = 1 << 16  # 256 KB of float32: fits the processor's cache, and hardly any memory
+SAMPLE_VALUES = 1 << 16  # the most values of a tower that a histogram looks at
 
 
 class Moments(NamedTuple):
-    """Of all values of some weights: how many, their mean and squared deviations from it, and their range."""
+    """The moments of some weights' values: their number, mean, squared deviations from the mean, and range."""
 
     number: float
     mean: float
@@ -31,20 +31,20 @@ class Moments(NamedTuple):
 
     @property
     def std(self) -> float:
-        """Population standard deviation, sqrt(sum (x - mean)^2 / n)."""
+        """The population standard deviation, sqrt(sum (x - mean)^2 / n)."""
         return float(np.sqrt(self.deviations / self.number))
 
     @property
     def norm(self) -> float:
-        """L2 norm, sqrt(sum x^2) = sqrt(sum (x - mean)^2 + n mean^2)."""
+        """The L2 norm, sqrt(sum x^2) = sqrt(sum (x - mean)^2 + n mean^2)."""
         return float(np.sqrt(self.deviations + self.number * self.mean**2))
 
 
 def merge_moments(parts: Sequence[Moments]) -> Moments:
-    """The moments of all parts' values together.
+    """Returns the moments of all parts' values together.
 
     Source: Chan, Golub, LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances", 1979,
-    equation 2.1: unlike E[x^2] - E[x]^2 it loses nothing where the mean is large against the deviation.
+    equation 2.1. Unlike E[x^2] - E[x]^2 it loses no precision if the mean is large compared with the deviation.
     """
     counts, means, deviations, lowest, highest = np.array(parts, np.float64).T
     count = counts.sum()
@@ -54,7 +54,7 @@ def merge_moments(parts: Sequence[Moments]) -> Moments:
 
 
 class WeightReader:
-    """Reads what `variables` (Keras variables of any shape) hold now."""
+    """Reads the current values of `variables` (Keras variables of any shape)."""
 
     def __init__(self, variables: Sequence[Any]) -> None:
         self._variables = [variable.value for variable in variables]
@@ -62,22 +62,24 @@ class WeightReader:
         self._stride = max(1, -(-values // SAMPLE_VALUES))
 
     def read_moments(self) -> Moments:
-        """The exact moments of all values."""
+        """Returns the exact moments of all values."""
         return _find_moments(self._view())
 
     def read_histogram(self) -> tuple[list[int], bool]:
-        """Counts [25] over `bins.BIN_EDGES`, and whether they are of a sample: of more than SAMPLE_VALUES
-        values every s-th row is looked at, the same rows in each epoch."""
+        """Returns counts [25] over `bins.BIN_EDGES`, and whether they are of a sample.
+
+        With more than SAMPLE_VALUES values every s-th row is counted, the same rows in each epoch."""
         return self._count(self._view())
 
     def read(self) -> tuple[Moments, list[int], bool]:
-        """All of `read_moments` and `read_histogram`, for the price of looking up the weights once."""
+        """Returns what `read_moments` and `read_histogram` return, but looks the weights up only once."""
         views = self._view()
         return _find_moments(views), *self._count(views)
 
     def _view(self) -> list[npt.NDArray[Any]]:
-        """The values, not copied where they lie in the machine's memory. To be let go of before the next step: an
-        update of a variable that someone looks at goes to a copy."""
+        """Returns the values, without a copy if they are in the machine's main memory.
+
+        Release them before the next step: while a view of a variable exists, an update of it goes to a copy."""
         return [np.asarray(variable.read_value_no_copy()) for variable in self._variables]
 
     def _count(self, views: Sequence[npt.NDArray[Any]]) -> tuple[list[int], bool]:
@@ -85,13 +87,13 @@ class WeightReader:
         return np.asarray(sum(count_read_bins(values) for values in rows)).tolist(), self._stride > 1
 
 
-@np.errstate(over="ignore", invalid="ignore")  # of weights that are no numbers: neither are their moments
+@np.errstate(over="ignore", invalid="ignore")  # the moments of weights that are not finite are not finite either
 def _find_moments(views: Sequence[npt.NDArray[Any]]) -> Moments:
     return merge_moments([moments for view in views for moments in _read_chunks(view.reshape(-1))])
 
 
 def _read_chunks(values: npt.NDArray[Any]) -> Iterator[Moments]:
-    """Of each CHUNK_VALUES values, at so many of which float32 sums are good to 1e-6."""
+    """Yields the moments of CHUNK_VALUES values at a time: float32 sums of that many are accurate to 1e-6."""
     buffer = np.empty(min(CHUNK_VALUES, values.size), np.float32)
     for begin in range(0, values.size, CHUNK_VALUES):
         chunk = values[begin : begin + CHUNK_VALUES].astype(np.float32, copy=False)
@@ -102,9 +104,10 @@ def _read_chunks(values: npt.NDArray[Any]) -> Iterator[Moments]:
 
 
 class WeightNorms(keras.callbacks.Callback):
-    """Adds the weights' L2 norms to the record's ``gradient`` section (the name is the legacy payload's): of all
-    trainable weights as ``total``, and of each tower's. Where `WeightStatistics` of the same towers came before, its
-    norms are taken, rather than the weights read a second time.
+    """Adds the weights' L2 norms to the record's ``gradient`` section, whose name is the legacy payload's.
+
+    ``total`` is the norm of all trainable weights; each tower has its own. If `WeightStatistics` of the same towers
+    came before, its norms are used, and the weights are not read a second time.
 
     Raises:
         BadRequest: at the start of ``fit``, where a tower matches no weight.
@@ -135,8 +138,9 @@ class WeightNorms(keras.callbacks.Callback):
 
 
 class WeightStatistics(keras.callbacks.Callback):
-    """Adds each tower's weights to ``weight_stats``: mean, std, min, max and norm of all values, exact, and a
-    histogram, of a sample where a tower has more than SAMPLE_VALUES values.
+    """Adds each tower's statistics to ``weight_stats``: exact mean, std, min, max and norm, and a histogram.
+
+    The histogram is of a sample if the tower has more than SAMPLE_VALUES values.
 
     Raises:
         BadRequest: at the start of ``fit``, where a tower matches no weight.
