@@ -12,12 +12,14 @@ from trainer.data.splitting import Pairs
 def to_train_batches(
     pairs: Pairs, *, batch_size: int, epochs: int, seed: int, first_epoch: int = 0
 ) -> tuple[tf.data.Dataset, int]:
-    """(buyers [batch], products [batch]) of every step of every epoch from `first_epoch` on, and how many steps an
-    epoch has.
+    """Returns the batches of all epochs from `first_epoch` on, and how many steps an epoch has.
 
-    Each epoch has a random order of its own (`tf.random.experimental.index_shuffle`, which computes a permutation's
-    entry without holding the permutation); the rows that fill no whole batch are left out, others in each epoch.
-    Whole batches are gathered at once: shuffling element by element is slower by an order of magnitude.
+    A batch is (buyers [batch], products [batch]), one for each step.
+
+    Each epoch has its own random order, from `tf.random.experimental.index_shuffle`, which computes an entry of a
+    permutation without holding the permutation. The rows that do not fill a whole batch are left out; they are
+    different rows in each epoch. Whole batches are gathered at once, because shuffling element by element is slower by
+    an order of magnitude.
     """
     steps = len(pairs) // batch_size
     gather = _make_gather(pairs, batch_size=batch_size, seed=seed)
@@ -28,8 +30,10 @@ def to_train_batches(
 def to_train_stacks(
     pairs: Pairs, *, batch_size: int, epochs: int, seed: int, first_epoch: int = 0, steps_a_call: int
 ) -> tuple[tf.data.Dataset, int]:
-    """The batches of `to_train_batches`, in stacks [steps, batch] of `steps_a_call`; and how many stacks an epoch has,
-    of which the last has what is left of its steps: no stack has steps of two epochs."""
+    """Returns the batches of `to_train_batches` in stacks of `steps_a_call`, and how many stacks an epoch has.
+
+    A stack's columns are [steps, batch]. An epoch's last stack has the steps that are left: no stack mixes two
+    epochs."""
     steps = len(pairs) // batch_size
     stacks = -(-steps // steps_a_call)
     gather = _make_gather(pairs, batch_size=batch_size, seed=seed)
@@ -45,7 +49,7 @@ def _make_gather(pairs: Pairs, *, batch_size: int, seed: int) -> Callable[..., t
     buyers, products = tf.constant(pairs.buyers), tf.constant(pairs.products)
 
     def gather(epoch: tf.Tensor, step: tf.Tensor, steps: Any, shape: list[int]) -> tuple[tf.Tensor, ...]:
-        """Both columns of `steps` batches from an epoch's `step` on, in the shape that is asked for."""
+        """Returns both columns of `steps` batches, beginning at `step` of the epoch, in the given shape."""
         index = step * batch_size + tf.range(tf.cast(steps * batch_size, tf.int64), dtype=tf.int64)
         seeds = tf.stack([tf.constant(seed, tf.int64), epoch])
         chosen = tf.random.experimental.index_shuffle(index, tf.cast(seeds, tf.int32), len(pairs) - 1)
@@ -55,9 +59,10 @@ def _make_gather(pairs: Pairs, *, batch_size: int, seed: int) -> Callable[..., t
 
 
 def to_test_batches(pairs: Pairs, *, batch_size: int, seed: int) -> tf.data.Dataset:
-    """Whole batches in one random but fixed order; with fewer rows than a batch, one batch of all.
+    """Returns whole batches in one random but fixed order; with fewer rows than a batch, one batch of all.
 
-    In the pairs' own order a batch would be one buyer's, and an in-batch loss depends on who shares a batch.
+    In the pairs' own order a batch would hold one buyer's pairs, and an in-batch loss depends on which pairs share a
+    batch.
     """
     order = np.random.default_rng(seed).permutation(len(pairs))
     batch_size = min(batch_size, len(pairs))

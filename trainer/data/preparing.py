@@ -1,5 +1,7 @@
-"""From the interactions to the dataset, with no TensorFlow: bad data is told before that is loaded, which takes
-seconds."""
+"""Makes the dataset from the interactions, without TensorFlow.
+
+TensorFlow takes seconds to load, and bad data is reported before that.
+"""
 
 import hashlib
 
@@ -16,7 +18,7 @@ from trainer.stopping import RECALL_K
 
 
 def prepare(spec: TrainSpec, journal: Journal) -> Dataset:
-    """The dataset that `spec` names; what was counted goes to the log and the record's params.
+    """Returns the dataset that `spec` names; its counts go to the log and to the record's params.
 
     Raises: what `read_interactions` and `split_by_time` raise.
     """
@@ -34,16 +36,16 @@ def prepare(spec: TrainSpec, journal: Journal) -> Dataset:
 
 
 def _check_catalogue(spec: TrainSpec, dataset: Dataset) -> None:
-    """Raises: BadRequest: recall@10 says nothing of so few products."""
+    """Raises: BadRequest: early stopping is by recall@10, and the catalogue has at most ten products."""
     if spec.early_stopping_metric == "val_recall" and len(dataset.product_ids) <= RECALL_K:
         raise BadRequest(
-            f"the catalogue has {len(dataset.product_ids)} products, and recall@{RECALL_K} says nothing of at most "
-            f"{RECALL_K}: stop early by --early-stopping-metric val_loss, or leave early stopping out"
+            f"the catalogue has {len(dataset.product_ids)} products; early stopping by recall@{RECALL_K} needs more "
+            f"than {RECALL_K}: set --early-stopping-metric val_loss, or leave early stopping out"
         )
 
 
 def to_fingerprint(spec: TrainSpec, dataset: Dataset) -> str:
-    """The same for two trainings that go the same way, batch by batch: SHA-256 of the configuration and the data."""
+    """Returns the SHA-256 of the configuration and the data; trainings with the same one take the same steps."""
     found = hashlib.sha256(msgspec.json.encode(to_digested(spec), order="sorted"))
     for part in (dataset, dataset.refit):
         if part is not None:

@@ -1,4 +1,4 @@
-"""Interactions from Parquet or CSV, as whoever reads such files reads them; what is odd goes to the log."""
+"""Reads interactions from Parquet or CSV with the library's own reader; anything unusual goes to the log."""
 
 from functools import partial
 
@@ -10,5 +10,5 @@ from trainer.console import say
 
 
 def read_interactions(spec: TrainSpec) -> Interactions:
-    """The purchases in `spec.data_uri`. Raises: what `switchyard.clients.interactions.reading` raises."""
+    """Returns the purchases in `spec.data_uri`. Raises: what `switchyard.clients.interactions.reading` raises."""
     return read(spec, partial(open_objects, retries_itself=True), say)

@@ -1,4 +1,4 @@
-"""The split by time, and ids as numbers: train is the past, validation comes after it, test last."""
+"""Splits the data by time and turns ids into numbers: train is the oldest part, then validation, then test."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -28,27 +28,28 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Train, validation and test in one vocabulary, that of the train rows, in the ids' own order."""
+    """Train, validation and test rows in one vocabulary: the sorted ids of the train rows."""
 
     buyer_ids: Any  # pyarrow string array, [buyers]
     product_ids: Any  # pyarrow string array, [products]
-    train: Pairs  # one row a purchase: what is bought often is seen often
+    train: Pairs  # one row per purchase: what is bought often is seen often
     validation: Pairs  # distinct pairs
     test: Pairs  # distinct pairs
-    train_times: np.ndarray[Any, np.dtype[Any]]  # beside the rows of train, rising: as `Interactions.times`
+    train_times: np.ndarray[Any, np.dtype[Any]]  # of each row of train, rising, as in `Interactions.times`
     product_counts: np.ndarray[Any, np.dtype[np.int64]]  # purchases in train, [products]
     counts: dict[str, int]
-    last_times: dict[str, str]  # as `core.runs.moments` says them: what is newer, the training has not seen
+    last_times: dict[str, str]  # in the format of `core.runs.moments`; the training has seen nothing newer
     refit: "Dataset | None" = (
-        None  # all rows but the test ones to train on, in a vocabulary of their own; nothing held out
+        None  # all rows except the test ones to train on, in their own vocabulary; nothing held out
     )
 
 
 def split_by_time(interactions: Interactions, spec: TrainSpec) -> Dataset:
-    """The dataset of `interactions`: boundaries by rank of time, and rows of one instant all on one side.
+    """Returns the dataset of `interactions`, cut by rank of time; rows of one instant are all on one side.
 
     Buyers and products are those of the train rows. A later row of an unknown ("cold") buyer or product is dropped and
-    counted: two towers that are look-up tables know nothing of it. A pair that is held out several times counts once.
+    counted, because both towers are look-up tables and have no vector for it. A pair that is held out several times
+    counts once.
 
     Raises:
         BadRequest: a part would be empty, or fewer products are left than `top_k`.
@@ -69,9 +70,8 @@ def split_by_time(interactions: Interactions, spec: TrainSpec) -> Dataset:
     product_ids, products = _encode(interactions.products.take(pa.array(order)), validation_from)
     if len(product_ids) < spec.top_k:
         raise BadRequest(
-            f"the exported model shall answer {spec.top_k} products (--top-k), but the catalogue has only "
-            f"{len(product_ids)}: the products in the {validation_from} rows to train on; lower --top-k or give more "
-            "data"
+            f"the exported model must answer {spec.top_k} products (--top-k), but the catalogue has only "
+            f"{len(product_ids)}: the products in the {validation_from} train rows. Lower --top-k or give more data"
         )
     counts = dict(interactions.counts)
     parts = {}
@@ -98,7 +98,7 @@ def split_by_time(interactions: Interactions, spec: TrainSpec) -> Dataset:
         train_times=times[:validation_from],
         product_counts=np.bincount(train.products, minlength=len(product_ids)),
         counts=counts,
-        # Validation rows are none to learn from, but they say when to stop, and which settings are good.
+        # The weights do not learn from validation rows, but these decide when to stop and which settings are good.
         last_times={
             "last_train_time": say_moment(float(times[validation_from - 1])),
             "last_validation_time": say_moment(float(times[test_from - 1])),
@@ -109,7 +109,7 @@ def split_by_time(interactions: Interactions, spec: TrainSpec) -> Dataset:
 
 
 def _to_refit(interactions: Interactions, order: np.ndarray[Any, Any]) -> Dataset:
-    """The rows at `order`, rising in time, to train on; nothing is held out."""
+    """Returns the rows at `order`, rising in time, as rows to train on; nothing is held out."""
     buyer_ids, buyers = _encode(interactions.buyers.take(pa.array(order)), len(order))
     product_ids, products = _encode(interactions.products.take(pa.array(order)), len(order))
     times, none = interactions.times[order], np.empty(0, np.int32)
@@ -127,13 +127,14 @@ def _to_refit(interactions: Interactions, order: np.ndarray[Any, Any]) -> Datase
 
 
 def _first_of_instant(times: np.ndarray[Any, Any], position: int) -> int:
-    """Where the instant of row `position` begins: an order's lines share an instant, and half an order in train would
-    tell what the held-out half is."""
+    """Returns the first row that has the same instant as row `position`.
+
+    The lines of one order share an instant, and half an order in train would give the held-out half away."""
     return int(np.searchsorted(times, times[min(position, len(times) - 1)], side="left"))
 
 
 def _encode(ids: Any, train_rows: int) -> tuple[Any, Ints]:
-    """The sorted distinct ids of the first `train_rows`, and every row's position among them (-1: not there)."""
+    """Returns the sorted distinct ids of the first `train_rows`, and every row's position among them (-1: absent)."""
     vocabulary = pc.unique(ids.slice(0, train_rows))
     vocabulary = vocabulary.take(pc.sort_indices(vocabulary))
     positions = pc.fill_null(pc.index_in(ids, value_set=vocabulary), -1)
@@ -141,7 +142,7 @@ def _encode(ids: Any, train_rows: int) -> tuple[Any, Ints]:
 
 
 def _held_out(buyers: Ints, products: Ints, name: str, counts: dict[str, int]) -> Pairs:
-    """The distinct known pairs; what is dropped goes to `counts`."""
+    """Returns the distinct pairs of known buyers and products; what is dropped is counted in `counts`."""
     cold_buyer, cold_product = buyers < 0, products < 0
     counts[f"{name}_rows_dropped_cold_buyer"] = int(cold_buyer.sum())
     counts[f"{name}_rows_dropped_cold_product"] = int((cold_product & ~cold_buyer).sum())
