@@ -21,12 +21,13 @@ LOSS_NAMES = {"loss", "regularization_loss", "total_loss"}
 
 
 class EpochLogs(keras.callbacks.Callback):
-    """Adds what Keras logged of an epoch: the losses, and as metrics all else, the learning rate, the seconds it took.
+    """Adds an epoch's losses, and as metrics its learning rate, its duration in seconds and all else that Keras logged.
 
-    Keras' own ``loss`` includes the weights' regularisation, the record's must not. A model that logs
-    ``regularization_loss`` (as `model.towers.TwoTower`) is taken at its word. Of any other, Keras' number is the
-    ``total_loss``, the penalty is that of the weights at the epoch's end, and ``loss`` their difference: exact for
-    validation, and for training as exact as the penalty is steady within an epoch.
+    Keras' own ``loss`` includes the weights' regularisation; the record's must not. If a model logs
+    ``regularization_loss``, as `model.towers.TwoTower` does, its numbers are used as they are. For any other model,
+    Keras' number is the ``total_loss``, the penalty is computed from the weights at the epoch's end, and ``loss`` is
+    their difference. That is exact for validation. For training it is off by as much as the penalty changes within an
+    epoch.
     """
 
     def __init__(self, record: EpochRecord) -> None:
@@ -57,13 +58,14 @@ class EpochLogs(keras.callbacks.Callback):
 
 
 class ValidationRecall(keras.callbacks.Callback):
-    """Adds ``val_recall_at_10`` to the epoch's logs, for the callbacks after it: the share of `pairs` whose product is
-    among its buyer's ten best. A catalogue of fewer than ten products has none.
+    """Adds ``val_recall_at_10`` to the epoch's logs, for the callbacks after it.
 
-    With a `blend` that is by its score, and ``val_tower_recall_at_10`` is by the towers alone.
+    It is the share of `pairs` whose product is among its buyer's ten best. A catalogue of fewer than ten products has
+    none. With a `blend` the products are ranked by its score, and ``val_tower_recall_at_10`` is added, which ranks them
+    by the towers alone.
 
     Attributes:
-        hits: of which pairs the score found the product, in the epoch that ended last, [pairs].
+        hits: for each pair, whether its product was found in the epoch that ended last, [pairs].
     """
 
     def __init__(self, pairs: Pairs, products: int, blend: Blend | None = None) -> None:
@@ -74,7 +76,7 @@ class ValidationRecall(keras.callbacks.Callback):
         self.hits = np.zeros(len(pairs), bool)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Ranks the pairs' products by the towers as they are now."""
+        """Ranks the pairs' products with the current towers."""
         query, candidate = self.model.read_vectors()
         named = {"val_recall": self._blend.terms if self._blend else None}
         if self._blend:
@@ -89,7 +91,7 @@ class ValidationRecall(keras.callbacks.Callback):
 
 
 class Progress(keras.callbacks.Callback):
-    """Prints one line an epoch, from which the launcher draws the progress bar."""
+    """Prints one line per epoch; the launcher draws its progress bar from these lines."""
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Prints; ``epoch`` counts from 0, the message from 1."""
@@ -101,8 +103,10 @@ class Progress(keras.callbacks.Callback):
 
 
 class StopAtBatchEnd(keras.callbacks.Callback):
-    """Leaves ``fit`` at the next batch boundary after SIGTERM, by raising `trainer.stopping.Stopped`: ``stop_training``
-    would run the validation first, and file the half epoch as a whole one. Of a stack of batches that is its end."""
+    """Leaves ``fit`` at the next batch boundary after SIGTERM, by raising `trainer.stopping.Stopped`.
+
+    ``stop_training`` is not used: it would first run the validation, and record the half epoch as a whole one. Where
+    batches come in stacks, the boundary is the end of a stack."""
 
     takes_stacks = True
 
@@ -115,12 +119,12 @@ class StopAtBatchEnd(keras.callbacks.Callback):
         self._wish.check()
 
     def on_test_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Raises: Stopped. The epoch under validation is lost, as its row is not whole."""
+        """Raises: Stopped. The epoch being validated is lost, because its row is not complete."""
         self._wish.check()
 
 
 class StopWhenStalled(keras.callbacks.Callback):
-    """Makes the epoch the last one when the record's ``val_loss`` is no longer falling, see `is_stalled`."""
+    """Ends the training when the record's ``val_loss`` no longer falls, see `is_stalled`."""
 
     def __init__(self, record: EpochRecord, patience: int) -> None:
         super().__init__()
@@ -134,11 +138,13 @@ class StopWhenStalled(keras.callbacks.Callback):
 
 
 class StopWhenNotFinite(keras.callbacks.Callback):
-    """Looks at each step's loss, and at an epoch's end at its losses and all weights; makes the epoch the last one when
-    `watch` says that there is no use in going on. Must come before what acts on `watch`.
+    """Tells `watch` of losses and weights that are not finite, and ends the training when `watch` gives it up.
 
-    Keras hands a batch's logs over as numbers anyway, and they are means over the epoch so far: the first mean that is
-    not finite is that of the step to blame. Where a batch is a stack of them, the model tells each step's.
+    It looks at the loss of each step, and at an epoch's end at the epoch's losses and all weights. Must come before the
+    callbacks that read `watch`.
+
+    Keras passes a batch's logs as numbers anyway. They are means over the epoch so far, so the first mean that is not
+    finite belongs to the step that caused it. Where a batch is a stack of batches, the model has the logs of each step.
     """
 
     takes_stacks = True
@@ -150,7 +156,7 @@ class StopWhenNotFinite(keras.callbacks.Callback):
         self._is_noted = False
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Remembers which epoch it is."""
+        """Remembers the epoch's number."""
         self._epoch, self._is_noted = epoch, False
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
@@ -163,7 +169,7 @@ class StopWhenNotFinite(keras.callbacks.Callback):
         self._note(batch * call_steps + within, found)
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Notes what only the epoch's end shows, and asks `fit` to stop."""
+        """Notes what can only be seen at the epoch's end, and asks `fit` to stop if the training is lost."""
         if found := _describe_losses(logs or {}) or describe_weights(self.model):
             self._note(self._pace.epoch_steps - 1, found)
         self._watch.end_epoch()
@@ -183,7 +189,7 @@ BATCH_HOOKS = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "
 
 
 def takes_stacks(callback: keras.callbacks.Callback) -> bool:
-    """Whether it may be told of many steps at once: it says so, or does not look at batches at all.
+    """Whether `callback` may be called once for many steps: it says so, or it does not look at batches at all.
 
     >>> takes_stacks(Progress()), takes_stacks(keras.callbacks.LambdaCallback(on_train_batch_end=print))
     (True, False)
@@ -195,7 +201,7 @@ def takes_stacks(callback: keras.callbacks.Callback) -> bool:
 
 
 def describe_weights(model: keras.Model) -> str:
-    """The first of the model's trainable weights that is not finite, in words; "" where all are."""
+    """Returns a phrase on the first of the model's trainable weights that is not finite; "" if all are finite."""
     for weight in model.trainable_weights:
         if not bool(tf.reduce_all(tf.math.is_finite(weight.value))):
             return f"{weight.path} was not finite"

@@ -1,5 +1,7 @@
-"""What the trainer says while it works: one JSON object a line on stdout, flushed, for the launcher and for Cloud
-Logging (which takes ``severity`` and ``message`` from such lines)."""
+"""The trainer's log: one JSON object per line on stdout, flushed after each line.
+
+The launcher reads it, and so does Cloud Logging, which takes ``severity`` and ``message`` from such lines.
+"""
 
 import json
 import math
@@ -11,7 +13,7 @@ Severity = Literal["INFO", "WARNING", "ERROR"]
 
 
 def say(message: str, severity: Severity = "INFO", *, fields: Mapping[str, float | None] | None = None) -> None:
-    """Prints one line, with `fields` beside the message; a number that JSON has no word for (nan, inf) becomes null."""
+    """Prints one line, with `fields` beside the message; a number that JSON cannot hold (nan, inf) becomes null."""
     line: dict[str, str | float | None] = {"severity": severity, "message": message}
     for name, item in (fields or {}).items():
         line[name] = item if item is not None and math.isfinite(item) else None

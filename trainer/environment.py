@@ -1,5 +1,6 @@
-"""What Vertex AI, and whoever submits the job, tell a container by its environment. `trainer/__main__.py` hands the
-variables over; nothing else reads them.
+"""The environment variables that Vertex AI and the submitter of the job set for the container.
+
+`trainer/__main__.py` passes them in; nothing else reads them.
 
 Source: https://cloud.google.com/vertex-ai/docs/training/code-requirements#environment-variables (AIP_*) and
 https://cloud.google.com/vertex-ai/docs/training/distributed-training (CLUSTER_SPEC, TF_CONFIG).
@@ -13,8 +14,9 @@ from switchyard.core.errors import BadRequest
 
 
 class MlflowEnvironment(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a training with ``--tracker mlflow`` or ``both`` logs to, and how that server knows us; the fields are the
-    variables MLFLOW_... and IDENTITY_... of ``.env.example`` in lower case, without ``mlflow_``."""
+    """The MLflow server that ``--tracker mlflow`` or ``both`` logs to, and the credentials for it.
+
+    The fields are the variables MLFLOW_... and IDENTITY_... of ``.env.example`` in lower case, without ``mlflow_``."""
 
     tracking_uri: str = ""
     experiment_name: str = ""
@@ -27,19 +29,21 @@ class MlflowEnvironment(msgspec.Struct, frozen=True, kw_only=True):
     identity_from_gcloud: str = ""
 
     def __repr__(self) -> str:
-        """Without secrets."""
+        """Shows no secrets."""
         return f"MlflowEnvironment(tracking_uri={self.tracking_uri!r}, tracking_auth={self.tracking_auth!r})"
 
 
 class Environment(msgspec.Struct, frozen=True, kw_only=True):
-    """Empty where Vertex AI said nothing, as on this machine. AIP_TENSORBOARD_LOG_DIR is left alone: the trainer writes
-    no event files, its curves are in the published history."""
+    """What the environment says; a field is empty where its variable is not set, as on a laptop.
+
+    AIP_TENSORBOARD_LOG_DIR is not used: the trainer writes no event files, and its curves are in the published
+    history."""
 
     model_uri: str = ""  # AIP_MODEL_DIR
     checkpoints_uri: str = ""  # AIP_CHECKPOINT_DIR
     job_id: str = ""  # CLOUD_ML_JOB_ID: the CustomJob's number
     baselines_python: str = ""  # BASELINES_PYTHON
-    image: str = ""  # TRAINED_IN: set by our launcher, the image by its digest
+    image: str = ""  # TRAINED_IN: set by our launcher to the image's digest
     mlflow: MlflowEnvironment = MlflowEnvironment()
 
 
@@ -48,7 +52,7 @@ class _Cluster(msgspec.Struct):
 
 
 def read_environment(variables: Mapping[str, str]) -> Environment:
-    """What `variables` say; a flag of the same meaning wins over it (`trainer.options`).
+    """Returns what `variables` say; a flag with the same meaning takes precedence (`trainer.options`).
 
     Raises:
         BadRequest: TF_CONFIG or CLUSTER_SPEC names several replicas, or cannot be read.
@@ -83,7 +87,7 @@ def _check_alone(name: str, text: str) -> None:
     replicas = {pool: len(hosts) for pool, hosts in cluster.items()}
     if sum(replicas.values()) > 1:
         shown = ", ".join(f"{count} {pool}" for pool, count in replicas.items())
-        # Each would train the whole model on all the data, and overwrite what the others write.
+        # Each replica would train the whole model on all the data, and overwrite what the others write.
         raise BadRequest(
             f"the trainer runs as one replica; {name} names {sum(replicas.values())} ({shown}): submit the job with "
             "replica_count 1 (--machine-replica-count), and a larger machine where one is too slow"

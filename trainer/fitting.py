@@ -1,4 +1,4 @@
-"""Keras' `fit` over our batches: many steps a call, where every callback can take them so."""
+"""Runs Keras' `fit` over our batches, with many steps per call where every callback allows it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -23,7 +23,7 @@ def fit_epochs(
     first_epoch: int,
     validation_data: Any = None,
 ) -> Pace:
-    """Trains on the rows of `pairs` from epoch `first_epoch` up to `epochs`, and returns how many steps an epoch had.
+    """Trains on the rows of `pairs` from epoch `first_epoch` up to `epochs`; returns its `Pace`.
 
     Raises: what the callbacks raise.
     """

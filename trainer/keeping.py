@@ -1,9 +1,9 @@
-"""Early stopping by recall: the best epoch so far, its weights, and whether later ones differ from it by chance alone.
+"""Early stopping by recall: keeps the best epoch's weights, and tells a real gain from chance.
 
-All epochs are measured on the same pairs, so that two of them differ by the pairs that only one of them found. If both
-are equally good, each such pair falls to either by the toss of a coin, and (won - lost) / sqrt(won + lost) is about
+All epochs are measured on the same pairs, so two epochs differ only in the pairs that one found and the other did not.
+If both are equally good, each such pair goes to either with equal chance, and (won - lost) / sqrt(won + lost) is about
 normal. Source: McNemar, "Note on the sampling error of the difference between correlated proportions or percentages",
-Psychometrika 12 (1947), 153-157. docs/model.md has the number of pairs that follows.
+Psychometrika 12 (1947), 153-157. docs/model.md has the number of pairs that follows from this.
 """
 
 import math
@@ -21,20 +21,20 @@ from trainer.output.journal import Journal
 from trainer.stopping import RECALL_K, FiniteWatch
 
 Z: Final = 1.645
-"""The normal distribution's 95th percentile: of epochs that are no better, one in twenty counts as a gain."""
+"""The normal distribution's 95th percentile: one in twenty epochs that are no better still counts as a gain."""
 GAIN_NEEDED: Final = "val_gain_needed"
-"""The metric beside an epoch's recall: how far that must be above the level to count as a gain."""
+"""The metric beside an epoch's recall: how far the recall must be above the level's to count as a gain."""
 
 Hits = npt.NDArray[np.bool_]
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class RecallWatch:
-    """Sees each epoch's hits, one bool for each pair, the same pairs in each.
+    """Finds the best epoch, and the last real gain, from each epoch's hits: one bool per pair, always the same pairs.
 
-    The level is the last epoch that was a gain. What is seen is compared with that, not with the epoch before: small
-    steps that add up become a gain. `best_epoch` is the first with the most hits, whether that was a gain or not: it is
-    the likeliest to be the best.
+    The level is the last epoch that was a gain. An epoch is compared with the level, not with the epoch before it, so
+    that small steps can add up to a gain. `best_epoch` is the first epoch with the most hits, whether it was a gain or
+    not, because it is the likeliest to be the best.
 
     >>> watch, few, more = RecallWatch(), np.arange(100) < 10, np.arange(100) < 16
     >>> round(watch.see(0, few), 3), round(watch.see(1, more), 3), watch.level_epoch
@@ -49,7 +49,7 @@ class RecallWatch:
         self._level: Hits | None = None
 
     def see(self, epoch: int, hits: Hits) -> float:
-        """Takes the epoch in; how far its recall had to be above the level's, 0 where it is the first."""
+        """Takes in an epoch, and returns how far its recall had to be above the level's; 0 for the first epoch."""
         if self._level is None:
             self._level, self.level_epoch = hits, epoch
         won = int(np.count_nonzero(hits & ~self._level))
@@ -62,7 +62,7 @@ class RecallWatch:
         return needed / len(hits)
 
     def to_arrays(self) -> dict[str, Array]:
-        """All that it knows, where it has seen an epoch."""
+        """Returns its whole state; it must have seen an epoch."""
         assert self._level is not None
         return {"epochs": np.array([self.best_epoch, self._best_hits, self.level_epoch]), "hits": self._level}
 
@@ -74,12 +74,13 @@ class RecallWatch:
 
 
 class KeepBest(keras.callbacks.Callback):
-    """Keeps the best epoch's weights, in memory, and makes the epoch the last one when the `patience` after the level
-    is used up. Must come after `recall`, which ranks the pairs, and after what fills `watch`: an epoch that is not
-    finite is not looked at.
+    """Keeps the best epoch's weights in memory, and ends the training `patience` epochs after the last gain.
+
+    Must come after `recall`, which ranks the pairs, and after the callback that fills `watch`: an epoch that is not
+    finite is ignored.
 
     Attributes:
-        recall: the callback whose hits are looked at; must be set before `fit`.
+        recall: the callback whose hits are read; must be set before `fit`.
     """
 
     recall: ValidationRecall
@@ -94,15 +95,15 @@ class KeepBest(keras.callbacks.Callback):
 
     @property
     def best_epoch(self) -> int:
-        """The epoch whose weights are kept; -1: none is."""
+        """The epoch whose weights are kept; -1: no weights are kept."""
         return self._seen.best_epoch
 
     def is_stalled(self, epochs: int) -> bool:
-        """True where the last `patience` of the `epochs` done were no gain."""
+        """True if none of the last `patience` of the `epochs` done was a gain."""
         return 0 <= self._seen.level_epoch < epochs - self._patience
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Keeps the weights where they are the best so far; asks `fit` to stop."""
+        """Keeps the weights if they are the best so far; asks `fit` to stop when `patience` is used up."""
         if self._finite.epochs:
             return
         needed = self._seen.see(epoch, self.recall.hits)
@@ -113,7 +114,7 @@ class KeepBest(keras.callbacks.Callback):
             self.model.stop_training = True
 
     def put_back(self, model: keras.Model, epochs: int) -> None:
-        """Sets the model's weights to the best epoch's, of the `epochs` that were trained."""
+        """Sets the model's weights to those of the best of the `epochs` that were trained."""
         for variable, array in zip(model.trainable_variables, self._weights, strict=True):
             variable.assign(array)
         why = f"none of the {self._patience} after epoch {self._seen.level_epoch + 1} was better by more than chance"
@@ -123,7 +124,7 @@ class KeepBest(keras.callbacks.Callback):
         )
 
     def to_arrays(self) -> dict[str, Array]:
-        """What a restart needs: what was seen, and the weights."""
+        """Returns what a restart needs: what was seen, and the weights."""
         return self._seen.to_arrays() | {f"{number:04}": array for number, array in enumerate(self._weights)}
 
     def put_arrays(self, model: keras.Model, arrays: Mapping[str, Array]) -> None:

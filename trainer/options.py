@@ -22,8 +22,8 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     artifacts_uri: Annotated[
         str, Meta(min_length=1, description="the run's own folder (file://, gs://); everything is written below it")
     ]
-    quick_test_id: Annotated[int, Meta(ge=0, description="the run's id in the results database; 0: in none")] = 0
-    key: Annotated[str, Meta(min_length=1, description="the submission key; a restart of one job has the same")] = (
+    quick_test_id: Annotated[int, Meta(ge=0, description="the run's id in the results database; 0: it has none")] = 0
+    key: Annotated[str, Meta(min_length=1, description="the submission key; all restarts of a job have the same")] = (
         "by-hand"
     )
     attempt: Annotated[int, Meta(ge=1, description="which job of the run this is, from 1")] = 1
@@ -35,38 +35,39 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         str, Meta(description="where the model goes; empty: AIP_MODEL_DIR, or model/ in the run's own folder")
     ] = ""
     checkpoints_uri: Annotated[
-        str, Meta(description="where a restart goes on from; empty: AIP_CHECKPOINT_DIR, or none are kept")
+        str, Meta(description="where checkpoints are kept; empty: AIP_CHECKPOINT_DIR, or none are kept")
     ] = ""
     checkpoint_pause_s: Annotated[
-        float, Meta(ge=0, description="seconds between two checkpoints, at least; 0: one at each epoch's end")
+        float, Meta(ge=0, description="least number of seconds between two checkpoints; 0: one at each epoch's end")
     ] = 60.0
     baselines_python: Annotated[
         str,
         Meta(
             description="the Python of an environment with implicit, which fits iALS for the evaluation report; empty: "
-            "BASELINES_PYTHON, or the report is without iALS"
+            "BASELINES_PYTHON, or the report has no iALS"
         ),
     ] = ""
     image: Annotated[
-        str, Meta(description="the container image that trains, by its digest, for the model's card; empty: TRAINED_IN")
+        str, Meta(description="the container image that trains, with its digest, for the model card; empty: TRAINED_IN")
     ] = ""
 
 
 def read_arguments(arguments: Sequence[str], environment: Environment) -> tuple[RunSpec, TrainSpec]:
-    """The run and its configuration, checked as far as they can be without reading any data.
+    """Returns the run and its configuration, checked as far as possible without reading any data.
 
-    Where a flag and the environment both name a folder, the flag wins. The model goes where Vertex AI names a place for
-    it (AIP_MODEL_DIR) also when that is outside the run's folder: who set it will look for it there.
+    Where a flag and the environment both name a folder, the flag takes precedence. If Vertex AI names a place for the
+    model (AIP_MODEL_DIR), the model goes there even if that is outside the run's folder, because the job's
+    submitter will look for it there.
 
     Raises:
         BadRequest: a value is missing, out of range, or contradicts another.
         SystemExit: 2 for an unknown flag, 0 after ``--help``; argparse's own.
     """
-    # Abbreviations off: a flag cut short would otherwise be another one as soon as a new flag is added.
+    # Abbreviations are off: a shortened flag could mean another flag as soon as a new one is added.
     parser = FlagParser(prog="python -m trainer", description=__doc__)
     add_flags(parser, RunSpec, title="the run")
     add_flags(parser, TrainSpec, title="the training", unsaid=UNSAID)
-    # An older flow says nothing of what had another default in its time, and stored that default in the run's row.
+    # An older flow does not pass a setting whose default has changed since; the run's row has the default of that time.
     values = {**UNSAID, **vars(parser.parse_args(list(arguments)))}
     if "data_uri" in values:
         values["data_uri"] = to_absolute(values["data_uri"], str(Path.cwd()))

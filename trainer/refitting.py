@@ -1,7 +1,7 @@
-"""The refit: the model trained once more, from the same seed, on all rows but the test ones, as it is then exported.
+"""The refit: trains the model once more, from the same seed, on all rows except the test ones, for the export.
 
-What is new to it is the newest part of the train rows. How long it trains, and the numbers of its score, were chosen
-before, on validation rows that it now learns from: nothing is measured on it.
+The rows that it adds are the newest ones, which were held out for validation. The number of epochs and the numbers of
+the score were chosen before, on those rows. The refit now learns from them, so nothing is measured on it.
 """
 
 from collections.abc import Mapping
@@ -24,11 +24,13 @@ TESTED: Final = "the model before the refit"
 
 
 class RefitLosses(keras.callbacks.Callback):
-    """Adds each epoch's mean loss to the record, and prints one line, from which the launcher draws its bar: the epochs
-    of the refit come after those that the run had.
+    """Adds each epoch's mean loss to the record, and prints one line for the launcher's progress bar.
+
+    In that line the epochs of the refit are counted after those that the run had.
 
     Args:
-        steps: of an epoch of the refit; `steps_before`: the updates that the run made before it.
+        steps: how many an epoch of the refit has.
+        steps_before: how many updates the run made before the refit.
     """
 
     def __init__(self, journal: Journal, *, steps: int, steps_before: int) -> None:
@@ -38,7 +40,7 @@ class RefitLosses(keras.callbacks.Callback):
         self._steps_before = steps_before
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """`epoch` counts from 0, the message from 1."""
+        """Adds and prints the loss; `epoch` counts from 0, the message from 1."""
         loss, epochs = float((logs or {})["loss"]), self.params["epochs"]
         self._journal.record.add_refit_loss(self._steps_before + (epoch + 1) * self._steps - 1, loss)
         before = len(self._journal.record.epochs)
@@ -47,7 +49,7 @@ class RefitLosses(keras.callbacks.Callback):
 
 
 def describe_refit(dataset: Dataset, journal: Journal, *, epochs: int) -> None:
-    """Says in the params and in the log what comes: `dataset` is trained on for that number of epochs."""
+    """Announces in the params and in the log that the model is now trained on `dataset` for `epochs` epochs."""
     said = {"refit_epochs": epochs, "test_measured_on": TESTED, **dataset.counts, **dataset.last_times}
     journal.params.update(said)
     say(
@@ -68,10 +70,11 @@ def fit_again(
     steps_before: int,
     first_epoch: int,
 ) -> None:
-    """Trains `model`, which has done `first_epoch` epochs, for as many as the params say. What
-    `keeper` has is in its checkpoints.
+    """Trains `model`, which has done `first_epoch` epochs, until it has done as many as the params say.
 
-    Raises: Stopped; JobFailed, its numbers are not finite.
+    The checkpoints hold the state of `keeper` too.
+
+    Raises: Stopped; JobFailed: the model's numbers are not finite.
     """
     epochs, batch_size = journal.params["refit_epochs"], journal.params["batch_size_used"]
     watch = FiniteWatch()

@@ -1,4 +1,4 @@
-"""The evaluation report of a training and the model's card, as files. One that cannot be made costs no training."""
+"""Makes a training's evaluation report and the model's card; if one cannot be made, the training goes on."""
 
 import hashlib
 import time
@@ -37,7 +37,7 @@ class Reporter:
 
     Args:
         baselines_python: see `Contest`.
-        image: the container image that trains, by its digest; empty: none.
+        image: the digest of the container image that trains; empty: none.
     """
 
     baselines_python: str = ""
@@ -46,7 +46,7 @@ class Reporter:
     def measure(
         self, journal: Journal, spec: TrainSpec, dataset: Dataset, model: Scorer, check: Callable[[], None]
     ) -> bytes:
-        """The report as a file; empty, with a warning in the log and in the params, where it cannot be made.
+        """Returns the report as a file's bytes; empty, with a warning in the log and the params, if it cannot be made.
 
         Raises: Stopped.
         """
@@ -57,15 +57,16 @@ class Reporter:
             data = to_report_json(made)
         except Stopped:
             raise
-        except Exception as err:  # noqa: BLE001 - the model is trained, whatever is wrong with what is said of it
+        except Exception as err:  # noqa: BLE001 - the model is trained, whatever is wrong with its report
             _give_up(journal, err)
             return b""
         say(f"evaluation report in {time.monotonic() - began_at:.1f} s: {'; '.join(_list_said(made))}")
         return data
 
     def to_files(self, journal: Journal, spec: TrainSpec, report: bytes) -> dict[str, bytes]:
-        """The report and the card, by the names of their files, with the params as they are now; none of an empty
-        report. A card that cannot be made is left out together with the report."""
+        """Returns the report and the card by file name, made with the current params; nothing if the report is empty.
+
+        If the card cannot be made, the report is left out too."""
         if not report:
             return {}
         try:
@@ -78,13 +79,13 @@ class Reporter:
 
 
 class KeptReport:
-    """The report, kept from the test to the export. A checkpoint of the refit holds it: a restart measures nothing."""
+    """Holds the report from the test until the export; a refit's checkpoint has it, so a restart measures nothing."""
 
     def __init__(self) -> None:
         self.data = b""
 
     def to_arrays(self) -> dict[str, Array]:
-        """What a restart needs."""
+        """Returns what a restart needs."""
         return {"report": np.frombuffer(self.data, np.uint8)}
 
     def put_arrays(self, model: keras.Model, arrays: Mapping[str, Array]) -> None:
@@ -125,7 +126,7 @@ def _list_said(made: EvaluationReport) -> Iterator[str]:
 
 
 def digest_code() -> str:
-    """``sha256:`` and 64 hex digits of all Python files of the trainer and of the library that it runs on."""
+    """Returns ``sha256:`` and 64 hex digits, over all Python files of the trainer and of the library that it uses."""
     import switchyard
 
     roots = [Path(__file__).parent, *map(Path, switchyard.__path__)]

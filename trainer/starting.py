@@ -1,8 +1,8 @@
-"""From the command line to an exit status: arguments are refused, errors are told, before and after TensorFlow's part.
+"""Runs a training from the command line to an exit status: checks the arguments and reports errors.
 
 Exit statuses: 0 completed, by this process or by an earlier one of the same job; 1 failed, with an ERROR line on
-stdout; 2 refused, with the reason on stderr, before any compute and any write; 143 stopped by SIGTERM, with what was
-trained until then written.
+stdout; 2 refused, with the reason on stderr, before any compute and any write; 143 stopped by SIGTERM, after writing
+what was trained until then.
 """
 
 import os
@@ -43,7 +43,7 @@ def start(arguments: Sequence[str], variables: Mapping[str, str]) -> int:
             return _leave(run, spec, folder, folder.finished_params, partial(_open_tracker, environment, wish))
         tracker = _open_tracker(environment, wish, run, spec, folder)
     except SwitchyardError as err:
-        # Nothing is written: the folder is not ours, or does not answer.
+        # Nothing is written: the folder belongs to another run, or the store does not answer.
         say(str(err), "ERROR")
         return 1
     _greet(run, folder, environment)
@@ -61,7 +61,7 @@ def _greet(run: RunSpec, folder: RunFolder, environment: Environment) -> None:
 def _open_tracker(
     environment: Environment, wish: StopWish, run: RunSpec, spec: TrainSpec, folder: RunFolder
 ) -> Tracker | None:
-    """At work before the data are read, for a server may start cold; None: nothing is logged to MLflow."""
+    """Starts the tracker, before the data is read because a server may start cold; None: MLflow is not used."""
     if spec.tracker == "file":
         return None
     return start_tracking(
@@ -82,9 +82,9 @@ def _leave(
     params: Mapping[str, object],
     open_tracker: Callable[[RunSpec, TrainSpec, RunFolder], Tracker | None],
 ) -> int:
-    """This job has completed, and Vertex AI started it once more (the machine went away before its exit was seen)."""
+    """Ends a job that has completed already; Vertex AI lost its machine before it saw the exit, and restarted it."""
     asked = msgspec.structs.asdict(spec)
-    then = msgspec.structs.asdict(TrainSpec()) | {**UNSAID, **params}  # an older version knew fewer settings
+    then = msgspec.structs.asdict(TrainSpec()) | {**UNSAID, **params}  # an older version had fewer settings
     other = [f"{name} {then[name]!r}, not {item!r}" for name, item in asked.items() if then[name] != item]
     if other:
         raise BadRequest(
@@ -119,7 +119,7 @@ def _train(run: RunSpec, spec: TrainSpec, journal: Journal, wish: StopWish) -> i
         _fail(journal, str(err))
         return 1
     except BaseException as err:
-        # A fault of ours, or memory that ran out: the record says so, and the traceback goes to the log.
+        # A bug, or out of memory: the record says so, and the traceback goes to the log.
         _fail(journal, f"{type(err).__name__}: {err}")
         raise
     folder.write_ended("completed", 0, params=journal.params_of_no_file)
@@ -129,15 +129,15 @@ def _train(run: RunSpec, spec: TrainSpec, journal: Journal, wish: StopWish) -> i
 
 
 def _run_stages(run: RunSpec, spec: TrainSpec, journal: Journal, wish: StopWish) -> "CheckpointStore | None":
-    """The checkpoints, which nobody needs once it is told that the training has ended."""
+    """Runs the training; returns its checkpoints, to be deleted once the training's end is reported."""
     from trainer.data.preparing import prepare, to_fingerprint
     from trainer.output.checkpoints import CheckpointStore
 
     dataset = prepare(spec, journal)
     wish.check()
     store = CheckpointStore(run, to_fingerprint(spec, dataset)) if run.checkpoints_uri else None
-    # TensorFlow reads these at import. Its own lines are no JSON and would hide ours; oneDNN adds such lines, and
-    # orders sums as suits the processor, so that one seed would give other numbers on another machine.
+    # TensorFlow reads these at import. Its own log lines are not JSON and would hide ours. oneDNN adds such lines, and
+    # orders sums to suit the processor: one seed would give different numbers on different machines.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     say("loading TensorFlow")

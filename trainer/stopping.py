@@ -1,8 +1,8 @@
-"""When a training ends before its last epoch: it was asked to, has stalled, or has lost its numbers.
+"""When a training ends before its last epoch: it was asked to stop, has stalled, or its numbers are not finite.
 
-SIGTERM is a wish: the handler only remembers it, and the training ends itself at the next batch boundary,
-or where many steps are one call at the call's end (20 steps at most; large ones are a call each).
-Google Cloud and our own launcher send SIGTERM and wait (30 s) before they kill.
+SIGTERM is only a request: the handler remembers it, and the training ends itself at the next batch boundary. Where one
+call makes many steps, that is the end of the call (20 steps at most; a large step is a call by itself).
+Google Cloud and our own launcher send SIGTERM and wait 30 s before they kill the process.
 """
 
 import math
@@ -11,15 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from types import FrameType
 
-NON_FINITE_EPOCHS = 3  # so many running, and the training is given up: weights that are no numbers stay so
+NON_FINITE_EPOCHS = 3  # in a row, and the training is given up: weights that are nan stay nan
 
 RECALL_K = 10  # early stopping by recall counts the pairs whose product is among the first ten
 
-EXIT_STOPPED = 128 + signal.SIGTERM  # 143, what a shell reports of a process that SIGTERM ended
+EXIT_STOPPED = 128 + signal.SIGTERM  # 143, what a shell reports for a process that SIGTERM ended
 
 
 class Stopped(Exception):
-    """The training was asked to stop and has reached a place where it can."""
+    """The training was asked to stop and has reached a point where it can."""
 
 
 class StopWish:
@@ -29,7 +29,7 @@ class StopWish:
         self.made = False
 
     def listen(self) -> None:
-        """Takes SIGTERM over, from now on. A second call changes nothing."""
+        """Handles SIGTERM from now on. A second call changes nothing."""
         signal.signal(signal.SIGTERM, self._remember)
 
     def check(self) -> None:
@@ -42,9 +42,9 @@ class StopWish:
 
 
 def is_stalled(losses: Sequence[float], patience: int) -> bool:
-    """True when none of the last `patience` epochs' losses was below all before it; `patience` 0: never.
+    """True if none of the last `patience` epochs had a lower loss than all epochs before it; `patience` 0: never.
 
-    Decided from the losses alone (Keras' EarlyStopping counts in memory), so that a restart decides the same.
+    It depends on the losses alone (Keras' EarlyStopping counts in memory), so a restart decides the same.
 
     >>> is_stalled([3, 2, 2.5, 2.5], patience=2), is_stalled([3, 2, 2.5, 1.9], patience=2)
     (True, False)
@@ -55,7 +55,7 @@ def is_stalled(losses: Sequence[float], patience: int) -> bool:
 
 @dataclass(frozen=True)
 class NotFinite:
-    """Where numbers were first seen not to be finite; `epoch` and `step` from 0, the step over the whole run."""
+    """Where a number that is not finite was first seen; `epoch` and `step` from 0, the step over the whole run."""
 
     epoch: int
     step: int
@@ -63,13 +63,13 @@ class NotFinite:
 
 
 class FiniteWatch:
-    """For how many epochs running a training has not been finite, and where that began.
+    """Counts the epochs in a row in which a training was not finite, and remembers where that began.
 
     >>> watch = FiniteWatch()
     >>> watch.note(NotFinite(4, 93, "the loss was nan")); watch.end_epoch()
     >>> watch.epochs, watch.began.step, watch.is_lost
     (1, 93, False)
-    >>> watch.end_epoch()  # nothing was noted in this epoch: it was finite
+    >>> watch.end_epoch()  # nothing was noted in this epoch, so it was finite
     >>> watch.epochs, watch.began
     (0, None)
     """
@@ -81,16 +81,16 @@ class FiniteWatch:
 
     @property
     def is_lost(self) -> bool:
-        """True when there is no use in going on."""
+        """True when it is useless to go on."""
         return self.epochs >= NON_FINITE_EPOCHS
 
     def note(self, found: NotFinite) -> None:
-        """Says that the epoch under way is not finite."""
+        """Notes that the current epoch is not finite."""
         self._is_noted = True
         self.began = self.began or found
 
     def end_epoch(self) -> None:
-        """Counts the epoch; a finite one ends the row of those that were not."""
+        """Counts the epoch if it was not finite; a finite one sets the count back to 0."""
         self.epochs = self.epochs + 1 if self._is_noted else 0
         self.began = self.began if self._is_noted else None
         self._is_noted = False
