@@ -1,12 +1,12 @@
-"""What two look-up towers cannot know by themselves, added to their score: what sells of late, and what the buyer
-bought before.
+"""Adds to the towers' score what look-up towers cannot know: what sold recently, and what the buyer bought before.
 
     score = cosine + temperature * (prior_p + repeat)
     prior = shift * log(r_p / q_p) + popularity * log q_p
     repeat = bought + count * log(1 + n) - recency * log(1 + age) if the buyer bought the product n > 0 times, else 0
 
-q is a product's share of all train purchases and r its share with late ones weighing more. The formula, its source and
-how the numbers are chosen: docs/model.md. Pure numpy; `trainer.model.choosing` chooses, `trainer.model.export` writes.
+q is a product's share of all train purchases; r is its share when recent ones weigh more. docs/model.md has the
+formula's source and how the numbers are chosen. Pure numpy; `trainer.model.choosing` chooses the numbers, and
+`trainer.model.export` writes them.
 """
 
 from dataclasses import dataclass
@@ -23,20 +23,25 @@ from switchyard.core.runs.spec import TrainSpec
 from trainer.data.splitting import Dataset, Pairs
 
 SMOOTHING: Final = 0.02
-"""The part of q in r: a product that did not sell of late must not get the logarithm of 0."""
+"""The part of q in r: a product that did not sell recently must not get the logarithm of 0."""
 AGE_UNITS: Final = 10
-"""Ages are counted in this part of the time that the train rows cover, so that a year's data and a week's are alike."""
+"""The train rows cover this many units of age, so that the same numbers suit a year's data and a week's."""
 OLDEST: Final = 0.01
-"""This part of the train rows, the oldest ones, do not count for the time that the rows cover: a wrong old date (1970,
-1900) would stretch it until all others are as recent as the last. What is older counts as that old."""
+"""The share of train rows, the oldest ones, that do not count for the time that the rows cover.
+
+A wrong old date (1970, 1900) would stretch that time until all other rows look equally recent. Older rows count as if
+they were at its beginning."""
 OWN_SPAN_US: Final = 1e13
-"""What a source's own numbers that order its rows span as times: long enough that none are rounded to one."""
+"""The time that a source's own numbers are stretched over, if its rows have numbers instead of times.
+
+It is long enough that rounding does not make two different numbers equal."""
 _US: Final = 1_000_000
 
 
 class Numbers(msgspec.Struct, frozen=True, kw_only=True):
-    """The formula's numbers, in units of the softmax's logits. `half_life`: after which part of the time that the train
-    rows cover a purchase weighs half."""
+    """The formula's numbers, in units of the softmax's logits.
+
+    `half_life` is the age at which a purchase weighs half, as a part of the time that the train rows cover."""
 
     half_life: float = 0.02
     shift: float = 0.0
@@ -48,9 +53,9 @@ class Numbers(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Terms:
-    """What is added to the cosines [buyers, products]: `bias` for each product, and `repeats` for a buyer's own ones.
+    """What is added to the cosines [buyers, products]: `bias` to each product, `repeats` to those the buyer has bought.
 
-    The own products of buyer b are ``places[starts[b]:starts[b + 1]]``, each once.
+    The products that buyer b has bought ("own" products) are ``places[starts[b]:starts[b + 1]]``, each once.
     """
 
     bias: Floats | None  # [products]
@@ -59,29 +64,29 @@ class Terms:
     repeats: Floats | None  # beside `places`
 
     def add_to(self, scores: Any, buyers: npt.NDArray[Any]) -> None:
-        """Adds them to `scores` [buyers, products] in place."""
+        """Adds the terms to `scores` [buyers, products] in place."""
         if self.bias is not None:
             scores += self.bias
         if self.repeats is not None:
             starts, lengths = self.starts[buyers], self.starts[buyers + 1] - self.starts[buyers]
             rows = np.repeat(np.arange(len(buyers)), lengths)
             own = np.arange(len(rows)) + np.repeat(starts - np.cumsum(lengths) + lengths, lengths)
-            scores[rows, self.places[own]] += self.repeats[own]  # each product of a buyer is there once
+            scores[rows, self.places[own]] += self.repeats[own]  # each product of a buyer occurs once
 
     def hide_own(self) -> "Terms":
-        """The same, with a buyer's own products below all others: what is asked for is new to the buyer."""
+        """Returns the same terms with a buyer's own products below all others, to rank what is new to the buyer."""
         hidden = np.full(len(self.places), -np.inf, np.float32)
         return Terms(bias=self.bias, starts=self.starts, places=self.places, repeats=hidden)
 
 
 class Past:
-    """What the train rows say of products and of each buyer.
+    """What the train rows say about products and about each buyer.
 
     Attributes:
         starts, places: see `Terms`.
-        counts: how often the buyer bought it, beside `places`.
-        last_us: the last time, as microseconds since 1970, see `_to_us`.
-        share: of each product among all train rows, [products].
+        counts: for each entry of `places`, how often the buyer bought it.
+        last_us: for each entry of `places`, the last time, in microseconds since 1970, see `_to_us`.
+        share: each product's share of all train rows, [products].
     """
 
     def __init__(self, dataset: Dataset, *, temperature: float) -> None:
@@ -102,21 +107,22 @@ class Past:
         self.starts = np.searchsorted(distinct // products, np.arange(len(dataset.buyer_ids) + 1))
 
     def to_recent_share(self, half_life: float) -> npt.NDArray[np.float64]:
-        """r, [products]: the share of the train purchases, each weighing half as much a `half_life` earlier."""
+        """Returns r, [products]: each product's share of purchases, where one that is `half_life` older weighs half."""
         ages = (self._as_of_us - self._times_us) / self._span_us
         recent = np.bincount(self._products, 0.5 ** (ages / half_life), minlength=len(self.share))
         share: npt.NDArray[np.float64] = (1 - SMOOTHING) * recent / recent.sum() + SMOOTHING * self.share
         return share
 
     def to_prior(self, numbers: Numbers) -> Floats:
-        """shift log(r / q) + popularity log q, [products]; the latter's mean taken off, so that scores stay cosines'
-        neighbours."""
+        """Returns shift log(r / q) + popularity log q, [products].
+
+        The mean of log q is subtracted, so that scores stay close to cosines."""
         logs = np.log(self.share)
         shift = np.log(self.to_recent_share(numbers.half_life)) - logs
         return np.asarray(numbers.shift * shift + numbers.popularity * (logs - logs.mean()), np.float32)
 
     def to_weights(self, numbers: Numbers, *, has_prior: bool, has_repeats: bool) -> BlendWeights:
-        """The numbers on the scale of cosines, as they are exported: one rounding, there and here."""
+        """Returns the numbers on the scale of cosines, as they are exported, so that training rounds them the same."""
         scale = self._temperature
         repeat = Repeat(
             bought=scale * numbers.bought,
@@ -128,7 +134,7 @@ class Past:
         return BlendWeights(cosine=1.0, prior=scale if has_prior else 0.0, repeat=repeat if has_repeats else None)
 
     def leave_out_own(self, pairs: Pairs) -> Pairs:
-        """Those of the pairs whose product is new to the buyer."""
+        """Returns those of the pairs whose product is new to the buyer."""
         products = len(self.share)
         owned = np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts)) * products + self.places
         is_new = ~np.isin(pairs.buyers.astype(np.int64) * products + pairs.products, owned)
@@ -137,7 +143,7 @@ class Past:
 
 @dataclass(frozen=True)
 class Blend:
-    """A training's score beside the towers: its past, its numbers, and which terms it has."""
+    """What a training adds to the towers' score: the past, the numbers, and which terms it has."""
 
     past: Past
     numbers: Numbers
@@ -146,7 +152,7 @@ class Blend:
 
     @cached_property
     def weights(self) -> BlendWeights:
-        """As they are exported."""
+        """The numbers as they are exported."""
         return self.past.to_weights(self.numbers, has_prior=self.has_prior, has_repeats=self.has_repeats)
 
     @cached_property
@@ -167,27 +173,27 @@ class Blend:
 
     @cached_property
     def popularity(self) -> Floats:
-        """What an unknown buyer is answered by, [products]: what sells of late, where that is a term of the score."""
+        """The scores for an unknown buyer, [products]: what sold recently if the score has a prior, else what sold."""
         share = self.past.to_recent_share(self.numbers.half_life) if self.has_prior else self.past.share
         return np.asarray(share, np.float32)
 
     def list_used(self) -> dict[str, float]:
-        """The numbers that count."""
+        """Returns the numbers that the blend's terms use."""
         used = ["half_life", "shift", "popularity"] if self.has_prior else []
         used += ["bought", "count", "recency"] if self.has_repeats else []
         return {name: getattr(self.numbers, name) for name in used}
 
     def replace(self, numbers: Numbers) -> "Blend":
-        """The same with other numbers."""
+        """Returns the same blend with other numbers."""
         return Blend(self.past, numbers, self.has_prior, self.has_repeats)
 
 
 START: Final = Numbers(half_life=0.02, shift=1.0, popularity=0.2, bought=1.0, count=1.2, recency=0.5)
-"""What an epoch's recall is measured with, and where the choice begins."""
+"""The numbers that an epoch's recall is measured with, and that the choice starts from."""
 
 
 def make_blend(spec: TrainSpec, dataset: Dataset) -> Blend | None:
-    """The blend that `spec` asks for, with the numbers of START; None: the score is the towers' alone."""
+    """Returns the blend that `spec` asks for, with the numbers of START; None: the score is only the towers'."""
     if not (spec.recent_popularity or spec.own_history):
         return None
     past = Past(dataset, temperature=spec.temperature)
@@ -195,7 +201,7 @@ def make_blend(spec: TrainSpec, dataset: Dataset) -> Blend | None:
 
 
 def _to_us(times: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """Whole microseconds since 1970. Numbers of a source's own, of any size, are stretched over OWN_SPAN_US of them."""
+    """Returns whole microseconds since 1970; a source's own numbers, of any size, are stretched over OWN_SPAN_US."""
     numbers = times.astype(np.float64)
     if not is_time(float(numbers.max())):
         first = float(numbers.min())

@@ -1,5 +1,7 @@
-"""Many steps of training in one call of TensorFlow: between two steps Python then does nothing, and a step that is not
-looked at closer need not ask whether it is."""
+"""Runs many training steps in one call of TensorFlow, to save work between steps.
+
+Python does nothing between two steps of a call, and a step that statistics do not sample need not check for that.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,16 +10,16 @@ from typing import Final
 import tensorflow as tf
 
 STEPS_A_CALL: Final = 20
-"""As many as one of which statistics look at: it is a call's first, so that no step has to ask."""
+"""Statistics look at one step in this many, always at a call's first, so that no step has to check."""
 MOST_WORK: Final = 2**28
-"""Steps of more batch^2 x dim than this take a call each: a call cannot be interrupted, and saves nothing there."""
+"""A step of more batch^2 x dim than this is a call by itself: a call cannot be interrupted, and would save nothing."""
 
 Step = Callable[..., Mapping[str, tf.Tensor]]
 
 
 @dataclass(frozen=True)
 class Pace:
-    """How many steps an epoch and a call have; an epoch's last call has what is left.
+    """How many steps an epoch and a call have; an epoch's last call has the steps that are left.
 
     >>> Pace(epoch_steps=45, call_steps=20).calls
     3
@@ -33,7 +35,7 @@ class Pace:
 
 
 def choose_pace(*, rows: int, batch_size: int, dim: int) -> Pace:
-    """The pace of a training on `rows` rows, such that it soon ends when it is asked to.
+    """Returns the pace of a training on `rows` rows, with calls short enough for it to stop soon when asked to.
 
     >>> choose_pace(rows=60_000, batch_size=512, dim=64), choose_pace(rows=60_000, batch_size=8192, dim=64)
     (Pace(epoch_steps=117, call_steps=20), Pace(epoch_steps=7, call_steps=1))
@@ -44,11 +46,10 @@ def choose_pace(*, rows: int, batch_size: int, dim: int) -> Pace:
 def run_steps(
     step: Step, stacks: Sequence[tf.Tensor], *, tell_first: Callable[[bool], None]
 ) -> Mapping[str, tf.Tensor]:
-    """Runs `step` on each of the stacked batches, one after the other: ``step(*(stack[i] for stack in stacks))``, and
-    returns what it answers, a float32 for each name, as vectors [steps].
+    """Runs `step` on each of the stacked batches, one after the other, and returns its answers as vectors [steps].
 
-    The first step and all others are traced apart, once each, however many there are; `tell_first` is told which it is
-    before each trace.
+    Step i is ``step(*(stack[i] for stack in stacks))``; it answers a float32 for each name. The first step is traced
+    once and all others together once, however many there are; before each trace `tell_first` is told which it is.
 
     Args:
         stacks: [steps, batch, ...] each, of one or more steps.
@@ -65,6 +66,6 @@ def run_steps(
         answer = step(*(stack[number] for stack in stacks))
         return number + 1, answers.write(number, tf.stack([answer[name] for name in names]))
 
-    # One after the other: a step begins with what the one before it has written.
+    # Not in parallel: a step begins with what the step before it has written.
     _, answers = tf.while_loop(lambda number, _: number < steps, run, (1, answers), parallel_iterations=1)
     return dict(zip(names, tf.unstack(answers.stack(), axis=1), strict=True))

@@ -1,6 +1,6 @@
-"""Chooses the numbers of a blend on the validation window, by trying a few values of each: no number is chosen on test.
+"""Chooses the numbers of a blend on the validation window, by trying a few values of each; never on the test window.
 
-Deterministic: the same vectors and data give the same numbers, so that a restart ends as a run that nothing stopped.
+It is deterministic: the same vectors and data give the same numbers, so a restarted run ends as an uninterrupted one.
 """
 
 import math
@@ -16,12 +16,12 @@ from trainer.model.evaluation import Floats, count_hits
 
 K: Final = 10
 CHOICE_PAIRS: Final = 20_000
-"""Validation pairs that the choice looks at, at most."""
+"""The most validation pairs that the choice looks at."""
 CHOICE_SCORES: Final = 200_000_000
-"""Scores (buyers times products) that one look at them takes, at most: some seconds of one core.
-There are one to two hundred looks."""
+"""The most scores (buyers times products) that measuring one set of numbers takes: a few seconds of one core.
+One to two hundred sets are measured."""
 NEW_PAIRS: Final = 200
-"""With fewer pairs whose product is new to the buyer, those do not count apart: chance would choose."""
+"""With fewer pairs whose product is new to the buyer, those are not measured separately: chance would decide."""
 ROUNDS: Final = 2
 
 PRIOR_GRID: Final[Mapping[str, tuple[float, ...]]] = {
@@ -30,10 +30,10 @@ PRIOR_GRID: Final[Mapping[str, tuple[float, ...]]] = {
     "popularity": (0.0, 0.2, 0.4, 0.6, 1.0),  # 1: what towers without the logQ correction leave out
 }
 SCALE_GRID: Final[Mapping[str, tuple[float, ...]]] = {"scale": (0.5, 0.7, 1.4, 2.0)}
-"""Factors of all numbers that are added to the cosine, at once: how far the towers are to be believed beside them. The
-temperature that trains best is not the one at which a softmax is calibrated, and no number alone leads there."""
+"""Factors for all numbers that are added to the cosine, at once: how much the towers count beside them. The temperature
+that trains best is not the one that calibrates a softmax, and changing one number alone does not make up for that."""
 SECOND_START: Final = Numbers(half_life=0.02, shift=2.2, popularity=1.0, bought=1.5, count=1.7, recency=1.0)
-"""Where the choice begins once more: from one beginning it often stops where no single step is better."""
+"""A second start of the choice: from a single start it often stops where no single change is better."""
 _LOGITS: Final = ("shift", "popularity", "bought", "count", "recency")
 REPEAT_GRID: Final[Mapping[str, tuple[float, ...]]] = {
     "count": (0.0, 0.4, 0.8, 1.2, 1.6, 2.2, 3.0),
@@ -43,10 +43,10 @@ REPEAT_GRID: Final[Mapping[str, tuple[float, ...]]] = {
 
 
 class Judge:
-    """How good numbers are on validation pairs, see `measure`; numbers that come again are not measured again.
+    """Measures how good numbers are on validation pairs, see `measure`; the same numbers are measured only once.
 
     Args:
-        check: is called before each look; what it raises ends the choice.
+        check: called before each measurement; an exception from it ends the choice.
     """
 
     def __init__(
@@ -61,21 +61,23 @@ class Judge:
         self._measured_new: dict[tuple[float, ...], float] = {}
 
     def measure(self, numbers: Numbers) -> float:
-        """The sum of the logarithms of recall@10 on all pairs, and on those whose product is new to the buyer among
-        what is new: what is good for repeats alone must not win. The latter only where there are NEW_PAIRS of them."""
+        """Returns log(recall@10) on all pairs, plus log(recall@10) on pairs whose product is new to the buyer.
+
+        The second is ranked only among products that are new to the buyer: numbers that are good only for repeats must
+        not win. It is left out if there are fewer than NEW_PAIRS such pairs."""
         if numbers not in self._measured:
             self._measured[numbers] = self._look(self._pairs, numbers) + self._measure_new(numbers)
         return self._measured[numbers]
 
     def _measure_new(self, numbers: Numbers) -> float:
-        key = (numbers.half_life, numbers.shift, numbers.popularity)  # repeats do not touch what is new
+        key = (numbers.half_life, numbers.shift, numbers.popularity)  # repeats do not change scores of new products
         if key not in self._measured_new:
             is_enough = len(self._new) >= NEW_PAIRS
             self._measured_new[key] = self._look(self._new, numbers, is_new=True) if is_enough else 0.0
         return self._measured_new[key]
 
     def _look(self, pairs: Pairs, numbers: Numbers, *, is_new: bool = False) -> float:
-        """The logarithm of recall@10, with one hit and one pair more: none found is worst, and still a number."""
+        """Returns log(recall@10), with one hit and one pair added, so that it is a number even without any hit."""
         self._check()
         terms = self._blend.replace(numbers).terms
         k = min(K, len(self._vectors[1]))
@@ -92,9 +94,11 @@ def choose_numbers(
     seed: int,
     check: Callable[[], None] = lambda: None,
 ) -> Numbers:
-    """The best numbers that are found for the terms that `blend` has, on some of the validation `pairs`, see
-    `draw_pairs`: from the blend's own numbers on, and from SECOND_START, one number at a time or the scale of all,
-    until a round changes nothing, in at most ROUNDS rounds. Of equal ones the first stays. `check`: see `Judge`."""
+    """Returns the best numbers found for the terms that `blend` has, on some of the validation `pairs`.
+
+    `draw_pairs` chooses the pairs. The search starts from the blend's own numbers and from SECOND_START. It changes one
+    number at a time, or the scale of all, until a round changes nothing, for at most ROUNDS rounds. Of equally good
+    numbers the first are kept. `check`: see `Judge`."""
     judge = Judge(query, candidate, blend, draw_pairs(pairs, products=len(candidate), seed=seed), check=check)
     grid = {**SCALE_GRID, **(PRIOR_GRID if blend.has_prior else {}), **(REPEAT_GRID if blend.has_repeats else {})}
     names = grid.keys() - SCALE_GRID.keys()
@@ -103,12 +107,13 @@ def choose_numbers(
 
 
 def draw_pairs(pairs: Pairs, *, products: int, seed: int) -> Pairs:
-    """At most CHOICE_PAIRS of the pairs, of so many buyers that they have at most CHOICE_SCORES scores (of one buyer at
-    least). The same seed draws the same ones."""
+    """Draws at most CHOICE_PAIRS of the pairs, whose buyers have at most CHOICE_SCORES scores (at least one buyer).
+
+    The same seed draws the same pairs."""
     drawn = np.random.default_rng(seed).permutation(len(pairs))[:CHOICE_PAIRS]
     buyers = pairs.buyers[drawn]
     _, first, at = np.unique(buyers, return_index=True, return_inverse=True)
-    place = np.argsort(np.argsort(first))[at]  # of each pair's buyer among the buyers, in the order drawn
+    place = np.argsort(np.argsort(first))[at]  # each pair's buyer, numbered in the order drawn
     drawn = drawn[place < max(CHOICE_SCORES // products, 1)]
     return Pairs(pairs.buyers[drawn], pairs.products[drawn])
 

@@ -1,7 +1,7 @@
-"""The model and its baselines on the same held-out pairs: who is measured, how a baseline's setting is found, who wins.
+"""Compares the model with its baselines on the same held-out pairs: what is measured, and which of them wins.
 
-A baseline that cannot be measured is left out, with the reason. Everything is a function of the weights, the data and
-the seed, so that a restart makes the same report.
+A baseline's setting is chosen on validation. A baseline that cannot be measured is left out, with the reason. The
+report depends only on the weights, the data and the seed, so a restart makes the same one.
 """
 
 from collections.abc import Callable
@@ -45,20 +45,20 @@ from trainer.model.measuring import CONFIDENCE, DRAWS, Scorer, Window, draw, ope
 from trainer.stopping import Stopped
 
 MOST_SCORES: Final = 500_000_000
-"""Scores (buyers times products) that one contender's pass takes, at most: beyond, buyers are drawn."""
+"""The most scores (buyers times products) that one contender's pass takes; if there are more, buyers are drawn."""
 ENOUGH_BUYERS: Final = 30
-"""With fewer buyers no one is said to win: percentile intervals are then too narrow."""
+"""With fewer buyers no winner is named, because percentile intervals are too narrow then."""
 _CHOSEN: Final = "chosen on validation"
-_DIGITS: Final = 6  # more would differ from machine to machine
+_DIGITS: Final = 6  # further digits differ from machine to machine
 
 
 @dataclass(frozen=True)
 class Contest:
-    """What every contender is measured with.
+    """The data and settings that every contender is measured with.
 
     Args:
-        baselines_python: of an environment that has `implicit`; empty: none.
-        check: called between and during the measurements; what it raises ends them.
+        baselines_python: the Python of an environment that has `implicit`; empty: there is none.
+        check: called between and during the measurements; an exception from it ends them.
     """
 
     spec: TrainSpec
@@ -68,7 +68,7 @@ class Contest:
 
     @cached_property
     def past(self) -> Past:
-        """What the train rows say of each buyer."""
+        """What the train rows say about each buyer."""
         return Past(self.dataset, temperature=self.spec.temperature)
 
     @cached_property
@@ -78,20 +78,20 @@ class Contest:
 
     @cached_property
     def choice(self) -> Window:
-        """The validation pairs on which a baseline's setting is chosen: those on which the model's numbers are."""
+        """The validation pairs that baselines' settings are chosen on, the same as for the model's numbers."""
         return self._open(
             draw_pairs(self.dataset.validation, products=len(self.dataset.product_ids), seed=self.spec.seed)
         )
 
     @cached_property
     def groups(self) -> dict[str, Any]:
-        """By name, which of the window's buyers: light ones have at most the median of train purchases."""
+        """Which of the window's buyers are in each group; light ones have at most the median of train purchases."""
         purchases = self._count_purchases()
         heavy = purchases > np.median(purchases)
         return {name: chosen for name, chosen in (("light", ~heavy), ("heavy", heavy)) if chosen.any()}
 
     def measure(self, scorer: Scorer) -> tuple[dict[tuple[str, str], Any], float | None]:
-        """Its draws by slice and metric, and its coverage."""
+        """Returns the scorer's draws by slice and metric, and its coverage."""
         ranks = rank(scorer, self.window, self.check)
         sums = to_sums(ranks, self.window, self.groups)
         catalogue = self.window.catalogue
@@ -99,8 +99,10 @@ class Contest:
         return draw(sums, buyers=len(self.window.buyers), seed=self.spec.seed), coverage
 
     def judge_setting(self, scorer: Scorer) -> float:
-        """How good a setting is on validation, as the model's own numbers are chosen: the product of two recalls, on
-        all pairs and on new ones among new products, one hit and one pair added to each."""
+        """Returns how good a setting is on validation, by the same measure that chooses the model's own numbers.
+
+        It is the product of two recalls, on all pairs and on new pairs ranked among new products, each with one hit and
+        one pair added."""
         ranks, window = rank(scorer, self.choice, self.check), self.choice
         k = min(K, window.catalogue)
         every = (np.count_nonzero(ranks.every < k) + 1) / (len(ranks.every) + 1)
@@ -109,7 +111,7 @@ class Contest:
         return float(every * (fresh if new >= NEW_PAIRS else 1))
 
     def describe(self) -> Measured:
-        """What was measured on."""
+        """Describes the pairs, buyers and products that were measured."""
         purchases, window = self._count_purchases(), self.window
         pairs = np.diff(window.starts)
         return Measured(
@@ -139,7 +141,7 @@ class Contest:
 
 
 Found = tuple[Scorer, dict[str, Any], str]
-"""A baseline, its settings, and how these were found."""
+"""A baseline, its settings, and how the settings were found."""
 
 
 def _find_popularity(contest: Contest) -> Found:
@@ -201,7 +203,7 @@ BASELINES: Final[dict[str, Callable[[Contest], Found]]] = {
 
 
 def make_report(contest: Contest, model: Scorer, run: ReportRun) -> EvaluationReport:
-    """The report. Raises: what `contest.check` raises."""
+    """Makes the report. Raises: what `contest.check` raises."""
     draws, coverage = contest.measure(model)
     contenders = [Contender(name=MODEL, figures=_to_figures(draws), coverage=coverage)]
     left_out = []

@@ -1,15 +1,16 @@
-"""What a finished training leaves for others: a SavedModel that answers a buyer's best products, and both towers'
-embeddings as Parquet. Written to a local folder; the run's folder takes it from there.
+"""Exports a finished training: a SavedModel that answers a buyer's best products, and both towers' embeddings.
+
+The files are written to a local folder; `trainer.output.run_folder` copies them from there.
 
 ``model/`` has one signature, ``serving_default``: ``buyer_ids`` [batch] text -> ``product_ids`` [batch, k] text, best
-first, ``scores`` [batch, k] float32, and ``known`` [batch] bool. A known buyer's scores are cosines; one who is not in
-the train data gets the most bought products, with their share of all purchases as scores. With a blend a known buyer's
-scores are the blended ones, and others get what sells of late, where that is a term of the score.
+first, ``scores`` [batch, k] float32, and ``known`` [batch] bool. A known buyer's scores are cosines. A buyer who is not
+in the train data gets the most bought products, with their share of all purchases as scores. With a blend, a known
+buyer's scores are the blended ones, and other buyers get what sold recently if that is a term of the score.
 
 ``embeddings/query.parquet`` and ``embeddings/candidate.parquet``: ``id`` text and ``embedding``, a list of `dim`
-float32, of unit length; the product of two is the score, or its cosine.
+float32, of unit length. The product of two embeddings is the score, or with a blend the cosine in it.
 
-``score/``, only with a blend: what `switchyard.clients.scoring.score_files` reads, and answers as ``model/`` does.
+``score/``, only with a blend: the files from which `switchyard.clients.scoring.score_files` answers as ``model/`` does.
 """
 
 from pathlib import Path
@@ -48,8 +49,7 @@ def export_embeddings(dataset: Dataset, query: Floats, candidate: Floats, *, fol
 
 
 def export_score(dataset: Dataset, blend: Blend, *, folder: Path) -> None:
-    """Writes ``score/`` below `folder`: the weights, each product's prior and share of recent purchases, and what each
-    buyer bought."""
+    """Writes ``score/`` below `folder`: the weights, the products' priors and recent shares, and the purchases."""
     (folder / "score").mkdir(parents=True)
     (folder / "score" / "weights.json").write_bytes(msgspec.json.encode(blend.weights))
     past = blend.past
@@ -67,7 +67,7 @@ def export_score(dataset: Dataset, blend: Blend, *, folder: Path) -> None:
 
 
 class _TopProducts(tf.Module):  # type: ignore[misc, unused-ignore]
-    """The exported graph with its tables."""
+    """The exported graph and its tables."""
 
     def __init__(self, dataset: Dataset, query: Floats, candidate: Floats, top_k: int, shares: Any) -> None:
         super().__init__()
@@ -96,13 +96,15 @@ class _TopProducts(tf.Module):  # type: ignore[misc, unused-ignore]
         }
 
     def score(self, positions: Any) -> Any:
-        """Of every product, [batch, products], for the buyers at `positions` [batch]."""
+        """Returns the scores of all products, [batch, products], for the buyers at `positions` [batch]."""
         return tf.matmul(tf.gather(self.query, positions), self.candidate, transpose_b=True)
 
 
 class _BlendedProducts(_TopProducts):
-    """The same with a blend's score. The prior is one more dimension of the vectors, so that an index of inner products
-    would serve it; what a buyer's own products get is added to those alone."""
+    """The exported graph with a blend's score.
+
+    The prior is one more dimension of the vectors, so that an index of inner products could serve it. The repeat term
+    is added only to products that the buyer has bought."""
 
     def __init__(self, dataset: Dataset, query: Floats, candidate: Floats, top_k: int, blend: Blend) -> None:
         terms = blend.terms
@@ -111,13 +113,13 @@ class _BlendedProducts(_TopProducts):
             candidate = np.concatenate([candidate, terms.bias[:, None]], axis=1)
         super().__init__(dataset, query, candidate, top_k, blend.popularity)
         self.has_repeats = terms.repeats is not None
-        if self.has_repeats:  # elsewhere the graph would tell who bought what, and need none of it
+        if self.has_repeats:  # else the graph would reveal purchases that it does not need
             self.starts = tf.Variable(terms.starts, trainable=False)
             self.places = tf.Variable(terms.places, trainable=False)
             self.repeats = tf.Variable(terms.repeats, trainable=False)
 
     def score(self, positions: Any) -> Any:
-        """See the base."""
+        """See the base class."""
         scores = super().score(positions)
         if not self.has_repeats:
             return scores

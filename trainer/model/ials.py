@@ -1,7 +1,7 @@
-"""iALS as a baseline: fitted by `implicit` in an environment of its own, the setting chosen on validation.
+"""iALS as a baseline, fitted by `implicit` in its own environment; its setting is chosen on validation.
 
-Source: Hu, Koren and Volinsky, "Collaborative filtering for implicit feedback datasets", ICDM 2008. That a well-tuned
-iALS is hard to beat: Rendle, Krichene, Zhang and Koren, "Revisiting the performance of iALS", RecSys 2022.
+Source: Hu, Koren and Volinsky, "Collaborative filtering for implicit feedback datasets", ICDM 2008. A well-tuned iALS
+is hard to beat: Rendle, Krichene, Zhang and Koren, "Revisiting the performance of iALS", RecSys 2022.
 """
 
 import json
@@ -42,32 +42,33 @@ NEIGHBOURS: Final[tuple[Setting, ...]] = (
     {"iterations": 15},
     {"purchases": "log counts"},
 )
-"""In what each differs from BEST."""
+"""The other settings: how each differs from BEST."""
 MOST_S: Final = 1_800.0
-"""So long all fits together may take. Beyond that iALS is left out, for how far it came would depend on the machine."""
+"""The longest time for all fits together. If they take longer, iALS is left out: how many of them were done would
+depend on the machine."""
 MOST_FACTORS: Final = 500_000_000
-"""Numbers of both sides' factors, above which it is left out: 2 GB."""
+"""The most numbers in both sides' factors, 2 GB. Above that, iALS is left out."""
 _LOOK_S: Final = 0.2
 _SCRIPT: Final = Path(__file__).with_name("ials_fit.py")
 _SAID: Final = 300
 
 
 def list_settings() -> list[Setting]:
-    """BEST and its NEIGHBOURS, all of it said of each."""
+    """Returns BEST and its NEIGHBOURS, each as a full setting."""
     return [BEST, *({**BEST, **changed} for changed in NEIGHBOURS)]
 
 
 def fit_all(
     python: str, past: Past, *, seed: int, check: Callable[[], None], settings: list[Setting] | None = None
 ) -> Iterator[tuple[Setting, Vectors]]:
-    """Each setting and the vectors that it gives, one after the other, so that few are in memory. `check` is called
-    while the fits are under way; what it raises ends them.
+    """Yields each setting and its vectors, one after the other, so that few vectors are in memory at once.
 
     Args:
-        python: of the environment that has `implicit`.
+        python: the Python of the environment that has `implicit`.
+        check: called during the fits; an exception from it ends them.
 
     Raises:
-        BadSetup: it is none, its `implicit` fails, or the fits take longer than MOST_S.
+        BadSetup: `python` does not start, its `implicit` fails, or the fits take longer than MOST_S.
     """
     until = time.monotonic() + MOST_S
     with tempfile.TemporaryDirectory(prefix="switchyard-") as name:
@@ -81,14 +82,14 @@ def fit_all(
 
 
 def _fit(python: str, folder: Path, setting: Setting, until: float, check: Callable[[], None]) -> None:
-    # Its threads are implicit's own; a second pool of the matrix library's makes them wait for each other.
-    # Nothing else of our environment: it may hold passwords.
+    # `implicit` has threads of its own; with a second pool, the matrix library's, they would wait for each other.
+    # The rest of our environment is not passed on: it may hold passwords.
     variables = {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PATH": os.defpath}
     with (folder / "said").open("wb") as said:
         try:
             process = subprocess.Popen(
                 [python, "-I", str(_SCRIPT), str(folder), json.dumps(setting)],
-                stdin=subprocess.PIPE,  # by its end the process sees that ours is gone
+                stdin=subprocess.PIPE,  # when it closes, the process knows that ours is gone
                 stdout=said,
                 stderr=subprocess.STDOUT,
                 env=variables,

@@ -1,7 +1,7 @@
 """Fits iALS once, in the environment that has `implicit`: ``<python> ials_fit.py <folder> <setting as JSON>``.
 
-Reads ``purchases.npz`` of the folder and writes ``factors.npz`` there. Imports nothing of ours: that environment has
-none of it. `trainer.model.ials` starts it.
+It reads ``purchases.npz`` in the folder and writes ``factors.npz`` there. It imports nothing of this project, which is
+not installed in that environment. `trainer.model.ials` starts it.
 """
 
 import json
@@ -36,8 +36,9 @@ def main(folder: Path, setting: dict[str, float | str], seed: int) -> None:
 
 
 def end_with_parent() -> None:
-    """Ends this process when the one that started it is gone: its end of our standard input closes."""
-    while os.read(0, 1):  # not `sys.stdin`: its lock, held by a waiting thread, would abort the interpreter's own end
+    """Ends this process when the process that started it is gone, which closes our standard input."""
+    # Not `sys.stdin`: a thread that waits there holds its lock, and the interpreter would abort at exit.
+    while os.read(0, 1):
         pass
     os._exit(1)
 

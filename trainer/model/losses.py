@@ -1,4 +1,4 @@
-"""What the towers are trained on: softmax cross-entropy among the products of a batch."""
+"""The loss that the towers are trained on: softmax cross-entropy among the products of a batch."""
 
 from typing import Any, NamedTuple
 
@@ -9,12 +9,12 @@ MASKED_LOGIT = -1e9  # exp of it is 0 in float32, and unlike -inf it has a gradi
 
 
 class Distinct(NamedTuple):
-    """A batch's ids with each of them once.
+    """The distinct ids of a batch.
 
     Attributes:
         ids: [distinct], in the order in which the batch first names them.
-        place: of each of the batch's rows in `ids`, [batch].
-        mentions: how many rows name it, [distinct], as floats.
+        place: for each row of the batch, the position of its id in `ids`, [batch].
+        mentions: how many rows name each id, [distinct], as floats.
     """
 
     ids: tf.Tensor
@@ -23,7 +23,7 @@ class Distinct(NamedTuple):
 
 
 def find_distinct(ids: tf.Tensor) -> Distinct:
-    """The distinct ones of `ids`, whole numbers of shape [batch]."""
+    """Returns the distinct ids of `ids`, whole numbers of shape [batch]."""
     distinct, place, mentions = tf.unique_with_counts(ids)
     return Distinct(distinct, place, tf.cast(mentions, tf.float32))
 
@@ -34,7 +34,7 @@ class InBatchSoftmax(keras.layers.Layer):
 
     Row i's logits are ``<query_i, candidate_j> / temperature - log_q_j`` over j; the right answer is j = i. `log_q` is
     the log of how often product j is drawn into a batch: without it, popular products are punished for being drawn
-    often as negatives. A j that is the same product as i ("accidental hit") is masked: it is no wrong answer.
+    often as negatives. A j that is the same product as i ("accidental hit") is masked, because it is not wrong.
 
     Source: Yi et al., "Sampling-bias-corrected neural modeling for large corpus item recommendations", RecSys 2019,
     for the correction and the temperature. keras-rs 0.4's RemoveAccidentalHits is not used: it adds 1e-40.
@@ -48,7 +48,9 @@ class InBatchSoftmax(keras.layers.Layer):
         self.temperature = temperature
 
     def call(self, query: tf.Tensor, candidate: tf.Tensor, products: tf.Tensor, log_q: tf.Tensor) -> tf.Tensor:
-        """Scalar loss of unit vectors `query` and `candidate` [batch, dim], `products` [batch] and `log_q` [batch].
+        """Returns the scalar loss of unit vectors `query` and `candidate` [batch, dim].
+
+        `products` and `log_q` are [batch].
 
         Raises:
             ValueError: the shapes do not fit each other.
@@ -74,11 +76,13 @@ class InBatchSoftmax(keras.layers.Layer):
     def compare_distinct(
         self, query: tf.Tensor, candidate: tf.Tensor, buyers: Distinct, products: Distinct, log_q: tf.Tensor
     ) -> tf.Tensor:
-        """What `call` answers for the whole batch, from unit vectors of its distinct buyers [distinct buyers, dim] and
-        products [distinct products, dim], and `log_q` [distinct products].
+        """Returns what `call` returns for the whole batch, from the vectors of its distinct buyers and products.
 
-        A product that k rows name is one column that counts k times, but once in its own rows, where the other k - 1
-        would be masked. So row i's sum over the batch is ``sum_j k_j e_ij - (k_i - 1) e_ii`` with e the exponentials.
+        The unit vectors are [distinct buyers, dim] and [distinct products, dim], `log_q` is [distinct products].
+
+        A product that k rows name is one column that counts k times, except in its own rows, where it counts once: the
+        other k - 1 would be masked. So row i's sum over the batch is ``sum_j k_j e_ij - (k_i - 1) e_ii``, where e are
+        the exponentials.
         """
         logits = tf.matmul(query / self.temperature, candidate, transpose_b=True) - log_q[None, :]
         logits -= tf.stop_gradient(tf.reduce_max(logits, axis=1, keepdims=True))
@@ -87,10 +91,10 @@ class InBatchSoftmax(keras.layers.Layer):
         own = tf.gather_nd(exponentials, cells)
         others = (tf.gather(products.mentions, products.place) - 1.0) * own
         sums = tf.gather(tf.linalg.matvec(exponentials, products.mentions), buyers.place) - others
-        # Never below the own one but by rounding, where thousands of rows name it. A nan stays: it compares as false.
+        # Only rounding makes a sum smaller than `own`, if thousands of rows name it. nan stays: it compares as false.
         sums = tf.where(sums < own, own, sums)
         return tf.reduce_mean(tf.math.log(sums) - tf.gather_nd(logits, cells))
 
     def get_config(self) -> dict[str, Any]:
-        """What `from_config` makes the same layer from."""
+        """Returns what `from_config` makes the same layer from."""
         return {**super().get_config(), "temperature": self.temperature}

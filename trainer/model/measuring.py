@@ -1,8 +1,8 @@
 """Recall, NDCG and coverage of anything that scores products, with the bounds of a bootstrap over buyers.
 
-One pass over the measured buyers per contender: their scores are computed once, some buyers at a time, and give the
-ranks among all products and among those that are new to the buyer. What is kept is a few sums for each buyer, from
-which the bootstrap draws. Pure numpy.
+Each contender takes one pass over the measured buyers. Their scores are computed once, a few buyers at a time, and give
+the ranks among all products and among those that are new to the buyer. Only a few sums are kept for each buyer; the
+bootstrap draws from them. Pure numpy.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -19,27 +19,28 @@ from trainer.model.blending import Past
 
 DRAWS: Final = 1_000
 CONFIDENCE: Final = 0.95
-_CHUNK_VALUES: Final = 1 << 22  # of the bootstrap's draws, that are held at once
+_CHUNK_VALUES: Final = 1 << 22  # values of the bootstrap's draws that are held at once
 
 Floats = npt.NDArray[np.floating[Any]]
 Sums = dict[tuple[str, str], tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]
-"""By slice and metric, what a buyer adds to the numerator and to the denominator, [buyers] each."""
+"""What each buyer adds to the numerator and to the denominator, [buyers] each, by slice and metric."""
 
 
 class Scorer(Protocol):
     """Anything that says how good each product is for a buyer."""
 
     def score(self, buyers: npt.NDArray[Any]) -> Floats:
-        """[buyers, products], a new array; the highest is answered first."""
+        """Returns scores [buyers, products], a new array; the highest is answered first."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """The held-out pairs that are measured, in the order of their buyers: those of buyer ``buyers[i]`` are
-    ``products[starts[i]:starts[i + 1]]``.
+    """The held-out pairs that are measured, in the order of their buyers.
+
+    Those of buyer ``buyers[i]`` are ``products[starts[i]:starts[i + 1]]``.
 
     Attributes:
-        is_new: beside `products`: the buyer did not buy it in the train rows.
+        is_new: for each entry of `products`, whether the buyer did not buy it in the train rows.
     """
 
     past: Past
@@ -50,15 +51,15 @@ class Window:
     is_new: npt.NDArray[np.bool_]
 
     def list_own(self, buyer: int) -> npt.NDArray[np.int32]:
-        """What the buyer bought in the train rows, each product once, rising."""
+        """Returns what the buyer bought in the train rows, each product once, rising."""
         found: npt.NDArray[np.int32] = self.past.places[self.past.starts[buyer] : self.past.starts[buyer + 1]]
         return found
 
 
 def open_window(pairs: Pairs, past: Past, *, products: int, seed: int, most_scores: int) -> Window:
-    """Return the pairs of all buyers, or of as many as keep one pass within `most_scores` scores.
+    """Returns the pairs of all buyers, or of as many as keep one pass within `most_scores` scores.
 
-    One buyer is taken at least. The same seed draws the same ones.
+    At least one buyer is taken. The same seed draws the same buyers.
     """
     distinct = np.unique(pairs.buyers).astype(np.int64)
     most = max(most_scores // products, 1)
@@ -76,8 +77,10 @@ def open_window(pairs: Pairs, past: Past, *, products: int, seed: int, most_scor
 
 @dataclass(frozen=True)
 class Ranks:
-    """Ranks of the window's pairs among all products, and among those new to the buyer (only of pairs that are); 0 is
-    the best. `covered`: how many products are among the first NDCG_K of some buyer."""
+    """Ranks of the window's pairs among all products, and among products new to the buyer; 0 is the best.
+
+    The ranks among new products hold only for pairs that are new. `covered` is how many products are among the first
+    NDCG_K of at least one buyer."""
 
     every: npt.NDArray[np.int64]
     new: npt.NDArray[np.int64]
@@ -85,10 +88,10 @@ class Ranks:
 
 
 def rank(scorer: Scorer, window: Window, check: Callable[[], None] = lambda: None) -> Ranks:
-    """The ranks, with ties and nan as `trainer.model.evaluation.rank_by_model` has them: of equal scores the product
-    that comes earlier in the catalogue is above, and what is no number ranks last.
+    """Returns the ranks, with ties and nan treated as in `trainer.model.evaluation.rank_by_model`.
 
-    `check` is called before each chunk; what it raises ends the ranking.
+    Of equal scores, the product that comes earlier in the catalogue is above; nan ranks last. `check` is called before
+    each chunk; an exception from it ends the ranking.
     """
     every, new = np.empty(len(window.products), np.int64), np.empty(len(window.products), np.int64)
     shown = np.zeros(window.catalogue, bool)
@@ -110,7 +113,7 @@ def rank(scorer: Scorer, window: Window, check: Callable[[], None] = lambda: Non
 def _rank_row(
     scores: Floats, ordered: Floats, products: npt.NDArray[np.int64], own: npt.NDArray[np.int32]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """One buyer's. Among new products: those above, less the buyer's own that are."""
+    """Returns one buyer's ranks; among new products, the buyer's own products above are subtracted."""
     found = scores[products]
     every = _count_above(ordered, found, products, lambda product: scores[:product], itself=1)
     theirs = scores[own]
@@ -128,8 +131,9 @@ def _count_above(
     *,
     itself: int = 0,
 ) -> npt.NDArray[np.int64]:
-    """How many of `ordered` are above each of `found`; of equal ones those `earlier` in the catalogue. `itself`: so
-    many of the equal ones are the product itself."""
+    """Returns how many of `ordered` are above each of `found`; equal ones count if `earlier` in the catalogue.
+
+    `itself` is how many of the equal ones are the product itself."""
     left, right = np.searchsorted(ordered, found, side="left"), np.searchsorted(ordered, found, side="right")
     above = (len(ordered) - right).astype(np.int64)
     for one in np.flatnonzero(right > left + itself):
@@ -138,9 +142,9 @@ def _count_above(
 
 
 def _mark_first(scores: Floats, limit: Any, count: int, shown: npt.NDArray[np.bool_]) -> None:
-    """Notes the `count` best products, `limit` being the last one's score."""
+    """Marks the `count` best products as shown; `limit` is the score of the last of them."""
     if np.isnan(limit):
-        return  # a list of products without a number is no answer
+        return  # products without a score are no answer
     best = np.flatnonzero(scores >= limit)
     if len(best) > count:
         equal = np.flatnonzero(scores == limit)
@@ -150,7 +154,7 @@ def _mark_first(scores: Floats, limit: Any, count: int, shown: npt.NDArray[np.bo
 
 
 def to_sums(ranks: Ranks, window: Window, groups: Mapping[str, npt.NDArray[np.bool_]]) -> Sums:
-    """What each buyer adds. `groups`: by name, which of the window's buyers are in it."""
+    """Returns what each buyer adds; `groups` says by name which of the window's buyers are in a group."""
     at = np.repeat(np.arange(len(window.buyers)), np.diff(window.starts))
     new = window.is_new
     every = dict(_sum_slice(ranks.every, at, len(window.buyers), window.catalogue))
@@ -165,9 +169,10 @@ def to_sums(ranks: Ranks, window: Window, groups: Mapping[str, npt.NDArray[np.bo
 def _sum_slice(
     ranks: npt.NDArray[np.int64], at: npt.NDArray[np.int64], buyers: int, catalogue: int
 ) -> Iterator[tuple[str, tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]]:
-    """A pair is one trial of recall; a buyer is one of NDCG, binary: the gain of rank r is 1 / log2(r + 2), and the
-    best that the buyer's pairs could reach is 1. Source: Järvelin and Kekäläinen, "Cumulated gain-based evaluation of
-    IR techniques", ACM TOIS 20, 2002."""
+    """Returns the sums of one slice: recall counts each pair once, binary NDCG counts each buyer once.
+
+    The gain of rank r is 1 / log2(r + 2), and the best that the buyer's pairs could reach is 1. Source: Järvelin and
+    Kekäläinen, "Cumulated gain-based evaluation of IR techniques", ACM TOIS 20, 2002."""
     pairs = np.bincount(at, minlength=buyers).astype(np.float64)
     for k in RECALL_KS:
         if k <= catalogue:
@@ -181,8 +186,10 @@ def _sum_slice(
 
 
 def draw(sums: Sums, *, buyers: int, seed: int) -> dict[tuple[str, str], npt.NDArray[np.float64]]:
-    """The figures, [1 + DRAWS]: first that of all buyers, then those of as many buyers drawn with replacement. The same
-    seed draws the same buyers, so that two contenders' draws can be compared one by one; nan where a draw has no pair.
+    """Returns the figures, [1 + DRAWS]: first of all buyers, then of as many buyers drawn with replacement.
+
+    The same seed draws the same buyers, so that two contenders' draws can be compared one by one. A draw without a pair
+    is nan.
 
     Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, section 13.3 (percentile intervals).
     """
@@ -205,7 +212,7 @@ def draw(sums: Sums, *, buyers: int, seed: int) -> dict[tuple[str, str], npt.NDA
 
 
 def to_bounds(draws: npt.NDArray[np.float64]) -> tuple[float, float]:
-    """Between which the middle CONFIDENCE of the draws lie; those that have no figure do not count."""
+    """Returns the bounds that hold the middle CONFIDENCE of the draws; draws that are nan do not count."""
     known = draws[~np.isnan(draws)]
     low, high = np.quantile(known, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)

@@ -1,7 +1,7 @@
 """Adagrad and Adam that update only the embedding rows a batch touches.
 
-Keras 3.15's own optimizers are wrong or slow there: a row that a batch names twice is squared per mention, not as the
-sum (its accumulator grows by 1 + 1 where the gradient is 2), and a division runs over the whole table.
+Keras 3.15's own optimizers are wrong or slow there. If a batch names a row twice, each mention is squared instead of
+their sum (the accumulator grows by 1 + 1 where the gradient is 2), and a division runs over the whole table.
 """
 
 from typing import Any
@@ -13,11 +13,11 @@ from switchyard.core.runs.spec import TrainSpec
 
 
 class UniqueRows(tf.IndexedSlices):
-    """Slices that name no row twice: `unique_rows` leaves them alone, so that what sees a gradient twice sums once."""
+    """Slices that name no row twice; `unique_rows` returns them as they are, so that rows are summed only once."""
 
 
 def unique_rows(gradient: tf.IndexedSlices) -> UniqueRows:
-    """The same gradient with each touched row once: values [touched, dim], the sums over the row's mentions."""
+    """Returns the same gradient with each touched row once: values [touched, dim], the sums over the row's mentions."""
     if isinstance(gradient, UniqueRows):
         return gradient
     rows, position = tf.unique(gradient.indices)
@@ -27,7 +27,7 @@ def unique_rows(gradient: tf.IndexedSlices) -> UniqueRows:
 
 @keras.saving.register_keras_serializable("switchyard")
 class SparseAdagrad(keras.optimizers.Adagrad):
-    """Adagrad; for slices the same numbers as for the dense gradient, at the cost of the touched rows.
+    """Adagrad that gives the same numbers for slices as for the dense gradient, at the cost of the touched rows only.
 
     A row without a gradient has an update of 0 in dense Adagrad too, so leaving it out changes nothing.
     Source: Duchi, Hazan, Singer, "Adaptive subgradient methods", JMLR 12 (2011), with Keras' epsilon inside the root.
@@ -46,15 +46,15 @@ class SparseAdagrad(keras.optimizers.Adagrad):
         squares = tf.gather(accumulator, rows) + tf.square(values)
         accumulator.scatter_update(tf.IndexedSlices(squares, rows))
         step = tf.cast(learning_rate, values.dtype) * values * tf.math.rsqrt(squares + self.epsilon)
-        variable.scatter_sub(tf.IndexedSlices(step, rows))  # Keras hands its TensorFlow variable over here
+        variable.scatter_sub(tf.IndexedSlices(step, rows))  # Keras passes its TensorFlow variable here
 
 
 @keras.saving.register_keras_serializable("switchyard")
 class LazyAdam(keras.optimizers.Adam):
-    """Adam whose moments of a row stand still while no batch touches it.
+    """Adam that leaves a row's moments unchanged while no batch touches the row.
 
-    Not the dense Adam's numbers: there an untouched row goes on moving by its decaying momentum. Where every row is
-    touched in every step the two are the same. The bias correction counts all steps, as the dense one's.
+    Its numbers are not those of dense Adam, where an untouched row goes on moving by its decaying momentum. If every
+    step touches every row, both are the same. The bias correction counts all steps, as in dense Adam.
     Source: Kingma, Ba, "Adam", ICLR 2015, algorithm 1; the lazy variant is TensorFlow Addons' LazyAdam.
     """
 
@@ -76,10 +76,10 @@ class LazyAdam(keras.optimizers.Adam):
         step_count = tf.cast(self.iterations.value + 1, values.dtype)
         correction = tf.sqrt(1 - tf.pow(self.beta_2, step_count)) / (1 - tf.pow(self.beta_1, step_count))
         step = tf.cast(learning_rate, values.dtype) * correction * first / (tf.sqrt(second) + self.epsilon)
-        variable.scatter_sub(tf.IndexedSlices(step, rows))  # Keras hands its TensorFlow variable over here
+        variable.scatter_sub(tf.IndexedSlices(step, rows))  # Keras passes its TensorFlow variable here
 
 
 def make_optimizer(spec: TrainSpec) -> keras.optimizers.Optimizer:
-    """The optimizer that `spec` names."""
+    """Returns the optimizer that `spec` names."""
     kinds = {"adagrad": SparseAdagrad, "adam": LazyAdam}
     return kinds[spec.optimizer](learning_rate=spec.learning_rate)

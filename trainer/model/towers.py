@@ -1,4 +1,4 @@
-"""The model: a query tower for buyers and a candidate tower for products, whose vectors' cosine says what suits."""
+"""The model: a query tower for buyers and a candidate tower for products; the score is their vectors' cosine."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +13,7 @@ from trainer.model.optimizers import UniqueRows
 
 @keras.saving.register_keras_serializable("switchyard")
 class Tower(keras.layers.Layer):
-    """One trained vector an id: positions [batch] -> vectors [batch, dim], not yet of unit length.
+    """One trained vector per id: positions [batch] -> vectors [batch, dim], not yet of unit length.
 
     Args:
         rows: how many ids there are; positions are 0..rows-1.
@@ -26,8 +26,9 @@ class Tower(keras.layers.Layer):
         self.dim = dim
 
     def build(self, input_shape: Any = None) -> None:
-        """Makes the table [rows, dim]. Vectors start at about unit length: their direction alone is used, and a step
-        of given size turns a shorter vector further."""
+        """Makes the table [rows, dim], with vectors of about unit length.
+
+        Only a vector's direction is used, and a step of the same size turns a shorter vector further."""
         self.embeddings = self.add_weight(
             name="embeddings",
             shape=(self.rows, self.dim),
@@ -36,10 +37,10 @@ class Tower(keras.layers.Layer):
         self.built = True
 
     def call(self, positions: tf.Tensor) -> tf.Tensor:
-        """Vectors [batch, dim] of `positions` [batch], whole numbers.
+        """Returns the vectors [batch, dim] of `positions` [batch], whole numbers.
 
         Raises:
-            ValueError: another shape than [batch], or no whole numbers.
+            ValueError: the shape is not [batch], or the numbers are not whole.
         """
         if positions.shape.rank != 1 or not positions.dtype.is_integer:
             raise ValueError(
@@ -49,12 +50,12 @@ class Tower(keras.layers.Layer):
         return tf.gather(self.embeddings.value, positions)
 
     def get_config(self) -> dict[str, Any]:
-        """What `from_config` makes the same layer from."""
+        """Returns what `from_config` makes the same layer from."""
         return {**super().get_config(), "rows": self.rows, "dim": self.dim}
 
 
 def to_unit(vectors: tf.Tensor) -> tf.Tensor:
-    """`vectors` [n, dim] scaled to length 1; a zero vector stays zero."""
+    """Returns `vectors` [n, dim] scaled to length 1; a zero vector stays zero."""
     return tf.math.l2_normalize(vectors, axis=-1)
 
 
@@ -63,11 +64,13 @@ LOSS_NAMES = ("loss", "regularization_loss", "total_loss")
 
 @keras.saving.register_keras_serializable("switchyard")
 class TwoTower(keras.Model):
-    """Both towers and their training: `fit` takes batches (buyers [batch], products [batch]) of purchases, or stacks of
-    them [steps, batch] that are trained on one after the other in one call; to Keras a stack is one batch.
+    """Both towers and their training; `fit` takes batches of purchases: buyers [batch] and products [batch].
 
-    Logs ``loss`` (the softmax alone), ``regularization_loss`` and ``total_loss``, their sum, which is minimised.
-    The L2 penalty is ``l2`` times the batch's mean of both vectors' squared lengths: on the batch's rows alone, for a
+    `fit` also takes stacks of batches, [steps, batch], and trains on them one after the other in one call; to Keras a
+    stack is one batch.
+
+    It logs ``loss`` (only the softmax), ``regularization_loss``, and ``total_loss``, their sum, which is minimised.
+    The L2 penalty is ``l2`` times the batch's mean of both vectors' squared lengths. It covers only the batch's rows: a
     penalty on whole tables would touch each row in each step, at many times the step's cost.
 
     Args:
@@ -85,9 +88,9 @@ class TwoTower(keras.Model):
         self.query_tower = Tower(buyers, dim, name="query_tower")
         self.candidate_tower = Tower(products, dim, name="candidate_tower")
         self.softmax = InBatchSoftmax(temperature, name="softmax")
-        self.pace: Pace | None = None  # of the `fit` under way, where it is on stacks
-        self.is_first_of_call: bool | None = None  # while a step of a stack is traced: which one; else None
-        # After each step of the last stack what `_log` said of it, [steps, 3]; of a batch alone Keras has it.
+        self.pace: Pace | None = None  # of the current `fit`, if it is on stacks
+        self.is_first_of_call: bool | None = None  # whether the step being traced is a stack's first; else None
+        # What `_log` returned after each step of the last stack, [steps, 3]; for a single batch Keras has it.
         self._call_logs = tf.Variable(tf.zeros([0, len(LOSS_NAMES)]), shape=[None, len(LOSS_NAMES)], trainable=False)
         self.means = {name: keras.metrics.Mean(name=name) for name in ("loss", "regularization_loss")}
         self.log_q = self.add_weight(name="log_q", shape=(products,), initializer="zeros", trainable=False)
@@ -106,24 +109,24 @@ class TwoTower(keras.Model):
         self.log_q.assign(tf.math.log(counts / tf.reduce_sum(counts)))
 
     def call(self, buyers: tf.Tensor) -> tf.Tensor:
-        """The buyers' unit vectors, [batch, dim]; their product with `to_unit` of the candidates is the score."""
+        """Returns the buyers' unit vectors, [batch, dim]; the score is their product with those of the candidates."""
         return to_unit(self.query_tower(buyers))
 
     def read_vectors(self) -> tuple[Any, Any]:
-        """All unit vectors as arrays: the buyers' [buyers, dim] and the products' [products, dim]."""
+        """Returns all unit vectors as arrays: the buyers' [buyers, dim] and the products' [products, dim]."""
         towers = (self.query_tower, self.candidate_tower)
         query, candidate = (to_unit(tower.embeddings.value).numpy() for tower in towers)
         return query, candidate
 
     def compute_losses(self, buyers: tf.Tensor, products: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """The softmax loss and the penalty of a batch, two scalars."""
+        """Returns the softmax loss and the penalty of a batch, two scalars."""
         distinct = find_distinct(buyers), find_distinct(products)
         return self._compare(*distinct, self.query_tower(distinct[0].ids), self.candidate_tower(distinct[1].ids))
 
     def _compare(
         self, buyers: Distinct, products: Distinct, query: tf.Tensor, candidate: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """`compute_losses` from the distinct ids' vectors [distinct, dim]."""
+        """Does the work of `compute_losses`, from the distinct ids' vectors [distinct, dim]."""
         log_q = tf.gather(self.log_q.value, products.ids)
         loss = self.softmax.compare_distinct(to_unit(query), to_unit(candidate), buyers, products, log_q)
         squares = [
@@ -134,7 +137,7 @@ class TwoTower(keras.Model):
         return loss, self.l2 * tf.add_n(squares) / rows
 
     def train_step(self, data: tuple[tf.Tensor, ...]) -> Mapping[str, tf.Tensor]:
-        """One update from one batch, or from each batch of a stack."""
+        """Makes one update from one batch, or from each batch of a stack."""
         buyers, products = data[:2]
         if buyers.shape.rank == 1:
             return self._update(buyers, products)
@@ -149,12 +152,13 @@ class TwoTower(keras.Model):
         self.is_first_of_call = is_first
 
     def read_call_logs(self) -> list[dict[str, float]]:
-        """What was logged after each step of the last stack: means over the epoch so far. Empty before the first."""
+        """Returns the logs after each step of the last stack, means over the epoch so far; empty before the first."""
         return [dict(zip(LOSS_NAMES, map(float, row), strict=True)) for row in self._call_logs.numpy()]
 
     def _update(self, buyer_ids: tf.Tensor, product_ids: tf.Tensor) -> Mapping[str, tf.Tensor]:
-        """One step. Each row that the batch names is read once, and has its gradient, summed over the mentions, without
-        a sum."""
+        """Makes one step.
+
+        Each row that the batch names is read once, so its gradient is already the sum over all mentions."""
         buyers, products = find_distinct(buyer_ids), find_distinct(product_ids)
         vectors = [self.query_tower(buyers.ids), self.candidate_tower(products.ids)]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -170,15 +174,15 @@ class TwoTower(keras.Model):
         return self._log(loss, penalty)
 
     def test_step(self, data: tuple[tf.Tensor, ...]) -> Mapping[str, tf.Tensor]:
-        """The losses of one batch, nothing changed."""
+        """Returns the losses of one batch, and changes nothing."""
         return self._log(*self.compute_losses(*data[:2]))
 
     def _log(self, loss: tf.Tensor, penalty: tf.Tensor) -> Mapping[str, tf.Tensor]:
         self.means["loss"].update_state(loss)
         self.means["regularization_loss"].update_state(penalty)
         results = {name: mean.result() for name, mean in self.means.items()}
-        # The sum of the means, no mean of its own: TensorFlow's graph optimizer would merge ``sum += loss + penalty``
-        # into one sum of three in an order that differs between processes, and with it the last digit.
+        # The sum of the two means, not a third mean: TensorFlow's graph optimizer would merge ``sum += loss + penalty``
+        # into one sum of three, in an order that differs between processes, and so would the last digit.
         return {**results, "total_loss": results["loss"] + results["regularization_loss"]}
 
     @property
@@ -187,5 +191,5 @@ class TwoTower(keras.Model):
         return list(self.means.values())
 
     def get_config(self) -> dict[str, Any]:
-        """What `from_config` makes the same model from; the logQ correction is among the weights."""
+        """Returns what `from_config` makes the same model from; the logQ correction is among the weights."""
         return {**super().get_config(), **self.sizes, "temperature": self.softmax.temperature, "l2": self.l2}
