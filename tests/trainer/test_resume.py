@@ -146,7 +146,7 @@ def test_a_broken_checkpoint_is_not_used(
         path.write_bytes(path.read_bytes()[:-1])
     store = make_store(tmp_path)
     assert store.read() is None
-    assert ("begins anew" in capsys.readouterr().out) == ((broken, how) != ("checkpoint.json", "gone"))
+    assert ("starts from the beginning" in capsys.readouterr().out) == ((broken, how) != ("checkpoint.json", "gone"))
     write_checkpoint(store, tmp_path, 1)
     found = make_store(tmp_path).read()
     assert found is not None

@@ -1,19 +1,18 @@
-"""What a restart of the same job, or the next attempt at the same run, goes on from: weights, optimizer state and the
-record so far, on the objects port.
+"""Stores checkpoints on the objects port: the weights, the optimizer state and the record so far.
 
-Below ``<checkpoints_uri>/attempt-<n>/``::
+A restart of the same job, or the next attempt at the same run, goes on from them. Below
+``<checkpoints_uri>/attempt-<n>/``::
 
-    checkpoint.json          names the folder that counts, each file in it with its SHA-256; replaced as a whole, last
-    epoch-000012-1f0c9a3b/   record.json, and one .npy a variable; best-*.npy, where the best epoch's weights are kept
+    checkpoint.json          names the current folder, and each file in it with its SHA-256; replaced whole, last
+    epoch-000012-1f0c9a3b/   record.json, and one .npy per variable; best-*.npy if the best epoch's weights are kept
 
-While the model is trained once more (`refit`), the variables are those of that model, `epochs` stays what it was, and
-`refit_epochs` counts.
+During the refit the variables are those of the refit's model, `epochs` stays as it was, and `refit_epochs` counts.
 
-A kill between any two writes leaves a checkpoint.json whose folder is whole: a new folder is written beside the old
-one, then checkpoint.json, and only then is the old one deleted.
+A kill between any two writes leaves a checkpoint.json whose folder is complete: a new folder is written beside the old
+one, then checkpoint.json, and only then is the old folder deleted.
 
-The next attempt reads the newest checkpoint of the attempts before it, where the configuration and the data are the
-same, and writes below its own folder.
+The next attempt reads the newest checkpoint of the earlier attempts, if the configuration and the data are the same,
+and writes below its own folder.
 """
 
 import hashlib
@@ -36,38 +35,38 @@ from trainer.options import RunSpec
 POINTER_NAME: Final = "checkpoint.json"
 RECORD_NAME: Final = "record.json"
 KEPT_PREFIX: Final = "best-"
-"""Of the files that `Found.kept` comes from."""
+"""The prefix of the files that `Found.kept` is read from."""
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class Pointer(msgspec.Struct, frozen=True, kw_only=True):
-    """``checkpoint.json``."""
+    """The content of ``checkpoint.json``."""
 
     format: Literal[1] = 1
     key: str  # the job's
-    quick_test_id: int = 0  # the run's; 0: not known (an older version's, or a training that is no run of ours)
-    fingerprint: str  # `trainer.data.preparing.to_fingerprint`: of the configuration and the data
-    epochs: int  # done
-    refit_epochs: int | None = None  # done of the refit; None: it has not begun
+    quick_test_id: int = 0  # the run's; 0: not known (from an older version, or the training has no row)
+    fingerprint: str  # `trainer.data.preparing.to_fingerprint` of the configuration and the data
+    epochs: int  # that are done
+    refit_epochs: int | None = None  # that are done of the refit; None: it has not begun
     folder: str
     files: dict[str, str]  # name -> SHA-256, hex; the arrays in the order of the model's variables
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole checkpoint."""
+    """A complete checkpoint."""
 
     record: MetricsRecord
     arrays: list[Array]
-    kept: dict[str, Array] = {}  # of the best epoch, by name; empty: none is kept
-    refit_epochs: int | None = None  # None: `arrays` are of the model that is tested, else of the refit's
+    kept: dict[str, Array] = {}  # what a `Keeper` had, by name; empty: nothing
+    refit_epochs: int | None = None  # None: `arrays` are of the model that is tested; else of the refit's
 
 
 class CheckpointStore:
-    """The checkpoints of one job, and those of its run's earlier attempts to begin with.
+    """The checkpoints of one job; it can begin from those of its run's earlier attempts.
 
     Raises:
-        BadRecord: those of another job are there.
+        BadRecord: the folder has checkpoints of another job.
     """
 
     def __init__(self, run: RunSpec, fingerprint: str) -> None:
@@ -80,10 +79,10 @@ class CheckpointStore:
         self._pointer = self._read_pointer()
 
     def read(self) -> Found | None:
-        """The newest checkpoint of this job, or else of an earlier attempt at the same run.
+        """Returns the newest checkpoint of this job, or else of an earlier attempt at the same run.
 
-        None, with a warning unless there is none at all, where it is of another configuration or of other data, or
-        where a part of it is missing or broken: the training then begins anew.
+        It is None if there is none, and None with a warning if the checkpoint is of another configuration or other
+        data, or if a part of it is missing or broken. The training then starts from the beginning.
         """
         if self._pointer is None:
             return self._read_earlier()
@@ -91,7 +90,8 @@ class CheckpointStore:
             return self._read(self._pointer, self.uri)
         except (NotFound, BadRecord) as err:
             say(
-                f"the checkpoint of {self._pointer.epochs} epochs is not used, the training begins anew: {err}",
+                f"the checkpoint of {self._pointer.epochs} epochs is not used, the training starts from the beginning: "
+                f"{err}",
                 "WARNING",
             )
             return None
@@ -100,7 +100,8 @@ class CheckpointStore:
         """Stores the files of the local `folder` as the newest checkpoint, then deletes older ones.
 
         Raises:
-            StaleWrite: another process writes checkpoints of this job. TryAgain: the disk or the store did not answer.
+            StaleWrite: another process writes checkpoints of this job.
+            TryAgain: the disk or the store did not answer.
         """
         files = {}
         for path in sorted(folder.iterdir()):
@@ -123,7 +124,7 @@ class CheckpointStore:
         self._delete_all_but(f"{self.uri}/{POINTER_NAME}", f"{self.uri}/{name}/")
 
     def delete(self) -> None:
-        """Deletes all checkpoints of this job and of the run's earlier attempts: nothing is left to do."""
+        """Deletes all checkpoints of this job and of the run's earlier attempts, once the run is completed."""
         self._delete_all_but()
         for uri, _ in self._list_earlier():
             self._delete_all_but(folder=uri)
@@ -145,7 +146,7 @@ class CheckpointStore:
         try:
             pointer = msgspec.json.decode(data, type=Pointer)
         except (msgspec.DecodeError, UnicodeDecodeError) as err:
-            say(f"{uri} is not used, the training begins anew: a checkpoint's list was expected; {err}", "WARNING")
+            say(f"{uri} cannot be read, so the training starts from the beginning: {err}", "WARNING")
             return None
         if pointer.key != self._key:
             raise BadRecord(
@@ -169,8 +170,9 @@ class CheckpointStore:
         return None
 
     def _list_earlier(self) -> list[tuple[str, Pointer]]:
-        """The folders of the run's earlier attempts that have a checkpoint, the latest attempt first. Those of another
-        run that shares the folder are left alone."""
+        """Returns the folders of the run's earlier attempts that have a checkpoint, the latest attempt first.
+
+        Checkpoints of another run that shares the folder are left alone."""
         found = []
         root = self.uri.rpartition("/")[0]
         for attempt in range(self._run.attempt - 1, 0, -1) if self._run.quick_test_id else ():
@@ -179,7 +181,7 @@ class CheckpointStore:
                 data, _ = self._objects.read(f"{uri}/{POINTER_NAME}", max_bytes=MAX_FILE_BYTES)
                 pointer = msgspec.json.decode(data, type=Pointer)
             except (SwitchyardError, msgspec.DecodeError, UnicodeDecodeError):
-                continue  # there is none, or none that can be read: what it would have saved is trained again
+                continue  # there is none, or it cannot be read: its epochs are trained again
             if pointer.quick_test_id == self._run.quick_test_id:
                 found.append((uri, pointer))
         return found

@@ -1,4 +1,4 @@
-"""The metrics record while it grows: callbacks add what an epoch showed, snapshots take what is there."""
+"""The metrics record while it grows: callbacks add each epoch's values, and snapshots copy what is there."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -26,12 +26,12 @@ StatisticsSection = Literal["weight_stats", "gradient_stats"]
 
 
 class EpochRecord:
-    """All epochs so far, in memory; every series has one value an epoch, None where nothing was added.
+    """All epochs so far, in memory; every series has one value per epoch, None if nothing was added.
 
-    Epochs are added in rising order, each by whichever callback comes first.
+    Epochs are added in rising order, each by the first callback that has a value for it.
 
     Args:
-        before: epochs that were trained already, by an earlier process of the same job.
+        before: the epochs that an earlier process of the same job has trained.
     """
 
     def __init__(self, before: MetricsRecord | None = None) -> None:
@@ -39,17 +39,17 @@ class EpochRecord:
 
     @property
     def epochs(self) -> list[int]:
-        """The epochs of which something was added."""
+        """The epochs that have a value in any series."""
         return list(self._record.epochs)
 
     def add(self, epoch: int, section: SeriesSection, values: Mapping[str, float]) -> None:
-        """Adds one value each to the section's series; nan and the infinities are kept as what they are."""
+        """Adds one value to each named series of the section; nan and the infinities are kept as such."""
         series = getattr(self._record, section)
         for name, value in values.items():
             self._put(series.setdefault(name, []), epoch, value, section, name)
 
     def add_refit_loss(self, step: int, loss: float) -> None:
-        """Adds the mean loss of an epoch of the refit; `step` is the last one of it, over the whole run."""
+        """Adds the mean loss of an epoch of the refit; `step` is the epoch's last step, over the whole run."""
         series = self._record.other_series.setdefault(REFIT_LOSS, OtherSeries())
         series.values.append(self._cleaned(loss, "other_series", REFIT_LOSS, str(len(series.values))))
         series.steps.append(step)
@@ -71,9 +71,9 @@ class EpochRecord:
         sampled: bool,
         other: Mapping[str, Any] | None = None,
     ) -> None:
-        """Adds one tower's statistics and histogram row; `other` stands beside the series as it is.
+        """Adds one tower's statistics and histogram row; `other` is stored beside the series unchanged.
 
-        `bin_edges` must be the same in every epoch: only then may `edges_known` say "all".
+        `bin_edges` must be the same in every epoch, because `edges_known` says "all".
         """
         towers = getattr(self._record, section)
         statistics = towers.setdefault(
@@ -88,17 +88,17 @@ class EpochRecord:
         statistics.other.update(other or {})
 
     def last_losses(self) -> dict[str, float]:
-        """The last epoch's losses by their names among the final metrics; a non-finite one as nan."""
+        """Returns the last epoch's losses by their names in the final metrics; one that is not finite is nan."""
         names = (("final_loss", "loss"), ("final_val_loss", "val_loss"))
         found = {final: self._record.loss[name][-1] for final, name in names if self._record.loss.get(name)}
         return {name: math.nan if value is None else value for name, value in found.items()}
 
     def read_losses(self, name: str) -> list[float]:
-        """That loss of every epoch; nan where it was no finite number, or not there."""
+        """Returns the loss `name` of every epoch; nan where it was not finite or is missing."""
         return [math.nan if value is None else value for value in self._record.loss.get(name, [])]
 
     def find_statistic(self, epoch: int, section: StatisticsSection, tower: str, name: str) -> float | None:
-        """What was added for that epoch; None where nothing was, or no finite number."""
+        """Returns the value that was added for the epoch; None if there is none, or it was not finite."""
         statistics = getattr(self._record, section).get(tower)
         series: Series = statistics.series.get(name, []) if statistics else []
         return series[-1] if series and self._record.epochs[-1] == epoch and len(series) == len(self.epochs) else None
@@ -109,14 +109,15 @@ class EpochRecord:
             self._record.final_metrics[name] = self._cleaned(value, "final_metrics", name, "")
 
     def view(self, *, run: RunIdentity, params: Mapping[str, Any]) -> MetricsRecord:
-        """The record itself, not a copy, for who reads it before anything is added to it; its series may be shorter
-        than its epochs."""
+        """Returns the record itself, not a copy: read it before anything is added.
+
+        Its series may be shorter than its epochs."""
         return msgspec.structs.replace(self._record, run=run, params=dict(params))
 
     def to_record(
         self, status: FileStatus, *, saved_at: datetime, run: RunIdentity | None, params: Mapping[str, Any]
     ) -> MetricsRecord:
-        """The record as of now; what is added later is not in it."""
+        """Returns a copy of the record as it is now; later additions are not in it."""
         record: MetricsRecord = msgspec.convert(msgspec.to_builtins(self._record), MetricsRecord)
         for series in _all_series(record):
             series.extend([None] * (len(record.epochs) - len(series)))
@@ -148,7 +149,7 @@ class EpochRecord:
 
 
 def _all_series(record: MetricsRecord) -> list[list[Any]]:
-    """Every list of the record that has one entry an epoch."""
+    """Returns every list of the record that has one entry per epoch."""
     found: list[list[Any]] = [*record.loss.values(), *record.gradient.values(), *record.metrics.values()]
     for statistics in (*record.weight_stats.values(), *record.gradient_stats.values()):
         found += statistics.series.values()

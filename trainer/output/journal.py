@@ -1,5 +1,7 @@
-"""The record of one training process and where it is written: begun before TensorFlow is loaded, so that whatever goes
-wrong is told there."""
+"""The record of one training process and where it is written.
+
+It begins before TensorFlow is loaded, so that it can report any error.
+"""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -27,17 +29,17 @@ _FILE_STATUSES: Final[Mapping[EndStatus, FileStatus]] = {
 
 
 class Journal:
-    """`record` and `params` grow while the training does; `folder` is where `write` puts them.
+    """Holds `record` and `params`, which grow with the training; `write` puts them into `folder`.
 
     Args:
-        tracker: logs them to MLflow, too; instead of the file, where `spec.tracker` is ``mlflow``.
+        tracker: logs them to MLflow too, or instead of writing the file if `spec.tracker` is ``mlflow``.
     """
 
     def __init__(self, folder: RunFolder, spec: TrainSpec, tracker: Tracker | None = None) -> None:
         self.folder = folder
         self._tracker = tracker
         self._model_uri = folder.model_uri if spec.mlflow_model else ""
-        # A file that is there goes before MLflow when the run is ingested, so that it must not fall behind.
+        # Ingest prefers a file that is there to MLflow, so the file must not fall behind.
         self._has_file = spec.tracker != "mlflow" or folder.has_metrics
         self.record = EpochRecord()
         self.params: dict[str, Any] = msgspec.structs.asdict(spec)
@@ -45,47 +47,49 @@ class Journal:
 
     @property
     def has_news(self) -> bool:
-        """True when this process trained an epoch, of the refit too: before that, an earlier process' file may hold
-        more than ours."""
+        """True once this process has trained an epoch, or an epoch of the refit.
+
+        Before that, the file of an earlier process may hold more than ours."""
         return len(self.record.epochs) + self.record.refit_epochs > self._restored_points
 
     @property
     def params_of_no_file(self) -> dict[str, Any] | None:
-        """The params, where no metrics file holds them; else None."""
+        """The params if no metrics file holds them; else None."""
         return None if self._has_file else self.params
 
     def restore(self, record: MetricsRecord) -> None:
-        """Begins with the epochs of `record`, which an earlier process of the same job left."""
+        """Takes over the epochs of `record`, which an earlier process of the same job left."""
         self.record = EpochRecord(record)
         if self.record.refit_epochs:
-            # The stages before the refit are not gone through again: what they added is taken over.
+            # The stages before the refit do not run again: what they added is taken over.
             self.params |= {name: item for name, item in record.params.items() if name not in self.params}
         self._restored = len(record.epochs)
         self._restored_points = self._restored + self.record.refit_epochs
 
     def describe_data(self, counts: Mapping[str, int], last_times: Mapping[str, str]) -> None:
-        """Adds to the params what was counted in the data, and until when they are."""
+        """Adds the data's counts and last times to the params."""
         self.params.update(counts)
         self.params.update(last_times)
 
     def to_record(self, status: FileStatus) -> MetricsRecord:
-        """The record as of now."""
+        """Returns a copy of the record as it is now."""
         now = datetime.now(UTC)
         return self.record.to_record(status, saved_at=now, run=self.folder.identity, params=self.params)
 
     def write(self, status: FileStatus) -> None:
-        """Writes the record as of now, unless MLflow has it instead. Raises: what `RunFolder.write_metrics` raises."""
+        """Writes the record as it is now, unless only MLflow has it. Raises: what `RunFolder.write_metrics` raises."""
         if self._has_file:
             self.folder.write_metrics(self.to_record(status))
 
     def track(self) -> None:
-        """Offers the epochs so far to MLflow; returns at once."""
+        """Offers the epochs so far to MLflow, and returns at once."""
         if self._tracker is not None:
             self._tracker.offer(self.record.view(run=self.folder.identity, params=self.params), self._restored)
 
     def end(self, status: EndStatus) -> None:
-        """Closes the run in MLflow. Where that has not all of it and was to have it alone, the file is written, so that
-        nothing is lost. A second call changes nothing. Raises: as `write`."""
+        """Closes the run in MLflow. A second call changes nothing. Raises: as `write`.
+
+        If only MLflow was to have the record but has not all of it, the file is written, so that nothing is lost."""
         if self._tracker is None:
             return
         record = self.to_record(_FILE_STATUSES[status])

@@ -1,4 +1,4 @@
-"""The files of an exported model, as they are put beside its run in MLflow, and what they are known by there."""
+"""Reads the files of an exported model to put them into its MLflow run, and makes the digest that names them there."""
 
 import hashlib
 from collections.abc import Sequence
@@ -12,12 +12,12 @@ from switchyard.core.errors import NotFound
 
 MODEL_FOLDER: Final = "model"
 MODEL_TAG: Final = "switchyard.model"
-"""Of an MLflow run: `to_digest` of the model that is under its ``model/``, all of it."""
+"""The tag of an MLflow run with `to_digest` of the model under its ``model/``; set once all files are there."""
 _CHUNK_BYTES: Final = 1 << 20
 
 
 class ModelPart(msgspec.Struct, frozen=True):
-    """One file of the model: its path there, where it is on this machine, and its SHA-256 in hex."""
+    """One file of the model: its path in the model, where it is on this machine, and its SHA-256 in hex."""
 
     path: str
     file: Path
@@ -25,12 +25,12 @@ class ModelPart(msgspec.Struct, frozen=True):
 
 
 def fetch_model(model_uri: str, folder: Path) -> list[ModelPart]:
-    """Copies the model to `folder`, part by part; its files, by path.
+    """Copies the model to `folder`, file by file, and returns its files by path.
 
-    Raises: NotFound: there is none; what reading objects raises."""
+    Raises: NotFound: there is no model; what reading objects raises."""
     objects, found = open_objects(model_uri, retries_itself=True), []
     for number, uri in enumerate(objects.list(f"{model_uri}/")):
-        file = folder / f"{number}"  # names of the store need not suit this disk
+        file = folder / f"{number}"  # the store's names may not be allowed on this disk
         with file.open("wb") as opened:
             objects.read_into(uri, opened)
         found.append(ModelPart(uri.removeprefix(f"{model_uri}/"), file, _hash(file)))
@@ -40,7 +40,7 @@ def fetch_model(model_uri: str, folder: Path) -> list[ModelPart]:
 
 
 def to_digest(files: Sequence[ModelPart]) -> str:
-    """The same for the same paths and contents, and for no others."""
+    """Returns the model's digest, which is equal only for the same paths and contents."""
     lines = [f"{part.sha256}  {part.path}\n" for part in sorted(files, key=lambda part: part.path)]
     return f"sha256:{hashlib.sha256(''.join(lines).encode()).hexdigest()}"
 

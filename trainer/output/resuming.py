@@ -1,8 +1,8 @@
-"""Checkpoints as the training makes and takes them: the model's state in local files at epoch ends, uploaded now and
-then, and put back into a fresh model by a restart of the same job, or by the next attempt.
+"""Saves the model's state at epoch ends, and puts it back into a new model after a restart or in the next attempt.
 
-With the batches a function of the seed and the step, a training that was interrupted goes on to the very numbers that
-it would have had: what is restored is exact, to the bit, and the epoch that was under way is trained again whole.
+The state goes to local files, which are uploaded from time to time. Batches depend only on the seed and the step, so an
+interrupted training goes on to exactly the numbers that it would have had: the state is restored bit by bit, and the
+interrupted epoch is trained again from its beginning.
 """
 
 import shutil
@@ -23,12 +23,14 @@ from trainer.output.checkpoints import KEPT_PREFIX, RECORD_NAME, Array, Checkpoi
 from trainer.output.journal import Journal
 from trainer.stopping import FiniteWatch
 
-LOCAL_PAUSE_S = 1.0  # epochs may take milliseconds; SIGTERM loses the epochs of at most so long
+LOCAL_PAUSE_S = 1.0  # epochs may take milliseconds; SIGTERM loses at most the epochs of this time
 
 
 def list_state(model: keras.Model) -> list[Any]:
-    """All variables that training changes, in a fixed order: the weights, then the optimizer's own (its steps, the
-    learning rate, and its slots), which are made here where no step has made them yet."""
+    """Returns all variables that training changes, in a fixed order: the weights, then the optimizer's variables.
+
+    The optimizer's variables are its steps, the learning rate, and its slots; they are made here if no step has made
+    them yet."""
     model.optimizer.build(model.trainable_variables)
     return [*model.trainable_variables, *model.optimizer.variables]
 
@@ -37,7 +39,7 @@ def put_state(model: keras.Model, arrays: Sequence[Array]) -> None:
     """Sets the variables of `list_state`, all or none.
 
     Raises:
-        BadRecord: the arrays are not of that number, those shapes and types.
+        BadRecord: the number, the shapes or the types of the arrays differ from the variables'.
     """
     check_state(model, arrays)
     for variable, array in zip(list_state(model), arrays, strict=True):
@@ -53,21 +55,23 @@ def check_state(model: keras.Model, arrays: Sequence[Array]) -> None:
 
 
 class Keeper(Protocol):
-    """What else a restart needs."""
+    """Something else whose state a restart needs."""
 
     def to_arrays(self) -> dict[str, Array]:
-        """Its state, by name."""
+        """Returns its state, by name."""
 
     def put_arrays(self, model: keras.Model, arrays: Mapping[str, Array]) -> None:
         """Goes on from `to_arrays`. Raises: BadRecord: they are not those of this model."""
 
 
 class Checkpoints(keras.callbacks.Callback):
-    """Saves the state to local files at epoch ends, and uploads it at most once in `pause_s`, after a failure with a
-    warning and again at the next epoch's end. Must be the last callback, so that the epoch's row is whole.
+    """Saves the state to local files at epoch ends, and uploads it at most once in `pause_s` seconds.
 
-    An epoch that `watch` says is not finite is not saved: a restart goes back to the last that was, and finds again
-    where the numbers were lost.
+    A failed upload is a warning, and is tried again at the next epoch's end. Must be the last callback, so that the
+    epoch's row is complete.
+
+    An epoch that `watch` says is not finite is not saved. A restart goes back to the last finite epoch, and finds the
+    step again from which on the numbers are not finite.
     """
 
     def __init__(
@@ -96,21 +100,25 @@ class Checkpoints(keras.callbacks.Callback):
 
     @property
     def is_in_refit(self) -> bool:
-        """Whether the newest checkpoint is one of the refit."""
+        """Whether the newest checkpoint is one of the refit's."""
         found = self._read()
         return found is not None and found.refit_epochs is not None
 
     def restore(self, keeper: Keeper | None = None) -> int:
-        """Puts the newest usable checkpoint into the model, the journal and the `keeper`, which from now on is saved
-        too; how many epochs are done, 0 without one. The model must be set (`set_model`)."""
+        """Puts the newest usable checkpoint into the model, the journal and the `keeper`.
+
+        Returns how many epochs are done, 0 without a checkpoint. The `keeper` is saved too from now on. The model must
+        be set (`set_model`)."""
         self._keeper = keeper
         found = self._read()
         is_usable = found is not None and found.refit_epochs is None and self._put(found)
         return self._saved.epochs if is_usable else 0
 
     def restore_refit(self, model: keras.Model, keeper: Keeper) -> int | None:
-        """Puts the newest checkpoint into `model`, the journal and the `keeper`, where it is one of the refit: all
-        before that is done. How many epochs of the refit are; None: there is none, or none that can be used."""
+        """Puts the newest checkpoint into `model`, the journal and the `keeper`, if it is one of the refit's.
+
+        All stages before the refit are then done. Returns how many epochs of the refit are done; None: there is no such
+        checkpoint, or it cannot be used."""
         self._keeper = keeper
         found = self._read()
         if found is None or found.refit_epochs is None:
@@ -119,11 +127,11 @@ class Checkpoints(keras.callbacks.Callback):
         return found.refit_epochs if self._put(found) else None
 
     def begin_refit(self, watch: FiniteWatch, keeper: Keeper) -> None:
-        """From now on what is saved is the refit's, and what `keeper` has."""
+        """Saves from now on the refit's state, and the state of `keeper`."""
         self._keeper, self._watch, self._is_refit = keeper, watch, True
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Saves and uploads where it is time to."""
+        """Saves and uploads the state if it is time to."""
         if self._watch.epochs:
             return
         now = self._clock()
@@ -134,7 +142,7 @@ class Checkpoints(keras.callbacks.Callback):
             self.upload()
 
     def upload(self) -> None:
-        """Uploads what was last saved, where that is newer than what was uploaded."""
+        """Uploads what was saved last, if that is newer than what was uploaded."""
         if self._saved == self._uploaded:
             return
         try:
@@ -161,7 +169,7 @@ class Checkpoints(keras.callbacks.Callback):
                 self._keeper.put_arrays(self.model, found.kept)
             put_state(self.model, found.arrays)
         except BadRecord as err:
-            say(f"{err}; the training begins anew", "WARNING")
+            say(f"{err}; the training starts from the beginning", "WARNING")
             return False
         self._journal.restore(found.record)
         self._saved = self._uploaded = _Done(len(found.record.epochs), found.refit_epochs)
@@ -169,7 +177,7 @@ class Checkpoints(keras.callbacks.Callback):
         return True
 
     def _save(self, done: "_Done") -> None:
-        # The disk of a container may be full, which must not end a training that needs none of it.
+        # The disk of a container may be full. That must not end a training, which does not need the disk.
         try:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder.mkdir()
@@ -179,7 +187,7 @@ class Checkpoints(keras.callbacks.Callback):
                 np.save(self._folder / f"{KEPT_PREFIX}{name}.npy", array, allow_pickle=False)
             (self._folder / RECORD_NAME).write_bytes(to_json(self._journal.to_record("partial")))
         except OSError as err:
-            self._saved = self._uploaded  # what lies there is not whole
+            self._saved = self._uploaded  # the local files are not complete
             say(f"the checkpoint after {done} could not be saved in {self._folder}: {err}", "WARNING")
             return
         self._saved = done
@@ -188,7 +196,7 @@ class Checkpoints(keras.callbacks.Callback):
 
 @dataclass(frozen=True)
 class _Done:
-    """How far a training was."""
+    """How far a training has come."""
 
     epochs: int
     refit_epochs: int | None = None

@@ -1,9 +1,10 @@
-"""The run's own folder: ``training_metrics.json``, rewritten whole at every snapshot, ``ended.json``, what a finished
-training leaves (``model/``, ``embeddings/``, ``score/``, its report and its card), and ``mlflow_info.json`` where it
-logs to MLflow.
+"""Reads and writes the run's own folder.
 
-``ended.json`` is the last thing a training process writes, whatever its end; docs/contracts.md describes both. A
-process that was killed leaves none, or an earlier process' one; its ``run`` tells them apart.
+It has ``training_metrics.json``, rewritten whole at every snapshot; ``ended.json``; what a finished training leaves
+(``model/``, ``embeddings/``, ``score/``, its report and its card); and ``mlflow_info.json`` if it logs to MLflow.
+
+``ended.json`` is the last thing that a training process writes, however it ends; docs/contracts.md describes both JSON
+files. A process that was killed leaves none, or leaves an earlier process' one, which its ``run`` shows.
 """
 
 import json
@@ -31,17 +32,17 @@ MLFLOW_INFO_NAME = "mlflow_info.json"
 
 
 class RunFolder:
-    """One training process' hold on its run's folder.
+    """The folder of one run, as one training process reads and writes it.
 
-    A generation guards each write, so that of two processes that were started by mistake the second one's next write
-    fails, rather than both overwriting each other.
+    A generation guards each write. If two processes were started by mistake, the next write of one of them fails, and
+    they do not overwrite each other.
 
     Attributes:
-        finished_params: the params with which this very job has completed already; None: it has not.
+        finished_params: the params with which this same job has completed already; None: it has not.
 
     Raises:
-        BadRecord: what is there is another run's file, or no metrics file that tells whose it is.
-        StaleWrite: a later attempt at this run has written there already.
+        BadRecord: the folder has another run's file, or a metrics file that does not say which run it belongs to.
+        StaleWrite: a later attempt at this run has already written there.
     """
 
     def __init__(self, run: RunSpec, *, seed: int) -> None:
@@ -63,37 +64,38 @@ class RunFolder:
 
     @property
     def has_metrics(self) -> bool:
-        """True where the metrics file is there."""
+        """True if the metrics file is there."""
         return self._generation != ABSENT
 
     def write_metrics(self, record: MetricsRecord) -> None:
-        """Replaces the file; readers see the old or the new one, whole.
+        """Replaces the metrics file; readers see either the old or the new one, complete.
 
         Raises:
-            StaleWrite: somebody else wrote the file since our last write.
+            StaleWrite: another process has written the file since our last write.
             TryAgain: the disk or the store did not answer.
         """
         data = to_json(record)
         try:
             self._generation = self._objects.write(f"{self.uri}/{METRICS_NAME}", data, if_generation=self._generation)
         except StaleWrite:
-            self._ended_over = ABSENT  # the folder is another process' now, and so is the end that stands there
+            self._ended_over = ABSENT  # another process has the folder now, and the end written there is its own
             raise
 
     def read_metrics(self) -> MetricsRecord:
-        """The file as it is. Raises: NotFound; BadRecord: it is damaged."""
+        """Returns the metrics file as it is. Raises: NotFound; BadRecord: it is damaged."""
         uri = f"{self.uri}/{METRICS_NAME}"
         return read_record(self._objects.read(uri, max_bytes=MAX_FILE_BYTES)[0], where=uri)
 
     def write_mlflow_info(self, run_id: str, tracking_uri: str) -> None:
-        """Says which MLflow run this one is logged to; that of a later attempt replaces it. Threads may call it."""
+        """Writes which MLflow run this run is logged to; a later attempt replaces it. Any thread may call it."""
         data = json.dumps({"run_id": run_id, "tracking_uri": tracking_uri}).encode()
         open_objects(self.uri, retries_itself=True).write(f"{self.uri}/{MLFLOW_INFO_NAME}", data, if_generation=ANY)
 
     def upload(self, folder: Path) -> None:
-        """Copies the local `folder`'s ``model/`` to where models go, its ``embeddings/`` and what else it has to below
-        the run's folder. A second call replaces them. Where it has no report, that of an earlier attempt goes: it would
-        stand beside another model."""
+        """Copies ``model/`` of the local `folder` to the model's address, and its other files to the run's folder.
+
+        A second call replaces them. If `folder` has no report, an earlier attempt's report is deleted, because it
+        describes another model."""
         for name in ("embeddings", "score"):
             if (folder / name).is_dir():
                 self._objects.upload_folder(folder / name, f"{self.uri}/{name}")
@@ -108,11 +110,12 @@ class RunFolder:
     def write_ended(
         self, status: EndStatus, exit_status: int, message: str = "", *, params: Mapping[str, Any] | None = None
     ) -> None:
-        """Says how this process ended; nothing is written after it. `params`: of a training without a metrics file, by
-        which a restart sees what has completed.
+        """Writes how this process ended; nothing is written after it.
+
+        `params` are given for a training without a metrics file: they tell a restart what has completed.
 
         Raises:
-            StaleWrite: another process has written the metrics file since, and its end is there already.
+            StaleWrite: another process has written the metrics file since, and its end is already there.
         """
         run = {name: getattr(self.identity, name) for name in ("quick_test_id", "key", "attempt", "restart")}
         ended_at = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
@@ -143,7 +146,7 @@ class RunFolder:
         return stored
 
     def _read_ended(self, run: RunSpec) -> "_Stored | None":
-        """Of a job that left no metrics file because MLflow has them, how its last process ended; None: not known."""
+        """Returns how the job's last process ended if its metrics are only in MLflow; None: not known."""
         try:
             data, _ = self._objects.read(f"{self.uri}/{ENDED_NAME}", max_bytes=MAX_FILE_BYTES)
             ended = msgspec.json.decode(data, type=_Ended)
@@ -161,7 +164,7 @@ class RunFolder:
 
 
 class _Ended(msgspec.Struct):
-    """``ended.json``, as far as it is read here."""
+    """The part of ``ended.json`` that is read here."""
 
     run: RunIdentity
     status: EndStatus
@@ -169,7 +172,7 @@ class _Ended(msgspec.Struct):
 
 
 class _Stored(msgspec.Struct):
-    """Of a file that is there, whose it is and whether it is the last."""
+    """What a file in the folder says: which run wrote it, its status and its params."""
 
     run: RunIdentity
     status: FileStatus = "partial"

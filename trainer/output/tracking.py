@@ -1,5 +1,7 @@
-"""Logs the growing record to MLflow from a thread of its own. It never makes the training wait and never fails it; a
-server that is away is tried again until the training's end, and then missed."""
+"""Logs the growing record to MLflow from its own thread, and never delays or fails the training.
+
+A server that does not answer is tried again until the training's end, and then given up.
+"""
 
 import hashlib
 import tempfile
@@ -28,23 +30,23 @@ if TYPE_CHECKING:
 
 COLD_START_S: Final = 120.0
 FLUSH_S: Final = 30.0
-"""At the training's end, for what is not logged yet; longer where the server, being cold, has not answered at all."""
+"""The time at the training's end for what is not logged yet; longer if a cold server has not answered at all."""
 MODEL_S: Final = 120.0
-"""The same for the model, which goes last; anew for each of its files."""
+"""The same for each file of the model, which goes last."""
 STOP_FLUSH_S: Final = 8.0
 """The same after SIGTERM: Google Cloud and our own launcher kill 30 s later, and a checkpoint may have taken half."""
 EPOCHS_AT_ONCE: Final = 20
-"""What one hand-over holds at most; some 130 values each."""
+"""The most epochs in one hand-over; an epoch has about 130 values."""
 BATCH_POINTS: Final = 1000
 _LONGEST_PAUSE_S: Final = 60.0
 _LOOK_S: Final = 0.2
-_LEADING_KEY: Final = "loss"  # of the charted series, the one that every epoch has
+_LEADING_KEY: Final = "loss"  # the charted series that every epoch has
 
 T = TypeVar("T")
 
 
 class _OutOfTime(Exception):
-    """The training has ended and may wait no longer."""
+    """The training has ended and cannot wait any longer."""
 
 
 class _Handed(msgspec.Struct, frozen=True):
@@ -54,14 +56,14 @@ class _Handed(msgspec.Struct, frozen=True):
 
 
 class Tracker:
-    """One training process' logging to MLflow: `offer` as epochs end, `finish` once.
+    """One training process' logging to MLflow: call `offer` when an epoch ends, and `finish` once.
 
-    Nothing piles up: the thread is handed epochs only when it has logged those before, and takes up to EPOCHS_AT_ONCE
-    of those that came meanwhile; the record holds them all anyway.
+    No queue builds up. The thread gets epochs only when it has logged the ones before, at most EPOCHS_AT_ONCE of those
+    that have come since; the record holds all of them anyway.
 
     Args:
-        open_run: finds or makes the run; it waits by the function that it is given.
-        announce: says where the run is, beside the run's files.
+        open_run: finds or makes the MLflow run; it waits with the function that it is given.
+        announce: writes the MLflow run's id beside the run's files.
     """
 
     def __init__(
@@ -79,13 +81,13 @@ class Tracker:
         self._started_at = clock()
         self._changed = threading.Condition()
         self._run: LoggedRun | None = None
-        self._next: int | None = None  # the first epoch, by position, that was not handed over; None: not known yet
+        self._next: int | None = None  # position of the first epoch not handed over; None: not known yet
         self._handed: _Handed | None = None
         self._is_idle = False
         self._last: tuple[MetricsRecord, RunEnd, int, str] | None = None
         self._deadline: float | None = None
-        self._model_until: float | None = None  # while the model is put: earlier than the deadline, so that the run is
-        # still closed in time
+        self._model_until: float | None = None  # while the model is uploaded: earlier than the deadline, so that the
+        # run is still closed in time
         self._is_hurried = False
         self._is_whole = False
         self._problem = ""
@@ -93,11 +95,11 @@ class Tracker:
         self._thread.start()
 
     def offer(self, record: MetricsRecord, restored: int) -> None:
-        """Hands over epochs of `record`, where the thread is free; returns at once.
+        """Hands epochs of `record` to the thread if it is free; returns at once.
 
         Args:
-            restored: how many of its epochs an earlier process trained. Later ones are logged anew: they may have been
-                logged before that process ended, and are other values in places (the seconds that an epoch took).
+            restored: how many of its epochs an earlier process trained. Later ones are logged again: that process may
+                have logged them before it ended, and some values differ now (the seconds that an epoch took).
         """
         with self._changed:
             if not self._is_idle:
@@ -110,10 +112,11 @@ class Tracker:
             self._changed.notify_all()
 
     def finish(self, record: MetricsRecord, end: "RunEnd", restored: int, *, model_uri: str = "") -> bool:
-        """Logs what is left of `record`, and the model at `model_uri` if one is named, and closes the run; True when
-        MLflow has all of the record. A second call answers the same. Waits for at most FLUSH_S, or STOP_FLUSH_S after
-        SIGTERM; for a server that has not answered yet at least until COLD_START_S from the start, where there are
-        epochs to lose; and for each file of the model at most MODEL_S."""
+        """Logs the rest of `record`, and the model at `model_uri` if given, and closes the MLflow run.
+
+        Returns True if MLflow has all of the record. A second call returns the same. It waits for at most FLUSH_S, or
+        STOP_FLUSH_S after SIGTERM. If the server has never answered and there are epochs to lose, it waits at least
+        until COLD_START_S after the start. For each file of the model it waits at most MODEL_S."""
         with self._changed:
             if self._last is None:
                 now = self._clock()
@@ -136,7 +139,7 @@ class Tracker:
             return self._deadline
 
     def _find_next(self, record: MetricsRecord, restored: int) -> int:
-        """Where to go on: after what a process before this one has logged, an epoch that it may have cut included."""
+        """Returns where to go on after what an earlier process logged; an epoch it may have cut off is logged again."""
         if self._next is None:
             assert self._run is not None
             latest = self._run.latest.get(_LEADING_KEY)
@@ -151,7 +154,7 @@ class Tracker:
             pass
         except SwitchyardError as err:
             self._give_up(str(err))
-        except Exception as err:  # noqa: BLE001 - whatever it is, the training goes on; it is told, and counts as missed
+        except Exception as err:  # noqa: BLE001 - any error is reported and ends the logging; the training goes on
             self._give_up(f"{type(err).__name__}: {err}")
         finally:
             if self._run is not None:
@@ -188,7 +191,7 @@ class Tracker:
         self._insist(partial(run.log_tags, to_logged_tags(record)))
         for first in range(self._find_next(record, restored), len(record.epochs), EPOCHS_AT_ONCE):
             self._log(run, list_points(record, first, first + EPOCHS_AT_ONCE))
-        # An earlier process may have come so far, too.
+        # An earlier process may have logged these already.
         known = {(key, point.step): point.value for key, point in run.latest.items()}
         self._log(run, [p for p in list_last_points(record) if known.get((p.key, p.step)) != p.value])
         if model_uri:
@@ -196,7 +199,7 @@ class Tracker:
         self._insist(partial(run.end, end, _now_ms()))
 
     def _put_model(self, run: "LoggedRun", model_uri: str) -> None:
-        """Puts the model under ``model/`` of the run, unless it is there; what goes wrong is a warning of this run."""
+        """Uploads the model to ``model/`` of the MLflow run, unless it is there; an error is only a warning."""
         try:
             with tempfile.TemporaryDirectory(prefix="switchyard-model-") as folder:
                 self._extend()
@@ -206,7 +209,7 @@ class Tracker:
                 raise
             said = self._problem or "the server did not take it in time"
             say(f"the model is not in MLflow: {said}. It is in {model_uri}", "WARNING")
-        except Exception as err:  # noqa: BLE001 - whatever it is, the training has its model, and the run must be closed
+        except Exception as err:  # noqa: BLE001 - after any error, the training has its model, and the run must be closed
             what = str(err) if isinstance(err, SwitchyardError) else f"{type(err).__name__}: {err}"
             say(f"the model is not in MLflow: {what}. It is in {model_uri}", "WARNING")
         finally:
@@ -220,12 +223,12 @@ class Tracker:
         for part in files:
             self._extend()
             self._insist(partial(run.log_file, f"{MODEL_FOLDER}/{part.path}", part.file, _open_objects))
-        # Last: it says that all of them are there.
+        # Set last: the tag says that all files are there.
         self._insist(partial(run.log_tags, {MODEL_TAG: digest}))
         say(f"the model is in MLflow, under {MODEL_FOLDER}/ of run {run.run_id}: {len(files)} files")
 
     def _extend(self) -> None:
-        """Gives the next file its time, unless the process is asked to end."""
+        """Gives the next file its own time, unless the process was asked to end."""
         with self._changed:
             if self._deadline is not None and not self._is_hurried:
                 self._model_until = self._clock() + MODEL_S
@@ -238,7 +241,7 @@ class Tracker:
             self._insist(partial(run.log_points, batch, now_ms))
 
     def _insist(self, call: Callable[[], T]) -> T:
-        """Calls until the server answers, with growing pauses; told once, however long it takes."""
+        """Calls until the server answers, with growing pauses; it warns once, however long it takes."""
         pause_s, is_told = 1.0, False
         while True:
             try:
@@ -256,7 +259,7 @@ class Tracker:
                 return answer
 
     def _pause(self, seconds: float) -> None:
-        """Waits, but not beyond the deadline; the training's end cuts a wait short once, for a last try."""
+        """Waits, but not past the deadline; the training's end cuts one wait short, for a last try."""
         with self._changed:
             until = self._clock() + seconds
             ended = self._last is not None
@@ -282,10 +285,10 @@ def start_tracking(
     announce: Callable[[str], None],
     wish: StopWish,
 ) -> Tracker:
-    """A tracker of the training that `spec` and `identity` describe, already at work: a cold server may take a minute.
+    """Starts a tracker of the training that `spec` and `identity` describe; a cold server may take a minute.
 
     Raises:
-        BadSetup: the address is none, or the variables contradict each other.
+        BadSetup: the address is not valid, or the variables contradict each other.
     """
     from switchyard.clients.mlflow.log import Access, Patience, RunOrder, check_access, open_log
     from switchyard.core.runs.ownership import to_tags
@@ -315,17 +318,18 @@ def start_tracking(
 
 
 def _to_training(spec: TrainSpec, identity: RunIdentity, folder_uri: str) -> str:
-    """The same for every process of one job; a later attempt, or another configuration, has a run of its own, for
-    MLflow lets no param be changed."""
+    """Returns an id of the training, the same for every process of one job.
+
+    A later attempt or another configuration gets its own MLflow run, because MLflow does not let params change."""
     asked = to_digested(spec)
     if not asked["mlflow_model"]:
-        del asked["mlflow_model"]  # a training of before this setting was there goes on in its run
+        del asked["mlflow_model"]  # a training that began before this setting existed goes on in its run
     said = [folder_uri, identity.key, identity.attempt, identity.quick_test_id, asked]
     return hashlib.sha256(msgspec.json.encode(said, order="sorted")).hexdigest()[:32]
 
 
 def _open_objects(uri: str) -> Objects:
-    """Not trying again by itself: `_insist` does, and knows until when."""
+    """Opens the store without its own retries, because `_insist` retries and knows the deadline."""
     return open_objects(uri)
 
 
