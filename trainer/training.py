@@ -1,4 +1,4 @@
-"""The walk of one training once its data is read: fit, evaluate, export, each stage leaving the journal fuller."""
+"""The stages of one training once its data is read: fit, evaluate, export; each adds to the journal."""
 
 import math
 import tempfile
@@ -41,15 +41,15 @@ from trainer.reporting import KeptReport, Reporter
 from trainer.statistics.collecting import collect_statistics
 from trainer.stopping import FiniteWatch, Stopped, StopWish, is_stalled
 
-VALIDATION_SAMPLE = 1_000  # pairs that an epoch's recall is measured on, the same in every epoch
+VALIDATION_SAMPLE = 1_000  # the most pairs that an epoch's recall is measured on, the same in every epoch
 
 
 class Training:
-    """One training process' work with TensorFlow: `run` goes through its stages, the journal says how far it came.
+    """One training process' work with TensorFlow: `run` goes through the stages, and the journal has their results.
 
     Args:
-        store: where a restart finds how far this process came; None: nowhere.
-        pause_s: between two checkpoints there, at least.
+        store: where checkpoints for a restart go; None: none are kept.
+        pause_s: the least number of seconds between two checkpoints.
         reporter: makes the evaluation report.
     """
 
@@ -69,15 +69,17 @@ class Training:
         self._finite = FiniteWatch()
         self._reporter = reporter
         self._report = KeptReport()
-        self._blend: Blend | None = None  # what the score has beside the towers; its numbers are chosen after the fit
+        self._blend: Blend | None = None  # what is added to the towers' score; its numbers are chosen after the fit
         patience = spec.early_stopping_patience
         by_recall = spec.early_stopping_metric == "val_recall"
         self._best = KeepBest(journal, self._finite, patience=patience) if by_recall else None
         self._checkpoints = Checkpoints(store, journal, pause_s=pause_s, watch=self._finite) if store else None
 
     def run(self, dataset: Dataset) -> None:
-        """Trains to the end. Raises: Stopped, what a restart needs being stored; JobFailed, the numbers are not finite;
-        any SwitchyardError of the stages."""
+        """Trains to the end.
+
+        Raises: Stopped, after what a restart needs is stored; JobFailed: the numbers are not finite; any
+        SwitchyardError of the stages."""
         try:
             model = self._refit(dataset, dataset.refit) if dataset.refit else self._train_and_test(dataset)
             self._wish.check()
@@ -115,7 +117,7 @@ class Training:
         self.journal.params["kept_epoch"] = best.best_epoch
 
     def _refit(self, dataset: Dataset, everything: Dataset) -> TwoTower:
-        """The model that is exported, trained on `everything`, after all before that is done."""
+        """Returns the model to export, trained on `everything`; the stages before that are done first."""
         done = None
         if self._checkpoints and self._checkpoints.is_in_refit:
             model = build_model(self.spec, everything)
@@ -144,7 +146,7 @@ class Training:
         return model
 
     def _to_chosen_blend(self, everything: Dataset) -> Blend | None:
-        """What all rows say of products and buyers, with the numbers that were chosen before."""
+        """Returns the blend of all rows, with the numbers that were chosen before the refit."""
         blend = make_blend(self.spec, everything)
         if blend is None:
             return None
@@ -155,7 +157,7 @@ class Training:
         spec = self.spec
         batch_size = min(spec.batch_size, len(dataset.train))
         if batch_size < spec.batch_size:
-            say(f"batches of {batch_size} rather than {spec.batch_size}: there are no more rows to train on", "WARNING")
+            say(f"batch size {batch_size}, not {spec.batch_size}: there are no more rows to train on", "WARNING")
         self.journal.params["batch_size_used"] = batch_size
         first_epoch = self._restore(model)
         if first_epoch == spec.epochs or self._is_stalled(first_epoch):
@@ -175,7 +177,7 @@ class Training:
         say(f"trained {epochs} epochs of {pace.epoch_steps} steps in {time.monotonic() - began_at:.1f} s")
 
     def _restore(self, model: TwoTower) -> int:
-        """How many epochs an earlier process of this job left in the model and the journal."""
+        """Restores what an earlier process of this job left, and returns how many epochs that is."""
         if self._checkpoints is None:
             return 0
         self._checkpoints.set_model(model)
@@ -185,13 +187,13 @@ class Training:
         return epochs
 
     def _is_stalled(self, epochs: int) -> bool:
-        """Whether the `epochs` that an earlier process of this job left are all that there are to be."""
+        """Whether the `epochs` that an earlier process of this job left are already the last ones."""
         if self._best:
             return self._best.is_stalled(epochs)
         return is_stalled(self.journal.record.read_losses("val_loss"), self.spec.early_stopping_patience)
 
     def _list_callbacks(self, dataset: Dataset) -> list[keras.callbacks.Callback]:
-        """In the order in which they act at an epoch's end: the recall goes into the logs, what writes comes last."""
+        """Returns the callbacks in the order in which they act: recall goes into the logs, and writers come last."""
         record, patience = self.journal.record, self.spec.early_stopping_patience
         recall = ValidationRecall(self._choose_pairs(dataset), len(dataset.product_ids), self._blend)
         stopping: list[keras.callbacks.Callback] = [StopWhenStalled(record, patience)] if patience else []
@@ -211,16 +213,17 @@ class Training:
         ]
 
     def _choose_pairs(self, dataset: Dataset) -> Pairs:
-        """Those that an epoch's recall is measured on: the same for the same seed, and more of them where that decides
-        something."""
+        """Returns the pairs that an epoch's recall is measured on, the same for the same seed.
+
+        They are more if the recall decides when to stop."""
         if self._best:
             return draw_pairs(dataset.validation, products=len(dataset.product_ids), seed=self.spec.seed)
         return _choose_pairs(dataset.validation, self.spec.seed)
 
     def _check_finite(self, model: TwoTower) -> None:
-        """The last epoch's weights are what is evaluated and exported, so that they and its losses must be finite.
+        """Checks the last epoch's losses and weights, because these weights are evaluated and exported.
 
-        Raises: JobFailed.
+        Raises: JobFailed: one is not finite.
         """
         record, spec = self.journal.record, self.spec
         names = ("loss", "val_loss", "total_loss", "val_total_loss")
@@ -240,7 +243,7 @@ class Training:
         )
 
     def _choose(self, model: TwoTower, dataset: Dataset, blend: Blend) -> Blend:
-        """The blend with numbers for the towers as they are now; the params name what was chosen. Raises: Stopped."""
+        """Returns the blend with numbers chosen for these towers, and adds them to the params. Raises: Stopped."""
         began_at = time.monotonic()
         vectors = model.read_vectors()
         check = self._wish.check
@@ -292,7 +295,7 @@ class Training:
 
 
 def build_model(spec: TrainSpec, dataset: Dataset) -> TwoTower:
-    """The untrained model, ready for `fit`; the same seed gives the same weights."""
+    """Returns the untrained model, ready for `fit`; the same seed gives the same weights."""
     keras.utils.set_random_seed(spec.seed)
     model = TwoTower(
         buyers=len(dataset.buyer_ids),
@@ -303,13 +306,13 @@ def build_model(spec: TrainSpec, dataset: Dataset) -> TwoTower:
     )
     if spec.logq_correction:
         model.correct_for(dataset.product_counts)
-    # No XLA: the touched rows of a batch are of no fixed number.
+    # No XLA: the number of rows that a batch touches is not fixed.
     model.compile(optimizer=make_optimizer(spec), jit_compile=False)
-    model.optimizer.build(model.trainable_variables)  # TensorFlow traces all again where a trace made variables
+    model.optimizer.build(model.trainable_variables)  # else TensorFlow traces twice: the first trace makes variables
     return model
 
 
 def _choose_pairs(pairs: Pairs, seed: int) -> Pairs:
-    """At most VALIDATION_SAMPLE of the pairs, the same ones for the same seed."""
+    """Returns at most VALIDATION_SAMPLE of the pairs, the same ones for the same seed."""
     chosen = np.random.default_rng(seed).permutation(len(pairs))[:VALIDATION_SAMPLE]
     return Pairs(pairs.buyers[chosen], pairs.products[chosen])
