@@ -1,7 +1,7 @@
-"""The command line of the predictions: parses, checks what can be checked before the first request, and runs it.
+"""The command line of the predictions: reads the arguments, checks the settings, and runs the server.
 
-numpy's own threads are switched off before numpy is loaded: with two of them on a busy machine one product of matrices
-took ten times as long as with one. More cores are used by more workers.
+numpy's own threads are switched off before numpy is loaded: with two threads on a busy machine, one matrix product took
+ten times as long as with one. To use more cores, start more workers.
 """
 
 import logging
@@ -34,9 +34,9 @@ MAX_WORKERS: Final = 64
 
 
 def main(arguments: Sequence[str] | None = None, *, prog: str = "python -m serving.predictions") -> int:
-    """Answers until interrupted. The exit status: 0 stopped, 2 could not start (stderr says why and what to do).
+    """Answers requests until interrupted. Exit status: 0 stopped, 2 could not start (stderr says why and what to do).
 
-    `arguments` are the process's own by default; `prog` is what the person typed.
+    `arguments` are the process's own by default; `prog` is the command as the user typed it.
     """
     flags = _make_parser(prog).parse_args(arguments)
     try:
@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None, *, prog: str = "python -m servi
             server_header=False,
         )
         hide_tokens_in_logs()
-        with suppress(KeyboardInterrupt):  # uvicorn raises it again after it has stopped in good order
+        with suppress(KeyboardInterrupt):  # uvicorn raises it again after an orderly stop
             if flags.workers == 1:
                 uvicorn.Server(config).run(sockets=[listener])
             else:
@@ -102,7 +102,7 @@ def _to_workers(text: str) -> int:
 
 
 def _choose_address(host: str, port: int | None, settings: Settings) -> tuple[str, int]:
-    """The flags' own, then Vertex AI's, whose load balancer is another machine; else this machine alone, and PORT."""
+    """Returns host and port: the flags', else Vertex AI's (all interfaces), else only this machine, and PORT."""
     if settings.aip_http_port:
         return host or "0.0.0.0", settings.aip_http_port if port is None else port  # noqa: S104  (Vertex AI's contract)
     return host or "127.0.0.1", (settings.port or DEFAULT_PORT) if port is None else port

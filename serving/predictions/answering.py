@@ -1,4 +1,4 @@
-"""From what is asked and who answers to what is sent: but for the ids, the same state answers the same."""
+"""Computes an answer from a request and the state of the models; the same state answers the same, except for ids."""
 
 from typing import Any, Final
 
@@ -16,12 +16,12 @@ _IDS: Final = Ids()
 
 
 class Prediction(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One buyer's answer, which names who gave it: what stands around it may be dropped on the way."""
+    """One buyer's answer; it names its own model, because a gateway may drop the parts around it."""
 
     product_ids: tuple[str, ...]
     scores: tuple[float, ...]
     known: bool
-    popular_by: str | msgspec.UnsetType = msgspec.UNSET  # of a buyer who is not known: what made these popular
+    popular_by: str | msgspec.UnsetType = msgspec.UNSET  # for an unknown buyer: what made these popular
     prediction_id: str
     model: str
     version: int
@@ -32,7 +32,7 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class RowPrediction(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """The answer to one row; the rest as in `Prediction`."""
+    """The answer to one row; the other fields are as in `Prediction`."""
 
     prediction: Any  # a number, a text, true or false, a list of these, or an object of these by name
     prediction_id: str
@@ -45,7 +45,7 @@ class RowPrediction(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class ModelBlock(msgspec.Struct, frozen=True, kw_only=True):
-    """Who answers, where nothing else is said."""
+    """The model that answers, unless a prediction names another."""
 
     name: str
     version: int
@@ -53,7 +53,7 @@ class ModelBlock(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     arm: str
     fallback: bool
-    tried: tuple[Tried, ...] = ()  # what was asked before this source, and why it is not the one
+    tried: tuple[Tried, ...] = ()  # the sources before this one, and why they are not used
 
 
 class Answered(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,10 +71,10 @@ class RowsAnswered(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def answer_rows(request: RowsRequest, state: State) -> RowsAnswered:
-    """The predictions for all rows of `request`, of the champion: rows name no buyer who could be the challenger's.
+    """Returns the champion's predictions for all rows of `request`; rows name no buyer, so no challenger answers them.
 
-    Raises: TryAgain: no model is loaded, or its process has ended. BadRequest: the rows are not what it takes; names
-    columns and types. BadRecord: it failed on these rows.
+    Raises: TryAgain: no model is loaded, or its process has ended. BadRequest: the rows do not fit the model; the
+    message names columns and types. BadRecord: the model failed on these rows.
     """
     champion = state.champion
     if champion is None or champion.rows is None:
@@ -99,9 +99,9 @@ def answer_rows(request: RowsRequest, state: State) -> RowsAnswered:
 
 
 def answer(request: PredictRequest, state: State) -> Answered:
-    """The predictions for all buyers of `request`.
+    """Returns the predictions for all buyers of `request`.
 
-    Raises: TryAgain: no model is loaded. BadRequest: the model cannot do what is asked.
+    Raises: TryAgain: no model is loaded. BadRequest: the model cannot do what the request asks.
     """
     champion = state.champion
     if champion is None:
@@ -113,9 +113,9 @@ def answer(request: PredictRequest, state: State) -> Answered:
 
 
 def ask(loaded: Loaded, arm: str, request: PredictRequest, buyer_id: str, *, fallback: bool = False) -> Prediction:
-    """One buyer's answer of one model; with `fallback` it is in the place of another's.
+    """Returns one model's answer for one buyer; `fallback` says that it replaces another model's answer.
 
-    Raises: BadRequest: the model cannot do what is asked.
+    Raises: BadRequest: the model cannot do what the request asks.
     """
     if loaded.recommender is None:
         raise BadRequest(f"version {loaded.version} of model {loaded.name} answers rows, and recommends nothing")
@@ -136,7 +136,7 @@ def ask(loaded: Loaded, arm: str, request: PredictRequest, buyer_id: str, *, fal
 
 
 def to_block(loaded: Loaded, arm: str, tried: tuple[Tried, ...] = (), *, fallback: bool = False) -> ModelBlock:
-    """The model's own words of itself."""
+    """Returns the block of an answer that names the model."""
     return ModelBlock(
         name=loaded.name,
         version=loaded.version,

@@ -1,4 +1,4 @@
-"""The application that answers with models: routes behind the door, and the thread that looks who answers."""
+"""The application that answers with models: routes behind the access check, and the thread that chooses the models."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -31,16 +31,16 @@ from switchyard.services.model_loading import OpenRows
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line says."""
+    """The options of the command line."""
 
-    model: str = ""  # in the place of all settings that name one
+    model: str = ""  # instead of all settings that name one
     rate: str = ""
     workers: int = 1
     poll_s: float = POLL_S
 
 
 class Application:
-    """Routes behind the door, for as long as the server runs (ASGI)."""
+    """The ASGI application: routes behind the access check, and threads that live as long as the server."""
 
     def __init__(self, routes: Routes, door: ASGIApp, behind: Behind, *, poll_s: float) -> None:
         self.routes = routes
@@ -49,9 +49,9 @@ class Application:
         self._looking = threading.Thread(target=routes.holder.run, args=(poll_s,), name="models", daemon=True)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Starts and stops with the server; passes requests on."""
+        """Starts and stops the threads with the server, and passes requests on."""
         if scope["type"] == "http":
-            scope[FOR_PROGRAMS] = True  # also of the paths that Vertex AI chooses
+            scope[FOR_PROGRAMS] = True  # also the paths that Vertex AI chooses
             await self._door(scope, receive, send)
         elif scope["type"] == "lifespan":
             await self._live(receive, send)
@@ -74,9 +74,9 @@ class Application:
 
 
 def create_app(outside: Outside, options: Options, open_rows: OpenRows | None = None) -> Application:
-    """The application over what `outside` is connected to; the first model is loaded once the server runs.
+    """Returns the application over the connections of `outside`; it loads the first model once the server runs.
 
-    Raises: BadSetup: API_TOKENS_FILE, BUYER_KEY_FILE or the rate is not what it must be.
+    Raises: BadSetup: API_TOKENS_FILE, BUYER_KEY_FILE or the rate is not valid.
     """
     settings = outside.settings
     holder = Holder(
@@ -110,16 +110,16 @@ def create_app(outside: Outside, options: Options, open_rows: OpenRows | None = 
 
 
 def create_from_environment(options: Options) -> Application:
-    """The application of a worker's process."""
+    """Returns the application of a worker process."""
     return create_app(connect(), options)
 
 
 def to_mlflow(outside: Outside) -> Callable[[Source], ModelVersion]:
-    """What knows the models that are not ours: the MLflow that the settings name, or no one."""
+    """Returns what takes models from the MLflow server that the settings name; it refuses if they name none."""
     settings = outside.settings
     if not (settings.mlflow_tracking_uri or settings.mlflow_backend_store_uri):
         return model_sources.no_mlflow
-    # Only here: loading what reads MLflow takes time, and most servers have none.
+    # Imported here, because these imports take time and most servers have no MLflow.
     from switchyard.services.importing_files import open_importing
     from switchyard.services.mlflow_models import MlflowModels
     from switchyard.services.registering_elsewhere import Ports, register_first_seen
@@ -142,7 +142,7 @@ def to_mlflow(outside: Outside) -> Callable[[Source], ModelVersion]:
 
 
 def to_ports(outside: Outside, import_from_mlflow: Callable[[Source], ModelVersion]) -> model_sources.Ports:
-    """What finding a model reaches, of `outside`. Raises: BadSetup: the database's schema is not this version's."""
+    """Returns the ports that finding a model needs. Raises: BadSetup: the database has another version's schema."""
     settings = outside.settings
     return model_sources.Ports(
         runs=outside.runs,
@@ -158,10 +158,11 @@ def to_ports(outside: Outside, import_from_mlflow: Callable[[Source], ModelVersi
 
 
 def choose_sources(outside: Outside, model: str) -> Sequence[Source]:
-    """The sources in order: `model` alone where the command line names one, else the settings'; where none is set, the
-    champion of the only model that there is.
+    """Returns the sources in order: only `model` if the command line names one, else those of the settings.
 
-    Raises: NotFound: there is none, or there are several.
+    If no setting names one, the source is the champion of the only model.
+
+    Raises: NotFound: there is no model, or there are several.
     """
     if model:
         return [Source("--model", Kind.REGISTRY, model)]
@@ -170,7 +171,7 @@ def choose_sources(outside: Outside, model: str) -> Sequence[Source]:
 
 
 def to_named(settings: Settings) -> dict[str, str]:
-    """The settings that name a model, by variable."""
+    """Returns the settings that name a model, by variable."""
     return {
         "MODEL_VARIANT": settings.model_variant,
         "MLFLOW_MODEL_URI": settings.mlflow_model_uri,
@@ -185,7 +186,7 @@ def to_named(settings: Settings) -> dict[str, str]:
 def _find_only(models: Models) -> str:
     found = models.list_models()
     answering = [model.name for model in found if model.production is not None]
-    names = answering or [model.name for model in found]  # a folder or run seen once is a model without a champion
+    names = answering or [model.name for model in found]  # one that was only served has no champion
     if len(names) == 1:
         return names[0]
     if not names:

@@ -1,4 +1,4 @@
-"""What goes on behind the answers, put together: predictions are written, feedback is kept, challengers are watched."""
+"""Puts together the work behind the answers: predictions are written, feedback is kept, challengers are compared."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ from switchyard.core.predictions.requests import PredictRequest, RowsRequest
 
 @dataclass(frozen=True)
 class Behind:
-    """One of each, for one process."""
+    """The work behind the answers of one process."""
 
     router: Router
     recorder: Recorder
@@ -28,17 +28,17 @@ class Behind:
     feedback: FeedbackRoutes
 
     def add_routes(self, routes: Routes) -> None:
-        """Adds those of feedback."""
+        """Adds the routes of feedback."""
         routes.add("POST", FEEDBACK, self.feedback.give)
         routes.add("GET", STATISTICS, self.feedback.tell_statistics)
 
     def note(self, request: PredictRequest, state: State, answered: Answered, seconds: float) -> None:
-        """What follows an answer that was sent."""
+        """Notes an answer that was sent, to be written and compared."""
         self.recorder.note(request, state, answered, seconds)
         self.shadow.note(request, state, answered, seconds)
 
     def note_rows(self, request: RowsRequest, state: State, answered: RowsAnswered, seconds: float) -> None:
-        """The same of rows, for which no challenger is asked."""
+        """Notes an answer to rows that was sent; no challenger is asked for rows."""
         self.recorder.note(request, state, answered, seconds)
 
     def start(self) -> None:
@@ -47,7 +47,7 @@ class Behind:
         self.shadow.start()
 
     def stop(self) -> None:
-        """Ends them; what waits to be written is written first. A second call does nothing."""
+        """Ends the threads, after writing what is waiting. A second call does nothing."""
         self.router.stop()
         self.shadow.stop()
         self.feedback.close()
@@ -55,8 +55,9 @@ class Behind:
 
 
 def make_behind(outside: Outside, holder: Holder, rate: Rate, registry: CollectorRegistry) -> Behind:
-    """All of it over what `outside` is connected to, which is asked once there is something to do; with its numbers in
-    `registry`. Raises: BadSetup: BUYER_KEY_FILE is not what it must be."""
+    """Makes all parts over `outside`, with their metrics in `registry`. Raises: BadSetup: BUYER_KEY_FILE is not valid.
+
+    `outside` is asked only once there is something to do."""
     recorder = Recorder(lambda: outside.predictions, read_buyer_key(outside.settings))
     registry.register(recorder)
     return Behind(

@@ -1,4 +1,4 @@
-"""A queue for the work that follows an answer. It has a limit, and putting more into it never waits."""
+"""A queue for the work that follows an answer; it has a limit, and adding to it never waits."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -9,10 +9,10 @@ T = TypeVar("T")
 
 
 class Buffer(Generic[T]):
-    """A queue with a bound. Many threads put, one takes.
+    """A queue with a limit, which many threads add to and one thread takes from.
 
-    Who takes is woken by the first item, and by each from `wake_at` waiting ones on: it may not gather more than these.
-    To be woken in between takes the processor from an answer.
+    The first item wakes the thread that takes, and so does each item once `wake_at` are waiting, which is as many as it
+    may gather. Waking it in between would take processor time from answers.
     """
 
     def __init__(self, most: int, *, wake_at: int = 1) -> None:
@@ -25,7 +25,7 @@ class Buffer(Generic[T]):
         return len(self._items)
 
     def put(self, items: Sequence[T]) -> int:
-        """Takes what there is room for, and returns how many items were left out. Never waits for room."""
+        """Adds the items that there is room for, and returns how many were left out. Never waits for room."""
         with self._changed:
             before = len(self._items)
             room = 0 if self._is_closed else max(0, self._most - before)
@@ -35,8 +35,9 @@ class Buffer(Generic[T]):
         return max(0, len(items) - room)
 
     def take(self, most: int, *, gather_s: float = 0.0) -> list[T]:
-        """Waits until there is something, then for `gather_s` until there are `most`; what is there then, the oldest
-        first. Empty once `close` was called and nothing is left."""
+        """Waits for items and returns them, the oldest first; empty once the queue is closed and nothing is left.
+
+        It waits for the first item, then up to `gather_s` seconds until there are `most`."""
         with self._changed:
             self._changed.wait_for(lambda: self._items or self._is_closed)
             if gather_s and not self._is_closed:
@@ -44,7 +45,7 @@ class Buffer(Generic[T]):
             return [self._items.popleft() for _ in range(min(most, len(self._items)))]
 
     def close(self) -> None:
-        """Takes nothing more; what is there can still be taken. A second call does nothing."""
+        """Accepts no more items; those that are there can still be taken. A second call does nothing."""
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""/metrics of the predictions: what is served, how often it was asked, and how long that took."""
+"""The /metrics of the predictions: what is served, how often it was asked, and how long that took."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -15,13 +15,13 @@ BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.
 
 
 class StateMetrics(Collector):
-    """What the holder's state says at a scrape."""
+    """Metrics that are read from the holder's state at each scrape."""
 
     def __init__(self, holder: Holder) -> None:
         self._holder = holder
 
     def collect(self) -> Iterator[Metric]:
-        """Reads no database."""
+        """Yields the metrics; it reads no database."""
         state = self._holder.state
         ready = GaugeMetricFamily("switchyard_model_ready", "1 where a model is loaded and answers, else 0")
         ready.add_metric([], float(state.is_ready))
@@ -50,7 +50,7 @@ class StateMetrics(Collector):
 
 
 class Counts:
-    """Counts this process's requests and predictions."""
+    """Counts the requests and predictions of this process."""
 
     def __init__(self, holder: Holder) -> None:
         self.registry = CollectorRegistry()
@@ -81,7 +81,7 @@ class Counts:
         self._of_answer: dict[tuple[str, int, str, bool | None, bool], Counter] = {}
 
     def add_request(self, route: str, status: int, seconds: float) -> None:
-        """One request that was answered."""
+        """Counts one request that was answered."""
         key = (route, status)
         counted = self._of_route.get(key)
         if counted is None:
@@ -91,7 +91,7 @@ class Counts:
         counted[1].observe(seconds)
 
     def add_answer(self, answered: Answered | RowsAnswered) -> None:
-        """All predictions of one answer. Rows name no buyer who could be known."""
+        """Counts all predictions of one answer; rows name no buyer, so none of theirs is known."""
         for said in answered.predictions:
             known = said.known if isinstance(said, Prediction) else None
             key = (said.model, said.version, said.arm, known, said.fallback)
@@ -104,6 +104,6 @@ class Counts:
             counted.inc()
 
     def encode(self, accept: str) -> tuple[bytes, str]:
-        """What Prometheus asks for, in the format that it asks for; and the format."""
+        """Returns the metrics in the format that Prometheus asks for, and the name of that format."""
         encode, media_type = choose_encoder(accept)
         return encode(self.registry), media_type

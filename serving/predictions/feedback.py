@@ -1,6 +1,6 @@
 """POST /feedback and GET /feedback/stats: what became of predictions, credited to the version that made them.
 
-The database is asked in threads of their own, so that no answer waits for it.
+Separate threads ask the database, so that no answer waits for it.
 """
 
 import asyncio
@@ -41,9 +41,9 @@ DATABASE_S: Final = 3.0
 STATISTICS_S: Final = 20.0
 THREADS: Final = 4
 WAITING: Final = 64
-"""Requests; beyond these a refusal is kinder than a queue."""
+"""The most requests that wait; a refusal is better than a longer queue."""
 COUNTING: Final = 4
-"""The same, of statistics, which are counted one after the other: feedback does not wait for them."""
+"""The same for statistics, which are counted one after the other, so that feedback does not wait for them."""
 
 T = TypeVar("T")
 
@@ -63,7 +63,7 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FeedbackRoutes:
-    """The handlers over one wiring."""
+    """The handlers of feedback."""
 
     def __init__(
         self,
@@ -84,11 +84,11 @@ class FeedbackRoutes:
         )
 
     async def give(self, scope: Scope, receive: Receive) -> Reply:
-        """Keeps what a caller says, once for each key."""
+        """Keeps a caller's feedback, once for each key."""
         self._rate.check(scope)
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         if headers.get(b"content-type", "").partition(";")[0].strip().lower() != "application/json":
-            # As the API's PATCH: no form of another site can send this type without the browser asking first.
+            # As in the API's PATCH: a form of another site cannot send this type unless the browser asks first.
             raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the body must be sent as application/json")
         said = read_feedback(await _read(scope, receive))
         new = NewFeedback(
@@ -106,7 +106,7 @@ class FeedbackRoutes:
         return Reply(msgspec.json.encode(to_told(given.feedback)), headers=replayed)
 
     async def tell_statistics(self, scope: Scope, receive: Receive) -> Reply:
-        """How often what was said of each version's predictions."""
+        """Answers how often each kind of feedback was given on each version's predictions."""
         self._rate.check(scope)
         champion = self._read_state().champion
         asked = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
@@ -116,12 +116,12 @@ class FeedbackRoutes:
         return to_json(to_statistics(window, counts))
 
     def close(self) -> None:
-        """Waits for no one. A second call does nothing."""
+        """Ends the threads without waiting for them. A second call does nothing."""
         self._keeping.close()
         self._counting.close()
 
     def _count_window(self, window: Window, since: datetime) -> Counts:
-        """Raises: BadRequest: it takes too long. NotFound: there is no such model, and nothing was said of one."""
+        """Counts the feedback of a window. Raises: BadRequest: it takes too long. NotFound: there is no such model."""
         try:
             counts = self._predictions().count(window, waiting_since=since)
         except BadRequest as err:
@@ -135,7 +135,7 @@ class FeedbackRoutes:
         return counts
 
     def _check_known(self, name: str) -> None:
-        """Raises: NotFound: the registry has no such model."""
+        """Checks that the registry has the model. Raises: NotFound: it has not."""
         try:
             self._models().read_model(name)
         except NotFound as err:
@@ -144,7 +144,7 @@ class FeedbackRoutes:
 
 
 class Asking:
-    """Threads that ask the database, with a bound on what waits for them and for how long."""
+    """Threads that ask the database, with limits on how many requests wait for them, and for how long."""
 
     def __init__(self, threads: int, *, most: int, seconds: float) -> None:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="feedback")
@@ -152,7 +152,7 @@ class Asking:
         self._pending = 0
 
     async def ask(self, ask: Callable[[], T]) -> T:
-        """What the database answers. Raises: TryAgain: it is away, or too many wait for it."""
+        """Returns the database's answer. Raises: TryAgain: it does not answer, or too many requests wait for it."""
         if self._pending >= self._most:
             raise TryAgain(f"{self._pending} requests wait for the results database already; try again")
         self._pending += 1
@@ -160,7 +160,7 @@ class Asking:
             with waiting_at_most(self._seconds):
                 run: Any = partial(contextvars.copy_context().run, ask)
             found: T = await asyncio.get_running_loop().run_in_executor(self._threads, run)
-        except BadSetup as err:  # a file that was moved away, a password that was changed: once mended, it is kept
+        except BadSetup as err:  # such as a missing file or a changed password; trying again works once it is mended
             raise TryAgain(str(err)) from err
         else:
             return found
@@ -168,7 +168,7 @@ class Asking:
             self._pending -= 1
 
     def close(self) -> None:
-        """Waits for no one. A second call does nothing."""
+        """Ends the threads without waiting for them. A second call does nothing."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
@@ -180,7 +180,7 @@ async def _read(scope: Scope, receive: Receive) -> bytes:
 
 
 def to_told(feedback: Feedback) -> Told:
-    """What is answered of it, as it is kept now."""
+    """Returns the answer to feedback, as it is kept now."""
     return Told(
         prediction_id=feedback.prediction_id,
         kind=feedback.kind,

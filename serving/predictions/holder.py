@@ -1,5 +1,8 @@
-"""Holds who answers, and looks every few seconds whether someone else should: loaded, verified, tried, and only then
-put in place, by one assignment. Whatever goes wrong, the model that answers goes on."""
+"""Holds the models that answer, and checks every few seconds whether other models should.
+
+A new model is loaded, verified and tried before one assignment puts it in place. If anything goes wrong, the model that
+answers goes on answering.
+"""
 
 import logging
 import threading
@@ -22,12 +25,12 @@ from switchyard.services.model_loading import OpenRows, load_model, load_rows
 from switchyard.services.model_sources import Found
 
 POLL_S: Final = 1.0
-"""Between two looks: a promotion is to be served within 5 s, loading included."""
+"""The time between two looks: a promotion must be served within 5 s, loading included."""
 WHOLE_LOOK_S: Final = 4.0
-"""The same, where more than one row, or another registry, has to be asked."""
+"""The same if more than one row, or another registry, has to be read."""
 DATABASE_S: Final = 3.0
 LONGEST_PAUSE_S: Final = 60.0
-"""Between two tries of files that would not load."""
+"""The longest time between two tries of files that did not load."""
 
 _log = logging.getLogger("switchyard.models")
 
@@ -40,7 +43,7 @@ class _Failure:
 
 
 class Holder:
-    """`state` is read by every request; one thread alone changes it, by `look`."""
+    """Holds `state`, which every request reads; only one thread changes it, by `look`."""
 
     def __init__(
         self,
@@ -54,7 +57,7 @@ class Holder:
         self.state = State()
         self.loads = 0  # models put in place
         self.failed_loads = 0
-        self._ports = ports  # a database that is away at the start is connected to later
+        self._ports = ports  # if the database does not answer at the start, it is connected to later
         self._list_sources = list_sources
         self._open_rows = open_rows or RowLoader()
         self._filename = filename  # as `RowLoader` has it
@@ -71,20 +74,21 @@ class Holder:
             self._stop.wait(poll_s)
 
     def stop(self) -> None:
-        """Ends `run` after its look. A second call does nothing."""
+        """Ends `run` after its current look. A second call does nothing."""
         self._stop.set()
 
     def close(self) -> None:
-        """Ends the processes of loaders. A second call does nothing."""
+        """Ends the loaders' processes. A second call does nothing."""
         _close_unused(self.state, State())
 
     def look(self) -> None:
-        """One turn: whoever should answer by now does, or `state.problem` says why not. Never raises. A second call
-        changes nothing, unless somebody promoted."""
+        """Puts the model in place that should answer now, or says in `state.problem` why it cannot.
+
+        It never raises. A second call changes nothing, unless a model was promoted in between."""
         with waiting_at_most(DATABASE_S):
             found = catch(self._find_state)
         if isinstance(found, Exception):
-            # One that is no error of ours is a bug, and ends neither this thread nor the answers.
+            # Any other error is a bug; it must end neither this thread nor the answers.
             if not isinstance(found, SwitchyardError):
                 _log.error("looking for the model to serve failed", exc_info=found)
             found = replace(self.state, problem=to_message(found))
@@ -111,14 +115,16 @@ class Holder:
             tried.append(Tried(str(source), to_message(made)))
             old = self.state.champion
             if choose_fate(made) is Fate.STOP or (old is not None and old.source == source):
-                # Nothing that comes later may take the place of what should have answered, or of what does.
+                # No later source may replace the one that should have answered, or the one that answers.
                 return self._keep(ports, tried[-1].why_not)
         said = "; ".join(f"{each.source}: {each.why_not}" for each in tried)
         return replace(self._keep(ports, said or "no setting names a model"), tried=tuple(tried))
 
     def _keep(self, ports: model_sources.Ports, problem: str) -> State:
-        """The state as it is, with what is wrong. Where the process of the model that answers has ended, the model is
-        loaded again: what should take its place cannot."""
+        """Returns the current state with `problem`.
+
+        If the process of the model that answers has ended, that model is loaded again, because the model that should
+        replace it cannot be loaded."""
         old = self.state.champion
         if old is None or old.is_alive:
             return replace(self.state, problem=problem)
@@ -130,7 +136,7 @@ class Holder:
         return replace(self.state, problem=said)
 
     def _is_unchanged(self, ports: model_sources.Ports) -> bool:
-        """One read by a key, in nearly every turn; none where what is served cannot change."""
+        """Whether the served models are still right: one read by key in most turns, none if they cannot change."""
         state = self.state
         if state.champion is None or state.problem or state.tried:
             return False
@@ -138,13 +144,13 @@ class Holder:
             return False
         if not model_sources.may_change(state.champion.source):
             return True
-        if state.revision is None:  # no single row says it
+        if state.revision is None:  # no single row tells
             return self._clock() < self._next_whole_look
         model = model_sources.read_row(ports, state.champion.source)
         return model is not None and model.revision == state.revision
 
     def _take(self, ports: model_sources.Ports, source: Source) -> State:
-        """The state in which what `source` names answers. Raises: as `find_model` and `load_model`."""
+        """Returns the state in which the model of `source` answers. Raises: as `find_model` and `load_model`."""
         found = model_sources.find_model(ports, source)
         champion = self._load(ports, found)
         model = found.model
@@ -156,7 +162,7 @@ class Holder:
         )
 
     def _take_challenger(self, ports: model_sources.Ports, source: Source, model: Model) -> tuple[Loaded | None, str]:
-        """One that cannot be loaded is no reason for the champion not to answer."""
+        """Loads the challenger, and returns it with the problem, if any; the champion answers even if it fails."""
         number = model.challenger
         if number is None:
             return None, ""
@@ -167,8 +173,10 @@ class Holder:
         return None, f"the challenger, version {number}, does not answer: {to_message(made)}"
 
     def _load(self, ports: model_sources.Ports, found: Found) -> Loaded:
-        """The one that is in memory already, or a new one. Files that would not load are tried again after a pause, and
-        so are those of a process that ended more than once."""
+        """Returns the model, which may be in memory already.
+
+        Files that did not load are tried again after a pause, and so are those of a process that ended more than
+        once."""
         for known in self.state.list_loaded():
             if known.identity == found.identity:
                 if known.is_alive:
@@ -182,7 +190,7 @@ class Holder:
         made = catch(lambda: self._open(ports, found))
         if isinstance(made, Exception):
             times = failure.times + 1 if failure else 1
-            # Files that hang hold this thread for minutes; as long again it is free for a rollback.
+            # Files that hang keep this thread busy for minutes; then it is free for as long, for a rollback.
             pause_s = max(min(LONGEST_PAUSE_S, 2.0**times), self._clock() - started)
             self._failures[found.identity] = _Failure(made, times, self._clock() + pause_s)
             self.failed_loads += 1
@@ -197,7 +205,7 @@ class Holder:
         self._lives[ended.identity] = restarts.end(life, now=self._clock())
 
     def _check_pause(self, found: Found) -> None:
-        """Raises: TryAgain: its process ended too often to be started again so soon."""
+        """Raises: TryAgain: the model's process ended too often to be started again so soon."""
         life = self._lives.get(found.identity)
         if life is not None and life.is_over and self._clock() < life.not_before:
             name, version, _ = found.identity
@@ -221,7 +229,7 @@ class Holder:
 
 
 def _close_unused(before: State, after: State) -> None:
-    """Ends the processes of models that no new request will ask, once those that ask are answered."""
+    """Ends the processes of models that no new request will ask, after current requests are answered."""
     kept = [loaded.rows for loaded in after.list_loaded()]
     for loaded in before.list_loaded():
         if loaded.rows is not None and not any(rows is loaded.rows for rows in kept):
@@ -229,7 +237,7 @@ def _close_unused(before: State, after: State) -> None:
 
 
 def _report(before: State, after: State) -> None:
-    """One line in the log for each change that people ask about."""
+    """Logs one line for each change that people ask about."""
     if after.champion is not None and (before.champion is None or before.champion.identity != after.champion.identity):
         champion = after.champion
         _log.warning(

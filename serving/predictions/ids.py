@@ -1,5 +1,7 @@
-"""Ids of predictions: random UUIDs, for which the system is asked once in many. Asking for each alone takes longer than
-sorting an answer's products."""
+"""Ids of predictions: random UUIDs, with random bytes taken from the system for many ids at once.
+
+Asking the system for each id takes longer than sorting an answer's products.
+"""
 
 import os
 from threading import Lock
@@ -11,14 +13,14 @@ _AT_ONCE: Final = 256
 
 
 class Ids:
-    """UUIDs of version 4. Safe for several threads; a forked process must make its own."""
+    """Makes UUIDs of version 4. Safe for several threads; a forked process must make its own `Ids`."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._left: list[str] = []
 
     def make(self) -> str:
-        """A new one, which no one can guess."""
+        """Returns a new id, which no one can guess."""
         with self._lock:
             if not self._left:
                 data = os.urandom(_BYTES * _AT_ONCE)

@@ -1,5 +1,7 @@
-"""The server's side of a loader's process: starts it, asks it, and ends it where it is late. Whatever a model does to
-the process that reads it, the server only learns of it."""
+"""The server's side of a loader's process: starts it, sends it rows, and ends it if it is late.
+
+Whatever a model does to the process that reads it, the server only learns of it.
+"""
 
 import os
 import select
@@ -42,19 +44,19 @@ from switchyard.core.registry.manifest import Manifest
 MODULE: Final = "serving.predictions.loaders"
 GIB: Final = 1024**3
 ENDING_S: Final = 2.0
-"""For a process that has closed its pipes, until it is known how it ended and what it printed."""
+"""How long to wait, after a process has closed its pipes, for its exit status and what it printed."""
 TAIL_BYTES: Final = 2_000
-"""Of what it printed, in a message."""
+"""The most bytes of what it printed that a message has."""
 _CHUNK: Final = 1 << 16
 _ROOT: Final = Path(__file__).resolve().parents[2]
 _KEPT: Final = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ")
 _ALWAYS: Final = {
     **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"),
-    "JOBLIB_MULTIPROCESSING": "0",  # it would make a file in shared memory, and no file can be written
+    "JOBLIB_MULTIPROCESSING": "0",  # else joblib makes a file in shared memory, where it may not write
     "PYTHONDONTWRITEBYTECODE": "1",
     "CUDA_VISIBLE_DEVICES": "-1",
     "KERAS_BACKEND": "tensorflow",
-    "KERAS_HOME": f"{os.devnull}/none",  # else Keras reads ~/.keras/keras.json, and makes one
+    "KERAS_HOME": f"{os.devnull}/none",  # else Keras reads ~/.keras/keras.json, or makes it
     "TF_CPP_MIN_LOG_LEVEL": "2",  # errors
     "TF_NUM_INTEROP_THREADS": "1",
     "TF_NUM_INTRAOP_THREADS": "1",
@@ -63,31 +65,32 @@ _ALWAYS: Final = {
 
 @dataclass(frozen=True)
 class Bounds:
-    """What a loader's process may use."""
+    """The limits of a loader's process."""
 
     load_s: float = 120.0
     answer_s: float = 10.0
-    memory_bytes: int = 2 * GIB  # besides `memory_per_byte` of the model's files
+    memory_bytes: int = 2 * GIB  # in addition to `memory_per_byte` of the model's files
     memory_per_byte: int = 4
 
 
 @dataclass(frozen=True)
 class RowLoader:
-    """`services.model_loading.OpenRows`: each call starts a process."""
+    """Implements `services.model_loading.OpenRows`; each call starts a process."""
 
-    python: str = ""  # the interpreter in whose environment the libraries are; empty: the server's own
+    python: str = ""  # the interpreter that has the libraries; empty: the server's own
     bounds: Bounds = Bounds()
     module: str = MODULE
-    filename: str = ""  # of several model files in model/, the one to read
+    filename: str = ""  # the file to read if model/ has several
     tokenizer: str = ""  # the file of a text model's tokenizer; empty: tokenizer.json, if it is there
-    pickle_digests: frozenset[str] = frozenset()  # SHA-256 of pickles that the operator lets be read
+    pickle_digests: frozenset[str] = frozenset()  # SHA-256 of the pickles that the operator allows
 
     def __call__(self, folder: Path, manifest: Manifest, where: str) -> "LoaderProcess":
-        """The model in `folder`, once it is loaded.
+        """Returns the model in `folder`, once it is loaded.
 
         Raises:
-            BadRequest: the file that `filename` names is not there. BadRecord: its process refused the files, ended,
-            or was late. BadSetup: a library or the interpreter is not there.
+            BadRequest: the file that `filename` names is missing.
+            BadRecord: the process refused the files, ended, or was late.
+            BadSetup: a library or the interpreter is missing.
         """
         bounds = self.bounds
         listed = [file.path for file in manifest.files]
@@ -117,13 +120,13 @@ class RowLoader:
 
 
 class LoaderProcess:
-    """`core.ports.RowModel`: a process that has read one model."""
+    """Implements `core.ports.RowModel` with a process that has read one model."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", order: Load, scratch: Scratch, where: str) -> None:
         self._process, self._where, self._answer_s = process, where, order.answer_s
         self._lock = threading.Lock()
         self._is_alive, self._is_closed = True, False
-        self._kill = finalize(self, _end, process, scratch)  # also where no one calls `close`
+        self._kill = finalize(self, _end, process, scratch)  # also if `close` is never called
         assert process.stderr is not None
         self._printed = _Printed(process.stderr)
         try:
@@ -148,7 +151,7 @@ class LoaderProcess:
 
     @property
     def pid(self) -> int:
-        """The process's id."""
+        """The id of the process."""
         return self._process.pid
 
     @property
@@ -174,7 +177,7 @@ class LoaderProcess:
             self._stop()
 
     def _ask(self, order: Order, seconds: float) -> Reply:
-        """Its reply. Raises: TryAgain: there comes none, and the process is no more."""
+        """Sends `order` and returns the reply. Raises: TryAgain: there is no reply, and the process has ended."""
         if self._is_closed:
             raise TryAgain("another model has taken its place")
         if not self.is_alive:
@@ -198,7 +201,7 @@ class LoaderProcess:
         return reply
 
     def _stop(self, wait_s: float = 0.0) -> None:
-        """`wait_s`: for how it ends by itself, which says why."""
+        """Ends the process, but first waits `wait_s` seconds for it to end by itself, which tells why."""
         self._is_alive = False
         if wait_s:
             with suppress(subprocess.TimeoutExpired):
@@ -217,13 +220,13 @@ class LoaderProcess:
 
 
 def to_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """What a loader's process sees: where programs are, and that one thread is enough. No setting."""
+    """Returns the environment of a loader's process: paths, and limits to one thread; no settings."""
     kept = {name: environ[name] for name in _KEPT if name in environ}
     return {**kept, **_ALWAYS}
 
 
 def start_process(python: str, module: str) -> "subprocess.Popen[bytes]":
-    """A process with an empty environment. Raises: BadSetup: there is no such interpreter."""
+    """Starts a process with an empty environment. Raises: BadSetup: there is no such interpreter."""
     try:
         return subprocess.Popen(
             [python, "-s", "-m", module],
@@ -233,7 +236,7 @@ def start_process(python: str, module: str) -> "subprocess.Popen[bytes]":
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             bufsize=0,
-            start_new_session=True,  # Ctrl-C is the server's to act on
+            start_new_session=True,  # only the server handles Ctrl-C
         )
     except OSError as err:
         raise BadSetup(
@@ -243,7 +246,7 @@ def start_process(python: str, module: str) -> "subprocess.Popen[bytes]":
 
 
 def _end(process: "subprocess.Popen[bytes]", scratch: Scratch) -> None:
-    """Kills it, with all that it may have started: it holds nothing that would be lost."""
+    """Kills the process and all that it may have started; it holds nothing that would be lost."""
     with suppress(OSError):
         process.stdin.close()  # type: ignore[union-attr]
     if process.poll() is None:
@@ -256,7 +259,7 @@ def _end(process: "subprocess.Popen[bytes]", scratch: Scratch) -> None:
 
 
 class _Printed:
-    """What a process prints last; read all the time, or it would wait for that."""
+    """Keeps what a process prints last; it reads all the time, because the process would wait otherwise."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._parts: deque[bytes] = deque(maxlen=16)
@@ -264,8 +267,8 @@ class _Printed:
         self._thread.start()
 
     def read_last_line(self) -> str:
-        """The last one of a process that has ended; empty: it printed nothing."""
-        self._thread.join(ENDING_S)  # longer only where something that it started lives on
+        """Returns the last line of a process that has ended; empty: it printed nothing."""
+        self._thread.join(ENDING_S)  # it takes that long only if a child of the process lives on
         lines = b"".join(self._parts)[-TAIL_BYTES:].decode(errors="replace").split("\n")
         return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "")
 
@@ -294,7 +297,7 @@ def _read(pipe: int, until: float) -> Reply | None:
 
 
 def _read_exactly(pipe: int, count: int, until: float) -> bytes:
-    """Shorter where the process has ended."""
+    """Returns `count` bytes, or fewer if the process has ended."""
     parts = bytearray()
     while len(parts) < count:
         _wait(pipe, select.POLLIN, until)

@@ -1,4 +1,4 @@
-"""How often one caller may ask. Each process counts for itself, in memory."""
+"""Limits how often one caller may ask; each process counts for itself, in memory."""
 
 import time
 from collections.abc import Callable
@@ -18,11 +18,11 @@ from switchyard.core.errors import BadSetup
 DEFAULT_RATE: Final = "1000/second"
 NO_LIMIT: Final = "none"
 SWEEP_S: Final = 60.0
-"""Between two looks for windows that are over: so long the callers of one request each are remembered."""
+"""The time between two removals of windows that are over; a caller of a single request is remembered that long."""
 
 
 class Rate:
-    """At most so many requests of one caller, by its token's name, or its address where there are no tokens."""
+    """The limit on requests of one caller, known by its token's name, or by its address if there are no tokens."""
 
     def __init__(self, text: str, *, workers: int = 1) -> None:
         self._item = _parse(text)
@@ -32,7 +32,7 @@ class Rate:
         self._limiter = FixedWindowRateLimiter(Windows())
 
     def check(self, scope: Scope) -> None:
-        """Counts a request. Raises: Refused: it is one too many."""
+        """Counts a request. Raises: Refused: it is above the limit."""
         if self._item is None:
             return
         token = scope.get(TOKEN)
@@ -45,13 +45,13 @@ class Rate:
 
 
 class Windows(Storage):
-    """Where the limiter counts: a count and its end for each key. Safe for several threads.
+    """The limiter's storage: a count and the end of its window for each key. Safe for several threads.
 
-    The library's own storage in memory starts a thread every 10 ms to forget what is over, which halved the requests a
-    second on a busy machine. Here a request that comes after `SWEEP_S` does it.
+    The library's own storage in memory starts a thread every 10 ms to remove windows that are over, which halved the
+    requests per second on a busy machine. Here a request does it, once every `SWEEP_S`.
     """
 
-    STORAGE_SCHEME = None  # it is passed as it is, never named by a URI
+    STORAGE_SCHEME = None  # the storage is passed as an object, never named by a URI
 
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
         super().__init__()
@@ -65,11 +65,11 @@ class Windows(Storage):
 
     @property
     def base_exceptions(self) -> type[Exception]:
-        """What it raises of its own: nothing."""
+        """The storage's own exceptions; it has none."""
         return ValueError
 
     def incr(self, key: str, expiry: float, amount: int = 1) -> int:
-        """The count with `amount` more, in a window that ends `expiry` seconds after its first request."""
+        """Adds `amount` and returns the count, in a window that ends `expiry` seconds after its first request."""
         now = self._clock()
         with self._lock:
             if now >= self._next_sweep:
@@ -82,27 +82,27 @@ class Windows(Storage):
         return count
 
     def get(self, key: str) -> int:
-        """The count of the window that is not over."""
+        """Returns the count of the current window; 0 if there is none."""
         count, until = self._windows.get(key, (0, 0.0))
         return count if self._clock() < until else 0
 
     def get_expiry(self, key: str) -> float:
-        """When its window ends; now, where there is none."""
+        """Returns when the window ends; now, if there is none."""
         return self._windows[key][1] if key in self._windows else self._clock()
 
     def check(self) -> bool:
-        """Memory is there."""
+        """Returns True: memory is always there."""
         return True
 
     def reset(self) -> int | None:
-        """Forgets all. A second call does nothing."""
+        """Removes all windows. A second call does nothing."""
         with self._lock:
             count = len(self._windows)
             self._windows.clear()
         return count
 
     def clear(self, key: str) -> None:
-        """Forgets one. A second call does nothing."""
+        """Removes one window. A second call does nothing."""
         with self._lock:
             self._windows.pop(key, None)
 

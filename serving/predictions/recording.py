@@ -1,7 +1,7 @@
-"""Writes predictions behind the answers, in batches: a database that is slow or away costs rows, never an answer.
+"""Writes predictions after they are answered, in batches: a database that fails costs rows, never an answer.
 
-A row is written about `GATHER_S` after its answer. What waits when the process is killed is lost; a server that is
-stopped writes it first.
+A row is written about `GATHER_S` seconds after its answer. A server that is stopped writes the waiting rows first; if
+it is killed, they are lost.
 """
 
 import logging
@@ -26,11 +26,11 @@ from switchyard.core.predictions.requests import PredictRequest, RowsRequest
 from switchyard.core.predictions.rows import Prediction
 
 WAITING: Final = 20_000
-"""Predictions, of this process: some 20 MB with 20 products each."""
+"""The most predictions that wait in this process: about 20 MB with 20 products each."""
 BATCH: Final = 500
 GATHER_S: Final = 0.25
 PAUSES_S: Final = (1.0, 2.0, 4.0, 8.0)
-"""Between two tries, while the database is away; the last one again and again."""
+"""The pauses between tries while the database does not answer; the last one is repeated."""
 DATABASE_S: Final = 5.0
 STOP_S: Final = 5.0
 
@@ -38,7 +38,7 @@ _log = logging.getLogger("switchyard.predictions")
 
 
 class Noted(msgspec.Struct, frozen=True, gc=False):
-    """A prediction that was sent, as it waits to be written."""
+    """A prediction that was sent and waits to be written."""
 
     buyer_id: str
     said: answering.Prediction | answering.RowPrediction
@@ -47,7 +47,7 @@ class Noted(msgspec.Struct, frozen=True, gc=False):
 
 
 class Recorder(Collector):
-    """One thread that writes what the others note."""
+    """Writes, in one thread, the predictions that other threads note."""
 
     def __init__(
         self, predictions: Callable[[], Predictions], buyer_key: bytes, *, waiting: int = WAITING, batch: int = BATCH
@@ -67,8 +67,9 @@ class Recorder(Collector):
         answered: answering.Answered | answering.RowsAnswered,
         seconds: float,
     ) -> None:
-        """Notes what was answered; what there is no room for is counted, and forgotten. Of rows nothing is kept that
-        they say."""
+        """Notes an answer; a prediction that there is no room for is counted and dropped.
+
+        The content of rows is not kept."""
         at, latency_ms = datetime.now(UTC), 1000 * seconds / len(answered.predictions)
         predictions: Sequence[answering.Prediction | answering.RowPrediction] = answered.predictions
         pairs = zip(request.buyer_ids, predictions, strict=True)
@@ -76,18 +77,18 @@ class Recorder(Collector):
         self.dropped += self._waiting.put(noted)
 
     def start(self) -> None:
-        """Begins to write."""
+        """Starts writing."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Writes what waits, for some seconds at most. A second call does nothing."""
+        """Writes what is waiting, for at most a few seconds. A second call does nothing."""
         self._stopping.set()
         self._waiting.close()
         if self._thread.is_alive():
             self._thread.join(STOP_S)
 
     def collect(self) -> Iterator[Metric]:
-        """For /metrics."""
+        """Yields the metrics for /metrics."""
         written = CounterMetricFamily("switchyard_predictions_written", "Predictions written to the results database")
         written.add_metric([], self.written)
         yield written
@@ -105,7 +106,7 @@ class Recorder(Collector):
             self._write([_to_row(one, self._key) for one in noted])
 
     def _write(self, rows: list[Prediction]) -> None:
-        """Until it is done, or cannot be: a batch that was written and not confirmed may be written again."""
+        """Writes until it is done or cannot be; a batch that was written but not confirmed may be written again."""
         tries = 0
         while True:
             err = catch(lambda: self._record(rows))
@@ -125,7 +126,7 @@ class Recorder(Collector):
             self._predictions().record(rows)
 
     def _report(self, err: Exception) -> None:
-        """Once for each new trouble, not for each try."""
+        """Logs each new problem once, not each try."""
         said = to_message(err)
         if said != self._problem:
             _log.error("predictions are answered, and not written: %s", said)

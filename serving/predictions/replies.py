@@ -1,4 +1,4 @@
-"""What is received and sent, without a framework in between: at 10,000 products that costs as much as the model."""
+"""Reads requests and sends answers without a framework, which at 10,000 products costs as much as the model."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -17,26 +17,26 @@ PROBLEM_JSON: Final = "application/problem+json"
 
 
 class Disconnected(Exception):
-    """Who asked has gone; no answer can be sent."""
+    """The caller has gone; no answer can be sent."""
 
 
 @dataclass(frozen=True)
 class Reply:
-    """One answer."""
+    """One answer, ready to be sent."""
 
     body: bytes
     status: int = 200
     media_type: str = "application/json"
     headers: tuple[tuple[bytes, bytes], ...] = ()
     after: Callable[[], None] | None = field(default=None, compare=False)
-    """What is done once the answer was sent: it costs who asked no time."""
+    """Called after the answer was sent, so that it costs the caller no time."""
 
 
 Handler = Callable[[Scope, Receive], Awaitable[Reply]]
 
 
 class Refused(Exception):
-    """A request that is not answered, with the status that says why."""
+    """The request is refused, with a status that says why."""
 
     def __init__(self, status: HTTPStatus, detail: str, *, retry_after_s: int | None = None) -> None:
         self.status, self.detail, self.retry_after_s = status, detail, retry_after_s
@@ -44,9 +44,9 @@ class Refused(Exception):
 
 
 async def read_body(scope: Scope, receive: Receive, max_bytes: int = MAX_BODY_BYTES) -> bytes:
-    """The whole body, counted while it comes: what Content-Length says may be wrong, or not there.
+    """Returns the whole body, counted while it arrives, because Content-Length may be wrong or missing.
 
-    Raises: Refused: it is longer; the rest is not read.
+    Raises: Refused: it is longer than `max_bytes`; the rest is not read.
     """
     parts: list[bytes] = []
     size, more = 0, True
@@ -65,7 +65,7 @@ async def read_body(scope: Scope, receive: Receive, max_bytes: int = MAX_BODY_BY
 
 
 async def send_reply(reply: Reply, send: Send, *, has_body: bool = True) -> None:
-    """Sends it; to a HEAD request without its body."""
+    """Sends an answer; `has_body` is False for a HEAD request."""
     headers = [
         (b"content-type", reply.media_type.encode()),
         (b"content-length", str(len(reply.body)).encode()),
@@ -78,19 +78,19 @@ async def send_reply(reply: Reply, send: Send, *, has_body: bool = True) -> None
 
 
 def to_json(value: Any, status: int = 200) -> Reply:
-    """A value as an answer; NaN would be null, but no model is served that answers it."""
+    """Returns an answer with a value as JSON; NaN would be null, but no model that answers NaN is served."""
     return Reply(msgspec.json.encode(value), status)
 
 
 def to_problem(status: HTTPStatus, detail: str, *, retry_after_s: int | None = None) -> Reply:
-    """Why there is no other answer."""
+    """Returns an answer that says why the request failed."""
     body = msgspec.json.encode({"title": status.phrase, "status": int(status), "detail": detail})
     headers = () if retry_after_s is None else ((b"retry-after", str(retry_after_s).encode()),)
     return Reply(body, int(status), PROBLEM_JSON, headers)
 
 
 def to_refusal(err: Exception) -> Reply | None:
-    """The answer to a request that raised `err`; None: it is a bug."""
+    """Returns the answer to a request that raised `err`; None: it is a bug."""
     if isinstance(err, Refused):
         return to_problem(err.status, err.detail, retry_after_s=err.retry_after_s)
     if not isinstance(err, SwitchyardError):

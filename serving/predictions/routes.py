@@ -1,4 +1,4 @@
-"""The routes of every contract over one handler: ours, Vertex AI's, KServe's (v1) and MLflow's."""
+"""The routes of all contracts over one handler: ours, Vertex AI's, KServe's (v1) and MLflow's."""
 
 import logging
 import time
@@ -49,19 +49,19 @@ METRICS: Final = "/metrics"
 INVOCATIONS: Final = "/invocations"
 KSERVE: Final = "/v1/models"
 MAX_SHOWN: Final = 100
-"""Columns in /health, which is asked every few seconds."""
+"""The most columns in /health, which is asked every few seconds."""
 _UNKNOWN: Final = "none"
 _OPEN: Final = frozenset({"/", HEALTH, "/ping", "/version"})
 
 Answer = Callable[[PredictRequest, State], Answered]
 OnAnswered = Callable[[PredictRequest, State, Answered, float], None]
-"""Called once an answer was sent: what it costs is no one's waiting."""
+"""Called after an answer was sent, so that no caller waits for it."""
 OnRowsAnswered = Callable[[RowsRequest, State, RowsAnswered, float], None]
 
 
 @dataclass(frozen=True)
 class _Contract:
-    """How a body is read, by what kind of model answers it."""
+    """How a contract's body is read, for each kind of model."""
 
     read: Callable[[bytes], PredictRequest]
     read_rows: Callable[[bytes, Signature], RowsRequest]
@@ -74,9 +74,10 @@ _log = logging.getLogger("switchyard.predictions")
 
 
 def to_need(method: str, path: str, *, predict_route: str = "", health_route: str = "") -> Need:
-    """What a route needs. Health checks come from load balancers, which have no token; a prediction changes nothing, so
-    a token that may read is enough. A route that is not named here needs more, so that none is forgotten. A slash at
-    its end makes no difference, as for `Routes`."""
+    """Returns what access a route needs; a slash at its end makes no difference, as in `Routes`.
+
+    Health checks come from load balancers, which have no token. A prediction changes nothing, so a token that may read
+    is enough. A route that is not named here needs more, so that a forgotten one is not open."""
     path = path.rstrip("/") or "/"
     if method in SAFE_METHODS:
         is_open = path in _OPEN or path == health_route.rstrip("/") or path.startswith(KSERVE)
@@ -88,7 +89,7 @@ def to_need(method: str, path: str, *, predict_route: str = "", health_route: st
 
 
 class Routes:
-    """The application (ASGI). `add` takes further routes, before the first request."""
+    """The ASGI application of the routes; `add` takes further routes before the first request."""
 
     def __init__(
         self,
@@ -119,7 +120,7 @@ class Routes:
         self.add("GET", KSERVE, self._list_models)
 
     def add(self, method: str, path: str, handler: Handler) -> None:
-        """A route, with or without a slash at its end; of a GET also HEAD."""
+        """Adds a route, with and without a slash at its end; a GET route also answers HEAD."""
         path = path.rstrip("/") or "/"
         for each in ("GET", "HEAD") if method == "GET" else (method,):
             self._handlers[each, path] = handler
@@ -135,7 +136,7 @@ class Routes:
             reply = await handler(scope, receive)
         except Disconnected:
             return
-        except Exception as err:  # noqa: BLE001 - who asks gets an answer, whatever went wrong
+        except Exception as err:  # noqa: BLE001 - the caller gets an answer, whatever went wrong
             refusal = to_refusal(err)
             if refusal is None:
                 _log.exception("a request to %s failed", route)
@@ -170,8 +171,9 @@ class Routes:
         return await self._reply(scope, receive, _OURS)
 
     async def _reply(self, scope: Scope, receive: Receive, contract: _Contract) -> Reply:
-        """The state is read once: all of an answer is of it, even if another model is put in place
-        meanwhile. While no model is loaded no body is read: what it should be depends on the model."""
+        """Reads the state once and answers from it, even if another model is put in place meanwhile.
+
+        While no model is loaded, the body is not read, because its format depends on the model."""
         self._rate.check(scope)
         if self.holder.state.champion is None:
             raise TryAgain(f"no model is loaded: {self.holder.state.problem}")
@@ -197,7 +199,7 @@ class Routes:
         return Reply(body, after=lambda: self._note(request, state, answered, seconds))
 
     async def _reply_rows(self, request: RowsRequest, state: State) -> Reply:
-        """A model that was replaced, and its process ended, after the state was read: its successor answers."""
+        """Answers rows; if the model's process ended because it was replaced meanwhile, its successor answers."""
 
         def work() -> tuple[State, RowsAnswered, bytes, float]:
             began = time.perf_counter()
@@ -282,7 +284,7 @@ def _refuse(path: str, allowed: list[str]) -> Handler:
 
 
 def to_health(state: State) -> dict[str, Any]:
-    """What /health says: ready or not, as it should be or not, and why."""
+    """Returns what /health says: ready, degraded or not ready, and why."""
     status = "not ready" if not state.is_ready else "degraded" if state.is_degraded else "ready"
     why = state.problem if state.is_ready else state.why_not_ready
     if not why and state.tried:

@@ -1,5 +1,7 @@
-"""Sends a share of the buyers to the challenger; where it fails, the champion answers, and where it fails too often, it
-is stopped: here at once, and for all servers by a change of its share in the registry."""
+"""Sends a share of the buyers to the challenger; if it fails, the champion answers.
+
+A challenger that fails too often is stopped: here at once, and on all servers by setting its share to 0.
+"""
 
 import logging
 import threading
@@ -25,14 +27,14 @@ _log = logging.getLogger("switchyard.predictions")
 
 
 class Router:
-    """Who answers whom, with what became of the challenger's newest answers. Thread-safe."""
+    """Chooses the model for each buyer, and remembers the challenger's latest failures. Thread-safe."""
 
     def __init__(
         self, models: Callable[[], Models], read_state: Callable[[], State], registry: CollectorRegistry
     ) -> None:
         self._models, self._read_state = models, read_state
         self._lock = threading.Lock()
-        self._of: object = None  # the challenger and share whose answers these are
+        self._of: object = None  # the challenger and share that `_failed` is about
         self._failed: deque[bool] = deque(maxlen=WINDOW_CALLS)
         self._stopped: object = None  # the same, with the revision at which it was stopped
         self._ending = threading.Event()
@@ -48,8 +50,9 @@ class Router:
         )
 
     def answer(self, request: PredictRequest, state: State) -> Answered:
-        """The predictions for all buyers of `request`, each by who answers that buyer. Raises: as `answering.answer`,
-        which says it of the champion: a challenger's trouble is never the caller's."""
+        """Returns the predictions for all buyers of `request`, each from the model that answers that buyer.
+
+        Raises: as `answering.answer` for the champion. A challenger's failure is never the caller's problem."""
         champion, challenger = state.champion, self.choose_challenger(state)
         if champion is None or challenger is None:
             return answer(request, state)
@@ -64,14 +67,14 @@ class Router:
         return Answered(predictions=predictions, model=_choose_block(state, champion, challenger, predictions))
 
     def choose_challenger(self, state: State) -> Loaded | None:
-        """The challenger that answers buyers; None: there is none, or it has no share, or it was stopped."""
+        """Returns the challenger that answers buyers; None: there is none, it has no share, or it was stopped."""
         if state.challenger is None or state.challenger.recommender is None or state.share <= 0:
             return None
         with self._lock:
             return None if self._stopped == (_to_subject(state), state.revision) else state.challenger
 
     def stop(self) -> None:
-        """Waits for no registry any more. A second call does nothing."""
+        """Ends all waiting for the registry. A second call does nothing."""
         self._ending.set()
 
     def _ask_challenger(
@@ -80,8 +83,8 @@ class Router:
         try:
             prediction = ask(challenger, Arm.CHALLENGER, request, buyer_id)
             _check(prediction)
-        except Exception as err:  # noqa: BLE001 - whatever a challenger raises is no reason not to answer
-            # What the champion refuses too is wrong with the request, and is raised here.
+        except Exception as err:  # noqa: BLE001 - whatever a challenger raises, the buyer is answered
+            # If the champion refuses too, the request is wrong, and the error is raised here.
             fallen_back = ask(champion, Arm.CHALLENGER, request, buyer_id, fallback=True)
             self._add(state, err)
             return fallen_back
@@ -89,7 +92,7 @@ class Router:
         return prediction
 
     def _add(self, state: State, err: Exception | None) -> None:
-        """Counts an answer. Whoever makes it one error too many has the challenger stopped."""
+        """Counts an answer, and stops the challenger if this is one error too many."""
         challenger = state.challenger
         assert challenger is not None
         with self._lock:
@@ -100,7 +103,7 @@ class Router:
             reason = find_reason_to_stop(len(self._failed), sum(self._failed))
             if reason:
                 self._stopped = (_to_subject(state), state.revision)
-                self._failed.clear()  # whoever gives it a share again begins a new record
+                self._failed.clear()  # a new share begins a new record
         if err is not None:
             self._errors.labels(challenger.name, str(challenger.version)).inc()
         if reason:
@@ -110,8 +113,9 @@ class Router:
             threading.Thread(target=self._take_share, args=arguments, name="stopping", daemon=True).start()
 
     def _take_share(self, state: State, challenger: Loaded, reason: str) -> None:
-        """Sets the share to 0, for all servers; several that do so at once leave one line in the history. Tried until
-        it is done, somebody has changed the share, or another version is the challenger."""
+        """Sets the share to 0 for all servers; several servers doing so at once leave one line in the history.
+
+        It tries until it is done, the share was changed, or another version is the challenger."""
         wanted = ShareChange(
             name=challenger.name,
             version=challenger.version,
@@ -126,28 +130,28 @@ class Router:
             if not isinstance(err, Exception):
                 self._stops.labels(challenger.name, str(challenger.version)).inc()
                 return
-            if isinstance(err, StaleWrite | NotFound):  # it is no challenger any more
+            if isinstance(err, StaleWrite | NotFound):  # it is not the challenger any more
                 return
             if tries == 0 or not isinstance(err, SwitchyardError):
-                _log.error("its share cannot be set to 0; it answers nobody here: %s", to_message(err))
+                _log.error("its share cannot be set to 0; it gets no requests here: %s", to_message(err))
             if self._ending.wait(PAUSES_S[min(tries, len(PAUSES_S) - 1)]):
                 return
             tries += 1
 
 
 def _to_subject(state: State) -> tuple[object, float]:
-    """What a challenger's record is of: another version, or another share, begins a new one."""
+    """Returns what a challenger's record is about; another version or another share begins a new record."""
     return state.challenger and state.challenger.identity, state.share
 
 
 def _check(prediction: Prediction) -> None:
-    """Raises: ValueError: no one can be sent that."""
+    """Raises: ValueError: a score is not finite, so the prediction cannot be sent."""
     if not all(map(isfinite, prediction.scores)):
         raise ValueError("the challenger's scores must be finite numbers")
 
 
 def _choose_block(state: State, champion: Loaded, challenger: Loaded, predictions: list[Prediction]) -> ModelBlock:
-    """The one who answered all of them; the champion, where several did."""
+    """Returns the block of the model that answered all predictions; of the champion if both answered."""
     said = {(one.version, one.arm, one.fallback) for one in predictions}
     if len(said) > 1:
         return to_block(champion, Arm.CHAMPION, state.tried)

@@ -1,6 +1,6 @@
-"""Asks a challenger without a share what it would have answered, behind the champion's answers, and keeps only sums.
+"""Asks a challenger without a share what it would have answered, after the champion has answered; keeps only sums.
 
-One thread, which leaves out what it cannot keep up with: nobody who asks ever waits for it. What it computes shares the
+One thread does it, and skips requests that it cannot keep up with, so no caller ever waits for it. It shares the
 process's cores with the answers.
 """
 
@@ -30,7 +30,7 @@ _log = logging.getLogger("switchyard.predictions")
 
 
 class Shadowed(msgspec.Struct, frozen=True, gc=False):
-    """One buyer's answer that the challenger is to be compared with."""
+    """One buyer's answer that the challenger's is compared with."""
 
     buyer_id: str
     request: PredictRequest
@@ -39,7 +39,7 @@ class Shadowed(msgspec.Struct, frozen=True, gc=False):
 
 
 class Shadow:
-    """One thread that asks the challenger what the others note."""
+    """Compares, in one thread, the challenger with the answers that other threads note."""
 
     def __init__(self, registry: CollectorRegistry, *, waiting: int = WAITING) -> None:
         self._waiting: Buffer[Shadowed] = Buffer(waiting)
@@ -73,7 +73,7 @@ class Shadow:
         )
 
     def note(self, request: PredictRequest, state: State, answered: Answered, seconds: float) -> None:
-        """Notes what was answered, where a challenger is in the shadow."""
+        """Notes an answer, if there is a challenger in the shadow."""
         challenger = state.challenger
         if challenger is None or challenger.recommender is None or state.share > 0:
             return
@@ -83,11 +83,11 @@ class Shadow:
             self._dropped.inc(dropped)
 
     def start(self) -> None:
-        """Begins to ask."""
+        """Starts asking the challenger."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Leaves what waits. A second call does nothing."""
+        """Ends the thread, and drops what is waiting. A second call does nothing."""
         self._stopping.set()
         self._waiting.close()
         if self._thread.is_alive():
@@ -117,7 +117,7 @@ class Shadow:
         self._drift.labels(*labels).observe(to_drift(noted.said.scores, found.scores))
 
     def _report(self, err: Exception) -> None:
-        """Once for each new trouble, not for each buyer."""
+        """Logs each new problem once, not for each buyer."""
         said = to_message(err)
         if said != self._problem:
             _log.error("the challenger in the shadow fails: %s", said)

@@ -1,5 +1,8 @@
-"""Where an answer is computed: short work at once, for a thread costs more than it saves; long work in a thread, so
-that health checks go on; and beyond what threads can keep up with, a refusal, for a queue only makes all wait."""
+"""Decides where an answer is computed: short work at once, long work in a thread, and too much work is refused.
+
+For short work a thread costs more than it saves. Long work goes to a thread so that health checks are still answered.
+Requests that the threads cannot keep up with are refused, because a longer queue only makes every caller wait.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -12,22 +15,22 @@ from serving.predictions.replies import Refused
 T = TypeVar("T")
 
 SHORT: Final = 400_000
-"""Scores: about four milliseconds."""
+"""The most scores that are computed at once: about four milliseconds."""
 WAITS: Final = SHORT + 1
-"""In the place of a number of scores, where another process is waited for."""
+"""Given instead of a number of scores if the work waits for another process."""
 THREADS: Final = 2
 WAITING: Final = 32
 
 
 class Work:
-    """A few threads, and a bound on what waits for them."""
+    """A few threads, with a limit on how many requests wait for them."""
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="predict")
         self._pending = 0
 
     async def do(self, work: Callable[[], T], *, scores: int) -> T:
-        """What `work` returns, which computes so many scores. Raises: Refused: too much is waiting already."""
+        """Returns what `work` returns; it computes `scores` scores. Raises: Refused: too many requests are waiting."""
         if scores <= SHORT:
             return work()
         if self._pending >= THREADS + WAITING:
@@ -40,5 +43,5 @@ class Work:
             self._pending -= 1
 
     def close(self) -> None:
-        """Waits for no one. A second call does nothing."""
+        """Ends the threads without waiting for them. A second call does nothing."""
         self._threads.shutdown(wait=False, cancel_futures=True)
