@@ -192,7 +192,7 @@ class LoaderProcess:
             self._stop()
             raise TryAgain(f"its process took longer than {seconds:g} s, and was ended") from None
         except (OSError, ValueError, msgspec.MsgspecError) as err:
-            said = f"its process said what no loader says ({err})" if isinstance(err, ValueError) else ""
+            said = f"its process sent an unknown message ({err})" if isinstance(err, ValueError) else ""
             self._stop(wait_s=ENDING_S)
             raise TryAgain(self._say_end(said or "its process ended")) from err
         if reply is None:

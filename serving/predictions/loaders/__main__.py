@@ -1,8 +1,8 @@
-"""The process of a loader: reads one model, then answers rows, until its input ends.
+"""The process of a loader: reads one model, then answers rows until its input ends.
 
-It is started with an empty environment (`serving.predictions.loader_process`), and bounds itself before any library is
-imported: memory is limited, and the kernel refuses it other files, connections and programs. Nothing here reads a
-setting.
+It is started with an empty environment (`serving.predictions.loader_process`), and restricts itself before any library
+is imported: its memory is limited, and the kernel refuses it other files, connections and programs. It reads no
+settings.
 """
 
 import faulthandler
@@ -26,17 +26,17 @@ _EXTRAS: Final = dict.fromkeys(("sklearn", "skops", "joblib", "pandas"), "sklear
     "tensorflow": "tensorflow",
 }
 _SPARE_S: Final = 5.0
-"""The server ends a process that is late. This process ends itself a little later, where the server is gone."""
+"""The server ends a process that is late. If the server is gone, the process ends itself this much later."""
 
 
 def main() -> int:
-    """The exit status: 0 the input ended, 1 the model was refused."""
+    """Runs the process. Exit status: 0 the input ended, 1 the model was refused."""
     orders, replies = _take_pipes()
     order = read_order(orders)
     if not isinstance(order, Load):
         return 1
     bound(order.memory_bytes)
-    # Libraries look for both when they are imported; TensorFlow ends the process where it can make no file.
+    # Libraries look for both when they are imported; TensorFlow ends the process if it cannot make a file.
     tempfile.tempdir = os.environ["HOME"] = os.environ["TMPDIR"] = order.scratch
     unconfined = confine([order.folder, *list_python_paths()], order.scratch)
     model = _load(order)
@@ -53,26 +53,26 @@ def main() -> int:
 
 
 def bound(memory_bytes: int, file_bytes: int = 0) -> None:
-    """Takes from this process what a loader does not need. Elsewhere than on Linux memory is not limited."""
+    """Takes from this process what a loader does not need; its memory is limited only on Linux."""
     import resource
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with suppress(OSError):  # the first to be ended where the machine has no memory left, and not the server
+    with suppress(OSError):  # if the machine runs out of memory, the kernel ends this process, not the server
         Path("/proc/self/oom_score_adj").write_text("1000")
     resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
     if sys.platform == "linux":
-        # What is allocated, stacks of threads included; not what a library only reserves or maps from its files.
+        # It limits allocated memory, including thread stacks, but not what a library only reserves or maps from files.
         # Source: `man 2 getrlimit`, RLIMIT_DATA, since Linux 4.7.
         resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
 
 
 def with_deadline(seconds: float) -> None:
-    """Ends this process when the time is over, whatever it does then: the timer is a thread that needs no Python."""
+    """Ends this process when the time is over, whatever it is doing: the timer is a thread that needs no Python."""
     faulthandler.dump_traceback_later(seconds + _SPARE_S, exit=True)
 
 
 def _take_pipes() -> tuple[BinaryIO, BinaryIO]:
-    """Input and output, which no library reads or prints to from here on."""
+    """Returns input and output; from now on no library reads from them or prints to them."""
     orders = os.fdopen(os.dup(0), "rb")
     replies = os.fdopen(os.dup(1), "wb")
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -126,7 +126,7 @@ def _answer(model: LoadedRows, asked: Ask) -> Reply:
 
 
 def _say(err: Exception) -> str:
-    """Without the stack trace that XGBoost appends: addresses and folders of this machine."""
+    """Returns the error without the stack trace that XGBoost appends: it has addresses and folders of this machine."""
     said = str(err).partition("\nStack trace:")[0].rstrip()
     return f"{type(err).__name__}: {said}"[:MAX_SAID]
 

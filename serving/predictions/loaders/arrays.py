@@ -1,4 +1,4 @@
-"""Rows to the arrays that a model of tensors takes, and its arrays to answers; the same for Keras and SavedModels."""
+"""Turns rows into the arrays that a model takes, and its arrays into answers, for Keras models and SavedModels."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
@@ -18,11 +18,11 @@ TOKENIZER: Final = "tokenizer.json"
 OPTIONS: Final = "text.json"
 
 Run = Callable[[list[Any]], dict[str, Any]]
-"""The outputs by name, of the inputs in order."""
+"""Takes the inputs in order, and returns the outputs by name."""
 
 
 class TensorModel:
-    """`LoadedRows`: rows to arrays, through `run`, and back."""
+    """Implements `LoadedRows` for a model that takes and answers arrays, through `run`."""
 
     def __init__(self, run: Run, inputs: Sequence[Tensor], takes: "Takes", signature: Signature, library: str) -> None:
         self._run, self._inputs, self._takes = run, inputs, takes
@@ -44,14 +44,14 @@ class TensorModel:
 
 
 class Takes:
-    """What a row is to the model."""
+    """How the model takes a row: as columns, or as a text."""
 
     def __init__(self, layout: Layout, tokenizer: Tokenizer | None, options: TextOptions, length: int) -> None:
         self.columns, self._is_spread = layout.columns, layout.is_spread
         self.tokenizer, self._options, self._length = tokenizer, options, length
 
     def to_arrays(self, rows: Sequence[Row], inputs: Sequence[Tensor]) -> list[Any]:
-        """One for each input, with a first axis of the rows. Raises: ValueError: they have different lengths."""
+        """Returns an array [rows, ...] for each input. Raises: ValueError: the rows' lists have different lengths."""
         if self.tokenizer is not None:
             values = [[pad(to_numbers(row[0], self.tokenizer), self._length, self._options) for row in rows]]
         elif self._is_spread:
@@ -69,8 +69,9 @@ def choose_takes(
     said: Sequence[Column] | None,
     filename: str = "",
 ) -> Takes:
-    """What a model with these inputs takes: a text, if there is a tokenizer beside its file or in ``model/``. The file
-    of that name must be there; where there is no name: tokenizer.json, if it is there.
+    """Returns what a model with these inputs takes: a text, if a tokenizer is beside its file or in ``model/``.
+
+    If a tokenizer file is named, it must be there; otherwise tokenizer.json is used, if it is there.
 
     Raises: NotLoaded: the tokenizer, its options, or the signature does not fit the model.
     """
@@ -107,13 +108,13 @@ def choose_takes(
 
 
 def warm(model: TensorModel) -> TensorModel:
-    """The same, after its first answer: that one takes seconds, and belongs to the time of loading."""
+    """Returns the same model after its first answer, because that takes seconds and belongs to the time of loading."""
     model.answer([make_example(model.signature)])
     return model
 
 
 def describe_outputs(outputs: Sequence[Tensor]) -> str:
-    """What is answered, in words."""
+    """Returns in words what the model answers."""
     return ", ".join(str(each) for each in outputs[:20])[:1_000]
 
 
@@ -140,7 +141,7 @@ def _to_array(values: list[Any], tensor: Tensor) -> Any:
 
 
 def _to_plain(array: Any) -> list[Any]:
-    """Texts are bytes to TensorFlow."""
+    """Returns an array as lists; TensorFlow has texts as bytes."""
     found: list[Any] = np.asarray(array).tolist()
     return [_decode(each) for each in found] if np.asarray(array).dtype == object else found
 

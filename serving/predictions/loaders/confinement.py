@@ -1,9 +1,8 @@
-"""What the kernel keeps a loader's process from, whatever a model makes of it: other files, connections, programs.
+"""Confines a loader's process by the kernel, whatever a model makes it do: no other files, connections or programs.
 
-Two parts of Linux, both for a process without rights of its own: Landlock (which files may be opened) and a seccomp
-filter (which calls fail). Each needs a few numbers and structures of the kernel's, so that no library stands between.
-Neither can be taken back. They hold for the thread that asks for them and for all that it starts, so this comes before
-any library is imported.
+It uses two parts of Linux that need no privileges: Landlock (which files may be opened) and a seccomp filter (which
+calls fail). Each needs only a few numbers and structures of the kernel, so no library is used. Neither can be undone.
+They hold for the thread that asks for them and for all that it starts, so this runs before any library is imported.
 
 Source: https://docs.kernel.org/userspace-api/landlock.html and linux/landlock.h (access rights by ABI version);
 https://docs.kernel.org/userspace-api/seccomp_filter.html, linux/filter.h, linux/seccomp.h; the calls' numbers from
@@ -25,17 +24,17 @@ SYSTEM: Final = (
     *("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/etc/ld.so.cache"),
     *("/proc/cpuinfo", "/proc/meminfo", "/proc/stat"),  # how many threads, how much memory
     *("/sys/devices/system", "/sys/fs/cgroup"),
-    "/proc/self",  # its own; TensorFlow ends the process where it cannot read it
+    "/proc/self",  # the process's own; TensorFlow ends the process if it cannot read it
     *("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom"),
 )
-"""What Python and the libraries of models read besides their own files."""
+"""The paths that Python and the model libraries read besides their own files."""
 
 _READ_FILE, _READ_DIR, _WRITE_FILE, _TRUNCATE = 1 << 2, 1 << 3, 1 << 1, 1 << 14
 _REMOVE_AND_MAKE: Final = 1 << 4 | 1 << 5 | 1 << 7 | 1 << 8  # folders and plain files
 _FILE_RIGHTS: Final = ((1, 13), (2, 14), (3, 15), (5, 16))
-"""The number of rights over files, each a bit, from each ABI version on."""
+"""Pairs of an ABI version and the number of file rights from that version on; each right is a bit."""
 _NO_TCP: Final = 0b11  # bind, connect; ABI 4
-_NO_OUTSIDE: Final = 0b11  # abstract Unix sockets and signals of processes outside; ABI 6
+_NO_OUTSIDE: Final = 0b11  # abstract Unix sockets and signals to processes outside; ABI 6
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _PATH_BENEATH: Final = 1
 
@@ -48,17 +47,17 @@ _REFUSED: Final[Mapping[str, tuple[int, int]]] = {
     # other programs and processes; a thread is `clone`, below
     **{"execve": (59, 221), "execveat": (322, 281), "fork": (57, -1), "vfork": (58, -1)},
     **{"setsid": (112, 157), "setpgid": (109, 154), "unshare": (272, 97), "setns": (308, 268)},
-    # what other processes of the same user would feel
+    # what affects other processes of the same user
     **{"kill": (62, 129), "tkill": (200, 130), "pidfd_send_signal": (424, 424), "pidfd_getfd": (438, 438)},
     **{"rt_sigqueueinfo": (129, 138), "rt_tgsigqueueinfo": (297, 240), "ptrace": (101, 117)},
     **{"process_vm_readv": (310, 270), "process_vm_writev": (311, 271)},
     **{"process_madvise": (440, 440), "process_mrelease": (448, 448), "kcmp": (312, 272)},
-    # what outlives the process: memory, queues and semaphores of the whole machine
+    # what outlives the process: shared memory, queues and semaphores
     **{"shmget": (29, 194), "msgget": (68, 186), "semget": (64, 190), "mq_open": (240, 180)},
     # the kernel's own programs and keys
     **{"bpf": (321, 280), "perf_event_open": (298, 241), "userfaultfd": (323, 282)},
     **{"add_key": (248, 217), "request_key": (249, 218), "keyctl": (250, 219)},
-    # what Landlock leaves: modes, owners, attributes and times of files
+    # what Landlock does not cover: modes, owners, attributes and times of files
     **{"chmod": (90, -1), "fchmod": (91, 52), "fchmodat": (268, 53), "fchmodat2": (452, 452)},
     **{"chown": (92, -1), "fchown": (93, 55), "lchown": (94, -1), "fchownat": (260, 54)},
     **{"setxattr": (188, 5), "lsetxattr": (189, 6), "fsetxattr": (190, 7), "setxattrat": (463, 463)},
@@ -72,20 +71,22 @@ _OF_A_PROCESS: Final[Mapping[str, tuple[int, int]]] = {
     **{"sched_setaffinity": (203, 122), "sched_setscheduler": (144, 119)},
     **{"sched_setparam": (142, 118), "sched_setattr": (314, 274)},
 }
-"""Calls whose first argument is a process: this one alone, which is 0 or its id."""
+"""Calls whose first argument is a process; allowed only for this process, as 0 or its id."""
 _OF_SOME_PROCESSES: Final[Mapping[str, tuple[int, int, int]]] = {
     "setpriority": (141, 140, 0),
     "ioprio_set": (251, 30, 1),
 }
-"""The same of the second argument; the first one says that it is a process, and no group or user: the last number."""
+"""The same for the second argument; the first must be the last number here: a process, not a group or user."""
 _FCNTL: Final = (72, 25)
 _SIGNALLING: Final = (8, 10, 15)
-"""F_SETOWN, F_SETSIG, F_SETOWN_EX: whom a file or pipe sends a signal, and which one. Without Landlock 6 it kills."""
+"""F_SETOWN, F_SETSIG, F_SETOWN_EX: the process that a file or pipe signals, and the signal.
+
+Before Landlock 6 this could kill another process."""
 _CLONE, _CLONE3, _TGKILL = (56, 220), (435, 435), (234, 131)
 _CLONE_THREAD: Final = 0x00010000
 _X86_64: Final = 0xC000003E
 _MACHINES: Final[Mapping[str, tuple[int, int]]] = {"x86_64": (0, _X86_64), "aarch64": (1, 0xC00000B7)}
-"""The column of the numbers, and AUDIT_ARCH_... of linux/audit.h."""
+"""For each machine, the column of its call numbers, and its AUDIT_ARCH_... of linux/audit.h."""
 _X32_BIT: Final = 0x40000000  # x86-64 has every call a second time, with other numbers
 
 _ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
@@ -95,13 +96,13 @@ _NUMBER_AT, _ARCH_AT, _FIRST_AT, _SECOND_AT = 0, 4, 16, 24  # in struct seccomp_
 
 
 def confine(readable: Iterable[Path | str], scratch: str = "") -> list[str]:
-    """Leaves this process what is below `readable`, and nothing to write to but what is below `scratch`, and /dev/null;
-    no connection, no program.
+    """Lets this process read only below `readable` and write only below `scratch` and to /dev/null.
 
-    What the kernel could not be asked for, in words; empty: all is as it should be. A second call takes more away.
+    It can open no connection and start no program. Returns in words what the kernel could not restrict; empty: nothing.
+    A second call takes more away.
     """
     if sys.platform != "linux":
-        return [f"it is confined by nothing but limits: {sys.platform} has neither Landlock nor seccomp"]
+        return [f"it is confined only by limits: {sys.platform} has neither Landlock nor seccomp"]
     if len(list(Path("/proc/self/task").iterdir())) > 1:
         raise RuntimeError("a process must be confined before it starts a thread")
     missing = []
@@ -118,8 +119,9 @@ def confine(readable: Iterable[Path | str], scratch: str = "") -> list[str]:
 
 
 def list_python_paths() -> list[str]:
-    """Where this interpreter and its packages are. A checkout is not listed, for it holds more than packages: of it,
-    those packages that are imported already."""
+    """Returns where this interpreter and its packages are.
+
+    A checkout is not listed, because it holds more than packages; only its packages that are already imported are."""
     prefixes = {sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix}
     installed = [f"{prefix}/{lib}" for prefix in prefixes for lib in ("lib", "lib64")]
     installed += [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
@@ -131,13 +133,13 @@ def list_python_paths() -> list[str]:
 
 
 def _drop_rights(libc: ctypes.CDLL) -> None:
-    """No right comes back by a program that has more; and those of root go."""
+    """Drops the rights of root, and makes sure that no program that has more rights can give any back."""
     _call(libc.prctl, _SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     _call(libc.capset, struct.pack("=Ii", _CAPABILITY_VERSION, 0), bytes(24))
 
 
 def _restrict_files(readable: Iterable[Path | str], scratch: str, libc: ctypes.CDLL) -> None:
-    """By Landlock; where it is newer, connections too. Raises: OSError: the kernel has none, or it is off."""
+    """Restricts files by Landlock, and TCP too where it is newer. Raises: OSError: Landlock is missing or off."""
     try:
         version = _call(libc.syscall, _CREATE_RULESET, None, 0, 1)
     except OSError as err:
@@ -157,7 +159,7 @@ def _restrict_files(readable: Iterable[Path | str], scratch: str, libc: ctypes.C
 
 
 def _allow_path(libc: ctypes.CDLL, rules: int, path: Path | str, more: int) -> None:
-    """To read it and what is below it, and `more`; nothing where it is not there."""
+    """Allows reading `path` and what is below it, and `more`; does nothing if it does not exist."""
     try:
         opened = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
@@ -170,7 +172,7 @@ def _allow_path(libc: ctypes.CDLL, rules: int, path: Path | str, more: int) -> N
 
 
 def _refuse_calls(libc: ctypes.CDLL) -> None:
-    """By a filter of seccomp. Raises: OSError: there is none for this machine, or the kernel takes none."""
+    """Refuses calls by a seccomp filter. Raises: OSError: there is none for this machine, or the kernel takes none."""
     machine = os.uname().machine
     if machine not in _MACHINES or struct.calcsize("P") != 8:
         raise OSError(errno.ENOSYS, f"the numbers of calls on {machine} are not known here")
@@ -181,7 +183,7 @@ def _refuse_calls(libc: ctypes.CDLL) -> None:
 
 
 def make_filter(column: int, arch: int, *, pid: int) -> bytes:
-    """The filter's program. A call of another architecture ends the process."""
+    """Returns the filter's program; a call of another architecture ends the process."""
     refuse = _ERRNO | errno.EPERM
     steps = [(_LOAD, 0, 0, _ARCH_AT), (_IS, 1, 0, arch), (_RETURN, 0, 0, _KILL), (_LOAD, 0, 0, _NUMBER_AT)]
     if arch == _X86_64:
@@ -194,7 +196,7 @@ def make_filter(column: int, arch: int, *, pid: int) -> bytes:
     own = (0, pid)
     bodies = {
         _CLONE[column]: _require(_FIRST_AT, _HAS, (_CLONE_THREAD,)),
-        _TGKILL[column]: _require(_FIRST_AT, _IS, (pid,)),  # abort() sends it to its own thread
+        _TGKILL[column]: _require(_FIRST_AT, _IS, (pid,)),  # abort() signals its own thread
         **{numbers[column]: _require(_FIRST_AT, _IS, own) for numbers in _OF_A_PROCESS.values()},
         **{
             numbers[column]: _require(_FIRST_AT, _IS, (numbers[2],)) + _require(_SECOND_AT, _IS, own)
@@ -211,13 +213,13 @@ def make_filter(column: int, arch: int, *, pid: int) -> bytes:
 
 
 def _require(place: int, test: int, values: Sequence[int]) -> list[tuple[int, int, int, int]]:
-    """Steps that refuse the call, unless the argument there passes the test with one of the values."""
+    """Returns steps that refuse the call, unless the argument at `place` passes the test with one of the values."""
     tests = [(test, len(values) - number, 0, value) for number, value in enumerate(values)]
     return [(_LOAD, 0, 0, place), *tests, (_RETURN, 0, 0, _ERRNO | errno.EPERM)]
 
 
 def _call(function: Any, *given: int | bytes | None) -> int:
-    """Its result; numbers are as wide as the kernel reads them. Raises: OSError: the call failed."""
+    """Calls a function of libc, with numbers as wide as the kernel reads them. Raises: OSError: the call failed."""
     result: int = function(*(ctypes.c_ulong(each) if isinstance(each, int) else each for each in given))
     if result < 0:
         number = ctypes.get_errno()

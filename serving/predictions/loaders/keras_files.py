@@ -1,4 +1,4 @@
-"""Keras' own formats, `.keras` and `.h5`: what a file is made of is looked at before Keras is imported to read it."""
+"""Keras' own formats, `.keras` and `.h5`; what a file contains is checked before Keras is imported to read it."""
 
 import json
 import zipfile
@@ -18,7 +18,7 @@ MAX_CONFIG_BYTES: Final = 100_000_000
 
 
 def load_keras(folder: Path, paths: Sequence[str], tokenizer: str = "") -> TensorModel:
-    """The only model file in `folder`. Raises: NotLoaded: it is none that can be served."""
+    """Loads the only model file in `folder`. Raises: NotLoaded: it cannot be served."""
     path = find_keras_file(paths)
     if path is None:
         raise NotLoaded("there must be one file model/*.keras, or one model/*.h5")
@@ -28,15 +28,15 @@ def load_keras(folder: Path, paths: Sequence[str], tokenizer: str = "") -> Tenso
 def read_keras(
     folder: Path, paths: Sequence[str], path: str, said: Sequence[Column] | None = None, *, tokenizer: str = ""
 ) -> TensorModel:
-    """The model in that file of `folder`, with the columns of a signature where there is one.
+    """Loads the model in that file of `folder`, with the columns of a signature if there is one.
 
-    Raises: NotLoaded: it is none that can be served."""
+    Raises: NotLoaded: it cannot be served."""
     try:
         config, saved_with = _read_config(folder / path)
     except MemoryError:
         raise
     except Exception as err:
-        raise NotLoaded(f"{path}: it is no whole file of Keras': {shorten(err)}") from err
+        raise NotLoaded(f"{path}: it is not a complete Keras file: {shorten(err)}") from err
     if problems := find_config_problems(config):
         raise NotLoaded(*(f"{path}: {problem}" for problem in problems))
     from serving.predictions.loaders.keras_model import open_keras  # it takes seconds to be imported
@@ -45,12 +45,12 @@ def read_keras(
 
 
 def _read_config(path: Path) -> tuple[Any, str]:
-    """What the model is made of, and the Keras that saved it; empty: it does not say."""
+    """Returns the model's configuration, and the version of Keras that saved it; empty: it does not say."""
     if path.suffix == ".h5":
         with h5py.File(path, "r") as file:
             said = file.attrs.get("model_config")
             if said is None:
-                raise ValueError("it has weights alone. Save the whole model: model.save")
+                raise ValueError("it has only weights. Save the whole model: model.save")
             return json.loads(_to_text(said)), _to_text(file.attrs.get("keras_version", ""))
     with zipfile.ZipFile(path) as archive:
         if assets := [name for name in archive.namelist() if name.startswith("assets/")]:

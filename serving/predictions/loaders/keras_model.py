@@ -1,4 +1,4 @@
-"""A Keras model in memory, read in Keras' safe mode, without objects of anyone else's."""
+"""A Keras model in memory, read in Keras' safe mode, without custom objects."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,9 +18,9 @@ from switchyard.core.predictions.tensors import to_tensor
 def open_keras(
     folder: Path, paths: Sequence[str], path: str, said: Sequence[Column] | None, saved_with: str, tokenizer: str = ""
 ) -> TensorModel:
-    """The model in a file whose configuration was looked at.
+    """Loads the model in a file whose configuration was checked.
 
-    Raises: NotLoaded: it is none that can be served. OtherLibrary: a newer Keras saved it."""
+    Raises: NotLoaded: it cannot be served. OtherLibrary: a newer Keras saved it."""
     if not is_new_enough(keras.__version__):
         oldest = ".".join(str(number) for number in OLDEST)
         raise NotLoaded(f"Keras must be {oldest} or newer to read files safely; here is {keras.__version__}")
@@ -57,14 +57,14 @@ def open_keras(
 
 
 def _get_structure(model: Any, name: str) -> Any:
-    """Its `input` or `output`; None: it has none. A Sequential model has them as lists alone."""
+    """Returns the model's `input` or `output`; None: it has none. A Sequential model has them only as lists."""
     if isinstance(model, keras.Sequential):
         return getattr(model, f"{name}s", None)
     return getattr(model, name, None)
 
 
 def _name_tensors(said: Any, names: Sequence[str]) -> dict[str, Any]:
-    """A structure of tensors by name: its own names, else `names`, else those of the tensors."""
+    """Returns a structure of tensors by name: its own names, else `names`, else those of the tensors."""
     if said is None:
         raise NotServed("the model does not say what it takes. Save it after it was built, or called once")
     if isinstance(said, dict):
@@ -79,7 +79,7 @@ def _name_tensors(said: Any, names: Sequence[str]) -> dict[str, Any]:
 
 
 def _check_vocabulary(model: Any, largest: int) -> None:
-    """Numbers beyond the table of an Embedding are another tokenizer's."""
+    """Checks that the model knows all of the tokenizer's numbers. Raises: NotLoaded: they do not belong together."""
     tables = [layer.input_dim for layer in model.layers if isinstance(layer, keras.layers.Embedding)]
     if tables and largest >= max(tables):
         raise NotLoaded(
@@ -89,7 +89,7 @@ def _check_vocabulary(model: Any, largest: int) -> None:
 
 
 def _pack(taken: Mapping[str, Any], tensors: Sequence[Any], *, by_name: bool) -> Any:
-    """The inputs as the model wants them: one, a list, or by name."""
+    """Returns the inputs as the model takes them: one, a list, or by name."""
     if by_name:
         return dict(zip(taken, tensors, strict=True))
     return tensors[0] if len(tensors) == 1 else list(tensors)

@@ -1,4 +1,4 @@
-"""The port of the loaders, and who reads which flavor. Libraries are imported only here, in a process of their own."""
+"""The port of the loaders, and which loader reads which flavor; libraries are imported only in a separate process."""
 
 import sys
 from collections.abc import Sequence
@@ -20,21 +20,21 @@ SAVE_BEST: Final = (
 
 
 class LoadedRows(Protocol):
-    """A model in memory; one row at a time or many, a second call answers the same."""
+    """A model in memory; it answers the same for one row at a time or many, and in a second call."""
 
     signature: Signature
-    """What it takes."""
+    """The columns that it takes, and what it answers."""
 
     @property
     def library(self) -> str:
-        """What reads it, with its version."""
+        """The library that reads it, with its version."""
 
     def answer(self, rows: Sequence[Row]) -> list[Any]:
-        """One answer for each row, as the library itself answers."""
+        """Returns one answer for each row, as the library itself answers."""
 
 
 class NotLoaded(Exception):
-    """The files are no model that can be served: all that is wrong."""
+    """The files are not a model that can be served; the error lists all problems."""
 
     def __init__(self, *problems: str) -> None:
         self.problems = problems
@@ -42,18 +42,19 @@ class NotLoaded(Exception):
 
 
 class OtherLibrary(NotLoaded):
-    """Nothing is wrong with the files: what is installed here is another version than what saved them."""
+    """The files are fine, but the library that is installed here has another version than the one that saved them."""
 
 
 def check_not_newer(path: str, library: str, saved: str, installed: str) -> None:
-    """Raises: OtherLibrary: a newer version saved the file than the one that is installed here, by the first two
-    numbers. A library may read such a file without a word, and answer something else."""
+    """Raises: OtherLibrary: a newer version than the installed one saved the file, by the first two numbers.
+
+    A library may read such a file without a warning, and answer something else."""
     if newer := find_newer(library, saved, installed):
         raise OtherLibrary(f"{path}: {newer} for {sys.executable}. {_INSTALL_NEWER}")
 
 
 def shorten(err: Exception) -> str:
-    """The first line of an error that says something; what comes after it is often a stack trace."""
+    """Returns the first line of an error that is not empty; what comes after it is often a stack trace."""
     lines = [line.strip() for line in str(err).splitlines() if line.strip()]
     return (lines[0][:300] if lines else type(err).__name__).rstrip(".")
 
@@ -61,10 +62,12 @@ def shorten(err: Exception) -> str:
 def load(
     folder: Path, flavor: str, paths: Sequence[str], pickles: Sequence[str] = (), tokenizer: str = ""
 ) -> LoadedRows:
-    """The model of that flavor in `folder`. `pickles` are those that the operator lets be read; `tokenizer` is the file
-    that a text model takes; empty: tokenizer.json, if it is there.
+    """Loads the model of that flavor in `folder`.
 
-    Raises: NotLoaded: it is none, or of no flavor that is known here. ModuleNotFoundError: its library is missing.
+    `pickles` are those that the operator allows; `tokenizer` is the file of a text model's tokenizer, or empty for
+    tokenizer.json, if it is there.
+
+    Raises: NotLoaded: it cannot be served, or its flavor is unknown. ModuleNotFoundError: its library is missing.
     """
     if flavor == XGBOOST:
         from serving.predictions.loaders.xgboost_files import load_xgboost

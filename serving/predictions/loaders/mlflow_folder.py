@@ -1,5 +1,7 @@
-"""A folder as MLflow's `log_model` writes it: `MLmodel` says which of our loaders reads which file. MLflow is not
-needed, and nothing that the file names is imported."""
+"""A folder as MLflow's `log_model` writes it: `MLmodel` says which of our loaders reads which file.
+
+MLflow is not needed, and nothing that the file names is imported.
+"""
 
 import hashlib
 from collections.abc import Sequence
@@ -25,7 +27,7 @@ _FOLDER: Final = "model"
 
 
 def load_mlflow(folder: Path, paths: Sequence[str], pickles: Sequence[str] = (), tokenizer: str = "") -> LoadedRows:
-    """The model that `model/MLmodel` describes. Raises: NotLoaded: it describes none that can be served."""
+    """Loads the model that `model/MLmodel` describes. Raises: NotLoaded: it cannot be served."""
     try:
         said = read_mlmodel(_read_yaml(folder / _FOLDER / "MLmodel"))
     except NotServed as err:
@@ -64,7 +66,7 @@ def _load(
 
 
 def _load_tensors(folder: Path, paths: Sequence[str], path: str, said: MLmodel, tokenizer: str) -> LoadedRows:
-    """By what lies in the folder that MLmodel names: both flavors may have any of the three formats."""
+    """Loads what is in the folder that MLmodel names: both flavors may have any of the three formats."""
     if pickled := find_pickled_tokenizers(paths):
         raise NotLoaded(*(f"MLmodel: {say_pickle(each)}" for each in pickled))
     found = find_tensor_files(path, paths)
@@ -83,11 +85,11 @@ def _load_tensors(folder: Path, paths: Sequence[str], path: str, said: MLmodel, 
 
 
 def _read_yaml(path: Path) -> Any:
-    """Raises: NotServed: no YAML that is data alone."""
+    """Reads YAML that holds only data. Raises: NotServed: it is something else."""
     data = path.read_bytes()
     if len(data) > MAX_BYTES:
         raise NotServed(f"MLmodel must have at most {MAX_BYTES:,} bytes; it has {len(data):,}")
     try:
         return yaml.safe_load(data)
     except (yaml.YAMLError, RecursionError) as err:
-        raise NotServed(f"MLmodel: it is no YAML that is data alone: {str(err).splitlines()[0]}") from err
+        raise NotServed(f"MLmodel: it is not YAML with only data: {str(err).splitlines()[0]}") from err

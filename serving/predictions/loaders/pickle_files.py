@@ -1,6 +1,8 @@
-"""Pickles of XGBoost and scikit-learn models: read only where someone has agreed to it, by `switchyard convert` or by
-MODEL_PICKLE_DIGESTS, and never in the server's process. What a pickle names must be a class of a model of its library,
-or a plain value. That is a fence, and no proof that its code is harmless."""
+"""Pickles of XGBoost and scikit-learn models, read only with someone's consent and never in the server's process.
+
+The consent is `switchyard convert` or MODEL_PICKLE_DIGESTS. A pickle may name only classes of models of its library and
+plain values. That is a fence, not a proof that its code is harmless.
+"""
 
 import io
 import pickle
@@ -30,9 +32,9 @@ if TYPE_CHECKING:
 
 
 def load_pickle(folder: Path, paths: Sequence[str], pickles: Sequence[str]) -> LoadedRows:
-    """The only pickle in `folder`, if `pickles` has it. Raises: NotLoaded: it is none that can be served."""
+    """Loads the only pickle in `folder`, if `pickles` has it. Raises: NotLoaded: it cannot be served."""
     path = find_pickle(paths)
-    if path is None or path not in pickles or find_keras_file(paths):  # the latter: a tokenizer is read as JSON alone
+    if path is None or path not in pickles or find_keras_file(paths):  # a tokenizer is read only as JSON
         raise NotLoaded(say_pickle(path or "model/"))
     if guess_kind((folder / path).read_bytes()).name == "xgboost":
         _, model = read_xgboost_pickle(folder / path)
@@ -43,7 +45,7 @@ def load_pickle(folder: Path, paths: Sequence[str], pickles: Sequence[str]) -> L
 
 
 def read_xgboost_pickle(path: Path) -> "tuple[Any, XGBoostModel]":
-    """What the pickle holds, and the same as our `XGBoostModel`. Raises: NotLoaded: it is another kind."""
+    """Returns the pickle's object, and the same as our `XGBoostModel`. Raises: NotLoaded: it is of another kind."""
     from serving.predictions.loaders.xgboost_files import XGBoostModel
 
     kind = KINDS[0]
@@ -57,9 +59,9 @@ def read_xgboost_pickle(path: Path) -> "tuple[Any, XGBoostModel]":
 
 
 def read_sklearn_pickle(path: Path) -> Any:
-    """What the pickle, or the file of joblib's, holds.
+    """Returns the object in a pickle or a joblib file.
 
-    Raises: NotLoaded: it is another kind. OtherLibrary: another minor version of scikit-learn made it."""
+    Raises: NotLoaded: it is of another kind. OtherLibrary: another minor version of scikit-learn made it."""
     from joblib.numpy_pickle import NumpyArrayWrapper, NumpyUnpickler
     from joblib.numpy_pickle_utils import _validate_fileobject_and_memmap
 
@@ -68,26 +70,26 @@ def read_sklearn_pickle(path: Path) -> Any:
     kind = KINDS[1]
 
     class Reader(NumpyUnpickler):  # type: ignore[misc]  # joblib has no types
-        """Reads joblib's files too, whose arrays stand between a pickle's parts."""
+        """Reads joblib's files too, which have arrays between the parts of a pickle."""
 
         def find_class(self, module: str, name: str) -> Any:
             found = find(kind, module, name, super().find_class)
             return Array if found is NumpyArrayWrapper else found
 
     class Array(NumpyArrayWrapper):  # type: ignore[misc]
-        """An array of objects is a pickle of its own, which older joblibs read without asking `Reader`."""
+        """Reads arrays; an array of objects is its own pickle, which older joblibs read without asking `Reader`."""
 
         def read_array(self, unpickler: Any, *given: Any) -> Any:
             if not self.dtype.hasobject:
                 return super().read_array(unpickler, *given)
-            inner = pickle._Unpickler(unpickler.file_handle)  # reads no byte too many
+            inner = pickle._Unpickler(unpickler.file_handle)  # it does not read past the pickle's end
             inner.find_class = unpickler.find_class  # type: ignore[method-assign]
             return inner.load()
 
     with (
         warned_of_versions() as warned,
         path.open("rb") as raw,
-        _validate_fileobject_and_memmap(raw, str(path), None) as (file, _),  # one that is compressed, too
+        _validate_fileobject_and_memmap(raw, str(path), None) as (file, _),  # also opens a compressed file
     ):
         old = Reader(str(path), file, ensure_native_byte_order=True).load()
     if other := find_other_version(warned):
@@ -98,21 +100,21 @@ def read_sklearn_pickle(path: Path) -> Any:
 
 
 class Unpickler(pickle.Unpickler):
-    """One that finds what a pickle of its kind may name."""
+    """An unpickler that finds only what a pickle of its kind may name."""
 
     def __init__(self, kind: Kind, path: Path) -> None:
         super().__init__(io.BytesIO(path.read_bytes()))
         self._kind = kind
 
     def find_class(self, module: str, name: str) -> Any:
-        """Raises: NotLoaded: the pickle names something else."""
+        """Finds what the pickle names. Raises: NotLoaded: it may not name that."""
         return find(self._kind, module, name, super().find_class)
 
 
 def find(kind: Kind, module: str, name: str, find_class: Callable[[str, str], Any]) -> Any:
-    """What a pickle names. Raises: NotLoaded: it is nothing that such a model is made of."""
+    """Finds what a pickle names. Raises: NotLoaded: such a model is not made of that."""
     said = to_printable(f"{module[:80]}.{name[:80]}").replace("\n", "\\n")
-    hint = f". {SAVE_BEST}" if module.startswith("scipy.stats") else ""  # distributions that a search draws from
+    hint = f". {SAVE_BEST}" if module.startswith("scipy.stats") else ""  # the distributions of a parameter search
     refused = NotLoaded(
         f"it names {said}. No {kind.title} has a use for that. It was not called, and nothing was made{hint}"
     )
@@ -138,10 +140,10 @@ def find(kind: Kind, module: str, name: str, find_class: Callable[[str, str], An
 
 
 def refuse(old: Any, kind: Kind) -> NotLoaded:
-    """That a pickle holds something else, by the name of its class."""
+    """Returns the error for a pickle that holds something else, with the name of its class."""
     return NotLoaded(f"it holds a {say_class(old)}, which is no {kind.title}")
 
 
 def say_class(old: Any) -> str:
-    """The full name of its class."""
+    """Returns the full name of an object's class."""
     return f"{type(old).__module__}.{type(old).__qualname__}"

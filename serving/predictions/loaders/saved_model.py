@@ -1,4 +1,4 @@
-"""A TensorFlow SavedModel, which is a program: what its graph may do is known before TensorFlow reads it."""
+"""TensorFlow SavedModels, which are programs: what a graph may do is checked before TensorFlow reads it."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
@@ -17,21 +17,20 @@ from switchyard.core.registry.flavors import SAVED_MODEL
 
 SIGNATURE: Final = "serving_default"
 MAX_GRAPH_BYTES: Final = 1 << 30
-"""Of saved_model.pb, which has no weights; protobuf reads 2 GiB at most."""
+"""The limit of saved_model.pb, which has no weights; protobuf reads 2 GiB at most."""
 
 
 def load_saved_model(folder: Path, paths: Sequence[str], tokenizer: str = "") -> TensorModel:
-    """The one in `folder`. Raises: NotLoaded: it is none that can be served."""
+    """Loads the SavedModel in `folder`. Raises: NotLoaded: it cannot be served."""
     return read_saved_model(folder, paths, f"model/{SAVED_MODEL}", tokenizer=tokenizer)
 
 
 def read_saved_model(
     folder: Path, paths: Sequence[str], path: str, said: Sequence[Column] | None = None, *, tokenizer: str = ""
 ) -> TensorModel:
-    """The model whose `saved_model.pb` is `path` of `folder`, with the columns of a signature where there is one.
+    """Loads the model with `saved_model.pb` at `path` of `folder`, with the columns of a signature if there is one.
 
-    Raises: NotLoaded: it is none that can be served, or does what is not allowed. OtherLibrary: a newer TensorFlow
-    saved it."""
+    Raises: NotLoaded: it cannot be served, or does what is not allowed. OtherLibrary: a newer TensorFlow saved it."""
     place = PurePosixPath(path).parent
     if problems := _find_problems(folder / path, str(place), paths):
         raise NotLoaded(*(f"{path}: {problem}" for problem in problems))
@@ -55,19 +54,19 @@ def read_saved_model(
         found = serve(**dict(zip(names, tensors, strict=True)))
         return {each.name: found[each.name].numpy() for each in outputs}
 
-    run.model = model  # type: ignore[attr-defined]  # its variables and tables live as long as it does
+    run.model = model  # type: ignore[attr-defined]  # keeps its variables and tables alive
     signature = Signature(columns=takes.columns, answers=f"what {SIGNATURE} answers: {describe_outputs(outputs)}")
     return warm(TensorModel(run, inputs, takes, signature, f"tensorflow {tf.__version__}"))
 
 
 def _find_problems(path: Path, place: str, paths: Sequence[str]) -> list[str]:
-    """Why TensorFlow is not to read it. It is not read by more than protobuf here."""
+    """Returns why TensorFlow must not read it; only protobuf reads it here."""
     if path.stat().st_size > MAX_GRAPH_BYTES:
         return [f"it must have at most {MAX_GRAPH_BYTES:,} bytes; it has {path.stat().st_size:,}"]
     try:
         said = saved_model_pb2.SavedModel.FromString(path.read_bytes())
-    except Exception as err:  # noqa: BLE001 - protobuf's DecodeError, which is a vendor's
-        return [f"it is no whole file of a SavedModel: {shorten(err)}"]
+    except Exception as err:  # noqa: BLE001 - protobuf's DecodeError, which only protobuf has
+        return [f"it is not a complete SavedModel file: {shorten(err)}"]
     if len(said.meta_graphs) != 1 or not said.meta_graphs[0].HasField("object_graph_def"):
         return ["it was saved by TensorFlow 1, or has several graphs. Save it with TensorFlow 2: tf.saved_model.save"]
     graph = said.meta_graphs[0]
@@ -95,8 +94,9 @@ def _to_function(said: Any, objects: Any) -> Function:
 
 
 def _list_called(node: Any) -> Iterable[str]:
-    """The functions in an operation's attributes, in lists and in the attributes of functions too. A function may have
-    the name of an operation."""
+    """Yields the functions in an operation's attributes, also in lists and in the attributes of functions.
+
+    A function may have the name of an operation."""
     yield node.op
     left = list(node.attr.values())
     while left:
@@ -107,12 +107,12 @@ def _list_called(node: Any) -> Iterable[str]:
 
 
 def _get_files(function: Any) -> set[str]:
-    """From what its tables are filled: the names of what holds the files' names."""
+    """Returns the names of the inputs that hold the names of the files that fill its tables."""
     return {node.input[1] if len(node.input) > 1 else "" for node in function.node_def if node.op == TABLE_FROM_FILE}
 
 
 def _get_assets(function: Any, objects: Any) -> set[str]:
-    """Its arguments that are always one of the model's assets: bound to it, and given by no caller."""
+    """Returns the arguments that are always one of the model's assets: they are bound, and no caller gives them."""
     if function.signature.name not in objects.concrete_functions:
         return set()
     bound = objects.concrete_functions[function.signature.name].bound_inputs
@@ -126,12 +126,12 @@ def _get_assets(function: Any, objects: Any) -> set[str]:
 
 
 def _list_inputs(said: dict[str, Any]) -> list[Tensor]:
-    """By name, in the order of their names: the signature has no other."""
+    """Returns the inputs in the order of their names, because the signature has no other order."""
     return [to_tensor(name, each.dtype.name, _to_lengths(each)) for name, each in sorted(said.items())]
 
 
 def _list_outputs(said: dict[str, Any]) -> list[Tensor]:
-    """As `_list_inputs`; an output may be of any length that is not known."""
+    """Returns the outputs as `_list_inputs` does; an output may have unknown lengths."""
     return [
         Tensor(
             name=name,

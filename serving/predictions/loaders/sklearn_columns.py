@@ -1,5 +1,8 @@
-"""Which columns a fitted scikit-learn model takes, told by the model itself: their names, and what the first step that
-each of them meets was fitted on. Nothing of scikit-learn is imported: models are known by what they have."""
+"""Finds the columns that a fitted scikit-learn model takes: their names, and what they held in training.
+
+The model itself tells: the first step that takes a column knows what it was fitted on. Nothing of scikit-learn is
+imported; models are recognized by their attributes.
+"""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -9,23 +12,23 @@ from serving.predictions.loaders.loading import NotLoaded
 from switchyard.core.predictions.signature import Type
 
 TEXT_COLUMN: Final = "text"
-"""What the only column of a model is called that takes a list of texts, and no table."""
+"""The name of the only column of a model that takes a list of texts instead of a table."""
 MOST_KNOWN: Final = 50
 _PASSING: Final = (None, "passthrough", "drop")
 
 
 class Seen(NamedTuple):
-    """What is known of a column."""
+    """What is known about a column."""
 
     type: Type = Type.NUMBER
     may_be_missing: bool = True
     example: Any = None
-    missing: Any = math.nan  # what stands for a value that is not there
+    missing: Any = math.nan  # what stands for a missing value
     known: tuple[Any, ...] = ()  # values that the model was trained with, some of many
 
 
 def list_names(model: Any) -> list[str]:
-    """The names of the training, else x0, x1, ... as scikit-learn calls them. Raises: NotLoaded: it was not fitted."""
+    """Returns the names used in training, else x0, x1, ... as in scikit-learn. Raises: NotLoaded: it was not fitted."""
     names = getattr(model, "feature_names_in_", None)
     if names is not None:
         return [str(name) for name in names]
@@ -38,7 +41,7 @@ def list_names(model: Any) -> list[str]:
 
 
 def takes_a_list(model: Any) -> bool:
-    """Whether it starts with a vectorizer of texts, which takes a list and no table."""
+    """Whether the model starts with a text vectorizer, which takes a list instead of a table."""
     while hasattr(model, "best_estimator_"):
         model = model.best_estimator_
     steps = _list_steps(model)
@@ -48,7 +51,7 @@ def takes_a_list(model: Any) -> bool:
 
 
 def look(model: Any, names: Sequence[str]) -> dict[str, Seen]:
-    """What each column was fitted on; a column that no step tells of holds numbers."""
+    """Returns what each column was fitted on; a column that no step knows about holds numbers."""
     found = dict(_look(model, list(names)))
     return {name: found.get(name, Seen()) for name in names}
 
@@ -79,7 +82,7 @@ def _look(model: Any, names: list[str]) -> Iterator[tuple[str, Seen]]:
 
 
 def _look_at_steps(steps: list[Any], names: list[str]) -> Iterator[tuple[str, Seen]]:
-    """An imputer passes the columns on as they are, so the step after it tells more: which texts an encoder knows."""
+    """Looks past an imputer, which passes columns on: the step after it knows more, such as an encoder's texts."""
     first = dict(_look(steps[0], names))
     if hasattr(steps[0], "statistics_") and len(steps) > 1:
         for name, seen in _look(steps[1], names):
@@ -88,7 +91,7 @@ def _look_at_steps(steps: list[Any], names: list[str]) -> Iterator[tuple[str, Se
 
 
 def _list_steps(model: Any) -> list[Any]:
-    """Of a pipeline; empty: it is none."""
+    """Returns the steps of a pipeline; empty: it is no pipeline."""
     steps = getattr(model, "steps", None)
     return [step for _, step in steps if step not in _PASSING] if isinstance(steps, list) else []
 
@@ -98,7 +101,7 @@ def _is_vectorizer(model: Any) -> bool:
 
 
 def _choose(wanted: Any, names: list[str]) -> list[str]:
-    """Columns of a table as ColumnTransformer names them: by name or position, one or many, a slice or a mask."""
+    """Returns the columns that a ColumnTransformer selects: by name or position, one or many, a slice or a mask."""
     if isinstance(wanted, str):
         return [wanted]
     if isinstance(wanted, slice):

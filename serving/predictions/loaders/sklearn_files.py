@@ -1,5 +1,7 @@
-"""scikit-learn's models, as skops saves them: no code is in such a file, and only types of a fixed list are made of it
-(`trusted`). A pickle is never read here."""
+"""Loads scikit-learn models that skops saved; such a file has no code, and a pickle is never read here.
+
+Only types on a fixed list are made from the file (`trusted`).
+"""
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,11 +24,11 @@ from switchyard.core.predictions.signature import Column, Row, Signature, Type, 
 from switchyard.core.registry.flavors import find_sklearn_file
 
 MOST_TRIED: Final = 100
-"""Columns that are each tried without a value; of a wider model all or none may be missing."""
+"""The most columns that are each tried without a value; in a wider model either all may be missing or none."""
 
 
 class SklearnModel:
-    """`LoadedRows`: what `predict` of the model answers, or the method that MLflow was told to call in its place."""
+    """Implements `LoadedRows` with the model's `predict`, or the method that MLflow was told to call instead."""
 
     def __init__(self, model: Any, said: Sequence[Column] | None = None, predict_fn: str = "predict") -> None:
         if not callable(getattr(model, predict_fn, None)):
@@ -46,10 +48,10 @@ class SklearnModel:
 
     def answer(self, rows: Sequence[Row]) -> list[Any]:
         """See the port. A null is a missing value, as in training."""
-        with joblib.parallel_config(backend="sequential"):  # threads of its own would cost more than they bring
+        with joblib.parallel_config(backend="sequential"):  # its own threads would cost more than they save
             answers = getattr(self._model, self._predict_fn)(self._to_input(rows))
         if not isinstance(answers, np.ndarray):
-            raise TypeError(f"{self._predict_fn} answered a {type(answers).__name__}, and not one array")
+            raise TypeError(f"{self._predict_fn} answered a {type(answers).__name__} instead of one array")
         listed: list[Any] = answers.tolist()
         return listed
 
@@ -69,7 +71,7 @@ class SklearnModel:
 
 
 def load_sklearn(folder: Path, paths: Sequence[str]) -> SklearnModel:
-    """The only model file in `folder`. Raises: NotLoaded: it is none that can be served."""
+    """Loads the only model file in `folder`. Raises: NotLoaded: it cannot be served."""
     path = find_sklearn_file(paths)
     if path is None:
         raise NotLoaded("there must be one file model/*.skops")
@@ -79,9 +81,9 @@ def load_sklearn(folder: Path, paths: Sequence[str]) -> SklearnModel:
 def read_sklearn(
     folder: Path, path: str, columns: Sequence[Column] | None = None, predict_fn: str = "predict"
 ) -> SklearnModel:
-    """The model in that file of `folder`, with the columns of a signature where there is one.
+    """Loads the model in that file of `folder`, with the columns of a signature if there is one.
 
-    Raises: NotLoaded: it is none that can be served. OtherLibrary: another minor version of scikit-learn saved it."""
+    Raises: NotLoaded: it cannot be served. OtherLibrary: another minor version of scikit-learn saved it."""
     with warned_of_versions() as warned:
         try:
             model = _read(folder / path)
@@ -99,15 +101,16 @@ def read_sklearn(
 
 @contextmanager
 def warned_of_versions() -> Iterator[list[warnings.WarningMessage]]:
-    """Collects what scikit-learn says of a file of another version."""
+    """Collects scikit-learn's warnings about a file of another version."""
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always", InconsistentVersionWarning)
         yield warned
 
 
 def find_other_version(warned: Iterable[warnings.WarningMessage]) -> str:
-    """That a file is of another version of scikit-learn, and what to do; empty: it is not, or of another patch of this
-    one."""
+    """Returns that the file is of another version of scikit-learn, and what to do; else an empty text.
+
+    Another patch of the same version is fine."""
     here = sklearn.__version__
     for each in warned:
         there = getattr(each.message, "original_sklearn_version", here)
@@ -120,7 +123,7 @@ def find_other_version(warned: Iterable[warnings.WarningMessage]) -> str:
 
 
 def _say_search(unknown: Iterable[str]) -> str:
-    """What to do where the types are those that a search over parameters was told."""
+    """Returns what to do if the types come from a parameter search."""
     told = ("scipy.stats.", "sklearn.metrics.", "sklearn.model_selection.")
     return f". {SAVE_BEST}" if any(name.startswith(told) for name in unknown) else ""
 
@@ -141,8 +144,9 @@ def _to_column(name: str, seen: Seen) -> Column:
 
 
 def _match(model: Any, said: Sequence[Column], seen: dict[str, Seen]) -> tuple[Column, ...]:
-    """A signature's columns in the order of the training; where it was trained without names, in the signature's. The
-    examples are the model's."""
+    """Returns a signature's columns in the order of the training, with the model's examples.
+
+    If the model was trained without names, the order is the signature's."""
     names = list(seen)
     if getattr(model, "feature_names_in_", None) is None and len(said) == len(names):
         by_position = zip(said, seen.values(), strict=True)
@@ -159,7 +163,7 @@ def _with_example(column: Column, seen: Seen) -> Column:
 
 
 def _with_missing(signature: Signature, answer: Callable[[Sequence[Row]], Any]) -> Signature:
-    """A column may be missing where the model answers without its value: most scikit-learn models do not."""
+    """Returns the signature in which a column may be missing only if the model answers without its value."""
     example = make_example(signature)
     could = [number for number, column in enumerate(signature.columns) if column.may_be_missing]
     whole = _answers(answer, [None if number in could else value for number, value in enumerate(example)])
@@ -182,7 +186,7 @@ def _answers(answer: Callable[[Sequence[Row]], Any], row: Row) -> bool:
 
 
 def _to_array(values: Sequence[Any], type_: Type, missing: Any) -> Any:
-    """As a table of the training has them: a missing number is NaN, a missing text what the encoder knows as such."""
+    """Returns a column as in training: a missing number is NaN, a missing text is what the encoder knows as missing."""
     has_none = any(value is None for value in values)
     filled = [missing if value is None else value for value in values] if has_none else values
     if type_ is Type.TEXT or (type_ is Type.BOOLEAN and has_none):

@@ -1,12 +1,13 @@
-"""The types that a skops file may hold beside those that skops itself trusts; a file with any other is refused by the
-type's name, and nothing of it is made.
+"""The types that a skops file may hold besides those that skops itself trusts.
 
-skops 0.16 trusts by itself: Python's and NumPy's plain values, the universal functions of NumPy and SciPy, the random
-bit generators, and scikit-learn's public estimators with their losses and links
-(https://skops.readthedocs.io/en/stable/persistence.html). What it leaves to us are types of scikit-learn that fitted
-models hold and that are no public estimators. None of the types here imports, reads, writes or starts anything when it
-is made or asked. Found by fitting each estimator of scikit-learn 1.9.1 and asking skops. The last ones are
-functions by which a model was judged (`core.predictions.score_functions`).
+A file with any other type is refused with the type's name, and nothing in it is made.
+
+skops 0.16 itself trusts Python's and NumPy's plain values, the universal functions of NumPy and SciPy, the random bit
+generators, and scikit-learn's public estimators with their losses and links
+(https://skops.readthedocs.io/en/stable/persistence.html). The types here are the other types of scikit-learn that
+fitted models hold. None of them imports, reads, writes or starts anything when it is made or used. They were found by
+fitting each estimator of scikit-learn 1.9.1 and asking skops. The last ones are functions that scored a model
+(`core.predictions.score_functions`).
 """
 
 from typing import Final
@@ -14,9 +15,9 @@ from typing import Final
 from switchyard.core.predictions.score_functions import SCORE_FUNCTIONS
 
 _INDICES: Final = (
-    # Compiled code follows the indices in these without a bounds check, so a file that was made for it can end the
-    # process that predicts, and read its memory. That process is the loader's, which holds nothing else; and the file
-    # was hashed before. Source: https://github.com/scikit-learn/scikit-learn/pull/34558
+    # Compiled code follows the indices in these without a bounds check, so a crafted file can end the process that
+    # predicts, and read its memory. That process is the loader's, which holds nothing else, and the file's digest was
+    # checked before. Source: https://github.com/scikit-learn/scikit-learn/pull/34558
     "sklearn.tree._tree.Tree",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "sklearn.neighbors._kd_tree.KDTree",
@@ -26,7 +27,7 @@ _INDICES: Final = (
     "sklearn.metrics._dist_metrics.MinkowskiDistance64",
 )
 _HOLDERS: Final = (
-    # Attributes and arithmetic, in Python: parts of a public estimator that have a class of their own.
+    # Only attributes and arithmetic in Python: parts of public estimators that are classes by themselves.
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
     "sklearn.gaussian_process._gpc._BinaryGaussianProcessClassifierLaplace",
@@ -42,11 +43,11 @@ _HOLDERS: Final = (
     "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
     "sklearn._loss.loss.HalfTweedieLoss",
     "sklearn._loss.loss.HalfTweedieLossIdentity",
-    "numpy.dtype",  # the name of a type of numbers, in an imputer
+    "numpy.dtype",  # the name of a number type, in an imputer
 )
 _SEARCHES: Final = (
-    # What a search over parameters was told, in Python: how to split rows, and how to judge. A prediction is its best
-    # estimator's, and asks none of these.
+    # The settings of a parameter search, in Python: how to split rows, and how to score. Predictions come from its best
+    # estimator and use none of these.
     "sklearn.metrics._scorer._PassthroughScorer",
     "sklearn.metrics._scorer._Scorer",
     *(

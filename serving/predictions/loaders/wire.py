@@ -1,7 +1,7 @@
-"""What the server and the process of a loader say to each other: frames of JSON, each behind its length.
+"""The messages between the server and a loader's process: JSON frames, each after its length.
 
-The server never trusts what it reads: only these messages, none longer than `MAX_REPLY_BYTES`, and no part longer
-than is said here. A loader keeps to that by itself, and says so (`encode_reply`).
+The server never trusts what it reads. It takes only these messages, none longer than `MAX_REPLY_BYTES`, and no part
+longer than the limits here. A loader keeps to the limits, and says so if an answer is too long (`encode_reply`).
 """
 
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ from switchyard.core.predictions.signature import MAX_SAID, Row, Signature
 
 MAX_REPLY_BYTES: Final = 4 * 1024 * 1024
 MAX_LISTS: Final = 200_000
-"""Lists and objects in one reply. No other request is answered while it is decoded: with this many, a fraction of a
-second; 4 MiB of empty lists took 2 s."""
+"""The most lists and objects in one reply. No other request is answered while it is decoded: this many take a fraction
+of a second, but 4 MiB of empty lists took 2 s."""
 LENGTH_BYTES: Final = 4
 MAX_PROBLEMS: Final = 20
 
@@ -22,21 +22,21 @@ Said = Annotated[str, msgspec.Meta(max_length=MAX_SAID)]
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True, tag=True, forbid_unknown_fields=True):
-    """The first message to the process: what to read, and within which bounds."""
+    """The first message to the process: what to read, and within which limits."""
 
     folder: str
     flavor: str
-    paths: list[str]  # the files below the folder; the loader looks for no others
-    pickles: list[str] = []  # those of the files that the operator lets be read as pickles
+    paths: list[str]  # the files below the folder; the loader reads no others
+    pickles: list[str] = []  # those that the operator allows to be read as pickles
     tokenizer: str = ""  # the file of a text model's tokenizer; empty: tokenizer.json, if it is there
-    scratch: str  # a folder where it may make files, all of them empty
+    scratch: str  # a folder where it may make files, but only empty ones
     memory_bytes: int
     load_s: float
     answer_s: float
 
 
 class Ask(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
-    """Every later one: rows to answer."""
+    """Every later message to the process: rows to answer."""
 
     rows: list[Row]
 
@@ -48,20 +48,20 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True, tag=True, forbid_unknown_
     library: Said  # what reads it, with its version
     unconfined: Annotated[
         list[Said], msgspec.Meta(max_length=MAX_PROBLEMS)
-    ] = []  # what the kernel could not keep its process from; empty: nothing
+    ] = []  # what the kernel could not restrict; empty: nothing
 
 
 class Answers(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
-    """One for each row, in order."""
+    """One answer for each row, in order."""
 
     values: list[Any]
 
 
 class Refused(msgspec.Struct, frozen=True, kw_only=True, tag=True, forbid_unknown_fields=True):
-    """It was not loaded, or these rows were not answered."""
+    """The model was not loaded, or the rows were not answered."""
 
     problems: Annotated[list[Said], msgspec.Meta(max_length=MAX_PROBLEMS)]
-    is_setup: bool = False  # nothing is wrong with the model: this machine lacks what reads it
+    is_setup: bool = False  # True: the model is fine, but this machine lacks the library
 
 
 Order = Load | Ask
@@ -69,38 +69,38 @@ Reply = Ready | Answers | Refused
 
 
 def encode(message: Order | Reply) -> bytes:
-    """One message, as it is sent."""
+    """Returns one message as it is sent."""
     data = msgspec.json.encode(message)
     return len(data).to_bytes(LENGTH_BYTES, "big") + data
 
 
 def refuse(problems: Sequence[str], *, is_setup: bool = False) -> Refused:
-    """The first problems, each as long as the server reads it."""
+    """Returns a refusal with the first problems, each cut to the length that the server reads."""
     return Refused(problems=[problem[:MAX_SAID] for problem in problems[:MAX_PROBLEMS]], is_setup=is_setup)
 
 
 def encode_reply(reply: Reply) -> bytes:
-    """As `encode`; in the place of a reply that is longer than the server reads a refusal, which says so."""
+    """Returns what `encode` returns; a reply that is too long for the server is replaced by a refusal that says so."""
     data = encode(reply)
     found = _find_too_many(data[LENGTH_BYTES:])
     if not found:
         return data
     is_answer = isinstance(reply, Answers)
-    said = f"the answer has {found}; send fewer rows" if is_answer else f"what the model says of itself has {found}"
+    said = f"the answer has {found}; send fewer rows" if is_answer else f"the model's description has {found}"
     return encode(refuse([said]))
 
 
 def _find_too_many(data: bytes) -> str:
-    """Brackets within texts count too: a text has few."""
+    """Returns what there is too much of, in words; brackets within texts count too, because a text has few."""
     lists = data.count(b"[") + data.count(b"{") if len(data) <= MAX_REPLY_BYTES else 0
     for count, most, unit in ((len(data), MAX_REPLY_BYTES, "bytes"), (lists, MAX_LISTS, "lists")):
         if count > most:
-            return f"{count:,} {unit}, and may have {most:,}"
+            return f"{count:,} {unit}, but may have at most {most:,}"
     return ""
 
 
 def decode_reply(data: bytes) -> Reply:
-    """What the process said, without its length. Raises: ValueError: it is none of these messages."""
+    """Returns the reply in `data`, which is without its length. Raises: ValueError: it is none of these messages."""
     if too_many := _find_too_many(data):
         raise ValueError(f"a message of {too_many}")
     found: Reply = msgspec.json.decode(data, type=Reply)
@@ -108,7 +108,7 @@ def decode_reply(data: bytes) -> Reply:
 
 
 def read_order(file: BinaryIO) -> Order | None:
-    """The next message to the process; None: there comes none."""
+    """Returns the next message to the process; None: the input has ended."""
     head = file.read(LENGTH_BYTES)
     data = file.read(int.from_bytes(head, "big"))
     if not data:

@@ -1,4 +1,4 @@
-"""XGBoost's own formats, UBJSON and JSON. A pickle is never read."""
+"""XGBoost's own formats, UBJSON and JSON; a pickle is never read here."""
 
 import json
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ _TYPES: Final = {"float": Type.NUMBER, "q": Type.NUMBER, "int": Type.INTEGER, "i
 
 
 class XGBoostModel:
-    """`LoadedRows`: what `Booster.predict` answers, by the same trees as the class that saved it would take."""
+    """Implements `LoadedRows` with `Booster.predict`, and uses the same trees as the class that saved the model."""
 
     def __init__(
         self, booster: xgboost.Booster, said: Sequence[Column] | None, trees: tuple[int, int] | None = None
@@ -30,10 +30,10 @@ class XGBoostModel:
         self.library = f"xgboost {xgboost.__version__}"
         objective = json.loads(booster.save_config())["learner"]["objective"]["name"]
         columns = _list_columns(booster) if said is None else _match_columns(booster, said)
-        columns = tuple(limit(column, "float32") for column in columns)  # an infinite one is an error of XGBoost's
+        columns = tuple(limit(column, "float32") for column in columns)  # XGBoost fails on an infinite one
         self.signature = Signature(columns=columns, answers=f"what Booster.predict answers ({objective})")
-        # A model that stopped early: the scikit-learn classes leave out the trees after the best one, and the Booster
-        # does not. They alone note themselves in what they save.
+        # For a model that stopped early, the scikit-learn classes leave out the trees after the best one, and a Booster
+        # does not. Only those classes leave a note in the saved file.
         best = booster.attr("best_iteration") if booster.attr("scikit_learn") is not None else None
         self._range = trees or ((0, int(best) + 1) if best is not None else (0, 0))
 
@@ -48,7 +48,7 @@ class XGBoostModel:
 
 
 def load_xgboost(folder: Path, paths: Sequence[str]) -> XGBoostModel:
-    """The only model file in `folder`. Raises: NotLoaded: it is none that can be served."""
+    """Loads the only model file in `folder`. Raises: NotLoaded: it cannot be served."""
     path = find_xgboost_file(paths)
     if path is None:
         raise NotLoaded("there must be one file model/*.ubj, or model/model.json")
@@ -56,9 +56,9 @@ def load_xgboost(folder: Path, paths: Sequence[str]) -> XGBoostModel:
 
 
 def read_xgboost(folder: Path, path: str, columns: Sequence[Column] | None = None) -> XGBoostModel:
-    """The model in that file of `folder`, with the columns of a signature where there is one.
+    """Loads the model in that file of `folder`, with the columns of a signature if there is one.
 
-    Raises: NotLoaded: it is none that can be served. OtherLibrary: a newer XGBoost saved it."""
+    Raises: NotLoaded: it cannot be served. OtherLibrary: a newer XGBoost saved it."""
     _check_version(folder / path, path)
     booster = xgboost.Booster({"nthread": 1})
     try:
@@ -68,11 +68,11 @@ def read_xgboost(folder: Path, path: str, columns: Sequence[Column] | None = Non
     try:
         return XGBoostModel(booster, columns)
     except (xgboost.core.XGBoostError, KeyError, ValueError, TypeError) as err:
-        raise NotLoaded(f"{path}: it is no whole model: {shorten(err)}") from err
+        raise NotLoaded(f"{path}: it is not a complete model: {shorten(err)}") from err
 
 
 def _check_version(file: Path, path: str) -> None:
-    """XGBoost itself reads what a newer one saved without a word, and may answer something else."""
+    """Refuses a newer version's file, which XGBoost would read without a warning, and perhaps answer differently."""
     with file.open("rb") as opened:
         opened.seek(max(0, file.stat().st_size - _TAIL_BYTES))
         saved = read_xgboost_version(opened.read(_TAIL_BYTES))
@@ -80,12 +80,12 @@ def _check_version(file: Path, path: str) -> None:
 
 
 def _list_columns(booster: xgboost.Booster) -> tuple[Column, ...]:
-    """By the names of the training, else f0, f1, ... as XGBoost calls them."""
+    """Returns the columns by their names in training, else f0, f1, ... as in XGBoost."""
     return tuple(Column(name=name, type=_TYPES[type_], may_be_missing=True) for name, type_ in _list_features(booster))
 
 
 def _match_columns(booster: xgboost.Booster, said: Sequence[Column]) -> tuple[Column, ...]:
-    """A signature's columns in the order of the training; where it was trained without names, in the signature's."""
+    """Returns a signature's columns in the order of the training, or in its own if the training had no names."""
     names = [name for name, _ in _list_features(booster)]
     if booster.feature_names is None and len(said) == len(names):
         names = [column.name for column in said]
@@ -96,7 +96,7 @@ def _match_columns(booster: xgboost.Booster, said: Sequence[Column]) -> tuple[Co
 
 
 def _list_features(booster: xgboost.Booster) -> list[tuple[str, str]]:
-    """Name and type of each."""
+    """Returns the name and type of each feature."""
     count = booster.num_features()
     names = booster.feature_names or [f"f{number}" for number in range(count)]
     types = booster.feature_types or ["float"] * count

@@ -39,11 +39,11 @@ def make_zip(config: Any, *more: str, metadata: str = "{}") -> bytes:
     [
         ("m.h5", make_h5({"class_name": "Sequential", "config": [LAMBDA]}), IS_PROGRAM),
         ("m.keras", make_zip({"class_name": "Sequential", "config": {"layers": [LAMBDA]}}), IS_PROGRAM),
-        ("m.h5", make_h5(None), "it has weights alone. Save the whole model"),
-        ("m.h5", make_h5({})[:500], "it is no whole file of Keras'"),
-        ("m.h5", b"\x80\x04\x95 a pickle", "it is no whole file of Keras'"),
-        ("m.keras", make_zip({})[:-40], "it is no whole file of Keras'"),
-        ("m.keras", make_zip({}, metadata="["), "it is no whole file of Keras'"),
+        ("m.h5", make_h5(None), "it has only weights. Save the whole model"),
+        ("m.h5", make_h5({})[:500], "it is not a complete Keras file"),
+        ("m.h5", b"\x80\x04\x95 a pickle", "it is not a complete Keras file"),
+        ("m.keras", make_zip({})[:-40], "it is not a complete Keras file"),
+        ("m.keras", make_zip({}, metadata="["), "it is not a complete Keras file"),
         ("m.keras", make_zip({}, "assets/words.txt"), "it has files inside (assets/words.txt)"),
     ],
 )

@@ -94,7 +94,7 @@ def test_a_server_that_is_killed_leaves_no_process(tmp_path: Path, asks: bool) -
         ("write", "the loader failed: (PermissionError|OSError): .*(Permission denied|File too large)"),
         ("raise", "the loader failed: ValueError: bad leaf"),
         ("refuse", "the planted model: its trees have no leaves; nor a root"),
-        ("babble", "it was not loaded: its process said what no loader says"),
+        ("babble", "it was not loaded: its process sent an unknown message"),
     ],
 )
 def test_a_file_that_does_something_to_its_reader_is_refused_with_the_reason(
@@ -124,7 +124,7 @@ def test_an_interpreter_that_is_not_there_is_named(tmp_path: Path) -> None:
         ("crash", "its process ended by signal 11"),
         ("exit", "with exit status 7; it printed last: the library gave up"),
         ("hang", "took longer than 1 s, and was ended"),
-        ("babble", "said what no loader says"),
+        ("babble", "sent an unknown message"),
     ],
 )
 def test_an_answer_that_ends_the_process_may_be_asked_of_the_next_one(tmp_path: Path, trouble: str, said: str) -> None:
@@ -159,7 +159,7 @@ def test_rows_that_a_model_fails_on_are_no_end_of_it(tmp_path: Path, trouble: st
 def test_an_answer_that_is_too_long_is_refused_alone(tmp_path: Path) -> None:
     """Fewer rows are answered, and so are others."""
     model = open_planted(tmp_path, answer="long")
-    with pytest.raises(BadRecord, match=r"the answer has [0-9,]+ bytes, and may have 4,194,304; send fewer rows"):
+    with pytest.raises(BadRecord, match=r"answer has [0-9,]+ bytes, but may have at most 4,194,304; send fewer rows"):
         model.answer([[1.0, 1], [2.0, 2]])
     assert len(model.answer([[5.0, 5]])[0]) == 300_000
     model.close()
@@ -191,10 +191,10 @@ def test_the_server_reads_no_part_that_is_longer_than_it_may_be(said: Ready | Re
 def test_an_answer_of_many_lists_is_refused_before_it_is_decoded() -> None:
     """The server would answer no one meanwhile."""
     many = Answers([[[]] * 200_000])
-    with pytest.raises(ValueError, match="a message of 200,003 lists, and may have 200,000"):
+    with pytest.raises(ValueError, match="a message of 200,003 lists, but may have at most 200,000"):
         decode_reply(encode(many)[4:])
     refused = decode_reply(encode_reply(many)[4:])
-    assert refused == Refused(problems=["the answer has 200,003 lists, and may have 200,000; send fewer rows"])
+    assert refused == Refused(problems=["the answer has 200,003 lists, but may have at most 200,000; send fewer rows"])
 
 
 def test_the_server_makes_no_example_of_any_size(tmp_path: Path) -> None:

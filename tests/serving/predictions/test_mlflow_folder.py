@@ -35,9 +35,9 @@ def write(folder: Path, text: str) -> Path:
         ("flavors: {keras: {data: ../x}}", "'../x' that MLmodel names must have one of model.keras, model.h5 and"),
         ("flavors: {tensorflow: {saved_model_dir: tf2model}}", "'tf2model' that MLmodel names must have one of"),
         ("flavors: {xgboost: {data: /etc/passwd}}", "'/etc/passwd', which is not one of the version's files"),
-        ("!!python/object/apply:os.system ['touch written']", "it is no YAML that is data alone"),
-        ("flavors: [", "it is no YAML that is data alone"),
-        ("[" * 100_000, "it is no YAML that is data alone"),
+        ("!!python/object/apply:os.system ['touch written']", "it is not YAML with only data"),
+        ("flavors: [", "it is not YAML with only data"),
+        ("[" * 100_000, "it is not YAML with only data"),
         ("x: " + "y" * 1_000_001, "must have at most 1,000,000 bytes"),
     ],
 )
