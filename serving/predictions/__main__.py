@@ -82,7 +82,7 @@ def _make_parser(prog: str) -> FlagParser:
         "--model",
         default="",
         help="the model: models:/<name>/Production, /Staging, /<version>, models:/<name>@<alias>, or <name> alone for "
-        "its champion (default: what the settings name, in the order of docs/predict.md; else the only one there is)",
+        "its champion (default: what the settings name, in the order of docs/predict.md; else the only model)",
     )
     parser.add_argument("--host", default="", help="address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, help=f"port to listen on; 0: a free one (default: PORT or {DEFAULT_PORT})")

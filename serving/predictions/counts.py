@@ -23,11 +23,11 @@ class StateMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yields the metrics; it reads no database."""
         state = self._holder.state
-        ready = GaugeMetricFamily("switchyard_model_ready", "1 where a model is loaded and answers, else 0")
+        ready = GaugeMetricFamily("switchyard_model_ready", "1 if a model is loaded and answers, else 0")
         ready.add_metric([], float(state.is_ready))
         yield ready
         degraded = GaugeMetricFamily(
-            "switchyard_model_degraded", "1 where it is not what was asked for, or that is not known; /health says why"
+            "switchyard_model_degraded", "1 if it is not the model asked for, or this is not known; /health says why"
         )
         degraded.add_metric([], float(state.is_degraded))
         yield degraded
@@ -42,7 +42,7 @@ class StateMetrics(Collector):
                 model.add_metric([*labels, str(loaded.fallback).lower()], 1.0)
         yield model
         loads = CounterMetricFamily(
-            "switchyard_model_loads", "Models that were loaded, or would not", labels=["result"]
+            "switchyard_model_loads", "Models that were loaded, or failed to load", labels=["result"]
         )
         loads.add_metric(["ok"], self._holder.loads)
         loads.add_metric(["failed"], self._holder.failed_loads)
@@ -58,7 +58,7 @@ class Counts:
         ProcessCollector(registry=self.registry)
         self._predictions = Counter(
             "switchyard_predictions_total",
-            "Predictions by who answered, and whether the buyer was known",
+            "Predictions by the model that answered, and whether the buyer was known",
             ["model", "version", "arm", "known", "fallback"],
             registry=self.registry,
         )

@@ -78,7 +78,7 @@ class FeedbackRoutes:
         self._counting = Asking(1, most=COUNTING, seconds=STATISTICS_S)
         self._count = Counter(
             "switchyard_feedback",
-            "Feedback by kind, and by what became of it: new, again (kept before), refused (another has its key)",
+            "Feedback by kind and result: new, again (kept before), refused (other feedback has its key)",
             ["kind", "result"],
             registry=registry,
         )

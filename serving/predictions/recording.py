@@ -93,11 +93,11 @@ class Recorder(Collector):
         written.add_metric([], self.written)
         yield written
         dropped = CounterMetricFamily(
-            "switchyard_predictions_dropped", "Predictions that were answered and could not be written"
+            "switchyard_predictions_dropped", "Predictions that were answered but could not be written"
         )
         dropped.add_metric([], self.dropped)
         yield dropped
-        queued = GaugeMetricFamily("switchyard_predictions_queued", "Predictions that wait to be written")
+        queued = GaugeMetricFamily("switchyard_predictions_queued", "Predictions waiting to be written")
         queued.add_metric([], len(self._waiting))
         yield queued
 

@@ -41,12 +41,12 @@ class Router:
         labels = ["model", "version"]
         self._errors = Counter(
             "switchyard_challenger_errors",
-            "Answers of the challenger that failed, and that the champion gave",
+            "Answers that the challenger failed to give, and the champion gave instead",
             labels,
             registry=registry,
         )
         self._stops = Counter(
-            "switchyard_challenger_stops", "Challengers whose share was set to 0 for it", labels, registry=registry
+            "switchyard_challenger_stops", "Challengers whose share was set to 0 for failing", labels, registry=registry
         )
 
     def answer(self, request: PredictRequest, state: State) -> Answered:

@@ -56,20 +56,20 @@ class Shadow:
         )
         self._drift = Summary(
             "switchyard_shadow_score_drift",
-            "How much higher its scores are: the difference of the two lists' means",
+            "Mean score of the challenger's list minus that of the champion's",
             labels,
             registry=registry,
         )
         self._seconds = Histogram(
             "switchyard_shadow_duration_seconds",
-            "Time that it takes for one buyer",
+            "Time that the challenger takes for one buyer",
             labels,
             buckets=BUCKETS,
             registry=registry,
         )
-        self._errors = Counter("switchyard_shadow_errors", "Buyers for whom it failed", labels, registry=registry)
+        self._errors = Counter("switchyard_shadow_errors", "Buyers that it failed for", labels, registry=registry)
         self._dropped = Counter(
-            "switchyard_shadow_dropped", "Buyers that it was not asked for, because too many waited", registry=registry
+            "switchyard_shadow_dropped", "Buyers that it skipped, because too many were waiting", registry=registry
         )
 
     def note(self, request: PredictRequest, state: State, answered: Answered, seconds: float) -> None:
