@@ -1,4 +1,4 @@
-"""The curves of a stored history: every series on the axis that it has, and the points that no curve can show."""
+"""The curves of a stored history: every series on its own axis, and the points that a curve cannot show."""
 
 import math
 from collections.abc import Iterable
@@ -24,14 +24,14 @@ KIND_LABELS: Final = {"nan": "NaN", "inf": "+∞", "-inf": "-∞"}
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """One point that no curve can show."""
+    """One point that a curve cannot show."""
 
     epoch: int
     label: str
 
 
 class Panel(msgspec.Struct, frozen=True):
-    """One chart: its curves, each as long as the page's epochs, and the points that are not finite."""
+    """One chart: its curves, with one value per epoch of the page, and the points that are not finite."""
 
     curves: dict[str, list[float | None]]
     labels: dict[str, str]
@@ -39,16 +39,16 @@ class Panel(msgspec.Struct, frozen=True):
 
 
 class Line(msgspec.Struct, frozen=True):
-    """One curve of a small chart; without steps of its own it has a value an epoch of the page's."""
+    """One curve of a small chart; without its own steps it has one value per epoch of the page."""
 
     label: str
     values: list[float | None]
-    steps: list[int | str] | None = None  # text: beyond what JavaScript counts exactly
-    best: tuple[int | str, float] | None = None  # at which epoch or step
+    steps: list[int | str] | None = None  # text if too large for JavaScript to count exactly
+    best: tuple[int | str, float] | None = None  # the epoch or step, and the value
 
 
 class SmallChart(msgspec.Struct, frozen=True):
-    """A series beside the losses and norms, with the same of other parts of the data where there are any."""
+    """A chart of another series than losses and norms, and of the same series on other parts of the data."""
 
     title: str
     axis: Literal["epoch", "step"]
@@ -58,23 +58,23 @@ class SmallChart(msgspec.Struct, frozen=True):
 
 
 class Charts(msgspec.Struct, frozen=True):
-    """What the page's script draws; epochs as they are stored: a run of MLflow may count from 1."""
+    """What the page's script draws; epochs are as they are stored, because an MLflow run may count from 1."""
 
     epochs: list[int]
     loss: Panel
     norms: Panel
     histograms: bool
     others: list[SmallChart] = []
-    best: dict[str, tuple[int | str, float]] = {}  # of the losses, under the names that the full series have
+    best: dict[str, tuple[int | str, float]] = {}  # of the losses, by the names of the full series
 
     @property
     def empty(self) -> bool:
-        """True of a run that logged no curve."""
+        """True if the run logged no curve."""
         return not (self.loss.curves or self.norms.curves or self.others or self.histograms)
 
 
 def to_charts(stored: bytes | None) -> Charts | None:
-    """The charts alone; None where nothing (readable) is published."""
+    """Returns only the charts; None if nothing readable is published."""
     try:
         history = read_stored(stored)
     except ValueError:
@@ -83,7 +83,7 @@ def to_charts(stored: bytes | None) -> Charts | None:
 
 
 def draw_charts(history: dict[str, Any]) -> tuple[Charts, list[str]]:
-    """The charts, and which series did not have one value an epoch."""
+    """Returns the charts, and the series that do not have one value per epoch."""
     loss, norms = section(history, "loss"), section(history, "gradient")
     series = [values for part in (loss, norms) for values in part.values() if isinstance(values, list)]
     epochs = [epoch for epoch in as_list(history.get("epochs")) if isinstance(epoch, int)]
@@ -112,7 +112,7 @@ def draw_charts(history: dict[str, Any]) -> tuple[Charts, list[str]]:
 
 
 def _to_others(history: dict[str, Any], epochs: list[int]) -> tuple[list[SmallChart], list[str]]:
-    """A chart for each other series, by group and in the history's order, and which did not have one value an epoch."""
+    """Returns a chart for each other series, by group and in the history's order, and the series of unequal length."""
     best, kinds = section(history, "best"), section(history, "non_finite")
     groups = to_groups(split_name(name) for part in ("metrics", "series") for name in section(history, part))
     charts: dict[tuple[str, str], SmallChart] = {}
@@ -154,7 +154,7 @@ def _to_best_point(best: Any) -> tuple[int | str, float] | None:
 
 
 def _own_marks(label: str, epochs: list[int], values: list[Any]) -> list[Mark]:
-    """Bare NaN and Infinity tokens among the values, as legacy payloads have them."""
+    """Returns marks for bare NaN and Infinity tokens among the values, as in legacy payloads."""
     return [
         Mark(epoch, f"{label} is {KIND_LABELS[str(value)]}")
         for epoch, value in zip(epochs, values, strict=False)
@@ -163,7 +163,7 @@ def _own_marks(label: str, epochs: list[int], values: list[Any]) -> list[Mark]:
 
 
 def _recorded_marks(recorded: dict[str, Any], labels: dict[str, str]) -> list[Mark]:
-    """What `non_finite` records, also of epochs that sampling left out."""
+    """Returns marks for what `non_finite` records, also for epochs that sampling left out."""
     marks = []
     for series, kinds in recorded.items():
         for epoch, kind in kinds.items() if isinstance(kinds, dict) else ():
@@ -173,5 +173,5 @@ def _recorded_marks(recorded: dict[str, Any], labels: dict[str, str]) -> list[Ma
 
 
 def without_doubles(marks: Iterable[Mark]) -> list[Mark]:
-    """The marks by epoch, each once."""
+    """Returns the marks by epoch, each once."""
     return sorted(dict.fromkeys(marks), key=lambda mark: (mark.epoch, mark.label))

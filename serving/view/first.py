@@ -1,4 +1,4 @@
-"""The charts that a page has before its scripts have run: the losses and norms, else the first of the other series."""
+"""The charts that a page has before its scripts have run: losses and norms, else the first of the other series."""
 
 from typing import Final
 
@@ -14,7 +14,7 @@ _STYLES: Final = ("first", "second", "third")
 
 
 class First(msgspec.Struct, frozen=True):
-    """SVG by chart; empty where there is no curve."""
+    """The SVG of each chart; empty if it has no curve."""
 
     loss: Markup = Markup("")
     norms: Markup = Markup("")
@@ -22,7 +22,7 @@ class First(msgspec.Struct, frozen=True):
 
 
 def draw_first(charts: Charts) -> First:
-    """The losses and norms; `other` where there are neither."""
+    """Draws the losses and norms; `other` if there are neither."""
     made: dict[str, Markup] = {}
     for name, title, panel, styles in (
         ("loss", "Loss by epoch", charts.loss, _LOSS_STYLES),

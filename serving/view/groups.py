@@ -1,4 +1,4 @@
-"""In which group of a page a series stands, as its name says, and which series are read together on one chart."""
+"""Finds, from a series' name, its group on the page and the series that share its chart."""
 
 import re
 from collections import Counter
@@ -22,7 +22,7 @@ _SYSTEM_WORDS: Final = frozenset(
 
 
 def split_name(name: str) -> str:
-    """The name without the part of the data that it was measured on: `val_recall` and `recall` are read together.
+    """Returns the name without the part of the data it was measured on: `val_recall` and `recall` share a chart.
 
     >>> split_name("val_recall"), split_name("train/loss"), split_name("valLoss"), split_name("val_")
     ('recall', 'loss', 'Loss', 'val_')
@@ -31,7 +31,7 @@ def split_name(name: str) -> str:
 
 
 def to_group(name: str) -> str:
-    """The group of a series.
+    """Returns the group of a series.
 
     >>> [to_group(name) for name in ("val_recall_at_10", "batch_loss", "learning_rate", "system/cpu_percent", "x")]
     ['Metrics', 'Losses', 'Optimizer', 'System', 'Others']
@@ -56,7 +56,7 @@ def to_group(name: str) -> str:
 
 
 def to_groups(names: Iterable[str]) -> dict[str, str]:
-    """The group of each series. A prefix of the run's own is one where enough series share it; twenty at most."""
+    """Returns the group of each series; a prefix that enough series share is a group too, at most twenty of them."""
     found = {name: to_group(name) for name in names}
     sizes = Counter(group for group in found.values() if group not in _FIXED)
     own = {group for group, size in sizes.most_common(_MOST_OWN) if size >= _LEAST_OWN}
@@ -64,6 +64,6 @@ def to_groups(names: Iterable[str]) -> dict[str, str]:
 
 
 def in_order(groups: Iterable[str]) -> Mapping[str, int]:
-    """The place of each group on the page: losses, metrics, those that the run names itself, then the machine's."""
+    """Returns the place of each group on the page: the losses first, then metrics; the machine's series are last."""
     own = sorted(set(groups) - _FIXED)
     return {group: place for place, group in enumerate([LOSSES, METRICS, OPTIMIZER, *own, OTHERS, SYSTEM])}

@@ -1,4 +1,4 @@
-"""What must be said beside a run's curves: what is partial, left out, thinned, ragged or not finite."""
+"""The notes beside a run's curves: what is partial, left out, thinned, of unequal length or not finite."""
 
 from typing import Any, Final, Literal
 
@@ -14,7 +14,7 @@ _NAMES_SAID: Final = 20
 
 
 class Note(msgspec.Struct, frozen=True):
-    """Something that a reader must know of the charts; a warning where they might mislead."""
+    """Something that a reader must know about the charts; it is a warning if they might mislead."""
 
     kind: Literal["info", "warning"]
     title: str
@@ -22,7 +22,7 @@ class Note(msgspec.Struct, frozen=True):
 
 
 def status_notes(run: QuickTest, history: dict[str, Any], charts: Charts) -> list[Note]:
-    """A mark on whatever is not the history of a completed run, and how its epochs were chosen."""
+    """Returns notes on a history that is not of a completed run, and on how its epochs were chosen."""
     notes = []
     upto = f"The last published is epoch {charts.epochs[-1]}." if charts.epochs else "No epoch is published."
     if not run.status.ended:
@@ -45,7 +45,7 @@ def status_notes(run: QuickTest, history: dict[str, Any], charts: Charts) -> lis
 
 
 def curve_notes(history: dict[str, Any], charts: Charts) -> list[Note]:
-    """That there are no curves, or which are not here."""
+    """Returns notes on curves and values that are missing, left out or thinned."""
     notes = []
     if charts.empty:
         text = "The run logged no value at more than one step: its values and parameters are below."
@@ -71,13 +71,13 @@ def _to_names(cut: dict[str, Any]) -> str:
 
 
 def warning_notes(history: dict[str, Any]) -> list[Note]:
-    """What was odd about the source of the curves."""
+    """Returns a note on anything unusual in the source of the curves."""
     said = [str(text) for text in as_list(history.get("warnings"))]
     return [Note("info", "Noticed when this run was read", "; ".join(said) + ".")] if said else []
 
 
 def legacy_notes(history: dict[str, Any], ragged: list[str]) -> list[Note]:
-    """What an older writer left unsaid, and which series are shorter or longer than their axis."""
+    """Returns notes on a legacy history, and on series that are shorter or longer than their axis."""
     notes = []
     if "schema_version" not in history:
         text = "It is shown as stored: nothing says how its epochs were chosen, and no digest proves it."
@@ -90,7 +90,7 @@ def legacy_notes(history: dict[str, Any], ragged: list[str]) -> list[Note]:
 
 
 def mark_notes(charts: Charts, sampling: dict[str, Any]) -> list[Note]:
-    """Which points are not finite, and how many more are in epochs that are not shown."""
+    """Returns a note on points that are not finite, and how many more are in epochs that are not shown."""
     marks = without_doubles(
         [
             *charts.loss.marks,
@@ -104,7 +104,7 @@ def mark_notes(charts: Charts, sampling: dict[str, Any]) -> list[Note]:
     if len(marks) > _MARKS_SAID:
         said.append(f"and {len(marks) - _MARKS_SAID} more")
     if at_steps:
-        said.append(f"{at_steps} at steps of series of their own")
+        said.append(f"{at_steps} at steps of series with their own axis")
     parts = ["; ".join(said) + ". Crosses mark them on the charts."] if said else []
     if dropped:
         parts.append(f"In epochs that sampling left out: {dropped} (publish with keep_extremes to see where).")

@@ -1,4 +1,4 @@
-"""A run's parameters in the order in which a reader needs them.
+"""Sorts a run's parameters into the order in which a reader needs them.
 
 First what differs from the defaults, then what was counted in the data, then the rest.
 """
@@ -11,27 +11,27 @@ from switchyard.core.runs.spec import TrainSpec
 
 _DEFAULTS: Final[dict[str, Any]] = {field.name: field.default for field in msgspec.structs.fields(TrainSpec)}
 _LEAST_OURS: Final = 8
-"""This many of our trainer's names make the parameters its own.
+"""With at least this many of our trainer's names, the parameters are taken to be our trainer's.
 
-Another tool's `epochs` and `batch_size` have no default that we know."""
+The defaults of another tool's `epochs` and `batch_size` are unknown."""
 
 
 class Parameters(msgspec.Struct, frozen=True):
-    """Each as name and value, in the order of the source."""
+    """Four groups of parameters, each with name and value, in the order of the source."""
 
     changed: dict[str, Any] = {}
     defaults: dict[str, Any] = {}
     counts: dict[str, Any] = {}
-    given: dict[str, Any] = {}  # of a run that our trainer did not train: no one knows the defaults
+    given: dict[str, Any] = {}  # if another tool trained the run: its defaults are unknown
 
     @property
     def empty(self) -> bool:
-        """True where nothing is recorded."""
+        """True if no parameter is recorded."""
         return not (self.changed or self.defaults or self.counts or self.given)
 
 
 def to_parameters(params: dict[str, Any]) -> Parameters:
-    """The run's parameters, sorted into the four groups."""
+    """Returns the run's parameters, sorted into the four groups."""
     if len(_DEFAULTS.keys() & params.keys()) < _LEAST_OURS:
         return Parameters(given=params)
     known = {name: value for name, value in params.items() if name in _DEFAULTS}
@@ -46,7 +46,7 @@ def to_parameters(params: dict[str, Any]) -> Parameters:
 
 
 def _same(value: Any, default: Any) -> bool:
-    """True if two values are equal, also as the texts that MLflow keeps."""
+    """Whether two values are equal, also as the texts that MLflow keeps."""
     if isinstance(value, str) and not isinstance(default, str):
         if _is_number(default):
             try:
@@ -62,5 +62,5 @@ def _is_number(value: Any) -> TypeGuard[int | float]:
 
 
 def _is_count(value: Any) -> bool:
-    """True of a count, also of a text, because MLflow keeps every parameter as one."""
+    """Whether the value is a count, also as a text, because MLflow keeps every parameter as text."""
     return _is_number(value) or (isinstance(value, str) and value.isdecimal())

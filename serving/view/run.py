@@ -1,4 +1,4 @@
-"""What a run's page shows, made from its row and its stored history, whoever wrote that."""
+"""What a run's page shows, made from its row and its stored history, whichever program wrote it."""
 
 from typing import Any
 
@@ -28,8 +28,8 @@ class RunView(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that the template reads."""
 
     run: QuickTest
-    charts: Charts | None = None  # None: nothing published, or nothing readable
-    progress: Progress | None = None  # None: it has ended, or does not say
+    charts: Charts | None = None  # None: nothing readable is published
+    progress: Progress | None = None  # None: the run has ended, or does not say
     best: list[Best] = []
     notes: list[Note] = []
     recalls: list[Recall] = []
@@ -40,26 +40,26 @@ class RunView(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def parameters(self) -> Parameters:
-        """The parameters in the order in which they are read."""
+        """The parameters in the order in which a reader needs them."""
         return to_parameters(self.params)
 
     @property
     def title(self) -> str:
-        """The run's name, or its id where it has none."""
+        """The run's name, or its id if it has none."""
         return self.run.display_name or f"Run {self.run.id}"
 
     @property
     def live(self) -> bool:
-        """True while the page should ask for news."""
+        """True while the page should refresh itself."""
         return not self.run.status.ended
 
 
 def to_view(run: QuickTest, stored: bytes | None) -> RunView:
-    """The page of `run`; `stored` is its history as the API sends it. Never raises for what is in it."""
+    """Returns the page of `run`; `stored` is its history as the API sends it. No content of it raises an error."""
     try:
         history = read_stored(stored)
     except ValueError as err:
-        text = f"It is not what it should be ({err}). Publish the run again: switchyard ingest."
+        text = f"It is not a valid history ({err}). Publish the run again: switchyard ingest."
         return RunView(
             run=run, notes=[Note("warning", "The stored history cannot be read", text)], params=run.parameters
         )

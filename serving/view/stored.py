@@ -1,4 +1,4 @@
-"""A stored history's parts, whatever wrote it: what is missing or of another kind is empty, and raises nothing."""
+"""Reads the parts of a stored history, whichever program wrote it; a missing or wrong part is empty, not an error."""
 
 import json
 import math
@@ -6,11 +6,11 @@ from typing import Any
 
 
 def read_stored(stored: bytes | None) -> dict[str, Any] | None:
-    """The history, None where nothing is published. Raises: ValueError: what is stored is no history."""
+    """Returns the history, None if nothing is published. Raises: ValueError: what is stored is not a history."""
     if stored is None:
         return None
     try:
-        # The standard library's reader, because it takes the bare NaN and Infinity tokens of legacy payloads.
+        # The standard library's reader accepts the bare NaN and Infinity tokens of legacy payloads.
         history = json.loads(stored)
     except RecursionError as err:
         raise ValueError("it is nested too deeply") from err
@@ -20,18 +20,18 @@ def read_stored(stored: bytes | None) -> dict[str, Any] | None:
 
 
 def section(parent: dict[str, Any], name: str) -> dict[str, Any]:
-    """The object of that name."""
+    """Returns the object of that name; empty if there is none."""
     value = parent.get(name)
     return value if isinstance(value, dict) else {}
 
 
 def as_list(value: Any) -> list[Any]:
-    """`value` where it is a list."""
+    """Returns `value` if it is a list, else an empty list."""
     return value if isinstance(value, list) else []
 
 
 def finite(value: Any) -> float | None:
-    """A number that a chart can draw; None for anything else (integers beyond float64 included)."""
+    """Returns a number that a chart can draw; None for anything else (integers beyond float64 included)."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:

@@ -1,4 +1,4 @@
-"""The values of a run's page: how far it is, what it measured, its best, and where its history came from."""
+"""The values on a run's page: its progress, what it measured, its best values, and where its history came from."""
 
 import re
 from typing import Any, Final
@@ -13,11 +13,11 @@ from switchyard.core.runs.rows import QuickTest
 RECALL: Final = re.compile(r"(?:test_)?(popularity_)?recall_at_(\d+)")
 _HEADLINE_K: Final = 10
 _HEADLINES: Final = ("recall", "ndcg", "hit", "map", "mrr", "precision", "auc", "f1", "acc", "loss")
-"""Words of names, the most telling first; the losses last."""
+"""Words in the names of metrics, the most useful first; the losses are last."""
 
 
 class Best(msgspec.Struct, frozen=True):
-    """The best value of a series with a name that says which way is better."""
+    """The best value of a series whose name tells if lower or higher is better."""
 
     name: str
     value: float | None
@@ -26,7 +26,7 @@ class Best(msgspec.Struct, frozen=True):
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """How far a run is that trains; `epochs` None: no one knows how many were asked for."""
+    """How far a training run is; `epochs` is None if it is not known how many were asked for."""
 
     done: int
     epochs: int | None
@@ -38,7 +38,7 @@ class Progress(msgspec.Struct, frozen=True):
 
 
 class Recall(msgspec.Struct, frozen=True):
-    """Test recall at k beside what always answering the most popular products would reach; None: not measured."""
+    """Test recall at k, beside that of always answering the most popular products; None: not measured."""
 
     k: int
     model: float | None
@@ -51,7 +51,7 @@ class Recall(msgspec.Struct, frozen=True):
 
 
 def to_best(history: dict[str, Any]) -> list[Best]:
-    """The best values by name, as the history has them."""
+    """Returns the best values by name, as the history has them."""
     words = {"min": "lowest", "max": "highest"}
     return [
         Best(
@@ -74,7 +74,7 @@ class Headline(msgspec.Struct, frozen=True):
 
 
 def to_headline(run: QuickTest, best: list[Best], recalls: list[Recall]) -> Headline:
-    """The best of the metric that says most of a recommender, the test beside popularity, and how long it took."""
+    """Returns the best value of the most useful metric, the test beside popularity, and the run's duration."""
     known = [one for one in best if one.value is not None]
     chosen = min(known, key=_rank, default=None)
     compared = [line for line in recalls if line.times is not None]
@@ -83,7 +83,7 @@ def to_headline(run: QuickTest, best: list[Best], recalls: list[Recall]) -> Head
 
 
 def _rank(best: Best) -> tuple[int, bool, bool]:
-    """Least first: by what is measured, then of the validation, then at 10."""
+    """Returns a sort key, least first: the more useful metric, then validation before others, then at 10."""
     name = best.name.lower()
     place = next((place for place, word in enumerate(_HEADLINES) if word in name), len(_HEADLINES))
     if best.direction != "highest" and "loss" not in name:
@@ -92,14 +92,14 @@ def _rank(best: Best) -> tuple[int, bool, bool]:
 
 
 def _to_duration(run: QuickTest) -> str:
-    """``3 min 12 s``; empty where the run has not ended, or does not say when it started."""
+    """Returns the run's duration, such as ``3 min 12 s``; empty if its start or its end is not known."""
     if run.started_at is None or run.completed_at is None:
         return ""
     return say_duration((run.completed_at - run.started_at).total_seconds())
 
 
 def say_duration(duration_s: float | None) -> str:
-    """``3 min 12 s``; empty for None."""
+    """Returns a duration in words, such as ``3 min 12 s``; empty for None."""
     if duration_s is None:
         return ""
     seconds = max(0, round(duration_s))
@@ -110,21 +110,21 @@ def say_duration(duration_s: float | None) -> str:
 
 
 def to_progress(history: dict[str, Any]) -> Progress | None:
-    """None where the history does not say."""
+    """Returns the progress of a run; None if the history does not say."""
     progress = section(history, "progress")
     done, epochs = progress.get("epochs_done"), progress.get("epochs")
     return Progress(done, epochs if isinstance(epochs, int) else None) if isinstance(done, int) else None
 
 
 def kinds_by_name(recorded: dict[str, Any]) -> dict[str, str]:
-    """Final metrics that are not finite, by name: they are null among the values."""
+    """Returns the final metrics that are not finite, by name, which are null among the values."""
     return {
         name: KIND_LABELS.get(str(next(iter(kinds.values()), "")), "?") for name, kinds in recorded.items() if kinds
     }
 
 
 def to_recalls(final_metrics: dict[str, Any]) -> list[Recall]:
-    """One line a k, ascending; empty where no model's recall was measured."""
+    """Returns one line per k, ascending; empty if the model's recall was not measured."""
     found: dict[int, dict[bool, float | None]] = {}
     for name, value in final_metrics.items():
         if match := RECALL.fullmatch(name):
@@ -134,7 +134,7 @@ def to_recalls(final_metrics: dict[str, Any]) -> list[Recall]:
 
 
 def to_facts(history: dict[str, Any], run: QuickTest) -> dict[str, str]:
-    """Where the history came from, and what its training used."""
+    """Returns where the history came from, and what its training used."""
     facts = {
         "source": {"file": "training_metrics.json", "mlflow": "MLflow"}.get(str(history.get("source")), "legacy cache"),
         "MLflow run": str(history.get("mlflow_run_id") or ""),
