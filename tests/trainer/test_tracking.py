@@ -202,7 +202,7 @@ def test_a_dead_server_holds_nothing_up(
     assert not tracker.finish(view(record), "FINISHED", 0)
     said = warnings(capsys)
     assert len(said) <= 2
-    assert "MLflow has not all of this run" in said[-1]
+    assert "MLflow does not have all of this run" in said[-1]
 
 
 def test_a_refusal_ends_the_logging_and_not_the_training(

@@ -61,7 +61,7 @@ class Terms:
     bias: Floats | None  # [products]
     starts: npt.NDArray[np.int64]  # [buyers + 1]
     places: npt.NDArray[np.int32]
-    repeats: Floats | None  # beside `places`
+    repeats: Floats | None  # for each entry of `places`
 
     def add_to(self, scores: Any, buyers: npt.NDArray[Any]) -> None:
         """Adds the terms to `scores` [buyers, products] in place."""
@@ -162,7 +162,7 @@ class Blend:
 
     @cached_property
     def terms(self) -> Terms:
-        """What is added to cosines."""
+        """The terms that are added to cosines."""
         past, repeat = self.past, self.weights.repeat
         return Terms(
             bias=self.prior * np.float32(self.weights.prior) if self.has_prior else None,

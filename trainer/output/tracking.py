@@ -127,7 +127,7 @@ class Tracker:
             self._thread.join(_LOOK_S)
         if not self._is_whole:
             why = self._problem or "the server did not take it in time"
-            say(f"MLflow has not all of this run: {why}", "WARNING")
+            say(f"MLflow does not have all of this run: {why}", "WARNING")
         return self._is_whole
 
     def _shorten_deadline(self) -> float:
