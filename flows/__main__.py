@@ -1,9 +1,9 @@
 """The flows' command line: flags in, one flow run, its result in words or as one JSON line.
 
-Errors that a user can mend are shown without a traceback.
+Errors that a user can fix are shown without a traceback.
 
-Importing Prefect takes a second and starting its server several, so that both wait until the flags are known to be
-right; and what must be quick (a rollback, say) does without both where no Prefect server is named.
+Importing Prefect takes a second and starting its server several, so both wait until the flags are known to be right.
+What must be quick (a rollback, say) does without both if no Prefect server is named.
 """
 
 import sys
@@ -138,7 +138,7 @@ class NoVersion(BadRequest):
 
 
 def main(arguments: Sequence[str], *, prog: str = "python -m flows") -> int:
-    """The exit status: 0 done; 1 failed, or the run ended without success; 2 wrong flags; 130 Ctrl-C or SIGTERM.
+    """Returns the exit status: 0 done; 1 failed, or ended without success; 2 wrong flags; 130 Ctrl-C or SIGTERM.
 
     `prog` is what the person typed: usage and errors say it.
     """
@@ -197,7 +197,7 @@ def _run_or_interrupt(command: Command, interrupts: Interrupts) -> Any:
 
 
 def read_command(arguments: Sequence[str], *, prog: str = "python -m flows") -> Command:
-    """The flow and its checked parameters.
+    """Returns the flow and its checked parameters.
 
     Raises:
         BadRequest: a value is missing, out of range, or contradicts another.
@@ -243,9 +243,9 @@ def read_command(arguments: Sequence[str], *, prog: str = "python -m flows") -> 
 
 
 def _join_words(arguments: Sequence[str], prog: str) -> list[str]:
-    """The words of a command with its group's name joined to its act.
+    """Joins a group's name and its act to one word, if the words begin with a group.
 
-    Raises: BadRequest: the second word is no act of the group. SystemExit: 0 after ``--help``.
+    Raises: BadRequest: the second word is not an act of the group. SystemExit: 0 after ``--help``.
     """
     first, *rest = [*arguments] or [""]
     if first not in GROUPS:
@@ -307,7 +307,10 @@ def _scan(command: Command) -> Any:
 
 
 def _run_without_prefect(command: Command) -> Any:
-    """The same steps and answer as a flow run's, of which no server keeps anything, and that sends no event."""
+    """Does a flow run's steps and returns its answer, without Prefect.
+
+    No server keeps anything of it, and it sends no event.
+    """
     from flows.answers import champion, registered
     from flows.answers.printing import print_fields, to_console
     from flows.steps.champion import promote_version, register_run, roll_back
@@ -350,7 +353,7 @@ def _run_in_prefect(command: Command) -> Any:
 
 
 def _register_trained(name: str, quick_test_id: int, status: str, console: "Console") -> None:
-    """What the deployment `register/on-run-completed` would do, where no server is there to start it."""
+    """Does what the deployment `register/on-run-completed` would do if a server were there to start it."""
     from flows.steps.champion import register_run
     from tasks.plain_registry import make_plain_acts
 
@@ -398,8 +401,10 @@ def _cancel_interrupted(command: Command, parameters: TrainParameters) -> None:
 
 
 def _say_what_goes_on(parameters: SweepParameters) -> None:
-    """The trials at work of a sweep that was interrupted, which go on, so that nothing is lost; how to take the sweep
-    up, and how to end them."""
+    """Says which trials of an interrupted sweep go on, so that nothing is lost.
+
+    It also says how to continue the sweep, and how to end the trials.
+    """
     flags = [shlex.quote(flag) for flag in to_flags(parameters)]
     try:
         from flows.sweep import find_going
@@ -421,7 +426,7 @@ def say(text: str) -> None:
 
 
 def _to_json(result: Any) -> str:
-    """The result as one line of JSON.
+    """Returns the result as one line of JSON.
 
     The history is left out: it is what the API answers, and may be long.
     """

@@ -1,7 +1,7 @@
-"""Artifacts, copy: what MLflow's runs have left as files is copied to a place of ours, where it outlives MLflow.
+"""Artifacts, copy: copies the files of MLflow's runs to a place of ours, where they outlive MLflow.
 
-What is to be copied is decided in switchyard/core/artifacts/plan.py; what a copy consists of is in
-switchyard/core/artifacts/manifest.py.
+switchyard/core/artifacts/plan.py decides what to copy; switchyard/core/artifacts/manifest.py says what a copy consists
+of.
 """
 
 from uuid import uuid4
@@ -20,9 +20,9 @@ from tasks.show import name_flow_run, show_artifacts
 @flow(name="artifacts-copy")
 @takes(ArtifactsCopyParameters)
 def artifacts_copy(wanted: ArtifactsCopyParameters) -> CopyResult:
-    """Copies every run's artifacts; run again, it goes on where it was, and copies what is new.
+    """Copies every run's artifacts. Run again, it goes on where it was, and copies what is new.
 
-    Fails after all others were copied, naming the runs of which something could not be.
+    It copies all others before it fails, and names the runs with an artifact that could not be copied.
     """
     name_flow_run("artifacts copy")
     how = to_how(

@@ -1,4 +1,4 @@
-"""Artifacts, plan: what artifacts MLflow's runs have, and what of it can be copied. Touches nothing."""
+"""Artifacts, plan: lists the artifacts of MLflow's runs, and which of them can be copied. Changes nothing."""
 
 from uuid import uuid4
 

@@ -1,4 +1,4 @@
-"""Artifacts, verify: the copies of MLflow's artifacts are read again, and compared by their hashes. Changes nothing."""
+"""Artifacts, verify: reads the copies of MLflow's artifacts again, and compares their hashes. Changes nothing."""
 
 from prefect import flow
 
@@ -14,7 +14,10 @@ from tasks.show import name_flow_run, show_artifacts
 @flow(name="artifacts-verify")
 @takes(ArtifactsVerifyParameters)
 def artifacts_verify(wanted: ArtifactsVerifyParameters) -> VerifyArtifactsResult:
-    """Reads every copy again. Fails after all were read, naming the runs with artifacts that are not all kept."""
+    """Reads every copy again.
+
+    It reads all before it fails, and names the runs with artifacts that are not all kept.
+    """
     name_flow_run("artifacts verify")
     how = to_how(
         wanted.to_uri,

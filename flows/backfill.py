@@ -1,7 +1,7 @@
-"""Backfill: publish past runs from MLflow, like new ones. Killed at any point and run again, it ends the same.
+"""Backfill: publishes past runs from MLflow, like new ones. Killed at any point and run again, it ends the same.
 
-What is published already is not read again, so that a second flow run does what the first one left. Each run has a line
-in the ledger (kind ``backfill``); a bad one is listed at the end and does not stop the others.
+What is published already is not read again, so a second flow run does what the first one left. Each run has a line in
+the ledger (kind ``backfill``). A bad run is listed at the end and does not stop the others.
 """
 
 from collections.abc import Sequence
@@ -60,7 +60,7 @@ WHOLE_BATCH: Final = 250
 def backfill(wanted: BackfillParameters) -> BackfillResult:
     """Publishes the rows that have an MLflow run and nothing published.
 
-    Fails after all others were published, naming the runs that could not be.
+    It publishes all others before it fails, and names the runs that could not be published.
     """
     name_flow_run(f"backfill shard {wanted.shard} of {wanted.shards}" if wanted.shard else "backfill")
     how = _to_how(wanted, since=datetime.now(UTC))
@@ -121,7 +121,7 @@ def _to_how(wanted: BackfillParameters, *, since: datetime) -> How:
 
 
 def _is_whole(wanted: BackfillParameters, seen: Seen) -> bool:
-    """True if the flow run leaves out no run of the store: those without a row are adopted, or there are none."""
+    """Returns True if the flow run leaves out no run of the store: it adopts those without a row, or there are none."""
     adopts_all = wanted.adopt and not wanted.experiments
     return wanted.status == "all" and not wanted.limit and not wanted.shard and (adopts_all or not seen.unknown)
 
@@ -133,9 +133,9 @@ def _adopt(wanted: BackfillParameters, how: How, accept: Accept) -> Adoption:
 
 
 def _find_behind(rows: Sequence[BackfillRow], how: How, wanted: BackfillParameters) -> Behind:
-    """The rows of runs that went on in MLflow, or have ended there, and those whose parent has a row now.
+    """Finds the rows of runs that went on or ended in MLflow, and those that have a row for their parent by now.
 
-    An MLflow that is away, or no more, is no obstacle to the others.
+    An MLflow that is away, or gone, does not stop the others.
     """
     opened = list_open(rows, how, status=wanted.status)
     looks = catch(lambda: look_at_runs([row.mlflow_run_id for row in opened], wanted.export_uri)) if opened else {}
@@ -154,7 +154,7 @@ def _count_shown(wanted: BackfillParameters, plan: Plan, adoption: Adoption) -> 
 def _publish(plan: Plan, how: How, wanted: BackfillParameters) -> BatchResult:
     """Publishes all batches, `concurrency` at once.
 
-    A batch that is given up leaves its reason on each of its runs' lines.
+    A batch that is given up leaves its reason on the line of each of its runs.
     """
     size = wanted.batch_size or (WHOLE_BATCH if how.whole else CHARTED_BATCH)
     batches = to_batches(plan.to_do, size)
@@ -182,7 +182,7 @@ def _take(batch: Batch, future: "PrefectFuture[BatchResult]") -> BatchResult:
 
 
 def _run_shards(plan: Plan, wanted: BackfillParameters) -> BatchResult:
-    """Each part as a flow run of the deployment, at once; what became of each run, the ledger says."""
+    """Runs each part as a flow run of the deployment, all at once; the ledger says what became of each run."""
     if not plan.to_do:
         return BatchResult()
     watch = _watch(plan)

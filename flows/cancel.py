@@ -1,9 +1,9 @@
-"""Cancel a run: its job is asked to end, and what it left is published, marked as cancelled.
+"""Cancel a run: asks its job to end, and publishes what it left, marked as cancelled.
 
-Who may cancel a job: a person, through this flow; `train`, when its flow run is cancelled or its terminal interrupts it
-(`cancel_waited_job`, flows/__main__.py); `sweep`, where it prunes a trial, or its flow run is cancelled; and reconcile,
-of two jobs with one key the younger, and a job at work whose claim was cancelled (flows/reconcile.py). No one else: a
-job that outlives the waiting for it goes on.
+These may cancel a job: a person, through this flow; `train`, when its flow run is cancelled or its terminal interrupts
+it (`cancel_waited_job`, flows/__main__.py); `sweep`, when it prunes a trial, or its flow run is cancelled; and
+reconcile. Reconcile cancels the younger of two jobs with one key, and a job at work with a cancelled claim
+(flows/reconcile.py). Nothing else does: if the waiting for a job ends, the job goes on.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -27,9 +27,9 @@ from tasks.show import name_flow_run
 @flow(name="cancel")
 @takes(CancelParameters)
 def cancel(wanted: CancelParameters) -> RunResult:
-    """Asks the run's job to end and waits a while for it. A job that has ended, and a second call, change nothing.
+    """Asks the run's job to end and waits a while for it. A second call, or one for an ended job, changes nothing.
 
-    A job that succeeds before the request reaches it is a completed run.
+    If the job succeeds before the request reaches it, the run is completed.
     """
     name_flow_run(f"cancel quick-test-{wanted.quick_test_id}")
     run, job = read_run(wanted.quick_test_id), read_job(wanted.quick_test_id)
@@ -54,7 +54,7 @@ def cancel(wanted: CancelParameters) -> RunResult:
 
 
 def ask_to_cancel(run: QuickTest, job: Job | None) -> None:
-    """Asks the launcher to end the run's job; a run that no job was made for yet is ended here.
+    """Asks the launcher to end the run's job; a run that has no job yet is ended here.
 
     Calls the tasks' functions plainly, because Prefect runs its cancellation hooks outside of any flow run.
     """

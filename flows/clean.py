@@ -1,6 +1,6 @@
-"""Clean: what is stale below ARTIFACTS_URI and STATE_DIR is listed and, where a person says so, deleted.
+"""Clean: lists what is stale below ARTIFACTS_URI and STATE_DIR and deletes it if a person says so.
 
-What is stale is decided in switchyard/core/decommission/clearing.py.
+switchyard/core/decommission/clearing.py decides what is stale.
 """
 
 from prefect import flow
@@ -16,7 +16,7 @@ from tasks.show import name_flow_run, show_clean
 @flow(name="clean")
 @takes(CleanParameters)
 def clean(wanted: CleanParameters) -> CleanResult:
-    """Makes the plan, and carries it out where its digest was typed. A plan that was begun before goes on as it was."""
+    """Makes the plan, and carries it out if its digest was typed. A plan that was begun before goes on as it was."""
     name_flow_run("clean")
     plan = find_begun_clearing(wanted.apply) if wanted.apply else None
     if plan is None:

@@ -1,4 +1,7 @@
-"""Decommission, next: one state further. What each state asks and does is in switchyard/core/decommission/states.py."""
+"""Decommission, next: goes one state further.
+
+switchyard/core/decommission/states.py says what each state asks and does.
+"""
 
 from prefect import flow
 
@@ -14,7 +17,10 @@ from tasks.starter import with_starter
 @flow(name="decommission-next")
 @takes(DecommissionNextParameters)
 def decommission_next(wanted: DecommissionNextParameters) -> DecommissionTakenResult:
-    """Evidence, gate, acts, proof. Fails where the gate refuses; run again, it goes on where it was."""
+    """Reads the evidence, asks the gate, acts, and proves the effect. Fails if the gate refuses.
+
+    Run again, it goes on where it was.
+    """
     wanted = with_starter(wanted)
     name_flow_run(f"decommission next {wanted.name}")
     taken = take_next_state(

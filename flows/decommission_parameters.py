@@ -1,4 +1,4 @@
-"""What the flows of the group `decommission` take, as flows/parameters.py has it for the others. Imports no Prefect."""
+"""What the flows of the group `decommission` take; flows/parameters.py has it for the others. Imports no Prefect."""
 
 from typing import Annotated, ClassVar
 
@@ -148,7 +148,7 @@ class DecommissionNextParameters(msgspec.Struct, frozen=True, kw_only=True, forb
     ] = ""
     known_callers: KnownCallers = ()
     costs_seen: Annotated[
-        bool, Meta(description="you have looked at the bill yourself, where no billing export is named")
+        bool, Meta(description="you have looked at the bill yourself, because no billing export is named")
     ] = False
     mlflow_environment: Annotated[
         str,

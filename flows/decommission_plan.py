@@ -1,4 +1,4 @@
-"""Decommission, plan: all that an MLflow deployment on Google Cloud consists of is found, saved and shown."""
+"""Decommission, plan: finds, saves and shows all that an MLflow deployment on Google Cloud consists of."""
 
 from datetime import datetime
 from typing import Final
@@ -34,9 +34,9 @@ def decommission_plan(wanted: DecommissionPlanParameters) -> DecommissionPlanRes
 
 
 def to_sought(wanted: DecommissionPlanParameters) -> Sought:
-    """What the resources are found by.
+    """Returns what the resources are found by.
 
-    Raises: BadRequest: by nothing, or in no project or region; or there is no such control.
+    Raises: BadRequest: there is nothing to find them by, or no project or region; or there is no such control.
     """
     project, regions = to_default_project(wanted.regions)
     if not project or not regions:
@@ -63,7 +63,7 @@ def to_sought(wanted: DecommissionPlanParameters) -> Sought:
 
 
 def to_rules(wanted: DecommissionPlanParameters) -> Rules:
-    """What the gates ask, as it is stored."""
+    """Returns what the gates ask, as it is stored."""
     export_uri, folder_uri = to_default_places(wanted.export_uri, wanted.folder_uri)
     return Rules(
         switched_at=datetime.fromisoformat(wanted.switched_at) if wanted.switched_at else None,

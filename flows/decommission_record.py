@@ -1,4 +1,4 @@
-"""Decommission, record: what was done, when, by whom, with which proof, and what it saves."""
+"""Decommission, record: says what was done, when, by whom, with which proof, and what it saves."""
 
 from prefect import flow
 
@@ -12,7 +12,7 @@ from tasks.show import name_flow_run, show_decommission
 @flow(name="decommission-record")
 @takes(DecommissionRecordParameters)
 def decommission_record(wanted: DecommissionRecordParameters) -> DecommissionRecordResult:
-    """Writes it as Markdown and as JSON, at any time; a later one replaces it."""
+    """Writes the record as Markdown and as JSON, at any time; a later one replaces it."""
     name_flow_run(f"decommission record {wanted.name}")
     record, files = record_decommission(wanted.name, wanted.dry_run)
     result = DecommissionRecordResult(record=record, files=files, dry_run=wanted.dry_run)

@@ -1,4 +1,7 @@
-"""Decommission, scan: where a team's own files still name MLflow. No flow of Prefect's: it reads the caller's files."""
+"""Decommission, scan: finds where a team's own files still name MLflow.
+
+It is not a Prefect flow, because it reads the caller's files.
+"""
 
 from flows.answers.scan import ScanResult, to_scan_result
 from flows.leaving_parameters import DecommissionScanParameters

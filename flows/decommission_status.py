@@ -1,4 +1,4 @@
-"""Decommission, status: how far it is, and what comes next."""
+"""Decommission, status: shows how far it is, and what comes next."""
 
 from prefect import flow
 
@@ -13,7 +13,7 @@ from tasks.show import name_flow_run, show_decommission
 @flow(name="decommission-status")
 @takes(DecommissionStatusParameters)
 def decommission_status(wanted: DecommissionStatusParameters) -> DecommissionStatusResult:
-    """Reads the stored steps alone."""
+    """Reads only the stored steps."""
     name_flow_run(f"decommission status {wanted.name}")
     status = read_decommission(wanted.name)
     result = to_status_result(status, to_approvals_folder(status.walk.rules), now())

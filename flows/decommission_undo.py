@@ -13,7 +13,10 @@ from tasks.starter import with_starter
 @flow(name="decommission-undo")
 @takes(DecommissionUndoParameters)
 def decommission_undo(wanted: DecommissionUndoParameters) -> DecommissionTakenResult:
-    """Starts what was stopped and brings back what was deleted. Fails after all was tried, naming what is lost."""
+    """Starts what was stopped and brings back what was deleted.
+
+    It tries everything before it fails, and names what is lost.
+    """
     wanted = with_starter(wanted)
     name_flow_run(f"decommission undo {wanted.name}")
     result = to_taken_result(undo_decommission(wanted.name, wanted.by, wanted.dry_run))

@@ -1,6 +1,6 @@
-"""Export: MLflow's whole database as files that outlive it.
+"""Export: writes MLflow's whole database to files that outlive it.
 
-`restore` fills a database from them. Where no database can be read, the files hold all that MLflow's server tells.
+`restore` fills a database from them. If no database can be read, the files hold all that MLflow's server tells.
 """
 
 from prefect import flow
@@ -18,10 +18,10 @@ from tasks.show import name_flow_run, show_export
 def export(wanted: ExportParameters) -> ExportResult:
     """Writes every table, and what artifacts there are and where, and reads all of it back.
 
-    Killed at any point and run again, it ends as if it had not been: there is no export before its marker, and parts
-    that are there already are not written again. One that is old is brought up to date.
+    Killed at any point and run again, it ends as if it had not been killed: there is no export before its marker, and
+    parts that are there already are not written again. An old export is brought up to date.
 
-    Fails after all others were exported, naming the runs and models that a server could not tell.
+    It exports all others before it fails, and names the runs and models that a server could not tell.
     """
     name_flow_run("export")
     to_uri = to_export_uri(wanted.to_uri)

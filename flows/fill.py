@@ -1,4 +1,4 @@
-"""Fill: give runs that were published before there were any their full series and values.
+"""Fill: gives runs that were published before full series existed their full series and values.
 
 The histories stay as they are. Killed at any point and run again, it ends the same: what is filled is not listed again.
 """
@@ -26,8 +26,8 @@ from tasks.show import BatchProgress, name_flow_run, show_fill
 def fill(wanted: FillParameters) -> FillResult:
     """Fills the runs without full series, from their metrics file or MLflow run.
 
-    Fails after all others were filled, naming the runs that could not be. A run of which neither is left gets its
-    values alone, and is named with the reason: that is no failure.
+    It fills all others before it fails, and names the runs that could not be filled. If neither source is left, a run
+    gets its values alone, and is named with the reason: that is not a failure.
     """
     name_flow_run("fill")
     since = datetime.now(UTC)
@@ -46,7 +46,7 @@ def fill(wanted: FillParameters) -> FillResult:
 def _fill(ids: list[int], since: datetime, wanted: FillParameters) -> FillBatch:
     """Fills all batches, `concurrency` at once.
 
-    A batch that is given up leaves its reason on each of its runs' lines.
+    A batch that is given up leaves its reason on the line of each of its runs.
     """
     result = FillBatch()
     if not ids:

@@ -1,7 +1,7 @@
-"""The form of a parameter that is a Struct itself: Prefect's UI draws it, and checks it by the Struct's own rules.
+"""Gives a parameter that is a Struct its form: Prefect's UI draws it, and the Struct's own rules check it.
 
-Prefect makes forms from pydantic's JSON schema and knows nothing of msgspec; the schema is therefore a pydantic model's
-that is made of the Struct, while values are converted by the Struct, whose `__post_init__` the model could not know.
+Prefect makes forms from pydantic's JSON schema and knows nothing of msgspec. So the schema comes from a pydantic model
+that is made of the Struct. The Struct converts the values, because the model cannot know its `__post_init__`.
 """
 
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
@@ -14,13 +14,16 @@ LIMITS = ("gt", "ge", "lt", "le", "min_length", "max_length", "pattern", "descri
 
 
 def to_annotation(struct: type[msgspec.Struct]) -> Any:
-    """What to annotate a flow's parameter with, so that it takes a `struct`, or a mapping of its fields, and the flow
-    gets a `struct`. Its default in the signature must be JSON: ``msgspec.to_builtins(default)``."""
+    """Returns the annotation for a flow's parameter that is a `struct`.
+
+    With it the flow takes a `struct`, or a mapping of its fields, and gets a `struct`. Its default in the signature
+    must be JSON: ``msgspec.to_builtins(default)``.
+    """
     return Annotated[struct, _Form(struct)]
 
 
 def to_limits(hint: Any) -> tuple[Any, dict[str, Any]]:
-    """A field's type without its msgspec notes, and what pydantic's ``Field`` is told of them."""
+    """Returns a field's type without its msgspec notes, and what pydantic's ``Field`` is told of them."""
     if get_origin(hint) is not Annotated:
         return hint, {}
     plain, *notes = get_args(hint)
@@ -31,7 +34,7 @@ def to_limits(hint: Any) -> tuple[Any, dict[str, Any]]:
 
 
 class _Form:
-    """pydantic asks an annotation's notes for how to check a value and how to show it."""
+    """Tells pydantic, as an annotation's note, how to check a value and how to show it."""
 
     def __init__(self, struct: type[msgspec.Struct]) -> None:
         self._struct = struct

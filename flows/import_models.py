@@ -1,4 +1,4 @@
-"""Import models: those of an MLflow registry become ours, with their numbers, stages, aliases, tags and files."""
+"""Import models: makes an MLflow registry's models ours, with their numbers, stages, aliases, tags and files."""
 
 from functools import partial
 
@@ -17,11 +17,11 @@ from tasks.starter import with_starter
 @flow(name="import-models")
 @takes(ImportModelsParameters)
 def import_models(wanted: ImportModelsParameters) -> ImportModelsResult:
-    """Imports all models, or those named; run again, it goes on where it was, and brings what is new.
+    """Imports all models, or those named. Run again, it goes on where it was, and brings what is new.
 
-    MLflow's registry is only read.
+    It only reads MLflow's registry.
 
-    Fails after all others were imported, naming the models that could not be, and what differs.
+    It imports all others before it fails, and names the models that could not be imported, and what differs.
     """
     wanted = with_starter(wanted)
     name_flow_run("import-models")

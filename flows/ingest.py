@@ -1,4 +1,4 @@
-"""Ingest one run: read what its job left, check it, and publish it."""
+"""Ingest one run: reads what its job left, checks it, and publishes it."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -26,8 +26,8 @@ from tasks.show import name_flow_run, show_history
 def ingest(wanted: IngestParameters) -> RunResult:
     """Publishes the newest file of the run, whether its job is at work or has ended, and ends the row as the job did.
 
-    Safe to run twice, and two at once. What is refused (a file that is unreadable, or another run's, or not there
-    though the job succeeded) is said on the row and fails this flow; what was published before stays.
+    It may run twice, and two may run at once. If a file is refused (it is unreadable, or another run's, or missing
+    though the job succeeded), the row says so and this flow fails; what was published before stays.
     """
     name_flow_run(f"ingest quick-test-{wanted.quick_test_id}")
     run, job = read_run(wanted.quick_test_id), read_job(wanted.quick_test_id)
@@ -44,9 +44,9 @@ def ingest(wanted: IngestParameters) -> RunResult:
 
 
 def look_at_job(job: Job) -> Job:
-    """The row of an open job after its launcher was asked for news of it.
+    """Asks the launcher for news of an open job, and returns the job's row.
 
-    A claim without a job stays as it is: only reconcile, which lists all jobs, can tell one that was never made.
+    A claim without a job stays as it is: only reconcile, which lists all jobs, can tell that a job was never made.
     """
     if not job.job_name:
         return job

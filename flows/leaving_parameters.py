@@ -1,4 +1,4 @@
-"""What `clean` and `decommission scan` take, as `flows.parameters` has it of the other flows."""
+"""What `clean` and `decommission scan` take; `flows.parameters` has it for the other flows."""
 
 from typing import Annotated
 

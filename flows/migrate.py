@@ -1,4 +1,4 @@
-"""Bring the results database to this version's schema. The one flow that Prefect need not run: it must work first."""
+"""Brings the results database to this version's schema. Prefect need not run this flow, because it must work first."""
 
 from tasks.migrate import migrate_results
 

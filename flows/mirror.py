@@ -1,4 +1,4 @@
-"""Mirror: MLflow's registry shows what ours has."""
+"""Mirror: makes MLflow's registry show what ours has."""
 
 from prefect import flow
 
@@ -24,7 +24,7 @@ class MirrorFailed(SwitchyardError):
 def mirror(wanted: MirrorParameters) -> MirrorResult:
     """Repairs the mirrors of all models, or of one; a second call finds nothing to do.
 
-    Fails after all others were repaired, naming those that were not.
+    It repairs all others before it fails, and names those that could not be repaired.
     """
     name_flow_run("mirror")
     result = mirror_models([wanted.name] if wanted.name else [], 0, 0)

@@ -1,5 +1,7 @@
-"""What each flow takes, as one type a flow: its flags on the command line, its form in Prefect's UI, and the types and
-limits that both check are all made from it (`flows.signatures`). Imports no Prefect, so that ``--help`` is quick.
+"""What each flow takes, as one type for each flow. Imports no Prefect, so that ``--help`` is quick.
+
+From it come the flow's flags on the command line, its form in Prefect's UI, and the types and limits that both check
+(`flows.signatures`).
 """
 
 from typing import Annotated, ClassVar, Literal
@@ -23,7 +25,7 @@ NameRules = Annotated[
     Meta(
         max_length=MAX_TEXT,
         description="your own rules for the names of an MLflow run's metrics, as TOML (docs/mapping.md); stored with "
-        "the run; empty: those that the run had; none: it has none any more",
+        "the run; empty: those that the run had; none: remove them",
     ),
 ]
 QuickTestId = Annotated[int, Meta(ge=1, description="the run's id, its row in the results database")]
@@ -33,7 +35,7 @@ ExportUri = Annotated[
     str,
     Meta(
         pattern="^(|(file|gs)://.+)$",
-        description="read this export of MLflow (file://... or gs://...) once MLflow is gone; "
+        description="read this export of MLflow (file://... or gs://...), for when MLflow is gone; "
         "empty: the MLflow that the settings name",
     ),
 ]
@@ -47,13 +49,14 @@ class RunParameters(TrainSpec, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = MachineSpec()
     interval: Annotated[int, Meta(ge=1, description="publish every N-th epoch, and the last")] = 5
     keep_extremes: Annotated[
-        bool, Meta(description="publish also the first epoch and those where a loss has its minimum or maximum")
+        bool, Meta(description="also publish the first epoch and those where a loss has its minimum or maximum")
     ] = False
     max_points: Annotated[
         int, Meta(ge=2, le=10_000, description="publish at most N epochs, and N points of a series on other steps")
     ] = 500
     directions: Annotated[
-        tuple[Direction, ...], Meta(description="which way is better, of series whose names do not say so: speed=max")
+        tuple[Direction, ...],
+        Meta(description="which way is better, for series with names that do not say so: speed=max"),
     ] = ()
     rules: NameRules = ""
     timeout_s: Annotated[
@@ -67,7 +70,7 @@ class RunParameters(TrainSpec, frozen=True, kw_only=True, forbid_unknown_fields=
         Meta(
             ge=0,
             le=600,
-            description="seconds between two looks at the job; 0: as often as suits where it runs, ever more seldom",
+            description="seconds between two looks at the job; 0: the backend's default, backing off",
         ),
     ] = 0
 
@@ -76,15 +79,15 @@ class RunParameters(TrainSpec, frozen=True, kw_only=True, forbid_unknown_fields=
         _check_rules(self.rules)
         if self.machine.replica_count > 1:
             raise ValueError(
-                "machine.replica_count must be 1: the trainer does not share its work among machines, so that each "
-                f"would train, and be paid for, alone; got {self.machine.replica_count}"
+                "machine.replica_count must be 1: the trainer does not share its work among machines, so each would "
+                f"train, and be paid for, alone; got {self.machine.replica_count}"
             )
 
 
 class TrainParameters(RunParameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Train a run, and publish its history.
 
-    All of TrainSpec, flat, and how this run is named, waited for and published.
+    All fields of TrainSpec, flat, and how this run is named, waited for and published.
     """
 
     GROUPS: ClassVar[dict[str, tuple[str, ...]]] = {
@@ -115,7 +118,7 @@ class TrainParameters(RunParameters, frozen=True, kw_only=True, forbid_unknown_f
 
     name: Annotated[str, Meta(max_length=200, description="what people call the run")] = ""
     experiment: Annotated[
-        str, Meta(max_length=200, description="the experiment: runs meant to be compared bear the same")
+        str, Meta(max_length=200, description="experiment: a name that groups runs for comparison")
     ] = ""
     quick_test_id: Annotated[
         int, Meta(ge=0, description="train this row's run again, or for the first time; 0: make a row for it")
@@ -133,7 +136,7 @@ class TrainParameters(RunParameters, frozen=True, kw_only=True, forbid_unknown_f
         Meta(
             pattern=f"^$|{MODEL_PATTERN}",
             description="register the run's model under this name when the run is completed (docs/registry.md); "
-            "empty: not",
+            "empty: do not register it",
         ),
     ] = ""
     # Wider than the trainer's own, which is told yes or no: here a person may also leave it open.
@@ -141,10 +144,10 @@ class TrainParameters(RunParameters, frozen=True, kw_only=True, forbid_unknown_f
         bool | None,
         Meta(
             description="after the test, train once more on the train and the validation rows, and export that model; "
-            "left open: yes where register_as names a model, else no"
+            "left open: yes if register_as names a model, else no"
         ),
     ] = None  # type: ignore[assignment]
-    wait: Annotated[bool, Meta(description="wait for the job and publish it; if not, reconcile does, or the event")] = (
+    wait: Annotated[bool, Meta(description="wait for the job and publish it; if not, reconcile or the event does")] = (
         True
     )
     attempts: Annotated[
@@ -152,8 +155,8 @@ class TrainParameters(RunParameters, frozen=True, kw_only=True, forbid_unknown_f
         Meta(
             ge=1,
             le=20,
-            description="jobs that this request may have: the next starts where a machine was taken away, lost or not "
-            "to be had, and goes on from the last checkpoint",
+            description="jobs that this request may have: the next one starts if a machine was taken away, lost or "
+            "not available, and goes on from the last checkpoint",
         ),
     ] = 1
 
@@ -161,8 +164,8 @@ class TrainParameters(RunParameters, frozen=True, kw_only=True, forbid_unknown_f
         super().__post_init__()
         if self.attempts > 1 and not self.wait:
             raise ValueError(
-                "attempts above 1 needs wait: it is the waiting flow that starts the next job; reconcile never starts "
-                f"any; got attempts {self.attempts} without wait"
+                "attempts above 1 needs wait: the waiting flow starts the next job; reconcile never starts "
+                f"one; got attempts {self.attempts} without wait"
             )
 
     def to_spec(self) -> TrainSpec:
@@ -172,7 +175,10 @@ class TrainParameters(RunParameters, frozen=True, kw_only=True, forbid_unknown_f
 
     @property
     def is_refitted(self) -> bool:
-        """Whether the model is trained once more on all but the test rows: as asked, else where it is registered."""
+        """Whether the model is trained once more on all but the test rows.
+
+        It is what was asked; if nothing was, it is true for a model that is registered.
+        """
         return bool(self.register_as) if self.refit is None else self.refit
 
 
@@ -181,23 +187,19 @@ class IngestParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 
     quick_test_id: QuickTestId
     force: Annotated[bool, Meta(description="replace what is published, a legacy or a newer history too")] = False
-    interval: Annotated[
-        int, Meta(ge=0, description="publish every N-th epoch, and the last; 0: as the run was asked to")
-    ] = 0
-    keep_extremes: Annotated[
-        bool, Meta(description="publish the extremes too, even where the run was not asked to")
-    ] = False
+    interval: Annotated[int, Meta(ge=0, description="publish every N-th epoch, and the last; 0: as train was told")] = 0
+    keep_extremes: Annotated[bool, Meta(description="publish the extremes too, even if train was not told to")] = False
     max_points: Annotated[
         int,
         Meta(
             ge=0,
             le=10_000,
-            description="publish at most N epochs, and N points of a series on other steps; 0: as the run was asked to",
+            description="publish at most N epochs, and N points of a series on other steps; 0: as train was told",
         ),
     ] = 0
     directions: Annotated[
         tuple[Direction, ...],
-        Meta(description="which way is better, beside what the run was asked for: speed=max"),
+        Meta(description="which way is better, in addition to what train was told: speed=max"),
     ] = ()
     rules: NameRules = ""
 
@@ -256,13 +258,14 @@ class BackfillParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     ] = False
     interval: Annotated[int, Meta(ge=1, description="publish every N-th epoch, and the last")] = 5
     keep_extremes: Annotated[
-        bool, Meta(description="publish also the first epoch and those where a loss has its minimum or maximum")
+        bool, Meta(description="also publish the first epoch and those where a loss has its minimum or maximum")
     ] = False
     max_points: Annotated[
         int, Meta(ge=2, le=10_000, description="publish at most N epochs, and N points of a series on other steps")
     ] = 500
     directions: Annotated[
-        tuple[Direction, ...], Meta(description="which way is better, of series whose names do not say so: speed=max")
+        tuple[Direction, ...],
+        Meta(description="which way is better, for series with names that do not say so: speed=max"),
     ] = ()
     rules: NameRules = ""
     concurrency: Annotated[int, Meta(ge=1, le=64, description="batches at once, in threads")] = 2
@@ -281,7 +284,7 @@ class BackfillParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     ] = 168
     accept_store: Annotated[
         bool,
-        Meta(description="follow the MLflow that the settings name though it is another one than was followed before"),
+        Meta(description="follow the MLflow that the settings name, although another one was followed before"),
     ] = False
     accept_missing: Annotated[
         bool,
@@ -310,7 +313,7 @@ class BackfillParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
 class FillParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Make every curve of runs that were published before.
 
-    Of the runs without full series; the same command continues what was broken off. Histories stay as they are.
+    Fills the runs without full series. After an interruption the same command goes on. Histories stay as they are.
     """
 
     limit: Annotated[int, Meta(ge=0, description="fill at most N runs, the lowest ids first; 0: all")] = 0
@@ -426,7 +429,7 @@ class ExportParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 class RestoreParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Make MLflow's database again from an export alone.
 
-    Fills the empty database that the setting MLFLOW_RESTORE_STORE_URI names: an address with a password is no
+    Fills the empty database that the setting MLFLOW_RESTORE_STORE_URI names: an address with a password is never a
     parameter.
     """
 
@@ -483,7 +486,7 @@ MaxLoss = Annotated[
     Meta(
         ge=-1,
         le=1,
-        description="by what share of the champion's the interval's lower end may be below it; below 0: must be above",
+        description="how far below the champion's the interval's lower end may be, as a share of it; below 0: above it",
     ),
 ]
 Least = Annotated[float, Meta(ge=0, le=1, description="the version's own number must be at least this; 0: any")]
@@ -525,8 +528,8 @@ class ValidateParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     trained_until: Annotated[
         str,
         Meta(
-            description="the last day or time that training has seen, of a version whose training did not say: "
-            "2024-02-29; where it did, that counts"
+            description="the last day or time that training has seen, for a version that does not know it: "
+            "2024-02-29; if the version knows it, that counts"
         ),
     ] = ""
     whole_days: Annotated[
@@ -543,10 +546,10 @@ class ValidateParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     min_ndcg: Least = 0.0
     min_coverage: Least = 0.0
     beat_popularity: Annotated[
-        bool, Meta(description="recall must surely be above that of the most bought products, where these are known")
+        bool, Meta(description="recall must surely be above that of the most bought products, if these are known")
     ] = True
     buyers: Annotated[
-        int, Meta(ge=1, le=1_000_000, description="ask for at most N buyers, drawn by the seed where there are more")
+        int, Meta(ge=1, le=1_000_000, description="ask for at most N buyers, drawn by the seed if there are more")
     ] = 10_000
     min_buyers: Annotated[
         int, Meta(ge=2, le=1_000_000, description="refuse to judge by fewer buyers with a held-out purchase")
@@ -589,8 +592,8 @@ class PromoteParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
         str,
         Meta(
             pattern=EXPECTED_PATTERN,
-            description="the champion that it replaces, by its version; none: there is none yet. Where it is another "
-            "one by then, nothing is changed",
+            description="the champion that it replaces, by its version; none: there is none yet. If another version "
+            "is champion by then, nothing is changed",
         ),
     ] = "none"
     force: Annotated[
@@ -609,12 +612,10 @@ class RollbackParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
         str,
         Meta(
             pattern=f"^$|{EXPECTED_PATTERN}",
-            description="the champion to take back, by its version; empty: the one of the moment",
+            description="the champion to take back, by its version; empty: the present one",
         ),
     ] = ""
-    to: Annotated[
-        int, Meta(ge=0, le=MAX_VERSION, description="the version to go back to; 0: who was champion before")
-    ] = 0
+    to: Annotated[int, Meta(ge=0, le=MAX_VERSION, description="the version to go back to; 0: the champion before")] = 0
     reason: Reason = ""
     by: By = ""
     request_key: RequestKey = ""
@@ -643,13 +644,14 @@ class MirrorParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 class ImportModelsParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Import the models of an MLflow registry.
 
-    Reads MLFLOW_BACKEND_STORE_URI, else MLFLOW_TRACKING_URI, or an export; the same command continues what was broken
-    off, and brings what is new.
+    Reads MLFLOW_BACKEND_STORE_URI, else MLFLOW_TRACKING_URI, or an export. After an interruption the same command goes
+    on; later it brings what is new.
     """
 
     only: Annotated[tuple[str, ...], Meta(description="import this model, by its name there; none: all")] = ()
     name: Annotated[
-        tuple[str, ...], Meta(description="<its name there>=<its name here>, for a name that is none here, or taken")
+        tuple[str, ...],
+        Meta(description="<its name there>=<its name here>, for a name that is not allowed here, or taken"),
     ] = ()
     production: Annotated[
         tuple[str, ...],
@@ -658,9 +660,7 @@ class ImportModelsParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_u
     verify_only: Annotated[
         bool, Meta(description="only compare what was imported with what is there; changes nothing")
     ] = False
-    workspace: Annotated[
-        str, Meta(max_length=63, description="import from this workspace, where MLflow has several")
-    ] = ""
+    workspace: Annotated[str, Meta(max_length=63, description="import from this workspace, if MLflow has several")] = ""
     export_uri: ExportUri = ""
     artifacts_destination: Annotated[
         str,

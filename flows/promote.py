@@ -1,4 +1,4 @@
-"""Promote: a version becomes champion, in the place of the one that is named."""
+"""Promote: makes a version the champion, in the place of the one that is named."""
 
 from prefect import flow, runtime
 
@@ -16,10 +16,10 @@ from tasks.starter import with_starter
 def promote(wanted: PromoteParameters) -> ChampionResult:
     """Makes a version the champion, after a check of its files, and archives the champion that is expected.
 
-    All or nothing, in one transaction. A second call changes nothing.
+    It happens in one transaction, whole or not at all. A second call changes nothing.
 
-    It must have passed a comparison with this champion; `force` goes past that, for a reason that the history shows for
-    ever.
+    The version must have passed a comparison with this champion. `force` promotes it without that, with a reason that
+    the history shows for ever.
     """
     wanted = with_starter(wanted)
     name_flow_run(f"promote {wanted.name} {wanted.version}")

@@ -1,7 +1,8 @@
-"""Reconcile: compare all jobs with all rows, and repair the difference. Safe to run at any time.
+"""Reconcile: compares all jobs with all rows, and repairs the difference. It may run at any time.
 
-It is what holds when everything else was killed; events and waiting flows only make it sooner. What it decides is in
-switchyard/core/runs/walk.py; what it costs is one list of jobs and one query, and then only what there is to repair.
+It does the work even if everything else was killed; events and waiting flows only make it sooner.
+switchyard/core/runs/walk.py decides what to do. A turn costs one list of jobs and one query, and then only what there
+is to repair.
 """
 
 import random
@@ -121,8 +122,8 @@ class RepairsFailed(SwitchyardError):
 def reconcile(wanted: ReconcileParameters) -> ReconcileResult:
     """Repairs every run with a row and a job that disagree.
 
-    One that cannot be repaired is tried again later, less and less often.
-    Fails after all others were repaired, naming those that were not.
+    A run that cannot be repaired is tried again later, less and less often. It repairs all others before it fails, and
+    names those that could not be repaired.
     """
     name_flow_run("reconcile")
     graces = Graces(
@@ -158,7 +159,10 @@ def reconcile(wanted: ReconcileParameters) -> ReconcileResult:
 
 
 def _to_since(unsettled: list[Unsettled], now: datetime) -> datetime:
-    """The oldest open job's claim, or a day ago, whichever is earlier; a minute more, because clocks differ."""
+    """Returns when the oldest open job was claimed, or a day ago, whichever is earlier.
+
+    It answers a minute less, because clocks differ.
+    """
     claims = [run.job.claimed_at for run in unsettled if run.job and not run.job.state.ended]
     return min([*claims, now - LOOKBACK]) - timedelta(minutes=1)
 
@@ -171,10 +175,10 @@ def _group(reports: list[JobReport]) -> dict[str, list[JobReport]]:
 
 
 def _choose_unasked(runs: list[Unsettled], jobs: Mapping[str, object], given_up_before: datetime) -> set[int]:
-    """The runs whose jobs the list lacks and that wait for a later turn.
+    """Chooses the runs that the list shows no job for and that wait for a later turn.
 
-    By chance: those first in order may be of a region that no list covers now, at work for days, and would hide all
-    others.
+    The choice is by chance. The first in order may be of a region that no list covers now, at work for days, and would
+    hide all others.
     """
     missing = [
         run.quick_test.id
@@ -194,9 +198,9 @@ def _try_to_repair(
     result: ReconcileResult,
     line: LedgerLine | None = None,
 ) -> Exception | None:
-    """Repairs one run, or writes down why it could not be; returns the error, if there was one.
+    """Repairs one run, or writes down why it could not; returns the error, if there was one.
 
-    `line`: what earlier turns wrote of its job, where they did not see it.
+    `line`: what earlier turns wrote about its job when they did not see it.
 
     Raises:
         TryAgain: the results database does not take a ledger line: there is no use in going on.
@@ -212,9 +216,9 @@ def _repair(
 ) -> None:
     """Does the next thing for one run, and what follows from it at once.
 
-    The attempt is in the ledger before anything is done: of a process that the kernel kills in the middle, because the
-    run's file takes all its memory, say, nothing else would be left, and the next turn would go the same way. A look in
-    vain is no attempt: it has a line of its own.
+    The attempt is in the ledger before anything is done. If the kernel kills this process in the middle (because the
+    run's file takes all its memory, say), nothing else would be left, and the next turn would do the same. A look that
+    finds nothing is not an attempt: it has a line of its own.
     """
     if run.unread:
         raise BadRecord(f"quick test {run.quick_test.id}", [run.unread])
@@ -267,9 +271,10 @@ def _act(run: Unsettled, report: JobReport | None, step: Step, result: Reconcile
 
 
 def _publish_others(runs: list[Unsettled], limit: int, graces: Graces, result: ReconcileResult) -> None:
-    """At most `limit` of the rows that another application completed.
+    """Publishes at most `limit` of the rows that another application completed.
 
-    Where MLflow, or what else they are read from, is away, the first one has outlasted the waiting for all of them.
+    If MLflow, or what else they are read from, is away, it stops at the first row, which has waited long enough for all
+    of them.
     """
     done = 0
     for run in runs[:limit]:
@@ -281,7 +286,7 @@ def _publish_others(runs: list[Unsettled], limit: int, graces: Graces, result: R
 
 
 def _publish_training(runs: list[Unsettled], result: ReconcileResult) -> None:
-    """What the runs at work have trained so far, of those that no flow waits for.
+    """Publishes what the runs at work have trained so far, if no flow waits for them.
 
     Their trouble fails no turn: they go on, and their ends are published whatever became of that.
     """
@@ -298,7 +303,10 @@ def _publish_training(runs: list[Unsettled], result: ReconcileResult) -> None:
 
 
 def _mirror(result: ReconcileResult) -> None:
-    """The registry's mirror in MLflow, last of all: its trouble fails no turn, and takes it a few seconds at most."""
+    """Repairs the registry's mirror in MLflow, last of all.
+
+    Its trouble fails no turn, and takes it a few seconds at most.
+    """
     turn = catch(partial(mirror_models, [], MIRROR_S, MIRROR_EVERY_S))
     if isinstance(turn, Exception):
         get_run_logger().warning("MLflow's registry was not looked at: %s", to_message(turn))
@@ -367,10 +375,10 @@ def _write_ledger(run: Unsettled, *, state: str, attempts: int, error: str = "")
 
 
 def _end_strays(jobs: dict[str, list[JobReport]], result: ReconcileResult) -> None:
-    """Reopens the claims that were called gone, or never created, and whose jobs are at work.
+    """Reopens the claims that were called gone, or never created, but have jobs at work.
 
-    Of other claims that have ended it ends the jobs: cancelled while a slow submission made its job after all, say. A
-    job of a claim that is open (its repair backs off, say) goes on.
+    It ends the jobs of other claims that have ended: for example, one that was cancelled while a slow submission still
+    made its job. A job of an open claim goes on (the repair of the claim may back off, say).
     """
     at_work = [
         (key, report)
@@ -401,8 +409,8 @@ def _end_stray(key: str, report: JobReport, result: ReconcileResult) -> None:
 def _think_again(lines: Mapping[int, LedgerLine], result: ReconcileResult) -> None:
     """Looks once more for jobs that were called gone, wherever they are and whether they have ended meanwhile.
 
-    When to look after that is in the ledger before the look: one that fails, or ends this process, waits as long as one
-    in vain, and does not hide the others.
+    The ledger says when to look next before the look. So a look that fails, or ends this process, waits as long as one
+    that finds nothing, and does not hide the others.
 
     Raises:
         TryAgain: the results database does not take a ledger line: there is no use in going on.
@@ -440,7 +448,10 @@ def _say_job_failed(name: str, err: Exception, result: ReconcileResult) -> None:
 
 
 def _reopen(job: Job, report: JobReport, result: ReconcileResult) -> bool:
-    """True where the run goes on with its job, which is there after all. If that has ended, the next turn publishes."""
+    """Returns True if the run goes on with its job, which is there after all.
+
+    If the job has ended, the next turn publishes.
+    """
     if not is_doubtful(job) or report.reason is Reason.VANISHED or reopen_job(job.key).state.ended:
         return False
     write_ledger(to_seen_line(job.quick_test_id, now=datetime.now(UTC)))

@@ -1,4 +1,4 @@
-"""Recover: put back the history that a forced publish replaced last. Recovered twice, it is as it was before."""
+"""Recover: puts back the history that a forced publish replaced last. Recovered twice, the run is as before."""
 
 import msgspec
 from prefect import flow
@@ -22,7 +22,7 @@ class RecoverResult(msgspec.Struct, frozen=True, kw_only=True):
 @flow(name="recover")
 @takes(RecoverParameters)
 def recover(wanted: RecoverParameters) -> RecoverResult:
-    """Puts the run's newest replaced history back, with its digests and histograms; what it replaces is kept in turn.
+    """Puts back the run's newest replaced history, with its digests and histograms, and keeps the present one.
 
     The row's status stays.
     """

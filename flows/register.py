@@ -1,4 +1,4 @@
-"""Register: a completed run's model, or one from elsewhere, becomes the next version of a named model."""
+"""Register: makes a completed run's model, or another one, the next version of a named model."""
 
 from prefect import flow
 

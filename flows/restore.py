@@ -1,4 +1,4 @@
-"""Restore: MLflow's database made again from an export alone. An MLflow server of the same version starts over it."""
+"""Restore: makes MLflow's database again from an export alone. An MLflow server of the same version starts on it."""
 
 from prefect import flow
 

@@ -1,4 +1,4 @@
-"""Rollback: the champion is taken back, and the one before it answers again."""
+"""Rollback: takes the champion back, so that the one before it answers again."""
 
 from prefect import flow, runtime
 
@@ -16,8 +16,8 @@ from tasks.starter import with_starter
 def rollback(wanted: RollbackParameters) -> ChampionResult:
     """Checks the older version's files before it touches anything, then makes it champion in one transaction.
 
-    The champion of the moment is taken back, or the one that `expect` names. A second call with the same request key
-    changes nothing; one without is refused, because there is nothing more to go back to.
+    It takes back the present champion, or the one that `expect` names. A second call with the same request key changes
+    nothing; one without is refused, because there is nothing more to go back to.
     """
     wanted = with_starter(wanted)
     name_flow_run(f"rollback {wanted.name}")

@@ -1,4 +1,4 @@
-"""Makes a flow's signature from its type of parameters (`flows.parameters`), and checks what it is called with."""
+"""Makes a flow's signature from its type of parameters (`flows.parameters`), and checks each call against it."""
 
 import inspect
 from collections.abc import Callable
@@ -19,7 +19,8 @@ def takes(struct: type[S]) -> Callable[[Callable[[S], R]], Callable[..., R]]:
     """Lets a function of one `struct` be called with the struct's fields as keywords, and shows them as its signature.
 
     Prefect makes a deployment's form from the signature, in its order (`to_groups`), and binds and checks every call
-    against it; writing some 40 parameters out there would say each name, limit and description a second time.
+    against it. Without this, some 40 parameters would be written out there, and each name, limit and description said
+    twice.
     """
 
     def wrap(function: Callable[[S], R]) -> Callable[..., R]:
@@ -37,7 +38,7 @@ def takes(struct: type[S]) -> Callable[[Callable[[S], R]], Callable[..., R]]:
 
 
 def to_parameters(given: dict[str, object], struct: type[S]) -> S:
-    """`given` as a checked `struct`. Raises: BadRequest: what is wrong with which field."""
+    """Returns `given` as a checked `struct`. Raises: BadRequest: what is wrong with which field."""
     try:
         return msgspec.convert(given, struct)
     except msgspec.ValidationError as err:

@@ -1,7 +1,7 @@
-"""Sweep: many trainings that differ in some parameters, at most N at work at once, and which of them is best.
+"""Sweep: trains many runs that differ in some parameters, at most N at once, and says which is best.
 
-Each trial is a run that `train` makes, found again by a key of its own. What is decided is in
-switchyard/core/sweeps/trials.py, from what is stored: killed anywhere, the same sweep goes on.
+Each trial is a run that `train` makes, found again by a key of its own. switchyard/core/sweeps/trials.py decides, from
+what is stored: killed anywhere, the same sweep goes on.
 """
 
 import time
@@ -66,8 +66,10 @@ _ENDS_S: Final = 600
 
 
 def cancel_trials(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Prefect's hook: a sweep's flow run that is cancelled takes the jobs of its trials with it. A crash does not come
-    here: they go on, and the same sweep finds them."""
+    """Prefect's hook: ends the jobs of a sweep's trials when its flow run is cancelled.
+
+    It is not called after a crash: the jobs go on, and the same sweep finds them.
+    """
     wanted = to_parameters(flow_run.parameters, SweepParameters)
     for job in find_going(wanted.name or to_name(str(flow_run.id)), wanted):
         ask_to_cancel(read_run.fn(job.quick_test_id), job)
@@ -76,7 +78,7 @@ def cancel_trials(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) ->
 @flow(name="sweep", on_cancellation=[cancel_trials])
 @takes(SweepParameters)
 def sweep(wanted: SweepParameters) -> SweepResult:
-    """Trains the trials of a search, and answers which one is best by its metric on validation data.
+    """Trains the trials of a search, and says which one is best by its metric on validation data.
 
     Run again under the same name, it goes on where it was: a trial that has a run keeps it, and its parameters.
     """
@@ -106,13 +108,15 @@ def sweep(wanted: SweepParameters) -> SweepResult:
 
 
 def to_name(flow_run_id: str) -> str:
-    """What a sweep without a name is called: the same whenever its flow run is retried."""
+    """Returns the name of a sweep that was given none: the same whenever its flow run is retried."""
     return f"sweep-{flow_run_id[:8]}"
 
 
 def find_going(name: str, wanted: SweepParameters) -> list[Job]:
-    """The jobs of the sweep's trials that have not ended. Calls the tasks' functions plainly: it is asked outside of
-    any flow run too."""
+    """Finds the jobs of the sweep's trials that have not ended.
+
+    It calls the tasks' functions plainly, because it is also called outside of any flow run.
+    """
     sweep_id = begin_sweep.fn(name, wanted.to_plan())
     open_ = [trial for trial in list_trials.fn(name) if trial.state is TrialState.OPEN]
     jobs = [find_claim.fn(to_request_key(sweep_id, trial.number)) for trial in open_]
@@ -120,7 +124,7 @@ def find_going(name: str, wanted: SweepParameters) -> list[Job]:
 
 
 class _Walk:
-    """One process's walk over a sweep. What it remembers is only what it has going: all else is stored."""
+    """One process's walk over a sweep. It remembers only what it has going: all else is stored."""
 
     def __init__(self, name: str, wanted: SweepParameters, plan: SweepPlan, sweep_id: str) -> None:
         self.going: dict[int, Watched] = {}
@@ -133,7 +137,7 @@ class _Walk:
         self._said: tuple[int, int | None] = (-1, None)
 
     def start(self, trial: Trial) -> None:
-        """The trial's run has its job, or had; a second call finds it again."""
+        """Makes sure that the trial's run has, or had, its job; a second call finds it again."""
         key = to_request_key(self._id, trial.number)
         try:
             parameters = self._wanted.to_train(self._name, trial.number, trial.params, key)
@@ -159,7 +163,7 @@ class _Walk:
             self._end(trial.number, job)
 
     def wait(self) -> None:
-        """Until there is news of a trial at work, and does what follows from it."""
+        """Waits until there is news of a trial at work, and does what follows from it."""
         numbers, now = list(self.going), datetime.now(UTC)
         newest = max(one.job.claimed_at for one in self.going.values())
         look = Look(
@@ -170,7 +174,7 @@ class _Walk:
             self._follow(number, one)
 
     def say(self, trials: list[Trial], total: int) -> None:
-        """How many trials have ended, and which is best, where that is news."""
+        """Says how many trials have ended, and which is best, if that is news."""
         ended = sum(trial.state is not TrialState.OPEN for trial in trials)
         best = choose_best(trials, self._plan.direction)
         if self._said == (ended, best.number if best else None):
@@ -262,7 +266,7 @@ class _Walk:
             get_run_logger().warning("trial %d has failed: %s", number, end.said)
 
     def _outlast(self, err: TryAgain) -> None:
-        """Raises: TryAgain: `err`, where nothing could be started for too long."""
+        """Raises: TryAgain: `err`, if nothing could be started for too long."""
         now_s = time.monotonic()
         self._refused_s = now_s if self._refused_s is None else self._refused_s
         if now_s - self._refused_s >= PATIENCE_S:

@@ -1,4 +1,4 @@
-"""What the sweep takes: all that a run is, as its trials share it, and what they differ in."""
+"""What the sweep takes: all that its trials share, and what they differ in."""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -12,13 +12,13 @@ from switchyard.core.sweeps.plan import SweepPlan, choose_direction, count_trial
 from switchyard.core.sweeps.space import Params, list_grid, parse_space
 
 TRIALS = 20
-"""Where no number is given and the method has no end of its own."""
+"""How many trials, if no number is given and the method has no end of its own."""
 
 
 class SweepParameters(RunParameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Train many runs that differ in some parameters, and find the best.
 
-    Takes the flags of train as well: what all trials share. After an interruption the same command with the same --name
+    Takes the flags of train as well: all trials share them. After an interruption the same command with the same --name
     goes on.
     """
 
@@ -32,7 +32,7 @@ class SweepParameters(RunParameters, frozen=True, kw_only=True, forbid_unknown_f
 
     name: Annotated[
         str,
-        Meta(max_length=150, description="the sweep's name, by which it goes on; its trials are called after it"),
+        Meta(max_length=150, description="the sweep's name: the same name goes on; its trials are named after it"),
     ] = ""
     search: Annotated[
         tuple[str, ...],
@@ -50,13 +50,11 @@ class SweepParameters(RunParameters, frozen=True, kw_only=True, forbid_unknown_f
     ] = 0
     at_once: Annotated[int, Meta(ge=1, le=64, description="at most N runs at work at once")] = 1
     metric: Annotated[
-        str, Meta(min_length=1, max_length=200, description="the series whose best value over the epochs decides")
+        str, Meta(min_length=1, max_length=200, description="the series that decides: its best value over the epochs")
     ] = "val_recall_at_10"
     prune: Annotated[
         bool,
-        Meta(
-            description="cancel a trial whose metric is worse than the median of the completed ones at the same epoch"
-        ),
+        Meta(description="cancel a trial if its metric is worse than the median of completed ones at the same epoch"),
     ] = True
     sweep_seed: Annotated[int, Meta(ge=0, le=2**31 - 1, description="draws the parameters of trials")] = 7
     experiment: Annotated[
@@ -71,11 +69,11 @@ class SweepParameters(RunParameters, frozen=True, kw_only=True, forbid_unknown_f
             raise ValueError(str(err)) from err
 
     def to_spec(self) -> TrainSpec:
-        """What all trials share, with the shared value of what is searched."""
+        """Returns what all trials share; a parameter that is searched has its shared value."""
         return msgspec.convert({name: getattr(self, name) for name in TrainSpec.__struct_fields__}, TrainSpec)
 
     def to_plan(self) -> SweepPlan:
-        """Raises: BadRequest: what is wrong with the search or the metric."""
+        """Returns the plan. Raises: BadRequest: what is wrong with the search or the metric."""
         space = parse_space(self.search, self.to_spec())
         plan = SweepPlan(
             base=to_base(self.to_spec(), space),
@@ -90,7 +88,7 @@ class SweepParameters(RunParameters, frozen=True, kw_only=True, forbid_unknown_f
         return plan
 
     def to_train(self, name: str, number: int, params: Params, request_key: str) -> TrainParameters:
-        """The training of trial `number` of the sweep `name`: submitted, and not waited for.
+        """Returns the training of trial `number` of the sweep `name`: it is submitted, and not waited for.
 
         Raises: msgspec.ValidationError: these params do not go together.
         """

@@ -1,4 +1,4 @@
-"""What a person at a terminal sees of a flow: a progress bar while a job trains, and the result as tables."""
+"""Shows a flow to a person at a terminal: a progress bar while a job trains, and the result as tables."""
 
 import logging
 from pathlib import Path
@@ -33,9 +33,9 @@ _BASELINE = "popularity_"
 
 
 class FlowLog(logging.Handler):
-    """Shows our flows' log lines (not Prefect's), those that say how far something is as a bar where someone watches.
+    """Shows our flows' log lines (not Prefect's); lines that say how far something is become bars on a terminal.
 
-    Flows log; they know of no terminal. Records with a `flows.progress.bars.Bar` become bars, one a label.
+    Flows log; they do not know the terminal. Records with a `flows.progress.bars.Bar` become bars, one for each label.
     """
 
     def __init__(self, console: Console) -> None:
@@ -78,7 +78,7 @@ class FlowLog(logging.Handler):
 
 
 def print_result(result: object, console: Console) -> None:
-    """A run's id, sampled epochs, final metrics, files and page; what another flow answers, field by field."""
+    """Prints a run's id, sampled epochs, final metrics, files and page; another flow's answer field by field."""
     if isinstance(result, RunResult):
         _print_run(result, console)
     elif isinstance(result, SweepResult):
@@ -134,7 +134,7 @@ def _print_run(result: RunResult, console: Console) -> None:
 
 
 def _print_sweep(result: SweepResult, console: Console) -> None:
-    """The trials, the best first, with the parameters that they differ in, and where they are compared."""
+    """Prints the trials, the best first, with the parameters that they differ in, and where they are compared."""
     names = sorted({name for trial in result.trials for name in trial["params"]})
     rows = [
         [
@@ -165,7 +165,7 @@ def _to_short(value: Any) -> str:
 
 
 def _print_backfill(result: BackfillResult, console: Console) -> None:
-    """The counts, the first lines of each list, and what is not kept; ``--json`` has the lists whole."""
+    """Prints the counts, the first lines of each list, and what is not kept; ``--json`` has the whole lists."""
     console.print(_to_table("backfill (dry run)" if result.dry_run else "backfill", ["what", "runs"], result.counts))
     if result.dry_run and result.would_show.sentence:
         console.print(f"It {result.would_show.sentence}.")
@@ -175,7 +175,7 @@ def _print_backfill(result: BackfillResult, console: Console) -> None:
 
 
 def _print_validate(result: ValidateResult, console: Console) -> None:
-    """The numbers side by side, each threshold in words, and what comes next."""
+    """Prints the numbers side by side, each threshold in words, and what comes next."""
     rows = []
     for one in result.measured:
         difference = one["to_champion"] or {}
@@ -228,7 +228,7 @@ def _print_lists(lists: list[tuple[str, list[list[str]]]], console: Console) -> 
 
 
 def _print_verify(result: VerifyResult, console: Console) -> None:
-    """The counts, the first of the runs that are not verified, and whether MLflow may go."""
+    """Prints the counts, the first of the runs that are not verified, and whether MLflow may go."""
     console.print(_to_table("verify", ["what", "runs"], [list(count) for count in result.counts]))
     for said in list(result.failed.values())[:_LINES_SHOWN]:
         console.print(said, markup=False, highlight=False, soft_wrap=True)
@@ -246,7 +246,7 @@ def _print_verify(result: VerifyResult, console: Console) -> None:
 
 
 def _to_metrics_table(metrics: dict[str, float | None]) -> Table:
-    """The final metrics; a recall beside the popularity baseline's, where there is one."""
+    """Returns the final metrics as a table; a recall is beside the popularity baseline's, if there is one."""
     baselines = {name: value for name, value in metrics.items() if _BASELINE in name}
     rows = []
     for name, value in metrics.items():

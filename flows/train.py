@@ -1,4 +1,4 @@
-"""Train one run: submit -> poll -> ingest -> sample -> publish, in one flow, with or without a Prefect server."""
+"""Trains one run: submit -> poll -> ingest -> sample -> publish, in one flow, with or without a Prefect server."""
 
 import shlex
 from datetime import datetime, timedelta
@@ -31,8 +31,10 @@ from tasks.turns import is_limited, wait_for_turn
 
 
 def cancel_waited_job(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Prefect's hook: a flow run that is cancelled takes its job with it. A crash does not come here: the job goes on,
-    and reconcile publishes it."""
+    """Prefect's hook: ends the job when its flow run is cancelled.
+
+    It is not called after a crash: the job goes on, and reconcile publishes it.
+    """
     job = find_claim.fn(flow_run.parameters.get("request_key") or str(flow_run.id))
     if job is not None and not job.state.ended:
         ask_to_cancel(read_run.fn(job.quick_test_id), job)
@@ -43,8 +45,8 @@ def cancel_waited_job(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]
 def train(wanted: TrainParameters) -> RunResult:
     """Trains the two-tower model, waits for the job, and publishes its history.
 
-    Run again with the same request key, it finds the same run and its job: an interrupted walk is taken up where it
-    was, and a finished one answers its result. Killed between two attempts, it goes on with the next one.
+    Run again with the same request key, it finds the same run and its job: it continues an interrupted walk where it
+    was, and returns the result of a finished one. Killed between two attempts, it goes on with the next one.
     """
     request_key = wanted.request_key or str(runtime.flow_run.id)
     wanted = _decide_refit(wanted, request_key)
@@ -67,11 +69,11 @@ def train(wanted: TrainParameters) -> RunResult:
             job = wait_for_end(job, interval_s=wanted.poll_interval_s, deadline=_to_deadline(job, wanted))
         if not may_claim_again(job, attempts=wanted.attempts):
             break
-        # Before its end is told: the ingest that the event starts would end the run, and with it the next job.
+        # Before its end is told: the ingest that the event starts would end the run, and so the next job.
         before, claimed = job, _claim(run, request_key, parameters, wanted)
         job = claimed.job
         if job.key == before.key:
-            break  # somebody has cancelled the run meanwhile
+            break  # someone has cancelled the run meanwhile
         get_run_logger().warning("attempt %d ended: %s; attempt %d starts", before.attempt, before.reason, job.attempt)
         announce_end(before)
     run = read_run(run.id)  # the training took a while: anyone may have ended the run meanwhile
@@ -86,8 +88,10 @@ def train(wanted: TrainParameters) -> RunResult:
 
 
 def _decide_refit(wanted: TrainParameters, request_key: str) -> TrainParameters:
-    """What was left open is decided before anything is stored, so that the row says what was trained. A request that
-    has its job already keeps what that was told: it may be one of before there was a refit."""
+    """Decides what was left open before anything is stored, so that the row says what was trained.
+
+    A request that has its job already keeps what that job was told: it may be from before refits existed.
+    """
     if wanted.refit is None and wanted.register_as:
         before = find_claim(request_key)
         if before is not None and before.parameters:
@@ -96,8 +100,10 @@ def _decide_refit(wanted: TrainParameters, request_key: str) -> TrainParameters:
 
 
 def _look(wanted: TrainParameters, request_key: str) -> None:
-    """Refuses data that cannot be trained on, before a row and a job exist. Not those of a request that has its job: it
-    is the job's to say, and a finished run's data may be gone."""
+    """Refuses data that cannot be trained on, before a row and a job exist.
+
+    It does not look for a request that has its job: the job says what is wrong, and a finished run's data may be gone.
+    """
     if find_claim(request_key) is not None:
         return
     found, is_seen = look_at_data(wanted.to_spec())
@@ -121,7 +127,7 @@ def _find_run(wanted: TrainParameters, request_key: str, parameters: dict[str, A
 
 
 def _claim(run: QuickTest, request_key: str, parameters: dict[str, Any], wanted: TrainParameters) -> ClaimedJob:
-    """The request's newest job, or the right to create its next one."""
+    """Returns the request's newest job, or claims the right to create its next one."""
     if is_limited():
         # Before the claim: reconcile ends a claim whose job does not come, and the turn may take longer.
         _take_turn(run, request_key, wanted)
@@ -129,8 +135,11 @@ def _claim(run: QuickTest, request_key: str, parameters: dict[str, Any], wanted:
 
 
 def _take_turn(run: QuickTest, request_key: str, wanted: TrainParameters) -> None:
-    """Returns when the run's job may be submitted. Where that can never be, the run is ended: without a claim, nobody
-    else would come to its row. The same request still submits it, once that was mended."""
+    """Returns when the run's job may be submitted.
+
+    If that can never be, it ends the run: without a claim, nothing else would do that. The same request still submits
+    it after a repair.
+    """
     try:
         wait_for_turn(request_key, float(wanted.queue_timeout_s), wanted.attempts)
     except TryAgain:
@@ -142,9 +151,11 @@ def _take_turn(run: QuickTest, request_key: str, wanted: TrainParameters) -> Non
 
 
 def _submit(run: QuickTest, claimed: ClaimedJob, wanted: TrainParameters, variables: dict[str, str]) -> Job:
-    """The job's row, named by its launcher. A submission that was refused ends the run, until the same request comes
-    again. One that may have been taken (TryAgain, or this process killed) leaves the claim, by which the same request
-    or reconcile finds its job."""
+    """Submits the job and returns its row, with the launcher's name for the job.
+
+    If the submission is refused, the run ends until the same request comes again. If it may have been taken (TryAgain,
+    or this process is killed), the claim stays: by it the same request or reconcile finds the job.
+    """
     job, experiment = claimed.job, wanted.experiment or run.mlflow_experiment_name
     try:
         order = to_order(job, claimed.artifacts_uri, wanted, experiment=experiment)
@@ -163,7 +174,7 @@ def _submit(run: QuickTest, claimed: ClaimedJob, wanted: TrainParameters, variab
             get_run_logger().info("%s: %s", said, uri)
     if not recorded.state.ended or report.state.ended:
         return recorded
-    # The claim ended while this submission was under way: given up as never created, and goes on; or cancelled.
+    # The claim ended while this submission was under way: it was given up as never created, and goes on; or cancelled.
     if reopen_job(job.key).state.ended:
         cancel_job(report.job_name)
         return recorded
@@ -171,7 +182,7 @@ def _submit(run: QuickTest, claimed: ClaimedJob, wanted: TrainParameters, variab
 
 
 def to_refusal(err: SwitchyardError, job: Job) -> SwitchyardError:
-    """What to raise where the submission of `job` was refused: why, and how to go on once that is mended."""
+    """Returns what to raise after the submission of `job` was refused: why, and how to go on after a repair."""
     said = (
         f"{err}. Quick test {job.quick_test_id} has no job. Mend that, then send the same request again: "
         f"switchyard train --request-key {shlex.quote(job.request_key)} with the same flags, or Retry in Prefect"
@@ -180,7 +191,7 @@ def to_refusal(err: SwitchyardError, job: Job) -> SwitchyardError:
 
 
 def _look_once_more(request_key: str) -> None:
-    """A job of this request that was called gone, or never created, is looked for before anything is concluded."""
+    """Looks for a job of this request that was called gone, or never created, before anything is concluded."""
     job = find_claim(request_key)
     report = find_job(job) if job is not None and is_doubtful(job) else None
     if job is None or report is None:
@@ -193,7 +204,7 @@ def _look_once_more(request_key: str) -> None:
 
 
 def to_order(job: Job, artifacts_uri: str, wanted: TrainParameters, *, experiment: str = "") -> JobOrder:
-    """What the launcher is asked to run for `job`."""
+    """Returns what the launcher is asked to run for `job`."""
     return JobOrder(
         display_name=wanted.name or f"quick test {job.quick_test_id}",
         arguments=[
@@ -214,5 +225,8 @@ def to_order(job: Job, artifacts_uri: str, wanted: TrainParameters, *, experimen
 
 
 def _to_deadline(job: Job, wanted: TrainParameters) -> datetime:
-    """When waiting for `job` ends: after its time in the queue, its timeout, and ten minutes for its end to show."""
+    """Returns when to stop waiting for `job`.
+
+    That is after its time in the queue, its timeout, and ten minutes for its end to show.
+    """
     return job.claimed_at + timedelta(seconds=wanted.queue_timeout_s + wanted.timeout_s + 600)

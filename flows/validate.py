@@ -1,4 +1,4 @@
-"""Validate: a version against the champion, on purchases that both have not seen."""
+"""Validate: compares a version with the champion, on purchases that both have not seen."""
 
 import msgspec
 from prefect import flow, runtime
@@ -26,8 +26,8 @@ _COLUMNS = (
 def validate(wanted: ValidateParameters) -> ValidateResult:
     """Judges a version by its answers to the buyers of the held-out purchases, beside the champion's.
 
-    Both versions are asked, and the numbers are judged by the thresholds. The judgement is kept, unless another version
-    is champion by then.
+    Both versions are asked, and the thresholds judge the numbers. The judgement is kept, unless another version is
+    champion by then.
 
     The same inputs give the same judgement, and the same judgement again writes nothing.
     """
@@ -54,11 +54,11 @@ def validate(wanted: ValidateParameters) -> ValidateResult:
 
 
 def to_wish(wanted: ValidateParameters) -> Wish:
-    """What is compared, and how it is measured."""
+    """Returns what is compared, and how it is measured."""
     same = {name: getattr(wanted, name) for name in Wish.__struct_fields__ if name != "columns"}
     return Wish(**same, columns={name: getattr(wanted, name) for name in _COLUMNS})
 
 
 def to_thresholds(wanted: ValidateParameters) -> Thresholds:
-    """What the version must reach."""
+    """Returns what the version must reach."""
     return msgspec.convert({name: getattr(wanted, name) for name in Thresholds.__struct_fields__}, Thresholds)

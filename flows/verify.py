@@ -1,7 +1,7 @@
-"""Verify: prove that what is published and kept of every run is what MLflow says of it, value by value.
+"""Verify: proves that what is published and kept of every run is what MLflow says of it, value by value.
 
-What is compared is in switchyard/core/verify/run.py; what is written down of it, for people who delete MLflow later, in
-switchyard/core/verify/manifest.py. Changes nothing but the ledger (kind ``verify``).
+switchyard/core/verify/run.py says what is compared. switchyard/core/verify/manifest.py says what is written down of it,
+for people who delete MLflow later. It changes nothing but the ledger (kind ``verify``).
 """
 
 from datetime import UTC, datetime
@@ -46,7 +46,7 @@ WHOLE_BATCH: Final = 250
 def verify(wanted: VerifyParameters) -> VerifyResult:
     """Compares every run that has an MLflow run, and writes the manifest.
 
-    Fails after all were compared, naming the runs that differ, are gone from MLflow, or could not be read, and the
+    It compares all before it fails. It names the runs that differ, are gone from MLflow, or could not be read, and the
     imported models that differ from MLflow's registry.
     """
     name_flow_run(f"verify quick-test-{wanted.quick_test_id}" if wanted.quick_test_id else "verify")
@@ -97,7 +97,7 @@ def verify(wanted: VerifyParameters) -> VerifyResult:
 def _verify(batches: list[VerifyBatch], since: datetime, concurrency: int) -> list[VerifiedRun]:
     """Verifies all batches, `concurrency` at once.
 
-    A batch that is given up leaves its reason on each of its runs' lines.
+    A batch that is given up leaves its reason on the line of each of its runs.
     """
     runs: list[VerifiedRun] = []
     if not batches:
@@ -120,5 +120,8 @@ def _verify(batches: list[VerifyBatch], since: datetime, concurrency: int) -> li
 
 
 def _is_unforeseen(found: object) -> TypeGuard[Exception]:
-    """True for what no one raised on purpose: the trouble of this batch, and not of the setup that all share."""
+    """Returns True for an error that was not raised on purpose.
+
+    It is the trouble of this batch, and not of the setup that all share.
+    """
     return isinstance(found, Exception) and not isinstance(found, SwitchyardError)

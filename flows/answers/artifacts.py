@@ -16,7 +16,7 @@ _VERIFIED = ("kept", "partial", "nothing", "differs", "missing", "unread")
 
 
 class PlanResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What there is, run by run, and all together."""
+    """The artifacts, run by run, and all together."""
 
     to_uri: str
     totals: Totals
@@ -24,7 +24,7 @@ class PlanResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def counts(self) -> list[tuple[str, str]]:
-        """All runs together."""
+        """Counts all runs together."""
         totals = self.totals
         return [
             ("runs", f"{totals.runs:,}"),
@@ -41,7 +41,7 @@ class PlanResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def notes(self) -> list[str]:
-        """What cannot be reached or copied, and why."""
+        """Says what cannot be reached or copied, and why."""
         said = [
             f"cannot be reached: {_name(run)}, {run.place or 'no place'}: {run.reason}"
             for run in self.runs
@@ -59,12 +59,12 @@ class CopyResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def failed(self) -> list[RunCopied]:
-        """The runs of which some artifact is not kept."""
+        """Returns the runs that have artifacts which are not kept."""
         return [run for run in self.runs if run.state in ("partial", "failed")]
 
     @property
     def counts(self) -> list[tuple[str, str]]:
-        """All runs together."""
+        """Counts all runs together."""
         states: list[str] = [run.state for run in self.runs]
         return [
             ("runs", f"{len(self.runs):,}"),
@@ -78,24 +78,24 @@ class CopyResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def notes(self) -> list[str]:
-        """What is not kept, and why."""
+        """Says what is not kept, and why."""
         return [*_cut([f"{_name(run)}: {run.problem}" for run in self.failed]), f"copies: {self.to_uri}"]
 
 
 class VerifyArtifactsResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What is whole of each run's copy."""
+    """Which parts of each run's copy are whole."""
 
     to_uri: str
     runs: list[RunVerified]
 
     @property
     def failed(self) -> list[RunVerified]:
-        """The runs with artifacts that are not all kept."""
+        """Returns the runs with artifacts that are not all kept."""
         return [run for run in self.runs if run.state not in ("kept", "nothing")]
 
     @property
     def counts(self) -> list[tuple[str, str]]:
-        """All runs together."""
+        """Counts all runs together."""
         states: list[str] = [run.state for run in self.runs]
         return [
             ("runs", f"{len(self.runs):,}"),
@@ -106,7 +106,7 @@ class VerifyArtifactsResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def notes(self) -> list[str]:
-        """What is not kept."""
+        """Says what is not kept."""
         said = [f"{_name(run)} {run.state}: {run.problem}" for run in self.failed]
         return [*_cut(said), f"copies: {self.to_uri}"]
 
@@ -121,12 +121,12 @@ class ArtifactsFailed(SwitchyardError):
 
 
 def to_plan_result(to_uri: str, plans: Sequence[RunPlan]) -> PlanResult:
-    """The answer of `artifacts plan`, from the plans of all runs."""
+    """Returns the answer of `artifacts plan`, from the plans of all runs."""
     return PlanResult(to_uri=to_uri, totals=to_totals(plans), runs=list(plans))
 
 
 def to_rows(result: PlanResult | CopyResult | VerifyArtifactsResult) -> list[dict[str, Any]]:
-    """The counts, and what needs someone, for a table."""
+    """Returns a table's rows: the counts, and what someone must look at."""
     rows = [{"what": name, "value": value} for name, value in result.counts]
     return [*rows, *({"what": "note", "value": said} for said in result.notes)]
 

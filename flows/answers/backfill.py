@@ -33,17 +33,20 @@ class BackfillResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def unadopted(self) -> dict[str, str]:
-        """The MLflow runs that were to be adopted and could not be, with the reason."""
+        """Returns the MLflow runs that were to be adopted and could not be, with the reason."""
         return {run.mlflow_run_id: run.why_not for run in self.left_out if run.odd}
 
     @property
     def has_news(self) -> bool:
-        """False where nothing was to do, and nothing is wrong: a flow run every hour need not show that."""
+        """Returns False if there was nothing to do and nothing is wrong.
+
+        A flow run every hour need not show that.
+        """
         return bool(self.to_do or self.adopted or self.failed or self.unadopted or self.unasked or self.doubt)
 
     @property
     def counts(self) -> list[list[str | int]]:
-        """Name and number, in the order of the walk."""
+        """Returns names and numbers, in the order of the walk."""
         names = ["rows", "completed", "with_mlflow_run", "already_published", "legacy", "adopted", "to_do"]
         counts: list[list[str | int]] = [[name.replace("_", " "), getattr(self, name)] for name in names]
         if self.dry_run:
@@ -58,7 +61,7 @@ class BackfillResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def table(self) -> list[dict[str, str | int]]:
-        """The counts, and the first of the runs that need someone: a Prefect artifact's rows."""
+        """Returns a Prefect artifact's rows: the counts, and the first of the runs that someone must look at."""
         rows: list[dict[str, str | int]] = [
             {"what": str(name), "runs": number, "why": ""} for name, number in self.counts
         ]
@@ -72,7 +75,10 @@ class BackfillResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def lists(self) -> list[tuple[str, list[list[str]]]]:
-        """Each list that has lines, with its title; a line is a run and what there is to say of it."""
+        """Returns each list that has lines, with its title.
+
+        A line is a run and what there is to say of it.
+        """
         reasons = [("failed", self.failed), ("skipped", self.skipped)]
         lists = [(title, [[f"quick test {id_}", said] for id_, said in found.items()]) for title, found in reasons]
         lists.append(("to do", [[_to_name(run), run.status, _to_todo(run)] for run in self.runs]))

@@ -1,4 +1,4 @@
-"""What promote and rollback answer: who is champion."""
+"""What promote and rollback answer: which version is champion."""
 
 import msgspec
 
@@ -16,7 +16,7 @@ class ChampionResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def to_result(outcome: Outcome) -> ChampionResult:
-    """The answer of a flow that made `outcome.version` champion."""
+    """Returns the answer of a flow that made `outcome.version` champion."""
     return ChampionResult(
         name=outcome.name,
         version=outcome.version,

@@ -13,7 +13,7 @@ _SHOWN = 20
 
 
 class CleanLine(msgspec.Struct, frozen=True, kw_only=True):
-    """A thing, and what becomes or became of it."""
+    """A thing, and what will become or became of it."""
 
     what: What
     name: str
@@ -24,7 +24,7 @@ class CleanLine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CleanResult(msgspec.Struct, frozen=True, kw_only=True):
-    """The plan and, where it was carried out, what became of it."""
+    """The plan and, if it was carried out, what became of it."""
 
     digest: str
     policy: Policy
@@ -33,13 +33,13 @@ class CleanResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def counts(self) -> list[tuple[str, str, str, str]]:
-        """A line for each kind: things kept, things stale, and their bytes."""
+        """Returns a line for each kind: things kept, things stale, and their bytes."""
         kinds = Counter(line.what for line in self.lines)
         return [(what, *self._count(what)) for what in What if kinds[what]]
 
     @property
     def notes(self) -> list[str]:
-        """What is stale, what is not recognised, and what to type."""
+        """Says what is stale, what is not recognised, and what to type."""
         said = [f"stale: {line.name} ({line.size_bytes:,} bytes): {line.reason}" for line in self.lines if line.delete]
         odd = [f"kept: {line.name}: {line.reason}" for line in self.lines if line.what is What.UNKNOWN]
         return [*_cut(said), *_cut(odd), *self._say_next()]
@@ -64,7 +64,7 @@ class CleanResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def to_clean_result(plan: Plan, cleared: Sequence[Cleared] | None) -> CleanResult:
-    """The answer of `clean`, from a plan and what became of it."""
+    """Returns the answer of `clean`, from a plan and what became of it."""
     lines = [
         CleanLine(
             what=one.thing.what,
@@ -85,7 +85,7 @@ def to_clean_result(plan: Plan, cleared: Sequence[Cleared] | None) -> CleanResul
 
 
 def to_rows(result: CleanResult) -> list[dict[str, Any]]:
-    """The counts, and what needs someone, for a table."""
+    """Returns a table's rows: the counts, and what someone must look at."""
     rows = [{"what": what, "kept": kept, "stale": stale, "bytes": size} for what, kept, stale, size in result.counts]
     return [*rows, *({"what": said, "kept": "", "stale": "", "bytes": ""} for said in result.notes)]
 

@@ -28,7 +28,7 @@ class DecommissionPlanResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def lines(self) -> list[str]:
-        """As `terraform plan` has it."""
+        """Returns the plan's lines, in the form of `terraform plan`."""
         saved = "A dry run: nothing is saved." if self.dry_run else f"Saved at {self.inventory_uri}"
         return [to_text(self.plan), saved]
 
@@ -55,7 +55,7 @@ class DecommissionStatusResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def lines(self) -> list[str]:
-        """In words."""
+        """Says in words how far it is."""
         found = [
             f"decommission {self.name}: {self.state.value} since {self.since.astimezone(UTC):%Y-%m-%d %H:%M} UTC, by "
             f"{self.by or 'someone without a name'}",
@@ -91,7 +91,7 @@ class DecommissionTakenResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def lines(self) -> list[str]:
-        """The acts, then where the walk stands."""
+        """Returns the acts, then where the walk stands."""
         did = "would" if self.dry_run else "did"
         found = [f"{did}  {act}" for act in self.acts]
         found += [f"lost  {one}" for one in self.lost]
@@ -111,7 +111,7 @@ class DecommissionRecordResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def lines(self) -> list[str]:
-        """The Markdown, and where it was written."""
+        """Returns the Markdown, and where it was written."""
         where = "A dry run: nothing is written." if self.dry_run else f"Written to {', '.join(self.files)}"
         return [to_markdown(self.record), where]
 
@@ -133,7 +133,7 @@ class DecommissionHeld(SwitchyardError):
 
 
 def to_plan_result(planned: Planned) -> DecommissionPlanResult:
-    """The answer of `decommission plan`."""
+    """Returns the answer of `decommission plan`."""
     return DecommissionPlanResult(
         plan=planned.plan,
         inventory_uri=planned.inventory_uri,
@@ -143,7 +143,7 @@ def to_plan_result(planned: Planned) -> DecommissionPlanResult:
 
 
 def to_status_result(status: Status, approvals_folder: str, now: datetime) -> DecommissionStatusResult:
-    """The answer of `decommission status`, from a walk's rows.
+    """Returns the answer of `decommission status`, from a walk's rows.
 
     It has what people are to sign now, which expires a week later.
     """
@@ -178,7 +178,7 @@ def to_status_result(status: Status, approvals_folder: str, now: datetime) -> De
 
 
 def to_taken_result(taken: Taken) -> DecommissionTakenResult:
-    """The answer of one call of `decommission next`.
+    """Returns the answer of one call of `decommission next`.
 
     Raises: DecommissionHeld: a gate refuses, or would refuse, or something is lost.
     """

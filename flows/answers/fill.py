@@ -1,4 +1,4 @@
-"""What fill answers: counts, and a reason for each run that has not both, series and values."""
+"""What fill answers: counts, and a reason for each run that lacks its series or its values."""
 
 import msgspec
 
@@ -18,7 +18,7 @@ class FillResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def counts(self) -> list[list[str | int]]:
-        """Name and number."""
+        """Returns names and numbers."""
         return [
             ["without series", self.to_do],
             ["filled", self.filled],
@@ -29,7 +29,7 @@ class FillResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def table(self) -> list[dict[str, str | int]]:
-        """The counts, and the first of the runs that were not filled whole: a Prefect artifact's rows."""
+        """Returns a Prefect artifact's rows: the counts, and the first of the runs that were not filled whole."""
         rows: list[dict[str, str | int]] = [
             {"what": str(name), "runs": number, "why": ""} for name, number in self.counts
         ]
@@ -40,7 +40,7 @@ class FillResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def lists(self) -> list[tuple[str, list[list[str]]]]:
-        """Each list that has lines, with its title."""
+        """Returns each list that has lines, with its title."""
         lists = [(title, [[f"quick test {id_}", why] for id_, why in found.items()]) for title, found in self._reasons]
         return [(title, lines) for title, lines in lists if lines]
 

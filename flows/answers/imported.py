@@ -34,7 +34,7 @@ class ImportModelsResult(msgspec.Struct, kw_only=True):
             self.without_files.setdefault(name, {})[done.number] = done.no_files
 
     def add_verified(self, name: str, found: ModelVerified) -> None:
-        """Counts what of a model is as there."""
+        """Counts what of a model is the same as there."""
         self.verified += found.versions
         self.verified_files += found.files
         if found.differs:

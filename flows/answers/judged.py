@@ -23,7 +23,7 @@ class ValidateResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def to_result(outcome: Outcome, judgement: Judgement) -> ValidateResult:
-    """The answer of a flow that kept `judgement`."""
+    """Returns the answer of a flow that kept `judgement`."""
     evidence, compared = judgement.evidence, judgement.evidence.get("comparison", {})
     return ValidateResult(
         name=outcome.name,

@@ -1,4 +1,4 @@
-"""What register answers: the version that a run's model is."""
+"""What register answers: the version that was made of a run's model."""
 
 import msgspec
 
@@ -6,7 +6,7 @@ from switchyard.core.registry.rows import Registered
 
 
 class RegisterResult(msgspec.Struct, frozen=True, kw_only=True):
-    """The version that the run's model is."""
+    """The version that was made of the run's model."""
 
     name: str
     version: int
@@ -17,7 +17,7 @@ class RegisterResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def to_result(made: Registered) -> RegisterResult:
-    """The answer of a flow that registered."""
+    """Returns the answer of a flow that registered a version."""
     return RegisterResult(
         name=made.version.name,
         version=made.version.version,

@@ -1,4 +1,4 @@
-"""What train, ingest and cancel answer of a run."""
+"""What train, ingest and cancel answer about a run."""
 
 from typing import Any
 
@@ -35,7 +35,7 @@ class RunFailed(JobFailed):
 
 
 def to_result(run: QuickTest, settled: Settled | None = None) -> RunResult:
-    """The answer of a flow that settled `run`, or (None) only submitted it."""
+    """Returns the answer of a flow that settled `run`, or (None) only submitted it."""
     return RunResult(
         quick_test_id=run.id,
         status=settled.status if settled else run.status,
@@ -50,7 +50,10 @@ def to_result(run: QuickTest, settled: Settled | None = None) -> RunResult:
 
 
 def _say_machine_use(run: QuickTest, settled: Settled | None) -> str:
-    """Settling has written the run's end: only one that trained on Vertex AI is read again for it."""
+    """Says how long the run used which machine on Vertex AI.
+
+    Settling has written the run's end, so only a run that trained on Vertex AI is read again.
+    """
     if settled is not None and run.completed_at is None and run.gcs_artifacts_path.startswith("gs://"):
         run = read_run(run.id)
     return str(to_machine_use(run) or "")

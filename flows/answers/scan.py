@@ -35,7 +35,7 @@ class ScanResult(msgspec.Struct, frozen=True, kw_only=True):
 def to_scan_result(
     where: str, files: int, mentions: Iterable[Mention], prose: list[str], left_out: list[LeftOut]
 ) -> ScanResult:
-    """The mentions that were found, with what to do about each."""
+    """Returns the mentions that were found, with what to do about each."""
     lines = [
         ScanLine(file=one.file, line=one.line, cell=one.cell, what=one.what, found=one.found, instead=one.instead)
         for one in mentions
@@ -44,7 +44,7 @@ def to_scan_result(
 
 
 def print_scan(result: ScanResult, console: Console) -> None:
-    """A line each, then what to do about each kind, and what was not looked at."""
+    """Prints a line for each mention, then what to do about each kind, and what was not looked at."""
     kinds = Counter(one.what for one in result.mentions)
     lines = [f"{_say_place(one)}: {one.what}: {one.found}" for one in result.mentions]
     if kinds:

@@ -40,7 +40,7 @@ class ExportResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def table(self) -> list[dict[str, Any]]:
-        """A row for each table, and for the lists of artifacts."""
+        """Returns a row for each table, and for the lists of artifacts."""
         lists = [{"table": "(artifacts' locations)", "rows": self.locations, "parts": ""}]
         if self.objects is not None:
             lists.append(
@@ -50,7 +50,7 @@ class ExportResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def notes(self) -> list[str]:
-        """What someone should know of it."""
+        """Says what someone should know about the export."""
         shown = [f"artifacts not listed: {place.uri}: {place.reason}" for place in self.unlisted[:_SHOWN]]
         left = len(self.unlisted) - _SHOWN
         more = [f"and {left} more places; --json shows all"] if left > 0 else []
@@ -90,18 +90,18 @@ class RestoreResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def table(self) -> list[dict[str, Any]]:
-        """A row for each table."""
+        """Returns a row for each table."""
         return [msgspec.to_builtins(table) for table in self.tables]
 
     @property
     def notes(self) -> list[str]:
-        """What someone should know of it."""
+        """Says what someone should know about the restored database."""
         done = "restored from" if self.filled else "held already what is in"
         return [f"{done} {self.uri}, as of {self.taken_at:%Y-%m-%d %H:%M:%S} UTC; every row was compared"]
 
 
 def to_export_result(uri: str, export: Export, *, written: int) -> ExportResult:
-    """The answer of `export`, from a finished export."""
+    """Returns the answer of `export`, from a finished export."""
     artifacts = export.artifacts
     return ExportResult(
         uri=uri,
@@ -123,7 +123,7 @@ def to_export_result(uri: str, export: Export, *, written: int) -> ExportResult:
 
 
 def to_restore_result(uri: str, export: Export, *, filled: bool) -> RestoreResult:
-    """The answer of `restore`, from a restored export."""
+    """Returns the answer of `restore`, from a restored export."""
     return RestoreResult(
         uri=uri,
         alembic_version=export.alembic_version,

@@ -41,7 +41,7 @@ class SweepFailed(JobFailed):
 
 
 def to_result(name: str, experiment: str, plan: SweepPlan, trials: Sequence[Trial]) -> SweepResult:
-    """The answer of a sweep whose trials have ended."""
+    """Returns the answer of a sweep after all its trials have ended."""
     ranked = rank(trials, plan.direction)
     others = [trial for trial in trials if trial not in ranked]
     rows = [_to_row(trial) for trial in (*ranked, *others)]

@@ -12,7 +12,7 @@ _SHOWN = 20
 
 
 class VerifyResult(msgspec.Struct, frozen=True, kw_only=True):
-    """The runs by what was found of them; reasons by quick test id. The manifest has the rest."""
+    """The runs by what verify found of them; reasons by quick test id. The manifest has the rest."""
 
     looked_at: int
     verified: int
@@ -36,12 +36,12 @@ class VerifyResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def failed(self) -> dict[int, str]:
-        """The runs that differ, or could not be compared, with what is wrong."""
+        """Returns the runs that differ, or could not be compared, with what is wrong."""
         return self.differs | self.missing | self.unread
 
     @property
     def counts(self) -> list[tuple[str, int]]:
-        """The runs by what was found."""
+        """Counts the runs by what was found."""
         lists = {
             "differs": self.differs,
             "missing": self.missing,
@@ -88,7 +88,7 @@ class VerifyFailed(SwitchyardError):
 
 
 def to_result(manifest: Manifest, uri: str) -> VerifyResult:
-    """The answer of a verify, with its manifest at `uri`."""
+    """Returns the answer of a verify, with its manifest at `uri`."""
     by_state: dict[State, list[VerifiedRun]] = {state: [] for state in State}
     for run in manifest.runs:
         by_state[run.state].append(run)
@@ -123,7 +123,7 @@ def to_result(manifest: Manifest, uri: str) -> VerifyResult:
 
 
 def to_table(result: VerifyResult) -> list[dict[str, Any]]:
-    """The counts, whether MLflow may go, and the runs that need someone."""
+    """Returns the counts, whether MLflow may go, and the runs that someone must look at."""
     rows = [{"what": name, "value": str(count)} for name, count in result.counts]
     rows += [{"what": "safe to delete MLflow", "value": result.says}]
     rows += [{"what": "not safe", "value": reason} for reason in result.not_safe]

@@ -1,4 +1,4 @@
-"""How far a flow is, as its log says it. A terminal may draw it as a bar (`flows.terminal`)."""
+"""Says in a flow's log how far it is. A terminal may draw it as a bar (`flows.terminal`)."""
 
 from typing import Any, Final
 
@@ -19,7 +19,7 @@ class Bar(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def extra(self) -> dict[str, Any]:
-        """What a log call takes as ``extra``."""
+        """Returns what a log call takes as ``extra``."""
         return {EXTRA: self}
 
     def __str__(self) -> str:

@@ -1,6 +1,6 @@
-"""What a person sees while batches of runs are at work: a bar in the terminal, a progress artifact in Prefect.
+"""Shows how far batches of runs are: a bar in the terminal, a progress artifact in Prefect.
 
-Both say what the ledger says, so that they are right whichever thread, process or machine does the work.
+Both show what the ledger says, so they are right whichever thread, process or machine does the work.
 """
 
 from collections.abc import Callable
@@ -34,13 +34,13 @@ class Watch:
         self._began_at = self._shown_at = monotonic()
 
     def wait(self, future: "PrefectFuture[Any]") -> None:
-        """Returns once `future` is done, showing meanwhile how many runs are settled."""
+        """Returns once `future` is done; meanwhile it shows how many runs are settled."""
         # An hour's flow needs no 7,000 counts.
         while not _is_done(future, max(LOOK_S, (monotonic() - self._began_at) / 50)):
             self.look()
 
     def look(self) -> int:
-        """How many runs are settled as far as anyone knows; shown where it is more than before."""
+        """Returns how many runs are settled, as far as is known; shows the number if it has grown."""
         settled = min(self._count() or 0, self._total)
         if settled > self._settled:
             self._say(settled)

@@ -1,4 +1,4 @@
-"""What a person sees while a whole store is exported or restored: a bar for each stage, a Prefect progress artifact."""
+"""Shows how far the export or restore of a whole store is: a bar for each stage, a Prefect progress artifact."""
 
 from time import monotonic
 from typing import Any, Final
@@ -20,7 +20,7 @@ SHOW_S: Final = 5.0
 def run_watched(task: Task[..., Any], parameters: dict[str, Any], *, uri: str, key: str) -> Any:
     """Runs the task in a thread, shows how far it is, and returns its result.
 
-    The task says by itself how far it is with the export at `uri`; `key` is the Prefect artifact's.
+    The task itself says how far it is with the export at `uri`; `key` is the Prefect artifact's.
     """
     runner: TaskRunner[PrefectConcurrentFuture[Any]] = ThreadPoolTaskRunner(max_workers=1)
     watch = _Watch(uri, key)
@@ -62,7 +62,7 @@ class _Watch:
             self.show()
 
     def show(self) -> None:
-        """The Prefect artifact."""
+        """Shows the Prefect artifact."""
         self._shown_at = monotonic()
         if self._seen is not None:
             self._artifact.show(self._seen)

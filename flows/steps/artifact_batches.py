@@ -1,4 +1,4 @@
-"""Batches of runs' artifacts, one after the other: within one, many objects are read at once already."""
+"""Runs batches of artifacts one after the other: within a batch, many objects are read at once already."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
@@ -27,7 +27,10 @@ def in_batches(
     work: Callable[[Sequence[ArtifactRun]], Sequence[T]],
     settle: Callable[[Sequence[ArtifactRun]], Sequence[T]],
 ) -> list[T]:
-    """What `work` makes of all batches, in order; of a batch that its retries have not finished, what `settle` does."""
+    """Returns what `work` makes of all batches, in order.
+
+    If a batch is not finished by its retries, it has what `settle` makes of it.
+    """
     total, done = sum(map(len, batches)), 0
     found: list[T] = []
     for batch in batches:
@@ -41,7 +44,10 @@ def in_batches(
 
 
 def copy_in_batches(batches: Sequence[Sequence[ArtifactRun]], how: How, *, key: str) -> list[RunCopied]:
-    """What became of all runs. Of a batch that its retries have not finished, the rest is recorded as failed."""
+    """Copies in batches, and returns what became of all runs.
+
+    If a batch is not finished by its retries, the rest of it is recorded as failed.
+    """
     progress, shown = to_progress(key), BatchProgress("artifacts-copy", "copied")
     total, settled = sum(map(len, batches)), 0
     found: list[RunCopied] = []

@@ -1,4 +1,4 @@
-"""How a model is registered, becomes champion and is taken back: the same in a flow run and without Prefect.
+"""Registers a model, makes it champion and takes it back: the same in a flow run and without Prefect.
 
 Imports no Prefect.
 """
@@ -21,7 +21,7 @@ def register_run(acts: Acts, wanted: RegisterParameters) -> Registered:
 
 
 def promote_version(acts: Acts, wanted: PromoteParameters, key: str) -> Outcome:
-    """Checks the version's files, then makes it champion. A second call with `key` answers what the first one did."""
+    """Checks the version's files, then makes it champion. A second call with `key` returns what the first did."""
     if acts.find_request(wanted.name, key) is None:
         acts.check_files(wanted.name, wanted.version)
     outcome = acts.promote_version(
@@ -42,7 +42,7 @@ def promote_version(acts: Acts, wanted: PromoteParameters, key: str) -> Outcome:
 def roll_back(acts: Acts, wanted: RollbackParameters, key: str) -> Outcome:
     """Checks the older version's files, then takes the champion back.
 
-    A second call with `key` answers what the first one did.
+    A second call with `key` returns what the first did.
     """
     outcome = acts.find_request(wanted.name, key)
     if outcome is None:

@@ -1,6 +1,6 @@
 """Finds what a run's newest job left: its metrics file, or else its MLflow run.
 
-The row names the MLflow run, or mlflow_info.json beside the run's files does.
+The MLflow run is named by the row, or by mlflow_info.json beside the run's files.
 """
 
 import msgspec
@@ -25,7 +25,7 @@ from tasks.runs import find_mlflow_runs, record_mlflow_run
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """The metrics of the run's newest job, and where they were; without a record it left none."""
+    """The metrics of the run's newest job, and where they were; no record if it left none."""
 
     record: MetricsRecord | None
     source: Source = "file"
@@ -39,9 +39,9 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def find_metrics(run: QuickTest, job: Job | None, *, rules: str = "") -> Found:
-    """What `run`'s newest job left.
+    """Finds what `run`'s newest job left.
 
-    The MLflow run that is most likely its own is written on the row, even where the file is what counts.
+    It writes the MLflow run that is most likely the run's own on the row, even if the file is what counts.
 
     Args:
         rules: a team's own, for the names of an MLflow run's metrics; empty: those that the run had.
@@ -75,7 +75,7 @@ def find_metrics(run: QuickTest, job: Job | None, *, rules: str = "") -> Found:
 
 
 def _read_info(run: QuickTest) -> tuple[MlflowInfo | None, BadRecord | None]:
-    """What mlflow_info.json says, or why it is refused; neither where there is none."""
+    """Returns what mlflow_info.json says, or why it is refused; neither if there is none."""
     if not run.gcs_artifacts_path:
         return None, None
     uri = f"{run.gcs_artifacts_path.rstrip('/')}/mlflow_info.json"
@@ -88,7 +88,10 @@ def _read_info(run: QuickTest) -> tuple[MlflowInfo | None, BadRecord | None]:
 
 
 def _read_file(run: QuickTest, job: Job | None) -> tuple[MetricsRecord, bool]:
-    """The metrics file's record, and whether it is of the run's newest job: an earlier attempt may have left it."""
+    """Returns the metrics file's record, and whether it is of the run's newest job.
+
+    An earlier attempt may have left it.
+    """
     if not run.gcs_artifacts_path:
         raise NotFound(
             f"quick test {run.id} has no gcs_artifacts_path, so there is no training_metrics.json to read. "
@@ -145,7 +148,7 @@ def _read_mlflow(
 
 
 def _find_parent(raw: RawRun) -> Parent | None:
-    """The run that it is nested in, with the parent's row where one is known."""
+    """Finds the run that it is nested in, with the parent's row if one is known."""
     parent = to_parent(to_parent_run_id(raw.tags))
     if parent is None:
         return None

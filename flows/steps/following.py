@@ -8,9 +8,9 @@ from tasks.following import look_at_mlflow, note_follow, replace_store
 
 
 def look_for_changes(how: How, accept: Accept, *, dry_run: bool) -> Seen:
-    """All rows, and those whose run has changed since it was read; where MLflow could not be asked, why.
+    """Returns all rows, those with a run that has changed since it was read, and why MLflow could not be asked.
 
-    Nothing is written, but where another store is accepted, that it is.
+    It writes nothing, except that another store is accepted.
 
     Raises:
         OtherStore: the settings name another MLflow than the one that was followed.
@@ -32,7 +32,7 @@ def look_for_changes(how: How, accept: Accept, *, dry_run: bool) -> Seen:
 def note_seen(seen: Seen, how: How, *, failed: int, is_whole: bool, unadopted: Unadopted | None = None) -> None:
     """Notes which runs are deleted in MLflow; if `is_whole`, also until when MLflow is followed.
 
-    `is_whole`: all that had to be done was tried. Where MLflow was not to be asked, nothing is noted.
+    `is_whole`: everything that had to be done was tried. If MLflow could not be asked, it notes nothing.
     """
     if how.store and (seen.marks or seen.error or seen.doubt or unadopted is not None):
         note_follow(

@@ -9,10 +9,9 @@ from tasks.importing import list_imported, read_registry, verify_model
 
 
 def verify_models(export_uri: str) -> VerifiedModels:
-    """What of the registry is here, and equal.
+    """Says what of the registry is here, and equal.
 
-    Trouble with the registry, or with one model, is said in its place: the others, and the runs, are compared all the
-    same.
+    Trouble with the registry, or with one model, is said in its place: the others, and the runs, are still compared.
     """
     read = catch(lambda: read_registry(export_uri, ""))
     if isinstance(read, Exception):

@@ -1,4 +1,4 @@
-"""The end of a run's walk, the same in every flow: what its job left is read, judged and published."""
+"""Ends a run's walk, the same in every flow: what its job left is read, judged and published."""
 
 import time
 from datetime import UTC, datetime
@@ -49,7 +49,7 @@ class Settled(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def final_metrics(self) -> dict[str, float | None]:
-        """The final metrics of the published history; empty where nothing is published."""
+        """Returns the final metrics of the published history; empty if nothing is published."""
         return dict(self.history.get("final_metrics") or {})
 
 
@@ -58,8 +58,8 @@ def settle(
 ) -> Settled:
     """Publishes what the newest job of `run` left, or ends the run with the reason why there is nothing to publish.
 
-    Safe to call at any time, twice, and by two at once. What is refused ends the run of an ended job as failed; what
-    was published before stays.
+    It may be called at any time, twice, and by two at once. If an ended job left something that is refused, the run
+    ends as failed; what was published before stays.
 
     Raises:
         BadRecord, NotFound: the metrics of a run that cannot be ended (its job is at work, or its row is completed) are
@@ -110,7 +110,7 @@ def settle(
 
 
 def _find_surely(run: QuickTest, job: Job | None, rules: str) -> Found:
-    """As `find_metrics`, but looks several times before it says that a job which succeeded left nothing.
+    """Finds like `find_metrics`, but looks several times before it says that a job which succeeded left nothing.
 
     Such an answer ends the run as failed.
     """
@@ -132,7 +132,7 @@ def _end_unread(
     missing: str = "",
     why: str = "",
 ) -> Settled:
-    """The end of a run of whose newest job nothing can be published."""
+    """Ends a run if nothing of its newest job can be published."""
     refused = refusal is not None
     if outcome.row_status is None or run.status is RunStatus.COMPLETED:
         # Its job is at work and may write a better one; or someone completed the row, and that stands.
@@ -182,7 +182,7 @@ def _to_attempt(job: Job | None) -> int:
 
 
 def _with_reason(error: str, run: QuickTest, job: Job | None) -> str:
-    """`error`, and before it why: in the training's own words, and in the launcher's."""
+    """Returns `error` with the reason before it, in the words of the training and of the launcher."""
     if not error or job is None or job.state is JobState.SUCCEEDED:
         return error
     ended = None

@@ -19,10 +19,10 @@ _STARTS_AT_ONCE: Final = 8
 
 
 def run_shards(wanted: BackfillParameters, watch: Watch) -> list[str]:
-    """What went wrong with which part; nothing where all did their work.
+    """Returns what went wrong with which part; nothing if all did their work.
 
-    Waits until all have ended, or until for `wanted.shard_patience_s` none has begun, ended, or settled a run: no
-    worker takes them, or one has died. Parts that no one has begun are cancelled then; one that is at work goes on.
+    It waits until all have ended, or until no part has begun, ended, or settled a run for `wanted.shard_patience_s`:
+    then no worker takes them, or one has died. Parts that have not begun are cancelled then; a part at work goes on.
     """
     ids, broken = _start(wanted)
     seen: tuple[int, dict[str, Any]] | None = None
@@ -46,7 +46,7 @@ def run_shards(wanted: BackfillParameters, watch: Watch) -> list[str]:
 
 
 def _start(wanted: BackfillParameters) -> tuple[dict[str, str], list[str]]:
-    """The name of each part by its flow run's id, and why others could not be started."""
+    """Returns the name of each part by its flow run's id, and why others could not be started."""
     base = msgspec.to_builtins(msgspec.structs.replace(wanted, adopt=False, experiments=()))
     runner: TaskRunner[PrefectConcurrentFuture[Any]] = ThreadPoolTaskRunner(
         max_workers=min(wanted.shards, _STARTS_AT_ONCE)

@@ -1,4 +1,4 @@
-"""Waiting for a job's end: looks, records, shows progress, publishes snapshots, and knows when to stop."""
+"""Waits for a job's end: looks, records, shows progress, publishes snapshots, and knows when to stop."""
 
 from datetime import UTC, datetime
 from typing import assert_never
@@ -19,9 +19,9 @@ from tasks.show import TrainingProgress
 
 
 def wait_for_end(job: Job, *, interval_s: float, deadline: datetime) -> Job:
-    """The job's row, ended and recorded so; the job is named already.
+    """Returns the job's row after its end was recorded; the job has a name already.
 
-    `interval_s` 0: looks as often as suits where it runs.
+    `interval_s` 0: looks as often as the launcher's default says.
 
     Raises:
         JobFailed: the deadline has passed; the job is left to run, and reconcile publishes its end.
@@ -37,7 +37,7 @@ def wait_for_end(job: Job, *, interval_s: float, deadline: datetime) -> Job:
         look = Look(
             interval_s=interval_s,
             waited_s=waited_s,
-            # News of progress takes a task run: seldom enough that a day's training makes hundreds, not thousands.
+            # News of progress takes a task run: rarely enough that a day's training makes hundreds, not thousands.
             hold_s=max(1.0, waited_s / 20),
             for_s=max(0.0, (deadline - now).total_seconds()),
         )
@@ -79,10 +79,10 @@ def wait_for_end(job: Job, *, interval_s: float, deadline: datetime) -> Job:
 
 
 def record_end(job: Job, report: JobReport | None, step: Step) -> Job:
-    """The job's row after its end was written on it.
+    """Writes the job's end on its row, and returns the row.
 
-    The end is what the launcher reports, or what `step` concludes. Then reconcile looks for the job now and then, in
-    case it is not gone.
+    The end is what the launcher reports, or what `step` concludes. In the second case reconcile looks for the job now
+    and then, because it may not be gone.
     """
     if step.state is None:
         return job
