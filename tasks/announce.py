@@ -1,6 +1,6 @@
-"""The events of a job's end and of a completed run: hints to a program that wants to act at once.
+"""Sends the events of a job's end and of a completed run: hints to a program that wants to act at once.
 
-Reconcile does not depend on them, and sends the second one where it was not sent.
+Reconcile does not depend on them, and sends the second one if it was not sent.
 """
 
 from datetime import UTC, datetime
@@ -13,13 +13,13 @@ from tasks.policy import effect
 
 @effect
 def announce_end(job: Job) -> bool:
-    """True for the one call in a job's life that emitted its event."""
+    """Returns True for the one call in a job's life that emitted its event."""
     sent = announcing.announce_end(connect().jobs, job, now=datetime.now(UTC))
     return sent is announcing.Announcement.SENT
 
 
 @effect
 def announce_completed(run: QuickTest, job: Job | None) -> bool:
-    """True where a Prefect server took the event."""
+    """Returns True if a Prefect server took the event."""
     outside = connect()
     return announcing.announce_completed(outside.runs, outside.jobs, run, job, now=datetime.now(UTC))

@@ -20,7 +20,7 @@ _progress: dict[str, Progress] = {}
 def find_artifact_runs(
     quick_test_id: int, all_runs: bool, experiments: Sequence[str], export_uri: str
 ) -> list[ArtifactRun]:
-    """The runs with the artifacts that are meant, as MLflow says where they are."""
+    """Finds the runs that are meant, with the artifacts that MLflow lists for them."""
     return artifacts.find_runs(
         connect(), quick_test_id=quick_test_id, all_runs=all_runs, experiments=experiments, export_uri=export_uri
     )
@@ -28,19 +28,19 @@ def find_artifact_runs(
 
 @effect
 def find_copied_runs(quick_test_id: int, all_runs: bool) -> list[ArtifactRun]:
-    """The runs with the copies that are meant; MLflow is not asked."""
+    """Finds the runs that are meant, with their copies; MLflow is not asked."""
     return artifacts.find_copied_runs(connect(), quick_test_id=quick_test_id, all_runs=all_runs)
 
 
 @effect
 def plan_artifacts(runs: Sequence[ArtifactRun], how: How, key: str) -> list[RunPlan]:
-    """What there is of these runs' artifacts."""
+    """Says what artifacts these runs have."""
     return artifacts.plan_runs(connect(), runs, how, progress=to_progress(key))
 
 
 @effect
 def settle_plan(runs: Sequence[ArtifactRun], how: How, key: str) -> list[RunPlan]:
-    """What there is of these runs' artifacts, and of each place that does not answer, that it cannot be reached."""
+    """Says what artifacts these runs have, and which places cannot be reached."""
     return artifacts.plan_runs(connect(), runs, how, gives_up=True, progress=to_progress(key))
 
 
@@ -64,7 +64,7 @@ def verify_artifacts(runs: Sequence[ArtifactRun], how: How, against_source: bool
 
 @effect
 def settle_verify(runs: Sequence[ArtifactRun], how: How, against_source: bool) -> list[RunVerified]:
-    """Reads these runs' copies again, and says of which it could not."""
+    """Reads these runs' copies again, and says which could not be read."""
     return artifacts.verify_runs(connect(), runs, how, against_source=against_source, gives_up=True)
 
 
@@ -78,10 +78,10 @@ def to_how(
     in_flight_bytes: int = 1 << 30,
     again: bool = False,
 ) -> How:
-    """How artifacts are copied, with what the settings say of places and servers.
+    """Returns how to copy artifacts, with what the settings say of places and servers.
 
-    They say where copies are kept, what of this machine is MLflow's, and whether a server is named. No task: nothing
-    is asked.
+    They say where copies are kept, what of this machine is MLflow's, and whether a server is named. It is not a task:
+    nothing is asked.
     """
     outside = connect()
     to_uri = to_uri.rstrip("/") or f"{outside.settings.artifacts_uri}/mlflow-artifacts"
@@ -99,9 +99,9 @@ def to_how(
 
 
 def to_progress(key: str) -> Progress:
-    """What this process's copies of that key share.
+    """Returns what this process's copies of that key share.
 
-    No task: only a progress bar depends on it, and how often a folder is listed.
+    It is not a task: only a progress bar depends on it, and how often a folder is listed.
     """
     return _progress.setdefault(key, Progress())
 

@@ -28,7 +28,7 @@ from tasks.policy import effect
 
 @effect
 def list_backfill() -> list[BackfillRow]:
-    """Every row, and what is published of it."""
+    """Lists every row, and what is published of it."""
     return connect().ledger.list_backfill()
 
 
@@ -40,9 +40,10 @@ def list_adoptable(
     store: str,
     accept: Accept,
 ) -> Adoption:
-    """The runs that no row knows, of the export at `export_uri` or of the MLflow that the settings name.
+    """Lists the runs that no row knows, of the export at `export_uri` or of the MLflow that the settings name.
 
-    That MLflow must be the `store` that was followed (empty: of an export). Refused where rows are not ours to make.
+    That MLflow must be the `store` that was followed (empty: of an export). It is refused if the rows are not ours to
+    make.
     """
     outside = connect()
     outside.runs.adopt_runs([], now=datetime.now(UTC))
@@ -55,19 +56,19 @@ def list_adoptable(
 
 @effect
 def adopt_runs(runs: Sequence[AdoptedRun]) -> dict[str, int]:
-    """The ids of their rows, by MLflow run id."""
+    """Makes rows for the runs, and returns the rows' ids by MLflow run id."""
     return connect().runs.adopt_runs(runs, now=datetime.now(UTC))
 
 
 @effect
 def count_shown(run_ids: Sequence[str], export_uri: str = "") -> Shown:
-    """How many of these MLflow runs have curves, values alone, or nothing."""
+    """Counts how many of these MLflow runs have curves, values alone, or nothing."""
     return backfilling.count_shown(connect(), run_ids, export_uri)
 
 
 @effect
 def look_at_runs(run_ids: Sequence[str], export_uri: str = "") -> dict[str, Look]:
-    """What MLflow says of these runs by now; one that is not there any more is left out."""
+    """Says what MLflow has of these runs by now; a run that is not there any more is left out."""
     return backfilling.look_at_runs(connect(), run_ids, export_uri)
 
 
@@ -84,9 +85,9 @@ def fail_batch(batch: Batch, error: str) -> BatchResult:
 
 
 def count_tries() -> int | None:
-    """How often lines of backfill were written, of all time; None: not known just now.
+    """Counts how often lines of backfill were written, of all time; None: not known just now.
 
-    No task: only a progress bar, and whether parts are at work, depend on it.
+    It is not a task: only a progress bar, and whether parts are at work, depend on it.
     """
     try:
         return connect().ledger.count_tries(KIND)

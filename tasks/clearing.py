@@ -11,19 +11,19 @@ from tasks.policy import effect
 
 @effect
 def plan_clearing(policy: Policy) -> Plan:
-    """Everything that is there, and what becomes of it."""
+    """Lists everything that is there, and what will become of it."""
     return clearing.plan_clearing(_to_site(), policy, datetime.now(UTC))
 
 
 @effect
 def find_begun_clearing(typed: str) -> Plan | None:
-    """The plan that was begun and not finished, by what a person typed of its digest."""
+    """Finds the plan that was begun and not finished, by what a person typed of its digest."""
     return clearing.find_begun(_to_site(), typed)
 
 
 @effect
 def carry_out_clearing(plan: Plan) -> list[Cleared]:
-    """Deletes what the plan says, where it is stale still. A retry deletes the rest."""
+    """Deletes what the plan says, if it is still stale. A retry deletes the rest."""
     return clearing.carry_out(_to_site(), plan, datetime.now(UTC))
 
 

@@ -1,4 +1,4 @@
-"""The outside effects of `decommission`: each task is one call, which goes on where a try before was broken off."""
+"""The outside effects of `decommission`: each task is one call. After an interruption it goes on where it was."""
 
 import time
 from datetime import UTC, datetime
@@ -52,19 +52,19 @@ def record_decommission(name: str, dry_run: bool) -> tuple[Record, tuple[str, ..
 
 
 def to_default_places(export_uri: str, folder_uri: str) -> tuple[str, str]:
-    """The default places of the export, and of inventory and record. No task: nothing is asked."""
+    """Returns the default places of the export, and of inventory and record. It is not a task: nothing is asked."""
     at = connect().settings.artifacts_uri
     return export_uri.rstrip("/") or f"{at}/mlflow-export", folder_uri.rstrip("/") or f"{at}/decommission"
 
 
 def to_default_project(regions: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
-    """The project that is meant by default. No task: nothing is asked."""
+    """Returns the project that is meant by default. It is not a task: nothing is asked."""
     settings = connect().settings
     return settings.gcp_project_id, regions or tuple(filter(None, (settings.gcp_region,)))
 
 
 def now() -> datetime:
-    """This moment. No task: nothing is asked."""
+    """Returns the present time. It is not a task: nothing is asked."""
     return datetime.now(UTC)
 
 

@@ -1,4 +1,4 @@
-"""MLflow's raw store, exported and restored: a task is one of both, whole. Of a database each is one transaction."""
+"""Exports and restores MLflow's raw store: each is one task. With a database, each is also one transaction."""
 
 from collections.abc import Sequence
 from contextlib import closing
@@ -22,9 +22,9 @@ _interrupted: set[str] = set()
 def export_mlflow(
     to_uri: str, part_rows: int, list_objects: bool, artifacts_destination: str, artifacts_roots: Sequence[str] = ()
 ) -> Export:
-    """Exports the MLflow database that the settings name; where they name none, what their server tells.
+    """Exports the MLflow database that the settings name; if they name none, what their server tells.
 
-    A second call writes only what is not there yet, and does not read again what an unfinished export has read of a
+    A second call writes only what is not there yet. It does not read again what an unfinished export has read of a
     server.
     """
     outside = connect()
@@ -55,19 +55,25 @@ def export_mlflow(
 
 @effect
 def restore_mlflow(from_uri: str) -> tuple[Export, bool]:
-    """Fills the database of MLFLOW_RESTORE_STORE_URI; a second call only compares it, and says so by False."""
+    """Fills the database of MLFLOW_RESTORE_STORE_URI; a second call only compares it, and returns False."""
     outside = connect()
     store_uri = outside.settings.mlflow_restore_store_uri
     return restore_store(from_uri, outside.objects(from_uri), store_uri, watch=_to_watcher(from_uri))
 
 
 def to_export_uri(uri: str) -> str:
-    """The export's URI, without a slash at its end; empty: beside the artifacts. No task: nothing is asked."""
+    """Returns the export's URI, without a slash at its end; empty: beside the artifacts.
+
+    It is not a task: nothing is asked.
+    """
     return uri.rstrip("/") or f"{connect().settings.artifacts_uri}/mlflow-export"
 
 
 def read_moved(uri: str) -> Moved | None:
-    """How far this process's task on the export at `uri` is. No task: only a progress bar depends on it."""
+    """Says how far this process's task on the export at `uri` is.
+
+    It is not a task: only a progress bar depends on it.
+    """
     return _moved.get(uri)
 
 

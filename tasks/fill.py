@@ -12,7 +12,7 @@ from tasks.policy import effect
 
 @effect
 def list_unfilled() -> list[int]:
-    """The ids of the runs without full series."""
+    """Lists the ids of the runs without full series."""
     return connect().ledger.list_unfilled()
 
 
@@ -29,7 +29,10 @@ def give_up_batch(ids: Sequence[int], since: datetime, error: str) -> FillBatch:
 
 
 def count_filled(since: datetime) -> int | None:
-    """How many runs have their ledger line; None: not known just now. No task: only a progress bar depends on it."""
+    """Counts the runs that have their ledger line; None: not known just now.
+
+    It is not a task: only a progress bar depends on it.
+    """
     try:
         return connect().ledger.count_ledger(KIND, since=since)
     except TryAgain:

@@ -1,4 +1,4 @@
-"""Importing another registry's models: one task for each thing that may be killed and done again."""
+"""Imports another registry's models: one task for each thing that may be killed and done again."""
 
 from collections.abc import Sequence
 from contextlib import closing
@@ -13,7 +13,7 @@ from tasks.policy import effect
 
 @effect
 def read_registry(export_uri: str, workspace: str) -> tuple[str, Sequence[SourceModel | LostModel]]:
-    """The MLflow registry, or its export, in words; and its models."""
+    """Returns the MLflow registry, or its export, in words, and its models."""
     with closing(connect().open_registry(export_uri)) as source:
         return source.where, source.read_models(workspace)
 
@@ -43,13 +43,13 @@ def import_version(
 def finish_model(
     name: str, model: SourceModel, chosen: Chosen, production: int | None, where: str, by: str
 ) -> list[str]:
-    """Takes what was chosen of aliases, and the champion that a person says; what was not taken."""
+    """Keeps the chosen aliases, and the champion that a person says; returns what was not kept."""
     return importing.finish_model(_open(where, "", by), name, model, chosen, production)
 
 
 @effect
 def list_imported() -> dict[tuple[str, str], list[str]]:
-    """The names here of the models that were imported, by their workspace and name there."""
+    """Lists the names here of the models that were imported, by their workspace and name there."""
     outside = connect()
     return importing.list_imported(outside.models, outside.model_imports)
 

@@ -1,4 +1,4 @@
-"""Ingest: what a run's job left, here or in MLflow."""
+"""Reads what a run's job left, here or in MLflow."""
 
 from contextlib import closing
 from functools import partial
@@ -17,16 +17,16 @@ RETRIES = 1
 
 @effect
 def read_metrics_file(uri: str) -> bytes:
-    """The bytes of a ``training_metrics.json``; one above 64 MB is refused unread."""
+    """Reads the bytes of a ``training_metrics.json``; a file above 64 MB is refused unread."""
     data, _ = connect().objects(uri).read(uri, max_bytes=MAX_FILE_BYTES)
     return data
 
 
 @effect
 def read_mlflow_info_file(uri: str) -> bytes | None:
-    """The bytes of an ``mlflow_info.json``; None: there is none, as of every run that logs to its file alone.
+    """Reads the bytes of an ``mlflow_info.json``; None: there is none, as for every run that logs to its file alone.
 
-    One above 64 KB is refused unread.
+    A file above 64 KB is refused unread.
     """
     try:
         data, _ = connect().objects(uri).read(uri, max_bytes=MAX_INFO_BYTES)
@@ -37,7 +37,7 @@ def read_mlflow_info_file(uri: str) -> bytes | None:
 
 @effect
 def read_ended_file(uri: str) -> bytes | None:
-    """The bytes of an ``ended.json``; None: there is none, as of every training that was killed."""
+    """Reads the bytes of an ``ended.json``; None: there is none, as for every training that was killed."""
     try:
         data, _ = connect().objects(uri).read(uri, max_bytes=MAX_ENDED_BYTES)
     except NotFound:
@@ -47,7 +47,7 @@ def read_ended_file(uri: str) -> bytes | None:
 
 @partial(effect, retries=RETRIES)
 def read_mlflow_run(run_id: str) -> RawRun:
-    """The run with all its metrics, deleted or not; one that is not there, or cannot be read, is an error."""
+    """Reads the run with all its metrics, deleted or not; it is an error if it is not there, or cannot be read."""
     with closing(connect().tracking) as tracking:
         for found in tracking.read_runs([run_id]):
             if isinstance(found, LostRun):

@@ -1,4 +1,4 @@
-"""Which servers the command line uses: those of a running `make up`, else a Prefect server of its own."""
+"""Says which servers the command line uses: those of a running `make up`, else a Prefect server of its own."""
 
 import os
 import re
@@ -14,9 +14,9 @@ _IN_ENV_FILE: Final = re.compile(r"^\s*(export\s+)?PREFECT_(API_URL|PROFILE|PROF
 
 
 def is_without_server() -> bool:
-    """True where no Prefect server is named, so that a flow run would need one that ends with it.
+    """Returns True if no Prefect server is named, so that a flow run would need one that ends with it.
 
-    Prefect is not imported: where one of the files that it reads may name a server, the answer is False, and Prefect
+    Prefect is not imported: if one of the files that it reads may name a server, the answer is False, and Prefect
     itself decides. Source: https://docs.prefect.io/v3/concepts/settings-and-profiles
 
     Raises:
@@ -43,12 +43,11 @@ def _read(path: Path) -> str:
 def prepare_prefect(*, quiet: bool) -> None:
     """Sets what Prefect reads when it is imported.
 
-    A variable that is set already stays (a team's own server, say), but for those that would let Prefect send something
-    home.
+    A variable that is set already stays (a team's own server, say), except those that would let Prefect send data home.
 
-    `quiet` keeps Prefect's own log off the terminal (it stays in Prefect's UI): an error is said once, by us.
+    `quiet` keeps Prefect's own log off the terminal (it stays in Prefect's UI): we say an error once.
 
-    Where no server is named, it starts one for this process.
+    If no server is named, it starts one for this process.
 
     Raises:
         BadSetup: our own settings are wrong, or that server does not start.

@@ -1,4 +1,4 @@
-"""Look: what the data show before a run's row and its job exist, so that a wrong column costs a second."""
+"""Looks at the data before a run's row and its job exist, so that a wrong column costs only a second."""
 
 from switchyard.clients.connect import connect
 from switchyard.core.errors import BadSetup, TryAgain
@@ -9,7 +9,9 @@ from tasks.policy import effect
 
 @effect
 def look_at_data(spec: TrainSpec) -> tuple[str, bool]:
-    """What the data are, in words, and whether they could be looked at: the job may be allowed where we are not.
+    """Says in words what the data are, and whether they could be looked at.
+
+    The job may be allowed to read them even if we are not.
 
     Raises: NotFound, BadRequest: the job would fail.
     """

@@ -1,4 +1,4 @@
-"""Mirroring: what MLflow's registry shows of ours."""
+"""Mirrors our registry in MLflow's."""
 
 import math
 import time
@@ -13,7 +13,7 @@ from tasks.policy import effect
 
 @effect
 def mirror_models(names: Sequence[str], budget_s: float, every_s: float) -> MirrorResult:
-    """What was done to the mirrors of all models, or of those named; nothing where no mirror is set."""
+    """Repairs the mirrors of all models, or of those named; returns what was done: nothing if no mirror is set."""
     outside = connect()
     mirror = outside.mirror
     if mirror is None:

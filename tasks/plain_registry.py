@@ -1,6 +1,7 @@
 """What the tasks of the registry do, as plain functions that import no Prefect.
 
-For the command line where no Prefect server is named: it then needs neither Prefect's import nor a server of its own.
+They are for the command line if no Prefect server is named: it then needs neither Prefect's import nor a server of its
+own.
 """
 
 import time
@@ -22,14 +23,14 @@ _DELAYS_S: Final = (1, 2, 4, 8, 16)
 
 
 def register_run(quick_test_id: int, name: str, by: str, description: str) -> Registered:
-    """The version that the run's model is, made once."""
+    """Makes the run's model a version, once, and returns it."""
     outside = connect()
     ports = registering.Ports(outside.runs, outside.jobs, outside.models, outside.objects)
     return registering.register_run(ports, quick_test_id, name, by=by, description=description)
 
 
 def register_source(source: str, name: str, by: str, description: str) -> Registered:
-    """The version that the model at `source` is, made once."""
+    """Makes the model at `source` a version, once, and returns it."""
     # Only here: loading what reads MLflow takes time, and a rollback needs none of it.
     from switchyard.services import registering_elsewhere
     from switchyard.services.importing_files import open_importing
@@ -40,22 +41,22 @@ def register_source(source: str, name: str, by: str, description: str) -> Regist
 
 
 def read_model(name: str) -> Model:
-    """The model's row."""
+    """Reads the model's row."""
     return connect().models.read_model(name)
 
 
 def list_versions(name: str) -> list[ModelVersion]:
-    """The model's versions, the newest first."""
+    """Lists the model's versions, the newest first."""
     return connect().models.list_versions(name)
 
 
 def find_request(name: str, request_key: str) -> Outcome | None:
-    """What the request of that key has done; None: nothing yet."""
+    """Finds what the request of that key has done; None: nothing yet."""
     return connect().models.find_request(name, request_key)
 
 
 def check_files(name: str, version: int) -> str:
-    """The version's digest, which its files still have to the last byte."""
+    """Checks that the version's files are the same to the last byte, and returns the version's digest."""
     outside = connect()
     return registering.check_files(outside.models, outside.objects, name, version).digest
 
@@ -71,7 +72,10 @@ def roll_back(wanted: Rollback) -> Outcome:
 
 
 def make_plain_acts() -> Acts:
-    """The functions above, with a task's patience. No event is sent: there is no server that someone watches."""
+    """Returns the functions above, with a task's patience.
+
+    No event is sent: there is no server that someone watches.
+    """
     return Acts(
         register_run=_patient(register_run),
         register_source=_patient(register_source),

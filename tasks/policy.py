@@ -1,4 +1,4 @@
-"""What Prefect must know of every outside effect: what is retried, how often, how long apart."""
+"""Tells Prefect what it must know of every outside effect: what is retried, how often, how long apart."""
 
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
@@ -19,7 +19,7 @@ for 30 s."""
 
 
 def effect(function: Callable[P, R], *, retries: int = RETRIES) -> Task[P, R]:
-    """The task that calls `function`: `TryAgain` is retried, anything else is raised at once.
+    """Makes a task that calls `function`: `TryAgain` is retried, anything else is raised at once.
 
     Every effect may therefore run twice; `core.ports` says of each what a second call does. Nothing is cached: an
     answer from before would hide what has changed outside.

@@ -1,4 +1,4 @@
-"""Poll: the training jobs, as the launcher sees them now."""
+"""Polls the training jobs, as the launcher sees them now."""
 
 from datetime import datetime
 from functools import partial
@@ -20,7 +20,7 @@ from tasks.policy import effect
 
 @effect
 def find_job(job: Job, by_name: bool = True, by_key: bool = True) -> JobReport | None:
-    """The job as its launcher shows it now, by its name, else by its key; None: this look does not show it."""
+    """Finds the job as its launcher shows it now, by its name, else by its key; None: this look does not show it."""
     return look_for(connect().launcher, job, by_name=by_name, by_key=by_key)
 
 
@@ -33,10 +33,10 @@ class Watched(msgspec.Struct, frozen=True):
 
 @partial(effect, retries=0)  # a launcher that is away is outlasted within: tried again, it would be six times as long
 def watch_job(job: Job, seen: JobReport | None, look: Look, live: LiveState) -> Watched:
-    """The job as soon as there is news of it, or as it is after `look.for_s` seconds.
+    """Returns the job as soon as there is news of it, or as it is after `look.for_s` seconds.
 
-    Missing: many looks, for a minute, did not show it. Meanwhile what it has trained so far is published; a failure of
-    that is only told.
+    Missing: many looks in a minute did not show it. Meanwhile what it has trained so far is published; a failure of
+    that is only reported.
     """
     outside = connect()
     pace = Pace(floor_s=look.interval_s, cap_s=look.interval_s)
@@ -51,9 +51,9 @@ def watch_job(job: Job, seen: JobReport | None, look: Look, live: LiveState) -> 
 
 @partial(effect, retries=0)  # what fails waits for the next turn
 def publish_unwatched(jobs: list[Job]) -> LiveTurn:
-    """Publishes what these jobs have trained so far, of those not looked at for the longest time.
+    """Publishes what these jobs have trained so far, those first that were not looked at for the longest time.
 
-    Does nothing where that is switched off.
+    It does nothing if that is switched off.
     """
     outside = connect()
     return living.publish_unwatched(outside, jobs) if outside.settings.publishes_live else LiveTurn(left=len(jobs))
@@ -61,7 +61,7 @@ def publish_unwatched(jobs: list[Job]) -> LiveTurn:
 
 @effect
 def list_jobs(since: datetime) -> list[JobReport]:
-    """This database's jobs, in any state, created at or after `since`; one call."""
+    """Lists this database's jobs, in any state, created at or after `since`; one call."""
     outside = connect()
     return outside.launcher.list({"switchyard-db": outside.runs.read_database_id()}, since)
 

@@ -1,4 +1,4 @@
-"""Prune: what a launcher keeps of jobs that ended long ago, and old predictions and feedback."""
+"""Removes what a launcher keeps of jobs that ended long ago, and old predictions and feedback."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -13,7 +13,7 @@ _TRANSACTIONS = 20
 
 @effect
 def prune_jobs() -> int:
-    """How many jobs were removed of those that ended longer than JOB_FOLDERS_DAYS ago; a few in one call."""
+    """Removes jobs that ended longer than JOB_FOLDERS_DAYS ago, a few in one call; returns how many."""
     outside = connect()
     days = outside.settings.job_folders_days
     if not days:
@@ -24,7 +24,7 @@ def prune_jobs() -> int:
 
 @effect
 def prune_predictions() -> Pruned:
-    """How many rows were removed that are older than PREDICTIONS_DAYS and FEEDBACK_DAYS; some thousands in one call."""
+    """Removes rows older than PREDICTIONS_DAYS and FEEDBACK_DAYS, some thousands in one call; returns how many."""
     outside = connect()
     return pruning.prune_predictions(
         outside.predictions,

@@ -1,4 +1,4 @@
-"""Histories that a forced publish replaced."""
+"""Recovers histories that a forced publish replaced."""
 
 from datetime import UTC, datetime
 
@@ -8,7 +8,7 @@ from tasks.policy import effect
 
 @effect
 def find_replaced(quick_test_id: int) -> int | None:
-    """The number of the newest one; None: there is none."""
+    """Finds the number of the newest one; None: there is none."""
     return connect().histories.find_replaced(quick_test_id)
 
 

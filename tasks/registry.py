@@ -18,14 +18,14 @@ roll_back = effect(plain_registry.roll_back)
 
 @effect
 def announce_model(outcome: Outcome) -> bool:
-    """True where a Prefect server took the event."""
+    """Returns True if a Prefect server took the event."""
     outside = connect()
     return announcing.announce_model(outside.runs, outside.models, outcome)
 
 
 @effect
 def announce_registered(version: ModelVersion) -> bool:
-    """True where a Prefect server took the event."""
+    """Returns True if a Prefect server took the event."""
     outside = connect()
     return announcing.announce_registered(outside.runs, outside.models, version)
 

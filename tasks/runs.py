@@ -17,33 +17,33 @@ from tasks.policy import effect
 
 @effect
 def create_run(new: NewRun) -> QuickTest:
-    """The row of `new.request_key`, made if there is none yet."""
+    """Returns the row of `new.request_key`; makes it if there is none yet."""
     return connect().runs.create_run(new, now=datetime.now(UTC))
 
 
 @effect
 def read_run(quick_test_id: int) -> QuickTest:
-    """The run's row."""
+    """Reads the run's row."""
     return connect().runs.read_run(quick_test_id)
 
 
 @effect
 def read_job(quick_test_id: int) -> Job | None:
-    """The run's newest job."""
+    """Reads the run's newest job."""
     return connect().jobs.read_job(quick_test_id)
 
 
 @effect
 def find_claim(request_key: str) -> Job | None:
-    """The job that was claimed under `request_key`."""
+    """Finds the job that was claimed under `request_key`."""
     return connect().jobs.find_claim(request_key)
 
 
 @effect
 def claim_job(quick_test_id: int, request_key: str, parameters: Mapping[str, object], image: str) -> ClaimedJob:
-    """The job of `request_key`, claimed before any is created; `image` is the trainer's, empty: the settings'.
+    """Claims the job of `request_key` before any is created; `image` is the trainer's, empty: the settings'.
 
-    Its digest is stored where it can be read, so that the job runs the very image that its row names.
+    If the image's digest can be read, it is stored, so that the job runs the very image that its row names.
     """
     outside = connect()
     on_vertex = outside.settings.training_backend == "vertex"
@@ -67,13 +67,13 @@ def claim_job(quick_test_id: int, request_key: str, parameters: Mapping[str, obj
 
 @effect
 def record_job(key: str, report: JobReport) -> Job:
-    """The job's row after `report` was written on it."""
+    """Writes `report` on the job's row, and returns the row."""
     return record_report(connect().jobs, key, report, now=datetime.now(UTC))
 
 
 @effect
 def record_job_end(key: str, state: JobState, reason: str) -> Job:
-    """The job's row after it was ended without a launcher's report."""
+    """Ends the job without a launcher's report, and returns its row."""
     return connect().jobs.record_job(key, JobNews(state=state, reason=reason), now=datetime.now(UTC))
 
 
@@ -81,7 +81,7 @@ def record_job_end(key: str, state: JobState, reason: str) -> Job:
 def end_run(quick_test_id: int, status: RunStatus, error: str, of_attempt: int | None = None) -> None:
     """Ends a run that has nothing more to publish.
 
-    Not where a job after `of_attempt` is to end it; the conclusion was drawn from `of_attempt` (0: from none).
+    It does not if a job after `of_attempt` is to end the run. The end was concluded from `of_attempt` (0: from no job).
     """
     connect().runs.end_run(quick_test_id, status, error=error, of_attempt=of_attempt, now=datetime.now(UTC))
 
@@ -100,19 +100,19 @@ def record_error(quick_test_id: int, error: str) -> None:
 
 @effect
 def list_unsettled(limit: int) -> list[Unsettled]:
-    """The runs that something is still to be done for."""
+    """Lists the runs for which something is still to be done."""
     return connect().ledger.list_unsettled(now=datetime.now(UTC), limit=limit)
 
 
 @effect
 def read_missing_lines() -> dict[int, LedgerLine]:
-    """What earlier looks wrote of jobs that they did not see, by run id."""
+    """Reads what earlier looks wrote of jobs that they did not see, by run id."""
     return {line.quick_test_id: line for line in connect().ledger.read_ledger(missing.KIND)}
 
 
 @effect
 def find_missing_line(quick_test_id: int) -> LedgerLine | None:
-    """What earlier looks wrote of this run's job; None: each of them saw it."""
+    """Finds what earlier looks wrote of this run's job; None: each of them saw it."""
     return next(
         (line for line in connect().ledger.read_ledger(missing.KIND) if line.quick_test_id == quick_test_id), None
     )
@@ -120,7 +120,10 @@ def find_missing_line(quick_test_id: int) -> LedgerLine | None:
 
 @effect
 def reopen_job(key: str) -> Job:
-    """The job's row after it was taken back that the job is gone, or never was; as it was, where it has to stay so."""
+    """Takes back that the job is gone, or never was, and returns its row.
+
+    The row is unchanged if that is not allowed.
+    """
     return connect().jobs.reopen_job(key)
 
 
@@ -132,5 +135,5 @@ def write_ledger(line: LedgerLine) -> None:
 
 @effect
 def find_mlflow_runs(mlflow_run_ids: Sequence[str]) -> dict[str, int]:
-    """The rows that name these MLflow runs."""
+    """Finds the rows that name these MLflow runs."""
     return connect().runs.find_mlflow_runs(mlflow_run_ids)

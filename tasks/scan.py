@@ -1,4 +1,4 @@
-"""The look at a team's own files. Without Prefect: it reads what lies where the command is typed."""
+"""Looks at a team's own files. Works without Prefect: it reads files where the command is typed."""
 
 from pathlib import Path
 
@@ -7,5 +7,5 @@ from switchyard.services.scanning import Scanned
 
 
 def scan_files(path: str) -> Scanned:
-    """What still names MLflow there."""
+    """Finds what still names MLflow there."""
     return scanning.scan(Path(path))

@@ -1,4 +1,4 @@
-"""Parts of a backfill as flow runs of its deployment, wherever its work pool has workers."""
+"""Runs parts of a backfill as flow runs of its deployment, wherever its work pool has workers."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -23,9 +23,9 @@ _PAGE: Final = 200
 
 @effect
 def start_shard(parameters: Mapping[str, Any]) -> str:
-    """Asks for the part that `parameters` names, and answers with its flow run's id at once.
+    """Asks for the part that `parameters` names, and returns its flow run's id at once.
 
-    A second call within the same flow run finds the first one's.
+    A second call within the same flow run finds the flow run of the first.
 
     Raises:
         BadSetup: the server has no such deployment.
@@ -48,9 +48,10 @@ def start_shard(parameters: Mapping[str, Any]) -> str:
 
 
 def read_shards(ids: Sequence[str]) -> dict[str, State[Any]] | None:
-    """The states of these flow runs, by id; one that someone has deleted is not in it. None: not known just now.
+    """Reads the states of these flow runs, by id, without those that someone has deleted. None: not known just now.
 
-    No task: many looks in one call, each of which would cost Prefect's server more than what it asks for.
+    It is not a task: one call looks many times, and a task for each would cost Prefect's server more than what it asks
+    for.
     """
     found: dict[str, State[Any]] = {}
     try:
@@ -66,7 +67,7 @@ def read_shards(ids: Sequence[str]) -> dict[str, State[Any]] | None:
 
 @effect
 def cancel_shards(ids: Sequence[str]) -> None:
-    """Cancels these flow runs, so that none is begun when no one waits for it any more.
+    """Cancels these flow runs, so that none begins when no one waits for it any more.
 
     A second call changes nothing.
     """

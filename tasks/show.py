@@ -27,7 +27,7 @@ def name_flow_run(name: str) -> None:
 
     A second call with the same name, and a call outside of any flow run, asks nothing.
 
-    A name is for people only: where Prefect's server does not take it, the flow goes on under the name that it has.
+    A name is for people only: if Prefect's server does not take it, the flow goes on under the name that it has.
     """
     context = FlowRunContext.get()
     if context is None or context.flow_run is None or context.flow_run.name == name:
@@ -97,9 +97,9 @@ class StoreProgress(_ProgressArtifact):
 
 
 def show_job(quick_test_id: int, report: JobReport) -> None:
-    """Where the job and its log are, as soon as there is a job; those of a later attempt replace them.
+    """Shows where the job and its log are, as soon as there is a job; those of a later attempt replace them.
 
-    Files of this machine are no links that a browser would follow.
+    Files of this machine are not links, because a browser would not follow them.
     """
     for key, text, uri in (("job", "the job", report.page_uri), ("log", "the job's log", report.log_uri)):
         if uri.startswith("https://"):
@@ -107,7 +107,7 @@ def show_job(quick_test_id: int, report: JobReport) -> None:
 
 
 def show_history(quick_test_id: int, history: dict[str, Any]) -> None:
-    """The sampled epochs, the final metrics, the picture of the loss curves, and the link to the page."""
+    """Shows the sampled epochs, the final metrics, the picture of the loss curves, and the link to the page."""
     prefix = f"quick-test-{quick_test_id}"
     create_table_artifact(
         table=to_epoch_rows(history),
@@ -128,32 +128,32 @@ def show_history(quick_test_id: int, history: dict[str, Any]) -> None:
 
 
 def show_backfill(rows: list[dict[str, Any]]) -> None:
-    """What a backfill did: the counts, and the runs that need someone."""
+    """Shows what a backfill did: the counts, and the runs that someone must look at."""
     create_table_artifact(table=rows, key="backfill", description="what the backfill did, and what it could not")
 
 
 def show_fill(rows: list[dict[str, Any]]) -> None:
-    """What a fill did: the counts, and the runs that have not both, series and values."""
+    """Shows what a fill did: the counts, and the runs that lack their series or their values."""
     create_table_artifact(table=rows, key="fill", description="which runs have every curve now, and which have not")
 
 
 def show_verify(rows: list[dict[str, Any]]) -> None:
-    """What a verify found: the counts, whether MLflow may go, and the runs that are not verified."""
+    """Shows what a verify found: the counts, whether MLflow may go, and the runs that are not verified."""
     create_table_artifact(table=rows, key="verify", description="what verify found, and where its manifest is")
 
 
 def show_artifacts(act: str, rows: list[dict[str, Any]]) -> None:
-    """What there is of MLflow's artifacts, was copied, or is kept, and what is not."""
+    """Shows which of MLflow's artifacts are there, were copied, or are kept, and which are not."""
     create_table_artifact(table=rows, key=f"artifacts-{act}", description=f"what artifacts {act} found")
 
 
 def show_clean(rows: list[dict[str, Any]]) -> None:
-    """What is stale, or was deleted, and what is not recognised."""
+    """Shows what is stale, or was deleted, and what is not recognised."""
     create_table_artifact(table=rows, key="clean", description="what clean found, and what became of it")
 
 
 def show_decommission(act: str, lines: list[str]) -> None:
-    """What a decommission's flow said."""
+    """Shows what a decommission's flow said."""
     text = "\n".join(lines)
     create_markdown_artifact(
         markdown=text if act == "record" else f"```text\n{text}\n```",
@@ -163,5 +163,5 @@ def show_decommission(act: str, lines: list[str]) -> None:
 
 
 def show_export(flow: str, rows: list[dict[str, Any]]) -> None:
-    """The tables that were exported or restored."""
+    """Shows the tables that were exported or restored."""
     create_table_artifact(table=rows, key=flow, description=f"what the {flow} holds, read back and compared")

@@ -1,4 +1,4 @@
-"""Who started a flow run, as Prefect knows it: what the model's history says where no one gave a name."""
+"""Finds who started a flow run, as Prefect knows it: the model's history says so if no one gave a name."""
 
 from typing import TypeVar
 
@@ -9,15 +9,20 @@ S = TypeVar("S", bound=msgspec.Struct)
 
 
 def with_starter(wanted: S) -> S:
-    """`wanted`, whose empty `by` is who started the flow run that calls this; empty still where Prefect does not know.
-    No effect: the flow run is here already."""
+    """Returns `wanted` with an empty `by` filled: by who started the flow run that calls this.
+
+    It stays empty if Prefect does not know. This is not an effect: the flow run is here already.
+    """
     if getattr(wanted, "by", ""):
         return wanted
     return msgspec.structs.replace(wanted, by=_read_starter())
 
 
 def _read_starter() -> str:
-    """Such as ``automation: register it``. Prefect's own server knows automations and schedules, no users."""
+    """Returns who started it, such as ``automation: register it``.
+
+    Prefect's own server knows automations and schedules, but no users.
+    """
     context = FlowRunContext.get()
     run = context.flow_run if context is not None else None
     made = run.created_by if run is not None else None

@@ -1,4 +1,4 @@
-"""Submit: one job a run, started if there is none yet."""
+"""Submits one job for each run, unless it has one."""
 
 import msgspec
 from prefect.runtime import task_run
@@ -16,7 +16,7 @@ RETRY_TURN_S = 60.0
 
 @effect
 def submit_job(job: Job, order: JobOrder) -> JobReport:
-    """The one job of `job.key`, started if there is none yet; it has this database's labels."""
+    """Returns the one job of `job.key`, started if there is none yet; it has this database's labels."""
     outside = connect()
     if is_limited() and (task_run.run_count or 1) > 1:
         # The first try's turn was taken by the flow; each further create is one more.
@@ -27,5 +27,5 @@ def submit_job(job: Job, order: JobOrder) -> JobReport:
 
 @effect
 def check_tracking() -> dict[str, str]:
-    """The variables of a job that logs to MLflow; what is missing for that is told before anything starts."""
+    """Returns the variables of a job that logs to MLflow; raises what is missing for that before anything starts."""
     return to_job_variables(connect().settings)

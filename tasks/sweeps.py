@@ -19,8 +19,10 @@ from tasks.policy import effect
 
 @contextmanager
 def hold_sweep(name: str) -> Iterator[Callable[[], None]]:
-    """Within the block no other process does this sweep; what is yielded raises TryLater where that is no longer sure.
-    No task: it is for the life of the flow run."""
+    """Within the block no other process does this sweep; what is yielded raises TryLater when that is no longer sure.
+
+    It is not a task: it lasts as long as the flow run.
+    """
     with connect().hold_sweep(name) as check:
         yield check
 
@@ -41,19 +43,19 @@ def check_sweep(*, prune: bool) -> None:
 
 @effect
 def begin_sweep(name: str, plan: SweepPlan) -> str:
-    """The sweep's own id, made by the first call."""
+    """Returns the sweep's own id, made by the first call."""
     return connect().trials(name).begin(plan)
 
 
 @effect
 def list_trials(name: str) -> list[Trial]:
-    """All trials, by number."""
+    """Lists all trials, by number."""
     return connect().trials(name).list_trials()
 
 
 @partial(effect, retries=0)  # a trial that is there though its answer was lost is found by the next look
 def ask_trial(name: str) -> Trial:
-    """The next trial, with its parameters."""
+    """Returns the next trial, with its parameters."""
     return connect().trials(name).ask()
 
 
@@ -65,7 +67,7 @@ def note_trial_run(name: str, number: int, quick_test_id: int) -> None:
 
 @effect
 def report_trial(name: str, number: int, values: Mapping[int, float], prune: bool) -> int | None:
-    """Stores what is new of `values`; the epoch at which the trial is to be pruned, or None."""
+    """Stores what is new of `values`; returns the epoch at which to prune the trial, or None."""
     return connect().trials(name).report(number, values, prune=prune)
 
 
@@ -77,13 +79,13 @@ def tell_trial(name: str, number: int, end: TrialEnd) -> None:
 
 @effect
 def read_trial_curve(quick_test_id: int, metric: str) -> Curve:
-    """The metric's curve in the run's published history."""
+    """Reads the metric's curve in the run's published history."""
     return TrialsWatch(connect(), metric=metric, say=get_run_logger().warning).read_curve(quick_test_id)
 
 
 @partial(effect, retries=0)  # a launcher that is away is outlasted within
 def watch_trials(watched: Sequence[Watched], look: Look, metric: str) -> list[Watched]:
-    """What is known of each job as soon as there is news of one, or after `look.for_s` seconds."""
+    """Returns what is known of each job as soon as there is news of one, or after `look.for_s` seconds."""
     outside = connect()
     pace = Pace(floor_s=look.interval_s, cap_s=look.interval_s)
     if not look.interval_s:
@@ -92,5 +94,5 @@ def watch_trials(watched: Sequence[Watched], look: Look, metric: str) -> list[Wa
 
 
 def show_trials(rows: list[dict[str, object]]) -> None:
-    """The trials, as an artifact in Prefect's UI."""
+    """Shows the trials as an artifact in Prefect's UI."""
     create_table_artifact(table=rows, key="sweep", description="the sweep's trials, the best first")

@@ -1,9 +1,9 @@
-"""The pace at which jobs are submitted to Vertex AI: at most 50 in any minute, by all flow runs of one Prefect server.
+"""Limits the pace of submissions to Vertex AI: at most 50 in any minute, by all flow runs of one Prefect server.
 
 Vertex AI takes 60 a minute in a project and region; the ten that are left are for what else the project submits. A
-Prefect global concurrency limit counts. `make up` and `make deploy` make it; where a server is used and the limit is
-not there, nothing is submitted. Without a server (a flow run started by hand, in a process that brings its own) no one
-counts, and nothing is limited.
+Prefect global concurrency limit counts. `make up` and `make deploy` make it; if a server is used and the limit is not
+there, nothing is submitted. Without a server (a flow run started by hand, in a process that brings its own) there is no
+count and no limit.
 
 Source: https://cloud.google.com/vertex-ai/docs/quotas ("job or LRO submission requests per minute")
 """
@@ -25,14 +25,14 @@ PER_S = 40 / 60
 
 
 def is_limited() -> bool:
-    """True where a Prefect server counts submissions to Vertex AI. No effect: only settings are read."""
+    """Returns True if a Prefect server counts submissions to Vertex AI. Not an effect: only settings are read."""
     counted = determine_server_type() in (ServerType.SERVER, ServerType.CLOUD)
     return counted and connect().settings.training_backend == "vertex"
 
 
 @effect
 def wait_for_turn(request_key: str, for_s: float, attempts: int = 1) -> None:
-    """Returns when a job may be submitted; at once where `request_key` has its job already, and may have no other."""
+    """Returns when a job may be submitted; at once if `request_key` has its job already, and may have no other."""
     claim = connect().jobs.find_claim(request_key)
     is_open = claim is not None and not claim.job_name and not claim.state.ended
     if claim is None or is_open or may_claim_again(claim, attempts=attempts):
@@ -44,7 +44,7 @@ def take_turn(for_s: float) -> None:
 
     Raises:
         BadSetup: the server has no such limit.
-        TryAgain: no one's turn came in time, or the server did not answer.
+        TryAgain: no turn came in time, or the server did not answer.
     """
     try:
         rate_limit(LIMIT, timeout_seconds=for_s, strict=True)

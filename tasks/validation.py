@@ -1,4 +1,4 @@
-"""Validation: what a flow measures of two versions, and keeps."""
+"""Compares two versions for a flow, and keeps the judgement."""
 
 import os
 
@@ -12,7 +12,7 @@ from tasks.policy import effect
 
 @effect
 def compare_versions(wish: Wish) -> Comparison:
-    """The version and the champion on the same held-out purchases; nothing is written."""
+    """Measures the version and the champion on the same held-out purchases; nothing is written."""
     # numpy reads this when it is first imported, which is here. With threads of its own, a product of a few thousand
     # rows takes ten times as long on a busy machine.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -30,5 +30,5 @@ def keep_verdict(verdict: Verdict) -> Outcome:
 
 @effect
 def read_judgement(name: str, version: int, seq: int) -> Judgement:
-    """What was kept by line `seq` of the model's history; 0: what stands on the version."""
+    """Reads what was kept by line `seq` of the model's history; 0: the judgement on the version itself."""
     return judgements.read_judgement(connect().models, name, version, seq)

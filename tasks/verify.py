@@ -20,14 +20,14 @@ from tasks.policy import effect
 
 
 def is_mlflow_named() -> bool:
-    """True where the settings name an MLflow. No effect: only settings are read."""
+    """Returns True if the settings name an MLflow. Not an effect: only settings are read."""
     settings = connect().settings
     return bool(settings.mlflow_backend_store_uri or settings.mlflow_tracking_uri)
 
 
 @effect
 def read_source(export_uri: str) -> SourceOfTruth:
-    """What the runs are compared with, and whose results they are."""
+    """Says what the runs are compared with, and which results database they are in."""
     outside = connect()
     with closing(outside.open_tracking(export_uri)) as tracking:
         described = tracking.describe()
@@ -40,13 +40,13 @@ def read_source(export_uri: str) -> SourceOfTruth:
 
 @effect
 def list_rows() -> list[BackfillRow]:
-    """Every row, and what is published of it."""
+    """Lists every row, and what is published of it."""
     return connect().ledger.list_backfill()
 
 
 @effect
 def list_unknown_runs(experiments: Sequence[str], export_uri: str) -> list[UnknownRun]:
-    """The MLflow runs that no row names; experiments must have those names."""
+    """Lists the MLflow runs that no row names; raises if no experiment has one of the names."""
     return verifying.list_unknown(connect(), experiments=experiments, export_uri=export_uri)
 
 
@@ -58,7 +58,7 @@ def count_kinds(
     others: Mapping[str, int],
     give_up: Sequence[KindName],
 ) -> tuple[list[KindFound], list[str]]:
-    """What the store holds besides runs, and what of that is kept nowhere else; and what no one could count."""
+    """Counts what the store holds besides runs, what of that is kept nowhere else, and what could not be counted."""
     return verifying.count_kinds(
         connect(), export_uri=export_uri, kept_export_uri=kept_export_uri, models=models, others=others, give_up=give_up
     )
@@ -66,7 +66,7 @@ def count_kinds(
 
 @effect
 def verify_batch(batch: VerifyBatch) -> list[VerifiedRun]:
-    """Compares the batch's runs, and writes their ledger lines. A retry goes on where the try before was broken off."""
+    """Compares the batch's runs, and writes their ledger lines. After an interruption a retry goes on where it was."""
     return verifying.verify_rows(
         connect(), batch.rows, whole=batch.whole, export_uri=batch.export_uri, found_kind=batch.found_kind
     )
@@ -86,7 +86,10 @@ def forget_found(key: str, now: datetime) -> None:
 
 @effect
 def write_manifest(manifest: Manifest) -> str:
-    """The manifest's URI. Its name has its time and its content's digest: a second call finds the first one's file."""
+    """Writes the manifest and returns its URI.
+
+    Its name has its time and its content's digest, so a second call finds the file of the first.
+    """
     outside, data = connect(), to_json(manifest)
     name = f"{KIND}-{manifest.verified_at:%Y%m%dT%H%M%SZ}-{hashlib.sha256(data).hexdigest()[:12]}.json"
     uri = f"{outside.settings.artifacts_uri}/manifests/{name}"
@@ -95,5 +98,8 @@ def write_manifest(manifest: Manifest) -> str:
 
 
 def count_verified(since: datetime) -> int | None:
-    """How many runs have their ledger line; None: not known just now. No task: only a progress bar depends on it."""
+    """Counts the runs that have their ledger line; None: not known just now.
+
+    It is not a task: only a progress bar depends on it.
+    """
     return verifying.count_lines(connect(), since)
