@@ -1,8 +1,8 @@
 """Makes a work pool and all deployments of prefect.yaml in it, on the Prefect server that PREFECT_API_URL names.
 
-``python -m deployments.deploy cloud-run``: the pool is deployments/work_pools/cloud-run.yaml, whose ``$NAMES`` are read
-from the environment; prefect.yaml stays as it is. A variable that needs a ``$NAME?`` is left out where the name is not
-set. A second call brings both up to date.
+``python -m deployments.deploy cloud-run``: the pool is deployments/work_pools/cloud-run.yaml. The ``$NAMES`` in that
+file are read from the environment; prefect.yaml stays as it is. A variable that needs a ``$NAME?`` is left out if the
+name is not set. A second call brings both up to date.
 """
 
 import argparse
@@ -42,15 +42,15 @@ class WorkPool(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 def list_pools() -> list[str]:
-    """The names that can be deployed to."""
+    """Lists the names that can be deployed to."""
     return sorted(path.stem for path in POOLS.glob("*.yaml"))
 
 
 def read_pool(name: str, environ: Mapping[str, str]) -> WorkPool:
-    """The pool, with every ``$NAME`` from `environ`.
+    """Reads the pool, with every ``$NAME`` from `environ`.
 
     Raises:
-        BadSetup: names that are not set, or images that are none; all at once.
+        BadSetup: names that are not set, or images that are not images; all at once.
     """
     missing: set[str] = set()
     read = yaml.safe_load((POOLS / f"{name}.yaml").read_text(encoding="utf-8"))
@@ -87,7 +87,7 @@ def _fill(value: Any, environ: Mapping[str, str], missing: set[str]) -> Any:
 
 
 def _find_optional(value: Any) -> list[str]:
-    """The names that `value` can do without, being left out."""
+    """Finds the names that `value` can do without, because they are left out."""
     if isinstance(value, dict | list):
         return [
             name for item in (value.values() if isinstance(value, dict) else value) for name in _find_optional(item)
@@ -97,7 +97,7 @@ def _find_optional(value: Any) -> list[str]:
 
 
 def to_template(default: Mapping[str, Any], pool: WorkPool) -> dict[str, Any]:
-    """The pool's base job template: `default` with the pool's own defaults.
+    """Returns the pool's base job template: `default` with the pool's own defaults.
 
     Raises: BadSetup: a variable that this kind of pool does not have.
     """
@@ -122,7 +122,7 @@ def _lay_over(below: Any, above: Any) -> Any:
 
 
 def to_prefect_file(prefect_yaml: Mapping[str, Any], pool: WorkPool) -> dict[str, Any]:
-    """prefect.yaml with all deployments in `pool`, whose workers find the flows in its `directory`."""
+    """Returns prefect.yaml with all deployments in `pool`; its workers find the flows in its `directory`."""
     deployed = copy.deepcopy(dict(prefect_yaml))
     deployed.pop("definitions", None)
     for deployment in deployed["deployments"]:
@@ -133,7 +133,7 @@ def to_prefect_file(prefect_yaml: Mapping[str, Any], pool: WorkPool) -> dict[str
 
 
 def read_default_template(type_: str) -> dict[str, Any]:
-    """Prefect's own template of a kind of pool. Raises: BadSetup: no such kind."""
+    """Reads Prefect's own template of a kind of pool. Raises: BadSetup: no such kind."""
     from prefect.workers.utilities import get_default_base_job_template_for_infrastructure_type
 
     template = asyncio.run(get_default_base_job_template_for_infrastructure_type(type_))
@@ -173,7 +173,7 @@ def _prefect(*arguments: str) -> None:
 
 
 def main() -> int:
-    """The exit status: 0 done, 1 not."""
+    """Returns the exit status: 0 done, 1 not."""
     parser = argparse.ArgumentParser(prog="python -m deployments.deploy", description=__doc__.split("\n\n")[0])
     parser.add_argument("pool", choices=list_pools())
     arguments = parser.parse_args()

@@ -1,4 +1,4 @@
-"""The pages of the documentation's site (`mkdocs.yml`) that are not in `docs/`.
+"""Makes the pages of the documentation's site (`mkdocs.yml`) that are not in `docs/`.
 
 They are README.md, CHANGELOG.md, the list of decisions, and the OpenAPI document of this version. A hook of MkDocs;
 nothing is written to `docs/`.

@@ -23,9 +23,9 @@ ALWAYS = ("reconcile/every-minute",)
 
 
 def to_name(deployment: Mapping[str, Any]) -> str:
-    """A deployment's name with its flow's, as Prefect shows it: ``train/nightly``.
+    """Returns a deployment's name with its flow's, as Prefect shows it: ``train/nightly``.
 
-    Our flows are named as their functions, with hyphens, which is Prefect's own default.
+    Our flows are named like their functions, with hyphens, which is Prefect's own default.
 
     >>> to_name({"entrypoint": "flows/import_models.py:import_models", "name": "manual"})
     'import-models/manual'
@@ -34,7 +34,7 @@ def to_name(deployment: Mapping[str, Any]) -> str:
 
 
 def find_pausable(prefect_yaml: Mapping[str, Any]) -> list[str]:
-    """The deployments with schedules that a person resumes."""
+    """Finds the deployments with schedules that a person resumes."""
     return [
         to_name(deployment)
         for deployment in prefect_yaml["deployments"]
@@ -43,7 +43,7 @@ def find_pausable(prefect_yaml: Mapping[str, Any]) -> list[str]:
 
 
 def to_local(prefect_yaml: Mapping[str, Any], resumed: Collection[str]) -> dict[str, Any]:
-    """`prefect.yaml` with all schedules paused but those of `ALWAYS` and of the deployments in `resumed`."""
+    """Returns `prefect.yaml` with its schedules paused, except those of `ALWAYS` and of the ones in `resumed`."""
     local = copy.deepcopy(dict(prefect_yaml))
     pausable = find_pausable(prefect_yaml)
     for deployment in local["deployments"]:
@@ -54,7 +54,7 @@ def to_local(prefect_yaml: Mapping[str, Any], resumed: Collection[str]) -> dict[
 
 
 def to_lines(prefect_yaml: Mapping[str, Any], resumed: Collection[str]) -> list[str]:
-    """What `make up` says of the deployments."""
+    """Returns what `make up` says of the deployments."""
     names = [to_name(deployment) for deployment in prefect_yaml["deployments"]]
     paused = [name for name in find_pausable(prefect_yaml) if name not in resumed]
     lines = [f"deployed: {', '.join(names)}"]
@@ -66,7 +66,7 @@ def to_lines(prefect_yaml: Mapping[str, Any], resumed: Collection[str]) -> list[
 
 
 def read_resumed(names: Collection[str]) -> set[str]:
-    """Those of `names` that the server has with a schedule at work."""
+    """Reads which of `names` the server has with a schedule at work."""
     from prefect.client.orchestration import get_client
     from prefect.exceptions import ObjectNotFound
 
@@ -83,7 +83,7 @@ def read_resumed(names: Collection[str]) -> set[str]:
 
 
 def main() -> int:
-    """Deploys, and says what; the exit status is Prefect's."""
+    """Deploys, and says what; returns Prefect's exit status."""
     switch_off_analytics()  # before Prefect is imported, and in what is started
     prefect_yaml = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))
     resumed = read_resumed(find_pausable(prefect_yaml))

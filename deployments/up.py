@@ -34,7 +34,7 @@ _PYTHON = sys.executable
 
 
 class Children:
-    """The processes of one `make up`, each the leader of a group of its own, their output prefixed with their name."""
+    """The processes of one `make up`, each the leader of a group of its own. Their output has their name in front."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = dict(environment)
@@ -50,7 +50,7 @@ class Children:
         return process
 
     async def _spawn(self, name: str, *arguments: str) -> asyncio.subprocess.Process:
-        """A process in a group of its own, so that a terminal's Ctrl-C reaches only us."""
+        """Starts a process in a group of its own, so that a terminal's Ctrl-C reaches only us."""
         process = await asyncio.create_subprocess_exec(
             _PYTHON,
             *arguments,
@@ -65,9 +65,10 @@ class Children:
         return process
 
     async def run(self, name: str, *arguments: str) -> list[str]:
-        """Runs ``python <arguments>`` to its end; the lines that it says, which are shown only where it fails.
+        """Runs ``python <arguments>`` to its end; returns its lines, and shows them only if it fails.
 
-        Raises: BadSetup: it did."""
+        Raises: BadSetup: it failed.
+        """
         process = await self._spawn(name, *arguments)
         output, _ = await process.communicate()
         del self._running[name]
@@ -79,7 +80,7 @@ class Children:
         return lines
 
     async def wait_for_first_end(self) -> str:
-        """What to say of the first one that ends by itself."""
+        """Waits until a process ends by itself, and returns what to say of it."""
         waits = {asyncio.create_task(process.wait()): name for name, process in self._running.items()}
         done, pending = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         for wait in pending:
@@ -102,7 +103,7 @@ class Children:
             reader.cancel()
 
     def kill(self) -> None:
-        """Ends what is left of all groups at once; also what a leader that has ended left behind."""
+        """Kills what is left of all groups at once; also what a leader left behind when it ended."""
         for process in self._running.values():
             _signal_group(process.pid, signal.SIGKILL)
 
@@ -128,7 +129,7 @@ def say(text: str, name: str = "up") -> None:
 
 
 def hold_lock(settings: Settings) -> IO[str]:
-    """The lock of this state folder, held until the returned file is closed. Raises: BadSetup: another one holds it."""
+    """Locks this state folder until the returned file is closed. Raises: BadSetup: another one holds it."""
     path = to_note_path(settings).with_suffix(".lock")
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = path.open("a+")
@@ -199,7 +200,7 @@ async def bring_up(children: Children, servers: LocalServers, settings: Settings
 
 
 async def supervise(children: Children, servers: LocalServers, settings: Settings, *, limit: int) -> str:
-    """Runs everything until a signal or the first end; answers which, empty for a signal."""
+    """Runs everything until a signal, or until one ends; returns which, or an empty text for a signal."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     asked_at = 0.0
@@ -232,7 +233,10 @@ async def supervise(children: Children, servers: LocalServers, settings: Setting
 
 
 def to_environment(settings: Settings, servers: LocalServers) -> dict[str, str]:
-    """What all children read. Ours comes first: `make up` must not reach a server of the user's own profile."""
+    """Returns what all children read.
+
+    Ours comes first: `make up` must not reach a server of the user's own profile.
+    """
     return {
         **os.environ,
         **{
@@ -257,7 +261,7 @@ def to_environment(settings: Settings, servers: LocalServers) -> dict[str, str]:
 
 
 def main(arguments: Sequence[str] | None = None, *, prog: str = "make up") -> int:
-    """The exit status: 0 stopped by a signal; 1 one of them ended by itself, or could not start.
+    """Returns the exit status: 0 stopped by a signal; 1 one of them ended by itself, or could not start.
 
     `arguments` are the process's own by default; `prog` is what the person typed.
     """

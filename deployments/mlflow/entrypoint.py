@@ -53,7 +53,7 @@ _ORIGIN = re.compile(rf"https?://{_HOST.pattern}")
 
 
 class Refused(Exception):
-    """What is wrong, for a person; the exit status."""
+    """Says what is wrong, to a person, and has the exit status."""
 
     def __init__(self, message: str, status: int = 2) -> None:
         super().__init__(message)
@@ -61,11 +61,11 @@ class Refused(Exception):
 
 
 def to_database_uri(uri: str) -> str:
-    """The database's URI as MLflow of both versions takes it.
+    """Returns the database's URI in a form that MLflow of both versions takes.
 
     It names psycopg2, which SQLAlchemy 2.1 no longer means by ``postgresql://``.
 
-    Raises: Refused: it is none that this image can open.
+    Raises: Refused: this image cannot open it.
     """
     if uri.startswith(("postgresql://", "postgres://")):
         return "postgresql+psycopg2://" + uri.partition("://")[2]
@@ -79,9 +79,12 @@ def to_database_uri(uri: str) -> str:
 
 
 def to_hosts(text: str, port: int) -> str:
-    """The names that callers may use, each also with the ports that a client may add: MLflow compares whole texts.
+    """Returns the names that callers may use, each also with the ports that a client may add.
 
-    Raises: Refused: none is named, or one is a pattern."""
+    MLflow compares whole texts.
+
+    Raises: Refused: none is named, or one is a pattern.
+    """
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
         raise Refused(
@@ -101,7 +104,7 @@ def to_hosts(text: str, port: int) -> str:
 
 
 def to_environment(variables: Mapping[str, str]) -> tuple[dict[str, str], str, int]:
-    """What the server is started with, and where it listens. Raises: Refused: all that is wrong, at once."""
+    """Returns the server's environment, and where it listens. Raises: Refused: all that is wrong, at once."""
     problems, found = [], dict(variables) | FIXED
     host = variables.get("HOST", "127.0.0.1")
     port = variables.get("PORT", "5000")
@@ -152,7 +155,10 @@ def _to_destination(text: str) -> str:
 
 
 def to_command(destination: str, host: str, port: int) -> list[str]:
-    """MLflow's own. The database is in the environment, not here: everyone on the machine may read a command line."""
+    """Returns MLflow's own command.
+
+    The database is in the environment, not here: everyone on the machine may read a command line.
+    """
     return [
         *(sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"),
         *("--serve-artifacts", "--artifacts-destination", destination),
@@ -160,7 +166,10 @@ def to_command(destination: str, host: str, port: int) -> list[str]:
 
 
 def list_revisions() -> tuple[str, set[str]]:
-    """The newest schema of the installed MLflow, and all that it knows; its files are read, not imported."""
+    """Returns the newest schema of the installed MLflow, and all that it knows.
+
+    Its files are read, not imported.
+    """
     spec = importlib.util.find_spec("mlflow")
     assert spec is not None and spec.submodule_search_locations
     folder = Path(spec.submodule_search_locations[0]) / "store" / "db_migrations" / "versions"
@@ -172,9 +181,10 @@ def list_revisions() -> tuple[str, set[str]]:
 
 
 def read_schema(uri: str) -> str | None:
-    """The schema that the database has; empty: it has no table; None: it has tables, and none tells.
+    """Reads the schema that the database has; empty: it has no table; None: it has tables, and none tells.
 
-    Raises: Refused: it does not answer within DATABASE_WAIT_S."""
+    Raises: Refused: it does not answer within DATABASE_WAIT_S.
+    """
     import sqlalchemy
 
     engine, deadline = sqlalchemy.create_engine(uri), time.monotonic() + DATABASE_WAIT_S
@@ -195,7 +205,7 @@ def read_schema(uri: str) -> str | None:
 
 
 def _to_first_line(err: Exception) -> str:
-    """The first line of an error, without what may hold a password: the driver's words, not the address."""
+    """Returns the first line of an error, without what may hold a password: the driver's words, not the address."""
     return str(getattr(err, "orig", None) or type(err).__name__).strip().partition("\n")[0][:300]
 
 
@@ -224,7 +234,7 @@ def check_schema(found: str | None) -> None:
 
 
 def serve(variables: Mapping[str, str]) -> int:
-    """Runs the server until SIGTERM or Ctrl-C, then 0; its own status where it ends by itself."""
+    """Runs the server until SIGTERM or Ctrl-C, then returns 0; its own status if it ends by itself."""
     environ, host, port = to_environment(variables)
     check_schema(read_schema(environ["MLFLOW_BACKEND_STORE_URI"]))
     if version("mlflow").startswith("2."):
@@ -251,7 +261,7 @@ def serve(variables: Mapping[str, str]) -> int:
 
 
 def _signal(process: "subprocess.Popen[Any]", number: int) -> bool:
-    """True where some process of the group was there."""
+    """Returns True if some process of the group was there."""
     try:
         os.killpg(process.pid, number)
     except ProcessLookupError:
@@ -291,7 +301,7 @@ def say(text: str) -> None:
 
 
 def main(arguments: Sequence[str], variables: Mapping[str, str]) -> int:
-    """The exit status: 0; 1 the database is not as it must be, or the server ended; 2 a variable is wrong."""
+    """Returns the exit status: 0; 1 the database is not as it must be, or the server ended; 2 a variable is wrong."""
     commands = {"serve": serve, "upgrade": upgrade}
     if len(arguments) != 1 or arguments[0] not in commands:
         say(f"one command is needed: serve or upgrade; got {' '.join(arguments) or 'none'}")

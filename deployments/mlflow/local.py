@@ -44,7 +44,7 @@ def say(text: str) -> None:
 
 @contextlib.contextmanager
 def hold(folder: Path) -> Iterator[None]:
-    """The folder, for one server at a time. Raises: BadSetup: another one has it."""
+    """Holds the folder, for one server at a time. Raises: BadSetup: another one has it."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("a") as lock:
         try:
@@ -72,9 +72,9 @@ def check_port(port: int) -> None:
 
 @contextlib.contextmanager
 def run_postgres(folder: Path) -> Iterator[str]:
-    """A Postgres with its data in `folder`, with a database for MLflow; that database's address.
+    """Runs a Postgres with its data in `folder`, with a database for MLflow; returns that database's address.
 
-    It listens on a socket of this machine alone.
+    It listens only on a socket of this machine.
     """
     import psycopg
 
@@ -93,7 +93,10 @@ def run_postgres(folder: Path) -> Iterator[str]:
 
 
 def to_environment(variables: Mapping[str, str], *, database: str, artifacts: Path, port: int) -> dict[str, str]:
-    """What the entrypoint reads. Nothing that names another MLflow gets there from the person's own environment."""
+    """Returns what the entrypoint reads.
+
+    Nothing in the person's own environment that names another MLflow gets there.
+    """
     return {name: value for name, value in variables.items() if not name.startswith("MLFLOW_")} | {
         "HOST": "127.0.0.1",
         "PORT": str(port),
@@ -105,7 +108,7 @@ def to_environment(variables: Mapping[str, str], *, database: str, artifacts: Pa
 
 @contextlib.contextmanager
 def run_server(python: Path, environ: Mapping[str, str]) -> Iterator["subprocess.Popen[bytes]"]:
-    """The entrypoint's `serve`, ended with the block."""
+    """Runs the entrypoint's `serve`, which ends with the block."""
     # In a group of its own: a terminal's Ctrl-C reaches only us, so that the server ends before its database.
     process = subprocess.Popen([str(python), str(ENTRYPOINT), "serve"], env=dict(environ), start_new_session=True)
     try:
@@ -133,7 +136,10 @@ def wait_until_ready(url: str, process: "subprocess.Popen[bytes]") -> None:
 
 
 def run(folder: Path, python: Path, port: int) -> int:
-    """Runs everything until a signal; the exit status. Raises: BadSetup: it cannot start; Stopped: a signal came."""
+    """Runs everything until a signal; returns the exit status.
+
+    Raises: BadSetup: it cannot start; Stopped: a signal came.
+    """
     with hold(folder), run_postgres(folder / "postgres") as database:
         artifacts = folder / "artifacts"
         artifacts.mkdir(exist_ok=True)
@@ -151,7 +157,7 @@ def run(folder: Path, python: Path, port: int) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit status: 0 stopped by a signal, 1 it cannot start or has ended by itself."""
+    """Returns the exit status: 0 stopped by a signal, 1 it cannot start or has ended by itself."""
     parser = FlagParser(prog="make mlflow", description=__doc__)
     parser.add_argument("--port", type=int, default=5000, help="where it listens (default: %(default)s)")
     parser.add_argument("--environment", type=Path, help="MLflow's environment (default: <STATE_DIR>/mlflow-current)")
