@@ -62,7 +62,7 @@ class JobFailed(SwitchyardError):
 
 
 def catch(work: Callable[[], T]) -> T | Exception:
-    """What `work` returns, or what it raises, of any class.
+    """Returns what `work` returns, or what it raises, of any class.
 
     For a loop over runs: the trouble of one run is a value that is recorded for that run, and the others go on.
     """
@@ -73,7 +73,10 @@ def catch(work: Callable[[], T]) -> T | Exception:
 
 
 def to_message(err: BaseException) -> str:
-    """What to tell people of `err`: the words of our own errors; of others the class too. Never without a text."""
+    """Returns what to tell people of `err`, never without a text.
+
+    For our own errors it is their words; for others it names the class too.
+    """
     said = str(err).strip()
     if not isinstance(err, SwitchyardError) or not said:
         said = f"{type(err).__name__}: {said}" if said else type(err).__name__

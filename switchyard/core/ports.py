@@ -1053,7 +1053,7 @@ class Recommender(Protocol):
         """Lists at most `limit` of the buyers whom it knows, to try it with."""
 
     def knows(self, buyer_id: str) -> bool:
-        """True if it has seen the buyer; others get popular products."""
+        """Returns True if it has seen the buyer; others get popular products."""
 
     def recommend(
         self, buyer_id: str, k: int, *, only: frozenset[str] | None = None, without_bought: bool = False

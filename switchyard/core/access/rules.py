@@ -58,14 +58,17 @@ class Refusal(StrEnum):
 
 
 def choose_guard(*, has_tokens: bool, behind: str) -> Guard:
-    """Tokens count wherever they are set: also behind something that has let the request through."""
+    """Returns who decides who may come in.
+
+    Tokens count wherever they are set: also behind something that has let the request through.
+    """
     if has_tokens:
         return Guard.TOKENS
     return Guard.FRONT if behind else Guard.MACHINE
 
 
 def decide(guard: Guard, need: Need, caller: Caller, *, now: datetime) -> Refusal | None:
-    """Why `caller` is refused; None: it is let in.
+    """Returns why `caller` is refused; None: it is let in.
 
     - What only reads is for all who are past the guard. What changes something needs the scope `write`; without any
       tokens it is for this machine alone, because what stands in front does not tell us who may edit. What only adds
@@ -103,7 +106,7 @@ def _find_stranger(caller: Caller) -> Refusal | None:
 
 
 def is_cross_origin(*, fetch_site: str, origin: str, host: str) -> bool:
-    """True for a request that a browser sends for the page of another site.
+    """Returns True for a request that a browser sends for the page of another site.
 
     Args:
         fetch_site: the header Sec-Fetch-Site, which no page can set; every browser of today sends it over https, and
@@ -126,7 +129,7 @@ def is_cross_origin(*, fetch_site: str, origin: str, host: str) -> bool:
 
 @lru_cache(128)  # nearly all requests have the same, and it is asked for each
 def is_this_machine(host: str) -> bool:
-    """True for a name or address (without a port) that only this machine's own programs reach."""
+    """Returns True for a name or address (without a port) that only this machine's own programs reach."""
     if host.lower().rstrip(".") == "localhost":
         return True
     try:
@@ -137,7 +140,7 @@ def is_this_machine(host: str) -> bool:
 
 @lru_cache(128)
 def to_host_name(host: str) -> str:
-    """The name in a Host header, without its port."""
+    """Returns the name in a Host header, without its port."""
     try:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:
@@ -145,7 +148,7 @@ def to_host_name(host: str) -> str:
 
 
 def may_listen(host: str, guard: Guard, *, checks_senders: bool = False) -> bool:
-    """False where others than this machine would reach a server that lets everyone in.
+    """Returns False if others than this machine would reach a server that lets everyone in.
 
     `checks_senders`: it serves nothing but what checks each sender itself.
     """
@@ -153,12 +156,12 @@ def may_listen(host: str, guard: Guard, *, checks_senders: bool = False) -> bool
 
 
 def list_origins(text: str) -> list[str]:
-    """The origins of CORS_ORIGINS."""
+    """Returns the origins of CORS_ORIGINS."""
     return [origin for origin in (part.strip() for part in text.split(",")) if origin]
 
 
 def find_bad_origins(origins: Collection[str]) -> list[str]:
-    """What is no origin as browsers send it, one sentence each."""
+    """Returns what is no origin as browsers send it, one sentence each."""
     problems = []
     for origin in origins:
         if origin == "*":

@@ -48,11 +48,11 @@ class Token(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     expires_at: _Moment | None  # None: never
 
     def allows(self, scope: Scope) -> bool:
-        """True where the token is good for `scope`."""
+        """Returns True if the token is good for `scope`."""
         return scope in self.scopes or Scope.WRITE in self.scopes
 
     def is_expired(self, now: datetime) -> bool:
-        """True from `expires_at` on."""
+        """Returns True from `expires_at` on."""
         return self.expires_at is not None and now >= self.expires_at
 
 
@@ -64,7 +64,7 @@ class TokenList(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 def read_tokens(data: bytes, where: str) -> tuple[Token, ...]:
-    """The tokens of a file. Raises: BadRecord: it is not what `write_tokens` writes."""
+    """Returns the tokens of a file. Raises: BadRecord: it is not what `write_tokens` writes."""
     if len(data) > MAX_FILE_BYTES:
         raise BadRecord(where, [f"it has {len(data)} bytes; at most {MAX_FILE_BYTES} are read"])
     try:
@@ -82,12 +82,12 @@ def read_tokens(data: bytes, where: str) -> tuple[Token, ...]:
 
 
 def write_tokens(tokens: Sequence[Token]) -> bytes:
-    """The file of `tokens`, which `read_tokens` reads."""
+    """Returns the file of `tokens`, which `read_tokens` reads."""
     return msgspec.json.format(msgspec.json.encode(TokenList(tokens=list(tokens))), indent=2) + b"\n"
 
 
 def make_token(name: str, scope: Scope, *, now: datetime, expires_in_days: int) -> tuple[str, Token]:
-    """A new token, and what to keep of it. `expires_in_days` 0: never. Raises: BadRequest."""
+    """Returns a new token, and what to keep of it. `expires_in_days` 0: never. Raises: BadRequest."""
     if not re.match(_NAME, name):
         raise BadRequest(
             f"a token's name must be up to 64 letters, digits, dots, dashes and underscores, the first a letter or a "
@@ -107,12 +107,15 @@ def make_token(name: str, scope: Scope, *, now: datetime, expires_in_days: int) 
 
 
 def hash_token(text: str) -> str:
-    """What is kept of a token's text."""
+    """Returns what is kept of a token's text."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def find_token(tokens: Iterable[Token], text: str) -> Token | None:
-    """The token with the text `text`, expired or not. How long it takes says nothing of which one, or how nearly."""
+    """Returns the token with the text `text`, expired or not.
+
+    How long it takes does not show which token it is, or how nearly a text is one.
+    """
     hashed, found = hash_token(text), None
     for token in tokens:
         if hmac.compare_digest(token.sha256, hashed):
@@ -121,7 +124,7 @@ def find_token(tokens: Iterable[Token], text: str) -> Token | None:
 
 
 def hide_tokens(text: str) -> str:
-    """`text` without any token that it holds."""
+    """Returns `text` without any token that it holds."""
     return _TOKEN.sub(PREFIX + "***", text)
 
 

@@ -71,7 +71,7 @@ class RunVerified(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def say_left_out(left_out: tuple[LeftOut, ...], total: int) -> str:
-    """What was not copied, the first few by name; empty: all was."""
+    """Returns what was not copied, the first few by name; empty: all was."""
     if not left_out:
         return ""
     more = len(left_out) - _SHOWN

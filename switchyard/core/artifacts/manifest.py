@@ -38,7 +38,7 @@ class Copied(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     generation: int | None = None  # of its source
 
     def is_of(self, found: SourceObject) -> bool:
-        """True where the source is still the one that was read, as far as its store can tell."""
+        """Returns True if the source is still the one that was read, as far as its store can tell."""
         return (self.path, self.size_bytes, self.generation) == (found.path, found.size_bytes, found.generation)
 
 
@@ -67,7 +67,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return sum(found.size_bytes for found in self.objects)
 
     def to_json(self) -> bytes:
-        """The one way to write it down: keys and artifacts in order, no blanks, UTF-8."""
+        """Returns the one way to write it down: keys and artifacts in order, no blanks, UTF-8."""
         return msgspec.json.encode(self, order="sorted")
 
     @property
@@ -79,7 +79,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 def to_manifest(
     mlflow_run_id: str, source: str, objects: Iterable[Copied], left_out: Iterable[LeftOut] = ()
 ) -> Manifest:
-    """The manifest of these artifacts, in order. Raises: BadRecord: as `read_manifest`."""
+    """Returns the manifest of these artifacts, in order. Raises: BadRecord: as `read_manifest`."""
     made = Manifest(
         mlflow_run_id=mlflow_run_id, source=source, objects=tuple(sorted(objects)), left_out=tuple(sorted(left_out))
     )
@@ -88,7 +88,7 @@ def to_manifest(
 
 
 def read_manifest(data: bytes, where: str, *, digest: str = "") -> Manifest:
-    """The manifest that `data` is; with `digest`, the one that has it.
+    """Returns the manifest that `data` is; with `digest`, the one that has it.
 
     Raises: BadRecord: it is none, not of this format, or another one.
     """
@@ -103,27 +103,30 @@ def read_manifest(data: bytes, where: str, *, digest: str = "") -> Manifest:
 
 
 def to_object_uri(to_uri: str, sha256: str) -> str:
-    """Where the content of that hash is kept: in one of 256 folders, because a disk is slow with many files in one."""
+    """Returns where the content of that hash is kept.
+
+    It is in one of 256 folders, because a disk is slow with many files in one.
+    """
     return f"{to_uri}/objects/{sha256[:2]}/{sha256}"
 
 
 def to_manifest_uri(to_uri: str, mlflow_run_id: str, digest: str) -> str:
-    """Where a manifest of a run is."""
+    """Returns where a manifest of a run is."""
     return f"{to_uri}/runs/{mlflow_run_id}/{digest.removeprefix('sha256:')}.json"
 
 
 def to_manifests_prefix(to_uri: str, mlflow_run_id: str) -> str:
-    """What the URIs of all manifests of a run begin with."""
+    """Returns what the URIs of all manifests of a run begin with."""
     return f"{to_uri}/runs/{mlflow_run_id}/"
 
 
 def to_notes_prefix(to_uri: str, mlflow_run_id: str) -> str:
-    """What the URIs of the notes of a copy that has not ended begin with."""
+    """Returns what the URIs of the notes of a copy that has not ended begin with."""
     return f"{to_uri}/unfinished/{mlflow_run_id}/"
 
 
 def is_run_id(text: str) -> bool:
-    """True for what can name a run of MLflow's, a logged model or a trace, and a folder of ours."""
+    """Returns True for what can name a run of MLflow's, a logged model or a trace, and a folder of ours."""
     return _OWNER_ID.fullmatch(text) is not None
 
 
@@ -150,5 +153,5 @@ def _check(manifest: Manifest, where: str) -> None:
 
 
 def is_digest(text: str) -> bool:
-    """True for ``sha256:`` and 64 hex digits."""
+    """Returns True for ``sha256:`` and 64 hex digits."""
     return _DIGEST.fullmatch(text) is not None

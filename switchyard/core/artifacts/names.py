@@ -14,7 +14,7 @@ _HIDES: Final = {"Cc", "Zl", "Zp"}
 
 
 def find_name_problem(path: str) -> str:
-    """Why an artifact of that name is not copied; empty: it may be.
+    """Returns why an artifact of that name is not copied; empty: it may be.
 
     >>> find_name_problem("model/weights.bin"), find_name_problem("plots/Größe 1.png")
     ('', '')
@@ -39,5 +39,8 @@ def find_name_problem(path: str) -> str:
 
 
 def to_text(name: str) -> str:
-    """A name that may be no Unicode, as text that can be stored and sent: what is none is shown as its escape."""
+    """Returns a name that may not be Unicode as text that can be stored and sent.
+
+    What is not Unicode is shown as its escape.
+    """
     return name.encode(errors="backslashreplace").decode()

@@ -23,7 +23,7 @@ class ArtifactOwner(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def say_owner(id_: str) -> str:
-    """The run, logged model or trace of that id, in words. Traces of MLflow 2 have ids like those of runs.
+    """Returns the run, logged model or trace of that id, in words. Traces of MLflow 2 have ids like those of runs.
 
     >>> say_owner("m-" + 32 * "0")[:15], say_owner("tr-" + 32 * "0")[:8], say_owner(32 * "0")[:12]
     ('logged model m-', 'trace tr', 'MLflow run 0')

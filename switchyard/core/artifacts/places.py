@@ -49,7 +49,9 @@ class Allowed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def find_refusal(uri: str, allowed: Allowed) -> str:
-    """Why the place `uri` is not read; empty: it may be. All URIs name what is behind links: this compares text.
+    """Returns why the place `uri` is not read; empty: it may be.
+
+    All URIs must name what is behind links, because this compares text.
 
     A place on this machine lies below a root. None lies in our own files, or holds them; in a bucket a root that lies
     in ours says otherwise, because a team may have one bucket for all.
@@ -77,7 +79,7 @@ def find_refusal(uri: str, allowed: Allowed) -> str:
 
 
 def to_allowed(roots: Iterable[str], ours: Iterable[str]) -> Allowed:
-    """The folders that may be read, with paths as URIs. A text that names no path or URI allows nothing.
+    """Returns the folders that may be read, with paths as URIs. A text that names no path or URI allows nothing.
 
     >>> to_allowed(["/srv/ml runs/"], ["file:///srv/state"]).roots
     ('file:///srv/ml%20runs',)
@@ -96,7 +98,7 @@ class Moved(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def to_moved(texts: Iterable[str]) -> tuple[Moved, ...]:
-    """The moves that texts like ``OLD=NEW`` name, the longest `old` first, because it says most.
+    """Returns the moves that texts like ``OLD=NEW`` name, the longest `old` first, because it says most.
 
     A relative path is the same with and without ``./``.
 
@@ -112,7 +114,7 @@ def to_moved(texts: Iterable[str]) -> tuple[Moved, ...]:
 
 
 def follow_move(artifact_uri: str, moved: Iterable[Moved]) -> str:
-    """Where the place is now; as MLflow has it, if nothing is said of it.
+    """Returns where the place is now; as MLflow has it, if nothing is said of it.
 
     >>> follow_move("./mlruns/0/a/artifacts", to_moved(["mlruns=/srv/mlruns"]))
     'file:///srv/mlruns/0/a/artifacts'
@@ -128,7 +130,7 @@ def follow_move(artifact_uri: str, moved: Iterable[Moved]) -> str:
 
 
 def to_place(artifact_uri: str, *, destination: str = "", server: str = "") -> Place | Unreachable:
-    """The place of a run's artifacts, and which adapter reads `artifact_uri`.
+    """Returns the place of a run's artifacts, and which adapter reads `artifact_uri`.
 
     Args:
         destination: the MLflow server's own ``--artifacts-destination``, where ``mlflow-artifacts:/`` lies: our own
@@ -187,7 +189,7 @@ def to_place(artifact_uri: str, *, destination: str = "", server: str = "") -> P
 
 
 def _to_file_uri(uri: str) -> str:
-    """A path of this machine, and the other ways to write such a URI, as ``file:///``; anything else as it is."""
+    """Returns a path of this machine, or another form of such a URI, as ``file:///``; anything else as it is."""
     if uri.startswith("file:/") and not uri.startswith("file://"):
         uri = "file://" + uri.removeprefix("file:")
     if uri.startswith("file://localhost/"):
@@ -196,7 +198,7 @@ def _to_file_uri(uri: str) -> str:
 
 
 def _is_of(uri: str, server: str) -> bool:
-    """True where `uri` names no host, or that of `server`."""
+    """Returns True if `uri` names no host, or that of `server`."""
     try:
         named, ours = urlsplit(uri), urlsplit(server)
         ports = named.port, ours.port or _PORTS.get(ours.scheme)
@@ -206,12 +208,12 @@ def _is_of(uri: str, server: str) -> bool:
 
 
 def find_needed_package(uri: str) -> str:
-    """The package that MLflow's own reader of such a place imports; empty: not known, or none."""
+    """Returns the package that MLflow's own reader of such a place imports; empty: not known, or none."""
     return _NEEDS.get(uri.partition(":")[0].lower(), "")
 
 
 def without_password(uri: str) -> str:
-    """The URI as it may be shown and stored.
+    """Returns the URI as it may be shown and stored.
 
     >>> without_password("sftp://user:secret@host/a?sig=abc")
     'sftp://host/a'
@@ -225,5 +227,5 @@ def without_password(uri: str) -> str:
 
 
 def lies_in(uri: str, other: str) -> bool:
-    """True where `uri` is `other`, or a place within it."""
+    """Returns True if `uri` is `other`, or a place within it."""
     return uri == other or uri.startswith(f"{other}/")

@@ -58,7 +58,7 @@ class Todo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def choose(found: Iterable[SourceObject], known: Mapping[str, Copied]) -> Todo:
-    """Which objects are to be copied: those that no copy before has, and those that are not what it read."""
+    """Returns which objects are to be copied: those that no copy before has, and those that are not what it read."""
     keep, copy = [], []
     for one in found:
         before = known.get(one.path)
@@ -70,7 +70,7 @@ def choose(found: Iterable[SourceObject], known: Mapping[str, Copied]) -> Todo:
 
 
 def is_up_to_date(manifest: Manifest, source: str, found: Sequence[SourceObject], left_out: Sequence[LeftOut]) -> bool:
-    """True where a copy has all that is there; what its source has no longer stays in it.
+    """Returns True if a copy has all that is there; what its source has no longer stays in it.
 
     What was left out then, and still is, counts as done: it will never be copied.
     """
@@ -82,7 +82,7 @@ def is_up_to_date(manifest: Manifest, source: str, found: Sequence[SourceObject]
 
 
 def to_groups(runs: Iterable[ArtifactRun]) -> list[list[ArtifactRun]]:
-    """The runs by place: those of one place, or of a place within it, are one group, the widest place first.
+    """Returns the runs by place: those of one place, or of a place within it, are one group, the widest place first.
 
     An object of two runs is read once when the runs of a group are copied one after the other.
     """
@@ -99,7 +99,7 @@ def to_groups(runs: Iterable[ArtifactRun]) -> list[list[ArtifactRun]]:
 
 
 def to_batches(runs: Iterable[ArtifactRun], size: int) -> list[list[ArtifactRun]]:
-    """The runs, about `size` a batch, by place; a group is in one batch."""
+    """Returns the runs, about `size` a batch, by place; a group is in one batch."""
     batches: list[list[ArtifactRun]] = []
     for group in to_groups(runs):
         if not batches or len(batches[-1]) >= size:

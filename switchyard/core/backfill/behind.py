@@ -23,7 +23,7 @@ from switchyard.core.runs.rows import RowNews, RunStatus
 
 
 def list_open(rows: Sequence[BackfillRow], how: How, *, status: StatusChoice) -> list[BackfillRow]:
-    """The rows of runs that had not ended when they were read, and are not to do anyway.
+    """Returns the rows of runs that had not ended when they were read, and are not to do anyway.
 
     MLflow is asked about them.
     """
@@ -45,7 +45,7 @@ def find_behind(
     lost_parents: Mapping[int, str],
     known: set[str],
 ) -> Behind:
-    """Which rows say less than MLflow does.
+    """Returns which rows say less than MLflow does.
 
     Args:
         opened: of `list_open`.
@@ -63,7 +63,7 @@ def find_behind(
 
 
 def to_unasked(opened: Sequence[BackfillRow], error: str) -> list[PlannedRun]:
-    """The lines of the open rows where MLflow could not be asked."""
+    """Returns the lines of the open rows where MLflow could not be asked."""
     why_not = f"it had not ended when it was last read, and MLflow cannot be asked what became of it: {error}"
     return [
         PlannedRun(
@@ -93,7 +93,7 @@ def _to_why_behind(row: BackfillRow, look: Look, how: How) -> str:
 
 
 def to_news(info: TrackedRun, newest_ms: int | None, how: How, *, is_moving: bool = False) -> RowNews | None:
-    """What the adopted row of that run is to say now; None: MLflow's status is none that we know.
+    """Returns what the adopted row of that run is to say now; None: MLflow's status is none that we know.
 
     A run with a dead process is RUNNING in MLflow for ever: once nothing was logged to it for `stale_after_hours`, its
     row is failed, until it goes on. One that `is_moving` goes on, whatever times its points have: the clock of the

@@ -148,7 +148,10 @@ class Followed(msgspec.Struct, frozen=True, kw_only=True):
 def list_candidates(
     rows: Sequence[BackfillRow], marks: Mapping[str, RunMark], known: Mapping[int, FollowedRun]
 ) -> dict[int, str]:
-    """The rows whose run may have to be read again, and why. Those that have never been read are no such rows."""
+    """Lists the rows that may have to be read from MLflow again, and why.
+
+    Rows that have never been read are not among them.
+    """
     found = {}
     for row in rows:
         mark = marks.get(row.mlflow_run_id)
@@ -172,7 +175,7 @@ def choose_changes(
     how: How,
     also: Mapping[int, str] = NOTHING_ELSE,
 ) -> Changes:
-    """Which rows are brought up to date, and which need not be read.
+    """Returns which rows are brought up to date, and which need not be read.
 
     Args:
         facts: of the rows of `list_candidates`, and of those of `also`.
@@ -197,27 +200,27 @@ def choose_changes(
 
 
 def _may_be_read(row: BackfillRow, facts: RowFacts) -> bool:
-    """False for a run that its own file, or the end of a job of ours, brings up to date."""
+    """Returns False for a run that its own file, or the end of a job of ours, brings up to date."""
     if row.published == "ours" and not facts.of_mlflow:
         return False
     return not (facts.has_job and row.status in _OPEN)
 
 
 def with_facts(row: BackfillRow, facts: RowFacts | None) -> BackfillRow:
-    """The row with what else is known of it."""
+    """Returns the row with what else is known of it."""
     if facts is None:
         return row
     return msgspec.structs.replace(row, adopted=facts.adopted, has_job=facts.has_job)
 
 
 def merge(behind: Behind, changes: Changes) -> Behind:
-    """All rows that say less than MLflow does by now; what was found by looking closer says why."""
+    """Returns all rows that say less than MLflow does by now; what was found by looking closer says why."""
     moving = frozenset(id_ for id_, why in changes.why.items() if why == CHANGED)
     return msgspec.structs.replace(behind, why=changes.why | behind.why, settled=changes.settled, moving=moving)
 
 
 def count_unknown(rows: Sequence[BackfillRow], marks: Mapping[str, RunMark]) -> int:
-    """How many runs of the store have no row; without those that someone has deleted there."""
+    """Returns how many runs of the store have no row; without those that someone has deleted there."""
     known = {row.mlflow_run_id for row in rows}
     return sum(mark.run_id not in known and not mark.is_deleted for mark in marks.values())
 
@@ -228,7 +231,7 @@ def list_doubtful(
     known: Mapping[int, FollowedRun],
     names: Collection[str],
 ) -> list[str]:
-    """The MLflow runs that this store, by one of its `names`, named before and does not name now.
+    """Returns the MLflow runs that this store, by one of its `names`, named before and does not name now.
 
     Each is asked for by itself.
     """
@@ -242,7 +245,7 @@ def find_doubt(
     names: Collection[str],
     lost: Collection[str],
 ) -> str:
-    """Why the store is not believed that it has deleted the runs that are `lost` in it; empty: it is believed.
+    """Returns why the store is not believed that it has deleted the runs that are `lost` in it; empty: it is believed.
 
     A store that lacks many runs at once is a part of what it was: a folder that is half mounted, a database that was
     restored, a role that may not see all.
@@ -260,7 +263,7 @@ def find_doubt(
 
 
 def _list_followed(rows: Sequence[BackfillRow], known: Mapping[int, FollowedRun], names: Collection[str]) -> list[str]:
-    """The runs that were there when the store was looked at last."""
+    """Returns the runs that were there when the store was looked at last."""
     return [
         row.mlflow_run_id
         for row in rows
@@ -282,7 +285,7 @@ def choose_lifecycles(
     now: datetime,
     is_sure: bool = False,
 ) -> list[Lifecycle]:
-    """What rows are to say from now on of their MLflow run's being there; nothing of those that say so already.
+    """Returns what rows are to say from now on of their MLflow run's being there; nothing of those that say so already.
 
     A run is deleted where MLflow says so of it or of its experiment, and where two looks, one after the other, find it
     nowhere: one odd answer is not the truth.
@@ -322,7 +325,7 @@ _Times = tuple[datetime | None, datetime | None]
 def _to_lifecycle(
     run_id: str, marks: Mapping[str, RunMark], lost: Collection[str], was: _Times, now: datetime
 ) -> _Times | None:
-    """Since when it is missing, and since when deleted; None: no one knows more than before."""
+    """Returns since when it is missing, and since when deleted; None: no one knows more than before."""
     missing_at, deleted_at = was
     mark = marks.get(run_id)
     if mark is not None:
@@ -337,7 +340,7 @@ def _to_lifecycle(
 def identify_store(
     store: str, found: StoreIdentity, recorded: Mapping[str, StoreIdentity], followed: Collection[str], accept: Accept
 ) -> Identified:
-    """Which of the followed stores this one is.
+    """Returns which of the followed stores this one is.
 
     Args:
         store: its name, of the settings.
@@ -367,7 +370,7 @@ def identify_store(
 
 
 def to_unadopted(adoption: Adoption, experiments: Sequence[str]) -> Unadopted:
-    """The runs that were to be adopted, and of which something is wrong."""
+    """Returns the runs that were to be adopted, and of which something is wrong."""
     odd = [run for run in adoption.left_out if run.odd]
     return Unadopted(
         why={run.mlflow_run_id: f"MLflow run {run.mlflow_run_id}: {run.why_not}" for run in odd},
@@ -376,12 +379,12 @@ def to_unadopted(adoption: Adoption, experiments: Sequence[str]) -> Unadopted:
 
 
 def to_read_mark(mark: str) -> str:
-    """The mark of what was read, whether it was published or not."""
+    """Returns the mark of what was read, whether it was published or not."""
     return mark.removesuffix(_NOT_PUBLISHED)
 
 
 def to_unpublished_mark(mark: str) -> str:
-    """The mark of what was read, and not published because something else stays.
+    """Returns the mark of what was read, and not published because something else stays.
 
     It is read again when it changes, and when nothing is published of its run any more.
     """
@@ -389,7 +392,10 @@ def to_unpublished_mark(mark: str) -> str:
 
 
 def to_unadopted_kind(store: str, mlflow_run_id: str = "") -> str:
-    """The ledger's kind of the line of that run; without a run, how the kinds of all runs of that store begin."""
+    """Returns the ledger's kind of the line of that run.
+
+    Without a run, it returns how the kinds of all runs of that store begin.
+    """
     return f"{UNADOPTED_KIND}{hashlib.sha256(store.encode()).hexdigest()[:12]}/{mlflow_run_id}"
 
 

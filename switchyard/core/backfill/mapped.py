@@ -9,11 +9,13 @@ from switchyard.core.mlflow.rules import parse_rules
 
 
 def to_record(run: RawRun, versions: Versions) -> MetricsRecord:
-    """`run`, which was read whole or with ``keys=SCALARS``, as that version of the mapping and those rules make it.
+    """Returns the record of `run`, as that version of the mapping and those rules make it.
+
+    The run was read whole or with ``keys=SCALARS``.
 
     Raises:
-        BadRequest: the rules are none, or the run was read with other keys.
-        BadRecord: its status is none that we know.
+        BadRequest: the rules are not valid, or the run was read with other keys.
+        BadRecord: we do not know its status.
     """
     if versions.mapping == 1:
         return mapping1.from_points(run)
@@ -21,5 +23,8 @@ def to_record(run: RawRun, versions: Versions) -> MetricsRecord:
 
 
 def to_first_digests_of(run: RawRun) -> Digests:
-    """What a history that was published by the first versions has, if it is of the same points. Raises: as above."""
+    """Returns what a history that was published by the first versions has, if it is of the same points.
+
+    Raises: as above.
+    """
     return to_first_digests(mapping1.from_points(run))

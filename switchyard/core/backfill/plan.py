@@ -85,7 +85,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     is_moving: bool = False  # it was logged to since it was read, whatever its clock says
 
     def to_how(self, how: How) -> How:
-        """How this one is read and published: never with less than it was before."""
+        """Returns how this one is read and published: never with less than it was before."""
         histograms, full = how.histograms or self.whole, how.full or self.filed
         return msgspec.structs.replace(
             how, histograms=histograms, full=full, rules=how.rules if how.rules.strip() else self.rules
@@ -191,12 +191,12 @@ NO_MARKS: Final[Mapping[str, RunMark]] = {}
 
 
 def is_chosen(row: BackfillRow, status: StatusChoice) -> bool:
-    """True for the rows that a flow run is about."""
+    """Returns True for the rows that a flow run is about."""
     return status == "all" or row.status == RunStatus.COMPLETED
 
 
 def is_unended(row: BackfillRow) -> bool:
-    """True where an adopted row waits for MLflow's last word."""
+    """Returns True if an adopted row waits for MLflow's last word."""
     return row.adopted and (row.status in _UNENDED or row.ledger_state == STALE)
 
 
@@ -223,8 +223,11 @@ def make_plan(
     behind: Behind = NOTHING_BEHIND,
     marks: Mapping[str, RunMark] = NO_MARKS,
 ) -> Plan:
-    """Which rows are to be published, by id; the first `limit` of them (0: all), and of those the ones of `shard`.
-    A row that is behind is brought up to date whatever its status. `marks` were taken before, by MLflow run."""
+    """Returns which rows are to be published, by id.
+
+    It takes the first `limit` of them (0: all), and of those the rows of `shard`. A row that is behind is brought up to
+    date whatever its status. `marks` were taken before, by MLflow run.
+    """
     chosen = [row for row in rows if is_chosen(row, status) or row.id in behind.why]
     todo = [(row, found) for row in chosen if (found := _choose_todo(row, how, behind)) is not None]
     todo = todo[: limit or None]
@@ -271,7 +274,7 @@ def make_plan(
 
 
 def choose_todo(row: BackfillRow, how: How) -> ToDo | None:
-    """What there is to do for one row; None: nothing."""
+    """Returns what there is to do for one row; None: nothing."""
     if not row.mlflow_run_id:
         return None
     if row.published == "nothing":
@@ -300,7 +303,7 @@ def _to_why_not(row: BackfillRow, behind: Behind) -> str:
 
 
 def choose_adopted(tracked: Iterable[TrackedRun], known: set[str], *, status: StatusChoice = "completed") -> Adoption:
-    """The runs of an MLflow store that no row knows, the oldest first.
+    """Returns the runs of an MLflow store that no row knows, the oldest first.
 
     Deleted ones are left to MLflow: who deleted them did not want to see them again.
     """
@@ -352,7 +355,7 @@ def _to_adopted(run: TrackedRun) -> AdoptedRun:
 
 
 def to_time(at_ms: int | None) -> datetime | None:
-    """That time; None also of what is no time: someone logged nanoseconds as milliseconds."""
+    """Returns that time; None also of what is no time: someone logged nanoseconds as milliseconds."""
     try:
         return None if not at_ms or at_ms < 0 else datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=at_ms)
     except OverflowError:
@@ -360,12 +363,12 @@ def to_time(at_ms: int | None) -> datetime | None:
 
 
 def to_batches(items: Sequence[Item], size: int) -> list[Batch]:
-    """`items` in their order, `size` a batch."""
+    """Returns `items` in their order, `size` a batch."""
     return [Batch(items[start : start + size]) for start in range(0, len(items), size)]
 
 
 def to_ways(items: Sequence[Item], how: How) -> list[tuple[How, list[Item]]]:
-    """The items by how they are read and published; one way, nearly always."""
+    """Returns the items by how they are read and published; one way, nearly always."""
     found: dict[tuple[bool, bool, str], list[Item]] = {}
     for item in items:
         way = item.to_how(how)
@@ -374,6 +377,9 @@ def to_ways(items: Sequence[Item], how: How) -> list[tuple[How, list[Item]]]:
 
 
 def to_export_only(how: How) -> list[str]:
-    """What of a run is then kept by an export of the raw store alone: who deletes MLflow without one loses it."""
+    """Returns what of a run is then kept only by an export of the raw store.
+
+    A person who deletes MLflow without an export loses it.
+    """
     lost = [] if how.full else [*([] if how.histograms else [_HISTOGRAMS]), _THINNED]
     return [*lost, *_NEVER_READ]

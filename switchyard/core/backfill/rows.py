@@ -57,7 +57,7 @@ class BackfillRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def to_parent_line(quick_test_id: int, mlflow_run_id: str, *, now: datetime) -> LedgerLine:
-    """The ledger's line of a nested run with a parent that has no row: a later backfill looks again."""
+    """Returns the ledger's line of a nested run with a parent that has no row: a later backfill looks again."""
     return LedgerLine(
         kind=PARENT_KIND, quick_test_id=quick_test_id, state="unknown", attempts=1, error=mlflow_run_id, updated_at=now
     )

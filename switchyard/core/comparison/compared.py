@@ -91,7 +91,7 @@ class Comparison(msgspec.Struct, frozen=True):
 
 
 def choose_ids(given: Sequence[int]) -> list[int]:
-    """The ids to compare, in their order; an id that is there twice counts once.
+    """Returns the ids to compare, in their order; an id that is there twice counts once.
 
     Raises: BadRequest: none, or too many.
 
@@ -105,7 +105,7 @@ def choose_ids(given: Sequence[int]) -> list[int]:
 
 
 def compare(ids: Sequence[int], stored: Sequence[ComparedRun]) -> Comparison:
-    """The comparison of those runs of `ids` that are there. Raises: NotFound: none is."""
+    """Returns the comparison of those runs of `ids` that are there. Raises: NotFound: none is."""
     by_id = {one.run.id: one for one in stored}
     found = [by_id[id_] for id_ in ids if id_ in by_id]
     if not found:
@@ -201,7 +201,7 @@ class _Texts:
 
     @property
     def compared(self) -> Texts:
-        """By name."""
+        """Returns the texts by name: those that differ, and those that are the same."""
         differ, same = [], {}
         for name in self._names:
             row = [found.get(name) for found in self._of.values()]
@@ -212,12 +212,12 @@ class _Texts:
         return Texts(differ, same)
 
     def list_lacking(self, id_: int) -> list[str]:
-        """What others have, and this run does not."""
+        """Returns what others have, and this run does not."""
         return [name for name in self._names if name not in self._of[id_]]
 
 
 def _to_comparable(value: Any) -> Any:
-    """The same for what is the same: MLflow keeps numbers as texts, and Python's True as ``True``.
+    """Returns the same for what is the same: MLflow keeps numbers as texts, and Python's True as ``True``.
 
     >>> _to_comparable(0.1) == _to_comparable("0.10"), _to_comparable(True) == _to_comparable("True")
     (True, True)

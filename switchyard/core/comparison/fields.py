@@ -68,7 +68,7 @@ class Field(msgspec.Struct, frozen=True):
         return KINDS[self.section] if self.section else ()
 
     def __str__(self) -> str:
-        """The field as a filter has it.
+        """Returns the field as a filter has it.
 
         >>> str(Field("metrics", "val_loss")), str(Field("params", "the `odd` one"))
         ('metrics.val_loss', 'params.`the ``odd`` one`')
@@ -87,7 +87,7 @@ STATUSES: Final = tuple(status.value for status in RunStatus)
 
 
 def suggest(word: str) -> str:
-    """A sentence that names what was probably meant, and all that may stand there."""
+    """Returns a sentence that names what was probably meant, and all that may stand there."""
     known = [*(f"{section}.<name>" for section in SECTIONS), *COLUMNS]
     near = difflib.get_close_matches(word.lower()[:40], [*SECTIONS, *COLUMNS], n=1)
     meant = f"; did you mean {near[0]}?" if near else ""
@@ -95,7 +95,7 @@ def suggest(word: str) -> str:
 
 
 def suggest_status(word: str) -> str:
-    """A sentence that names every status, and the one that was probably meant.
+    """Returns a sentence that names every status, and the one that was probably meant.
 
     >>> suggest_status("Failed")
     'must be one of pending, submitted, running, completed, failed, cancelled; did you mean failed?'
@@ -106,5 +106,5 @@ def suggest_status(word: str) -> str:
 
 
 def is_keyword(word: str) -> bool:
-    """True for a word of the grammar, in any case."""
+    """Returns True for a word of the grammar, in any case."""
     return word.lower() in _KEYWORDS

@@ -68,13 +68,13 @@ class Not(msgspec.Struct, frozen=True, tag=True):
 
 
 class And(msgspec.Struct, frozen=True, tag=True):
-    """All of two or more."""
+    """True of a run for which all of two or more terms are true."""
 
     terms: tuple["Expression", ...]
 
 
 class Or(msgspec.Struct, frozen=True, tag=True):
-    """At least one of two or more."""
+    """True of a run for which at least one of two or more terms is true."""
 
     terms: tuple["Expression", ...]
 
@@ -83,8 +83,10 @@ Expression = Compare | Not | And | Or
 
 
 def parse_filter(text: str, *, any_status: bool = False) -> Expression | None:
-    """The tree; None for a text of nothing but spaces. A status that no run can have is refused, unless `any_status`:
-    an application's own table may have others. Raises: BadFilter.
+    """Returns the tree; None for a text of nothing but spaces.
+
+    A status that no run can have is refused, unless `any_status`: an application's own table may have others. Raises:
+    BadFilter.
 
     >>> to_text(parse_filter("not (Status = 'failed') AND params.lr in (0.1, 1)"))
     "not status = 'failed' and params.lr IN (0.1, 1.0)"
@@ -121,7 +123,7 @@ def parse_fields(text: str, *, of: str) -> tuple[Field, ...]:
 
 
 def to_text(expression: Expression | None) -> str:
-    """The filter of a tree, which `parse_filter` reads as the same tree."""
+    """Returns the filter of a tree, which `parse_filter` reads as the same tree."""
     match expression:
         case None:
             return ""
@@ -164,7 +166,7 @@ class _Parser:
         return self._tokens[self._at]
 
     def is_done(self) -> bool:
-        """Nothing is left."""
+        """Returns True if nothing is left."""
         return self.ahead.kind == "end"
 
     def parse(self) -> Expression:
@@ -174,7 +176,7 @@ class _Parser:
         return found
 
     def parse_field(self, *, many: bool = False) -> Field:
-        """A section with its name, or a column; with `many` also all of a section: ``params.*``."""
+        """Returns a section with its name, or a column; with `many` also all of a section: ``params.*``."""
         token = self._next()
         if token.kind != "word" or is_keyword(token.value):
             raise self.refused("expected a field, which " + suggest(token.value), token)
@@ -198,14 +200,14 @@ class _Parser:
         return Field(section, rest)
 
     def take(self, kind: str, value: str) -> bool:
-        """True where that is ahead, which is then behind."""
+        """Returns True if that is ahead, which is then behind."""
         if self.ahead.kind == kind and self.ahead.value.lower() == value:
             self._at += 1
             return True
         return False
 
     def refused(self, what: str, token: Token | None = None) -> BadFilter:
-        """The error to raise at a token, or at the one ahead."""
+        """Returns the error to raise at a token, or at the one ahead."""
         token = token or self.ahead
         got = "the end" if token.kind == "end" else repr(token.value[:40])
         return BadFilter(f"{what}; got {got}", self._text, token.position, of=self._of)
@@ -319,5 +321,5 @@ class _Parser:
 
 
 def _flatten(type_: type[And | Or], terms: list[Expression]) -> tuple[Expression, ...]:
-    """The terms, with those of a nested term of the same type: ``a and (b and c)`` is one."""
+    """Returns the terms, with those of a nested term of the same type: ``a and (b and c)`` is one."""
     return tuple(one for term in terms for one in (term.terms if isinstance(term, type_) else (term,)))

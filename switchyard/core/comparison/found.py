@@ -49,7 +49,7 @@ class FoundRun(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def with_deleted(runs: Sequence[FoundRun], deleted: Mapping[int, datetime]) -> list[FoundRun]:
-    """The lines, of which `deleted` says whose MLflow run is gone, and since when."""
+    """Returns the lines, of which `deleted` says whose MLflow run is gone, and since when."""
     return [
         msgspec.structs.replace(run, mlflow_deleted_at=deleted[run.id]) if run.id in deleted else run for run in runs
     ]
@@ -70,7 +70,7 @@ class KnownField(msgspec.Struct, frozen=True):
 
 
 def list_columns(prefix: str, *, own: bool) -> list[KnownField]:
-    """The columns of a run that begin so, and that its table has."""
+    """Returns the columns of a run that begin so, and that its table has."""
     return [
         KnownField(name, next(iter(OPERATORS[name])))
         for name in COLUMNS
@@ -79,7 +79,7 @@ def list_columns(prefix: str, *, own: bool) -> list[KnownField]:
 
 
 def choose_sections(prefix: str) -> list[tuple[Section, str]]:
-    """The sections that have fields which begin with `prefix`, and how their names begin.
+    """Returns the sections that have fields which begin with `prefix`, and how their names begin.
 
     Without a dot it may be the beginning of the section, or of a name in any.
 
@@ -97,7 +97,7 @@ def choose_sections(prefix: str) -> list[tuple[Section, str]]:
 
 
 def list_fields(expression: Expression | None) -> list[Field]:
-    """Every field that a filter compares."""
+    """Returns every field that a filter compares."""
     match expression:
         case Compare():
             return [expression.field]

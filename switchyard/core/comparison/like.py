@@ -21,7 +21,7 @@ class Part(msgspec.Struct, frozen=True):
 
 
 def to_parts(pattern: str) -> list[Part]:
-    r"""The pattern in parts; a backslash before anything else is a backslash.
+    r"""Returns the pattern in parts; a backslash before anything else is a backslash.
 
     >>> [part.text for part in to_parts(r"a\%b%")]
     ['a%b', '%']
@@ -44,12 +44,12 @@ def to_parts(pattern: str) -> list[Part]:
 
 
 def to_sql_like(pattern: str) -> str:
-    """The pattern for SQL's LIKE with a backslash as its escape."""
+    """Returns the pattern for SQL's LIKE with a backslash as its escape."""
     return "".join(part.text if part.is_wildcard else _escape(part.text) for part in to_parts(pattern))
 
 
 def to_glob(pattern: str) -> str:
-    """The pattern for SQLite's GLOB, which alone tells upper case from lower.
+    """Returns the pattern for SQLite's GLOB, which alone tells upper case from lower.
 
     Source: https://www.sqlite.org/lang_expr.html#glob
     """
@@ -61,13 +61,13 @@ def to_glob(pattern: str) -> str:
 
 
 def find_prefix(pattern: str) -> str:
-    """What every text begins with that the pattern is of; empty where it begins with a wildcard."""
+    """Returns what every text begins with that the pattern is of; empty where it begins with a wildcard."""
     first = next(iter(to_parts(pattern)), Part(""))
     return "" if first.is_wildcard else first.text
 
 
 def find_end(prefix: str) -> str | None:
-    """The first text, by bytes of UTF-8, that comes after all that begin with `prefix`; None: there is none.
+    """Returns the first text, by bytes of UTF-8, that comes after all that begin with `prefix`; None: there is none.
 
     >>> find_end("ab"), find_end("a\U0010ffff"), find_end("\U0010ffff") is None
     ('ac', 'b', True)

@@ -45,7 +45,7 @@ class Order(msgspec.Struct, frozen=True):
 
 
 def parse_order(text: str) -> Order:
-    """``metrics.val_loss asc``; without a way: descending. Raises: BadRequest.
+    """Returns ``metrics.val_loss asc``; without a way: descending. Raises: BadRequest.
 
     >>> str(parse_order("best.val_loss ASC")), str(parse_order("created_at"))
     ('best.val_loss asc', 'created_at desc')
@@ -56,7 +56,7 @@ def parse_order(text: str) -> Order:
 
 
 def sort_keys(keys: list[Key], order: Order) -> list[Key]:
-    """In order."""
+    """Sorts keys into this order."""
     found: list[Key] = []
     for rank in order.ranks:
         some = [key for key in keys if key[0] == rank]
@@ -72,7 +72,7 @@ def _to_sortable(key: Key) -> tuple[float | bytes, int]:
 
 
 def take_after(keys: list[Key], after: Key | None, order: Order) -> list[Key]:
-    """Those that come after a place, of keys in order; the place itself need not be among them (any more)."""
+    """Returns those that come after a place, of keys in order; the place itself need not be among them (any more)."""
     if after is None:
         return keys
     together = sort_keys([*(key for key in keys if key != after), after], order)
@@ -80,13 +80,13 @@ def take_after(keys: list[Key], after: Key | None, order: Order) -> list[Key]:
 
 
 def to_cursor(key: Key, order: Order) -> str:
-    """The place as a text for an address."""
+    """Returns the place as a text for an address."""
     packed = msgspec.json.encode([str(order), *key])
     return base64.urlsafe_b64encode(packed).decode().rstrip("=")
 
 
 def from_cursor(text: str, order: Order) -> Key:
-    """The place that `to_cursor` named. Raises: BadRequest: it is none, or one of another order."""
+    """Returns the place that `to_cursor` named. Raises: BadRequest: it is none, or one of another order."""
     try:
         packed = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         said, rank, value, id_ = msgspec.json.decode(packed, type=tuple[str, int, float | str | None, int])

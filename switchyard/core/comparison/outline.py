@@ -14,7 +14,7 @@ MAX_NOTES: Final = 400
 
 
 class Outline(msgspec.Struct, frozen=True, kw_only=True):
-    """As it is stored."""
+    """An outline as it is stored."""
 
     notes: str = ""  # the first `MAX_NOTES` characters
     history_json: str | None = None  # None: nothing is published, or more than `MAX_CHARACTERS`
@@ -76,7 +76,10 @@ def _read_legacy(text: str) -> _History:
 
 
 def _choose_curve(history: _History) -> SmallCurve | None:
-    """The validation loss, else the training loss, else the first metric with a name that says which way is better."""
+    """Chooses the validation loss, else the training loss, else the first metric that has a direction.
+
+    A metric has a direction if its name says which way is better.
+    """
     loss = history.loss if isinstance(history.loss, dict) else {}
     metrics = history.metrics if isinstance(history.metrics, dict) else {}
     known = [("val_loss", loss.get("val")), ("loss", loss.get("train"))]

@@ -132,7 +132,7 @@ def _load(text: str) -> dict[str, Any]:
 
 
 def _to_strict(found: Any) -> dict[str, Any]:
-    """Strict JSON: what is not finite is null."""
+    """Returns strict JSON: what is not finite is null."""
     if not isinstance(found, dict):
         return {}
     strict: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(found))

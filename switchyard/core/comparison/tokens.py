@@ -48,7 +48,7 @@ class Token(msgspec.Struct, frozen=True):
 
 
 def to_tokens(text: str, *, of: str = "filter") -> list[Token]:
-    """All tokens of the text, the end too.
+    """Returns all tokens of the text, the end too.
 
     Raises: BadFilter: there is something that is no token.
     """
@@ -85,7 +85,7 @@ def _why_none(character: str) -> str:
 
 
 def _point_at(text: str, position: int) -> str:
-    """Two lines: the part of the filter around the place, and a caret below it."""
+    """Returns two lines: the part of the filter around the place, and a caret below it."""
     start, end = max(0, position - _SHOWN), min(len(text), position + _SHOWN)
     before = ("..." if start else "") + _to_shown(text[start:position])
     after = _to_shown(text[position:end]) + ("..." if end < len(text) else "")
@@ -93,5 +93,5 @@ def _point_at(text: str, position: int) -> str:
 
 
 def _to_shown(text: str) -> str:
-    """The text in one line, as JSON takes it."""
+    """Returns the text in one line, as JSON takes it."""
     return "".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in text)

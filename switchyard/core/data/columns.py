@@ -13,13 +13,13 @@ _DEFAULTS: Final = TrainSpec()
 
 
 def list_wanted(spec: TrainSpec) -> dict[str, str]:
-    """The columns that `spec` names, by their role."""
+    """Returns the columns that `spec` names, by their role."""
     named = {role: str(getattr(spec, f"{role}_column")) for role in ROLES}
     return {role: name for role, name in named.items() if name}
 
 
 def choose_columns(there: Sequence[str], spec: TrainSpec, *, hint: str = "") -> dict[str, str]:
-    """The file's own columns by their role.
+    """Returns the file's own columns by their role.
 
     The quantity and the invoice number are left out where the file has no column of the default name: they were not
     asked for.

@@ -50,7 +50,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_dialect(head: bytes, spec: TrainSpec, *, is_whole: bool) -> Dialect:
-    """How the file that begins with `head` is written, as `spec` says or as `head` shows.
+    """Returns how the file that begins with `head` is written, as `spec` says or as `head` shows.
 
     Args:
         is_whole: `head` is all of the file; else its last line may be cut.
@@ -99,7 +99,7 @@ def read_dialect(head: bytes, spec: TrainSpec, *, is_whole: bool) -> Dialect:
 
 
 def to_encoding_problem(where: str) -> str:
-    """What is said of text that is not UTF-8."""
+    """Returns what is said of text that is not UTF-8."""
     return (
         f"it is not UTF-8: {where}. Say how the file is encoded: --csv-encoding cp1252 (Windows, Excel), latin-1, "
         "utf-16"
@@ -140,7 +140,7 @@ def _to_separator(spec: TrainSpec) -> str:
 
 
 def _choose_separator(lines: Sequence[str], spec: TrainSpec, names: Sequence[str]) -> str:
-    """The separator that gives the columns that are looked for.
+    """Returns the separator that gives the columns that are looked for.
 
     Else the one that gives each line the same number of columns, the most; else the comma.
     """
@@ -175,7 +175,7 @@ def _to_hint(header: Sequence[str], separator: str) -> str:
 
 
 def is_number(text: str, decimal: str = ".") -> bool:
-    """Whether a cell is a number, with `decimal` before its fraction."""
+    """Returns whether a cell is a number, with `decimal` before its fraction."""
     try:
         float(text.replace(decimal, ".") if decimal != "." else text)
     except ValueError:

@@ -16,7 +16,7 @@ SUFFIXES: Final = (".parquet", ".csv", ".csv.gz")
 
 
 def to_absolute(data_uri: str, folder: str) -> str:
-    """A plain path as an absolute one, seen from `folder`; anything with a scheme, or nothing, as it is.
+    """Returns a plain path as an absolute one, seen from `folder`; anything with a scheme, or nothing, as it is.
 
     >>> to_absolute("../orders.csv", "/data/me/runs"), to_absolute("gs://b/orders.csv", "/data")
     ('/data/me/orders.csv', 'gs://b/orders.csv')
@@ -27,7 +27,7 @@ def to_absolute(data_uri: str, folder: str) -> str:
 def find_files(
     data_uri: str, *, is_file: Callable[[str], bool], list_files: Callable[[str], Sequence[str]]
 ) -> list[str]:
-    """The URIs of the files to read, at least one.
+    """Returns the URIs of the files to read, at least one.
 
     Args:
         is_file: whether a file is at a URI. list_files: the URIs that start with a prefix.
@@ -67,5 +67,8 @@ def _choose_matching(data_uri: str, there: Sequence[str]) -> list[str]:
 
 
 def _has_note(names: Sequence[str]) -> bool:
-    """A name that starts with a dot or an underscore is a note to someone (_SUCCESS, .crc), as in Spark and Arrow."""
+    """Returns True if one of the names starts with a dot or an underscore.
+
+    Such a name is a note to someone (_SUCCESS, .crc), as in Spark and Arrow.
+    """
     return any(name.startswith((".", "_")) for name in names)

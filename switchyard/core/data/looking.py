@@ -19,7 +19,7 @@ _NULLS: Final = frozenset(
 
 
 def look_at_csv(head: bytes, spec: TrainSpec, *, is_whole: bool) -> str:
-    """What the file that begins with `head` is, in words.
+    """Returns what the file that begins with `head` is, in words.
 
     Raises:
         BadRequest: it cannot be trained on as `spec` says: what was found, and the flag that helps.
@@ -31,7 +31,7 @@ def look_at_csv(head: bytes, spec: TrainSpec, *, is_whole: bool) -> str:
 
 
 def look_at_parquet(names: Sequence[str], spec: TrainSpec) -> str:
-    """The same of a Parquet file with columns of these names. Raises: BadRequest."""
+    """Returns the same of a Parquet file with columns of these names. Raises: BadRequest."""
     return f"Parquet, {_describe(choose_columns(names, spec))}"
 
 
@@ -55,7 +55,9 @@ def check_rows(dialect: Dialect, columns: Mapping[str, str], spec: TrainSpec) ->
 
 
 def describe_times(values: Sequence[str]) -> str:
-    """How to say to `--time-format` what `values` are, as an advice; an example where it is none of the usual ways.
+    """Returns advice on how to tell `--time-format` what `values` are.
+
+    If they have none of the usual forms, it is an example.
 
     >>> describe_times(["14.11.2023 22:13"])
     "say how they are written: --time-format '%d.%m.%Y %H:%M'"

@@ -4,7 +4,7 @@ from switchyard.core.decommission.resources import Activity, Found
 
 
 def find_doubt(name: str, listed: Found | None, *, is_there: bool) -> str:
-    """Why an answer that `name` is not there proves nothing; empty: it does prove it, or `name` is there.
+    """Returns why an answer that `name` is not there proves nothing; empty: it does prove it, or `name` is there.
 
     The answer proves something if the whole lists of its kind say so too. If `name` is there, the answer was of a part
     of it.

@@ -98,7 +98,7 @@ class Ruling(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def to_digest(text: str) -> str:
-    """The 64 hex digits of a digest that may begin with ``sha256:``.
+    """Returns the 64 hex digits of a digest that may begin with ``sha256:``.
 
     Raises:
         BadRequest: it is no such digest.
@@ -110,12 +110,12 @@ def to_digest(text: str) -> str:
 
 
 def is_digest(text: str) -> bool:
-    """True for 64 hex digits."""
+    """Returns True for 64 hex digits."""
     return _DIGEST.fullmatch(text) is not None
 
 
 def to_text(statement: Statement) -> str:
-    """The statement's one text, which is what is signed: equal statements, and only those, have equal texts.
+    """Returns the statement's one text, which is what is signed: equal statements, and only those, have equal texts.
 
     >>> from datetime import UTC, datetime
     >>> print(to_text(Statement(digest="sha256:" + "ab" * 32, rules="sha256:" + "cd" * 32, state="approved",
@@ -147,17 +147,23 @@ def to_text(statement: Statement) -> str:
 
 
 def to_statement_digest(statement: Statement) -> str:
-    """64 hex digits, of the statement's text: what a Google ID token is bound to (its ``nonce``, or its audience)."""
+    """Returns 64 hex digits, of the statement's text.
+
+    A Google ID token is bound to them (by its ``nonce``, or its audience).
+    """
     return hashlib.sha256(to_text(statement).encode()).hexdigest()
 
 
 def to_audience(statement: Statement) -> str:
-    """The audience of a Google ID token that was made for this statement alone."""
+    """Returns the audience of a Google ID token that was made for this statement alone."""
     return f"{NAMESPACE}/{to_statement_digest(statement)}"
 
 
 def to_commands(statement: Statement, folder: str, *, key: str = "~/.ssh/id_ed25519") -> str:
-    """What the approver pastes into a shell, to sign with an SSH key; `folder` is where approvals are read from."""
+    """Returns what the approver pastes into a shell, to sign with an SSH key.
+
+    `folder` is where approvals are read from.
+    """
     file = re.sub(r"[^A-Za-z0-9.-]", "-", statement.approver) + ".txt"
     return (
         f"cat > {file} <<'END'\n{to_text(statement)}END\n"
@@ -167,7 +173,7 @@ def to_commands(statement: Statement, folder: str, *, key: str = "~/.ssh/id_ed25
 
 
 def read_statement(data: bytes, source: str) -> Statement:
-    """The statement that a file holds.
+    """Returns the statement that a file holds.
 
     Raises:
         BadRecord: it is not, byte for byte, what `to_text` writes.
@@ -196,7 +202,10 @@ def _parse(data: bytes) -> Statement:
 
 
 def rule(handed_in: Sequence[Approval | Unproved], wanted: Wanted, now: datetime) -> Ruling:
-    """Which of these count, in the order in which they were handed in; of one person's the first that counts."""
+    """Returns which of these count, in the order in which they were handed in.
+
+    Of one person's approvals the first that counts is taken.
+    """
     counted: list[Approval] = []
     refused: list[Refused] = []
     for one in handed_in:
@@ -212,7 +221,7 @@ def rule(handed_in: Sequence[Approval | Unproved], wanted: Wanted, now: datetime
 
 
 def is_typed(digest: str, typed: str) -> bool:
-    """True where a person typed this digest: all of it, or its beginning, of twelve digits at least.
+    """Returns True if a person typed this digest: all of it, or its beginning, of twelve digits at least.
 
     >>> is_typed("ab" * 32, "sha256:" + "ab" * 6), is_typed("ab" * 32, "abab"), is_typed("ab" * 32, "yes")
     (True, False, False)
@@ -247,7 +256,7 @@ def _find_fault(one: Approval, wanted: Wanted, now: datetime) -> str:
 
 
 def _find_double(one: Approval, counted: Collection[Approval]) -> str:
-    """Why a second approval is the same person's: one person is one address, and one key.
+    """Returns why a second approval is the same person's: one person is one address, and one key.
 
     An allow-list may have a key under two names.
     """

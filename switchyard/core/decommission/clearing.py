@@ -196,7 +196,7 @@ _STALE: Final = {
 
 
 def decide(thing: Thing, policy: Policy, now: datetime) -> Decision:
-    """Whether the thing is stale, by the rules."""
+    """Returns whether the thing is stale, by the rules."""
     for _, keeps, why in RULES:
         if keeps(thing, policy, now):
             return Decision(thing=thing, delete=False, reason=why(thing))
@@ -204,19 +204,22 @@ def decide(thing: Thing, policy: Policy, now: datetime) -> Decision:
 
 
 def make_plan(things: Iterable[Thing], policy: Policy, now: datetime) -> Plan:
-    """What becomes of each, by name."""
+    """Returns what becomes of each, by name."""
     decided = [decide(thing, policy, now) for thing in things]
     return Plan(policy=policy, decisions=tuple(sorted(decided, key=lambda one: (one.thing.name, one.thing.what))))
 
 
 def to_digest(plan: Plan) -> str:
-    """64 hex digits, of all that the plan deletes, to the generation: plans that delete the same have the same."""
+    """Returns 64 hex digits of all that the plan deletes, to the generation.
+
+    Plans that delete the same have the same digest.
+    """
     lines = [[one.thing.what, one.thing.name, sorted(one.thing.objects)] for one in plan.deletes]
     return hashlib.sha256(msgspec.json.encode(lines)).hexdigest()
 
 
 def check_asked(plan: Plan, *, apply: str, yes: bool) -> bool:
-    """True where the plan is to be carried out: its digest was typed, or `yes`.
+    """Returns True if the plan is to be carried out: its digest was typed, or `yes`.
 
     Raises:
         StaleWrite: another plan's digest was typed: something has changed since it was made.
@@ -233,7 +236,7 @@ def check_asked(plan: Plan, *, apply: str, yes: bool) -> bool:
 
 
 def is_same(planned: Thing, found: Thing) -> bool:
-    """True where what is there now is what was planned, or what is left of it."""
+    """Returns True if what is there now is what was planned, or what is left of it."""
     return set(found.objects) <= set(planned.objects)
 
 

@@ -35,18 +35,18 @@ class Cloud(Protocol):
         """The kind of all that it finds."""
 
     def find(self, sought: Sought) -> Found:
-        """What whole lists, in every place and with all pages, hold of what is sought. A second call lists again.
+        """Finds what is sought in whole lists, in every place and with all pages. A second call lists again.
 
         Raises: BadRecord: the control is not in the lists, so that an empty list says nothing."""
 
     def describe(self, name: str) -> Resource:
-        """The resource as it is now.
+        """Returns the resource as it is now.
 
         Raises: NotFound.
         """
 
     def list_missing_permissions(self, resource: Resource) -> tuple[str, ...]:
-        """What the caller may not do of all that `prepare`, `stop`, `start`, `delete` and `recover` need."""
+        """Returns what the caller may not do of all that `prepare`, `stop`, `start`, `delete` and `recover` need."""
 
     def prepare(self, resource: Resource) -> Operation:
         """Makes sure that what a deletion takes can be brought back.
@@ -81,32 +81,32 @@ class Cloud(Protocol):
         """
 
     def poll(self, operation: Operation) -> Progress:
-        """How far it is. A second call asks again."""
+        """Returns how far it is. A second call asks again."""
 
     def list_kept(self, saved: Resource) -> tuple[Kept, ...]:
-        """What is kept of it, whether it is still there or not."""
+        """Returns what is kept of it, whether it is still there or not."""
 
 
 class CloudUse(Protocol):
     """Who uses an MLflow deployment, by Google Cloud's own records."""
 
     def list_callers(self, service: Resource, since: datetime, until: datetime) -> tuple[Caller, ...]:
-        """Who asked `service` in that time, refused or not, most requests first. A second call asks again."""
+        """Returns who asked `service` in that time, refused or not, most requests first. A second call asks again."""
 
     def count_requests(self, service: Resource, since: datetime, until: datetime) -> int:
-        """How many requests the service's metric counts in that time."""
+        """Returns how many requests the service's metric counts in that time."""
 
     def count_edge(self, service: Resource, since: datetime) -> int:
-        """How many requests the log has before `since` that `count_requests` may count since then.
+        """Returns how many requests the log has before `since` that `count_requests` may count since then.
 
         See `core.decommission.requests`.
         """
 
     def find_control(self, service: Resource, since: datetime, until: datetime) -> Control:
-        """What the queries of `list_callers` and `count_requests` find in that time, without reading all of it."""
+        """Says what the queries of `list_callers` and `count_requests` find in that time, without reading all of it."""
 
     def list_starts(self, resource: Resource, since: datetime) -> tuple[str, ...]:
-        """What was started since, a sentence each: operations on an instance, revisions of a service.
+        """Returns what was started since, a sentence each: operations on an instance, revisions of a service.
 
         What an operation of ours did is not in it: the caller leaves it out by name.
         """
@@ -116,7 +116,7 @@ class CloudUsers(Protocol):
     """What else in the project needs what a deployment consists of."""
 
     def list_needs(self, sought: Sought) -> tuple[Need, ...]:
-        """What every service, job, worker pool and trigger needs, in all places, whether it is sought or not.
+        """Returns what every service, job, worker pool and trigger needs, in all places, whether it is sought or not.
 
         A second call lists again.
         Raises: BadSetup: a permission is missing.
@@ -128,13 +128,13 @@ class CloudCosts(Protocol):
 
     @property
     def is_named(self) -> bool:
-        """False where no export is named at all; one that may not be read, or is not there, is named."""
+        """False if no export is named at all; an export that may not be read, or is not there, is named."""
 
     def to_query(self, resources: Sequence[Resource], since: datetime, until: datetime) -> str:
-        """The query, for a person who asks the export."""
+        """Returns the query, for a person who asks the export."""
 
     def read(self, resources: Sequence[Resource], since: datetime, until: datetime) -> tuple[Cost, ...]:
-        """What the resources cost, by that query.
+        """Returns what the resources cost, by that query.
 
         Raises: BadSetup: no export is named, or it may not be read; NotFound: there is no such table.
         """

@@ -44,7 +44,7 @@ class Databases(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def to_address(url: str) -> Address | None:
-    """The address in a URL as SQLAlchemy and libpq take it; None: it names no server, but a file.
+    """Returns the address in a URL as SQLAlchemy and libpq take it; None: it names no server, but a file.
 
     Source: https://www.postgresql.org/docs/16/libpq-connect.html#LIBPQ-CONNSTRING (several hosts, sockets, hostaddr)
     """
@@ -60,7 +60,7 @@ def to_address(url: str) -> Address | None:
 
 
 def is_on(address: Address, instance: Resource) -> bool:
-    """True if `address` is where the instance is.
+    """Returns True if `address` is where the instance is.
 
     By its addresses, its DNS names, or its connection name in a socket's path.
 
@@ -79,14 +79,14 @@ def is_on(address: Address, instance: Resource) -> bool:
 
 
 def is_hidden(address: Address) -> bool:
-    """Whether a proxy on this machine may stand between: the address says nothing of where the database is."""
+    """Returns whether a proxy on this machine may stand between: the address says nothing of where the database is."""
     return all(_is_local(host) for host in address.hosts)
 
 
 def find_databases(
     inventory: Inventory, read: Callable[[Resource], Sequence[str] | None], mlflow: Address | None
 ) -> tuple[Databases, ...]:
-    """What is on each instance of the plan, and which of it is MLflow's own.
+    """Returns what is on each instance of the plan, and which of it is MLflow's own.
 
     By name alone, behind a proxy, only where no other instance has that name too.
 
@@ -112,7 +112,10 @@ def find_databases(
 
 
 def list_database_refusals(found: Iterable[Databases], give_up: Sequence[str]) -> tuple[str, ...]:
-    """A sentence for each database that would go with its instance and was not given up: who, and what to do."""
+    """Lists a sentence for each database that would go with its instance and was not given up.
+
+    It says who has it, and what to do.
+    """
     refusals = []
     for one in found:
         short = one.instance.rpartition("/")[2]
@@ -134,7 +137,7 @@ def list_database_refusals(found: Iterable[Databases], give_up: Sequence[str]) -
 
 
 def find_database_problem(inventory: Inventory, address: Address | None, what: str) -> str:
-    """Why the database at `address` goes with the plan, or may; empty: it stays.
+    """Returns why the database at `address` goes with the plan, or may; empty: it stays.
 
     It goes if it is on one of the plan's instances. It may go if it is behind a proxy of this machine, and an instance
     has one of that name. It cannot be given up.
@@ -160,7 +163,7 @@ def find_database_problem(inventory: Inventory, address: Address | None, what: s
 
 
 def _list_names(found: Mapping[str, Any]) -> list[str]:
-    """All names and addresses by which clients may reach it. Source: DatabaseInstance of the sqladmin API."""
+    """Returns all names and addresses by which clients may reach it. Source: DatabaseInstance of the sqladmin API."""
     named = [str(one.get("name", "")) for one in found.get("dnsNames", ())]
     named += [str(found.get(key, "")) for key in ("dnsName", "primaryDnsName", "ipv6Address")]
     named.append(str(found.get("writeEndpoint") or ""))
@@ -171,14 +174,14 @@ def _list_names(found: Mapping[str, Any]) -> list[str]:
 
 
 def _to_host(text: str) -> str:
-    """The host without its port."""
+    """Returns the host without its port."""
     if text.startswith("["):
         return text[1:].partition("]")[0]
     return text if text.count(":") > 1 and not text.startswith("/") else re.sub(r":\d+$", "", text)
 
 
 def _to_plain(host: str) -> str:
-    """One spelling of each name and address: as Python writes it, in lower case, without a last dot."""
+    """Returns one spelling of each name and address: as Python writes it, in lower case, without a last dot."""
     try:
         found = ip_address(host.partition("%")[0])
     except ValueError:

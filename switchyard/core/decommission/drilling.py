@@ -32,7 +32,7 @@ class Drilled(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 def choose_runs(run_ids: Sequence[str], wanted: int) -> tuple[str, ...]:
-    """`wanted` of the runs, spread evenly over their ids, with the first and the last; at most all of them.
+    """Returns `wanted` of the runs, spread evenly over their ids, with the first and the last; at most all of them.
 
     MLflow's ids are random, so these are any runs. A second drill compares the same ones.
 
@@ -48,7 +48,7 @@ def choose_runs(run_ids: Sequence[str], wanted: int) -> tuple[str, ...]:
 
 
 def choose_copies(run_ids: Sequence[str], copied: Sequence[str], wanted: int) -> tuple[str, ...]:
-    """The runs with copied artifacts that are read again: those of `run_ids`, and others up to `wanted`.
+    """Returns the runs with copied artifacts that are read again: those of `run_ids`, and others up to `wanted`.
 
     >>> choose_copies(["a", "c"], ["b", "c", "d"], 2)
     ('b', 'c')
@@ -59,7 +59,7 @@ def choose_copies(run_ids: Sequence[str], copied: Sequence[str], wanted: int) ->
 
 
 def to_environment_name(schema: str) -> str:
-    """The environment with an MLflow of that schema.
+    """Returns the environment with an MLflow of that schema.
 
     Raises: BadSetup: the Makefile makes none; a person names one."""
     if found := _ENVIRONMENTS.get(schema):
@@ -74,7 +74,10 @@ def to_environment_name(schema: str) -> str:
 def compare_runs(
     run_ids: Sequence[str], exported: Sequence[RawRun | LostRun], answered: Sequence[RawRun | LostRun]
 ) -> list[str]:
-    """What the server tells otherwise than the export of these runs: points, params, tags, names, times, states."""
+    """Lists how the server's answers differ from the export of these runs.
+
+    It compares points, params, tags, names, times and states.
+    """
     there, here = ({_to_id(run): run for run in runs} for runs in (exported, answered))
     return [f"run {run_id}: {found}" for run_id in run_ids if (found := _compare(there.get(run_id), here.get(run_id)))]
 
@@ -82,7 +85,7 @@ def compare_runs(
 def compare_models(
     exported: Sequence[SourceModel | LostModel], answered: Sequence[SourceModel | LostModel]
 ) -> list[str]:
-    """What the server tells otherwise than the export of the registered models.
+    """Returns what the server tells otherwise than the export of the registered models.
 
     A server shows neither the number of a deleted version nor where a copied version is stored; that is no difference.
     """
@@ -104,7 +107,7 @@ def compare_models(
 
 
 def cut(differences: Sequence[str]) -> tuple[str, ...]:
-    """The first differences, as many as a person reads, and how many more there are."""
+    """Returns the first differences, as many as a person reads, and how many more there are."""
     more = len(differences) - _NAMED
     return (*differences[:_NAMED], *([f"and {more} more differences"] if more > 0 else []))
 
@@ -139,7 +142,7 @@ def _compare(export: RawRun | LostRun | None, server: RawRun | LostRun | None) -
 
 
 def _to_digest_of(run: RawRun, key: str) -> str:
-    """The digest of one key's points; NaN has one pattern there, so that it equals itself."""
+    """Returns the digest of one key's points; NaN has one pattern there, so that it equals itself."""
     return to_source_digest(msgspec.structs.replace(run, metrics={key: run.metrics[key]} if key in run.metrics else {}))
 
 

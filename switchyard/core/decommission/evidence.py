@@ -237,7 +237,7 @@ NOTHING: Final = "{}"
 
 
 def to_json(found: EvidenceSet) -> str:
-    """The text that is stored: strict JSON."""
+    """Returns the text that is stored: strict JSON."""
     return msgspec.json.encode(found, order="sorted").decode()
 
 
@@ -247,5 +247,5 @@ def from_json(text: str) -> EvidenceSet:
 
 
 def to_evidence_digest(found: EvidenceSet) -> str:
-    """The digest by which frozen evidence is named later."""
+    """Returns the digest by which frozen evidence is named later."""
     return to_digest(to_json(found).encode())

@@ -62,7 +62,7 @@ class Against(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check(state: State, found: EvidenceSet, against: Against, *, proves: bool = False) -> tuple[str, ...]:
-    """Why `state` may not be entered, from all that its gate looks at; empty: it may.
+    """Returns why `state` may not be entered, from all that its gate looks at; empty: it may.
 
     With `proves`, what is read after its acts is looked at.
     """
@@ -73,7 +73,7 @@ def check(state: State, found: EvidenceSet, against: Against, *, proves: bool = 
 def check_evidence(
     names: Sequence[EvidenceName], found: EvidenceSet, against: Against, *, of: State
 ) -> tuple[str, ...]:
-    """The refusals of these pieces, in their order. `of` says which approvals count."""
+    """Returns the refusals of these pieces, in their order. `of` says which approvals count."""
     refusals: list[str] = []
     for name in names:
         piece = found.get(name)
@@ -83,7 +83,7 @@ def check_evidence(
 
 
 def find_stale(piece: AnyEvidence | None, name: str, against: Against) -> str:
-    """Why that piece says nothing of this walk now; empty: it does."""
+    """Returns why that piece says nothing of this walk now; empty: it does."""
     if piece is None:
         return f"No evidence of {name} was read. Run: switchyard decommission next"
     if piece.inventory != against.inventory:
@@ -102,7 +102,7 @@ def find_stale(piece: AnyEvidence | None, name: str, against: Against) -> str:
 
 
 def check_inventory(found: InventoryEvidence, rules: Rules) -> list[str]:
-    """All that could hold up an act, before the first one."""
+    """Checks all that could hold up an act, before the first act."""
     refusals = [_find_change(one) for one in found.resources]
     for one in found.resources:
         if one.managed_by == "terraform":
@@ -129,7 +129,7 @@ def check_inventory(found: InventoryEvidence, rules: Rules) -> list[str]:
 
 
 def check_verify(found: VerifyEvidence, against: Against) -> list[str]:
-    """A whole, young manifest of our own database, safe, that names every run of MLflow's."""
+    """Checks for a whole, young, safe manifest of our own database that names every run of MLflow's."""
     refusals = []
     where = f"manifest {found.manifest_uri}"
     age = against.now - found.verified_at
@@ -157,7 +157,7 @@ def check_verify(found: VerifyEvidence, against: Against) -> list[str]:
 
 
 def check_published(found: PublishedEvidence, rules: Rules) -> list[str]:
-    """The last runs came without MLflow, after the switch."""
+    """Checks that the last runs came without MLflow, after the switch."""
     if rules.switched_at is None:
         return ["Since when no training needs MLflow is not known. Name the time: --switched-at 2026-11-01T00:00:00Z"]
     runs = found.runs[: rules.last_runs]
@@ -184,7 +184,7 @@ def check_published(found: PublishedEvidence, rules: Rules) -> list[str]:
 
 
 def check_kept(found: KeptEvidence, rules: Rules) -> list[str]:
-    """All that MLflow holds besides its runs is kept, or given up by name."""
+    """Checks that all that MLflow holds besides its runs is kept, or given up by name."""
     given_up = set(rules.give_up)
     if not found.counted:
         return [
@@ -201,18 +201,18 @@ def check_kept(found: KeptEvidence, rules: Rules) -> list[str]:
 
 
 def _to_give_up(kind: str) -> str:
-    """The drill looks at artifacts too, by the plan's own list."""
+    """Returns how to give up a kind. The drill looks at artifacts too, by the plan's own list."""
     said = f"give them up: {_VERIFY} --give-up {kind}"
     return f"{said}, and for the drill: switchyard decommission plan --give-up {kind}" if kind == "artifacts" else said
 
 
 def _to_export(uri: str) -> str:
-    """The command that writes the export that the plan names."""
+    """Returns the command that writes the export that the plan names."""
     return f"switchyard export --to-uri {shlex.quote(uri)}"
 
 
 def check_export(found: ExportEvidence) -> list[str]:
-    """The export is whole, and has as many runs as MLflow."""
+    """Checks that the export is whole, and has as many runs as MLflow."""
     again = f"Run: {_to_export(found.uri)}"
     refusals = []
     if found.problem:
@@ -225,7 +225,7 @@ def check_export(found: ExportEvidence) -> list[str]:
 
 
 def check_drill(found: DrillEvidence, export: AnyEvidence | None, against: Against) -> list[str]:
-    """A real MLflow answered from that export."""
+    """Checks that a real MLflow answered from that export."""
     again = "Run: switchyard decommission next"
     refusals = []
     if not isinstance(export, ExportEvidence) or export.digest != found.export_digest:
@@ -263,7 +263,10 @@ def check_drill(found: DrillEvidence, export: AnyEvidence | None, against: Again
 def check_quiet(
     found: QuietEvidence, verify: AnyEvidence | None, export: AnyEvidence | None, against: Against
 ) -> list[str]:
-    """Nothing was logged since the manifest and, where it was read, the export; and only known callers asked."""
+    """Checks that nothing was logged since the manifest, and that only known callers asked.
+
+    If the export was read, nothing was logged since the export either.
+    """
     refusals = []
     if isinstance(verify, VerifyEvidence) and verify.verified_at != found.verified_at:
         refusals.append(
@@ -304,7 +307,7 @@ def check_quiet(
 
 
 def check_stop(found: StopEvidence) -> list[str]:
-    """All is stopped as we left it, and a backup is there."""
+    """Checks that all is stopped as we left it, and that a backup is there."""
     refusals = []
     for one in found.resources:
         is_variable = one.kind is Kind.VARIABLE
@@ -344,7 +347,7 @@ def check_use(found: UseEvidence, against: Against) -> list[str]:
 
 
 def check_unused(found: UseEvidence, rules: Rules) -> list[str]:
-    """Since MLflow was looked at last, no one asked for it, and no one started anything."""
+    """Checks that no one asked for MLflow, or started anything of it, since the last look."""
     refusals = [
         f"Something was started since: {start}. Find who needs it, then run: switchyard decommission undo"
         for start in found.starts
@@ -413,7 +416,7 @@ def check_approval(found: ApprovalEvidence, against: Against, of: State) -> list
 
 
 def is_same_person(who: str, account: str) -> bool:
-    """True if `account`, an address or a user name, is that approver's.
+    """Returns True if `account`, an address or a user name, is that approver's.
 
     A signature has an address. A person who runs a command has only a name.
     """
@@ -422,7 +425,7 @@ def is_same_person(who: str, account: str) -> bool:
 
 
 def check_account_wait(stopped_at: datetime, now: datetime) -> str:
-    """Why an account may not be deleted yet; empty: it may."""
+    """Returns why an account may not be deleted yet; empty: it may."""
     if now < stopped_at + WAIT:
         return (
             f"The account was disabled at {_say(stopped_at)}; it is deleted {_span(WAIT)} after that at the earliest. "
@@ -432,7 +435,7 @@ def check_account_wait(stopped_at: datetime, now: datetime) -> str:
 
 
 def check_gone(found: GoneEvidence) -> list[str]:
-    """Whole lists without any of it, each with its control, and final backups."""
+    """Checks whole lists for what is left of it, each list with its control, and for final backups."""
     refusals = []
     listed = {one.kind: one for one in found.found}
     for kind in Kind:
@@ -499,7 +502,7 @@ def check_cost(found: CostEvidence, against: Against) -> list[str]:
 
 
 def _say_waiting(name: str, kept: Sequence[Kept]) -> str:
-    """A version without an end was taken back by someone."""
+    """Says when the secret is empty; a version without an end was taken back by someone."""
     ends = [one.until for one in kept]
     if None in ends:
         return f"{name} is in use again: {_say_kept(kept)}. Find out who, then delete it: gcloud secrets delete"
@@ -541,7 +544,10 @@ def _check_bill(found: CostEvidence, against: Against, first: datetime) -> list[
 
 
 def _say_kept_of(kept: Sequence[str]) -> str:
-    """A bill may have it under the name of what it was kept of, beside what should have ended: a person tells that."""
+    """Says what was kept of it, because a bill may name that beside what should have ended.
+
+    A person can tell the two apart.
+    """
     if not kept:
         return ""
     return (
@@ -551,12 +557,12 @@ def _say_kept_of(kept: Sequence[str]) -> str:
 
 
 def to_midnight_after(moment: datetime) -> datetime:
-    """The first moment of the next day, UTC: from there on days are full."""
+    """Returns the first moment of the next day, UTC: from there on days are full."""
     return datetime(moment.year, moment.month, moment.day, tzinfo=UTC) + timedelta(days=1)
 
 
 def to_terraform_change(kind: Kind, name: str) -> str:
-    """What to do with a resource that would come back with the next apply."""
+    """Returns what to do with a resource that would come back with the next apply."""
     return (
         f"{kind} {name} is managed by Terraform, and the next apply would make it again. Remove its block from the "
         "code, run `terraform state rm <its address>`, remove the label goog-terraform-provisioned, then plan again."
@@ -592,7 +598,7 @@ def _list_callers(callers: Sequence[Caller], rules: Rules, does: str) -> list[st
 
 
 def _to_naming(caller: Caller) -> str:
-    """A command that is taken: what would excuse others is not."""
+    """Returns how to name the caller, if its name excuses no one else."""
     if is_whole_name(caller.who):
         return f"name it: switchyard decommission next --known-callers {shlex.quote(caller.who)}"
     return "give it a user agent that can be named: not empty, and without a star at its end"

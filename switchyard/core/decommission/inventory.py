@@ -40,7 +40,7 @@ class Inventory(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         return {resource.name: resource for resource in self.resources}
 
     def read(self, name: str) -> Resource:
-        """The saved resource of that name.
+        """Returns the saved resource of that name.
 
         Raises: NotFound: there is none.
         """
@@ -51,17 +51,17 @@ class Inventory(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 def to_digest(data: bytes) -> str:
-    """``sha256:`` and 64 hex digits."""
+    """Returns ``sha256:`` and 64 hex digits."""
     return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
 def to_json(inventory: Inventory) -> bytes:
-    """The file: the same inventory has the same bytes."""
+    """Returns the file: the same inventory has the same bytes."""
     return msgspec.json.encode(inventory, order="deterministic") + b"\n"
 
 
 def read_inventory(data: bytes, where: str, *, digest: str) -> Inventory:
-    """The saved inventory. Raises: BadRecord: it is none, or not the one of that digest."""
+    """Returns the saved inventory. Raises: BadRecord: it is none, or not the one of that digest."""
     if (found := to_digest(data)) != digest:
         raise BadRecord(where, [f"it was changed: its digest is {found}, not {digest}. Restore it, or plan again"])
     try:
@@ -71,12 +71,12 @@ def read_inventory(data: bytes, where: str, *, digest: str) -> Inventory:
 
 
 def to_inventory_uri(folder: str, digest: str) -> str:
-    """Where an inventory lies below `folder`."""
+    """Returns where an inventory lies below `folder`."""
     return f"{folder.rstrip('/')}/inventory-{digest.removeprefix('sha256:')}.json"
 
 
 def list_newer(saved: Resource, fresh: Resource) -> tuple[str, ...]:
-    """The objects of a bucket that were written since it was saved.
+    """Returns the objects of a bucket that were written since it was saved.
 
     People approved the deletion of the others, and only those can be restored.
     """
@@ -88,7 +88,7 @@ def list_newer(saved: Resource, fresh: Resource) -> tuple[str, ...]:
 
 
 def list_billed(inventory: Inventory, kept: Mapping[str, Sequence[Kept]]) -> tuple[Resource, ...]:
-    """The resources, and by their own names what is `kept` of them, by resource: of which a bill is asked."""
+    """Returns the resources, and by their own names what is `kept` of them, by resource: of which a bill is asked."""
     parts = {
         one.name: Resource(kind=resource.kind, name=one.name)
         for resource in inventory.resources
@@ -99,7 +99,7 @@ def list_billed(inventory: Inventory, kept: Mapping[str, Sequence[Kept]]) -> tup
 
 
 def find_folder_problem(inventory: Inventory, uri: str, what: str) -> str:
-    """Why nothing that must outlive the deletion may lie at `uri`: its bucket is one of those to delete.
+    """Returns why nothing that must outlive the deletion may lie at `uri`: its bucket is one of those to delete.
 
     Empty: it may.
     """

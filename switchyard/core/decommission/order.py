@@ -55,7 +55,7 @@ class Act(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def list_stops(inventory: Inventory) -> tuple[Act, ...]:
-    """All preparations, then all stops."""
+    """Returns all preparations, then all stops."""
     prepared = _list_acts(inventory, "prepare", PREPARED)
     return (
         *(act for act in prepared if not is_replica(inventory.read(act.resource))),  # it has its primary's backups
@@ -64,12 +64,12 @@ def list_stops(inventory: Inventory) -> tuple[Act, ...]:
 
 
 def list_deletions(inventory: Inventory) -> tuple[Act, ...]:
-    """What is within something before that, replicas before their instance."""
+    """Returns what is within something before that, replicas before their instance."""
     return _list_acts(inventory, "delete", DELETED)
 
 
 def list_sweeps(inventory: Inventory) -> tuple[Act, ...]:
-    """What is left empty of what was deleted."""
+    """Returns what is left empty of what was deleted."""
     return _list_acts(inventory, "sweep", SWEPT)
 
 
@@ -87,7 +87,7 @@ def list_undo(begun: Sequence[Act]) -> tuple[Act, ...]:
 
 
 def find_owner(name: str) -> str:
-    """The resource that a variable or binding is part of; of any other the name itself.
+    """Returns the resource that a variable or binding is part of; of any other the name itself.
 
     Two of one owner share its version.
     """
@@ -95,7 +95,7 @@ def find_owner(name: str) -> str:
 
 
 def list_touched(inventory: Inventory, act: Act) -> tuple[str, ...]:
-    """The other resources that `act` may give a new version.
+    """Returns the other resources that `act` may give a new version.
 
     Those of the same owner, and an instance that gets or loses a replica.
     """
@@ -109,7 +109,7 @@ def list_touched(inventory: Inventory, act: Act) -> tuple[str, ...]:
 
 
 def is_replica(resource: Resource) -> bool:
-    """True for an instance that follows another one.
+    """Returns True for an instance that follows another one.
 
     Source: `masterInstanceName` of the sqladmin API's DatabaseInstance.
     """
@@ -117,7 +117,7 @@ def is_replica(resource: Resource) -> bool:
 
 
 def to_final_backup_days(resource: Resource) -> int:
-    """How many days the final backup of an instance is kept: its own settings, at least `FINAL_BACKUP_DAYS`.
+    """Returns how many days the final backup of an instance is kept: its own settings, at least `FINAL_BACKUP_DAYS`.
 
     Source: `finalBackupConfig` of the sqladmin API's Settings.
     """
@@ -126,13 +126,19 @@ def to_final_backup_days(resource: Resource) -> int:
 
 
 def list_replicas(resource: Resource) -> tuple[str, ...]:
-    """The short names of an instance's replicas. Source: `replicaNames` of the sqladmin API's DatabaseInstance."""
+    """Lists the short names of an instance's replicas.
+
+    Source: `replicaNames` of the sqladmin API's DatabaseInstance.
+    """
     found = resource.description.get("replicaNames", ())
     return tuple(name for name in found if isinstance(name, str)) if isinstance(found, list | tuple) else ()
 
 
 def list_open_guards(resource: Resource, inventory: Inventory) -> tuple[str, ...]:
-    """What forbids a deletion and is not taken away by an earlier act: replicas that the plan deletes first do not."""
+    """Lists what forbids a deletion and is not taken away by an earlier act.
+
+    Replicas that the plan deletes first are not listed.
+    """
     replicas = set(list_replicas(resource))
     planned = {one.name.rpartition("/")[2] for one in inventory.resources if one.kind is Kind.SQL_INSTANCE}
     if replicas and replicas <= planned:

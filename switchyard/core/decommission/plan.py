@@ -81,11 +81,11 @@ class Others(msgspec.Struct, frozen=True, kw_only=True):
     databases: tuple[Databases, ...] = ()
 
     def list_users(self, resource: str, rules: Rules) -> tuple[str, ...]:
-        """Those of that resource that were not given up, a sentence each."""
+        """Returns those of that resource that were not given up, a sentence each."""
         return list_refusals([used for used in self.users if used.name == resource], rules.give_up)
 
     def list_databases(self, resource: str, rules: Rules) -> tuple[str, ...]:
-        """As `list_users`, on an instance."""
+        """Lists the databases on an instance, like `list_users`."""
         return list_database_refusals([one for one in self.databases if one.instance == resource], rules.give_up)
 
 
@@ -133,7 +133,7 @@ def to_plan(
     *,
     costs_unknown: str = "",
 ) -> Plan:
-    """What `switchyard decommission next` will do, state by state."""
+    """Returns what `switchyard decommission next` will do, state by state."""
     paid = {cost.resource: f"{cost.amount:.2f} {cost.currency}" for cost in costs}
     places = sorted({place for found in inventory.found for place in found.places if "/" not in place})
     return Plan(
@@ -156,7 +156,7 @@ def to_plan(
 
 
 def to_text(plan: Plan) -> str:
-    """As `terraform plan` writes one: ``~`` for what is changed, ``-`` for what is deleted."""
+    """Returns the plan in the form of `terraform plan`: ``~`` for what is changed, ``-`` for what is deleted."""
     lines = [f"Project {plan.project}; looked in {_say_places(plan.places)}.", ""]
     for line in plan.lines:
         lines += [f"  # {line.kind} {line.name}", f"    found by {', '.join(line.found_by) or 'nothing'}"]

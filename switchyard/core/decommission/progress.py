@@ -71,32 +71,32 @@ class Progress:
                 self._ids[step.resource] = proof.unique_id
 
     def read(self, act: Act) -> ActProgress:
-        """How far `act` is."""
+        """Returns how far `act` is."""
         return self._acts.get((act.verb, act.resource), ActProgress())
 
     def is_done(self, verb: Verb, resource: str) -> bool:
-        """True once it was read back."""
+        """Returns True once it was read back."""
         return self._acts.get((verb, resource), ActProgress()).state == "done"
 
     def is_begun(self, verb: Verb, resource: str) -> bool:
-        """True from its note on, whether it is done or not."""
+        """Returns True from its note on, whether it is done or not."""
         return (verb, resource) in self._acts
 
     def find_done(self, verb: Verb, resource: str) -> datetime | None:
-        """When it was read back; None: it was not."""
+        """Returns when it was read back; None: it was not."""
         found = [s.at for s in self.steps if (s.act, s.resource, s.outcome) == (verb, resource, "done")]
         return found[-1] if found else None
 
     def expected_version(self, resource: str) -> str:
-        """What the last act of ours left; before any, the inventory's."""
+        """Returns what the last act of ours left; before any, the inventory's."""
         return self._versions[resource]
 
     def expected_id(self, resource: str) -> str:
-        """The unique id of the inventory, or of what undo has made again."""
+        """Returns the unique id of the inventory, or of what undo has made again."""
         return self._ids[resource]
 
     def is_unsettled(self, resource: str) -> bool:
-        """True where an act that was begun, and not read back, may have changed its version."""
+        """Returns True if an act that was begun, and not read back, may have changed its version."""
         open_acts = [act for act in self.begun if self.read(act).state in ("begun", "running")]
         return any(resource in (act.resource, *list_touched(self._inventory, act)) for act in open_acts)
 
@@ -111,12 +111,12 @@ class Progress:
         return any(act.verb in ("recover", "start") for act in self.begun)
 
     def find_look(self) -> EvidenceSet | None:
-        """The evidence that was frozen before the first stop; None: it was not yet."""
+        """Returns the evidence that was frozen before the first stop; None: it was not yet."""
         found = [step for step in self.steps if step.act == "look" and step.outcome == "passed"]
         return from_json(found[-1].evidence) if found else None
 
     def find_evidence(self, name: str, state: State) -> AnyEvidence | None:
-        """That piece of what passed the gate of `state`; None: it did not pass."""
+        """Returns that piece of what passed the gate of `state`; None: it did not pass."""
         for step in reversed(self.steps):
             if step.act == "gate" and step.outcome == "passed" and step.state is state:
                 found = from_json(step.evidence).get(name)
@@ -125,7 +125,7 @@ class Progress:
         return None
 
     def find_drill(self) -> DrillEvidence | None:
-        """The last drill, whether the gate that asked for it was passed or not; None: there was none."""
+        """Returns the last drill, whether the gate that asked for it was passed or not; None: there was none."""
         for step in reversed(self.steps):
             found = from_json(step.evidence).get("drill") if step.act == "gate" and step.evidence else None
             if isinstance(found, DrillEvidence):
@@ -133,7 +133,7 @@ class Progress:
         return None
 
     def list_kept(self, resource: str) -> tuple[Kept, ...]:
-        """What was kept of it when its last deletion was read back: some of that is over by now.
+        """Returns what was kept of it when its last deletion was read back: some of that is over by now.
 
         Empty: it was not deleted.
         """
@@ -143,17 +143,17 @@ class Progress:
         return ()
 
     def find_last(self, verb: Verb) -> datetime | None:
-        """When the last act of that verb was done; None: none was."""
+        """Returns when the last act of that verb was done; None: none was."""
         return max((s.at for s in self.steps if s.act == verb and s.outcome == "done"), default=None)
 
 
 def has_acted(steps: Sequence[Step]) -> bool:
-    """True once an outside effect was noted."""
+    """Returns True once an outside effect was noted."""
     return any(step.act in VERBS and step.outcome == "begun" for step in steps)
 
 
 def find_surprise(act: Act, progress: Progress, saved: Resource, fresh: Resource | None) -> str:
-    """Why `act` must not be done to what is there now; empty: it may.
+    """Returns why `act` must not be done to what is there now; empty: it may.
 
     An act that was begun may have had half of its effect, so that the version alone says nothing then; a deletion that
     was begun still asks for it, since it cannot be taken back.
@@ -179,7 +179,7 @@ def find_surprise(act: Act, progress: Progress, saved: Resource, fresh: Resource
 
 
 def has_effect(act: Act, kind: Kind, fresh: Resource | None) -> bool:
-    """True where what is there now is what `act` makes of it. A variable is stopped by taking it away."""
+    """Returns True if what is there now is what `act` makes of it. A variable is stopped by taking it away."""
     if act.verb == "delete":
         return fresh is None or fresh.activity is Activity.DELETED
     if act.verb == "sweep":

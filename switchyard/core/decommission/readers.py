@@ -45,32 +45,32 @@ class EvidenceReader(Protocol):
     """Reads what the gates look at, all of it again at each call, and changes nothing."""
 
     def read_verify(self, against: Against) -> VerifyEvidence:
-        """The newest manifest of verify, beside MLflow's runs of now.
+        """Returns the newest manifest of verify, beside MLflow's runs of now.
 
         Raises: NotFound: there is none; BadRecord: it is damaged; BadSetup: no MLflow is named."""
 
     def read_kept(self, against: Against) -> KeptEvidence:
-        """What the same manifest says of all that MLflow holds besides runs. Raises: as `read_verify`."""
+        """Returns what the same manifest says of all that MLflow holds besides runs. Raises: as `read_verify`."""
 
     def read_published(self, against: Against) -> PublishedEvidence:
-        """The newest completed runs of ours, and whether their pages open."""
+        """Returns the newest completed runs of ours, and whether their pages open."""
 
     def read_export(self, against: Against) -> ExportEvidence:
-        """The export, every part of it. Raises: NotFound: there is none; BadSetup: no MLflow is named."""
+        """Returns the export, every part of it. Raises: NotFound: there is none; BadSetup: no MLflow is named."""
 
     def drill(self, against: Against, export: ExportEvidence) -> DrillEvidence:
-        """What a real MLflow answers over a database that is restored from the export. It takes minutes.
+        """Returns what a real MLflow answers over a database that is restored from the export. It takes minutes.
 
         Raises: BadSetup: there is nowhere to drill, and the message says how to make it."""
 
     def read_newest(self) -> Newest:
-        """The newest run and point of MLflow's. Raises: BadSetup: no MLflow is named."""
+        """Returns the newest run and point of MLflow's. Raises: BadSetup: no MLflow is named."""
 
     def list_needed(self) -> Sequence[Needed]:
         """Places that Switchyard reads and writes, whatever becomes of MLflow."""
 
     def find_mlflow_address(self) -> Address | None:
-        """Where MLflow's own database is; None: only MLflow's server is known."""
+        """Returns where MLflow's own database is; None: only MLflow's server is known."""
 
     def read_approvals(self, against: Against, state: str) -> HandedIn:
         """Whose approvals of that inventory and state are verified."""
@@ -80,11 +80,11 @@ class Drill(Protocol):
     """Restores an export into an empty database, and asks a real MLflow over it."""
 
     def __call__(self, against: Against, export: ExportEvidence) -> DrillEvidence:
-        """What was compared. A second call drills again, and leaves nothing behind. Raises: BadSetup."""
+        """Returns what was compared. A second call drills again, and leaves nothing behind. Raises: BadSetup."""
 
 
 class Approvals(Protocol):
     """Verifies who approved."""
 
     def __call__(self, against: Against, state: str) -> HandedIn:
-        """Those whose approval of the inventory and state is proved. A second call reads again."""
+        """Returns those whose approval of the inventory and state is proved. A second call reads again."""

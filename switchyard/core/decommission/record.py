@@ -68,7 +68,7 @@ def to_record(
     cost_days: int,
     now: datetime,
 ) -> Record:
-    """Of one walk's steps. `costs` are what its resources cost in `cost_days` before."""
+    """Returns the record of one walk's steps. `costs` are what its resources cost in `cost_days` before."""
     approvers: dict[str, None] = {}
     recorded = []
     for step in steps:
@@ -109,12 +109,12 @@ def to_record(
 
 
 def to_json(record: Record) -> bytes:
-    """The record as strict JSON that people can read."""
+    """Returns the record as strict JSON that people can read."""
     return msgspec.json.format(msgspec.json.encode(record, order="sorted"), indent=2) + b"\n"
 
 
 def to_markdown(record: Record) -> str:
-    """The same for a wiki."""
+    """Returns the same for a wiki."""
     lines = [
         f"# MLflow of project {record.project}: {record.state.value}",
         "",
@@ -180,7 +180,7 @@ def _find_fate(name: str, steps: Sequence[Step]) -> str:
 
 
 def _to_savings(costs: Sequence[Cost], steps: Sequence[Step], days: int) -> tuple[tuple[str, float], ...]:
-    """What the deleted ones cost before, less what is still paid for what is kept of them; a year's worth."""
+    """Returns what the deleted ones cost before, less what is still paid for what is kept of them; a year's worth."""
     deleted = {step.resource for step in steps if (step.act, step.outcome) == ("delete", "done")}
     a_day: dict[str, float] = {}
     for cost in costs:

@@ -32,12 +32,12 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def is_at_edge(began_at: datetime, took: timedelta, since: datetime) -> bool:
-    """Whether a request that the log has before `since` may be in a point of the metric that ends after it."""
+    """Returns whether a request that the log has before `since` may be in a point of the metric that ends after it."""
     return began_at < since and began_at + took > since - POINT
 
 
 def list_control_refusals(services: Sequence[str], controls: Iterable[Control], *, counts: bool) -> tuple[str, ...]:
-    """Why silence proves nothing: a sentence for each service whose log, or metric, found nothing at all.
+    """Returns why silence proves nothing: a sentence for each service whose log, or metric, found nothing at all.
 
     Args:
         counts: the metric must have found something too. It counts what reaches a container, so nothing of a service

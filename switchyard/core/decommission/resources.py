@@ -30,7 +30,7 @@ class Activity(StrEnum):
 
 
 class Sought(msgspec.Struct, frozen=True, kw_only=True):
-    """By what the resources of one deployment are found."""
+    """What the resources of one deployment are found by."""
 
     project: str
     regions: tuple[str, ...]

@@ -37,7 +37,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 def to_json(rules: Rules) -> str:
-    """The rules as people approve them: equal rules, and only those, have equal texts.
+    """Returns the rules as people approve them: equal rules, and only those, have equal texts.
 
     That someone has looked at the bill is no rule of the deletion, and is left out.
     """
@@ -45,12 +45,12 @@ def to_json(rules: Rules) -> str:
 
 
 def to_rules_digest(rules: Rules) -> str:
-    """``sha256:`` and 64 hex digits, of `to_json`."""
+    """Returns ``sha256:`` and 64 hex digits, of `to_json`."""
     return _to_digest(to_json(rules))
 
 
 def to_approved_digest(inventory: str, rules: Rules) -> str:
-    """What a person types to approve: one digest over the inventory's digest and the rules.
+    """Returns what a person types to approve: one digest over the inventory's digest and the rules.
 
     >>> one = to_approved_digest("sha256:" + "ab" * 32, Rules())
     >>> one == to_approved_digest("sha256:" + "ab" * 32, Rules(costs_seen=True))
@@ -76,12 +76,17 @@ def check_known_callers(names: Sequence[str]) -> None:
 
 
 def is_whole_name(name: str) -> bool:
-    """True for what excuses no one else. A star at the end would be taken for a pattern; within, it is a letter."""
+    """Returns True for a name that excuses no one else.
+
+    A star at the end would be taken for a pattern; within the name, it is a letter.
+    """
     return bool(name.strip()) and not name.strip().endswith("*")
 
 
 def is_known(caller: Caller, rules: Rules) -> bool:
-    """True where its user agent or account was named as ours: whole, or (``name/*``) that user agent in any version.
+    """Returns True if the user agent or account was named as ours.
+
+    It is named whole, or (``name/*``) as that user agent in any version.
 
     >>> ours = Rules(known_callers=("switchyard/*", "eve@example.com"))
     >>> now = datetime(2026, 12, 1)
@@ -104,10 +109,10 @@ def _is_meant(known: str, agent: str, caller: Caller) -> bool:
 
 
 def to_private_folder(rules: Rules) -> str:
-    """Where the values of variables are, without a slash at its end."""
+    """Returns where the values of variables are, without a slash at its end."""
     return rules.private_uri.rstrip("/") or f"{rules.folder_uri.rstrip('/')}/private"
 
 
 def to_approvals_folder(rules: Rules) -> str:
-    """Where the statements and their signatures are, with a slash at its end."""
+    """Returns where the statements and their signatures are, with a slash at its end."""
     return f"{rules.folder_uri.rstrip('/')}/approvals/"

@@ -145,7 +145,7 @@ _REQUIREMENT_NAMES: Final = re.compile(
 
 
 def is_prose(file: str) -> bool:
-    """True for what only people read: what it says of MLflow may stay.
+    """Returns True for what only people read: what it says of MLflow may stay.
 
     >>> is_prose("docs/README.md"), is_prose("train.py")
     (True, False)
@@ -154,12 +154,12 @@ def is_prose(file: str) -> bool:
 
 
 def is_binary(data: bytes) -> bool:
-    """True where the begin of a file is no text."""
+    """Returns True if the begin of a file is no text."""
     return b"\x00" in data[:_LOOKED_AT]
 
 
 def find_mentions(file: str, data: bytes) -> list[Mention]:
-    """What a file names, by line; `file` says by its name what it is. Bytes that are no UTF-8 are passed over.
+    """Returns what a file names, by line; `file` says by its name what it is. Bytes that are no UTF-8 are passed over.
 
     >>> [one.found for one in find_mentions("a.py", b"import mlflow\\nmlflow.log_metric('a', 1)")]
     ['import mlflow', 'mlflow.log_metric']
@@ -195,7 +195,10 @@ def _find_in_line(file: str, line: str) -> list[tuple[What, str]]:
 
 
 def _to_shown(what: What, text: str) -> str:
-    """Of an address its scheme, and its host where that names MLflow; of an installation the package."""
+    """Returns what is shown of a mention.
+
+    Of an address it is the scheme, and the host if it names MLflow; of an installation the package.
+    """
     if what is What.ADDRESS and "://" in text:
         scheme, _, rest = text.partition("://")
         host = re.split(r"[/?#:\\]", rest.rpartition("@")[2])[0]
@@ -208,7 +211,7 @@ def _to_shown(what: What, text: str) -> str:
 
 
 def _read_cells(text: str) -> list[tuple[int, str]] | None:
-    """The code of a notebook's cells, by number, without what they answered; None: it is no notebook."""
+    """Returns the code of a notebook's cells, by number, without what they answered; None: it is no notebook."""
     try:
         notebook: Any = json.loads(text)
         cells = [(number, cell) for number, cell in enumerate(notebook["cells"], start=1)]

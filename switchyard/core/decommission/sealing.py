@@ -45,7 +45,7 @@ class Values(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 def seal(inventory: Inventory) -> tuple[Inventory, Values]:
-    """The inventory as people may read it, and what was taken out of it."""
+    """Returns the inventory as people may read it, and what was taken out of it."""
     hidden: list[Hidden] = []
     found = []
     for one in inventory.found:
@@ -62,14 +62,14 @@ def seal(inventory: Inventory) -> tuple[Inventory, Values]:
 
 
 def is_sealed(inventory: Inventory) -> bool:
-    """True where values are kept apart. One of an earlier release has them in itself."""
+    """Returns True if values are kept apart. One of an earlier release has them in itself."""
     return inventory.format > 1 and any(
         value == HIDDEN for resource in inventory.resources for _, value in _list_values(resource)
     )
 
 
 def unseal(inventory: Inventory, values: Values) -> Inventory:
-    """The inventory with its values, as it was before `seal`."""
+    """Returns the inventory with its values, as it was before `seal`."""
     by_resource: dict[str, dict[Place, str]] = {}
     for one in values.hidden:
         by_resource.setdefault(one.resource, {})[one.place] = one.value
@@ -83,12 +83,12 @@ def unseal(inventory: Inventory, values: Values) -> Inventory:
 
 
 def to_json(values: Values) -> bytes:
-    """The file: the same values have the same bytes."""
+    """Returns the file: the same values have the same bytes."""
     return msgspec.json.encode(values, order="deterministic") + b"\n"
 
 
 def read_values(data: bytes, where: str, inventory: Inventory, digest: str) -> Values:
-    """The saved values of that inventory. Raises: BadRecord: they are none, another one's, or not all."""
+    """Returns the saved values of that inventory. Raises: BadRecord: they are none, another one's, or not all."""
     try:
         values = decode_strictly(data, Values)
     except (ValueError, msgspec.DecodeError) as err:
@@ -107,7 +107,7 @@ def read_values(data: bytes, where: str, inventory: Inventory, digest: str) -> V
 
 
 def to_values_uri(folder: str, digest: str) -> str:
-    """Where the values of an inventory lie below `folder`."""
+    """Returns where the values of an inventory lie below `folder`."""
     return f"{folder.rstrip('/')}/values-{digest.removeprefix('sha256:')}.json"
 
 
@@ -134,7 +134,10 @@ def _walk(item: Any, place: Place, *, is_value: bool) -> Iterator[tuple[Place, s
 
 
 def _walk_variables(item: Any, place: Place) -> Iterator[tuple[Place, str]]:
-    """A variable's name stays, and the name of the secret that it is taken from."""
+    """Yields the values with their places.
+
+    A variable's name stays, and so does the name of the secret that it is taken from.
+    """
     if isinstance(item, list | tuple):
         for number, below in enumerate(item):
             yield from _walk_variables(below, (*place, number))

@@ -101,7 +101,7 @@ _WALK: Final = (State.INVENTORY, *MOVES)
 
 
 def next_state(state: State) -> State | None:
-    """The state after `state`; None: the walk is over.
+    """Returns the state after `state`; None: the walk is over.
 
     Raises: BadRequest: it was undone, so that it begins again."""
     if state is State.UNDONE:

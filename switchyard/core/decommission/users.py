@@ -49,7 +49,7 @@ class Need(msgspec.Struct, frozen=True, kw_only=True):
     revision: str = ""  # an older one that gets traffic; empty: as it is deployed next
 
     def __repr__(self) -> str:
-        """Without the value of a variable, which may be a secret."""
+        """Leaves out the value of a variable, which may be a secret."""
         return f"Need(by={self.by!r}, how={self.how!r}, variable={self.variable!r})"
 
 
@@ -66,7 +66,7 @@ class UsedBy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def find_users(inventory: Inventory, needs: Iterable[Need]) -> tuple[UsedBy, ...]:
-    """What outside of the plan needs something of it; without variables that the plan takes out."""
+    """Returns what outside of the plan needs something of it; without variables that the plan takes out."""
     planned = inventory.by_name
     found: dict[UsedBy, None] = {}
     for need in needs:
@@ -89,12 +89,12 @@ def find_users(inventory: Inventory, needs: Iterable[Need]) -> tuple[UsedBy, ...
 
 
 def list_refusals(users: Sequence[UsedBy], give_up: Sequence[str]) -> tuple[str, ...]:
-    """A sentence for each user that was not given up by its full name: who, what, and what to do."""
+    """Returns a sentence for each user that was not given up by its full name: who, what, and what to do."""
     return tuple(dict.fromkeys(say_user(used) for used in users if used.by not in give_up))
 
 
 def list_hurt(act: Act, inventory: Inventory, users: Sequence[UsedBy]) -> tuple[UsedBy, ...]:
-    """Those that `act` would break. A binding is its account's."""
+    """Returns those that `act` would break. A binding is its account's."""
     if act.verb not in ("stop", "delete") or act.kind not in HURT_BY:
         return ()
     if act.kind is Kind.BINDING:
@@ -106,7 +106,7 @@ def list_hurt(act: Act, inventory: Inventory, users: Sequence[UsedBy]) -> tuple[
 
 
 def say_user(used: UsedBy) -> str:
-    """The fact, then what to do."""
+    """Returns the fact, then what to do."""
     what = f"{used.kind} {used.name}"
     does = {
         "runs as": f"runs as {what}",
@@ -153,7 +153,7 @@ def _to_remedy(used: UsedBy) -> str:
 
 
 def _is_meant(resource: Resource, need: Need) -> bool:
-    """Whether that is what is needed."""
+    """Returns whether that is what is needed."""
     short = resource.name.rpartition("/")[2]
     if need.kind is None:
         return _is_named(resource, short, need.name) or (bool(need.variable) and _is_bare(resource, short, need.name))
@@ -170,7 +170,10 @@ def _is_meant(resource: Resource, need: Need) -> bool:
 
 
 def _is_secret(full: str, named: str) -> bool:
-    """By its short name, or in full: the project may be its number, which is not known here."""
+    """Returns True if the secret is named, by its short name or in full.
+
+    The project may be named by its number, which is not known here.
+    """
     parts, wanted = named.split("/"), full.split("/")
     if len(parts) < 4:
         return parts[-1] == wanted[3]
@@ -178,12 +181,15 @@ def _is_secret(full: str, named: str) -> bool:
 
 
 def _may_be_project(named: str, project: str) -> bool:
-    """A number and a substitution (``$PROJECT_ID``, ``${_PROJECT}``) may be any."""
+    """Returns True if `named` may be the project.
+
+    A number or a substitution (``$PROJECT_ID``, ``${_PROJECT}``) may be any.
+    """
     return named == project or named.isdigit() or named.startswith("$")
 
 
 def _is_named(resource: Resource, short: str, value: str) -> bool:
-    """Whether a value has its address or its full name in it, as whole words."""
+    """Returns whether a value has its address or its full name in it, as whole words."""
     match resource.kind:
         case Kind.SQL_INSTANCE:
             return bool(_to_connection(resource)) and _has_word(value, _to_connection(resource))
@@ -203,7 +209,7 @@ def _is_named(resource: Resource, short: str, value: str) -> bool:
 
 
 def _is_bare(resource: Resource, short: str, value: str) -> bool:
-    """Whether the value of a variable is the short name of a secret or a bucket, with a version or a path.
+    """Returns whether the value of a variable is the short name of a secret or a bucket, with a version or a path.
 
     A usual word is no name.
     """

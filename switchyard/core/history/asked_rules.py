@@ -16,7 +16,7 @@ NO_KEPT_RULES = KeptRules()
 
 
 def choose_rules(given: str, kept: KeptRules = NO_KEPT_RULES) -> str:
-    """The rules to publish a run by: the `given` ones, and without any those that it had.
+    """Returns the rules to publish a run by: the `given` ones, and without any those that it had.
 
     So a series keeps its name, whichever flow publishes it next. ``none`` is given, and goes on like any other.
 

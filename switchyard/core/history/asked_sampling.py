@@ -17,10 +17,12 @@ _Direction = Annotated[str, msgspec.Meta(pattern=DIRECTION_PATTERN)]
 
 
 def to_sampling(run: QuickTest, job: Job | None) -> Sampling:
-    """The sampling that the run was asked for; the default where its parameters do not say (a run that is not ours).
+    """Returns the sampling that the run was asked for.
+
+    It is the default if its parameters do not say (a run that is not ours).
 
     Raises:
-        BadRecord: what they say of it is none, or they cannot be read.
+        BadRecord: the parameters name no valid sampling, or they cannot be read.
     """
     if job is not None and job.unread:
         raise BadRecord(f"quick test {run.id}", [job.unread])

@@ -40,7 +40,7 @@ _Leaf = tuple[str, bytes]
 
 
 def to_digests(record: MetricsRecord) -> Digests:
-    """The digests, version 2, of all that the record says of its run's epochs.
+    """Returns the digests, version 2, of all that the record says of its run's epochs.
 
     They never cover `run`, `saved_at`, `status`, `available` or `warnings`. Records that are equal but for those have
     equal digests, and only they. `charted` covers every curve, the final metrics and params; `full` the towers'
@@ -50,12 +50,12 @@ def to_digests(record: MetricsRecord) -> Digests:
 
 
 def to_first_digests(record: MetricsRecord) -> Digests:
-    """The same, version 1: `charted` covers losses, norms, final metrics and params alone."""
+    """Returns the same, version 1: `charted` covers losses, norms, final metrics and params alone."""
     return _Leaves(record).to_first()
 
 
 def to_both_digests(record: MetricsRecord) -> tuple[Digests, Digests]:
-    """Versions 2 and 1; each series is hashed once for both."""
+    """Returns versions 2 and 1; each series is hashed once for both."""
     leaves = _Leaves(record)
     return leaves.to_second(), leaves.to_first()
 
@@ -96,7 +96,10 @@ def _to_texts(leaves: Mapping[str, bytes]) -> dict[str, str]:
 
 
 def _digest_set(version: int, packed: bytes) -> str:
-    """Of all leaves, in the order of their paths' code points: length of the path, the path, the leaf's digest."""
+    """Returns the digest of all leaves, in the order of their paths' code points.
+
+    Each leaf adds the length of its path, the path, and its own digest.
+    """
     return f"sha256:{hashlib.sha256(_FRAMES[version] + packed).hexdigest()}"
 
 
@@ -173,7 +176,10 @@ def _hash(made_of: bytes, packed: bytes) -> bytes:
 
 
 def _pack_numbers(series: Sequence[float | None], kinds: Mapping[int, NonFiniteKind]) -> bytes:
-    """Eight bytes a value, float64, little-endian; one pattern for missing, one for NaN, zero without a sign."""
+    """Packs values into eight bytes each, float64, little-endian.
+
+    There is one pattern for missing and one for NaN; zero has no sign.
+    """
     try:
         packed = struct.pack(f"<{len(series)}d", *series)  # a None raises, and is dealt with below
     except struct.error:
@@ -193,7 +199,7 @@ def _pack_integers(values: Sequence[int]) -> bytes:
 
 
 def _pack_counts(rows: Sequence[Sequence[int | None] | None]) -> bytes:
-    """Eight bytes a count, 25 a row; a missing count is -1, a missing row 25 times -2."""
+    """Packs counts into eight bytes each, 25 a row; a missing count is -1, a missing row 25 times -2."""
     try:
         return _pack_integers(list(chain.from_iterable(rows)))  # type: ignore[arg-type]  # as above
     except (TypeError, struct.error):
@@ -202,7 +208,7 @@ def _pack_counts(rows: Sequence[Sequence[int | None] | None]) -> bytes:
 
 
 def _pack_json(value: Any, kinds: Mapping[str, NonFiniteKind] | None = None, pointer: str = "") -> bytes:
-    """One letter for the type, then its content; whatever has a length says it first.
+    """Returns one letter for the type, then its content; whatever has a length says it first.
 
     A number is its float64 where that is exact, so that 1 and 1.0, which JSON does not tell apart, are the same.
     """

@@ -58,7 +58,7 @@ LEGACY: Final = (
 
 
 def read_history(unfilled: Unfilled) -> dict[str, Any] | None:
-    """The stored history; None: it is no JSON object."""
+    """Returns the stored history; None: it is no JSON object."""
     try:
         found = json.loads(unfilled.history_text)  # takes the tokens NaN and Infinity, which legacy payloads have
     except (ValueError, RecursionError):
@@ -67,7 +67,10 @@ def read_history(unfilled: Unfilled) -> dict[str, Any] | None:
 
 
 def is_source(unfilled: Unfilled, record: MetricsRecord) -> bool:
-    """Whether the published history was made of just these points: its versions make the same digests of them."""
+    """Returns True if the published history was made of just these points.
+
+    Its versions then make the same digests of them.
+    """
     stored = unfilled.digests
     if stored is None:
         return False
@@ -95,7 +98,7 @@ def to_fill(unfilled: Unfilled, history: Mapping[str, Any], record: MetricsRecor
 
 
 def to_values_alone(unfilled: Unfilled, why: str) -> Fill:
-    """What the stored history says by itself, and `why` there is no more."""
+    """Returns what the stored history says by itself, and `why` there is no more."""
     history = read_history(unfilled)
     if history is None:
         return to_failed(unfilled.quick_test_id, "its stored history is not a JSON object; publish the run again")
@@ -109,7 +112,7 @@ def to_values_alone(unfilled: Unfilled, why: str) -> Fill:
 
 
 def to_failed(quick_test_id: int, error: str) -> Fill:
-    """Nothing is written but the line."""
+    """Returns a fill that writes nothing but the ledger's line."""
     return Fill(quick_test_id=quick_test_id, state=FillState.FAILED, error=error)
 
 

@@ -15,24 +15,27 @@ _DIGITS: Final = 9  # of a number of epochs
 
 
 def to_parent(mlflow_run_id: str) -> Parent | None:
-    """The parent before anyone has looked for its row; None where the run is in no other."""
+    """Returns the parent before anyone has looked for its row; None where the run is in no other."""
     return Parent(quick_test_id=None, mlflow_run_id=mlflow_run_id) if mlflow_run_id else None
 
 
 def to_parent_of(publication: Publication | None) -> str:
-    """The MLflow run that the published run is nested in; empty: none."""
+    """Returns the MLflow run that the published run is nested in; empty: none."""
     parent = publication.history.get("parent") if publication is not None else None
     return str(parent["mlflow_run_id"]) if parent else ""
 
 
 def with_parent(publication: Publication, parent: Parent) -> Publication:
-    """The publication with that parent: no digest speaks of it, so that it can be found after the rest was made."""
+    """Returns the publication with that parent.
+
+    No digest covers the parent, so it can be found after the rest was made.
+    """
     history = publication.history | {"parent": msgspec.to_builtins(parent)}
     return msgspec.structs.replace(publication, history=history)
 
 
 def keep_told(publication: Publication, stored_text: str) -> Publication:
-    """`publication`, with the tags and parent that are published already if it is of a run's own file.
+    """Returns `publication`, with the tags and parent that are published already if it is of a run's own file.
 
     Such a file knows neither: they are the MLflow run's.
     """
@@ -51,7 +54,7 @@ def keep_told(publication: Publication, stored_text: str) -> Publication:
 
 
 def keep_rules(publication: Publication, stored: str) -> Publication:
-    """`publication`, with the rules that the run was published by before if it is of a run's own file.
+    """Returns `publication`, with the rules that the run was published by before if it is of a run's own file.
 
     The names of such a file need no rules. They are the run's, for when it is read from MLflow again.
     """
@@ -65,9 +68,9 @@ def keep_rules(publication: Publication, stored: str) -> Publication:
 
 
 def to_progress(record: MetricsRecord) -> Progress | None:
-    """How far the run is, of which `record` is partial, and when its newest point was logged; None: it has ended.
+    """Returns how far the run of the partial `record` is, and when its newest point was logged; None: it has ended.
 
-    How many epochs there are to be, a param `epochs` says.
+    A param `epochs` says how many epochs there are to be.
     """
     if record.status != "partial":
         return None

@@ -18,7 +18,7 @@ kept."""
 
 
 def to_full_series(record: MetricsRecord, charted: Sequence[Scalar] | None = None) -> FullSeries:
-    """All series of `record`; `charted` is `list_charted(record)`, where the caller has it already.
+    """Returns all series of `record`; `charted` is `list_charted(record)`, where the caller has it already.
 
     Equal content gives equal bytes.
     """
@@ -56,7 +56,7 @@ def to_stored(
     non_finite: Mapping[str, Mapping[str, NonFiniteKind]] | None = None,
     complete: bool = True,
 ) -> FullSeries:
-    """The answer that has these series; one without `steps` is on `epochs`.
+    """Returns the answer that has these series; one without `steps` is on `epochs`.
 
     `non_finite` has what is null, by series and position.
     """
@@ -76,7 +76,7 @@ def to_stored(
 
 
 def choose_buckets(values: Series, most: int) -> list[int]:
-    """The positions to keep, ascending, at most `most`: all, or the extremes and the last point of each bucket.
+    """Returns the positions to keep, ascending, at most `most`: all, or the extremes and the last point of each bucket.
 
     Buckets are equally long. What is missing or not finite is kept only as a bucket's last.
     """

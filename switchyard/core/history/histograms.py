@@ -8,7 +8,7 @@ from switchyard.core.metrics.record import TOWERS, Histogram, MetricsRecord
 
 
 def to_histogram_rows(record: MetricsRecord) -> list[HistogramRow]:
-    """A row for each histogram that the record has, all epochs. Equal content gives equal bytes."""
+    """Returns a row for each histogram that the record has, all epochs. Equal content gives equal bytes."""
     return [
         HistogramRow(kind=kind, tower=tower, gzip_json=_to_gzip(record.epochs, statistics[tower].histogram))
         for kind, statistics in (("weights", record.weight_stats), ("gradients", record.gradient_stats))

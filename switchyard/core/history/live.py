@@ -15,7 +15,7 @@ too: the trainer may have added to it (final metrics, say) before it was stopped
 
 
 def to_live_publication(record: MetricsRecord, *, run: QuickTest, job: Job, sampling: Sampling) -> Publication:
-    """The publication of a snapshot.
+    """Returns the publication of a snapshot.
 
     A file that says it is complete is partial too as long as its job is at work: its end is the end's to publish, with
     the row's status.
@@ -36,8 +36,10 @@ def to_live_publication(record: MetricsRecord, *, run: QuickTest, job: Job, samp
 
 
 def to_progress(record: MetricsRecord, job: Job) -> Progress:
-    """How far the training was when it wrote `record`; how many epochs it was asked for, where that is known. Those of
-    a refit come on top, once it has begun."""
+    """Returns how far the training was when it wrote `record`, and how many epochs it was asked for, if that is known.
+
+    The epochs of a refit are added once it has begun.
+    """
     refits = record.params.get("refit_epochs")
     if isinstance(refits, int) and not isinstance(refits, bool) and refits >= (done := to_refit_epochs(record)):
         before = len(record.epochs)

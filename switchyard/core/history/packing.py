@@ -12,6 +12,6 @@ _MEMORY: Final = 9
 
 
 def to_gzip(content: bytes) -> bytes:
-    """The content, packed. Equal content gives equal bytes."""
+    """Returns the content, packed. Equal content gives equal bytes."""
     packing = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP_BITS, _MEMORY, zlib.Z_HUFFMAN_ONLY)
     return packing.compress(content) + packing.flush()

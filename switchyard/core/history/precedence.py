@@ -101,7 +101,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     precedence: Precedence
 
     def holds(self, case: Case) -> bool:
-        """True where the rule says what to do."""
+        """Returns True if the rule says what to do."""
         return (
             case.stored in self.stored
             and case.standing in self.standings
@@ -239,12 +239,12 @@ RULES: Final[tuple[Rule, ...]] = (
 
 
 def choose_precedence(case: Case) -> Precedence:
-    """What the one rule says that holds for `case`."""
+    """Returns what the one rule says that holds for `case`."""
     return next(rule.precedence for rule in RULES if rule.holds(case))
 
 
 def to_case(publication: Publication, kept: Kept | None, *, force: bool) -> Case:
-    """What the rules ask of `publication`, beside what is `kept` of its run (None: nothing is published)."""
+    """Returns what the rules ask of `publication`, beside what is `kept` of its run (None: nothing is published)."""
     if kept is None:
         return Case(stored=Stored.NOTHING, standing=Standing.FORCED if force else Standing.HIGHER)
     if kept.digests is None or kept.rank is None:
@@ -266,7 +266,7 @@ def to_case(publication: Publication, kept: Kept | None, *, force: bool) -> Case
 
 
 def decide(publication: Publication, kept: Kept | None, *, force: bool) -> PublishResult:
-    """What becomes of `publication`; `kept` is what its run has now (None: nothing is published).
+    """Returns what becomes of `publication`; `kept` is what its run has now (None: nothing is published).
 
     Raises:
         StaleWrite: what is published has the same rank and other content.
@@ -285,7 +285,7 @@ def decide(publication: Publication, kept: Kept | None, *, force: bool) -> Publi
 
 
 def is_kept_when_replaced(publication: Publication, kept: Kept | None, *, force: bool) -> bool:
-    """True if `recover` can put back what is published, once `publication` replaces it.
+    """Returns True if `recover` can put back what is published, once `publication` replaces it.
 
     That is where a person has decided to replace it, or the MLflow run says something else. What only grew is in the
     new one.
@@ -300,7 +300,7 @@ def is_kept_when_replaced(publication: Publication, kept: Kept | None, *, force:
 
 
 def choose_cached_at(publication: Publication, kept: Kept | None, *, now: datetime) -> datetime:
-    """The time that readers see: of the first publish of these charts."""
+    """Returns the time that readers see: of the first publish of these charts."""
     same = (
         kept is not None
         and kept.digests is not None
@@ -310,7 +310,7 @@ def choose_cached_at(publication: Publication, kept: Kept | None, *, now: dateti
 
 
 def choose_status(publication: Publication, result: PublishResult, row_status: str, *, force: bool) -> RunStatus | None:
-    """What the row's own status becomes, whose word was `row_status`; None: it stays.
+    """Returns what the row's own status becomes, whose word was `row_status`; None: it stays.
 
     A completed run stays completed, unless by force; a publication that something newer kept out says nothing of the
     row.
@@ -322,7 +322,7 @@ def choose_status(publication: Publication, result: PublishResult, row_status: s
 
 
 def to_markdown() -> str:
-    """The table as docs/walk.md shows it."""
+    """Returns the table as docs/walk.md shows it."""
     lines = [
         "| published already | the new one's rank | shown | sources | what is done | because |",
         "|---|---|---|---|---|---|",
@@ -335,7 +335,7 @@ def to_markdown() -> str:
 
 
 def _choose_digests(publication: Publication, kept: Kept) -> Digests:
-    """The digests of the publication's source, by the versions that made what is stored.
+    """Returns the digests of the publication's source, by the versions that made what is stored.
 
     A newer version of ours is no other content. Where those were not computed, the newest ones, which are never equal
     to older ones.

@@ -46,7 +46,10 @@ _STATUS_RANK = {"partial": 0, "failed": 1, "completed": 2}
 
 
 def to_rank(record: MetricsRecord) -> Rank:
-    """How new the record is: a later attempt, restart, epoch or state of the same run outranks an earlier one."""
+    """Returns how new the record is.
+
+    A later attempt, restart, epoch or state of the same run outranks an earlier one.
+    """
     return Rank(
         attempt=record.run.attempt if record.run else 0,
         restart=record.run.restart if record.run else 0,
@@ -71,7 +74,7 @@ def to_publication(
     versions: Versions | None = None,
     first_digests: Digests | None = None,
 ) -> Publication:
-    """All that publishing the record writes. Everything in it is strict JSON: what is not finite is null.
+    """Returns all that publishing the record writes. Everything in it is strict JSON: what is not finite is null.
 
     Args:
         first_digests: of the same source by the first versions; those of `record` itself where it comes from a file.
@@ -296,14 +299,14 @@ def _to_cut(left_out: Sequence[str]) -> dict[str, Any]:
 
 
 def _shorten(warnings: Sequence[str]) -> list[str]:
-    """What readers should know of the curves: a damaged source may have thousands of such lines."""
+    """Returns what readers should know of the curves: a damaged source may have thousands of such lines."""
     said = [text[:_WARNING_CHARACTERS] for text in warnings[:_WARNINGS_SHOWN]]
     more = len(warnings) - len(said)
     return [*said, f"and {more} more"] if more > 0 else said
 
 
 def _sample(series: Series | None, choice: Choice) -> Series:
-    """The kept values; none at all of a series that the record does not have."""
+    """Returns the kept values; none at all of a series that the record does not have."""
     return [] if series is None else [series[position] for position in choice.positions]
 
 

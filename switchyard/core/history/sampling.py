@@ -20,7 +20,7 @@ class Choice(msgspec.Struct, frozen=True):
 
 
 def choose_epochs(record: MetricsRecord, sampling: Sampling) -> Choice:
-    """The positions in `record.epochs` to keep: epochs that `interval` divides, and the last.
+    """Returns the positions in `record.epochs` to keep: epochs that `interval` divides, and the last.
 
     Where those are fewer than floor(epochs / interval), as of steps 99, 199, ..., or one of several, as of epochs 1
     to 4, every interval-th position is kept instead, and the last. `keep_extremes` adds the first epoch, and of
@@ -44,7 +44,7 @@ def choose_epochs(record: MetricsRecord, sampling: Sampling) -> Choice:
 
 
 def choose_points(steps: Sequence[int], values: Series, sampling: Sampling) -> Choice:
-    """The same for one series on steps of its own, [points] each.
+    """Returns the same for one series on steps of its own, [points] each.
 
     Raises:
         BadRequest: as `choose_epochs`.
@@ -82,7 +82,10 @@ def _choose(steps: Sequence[int], sampling: Sampling) -> Choice:
 
 
 def _thin(positions: list[int], extremes: set[int], most: int) -> list[int]:
-    """At most `most` of `positions`, evenly spread; the last and `extremes` (as far as they fit) are among them."""
+    """Returns at most `most` of `positions`, evenly spread.
+
+    The last one and `extremes` (as far as they fit) are among them.
+    """
     kept = {positions[-1], *sorted(extremes)[: most - 1]}
     left = most - len(kept)
     if left > 0:
@@ -91,7 +94,7 @@ def _thin(positions: list[int], extremes: set[int], most: int) -> list[int]:
 
 
 def _find_ends(series: Series) -> set[int]:
-    """The first positions of the minimum and of the maximum; none of a series without a value."""
+    """Returns the first positions of the minimum and of the maximum; none of a series without a value."""
     values = [value for value in series if value is not None]
     return {series.index(min(values)), series.index(max(values))} if values else set()
 

@@ -41,7 +41,7 @@ def list_charted(record: MetricsRecord) -> Iterator[Scalar]:
 
 
 def list_norms(record: MetricsRecord) -> Iterator[Scalar]:
-    """The weights' norms (`gradient.total`) and the towers' statistics (`weight_stats.query.mean`), by their paths."""
+    """Lists the weights' norms (`gradient.total`) and the towers' statistics (`weight_stats.query.mean`), by path."""
     for key, values in record.gradient.items():
         yield Scalar(to_path("gradient", key), None, values, "gradient", key)
     for kind in ("weight_stats", "gradient_stats"):
@@ -52,14 +52,14 @@ def list_norms(record: MetricsRecord) -> Iterator[Scalar]:
 
 
 def find_kinds(record: MetricsRecord, places: Places, scalar: Scalar) -> dict[int, NonFiniteKind]:
-    """What the non-finite values of a series are, by position; nearly always empty."""
+    """Returns what the non-finite values of a series are, by position; nearly always empty."""
     if scalar.key not in record.non_finite.get(scalar.section, {}):
         return {}
     return places.kinds(scalar.section, scalar.key)
 
 
 def to_json_steps(steps: Sequence[int]) -> list[int] | list[str]:
-    """The steps; all of them as texts where one is too large for a reader of JSON."""
+    """Returns the steps; all of them as texts where one is too large for a reader of JSON."""
     if steps and max(max(steps), -min(steps)) > MAX_EXACT_STEP:
         return [str(step) for step in steps]
     return list(steps)

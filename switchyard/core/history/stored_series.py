@@ -16,7 +16,7 @@ from switchyard.core.metrics.record import PUBLISHED_LOSS, NonFiniteKind
 
 
 def to_stored_series(stored: bytes) -> FullSeries | None:
-    """What ``/series/`` answers of a stored history; None where it cannot be read.
+    """Returns what ``/series/`` answers of a stored history; None where it cannot be read.
 
     Each series is under the name that the full series give it, and on the history's epochs: a legacy one that is
     shorter ends in nulls, and what it has beyond the epochs belongs to none. What is not finite is null, and named.
@@ -52,7 +52,10 @@ def to_stored_series(stored: bytes) -> FullSeries | None:
 
 
 def _list_axis(history: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Section, name there, and name among the full series, of each series on the history's epochs that has values."""
+    """Lists each series on the history's epochs that has values.
+
+    It gives the section, the name there, and the name among the full series.
+    """
     named = [("loss", name, PUBLISHED_LOSS.get(name, to_path("loss", name))) for name in _section(history, "loss")]
     named += [("metrics", name, name) for name in _section(history, "metrics")]
     named += [("gradient", name, to_path("gradient", name)) for name in _section(history, "gradient")]
@@ -60,7 +63,7 @@ def _list_axis(history: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def _find_kinds(values: list[Any]) -> dict[str, NonFiniteKind]:
-    """The kinds of bare tokens, which a legacy history may hold, by position."""
+    """Returns the kinds of bare tokens, which a legacy history may hold, by position."""
     return {
         str(position): "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
         for position, value in enumerate(values)
@@ -69,13 +72,13 @@ def _find_kinds(values: list[Any]) -> dict[str, NonFiniteKind]:
 
 
 def _to_positions(kinds: Mapping[str, Any], epochs: list[int]) -> dict[str, NonFiniteKind]:
-    """What a history says by epoch, by position."""
+    """Returns what a history says by epoch, by position."""
     positions = {str(epoch): str(position) for position, epoch in enumerate(epochs)} if kinds else {}
     return {positions[epoch]: kind for epoch, kind in kinds.items() if epoch in positions}
 
 
 def _to_number(value: Any) -> float | int | None:
-    """A number that JSON can hold and a chart can draw; None for anything else."""
+    """Returns a number that JSON can hold and a chart can draw; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     if isinstance(value, int):

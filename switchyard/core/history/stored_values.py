@@ -9,7 +9,7 @@ from switchyard.core.metrics.record import PUBLISHED_LOSS
 
 
 def to_history_values(history: Mapping[str, Any]) -> list[Value]:
-    """The final metrics, params, tags, last values and named best values of a stored history.
+    """Returns the final metrics, params, tags, last values and named best values of a stored history.
 
     Sampling never leaves out the last epoch, so the last value of a series is there. A history of version 1 names no
     best values: the best epoch may have been left out.
@@ -49,7 +49,7 @@ def _numbers(found: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _is_number(value: Any) -> bool:
-    """True of a number that float64 can hold."""
+    """Returns True of a number that float64 can hold."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     try:

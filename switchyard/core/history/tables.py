@@ -12,7 +12,7 @@ COLUMNS = {
 
 
 def to_epoch_rows(history: dict[str, Any]) -> list[dict[str, float | int | None]]:
-    """One row a published epoch; a column for each charted series of `COLUMNS` that the history has.
+    """Returns one row a published epoch; a column for each charted series of `COLUMNS` that the history has.
 
     >>> to_epoch_rows({"epochs": [0, 5], "loss": {"train": [0.5, 0.25], "val": [0.6]}})
     [{'epoch': 0, 'train loss': 0.5, 'val loss': 0.6}, {'epoch': 5, 'train loss': 0.25, 'val loss': None}]

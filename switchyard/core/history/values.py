@@ -24,7 +24,7 @@ def to_values(
     params: Mapping[str, Any],
     tags: Mapping[str, str],
 ) -> list[Value]:
-    """All values, by kind and name.
+    """Returns all values, by kind and name.
 
     What is missing or not finite has none. A text that is a number has both; a param that is a list or an object is the
     JSON of it.
@@ -59,7 +59,7 @@ def _to_texts(kind: ValueKind, found: Mapping[str, Any]) -> Iterator[Value]:
 
 
 def without_later(wanted: list[Value], found: list[Value], params: Mapping[str, Any]) -> list[Value]:
-    """`wanted` without params that are lists or objects and not in `found`.
+    """Returns `wanted` without params that are lists or objects and not in `found`.
 
     What was published before these had values has none, and is no less right.
     """
@@ -69,7 +69,7 @@ def without_later(wanted: list[Value], found: list[Value], params: Mapping[str, 
 
 
 def to_number(text: str) -> float | None:
-    """The finite number that a text is, else None.
+    """Returns the finite number that a text is, else None.
 
     >>> to_number("1e-3"), to_number("adam"), to_number("nan"), to_number("1_000")
     (0.001, None, None, None)

@@ -27,7 +27,7 @@ from switchyard.core.metrics.record import (
 
 
 def to_digests_of(versions: Versions, record: MetricsRecord) -> Digests:
-    """The record's digests, as a history of these versions has them."""
+    """Returns the record's digests, as a history of these versions has them."""
     return to_first_digests(record) if versions.digest == FIRST_VERSIONS.digest else to_digests(record)
 
 
@@ -40,7 +40,7 @@ def to_publication_of(
     sampling: Sampling,
     mlflow_run_id: str = "",
 ) -> Publication:
-    """What publishing the record wrote when these versions did it, series and values as they are filled in.
+    """Returns what publishing the record wrote when these versions did it, series and values as they are filled in.
 
     Raises:
         BadRequest: `sampling` cannot be.
@@ -115,12 +115,12 @@ def _to_first_publication(
 
 
 def _sample(series: Series | None, positions: list[int]) -> Series:
-    """The kept values; none at all of a series that the record does not have."""
+    """Returns the kept values; none at all of a series that the record does not have."""
     return [] if series is None else [series[position] for position in positions]
 
 
 def _choose_epochs(record: MetricsRecord, sampling: Sampling) -> list[int]:
-    """The epochs that `interval` divides, and the last one.
+    """Returns the epochs that `interval` divides, and the last one.
 
     With `keep_extremes` also the first, and the losses' extremes and non-finite values.
     """
@@ -148,7 +148,7 @@ def _find_extremes(record: MetricsRecord) -> set[int]:
 
 
 def _to_published_kinds(record: MetricsRecord, positions: list[int]) -> tuple[dict[str, Any], int]:
-    """`non_finite` of what is published, under the published names, and a count of what was dropped.
+    """Returns `non_finite` of what is published, under the published names, and a count of what was dropped.
 
     The count is of charted values that were not finite, in epochs that were not kept.
     """

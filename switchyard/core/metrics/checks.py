@@ -40,7 +40,7 @@ class Checks:
         self._aliases = {} if aliases is None else aliases  # the caller may fill it later
 
     def path(self, *names: str) -> str:
-        """The place as the file names it."""
+        """Returns the place as the file names it."""
         path = to_path(*names)
         return self._aliases.get(path, path)
 
@@ -60,7 +60,7 @@ class Checks:
         raise BadRecord(self.where, self.problems[:MAX_PROBLEMS] + ([f"and {more} problems more"] if more > 0 else []))
 
     def convert(self, value: Any, kind: type[T] | Any, path: str, expected: str) -> T | None:
-        """`value` as `kind`, or None and a problem."""
+        """Returns `value` as `kind`, or None and a problem."""
         try:
             found: T = msgspec.convert(value, kind)
         except msgspec.ValidationError:
@@ -69,13 +69,13 @@ class Checks:
         return found
 
     def literal(self, found: Mapping[str, Any], name: str, kind: Any, *names: str) -> Any:
-        """``found[name]``, one of the texts that `kind` lists; None where it is not there."""
+        """Returns ``found[name]``, one of the texts that `kind` lists; None where it is not there."""
         if name not in found:
             return None
         return self.convert(found[name], kind, self.path(*names, name), f"be {list_names(get_args(kind))}")
 
     def series(self, value: Any, path: str, length: int | None) -> Series:
-        """A list of numbers and nulls; `length` values, where that is known."""
+        """Returns a list of numbers and nulls; `length` values, where that is known."""
         found: Series = self._items(
             value, path, list[float | None], "be an array of numbers and nulls", _number_problem
         )
@@ -100,19 +100,19 @@ class Checks:
         return found
 
     def integers(self, value: Any, path: str, kind: Any, each: str) -> list[int]:
-        """A list of integers of `kind`, `each` in words."""
+        """Returns a list of integers of `kind`, `each` in words."""
         problem = _kind_problem(kind, f"be {each}")
         found: list[int] = self._items(value, path, list[kind], "be an array of integers", problem)
         return found
 
     def numbers(self, value: Any, path: str) -> list[float]:
-        """A list of numbers, without nulls."""
+        """Returns a list of numbers, without nulls."""
         problem = _kind_problem(float, "be a number")
         found: list[float] = self._items(value, path, list[float], "be an array of numbers", problem)
         return found
 
     def count_rows(self, value: Any, path: str, length: int | None) -> list[list[int | None] | None]:
-        """A list of rows of HISTOGRAM_BINS counts, [epochs, 25]; a row may be null."""
+        """Returns a list of rows of HISTOGRAM_BINS counts, [epochs, 25]; a row may be null."""
         kind = list[CountRow | None]
         found: list[list[int | None] | None] = self._items(
             value, path, kind, "be an array of rows, one an epoch", _row_problem
@@ -124,7 +124,10 @@ class Checks:
     def _items(
         self, value: Any, path: str, kind: Any, expected: str, problem: Callable[[Any], tuple[str, str, str] | None]
     ) -> Any:
-        """`value` as the list type `kind`; where it is not, the first bad positions, and how many more there are."""
+        """Returns `value` as the list type `kind`.
+
+        If it is not one, the problem names the first bad positions, and how many more there are.
+        """
         if not isinstance(value, list):
             self.refuse(path, expected, describe(value))
             return []
@@ -142,7 +145,7 @@ class Checks:
 
 
 def describe(value: Any) -> str:
-    """A JSON value in a few words; never its whole content, which may be large or deep."""
+    """Returns a JSON value in a few words; never its whole content, which may be large or deep."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -180,7 +183,7 @@ _number_problem = _kind_problem(float | None, "be a number or null")
 
 
 def _row_problem(row: Any) -> tuple[str, str, str] | None:
-    """What is wrong first with a row of counts."""
+    """Returns what is wrong first with a row of counts."""
     if _is_valid(row, CountRow | None):
         return None
     if not isinstance(row, list):

@@ -47,8 +47,10 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Lead(msgspec.Struct, frozen=True, kw_only=True):
-    """The model's figure less the baseline's, over the same draws. The verdict names the one that wins: the whole
-    interval is on its side of 0."""
+    """The model's figure less the baseline's, over the same draws.
+
+    The verdict names the winner: the whole interval is on its side of 0.
+    """
 
     value: float
     low: float
@@ -130,7 +132,7 @@ class EvaluationReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def to_title(name: str) -> str:
-    """What people call the contender.
+    """Returns what people call the contender.
 
     >>> to_title("ials"), to_title("another")
     ('iALS', 'another')
@@ -139,7 +141,7 @@ def to_title(name: str) -> str:
 
 
 def judge(low: float, high: float, *, enough: bool) -> Verdict:
-    """Who wins, by the interval of the model's lead. Not `enough` buyers: that cannot be said.
+    """Returns who wins, by the interval of the model's lead. Not `enough` buyers: that cannot be said.
 
     >>> judge(0.01, 0.02, enough=True), judge(-0.01, 0.02, enough=True), judge(-0.02, -0.01, enough=True)
     ('model', 'level', 'baseline')
@@ -152,12 +154,12 @@ def judge(low: float, high: float, *, enough: bool) -> Verdict:
 
 
 def to_report_json(report: EvaluationReport) -> bytes:
-    """The file's bytes: indented, for people read it too. Equal reports have equal bytes."""
+    """Returns the file's bytes, indented because people read it too. Equal reports have equal bytes."""
     return msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n"
 
 
 def read_report(data: bytes, where: str) -> EvaluationReport:
-    """The report in a file's bytes.
+    """Returns the report in a file's bytes.
 
     Raises:
         BadRecord: it is none, or one that contradicts itself; all that is wrong.

@@ -49,7 +49,7 @@ class Place(msgspec.Struct, frozen=True):
 
 @lru_cache(maxsize=4096)
 def to_place(key: str) -> Place:
-    """The place of an MLflow metric key.
+    """Returns the place of an MLflow metric key.
 
     >>> to_place("weight_norm")
     Place(section='gradient', name='total', tower='', bin=None)
@@ -72,7 +72,7 @@ def to_place(key: str) -> Place:
 
 
 def to_edges_param(section: Section, tower: str) -> str:
-    """The param that holds a histogram's edges: 26 numbers with commas between them."""
+    """Returns the param that holds a histogram's edges: 26 numbers with commas between them."""
     return f"{tower}_grad_hist_bin_edges" if section == "gradient_stats" else f"{tower}_hist_bin_edges"
 
 
@@ -80,7 +80,7 @@ _COUNTS = re.compile(r"(?P<path>.*\.histogram)\.counts(\[(?P<bin>\d+)\])?")
 
 
 def to_key(path: str) -> str:
-    """The metric key or param of MLflow that is at `path` in a record, or in a published history; empty: none is.
+    """Returns the metric key or param of MLflow that is at `path` in a record or a published history; empty: none.
 
     >>> to_key("loss.val"), to_key("gradient.query"), to_key("weight_stats.query.histogram.counts[7]")
     ('val_loss', 'query_weight_norm', 'query_hist_bin_7')

@@ -44,7 +44,7 @@ class CardFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def to_card(report: EvaluationReport, facts: CardFacts) -> str:
-    """The card. Equal reports and facts have equal cards."""
+    """Returns the card. Equal reports and facts have equal cards."""
     return "\n".join(_list_lines(report, facts)) + "\n"
 
 
@@ -146,7 +146,8 @@ def _say(figure: Figure | None) -> str:
 
 
 def _to_metric(name: str) -> str:
-    """
+    """Returns the metric as people write it.
+
     >>> _to_metric("recall_at_10"), _to_metric("ndcg_at_10")
     ('recall@10', 'NDCG@10')
     """

@@ -18,14 +18,14 @@ class TooDeep(ValueError):
 
 
 def to_kind(value: float) -> NonFiniteKind:
-    """What a non-finite number is."""
+    """Returns what a non-finite number is."""
     if math.isnan(value):
         return "nan"
     return "inf" if value > 0 else "-inf"
 
 
 def to_series(values: Iterable[float | None]) -> tuple[Series, dict[int, NonFiniteKind]]:
-    """The values with null for the non-finite ones, and what those were, by position.
+    """Returns the values with null for the non-finite ones, and what those were, by position.
 
     >>> to_series([0.5, float("nan"), None])
     ([0.5, None, None], {1: 'nan'})
@@ -69,7 +69,7 @@ class Places:
         self._positions = {str(epoch): position for position, epoch in enumerate(record.epochs)}
 
     def find(self, section: str, name: str, position: str) -> Any:
-        """What stands there: None where it is null. Raises: LookupError: the record has no such place."""
+        """Returns what stands there: None where it is null. Raises: LookupError: the record has no such place."""
         record = self._record
         if section in ("loss", "gradient", "metrics"):
             series: Series = getattr(record, section)[name]
@@ -82,7 +82,7 @@ class Places:
         return self._find_statistic(section, name, position)
 
     def kinds(self, section: str, name: str) -> dict[int, NonFiniteKind]:
-        """What the non-finite values of one series are, by their position in its list."""
+        """Returns what the non-finite values of one series are, by their position in its list."""
         found = self._record.non_finite.get(section, {}).get(name, {})
         if section == "other_series":
             return {int(position): kind for position, kind in found.items()}

@@ -8,7 +8,7 @@ _PLAIN = re.compile(r'[^.\[\]"\\]+')
 
 
 def to_path(*names: str) -> str:
-    """The path of a value in a metrics file, such as ``loss.val_loss``.
+    """Returns the path of a value in a metrics file, such as ``loss.val_loss``.
 
     A name with a dot, a bracket or a quote is in brackets (``metrics["a.b"]``), so that two different places never
     share a path.
@@ -24,7 +24,7 @@ def to_path(*names: str) -> str:
 
 @lru_cache(maxsize=4096)  # runs have the same names, and each of them stands in several places
 def to_child(path: str, name: str) -> str:
-    """The path of a child, which is ``to_path(*names, name)`` where `path` is ``to_path(*names)``.
+    """Returns the path of a child, which is ``to_path(*names, name)`` where `path` is ``to_path(*names)``.
 
     >>> to_child("metrics", "a.b")
     'metrics["a.b"]'
@@ -36,7 +36,7 @@ def to_child(path: str, name: str) -> str:
 
 
 def to_names(path: str) -> list[str]:
-    """The names that `to_path` made `path` of. Raises: ValueError: it made no such path."""
+    """Returns the names that `to_path` made `path` of. Raises: ValueError: it made no such path."""
     names = []
     rest = path
     while rest:
@@ -53,12 +53,15 @@ def to_names(path: str) -> list[str]:
 
 
 def to_pointer(*keys: str | int) -> str:
-    """The JSON Pointer of a place inside one value; empty for the value itself. Source: RFC 6901, section 3."""
+    """Returns the JSON Pointer of a place inside one value; empty for the value itself. Source: RFC 6901, section 3."""
     return "".join("/" + str(key).replace("~", "~0").replace("/", "~1") for key in keys)
 
 
 def find_place(value: Any, pointer: str) -> Any:
-    """What stands at `pointer` inside `value`. Raises: LookupError: nothing does. Source: RFC 6901, section 4."""
+    """Finds what stands at `pointer` inside `value`. Raises: LookupError: nothing does.
+
+    Source: RFC 6901, section 4.
+    """
     if pointer and not pointer.startswith("/"):
         raise LookupError(pointer)
     for part in pointer.split("/")[1:]:
@@ -73,7 +76,7 @@ def find_place(value: Any, pointer: str) -> Any:
 
 
 def to_index(text: str, length: int) -> int:
-    """The position that `text` writes as JSON would. Raises: LookupError: it is none of a list of `length`."""
+    """Returns the position that `text` writes as JSON would. Raises: LookupError: it is none of a list of `length`."""
     if text.isascii() and text.isdigit() and len(text) <= len(str(length)) and str(int(text)) == text:
         index = int(text)
         if index < length:

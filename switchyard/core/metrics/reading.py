@@ -18,7 +18,9 @@ _MEND = "mend the file, or have the trainer write it again, then ingest again"
 
 
 def read_record(data: bytes, *, where: str) -> MetricsRecord:
-    """The record in a metrics file of schema version 1, or of version 0 (no ``schema_version``: a legacy collector's).
+    """Reads the record in a metrics file of schema version 1, or of version 0.
+
+    A file of version 0 has no ``schema_version``: a legacy collector wrote it.
 
     Args:
         data: the whole file.
@@ -45,7 +47,7 @@ def read_record(data: bytes, *, where: str) -> MetricsRecord:
 
 
 def _decode(data: bytes, where: str) -> tuple[dict[str, Any], str]:
-    """The JSON object in `data`, and why it is no strict JSON (empty: it is)."""
+    """Returns the JSON object in `data`, and why it is no strict JSON (empty: it is)."""
     if not data.strip():
         raise BadRecord(where, [f"it must be a JSON object; got {len(data)} bytes with nothing in them; {_MEND}"])
     tree: Any
@@ -61,7 +63,7 @@ def _decode(data: bytes, where: str) -> tuple[dict[str, Any], str]:
 
 
 def _decode_loosely(data: bytes, where: str, refusal: str) -> Any:
-    """What Python's own decoder, which knows the tokens NaN and Infinity, makes of what strict JSON refused."""
+    """Returns what Python's own decoder, which knows the tokens NaN and Infinity, makes of what strict JSON refused."""
     text = ""
     try:
         text = data.decode()

@@ -103,7 +103,7 @@ class MetricsRecord(msgspec.Struct, kw_only=True):
 
 
 def to_refit_epochs(record: MetricsRecord) -> int:
-    """How many epochs of a refit the record has."""
+    """Returns how many epochs of a refit the record has."""
     found = record.other_series.get(REFIT_LOSS)
     return len(found.steps) if found else 0
 

@@ -10,7 +10,10 @@ where there are final metrics or params alone; ``nothing`` where nothing is to b
 
 
 def to_shows(record: MetricsRecord) -> Shows:
-    """What a reader of the published history sees of it: statistics of the towers and histograms are no curves."""
+    """Returns what a reader of the published history sees of it.
+
+    The towers' statistics and histograms do not count as curves.
+    """
     if record.loss or record.gradient or record.metrics or record.other_series:
         return "curves"
     return "values" if record.available else "nothing"

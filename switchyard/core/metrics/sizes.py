@@ -54,7 +54,7 @@ def refuse_large(data: bytes, judged: Iterable[str], where: str) -> None:
 
 
 def count_items(value: Any, at_most: int) -> int:
-    """How many values there are inside a JSON value, at any depth; counting stops soon after `at_most`."""
+    """Returns how many values there are inside a JSON value, at any depth; counting stops soon after `at_most`."""
     counted, left = 0, [value]
     while left and counted <= at_most:
         found = left.pop()
@@ -70,7 +70,7 @@ def count_items(value: Any, at_most: int) -> int:
 
 
 def _has_more(raw: bytes) -> bool:
-    """True where JSON that is not decoded yet has more than MAX_ITEMS values inside it; no more are counted."""
+    """Returns True if JSON that is not decoded yet has more than MAX_ITEMS values inside it; no more are counted."""
     if len(raw) <= _SMALL_BYTES:
         return False
     counted = 0

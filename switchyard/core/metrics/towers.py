@@ -13,7 +13,7 @@ _STATISTICS = ("mean", "std", "min", "max", "norm", "touched_fraction")
 def read_towers(
     tree: dict[str, Any], section: str, length: int | None, unknown: dict[str, Any], checks: Checks
 ) -> dict[str, TowerStatistics]:
-    """The statistics of each tower in `section`; what is wrong is left with `checks`."""
+    """Returns the statistics of each tower in `section`; what is wrong is left with `checks`."""
     value = tree.get(section, {})
     if not isinstance(value, dict):
         checks.refuse(section, "be an object with one object a tower", describe(value))

@@ -25,7 +25,7 @@ def keep_unknown(
 
 
 def keep_any(value: Any, path: str, checks: Checks) -> Any:
-    """A value that may be any JSON, if it is not nested too deep, and all such values are not too many."""
+    """Returns a value that may be any JSON, if it is not nested too deep, and all such values are not too many."""
     if is_deeper(value, MAX_DEPTH):
         checks.refuse(path, f"be nested at most {MAX_DEPTH} deep", "more")
         return value
@@ -38,7 +38,7 @@ def keep_any(value: Any, path: str, checks: Checks) -> Any:
 
 
 def is_deeper(value: Any, levels: int) -> bool:
-    """True when `value` has arrays and objects inside each other more than `levels` deep."""
+    """Returns True when `value` has arrays and objects inside each other more than `levels` deep."""
     if not isinstance(value, dict | list):
         return False
     items = value.values() if isinstance(value, dict) else value

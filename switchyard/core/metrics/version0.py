@@ -22,7 +22,7 @@ _NOT_IN_VERSION_0 = ("run", "metrics", "non_finite")
 
 
 def from_version0(tree: dict[str, Any], where: str) -> MetricsRecord:
-    """The record that a version 0 file holds; `run` is None, and `warnings` say what was padded or guessed.
+    """Returns the record that a version 0 file holds; `run` is None, and `warnings` say what was padded or guessed.
 
     Raises:
         BadRecord: it is broken beyond the known quirks; all problems at once.
@@ -51,7 +51,7 @@ def from_version0(tree: dict[str, Any], where: str) -> MetricsRecord:
 
 
 def _to_place(record: MetricsRecord, keys: Keys) -> tuple[str, str, str]:
-    """Section, series and position, as `non_finite` names the place that `keys` lead to."""
+    """Returns section, series and position, as `non_finite` names the place that `keys` lead to."""
     names = [str(key) for key in keys]
     for depth in range(1, len(names) + 1):
         if (path := to_path(*names[:depth])) in record.unknown:
@@ -87,7 +87,7 @@ def _rename(tree: dict[str, Any], section: str, names: dict[str, str], aliases: 
 
 
 def _mend_time(tree: dict[str, Any]) -> None:
-    """A time without a zone is UTC's."""
+    """Takes a time without a zone as UTC."""
     if isinstance(tree.get("saved_at"), str):
         try:
             saved_at = datetime.fromisoformat(tree["saved_at"])
@@ -107,7 +107,7 @@ def _mend_histograms(tree: dict[str, Any], length: int, checks: Checks) -> None:
 
 
 def _mend_histogram(found: dict[str, Any] | list[Any], path: str, length: int, checks: Checks) -> dict[str, Any]:
-    """Whole counts as integers, one row an epoch, and how far the edges can be trusted."""
+    """Returns whole counts as integers, one row an epoch, and how far the edges can be trusted."""
     histogram: dict[str, Any] = dict(found) if isinstance(found, dict) else {"counts": found}
     counts = histogram.get("counts")
     is_single = False

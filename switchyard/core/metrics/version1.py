@@ -46,7 +46,7 @@ _NonFinite = dict[str, dict[str, dict[str, NonFiniteKind]]]
 
 
 def from_version1(tree: dict[str, Any], where: str) -> MetricsRecord:
-    """The record that a version 1 file holds.
+    """Returns the record that a version 1 file holds.
 
     Raises:
         BadRecord: it breaks the contract; all problems at once.
@@ -58,7 +58,10 @@ def from_version1(tree: dict[str, Any], where: str) -> MetricsRecord:
 
 
 def read_sections(tree: dict[str, Any], checks: Checks, *, required: tuple[str, ...]) -> MetricsRecord:
-    """The record that version 1's sections hold; what is wrong is left with `checks`, which the caller raises."""
+    """Reads the record in version 1's sections.
+
+    Problems are left with `checks`, which the caller raises.
+    """
     for name in required:
         if name not in tree:
             checks.refuse(name, "be there", "nothing")
@@ -121,7 +124,7 @@ def _read_run(tree: dict[str, Any], unknown: dict[str, Any], checks: Checks) -> 
 
 
 def _read_epochs(tree: dict[str, Any], checks: Checks) -> tuple[list[int], int | None]:
-    """The epochs, and how many values a series must have; None where the file does not say."""
+    """Returns the epochs, and how many values a series must have; None where the file does not say."""
     value = tree.get("epochs")
     if not isinstance(value, list):
         if "epochs" in tree:
@@ -137,7 +140,7 @@ def _read_epochs(tree: dict[str, Any], checks: Checks) -> tuple[list[int], int |
 def _read_named(
     tree: dict[str, Any], section: str, known: tuple[str, ...], length: int | None, checks: Checks
 ) -> dict[str, Series]:
-    """The series of `loss` or `gradient`; those of other names are kept and warned about."""
+    """Returns the series of `loss` or `gradient`; those of other names are kept and warned about."""
     found = checks.series_map(tree.get(section, {}), (section,), length)
     for name in found:
         if name not in known:

@@ -12,7 +12,7 @@ from switchyard.core.metrics.record import SCHEMA_VERSION, Histogram, MetricsRec
 
 
 def to_json(record: MetricsRecord) -> bytes:
-    """The file that `read_record` reads back as an equal record (but for `warnings`, which are its own).
+    """Returns the file that `read_record` reads back as an equal record (but for `warnings`, which are its own).
 
     Raises:
         BadRecord: the record breaks the contract that `read_record` holds files to, so that no reader would take it;

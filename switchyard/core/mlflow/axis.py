@@ -32,7 +32,7 @@ class Line(msgspec.Struct, frozen=True):
 
 
 def to_line(steps: tuple[int, ...], *, is_unstepped: bool = False) -> Line:
-    """The line of points at `steps`, which never fall.
+    """Returns the line of points at `steps`, which never fall.
 
     Args:
         is_unstepped: nothing in this run has a step, so that two points at step 0 are two.
@@ -57,7 +57,7 @@ class Axis(msgspec.Struct, frozen=True):
     positions: dict[int, int] = {}
 
     def holds(self, line: Line, *, is_charted: bool) -> bool:
-        """True where the line stands among the epochs, with a gap where it has no point.
+        """Returns True if the line stands among the epochs, with a gap where it has no point.
 
         One that `is_charted`, and sampled with the epochs, would lose most of its points among many more epochs: with
         fewer than half of those between its ends, or a single one, it has steps of its own.
@@ -74,7 +74,10 @@ class Axis(msgspec.Struct, frozen=True):
         return len(line.steps) > 1 and 2 * len(line.steps) >= span
 
     def spread(self, line: Line, values: Series) -> tuple[Series | None, bool]:
-        """One value an epoch, whatever else the line has; None: it has none at any. And whether that is all of it."""
+        """Returns one value for each epoch, and whether that is all that the line has.
+
+        None: it has no value at any epoch.
+        """
         if line.steps == self.steps and line.is_numbered == self.is_numbered:
             return values, True
         if line.is_numbered or self.is_numbered:
@@ -91,7 +94,7 @@ _Kind = tuple[bool, tuple[int, ...]]
 
 
 def choose_axis(found: Sequence[tuple[str, str, Line]]) -> Axis:
-    """The epochs of a run with these series (name, section of the record, line), histograms not among them.
+    """Returns the epochs of a run with these series (name, section of the record, line), histograms not among them.
 
     The steps of the loss series that most of the run's series share; ties: more points, then the first name. Losses and
     norms with about the same steps (validation a step later, steps that are missing) join in: the epochs are all of
@@ -127,7 +130,7 @@ def choose_axis(found: Sequence[tuple[str, str, Line]]) -> Axis:
 
 
 def _join(steps: tuple[int, ...], lines: Sequence[Line]) -> tuple[int, ...]:
-    """`steps`, and those of the lines that are about the same."""
+    """Returns `steps`, and those of the lines that are about the same."""
     distinct = {id(line): line for line in lines}.values()
     others = {line.steps for line in distinct if not line.is_numbered and line.steps != steps}
     if not others:
@@ -138,5 +141,5 @@ def _join(steps: tuple[int, ...], lines: Sequence[Line]) -> tuple[int, ...]:
 
 
 def _is_alike(base: set[int], other: tuple[int, ...]) -> bool:
-    """True if at least half of the steps of the longer line are in both."""
+    """Returns True if at least half of the steps of the longer line are in both."""
     return 2 * len(base.intersection(other)) >= max(len(base), len(other))

@@ -87,7 +87,7 @@ class LoggedModel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def is_of_one_moment(run: RawRun, details: RunDetails) -> bool:
-    """True if a run's points, and what was read of it afterwards, can be of one moment.
+    """Returns True if a run's points, and what was read of it afterwards, can be of one moment.
 
     Its row, params and tags are the same, and each newest point is among its points.
     """

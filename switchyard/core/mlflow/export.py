@@ -132,7 +132,7 @@ class Export(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return sum(table.rows for table in self.tables)
 
     def table(self, name: str) -> ExportedTable:
-        """The table of that name.
+        """Returns the table of that name.
 
         Raises: KeyError: there is none.
         """
@@ -140,17 +140,17 @@ class Export(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def is_part(name: str) -> bool:
-    """True for what only an export names so: nothing else below its folder is ever deleted."""
+    """Returns True for what only an export names so: nothing else below its folder is ever deleted."""
     return re.fullmatch(r"(tables|artifact_lists)/[A-Za-z0-9_-]+/\d{6,}-[0-9a-f]{16}\.parquet", name) is not None
 
 
 def is_batch(name: str) -> bool:
-    """The same for the record of a batch (`core.mlflow.export_batches`)."""
+    """Returns the same for the record of a batch (`core.mlflow.export_batches`)."""
     return re.fullmatch(r"batches/\d{6,}\.json", name) is not None
 
 
 def read_marker(data: bytes, where: str) -> Export:
-    """The export that `data` describes.
+    """Returns the export that `data` describes.
 
     Raises:
         BadRecord: it is no such description, or one of another format.

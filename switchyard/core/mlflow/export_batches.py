@@ -1,6 +1,6 @@
 """The batches of runs in which an export reads a store's answers.
 
-A record of each is written after its parts, by which the same command goes on where it was broken off.
+A record of each is written after its parts, by which the same command goes on where it was interrupted.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -50,7 +50,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def to_name(number: int) -> str:
-    """The record's name of that batch."""
+    """Returns the record's name of that batch."""
     return f"{FOLDER}/{number:06}.json"
 
 

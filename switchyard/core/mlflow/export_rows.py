@@ -77,8 +77,11 @@ _STATUSES: Final = {
 
 
 def to_run_rows(run: RawRun, details: RunDetails) -> dict[str, list[Row]]:
-    """The rows of OF_RUNS of one run, sorted. Of points that MLflow 3 noted those of a data set alone are among them:
-    those of a model come with it (`to_model_rows`)."""
+    """Returns the rows of OF_RUNS of one run, sorted.
+
+    Of the points that MLflow 3 noted, those of a data set alone are among them; those of a model come with the model
+    (`to_model_rows`).
+    """
     info, run_id = run.info, run.info.run_id
     number = to_number(info.experiment_id)
     start, end = info.started_at_ms, info.ended_at_ms
@@ -111,7 +114,7 @@ def to_run_rows(run: RawRun, details: RunDetails) -> dict[str, list[Row]]:
 
 
 def to_experiment_rows(experiment: ExperimentDetails) -> dict[str, list[Row]]:
-    """The row of an experiment, and those of its tags."""
+    """Returns the row of an experiment, and those of its tags."""
     number = to_number(experiment.experiment_id)
     times = (experiment.created_at_ms, experiment.updated_at_ms)
     return {
@@ -121,7 +124,7 @@ def to_experiment_rows(experiment: ExperimentDetails) -> dict[str, list[Row]]:
 
 
 def to_model_rows(model: LoggedModel) -> dict[str, list[Row]]:
-    """The rows of one logged model."""
+    """Returns the rows of one logged model."""
     number, id_ = to_number(model.experiment_id), model.model_id
     status: int | str = _STATUSES.get(model.status, model.status)
     times = (model.created_at_ms, model.updated_at_ms)
@@ -143,7 +146,7 @@ def to_model_rows(model: LoggedModel) -> dict[str, list[Row]]:
 
 
 def to_registry_rows(table: str, rows: Sequence[Mapping[str, Any]]) -> list[Row]:
-    """The rows of a registry's table, in the order of its columns, sorted by the model's name and the version."""
+    """Returns the rows of a registry's table, in the order of its columns, sorted by model name and version."""
     columns = COLUMNS[table]
     found = [tuple(row.get(column) for column in columns) for row in rows]
     keys = [columns.index(name) for name in ("name", "version", "key", "alias") if name in columns]
@@ -151,12 +154,15 @@ def to_registry_rows(table: str, rows: Sequence[Mapping[str, Any]]) -> list[Row]
 
 
 def to_number(experiment_id: str) -> int | str:
-    """The value as the table has it: a number, wherever it can be one."""
+    """Returns the value as the table has it: a number, wherever it can be one."""
     return int(experiment_id) if experiment_id.isascii() and experiment_id.isdigit() else experiment_id
 
 
 def to_uuid(*parts: str) -> str:
-    """An id of ours for what has one in MLflow's database, which no server tells; the same of the same parts."""
+    """Returns an id of ours for what has an id in MLflow's database that no server tells.
+
+    The same parts give the same id.
+    """
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
@@ -176,7 +182,7 @@ def _to_points(run: RawRun) -> Iterator[Row]:
 
 
 def _to_stored(value: float) -> float:
-    """The value as MLflow's own store has it: NaN as 0 with a flag, an infinity as the largest number."""
+    """Returns the value as MLflow's own store has it: NaN as 0 with a flag, an infinity as the largest number."""
     if math.isnan(value):
         return 0.0
     return math.copysign(sys.float_info.max, value) if math.isinf(value) else float(value)

@@ -28,7 +28,7 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def to_user_tags(tags: Mapping[str, str]) -> dict[str, str]:
-    """The tags that a user has set, by name, and the run's description as `note`.
+    """Returns the tags that a user has set, by name, and the run's description as `note`.
 
     A tag of that name goes before it, and the description keeps its own name then.
 
@@ -42,13 +42,13 @@ def to_user_tags(tags: Mapping[str, str]) -> dict[str, str]:
 
 
 def to_parent_run_id(tags: Mapping[str, str]) -> str:
-    """The MLflow run that this one is nested in; empty: none, or what cannot be the id of one."""
+    """Returns the MLflow run that this one is nested in; empty: none, or what cannot be the id of one."""
     found = tags.get(PARENT_TAG, "")
     return found if _RUN_ID.fullmatch(found) else ""
 
 
 def to_look(run: RawRun) -> Look:
-    """What a look at the store says of `run`, from its points."""
+    """Returns what a look at the store says of `run`, from its points."""
     if run.info.status not in FILE_STATUS:  # it is refused where it is published; what it has can be said
         known = msgspec.structs.replace(run, info=msgspec.structs.replace(run.info, status="FINISHED"))
         return msgspec.structs.replace(to_look(known), info=run.info)
@@ -56,17 +56,17 @@ def to_look(run: RawRun) -> Look:
 
 
 def to_newest_ms(run: RawRun) -> int | None:
-    """The time of its newest point; None: it has none."""
+    """Returns the time of its newest point; None: it has none."""
     return max((max(points.timestamps_ms) for points in run.metrics.values()), default=None)
 
 
 def is_surely_curve(key: str) -> bool:
-    """True for a metric that is a curve where it was logged at two steps, whatever else its run has."""
+    """Returns True for a metric that is a curve where it was logged at two steps, whatever else its run has."""
     return not to_place(key).tower
 
 
 def look_closer(looks: Mapping[str, Look], runs: Iterable[RawRun | LostRun]) -> Iterator[Look]:
-    """`looks` of runs without such a curve, decided by their few points: `runs`.
+    """Yields `looks` of runs without such a curve, decided by their few points: `runs`.
 
     One that cannot be read stays as it is.
     """
@@ -78,7 +78,7 @@ def look_closer(looks: Mapping[str, Look], runs: Iterable[RawRun | LostRun]) -> 
 
 
 def choose_shows(*, has_curve: bool, has_value: bool, has_param: bool) -> Shows:
-    """The answer of `to_shows`, from what a database was asked."""
+    """Returns the answer of `to_shows`, from what a database was asked."""
     if has_curve:
         return "curves"
     return "values" if has_value or has_param else "nothing"

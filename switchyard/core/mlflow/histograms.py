@@ -33,7 +33,7 @@ class BinColumn(msgspec.Struct, frozen=True):
 def to_histogram(
     section: str, tower: str, columns: Mapping[int, BinColumn], run: RawRun, warnings: list[str]
 ) -> tuple[Histogram, dict[str, NonFiniteKind], list[str]]:
-    """The histogram, which of its nulls were not finite, and the keys that hold no count.
+    """Returns the histogram, which of its nulls were not finite, and the keys that hold no count.
 
     The nulls are named by JSON pointer. A fraction and a negative number are no counts: null stands for them. Adds to
     `warnings` what readers should know.
@@ -81,7 +81,7 @@ def _has_kind(kinds: Mapping[str, NonFiniteKind], position: int) -> bool:
 
 
 def _to_counts(values: Series) -> list[int | None]:
-    """The counts; null stands for what is no count."""
+    """Returns the counts; null stands for what is no count."""
     try:
         counts: list[int | None] = list(map(int, values))  # type: ignore[arg-type]  # a None raises, as NaN does
     except (TypeError, ValueError, OverflowError):
@@ -128,7 +128,7 @@ def _to_section(section: str) -> Literal["gradient_stats", "weight_stats"]:
 
 
 def _parse(text: str) -> list[float] | None:
-    """The 26 numbers; None where they are cut, fewer, or none."""
+    """Returns the 26 numbers; None where they are cut, fewer, or none."""
     if len(text) == _CUT_LENGTH:
         return None
     try:
@@ -139,6 +139,6 @@ def _parse(text: str) -> list[float] | None:
 
 
 def _fixed_edges() -> list[float]:
-    """The edges as the legacy code would have logged them: with 6 decimals."""
+    """Returns the edges as the legacy code would have logged them: with 6 decimals."""
     first, last = GRADIENT_RANGE
     return [round(first + (last - first) * i / HISTOGRAM_BINS, 6) for i in range(HISTOGRAM_BINS + 1)]

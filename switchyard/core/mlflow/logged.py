@@ -30,7 +30,7 @@ class LoggedPoint(msgspec.Struct, frozen=True):
 
 
 def list_points(record: MetricsRecord, first: int, last: int) -> list[LoggedPoint]:
-    """The epochs at the positions `first` to `last` - 1, in their order, and of each all that it has a value of.
+    """Lists the epochs at the positions `first` to `last` - 1, in order, with all that there is a value for.
 
     Copies nothing but these values: it may be called at every epoch's end. A series that is shorter than the epochs
     has no values yet for those that it lacks.
@@ -52,7 +52,10 @@ def list_points(record: MetricsRecord, first: int, last: int) -> list[LoggedPoin
 
 
 def list_last_points(record: MetricsRecord) -> list[LoggedPoint]:
-    """What a run says once, at its end: the final metrics, at its last epoch; and the series on steps of their own."""
+    """Lists what a run says once, at its end.
+
+    These are the final metrics, at its last epoch, and the series on steps of their own.
+    """
     step = record.epochs[-1] if record.epochs else 0
     kinds = record.non_finite.get("final_metrics", {})
     points = []
@@ -70,7 +73,7 @@ def list_last_points(record: MetricsRecord) -> list[LoggedPoint]:
 
 
 def to_logged_params(record: MetricsRecord) -> dict[str, str]:
-    """The params as MLflow's own client would write them, ``str(value)``, and the histograms' edges.
+    """Returns the params as MLflow's own client would write them, ``str(value)``, and the histograms' edges.
 
     The edges are 26 numbers of six decimals. A longer value than MLflow takes is cut.
     """
@@ -83,7 +86,7 @@ def to_logged_params(record: MetricsRecord) -> dict[str, str]:
 
 
 def to_logged_tags(record: MetricsRecord) -> dict[str, str]:
-    """The tags that say which run it is, that its edges are constant, and what no series says."""
+    """Returns the tags that say which run it is, that its edges are constant, and what no series says."""
     tags = to_statistics_tags(record)
     if tags:
         tags[EDGES_TAG] = "constant"
@@ -91,7 +94,7 @@ def to_logged_tags(record: MetricsRecord) -> dict[str, str]:
 
 
 def choose_shared(series: Mapping[str, str]) -> dict[str, str]:
-    """The digests by path that a metrics file and the MLflow run logged beside it have in common.
+    """Returns the digests by path that a metrics file and the MLflow run logged beside it have in common.
 
     They are of `core.history.publication.Digests.series`: all but the params, which a file holds as numbers and MLflow
     as texts, with the edges among them.
@@ -102,7 +105,7 @@ def choose_shared(series: Mapping[str, str]) -> dict[str, str]:
 def _list_series(
     record: MetricsRecord,
 ) -> Iterator[tuple[tuple[str, ...], Mapping[str, Series], Mapping[str, Mapping[str, str]]]]:
-    """Each section with one value an epoch: its names, its series, and which values are not finite."""
+    """Yields each section with one value an epoch: its names, its series, and which values are not finite."""
     for section in ("loss", "gradient", "metrics"):
         yield (section,), getattr(record, section), record.non_finite.get(section, {})
     for section in _STATISTICS:
@@ -121,7 +124,7 @@ def _list_counts(record: MetricsRecord, position: int, step: int) -> Iterator[Lo
 
 
 def _find(values: Series, position: int, kind: str | None) -> float | None:
-    """The value there; None: there is none."""
+    """Returns the value there; None: there is none."""
     value = values[position] if position < len(values) else None
     if value is not None:
         return float(value)

@@ -46,7 +46,7 @@ _NAMES_SHOWN: Final = 3
 
 
 def from_points(run: RawRun, *, rules: Rules = NO_RULES) -> MetricsRecord:
-    """The record of `run`.
+    """Returns the record of `run`.
 
     Of a run that was read with ``keys=SCALARS`` it is `charted_only`: equal to the whole run's in all but the
     histograms, and in the `charted` digest.
@@ -101,7 +101,7 @@ class _Mapping:
         )
 
     def to_record(self) -> MetricsRecord:
-        """The record, with every series in its place."""
+        """Returns the record, with every series in its place."""
         record = self._record
         for one in self._series:
             self._add(one)
@@ -143,7 +143,7 @@ class _Mapping:
         self._record.final_metrics[one.name] = value
 
     def _add_other(self, one: _Series) -> None:
-        """Every point of it, also those of a step that was logged again: nothing has to be left out here."""
+        """Adds every point of it, also those of a step that was logged again: nothing has to be left out here."""
         values: Series = list(one.points.values)
         steps = one.line.steps if one.line.is_numbered else one.points.steps
         if not _is_finite(values):
@@ -213,7 +213,10 @@ class _Mapping:
 
 
 def _to_series(metrics: Mapping[str, Points], names: Mapping[str, str]) -> tuple[list[_Series], list[_Series]]:
-    """All series in the order of their keys, so that every way of reading gives the same bytes; and the bins."""
+    """Returns all series in the order of their keys, and the bins.
+
+    With that order every way of reading gives the same bytes.
+    """
     # In a run where nothing has a step, two points of different times are a series; elsewhere a repetition.
     is_unstepped = all(points.steps[-1] == 0 == points.steps[0] for points in metrics.values()) and any(
         points.timestamps_ms[0] != points.timestamps_ms[-1] for points in metrics.values()
@@ -236,14 +239,14 @@ def _to_series(metrics: Mapping[str, Points], names: Mapping[str, str]) -> tuple
 
 
 def _to_values(points: Points, line: Line) -> Series:
-    """One value for each of the line's steps."""
+    """Returns one value for each of the line's steps."""
     if line.is_repeated:  # of equal steps the last one stays
         return list(dict(zip(points.steps, points.values, strict=True)).values())
     return list(points.values)
 
 
 def _is_finite(values: Series) -> bool:
-    """True where no value is missing, NaN or infinite; False also where that takes a closer look."""
+    """Returns True if no value is missing, NaN or infinite; False also where that takes a closer look."""
     try:
         return math.isfinite(sum(values))  # type: ignore[arg-type]  # a None raises
     except TypeError:
@@ -256,7 +259,7 @@ def _shorten(names: Sequence[str]) -> str:
 
 
 def _to_saved_at(info: TrackedRun, found: Iterable[Points]) -> datetime:
-    """When the run ended; else when it last logged one of the points that were read, or started."""
+    """Returns when the run ended; else when it last logged one of the points that were read, or started."""
     candidates: list[Callable[[], int | None]] = [
         lambda: info.ended_at_ms,
         lambda: max((max(points.timestamps_ms) for points in found), default=None),

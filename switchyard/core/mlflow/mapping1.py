@@ -43,7 +43,7 @@ _NAMES_SHOWN: Final = 3
 
 
 def from_points(run: RawRun) -> MetricsRecord:
-    """The record of `run`.
+    """Returns the record of `run`.
 
     Of a run that was read with ``keys=CHARTED`` it is `charted_only`: equal to the whole run's in all that its
     published history of version 1 shows but the histograms, and in the `charted` digest. Of one that was read with
@@ -115,7 +115,7 @@ class _Mapping:
             self._put(place, values)
 
     def to_record(self) -> MetricsRecord:
-        """The record, once all keys were added."""
+        """Returns the record, once all keys were added."""
         record = self._record
         for (section, tower), columns in self._bins.items():
             histogram, kinds, odd = to_histogram(section, tower, columns, self._run, record.warnings)
@@ -183,7 +183,7 @@ class _Mapping:
 
 
 def _is_finite(values: Series) -> bool:
-    """True where no value is NaN or infinite; also False where one is missing, to be looked at more closely."""
+    """Returns True if no value is NaN or infinite; also False where one is missing, to be looked at more closely."""
     try:
         return all(map(math.isfinite, values))  # type: ignore[arg-type]  # a None raises
     except TypeError:
@@ -191,7 +191,7 @@ def _is_finite(values: Series) -> bool:
 
 
 def _to_epochs(charted: Iterable[Sequence[int]]) -> list[int]:
-    """The steps, from 0 on, at which any charted series has a point."""
+    """Returns the steps, from 0 on, at which any charted series has a point."""
     found: list[int] = []
     for steps in map(list, charted):
         if steps == found:  # nearly always: all series are logged together
@@ -204,7 +204,7 @@ def _to_epochs(charted: Iterable[Sequence[int]]) -> list[int]:
 
 
 def _spread(points: Points, epochs: list[int]) -> tuple[Series, bool]:
-    """One value an epoch, and whether that is all there is to say of `points`.
+    """Returns one value an epoch, and whether that is all there is to say of `points`.
 
     False where it has other steps too, or so much at one step that the points are a series of their own, logged without
     steps.
@@ -220,9 +220,10 @@ def _spread(points: Points, epochs: list[int]) -> tuple[Series, bool]:
 
 
 def _number_by_time(charted: Mapping[str, Points], metrics: Mapping[str, Points]) -> Mapping[str, Points]:
-    """`metrics`, or where all charted points were logged without a step (at 0), these as epochs 0, 1, 2, ... by time.
+    """Returns `metrics`; points that were all logged without a step (at 0) become epochs 0, 1, 2, ... by time.
 
-    Only where that is no guess: each charted series has as many points as the others, and no two at the same time.
+    It does that only if it is not a guess: each charted series has as many points as the others, and no two at the same
+    time.
     """
     if not any(points.steps[-1] == 0 and len(points.steps) > 1 for points in charted.values()):
         return metrics
@@ -243,7 +244,7 @@ def _is_unstepped(points: Points) -> bool:
 
 
 def _to_saved_at(info: TrackedRun, found: Iterable[Points]) -> datetime:
-    """When the run ended; else when it last logged one of the points that were read, or started."""
+    """Returns when the run ended; else when it last logged one of the points that were read, or started."""
     candidates: list[Callable[[], int | None]] = [
         lambda: info.ended_at_ms,
         lambda: max((max(points.timestamps_ms) for points in found), default=None),

@@ -203,7 +203,7 @@ CASES: Final = (
 
 
 def to_markdown() -> dict[str, str]:
-    """The page's tables, by the name that its markers give them."""
+    """Returns the page's tables, by the name that its markers give them."""
     return {
         "metrics": _keys("metric key", METRICS),
         "params": _keys("param", PARAMS),

@@ -39,7 +39,7 @@ class RunMark(msgspec.Struct, frozen=True, kw_only=True):
 def to_mark(
     info: TrackedRun, params: Mapping[str, str], tags: Mapping[str, str], latest: Iterable[LatestPoint]
 ) -> RunMark:
-    """The mark of a run, from its row, params, tags and newest points, in whatever order they come.
+    """Returns the mark of a run, from its row, params, tags and newest points, in whatever order they come.
 
     Values count to the last bit.
     """
@@ -61,7 +61,7 @@ def to_mark(
 
 
 def hash_mark(made: str, found: list[Any]) -> str:
-    """A mark that was `made` so, of all that was `found` of a run: values of a database, to the last bit."""
+    """Returns a mark that was `made` so, of all that was `found` of a run: values of a database, to the last bit."""
     try:
         data = msgspec.msgpack.encode(found)  # a number as its eight bytes
     except UnicodeEncodeError:  # half a character, which JSON can hold

@@ -33,7 +33,7 @@ MAX_NAME: Final = 250
 
 
 def choose_names(keys: Collection[str], rules: Rules = NO_RULES) -> tuple[dict[str, str], list[str]]:
-    """The keys that get another name, with it, and what to tell of those that could not have theirs.
+    """Returns the keys that get another name, with it, and what to tell of those that could not have theirs.
 
     No two keys have one name: a key that has the name already keeps it, then a team's rules go before the table, and
     what comes first there goes first. The others keep their own names.
@@ -65,7 +65,7 @@ def choose_names(keys: Collection[str], rules: Rules = NO_RULES) -> tuple[dict[s
 
 
 def _list_wanted(keys: Collection[str], rules: Rules) -> list[tuple[str, str]]:
-    """Keys and the names that they should have, the first to be served first."""
+    """Returns keys and the names that they should have, the first to be served first."""
     by_table = sorted((key for key in keys if key in _OURS), key=_ORDER.__getitem__)
     if not rules:
         return [(key, _OURS[key]) for key in by_table]
@@ -75,7 +75,7 @@ def _list_wanted(keys: Collection[str], rules: Rules) -> list[tuple[str, str]]:
 
 
 def to_markdown() -> str:
-    """The table for docs/mapping.md."""
+    """Returns the table for docs/mapping.md."""
     lines = ["| series | also called |", "|---|---|"]
     lines += [f"| `{name}` | {', '.join(f'`{other}`' for other in others)} |" for name, others in OTHER_NAMES.items()]
     return "\n".join(lines)

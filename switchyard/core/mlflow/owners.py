@@ -13,7 +13,7 @@ _At = tuple[int, int, float | None]
 
 
 def split_owned(metrics: Mapping[str, Points], owned: Sequence[OwnedPoint]) -> tuple[Mapping[str, Points], list[str]]:
-    """The metrics, with points of a model or a data set in series of their own where they would collide.
+    """Returns the metrics, with points of a model or a data set in series of their own where they would collide.
 
     They collide where they share a step of a key with others. Such a series is called ``rmse (holdout)``. Elsewhere
     they are the run's curve, as of checkpoints that were logged epoch by epoch. Also what to tell of it.
@@ -43,7 +43,7 @@ def split_owned(metrics: Mapping[str, Points], owned: Sequence[OwnedPoint]) -> t
 
 
 def _split(points: Points, owners: Mapping[_At, _Owner]) -> dict[_Owner, Points]:
-    """The points by owner, the run's own first, then by name; empty where no step has two owners."""
+    """Returns the points by owner, the run's own first, then by name; empty where no step has two owners."""
     rows = list(zip(points.steps, points.timestamps_ms, points.values, strict=True))
     whose = [owners.get(_to_at(*row), _OWN) for row in rows]
     by_step: dict[int, _Owner] = {}

@@ -93,7 +93,7 @@ class LostRun(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def to_points(steps: Sequence[int], timestamps_ms: Sequence[int], values: Sequence[float]) -> Points:
-    """The points in the order that `Points` promises, whatever order they come in; [points] each."""
+    """Returns the points in the order that `Points` promises, whatever order they come in; [points] each."""
     if all(map(lt, steps, steps[1:])):
         return Points(steps, timestamps_ms, values)
     found = sorted(zip(steps, timestamps_ms, values, strict=True))
@@ -105,12 +105,12 @@ def to_points(steps: Sequence[int], timestamps_ms: Sequence[int], values: Sequen
 
 
 def choose_name(name: str | None, tags: Mapping[str, str]) -> str:
-    """A run's name, which old runs have in a tag only."""
+    """Returns a run's name, which old runs have in a tag only."""
     return name or tags.get(NAME_TAG, "")
 
 
 def to_source_digest(run: RawRun) -> str:
-    """``sha256:<hex>`` of all that was read of the run.
+    """Returns ``sha256:<hex>`` of all that was read of the run.
 
     It covers points with their timestamps and repetitions, params, tags, status, times and lifecycle. Equal reads, by
     whatever way, have equal digests; of a choice of keys it is that choice's.
@@ -130,7 +130,7 @@ def to_source_digest(run: RawRun) -> str:
 
 
 def _pack(values: Sequence[float]) -> bytes:
-    """Eight bytes a value, one pattern for NaN, zero without a sign."""
+    """Packs values into eight bytes each, with one pattern for NaN, and zero without a sign."""
     packed = struct.pack(f"<{len(values)}d", *values)
     if _MINUS_ZERO in packed or math.isnan(sum(values)):  # perhaps of two infinities, or across two values
         return struct.pack(f"<{len(values)}d", *[math.nan if value != value else value + 0.0 for value in values])

@@ -43,7 +43,7 @@ class Pattern(msgspec.Struct, frozen=True):
     name: str
 
     def find(self, key: str) -> str | None:
-        """The name of `key`; None: the pattern is not its."""
+        """Returns the name of `key`; None: the pattern is not its."""
         first, *middle, last = self.parts
         if not key.startswith(first) or not key.endswith(last) or len(key) < len(first) + len(last):
             return None
@@ -70,7 +70,7 @@ class Rules(msgspec.Struct, frozen=True):
         return bool(self.names or self.patterns)
 
     def find(self, key: str) -> tuple[int, str] | None:
-        """The place of the rule that names `key`, the first one first, and the name; None: no rule does."""
+        """Returns the place of the rule that names `key`, the first one first, and the name; None: no rule does."""
         if key in BIN_KEYS:
             return None
         if key in self.names:
@@ -87,7 +87,7 @@ NO_RULES: Final = Rules()
 
 @lru_cache(maxsize=16)
 def parse_rules(text: str) -> Rules:
-    """The rules that `text` says; none of an empty one, and of `NONE`.
+    """Returns the rules that `text` says; none of an empty one, and of `NONE`.
 
     Raises:
         BadRequest: it says none, with the line or the place in it; all problems at once.

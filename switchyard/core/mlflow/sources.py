@@ -61,7 +61,7 @@ def read_mlflow_info(data: bytes, *, where: str) -> MlflowInfo:
 
 
 def choose_mlflow(row_run_id: str, info: MlflowInfo | None, *, trained_here: bool) -> MlflowChoice:
-    """The MLflow runs to read where there is no metrics file, from what the row and ``mlflow_info.json`` say.
+    """Returns the MLflow runs to read where there is no metrics file, from what the row and ``mlflow_info.json`` say.
 
     Args:
         row_run_id: empty: the row names none.
@@ -81,7 +81,7 @@ def choose_mlflow(row_run_id: str, info: MlflowInfo | None, *, trained_here: boo
 
 
 def to_shown_uri(uri: str) -> str:
-    """A tracking URI as messages may show it: without name and password, query, and control characters."""
+    """Returns a tracking URI as messages may show it: without name and password, query, and control characters."""
     try:
         parts = urlsplit(uri)
         shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" if parts.netloc else parts.path

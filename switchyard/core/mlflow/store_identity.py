@@ -27,7 +27,7 @@ class StoreIdentity(msgspec.Struct, frozen=True):
     experiments: dict[str, KnownExperiment] = {}
 
     def is_of(self, before: "StoreIdentity") -> bool:
-        """True if both are of one store, as far as can be known.
+        """Returns True if both are of one store, as far as can be known.
 
         They are if an experiment of theirs was made in the same millisecond; where none has a time, if one has the same
         name and place. A store in which there was nothing to know it by may be any.
@@ -42,14 +42,14 @@ class StoreIdentity(msgspec.Struct, frozen=True):
 
 
 def to_experiment(name: object, artifact_location: object, created_at_ms: object) -> KnownExperiment:
-    """The experiment of a store's own values, odd ones too."""
+    """Returns the experiment of a store's own values, odd ones too."""
     said = "\0".join("" if value is None else str(value) for value in (name, artifact_location))
     digest = hashlib.sha256(said.encode("utf-8", "backslashreplace")).hexdigest()[:_HEX_DIGITS]
     return KnownExperiment(created_at_ms if isinstance(created_at_ms, int) else None, digest)
 
 
 def to_identity(experiments: Iterable[tuple[object, KnownExperiment]]) -> StoreIdentity:
-    """The identity of a store with all these experiments, by id.
+    """Returns the identity of a store with all these experiments, by id.
 
     It keeps the oldest, because they were there first; the rest are not needed.
     """

@@ -28,7 +28,10 @@ class StatisticsTag(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def to_statistics_tags(record: MetricsRecord) -> dict[str, str]:
-    """A tag for each tower's statistics of weights and of gradients. One that MLflow would refuse is left out."""
+    """Returns a tag for each tower's statistics of weights and of gradients.
+
+    A tag that MLflow would refuse is left out.
+    """
     tags = {}
     for section in ("weight_stats", "gradient_stats"):
         for tower, statistics in getattr(record, section).items():
@@ -45,7 +48,7 @@ def to_statistics_tags(record: MetricsRecord) -> dict[str, str]:
 
 
 def read_statistics_tag(tags: Mapping[str, str], section: str, tower: str) -> StatisticsTag:
-    """What the tag says; an empty one where the run has none, or someone wrote something else there."""
+    """Returns what the tag says; an empty one where the run has none, or someone wrote something else there."""
     try:
         found = msgspec.json.decode(tags.get(_to_name(section, tower), "{}"), type=StatisticsTag)
     except msgspec.DecodeError:
@@ -56,7 +59,7 @@ def read_statistics_tag(tags: Mapping[str, str], section: str, tower: str) -> St
 
 
 def to_edges_text(edges: list[float]) -> str:
-    """The edges as the legacy code logged them: numbers of six decimals with commas between them.
+    """Returns the edges as the legacy code logged them: numbers of six decimals with commas between them.
 
     >>> to_edges_text([-1.0, 0.31622776601683794])
     '-1.000000,0.316228'

@@ -34,18 +34,21 @@ class Split(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def to_salt(version: int, digest: str) -> str:
-    """A challenger's salt: each has another, or the same buyers would get every experiment."""
+    """Returns a challenger's salt: each has another, or the same buyers would get every experiment."""
     return f"{version}:{digest}"
 
 
 def to_fraction(split: Split, buyer_id: str) -> float:
-    """The place of a buyer from 0 to below 1: always the same, evenly spread, and another under another salt."""
+    """Returns the place of a buyer from 0 to below 1.
+
+    It is always the same for one salt, evenly spread, and another one under another salt.
+    """
     hashed = hashlib.sha256(f"{split.salt}\0{split.model}\0{buyer_id}".encode("utf-8", "surrogatepass")).digest()
     return (int.from_bytes(hashed[:8], "big") >> 11) / 2**53  # 53 bits are what a float holds exactly
 
 
 def choose_arm(split: Split, buyer_id: str) -> Arm:
-    """The arm of a buyer; a request that names none (empty) is the champion's.
+    """Returns the arm of a buyer; a request that names none (empty) is the champion's.
 
     A greater share moves buyers to the challenger and none back.
     """
@@ -55,7 +58,9 @@ def choose_arm(split: Split, buyer_id: str) -> Arm:
 
 
 def find_reason_to_stop(calls: int, errors: int) -> str:
-    """Why a challenger must answer no one any more; empty: it may go on. Of its newest `calls` answers `errors` failed.
+    """Returns why a challenger must not answer any more; empty: it may go on.
+
+    Of its newest `calls` answers `errors` failed.
 
     An answer that failed was the champion's then, so no buyer waits for this decision.
     """
@@ -71,5 +76,5 @@ def to_overlap(champion: Sequence[str], challenger: Sequence[str]) -> float:
 
 
 def to_drift(champion: Collection[float], challenger: Collection[float]) -> float:
-    """How much higher the challenger's scores are, on the mean of each list; 0 where either is empty."""
+    """Returns how much higher the challenger's scores are, on the mean of each list; 0 where either is empty."""
     return fmean(challenger) - fmean(champion) if champion and challenger else 0.0

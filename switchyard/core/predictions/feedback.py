@@ -46,7 +46,7 @@ class FeedbackBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 def read_feedback(body: bytes) -> FeedbackBody:
-    """What a request says. Raises: BadRequest: it is no feedback, and why."""
+    """Returns what a request says. Raises: BadRequest: it is no feedback, and why."""
     try:
         said = decode_strictly(body, FeedbackBody)
     except (ValueError, OverflowError) as err:
@@ -62,8 +62,11 @@ def read_feedback(body: bytes) -> FeedbackBody:
 
 
 def choose_key(given: str | None, body: FeedbackBody) -> str:
-    """The key under which feedback is kept once: the one `given` in a header, else one of prediction, kind and product.
-    No given key is ever the same as one that is made here. Raises: BadRequest: it is no key."""
+    """Returns the key under which feedback is kept once.
+
+    It is the one `given` in a header, else one of prediction, kind and product. A given key is never the same as one
+    that is made here. Raises: BadRequest: it is not a key.
+    """
     if given is None:
         return "made:" + _hash(body.prediction_id, body.kind, body.product_id or "")
     if not re.fullmatch(rf"[\x21-\x7e]{{1,{MAX_KEY}}}", given):
@@ -75,12 +78,12 @@ def choose_key(given: str | None, body: FeedbackBody) -> str:
 
 
 def to_body_digest(body: FeedbackBody) -> str:
-    """The same for two bodies that say the same, however they spell it."""
+    """Returns the same for two bodies that say the same, however they spell it."""
     return "sha256:" + hashlib.sha256(msgspec.json.encode(body)).hexdigest()
 
 
 def hash_buyer(key: bytes, buyer_id: str) -> str:
-    """What is kept of a buyer: without the key no one can try ids until one fits. Empty for no buyer.
+    """Returns what is kept of a buyer: without the key no one can try ids until one fits. Empty for no buyer.
 
     Source: RFC 2104 (HMAC), with SHA-256.
     """

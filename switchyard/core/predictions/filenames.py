@@ -15,7 +15,7 @@ SHOWN: Final = 5
 
 
 def leave_out_others(paths: Sequence[str], filename: str) -> list[str]:
-    """The paths without all model files in ``model/`` but ``model/<filename>``.
+    """Returns the paths without all model files in ``model/`` but ``model/<filename>``.
 
     A two-tower model has no such file, and none of its paths is left out.
 
@@ -36,7 +36,7 @@ def leave_out_others(paths: Sequence[str], filename: str) -> list[str]:
 
 
 def leave_out_pickled_tokenizers(paths: Sequence[str], filename: str) -> list[str]:
-    """The paths without pickles of tokenizers, where an operator names the JSON to read (`TOKENIZER_FILENAME`).
+    """Returns the paths without pickles of tokenizers, where an operator names the JSON to read (`TOKENIZER_FILENAME`).
 
     >>> leave_out_pickled_tokenizers(["model/mood.h5", "model/tokenizer.pkl", "model/words.json"], "words.json")
     ['model/mood.h5', 'model/words.json']
@@ -47,7 +47,7 @@ def leave_out_pickled_tokenizers(paths: Sequence[str], filename: str) -> list[st
 
 
 def say_several(paths: Sequence[str]) -> str:
-    """That there are several models, and how to name one; empty: there are not.
+    """Says that there are several models, and how to name one; empty: there are not.
 
     >>> say_several(["model/a.ubj", "model/b.skops", "model/notes.txt"])
     'there are several model files: model/a.ubj, model/b.skops. Name the one to serve: MODEL_FILENAME=a.ubj'

@@ -116,7 +116,7 @@ class Function(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def find_refused(main: frozenset[str], functions: Mapping[str, Function], run: Iterable[str]) -> list[str]:
-    """Why a graph is not served; empty: it may be.
+    """Returns why a graph is not served; empty: it may be.
 
     `main` are the operations outside of functions, which are never run; `run` names the functions that are, with all
     that they call.
@@ -147,7 +147,7 @@ def find_refused(main: frozenset[str], functions: Mapping[str, Function], run: I
 
 
 def _reach(functions: Mapping[str, Function], run: Iterable[str]) -> set[str]:
-    """The functions of `run`, and those that they call, directly or not."""
+    """Returns the functions of `run`, and those that they call, directly or not."""
     found: set[str] = set()
     left = [name for name in run if name in functions]
     while left:
@@ -159,7 +159,7 @@ def _reach(functions: Mapping[str, Function], run: Iterable[str]) -> set[str]:
 
 
 def _show(refused: Mapping[str, frozenset[str]]) -> str:
-    """Each operation once, with the function that has it."""
+    """Returns each operation once, with the function that has it."""
     where: dict[str, str] = {}
     for name in sorted(refused):
         for op in refused[name]:

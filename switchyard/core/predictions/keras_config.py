@@ -12,7 +12,7 @@ _KNOWN: Final = frozenset({"keras", "builtins", "tensorflow", "tf_keras"})
 
 
 def is_new_enough(version: str) -> bool:
-    """Whether this Keras may read files of other people.
+    """Returns whether this Keras may read files of other people.
 
     >>> is_new_enough("3.15.1"), is_new_enough("3.13.1"), is_new_enough("2.15.0"), is_new_enough("4.0.0rc1")
     (True, False, False, True)
@@ -24,7 +24,7 @@ def is_new_enough(version: str) -> bool:
 
 
 def find_config_problems(config: Any) -> list[str]:
-    """Why a model of this configuration is not served; empty: it may be.
+    """Returns why a model of this configuration is not served; empty: it may be.
 
     >>> find_config_problems({"class_name": "Lambda", "config": {"name": "double", "function": ["4wEA"]}})
     ["the layer 'double' is a Lambda, which is a program; layers like it are not served"]
@@ -50,7 +50,7 @@ def find_config_problems(config: Any) -> list[str]:
 
 
 def _list_objects(config: Any) -> Iterator[dict[str, Any]]:
-    """Each object that names a class, at any depth."""
+    """Yields each object that names a class, at any depth."""
     left = [config]
     while left:
         each = left.pop()

@@ -47,7 +47,7 @@ class MLmodel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_mlmodel(said: Any) -> MLmodel:
-    """What the file's YAML says.
+    """Returns what the file's YAML says.
 
     Raises:
         NotServed: it is no such file, or of no flavor that is served.
@@ -83,7 +83,7 @@ def _read_predict_fn(flavors: Mapping[str, Any]) -> str:
 
 
 def find_column_problems(columns: Sequence[Column], names: Sequence[str], *, takes_text: bool = False) -> list[str]:
-    """What is wrong with a signature's columns for a model that was trained with these names, in any order.
+    """Returns what is wrong with a signature's columns for a model that was trained with these names, in any order.
 
     >>> find_column_problems([Column(name="a", type=Type.NUMBER)], ["a", "b"])
     ['the signature must have the columns that the model was trained with; it lacks b']
@@ -120,7 +120,7 @@ def _read_columns(signature: Any) -> tuple[Column, ...] | None:
 
 
 def _say_outputs(signature: Any) -> str:
-    """The outputs in words, for people alone.
+    """Returns the outputs in words, for people alone.
 
     No answer is held against them, so what cannot be read is left out.
     """

@@ -127,7 +127,7 @@ KINDS: Final = (
 
 
 def choose_kind(path: str) -> Kind:
-    """What the ending of the new file's name asks for.
+    """Returns what the ending of the new file's name asks for.
 
     >>> choose_kind("model/churn.ubj").title
     'XGBoost model'
@@ -149,7 +149,7 @@ def guess_kind(data: bytes) -> Kind:
 
 
 def say_pickle(path: str, sha256: str = "") -> str:
-    """Why a pickle is not served, and what to do."""
+    """Returns why a pickle is not served, and what to do."""
     said = f"{path[:200]} is a pickle, which runs code when it is read, and was not read."
     if is_tokenizer(path):
         target = PurePath(path[:200]).with_name("tokenizer.json")
@@ -163,7 +163,7 @@ def say_pickle(path: str, sha256: str = "") -> str:
 
 
 def read_digests(said: str) -> frozenset[str]:
-    """The SHA-256 of each pickle that MODEL_PICKLE_DIGESTS names.
+    """Returns the SHA-256 of each pickle that MODEL_PICKLE_DIGESTS names.
 
     >>> sorted(read_digests("sha256:" + "a" * 64 + ", sha256:" + "b" * 64)) == ["a" * 64, "b" * 64]
     True
@@ -172,7 +172,7 @@ def read_digests(said: str) -> frozenset[str]:
 
 
 def may_name(kind: Kind, module: str, name: str) -> bool:
-    """Whether a pickle of that kind may name this at all.
+    """Returns whether a pickle of that kind may name this at all.
 
     What it names may still be refused, where it turns out to be another module's.
 
@@ -189,14 +189,14 @@ def may_name(kind: Kind, module: str, name: str) -> bool:
 
 
 def may_have(kind: Kind, module: str, name: str) -> bool:
-    """Whether a class of that module and name may be made of a pickle of that kind."""
+    """Returns whether a class of that module and name may be made of a pickle of that kind."""
     inside = any(module == each or module.startswith(f"{each}.") for each in kind.modules)
     is_test = any(part in ("tests", "conftest") for part in module.split("."))
     return "." not in name and (f"{module}.{name}" in kind.names or (inside and not is_test))
 
 
 def list_names(data: bytes) -> list[str]:
-    """What the pickle names, as far as it can be told without running it; in order, each once.
+    """Returns what the pickle names, as far as it can be told without running it; in order, each once.
 
     `HIDDEN` stands for what it computes, and for what follows where it can no longer be read as one.
 
@@ -223,7 +223,7 @@ def list_names(data: bytes) -> list[str]:
 
 
 def _step(code: pickletools.OpcodeInfo, given: Any, stack: list[Any], memo: dict[int, Any]) -> None:
-    """What the step does to texts on the stack and in the memo; all else is None there."""
+    """Does what the step does to texts on the stack and in the memo; all else is None there."""
     if code.name == "MEMOIZE":
         memo[len(memo)] = stack[-1]
     elif code.name in ("PUT", "BINPUT", "LONG_BINPUT"):
@@ -244,7 +244,7 @@ def _step(code: pickletools.OpcodeInfo, given: Any, stack: list[Any], memo: dict
 
 
 def say_names(data: bytes, kind: Kind) -> str:
-    """What a pickle names besides its library and plain values."""
+    """Returns what a pickle names besides its library and plain values."""
     names = [name for name in list_names(data) if name == HIDDEN or not may_name(kind, *_split(name))]
     more = f" and {len(names) - MOST_NAMES:,} more" if len(names) > MOST_NAMES else ""
     # What it hides is said first: it may be anything.
@@ -259,7 +259,7 @@ def _split(name: str) -> tuple[str, str]:
 
 
 def to_printable(text: str) -> str:
-    r"""The text without what a terminal would act on; lines stay.
+    r"""Returns the text without what a terminal would act on; lines stay.
 
     >>> print(to_printable("foo\x1b[2K"))
     foo\x1b[2K
@@ -271,7 +271,7 @@ def to_printable(text: str) -> str:
 
 
 def make_rows(signature: Signature, known: Mapping[str, Sequence[Any]], count: int) -> list[Row]:
-    """Rows of every size of number, and of the texts that the model knows; the same ones each time."""
+    """Returns rows of every size of number, and of the texts that the model knows; the same ones each time."""
     draw = random.Random(7)
     example = make_example(signature)
 
@@ -291,7 +291,7 @@ def make_rows(signature: Signature, known: Mapping[str, Sequence[Any]], count: i
 
 
 def read_csv(text: str, signature: Signature) -> list[Row]:
-    """The rows of a CSV file with a line of names: an empty value is a missing one.
+    """Returns the rows of a CSV file with a line of names: an empty value is a missing one.
 
     Raises: BadRequest: columns or values are not the model's; there are none, or too many.
     """
@@ -320,10 +320,9 @@ def _to_value(value: Any, type_: Type) -> Any:
 
 
 def find_largest_difference(old: Iterable[Any], new: Iterable[Any]) -> float:
-    """Between two models' answers to the same rows; infinite: they are not of one form, or differ in a text.
+    """Returns the largest difference between two models' answers to the same rows.
 
-    >>> find_largest_difference([0.5, [1.0, 2.0]], [0.5, [1.0, 2.5]]), find_largest_difference(["a"], ["b"])
-    (0.5, inf)
+    Infinite: the answers do not have the same form, or differ in a text.
     """
     first, second = list(old), list(new)
     if len(first) != len(second):

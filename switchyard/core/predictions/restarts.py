@@ -23,16 +23,12 @@ class Life(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def pause_s(self) -> float:
-        """Between the last end and the next load.
-
-        >>> [Life(loaded_at=0, ends=ends).pause_s for ends in (1, 2, 3, 6, 7, 1000)]
-        [0.0, 2.0, 4.0, 32.0, 60.0, 60.0]
-        """
+        """The pause between the last end and the next load."""
         return min(LONGEST_PAUSE_S, 2.0 ** min(self.ends - 1, 10)) if self.ends > 1 else 0.0
 
 
 def load(life: Life | None, *, now: float) -> Life:
-    """A new process has read it."""
+    """Notes that a new process has read it."""
     return Life(loaded_at=now, ends=life.ends if life else 0)
 
 

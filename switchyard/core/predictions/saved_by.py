@@ -13,7 +13,7 @@ https://xgboost.readthedocs.io/en/stable/tutorials/saving_model.html"""
 
 
 def read_xgboost_version(tail: bytes) -> str:
-    """The version in the last bytes of a model file; empty: they do not say.
+    """Returns the version in the last bytes of a model file; empty: they do not say.
 
     >>> read_xgboost_version(b'..."},"version":[3,2,0]}')
     '3.2.0'

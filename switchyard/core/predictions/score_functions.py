@@ -1,5 +1,8 @@
-"""Functions of scikit-learn that a fitted model names: how a search or a feature selection has judged. They reckon with
-arrays, and a prediction never calls them. Those of `sklearn.metrics.get_scorer_names()` in 1.9.1, but for clusters."""
+"""Lists functions of scikit-learn that a fitted model names: how a search or a feature selection has judged.
+
+They compute with arrays, and a prediction never calls them. They are those of `sklearn.metrics.get_scorer_names()` in
+1.9.1, without those for clusters.
+"""
 
 from typing import Final
 

@@ -63,7 +63,7 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def find_problems(signature: Signature) -> list[str]:
-    """Why a model with this signature is not served: it takes more than a request may hold. Empty: it is.
+    """Returns why a model with this signature is not served: it takes more than a request may hold. Empty: it is.
 
     >>> find_problems(Signature(columns=(Column(name="x", type=Type.NUMBER, shape=(30_000, 1_000)),), answers=""))
     ['it takes 30,000,000 values in a row; served are models of 1 to 1,000,000']
@@ -85,7 +85,7 @@ def find_problems(signature: Signature) -> list[str]:
 
 
 def make_example(signature: Signature) -> Row:
-    """A row that the model must be able to answer.
+    """Returns a row that the model must be able to answer.
 
     It has the columns' examples, else zeros, False and empty texts, in lists of one where these may have any length.
 
@@ -103,7 +103,7 @@ def _fill(value: Any, shape: Sequence[int]) -> Any:
 
 
 def read_rows(instances: Sequence[Any], signature: Signature) -> list[Row]:
-    """The instances as rows: each an object by column, or a list in the columns' order.
+    """Returns the instances as rows: each an object by column, or a list in the columns' order.
 
     Of one column it may also be the bare value. Where that is a list itself, a list is always that value.
 
@@ -126,7 +126,7 @@ def read_rows(instances: Sequence[Any], signature: Signature) -> list[Row]:
 
 
 def describe(signature: Signature) -> str:
-    """The columns in words.
+    """Returns the columns in words.
 
     >>> describe(Signature(columns=(Column(name="age", type=Type.NUMBER, may_be_missing=True),), answers="a number"))
     '1 column: age (number or null)'
@@ -179,7 +179,7 @@ def _take_by_name(instance: dict[str, Any], columns: Sequence[Column], where: st
 
 
 def _read_list(value: Any, column: Column, shape: Sequence[int], where: str, problems: list[str]) -> Any:
-    """A list of that shape, up to the first value that is wrong."""
+    """Returns a list of that shape, up to the first value that is wrong."""
     if not shape or (value is None and column.may_be_missing):
         return _read_value(value, column, where, problems)
     length, name = shape[0], f"`{column.name[:40]}` of {where}"
@@ -227,7 +227,7 @@ def _fits(value: float, column: Column) -> bool:
 
 
 def _say(column: Column, value: Any) -> str:
-    """What a value must be: with the limits, where it is a number."""
+    """Returns what a value must be: with the limits, where it is a number."""
     said = _SAID[column.type]
     if column.lowest is None or column.highest is None or not _is_number(value):
         return said
@@ -246,7 +246,7 @@ _SAID: Final[Mapping[Type, str]] = {
 
 
 def _is_number(value: Any) -> bool:
-    """JSON's 1e999 is infinite, and no whole number."""
+    """Returns True for a finite number: JSON's 1e999 is infinite."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
 
 
@@ -263,7 +263,7 @@ def _show(names: Sequence[str]) -> str:
 
 
 def _name(value: Any) -> str:
-    """A value in a message: short, and what it is where it is long."""
+    """Returns a value in a message: short, and what it is where it is long."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -277,7 +277,7 @@ def _name(value: Any) -> str:
 
 
 def find_bad_answers(values: Sequence[Any], *, count: int) -> list[str]:
-    """What is wrong with a model's answers to `count` rows; empty: nothing.
+    """Returns what is wrong with a model's answers to `count` rows; empty: nothing.
 
     An answer is a number, a text, true or false, a list of answers, or an object of answers by name.
     """

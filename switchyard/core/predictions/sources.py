@@ -81,12 +81,12 @@ FATES: Final[tuple[tuple[type[SwitchyardError], Fate], ...]] = (
 
 
 def choose_fate(err: Exception) -> Fate:
-    """What becomes of a source that raised `err`. What is not in the table is a bug, and stops."""
+    """Returns what becomes of a source that raised `err`. What is not in the table is a bug, and stops."""
     return next((fate for kind, fate in FATES if isinstance(err, kind)), Fate.STOP)
 
 
 def list_sources(settings: Mapping[str, str]) -> list[Source]:
-    """The sources that `settings` name by variable, in the order in which they are tried.
+    """Returns the sources that `settings` name by variable, in the order in which they are tried.
 
     An empty variable counts as none.
     """
@@ -109,7 +109,7 @@ _URI: Final = re.compile(r"(?:models:/)?(?P<name>[^/@]+)(?:/(?P<stage>[^/@]+)|(?
 
 
 def read_model_uri(text: str) -> ModelUri:
-    """The model and version that ``models:/name/Production``, ``/Staging``, ``/3`` or ``@champion`` names.
+    """Returns the model and version that ``models:/name/Production``, ``/Staging``, ``/3`` or ``@champion`` names.
 
     The prefix may be left out, and so may Production.
 
@@ -147,7 +147,7 @@ _OF_MLFLOW: Final = re.compile(
 
 
 def find_unsafe(files: Iterable[ModelFile], agreed: Collection[str]) -> list[str]:
-    """The files of a source that must not be served, each with what is wrong and what to do.
+    """Returns the files of a source that must not be served, each with what is wrong and what to do.
 
     No one has judged these files. Allowed are data, what a loader checks before it reads it, MLflow's own files beside
     a model (of which only `MLmodel` is read), and a pickle that the operator has agreed to by its SHA-256.

@@ -59,7 +59,7 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def to_statistics(window: Window, counts: Counts) -> Statistics:
-    """The statistics by version and arm, the newest version first."""
+    """Returns the statistics by version and arm, the newest version first."""
     groups: dict[tuple[int | None, Arm], Traffic] = {(one.version, one.arm): one for one in counts.traffic}
     of: dict[tuple[int | None, Arm], dict[Kind, list[Said]]] = {}
     for said in (*counts.said, *counts.said_of_removed):
@@ -104,7 +104,7 @@ def _to_kind(kind: Kind, said: Iterable[Said], predictions: int) -> KindStatisti
 
 
 def read_window(asked: Iterable[tuple[str, str]], *, model: str) -> Window:
-    """The window that a question's parameters name; of `model`, where they name none.
+    """Returns the window that a question's parameters name; of `model`, where they name none.
 
     >>> read_window([("since", "2026-01-15"), ("until", "2026-01-16T12:00:00Z")], model="shop").since.isoformat()
     '2026-01-15T00:00:00+00:00'
@@ -147,7 +147,7 @@ def _read_time(text: str) -> datetime | None:
 
 
 def to_rate(part: int, whole: int) -> Rate:
-    """The rate with its interval by Wilson's score, which stays within 0 and 1 and holds for few cases too.
+    """Returns the rate with its interval by Wilson's score, which stays within 0 and 1 and holds for few cases too.
 
     >>> rate = to_rate(1, 10)
     >>> f"{rate.rate} from {rate.low:.4f} to {rate.high:.4f}"

@@ -51,7 +51,7 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def to_tensor(name: str, dtype: str, shape: Sequence[int | None] | None) -> Tensor:
-    """An input with its lengths, the first of which is the number of rows.
+    """Returns an input with its lengths, the first of which is the number of rows.
 
     >>> to_tensor("x", "float32", (None, 4))
     Tensor(name='x', dtype='float32', shape=(4,))
@@ -69,7 +69,9 @@ def to_tensor(name: str, dtype: str, shape: Sequence[int | None] | None) -> Tens
 
 
 def lay_out(inputs: Sequence[Tensor], said: Sequence[Column] | None) -> Layout:
-    """The columns of a model with these inputs; `said` are those of a signature. An input of one value is no list.
+    """Returns the columns of a model with these inputs; `said` are the columns of a signature.
+
+    An input of one value is not a list.
 
     Raises: NotServed: the signature does not fit the model.
     """
@@ -93,7 +95,7 @@ def lay_out(inputs: Sequence[Tensor], said: Sequence[Column] | None) -> Layout:
 
 
 def limit(column: Column, dtype: str) -> Column:
-    """The column, with the least and the largest number that an input of this type holds.
+    """Returns the column, with the least and the largest number that an input of this type holds.
 
     >>> limit(Column(name="x", type=Type.INTEGER), "int8").highest
     127
@@ -105,13 +107,13 @@ def limit(column: Column, dtype: str) -> Column:
 
 
 def limit_columns(layout: Layout, inputs: Sequence[Tensor]) -> tuple[Column, ...]:
-    """The columns of a layout of these inputs, each limited to what its input holds."""
+    """Returns the columns of a layout of these inputs, each limited to what its input holds."""
     types = [inputs[0].dtype] * len(layout.columns) if layout.is_spread else [each.dtype for each in inputs]
     return tuple(limit(column, dtype) for column, dtype in zip(layout.columns, types, strict=True))
 
 
 def lay_out_text(inputs: Sequence[Tensor], column: str, length: int | None) -> tuple[Layout, int]:
-    """The one column of a model that takes a text by a tokenizer, and how many numbers the text becomes.
+    """Returns the one column of a model that takes a text by a tokenizer, and how many numbers the text becomes.
 
     Raises: NotServed: it takes none.
     """

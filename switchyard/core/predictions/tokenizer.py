@@ -63,7 +63,7 @@ class _File(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_tokenizer(data: bytes) -> Tokenizer:
-    """What `Tokenizer.to_json` wrote; a text that was written as JSON once more is read too.
+    """Returns what `Tokenizer.to_json` wrote; a text that was written as JSON once more is read too.
 
     Raises: ValueError: it is none, and why.
     """
@@ -88,7 +88,7 @@ def read_tokenizer(data: bytes) -> Tokenizer:
 
 
 def to_numbers(text: str, by: Tokenizer) -> list[int]:
-    """What `texts_to_sequences` makes of one text."""
+    """Returns what `texts_to_sequences` makes of one text."""
     if by.lower:
         text = text.lower()
     words: Any = text
@@ -107,7 +107,7 @@ def to_numbers(text: str, by: Tokenizer) -> list[int]:
 
 
 def pad(numbers: list[int], length: int, options: TextOptions) -> list[int]:
-    """What `pad_sequences` makes of one of them.
+    """Returns what `pad_sequences` makes of one of them.
 
     >>> pad([1, 2, 3], 5, TextOptions())
     [0, 0, 1, 2, 3]

@@ -7,7 +7,7 @@ from switchyard.core.predictions.answers import Recommendation
 
 
 def find_problems(answer: Recommendation, *, k: int, products: Collection[str]) -> list[str]:
-    """What is wrong with an answer to a request for `k` of `products`; empty: nothing."""
+    """Returns what is wrong with an answer to a request for `k` of `products`; empty: nothing."""
     expected, found = min(k, len(products)), len(answer.product_ids)
     problems = []
     if found != expected:

@@ -28,9 +28,10 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """The model's row after it, and the steps in the order in which they are written; the last one answers the request.
+    """The model's row after it, and the steps in the order of writing; the last step answers the request.
 
-    Nothing to write: no steps. The stage that is left comes first, for two versions are never in Production at once.
+    If there is nothing to write, there are no steps. The stage that is left comes first, because two versions are never
+    in Production at once.
     """
 
     model: Model
@@ -47,7 +48,7 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
     challenged: Transition | None = None  # the line by which the challenger became it
 
     def read(self, version: int) -> ModelVersion:
-        """The version of that number.
+        """Returns the version of that number.
 
         Raises: NotFound: there is none.
         """
@@ -57,7 +58,7 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def to_replaced(version: ModelVersion, stage: Stage, by: int) -> Step:
-    """The step by which a version makes room for version `by`.
+    """Returns the step by which a version makes room for version `by`.
 
     Raises:
         BadRecord: its stage is not what the model's row says: another program has written past the registry.
@@ -75,7 +76,7 @@ def to_replaced(version: ModelVersion, stage: Stage, by: int) -> Step:
 
 
 def to_change(model: Model, steps: list[Step], changed: Mapping[str, Any]) -> Change:
-    """The change of `steps`, after which the model's row has what `changed` says."""
+    """Returns the change of `steps`, after which the model's row has what `changed` says."""
     after = msgspec.structs.replace(model, **changed, revision=model.revision + len(steps))
     return Change(model=after, steps=tuple(steps))
 
@@ -117,12 +118,12 @@ def refuse_without_files(version: ModelVersion) -> None:
 
 
 def say_version(version: object) -> str:
-    """A version, or that there is none, as `--expect` takes it."""
+    """Returns a version, or that there is none, as `--expect` takes it."""
     return "none" if version is None else str(version)
 
 
 def say_champion(held: Held) -> str:
-    """Who is in Production, since when, and by whom."""
+    """Returns who is in Production, since when, and by whom."""
     model, last = held.model, held.last
     found = "no version is" if model.production is None else f"version {model.production} is"
     since = ""
@@ -133,7 +134,7 @@ def say_champion(held: Held) -> str:
 
 
 def say_challenger(held: Held) -> str:
-    """Who is the challenger, since when, by whom, and with which share."""
+    """Returns who is the challenger, since when, by whom, and with which share."""
     model, line = held.model, held.challenged
     if model.challenger is None:
         return f"no version is the challenger of model {model.name}"
@@ -145,5 +146,5 @@ def say_challenger(held: Held) -> str:
 
 
 def say_compared(version: int | None) -> str:
-    """The version that another one was compared with, in words."""
+    """Returns the version that another one was compared with, in words."""
     return "no champion" if version is None else f"version {version}"

@@ -11,7 +11,9 @@ _SHOWN: Final = 10
 
 
 def say_choice(command: str, name: str, versions: Sequence[ModelVersion]) -> str:
-    """The versions of the model, the newest first, and `command` as it is typed for the first that it may be meant for.
+    """Lists the versions of the model, the newest first, and says how to type `command`.
+
+    It names the first version that the command may be meant for.
 
     >>> say_choice("switchyard promote", "shop", [])
     'name a version: switchyard promote shop <number>'

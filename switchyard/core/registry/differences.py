@@ -47,7 +47,7 @@ class Differences(msgspec.Struct, frozen=True, kw_only=True):
 def compare_versions(
     before: ModelVersion, after: ModelVersion, files_before: Manifest, files_after: Manifest
 ) -> Differences:
-    """What differs from `before` to `after`, by name and by path."""
+    """Returns what differs from `before` to `after`, by name and by path."""
     here, there = before.lineage.parameters, after.lineage.parameters
     parameters = _find_differing(here, there)
     files = _find_files(files_before, files_after)
@@ -84,7 +84,7 @@ def _find_differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> list
 
 
 def _is_same(before: Any, after: Any) -> bool:
-    """True is not 1, though Python says so."""
+    """Returns True for equal values; True is not 1 here, although Python says so."""
     return bool(before == after) and isinstance(before, bool) == isinstance(after, bool)
 
 

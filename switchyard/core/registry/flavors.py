@@ -19,7 +19,9 @@ OF_ROWS: Final = frozenset({XGBOOST, SKLEARN, KERAS, TENSORFLOW, PICKLE, MLFLOW}
 
 
 def choose_flavor(paths: Iterable[str]) -> str:
-    """The flavor of a version with these files; empty: unknown, or there are several models and nothing says which.
+    """Returns the flavor of a version with these files.
+
+    Empty: it is unknown, or there are several models and nothing says which one is meant.
 
     >>> choose_flavor(["embeddings/products.parquet", "model/saved_model.pb"])
     'two-tower'
@@ -57,7 +59,7 @@ def choose_flavor(paths: Iterable[str]) -> str:
 
 
 def find_xgboost_file(paths: Iterable[str]) -> str | None:
-    """The one ``*.ubj`` in ``model/``, else ``model/model.json``; None: there is none, or there are two.
+    """Returns the one ``*.ubj`` in ``model/``, else ``model/model.json``; None: there is none, or there are two.
 
     >>> find_xgboost_file(["model/churn.ubj", "model/notes.json"])
     'model/churn.ubj'
@@ -70,7 +72,7 @@ def find_xgboost_file(paths: Iterable[str]) -> str | None:
 
 
 def find_sklearn_file(paths: Iterable[str]) -> str | None:
-    """The one ``*.skops`` in ``model/``; None: there is none, or there are two.
+    """Returns the one ``*.skops`` in ``model/``; None: there is none, or there are two.
 
     >>> find_sklearn_file(["model/churn.skops", "model/notes.json"])
     'model/churn.skops'
@@ -80,7 +82,7 @@ def find_sklearn_file(paths: Iterable[str]) -> str | None:
 
 
 def find_pickle(paths: Iterable[str]) -> str | None:
-    """The one pickle in ``model/``; None: there is none, or there are two.
+    """Returns the one pickle in ``model/``; None: there is none, or there are two.
 
     >>> find_pickle(["model/xgb_model.pkl", "model/notes.json"])
     'model/xgb_model.pkl'
@@ -90,7 +92,7 @@ def find_pickle(paths: Iterable[str]) -> str | None:
 
 
 def is_tokenizer(path: str) -> bool:
-    """Whether a pickle is a tokenizer's, by its name."""
+    """Returns whether a pickle is a tokenizer's, by its name."""
     name = path.rpartition("/")[2].lower()
     return "tokenizer" in name and name.endswith(PICKLED)
 
@@ -109,7 +111,7 @@ def find_pickled_tokenizers(paths: Iterable[str]) -> list[str]:
 
 
 def find_keras_file(paths: Iterable[str]) -> str | None:
-    """The one ``*.keras`` in ``model/``, else the one ``*.h5``; None: there is none, or there are two.
+    """Returns the one ``*.keras`` in ``model/``, else the one ``*.h5``; None: there is none, or there are two.
 
     >>> find_keras_file(["model/mood.h5", "model/mood.keras"])
     'model/mood.keras'
@@ -122,7 +124,7 @@ def find_keras_file(paths: Iterable[str]) -> str | None:
 
 
 def list_model_files(paths: Iterable[str]) -> list[str]:
-    """The files of ``model/`` each of which is a model by itself. A tokenizer's pickle is none.
+    """Returns the files of ``model/`` each of which is a model by itself. A tokenizer's pickle is none.
 
     >>> list_model_files(["model/a.ubj", "model/old.pkl", "model/MLmodel", "model/tokenizer.pkl"])
     ['model/a.ubj', 'model/old.pkl']
@@ -133,8 +135,10 @@ def list_model_files(paths: Iterable[str]) -> list[str]:
 
 
 def list_candidates(paths: Iterable[str]) -> list[str]:
-    """The files of ``model/`` that would be served: its model files; of these a pickle only where all are pickles, for
-    `switchyard convert` leaves the pickle beside what it made. More than one: nothing says which.
+    """Lists the files of ``model/`` that would be served.
+
+    These are its model files. A pickle is among them only if all are pickles, because `switchyard convert` leaves the
+    pickle beside what it made. If there are several, nothing says which one is meant.
 
     >>> list_candidates(["model/churn.skops", "model/churn.pkl"]), list_candidates(["model/a.pkl", "model/b.joblib"])
     (['model/churn.skops'], ['model/a.pkl', 'model/b.joblib'])
@@ -144,7 +148,9 @@ def list_candidates(paths: Iterable[str]) -> list[str]:
 
 
 def find_tensor_files(folder: str, paths: Iterable[str]) -> list[str]:
-    """What MLflow has saved in `folder` of a Keras or TensorFlow model: one file in every version of it that is whole.
+    """Finds what MLflow has saved in `folder` of a Keras or TensorFlow model.
+
+    Every version of it that is whole has this one file.
 
     >>> find_tensor_files("model/data", ["model/MLmodel", "model/data/model.keras", "model/data/keras_module.txt"])
     ['model/data/model.keras']

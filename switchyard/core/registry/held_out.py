@@ -47,7 +47,7 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def to_data_spec(challenger: ModelVersion, data_uri: str, given: Mapping[str, str]) -> TrainSpec:
-    """How the held-out purchases are read: as those that the challenger was trained on, but for what is given.
+    """Returns how the held-out purchases are read: as those that the challenger was trained on, but for what is given.
 
     Args:
         data_uri: where they are; empty: where the challenger's own are, of which it held the newest out.
@@ -73,7 +73,7 @@ def to_data_spec(challenger: ModelVersion, data_uri: str, given: Mapping[str, st
 
 
 def to_limit(version: ModelVersion, trained_until: str) -> Limit:
-    """The moment until which the version has seen purchases: as its training said, else as the caller says.
+    """Returns the moment until which the version has seen purchases: as its training said, else as the caller says.
 
     Raises:
         BadRequest: neither does.
@@ -89,7 +89,7 @@ def to_limit(version: ModelVersion, trained_until: str) -> Limit:
 
 
 def to_first_moment(limits: tuple[Limit, ...], first: float, last: float, *, whole_days: bool) -> tuple[float, bool]:
-    """The moment from which purchases are new to all versions, and whether that moment itself is new.
+    """Returns the moment from which purchases are new to all versions, and whether that moment itself is new.
 
     Args:
         first, last: the oldest and the newest purchase there is. whole_days: of times, from the next day (UTC) on.

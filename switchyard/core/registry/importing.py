@@ -91,7 +91,9 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def choose(model: SourceModel, production: int | None = None) -> Chosen:
-    """Who is champion, who challenger, and which aliases are taken; `production`: the champion that a person says.
+    """Chooses the champion, the challenger, and the aliases to take.
+
+    `production`: the champion that a person says.
 
     Raises:
         BadRequest: no version has the number that a person says.
@@ -120,7 +122,7 @@ def choose(model: SourceModel, production: int | None = None) -> Chosen:
 
 
 def _choose_one(model: SourceModel, stage: Stage, alias: str, listed: list[str]) -> int | None:
-    """The one version in a stage; where none is, the one that the alias names.
+    """Returns the one version in a stage; where none is, the one that the alias names.
 
     Several: none, because no one knows who should answer.
     """
@@ -202,7 +204,7 @@ class ModelVerified(msgspec.Struct, kw_only=True):
 
 
 def to_source_key(origin: ModelOrigin, number: int) -> str:
-    """What an imported version was made from.
+    """Returns what an imported version was made from.
 
     >>> to_source_key(ModelOrigin(name="shop"), 3)
     'mlflow:shop/3'
@@ -212,7 +214,7 @@ def to_source_key(origin: ModelOrigin, number: int) -> str:
 
 
 def find_conflicts(name: str, model: SourceModel, source_keys: Mapping[int, str]) -> str:
-    """Why the model cannot be imported as `name`, whose versions here have these source keys; empty: it can."""
+    """Returns why the model cannot be imported as `name`, whose versions here have these source keys; empty: it can."""
     ours = [
         number
         for number, key in sorted(source_keys.items())
@@ -227,7 +229,7 @@ def find_conflicts(name: str, model: SourceModel, source_keys: Mapping[int, str]
 
 
 def to_time(ms: int | None, otherwise: datetime) -> datetime:
-    """A time in ms; one that is not there, or that no calendar has, is `otherwise`."""
+    """Returns a time in ms; one that is not there, or that no calendar has, is `otherwise`."""
     try:
         return otherwise if ms is None else datetime.fromtimestamp(ms / 1000, UTC)
     except (OverflowError, ValueError, OSError):
@@ -235,7 +237,7 @@ def to_time(ms: int | None, otherwise: datetime) -> datetime:
 
 
 def to_evidence(version: ImportedVersion, where: str) -> dict[str, Any]:
-    """What the history's line of an import says of it."""
+    """Returns what the history's line of an import says of it."""
     origin = version.origin
     found: dict[str, Any] = {
         "imported_from": where,
@@ -257,7 +259,7 @@ def _say_time(ms: int | None) -> str | None:
 def find_field_differences(
     origin: VersionOrigin, version: ModelVersion, tags: Mapping[str, str], kept: VersionOrigin | None
 ) -> list[str]:
-    """What of a version here is not as its own registry has it, its files aside; empty: nothing."""
+    """Returns what of a version here is not as its own registry has it, its files aside; empty: nothing."""
     problems = []
     if kept != origin:
         problems.append("what is kept of its origin differs from what is there now")

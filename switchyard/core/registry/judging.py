@@ -113,7 +113,7 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def judge(measured: Sequence[Measured], thresholds: Thresholds, confidence: float) -> tuple[Check, ...]:
-    """What the thresholds say of the metrics at `thresholds.k`; all of them must pass."""
+    """Returns what the thresholds say of the metrics at `thresholds.k`; all of them must pass."""
     found = {one.name: one for one in measured if one.k == thresholds.k}
     checks: list[Check] = []
     for name, max_loss, least in (
@@ -164,7 +164,10 @@ def _say_difference(difference: Difference, confidence: float) -> str:
 
 
 def to_judgement(comparison: Comparison, thresholds: Thresholds) -> Judgement:
-    """The judgement, with all that it rests on as evidence. The same inputs give the same, to the last character."""
+    """Returns the judgement, with all that it rests on as evidence.
+
+    The same inputs give the same judgement, to the last character.
+    """
     checks = judge(comparison.measured, thresholds, comparison.bootstrap.confidence)
     passed = all(check.passed for check in checks)
     evidence = {"format": FORMAT, "checks": checks, "thresholds": thresholds, "comparison": comparison}
@@ -179,7 +182,7 @@ def to_judgement(comparison: Comparison, thresholds: Thresholds) -> Judgement:
 
 
 def to_reason(judgement: Judgement, given: str = "") -> str:
-    """What the history says in one line: what failed, or that nothing did, after what the person said.
+    """Returns what the history says in one line: what failed, or that nothing did, after what the person said.
 
     >>> to_reason(Judgement(evidence={"checks": [{"passed": True, "said": "recall@10 is 0.2"}]}), "nightly")
     'nightly: every threshold was reached'

@@ -37,7 +37,7 @@ class LineQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def enters_production(line: Transition | None) -> bool:
-    """Whether a version was in Production after a line by which Production changed.
+    """Returns whether a version was in Production after a line by which Production changed.
 
     >>> enters_production(None)
     False

@@ -48,14 +48,14 @@ class Manifest(msgspec.Struct, frozen=True):
         return f"sha256:{hashlib.sha256(self.to_json()).hexdigest()}"
 
     def to_json(self) -> bytes:
-        """The one way to write it down: keys and files in order, no blanks, UTF-8."""
+        """Returns the one way to write it down: keys and files in order, no blanks, UTF-8."""
         files = [{"path": file.path, "sha256": file.sha256, "size": file.size_bytes} for file in self.files]
         plain = {"files": files, "format": FORMAT}
         return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def to_manifest(files: Iterable[ModelFile], where: str) -> Manifest:
-    """The manifest of `files`, in whatever order they come; `where` says in a message whose they are.
+    """Returns the manifest of `files`, in whatever order they come; `where` says in a message whose they are.
 
     Raises:
         BadRecord: no file, too many, or a path, a size or a hash that no manifest may have; all that is wrong.
@@ -73,7 +73,7 @@ def to_manifest(files: Iterable[ModelFile], where: str) -> Manifest:
 
 
 def find_path_problems(paths: Iterable[str]) -> list[str]:
-    """What is wrong with `paths` as the files of one model; empty: nothing.
+    """Returns what is wrong with `paths` as the files of one model; empty: nothing.
 
     >>> find_path_problems(["model/a", "model/A"])
     ["'model/A' and 'model/a' are one file where letters' case or Unicode's forms do not count"]
@@ -105,7 +105,7 @@ def _find_problems(path: str) -> list[str]:
 
 
 def _find_collisions(paths: list[str]) -> list[str]:
-    """Two paths that some disk takes for one, and a path that is another one's folder."""
+    """Returns two paths that some disk takes for one, and a path that is another one's folder."""
     seen: dict[str, str] = {}
     problems = []
     for path in paths:
@@ -122,7 +122,7 @@ def _find_collisions(paths: list[str]) -> list[str]:
 
 
 def _fold(path: str) -> str:
-    """The same for paths that differ by case or normalisation alone.
+    """Returns the same for paths that differ by case or normalisation alone.
 
     Source: https://www.unicode.org/versions/Unicode16.0.0/core-spec/chapter-3/#G53513 (D146, compatibility caseless)
     """
@@ -131,7 +131,7 @@ def _fold(path: str) -> str:
 
 
 def find_differences(expected: Manifest, found: Mapping[str, ModelFile]) -> list[str]:
-    """What differs between a version's manifest and the files that are there, by path; empty: nothing.
+    """Returns what differs between a version's manifest and the files that are there, by path; empty: nothing.
 
     A file that the manifest has not is a difference too: no one has judged it. Not so CARDS: an older Switchyard
     registered versions without those that lay beside them.

@@ -119,7 +119,7 @@ MirrorChange = CreateModel | CreateVersion | SetTags | SetAlias | RemoveAlias | 
 
 
 def plan(ours: Ours, mirror: Mirror | None, pairs: Mapping[int, int]) -> list[MirrorChange]:
-    """What to do next, in this order; then read and plan again. Empty: the mirror shows what we have.
+    """Returns what to do next, in this order; then read and plan again. Empty: the mirror shows what we have.
 
     `pairs`: the mirror's numbers of our versions, as they were noted. None of what others made there is touched, but
     for versions in Production beside our champion, and the aliases that are ours.
@@ -134,7 +134,7 @@ def plan(ours: Ours, mirror: Mirror | None, pairs: Mapping[int, int]) -> list[Mi
 
 
 def find_pairs(ours: Ours, mirror: Mirror, pairs: Mapping[int, int]) -> dict[int, int]:
-    """The mirror's number of each version of ours that is there.
+    """Returns the mirror's number of each version of ours that is there.
 
     Found by the note that was made of it, by its tags (the lowest number, should a lost answer have made a second one),
     or because it was imported from there.
@@ -164,7 +164,7 @@ def _find_origin(version: int, ours: Ours, theirs: Mapping[int, Theirs]) -> int 
 
 
 def _is_wanted(version: ModelVersion) -> bool:
-    """True if the version is made in the mirror, or looked after there.
+    """Returns True if the version is made in the mirror, or looked after there.
 
     One that is tombstoned, or has no files, is not made there. If it is there, it is looked after.
     """
@@ -182,7 +182,7 @@ def _to_creation(version: ModelVersion, ours: Ours) -> CreateVersion:
 
 
 def to_source(version: ModelVersion) -> str:
-    """Where the files are, as MLflow's server takes it.
+    """Returns where the files are, as MLflow's server takes it.
 
     It refuses every folder on a disk, for security: such a version gets an address that nothing can load, and a tag
     that says where the files are.
@@ -221,7 +221,10 @@ def _plan_tags(ours: Ours, mirror: Mirror, found: Mapping[int, int]) -> list[Mir
 
 
 def _plan_aliases(ours: Ours, mirror: Mirror, found: Mapping[int, int]) -> list[MirrorChange]:
-    """An alias that we do not have is removed where it names a version of ours, or is one that the registry keeps."""
+    """Returns what to do about aliases.
+
+    An alias that we do not have is removed if it names a version of ours, or is one that the registry keeps.
+    """
     changes: list[MirrorChange] = []
     for alias, version in sorted(ours.aliases.items()):
         number = found.get(version)
@@ -265,7 +268,7 @@ def choose_due(
     now: datetime | None = None,
     every: timedelta = timedelta(0),
 ) -> list[str]:
-    """The models in the order in which their mirrors are looked at.
+    """Returns the models in the order in which their mirrors are looked at.
 
     First those that have changed since the last look, then the one that was looked at longest ago. With `every`, one
     that has not changed waits that long.
@@ -285,7 +288,7 @@ def choose_due(
 
 
 def find_doubles(ours: Ours, mirror: Mirror, found: Mapping[int, int]) -> list[int]:
-    """The mirror's numbers that have the tags of a version of ours that another number stands for."""
+    """Returns the mirror's numbers that have the tags of a version of ours that another number stands for."""
     named = {(str(version.version), version.digest) for version in ours.versions if version.version in found}
     taken = set(found.values())
     return sorted(
@@ -297,7 +300,7 @@ def find_doubles(ours: Ours, mirror: Mirror, found: Mapping[int, int]) -> list[i
 
 
 def find_several(mirror: Mirror | None) -> list[int]:
-    """The versions in Production, where there is more than one."""
+    """Returns the versions in Production, where there is more than one."""
     numbers = sorted(version.number for version in (mirror.versions if mirror else ()) if version.stage == "Production")
     return numbers if len(numbers) > 1 else []
 

@@ -41,7 +41,7 @@ class RegistryTables(msgspec.Struct, frozen=True, kw_only=True):
 def to_models(
     tables: Mapping[str, Iterable[Row]], artifact_uris: Mapping[str, str], *, where: str, workspace: str = ""
 ) -> list[SourceModel | LostModel]:
-    """The models of one workspace, by name; prompts are left out. A row that cannot be is its model's trouble.
+    """Returns the models of one workspace, by name; prompts are left out. A row that cannot be is its model's trouble.
 
     Args:
         tables: the rows of TABLES, as dictionaries.
@@ -67,13 +67,15 @@ def to_models(
 
 
 def list_run_ids(versions: Iterable[Row]) -> set[str]:
-    """The runs that `runs:/` sources name."""
+    """Returns the runs that `runs:/` sources name."""
     sources = (str(row.get("source") or "") for row in versions)
     return {source.removeprefix("runs:/").partition("/")[0] for source in sources if source.startswith("runs:/")}
 
 
 def to_place(version: VersionOrigin, artifact_uris: Mapping[str, str]) -> str:
-    """The URI below which a version's files lie; empty: no one knows. `artifact_uris`: of runs, and of logged models.
+    """Returns the URI below which a version's files lie; empty: it is not known.
+
+    `artifact_uris`: of runs, and of logged models.
 
     >>> to_place(VersionOrigin(number=1, source="runs:/ab/model"), {"ab": "gs://b/ab/artifacts"})
     'gs://b/ab/artifacts/model'
@@ -89,7 +91,7 @@ def to_place(version: VersionOrigin, artifact_uris: Mapping[str, str]) -> str:
 
 
 def _choose_workspace(models: Sequence[Row], wanted: str, where: str) -> str | None:
-    """The workspace to read; None: this registry knows no workspaces."""
+    """Returns the workspace to read; None: this registry knows no workspaces."""
     known = sorted({str(row["workspace"]) for row in models if row.get("workspace") is not None})
     if wanted and wanted not in known:
         raise BadSetup(f"{where} has no workspace {wanted!r}; it has {', '.join(known) or 'none'}")

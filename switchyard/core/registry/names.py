@@ -58,7 +58,7 @@ def check_free_alias(alias: str) -> None:
 
 
 def read_reference(text: str) -> Reference:
-    """What `text` names: ``3``, ``Production`` or ``Staging``, ``@champion``.
+    """Returns what `text` names: ``3``, ``Production`` or ``Staging``, ``@champion``.
 
     >>> read_reference("@champion")
     Reference(version=None, stage=None, alias='champion')
@@ -79,7 +79,7 @@ def read_reference(text: str) -> Reference:
 
 
 def read_expected(text: str) -> int | None:
-    """The champion that ``--expect`` names; None: there is none.
+    """Returns the champion that ``--expect`` names; None: there is none.
 
     >>> read_expected("3"), read_expected("none")
     (3, None)

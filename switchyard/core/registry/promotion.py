@@ -24,7 +24,9 @@ from switchyard.core.registry.stages import Act, Stage, Validation
 
 
 def promote(held: Held, wanted: Promotion) -> Change:
-    """The champion's end and the new one's beginning. Of a version that is champion already: nothing.
+    """Returns the change that ends the champion and makes the version champion.
+
+    If the version is champion already, it changes nothing.
 
     Raises:
         NotFound: no such version.
@@ -61,7 +63,7 @@ def promote(held: Held, wanted: Promotion) -> Change:
 
 
 def find_gate_problem(version: ModelVersion, champion: ModelVersion | None) -> str:
-    """Why `version` may not take the place of `champion`; empty: it may.
+    """Returns why `version` may not take the place of `champion`; empty: it may.
 
     Where there is no champion there is nothing to be compared with, so that only a failed comparison is in the way.
     """
@@ -88,7 +90,7 @@ def _speaks_of(judged: Judgement, version: ModelVersion, champion: ModelVersion)
 
 
 def to_evidence(version: ModelVersion) -> dict[str, Any]:
-    """What the history keeps of the comparison that let a version through; empty: there was none."""
+    """Returns what the history keeps of the comparison that let a version through; empty: there was none."""
     if version.judgement.status is Validation.PENDING:
         return {}
     plain: dict[str, Any] = msgspec.to_builtins(version.judgement)
@@ -96,7 +98,7 @@ def to_evidence(version: ModelVersion) -> dict[str, Any]:
 
 
 def choose_rollback(model: Model, wanted: Rollback) -> int:
-    """The version that a rollback makes champion: known before its files are checked.
+    """Returns the version that a rollback makes champion: known before its files are checked.
 
     Raises:
         BadRequest: none was champion before this one, or the last change was a rollback itself.

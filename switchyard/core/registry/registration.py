@@ -22,7 +22,7 @@ class ModelSource(msgspec.Struct, frozen=True):
 
 
 def read_source(text: str) -> ModelSource:
-    """The source that `text` names.
+    """Returns the source that `text` names.
 
     >>> read_source("runs:/0bf8d36e/model")
     ModelSource(kind='MLflow run', value='0bf8d36e', path='model')
@@ -52,7 +52,7 @@ _TRAINED: Final = frozenset(TrainSpec.__struct_fields__)
 
 
 def to_run_source(quick_test_id: int, run_key: str) -> str:
-    """The source key of a run's model: of the job that trained it, where one of ours did.
+    """Returns the source key of a run's model: of the job that trained it, where one of ours did.
 
     >>> to_run_source(12, "9f86d081")
     'run:9f86d081'
@@ -63,7 +63,7 @@ def to_run_source(quick_test_id: int, run_key: str) -> str:
 
 
 def to_trained_until(params: Mapping[str, Any]) -> str:
-    """The newest purchase that a training has seen, by the params that it left; empty: they do not say.
+    """Returns the newest purchase that a training has seen, by the params that it left; empty: they do not say.
 
     The validation rows count: the model was chosen by them, and after a refit it has learned from them.
 
@@ -78,7 +78,7 @@ def to_trained_until(params: Mapping[str, Any]) -> str:
 
 
 def to_trained_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters that the model depends on, not how often its job is looked at.
+    """Returns the parameters that the model depends on, not how often its job is looked at.
 
     Another trainer's parameters, which have none of our names, are all kept.
 
@@ -100,7 +100,7 @@ def check_new(new: NewVersion) -> None:
 
 
 def check_same(registered: ModelVersion, new: NewVersion) -> None:
-    """A source that is registered already must have the files that it had then.
+    """Checks that a source that is registered already has the files that it had then.
 
     Raises:
         StaleWrite: they have changed since.

@@ -59,7 +59,7 @@ MOVES: Final[Mapping[Stage, Mapping[Stage, frozenset[Act]]]] = {
 
 
 def may_move(before: Stage, after: Stage, act: Act) -> bool:
-    """Whether `act` may take a version from one stage to the other.
+    """Returns whether `act` may take a version from one stage to the other.
 
     >>> may_move(Stage.PRODUCTION, Stage.ARCHIVED, Act.REPLACED)
     True

@@ -109,7 +109,9 @@ def _share(held: Held, version: int, share: float, reason: str) -> Change:
 
 
 def validate(held: Held, wanted: Verdict) -> Change:
-    """What a comparison said, kept on the version and in the history. The very same judgement again: nothing.
+    """Returns the change that keeps what a comparison said, on the version and in the history.
+
+    The very same judgement again changes nothing.
 
     Raises:
         NotFound: no such version, or no such champion.
@@ -146,7 +148,7 @@ def validate(held: Held, wanted: Verdict) -> Change:
 
 
 def tombstone(held: Held, wanted: Tombstone) -> Change:
-    """A version's end for ever. One that is tombstoned: nothing.
+    """Returns the change that retires a version for ever; it changes nothing for a tombstoned version.
 
     Raises:
         NotFound: no such version.

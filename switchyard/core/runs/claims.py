@@ -16,7 +16,7 @@ _WORTH_ANOTHER: Final = (Reason.PREEMPTED, Reason.CAPACITY, Reason.MACHINE_LOST,
 
 
 def may_claim_again(job: Job, *, attempts: int = 1, status: RunStatus = RunStatus.FAILED) -> bool:
-    """True where the request of `job`, its newest, may claim the run's next attempt.
+    """Returns True if the request of `job`, its newest, may claim the run's next attempt.
 
     A job that may exist is never claimed again; one that was called gone is looked for instead. `attempts`: how many
     jobs the request may have. `status`: the run's; one that is completed or cancelled stays so.
@@ -28,23 +28,23 @@ def may_claim_again(job: Job, *, attempts: int = 1, status: RunStatus = RunStatu
 
 
 def count_tries(job: Job) -> int:
-    """How many jobs its request has had, this one included, but for those that never were a job."""
+    """Returns how many jobs its request has had, this one included, but for those that never were a job."""
     tries = job.parameters.get(TRIES, 1)
     return tries if isinstance(tries, int) else 1
 
 
 def to_next_parameters(job: Job, parameters: Mapping[str, object]) -> dict[str, object]:
-    """The `parameters` of the request's next claim, after `job`."""
+    """Returns the `parameters` of the request's next claim, after `job`."""
     tries = count_tries(job) + (read_reason(job.reason) not in _NEVER_A_JOB)
     return {**parameters, TRIES: tries} if tries > 1 else dict(parameters)
 
 
 def to_attempts(parameters: Mapping[str, object]) -> int:
-    """How many jobs the parameters of a request allow it."""
+    """Returns how many jobs the parameters of a request allow it."""
     attempts = parameters.get("attempts", 1)
     return attempts if isinstance(attempts, int) else 1
 
 
 def to_earlier_key(request_key: str, attempt: int) -> str:
-    """The request key that an earlier attempt's row has from then on: the request's own is the newest one's."""
+    """Returns the request key that an earlier attempt's row has from then on: the request's own is the newest one's."""
     return f"{request_key}#attempt-{attempt}"

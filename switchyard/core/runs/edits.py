@@ -25,7 +25,7 @@ class RunEdit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 def read_edit(body: bytes) -> RunEdit:
-    """The edit that a request asks for. Raises: BadRequest: it is not one, and why."""
+    """Returns the edit that a request asks for. Raises: BadRequest: it is not one, and why."""
     try:
         edit = decode_strictly(body, RunEdit)
     except ValueError as err:
@@ -43,7 +43,7 @@ def read_edit(body: bytes) -> RunEdit:
 
 
 def apply_edit(run: QuickTest, edit: RunEdit, *, now: datetime) -> QuickTest:
-    """`run` as it is after `edit`; the very same where that is what it says already."""
+    """Returns `run` as it is after `edit`; the very same where that is what it says already."""
     archived_at = run.archived_at
     if edit.archived is True:
         archived_at = archived_at or now
@@ -58,7 +58,7 @@ def apply_edit(run: QuickTest, edit: RunEdit, *, now: datetime) -> QuickTest:
 
 
 def _refuse_controls(key: str, text: str, *, allowed: str) -> None:
-    """No name breaks a line, and nothing rings a terminal's bell."""
+    """Refuses control characters, so that no name breaks a line, or rings a terminal's bell."""
     for place, char in enumerate(text):
         if unicodedata.category(char) in ("Cc", "Zl", "Zp") and char not in allowed:
             raise BadRequest(f"{key} holds a control character (U+{ord(char):04X}) at position {place}; leave it out")

@@ -45,7 +45,7 @@ class FlagParser(argparse.ArgumentParser):
         raise SystemExit(2)
 
     def _to_hint(self, unknown: list[str]) -> str:
-        """Each close flag once, in the order of what was typed."""
+        """Returns each close flag once, in the order of what was typed."""
         typed = [word.partition("=")[0].replace("_", "-") for word in unknown if word.startswith("-")]
         close = [difflib.get_close_matches(word, self._option_string_actions, n=1) for word in typed]
         meant = list(dict.fromkeys(flag for flags in close for flag in flags))
@@ -53,7 +53,7 @@ class FlagParser(argparse.ArgumentParser):
 
 
 def to_groups(struct: type[msgspec.Struct]) -> dict[str, tuple[str, ...]]:
-    """The names of the fields of `struct` under the titles of its `GROUPS`, those that a person needs first in front.
+    """Returns the names of the fields of `struct` under the titles of its `GROUPS`, the most needed first.
 
     A field that no group names is in a last group, "more"; without `GROUPS` all are "parameters", in their own order.
     """
@@ -65,7 +65,10 @@ def to_groups(struct: type[msgspec.Struct]) -> dict[str, tuple[str, ...]]:
 
 
 def to_flag(name: str) -> str:
-    """The flag of a field: ``batch_size`` -> ``--batch-size``; ``machine.machine_type`` -> ``--machine-type``."""
+    """Returns the flag of a field.
+
+    ``batch_size`` becomes ``--batch-size``; ``machine.machine_type`` becomes ``--machine-type``.
+    """
     outer, _, inner = name.rpartition(".")
     if outer:
         name = f"{outer}_{inner.removeprefix(outer + '_')}"
@@ -136,7 +139,7 @@ def _add_fields(group: argparse._ActionsContainer, fields: "list[_Field]") -> No
 
 
 def read_flags(values: Mapping[str, Any], struct: type[T]) -> T:
-    """The `struct` that the parsed flags say; fields without a flag keep their defaults.
+    """Returns the `struct` that the parsed flags say; fields without a flag keep their defaults.
 
     Raises:
         BadRequest: a value is of the wrong type, out of range, missing, or contradicts another.
@@ -163,10 +166,12 @@ def read_flags(values: Mapping[str, Any], struct: type[T]) -> T:
 
 
 def to_flags(value: msgspec.Struct, unsaid: Mapping[str, object] = _NOTHING) -> list[str]:
-    """The flags that `read_flags` turns back into `value`: ``--name=value`` a field, booleans as ``--[no-]name``.
+    """Returns the flags that `read_flags` turns back into `value`.
 
-    Only of the fields that differ from their defaults, or from what `unsaid` says that the reader takes where no flag
-    names them: a program of an older release, which has not all fields, then takes all that it needs to know
+    A field is ``--name=value``, a boolean ``--[no-]name``.
+
+    It gives only the fields that differ from their defaults, or from what `unsaid` says that the reader takes for a
+    flag that is missing. A program of an older release, which has not all fields, then takes all that it needs to know
     (docs/decisions/0014-a-trainer-is-told-what-differs.md).
     """
     return list(_to_flags(value, "", unsaid=unsaid))
@@ -193,7 +198,7 @@ def _to_flags(
 
 
 def _to_default(field: msgspec.structs.FieldInfo) -> Any:
-    """The value of a field that no flag names; `msgspec.NODEFAULT`, which equals nothing, where one must."""
+    """Returns the value of a field that no flag names; `msgspec.NODEFAULT`, which equals nothing, where one must."""
     made = field.default_factory
     return field.default if made is msgspec.NODEFAULT else made()
 
@@ -207,7 +212,7 @@ class _Field(msgspec.Struct):
 
 
 def _walk(struct: type[msgspec.Struct], unsaid: Mapping[str, object] = _NOTHING) -> Iterator[_Field]:
-    """The fields of `struct`, and those of the Structs among them in their place."""
+    """Yields the fields of `struct`, and those of the Structs among them in their place."""
     hints = get_type_hints(struct, include_extras=True)
     for field in msgspec.structs.fields(struct):
         plain, description = _describe(hints[field.name])
@@ -222,7 +227,7 @@ def _walk(struct: type[msgspec.Struct], unsaid: Mapping[str, object] = _NOTHING)
 
 
 def _describe(hint: Any) -> tuple[Any, str]:
-    """The type without its annotations, and the description among them."""
+    """Returns the type without its annotations, and the description among them."""
     if get_origin(hint) is not Annotated:
         return hint, ""
     plain, *notes = get_args(hint)
@@ -234,7 +239,10 @@ def _describe(hint: Any) -> tuple[Any, str]:
 
 
 def _number(text: str) -> int | float | str:
-    """``11`` -> 11, ``.5`` and ``1e-5`` -> floats; what is no number stays text, for `read_flags` to refuse by name."""
+    """Returns 11 for ``11``, and floats for ``.5`` and ``1e-5``.
+
+    Any other text stays text, so that `read_flags` can refuse it by name.
+    """
     for kind in (int, float):
         try:
             return kind(text)

@@ -49,7 +49,7 @@ class Reason(StrEnum):
 
 
 def read_reason(text: str) -> Reason:
-    """The reason that a stored text begins with; what follows it is the launcher's own words.
+    """Returns the reason that a stored text begins with; what follows it is the launcher's own words.
 
     >>> read_reason("the machine was taken away: preempted")
     <Reason.PREEMPTED: 'the machine was taken away'>
@@ -106,12 +106,18 @@ class JobReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def to_submission_key(database_id: str, quick_test_id: int, attempt: int) -> str:
-    """The key of one attempt at one run, the same for every call with the same three; 32 hex digits, a legal label."""
+    """Returns the key of one attempt at one run: 32 hex digits, a legal label.
+
+    It is the same for every call with the same three values.
+    """
     return hashlib.sha256(f"{database_id}/{quick_test_id}/{attempt}".encode()).hexdigest()[:32]
 
 
 def to_labels(database_id: str, quick_test_id: int, attempt: int) -> dict[str, str]:
-    """The labels by which a job is found again; ``switchyard-db`` tells the jobs of one database from another's."""
+    """Returns the labels by which a job is found again.
+
+    ``switchyard-db`` tells the jobs of one database from another's.
+    """
     return {
         "switchyard-db": database_id,
         KEY_LABEL: to_submission_key(database_id, quick_test_id, attempt),

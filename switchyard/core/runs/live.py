@@ -52,12 +52,12 @@ class LiveState(msgspec.Struct, frozen=True, kw_only=True):
     line_s: float | None = None  # when its ledger line was written last
 
     def is_line_due(self, now_s: float) -> bool:
-        """True where reconcile must hear again that a flow looks after the run."""
+        """Returns True if reconcile must hear again that a flow looks after the run."""
         return self.line_s is None or now_s - self.line_s >= LINE_S
 
 
 def after_look(state: LiveState, looked: Looked, *, started_s: float, ended_s: float) -> LiveState:
-    """What to remember after a look that took from `started_s` to `ended_s`."""
+    """Returns what to remember after a look that took from `started_s` to `ended_s`."""
     if looked.problem:
         failures = state.failures + 1
         pause_s = min(LONGEST_PAUSE_S, PAUSE_S * 2 ** min(failures - 1, 10))
@@ -71,7 +71,7 @@ def after_look(state: LiveState, looked: Looked, *, started_s: float, ended_s: f
 
 
 def list_training(runs: Iterable[Unsettled], done: Iterable[int]) -> list[Job]:
-    """The jobs that are at work, of runs that have not ended and that this turn has not done anything else for."""
+    """Lists the jobs at work of runs that have not ended, if this turn has done nothing else for them."""
     left = set(done)
     return [
         run.job
@@ -84,7 +84,10 @@ def list_training(runs: Iterable[Unsettled], done: Iterable[int]) -> list[Job]:
 
 
 def choose_jobs(jobs: Iterable[Job], lines: Mapping[int, LedgerLine], *, now: datetime) -> list[Job]:
-    """The jobs with snapshots to look at now, the longest unseen first, as many as are left of this minute's."""
+    """Returns the jobs with snapshots to look at now, the longest unseen first.
+
+    There are as many as are left of this minute's looks.
+    """
     minute = timedelta(minutes=1)
     looked = sum(line.state != WATCHED and now - minute < line.updated_at <= now for line in lines.values())
     waiting = [job for job in jobs if not _is_fresh(lines.get(job.quick_test_id), now)]
@@ -102,12 +105,12 @@ def _is_fresh(line: LedgerLine | None, now: datetime) -> bool:
 
 
 def to_generation(line: LedgerLine | None) -> int:
-    """The generation that the last look saw; 0: none, or it is worth another try."""
+    """Returns the generation that the last look saw; 0: none, or it is worth another try."""
     return int(line.source_digest) if line is not None and line.source_digest.isdecimal() else 0
 
 
 def to_live_line(job: Job, looked: Looked, before: LedgerLine | None, *, is_watched: bool, now: datetime) -> LedgerLine:
-    """The line that the next look finds; `is_watched`: a flow that waits for the job has looked."""
+    """Returns the line that the next look finds; `is_watched`: a flow that waits for the job has looked."""
     if before is not None and not (looked.was_read or looked.problem):
         # The same snapshot: what was wrong with it still is.
         state = before.state if before.error else _to_state(looked, is_watched=is_watched)

@@ -145,7 +145,7 @@ class MachineSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 def read_labels(machine: MachineSpec) -> dict[str, str]:
-    """The job's labels, by name.
+    """Returns the job's labels, by name.
 
     >>> read_labels(MachineSpec(labels="team=search,cost-center=7"))
     {'team': 'search', 'cost-center': '7'}

@@ -23,7 +23,10 @@ class MachineUse(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def to_machine_use(run: QuickTest) -> MachineUse | None:
-    """None where the run has not trained on Vertex AI, or has not ended, or does not say what it asked for."""
+    """Returns the machine use of a run that has trained on Vertex AI.
+
+    None: it has not trained there, or has not ended, or does not say what machine it asked for.
+    """
     # A training on this machine has a machine among its parameters, too; only one on Vertex AI writes to gs://.
     if not run.gcs_artifacts_path.startswith("gs://") or run.started_at is None or run.completed_at is None:
         return None

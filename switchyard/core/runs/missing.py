@@ -30,12 +30,12 @@ class Missing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def is_gone(missing: Missing, *, now: datetime, missing_for: timedelta = MISSING_FOR) -> bool:
-    """True once nothing but a job that is gone explains it."""
+    """Returns True once nothing but a job that is gone explains it."""
     return missing.looks >= LOOKS and now - missing.since >= missing_for
 
 
 def add_look(line: LedgerLine | None, job: Job, *, now: datetime) -> Missing:
-    """What is known after one more look in vain; `line` is what the looks before it left."""
+    """Returns what is known after one more look that found nothing; `line` is what the looks before it left."""
     # An earlier attempt's line says nothing of this job, nor one from before it was seen again.
     if line is None or line.state == "seen" or line.updated_at < job.claimed_at:
         return Missing(since=now)
@@ -43,14 +43,14 @@ def add_look(line: LedgerLine | None, job: Job, *, now: datetime) -> Missing:
 
 
 def to_missing_line(quick_test_id: int, missing: Missing) -> LedgerLine:
-    """The line that the next look finds. `updated_at` is when the job was first missed."""
+    """Returns the line that the next look finds. `updated_at` is when the job was first missed."""
     return LedgerLine(
         kind=KIND, quick_test_id=quick_test_id, state="missing", attempts=missing.looks, updated_at=missing.since
     )
 
 
 def to_gone_line(quick_test_id: int, *, now: datetime, thoughts: int = 0, since: datetime | None = None) -> LedgerLine:
-    """The line of a job that was called gone (`since`; None: now), and looked for `thoughts` times since."""
+    """Returns the line of a job that was called gone (`since`; None: now), and looked for `thoughts` times since."""
     return LedgerLine(
         kind=KIND,
         quick_test_id=quick_test_id,
@@ -62,12 +62,15 @@ def to_gone_line(quick_test_id: int, *, now: datetime, thoughts: int = 0, since:
 
 
 def to_seen_line(quick_test_id: int, *, now: datetime) -> LedgerLine:
-    """The line of a job that was missed, and is there."""
+    """Returns the line of a job that was missed, and is there."""
     return LedgerLine(kind=KIND, quick_test_id=quick_test_id, state="seen", attempts=0, updated_at=now)
 
 
 def is_second_thought_due(line: LedgerLine, *, now: datetime) -> bool:
-    """True for a job that was called gone, and is to be looked for now: 1, 2, 4, ... minutes after, for two days."""
+    """Returns True if a job that was called gone is to be looked for now.
+
+    That is 1, 2, 4, ... minutes later, for two days.
+    """
     if line.state != "gone" or now - line.updated_at > SECOND_THOUGHTS_FOR:
         return False
     return line.next_try_at is None or line.next_try_at <= now

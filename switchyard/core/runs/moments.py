@@ -16,7 +16,7 @@ _UNITS_US: Final = ((1e-3, 1e17), (1.0, 1e14), (1e3, 1e11), (1e6, 1e8))
 
 
 def find_unit_us(largest: float) -> float | None:
-    """How many microseconds the unit of time has that `largest` must be in; None: it is no time since 1970.
+    """Returns how many microseconds the unit of time has that `largest` must be in; None: it is no time since 1970.
 
     A time is from 1973 to the year 5138.
 
@@ -31,7 +31,7 @@ def find_unit_us(largest: float) -> float | None:
 
 
 def is_time(moment: float) -> bool:
-    """Whether it is microseconds since 1970, and not a number of the source's own.
+    """Returns whether it is microseconds since 1970, and not a number of the source's own.
 
     >>> is_time(1.7e15), is_time(48_000.0)
     (True, False)
@@ -40,7 +40,7 @@ def is_time(moment: float) -> bool:
 
 
 def say_moment(moment: float) -> str:
-    """The moment as `read_moment` reads it back: ISO 8601 in UTC, or the source's own number.
+    """Returns the moment as `read_moment` reads it back: ISO 8601 in UTC, or the source's own number.
 
     >>> say_moment(1.7e15), say_moment(48_000.0)
     ('2023-11-14T22:13:20+00:00', '48000')
@@ -51,7 +51,9 @@ def say_moment(moment: float) -> str:
 
 
 def read_moment(text: str) -> float:
-    """The moment that a person or a record names; of a date alone its last microsecond, in UTC where no zone is given.
+    """Returns the moment that a person or a record names, in UTC if no zone is given.
+
+    For a date alone it is the last microsecond of that day.
 
     >>> read_moment("2023-11-14") == read_moment("2023-11-14T23:59:59.999999Z")
     True
@@ -71,7 +73,7 @@ def read_moment(text: str) -> float:
 
 
 def to_next_day(moment: float) -> float:
-    """When the day (UTC) after that of a time begins. A number of the source's own has no day, and stays.
+    """Returns when the day (UTC) after that of a time begins. A number of the source's own has no day, and stays.
 
     >>> say_moment(to_next_day(read_moment("2024-02-29T12:00:00Z")))
     '2024-03-01T00:00:00+00:00'

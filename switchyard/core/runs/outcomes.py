@@ -44,7 +44,7 @@ def _end(status: RunStatus, *, publish: bool, reason: str) -> Outcome:
 
 
 def _after(state: JobState, status: RunStatus, verb: str) -> tuple[Rule, Rule]:
-    """The rules for a job that ended without success: the job's word counts, whatever its file says."""
+    """Returns the rules for a job that ended without success: the job's word counts, whatever its file says."""
     with_file = f"the training job {verb}; what it had written is published"
     without = f"the training job {verb} before it wrote any metrics"
     return (
@@ -130,7 +130,7 @@ RULES: tuple[Rule, ...] = (
 
 
 def choose_outcome(job_state: JobState | None, file_status: FileStatus | None, row_status: RunStatus) -> Outcome:
-    """What becomes of a run, by the states of its newest job, its metrics file and its row.
+    """Returns what becomes of a run, by the states of its newest job, its metrics file and its row.
 
     None as `job_state`: it has no job that we know. None as `file_status`: there is no file.
     """
@@ -142,7 +142,7 @@ def choose_outcome(job_state: JobState | None, file_status: FileStatus | None, r
 
 
 def to_markdown() -> str:
-    """The table as docs/walk.md shows it."""
+    """Returns the table as docs/walk.md shows it."""
     lines = ["| job | metrics file | row was | row becomes | published | because |", "|---|---|---|---|---|---|"]
     for rule in RULES:
         jobs = ", ".join(state or "none known" for state in rule.jobs)

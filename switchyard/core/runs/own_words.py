@@ -25,7 +25,7 @@ class _Ended(msgspec.Struct):
 
 
 def read_own_words(ended: bytes, job: Job) -> str:
-    """Why the training of `job` failed, as its ``ended.json`` says; empty: it does not say.
+    """Returns why the training of `job` failed, as its ``ended.json`` says; empty: it does not say.
 
     That is so where the file is another job's, says nothing of a failure, or cannot be read. It only makes a message
     better, so nothing is raised.
@@ -37,13 +37,13 @@ def read_own_words(ended: bytes, job: Job) -> str:
 
 
 def read_ended_params(ended: bytes) -> dict[str, Any]:
-    """The params of a training that wrote no file of metrics; empty where it says none, or cannot be read."""
+    """Returns the params of a training that wrote no file of metrics; empty where it says none, or cannot be read."""
     found = catch(lambda: msgspec.json.decode(ended, type=_Ended))
     return {} if isinstance(found, Exception) else found.params or {}
 
 
 def to_end_error(error: str, job: Job, own_words: str) -> str:
-    """What a run's row says of an end without success.
+    """Returns what a run's row says of an end without success.
 
     First why, then what the launcher saw, what became of the files, and where the log is.
 

@@ -13,12 +13,15 @@ _DIGITS: Final = 18  # of the largest integer that every database takes
 
 
 def to_tags(identity: RunIdentity) -> dict[str, str]:
-    """The tags by which an MLflow run tells whose it is, as a metrics file does in `run`."""
+    """Returns the tags by which an MLflow run tells whose it is, as a metrics file does in `run`."""
     return {f"{_TAG_PREFIX}{name}": str(getattr(identity, name)) for name in ("key", *_NUMBERS)}
 
 
 def from_tags(tags: Mapping[str, str]) -> RunIdentity | None:
-    """The identity that `to_tags` wrote; None where tags are missing, or are no such: a run that others logged."""
+    """Returns the identity that `to_tags` wrote.
+
+    None: tags are missing, or are not ours: others logged the run.
+    """
     key, *texts = (tags.get(f"{_TAG_PREFIX}{name}", "") for name in ("key", *_NUMBERS))
     if not key or not all(text.isascii() and text.isdigit() and len(text) <= _DIGITS for text in texts):
         return None
@@ -29,7 +32,7 @@ def from_tags(tags: Mapping[str, str]) -> RunIdentity | None:
 
 
 def is_of_job(identity: RunIdentity | None, quick_test_id: int, job: Job | None, *, where: str) -> bool:
-    """True for the metrics of this run's newest job; False for those that an earlier attempt of the same run left.
+    """Returns True for the metrics of this run's newest job, and False for those of an earlier attempt.
 
     Metrics without an identity (a file of version 0, an MLflow run that others logged) cannot be told apart and are
     taken as the run's.

@@ -21,7 +21,10 @@ class Pulse(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def to_turn_line(*, failed: int, now: datetime) -> LedgerLine:
-    """What a turn of reconcile leaves at its end; `failed` runs could not be repaired, and each has its own line."""
+    """Returns the line that a turn of reconcile leaves at its end.
+
+    `failed` runs could not be repaired, and each has its own line.
+    """
     error = f"{failed} could not be repaired or looked after; see the lines of kind repair" if failed else ""
     return LedgerLine(
         kind=KIND,

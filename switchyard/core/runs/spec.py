@@ -210,7 +210,7 @@ class TrainSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             raise ValueError("; ".join(problems))
 
     def _find_unread(self) -> list[str]:
-        """What is said of data that nobody reads."""
+        """Lists what is said of data that is not read."""
         unread = _OF_MADE_UP if self.data_uri else _OF_FILES
         why = (
             "data_uri names the interactions; leave it out, or leave data_uri out"
@@ -222,7 +222,10 @@ class TrainSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 def to_digested(spec: TrainSpec) -> dict[str, Any]:
-    """What a digest of the configuration is made of: all its fields, but for later ones that ask for nothing new."""
+    """Returns what a digest of the configuration is made of.
+
+    That is all its fields, except later ones that ask for nothing new.
+    """
     asked = msgspec.structs.asdict(spec)
     return {name: value for name, value in asked.items() if LATER_FIELDS.get(name, ...) != value}
 

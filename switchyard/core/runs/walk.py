@@ -58,7 +58,7 @@ def next_action(
     graces: Graces,
     deadline: datetime | None = None,
 ) -> Step:
-    """The one thing to do now for a run in `status` whose newest job is `job`, as `report` sees that job.
+    """Returns the one thing to do now for a run in `status` whose newest job is `job`, as `report` sees that job.
 
     `report` Missing means that the launcher was asked and does not show the job; None, that it was not asked (there is
     no job, or it has ended). Decided from what is stored and seen now, never from what the caller did before: it may
@@ -96,7 +96,7 @@ def next_action(
 
 
 def _after_publish(status: RunStatus, job: Job, now: datetime, graces: Graces) -> Step:
-    """What is still to be told of a run that has ended and is published where it is completed."""
+    """Returns what is still to be told of a run that has ended and is published where it is completed."""
     if job.ended_event_at is None:
         # Published and ended in one transaction, then killed before the event: it is still owed, once. The ingest that
         # it starts tells the completion too.
@@ -126,12 +126,12 @@ def _without_report(job: Job, missing: Missing, now: datetime, graces: Graces) -
 
 
 def is_doubtful(job: Job) -> bool:
-    """True for a job that no one saw end: it was called gone, or never created, because no look showed it."""
+    """Returns True for a job that no one saw end: it was called gone, or never created, because no look showed it."""
     return job.state is JobState.FAILED and read_reason(job.reason) in (Reason.VANISHED, Reason.NEVER_CREATED)
 
 
 def may_reopen(job: Job, status: RunStatus, *, is_newest: bool) -> bool:
-    """Whether a job that is seen after all goes on as its run's job.
+    """Returns whether a job that is seen after all goes on as its run's job.
 
     Not where its run has a newer attempt, or its owner has ended the run in another way since.
     """
@@ -139,7 +139,7 @@ def may_reopen(job: Job, status: RunStatus, *, is_newest: bool) -> bool:
 
 
 def is_published(run: Unsettled) -> bool:
-    """Whether anything is published of the run that its end may leave as it is.
+    """Returns whether anything is published of the run that its end may leave as it is.
 
     Its partial history may not, where its row is completed: an application's own, whose job was killed between its end
     and its last publish.
@@ -150,8 +150,9 @@ def is_published(run: Unsettled) -> bool:
 
 
 def may_end(of_attempt: int | None, newest: NewestJob | None) -> bool:
-    """Whether an ended status, and its error, go on a run's row; `newest` is the run's newest job as it is now (None:
-    it has none).
+    """Returns whether an ended status, and its error, go on a run's row.
+
+    `newest` is the run's newest job as it is now (None: it has none).
 
     `of_attempt` is the attempt whose end they were concluded from: 0 for none, None where someone decided on the run
     itself. What an attempt left takes a while to read. Meanwhile a request may have claimed the next one, or the
@@ -163,7 +164,7 @@ def may_end(of_attempt: int | None, newest: NewestJob | None) -> bool:
 
 
 def _after_end(job: Job, ingest: Step, now: datetime, graces: Graces) -> Step:
-    """`ingest`, unless the ingest that the job-ended event starts is still to have its turn."""
+    """Returns `ingest`, unless the ingest that the job-ended event starts is still to have its turn."""
     if not graces.event:
         return ingest
     if job.ended_event_at is None:
@@ -175,7 +176,9 @@ def _after_end(job: Job, ingest: Step, now: datetime, graces: Graces) -> Step:
 
 
 def choose_job(reports: Iterable[JobReport]) -> tuple[JobReport, list[JobReport]]:
-    """Of the jobs that have one key: the oldest, which is kept, and the younger ones that have not ended.
+    """Returns, of the jobs that have one key, the oldest, and the younger ones that have not ended.
+
+    The oldest is kept.
 
     Two exist when a create was answered with an error and retried by hand, or two launchers raced. `reports` must not
     be empty.
@@ -185,5 +188,8 @@ def choose_job(reports: Iterable[JobReport]) -> tuple[JobReport, list[JobReport]
 
 
 def to_next_try(attempts: int, *, now: datetime) -> datetime:
-    """When a repair that has failed `attempts` times (from 1) is tried again: 1, 2, 4, ... minutes, a day at most."""
+    """Returns when a repair that has failed `attempts` times (from 1) is tried again.
+
+    That is after 1, 2, 4, ... minutes, a day at most.
+    """
     return now + min(FIRST_BACKOFF * (1 << min(attempts - 1, 20)), MAX_BACKOFF)

@@ -1,5 +1,7 @@
-"""What a sweep is, once it has begun: the same under its name for good. How many trials it has, and how many at once,
-may change."""
+"""What a sweep is, once it has begun: the same under its name for good.
+
+How many trials it has, and how many at once, may change.
+"""
 
 import hashlib
 from typing import Any, Literal
@@ -26,13 +28,15 @@ class SweepPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def to_base(spec: TrainSpec, space: Space) -> dict[str, Any]:
-    """What all trials of a search in `space` share; fields that a later release adds leave it as it is."""
+    """Returns what all trials of a search in `space` share; fields that a later release adds leave it as it is."""
     return {name: value for name, value in to_digested(spec).items() if name not in space}
 
 
 def choose_direction(metric: str, directions: tuple[str, ...]) -> Direction:
-    """Which way `metric` is better. Raises: BadRequest: neither its name nor `directions` says it, or it is a series
-    that must not choose."""
+    """Returns which way `metric` is better.
+
+    Raises: BadRequest: neither its name nor `directions` says it, or the series must not choose.
+    """
     if metric.startswith("test_"):
         raise BadRequest(
             f"metric: {metric} is of the test rows, which must not choose among trials. Take one of validation, such "
@@ -45,8 +49,10 @@ def choose_direction(metric: str, directions: tuple[str, ...]) -> Direction:
 
 
 def count_trials(plan: SweepPlan, asked: int, default: int) -> int:
-    """How many trials the sweep shall have. `asked` 0: the whole grid, or `default`. Raises: BadRequest, as
-    `list_grid`."""
+    """Returns how many trials the sweep is to have. `asked` 0: the whole grid, or `default`.
+
+    Raises: BadRequest, as `list_grid`.
+    """
     if plan.method != "grid":
         return asked or default
     size = len(list_grid(plan.space))
@@ -54,15 +60,17 @@ def count_trials(plan: SweepPlan, asked: int, default: int) -> int:
 
 
 def choose_params(plan: SweepPlan, number: int) -> Params | None:
-    """The parameters of trial `number`; None where they depend on how earlier trials ended."""
+    """Returns the parameters of trial `number`; None where they depend on how earlier trials ended."""
     if plan.method == "tpe":
         return None
     return list_grid(plan.space)[number] if plan.method == "grid" else draw(plan.space, plan.seed, number)
 
 
 def to_trial_seed(plan: SweepPlan, number: int) -> int:
-    """The seed of what is drawn for trial `number` alone, [0, 2^32): a process that takes a sweep up has drawn
-    nothing before."""
+    """Returns the seed of what is drawn for trial `number` alone, [0, 2^32).
+
+    A process that continues a sweep has drawn nothing before.
+    """
     return int.from_bytes(hashlib.sha256(f"{plan.seed}:{number}".encode()).digest()[:4])
 
 

@@ -31,8 +31,10 @@ _RANGE: Final = re.compile(rf"({_NUMBER}?)\.\.({_NUMBER})(?::(log|{_NUMBER}))?")
 
 
 class Range(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="range"):
-    """Numbers from `low` to `high`, both included. `log`: as many below as above their geometric mean. `step`: only
-    `low`, `low + step`, ...; 0: any."""
+    """Numbers from `low` to `high`, both included.
+
+    `log`: as many below as above their geometric mean. `step`: only `low`, `low + step`, ...; 0: any.
+    """
 
     low: int | float
     high: int | float
@@ -51,9 +53,11 @@ Space = dict[str, Dimension]
 
 
 def parse_space(texts: Sequence[str], base: TrainSpec) -> Space:
-    """The dimensions by parameter. Each text is ``NAME=low..high``, ``NAME=low..high:log``, ``NAME=low..high:step``,
-    ``NAME=value,value``, or JSON: ``NAME=[32, 64]``, ``NAME={"low": 0.1, "high": 3, "log": true}``, or one object of
-    several names. Every end of a range and every value must be one that `base` takes.
+    """Returns the dimensions by parameter.
+
+    Each text is ``NAME=low..high``, ``NAME=low..high:log``, ``NAME=low..high:step``, ``NAME=value,value``, or JSON:
+    ``NAME=[32, 64]``, ``NAME={"low": 0.1, "high": 3, "log": true}``, or one object of several names. Every end of a
+    range and every value must be one that `base` takes.
 
     Raises: BadRequest: all that is wrong.
 
@@ -185,7 +189,7 @@ def _check_range(given: Range, *, is_whole: bool) -> Range:
 
 
 def count_steps(range_: Range) -> int:
-    """How many steps lie between `low` and the last value."""
+    """Returns how many steps lie between `low` and the last value."""
     return int((range_.high - range_.low) / range_.step + 1e-9)
 
 
@@ -195,7 +199,7 @@ def _to_stepped(range_: Range, steps: int) -> int | float:
 
 
 def list_grid(space: Space) -> list[Params]:
-    """Every combination, in an order that depends on the space alone.
+    """Returns every combination, in an order that depends on the space alone.
 
     Raises: BadRequest: a range has no end of values, or there are more than MAX_GRID.
     """
@@ -220,7 +224,7 @@ def list_grid(space: Space) -> list[Params]:
 
 
 def draw(space: Space, seed: int, number: int) -> Params:
-    """The parameters of random trial `number`: the same for the same three, whatever was drawn before."""
+    """Returns the parameters of random trial `number`: the same for the same three, whatever was drawn before."""
     chance = random.Random(f"{seed}:{number}")
     return {name: _draw(space[name], chance) for name in sorted(space)}
 

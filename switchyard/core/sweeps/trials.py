@@ -64,10 +64,9 @@ class Next(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def choose_next(trials: Sequence[Trial], *, going: Container[int], wanted: int, at_once: int) -> Next:
-    """From what is stored and what this process has `going`: another one may have been killed anywhere before.
+    """Chooses what to do next, from what is stored and what this process has `going`.
 
-    Trials that are open come first, the oldest first: their parameters are drawn, and their runs may be there. They
-    count as at work, so that never more than `at_once` are, unless more were when the sweep was interrupted.
+    An earlier process may have been killed anywhere.
     """
     open_ = [trial.number for trial in trials if trial.state is TrialState.OPEN]
     at_work = sum(number in going for number in open_)
@@ -82,7 +81,7 @@ def choose_next(trials: Sequence[Trial], *, going: Container[int], wanted: int, 
 def judge(
     status: RunStatus, *, error: str, curve: Curve, metric: str, direction: Direction, pruned_at: int | None
 ) -> TrialEnd | None:
-    """How the trial of a run in `status` ended; None: it has not.
+    """Returns how the trial of a run in `status` ended; None: it has not.
 
     A run that completed before it could be cancelled counts, also where it was to be pruned. One with a number that is
     not finite, in a loss or in the metric, has failed, whatever its other epochs reached.
@@ -108,30 +107,30 @@ def judge(
 
 
 def choose_best(trials: Sequence[Trial], direction: Direction) -> Trial | None:
-    """The completed trial with the best value, the first of equals; None: none has completed."""
+    """Returns the completed trial with the best value, the first of equals; None: none has completed."""
     ranked = rank(trials, direction)
     return ranked[0] if ranked else None
 
 
 def rank(trials: Sequence[Trial], direction: Direction) -> list[Trial]:
-    """The completed trials, the best first; of equals the first number first."""
+    """Returns the completed trials, the best first; of equals the first number first."""
     sign = -1 if direction == "max" else 1
     found = [(sign * trial.value, trial.number, trial) for trial in trials if trial.value is not None]
     return [trial for *_, trial in sorted(found, key=lambda one: one[:2]) if trial.state is TrialState.COMPLETED]
 
 
 def to_pruned_reason(pruned_at: int, metric: str) -> str:
-    """Why the run's job was cancelled, for its row."""
+    """Returns why the run's job was cancelled, for its row."""
     return f"pruned at epoch {pruned_at}: its best {metric} was worse than the median of the completed trials"
 
 
 def to_request_key(sweep_id: str, number: int) -> str:
-    """The key by which the trial's run is found again."""
+    """Returns the key by which the trial's run is found again."""
     return f"sweep {sweep_id} trial {number}"
 
 
 def read_curve(gzip_json: bytes, metric: str) -> Curve:
-    """The curve in a run's full series, as they are stored."""
+    """Returns the curve in a run's full series, as they are stored."""
     content = msgspec.json.decode(gzip.decompress(gzip_json))
     epochs: list[Any] = content.get("epochs") or []
     series, non_finite = content.get("series") or {}, content.get("non_finite") or {}

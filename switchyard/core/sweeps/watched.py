@@ -1,4 +1,4 @@
-"""What a sweep knows of the jobs that are at work: a plain value, for it goes from one watch to the next."""
+"""What a sweep knows of the jobs at work. It is a plain value, because it goes from one watch to the next."""
 
 import msgspec
 

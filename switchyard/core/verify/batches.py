@@ -25,7 +25,7 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     whole: bool = False  # every key was read, also where only charted ones are published
 
     def has(self, experiment: str) -> bool:
-        """True of an experiment in which every run must have a row."""
+        """Returns True of an experiment in which every run must have a row."""
         return not self.experiments or experiment in self.experiments
 
     @property
@@ -44,14 +44,14 @@ class VerifyBatch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def to_found_prefix(key: str) -> str:
-    """What the kinds of one verify's lines begin with; `key` is the verify's own."""
+    """Returns what the kinds of one verify's lines begin with; `key` is the verify's own."""
     return f"{FOUND}{key}/"
 
 
 def to_batches(
     rows: Sequence[BackfillRow], scope: Scope, export_uri: str, *, key: str = "", charted_size: int, whole_size: int
 ) -> list[VerifyBatch]:
-    """The runs in `scope`, by how they are read: whole where more than charted series is published.
+    """Returns the runs in `scope`, by how they are read: whole where more than charted series is published.
 
     A row without an MLflow run is in it where something of ours is published: its history may name one. With a `key`,
     which no other verify has, each batch's tries share what they find.

@@ -26,7 +26,7 @@ KINDS = {"weights": "weight_stats", "gradients": "gradient_stats"}
 
 
 def to_text(value: Any) -> str:
-    """A JSON value as a text; equal values, and only they, have equal texts, however they were written.
+    """Returns a JSON value as a text; equal values, and only they, have equal texts, however they were written.
 
     >>> to_text({"b": [1.0, None], "a": "1"}), to_text(-0.0)
     ('{"a": "1", "b": [1, null]}', '0')
@@ -45,7 +45,7 @@ def to_text(value: Any) -> str:
 
 
 def history_cells(history: Mapping[str, Any]) -> Cells:
-    """The cells of a published history, under its own names (``loss.val``).
+    """Returns the cells of a published history, under its own names (``loss.val``).
 
     `non_finite` is read into the values that it speaks of.
     """
@@ -97,7 +97,7 @@ def add_entry(cells: Cells, path: str, entry: Any, epochs: Any, kinds: dict[str,
 
 
 def histogram_cells(kind: str, tower: str, row: Mapping[str, Any]) -> Cells:
-    """The cells of one published histogram, by names such as ``weight_stats.query.histogram.counts[7]``."""
+    """Returns the cells of one published histogram, by names such as ``weight_stats.query.histogram.counts[7]``."""
     cells: Cells = {}
     path = to_path(KINDS.get(kind, kind), tower, "histogram")
     epochs = _add_epochs(cells, f"{path}.epochs", row.get("epochs", []))
@@ -110,7 +110,7 @@ def histogram_cells(kind: str, tower: str, row: Mapping[str, Any]) -> Cells:
 
 
 def record_cells(record: MetricsRecord) -> Cells:
-    """The cells of all that the record says of its run's epochs, and its status.
+    """Returns the cells of all that the record says of its run's epochs, and its status.
 
     It leaves out `run`, `saved_at` and the warnings.
     """
@@ -143,7 +143,7 @@ def record_cells(record: MetricsRecord) -> Cells:
 
 
 def compare_cells(expected: Cells, found: Cells, place: Place) -> list[Difference]:
-    """Each path that differs, once: at its first epoch, with the number of its other differences."""
+    """Returns each path that differs, once: at its first epoch, with the number of its other differences."""
     by_path: dict[str, list[int | None]] = {}
     for cell in [*expected, *(cell for cell in found if cell not in expected)]:
         if expected.get(cell, NOTHING) != found.get(cell, NOTHING):
@@ -181,7 +181,7 @@ class _Kinds:
                 }
 
     def take(self, section: str, name: str) -> dict[str, Any]:
-        """The kinds of one series, by position; the caller takes out those that it uses."""
+        """Returns the kinds of one series, by position; the caller takes out those that it uses."""
         names = self._kinds.get(section, {})
         found = names.get(name, {}) if isinstance(names, dict) else {}
         return found if isinstance(found, dict) else {}
@@ -235,7 +235,7 @@ def _below(name: str) -> str:
 
 
 def _add_counts(cells: Cells, path: str, rows: Any, epochs: list[int]) -> None:
-    """One cell an epoch and bin; a missing row's 25 say that it is missing."""
+    """Adds one cell for each epoch and bin; the 25 cells of a missing row say that it is missing."""
     if not isinstance(rows, list) or len(rows) != len(epochs):
         cells[path, None] = f"{len(rows)} rows for {len(epochs)} epochs" if isinstance(rows, list) else to_text(rows)
     for epoch, row in zip(epochs, rows if isinstance(rows, list) else [], strict=False):

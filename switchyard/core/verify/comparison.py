@@ -61,7 +61,7 @@ class Comparison:
         self._compared: list[Place] = ["row", "history", "digests"]
 
     def judge(self, line: VerifiedRun) -> VerifiedRun:
-        """`line` with what was found."""
+        """Returns `line` with what was found."""
         from_file = self._history.get("source") == "file"
         if from_file and not isinstance(self._file, bytes):
             why = self._file or "it was not looked for"
@@ -108,7 +108,7 @@ class Comparison:
             return None
 
     def _compare_row(self) -> None:
-        """A row and a history that name different MLflow runs: one of them was given to another run."""
+        """Finds a row and a history that name different MLflow runs: one of them was given to another run."""
         named = self._history.get("mlflow_run_id") or ""
         from_mlflow = self._history.get("source") != "file"
         if self._kept.mlflow_run_id != named and (named or from_mlflow):
@@ -126,7 +126,7 @@ class Comparison:
         self._compare_series(expected, record)
 
     def _publish(self, record: MetricsRecord) -> Publication | None:
-        """The publication as it should be, sampled as the stored history says that it is."""
+        """Returns the publication as it should be, sampled as the stored history says that it is."""
         asked = self._history.get("sampling")
         source = "file" if self._history.get("source") == "file" else "mlflow"
         try:
@@ -147,7 +147,7 @@ class Comparison:
             return None
 
     def _list_directions(self) -> dict[str, Any]:
-        """Which way was better, as the history says: a parameter of its publish, that nothing else keeps."""
+        """Returns which way was better, as the history says: a parameter of its publish, that nothing else keeps."""
         best = self._history.get("best")
         if not isinstance(best, dict):
             return {}
@@ -155,7 +155,7 @@ class Comparison:
         return {name: direction for name, direction in said.items() if direction in ("min", "max")}
 
     def _with_said(self, expected: Publication) -> Publication:
-        """The record with the tags, parent, progress and warnings of the stored history.
+        """Returns the record with the tags, parent, progress and warnings of the stored history.
 
         They are no part of the record, and may change in MLflow. They are compared with the values alone. The warnings
         say what was read.
@@ -302,7 +302,7 @@ class Comparison:
 
 
 def _choose_values(values: list[Value], known: list[Value]) -> list[Value]:
-    """The values that `known` has too, by kind and name; all of params, final metrics and tags."""
+    """Returns the values that `known` has too, by kind and name; all of params, final metrics and tags."""
     names = {(value.kind, value.name) for value in known}
     return [value for value in values if value.kind not in ("last", "best") or (value.kind, value.name) in names]
 
@@ -320,7 +320,7 @@ def _has_digest(history: dict[str, Any]) -> bool:
 
 
 def _without_nul(value: Any) -> Any:
-    """The text as a jsonb column keeps it."""
+    """Returns the text as a jsonb column keeps it."""
     if isinstance(value, str):
         return value.replace("\0", "\ufffd")
     if isinstance(value, dict):
@@ -329,7 +329,7 @@ def _without_nul(value: Any) -> Any:
 
 
 def _holds_same(row: HistogramRow, other: HistogramRow) -> bool:
-    """Versions of ours have packed the same content into other bytes."""
+    """Returns True if both hold the same content: versions of ours have packed it into other bytes."""
     if row.gzip_json == other.gzip_json:
         return True
     try:

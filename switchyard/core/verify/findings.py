@@ -104,7 +104,10 @@ class VerifiedRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 def _to_rank(found: Difference) -> tuple[bool, ...]:
-    """What says most goes first: a row that names another run explains the rest; a value says more than a digest."""
+    """Returns the rank of a difference: what says most goes first.
+
+    A row that names another run explains the rest; a value says more than a digest.
+    """
     return found.place != "row", found.place == "digests", found.epoch is None, not found.key
 
 
@@ -118,5 +121,5 @@ class UnknownRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 def count_others(unknown: Sequence[UnknownRun], has: Callable[[str], bool]) -> dict[str, int]:
-    """How many runs no row names, by experiment, of the experiments that are not asked about."""
+    """Returns how many runs no row names, by experiment, of the experiments that are not asked about."""
     return dict(Counter(run.experiment for run in unknown if not has(run.experiment)))

@@ -129,7 +129,7 @@ def find_kinds(
     others: Mapping[str, int] = NO_OTHERS,
     give_up: Collection[KindName] = (),
 ) -> list[KindFound]:
-    """Each kind of which the store has anything, in the order of KINDS.
+    """Returns each kind of which the store has anything, in the order of KINDS.
 
     Args:
         kept: the rows of an export that outlives the store; it keeps no table that is `changed`.
@@ -174,7 +174,7 @@ def _find_rows(
 
 
 def _is_imported(models: VerifiedModels, stored: Mapping[str, int]) -> bool:
-    """True where every model that is stored, with every version and its files, is in our registry and equal.
+    """Returns True if every model that is stored, with every version and its files, is in our registry and equal.
 
     Prompts are registered models for MLflow, and none for us.
     """
@@ -211,7 +211,7 @@ def _find_artifacts(
 
 
 def _find_others(others: Mapping[str, int], kept: StoreRows | None) -> KindFound | None:
-    """The runs of other experiments, and whether an export keeps them.
+    """Returns the runs of other experiments, and whether an export keeps them.
 
     An export has all runs, but for those that could not be read when it was made. Which experiments those are of does
     not matter here.
@@ -231,14 +231,14 @@ def _find_others(others: Mapping[str, int], kept: StoreRows | None) -> KindFound
 
 
 def without_tables(store: StoreRows, names: Collection[str]) -> StoreRows:
-    """The store without these tables, which are not MLflow's."""
+    """Returns the store without these tables, which are not MLflow's."""
     return msgspec.structs.replace(
         store, rows={table: count for table, count in store.rows.items() if table not in names}
     )
 
 
 def list_beside(kinds: Sequence[KindFound], artifacts: Artifacts) -> list[str]:
-    """What goes with MLflow although its kind is kept, in words: an export keeps rows, and no files."""
+    """Returns what goes with MLflow although its kind is kept, in words: an export keeps rows, and no files."""
     said = []
     by_export = {kind.kind for kind in kinds if kind.kept_in == ["an export"] and not kind.missing}
     if "registry" in by_export:

@@ -24,7 +24,7 @@ _STATISTICS: Final = ("weight_stats", "gradient_stats")
 
 
 def list_left_out(run: RawRun, record: MetricsRecord, history: dict[str, Any], *, has_file: bool) -> list[LeftOut]:
-    """What `history`, published of `record`, which was made of `run`, does not say.
+    """Returns what `history`, published of `record`, which was made of `run`, does not say.
 
     Args:
         has_file: the run's ``training_metrics.json`` holds the whole record; else an export alone does.
@@ -62,7 +62,7 @@ def _to_unsampled(record: MetricsRecord, history: dict[str, Any], kept_in: KeptI
 
 
 def _to_thinned(record: MetricsRecord, history: dict[str, Any], whole: KeptIn) -> LeftOut:
-    """As `_to_unsampled`, of version 2, where every series is charted.
+    """Does the same as `_to_unsampled` for version 2, in which every series is charted.
 
     The full series have what sampling left out, but for very long ones.
     """
@@ -87,7 +87,7 @@ def _to_thinned(record: MetricsRecord, history: dict[str, Any], whole: KeptIn) -
 
 
 def _to_unpublished(run: RawRun, record: MetricsRecord, history: dict[str, Any], whole: KeptIn) -> list[LeftOut]:
-    """The keys that a history of version 2 leaves out: the towers' statistics, and unpublished histograms."""
+    """Returns the keys that a history of version 2 leaves out: the towers' statistics, and unpublished histograms."""
     if record.charted_only:
         left = LeftOut(
             what="histogram keys",
@@ -114,7 +114,7 @@ def _find_tags(run: RawRun, history: dict[str, Any]) -> list[str]:
 
 
 def _to_uncharted(run: RawRun, record: MetricsRecord, history: dict[str, Any], kept_in: KeptIn) -> list[LeftOut]:
-    """Keys that are no part of a history of version 1."""
+    """Returns keys that are no part of a history of version 1."""
     if record.charted_only:
         epochs = set(record.epochs)
         beside = {

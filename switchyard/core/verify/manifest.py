@@ -61,7 +61,7 @@ def to_manifest(
     kinds: Sequence[KindFound] = (),
     untold: Sequence[str] = (),
 ) -> Manifest:
-    """The manifest of `runs`; histories that seem swapped are named on their lines.
+    """Returns the manifest of `runs`; histories that seem swapped are named on their lines.
 
     `kinds` and `untold` are as `to_verdict` takes them.
     """
@@ -87,7 +87,7 @@ def to_manifest(
 
 
 def name_swapped(runs: Sequence[VerifiedRun]) -> list[VerifiedRun]:
-    """`runs`; on the line of one whose published digest is that of another one's points, the other is named."""
+    """Returns `runs`; on the line of one whose published digest is that of another one's points, the other is named."""
     owners = {run.charted_digest: run for run in reversed(runs) if run.charted_digest}
     named = []
     for run in runs:
@@ -103,7 +103,7 @@ def name_swapped(runs: Sequence[VerifiedRun]) -> list[VerifiedRun]:
 
 
 def _sum_up(runs: Sequence[VerifiedRun]) -> list[LeftOut]:
-    """What is left out, by what, where and why.
+    """Returns what is left out, by what, where and why.
 
     The count is that of all runs; None where one run's is not known.
     """
@@ -117,7 +117,7 @@ def _sum_up(runs: Sequence[VerifiedRun]) -> list[LeftOut]:
 
 
 def to_json(manifest: Manifest) -> bytes:
-    """The file: one line a run, so that it can be read with a pager, and grepped."""
+    """Returns the file: one line a run, so that it can be read with a pager, and grepped."""
     lines = []
     for name, value in msgspec.structs.asdict(manifest).items():
         found = msgspec.json.encode(value)
@@ -128,7 +128,7 @@ def to_json(manifest: Manifest) -> bytes:
 
 
 def read_manifest(data: bytes, where: str) -> Manifest:
-    """The manifest that `data` holds. Raises: BadRecord: it is none, or one of another format."""
+    """Returns the manifest that `data` holds. Raises: BadRecord: it is none, or one of another format."""
     try:
         return msgspec.json.decode(data, type=Manifest)
     except msgspec.DecodeError as err:

@@ -22,7 +22,7 @@ class VerifiedModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     unread: str = ""  # why it could not be compared
 
     def __str__(self) -> str:
-        """What is wrong, for people; empty: nothing."""
+        """Returns what is wrong, for people; empty: nothing."""
         name = self.here or self.name
         said = [f"version {number}: {'; '.join(problems)}" for number, problems in self.differs.items()]
         said += [self.unread] if self.unread else []
@@ -59,7 +59,7 @@ class VerifiedModels(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 def to_verified(model: SourceModel, here: str, found: ModelVerified) -> VerifiedModel:
-    """What a comparison of the model with the one that is called `here` found."""
+    """Returns what a comparison of the model with the one that is called `here` found."""
     missing = [int(number) for number, problems in found.differs.items() if problems == [NOT_HERE]]
     differs = {number: problems for number, problems in found.differs.items() if problems != [NOT_HERE]}
     without = [number for number in found.without_files if str(number) not in differs]
@@ -77,7 +77,7 @@ def to_verified(model: SourceModel, here: str, found: ModelVerified) -> Verified
 
 
 def to_absent(model: SourceModel) -> VerifiedModel:
-    """A model that was not imported."""
+    """Returns a model that was not imported."""
     return VerifiedModel(
         name=model.name, versions=len(model.versions), missing=[version.number for version in model.versions]
     )

@@ -23,7 +23,7 @@ _OURS: Final = ("schema_version", "digest")
 def verify_run(
     kept: KeptRun, found: RawRun | LostRun, file: bytes | SwitchyardError | None, *, is_filed: bool = False
 ) -> VerifiedRun:
-    """What became of one run.
+    """Returns what became of one run.
 
     Args:
         kept: all that the results database has of it.
@@ -58,7 +58,7 @@ def verify_run(
 
 
 def _has_ruled_names(history: dict[str, Any] | None, file: bytes | SwitchyardError | None, *, is_filed: bool) -> bool:
-    """False of a history of a trainer's own file, which has the trainer's names.
+    """Returns False of a history of a trainer's own file, which has the trainer's names.
 
     One that backfill has made of MLflow has the rules' names.
     """
@@ -77,12 +77,12 @@ class _OfRun(msgspec.Struct):
 
 
 def _to_versions(history: dict[str, Any] | None) -> Versions:
-    """The versions of a history whose digests are lost: those that publish such histories."""
+    """Returns the versions of a history whose digests are lost: those that publish such histories."""
     return FIRST_VERSIONS if history is not None and history.get("schema_version") == 1 else Versions()
 
 
 def to_run_id(kept: KeptRun) -> str:
-    """The MLflow run to compare with: the row's, or where the row has lost it, the one in the history."""
+    """Returns the MLflow run to compare with: the row's, or where the row has lost it, the one in the history."""
     if kept.mlflow_run_id:
         return kept.mlflow_run_id
     history = _read_history(kept)

@@ -18,7 +18,7 @@ _IN_HISTORY: Final = ("final", "param", "tag")
 
 
 def compare_series(expected: FullSeries | None, kept: FullSeries) -> list[Difference]:
-    """What is stored with its own digest, and with what the source makes; None: the source does not say."""
+    """Returns what is stored with its own digest, and with what the source makes; None: the source does not say."""
     try:
         content = gzip.decompress(kept.gzip_json)
         found = to_series_cells(msgspec.json.decode(content, type=dict[str, Any]))
@@ -35,7 +35,7 @@ def compare_series(expected: FullSeries | None, kept: FullSeries) -> list[Differ
 
 
 def to_series_cells(content: Mapping[str, Any]) -> Cells:
-    """The cells of what ``/series/`` answers: each value by its name and step."""
+    """Returns the cells of what ``/series/`` answers: each value by its name and step."""
     cells: Cells = {}
     for name, found in content.items():
         if name != "series" or not isinstance(found, dict):
@@ -47,7 +47,7 @@ def to_series_cells(content: Mapping[str, Any]) -> Cells:
 
 
 def compare_values(expected: Sequence[Value], kept: Sequence[Value], *, whole: bool) -> list[Difference]:
-    """What is stored with all that there should be.
+    """Returns what is stored with all that there should be.
 
     Without `whole` the stored ones were made of the history alone, which does not say the last and best value of every
     series.
@@ -59,7 +59,7 @@ def compare_values(expected: Sequence[Value], kept: Sequence[Value], *, whole: b
 
 
 def _to_value_cells(values: Sequence[Value]) -> Cells:
-    """The cells by kind and name.
+    """Returns the cells by kind and name.
 
     Two names that differ only by what no database takes are one there.
     """

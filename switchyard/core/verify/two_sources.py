@@ -61,7 +61,7 @@ def compare_sources(file: MetricsRecord, mlflow: MetricsRecord) -> SharedValues:
 
 
 def _to_shared_cells(record: MetricsRecord) -> Cells:
-    """The cells in the form that MLflow has them; params are compared one by one."""
+    """Returns the cells in the form that MLflow has them; params are compared one by one."""
     cells = {
         cell: text
         for cell, text in record_cells(_with_short_edges(record)).items()
@@ -71,7 +71,7 @@ def _to_shared_cells(record: MetricsRecord) -> Cells:
 
 
 def _list_edges(file: MetricsRecord) -> list[str]:
-    """The params in which MLflow has the edges of the file's histograms."""
+    """Returns the params in which MLflow has the edges of the file's histograms."""
     return [
         to_path("params", to_edges_param(section, tower))
         for section in ("weight_stats", "gradient_stats")
@@ -100,7 +100,7 @@ def _with_short_edges(record: MetricsRecord) -> MetricsRecord:
 
 
 def _is_same_param(path: str, file: MetricsRecord, mlflow: MetricsRecord) -> bool:
-    """A param of MLflow is a text, perhaps a cut one, whatever it was."""
+    """Returns True if the param is the same in both: in MLflow it is a text, perhaps a cut one, whatever it was."""
     name = to_key(path)
     if name not in file.params or name not in mlflow.params:
         return False

@@ -48,7 +48,7 @@ def to_verdict(
     kinds: Sequence[KindFound] = (),
     untold: Sequence[str] = (),
 ) -> Verdict:
-    """Whether MLflow may be deleted, and why not.
+    """Returns whether MLflow may be deleted, and why not.
 
     It may if it was looked at whole, has no run that MLflow alone could tell of, and is kept in full: in each run's
     ``training_metrics.json``, or in the export that it was compared with. An export also keeps what is never published:
@@ -95,7 +95,7 @@ def to_verdict(
 
 
 def _list_export_only(uncharted: int, deleted: int) -> list[str]:
-    """What no backfill publishes, so that only an export keeps it."""
+    """Returns what no backfill publishes, so that only an export keeps it."""
     keep = "keep an export, and verify it: switchyard verify --export-uri"
     found = {
         f"{uncharted} runs have the bins of histograms alone, so that nothing of them is published": uncharted,
