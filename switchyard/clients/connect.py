@@ -1,5 +1,7 @@
-"""The only wiring: settings in, ports out. Adapters are imported where they are used, so that what is not used is not
-loaded."""
+"""The only wiring: settings in, ports out.
+
+Adapters are imported where they are used, so that nothing is loaded that is not used.
+"""
 
 from collections.abc import Callable, Container, Iterable
 from contextlib import AbstractContextManager
@@ -52,20 +54,26 @@ class Outside:
         self.settings = settings
 
     def objects(self, uri: str) -> Objects:
-        """The objects under `uri`; its scheme picks the adapter."""
+        """Opens the objects under `uri`; its scheme picks the adapter."""
         credentials = _credentials(self.settings.gcp_credentials_block) if uri.startswith("gs://") else None
         return open_objects(uri, credentials=credentials)
 
     def private_objects(self, folder: str) -> Objects:
-        """As `objects`, of a folder on this machine that only its owner may read; in a bucket its policy decides.
+        """Opens objects like `objects`, in a folder on this machine that only its owner may read.
 
-        Raises: BadSetup: others may read it."""
+        In a bucket its policy decides.
+
+        Raises: BadSetup: others may read it.
+        """
         credentials = _credentials(self.settings.gcp_credentials_block) if folder.startswith("gs://") else None
         return open_private_objects(folder, credentials=credentials)
 
     def to_allowed(self, roots: Iterable[str], destination: str = "", *, copies: str = "") -> Allowed:
-        """What of the places that MLflow names may be read: the roots that a command or the settings name, and what of
-        this machine they say is MLflow's; never our own files, nor the `copies` of it."""
+        """Says which of the places that MLflow names may be read.
+
+        These are the roots that a command or the settings name, and what of this machine they say is MLflow's; never
+        our own files, nor the `copies` of it.
+        """
         settings = self.settings
         folder = settings.mlflow_tracking_uri if is_folder(settings.mlflow_tracking_uri) else ""
         named = (root.strip() for root in settings.mlflow_artifacts_roots.split(","))
@@ -74,9 +82,10 @@ class Outside:
 
     @property
     def runs(self) -> Runs:
-        """The rows of runs in the results database, as the four below.
+        """The rows of runs in the results database, like the four below.
 
-        Raises: BadSetup: its schema is not this version's (`switchyard migrate`)."""
+        Raises: BadSetup: its schema is not this version's (`switchyard migrate`).
+        """
         return self._results.runs
 
     @property
@@ -140,8 +149,10 @@ class Outside:
 
     @property
     def approvals(self) -> "ApprovalFiles":
-        """Who has approved what, by signatures and tokens of those whom the settings name. Raises: BadSetup: what
-        checks tokens is not installed."""
+        """Reads who has approved what, by signatures and tokens of the people whom the settings name.
+
+        Raises: BadSetup: what checks tokens is not installed.
+        """
         from switchyard.clients.approvals.reading import ApprovalFiles
         from switchyard.clients.approvals.ssh import SshSignatures
 
@@ -166,9 +177,10 @@ class Outside:
         return self._results.decommissions
 
     def open_clouds(self) -> "Clouds":
-        """Google Cloud's resources, as a decommission reads, stops and deletes them.
+        """Opens Google Cloud's resources, as a decommission reads, stops and deletes them.
 
-        Raises: BadSetup: what reads them is not there."""
+        Raises: BadSetup: what reads them is not there.
+        """
         name = "switchyard.clients.google.decommission.opening"
         try:
             opening = import_module(name)
@@ -182,8 +194,10 @@ class Outside:
         return found
 
     def open_artifacts(self, reader: Literal["objects", "mlflow"], allowed: Allowed) -> ArtifactSource:
-        """Reads the artifacts of MLflow's runs: by our own adapters, only what is `allowed`; or by MLflow's artifact
-        repositories, which are imported at their first use."""
+        """Opens the artifacts of MLflow's runs, by our own adapters or by MLflow's artifact repositories.
+
+        Our own read only what is `allowed`; MLflow's are imported at their first use.
+        """
         if reader == "objects":
             from switchyard.clients.artifacts.own import ObjectsSource
 
@@ -193,8 +207,11 @@ class Outside:
         return RepositorySource(self.settings.mlflow_tracking_uri)
 
     def open_artifact_owners(self, export_uri: str = "") -> ArtifactOwners:
-        """What has files besides runs in the export at `export_uri`; where that is empty, in the MLflow that the
-        settings name. Raises: BadSetup: none is named."""
+        """Opens what has files besides runs, in an export or in MLflow.
+
+        It is the export at `export_uri`; if that is empty, the MLflow that the settings name. Raises: BadSetup: none is
+        named.
+        """
         from switchyard.clients.artifacts.owners import AnswersOwners, DatabaseOwners, ExportOwners
 
         if export_uri:
@@ -204,8 +221,11 @@ class Outside:
         return AnswersOwners(self.open_answers())
 
     def open_registry(self, export_uri: str = "") -> RegistrySource:
-        """The MLflow registry to import from: the export at `export_uri`; where that is empty, the database of the
-        settings, else their server or folder. The caller closes it. Raises: BadSetup: none is named."""
+        """Opens the MLflow registry to import from; the caller closes it.
+
+        It is the export at `export_uri`; if that is empty, the database of the settings, else their server or folder.
+        Raises: BadSetup: none is named.
+        """
         from switchyard.clients.mlflow.registry_sources import DatabaseSource, ExportSource, ServerSource
 
         if export_uri:
@@ -221,8 +241,10 @@ class Outside:
         raise BadSetup("no MLflow is named: set MLFLOW_BACKEND_STORE_URI or MLFLOW_TRACKING_URI; see .env.example")
 
     def open_row_counts(self, export_uri: str = "") -> RowCounts:
-        """What the export at `export_uri` holds; where that is empty, the MLflow that the settings name. Raises:
-        BadSetup: none is named."""
+        """Opens what counts the rows of the export at `export_uri`; if that is empty, of the MLflow of the settings.
+
+        Raises: BadSetup: none is named.
+        """
         from switchyard.clients.mlflow.row_counts import AnswersCounts, DatabaseCounts, ExportCounts
 
         if export_uri:
@@ -232,8 +254,10 @@ class Outside:
         return AnswersCounts(self.open_answers())
 
     def list_changed_tables(self, export_uri: str, names: Container[str]) -> list[str]:
-        """Of the tables of these names, those in which MLflow's database has other rows than its export at
-        `export_uri`; none where the settings name no database. Raises: BadSetup, TryAgain: it cannot be read."""
+        """Lists those of these tables in which MLflow's database has other rows than its export at `export_uri`.
+
+        It lists none if the settings name no database. Raises: BadSetup, TryAgain: it cannot be read.
+        """
         from switchyard.clients.mlflow.export.restore import list_changed
 
         if not self.settings.mlflow_backend_store_uri:
@@ -256,13 +280,17 @@ class Outside:
         return _open_results(self.settings)
 
     def trials(self, sweep: str) -> Trials:
-        """The trials of the sweep of this name. Raises: BadSetup: Optuna is not installed, or its storage is another
-        release's."""
+        """Opens the trials of the sweep of this name.
+
+        Raises: BadSetup: Optuna is not installed, or its storage is another release's.
+        """
         return _open_trials(self.settings.sweeps_url, sweep)
 
     def hold_sweep(self, name: str) -> AbstractContextManager[Callable[[], None]]:
-        """Within the block no other process does the sweep of this name; what is yielded raises TryLater where that is
-        no longer sure. Raises: TryLater: another process does it."""
+        """Within the block no other process does the sweep of this name.
+
+        What is yielded raises TryLater when that is no longer sure. Raises: TryLater: another process does it.
+        """
         from switchyard.clients.sweeps.places import Place
 
         return Place(self.settings.sweeps_url).hold(name)
@@ -273,10 +301,13 @@ class Outside:
         return _launcher(self.settings)
 
     def read_image_digest(self, image: str) -> str:
-        """`image` by its digest, so that what ran is known when its tag has moved. As it is where it has one already,
-        is of a registry that is not Google's, or Vertex AI is an endpoint on this machine, which needs no identity.
+        """Returns `image` by its digest, so that it is known what ran after its tag has moved.
 
-        Raises: NotFound, BadSetup, TryAgain: it was not read, and the message says why."""
+        The image stays as it is if it has a digest already, if it is in a registry that is not Google's, or if Vertex
+        AI is an endpoint on this machine, which needs no identity.
+
+        Raises: NotFound, BadSetup, TryAgain: it was not read, and the message says why.
+        """
         from switchyard.clients.google.image_digests import is_resolvable, open_session, read_digest
         from switchyard.clients.launchers.vertex.launcher import is_on_this_machine
 
@@ -287,8 +318,12 @@ class Outside:
 
     @property
     def tracking(self) -> Tracking:
-        """The MLflow store that the settings name, opened anew; the caller closes it. Its database goes before its
-        server or folder. Raises: BadSetup: none is named, or by a URI that we do not read."""
+        """Opens the MLflow store that the settings name; the caller closes it.
+
+        Each call opens it again. Its database goes before its server or folder.
+
+        Raises: BadSetup: none is named, or by a URI that we do not read.
+        """
         settings = self.settings
         if settings.mlflow_backend_store_uri:
             from switchyard.clients.mlflow.sql import open_store
@@ -305,8 +340,10 @@ class Outside:
         return open_server(settings, lambda: self.session(settings.mlflow_tracking_uri))
 
     def open_answers(self) -> "Answers":
-        """What an export takes of the MLflow that the settings name where they name no database; the caller closes its
-        `tracking`. Raises: BadSetup: none is named, or one that answers no more than `Tracking`."""
+        """Opens what an export reads of MLflow if the settings name no database; the caller closes its `tracking`.
+
+        Raises: BadSetup: no MLflow is named, or one that answers no more than `Tracking`.
+        """
         from switchyard.clients.mlflow.export.from_tracking import Answers
         from switchyard.clients.mlflow.file_store.details import FolderDetails
         from switchyard.clients.mlflow.file_store.registry import FolderSource
@@ -329,17 +366,17 @@ class Outside:
         return to_shown_uri(self.settings.mlflow_backend_store_uri or self.settings.mlflow_tracking_uri)
 
     def open_export(self, uri: str) -> Tracking:
-        """The MLflow store that was exported to `uri`. Raises: BadSetup: no finished export is there."""
+        """Opens the MLflow store that was exported to `uri`. Raises: BadSetup: no finished export is there."""
         from switchyard.clients.mlflow.export.reader import open_export
 
         return open_export(uri, self.objects(uri))
 
     def open_tracking(self, export_uri: str = "") -> Tracking:
-        """The export at `export_uri`; where that is empty, the MLflow that the settings name. The caller closes it."""
+        """Opens the export at `export_uri`, or if that is empty, the MLflow of the settings. The caller closes it."""
         return self.open_export(export_uri) if export_uri else self.tracking
 
     def session(self, url: str) -> "requests.Session":
-        """A session for calls to the Cloud Run service at `url`, each with a valid ID token."""
+        """Returns a session for calls to the Cloud Run service at `url`, each with a valid ID token."""
         from switchyard.clients.google.identity import Caller, open_session
 
         caller = Caller(
@@ -351,7 +388,7 @@ class Outside:
 
 
 def connect() -> Outside:
-    """The outside as the environment says now. A second call shares the first one's connections."""
+    """Returns the outside as the environment says now. A second call shares the first one's connections."""
     return Outside(read_settings())
 
 
@@ -399,7 +436,10 @@ def _launcher(settings: Settings) -> Launcher:
 
 @lru_cache(maxsize=8)
 def _credentials(block_name: str) -> Any:
-    """Google's credentials from a block, read once in a process; None: each client finds the application default."""
+    """Returns Google's credentials from a block, read once in a process.
+
+    None: each client finds the application default.
+    """
     if not block_name:
         return None
     from switchyard.clients.prefect.credentials import load_credentials

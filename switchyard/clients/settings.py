@@ -1,4 +1,4 @@
-"""The environment, read in one place: addresses and identities only. What can change a result is a flow parameter."""
+"""Reads the environment, in one place: addresses and identities only. What can change a result is a flow parameter."""
 
 import os
 import re
@@ -92,14 +92,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def publishes_live(self) -> bool:
-        """True where a run's history is published while it trains. Where not said: on our own table alone, for the
-        application of another one takes any history that is there for the final one."""
+        """True if a run's history is published while it trains.
+
+        If the settings do not say: only on our own table. On another table, its application takes any history that is
+        there for the final one.
+        """
         return self.live_history == "yes" or (not self.live_history and not self.results_table)
 
     @property
     def sweeps_url(self) -> str:
-        """Where sweeps keep their trials. Where not said: beside the results, if these are in a Postgres (a flow run of
-        a work pool has no disk that outlives it); else a file on this machine."""
+        """Where sweeps keep their trials.
+
+        If the settings do not say: beside the results, if these are in a Postgres (a flow run of a work pool has no
+        disk that outlives it); else a file on this machine.
+        """
         if self.sweep_storage_url or self.results_url.startswith("postgresql"):
             return self.sweep_storage_url or self.results_url
         return f"sqlite:///{Path(self.state_dir) / 'sweeps.db'}"
@@ -110,7 +116,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return "" if is_folder(self.mlflow_tracking_uri) else self.mlflow_tracking_uri
 
     def __repr__(self) -> str:
-        """Without secrets: a password or token of its own, and the password that a URL may hold."""
+        """Leaves out secrets: a password or token of its own, and the password that a URL may hold."""
         shown = ", ".join(
             f"{name}={'***' if value and name in _SECRETS else _without_password(str(value))!r}"
             for name, value in msgspec.structs.asdict(self).items()
@@ -119,8 +125,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
-    """The settings that the environment says; an empty variable counts as not set. Paths are made absolute, from the
-    working directory; addresses lose the slashes at their end.
+    """Reads the settings from the environment; an empty variable counts as not set.
+
+    Paths are made absolute, from the working directory; addresses lose the slashes at their end.
 
     Raises:
         BadSetup: a value that no adapter understands; all problems at once.
@@ -167,26 +174,29 @@ UNUSED: Final[Mapping[str, str]] = {
 
 
 def list_unused(environ: Mapping[str, str] = os.environ) -> list[str]:
-    """What is set for an earlier service and does nothing here, a sentence each, without its value."""
+    """Lists what is set for an earlier service and does nothing here: a sentence each, without its value."""
     return [f"{name} is set and does nothing here: {why}" for name, why in UNUSED.items() if environ.get(name)]
 
 
 def is_folder(tracking_uri: str) -> bool:
-    """True where `mlflow_tracking_uri` names a folder of MLflow's (``mlruns``), on this machine or in a bucket."""
+    """Returns True if `mlflow_tracking_uri` names a folder of MLflow's (``mlruns``), on this machine or in a bucket."""
     return tracking_uri.startswith(("file://", "gs://"))
 
 
 def read_storage_emulator(environ: Mapping[str, str] = os.environ) -> str:
-    """``STORAGE_EMULATOR_HOST``, or nothing. Google's own client obeys it, in every process; we only have to know of
-    it, so that a client made for one address is not used for another."""
+    """Reads ``STORAGE_EMULATOR_HOST``; empty: it is not set.
+
+    Google's own client obeys it, in every process. We only have to know of it, so that a client made for one address is
+    not used for another.
+    """
     return environ.get("STORAGE_EMULATOR_HOST", "")
 
 
 def _to_tracking_uri(text: str) -> str:
-    """A folder's path as a URI, from the working directory, as MLflow takes it; anything else as it is.
+    """Returns a folder's path as a URI, from the working directory, as MLflow takes it; anything else as it is.
 
-    Source: mlflow/tracking/_tracking_service/utils.py (`databricks` alone is no folder) and
-    mlflow/utils/file_utils.py (`local_file_uri_to_path`: ``file:`` and a path, perhaps a relative one), 3.17.2.
+    Source: mlflow/tracking/_tracking_service/utils.py (`databricks` alone is no folder) and mlflow/utils/file_utils.py
+    (`local_file_uri_to_path`: ``file:`` and a path, perhaps a relative one), 3.17.2.
     """
     if text.startswith("file:"):
         text = unquote(re.sub(r"^file:(//(?=/))?", "", text))
@@ -257,7 +267,7 @@ _PATTERNS = {
 
 
 def _find_missing_for_vertex(given: Mapping[str, str]) -> list[str]:
-    """What a job on Vertex AI cannot do without."""
+    """Lists the settings that a job on Vertex AI needs and that are missing."""
     problems = [
         f"{field.upper()} must be set with TRAINING_BACKEND=vertex; it is not"
         for field in ("gcp_project_id", "gcp_region", "trainer_image")
@@ -272,7 +282,7 @@ def _find_missing_for_vertex(given: Mapping[str, str]) -> list[str]:
 
 
 def _find_missing_for_push(given: Mapping[str, str]) -> list[str]:
-    """What serving cannot do without where Pub/Sub pushes to it."""
+    """Lists the settings that serving needs if Pub/Sub pushes to it, and that are missing."""
     problems = [
         f"{field.upper()} must be set with {other.upper()}; it is not"
         for field, other in (
@@ -287,6 +297,9 @@ def _find_missing_for_push(given: Mapping[str, str]) -> list[str]:
 
 
 def _without_password(text: str) -> str:
-    """Also of what is no URL at all, for errors show it. The password ends at the last @, as it may hold one itself."""
+    """Returns the URL without its password. It takes any text, because errors show what is not a URL too.
+
+    The password ends at the last @, because it may hold one itself.
+    """
     text = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", text)
     return re.sub(r"((?:password|passfile|sslpassword)=)[^&\s]*", r"\1***", text, flags=re.IGNORECASE)

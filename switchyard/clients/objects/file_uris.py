@@ -12,7 +12,10 @@ _SCHEME = "file://"
 
 
 def to_uri(path: Path) -> str:
-    """``/a b/ü`` -> ``file:///a%20b/%C3%BC``; the path is absolute. Names that are not UTF-8 survive the way back."""
+    """Returns ``file:///a%20b/%C3%BC`` for ``/a b/ü``; the path is absolute.
+
+    Names that are not UTF-8 survive the way back.
+    """
     return _SCHEME + quote_from_bytes(os.fsencode(path))
 
 

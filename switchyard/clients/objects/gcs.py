@@ -468,7 +468,10 @@ def _content_type(uri: str) -> str:
 
 
 def _to_crc32c(data: bytes) -> str:
-    """Writes it big-endian, in base64. Source: https://cloud.google.com/storage/docs/data-validation"""
+    """Writes it big-endian, in base64.
+
+    Source: https://cloud.google.com/storage/docs/data-validation
+    """
     return _to_text(google_crc32c.value(data))
 
 

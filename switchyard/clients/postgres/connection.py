@@ -22,7 +22,7 @@ if it is an error."""
 
 
 CANCEL_S = 1.0
-"""How long to tell the server that its work is in vain. A server that does not even take that has other troubles."""
+"""How long to tell the server that its work is not needed. A server that does not even take that has other troubles."""
 
 
 class BoundedConnection(psycopg.Connection[TupleRow]):

@@ -47,7 +47,7 @@ def select_backfill(tables: Tables) -> Select[Any]:
     """Returns the query behind `core.ports.Ledger.list_backfill`."""
     runs, published, ledger = tables.runs, tables.published, tables.ledger
     # Another application may have taken back what we published: our row of its digests is still there then. The test of
-    # the text is long, for SQLAlchemy to compile and for the database to run: so it stands here as seldom as can be.
+    # the text takes long to compile in SQLAlchemy, and to run in the database, so it is here as rarely as possible.
     has_digests = published.c.quick_test_id.is_not(None)
     return (
         select(

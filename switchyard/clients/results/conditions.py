@@ -163,7 +163,7 @@ class Conditions:
         return []
 
     def holds(self, expression: Expression, *, values: bool = True) -> Condition:
-        """True or false of a run, never NULL. Without `values`: as for a run that has none."""
+        """Returns True or false of a run, never NULL. Without `values`: as for a run that has none."""
         match expression:
             case Compare(field=named):
                 if not named.section:
@@ -179,7 +179,7 @@ class Conditions:
                 return joined(*map(partial(self.holds, values=values), expression.terms))
 
     def holds_now(self, expression: Expression) -> Condition:
-        """The same, with values only if they are of the run's present history; that is looked at last."""
+        """Returns the same, with values only if they are of the run's present history; that is looked at last."""
         trusted = self.holds(expression)
         if self.tables.own or not any(field.section for field in list_fields(expression)):
             return trusted
@@ -192,7 +192,7 @@ class Conditions:
         )
 
     def is_fresh(self) -> Condition:
-        """True where the run's values are of its present history. The whole text is looked at.
+        """Returns True if the run's values are of its present history. The whole text is looked at.
 
         Another application may have written over that history, or deleted it."""
         tables = self.tables
@@ -218,7 +218,7 @@ class Conditions:
         return literal("sha256:").concat(func.encode(func.sha256(func.convert_to(text, "UTF8")), "hex"))
 
     def is_among(self, column: Sql) -> Condition:
-        """True where `column` is one of the ids that are bound as ``ids`` (`to_ids`), of any number."""
+        """Returns True if `column` is one of the ids that are bound as ``ids`` (`to_ids`), of any number."""
         if self.dialect == "sqlite":
             listed = func.json_each(bindparam("ids")).table_valued("value")
             return column.in_(select(listed.c.value))

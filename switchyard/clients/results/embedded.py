@@ -54,7 +54,10 @@ def refuse_without_file(path: Path, where: str) -> None:
 
 
 def _list_beside(path: Path) -> list[Path]:
-    """Lists the files that SQLite keeps beside it. Source: https://www.sqlite.org/tempfiles.html"""
+    """Lists the files that SQLite keeps beside it.
+
+    Source: https://www.sqlite.org/tempfiles.html
+    """
     return [path.with_name(f"{path.name}{end}") for end in ("-wal", "-shm", "-journal")]
 
 

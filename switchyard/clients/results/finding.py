@@ -268,7 +268,7 @@ def _to_bound_key(field: Field, value: Any) -> Any:
     try:
         return literal(datetime.fromisoformat(value), UtcDateTime())
     except ValueError as err:
-        raise BadRequest("`after` must be taken from `next` of the page before, as it stands there") from err
+        raise BadRequest("`after` is no place in this list. Take it unchanged from `next` of the page before") from err
 
 
 def _is_number_of_one_kind(conditions: Conditions, order: Order) -> bool:

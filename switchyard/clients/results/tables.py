@@ -152,7 +152,10 @@ def list_own_tables(table: str = "") -> frozenset[str]:
 
 
 def split_name(table: str) -> tuple[str | None, str]:
-    """``app.quicktest`` -> (``app``, ``quicktest``); without a dot the schema is None, the connection's own."""
+    """Returns (``app``, ``quicktest``) for ``app.quicktest``.
+
+    Without a dot the schema is None, the connection's own.
+    """
     schema, _, name = table.rpartition(".")
     return schema or None, name
 
@@ -175,7 +178,7 @@ def _own_runs(metadata: MetaData) -> Table:
         Column("completed_at", UtcDateTime),
         # Last, because SQLite walks past a long value to reach the columns after it.
         Column("training_history_json", Text),
-        # Added after it, and mostly NULL, for which SQLite does not walk.
+        # Added after it. It is mostly NULL, and SQLite does not walk for a NULL.
         Column("notes", StorableText),
         Column("archived_at", UtcDateTime),
         UniqueConstraint("request_key", name="quick_tests_request_key"),

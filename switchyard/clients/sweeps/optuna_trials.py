@@ -1,4 +1,4 @@
-"""Trials in Optuna's storage: what TPE draws next, and what the median pruner ends. Optuna's types stop here.
+"""Keeps trials in Optuna's storage: what TPE draws next, and what the median pruner ends. Optuna's types stop here.
 
 Every write is one transaction of Optuna's, and each reads what is there before: a process may be killed between any
 two.
@@ -54,7 +54,7 @@ class OptunaTrials:
             self._storage = _open(place)
 
     def begin(self, plan: SweepPlan) -> str:
-        """As the port says."""
+        """See the port."""
         with self._translated():
             study = optuna.create_study(
                 storage=self._storage,
@@ -71,12 +71,12 @@ class OptunaTrials:
         return str(found[_ID])
 
     def list_trials(self) -> list[Trial]:
-        """As the port says."""
+        """See the port."""
         with self._translated():
             return [_to_trial(one) for one in self._study().get_trials(deepcopy=False)]
 
     def ask(self) -> Trial:
-        """As the port says."""
+        """See the port."""
         with self._translated():
             study = self._study()
             plan = msgspec.convert(study.user_attrs[_PLAN], SweepPlan)
@@ -88,12 +88,12 @@ class OptunaTrials:
             return _to_trial(study.get_trials(deepcopy=False)[number])
 
     def note_run(self, number: int, quick_test_id: int) -> None:
-        """As the port says."""
+        """See the port."""
         with self._translated():
             self._note(self._find(number), _RUN, quick_test_id)
 
     def report(self, number: int, values: Mapping[int, float], *, prune: bool) -> int | None:
-        """As the port says."""
+        """See the port."""
         with self._translated():
             study, trial = self._study(), self._find(number)
             if trial.state.is_finished() or _PRUNED_AT in trial.user_attrs:
@@ -110,7 +110,7 @@ class OptunaTrials:
         return None
 
     def tell(self, number: int, end: TrialEnd) -> None:
-        """As the port says."""
+        """See the port."""
         with self._translated():
             trial = self._find(number)
             if trial.state.is_finished():
@@ -122,7 +122,7 @@ class OptunaTrials:
             self._storage.set_trial_state_values(trial._trial_id, _TOLD[end.state], values)
 
     def close(self) -> None:
-        """As the port says."""
+        """See the port."""
         self._storage.remove_session()
         self._storage.engine.dispose()
 
@@ -150,7 +150,7 @@ class OptunaTrials:
 
 
 def _open(place: Place) -> RDBStorage:
-    """Raises: BadSetup: it is of another release of Optuna."""
+    """Opens the storage. Raises: BadSetup: it is of another release of Optuna."""
     url = place.url.render_as_string(hide_password=False)
     try:
         return RDBStorage(url, engine_kwargs=place.engine_arguments())
@@ -162,7 +162,7 @@ def _open(place: Place) -> RDBStorage:
 
 
 def _ask_tpe(study: Study, plan: SweepPlan, number: int, distributions: dict[str, BaseDistribution]) -> Params:
-    """What TPE draws after the trials of `study`, in memory: nothing of it is stored.
+    """Returns what TPE draws after the trials of `study`, in memory: nothing of it is stored.
 
     Open trials count as bad ones (constant liar), so that those at work at once differ.
     """

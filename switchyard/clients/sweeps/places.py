@@ -1,8 +1,7 @@
-"""Where sweeps are stored: an SQLite file, or a schema of its own in a Postgres; and the locks by which one process at
-a time does a sweep.
+"""Says where sweeps are stored, and locks a sweep, so that one process at a time does it.
 
-A schema of its own, because Optuna keeps its version in a table `alembic_version`, as others do (MLflow, say). A lock
-ends with its process, however that ends.
+They are in an SQLite file, or in a schema of its own in a Postgres: Optuna keeps its version in a table
+`alembic_version`, as others do (MLflow, say). A lock ends with its process, however that ends.
 """
 
 import fcntl
@@ -55,7 +54,7 @@ class Place:
                     ) from err
 
     def engine_arguments(self) -> dict[str, Any]:
-        """What SQLAlchemy is told, so that unqualified names are of our schema."""
+        """Returns what SQLAlchemy is told, so that unqualified names are of our schema."""
         # A statement's parameters are values of trials; errors show none.
         shared: dict[str, Any] = {"hide_parameters": True, "pool_pre_ping": True}
         if not self.is_postgres:
@@ -66,10 +65,12 @@ class Place:
 
     @contextmanager
     def hold(self, name: str, *, wait: bool = False) -> Iterator[Callable[[], None]]:
-        """Within the block no other process has `name`; `wait`: for its turn. What is yielded raises TryLater where
-        that is no longer sure.
+        """Within the block no other process has `name`; with `wait`, it waits for its turn.
 
-        Raises: TryLater: another process has it; which, where that is known."""
+        What is yielded raises TryLater when that is no longer sure.
+
+        Raises: TryLater: another process has it; which one, if that is known.
+        """
         with (self._hold_in_postgres if self.is_postgres else self._hold_file)(name, wait) as check:
             yield check
 
@@ -124,7 +125,7 @@ class Place:
 
 
 def _to_number(name: str) -> int:
-    """A Postgres bigint, above 0."""
+    """Returns a Postgres bigint, above 0."""
     return int.from_bytes(hashlib.sha256(f"switchyard sweep {name}".encode()).digest()[:8]) >> 1
 
 

@@ -146,7 +146,10 @@ def _to_stamp(time_: datetime) -> str:
 
 
 def _to_global_names(resource: Resource) -> tuple[str, ...]:
-    """Returns its full resource name. Source: https://cloud.google.com/asset-inventory/docs/resource-name-format"""
+    """Returns its full resource name.
+
+    Source: https://cloud.google.com/asset-inventory/docs/resource-name-format
+    """
     service = _SERVICES.get(resource.kind)
     if service is None:
         return ()
@@ -162,5 +165,8 @@ def _to_names(resource: Resource) -> tuple[str, ...]:
 
 
 def _quote(text: str) -> str:
-    """Quotes a text. Source: https://cloud.google.com/bigquery/docs/reference/standard-sql/lexical#escape_sequences"""
+    """Quotes a text.
+
+    Source: https://cloud.google.com/bigquery/docs/reference/standard-sql/lexical#escape_sequences
+    """
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -1,7 +1,7 @@
 """Exports an MLflow store with a database that cannot be read, from what the store answers.
 
 It reads `Tracking`, `TrackingDetails` and `RegistryRows`, and writes the layout of a database's export, which all
-readers of those read too. It takes hours over REST, so it goes on where it was broken off: runs are read in batches,
+readers of those read too. It takes hours over REST, so it goes on where it was interrupted: runs are read in batches,
 and each batch has a record, written after its parts. What was whole and finished is read again.
 """
 

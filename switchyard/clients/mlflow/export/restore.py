@@ -165,7 +165,7 @@ def _restore_postgres(source: "_Source", store: PostgresTracking) -> int:
 
 
 def _restore_sqlite(source: "_Source", store: SqliteTracking) -> int:
-    """As `_restore_postgres`."""
+    """Does the same as `_restore_postgres`."""
     with (
         translated_sqlite(store.where, SETTING),
         closing(sqlite3.connect(store.path, isolation_level=None)) as connection,

@@ -144,7 +144,10 @@ def _make_triggers() -> None:
 
 
 def _refuse_replacing() -> None:
-    """Refuses INSERT OR REPLACE, which deletes without the triggers of a DELETE: https://www.sqlite.org/lang_conflict.html"""
+    """Refuses INSERT OR REPLACE, which deletes without the triggers of a DELETE.
+
+    Source: https://www.sqlite.org/lang_conflict.html
+    """
     keys = {
         "switchyard_model_transitions": ("name", "seq"),
         "switchyard_model_files": ("name", "version", "path"),
