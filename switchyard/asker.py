@@ -1,4 +1,4 @@
-"""Who is said to have asked for a change of a model, on a command line that does not say."""
+"""Says who asked for a change of a model, if a command line does not say it."""
 
 import getpass
 from typing import Final, TypeVar
@@ -12,9 +12,10 @@ _MAX_NAME: Final = 200
 
 
 def with_user(value: S) -> S:
-    """`value`, whose empty `by` is the system's name of the user; without such a field as it is.
+    """Returns `value` with an empty `by` filled: by the system's name of the user.
 
-    Empty still where the system has no name for the user: in a container with a user id of its own, say.
+    Without such a field it stays as it is. `by` stays empty if the system has no name for the user: in a container with
+    a user id of its own, say.
     """
     if getattr(value, "by", None) != "":
         return value

@@ -30,7 +30,7 @@ _PROGRAMS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command and answers its exit status; 2 where there is no such command, or no checkout to run it from."""
+    """Runs a command and returns its exit status; 2: there is no such command, or no checkout to run it from."""
     name, *rest = [*(sys.argv[1:] if arguments is None else arguments)] or [""]
     if name == "--version":
         print(f"switchyard {metadata.version('switchyard')}")
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def find_checkout(folder: Path) -> Path:
-    """The checkout that `folder` is in; else the one that this library runs from (``pip install -e``).
+    """Finds the checkout that `folder` is in; else the one that this library runs from (``pip install -e``).
 
     Raises:
         BadSetup: there is neither.
@@ -64,12 +64,12 @@ def find_checkout(folder: Path) -> Path:
 
 
 def use_checkout(checkout: Path) -> None:
-    """Lets this process and its children find the programs in `checkout`, wherever they are started.
+    """Lets this process and its children find the programs in `checkout`, in whichever folder they are started.
 
     A second call changes nothing.
 
-    The working folder stays, so that relative paths keep their meaning. Where STATE_DIR is not set, it is the
-    checkout's. See docs/decisions/0015-the-command-finds-its-checkout.md.
+    The working folder stays, so that relative paths keep their meaning. If STATE_DIR is not set, it is the checkout's.
+    See docs/decisions/0015-the-command-finds-its-checkout.md.
     """
     root = str(checkout)
     if sys.path[:1] != [root]:
@@ -89,7 +89,7 @@ def use_checkout(checkout: Path) -> None:
 
 
 def to_command(name: str = "switchyard") -> str:
-    """What a person types for a command of this environment: its name where the shell finds it, else its path."""
+    """Returns what a person types for a command of this environment: its name if the shell finds it, else its path."""
     here = Path(sys.executable).with_name(name)
     found = shutil.which(name)
     if not here.exists() or (found and Path(found).samefile(here)):

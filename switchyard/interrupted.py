@@ -1,4 +1,4 @@
-"""What a program does with Ctrl-C and SIGTERM. Imported first, before the imports that take a while."""
+"""Handles Ctrl-C and SIGTERM in a program. Import it first, before the imports that take a while."""
 
 import os
 import signal
@@ -36,7 +36,7 @@ def _end(kind: type[BaseException], err: BaseException, trace: TracebackType | N
 
 
 class Interrupts:
-    """Ctrl-C and SIGTERM, each a KeyboardInterrupt in the main thread while a command is at work.
+    """Makes each Ctrl-C and SIGTERM a KeyboardInterrupt in the main thread while a command is at work.
 
     Two of them within a second are one: `make` and `timeout` pass a SIGTERM on to a process that got it already.
 
@@ -53,7 +53,7 @@ class Interrupts:
 
     @property
     def is_asked(self) -> bool:
-        """Whether there was one."""
+        """True if there was one."""
         return self._last > float("-inf")
 
     def __enter__(self) -> "Interrupts":
@@ -70,11 +70,11 @@ class Interrupts:
             signal.signal(number, handler)
 
     def arrived(self) -> None:
-        """The command knows that it was interrupted: do not interrupt it again."""
+        """Says that the command knows of the interrupt: it is not interrupted again."""
         self._arrived.set()
 
     def end(self) -> None:
-        """Let the next one end the process at once, whatever still is to be done at its exit."""
+        """Lets the next one end the process at once, whatever still is to be done at its exit."""
         self._is_over = True
         self._before.clear()
 

@@ -46,7 +46,7 @@ class Compared(NamedTuple):
 
 
 def read_history(quick_test_id: int, *, source: str = "", token: str = "") -> "pd.DataFrame":
-    """The published history: a row an epoch that was kept, a column a series. Empty where nothing is published.
+    """Returns the published history: a row an epoch that was kept, a column a series. Empty if nothing is published.
 
     A value that was not logged and a NaN are both NaN in pandas; `read_history_arrow` tells them apart.
     """
@@ -54,9 +54,9 @@ def read_history(quick_test_id: int, *, source: str = "", token: str = "") -> "p
 
 
 def read_series(quick_test_id: int, *, source: str = "", token: str = "") -> "pd.DataFrame":
-    """Every series at full resolution: ``name``, ``step``, ``value``, a row a point; tower statistics too.
+    """Returns every series at full resolution: ``name``, ``step``, ``value``, a row a point; tower statistics too.
 
-    ``attrs["complete"]`` is False where only the points of a sampled history are left (`switchyard fill`). Of a series
+    ``attrs["complete"]`` is False if only the points of a sampled history are left (`switchyard fill`). Of a series
     above 2,000 points the minimum, maximum and last of each bucket are kept.
     """
     table = read_series_arrow(quick_test_id, source=source, token=token)
@@ -74,7 +74,7 @@ def read_runs(
     source: str = "",
     token: str = "",
 ) -> "pd.DataFrame":
-    """The runs that a filter finds (docs/api.md has the grammar), in order, at most `limit`: a row a run.
+    """Returns the runs that a filter finds (docs/api.md has the grammar), in order, at most `limit`: a row a run.
 
     `fields` names the values to have as columns, each under the name that a filter has for it.
     """
@@ -84,7 +84,7 @@ def read_runs(
 
 
 def compare(ids: Sequence[int], *, source: str = "", token: str = "") -> Compared:
-    """Up to 20 runs side by side: their curves, their values with the best marked, and what differs."""
+    """Compares up to 20 runs side by side: their curves, their values with the best marked, and what differs."""
     from switchyard.services.arrow_tables import to_comparison_tables
 
     with _open(source, token) as published:
@@ -94,7 +94,7 @@ def compare(ids: Sequence[int], *, source: str = "", token: str = "") -> Compare
 
 
 def read_history_arrow(quick_test_id: int, *, source: str = "", token: str = "") -> "pa.Table":
-    """The history of `read_history` as an Arrow table: null is what was not logged."""
+    """Returns the history of `read_history` as an Arrow table: null is what was not logged."""
     from switchyard.services.arrow_tables import to_history_table
 
     with _open(source, token) as published:
@@ -102,7 +102,7 @@ def read_history_arrow(quick_test_id: int, *, source: str = "", token: str = "")
 
 
 def read_series_arrow(quick_test_id: int, *, source: str = "", token: str = "") -> "pa.Table":
-    """The series of `read_series` as an Arrow table: null is what was not logged."""
+    """Returns the series of `read_series` as an Arrow table: null is what was not logged."""
     from switchyard.services.arrow_tables import to_series_table
 
     with _open(source, token) as published:
@@ -118,7 +118,7 @@ def read_runs_arrow(
     source: str = "",
     token: str = "",
 ) -> "pa.Table":
-    """The runs of `read_runs` as an Arrow table."""
+    """Returns the runs of `read_runs` as an Arrow table."""
     from switchyard.services.arrow_tables import to_runs_table
 
     if limit < 1:
@@ -130,7 +130,7 @@ def read_runs_arrow(
 
 @contextmanager
 def _open(source: str, token: str) -> Iterator[Published]:
-    """The source, until the block ends."""
+    """Opens the source, until the block ends."""
     if source.startswith(("http://", "https://")):
         from switchyard.clients.results_api import ApiPublished
 
@@ -145,7 +145,7 @@ def _open(source: str, token: str) -> Iterator[Published]:
 
 
 def _choose_database(source: str) -> Settings:
-    """The settings with the database that `source` names. A file that is not there is not made."""
+    """Returns the settings with the database that `source` names. A file that is not there is not made."""
     settings = read_settings({**os.environ, "RESULTS_URL": source} if source else os.environ)
     if settings.results_url.startswith(_SQLITE):
         path = Path(settings.results_url.removeprefix(_SQLITE).partition("?")[0])

@@ -88,7 +88,7 @@ def record_end(job: Job, report: JobReport | None, step: Step) -> Job:
         return job
     if report is not None:
         return record_job(job.key, report)
-    # Before the end itself: killed between the two, the job is looked for a little longer. The other way round, no one
+    # Before the end itself: killed between the two, the job is looked for a little longer. In the other order, no one
     # would look for it again.
     write_ledger(to_gone_line(job.quick_test_id, now=datetime.now(UTC)))
     return record_job_end(job.key, step.state, step.reason)

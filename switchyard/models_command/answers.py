@@ -107,12 +107,12 @@ class Aliased(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def list_models(models: Models) -> ModelList:
-    """All models."""
+    """Lists all models."""
     return ModelList(models=[_to_model_line(models, model) for model in models.list_models()])
 
 
 def list_versions(models: Models, name: str) -> VersionList:
-    """The model's versions.
+    """Lists the model's versions.
 
     Raises: NotFound: no such model.
     """
@@ -121,9 +121,9 @@ def list_versions(models: Models, name: str) -> VersionList:
 
 
 def show_version(models: Models, name: str, reference: str) -> VersionShown:
-    """All that is known of one version.
+    """Returns all that is known of one version.
 
-    Raises: NotFound: no such model or version; BadRequest: `reference` is none.
+    Raises: NotFound: no such model or version; BadRequest: `reference` is not a reference.
     """
     model, found = models.read_model(name), models.find_version(name, reference)
     manifest = models.read_files(name, found.version)
@@ -141,7 +141,7 @@ def show_version(models: Models, name: str, reference: str) -> VersionShown:
 
 
 def list_history(models: Models, name: str, last: int) -> History:
-    """The lines of the model's history.
+    """Lists the lines of the model's history.
 
     Raises: NotFound: no such model.
     """
@@ -150,9 +150,9 @@ def list_history(models: Models, name: str, last: int) -> History:
 
 
 def find_production(models: Models, name: str, at: datetime) -> InProduction:
-    """The version in Production, by one query.
+    """Finds the version in Production, by one query.
 
-    Where that finds none, a second query tells a model without a champion from no model at all.
+    If there is none, a second query tells a model without a champion from no model at all.
 
     Raises: NotFound: no such model.
     """
@@ -163,7 +163,7 @@ def find_production(models: Models, name: str, at: datetime) -> InProduction:
 
 
 def to_changed(models: Models, outcome: Outcome) -> Changed:
-    """What the change did, and what the registry says of the version after it."""
+    """Returns what the change did, and what the registry says of the version after it."""
     model, found = models.read_model(outcome.name), models.find_version(outcome.name, str(outcome.version))
     return Changed(
         outcome=outcome, stage=found.stage, share=_to_share(found, model), is_tombstoned=found.tombstoned_at is not None

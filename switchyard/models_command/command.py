@@ -1,4 +1,4 @@
-"""`switchyard models`: what the registry holds, and the changes that need no flow.
+"""`switchyard models`: shows what the registry holds, and makes the changes that need no flow.
 
 Registering, promoting and rolling back read files and send events: they are flows. A change here is one transaction of
 the results database.
@@ -111,7 +111,7 @@ _PLACE_WORDS: Final = {"name": "model", "version": "number"}
 
 
 def main(arguments: Sequence[str] | None = None, *, prog: str = "python -m switchyard.models_command.command") -> int:
-    """The exit status: 0 done, or so already; 1 refused, and stderr says why; 2 wrong flags."""
+    """Returns the exit status: 0 done, or so already; 1 refused, and stderr says why; 2 wrong flags."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or (given[0].startswith("-") and given[0] not in ("-h", "--help")):
         given.insert(0, "list")
@@ -135,7 +135,7 @@ def main(arguments: Sequence[str] | None = None, *, prog: str = "python -m switc
 
 
 def read_command(arguments: Sequence[str], *, prog: str) -> tuple[str, Any, bool]:
-    """The command's name, what it is given, and whether it answers as JSON.
+    """Returns the command's name, what it is given, and whether it answers as JSON.
 
     Raises:
         BadRequest: a value is missing, out of range, or given twice.

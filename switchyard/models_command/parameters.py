@@ -59,7 +59,7 @@ class ProductionParameters(msgspec.Struct, frozen=True, kw_only=True):
     ] = ""
 
     def to_moment(self, now: datetime) -> datetime:
-        """The moment that is meant, in UTC. Raises: BadRequest: it is none, or is still to come."""
+        """Returns the moment that is meant, in UTC. Raises: BadRequest: it is not a moment, or is still to come."""
         if not self.at:
             return now
         try:

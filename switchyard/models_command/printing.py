@@ -1,4 +1,4 @@
-"""The answers of `switchyard models` as a person reads them.
+"""Prints the answers of `switchyard models` for a person.
 
 What people wrote is shown and never obeyed: no markup, no control characters.
 """
@@ -34,7 +34,7 @@ Answer = ModelList | VersionList | VersionShown | History | InProduction | Chang
 
 
 def print_answer(answer: Answer, out: TextIO) -> None:
-    """Prints it to `out`."""
+    """Prints the answer to `out`."""
     is_piped = not out.isatty() and "COLUMNS" not in os.environ
     console = Console(file=out, width=_PIPED_WIDTH if is_piped else None, markup=False, highlight=False)
     match answer:
@@ -59,7 +59,7 @@ def print_answer(answer: Answer, out: TextIO) -> None:
 
 
 def say_change(changed: Changed) -> str:
-    """A sentence on what was done, and where the version stands now."""
+    """Says in a sentence what was done, and where the version stands now."""
     outcome, name = changed.outcome, f"version {changed.outcome.version} of model {changed.outcome.name}"
     share = "" if changed.share is None else f", with {to_percent(changed.share)} of the traffic"
     if outcome.act is None:
@@ -75,7 +75,7 @@ def say_change(changed: Changed) -> str:
 
 
 def to_percent(share: float) -> str:
-    """The share as a percentage, without needless zeros.
+    """Returns the share as a percentage, without needless zeros.
 
     >>> to_percent(0.05), to_percent(0.125), to_percent(0.0)
     ('5 %', '12.5 %', '0 %')
@@ -182,7 +182,10 @@ def _say(console: Console, text: str) -> None:
 
 
 def _to_printable(text: str) -> str:
-    """A terminal obeys control characters, and a reader can be misled by those that turn the direction of writing."""
+    """Returns the text with an escape for each character that is not printable.
+
+    A terminal obeys control characters, and those that turn the direction of writing can mislead a reader.
+    """
     return "".join(letter if letter.isprintable() else f"\\u{ord(letter):04x}" for letter in text)
 
 

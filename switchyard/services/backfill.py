@@ -39,7 +39,7 @@ IDS_AT_ONCE: Final = 5_000
 def backfill_runs(outside: Outside, items: Sequence[Item], how: How, *, again: bool = False) -> BatchResult:
     """Reads the runs' metrics from MLflow and publishes them. Each run has its ledger line afterwards, in any case.
 
-    `again`: what a first call settled before it was broken off is left as it is.
+    `again`: what a first call settled before it was interrupted is left as it is.
 
     Raises:
         TryAgain, BadSetup: the runs without a line could not be read, or the results could not be written.

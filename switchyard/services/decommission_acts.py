@@ -280,5 +280,5 @@ class Acting:
 
 
 def is_account(act: Act) -> bool:
-    """True where the deployment's own account is deleted."""
+    """Returns True if the deployment's own account is deleted."""
     return act.verb == "delete" and act.kind is Kind.SERVICE_ACCOUNT

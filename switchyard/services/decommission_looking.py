@@ -194,7 +194,7 @@ def _to_now(
     fresh = describe(cloud, saved.name)
     expected = progress.expected_version(saved.name)
     if fresh is not None and progress.is_unsettled(saved.name):
-        expected = fresh.version  # an act of ours was broken off; it goes first, and checks for itself
+        expected = fresh.version  # an act of ours was interrupted; it goes first, and checks for itself
     is_there = fresh is not None and fresh.activity is not Activity.DELETED
     if not is_there and (
         progress.is_begun("delete", saved.name)

@@ -9,7 +9,9 @@ from switchyard.core.runs.rows import QuickTest, RunStatus
 
 
 def find_report(open_objects: Callable[[str], Objects], run: QuickTest) -> EvaluationReport | None:
-    """The report; None: the run is not completed, or left none, as older trainers do. A second call reads again.
+    """Finds the report; None: the run is not completed, or left none, as older trainers do.
+
+    A second call reads again.
 
     Raises:
         BadRecord: it is damaged, too large, or another run's. TryAgain, BadSetup: its folder cannot be read.

@@ -104,8 +104,11 @@ class MlflowModels:
 
 
 def choose_newest(runs: Iterable[TrackedRun], name: str) -> str:
-    """The id of the run of that name that was finished last; of one moment the one with the higher id. Runs that were
-    deleted, failed or still go on have no model to serve. Raises: NotFound: there is none."""
+    """Returns the id of the run of that name that was finished last.
+
+    Of two at the same time it is the one with the higher id. Runs that were deleted, failed or still go on have no
+    model to serve. Raises: NotFound: there is none.
+    """
     finished = (
         (run.ended_at_ms or 0, run.run_id)
         for run in runs

@@ -1,5 +1,8 @@
-"""Files into the registry, and the registry's files looked at again: what a version's manifest is made of and held
-against. The rows are the registry's; nothing here decides who answers."""
+"""Registers files as versions, and looks at the files of a version again.
+
+It makes a version's manifest and compares it with the files. The rows are the registry's; nothing here decides which
+version answers.
+"""
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
@@ -48,13 +51,14 @@ class Ports:
 
 
 def register_run(ports: Ports, quick_test_id: int, name: str, *, by: str = "", description: str = "") -> Registered:
-    """Makes the run's model the next version of the model `name`. A second call finds the first one's version, and
-    reads no file.
+    """Makes the run's model the next version of the model `name`.
+
+    A second call finds the first one's version, and reads no file.
 
     Raises:
         NotFound: no such run, or it left no model.
-        BadRequest: the run is not completed, or `name` is no name of a model.
-        BadRecord: its files are none that a loader should see; all that is wrong.
+        BadRequest: the run is not completed, or `name` is not a name of a model.
+        BadRecord: its files are not files that a loader should see; all that is wrong.
         StaleWrite: its files changed while they were read.
         TryAgain: its job has ended, and what it left is being published.
     """
@@ -94,8 +98,10 @@ def check_completed(run: QuickTest, job: Job | None) -> None:
 
 
 def read_params(open_objects: OpenObjects, folder_uri: str) -> dict[str, Any]:
-    """What the training said of itself, in the file of its metrics or, where it has none, of its end; empty where
-    neither can be read: a model is one all the same. A second call reads again."""
+    """Reads what the training said of itself, in the file of its metrics or, if it has none, of its end.
+
+    It is empty if neither can be read: the model can still be registered. A second call reads again.
+    """
     objects, folder = open_objects(folder_uri), folder_uri.rstrip("/")
     for name in ("training_metrics.json", "ended.json"):
         with suppress(NotFound, BadRecord):
@@ -108,10 +114,11 @@ def read_params(open_objects: OpenObjects, folder_uri: str) -> dict[str, Any]:
 
 
 def to_lineage(run: QuickTest, job: Job | None, params: Mapping[str, Any]) -> Lineage:
-    """Where the run's model comes from. On an application's table the job alone knows the parameters.
+    """Returns where the run's model comes from. On an application's table only the job knows the parameters.
 
     Args:
-        params: what the training said of itself."""
+        params: what the training said of itself.
+    """
     parameters = to_trained_parameters(run.parameters or (job.parameters if job else {}))
     return Lineage(
         quick_test_id=run.id,
@@ -125,10 +132,12 @@ def to_lineage(run: QuickTest, job: Job | None, params: Mapping[str, Any]) -> Li
 
 
 def read_manifest(objects: Objects, folder_uri: str, where: str) -> Manifest:
-    """The manifest of the model in a run's folder, of one moment: should a file change, come or go meanwhile, there is
-    none. A second call reads again.
+    """Reads the manifest of the model in a run's folder, at one moment.
 
-    Raises: NotFound, BadRecord, StaleWrite: as `register_run`."""
+    If a file changes, comes or goes meanwhile, there is none. A second call reads again.
+
+    Raises: NotFound, BadRecord, StaleWrite: as `register_run`.
+    """
     files = read_files(objects, folder_uri, where)
     if not files:
         raise NotFound(f"{where} was expected in {', '.join(PARTS)} there; there is no file in any of them")
@@ -136,7 +145,7 @@ def read_manifest(objects: Objects, folder_uri: str, where: str) -> Manifest:
 
 
 def read_files(objects: Objects, folder_uri: str, where: str) -> dict[str, ModelFile]:
-    """The files of the model in a run's folder as they are now, by path. Raises: BadRecord, StaleWrite."""
+    """Reads the files of the model in a run's folder as they are now, by path. Raises: BadRecord, StaleWrite."""
     before = list_files(objects, folder_uri, where)
     found = [_read_file(objects, uri, path, stat) for path, (uri, stat) in before.items()]
     if list_files(objects, folder_uri, where) != before:
@@ -147,9 +156,10 @@ def read_files(objects: Objects, folder_uri: str, where: str) -> dict[str, Model
 
 
 def list_files(objects: Objects, folder_uri: str, where: str) -> dict[str, tuple[str, Stat]]:
-    """The files of the model in a run's folder by path, each with its URI and what it is; none is read.
+    """Lists the files of the model in a run's folder by path, each with its URI and what it is; reads none.
 
-    Raises: BadRecord: there is a link or a device, or a path that no model may have; all of them."""
+    Raises: BadRecord: there is a link or a device, or a path that no model may have; all of them.
+    """
     root = f"{folder_uri.rstrip('/')}/"
     odd = [path for path in (_to_path(uri, root) for uri in objects.list_odd(root)) if _is_part(path)]
     if odd:
@@ -165,8 +175,9 @@ def list_files(objects: Objects, folder_uri: str, where: str) -> dict[str, tuple
 
 
 def check_files(models: Models, open_objects: OpenObjects, name: str, version: int) -> Manifest:
-    """The version's manifest, which its files still match to the last byte. Nothing is changed; a second call reads
-    again.
+    """Checks that the version's files are still the same to the last byte, and returns its manifest.
+
+    Nothing is changed; a second call reads again.
 
     Raises:
         NotFound: no such version.
@@ -183,7 +194,7 @@ def check_files(models: Models, open_objects: OpenObjects, name: str, version: i
 
 
 def _read_file(objects: Objects, uri: str, path: str, stat: Stat) -> ModelFile:
-    """By ranges; that all were of the generation of `stat`, the caller finds out."""
+    """Reads it by ranges. The caller finds out whether all were of the generation of `stat`."""
     hashed, size = hashlib.sha256(), 0
     while chunk := objects.read_range(uri, start=size, length=CHUNK_BYTES):
         hashed.update(chunk)
@@ -194,7 +205,7 @@ def _read_file(objects: Objects, uri: str, path: str, stat: Stat) -> ModelFile:
 
 
 def _to_path(uri: str, root: str) -> str:
-    """The path below `root`; of a file: URI as it is on the disk."""
+    """Returns the path below `root`; of a file: URI as it is on the disk."""
     path = uri.removeprefix(root)
     return unquote(path, errors="surrogateescape") if uri.startswith("file:") else path
 

@@ -1,7 +1,9 @@
-"""Watching the jobs of a sweep's trials, all in one call, until there is news of one: an end, a new epoch, a job that
-no look shows.
+"""Watches the jobs of a sweep's trials, all in one call, until there is news of one.
 
-One call for all, for a task run a look and a trial would cost Prefect's server more than the trainings' own loops.
+News is an end, a new epoch, or a job that no look shows.
+
+It is one call for all, because a task run for each look and trial would cost Prefect's server more than the trainings'
+own loops.
 """
 
 import random
@@ -51,8 +53,9 @@ class TrialsWatch:
         self._clock = clock
 
     def watch(self, watched: Sequence[Watched], pace: Pace, look: Look) -> list[Watched]:
-        """What is known of each as soon as there is news of one, or after `look.for_s`. While they are at work, what
-        they have trained so far is published; a failure of that is only told.
+        """Returns what is known of each job as soon as there is news of one, or after `look.for_s`.
+
+        While they are at work, what they have trained so far is published; a failure of that is only reported.
 
         Raises:
             TryAgain, BadSetup: the launcher has not answered for `PATIENCE_S`; its last word.
@@ -87,7 +90,7 @@ class TrialsWatch:
         return msgspec.structs.replace(one, live=snapshots.state, curve=curve)
 
     def read_curve(self, quick_test_id: int) -> Curve:
-        """The metric's curve, as it is published by now; without a value where none is."""
+        """Returns the metric's curve, as it is published by now; without a value if there is none."""
         stored = self._outside.histories.read_series(quick_test_id)
         return Curve() if stored is None else read_curve(stored.gzip_json, self._metric)
 
@@ -100,7 +103,7 @@ class TrialsWatch:
 
 
 def _look(launcher: Launcher, jobs: Sequence[Job]) -> list[JobReport | None]:
-    """All by name in one call; one that is not shown so is asked for by its key too."""
+    """Looks at all by name in one call; a job that is not shown so is asked for by its key too."""
     found = launcher.report([job.job_name for job in jobs if job.job_name])
     return [found.get(job.job_name) or look_for(launcher, job, by_name=False) for job in jobs]
 

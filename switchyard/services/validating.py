@@ -1,5 +1,7 @@
-"""Two versions asked for the same buyers, and what they answered held against what those bought: the numbers that a
-judgement rests on (`core.registry.judging`). Nothing is written here."""
+"""Asks two versions for the same buyers, and compares their answers with what those buyers bought.
+
+The numbers are what a judgement rests on (`core.registry.judging`). Nothing is written here.
+"""
 
 import hashlib
 import logging
@@ -64,8 +66,9 @@ class _Newer:
 
 
 def compare(ports: Ports, wish: Wish) -> Comparison:
-    """Copies and checks both versions' files, asks both for the buyers of the held-out purchases, and measures. The
-    same inputs give the same numbers.
+    """Copies and checks both versions' files, asks both for the buyers of the held-out purchases, and measures.
+
+    The same inputs give the same numbers.
 
     Raises:
         NotFound: no such model or version, or no such file.
@@ -149,7 +152,7 @@ def _read_newer(spec: TrainSpec, open_objects: OpenObjects, limits: tuple[Limit,
 
 
 def to_fingerprint(rows: Interactions) -> str:
-    """``sha256:`` and 64 hex digits, of the rows' buyers, products and times in their order."""
+    """Returns ``sha256:`` and 64 hex digits, of the rows' buyers, products and times in their order."""
     hashed = hashlib.sha256(len(rows.times).to_bytes(8, "little"))
     for texts in (rows.buyers, rows.products):
         hashed.update(np.asarray(pc.binary_length(texts), "<i8").tobytes())
@@ -160,7 +163,7 @@ def to_fingerprint(rows: Interactions) -> str:
 
 
 def read_feedback(predictions: Predictions, versions: list[ModelVersion]) -> dict[str, Any] | None:
-    """What became of the predictions of these versions, by version and arm; None: nothing was predicted, or said."""
+    """Reads what became of these versions' predictions, by version and arm; None: no predictions, or no feedback."""
     window = Window(model=versions[0].name)
     # What was said of predictions that are not there is of no version, whether it waits for them or not.
     found = to_statistics(window, predictions.count(window, waiting_since=_EPOCH))
@@ -186,9 +189,9 @@ def _open(ports: Ports, version: ModelVersion, folder: Path) -> Recommender:
 
 
 def _choose_positives(newer: _Newer, models: list[Recommender], wish: Wish) -> Positives:
-    """The distinct pairs of a buyer and a product that at least one of the models knows, of the buyers that are drawn.
+    """Chooses, of the drawn buyers, the distinct pairs of a buyer and a product that at least one model knows.
 
-    What only one of them knows is asked of both: the other one misses it, as it would in service.
+    A pair that only one model knows is asked of both: the other one misses it, as it would in service.
     """
     buyers, products = newer.rows.buyers.dictionary_encode(), newer.rows.products.dictionary_encode()
     buyer_ids: list[str] = buyers.dictionary.to_pylist()
@@ -245,8 +248,11 @@ def _choose_positives(newer: _Newer, models: list[Recommender], wish: Wish) -> P
 
 
 def _ask_popular(newer: _Newer, challenger: Recommender, positives: Positives, k: int) -> tuple[Answers | None, str]:
-    """The most bought products for everyone, and by what: the older purchases beside the held-out ones, else what the
-    challenger itself knows of popularity; None: neither."""
+    """Returns the most bought products for everyone, and by what they were found.
+
+    They come from the older purchases beside the held-out ones, else from what the challenger itself knows of
+    popularity; None: from neither.
+    """
     places = positives.places
     counted = newer.older_products.value_counts()
     bought = {one["values"].as_py(): one["counts"].as_py() for one in counted}
