@@ -65,7 +65,7 @@ def look_at_job(job: Job) -> Job:
 def _to_wanted_sampling(run: QuickTest, job: Job | None, wanted: IngestParameters) -> Sampling:
     asked = catch(lambda: to_sampling(run, job))
     if isinstance(asked, Exception):
-        # Parameters that do not say how are no obstacle to a caller who says it here.
+        # Parameters that do not say how do not stop a caller who says it here.
         if not wanted.interval:
             raise asked
         asked = Sampling()

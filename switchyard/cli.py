@@ -100,7 +100,7 @@ def to_command(name: str = "switchyard") -> str:
 
 def _run(name: str, arguments: Sequence[str]) -> int:
     flows: Any = importlib.import_module("flows.__main__")
-    groups = getattr(flows, "GROUPS", {})  # a checkout of before has none
+    groups = getattr(flows, "GROUPS", {})  # an older checkout has none
     grouped = {f"{group}-{act}" for group, acts in groups.items() for act in acts}
     lines = {flow: _to_line(struct.__doc__ or "") for flow, struct in flows.FLOWS.items() if flow not in grouped}
     said = getattr(flows, "GROUP_LINES", {})

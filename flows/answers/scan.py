@@ -16,7 +16,7 @@ class ScanLine(msgspec.Struct, frozen=True, kw_only=True):
 
     file: str
     line: int
-    cell: int  # of a notebook; 0: it is none
+    cell: int  # of a notebook; 0: it is not in a notebook
     what: What
     found: str
     instead: str

@@ -22,7 +22,7 @@ def look_for_changes(how: How, accept: Accept, *, dry_run: bool) -> Seen:
             note_seen(Seen(error=to_message(found)), how, failed=0, is_whole=False)
         raise found
     if isinstance(found, Exception):
-        # Results that cannot be read are raised here: they are no word of MLflow's.
+        # Results that cannot be read are raised here: that is not MLflow's answer.
         return Seen(rows=list_backfill(), error=to_message(found))
     if found.identified.replaces and not dry_run:
         replace_store(look, found.identified)

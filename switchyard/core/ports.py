@@ -167,7 +167,7 @@ class Objects(Protocol):
     def list_odd(self, prefix: str) -> Iterator[str]:
         """Lists the URIs of what starts with `prefix` and is not an object of its own, sorted.
 
-        These are symbolic links (to files and to folders), devices and pipes. It is always empty where the store has no
+        These are symbolic links (to files and to folders), devices and pipes. It is always empty if the store has no
         such things."""
 
     def delete(self, uri: str, *, if_generation: int) -> None:
@@ -207,7 +207,7 @@ class Launcher(Protocol):
         """Lists at most `limit` of the jobs that have all of `labels` and ended before `before`.
 
         These are the jobs that are kept until someone calls `prune`. They come in no particular order, and the next
-        call may list others. It is empty where the platform removes its own jobs."""
+        call may list others. It is empty if the platform removes its own jobs."""
 
     def prune(self, job_names: Sequence[str]) -> int:
         """Removes what is kept of these jobs if they have ended: log, order and record. Returns how many were there.
@@ -302,12 +302,12 @@ class TrackingDetails(Protocol):
         Raises: BadSetup, TryAgain: as `Tracking.read_runs`."""
 
     def list_logged_models(self) -> Iterator[LoggedModel]:
-        """Lists every logged model once, with its points; none where the store has no logged models (MLflow 2).
+        """Lists every logged model once, with its points; none if the store has no logged models (MLflow 2).
 
         Raises: BadSetup, TryAgain: as `Tracking.list_runs`."""
 
     def list_traces(self) -> Iterator[ArtifactOwner]:
-        """Lists once every trace that names a place for its files; none where the store has no traces.
+        """Lists once every trace that names a place for its files; none if the store has no traces.
 
         Raises: BadSetup, TryAgain: as `Tracking.list_runs`."""
 

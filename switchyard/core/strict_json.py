@@ -18,7 +18,7 @@ def decode_strictly(data: bytes, type_: type[T]) -> T:
     try:
         text = data.decode()
         plain = json.loads(text, object_pairs_hook=_to_object, parse_constant=_refuse_constant)
-        json.dumps(plain, ensure_ascii=False).encode()  # a lone surrogate is no text that can be stored or sent
+        json.dumps(plain, ensure_ascii=False).encode()  # a lone surrogate is not text that can be stored or sent
     except UnicodeDecodeError as err:
         raise ValueError("it is not UTF-8") from err
     except UnicodeEncodeError as err:

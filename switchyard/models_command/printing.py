@@ -28,7 +28,7 @@ from switchyard.models_command.answers import (
 
 _DIGEST_SHOWN = len("sha256:") + 12
 _PIPED_WIDTH = 200
-"""Columns where no one says how many there are: a program that reads lines wants them whole."""
+"""Columns if no one says how many there are: a program that reads lines wants them whole."""
 
 Answer = ModelList | VersionList | VersionShown | History | InProduction | Changed | Aliased
 

@@ -23,7 +23,7 @@ FILES_AT_ONCE: Final = 8
 
 
 class RunFile(msgspec.Struct, frozen=True, kw_only=True):
-    """A file to write where there is none."""
+    """A file to write if there is none."""
 
     quick_test_id: int
     mlflow_run_id: str
@@ -82,7 +82,7 @@ def _write(outside: Outside, draft: Draft, file: RunFile | None) -> Draft:
 
 
 def write_file(outside: Outside, file: RunFile) -> None:
-    """Writes the file where there is none, and accepts one that says the same. A second call does nothing.
+    """Writes the file if there is none, and accepts one that says the same. A second call does nothing.
 
     A file that was written of the same run while it went on is replaced, unless it says more.
 

@@ -184,7 +184,7 @@ class _Look:
         return self.renew(one.to_thing(Facts()))
 
     def renew(self, thing: Thing) -> Thing:
-        """Returns the same objects, with the facts of now."""
+        """Returns the same objects, with the present facts."""
         if thing.what is What.JOB:
             self._read()
             return msgspec.structs.replace(thing, facts=self._to_job_facts(Path(thing.name).name, thing.name))

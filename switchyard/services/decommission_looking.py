@@ -256,7 +256,7 @@ def read_use_evidence(
 ) -> UseEvidence:
     """Reads who asked since MLflow was looked at, and what was started since it was seen to be stopped.
 
-    Our own operations are no starts: they came before a stop was read back, or are left out by name."""
+    Our own operations are not starts: they came before a stop was read back, or are left out by name."""
     now = site.clock()
     services = _list_services(inventory)
     starts: list[str] = []
@@ -326,7 +326,7 @@ def read_cost_evidence(
 ) -> CostEvidence:
     """Reads what was paid for each resource in the full days since the last deletion.
 
-    What was kept then costs something in these days, even where it is over by now: a soft delete, a delay."""
+    What was kept then costs something in these days, even if it is over by now: a soft delete, a delay."""
     now = site.clock()
     since = to_midnight_after(deleted_at)
     until = max(since, datetime(now.year, now.month, now.day, tzinfo=UTC))

@@ -30,7 +30,7 @@ def look_for_changes(outside: Outside, look: Look) -> Seen:
 
     Marks are taken now, before any point is read. So the next look finds a run that changes while it is read. A run
     that the store does not list is asked for by itself: it is gone, or it is read like one that has changed, which then
-    fails with the reason. MLflow is not asked where none is followed, or no row names a run of it. A second call looks
+    fails with the reason. MLflow is not asked if none is followed, or no row names a run of it. A second call looks
     again.
 
     Raises:

@@ -148,7 +148,7 @@ def _hash(path: Path, root: Path) -> ModelFile:
 
 
 def finish_model(ports: Importing, name: str, model: SourceModel, chosen: Chosen, production: int | None) -> list[str]:
-    """Takes over aliases, and the champion that a person named, where there is none here yet.
+    """Takes over aliases, and the champion that a person named, if there is none here yet.
 
     Returns what was not taken over, in words. A second call changes nothing."""
     ports.imports.finish(name, model.origin, chosen.aliases)

@@ -25,7 +25,7 @@ class SourceFiles:
 
     `allowed` is what may be read of this machine and of our own bucket: everyone who may write to MLflow can say where
     files are. `destination` is the MLflow server's own ``--artifacts-destination``, where ``mlflow-artifacts:/`` lies;
-    empty: not known. `download` copies what is in no bucket or disk here, and is None where no server can be asked.
+    empty: not known. `download` copies what is in no bucket or disk here, and is None if no server can be asked.
     `server` is its address, the only one that is ever called.
     """
 

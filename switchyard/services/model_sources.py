@@ -34,7 +34,7 @@ _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 
 
 def no_mlflow(source: Source) -> ModelVersion:
-    """Stands in for a reader of MLflow's registry, where none is configured.
+    """Stands in for a reader of MLflow's registry, if none is configured.
 
     Raises: NotFound: always."""
     if source.kind is Kind.RUN_NAME:

@@ -167,7 +167,7 @@ def list_files(objects: Objects, folder_uri: str, where: str) -> dict[str, tuple
             where, [f"{path!r} is a link or no regular file: a model has plain files alone" for path in odd]
         )
     found = {_to_path(uri, root): (uri, stat) for part in PARTS for uri, stat in objects.list_stats(f"{root}{part}/")}
-    if found:  # a card alone is no model
+    if found:  # a card alone is not a model
         found |= dict(_find_cards(objects, root))
     if found and (problems := find_path_problems(found)):
         raise BadRecord(where, problems)

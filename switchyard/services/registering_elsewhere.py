@@ -65,7 +65,7 @@ def register_first_seen(ports: Ports, run_id: str, path: str, name: str) -> Mode
 
     A second call finds it, and reads no file.
 
-    Raises: as `register_source`; BadRecord also where a file may hold a program, because no one has judged it.
+    Raises: as `register_source`; BadRecord also if a file may hold a program, because no one has judged it.
     """
     key, copy, _ = _find_run(ports, read_source(f"runs:/{run_id}/{path}"), name)
     known = ports.importing.models.find_source(name, key)

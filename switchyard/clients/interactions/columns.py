@@ -11,7 +11,7 @@ from switchyard.core.runs.moments import find_unit_us
 
 
 def to_ids(column: Any, name: str) -> Any:
-    """Returns ids as text, null where there is none.
+    """Returns ids as text, null if there is none.
 
     Whole numbers lose a fraction of zero: a column with gaps is often stored as floats (12346.0), but its ids are
     12346.
@@ -59,7 +59,7 @@ def to_times(column: Any, name: str, time_format: str, *, decimal: str = ".") ->
 
 
 def to_numbers(column: Any, name: str, expected: str = "numbers", *, decimal: str = ".") -> Any:
-    """Returns floats, null where there is none. A text has `decimal` before its fraction.
+    """Returns floats, null if there is none. A text has `decimal` before its fraction.
 
     Raises: BadRequest: it holds something else."""
     column = _plain(column)

@@ -176,7 +176,7 @@ class MysqlTracking:
         return {run.run_id: run for run in map(to_tracked_run, rows) if run.run_id in run_ids}
 
     def _owned(self, connection: "Connection", run_ids: Collection[str]) -> dict[str, list[OwnedPoint]]:
-        """Returns none where the table is missing or we may not read it: a role may have been made for MLflow 2."""
+        """Returns none if the table is missing or we may not read it: a role may have been made for MLflow 2."""
         if not run_ids or not _has_table(connection, OWNED_TABLE):
             return {}
         query = f"SELECT {', '.join(OWNED_COLUMNS)} FROM {OWNED_TABLE} WHERE run_id IN %s"  # noqa: S608 - constants

@@ -290,7 +290,7 @@ class PostgresTracking:
         return found
 
     def _owned(self, connection: psycopg.Connection[TupleRow], run_ids: list[str]) -> dict[str, list[OwnedPoint]]:
-        """Returns none where the table is missing or we may not read it: a role may have been made for MLflow 2."""
+        """Returns none if the table is missing or we may not read it: a role may have been made for MLflow 2."""
         allowed = f"SELECT coalesce(has_table_privilege(to_regclass('{OWNED_TABLE}'), 'SELECT'), false)"
         if connection.execute(allowed.encode()).fetchone() != (True,):
             return {}

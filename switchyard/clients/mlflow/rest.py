@@ -282,7 +282,7 @@ class RestTracking:
         return LostRun(run_id=run_id, error=BadRecord(f"MLflow run {run_id} at {self._server.url}", [problem]))
 
     def _try_key(self, key: str, run_ids: list[str]) -> dict[str, _Columns]:
-        """Reads as `_read_key`; nothing where a run's history is refused: then each is asked for alone (`_to_run`)."""
+        """Reads as `_read_key`; nothing if a run's history is refused: then each is asked for alone (`_to_run`)."""
         try:
             with self._understood(f"metric {key!r} of MLflow runs"):
                 return self._read_key(key, run_ids)

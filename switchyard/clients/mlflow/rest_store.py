@@ -134,7 +134,7 @@ class RestStore(RestTracking):
             yield from self._search_models(some)
 
     def _search_models(self, experiment_ids: Sequence[str]) -> Iterator[LoggedModel]:
-        """Yields none where the server is of MLflow 2, which has no such call."""
+        """Yields none if the server is of MLflow 2, which has no such call."""
         if self._has_models:
             body = {"experiment_ids": experiment_ids, "max_results": _PAGE_LOGGED}
             try:

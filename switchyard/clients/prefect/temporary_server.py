@@ -23,7 +23,7 @@ _LOG: Final = "temporary-server.log"
 
 
 def start_temporary_server(prefect_home: Path) -> str:
-    """Start a server on `prefect_home`, and return its API's URL; empty where Prefect's own profile names a server.
+    """Start a server on `prefect_home`, and return its API's URL; empty if Prefect's own profile names a server.
 
     It ends with this process, even a killed one: it watches a pipe whose other end only this process has. Each
     call starts another one.
@@ -65,7 +65,7 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
 
 
 def main() -> int:
-    """Serve until standard input ends; says the API's URL once it answers. Serves nothing where none is needed."""
+    """Serve until standard input ends; says the API's URL once it answers. Serves nothing if none is needed."""
     import uvicorn
     from prefect.settings import get_current_settings
 

@@ -48,7 +48,7 @@ def migrate(settings: Settings) -> str:
 
 
 def bring_up_to_date(url: str, table: str = "") -> str:
-    """Makes or updates an SQLite database of our own; returns what was done, empty where nothing was to do.
+    """Makes or updates an SQLite database of our own; returns what was done, empty if nothing was to do.
 
     Others (Postgres, an application's table of runs) stay as they are.
 

@@ -182,7 +182,7 @@ def _to_values(one: Prediction, at: object) -> tuple[Any, ...]:
 
 
 def _find_origin(connection: Connection, tables: PredictionTables, prediction_id: str) -> dict[str, Any]:
-    """Returns what feedback copies of its prediction; nothing where that has no row."""
+    """Returns what feedback copies of its prediction; nothing if that has no row."""
     table = tables.predictions
     query = select(table.c.model, table.c.version, table.c.arm, table.c.at.label("predicted_at"))
     row = connection.execute(query.where(table.c.id == prediction_id)).one_or_none()

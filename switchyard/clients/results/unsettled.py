@@ -113,7 +113,7 @@ def read_unsettled(database: Database, *, now: datetime, limit: int) -> list[Uns
 
 
 def select_settled(tables: Tables, keys: Sequence[str]) -> Select[Any]:
-    """Selects the keys of jobs with runs that are no candidates, including those that back off or others must end."""
+    """Selects the keys of jobs with runs that are not candidates, including those that back off or others must end."""
     jobs = tables.jobs
     candidates = _to_candidates(tables).subquery()
     return (

@@ -75,7 +75,7 @@ def read_score(folder: Path, candidate: Tower, problems: list[str]) -> Score:
 def _read_weights(folder: Path, problems: list[str]) -> Weights:
     try:
         with (folder / WEIGHTS).open("rb") as file:
-            # A union is no type to mypy; msgspec picks its member by `version`.
+            # A union is not a type to mypy; msgspec picks its member by `version`.
             found: Weights = decode_strictly(file.read(MAX_WEIGHTS_BYTES), Weights)  # type: ignore[arg-type]
             return found
     except (OSError, ValueError) as err:

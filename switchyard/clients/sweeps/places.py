@@ -42,7 +42,7 @@ class Place:
                 raise BadSetup(f"{self.where}: its folder cannot be made: {err}") from err
             return
         with closing(self._connect()) as connection:
-            # Not IF NOT EXISTS alone: it asks for the right to create schemas also where this one is there.
+            # Not IF NOT EXISTS alone: it asks for the right to create schemas also if this one is there.
             found = connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (SCHEMA,)).fetchone()
             if found is None:
                 try:

@@ -109,9 +109,9 @@ def is_cross_origin(*, fetch_site: str, origin: str, host: str) -> bool:
     """Returns True for a request that a browser sends for the page of another site.
 
     Args:
-        fetch_site: the header Sec-Fetch-Site, which no page can set; every browser of today sends it over https, and
+        fetch_site: the header Sec-Fetch-Site, which no page can set; every current browser sends it over https, and
             to the machine itself.
-        origin: the header Origin; empty for a program that is no browser.
+        origin: the header Origin; empty for a program that is not a browser.
         host: the header Host.
 
     The scheme is not compared: a proxy that ends TLS in front of us need not say so.
@@ -161,7 +161,7 @@ def list_origins(text: str) -> list[str]:
 
 
 def find_bad_origins(origins: Collection[str]) -> list[str]:
-    """Returns what is no origin as browsers send it, one sentence each."""
+    """Returns what is not an origin as browsers send it, one sentence each."""
     problems = []
     for origin in origins:
         if origin == "*":

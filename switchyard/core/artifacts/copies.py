@@ -25,7 +25,7 @@ class ArtifactCopy(msgspec.Struct, frozen=True, kw_only=True):
 class RunCopied(msgspec.Struct, frozen=True, kw_only=True):
     """What became of a run's artifacts.
 
-    States: `copied`, and `unchanged` where nothing was to do; `nothing`: it has none; `partial`: all but what `failed`
+    States: `copied`, and `unchanged` if nothing was to do; `nothing`: it has none; `partial`: all but what `failed`
     says; `failed`: none of it, `reason` says why.
     """
 

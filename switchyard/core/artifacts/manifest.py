@@ -90,7 +90,7 @@ def to_manifest(
 def read_manifest(data: bytes, where: str, *, digest: str = "") -> Manifest:
     """Returns the manifest that `data` is; with `digest`, the one that has it.
 
-    Raises: BadRecord: it is none, not of this format, or another one.
+    Raises: BadRecord: it is not a manifest, not of this format, or not the one of that digest.
     """
     try:
         found = decode_strictly(data, Manifest)

@@ -8,7 +8,7 @@ import unicodedata
 from typing import Final
 
 MAX_BYTES: Final = 4_096
-"""Longer than any path that a disk of today takes."""
+"""Longer than any path that a current disk takes."""
 _HIDES: Final = {"Cc", "Zl", "Zp"}
 """Control characters and line separators: such a name is shown as another one, or as two."""
 

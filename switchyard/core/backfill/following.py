@@ -325,7 +325,7 @@ _Times = tuple[datetime | None, datetime | None]
 def _to_lifecycle(
     run_id: str, marks: Mapping[str, RunMark], lost: Collection[str], was: _Times, now: datetime
 ) -> _Times | None:
-    """Returns since when it is missing, and since when deleted; None: no one knows more than before."""
+    """Returns since when it is missing, and since when deleted; None: nothing more is known than before."""
     missing_at, deleted_at = was
     mark = marks.get(run_id)
     if mark is not None:

@@ -355,7 +355,7 @@ def _to_adopted(run: TrackedRun) -> AdoptedRun:
 
 
 def to_time(at_ms: int | None) -> datetime | None:
-    """Returns that time; None also of what is no time: someone logged nanoseconds as milliseconds."""
+    """Returns that time; None also of what is not a time: someone logged nanoseconds as milliseconds."""
     try:
         return None if not at_ms or at_ms < 0 else datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=at_ms)
     except OverflowError:

@@ -18,7 +18,7 @@ MAX_RUNS: Final = 20
 
 
 class ComparedRun(msgspec.Struct, frozen=True, kw_only=True):
-    """What is stored of a run that is compared; `values` is None where none are of its present history."""
+    """What is stored of a run that is compared; `values` is None if none are of its present history."""
 
     run: FoundRun
     history_json: str | None

@@ -61,7 +61,7 @@ def to_glob(pattern: str) -> str:
 
 
 def find_prefix(pattern: str) -> str:
-    """Returns what every text begins with that the pattern is of; empty where it begins with a wildcard."""
+    """Returns what every text begins with that the pattern is of; empty if it begins with a wildcard."""
     first = next(iter(to_parts(pattern)), Part(""))
     return "" if first.is_wildcard else first.text
 

@@ -86,7 +86,7 @@ def to_cursor(key: Key, order: Order) -> str:
 
 
 def from_cursor(text: str, order: Order) -> Key:
-    """Returns the place that `to_cursor` named. Raises: BadRequest: it is none, or one of another order."""
+    """Returns the place that `to_cursor` named. Raises: BadRequest: it is not a place, or one of another order."""
     try:
         packed = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         said, rank, value, id_ = msgspec.json.decode(packed, type=tuple[str, int, float | str | None, int])

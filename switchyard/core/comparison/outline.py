@@ -21,7 +21,7 @@ class Outline(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SmallCurve(msgspec.Struct, frozen=True):
-    """One series of a run; None where it has no finite value."""
+    """One series of a run; None if it has no finite value."""
 
     name: str
     values: list[float | None]

@@ -21,7 +21,7 @@ _NONE: Final = (b"[]", b"null")
 
 
 class PublishedRun(msgspec.Struct, frozen=True, kw_only=True):
-    """What a comparison takes of a history; `values` is asked for only where none are stored."""
+    """What a comparison takes of a history; `values` is asked for only if none are stored."""
 
     available: bool = False
     status: str | None = None

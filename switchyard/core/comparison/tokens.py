@@ -1,4 +1,4 @@
-"""The words of a filter, each with its place; what is none is refused with the character that it stands at."""
+"""The words of a filter, each with its place; anything else is refused with the place of its first character."""
 
 import re
 from typing import Final, Literal
@@ -50,7 +50,7 @@ class Token(msgspec.Struct, frozen=True):
 def to_tokens(text: str, *, of: str = "filter") -> list[Token]:
     """Returns all tokens of the text, the end too.
 
-    Raises: BadFilter: there is something that is no token.
+    Raises: BadFilter: there is something that is not a token.
     """
     if len(text) > MAX_CHARACTERS:
         raise BadFilter(f"at most {MAX_CHARACTERS} characters; got {len(text)}", text, MAX_CHARACTERS, of=of)

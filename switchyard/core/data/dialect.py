@@ -56,7 +56,7 @@ def read_dialect(head: bytes, spec: TrainSpec, *, is_whole: bool) -> Dialect:
         is_whole: `head` is all of the file; else its last line may be cut.
 
     Raises:
-        BadRequest: it is no CSV file, its text is in another encoding, or `spec` and the file contradict each other.
+        BadRequest: it is not a CSV file, its text is in another encoding, or `spec` and the file contradict each other.
     """
     if head.startswith(_GZIP_MAGIC):
         head, is_whole = _unpack(head), False

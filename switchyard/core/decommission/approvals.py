@@ -88,7 +88,7 @@ class Ruling(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def passed(self) -> bool:
-        """True where enough people agree."""
+        """True if enough people agree."""
         return len(self.counted) >= self.number
 
     @property
@@ -101,7 +101,7 @@ def to_digest(text: str) -> str:
     """Returns the 64 hex digits of a digest that may begin with ``sha256:``.
 
     Raises:
-        BadRequest: it is no such digest.
+        BadRequest: it is not such a digest.
     """
     digits = text.removeprefix("sha256:")
     if not _DIGEST.fullmatch(digits):

@@ -87,7 +87,7 @@ def compare_models(
 ) -> list[str]:
     """Returns what the server tells otherwise than the export of the registered models.
 
-    A server shows neither the number of a deleted version nor where a copied version is stored; that is no difference.
+    A server does not show the number of a deleted version, or where a copied version is stored. That does not count.
     """
     there, here = (_by_name(models) for models in (exported, answered))
     found = []

@@ -61,7 +61,7 @@ class VerifyEvidence(Evidence, frozen=True, kw_only=True, tag="verify"):
     failed: int = 0
     manifest_runs: int  # runs of MLflow that it names
     mlflow_runs: int  # in MLflow now, deleted ones too
-    unseen: tuple[str, ...] = ()  # MLflow runs of now that it does not name; the first of them
+    unseen: tuple[str, ...] = ()  # present MLflow runs that it does not name; the first of them
 
 
 class PublishedRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,7 +116,7 @@ class DrillEvidence(Evidence, frozen=True, kw_only=True, tag="drill"):
     equal_runs: int
     registry_equal: bool
     artifacts_equal: bool  # false where none were compared
-    artifacts_compared: int = 0  # runs whose copied artifacts were read again; 0 also where it was not counted
+    artifacts_compared: int = 0  # runs whose copied artifacts were read again; 0 also if it was not counted
     differences: tuple[str, ...] = ()
 
 

@@ -61,7 +61,7 @@ def to_json(inventory: Inventory) -> bytes:
 
 
 def read_inventory(data: bytes, where: str, *, digest: str) -> Inventory:
-    """Returns the saved inventory. Raises: BadRecord: it is none, or not the one of that digest."""
+    """Returns the saved inventory. Raises: BadRecord: it is not an inventory, or not the one of that digest."""
     if (found := to_digest(data)) != digest:
         raise BadRecord(where, [f"it was changed: its digest is {found}, not {digest}. Restore it, or plan again"])
     try:

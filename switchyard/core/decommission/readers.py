@@ -45,7 +45,7 @@ class EvidenceReader(Protocol):
     """Reads what the gates look at, all of it again at each call, and changes nothing."""
 
     def read_verify(self, against: Against) -> VerifyEvidence:
-        """Returns the newest manifest of verify, beside MLflow's runs of now.
+        """Returns the newest manifest of verify, beside MLflow's present runs.
 
         Raises: NotFound: there is none; BadRecord: it is damaged; BadSetup: no MLflow is named."""
 

@@ -15,7 +15,7 @@ import msgspec
 MAX_BYTES: Final = 2_000_000
 """Larger files are left out, and said: no one writes them by hand."""
 _LOOKED_AT: Final = 8_192
-"""Bytes of a file in which a zero byte tells that it is no text, as Git does it (buffer_is_binary)."""
+"""Bytes of a file in which a zero byte tells that it is not text, as Git does it (buffer_is_binary)."""
 _SHOWN: Final = 80
 
 
@@ -56,7 +56,7 @@ class Mention(msgspec.Struct, frozen=True, kw_only=True, order=True):
 
     file: str  # below what was scanned
     line: int  # from 1; in a notebook: of the cell's source
-    cell: int = 0  # of a notebook, from 1; 0: it is none
+    cell: int = 0  # of a notebook, from 1; 0: it is not in a notebook
     what: What
     found: str  # the word, never the line
 
@@ -154,12 +154,12 @@ def is_prose(file: str) -> bool:
 
 
 def is_binary(data: bytes) -> bool:
-    """Returns True if the begin of a file is no text."""
+    """Returns True if the beginning of a file is not text."""
     return b"\x00" in data[:_LOOKED_AT]
 
 
 def find_mentions(file: str, data: bytes) -> list[Mention]:
-    """Returns what a file names, by line; `file` says by its name what it is. Bytes that are no UTF-8 are passed over.
+    """Returns what a file names, by line; `file` says by its name what it is. Bytes that are not UTF-8 are passed over.
 
     >>> [one.found for one in find_mentions("a.py", b"import mlflow\\nmlflow.log_metric('a', 1)")]
     ['import mlflow', 'mlflow.log_metric']
@@ -211,7 +211,7 @@ def _to_shown(what: What, text: str) -> str:
 
 
 def _read_cells(text: str) -> list[tuple[int, str]] | None:
-    """Returns the code of a notebook's cells, by number, without what they answered; None: it is no notebook."""
+    """Returns the code of a notebook's cells, by number, without what they answered; None: it is not a notebook."""
     try:
         notebook: Any = json.loads(text)
         cells = [(number, cell) for number, cell in enumerate(notebook["cells"], start=1)]

@@ -88,7 +88,10 @@ def to_json(values: Values) -> bytes:
 
 
 def read_values(data: bytes, where: str, inventory: Inventory, digest: str) -> Values:
-    """Returns the saved values of that inventory. Raises: BadRecord: they are none, another one's, or not all."""
+    """Returns the saved values of that inventory.
+
+    Raises: BadRecord: they are not values, another inventory's, or not all.
+    """
     try:
         values = decode_strictly(data, Values)
     except (ValueError, msgspec.DecodeError) as err:

@@ -211,7 +211,7 @@ def _is_named(resource: Resource, short: str, value: str) -> bool:
 def _is_bare(resource: Resource, short: str, value: str) -> bool:
     """Returns whether the value of a variable is the short name of a secret or a bucket, with a version or a path.
 
-    A usual word is no name.
+    A usual word is not a name.
     """
     if resource.kind not in (Kind.SECRET, Kind.BUCKET) or not _NAME.fullmatch(short):
         return False

@@ -4,7 +4,7 @@ import msgspec
 
 
 class KeptRules(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a run's rules; each text is as it was given, and empty where there is none."""
+    """What is known of a run's rules; each text is as it was given, and empty if there is none."""
 
     published: str = ""  # by which it was published last
     published_attempt: int = 0  # of what is published; 0: of no job of ours

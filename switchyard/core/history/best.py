@@ -42,7 +42,7 @@ _NUMBERED: Final = re.compile(r"([a-z]+)[0-9]+[a-z]?")
 
 @lru_cache(maxsize=4096)
 def find_direction(name: str) -> Direction | None:
-    """Returns which way is better, as the name says; None where it does not.
+    """Returns which way is better, as the name says; None if it does not.
 
     >>> find_direction("val_recall_at_10"), find_direction("metrics/mAP50-95"), find_direction("valLoss")
     ('max', 'max', 'min')
@@ -75,9 +75,9 @@ def parse_directions(given: Sequence[str]) -> dict[str, Direction]:
 
 
 def find_best(name: str, steps: Sequence[int], values: Series, given: Mapping[str, Direction]) -> dict[str, Any] | None:
-    """Returns the first best value, [points], with its step; None where there is no best one.
+    """Returns the first best value, [points], with its step; None if there is no best one.
 
-    There is none where no value is finite, or nothing says which way is better. `given` goes before what the name says.
+    There is none if no value is finite, or nothing says which way is better. `given` goes before what the name says.
     """
     direction = given.get(name) or find_direction(name)
     if direction is None:

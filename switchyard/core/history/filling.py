@@ -58,7 +58,7 @@ LEGACY: Final = (
 
 
 def read_history(unfilled: Unfilled) -> dict[str, Any] | None:
-    """Returns the stored history; None: it is no JSON object."""
+    """Returns the stored history; None: it is not a JSON object."""
     try:
         found = json.loads(unfilled.history_text)  # takes the tokens NaN and Infinity, which legacy payloads have
     except (ValueError, RecursionError):

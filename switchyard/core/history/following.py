@@ -15,7 +15,7 @@ _DIGITS: Final = 9  # of a number of epochs
 
 
 def to_parent(mlflow_run_id: str) -> Parent | None:
-    """Returns the parent before anyone has looked for its row; None where the run is in no other."""
+    """Returns the parent before anyone has looked for its row; None if the run is in no other."""
     return Parent(quick_test_id=None, mlflow_run_id=mlflow_run_id) if mlflow_run_id else None
 
 

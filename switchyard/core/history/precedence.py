@@ -62,7 +62,7 @@ class Sources(StrEnum):
 class Kept(msgspec.Struct, frozen=True, kw_only=True):
     """What is stored of a run.
 
-    `digests` and `rank` are None where they do not speak of `history_text`: the history is another application's.
+    `digests` and `rank` are None if they do not speak of `history_text`: the history is another application's.
     """
 
     history_text: str
@@ -188,7 +188,7 @@ RULES: Final[tuple[Rule, ...]] = (
         shown=(Shown.DIFFERENTLY,),
         precedence=_publish("the record is the same, and its state, sampling or MLflow run is shown as it is now"),
     ),
-    # Of the charted series alone it knows less: another sampling is no reason to forget the rest.
+    # Of the charted series alone it knows less: another sampling is not a reason to forget the rest.
     Rule(
         stored=(Stored.MORE,),
         standings=(Standing.EQUAL,),
@@ -210,7 +210,7 @@ RULES: Final[tuple[Rule, ...]] = (
         precedence=_publish("the MLflow run says something else now; what it replaces is kept"),
     ),
     Rule(stored=(Stored.CHARTED, Stored.OTHER), standings=_ABOVE, precedence=_publish("it is newer, or forced")),
-    # Both tell of one training, in types of their own (params are texts in MLflow): that is no contradiction.
+    # Both tell of one training, in types of their own (params are texts in MLflow): that is not a contradiction.
     Rule(
         stored=(Stored.CHARTED, Stored.OTHER),
         standings=(Standing.EQUAL,),
@@ -337,7 +337,7 @@ def to_markdown() -> str:
 def _choose_digests(publication: Publication, kept: Kept) -> Digests:
     """Returns the digests of the publication's source, by the versions that made what is stored.
 
-    A newer version of ours is no other content. Where those were not computed, the newest ones, which are never equal
+    A newer version of ours has the same content. Where those were not computed, the newest ones, which are never equal
     to older ones.
     """
     if kept.versions == FIRST_VERSIONS and publication.first_digests is not None:

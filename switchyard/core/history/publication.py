@@ -138,7 +138,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StoredHistory(msgspec.Struct, frozen=True):
-    """A run's published history, as stored. `history_json` is None where nothing is published."""
+    """A run's published history, as stored. `history_json` is None if nothing is published."""
 
     history_json: bytes | None
     etag: str | None  # the digest, or the stored bytes' own hash for a legacy payload

@@ -150,7 +150,7 @@ def to_publication(
 class _Facts:
     """What a history has beside its curves.
 
-    One text of 6,000 characters is no reason to have none of the others: what does not fit is left out, and named.
+    One text of 6,000 characters is not a reason to have none of the others: what does not fit is left out, and named.
     """
 
     def __init__(self, record: MetricsRecord, tags: Mapping[str, str]) -> None:

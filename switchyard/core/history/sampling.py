@@ -73,7 +73,7 @@ def _choose(steps: Sequence[int], sampling: Sampling) -> Choice:
     by: By = "epoch"
     if not kept or kept[-1] != last:
         kept.append(last)
-    # Two at least: one point of a few steps that `interval` does not divide would be no line.
+    # Two at least: one point of a few steps that `interval` does not divide would not be a line.
     if len(kept) < max(len(steps) // interval, min(2, len(steps))):
         kept, by = list(range(0, len(steps), interval)), "position"
         if kept[-1] != last:

@@ -14,7 +14,7 @@ MAX_EXACT_STEP: Final = 2**53 - 1
 
 
 class Scalar(msgspec.Struct, frozen=True):
-    """One series. `steps` is None where it is on the run's epochs. `section` and `key` are its place in the record."""
+    """One series. `steps` is None if it is on the run's epochs. `section` and `key` are its place in the record."""
 
     name: str
     steps: Sequence[int] | None

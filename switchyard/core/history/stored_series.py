@@ -16,7 +16,7 @@ from switchyard.core.metrics.record import PUBLISHED_LOSS, NonFiniteKind
 
 
 def to_stored_series(stored: bytes) -> FullSeries | None:
-    """Returns what ``/series/`` answers of a stored history; None where it cannot be read.
+    """Returns what ``/series/`` answers of a stored history; None if it cannot be read.
 
     Each series is under the name that the full series give it, and on the history's epochs: a legacy one that is
     shorter ends in nulls, and what it has beyond the epochs belongs to none. What is not finite is null, and named.

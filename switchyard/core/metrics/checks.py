@@ -69,7 +69,7 @@ class Checks:
         return found
 
     def literal(self, found: Mapping[str, Any], name: str, kind: Any, *names: str) -> Any:
-        """Returns ``found[name]``, one of the texts that `kind` lists; None where it is not there."""
+        """Returns ``found[name]``, one of the texts that `kind` lists; None if it is not there."""
         if name not in found:
             return None
         return self.convert(found[name], kind, self.path(*names, name), f"be {list_names(get_args(kind))}")

@@ -162,7 +162,7 @@ def read_report(data: bytes, where: str) -> EvaluationReport:
     """Returns the report in a file's bytes.
 
     Raises:
-        BadRecord: it is none, or one that contradicts itself; all that is wrong.
+        BadRecord: it is not a report, or it contradicts itself; all that is wrong.
     """
     if len(data) > MAX_REPORT_BYTES:
         raise BadRecord(where, [f"an evaluation report has at most {MAX_REPORT_BYTES:,} bytes; got {len(data):,}"])

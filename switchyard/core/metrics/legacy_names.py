@@ -39,7 +39,7 @@ _BIN = re.compile(rf"(?P<tower>{_TOWER})_(?P<gradients>grad_)?hist_bin_(?P<bin>0
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where the points of a metric key belong: `metrics` where no one knows the key. A `bin` is of a histogram."""
+    """Where the points of a metric key belong: `metrics` if no one knows the key. A `bin` is of a histogram."""
 
     section: Section
     name: str

@@ -69,7 +69,7 @@ class Places:
         self._positions = {str(epoch): position for position, epoch in enumerate(record.epochs)}
 
     def find(self, section: str, name: str, position: str) -> Any:
-        """Returns what stands there: None where it is null. Raises: LookupError: the record has no such place."""
+        """Returns what stands there: None if it is null. Raises: LookupError: the record has no such place."""
         record = self._record
         if section in ("loss", "gradient", "metrics"):
             series: Series = getattr(record, section)[name]

@@ -76,7 +76,10 @@ def find_place(value: Any, pointer: str) -> Any:
 
 
 def to_index(text: str, length: int) -> int:
-    """Returns the position that `text` writes as JSON would. Raises: LookupError: it is none of a list of `length`."""
+    """Returns the position that `text` writes as JSON would.
+
+    Raises: LookupError: it is not a position in a list of `length`.
+    """
     if text.isascii() and text.isdigit() and len(text) <= len(str(length)) and str(int(text)) == text:
         index = int(text)
         if index < length:

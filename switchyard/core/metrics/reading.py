@@ -27,7 +27,7 @@ def read_record(data: bytes, *, where: str) -> MetricsRecord:
         where: what it is, for messages: ``training_metrics.json of quick test 81 (file:///...)``.
 
     Raises:
-        BadRecord: it is no such file, or breaks its version's contract; all problems found. Nothing else is raised,
+        BadRecord: it is not such a file, or breaks its version's contract; all problems found. Nothing else is raised,
             whatever the bytes.
     """
     try:
@@ -47,7 +47,7 @@ def read_record(data: bytes, *, where: str) -> MetricsRecord:
 
 
 def _decode(data: bytes, where: str) -> tuple[dict[str, Any], str]:
-    """Returns the JSON object in `data`, and why it is no strict JSON (empty: it is)."""
+    """Returns the JSON object in `data`, and why it is not strict JSON (empty: it is)."""
     if not data.strip():
         raise BadRecord(where, [f"it must be a JSON object; got {len(data)} bytes with nothing in them; {_MEND}"])
     tree: Any
@@ -68,7 +68,7 @@ def _decode_loosely(data: bytes, where: str, refusal: str) -> Any:
     try:
         text = data.decode()
         tree = json.loads(text)
-        msgspec.json.encode(tree)  # half a surrogate pair (\\ud800) is no text that can be written again
+        msgspec.json.encode(tree)  # half a surrogate pair (\\ud800) is not text that can be written again
     except UnicodeDecodeError as err:
         problem = f"it must be UTF-8; got the byte 0x{data[err.start]:02x} at {err.start}"
         raise BadRecord(where, [f"{problem}; {_MEND}"]) from err

@@ -6,7 +6,7 @@ from switchyard.core.metrics.record import MetricsRecord
 
 Shows = Literal["curves", "values", "nothing"]
 """What there is to look at: ``curves`` where a chart has something to draw, if only one point of a loss; ``values``
-where there are final metrics or params alone; ``nothing`` where nothing is to be published."""
+where there are final metrics or params alone; ``nothing`` if nothing is to be published."""
 
 
 def to_shows(record: MetricsRecord) -> Shows:

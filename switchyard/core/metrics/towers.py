@@ -63,7 +63,7 @@ def _read_histogram(
     edges = None
     if found.get("bin_edges") is not None:
         edges = checks.numbers(found["bin_edges"], f"{path}.bin_edges")
-        # An empty array is not the null that says "not known"; of edges that are no numbers it is said already.
+        # An empty array is not the null that says "not known"; of edges that are not numbers it is said already.
         if edges or found["bin_edges"] == []:
             _check_edges(edges, known, path, checks)
     if (edges is None) != (known == "none"):

@@ -124,7 +124,7 @@ def _read_run(tree: dict[str, Any], unknown: dict[str, Any], checks: Checks) -> 
 
 
 def _read_epochs(tree: dict[str, Any], checks: Checks) -> tuple[list[int], int | None]:
-    """Returns the epochs, and how many values a series must have; None where the file does not say."""
+    """Returns the epochs, and how many values a series must have; None if the file does not say."""
     value = tree.get("epochs")
     if not isinstance(value, list):
         if "epochs" in tree:

@@ -27,7 +27,7 @@ class Line(msgspec.Struct, frozen=True):
 
     @property
     def may_be_axis(self) -> bool:
-        """True where each step could be an epoch."""
+        """True if each step could be an epoch."""
         return not self.is_crowded and not self.is_outside
 
 
@@ -50,7 +50,7 @@ def to_line(steps: tuple[int, ...], *, is_unstepped: bool = False) -> Line:
 
 
 class Axis(msgspec.Struct, frozen=True):
-    """A run's epochs; none where nothing of it is a curve."""
+    """A run's epochs; none if nothing of it is a curve."""
 
     steps: tuple[int, ...] = ()
     is_numbered: bool = False

@@ -21,7 +21,7 @@ Dialect = Literal["postgresql", "sqlite", "mysql", "api"]
 class Moved(msgspec.Struct, frozen=True):
     """How far an export or a restore is: its `stage` (such as "exporting"), what of, and rows done of `rows`.
 
-    `rows` is 0 where their number is not known. `unit` says what is counted where it is not rows.
+    `rows` is 0 if their number is not known. `unit` says what is counted where it is not rows.
     """
 
     stage: str
@@ -153,7 +153,7 @@ def read_marker(data: bytes, where: str) -> Export:
     """Returns the export that `data` describes.
 
     Raises:
-        BadRecord: it is no such description, or one of another format.
+        BadRecord: it is not such a description, or one of another format.
     """
     try:
         found: dict[str, Any] = msgspec.json.decode(data, type=dict)

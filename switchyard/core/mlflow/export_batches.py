@@ -57,7 +57,7 @@ def to_name(number: int) -> str:
 def read_batch(data: bytes, where: str) -> Batch:
     """Reads the record of a batch.
 
-    Raises: BadRecord: it is none that we know.
+    Raises: BadRecord: it is not a record that we know.
     """
     try:
         found = msgspec.json.decode(data, type=Batch)

@@ -35,7 +35,7 @@ def to_histogram(
 ) -> tuple[Histogram, dict[str, NonFiniteKind], list[str]]:
     """Returns the histogram, which of its nulls were not finite, and the keys that hold no count.
 
-    The nulls are named by JSON pointer. A fraction and a negative number are no counts: null stands for them. Adds to
+    The nulls are named by JSON pointer. A fraction and a negative number are not counts: null stands for them. Adds to
     `warnings` what readers should know.
     """
     epochs = len(next(iter(columns.values())).counts)
@@ -81,7 +81,7 @@ def _has_kind(kinds: Mapping[str, NonFiniteKind], position: int) -> bool:
 
 
 def _to_counts(values: Series) -> list[int | None]:
-    """Returns the counts; null stands for what is no count."""
+    """Returns the counts; null stands for what is not a count."""
     try:
         counts: list[int | None] = list(map(int, values))  # type: ignore[arg-type]  # a None raises, as NaN does
     except (TypeError, ValueError, OverflowError):
@@ -128,7 +128,7 @@ def _to_section(section: str) -> Literal["gradient_stats", "weight_stats"]:
 
 
 def _parse(text: str) -> list[float] | None:
-    """Returns the 26 numbers; None where they are cut, fewer, or none."""
+    """Returns the 26 numbers; None if they are cut, fewer, or none."""
     if len(text) == _CUT_LENGTH:
         return None
     try:

@@ -246,7 +246,7 @@ def _to_values(points: Points, line: Line) -> Series:
 
 
 def _is_finite(values: Series) -> bool:
-    """Returns True if no value is missing, NaN or infinite; False also where that takes a closer look."""
+    """Returns True if no value is missing, NaN or infinite; False also if that takes a closer look."""
     try:
         return math.isfinite(sum(values))  # type: ignore[arg-type]  # a None raises
     except TypeError:

@@ -183,7 +183,7 @@ class _Mapping:
 
 
 def _is_finite(values: Series) -> bool:
-    """Returns True if no value is NaN or infinite; also False where one is missing, to be looked at more closely."""
+    """Returns True if no value is NaN or infinite; also False if one is missing, to be looked at more closely."""
     try:
         return all(map(math.isfinite, values))  # type: ignore[arg-type]  # a None raises
     except TypeError:
@@ -206,7 +206,7 @@ def _to_epochs(charted: Iterable[Sequence[int]]) -> list[int]:
 def _spread(points: Points, epochs: list[int]) -> tuple[Series, bool]:
     """Returns one value an epoch, and whether that is all there is to say of `points`.
 
-    False where it has other steps too, or so much at one step that the points are a series of their own, logged without
+    False if it has other steps too, or so much at one step that the points are a series of their own, logged without
     steps.
     """
     steps = list(points.steps)
@@ -214,7 +214,7 @@ def _spread(points: Points, epochs: list[int]) -> tuple[Series, bool]:
         return list(points.values), True
     last: Mapping[int, float] = dict(zip(steps, points.values, strict=True))  # of equal steps the last one stays
     values = [last.get(epoch) for epoch in epochs]
-    # A repeated log, or a run resumed from its last checkpoint, says a step twice; more is no repetition.
+    # A repeated log, or a run resumed from its last checkpoint, says a step twice; more is not a repetition.
     is_whole = last.keys() <= set(epochs) and len(steps) <= 2 * len(last)
     return values, is_whole
 

@@ -43,7 +43,7 @@ def split_owned(metrics: Mapping[str, Points], owned: Sequence[OwnedPoint]) -> t
 
 
 def _split(points: Points, owners: Mapping[_At, _Owner]) -> dict[_Owner, Points]:
-    """Returns the points by owner, the run's own first, then by name; empty where no step has two owners."""
+    """Returns the points by owner, the run's own first, then by name; empty if no step has two owners."""
     rows = list(zip(points.steps, points.timestamps_ms, points.values, strict=True))
     whose = [owners.get(_to_at(*row), _OWN) for row in rows]
     by_step: dict[int, _Owner] = {}

@@ -7,11 +7,11 @@
     match = "valid/*"
     name = "val_{1}"
 
-A pattern is no regular expression: ``*`` stands for any characters, as few as will do, and ``{1}`` in the name for what
-the first one stood for. So each is tried in one pass over the key, whatever the pattern.
+Patterns are not regular expressions: ``*`` stands for any characters, as few as will do, and ``{1}`` in the name for
+what the first one stood for. So each is tried in one pass over the key, whatever the pattern.
 
 An empty text says nothing of rules: those that a run was published by go on (`core.history.asked_rules`). The word
-``none``, which is no TOML, is the way to say that there are to be none.
+``none``, which is not TOML, is the way to say that there are to be none.
 """
 
 import re

@@ -37,7 +37,7 @@ def read_mlflow_info(data: bytes, *, where: str) -> MlflowInfo:
     """Reads ``mlflow_info.json``. Unknown keys are ignored.
 
     Raises:
-        BadRecord: it is no JSON object with a run id; all problems at once.
+        BadRecord: it is not a JSON object with a run id; all problems at once.
     """
     try:
         found: Any = msgspec.json.decode(data)

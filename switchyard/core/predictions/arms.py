@@ -76,5 +76,5 @@ def to_overlap(champion: Sequence[str], challenger: Sequence[str]) -> float:
 
 
 def to_drift(champion: Collection[float], challenger: Collection[float]) -> float:
-    """Returns how much higher the challenger's scores are, on the mean of each list; 0 where either is empty."""
+    """Returns how much higher the challenger's scores are, on the mean of each list; 0 if either is empty."""
     return fmean(challenger) - fmean(champion) if champion and challenger else 0.0

@@ -46,7 +46,7 @@ class FeedbackBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 def read_feedback(body: bytes) -> FeedbackBody:
-    """Returns what a request says. Raises: BadRequest: it is no feedback, and why."""
+    """Returns what a request says. Raises: BadRequest: it is not feedback, and why."""
     try:
         said = decode_strictly(body, FeedbackBody)
     except (ValueError, OverflowError) as err:

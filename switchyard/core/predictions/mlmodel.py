@@ -19,7 +19,7 @@ PREDICT_FNS: Final = ("predict", "predict_proba", "predict_log_proba", "decision
 MAX_OUTPUTS: Final = 1_000
 """Characters of what is said of its answers."""
 _OTHERWISE: Final = "saved_model_dir"
-"""What the flavor tensorflow calls the folder of a model that is none of Keras'."""
+"""What the flavor tensorflow calls the folder of a model that is not a Keras model."""
 _TYPES: Final[Mapping[str, Type]] = {
     "double": Type.NUMBER,
     "float": Type.NUMBER,
@@ -32,7 +32,7 @@ _TYPES: Final[Mapping[str, Type]] = {
 
 
 class NotServed(ValueError):
-    """An `MLmodel` that is none, or describes a model that no loader of ours reads; says what is wrong."""
+    """An `MLmodel` that cannot be read, or describes a model that no loader of ours reads; says what is wrong."""
 
 
 class MLmodel(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,7 +50,7 @@ def read_mlmodel(said: Any) -> MLmodel:
     """Returns what the file's YAML says.
 
     Raises:
-        NotServed: it is no such file, or of no flavor that is served.
+        NotServed: it is not such a file, or of no flavor that is served.
     """
     flavors = said.get("flavors") if isinstance(said, dict) else None
     if not isinstance(flavors, dict) or not flavors:

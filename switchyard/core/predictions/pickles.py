@@ -132,7 +132,7 @@ def choose_kind(path: str) -> Kind:
     >>> choose_kind("model/churn.ubj").title
     'XGBoost model'
 
-    Raises: BadRequest: it is none of the endings.
+    Raises: BadRequest: it has none of the endings.
     """
     suffix = PurePath(path).suffix.lower()
     for kind in KINDS:

@@ -100,13 +100,13 @@ _FORMS: Final = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
 
 def read_predict(body: bytes) -> PredictRequest:
-    """Returns the body of ``/predict``, Vertex AI's and KServe's. Raises: BadRequest: it is none, and why."""
+    """Returns the body of ``/predict``, Vertex AI's and KServe's. Raises: BadRequest: it is not one, and why."""
     found = _decode(body, _Body)
     return _to_request([_to_id(instance) for instance in found.instances], found.parameters)
 
 
 def read_invocations(body: bytes) -> PredictRequest:
-    """Returns the body of MLflow's ``/invocations``. Raises: BadRequest: it is none, and why."""
+    """Returns the body of MLflow's ``/invocations``. Raises: BadRequest: it is not one, and why."""
     found = _decode(body, _Invocation)
     _check_form(found)
     if found.params is not UNSET and found.parameters is not UNSET:
@@ -119,7 +119,7 @@ def read_rows_predict(body: bytes, signature: Signature) -> RowsRequest:
 
     One row is an object with a column of the model and without `instances`, which is never read as a column.
 
-    Raises: BadRequest: it is no such body, and why.
+    Raises: BadRequest: it is not such a body, and why.
 
     >>> from switchyard.core.predictions.signature import Column, Type
     >>> read_rows_predict(b'{"age": 31}', Signature(columns=(Column(name="age", type=Type.NUMBER),), answers="a sum"))
@@ -152,7 +152,7 @@ def _check_row(row: dict[str, Any], signature: Signature) -> dict[str, Any]:
 
 
 def read_rows_invocations(body: bytes, _signature: Signature) -> RowsRequest:
-    """Reads a body like `read_invocations`, for a model of rows. Raises: BadRequest: it is no such body, and why."""
+    """Reads a body like `read_invocations`, for a model of rows. Raises: BadRequest: it is not such a body, and why."""
     found = _decode(body, _RowsInvocation, _ROWS_EXAMPLE)
     _check_form(found)
     for said in (found.params, found.parameters):

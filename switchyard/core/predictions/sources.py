@@ -74,7 +74,7 @@ FATES: Final[tuple[tuple[type[SwitchyardError], Fate], ...]] = (
     (NotFound, Fate.NEXT),  # no such model, stage, version or run
     (TryAgain, Fate.NEXT),  # it cannot be reached
     (BadSetup, Fate.STOP),  # we may not read it: an older model must not answer because a right was taken away
-    (BadRecord, Fate.STOP),  # other files than registered, or files that are no model
+    (BadRecord, Fate.STOP),  # other files than registered, or files that are not a model
     (StaleWrite, Fate.STOP),  # other files than when it was first seen
     (BadRequest, Fate.STOP),  # the setting is wrong, or the version is retired
 )
@@ -119,7 +119,7 @@ def read_model_uri(text: str) -> ModelUri:
     ModelUri(name='shop', reference='Production')
 
     Raises:
-        BadRequest: it is no such URI.
+        BadRequest: it is not such a URI.
     """
     found = _URI.fullmatch(text)
     if found is None:

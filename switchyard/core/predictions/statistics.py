@@ -109,7 +109,7 @@ def read_window(asked: Iterable[tuple[str, str]], *, model: str) -> Window:
     >>> read_window([("since", "2026-01-15"), ("until", "2026-01-16T12:00:00Z")], model="shop").since.isoformat()
     '2026-01-15T00:00:00+00:00'
 
-    Raises: BadRequest: a parameter that is not known, stands twice, or is no time; all problems at once."""
+    Raises: BadRequest: a parameter that is not known, stands twice, or is not a time; all problems at once."""
     problems, found = [], {"model": model}
     times: dict[str, datetime] = {}
     seen: set[str] = set()

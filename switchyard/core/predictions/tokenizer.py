@@ -1,6 +1,6 @@
 """Turns texts to numbers as Keras' old ``Tokenizer`` did, from the JSON that its ``to_json`` writes.
 
-The class itself is no public part of Keras 3, and a pickle of it is not read.
+The class itself is not a public part of Keras 3, and a pickle of it is not read.
 
 Source: keras/src/legacy/preprocessing/text.py and keras/src/utils/sequence_utils.py, 3.15.1.
 """
@@ -65,7 +65,7 @@ class _File(msgspec.Struct, frozen=True, kw_only=True):
 def read_tokenizer(data: bytes) -> Tokenizer:
     """Returns what `Tokenizer.to_json` wrote; a text that was written as JSON once more is read too.
 
-    Raises: ValueError: it is none, and why.
+    Raises: ValueError: it is not a tokenizer, and why.
     """
     said: Any = msgspec.json.decode(data)
     if isinstance(said, str):

@@ -20,7 +20,7 @@ class Differing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FileChange(msgspec.Struct, frozen=True, kw_only=True):
-    """One file that is not the same; None where a version does not have it."""
+    """One file that is not the same; None if a version does not have it."""
 
     path: str
     before: ModelFile | None = None

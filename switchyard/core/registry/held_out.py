@@ -95,7 +95,7 @@ def to_first_moment(limits: tuple[Limit, ...], first: float, last: float, *, who
         first, last: the oldest and the newest purchase there is. whole_days: of times, from the next day (UTC) on.
 
     Raises:
-        BadRequest: none is newer, or the purchases' times and a training's are no times of one clock.
+        BadRequest: none is newer, or the purchases' times and a training's are not times of one clock.
     """
     for limit in limits:
         if is_time(limit.moment) != is_time(last):

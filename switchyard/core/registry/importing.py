@@ -122,7 +122,7 @@ def choose(model: SourceModel, production: int | None = None) -> Chosen:
 
 
 def _choose_one(model: SourceModel, stage: Stage, alias: str, listed: list[str]) -> int | None:
-    """Returns the one version in a stage; where none is, the one that the alias names.
+    """Returns the one version in a stage; if none is, the one that the alias names.
 
     Several: none, because no one knows who should answer.
     """

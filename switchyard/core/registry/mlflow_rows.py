@@ -26,7 +26,7 @@ PROMPT_TAG: Final = "mlflow.prompt.is_prompt"
 """MLflow 3 keeps prompts among the models."""
 
 OWN_TAGS: Final = "switchyard."
-"""Tags that a mirror of ours has set there (`core.registry.mirroring`): they are no part of what they say."""
+"""Tags that a mirror of ours has set there (`core.registry.mirroring`): they are not part of what they say."""
 
 Row = Mapping[str, Any]
 

@@ -220,7 +220,7 @@ def _walk(struct: type[msgspec.Struct], unsaid: Mapping[str, object] = _NOTHING)
             for inner in _walk(plain):
                 yield _Field(f"{field.name}.{inner.name}", inner.plain, inner.help)
             continue
-        is_open = bool in get_args(plain)  # none of a bool is no value: its description says what it means
+        is_open = bool in get_args(plain)  # none of a bool is not a value: its description says what it means
         said = unsaid.get(field.name, field.default)
         default = "" if field.required or is_open else f" (default: {_shown(said)})"
         yield _Field(field.name, plain, description + default)

@@ -16,7 +16,7 @@ _UNITS_US: Final = ((1e-3, 1e17), (1.0, 1e14), (1e3, 1e11), (1e6, 1e8))
 
 
 def find_unit_us(largest: float) -> float | None:
-    """Returns how many microseconds the unit of time has that `largest` must be in; None: it is no time since 1970.
+    """Returns how many microseconds the unit of time has that `largest` must be in; None: it is not a time since 1970.
 
     A time is from 1973 to the year 5138.
 

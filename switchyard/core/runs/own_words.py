@@ -37,7 +37,7 @@ def read_own_words(ended: bytes, job: Job) -> str:
 
 
 def read_ended_params(ended: bytes) -> dict[str, Any]:
-    """Returns the params of a training that wrote no file of metrics; empty where it says none, or cannot be read."""
+    """Returns the params of a training that wrote no file of metrics; empty if it says none, or cannot be read."""
     found = catch(lambda: msgspec.json.decode(ended, type=_Ended))
     return {} if isinstance(found, Exception) else found.params or {}
 

@@ -26,7 +26,7 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
 
     interval_s: float = 0.0  # between two looks; 0: at the backend's own pace
     waited_s: float = 0.0  # since the first look at this job, in earlier tasks
-    hold_s: float = 0.0  # progress alone is no news sooner than this
+    hold_s: float = 0.0  # progress alone is not news sooner than this
     for_s: float  # then the task answers with the job as it is
 
 

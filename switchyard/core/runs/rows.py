@@ -58,7 +58,7 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     """One line of the list of runs."""
 
     id: int
-    status: str = ""  # as stored; empty where an application's own table has none
+    status: str = ""  # as stored; empty if an application's own table has none
     display_name: str = ""
     available: bool = False  # a history is published
     error: str = ""

@@ -154,7 +154,7 @@ def may_end(of_attempt: int | None, newest: NewestJob | None) -> bool:
 
     `newest` is the run's newest job as it is now (None: it has none).
 
-    `of_attempt` is the attempt whose end they were concluded from: 0 for none, None where someone decided on the run
+    `of_attempt` is the attempt whose end they were concluded from: 0 for none, None if someone decided on the run
     itself. What an attempt left takes a while to read. Meanwhile a request may have claimed the next one, or the
     attempt may have been reopened: the row is then that job's to end. Ended all the same, its job would be cancelled.
     """

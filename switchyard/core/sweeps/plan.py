@@ -60,7 +60,7 @@ def count_trials(plan: SweepPlan, asked: int, default: int) -> int:
 
 
 def choose_params(plan: SweepPlan, number: int) -> Params | None:
-    """Returns the parameters of trial `number`; None where they depend on how earlier trials ended."""
+    """Returns the parameters of trial `number`; None if they depend on how earlier trials ended."""
     if plan.method == "tpe":
         return None
     return list_grid(plan.space)[number] if plan.method == "grid" else draw(plan.space, plan.seed, number)

@@ -83,7 +83,7 @@ def judge(
 ) -> TrialEnd | None:
     """Returns how the trial of a run in `status` ended; None: it has not.
 
-    A run that completed before it could be cancelled counts, also where it was to be pruned. One with a number that is
+    A run that completed before it could be cancelled counts, also if it was to be pruned. One with a number that is
     not finite, in a loss or in the metric, has failed, whatever its other epochs reached.
     """
     match status:

@@ -22,7 +22,7 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     quick_test_id: int = 0  # 0: any
     limit: int = 0  # 0: all
     experiments: list[str] = []  # of which every run must have a row; empty: all
-    whole: bool = False  # every key was read, also where only charted ones are published
+    whole: bool = False  # every key was read, also if only charted ones are published
 
     def has(self, experiment: str) -> bool:
         """Returns True of an experiment in which every run must have a row."""
@@ -30,7 +30,7 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     @property
     def is_all(self) -> bool:
-        """True where no run was left aside."""
+        """True if no run was left aside."""
         return not self.quick_test_id and not self.limit
 
 

@@ -74,7 +74,7 @@ def history_cells(history: Mapping[str, Any]) -> Cells:
 
 
 def add_entry(cells: Cells, path: str, entry: Any, epochs: Any, kinds: dict[str, Any] | None = None) -> None:
-    """Adds a series that says its own `steps`, or else is on `epochs`. What is no such series is one cell.
+    """Adds a series that says its own `steps`, or else is on `epochs`. What is not such a series is one cell.
 
     Args:
         kinds: what its nulls are, by position; those that are used are taken out.
@@ -196,7 +196,7 @@ class _Kinds:
 
 
 def _add_epochs(cells: Cells, path: str, found: Any) -> list[int]:
-    """Adds one cell an epoch, and returns the epochs; what is no rising list of integers is a cell by itself."""
+    """Adds one cell an epoch, and returns the epochs; what is not a rising list of integers is a cell by itself."""
     epochs = found if isinstance(found, list) else []
     good = all(type(epoch) is int for epoch in epochs)
     if epochs is not found or not good or any(after <= before for before, after in pairwise(epochs)):

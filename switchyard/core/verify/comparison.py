@@ -157,7 +157,7 @@ class Comparison:
     def _with_said(self, expected: Publication) -> Publication:
         """Returns the record with the tags, parent, progress and warnings of the stored history.
 
-        They are no part of the record, and may change in MLflow. They are compared with the values alone. The warnings
+        They are not part of the record, and may change in MLflow. They are compared with the values alone. The warnings
         say what was read.
         """
         said = {name: self._history[name] for name in _SAID if name in self._history and name in expected.history}

@@ -90,7 +90,7 @@ class VerifiedRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     points: int = 0
     source_digest: str = ""
     charted_digest: str = ""  # made of MLflow's points again
-    full_digest: str = ""  # the same; empty where only charted keys were read
+    full_digest: str = ""  # the same; empty if only charted keys were read
     published_digest: str = ""  # `charted`, as it is published
     left_out: list[LeftOut] = []
     differences: list[Difference] = []

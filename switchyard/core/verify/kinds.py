@@ -87,7 +87,7 @@ class KindFound(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     @property
     def is_safe(self) -> bool:
-        """True where nothing is lost that was not given up."""
+        """True if nothing is lost that was not given up."""
         return not self.missing or self.given_up
 
     @property

@@ -114,7 +114,7 @@ def _find_tags(run: RawRun, history: dict[str, Any]) -> list[str]:
 
 
 def _to_uncharted(run: RawRun, record: MetricsRecord, history: dict[str, Any], kept_in: KeptIn) -> list[LeftOut]:
-    """Returns keys that are no part of a history of version 1."""
+    """Returns keys that are not part of a history of version 1."""
     if record.charted_only:
         epochs = set(record.epochs)
         beside = {
@@ -140,7 +140,7 @@ def _to_uncharted(run: RawRun, record: MetricsRecord, history: dict[str, Any], k
     others = [
         key
         for key, place in places.items()
-        # Also a charted key with steps that are no epochs, and a final metric with several points: charted in part.
+        # Also a charted key with steps that are not epochs, and a final metric with several points: charted in part.
         if place.bin is None and (place.section not in _CHARTED or key in record.other_series or key in record.metrics)
     ]
     left = [_to_named("keys", others, kept_in=kept_in, why="a published history has charted keys alone")]

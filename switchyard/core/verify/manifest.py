@@ -105,7 +105,7 @@ def name_swapped(runs: Sequence[VerifiedRun]) -> list[VerifiedRun]:
 def _sum_up(runs: Sequence[VerifiedRun]) -> list[LeftOut]:
     """Returns what is left out, by what, where and why.
 
-    The count is that of all runs; None where one run's is not known.
+    The count is that of all runs; None if one run's is not known.
     """
     counts: dict[tuple[str, KeptIn, str], int | None] = {}
     for run in runs:
@@ -128,7 +128,10 @@ def to_json(manifest: Manifest) -> bytes:
 
 
 def read_manifest(data: bytes, where: str) -> Manifest:
-    """Returns the manifest that `data` holds. Raises: BadRecord: it is none, or one of another format."""
+    """Returns the manifest that `data` holds.
+
+    Raises: BadRecord: it is not a manifest, or one of another format.
+    """
     try:
         return msgspec.json.decode(data, type=Manifest)
     except msgspec.DecodeError as err:

@@ -30,7 +30,7 @@ def compare_series(expected: FullSeries | None, kept: FullSeries) -> list[Differ
         differences.append(Difference(place="series", path="digest", expected=digest, found=kept.digest))
     if expected is not None and digest != expected.digest:
         wanted = to_series_cells(json.loads(gzip.decompress(expected.gzip_json)))
-        differences += compare_cells(wanted, found, "series")  # none where -0.0 and 0.0 are the whole difference
+        differences += compare_cells(wanted, found, "series")  # none if -0.0 and 0.0 are the whole difference
     return differences
 
 

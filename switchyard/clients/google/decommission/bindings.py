@@ -73,7 +73,7 @@ class Bindings:
         return msgspec.structs.replace(found, unseen=(_UNSEEN,))
 
     def describe(self, name: str) -> Resource:
-        """See the port. Raises NotFound also where the policy gives that member nothing."""
+        """See the port. Raises NotFound also if the policy gives that member nothing."""
         owner, member = name.split("#", 1)
         policy = self._policies.read(owner)
         roles = _find_roles(policy, member)

@@ -68,7 +68,7 @@ class Costs:
         )
 
     def read(self, resources: Sequence[Resource], since: datetime, until: datetime) -> tuple[Cost, ...]:
-        """See the port. Returns one for each resource and currency, 0 where the export has nothing of it.
+        """See the port. Returns one for each resource and currency, 0 if the export has nothing of it.
 
         Raises also: BadRecord: the export has no row at all for that time, so that 0 would prove nothing."""
         if not self._table:

@@ -1,6 +1,6 @@
 """Reads who uses a deployment, by Google's own records: Monitoring's request counts, the request log, operations.
 
-A query of the log always gives its own time: Google's logging client would add one of a day where there is none.
+A query of the log always gives its own time: Google's logging client would add one of a day if there is none.
 Source: https://cloud.google.com/logging/docs/view/logging-query-language, https://cloud.google.com/run/docs/logging
 """
 

@@ -78,7 +78,7 @@ class Variables:
         return msgspec.structs.replace(found, unseen=("worker pools, and executions of jobs",))
 
     def describe(self, name: str) -> Resource:
-        """See the port. Raises NotFound also where the variable was taken out."""
+        """See the port. Raises NotFound also if the variable was taken out."""
         owner_name, variable = name.split("#", 1)
         owner = self._get(owner_name)
         entries = list(_list_entries(owner, variable))

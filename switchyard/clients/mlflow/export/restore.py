@@ -107,7 +107,7 @@ def compare_store(export: Export, store_uri: str, watch: Watcher = lambda moved:
 def list_changed(at_uri: str, objects: Objects, store_uri: str, names: Container[str]) -> list[str]:
     """Returns the tables of these `names` in which the store has other rows than the export at `at_uri`.
 
-    All tables that both have are compared to the last bit. The list is empty where the export is of a server or a
+    All tables that both have are compared to the last bit. The list is empty if the export is of a server or a
     folder, or of another kind of database: those rows cannot be compared.
 
     Raises: NotFound, BadRecord: as `read_export`. BadSetup, TryAgain: the store cannot be read.
