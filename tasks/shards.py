@@ -32,7 +32,7 @@ def start_shard(parameters: Mapping[str, Any]) -> str:
     """
     number = parameters["shard"]
     try:
-        started: Any = run_deployment(  # a coroutine only where the caller is one
+        started: Any = run_deployment(  # a coroutine only if the caller is one
             DEPLOYMENT,
             parameters=dict(parameters),
             timeout=0,

@@ -58,7 +58,7 @@ class _ProgressArtifact:
                     raise
             else:
                 return
-        # A coroutine only where the caller is one.
+        # A coroutine only if the caller is one.
         made: Any = create_progress_artifact(progress=percent, key=self._key, description=description)
         self._id = made
 

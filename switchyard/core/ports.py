@@ -455,7 +455,7 @@ class Jobs(Protocol):
         """Takes back that a job is gone, or was never created; returns the job's row.
 
         The job is CLAIMED again, without a reason and with its end untold, and its run is `submitted`; what is
-        published stays. It does so only where `core.runs.walk.may_reopen` says so; elsewhere, and at a second call,
+        published stays. It does so only if `core.runs.walk.may_reopen` says so; elsewhere, and at a second call,
         nothing changes.
 
         Raises: NotFound."""

@@ -52,7 +52,7 @@ def to_series_table(series: bytes) -> pa.Table:
 
     A run with nothing published has no row.
 
-    The schema's metadata say ``complete``: false where only the points of a sampled history are left."""
+    The schema's metadata say ``complete``: false if only the points of a sampled history are left."""
     stored = json.loads(series)
     names: list[str] = []
     steps: list[int] = []
@@ -70,7 +70,7 @@ def to_runs_table(lines: Iterable[Mapping[str, Any]]) -> pa.Table:
 
     Such a name is ``metrics.test_recall_at_10``.
 
-    A value's column holds numbers where all of its values are numbers, else texts; null where a run lacks it."""
+    A value's column holds numbers where all of its values are numbers, else texts; null if a run lacks it."""
     rows = list(lines)
     columns: dict[str, pa.Array] = {
         "id": pa.array([row["id"] for row in rows], pa.int64()),

@@ -220,7 +220,7 @@ class Copying:
         return tuple(LeftOut(path=one.path, reason=_LOST) for one in named if one.sha256 in still)
 
     def _read_before(self, run_id: str) -> Manifest | None:
-        """Returns the manifest of the run's copy, where there is one that is whole."""
+        """Returns the manifest of the run's copy if there is one that is whole."""
         row = self.copies.read([run_id]).get(run_id)
         if row is None or row.to_uri != self.how.to_uri:
             return None

@@ -204,7 +204,7 @@ def _to_publishable(outside: Outside, run: RawRun, item: Item, how: How) -> tupl
         ),
         mlflow_run_id=info.run_id,
         versions=versions,
-        # What is published already, by any version, is found only where more is read now than was before.
+        # What is published already, by any version, is found only if more is read now than was before.
         first_digests=to_first_digests_of(run) if how.whole and not item.is_new else None,
         tags=to_user_tags(run.tags),
         parent=to_parent(to_parent_run_id(run.tags)),

@@ -68,7 +68,7 @@ def plan_clearing(site: Site, policy: Policy, now: datetime) -> Plan:
 
 
 def find_begun(site: Site, typed: str) -> Plan | None:
-    """Returns the plan with that digest, or with a digest that begins so, where it was begun and not finished.
+    """Returns the plan with that digest, or with a digest that begins so, if it was begun and not finished.
 
     Raises:
         BadRecord: what is there is not a plan.
@@ -196,7 +196,7 @@ class _Look:
         return msgspec.structs.replace(thing, facts=self._to_facts(one))
 
     def _read(self) -> None:
-        """Reads rows and versions again, where the last look is more than a moment old.
+        """Reads rows and versions again if the last look is more than a moment old.
 
         With ten thousand, a look before each delete would take longer than all deletes. A run's next job may begin at
         any time, and is asked for each time."""

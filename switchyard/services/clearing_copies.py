@@ -60,7 +60,7 @@ class CopyLooks:
         self._read_at = self._clock()
 
     def refresh(self) -> None:
-        """Reads the same again, where the last look is more than a moment old."""
+        """Reads the same again if the last look is more than a moment old."""
         if self._clock() - self._read_at < _FRESH_S:
             return
         found: list[Found] = []

@@ -122,5 +122,5 @@ def to_real(uri: str) -> str:
 
 
 def to_known(path: Path, root: str) -> bool:
-    """Returns true where `path` is ARTIFACTS_URI's folder, or holds it."""
+    """Returns true if `path` is ARTIFACTS_URI's folder, or holds it."""
     return root.startswith("file:") and Path(to_real(root)).is_relative_to(path.resolve())

@@ -38,7 +38,7 @@ def _look_at_file(objects: Objects, uri: str, spec: TrainSpec) -> str:
     head = objects.read_range(uri, start=0, length=HEAD_BYTES)
     try:
         if head.startswith(PARQUET_MAGIC):
-            from switchyard.clients.parquet import read_column_names  # pyarrow: only where there is a Parquet file
+            from switchyard.clients.parquet import read_column_names  # pyarrow: only if there is a Parquet file
 
             return look_at_parquet(read_column_names(objects, uri), spec)
         return look_at_csv(head, spec, is_whole=len(head) < HEAD_BYTES)

@@ -359,7 +359,7 @@ def read_cost_evidence(
 
 
 def read_costs(clouds: Clouds, resources: Sequence[Resource], since: datetime, until: datetime) -> list[Cost] | None:
-    """Returns the costs; None: no billing export is named. Raises: as `CloudCosts.read`, where one does not answer."""
+    """Returns the costs; None: no billing export is named. Raises: as `CloudCosts.read` if one does not answer."""
     return list(clouds.costs.read(resources, since, until)) if clouds.costs.is_named else None
 
 

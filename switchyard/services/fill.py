@@ -101,7 +101,7 @@ def _choose(row: Unfilled, sources: Sequence[Found]) -> Fill:
 
 
 def _read_sources(outside: Outside, rows: Sequence[Unfilled], export_uri: str) -> Iterator[tuple[int, list[Found]]]:
-    """Yields what was found, by run id; a record only where it is what the history was made of."""
+    """Yields what was found, by run id; a record only if it is what the history was made of."""
     histories = {row.quick_test_id: read_history(row) or {} for row in rows}
     mlflow = {
         row.quick_test_id: run_id

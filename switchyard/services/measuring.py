@@ -39,7 +39,7 @@ class Answers:
     """What one model answered: each pair's rank, from 0; k or more where it is not among the first k."""
 
     ranks: Ints  # [pairs]
-    lists: npt.NDArray[np.int32]  # [buyers, k], positions; -1 where the answer is shorter
+    lists: npt.NDArray[np.int32]  # [buyers, k], positions; -1 if the answer is shorter
 
 
 def choose_ks(judged: int, products: int) -> tuple[int, ...]:

@@ -61,7 +61,7 @@ class Mirroring:
 
     @property
     def is_over(self) -> bool:
-        """Returns true where the turn's time is over."""
+        """Returns true if the turn's time is over."""
         return self.clock() > self.deadline
 
 

@@ -100,7 +100,7 @@ def find_version(ports: Ports, source: Source, name: str, version: int) -> Found
 
 
 def may_change(source: Source) -> bool:
-    """Returns true where `source` may name another version later. A number, a run and a folder may not.
+    """Returns true if `source` may name another version later. A number, a run and a folder may not.
 
     The newest run of a name is chosen once, at the start: no one has approved the next one."""
     return source.kind is Kind.REGISTRY and read_model_uri(source.value).asked.version is None
@@ -114,7 +114,7 @@ def read_row(ports: Ports, source: Source) -> Model | None:
 
 
 def _follows_row(source: Source) -> bool:
-    """Returns true where one row with a revision says it. A free alias has its own row, without a revision."""
+    """Returns true if one row with a revision says it. A free alias has its own row, without a revision."""
     if source.kind is not Kind.REGISTRY:
         return False
     asked = read_model_uri(source.value).asked

@@ -1,6 +1,6 @@
 """Removes what is kept only for a time: jobs that ended long ago, and predictions and feedback.
 
-A job goes only where nothing of its run is left to do.
+A job goes only if nothing of its run is left to do.
 """
 
 from datetime import datetime, timedelta

@@ -24,7 +24,7 @@ _LINK = "it is a link, a pipe or a device, and what is behind it may lie anywher
 class ObjectsSource:
     """Implements `core.ports.ArtifactSource`, which has the contracts, over the port `Objects`.
 
-    A place is looked at only where `allowed` has it. Links in its path are resolved first, once. After that no link is
+    A place is looked at only if `allowed` has it. Links in its path are resolved first, once. After that no link is
     followed, so a link that is made later leads nowhere.
     """
 

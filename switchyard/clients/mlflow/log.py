@@ -240,7 +240,7 @@ def _read_experiment(server: MlflowServer, name: str) -> dict[str, Any] | None:
 
 
 def _find_run(server: MlflowServer, experiment_id: str, order: RunOrder) -> dict[str, Any] | None:
-    """Returns the training's run; the oldest where a lost answer led to two."""
+    """Returns the training's run; the oldest if a lost answer led to two."""
     body = {
         "experiment_ids": [experiment_id],
         "filter": f"tags.`{TRAINING_TAG}` = '{order.training}'",

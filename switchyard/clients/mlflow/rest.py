@@ -228,7 +228,7 @@ class RestTracking:
 
     @contextmanager
     def _understood(self, what: str) -> Iterator[None]:
-        """Raises BadRecord where an answer was JSON, but not as MLflow's interface has it."""
+        """Raises BadRecord if an answer was JSON, but not as MLflow's interface has it."""
         try:
             yield
         except (LookupError, TypeError, ValueError, AttributeError) as err:

@@ -111,7 +111,7 @@ def check_versions(found: Sequence[str], where: str) -> str:
 
 
 def check_exported(export: Export, where: str) -> None:
-    """Raises BadSetup where the export is of a database with a version that we do not know.
+    """Raises BadSetup if the export is of a database with a version that we do not know.
 
     An export of a store's answers has our own tables."""
     if export.dialect != API:

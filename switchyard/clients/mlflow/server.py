@@ -60,7 +60,7 @@ def open_http(
 
 
 def check_access(access: Access) -> None:
-    """Raises BadSetup where the address is wrong, or the settings contradict each other."""
+    """Raises BadSetup if the address is wrong, or the settings contradict each other."""
     if not re.fullmatch(r"https?://[^/?#\s@]+(/[^?#\s]*)?", access.uri):
         raise BadSetup(f"MLFLOW_TRACKING_URI must be {_to_wanted(access.uri)}")
     if access.auth not in ("", GOOGLE_ID_TOKEN):

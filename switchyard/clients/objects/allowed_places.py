@@ -18,7 +18,7 @@ def open_places(allowed: Allowed) -> Callable[[str], str]:
 
     Links are resolved once for a place. A reader follows none there, so a link that is made later leads nowhere.
 
-    The answer raises BadSetup where the place may not be read, and BadRequest where it is not a file's URI.
+    The answer raises BadSetup if the place may not be read, and BadRequest if it is not a file's URI.
     """
     behind = Allowed(
         roots=tuple(_resolve(root) for root in allowed.roots), ours=tuple(_resolve(own) for own in allowed.ours)

@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 
 def check_prefect_api() -> None:
-    """Raises BadSetup where no Prefect server is named. Prefect would start its own, which no one watches."""
+    """Raises BadSetup if no Prefect server is named. Prefect would start its own, which no one watches."""
     if not get_current_settings().api.url:
         raise BadSetup(
             "PREFECT_API_URL is not set. It must name the Prefect server that takes the job-ended events "

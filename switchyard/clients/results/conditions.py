@@ -112,7 +112,7 @@ class Conditions:
         return and_(of_kind, self.by_bytes(values.c.name) == to_storable(name))
 
     def compare(self, column: Sql, term: Compare) -> Condition:
-        """Compares `column`, a number, text or time, with the term's constants; NULL where it is NULL."""
+        """Compares `column`, a number, text or time, with the term's constants; NULL if it is NULL."""
         constants = [to_bound(constant) for constant in term.constants]
         match term.operator:
             case "IN":

@@ -235,7 +235,7 @@ def _sha256_hex(text: str | None) -> str | None:
 
 
 def check_schema(connection: Connection, where: str) -> None:
-    """Raises BadSetup where there is no schema, or it is not the one of this version's code."""
+    """Raises BadSetup if there is no schema, or it is not the one of this version's code."""
     found = read_version(connection)
     if found is None:
         raise BadSetup(f"{where} has no schema yet; {MIGRATE}")
@@ -325,7 +325,7 @@ def _find_place(path: Path) -> tuple[int, int] | None:
 
 
 def _check_place(path: Path, place: tuple[int, int] | None) -> None:
-    """Raises exc.DisconnectionError where the file is another one by now, or gone: the pool then connects again."""
+    """Raises exc.DisconnectionError if the file is another one by now, or gone: the pool then connects again."""
     if _find_place(path) != place:
         raise exc.DisconnectionError(f"{path} was moved away or replaced")
 

@@ -27,7 +27,7 @@ def read_clock(connection: Connection) -> datetime:
 
 
 def no_such_model(name: str) -> NotFound:
-    """Returns the error to raise where a name names no model."""
+    """Returns the error to raise if a name names no model."""
     return NotFound(f"there is no model {name}. To make one of a run: switchyard register <run> --name '{name}'")
 
 

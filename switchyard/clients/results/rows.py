@@ -62,7 +62,7 @@ def _to_lock(tables: Tables) -> Select[Any]:
 
 
 def no_such_run(tables: Tables, quick_test_id: int) -> NotFound:
-    """Returns the error to raise where an id names no row."""
+    """Returns the error to raise if an id names no row."""
     return NotFound(f"there is no quick test {quick_test_id} in {tables.runs.fullname}")
 
 

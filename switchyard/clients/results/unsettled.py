@@ -100,7 +100,7 @@ def select_unsettled(tables: Tables) -> Select[Any]:
 
 
 def read_unsettled(database: Database, *, now: datetime, limit: int) -> list[Unsettled]:
-    """Reads as `core.ports.Ledger.list_unsettled` says: one query, and more only where a row cannot be fetched."""
+    """Reads as `core.ports.Ledger.list_unsettled` says: one query, and more only if a row cannot be fetched."""
     query, runs = select_unsettled(database.tables), database.tables.runs
     names = ("id", "status", "published_status", "repair_attempts")
     few = query.with_only_columns(*(column for column in query.selected_columns if column.name in names))
@@ -132,7 +132,7 @@ def _to_candidates(tables: Tables) -> CompoundSelect[Any]:
     unread = case((published.c.quick_test_id.is_not(None), False), else_=~tables.has_history)
     # Backfill has read its MLflow run, and listed it: asked again every day, it would still have nothing to show.
     empty = exists().where(listed.c.quick_test_id == runs.c.id, listed.c.kind == BACKFILL, listed.c.state == SKIPPED)
-    # Only rows of the index. SQLite sees that only where the state is written into the text. It reads all jobs that
+    # Only rows of the index. SQLite sees that only if the state is written into the text. It reads all jobs that
     # succeeded unless it is told that most do, and that the ids are a range.
     succeeded = _Likely(newest.c.state == literal_column("'succeeded'"))
     untold = newest.c.completed_event_at.is_(None), succeeded, newest.c.quick_test_id > 0

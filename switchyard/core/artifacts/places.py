@@ -134,7 +134,7 @@ def to_place(artifact_uri: str, *, destination: str = "", server: str = "") -> P
 
     Args:
         destination: the MLflow server's own ``--artifacts-destination``, where ``mlflow-artifacts:/`` lies: our own
-            adapters read it then. Empty: not known; the server is asked, where there is one.
+            adapters read it then. Empty: not known; the server is asked if there is one.
         server: the MLflow server that the settings name, the only one that is ever called: a person who may create an
             experiment there says where its artifacts are, and the server that is called gets our token. Empty: none.
 

@@ -27,7 +27,7 @@ from switchyard.core.decommission.users import Need
 class Cloud(Protocol):
     """One kind of resource of an MLflow deployment, on Google Cloud.
 
-    All methods raise BadSetup where a permission is missing (its name is in the message): that is never "gone".
+    All methods raise BadSetup if a permission is missing (its name is in the message): that is never "gone".
     """
 
     @property

@@ -88,7 +88,7 @@ def find_databases(
 ) -> tuple[Databases, ...]:
     """Returns what is on each instance of the plan, and which of it is MLflow's own.
 
-    By name alone, behind a proxy, only where no other instance has that name too.
+    By name alone, behind a proxy, only if no other instance has that name too.
 
     Args:
         read: the names on an instance; None: not known.

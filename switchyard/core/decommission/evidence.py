@@ -115,7 +115,7 @@ class DrillEvidence(Evidence, frozen=True, kw_only=True, tag="drill"):
     of_runs: int  # that the export holds
     equal_runs: int
     registry_equal: bool
-    artifacts_equal: bool  # false where none were compared
+    artifacts_equal: bool  # false if none were compared
     artifacts_compared: int = 0  # runs whose copied artifacts were read again; 0 also if it was not counted
     differences: tuple[str, ...] = ()
 

@@ -75,7 +75,7 @@ class Checks:
         return self.convert(found[name], kind, self.path(*names, name), f"be {list_names(get_args(kind))}")
 
     def series(self, value: Any, path: str, length: int | None) -> Series:
-        """Returns a list of numbers and nulls; `length` values, where that is known."""
+        """Returns a list of numbers and nulls; `length` values if that is known."""
         found: Series = self._items(
             value, path, list[float | None], "be an array of numbers and nulls", _number_problem
         )

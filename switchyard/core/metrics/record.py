@@ -56,7 +56,7 @@ class Histogram(msgspec.Struct, kw_only=True):
     bin_edges: list[float] | None = None
     edges_known: EdgesKnown = "none"
     # No one logged the edges: they are the fixed range of the legacy trainer, and wrong where another one counted.
-    # In a file, and in what is served, only where it is true; in no digest, so that old ones hold.
+    # In a file, and in what is served, only if it is true; in no digest, so that old ones hold.
     edges_assumed: bool = False
     sampled: bool = False  # the counts are an estimate from part of the values
     counts: list[list[int | None] | None] = []

@@ -82,7 +82,7 @@ class RawRun(msgspec.Struct, frozen=True, kw_only=True):
     params: dict[str, str]
     tags: dict[str, str]
     keys: Keys | None = None  # None: all metrics that the run has
-    owned: Sequence[OwnedPoint] = ()  # of the points in `metrics`, those of a model or a data set, where that is known
+    owned: Sequence[OwnedPoint] = ()  # of the points in `metrics`, those of a model or a data set if that is known
 
 
 class LostRun(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""Which of several files is the model, or its tokenizer, where an operator says so.
+"""Which of several files is the model, or its tokenizer if an operator says so.
 
 The settings are `MODEL_FILENAME` and `TOKENIZER_FILENAME`.
 """
@@ -36,7 +36,7 @@ def leave_out_others(paths: Sequence[str], filename: str) -> list[str]:
 
 
 def leave_out_pickled_tokenizers(paths: Sequence[str], filename: str) -> list[str]:
-    """Returns the paths without pickles of tokenizers, where an operator names the JSON to read (`TOKENIZER_FILENAME`).
+    """Returns the paths without pickles of tokenizers if an operator names the JSON to read (`TOKENIZER_FILENAME`).
 
     >>> leave_out_pickled_tokenizers(["model/mood.h5", "model/tokenizer.pkl", "model/words.json"], "words.json")
     ['model/mood.h5', 'model/words.json']

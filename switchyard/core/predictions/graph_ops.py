@@ -11,7 +11,7 @@ import msgspec
 SHOWN: Final = 10
 """Operations, and functions, in one message."""
 TABLE_FROM_FILE: Final = "InitializeTableFromTextFileV2"
-"""Reads a file: only where its name is one of the model's assets, which are hashed with it."""
+"""Reads a file: only if its name is one of the model's assets, which are hashed with it."""
 SAVING: Final = frozenset({"MergeV2Checkpoints", "RestoreV2", "SaveV2", "ShardedFilename"})
 """Reads and writes checkpoints. A SavedModel has them to be saved again: where nothing that answers reaches them."""
 

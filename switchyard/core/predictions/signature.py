@@ -167,7 +167,7 @@ def _read_row(instance: Any, signature: Signature, where: str, problems: list[st
 
 
 def _take_by_name(instance: dict[str, Any], columns: Sequence[Column], where: str, problems: list[str]) -> list[Any]:
-    """UNSET where a column that is needed is not there, which is said already."""
+    """UNSET if a column that is needed is not there, which is said already."""
     names = {column.name for column in columns}
     if unknown := [name for name in instance if name not in names]:
         problems.append(f"{where} has {_show(unknown)}, which the model does not take")
@@ -227,7 +227,7 @@ def _fits(value: float, column: Column) -> bool:
 
 
 def _say(column: Column, value: Any) -> str:
-    """Returns what a value must be: with the limits, where it is a number."""
+    """Returns what a value must be: with the limits if it is a number."""
     said = _SAID[column.type]
     if column.lowest is None or column.highest is None or not _is_number(value):
         return said

@@ -12,7 +12,7 @@ Change = Literal["added", "removed", "changed"]
 
 
 class Differing(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that is not the same; UNSET where a version does not have it."""
+    """One thing that is not the same; UNSET if a version does not have it."""
 
     name: str
     before: Any = msgspec.UNSET

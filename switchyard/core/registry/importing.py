@@ -180,7 +180,7 @@ class ImportedVersion(msgspec.Struct, frozen=True, kw_only=True):
     why_no_files: str = ""
     source_uri: str = ""  # the folder of the copied files
     flavor: str = ""
-    lineage: Lineage = Lineage()  # the run of ours that its MLflow run is, where one is
+    lineage: Lineage = Lineage()  # the run of ours that its MLflow run is if one is
 
 
 class VersionImport(msgspec.Struct, frozen=True, kw_only=True):

@@ -33,7 +33,7 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
     min_recall: float = 0.0
     min_ndcg: float = 0.0
     min_coverage: float = 0.0
-    beat_popularity: bool = True  # recall@k surely above that of the most bought products, where that is known
+    beat_popularity: bool = True  # recall@k surely above that of the most bought products if that is known
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,7 +101,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     bootstrap: Bootstrap
     measured: tuple[Measured, ...]
     popularity_by: str  # empty: it is not known
-    feedback: Mapping[str, Any] | None = None  # of both, where there is any
+    feedback: Mapping[str, Any] | None = None  # of both if there is any
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):

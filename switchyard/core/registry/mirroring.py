@@ -300,7 +300,7 @@ def find_doubles(ours: Ours, mirror: Mirror, found: Mapping[int, int]) -> list[i
 
 
 def find_several(mirror: Mirror | None) -> list[int]:
-    """Returns the versions in Production, where there is more than one."""
+    """Returns the versions in Production if there is more than one."""
     numbers = sorted(version.number for version in (mirror.versions if mirror else ()) if version.stage == "Production")
     return numbers if len(numbers) > 1 else []
 

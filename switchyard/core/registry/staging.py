@@ -116,7 +116,7 @@ def validate(held: Held, wanted: Verdict) -> Change:
     Raises:
         NotFound: no such version, or no such champion.
         StaleWrite: the files compared are not the version's, or not those of the champion that is named; or another one
-            is champion by now, where that is asked for.
+            is champion by now if that is asked for.
         BadRequest: the judgement says nothing, or the version is tombstoned.
     """
     model, version, judged = held.model, held.read(wanted.version), wanted.judgement

@@ -43,7 +43,7 @@ def read_edit(body: bytes) -> RunEdit:
 
 
 def apply_edit(run: QuickTest, edit: RunEdit, *, now: datetime) -> QuickTest:
-    """Returns `run` as it is after `edit`; the very same where that is what it says already."""
+    """Returns `run` as it is after `edit`; the very same if that is what it says already."""
     archived_at = run.archived_at
     if edit.archived is True:
         archived_at = archived_at or now

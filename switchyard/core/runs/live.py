@@ -36,7 +36,7 @@ of this very minute."""
 class Looked(msgspec.Struct, frozen=True, kw_only=True):
     """What came of one look at a run's snapshot."""
 
-    generation: int  # of what was seen; what was known before, where nothing new was
+    generation: int  # of what was seen; what was known before if nothing new was
     was_read: bool = False  # there was a new one
     published: bool = False
     problem: str = ""  # why it could not be published; empty: nothing went wrong

@@ -181,7 +181,7 @@ def _ask_page(make: Callable[[Any, str | None], Any], token: str | None, client:
 
 
 def check_whole(page: Mapping[str, Any], where: str) -> None:
-    """Raises TryAgain where a page names places that it could not ask."""
+    """Raises TryAgain if a page names places that it could not ask."""
     for name in _PARTIAL:
         if page.get(name):
             raise TryAgain(f"the list of {where} is not whole: {name}: {page[name]}")

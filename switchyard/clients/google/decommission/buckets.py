@@ -103,7 +103,7 @@ class Buckets:
         return self._permissions.find_missing(_NEEDED, lambda asked: self._policies.test(resource.name, asked))
 
     def prepare(self, resource: Resource) -> Operation:
-        """See the port. What is deleted from now on is kept for seven days, or longer where it was longer."""
+        """See the port. What is deleted from now on is kept for seven days, or longer if it was longer."""
         now = self.describe(resource.name)
         check_same(resource, now)
         if _to_kept_s(now) >= SOFT_DELETE_S:

@@ -69,7 +69,7 @@ def find_reasons(kind: Kind, sought: Sought, item: Listed) -> tuple[str, ...]:
 
 
 def check_same(resource: Resource, now: Resource) -> None:
-    """Raises StaleWrite where another resource of the same name is there now."""
+    """Raises StaleWrite if another resource of the same name is there now."""
     if resource.unique_id and resource.unique_id != now.unique_id:
         raise StaleWrite(
             f"{now.name} is not the one that was read: its unique id was {resource.unique_id}, and is {now.unique_id}. "
@@ -78,7 +78,7 @@ def check_same(resource: Resource, now: Resource) -> None:
 
 
 def check_unchanged(resource: Resource, now: Resource) -> None:
-    """Raises StaleWrite where it is another one, or it changed since `resource` was read."""
+    """Raises StaleWrite if it is another one, or it changed since `resource` was read."""
     check_same(resource, now)
     if resource.version != now.version:
         raise StaleWrite(

@@ -27,7 +27,7 @@ class Use:
         self._project = project
 
     def list_callers(self, service: Resource, since: datetime, until: datetime) -> tuple[Caller, ...]:
-        """See the port. The request log has user agents; accounts only where an audit entry names one."""
+        """See the port. The request log has user agents; accounts only if an audit entry names one."""
         entries = self._list_entries(service, since, until)
         found: dict[tuple[str, str], tuple[int, datetime]] = {}
         for entry in entries:

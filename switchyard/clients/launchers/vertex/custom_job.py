@@ -25,7 +25,7 @@ _URI_FLAG = re.compile(r"--[a-z0-9-]*uri=(.+)")
 
 
 def to_custom_job(key: str, order: JobOrder, *, image: str, service_account: str) -> Any:
-    """Returns the CustomJob of `order` under `key`; `image` and `service_account` are used where the order names none.
+    """Returns the CustomJob of `order` under `key`; `image` and `service_account` are used if the order names none.
 
     Raises:
         BadRequest: what Vertex AI would refuse or a container could not reach. It names all problems at once.

@@ -35,7 +35,7 @@ class Places(msgspec.Struct, frozen=True):
 
     `destination` is the server's own ``--artifacts-destination``. Below it lies what a server that hands artifacts
     through calls ``mlflow-artifacts:/``. Empty: not known. `find_allowed` answers where a place is behind links, and
-    raises BadSetup where it may not be looked at: everyone who may write to MLflow chooses it.
+    raises BadSetup if it may not be looked at: everyone who may write to MLflow chooses it.
     """
 
     open_objects: Callable[[str], Objects]

@@ -174,7 +174,7 @@ class Layout:
         return unquote_to_bytes(name).decode(errors="replace") if folder.startswith("file://") else name
 
     def check_unlinked(self, uri: str) -> None:
-        """Raises BadRecord where a link lies there."""
+        """Raises BadRecord if a link lies there."""
         if uri in self._objects.list_odd(uri):
             raise BadRecord(uri, ["it is a link: not followed. Put the file itself there"])
 
@@ -222,7 +222,7 @@ class Layout:
             return ""
 
     def _check_store(self, experiments: list[Experiment]) -> None:
-        """Raises BadSetup where nothing here is MLflow's."""
+        """Raises BadSetup if nothing here is MLflow's."""
         if f"{self.root}/{TRASH}/" in self._objects.list_folders(f"{self.root}/"):
             return
         inner = [experiment for experiment in experiments if experiment.experiment_id == "mlruns"]

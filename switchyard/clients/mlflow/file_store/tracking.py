@@ -335,7 +335,7 @@ def _to_identity(point: OwnedPoint) -> tuple[str, int, int, float | None, str]:
 
 
 def _look(run: RawRun) -> Look:
-    """Looks as `to_look`, which makes a record of the run, only where that is needed."""
+    """Looks as `to_look`, which makes a record of the run, only if that is needed."""
     for key, points in run.metrics.items():
         if is_surely_curve(key) and points.steps[0] != points.steps[-1]:
             return Look(info=run.info, shows="curves", newest_ms=to_newest_ms(run))

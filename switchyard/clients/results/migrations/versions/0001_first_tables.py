@@ -1,6 +1,6 @@
 """The first tables. They are written out, not taken from `clients.results.tables`, which will move on.
 
-`quick_tests` is made only where no application's table is used in its place (RESULTS_TABLE).
+`quick_tests` is made only if no application's table is used in its place (RESULTS_TABLE).
 """
 
 import secrets
