@@ -211,7 +211,7 @@ def _find_folder(ports: Ports, source: Source) -> Found:
         noted = _read_note(note)
         if noted is None:
             raise TryAgain(
-                f"{source} was never seen here, and where it would be recorded cannot be reached: {err}"
+                f"{source} was never seen here, and the database that would record it cannot be reached: {err}"
             ) from err
         return Found(source, noted.version, to_manifest(noted.files, str(source)))
     _write_note(note, found)

@@ -132,7 +132,7 @@ def _find_damage(manifest: Manifest, folder: Path) -> list[str]:
     except FileNotFoundError:
         return ["it is not there"]
     if not stat.S_ISDIR(found.st_mode):
-        return ["it is no folder"]
+        return ["it is not a folder"]
     if found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077:
         return ["others can read or write it"]
     try:

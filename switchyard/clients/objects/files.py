@@ -285,7 +285,7 @@ def _missing(uri: str, found: os.stat_result | None = None) -> SwitchyardError:
     if found is not None and stat.S_ISDIR(found.st_mode):
         return NotFound(f"expected an object at {uri}; it is a folder, name a file in it")
     if found is not None:
-        return NotFound(f"expected an object at {uri}; it is no regular file (a device, a pipe or a socket)")
+        return NotFound(f"expected an object at {uri}; it is not a regular file (a device, a pipe or a socket)")
     return NotFound(f"expected an object at {uri}; there is none")
 
 

@@ -120,4 +120,4 @@ def _check_numbers(dialect: Dialect, name: str, spec: TrainSpec) -> None:
     other = "," if spec.csv_decimal == "." else "."
     advice = f"; pass --csv-decimal {other}" if all(is_number(value, other) for _, value in wrong) else ""
     row, value = wrong[0]
-    raise BadRequest(f"column {name!r} must hold numbers; the first that is none is in row {row}: {value!r}{advice}")
+    raise BadRequest(f"column {name!r} must hold numbers; row {row} has {value!r}{advice}")

@@ -51,7 +51,7 @@ def read_feedback(body: bytes) -> FeedbackBody:
         said = decode_strictly(body, FeedbackBody)
     except (ValueError, OverflowError) as err:
         raise BadRequest(
-            "the body must be a JSON object with prediction_id (of the answer), kind, and where there is one "
+            "the body must be a JSON object with prediction_id (of the answer), kind and, if there is one, "
             f"product_id and value: {err}"
         ) from err
     if said.kind is Kind.RATING and said.value is None:

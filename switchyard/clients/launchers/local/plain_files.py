@@ -31,7 +31,7 @@ def open_plain(path: Path, *, follows_links: bool = False) -> Iterator[BinaryIO]
     try:
         mode = os.fstat(descriptor).st_mode
         if not stat.S_ISREG(mode):
-            raise StrangeFile("it is a folder" if stat.S_ISDIR(mode) else "it is no plain file (a pipe, a device)")
+            raise StrangeFile("it is a folder" if stat.S_ISDIR(mode) else "it is not a plain file (a pipe, a device)")
         with os.fdopen(descriptor, "rb", closefd=False) as file:
             yield file
     finally:
