@@ -5,13 +5,13 @@
     best = read_runs("metrics.test_recall_at_10 > 0.08", order_by="metrics.test_recall_at_10")
     read_history(best["id"][0]).plot(x="epoch", y=["loss", "val_loss"])
 
-Each function reads from `source`: the address of an API (``https://...``), with a token where it asks for one
+Each function reads from `source`: the address of an API (``https://...``), with a token if it asks for one
 (``API_TOKEN``), or a results database (``sqlite:///...``, ``postgresql+psycopg://...``). Without one it reads the
-results database that the environment names (``RESULTS_URL``), which is where the API reads. Nothing is written, but
-that an SQLite file of an older version is brought up to date, as by every command.
+results database that the environment names (``RESULTS_URL``), which is where the API reads. Nothing is written,
+except that an SQLite file of an older version is brought up to date, as by every command.
 
-All raise `switchyard.core.errors`: `NotFound` of a run that is not there, `BadRequest` of a filter that cannot be read,
-`TryAgain` where the source does not answer, `BadSetup` where it must be changed first.
+All raise `switchyard.core.errors`: `NotFound` for a run that is not there, `BadRequest` for a filter that cannot be
+read, `TryAgain` if the source does not answer, `BadSetup` if it must be changed first.
 """
 
 import os

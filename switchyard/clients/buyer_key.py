@@ -15,7 +15,7 @@ _MAX_BYTES = 4_096
 def read_buyer_key(settings: Settings) -> bytes:
     """Returns the key. The default file is made at the first call, for its owner alone.
 
-    Of many calls at once one makes it, and all return the same.
+    If many calls come at once, one makes it, and all return the same.
 
     Raises: BadSetup: a file that is named is missing, or it cannot be read or made, or holds no key."""
     path = Path(settings.buyer_key_file)

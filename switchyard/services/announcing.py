@@ -38,7 +38,7 @@ def record_report(jobs: Jobs, key: str, report: JobReport, *, now: datetime) -> 
 
 
 def announce_end(jobs: Jobs, job: Job, *, now: datetime) -> Announcement:
-    """Emits the event of `job`'s end, unless another call has. Of all calls in a job's life one answers SENT or LOST.
+    """Emits the event of `job`'s end, unless another call has. One call in a job's life answers SENT or LOST.
 
     If the process is killed between claim and emission, the event is lost. Never twice is worth more here than at least
     once, because reconcile does all that an event could start.

@@ -108,10 +108,10 @@ def find_uri(outside: Outside, job: Job) -> str:
 def publish_snapshot(outside: Outside, job: Job, uri: str, *, seen: int) -> Looked:
     """Publishes the file at `uri` as the partial history of `job`'s run. The row keeps its status.
 
-    Nothing is published where the file's generation is `seen`, or the file is an earlier attempt's. A second call finds
+    Nothing is published if the file's generation is `seen`, or the file is an earlier attempt's. A second call finds
     nothing new, or publishes what is there already.
 
-    A refused snapshot is a `problem` of its generation. Of the same epochs only the first is published: the next epoch,
+    A refused snapshot is a `problem` of its generation. Only the first of the same epochs is published: the next epoch,
     or the run's end, comes soon.
 
     Raises:

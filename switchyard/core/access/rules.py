@@ -76,7 +76,7 @@ def decide(guard: Guard, need: Need, caller: Caller, *, now: datetime) -> Refusa
     - A browser sends cookies, and reaches servers on its own machine, for the page of any site. So whatever is not a
       read, and is not proven by a header, must come from our own page.
     - A site may give this machine's address to a name of its own (DNS rebinding), and its page then reads what is
-      answered. Only the name in the request tells. Who asks a model of this machine must use this machine's.
+      answered. Only the name in the request shows it. A caller of a model on this machine must use this machine's.
     """
     if need is Need.OWN:
         return None

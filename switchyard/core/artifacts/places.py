@@ -39,7 +39,9 @@ class Unreachable(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Allowed(msgspec.Struct, frozen=True, kw_only=True):
-    """What our own adapters may read. Who may log to MLflow chooses a run's place, and it is read with our rights.
+    """What our own adapters may read.
+
+    Everyone who may log to MLflow can choose a run's place, and it is read with our rights.
 
     URIs without a slash at their end: `roots` are the folders that the operator names, `ours` those of our own files.
     """

@@ -40,7 +40,7 @@ class BadFilter(BadRequest):
 
 
 class Token(msgspec.Struct, frozen=True):
-    """One word; `value` is without its quotes. Of a number the text, as it stands."""
+    """One word; `value` is without its quotes. For a number it is the text as typed."""
 
     kind: TokenKind
     value: str

@@ -39,7 +39,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 def to_json(rules: Rules) -> str:
     """Returns the rules as people approve them: equal rules, and only those, have equal texts.
 
-    That someone has looked at the bill is not a rule of the deletion, and is left out.
+    A look at the bill is not a rule of the deletion, and is left out.
     """
     return msgspec.json.encode(msgspec.structs.replace(rules, costs_seen=False), order="sorted").decode()
 

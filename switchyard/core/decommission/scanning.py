@@ -1,6 +1,6 @@
 """Where a team's own files still name MLflow: which words tell it, what each is, and what to do instead.
 
-Only what matched is ever told of a line, and of an address only its scheme and host: a line may hold a secret.
+It shows only the part of a line that matched, and only scheme and host of an address: a line may hold a secret.
 """
 
 import json
@@ -197,7 +197,7 @@ def _find_in_line(file: str, line: str) -> list[tuple[What, str]]:
 def _to_shown(what: What, text: str) -> str:
     """Returns what is shown of a mention.
 
-    Of an address it is the scheme, and the host if it names MLflow; of an installation the package.
+    For an address it is the scheme, and the host if it names MLflow; for an installation it is the package.
     """
     if what is What.ADDRESS and "://" in text:
         scheme, _, rest = text.partition("://")

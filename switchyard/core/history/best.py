@@ -30,7 +30,7 @@ DIRECTIONS: Final[Mapping[str, Direction]] = {
     "f1": "max",
     "map": "max",
 }
-"""Which way is better, by a word of the series' name. Of two such words the last counts: `accuracy_loss` is a loss."""
+"""Which way is better, by a word of the series' name. The last such word counts: `accuracy_loss` is a loss."""
 
 DIRECTION_PATTERN: Final = "^(?s:.+)=(min|max)$"
 """The pattern of a parameter that says which way is better: the series' name, ``=``, ``min`` or ``max``."""

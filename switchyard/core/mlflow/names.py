@@ -23,8 +23,8 @@ OTHER_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     ),
 }
 """Our names, and what Keras, Lightning, fastai, Transformers and TensorBoard call the same; the first that a run has
-counts. A test set's loss (``test/loss``) is in no row: it is not a validation loss. Nor is what may be anything
-(``validation_0-logloss``, ``train/box_loss``): that is charted under its own name."""
+counts. A test set's loss (``test/loss``) is in no row: it is not a validation loss. A key that may be
+anything (``validation_0-logloss``, ``train/box_loss``) is in no row either: it is charted under its own name."""
 
 _OURS: Final = {other: name for name, others in OTHER_NAMES.items() for other in others}
 _ORDER: Final = {other: position for position, other in enumerate(_OURS)}

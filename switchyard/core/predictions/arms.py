@@ -60,7 +60,7 @@ def choose_arm(split: Split, buyer_id: str) -> Arm:
 def find_reason_to_stop(calls: int, errors: int) -> str:
     """Returns why a challenger must not answer any more; empty: it may go on.
 
-    Of its newest `calls` answers `errors` failed.
+    `errors` of its newest `calls` answers failed.
 
     An answer that failed was the champion's then, so no buyer waits for this decision.
     """

@@ -105,7 +105,7 @@ def _fill(value: Any, shape: Sequence[int]) -> Any:
 def read_rows(instances: Sequence[Any], signature: Signature) -> list[Row]:
     """Returns the instances as rows: each an object by column, or a list in the columns' order.
 
-    Of one column it may also be the bare value. Where that is a list itself, a list is always that value.
+    For one column it may also be the bare value. If that is a list itself, a list is always that value.
 
     >>> age = Signature(columns=(Column(name="age", type=Type.NUMBER),), answers="a number")
     >>> read_rows([{"age": 3}, [4], 5], age)

@@ -1,7 +1,7 @@
 """Another registry's models as ours: what was read there, and what it becomes here. Nothing here reads or writes.
 
 MLflow's registry forgives what ours does not: two versions in Production, aliases of versions that are gone, names with
-a slash. Nothing of that is chosen in silence: it is listed, and a person says.
+a slash. None of that is chosen silently: it is listed, and a person decides.
 """
 
 from collections.abc import Mapping, Sequence

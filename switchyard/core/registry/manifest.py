@@ -133,7 +133,7 @@ def _fold(path: str) -> str:
 def find_differences(expected: Manifest, found: Mapping[str, ModelFile]) -> list[str]:
     """Returns what differs between a version's manifest and the files that are there, by path; empty: nothing.
 
-    A file that the manifest has not is a difference too: no one has judged it. Not so CARDS: an older Switchyard
+    A file that the manifest lacks is a difference too: no one has judged it. CARDS are not: an older Switchyard
     registered versions without those that lay beside them.
     """
     problems = []

@@ -27,7 +27,7 @@ class _Ended(msgspec.Struct):
 def read_own_words(ended: bytes, job: Job) -> str:
     """Returns why the training of `job` failed, as its ``ended.json`` says; empty: it does not say.
 
-    That is so where the file is another job's, says nothing of a failure, or cannot be read. It only makes a message
+    That is so if the file is another job's, says nothing of a failure, or cannot be read. It only makes a message
     better, so nothing is raised.
     """
     found = catch(lambda: msgspec.json.decode(ended, type=_Ended))

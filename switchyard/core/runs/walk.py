@@ -133,7 +133,7 @@ def is_doubtful(job: Job) -> bool:
 def may_reopen(job: Job, status: RunStatus, *, is_newest: bool) -> bool:
     """Returns whether a job that is seen after all goes on as its run's job.
 
-    Not if its run has a newer attempt, or its owner has ended the run in another way since.
+    It may not if its run has a newer attempt, or its owner has ended the run in another way since.
     """
     return is_newest and status is RunStatus.FAILED and is_doubtful(job)
 

@@ -56,7 +56,7 @@ class Curve(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Next(msgspec.Struct, frozen=True, kw_only=True):
-    """What a sweep does now. Neither of the three: it waits for those at work."""
+    """What a sweep does now. If it is none of the three, it waits for those at work."""
 
     start: tuple[int, ...] = ()  # trials that were asked for, and of which this process has no run yet
     ask: int = 0  # how many new trials

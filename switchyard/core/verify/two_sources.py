@@ -1,7 +1,7 @@
 """What a run's metrics file and its MLflow run both say (a trainer logged to both, or a legacy collector), compared.
 
 MLflow is the poorer copy: params are texts, edges have 6 decimals, and logging never holds a training up, so that the
-last points may be missing there. Only what MLflow has, and the file has not, would go with it.
+last points may be missing there. Only what MLflow has, and the file lacks, would go with it.
 """
 
 import json

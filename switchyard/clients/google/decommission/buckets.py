@@ -79,7 +79,7 @@ class Buckets:
     def describe(self, name: str) -> Resource:
         """See the port. `parts` has every version of every object.
 
-        Of each it has name, generation, bytes, whether it is the live one, and its checksum."""
+        It has each version's name, generation, bytes, checksum, and whether it is the live one."""
         bucket = self._get(name)
         item = dict(bucket._properties)
         objects, guards = self._list_objects(name)
