@@ -117,6 +117,8 @@ def _print_run(result: RunResult, console: Console) -> None:
         console.print(_to_table("sampled epochs", list(rows[0]), [list(row.values()) for row in rows]))
     if result.final_metrics:
         console.print(_to_metrics_table(result.final_metrics))
+        if measured_on := (result.history.get("params") or {}).get("test_measured_on"):
+            console.print(f"All figures are those of {measured_on}.", soft_wrap=True, highlight=False, markup=False)
     if result.gcs_artifacts_path:
         console.print(f"files  {result.gcs_artifacts_path}", soft_wrap=True, highlight=False)
     if result.machine:

@@ -57,6 +57,17 @@ def test_who_does_not_wait_reads_what_publishes_the_run(status: RunStatus, is_na
     assert ("switchyard reconcile, or ingest 7," in shown.getvalue()) == is_named
 
 
+@pytest.mark.parametrize("params", [{"test_measured_on": "the model before the refit"}, {}])
+def test_a_refitted_run_says_which_model_the_figures_are_of(params: dict[str, str]) -> None:
+    shown = io.StringIO()
+    result = RunResult(
+        quick_test_id=7, status=RunStatus.COMPLETED, gcs_artifacts_path="", final_metrics={"test_loss": 1.0}, url="",
+        history={"params": params},
+    )  # fmt: skip
+    print_result(result, Console(file=shown, width=100))
+    assert ("All figures are those of the model before the refit." in shown.getvalue()) == bool(params)
+
+
 FOLDER = Path(flows.terminal.__file__).parent
 
 

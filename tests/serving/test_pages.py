@@ -45,6 +45,15 @@ def test_names_from_people_are_escaped(client: TestClient, place: Place) -> None
         assert page.count("</script>") == page.count("<script")
 
 
+@pytest.mark.parametrize("params", ['{"test_measured_on": "the model before the refit"}', "{}"])
+def test_a_refitted_run_says_which_model_was_measured(client: TestClient, place: Place, params: str) -> None:
+    """The evaluation is not of the model that is exported."""
+    run = make_run(place, "refitted").id
+    place.set_history(run, f'{{"available": true, "epochs": [0], "loss": {{"train": [1.5]}}, "params": {params}}}')
+    said = "Measured on the model before the refit." in client.get(f"/quick-tests/{run}").text
+    assert said == (params != "{}")
+
+
 def test_no_script_runs_that_is_not_a_file_of_ours(client: TestClient, place: Place) -> None:
     """The policy allows scripts and styles from this server alone, and inline just the two files that stand there."""
     answer = client.get(f"/quick-tests/{publish_run(place)}")

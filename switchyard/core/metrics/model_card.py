@@ -53,7 +53,7 @@ def _list_lines(report: EvaluationReport, facts: CardFacts) -> Iterator[str]:
     yield f"# Model card: {_escape(run.name) or f'quick test {run.quick_test_id}'}"
     yield ""
     yield "A two-tower recommender: for a buyer, the products that the buyer is most likely to buy next. It answers"
-    yield f"{facts.top_k} products. A buyer that it does not know gets what sells most."
+    yield f"{facts.top_k} products. A buyer that it does not know gets what sells {_to_when(params)}."
     yield ""
     yield "## Where it comes from"
     yield ""
@@ -75,8 +75,8 @@ def _list_lines(report: EvaluationReport, facts: CardFacts) -> Iterator[str]:
     yield ""
     test, validation = params.get("test_fraction"), params.get("validation_fraction")
     yield f"The split is by time: the newest {test} of the rows are the test, the {validation} before them validation."
-    yield "No setting was chosen on test rows. The figures below are those of the model that was trained on the train"
-    yield "rows alone."
+    yield "No setting of this training was chosen on test rows. The figures below are those of the model that was"
+    yield "trained on the train rows alone."
     if epochs := params.get("refit_epochs"):
         yield f"The model that answers was then trained again, for {epochs} epochs, on the train and validation rows."
         yield "Its buyers and products are those of these rows. It has not been measured."
@@ -89,6 +89,10 @@ def _list_lines(report: EvaluationReport, facts: CardFacts) -> Iterator[str]:
     yield ""
     skipped = {*_COUNTED, "data_uri"}
     yield from _to_pairs({name: value for name, value in sorted(params.items()) if name not in skipped})
+
+
+def _to_when(params: Mapping[str, Any]) -> str:
+    return "most of late" if params.get("recent_popularity") else "most"
 
 
 def _list_figures(report: EvaluationReport) -> Iterator[str]:

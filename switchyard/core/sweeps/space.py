@@ -25,6 +25,8 @@ NOT_SEARCHED: Final[Mapping[str, str]] = {
         "trials on other data cannot be compared",
     ),
     **dict.fromkeys(("statistics", "top_k", "tracker", "mlflow_model"), "it does not change what is learned"),
+    "refit": "what is trained again is not measured",
+    "seed": "each trial would be measured on other validation pairs",
 }  # fmt: skip
 _NUMBER: Final = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _RANGE: Final = re.compile(rf"({_NUMBER}?)\.\.({_NUMBER})(?::(log|{_NUMBER}))?")

@@ -90,8 +90,15 @@ def test_the_card_shows_a_baseline_that_wins_as_winning() -> None:
     card = to_card(make_report(), facts)
     assert "| Own counts | **the baseline wins** (-0.2000) |" in card
     assert "- iALS was left out: no environment" in card
+    assert "gets what sells most." in card
     for said in ("gs://b/orders", "| train_rows | 5 |", "| seed | 7 |", "sha256:2", "r/i@sha256:1"):
         assert said in card
+
+
+def test_the_card_says_what_an_unknown_buyer_gets() -> None:
+    """With recent popularity in the score, that is not what has sold most of all."""
+    facts = CardFacts(params={"recent_popularity": True}, image="", code="sha256:2", top_k=3)
+    assert "A buyer that it does not know gets what sells most of late." in to_card(make_report(), facts)
 
 
 def test_names_from_people_are_no_markup_in_the_card() -> None:

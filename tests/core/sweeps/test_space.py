@@ -59,6 +59,8 @@ def test_a_dimension_is_written_shortly_or_as_json(texts: list[str], dimension: 
         (["embedding_dim=7"] * 2, "searched twice"),
         (["own_history=0..1"], "no range"),
         (["optimizer=sgd"], "optimizer"),
+        (["refit=true,false"], "is not measured"),
+        (["seed=1..9"], "other validation pairs"),
         (['learning_rate={"low": 1, "high": 2, "steps": 3}'], "steps"),
     ],
 )
