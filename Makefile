@@ -94,6 +94,7 @@ $(STATE)/optuna/.installed: constraints.txt
 	@touch $@
 
 sweep-setup: setup $(STATE)/optuna/.installed ## Optuna beside .venv, for switchyard sweep from a checkout
+	@echo 'Now: export PYTHONPATH=$(STATE)/optuna'
 
 test-sweep: setup $(STATE)/optuna/.installed ## sweeps: the port over SQLite and Postgres, whole flows, some kills
 	PYTHONPATH=$(STATE)/optuna $(BIN)/python -m pytest -m "needs_optuna and not slow" -n $(WORKERS) --dist loadfile $(call marked,needs_optuna)

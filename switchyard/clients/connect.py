@@ -407,8 +407,8 @@ def _open_trials(url: str, sweep: str) -> Trials:
         from switchyard.clients.sweeps.optuna_trials import OptunaTrials
     except ModuleNotFoundError as err:
         raise BadSetup(
-            f"a sweep needs Optuna ({err}). Install it: pip install -c constraints.txt -e '.[sweep]', or in a checkout "
-            "make sweep-setup (docs/sweep.md)"
+            f"a sweep needs Optuna ({err}). Install it: pip install -c constraints.txt -e '.[worker,sweep]', or in a "
+            "checkout run make sweep-setup and set PYTHONPATH as it says (docs/sweep.md)"
         ) from err
     return OptunaTrials(Place(url), sweep)
 

@@ -151,6 +151,11 @@ REFUSED: dict[str, tuple[bytes, dict[str, Any], str]] = {
         {},
         "'quantity' must hold numbers.*--csv-decimal ,",
     ),
+    "separators of thousands": (
+        make_csv(f"{DEFAULT};quantity".replace(",", ";"), separator=";", more="{},200,000").encode(),
+        {},
+        "row 1 has .*Separators of thousands are not read.*--quantity-column ''",
+    ),
     "epoch with commas, not said": (
         make_csv("userId;movieId;timestamp", "comma", separator=";").encode(),
         MOVIES,

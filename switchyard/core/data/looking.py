@@ -1,5 +1,6 @@
 """What a file's first bytes show to be wrong, before a run is made of it: a column, its times, its numbers."""
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
@@ -117,7 +118,16 @@ def _check_numbers(dialect: Dialect, name: str, spec: TrainSpec) -> None:
     ]
     if not wrong:
         return
-    other = "," if spec.csv_decimal == "." else "."
-    advice = f"; pass --csv-decimal {other}" if all(is_number(value, other) for _, value in wrong) else ""
     row, value = wrong[0]
+    advice = _advise([value for _, value in wrong], spec.csv_decimal)
     raise BadRequest(f"column {name!r} must hold numbers; row {row} has {value!r}{advice}")
+
+
+def _advise(wrong: Sequence[str], decimal: str) -> str:
+    """Returns what may help with these numbers. 1,250 is as likely more than a thousand as it is a fraction."""
+    other = "," if decimal == "." else "."
+    flag = f"pass --csv-decimal {other}" if all(is_number(value, other) for value in wrong) else ""
+    if not all(re.fullmatch(r"[-+]?\d{1,3}([.,]\d{3})+", value.strip()) for value in wrong):
+        return flag and f"; {flag}"
+    said = ". Separators of thousands are not read: take them out, or do without the column (--quantity-column '')"
+    return f"{said}; if {other!r} is the decimal sign, {flag}" if flag else said
