@@ -10,6 +10,7 @@ from switchyard.clients.local_servers import find_local_servers, to_prefect_defa
 from switchyard.clients.prefect.analytics import switch_off_analytics
 from switchyard.clients.prefect.temporary_server import start_temporary_server
 
+_own_servers: Final[set[str]] = set()
 _IN_ENV_FILE: Final = re.compile(r"^\s*(export\s+)?PREFECT_(API_URL|PROFILE|PROFILES_PATH)\s*=\s*\S", re.MULTILINE)
 
 
@@ -72,3 +73,9 @@ def prepare_prefect(*, quiet: bool) -> None:
         url = start_temporary_server(home)
         if url:
             os.environ["PREFECT_API_URL"] = url
+            _own_servers.add(url)
+
+
+def is_own_server() -> bool:
+    """Returns True if the Prefect server is one that this process has started and that no other uses."""
+    return os.environ.get("PREFECT_API_URL") in _own_servers

@@ -16,6 +16,7 @@ from prefect.concurrency.sync import rate_limit
 from switchyard.clients.connect import connect
 from switchyard.core.errors import BadSetup, TryAgain
 from switchyard.core.runs.claims import may_claim_again
+from tasks.local_prefect import is_own_server
 from tasks.policy import effect
 
 LIMIT = "switchyard-vertex-submissions"
@@ -27,7 +28,7 @@ PER_S = 40 / 60
 def is_limited() -> bool:
     """Returns True if a Prefect server counts submissions to Vertex AI. Not an effect: only settings are read."""
     counted = determine_server_type() in (ServerType.SERVER, ServerType.CLOUD)
-    return counted and connect().settings.training_backend == "vertex"
+    return counted and not is_own_server() and connect().settings.training_backend == "vertex"
 
 
 @effect

@@ -9,6 +9,7 @@ import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
+import tasks.local_prefect
 import tasks.turns
 from switchyard.core.errors import BadSetup, TryAgain
 from tasks.turns import AT_ONCE, PER_S, is_limited, make_limit, take_turn
@@ -86,6 +87,15 @@ def test_it_is_counted_where_a_server_is_used(
         monkeypatch.setenv(name, value)
     with temporary_settings({PREFECT_API_URL: api_url}):
         assert is_limited() is limited
+
+
+def test_a_server_of_this_process_alone_counts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No one has made the limit there, and no one else submits by it."""
+    monkeypatch.setattr(tasks.local_prefect, "_own_servers", {"http://p/api"})
+    monkeypatch.setenv("PREFECT_API_URL", "http://p/api")
+    test_it_is_counted_where_a_server_is_used("vertex", "http://p/api", False, monkeypatch)
+    monkeypatch.setenv("PREFECT_API_URL", "http://q/api")
+    test_it_is_counted_where_a_server_is_used("vertex", "http://q/api", True, monkeypatch)
 
 
 def test_jobs_on_this_machine_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:

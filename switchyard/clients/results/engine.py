@@ -355,6 +355,10 @@ def _parse(url: str) -> URL:
         parsed = make_url(url)
     except (exc.ArgumentError, ValueError) as err:
         raise BadSetup("RESULTS_URL must be a database URL, as in .env.example; what is set is not one") from err
+    if "@" in (parsed.host or ""):  # the rest of a password, which must not be shown
+        raise BadSetup(
+            "RESULTS_URL has two @: in the user's name and the password write @ as %40, : as %3A and / as %2F"
+        )
     if parsed.drivername == "sqlite" and parsed.database and parsed.database != ":memory:" and not parsed.query:
         return parsed
     if parsed.drivername == "postgresql+psycopg" and parsed.database:

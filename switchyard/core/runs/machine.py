@@ -93,7 +93,7 @@ class MachineSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         str,
         Meta(
             pattern=r"^$|^projects/[0-9]+/global/networks/[a-z]([-a-z0-9]*[a-z0-9])?$",
-            description="VPC network to peer with: projects/<project NUMBER>/global/networks/<name>; empty: none",
+            description="VPC network to peer with: projects/PROJECT_NUMBER/global/networks/NAME; empty: none",
         ),
     ] = ""
     tensorboard: Annotated[
