@@ -77,7 +77,9 @@ class ComparedRunLine(BaseModel):
     mlflow_deleted_at: Annotated[
         datetime | None, Field(description="since when its MLflow run is known to be deleted there")
     ]
-    history_status: Annotated[str | None, Field(description="partial: the run still trains; null: not known")]
+    history_status: Annotated[
+        str | None, Field(description="partial: it trains, or it was stopped; see `status`. null: not known")
+    ]
     progress: TrainingProgress | None
     parent: ParentRun | None
     epochs: Annotated[list[int], Field(description="of its curves without `steps`")]

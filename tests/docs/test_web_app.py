@@ -15,11 +15,19 @@ import pytest
 
 from switchyard.clients.results.open import open_results
 from switchyard.clients.settings import Settings
+from switchyard.core.runs.rows import RunStatus
 from tests.chromium import open_browser, skip_without_chromium
 from tests.docs.pages import Folder, open_folder, read_blocks, read_commands, read_page
 from tests.serving.factories import make_record, publish_run
 
 PAGE = read_page("web-app.md")
+
+FOLLOW = """async token => {
+    const statuses = [];
+    const { status, error } = await follow(ID, token, history => statuses.push(history.status));
+    return { statuses, status, error };
+}"""
+"""Follows a run to its end: the statuses of the histories that were shown, and what its row says then."""
 
 
 @pytest.fixture
@@ -31,10 +39,12 @@ def port() -> int:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Folder]:
-    """With one published run, which is number 1."""
+    """With two published runs: number 1 has completed, number 2 was cancelled."""
     with open_folder(tmp_path / "checkout") as made:
         ports = open_results(f"sqlite:///{made.path / '.switchyard' / 'results.db'}")
         assert publish_run(ports, make_record(epochs=11)) == 1
+        partial = make_record(epochs=6, status="partial")
+        assert publish_run(ports, partial, name="stopped", row_status=RunStatus.CANCELLED, error="stopped by ann") == 2
         ports.close()
         yield made
 
@@ -47,7 +57,7 @@ def test_every_command_runs_as_it_stands(folder: Folder, port: int) -> None:
         here = command.replace("8000", str(port))
         said[command] = folder.run(here, health=f"http://127.0.0.1:{port}/health")
     answers = [text for command, text in said.items() if command.startswith("curl")]
-    assert [item["id"] for item in json.loads(answers[0])["items"]] == [1]
+    assert [item["id"] for item in json.loads(answers[0])["items"]] == [2, 1]
     assert json.loads(answers[1])["epochs"] == [0, 5, 10]
     assert json.loads(answers[2])["notes"] == "keep"
     for metric in re.findall(r"^\| `(switchyard_[a-z_]+)", PAGE, re.MULTILINE):
@@ -69,7 +79,7 @@ def test_the_python_code_reads_a_history(folder: Folder, port: int) -> None:
 @pytest.mark.needs_browser
 @skip_without_chromium
 def test_the_browser_s_code_works_on_another_site(folder: Folder, port: int, tmp_path: Path) -> None:
-    """A page of another origin reads the history, asks again and gets 304, and shows the picture."""
+    """A page of another origin reads the history, gets 304, follows runs to their end, and shows the picture."""
     site = tmp_path / "site"
     site.mkdir()
     (site / "index.html").write_text('<!doctype html><img id="picture"><script src="app.js"></script>')
@@ -89,15 +99,18 @@ def test_the_browser_s_code_works_on_another_site(folder: Folder, port: int, tmp
             page.goto(f"{origin}/")
             epochs = page.evaluate("token => readHistory(1, token).then(history => history.epochs)", token)
             again = page.evaluate("token => readHistory(1, token).then(history => history.epochs)", token)
-            shown = page.evaluate(
-                "token => new Promise(done => follow(1, token, history => done(history.status)))", token
-            )
+            shown = page.evaluate(FOLLOW.replace("ID", "1"), token)
+            away = {"Retry-After": "1", "Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": "*"}
+            page.route("**/api/quick-tests/?*", lambda route: route.fulfill(status=503, headers=away), times=1)
+            stopped = page.evaluate(FOLLOW.replace("ID", "2"), token)
             page.evaluate("token => showPicture(document.getElementById('picture'), 1, token)", token)
             page.wait_for_function("document.getElementById('picture').naturalWidth > 0")
             wrong = page.evaluate("() => readHistory(2, 'swy_wrong').catch(err => err.message)")
         other.shutdown()
-    assert (epochs, again, shown) == ([0, 5, 10], [0, 5, 10], "completed")
-    assert 304 in statuses
+    assert (epochs, again) == ([0, 5, 10], [0, 5, 10])
+    assert shown == {"statuses": ["completed"], "status": "completed", "error": ""}
+    assert stopped == {"statuses": ["partial"], "status": "cancelled", "error": "stopped by ann"}
+    assert {304, 503} <= set(statuses)
     assert "not known here" in wrong
 
 
