@@ -103,7 +103,7 @@ def _path(name: str) -> Path:
     spec = find_spec("youplot")
     if spec is None or spec.origin is None:
         raise BadSetup(
-            "the pages' charts need the package youplot; install the extra: pip install 'switchyard[serving]'"
+            "the pages' charts need the package youplot; install the extra: pip install -e '.[serving]' in the checkout"
         )
     return Path(spec.origin).parent / "vendor" / name
 

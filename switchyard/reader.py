@@ -1,4 +1,4 @@
-"""Published runs in a notebook, as pandas tables: ``pip install 'switchyard[reader]'``.
+"""Published runs in a notebook, as pandas tables: ``pip install '<checkout>[reader]'``.
 
     from switchyard.reader import compare, read_history, read_runs, read_series
 
@@ -162,5 +162,6 @@ def _to_pandas(table: "pa.Table") -> "pd.DataFrame":
         return table.to_pandas()
     except ModuleNotFoundError as err:
         raise BadSetup(
-            "this needs pandas: pip install 'switchyard[reader]'; the functions named *_arrow do not"
+            "this needs pandas: pip install '<checkout>[reader]', with the path to your checkout of Switchyard (the "
+            "project named switchyard on PyPI is another one); the functions named *_arrow do not"
         ) from err

@@ -161,7 +161,9 @@ class Outside:
             try:
                 from switchyard.clients.approvals.google_tokens import GoogleTokens
             except ModuleNotFoundError as err:
-                raise BadSetup(f"Google's tokens need the extra push: pip install 'switchyard[push]' ({err})") from err
+                raise BadSetup(
+                    f"Google's tokens need the extra push: pip install -e '.[push]' in the checkout ({err})"
+                ) from err
 
             tokens = GoogleTokens(
                 [address.strip() for address in settings.approvers.split(",")],

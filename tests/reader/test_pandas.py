@@ -88,4 +88,4 @@ def test_without_pandas_the_extra_is_named(runs: Runs) -> None:
     """This environment has Arrow alone."""
     program = f"from switchyard.reader import read_history; read_history({runs.first}, source={runs.database!r})"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
-    assert "this needs pandas: pip install 'switchyard[reader]'" in done.stderr
+    assert "this needs pandas: pip install '<checkout>[reader]'" in done.stderr

@@ -103,7 +103,8 @@ def _load(order: Load) -> LoadedRows | Refused:
         extra = _EXTRAS.get(str(err.name), order.flavor)
         said = (
             f"a model of the flavor {order.flavor} needs {err.name}, which is not installed for {sys.executable}. "
-            f"Install it (pip install 'switchyard[{extra}]'), or name another interpreter: MODEL_LOADER_PYTHON"
+            f"Install it (pip install -e '.[{extra}]' in the checkout), or name another interpreter: "
+            "MODEL_LOADER_PYTHON"
         )
         return refuse([said], is_setup=True)
     except MemoryError:

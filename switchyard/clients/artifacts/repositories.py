@@ -119,7 +119,7 @@ def _reading(place: str) -> Iterator[None]:
     except ImportError as err:
         package = find_needed_package(place) or err.name or "a package"
         raise BadSetup(
-            f"MLflow reads {shown} with {package}, which is not installed. Install it beside 'switchyard[mlflow]': pip "
+            f"MLflow reads {shown} with {package}, which is not installed. Install it beside the extra mlflow: pip "
             f"install {package}"
         ) from err
     except Exception as err:

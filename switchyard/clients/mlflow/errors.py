@@ -19,7 +19,9 @@ _NOT_ALLOWED: Final = ("25", "28", "3D", "3F", "42")
 _REFUSED_AT_CONNECT: Final = ("authentication failed", "no password supplied", "does not exist", "pg_hba.conf")
 _BUSY: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_IOERR)
 
-MISSING_DRIVER: Final = "PyMySQL is not installed: pip install 'switchyard[mysql]' (the worker's image has it)"
+MISSING_DRIVER: Final = (
+    "PyMySQL is not installed: pip install -e '.[mysql]' in the checkout (the worker's image has it)"
+)
 # Source of the numbers: https://mariadb.com/kb/en/mariadb-error-codes/ and
 # https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html (from 2000 on: of the client, and PyMySQL's)
 _MYSQL_TRY_AGAIN: Final = frozenset(

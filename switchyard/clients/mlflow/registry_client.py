@@ -28,7 +28,8 @@ def prepare_client() -> None:
         import mlflow  # noqa: F401  (for the error)
     except ImportError as err:
         raise BadSetup(
-            "MLflow's own client is not installed: pip install 'switchyard[mlflow]' (the worker's image has it)"
+            "MLflow's own client is not installed: pip install -e '.[mlflow]' in the checkout (the worker's image has "
+            "it)"
         ) from err
 
 

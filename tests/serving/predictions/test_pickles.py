@@ -59,7 +59,7 @@ def test_a_pickle_that_is_named_is_read_in_a_process_of_its_own(world: World, tm
     promote(world.place.models, register_folder(world.place.models, folder))
     app = world.application(model_pickle_digests=f"sha256:{digest}")
     with open_client(app) as client:
-        assert "pip install 'switchyard[sklearn]'" in client.get("/health").json()["why"]
+        assert "pip install -e '.[sklearn]' in the checkout" in client.get("/health").json()["why"]
     assert not (folder / "written").exists()
 
 

@@ -341,5 +341,5 @@ def _import_run() -> Any:
     except ImportError as err:
         raise BadSetup(
             "Cloud Run services need the package google-cloud-run, which is not installed. Install it: "
-            "pip install -c constraints.txt 'switchyard[decommission]'"
+            "pip install -c constraints.txt -e '.[decommission]' in the checkout"
         ) from err

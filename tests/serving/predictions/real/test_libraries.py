@@ -163,7 +163,7 @@ def test_a_server_without_the_library_says_what_to_install(world: World, trained
     app = world.application()  # this environment has no XGBoost
     with open_client(app) as client:
         why = client.get("/health").json()["why"]
-    assert "pip install 'switchyard[xgboost]'" in why
+    assert "pip install -e '.[xgboost]' in the checkout" in why
 
 
 @pytest.mark.parametrize(("name", "version"), [("binary", b"i\x03i\x02i\x00}"), ("many", b"[3,2,0]}")])
