@@ -22,6 +22,7 @@ from switchyard.clients.token_file import TokenFile
 from switchyard.core.access.rules import (
     SAFE_METHODS,
     Caller,
+    Guard,
     Need,
     Refusal,
     choose_guard,
@@ -127,7 +128,7 @@ class Door:
             finally:
                 CALLER.reset(shown)
         else:
-            await refuse(Request(scope, receive), refusal, caller)(scope, receive, send)
+            await refuse(Request(scope, receive), refusal, caller, self._access.guard)(scope, receive, send)
 
     def _read_caller(self, scope: Scope, need: Need) -> Caller:
         headers = {name: value.decode("latin-1") for name, value in scope["headers"] if name in _READ}
@@ -164,13 +165,13 @@ def _read_bearer(header: str) -> str:
     return text.strip() if scheme.lower() == "bearer" else ""
 
 
-def refuse(request: Request, refusal: Refusal, caller: Caller) -> Response:
+def refuse(request: Request, refusal: Refusal, caller: Caller, guard: Guard) -> Response:
     """The answer to who is not let in.
 
     A person who asks for a page gets the form for a token in its place, under the same address, so that the page is
     there once the token is.
     """
-    said = to_words(refusal, caller.token)
+    said = to_words(refusal, caller.token, has_tokens=guard is Guard.TOKENS)
     if refusal in (Refusal.CROSS_ORIGIN, Refusal.NO_TOKENS, Refusal.NAME):
         return to_problem(request, HTTPStatus.FORBIDDEN, said)
     if refusal is Refusal.SCOPE:
@@ -193,11 +194,16 @@ def show_login(
     return Response(page.content, int(status), sent, media_type="text/html")
 
 
-def to_words(refusal: Refusal, token: Token | None) -> str:
+def to_words(refusal: Refusal, token: Token | None, *, has_tokens: bool) -> str:
     """Why a request is refused, and what to do."""
     name = token.name if token else ""
     if refusal is Refusal.EXPIRED and token is not None and token.expires_at is not None:
         return f"The token {name} expired on {token.expires_at:%Y-%m-%d}. Make another: switchyard token --name <name>"
+    if refusal is Refusal.CROSS_ORIGIN and not has_tokens:
+        return (
+            "This server has no tokens, so pages of other sites may not send this. Make a token, start the server with "
+            "API_TOKENS_FILE, and send it in a header: switchyard token --name <name> --scope write"
+        )
     return {
         Refusal.MISSING: (
             "This server wants a token. Send it in a header: Authorization: Bearer <token>. Make one: switchyard token "

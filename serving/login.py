@@ -43,7 +43,7 @@ class Login:
         text, now = form.get("token", "").strip(), datetime.now(UTC)
         token = self._access.find_token(text)
         if token is None or token.is_expired(now):
-            said = to_words(Refusal.UNKNOWN if token is None else Refusal.EXPIRED, token)
+            said = to_words(Refusal.UNKNOWN if token is None else Refusal.EXPIRED, token, has_tokens=True)
             headers = {"WWW-Authenticate": f'{REALM}, error="invalid_token"'}
             return show_login(HTTPStatus.UNAUTHORIZED, following=following, wrong=said, headers=headers)
         kept_s = KEPT_S

@@ -119,6 +119,17 @@ def test_without_tokens_this_machine_s_own_page_edits(
     assert place.runs.read_run(run).notes == ("n" if status == 200 else "")
 
 
+@pytest.mark.parametrize("behind", ["", "iam"])
+def test_a_server_without_tokens_tells_another_site_to_make_one(open_app: Open, place: Place, behind: str) -> None:
+    """Also where a token is sent: this server knows none, so that sending it once more changes nothing."""
+    client = open_app(HERE, cors_origins="https://app.example.com", serving_behind=behind)
+    headers = {"Origin": "https://app.example.com", "Authorization": "Bearer swy_x"}
+    answer = client.patch(path_of(make_run(place).id), json={"notes": "n"}, headers=headers)
+    assert answer.status_code == 403
+    assert answer.json()["detail"].startswith("This server has no tokens, so pages of other sites may not send this.")
+    assert "switchyard token --name <name> --scope write" in answer.json()["detail"]
+
+
 def test_behind_something_a_token_is_needed(open_app: Open, place: Place) -> None:
     """What stands in front does not say who may edit."""
     answer = open_app(serving_behind="iam").patch(path_of(make_run(place).id), json={"notes": "n"})
