@@ -59,10 +59,12 @@ def test_every_command_runs_as_it_stands(folder: Folder, port: int) -> None:
     answers = [text for command, text in said.items() if command.startswith("curl")]
     assert [item["id"] for item in json.loads(answers[0])["items"]] == [2, 1]
     assert json.loads(answers[1])["epochs"] == [0, 5, 10]
-    assert json.loads(answers[2])["notes"] == "keep"
+    [found] = json.loads(answers[2])["items"]
+    assert (found["id"], found["values"]) == (1, {})
+    assert json.loads(answers[3])["notes"] == "keep"
     for metric in re.findall(r"^\| `(switchyard_[a-z_]+)", PAGE, re.MULTILINE):
         # A database that no reconcile has looked at has no lag.
-        assert (metric in answers[3]) is (metric != "switchyard_reconcile_lag_seconds"), metric
+        assert (metric in answers[4]) is (metric != "switchyard_reconcile_lag_seconds"), metric
 
 
 def test_the_python_code_reads_a_history(folder: Folder, port: int) -> None:
