@@ -107,6 +107,19 @@ def parse_field(text: str, *, of: str) -> Field:
     return found
 
 
+def parse_field_and_way(text: str, *, of: str) -> tuple[Field, str]:
+    """Parses a field with `asc`, `desc` or nothing after it; returns the way in lower case, empty if there is none.
+
+    Raises: BadFilter: it is anything else, such as two fields.
+    """
+    parser = _Parser(text, of=of)
+    field = parser.parse_field()
+    way = next((word for word in ("asc", "desc") if parser.take("word", word)), "")
+    if not parser.is_done():
+        raise parser.refused(f"{of} takes one field, then asc or desc", rest=True)
+    return field, way
+
+
 def parse_fields(text: str, *, of: str) -> tuple[Field, ...]:
     """Fields between commas; ``params.*`` is a field of that name. Raises: BadFilter."""
     parser = _Parser(text, of=of)
@@ -206,10 +219,11 @@ class _Parser:
             return True
         return False
 
-    def refused(self, what: str, token: Token | None = None) -> BadFilter:
-        """Returns the error to raise at a token, or at the one ahead."""
+    def refused(self, what: str, token: Token | None = None, *, rest: bool = False) -> BadFilter:
+        """Returns the error to raise at a token, or at the one ahead; it quotes the token, or the whole `rest`."""
         token = token or self.ahead
-        got = "the end" if token.kind == "end" else repr(token.value[:40])
+        value = self._text[token.position :].rstrip() if rest else token.value
+        got = "the end" if token.kind == "end" else repr(value[:40])
         return BadFilter(f"{what}; got {got}", self._text, token.position, of=self._of)
 
     def _next(self) -> Token:

@@ -3,13 +3,12 @@
 import base64
 import binascii
 import math
-import re
 from typing import Final
 
 import msgspec
 
 from switchyard.core.comparison.fields import ID, Field
-from switchyard.core.comparison.filter import parse_field
+from switchyard.core.comparison.filter import parse_field_and_way
 from switchyard.core.errors import BadRequest
 
 Key = tuple[int, float | str | None, int]
@@ -18,7 +17,6 @@ Key = tuple[int, float | str | None, int]
 NUMBER: Final = 0
 TEXT: Final = 1
 NOTHING: Final = 2
-_WAY: Final = re.compile(r"\s+(asc|desc)\s*$", re.IGNORECASE)
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -50,9 +48,8 @@ def parse_order(text: str) -> Order:
     >>> str(parse_order("best.val_loss ASC")), str(parse_order("created_at"))
     ('best.val_loss asc', 'created_at desc')
     """
-    way = _WAY.search(text)
-    field = parse_field(text[: way.start()] if way else text, of="order_by")
-    return Order(field, descending=way is None or way[1].lower() == "desc")
+    field, way = parse_field_and_way(text, of="order_by")
+    return Order(field, descending=way != "asc")
 
 
 def sort_keys(keys: list[Key], order: Order) -> list[Key]:

@@ -68,6 +68,12 @@ def test_order_is_read(text: str, order: Order) -> None:
     assert parse_order(str(order)) == order
 
 
+def test_a_second_field_is_refused_by_name() -> None:
+    """The error quotes what is too much, and not the way that fits."""
+    with pytest.raises(BadRequest, match="order_by takes one field, then asc or desc; got ', id desc'"):
+        parse_order("created_at asc, id desc")
+
+
 def packed(said: Any) -> str:
     return base64.urlsafe_b64encode(json.dumps(said).encode()).decode()
 
