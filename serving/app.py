@@ -10,6 +10,7 @@ from serving.assets import add_assets
 from serving.cross_origin import CrossOrigin
 from serving.deadline import Deadline
 from serving.editing import add_editing
+from serving.examples import document_examples
 from serving.login import add_login
 from serving.metrics import Measured, add_metrics
 from serving.pages import add_pages
@@ -63,6 +64,7 @@ def create_app(outside: Outside, *, only_events: bool = False) -> FastAPI:
         add_push(app, outside)
     add_problem_handlers(app)
     document_problems(app)
+    document_examples(app)
     app.add_middleware(Deadline)
     # Each stands in front of those above it: what the door refuses is counted, and other sites may read why.
     if access is not None and requests is not None:
