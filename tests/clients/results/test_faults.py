@@ -151,7 +151,7 @@ def test_refused_connection_is_to_try_again_without_a_password(server: str) -> N
 @pytest.mark.parametrize("password", ["hush@hush2", "a@b:hush2"])
 def test_a_part_of_a_password_is_not_shown_as_the_host(password: str) -> None:
     """An @ that is not escaped ends the password for the parser, and what follows would be the host."""
-    with pytest.raises(BadSetup, match="^RESULTS_URL ") as caught:
+    with pytest.raises(BadSetup, match=r"^RESULTS_URL ") as caught:
         open_results(f"postgresql+psycopg://user:{password}@h.invalid/db")
     assert "hush" not in str(caught.value)
 
