@@ -220,6 +220,12 @@ def _choose_positives(newer: _Newer, models: list[Recommender], wish: Wish) -> P
     both_know, both_have = (np.logical_and.reduce(who, axis=0) for who in (who_knows, who_has))
     of_all = both_know[pairs[:, 0]] & both_have[pairs[:, 1]]
     counts["pairs_known_to_both"] = int(of_all.sum())
+    if not of_all.any():
+        raise BadRequest(
+            f"{wish.data_uri or 'the held-out purchases'}: none of {len(pairs):,} pairs is of a buyer and a product "
+            "that both versions know, so that nothing can be compared. Are the ids of their data spelled alike "
+            "(64, 000064)?"
+        )
     there = np.unique(pairs[:, 0])
     there = there[np.argsort(np.array([buyer_ids[place] for place in there.tolist()], object), kind="stable")]
     if len(there) < wish.min_buyers:

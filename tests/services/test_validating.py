@@ -256,6 +256,15 @@ def test_damaged_files_are_refused_before_anything_is_scored(
         compare(shop, 2, shop.write(shop.list_purchases()))
 
 
+def test_versions_whose_products_are_spelled_otherwise_are_not_compared(shop: Shop) -> None:
+    """The champion would miss every pair, and any version pass against it."""
+    shop.register(1, letter="p00")
+    promote(shop, 1)
+    shop.register(2)
+    with pytest.raises(BadRequest, match=r"none of 240 pairs .* both versions know.*spelled alike"):
+        compare(shop, 2, shop.write(shop.list_purchases()))
+
+
 def test_versions_that_cannot_be_compared_are_refused(shop: Shop) -> None:
     """The champion with itself; one that is tombstoned, or not there."""
     shop.register(1)

@@ -53,17 +53,18 @@ class Shop:
         seed: int = 0,
         buyers: int = BUYERS,
         products: int = PRODUCTS,
+        letter: str = "p",
         trained_until: str = UNTIL,
         parameters: dict[str, Any] | None = None,
         add: Callable[[Path], None] | None = None,
     ) -> ModelVersion:
         """Registers the next version, which must have the number `number`.
 
-        It knows the first `buyers` and `products`. `add` writes more into its folder."""
+        It knows the first `buyers` and `products`, whose ids begin with `letter`. `add` writes more into its folder."""
         rng = np.random.default_rng(seed)
         query, candidate = (true + noise * rng.normal(size=true.shape) for true in (self.tastes, self.traits))
         own = self.folder / f"run {number}"
-        write_model(own, to_ids("b", buyers), to_ids("p", products), query[:buyers], candidate[:products])
+        write_model(own, to_ids("b", buyers), to_ids(letter, products), query[:buyers], candidate[:products])
         if add:
             add(own)
         manifest = read_manifest(open_objects(own.as_uri()), own.as_uri(), "here")
