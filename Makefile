@@ -41,7 +41,7 @@ up: setup ## Prefect server, worker, deployments and the API on this machine; Ct
 	@exec $(BIN)/switchyard up $(UP)
 
 deploy: setup ## a work pool and all deployments on the server of PREFECT_API_URL: make deploy POOL=cloud-run
-	@$(BIN)/python -m deployments.deploy $(POOL)
+	@$(if $(POOL),,$(error name a pool: make deploy POOL=machine, POOL=cloud-run or POOL=kubernetes))$(BIN)/python -m deployments.deploy $(POOL)
 
 # The files that name a marker, for a target of its own: collecting all ten thousand tests takes longer than some of them.
 marked = $(shell grep -rlw --include='test_*.py' $(1) tests)

@@ -1,6 +1,7 @@
 """The JSON API: runs, their histories, histograms and full series, the registry of models, and health."""
 
 import gzip
+import logging
 from typing import Annotated, Any, Final, Literal
 
 import anyio
@@ -33,6 +34,8 @@ from serving.schemas import FullSeriesData, Health, HistogramData, NotPublished,
 from switchyard.clients.connect import Outside
 from switchyard.core.errors import BadRequest, TryAgain
 from switchyard.services.published import NOT_PUBLISHED, find_series
+
+_log = logging.getLogger("switchyard.serving")
 
 HISTORY_PATH: Final = "/api/quick-tests/{quick_test_id}/training-history/"
 
@@ -95,7 +98,11 @@ class Api:
         return JSONResponse({"status": "ok"}, headers={"Cache-Control": "no-store", **NOSNIFF})
 
     def _ask_database(self) -> None:
-        self.outside.runs.list_runs(limit=1)
+        try:
+            self.outside.runs.list_runs(limit=1)
+        except TryAgain as err:  # no token is asked for here, and the error names the database's host and user
+            _log.warning("health: %s", err)
+            raise TryAgain("the results database does not answer; the server's log says why") from err
 
 
 def _answer_packed(request: Request, packed: bytes | None) -> Response:

@@ -326,6 +326,8 @@ def test_a_database_that_went_away_is_asked_again(places: Any, tmp_path: Path, p
                 assert (path, answer.status_code) == (path, 503)
                 assert int(answer.headers["retry-after"]) >= 1
                 assert answer.headers["cache-control"] == "no-store"
+                if path == "/health":  # it asks for no token, and must not say where the database is
+                    assert answer.json()["detail"] == "the results database does not answer; the server's log says why"
         finally:
             postgres.start()
         assert client.get("/health").status_code == 200
