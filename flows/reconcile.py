@@ -67,8 +67,9 @@ _BEGUN = (
 LOOKS_A_TURN = 10
 """Jobs that the list lacks are asked for by name, one request each: at most this many a turn.
 
-With the ten pages of a list of a thousand jobs, and the five looks that messages may cause (serving/push.py), it is 25
-requests a minute; one more for each job that is about to be called gone."""
+With the ten pages of a list of a thousand jobs, the five looks that messages may cause (serving/push.py) and the four
+requests of THOUGHTS_A_TURN, it is 29 requests a minute at most; one more for each job that is about to be called
+gone."""
 THOUGHTS_A_TURN = 2
 """Jobs that were called gone, and are looked for once more: two requests each."""
 MIRROR_S = 10
