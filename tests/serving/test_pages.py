@@ -130,7 +130,7 @@ def test_a_page_has_its_first_charts_before_any_script(client: TestClient, place
         ("pending", "waits for its training job"),
         ("submitted", "waits for a machine"),
         ("running", "The run is training"),
-        ("completed", "switchyard ingest --quick-test-id"),
+        ("completed", "<code>switchyard ingest {run}</code>"),
         ("failed", "ended failed before anything"),
         ("cancelled", "ended cancelled before anything"),
     ],
@@ -141,7 +141,7 @@ def test_nothing_published_is_explained(client: TestClient, place: Place, status
     place.runs.record_error(run, "what went wrong")
     answer = client.get(f"/quick-tests/{run}")
     assert answer.status_code == 200
-    assert said in answer.text
+    assert said.format(run=run) in answer.text
     assert "what went wrong" in answer.text
 
 

@@ -183,7 +183,7 @@ def _refuse_second(run: Row[Any], newest: Row[Any] | None) -> None:
         raise BadRequest(
             f"Quick test {run.id} has a job that has not ended: attempt {newest.attempt} is {newest.state} "
             f"since {newest.claimed_at:%Y-%m-%d %H:%M:%S} UTC (job {newest.job_name or 'not created yet'}). "
-            f"Wait for it, or run: switchyard cancel --quick-test-id {run.id}"
+            f"Wait for it, or run: switchyard cancel {run.id}"
         )
 
 

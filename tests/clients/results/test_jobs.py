@@ -34,7 +34,7 @@ def test_second_request_is_refused_while_a_job_is_open(place: Place) -> None:
     """The error names the attempt and how to end it."""
     run = place.add_run()
     place.claim(run, "first")
-    with pytest.raises(BadRequest, match=rf"Quick test {run}.*attempt 1 is claimed.*cancel"):
+    with pytest.raises(BadRequest, match=rf"Quick test {run} .*attempt 1 is claimed.*run: switchyard cancel {run}$"):
         place.claim(run, "second")
 
 
