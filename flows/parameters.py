@@ -303,9 +303,14 @@ class BackfillParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     def __post_init__(self) -> None:
         _check_rules(self.rules)
         if self.experiments and not self.adopt:
-            raise ValueError("experiments choose among the runs to adopt: set adopt too, or leave them out")
+            raise ValueError(
+                "experiments is given without adopt. It only chooses among the runs to adopt: set adopt, or leave "
+                "experiments out"
+            )
         if self.limit and self.shards > 1:
-            raise ValueError("limit cannot be given with shards: each would count for itself; leave one of them out")
+            raise ValueError(
+                "limit and shards are both given. Each shard would apply the limit by itself: leave one out"
+            )
         if self.shard > self.shards:
             raise ValueError(f"shard must be from 1 to {self.shards} (shards); got {self.shard}")
 

@@ -210,8 +210,8 @@ def _choose_positives(newer: _Newer, models: list[Recommender], wish: Wish) -> P
     }
     if not known.any():
         raise BadRequest(
-            f"{wish.data_uri or 'the held-out purchases'}: none of {len(known):,} purchases is of a buyer and a "
-            f"product that one of the versions knows ({counts['rows_dropped_cold_buyer']:,} of unknown buyers, "
+            f"{wish.data_uri or 'the held-out purchases'}: none of {len(known):,} purchases has both a buyer "
+            f"and a product that one of the versions knows ({counts['rows_dropped_cold_buyer']:,} of unknown buyers, "
             f"{counts['rows_dropped_cold_product']:,} more of unknown products); look at --buyer-column and "
             "--product-column"
         )

@@ -406,9 +406,9 @@ def test_an_applications_table_gets_no_rows(
 def test_what_contradicts_itself_is_refused() -> None:
     """Before anything is read."""
     for given, said in (
-        ({"experiments": ["a"]}, "adopt"),
+        ({"experiments": ["a"]}, "experiments is given without adopt"),
         ({"shards": 2, "shard": 3}, "from 1 to 2"),
-        ({"shards": 2, "limit": 5}, "limit"),
+        ({"shards": 2, "limit": 5}, "limit and shards are both given"),
     ):
         with pytest.raises(BadRequest, match=said):
             backfill(**given)

@@ -131,7 +131,11 @@ BAD_COLUMNS: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({"customer_id": [None] * 4}, {}, "none of 4 rows.*'rows_dropped_missing_buyer': 4"),
     ({"invoice_no": ["C1"] * 4}, {}, "none of 4 rows.*'rows_dropped_cancellation': 4"),
     ({"invoice_no": ["C1"] * 4}, {"cancellations": "fail"}, "4 of 4 rows .*--cancellations is fail"),
-    ({"customer_id": ["a", None, "b", "c"]}, {"missing_buyers": "fail"}, "1 of 4 rows .*--missing-buyers is fail"),
+    (
+        {"customer_id": ["a", None, "b", "c"]},
+        {"missing_buyers": "fail"},
+        "1 of 4 rows have a problem .missing buyer., and --missing-buyers is fail",
+    ),
     ({"quantity": [0] * 4}, {"non_positive_quantities": "fail"}, "4 of 4 rows"),
 ]
 

@@ -48,8 +48,8 @@ def read_interactions(spec: TrainSpec, open_objects: OpenObjects, tell: Callable
         found = int((keep & unwanted).sum())
         if option == "fail" and found:
             raise BadRequest(
-                f"{spec.data_uri}: {found} of {rows} rows to be refused ({reason.replace('_', ' ')}) and {flag} is "
-                f"fail: mend the data, or pass {flag} drop"
+                f"{spec.data_uri}: {found} of {rows} rows have a problem ({reason.replace('_', ' ')}), and {flag} is "
+                f"fail. Correct the data, or drop these rows: {flag} drop"
             )
         if option == "drop":
             keep &= ~unwanted

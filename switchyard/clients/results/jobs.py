@@ -119,8 +119,12 @@ def _find_own(connection: Connection, tables: Tables, claim: Claim) -> Row[Any] 
     if claimed is not None and claimed.quick_test_id == claim.quick_test_id:
         return claimed
     if not claim.request_key or claimed is not None:
-        owner = f"quick test {claimed.quick_test_id} has it" if claimed is not None else "it is empty"
-        raise BadRequest(f"the request key of a job of quick test {claim.quick_test_id} must be its own; {owner}")
+        if claimed is None:
+            raise BadRequest(f"the request key of quick test {claim.quick_test_id} is empty. Send it with a key")
+        raise BadRequest(
+            f"this request key belongs to quick test {claimed.quick_test_id}. "
+            f"Send quick test {claim.quick_test_id} with another key"
+        )
     return None
 
 

@@ -82,8 +82,8 @@ def to_limit(version: ModelVersion, trained_until: str) -> Limit:
         return Limit(version=version.version, moment=read_moment(version.lineage.trained_until), said_by="training")
     if not trained_until:
         raise BadRequest(
-            f"until when version {version.version} of model {version.name} has seen purchases is not known: its "
-            "training did not say. Say it: --trained-until 2024-02-29; the evidence keeps that you did"
+            f"version {version.version} of model {version.name} does not say until when its purchases went. Give it: "
+            "--trained-until 2024-02-29. The evidence records that you gave it"
         )
     return Limit(version=version.version, moment=read_moment(trained_until), said_by="caller")
 
@@ -101,8 +101,8 @@ def to_first_moment(limits: tuple[Limit, ...], first: float, last: float, *, who
         if is_time(limit.moment) != is_time(last):
             raise BadRequest(
                 f"version {limit.version} was trained until {say_moment(limit.moment)}, and the purchases end at "
-                f"{say_moment(last)}: one is a date, and the other one a number of its own, so which is newer is not "
-                "known. Name other purchases with --data-uri, or their times with --time-column"
+                f"{say_moment(last)}. One is a date, the other a number without a date: they cannot be compared.  "
+                "Give other purchases: --data-uri. Or name the column that has their times: --time-column"
             )
     newest = max(limit.moment for limit in limits)
     begin, included = (to_next_day(newest), is_time(newest)) if whole_days else (newest, False)

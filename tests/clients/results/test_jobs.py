@@ -1,5 +1,7 @@
 """The suite of the port `Jobs`, on every database and every table of runs."""
 
+import re
+
 import pytest
 
 from switchyard.core.errors import BadRequest, NotFound
@@ -93,12 +95,19 @@ def test_a_refused_request_answers_its_job_after_another_request_s(place: Place)
     assert place.claim(run, "first").key == first.key
 
 
-@pytest.mark.parametrize("request_key", ["", "taken"])
-def test_request_key_must_be_the_runs_own(place: Place, request_key: str) -> None:
+@pytest.mark.parametrize(
+    ("request_key", "said"),
+    [
+        ("", "the request key of quick test {second} is empty"),
+        ("taken", "this request key belongs to quick test {first}. Send quick test {second} with another key"),
+    ],
+)
+def test_request_key_must_be_the_runs_own(place: Place, request_key: str, said: str) -> None:
     """Two runs with one request, or a request without a key, are a mistake of the caller's."""
-    place.claim(place.add_run("one"), "taken")
-    with pytest.raises(BadRequest, match="request key"):
-        place.claim(place.add_run("two"), request_key)
+    first, second = place.add_run("one"), place.add_run("two")
+    place.claim(first, "taken")
+    with pytest.raises(BadRequest, match=re.escape(said.format(first=first, second=second))):
+        place.claim(second, request_key)
 
 
 def test_next_attempt_has_the_next_number(own_place: Place) -> None:
