@@ -51,7 +51,7 @@ Needs = Callable[[str, str], Need]
 
 
 def to_need(method: str, path: str) -> Need:
-    """What the results' routes need. A route that is not named here needs a token, so that none is forgotten."""
+    """Returns what the results' routes need. A route not named here needs a token, so that none is forgotten."""
     path = path.rstrip("/") or "/"
     if path in _OWN:
         return Need.OWN
@@ -78,11 +78,11 @@ class Access:
             )
 
     def find_token(self, text: str) -> Token | None:
-        """The token of that text, expired or not; None: there is none."""
+        """Returns the token of that text, expired or not; None if there is none."""
         return find_token(self.tokens.tokens, text) if self.tokens is not None and text else None
 
     def is_https(self, request: Request) -> bool:
-        """True where the browser speaks https, to us or to what ends TLS in front of us."""
+        """Returns whether the browser speaks https, to us or to what ends TLS in front of us."""
         if "https" in (request.url.scheme, request.headers.get("x-forwarded-proto", "")):
             return True
         public = self.settings.serving_url
@@ -155,7 +155,7 @@ _READ: Final = frozenset({b"authorization", b"cookie", b"host", b"origin", b"sec
 
 
 def read_cookie(header: str) -> str:
-    """The token that a browser keeps; empty: none."""
+    """Returns the token that a browser keeps; empty if it keeps none."""
     found = cookie_parser(header) if header else {}
     return found.get(SECURE_COOKIE) or found.get(COOKIE) or ""
 
@@ -166,7 +166,7 @@ def _read_bearer(header: str) -> str:
 
 
 def refuse(request: Request, refusal: Refusal, caller: Caller, guard: Guard) -> Response:
-    """The answer to who is not let in.
+    """Returns the answer to a caller who is not let in.
 
     A person who asks for a page gets the form for a token in its place, under the same address, so that the page is
     there once the token is.
@@ -188,14 +188,14 @@ def refuse(request: Request, refusal: Refusal, caller: Caller, guard: Guard) -> 
 def show_login(
     status: HTTPStatus, *, following: str, wrong: str = "", name: str = "", headers: dict[str, str] | None = None
 ) -> Response:
-    """The page where a person pastes a token; with the `name` of the one that the browser has, where it has one."""
+    """Shows the page where a person pastes a token; `name` is that of the token that the browser has, if it has one."""
     page = with_forms(render("login.html", following=following, wrong=wrong, name=name, caller=""))
     sent = {**page.headers, "Cache-Control": "no-store", **(headers or {})}
     return Response(page.content, int(status), sent, media_type="text/html")
 
 
 def to_words(refusal: Refusal, token: Token | None, *, has_tokens: bool) -> str:
-    """Why a request is refused, and what to do."""
+    """Says why a request is refused, and what to do."""
     name = token.name if token else ""
     if refusal is Refusal.EXPIRED and token is not None and token.expires_at is not None:
         return f"The token {name} expired on {token.expires_at:%Y-%m-%d}. Make another: switchyard token --name <name>"

@@ -50,7 +50,7 @@ _UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "If-None-Mat
 
 
 def read_id(text: str) -> int:
-    """The id that a path names. Raises: BadRequest."""
+    """Reads the id that a path names. Raises: BadRequest."""
     try:
         return msgspec.convert(text, _ID, strict=False)
     except msgspec.ValidationError as err:
@@ -106,7 +106,7 @@ class Api:
 
 
 def _answer_packed(request: Request, packed: bytes | None) -> Response:
-    """gzip JSON as it is to clients that accept it, unpacked to others; None: nothing is published."""
+    """Sends gzip JSON as it is to clients that accept it, unpacked to others; None means that nothing is published."""
     vary = {"Vary": "Accept-Encoding"}
     if packed is None:
         return answer(request, NOT_PUBLISHED, to_etag(NOT_PUBLISHED), media_type=JSON, headers=vary)
@@ -171,7 +171,7 @@ def add_api(app: FastAPI, outside: Outside) -> None:
 
 
 def _add_artifacts(app: FastAPI, outside: Outside) -> None:
-    """The copies of artifacts. What is sent of one is bytes, of which the document cannot say more."""
+    """Adds the copies of artifacts. An artifact is sent as bytes, and the document can say no more of it."""
     artifacts = ArtifactsApi(outside)
     documented: dict[str, Any] = {"tags": ["artifacts"]}
     responses = {200: {"model": CopiedArtifacts | NotPublished}, **_UNCHANGED, **_NO_RUN, **_PROBLEMS}
@@ -201,7 +201,7 @@ def _add_artifacts(app: FastAPI, outside: Outside) -> None:
 
 
 def _add_models(app: FastAPI, outside: Outside) -> None:
-    """The registry of models, read only."""
+    """Adds the registry of models, read only."""
     models = ModelsApi(outside)
     no_model: dict[int | str, dict[str, Any]] = {404: {"model": Problem, "description": "No model, or no such version"}}
     for path, endpoint, shape, missing in (
@@ -221,7 +221,7 @@ def add_health(app: FastAPI, outside: Outside) -> None:
 
 
 def _add(app: FastAPI, path: str, endpoint: Any, **documentation: Any) -> None:
-    """GET at `path`, documented; also HEAD, and the same path with or without its last slash."""
+    """Adds GET at `path`, documented; also HEAD, and the same path with or without its last slash."""
     known = [only_known(path, endpoint)]
     app.add_api_route(path, endpoint, methods=["GET"], dependencies=known, **documentation)
     for spelling in (path.rstrip("/"), path.rstrip("/") + "/"):
@@ -229,7 +229,7 @@ def _add(app: FastAPI, path: str, endpoint: Any, **documentation: Any) -> None:
 
 
 def _document(app: FastAPI, api: Api, comparing: Comparing) -> dict[str, Any]:
-    """The OpenAPI document, made once; with the hot routes, which FastAPI does not serve and so would not describe."""
+    """Makes the OpenAPI document, once. It adds the hot routes, which FastAPI does not serve and would not describe."""
     if app.openapi_schema is None:
         hot = APIRouter()
         hot.add_api_route(

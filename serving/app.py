@@ -21,7 +21,7 @@ from switchyard.core.errors import BadSetup
 
 
 def create_app(outside: Outside, *, only_events: bool = False) -> FastAPI:
-    """The API and the pages over what `outside` is connected to; connects at the first request that needs it.
+    """Makes the API and the pages over what `outside` is connected to; connects at the first request that needs it.
 
     With PUSH_AUDIENCE set it also takes Pub/Sub's pushes; with `only_events` it takes nothing but these and health
     checks: such a server may be open to the world, because it checks each sender itself.

@@ -50,20 +50,22 @@ _FOR_GOOD: Final = "public, max-age=31536000, immutable"
 
 @lru_cache
 def asset_url(name: str) -> str:
-    """``page.js`` -> ``/static/<hash of its content>/page.js``."""
+    """Returns the address of an asset: ``page.js`` -> ``/static/<hash of its content>/page.js``."""
     return f"/static/{_digest(name)}/{name}"
 
 
 @lru_cache
 def inline_asset(name: str) -> Markup:
-    """The file's content, to stand in a page, whose first picture then waits for one answer and not for two.
-    `inline_source` has the policy allow it."""
+    """Returns the file's content to stand in a page: its first picture then waits for one answer and not for two.
+
+    `inline_source` has the policy allow it.
+    """
     return Markup(_content(name).decode())  # noqa: S704  (a file of ours)
 
 
 @lru_cache
 def inline_source(name: str) -> str:
-    """The word of a Content-Security-Policy that allows just this content, and no other inline.
+    """Returns the word of a Content-Security-Policy that allows just this content, and no other inline.
 
     Source: https://www.w3.org/TR/CSP3/#external-hash
     """
@@ -76,7 +78,7 @@ def add_assets(app: "FastAPI") -> None:
 
 
 def read_asset(name: str) -> bytes:
-    """The file as it lies here, or in the package that ships it. Raises: BadSetup: that package is not installed."""
+    """Reads the file from here or from the package that ships it. Raises: BadSetup: that package is not installed."""
     return _path(name).read_bytes()
 
 
@@ -120,5 +122,5 @@ def _digest(name: str) -> str:
 
 @lru_cache
 def _packed(name: str) -> bytes:
-    """Packed once, at the first request."""
+    """Returns the packed content, which is packed once, at the first request."""
     return gzip.compress(_content(name), 9, mtime=0)

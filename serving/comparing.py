@@ -26,7 +26,7 @@ _IDS: Final = list[Annotated[int, Meta(ge=1, le=MAX_ID)]]
 
 
 def read_ids(text: str) -> list[int]:
-    """The ids between commas. Raises: BadRequest.
+    """Reads the ids between commas. Raises: BadRequest.
 
     >>> read_ids("1, 3,9")
     [1, 3, 9]
@@ -68,7 +68,7 @@ class Comparing:
         return answer_json(request, msgspec.json.encode(found))
 
     def answer(self, request: Request) -> Response:
-        """`compare`, past FastAPI's machinery, which takes a third of its time (tests/bench/finding.py)."""
+        """Answers as `compare`, past FastAPI's machinery, which takes a third of its time (tests/bench/finding.py)."""
         refuse_others(request, ("ids",))
         return self.compare(request, request.query_params.get("ids", ""))
 

@@ -19,12 +19,12 @@ NOSNIFF: Final = {"X-Content-Type-Options": "nosniff"}
 
 
 def to_etag(content: bytes) -> str:
-    """An entity tag, quotes included, that differs where `content` does."""
+    """Returns an entity tag, quotes included, that differs where `content` does."""
     return f'"{hashlib.sha256(content).hexdigest()[:32]}"'
 
 
 def has_already(request: Request, etag: str) -> bool:
-    """True where If-None-Match names `etag`: in a list, weak or strong, or as ``*``.
+    """Returns whether If-None-Match names `etag`: in a list, weak or strong, or as ``*``.
 
     Source: RFC 9110, section 13.1.2 (the comparison is the weak one, so ``W/`` makes no difference).
     """
@@ -35,7 +35,7 @@ def has_already(request: Request, etag: str) -> bool:
 
 
 def accepts_gzip(accept_encoding: str) -> bool:
-    """True where an Accept-Encoding header allows gzip. Source: RFC 9110, section 12.5.3."""
+    """Returns whether an Accept-Encoding header allows gzip. Source: RFC 9110, section 12.5.3."""
     weights = {}
     for item in accept_encoding.lower().split(","):
         coding, _, parameters = item.partition(";")
@@ -47,7 +47,7 @@ def accepts_gzip(accept_encoding: str) -> bool:
 def answer(
     request: Request, content: bytes, etag: str, *, media_type: str, headers: dict[str, str] | None = None
 ) -> Response:
-    """`content` under `etag`, or 304 without a body; a client may keep both but asks again before each use."""
+    """Answers `content` under `etag`, or 304 without a body; a client may keep both but asks again before each use."""
     sent = {"ETag": etag, "Cache-Control": REVALIDATE, **NOSNIFF, **(headers or {})}
     if has_already(request, etag):
         sent.pop("Content-Encoding", None)
@@ -80,7 +80,7 @@ def answer_packable(
 
 
 def answer_json(request: Request, content: bytes) -> Response:
-    """JSON made for this request, packed for clients that accept it. One weak tag stands for both encodings."""
+    """Answers JSON made for this request, packed for clients that accept it. One weak tag stands for both encodings."""
     headers, etag = {"Vary": "Accept-Encoding"}, "W/" + to_etag(content)
     if len(content) > PACKED_BYTES and accepts_gzip(request.headers.get("accept-encoding", "")):
         headers["Content-Encoding"] = "gzip"

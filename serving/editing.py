@@ -64,7 +64,7 @@ class Editing:
 
 
 def to_answer(run: QuickTest) -> dict[str, Any]:
-    """What can be edited of a run, as it is now."""
+    """Returns what can be edited of a run, as it is now."""
     return {
         "id": run.id,
         "display_name": run.display_name,

@@ -12,7 +12,7 @@ class JsonLines(logging.Formatter):
     """A record as one line: its severity, its message, and what the caller gave as ``extra={"fields": {...}}``."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Everything that came from outside is escaped, so that one event stays one line."""
+        """Returns one line for one event, because everything from outside is escaped."""
         line = {"severity": record.levelname, "message": record.getMessage(), **getattr(record, "fields", {})}
         return json.dumps(line, default=str)
 

@@ -4,7 +4,7 @@ import socket
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises: OSError: the port is taken, or the address is not this machine's."""
+    """Opens a listening socket. Raises: OSError: the port is taken, or the address is not this machine's."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family)

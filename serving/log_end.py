@@ -16,7 +16,7 @@ _WITHOUT_LOG: Final = (RunStatus.COMPLETED, RunStatus.PENDING, RunStatus.SUBMITT
 
 
 class LogEnd(msgspec.Struct, frozen=True):
-    """What there is of it."""
+    """The last lines of a job's log, or where to find it."""
 
     lines: str = ""
     url: str = ""  # of Google's console
@@ -24,7 +24,7 @@ class LogEnd(msgspec.Struct, frozen=True):
 
 
 def read_log_end(outside: Outside, run: QuickTest) -> LogEnd | None:
-    """None of a run that completed or is not at its end, and of one whose job is not known."""
+    """Reads the end of the log of a run that ended without completing; None for other runs, or if no job is known."""
     if run.status in _WITHOUT_LOG:
         return None
     job = outside.jobs.read_job(run.id)

@@ -31,7 +31,7 @@ class Login:
         self._access = access
 
     async def show(self, request: Request) -> Response:
-        """The form; or whose token the browser has, and the way to take it back."""
+        """Shows the form; or the name of the browser's token, and the way to take it back."""
         token = request.scope.get(TOKEN)
         name = token.name if isinstance(token, Token) and not token.is_expired(datetime.now(UTC)) else ""
         return show_login(HTTPStatus.OK, following=_HOME, name=name)
@@ -79,7 +79,7 @@ def add_login(app: FastAPI, access: Access) -> None:
 
 
 def to_local_path(text: str) -> str:
-    """`text` where it is a path of this server; else the list of runs: a form must send no one to another site."""
+    """Returns `text` if it is a path of this server, else the list of runs: a form must send no one to another site."""
     plain = text.isascii() and text.isprintable() and "\\" not in text
     return text if plain and text.startswith("/") and not text.startswith("//") else _HOME
 
@@ -89,7 +89,7 @@ def _go_to(path: str) -> Response:
 
 
 async def _read_form(request: Request) -> dict[str, str]:
-    """The form's fields, each once. Raises: HTTPException."""
+    """Reads the form's fields, each once. Raises: HTTPException."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/x-www-form-urlencoded":
         raise HTTPException(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "a form must be sent as application/x-www-form-urlencoded"

@@ -163,7 +163,7 @@ class Measured:
             self._requests.add(self._to_route(scope), scope["method"], status, time.perf_counter() - began)
 
     def _to_route(self, scope: Scope) -> str:
-        """The template of the route that took the request: addresses are endless, templates are few."""
+        """Returns the template of the route that took the request: addresses are endless, templates are few."""
         endpoint = scope.get("endpoint")
         if endpoint is None:
             return "none"
@@ -174,7 +174,7 @@ class Measured:
 
 
 def to_template(path: str) -> str:
-    """A route's path in one spelling: with or without its last slash, it is one route."""
+    """Returns a route's path in one spelling: with or without its last slash, it is one route."""
     return path.rstrip("/") or "/"
 
 
@@ -186,7 +186,7 @@ def add_metrics(app: FastAPI, outside: Outside, access: Access) -> Requests:
     ProcessCollector(registry=registry)
 
     async def send_metrics(request: Request) -> Response:
-        """What Prometheus asks for, in the format that it asks for."""
+        """Sends what Prometheus asks for, in the format that it asks for."""
         encode, media_type = choose_encoder(request.headers.get("accept", ""))
         content = await run_sync(encode, registry)
         return Response(content, headers={"Content-Type": media_type, "Cache-Control": "no-store", **NOSNIFF})

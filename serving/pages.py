@@ -43,7 +43,7 @@ class RunFacts(msgspec.Struct, frozen=True):
     before: int | None
     after: int | None
     log: LogEnd | None
-    caller: str  # every page names whose token it was opened with
+    caller: str  # every page names the token it was opened with
     versions: tuple[ModelVersion, ...] = ()  # of the registry, that came of it
     deleted_at: datetime | None = None  # since when its MLflow run is known to be deleted there
     artifacts: ArtifactSummary | None = None  # that were copied from MLflow
@@ -65,7 +65,7 @@ class Pages:
         self._keeping = Lock()
 
     def show_run(self, request: Request) -> Response:
-        """Everything that is known of one run, or why nothing is; its tag changes with anything shown."""
+        """Shows everything that is known of one run, or why nothing is; its tag changes with anything shown."""
         quick_test_id = read_id(request.path_params["quick_test_id"])
         # The row first: a history published in between is then news at the next refresh, never the other way round.
         run = self.outside.runs.read_run(quick_test_id)
@@ -80,7 +80,7 @@ class Pages:
         return answer_packable(request, rendered.content, media_type="text/html", headers=rendered.headers)
 
     def _render(self, facts: RunFacts) -> Rendered:
-        """Made once for all who watch a run: of two hundred that ask every five seconds, one pays."""
+        """Renders once for all who watch a run: of two hundred that ask every five seconds, one pays."""
         with self._keeping:
             kept = self._kept.get((facts.run.id, facts.caller))
         if kept is not None and kept[0] == facts:
@@ -113,7 +113,7 @@ class Pages:
         return rendered
 
     def draw_losses(self, request: Request) -> Response:
-        """The loss curves as a PNG; ``?scale=`` auto (the default), linear or log."""
+        """Draws the loss curves as a PNG; ``?scale=`` auto (the default), linear or log."""
         # Imported at the first picture: matplotlib takes longer to load than the rest of the server.
         from serving.picture import draw
 

@@ -30,7 +30,7 @@ def refuse_others(request: Request, known: Collection[str], *, repeated: bool = 
 
 
 def only_known(path: str, endpoint: Any) -> Depends:
-    """A dependency of a route at `path` that refuses what `endpoint` does not declare."""
+    """Returns a dependency of a route at `path` that refuses what `endpoint` does not declare."""
     declared = APIRoute(path, endpoint).dependant.query_params
     known = sorted(parameter.alias for parameter in declared)
 

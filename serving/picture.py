@@ -25,7 +25,7 @@ _drawing: Final = Lock()  # Matplotlib's font caches are not made for several th
 
 
 def draw(run: QuickTest, stored: bytes | None, scale: str) -> bytes:
-    """The PNG, 800 x 450; the same bytes for the same arguments. `scale` is auto, linear or log."""
+    """Draws the PNG, 800 x 450; the same bytes for the same arguments. `scale` is auto, linear or log."""
     title = f"{run.display_name or 'Run'} ({run.id}, {run.status})"
     with _drawing:
         return _draw(title, stored, scale)
@@ -78,7 +78,7 @@ def _draw_curves(axes: Axes, charts: Charts, curves: dict[str, list[float | None
 
 
 def _drawable(text: str) -> str:
-    """`text` on one line, with what the font cannot draw as question marks."""
+    """Returns `text` on one line, with what the font cannot draw as question marks."""
     drawn = get_font(findfont(FontProperties())).get_charmap()
     shown = "".join(character if ord(character) in drawn else "?" for character in text)
     return shown if len(shown) <= 80 else shown[:79] + "…"

@@ -27,12 +27,12 @@ FOR_PROGRAMS: Final = "switchyard.for-programs"
 
 
 def is_for_programs(request: Request) -> bool:
-    """True where no person looks."""
+    """Returns whether the answer is for programs: no person looks at it."""
     return FOR_PROGRAMS in request.scope or request.url.path.startswith(_FOR_PROGRAMS)
 
 
 def add_problem_handlers(app: "FastAPI") -> None:
-    """Every error that a route raises becomes an answer with a clear text; only a bug (500) is also logged."""
+    """Makes every error that a route raises an answer with a clear text; only a bug (500) is also logged."""
     from fastapi.exceptions import RequestValidationError
 
     app.add_exception_handler(SwitchyardError, _answer_ours)
@@ -93,7 +93,7 @@ async def _answer_bug(request: Request, err: Exception) -> Response:
 
 
 def to_problem(request: Request, status: HTTPStatus, detail: str, headers: dict[str, str] | None = None) -> Response:
-    """The answer that says `detail`: JSON to programs, a page to people."""
+    """Returns the answer that says `detail`: JSON to programs, a page to people."""
     sent = {"Cache-Control": "no-store", **NOSNIFF, **(headers or {})}
     if is_for_programs(request):
         body = msgspec.json.encode({"title": status.phrase, "status": int(status), "detail": detail})

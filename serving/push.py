@@ -143,7 +143,7 @@ class Push:
         return _OUTCOMES[announce_end(self.outside.jobs, job, now=datetime.now(UTC))]
 
     def _find_job(self, hint: Hint, fields: dict[str, Any]) -> Job | Outcome:
-        """The job of the hint; or why there is none to look at."""
+        """Finds the job of the hint; or returns why there is none to look at."""
         if not isinstance(hint, EndedObject):
             fields["job_number"] = hint.job_number
             return self.outside.jobs.find_job(hint.job_number) or Outcome.NO_JOB
@@ -155,7 +155,7 @@ class Push:
         if run.gcs_artifacts_path.rstrip("/") != hint.folder_uri:
             return Outcome.OTHER_FOLDER
         job = self.outside.jobs.read_job(run.id)
-        # A claim whose job's name is not written yet: its submission is under way, or reconcile adopts the job.
+        # A claim without its job's name yet: its submission is under way, or reconcile adopts the job.
         return job if job is not None and job.job_name else Outcome.NO_JOB
 
 
@@ -180,7 +180,7 @@ def add_push(app: FastAPI, outside: Outside) -> None:
 
 
 async def _read_bounded(request: Request) -> bytes | None:
-    """The body; None where it is larger than `MAX_BODY_BYTES` (it is read to its end, and dropped).
+    """Reads the body; None if it is larger than `MAX_BODY_BYTES` (it is read to its end, and dropped).
 
     Raises: HTTPException: 413: larger than any message of Pub/Sub's; 400: the sender went away."""
     kept = bytearray()
@@ -198,7 +198,7 @@ async def _read_bounded(request: Request) -> bytes | None:
 
 
 def _is_early(hint: Hint) -> bool:
-    """True for an `ended.json` so fresh that the job's own end is about to follow.
+    """Returns whether an `ended.json` is so fresh that the job's own end is about to follow.
 
     The log's last entry comes after it, and an older `ended.json` may be that of a process which Vertex AI has started
     again since.

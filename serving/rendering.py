@@ -22,7 +22,7 @@ BEGIN: Final = "begin.js"
 
 @lru_cache
 def _to_policy() -> str:
-    """The content security policy of a page: files of this server alone, and two inline ones, by their hashes.
+    """Returns the content security policy of a page: files of this server alone, and two inline ones, by their hashes.
 
     Nothing may come from, or be sent to, another host.
     """
@@ -47,7 +47,7 @@ class Page(msgspec.Struct, frozen=True):
 
 
 def render(template: str, **values: Any) -> Page:
-    """The page that `template` makes of `values`."""
+    """Renders the page that `template` makes of `values`."""
     text = _environment().get_template(template).render(**{"caller": CALLER.get(), **values})
     return Page(
         text.replace("\0", "\ufffd").encode(),  # as a browser reads a NUL, which JSON can hold
@@ -56,7 +56,7 @@ def render(template: str, **values: Any) -> Page:
 
 
 def with_forms(page: Page) -> Page:
-    """The page, which may send its forms to this server."""
+    """Returns the page, which may send its forms to this server."""
     policy = page.headers["Content-Security-Policy"].replace("form-action 'none'", "form-action 'self'")
     return Page(page.content, {**page.headers, "Content-Security-Policy": policy})
 
@@ -80,17 +80,17 @@ def _environment() -> Environment:
 
 
 def _breakable(name: str) -> Markup:
-    """A name that a browser breaks between its words, where it must break it; what is copied of it stays the name."""
+    """Returns a name that a browser breaks between its words if it must; what is copied of it stays the name."""
     return Markup("<wbr>").join(escape(word) for word in _AFTER_A_WORD.split(name))
 
 
 def _moment(at: datetime) -> str:
-    """A time as a page shows it: ``2026-01-02 10:30 UTC``."""
+    """Returns a time as a page shows it: ``2026-01-02 10:30 UTC``."""
     return f"{at:%Y-%m-%d %H:%M} UTC"
 
 
 def _number(value: Any) -> str:
-    """A value as a table shows it: four significant digits; a missing one as a dash."""
+    """Returns a value as a table shows it: four significant digits; a missing one as a dash."""
     if value is None:
         return "\N{EN DASH}"
     if isinstance(value, float) and math.isfinite(value):

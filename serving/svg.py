@@ -31,7 +31,7 @@ class SvgLine(msgspec.Struct, frozen=True):
 
 
 def draw_lines(lines: Sequence[SvgLine], *, title: str, axis: str, height: int = 330, log: bool = False) -> Markup:
-    """The chart, 600 wide and scaled by the page; with ticks, grid and `title` for readers that do not see it."""
+    """Draws the chart, 600 wide and scaled by the page; with ticks, grid and `title` for readers that do not see it."""
     frame = _Frame.around(lines, height, log)
     parts = [
         f'<svg class="drawn" viewBox="0 0 {_WIDTH} {height}" preserveAspectRatio="none" role="img"'
@@ -52,7 +52,7 @@ def draw_lines(lines: Sequence[SvgLine], *, title: str, axis: str, height: int =
 
 
 def draw_sparkline(values: Numbers, *, label: str, width: int = 96, height: int = 24) -> Markup:
-    """One line without axes, its last point marked; an empty text where there are fewer than two values."""
+    """Draws one line without axes, its last point marked; returns an empty text for fewer than two values."""
     kept = [(at, None if value is None else _clip(value)) for at, value in _thin(values)]
     finite = [value for _, value in kept if value is not None]
     if len(finite) < 2:
@@ -72,7 +72,7 @@ def draw_sparkline(values: Numbers, *, label: str, width: int = 96, height: int 
 
 
 def to_short(value: float) -> str:
-    """Four significant digits, and a true minus, as charts.js writes them.
+    """Returns four significant digits, and a true minus, as charts.js writes them.
 
     >>> to_short(0.123456), to_short(12345.6), to_short(1500000.0), to_short(2e9)
     ('0.1235', '12346', '1500000', '2e9')
@@ -132,7 +132,7 @@ class _Frame(msgspec.Struct, frozen=True):
 
 
 def to_reach(values: Sequence[float]) -> tuple[float, float]:
-    """A range from the least value to the greatest, with a little room."""
+    """Returns a range from the least value to the greatest, with a little room."""
     if not values:
         return 0.0, 1.0
     low, high = min(values), max(values)
@@ -141,7 +141,7 @@ def to_reach(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _clip(value: float) -> float:
-    """Within what a difference of two can say."""
+    """Returns the value within what a difference of two can say."""
     return max(-_LARGEST, min(_LARGEST, value))
 
 
@@ -150,14 +150,14 @@ def _log(value: float) -> float:
 
 
 def to_ticks(low: float, high: float) -> list[float]:
-    """Round numbers between the two, about five."""
+    """Returns about five round numbers between the two."""
     step = 10.0 ** math.floor(math.log10((high - low) / _TICKS))
     step *= next(times for times in (1, 2, 5, 10, 20) if (high - low) / (step * times) <= _TICKS)
     return [float(f"{number * step:.12g}") for number in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
 def _thin(values: Numbers) -> list[tuple[int, float | None]]:
-    """Evenly chosen ones where there are too many, with their places; the last is kept."""
+    """Returns evenly chosen values if there are too many, with their places; the last is kept."""
     step = max(1, math.ceil(len(values) / _MOST_POINTS))
     kept = list(range(0, len(values), step))
     if values and kept[-1] != len(values) - 1:
@@ -166,7 +166,7 @@ def _thin(values: Numbers) -> list[tuple[int, float | None]]:
 
 
 def _to_path(points: Sequence[tuple[float, float] | None]) -> str:
-    """Moves and lines; a point alone between gaps is a dot."""
+    """Returns moves and lines; a point alone between gaps is a dot."""
     parts, pen = [], "M"
     for number, point in enumerate(points):
         if point is None:

@@ -15,7 +15,7 @@ EXPIRES_IN_DAYS = 90
 
 
 def main(arguments: Sequence[str] | None = None, *, prog: str = "python -m serving.token_command") -> int:
-    """The exit status: 0 done, 2 not (stderr says why and what to do). A new token is all that stdout has."""
+    """Returns the exit status: 0 done, 2 not (stderr says why and what to do). A new token is all that stdout has."""
     parser = FlagParser(
         prog=prog,
         description="Makes a token for the API and the pages, and prints it once: only its hash is kept, in the file "
@@ -65,14 +65,14 @@ def main(arguments: Sequence[str] | None = None, *, prog: str = "python -m servi
 
 
 def to_path(file: str, settings: Settings) -> Path:
-    """The file that is meant."""
+    """Returns the file that is meant."""
     if file:
         return Path(file).expanduser().absolute()
     return Path(settings.api_tokens_file or Path(settings.state_dir) / "api-tokens.json")
 
 
 def to_table(tokens: Sequence[Token], *, now: datetime) -> str:
-    """The tokens as a table: a heading, and one line a token."""
+    """Returns the tokens as a table: a heading, and one line a token."""
     lines = [("name", "scopes", "made", "expires")]
     for token in tokens:
         ends = f"{token.expires_at:%Y-%m-%d}" if token.expires_at else "never"

@@ -81,7 +81,7 @@ class ArtifactsApi:
 
 
 def to_address(quick_test_id: int, path: str) -> str:
-    """Where an artifact is sent."""
+    """Returns the address where an artifact is sent."""
     return f"{LIST_PATH.format(quick_test_id=quick_test_id)}{quote(path, safe='/')}"
 
 

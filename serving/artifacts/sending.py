@@ -30,7 +30,7 @@ _SAFE: Final = {
 
 
 def send_artifact(request: Request, outside: Outside, kept: KeptArtifacts, found: Copied) -> Response:
-    """The artifact, or the part of it that is asked for; 304 where the client has it. Its tag is its hash.
+    """Sends the artifact, or the part that is asked for; 304 if the client has it. Its tag is its hash.
 
     Raises: BadRecord: the copy is damaged, where that is seen before anything is sent.
     """
@@ -53,7 +53,7 @@ def send_artifact(request: Request, outside: Outside, kept: KeptArtifacts, found
 
 
 def to_range(asked: str, size_bytes: int) -> tuple[int, int] | None:
-    """Where the part begins and ends that a Range header asks for; None: it is all of it, or none that we know.
+    """Returns where the part that a Range header asks for begins and ends; None: it is all, or no range that we know.
 
     Of a part that begins after the end, both are equal.
 
@@ -76,7 +76,7 @@ def to_range(asked: str, size_bytes: int) -> tuple[int, int] | None:
 
 
 def to_disposition(path: str) -> str:
-    """The header by which a browser saves the artifact under its last name.
+    """Returns the header by which a browser saves the artifact under its last name.
 
     Source: RFC 6266 and RFC 8187
 

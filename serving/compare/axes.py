@@ -24,17 +24,17 @@ class Axis(msgspec.Struct, frozen=True):
 
     @classmethod
     def around(cls, values: Sequence[float], *, log: bool) -> "Axis":
-        """Wide enough for all; above 0 where it is logarithmic."""
+        """Returns an axis wide enough for all values; they must be above 0 if it is logarithmic."""
         low, high = to_reach([math.log10(value) for value in values] if log else values)
         room = (high - low) * _ROOM
         return cls(low - room, high + room, log)
 
     def place(self, value: float) -> float:
-        """The place of a value on the axis: 0 at its begin, 1 at its end."""
+        """Returns the place of a value on the axis: 0 at its begin, 1 at its end."""
         return ((math.log10(value) if self.log else value) - self.low) / (self.high - self.low)
 
     def ticks(self) -> list[float]:
-        """Round values; powers of ten, or their ones, twos and fives, on a logarithmic one."""
+        """Returns round values; powers of ten, or their ones, twos and fives, on a logarithmic axis."""
         if not self.log:
             return to_ticks(self.low, self.high)
         tens = range(math.floor(self.low), math.ceil(self.high) + 1)
@@ -53,14 +53,14 @@ class Plane(msgspec.Struct, frozen=True):
     y: Axis
 
     def place(self, x: float, y: float) -> tuple[float, float]:
-        """How far a point is from the left and the top."""
+        """Returns how far a point is from the left and the top."""
         return (
             _LEFT + self.x.place(x) * (WIDTH - _LEFT - _RIGHT),
             _TOP + (1 - self.y.place(y)) * (HEIGHT - _TOP - _BOTTOM),
         )
 
     def draw(self, *, axis: str) -> str:
-        """Grid, ticks, and what is across, as SVG."""
+        """Draws the grid, the ticks, and the name of the axis across, as SVG."""
         parts = []
         for value in self.y.ticks():
             top = _TOP + (1 - self.y.place(value)) * (HEIGHT - _TOP - _BOTTOM)

@@ -20,5 +20,5 @@ class RunHead(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def to_style(place: int) -> str:
-    """The classes of a run's lines: compare.css has them, as charts.js has its colours and dashes."""
+    """Returns the classes of a run's lines: compare.css has them, as charts.js has its colours and dashes."""
     return f"run-{place % COLORS} dash-{place // COLORS}"

@@ -26,7 +26,7 @@ class ComparePage:
         self.outside = outside
 
     def show(self, request: Request) -> Response:
-        """The runs of `ids`, in their order: between commas, or one a parameter, as a form sends them."""
+        """Shows the runs of `ids`, in their order: between commas, or one a parameter, as a form sends them."""
         query = request.query_params
         refuse_others(request, NAMES, repeated=True)
         given = ",".join(part for part in query.getlist("ids") if part.strip())

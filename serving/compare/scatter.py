@@ -34,7 +34,9 @@ class Scatter(msgspec.Struct, frozen=True, kw_only=True):
 def to_scatter(
     found: Comparison, heads: Sequence[RunHead], x: str, y: str, *, log_x: bool, log_y: bool
 ) -> Scatter | None:
-    """None where no parameter is a number that differs, or the runs have no values.
+    """Returns the scatter; None if no parameter is a number that differs, or the runs have no values.
+
+    An axis that is not among the choices gives way to the usual one.
 
     What is not among the choices gives way to the usual one.
     """
@@ -66,7 +68,7 @@ def to_scatter(
 
 
 def _usual_x(names: Sequence[str]) -> str:
-    """A learning rate where it differs: what is searched for most. A seed says nothing."""
+    """Chooses a learning rate if one differs, because it is searched for most. A seed says nothing."""
     rates = [name for name in names if "learning_rate" in name or name.endswith(".lr")]
     return (rates or [name for name in names if "seed" not in name] or list(names))[0]
 
@@ -102,7 +104,7 @@ def _draw(points: Sequence[tuple[RunHead, float, float]], x: str, y: str, *, log
 
 
 def _shape(which: int, left: float, top: float) -> str:
-    """A circle, a square or a triangle: colours come again after eight runs."""
+    """Draws a circle, a square or a triangle: colours come again after eight runs."""
     if which == 0:
         return f'<circle cx="{left:.1f}" cy="{top:.1f}" r="5.5"/>'
     if which == 1:

@@ -55,7 +55,7 @@ class RecallCell(msgspec.Struct, frozen=True):
 
     @property
     def times(self) -> float | None:
-        """The model's as a multiple of popularity's."""
+        """The model's recall as a multiple of popularity's."""
         return self.model / self.popularity if self.model is not None and self.popularity else None
 
 
@@ -100,7 +100,7 @@ class CompareView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Look(msgspec.Struct, frozen=True, kw_only=True):
-    """How a reader wants it."""
+    """The choices of a reader: which names to find, and the axes of the scatter."""
 
     find: str = ""  # words of names: of curves, values, params and tags
     x: str = ""
@@ -110,7 +110,7 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def to_view(found: Comparison, look: Look) -> CompareView:
-    """The page of a comparison."""
+    """Returns all that the page of a comparison shows."""
     heads = [_to_head(line, place) for place, line in enumerate(found.runs)]
     words = look.find.lower().split()
     epochs = {line["id"]: _decode(line["epochs"]) for line in found.runs}
@@ -136,7 +136,7 @@ def to_view(found: Comparison, look: Look) -> CompareView:
 
 
 def in_order(curves: Iterable[ComparedCurve]) -> list[ComparedCurve]:
-    """The losses first, then what a name says a direction of, then the rest; as they come within these."""
+    """Sorts the curves: the losses first, then those with a known direction, then the rest; otherwise as they come."""
     return sorted(curves, key=lambda curve: (_loss_place(curve.name), curve.direction is None))
 
 
@@ -197,7 +197,7 @@ def _to_text_cell(value: Any) -> Cell:
 
 
 def _to_values(found: Comparison, words: Sequence[str]) -> tuple[Rows, dict[str, float]]:
-    """The values that differ, the telling ones first, and those that do not."""
+    """Returns the values that differ, the telling ones first, and those that do not differ."""
     shown = [value for value in found.values if _matches(to_name(value.field), words)]
     same = {value.field: one for value in shown if (one := value.values[0]) is not None and len(set(value.values)) == 1}
     if len(found.ids) == 1:
@@ -208,7 +208,7 @@ def _to_values(found: Comparison, words: Sequence[str]) -> tuple[Rows, dict[str,
 
 
 def _value_place(value: ComparedValue) -> tuple[bool, int, int]:
-    """What was measured on the test, then the best of each series, then the rest; what some lack after the others."""
+    """Returns a sort key: test values, then the best of each series, then the rest; what some lack after the others."""
     name = to_name(value.field)
     part = 0 if name.startswith("test") else 1 if value.field.startswith("best.") else 2
     lacking = sum(one is None for one in value.values)
@@ -216,12 +216,12 @@ def _value_place(value: ComparedValue) -> tuple[bool, int, int]:
 
 
 def _differs(row: Sequence[Any]) -> bool:
-    """Two runs that have it have it differently."""
+    """Returns whether two runs that have the value have different ones."""
     return len({str(one) for one in row if one is not None}) > 1
 
 
 def _is_baseline(name: str) -> bool:
-    """True of a value that says nothing of the run."""
+    """Returns whether a value is a baseline's, which says nothing about the run."""
     return "popularity" in name or name.startswith("baseline")
 
 
@@ -241,7 +241,7 @@ def _to_value_row(value: ComparedValue, ids: Sequence[int]) -> Row:
 
 
 def to_recalls(found: Comparison) -> list[RecallRow]:
-    """The recalls by k, ascending; without the ks at which no model was measured."""
+    """Returns the recalls by k, ascending; without each k at which no model was measured."""
     by_k: dict[int, dict[bool, list[float | None]]] = {}
     for value in found.values:
         match = RECALL.fullmatch(to_name(value.field)) if value.field.startswith("metrics.") else None
@@ -263,7 +263,7 @@ def to_recalls(found: Comparison) -> list[RecallRow]:
 
 
 def _draw_recalls(rows: Sequence[RecallRow], heads: Sequence[RunHead]) -> Markup:
-    """Recall over k, of each run, with popularity's below them."""
+    """Draws the recall over k of each run, with popularity's below them."""
     if len(rows) < 2:
         return Markup("")
     ks = [float(row.k) for row in rows]

@@ -35,7 +35,7 @@ _SET_PDEATHSIG: Final = 1
 
 
 def main() -> int:
-    """The exit status: 0, and what came of it on the standard output."""
+    """Writes what came of the conversion on the standard output, and returns the exit status 0."""
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # nothing that a library prints is taken for the reply
     wanted = msgspec.json.decode(sys.stdin.buffer.read(), type=Wanted)
@@ -52,7 +52,7 @@ def main() -> int:
 
 
 def _end_with(parent: int) -> None:
-    """Linux ends this process when the command has ended in any way. Elsewhere its deadline does.
+    """Has Linux end this process when the command has ended in any way. Elsewhere its deadline does.
 
     Source: `man 2 PR_SET_PDEATHSIG`, linux/prctl.h."""
     if sys.platform == "linux":

@@ -1,5 +1,8 @@
-"""`switchyard convert`: a safe file of a pickled model. A pickle is a program; it is run once, here, where the kernel
-leaves it nothing to reach, and then only the safe file is needed."""
+"""`switchyard convert`: makes a safe file of a pickled model.
+
+A pickle is a program. It runs once, here, where the kernel leaves it nothing to reach. After that only the safe file is
+needed.
+"""
 
 import fcntl
 import hashlib
@@ -42,8 +45,10 @@ _TAIL: Final = 300
 
 
 def main(arguments: Sequence[str] | None = None, *, prog: str = "python -m serving.convert.command") -> int:
-    """The exit status: 0 made; 1 refused, and stderr says why; 2 wrong flags. A second call makes nothing: it says that
-    the file is there."""
+    """Returns the exit status: 0 made; 1 refused, and stderr says why; 2 wrong flags.
+
+    A second call makes nothing: it says that the file is there.
+    """
     parser = FlagParser(
         prog=prog,
         description="Make a safe file of a pickled model, offline: XGBoost (.ubj), scikit-learn (.skops), Keras' text "
@@ -82,7 +87,7 @@ def main(arguments: Sequence[str] | None = None, *, prog: str = "python -m servi
 
 @contextmanager
 def _ended_in_order() -> Iterator[None]:
-    """SIGTERM and SIGHUP become an exit, so that the process that reads the pickle ends too, and its folder goes."""
+    """Turns SIGTERM and SIGHUP into an exit, so that the process reading the pickle ends too, and its folder goes."""
 
     def end(number: int, _frame: FrameType | None) -> NoReturn:
         sys.exit(128 + number)
@@ -97,7 +102,7 @@ def _ended_in_order() -> Iterator[None]:
 
 @contextmanager
 def _make_folder() -> Iterator[Path]:
-    """A folder that goes in the end; those of calls that were killed go first. Who holds its lock uses it."""
+    """Makes a folder and removes it in the end. Folders of killed calls go first. A folder in use is locked."""
     with suppress(OSError):
         for left in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*"):
             _remove_if_left(left)
@@ -180,7 +185,7 @@ def _check_target(target: Path) -> None:
 
 
 def _ask(source: Path, data: bytes, kind: Kind) -> None:
-    """Raises: BadRequest: it was not agreed to."""
+    """Asks for consent on the terminal. Raises: BadRequest: there was none."""
     said = (
         f"{source} is a pickle, and a pickle is a program: reading it runs its code. Go on only if you know who made "
         "it. It runs in a process of its own without network, programs or other files, as far as this system can.\n"
@@ -226,7 +231,7 @@ def _run(data: bytes, kind: Kind, scratch: Path, rows: str | None, count: int, p
 
 
 def _number_texts(file: Path, made: Made) -> list[list[int]]:
-    """What the server makes of the texts by the new file: it reads a tokenizer with its own code, and not with Keras'.
+    """Returns the numbers that the server makes of the texts by the new file, with its own code and not with Keras'.
 
     Raises: BadRecord: it does not read it."""
     try:
@@ -237,7 +242,7 @@ def _number_texts(file: Path, made: Made) -> list[list[int]]:
 
 
 def _ask_new(file: Path, folder: Path, made: Made, python: str) -> list[object]:
-    """What the new file answers, read as the server reads it."""
+    """Returns what the new file answers, read as the server reads it."""
     served = folder / "served" / "model"
     served.mkdir(parents=True)
     shutil.copyfile(file, served / file.name)
@@ -250,7 +255,7 @@ def _ask_new(file: Path, folder: Path, made: Made, python: str) -> list[object]:
 
 
 def _put_in_place(file: Path, target: Path) -> str:
-    """The whole file under its name at once, and its SHA-256."""
+    """Puts the whole file under its name at once, and returns its SHA-256."""
     descriptor, part = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
     try:
         data = file.read_bytes()

@@ -23,7 +23,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Made(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What came of it."""
+    """What came of the conversion."""
 
     problems: list[str]  # empty: the file is made
     class_name: str = ""

@@ -39,7 +39,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     back: tuple[str, ...] = ()  # the places that the pages before this one began after, the last one last
 
     def to_address(self, **changes: Any) -> str:
-        """The address of this list with `changes`."""
+        """Returns the address of this list with `changes`."""
         pairs = msgspec.structs.replace(self, **changes).to_pairs()
         return f"{PATH}?{urlencode(pairs)}" if pairs else PATH
 
@@ -59,11 +59,11 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
         return found
 
     def to_first(self, **changes: Any) -> str:
-        """The address of the first page of the list with `changes`."""
+        """Returns the address of the first page of the list with `changes`."""
         return self.to_address(**changes, after="", back=(), before=None)
 
     def to_next(self, after: str) -> str:
-        """The address of the page after this one."""
+        """Returns the address of the page after this one."""
         back = [*self.back, self.after]
         while len(back) > _MOST_BACK or sum(map(len, back)) > _MOST_BACK_CHARACTERS:
             back.pop(0)
@@ -81,7 +81,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_narrowed(self) -> bool:
-        """Some runs are left out on purpose."""
+        """Whether runs are left out on purpose."""
         return bool(self.filter or self.experiment or self.archived == "true")
 
 
@@ -127,7 +127,7 @@ def _whole(query: QueryParams, name: str, most: int) -> int | None:
 
 
 def _read_selected(given: list[str]) -> tuple[int, ...]:
-    """Each once, in their order; what is none is left out, because it selects nothing."""
+    """Reads each id once, in their order; a text that is no id is left out, because it selects nothing."""
     parts = [part.strip() for text in given for part in text.split(",", _MOST_SELECTED)]
     ids = [int(part) for part in parts if part.isascii() and part.isdecimal() and len(part) < 20]
     return tuple(dict.fromkeys(id_ for id_ in ids if 1 <= id_ <= MAX_ID))[:_MOST_SELECTED]

@@ -48,7 +48,7 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def first_way(self) -> Way:
-        """What a reader means by ordering by it."""
+        """The way that a reader means who orders by this column."""
         if self.field is None:
             return "desc"
         if self.field.section in ("metrics", "best"):
@@ -56,20 +56,20 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
         return "asc" if self.field.name in ("name", "status", EXPERIMENT) or self.field.section else "desc"
 
     def find_way(self, order: Order) -> Way | None:
-        """The way that `order` has the runs by this column; None: it is by another."""
+        """Returns the way that `order` has the runs by this column; None if it is by another."""
         if self.field != order.field:
             return None
         return "desc" if order.descending else "asc"
 
     def to_order(self, order: Order) -> str:
-        """What to order by at the next press of the column's head."""
+        """Returns what to order by at the next press of the column's head."""
         now = self.find_way(order)
         way = self.first_way if now is None else "asc" if now == "desc" else "desc"
         return f"{self.field} {way}"
 
 
 def read_columns(given: Iterable[str]) -> tuple[str, ...]:
-    """The keys of the columns that the address names, each once: of `KNOWN`, or a field. Raises: BadRequest."""
+    """Reads the columns that the address names, each once: of `KNOWN`, or a field. Raises: BadRequest."""
     found: dict[str, None] = {}
     for text in given:
         for part in (part.strip() for part in _PART.findall(text)):
@@ -89,18 +89,18 @@ def read_columns(given: Iterable[str]) -> tuple[str, ...]:
 
 
 def to_value_column(field: Field, *, numeric: bool = True) -> Column:
-    """A column of one value of each run."""
+    """Returns the column that shows one value of each run."""
     label = f"best {field.name}" if field.section == "best" else field.name
     return Column(key=str(field), label=label, title=str(field), field=field, numeric=numeric)
 
 
 def list_fields(keys: Sequence[str]) -> list[Field]:
-    """The values that the chosen columns show."""
+    """Returns the values that the chosen columns show."""
     return [parse_field(key, of="columns") for key in keys if key not in KNOWN or key == str(BEST_LOSS)]
 
 
 def find_baselines(metric: str) -> tuple[str, ...]:
-    """What a metric's baseline may be called.
+    """Returns the names that a metric's baseline may have.
 
     >>> find_baselines("test_recall_at_10")
     ('popularity_recall_at_10', 'test_popularity_recall_at_10', 'baseline_test_recall_at_10')

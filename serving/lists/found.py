@@ -37,7 +37,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def to_question(asked: Asked, columns: tuple[str, ...], *, any_status: bool = False) -> Question:
-    """The question to the database for what a page was asked.
+    """Returns the question to the database for what a page was asked.
 
     Raises: BadRequest: the filter, the order or the place is not in the grammar.
     """
@@ -63,7 +63,7 @@ def to_question(asked: Asked, columns: tuple[str, ...], *, any_status: bool = Fa
 
 
 def find(outside: Outside, question: Question) -> Found:
-    """The page. Raises: BadRequest: the runs' table lacks what was asked for."""
+    """Finds the runs of the page. Raises: BadRequest: the runs' table lacks what was asked for."""
     is_narrow = False
     try:
         page = outside.runs.find_runs(question.query)
@@ -71,7 +71,7 @@ def find(outside: Outside, question: Question) -> Found:
         # Fifty runs of thousands of metrics each; or a request that is refused again, in its own words.
         page = outside.runs.find_runs(question.narrow)
         is_narrow = question.query != question.narrow
-    # Also where no curve is shown: the notes, and whose child a run is, come with it.
+    # Also where no curve is shown: the notes, and a run's parent, come with it.
     outlines = outside.histories.read_outlines([run.id for run in page.runs])
     chosen = question.columns or DEFAULT
     needed = CURVE in chosen or question.asked.group == "parent"

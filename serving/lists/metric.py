@@ -14,7 +14,7 @@ _BASELINES: Final = ("popularity", "baseline")
 
 
 def choose_metric(names: Iterable[str]) -> str:
-    """The metric that says most of a recommender, of the `names` of the metrics of all shown runs.
+    """Chooses the metric that says most of a recommender, of the `names` of the metrics of all shown runs.
 
     A name is there once for each run that has it. Measured on the test, at 10, and of most runs goes first. `USUAL`
     where there is none.
@@ -39,12 +39,12 @@ def _rank(name: str) -> tuple[int, int, bool]:
 
 
 def list_metrics(values: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The names of all metrics among values by field, as often as they are there."""
+    """Returns the names of all metrics among values by field, as often as they are there."""
     return [to_name(key) for of_run in values for key in of_run if key.startswith("metrics.")]
 
 
 def to_name(key: str) -> str:
-    """The metric's name of a field as a filter has it, without parsing it.
+    """Returns the metric's name of a field as a filter has it, without parsing it.
 
     >>> to_name("metrics.`an ``odd`` one`")
     'an `odd` one'
@@ -54,5 +54,5 @@ def to_name(key: str) -> str:
 
 
 def to_metric(name: str) -> Field:
-    """The field of a metric's name."""
+    """Returns the field of a metric's name."""
     return Field("metrics", name)

@@ -1,4 +1,4 @@
-"""The page of the list of runs: a leaderboard, all of whose state is its address."""
+"""The page of the list of runs: a leaderboard. Its address holds all of its state."""
 
 from http import HTTPStatus
 from typing import Any, Final
@@ -46,7 +46,7 @@ class RunsPage:
         self.outside = outside
 
     def list_runs(self, request: Request) -> Response:
-        """The runs as the address asks; what is wrong with a filter is said beside it (422)."""
+        """Lists the runs as the address asks; what is wrong with a filter is said beside it (422)."""
         refuse_others(request, NAMES, repeated=True)
         asked = read_asked(request.query_params)
         try:
@@ -86,7 +86,7 @@ def _common(asked: Asked, columns: tuple[str, ...], order: Order) -> dict[str, A
 
 
 def _refuse(asked: Asked, err: BadRequest) -> Page:
-    """The form with what is wrong in it, and no runs."""
+    """Shows the form with what is wrong in it, and no runs."""
     wrong = Wrong(str(err), err.of, err.position) if isinstance(err, BadFilter) else Wrong(str(err))
     orders = _ORDERS | ({asked.order_by: asked.order_by} if asked.order_by not in _ORDERS else {})
     common = _common(asked, (), Order())
@@ -96,7 +96,7 @@ def _refuse(asked: Asked, err: BadRequest) -> Page:
 
 
 def _to_orders(asked: Asked, table: Table) -> dict[str, str]:
-    """What a form offers: the usual ones, by the metric, and the one of now."""
+    """Returns the orders that a form offers: the usual ones, by the metric, and the one of now."""
     way, word = ("asc", "lowest") if find_direction(table.metric) == "min" else ("desc", "highest")
     first = {f"{to_metric(table.metric)} {way}": f"the {word} {table.metric} first"}
     orders = first | _ORDERS

@@ -85,7 +85,7 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def to_table(question: Question, found: Found) -> Table:
-    """The table of the page's runs."""
+    """Returns the table of the page's runs."""
     asked = question.asked
     names = list_metrics(run.values for run in found.runs)
     metric = asked.metric or choose_metric(names)
@@ -106,7 +106,7 @@ def to_table(question: Question, found: Found) -> Table:
 
 
 def list_differing(runs: Sequence[FoundRun]) -> list[str]:
-    """The params that are not the same in all runs with any, as fields; those that most runs have first."""
+    """Lists the params that are not the same in all runs with any, as fields; those that most runs have come first."""
     params = [
         found
         for run in runs
@@ -145,7 +145,7 @@ def _to_columns(question: Question, found: Found, metric: str, differing: Sequen
 
 
 def _to_text_or_number(field: Field, runs: Sequence[FoundRun]) -> Column:
-    """A text in any run makes the whole column one of texts."""
+    """Returns a column of texts if any run has a text, else one of numbers."""
     return to_value_column(field, numeric=not any(isinstance(run.values.get(str(field)), str) for run in runs))
 
 
@@ -168,7 +168,7 @@ def _baseline(metric: str, found: Found) -> Field | None:
 
 
 def _find_best(column: Column, runs: Sequence[FoundRun]) -> float | None:
-    """The best number of the page; None where no way is better, or fewer than two runs have one."""
+    """Finds the best number of the page; None if neither direction is better, or there are no two different numbers."""
     if column.field is None or column.field.section not in ("metrics", "best"):
         return None
     numbers = [value for run in runs if isinstance(value := run.values.get(column.key), float)]
@@ -241,7 +241,7 @@ def _draw(drawn: Drawn) -> Markup:
 
 
 def _to_groups(rows: Sequence[Row], asked: Asked, drawn: Mapping[int, Drawn]) -> list[Group]:
-    """The rows by group, in the order of the groups' first rows."""
+    """Returns the rows by group, in the order of the groups' first rows."""
     if not asked.group:
         return [Group(rows=list(rows))]
     found: dict[Any, Group] = {}

@@ -13,21 +13,21 @@ _LONGEST: Final = 1_000
 
 
 def read_name(text: str) -> str:
-    """The model that a path names. Raises: NotFound: no database can hold such a name."""
+    """Reads the model that a path names. Raises: NotFound: no database can hold such a name."""
     if "\0" in text or len(text) > _LONGEST:
         raise NotFound(f"there is no model {text[:40]!r}")
     return text
 
 
 def read_after(text: str | None) -> str:
-    """The name that a page of models begins after. Raises: BadRequest."""
+    """Reads the name that a page of models begins after. Raises: BadRequest."""
     if text and ("\0" in text or len(text) > _LONGEST):
         raise BadRequest(f"`after` must be a model's name, as `next` has it; got {text[:40]!r}")
     return text or ""
 
 
 def read_whole(name: str, text: str | None, most: int = MAX_VERSION) -> int | None:
-    """A whole number of the address; None: it is not there, or empty. Raises: BadRequest."""
+    """Reads a whole number of the address; None if it is not there, or empty. Raises: BadRequest."""
     if not text:
         return None
     number = int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else 0
@@ -37,7 +37,7 @@ def read_whole(name: str, text: str | None, most: int = MAX_VERSION) -> int | No
 
 
 def read_moment(text: str | None) -> datetime | None:
-    """A time of the address; None: it is not there, or empty. Raises: BadRequest.
+    """Reads a time of the address; None if it is not there, or empty. Raises: BadRequest.
 
     >>> read_moment("2026-01-31T10:30+02:00").isoformat()
     '2026-01-31T08:30:00+00:00'
@@ -55,7 +55,7 @@ def read_moment(text: str | None) -> datetime | None:
 
 
 def to_page(name: str, *parts: object) -> str:
-    """The address of a model's page, or of one below it.
+    """Returns the address of a model's page, or of one below it.
 
     >>> to_page("a b", "versions", 3)
     '/models/a%20b/versions/3/'
@@ -64,6 +64,6 @@ def to_page(name: str, *parts: object) -> str:
 
 
 def to_api(name: str, *parts: object, **asked: Any) -> str:
-    """The address of a model in the API; of `asked` what is None is left out."""
+    """Returns the address of a model in the API; what is None in `asked` is left out."""
     given = {key: value for key, value in asked.items() if value is not None}
     return f"/api{to_page(name, *parts)}{'?' + urlencode(given) if given else ''}"

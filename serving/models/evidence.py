@@ -42,12 +42,12 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def empty(self) -> bool:
-        """Nothing was kept."""
+        """Whether nothing was kept."""
         return not (self.tables or self.groups)
 
 
 def to_evidence(kept: Any) -> Evidence:
-    """Never raises for what is in it."""
+    """Returns the evidence as a page shows it, and never raises for what is in it."""
     if kept in ({}, None):
         return Evidence()
     tables: list[Table] = []
@@ -70,7 +70,7 @@ def to_evidence(kept: Any) -> Evidence:
 
 
 def _walk(path: tuple[str, ...], value: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Tables, and texts of what is in none, with their paths."""
+    """Yields tables, and texts of what is in none, with their paths."""
     deep = len(path)
     if deep and deep <= _DEEPEST and (table := _to_table(_say_path(path), value)) is not None:
         yield path, table
@@ -82,7 +82,7 @@ def _walk(path: tuple[str, ...], value: Any) -> Iterator[tuple[tuple[str, ...], 
 
 
 def _to_table(title: str, value: Any) -> Table | None:
-    """A table of a list of things, or of things by name that have numbers; None: it is neither."""
+    """Returns a table of a list of things, or of things by name that have numbers; None if it is neither."""
     named = _to_named(value)
     cells = [(name, _merge_ends(one)) for name, one in named]
     columns = list(dict.fromkeys(column for _, one in cells for column in one))
@@ -94,7 +94,7 @@ def _to_table(title: str, value: Any) -> Table | None:
 
 
 def _to_named(value: Any) -> list[tuple[str, dict[str, Any]]]:
-    """The things with their names; empty: `value` is no such."""
+    """Returns the things with their names; empty if `value` holds no such things."""
     if isinstance(value, Mapping):
         found = [(_say(name), dict(one)) for name, one in value.items() if isinstance(one, Mapping)]
         numbers = all(any(_is_number(cell) for cell in one.values()) for _, one in found)
@@ -111,7 +111,7 @@ def _to_named(value: Any) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _merge_ends(one: Mapping[str, Any]) -> dict[str, Any]:
-    """The values, with an interval's two ends as one value."""
+    """Returns the values, with an interval's two ends as one value."""
     ends = _find_ends(one)
     if ends is None:
         return dict(one)
@@ -125,7 +125,7 @@ def _merge_ends(one: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _find_ends(one: Any) -> tuple[str, str] | None:
-    """The keys of an interval's ends; None: it has not both."""
+    """Returns the keys of an interval's ends; None if it does not have both."""
     if not isinstance(one, Mapping):
         return None
     low, high = (next((name for name in names if _is_number(one.get(name))), None) for names in (_LOW, _HIGH))
@@ -133,7 +133,7 @@ def _find_ends(one: Any) -> tuple[str, str] | None:
 
 
 def _is_flat(value: Any) -> bool:
-    """True if the value fits into a cell."""
+    """Returns whether the value fits into a cell."""
     if isinstance(value, Mapping):
         return not value or (_find_ends(value) is not None and len(value) <= 3)
     return not isinstance(value, list) or (
@@ -152,7 +152,7 @@ def _is_interval(value: Sequence[Any]) -> bool:
 
 
 def to_text(value: Any) -> str:
-    """One value: numbers short, an interval with its ends, the rest as JSON.
+    """Returns one value as text: numbers short, an interval with its ends, the rest as JSON.
 
     >>> to_text([0.0812345, 0.07, 0.09]), to_text({"value": 0.25, "low": 0, "high": 0.5}), to_text(None)
     ('0.08123 (0.07 to 0.09)', '0.25 (0 to 0.5)', '\N{EN DASH}')

@@ -44,7 +44,7 @@ class ModelPages:
         self.traffic = TrafficReader(outside)
 
     def list_models(self, request: Request) -> Response:
-        """All models, by name."""
+        """Lists all models, by name."""
         refuse_others(request, ("after",))
         after = read_after(request.query_params.get("after"))
         found = self.outside.catalogue.list_models(after=after, limit=MODELS_A_PAGE + 1)
@@ -52,7 +52,7 @@ class ModelPages:
         return _answer(request, "models.html", lines=found[:MODELS_A_PAGE], following=following, after=after)
 
     def show_model(self, request: Request) -> Response:
-        """Who answers, the versions, what comparisons said, and the history."""
+        """Shows who answers, the versions, what comparisons said, and the history."""
         refuse_others(request, (_VERSIONS, _LINES, _JUDGED, "days"))
         name = read_name(request.path_params["name"])
         asked = {key: read_whole(key, request.query_params.get(key)) for key in (_VERSIONS, _LINES, _JUDGED)}
@@ -91,7 +91,7 @@ class ModelPages:
         )
 
     def show_version(self, request: Request) -> Response:
-        """One version: where it comes from, what its comparison said, its files, and its own history."""
+        """Shows one version: where it comes from, what its comparison said, its files, and its own history."""
         refuse_others(request, ())
         version = self._read_version(request, request.path_params["version"])
         manifest = read_files(self.outside, version)
@@ -121,7 +121,7 @@ class ModelPages:
         )
 
     def show_differences(self, request: Request) -> Response:
-        """Two versions of a model: `from` and `to`."""
+        """Shows how two versions of a model differ: `from` and `to`."""
         refuse_others(request, ("from", "to"))
         name = read_name(request.path_params["name"])
         line = self.outside.catalogue.read_line(name)
@@ -159,7 +159,7 @@ class ModelPages:
 
 
 def _choose_pair(line: ModelLine, newest: list[ModelVersion]) -> tuple[int, int]:
-    """The two that a reader wants first: the champion and its challenger, else the two newest."""
+    """Chooses the two that a reader wants first: the champion and its challenger, else the two newest."""
     model, numbers = line.model, [version.version for version in newest]
     after = model.challenger or next(iter(numbers), 1)
     others = [model.production, model.previous, *numbers]

@@ -10,7 +10,7 @@ from switchyard.core.registry.rows import ModelVersion, Transition
 
 
 def to_plain_model(line: ModelLine) -> dict[str, Any]:
-    """A model: who answers, and since when."""
+    """Returns a model: who answers, and since when."""
     model, last = line.model, line.last
     challenger = None if model.challenger is None else {"version": model.challenger, "share": model.share}
     change = None
@@ -30,7 +30,7 @@ def to_plain_model(line: ModelLine) -> dict[str, Any]:
 
 
 def to_plain_champion(standing: Transition | None, version: int | None) -> dict[str, Any] | None:
-    """The version in Production, by the line that says how it came there, where there is one."""
+    """Returns the version in Production, with the line that says how it came there, if there is one."""
     if version is None:
         return None
     if standing is None or not enters_production(standing) or standing.version != version:
@@ -46,7 +46,7 @@ def to_plain_champion(standing: Transition | None, version: int | None) -> dict[
 
 
 def to_plain_version(version: ModelVersion) -> dict[str, Any]:
-    """A version in a list."""
+    """Returns a version as a list has it."""
     return {
         "version": version.version,
         "stage": str(version.stage),
@@ -65,7 +65,7 @@ def to_plain_version(version: ModelVersion) -> dict[str, Any]:
 def to_plain_details(
     version: ModelVersion, manifest: Manifest, aliases: dict[str, int], tags: dict[str, str]
 ) -> dict[str, Any]:
-    """A version with its files, where it comes from, and what its last comparison said."""
+    """Returns a version with its files, where it comes from, and what its last comparison said."""
     return {
         "name": version.name,
         **to_plain_version(version),
@@ -80,7 +80,7 @@ def to_plain_details(
 
 
 def to_plain_line(line: Transition) -> dict[str, Any]:
-    """A line of a history, its evidence as it is stored."""
+    """Returns a line of a history, its evidence as it is stored."""
     return {
         "seq": line.seq,
         "version": line.version,

@@ -9,7 +9,7 @@ _NO_FILES = Manifest(())
 
 
 def read_files(outside: Outside, version: ModelVersion) -> Manifest:
-    """The files of a version that is there; none where it was imported without them."""
+    """Reads the files of a version that is there; none if it was imported without them."""
     try:
         return outside.models.read_files(version.name, version.version)
     except NotFound:

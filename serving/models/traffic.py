@@ -50,7 +50,7 @@ class TrafficReader:
         self._read_kept = lru_cache(maxsize=64)(self._count)
 
     def read(self, name: str, days: int) -> Traffic:
-        """The traffic of the last `days`. Never raises for a database that takes too long."""
+        """Reads the traffic of the last `days`. Never raises for a database that takes too long."""
         try:
             return self._read_kept(name, days, int(time.monotonic() / _FRESH_S))
         except (TryAgain, BadRequest):
@@ -77,7 +77,7 @@ class TrafficReader:
 
 
 def say_rate(rate: Rate) -> str:
-    """A rate in hundredths, with its interval.
+    """Says a rate in hundredths, with its interval.
 
     >>> say_rate(Rate(rate=0.032, low=0.029, high=0.0354))
     '3.2 % (2.9 to 3.54)'

@@ -21,7 +21,7 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
     said: str
     reason: str  # empty where it only says again how it ended
     status: str
-    facts: dict[str, str]  # whose files were compared
+    facts: dict[str, str]  # digests of the files that were compared
     evidence: Evidence
 
 
@@ -44,7 +44,7 @@ class VersionRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def to_judged(line: Transition) -> Judged:
-    """The comparison that a line of the history keeps, whatever wrote it."""
+    """Returns the comparison that a line of the history keeps, whatever wrote it."""
     kept = line.evidence
     digests = {"files": kept.get("digest"), "the champion's files": kept.get("against_digest")}
     rest = {
@@ -64,7 +64,7 @@ def to_judged(line: Transition) -> Judged:
 
 
 def to_entry(line: Transition) -> Entry:
-    """A line, in words."""
+    """Returns a line, in words."""
     compared, kept = "", None
     if line.act in (Act.PROMOTED, Act.ROLLED_BACK):
         compared = say_judgement(line.evidence) if line.evidence else ""
@@ -74,12 +74,12 @@ def to_entry(line: Transition) -> Entry:
 
 
 def to_reason(line: Transition) -> str:
-    """What the line gives as its reason, unless that is what it says anyhow."""
+    """Returns what the line gives as its reason; empty if the line says that anyhow."""
     return "" if line.reason in (line.evidence.get("status"), str(line.act)) else line.reason
 
 
 def to_rows(versions: Sequence[ModelVersion]) -> list[VersionRow]:
-    """The table's rows; of each the parameters that differ among them, in the order in which they come first."""
+    """Returns the table's rows, each with the parameters that differ among them, in the order of first appearance."""
     names: dict[str, None] = {}
     for version in versions:
         names |= dict.fromkeys(version.lineage.parameters)
@@ -103,7 +103,7 @@ def to_rows(versions: Sequence[ModelVersion]) -> list[VersionRow]:
 
 
 def to_origins(lineage: Lineage) -> dict[str, str]:
-    """Where a version comes from, of what is known; the run and the parameters have places of their own."""
+    """Returns where a version comes from, as far as known; the run and the parameters have places of their own."""
     plain: dict[str, Any] = msgspec.structs.asdict(lineage)
     own = ("quick_test_id", "parameters")
     return {name.replace("_", " "): str(value) for name, value in plain.items() if value and name not in own}

@@ -9,7 +9,7 @@ _UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
 
 def say_share(share: float) -> str:
-    """A challenger's share of the traffic.
+    """Says a challenger's share of the traffic.
 
     >>> say_share(0.05), say_share(0.0), say_share(0.125)
     ('5 % of the traffic', 'no traffic: it is only asked', '12.5 % of the traffic')
@@ -18,7 +18,7 @@ def say_share(share: float) -> str:
 
 
 def say_size(size_bytes: int) -> str:
-    """A file's size in powers of a thousand.
+    """Says a file's size in powers of a thousand.
 
     >>> say_size(999), say_size(2**33)
     ('999 bytes', '8.59 GB')
@@ -30,7 +30,7 @@ def say_size(size_bytes: int) -> str:
 
 
 def say_line(line: Transition) -> str:
-    """What was done to the line's version.
+    """Says what was done to the line's version.
 
     The verb first: the page has the version before it.
     """
@@ -60,7 +60,7 @@ def say_line(line: Transition) -> str:
 
 
 def say_judgement(judged: dict[str, Any]) -> str:
-    """What a comparison said, whatever wrote it.
+    """Says what a comparison said, whatever wrote it.
 
     >>> say_judgement({"status": "passed", "against": 2})
     'passed against version 2'

@@ -136,7 +136,7 @@ class Holder:
         return replace(self.state, problem=said)
 
     def _is_unchanged(self, ports: model_sources.Ports) -> bool:
-        """Whether the served models are still right: one read by key in most turns, none if they cannot change."""
+        """Returns whether the served models are still right; mostly one read by key, none if they cannot change."""
         state = self.state
         if state.champion is None or state.problem or state.tried:
             return False

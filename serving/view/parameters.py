@@ -46,7 +46,7 @@ def to_parameters(params: dict[str, Any]) -> Parameters:
 
 
 def _same(value: Any, default: Any) -> bool:
-    """Whether two values are equal, also as the texts that MLflow keeps."""
+    """Returns whether two values are equal, also as the texts that MLflow keeps."""
     if isinstance(value, str) and not isinstance(default, str):
         if _is_number(default):
             try:
@@ -62,5 +62,5 @@ def _is_number(value: Any) -> TypeGuard[int | float]:
 
 
 def _is_count(value: Any) -> bool:
-    """Whether the value is a count, also as a text, because MLflow keeps every parameter as text."""
+    """Returns whether the value is a count, also as a text, because MLflow keeps every parameter as text."""
     return _is_number(value) or (isinstance(value, str) and value.isdecimal())

@@ -17,7 +17,7 @@ _HEADLINES: Final = ("recall", "ndcg", "hit", "map", "mrr", "precision", "auc", 
 
 
 class Best(msgspec.Struct, frozen=True):
-    """The best value of a series whose name tells if lower or higher is better."""
+    """The best value of a series; the name of the series tells if lower or higher is better."""
 
     name: str
     value: float | None

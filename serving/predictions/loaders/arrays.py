@@ -29,7 +29,7 @@ class TensorModel:
         self.signature, self.library = signature, library
 
     def answer(self, rows: Sequence[Row]) -> list[Any]:
-        """See the port. Rows whose lists have different lengths are answered one by one."""
+        """See the port. Rows with lists of different lengths are answered one by one."""
         try:
             arrays = self._takes.to_arrays(rows, self._inputs)
         except ValueError:

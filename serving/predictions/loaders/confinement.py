@@ -71,7 +71,7 @@ _OF_A_PROCESS: Final[Mapping[str, tuple[int, int]]] = {
     **{"sched_setaffinity": (203, 122), "sched_setscheduler": (144, 119)},
     **{"sched_setparam": (142, 118), "sched_setattr": (314, 274)},
 }
-"""Calls whose first argument is a process; allowed only for this process, as 0 or its id."""
+"""Calls with a process as first argument; allowed only for this process, as 0 or its id."""
 _OF_SOME_PROCESSES: Final[Mapping[str, tuple[int, int, int]]] = {
     "setpriority": (141, 140, 0),
     "ioprio_set": (251, 30, 1),
@@ -191,7 +191,7 @@ def make_filter(column: int, arch: int, *, pid: int) -> bytes:
     for numbers in _REFUSED.values():
         if numbers[column] >= 0:
             steps += [(_IS, 0, 1, numbers[column]), (_RETURN, 0, 0, refuse)]
-    # Where there is no clone3, whose flags a filter cannot see, glibc asks for `clone`.
+    # A filter cannot see the flags of clone3. Where there is no clone3, glibc asks for `clone`.
     steps += [(_IS, 0, 1, _CLONE3[column]), (_RETURN, 0, 0, _ERRNO | errno.ENOSYS)]
     own = (0, pid)
     bodies = {

@@ -18,7 +18,7 @@ from switchyard.core.predictions.tensors import to_tensor
 def open_keras(
     folder: Path, paths: Sequence[str], path: str, said: Sequence[Column] | None, saved_with: str, tokenizer: str = ""
 ) -> TensorModel:
-    """Loads the model in a file whose configuration was checked.
+    """Loads the model from a file with a checked configuration.
 
     Raises: NotLoaded: it cannot be served. OtherLibrary: a newer Keras saved it."""
     if not is_new_enough(keras.__version__):

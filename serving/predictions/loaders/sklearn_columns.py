@@ -41,7 +41,7 @@ def list_names(model: Any) -> list[str]:
 
 
 def takes_a_list(model: Any) -> bool:
-    """Whether the model starts with a text vectorizer, which takes a list instead of a table."""
+    """Returns whether the model starts with a text vectorizer, which takes a list instead of a table."""
     while hasattr(model, "best_estimator_"):
         model = model.best_estimator_
     steps = _list_steps(model)
